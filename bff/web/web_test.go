@@ -1,0 +1,375 @@
+package web_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+)
+
+var sally = web.User{
+	Name:    "Sally Seller",
+	Email:   "sally@example.com",
+	Subject: "seller-1",
+	Claims: []web.Claim{
+		{Name: "email", Value: "sally@example.com"},
+		{Name: "sub", Value: "seller-1"},
+	},
+	ExpiresAt: time.Date(2026, 11, 30, 18, 4, 5, 0, time.UTC),
+}
+
+// newPages is a front end that u is signed in to, or nobody if u is nil.
+func newPages(t *testing.T, u *web.User) *web.Pages {
+	t.Helper()
+	p, err := web.New(web.Config{
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		User: func(*http.Request) (web.User, bool) {
+			if u == nil {
+				return web.User{}, false
+			}
+			return *u, true
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// get requests target as a browser's navigation does, unless header says else.
+func get(h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
+	return do(h, http.MethodGet, target, header...)
+}
+
+func do(h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, path string
+		user       *web.User
+		status     int
+		cache      string
+		title      string
+		contains   []string
+		lacks      []string
+	}{
+		{name: "home signed out", path: "/", status: 200, cache: "private, no-cache", title: "Home · Gatehouse",
+			contains: []string{"What is running", "Audio Archive"}, lacks: []string{"Logout"}},
+		{name: "home signed in", path: "/", user: &sally, status: 200, cache: "no-store", title: "Home · Gatehouse",
+			contains: []string{"Sally Seller"}},
+		{name: "public signed out", path: "/public", status: 200, cache: "private, no-cache", title: "Public · Gatehouse",
+			contains: []string{"You are signed out"}},
+		{name: "public signed in", path: "/public?page=2", user: &sally, status: 200, cache: "no-store", title: "Public · Gatehouse",
+			contains: []string{"<strong>Sally Seller</strong>"}},
+		{name: "private signed in", path: "/private", user: &sally, status: 200, cache: "no-store", title: "Private · Gatehouse",
+			contains: []string{`id="call-api"`, `id="api-result"`, "<noscript>"}},
+		{name: "private signed out", path: "/private", status: 401, cache: "no-store", title: "Private · Gatehouse",
+			contains: []string{"You are signed out", "Sign in"}, lacks: []string{"call-api"}},
+		{name: "profile signed in", path: "/profile", user: &sally, status: 200, cache: "no-store", title: "Profile · Gatehouse",
+			contains: []string{"sally@example.com", "<code>sub</code>", `datetime="2026-11-30T18:04:05Z"`, "30 November 2026, 18:04 UTC"}},
+		{name: "profile signed out", path: "/profile", status: 401, cache: "no-store", title: "Profile · Gatehouse",
+			contains: []string{"You are signed out"}, lacks: []string{"Claims"}},
+		{name: "profile of whom nothing is known", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",
+			contains: []string{"stated nothing"}, lacks: []string{"<time", "0001"}},
+		{name: "unknown", path: "/nowhere", status: 404, cache: "no-store", title: "Page not found · Gatehouse",
+			contains: []string{"Go to the home page"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := get(newPages(t, tc.user), tc.path)
+			if w.Code != tc.status {
+				t.Errorf("status = %d, want %d", w.Code, tc.status)
+			}
+			checkHeaders(t, w)
+			if got := w.Header().Get("Cache-Control"); got != tc.cache {
+				t.Errorf("Cache-Control = %q, want %q", got, tc.cache)
+			}
+			if got := w.Header().Get("Vary"); got != "Cookie" {
+				t.Errorf("Vary = %q, want Cookie", got)
+			}
+			doc := parse(t, w)
+			if got := text(find(doc, "title")[0]); got != tc.title {
+				t.Errorf("title = %q, want %q", got, tc.title)
+			}
+			for _, want := range tc.contains {
+				if !strings.Contains(w.Body.String(), want) {
+					t.Errorf("page lacks %q", want)
+				}
+			}
+			for _, not := range tc.lacks {
+				if strings.Contains(w.Body.String(), not) {
+					t.Errorf("page contains %q", not)
+				}
+			}
+		})
+	}
+}
+
+func checkHeaders(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
+	for name, want := range map[string]string{
+		"Content-Type": "text/html; charset=utf-8",
+		"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+			"font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+		"X-Content-Type-Options":     "nosniff",
+		"Referrer-Policy":            "same-origin",
+		"Cross-Origin-Opener-Policy": "same-origin",
+		"Permissions-Policy":         "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestNavigationBar(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		user  *web.User
+		path  string
+		items string // texts in order
+		last  string // where the last item leads
+		here  string // the item marked as current
+	}{
+		{"signed out", nil, "/", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
+		{"signed out elsewhere", nil, "/public", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
+		{"signed out, nowhere", nil, "/nowhere", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
+		{"signed in", &sally, "/profile", "Home|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
+		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
+		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			doc := parse(t, get(newPages(t, tc.user), tc.path))
+			nav := find(doc, "nav")
+			if len(nav) != 1 {
+				t.Fatalf("%d navigation landmarks, want 1", len(nav))
+			}
+			var items []string
+			for _, li := range find(nav[0], "li") {
+				items = append(items, text(li))
+			}
+			if got := strings.Join(items, "|"); got != tc.items {
+				t.Errorf("items = %q, want %q", got, tc.items)
+			}
+			links := find(nav[0], "a")
+			last := links[len(links)-1]
+			if got := attr(last, "href"); got != tc.last {
+				t.Errorf("last item leads to %q, want %q", got, tc.last)
+			}
+			here := ""
+			for _, a := range links {
+				if attr(a, "aria-current") == "page" {
+					here += text(a)
+				}
+			}
+			if here != tc.here {
+				t.Errorf("current = %q, want %q", here, tc.here)
+			}
+		})
+	}
+}
+
+// Open redirects begin with what a page of ours hands to login
+// (GHSA-4mf2, CVE-2022-23527): whatever the address, one local path
+// arrives there, as one parameter.
+func TestReturnTo(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, nil)
+	for _, tc := range []struct{ target, want string }{
+		{"/public?page=2&sort=a%20b", "/public?page=2&sort=a%20b"},
+		{"/public?x=%26returnTo=//evil.example", "/public?x=%26returnTo=//evil.example"},
+		{"/public?q=\"><script>", "/public?q=\"><script>"},
+		{"/n%0d%0aSet-Cookie:x", "/n%0d%0aSet-Cookie:x"},
+		{"/%5Cevil.example", "/%5Cevil.example"},
+		{"/%2F%2Fevil.example", "/%2F%2Fevil.example"},
+		{"http://localhost//evil.example", "/"},
+		{"http://localhost//evil.example/%2e%2e", "/"},
+		{"/api/auth/callback?code=secret&state=x", "/"},
+	} {
+		t.Run(tc.target, func(t *testing.T) {
+			t.Parallel()
+			w := get(p, strings.ReplaceAll(strings.ReplaceAll(tc.target, `"`, "%22"), "<", "%3C"))
+			links := find(find(parse(t, w), "nav")[0], "a")
+			u := mustURL(t, attr(links[len(links)-1], "href"))
+			want := strings.ReplaceAll(strings.ReplaceAll(tc.want, `"`, "%22"), "<", "%3C")
+			if u.Path != "/api/auth/login" || u.Host != "" || len(u.Query()) != 1 || u.Query().Get("returnTo") != want {
+				t.Errorf("login link %q, want the single parameter returnTo=%q", u, want)
+			}
+		})
+	}
+}
+
+func TestUserIsAskedOncePerPage(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	p, err := web.New(web.Config{User: func(*http.Request) (web.User, bool) { asked++; return sally, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := get(p, "/private")
+	if asked != 1 {
+		t.Errorf("asked %d times for a page, want once", asked)
+	}
+	for _, target := range assetsOf(t, parse(t, w)) {
+		get(p, target)
+	}
+	p.Problem(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/auth/callback", nil), web.Problem{})
+	if asked != 1 {
+		t.Errorf("asked %d times after assets and a problem page, want still once: the store may be what is down", asked)
+	}
+}
+
+func TestZeroConfig(t *testing.T) {
+	t.Parallel()
+	p, err := web.New(web.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := get(p, "/"); w.Code != 200 || strings.Contains(w.Body.String(), "Development mode") {
+		t.Errorf("status %d; development notice without DevBanner", w.Code)
+	}
+}
+
+func TestDevBanner(t *testing.T) {
+	t.Parallel()
+	p, err := web.New(web.Config{DevBanner: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	problem := httptest.NewRecorder()
+	p.Problem(problem, httptest.NewRequest("GET", "/", nil), web.Problem{})
+	for name, w := range map[string]*httptest.ResponseRecorder{"page": get(p, "/"), "problem": problem} {
+		if !strings.Contains(text(find(parse(t, w), "header")[0]), "Development mode") {
+			t.Errorf("%s: no development notice", name)
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, &sally)
+	asset := assetsOf(t, parse(t, get(p, "/")))[0]
+	for _, target := range []string{"/", "/private", "/nowhere", asset} {
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"} {
+			w := do(p, method, target)
+			if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: %d, Allow %q", method, target, w.Code, w.Header().Get("Allow"))
+			}
+			if strings.Contains(w.Body.String(), "Sally") {
+				t.Errorf("%s %s: shows the person", method, target)
+			}
+		}
+	}
+}
+
+func TestHead(t *testing.T) {
+	t.Parallel()
+	// Over a connection, where a body or a wrong length would be noticed.
+	srv := httptest.NewServer(newPages(t, &sally))
+	t.Cleanup(srv.Close)
+	asset := assetsOf(t, parse(t, get(newPages(t, &sally), "/")))[0]
+	for _, target := range []string{"/", "/private", "/nowhere", asset} {
+		var lengths [2]int64
+		var status [2]int
+		for i, method := range []string{"GET", "HEAD"} {
+			r, err := http.NewRequestWithContext(t.Context(), method, srv.URL+target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", "text/html")
+			resp, err := srv.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			lengths[i], status[i] = resp.ContentLength, resp.StatusCode
+		}
+		if status[0] != status[1] || lengths[0] != lengths[1] || lengths[0] <= 0 {
+			t.Errorf("%s: GET %d with %d bytes, HEAD %d with %d", target, status[0], lengths[0], status[1], lengths[1])
+		}
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, nil)
+	for _, tc := range []struct {
+		name   string
+		header []string
+		page   bool
+	}{
+		{"old browser", nil, true},
+		{"navigation", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}, true},
+		{"frame", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, false},
+		{"fetch", []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"}, false},
+		{"image", []string{"Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"}, false},
+		{"curl", []string{"Accept", "*/*"}, false},
+		{"XMLHttpRequest", []string{"X-Requested-With", "XMLHttpRequest"}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := get(p, "/nowhere", tc.header...)
+			if w.Code != http.StatusNotFound || w.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("status %d, Cache-Control %q", w.Code, w.Header().Get("Cache-Control"))
+			}
+			if got := strings.HasPrefix(w.Header().Get("Content-Type"), "text/html"); got != tc.page {
+				t.Errorf("answered with a page: %v, want %v", got, tc.page)
+			}
+			if !tc.page && w.Body.String() != "Not found.\n" {
+				t.Errorf("body = %q", w.Body)
+			}
+		})
+	}
+}
+
+// The bff protects paths by name. A spelling that its rule does not know must
+// not lead to the page here (CVE-2026-41059, GHSA-7rh7).
+func TestOnlyExactPathsLeadToPages(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, &sally)
+	for _, target := range []string{
+		"http://localhost//private", "/./private", "/x/../private", "/PRIVATE", "/private%2f", "/private%2fx",
+		"/private;x", "/private%00", "/private%20", "/private.html", "/private/x", "/%2fprivate", "/private%23",
+	} {
+		w := get(p, target)
+		if w.Code == 200 || strings.Contains(w.Body.String(), "call-api") {
+			t.Errorf("%s: status %d shows the private page", target, w.Code)
+		}
+	}
+}
+
+func TestTrailingSlash(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, nil)
+	for target, want := range map[string]string{
+		"/public/":       "/public",
+		"/public/?a=b&c": "/public?a=b&c",
+		"/private/":      "/private",
+	} {
+		w := get(p, target)
+		if w.Code != http.StatusPermanentRedirect || w.Header().Get("Location") != want {
+			t.Errorf("%s: %d to %q, want 308 to %q", target, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+	for _, target := range []string{"/public//", "/nowhere/", "http://localhost//evil.example/"} {
+		if w := get(p, target); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d to %q, want 404", target, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
