@@ -1,0 +1,67 @@
+// Package accesslog owns the one line that each HTTP request leaves in the
+// log, and the request id that ties the lines of one request together. It
+// leaves what else is worth logging to the parts.
+package accesslog
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// Wrap returns a middleware that gives each request an id (the client's if it
+// is fit for a log, a fresh one otherwise), answers with it, and logs one line
+// when the request has ended: method, path, status, bytes and duration. Query,
+// headers and bodies are never logged: they carry codes, tokens and names.
+func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			id := requestid.Keep(r.Header.Get(requestid.Header))
+			ctx := requestid.NewContext(r.Context(), id)
+			w.Header().Set(requestid.Header, id)
+			answer := &recorder{ResponseWriter: w}
+			defer func() {
+				status := answer.status
+				if status == 0 { // nothing was written: net/http answers 200, or cuts the connection
+					status = http.StatusOK
+				}
+				logger.LogAttrs(ctx, slog.LevelInfo, "request",
+					slog.String("method", r.Method),
+					slog.String("path", r.URL.Path),
+					slog.Int("status", status),
+					slog.Int64("bytes", answer.bytes),
+					slog.Duration("duration", time.Since(start)),
+				)
+			}()
+			next.ServeHTTP(answer, r.WithContext(ctx))
+		})
+	}
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status < 200 { // informational answers come before the real one
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap serves http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

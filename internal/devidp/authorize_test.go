@@ -1,0 +1,284 @@
+package devidp_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// change is the address with some parameters replaced; an empty value takes one away.
+func change(t *testing.T, address string, pairs ...string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	for i := 0; i < len(pairs); i += 2 {
+		q.Del(pairs[i])
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// TestRefusedToTheClient: what a client did wrong is told to the client.
+func TestRefusedToTheClient(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tests := map[string]struct {
+		change []string
+		want   string
+	}{
+		"no PKCE":                      {[]string{"code_challenge", "", "code_challenge_method", ""}, "invalid_request"},
+		"PKCE plain":                   {[]string{"code_challenge_method", "plain"}, "invalid_request"},
+		"PKCE plain by default":        {[]string{"code_challenge_method", ""}, "invalid_request"},
+		"challenge no digest":          {[]string{"code_challenge", "short"}, "invalid_request"},
+		"another audience":             {[]string{"audience", "https://else.example"}, "invalid_target"},
+		"another resource":             {[]string{"resource", "https://else.example"}, "invalid_target"},
+		"the client's ID as audience":  {[]string{"audience", clientID}, "invalid_target"},
+		"no openid":                    {[]string{"scope", "profile email"}, "invalid_scope"},
+		"no scope":                     {[]string{"scope", ""}, "invalid_request"},
+		"implicit flow":                {[]string{"response_type", "id_token token"}, "unauthorized_client"},
+		"no response type":             {[]string{"response_type", ""}, "invalid_request"},
+		"unknown response mode":        {[]string{"response_mode", "pigeon"}, "invalid_request"},
+		"request object":               {[]string{"request", "e30.e30."}, "request_not_supported"},
+		"request by reference":         {[]string{"request_uri", "https://evil.example"}, "request_not_supported"},
+		"prompt none and more":         {[]string{"prompt", "none login"}, "invalid_request"},
+		"prompt none without session":  {[]string{"prompt", "none"}, "login_required"},
+		"prompt none with a bad hint":  {[]string{"prompt", "none", "id_token_hint", "e30.e30.e30"}, "login_required"},
+		"one good audience, one wrong": {[]string{"audience", audience, "resource", "https://else.example"}, "invalid_target"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := s.attempt(s.oauth())
+			got := s.browser().open(change(t, a.url, tt.change...))
+			if got.to == nil || !strings.HasPrefix(got.to.String(), callback+"?") {
+				t.Fatalf("not sent back to the client: %d %s", got.status, got.url)
+			}
+			q := got.to.Query()
+			if q.Get("error") != tt.want || q.Get("state") != a.state || q.Get("iss") != s.issuer || q.Has("code") {
+				t.Errorf("answer %v, want error %s", q, tt.want)
+			}
+		})
+	}
+}
+
+// TestShownToThePerson: while it is not known who is asking, nobody is sent anywhere (RFC 6749, section 4.1.2.1).
+func TestShownToThePerson(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	good := s.attempt(s.oauth()).url
+	tests := map[string]struct{ address, says string }{
+		"unknown client":         {change(t, good, "client_id", "nobody"), "client_id"},
+		"no client":              {change(t, good, "client_id", ""), "client_id"},
+		"no redirect URI":        {change(t, good, "redirect_uri", ""), "redirect_uri"},
+		"foreign redirect URI":   {change(t, good, "redirect_uri", "https://evil.example/"), "redirect_uri"},
+		"longer redirect URI":    {change(t, good, "redirect_uri", callback+"/../.."), "redirect_uri"},
+		"redirect URI and query": {change(t, good, "redirect_uri", callback+"?x=1"), "redirect_uri"},
+		"other client's URI":     {change(t, good, "redirect_uri", otherURI), "redirect_uri"},
+		"redirect URI twice":     {good + "&redirect_uri=https%3A%2F%2Fevil.example", "redirect_uri more than once"},
+		"script as URI":          {change(t, good, "redirect_uri", "javascript:alert(1)"), "redirect_uri"},
+		"unreadable max_age":     {good + "&max_age=soon", "could not be read"},
+		"unknown sign-in":        {s.issuer + "/login?request=made-up", "expired"},
+		"no sign-in":             {s.issuer + "/login", "expired"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := s.browser().open(tt.address)
+			if got.status != http.StatusBadRequest || got.to != nil || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
+				t.Fatalf("%d %s, Location %v", got.status, got.header.Get("Content-Type"), got.to)
+			}
+			if !strings.Contains(got.body, tt.says) || !strings.Contains(got.body, `href="`+afterwards+`"`) {
+				t.Errorf("the page neither says %q nor leads back to the application:\n%s", tt.says, got.body)
+			}
+		})
+	}
+}
+
+// TestPrompt: what a session at the provider is good for, and what asks again.
+func TestPrompt(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	hint := idToken(s.signIn(b, "seller"))
+	others := idToken(s.signIn(s.browser(), "buyer"))
+	s.clock.advance(100 * time.Second)
+	const code, page = "a code", "the sign-in page"
+	tests := map[string]struct {
+		extra []string
+		want  string
+	}{
+		"nothing":                         {nil, code},
+		"none":                            {[]string{"prompt", "none"}, code},
+		"none, own hint":                  {[]string{"prompt", "none", "id_token_hint", hint}, code},
+		"none, another's hint":            {[]string{"prompt", "none", "id_token_hint", others}, "login_required"},
+		"another's hint":                  {[]string{"id_token_hint", others}, page},
+		"hint from before a restart":      {[]string{"id_token_hint", "e30.e30.e30"}, code},
+		"login":                           {[]string{"prompt", "login"}, page},
+		"select_account":                  {[]string{"prompt", "select_account"}, page},
+		"consent, which nobody withholds": {[]string{"prompt", "consent"}, code},
+		"max_age, young enough":           {[]string{"max_age", "101"}, code},
+		"max_age, too old":                {[]string{"max_age", "100"}, page},
+		"max_age 0":                       {[]string{"max_age", "0"}, page},
+		"max_age beyond int64 seconds":    {[]string{"max_age", "18446744073709551615"}, code},
+		"none, max_age too old":           {[]string{"prompt", "none", "max_age", "100"}, "login_required"},
+		"acr that the session lacks":      {[]string{"acr_values", "urn:mfa"}, page},
+		"none, acr":                       {[]string{"prompt", "none", "acr_values", "urn:mfa"}, "login_required"},
+	}
+	for name, tt := range tests {
+		got := b.open(s.attempt(s.oauth(), tt.extra...).url)
+		var is string
+		switch {
+		case got.to != nil && got.to.Query().Has("code"):
+			is = code
+		case got.to != nil:
+			is = got.to.Query().Get("error")
+		case got.status == http.StatusOK && got.url.Path == "/login":
+			is = page
+		}
+		if is != tt.want {
+			t.Errorf("%s: %q, want %q", name, is, tt.want)
+		}
+	}
+}
+
+// TestStepUp (RFC 9470): a click reaches whatever strength was asked for, and both tokens say so.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	_, before := s.verify(idToken(s.signIn(b, "seller")))
+	s.clock.advance(time.Hour)
+	conf := s.oauth()
+	a := s.attempt(conf, "acr_values", "urn:mfa urn:other", "max_age", "60")
+	page := b.open(a.url)
+	if !strings.Contains(page.body, "urn:mfa") || !strings.Contains(page.body, "Signed in now") {
+		t.Error("the page does not say why it asks again")
+	}
+	token, err := conf.Exchange(t.Context(), a.code(t, s, b.choose(page, "seller")), oauth2.VerifierOption(a.verifier))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range []string{token.AccessToken, idToken(token)} {
+		_, claims := s.verify(raw)
+		if claims["acr"] != "urn:mfa" || claims["auth_time"] != float64(s.clock.now().Unix()) {
+			t.Errorf("acr %v, auth_time %v", claims["acr"], claims["auth_time"])
+		}
+		if claims["sid"] != before["sid"] {
+			t.Error("the same person's session got another sid")
+		}
+	}
+	if got := b.open(s.attempt(conf, "acr_values", "urn:mfa").url); got.to == nil || !got.to.Query().Has("code") {
+		t.Error("asked again although the session is strong enough")
+	}
+}
+
+func TestLoginHint(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, hint := range []string{"buyer", "dev|buyer", "ben@example.com"} {
+		got := s.browser().open(s.attempt(s.oauth(), "login_hint", hint).url)
+		i, j := strings.Index(got.body, "autofocus"), strings.Index(got.body, `value="buyer"`)
+		if strings.Count(got.body, "autofocus") != 1 || i < j || strings.Contains(got.body[j:i], "<button") {
+			t.Errorf("login_hint %q does not point at the buyer", hint)
+		}
+	}
+	if got := s.browser().open(s.attempt(s.oauth(), "login_hint", `"><script>`).url); strings.Contains(got.body, "autofocus") || strings.Contains(got.body, "<script") {
+		t.Error("an unknown login_hint shows")
+	}
+}
+
+func TestAnotherPersonThanTheHint(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	hint := idToken(s.signIn(b, "seller"))
+	got := b.choose(b.open(s.attempt(s.oauth(), "id_token_hint", hint, "prompt", "login").url), "buyer")
+	if got.to == nil || got.to.Query().Get("error") != "login_required" {
+		t.Errorf("sent to %v", got.to)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	a := s.attempt(s.oauth())
+	page := b.open(a.url)
+	got := b.submit(s.issuer+"/login", url.Values{"request": {requestField.FindStringSubmatch(page.body)[1]}, "cancel": {"1"}})
+	if got.to == nil || got.to.Query().Get("error") != "access_denied" || got.to.Query().Get("state") != a.state {
+		t.Errorf("sent to %v", got.to)
+	}
+}
+
+// TestSignInIsAnsweredOnce, and within half an hour.
+func TestSignInIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	page := b.open(s.attempt(s.oauth()).url)
+	if got := b.choose(page, "seller"); got.to == nil {
+		t.Fatal("the first answer failed")
+	}
+	if got := b.choose(page, "seller"); got.status != http.StatusBadRequest || !strings.Contains(got.body, "expired") {
+		t.Errorf("second answer: %d, Location %v", got.status, got.to)
+	}
+	page = s.browser().open(s.attempt(s.oauth()).url)
+	s.clock.advance(30 * time.Minute)
+	if got := b.choose(page, "seller"); got.status != http.StatusBadRequest || !strings.Contains(got.body, "expired") {
+		t.Errorf("answer after half an hour: %d, Location %v", got.status, got.to)
+	}
+}
+
+// TestLoginFromAnotherSite is login CSRF: another site submits the form in the person's browser.
+func TestLoginFromAnotherSite(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	page := b.open(s.attempt(s.oauth()).url)
+	form := url.Values{"request": {requestField.FindStringSubmatch(page.body)[1]}, "user": {"admin"}}
+	for name, header := range map[string][]string{
+		"Sec-Fetch-Site":  {"Sec-Fetch-Site", "cross-site"},
+		"sibling":         {"Sec-Fetch-Site", "same-site"},
+		"Origin":          {"Origin", "https://evil.example"},
+		"Origin and port": {"Origin", "http://127.0.0.1:1"},
+	} {
+		for _, path := range []string{"/login", "/end_session/confirm"} {
+			if got := b.submit(s.issuer+path, form, header...); got.status != http.StatusForbidden || got.header.Get("Set-Cookie") != "" {
+				t.Errorf("%s, %s: %d", name, path, got.status)
+			}
+		}
+	}
+	if got := b.choose(page, "seller"); got.to == nil {
+		t.Error("the person's own click failed afterwards")
+	}
+}
+
+// TestOtherHost: a foreign name that resolves to loopback (DNS rebinding) gets nothing.
+func TestOtherHost(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for host, want := range map[string]int{
+		"evil.example": http.StatusMisdirectedRequest, "127.0.0.1.nip.example:3001": http.StatusMisdirectedRequest,
+		"localhost.evil.example": http.StatusMisdirectedRequest, "192.0.2.1": http.StatusMisdirectedRequest,
+		"localhost:3001": http.StatusOK, "127.0.0.1": http.StatusOK, "[::1]:3001": http.StatusOK,
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.issuer+"/.well-known/openid-configuration", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		if got := s.browser().do(r); got.status != want {
+			t.Errorf("Host %s: %d, want %d", host, got.status, want)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package devidp
+
+import (
+	"net/http"
+
+	jose "github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// Paths of the endpoints, below the issuer.
+const (
+	pathAuthorize     = "/authorize"
+	pathLogin         = "/login"
+	pathToken         = "/oauth/token"
+	pathUserinfo      = "/userinfo"
+	pathRevoke        = "/oauth/revoke"
+	pathKeys          = "/keys"
+	pathEndSession    = "/end_session"
+	pathConfirmLogout = "/end_session/confirm"
+)
+
+// metadata adds to zitadel's document what it lacks.
+type metadata struct {
+	oidc.DiscoveryConfiguration
+	// RFC 9207, section 3.
+	IssParameterSupported bool `json:"authorization_response_iss_parameter_supported"`
+}
+
+func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
+	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
+	writeJSON(w, http.StatusOK, &metadata{
+		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
+			Issuer:                                 p.issuer,
+			AuthorizationEndpoint:                  p.base + pathAuthorize,
+			TokenEndpoint:                          p.base + pathToken,
+			UserinfoEndpoint:                       p.base + pathUserinfo,
+			RevocationEndpoint:                     p.base + pathRevoke,
+			EndSessionEndpoint:                     p.base + pathEndSession,
+			JwksURI:                                p.base + pathKeys,
+			ScopesSupported:                        append(append([]string(nil), standardScopes...), apiScopes()...),
+			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
+			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
+			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken},
+			SubjectTypesSupported:                  []string{"public"},
+			IDTokenSigningAlgValuesSupported:       []string{string(jose.RS256)},
+			TokenEndpointAuthMethodsSupported:      methods,
+			RevocationEndpointAuthMethodsSupported: methods,
+			CodeChallengeMethodsSupported:          []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
+			ClaimsSupported: []string{
+				"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "azp", "at_hash", "sid",
+				"name", "given_name", "family_name", "nickname", "preferred_username", "email", "email_verified",
+			},
+			BackChannelLogoutSupported:        true,
+			BackChannelLogoutSessionSupported: true,
+		},
+		IssParameterSupported: true,
+	})
+}
+
+func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{p.key.public}})
+}

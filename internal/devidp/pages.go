@@ -1,0 +1,207 @@
+package devidp
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+var (
+	//go:embed templates/*.html
+	templateFiles embed.FS
+	//go:embed assets
+	assetFiles embed.FS
+)
+
+// pages holds one template a page, each within the layout.
+var pages = func() map[string]*template.Template {
+	all := make(map[string]*template.Template)
+	for _, name := range []string{"login", "logout", "form_post", "message", "home"} {
+		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html"))
+	}
+	return all
+}()
+
+type loginPage struct {
+	Request string
+	Host    string // of the application
+	StepUp  string // the acr that the present session lacks
+	Current *user
+	Hinted  *user
+	Users   []loginChoice
+}
+
+type loginChoice struct {
+	*user
+	Hinted  bool
+	Current bool
+}
+
+type logoutPage struct {
+	User                  *user
+	ClientID              string
+	PostLogoutRedirectURI string
+	State                 string
+}
+
+type formPostPage struct {
+	Action string
+	Host   string
+	Fields map[string][]string
+}
+
+type homePage struct {
+	Issuer    string
+	Discovery string
+	Current   *user
+	Users     []*user
+	Links     []link
+}
+
+// message is a page that only says something.
+type message struct {
+	Title string
+	Text  []string
+	Links []link
+}
+
+type link struct{ URL, Text string }
+
+// page writes a page. Its forms may lead to the given addresses besides the provider itself: Chromium holds form-action
+// against the redirects that follow a submission as well, and these lead back to the client.
+func (p *Provider) page(w http.ResponseWriter, r *http.Request, status int, name string, formTargets []string, data any) {
+	var buf bytes.Buffer
+	if err := pages[name].ExecuteTemplate(&buf, "layout", data); err != nil {
+		p.log.ErrorContext(r.Context(), "page failed", "page", name, "error", err)
+		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		return
+	}
+	action := "'self'"
+	for _, target := range formTargets {
+		if target != "" {
+			action += " " + origin(target)
+		}
+	}
+	csp := "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " + action
+	if name == "form_post" {
+		csp += "; script-src 'self'"
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", csp)
+	h.Set("Cache-Control", "no-store")
+	// Not no-referrer: that would make the forms' Origin "null", which older browsers are recognised by.
+	h.Set("Referrer-Policy", "same-origin")
+	w.WriteHeader(status)
+	_, _ = buf.WriteTo(w)
+}
+
+// failPage tells a person why a request cannot go on, when there is no client to tell.
+func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, reason string) {
+	p.log.WarnContext(r.Context(), "request refused", "path", r.URL.Path, "reason", reason)
+	p.page(w, r, http.StatusBadRequest, "message", nil, &message{
+		Title: "This request cannot go on",
+		Text:  []string{reason, "It is the application, or its configuration, that needs mending."},
+		Links: p.homes(),
+	})
+}
+
+// expired is for a sign-in that is unknown: answered already, too old, or from before a restart.
+func (p *Provider) expired(w http.ResponseWriter, r *http.Request) {
+	p.page(w, r, http.StatusBadRequest, "message", nil, &message{
+		Title: "This sign-in has expired",
+		Text: []string{
+			"It was finished already, or left open for more than 30 minutes, or begun before the provider was restarted.",
+			"Go back to the application and sign in again.",
+		},
+		Links: p.homes(),
+	})
+}
+
+func (p *Provider) denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
+	p.page(w, r, http.StatusForbidden, "message", nil, &message{
+		Title: "Refused",
+		Text:  []string{"This form was sent by another site. Only the provider’s own pages may send it."},
+		Links: p.homes(),
+	})
+}
+
+func (p *Provider) notFound(w http.ResponseWriter, r *http.Request) {
+	p.page(w, r, http.StatusNotFound, "message", nil, &message{
+		Title: "There is no such page",
+		Text:  []string{"This is the development provider of Gatehouse; the application is elsewhere."},
+		Links: p.homes(),
+	})
+}
+
+func (p *Provider) home(w http.ResponseWriter, r *http.Request) {
+	data := &homePage{Issuer: p.issuer, Discovery: p.base + "/.well-known/openid-configuration", Users: demoUsers, Links: p.homes()}
+	if ses := p.session(r); ses != nil {
+		data.Current = ses.user
+	}
+	p.page(w, r, http.StatusOK, "home", nil, data)
+}
+
+// homes links to the applications.
+func (p *Provider) homes() []link {
+	var links []link
+	for _, c := range p.clients {
+		links = append(links, link{URL: c.Home(), Text: "Go to " + hostOf(c.Home())})
+	}
+	return links
+}
+
+func hostOf(raw string) string {
+	_, host, _ := strings.Cut(origin(raw), "://")
+	return host
+}
+
+// serveAsset serves the style sheet, the icon and the one script.
+func serveAsset(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache")
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	data, err := assetFiles.ReadFile(name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+}
+
+// cookieName has the port in it, because cookies of a host are shared by all its ports, and on loopback there may well be
+// two providers. The prefix follows the scheme: __Host- demands Secure, which http cannot have.
+func cookieName(issuer *url.URL) string {
+	name := "devidp"
+	if port := issuer.Port(); port != "" {
+		name += "_" + port
+	}
+	if issuer.Scheme == "https" {
+		name = "__Host-" + name
+	}
+	return name
+}
+
+// cookieValue is the secret of the browser's session, or empty.
+func (p *Provider) cookieValue(r *http.Request) string {
+	c, err := r.Cookie(p.cookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+func (p *Provider) setCookie(w http.ResponseWriter, value string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: p.cookie, Value: value, Path: "/", HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (p *Provider) clearCookie(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{
+		Name: p.cookie, Path: "/", MaxAge: -1, HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteLaxMode,
+	})
+}

@@ -1,0 +1,295 @@
+package devidp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/schema"
+)
+
+// How long things live. Only access tokens are worth a setting: their short life is what exercises the refresh of a
+// relying party.
+const (
+	defaultAccessTokenLifetime = 5 * time.Minute
+	idTokenLifetime            = time.Hour
+	codeLifetime               = time.Minute
+	requestLifetime            = 30 * time.Minute
+	sessionLifetime            = 12 * time.Hour
+	refreshTokenLifetime       = 30 * 24 * time.Hour
+	logoutTokenLifetime        = 2 * time.Minute
+	logoutCallTimeout          = 5 * time.Second
+)
+
+// maxForm bounds the body of any request, in bytes.
+const maxForm = 64 << 10
+
+// Client is a relying party that may use the provider. All clients are confidential.
+type Client struct {
+	ID     string // client_id
+	Secret string // client_secret, for client_secret_basic and client_secret_post
+
+	// RedirectURIs are compared with redirect_uri as they are, byte for byte. At least one.
+	RedirectURIs []string
+	// PostLogoutRedirectURIs are compared with post_logout_redirect_uri in the same way. May be empty.
+	PostLogoutRedirectURIs []string
+	// BackchannelLogoutURI receives a logout token when a session that the client took part in ends. Empty: no call.
+	BackchannelLogoutURI string
+}
+
+// Config says what the provider is called and whom it serves. Issuer, Audience and one client are required; the rest
+// may be left at zero.
+type Config struct {
+	// Issuer is the origin under which browser and relying party reach the provider: http or https, on 127.0.0.0/8,
+	// [::1] or localhost, without a path. Anything else is refused.
+	Issuer string
+	// Clients are the relying parties.
+	Clients []Client
+	// Audience is the API's identifier: the `aud` of every access token. A client may ask for it by `audience` or
+	// `resource`, or leave it out; asking for another is an error (invalid_target). It must differ from every client's
+	// ID, or access tokens and ID tokens could be taken for each other.
+	Audience string
+	// AccessTokenLifetime is how long an access token is valid; 0 means 5 minutes.
+	AccessTokenLifetime time.Duration
+	// HTTPClient makes the back-channel logout calls; nil means one that follows no redirect. A call ends within 5 s
+	// in either case.
+	HTTPClient *http.Client
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Logger says who signed in and what went wrong, never a token, code or cookie; nil discards.
+	Logger *slog.Logger
+}
+
+// Provider is the OpenID provider. It is an http.Handler, safe for concurrent use.
+type Provider struct {
+	issuer   string // as configured: the `iss` of every token, byte for byte
+	base     string // the issuer without a trailing slash: what endpoints are appended to
+	secure   bool   // served over https
+	cookie   string // name of the session cookie
+	clients  []*registration
+	audience string
+	lifetime time.Duration
+	http     *http.Client
+	now      func() time.Time
+	log      *slog.Logger
+	decoder  *schema.Decoder
+	encoder  *schema.Encoder
+	key      *signingKey
+	state    *state
+	handler  http.Handler
+
+	callsMu sync.Mutex
+	closed  bool
+	calls   sync.WaitGroup
+	ctx     context.Context // of back-channel calls: they outlive the request that caused them
+	cancel  context.CancelFunc
+}
+
+// New makes a provider with a fresh RSA-2048 key and no state. The error names the field at fault.
+func New(cfg Config) (*Provider, error) {
+	issuer, err := parseIssuer(cfg.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Audience == "" {
+		return nil, errors.New("devidp: Audience is empty; set it to the API's identifier, the `aud` of access tokens")
+	}
+	if cfg.AccessTokenLifetime < 0 {
+		return nil, fmt.Errorf("devidp: AccessTokenLifetime is %v; give a positive duration, or 0 for %v", cfg.AccessTokenLifetime, defaultAccessTokenLifetime)
+	}
+	p := &Provider{
+		issuer:   cfg.Issuer,
+		base:     strings.TrimSuffix(cfg.Issuer, "/"),
+		secure:   issuer.Scheme == "https",
+		cookie:   cookieName(issuer),
+		audience: cfg.Audience,
+		lifetime: cfg.AccessTokenLifetime,
+		http:     cfg.HTTPClient,
+		now:      cfg.Now,
+		log:      cfg.Logger,
+		decoder:  schema.NewDecoder(),
+		encoder:  oidc.NewEncoder(),
+		state:    newState(),
+	}
+	if p.clients, err = register(cfg.Clients, cfg.Audience); err != nil {
+		return nil, err
+	}
+	if p.key, err = newSigningKey(); err != nil {
+		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
+	}
+	if p.lifetime == 0 {
+		p.lifetime = defaultAccessTokenLifetime
+	}
+	if p.http == nil {
+		p.http = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.decoder.IgnoreUnknownKeys(true)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.handler = p.routes()
+	return p, nil
+}
+
+// parseIssuer refuses whatever would let strangers reach a provider that asks nobody for a password.
+func parseIssuer(issuer string) (*url.URL, error) {
+	u, err := url.Parse(issuer)
+	switch {
+	case issuer == "":
+		return nil, errors.New("devidp: Issuer is empty; set it to the origin of this provider, for example http://127.0.0.1:3001")
+	case err != nil:
+		return nil, fmt.Errorf("devidp: Issuer %q is no URL; give an origin such as http://127.0.0.1:3001", issuer)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("devidp: Issuer %q is neither http nor https; give an origin such as http://127.0.0.1:3001", issuer)
+	case u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(issuer, "#"):
+		return nil, fmt.Errorf("devidp: Issuer %q is more than an origin; leave out user, path, query and fragment", u.Redacted())
+	case !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("devidp: Issuer %q is not on loopback: anyone can sign in as anyone at the development provider; use 127.0.0.1, [::1] or localhost, or a real provider", issuer)
+	}
+	return u, nil
+}
+
+// isLoopback reports whether a host name can only mean this machine: localhost, 127.0.0.0/8 or ::1.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Zone() == "" && !addr.Is4In6() && addr.IsLoopback()
+}
+
+// register checks the configured clients.
+func register(clients []Client, audience string) ([]*registration, error) {
+	if len(clients) == 0 {
+		return nil, errors.New("devidp: Clients is empty; nobody could sign in to anything")
+	}
+	var out []*registration
+	for _, c := range clients {
+		switch {
+		case c.ID == "":
+			return nil, errors.New("devidp: a client has no ID")
+		case c.Secret == "":
+			return nil, fmt.Errorf("devidp: client %q has no Secret; all clients are confidential", c.ID)
+		case c.ID == audience:
+			return nil, fmt.Errorf("devidp: client ID %q equals Audience; ID tokens would pass for access tokens (RFC 8725, section 3.12): give the API an identifier of its own", c.ID)
+		case len(c.RedirectURIs) == 0:
+			return nil, fmt.Errorf("devidp: client %q has no RedirectURIs", c.ID)
+		case slices.ContainsFunc(out, func(o *registration) bool { return o.ID == c.ID }):
+			return nil, fmt.Errorf("devidp: client ID %q is given twice", c.ID)
+		}
+		uris := slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs)
+		if c.BackchannelLogoutURI != "" {
+			uris = append(uris, c.BackchannelLogoutURI)
+		}
+		for _, raw := range uris {
+			u, err := url.Parse(raw)
+			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Contains(raw, "#") {
+				return nil, fmt.Errorf("devidp: client %q: %q is no absolute http or https URL without a fragment", c.ID, raw)
+			}
+		}
+		out = append(out, &registration{c})
+	}
+	return out, nil
+}
+
+// client returns the registered client, or nil.
+func (p *Provider) client(id string) *registration {
+	for _, c := range p.clients {
+		if c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// routes is the table of what the provider answers.
+func (p *Provider) routes() http.Handler {
+	mux := http.NewServeMux()
+	// Pages that only this provider's own pages may post to: a sign-in forced from elsewhere is login CSRF. The
+	// protocol's endpoints stay outside, since a relying party may post to them across sites.
+	own := http.NewCrossOriginProtection()
+	own.SetDenyHandler(http.HandlerFunc(p.denyCrossOrigin))
+
+	mux.HandleFunc("GET "+oidc.DiscoveryEndpoint, p.discovery)
+	mux.HandleFunc("GET "+pathKeys, p.keys)
+	mux.HandleFunc("GET "+pathAuthorize, p.authorize)
+	mux.HandleFunc("POST "+pathAuthorize, p.authorize)
+	mux.HandleFunc("GET "+pathLogin, p.showLogin)
+	mux.Handle("POST "+pathLogin, own.Handler(http.HandlerFunc(p.login)))
+	mux.HandleFunc("POST "+pathToken, p.token)
+	mux.HandleFunc("GET "+pathUserinfo, p.userinfo)
+	mux.HandleFunc("POST "+pathUserinfo, p.userinfo)
+	mux.HandleFunc("POST "+pathRevoke, p.revoke)
+	mux.HandleFunc("GET "+pathEndSession, p.endSession)
+	mux.HandleFunc("POST "+pathEndSession, p.endSession)
+	mux.Handle("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.confirmLogout)))
+	mux.HandleFunc("GET /assets/", serveAsset)
+	mux.HandleFunc("GET /{$}", p.home)
+	mux.HandleFunc("/", p.notFound)
+	for _, path := range []string{pathToken, pathRevoke, pathConfirmLogout} {
+		// The catch-all above would turn the mux's own 405 into a 404.
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "send this as a POST", http.StatusMethodNotAllowed)
+		})
+	}
+	return mux
+}
+
+// ServeHTTP answers a request that was addressed to a loopback name. Any other Host is refused: a page elsewhere whose
+// name resolves to 127.0.0.1 (DNS rebinding) would otherwise be of the provider's own origin.
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	host := (&url.URL{Host: r.Host}).Hostname()
+	if !isLoopback(host) {
+		p.page(w, r, http.StatusMisdirectedRequest, "message", nil, &message{
+			Title: "Not the address of this provider",
+			Text:  []string{"The development provider answers on loopback only. Open it as " + p.base + "."},
+		})
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	p.handler.ServeHTTP(w, r)
+}
+
+// Shutdown stops making back-channel logout calls and waits for those in flight. When ctx ends first, they are
+// cancelled and its error is returned.
+func (p *Provider) Shutdown(ctx context.Context) error {
+	p.callsMu.Lock()
+	p.closed = true
+	p.callsMu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		p.calls.Wait()
+		close(done)
+	}()
+	defer p.cancel()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		p.cancel()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// discard empties and closes a body, so that its connection can be used again.
+func discard(body io.ReadCloser) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxForm))
+	_ = body.Close()
+}

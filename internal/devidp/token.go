@@ -1,0 +1,223 @@
+package devidp
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// token is the token endpoint.
+func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
+	client, err := p.authenticate(r)
+	if err != nil {
+		p.writeError(w, r, err)
+		return
+	}
+	var resp *oidc.AccessTokenResponse
+	switch grantType := oidc.GrantType(r.PostForm.Get("grant_type")); grantType {
+	case oidc.GrantTypeCode:
+		resp, err = p.exchangeCode(r, client)
+	case oidc.GrantTypeRefreshToken:
+		resp, err = p.refreshTokens(r, client)
+	case "":
+		err = oidc.ErrInvalidRequest().WithDescription("grant_type is missing")
+	default:
+		err = oidc.ErrUnsupportedGrantType().WithDescription("only authorization_code and refresh_token are supported")
+	}
+	if err != nil {
+		p.writeError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, resp)
+}
+
+func (p *Provider) exchangeCode(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
+	if r.PostForm.Get("code") == "" {
+		return nil, oidc.ErrInvalidRequest().WithDescription("code is missing")
+	}
+	if err := p.checkTarget(r.PostForm); err != nil {
+		return nil, err
+	}
+	code := p.state.redeem(r.PostForm.Get("code"), client, p.now())
+	if code == nil {
+		return nil, oidc.ErrInvalidGrant().WithDescription("code unknown, expired, used before, or another client's")
+	}
+	if r.PostForm.Get("redirect_uri") != code.request.redirectURI {
+		return nil, oidc.ErrInvalidGrant().WithDescription("redirect_uri is not the one of the authorization request")
+	}
+	challenge := &oidc.CodeChallenge{Challenge: code.request.challenge, Method: oidc.CodeChallengeMethodS256}
+	if err := op.AuthorizeCodeChallenge(r.PostForm.Get("code_verifier"), challenge); err != nil {
+		return nil, err
+	}
+	return p.issue(code.grant, code.grant.scopes, code.request.nonce)
+}
+
+func (p *Provider) refreshTokens(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
+	if r.PostForm.Get("refresh_token") == "" {
+		return nil, oidc.ErrInvalidRequest().WithDescription("refresh_token is missing")
+	}
+	if err := p.checkTarget(r.PostForm); err != nil {
+		return nil, err
+	}
+	g, scopes, reused, err := p.state.rotate(r.PostForm.Get("refresh_token"), client, strings.Fields(r.PostForm.Get("scope")), p.now())
+	if reused {
+		p.log.WarnContext(r.Context(), "refresh token reused: every token of that login is revoked", "client_id", client.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// OpenID Connect Core, section 12.2: the ID token of a refresh should carry no nonce.
+	return p.issue(g, scopes, "")
+}
+
+// issue makes the tokens of one answer. A refresh token comes with offline_access alone, and goes on coming however the
+// scopes of the access token are narrowed.
+func (p *Provider) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
+	now := p.now()
+	expires := now.Add(p.lifetime)
+	access, err := p.key.sign(p.accessClaims(g, scopes, now, expires), typeAccessToken)
+	if err != nil {
+		return nil, err
+	}
+	resp := &oidc.AccessTokenResponse{
+		AccessToken: access,
+		TokenType:   oidc.BearerToken,
+		ExpiresIn:   uint64(p.lifetime / time.Second),
+		Scope:       scopes,
+	}
+	if slices.Contains(scopes, oidc.ScopeOpenID) {
+		claims, err := p.idClaims(g, scopes, nonce, access, now)
+		if err != nil {
+			return nil, err
+		}
+		if resp.IDToken, err = p.key.sign(claims, typeIDToken); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) {
+		resp.RefreshToken = newSecret()
+	}
+	p.state.keepTokens(g, access, resp.RefreshToken, scopes, expires, now)
+	return resp, nil
+}
+
+// accessClaims follows RFC 9068, with Auth0's permissions claim.
+func (p *Provider) accessClaims(g *grant, scopes []string, now, expires time.Time) *oidc.AccessTokenClaims {
+	return &oidc.AccessTokenClaims{
+		TokenClaims: oidc.TokenClaims{
+			Issuer:                              p.issuer,
+			Subject:                             g.user.Subject,
+			Audience:                            oidc.Audience{p.audience},
+			Expiration:                          oidc.FromTime(expires),
+			IssuedAt:                            oidc.FromTime(now),
+			AuthTime:                            oidc.FromTime(g.authTime),
+			AuthenticationContextClassReference: g.acr,
+			AuthorizedParty:                     g.client.ID,
+			ClientID:                            g.client.ID,
+			JWTID:                               newSecret(),
+		},
+		Scopes: scopes,
+		Claims: map[string]any{"sid": g.sid, "permissions": g.user.Permissions},
+	}
+}
+
+// idClaims is for the client alone: an audience shared with access tokens would let one pass for the other.
+func (p *Provider) idClaims(g *grant, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
+	atHash, err := oidc.ClaimHash(access, jose.RS256)
+	if err != nil {
+		return nil, err
+	}
+	claims := &oidc.IDTokenClaims{
+		TokenClaims: oidc.TokenClaims{
+			Issuer:                              p.issuer,
+			Audience:                            oidc.Audience{g.client.ID},
+			Expiration:                          oidc.FromTime(now.Add(idTokenLifetime)),
+			IssuedAt:                            oidc.FromTime(now),
+			AuthTime:                            oidc.FromTime(g.authTime),
+			AuthenticationContextClassReference: g.acr,
+			Nonce:                               nonce,
+			AuthorizedParty:                     g.client.ID,
+		},
+		AccessTokenHash: atHash,
+		SessionID:       g.sid,
+	}
+	claims.SetUserInfo(g.user.info(scopes))
+	return claims, nil
+}
+
+// userinfo answers with what the token's scopes allow.
+func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, oidc.BearerToken) || token == "" {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp"`)
+		writeJSON(w, http.StatusUnauthorized, oidc.ErrInvalidRequest().WithDescription("no bearer token in the Authorization header"))
+		return
+	}
+	t := p.state.accessToken(token, p.now())
+	switch {
+	case t == nil:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="invalid_token"`)
+		writeJSON(w, http.StatusUnauthorized, &oidc.Error{ErrorType: "invalid_token", Description: "access token unknown, expired or revoked"})
+	case !slices.Contains(t.scopes, oidc.ScopeOpenID):
+		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="insufficient_scope", scope="openid"`)
+		writeJSON(w, http.StatusForbidden, &oidc.Error{ErrorType: "insufficient_scope", Description: "the scope openid is required"})
+	default:
+		writeJSON(w, http.StatusOK, t.grant.user.info(t.scopes))
+	}
+}
+
+// revoke is the revocation endpoint (RFC 7009). A revoked access token is refused here at once; resource servers that
+// verify it by its signature go on accepting it until it expires.
+func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
+	client, err := p.authenticate(r)
+	if err != nil {
+		p.writeError(w, r, err)
+		return
+	}
+	token := r.PostForm.Get("token")
+	if token == "" {
+		p.writeError(w, r, oidc.ErrInvalidRequest().WithDescription("token is missing"))
+		return
+	}
+	if !p.state.revoke(token, client) {
+		p.writeError(w, r, oidc.ErrInvalidGrant().WithDescription("the token was issued to another client"))
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+}
+
+// writeError answers a relying party's back-channel request (RFC 6749, section 5.2).
+func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	var e *oidc.Error
+	if !errors.As(err, &e) {
+		p.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+		e = oidc.ErrServerError().WithDescription("see the log of the development provider")
+	}
+	status := http.StatusBadRequest
+	switch e.ErrorType {
+	case oidc.InvalidClient:
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", `Basic realm="devidp"`)
+	case oidc.ServerError:
+		status = http.StatusInternalServerError
+	}
+	p.log.DebugContext(r.Context(), "request refused", "path", r.URL.Path, "error", string(e.ErrorType), "reason", e.Description)
+	writeJSON(w, status, e)
+}
+
+// writeJSON answers with JSON that no cache may keep (RFC 6749, section 5.1).
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,75 @@
+// Package requestid owns the identifier that follows one request through
+// every part: what a good one looks like, how it travels in a context, and how
+// it reaches each log line. It leaves reading it from a header or from
+// metadata, and sending it on, to the parts.
+package requestid
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+)
+
+// Header is the HTTP header, and in lower case the gRPC metadata key, that
+// carries the identifier.
+const Header = "X-Request-Id"
+
+// maxLength bounds what a client can put into our logs.
+const maxLength = 64
+
+// Valid reports whether a client's identifier may be kept: 1 to 64 letters,
+// digits, and "-_.:" (so that it cannot forge a log line or a header).
+func Valid(id string) bool {
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':':
+		default:
+			return false
+		}
+	}
+	return 0 < len(id) && len(id) <= maxLength
+}
+
+// Keep returns the identifier if it is valid and a fresh random one
+// otherwise.
+func Keep(id string) string {
+	if Valid(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+type key struct{}
+
+// NewContext returns a context that carries the identifier.
+func NewContext(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, key{}, id)
+}
+
+// FromContext returns the identifier of the request, "" if there is none.
+func FromContext(ctx context.Context) string {
+	id, _ := ctx.Value(key{}).(string)
+	return id
+}
+
+// LogHandler wraps a handler so that each record which is logged with a
+// request's context has the attribute "request_id".
+func LogHandler(h slog.Handler) slog.Handler { return handler{h} }
+
+type handler struct{ slog.Handler }
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	if id := FromContext(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.Handler.WithGroup(name)}
+}
