@@ -1,0 +1,173 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// AccessConfig configures an AccessVerifier. P is the caller's principal: built once per token, then cached and shared, so
+// it must be immutable.
+type AccessConfig[P any] struct {
+	// Provider issues the tokens. Required.
+	Provider *Provider
+	// Audience must be among the token's audiences. Required.
+	Audience string
+	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set where the audience is also a client id,
+	// since ID tokens would pass otherwise (RFC 8725 §3.12).
+	RequireATJWT bool
+	// Principal makes the cached value of verified claims; an error makes the token invalid. Required.
+	Principal func(*Claims) (P, error)
+	// Revoked is asked at every call, on cache hits too, and must be safe for concurrent use; it may neither change the key
+	// nor keep it after it returned. An *Error comes through as it is, any other error counts as ReasonUnavailable.
+	// Nil: nothing is revoked.
+	Revoked func(ctx context.Context, key *RevocationKey) error
+	// Observe, when set, is told the outcome of every call: whether the token was found in the cache, and the reason it was
+	// refused for, 0 when it was accepted. It must be safe for concurrent use.
+	Observe func(cached bool, refused Reason)
+	// CacheSize is how many verified tokens are remembered at most; 0 means 65,536, below 0 none. A full cache costs about
+	// 900 bytes a token beyond what P holds, whatever the token's size; the table, 13 bytes a token, is allocated at once.
+	CacheSize int
+	// Now tells the time; nil means time.Now.
+	Now func() time.Time
+	// Logger is told of refused tokens, at debug level; nil discards.
+	Logger *slog.Logger
+}
+
+// RevocationKey is what denials are kept by.
+type RevocationKey struct {
+	Issuer    string
+	Subject   string
+	ClientID  string
+	SessionID string // sid
+	ID        string // jti
+	IssuedAt  time.Time
+	Expiry    time.Time
+}
+
+// AccessVerifier verifies access tokens, and remembers those it has verified. It is safe for concurrent use. Two verifiers
+// share no memory: what one accepted says nothing to the other, whose audience may differ (lua-resty-openidc #569).
+type AccessVerifier[P any] struct {
+	*verifier
+	principal func(*Claims) (P, error)
+	revoked   func(context.Context, *RevocationKey) error
+	observe   func(bool, Reason)
+	cache     *cache[P]
+}
+
+// NewAccessVerifier refuses a configuration that lacks a required field.
+func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
+	if cfg.Audience == "" {
+		return nil, errors.New("token: access token verifier: Audience is empty; set it to the API's identifier, or any token of the provider would do")
+	}
+	if cfg.Principal == nil {
+		return nil, errors.New("token: access token verifier: Principal is nil; give it the function that maps claims to a principal")
+	}
+	pr := profile{
+		kind:     "access token",
+		maxLen:   maxAccess,
+		audience: cfg.Audience,
+		types:    []string{"", "jwt", "at+jwt", "application/at+jwt"},
+		check:    checkAccess,
+	}
+	if cfg.RequireATJWT {
+		pr.types = []string{"at+jwt", "application/at+jwt"}
+	}
+	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	size := cfg.CacheSize
+	if size == 0 {
+		size = 1 << 16
+	}
+	return &AccessVerifier[P]{
+		verifier:  v,
+		principal: cfg.Principal,
+		revoked:   cfg.Revoked,
+		observe:   cfg.Observe,
+		cache:     newCache[P](size),
+	}, nil
+}
+
+func checkAccess(c *Claims, _ time.Time) error {
+	if c.Subject == "" && c.ClientID == "" {
+		return errors.New("neither sub nor a client id")
+	}
+	return nil
+}
+
+// Verify returns the principal of a good token, and its exp, at which a stream that it opened must end. (Because of the
+// permitted skew that may lie up to 60 s in the past.) Every error is an *Error.
+func (v *AccessVerifier[P]) Verify(ctx context.Context, raw string) (P, time.Time, error) {
+	e, cached, err := v.entry(ctx, raw)
+	if err == nil && v.revoked != nil {
+		if denied := v.revoked(ctx, &e.revocation); denied != nil {
+			err = v.denied(ctx, denied)
+		}
+	}
+	if v.observe != nil {
+		v.observe(cached, reasonOf(err))
+	}
+	if err != nil {
+		var none P
+		return none, time.Time{}, err
+	}
+	return e.value, e.revocation.Expiry, nil
+}
+
+// entry finds the token among those verified before, or verifies it.
+func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], cached bool, err error) {
+	var f fingerprint
+	cacheable := f.take(raw)
+	if cacheable {
+		if e := v.cache.get(&f); e != nil {
+			now := v.now()
+			// What could have changed since: time, and the keys. Anything else about the token cannot.
+			if !e.key.retired.Load() && now.Before(e.until) && v.provider.set.Load().usable(now) {
+				return e, true, nil
+			}
+		}
+	}
+	c, key, err := v.verify(ctx, raw)
+	if err != nil {
+		return nil, false, err
+	}
+	value, err := v.principal(c)
+	if err != nil {
+		return nil, false, v.refuse(ctx, &Error{ReasonInvalid, err})
+	}
+	e = &entry[P]{
+		hash:  f.hash,
+		key:   key,
+		until: c.Expiry.Add(skew),
+		value: value,
+		revocation: RevocationKey{
+			Issuer: c.Issuer, Subject: c.Subject, ClientID: c.ClientID, SessionID: c.SessionID, ID: c.ID,
+			IssuedAt: c.IssuedAt, Expiry: c.Expiry,
+		},
+	}
+	if cacheable {
+		copy(e.tail[:], f.tail)
+		v.cache.put(&f, e, v.now())
+	}
+	return e, false, nil
+}
+
+func (v *AccessVerifier[P]) denied(ctx context.Context, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return v.refuse(ctx, e)
+	}
+	return v.refuse(ctx, &Error{ReasonUnavailable, err})
+}
+
+func reasonOf(err error) Reason {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return ReasonInvalid
+}

@@ -1,0 +1,388 @@
+package token_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// observed counts what a verifier observes.
+type observed struct{ cached, verified, refused atomic.Int64 }
+
+func (o *observed) config(c *token.AccessConfig[*principal]) {
+	c.Observe = func(cached bool, refused token.Reason) {
+		switch {
+		case cached:
+			o.cached.Add(1)
+		case refused == 0:
+			o.verified.Add(1)
+		default:
+			o.refused.Add(1)
+		}
+	}
+}
+
+func (o *observed) want(t *testing.T, cached, verified, refused int64) {
+	t.Helper()
+	if c, v, r := o.cached.Load(), o.verified.Load(), o.refused.Load(); c != cached || v != verified || r != refused {
+		t.Errorf("%d cached, %d verified, %d refused; want %d, %d, %d", c, v, r, cached, verified, refused)
+	}
+}
+
+func TestSeenTokens(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		issuer, _, _, _ := running(t)
+		p := newProvider(t, issuer, nil)
+		var o observed
+		v := newAccess(t, p, o.config)
+		raw := issuer.Mint(map[string]any{"aud": audience, "exp": time.Now().Unix() + 300})
+		first, exp, err := v.Verify(t.Context(), raw)
+		if err != nil || !exp.Equal(time.Now().Add(300*time.Second)) {
+			t.Fatal(exp, err)
+		}
+		second, again, err := v.Verify(t.Context(), raw)
+		if err != nil || second != first || !again.Equal(exp) {
+			t.Error("the principal was made twice, or the expiry is another", again, err)
+		}
+		o.want(t, 1, 1, 0)
+
+		// A token that differs in one byte is another token (GHSA-rp9m-7r4c-75qg: it passed for the cached one).
+		forged := []byte(raw)
+		forged[len(forged)-20] ^= 1
+		check(t, v, string(forged), token.ReasonInvalid)
+		check(t, v, string(forged), token.ReasonInvalid)
+		o.want(t, 1, 1, 2)
+
+		// Another verifier shares nothing (lua-resty-openidc #569).
+		check(t, newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.Audience = "https://other.example" }), raw, token.ReasonInvalid)
+
+		// Expiry is looked at on every hit.
+		advance(360*time.Second - time.Nanosecond)
+		check(t, v, raw, 0)
+		o.want(t, 2, 1, 2)
+		advance(time.Nanosecond)
+		check(t, v, raw, token.ReasonExpired)
+		o.want(t, 2, 1, 3)
+	})
+}
+
+func TestKeyRemovedFromTheSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		issuer, _, _, _ := running(t)
+		p := newProvider(t, issuer, nil)
+		var o observed
+		v := newAccess(t, p, o.config)
+		raw := mintFor(issuer)
+		check(t, v, raw, 0)
+		stolen := issuer.Key()
+		issuer.Rotate()
+		if err := p.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, v, raw, 0) // a key more does not disturb what was verified with the others
+		o.want(t, 1, 1, 0)
+		issuer.Retire()
+		if err := p.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, v, raw, token.ReasonInvalid)
+		o.want(t, 1, 1, 1)
+		// It comes back: verified anew, not believed for having been so once.
+		issuer.PublishKeys(stolen.JWK(), issuer.Key().JWK())
+		if err := p.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, v, raw, 0)
+		o.want(t, 1, 2, 1)
+	})
+}
+
+// denials is the simplest store of them, with the rules of design §6.
+type denials struct {
+	mu       sync.RWMutex
+	down     error
+	sessions map[[2]string]bool
+	ids      map[string]bool
+	subjects map[[2]string]time.Time
+}
+
+func (d *denials) check(_ context.Context, k *token.RevocationKey) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	at, denied := d.subjects[[2]string{k.Issuer, k.Subject}]
+	switch {
+	case d.down != nil:
+		return d.down
+	case d.sessions[[2]string{k.Issuer, k.SessionID}], d.ids[k.ID], denied && !k.IssuedAt.After(at):
+		return &token.Error{Reason: token.ReasonRevoked}
+	}
+	return nil
+}
+
+func TestRevocation(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	now := time.Now().Truncate(time.Second)
+	for _, c := range []struct {
+		name string
+		deny func(*denials)
+		want token.Reason
+	}{
+		{"nothing", func(*denials) {}, 0},
+		{"another session", func(d *denials) { d.sessions = map[[2]string]bool{{issuer.URL, "s2"}: true} }, 0},
+		{"session", func(d *denials) { d.sessions = map[[2]string]bool{{issuer.URL, "s1"}: true} }, token.ReasonRevoked},
+		{"session of another issuer", func(d *denials) { d.sessions = map[[2]string]bool{{"https://other.example", "s1"}: true} }, 0},
+		{"jti", func(d *denials) { d.ids = map[string]bool{"j1": true} }, token.ReasonRevoked},
+		{"subject before", func(d *denials) { d.subjects = map[[2]string]time.Time{{issuer.URL, "user-1"}: now.Add(-time.Second)} }, 0},
+		{"subject at iat", func(d *denials) { d.subjects = map[[2]string]time.Time{{issuer.URL, "user-1"}: now} }, token.ReasonRevoked},
+		{"store down", func(d *denials) { d.down = errors.New("connection refused") }, token.ReasonUnavailable},
+		{"store says unavailable", func(d *denials) { d.down = fmt.Errorf("x: %w", &token.Error{Reason: token.ReasonUnavailable}) }, token.ReasonUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d denials
+			v := newAccess(t, p, func(cfg *token.AccessConfig[*principal]) { cfg.Revoked = d.check })
+			mint := func() string {
+				return issuer.Mint(map[string]any{"aud": audience, "sid": "s1", "jti": "j1", "iat": now.Unix()})
+			}
+			seen := mint()
+			check(t, v, seen, 0)
+			d.mu.Lock()
+			c.deny(&d)
+			d.mu.Unlock()
+			check(t, v, seen, c.want)
+			check(t, v, mint(), c.want)
+			_, _, err := v.Verify(t.Context(), seen)
+			if unavailable := errors.Is(err, token.ErrUnavailable); unavailable != (c.want == token.ReasonUnavailable) {
+				t.Errorf("errors.Is(%v, ErrUnavailable) = %v", err, unavailable)
+			}
+			// Forged tokens are invalid, whatever the store says: it is not even asked.
+			check(t, v, seen[:len(seen)-4]+"AAAA", token.ReasonInvalid)
+			// And no denial is remembered.
+			d.mu.Lock()
+			d.down, d.sessions, d.ids, d.subjects = nil, nil, nil, nil
+			d.mu.Unlock()
+			check(t, v, seen, 0)
+		})
+	}
+}
+
+func TestTokenWithoutIssuedAtAndDeniedSubject(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	d := denials{subjects: map[[2]string]time.Time{{issuer.URL, "user-1"}: time.Now().Add(-time.Hour)}}
+	v := newAccess(t, newProvider(t, issuer, nil), func(cfg *token.AccessConfig[*principal]) { cfg.Revoked = d.check })
+	check(t, v, issuer.Mint(map[string]any{"aud": audience}), 0)
+	check(t, v, issuer.Mint(map[string]any{"aud": audience, "iat": tokentest.Absent}), token.ReasonRevoked)
+}
+
+func TestPrincipalRefuses(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	calls := 0
+	v := newAccess(t, newProvider(t, issuer, nil), func(c *token.AccessConfig[*principal]) {
+		c.Principal = func(*token.Claims) (*principal, error) { calls++; return nil, errors.New("no tenant") }
+	})
+	raw := issuer.Mint(map[string]any{"aud": audience})
+	check(t, v, raw, token.ReasonInvalid)
+	check(t, v, raw, token.ReasonInvalid)
+	if calls != 2 {
+		t.Errorf("%d calls, want 2: failures are not cached", calls)
+	}
+}
+
+// What a verifier that came before its provider says: 503 and why, not 401; but garbage is garbage.
+func TestBeforeTheFirstKeys(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newAccess(t, p)
+	check(t, v, issuer.Mint(map[string]any{"aud": audience}), token.ReasonUnavailable)
+	check(t, v, "garbage", token.ReasonMalformed)
+	if _, keys := issuer.Fetches(); keys != 0 {
+		t.Errorf("%d fetches of keys", keys)
+	}
+	if _, err := p.Discover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, v, issuer.Mint(map[string]any{"aud": audience}), token.ReasonUnavailable)
+	check(t, v, issuer.Mint(map[string]any{"aud": audience, "iss": "https://other.example"}), token.ReasonInvalid)
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	for _, size := range []int{-1, 1, 5, 64} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			var o observed
+			v := newAccess(t, p, o.config, func(c *token.AccessConfig[*principal]) { c.CacheSize = size })
+			raws := make([]string, 200)
+			for i := range raws {
+				raws[i] = issuer.Mint(map[string]any{"aud": audience})
+				check(t, v, raws[i], 0)
+			}
+			o.want(t, 0, 200, 0)
+			// A miss may displace what is still to be looked for, so this counts too few rather than too many.
+			held := 0
+			for _, raw := range raws {
+				before := o.cached.Load()
+				check(t, v, raw, 0)
+				if o.cached.Load() > before {
+					held++
+				}
+			}
+			if most := max(size, 0); held > most {
+				t.Errorf("%d tokens are remembered, more than %d", held, most)
+			}
+			if size > 0 {
+				last := issuer.Mint(map[string]any{"aud": audience})
+				check(t, v, last, 0)
+				before := o.cached.Load()
+				check(t, v, last, 0)
+				if o.cached.Load() != before+1 {
+					t.Error("the latest token is not remembered")
+				}
+			}
+		})
+	}
+}
+
+// A token in constant use stays, however many come once and never again.
+func TestCacheKeepsWhatIsUsed(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	var o observed
+	v := newAccess(t, newProvider(t, issuer, nil), o.config, func(c *token.AccessConfig[*principal]) { c.CacheSize = 8 })
+	used := issuer.Mint(map[string]any{"aud": audience})
+	for range 200 {
+		check(t, v, used, 0)
+		check(t, v, issuer.Mint(map[string]any{"aud": audience}), 0)
+	}
+	if hits := o.cached.Load(); hits < 150 {
+		t.Errorf("%d of 199 calls were hits", hits)
+	}
+}
+
+func TestSeenTokenAllocatesNothing(t *testing.T) {
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	var d denials
+	var o observed
+	v := newAccess(t, newProvider(t, issuer, nil), o.config, func(c *token.AccessConfig[*principal]) { c.Revoked = d.check })
+	raw := tokenOfSize(issuer, 1024)
+	check(t, v, raw, 0)
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(1000, func() { v.Verify(ctx, raw) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// tokenOfSize makes a good token of about n bytes, as providers make them.
+func tokenOfSize(issuer *tokentest.Issuer, n int) string {
+	const rest = 851 // bytes of a token without padding, more or less
+	return issuer.Mint(map[string]any{
+		"aud": []string{audience, issuer.URL + "/userinfo"}, "azp": "web-client", "scope": "openid profile email offline_access products:write",
+		"sid": "0b1a4c7e-5a3d-4a55-9d8a-3c9f3b1f9f10", "permissions": []string{"products:write"},
+		"pad": strings.Repeat("x", max(0, (n-rest)*3/4)),
+	})
+}
+
+// The cost of a remembered token is what AccessConfig.CacheSize says, whatever the size of the token itself.
+func TestCacheMemory(t *testing.T) {
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	const n = 1000
+	raws := make([]string, n)
+	for i := range raws {
+		raws[i] = tokenOfSize(issuer, 4096)
+	}
+	v := newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.CacheSize = 4 * n })
+	before := heap()
+	for _, raw := range raws {
+		check(t, v, raw, 0)
+	}
+	each := (heap() - before) / n
+	runtime.KeepAlive(v)
+	runtime.KeepAlive(raws)
+	t.Logf("%d bytes a token, principal included", each)
+	if each > 900 {
+		t.Errorf("a remembered token costs %d bytes", each)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Everything at once, for the race detector: hits, new tokens, evictions, rotation, withdrawal, unknown kids.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	var d denials
+	v := newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.CacheSize, c.Revoked = 16, d.check })
+	steady := issuer.Mint(map[string]any{"aud": audience, "sub": "steady"})
+	steadyKey := issuer.Key()
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 100 {
+				who := fmt.Sprintf("user-%d-%d", g, i)
+				raw := issuer.Mint(map[string]any{"aud": audience, "sub": who})
+				for range 3 {
+					got, _, err := v.Verify(t.Context(), raw)
+					// A key may have been withdrawn since, or rotated beyond the budget; another principal may never come out.
+					if err == nil && got.subject != who {
+						t.Errorf("%s came out as %s", who, got.subject)
+					}
+				}
+				if got, _, err := v.Verify(t.Context(), steady); err != nil || got.subject != "steady" {
+					t.Errorf("steady token: %v", err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 5 {
+			issuer.Rotate()
+			issuer.PublishKeys(steadyKey.JWK(), issuer.Key().JWK())
+			if err := p.Refresh(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+}
+
+// The log tells why; it never holds a token.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	var out strings.Builder
+	v := newAccess(t, newProvider(t, issuer, nil), func(c *token.AccessConfig[*principal]) {
+		c.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	raw := issuer.Mint(map[string]any{"aud": audience, "cnf": map[string]any{"jkt": "secret-thumbprint"}})
+	check(t, v, raw, token.ReasonInvalid)
+	if s := out.String(); !strings.Contains(s, "cnf") || strings.Contains(s, "secret-thumbprint") || strings.Contains(s, raw[:40]) {
+		t.Errorf("log: %s", s)
+	}
+}

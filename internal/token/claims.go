@@ -1,0 +1,252 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Claims is what a verified token says. Absent strings are empty, absent times are zero. It is immutable. Its fields may be
+// kept one by one; the Claims itself keeps the whole payload in memory, so what is cached long should not keep that.
+type Claims struct {
+	Issuer          string
+	Subject         string
+	ClientID        string // client_id (RFC 9068), or azp where that is absent
+	AuthorizedParty string // azp
+	Audience        []string
+	Scopes          []string // scope, or scp where that is absent; a space-separated string or a list
+	Expiry          time.Time
+	IssuedAt        time.Time
+	NotBefore       time.Time
+	AuthTime        time.Time
+	ACR             string
+	AMR             []string
+	SessionID       string // sid
+	ID              string // jti
+	Nonce           string
+	AtHash          string
+	Type            string // the typ of the header, as it was sent
+
+	payload string
+	members []member
+}
+
+// Lookup returns the value of any claim, as string, bool, json.Number, []any, map[string]any or nil. A path is the name of a
+// claim, taken whole ("https://example.com/roles"), or names joined by dots ("realm_access.roles"); where both could be
+// meant, the longer name wins. The value is the caller's own.
+func (c *Claims) Lookup(path string) (any, bool) {
+	if raw, ok := c.raw(path); ok {
+		v, err := decodeValue(raw)
+		return v, err == nil
+	}
+	for i := strings.LastIndexByte(path, '.'); i > 0; i = strings.LastIndexByte(path[:i], '.') {
+		if raw, ok := c.raw(path[:i]); ok && raw[0] == '{' {
+			v, err := decodeValue(raw)
+			if m, isMap := v.(map[string]any); err == nil && isMap {
+				if v, ok := lookup(m, path[i+1:]); ok {
+					return v, true
+				}
+			}
+		}
+	}
+	return nil, false
+}
+
+func lookup(m map[string]any, path string) (any, bool) {
+	if v, ok := m[path]; ok {
+		return v, true
+	}
+	for i := strings.LastIndexByte(path, '.'); i > 0; i = strings.LastIndexByte(path[:i], '.') {
+		if inner, ok := m[path[:i]].(map[string]any); ok {
+			if v, ok := lookup(inner, path[i+1:]); ok {
+				return v, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func (c *Claims) raw(name string) (string, bool) {
+	for i := range c.members {
+		if c.members[i].name == name {
+			return c.members[i].raw, true
+		}
+	}
+	return "", false
+}
+
+// Strings returns the claim at path as a list of strings: a list as it is, a string split at spaces. It is false when there
+// is no such claim, or it is of another type.
+func (c *Claims) Strings(path string) ([]string, bool) {
+	v, ok := c.Lookup(path)
+	if !ok {
+		return nil, false
+	}
+	switch v := v.(type) {
+	case string:
+		return splitSpaces(v), true
+	case []any:
+		list := make([]string, len(v))
+		for i := range v {
+			if list[i], ok = v[i].(string); !ok {
+				return nil, false
+			}
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+// Map returns all claims, decoded as Lookup does. The map is the caller's own.
+func (c *Claims) Map() map[string]any {
+	m := make(map[string]any, len(c.members))
+	for _, member := range c.members {
+		if v, err := decodeValue(member.raw); err == nil { // it was parsed before, so it always is
+			m[strings.Clone(member.name)] = v
+		}
+	}
+	return m
+}
+
+// JSON returns a copy of the payload as the provider signed it.
+func (c *Claims) JSON() []byte { return []byte(c.payload) }
+
+// logoutEvent is the member of events that makes a logout token (Back-Channel Logout §2.4).
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+// parseClaims reads a payload. A registered claim of the wrong JSON type, null included, makes it invalid: a reader that
+// takes null for absent, and one that does not, would see two different tokens.
+func parseClaims(payload string) (*Claims, error) {
+	members, err := parseObject(payload)
+	if err != nil {
+		return nil, err
+	}
+	c := &Claims{payload: payload, members: members}
+	var scp []string
+	hasScope := false
+	for _, m := range members {
+		ok := true
+		switch m.name {
+		case "iss":
+			c.Issuer, ok = decodeString(m.raw)
+		case "sub":
+			c.Subject, ok = nonEmpty(m.raw)
+		case "client_id":
+			c.ClientID, ok = nonEmpty(m.raw)
+		case "azp":
+			c.AuthorizedParty, ok = nonEmpty(m.raw)
+		case "aud":
+			c.Audience, ok = stringOrList(m.raw)
+		case "exp":
+			c.Expiry, ok = numericDate(m.raw)
+		case "iat":
+			c.IssuedAt, ok = numericDate(m.raw)
+		case "nbf":
+			c.NotBefore, ok = numericDate(m.raw)
+		case "auth_time":
+			c.AuthTime, ok = numericDate(m.raw)
+		case "scope":
+			c.Scopes, ok = scopes(m.raw)
+			hasScope = true
+		case "scp":
+			scp, ok = scopes(m.raw)
+		case "acr":
+			c.ACR, ok = decodeString(m.raw)
+		case "amr":
+			c.AMR, ok = stringOrList(m.raw)
+		case "sid":
+			c.SessionID, ok = nonEmpty(m.raw)
+		case "jti":
+			c.ID, ok = nonEmpty(m.raw)
+		case "nonce":
+			c.Nonce, ok = decodeString(m.raw)
+		case "at_hash":
+			c.AtHash, ok = nonEmpty(m.raw)
+		case "cnf":
+			// Bound to a key (RFC 8705, RFC 9449) that nobody here can be asked to prove: taking it for a bearer token would
+			// undo the binding.
+			return nil, errors.New("cnf: the token is bound to a key, and possession cannot be proven here")
+		}
+		if !ok {
+			return nil, fmt.Errorf("claim %s has the wrong type or an impossible value", m.name)
+		}
+	}
+	if !hasScope {
+		c.Scopes = scp
+	}
+	if c.ClientID == "" {
+		c.ClientID = c.AuthorizedParty
+	}
+	return c, nil
+}
+
+func nonEmpty(raw string) (string, bool) {
+	s, ok := decodeString(raw)
+	return s, ok && s != ""
+}
+
+func stringOrList(raw string) ([]string, bool) {
+	if s, ok := decodeString(raw); ok {
+		return []string{s}, true
+	}
+	return stringList(raw)
+}
+
+func scopes(raw string) ([]string, bool) {
+	if s, ok := decodeString(raw); ok {
+		return splitSpaces(s), true
+	}
+	return stringList(raw)
+}
+
+// stringList reads a list whose syntax was checked before.
+func stringList(raw string) ([]string, bool) {
+	if raw[0] != '[' {
+		return nil, false
+	}
+	s := scanner{data: raw, pos: 1}
+	list := []string{}
+	for {
+		s.space()
+		switch s.peek() {
+		case ']':
+			return list, true
+		case ',':
+			s.pos++
+			s.space()
+		}
+		if s.peek() != '"' {
+			return nil, false
+		}
+		text, err := s.text(true)
+		if err != nil {
+			return nil, false
+		}
+		list = append(list, strings.Clone(text))
+	}
+}
+
+// splitSpaces splits as RFC 6749 §3.3 has it, at the space alone: other white space is no separator there.
+func splitSpaces(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+}
+
+// numericDate reads an RFC 7519 §2 NumericDate: seconds, perhaps with a fraction, from 1970 to the year 9999. What is
+// negative or larger was made to overflow something.
+func numericDate(raw string) (time.Time, bool) {
+	const last = 253402300799 // 9999-12-31T23:59:59Z
+	if raw[0] < '0' || raw[0] > '9' {
+		return time.Time{}, false
+	}
+	if n, err := strconv.ParseInt(raw, 10, 64); err == nil {
+		return time.Unix(n, 0), n <= last
+	}
+	f, err := strconv.ParseFloat(raw, 64)
+	if err != nil || f > last {
+		return time.Time{}, false
+	}
+	whole := int64(f)
+	return time.Unix(whole, int64((f-float64(whole))*1e9)), true
+}

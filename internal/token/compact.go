@@ -1,0 +1,147 @@
+package token
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+)
+
+const maxKeyID = 256 // bytes of a kid, which is opaque but goes into maps and logs
+
+// compact is a token taken apart; nothing in it has been verified.
+type compact struct {
+	input     string // header and payload as they were signed
+	payload   string
+	signature []byte
+	header    header
+}
+
+type header struct {
+	typ   string
+	kid   string
+	hasID bool
+}
+
+var (
+	errCharacters = errors.New("characters that base64url does not have")
+	errBase64     = errors.New("base64url that is not canonical")
+)
+
+// base64url is true for the 64 characters. The library's strict decoder still skips CR and LF, hence the look beforehand:
+// one token must have one spelling, or a denied or cached one has others (CVE-2025-27144 was about such leniency).
+var base64url = func() (table [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		table[c] = true
+	}
+	return table
+}()
+
+// split takes a compact JWS apart. Length and the number of dots are settled before anything is decoded or allocated
+// (CVE-2025-30204: a token of a million dots); five segments, a JWE, end here (CVE-2026-29000).
+func split(raw string, maxLen int) (compact, error) {
+	var c compact
+	if len(raw) > maxLen {
+		return c, fmt.Errorf("%d bytes, more than the %d that are accepted", len(raw), maxLen)
+	}
+	var dots [2]int
+	n := 0
+	for i := range len(raw) {
+		if base64url[raw[i]] {
+			continue
+		}
+		if raw[i] != '.' {
+			return c, errCharacters
+		}
+		if n == len(dots) {
+			return c, errors.New("more than three segments")
+		}
+		dots[n] = i
+		n++
+	}
+	if n != len(dots) {
+		return c, errors.New("fewer than three segments")
+	}
+	c.input = raw[:dots[1]]
+	head, err := decodeSegment(raw[:dots[0]])
+	if err != nil {
+		return c, fmt.Errorf("header: %w", err)
+	}
+	if c.header, err = parseHeader(string(head)); err != nil {
+		return c, fmt.Errorf("header: %w", err)
+	}
+	payload, err := decodeSegment(raw[dots[0]+1 : dots[1]])
+	if err != nil {
+		return c, fmt.Errorf("payload: %w", err)
+	}
+	c.payload = string(payload)
+	if c.signature, err = decodeSegment(raw[dots[1]+1:]); err != nil {
+		return c, fmt.Errorf("signature: %w", err)
+	}
+	return c, nil
+}
+
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+func decodeSegment(s string) ([]byte, error) {
+	if s == "" {
+		return nil, errors.New("empty")
+	}
+	b, err := strictBase64.DecodeString(s)
+	if err != nil {
+		return nil, errBase64 // the library's text tells a position, which is of no use, and may quote
+	}
+	return b, nil
+}
+
+// parseHeader reads a JOSE header. RS256 is the only algorithm, whatever the key: no confusion with HMAC (CVE-2016-10555),
+// no none (CVE-2015-9235). jku, x5u, x5c and jwk are not looked at, so they lead to no key (CVE-2018-0114).
+func parseHeader(data string) (header, error) {
+	var h header
+	members, err := parseObject(data)
+	if err != nil {
+		return h, err
+	}
+	alg := ""
+	for _, m := range members {
+		ok := true
+		switch m.name {
+		case "alg":
+			alg, ok = decodeString(m.raw)
+		case "typ":
+			h.typ, ok = decodeString(m.raw)
+			ok = ok && h.typ != ""
+		case "kid":
+			h.kid, ok = decodeString(m.raw)
+			h.hasID = true
+			if ok && (h.kid == "" || len(h.kid) > maxKeyID) {
+				return h, fmt.Errorf("kid of %d bytes; 1 to %d are accepted", len(h.kid), maxKeyID)
+			}
+		case "crit":
+			// An extension that must be understood, and none is: even an empty list is malformed (RFC 7515 §4.1.11;
+			// CVE-2025-59420, CVE-2026-32597).
+			return h, errors.New("crit is not accepted")
+		case "b64":
+			return h, errors.New("b64 is not accepted") // RFC 7797; signed over another input
+		case "cty":
+			return h, errors.New("cty is not accepted") // announces a nested token (RFC 7519 §5.2)
+		case "zip", "enc":
+			return h, fmt.Errorf("%s belongs to encrypted tokens", m.name)
+		}
+		if !ok {
+			return h, fmt.Errorf("%s is no string, or empty", m.name)
+		}
+	}
+	if alg != "RS256" {
+		return h, fmt.Errorf("alg %s; only RS256 is accepted", quote(alg))
+	}
+	return h, nil
+}
+
+// quote makes foreign text fit for a log line.
+func quote(s string) string {
+	const most = 128
+	if len(s) > most {
+		return fmt.Sprintf("%q…", s[:most])
+	}
+	return fmt.Sprintf("%q", s)
+}

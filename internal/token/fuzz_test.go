@@ -1,0 +1,140 @@
+package token_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// FuzzVerify feeds the verifier anything. It must neither panic nor accept what the issuer did not sign.
+func FuzzVerify(f *testing.F) {
+	issuer := tokentest.NewUnserved(f, "https://id.example")
+	v := newAccess(f, newProvider(f, issuer, nil))
+	fg := forge{issuer, time.Now()}
+	good := fg.good()
+	f.Add(good)
+	for _, c := range hostileTokens {
+		f.Add(c.make(fg))
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		p, _, err := v.Verify(t.Context(), raw)
+		if raw == good {
+			if err != nil {
+				t.Fatalf("the good token is refused: %v", err)
+			}
+			return
+		}
+		if err == nil {
+			t.Fatalf("accepted for %v: %q", p, raw)
+		}
+		// The provider is up, so whatever is wrong is wrong with the token.
+		if r := reason(t, err); r == token.ReasonUnavailable || r == 0 {
+			t.Fatalf("reason %v: %v", r, err)
+		}
+	})
+}
+
+// FuzzPayload signs any header and payload. What is then accepted must say to encoding/json what it says to us, and must
+// have no member twice: an independent reading of the rules.
+func FuzzPayload(f *testing.F) {
+	issuer := tokentest.NewUnserved(f, "https://id.example")
+	v, err := token.NewAccessVerifier(token.AccessConfig[*token.Claims]{
+		Provider:  newProvider(f, issuer, nil),
+		Audience:  audience,
+		Principal: func(c *token.Claims) (*token.Claims, error) { return c, nil },
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	fg := forge{issuer, time.Now()}
+	for _, extra := range []string{
+		"", `,"a":[1,-0.5e+9,true,false,null,"\u00e4\ud83d\ude00\/\b"]`, `,"x":{"y":{"z":{}}}`, `,"scope":["a","b"]`, `,"nbf":1.25`,
+		`,"sub":"again"`, `,"exp":null`, `,"aud":["` + audience + `"]`, ` , "a" : [ ] `, `,"":""`,
+	} {
+		f.Add(fg.header(""), fg.payload(extra))
+		f.Add(fg.header(extra), fg.payload(""))
+	}
+	f.Fuzz(func(t *testing.T, header, payload string) {
+		c, _, err := v.Verify(t.Context(), issuer.Sign(header, payload))
+		if err != nil {
+			return
+		}
+		h, err := decodeJSON([]byte(header))
+		if err != nil || h.(map[string]any)["alg"] != "RS256" {
+			t.Fatalf("accepted header %q (%v)", header, err)
+		}
+		m, err := decodeJSON([]byte(payload))
+		if err != nil {
+			t.Fatalf("accepted payload %q: %v", payload, err)
+		}
+		if !reflect.DeepEqual(m, any(c.Map())) {
+			t.Fatalf("%q read as\n%v\n%v", payload, m, c.Map())
+		}
+		if c.Issuer != issuer.URL || !slices.Contains(c.Audience, audience) || c.Expiry.Before(time.Now().Add(-time.Minute)) {
+			t.Fatalf("accepted claims %+v", c)
+		}
+	})
+}
+
+// decodeJSON reads one JSON value with encoding/json, refusing what that alone would let pass: duplicate members.
+func decodeJSON(data []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	v, err := decodeNext(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one value")
+	}
+	if !utf8.Valid(data) {
+		return nil, errors.New("broken UTF-8")
+	}
+	return v, nil
+}
+
+func decodeNext(d *json.Decoder) (any, error) {
+	tok, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch tok {
+	case json.Delim('{'):
+		m := map[string]any{}
+		for d.More() {
+			name, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := m[name.(string)]; ok {
+				return nil, errors.New("duplicate member")
+			}
+			if m[name.(string)], err = decodeNext(d); err != nil {
+				return nil, err
+			}
+		}
+		_, err := d.Token()
+		return m, err
+	case json.Delim('['):
+		list := []any{}
+		for d.More() {
+			v, err := decodeNext(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.Token()
+		return list, err
+	}
+	return tok, nil
+}

@@ -1,0 +1,396 @@
+package token_test
+
+import (
+	"crypto"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// forge makes tokens of the issuer's that no honest library would.
+type forge struct {
+	*tokentest.Issuer
+	now time.Time
+}
+
+func (f forge) header(extra string) string {
+	return fmt.Sprintf(`{"alg":"RS256","typ":"JWT","kid":%q%s}`, f.Key().ID, extra)
+}
+
+func (f forge) payload(extra string) string {
+	return fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-1","iat":%d,"exp":%d%s}`, f.URL, audience, f.now.Unix(), f.now.Unix()+300, extra)
+}
+
+// signed has its header and payload as given, and a good signature.
+func (f forge) signed(header, payload string) string { return f.Sign(header, payload) }
+
+func (f forge) good() string { return f.signed(f.header(""), f.payload("")) }
+
+func (f forge) withHeader(extra string) string { return f.signed(f.header(extra), f.payload("")) }
+
+func (f forge) withPayload(extra string) string { return f.signed(f.header(""), f.payload(extra)) }
+
+// claim replaces one claim of a good token, so that the only fault is the one meant.
+func (f forge) claim(name string, value any) string {
+	return f.Mint(with(map[string]any{"aud": audience, "iat": f.now.Unix(), "exp": f.now.Unix() + 300}, name, value))
+}
+
+// parts returns the three segments of a good token.
+func (f forge) parts() [3]string { return [3]string(strings.Split(f.good(), ".")) }
+
+func hmacToken(header, payload string, secret []byte) string {
+	input := tokentest.Segment(header) + "." + tokentest.Segment(payload)
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(input))
+	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// hostileTokens are refused, all of them, with one of the 401 reasons, without a fetch and without panic. Each is signed
+// correctly unless it is about the signature, so that nothing but the fault in question can be why it is refused.
+var hostileTokens = []struct {
+	name string // cites the case, where there is one
+	want token.Reason
+	make func(f forge) string
+}{
+	{"empty", token.ReasonMissing, func(f forge) string { return "" }},
+	{"no dots", token.ReasonMalformed, func(f forge) string { return "abc" }},
+	{"dots alone", token.ReasonMalformed, func(f forge) string { return ".." }},
+	{"two segments", token.ReasonMalformed, func(f forge) string { p := f.parts(); return p[0] + "." + p[1] }},
+	{"five segments: JWE around a plain JWT (CVE-2026-29000)", token.ReasonMalformed, func(f forge) string { return f.good() + ".AA.AA" }},
+	{"many dots (CVE-2025-30204, CVE-2025-27144)", token.ReasonMalformed, func(f forge) string { return strings.Repeat(".", 16<<10) }},
+	{"too long (CVE-2024-28122, CVE-2026-34986)", token.ReasonMalformed, func(f forge) string {
+		return f.withPayload(`,"pad":"` + strings.Repeat("x", 16<<10) + `"`)
+	}},
+	{"JSON serialisation", token.ReasonMalformed, func(f forge) string {
+		p := f.parts()
+		return fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, p[0], p[1], p[2])
+	}},
+
+	{"none (CVE-2015-9235)", token.ReasonMalformed, func(f forge) string {
+		return tokentest.Segment(`{"alg":"none"}`) + "." + f.parts()[1] + "."
+	}},
+	{"none with a good signature", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"none"}`, f.payload("")) }},
+	{"nOnE", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"nOnE"}`, f.payload("")) }},
+	{"rs256 in lower case", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"rs256"}`, f.payload("")) }},
+	{"alg absent", token.ReasonMalformed, func(f forge) string { return f.signed(`{"typ":"JWT"}`, f.payload("")) }},
+	{"alg null", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":null}`, f.payload("")) }},
+	{"alg a list", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":["RS256"]}`, f.payload("")) }},
+	{"alg HS256 with a good RSA signature", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"HS256"}`, f.payload("")) }},
+	{"HS256 with the public key's PEM as secret (CVE-2016-10555, CVE-2026-34950)", token.ReasonMalformed, func(f forge) string {
+		der, _ := x509.MarshalPKIXPublicKey(&f.Key().Private.PublicKey)
+		return hmacToken(strings.Replace(f.header(""), "RS256", "HS256", 1), f.payload(""), der)
+	}},
+	{"HMAC under alg RS256", token.ReasonInvalid, func(f forge) string {
+		return hmacToken(f.header(""), f.payload(""), f.Key().Private.N.Bytes())
+	}},
+	{"PS256", token.ReasonMalformed, func(f forge) string {
+		return pssToken(f, strings.Replace(f.header(""), "RS256", "PS256", 1))
+	}},
+	{"PSS signature under alg RS256", token.ReasonInvalid, func(f forge) string { return pssToken(f, f.header("")) }},
+	{"RS512 signature under alg RS256", token.ReasonInvalid, func(f forge) string {
+		input := tokentest.Segment(f.header("")) + "." + tokentest.Segment(f.payload(""))
+		sum := sha512.Sum512([]byte(input))
+		sig, _ := rsa.SignPKCS1v15(nil, f.Key().Private, crypto.SHA512, sum[:])
+		return input + "." + base64.RawURLEncoding.EncodeToString(sig)
+	}},
+
+	{"crit empty (CVE-2025-59420)", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":[]`) }},
+	{"crit unknown (CVE-2026-32597)", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":["foo"],"foo":1`) }},
+	{"crit listed, absent", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":["foo"]`) }},
+	{"crit with duplicates", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":["exp","exp"],"exp":1`) }},
+	{"crit of known members", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":["alg"]`) }},
+	{"crit null", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":null`) }},
+	{"b64 false (RFC 7797)", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"crit":["b64"],"b64":false`) }},
+	{"b64 false without crit", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"b64":false`) }},
+	{"cty JWT: nested", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"cty":"JWT"`) }},
+	{"nested, without cty", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), f.good()) }},
+	{"zip", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"zip":"DEF"`) }},
+	{"enc", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"enc":"A128GCM"`) }},
+
+	{"embedded jwk leads to no key (CVE-2018-0114)", token.ReasonInvalid, func(f forge) string {
+		return strangerToken(f, func(k *tokentest.Key) string { return `,"jwk":` + asJSON(k.JWK()) })
+	}},
+	{"jku, x5u leads to no key (RFC 8725 §3.10)", token.ReasonInvalid, func(f forge) string {
+		return strangerToken(f, func(*tokentest.Key) string {
+			return `,"jku":"https://evil.example/keys","x5u":"https://evil.example/cert"`
+		})
+	}},
+	{"x5c leads to no key", token.ReasonInvalid, func(f forge) string {
+		return strangerToken(f, func(k *tokentest.Key) string {
+			return `,"x5c":["` + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.Private.PublicKey)) + `"]`
+		})
+	}},
+	{"signed by a stranger under the right kid", token.ReasonInvalid, func(f forge) string {
+		return strangerToken(f, func(*tokentest.Key) string { return "" })
+	}},
+
+	{"kid a number", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"RS256","kid":1}`, f.payload("")) }},
+	{"kid null", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"RS256","kid":null}`, f.payload("")) }},
+	{"kid empty", token.ReasonMalformed, func(f forge) string { return f.signed(`{"alg":"RS256","kid":""}`, f.payload("")) }},
+	{"kid too long", token.ReasonMalformed, func(f forge) string {
+		return f.signed(`{"alg":"RS256","kid":"`+strings.Repeat("k", 257)+`"}`, f.payload(""))
+	}},
+	{"typ of an ID token profile", token.ReasonInvalid, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": "logout+jwt"}) }},
+	{"typ secevent+jwt", token.ReasonInvalid, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": "secevent+jwt"}) }},
+	{"typ dpop+jwt (RFC 9449)", token.ReasonInvalid, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": "dpop+jwt"}) }},
+	{"typ application/jwt", token.ReasonInvalid, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": "application/jwt"}) }},
+	{"typ null", token.ReasonMalformed, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": nil}) }},
+	{"typ empty", token.ReasonMalformed, func(f forge) string { return f.Mint(goodClaims(f), map[string]any{"typ": ""}) }},
+
+	{"header with a member twice", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"alg":"RS256"`) }},
+	{"header with a member twice, escaped", token.ReasonMalformed, func(f forge) string { return f.withHeader(`,"\u0061lg":"RS256"`) }},
+	{"header a list", token.ReasonMalformed, func(f forge) string { return f.signed(`["RS256"]`, f.payload("")) }},
+	{"header followed by more", token.ReasonMalformed, func(f forge) string { return f.signed(f.header("")+"{}", f.payload("")) }},
+	{"header empty", token.ReasonMalformed, func(f forge) string { p := f.parts(); return "." + p[1] + "." + p[2] }},
+
+	{"padding", token.ReasonMalformed, func(f forge) string { return f.good() + "=" }},
+	{"line feed at the end", token.ReasonMalformed, func(f forge) string { return f.good() + "\n" }},
+	{"CR LF in the signature, which Go's strict decoder skips", token.ReasonMalformed, func(f forge) string {
+		p := f.parts()
+		return p[0] + "." + p[1] + "." + p[2][:20] + "\r\n" + p[2][20:]
+	}},
+	{"space", token.ReasonMalformed, func(f forge) string { return " " + f.good() }},
+	{"standard alphabet", token.ReasonMalformed, func(f forge) string {
+		p := f.parts()
+		return p[0] + "." + p[1] + "." + strings.NewReplacer("-", "+", "_", "/").Replace(p[2]+"-_")
+	}},
+	{"non-canonical last bits: the same signature spelt otherwise", token.ReasonMalformed, func(f forge) string {
+		good := f.good() // 256 bytes leave 4 unused bits in the last character
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		return good[:len(good)-1] + string(alphabet[strings.IndexByte(alphabet, good[len(good)-1])|1])
+	}},
+	{"NUL", token.ReasonMalformed, func(f forge) string { return f.good() + "\x00" }},
+	{"not ASCII", token.ReasonMalformed, func(f forge) string { return f.good() + "ſ" }},
+	{"scheme left on", token.ReasonMalformed, func(f forge) string { return "Bearer " + f.good() }},
+
+	{"signature missing", token.ReasonMalformed, func(f forge) string { p := f.parts(); return p[0] + "." + p[1] + "." }},
+	{"signature short", token.ReasonInvalid, func(f forge) string { p := f.parts(); return p[0] + "." + p[1] + ".AAAA" }},
+	{"signature all zero", token.ReasonInvalid, func(f forge) string {
+		p := f.parts()
+		return p[0] + "." + p[1] + "." + strings.Repeat("A", len(p[2]))
+	}},
+	{"signature one byte longer", token.ReasonInvalid, func(f forge) string { return signatureWith(f, func(b []byte) []byte { return append(b, 0) }) }},
+	{"signature with a leading zero", token.ReasonInvalid, func(f forge) string {
+		return signatureWith(f, func(b []byte) []byte { return append([]byte{0}, b...) })
+	}},
+	{"payload changed", token.ReasonInvalid, func(f forge) string {
+		p := f.parts()
+		return p[0] + "." + tokentest.Segment(f.payload(`,"scope":"admin"`)) + "." + p[2]
+	}},
+
+	{"payload empty", token.ReasonMalformed, func(f forge) string { return f.signed(f.header(""), "") }},
+	{"payload null", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), "null") }},
+	{"payload a list", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), "[]") }},
+	{"payload truncated", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), strings.TrimSuffix(f.payload(""), "}")) }},
+	{"payload followed by more", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), f.payload("")+f.payload("")) }},
+	{"trailing comma", token.ReasonInvalid, func(f forge) string { return f.withPayload(",") }},
+	{"comment", token.ReasonInvalid, func(f forge) string { return f.withPayload("/**/") }},
+	{"byte order mark", token.ReasonInvalid, func(f forge) string { return f.signed(f.header(""), "\ufeff"+f.payload("")) }},
+	{"invalid UTF-8", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":"` + "\xff" + `"`) }},
+	{"half a surrogate pair", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":"\ud800"`) }},
+	{"control character in a string", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":"` + "\x01" + `"`) }},
+	{"nested too deeply", token.ReasonInvalid, func(f forge) string {
+		return f.withPayload(`,"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000))
+	}},
+	{"leading zero", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":01`) }},
+	{"NaN", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":NaN`) }},
+
+	{"aud twice (RFC 8725 §2.4)", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"aud":"other"`) }},
+	{"sub twice, equal", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"sub":"user-1"`) }},
+	{"sub twice, one escaped", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"s\u0075b":"admin"`) }},
+	{"duplicate in a nested object", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":[{"y":{"a":1,"a":1}}]`) }},
+	{"duplicate behind many", token.ReasonInvalid, func(f forge) string {
+		var b strings.Builder
+		for i := range 1000 {
+			fmt.Fprintf(&b, `,"c%d":0`, i)
+		}
+		return f.withPayload(b.String() + `,"c500":0`)
+	}},
+
+	{"iss absent", token.ReasonInvalid, func(f forge) string { return f.claim("iss", tokentest.Absent) }},
+	{"iss null", token.ReasonInvalid, func(f forge) string { return f.claim("iss", nil) }},
+	{"iss of another", token.ReasonInvalid, func(f forge) string { return f.claim("iss", "https://evil.example") }},
+	{"iss with a slash more", token.ReasonInvalid, func(f forge) string { return f.claim("iss", f.URL+"/") }},
+	{"iss in another case", token.ReasonInvalid, func(f forge) string { return f.claim("iss", strings.ToUpper(f.URL)) }},
+	{"iss a list", token.ReasonInvalid, func(f forge) string { return f.claim("iss", []string{f.URL}) }},
+	{"aud absent", token.ReasonInvalid, func(f forge) string { return f.claim("aud", tokentest.Absent) }},
+	{"aud null", token.ReasonInvalid, func(f forge) string { return f.claim("aud", nil) }},
+	{"aud of an ID token: the client", token.ReasonInvalid, func(f forge) string { return f.claim("aud", "web-client") }},
+	{"aud empty list", token.ReasonInvalid, func(f forge) string { return f.claim("aud", []string{}) }},
+	{"aud with null in the list", token.ReasonInvalid, func(f forge) string { return f.claim("aud", []any{audience, nil}) }},
+	{"aud list in a list", token.ReasonInvalid, func(f forge) string { return f.claim("aud", []any{[]string{audience}}) }},
+	{"aud an object", token.ReasonInvalid, func(f forge) string { return f.claim("aud", map[string]any{audience: true}) }},
+	{"aud a prefix of ours", token.ReasonInvalid, func(f forge) string { return f.claim("aud", audience[:len(audience)-1]) }},
+	{"aud ours and more", token.ReasonInvalid, func(f forge) string { return f.claim("aud", audience+" other") }},
+
+	{"exp absent", token.ReasonInvalid, func(f forge) string { return f.claim("exp", tokentest.Absent) }},
+	{"exp null", token.ReasonInvalid, func(f forge) string { return f.claim("exp", nil) }},
+	{"exp a string", token.ReasonInvalid, func(f forge) string { return f.claim("exp", fmt.Sprint(f.now.Unix()+300)) }},
+	{"exp true", token.ReasonInvalid, func(f forge) string { return f.claim("exp", true) }},
+	{"exp negative", token.ReasonInvalid, func(f forge) string { return f.claim("exp", -1) }},
+	{"exp huge", token.ReasonInvalid, func(f forge) string { return f.claim("exp", json.Number("9223372036854775807")) }},
+	{"exp beyond int64", token.ReasonInvalid, func(f forge) string { return f.claim("exp", json.Number("1e30")) }},
+	{"exp beyond float64", token.ReasonInvalid, func(f forge) string { return f.claim("exp", json.Number("1e999")) }},
+	{"exp in milliseconds", token.ReasonInvalid, func(f forge) string { return f.claim("exp", (f.now.Unix()+300)*1000) }},
+	{"exp a minute ago", token.ReasonExpired, func(f forge) string { return f.claim("exp", f.now.Unix()-60) }},
+	{"exp 0", token.ReasonExpired, func(f forge) string { return f.claim("exp", 0) }},
+	{"expired and forged: the forgery counts", token.ReasonInvalid, func(f forge) string {
+		p := strings.Split(f.claim("exp", f.now.Unix()-61), ".")
+		return p[0] + "." + p[1] + "." + f.parts()[2]
+	}},
+	{"iat ahead", token.ReasonInvalid, func(f forge) string { return f.claim("iat", f.now.Unix()+62) }},
+	{"iat null", token.ReasonInvalid, func(f forge) string { return f.claim("iat", nil) }},
+	{"nbf ahead", token.ReasonInvalid, func(f forge) string { return f.claim("nbf", f.now.Unix()+62) }},
+	{"nbf a string", token.ReasonInvalid, func(f forge) string { return f.claim("nbf", "0") }},
+	{"auth_time negative", token.ReasonInvalid, func(f forge) string { return f.claim("auth_time", -5) }},
+
+	{"neither sub nor client id", token.ReasonInvalid, func(f forge) string { return f.claim("sub", tokentest.Absent) }},
+	{"sub null", token.ReasonInvalid, func(f forge) string { return f.claim("sub", nil) }},
+	{"sub empty", token.ReasonInvalid, func(f forge) string { return f.claim("sub", "") }},
+	{"sub a number", token.ReasonInvalid, func(f forge) string { return f.claim("sub", 1) }},
+	{"client_id null", token.ReasonInvalid, func(f forge) string { return f.claim("client_id", nil) }},
+	{"azp a list", token.ReasonInvalid, func(f forge) string { return f.claim("azp", []string{"a"}) }},
+	{"scope null", token.ReasonInvalid, func(f forge) string { return f.claim("scope", nil) }},
+	{"scope with a number in the list", token.ReasonInvalid, func(f forge) string { return f.claim("scope", []any{"a", 1}) }},
+	{"scp an object", token.ReasonInvalid, func(f forge) string { return f.claim("scp", map[string]any{}) }},
+	{"sid null", token.ReasonInvalid, func(f forge) string { return f.claim("sid", nil) }},
+	{"jti a number", token.ReasonInvalid, func(f forge) string { return f.claim("jti", 7) }},
+	{"acr a list", token.ReasonInvalid, func(f forge) string { return f.claim("acr", []string{"mfa"}) }},
+	{"amr with null", token.ReasonInvalid, func(f forge) string { return f.claim("amr", []any{nil}) }},
+	{"nonce null", token.ReasonInvalid, func(f forge) string { return f.claim("nonce", nil) }},
+	{"cnf of a certificate (RFC 8705)", token.ReasonInvalid, func(f forge) string { return f.claim("cnf", map[string]any{"x5t#S256": "AA"}) }},
+	{"cnf of DPoP (RFC 9449)", token.ReasonInvalid, func(f forge) string { return f.claim("cnf", map[string]any{"jkt": "AA"}) }},
+	{"cnf null", token.ReasonInvalid, func(f forge) string { return f.claim("cnf", nil) }},
+}
+
+func goodClaims(f forge) map[string]any {
+	return map[string]any{"aud": audience, "iat": f.now.Unix(), "exp": f.now.Unix() + 300}
+}
+
+func pssToken(f forge, header string) string {
+	input := tokentest.Segment(header) + "." + tokentest.Segment(f.payload(""))
+	sum := sha256.Sum256([]byte(input))
+	sig, _ := rsa.SignPSS(rand.Reader, f.Key().Private, crypto.SHA256, sum[:], nil)
+	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// stranger is a key that the provider never published.
+var stranger = func() *tokentest.Key {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return &tokentest.Key{ID: "stranger", Private: private}
+}()
+
+func strangerToken(f forge, extra func(*tokentest.Key) string) string {
+	return stranger.Sign(f.header(extra(stranger)), f.payload(""))
+}
+
+func signatureWith(f forge, change func([]byte) []byte) string {
+	p := f.parts()
+	sig, _ := base64.RawURLEncoding.DecodeString(p[2])
+	return p[0] + "." + p[1] + "." + base64.RawURLEncoding.EncodeToString(change(sig))
+}
+
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func TestHostileTokens(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	now := time.Now()
+	v := newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.Now = func() time.Time { return now } })
+	f := forge{issuer, now}
+	check(t, v, f.good(), 0) // or the table would prove nothing
+	_, before := issuer.Fetches()
+	for _, c := range hostileTokens {
+		t.Run(c.name, func(t *testing.T) {
+			raw := c.make(f)
+			for range 2 { // failures are not cached, nor do they become good
+				_, _, err := v.Verify(t.Context(), raw)
+				if got := reason(t, err); got != c.want {
+					t.Fatalf("reason %v, want %v (%v)", got, c.want, err)
+				}
+				for _, segment := range strings.Split(raw, ".") {
+					if len(segment) > 16 && strings.Contains(err.Error(), segment) {
+						t.Errorf("the error text holds a part of the token: %v", err)
+					}
+				}
+			}
+		})
+	}
+	if _, after := issuer.Fetches(); after != before {
+		t.Errorf("%d fetches of the key set; hostile tokens with known kids must cause none", after-before)
+	}
+}
+
+func TestAcceptedTokens(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	p := newProvider(t, issuer, nil)
+	now := time.Now()
+	clock := func(c *token.AccessConfig[*principal]) { c.Now = func() time.Time { return now } }
+	v := newAccess(t, p, clock)
+	f := forge{issuer, now}
+	for name, raw := range map[string]string{
+		"aud a list":                          f.claim("aud", []string{"other", audience}),
+		"no sub but client_id":                f.Mint(with(with(goodClaims(f), "sub", tokentest.Absent), "client_id", "job")),
+		"no sub but azp":                      f.Mint(with(with(goodClaims(f), "sub", tokentest.Absent), "azp", "job")),
+		"no iat":                              f.claim("iat", tokentest.Absent),
+		"exp with a fraction":                 f.claim("exp", json.Number(fmt.Sprintf("%d.75", now.Unix()+10))),
+		"exp with an exponent":                f.claim("exp", json.Number("2.5e10")),
+		"exp within the skew":                 f.claim("exp", now.Unix()-58),
+		"iat within the skew":                 f.claim("iat", now.Unix()+58),
+		"nbf within the skew":                 f.claim("nbf", now.Unix()+58),
+		"typ absent":                          f.Mint(goodClaims(f), map[string]any{"typ": tokentest.Absent}),
+		"typ at+jwt":                          f.Mint(goodClaims(f), map[string]any{"typ": "at+jwt"}),
+		"typ application/at+jwt":              f.Mint(goodClaims(f), map[string]any{"typ": "application/at+jwt"}),
+		"typ AT+JWT: no case":                 f.Mint(goodClaims(f), map[string]any{"typ": "AT+JWT"}),
+		"no kid, one key":                     f.Mint(goodClaims(f), map[string]any{"kid": tokentest.Absent}),
+		"jku, x5u, x5c, jwk ignored":          f.withHeader(`,"jku":"https://evil.example","x5u":1,"x5c":null,"jwk":{},"x5t":"AA"`),
+		"unknown claims of any kind":          f.withPayload(`,"a":null,"b":[{"c":{"a":1,"b":[]}}],"\ud83d\ude00":-1.5e-3`),
+		"members that share a name elsewhere": f.withPayload(`,"x":{"a":{"a":1}},"y":[{"a":1},{"a":1}]`),
+		"white space":                         f.signed(" \t\r\n"+f.header("")+" ", "\n"+strings.ReplaceAll(f.payload(""), ",", " ,\n ")+"\n"),
+		"16 KiB exactly":                      padTo(f, 16<<10),
+	} {
+		t.Run(name, func(t *testing.T) { check(t, v, raw, 0) })
+	}
+	t.Run("at+jwt required", func(t *testing.T) {
+		strict := newAccess(t, p, clock, func(c *token.AccessConfig[*principal]) { c.RequireATJWT = true })
+		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": "at+jwt"}), 0)
+		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": "application/AT+jwt"}), 0)
+		check(t, strict, f.Mint(goodClaims(f)), token.ReasonInvalid) // an ID token says JWT
+		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": tokentest.Absent}), token.ReasonInvalid)
+	})
+}
+
+// padTo makes the longest good token of at most n bytes. (Not every length is one of base64url.)
+func padTo(f forge, n int) string {
+	pad := n
+	for {
+		payload := f.payload(`,"pad":"` + strings.Repeat("x", pad) + `"`)
+		if over := len(tokentest.Segment(f.header(""))+tokentest.Segment(payload)) + len("..") + 342 - n; over <= 0 {
+			return f.signed(f.header(""), payload)
+		}
+		pad--
+	}
+}

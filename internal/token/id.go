@@ -1,0 +1,131 @@
+package token
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// IDConfig configures an IDVerifier. Provider and ClientID are required.
+type IDConfig struct {
+	Provider *Provider
+	ClientID string           // must be an audience, and the azp where there is one
+	Now      func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
+}
+
+// IDChecks is what an ID token must agree with, beyond what every ID token must (OpenID Connect Core §3.1.3.7).
+type IDChecks struct {
+	// Nonce is the one sent with the authorization request. It is required at login, where Subject is empty. At a refresh
+	// the token need not have a nonce, but when it has one, and Nonce is given, they must be equal (§12.2).
+	Nonce string
+	// AccessToken is compared with at_hash where the token has one.
+	AccessToken string
+	// Subject, when set, says that this ID token came with a refresh, and which sub it must have (§12.2).
+	Subject string
+	// AuthTime, when set, is the auth_time of the session's first ID token: at a refresh, an auth_time in the token must
+	// equal it, to the second.
+	AuthTime time.Time
+	// MaxAge, when set, requires auth_time, at most that long ago (and 60 s of skew).
+	MaxAge *time.Duration
+	// ACRValues, when not empty, requires acr to be one of them.
+	ACRValues []string
+}
+
+// IDVerifier verifies ID tokens for one client. It is safe for concurrent use.
+type IDVerifier struct {
+	*verifier
+}
+
+// NewIDVerifier refuses a configuration that lacks a required field.
+func NewIDVerifier(cfg IDConfig) (*IDVerifier, error) {
+	if cfg.ClientID == "" {
+		return nil, errors.New("token: ID token verifier: ClientID is empty; set it to the client's id, or ID tokens for other clients would do")
+	}
+	pr := profile{
+		kind:     "ID token",
+		maxLen:   maxIDToken,
+		audience: cfg.ClientID,
+		types:    []string{"", "jwt"},
+		check:    func(c *Claims, _ time.Time) error { return checkID(c, cfg.ClientID) },
+	}
+	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return &IDVerifier{v}, nil
+}
+
+// checkID is what needs no IDChecks.
+func checkID(c *Claims, clientID string) error {
+	switch {
+	case c.Subject == "":
+		return errors.New("sub is missing")
+	case len(c.Subject) > 255:
+		return errors.New("sub is longer than 255 bytes")
+	case c.IssuedAt.IsZero():
+		return errors.New("iat is missing")
+	case c.AuthorizedParty == "" && len(c.Audience) > 1:
+		return errors.New("several audiences, and no azp to say which of them it was issued to")
+	case c.AuthorizedParty != "" && c.AuthorizedParty != clientID:
+		return fmt.Errorf("azp %s is not this client", quote(c.AuthorizedParty))
+	}
+	if _, ok := c.raw("events"); ok {
+		return errors.New("events: a logout token or another security event, not an ID token") // Back-Channel Logout §2.4
+	}
+	return nil
+}
+
+// Verify returns the claims of a good ID token. Every error is an *Error.
+func (v *IDVerifier) Verify(ctx context.Context, raw string, checks IDChecks) (*Claims, error) {
+	c, _, err := v.verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := checks.compare(c, v.now()); err != nil {
+		return nil, v.refuse(ctx, &Error{ReasonInvalid, err})
+	}
+	return c, nil
+}
+
+func (want *IDChecks) compare(c *Claims, now time.Time) error {
+	_, hasNonce := c.raw("nonce")
+	switch {
+	case want.Subject == "" && want.Nonce == "":
+		// Without one, a token stolen from another login would do: the zero value must not be the lax one.
+		return errors.New("no nonce to compare with was given")
+	case want.Subject == "" && !hasNonce:
+		return errors.New("nonce is missing")
+	case want.Nonce != "" && hasNonce && c.Nonce != want.Nonce:
+		return errors.New("nonce is not that of the request")
+	case want.Subject != "" && c.Subject != want.Subject:
+		return errors.New("sub is not that of the session")
+	case !want.AuthTime.IsZero() && !c.AuthTime.IsZero() && c.AuthTime.Unix() != want.AuthTime.Unix():
+		return errors.New("auth_time is not that of the session")
+	case c.AuthTime.After(now.Add(skew)):
+		return errors.New("auth_time is in the future")
+	}
+	if want.AccessToken != "" && c.AtHash != "" {
+		sum := sha256.Sum256([]byte(want.AccessToken))
+		if c.AtHash != base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) {
+			return errors.New("at_hash is not that of the access token")
+		}
+	}
+	if want.MaxAge != nil {
+		if c.AuthTime.IsZero() {
+			return errors.New("auth_time is missing, though max_age was asked for")
+		}
+		if now.Sub(c.AuthTime) > *want.MaxAge+skew {
+			return fmt.Errorf("auth_time is longer ago than max_age, %v", *want.MaxAge)
+		}
+	}
+	if len(want.ACRValues) > 0 && !slices.Contains(want.ACRValues, c.ACR) {
+		return fmt.Errorf("acr %s is none of those asked for", quote(c.ACR))
+	}
+	return nil
+}

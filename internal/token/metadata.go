@@ -1,0 +1,126 @@
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// Metadata is a provider's own description (OpenID Connect Discovery 1.0 §3, RFC 8414 §2). It is an immutable snapshot:
+// nobody may change its slices. Endpoints that the provider does not have are empty; those it has are https, or http on
+// loopback.
+type Metadata struct {
+	Issuer                             string   `json:"issuer"` // exactly as the provider spells it; tokens carry it byte for byte
+	AuthorizationEndpoint              string   `json:"authorization_endpoint"`
+	TokenEndpoint                      string   `json:"token_endpoint"`
+	UserinfoEndpoint                   string   `json:"userinfo_endpoint"`
+	JWKSURI                            string   `json:"jwks_uri"`
+	EndSessionEndpoint                 string   `json:"end_session_endpoint"`                  // RP-Initiated Logout
+	RevocationEndpoint                 string   `json:"revocation_endpoint"`                   // RFC 7009
+	IntrospectionEndpoint              string   `json:"introspection_endpoint"`                // RFC 7662
+	PushedAuthorizationRequestEndpoint string   `json:"pushed_authorization_request_endpoint"` // RFC 9126
+	ScopesSupported                    []string `json:"scopes_supported"`
+	ResponseTypesSupported             []string `json:"response_types_supported"`
+	ResponseModesSupported             []string `json:"response_modes_supported"`
+	GrantTypesSupported                []string `json:"grant_types_supported"`
+	ACRValuesSupported                 []string `json:"acr_values_supported"`
+	PromptValuesSupported              []string `json:"prompt_values_supported"`
+	ClaimsSupported                    []string `json:"claims_supported"`
+	UILocalesSupported                 []string `json:"ui_locales_supported"`
+	IDTokenSigningAlgValuesSupported   []string `json:"id_token_signing_alg_values_supported"`
+	TokenEndpointAuthMethodsSupported  []string `json:"token_endpoint_auth_methods_supported"` // absent means client_secret_basic
+	TokenEndpointAuthSigningAlgValues  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	CodeChallengeMethodsSupported      []string `json:"code_challenge_methods_supported"` // RFC 7636
+
+	AuthorizationResponseIssParameterSupported bool `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	RequirePushedAuthorizationRequests         bool `json:"require_pushed_authorization_requests"`          // RFC 9126
+	BackchannelLogoutSupported                 bool `json:"backchannel_logout_supported"`
+	BackchannelLogoutSessionSupported          bool `json:"backchannel_logout_session_supported"`
+	FrontchannelLogoutSupported                bool `json:"frontchannel_logout_supported"`
+	FrontchannelLogoutSessionSupported         bool `json:"frontchannel_logout_session_supported"`
+}
+
+// parseMetadata reads a metadata document fetched for issuer.
+func parseMetadata(body []byte, issuer string) (*Metadata, error) {
+	var m Metadata
+	if err := json.Unmarshal(body, &m); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return nil, fmt.Errorf("metadata: %s is a JSON %s", wrong.Field, wrong.Value)
+		}
+		return nil, errors.New("metadata: the answer is no JSON object")
+	}
+	// A document that names another issuer is another provider's, or an attacker's (OpenID Connect Discovery §4.3).
+	if strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
+		return nil, fmt.Errorf("issuer mismatch: the configured issuer is %q, its metadata says %s; configure the latter if that is the provider you mean",
+			issuer, quote(m.Issuer))
+	}
+	if m.JWKSURI == "" {
+		return nil, errors.New("metadata: jwks_uri is missing")
+	}
+	for _, endpoint := range []struct{ name, value string }{
+		{"jwks_uri", m.JWKSURI},
+		{"authorization_endpoint", m.AuthorizationEndpoint},
+		{"token_endpoint", m.TokenEndpoint},
+		{"userinfo_endpoint", m.UserinfoEndpoint},
+		{"end_session_endpoint", m.EndSessionEndpoint},
+		{"revocation_endpoint", m.RevocationEndpoint},
+		{"introspection_endpoint", m.IntrospectionEndpoint},
+		{"pushed_authorization_request_endpoint", m.PushedAuthorizationRequestEndpoint},
+	} {
+		if endpoint.value == "" {
+			continue
+		}
+		u, err := url.Parse(endpoint.value)
+		if err != nil {
+			return nil, fmt.Errorf("metadata: %s is no URL", endpoint.name)
+		}
+		if err := checkURL(u); err != nil {
+			return nil, fmt.Errorf("metadata: %s %s: %w", endpoint.name, quote(endpoint.value), err)
+		}
+	}
+	return &m, nil
+}
+
+// checkIssuer refuses what cannot be an issuer identifier (OpenID Connect Discovery §3: https, no query, no fragment).
+func checkIssuer(issuer string) error {
+	if issuer == "" {
+		return errors.New("token: the issuer is empty; set it to the provider's https URL")
+	}
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return fmt.Errorf("token: issuer %s is no URL; set it to the provider's https URL", quote(issuer))
+	}
+	if err := checkURL(u); err != nil {
+		return fmt.Errorf("token: issuer %s: %w", quote(u.Redacted()), err)
+	}
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(issuer, "#") {
+		return fmt.Errorf("token: issuer %s: an issuer has no query and no fragment; leave them out", quote(issuer))
+	}
+	return nil
+}
+
+// checkURL lets https pass, and http on loopback, where nobody else is on the wire.
+func checkURL(u *url.URL) error {
+	switch {
+	case u.Opaque != "" || u.Hostname() == "":
+		return errors.New("not an absolute URL with a host")
+	case u.User != nil:
+		return errors.New("a URL with a user name or password is not accepted; leave it out")
+	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return errors.New("http is accepted on loopback only; use https")
+	}
+	return fmt.Errorf("scheme %s is not accepted; use https", quote(u.Scheme))
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}

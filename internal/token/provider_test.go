@@ -1,0 +1,436 @@
+package token_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+func TestIssuerRefused(t *testing.T) {
+	t.Parallel()
+	for issuer, want := range map[string]string{
+		"":                              "empty",
+		"id.example":                    "absolute URL",
+		"https://":                      "absolute URL",
+		"https:id.example":              "absolute URL",
+		"://":                           "no URL",
+		"http://id.example":             "use https",
+		"http://127.0.0.1.evil.example": "use https",
+		"http://10.0.0.1":               "use https",
+		"ftp://id.example":              "use https",
+		"https://user:pw@id.example":    "user name",
+		"https://id.example?x=1":        "query",
+		"https://id.example?":           "query",
+		"https://id.example#f":          "fragment",
+		"https://id.example#":           "fragment",
+	} {
+		_, err := token.NewProvider(token.ProviderConfig{Issuer: issuer})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", issuer, err, want)
+		} else if strings.Contains(err.Error(), "pw") {
+			t.Errorf("%q: the error holds the password: %v", issuer, err)
+		}
+	}
+	for _, issuer := range []string{"https://id.example", "https://id.example/tenant/", "http://localhost:1", "http://127.0.0.1", "http://[::1]:8"} {
+		if _, err := token.NewProvider(token.ProviderConfig{Issuer: issuer}); err != nil {
+			t.Errorf("%q: %v", issuer, err)
+		}
+	}
+}
+
+func TestIssuerSlash(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		configured, published string
+		ok                    bool
+	}{
+		{"https://id.example", "https://id.example", true},
+		{"https://id.example/", "https://id.example", true},
+		{"https://id.example", "https://id.example/", true}, // Auth0
+		{"https://id.example", "https://id.example//", false},
+		{"https://id.example", "https://ID.example", false},
+		{"https://id.example", "http://id.example", false},
+		{"https://id.example", "https://evil.example", false}, // mix-up: another provider's document
+		{"https://id.example", "", false},
+	} {
+		issuer := tokentest.NewUnserved(t, "https://id.example")
+		issuer.SetMetadata("issuer", c.published)
+		p, err := token.NewProvider(token.ProviderConfig{Issuer: c.configured, HTTPClient: issuer.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := p.Discover(t.Context())
+		if (err == nil) != c.ok {
+			t.Errorf("%q, published %q: %v", c.configured, c.published, err)
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), fmt.Sprintf("%q", c.configured)) || !strings.Contains(err.Error(), fmt.Sprintf("%q", c.published)) {
+				t.Errorf("%v does not name both issuers", err)
+			}
+			continue
+		}
+		if m.Issuer != c.published {
+			t.Errorf("issuer %q, want it as published, %q", m.Issuer, c.published)
+		}
+		// Tokens carry the published spelling, byte for byte; the configured one is no better than any other.
+		if err := p.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		v := newAccess(t, p)
+		check(t, v, issuer.Mint(map[string]any{"aud": audience, "iss": c.published}), 0)
+		if c.configured != c.published {
+			check(t, v, issuer.Mint(map[string]any{"aud": audience, "iss": c.configured}), token.ReasonInvalid)
+		}
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewIssuer(t) // a real server, once
+	issuer.SetMetadata("authorization_response_iss_parameter_supported", true)
+	issuer.SetMetadata("pushed_authorization_request_endpoint", issuer.URL+"/par")
+	issuer.SetMetadata("x_unknown", map[string]any{"a": 1})
+	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL + "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Metadata(); !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("before discovery: %v", err)
+	}
+	if err := p.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m, err := p.Metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Issuer != issuer.URL || m.TokenEndpoint != issuer.URL+"/token" || m.EndSessionEndpoint != issuer.URL+"/logout" ||
+		m.PushedAuthorizationRequestEndpoint != issuer.URL+"/par" || !m.AuthorizationResponseIssParameterSupported ||
+		len(m.ScopesSupported) != 4 || m.CodeChallengeMethodsSupported[0] != "S256" || m.BackchannelLogoutSupported {
+		t.Errorf("%+v", m)
+	}
+	check(t, newAccess(t, p), issuer.Mint(map[string]any{"aud": audience}), 0)
+}
+
+func TestMetadataRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		value any
+		want  string
+	}{
+		{"jwks_uri", tokentest.Absent, "jwks_uri is missing"},
+		{"jwks_uri", "http://id.example/keys", "use https"},
+		{"jwks_uri", "/keys", "absolute"},
+		{"jwks_uri", 7, "jwks_uri is a JSON number"},
+		{"token_endpoint", "http://id.example/token", "token_endpoint"},
+		{"end_session_endpoint", "javascript:alert(1)", "end_session_endpoint"},
+		{"issuer", nil, "issuer mismatch"},
+	} {
+		issuer := tokentest.NewUnserved(t, "https://id.example")
+		issuer.SetMetadata(c.name, c.value)
+		p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Discover(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %v: %v, want an error with %q", c.name, c.value, err, c.want)
+		}
+	}
+}
+
+// endless never stops, and never waits.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = ' '
+	}
+	return len(b), nil
+}
+
+// stalled gives nothing until the request is given up.
+type stalled struct{ ctx context.Context }
+
+func (s stalled) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
+}
+
+func answer(status int, contentType string, body io.Reader) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: status, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), Request: r,
+		}, nil
+	}
+}
+
+func jsonAnswer(body string) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
+		return answer(200, "application/json", strings.NewReader(body))(r)
+	}
+}
+
+// misbehaviour is everything a provider, or what stands before it, was seen to do instead of answering. Those without text
+// for the metadata are about the key set alone.
+var misbehaviour = []struct {
+	name           string
+	respond        func(*http.Request) (*http.Response, error)
+	metadata, keys string // what Ready must say
+}{
+	{"connection refused", func(*http.Request) (*http.Response, error) { return nil, errors.New("connect: connection refused") }, "connection refused", "connection refused"},
+	{"hung", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, "no answer within 5s", "no answer within 5s"},
+	{"500", answer(500, "text/plain", strings.NewReader("")), "status 500", "status 500"},
+	{"304 unasked", answer(304, "", strings.NewReader("")), "status 304", "status 304"},
+	{"204", answer(204, "", strings.NewReader("")), "status 204", "status 204"},
+	{"HTML with 200", func(r *http.Request) (*http.Response, error) {
+		return answer(200, "text/html; charset=utf-8", strings.NewReader("<html>Sign in to the Wi-Fi"))(r)
+	}, "text/html, not JSON", "text/html, not JSON"},
+	{"redirect to http", func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"http://id.example/x"}}, Body: http.NoBody, Request: r}, nil
+	}, "redirect from https to http refused", "redirect from https to http refused"},
+	{"redirect without end", func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://id.example/x"}}, Body: http.NoBody, Request: r}, nil
+	}, "redirects", "redirects"},
+	{"endless body", answer(200, "application/json", endless{}), "longer than", "longer than"},
+	{"stalled body", func(r *http.Request) (*http.Response, error) {
+		return answer(200, "application/json", stalled{r.Context()})(r)
+	}, "no answer within 5s", "no answer within 5s"},
+	{"truncated", jsonAnswer(`{"keys":[{"kty":"RS`), "no JSON object", "no key set"},
+	{"a list", jsonAnswer(`[]`), "JSON array", "no key set"},
+	{"empty body", jsonAnswer(``), "no JSON object", "no key set"},
+	{"no keys", jsonAnswer(`{"keys":[]}`), "", "the key set is empty"},
+	{"no member keys", jsonAnswer(`{}`), "", "the key set is empty"},
+	{"keys null", jsonAnswer(`{"keys":null}`), "", "the key set is empty"},
+	{"10,000 keys", jsonAnswer(`{"keys":[` + strings.Repeat(`{},`, 9999) + `{}]}`), "", "10000 keys"},
+	{"oct alone (CVE-2016-10555)", jsonAnswer(`{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"}]}`), "", `kty "oct"`},
+	{"unknown kty alone", jsonAnswer(`{"keys":[{"kty":"AKP"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},7,null]}`), "", "no usable key"},
+}
+
+func TestProviderMisbehaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range misbehaviour {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				issuer := tokentest.NewUnserved(t, "https://id.example")
+				good := issuer.Client().Transport
+				var broken atomic.Pointer[string] // the suffix of the addresses that misbehave
+				set := func(suffix string) { broken.Store(&suffix) }
+				client := &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+					if s := *broken.Load(); s == "all" || strings.HasSuffix(r.URL.Path, s) || strings.HasSuffix(r.URL.Path, "/x") {
+						return c.respond(r)
+					}
+					return good.RoundTrip(r)
+				})}
+				suffix := "/keys"
+				set("/keys")
+				if c.metadata != "" {
+					set("all")
+				}
+				p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: client})
+				if err != nil {
+					t.Fatal(err)
+				}
+				v := newAccess(t, p)
+				mint := func() string {
+					return issuer.Mint(map[string]any{"aud": audience, "exp": time.Now().Add(48 * time.Hour).Unix()})
+				}
+				run(t, p)
+				advance(6 * time.Second)
+				wants := func(texts ...string) {
+					t.Helper()
+					err := p.Ready()
+					if !errors.Is(err, token.ErrUnavailable) {
+						t.Fatalf("Ready: %v", err)
+					}
+					for _, text := range texts {
+						if !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
+							t.Errorf("Ready says %q, which is not one line with %q", err, text)
+						}
+					}
+				}
+
+				// At boot: not ready, 503, never a key of our own (CVE-2026-31837).
+				if c.metadata != "" {
+					wants("no metadata yet", c.metadata, "last tried at 2000-01-01T00:00:0")
+					if _, err := p.Metadata(); err == nil || !strings.Contains(err.Error(), c.metadata) {
+						t.Errorf("Metadata: %v", err)
+					}
+					set(suffix)
+					advance(10 * time.Second)
+				}
+				wants("no keys yet", c.keys)
+				check(t, v, mint(), token.ReasonUnavailable)
+
+				// It recovers: ready within one retry.
+				set("none")
+				advance(7*time.Second + 100*time.Millisecond) // a hung call ends after 5 s, the next try is 2 s later
+				if err := p.Ready(); err != nil {
+					t.Fatalf("2 s after recovery: %v", err)
+				}
+				seen := mint()
+				check(t, v, seen, 0)
+
+				// It misbehaves again: known keys go on working for a day, for tokens seen and new, and not a moment longer.
+				set("all")
+				confirmed := p.KeysConfirmed()
+				advance(23 * time.Hour)
+				check(t, v, seen, 0)
+				check(t, v, mint(), 0)
+				if !p.KeysConfirmed().Equal(confirmed) {
+					t.Errorf("keys confirmed at %v by an answer that is none", p.KeysConfirmed())
+				}
+				advance(time.Until(confirmed.Add(24*time.Hour - time.Nanosecond)))
+				check(t, v, seen, 0)
+				advance(time.Nanosecond)
+				check(t, v, seen, token.ReasonUnavailable)
+				check(t, v, mint(), token.ReasonUnavailable)
+				wants("too old")
+
+				set("none")
+				advance(5*time.Minute + 7*time.Second)
+				check(t, v, seen, 0)
+			})
+		})
+	}
+}
+
+func TestKeysOfNoUseDoNotSpoilTheRest(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	good := issuer.Key()
+	as := func(change func(map[string]any)) map[string]any {
+		k := good.JWK()
+		change(k)
+		return k
+	}
+	set := func(name string, value any) map[string]any {
+		return as(func(k map[string]any) { k[name] = value })
+	}
+	// Every bad key is the good one under its own kid, spoiled in one respect: it must be that which keeps it out.
+	bad := []map[string]any{
+		{"kty": "oct", "kid": "oct", "k": "AAAA", "alg": "RS256"},
+		{"kty": "AKP", "kid": "unknown type"},
+		{},
+		set("use", "enc"), set("use", nil), set("alg", "RSA-OAEP"), set("alg", "PS256"), set("alg", "HS256"),
+		set("key_ops", []string{"encrypt"}), set("n", "AAAA"), set("n", 7), set("n", "!"), set("e", "AQ"), set("e", "AAAA"),
+		set("e", "AQAAAAAAAAAD"), set("e", "Ag"), set("d", "AQAB"), set("kid", strings.Repeat("k", 300)), set("kid", 5), set("kid", ""),
+		set("n", strings.Repeat("_", 341)),      // 2047 bits and odd
+		set("n", strings.Repeat("_", 8193/6+2)), // too many
+		set("n", strings.Repeat("_", 341)+"g"),  // even
+	}
+	for i, k := range bad {
+		if id, ok := k["kid"].(string); ok && id == good.ID {
+			k["kid"] = fmt.Sprintf("bad-%d", i)
+			if k["use"] == nil {
+				delete(k, "kid") // use null is absent to the reader: then it is the good key without a kid
+			}
+		}
+	}
+	issuer.PublishKeys(append(append([]map[string]any{}, bad...), set("x5c", []string{"broken"}))...)
+	v := newAccess(t, newProvider(t, issuer, nil))
+	mint := func(kid any) string {
+		return issuer.Mint(map[string]any{"aud": audience}, map[string]any{"kid": kid})
+	}
+	check(t, v, mint(good.ID), 0)
+	_, before := issuer.Fetches()
+	for i := range bad {
+		check(t, v, mint(fmt.Sprintf("bad-%d", i)), token.ReasonInvalid)
+	}
+	if _, after := issuer.Fetches(); after-before > 2 {
+		t.Errorf("%d fetches", after-before)
+	}
+}
+
+func TestSmallKey(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	small := tokentest.NewKey(t, 1024)
+	issuer.PublishKeys(small.JWK(), issuer.Key().JWK())
+	v := newAccess(t, newProvider(t, issuer, nil))
+	check(t, v, issuer.Mint(map[string]any{"aud": audience}), 0)
+	f := forge{issuer, time.Now()}
+	check(t, v, small.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, small.ID), f.payload("")), token.ReasonInvalid)
+}
+
+func TestNoKeyID(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	bare := func(claims map[string]any) string {
+		return issuer.Mint(claims, map[string]any{"kid": tokentest.Absent})
+	}
+	claims := map[string]any{"aud": audience}
+	encryption := issuer.Key().JWK()
+	encryption["use"] = "enc"
+	issuer.PublishKeys(encryption, issuer.Key().JWK()) // one usable key
+	check(t, newAccess(t, newProvider(t, issuer, nil)), bare(claims), 0)
+	issuer.Rotate() // two
+	check(t, newAccess(t, newProvider(t, issuer, nil)), bare(claims), token.ReasonInvalid)
+	issuer.Retire() // one again, and its JWK has no kid either
+	k := issuer.Key().JWK()
+	delete(k, "kid")
+	issuer.PublishKeys(k)
+	check(t, newAccess(t, newProvider(t, issuer, nil)), bare(claims), 0)
+}
+
+func TestDuplicateKeyIDs(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	first, second := issuer.Key(), issuer.Rotate()
+	a, b := first.JWK(), second.JWK()
+	a["kid"], b["kid"] = "same", "same"
+	issuer.PublishKeys(a, b, a)
+	v := newAccess(t, newProvider(t, issuer, nil))
+	f := forge{issuer, time.Now()}
+	header := `{"alg":"RS256","kid":"same"}`
+	check(t, v, first.Sign(header, f.payload("")), 0)
+	check(t, v, second.Sign(header, f.payload("")), 0)
+	check(t, v, stranger.Sign(header, f.payload("")), token.ReasonInvalid)
+}
+
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	target := tokentest.NewIssuer(t)
+	var to string
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, to+r.URL.Path, http.StatusFound)
+	}))
+	t.Cleanup(front.Close)
+	target.SetMetadata("issuer", front.URL)
+	p, err := token.NewProvider(token.ProviderConfig{Issuer: front.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to = target.URL
+	if _, err := p.Discover(t.Context()); err != nil {
+		t.Errorf("from loopback to loopback: %v", err)
+	}
+	to = "http://id.example"
+	if _, err := p.Discover(t.Context()); err == nil || !strings.Contains(err.Error(), "redirect refused") {
+		t.Errorf("to http off loopback: %v", err)
+	}
+}
+
+func TestRunTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		issuer := tokentest.NewUnserved(t, "https://id.example")
+		p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, p)
+		if err := p.Run(t.Context()); err == nil {
+			t.Error("a second Run at the same time is accepted")
+		}
+	})
+}

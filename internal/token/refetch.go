@@ -1,0 +1,180 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Refetches for an unknown kid have a budget of their own. A rotation must be noticed at once, without waiting for the
+// periodic refresh; but kids are made up at no cost, so what they can cause is bounded: at most 5 fetches in a minute, and
+// 2 s of waiting for those whose kid is not known.
+const (
+	refetchBurst  = 2
+	refetchEvery  = 20 * time.Second
+	refetchWait   = 2 * time.Second
+	negativeTTL   = 30 * time.Second
+	maxNegative   = 1024 // kids; with maxKeyID that bounds the memory at about 300 kB
+	maxFetchTries = 2
+)
+
+var (
+	errUnknownKey = errors.New("the provider publishes no such key")
+	errBudget     = errors.New("unknown kid, and no refetch left in the budget")
+	errManyKeys   = errors.New("no kid, and the provider has more than one key")
+)
+
+// refetch is guarded by Provider.mu.
+type refetch struct {
+	flight   *flight
+	spent    float64 // tokens taken from the bucket and not yet given back
+	at       time.Time
+	negative map[string]time.Time // kid → until when it is known to be unknown
+}
+
+type flight struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// take takes one token from the bucket.
+func (r *refetch) take(now time.Time) bool {
+	if elapsed := now.Sub(r.at); elapsed > 0 {
+		r.spent = max(0, r.spent-elapsed.Seconds()/refetchEvery.Seconds())
+	}
+	r.at = now
+	if r.spent > refetchBurst-1 {
+		return false
+	}
+	r.spent++
+	return true
+}
+
+func (r *refetch) isUnknown(kid string, now time.Time) bool {
+	return now.Before(r.negative[kid])
+}
+
+func (r *refetch) setUnknown(kid string, now time.Time) {
+	if r.negative == nil {
+		r.negative = make(map[string]time.Time)
+	}
+	if len(r.negative) >= maxNegative {
+		for k, until := range r.negative {
+			if !now.Before(until) {
+				delete(r.negative, k)
+			}
+		}
+	}
+	if len(r.negative) >= maxNegative {
+		for k := range r.negative { // any one
+			delete(r.negative, k)
+			break
+		}
+	}
+	r.negative[kid] = now.Add(negativeTTL)
+}
+
+func (r *refetch) forget() { r.negative = nil }
+
+// keysFor returns the keys that may have signed a token with this header. When mayFetch is false an unknown kid is not
+// worth a fetch.
+func (p *Provider) keysFor(ctx context.Context, h header, mayFetch bool) ([]*signingKey, *Error) {
+	set := p.set.Load()
+	if !set.usable(p.now()) {
+		return nil, &Error{ReasonUnavailable, p.Ready()}
+	}
+	if !h.hasID {
+		if len(set.keys) != 1 {
+			return nil, &Error{ReasonInvalid, errManyKeys}
+		}
+		return set.keys, nil
+	}
+	if keys := set.byID[h.kid]; keys != nil {
+		return keys, nil
+	}
+	if !mayFetch {
+		return nil, &Error{ReasonInvalid, errUnknownKey}
+	}
+	return p.awaitKey(ctx, h.kid)
+}
+
+// awaitKey fetches the key set for a kid that it lacks, or joins a fetch that others wait for.
+func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*signingKey, *Error) {
+	var expired <-chan time.Time
+	for try := 1; ; try++ {
+		p.mu.Lock()
+		if keys := p.set.Load().byID[kid]; keys != nil {
+			p.mu.Unlock()
+			return keys, nil
+		}
+		now := p.now()
+		if p.refetch.isUnknown(kid, now) {
+			p.mu.Unlock()
+			return nil, &Error{ReasonInvalid, errUnknownKey}
+		}
+		f := p.refetch.flight
+		joined := f != nil
+		if !joined {
+			if !p.refetch.take(now) {
+				p.mu.Unlock()
+				return nil, &Error{ReasonInvalid, errBudget}
+			}
+			f = p.startFlight()
+		}
+		p.mu.Unlock()
+
+		if expired == nil {
+			timer := time.NewTimer(refetchWait)
+			defer timer.Stop()
+			expired = timer.C
+		}
+		select {
+		case <-f.done:
+		case <-expired:
+			return nil, &Error{ReasonUnavailable, fmt.Errorf("unknown kid, and the provider gave no key set within %v", refetchWait)}
+		case <-ctx.Done():
+			return nil, &Error{ReasonUnavailable, fmt.Errorf("waiting for the provider's keys: %w", context.Cause(ctx))}
+		}
+		if keys := p.set.Load().byID[kid]; keys != nil {
+			return keys, nil
+		}
+		if f.err != nil {
+			return nil, &Error{ReasonUnavailable, f.err}
+		}
+		// A fetch that was under way when this token came may have been answered before the key was published; only the
+		// answer to one that began afterwards proves that there is no such key.
+		if !joined || try == maxFetchTries {
+			p.mu.Lock()
+			if p.set.Load().byID[kid] == nil {
+				p.refetch.setUnknown(kid, p.now())
+			}
+			p.mu.Unlock()
+			return nil, &Error{ReasonInvalid, errUnknownKey}
+		}
+	}
+}
+
+// startFlight begins a fetch on a context that is not the caller's: who happened to be first may hang up, the others still
+// want the answer. It is called with p.mu held.
+func (p *Provider) startFlight() *flight {
+	f := &flight{done: make(chan struct{})}
+	p.refetch.flight = f
+	fetch := func(ctx context.Context) {
+		_, err := p.fetchKeys(ctx, true)
+		if err != nil {
+			p.log.Warn("refetch for an unknown kid failed", "error", err)
+		}
+		p.mu.Lock()
+		f.err = err
+		p.refetch.flight = nil
+		p.mu.Unlock()
+		close(f.done)
+	}
+	if ctx := p.life; ctx != nil {
+		p.flights.Go(func() { fetch(ctx) })
+	} else {
+		go fetch(context.Background()) // it ends with its call, within 5 s
+	}
+	return f
+}

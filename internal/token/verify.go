@@ -1,0 +1,131 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	skew       = 60 * time.Second // that clocks may differ, at most, in exp, nbf and iat
+	maxAccess  = 16 << 10         // bytes of an access token
+	maxIDToken = 64 << 10         // bytes of an ID or logout token, whose claims may be many
+)
+
+// profile is what distinguishes the kinds of token before their own checks.
+type profile struct {
+	kind     string // for the log
+	maxLen   int
+	audience string
+	types    []string // accepted typ values in lower case (media types have no case); "" is an absent typ
+	check    func(*Claims, time.Time) error
+}
+
+// verifier is the engine under the three public ones.
+type verifier struct {
+	profile
+	provider *Provider
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+func newVerifier(p *Provider, pr profile, now func() time.Time, log *slog.Logger) (*verifier, error) {
+	if p == nil {
+		return nil, fmt.Errorf("token: %s verifier: Provider is nil; give it the provider that issues the tokens", pr.kind)
+	}
+	v := &verifier{profile: pr, provider: p, now: now, log: log}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	return v, nil
+}
+
+// verify takes a token through everything but the caller's own checks. The order is that of cost and of consequence: what
+// needs no decoding, what needs no key, what needs no signature; a key is looked up, let alone fetched, only for a token
+// that names our issuer.
+func (v *verifier) verify(ctx context.Context, raw string) (*Claims, *signingKey, error) {
+	c, key, err := v.run(ctx, raw)
+	if err == nil {
+		return c, key, nil // not a nil *Error in a non-nil error
+	}
+	return nil, nil, v.refuse(ctx, err)
+}
+
+// refuse logs why, and returns err as an error.
+func (v *verifier) refuse(ctx context.Context, err *Error) error {
+	v.log.DebugContext(ctx, "token refused", "kind", v.kind, "reason", err.Reason.String(), "error", err.Err)
+	return err
+}
+
+func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *Error) {
+	if raw == "" {
+		return nil, nil, &Error{ReasonMissing, errors.New("no token")}
+	}
+	t, err := split(raw, v.maxLen)
+	if err != nil {
+		return nil, nil, &Error{ReasonMalformed, err}
+	}
+	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
+		return nil, nil, invalid("typ %s is no %s", quote(t.header.typ), v.kind)
+	}
+	c, err := parseClaims(t.payload)
+	if err != nil {
+		return nil, nil, invalid("payload: %w", err)
+	}
+	c.Type = t.header.typ
+	m := v.provider.metadata.Load()
+	if m == nil {
+		return nil, nil, &Error{ReasonUnavailable, v.provider.Ready()}
+	}
+	if c.Issuer != m.Issuer {
+		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), m.Issuer)
+	}
+	if !slices.Contains(c.Audience, v.audience) {
+		return nil, nil, invalid("aud does not contain %q", v.audience)
+	}
+	now := v.now()
+	switch {
+	case c.Expiry.IsZero():
+		return nil, nil, invalid("exp is missing")
+	case c.NotBefore.After(now.Add(skew)):
+		return nil, nil, invalid("nbf is in the future")
+	case c.IssuedAt.After(now.Add(skew)):
+		return nil, nil, invalid("iat is in the future")
+	}
+	if err := v.check(c, now); err != nil {
+		return nil, nil, &Error{ReasonInvalid, err}
+	}
+	// Expired is a public reason, so it is told of authentic tokens only. An expired token is not worth a fetch, though:
+	// the clients of yesterday would spend the budget on keys that were withdrawn in the night.
+	expired := !now.Before(c.Expiry.Add(skew))
+	keys, refused := v.provider.keysFor(ctx, t.header, !expired)
+	if refused != nil {
+		return nil, nil, refused
+	}
+	var signer *signingKey
+	for _, k := range keys {
+		if verifySignature(k.public, t.input, t.signature) == nil {
+			signer = k
+			break
+		}
+	}
+	if signer == nil {
+		return nil, nil, invalid("the signature does not verify with key %s", quote(t.header.kid))
+	}
+	if expired {
+		return nil, nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
+	}
+	c.Issuer = m.Issuer // one string for all, instead of one a token
+	return c, signer, nil
+}
+
+func invalid(format string, args ...any) *Error {
+	return &Error{ReasonInvalid, fmt.Errorf(format, args...)}
+}
