@@ -1,0 +1,118 @@
+package session
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// purpose separates session data from everything else that is sealed under the same secret.
+const purpose = "session data"
+
+// maxData bounds what one session may cost a store, in bytes. ID tokens of 64 KiB with their claims fit.
+const maxData = 256 << 10
+
+// Data at rest is a byte for the format, the texts of Tokens each preceded by its length, its two times in milliseconds,
+// and the claims as JSON. Tokens stay out of the JSON since they are most of the bytes and need no parsing: that makes
+// opening a session more than twice as quick.
+const dataFormat = 1
+
+var errData = errors.New("session: the sealed data is not in a format of ours")
+
+func (t *Tokens) texts() [5]*string {
+	return [...]*string{&t.Access, &t.Refresh, &t.ID, &t.Type, &t.Scope}
+}
+
+func encodeData(d Data) ([]byte, error) {
+	claims, err := json.Marshal(d.Claims)
+	if err != nil {
+		// The cause could quote a claim.
+		return nil, errors.New("session: the claims cannot be written as JSON")
+	}
+	size := 64 + len(claims)
+	for _, s := range d.Tokens.texts() {
+		size += len(*s)
+	}
+	if size > maxData {
+		return nil, fmt.Errorf("session: tokens and claims take %d bytes, at most %d are kept: have the provider send fewer claims",
+			size, maxData)
+	}
+	b := append(make([]byte, 0, size), dataFormat)
+	for _, s := range d.Tokens.texts() {
+		b = binary.AppendUvarint(b, uint64(len(*s)))
+		b = append(b, *s...)
+	}
+	b = binary.AppendVarint(b, toMillis(d.Tokens.ObtainedAt))
+	b = binary.AppendVarint(b, toMillis(d.Tokens.ExpiresAt))
+	return append(b, claims...), nil
+}
+
+func decodeData(b []byte) (d Data, err error) {
+	if len(b) == 0 || b[0] != dataFormat {
+		return Data{}, errData
+	}
+	b = b[1:]
+	for _, s := range d.Tokens.texts() {
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > uint64(len(b)-n) {
+			return Data{}, errData
+		}
+		*s, b = string(b[n:n+int(length)]), b[n+int(length):]
+	}
+	for _, t := range [...]*time.Time{&d.Tokens.ObtainedAt, &d.Tokens.ExpiresAt} {
+		ms, n := binary.Varint(b)
+		if n <= 0 {
+			return Data{}, errData
+		}
+		*t, b = fromMillis(ms), b[n:]
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := dec.Decode(&d.Claims); err != nil {
+		return Data{}, errData
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Data{}, errData
+	}
+	return d, nil
+}
+
+// sealContext is what the key of a session's seal is derived from besides the secret: the cookie value, so that a store
+// with the secret opens nothing, and everything in the record that never changes, so that whoever can write to the store
+// can neither move a sealed value to another row, nor give a session another subject, nor prolong it.
+func sealContext(v *cookieValue, r *Record) []byte {
+	h := sha256.New()
+	var n [8]byte
+	number := func(i int64) {
+		binary.BigEndian.PutUint64(n[:], uint64(i))
+		h.Write(n[:])
+	}
+	for _, s := range [...]string{r.Issuer, r.Subject, r.SID} {
+		number(int64(len(s)))
+		io.WriteString(h, s)
+	}
+	number(toMillis(r.CreatedAt))
+	number(toMillis(r.ExpiresAt))
+	context := make([]byte, 0, len(v)+sha256.Size)
+	context = append(context, v[:]...)
+	return h.Sum(context)
+}
+
+func toMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

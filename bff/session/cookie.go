@@ -1,0 +1,114 @@
+package session
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// CookieName is the cookie on http, which is allowed on loopback alone.
+	CookieName = "gatehouse"
+	// SecureCookieName is the cookie on https. By its prefix browsers take it from this very host alone, over https, for
+	// the whole host (RFC 6265bis §4.1.3.2): a sibling subdomain cannot plant one.
+	SecureCookieName = "__Host-" + CookieName
+)
+
+// cookieValue is what the cookie holds. It is the one thing that opens a session, so it has no String and never leaves
+// this package except inside a cookie.
+type cookieValue [32]byte
+
+// encodedLength is that of 32 bytes in unpadded base64url.
+const encodedLength = 43
+
+// strict refuses the trailing bits that base64 leaves over: each value has exactly one spelling. Line breaks, which the
+// decoder would skip, are kept out by the length and by checking the decoded size.
+var strict = base64.RawURLEncoding.Strict()
+
+func newCookieValue(random io.Reader) (v cookieValue, err error) {
+	_, err = io.ReadFull(random, v[:])
+	return v, err
+}
+
+// parseCookieValue accepts exactly what encode makes.
+func parseCookieValue(s string) (v cookieValue, ok bool) {
+	if len(s) != encodedLength {
+		return cookieValue{}, false
+	}
+	var b [encodedLength]byte
+	n, err := strict.Decode(b[:], []byte(s))
+	if err != nil || n != len(v) {
+		return cookieValue{}, false
+	}
+	return cookieValue(b[:n]), true
+}
+
+func (v *cookieValue) encode() string { return strict.EncodeToString(v[:]) }
+
+func (v *cookieValue) id() ID { return sha256.Sum256(v[:]) }
+
+// jar makes and reads the cookie.
+type jar struct {
+	secure bool
+}
+
+func (j jar) name() string {
+	if j.secure {
+		return SecureCookieName
+	}
+	return CookieName
+}
+
+func (j jar) set(v *cookieValue, lifetime time.Duration) *http.Cookie {
+	c := j.clear()
+	c.Value = v.encode()
+	c.MaxAge = max(int(lifetime/time.Second), 1)
+	return c
+}
+
+func (j jar) clear() *http.Cookie {
+	return &http.Cookie{
+		Name:     j.name(),
+		Path:     "/",
+		MaxAge:   -1,
+		Secure:   j.secure,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// find returns the one value of the cookie. A request that brings two different ones does so because somebody else could
+// plant a cookie here, a sibling subdomain on plain http for instance, and nothing in the request says which is whose: to
+// believe either might sign the browser in as the attacker (cookie tossing), so none is believed. The same value twice is
+// harmless.
+func (j jar) find(r *http.Request) (v cookieValue, state cookieState) {
+	first := ""
+	for _, c := range r.CookiesNamed(j.name()) {
+		if c.Quoted {
+			c.Value = `"` + c.Value + `"`
+		}
+		if state != cookieAbsent && c.Value != first {
+			return cookieValue{}, cookieAmbiguous
+		}
+		first, state = c.Value, cookieMalformed
+	}
+	if state == cookieAbsent {
+		return cookieValue{}, cookieAbsent
+	}
+	v, ok := parseCookieValue(first)
+	if !ok {
+		return cookieValue{}, cookieMalformed
+	}
+	return v, cookieGood
+}
+
+type cookieState int
+
+const (
+	cookieAbsent cookieState = iota
+	cookieMalformed
+	cookieAmbiguous
+	cookieGood
+)

@@ -1,0 +1,141 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Touch notes that the session is being used, which prolongs its idle timeout. It writes only when a twentieth of the idle
+// timeout, or 5 minutes, have passed since the last note, and while one such write is under way for a session, further
+// calls return at once. [ErrNotFound] means that the session has ended. The session given is brought up to date.
+func (m *Manager) Touch(ctx context.Context, s *Session) error {
+	now := m.now()
+	if now.Sub(s.LastSeenAt) < m.touchInterval() || !m.touching.begin(s.ID) {
+		return nil
+	}
+	defer m.touching.end(s.ID)
+	idle := now.Add(m.idle)
+	if idle.After(s.ExpiresAt) {
+		idle = s.ExpiresAt
+	}
+	if err := m.store.Touch(ctx, s.ID, now, idle); err != nil {
+		return storeError("touch", err)
+	}
+	s.LastSeenAt, s.IdleExpiresAt = now, idle
+	return nil
+}
+
+// inFlight is the set of sessions for which something is being done.
+type inFlight struct {
+	mu  sync.Mutex
+	ids map[ID]struct{}
+}
+
+func (f *inFlight) begin(id ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, busy := f.ids[id]; busy {
+		return false
+	}
+	f.ids[id] = struct{}{}
+	return true
+}
+
+func (f *inFlight) end(id ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.ids, id)
+}
+
+// TimeLeft tells how long the session lasts if it is not used, and how long at most; never negative, and the first never
+// more than the second. It prolongs nothing.
+func (m *Manager) TimeLeft(s *Session) (idle, absolute time.Duration) {
+	now := m.now()
+	absolute = max(s.ExpiresAt.Sub(now), 0)
+	idle = min(max(s.IdleExpiresAt.Sub(now), 0), absolute)
+	return idle, absolute
+}
+
+// End ends the session. That it had ended already is no error.
+func (m *Manager) End(ctx context.Context, s *Session) error {
+	err := m.EndByID(ctx, s.ID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// EndByID ends a session that is known from a list. [ErrNotFound] if there was none.
+func (m *Manager) EndByID(ctx context.Context, id ID) error {
+	// Forgotten either way: if the store fails, the next request asks it again.
+	defer m.opened.Drop(id)
+	return storeError("delete", m.store.Delete(ctx, id))
+}
+
+// EndBySID ends the sessions to which the provider gave this sid and returns them. The empty sid names none.
+func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error) {
+	ids, err := m.store.DeleteBySID(ctx, issuer, sid)
+	return m.ended(ids), storeError("delete by sid", err)
+}
+
+// EndBySubject ends all sessions of a person and returns them.
+func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string) ([]ID, error) {
+	ids, err := m.store.DeleteBySubject(ctx, issuer, subject)
+	return m.ended(ids), storeError("delete by subject", err)
+}
+
+func (m *Manager) ended(ids []ID) []ID {
+	for _, id := range ids {
+		m.opened.Drop(id)
+	}
+	return ids
+}
+
+// List returns a person's sessions, newest first, without what is sealed.
+func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, error) {
+	records, err := m.store.ListBySubject(ctx, issuer, subject)
+	return records, storeError("list", err)
+}
+
+// CookieValue returns the well-formed cookie value of a request, for [NewSession.Replaces], or "". It opens a session and
+// is not for logs.
+func (m *Manager) CookieValue(r *http.Request) string {
+	value, state := m.jar.find(r)
+	if state != cookieGood {
+		return ""
+	}
+	return value.encode()
+}
+
+// ClearCookie returns the cookie that removes ours from the browser.
+func (m *Manager) ClearCookie() *http.Cookie { return m.jar.clear() }
+
+// CookieName is the name of the cookie: [SecureCookieName] or [CookieName].
+func (m *Manager) CookieName() string { return m.jar.name() }
+
+// Run removes expired sessions now and then until the context ends, and then returns nil. A failure is logged and tried
+// again at the next turn: what has expired is not found anyway.
+func (m *Manager) Run(ctx context.Context) error {
+	tick := time.NewTicker(m.sweep)
+	defer tick.Stop()
+	for {
+		n, err := m.store.DeleteExpired(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			m.log.LogAttrs(ctx, slog.LevelWarn, "removing expired sessions failed", slog.String("cause", err.Error()))
+		case n > 0:
+			m.log.LogAttrs(ctx, slog.LevelInfo, "removed expired sessions", slog.Int("sessions", n))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// NewSession is what a finished login hands to [Manager.Create].
+type NewSession struct {
+	// Issuer and Subject are required; SID is the provider's sid claim, if it gave one.
+	Issuer, Subject, SID string
+	Data                 Data
+	// UserAgent and Address are shown to the person in the list of their sessions. They are cut and cleaned.
+	UserAgent, Address string
+	// Replaces is the cookie value of the session that this login ends, as [Manager.CookieValue] gave it; "" if none.
+	Replaces string
+}
+
+// Create starts a session under a new random value, never one that a browser sent (session fixation), and returns it with
+// the cookie to set. The session it replaces ends in the same transaction.
+func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Cookie, error) {
+	for _, f := range [...]struct {
+		name, value string
+		required    bool
+	}{{"issuer", n.Issuer, true}, {"subject", n.Subject, true}, {"sid", n.SID, false}} {
+		if f.required && f.value == "" {
+			return nil, nil, fmt.Errorf("session: the %s is empty", f.name)
+		}
+		// PostgreSQL stores neither.
+		if !utf8.ValidString(f.value) || strings.ContainsRune(f.value, 0) {
+			return nil, nil, fmt.Errorf("session: the %s is not clean UTF-8", f.name)
+		}
+	}
+	value, err := newCookieValue(m.random)
+	if err != nil {
+		return nil, nil, fmt.Errorf("session: random bytes: %w", err)
+	}
+	now := m.now()
+	s := &Session{
+		Record: Record{
+			ID:            value.id(),
+			Issuer:        n.Issuer,
+			Subject:       n.Subject,
+			SID:           n.SID,
+			CreatedAt:     now,
+			LastSeenAt:    now,
+			IdleExpiresAt: now.Add(m.idle),
+			ExpiresAt:     now.Add(m.absolute),
+			UserAgent:     clean(n.UserAgent),
+			Address:       clean(n.Address),
+		},
+		Data:  n.Data,
+		value: &value,
+	}
+	sealed, err := m.seal(s, n.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	var replaces ID
+	if old, ok := parseCookieValue(n.Replaces); ok {
+		replaces = old.id()
+	}
+	r := s.Record
+	r.Sealed = sealed
+	if err := m.store.Create(ctx, r, replaces); err != nil {
+		return nil, nil, fmt.Errorf("session store: create: %w", err)
+	}
+	if !replaces.IsZero() {
+		m.opened.Drop(replaces)
+	}
+	return s, m.jar.set(&value, m.absolute), nil
+}
+
+// Load returns the session of a request's cookie. [ErrNotFound] means that the request has none: no cookie, one that is
+// malformed or unknown, two that differ, a session that has ended, or one that cannot be opened since its secret was
+// removed (it is then deleted). Any other error is an outage of the store and must not sign anybody out.
+func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
+	value, state := m.jar.find(r)
+	switch state {
+	case cookieGood:
+		return m.load(ctx, &value)
+	case cookieAmbiguous:
+		m.log.LogAttrs(ctx, slog.LevelWarn, "a request brought two different session cookies; neither was believed",
+			slog.String("cookie", m.jar.name()))
+	}
+	return nil, ErrNotFound
+}
+
+// Reload returns the session as it is now in the store, with what others wrote. [ErrNotFound] if it has ended since.
+func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
+	return m.load(ctx, s.value)
+}
+
+// opened is what is remembered of a session that was decrypted.
+type opened struct {
+	record Record // with Sealed
+	data   *Data
+}
+
+// matches tells whether the record is, in all that the seal binds, the one that was opened.
+func (o *opened) matches(r *Record) bool {
+	k := &o.record
+	return bytes.Equal(k.Sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject && k.SID == r.SID &&
+		k.CreatedAt.Equal(r.CreatedAt) && k.ExpiresAt.Equal(r.ExpiresAt)
+}
+
+func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
+	id := v.id()
+	stamp := m.opened.Stamp(id)
+	r, err := m.store.Get(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		m.opened.Drop(id)
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("session store: get: %w", err)
+	}
+	o, ok := m.opened.Get(id)
+	if !ok || !o.matches(&r) {
+		data, err := m.open(v, &r)
+		if err != nil {
+			return nil, m.unopenable(ctx, id, err)
+		}
+		o = opened{record: r, data: &data}
+		m.opened.Put(id, o, stamp)
+	}
+	r.Sealed = nil
+	return &Session{Record: r, Data: *o.data, value: v}, nil
+}
+
+// unopenable ends a session that no secret opens, so that it does not linger in lists until it expires.
+func (m *Manager) unopenable(ctx context.Context, id ID, cause error) error {
+	m.log.LogAttrs(ctx, slog.LevelWarn, "a session cannot be opened, it ends: was its secret removed?",
+		slog.String("session", id.String()), slog.String("cause", cause.Error()))
+	if err := m.store.Delete(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+		// It opens for nobody either way; it will be tried again at the next request.
+		m.log.LogAttrs(ctx, slog.LevelWarn, "deleting it failed",
+			slog.String("session", id.String()), slog.String("cause", err.Error()))
+	}
+	return ErrNotFound
+}
+
+// Lock takes the lock of the session for the length of the lease: [ErrLocked] while another holds it, [ErrNotFound] when
+// the session has ended. After it, [Manager.Reload] shows what the last holder wrote.
+func (m *Manager) Lock(ctx context.Context, s *Session, lease time.Duration) (Fence, error) {
+	f, err := m.store.Lock(ctx, s.ID, lease)
+	return f, storeError("lock", err)
+}
+
+// Write seals new Data under the first secret, stores it if the lock was not granted to another since ([ErrFenced]) and the
+// session has not ended ([ErrNotFound]), and releases the lock. A write that was under way when the session ended never
+// revives it (nextjs-auth0 #2335). It returns the session with the new Data.
+func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
+	sealed, err := m.seal(s, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.store.Write(ctx, s.ID, f, sealed); err != nil {
+		return nil, storeError("write", err)
+	}
+	m.opened.Drop(s.ID)
+	written := *s
+	written.Data = d
+	return &written, nil
+}
+
+// Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that there was nothing left to release.
+func (m *Manager) Unlock(ctx context.Context, s *Session, f Fence) error {
+	return storeError("unlock", m.store.Unlock(ctx, s.ID, f))
+}
+
+func (m *Manager) seal(s *Session, d Data) ([]byte, error) {
+	plain, err := encodeData(d)
+	if err != nil {
+		return nil, err
+	}
+	return m.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
+}
+
+func (m *Manager) open(v *cookieValue, r *Record) (Data, error) {
+	plain, err := m.keys.Open(purpose, sealContext(v, r), r.Sealed)
+	if err != nil {
+		return Data{}, err
+	}
+	return decodeData(plain)
+}
+
+// storeError adds what was being done; the errors of this package stay recognisable.
+func storeError(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("session store: %s: %w", doing, err)
+}
+
+// maxShown bounds, in bytes, what a browser can have stored about itself.
+const maxShown = 256
+
+// clean makes a header's text storable and showable: printable characters only, so neither broken UTF-8 nor what turns the
+// writing direction round, and of bounded length.
+func clean(s string) string {
+	if len(s) > maxShown {
+		s = s[:maxShown]
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+}

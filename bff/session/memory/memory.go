@@ -1,0 +1,315 @@
+// Package memory owns a session store in the memory of the process: bounded, quick, and gone with the process. What a
+// session is and which rules a store keeps is left to package session.
+package memory
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// DefaultMaxSessions is the bound that a zero Config means. At about 6 KB a session it is some 600 MB.
+const DefaultMaxSessions = 100_000
+
+// Config configures a Store; the zero value is usable.
+type Config struct {
+	// MaxSessions bounds the store, 100,000 if zero. A login beyond it ends the session that would expire soonest, which as
+	// a rule is the one that was unused for longest.
+	MaxSessions int
+	// Now tells the time; nil means time.Now.
+	Now func() time.Time
+}
+
+var errClosed = errors.New("memory session store: closed")
+
+// Store implements [session.Store]. Expired sessions go whenever one is created, so it does not grow even if nobody ever
+// calls DeleteExpired.
+type Store struct {
+	now func() time.Time
+	max int
+
+	mu       sync.RWMutex
+	closed   bool
+	sessions map[session.ID]*entry
+	// bySubject and bySID hold no empty sets: what is gone leaves nothing behind.
+	bySubject map[name]map[session.ID]*entry
+	bySID     map[name]map[session.ID]*entry
+	// byExpiry is a heap: the session that expires first is at its head.
+	byExpiry expiryHeap
+}
+
+var _ session.Store = (*Store)(nil)
+
+// name is a subject or a sid, which mean nothing without their issuer.
+type name struct{ issuer, value string }
+
+type entry struct {
+	record session.Record
+	fence  session.Fence
+	// lockedUntil is zero when nobody holds the lock.
+	lockedUntil time.Time
+	// place is where in the heap the entry is.
+	place int
+}
+
+func (e *entry) expiry() time.Time {
+	if e.record.IdleExpiresAt.Before(e.record.ExpiresAt) {
+		return e.record.IdleExpiresAt
+	}
+	return e.record.ExpiresAt
+}
+
+// New makes an empty store.
+func New(c Config) (*Store, error) {
+	s := &Store{
+		now:       c.Now,
+		max:       c.MaxSessions,
+		sessions:  make(map[session.ID]*entry),
+		bySubject: make(map[name]map[session.ID]*entry),
+		bySID:     make(map[name]map[session.ID]*entry),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.max == 0 {
+		s.max = DefaultMaxSessions
+	}
+	if s.max < 0 {
+		return nil, fmt.Errorf("memory session store: MaxSessions is %d, it cannot be negative", s.max)
+	}
+	return s, nil
+}
+
+// Create implements [session.Store].
+func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+	r.Sealed = slices.Clone(r.Sealed)
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	s.removeExpired(now)
+	if _, ok := s.sessions[r.ID]; ok {
+		return session.ErrExists
+	}
+	if old, ok := s.sessions[replaces]; ok {
+		s.remove(old)
+	}
+	if len(s.sessions) >= s.max {
+		s.remove(s.byExpiry[0])
+	}
+	e := &entry{record: r}
+	s.sessions[r.ID] = e
+	index(s.bySubject, name{r.Issuer, r.Subject}, e)
+	if r.SID != "" {
+		index(s.bySID, name{r.Issuer, r.SID}, e)
+	}
+	heap.Push(&s.byExpiry, e)
+	return nil
+}
+
+// Get implements [session.Store].
+func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) {
+	now := s.now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e, err := s.find(ctx, id, now)
+	if err != nil {
+		return session.Record{}, err
+	}
+	r := e.record
+	r.Sealed = slices.Clone(r.Sealed)
+	return r, nil
+}
+
+// Touch implements [session.Store].
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
+	return s.change(ctx, id, func(e *entry, _ time.Time) error {
+		if lastSeen.After(e.record.LastSeenAt) {
+			e.record.LastSeenAt, e.record.IdleExpiresAt = lastSeen, idleExpires
+			heap.Fix(&s.byExpiry, e.place)
+		}
+		return nil
+	})
+}
+
+// Lock implements [session.Store].
+func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+	err = s.change(ctx, id, func(e *entry, now time.Time) error {
+		if now.Before(e.lockedUntil) {
+			return &session.LockedError{Until: e.lockedUntil}
+		}
+		e.fence++
+		e.lockedUntil = now.Add(lease)
+		f = e.fence
+		return nil
+	})
+	return f, err
+}
+
+// Write implements [session.Store].
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
+	sealed = slices.Clone(sealed)
+	return s.fenced(ctx, id, f, func(e *entry) { e.record.Sealed = sealed })
+}
+
+// Unlock implements [session.Store].
+func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
+	return s.fenced(ctx, id, f, func(*entry) {})
+}
+
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, do func(*entry)) error {
+	return s.change(ctx, id, func(e *entry, _ time.Time) error {
+		if f == 0 || f != e.fence {
+			return session.ErrFenced
+		}
+		do(e)
+		return nil
+	})
+}
+
+// Delete implements [session.Store].
+func (s *Store) Delete(ctx context.Context, id session.ID) error {
+	return s.change(ctx, id, func(e *entry, _ time.Time) error {
+		s.remove(e)
+		return nil
+	})
+}
+
+// DeleteBySID implements [session.Store].
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string) ([]session.ID, error) {
+	return s.deleteIn(ctx, s.bySID, name{issuer, sid})
+}
+
+// DeleteBySubject implements [session.Store].
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string) ([]session.ID, error) {
+	return s.deleteIn(ctx, s.bySubject, name{issuer, subject})
+}
+
+func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry, n name) ([]session.ID, error) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	s.removeExpired(now)
+	var ids []session.ID
+	for id, e := range by[n] {
+		ids = append(ids, id)
+		s.remove(e)
+	}
+	return ids, nil
+}
+
+// ListBySubject implements [session.Store].
+func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	now := s.now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	var records []session.Record
+	for _, e := range s.bySubject[name{issuer, subject}] {
+		if !e.record.Expired(now) {
+			r := e.record
+			r.Sealed = nil
+			records = append(records, r)
+		}
+	}
+	slices.SortFunc(records, func(a, b session.Record) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return records, nil
+}
+
+// DeleteExpired implements [session.Store].
+func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	return s.removeExpired(now), nil
+}
+
+// Close forgets all sessions.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.sessions, s.bySubject, s.bySID, s.byExpiry = nil, nil, nil, nil
+	return nil
+}
+
+// change runs do on a live session, alone.
+func (s *Store) change(ctx context.Context, id session.ID, do func(e *entry, now time.Time) error) error {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(ctx, id, now)
+	if err != nil {
+		return err
+	}
+	return do(e, now)
+}
+
+func (s *Store) find(ctx context.Context, id session.ID, now time.Time) (*entry, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	e, ok := s.sessions[id]
+	if !ok || e.record.Expired(now) {
+		return nil, session.ErrNotFound
+	}
+	return e, nil
+}
+
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed {
+		return errClosed
+	}
+	return ctx.Err()
+}
+
+func (s *Store) removeExpired(now time.Time) int {
+	n := 0
+	for len(s.byExpiry) > 0 && !now.Before(s.byExpiry[0].expiry()) {
+		s.remove(s.byExpiry[0])
+		n++
+	}
+	return n
+}
+
+func (s *Store) remove(e *entry) {
+	delete(s.sessions, e.record.ID)
+	unindex(s.bySubject, name{e.record.Issuer, e.record.Subject}, e)
+	if e.record.SID != "" {
+		unindex(s.bySID, name{e.record.Issuer, e.record.SID}, e)
+	}
+	heap.Remove(&s.byExpiry, e.place)
+}
+
+func index(by map[name]map[session.ID]*entry, n name, e *entry) {
+	if by[n] == nil {
+		by[n] = make(map[session.ID]*entry, 1)
+	}
+	by[n][e.record.ID] = e
+}
+
+func unindex(by map[name]map[session.ID]*entry, n name, e *entry) {
+	delete(by[n], e.record.ID)
+	if len(by[n]) == 0 {
+		delete(by, n)
+	}
+}

@@ -1,0 +1,177 @@
+package session_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+func TestSecretRotation(t *testing.T) {
+	t.Parallel()
+	old, fresh := secret(), secret()
+	before := newFixture(t, func(c *session.ManagerConfig) { c.Secrets = []string{old} })
+	_, idle := before.login(t)
+	_, used := before.login(t)
+
+	// Both secrets: everybody stays signed in, and what is written goes under the new one.
+	during := before.with(t, fresh, old)
+	during.load(t, idle)
+	s := during.load(t, used)
+	fence, err := during.Lock(t.Context(), s, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := during.Write(t.Context(), s, fence, s.Data); err != nil {
+		t.Fatal(err)
+	}
+	_, newcomer := during.login(t)
+
+	// The old one gone: those that were never written since end cleanly, and their records go.
+	after := before.with(t, fresh)
+	after.load(t, used)
+	after.load(t, newcomer)
+	listed := func() int {
+		list, err := after.List(t.Context(), issuer, subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if n := listed(); n != 3 {
+		t.Fatalf("%d sessions are listed, want 3", n)
+	}
+	after.signedOut(t, idle)
+	if n := listed(); n != 2 {
+		t.Errorf("%d sessions are listed after one turned out to be unopenable, want 2", n)
+	}
+	after.signedOut(t, idle)
+}
+
+// The delete of an unopenable session may fail; it opens for nobody all the same.
+func TestUnopenableDuringAnOutageOfWrites(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, cookie := f.login(t)
+	spy := &spy{Store: f.store}
+	other, err := session.NewManager(session.ManagerConfig{Store: readOnly{spy}, Secrets: []string{secret()}, Now: f.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Load(t.Context(), request(cookie)); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("Load: %v, want ErrNotFound", err)
+	}
+	f.load(t, cookie)
+}
+
+// Whoever can write to the store can neither move what is sealed to another row, nor give a session away, nor prolong it.
+func TestRecordsCannotBeForged(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, victims := f.login(t, func(n *session.NewSession) { n.Subject = "victim" })
+	victim := f.load(t, victims)
+	stolen, err := f.store.Get(t.Context(), victim.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, forge := range map[string]func(*session.Record){
+		"another row's seal":              func(r *session.Record) { r.Sealed = stolen.Sealed },
+		"another subject":                 func(r *session.Record) { r.Subject = "victim" },
+		"another issuer":                  func(r *session.Record) { r.Issuer = "https://evil.example/" },
+		"another sid":                     func(r *session.Record) { r.SID = "" },
+		"issuer and subject cut anew":     func(r *session.Record) { r.Issuer, r.Subject = issuer+"a", subject[1:] },
+		"a later end":                     func(r *session.Record) { r.ExpiresAt = r.ExpiresAt.Add(time.Hour) },
+		"another start":                   func(r *session.Record) { r.CreatedAt = r.CreatedAt.Add(-time.Hour) },
+		"nothing sealed":                  func(r *session.Record) { r.Sealed = nil },
+		"another row's seal and identity": func(r *session.Record) { id := r.ID; *r = stolen; r.ID = id },
+	} {
+		for _, warm := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, remembered %t", name, warm), func(t *testing.T) {
+				t.Parallel()
+				m := f.with(t, f.secrets...)
+				s, cookie := m.login(t, func(n *session.NewSession) { n.Subject = subject + name })
+				if warm {
+					m.load(t, cookie)
+				}
+				r, err := m.store.Get(t.Context(), s.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				forge(&r)
+				if err := m.store.Delete(t.Context(), s.ID); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.store.Create(t.Context(), r, session.ID{}); err != nil {
+					t.Fatal(err)
+				}
+				m.signedOut(t, cookie)
+			})
+		}
+	}
+}
+
+// No way of printing a session shows what is worth stealing.
+func TestSessionsAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	made, cookie := f.login(t)
+	secrets := []string{cookie.Value, made.Data.Tokens.Access, made.Data.Tokens.Refresh, made.Data.Tokens.ID}
+	raw := fmt.Sprint(made.Data.Tokens)
+	for _, s := range []*session.Session{made, f.load(t, cookie)} {
+		var text, structured bytes.Buffer
+		for _, log := range []*slog.Logger{slog.New(slog.NewTextHandler(&text, nil)), slog.New(slog.NewJSONHandler(&structured, nil))} {
+			log.Info("m", "session", s, "record", s.Record, "data", s.Data, "tokens", s.Data.Tokens, "tokens", &s.Data.Tokens, "id", s.ID,
+				"group", struct{ S *session.Session }{s})
+		}
+		encoded, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for how, got := range map[string]string{
+			"%v":    fmt.Sprintf("%v %v %v", s, s.Data, s.Data.Tokens),
+			"%+v":   fmt.Sprintf("%+v %+v %+v", s, s.Data, s.Data.Tokens),
+			"%#v":   fmt.Sprintf("%#v %#v %#v", s, s.Data, s.Data.Tokens),
+			"%s":    fmt.Sprintf("%s %s", s, raw),
+			"error": fmt.Errorf("%v: %w", s, session.ErrNotFound).Error(),
+			"text":  text.String(),
+			"json":  structured.String(),
+			"JSON":  string(encoded),
+			"%d":    fmt.Sprintf("%d %x %q", s, s.Data, s.Data.Tokens),
+			"deref": fmt.Sprintf("%v %+v %#v", *s, *s, *s),
+			"field": fmt.Sprintf("%+v %#v", struct{ s *session.Session }{s}, struct{ s *session.Session }{s}),
+		} {
+			for i, secret := range secrets {
+				if strings.Contains(got, secret) {
+					t.Errorf("%s shows secret %d", how, i)
+				}
+			}
+			if got == "" {
+				t.Errorf("%s shows nothing at all", how)
+			}
+		}
+		if !strings.Contains(structured.String(), `"id":"`+s.ID.String()+`"`) {
+			t.Error("the log does not show the handle")
+		}
+	}
+}
+
+// The cookie's bytes are not shown by a dereferenced session either, in whatever form fmt prints an array.
+func TestCookieBytesAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *session.ManagerConfig) { c.Rand = strings.NewReader(strings.Repeat("\xab", 32)) })
+	s, _ := f.login(t)
+	for _, format := range []string{"%v", "%+v", "%#v", "%x", "%d"} {
+		got := fmt.Sprintf(format, *s) + fmt.Sprintf(format, struct{ s session.Session }{*s})
+		for _, run := range []string{"171 171 171", "abababab", "0xab, 0xab", "ab ab ab"} {
+			if strings.Contains(got, run) {
+				t.Errorf("%s of a dereferenced session shows the cookie: %s", format, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// ends are about ending sessions and finding those to end.
+var ends = map[string]func(*testing.T, *fixture){
+	"an ended session is gone": func(t *testing.T, f *fixture) {
+		r, other := f.create(t), f.create(t)
+		f.get(t, r.ID)
+		if err := f.store.Delete(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		f.gone(t, r)
+		same(t, f.get(t, other.ID), other)
+	},
+	"logout by sid ends what the provider means": func(t *testing.T, f *fixture) {
+		sid := func(issuer, sid string) func(*session.Record) {
+			return func(r *session.Record) { r.Issuer, r.SID = issuer, sid }
+		}
+		meant := []session.Record{f.create(t, sid(issuer, "s1")), f.create(t, sid(issuer, "s1"))}
+		others := []session.Record{
+			f.create(t, sid(issuer, "s2")),
+			f.create(t, sid(issuer, "S1")),
+			f.create(t, sid(issuer, "s1 ")),
+			f.create(t, sid(issuer, "")),
+			f.create(t, sid("https://other.example/", "s1")), // providers may use the same sid
+		}
+		fence := f.lock(t, meant[0].ID)
+		f.get(t, meant[1].ID)
+		ids, err := f.store.DeleteBySID(t.Context(), issuer, "s1")
+		wantIDs(t, "DeleteBySID", ids, err, meant)
+		wantErr(t, "Write", f.store.Write(t.Context(), meant[0].ID, fence, []byte("revived")), session.ErrNotFound)
+		for _, r := range meant {
+			f.gone(t, r)
+		}
+		for _, r := range others {
+			same(t, f.get(t, r.ID), r)
+		}
+		ids, err = f.store.DeleteBySID(t.Context(), issuer, "s1")
+		wantIDs(t, "DeleteBySID again", ids, err, nil)
+	},
+	"the empty sid is nobody's": func(t *testing.T, f *fixture) {
+		// A logout token may lack the sid; it must not end the sessions of everybody whose provider gives none.
+		r := f.create(t, func(r *session.Record) { r.SID = "" })
+		ids, err := f.store.DeleteBySID(t.Context(), issuer, "")
+		wantIDs(t, "DeleteBySID", ids, err, nil)
+		same(t, f.get(t, r.ID), r)
+	},
+	"logout by subject ends all sessions of a person": func(t *testing.T, f *fixture) {
+		who := func(issuer, subject string) func(*session.Record) {
+			return func(r *session.Record) { r.Issuer, r.Subject = issuer, subject }
+		}
+		meant := []session.Record{f.create(t), f.create(t), f.create(t)}
+		others := []session.Record{
+			f.create(t, who(issuer, "AUTH0|5f7c8ec7")),
+			f.create(t, who(issuer, subject+" ")),
+			f.create(t, who("https://idp.example", subject)), // an issuer is compared byte for byte
+		}
+		f.get(t, meant[1].ID)
+		ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject)
+		wantIDs(t, "DeleteBySubject", ids, err, meant)
+		for _, r := range meant {
+			f.gone(t, r)
+		}
+		for _, r := range others {
+			same(t, f.get(t, r.ID), r)
+		}
+		ids, err = f.store.DeleteBySubject(t.Context(), issuer, subject)
+		wantIDs(t, "DeleteBySubject again", ids, err, nil)
+	},
+	"a person's sessions are listed newest first, without what is sealed": func(t *testing.T, f *fixture) {
+		var want []session.Record
+		for range 3 {
+			want = append(want, f.create(t))
+			f.clock.Advance(time.Minute)
+		}
+		slices.Reverse(want)
+		// Being used does not change the order.
+		now := f.clock.Now()
+		if err := f.store.Touch(t.Context(), want[2].ID, now, now.Add(idle)); err != nil {
+			t.Fatal(err)
+		}
+		want[2].LastSeenAt, want[2].IdleExpiresAt = now, now.Add(idle)
+		f.create(t, func(r *session.Record) { r.Subject = "somebody else" })
+		f.create(t, func(r *session.Record) { r.Issuer = "https://other.example/" })
+
+		list, err := f.store.ListBySubject(t.Context(), issuer, subject)
+		if err != nil || len(list) != len(want) {
+			t.Fatalf("ListBySubject gave %d sessions, %v, want %d", len(list), err, len(want))
+		}
+		for i := range want {
+			if list[i].Sealed != nil {
+				t.Error("what is sealed is in the list")
+			}
+			want[i].Sealed = nil
+			same(t, list[i], want[i])
+		}
+		if list, err := f.store.ListBySubject(t.Context(), issuer, "nobody"); err != nil || len(list) != 0 {
+			t.Errorf("ListBySubject of nobody = %v, %v", list, err)
+		}
+	},
+}
+
+func wantIDs(t *testing.T, doing string, got []session.ID, err error, want []session.Record) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", doing, err)
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s ended %d sessions, want %d", doing, len(got), len(want))
+	}
+	for _, r := range want {
+		if !slices.Contains(got, r.ID) {
+			t.Errorf("%s did not return %v", doing, r.ID)
+		}
+	}
+}
+
+// failures are about errors that must not be taken for an answer: oauth2-proxy #1325 and #2904 signed people out when their
+// browser hung up, #2503 when the store did.
+var failures = map[string]func(*testing.T, *fixture){
+	"a context that has ended is no missing session": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		f.get(t, r.ID)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for name, call := range f.calls(r) {
+			if err := call(ctx); errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrLocked) ||
+				err == nil && name != "Get" {
+				t.Errorf("%s with a context that has ended: %v, want an error of its own", name, err)
+			}
+		}
+		if ids, err := f.store.DeleteBySubject(ctx, issuer, subject); err == nil {
+			t.Errorf("DeleteBySubject with a context that has ended = %v, nil", ids)
+		}
+		if err := f.store.Create(ctx, f.record(), r.ID); err == nil {
+			t.Error("Create with a context that has ended succeeded")
+		}
+		same(t, f.get(t, r.ID), r)
+	},
+	"a closed store is no empty one": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		f.get(t, r.ID)
+		if err := f.store.Close(); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		for name, call := range f.calls(r) {
+			if err := call(t.Context()); err == nil || errors.Is(err, session.ErrNotFound) {
+				t.Errorf("%s after Close: %v, want another error", name, err)
+			}
+		}
+		if list, err := f.store.ListBySubject(t.Context(), issuer, subject); err == nil {
+			t.Errorf("ListBySubject after Close = %v, nil", list)
+		}
+		if _, err := f.store.DeleteExpired(t.Context()); err == nil {
+			t.Error("DeleteExpired after Close succeeded")
+		}
+	},
+}

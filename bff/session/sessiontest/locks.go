@@ -1,0 +1,134 @@
+package sessiontest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// locks are about who may write.
+var locks = map[string]func(*testing.T, *fixture){
+	"a lock has one holder": func(t *testing.T, f *fixture) {
+		r, other := f.create(t), f.create(t)
+		f.lock(t, r.ID)
+		_, err := f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock of what is locked", err, session.ErrLocked)
+		if locked := new(session.LockedError); errors.As(err, &locked) {
+			if until := f.clock.Now().Add(lease); !locked.Until.Equal(until) {
+				t.Errorf("locked until %v, want %v", locked.Until, until)
+			}
+		}
+		f.lock(t, other.ID)
+	},
+	"a lock keeps nobody from reading, touching and ending": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		f.lock(t, r.ID)
+		same(t, f.get(t, r.ID), r)
+		now := f.clock.Now()
+		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
+			t.Errorf("Touch: %v", err)
+		}
+		if err := f.store.Delete(t.Context(), r.ID); err != nil {
+			t.Errorf("Delete: %v", err)
+		}
+		f.gone(t, r)
+	},
+	"fences rise with every grant": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		last := f.lock(t, r.ID)
+		for _, release := range []struct {
+			how string
+			do  func(session.Fence) error
+		}{
+			{"Write", func(fence session.Fence) error { return f.store.Write(t.Context(), r.ID, fence, []byte("w")) }},
+			{"Unlock", func(fence session.Fence) error { return f.store.Unlock(t.Context(), r.ID, fence) }},
+			{"the lease", func(session.Fence) error { f.clock.Advance(lease); return nil }},
+		} {
+			if err := release.do(last); err != nil {
+				t.Fatalf("%s: %v", release.how, err)
+			}
+			next := f.lock(t, r.ID)
+			if next <= last {
+				t.Errorf("after %s the fence is %d, want more than %d", release.how, next, last)
+			}
+			last = next
+		}
+	},
+	"a lease that has run out is taken over": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		first := f.lock(t, r.ID)
+		f.clock.Advance(lease - time.Millisecond)
+		_, err := f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock within the lease", err, session.ErrLocked)
+		f.clock.Advance(time.Millisecond)
+		second := f.lock(t, r.ID)
+
+		// The first holder comes back late: what it has must not overwrite what the second will have, and it must not
+		// release the second's lock.
+		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
+		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first), session.ErrFenced)
+		same(t, f.get(t, r.ID), r)
+		_, err = f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock while the second holds it", err, session.ErrLocked)
+
+		f.write(t, r.ID, second, "second")
+		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
+		if got := f.get(t, r.ID); string(got.Sealed) != "second" {
+			t.Errorf("Sealed = %q", got.Sealed)
+		}
+	},
+	"a lease that has run out is still good when nobody took over": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		fence := f.lock(t, r.ID)
+		f.clock.Advance(2 * lease)
+		f.write(t, r.ID, fence, "late, and alone")
+		if got := f.get(t, r.ID); string(got.Sealed) != "late, and alone" {
+			t.Errorf("Sealed = %q", got.Sealed)
+		}
+	},
+	"a write of which the answer was lost may be repeated": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		fence := f.lock(t, r.ID)
+		f.write(t, r.ID, fence, "once")
+		f.write(t, r.ID, fence, "once")
+		if err := f.store.Unlock(t.Context(), r.ID, fence); err != nil {
+			t.Errorf("Unlock after Write: %v", err)
+		}
+	},
+	"fences that were never granted write nothing": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		for _, fence := range []session.Fence{0, 1, -1} {
+			wantErr(t, "Write before any grant", f.store.Write(t.Context(), r.ID, fence, []byte("x")), session.ErrFenced)
+			wantErr(t, "Unlock before any grant", f.store.Unlock(t.Context(), r.ID, fence), session.ErrFenced)
+		}
+		granted := f.lock(t, r.ID)
+		for _, fence := range []session.Fence{0, granted + 1, -granted} {
+			wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("x")), session.ErrFenced)
+			wantErr(t, "Unlock", f.store.Unlock(t.Context(), r.ID, fence), session.ErrFenced)
+		}
+		same(t, f.get(t, r.ID), r)
+		_, err := f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock", err, session.ErrLocked)
+	},
+	"unlocking releases and may be repeated": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		fence := f.lock(t, r.ID)
+		for range 2 {
+			if err := f.store.Unlock(t.Context(), r.ID, fence); err != nil {
+				t.Fatalf("Unlock: %v", err)
+			}
+		}
+		f.lock(t, r.ID)
+		same(t, f.get(t, r.ID), r)
+	},
+	"a write does not revive what expired under the lock": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		f.clock.Advance(idle - time.Second)
+		fence := f.lock(t, r.ID)
+		f.clock.Advance(time.Second)
+		wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("revived")), session.ErrNotFound)
+		f.gone(t, r)
+	},
+}

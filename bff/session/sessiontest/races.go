@@ -1,0 +1,195 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// races are about what happens at once. They are worth most under -race.
+var races = map[string]func(*testing.T, *fixture){
+	"nothing under way revives a session that has ended": func(t *testing.T, f *fixture) {
+		neverRevived(t, f, f)
+	},
+	"updates under the lock are never lost": func(t *testing.T, f *fixture) {
+		noLostUpdate(t, f, f)
+	},
+	"a login repeated at once leaves the last sessions alone": func(t *testing.T, f *fixture) {
+		old := f.create(t)
+		var made sync.WaitGroup
+		records := make([]session.Record, 8)
+		for i := range records {
+			records[i] = f.record()
+			made.Go(func() {
+				if err := f.store.Create(t.Context(), records[i], old.ID); err != nil {
+					t.Errorf("Create: %v", err)
+				}
+			})
+		}
+		made.Wait()
+		f.gone(t, old)
+		for _, r := range records {
+			same(t, f.get(t, r.ID), r)
+		}
+	},
+	"a session is ended once": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		var ended atomic.Int32
+		var done sync.WaitGroup
+		for range 4 {
+			done.Go(func() {
+				switch err := f.store.Delete(t.Context(), r.ID); {
+				case err == nil:
+					ended.Add(1)
+				case !errors.Is(err, session.ErrNotFound):
+					t.Errorf("Delete: %v", err)
+				}
+			})
+			done.Go(func() {
+				ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject)
+				if err != nil {
+					t.Errorf("DeleteBySubject: %v", err)
+				}
+				ended.Add(int32(len(ids)))
+			})
+		}
+		done.Wait()
+		if n := ended.Load(); n != 1 {
+			t.Errorf("%d callers were told that they ended the session, want 1", n)
+		}
+	},
+}
+
+// neverRevived has requests refresh, touch and read a session at every handle, while one handle ends it in each of the ways
+// there are. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote the session back, and the person who had signed out
+// was signed in again.
+func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
+	for name, end := range map[string]func(context.Context, session.Record) error{
+		"Delete": func(ctx context.Context, r session.Record) error { return ender.store.Delete(ctx, r.ID) },
+		"DeleteBySID": func(ctx context.Context, r session.Record) error {
+			_, err := ender.store.DeleteBySID(ctx, r.Issuer, r.SID)
+			return err
+		},
+		"DeleteBySubject": func(ctx context.Context, r session.Record) error {
+			_, err := ender.store.DeleteBySubject(ctx, r.Issuer, r.Subject)
+			return err
+		},
+		"Create": func(ctx context.Context, r session.Record) error {
+			return ender.store.Create(ctx, ender.record(), r.ID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for round := range 10 {
+				r := ender.create(t, func(r *session.Record) { r.Subject += name + strconv.Itoa(round) })
+				var ended atomic.Bool
+				var busy, running sync.WaitGroup
+				for _, f := range at {
+					now := f.clock.Now()
+					requests := []func() error{
+						func() error { return f.refresh(t.Context(), r.ID) },
+						func() error { return f.refresh(t.Context(), r.ID) },
+						func() error { return f.store.Touch(t.Context(), r.ID, now, now.Add(idle)) },
+					}
+					if f == ender {
+						// Another process may remember the session for up to a second.
+						read := func() error { _, err := f.store.Get(t.Context(), r.ID); return err }
+						requests = append(requests, read, read)
+					}
+					for _, request := range requests {
+						running.Add(1)
+						busy.Go(func() {
+							once := sync.OnceFunc(running.Done)
+							defer once()
+							for {
+								over := ended.Load()
+								err := request()
+								once()
+								switch {
+								case over:
+									wantErr(t, "a request after the end was reported", err, session.ErrNotFound)
+									return
+								case err == nil, errors.Is(err, session.ErrNotFound),
+									errors.Is(err, session.ErrLocked), errors.Is(err, session.ErrFenced):
+									runtime.Gosched()
+								default:
+									t.Errorf("a request failed: %v", err)
+									return
+								}
+							}
+						})
+					}
+				}
+				running.Wait() // every request has been through at least once
+				if err := end(t.Context(), r); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				ended.Store(true)
+				busy.Wait()
+				ender.gone(t, r)
+			}
+		})
+	}
+}
+
+// refresh does what a token refresh does to a store.
+func (f *fixture) refresh(ctx context.Context, id session.ID) error {
+	fence, err := f.store.Lock(ctx, id, lease)
+	if err != nil {
+		return err
+	}
+	if _, err := f.store.Get(ctx, id); err != nil {
+		return err
+	}
+	return f.store.Write(ctx, id, fence, []byte("refreshed"))
+}
+
+// noLostUpdate has several refreshers count in what is sealed. Each count needs the lock, and what the last holder wrote.
+func noLostUpdate(t *testing.T, handles ...*fixture) {
+	const workers, each = 4, 10
+	r := handles[0].create(t, func(r *session.Record) { r.Sealed = []byte("0") })
+	var done sync.WaitGroup
+	for _, f := range handles {
+		for range workers {
+			done.Go(func() {
+				for counted := 0; counted < each; {
+					fence, err := f.store.Lock(t.Context(), r.ID, lease)
+					if errors.Is(err, session.ErrLocked) {
+						runtime.Gosched()
+						continue
+					}
+					if err != nil {
+						t.Errorf("Lock: %v", err)
+						return
+					}
+					got, err := f.store.Get(t.Context(), r.ID)
+					if err != nil {
+						t.Errorf("Get: %v", err)
+						return
+					}
+					n, err := strconv.Atoi(string(got.Sealed))
+					if err != nil {
+						t.Errorf("Sealed = %q", got.Sealed)
+						return
+					}
+					if err := f.store.Write(t.Context(), r.ID, fence, []byte(strconv.Itoa(n+1))); err != nil {
+						t.Errorf("Write: %v", err)
+						return
+					}
+					counted++
+				}
+			})
+		}
+	}
+	done.Wait()
+	handles[0].lock(t, r.ID)
+	want := strconv.Itoa(workers * each * len(handles))
+	if got := handles[0].get(t, r.ID); string(got.Sealed) != want {
+		t.Errorf("counted to %s, want %s", got.Sealed, want)
+	}
+}

@@ -1,0 +1,120 @@
+package sessiontest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// records are about what is kept and given back.
+var records = map[string]func(*testing.T, *fixture){
+	"what is created is found": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		same(t, f.get(t, r.ID), r)
+		same(t, f.get(t, r.ID), r) // a second time, for stores that remember
+	},
+	"nothing is found in an empty store": func(t *testing.T, f *fixture) {
+		f.gone(t, f.record())
+	},
+	"any text and any bytes are kept": func(t *testing.T, f *fixture) {
+		every := make([]byte, 256)
+		for i := range every {
+			every[i] = byte(i)
+		}
+		large := make([]byte, 300<<10)
+		_, _ = rand.Read(large)
+		for name, change := range map[string]func(*session.Record){
+			"quotes and wildcards": func(r *session.Record) { r.Subject, r.SID = `o'neil"; -- %_*?\`, `%` },
+			"separators":           func(r *session.Record) { r.Issuer, r.Subject, r.SID = "a:b", "c|d:e{f}", "g\nh" },
+			"other scripts":        func(r *session.Record) { r.Subject, r.UserAgent = "Łódź 東京 🎛", "Ωmega" },
+			"long names":           func(r *session.Record) { r.Subject = strings.Repeat("s", 255); r.SID = strings.Repeat("i", 1000) },
+			"no optional fields":   func(r *session.Record) { r.SID, r.UserAgent, r.Address = "", "", "" },
+			"every byte":           func(r *session.Record) { r.Sealed = every },
+			"nothing sealed":       func(r *session.Record) { r.Sealed = []byte{} },
+			"large":                func(r *session.Record) { r.Sealed = large },
+		} {
+			r := f.create(t, change)
+			t.Log(name)
+			same(t, f.get(t, r.ID), r)
+		}
+	},
+	"neither side sees the other's changes": func(t *testing.T, f *fixture) {
+		r := f.create(t, func(r *session.Record) { r.Sealed = []byte("as it was") })
+		r.Sealed[0] = 'X'
+		for range 2 {
+			got := f.get(t, r.ID)
+			if string(got.Sealed) != "as it was" {
+				t.Fatalf("Sealed = %q", got.Sealed)
+			}
+			got.Sealed[0] = 'Y'
+		}
+		written := []byte("written")
+		if err := f.store.Write(t.Context(), r.ID, f.lock(t, r.ID), written); err != nil {
+			t.Fatal(err)
+		}
+		written[0] = 'Z'
+		if got := f.get(t, r.ID); string(got.Sealed) != "written" {
+			t.Errorf("Sealed = %q", got.Sealed)
+		}
+	},
+	"a live session is not created over": func(t *testing.T, f *fixture) {
+		r, bystander := f.create(t), f.create(t)
+		second := f.record(func(s *session.Record) { s.ID, s.Subject, s.Sealed = r.ID, "mallory", []byte("other") })
+		wantErr(t, "Create", f.store.Create(t.Context(), second, bystander.ID), session.ErrExists)
+		same(t, f.get(t, r.ID), r)
+		same(t, f.get(t, bystander.ID), bystander)
+	},
+	"a new session ends the one it replaces": func(t *testing.T, f *fixture) {
+		old := f.create(t)
+		f.get(t, old.ID)
+		fence := f.lock(t, old.ID)
+		r := f.record()
+		if err := f.store.Create(t.Context(), r, old.ID); err != nil {
+			t.Fatal(err)
+		}
+		same(t, f.get(t, r.ID), r)
+		// The refresh of the old session that was under way.
+		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")), session.ErrNotFound)
+		f.gone(t, old)
+		list, err := f.store.ListBySubject(t.Context(), issuer, subject)
+		if err != nil || len(list) != 1 || list[0].ID != r.ID {
+			t.Errorf("ListBySubject = %v, %v, want the new session", list, err)
+		}
+	},
+	"a session may replace another person's": func(t *testing.T, f *fixture) {
+		old := f.create(t, func(r *session.Record) { r.Subject = "somebody else" })
+		if err := f.store.Create(t.Context(), f.record(), old.ID); err != nil {
+			t.Fatal(err)
+		}
+		f.gone(t, old)
+	},
+	"replacing what is not there is no error": func(t *testing.T, f *fixture) {
+		r := f.record()
+		if err := f.store.Create(t.Context(), r, newID()); err != nil {
+			t.Fatal(err)
+		}
+		same(t, f.get(t, r.ID), r)
+
+		f.clock.Advance(idle)
+		next := f.record()
+		if err := f.store.Create(t.Context(), next, r.ID); err != nil {
+			t.Fatalf("replacing a session that has expired: %v", err)
+		}
+		same(t, f.get(t, next.ID), next)
+	},
+	"a write changes what is sealed and nothing else": func(t *testing.T, f *fixture) {
+		r, other := f.create(t), f.create(t)
+		f.get(t, r.ID)
+		f.write(t, r.ID, f.lock(t, r.ID), "second")
+		want := r
+		want.Sealed = []byte("second")
+		same(t, f.get(t, r.ID), want)
+		same(t, f.get(t, other.ID), other)
+		if bytes.Equal(want.Sealed, r.Sealed) {
+			t.Fatal("the test is no test")
+		}
+	},
+}

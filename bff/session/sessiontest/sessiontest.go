@@ -1,0 +1,223 @@
+// Package sessiontest owns the conformance suite of [session.Store]: whatever passes it can stand behind a bff. What a
+// store does besides, such as surviving a restart, is left to the store's own tests.
+//
+//	func TestConformance(t *testing.T) {
+//		sessiontest.Run(t, func(t *testing.T, now func() time.Time) session.Store {
+//			return mystore.New(mystore.Config{Now: now})
+//		})
+//	}
+package sessiontest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// Open makes an empty store for one test, and has t.Cleanup close it. Everything the store decides by time it must decide
+// by now, which starts at the present, to the millisecond, and goes forward as the test wants. Open is called by several
+// tests at once; their stores share nothing.
+type Open func(t *testing.T, now func() time.Time) session.Store
+
+// OpenShared makes two handles on one empty storage, as two processes would have them.
+type OpenShared func(t *testing.T, now func() time.Time) (a, b session.Store)
+
+// Run checks everything that one process can see of a store.
+func Run(t *testing.T, open Open) {
+	for _, group := range []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, failures} {
+		for name, test := range group {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				clock := NewClock()
+				test(t, &fixture{clock: clock, store: open(t, clock.Now)})
+			})
+		}
+	}
+}
+
+// RunShared checks what two processes that share a storage owe each other. Stores that live within one process need not
+// pass it.
+func RunShared(t *testing.T, open OpenShared) {
+	for name, test := range shared {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := NewClock()
+			a, b := open(t, clock.Now)
+			test(t, &fixture{clock: clock, store: a}, &fixture{clock: clock, store: b})
+		})
+	}
+}
+
+// Clock is a clock that stands still until it is told otherwise. It is safe for concurrent use.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock makes a clock that shows the present, to the millisecond.
+func NewClock() *Clock {
+	return &Clock{now: time.Now().UTC().Truncate(time.Millisecond)}
+}
+
+// Now returns what the clock shows.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the clock on.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+const (
+	idle     = time.Hour
+	absolute = 8 * time.Hour
+	lease    = 10 * time.Second
+
+	issuer  = "https://idp.example/"
+	subject = "auth0|5f7c8ec7"
+)
+
+// fixture is a store under test, with what every test does to it.
+type fixture struct {
+	clock *Clock
+	store session.Store
+}
+
+// record makes a session of the fixture's person that has just begun.
+func (f *fixture) record(change ...func(*session.Record)) session.Record {
+	now := f.clock.Now()
+	r := session.Record{
+		ID:            newID(),
+		Issuer:        issuer,
+		Subject:       subject,
+		SID:           "sid-" + rand.Text(),
+		CreatedAt:     now,
+		LastSeenAt:    now,
+		IdleExpiresAt: now.Add(idle),
+		ExpiresAt:     now.Add(absolute),
+		UserAgent:     "Mozilla/5.0 (X11; Linux x86_64)",
+		Address:       "2001:db8::1",
+		Sealed:        []byte("sealed-" + rand.Text()),
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func newID() (id session.ID) {
+	_, _ = rand.Read(id[:])
+	return id
+}
+
+// create stores a new session.
+func (f *fixture) create(t *testing.T, change ...func(*session.Record)) session.Record {
+	t.Helper()
+	r := f.record(change...)
+	if err := f.store.Create(t.Context(), r, session.ID{}); err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	return r
+}
+
+func (f *fixture) get(t *testing.T, id session.ID) session.Record {
+	t.Helper()
+	r, err := f.store.Get(t.Context(), id)
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	return r
+}
+
+func (f *fixture) lock(t *testing.T, id session.ID) session.Fence {
+	t.Helper()
+	fence, err := f.store.Lock(t.Context(), id, lease)
+	if err != nil {
+		t.Fatalf("Lock: %v", err)
+	}
+	if fence <= 0 {
+		t.Fatalf("Lock granted fence %d, want one above zero", fence)
+	}
+	return fence
+}
+
+func (f *fixture) write(t *testing.T, id session.ID, fence session.Fence, sealed string) {
+	t.Helper()
+	if err := f.store.Write(t.Context(), id, fence, []byte(sealed)); err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+}
+
+// gone checks that no method finds the session.
+func (f *fixture) gone(t *testing.T, r session.Record) {
+	t.Helper()
+	for name, call := range f.calls(r) {
+		if err := call(t.Context()); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("%s of a session that is not there: %v, want ErrNotFound", name, err)
+		}
+	}
+	list, err := f.store.ListBySubject(t.Context(), r.Issuer, r.Subject)
+	if err != nil {
+		t.Errorf("ListBySubject: %v", err)
+	}
+	if slices.ContainsFunc(list, func(l session.Record) bool { return l.ID == r.ID }) {
+		t.Error("a session that is not there is listed")
+	}
+}
+
+// calls are the methods that are about one session, as they would be called for it.
+func (f *fixture) calls(r session.Record) map[string]func(context.Context) error {
+	now := f.clock.Now()
+	return map[string]func(context.Context) error{
+		"Get":    func(ctx context.Context) error { _, err := f.store.Get(ctx, r.ID); return err },
+		"Touch":  func(ctx context.Context) error { return f.store.Touch(ctx, r.ID, now, now.Add(idle)) },
+		"Lock":   func(ctx context.Context) error { _, err := f.store.Lock(ctx, r.ID, lease); return err },
+		"Write":  func(ctx context.Context) error { return f.store.Write(ctx, r.ID, 1, []byte("revived")) },
+		"Unlock": func(ctx context.Context) error { return f.store.Unlock(ctx, r.ID, 1) },
+		"Delete": func(ctx context.Context) error { return f.store.Delete(ctx, r.ID) },
+	}
+}
+
+// wantErr checks for one of the errors of package session.
+func wantErr(t *testing.T, doing string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: %v, want %v", doing, got, want)
+	}
+}
+
+// same compares records; times by the instant, as their location is no business of a store's user.
+func same(t *testing.T, got, want session.Record) {
+	t.Helper()
+	if got.ID != want.ID || got.Issuer != want.Issuer || got.Subject != want.Subject || got.SID != want.SID ||
+		got.UserAgent != want.UserAgent || got.Address != want.Address || string(got.Sealed) != string(want.Sealed) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+	for _, tm := range []struct {
+		name      string
+		got, want time.Time
+	}{
+		{"CreatedAt", got.CreatedAt, want.CreatedAt},
+		{"LastSeenAt", got.LastSeenAt, want.LastSeenAt},
+		{"IdleExpiresAt", got.IdleExpiresAt, want.IdleExpiresAt},
+		{"ExpiresAt", got.ExpiresAt, want.ExpiresAt},
+	} {
+		if !tm.got.Equal(tm.want) {
+			t.Errorf("%s = %v, want %v", tm.name, tm.got, tm.want)
+		}
+		if tm.got.Location() != time.UTC {
+			t.Errorf("%s is in %v, want UTC", tm.name, tm.got.Location())
+		}
+	}
+}

@@ -1,0 +1,193 @@
+// Package sqlite owns a session store in one SQLite file: it survives a restart and needs no server. What a session is and
+// which rules a store keeps is left to package session.
+//
+// The file belongs to one bff. A second process may have it open for a while, as in a restart that overlaps: both are
+// correct, and what one ends the other sees within 300 ms. WAL needs shared memory, so the file cannot lie on a network file
+// system. Commits survive a crash of the process; one of the whole machine may lose the last few (synchronous=NORMAL).
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrationsTable is our own, so that another application of goose can share the file.
+const migrationsTable = "session_migrations"
+
+const defaultCacheSize = 8192
+
+// Config configures a Store. Path is required.
+type Config struct {
+	// Path of the database file. It is made, readable by its owner alone, if there is none; its folder is not.
+	Path string
+	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
+	// stored of it.
+	CacheSize int
+	// Now tells the time; nil means time.Now.
+	Now func() time.Time
+}
+
+// Store implements [session.Store].
+type Store struct {
+	now func() time.Time
+	// reads has a few connections that cannot write. writes has exactly one: SQLite allows one writer at a time anyway, and
+	// waiting in line here is fairer than its busy handler.
+	reads, writes *sql.DB
+	get           *sql.Stmt
+	closed        atomic.Bool
+
+	records *cache.Cache[session.Record]
+	peers   peers
+}
+
+var _ session.Store = (*Store)(nil)
+
+// Open opens or makes the file and brings its schema up to date. Its errors name the setting.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("GATEHOUSE_SESSION_STORE sqlite:%s: %w", c.Path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, c Config) (_ *Store, err error) {
+	if c.CacheSize < 0 {
+		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
+	}
+	if err := prepareFile(c.Path); err != nil {
+		return nil, err
+	}
+	s := &Store{now: c.Now, records: cache.New[session.Record](c.CacheSize)}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	if s.writes, err = sql.Open("sqlite", dsn(c.Path, "_journal_mode=WAL", "_txlock=immediate")); err != nil {
+		return nil, err
+	}
+	s.writes.SetMaxOpenConns(1)
+	if s.reads, err = sql.Open("sqlite", dsn(c.Path, "_query_only=1")); err != nil {
+		return nil, err
+	}
+	readers := max(runtime.GOMAXPROCS(0), 4)
+	s.reads.SetMaxOpenConns(readers)
+	s.reads.SetMaxIdleConns(readers)
+	if err := migrate(ctx, s.writes); err != nil {
+		return nil, err
+	}
+	if s.get, err = s.reads.PrepareContext(ctx, "SELECT "+columns+", sealed FROM sessions WHERE id = ? AND "+live); err != nil {
+		return nil, err
+	}
+	if err := s.peers.init(ctx, s.writes, s.now()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepareFile finds out what is wrong with the path before SQLite says "unable to open database file (14)", and sees to it
+// that nobody else on the machine reads it. SQLite gives its -wal and -shm files the same mode.
+func prepareFile(path string) error {
+	switch {
+	case path == "":
+		return errors.New("the path is empty: write sqlite:PATH")
+	case strings.Contains(path, ":memory:"):
+		return errors.New("SQLite in memory is not offered: write memory: for sessions that end with the process")
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the folder %s does not exist: make it, writable by the user that runs gatehouse", filepath.Dir(path))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the file cannot be written: give the user that runs gatehouse write permission for it and its folder: %w", err)
+	case err != nil:
+		return fmt.Errorf("name a file on a writable disk: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := f.Chmod(0o600); err != nil {
+			return fmt.Errorf("others may read the file, and its mode cannot be changed: chmod it to 600: %w", err)
+		}
+	}
+	return nil
+}
+
+func dsn(path string, params ...string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // Windows: file:///C:/…
+	}
+	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0", "_pragma=secure_delete(fast)")
+	return "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
+}
+
+func migrate(ctx context.Context, db *sql.DB) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir,
+		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	// Two processes that start on a new file at once both want to migrate it. One of them fails; by the next look the
+	// other is done.
+	for attempt := 0; ; attempt++ {
+		_, err = p.Up(ctx)
+		if err == nil || attempt == 4 || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("bring the schema up to date (is it a database of Gatehouse?): %w", err)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	s.records.Clear()
+	var errs []error
+	for _, db := range []*sql.DB{s.reads, s.writes} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

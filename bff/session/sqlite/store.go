@@ -1,0 +1,317 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+var errClosed = errors.New("sqlite session store: closed")
+
+// columns are what a record is read from, all but sealed. The order is that of scan.
+const columns = "id, issuer, subject, sid, created_at, last_seen_at, idle_expires, expires_at, user_agent, address"
+
+// live is the condition for a session that has not expired; its parameter is the time.
+const live = "min(idle_expires, expires_at) > ?"
+
+// Create implements [session.Store].
+func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+	now := s.now()
+	defer s.records.Drop(replaces)
+	return s.transaction(ctx, func(tx *sql.Tx) error {
+		// The first also removes a session of the same ID that has expired.
+		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? OR id = ? AND NOT "+live,
+			replaces[:], r.ID[:], now.UnixMilli()); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, "INSERT INTO sessions ("+columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+			r.ID[:], r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.LastSeenAt.UnixMilli(),
+			r.IdleExpiresAt.UnixMilli(), r.ExpiresAt.UnixMilli(), r.UserAgent, r.Address, notNil(r.Sealed))
+		return orElse(session.ErrExists, result, err)
+	})
+}
+
+// Get implements [session.Store].
+func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) {
+	now := s.now()
+	if s.closed.Load() {
+		return session.Record{}, errClosed
+	}
+	if s.peers.quiet(ctx, now, s.records.Clear) {
+		// One that looks expired may have been prolonged by another process: the file decides.
+		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
+			r.Sealed = slices.Clone(r.Sealed)
+			return r, nil
+		}
+	}
+	stamp := s.records.Stamp(id)
+	row := s.get.QueryRowContext(ctx, id[:], now.UnixMilli())
+	var r session.Record
+	var sealed []byte
+	if err := scan(row, &r, &sealed); err != nil {
+		return session.Record{}, outage(notFound(err))
+	}
+	r.Sealed = sealed
+	s.records.Put(id, r, stamp)
+	r.Sealed = slices.Clone(sealed)
+	return r, nil
+}
+
+// Touch implements [session.Store].
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
+	defer s.records.Drop(id)
+	return s.exec(ctx, `UPDATE sessions SET
+		idle_expires = CASE WHEN last_seen_at < ?2 THEN ?3 ELSE idle_expires END,
+		last_seen_at = max(last_seen_at, ?2)
+		WHERE id = ?1 AND min(idle_expires, expires_at) > ?4`,
+		id[:], lastSeen.UnixMilli(), idleExpires.UnixMilli(), s.now().UnixMilli())
+}
+
+// Lock implements [session.Store].
+func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+	// What the last holder wrote may have been written by another process.
+	defer s.records.Drop(id)
+	err = s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
+		if now.Before(until) {
+			return &session.LockedError{Until: until}
+		}
+		f = newest + 1
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET fence = ?, locked_until = ? WHERE id = ?",
+			int64(f), now.Add(lease).UnixMilli(), id[:])
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return f, nil
+}
+
+// Write implements [session.Store].
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
+	defer s.records.Drop(id)
+	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
+		if f == 0 || f != newest {
+			return session.ErrFenced
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", notNil(sealed), id[:])
+		return err
+	})
+}
+
+// Unlock implements [session.Store].
+func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
+	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
+		if f == 0 || f != newest {
+			return session.ErrFenced
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = 0 WHERE id = ?", id[:])
+		return err
+	})
+}
+
+// withLock runs do with the state of a live session's lock, in a transaction that has the file for itself.
+func (s *Store) withLock(ctx context.Context, id session.ID, do func(tx *sql.Tx, newest session.Fence, until, now time.Time) error) error {
+	return s.transaction(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		var fence, until int64
+		err := tx.QueryRowContext(ctx, "SELECT fence, locked_until FROM sessions WHERE id = ? AND "+live, id[:], now.UnixMilli()).
+			Scan(&fence, &until)
+		if err != nil {
+			return notFound(err)
+		}
+		return do(tx, session.Fence(fence), time.UnixMilli(until).UTC(), now)
+	})
+}
+
+// Delete implements [session.Store].
+func (s *Store) Delete(ctx context.Context, id session.ID) error {
+	defer s.records.Drop(id)
+	return s.exec(ctx, "DELETE FROM sessions WHERE id = ? AND "+live, id[:], s.now().UnixMilli())
+}
+
+// DeleteBySID implements [session.Store].
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string) ([]session.ID, error) {
+	// sid <> '' keeps the sessions without one out, and is what lets SQLite use the partial index.
+	return s.deleteWhere(ctx, "issuer = ? AND sid = ? AND sid <> ''", issuer, sid)
+}
+
+// DeleteBySubject implements [session.Store].
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string) ([]session.ID, error) {
+	return s.deleteWhere(ctx, "issuer = ? AND subject = ?", issuer, subject)
+}
+
+func (s *Store) deleteWhere(ctx context.Context, where string, args ...any) (ended []session.ID, err error) {
+	now := s.now().UnixMilli()
+	var ids []session.ID
+	defer func() {
+		// Also when the commit failed: then it is not known what happened.
+		for _, id := range ids {
+			s.records.Drop(id)
+		}
+	}()
+	err = s.transaction(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, "DELETE FROM sessions WHERE "+where+" RETURNING id, min(idle_expires, expires_at)", args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var key []byte
+			var end int64
+			if err := rows.Scan(&key, &end); err != nil {
+				return err
+			}
+			id, err := toID(key)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+			if end > now {
+				ended = append(ended, id)
+			}
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
+// ListBySubject implements [session.Store].
+func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+" FROM sessions WHERE issuer = ? AND subject = ? AND "+live+
+		" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+	if err != nil {
+		return nil, outage(err)
+	}
+	defer rows.Close()
+	var records []session.Record
+	for rows.Next() {
+		var r session.Record
+		if err := scan(rows, &r); err != nil {
+			return nil, outage(err)
+		}
+		records = append(records, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, outage(err)
+	}
+	return records, nil
+}
+
+// batch bounds how long a clean-up keeps other writers waiting.
+const batch = 500
+
+// DeleteExpired implements [session.Store].
+func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
+	total := 0
+	for {
+		var n int64
+		err := s.transaction(ctx, func(tx *sql.Tx) error {
+			result, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE min(idle_expires, expires_at) <= ? LIMIT ?)",
+				s.now().UnixMilli(), batch)
+			if err != nil {
+				return err
+			}
+			n, err = result.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += int(n)
+		if n < batch {
+			return total, nil
+		}
+	}
+}
+
+// transaction runs do in an immediate transaction: what it reads nobody changes before it writes.
+func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) error {
+	return s.peers.writing(ctx, func() error {
+		tx, err := s.writes.BeginTx(ctx, nil)
+		if err != nil {
+			return outage(err)
+		}
+		if err := do(tx); err != nil {
+			_ = tx.Rollback()
+			return outage(err)
+		}
+		return outage(tx.Commit())
+	})
+}
+
+// exec runs one statement that changes one live session.
+func (s *Store) exec(ctx context.Context, statement string, args ...any) error {
+	return s.peers.writing(ctx, func() error {
+		result, err := s.writes.ExecContext(ctx, statement, args...)
+		return outage(orElse(session.ErrNotFound, result, err))
+	})
+}
+
+// orElse is the error of a statement, or none when it changed no row.
+func orElse(none error, result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		return none
+	}
+	return err
+}
+
+func notFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return session.ErrNotFound
+	}
+	return err
+}
+
+// outage says where an error comes from, unless it is one of the answers that package session defines.
+func outage(err error) error {
+	for _, answer := range []error{nil, session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
+		if errors.Is(err, answer) {
+			return err
+		}
+	}
+	return fmt.Errorf("sqlite session store: %w", err)
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+func scan(row scanner, r *session.Record, more ...any) error {
+	var key []byte
+	var created, seen, idle, end int64
+	err := row.Scan(append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end, &r.UserAgent, &r.Address}, more...)...)
+	if err != nil {
+		return err
+	}
+	if r.ID, err = toID(key); err != nil {
+		return err
+	}
+	r.CreatedAt, r.LastSeenAt = time.UnixMilli(created).UTC(), time.UnixMilli(seen).UTC()
+	r.IdleExpiresAt, r.ExpiresAt = time.UnixMilli(idle).UTC(), time.UnixMilli(end).UTC()
+	return nil
+}
+
+func toID(key []byte) (session.ID, error) {
+	if len(key) != len(session.ID{}) {
+		return session.ID{}, fmt.Errorf("a key of %d bytes in the table", len(key))
+	}
+	return session.ID(key), nil
+}
+
+// notNil stores no bytes as an empty blob and not as NULL.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

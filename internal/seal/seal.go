@@ -1,0 +1,148 @@
+// Package seal owns authenticated encryption under a rotating secret: what is sealed can be read and altered by nobody
+// without the secret, and the secret can be replaced without anybody noticing. Where sealed values are kept, how long they
+// are good for and what they mean is left to the caller.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Overhead is by how many bytes a sealed value is longer than its plaintext.
+const Overhead = headerSize + tagSize
+
+// A sealed value is
+//
+//	version (1) ‖ key hint (4) ‖ random (24) ‖ AES-256-GCM ciphertext and tag (16)
+//
+// The first half of the random bytes goes into the key derivation and the second is the GCM nonce. So every value has a
+// key of its own, and the 2³² messages after which random 96-bit nonces under one key become unsafe (NIST SP 800-38D §8.3)
+// are out of reach even for purposes without a salt.
+const (
+	version    = 1
+	hintSize   = 4
+	randomSize = 24
+	headerSize = 1 + hintSize + randomSize
+	tagSize    = 16
+)
+
+// ErrOpen says that a value could not be opened. It deliberately does not tell a value that was altered from one that is
+// malformed, was sealed for another purpose or salt, or under a secret that is no longer in the keyring.
+var ErrOpen = errors.New("seal: the value cannot be opened")
+
+// Keyring holds the secrets: the first seals, all of them open. It is immutable and safe for concurrent use.
+type Keyring struct {
+	keys []key
+}
+
+type key struct {
+	// prk is HKDF-Extract of the secret; every purpose and salt expands from it.
+	prk  []byte
+	hint [hintSize]byte
+}
+
+// NewKeyring makes a keyring of one or more secrets, newest first. Each must be at least 32 characters and no evident
+// placeholder; the error says which secret is at fault and why, and never shows it.
+func NewKeyring(secrets ...string) (*Keyring, error) {
+	if len(secrets) == 0 {
+		return nil, errors.New("GATEHOUSE_SECRET is not set: " + remedy)
+	}
+	k := &Keyring{keys: make([]key, 0, len(secrets))}
+	for i, secret := range secrets {
+		if why := weakness(secret); why != "" {
+			return nil, fmt.Errorf("GATEHOUSE_SECRET: %s %s: %s", ordinal(i, len(secrets)), why, remedy)
+		}
+		prk, err := hkdf.Extract(sha256.New, []byte(secret), []byte("gatehouse seal v1"))
+		if err != nil {
+			return nil, fmt.Errorf("GATEHOUSE_SECRET: derive a key: %w", err)
+		}
+		hint, err := hkdf.Expand(sha256.New, prk, "hint", hintSize)
+		if err != nil {
+			return nil, fmt.Errorf("GATEHOUSE_SECRET: derive a key hint: %w", err)
+		}
+		k.keys = append(k.keys, key{prk: prk, hint: [hintSize]byte(hint)})
+	}
+	return k, nil
+}
+
+// Seal encrypts and authenticates plaintext for one purpose under the first secret. The salt may be nil; otherwise it is
+// mixed into the key, so that whoever has the secret but not the salt opens nothing. The purpose is a constant of the
+// caller, such as "session"; a value sealed for one purpose does not open for another.
+func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
+	sealed := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
+	sealed[0] = version
+	copy(sealed[1:], k.keys[0].hint[:])
+	random := sealed[1+hintSize : headerSize]
+	// crypto/rand never fails: it crashes the process rather than return predictable bytes.
+	_, _ = rand.Read(random)
+	aead, err := k.keys[0].derive(purpose, salt, random[:randomSize/2])
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return aead.Seal(sealed, random[randomSize/2:], plaintext, sealed[:headerSize]), nil
+}
+
+// Open returns the plaintext of a value that Seal made for the same purpose and salt under any secret of the keyring, and
+// [ErrOpen] for everything else. The key hint picks the secret, so many secrets cost no more than one.
+func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
+	if len(sealed) < Overhead || sealed[0] != version {
+		return nil, ErrOpen
+	}
+	random := sealed[1+hintSize : headerSize]
+	for i := range k.keys {
+		if k.keys[i].hint != [hintSize]byte(sealed[1:]) {
+			continue
+		}
+		aead, err := k.keys[i].derive(purpose, salt, random[:randomSize/2])
+		if err != nil {
+			return nil, ErrOpen
+		}
+		plaintext, err := aead.Open(nil, random[randomSize/2:], sealed[headerSize:], sealed[:headerSize])
+		if err == nil {
+			return plaintext, nil
+		}
+		// Two secrets share a hint once in 2³²: go on and try the other.
+	}
+	return nil, ErrOpen
+}
+
+// derive expands the key of one sealed value. Purpose and salt are preceded by their lengths, so that no two pairs of them
+// run together into the same input.
+func (k *key) derive(purpose string, salt, random []byte) (cipher.AEAD, error) {
+	info := make([]byte, 0, 32+len(purpose)+len(salt)+len(random))
+	info = append(info, "seal"...)
+	info = appendLength(info, len(purpose))
+	info = append(info, purpose...)
+	info = appendLength(info, len(salt))
+	info = append(info, salt...)
+	info = append(info, random...)
+	derived, err := hkdf.Expand(sha256.New, k.prk, string(info), 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func appendLength(b []byte, n int) []byte {
+	return append(b, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+}
+
+// String shows how many secrets there are and nothing of them.
+func (k *Keyring) String() string { return fmt.Sprintf("seal.Keyring(%d secrets)", len(k.keys)) }
+
+// Format is String for every verb, so that neither %#v nor %x shows a key.
+func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// LogValue is String, for log/slog.
+func (k *Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }
