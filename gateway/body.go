@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+// body reads the body of a request and checks that it is what the route takes:
+// one JSON value, labelled as such, or nothing.
+func (g *Gateway) body(x *exchange, rt *route, deadline time.Time) (io.ReadCloser, *refusal) {
+	r := x.request
+	if rt.body == "" {
+		return http.NoBody, refuseBody(x, deadline)
+	}
+	if refused := contentType(r.Header); refused != nil {
+		return nil, refused
+	}
+	if r.Body == nil {
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, emptyBody)
+	}
+	if r.ContentLength > g.maxBody {
+		return nil, g.tooLong(x)
+	}
+	controller := http.NewResponseController(x.w)
+	_ = controller.SetReadDeadline(deadline) // a server that cannot has its own limits, or none
+	content, err := io.ReadAll(http.MaxBytesReader(x.w, r.Body, g.maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, g.tooLong(x)
+		}
+		return nil, x.unread(err)
+	}
+	_ = controller.SetReadDeadline(time.Time{})
+	if len(bytes.TrimSpace(content)) == 0 {
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, emptyBody)
+	}
+	if !json.Valid(content) { // trailing data included
+		err := json.Unmarshal(content, new(json.RawMessage)) // for the reason
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body is not exactly one JSON value: "+err.Error())
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+func (g *Gateway) tooLong(x *exchange) *refusal {
+	x.Header().Set("Connection", "close") // do not wait for the rest of it
+	return refuse(http.StatusRequestEntityTooLarge, codes.InvalidArgument, fmt.Sprintf("the request body is longer than %d bytes", g.maxBody))
+}
+
+const emptyBody = "the request body is empty; it must be one JSON value"
+
+// refuseBody refuses a request that has a body, reading a byte where its length
+// is not declared.
+func refuseBody(x *exchange, deadline time.Time) *refusal {
+	r := x.request
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	if r.ContentLength < 0 {
+		controller := http.NewResponseController(x.w)
+		_ = controller.SetReadDeadline(deadline)
+		n, err := io.ReadFull(r.Body, make([]byte, 1))
+		if err != nil && !errors.Is(err, io.EOF) {
+			return x.unread(err)
+		}
+		if n == 0 {
+			_ = controller.SetReadDeadline(time.Time{})
+			return nil
+		}
+	}
+	return refuse(http.StatusBadRequest, codes.InvalidArgument, "this route takes no request body")
+}
+
+// unread says why a body was not read to its end.
+func (x *exchange) unread(err error) *refusal {
+	x.Header().Set("Connection", "close") // the rest may come or not
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refuse(http.StatusRequestTimeout, codes.DeadlineExceeded, "the request body did not arrive in time")
+	}
+	return refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body could not be read to its end")
+}
+
+// contentType checks how a body is labelled. A page on another site can send
+// text/plain or a form without asking first (CORS "simple requests"), so they
+// are not read as JSON.
+func contentType(h http.Header) *refusal {
+	unsupported := func(message string) *refusal {
+		return refuse(http.StatusUnsupportedMediaType, codes.InvalidArgument, message)
+	}
+	if encoding := h.Values("Content-Encoding"); len(encoding) > 0 && !slices.Equal(encoding, []string{"identity"}) {
+		return unsupported("a request body must come without Content-Encoding")
+	}
+	values := h.Values("Content-Type")
+	if len(values) == 1 && values[0] == "application/json" {
+		return nil
+	}
+	const wanted = "the Content-Type must be application/json, in UTF-8"
+	if len(values) != 1 {
+		return unsupported(wanted)
+	}
+	mediaType, params, err := mime.ParseMediaType(values[0])
+	if err != nil || mediaType != "application/json" {
+		return unsupported(wanted)
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return unsupported(wanted)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// exchange is one request and its answer: the ResponseWriter that everything
+// below writes to, and what the log line tells.
+type exchange struct {
+	w       http.ResponseWriter
+	request *http.Request // as it came
+	id      string
+	start   time.Time
+
+	route     *route // nil until one is found
+	status    int    // 0 until the header is written
+	written   int64  // bytes of the body
+	endStream func() // set for streams
+}
+
+// ServeHTTP serves /api, /healthz and /readyz; every other path is a 404.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := ""
+	if values := r.Header[requestid.Header]; len(values) == 1 {
+		id = values[0]
+	}
+	x := &exchange{w: w, id: requestid.Keep(id), start: time.Now()}
+	x.request = r.WithContext(requestid.NewContext(r.Context(), x.id))
+	w.Header().Set(requestid.Header, x.id)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	defer func() {
+		cause := recover()
+		if cause != nil && cause != http.ErrAbortHandler {
+			g.log.LogAttrs(x.request.Context(), slog.LevelError, "panic in the gateway",
+				slog.String("rpc", x.rpc()), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			if x.status == 0 {
+				x.refuse(internalError)
+				cause = nil
+			} else {
+				cause = http.ErrAbortHandler // half an answer must not look whole
+			}
+		}
+		g.logRequest(x)
+		if cause != nil {
+			panic(cause)
+		}
+	}()
+	switch r.URL.Path {
+	case "/healthz":
+		serveHealth(x, nil)
+	case "/readyz":
+		serveHealth(x, g.ready)
+	default:
+		g.api.ServeHTTP(x, x.request)
+	}
+}
+
+// logRequest writes the line of a request: the pattern, never the path or the
+// query, and no header.
+func (g *Gateway) logRequest(x *exchange) {
+	level, pattern := slog.LevelInfo, "-"
+	switch {
+	case x.route != nil:
+		pattern = x.route.Pattern
+	case x.request.URL.Path == "/healthz", x.request.URL.Path == "/readyz":
+		level, pattern = slog.LevelDebug, x.request.URL.Path // every few seconds, by machines
+	}
+	ctx := x.request.Context()
+	if !g.log.Enabled(ctx, level) {
+		return
+	}
+	g.log.LogAttrs(ctx, level, "request",
+		slog.String("method", methodForLog(x.request.Method)),
+		slog.String("route", pattern),
+		slog.String("rpc", x.rpc()),
+		slog.Int("status", x.status),
+		slog.Int64("bytes", x.written),
+		slog.Duration("duration", time.Since(x.start)))
+}
+
+// methodForLog keeps a client's inventions out of the log.
+func methodForLog(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
+func (x *exchange) rpc() string {
+	if x.route == nil {
+		return ""
+	}
+	return x.route.RPC
+}
+
+// refuse answers with an error, unless an answer has begun: then the
+// connection is cut, so that it does not pass for a whole one.
+func (x *exchange) refuse(refused *refusal) {
+	if x.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	contentType, content := refused.body(wantsProblem(x.request.Header))
+	h := x.Header()
+	h.Del("Etag")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(content)))
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	set("WWW-Authenticate", refused.challenge)
+	set("Retry-After", refused.retryAfter)
+	set("Allow", refused.allow)
+	x.WriteHeader(refused.http)
+	_, _ = x.Write(content)
+}
+
+// Header is the answer's header.
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+// WriteHeader sends the header, completed: what an API says about caching
+// stands, and what says nothing is not to be stored.
+func (x *exchange) WriteHeader(code int) {
+	if x.status != 0 {
+		return
+	}
+	if code >= 200 { // a 1xx comes before the answer
+		x.status = code
+		h := x.Header()
+		if len(h["Cache-Control"]) == 0 {
+			h.Set("Cache-Control", "no-store")
+		}
+		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "") {
+			h.Set("Content-Type", "application/octet-stream") // an HttpBody that names none
+		}
+	}
+	x.w.WriteHeader(code)
+}
+
+// Write sends a part of the body; an answer to HEAD has none.
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	if x.request.Method == http.MethodHead {
+		return len(b), nil
+	}
+	n, err := x.w.Write(b)
+	x.written += int64(n)
+	return n, err
+}
+
+// FlushError sends what is buffered, for http.ResponseController.
+func (x *exchange) FlushError() error {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(x.w).Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }

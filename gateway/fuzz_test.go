@@ -1,0 +1,144 @@
+package gateway_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// direct is a connection that keeps what it is asked and answers nothing.
+type direct struct {
+	ctx     context.Context
+	rpc     string
+	request proto.Message
+}
+
+func (d *direct) Invoke(ctx context.Context, rpc string, request, _ any, _ ...grpc.CallOption) error {
+	d.ctx, d.rpc, d.request = ctx, rpc, request.(proto.Message)
+	return nil
+}
+
+func (d *direct) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, http.ErrNotSupported
+}
+
+func fuzzed(f *testing.F) func(*http.Request) (*direct, *httptest.ResponseRecorder) {
+	return func(r *http.Request) (*direct, *httptest.ResponseRecorder) {
+		d := &direct{}
+		g, err := gateway.New(gateway.Config{Conn: d, Services: []gateway.Service{exposeDynamic(thingService)}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, r)
+		return d, w
+	}
+}
+
+// FuzzPath: a name in a path reaches the server decoded exactly once, or not
+// at all, and never as another resource.
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{"1", "a%2Fb", "a%252Fb", "%2e%2e", "..", "", "a:archive", "a%3Aarchive", "%ff", "%00", "a%5cb", `a\b`, "a//b", "caf%C3%A9", "%", "%zz", "a;b=c", "a%3Fb", "a%23b", "+"} {
+		f.Add(seed)
+	}
+	ask := fuzzed(f)
+	f.Fuzz(func(t *testing.T, name string) {
+		u, err := url.ParseRequestURI("/api/things/" + name)
+		if err != nil || u.RawQuery != "" || strings.Contains(name, "?") {
+			return
+		}
+		d, w := ask(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}, Body: http.NoBody})
+		if d.request == nil {
+			if w.Code < 400 || w.Code >= 500 {
+				t.Fatalf("%q: %d without a call", name, w.Code)
+			}
+			return
+		}
+		want, err := url.PathUnescape(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := d.request.ProtoReflect().Get(d.request.ProtoReflect().Descriptor().Fields().ByName("id")).String()
+		if d.rpc != "/"+thingService+"/GetThing" || id != want {
+			t.Fatalf("%q called %s with %q", name, d.rpc, id)
+		}
+		if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\\\x00") || !utf8.ValidString(id) {
+			t.Fatalf("%q reached the server as %q", name, id)
+		}
+	})
+}
+
+// FuzzQuery: a query is answered or refused, and what is answered has set
+// something for each of its names.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"page_size=3", "pageSize=3&page_size=3", "like.parent.parent.id=x", "labels[a]=b", "labels[a][b]=c", "labels[]=", "tags=a&tags=b", "x=1", "=", "&&", "%", "a;b", "tags[a]=b",
+		"like=x", "labels[\n]=b", "like.create_time=2026-01-02T03:04:05Z", "tags=%ff", ".=1", "like.=1", "like..id=1"} {
+		f.Add(seed)
+	}
+	ask := fuzzed(f)
+	f.Fuzz(func(t *testing.T, query string) {
+		d, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things", RawQuery: query}, Header: http.Header{}, Body: http.NoBody})
+		if d.request == nil {
+			if w.Code != http.StatusBadRequest || !utf8.Valid(w.Body.Bytes()) {
+				t.Fatalf("%q: %d %q", query, w.Code, w.Body)
+			}
+			return
+		}
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatalf("%q was answered: %v", query, err)
+		}
+		if _, err := proto.Marshal(d.request); err != nil {
+			t.Fatalf("%q made a message that cannot be sent: %v", query, err)
+		}
+		for key := range values {
+			if !isSet(d.request.ProtoReflect(), key) {
+				t.Fatalf("%q: %q was dropped from %v", query, key, d.request)
+			}
+		}
+	})
+}
+
+// isSet follows a parameter's name to its field. A scalar may have been set to
+// its zero value, which leaves no trace.
+func isSet(m protoreflect.Message, key string) bool {
+	name, _, _ := strings.Cut(key, "[")
+	first, rest, nested := strings.Cut(name, ".")
+	field := m.Descriptor().Fields().ByName(protoreflect.Name(first))
+	if field == nil {
+		field = m.Descriptor().Fields().ByJSONName(first)
+	}
+	switch {
+	case field == nil:
+		return false
+	case nested:
+		return m.Has(field) && isSet(m.Get(field).Message(), rest)
+	}
+	return m.Has(field) || !field.HasPresence() && !field.IsList() && !field.IsMap()
+}
+
+// FuzzRequestID: whatever comes, one safe identifier goes back.
+func FuzzRequestID(f *testing.F) {
+	for _, seed := range []string{"", "abc", "a b", "a\nb", strings.Repeat("x", 65), "é", "\xff"} {
+		f.Add(seed)
+	}
+	ask := fuzzed(f)
+	f.Fuzz(func(t *testing.T, id string) {
+		_, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things/1"}, Header: http.Header{"X-Request-Id": {id}}, Body: http.NoBody})
+		got := w.Header()["X-Request-Id"]
+		if w.Code != 200 || len(got) != 1 || !requestid.Valid(got[0]) || (requestid.Valid(id) && got[0] != id) {
+			t.Fatalf("%q: %d, %q", id, w.Code, got)
+		}
+	})
+}

@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/rs/cors"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+const (
+	apiPrefix  = "/api"
+	authPrefix = "/api/auth" // the bff's part of it
+
+	defaultMaxBodyBytes = 1 << 20
+	defaultTimeout      = 30 * time.Second
+)
+
+// Config says what a Gateway serves and how. Conn and Services are required;
+// the zero value of everything else is safe.
+type Config struct {
+	// Conn carries every call: an in-process channel that runs the server's
+	// interceptors, or a *grpc.ClientConn. The gateway does not close it.
+	Conn grpc.ClientConnInterface
+	// Services are served, each at the paths of its annotations.
+	Services []Service
+	// BaseURL is the one origin whose pages may read answers from another
+	// origin (CORS), such as "https://app.example.com". Credentials are never
+	// allowed. Empty: no CORS.
+	BaseURL string
+	// MaxBodyBytes bounds a request body; 0 means 1 MiB. A longer one gets 413.
+	MaxBodyBytes int64
+	// Timeout bounds a unary call from its arrival to its answer, the reading of
+	// the body included; 0 means 30 s. Nothing that a client sends changes it.
+	// Server streams are bounded by the server instead.
+	Timeout time.Duration
+	// Logger gets one line a request, and the causes of internal errors. Each
+	// record comes with the request's context, from which
+	// requestid.LogHandler adds the identifier. Nil discards.
+	Logger *slog.Logger
+	// Ready answers /readyz: nil for ready, or the reason why not, which is
+	// shown to whoever asks. Nil means always ready.
+	Ready func() error
+}
+
+// Gateway is the REST facade. It is safe for concurrent use.
+type Gateway struct {
+	mux      *runtime.ServeMux
+	api      http.Handler // route, within CORS
+	routes   []*route
+	handlers []*handler
+	methods  []string // HTTP methods of the routes, sorted
+
+	maxBody int64
+	timeout time.Duration
+	log     *slog.Logger
+	ready   func() error
+}
+
+// New registers the services and returns the gateway. It refuses what would
+// otherwise surprise later, naming the method and the path: two methods for one
+// path, a path that another hides, one outside /api or under /api/auth, and a
+// service without any annotation.
+func New(cfg Config) (*Gateway, error) {
+	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, log: cfg.Logger, ready: cfg.Ready}
+	switch {
+	case cfg.Conn == nil:
+		return nil, errors.New("gateway: Conn is nil: give it an in-process channel or a *grpc.ClientConn")
+	case len(cfg.Services) == 0:
+		return nil, errors.New("gateway: Services is empty: name at least one with Expose")
+	case cfg.MaxBodyBytes < 0:
+		return nil, fmt.Errorf("gateway: MaxBodyBytes is %d: give a positive number of bytes, or 0 for %d", cfg.MaxBodyBytes, defaultMaxBodyBytes)
+	case cfg.Timeout < 0:
+		return nil, fmt.Errorf("gateway: Timeout is %v: give a positive duration, or 0 for %v", cfg.Timeout, defaultTimeout)
+	}
+	if g.maxBody == 0 {
+		g.maxBody = defaultMaxBodyBytes
+	}
+	if g.timeout == 0 {
+		g.timeout = defaultTimeout
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.api = http.HandlerFunc(g.serveAPI)
+	if cfg.BaseURL != "" {
+		origin, err := originOf(cfg.BaseURL)
+		if err != nil {
+			return nil, err
+		}
+		g.api = crossOrigin(origin).Handler(g.api)
+	}
+	g.mux = runtime.NewServeMux(g.muxOptions()...)
+
+	for _, service := range cfg.Services {
+		routes, err := routesOf(service.name)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+		g.routes = append(g.routes, routes...)
+	}
+	if err := refuseDuplicates(g.routes); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	conn := newChannel(cfg.Conn, g.routes)
+	for _, service := range cfg.Services {
+		// The context only serves generated functions that dial themselves,
+		// which Expose does not take.
+		if err := service.register(context.Background(), g.mux, conn); err != nil {
+			return nil, fmt.Errorf("gateway: registering service %q: %w", service.name, err)
+		}
+	}
+	for _, rt := range g.routes {
+		g.methods = append(g.methods, rt.Method)
+	}
+	slices.Sort(g.methods)
+	g.methods = slices.Compact(g.methods)
+	if err := g.bindRoutes(); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	return g, nil
+}
+
+// muxOptions turns off every default of grpc-gateway that lets a request be
+// something else than it looks, and takes over errors and metadata.
+func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
+	json := &marshaler{runtime.HTTPBodyMarshaler{Marshaler: &strictJSON{runtime.JSONPb{
+		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // a client sees every field there is
+		// UnmarshalOptions stays zero: unknown fields are errors.
+	}}}}
+	return []runtime.ServeMuxOption{
+		// The only marshaler: no Accept or Content-Type selects another, which
+		// would turn an HttpBody into base64 in JSON.
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, json),
+		runtime.WithMiddlewares(g.middleware),
+		runtime.WithErrorHandler(g.callError),
+		runtime.WithRoutingErrorHandler(g.routingError),
+		runtime.WithStreamErrorHandler(g.streamError),
+		runtime.WithForwardResponseOption(commitStream),
+		// CVE-2026-37236: a POST is a POST, whatever a header or a form says.
+		runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithDisablePathLengthFallback(),
+		// Each encoded character is decoded once, after the path was split at
+		// its slashes; cleanPath has refused encoded slashes.
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
+		runtime.WithIncomingHeaderMatcher(incomingHeader),
+		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
+		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithWriteContentLength(),
+		runtime.WithDisableChunkedEncoding(), // net/http sets it where it belongs; HTTP/2 forbids it
+	}
+}
+
+// originOf returns the origin of a base URL, as browsers write it.
+func originOf(base string) (string, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("gateway: BaseURL %q is not an origin: give scheme, host and port alone, for example \"https://app.example.com\"", base)
+	}
+	if strings.Contains(base, "*") {
+		return "", fmt.Errorf("gateway: BaseURL %q has a wildcard: give the one origin whose pages call the API", base)
+	}
+	host := strings.ToLower(u.Host)
+	if (u.Scheme == "https" && u.Port() == "443") || (u.Scheme == "http" && u.Port() == "80") {
+		host = strings.TrimSuffix(host, ":"+u.Port()) // browsers leave the default port out
+	}
+	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), nil
+}
+
+func crossOrigin(origin string) *cors.Cors {
+	return cors.New(cors.Options{
+		AllowedOrigins: []string{origin},
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-Id"},
+		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id"},
+		MaxAge:         int((10 * time.Minute).Seconds()),
+		// AllowCredentials stays false: cookies mean nothing here.
+	})
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// maxFieldDepth bounds the names of a dotted parameter: a recursive message
+// would otherwise be built as deep as a URL is long.
+const maxFieldDepth = 32
+
+// query parses a query and checks that each parameter names a field of the
+// request message that it may fill. The runtime ignores a parameter it does not
+// know, and drops one whose field the path or the body fills, so that a typo or
+// a conflict would go unnoticed.
+func (rt *route) query(raw string) (url.Values, *refusal) {
+	if raw == "" {
+		return url.Values{}, nil
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed: "+err.Error())
+	}
+	var violations []*errdetails.BadRequest_FieldViolation
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		problem := rt.parameter(key)
+		if problem == "" && !validUTF8(values[key]) {
+			problem = "is not UTF-8"
+		}
+		if problem != "" {
+			violations = append(violations, &errdetails.BadRequest_FieldViolation{
+				Field: strings.ToValidUTF8(shortened(key), "\uFFFD"), Description: problem,
+			})
+		}
+	}
+	if violations == nil {
+		return values, nil
+	}
+	first := violations[0]
+	return nil, refuse(http.StatusBadRequest, codes.InvalidArgument,
+		fmt.Sprintf("query parameter %s %s", strconv.Quote(first.Field), first.Description),
+		&errdetails.BadRequest{FieldViolations: violations})
+}
+
+// parameter says what is wrong with a parameter of that name, "" if nothing.
+func (rt *route) parameter(key string) string {
+	if !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
+		return "has a name that is not plain UTF-8 text"
+	}
+	name, mapKey := key, false
+	if open := strings.LastIndexByte(key, '['); open >= 0 && strings.HasSuffix(key, "]") {
+		name, mapKey = key[:open], true
+	}
+	names := strings.Split(name, ".")
+	if len(names) > maxFieldDepth {
+		return "is nested too deeply"
+	}
+	const unknown = "is unknown: no field of the request has that name"
+	message := rt.input
+	path := make([]string, 0, len(names))
+	var field protoreflect.FieldDescriptor
+	for i, name := range names {
+		if message == nil {
+			return unknown
+		}
+		field = message.Fields().ByName(protoreflect.Name(name))
+		if field == nil {
+			field = message.Fields().ByJSONName(name)
+		}
+		if field == nil {
+			return unknown
+		}
+		path = append(path, string(field.Name()))
+		message = field.Message()
+		if i < len(names)-1 && (field.IsList() || field.IsMap()) {
+			return "cannot be set: " + strconv.Quote(name) + " is repeated"
+		}
+	}
+	switch {
+	case mapKey && !field.IsMap():
+		return "has a key in brackets, but is no map"
+	case !mapKey && field.IsMap():
+		return "is a map: name the key, as in " + string(field.Name()) + "[key]=value"
+	}
+	dotted := strings.Join(path, ".")
+	for _, variable := range rt.template.variables {
+		if overlap(dotted, variable) {
+			return "names a field that the path fills"
+		}
+	}
+	if rt.body == "*" || rt.body != "" && overlap(dotted, rt.body) {
+		return "names a field that the body fills"
+	}
+	return ""
+}
+
+// overlap reports whether one field path is the other or lies within it.
+func overlap(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
+}
+
+func validUTF8(values []string) bool {
+	return !slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) })
+}
+
+// shortened cuts a client's own text before it is repeated to it.
+func shortened(s string) string {
+	const limit = 64 // bytes
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}

@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// serveAPI takes a request that CORS has let pass to the mux, reduced to what
+// the mux may see.
+func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
+	x := w.(*exchange)
+	path, refused := cleanPath(r.URL)
+	if refused != nil {
+		x.refuse(refused)
+		return
+	}
+	if (path.Path != apiPrefix && !strings.HasPrefix(path.Path, apiPrefix+"/")) || belongsToBFF(path.Path) {
+		x.refuse(g.notFound(nil))
+		return
+	}
+	if strings.Contains(path.Path, "//") || strings.HasSuffix(path.Path, "/") {
+		// An empty segment is no name: GET /api/things/ must not become
+		// GetThing("").
+		x.refuse(g.notFound(path))
+		return
+	}
+	if r.Method == http.MethodOptions {
+		g.options(x, path)
+		return
+	}
+	header, refused := forwarded(r.Header, x.id)
+	if refused != nil {
+		x.refuse(refused)
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	inner := r.WithContext(r.Context())
+	inner.Method, inner.URL, inner.Header = method, path, header
+	// The runtime makes x-forwarded-host and x-forwarded-for of these.
+	inner.Host, inner.RemoteAddr = "", ""
+	g.mux.ServeHTTP(x, inner)
+}
+
+func (g *Gateway) options(x *exchange, path *url.URL) {
+	methods := g.allowed(path)
+	if methods == nil {
+		x.refuse(g.notFound(path))
+		return
+	}
+	x.Header().Set("Allow", strings.Join(methods, ", "))
+	x.WriteHeader(http.StatusNoContent)
+}
+
+// serve runs between the mux, which has found the route, and generated code:
+// it refuses what generated code would ignore or misread.
+func (g *Gateway) serve(x *exchange, r *http.Request, h *handler, params map[string]string) {
+	rt := h.route
+	x.route = rt
+	deadline := x.start.Add(g.timeout)
+	if !rt.acceptable(x.request.Header) {
+		x.refuse(refuse(http.StatusNotAcceptable, codes.InvalidArgument,
+			"this route answers with "+rt.mediaType()+", which the Accept header rules out"))
+		return
+	}
+	body, refused := g.body(x, rt, deadline)
+	if refused != nil {
+		x.refuse(refused)
+		return
+	}
+	query, refused := rt.query(r.URL.RawQuery)
+	if refused != nil {
+		x.refuse(refused)
+		return
+	}
+	r.Body, r.ContentLength = body, -1
+	// Generated code calls ParseForm, which leaves alone what is set: neither a
+	// form in the body nor anything the check has not seen reaches a message.
+	r.Form, r.PostForm = query, url.Values{}
+
+	ctx, cancel := context.WithCancel(r.Context())
+	if rt.stream {
+		x.endStream = cancel
+		// A stream outlives the server's write timeout; the server ends it.
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
+	} else {
+		ctx, cancel = context.WithDeadline(r.Context(), deadline)
+	}
+	defer cancel()
+	h.next(x, r.WithContext(ctx), params)
+}
+
+// cleanPath returns the URL by which the mux routes, or why there is none. A
+// path has one reading for every hop: an encoded slash or backslash, a dot
+// segment or a control character has several, and is refused; %252F is the text "%2F".
+func cleanPath(u *url.URL) (*url.URL, *refusal) {
+	malformed := func(what string) (*url.URL, *refusal) {
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the path "+what)
+	}
+	if !strings.HasPrefix(u.Path, "/") {
+		return malformed("does not begin with a slash")
+	}
+	if !utf8.ValidString(u.Path) {
+		return malformed("is not UTF-8")
+	}
+	raw := u.RawPath
+	if raw != u.EscapedPath() {
+		raw = "" // not this path's, but left behind by a caller in this process
+	}
+	upper := strings.ToUpper(raw)
+	if strings.Contains(upper, "%2F") || strings.Contains(upper, "%5C") || strings.Contains(u.Path, `\`) {
+		return malformed("contains an encoded slash or a backslash")
+	}
+	if strings.ContainsFunc(u.Path, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return malformed("contains a control character")
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return malformed("contains a dot segment")
+		}
+	}
+	return &url.URL{Path: u.Path, RawPath: unescapeUnreserved(raw), RawQuery: u.RawQuery}, nil
+}
+
+// unescapeUnreserved decodes the characters that mean the same either way
+// (RFC 3986 §6.2.2.2), so that /api/private%2Droute finds its route. The others
+// stay encoded until the path is split: %3A is a colon in a name and begins no
+// custom verb.
+func unescapeUnreserved(raw string) string {
+	if !strings.Contains(raw, "%") {
+		return raw
+	}
+	var b strings.Builder
+	for i := 0; i < len(raw); i++ {
+		if raw[i] == '%' && i+2 < len(raw) {
+			if c, err := url.PathUnescape(raw[i : i+3]); err == nil && isUnreserved(c[0]) {
+				b.WriteString(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(raw[i])
+	}
+	return b.String()
+}
+
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}
+
+// forwarded returns the headers that become metadata, and no other: the mux
+// does not see Grpc-Timeout, Grpc-Metadata-* (CVE-2026-18972), cookies,
+// X-HTTP-Method-Override, TE or forwarded addresses at all.
+//
+// Two Authorization values are refused here: metadata would carry both, and
+// what then decides is which one a server reads. RFC 6750 §3.1 calls it
+// invalid_request and answers 400.
+func forwarded(from http.Header, id string) (http.Header, *refusal) {
+	to := http.Header{requestid.Header: {id}}
+	if values := from["Authorization"]; len(values) > 0 {
+		if len(values) > 1 || !isPrintable(values[0]) {
+			refused := refuse(http.StatusBadRequest, codes.InvalidArgument, "the Authorization header must have exactly one value, of printable ASCII characters")
+			refused.challenge = challengeInvalidRequest
+			return nil, refused
+		}
+		to["Authorization"] = values
+	}
+	// W3C Trace Context: several traceparents are none, several tracestates
+	// are one list.
+	if values := from["Traceparent"]; len(values) == 1 && isPrintable(values[0]) {
+		to["Traceparent"] = values
+		if state := strings.Join(from["Tracestate"], ","); state != "" && isPrintable(state) {
+			to["Tracestate"] = []string{state}
+		}
+	}
+	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && isPrintable(languages) {
+		to["Accept-Language"] = []string{languages}
+	}
+	return to, nil
+}
+
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
+}
+
+// incomingHeader names the metadata key of a header; authorization is passed on
+// by the runtime itself.
+func incomingHeader(key string) (string, bool) {
+	switch key {
+	case "Traceparent", "Tracestate", "Accept-Language", requestid.Header:
+		return strings.ToLower(key), true
+	}
+	return "", false
+}
+
+// outgoingHeader names the header of a metadata key that the server has sent.
+// Everything else stays inside.
+func outgoingHeader(key string) (string, bool) {
+	switch key {
+	case "cache-control":
+		return "Cache-Control", true
+	case "etag":
+		return "Etag", true
+	}
+	return "", false
+}

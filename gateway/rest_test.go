@@ -1,0 +1,258 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+const jsonBody = "Content-Type: application/json"
+
+// TestREST is the specification of the facade: a request, the call that the
+// server sees, and the answer.
+func TestREST(t *testing.T) {
+	t.Parallel()
+	failure := func(code codes.Code, message string, details ...protoadapt.MessageV1) answerFunc {
+		st, err := status.New(code, message).WithDetails(details...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fails(st.Err())
+	}
+	const none = ""
+	cases := map[string][]struct {
+		name    string
+		request string   // method and target
+		header  []string // lines
+		body    string
+		answer  answerFunc
+
+		status int
+		call   string // what the server saw, none if it must not be called
+		want   string // body
+		has    string // part of the body, where the whole is long
+		reply  []string
+	}{
+		"the tutorial": {
+			{name: "status is text", request: "GET /api", status: 200, call: "GetStatus", want: "Server Running...",
+				reply: []string{"Content-Type: text/plain; charset=utf-8", "Content-Length: 17"}},
+			{name: "status is text even to who prefers JSON", request: "GET /api", header: []string{"Accept: application/json"}, status: 200, call: "GetStatus", want: "Server Running..."},
+			{name: "private route", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute", want: `{"message":"This is a private route"}`,
+				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
+			{name: "everything else", request: "GET /api/nothing", status: 404, want: `{"code":5,"message":"there is nothing at this path","details":[]}`,
+				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
+			{name: "outside the API", request: "GET /", status: 404, want: `{"code":5,"message":"there is nothing at this path","details":[]}`},
+			{name: "no API by prefix alone", request: "GET /apiary", status: 404, has: "nothing at this path"},
+			{name: "the bff's part", request: "GET /api/auth/login", status: 404, has: "nothing at this path"},
+		},
+		"methods": {
+			{name: "HEAD is GET without a body", request: "HEAD /api/private-route", status: 200, call: "GetPrivateRoute", want: none,
+				reply: []string{"Content-Length: 37", "Content-Type: application/json"}},
+			{name: "HEAD of nothing", request: "HEAD /api/nothing", status: 404, want: none},
+			{name: "OPTIONS", request: "OPTIONS /api/things/1", status: 204, want: none, reply: []string{"Allow: DELETE, GET, HEAD, PATCH, PUT, OPTIONS"}},
+			{name: "OPTIONS of nothing", request: "OPTIONS /api/nothing", status: 404, has: "nothing at this path"},
+			{name: "405 names the methods", request: "POST /api/private-route", status: 405,
+				want:  `{"code":12,"message":"this path is served for GET, HEAD, OPTIONS only","details":[]}`,
+				reply: []string{"Allow: GET, HEAD, OPTIONS"}},
+			{name: "HEAD where there is no GET", request: "HEAD /api/things:import", status: 405, reply: []string{"Allow: POST, OPTIONS"}},
+			{name: "a made-up method", request: "BREW /api", status: 405, has: "served for GET", reply: []string{"Allow: GET, HEAD, OPTIONS"}},
+			{name: "CVE-2026-37236: method override", request: "POST /api/things", header: []string{jsonBody, "X-HTTP-Method-Override: GET"}, body: `{}`,
+				status: 200, call: "CreateThing thing:{}"},
+			{name: "CVE-2026-37236: override to DELETE of a form", request: "POST /api/things/1", header: []string{"Content-Type: application/x-www-form-urlencoded", "X-HTTP-Method-Override: DELETE"}, body: "a=b", status: 405},
+			{name: "form POST is no GET", request: "POST /api/private-route", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: "a=b", status: 405},
+			{name: "additional binding", request: "GET /api/old-things/1", status: 200, call: `GetThing id:"1"`},
+			{name: "custom verb", request: "POST /api/things/1:archive", status: 200, call: `ArchiveThing id:"1"`},
+		},
+		"paths": {
+			{name: "trailing slash is another path", request: "GET /api/", status: 404, has: "leave out the slash"},
+			{name: "trailing slash is no empty name", request: "GET /api/things/", status: 404, has: "leave out the slash"},
+			{name: "empty segment", request: "GET /api//private-route", status: 404, has: "nothing at this path"},
+			{name: "two leading slashes", request: "GET //api/private-route", status: 404},
+			{name: "case counts", request: "GET /API/private-route", status: 404},
+			{name: "dot segments", request: "GET /api/things/../private-route", status: 400, has: "dot segment"},
+			{name: "encoded dot segments", request: "GET /api/things/%2e%2E/private-route", status: 400, has: "dot segment"},
+			{name: "encoded slash", request: "GET /api/things/a%2Fb", status: 400, has: "encoded slash"},
+			{name: "encoded slash, small letters", request: "GET /api/files/a%2fb", status: 400, has: "encoded slash"},
+			{name: "encoded backslash", request: "GET /api/things/a%5Cb", status: 400, has: "backslash"},
+			{name: "twice encoded slash is decoded once", request: "GET /api/things/a%252Fb", status: 200, call: `GetThing id:"a%2Fb"`},
+			{name: "so it is beside other escapes", request: "GET /api/things/a%252Fb%3Ac", status: 200, call: `GetThing id:"a%2Fb:c"`},
+			{name: "control character", request: "GET /api/things/a%00b", status: 400, has: "control character"},
+			{name: "not UTF-8", request: "GET /api/things/%ff", status: 400, has: "not UTF-8"},
+			{name: "escapes are decoded", request: "GET /api/things/caf%C3%A9%20%26%20bar", status: 200, call: `GetThing id:"café & bar"`},
+			{name: "an encoded colon begins no verb", request: "POST /api/things/1%3Aarchive", status: 405, reply: []string{"Allow: DELETE, GET, HEAD, PATCH, PUT, OPTIONS"}},
+			{name: "an encoded colon is part of a name", request: "GET /api/things/auth0%3A1", status: 200, call: `GetThing id:"auth0:1"`},
+			{name: "unreserved characters may be encoded", request: "GET /api/private%2Droute", status: 200, call: "GetPrivateRoute"},
+			{name: "several segments", request: "GET /api/files/a/b%20c/d", status: 200, call: `ReadFile path:"a/b c/d"`, want: "Server Running..."},
+		},
+		"bodies": {
+			{name: "JSON", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"x","priceCents":"12"}`, status: 200, call: `CreateThing thing:{title:"x" price_cents:12}`},
+			{name: "proto names too", request: "POST /api/things", header: []string{jsonBody}, body: `{"price_cents":12}`, status: 200, call: `CreateThing thing:{price_cents:12}`},
+			{name: "charset", request: "POST /api/things", header: []string{"Content-Type: Application/JSON; charset=UTF-8"}, body: `{}`, status: 200, call: `CreateThing thing:{}`},
+			{name: "another charset", request: "POST /api/things", header: []string{"Content-Type: application/json; charset=utf-16"}, body: `{}`, status: 415, has: "application/json"},
+			{name: "text is a CSRF vehicle", request: "POST /api/things", header: []string{"Content-Type: text/plain"}, body: `{}`, status: 415, has: "application/json"},
+			{name: "a form", request: "POST /api/things", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: `a=b`, status: 415},
+			{name: "no type", request: "POST /api/things", body: `{}`, status: 415, want: `{"code":3,"message":"the Content-Type must be application/json, in UTF-8","details":[]}`},
+			{name: "two types", request: "POST /api/things", header: []string{jsonBody, "Content-Type: text/plain"}, body: `{}`, status: 415},
+			{name: "compressed", request: "POST /api/things", header: []string{jsonBody, "Content-Encoding: gzip"}, body: `{}`, status: 415, has: "Content-Encoding"},
+			{name: "trailing data", request: "POST /api/things", header: []string{jsonBody}, body: `{} {}`, status: 400, has: "exactly one JSON value"},
+			{name: "trailing space", request: "POST /api/things", header: []string{jsonBody}, body: "{}\n", status: 200, call: `CreateThing thing:{}`},
+			{name: "empty", request: "POST /api/things", header: []string{jsonBody}, status: 400, has: "is empty"},
+			{name: "no JSON", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":`, status: 400, has: "exactly one JSON value"},
+			{name: "null", request: "PUT /api/things/1", header: []string{jsonBody}, body: `null`, status: 400, has: "request body"},
+			{name: "a list", request: "PUT /api/things/1", header: []string{jsonBody}, body: `[]`, status: 400, has: "request body"},
+			{name: "unknown field", request: "POST /api/things", header: []string{jsonBody}, body: `{"titel":"x"}`, status: 400, want: `{"code":3,"message":"request body: (line 1:2): unknown field \"titel\"","details":[]}`},
+			{name: "unknown nested field", request: "POST /api/things", header: []string{jsonBody}, body: `{"parent":{"titel":"x"}}`, status: 400, has: `\"titel\"`},
+			{name: "duplicate field", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"x","title":"y"}`, status: 400, has: "duplicate"},
+			{name: "wrong type", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":1}`, status: 400, has: "title"},
+			{name: "not UTF-8", request: "POST /api/things", header: []string{jsonBody}, body: "{\"title\":\"\xff\"}", status: 400, has: "UTF-8"},
+			{name: "as long as allowed", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"` + strings.Repeat("x", 88) + `"}`, status: 200, call: `CreateThing thing:{title:"` + strings.Repeat("x", 88) + `"}`},
+			{name: "too long", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"` + strings.Repeat("x", 89) + `"}`, status: 413, want: `{"code":3,"message":"the request body is longer than 100 bytes","details":[]}`},
+			{name: "where none is taken", request: "DELETE /api/things/1", header: []string{jsonBody}, body: `{"id":"2"}`, status: 400, has: "takes no request body"},
+			{name: "a form where none is taken", request: "POST /api/things/1:archive", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: "id=2", status: 400, has: "takes no request body"},
+		},
+		"queries": {
+			{name: "fields", request: "GET /api/things?page_size=3&tags=a&tags=b", status: 200, call: `ListThings page_size:3 tags:"a" tags:"b"`, want: `{"things":[]}`},
+			{name: "JSON names", request: "GET /api/things?pageSize=3", status: 200, call: `ListThings page_size:3`},
+			{name: "nested", request: "GET /api/things?like.priceCents=3&like.parent.create_time=2026-01-02T03:04:05Z", status: 200,
+				call: `ListThings like:{price_cents:3 parent:{create_time:{seconds:1767323045}}}`},
+			{name: "map", request: "GET /api/things?labels[a]=b", status: 200, call: `ListThings labels:{key:"a" value:"b"}`},
+			{name: "unknown", request: "GET /api/things?page_sise=3", status: 400,
+				want: `{"code":3,"message":"query parameter \"page_sise\" is unknown: no field of the request has that name","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"page_sise","description":"is unknown: no field of the request has that name"}]}]}`},
+			{name: "unknown on a route without fields", request: "GET /api/private-route?x=1", status: 400, has: `\"x\"`},
+			{name: "unknown nested", request: "GET /api/things?like.prise=3", status: 400, has: `\"like.prise\"`},
+			{name: "below a scalar", request: "GET /api/things?pageSize.x=3", status: 400, has: `\"pageSize.x\"`},
+			{name: "both names of one field", request: "GET /api/things?page_size=3&pageSize=4", status: 400, has: "page_size"},
+			{name: "twice", request: "GET /api/things?page_size=3&page_size=4", status: 400, has: "page_size"},
+			{name: "wrong type", request: "GET /api/things?page_size=x", status: 400, has: "page_size"},
+			{name: "map without key", request: "GET /api/things?labels=b", status: 400, has: "labels[key]"},
+			{name: "key without map", request: "GET /api/things?tags[a]=b", status: 400, has: "no map"},
+			{name: "no UTF-8", request: "GET /api/things?tags=%ff", status: 400, has: "UTF-8"},
+			{name: "no UTF-8 in a key", request: "GET /api/things?labels[%ff]=x", status: 400, has: "UTF-8"},
+			{name: "semicolons", request: "GET /api/things?tags=a;tags=b", status: 400, has: "malformed"},
+			{name: "bad escape", request: "GET /api/things?tags=%zz", status: 400, has: "malformed"},
+			{name: "endless nesting", request: "GET /api/things?like" + strings.Repeat(".parent", 40) + ".id=x", status: 400, has: "too deeply"},
+			{name: "beside a body", request: "POST /api/things?dry_run=true", header: []string{jsonBody}, body: `{}`, status: 200, call: `CreateThing thing:{} dry_run:true`},
+			{name: "of a POST without a body", request: "POST /api/things/1:archive?title=x", status: 400, has: `\"title\"`},
+		},
+		"path, body and query": {
+			{name: "the path wins over the body", request: "PUT /api/things/1", header: []string{jsonBody}, body: `{"id":"2","title":"x"}`, status: 200, call: `ReplaceThing id:"1" title:"x"`},
+			{name: "nested too", request: "PATCH /api/things/1", header: []string{jsonBody}, body: `{"id":"2"}`, status: 200, call: `UpdateThing thing:{id:"1"}`},
+			{name: "the query cannot set what the path does", request: "GET /api/things/1?id=2", status: 400, has: "the path fills"},
+			{name: "nor what the body does", request: "POST /api/things?thing.title=x", header: []string{jsonBody}, body: `{}`, status: 400, has: "the body fills"},
+			{name: "nor the whole of it", request: "PATCH /api/things/1?thing=x", header: []string{jsonBody}, body: `{}`, status: 400, has: "fills"},
+			{name: "a body of everything leaves nothing", request: "PUT /api/things/1?title=y", header: []string{jsonBody}, body: `{"title":"x"}`, status: 400, has: "the body fills"},
+			{name: "field mask by query", request: "PATCH /api/things/1?update_mask=title,tags", header: []string{jsonBody}, body: `{"title":"x"}`, status: 200,
+				call: `UpdateThing thing:{id:"1" title:"x"} update_mask:{paths:"title" paths:"tags"}`},
+		},
+		"answers": {
+			{name: "every field", request: "GET /api/things/1", answer: answers(thing(`id: "1" price_cents: 9007199254740993 create_time { seconds: 1767323045 } tags: "a: b, \"c\" \\"`)), status: 200, call: `GetThing id:"1"`,
+				want: `{"id":"1","title":"","priceCents":"9007199254740993","tags":["a: b, \"c\" \\"],"createTime":"2026-01-02T03:04:05Z","parent":null}`},
+			{name: "empty", request: "DELETE /api/things/1", status: 200, call: `DeleteThing id:"1"`, want: `{}`},
+			{name: "a type of its own", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "audio/flac", Data: []byte("fLaC")}), status: 200, call: `ReadFile path:"a"`,
+				want: "fLaC", reply: []string{"Content-Type: audio/flac", "X-Content-Type-Options: nosniff"}},
+			{name: "no type at all", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
+				want: "<script>", reply: []string{"Content-Type: application/octet-stream"}},
+			{name: "caching is the API's to allow, other metadata stays inside", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute",
+				answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					stream.SetTrailer(metadata.Pairs("x-secret-trailer", "1"))
+					if err := stream.SetHeader(metadata.Pairs("cache-control", "private, max-age=60", "etag", `"1"`, "x-secret", "1", "set-cookie", "a=b")); err != nil {
+						return nil, err
+					}
+					return usual(ctx, request, stream)
+				},
+				header: []string{"TE: trailers"},
+				reply:  []string{"Cache-Control: private, max-age=60", `Etag: "1"`, "X-Secret: ", "Set-Cookie: ", "Grpc-Metadata-X-Secret: ", "Trailer: ", "Transfer-Encoding: "}},
+		},
+		"Accept": {
+			{name: "anything", request: "GET /api/private-route", header: []string{"Accept: */*"}, status: 200, call: "GetPrivateRoute"},
+			{name: "as a browser", request: "GET /api/private-route", header: []string{"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, status: 200, call: "GetPrivateRoute"},
+			{name: "by major type", request: "GET /api/private-route", header: []string{"Accept: application/*"}, status: 200, call: "GetPrivateRoute"},
+			{name: "something else", request: "GET /api/private-route", header: []string{"Accept: text/html"}, status: 406, has: "application/json"},
+			{name: "all but JSON", request: "GET /api/private-route", header: []string{"Accept: application/json;q=0, */*"}, status: 406},
+			{name: "what only the service knows", request: "GET /api", header: []string{"Accept: text/plain"}, status: 200, call: "GetStatus"},
+			{name: "nonsense", request: "GET /api/private-route", header: []string{"Accept: ,;;x"}, status: 200, call: "GetPrivateRoute"},
+			{name: "a problem where there is none", request: "GET /api/private-route", header: []string{"Accept: application/problem+json"}, status: 200, call: "GetPrivateRoute", reply: []string{"Content-Type: application/json"}},
+			{name: "RFC 9457", request: "GET /api/nothing", header: []string{"Accept: application/json, application/problem+json"}, status: 404,
+				want:  `{"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path","code":5,"details":[]}`,
+				reply: []string{"Content-Type: application/problem+json"}},
+			{name: "RFC 9457, liked less", request: "GET /api/nothing", header: []string{"Accept: application/json, application/problem+json;q=0.5"}, status: 404, reply: []string{"Content-Type: application/json"}},
+			{name: "RFC 9457 of a call", request: "GET /api/things/1", header: []string{"Accept: application/problem+json"}, answer: failure(codes.NotFound, "no such thing"), status: 404, call: `GetThing id:"1"`,
+				want: `{"type":"about:blank","title":"Not Found","status":404,"detail":"no such thing","code":5,"details":[]}`},
+		},
+		"errors of calls": {
+			{name: "message and details", request: "GET /api/things/1", answer: failure(codes.FailedPrecondition, "sold <out>", &errdetails.ErrorInfo{Reason: "SOLD", Domain: "things"}), status: 400, call: `GetThing id:"1"`,
+				want: `{"code":9,"message":"sold \u003cout\u003e","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SOLD","domain":"things"}]}`},
+			{name: "already exists", request: "GET /api/things/1", answer: failure(codes.AlreadyExists, "x"), status: 409, call: `GetThing id:"1"`},
+			{name: "unimplemented", request: "GET /api/things/1", answer: failure(codes.Unimplemented, "x"), status: 501, call: `GetThing id:"1"`},
+			{name: "retry", request: "GET /api/things/1", answer: failure(codes.ResourceExhausted, "slow down", &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)}), status: 429, call: `GetThing id:"1"`,
+				has: "slow down", reply: []string{"Retry-After: 2"}},
+			{name: "unavailable, said by the server", request: "GET /api/things/1", answer: failure(codes.Unavailable, "no keys yet", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), status: 503, call: `GetThing id:"1"`,
+				has: "no keys yet", reply: []string{"Retry-After: 2"}},
+			{name: "unavailable, said by the transport", request: "GET /api/things/1", answer: failure(codes.Unavailable, "dial tcp 10.0.0.3:9090: refused"), status: 503, call: `GetThing id:"1"`,
+				want: `{"code":14,"message":"the service is not available at the moment","details":[]}`},
+			{name: "internal", request: "GET /api/things/1", answer: failure(codes.Internal, "pq: password", &errdetails.ErrorInfo{Reason: "X"}), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":13,"message":"internal error","details":[]}`},
+			{name: "unknown", request: "GET /api/things/1", answer: fails(errors.New("pq: password")), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":2,"message":"internal error","details":[]}`},
+			{name: "data loss", request: "GET /api/things/1", answer: failure(codes.DataLoss, "pq: password"), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":15,"message":"internal error","details":[]}`},
+			{name: "no code at all", request: "GET /api/things/1", answer: failure(codes.Code(99), "pq: password"), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":2,"message":"internal error","details":[]}`},
+			{name: "a stack trace", request: "GET /api/things/1", answer: failure(codes.Aborted, "x", &errdetails.DebugInfo{Detail: "pq: password"}), status: 409, call: `GetThing id:"1"`,
+				want: `{"code":10,"message":"x","details":[]}`},
+			{name: "metadata of an error stays inside", request: "GET /api/private-route", status: 404, call: "GetPrivateRoute",
+				answer: func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					if err := stream.SendHeader(metadata.Pairs("cache-control", "public", "etag", `"1"`)); err != nil {
+						return nil, err
+					}
+					return nil, status.Error(codes.NotFound, "x")
+				}, reply: []string{"Cache-Control: no-store", "Etag: "}},
+		},
+	}
+	for group, cases := range cases {
+		for _, c := range cases {
+			t.Run(group+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				b := &backend{answer: c.answer}
+				g := start(t, gateway.Config{MaxBodyBytes: 100}, b)
+				method, target, _ := strings.Cut(c.request, " ")
+				response := send(g, method, target, c.header, c.body)
+				got := read(t, response)
+				if response.StatusCode != c.status {
+					t.Errorf("%s: status %d, want %d; body %s", c.request, response.StatusCode, c.status, got)
+				}
+				if diff := cmp.Diff(c.call, b.call()); diff != "" {
+					t.Errorf("call differs (-want +got):\n%s", diff)
+				}
+				if (c.want != "" || method == http.MethodHead) && got != c.want {
+					t.Errorf("body differs (-want +got):\n%s", cmp.Diff(c.want, got))
+				}
+				if !strings.Contains(got, c.has) {
+					t.Errorf("body %q lacks %q", got, c.has)
+				}
+				for _, line := range append(c.reply, "X-Content-Type-Options: nosniff") {
+					name, value, _ := strings.Cut(line, ": ")
+					if got := strings.Join(response.Header.Values(name), " | "); got != value {
+						t.Errorf("%s is %q, want %q", name, got, value)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	// A token has 16 KiB at most; with the rest of a header it fits.
+	maxHeaderBytes    = 32 << 10
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// writeMargin is what a client has to take an answer that came at the last
+	// moment.
+	writeMargin = 30 * time.Second
+)
+
+// Server returns an HTTP server for the gateway, without an address, with the
+// limits that net/http leaves open: on a header's size and time, on a client
+// that does not read its answer, and on an idle connection. It speaks HTTP/1.1
+// and HTTP/2, the latter without TLS too, to clients that know beforehand (h2c).
+// Streams have no limit in time.
+func (g *Gateway) Server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           g,
+		Protocols:         protocols,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readHeaderTimeout + g.timeout, // net/http reads on after a request was refused by its header
+		WriteTimeout:      g.timeout + writeMargin,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+	}
+}
+
+var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")
+
+// serveHealth answers a health check: 200, or 503 and the reason.
+func serveHealth(x *exchange, check func() error) {
+	switch x.request.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		x.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		x.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		refused := refuse(http.StatusMethodNotAllowed, codes.Unimplemented, "this path is served for GET, HEAD, OPTIONS only")
+		refused.allow = "GET, HEAD, OPTIONS"
+		x.refuse(refused)
+		return
+	}
+	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if check != nil {
+		if err := check(); err != nil {
+			x.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = x.Write([]byte("not ready: " + strings.TrimSpace(err.Error()) + "\n"))
+			return
+		}
+	}
+	_, _ = x.Write([]byte("ok\n"))
+}

@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// channel is the connection as generated code gets it. It makes streams report
+// a refusal before anything is written.
+type channel struct {
+	grpc.ClientConnInterface
+	outputs map[string]protoreflect.MessageType // by full method, of streams
+}
+
+func newChannel(conn grpc.ClientConnInterface, routes []*route) *channel {
+	c := &channel{conn, map[string]protoreflect.MessageType{}}
+	for _, rt := range routes {
+		if !rt.stream {
+			continue
+		}
+		output, err := protoregistry.GlobalTypes.FindMessageByName(rt.output.FullName())
+		if err != nil {
+			output = dynamicpb.NewMessageType(rt.output)
+		}
+		c.outputs[rt.RPC] = output
+	}
+	return c
+}
+
+func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	output, ok := c.outputs[method]
+	if err != nil || !ok {
+		return s, err
+	}
+	return &stream{ClientStream: s, output: output}, nil
+}
+
+// stream is a server stream whose Header waits for the first message where the
+// server has sent no header. Generated code asks for the header first, and the
+// runtime then answers 200; a status that comes without a header (gRPC's
+// "Trailers-Only") would be the first line of a success.
+type stream struct {
+	grpc.ClientStream
+	output protoreflect.MessageType
+	first  proto.Message // received by Header, not yet handed out
+	ended  bool          // without a message, found by Header
+}
+
+func (s *stream) Header() (metadata.MD, error) {
+	md, err := s.ClientStream.Header()
+	if err != nil || len(md) > 0 {
+		return md, err
+	}
+	m := s.output.New().Interface()
+	switch err := s.RecvMsg(m); {
+	case errors.Is(err, io.EOF):
+		s.ended = true
+	case err != nil:
+		return nil, err
+	default:
+		s.first = m
+	}
+	return md, nil
+}
+
+func (s *stream) RecvMsg(m any) error {
+	if s.ended {
+		return io.EOF
+	}
+	if first := s.first; first != nil {
+		s.first = nil
+		proto.Merge(m.(proto.Message), first)
+		return nil
+	}
+	return s.ClientStream.RecvMsg(m)
+}
+
+// commitStream sends the header of a stream as soon as the server has let the
+// caller in: the runtime calls it with no message then. Until the first
+// message a client would not know that it is connected.
+func commitStream(_ context.Context, w http.ResponseWriter, m proto.Message) error {
+	x, ok := w.(*exchange)
+	if !ok || m != nil || x.route == nil || !x.route.stream || x.route.raw {
+		return nil
+	}
+	x.Header().Set("Content-Type", typeNDJSON)
+	err := x.FlushError()
+	if x.request.Method == http.MethodHead {
+		x.endStream()
+	}
+	return err
+}

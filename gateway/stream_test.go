@@ -1,0 +1,239 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/fullstorydev/grpchan/inprocgrpc"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+// inProcess is a channel in this process, over which a server need not send a
+// header before its first message.
+func inProcess(b *backend, message string) grpc.ClientConnInterface {
+	channel := &inprocgrpc.Channel{}
+	channel.RegisterService(&grpc.ServiceDesc{
+		ServiceName: thingService, HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{{StreamName: "WatchThings", ServerStreams: true, Handler: b.handle}},
+	}, b)
+	audioarchivev1.RegisterStatusServiceServer(channel, statusServer{message: message})
+	return channel
+}
+
+type statusServer struct {
+	audioarchivev1.UnimplementedStatusServiceServer
+	message string
+}
+
+func (s statusServer) GetPrivateRoute(ctx context.Context, _ *audioarchivev1.GetPrivateRouteRequest) (*audioarchivev1.GetPrivateRouteResponse, error) {
+	err := grpc.SetHeader(ctx, metadata.Pairs("cache-control", "public", "etag", `"1"`))
+	return &audioarchivev1.GetPrivateRouteResponse{Message: s.message}, err
+}
+
+// TestStream: newline-delimited JSON, and the status that belongs to a refusal.
+// It holds over a network and in one process.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	refused, err := status.New(codes.Unauthenticated, "no").WithDetails(&errdetails.ErrorInfo{Domain: "gatehouse", Reason: "TOKEN_MISSING"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// messages sends things with these identifiers, then fails or ends.
+	messages := func(header metadata.MD, err error, ids ...string) answerFunc {
+		return func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			if header != nil {
+				if err := stream.SendHeader(header); err != nil {
+					return nil, err
+				}
+			}
+			for _, id := range ids {
+				if err := stream.SendMsg(thing(`id: "` + id + `"`)); err != nil {
+					return nil, err
+				}
+			}
+			return nil, err
+		}
+	}
+	line := func(id string) string {
+		return `{"result":{"id":"` + id + `","title":"","priceCents":"0","tags":[],"createTime":null,"parent":null}}` + "\n"
+	}
+	ready := metadata.Pairs("x-ready", "1")
+	cases := []struct {
+		name      string
+		method    string
+		header    []string
+		answer    answerFunc
+		status    int
+		mediaType string
+		challenge string
+		want      string
+	}{
+		{"messages", "GET", nil, messages(nil, nil, "1", "2"), 200, "application/x-ndjson", "", line("1") + line("2")},
+		{"messages after a header", "GET", nil, messages(ready, nil, "1", "2"), 200, "application/x-ndjson", "", line("1") + line("2")},
+		{"nothing", "GET", nil, messages(nil, nil), 200, "application/x-ndjson", "", ""},
+		{"nothing after a header", "GET", nil, messages(ready, nil), 200, "application/x-ndjson", "", ""},
+		{"refused", "GET", nil, messages(nil, refused.Err()), 401, "application/json", `Bearer realm="gatehouse"`,
+			`{"code":16,"message":"no","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_MISSING","domain":"gatehouse"}]}`},
+		{"refused as a problem", "GET", []string{"Accept: application/x-ndjson, application/problem+json"}, messages(nil, status.Error(codes.NotFound, "no")), 404, "application/problem+json", "",
+			`{"type":"about:blank","title":"Not Found","status":404,"detail":"no","code":5,"details":[]}`},
+		{"failed after a header", "GET", nil, messages(ready, status.Error(codes.Aborted, "over")), 200, "application/x-ndjson", "", `{"error":{"code":10,"message":"over","details":[]}}` + "\n"},
+		{"failed after a message", "GET", nil, messages(nil, status.Error(codes.Aborted, "over"), "1"), 200, "application/x-ndjson", "", line("1") + `{"error":{"code":10,"message":"over","details":[]}}` + "\n"},
+		{"failed inside", "GET", nil, messages(nil, status.Error(codes.Internal, "pq: password"), "1"), 200, "application/x-ndjson", "", line("1") + `{"error":{"code":13,"message":"internal error","details":[]}}` + "\n"},
+		{"HEAD", "HEAD", nil, messages(ready, nil, "1"), 200, "application/x-ndjson", "", ""},
+		{"Accept", "GET", []string{"Accept: application/x-ndjson"}, messages(nil, nil, "1"), 200, "application/x-ndjson", "", line("1")},
+		{"Accept of one value", "GET", []string{"Accept: application/json"}, messages(nil, nil, "1"), 406, "application/json", "",
+			`{"code":3,"message":"this route answers with application/x-ndjson, which the Accept header rules out","details":[]}`},
+	}
+	for _, over := range []struct {
+		name    string
+		connect func(*testing.T, *backend) grpc.ClientConnInterface
+	}{
+		{"network", func(t *testing.T, b *backend) grpc.ClientConnInterface { return connect(t, b) }},
+		{"process", func(_ *testing.T, b *backend) grpc.ClientConnInterface { return inProcess(b, "") }},
+	} {
+		for _, c := range cases {
+			t.Run(over.name+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				g, err := gateway.New(gateway.Config{Conn: over.connect(t, &backend{answer: c.answer}), Services: []gateway.Service{exposeDynamic(thingService)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				response := send(g, c.method, "/api/things:watch", c.header, "")
+				if response.StatusCode != c.status {
+					t.Errorf("status %d, want %d", response.StatusCode, c.status)
+				}
+				if got := response.Header.Get("Content-Type"); got != c.mediaType {
+					t.Errorf("Content-Type %q, want %q", got, c.mediaType)
+				}
+				if got := response.Header.Get("WWW-Authenticate"); got != c.challenge {
+					t.Errorf("challenge %q, want %q", got, c.challenge)
+				}
+				if got := read(t, response); got != c.want {
+					t.Errorf("body\n got %s\nwant %s", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+// TestStreamOpens: the client knows that it is let in before there is anything
+// to tell; each message comes when it is sent; the stream has no deadline, and
+// ends at the server when the client goes.
+func TestStreamOpens(t *testing.T) {
+	t.Parallel()
+	next, gone, deadline := make(chan string), make(chan struct{}), make(chan bool, 1)
+	b := &backend{answer: func(ctx context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+		_, ok := ctx.Deadline()
+		deadline <- ok
+		if err := stream.SendHeader(metadata.Pairs("x-ready", "1")); err != nil {
+			return nil, err
+		}
+		for {
+			select {
+			case id := <-next:
+				if err := stream.SendMsg(thing(`id: "` + id + `"`)); err != nil {
+					return nil, err
+				}
+			case <-ctx.Done():
+				close(gone)
+				return nil, ctx.Err()
+			}
+		}
+	}}
+	g := start(t, gateway.Config{}, b)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = g.Server()
+	server.Start()
+	t.Cleanup(server.Close)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/things:watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := server.Client().Do(request) // returns with the header
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != 200 || <-deadline {
+		t.Fatalf("status %d; or the stream has a deadline", response.StatusCode)
+	}
+	lines := bufio.NewReader(response.Body)
+	for _, id := range []string{"1", "2"} {
+		next <- id
+		got, err := lines.ReadString('\n')
+		if want := `{"result":{"id":"` + id + `"`; err != nil || len(got) < len(want) || got[:len(want)] != want {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	cancel()
+	<-gone
+}
+
+// HEAD must not keep a stream open that nobody reads.
+func TestStreamHEADEnds(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	g := start(t, gateway.Config{}, &backend{answer: func(ctx context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+		defer close(gone)
+		if err := stream.SendHeader(metadata.Pairs("x-ready", "1")); err != nil {
+			return nil, err
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	response := send(g, "HEAD", "/api/things:watch", nil, "")
+	<-gone
+	if b, err := io.ReadAll(response.Body); response.StatusCode != 200 || len(b) > 0 || err != nil {
+		t.Errorf("%d, %q, %v", response.StatusCode, b, err)
+	}
+}
+
+// In one process the gateway meets no network and the same errors.
+func TestInProcess(t *testing.T) {
+	t.Parallel()
+	g, err := gateway.New(gateway.Config{Conn: inProcess(&backend{}, "hello"), Services: []gateway.Service{exposeStatus()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response := send(g, "GET", "/api/private-route", nil, "")
+	if got := read(t, response); response.StatusCode != 200 || got != `{"message":"hello"}` {
+		t.Errorf("%d %s", response.StatusCode, got)
+	}
+	response = send(g, "GET", "/api", nil, "")
+	if got := read(t, response); response.StatusCode != 501 {
+		t.Errorf("%d %s", response.StatusCode, got)
+	}
+}
+
+// Without a wire between, nothing has checked that an answer can be written at
+// all; what was said of the answer must not be said of the error.
+func TestAnswerThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	g, err := gateway.New(gateway.Config{Conn: inProcess(&backend{}, "\xff"), Services: []gateway.Service{exposeStatus()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response := send(g, "GET", "/api/private-route", nil, "")
+	if got := read(t, response); response.StatusCode != 500 || got != `{"code":2,"message":"internal error","details":[]}` {
+		t.Errorf("%d %s", response.StatusCode, got)
+	}
+	if cache, etag := response.Header.Values("Cache-Control"), response.Header.Values("Etag"); len(cache) != 1 || cache[0] != "no-store" || len(etag) > 0 {
+		t.Errorf("Cache-Control %q, ETag %q", cache, etag)
+	}
+}

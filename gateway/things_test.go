@@ -1,0 +1,323 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+// thingService has a route of every kind that the sample application does not
+// have yet. It exists as a descriptor alone.
+const thingService = "gatewaytest.things.v1.ThingService"
+
+const thingsFile = `
+name: "gatewaytest/things/v1/things.proto"
+package: "gatewaytest.things.v1"
+syntax: "proto3"
+dependency: ["google/api/annotations.proto", "google/api/httpbody.proto", "google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/timestamp.proto"]
+message_type { name: "Thing"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "title" json_name: "title" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "price_cents" json_name: "priceCents" number: 3 type: TYPE_INT64 label: LABEL_OPTIONAL }
+  field { name: "tags" json_name: "tags" number: 4 type: TYPE_STRING label: LABEL_REPEATED }
+  field { name: "create_time" json_name: "createTime" number: 5 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Timestamp" }
+  field { name: "parent" json_name: "parent" number: 6 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Thing" }
+}
+message_type { name: "GetThingRequest"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "CreateThingRequest"
+  field { name: "thing" json_name: "thing" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Thing" }
+  field { name: "dry_run" json_name: "dryRun" number: 2 type: TYPE_BOOL label: LABEL_OPTIONAL }
+}
+message_type { name: "UpdateThingRequest"
+  field { name: "thing" json_name: "thing" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Thing" }
+  field { name: "update_mask" json_name: "updateMask" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.FieldMask" }
+}
+message_type { name: "ListThingsRequest"
+  field { name: "page_size" json_name: "pageSize" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "tags" json_name: "tags" number: 2 type: TYPE_STRING label: LABEL_REPEATED }
+  field { name: "like" json_name: "like" number: 3 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Thing" }
+  field { name: "labels" json_name: "labels" number: 4 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".gatewaytest.things.v1.ListThingsRequest.LabelsEntry" }
+  nested_type { name: "LabelsEntry" options { map_entry: true }
+    field { name: "key" json_name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" json_name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  }
+}
+message_type { name: "ListThingsResponse"
+  field { name: "things" json_name: "things" number: 1 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".gatewaytest.things.v1.Thing" }
+}
+message_type { name: "ReadFileRequest"
+  field { name: "path" json_name: "path" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+service { name: "ThingService"
+  method { name: "GetThing" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { get: "/api/things/{id}" additional_bindings { get: "/api/old-things/{id}" } } } }
+  method { name: "ListThings" input_type: ".gatewaytest.things.v1.ListThingsRequest" output_type: ".gatewaytest.things.v1.ListThingsResponse"
+    options { [google.api.http] { get: "/api/things" } } }
+  method { name: "CreateThing" input_type: ".gatewaytest.things.v1.CreateThingRequest" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { post: "/api/things" body: "thing" } } }
+  method { name: "UpdateThing" input_type: ".gatewaytest.things.v1.UpdateThingRequest" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { patch: "/api/things/{thing.id}" body: "thing" } } }
+  method { name: "ReplaceThing" input_type: ".gatewaytest.things.v1.Thing" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { put: "/api/things/{id}" body: "*" } } }
+  method { name: "DeleteThing" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".google.protobuf.Empty"
+    options { [google.api.http] { delete: "/api/things/{id}" } } }
+  method { name: "ArchiveThing" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { post: "/api/things/{id}:archive" } } }
+  method { name: "ImportThing" input_type: ".gatewaytest.things.v1.Thing" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { post: "/api/things:import" body: "*" } } }
+  method { name: "ReadFile" input_type: ".gatewaytest.things.v1.ReadFileRequest" output_type: ".google.api.HttpBody"
+    options { [google.api.http] { get: "/api/files/{path=**}" } } }
+  method { name: "WatchThings" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing" server_streaming: true
+    options { [google.api.http] { get: "/api/things:watch" } } }
+}
+`
+
+func init() {
+	if err := declare(thingsFile); err != nil {
+		panic(err)
+	}
+}
+
+// declare registers a file descriptor, as generated code does when it is linked.
+func declare(text string) error {
+	file := new(descriptorpb.FileDescriptorProto)
+	if err := prototext.Unmarshal([]byte(text), file); err != nil {
+		return err
+	}
+	desc, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+	if err != nil {
+		return err
+	}
+	return protoregistry.GlobalFiles.RegisterFile(desc)
+}
+
+var declared atomic.Int64
+
+// declareService registers a service of its own whose methods have the given
+// rules, each in text format, and returns its name.
+func declareService(t *testing.T, rules ...string) string {
+	t.Helper()
+	pkg := fmt.Sprintf("gatewaytest.generated%d", declared.Add(1))
+	var methods strings.Builder
+	for i, rule := range rules {
+		options := ""
+		if rule != "" {
+			options = "options { [google.api.http] { " + rule + " } }"
+		}
+		streaming := ""
+		if strings.Contains(rule, "# client stream") {
+			streaming, options = "client_streaming: true", strings.Replace(options, "# client stream", "", 1)
+		}
+		fmt.Fprintf(&methods, `method { name: "M%d" input_type: ".gatewaytest.things.v1.Thing" output_type: ".gatewaytest.things.v1.Thing" %s %s }`+"\n", i, streaming, options)
+	}
+	err := declare(fmt.Sprintf(`name: "%s.proto" package: %q syntax: "proto3"
+		dependency: ["google/api/annotations.proto", "gatewaytest/things/v1/things.proto"]
+		service { name: "S" %s }`, pkg, pkg, methods.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkg + ".S"
+}
+
+func exposeDynamic(service string) gateway.Service {
+	return gateway.Expose(
+		func(conn grpc.ClientConnInterface) grpc.ClientConnInterface { return conn },
+		func(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+			return registerDynamic(mux, conn, service)
+		}, service)
+}
+
+// registerDynamic does for a descriptor what protoc-gen-grpc-gateway's code
+// does for generated types, step by step as its templates do.
+func registerDynamic(mux *runtime.ServeMux, conn grpc.ClientConnInterface, service string) error {
+	methods := serviceDescriptor(service).Methods()
+	for i := range methods.Len() {
+		method := methods.Get(i)
+		rule := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
+		if rule == nil {
+			continue
+		}
+		for _, rule := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
+			b := &binding{mux: mux, conn: conn, method: method, body: rule.GetBody(), rpc: fmt.Sprintf("/%s/%s", service, method.Name())}
+			var httpMethod string
+			switch p := rule.GetPattern().(type) {
+			case *annotations.HttpRule_Get:
+				httpMethod, b.path = http.MethodGet, p.Get
+			case *annotations.HttpRule_Put:
+				httpMethod, b.path = http.MethodPut, p.Put
+			case *annotations.HttpRule_Post:
+				httpMethod, b.path = http.MethodPost, p.Post
+			case *annotations.HttpRule_Patch:
+				httpMethod, b.path = http.MethodPatch, p.Patch
+			case *annotations.HttpRule_Delete:
+				httpMethod, b.path = http.MethodDelete, p.Delete
+			}
+			var filter [][]string
+			for _, part := range strings.Split(b.path, "{")[1:] {
+				filter = append(filter, strings.Split(part[:strings.IndexAny(part, "=}")], "."))
+			}
+			if b.body != "" && b.body != "*" {
+				filter = append(filter, []string{b.body})
+			}
+			b.filter = utilities.NewDoubleArray(filter)
+			if err := mux.HandlePath(httpMethod, b.path, b.serve); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+type binding struct {
+	mux        *runtime.ServeMux
+	conn       grpc.ClientConnInterface
+	method     protoreflect.MethodDescriptor
+	rpc        string
+	path, body string
+	filter     *utilities.DoubleArray
+}
+
+func (b *binding) serve(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	in, out := runtime.MarshalerForRequest(b.mux, r)
+	ctx, err := runtime.AnnotateContext(ctx, b.mux, r, b.rpc, runtime.WithHTTPPathPattern(b.path))
+	if err != nil {
+		runtime.HTTPError(r.Context(), b.mux, out, w, r, err)
+		return
+	}
+	request, err := b.request(r, in, params)
+	if err != nil {
+		runtime.HTTPError(ctx, b.mux, out, w, r, status.Error(codes.InvalidArgument, err.Error()))
+		return
+	}
+	var md runtime.ServerMetadata
+	if b.method.IsStreamingServer() {
+		recv, err := b.open(ctx, request, &md)
+		if err != nil {
+			runtime.HTTPError(ctx, b.mux, out, w, r, err)
+			return
+		}
+		ctx = runtime.NewServerMetadataContext(ctx, md)
+		runtime.ForwardResponseStream(ctx, b.mux, out, w, r, recv, b.mux.GetForwardResponseOptions()...)
+		return
+	}
+	response := newMessage(b.method.Output())
+	err = b.conn.Invoke(ctx, b.rpc, request, response, grpc.Header(&md.HeaderMD), grpc.Trailer(&md.TrailerMD))
+	ctx = runtime.NewServerMetadataContext(ctx, md)
+	if err != nil {
+		runtime.HTTPError(ctx, b.mux, out, w, r, err)
+		return
+	}
+	runtime.ForwardResponseMessage(ctx, b.mux, out, w, r, response, b.mux.GetForwardResponseOptions()...)
+}
+
+func (b *binding) request(r *http.Request, in runtime.Marshaler, params map[string]string) (proto.Message, error) {
+	request := newMessage(b.method.Input())
+	switch b.body {
+	case "":
+	case "*":
+		if err := in.NewDecoder(r.Body).Decode(request); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+	default:
+		field := request.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(b.body))
+		part := request.ProtoReflect().Mutable(field).Message().Interface()
+		if err := in.NewDecoder(r.Body).Decode(part); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+	}
+	for name, value := range params {
+		if err := runtime.PopulateFieldFromPath(request, name, value); err != nil {
+			return nil, fmt.Errorf("type mismatch, parameter: %s, error: %w", name, err)
+		}
+	}
+	if b.body != "*" {
+		if err := r.ParseForm(); err != nil {
+			return nil, err
+		}
+		if err := runtime.PopulateQueryParameters(request, r.Form, b.filter); err != nil {
+			return nil, err
+		}
+	}
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	return request, nil
+}
+
+func (b *binding) open(ctx context.Context, request proto.Message, md *runtime.ServerMetadata) (func() (proto.Message, error), error) {
+	stream, err := b.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: string(b.method.Name()), ServerStreams: true}, b.rpc)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.SendMsg(request); err != nil {
+		return nil, err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, err
+	}
+	if md.HeaderMD, err = stream.Header(); err != nil {
+		return nil, err
+	}
+	return func() (proto.Message, error) {
+		m := newMessage(b.method.Output())
+		return m, stream.RecvMsg(m)
+	}, nil
+}
+
+func serviceDescriptor(service string) protoreflect.ServiceDescriptor {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
+	if err != nil {
+		panic(err)
+	}
+	return d.(protoreflect.ServiceDescriptor)
+}
+
+func newMessage(d protoreflect.MessageDescriptor) proto.Message {
+	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil {
+		return t.New().Interface()
+	}
+	return dynamicpb.NewMessage(d)
+}
+
+// thing makes a Thing from text format.
+func thing(text string) proto.Message {
+	m := newMessage(serviceDescriptor(thingService).Methods().ByName("GetThing").Output())
+	if err := prototext.Unmarshal([]byte(text), m); err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func methodDescriptor(rpc string) protoreflect.MethodDescriptor {
+	parts := strings.Split(strings.TrimPrefix(rpc, "/"), "/")
+	if !slices.ContainsFunc(parts, func(s string) bool { return s == "" }) && len(parts) == 2 {
+		return serviceDescriptor(parts[0]).Methods().ByName(protoreflect.Name(parts[1]))
+	}
+	panic("not a method: " + rpc)
+}
