@@ -1,0 +1,81 @@
+package authn
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Domain is the domain of every ErrorInfo that this package attaches.
+const Domain = "gatehouse"
+
+// The reasons of refusals, in google.rpc.ErrorInfo.reason. Clients branch on
+// them; the messages are for people and may change.
+const (
+	ReasonTokenMissing      = "TOKEN_MISSING"      // no bearer token came with the call
+	ReasonTokenInvalid      = "TOKEN_INVALID"      // not a token that is valid here
+	ReasonTokenExpired      = "TOKEN_EXPIRED"      // valid once
+	ReasonTokenRevoked      = "TOKEN_REVOKED"      // its session was ended
+	ReasonScopeMissing      = "SCOPE_MISSING"      // metadata "scope": all the method needs, space-separated
+	ReasonPermissionMissing = "PERMISSION_MISSING" // metadata "permissions": all the method needs, space-separated
+	ReasonStepUpRequired    = "STEP_UP_REQUIRED"   // metadata "max_age" (seconds), "acr_values", RFC 9470
+	ReasonUnverifiable      = "TOKEN_UNVERIFIABLE" // the provider's keys, or the denylist, cannot be had now
+)
+
+// retryDelay is what a caller is told to wait when a token cannot be judged:
+// the key set's own pace of retrying.
+const retryDelay = 2 * time.Second
+
+func refusal(code codes.Code, reason, message string, metadata map[string]string) *status.Status {
+	st, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{
+		Reason: reason, Domain: Domain, Metadata: metadata,
+	})
+	if err != nil { // only for a message that does not marshal
+		return status.New(code, message)
+	}
+	return st
+}
+
+var (
+	statusMissing = refusal(codes.Unauthenticated, ReasonTokenMissing, "a bearer token is required", nil)
+	statusInvalid = refusal(codes.Unauthenticated, ReasonTokenInvalid, "the bearer token is not valid here", nil)
+	statusExpired = refusal(codes.Unauthenticated, ReasonTokenExpired, "the bearer token has expired", nil)
+	statusRevoked = refusal(codes.Unauthenticated, ReasonTokenRevoked, "the bearer token has been revoked", nil)
+	statusUnknown = unverifiable()
+)
+
+func unverifiable() *status.Status {
+	st := refusal(codes.Unavailable, ReasonUnverifiable, "the bearer token cannot be verified at the moment", nil)
+	if with, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)}); err == nil {
+		return with
+	}
+	return st
+}
+
+func statusScopes(scopes []string) *status.Status {
+	needed := strings.Join(scopes, " ")
+	return refusal(codes.PermissionDenied, ReasonScopeMissing,
+		"the token lacks a scope that this method needs: "+needed, map[string]string{"scope": needed})
+}
+
+func statusPermissions(permissions []string) *status.Status {
+	needed := strings.Join(permissions, " ")
+	return refusal(codes.PermissionDenied, ReasonPermissionMissing,
+		"the token lacks a permission that this method needs: "+needed, map[string]string{"permissions": needed})
+}
+
+func statusStepUp(maxAge time.Duration, acr []string) *status.Status {
+	metadata := map[string]string{}
+	if maxAge > 0 {
+		metadata["max_age"] = strconv.FormatInt(int64(maxAge/time.Second), 10)
+	}
+	if len(acr) > 0 {
+		metadata["acr_values"] = strings.Join(acr, " ")
+	}
+	return refusal(codes.Unauthenticated, ReasonStepUpRequired, "a fresher or stronger sign-in is required", metadata)
+}

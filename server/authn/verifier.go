@@ -1,0 +1,154 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// Config says whose access tokens are good, and for what.
+type Config struct {
+	// Issuer is the OpenID provider, as an https URL (http on loopback).
+	// Required.
+	Issuer string
+	// Audience is this API's identifier, which tokens must name ("aud").
+	// Required.
+	Audience string
+	// RequireATJWT accepts only tokens of the type "at+jwt" (RFC 9068). It
+	// must be set where the audience is also a client's id: ID tokens would
+	// pass for access tokens otherwise (RFC 8725 section 3.12).
+	RequireATJWT bool
+	// PermissionsClaim is the claim that holds permissions, a list of strings
+	// or a string with spaces between; a path into nested objects has dots
+	// between ("realm_access.roles"). "" means "permissions".
+	PermissionsClaim string
+
+	// Provider is the provider that another part of the same process already
+	// follows; nil makes one from Issuer and HTTPClient.
+	Provider *token.Provider
+	// HTTPClient fetches metadata and keys; nil for one with short timeouts.
+	HTTPClient *http.Client
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+	// Logger is told why a token was refused, never the token; nil for
+	// nothing.
+	Logger *slog.Logger
+}
+
+// A Verifier turns access tokens into principals. It is safe for concurrent
+// use.
+type Verifier struct {
+	provider *token.Provider
+	own      bool // whether Run has to keep the provider fresh
+	access   *token.AccessVerifier[*Principal]
+	now      func() time.Time
+	logger   *slog.Logger
+}
+
+// NewVerifier returns a verifier. It contacts nobody; Run does.
+func NewVerifier(cfg Config) (*Verifier, error) {
+	v := &Verifier{provider: cfg.Provider, now: cfg.Now, logger: cfg.Logger}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if v.logger == nil {
+		v.logger = slog.New(slog.DiscardHandler)
+	}
+	if v.provider == nil {
+		provider, err := token.NewProvider(token.ProviderConfig{
+			Issuer: cfg.Issuer, HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		v.provider, v.own = provider, true
+	}
+	claim := cfg.PermissionsClaim
+	if claim == "" {
+		claim = "permissions"
+	}
+	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
+		Provider:     v.provider,
+		Audience:     cfg.Audience,
+		RequireATJWT: cfg.RequireATJWT,
+		Principal:    func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
+		Now:          cfg.Now,
+		Logger:       cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v.access = access
+	return v, nil
+}
+
+// Run keeps the provider's metadata and keys fresh until the context ends. A
+// provider that was passed in is kept fresh by whoever made it.
+func (v *Verifier) Run(ctx context.Context) error {
+	if !v.own {
+		<-ctx.Done()
+		return nil
+	}
+	return v.provider.Run(ctx)
+}
+
+// Ready says why tokens cannot be verified at the moment, nil if they can.
+func (v *Verifier) Ready() error { return v.provider.Ready() }
+
+// Verify returns the principal of an access token in compact serialisation.
+// The error is a gRPC status with an ErrorInfo (see the Reason constants):
+// Unauthenticated, or Unavailable where nobody can tell at the moment.
+func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
+	p, _, err := v.access.Verify(ctx, raw)
+	if err != nil {
+		return nil, v.refuse(ctx, err).Err()
+	}
+	return p, nil
+}
+
+// refuse logs the private cause and returns the public refusal.
+func (v *Verifier) refuse(ctx context.Context, err error) *status.Status {
+	st, level := statusInvalid, slog.LevelInfo
+	if e, ok := errors.AsType[*token.Error](err); ok {
+		switch e.Reason {
+		case token.ReasonMissing:
+			st = statusMissing
+		case token.ReasonExpired:
+			st = statusExpired
+		case token.ReasonRevoked:
+			st = statusRevoked
+		case token.ReasonUnavailable:
+			st, level = statusUnknown, slog.LevelWarn
+		}
+	}
+	v.logger.LogAttrs(ctx, level, "token refused", slog.Any("cause", err))
+	return st
+}
+
+func newPrincipal(c *token.Claims, permissionsClaim string) (*Principal, error) {
+	permissions, ok := c.Strings(permissionsClaim)
+	if _, present := c.Lookup(permissionsClaim); present && !ok {
+		return nil, fmt.Errorf("claim %s is neither a list of strings nor a string", permissionsClaim)
+	}
+	return &Principal{
+		Issuer:      c.Issuer,
+		Subject:     c.Subject,
+		ClientID:    c.ClientID,
+		Scopes:      c.Scopes,
+		Permissions: permissions,
+		SessionID:   c.SessionID,
+		TokenID:     c.ID,
+		ACR:         c.ACR,
+		AuthTime:    c.AuthTime,
+		IssuedAt:    c.IssuedAt,
+		ExpiresAt:   c.Expiry,
+		claims:      c,
+	}, nil
+}
