@@ -1,0 +1,273 @@
+package bff
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// DefaultScope is asked for when Config.Scope is empty. offline_access, which
+// brings a refresh token, is left out where the provider does not list it.
+const DefaultScope = "openid profile email offline_access"
+
+// The values of Config.OfflineConsent.
+const (
+	ConsentAuto   = ""       // where the provider is not known to do without
+	ConsentAlways = "always" // at every login
+	ConsentNever  = "never"
+)
+
+// DefaultProtect is protected when Config.Protect is nil: the private pages
+// of the embedded front end.
+var DefaultProtect = []string{"/private/:path*", "/profile/:path*"}
+
+// Config describes a bff. BaseURL, Issuer, ClientID, Secrets, Store and API
+// are required.
+type Config struct {
+	// BaseURL is the origin that browsers see, without a path:
+	// "https://shop.example". http is for loopback only.
+	BaseURL string
+
+	// Issuer is the OpenID provider, as an https URL (http on loopback).
+	Issuer string
+	// ClientID and ClientSecret are this client's, as registered there.
+	// Without a secret the client is a public one, and PKCE alone protects
+	// the code.
+	ClientID, ClientSecret string
+	// ClientAuth is how the secret is sent: "client_secret_basic" or
+	// "client_secret_post". "" takes what the provider lists, basic first.
+	ClientAuth string
+	// Audience is the API's identifier. It is asked for at login as
+	// "audience" and, if it is an absolute URI, as "resource" (RFC 8707), and
+	// again at each token request. OmitAudience and OmitResource turn either
+	// off for providers that refuse it.
+	Audience                   string
+	OmitAudience, OmitResource bool
+	// Scope is asked for at login, separated by spaces; "" for DefaultScope.
+	Scope string
+
+	// OfflineConsent says whether a login that asks for offline access
+	// prompts for consent; one of the Consent constants.
+	OfflineConsent string
+
+	// Secrets are the key material for cookies and stored tokens, 32
+	// characters at least. The first seals, all open.
+	Secrets []string
+	// Store keeps the sessions.
+	Store session.Store
+	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
+	// days.
+	IdleTimeout, AbsoluteTimeout time.Duration
+
+	// API answers /api and everything below, save /api/auth/: the gateway, or
+	// Proxy to one in another process.
+	API http.Handler
+	// Frontend answers everything else; nil for the embedded pages.
+	Frontend http.Handler
+	// Protect lists the front end's paths that need a login, in the manner of
+	// a Next.js matcher: "/private", "/orders/:id", "/private/:path*". nil
+	// for DefaultProtect; empty and not nil for none.
+	Protect []string
+	// TrustedProxies are the networks whose X-Forwarded-For is believed for
+	// the address of a browser.
+	TrustedProxies []netip.Prefix
+	// Development shows on the embedded pages that this is no production.
+	Development bool
+
+	// Provider is the provider that another part of the same process already
+	// follows; nil makes one from Issuer.
+	Provider *token.Provider
+	// HTTPClient calls the provider; nil for one of its own. A call ends
+	// within 5 seconds, whatever the client allows.
+	HTTPClient *http.Client
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+	// Rand is the source of all secrets; nil for crypto/rand.
+	Rand io.Reader
+	// Logger gets one line a request; nil for none.
+	Logger *slog.Logger
+}
+
+// A BFF is an http.Handler for everything a browser asks for. It is safe for
+// concurrent use.
+type BFF struct {
+	base        *url.URL
+	secure      bool // the base URL is https
+	provider    *token.Provider
+	own         bool // whether Run has to keep the provider fresh
+	rp          *relyingParty
+	logouts     *token.LogoutVerifier
+	crossOrigin *http.CrossOriginProtection
+	replays     *replays
+	keys        *seal.Keyring
+	sessions    *session.Manager
+	pages       *web.Pages
+	frontend    http.Handler
+	api         http.Handler
+	protect     []pattern
+	trusted     []netip.Prefix
+	now         func() time.Time
+	rand        io.Reader
+	logger      *slog.Logger
+	handler     http.Handler
+
+	refreshes singleflight.Group
+	failures  *failures
+	pending   *revocations
+}
+
+// New builds a bff. Every error names what is wrong with which setting, and
+// how to mend it. It contacts nobody; Run does.
+func New(cfg Config) (*BFF, error) {
+	withDefaults(&cfg)
+	base, err := parseBaseURL(cfg.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.ClientID == "":
+		return nil, errors.New("client id: missing; enter the one that the provider gave this application")
+	case cfg.Store == nil:
+		return nil, errors.New("session store: missing")
+	case cfg.API == nil:
+		return nil, errors.New("API: missing; give the gateway, or Proxy to it")
+	}
+	b := &BFF{
+		base:        base,
+		secure:      base.Scheme == "https",
+		provider:    cfg.Provider,
+		api:         cfg.API,
+		frontend:    cfg.Frontend,
+		trusted:     cfg.TrustedProxies,
+		now:         cfg.Now,
+		rand:        cfg.Rand,
+		logger:      cfg.Logger,
+		replays:     newReplays(cfg.Now),
+		crossOrigin: http.NewCrossOriginProtection(),
+		failures:    newFailures(cfg.Now),
+	}
+	if b.provider == nil {
+		b.own = true
+		b.provider, err = token.NewProvider(token.ProviderConfig{
+			Issuer: cfg.Issuer, HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if b.rp, err = newRelyingParty(cfg, b.provider, base); err != nil {
+		return nil, err
+	}
+	b.logouts, err = token.NewLogoutVerifier(token.LogoutConfig{Provider: b.provider, ClientID: cfg.ClientID, Now: cfg.Now})
+	if err != nil {
+		return nil, err
+	}
+	if b.keys, err = seal.NewKeyring(cfg.Secrets...); err != nil {
+		return nil, err
+	}
+	b.sessions, err = session.NewManager(session.ManagerConfig{
+		Store:           cfg.Store,
+		Secrets:         cfg.Secrets,
+		IdleTimeout:     cfg.IdleTimeout,
+		AbsoluteTimeout: cfg.AbsoluteTimeout,
+		BaseURL:         base,
+		Now:             cfg.Now,
+		Rand:            cfg.Rand,
+		Logger:          cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if b.protect, err = parsePatterns(cfg.Protect); err != nil {
+		return nil, err
+	}
+	b.pages, err = web.New(web.Config{User: pageUser, Logger: cfg.Logger, DevBanner: cfg.Development})
+	if err != nil {
+		return nil, err
+	}
+	if b.frontend == nil {
+		b.frontend = b.pages
+	}
+	b.pending = newRevocations(b)
+	b.handler = b.chain()
+	return b, nil
+}
+
+func withDefaults(cfg *Config) {
+	if cfg.Scope == "" {
+		cfg.Scope = DefaultScope
+	}
+	if cfg.Protect == nil {
+		cfg.Protect = DefaultProtect
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = &http.Client{}
+	}
+}
+
+// Run keeps the provider's metadata and keys fresh and expired sessions away
+// until the context ends. Then it revokes the refresh tokens of the logouts
+// that are still waiting for their browser to come back.
+func (b *BFF) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	if b.own {
+		group.Go(func() error { return b.provider.Run(running) })
+	}
+	group.Go(func() error { return b.sessions.Run(running) })
+	err := group.Wait()
+	b.pending.flush(context.WithoutCancel(ctx))
+	return err
+}
+
+// Ready says why nobody can sign in at the moment, nil if they can.
+func (b *BFF) Ready() error { return b.provider.Ready() }
+
+// ServeHTTP answers one request.
+func (b *BFF) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.handler.ServeHTTP(w, r) }
+
+func parseBaseURL(raw string) (*url.URL, error) {
+	fail := func(why string) (*url.URL, error) {
+		return nil, fmt.Errorf("base URL %q: %s", raw, why)
+	}
+	u, err := url.Parse(strings.TrimSuffix(raw, "/"))
+	switch {
+	case raw == "":
+		return fail("missing; give the origin that browsers see, such as https://shop.example")
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return fail("not a URL; give the origin that browsers see, such as https://shop.example")
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return fail("more than an origin; give scheme, host and port only")
+	case u.Scheme == "https":
+	case u.Scheme != "http":
+		return fail("neither https nor http")
+	case !loopback.Host(u.Hostname()):
+		return fail("http off loopback would send session cookies in the clear; use https")
+	}
+	return u, nil
+}

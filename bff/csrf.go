@@ -1,0 +1,77 @@
+package bff
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// forged reports whether a request that could change something was caused by
+// another origin. SameSite=Lax already withholds the cookie from other sites;
+// this adds the sibling subdomains, which are the same site, and WebSockets,
+// which are exempt from same-origin rules (oauth2-proxy #2996).
+func (b *BFF) forged(r *http.Request) bool {
+	if upgrade(r) {
+		return b.forgedUpgrade(r)
+	}
+	if r.URL.Path == callbackPath || r.URL.Path == backchannelPath {
+		// Cross-site by their nature; neither acts on the browser's session.
+		return false
+	}
+	// The origin is held against the base URL, not against a Host header that
+	// the attacker may have chosen (DNS rebinding).
+	canonical := *r
+	canonical.Host = b.base.Host
+	return b.crossOrigin.Check(&canonical) != nil
+}
+
+// forgedUpgrade judges a WebSocket handshake: a GET, which the standard
+// library lets through, and to which browsers add an Origin always but
+// Sec-Fetch headers not.
+func (b *BFF) forgedUpgrade(r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		return !b.sameOrigin(origin)
+	}
+	return len(r.CookiesNamed(b.sessions.CookieName())) > 0
+}
+
+// sameOrigin reports whether a URL, or the value of an Origin header, is of
+// the base URL's origin.
+func (b *BFF) sameOrigin(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Scheme == b.base.Scheme && strings.EqualFold(u.Host, b.base.Host)
+}
+
+func upgrade(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
+}
+
+// navigation reports whether a request is a person opening a page in a tab:
+// the one case in which being sent to a login helps. Everything else (fetch,
+// frames, prefetches of other kinds) gets an answer that a program
+// understands (oauth2-proxy #1522).
+func navigation(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" || dest != "" {
+		return mode == "navigate" && dest == "document"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
+		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// fromOurselves reports whether a link or a script of our own pages, or the
+// person typing, caused a navigation.
+func (b *BFF) fromOurselves(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return true
+	case "":
+		return b.sameOrigin(r.Header.Get("Referer"))
+	}
+	return false
+}

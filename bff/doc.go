@@ -1,0 +1,19 @@
+// Package bff owns the browser's side: login with an OpenID provider, the
+// session behind the cookie, refresh and logout, who may see which page, and
+// forwarding /api to the gateway with the session's bearer token, so that no
+// token ever reaches the browser. It leaves storing sessions to bff/session,
+// the pages themselves to bff/web or another front end, and who may call what
+// to the server: it knows no Protobuf message.
+//
+// # Routes
+//
+//	GET  /api/auth/login                start a login; returnTo, and provider parameters
+//	GET  /api/auth/callback             its end
+//	GET  /api/auth/logout               sign out, here and at the provider; returnTo
+//	GET  /api/auth/me                   the person's claims, or 204
+//	GET  /api/auth/session              time left, without extending it
+//	POST /api/auth/backchannel-logout   the provider ends sessions
+//	any  /api, /api/…                   forwarded to the gateway
+//	GET  /healthz, /readyz              for load balancers
+//	any  everything else                the front end
+package bff

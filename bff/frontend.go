@@ -1,0 +1,80 @@
+package bff
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// serveFrontend answers for pages: those that are protected need a session.
+func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
+	if !canonical(r.URL) || encodedSlash(r.URL) {
+		// Our rules and the front end might read such a path differently
+		// (CVE-2026-40575 and its kin).
+		writeError(w, http.StatusNotFound, "no such page")
+		return
+	}
+	if b.signedOut(w, r) {
+		return
+	}
+	s, err := b.used(r)
+	switch {
+	case err == nil:
+		r = r.WithContext(withSession(r.Context(), s))
+	case !errors.Is(err, session.ErrNotFound):
+		b.storeDown(w, r, err)
+		return
+	case !b.protects(r.URL.Path):
+	case navigation(r):
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, r, loginURL(returnTo(r.URL.RequestURI())), http.StatusSeeOther)
+		return
+	default:
+		writeError(w, http.StatusUnauthorized, "this page needs a login")
+		return
+	}
+	b.frontend.ServeHTTP(w, b.toFrontend(r))
+}
+
+// toFrontend is the request that a front-end server sees. Unlike the API it
+// gets the browser's headers and cookies, so that it can ask us who is signed
+// in; but nothing in which a browser could pretend to be a proxy or a person.
+func (b *BFF) toFrontend(r *http.Request) *http.Request {
+	out := r.WithContext(r.Context())
+	out.Header = make(http.Header, len(r.Header)+4)
+	for name, values := range r.Header {
+		if !pretence(name) {
+			out.Header[name] = values
+		}
+	}
+	b.describe(out.Header, r)
+	return out
+}
+
+// pretence reports whether a header claims what only a proxy may say.
+func pretence(name string) bool {
+	name = strings.ToLower(name)
+	if strings.Contains(name, "_") || name == "authorization" || name == "forwarded" || name == "x-real-ip" {
+		return true
+	}
+	for _, prefix := range []string{"x-forwarded-", "x-original-", "x-auth-", "x-rewrite-", "grpc-metadata-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+type sessionKey struct{}
+
+func withSession(ctx context.Context, s *session.Session) context.Context {
+	return context.WithValue(ctx, sessionKey{}, s)
+}
+
+func sessionFrom(ctx context.Context) (*session.Session, bool) {
+	s, ok := ctx.Value(sessionKey{}).(*session.Session)
+	return s, ok
+}

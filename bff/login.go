@@ -1,0 +1,86 @@
+package bff
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+)
+
+// loginParameters are what a link may add to the authorization request.
+// Everything else stays here: a page must not be able to change the scope,
+// the response type or the redirect.
+var loginParameters = []string{
+	"prompt", "login_hint", "screen_hint", "max_age", "acr_values", "ui_locales", "connection", "organization",
+}
+
+// login sends the browser to the provider.
+func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
+	if b.otherLoopback(r) {
+		// The login would end at the base URL, where the cookie that is set
+		// here is unknown.
+		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return
+	}
+	md, err := b.provider.Metadata()
+	if err != nil {
+		b.unavailable(w, r, err)
+		return
+	}
+	query := r.URL.Query()
+	extra := url.Values{}
+	for _, name := range loginParameters {
+		if value := query.Get(name); value != "" && len(value) <= maxReturnTo {
+			extra.Set(name, value)
+		}
+	}
+	a, err := b.newAttempt(md.Issuer, returnTo(query.Get("returnTo")))
+	if err != nil {
+		b.broken(w, r, err)
+		return
+	}
+	a.ACR = strings.Fields(extra.Get("acr_values"))
+	if raw := extra.Get("max_age"); raw != "" {
+		seconds, err := strconv.ParseInt(raw, 10, 32)
+		if err != nil || seconds < 0 {
+			b.problem(w, r, web.Problem{
+				Status: http.StatusBadRequest, Title: "This sign-in link is broken",
+				Message: "Its max_age is not a number of seconds.",
+				Action:  web.Link{Label: "Sign in", Href: loginURL(a.ReturnTo)},
+			})
+			return
+		}
+		a.MaxAge = &seconds
+	}
+	target, err := b.rp.authorizationURL(md, a, extra)
+	if err == nil {
+		err = b.keepAttempt(w, r, a)
+	}
+	if err != nil {
+		b.broken(w, r, err)
+		return
+	}
+	http.Redirect(w, r, target, http.StatusSeeOther)
+}
+
+// otherLoopback reports whether a developer opened this machine under another
+// name than the base URL has: 127.0.0.1 instead of localhost.
+func (b *BFF) otherLoopback(r *http.Request) bool {
+	host := hostname(r.Host)
+	return host != b.base.Hostname() && loopback.Host(host) && loopback.Host(b.base.Hostname())
+}
+
+func hostname(hostport string) string {
+	u := url.URL{Host: hostport}
+	return u.Hostname()
+}
+
+func loginURL(to string) string {
+	if to == "" || to == "/" {
+		return loginPath
+	}
+	return loginPath + "?returnTo=" + url.QueryEscape(to)
+}

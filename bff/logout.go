@@ -1,0 +1,120 @@
+package bff
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+)
+
+const (
+	logoutPurpose = "logout state"
+	// logoutLifetime is how long a person may take to confirm at the provider
+	// and still be led where they wanted to go.
+	logoutLifetime = 15 * time.Minute
+)
+
+// logout ends the session here first, so that the person is signed out
+// whatever the provider does, and then sends the browser there to end the
+// session that would sign them in again at the next click.
+func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
+	to := returnTo(r.URL.Query().Get("returnTo"))
+	s, err := b.sessions.Load(r.Context(), r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		http.SetCookie(w, b.sessions.ClearCookie())
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return
+	case err != nil:
+		b.storeDown(w, r, err)
+		return
+	}
+	if !b.fromOurselves(r) { // logout CSRF: an image on another site signs nobody out
+		b.askLogout(w, r, to)
+		return
+	}
+	if err := b.sessions.End(r.Context(), s); err != nil {
+		b.storeDown(w, r, err)
+		return
+	}
+	b.logger.InfoContext(r.Context(), "signed out", "session", s)
+	http.SetCookie(w, b.sessions.ClearCookie())
+
+	// The refresh token is revoked once the provider has ended its session:
+	// Keycloak would otherwise not tell its other clients (back-channel
+	// logout) of the session's end.
+	id := b.pending.add(s.Data.Tokens.Refresh)
+	target := to
+	md, err := b.provider.Metadata()
+	if err != nil {
+		b.logger.WarnContext(r.Context(), "signed out here only: the provider does not answer", "cause", err)
+	} else if state, err := b.sealLogout(logoutState{ReturnTo: to, Pending: id, Started: b.now().Unix()}); err != nil {
+		b.logger.ErrorContext(r.Context(), "signed out here only", "cause", err)
+	} else if there := b.rp.endSessionURL(md, b.base.String(), s.Data.Tokens.ID, state); there != "" {
+		target = there
+	}
+	http.Redirect(w, r, target, http.StatusSeeOther)
+}
+
+// askLogout asks before signing out somebody whom another site has sent.
+func (b *BFF) askLogout(w http.ResponseWriter, r *http.Request, to string) {
+	href := logoutPath
+	if to != "/" {
+		href += "?returnTo=" + url.QueryEscape(to)
+	}
+	b.problem(w, r, web.Problem{
+		Status:    http.StatusForbidden,
+		Title:     "Do you want to sign out?",
+		Message:   "Another site has sent you here to sign out. If that is not what you want, simply go on.",
+		Action:    web.Link{Label: "Sign out", Href: href},
+		Secondary: &web.Link{Label: "Stay signed in", Href: "/"},
+	})
+}
+
+// A logoutState travels through the provider, in the parameter "state".
+type logoutState struct {
+	ReturnTo string `json:"r"`
+	Pending  string `json:"p"` // the revocation that waits for the browser
+	Started  int64  `json:"t"` // seconds
+}
+
+func (b *BFF) sealLogout(st logoutState) (string, error) {
+	plain, err := json.Marshal(st)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := b.keys.Seal(logoutPurpose, nil, plain)
+	return base64.RawURLEncoding.EncodeToString(sealed), err
+}
+
+// signedOut receives the browser back from the provider: the base URL with
+// our state. It reports whether it has answered.
+func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path != "/" || !navigation(r) {
+		return false
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("state"))
+	if err != nil || len(sealed) == 0 {
+		return false
+	}
+	plain, err := b.keys.Open(logoutPurpose, nil, sealed)
+	if err != nil {
+		return false
+	}
+	var st logoutState
+	if err := json.Unmarshal(plain, &st); err != nil {
+		return false
+	}
+	b.pending.release(st.Pending)
+	to := "/"
+	if b.now().Sub(time.Unix(st.Started, 0)) < logoutLifetime {
+		to = returnTo(st.ReturnTo)
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return true
+}

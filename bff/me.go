@@ -1,0 +1,111 @@
+package bff
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+)
+
+// protocolClaims are about the ID token, not about the person. nextjs-auth0
+// leaves out the same ones, and pages written for it know no others.
+var protocolClaims = []string{
+	"aud", "iss", "iat", "exp", "nbf", "nonce", "azp", "auth_time", "s_hash", "at_hash", "c_hash",
+}
+
+// me answers with the person's claims, or 204 when nobody is signed in, as
+// nextjs-auth0's useUser expects.
+func (b *BFF) me(w http.ResponseWriter, r *http.Request) {
+	s, err := b.used(r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+	case err != nil:
+		b.storeDown(w, r, err)
+	default:
+		writeJSON(w, http.StatusOK, personal(s))
+	}
+}
+
+// timeLeft answers when the session ends, without extending it.
+func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
+	s, err := b.sessions.Load(r.Context(), r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+	case err != nil:
+		b.storeDown(w, r, err)
+	default:
+		idle, absolute := b.sessions.TimeLeft(s)
+		writeJSON(w, http.StatusOK, map[string]any{
+			"idle_seconds":     int(idle / time.Second),
+			"absolute_seconds": int(absolute / time.Second),
+			"idle_expires_at":  s.IdleExpiresAt,
+			"expires_at":       s.ExpiresAt,
+		})
+	}
+}
+
+// used loads a request's session and notes that it is in use. A session whose
+// access token has run out and cannot be renewed is over: the person has to
+// sign in again for anything to work.
+func (b *BFF) used(r *http.Request) (*session.Session, error) {
+	s, err := b.sessions.Load(r.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	if s.Data.Tokens.Refresh == "" && b.expired(s.Data.Tokens) {
+		if err := b.sessions.End(r.Context(), s); err != nil {
+			return nil, err
+		}
+		return nil, session.ErrNotFound
+	}
+	return s, b.sessions.Touch(r.Context(), s)
+}
+
+func personal(s *session.Session) map[string]any {
+	claims := maps.Clone(s.Data.Claims)
+	for _, name := range protocolClaims {
+		delete(claims, name)
+	}
+	return claims
+}
+
+// pageUser is who the embedded pages show: the session that the front end's
+// handler has put into the context.
+func pageUser(r *http.Request) (web.User, bool) {
+	s, ok := sessionFrom(r.Context())
+	if !ok {
+		return web.User{}, false
+	}
+	claims := personal(s)
+	text := func(name string) string {
+		value, _ := claims[name].(string)
+		return value
+	}
+	user := web.User{Name: text("name"), Email: text("email"), Subject: s.Subject, ExpiresAt: s.ExpiresAt}
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		user.Claims = append(user.Claims, web.Claim{Name: name, Value: claimText(claims[name])})
+	}
+	return user, true
+}
+
+func claimText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case map[string]any, []any:
+		if text, err := json.Marshal(v); err == nil {
+			return string(text)
+		}
+	}
+	return fmt.Sprint(v)
+}

@@ -1,0 +1,51 @@
+package bff
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Proxy returns a handler that passes requests on to a server in another
+// process, for Config.API (a gateway) or Config.Frontend (a front-end
+// server). The target is fixed here: nothing in a request changes the host.
+// Answers are passed on as they come, so that streams flow, and WebSockets
+// are carried. A target that does not answer is 502, for the log too.
+func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	transport := &http.Transport{
+		Proxy:                 nil, // never through a proxy that the environment names
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       90 * time.Second,
+		ResponseHeaderTimeout: time.Minute,
+		DisableCompression:    true, // what the browser accepts is its own affair
+	}
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host
+			pr.Out.Host = target.Host
+			// ReverseProxy takes these out; they are our own by now.
+			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+				if values := pr.In.Header[name]; len(values) > 0 {
+					pr.Out.Header[name] = values
+				}
+			}
+			if strings.TrimSuffix(target.Path, "/") != "" {
+				pr.Out.URL = target.JoinPath(pr.In.URL.EscapedPath())
+				pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+			}
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			logger.ErrorContext(r.Context(), "no answer from "+target.Host, "cause", err)
+			writeError(w, http.StatusBadGateway, "the server behind this one does not answer")
+		},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}

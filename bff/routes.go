@@ -1,0 +1,135 @@
+package bff
+
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+)
+
+// The bff's own addresses. Those of the login are nextjs-auth0's.
+const (
+	loginPath       = "/api/auth/login"
+	callbackPath    = "/api/auth/callback"
+	logoutPath      = "/api/auth/logout"
+	mePath          = "/api/auth/me"
+	sessionPath     = "/api/auth/session"
+	backchannelPath = "/api/auth/backchannel-logout"
+)
+
+// chain is what every request passes, outermost first.
+func (b *BFF) chain() http.Handler {
+	var h http.Handler = http.HandlerFunc(b.route)
+	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
+		b.refuseForged,           // before anything acts on a cookie
+		b.secureHeaders,          // on refusals too
+		b.recovered,              // a panic becomes an answer, and a line in the log
+		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request
+	} {
+		h = wrap(h)
+	}
+	return h
+}
+
+// route finds who answers. Paths are compared as they are: a router that
+// cleans them would give protected pages second names.
+func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	switch {
+	case path == "/healthz" || path == "/readyz":
+		b.health(w, r)
+	case strings.HasPrefix(path, web.AssetPrefix):
+		b.pages.Assets().ServeHTTP(w, r)
+	case under(path, "/api/auth"):
+		b.routeAuth(w, r)
+	case under(path, "/api"):
+		if !canonical(r.URL) {
+			writeError(w, http.StatusNotFound, "no such address")
+			return
+		}
+		b.forward(w, r)
+	default:
+		b.serveFrontend(w, r)
+	}
+}
+
+func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
+	type route struct {
+		method string
+		serve  http.HandlerFunc
+	}
+	routes := map[string]route{
+		loginPath:       {http.MethodGet, b.login},
+		callbackPath:    {http.MethodGet, b.callback},
+		logoutPath:      {http.MethodGet, b.logout},
+		mePath:          {http.MethodGet, b.me},
+		sessionPath:     {http.MethodGet, b.timeLeft},
+		backchannelPath: {http.MethodPost, b.backchannelLogout},
+	}
+	found, ok := routes[r.URL.Path]
+	switch {
+	case !ok:
+		writeError(w, http.StatusNotFound, "no such address")
+	case r.Method != found.method:
+		w.Header().Set("Allow", found.method)
+		writeError(w, http.StatusMethodNotAllowed, "this address answers "+found.method+" only")
+	default:
+		w.Header().Set("Cache-Control", "no-store")
+		found.serve(w, r)
+	}
+}
+
+// health says that the process lives, and whether people can sign in.
+func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if err := b.Ready(); err != nil && r.URL.Path == "/readyz" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "not ready:", err)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (b *BFF) refuseForged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.forged(r) {
+			b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", r.Method, "path", r.URL.Path)
+			writeError(w, http.StatusForbidden, "this request came from another origin")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (b *BFF) secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		if b.secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (b *BFF) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { // net/http's own way to cut an answer off
+				panic(p)
+			}
+			b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			writeError(w, http.StatusInternalServerError, "internal error")
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
