@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/gatehouse-dev/gatehouse/internal/app"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitFail  = 1 // something went wrong while it ran
+	exitUsage = 2 // it was asked for something that makes no sense
+)
+
+const description = `Gatehouse lets a browser application use gRPC services safely.
+
+Settings come from flags, then the environment, then .env, then the YAML file
+of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`
+
+// commandLine is the program as kong sees it.
+type commandLine struct {
+	settings
+
+	Dev     struct{} `cmd:"" help:"Run everything with a provider for development; needs no configuration."`
+	Serve   struct{} `cmd:"" help:"Run bff, gateway and server in one process, with your provider."`
+	BFF     struct{} `cmd:"" name:"bff" help:"Run the bff alone; needs --gateway-url."`
+	Gateway struct{} `cmd:"" help:"Run the gateway alone; needs --grpc-target."`
+	Server  struct{} `cmd:"" help:"Run the server alone."`
+	Check   struct{} `cmd:"" help:"Validate the configuration, ask the provider, and say what is wrong and how to mend it."`
+	Version struct{} `cmd:"" help:"Print the version."`
+	Help    struct{} `cmd:"" help:"Print this help."`
+}
+
+// run is the whole program but for the process around it.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] == "help" {
+		args = []string{"--help"}
+	}
+	from, err := readSources(environ, configFlag(args))
+	if err != nil {
+		return complain(stderr, exitUsage, err)
+	}
+	var line commandLine
+	exited := false
+	parser, err := newParser(&line, from, stdout, stderr, func(int) { exited = true })
+	if err != nil {
+		return complain(stderr, exitFail, err)
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case exited: // by --help
+		return exitOK
+	case err != nil:
+		return complain(stderr, exitUsage, fmt.Errorf("%w; gatehouse help lists commands and settings", err))
+	}
+	command := parsed.Command()
+	if command == "version" {
+		fmt.Fprintln(stdout, "gatehouse", version())
+		return exitOK
+	}
+	cfg := line.config()
+	cfg.Output = stdout
+	cfg.Logger = newLogger(stderr, line.LogFormat, line.LogLevel, command == "dev")
+	if err := execute(ctx, command, cfg); err != nil {
+		if errors.Is(err, app.ErrCheck) {
+			return exitFail
+		}
+		return complain(stderr, exitFail, err)
+	}
+	return exitOK
+}
+
+func execute(ctx context.Context, command string, cfg app.Config) error {
+	switch command {
+	case "dev":
+		return app.RunDev(ctx, cfg)
+	case "serve":
+		return app.Run(ctx, cfg, app.All)
+	case "bff":
+		return app.Run(ctx, cfg, app.Parts{BFF: true})
+	case "gateway":
+		return app.Run(ctx, cfg, app.Parts{Gateway: true})
+	case "server":
+		return app.Run(ctx, cfg, app.Parts{Server: true})
+	default: // kong knows no others
+		return app.Check(ctx, cfg)
+	}
+}
+
+func newParser(line *commandLine, from *sources, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(line,
+		kong.Name("gatehouse"),
+		kong.Description(description),
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+		kong.Resolvers(from),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+	)
+}
+
+// configFlag finds --config before the rest is parsed, since the file holds
+// values for the rest.
+func configFlag(args []string) string {
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config="); ok {
+			return value
+		}
+		if arg == "--config" && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+// complain prints an error, one line for each thing that is wrong.
+func complain(stderr io.Writer, code int, err error) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(stderr, "gatehouse:", strings.TrimSpace(line))
+	}
+	return code
+}
+
+func newLogger(w io.Writer, format, level string, development bool) *slog.Logger {
+	var least slog.Level
+	_ = least.UnmarshalText([]byte(level)) // kong has checked it
+	options := &slog.HandlerOptions{Level: least}
+	var h slog.Handler = slog.NewJSONHandler(w, options)
+	if format == "text" || format == "auto" && development {
+		h = slog.NewTextHandler(w, options)
+	}
+	return slog.New(requestid.LogHandler(h))
+}
+
+// version is the module's, and the commit where the build knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	text := info.Main.Version
+	if text == "" {
+		text = "(devel)"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			text += " " + s.Value[:12]
+		}
+	}
+	return text + " " + info.GoVersion
+}

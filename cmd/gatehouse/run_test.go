@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// settled returns the settings that a program with these sources would have.
+func settled(t *testing.T, environ, args []string) (settings, error) {
+	t.Helper()
+	from, err := readSources(environ, configFlag(args))
+	if err != nil {
+		return settings{}, err
+	}
+	var line commandLine
+	var out bytes.Buffer
+	parser, err := newParser(&line, from, &out, &out, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = parser.Parse(append([]string{"serve"}, args...))
+	return line.settings, err
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestPrecedence(t *testing.T) { // not parallel: .env is read from the working directory
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile(".env", []byte("AUTH0_AUDIENCE=dotenv\nGATEHOUSE_BASE_URL=https://dotenv.example\nAUTH0_SCOPE=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, "gatehouse.yaml", "audience: file\nbase-url: https://file.example\noidc_client_id: file\noidc-scope: openid file\nsecret:\n  - one\n  - two\n")
+	for _, c := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"flag first", []string{"GATEHOUSE_AUDIENCE=env"}, []string{"--audience=flag"}, "flag"},
+		{"then the environment", []string{"GATEHOUSE_AUDIENCE=env", "AUTH0_AUDIENCE=alias"}, nil, "env"},
+		{"also by the tutorial's name", []string{"AUTH0_AUDIENCE=alias"}, nil, "alias"},
+		{"then .env", nil, nil, "dotenv"},
+		{"an empty variable is unset", []string{"GATEHOUSE_AUDIENCE="}, nil, "dotenv"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := settled(t, c.environ, append(c.args, "--config", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Audience != c.want {
+				t.Errorf("audience = %q, want %q", got.Audience, c.want)
+			}
+			if got.OIDCClientID != "file" || got.OIDCScope != "openid file" || got.BaseURL != "https://dotenv.example" {
+				t.Errorf("client id %q, scope %q, base URL %q", got.OIDCClientID, got.OIDCScope, got.BaseURL)
+			}
+			if strings.Join(got.Secret, "|") != "one|two" {
+				t.Errorf("secret = %q, want the file's list", got.Secret)
+			}
+		})
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	t.Parallel()
+	path := write(t, "secret", "from-a-file\n")
+	for _, name := range []string{"GATEHOUSE_OIDC_CLIENT_SECRET_FILE", "AUTH0_CLIENT_SECRET_FILE"} {
+		got, err := settled(t, []string{name + "=" + path}, nil)
+		if err != nil || got.OIDCClientSecret != "from-a-file" {
+			t.Errorf("%s: %q, %v", name, got.OIDCClientSecret, err)
+		}
+	}
+	if _, err := settled(t, []string{"GATEHOUSE_SECRET=a", "GATEHOUSE_SECRET_FILE=" + path}, nil); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SECRET and GATEHOUSE_SECRET_FILE are both set") {
+		t.Errorf("both: %v", err)
+	}
+	if _, err := settled(t, []string{"GATEHOUSE_SECRET_FILE=/nowhere"}, nil); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SECRET_FILE=/nowhere") {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, file string
+		environ    []string
+		want       string
+	}{
+		{name: "unknown key", file: "oidc-isuer: https://x.example\n", want: `unknown setting "oidc-isuer"`},
+		{name: "nested", file: "oidc:\n  issuer: x\n", want: "oidc has settings below it"},
+		{name: "not a map", file: "- a\n", want: "not a YAML map"},
+		{name: "twice", file: "base-url: a\nbase_url: b\n", want: "base-url is set twice"},
+		{name: "the file names itself", file: "config: other.yaml\n", want: `unknown setting "config"`},
+		{name: "number", environ: []string{"GATEHOUSE_REPLICAS=many"}, want: "--replicas"},
+		{name: "duration", environ: []string{"GATEHOUSE_SESSION_IDLE_TIMEOUT=5"}, want: "--session-idle-timeout"},
+		{name: "network", environ: []string{"GATEHOUSE_TRUSTED_PROXIES=ten"}, want: "--trusted-proxies"},
+		{name: "word", environ: []string{"GATEHOUSE_LOG_LEVEL=loud"}, want: "--log-level"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var args []string
+			if c.file != "" {
+				args = []string{"--config=" + write(t, "gatehouse.yaml", c.file)}
+			}
+			_, err := settled(t, c.environ, args)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		args    []string
+		code    int
+		out, er string
+	}{
+		{"nothing shows the help", nil, exitOK, "Usage: gatehouse <command>", ""},
+		{"help", []string{"help"}, exitOK, "--oidc-issuer=URL", ""},
+		{"version", []string{"version"}, exitOK, "gatehouse ", ""},
+		{"unknown flag", []string{"serve", "--oidc-isuer=x"}, exitUsage, "", "unknown flag --oidc-isuer, did you mean"},
+		{"unknown command", []string{"sreve"}, exitUsage, "", "unexpected argument sreve"},
+		{"nothing configured", []string{"serve"}, exitFail, "", "GATEHOUSE_OIDC_ISSUER: missing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var out, er bytes.Buffer
+			code := run(t.Context(), c.args, nil, &out, &er)
+			if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(er.String(), c.er) {
+				t.Errorf("exit code %d, want %d\nstdout: %s\nstderr: %s", code, c.code, out.String(), er.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/app"
+)
+
+// settings are all settings. Each has a flag by the name here and a variable
+// GATEHOUSE_ and that name; the tag "tutorial" names the variable of the
+// tutorial's stack that is read as well, and "secret" marks those that can be
+// given as a file. The help texts are the configuration reference.
+type settings struct {
+	Config string `name:"config" placeholder:"FILE" group:"General" help:"A YAML file with settings, by the names of the flags. Flags, environment and .env come before it."`
+
+	OIDCIssuer         string   `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
+	OIDCClientID       string   `name:"oidc-client-id" placeholder:"ID" group:"Login" tutorial:"AUTH0_CLIENT_ID" help:"The id of the client that is registered with the provider for the bff."`
+	OIDCClientSecret   string   `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. None for a public client, which PKCE alone protects."`
+	OIDCClientAuth     string   `name:"oidc-client-auth" placeholder:"METHOD" group:"Login" help:"How the client's secret is sent: client_secret_basic or client_secret_post. Without it what the provider lists, basic first."`
+	OIDCScope          string   `name:"oidc-scope" placeholder:"SCOPES" group:"Login" tutorial:"AUTH0_SCOPE" default:"openid profile email offline_access" help:"What is asked for at login, separated by spaces. offline_access is left out where the provider does not list it."`
+	OIDCOfflineConsent string   `name:"oidc-offline-consent" placeholder:"WHEN" group:"Login" help:"Whether a login that asks for offline access prompts for consent (OpenID Connect Core, section 11): always or never. Without it: where the provider is not known to do without."`
+	OIDCOmitAudience   bool     `name:"oidc-omit-audience" group:"Login" help:"Do not send the audience as the parameter audience."`
+	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
+	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). http on loopback only."`
+	Secret             []string `name:"secret" placeholder:"SECRET,..." group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
+
+	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
+	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
+	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
+
+	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" help:"Where sessions are kept: memory: or sqlite:PATH. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
+	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
+	AbsoluteTimeout time.Duration `name:"session-absolute-timeout" placeholder:"DURATION" default:"168h" group:"Sessions" help:"How long a session lasts at most."`
+	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. With more than one, stores of one process are refused."`
+
+	Frontend       string         `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
+	Protect        []string       `name:"protect" placeholder:"PATTERN,..." group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*."`
+	TrustedProxies []netip.Prefix `name:"trusted-proxies" placeholder:"CIDR,..." group:"Front end" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none."`
+
+	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
+	ListenGateway   string        `name:"listen-gateway" placeholder:"HOST:PORT" group:"Addresses" help:"Where the gateway listens. Default: :5000; in dev 127.0.0.1:5000."`
+	ListenGRPC      string        `name:"listen-grpc" placeholder:"HOST:PORT" group:"Addresses" help:"Where the server listens. Default: :9090; in dev 127.0.0.1:9090."`
+	ListenAdmin     string        `name:"listen-admin" placeholder:"HOST:PORT" group:"Addresses" help:"Where /healthz and /readyz are answered apart from the public ports. Default: nowhere."`
+	ListenDevIDP    string        `name:"listen-devidp" placeholder:"HOST:PORT" group:"Addresses" help:"Where the development provider listens, on loopback. Default: 127.0.0.1:3001."`
+	GatewayURL      string        `name:"gateway-url" placeholder:"URL" group:"Addresses" help:"The gateway, for gatehouse bff: http://gateway:5000."`
+	GRPCTarget      string        `name:"grpc-target" placeholder:"TARGET" group:"Addresses" help:"The server, for gatehouse gateway, as a gRPC target: dns:///server:9090."`
+	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"DURATION" default:"20s" group:"Addresses" help:"How long requests in flight may take to end after SIGTERM."`
+
+	LogFormat string `name:"log-format" placeholder:"FORMAT" enum:"auto,text,json" default:"auto" group:"Log" help:"text for people, json for programs; auto is text in dev and json otherwise."`
+	LogLevel  string `name:"log-level" placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" group:"Log" help:"The least level that is logged: debug, info, warn or error."`
+}
+
+// config turns settings into what the program takes.
+func (s *settings) config() app.Config {
+	protect := s.Protect
+	if len(protect) == 1 && protect[0] == "none" {
+		protect = []string{}
+	}
+	return app.Config{
+		Issuer:           withScheme(s.OIDCIssuer),
+		ClientID:         s.OIDCClientID,
+		ClientSecret:     s.OIDCClientSecret,
+		ClientAuth:       s.OIDCClientAuth,
+		Scope:            s.OIDCScope,
+		OfflineConsent:   s.OIDCOfflineConsent,
+		OmitAudience:     s.OIDCOmitAudience,
+		OmitResource:     s.OIDCOmitResource,
+		Audience:         s.Audience,
+		RequireATJWT:     s.RequireATJWT,
+		PermissionsClaim: s.PermissionsClaim,
+		BaseURL:          withScheme(s.BaseURL),
+		Secrets:          s.Secret,
+		SessionStore:     s.SessionStore,
+		IdleTimeout:      s.IdleTimeout,
+		AbsoluteTimeout:  s.AbsoluteTimeout,
+		Replicas:         s.Replicas,
+		Frontend:         s.Frontend,
+		Protect:          protect,
+		TrustedProxies:   s.TrustedProxies,
+		ListenBFF:        s.ListenBFF,
+		ListenGateway:    s.ListenGateway,
+		ListenGRPC:       s.ListenGRPC,
+		ListenAdmin:      s.ListenAdmin,
+		ListenDevIDP:     s.ListenDevIDP,
+		GatewayURL:       s.GatewayURL,
+		GRPCTarget:       s.GRPCTarget,
+		ShutdownTimeout:  s.ShutdownTimeout,
+	}
+}
+
+// withScheme adds https where a host was given alone, as the tutorial's
+// variables allow.
+func withScheme(raw string) string {
+	if raw == "" || strings.Contains(raw, "://") {
+		return raw
+	}
+	return "https://" + raw
+}

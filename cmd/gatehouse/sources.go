@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/joho/godotenv"
+	"go.yaml.in/yaml/v3"
+)
+
+// sources are where settings come from after the flags, first found first:
+// the environment, .env, the configuration file. An empty value counts as
+// none.
+type sources struct {
+	environment, dotenv map[string]string
+	file                map[string]string // by flag name
+	filePath            string
+}
+
+// readSources reads the environment as given, .env in the working directory,
+// and the configuration file if there is one.
+func readSources(environ []string, configFile string) (*sources, error) {
+	s := &sources{environment: map[string]string{}}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		s.environment[name] = value
+	}
+	var err error
+	s.dotenv, err = godotenv.Read(".env")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// The parser's own text quotes the line, and with it a secret.
+		return nil, errors.New(".env: cannot be read as lines of NAME=value; correct or remove it")
+	}
+	s.filePath = configFile
+	if s.filePath == "" {
+		s.filePath = s.variable("GATEHOUSE_CONFIG")
+	}
+	if s.filePath == "" {
+		return s, nil
+	}
+	s.file, err = readFile(s.filePath)
+	return s, err
+}
+
+func (s *sources) variable(name string) string {
+	if value := s.environment[name]; value != "" {
+		return value
+	}
+	return s.dotenv[name]
+}
+
+// readFile reads a flat YAML map. Lists become comma-separated.
+func readFile(path string) (map[string]string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("GATEHOUSE_CONFIG=%s: %w", path, err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		return nil, fmt.Errorf("%s: not a YAML map from setting to value", path)
+	}
+	values := make(map[string]string, len(tree))
+	for key, value := range tree {
+		name := strings.ReplaceAll(key, "_", "-")
+		if _, twice := values[name]; twice {
+			return nil, fmt.Errorf("%s: %s is set twice", path, name)
+		}
+		switch v := value.(type) {
+		case nil:
+		case map[string]any:
+			return nil, fmt.Errorf("%s: %s has settings below it; write each by the name of its flag, such as oidc-issuer", path, key)
+		case []any:
+			items := make([]string, len(v))
+			for i, item := range v {
+				items[i] = fmt.Sprint(item)
+			}
+			values[name] = strings.Join(items, ",")
+		default:
+			values[name] = fmt.Sprint(v)
+		}
+	}
+	return values, nil
+}
+
+// Validate implements kong.Resolver: a key that no setting has is an error,
+// so that a misspelt one is not silently without effect.
+func (s *sources) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	for _, flag := range app.Flags {
+		known[flag.Name] = true
+		if isSecret(flag) {
+			known[flag.Name+"-file"] = true
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.file)) {
+		if !known[key] || key == "config" || key == "help" {
+			return fmt.Errorf("%s: unknown setting %q; gatehouse help lists them", s.filePath, key)
+		}
+	}
+	return nil
+}
+
+// Resolve implements kong.Resolver. It is asked for flags that were not
+// given.
+func (s *sources) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	names := variables(flag)
+	if len(names) == 0 {
+		return nil, nil
+	}
+	for _, layer := range []map[string]string{s.environment, s.dotenv} {
+		for _, name := range names {
+			value, err := valueOrFile(layer, name, name+"_FILE", isSecret(flag))
+			if err != nil || value != "" {
+				return present(value), err
+			}
+		}
+	}
+	value, err := valueOrFile(s.file, flag.Name, flag.Name+"-file", isSecret(flag))
+	return present(value), err
+}
+
+// present turns an empty value into kong's sign for none.
+func present(value string) any {
+	if value == "" {
+		return nil
+	}
+	return value
+}
+
+// valueOrFile returns a setting of one source, from the file that it names
+// for a secret.
+func valueOrFile(layer map[string]string, name, fileName string, secret bool) (string, error) {
+	value, path := layer[name], layer[fileName]
+	switch {
+	case !secret || path == "":
+		return value, nil
+	case value != "":
+		return "", fmt.Errorf("%s and %s are both set; drop one", name, fileName)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s=%s: %w; correct the path or the file's permissions", fileName, path, err)
+	}
+	value = strings.TrimSpace(string(content))
+	if value == "" {
+		return "", fmt.Errorf("%s=%s: the file is empty", fileName, path)
+	}
+	return value, nil
+}
+
+// variables are those that set a flag: ours, then the tutorial's.
+func variables(flag *kong.Flag) []string {
+	if flag.Group == nil { // kong's own
+		return nil
+	}
+	names := []string{"GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
+	if alias := flag.Tag.Get("tutorial"); alias != "" {
+		names = append(names, alias)
+	}
+	return names
+}
+
+func isSecret(flag *kong.Flag) bool { return flag.Tag.Has("secret") }

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// checkTimeout bounds everything that a check asks of others.
+const checkTimeout = 15 * time.Second
+
+// ErrCheck says that a check found something wrong and has told what.
+var ErrCheck = errors.New("the configuration does not work")
+
+// Check validates the configuration of gatehouse serve, contacts the
+// provider, and writes to cfg.Output what is right, what is wrong and how to
+// mend it, and who may call what. It opens no port and no store.
+func Check(ctx context.Context, cfg Config) error {
+	cfg.withDefaults()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	failed := false
+	tell := func(err error) {
+		failed = true
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintln(cfg.Output, "WRONG", strings.TrimSpace(line))
+		}
+	}
+	if err := cfg.Validate(All); err != nil {
+		tell(err)
+		return ErrCheck // the rest would only say the same in other words
+	}
+	fmt.Fprintln(cfg.Output, "ok    every setting is there and makes sense")
+
+	cfg.SessionStore = "memory:"
+	p, err := assemble(ctx, cfg, All, false)
+	if err != nil {
+		tell(err)
+		return ErrCheck
+	}
+	defer p.close(nil)
+	if md, err := p.provider.Discover(ctx); err != nil {
+		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w", cfg.Issuer, err))
+	} else {
+		fmt.Fprintf(cfg.Output, "ok    the provider answers, and calls itself %s\n", md.Issuer)
+		good, err := p.bff.Check(ctx)
+		for _, line := range good {
+			fmt.Fprintln(cfg.Output, "ok   ", line)
+		}
+		if err != nil {
+			tell(err)
+		}
+	}
+	p.tellPolicies(cfg)
+	if failed {
+		return ErrCheck
+	}
+	return nil
+}
+
+// tellPolicies prints who may call what.
+func (p *parts) tellPolicies(cfg Config) {
+	routes := map[string][]string{}
+	for _, route := range p.gateway.Routes() {
+		routes[route.RPC] = append(routes[route.RPC], route.Method+" "+route.Pattern)
+	}
+	fmt.Fprintln(cfg.Output)
+	table := tabwriter.NewWriter(cfg.Output, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "METHOD\tREST\tWHO MAY CALL")
+	for _, rule := range p.server.Rules() {
+		rest := strings.Join(routes[rule.Method], ", ")
+		if rest == "" {
+			rest = "-"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", rule.Method, rest, rule.String())
+	}
+	_ = table.Flush() // to the same output as all before
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Config is everything that can be set, with the types that the parts want.
+// The comments name the settings; what they mean, and what happens to a bad
+// value, is in docs/configuration.md.
+type Config struct {
+	// Issuer, ClientID, ClientSecret, Scope, ClientAuth, OmitAudience,
+	// OmitResource and OfflineConsent are those of bff.Config.
+	Issuer         string
+	ClientID       string
+	ClientSecret   string
+	Scope          string
+	ClientAuth     string
+	OmitAudience   bool
+	OmitResource   bool
+	OfflineConsent string
+
+	// Audience is the API's identifier. RequireATJWT and PermissionsClaim are
+	// those of authn.Config.
+	Audience         string
+	RequireATJWT     bool
+	PermissionsClaim string
+
+	// BaseURL is the public origin of the bff.
+	BaseURL string
+	// Secrets are the key material for cookies and stored tokens.
+	Secrets []string
+	// SessionStore is "memory:" or "sqlite:PATH".
+	SessionStore string
+	// IdleTimeout and AbsoluteTimeout end sessions.
+	IdleTimeout, AbsoluteTimeout time.Duration
+	// Replicas is how many bffs share the session store.
+	Replicas int
+	// Frontend is "embedded:", "dir:PATH" or the URL of a front-end server.
+	Frontend string
+	// Protect lists the pages that need a login; nil for the embedded ones.
+	Protect []string
+	// TrustedProxies are the networks whose forwarded headers are believed.
+	TrustedProxies []netip.Prefix
+
+	// The addresses to listen on. An empty one takes the command's default;
+	// ListenAdmin has none.
+	ListenBFF, ListenGateway, ListenGRPC, ListenAdmin, ListenDevIDP string
+	// GatewayURL is the gateway of a bff that runs alone.
+	GatewayURL string
+	// GRPCTarget is the server of a gateway that runs alone.
+	GRPCTarget string
+	// ShutdownTimeout bounds how long requests in flight may take to end.
+	ShutdownTimeout time.Duration
+
+	// Logger is told what happens; nil for nothing.
+	Logger *slog.Logger
+	// Output is where a person reads how to go on; nil for nowhere.
+	Output io.Writer
+}
+
+// The defaults of settings that have one everywhere.
+const (
+	DefaultListenBFF       = ":3000"
+	DefaultListenGateway   = ":5000"
+	DefaultListenGRPC      = ":9090"
+	DefaultListenDevIDP    = "127.0.0.1:3001"
+	DefaultSessionStore    = "sqlite:gatehouse-sessions.db"
+	DefaultFrontend        = "embedded:"
+	DefaultShutdownTimeout = 20 * time.Second
+)
+
+func (cfg *Config) withDefaults() {
+	set := func(target *string, value string) {
+		if *target == "" {
+			*target = value
+		}
+	}
+	set(&cfg.ListenBFF, DefaultListenBFF)
+	set(&cfg.ListenGateway, DefaultListenGateway)
+	set(&cfg.ListenGRPC, DefaultListenGRPC)
+	set(&cfg.SessionStore, DefaultSessionStore)
+	set(&cfg.Frontend, DefaultFrontend)
+	if cfg.Replicas == 0 {
+		cfg.Replicas = 1
+	}
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Output == nil {
+		cfg.Output = io.Discard
+	}
+}
+
+// Parts says which parts run in this process.
+type Parts struct {
+	BFF, Gateway, Server bool
+}
+
+// All is every part.
+var All = Parts{BFF: true, Gateway: true, Server: true}

@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+)
+
+// The development provider's idea of this application.
+const (
+	devClientID = "gatehouse-dev"
+	devAudience = "https://api.gatehouse.localhost"
+)
+
+// RunDev runs everything together with a provider for development: nothing
+// has to be configured, and nothing outlives the process. It listens on
+// loopback only.
+func RunDev(ctx context.Context, cfg Config) error {
+	for address, fallback := range map[*string]string{
+		&cfg.ListenBFF: DefaultListenBFF, &cfg.ListenGateway: DefaultListenGateway, &cfg.ListenGRPC: DefaultListenGRPC,
+	} {
+		if *address == "" {
+			*address = "127.0.0.1" + fallback
+		}
+	}
+	if cfg.ListenDevIDP == "" {
+		cfg.ListenDevIDP = DefaultListenDevIDP
+	}
+	if cfg.SessionStore == "" {
+		cfg.SessionStore = "memory:"
+	}
+	cfg.withDefaults()
+	l, err := listen(cfg, All, true)
+	if err != nil {
+		return err
+	}
+	if cfg.Issuer != "" {
+		fmt.Fprintf(cfg.Output, "Note: dev brings a provider of its own, GATEHOUSE_OIDC_ISSUER=%s is not used. With your provider: gatehouse serve\n", cfg.Issuer)
+	}
+	// Another site than the application's, as in production: the browser
+	// keeps their cookies apart.
+	cfg.Issuer = "http://" + l.devidp.Addr().String()
+	cfg.BaseURL = "http://localhost:" + port(l.bff)
+	cfg.Scope, cfg.ClientAuth = "", ""
+	cfg.ClientID, cfg.ClientSecret = devClientID, rand.Text()
+	cfg.Secrets = []string{rand.Text() + rand.Text()}
+	if cfg.Audience == "" {
+		cfg.Audience = devAudience
+	}
+	if err := cfg.Validate(All); err != nil {
+		l.close()
+		return err
+	}
+	provider, err := devidp.New(devidp.Config{
+		Issuer: cfg.Issuer,
+		Clients: []devidp.Client{{
+			ID:                     cfg.ClientID,
+			Secret:                 cfg.ClientSecret,
+			RedirectURIs:           []string{cfg.BaseURL + "/api/auth/callback"},
+			PostLogoutRedirectURIs: []string{cfg.BaseURL},
+			BackchannelLogoutURI:   cfg.BaseURL + "/api/auth/backchannel-logout",
+		}},
+		Audience: cfg.Audience,
+		Logger:   cfg.Logger.With("part", "provider"),
+	})
+	if err != nil {
+		l.close()
+		return err
+	}
+	p, err := assemble(ctx, cfg, All, true)
+	if err != nil {
+		l.close()
+		return err
+	}
+	// The provider's last back-channel calls end before the process does.
+	p.closers = append(p.closers, func() error {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+		defer cancel()
+		return provider.Shutdown(bounded)
+	})
+	fmt.Fprintf(cfg.Output, `
+  Gatehouse runs. Open %[1]s in a browser and press Login:
+  the provider asks which demo user to be, and needs no password.
+
+    pages      %[1]s
+    REST       http://localhost:%[2]s/api   with a bearer token
+    gRPC       localhost:%[3]s              with a bearer token; reflection is on
+    provider   %[4]s
+
+  Stop with Ctrl-C. With your own provider: gatehouse serve
+
+`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer)
+	return p.run(ctx, cfg, l, provider)
+}
+
+func port(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String()) // every listener is TCP
+	return port
+}

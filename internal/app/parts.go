@@ -1,0 +1,206 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+// parts are those that run in this process; the others are nil.
+type parts struct {
+	provider *token.Provider
+	server   *server.Server
+	gateway  *gateway.Gateway
+	bff      *bff.BFF
+	closers  []func() error
+}
+
+// assemble makes the parts, each with the next one behind it: in process
+// where that runs here, over the network where not.
+func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*parts, error) {
+	p := &parts{}
+	var err error
+	if which.BFF || which.Server {
+		// One for all in this process: one key set, one discovery.
+		p.provider, err = token.NewProvider(token.ProviderConfig{Issuer: cfg.Issuer, Logger: cfg.Logger.With("part", "provider")})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if which.Server {
+		if p.server, err = newServer(cfg, p.provider, development); err != nil {
+			return nil, err
+		}
+	}
+	if which.Gateway {
+		if err = p.addGateway(cfg); err != nil {
+			return nil, p.close(err)
+		}
+	}
+	if which.BFF {
+		if err = p.addBFF(ctx, cfg, development); err != nil {
+			return nil, p.close(err)
+		}
+	}
+	return p, nil
+}
+
+func newServer(cfg Config, provider *token.Provider, development bool) (*server.Server, error) {
+	return server.New(server.Config{
+		Authn: authn.Config{
+			Issuer:           cfg.Issuer,
+			Audience:         cfg.Audience,
+			RequireATJWT:     cfg.RequireATJWT,
+			PermissionsClaim: cfg.PermissionsClaim,
+			Provider:         provider,
+		},
+		Register:   registerServices,
+		Reflection: development,
+		Logger:     cfg.Logger.With("part", "server"),
+	})
+}
+
+func (p *parts) addGateway(cfg Config) error {
+	var conn grpc.ClientConnInterface
+	ready := func() error { return nil }
+	if p.server != nil {
+		conn, ready = p.server.Conn(), p.server.Ready
+	} else {
+		remote, err := grpc.NewClient(cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return settingError("GATEHOUSE_GRPC_TARGET", cfg.GRPCTarget, err.Error(), "give the server's address, such as dns:///server:9090")
+		}
+		p.closers = append(p.closers, remote.Close)
+		conn, ready = remote, func() error { return connected(remote) }
+	}
+	var err error
+	p.gateway, err = gateway.New(gateway.Config{
+		Conn:     conn,
+		Services: exposedServices(),
+		BaseURL:  cfg.BaseURL,
+		Ready:    ready,
+		Logger:   cfg.Logger.With("part", "gateway"),
+	})
+	return err
+}
+
+func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error {
+	logger := cfg.Logger.With("part", "bff")
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, store.Close)
+	var api http.Handler = p.gateway
+	if p.gateway == nil {
+		target, err := url.Parse(cfg.GatewayURL)
+		if err != nil {
+			return err
+		}
+		api = bff.Proxy(target, logger)
+	}
+	var frontend http.Handler
+	if dir, ok := strings.CutPrefix(cfg.Frontend, "dir:"); ok {
+		frontend = bff.Directory(dir)
+	} else if cfg.Frontend != DefaultFrontend {
+		target, err := url.Parse(cfg.Frontend)
+		if err != nil {
+			return err
+		}
+		frontend = bff.Proxy(target, logger)
+	}
+	p.bff, err = bff.New(bff.Config{
+		BaseURL:         cfg.BaseURL,
+		Issuer:          cfg.Issuer,
+		ClientID:        cfg.ClientID,
+		ClientSecret:    cfg.ClientSecret,
+		ClientAuth:      cfg.ClientAuth,
+		Audience:        cfg.Audience,
+		OmitAudience:    cfg.OmitAudience,
+		OmitResource:    cfg.OmitResource,
+		Scope:           cfg.Scope,
+		OfflineConsent:  cfg.OfflineConsent,
+		Secrets:         cfg.Secrets,
+		Store:           store,
+		IdleTimeout:     cfg.IdleTimeout,
+		AbsoluteTimeout: cfg.AbsoluteTimeout,
+		API:             api,
+		Frontend:        frontend,
+		Protect:         cfg.Protect,
+		TrustedProxies:  cfg.TrustedProxies,
+		Development:     development,
+		Provider:        p.provider,
+		Logger:          logger,
+	})
+	return err
+}
+
+// openStore opens the session store, which the validation has found to be
+// one of these.
+func openStore(ctx context.Context, cfg Config) (session.Store, error) {
+	if path, ok := strings.CutPrefix(cfg.SessionStore, "sqlite:"); ok {
+		store, err := sqlite.Open(ctx, sqlite.Config{Path: path})
+		if err != nil {
+			return nil, err
+		}
+		return store, nil
+	}
+	store, err := memory.New(memory.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// connected asks for a connection if there is none, and reports whether one
+// is up.
+func connected(conn *grpc.ClientConn) error {
+	conn.Connect()
+	if state := conn.GetState(); state.String() != "READY" && state.String() != "IDLE" {
+		return fmt.Errorf("no connection to the server at %s (GATEHOUSE_GRPC_TARGET): %s", conn.Target(), strings.ToLower(state.String()))
+	}
+	return nil
+}
+
+// ready says why this process cannot do its work at the moment.
+func (p *parts) ready() error {
+	switch {
+	case p.provider != nil:
+		return p.provider.Ready()
+	default:
+		return nil
+	}
+}
+
+func (p *parts) close(cause error) error {
+	for _, closer := range p.closers {
+		_ = closer() // the cause is worth more
+	}
+	return cause
+}
+
+// httpServer is a server for browsers: limits on a header's size and time,
+// and on idle connections, which net/http leaves open.
+func httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		MaxHeaderBytes:    64 << 10, // a few login attempts' cookies, and a long address
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+}

@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run runs the parts until the context ends, and then lets what is in flight
+// end first. The configuration is validated before anything listens.
+func Run(ctx context.Context, cfg Config, which Parts) error {
+	cfg.withDefaults()
+	if err := cfg.Validate(which); err != nil {
+		return err
+	}
+	l, err := listen(cfg, which, false)
+	if err != nil {
+		return err
+	}
+	p, err := assemble(ctx, cfg, which, false)
+	if err != nil {
+		l.close()
+		return err
+	}
+	return p.run(ctx, cfg, l, nil)
+}
+
+// listeners are the open ports; nil for a part that does not run here.
+type listeners struct {
+	bff, gateway, grpc, admin, devidp net.Listener
+}
+
+// listen opens all ports, so that a port that is taken stops the start before
+// anything has happened.
+func listen(cfg Config, which Parts, development bool) (*listeners, error) {
+	l := &listeners{}
+	for _, want := range []struct {
+		wanted           bool
+		target           *net.Listener
+		setting, address string
+	}{
+		{which.BFF, &l.bff, "GATEHOUSE_LISTEN_BFF", cfg.ListenBFF},
+		{which.Gateway, &l.gateway, "GATEHOUSE_LISTEN_GATEWAY", cfg.ListenGateway},
+		{which.Server, &l.grpc, "GATEHOUSE_LISTEN_GRPC", cfg.ListenGRPC},
+		{cfg.ListenAdmin != "", &l.admin, "GATEHOUSE_LISTEN_ADMIN", cfg.ListenAdmin},
+		{development, &l.devidp, "GATEHOUSE_LISTEN_DEVIDP", cfg.ListenDevIDP},
+	} {
+		if !want.wanted {
+			continue
+		}
+		listener, err := net.Listen("tcp", want.address)
+		if err != nil {
+			l.close()
+			return nil, listenError(want.setting, want.address, err)
+		}
+		*want.target = listener
+	}
+	return l, nil
+}
+
+func listenError(setting, address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return settingError(setting, address, "the address is in use", "stop the program that uses it, or set another address")
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		err = e.Err
+	}
+	return settingError(setting, address, "cannot listen: "+err.Error(), "give HOST:PORT of this machine")
+}
+
+func (l *listeners) close() {
+	for _, listener := range []net.Listener{l.bff, l.gateway, l.grpc, l.admin, l.devidp} {
+		if listener != nil {
+			_ = listener.Close() // nothing was accepted yet
+		}
+	}
+}
+
+// run serves until the context ends or a part fails.
+func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.Handler) error {
+	// The parts outlive ctx until what is in flight has ended.
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, failed := errgroup.WithContext(working)
+
+	var drains []func(context.Context) error // in the order in which they happen
+	web := func(name string, listener net.Listener, srv *http.Server) {
+		cfg.Logger.Info("listening", "part", name, "address", listener.Addr().String())
+		srv.BaseContext = func(net.Listener) context.Context { return working }
+		group.Go(func() error {
+			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+		drains = append(drains, func(ctx context.Context) error {
+			if err := srv.Shutdown(ctx); err != nil {
+				return errors.Join(fmt.Errorf("%s: %w", name, err), srv.Close())
+			}
+			return nil
+		})
+	}
+	// From the browser inwards: a part ends when nobody in front of it is left.
+	if l.bff != nil {
+		web("bff", l.bff, httpServer(p.bff))
+		group.Go(func() error { return p.bff.Run(failed) })
+	}
+	if l.gateway != nil {
+		web("gateway", l.gateway, p.gateway.Server())
+	}
+	if l.grpc != nil {
+		cfg.Logger.Info("listening", "part", "server", "address", l.grpc.Addr().String())
+		group.Go(func() error { return p.server.Serve(l.grpc) })
+		group.Go(func() error { return p.server.Run(failed) })
+		drains = append(drains, p.server.Shutdown)
+	}
+	if l.devidp != nil {
+		web("development provider", l.devidp, httpServer(devidp))
+	}
+	if l.admin != nil {
+		web("admin", l.admin, httpServer(p.admin()))
+	}
+	if p.provider != nil {
+		group.Go(func() error { return p.provider.Run(failed) })
+	}
+
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			cfg.Logger.Info("stopping")
+		case <-failed.Done():
+		}
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+		defer cancel()
+		var errs []error
+		for _, drain := range drains {
+			errs = append(errs, drain(bounded))
+		}
+		stop()
+		return errors.Join(errs...)
+	})
+	err := group.Wait()
+	for _, closer := range p.closers {
+		err = errors.Join(err, closer())
+	}
+	return err
+}
+
+// admin answers load balancers that have a port of their own.
+func (p *parts) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.ready(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready:", err)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return mux
+}
