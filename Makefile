@@ -1,15 +1,59 @@
-# The two commands a newcomer needs are in the README: `go run ./cmd/gatehouse dev`
-# and `make test`. The others here are for those who change the project.
+# The README's two commands are `go run ./cmd/gatehouse dev` and `make test`.
+# The targets that those who change the project need beside them:
+#   make unit       the tests that need neither browser nor provider, with the race detector
+#   make generate   prints imported .proto files, generates gen/ and docs/configuration.md
+#   make check      formatting, vet, the .proto rules, and whether anything generated is stale
+#   make bench      the benchmarks
+#   make fuzz       each fuzz target for a short while
 
 TOOL := go tool -modfile=tools/go.mod
 BUF  := $(TOOL) buf
 
-.PHONY: generate lint-proto
+# What the contract must stay compatible with: itself before its last change.
+BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 1)
 
-# Prints the imported .proto files, generates gen/ and nothing by hand.
-generate:
-	cd tools && go run ./printproto ../third_party/proto
-	$(BUF) generate
+FUZZTIME ?= 10s
+
+.PHONY: test unit check generate generated lint-proto setup bench fuzz
+
+test: setup check
+	tools/gotest ./...
+
+unit:
+	tools/gotest $(shell go list ./... | grep -v /e2e)
+
+setup:
+	tools/setup
+
+check: lint-proto generated
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	cd tools && go vet ./...
 
 lint-proto:
 	$(BUF) lint
+	$(BUF) breaking --against '$(BREAKING_AGAINST)'
+
+generate:
+	cd tools && go run ./printproto ../third_party/proto
+	$(BUF) generate
+	go test ./cmd/gatehouse -run TestReference -update
+
+# Generates into the tree and fails if that changed anything.
+generated:
+	cd tools && go run ./printproto ../third_party/proto
+	$(BUF) generate
+	@stale=$$(git status --porcelain -- gen third_party); \
+	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
