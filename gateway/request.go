@@ -88,22 +88,27 @@ func (g *Gateway) serve(x *exchange, r *http.Request, h *handler, params map[str
 	// form in the body nor anything the check has not seen reaches a message.
 	r.Form, r.PostForm = query, url.Values{}
 
-	ctx, cancel := context.WithCancel(r.Context())
+	var ctx context.Context
 	if rt.stream {
-		x.endStream = cancel
-		// A stream outlives the server's write timeout; the server ends it.
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
-		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
+		ctx, x.endStream = context.WithCancel(r.Context())
+		defer x.endStream()
+		// A stream outlives the limits of http.Server, which hold for a request
+		// and its answer; the service ends it.
+		controller := http.NewResponseController(x.w)
+		_ = controller.SetReadDeadline(time.Time{})
+		_ = controller.SetWriteDeadline(time.Time{})
 	} else {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(r.Context(), deadline)
+		defer cancel()
 	}
-	defer cancel()
 	h.next(x, r.WithContext(ctx), params)
 }
 
 // cleanPath returns the URL by which the mux routes, or why there is none. A
 // path has one reading for every hop: an encoded slash or backslash, a dot
-// segment or a control character has several, and is refused; %252F is the text "%2F".
+// segment or a control character has several, and is refused; %252F is the text
+// "%2F".
 func cleanPath(u *url.URL) (*url.URL, *refusal) {
 	malformed := func(what string) (*url.URL, *refusal) {
 		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the path "+what)
