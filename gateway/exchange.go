@@ -18,19 +18,21 @@ type exchange struct {
 	id      string
 	start   time.Time
 
-	route     *route // nil until one is found
-	status    int    // 0 until the header is written
-	written   int64  // bytes of the body
-	endStream func() // set for streams
+	resource  *resource // nil if the gateway is none
+	route     *route    // nil until one is found
+	status    int       // 0 until the header is written
+	written   int64     // bytes of the body
+	endStream func()    // set for streams
 }
 
-// ServeHTTP serves /api, /healthz and /readyz; every other path is a 404.
+// ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
+// resource where the gateway is one; every other path is a 404.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := ""
 	if values := r.Header[requestid.Header]; len(values) == 1 {
 		id = values[0]
 	}
-	x := &exchange{w: w, id: requestid.Keep(id), start: time.Now()}
+	x := &exchange{w: w, resource: g.resource, id: requestid.Keep(id), start: time.Now()}
 	x.request = r.WithContext(requestid.NewContext(r.Context(), x.id))
 	w.Header().Set(requestid.Header, x.id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -51,10 +53,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(cause)
 		}
 	}()
-	switch r.URL.Path {
-	case "/healthz":
+	switch {
+	case g.resource.reached(r) && r.URL.Path == g.resource.path:
+		g.resource.serve(x)
+	case r.URL.Path == "/healthz":
 		serveHealth(x, nil)
-	case "/readyz":
+	case r.URL.Path == "/readyz":
 		serveHealth(x, g.ready)
 	default:
 		g.api.ServeHTTP(x, x.request)
@@ -117,7 +121,7 @@ func (x *exchange) refuse(refused *refusal) {
 			h.Set(name, value)
 		}
 	}
-	set("WWW-Authenticate", refused.challenge)
+	set("WWW-Authenticate", x.resource.challenge(refused.challenge, x.request))
 	set("Retry-After", refused.retryAfter)
 	set("Allow", refused.allow)
 	x.WriteHeader(refused.http)

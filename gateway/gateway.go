@@ -37,6 +37,12 @@ type Config struct {
 	// origin (CORS), such as "https://app.example.com". Credentials are never
 	// allowed. Empty: no CORS.
 	BaseURL string
+	// Audience is the API's identifier. Where it is an https URL, requests that
+	// come to its host learn from refusals, and at
+	// /.well-known/oauth-protected-resource, whose tokens are wanted (RFC 9728).
+	Audience string
+	// Issuer is whose tokens are wanted; it is told, never asked.
+	Issuer string
 	// MaxBodyBytes bounds a request body; 0 means 1 MiB. A longer one gets 413.
 	MaxBodyBytes int64
 	// Timeout bounds a unary call from its arrival to its answer, the reading of
@@ -58,6 +64,7 @@ type Gateway struct {
 	api      http.Handler // route, within CORS
 	routes   []*route
 	handlers []*handler
+	resource *resource
 	methods  []string // HTTP methods of the routes, sorted
 
 	maxBody int64
@@ -109,6 +116,10 @@ func New(cfg Config) (*Gateway, error) {
 		g.routes = append(g.routes, routes...)
 	}
 	if err := refuseDuplicates(g.routes); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	var err error
+	if g.resource, err = newResource(cfg.Audience, cfg.Issuer, g.routes); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	conn := newChannel(cfg.Conn, g.routes)

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 )
 
 // Service is one gRPC service to be served as REST. Expose makes it.
@@ -54,9 +56,10 @@ type route struct {
 	template template
 	input    protoreflect.MessageDescriptor
 	output   protoreflect.MessageDescriptor
-	body     string // the field that the body fills, "*" for the whole message, "" for no body
-	stream   bool   // answers with a server stream
-	raw      bool   // answers with google.api.HttpBody: any content type
+	body     string   // the field that the body fills, "*" for the whole message, "" for no body
+	stream   bool     // answers with a server stream
+	scopes   []string // that the method's policy asks for
+	raw      bool     // answers with google.api.HttpBody: any content type
 }
 
 func (rt *route) String() string { return rt.Method + " " + rt.Pattern }
@@ -113,7 +116,9 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 	if !t.under(apiPrefix) {
 		return nil, fmt.Errorf("%s %s lies outside %s, and only what lies below it reaches the gateway: choose a path that begins with %s/", httpMethod, path, apiPrefix, apiPrefix)
 	}
+	policy, _ := proto.GetExtension(method.Options(), authv1.E_Policy).(*authv1.Policy) // nil has no scopes
 	return &route{
+		scopes: policy.GetScopes(),
 		Route: Route{
 			Method:  httpMethod,
 			Pattern: path,

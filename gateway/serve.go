@@ -45,16 +45,7 @@ var internalError = refuse(http.StatusInternalServerError, codes.Internal, "inte
 
 // serveHealth answers a health check: 200, or 503 and the reason.
 func serveHealth(x *exchange, check func() error) {
-	switch x.request.Method {
-	case http.MethodGet, http.MethodHead:
-	case http.MethodOptions:
-		x.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		x.WriteHeader(http.StatusNoContent)
-		return
-	default:
-		refused := refuse(http.StatusMethodNotAllowed, codes.Unimplemented, "this path is served for GET, HEAD, OPTIONS only")
-		refused.allow = "GET, HEAD, OPTIONS"
-		x.refuse(refused)
+	if !x.readOnly() {
 		return
 	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -66,4 +57,22 @@ func serveHealth(x *exchange, check func() error) {
 		}
 	}
 	_, _ = x.Write([]byte("ok\n"))
+}
+
+// readOnly reports whether a request for something of the gateway's own reads
+// it, and answers it otherwise.
+func (x *exchange) readOnly() bool {
+	const allow = "GET, HEAD, OPTIONS"
+	switch x.request.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodOptions:
+		x.Header().Set("Allow", allow)
+		x.WriteHeader(http.StatusNoContent)
+	default:
+		refused := refuse(http.StatusMethodNotAllowed, codes.Unimplemented, "this path is served for "+allow+" only")
+		refused.allow = allow
+		x.refuse(refused)
+	}
+	return false
 }

@@ -93,6 +93,8 @@ func (p *parts) addGateway(cfg Config) error {
 		Conn:     conn,
 		Services: exposedServices(),
 		BaseURL:  cfg.BaseURL,
+		Audience: cfg.Audience,
+		Issuer:   cfg.Issuer,
 		Ready:    ready,
 		Logger:   cfg.Logger.With("part", "gateway"),
 	})
