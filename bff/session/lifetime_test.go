@@ -52,8 +52,8 @@ func TestAbsoluteTimeout(t *testing.T) {
 		if err := f.Touch(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		if idle, absolute := f.TimeLeft(s); idle > absolute {
-			t.Errorf("TimeLeft = %v, %v: idle beyond the end", idle, absolute)
+		if idle, absolute := f.TimeLeft(s); idle > absolute || s.IdleExpiresAt.After(s.ExpiresAt) {
+			t.Errorf("TimeLeft = %v, %v of %+v: idle beyond the end", idle, absolute, s.Record)
 		}
 	}
 	f.clock.Advance(30 * time.Minute)

@@ -85,7 +85,7 @@ func TestRecordsCannotBeForged(t *testing.T) {
 		"another subject":                 func(r *session.Record) { r.Subject = "victim" },
 		"another issuer":                  func(r *session.Record) { r.Issuer = "https://evil.example/" },
 		"another sid":                     func(r *session.Record) { r.SID = "" },
-		"issuer and subject cut anew":     func(r *session.Record) { r.Issuer, r.Subject = issuer+"a", subject[1:] },
+		"issuer and subject cut anew":     func(r *session.Record) { r.Issuer, r.Subject = r.Issuer+r.Subject[:1], r.Subject[1:] },
 		"a later end":                     func(r *session.Record) { r.ExpiresAt = r.ExpiresAt.Add(time.Hour) },
 		"another start":                   func(r *session.Record) { r.CreatedAt = r.CreatedAt.Add(-time.Hour) },
 		"nothing sealed":                  func(r *session.Record) { r.Sealed = nil },

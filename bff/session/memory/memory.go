@@ -172,6 +172,7 @@ func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, do f
 			return session.ErrFenced
 		}
 		do(e)
+		e.lockedUntil = time.Time{}
 		return nil
 	})
 }

@@ -151,15 +151,19 @@ func (f *fixture) refresh(ctx context.Context, id session.ID) error {
 
 // noLostUpdate has several refreshers count in what is sealed. Each count needs the lock, and what the last holder wrote.
 func noLostUpdate(t *testing.T, handles ...*fixture) {
-	const workers, each = 4, 10
+	const workers, each, maxTries = 4, 10, 100_000
 	r := handles[0].create(t, func(r *session.Record) { r.Sealed = []byte("0") })
 	var done sync.WaitGroup
 	for _, f := range handles {
 		for range workers {
 			done.Go(func() {
-				for counted := 0; counted < each; {
+				for counted, tries := 0, 0; counted < each; {
 					fence, err := f.store.Lock(t.Context(), r.ID, lease)
 					if errors.Is(err, session.ErrLocked) {
+						if tries++; tries > maxTries {
+							t.Error("the lock is never released")
+							return
+						}
 						runtime.Gosched()
 						continue
 					}
