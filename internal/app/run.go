@@ -92,6 +92,7 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	web := func(name string, listener net.Listener, srv *http.Server) {
 		cfg.Logger.Info("listening", "part", name, "address", listener.Addr().String())
 		srv.BaseContext = func(net.Listener) context.Context { return working }
+		watchHTTP(srv)
 		group.Go(func() error {
 			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("%s: %w", name, err)
@@ -115,9 +116,13 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	}
 	if l.grpc != nil {
 		cfg.Logger.Info("listening", "part", "server", "address", l.grpc.Addr().String())
-		group.Go(func() error { return p.server.Serve(l.grpc) })
+		listener, ending := watchGRPC(l.grpc)
+		group.Go(func() error { return p.server.Serve(listener) })
 		group.Go(func() error { return p.server.Run(failed) })
-		drains = append(drains, p.server.Shutdown)
+		drains = append(drains, func(ctx context.Context) error {
+			ending()
+			return p.server.Shutdown(ctx)
+		})
 	}
 	if l.devidp != nil {
 		web("development provider", l.devidp, httpServer(devidp))
@@ -139,7 +144,11 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 		defer cancel()
 		var errs []error
 		for _, drain := range drains {
-			errs = append(errs, drain(bounded))
+			err := drain(bounded)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("%w; if requests need longer than %v to end, set GATEHOUSE_SHUTDOWN_TIMEOUT", err, cfg.ShutdownTimeout)
+			}
+			errs = append(errs, err)
 		}
 		stop()
 		return errors.Join(errs...)

@@ -7,15 +7,17 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
 // A settingError says what is wrong with a setting and how to mend it, in one
-// line.
+// line. A password in the value is not shown.
 func settingError(setting, value, problem, remedy string) error {
 	if value != "" {
-		return fmt.Errorf("%s=%s: %s; %s", setting, value, problem, remedy)
+		return fmt.Errorf("%s=%s: %s; %s", setting, redacted(value), problem, remedy)
 	}
 	return fmt.Errorf("%s: %s; %s", setting, problem, remedy)
 }
@@ -74,13 +76,15 @@ func (cfg Config) validateBFF(parts Parts) []error {
 			bad("GATEHOUSE_SECRET", "", fmt.Sprintf("secret %d of %d %s", i+1, len(cfg.Secrets), problem), "make one with: openssl rand -hex 32")
 		}
 	}
+	errs = append(errs, cfg.validateLogin()...)
+	errs = append(errs, cfg.validateTimeouts()...)
 	switch scheme, rest, _ := strings.Cut(cfg.SessionStore, ":"); {
 	case cfg.SessionStore == "memory:", scheme == "sqlite" && rest != "":
 		if cfg.Replicas > 1 {
 			bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the session store "+scheme+": is of one process alone", "run one bff")
 		}
 	default:
-		bad("GATEHOUSE_SESSION_STORE", redacted(cfg.SessionStore), "no such store", "give memory: or sqlite:PATH")
+		bad("GATEHOUSE_SESSION_STORE", cfg.SessionStore, "no such store", "give memory: or sqlite:PATH")
 	}
 	if cfg.Replicas < 1 {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "not a positive number", "give the number of bffs that share the session store")
@@ -92,6 +96,44 @@ func (cfg Config) validateBFF(parts Parts) []error {
 		if u, err := url.Parse(cfg.GatewayURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			bad("GATEHOUSE_GATEWAY_URL", cfg.GatewayURL, "missing or not a URL", "give the gateway's address, such as http://gateway:5000")
 		}
+	}
+	return errs
+}
+
+func (cfg Config) validateLogin() []error {
+	var errs []error
+	if scopes := strings.Fields(cfg.Scope); len(scopes) > 0 && !slices.Contains(scopes, "openid") {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_SCOPE", cfg.Scope, "lacks openid, without which there is no login", "add openid"))
+	}
+	for _, choice := range []struct{ setting, value, first, second string }{
+		{"GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, "client_secret_basic", "client_secret_post"},
+		{"GATEHOUSE_OIDC_OFFLINE_CONSENT", cfg.OfflineConsent, bff.ConsentAlways, bff.ConsentNever},
+	} {
+		if choice.value != "" && choice.value != choice.first && choice.value != choice.second {
+			errs = append(errs, settingError(choice.setting, choice.value, "no such choice", "give "+choice.first+" or "+choice.second+", or leave it out"))
+		}
+	}
+	return errs
+}
+
+// validateTimeouts lets zero pass, for which the sessions have defaults.
+func (cfg Config) validateTimeouts() []error {
+	var errs []error
+	for _, timeout := range []struct {
+		setting string
+		value   time.Duration
+	}{
+		{"GATEHOUSE_SESSION_IDLE_TIMEOUT", cfg.IdleTimeout},
+		{"GATEHOUSE_SESSION_ABSOLUTE_TIMEOUT", cfg.AbsoluteTimeout},
+		{"GATEHOUSE_SHUTDOWN_TIMEOUT", cfg.ShutdownTimeout},
+	} {
+		if timeout.value != 0 && timeout.value < time.Second {
+			errs = append(errs, settingError(timeout.setting, timeout.value.String(), "shorter than a second", "give a duration such as 90s or 24h"))
+		}
+	}
+	if cfg.AbsoluteTimeout > 0 && cfg.IdleTimeout > cfg.AbsoluteTimeout {
+		errs = append(errs, settingError("GATEHOUSE_SESSION_IDLE_TIMEOUT", cfg.IdleTimeout.String(),
+			"longer than GATEHOUSE_SESSION_ABSOLUTE_TIMEOUT, so that it would never be reached", "make it shorter than "+cfg.AbsoluteTimeout.String()))
 	}
 	return errs
 }
@@ -124,6 +166,8 @@ func originProblem(raw string, issuer bool) string {
 		return "has a user name or password in it"
 	case u.RawQuery != "" || u.Fragment != "":
 		return "has a query or a fragment"
+	case strings.Contains(u.Host, "*"):
+		return "has a wildcard; it must be one origin"
 	case !issuer && strings.TrimSuffix(u.Path, "/") != "":
 		return "has a path; it must be an origin"
 	case u.Scheme == "https":
@@ -162,10 +206,14 @@ func secretProblem(secret string) string {
 	return ""
 }
 
-// redacted hides a password in the URL of a store.
-func redacted(store string) string {
-	if u, err := url.Parse(store); err == nil {
+// redacted hides a password in a URL.
+func redacted(value string) string {
+	u, err := url.Parse(value)
+	switch {
+	case err == nil && u.User != nil:
 		return u.Redacted()
+	case err != nil && strings.Contains(value, "@"): // perhaps a password that is not escaped
+		return "(not shown)"
 	}
-	return "(not a URL)"
+	return value
 }

@@ -63,12 +63,13 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestSignInPageIsAccessible: every button has a name and a description that exist, and the order is the users'.
+// TestSignInPageIsAccessible: every button is named by all the text that it shows (WCAG 2.5.3), and the order is the
+// users'.
 func TestSignInPageIsAccessible(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	body := s.browser().open(s.attempt(s.oauth()).url).body
-	buttons := regexp.MustCompile(`<button class="person"[^>]*value="(\w+)" aria-labelledby="([^"]+)" aria-describedby="([^"]+)"`).FindAllStringSubmatch(body, -1)
+	buttons := regexp.MustCompile(`<button class="person"[^>]*value="(\w+)"([^>]*)>`).FindAllStringSubmatch(body, -1)
 	if len(buttons) != 3 {
 		t.Fatalf("%d buttons", len(buttons))
 	}
@@ -76,10 +77,8 @@ func TestSignInPageIsAccessible(t *testing.T) {
 		if buttons[i][1] != key {
 			t.Errorf("button %d is %s", i, buttons[i][1])
 		}
-		for _, id := range strings.Fields(buttons[i][2] + " " + buttons[i][3]) {
-			if strings.Count(body, `id="`+id+`"`) != 1 {
-				t.Errorf("%s refers to %s, of which there are %d", key, id, strings.Count(body, `id="`+id+`"`))
-			}
+		if strings.Contains(buttons[i][0], "aria-label") {
+			t.Errorf("%s has another name than what it shows: %s", key, buttons[i][0])
 		}
 	}
 }

@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// axeFile is what `make test` installs with npm ci in the directory node.
+const axeFile = "node/node_modules/axe-core/axe.min.js"
+
+// testLooks shows every page in light and dark, on a desk and on a phone:
+// axe-core finds no accessibility defect, nothing is cut off at the side, and
+// a picture is left in the directory screenshots.
+func testLooks(t *testing.T, c *chromium, dev *system) {
+	axe, err := os.ReadFile(axeFile)
+	if err != nil {
+		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		for _, device := range []struct {
+			name          string
+			width, height int64
+			options       []chromedp.EmulateViewportOption
+		}{
+			{name: "desktop", width: 1280, height: 800},
+			{name: "phone", width: 390, height: 844, options: []chromedp.EmulateViewportOption{chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2)}},
+		} {
+			t.Run(scheme+"-"+device.name, func(t *testing.T) {
+				t.Parallel()
+				tb := c.person(t)
+				tb.do(chromedp.EmulateViewport(device.width, device.height, device.options...))
+				must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+					{Name: "prefers-color-scheme", Value: scheme},
+					{Name: "prefers-reduced-motion", Value: "reduce"},
+				}})
+				g := &gallery{tab: tb, suffix: "-" + scheme + "-" + device.name, width: device.width, axe: string(axe)}
+				g.walk(dev)
+			})
+		}
+	}
+}
+
+// A gallery looks at one page after the other.
+type gallery struct {
+	*tab
+	suffix string
+	width  int64 // of the viewport, in CSS pixels
+	axe    string
+}
+
+func (g *gallery) walk(s *system) {
+	g.t.Helper()
+	show := func(name, path string) {
+		g.t.Helper()
+		g.open(s.base + path)
+		g.look(name)
+	}
+	show("home-out", "/")
+	show("public-out", "/public")
+	show("not-found", "/nothing-here")
+	show("problem-stale", "/api/auth/callback?state=unknown&code=unknown")
+	show("provider-chooser", "/private")
+	g.click("button[name=cancel]")
+	g.becomes("the sign-in was cancelled", `document.body.innerText.includes("The sign-in was cancelled")`)
+	g.look("problem-cancelled")
+	g.open(s.provider + "/")
+	g.look("provider-home")
+
+	g.signIn(s, "seller")
+	g.look("private")
+	if state, text := g.callAPI(); state != "ok" {
+		g.t.Errorf("Call API: %s: %s", state, text)
+	}
+	g.look("private-answer")
+	show("profile", "/profile")
+	show("home-in", "/")
+	show("public-in", "/public")
+	g.open(s.provider + "/end_session")
+	g.look("provider-logout")
+	js[bool](g.tab, fmt.Sprintf(`(location.href = %q, true)`, s.base+"/api/auth/logout"))
+	g.at(s.base + "/api/auth/logout")
+	g.look("problem-logout")
+
+	g.open(s.base + "/private")
+	g.forget()
+	g.callAPI()
+	g.look("private-ended")
+}
+
+// look takes the picture and checks what can be checked without eyes.
+func (g *gallery) look(name string) {
+	g.t.Helper()
+	g.keep(name+g.suffix, run(g.tab, chromedp.FullScreenshot(100)))
+	if width := js[int64](g.tab, `document.documentElement.scrollWidth`); width > g.width {
+		g.t.Errorf("%s is %d pixels wide in a window of %d", name, width, g.width)
+	}
+	js[bool](g.tab, g.axe+`; true`)
+	type node struct {
+		Target         []any
+		FailureSummary string
+	}
+	type violation struct {
+		ID, Impact, Help string
+		Nodes            []node
+	}
+	result := js[struct {
+		Passes     int
+		Violations []violation
+	}](g.tab, `axe.run(document, {resultTypes: ["violations"]}).then((r) => ({passes: r.passes.length, violations: r.violations}))`)
+	if result.Passes < 10 {
+		g.t.Errorf("%s: axe-core has looked at %d things only", name, result.Passes)
+	}
+	for _, v := range result.Violations {
+		var where strings.Builder
+		for _, n := range v.Nodes {
+			fmt.Fprintf(&where, "\n  %v: %s", n.Target, n.FailureSummary)
+		}
+		g.t.Errorf("%s: %s (%s): %s%s", name, v.ID, v.Impact, v.Help, where.String())
+	}
+}

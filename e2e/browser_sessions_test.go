@@ -1,0 +1,245 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// testBackAfterLogout presses Back where a browser may have frozen a page
+// that was private then.
+func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.open(dev.base + "/public")
+	tb.signIn(dev, "seller")
+	// What the page looks like at the moment when it comes back, if it does.
+	js[bool](tb, `addEventListener("pageshow", (e) => sessionStorage.setItem("returned",
+		JSON.stringify({persisted: e.persisted, visibility: getComputedStyle(document.body).visibility}))) ?? true`)
+	js[bool](tb, `document.querySelector("nav .session a").click() ?? true`)
+	tb.at(dev.base + "/")
+
+	back(tb)
+	// The page asks who is there, reloads, and is sent to the login.
+	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
+	if here := js[string](tb, `location.origin`); here != dev.provider {
+		t.Errorf("Back after Logout shows %s", here)
+	}
+	if strings.Contains(tb.text(), "You are in") {
+		t.Error("Back after Logout shows the private page")
+	}
+	tb.open(dev.base + "/public")
+	returned := js[string](tb, `sessionStorage.getItem("returned") ?? ""`)
+	t.Logf("the private page came back as %q", returned)
+	if returned != "" && !strings.Contains(returned, `"visibility":"hidden"`) {
+		t.Errorf("the frozen page was shown when it came back: %s", returned)
+	}
+}
+
+// back goes to the previous entry of the history. chromedp's NavigateBack
+// waits for a load event, which a page that was frozen never sends.
+func back(tb *tab) {
+	tb.t.Helper()
+	history := run(tb, chromedp.NavigationEntries())
+	must(tb, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex-1].ID})
+}
+
+// testSignedOutBehind has a page open while its person signs out in another
+// tab: the call says so and offers to sign in, and Back shows nothing.
+func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	other := tb.another()
+	other.open(dev.base + "/profile")
+	other.click("nav .session a")
+	other.at(dev.base + "/")
+
+	state, text := tb.callAPI()
+	checkEnded(t, state, text)
+	tb.open(dev.base + "/public")
+	if got := tb.lastItem(); got != "Login" {
+		t.Errorf("the navigation ends with %q, want Login", got)
+	}
+	back(tb)
+	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
+}
+
+func checkEnded(t *testing.T, state, text string) {
+	t.Helper()
+	if state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "Your session has ended") || !strings.Contains(text, "Sign in again") {
+		t.Errorf("Call API without a session: %s: %s", state, text)
+	}
+}
+
+// testExpired waits out a short idle timeout on the private page.
+func testExpired(t *testing.T, c *chromium, _ *system) {
+	s := startDev(t, "--session-idle-timeout=3s")
+	tb := c.person(t)
+	tb.signIn(s, "seller")
+	// This address tells the time left and does not extend it.
+	tb.becomes("the session has run out", `fetch("/api/auth/session").then((r) => r.status === 204)`)
+	state, text := tb.callAPI()
+	checkEnded(t, state, text)
+	tb.click("#api-result a")
+	tb.at(s.base + "/private") // the provider still knows the person
+	if state, text := tb.callAPI(); state != "ok" {
+		t.Errorf("Call API after signing in again: %s: %s", state, text)
+	}
+}
+
+// testTwoTabs signs in in two tabs at once (oauth2-proxy #611, #817).
+func testTwoTabs(t *testing.T, c *chromium, dev *system) {
+	one := c.person(t)
+	tabs := []*tab{one, one.another()}
+	atOnce(t, tabs, chromedp.Navigate(dev.base+"/private"))
+	for _, tb := range tabs {
+		tb.becomes("the provider asks who to be", `document.querySelector("button[name=user]") && document.readyState === "complete"`)
+	}
+	atOnce(t, tabs, chromedp.Click(chromedp.CSS("button[name=user][value=buyer]"), chromedp.NodeVisible))
+	for _, tb := range tabs {
+		tb.at(dev.base + "/private")
+		tb.shows("Ben Okafor")
+	}
+	for _, tb := range tabs {
+		if state, text := tb.callAPI(); state != "ok" {
+			t.Errorf("Call API: %s: %s", state, text)
+		}
+	}
+	var names []string
+	for _, cookie := range one.cookies(dev.base) {
+		if strings.HasPrefix(cookie.Name, sessionCookie) {
+			names = append(names, cookie.Name)
+		}
+	}
+	if len(names) != 1 {
+		t.Errorf("two logins leave the cookies %v, want the session's alone", names)
+	}
+}
+
+// atOnce runs a step in several tabs at the same time.
+func atOnce(t *testing.T, tabs []*tab, step chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	errs := make([]error, len(tabs))
+	var all sync.WaitGroup
+	for i, tb := range tabs {
+		all.Go(func() { errs[i] = chromedp.Do(tb.ctx, step) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal("in the browser:", err)
+		}
+	}
+}
+
+// testStaleCallback opens the address of a callback again: it signs nobody
+// in, and says what to do.
+func testStaleCallback(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	callbacks := tb.traffic.visited(func(u *url.URL) bool { return u.Path == "/api/auth/callback" })
+	if len(callbacks) != 1 {
+		t.Fatalf("the login made %d callbacks", len(callbacks))
+	}
+	tb.open(callbacks[0])
+	tb.shows("You are signed in already", "Continue")
+	tb.click(".actions a")
+	tb.at(dev.base + "/")
+	if got := tb.lastItem(); got != "Logout" {
+		t.Errorf("the navigation ends with %q: a stale callback has signed the person out", got)
+	}
+
+	stranger := c.person(t)
+	stranger.open(callbacks[0])
+	stranger.shows("This sign-in has run out", "Sign in")
+	for _, cookie := range stranger.cookies(dev.base) {
+		t.Errorf("a stale callback set the cookie %s", cookie.Name)
+	}
+	stranger.click(".actions a")
+	stranger.choose("buyer")
+	stranger.at(dev.base + "/")
+	if got := stranger.lastItem(); got != "Logout" {
+		t.Errorf("the navigation ends with %q after signing in from the page of a stale callback", got)
+	}
+}
+
+// testOtherUser signs in as somebody else without signing out: the session
+// before is over, not merely forgotten (CVE-2026-34454).
+func testOtherUser(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	before := cookieValue(tb, dev)
+	if status := meWith(t, dev, before); status != http.StatusOK {
+		t.Fatalf("me with the session's cookie: %d", status)
+	}
+	tb.open(dev.base + "/api/auth/login?prompt=login&returnTo=/profile")
+	tb.choose("buyer")
+	tb.at(dev.base + "/profile")
+	tb.shows("Ben Okafor", "dev|buyer")
+	if strings.Contains(tb.text(), "Sofia") {
+		t.Error("the profile still shows the person before")
+	}
+	if after := cookieValue(tb, dev); after == before {
+		t.Error("the session kept its id through a login")
+	}
+	if status := meWith(t, dev, before); status != http.StatusNoContent {
+		t.Errorf("me with the cookie of the session that was replaced: %d, want 204", status)
+	}
+}
+
+// meWith asks who is signed in by a session cookie.
+func meWith(t *testing.T, s *system, cookie string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/api/auth/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.AddCookie(&http.Cookie{Name: sessionCookie, Value: cookie})
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+// testCancelled goes back at the provider instead of choosing somebody.
+func testCancelled(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.open(dev.base + "/private")
+	tb.click("button[name=cancel]")
+	tb.becomes("the bff says that the sign-in was cancelled", fmt.Sprintf(`location.origin === %q && document.readyState === "complete"`, dev.base))
+	tb.shows("The sign-in was cancelled", "Try again")
+	tb.click(".actions a.primary")
+	tb.choose("buyer")
+	tb.at(dev.base + "/private")
+}
+
+// testLogoutFromAfar is sent to the logout by another site, which must not
+// sign anybody out by itself.
+func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	tb.open(dev.provider + "/") // 127.0.0.1: another site than localhost
+	js[bool](tb, fmt.Sprintf(`(location.href = %q, true)`, dev.base+"/api/auth/logout"))
+	tb.at(dev.base + "/api/auth/logout")
+	tb.shows("Do you want to sign out?")
+	tb.click(".actions a:not(.primary)")
+	tb.at(dev.base + "/")
+	if got := tb.lastItem(); got != "Logout" {
+		t.Errorf("the navigation ends with %q: another site has signed the person out", got)
+	}
+	tb.open(dev.provider + "/")
+	js[bool](tb, fmt.Sprintf(`(location.href = %q, true)`, dev.base+"/api/auth/logout"))
+	tb.at(dev.base + "/api/auth/logout")
+	tb.click(".actions a.primary")
+	tb.at(dev.base + "/")
+	if got := tb.lastItem(); got != "Login" {
+		t.Errorf("the navigation ends with %q after signing out on request", got)
+	}
+}

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// TestCheck asks `gatehouse check` about configurations that work, and that
+// only the provider can tell not to.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	const base = "http://localhost:3000"
+	op := startProvider(t, freeAddress(t), base, firstTTL)
+	other := tokentest.NewIssuer(t)
+	other.SetMetadata("issuer", "https://someone-else.example")
+	nobody := "http://" + freeAddress(t)
+	for _, c := range []struct {
+		name string
+		env  []string
+		code int
+		// wrong is in the one line that says what is wrong, says in the others.
+		wrong, says []string
+	}{
+		{name: "all is well", says: []string{"every setting", op.issuer, opClientID, "its secret is right", "offline access", "/audioarchive.v1.StatusService/GetStatus", "GET /api/private-route"}},
+		{name: "no audience", env: []string{"AUTH0_AUDIENCE="}, code: 1,
+			wrong: []string{"GATEHOUSE_AUDIENCE", "opaque access tokens", "register the API", "give its identifier"}},
+		{name: "wrong secret", env: []string{"AUTH0_CLIENT_SECRET=" + shortSecret}, code: 1,
+			wrong: []string{"refuses client " + opClientID, "invalid_client", "GATEHOUSE_OIDC_CLIENT_SECRET"}},
+		{name: "unknown client", env: []string{"AUTH0_CLIENT_ID=nobody"}, code: 1,
+			wrong: []string{"refuses client nobody", "GATEHOUSE_OIDC_CLIENT_ID"}},
+		{name: "nobody there", env: []string{"AUTH0_ISSUER_BASE_URL=" + nobody}, code: 1,
+			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + nobody, "refused"}},
+		{name: "no provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer + "/nowhere"}, code: 1,
+			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + op.issuer + "/nowhere", "404"}},
+		{name: "another provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + other.URL}, code: 1,
+			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + other.URL, "https://someone-else.example"}},
+		{name: "short secret", env: []string{"AUTH0_SECRET=" + shortSecret}, code: 1,
+			wrong: []string{"GATEHOUSE_SECRET", "openssl rand -hex 32"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			code, said := outcome(t, t.TempDir(), append(op.environment(base), c.env...), "check")
+			if code != c.code {
+				t.Errorf("exit code %d, want %d:\n%s", code, c.code, said)
+			}
+			var wrong, rest []string
+			for line := range strings.Lines(said) {
+				if strings.HasPrefix(line, "WRONG ") {
+					wrong = append(wrong, line)
+				} else {
+					rest = append(rest, line)
+				}
+			}
+			if want := min(1, len(c.wrong)); len(wrong) != want {
+				t.Errorf("%d things are said to be wrong, want %d:\n%s", len(wrong), want, said)
+			}
+			for _, text := range c.wrong {
+				if !strings.Contains(strings.Join(wrong, ""), text) {
+					t.Errorf("what is wrong lacks %q:\n%s", text, said)
+				}
+			}
+			for _, text := range c.says {
+				if !strings.Contains(strings.Join(rest, ""), text) {
+					t.Errorf("what is right lacks %q:\n%s", text, said)
+				}
+			}
+			if contains(said, []string{tutorialSecret, opClientSecret, shortSecret}) {
+				t.Errorf("a secret is shown:\n%s", said)
+			}
+		})
+	}
+}
+
+// TestHelp holds the help to the settings that the contract names.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"help"}, {"--help"}} {
+		code, said := outcome(t, t.TempDir(), nil, args...)
+		if code != 0 {
+			t.Errorf("%v: exit code %d, want 0", args, code)
+		}
+		for _, text := range []string{"dev", "serve", "bff", "gateway", "server", "check", "version",
+			"--oidc-issuer", "--base-url", "--audience", "--secret", "--session-store", "--listen-grpc"} {
+			if !strings.Contains(said, text) {
+				t.Errorf("%v: %s is not explained", args, text)
+			}
+		}
+	}
+	code, said := outcome(t, t.TempDir(), nil, "version")
+	if code != 0 || !regexp.MustCompile(`^gatehouse \S+.* go1\.\d+`).MatchString(said) {
+		t.Errorf("version: exit code %d, said %q", code, said)
+	}
+}

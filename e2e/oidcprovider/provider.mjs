@@ -1,0 +1,190 @@
+// The OpenID provider of the end-to-end tests: the certified npm package
+// oidc-provider, set up as a tenant of a hosted provider would be. It has one
+// confidential client and believes every login name. Beside the protocol it
+// answers under /test/, where a test learns what has happened here and which
+// tokens exist. Everything is in memory, and new at each start.
+import { createServer } from 'node:http';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import Provider, { errors } from 'oidc-provider';
+
+const required = ['PORT', 'CLIENT_ID', 'CLIENT_SECRET', 'REDIRECT_URI', 'POST_LOGOUT_REDIRECT_URI', 'AUDIENCE'];
+const missing = required.filter((name) => !process.env[name]);
+if (missing.length > 0) {
+  console.error(`provider.mjs: set ${missing.join(', ')}`);
+  process.exit(2);
+}
+const { env } = process;
+const issuer = `http://127.0.0.1:${env.PORT}`;
+
+// How long the next access token lives, in seconds; POST /test/ttl changes it.
+let accessTokenTTL = Number(env.ACCESS_TOKEN_TTL || 600);
+
+// What has happened, for GET /test/state.
+const seen = {
+  issued: [], // { kind, value }
+  grants: {}, // grant type -> how often tokens were given for it
+  refused: [], // errors of the token endpoint
+  backchannel: { success: 0, error: [] },
+};
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const signingKey = {
+  ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: randomBytes(8).toString('hex'),
+};
+
+const provider = new Provider(issuer, {
+  clients: [{
+    client_id: env.CLIENT_ID,
+    client_secret: env.CLIENT_SECRET,
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+    redirect_uris: [env.REDIRECT_URI],
+    post_logout_redirect_uris: [env.POST_LOGOUT_REDIRECT_URI],
+    ...(env.BACKCHANNEL_LOGOUT_URI && {
+      backchannel_logout_uri: env.BACKCHANNEL_LOGOUT_URI,
+      backchannel_logout_session_required: true,
+    }),
+  }],
+  jwks: { keys: [signingKey] },
+  cookies: { keys: [randomBytes(32).toString('hex')] },
+  scopes: ['openid', 'offline_access'],
+  claims: { profile: ['name', 'nickname'], email: ['email', 'email_verified'] },
+  // As at Auth0: the ID token itself tells who has signed in. An access token
+  // for an API is refused at the userinfo endpoint here.
+  conformIdTokenClaims: false,
+  findAccount: (_ctx, sub) => ({
+    accountId: sub,
+    claims: () => ({
+      sub, name: `The person ${sub}`, nickname: sub, email: `${sub}@example.com`, email_verified: true,
+    }),
+  }),
+  pkce: { required: () => true },
+  rotateRefreshToken: true,
+  features: {
+    devInteractions: { enabled: false },
+    backchannelLogout: { enabled: true },
+    revocation: { enabled: true },
+    rpInitiatedLogout: { enabled: true, logoutSource: confirmLogout },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo(_ctx, resource) {
+        if (resource !== env.AUDIENCE) {
+          throw new errors.InvalidTarget();
+        }
+        return {
+          scope: '', audience: env.AUDIENCE, accessTokenTTL, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+        };
+      },
+    },
+  },
+  interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+  ttl: {
+    AccessToken: () => accessTokenTTL,
+    Grant: 24 * 3600,
+    IdToken: 3600,
+    Interaction: 600,
+    RefreshToken: 24 * 3600,
+    Session: 24 * 3600,
+  },
+  // The package refuses to call loopback addresses, by an option that it adds
+  // here; the relying party under test lives on one.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+});
+
+function confirmLogout(ctx, form) {
+  ctx.body = page('Sign out?', `${form}
+    <button type="submit" form="op.logoutForm" name="logout" value="yes">Sign out</button>`);
+}
+
+function page(title, body) {
+  return `<!DOCTYPE html><html lang="en"><head><title>${title}</title></head><body><h1>${title}</h1>${body}</body></html>`;
+}
+
+provider.on('grant.success', ({ oidc, body }) => {
+  const type = oidc.params.grant_type;
+  seen.grants[type] = (seen.grants[type] || 0) + 1;
+  for (const kind of ['access_token', 'refresh_token', 'id_token']) {
+    if (body[kind]) {
+      seen.issued.push({ kind, value: body[kind] });
+    }
+  }
+});
+provider.on('authorization.success', (_ctx, out) => {
+  if (out?.code) {
+    seen.issued.push({ kind: 'code', value: out.code });
+  }
+});
+provider.on('grant.error', (_ctx, err) => seen.refused.push(err.error));
+provider.on('backchannel.success', () => { seen.backchannel.success += 1; });
+provider.on('backchannel.error', (_ctx, err) => seen.backchannel.error.push(String(err)));
+provider.on('server_error', (_ctx, err) => console.error(err.stack));
+
+// state is what a test asks about: what was issued, and which refresh tokens
+// would still work.
+async function state() {
+  const live = [];
+  for (const { kind, value } of seen.issued) {
+    if (kind === 'refresh_token') {
+      const found = await provider.RefreshToken.find(value);
+      if (found && !found.consumed) {
+        live.push(value);
+      }
+    }
+  }
+  return { ...seen, live };
+}
+
+// interact signs in whoever gives a name, and consents to everything.
+async function interact(req, res) {
+  const { prompt, params, session, grantId } = await provider.interactionDetails(req, res);
+  if (prompt.name === 'login') {
+    if (req.method !== 'POST') {
+      res.setHeader('content-type', 'text/html; charset=utf-8');
+      res.end(page('Sign in', `<form method="post" action="${req.url}">
+        <label>Name <input name="login" autocomplete="username"></label>
+        <button type="submit">Continue</button></form>`));
+      return;
+    }
+    const accountId = new URLSearchParams(await read(req)).get('login');
+    await provider.interactionFinished(req, res, { login: { accountId } }, { mergeWithLastSubmission: false });
+    return;
+  }
+  const grant = (grantId && await provider.Grant.find(grantId))
+    || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  if (prompt.details.missingOIDCScope) {
+    grant.addOIDCScope(prompt.details.missingOIDCScope.join(' '));
+  }
+  await provider.interactionFinished(req, res, { consent: { grantId: await grant.save() } });
+}
+
+async function read(req) {
+  let body = '';
+  for await (const chunk of req) {
+    body += chunk;
+  }
+  return body;
+}
+
+const protocol = provider.callback();
+const server = createServer(async (req, res) => {
+  try {
+    if (req.url.startsWith('/interaction/')) {
+      await interact(req, res);
+    } else if (req.method === 'GET' && req.url === '/test/state') {
+      res.setHeader('content-type', 'application/json');
+      res.end(JSON.stringify(await state()));
+    } else if (req.method === 'POST' && req.url === '/test/ttl') {
+      accessTokenTTL = Number(await read(req));
+      res.end();
+    } else {
+      protocol(req, res);
+    }
+  } catch (err) {
+    console.error(err.stack);
+    res.statusCode = 500;
+    res.end();
+  }
+});
+
+process.on('SIGTERM', () => process.exit(0));
+server.listen(Number(env.PORT), '127.0.0.1', () => console.log(`oidc-provider is ready at ${issuer}`));

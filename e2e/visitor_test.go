@@ -1,0 +1,260 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// A visitor behaves like a browser as far as a server can tell: it keeps
+// cookies, says with Sec-Fetch headers what a request is for and who caused
+// it, follows redirects and submits forms. It remembers every answer, so that
+// a test can look for what should not have been in one.
+type visitor struct {
+	client *http.Client
+	page   answer // what the tab shows
+
+	mu   sync.Mutex
+	seen []answer
+}
+
+// An answer is one response, with the request that it answers.
+type answer struct {
+	method, url string
+	status      int
+	header      http.Header
+	body        string
+}
+
+func newVisitor(t *testing.T) *visitor {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &visitor{client: &http.Client{
+		Jar:           jar,
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// open types an address.
+func (v *visitor) open(t *testing.T, address string) answer {
+	t.Helper()
+	return v.navigate(t, http.MethodGet, address, nil, "")
+}
+
+// follow clicks on a link of the page, given as it stands there.
+func (v *visitor) follow(t *testing.T, href string) answer {
+	t.Helper()
+	return v.navigate(t, http.MethodGet, resolve(t, v.page.url, href), nil, v.page.url)
+}
+
+// submit fills in the one form of the page and presses its button.
+func (v *visitor) submit(t *testing.T, fields map[string]string) answer {
+	t.Helper()
+	method, action, values := formOf(t, v.page)
+	for name, value := range fields {
+		if !values.Has(name) {
+			t.Fatalf("%s: the form has no field %q, but %v", v.page.url, name, values)
+		}
+		values.Set(name, value)
+	}
+	return v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url)
+}
+
+// navigate loads a page, wherever the servers lead.
+func (v *visitor) navigate(t *testing.T, method, address string, form url.Values, initiator string) answer {
+	t.Helper()
+	site := "none" // the person, not a page, has caused it
+	if initiator != "" {
+		site = "same-origin"
+	}
+	for range 20 {
+		if initiator != "" {
+			site = farther(site, relation(t, initiator, address)) // a redirect does not make it nearer again
+		}
+		h := http.Header{
+			"Accept":                    {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+			"Sec-Fetch-Mode":            {"navigate"},
+			"Sec-Fetch-Dest":            {"document"},
+			"Sec-Fetch-Site":            {site},
+			"Sec-Fetch-User":            {"?1"},
+			"Upgrade-Insecure-Requests": {"1"},
+		}
+		var body io.Reader
+		if method == http.MethodPost {
+			h.Set("Origin", originOf(t, initiator))
+			h.Set("Content-Type", "application/x-www-form-urlencoded")
+			body = strings.NewReader(form.Encode())
+		}
+		got := v.send(t, method, address, h, body)
+		if got.status < 300 || got.status > 399 {
+			v.page = got
+			return got
+		}
+		address = resolve(t, address, got.header.Get("Location"))
+		if method == http.MethodPost && got.status != http.StatusTemporaryRedirect {
+			method, form = http.MethodGet, nil
+		}
+	}
+	t.Fatalf("%s: redirected without end", address)
+	return answer{}
+}
+
+// fetch is a request by a script of the page. It may be used concurrently.
+func (v *visitor) fetch(t *testing.T, path string) answer {
+	t.Helper()
+	address := resolve(t, v.page.url, path)
+	return v.send(t, http.MethodGet, address, http.Header{
+		"Accept":         {"*/*"},
+		"Sec-Fetch-Mode": {"cors"},
+		"Sec-Fetch-Dest": {"empty"},
+		"Sec-Fetch-Site": {relation(t, v.page.url, address)},
+		"Referer":        {v.page.url},
+	}, nil)
+}
+
+func (v *visitor) send(t *testing.T, method, address string, h http.Header, body io.Reader) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, address, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = h
+	req.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36")
+	resp, err := v.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := answer{method: method, url: address, status: resp.StatusCode, header: resp.Header, body: string(content)}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.seen = append(v.seen, got)
+	return got
+}
+
+// wants fails the test unless the answer has the status and, if one is named,
+// the media type.
+func (a answer) wants(t *testing.T, status int, mediaType string) answer {
+	t.Helper()
+	got, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if a.status != status || mediaType != "" && got != mediaType {
+		t.Fatalf("%s %s: got %d %s, want %d %s\n%s", a.method, a.url, a.status, got, status, mediaType, a.body)
+	}
+	return a
+}
+
+// json decodes a JSON object.
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(a.body), &v); err != nil {
+		t.Fatalf("%s %s: no JSON object: %v\n%s", a.method, a.url, err, a.body)
+	}
+	return v
+}
+
+// formOf reads the one form of a page, with the button that submits it.
+func formOf(t *testing.T, page answer) (method, action string, values url.Values) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(page.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := 0
+	values = url.Values{}
+	method = http.MethodGet
+	for n := range root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		switch n.Data {
+		case "form":
+			forms++
+			action = attribute(n, "action")
+			if strings.EqualFold(attribute(n, "method"), "post") {
+				method = http.MethodPost
+			}
+		case "input", "button":
+			if name := attribute(n, "name"); name != "" {
+				values.Set(name, attribute(n, "value"))
+			}
+		}
+	}
+	if forms != 1 {
+		t.Fatalf("%s: %d forms, want one\n%s", page.url, forms, page.body)
+	}
+	return method, action, values
+}
+
+func attribute(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func resolve(t *testing.T, base, reference string) string {
+	t.Helper()
+	u, err := url.Parse(base)
+	if err == nil {
+		u, err = u.Parse(reference)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.String()
+}
+
+func originOf(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// relation is what Sec-Fetch-Site says of a request from one address to
+// another. Ports make another origin, but not another site.
+func relation(t *testing.T, from, to string) string {
+	t.Helper()
+	a, b := originOf(t, from), originOf(t, to)
+	if a == b {
+		return "same-origin"
+	}
+	ua, _ := url.Parse(a)
+	ub, _ := url.Parse(b)
+	if ua.Scheme == ub.Scheme && ua.Hostname() == ub.Hostname() {
+		return "same-site"
+	}
+	return "cross-site"
+}
+
+func farther(a, b string) string {
+	for _, site := range []string{"cross-site", "same-site"} {
+		if a == site || b == site {
+			return site
+		}
+	}
+	return a
+}
