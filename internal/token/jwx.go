@@ -2,15 +2,16 @@ package token
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
 // This file holds all that jwx does for us: one raw signature check, and one key at a time. Its jwt and jwk.Cache layers
@@ -21,10 +22,17 @@ const (
 	maxRSABits = 8192 // a larger key makes every verification slow, which is a gift to a flood
 )
 
+var rs256 = func() jws.Verifier {
+	v, err := jws.NewVerifier(jwa.RS256)
+	if err != nil {
+		panic(err) // the library was built without RS256
+	}
+	return v
+}()
+
 // verifySignature checks an RS256 signature over input.
 func verifySignature(key *rsa.PublicKey, input string, signature []byte) error {
-	sum := sha256.Sum256([]byte(input))
-	return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature)
+	return rs256.Verify([]byte(input), signature, key)
 }
 
 // jwkFields are the members that decide whether a key is of use here. Pointers tell absent from empty.
@@ -63,9 +71,19 @@ func parseKey(raw json.RawMessage) (*signingKey, error) {
 	if e, err := base64.RawURLEncoding.DecodeString(f.E); err != nil || len(bytes.TrimLeft(e, "\x00")) > 4 {
 		return nil, errors.New("exponent malformed or too large")
 	}
-	n, _ := base64.RawURLEncoding.DecodeString(f.N)
-	e, _ := base64.RawURLEncoding.DecodeString(f.E)
-	public := rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
+	// Only what makes the key goes to jwx: a broken x5c or an unknown member is no reason to lose a good key.
+	bare, err := json.Marshal(map[string]string{"kty": f.Type, "n": f.N, "e": f.E})
+	if err != nil {
+		return nil, errors.New("malformed")
+	}
+	parsed, err := jwk.ParseKey(bare)
+	if err != nil {
+		return nil, errors.New("malformed RSA key")
+	}
+	var public rsa.PublicKey
+	if err := parsed.Raw(&public); err != nil {
+		return nil, errors.New("malformed RSA key")
+	}
 	switch bits := public.N.BitLen(); {
 	case bits < minRSABits:
 		return nil, fmt.Errorf("RSA key of %d bits, fewer than %d", bits, minRSABits)
