@@ -15,6 +15,8 @@ import (
 	"github.com/rs/cors"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
 const (
@@ -49,9 +51,8 @@ type Config struct {
 	// the body included; 0 means 30 s. Nothing that a client sends changes it.
 	// Server streams are bounded by the server instead.
 	Timeout time.Duration
-	// Logger gets one line a request, and the causes of internal errors. Each
-	// record comes with the request's context, from which
-	// requestid.LogHandler adds the identifier. Nil discards.
+	// Logger gets one line a request, and the causes of internal errors, each
+	// with the request's id. Nil discards.
 	Logger *slog.Logger
 	// Ready answers /readyz: nil for ready, or the reason why not, which is
 	// shown to whoever asks. Nil means always ready.
@@ -78,7 +79,7 @@ type Gateway struct {
 // path, a path that another hides, one outside /api or under /api/auth, and a
 // service without any annotation.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, log: cfg.Logger, ready: cfg.Ready}
+	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
 	switch {
 	case cfg.Conn == nil:
 		return nil, errors.New("gateway: Conn is nil: give it an in-process channel or a *grpc.ClientConn")
@@ -94,9 +95,6 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if g.timeout == 0 {
 		g.timeout = defaultTimeout
-	}
-	if g.log == nil {
-		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.api = http.HandlerFunc(g.serveAPI)
 	if cfg.BaseURL != "" {

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
@@ -30,24 +33,30 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 	unary := []grpc.UnaryServerInterceptor{
 		identifyUnary, // first, so that every line about the call has its id
 		logging.UnaryServerInterceptor(logger, logOptions...), // around all that can fail, so that it logs what the caller got
-		recovery.UnaryServerInterceptor(recovered),            // a panic below becomes an error, in the log line too
-		deadline(cfg.Timeout),                                 // before auth, which may wait for the provider's keys
-		auth.Unary,                                            // nothing below runs for a caller who may not call
+		concludeUnary, // every error below becomes a status, before it is logged
+		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
+		deadline(cfg.Timeout),                      // before auth, which may wait for the provider's keys
+		auth.Unary,                                 // nothing below runs for a caller who may not call
 	}
 	stream := []grpc.StreamServerInterceptor{
 		identifyStream,
 		logging.StreamServerInterceptor(logger, logOptions...),
+		concludeStream,
 		recovery.StreamServerInterceptor(recovered),
 		auth.Stream, // bounds the stream by its token, which takes the deadline's place
+		announce,    // tells the caller who may call that the stream is open
 	}
 	return unary, stream
 }
+
+// requestIDKey is the metadata key of the request's id.
+var requestIDKey = strings.ToLower(requestid.Header)
 
 // identify puts the request's id into the context: the caller's, if it is fit
 // to be logged, or a fresh one.
 func identify(ctx context.Context) context.Context {
 	id := ""
-	if values := metadata.ValueFromIncomingContext(ctx, requestid.Header); len(values) == 1 {
+	if values := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(values) == 1 {
 		id = values[0]
 	}
 	return requestid.NewContext(ctx, requestid.Keep(id))
@@ -73,13 +82,77 @@ func deadline(timeout time.Duration) grpc.UnaryServerInterceptor {
 	}
 }
 
+// announce sends the header of a stream to the caller before its first
+// message, which may be long in coming: from there on the caller knows that it
+// is connected, and a gateway can answer 200. A header without a value would
+// get lost in process, so it carries the request's id.
+func announce(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if info.IsServerStream {
+		if err := ss.SendHeader(metadata.Pairs(requestIDKey, requestid.FromContext(ss.Context()))); err != nil {
+			return err
+		}
+	}
+	return handler(srv, ss)
+}
+
+// A failure is what the caller of a method is told about an error that is no
+// status, and its cause, which only the log is told.
+type failure struct {
+	public *status.Status
+	cause  error
+}
+
+func (f *failure) Error() string              { return f.public.Err().Error() }
+func (f *failure) GRPCStatus() *status.Status { return f.public }
+
+// conclude makes a status of whatever a service returned, the same on the
+// network, where grpc-go would do it later, and in process, where nobody
+// would. The text of other errors may hold anything, such as an SQL statement:
+// it stays here.
+func conclude(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch st, ok := status.FromError(err); {
+	case ok && st.Code() != codes.OK:
+		return st.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return &failure{status.New(codes.DeadlineExceeded, "the call took too long"), err}
+	case errors.Is(err, context.Canceled):
+		return &failure{status.New(codes.Canceled, "the call was cancelled"), err}
+	}
+	return &failure{status.New(codes.Unknown, "internal error"), err}
+}
+
+func concludeUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	if err != nil {
+		return nil, conclude(err)
+	}
+	return resp, nil
+}
+
+func concludeStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return conclude(handler(srv, ss))
+}
+
 // callLogger adapts slog: one line a call, when it ends, without messages.
 func callLogger(l *slog.Logger) (logging.Logger, []logging.Option) {
 	adapter := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
+		// The handler of l dates the line, and no option leaves this out.
+		if i := slices.Index(fields, any("grpc.start_time")); i >= 0 {
+			fields = slices.Delete(fields, i, i+2)
+		}
 		l.Log(ctx, slog.Level(level), msg, fields...)
 	})
 	return adapter, []logging.Option{
 		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey, "grpc.start_time"), // what every line would repeat
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey), // what every line would repeat
+		logging.WithErrorFields(func(err error) logging.Fields {
+			if f, ok := errors.AsType[*failure](err); ok {
+				return logging.Fields{"cause", f.cause.Error()}
+			}
+			return nil
+		}),
 	}
 }

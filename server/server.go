@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"reflect"
 	"time"
 
-	"github.com/fullstorydev/grpchan"
-	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -20,6 +16,7 @@ import (
 	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -33,8 +30,14 @@ const (
 	// maxHeaderBytes bounds the metadata of one call: the longest token that
 	// is looked at (16 KiB), and room.
 	maxHeaderBytes = 32 << 10
+	// handshake bounds how long a connection may take to say what it wants;
+	// grpc-go's default is two minutes.
+	handshake = 10 * time.Second
 	// idleConnection is how long a connection without calls is kept.
 	idleConnection = 15 * time.Minute
+	// pingInterval is how long a silent peer is believed to be there. A stream
+	// to one that has vanished would live as long as its token.
+	pingInterval = time.Minute
 	// healthInterval is how often the health service looks whether tokens can
 	// be verified.
 	healthInterval = time.Second
@@ -51,15 +54,16 @@ type Config struct {
 	Register func(grpc.ServiceRegistrar)
 	// Policies adds policies by full method name ("/package.Service/Method"),
 	// for services whose .proto is not yours. The health service, and
-	// reflection where it is on, are public already.
+	// reflection where it is on, are public unless it says otherwise.
 	Policies map[string]*authv1.Policy
 	// Reflection serves grpc.reflection: it shows the whole contract to
 	// anyone, so it is for development and for internal networks.
 	Reflection bool
 	// Timeout bounds each unary call; 0 means DefaultTimeout. A caller's
-	// earlier deadline counts.
+	// earlier deadline counts. Streams are bounded by their token instead.
 	Timeout time.Duration
-	// Logger gets one line a call; nil for none.
+	// Logger gets one line a call, and one more for a refused token or a
+	// panic, never with a token or a message in it; nil for none.
 	Logger *slog.Logger
 }
 
@@ -67,20 +71,21 @@ type Config struct {
 // policy of its method. It is safe for concurrent use.
 type Server struct {
 	grpc     *grpc.Server
-	inproc   *inprocgrpc.Channel
+	inproc   *inprocess
 	verifier *authn.Verifier
 	table    *authn.Table
-	health   *health.Server
+	health   *healthService
 }
 
 // New builds a server. It fails on contradictory policies and on a service
 // without an implementation, so that no method is ever served under another
 // policy than the one that is written down.
 func New(cfg Config) (*Server, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Timeout == 0 {
+	cfg.Logger = requestid.Logger(cfg.Logger)
+	switch {
+	case cfg.Timeout < 0:
+		return nil, fmt.Errorf("server: Timeout is %v; give a positive duration, or 0 for %v", cfg.Timeout, DefaultTimeout)
+	case cfg.Timeout == 0:
 		cfg.Timeout = DefaultTimeout
 	}
 	if cfg.Authn.Logger == nil {
@@ -90,7 +95,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{verifier: verifier, health: health.NewServer()}
+	s := &Server{verifier: verifier, inproc: newInprocess(), health: newHealthService()}
 
 	// The policies come from the services, and the interceptors, which the
 	// gRPC server wants first, from the policies: so the services are
@@ -108,6 +113,7 @@ func New(cfg Config) (*Server, error) {
 	if err := services.check(); err != nil {
 		return nil, err
 	}
+	s.health.serves(services)
 	s.table, err = authn.NewTable(services.GetServiceInfo(), withOwn(cfg.Policies, cfg.Reflection))
 	if err != nil {
 		return nil, err
@@ -120,13 +126,13 @@ func New(cfg Config) (*Server, error) {
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection}),
+		grpc.ConnectionTimeout(handshake),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection, Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	// The in-process channel ignores a grpc.Server's options, so it is given
 	// the interceptors apart.
-	s.inproc = &inprocgrpc.Channel{}
-	inproc := grpchan.WithStreamInterceptors(grpchan.WithUnaryInterceptors(s.inproc, unary...), stream...)
+	inproc := s.inproc.registrar(unary, stream)
 	for _, service := range services {
 		s.grpc.RegisterService(service.desc, service.impl)
 		inproc.RegisterService(service.desc, service.impl)
@@ -135,7 +141,8 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Conn returns a channel that calls the server in process, without a network
-// but through the same interceptors.
+// but through the same interceptors. It needs no Serve, and is safe for
+// concurrent use.
 func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 
 // Rules lists who may call which method, by method name.
@@ -146,18 +153,14 @@ func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 func (s *Server) Ready() error { return s.verifier.Ready() }
 
 // Run keeps the provider's keys fresh and the health service truthful until
-// the context ends.
+// the context ends. Until it runs, the health service says NOT_SERVING.
 func (s *Server) Run(ctx context.Context) error {
 	verifying := make(chan error, 1)
 	go func() { verifying <- s.verifier.Run(ctx) }()
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	for {
-		serving := healthpb.HealthCheckResponse_SERVING
-		if s.Ready() != nil {
-			serving = healthpb.HealthCheckResponse_NOT_SERVING
-		}
-		s.health.SetServingStatus("", serving)
+		s.health.set(s.Ready() == nil)
 		select {
 		case err := <-verifying:
 			return err
@@ -175,19 +178,25 @@ func (s *Server) Serve(listener net.Listener) error {
 }
 
 // Shutdown says on the health service that the server is leaving, takes no
-// more calls, and waits for those under way until the context ends, when it
-// cuts them off.
+// more calls, and waits for those under way. When the context ends first, it
+// cuts off those that came over the network, and returns an error that wraps
+// the context's. (Calls in process end with the context of their caller.) A
+// handler that ignores its context may then still be running.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.health.Shutdown()
+	s.health.leave()
+	inproc := s.inproc.leave()
 	done := make(chan struct{})
-	go func() { s.grpc.GracefulStop(); close(done) }()
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+		<-inproc
+	}()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
 		s.grpc.Stop()
-		<-done
-		return ctx.Err()
+		return fmt.Errorf("server: calls were cut off, the time to end them was up: %w", ctx.Err())
 	}
 }
 
@@ -208,54 +217,4 @@ func withOwn(policies map[string]*authv1.Policy, reflects bool) map[string]*auth
 		all[method] = policy
 	}
 	return all
-}
-
-// A collection remembers services until the servers that want them exist.
-type collection []service
-
-type service struct {
-	desc *grpc.ServiceDesc
-	impl any
-}
-
-// RegisterService implements grpc.ServiceRegistrar.
-func (c *collection) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	*c = append(*c, service{desc, impl})
-}
-
-// GetServiceInfo implements reflection.ServiceInfoProvider.
-func (c *collection) GetServiceInfo() map[string]grpc.ServiceInfo {
-	all := make(map[string]grpc.ServiceInfo, len(*c))
-	for _, s := range *c {
-		info := grpc.ServiceInfo{Metadata: s.desc.Metadata}
-		for _, m := range s.desc.Methods {
-			info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
-		}
-		for _, st := range s.desc.Streams {
-			info.Methods = append(info.Methods, grpc.MethodInfo{
-				Name: st.StreamName, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams,
-			})
-		}
-		all[s.desc.ServiceName] = info
-	}
-	return all
-}
-
-// check reports services that gRPC would refuse by ending the process.
-func (c *collection) check() error {
-	seen := map[string]bool{}
-	for _, s := range *c {
-		name := s.desc.ServiceName
-		want := reflect.TypeOf(s.desc.HandlerType).Elem()
-		switch {
-		case seen[name]:
-			return fmt.Errorf("service %s is registered twice; drop one of the two", name)
-		case s.impl == nil:
-			return fmt.Errorf("service %s is registered without an implementation", name)
-		case !reflect.TypeOf(s.impl).Implements(want):
-			return fmt.Errorf("service %s: %T does not implement %s", name, s.impl, want)
-		}
-		seen[name] = true
-	}
-	return nil
 }

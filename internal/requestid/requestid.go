@@ -54,8 +54,22 @@ func FromContext(ctx context.Context) string {
 }
 
 // LogHandler wraps a handler so that each record which is logged with a
-// request's context has the attribute "request_id".
-func LogHandler(h slog.Handler) slog.Handler { return handler{h} }
+// request's context has the attribute "request_id", once.
+func LogHandler(h slog.Handler) slog.Handler {
+	if wrapped, ok := h.(handler); ok {
+		return wrapped
+	}
+	return handler{h}
+}
+
+// Logger returns a logger that names the request in each line, whoever made
+// it; nil gives one that discards.
+func Logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(LogHandler(l.Handler()))
+}
 
 type handler struct{ slog.Handler }
 

@@ -43,6 +43,8 @@ func refusal(code codes.Code, reason, message string, metadata map[string]string
 
 var (
 	statusMissing = refusal(codes.Unauthenticated, ReasonTokenMissing, "a bearer token is required", nil)
+	// RFC 6750 section 3.1: another scheme is no token, rather than a bad one.
+	statusScheme  = refusal(codes.Unauthenticated, ReasonTokenMissing, "a bearer token is required; no other authorization scheme is accepted", nil)
 	statusInvalid = refusal(codes.Unauthenticated, ReasonTokenInvalid, "the bearer token is not valid here", nil)
 	statusExpired = refusal(codes.Unauthenticated, ReasonTokenExpired, "the bearer token has expired", nil)
 	statusRevoked = refusal(codes.Unauthenticated, ReasonTokenRevoked, "the bearer token has been revoked", nil)

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -40,6 +39,8 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 // Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream
 // of an authenticated caller ends with Unauthenticated when the token
 // expires: the handler's context is cancelled, and sending and receiving fail.
+// (A unary call may still begin up to 60 s later, because clocks differ; a
+// stream may not, since it would have no time to live.)
 func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	p, err := i.authenticate(ss.Context(), info.FullMethod)
 	if err != nil {
@@ -49,11 +50,15 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		return handler(srv, ss)
 	}
 	left := p.ExpiresAt.Sub(i.verifier.now())
+	if left <= 0 {
+		return statusExpired.Err()
+	}
 	ctx, cancel := context.WithTimeoutCause(NewContext(ss.Context(), p), left, errExpired)
 	defer cancel()
-	err = handler(srv, &boundStream{ServerStream: ss, ctx: ctx, receives: info.IsClientStream})
-	if errors.Is(context.Cause(ctx), errExpired) {
-		return statusExpired.Err()
+	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
+	err = handler(srv, bound)
+	if ended := bound.ended(); ended != nil {
+		return ended
 	}
 	return err
 }
@@ -93,55 +98,11 @@ func bearer(ctx context.Context) (string, *status.Status) {
 		return "", statusInvalid
 	}
 	scheme, raw, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") || raw == "" {
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", statusScheme
+	}
+	if raw == "" {
 		return "", statusInvalid
 	}
 	return raw, nil
-}
-
-var errExpired = errors.New("the token that opened the stream has expired")
-
-// A boundStream ends with its context, which ends with the token.
-type boundStream struct {
-	grpc.ServerStream
-	ctx      context.Context
-	receives bool // the client sends more than one message
-}
-
-func (s *boundStream) Context() context.Context { return s.ctx }
-
-func (s *boundStream) SendMsg(m any) error {
-	if err := s.ended(); err != nil {
-		return err
-	}
-	return s.ServerStream.SendMsg(m)
-}
-
-// RecvMsg waits for the client no longer than the token lives. A wait that is
-// given up ends with the stream, that is, as soon as the handler returns.
-func (s *boundStream) RecvMsg(m any) error {
-	if err := s.ended(); err != nil {
-		return err
-	}
-	if !s.receives {
-		return s.ServerStream.RecvMsg(m)
-	}
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(m) }()
-	select {
-	case err := <-received:
-		return err
-	case <-s.ctx.Done():
-		if err := s.ended(); err != nil {
-			return err
-		}
-		return <-received // the client went away: the stream says how
-	}
-}
-
-func (s *boundStream) ended() error {
-	if errors.Is(context.Cause(s.ctx), errExpired) {
-		return statusExpired.Err()
-	}
-	return nil
 }

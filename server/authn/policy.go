@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -88,14 +89,16 @@ func NewTable(services map[string]grpc.ServiceInfo, extra map[string]*authv1.Pol
 func (t *Table) Rules() []Rule {
 	rules := make([]Rule, 0, len(t.methods))
 	for _, rule := range t.methods {
-		rules = append(rules, *rule)
+		r := *rule
+		r.Scopes, r.Permissions, r.ACRValues = slices.Clone(r.Scopes), slices.Clone(r.Permissions), slices.Clone(r.ACRValues)
+		rules = append(rules, r)
 	}
 	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.Method, b.Method) })
 	return rules
 }
 
 // String says in a few words who may call.
-func (r *Rule) String() string {
+func (r Rule) String() string {
 	if r.Public {
 		return "public"
 	}
@@ -161,6 +164,9 @@ func declared(service, method string) (*authv1.Policy, error) {
 		return nil, fmt.Errorf("policy for /%s/%s: its .proto has no such method; run buf generate", service, method)
 	}
 	if !proto.HasExtension(md.Options(), authv1.E_Policy) {
+		if unread(md.Options(), authv1.E_Policy) {
+			return nil, fmt.Errorf("policy for /%s/%s: its descriptor was read without the policy option; link gatehouse.auth.v1 into what reads it", service, method)
+		}
 		return nil, nil
 	}
 	policy, ok := proto.GetExtension(md.Options(), authv1.E_Policy).(*authv1.Policy)
@@ -170,6 +176,20 @@ func declared(service, method string) (*authv1.Policy, error) {
 	return policy, nil
 }
 
+// unread reports whether a message has an extension that was not understood
+// when the message was read. What is in it may not be passed over.
+func unread(m proto.Message, x protoreflect.ExtensionType) bool {
+	raw := m.ProtoReflect().GetUnknown()
+	for len(raw) > 0 {
+		number, _, n := protowire.ConsumeField(raw)
+		if n < 0 || number == x.TypeDescriptor().Number() {
+			return true
+		}
+		raw = raw[n:]
+	}
+	return false
+}
+
 func (t *Table) add(full string, policy *authv1.Policy) error {
 	if policy == nil {
 		return nil
@@ -177,12 +197,15 @@ func (t *Table) add(full string, policy *authv1.Policy) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("policy for %s: %s", full, fmt.Sprintf(format, args...))
 	}
+	if len(policy.ProtoReflect().GetUnknown()) > 0 {
+		return fail("it has a condition that this version does not know; update gatehouse, or drop the condition")
+	}
 	rule := &Rule{
 		Method:      full,
 		Public:      policy.GetPublic(),
-		Scopes:      policy.GetScopes(),
-		Permissions: policy.GetPermissions(),
-		ACRValues:   policy.GetAcrValues(),
+		Scopes:      slices.Clone(policy.GetScopes()),
+		Permissions: slices.Clone(policy.GetPermissions()),
+		ACRValues:   slices.Clone(policy.GetAcrValues()),
 	}
 	if policy.MaxAge != nil {
 		if err := policy.MaxAge.CheckValid(); err != nil {
@@ -193,13 +216,16 @@ func (t *Table) add(full string, policy *authv1.Policy) error {
 			return fail("max_age is %v; it must be whole seconds, 1 at least", rule.MaxAge)
 		}
 	}
-	for field, values := range map[string][]string{"scopes": rule.Scopes, "permissions": rule.Permissions, "acr_values": rule.ACRValues} {
-		for i, value := range values {
+	for _, field := range []struct {
+		name   string
+		values []string
+	}{{"scopes", rule.Scopes}, {"permissions", rule.Permissions}, {"acr_values", rule.ACRValues}} {
+		for i, value := range field.values {
 			switch {
 			case !scopeToken(value):
-				return fail("%s has %q; RFC 6749 section 3.3 allows printable ASCII without spaces, quotes and backslashes", field, value)
-			case slices.Contains(values[:i], value):
-				return fail("%s names %q twice", field, value)
+				return fail("%s has %q; RFC 6749 section 3.3 allows printable ASCII without spaces, quotes and backslashes", field.name, value)
+			case slices.Contains(field.values[:i], value):
+				return fail("%s names %q twice; drop one", field.name, value)
 			}
 		}
 	}

@@ -52,8 +52,9 @@ func (p *Principal) HasPermission(permission string) bool {
 	return slices.Contains(p.Permissions, permission)
 }
 
-// Claim returns a further claim of the token as encoding/json decodes it. A
-// claim is named by its name, or by a path into nested objects with dots
+// Claim returns a further claim of the token as encoding/json decodes it, but
+// for numbers, which are a json.Number. It decodes anew at every call: the
+// value is the caller's own. A claim is named by its name, or by a path into nested objects with dots
 // between ("realm_access.roles"); a claim whose own name has dots, such as a
 // URL, is found by that name.
 func (p *Principal) Claim(path string) (any, bool) {
@@ -74,6 +75,6 @@ func NewContext(ctx context.Context, p *Principal) context.Context {
 // FromContext returns the principal of a call. There is none in a call of a
 // public method without a token.
 func FromContext(ctx context.Context) (*Principal, bool) {
-	p, ok := ctx.Value(principalKey{}).(*Principal)
-	return p, ok
+	p, _ := ctx.Value(principalKey{}).(*Principal)
+	return p, p != nil
 }

@@ -1,0 +1,161 @@
+package layout_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// sources describes a synthetic module: what each package imports, and what
+// its file, and its test, say.
+type sources map[string]source
+
+type source struct {
+	imports, testImports []string
+	code, test           string // file bodies, after the package clause
+	undocumented         bool
+}
+
+// sound breaks no rule, though it comes close to breaking each.
+var sound = sources{
+	"server":               {imports: []string{"google.golang.org/grpc", "./internal/token"}},
+	"server/authn":         {imports: []string{"./gen/auth/v1", "./internal/token"}, test: "func (s service) AuthFuncOverride() {}"},
+	"gateway":              {imports: []string{"google.golang.org/grpc"}, testImports: []string{"./gen/auth/v1", "./gateway"}},
+	"bff":                  {imports: []string{"./internal/token", "./bff/session"}, testImports: []string{"./bff", "google.golang.org/grpcish"}},
+	"bff/session":          {},
+	"bff/session/memory":   {imports: []string{"./bff/session"}},
+	"gen/auth/v1":          {code: "func F() { RegisterStatusServiceHandlerServer() }", undocumented: true},
+	"internal/token":       {imports: []string{"github.com/lestrrat-go/jwx/v2/jwk"}},
+	"internal/devidp":      {},
+	"internal/app":         {imports: []string{"./server", "./gateway", "./bff", "./internal/devidp"}},
+	"internal/environment": {code: "var os struct{ Getenv func() }\nfunc f() { os.Getenv() }"},
+	"cmd/gatehouse":        {imports: []string{"./internal/app"}, code: `import "os"` + "\nfunc main() { os.Getenv(``); os.Exit(1) }"},
+	"e2e":                  {testImports: []string{"./internal/devidp", "./server", "./gateway", "./bff"}, test: `import "os"` + "\nfunc f() { os.Getenv(``); os.Exit(1) }"},
+}
+
+// TestBroken breaks one rule after the other and watches the checker notice.
+// A rule without a case here fails the test.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	if found := check(sound.graph(t, "", source{})); len(found) > 0 {
+		t.Fatalf("the sound module is found to break rules: %v", found)
+	}
+	cases := []struct {
+		rule    string
+		changed string // the package that breaks it
+		source
+		names string // what the message must name
+	}{
+		{"gateway knows no session and no token", "gateway", source{imports: []string{"./server/authn"}}, "gateway imports server/authn"},
+		{"gateway knows no session and no token", "gateway", source{imports: []string{"./bff/session"}}, "gateway imports bff/session"},
+		{"gateway knows no session and no token", "gateway/rest", source{imports: []string{"./internal/token"}}, "gateway/rest imports internal/token"},
+		{"gateway knows no session and no token", "gateway", source{testImports: []string{"./server"}}, "gateway imports server"},
+		{"gateway knows no session and no token", "gateway", source{imports: []string{"./server/authn/through"}}, "server/authn/through"},
+		{"bff knows no gRPC", "bff", source{imports: []string{"./gen/auth/v1"}}, "bff imports gen/auth/v1"},
+		{"bff knows no gRPC", "bff/session/memory", source{imports: []string{"google.golang.org/grpc/codes"}}, "google.golang.org/grpc/codes"},
+		{"bff knows no gRPC", "bff/web", source{imports: []string{"./server"}}, "bff/web imports server"},
+		{"bff knows no gRPC", "bff", source{imports: []string{"./gateway"}}, "bff imports gateway"},
+		{"bff knows no gRPC", "internal/token", source{imports: []string{"google.golang.org/grpc"}}, "bff imports internal/token imports google.golang.org/grpc"},
+		{"server knows nobody in front of it", "server", source{imports: []string{"./gateway"}}, "server imports gateway"},
+		{"server knows nobody in front of it", "server/catalog", source{imports: []string{"./bff/session"}}, "server/catalog imports bff/session"},
+		{"stores do not know who uses them", "bff/session/memory", source{imports: []string{"./bff"}}, "bff/session/memory imports bff"},
+		{"stores do not know who uses them", "bff/session", source{testImports: []string{"./bff"}}, "bff/session imports bff"},
+		{"development provider stays in development", "bff", source{imports: []string{"./internal/devidp"}}, "bff imports internal/devidp"},
+		{"development provider stays in development", "cmd/gatehouse", source{imports: []string{"./internal/devidp"}}, "cmd/gatehouse imports internal/devidp"},
+		{"jwx stays behind internal/token", "bff", source{imports: []string{"github.com/lestrrat-go/jwx/v2/jwt"}}, "bff imports github.com/lestrrat-go/jwx/v2/jwt"},
+		{"jwx stays behind internal/token", "server", source{testImports: []string{"github.com/lestrrat-go/jwx/v3/jwk"}}, "jwx/v3/jwk"},
+		{"authentication is ours", "server", source{imports: []string{"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"}}, "interceptors/auth"},
+		{layersRule, "internal/wiring", source{imports: []string{"./server/catalog", "./gateway", "./bff/session"}}, "internal/wiring"},
+		{"settings come from cmd/gatehouse", "server", source{code: `import "os"` + "\nvar home = os.Getenv(`HOME`)"}, "server/code.go:4: server uses os.Getenv"},
+		{"settings come from cmd/gatehouse", "cmd/other", source{code: `import "os"` + "\nvar read = os.LookupEnv"}, "os.LookupEnv"},
+		{"settings come from cmd/gatehouse", "bff", source{code: `import env "os"` + "\nvar all = env.Environ()"}, "os.Environ"},
+		{"settings come from cmd/gatehouse", "bff", source{code: `import . "os"` + "\nvar all = ExpandEnv(``)"}, "os.ExpandEnv"},
+		{"settings come from cmd/gatehouse", "bff", source{code: `import "syscall"` + "\nvar all = syscall.Environ()"}, "syscall.Environ"},
+		{"only commands end the process", "internal/app", source{code: `import "os"` + "\nfunc f() { os.Exit(1) }"}, "os.Exit"},
+		{"only commands end the process", "bff", source{code: `import "log"` + "\nfunc f() { log.Fatalf(``) }"}, "log.Fatalf"},
+		{"no way round the interceptors", "internal/app", source{code: `import v1 "x/gen/v1"` + "\nvar f = v1.RegisterStatusServiceHandlerServer"}, "x/gen/v1.RegisterStatusServiceHandlerServer"},
+		{"no way round the interceptors", "gateway", source{test: `import v1 "x/gen/v1"` + "\nvar f = v1.RegisterStatusServiceHandlerServer"}, "RegisterStatusServiceHandlerServer"},
+		{"no service replaces its policy", "server/catalog", source{code: "type Status struct{}\nfunc (Status) AuthFuncOverride() {}"}, ".AuthFuncOverride"},
+		{"no service replaces its policy", "server", source{code: `import "x/auth"` + "\nvar _ auth.ServiceAuthFuncOverride"}, "x/auth.ServiceAuthFuncOverride"},
+		{drawerRule, "internal/util", source{}, "internal/util"},
+		{drawerRule, "pkg/server", source{}, "pkg/server"},
+		{drawerRule, "bff/models", source{}, "bff/models"},
+		{commentRule, "bff/session", source{undocumented: true}, "bff/session has no package comment"},
+	}
+	tried := map[string]bool{}
+	for _, c := range cases {
+		tried[c.rule] = true
+		t.Run(c.rule+"/"+c.names, func(t *testing.T) {
+			t.Parallel()
+			modified := sources{"server/authn/through": {imports: []string{"./server/authn"}}}
+			for name, s := range sound {
+				modified[name] = s
+			}
+			found := check(modified.graph(t, c.changed, c.source))
+			for _, v := range found {
+				if v.rule == c.rule && strings.Contains(v.what, c.names) && v.why != "" {
+					return
+				}
+			}
+			t.Errorf("the checker found %v, and not %q naming %q", found, c.rule, c.names)
+		})
+	}
+	for _, rule := range ruleNames() {
+		if !tried[rule] {
+			t.Errorf("no case here breaks the rule %q", rule)
+		}
+	}
+}
+
+func ruleNames() []string {
+	names := []string{layersRule, drawerRule, commentRule}
+	for _, r := range importRules {
+		names = append(names, r.name)
+	}
+	for _, r := range useRules {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// graph makes the graph of the module with one package changed, or added.
+func (m sources) graph(t *testing.T, changed string, change source) graph {
+	t.Helper()
+	g := graph{}
+	add := func(name string, s source) {
+		p := g[module+"/"+name]
+		if p == nil {
+			p = &pkg{path: module + "/" + name, doc: "Package documented."}
+			g[p.path] = p
+		}
+		if s.undocumented {
+			p.doc = ""
+		}
+		p.imports = append(p.imports, full(s.imports)...)
+		p.testImports = append(p.testImports, full(s.testImports)...)
+		for file, body := range map[string]string{"code.go": s.code, "code_test.go": s.test} {
+			uses, err := usesIn(name+"/"+file, []byte("package p\n\n"+body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.uses = append(p.uses, uses...)
+		}
+	}
+	for name, s := range m {
+		add(name, s)
+	}
+	if changed != "" {
+		add(changed, change)
+	}
+	return g
+}
+
+func full(imports []string) []string {
+	var paths []string
+	for _, i := range imports {
+		if rest, ok := strings.CutPrefix(i, "./"); ok {
+			i = module + "/" + rest
+		}
+		paths = append(paths, i)
+	}
+	return paths
+}

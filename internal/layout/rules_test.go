@@ -1,0 +1,115 @@
+package layout_test
+
+import "regexp"
+
+// An importRule forbids packages to import others, directly or through other
+// packages of this module.
+//
+// Patterns are import paths, "./" standing for this module; with "/..." at the
+// end they match everything below, too.
+type importRule struct {
+	name   string
+	of     string   // the packages that are bound
+	except []string // and those of them that are not
+	never  []string // what they must not import
+	direct bool     // only the package's own imports count
+	tests  bool     // binds tests as well
+	why    string
+}
+
+var importRules = []importRule{
+	{
+		name: "gateway knows no session and no token",
+		of:   "./gateway/...", never: []string{"./server/...", "./bff/...", "./internal/token/..."}, tests: true,
+		why: "the gateway maps REST to gRPC and verifies nothing; a check there would be a second opinion on who may call",
+	},
+	{
+		name: "bff knows no gRPC",
+		of:   "./bff/...", never: []string{"./gen/...", "google.golang.org/grpc/...", "./server/...", "./gateway/..."}, tests: true,
+		why: "the bff works in front of any HTTP API: it gets the gateway as an http.Handler or a URL",
+	},
+	{
+		name: "server knows nobody in front of it",
+		of:   "./server/...", never: []string{"./gateway/...", "./bff/..."}, tests: true,
+		why: "the server is the only authority on who may call what, whichever way the call came",
+	},
+	{
+		name: "stores do not know who uses them",
+		of:   "./bff/session/...", never: []string{"./bff"}, tests: true,
+		why: "an implementation that imports its consumer cannot be replaced, or tested without it",
+	},
+	{
+		name: "development provider stays in development",
+		of:   "./...", except: []string{"./internal/app", "./internal/devidp/..."}, never: []string{"./internal/devidp/..."}, direct: true,
+		why: "it signs anyone in without a password; internal/app starts it for gatehouse dev alone",
+	},
+	{
+		name: "jwx stays behind internal/token",
+		of:   "./...", except: []string{"./internal/token"}, never: []string{"github.com/lestrrat-go/jwx/..."}, direct: true, tests: true,
+		why: "its defaults accept bad tokens, and it is deprecated: moving on must be a change of one package",
+	},
+	{
+		name: "authentication is ours",
+		of:   "./...", never: []string{"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"}, direct: true,
+		why: "a service can replace that interceptor silently, by implementing ServiceAuthFuncOverride",
+	},
+}
+
+// layers are what only one package may join.
+var (
+	layers      = []string{"./server/...", "./gateway/...", "./bff/..."}
+	layersRule  = "one package wires the layers"
+	layersExact = []string{"./internal/app", "./cmd/..."}
+	layersWhy   = "what joins every layer can break every boundary, so there is one such place"
+)
+
+// A useRule forbids packages to name things.
+type useRule struct {
+	name   string
+	of     string
+	except []string
+	never  *regexp.Regexp // matched against "import/path.Name", ".Name" for methods and fields
+	tests  bool
+	why    string
+}
+
+var useRules = []useRule{
+	{
+		name: "settings come from cmd/gatehouse",
+		of:   "./...", except: []string{"./cmd/gatehouse"},
+		never: regexp.MustCompile(`^(os|syscall|golang\.org/x/sys/unix)\.(Getenv|LookupEnv|Environ|ExpandEnv)$`),
+		why:   "a setting that is read elsewhere has no flag, no documentation and no check",
+	},
+	{
+		name: "only commands end the process",
+		of:   "./...", except: []string{"./cmd/...", "./tools/..."},
+		never: regexp.MustCompile(`^(os\.Exit|log\.(Fatal|Fatalf|Fatalln))$`),
+		why:   "nothing that is deferred runs, and nothing in flight ends; return an error",
+	},
+	{
+		name: "no way round the interceptors",
+		of:   "./...", except: []string{"./gen/..."}, tests: true,
+		never: regexp.MustCompile(`\.Register\w+HandlerServer$`),
+		why:   "RegisterXHandlerServer calls the service without a single interceptor; use RegisterXHandlerClient on server.Conn",
+	},
+	{
+		name: "no service replaces its policy",
+		of:   "./...",
+		// Tests may: one proves that it has no effect.
+		never: regexp.MustCompile(`\.(Service)?AuthFuncOverride$`),
+		why:   "who may call is written in the .proto, where it can be reviewed, and nowhere else",
+	},
+}
+
+// drawers are names that say nothing, and so attract everything.
+var (
+	drawers    = []string{"pkg", "util", "utils", "common", "models", "helper", "helpers", "misc"}
+	drawerRule = "no drawers"
+	drawerWhy  = "a package is named for what it owns"
+)
+
+var (
+	commentRule   = "packages say what they own"
+	commentExempt = []string{"./gen/..."} // generated
+	commentWhy    = "one sentence of what it owns, one of what it leaves to others, in doc.go or above a package clause"
+)

@@ -1,0 +1,108 @@
+package authn_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+)
+
+// sized mints a token of about 1 KB.
+func sized(tb testing.TB, mint func(map[string]any) string, claims map[string]any) string {
+	tb.Helper()
+	all := map[string]any{
+		"scope": "openid profile products:read products:write", "permissions": []string{"edit", "publish"}, "sid": "S",
+		"padding": strings.Repeat("x", 225),
+	}
+	for name, value := range claims {
+		all[name] = value
+	}
+	raw := mint(all)
+	if len(raw) < 1000 || len(raw) > 1100 {
+		tb.Fatalf("the token has %d bytes; correct the padding", len(raw))
+	}
+	return raw
+}
+
+// BenchmarkUnary measures what a call costs beyond its handler, once its token
+// has been seen.
+func BenchmarkUnary(b *testing.B) {
+	issuer := newIssuer(b)
+	list, err := denylist.New(denylist.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for n := range 100_000 {
+		if err := list.DenySession(issuer.URL, fmt.Sprint("another-", n), time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		cfg  authn.Config
+	}{{"plain", authn.Config{}}, {"denylist of 100,000", authn.Config{Revoked: list.Revoked}}} {
+		table, methods := newTable(b, &authv1.Policy{Scopes: []string{"products:write"}, Permissions: []string{"edit"}})
+		i := authn.NewInterceptor(newVerifier(b, issuer, c.cfg), table)
+		raw := sized(b, func(claims map[string]any) string { return mint(issuer, claims) }, nil)
+		ctx := incoming(context.Background(), "Bearer "+raw)
+		info := &grpc.UnaryServerInfo{FullMethod: methods[0]}
+		handler := func(context.Context, any) (any, error) { return nil, nil }
+		call := func(b *testing.B) {
+			if _, err := i.Unary(ctx, nil, info, handler); err != nil {
+				b.Error(err)
+			}
+		}
+		b.Run(c.name+"/one goroutine", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call(b)
+			}
+		})
+		b.Run(c.name+"/many goroutines", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					call(b)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkPrincipalMemory reports what one remembered token of 1 KB takes,
+// the claims that a service may ask for included (Config.CacheSize says so).
+func BenchmarkPrincipalMemory(b *testing.B) {
+	issuer := newIssuer(b)
+	const tokens = 2000
+	var raws []string
+	for n := range tokens {
+		raws = append(raws, sized(b, func(claims map[string]any) string { return mint(issuer, claims) }, map[string]any{"sub": fmt.Sprint("user-", n)}))
+	}
+	for b.Loop() {
+		v := newVerifier(b, issuer, authn.Config{})
+		before := heap()
+		for _, raw := range raws {
+			if _, err := v.Verify(context.Background(), strings.Clone(raw)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(heap()-before)/tokens, "B/token")
+		runtime.KeepAlive(v)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

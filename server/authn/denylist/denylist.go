@@ -1,0 +1,258 @@
+package denylist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+// The defaults of Config.
+const (
+	DefaultMaxEntries    = 1 << 18
+	DefaultTokenLifetime = 24 * time.Hour
+)
+
+// leeway is how long after its expiry a token is still accepted, because
+// clocks differ. A denial outlasts that.
+const leeway = time.Minute
+
+// shards keep calls on many processors from meeting at one lock.
+const shards = 64
+
+// ErrFull is returned for a denial that found no room: the list holds
+// Config.MaxEntries denials and none of them has ended. What it holds goes on
+// being denied.
+var ErrFull = errors.New("denylist: full; raise MaxEntries, or deny for a shorter time")
+
+// Config describes a List. The zero value is good.
+type Config struct {
+	// MaxEntries bounds the number of denials; 0 means DefaultMaxEntries. A
+	// full list of that size takes about 60 MB.
+	MaxEntries int
+	// TokenLifetime is how long access tokens live at most: denials without an
+	// end of their own last that long. 0 means DefaultTokenLifetime.
+	TokenLifetime time.Duration
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+}
+
+// A List is a set of denials. It forgets each when its time is over, and is
+// safe for concurrent use. Its method Revoked is made for
+// authn.Config.Revoked.
+type List struct {
+	max      int64
+	lifetime time.Duration
+	now      func() time.Time
+	seed     maphash.Seed
+	size     atomic.Int64        // of all denials
+	kinds    [kinds]atomic.Int64 // of those of one kind, to pass over those that nobody uses
+	shards   [shards]shard
+}
+
+type shard struct {
+	mu      sync.RWMutex
+	denials map[name]denial
+	next    time.Time // no denial here ends earlier
+}
+
+// A name is what is denied, at one issuer: others may use the same names.
+type name struct {
+	kind   kind
+	issuer string
+	value  string
+}
+
+type kind uint8
+
+const (
+	session kind = iota
+	tokenID
+	subject
+	kinds = iota
+)
+
+type denial struct {
+	until time.Time // forgotten then
+	at    time.Time // of a subject: tokens issued later are good
+}
+
+// New returns an empty list. It refuses a negative number or duration.
+func New(cfg Config) (*List, error) {
+	switch {
+	case cfg.MaxEntries < 0:
+		return nil, fmt.Errorf("denylist: MaxEntries is %d; give a positive number, or 0 for %d", cfg.MaxEntries, DefaultMaxEntries)
+	case cfg.TokenLifetime < 0:
+		return nil, fmt.Errorf("denylist: TokenLifetime is %v; give a positive duration, or 0 for %v", cfg.TokenLifetime, DefaultTokenLifetime)
+	}
+	l := &List{max: int64(cfg.MaxEntries), lifetime: cfg.TokenLifetime, now: cfg.Now, seed: maphash.MakeSeed()}
+	if l.max == 0 {
+		l.max = DefaultMaxEntries
+	}
+	if l.lifetime == 0 {
+		l.lifetime = DefaultTokenLifetime
+	}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	for i := range l.shards {
+		l.shards[i].denials = map[name]denial{}
+	}
+	return l, nil
+}
+
+// DenySession refuses every token of a provider's session (claims "iss" and
+// "sid") until its last one expires; zero means TokenLifetime from now.
+func (l *List) DenySession(issuer, sid string, until time.Time) error {
+	return l.deny(name{session, issuer, sid}, denial{until: until})
+}
+
+// DenyToken refuses one token (claims "iss" and "jti") until it expires; zero
+// means TokenLifetime from now.
+func (l *List) DenyToken(issuer, jti string, until time.Time) error {
+	return l.deny(name{tokenID, issuer, jti}, denial{until: until})
+}
+
+// DenySubject refuses every token of a subject (claims "iss" and "sub") that
+// was not issued after at (claim "iat", whole seconds as a rule: a token that
+// was issued in the same second is refused, and so is one that does not say),
+// until the last of them expires; zero means TokenLifetime after at.
+func (l *List) DenySubject(issuer, sub string, at, until time.Time) error {
+	if until.IsZero() {
+		until = at.Add(l.lifetime)
+	}
+	return l.deny(name{subject, issuer, sub}, denial{until: until, at: at})
+}
+
+// Revoked returns authn.ErrRevoked if the token is denied, and nil if not. It
+// does not allocate.
+func (l *List) Revoked(_ context.Context, key *authn.RevocationKey) error {
+	if l.size.Load() == 0 {
+		return nil
+	}
+	now := l.now()
+	if key.SessionID != "" && l.kinds[session].Load() > 0 {
+		if _, ok := l.get(name{session, key.Issuer, key.SessionID}, now); ok {
+			return authn.ErrRevoked
+		}
+	}
+	if key.ID != "" && l.kinds[tokenID].Load() > 0 {
+		if _, ok := l.get(name{tokenID, key.Issuer, key.ID}, now); ok {
+			return authn.ErrRevoked
+		}
+	}
+	if key.Subject != "" && l.kinds[subject].Load() > 0 {
+		if d, ok := l.get(name{subject, key.Issuer, key.Subject}, now); ok && !key.IssuedAt.After(d.at) {
+			return authn.ErrRevoked
+		}
+	}
+	return nil
+}
+
+// Len returns the number of denials held, some of which may have ended.
+func (l *List) Len() int { return int(l.size.Load()) }
+
+func (l *List) get(n name, now time.Time) (denial, bool) {
+	s := l.shard(n)
+	s.mu.RLock()
+	d, ok := s.denials[n]
+	s.mu.RUnlock()
+	return d, ok && now.Before(d.until)
+}
+
+func (l *List) deny(n name, d denial) error {
+	if n.issuer == "" || n.value == "" {
+		return fmt.Errorf("denylist: issuer %q, %s %q: both must be given, or tokens without one would be denied", n.issuer, n.kind, n.value)
+	}
+	now := l.now()
+	if d.until.IsZero() {
+		d.until = now.Add(l.lifetime)
+	}
+	d.until = d.until.Add(leeway)
+	if !now.Before(d.until) {
+		return nil // all that it would refuse has expired
+	}
+	for swept := false; ; swept = true {
+		if l.put(n, d, now) {
+			return nil
+		}
+		if swept {
+			return ErrFull
+		}
+		l.sweep(now)
+	}
+}
+
+func (l *List) shard(n name) *shard {
+	return &l.shards[maphash.String(l.seed, n.value)%shards]
+}
+
+// put adds a denial, or extends the one that is there: a later one never
+// takes back an earlier one. It reports whether there was room.
+func (l *List) put(n name, d denial, now time.Time) bool {
+	s := l.shard(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.forget(s, now)
+	if have, ok := s.denials[n]; ok {
+		if have.until.After(d.until) {
+			d.until = have.until
+		}
+		if have.at.After(d.at) {
+			d.at = have.at
+		}
+	} else if l.size.Add(1) > l.max {
+		l.size.Add(-1)
+		return false
+	} else {
+		l.kinds[n.kind].Add(1)
+	}
+	s.denials[n] = d
+	if s.next.IsZero() || d.until.Before(s.next) {
+		s.next = d.until
+	}
+	return true
+}
+
+func (l *List) sweep(now time.Time) {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		l.forget(s, now)
+		s.mu.Unlock()
+	}
+}
+
+// forget drops what has ended. It looks only when something has.
+func (l *List) forget(s *shard, now time.Time) {
+	if s.next.IsZero() || now.Before(s.next) {
+		return
+	}
+	s.next = time.Time{}
+	for n, d := range s.denials {
+		switch {
+		case !now.Before(d.until):
+			delete(s.denials, n)
+			l.size.Add(-1)
+			l.kinds[n.kind].Add(-1)
+		case s.next.IsZero() || d.until.Before(s.next):
+			s.next = d.until
+		}
+	}
+}
+
+func (k kind) String() string {
+	switch k {
+	case session:
+		return "sid"
+	case tokenID:
+		return "jti"
+	default:
+		return "sub"
+	}
+}

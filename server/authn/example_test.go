@@ -1,0 +1,100 @@
+package authn_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+)
+
+// A service asks who is calling where the answer depends on the caller. That
+// the caller may call at all was decided before.
+func ExampleFromContext() {
+	deleteProduct := func(ctx context.Context, seller string) error {
+		caller, ok := authn.FromContext(ctx)
+		if !ok || caller.Subject != seller {
+			return status.Error(codes.PermissionDenied, "only the seller may delete a product")
+		}
+		return nil
+	}
+
+	// A test of the service plays the interceptor's part.
+	ada := authn.NewContext(context.Background(), &authn.Principal{Issuer: "https://issuer.example", Subject: "ada"})
+	fmt.Println(deleteProduct(ada, "ada"))
+	fmt.Println(deleteProduct(ada, "grace"))
+	fmt.Println(deleteProduct(context.Background(), "ada"))
+	// Output:
+	// <nil>
+	// rpc error: code = PermissionDenied desc = only the seller may delete a product
+	// rpc error: code = PermissionDenied desc = only the seller may delete a product
+}
+
+// Package server does all this, and more; a gRPC server of one's own needs
+// only these lines.
+func ExampleNewInterceptor() {
+	verifier, err := authn.NewVerifier(authn.Config{
+		Issuer:   "https://issuer.example",
+		Audience: "https://api.example",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() { _ = verifier.Run(ctx) }() // fetches the provider's keys, and keeps them fresh
+
+	// The table needs the services, and the server the table: so a first
+	// server only tells what its services are.
+	catalogue := grpc.NewServer()
+	healthpb.RegisterHealthServer(catalogue, healthpb.UnimplementedHealthServer{})
+	table, err := authn.NewTable(catalogue.GetServiceInfo(), map[string]*authv1.Policy{
+		healthpb.Health_Check_FullMethodName: {Public: true},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	auth := authn.NewInterceptor(verifier, table)
+	server := grpc.NewServer(grpc.UnaryInterceptor(auth.Unary), grpc.StreamInterceptor(auth.Stream))
+	healthpb.RegisterHealthServer(server, healthpb.UnimplementedHealthServer{})
+
+	for _, rule := range table.Rules() {
+		fmt.Println(rule.Method, "-", rule)
+	}
+	// Output:
+	// /grpc.health.v1.Health/Check - public
+	// /grpc.health.v1.Health/List - token
+	// /grpc.health.v1.Health/Watch - token
+}
+
+// A logout takes effect before the access token expires.
+func ExampleConfig_revoked() {
+	list, err := denylist.New(denylist.Config{TokenLifetime: time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := authn.NewVerifier(authn.Config{
+		Issuer:   "https://issuer.example",
+		Audience: "https://api.example",
+		Revoked:  list.Revoked,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = verifier
+
+	// When the provider says that a session has ended:
+	if err := list.DenySession("https://issuer.example", "sid-1", time.Time{}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(list.Revoked(context.Background(), &authn.RevocationKey{Issuer: "https://issuer.example", SessionID: "sid-1"}))
+	// Output: authn: the token has been revoked
+}

@@ -1,0 +1,186 @@
+package authn_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	name, info := serve(t,
+		method{"Read", nil},
+		method{"Empty", &authv1.Policy{}},
+		method{"List", &authv1.Policy{Public: true}},
+		method{"Write", &authv1.Policy{Scopes: []string{"a:write", "b"}, Permissions: []string{"edit"}}},
+		method{"Pay", &authv1.Policy{MaxAge: durationpb.New(5 * time.Minute), AcrValues: []string{"urn:mfa", "phr"}}},
+	)
+	info["vendor.Unlinked"] = grpc.ServiceInfo{Methods: []grpc.MethodInfo{{Name: "Do"}, {Name: "See"}}} // no descriptor
+	table, err := authn.NewTable(info, map[string]*authv1.Policy{
+		"/vendor.Unlinked/See": {Public: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"/" + name + "/Empty: token",
+		"/" + name + "/List: public",
+		"/" + name + "/Pay: token, acr urn:mfa+phr, signed in within 5m0s",
+		"/" + name + "/Read: token",
+		"/" + name + "/Write: token, scope a:write+b, permission edit",
+		"/vendor.Unlinked/Do: token",
+		"/vendor.Unlinked/See: public",
+	}
+	rules := table.Rules()
+	var got []string
+	for _, rule := range rules {
+		got = append(got, fmt.Sprintf("%s: %v", rule.Method, rule))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the rules are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	// What a reader of the table does to it does not change who may call.
+	rules[4].Scopes[0] = "anything"
+	if again := table.Rules(); again[4].Scopes[0] != "a:write" {
+		t.Errorf("a change to a returned rule changed the table: %v", again[4].Scopes)
+	}
+}
+
+// TestContradictions: whatever is not clear stops the start, and names the
+// method; all of it at once.
+func TestContradictions(t *testing.T) {
+	t.Parallel()
+	public := func(p *authv1.Policy) *authv1.Policy { p.Public = true; return p }
+	for _, c := range []struct {
+		name   string
+		policy *authv1.Policy
+		says   string
+	}{
+		{"public with scopes", public(&authv1.Policy{Scopes: []string{"a"}}), "public, and yet with conditions"},
+		{"public with permissions", public(&authv1.Policy{Permissions: []string{"a"}}), "public, and yet with conditions"},
+		{"public with acr", public(&authv1.Policy{AcrValues: []string{"a"}}), "public, and yet with conditions"},
+		{"public with max_age", public(&authv1.Policy{MaxAge: durationpb.New(time.Minute)}), "public, and yet with conditions"},
+		{"empty scope", &authv1.Policy{Scopes: []string{""}}, `scopes has ""`},
+		{"two scopes in one", &authv1.Policy{Scopes: []string{"a b"}}, `scopes has "a b"`},
+		{"scope that breaks a challenge", &authv1.Policy{Scopes: []string{`a"`}}, `scopes has "a\""`},
+		{"scope with a line break", &authv1.Policy{Scopes: []string{"a\r\nX: y"}}, "scopes has"},
+		{"permission beyond ASCII", &authv1.Policy{Permissions: []string{"é"}}, "permissions has"},
+		{"acr with a backslash", &authv1.Policy{AcrValues: []string{`a\`}}, "acr_values has"},
+		{"scope twice", &authv1.Policy{Scopes: []string{"a", "b", "a"}}, `scopes names "a" twice`},
+		{"no time at all", &authv1.Policy{MaxAge: durationpb.New(0)}, "max_age is 0s"},
+		{"negative time", &authv1.Policy{MaxAge: durationpb.New(-time.Minute)}, "max_age is -1m0s"},
+		{"half a second", &authv1.Policy{MaxAge: durationpb.New(1500 * time.Millisecond)}, "max_age is 1.5s"},
+		{"impossible duration", &authv1.Policy{MaxAge: &durationpb.Duration{Seconds: 1, Nanos: -1}}, "max_age: "},
+		{"condition of a later version", later(), "a condition that this version does not know"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			name, info := serve(t, method{"Good", nil}, method{"Bad", c.policy})
+			_, err := authn.NewTable(info, nil)
+			wantError(t, err, "policy for /"+name+"/Bad: ", c.says)
+
+			// The same for a policy that comes from the configuration.
+			_, err = authn.NewTable(map[string]grpc.ServiceInfo{"vendor.S": {Methods: []grpc.MethodInfo{{Name: "M"}}}},
+				map[string]*authv1.Policy{"/vendor.S/M": c.policy})
+			wantError(t, err, "policy for /vendor.S/M: ", c.says)
+		})
+	}
+}
+
+// later is a policy with a field that this version does not have: to pass over
+// it would let in callers that it keeps out.
+func later() *authv1.Policy {
+	p := &authv1.Policy{Scopes: []string{"a"}}
+	p.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
+	return p
+}
+
+func TestExtraPolicies(t *testing.T) {
+	t.Parallel()
+	name, info := serve(t, method{"Declared", &authv1.Policy{Scopes: []string{"a"}}}, method{"Silent", nil})
+	_, err := authn.NewTable(info, map[string]*authv1.Policy{
+		"/" + name + "/Declared": {Public: true},
+		"/" + name + "/Gone":     {Public: true},
+		name + "/Silent":         {Public: true},
+	})
+	wantError(t, err,
+		"policy for /"+name+"/Declared: its .proto declares one already",
+		"policy for /"+name+"/Gone: no such method is served",
+		"policy for "+name+"/Silent: no such method is served",
+	)
+
+	table, err := authn.NewTable(info, map[string]*authv1.Policy{"/" + name + "/Silent": {Public: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rule := table.Rules()[1]; !rule.Public {
+		t.Errorf("the extra policy does not count: %v", rule)
+	}
+}
+
+// TestMethodWithoutDeclaration: generated code that is older than its .proto
+// serves a method whose policy nobody can read.
+func TestMethodWithoutDeclaration(t *testing.T) {
+	t.Parallel()
+	name, info := serve(t, method{"A", nil})
+	service := info[name]
+	service.Methods = append(service.Methods, grpc.MethodInfo{Name: "Stale"})
+	info[name] = service
+	_, err := authn.NewTable(info, nil)
+	wantError(t, err, "policy for /"+name+"/Stale: its .proto has no such method; run buf generate")
+}
+
+func TestServiceNameOfAMessage(t *testing.T) {
+	t.Parallel()
+	_, err := authn.NewTable(map[string]grpc.ServiceInfo{"google.protobuf.Duration": {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
+	wantError(t, err, "google.protobuf.Duration is no service in its .proto")
+}
+
+// TestUnreadOption: a descriptor that was parsed where the option was not
+// linked keeps it as unknown bytes. To take that for "no policy" would drop
+// the scopes.
+func TestUnreadOption(t *testing.T) {
+	t.Parallel()
+	policy, err := proto.Marshal(&authv1.Policy{Scopes: []string{"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := authv1.E_Policy.TypeDescriptor().Number()
+	options := &descriptorpb.MethodOptions{}
+	options.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), policy))
+	pkg := fmt.Sprintf("authntest.v%d", services.Add(1))
+	publish(t, &descriptorpb.FileDescriptorProto{
+		Name: proto.String(pkg + ".proto"), Package: proto.String(pkg), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}},
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("S"), Method: []*descriptorpb.MethodDescriptorProto{{
+			Name: proto.String("M"), InputType: proto.String("Empty"), OutputType: proto.String("Empty"), Options: options,
+		}}}},
+	})
+	name := pkg + ".S"
+	_, err = authn.NewTable(map[string]grpc.ServiceInfo{name: {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
+	wantError(t, err, "policy for /"+name+"/M: its descriptor was read without the policy option")
+}
+
+func wantError(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one that says %q", parts)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error is %q, want it to say %q", err, part)
+		}
+	}
+}

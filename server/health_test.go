@@ -1,0 +1,72 @@
+package server_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/server"
+)
+
+func healthOf(t *testing.T, conn grpc.ClientConnInterface, service string) healthpb.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	answer, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
+	if err != nil {
+		t.Fatalf("health of %q: %v", service, err)
+	}
+	return answer.GetStatus()
+}
+
+// TestHealth: the server serves from when it can verify tokens until it
+// leaves. In a bubble, so the second that Run looks in is not waited for.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer(t)
+		issuer.SetDown(true)
+		cfg := newConfig(t, nil, &probe{})
+		cfg.Authn.Issuer, cfg.Authn.HTTPClient = issuer.URL, issuer.Client()
+		s, err := server.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const not, serving = healthpb.HealthCheckResponse_NOT_SERVING, healthpb.HealthCheckResponse_SERVING
+		want := func(when string, want healthpb.HealthCheckResponse_ServingStatus) {
+			t.Helper()
+			synctest.Wait()
+			for _, service := range []string{"", "probe.v1.Probe", "grpc.health.v1.Health"} {
+				if got := healthOf(t, s.Conn(), service); got != want {
+					t.Errorf("%s: the health of %q is %v, want %v", when, service, got, want)
+				}
+			}
+			if ready := s.Ready() == nil; ready != (want == serving) {
+				t.Errorf("%s: Ready says %v", when, s.Ready())
+			}
+		}
+		want("before Run", not)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		<-time.After(10 * time.Second) // of the bubble
+		want("while the provider is down", not)
+		if _, err := healthpb.NewHealthClient(s.Conn()).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "unknown"}); status.Code(err) != codes.NotFound {
+			t.Errorf("the health of an unknown service: %v", err)
+		}
+		issuer.SetDown(false)
+		<-time.After(4 * time.Second) // the provider is asked every 2 s, the health set every second
+		want("when the keys are there", serving)
+		issuer.SetDown(true)
+		<-time.After(25 * time.Hour) // keys are believed for 24 h
+		want("when the keys are too old", not)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}

@@ -1,0 +1,197 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// TestPath: a method is served by its exact name, or not at all. A name that
+// reaches a method in a spelling that its policy does not know would pass as
+// one without a policy (CVE-2026-33186).
+func TestPath(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "reached", nil }}, nil)
+	good := s.issuer.Mint(map[string]any{"aud": audience})
+	for _, path := range []string{
+		"probe.v1.Probe/Scoped", "//probe.v1.Probe/Scoped", "/probe.v1.Probe//Scoped", "/probe.v1.Probe/Scoped/", "/probe.v1.Probe/scoped",
+		"/x/probe.v1.Probe/Scoped", "/probe.v1.Probe", "/probe.v1.Probe/", "/", "*", "/probe.v1.Probe/%53coped", "/probe.v1.Probe/Scoped?", "/probe.v1.Probe/Unknown",
+		"http://127.0.0.1/probe.v1.Probe/Scoped",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			answer := raw(t, s.address, path, "Bearer "+good)
+			if code := answer["grpc-status"]; code == "0" || code == "" && answer[":status"] == "200" {
+				t.Errorf("network: the call was answered with %v", answer)
+			}
+			if path == "/probe.v1.Probe/Scoped" {
+				return
+			}
+			_, err := invoke(withToken(t.Context(), good), s.Conn(), path, "")
+			if status.Code(err) != codes.Unimplemented {
+				t.Errorf("in process: %v, want Unimplemented", err)
+			}
+			_, err = s.Conn().NewStream(withToken(t.Context(), good), &grpc.StreamDesc{}, path)
+			if status.Code(err) != codes.Unimplemented {
+				t.Errorf("in process, as a stream: %v, want Unimplemented", err)
+			}
+		})
+	}
+	t.Run("in process, empty", func(t *testing.T) {
+		t.Parallel()
+		if _, err := invoke(t.Context(), s.Conn(), "", ""); status.Code(err) != codes.Unimplemented {
+			t.Errorf("got %v, want Unimplemented", err)
+		}
+	})
+	t.Run("the way it is written", func(t *testing.T) {
+		t.Parallel()
+		able := s.issuer.Mint(map[string]any{"aud": audience, "scope": "write"})
+		if answer := raw(t, s.address, scoped, "Bearer "+able); answer["grpc-status"] != "0" {
+			t.Errorf("the raw client gets %v for a good call: what it finds above proves nothing", answer)
+		}
+		if answer := raw(t, s.address, scoped, "Bearer "+good); answer["grpc-status"] != "7" {
+			t.Errorf("without the scope: %v", answer)
+		}
+		if answer := raw(t, s.address, scoped, "Bearer "+able, "Bearer "+good); answer["grpc-status"] != "16" {
+			t.Errorf("with two authorization values: %v", answer)
+		}
+	})
+}
+
+// raw makes a unary call with a path that no gRPC client would send, and
+// returns the header and trailer of the answer; empty if the stream or the
+// connection was reset.
+func raw(t *testing.T, address, path string, authorization ...string) map[string]string {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var header bytes.Buffer
+	encoder := hpack.NewEncoder(&header)
+	field := func(name, value string) {
+		if err := encoder.WriteField(hpack.HeaderField{Name: name, Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	field(":method", "POST")
+	field(":scheme", "http")
+	field(":path", path)
+	field(":authority", address)
+	field("content-type", "application/grpc")
+	field("te", "trailers")
+	for _, value := range authorization {
+		field("authorization", value)
+	}
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: header.Bytes(), EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := framer.WriteData(1, true, make([]byte, 5)); err != nil { // one empty message
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return got
+		}
+		switch f := frame.(type) {
+		case *http2.MetaHeadersFrame:
+			for _, h := range f.Fields {
+				got[h.Name] = h.Value
+			}
+			if f.StreamEnded() {
+				return got
+			}
+		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
+			return got
+		}
+	}
+}
+
+// TestSizes: what is too large is refused, and the connection lives on.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text[:min(len(text), 3)], nil }}, nil)
+	conn := s.dial(t)
+	ctx := s.authorized(t.Context(), nil)
+	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", 4<<20)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a message above 4 MiB: %v", err)
+	}
+	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", 4<<20-1<<10)); err != nil {
+		t.Errorf("a message of nearly 4 MiB: %v", err)
+	}
+	huge := metadata.AppendToOutgoingContext(ctx, "x-padding", strings.Repeat("a", 40<<10))
+	if _, err := invoke(huge, conn, echo, "x"); err == nil {
+		t.Error("metadata above 32 KiB was accepted")
+	}
+	large := metadata.AppendToOutgoingContext(ctx, "x-padding", strings.Repeat("a", 20<<10))
+	if _, err := invoke(large, conn, echo, "x"); err != nil {
+		t.Errorf("metadata of 20 KiB: %v", err)
+	}
+	// No client's own limit stands between.
+	answer := raw(t, s.address, echo, "Bearer "+strings.Repeat("a", 60<<10))
+	if code := answer["grpc-status"]; code == "0" || code == "" && answer[":status"] == "200" {
+		t.Errorf("metadata of 60 KiB was answered with %v", answer)
+	}
+	if _, err := invoke(ctx, conn, echo, "x"); err != nil {
+		t.Errorf("after all that: %v", err)
+	}
+}
+
+// TestManyStreams: one connection has so many calls at a time and no more
+// (CVE-2023-44487: grpc-go sets no limit).
+func TestManyStreams(t *testing.T) {
+	t.Parallel()
+	conn, err := net.Dial("tcp", start(t, &probe{}, nil).address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatalf("the server sent no limit: %v", err)
+		}
+		settings, ok := frame.(*http2.SettingsFrame)
+		if !ok || settings.IsAck() {
+			continue
+		}
+		if limit, ok := settings.Value(http2.SettingMaxConcurrentStreams); !ok || limit != 250 {
+			t.Errorf("the limit is %d, %v; want 250", limit, ok)
+		}
+		return
+	}
+}

@@ -1,0 +1,88 @@
+package server
+
+import (
+	"fmt"
+	"reflect"
+
+	"google.golang.org/grpc"
+)
+
+// A collection remembers services until the servers that want them exist.
+type collection []service
+
+type service struct {
+	desc *grpc.ServiceDesc
+	impl any
+}
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (c *collection) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	*c = append(*c, service{desc, impl})
+}
+
+// GetServiceInfo implements reflection.ServiceInfoProvider.
+func (c *collection) GetServiceInfo() map[string]grpc.ServiceInfo {
+	all := make(map[string]grpc.ServiceInfo, len(*c))
+	for _, s := range *c {
+		info := grpc.ServiceInfo{Metadata: s.desc.Metadata}
+		for _, m := range s.desc.Methods {
+			info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
+		}
+		for _, st := range s.desc.Streams {
+			info.Methods = append(info.Methods, grpc.MethodInfo{
+				Name: st.StreamName, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams,
+			})
+		}
+		all[s.desc.ServiceName] = info
+	}
+	return all
+}
+
+// check reports services that gRPC would refuse by ending the process, or by
+// a panic at the first call.
+func (c *collection) check() error {
+	seen := map[string]bool{}
+	for _, s := range *c {
+		name := s.desc.ServiceName
+		if seen[name] {
+			return fmt.Errorf("server: service %s is registered twice; drop one of the two", name)
+		}
+		seen[name] = true
+		if err := s.check(); err != nil {
+			return fmt.Errorf("server: service %s %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s service) check() error {
+	if v := reflect.ValueOf(s.impl); s.impl == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("is registered without an implementation; give its Register function one that is not nil")
+	}
+	handler := reflect.TypeOf(s.desc.HandlerType)
+	if handler == nil || handler.Kind() != reflect.Pointer || handler.Elem().Kind() != reflect.Interface {
+		return fmt.Errorf("has a description without the interface to implement (HandlerType); use generated code")
+	}
+	if want := handler.Elem(); !reflect.TypeOf(s.impl).Implements(want) {
+		return fmt.Errorf("is registered with a %T, which does not implement %s", s.impl, want)
+	}
+	seen := map[string]bool{}
+	for _, name := range s.methods() {
+		if seen[name] {
+			return fmt.Errorf("describes the method %s twice; use generated code", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+func (s service) methods() []string {
+	var names []string
+	for _, m := range s.desc.Methods {
+		names = append(names, m.MethodName)
+	}
+	for _, st := range s.desc.Streams {
+		names = append(names, st.StreamName)
+	}
+	return names
+}
