@@ -2,7 +2,9 @@ package bff
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -18,11 +20,25 @@ func (b *BFF) problem(w http.ResponseWriter, r *http.Request, pr web.Problem) {
 		b.pages.Problem(w, r, pr)
 		return
 	}
-	writeError(w, pr.Status, pr.Title+". "+pr.Message)
+	title := pr.Title
+	if !strings.HasSuffix(title, "?") {
+		title += "."
+	}
+	writeError(w, pr.Status, title+" "+pr.Message)
 }
 
-// unavailable answers while the provider's metadata cannot be had.
-func (b *BFF) unavailable(w http.ResponseWriter, r *http.Request, cause error) {
+// seeOther sends the browser elsewhere. http.Redirect would repeat the
+// address, which can hold an id_token_hint, in a body, and clean its path,
+// which was judged as it is.
+func seeOther(w http.ResponseWriter, target string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", target)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// unavailable answers while the provider's metadata cannot be had; again is
+// where to try once more.
+func (b *BFF) unavailable(w http.ResponseWriter, r *http.Request, cause error, again string) {
 	b.logger.WarnContext(r.Context(), "provider unavailable", "cause", cause)
 	w.Header().Set("Retry-After", retryAfter)
 	b.problem(w, r, web.Problem{
@@ -30,14 +46,18 @@ func (b *BFF) unavailable(w http.ResponseWriter, r *http.Request, cause error) {
 		Title:   "Signing in is not possible at the moment",
 		Message: "The sign-in service does not answer. Please try again in a little while.",
 		Detail:  requestDetail(r),
-		Action:  web.Link{Label: "Try again", Href: r.URL.RequestURI()},
+		Action:  web.Link{Label: "Try again", Href: again},
 	})
 }
 
 // storeDown answers while sessions cannot be read or written. Nobody is
 // signed out by that (oauth2-proxy #2503): the cookie stays as it is.
 func (b *BFF) storeDown(w http.ResponseWriter, r *http.Request, cause error) {
-	b.logger.ErrorContext(r.Context(), "session store unavailable", "cause", cause)
+	level := slog.LevelError
+	if r.Context().Err() != nil { // the browser went away, which is no outage
+		level = slog.LevelDebug
+	}
+	b.logger.Log(r.Context(), level, "session store unavailable", "cause", cause)
 	w.Header().Set("Retry-After", retryAfter)
 	b.problem(w, r, web.Problem{
 		Status:  http.StatusServiceUnavailable,
@@ -70,7 +90,7 @@ func requestDetail(r *http.Request) string {
 // itself, so that its errors look like the gateway's.
 var grpcCodes = map[int]int{
 	http.StatusBadRequest: 3, http.StatusUnauthorized: 16, http.StatusForbidden: 7, http.StatusNotFound: 5,
-	http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusInternalServerError: 13,
+	http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusBadGateway: 14, http.StatusInternalServerError: 13,
 }
 
 // writeError answers in the shape of google.rpc.Status, as the gateway does.

@@ -1,10 +1,14 @@
 package bff
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -19,7 +23,7 @@ const (
 	// browser that opens many tabs at once must not pile up cookies until the
 	// server refuses the header (oauth2-proxy #2163, nextjs-auth0 #1917).
 	maxAttempts = 5
-	// maxAttemptBytes bounds one attempt's cookie.
+	// maxAttemptBytes bounds one attempt's cookie, attributes included.
 	maxAttemptBytes = 1024
 
 	attemptPurpose = "login attempt"
@@ -27,32 +31,54 @@ const (
 
 // An attempt is one login under way. Each has a cookie of its own, so that
 // parallel tabs do not overwrite each other (oauth2-proxy #611, #817).
+//
+// State, nonce and code verifier are derived from one seed, and of the issuer
+// a hash is kept: in a cookie of 1 KB that leaves room for a long ReturnTo.
 type attempt struct {
-	State    string   `json:"s"`
-	Nonce    string   `json:"n"`
-	Verifier string   `json:"v"` // PKCE code verifier
-	Issuer   string   `json:"i"` // whom the browser was sent to (RFC 9700, mix-up)
-	ReturnTo string   `json:"r"`
-	Started  int64    `json:"t"` // seconds
-	MaxAge   *int64   `json:"m,omitempty"`
-	ACR      []string `json:"a,omitempty"`
+	Seed     string `json:"k"`
+	Issuer   string `json:"i"` // hash of whom the browser was sent to (RFC 9700, mix-up)
+	ReturnTo string `json:"r"`
+	Started  int64  `json:"t"` // seconds
+	MaxAge   *int64 `json:"m,omitempty"`
+	ACR      string `json:"a,omitempty"` // acr_values, separated by spaces
 }
 
 func (b *BFF) newAttempt(issuer, to string) (*attempt, error) {
-	a := &attempt{Issuer: issuer, ReturnTo: to, Started: b.now().Unix()}
-	for _, secret := range []*string{&a.State, &a.Nonce, &a.Verifier} {
-		raw := make([]byte, 32)
-		if _, err := io.ReadFull(b.rand, raw); err != nil {
-			return nil, err
-		}
-		*secret = base64.RawURLEncoding.EncodeToString(raw)
+	seed := make([]byte, 32)
+	if _, err := io.ReadFull(b.rand, seed); err != nil {
+		return nil, err
 	}
-	return a, nil
+	return &attempt{
+		Seed:     base64.RawURLEncoding.EncodeToString(seed),
+		Issuer:   issuerHash(issuer),
+		ReturnTo: to,
+		Started:  b.now().Unix(),
+	}, nil
+}
+
+// issuerHash is 128 bits of an issuer identifier's hash.
+func issuerHash(issuer string) string {
+	sum := sha256.Sum256([]byte(issuer))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func (a *attempt) state() string    { return a.derive("state") }
+func (a *attempt) nonce() string    { return a.derive("nonce") }
+func (a *attempt) verifier() string { return a.derive("code_verifier") }
+
+// derive returns 256 bits that are independent of the seed's other values: who
+// sees the state, as servers on the way do, knows nothing of the verifier.
+func (a *attempt) derive(purpose string) string {
+	raw, err := hkdf.Expand(sha256.New, []byte(a.Seed), "gatehouse login "+purpose, 32)
+	if err != nil {
+		panic(err) // only for more than 8 KB
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
 // challenge is the PKCE code challenge, method S256 (RFC 7636 section 4.2).
 func (a *attempt) challenge() string {
-	sum := sha256.Sum256([]byte(a.Verifier))
+	sum := sha256.Sum256([]byte(a.verifier()))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
@@ -77,21 +103,40 @@ func (b *BFF) attemptCookie(name, value string, maxAge int) *http.Cookie {
 	}
 }
 
+// errAttemptSize says that an attempt does not fit its cookie.
+var errAttemptSize = fmt.Errorf("the login attempt does not fit a cookie of %d bytes", maxAttemptBytes)
+
+// sealAttempt makes the attempt's cookie. Where it does not fit, the person
+// comes back to the home page: better than not to sign in.
+func (b *BFF) sealAttempt(a *attempt) (*http.Cookie, error) {
+	var plain bytes.Buffer
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false) // six bytes for each "&" of an address
+	if err := encoder.Encode(a); err != nil {
+		return nil, err
+	}
+	name := b.attemptName(a.state())
+	sealed, err := b.keys.Seal(attemptPurpose, []byte(name), plain.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	cookie := b.attemptCookie(name, base64.RawURLEncoding.EncodeToString(sealed), int(attemptLifetime/time.Second))
+	switch {
+	case len(cookie.String()) <= maxAttemptBytes:
+		return cookie, nil
+	case a.ReturnTo == "/":
+		return nil, errAttemptSize
+	}
+	a.ReturnTo = "/"
+	return b.sealAttempt(a)
+}
+
 // keepAttempt sets the attempt's cookie, and drops the oldest of those that
 // the browser has beyond maxAttempts.
 func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) error {
-	plain, err := json.Marshal(a)
+	cookie, err := b.sealAttempt(a)
 	if err != nil {
 		return err
-	}
-	name := b.attemptName(a.State)
-	sealed, err := b.keys.Seal(attemptPurpose, []byte(name), plain)
-	if err != nil {
-		return err
-	}
-	cookie := b.attemptCookie(name, base64.RawURLEncoding.EncodeToString(sealed), int(attemptLifetime/time.Second))
-	if len(cookie.String()) > maxAttemptBytes {
-		return errors.New("the login attempt does not fit a cookie")
 	}
 	type old struct {
 		name    string
@@ -107,7 +152,10 @@ func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) er
 			others = append(others, o)
 		}
 	}
-	slices.SortFunc(others, func(x, y old) int { return int(y.started - x.started) }) // newest first
+	// Newest first; of one second, in the order in which browsers send them,
+	// which is oldest first.
+	slices.Reverse(others)
+	slices.SortStableFunc(others, func(x, y old) int { return cmp.Compare(y.started, x.started) })
 	for i, o := range others {
 		if i >= maxAttempts-1 || o.started == 0 {
 			http.SetCookie(w, b.attemptCookie(o.name, "", -1))
@@ -132,7 +180,7 @@ func (b *BFF) takeAttempt(w http.ResponseWriter, r *http.Request, state string) 
 		return nil, errNoAttempt
 	}
 	a, err := b.openAttempt(cookies[0])
-	if err != nil || a.State != state || b.now().Sub(time.Unix(a.Started, 0)) > attemptLifetime {
+	if err != nil || a.state() != state || b.now().Sub(time.Unix(a.Started, 0)) > attemptLifetime {
 		return nil, errNoAttempt
 	}
 	return a, nil

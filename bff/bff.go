@@ -246,28 +246,43 @@ func (b *BFF) Run(ctx context.Context) error {
 }
 
 // Ready says why nobody can sign in at the moment, nil if they can.
-func (b *BFF) Ready() error { return b.provider.Ready() }
+func (b *BFF) Ready() error {
+	if err := b.provider.Ready(); err != nil {
+		return err
+	}
+	_, err := b.rp.metadata()
+	return err
+}
 
 // ServeHTTP answers one request.
 func (b *BFF) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.handler.ServeHTTP(w, r) }
 
 func parseBaseURL(raw string) (*url.URL, error) {
+	shown := raw
 	fail := func(why string) (*url.URL, error) {
-		return nil, fmt.Errorf("base URL %q: %s", raw, why)
+		return nil, fmt.Errorf("base URL %q: %s", shown, why)
 	}
 	u, err := url.Parse(strings.TrimSuffix(raw, "/"))
+	if err == nil {
+		shown = u.Redacted()
+	}
 	switch {
 	case raw == "":
 		return fail("missing; give the origin that browsers see, such as https://shop.example")
-	case err != nil || u.Host == "" || u.Opaque != "":
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return fail("not a URL; give the origin that browsers see, such as https://shop.example")
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+	case u.Path != "" || strings.ContainsAny(raw, "?#") || u.User != nil:
 		return fail("more than an origin; give scheme, host and port only")
 	case u.Scheme == "https":
 	case u.Scheme != "http":
 		return fail("neither https nor http")
 	case !loopback.Host(u.Hostname()):
 		return fail("http off loopback would send session cookies in the clear; use https")
+	}
+	// As browsers spell an origin, with which it will be compared.
+	u.Host = strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
 	}
 	return u, nil
 }

@@ -19,6 +19,13 @@ import (
 // attempt of this very browser (login CSRF, code injection), from the
 // provider that the browser was sent to (mix-up), and once.
 func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
+	// First, so that an outage does not use up the attempt: reloading the page
+	// goes on with it.
+	md, err := b.rp.metadata()
+	if err != nil {
+		b.unavailable(w, r, err, loginPath)
+		return
+	}
 	query := r.URL.Query()
 	a, err := b.takeAttempt(w, r, query.Get("state"))
 	if err != nil {
@@ -26,10 +33,11 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 		b.stale(w, r)
 		return
 	}
-	md, err := b.provider.Metadata()
-	if err != nil {
-		b.unavailable(w, r, err)
-		return
+	for _, name := range []string{"state", "code", "error"} { // RFC 6749 section 3.1
+		if len(query[name]) > 1 {
+			b.failedLogin(w, r, a, fmt.Errorf("the answer has several parameters %s", name))
+			return
+		}
 	}
 	if err := checkIssuer(md, a, query["iss"]); err != nil {
 		b.failedLogin(w, r, a, err)
@@ -48,7 +56,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	default:
 		b.logger.InfoContext(r.Context(), "signed in", "session", s)
 		http.SetCookie(w, cookie)
-		http.Redirect(w, r, a.ReturnTo, http.StatusSeeOther)
+		seeOther(w, a.ReturnTo)
 	}
 }
 
@@ -56,7 +64,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 // 4.4.2): the answer comes from where the browser was sent.
 func checkIssuer(md *token.Metadata, a *attempt, iss []string) error {
 	switch {
-	case a.Issuer != md.Issuer:
+	case a.Issuer != issuerHash(md.Issuer):
 		return errors.New("the login was started with another provider")
 	case len(iss) > 1:
 		return errors.New("the answer names several issuers")
@@ -83,7 +91,7 @@ func (b *BFF) signIn(r *http.Request, md *token.Metadata, a *attempt, code strin
 	if tokens.ID == "" {
 		return nil, nil, errors.New("token endpoint: the answer has no id_token")
 	}
-	checks := token.IDChecks{Nonce: a.Nonce, AccessToken: tokens.Access, ACRValues: a.ACR}
+	checks := token.IDChecks{Nonce: a.nonce(), AccessToken: tokens.Access, ACRValues: strings.Fields(a.ACR)}
 	if a.MaxAge != nil {
 		maxAge := time.Duration(*a.MaxAge) * time.Second
 		checks.MaxAge = &maxAge
@@ -136,8 +144,15 @@ func (b *BFF) completed(ctx context.Context, md *token.Metadata, id *token.Claim
 		b.logger.WarnContext(ctx, "userinfo not had; the session has the ID token's claims alone", "cause", err)
 		return claims, nil
 	}
-	if more["sub"] != id.Subject {
+	switch subject, ok := more["sub"].(string); {
+	case !ok || subject == "": // "MUST always be returned": section 5.3.2
+		b.logger.WarnContext(ctx, "userinfo not used: the answer does not say whom it is about")
+		return claims, nil
+	case subject != id.Subject:
 		return nil, errors.New("userinfo: the answer is about another subject")
+	}
+	for _, name := range append([]string{"sid", "acr", "amr"}, protocolClaims...) {
+		delete(more, name) // about a login, which only the signed ID token describes
 	}
 	maps.Copy(more, claims) // what is signed wins
 	return more, nil
@@ -167,9 +182,12 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 		Status:    http.StatusBadGateway,
 		Title:     "The sign-in did not work",
 		Message:   "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application.",
-		Detail:    "Error: " + code,
+		Detail:    requestDetail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
+	}
+	if code != "" {
+		pr.Detail = "Error: " + code
 	}
 	switch code {
 	case "access_denied":

@@ -39,7 +39,7 @@ func (b *BFF) Check(ctx context.Context) (good []string, err error) {
 // checkClient redeems a code that nobody issued: a provider that knows the
 // client says that the code is bad.
 func (b *BFF) checkClient(ctx context.Context, rp *relyingParty) error {
-	md, err := b.provider.Metadata()
+	md, err := rp.metadata()
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,8 @@ func (b *BFF) checkClient(ctx context.Context, rp *relyingParty) error {
 	})
 	refusal, ok := errors.AsType[*oauthError](err)
 	switch {
+	case err == nil:
+		return fmt.Errorf("the token endpoint %s gave a token for a code that nobody issued; it must not be trusted", md.TokenEndpoint)
 	case !ok:
 		return fmt.Errorf("the token endpoint %s did not answer as one: %w", md.TokenEndpoint, err)
 	case refusal.code == "invalid_grant":

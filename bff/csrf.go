@@ -13,8 +13,8 @@ import (
 // this adds the sibling subdomains, which are the same site, and WebSockets,
 // which are exempt from same-origin rules (oauth2-proxy #2996).
 func (b *BFF) forged(r *http.Request) bool {
-	if upgrade(r) {
-		return b.forgedUpgrade(r)
+	if upgrade(r) && b.forgedUpgrade(r) {
+		return true
 	}
 	if r.URL.Path == callbackPath || r.URL.Path == backchannelPath {
 		// Cross-site by their nature; neither acts on the browser's session.
@@ -24,7 +24,18 @@ func (b *BFF) forged(r *http.Request) bool {
 	// the attacker may have chosen (DNS rebinding).
 	canonical := *r
 	canonical.Host = b.base.Host
-	return b.crossOrigin.Check(&canonical) != nil
+	if b.crossOrigin.Check(&canonical) != nil {
+		return true
+	}
+	// An old browser, which sends no Sec-Fetch-Site: the library compares the
+	// host alone, and so lets a page of plain http act on https.
+	origin := r.Header.Get("Origin")
+	return !safe(r.Method) && origin != "" && r.Header.Get("Sec-Fetch-Site") == "" && !b.sameOrigin(origin)
+}
+
+// safe reports whether a method changes nothing (RFC 9110 section 9.2.1).
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // forgedUpgrade judges a WebSocket handshake: a GET, which the standard
@@ -65,8 +76,13 @@ func navigation(r *http.Request) bool {
 }
 
 // fromOurselves reports whether a link or a script of our own pages, or the
-// person typing, caused a navigation.
+// person typing, caused a navigation. A prefetch is nobody's wish yet.
 func (b *BFF) fromOurselves(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
+			return false
+		}
+	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "same-origin", "none":
 		return true

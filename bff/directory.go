@@ -12,7 +12,8 @@ import (
 // application. A path without a file is answered with index.html, so that the
 // application's own router sees it, unless its last segment has an extension:
 // a missing script is a 404 and not a page. Files outside the directory are
-// out of reach, also through links.
+// out of reach, also through links, and so are those whose name begins with a
+// dot (.env, .git), /.well-known apart.
 func Directory(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -28,6 +29,10 @@ func Directory(dir string) http.Handler {
 		defer root.Close()
 		files := root.FS()
 		name := strings.Trim(path.Clean(r.URL.Path), "/")
+		if hidden(name) {
+			writeError(w, http.StatusNotFound, "no such file")
+			return
+		}
 		if info, err := fs.Stat(files, name); name == "" || err != nil || info.IsDir() {
 			if path.Ext(name) != "" {
 				writeError(w, http.StatusNotFound, "no such file")
@@ -43,4 +48,13 @@ func Directory(dir string) http.Handler {
 		}
 		http.ServeFileFS(w, r, files, name)
 	})
+}
+
+func hidden(name string) bool {
+	for segment := range strings.SplitSeq(name, "/") {
+		if strings.HasPrefix(segment, ".") && segment != ".well-known" {
+			return true
+		}
+	}
+	return false
 }

@@ -1,7 +1,6 @@
 package bff
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -20,7 +19,7 @@ var forwardedHeaders = []string{
 	"Accept", "Accept-Encoding", "Accept-Language",
 	"Content-Encoding", "Content-Type",
 	"Connect-Protocol-Version", "Connect-Timeout-Ms", "X-Grpc-Web", "X-User-Agent",
-	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
+	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
 	"Last-Event-Id", "Prefer", "Range", "Te",
 	"Traceparent", "Tracestate", "User-Agent",
 }
@@ -29,23 +28,46 @@ var forwardedHeaders = []string{
 // without a token: then the API decides.
 func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	s, err := b.signedIn(r)
+	if err != nil && !b.goesOnSignedOut(w, r, err) {
+		return
+	}
+	answer := b.newAnswer(w, r, s)
+	answer.renewable = s != nil && replayable(r) && b.renewable(s)
+	b.api.ServeHTTP(answer, b.outgoing(r, s))
+	answer.finish()
+	if !answer.refused {
+		return
+	}
+	// The API does not take the token although it has not run out: a key was
+	// withdrawn, or the token was. Another one may do, once.
+	b.logger.InfoContext(r.Context(), "the API refused the access token; trying with another one", "session", s)
+	s, err = b.another(r.Context(), s)
+	if err != nil && !b.goesOnSignedOut(w, r, err) {
+		return
+	}
+	answer = b.newAnswer(w, r, s)
+	b.api.ServeHTTP(answer, b.outgoing(r, s))
+	answer.finish()
+}
+
+// goesOnSignedOut reports whether a request whose session gave an error is
+// sent on without a token; otherwise it has been answered.
+func (b *BFF) goesOnSignedOut(w http.ResponseWriter, r *http.Request, err error) bool {
 	switch {
 	case errors.Is(err, session.ErrNotFound):
+		return true
 	case errors.Is(err, errNoToken):
 		w.Header().Set("Retry-After", retryAfter)
 		writeError(w, http.StatusServiceUnavailable, "the sign-in service does not answer at the moment; you are still signed in")
-		return
-	case err != nil:
+	default:
 		b.storeDown(w, r, err)
-		return
 	}
-	out := b.outgoing(r, s)
-	answer := &apiAnswer{ResponseWriter: w, private: s != nil}
-	if s == nil && navigation(r) {
-		// A person who opened an address of the API is sent to the login.
-		answer.login = loginURL(returnTo(r.URL.RequestURI()))
-	}
-	b.api.ServeHTTP(answer, out)
+	return false
+}
+
+// replayable reports whether a request can be made twice without harm.
+func replayable(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
 }
 
 // signedIn returns the session of a request with a valid access token.
@@ -54,14 +76,14 @@ func (b *BFF) signedIn(r *http.Request) (*session.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	return b.fresh(ctx, s)
+	return b.fresh(r.Context(), s)
 }
 
 // outgoing is the request that the API sees.
 func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
 	out := r.WithContext(r.Context())
+	out.Host = b.base.Host // not what the browser, or who poses as one, says
+	out.Trailer = nil
 	dropped := connectionHeaders(r.Header)
 	out.Header = make(http.Header, len(forwardedHeaders))
 	for _, name := range forwardedHeaders {
@@ -79,7 +101,9 @@ func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
 // describe says who asks, and under which address, in our own words.
 func (b *BFF) describe(h http.Header, r *http.Request) {
 	h.Set(requestid.Header, requestid.FromContext(r.Context()))
-	h.Set("X-Forwarded-For", b.clientAddress(r))
+	if address := b.clientAddress(r); address != "" {
+		h.Set("X-Forwarded-For", address)
+	}
 	h.Set("X-Forwarded-Host", b.base.Host)
 	h.Set("X-Forwarded-Proto", b.base.Scheme)
 }
@@ -101,7 +125,7 @@ func connectionHeaders(h http.Header) map[string]bool {
 }
 
 // clientAddress is the address of the browser: the nearest one that is not a
-// trusted proxy's.
+// trusted proxy's, "" if it cannot be told.
 func (b *BFF) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -127,71 +151,3 @@ func (b *BFF) trusts(address netip.Addr) bool {
 	}
 	return false
 }
-
-// An apiAnswer corrects the API's response headers when they are sent.
-type apiAnswer struct {
-	http.ResponseWriter
-	private bool   // answers a person who is signed in
-	login   string // where to send the browser instead of a 401; "" for nowhere
-
-	sent     bool
-	replaced bool // the browser was sent to the login: the body is dropped
-}
-
-func (a *apiAnswer) WriteHeader(status int) {
-	if a.sent {
-		return
-	}
-	h := a.Header()
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		a.sent = true
-	}
-	// Cookies of this origin are ours alone; a cached one would sign others
-	// in (CVE-2025-48947).
-	h.Del("Set-Cookie")
-	for name := range h { // the origin that asks is our own
-		if strings.HasPrefix(name, "Access-Control-") {
-			h.Del(name)
-		}
-	}
-	if a.private && h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "no-store")
-	}
-	if a.private {
-		h.Add("Vary", "Cookie")
-	}
-	if status == http.StatusUnauthorized && a.login != "" {
-		a.replaced = true
-		for name := range h {
-			if name != requestid.Header {
-				h.Del(name)
-			}
-		}
-		h.Set("Cache-Control", "no-store")
-		h.Set("Location", a.login)
-		status = http.StatusSeeOther
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *apiAnswer) Write(p []byte) (int, error) {
-	if !a.sent {
-		a.WriteHeader(http.StatusOK)
-	}
-	if a.replaced {
-		return len(p), nil
-	}
-	return a.ResponseWriter.Write(p)
-}
-
-// FlushError sends what was written so far; a stream's first event does not
-// wait for the second.
-func (a *apiAnswer) FlushError() error {
-	if !a.sent {
-		a.WriteHeader(http.StatusOK)
-	}
-	return http.NewResponseController(a.ResponseWriter).Flush()
-}
-
-// Unwrap serves http.ResponseController.
-func (a *apiAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -17,6 +17,8 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "no such page")
 		return
 	}
+	// Added to what the front end says itself: browsers enforce both.
+	w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
 	if b.signedOut(w, r) {
 		return
 	}
@@ -29,8 +31,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		return
 	case !b.protects(r.URL.Path):
 	case navigation(r):
-		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, loginURL(returnTo(r.URL.RequestURI())), http.StatusSeeOther)
+		seeOther(w, loginURL(returnTo(r.URL.RequestURI())))
 		return
 	default:
 		writeError(w, http.StatusUnauthorized, "this page needs a login")
@@ -44,11 +45,19 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 // in; but nothing in which a browser could pretend to be a proxy or a person.
 func (b *BFF) toFrontend(r *http.Request) *http.Request {
 	out := r.WithContext(r.Context())
+	out.Trailer = nil
 	out.Header = make(http.Header, len(r.Header)+4)
+	dropped := connectionHeaders(r.Header)
 	for name, values := range r.Header {
-		if !pretence(name) {
+		if !pretence(name) && !dropped[name] {
 			out.Header[name] = values
 		}
+	}
+	if upgrade(r) {
+		out.Header["Connection"] = []string{"Upgrade"}
+		out.Header["Upgrade"] = r.Header["Upgrade"]
+	} else {
+		delete(out.Header, "Connection")
 	}
 	b.describe(out.Header, r)
 	return out

@@ -1,10 +1,10 @@
 package bff
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -25,9 +25,9 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
-	md, err := b.provider.Metadata()
+	md, err := b.rp.metadata()
 	if err != nil {
-		b.unavailable(w, r, err)
+		b.unavailable(w, r, err, r.URL.RequestURI())
 		return
 	}
 	query := r.URL.Query()
@@ -42,28 +42,34 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		b.broken(w, r, err)
 		return
 	}
-	a.ACR = strings.Fields(extra.Get("acr_values"))
+	broken := func(why string) {
+		b.problem(w, r, web.Problem{
+			Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: why,
+			Action: web.Link{Label: "Sign in", Href: loginURL(a.ReturnTo)},
+		})
+	}
+	a.ACR = extra.Get("acr_values")
 	if raw := extra.Get("max_age"); raw != "" {
 		seconds, err := strconv.ParseInt(raw, 10, 32)
 		if err != nil || seconds < 0 {
-			b.problem(w, r, web.Problem{
-				Status: http.StatusBadRequest, Title: "This sign-in link is broken",
-				Message: "Its max_age is not a number of seconds.",
-				Action:  web.Link{Label: "Sign in", Href: loginURL(a.ReturnTo)},
-			})
+			broken("Its max_age is not a number of seconds.")
 			return
 		}
 		a.MaxAge = &seconds
+		extra.Set("max_age", strconv.FormatInt(seconds, 10)) // "+5" is a number to us and none to others
 	}
 	target, err := b.rp.authorizationURL(md, a, extra)
 	if err == nil {
 		err = b.keepAttempt(w, r, a)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errAttemptSize):
+		broken("It asks for too much at once.")
+	case err != nil:
 		b.broken(w, r, err)
-		return
+	default:
+		seeOther(w, target)
 	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
 }
 
 // otherLoopback reports whether a developer opened this machine under another

@@ -27,8 +27,10 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 	s, err := b.sessions.Load(r.Context(), r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
-		http.SetCookie(w, b.sessions.ClearCookie())
-		http.Redirect(w, r, to, http.StatusSeeOther)
+		if len(r.CookiesNamed(b.sessions.CookieName())) > 0 {
+			http.SetCookie(w, b.sessions.ClearCookie())
+		}
+		seeOther(w, to)
 		return
 	case err != nil:
 		b.storeDown(w, r, err)
@@ -49,16 +51,20 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 	// Keycloak would otherwise not tell its other clients (back-channel
 	// logout) of the session's end.
 	id := b.pending.add(s.Data.Tokens.Refresh)
-	target := to
+	target := ""
 	md, err := b.provider.Metadata()
 	if err != nil {
 		b.logger.WarnContext(r.Context(), "signed out here only: the provider does not answer", "cause", err)
 	} else if state, err := b.sealLogout(logoutState{ReturnTo: to, Pending: id, Started: b.now().Unix()}); err != nil {
 		b.logger.ErrorContext(r.Context(), "signed out here only", "cause", err)
-	} else if there := b.rp.endSessionURL(md, b.base.String(), s.Data.Tokens.ID, state); there != "" {
-		target = there
+	} else {
+		target = b.rp.endSessionURL(md, b.base.String(), s.Data.Tokens.ID, state)
 	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
+	if target == "" { // nothing to wait for
+		b.pending.release(id)
+		target = to
+	}
+	seeOther(w, target)
 }
 
 // askLogout asks before signing out somebody whom another site has sent.
@@ -115,6 +121,6 @@ func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
 	if b.now().Sub(time.Unix(st.Started, 0)) < logoutLifetime {
 		to = returnTo(st.ReturnTo)
 	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	seeOther(w, to)
 	return true
 }

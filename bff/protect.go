@@ -10,7 +10,7 @@ import (
 // literal segments, ":name" for one segment, and at the end ":name?", ":name+"
 // or ":name*" for at most one, at least one, or any number.
 type pattern struct {
-	segments []string // literal, in lower case; "" stands for any
+	segments []string // literal; "" stands for any
 	min, max int      // how many more segments may follow; max -1: no bound
 }
 
@@ -31,7 +31,7 @@ func parsePattern(text string) (pattern, error) {
 	if !strings.HasPrefix(text, "/") {
 		return pattern{}, errors.New("must begin with a slash")
 	}
-	if strings.ContainsAny(text, "?#%\\()[]{}|^$ ") && !strings.HasSuffix(text, "?") {
+	if strings.ContainsAny(text, "?#%\\()[]{}|^$; ") && !strings.HasSuffix(text, "?") {
 		return pattern{}, errors.New(`only literal segments, ":name" and a last ":name?", ":name+" or ":name*" are understood; a query or a regular expression cannot protect a page`)
 	}
 	var p pattern
@@ -61,22 +61,26 @@ func parsePattern(text string) (pattern, error) {
 			p.max = -1
 		case isParam:
 			p.segments = append(p.segments, "")
-		case segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#%\\()[]{}|^$*+: "):
+		case segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#%\\()[]{}|^$*+:; "):
 			return pattern{}, fmt.Errorf("segment %q is not literal", segment)
 		default:
-			p.segments = append(p.segments, strings.ToLower(segment))
+			p.segments = append(p.segments, segment)
 		}
 	}
 	return p, nil
 }
 
 // match reports whether the pattern covers a canonical path. Case is folded,
-// and a slash at the end passed over, because a front end may do so too: the
-// doubt is on the side of protection (CVE-2026-41059).
+// and a slash at the end and parameters after a semicolon passed over, because
+// a front end may do so too: the doubt is on the side of protection
+// (CVE-2026-41059).
 func (p pattern) match(path string) bool {
-	path = strings.Trim(strings.ToLower(path), "/")
+	return p.matchSegments(path) || strings.Contains(path, ";") && p.matchSegments(withoutParameters(path))
+}
+
+func (p pattern) matchSegments(path string) bool {
 	var segments []string
-	if path != "" {
+	if path = strings.Trim(path, "/"); path != "" {
 		segments = strings.Split(path, "/")
 	}
 	more := len(segments) - len(p.segments)
@@ -84,20 +88,47 @@ func (p pattern) match(path string) bool {
 		return false
 	}
 	for i, want := range p.segments {
-		if want != "" && want != segments[i] {
+		if want != "" && !strings.EqualFold(want, segments[i]) {
 			return false
 		}
 	}
 	return true
 }
 
+// withoutParameters takes the parameters off each segment (RFC 3986 section
+// 3.3), as some servers do before they look for a page.
+func withoutParameters(path string) string {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		segments[i], _, _ = strings.Cut(segment, ";")
+	}
+	return strings.Join(segments, "/")
+}
+
 func (b *BFF) protects(path string) bool {
+	page, isData := nextData(path)
 	for _, p := range b.protect {
-		if p.match(path) {
+		if p.match(path) || isData && p.match(page) {
 			return true
 		}
 	}
 	return false
+}
+
+// nextData returns the page whose data a Next.js server gives under this
+// address: /_next/data/<build>/private.json has what /private shows, and Next's
+// own middleware protects the two as one.
+func nextData(path string) (page string, ok bool) {
+	rest, ok := strings.CutPrefix(path, "/_next/data/")
+	if !ok {
+		return "", false
+	}
+	_, page, _ = strings.Cut(rest, "/")
+	page, ok = strings.CutSuffix(page, ".json")
+	if page == "index" {
+		page = ""
+	}
+	return "/" + page, ok
 }
 
 func identifier(s string) bool {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
 // Proxy returns a handler that passes requests on to a server in another
@@ -31,6 +33,7 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host
 			pr.Out.Host = target.Host
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it came: who answers it judges it
 			// ReverseProxy takes these out; they are our own by now.
 			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 				if values := pr.In.Header[name]; len(values) > 0 {
@@ -42,7 +45,14 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 				pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			}
 		},
+		ModifyResponse: func(resp *http.Response) error {
+			resp.Header.Del(requestid.Header) // the answer has it already
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() != nil { // the browser went away, and nobody is to blame
+				panic(http.ErrAbortHandler)
+			}
 			logger.ErrorContext(r.Context(), "no answer from "+target.Host, "cause", err)
 			writeError(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},

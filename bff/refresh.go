@@ -2,10 +2,13 @@ package bff
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -21,6 +24,9 @@ const (
 	lockLease = 10 * time.Second
 	// lockPoll is how often a node looks whether another has finished.
 	lockPoll = 100 * time.Millisecond
+	// refusalPause is how long after a refresh an API's refusal of the new token
+	// leads to no other one.
+	refusalPause = 30 * time.Second
 	// refreshPause is how long after a failure the provider is left alone.
 	refreshPause = time.Second
 )
@@ -34,33 +40,50 @@ var errNoToken = errors.New("the access token has expired and cannot be renewed 
 // background. session.ErrNotFound means that the session is over, errNoToken
 // that the provider cannot be had, and any other error that the store cannot.
 func (b *BFF) fresh(ctx context.Context, s *session.Session) (*session.Session, error) {
-	expired := b.expired(s.Data.Tokens)
-	switch {
-	case s.Data.Tokens.Refresh == "", !expired && !b.refreshDue(s.Data.Tokens):
+	switch expired := b.expired(s.Data.Tokens); {
+	case s.Data.Tokens.Refresh == "":
 		return s, nil
-	case b.failures.recent(s.ID):
-		if !expired {
-			return s, nil
-		}
+	case expired:
+		return b.another(ctx, s)
+	case b.refreshDue(s.Data.Tokens) && !b.failures.recent(s.ID):
+		b.startRefresh(ctx, s)
+	}
+	return s, nil
+}
+
+// another waits for an access token that is not the session's present one.
+// The errors are those of fresh.
+func (b *BFF) another(ctx context.Context, s *session.Session) (*session.Session, error) {
+	if b.failures.recent(s.ID) {
 		return nil, errNoToken
 	}
-	result := b.refreshes.DoChan(string(s.ID[:]), func() (any, error) {
-		// On a context of its own: a browser that hangs up must not lose a
-		// refresh token that the provider has just rotated.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-		defer cancel()
-		return b.refresh(ctx, s)
-	})
-	if !expired {
-		return s, nil
-	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	select {
-	case r := <-result:
+	case r := <-b.startRefresh(ctx, s):
 		fresh, _ := r.Val.(*session.Session)
 		return fresh, r.Err
 	case <-ctx.Done():
 		return nil, errNoToken
 	}
+}
+
+// startRefresh refreshes in the background, or joins the refresh that is under
+// way for this very session (never for another: CVE-2025-67490). It goes on
+// when the browser hangs up, which must not lose a refresh token that the
+// provider has just rotated.
+func (b *BFF) startRefresh(ctx context.Context, s *session.Session) <-chan singleflight.Result {
+	ctx = context.WithoutCancel(ctx)
+	return b.refreshes.DoChan(string(s.ID[:]), func() (any, error) { return b.refresh(ctx, s) })
+}
+
+// renewable reports whether it makes sense to get another token for one that
+// the API has refused: not where a refresh has just given this one, or an API
+// that refuses them all would have us refresh at each request.
+func (b *BFF) renewable(s *session.Session) bool {
+	t := s.Data.Tokens
+	justGiven := t.ObtainedAt.After(s.CreatedAt) && b.now().Sub(t.ObtainedAt) < refusalPause
+	return t.Refresh != "" && !justGiven
 }
 
 // expired reports whether the API would refuse the access token. A token
@@ -88,20 +111,26 @@ func (b *BFF) refreshDue(t session.Tokens) bool {
 // ever under way: providers with rotation answer a second use by ending
 // everything (oauth2-proxy #1992).
 func (b *BFF) refresh(ctx context.Context, stale *session.Session) (*session.Session, error) {
+	waiting, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	for {
-		fence, err := b.sessions.Lock(ctx, stale, lockLease)
+		fence, err := b.sessions.Lock(waiting, stale, lockLease)
 		if err == nil {
-			return b.refreshLocked(ctx, stale, fence)
+			// The time of the lease is its own: what was spent on waiting must
+			// not cut the token call short.
+			locked, cancel := context.WithTimeout(ctx, lockLease)
+			defer cancel()
+			return b.refreshLocked(locked, stale, fence)
 		}
 		if !errors.Is(err, session.ErrLocked) {
 			return nil, err
 		}
 		select {
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return nil, errNoToken
 		case <-time.After(lockPoll):
 		}
-		current, err := b.sessions.Reload(ctx, stale)
+		current, err := b.sessions.Reload(waiting, stale)
 		if err != nil {
 			return nil, err
 		}
@@ -111,32 +140,28 @@ func (b *BFF) refresh(ctx context.Context, stale *session.Session) (*session.Ses
 	}
 }
 
+// refreshLocked refreshes while it holds the session's lock, and releases it.
 func (b *BFF) refreshLocked(ctx context.Context, stale *session.Session, fence session.Fence) (*session.Session, error) {
 	s, err := b.sessions.Reload(ctx, stale)
 	if err != nil {
+		b.unlock(ctx, stale, fence)
 		return nil, err
 	}
 	if s.Data.Tokens.Access != stale.Data.Tokens.Access { // done while we waited for the lock
-		return s, b.sessions.Unlock(ctx, s, fence)
+		b.unlock(ctx, s, fence)
+		return s, nil
 	}
 	data, err := b.renewed(ctx, s)
 	switch {
-	case err == nil:
 	case errors.Is(err, errGrantOver):
-		b.logger.InfoContext(ctx, "session ended: the provider renews it no more", "session", s, "cause", err)
-		if err := b.sessions.End(ctx, s); err != nil {
-			return nil, err
-		}
-		return nil, session.ErrNotFound
-	default:
+		return b.grantOver(ctx, s, err)
+	case err != nil:
 		b.logger.WarnContext(ctx, "access token not refreshed", "session", s, "cause", err)
 		b.failures.note(s.ID)
-		if err := b.sessions.Unlock(ctx, s, fence); err != nil {
-			return nil, err
-		}
+		b.unlock(ctx, s, fence)
 		return nil, errNoToken
 	}
-	written, err := b.sessions.Write(ctx, s, fence, data)
+	written, err := b.write(ctx, s, fence, data)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		// Signed out meanwhile (nextjs-auth0 #2335): what we got must not
@@ -150,6 +175,47 @@ func (b *BFF) refreshLocked(ctx context.Context, stale *session.Session, fence s
 	}
 	b.logger.InfoContext(ctx, "access token refreshed", "session", s)
 	return written, nil
+}
+
+// unlock releases a lock early. Where it cannot, the lease will.
+func (b *BFF) unlock(ctx context.Context, s *session.Session, fence session.Fence) {
+	if err := b.sessions.Unlock(ctx, s, fence); err != nil {
+		b.logger.InfoContext(ctx, "session lock not released; its lease will end it", "session", s, "cause", err)
+	}
+}
+
+// write stores what the provider has given. A store that is away is tried
+// again for as long as the lease runs: the old refresh token is spent, so that
+// a new one which is not written loses the session (oauth2-proxy #2503).
+func (b *BFF) write(ctx context.Context, s *session.Session, fence session.Fence, data session.Data) (*session.Session, error) {
+	for {
+		written, err := b.sessions.Write(ctx, s, fence, data)
+		if err == nil || errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrFenced) {
+			return written, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// grantOver ends a session that the provider will not renew, unless another
+// node has renewed it: then the token that was sent was not the newest.
+func (b *BFF) grantOver(ctx context.Context, s *session.Session, cause error) (*session.Session, error) {
+	current, err := b.sessions.Reload(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if current.Data.Tokens.Refresh != s.Data.Tokens.Refresh {
+		return current, nil
+	}
+	b.logger.InfoContext(ctx, "session ended: the provider renews it no more", "session", s, "cause", cause)
+	if err := b.sessions.End(ctx, s); err != nil {
+		return nil, err
+	}
+	return nil, session.ErrNotFound
 }
 
 // errGrantOver says that the provider will not renew this grant any more.
@@ -173,14 +239,15 @@ func (b *BFF) renewed(ctx context.Context, s *session.Session) (session.Data, er
 	if tokens.ID == "" {
 		data.Tokens.ID = old.ID
 	} else {
-		// OpenID Connect Core section 12.2: it is about the same person, or
-		// none of it is believed.
-		claims, err := b.rp.ids.Verify(ctx, tokens.ID, token.IDChecks{Subject: s.Subject, AccessToken: tokens.Access})
+		// OpenID Connect Core section 12.2: it is about the same person and the
+		// same login, or none of it is believed.
+		claims, err := b.rp.ids.Verify(ctx, tokens.ID, refreshChecks(s, tokens.Access))
 		switch {
 		case errors.Is(err, token.ErrUnavailable):
 			b.logger.WarnContext(ctx, "the new ID token was not verified; the old one is kept", "cause", err)
 			data.Tokens.ID = old.ID
 		case err != nil:
+			b.revoke(ctx, tokens.Refresh)
 			return session.Data{}, fmt.Errorf("%w: ID token: %w", errGrantOver, err)
 		default:
 			data.Claims = merged(s.Data.Claims, claims.Map())
@@ -193,6 +260,18 @@ func (b *BFF) renewed(ctx context.Context, s *session.Session) (session.Data, er
 		data.Tokens.Scope = old.Scope
 	}
 	return data, nil
+}
+
+// refreshChecks are what the ID token of a refresh must agree with.
+func refreshChecks(s *session.Session, accessToken string) token.IDChecks {
+	checks := token.IDChecks{Subject: s.Subject, AccessToken: accessToken}
+	checks.Nonce, _ = s.Data.Claims["nonce"].(string)
+	if number, ok := s.Data.Claims["auth_time"].(json.Number); ok {
+		if seconds, err := number.Float64(); err == nil {
+			checks.AuthTime = time.Unix(int64(seconds), 0)
+		}
+	}
+	return checks
 }
 
 // merged returns old with what is new; what came from userinfo stays.

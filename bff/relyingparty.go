@@ -54,6 +54,22 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, http: &client}, nil
 }
 
+// metadata returns the provider's, if it has what a login needs.
+func (rp *relyingParty) metadata() (*token.Metadata, error) {
+	md, err := rp.provider.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	for name, endpoint := range map[string]string{
+		"authorization_endpoint": md.AuthorizationEndpoint, "token_endpoint": md.TokenEndpoint,
+	} {
+		if endpoint == "" {
+			return nil, fmt.Errorf("the metadata of %s has no %s: is it an OpenID provider?", md.Issuer, name)
+		}
+	}
+	return md, nil
+}
+
 // The ways in which a client authenticates at the token endpoint, as OpenID
 // Connect Core section 9 names them.
 const (
@@ -76,16 +92,29 @@ func (rp *relyingParty) authorizationURL(md *token.Metadata, a *attempt, extra u
 	q.Set("response_type", "code")
 	q.Set("redirect_uri", rp.callback)
 	q.Set("scope", scope)
-	q.Set("state", a.State)
-	q.Set("nonce", a.Nonce)
+	q.Set("state", a.state())
+	q.Set("nonce", a.nonce())
 	q.Set("code_challenge", a.challenge())
 	q.Set("code_challenge_method", "S256")
-	if offline && !q.Has("prompt") && rp.needsConsent(md) {
-		q.Set("prompt", "consent")
+	if offline && rp.needsConsent(md) {
+		q.Set("prompt", withConsent(q.Get("prompt")))
 	}
 	rp.addAudience(q)
 	u.RawQuery = q.Encode()
 	return u.String(), nil
+}
+
+// withConsent adds consent to a prompt, without which the provider must ignore
+// offline_access (OpenID Connect Core section 11). "none" goes with nothing
+// else, and what this does not know stays alone too.
+func withConsent(prompt string) string {
+	values := strings.Fields(prompt)
+	for _, value := range values {
+		if value != "login" && value != "select_account" {
+			return prompt
+		}
+	}
+	return strings.Join(append(values, "consent"), " ")
 }
 
 // scope is what is asked for: offline_access only where the provider lists
@@ -140,7 +169,7 @@ func (rp *relyingParty) exchange(ctx context.Context, md *token.Metadata, a *att
 		"grant_type":    {"authorization_code"},
 		"code":          {code},
 		"redirect_uri":  {rp.callback},
-		"code_verifier": {a.Verifier},
+		"code_verifier": {a.verifier()},
 	}
 	rp.addAudience(form)
 	return rp.tokens(ctx, md, form)
@@ -279,7 +308,7 @@ func (rp *relyingParty) do(req *http.Request) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
 	case len(body) > maxProviderBytes:
 		return nil, fmt.Errorf("%s: the answer is longer than %d bytes", req.URL.Host, maxProviderBytes)
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode < 200 || resp.StatusCode >= 300:
 		var answer struct {
 			Error string `json:"error"`
 		}

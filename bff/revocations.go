@@ -3,6 +3,7 @@ package bff
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"sync"
 	"time"
 )
@@ -18,16 +19,17 @@ type revocations struct {
 	revoke func(context.Context, string)
 
 	mu      sync.Mutex
-	waiting map[string]waiting
+	waiting map[string]*waiting
 }
 
 type waiting struct {
 	refreshToken string
 	timer        *time.Timer
+	once         sync.Once
 }
 
 func newRevocations(b *BFF) *revocations {
-	return &revocations{revoke: b.revoke, waiting: map[string]waiting{}}
+	return &revocations{revoke: b.revoke, waiting: map[string]*waiting{}}
 }
 
 // add keeps a refresh token to be revoked, and returns what release takes. No
@@ -39,7 +41,10 @@ func (p *revocations) add(refreshToken string) string {
 	id := rand.Text()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting[id] = waiting{refreshToken, time.AfterFunc(revocationDelay, func() { p.release(id) })}
+	p.waiting[id] = &waiting{
+		refreshToken: refreshToken,
+		timer:        time.AfterFunc(revocationDelay, func() { p.release(id) }),
+	}
 	return id
 }
 
@@ -47,25 +52,32 @@ func (p *revocations) add(refreshToken string) string {
 // none that waits any longer.
 func (p *revocations) release(id string) {
 	p.mu.Lock()
-	w, ok := p.waiting[id]
-	delete(p.waiting, id)
+	w := p.waiting[id]
 	p.mu.Unlock()
-	if ok {
-		w.timer.Stop()
-		go p.revoke(context.Background(), w.refreshToken)
+	if w != nil {
+		go p.run(context.Background(), id, w)
 	}
+}
+
+// run revokes, once; who comes second waits for the first.
+func (p *revocations) run(ctx context.Context, id string, w *waiting) {
+	w.once.Do(func() {
+		w.timer.Stop()
+		p.revoke(ctx, w.refreshToken)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.waiting, id)
+	})
 }
 
 // flush revokes everything that waits, and returns when that is done.
 func (p *revocations) flush(ctx context.Context) {
 	p.mu.Lock()
-	all := p.waiting
-	p.waiting = map[string]waiting{}
+	all := maps.Clone(p.waiting)
 	p.mu.Unlock()
 	var done sync.WaitGroup
-	for _, w := range all {
-		w.timer.Stop()
-		done.Go(func() { p.revoke(ctx, w.refreshToken) })
+	for id, w := range all {
+		done.Go(func() { p.run(ctx, id, w) })
 	}
 	done.Wait()
 }

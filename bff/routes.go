@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
 // The bff's own addresses. Those of the login are nextjs-auth0's.
@@ -107,18 +108,22 @@ func (b *BFF) refuseForged(next http.Handler) http.Handler {
 
 func (b *BFF) secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		if b.secure {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
+		b.setSecure(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }
 
+func (b *BFF) setSecure(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	if b.secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
 func (b *BFF) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &startedWriter{ResponseWriter: w}
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -128,8 +133,36 @@ func (b *BFF) recovered(next http.Handler) http.Handler {
 				panic(p)
 			}
 			b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if answer.started { // half an answer must not look like a whole one
+				panic(http.ErrAbortHandler)
+			}
+			// What was to go with another answer, a cookie perhaps, does not go
+			// with this one.
+			id := w.Header().Get(requestid.Header)
+			clear(w.Header())
+			w.Header().Set(requestid.Header, id)
+			b.setSecure(w.Header())
 			writeError(w, http.StatusInternalServerError, "internal error")
 		}()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(answer, r)
 	})
 }
+
+// A startedWriter knows whether an answer has begun.
+type startedWriter struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *startedWriter) WriteHeader(status int) {
+	w.started = w.started || status >= 200 || status == http.StatusSwitchingProtocols
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *startedWriter) Write(p []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *startedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,121 @@
+package bff
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// An apiAnswer corrects the API's response headers when they are sent.
+type apiAnswer struct {
+	http.ResponseWriter
+	ours      http.Header // what was set before the API was asked
+	private   bool        // answers a person who is signed in
+	login     string      // where to send the browser instead of a 401; "" for nowhere
+	renewable bool        // whether a refused token is to be told to us alone
+
+	sent    bool // nothing more can be said about status and headers
+	refused bool // the API refused the token, and the browser has seen nothing of it
+	dropped bool // the API's body goes nowhere
+}
+
+func (b *BFF) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
+	a := &apiAnswer{ResponseWriter: w, ours: maps.Clone(w.Header()), private: s != nil}
+	if s == nil && navigation(r) {
+		// A person who opened an address of the API is sent to the login.
+		a.login = loginURL(returnTo(r.URL.RequestURI()))
+	}
+	return a
+}
+
+func (a *apiAnswer) WriteHeader(status int) {
+	if a.sent {
+		return
+	}
+	h := a.Header()
+	if status < 200 && status != http.StatusSwitchingProtocols { // another one follows
+		h.Del("Set-Cookie")
+		a.ResponseWriter.WriteHeader(status)
+		return
+	}
+	a.sent = true
+	switch {
+	case status == http.StatusUnauthorized && a.renewable && invalidToken(h):
+		a.refused, a.dropped = true, true
+		a.forget()
+		return
+	case status == http.StatusUnauthorized && a.login != "":
+		a.dropped = true
+		a.forget()
+		seeOther(a.ResponseWriter, a.login)
+		return
+	}
+	// Cookies of this origin are ours alone; a cached one would sign others
+	// in (CVE-2025-48947).
+	h.Del("Set-Cookie")
+	for name := range h { // the origin that asks is our own
+		if strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
+	}
+	for _, name := range []string{requestid.Header, "X-Content-Type-Options", "Strict-Transport-Security"} {
+		if values, ok := a.ours[name]; ok { // once, and as we say it
+			h[name] = values
+		}
+	}
+	if a.private && h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	// Whoever is not signed in gets another answer at the same address.
+	h.Add("Vary", "Cookie")
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// forget takes back what the API has said about its answer.
+func (a *apiAnswer) forget() {
+	h := a.Header()
+	clear(h)
+	maps.Copy(h, a.ours)
+}
+
+// invalidToken reports whether a challenge says that the token is no good (RFC
+// 6750 section 3.1), and not that it lacks a scope or a newer login.
+func invalidToken(h http.Header) bool {
+	return slices.ContainsFunc(h["Www-Authenticate"], func(challenge string) bool {
+		return strings.Contains(challenge, `error="invalid_token"`)
+	})
+}
+
+func (a *apiAnswer) Write(p []byte) (int, error) {
+	if !a.sent {
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.dropped {
+		return len(p), nil
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// finish sends the header of an API that wrote nothing at all.
+func (a *apiAnswer) finish() {
+	if !a.sent {
+		a.WriteHeader(http.StatusOK)
+	}
+}
+
+// FlushError sends what was written so far; a stream's first event does not
+// wait for the second.
+func (a *apiAnswer) FlushError() error {
+	a.finish()
+	if a.dropped {
+		return nil
+	}
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// Unwrap serves http.ResponseController.
+func (a *apiAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

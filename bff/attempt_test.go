@@ -1,0 +1,192 @@
+package bff_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+)
+
+func TestAttemptCookie(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		options []func(*bff.Config)
+		prefix  string
+		secure  bool
+	}{
+		{"http", nil, "gatehouse-login-", false},
+		{"https", []func(*bff.Config){https}, "__Host-gatehouse-login-", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, c.options...).browser()
+			res := b.navigate("/api/auth/login?returnTo=/private")
+			if len(res.Cookies()) != 1 {
+				t.Fatalf("%d cookies", len(res.Cookies()))
+			}
+			got := res.Cookies()[0]
+			if !strings.HasPrefix(got.Name, c.prefix) || got.Secure != c.secure || !got.HttpOnly || got.SameSite != http.SameSiteLaxMode ||
+				got.Path != "/" || got.Domain != "" || got.MaxAge != 15*60 {
+				t.Errorf("cookie: %s", strings.ReplaceAll(got.String(), got.Value, "…"))
+			}
+			q := sentTo(t, res)
+			for _, name := range []string{"state", "nonce"} {
+				if strings.Contains(got.String(), q.Get(name)) {
+					t.Errorf("the cookie shows the %s", name)
+				}
+			}
+		})
+	}
+}
+
+// oauth2-proxy #2163, nextjs-auth0 #1917: login cookies that grow, or pile up,
+// until the server answers 431.
+func TestAttemptCookieIsSmall(t *testing.T) {
+	t.Parallel()
+	s := start(t, https)
+	long := "/orders?" + strings.Repeat("a=1&", 126)
+	for _, c := range []struct {
+		name, query, back string
+		status            int
+	}{
+		{"a long address", "returnTo=" + url.QueryEscape(long), long, http.StatusSeeOther},
+		{"one too long", "returnTo=" + url.QueryEscape(long+"1234567"), "/", http.StatusSeeOther},
+		{"long step-up", "acr_values=" + strings.Repeat("a+", 250), "/", http.StatusSeeOther},
+		{"both: the address gives way", "returnTo=" + url.QueryEscape(long) + "&acr_values=" + strings.Repeat("a", 500), "/", http.StatusSeeOther},
+		{"what never fits", "acr_values=" + strings.Repeat("%22", 500), "", http.StatusBadRequest},
+	} {
+		b := s.browser()
+		res := b.navigate("/api/auth/login?" + c.query)
+		wantStatus(t, res, c.status)
+		for _, cookie := range res.Cookies() {
+			if n := len(cookie.String()); n > 1024 {
+				t.Errorf("%s: a cookie of %d bytes", c.name, n)
+			}
+		}
+		if c.status != http.StatusSeeOther {
+			continue
+		}
+		if acr := sentTo(t, res).Get("acr_values"); acr != "" {
+			s.idp.change(func(p *provider) { p.id["acr"] = strings.Fields(acr)[0] })
+		}
+		if back := b.back(s.idp.authorize(res.location())); back.location() != c.back {
+			t.Errorf("%s: status %d, back to %q, want %q", c.name, back.StatusCode, back.location(), c.back)
+		}
+	}
+}
+
+func TestAtMostFiveAttempts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		step time.Duration
+	}{{"one after the other", time.Second}, {"in the same second", 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			b := s.browser()
+			var locations []string
+			for i := range 12 {
+				locations = append(locations, b.navigate(fmt.Sprintf("/api/auth/login?returnTo=/%d", i)).location())
+				if n := len(b.attempts()); n != min(i+1, 5) {
+					t.Fatalf("%d attempts after %d logins", n, i+1)
+				}
+				s.clock.Advance(c.step)
+			}
+			if c.step == 0 {
+				return // this browser sends its cookies by name, and so cannot tell which is older
+			}
+			// The five newest still work, in any order (oauth2-proxy #611, #817).
+			for _, i := range []int{9, 11, 7, 8, 10} {
+				res := b.back(s.idp.authorize(locations[i]))
+				if want := fmt.Sprintf("/%d", i); res.location() != want {
+					t.Errorf("login %d: status %d, back to %q", i, res.StatusCode, res.location())
+				}
+			}
+			wantStatus(t, b.back(s.idp.authorize(locations[6])), http.StatusBadRequest)
+			if len(b.attempts()) != 0 {
+				t.Errorf("left over: %v", b.attempts())
+			}
+		})
+	}
+}
+
+// Cookies under our prefix that we did not seal, or that another secret
+// sealed, go with the next login; other cookies stay.
+func TestForeignAttemptsAreCleared(t *testing.T) {
+	t.Parallel()
+	b := start(t).browser()
+	b.cookies = map[string]string{"gatehouse-login-old": "AAAA", "gatehouse-login-": "x", "theme": "dark", "xgatehouse-login-1": "y"}
+	b.navigate("/api/auth/login")
+	for _, name := range []string{"theme", "xgatehouse-login-1"} {
+		if b.cookies[name] == "" {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	if len(b.attempts()) != 2 { // the new one, and xgatehouse-login-1
+		t.Errorf("attempts: %v", b.attempts())
+	}
+}
+
+// A callback takes its own attempt's cookie away, whether the login succeeded
+// or not, and no other's.
+func TestCallbackTakesItsAttempt(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	one := b.navigate("/api/auth/login").location()
+	before := b.attempts()
+	two := b.navigate("/api/auth/login").location()
+	wantStatus(t, b.back(s.idp.authorize(two, func(q url.Values) { q.Set("code", "wrong") })), http.StatusBadGateway)
+	if !slices.Equal(b.attempts(), before) {
+		t.Errorf("attempts %v, want %v", b.attempts(), before)
+	}
+	wantStatus(t, b.back(s.idp.authorize(one)), http.StatusSeeOther)
+	if len(b.attempts()) != 0 {
+		t.Errorf("attempts %v", b.attempts())
+	}
+}
+
+func TestAttemptRunsOut(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	location := b.navigate("/api/auth/login").location()
+	s.clock.Advance(15*time.Minute + 2*time.Second)
+	// The browser would have dropped the cookie; this one did not.
+	res := b.back(s.idp.authorize(location))
+	wantStatus(t, res, http.StatusBadRequest)
+	if !strings.Contains(res.body, "run out") || !strings.Contains(res.body, "/api/auth/login") || b.session() != "" {
+		t.Errorf("the page does not help: %s", res.body)
+	}
+	if len(s.idp.called("/token")) != 0 {
+		t.Error("the code was redeemed")
+	}
+}
+
+// An attempt that was begun under the former secret goes on under the new one,
+// and under no other.
+func TestAttemptSurvivesRotation(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	old := s.cfg.Secrets[0]
+	fresh := "kJ8#mQ2$vX5&zB7*nL4!wR9@tY6^pD3%"
+	for _, c := range []struct {
+		secrets []string
+		status  int
+	}{{[]string{fresh, old}, http.StatusSeeOther}, {[]string{fresh}, http.StatusBadRequest}} {
+		b := s.browser()
+		s.cfg.Secrets = []string{old}
+		s.reconfigure()
+		location := b.navigate("/api/auth/login").location()
+		s.cfg.Secrets = c.secrets
+		s.reconfigure()
+		wantStatus(t, b.back(s.idp.authorize(location)), c.status)
+	}
+}

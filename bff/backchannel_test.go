@@ -1,0 +1,157 @@
+package bff_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// tell is the provider's call: it has no cookie, and nothing of a browser.
+func tell(s *system, form url.Values, edits ...edit) *response {
+	s.t.Helper()
+	edits = append([]edit{header("Content-Type", "application/x-www-form-urlencoded")}, edits...)
+	return s.browser().do(http.MethodPost, "/api/auth/backchannel-logout", strings.NewReader(form.Encode()), edits...)
+}
+
+func TestBackchannelLogout(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		claims map[string]any
+		ends   []string // of: phone and laptop of user-1, other of user-2
+	}{
+		"by sid":                          {map[string]any{"sub": tokentest.Absent}, []string{"laptop"}},
+		"by sid, sub beside it":           {nil, []string{"laptop"}},
+		"by sub: all of the person's":     {map[string]any{"sid": tokentest.Absent}, []string{"laptop", "phone"}},
+		"by a sid that nobody has":        {map[string]any{"sid": "sid-9", "sub": tokentest.Absent}, nil},
+		"by a sub that nobody has":        {map[string]any{"sid": tokentest.Absent, "sub": "user-9"}, nil},
+		"several audiences, ours of them": {map[string]any{"aud": []string{"other", clientID}}, []string{"laptop"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			laptop := s.browser().signIn()
+			s.idp.change(func(p *provider) { p.id["sid"] = "sid-2" })
+			phone := s.browser().signIn()
+			s.idp.change(func(p *provider) { p.id["sid"], p.id["sub"] = "sid-3", "user-2" })
+			other := s.browser().signIn()
+			res := tell(s, url.Values{"logout_token": {s.idp.logoutToken(c.claims)}})
+			wantStatus(t, res, http.StatusOK)
+			if res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("Cache-Control %q", res.Header.Get("Cache-Control"))
+			}
+			for device, b := range map[string]*browser{"laptop": laptop, "phone": phone, "other": other} {
+				want := true
+				for _, ended := range c.ends {
+					want = want && ended != device
+				}
+				if b.signedIn() != want {
+					t.Errorf("%s signed in: %t", device, !want)
+				}
+			}
+		})
+	}
+}
+
+// OpenID Connect Back-Channel Logout section 2.6, each check once.
+func TestBackchannelLogoutRefuses(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	now := s.clock.Now().Unix()
+	make := func(claims map[string]any, header ...map[string]any) url.Values {
+		return url.Values{"logout_token": {s.idp.logoutToken(claims, header...)}}
+	}
+	for name, form := range map[string]url.Values{
+		"alg none (CVE-2015-9235)": make(nil, map[string]any{"alg": "none"}),
+		"alg HS256":                make(nil, map[string]any{"alg": "HS256"}),
+		"alg ES256":                make(nil, map[string]any{"alg": "ES256"}),
+		"unknown key":              make(nil, map[string]any{"kid": "x"}),
+		"typ at+jwt":               make(nil, map[string]any{"typ": "at+jwt"}),
+		"wrong aud":                make(map[string]any{"aud": "other"}),
+		"no aud":                   make(map[string]any{"aud": tokentest.Absent}),
+		"wrong iss":                make(map[string]any{"iss": "https://evil.example"}),
+		"no events":                make(map[string]any{"events": tokentest.Absent}),
+		"another event":            make(map[string]any{"events": map[string]any{"urn:x": map[string]any{}}}),
+		"event no object":          make(map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": true}}),
+		"events a list":            make(map[string]any{"events": []string{"http://schemas.openid.net/event/backchannel-logout"}}),
+		"a nonce":                  make(map[string]any{"nonce": "n"}),
+		"no jti":                   make(map[string]any{"jti": tokentest.Absent}),
+		"no iat":                   make(map[string]any{"iat": tokentest.Absent}),
+		"no exp":                   make(map[string]any{"exp": tokentest.Absent}),
+		"expired":                  make(map[string]any{"exp": now - 600}),
+		"of the future":            make(map[string]any{"iat": now + 600}),
+		"neither sub nor sid":      make(map[string]any{"sub": tokentest.Absent, "sid": tokentest.Absent}),
+		"an empty sid":             make(map[string]any{"sub": tokentest.Absent, "sid": ""}),
+		"an ID token":              make(map[string]any{"events": tokentest.Absent, "nonce": "n"}, map[string]any{"typ": "JWT"}),
+		"no JWT":                   {"logout_token": {"hello"}},
+		"empty":                    {"logout_token": {""}},
+		"none":                     {},
+		"two":                      {"logout_token": {s.idp.logoutToken(nil), s.idp.logoutToken(nil)}},
+		"too long":                 {"logout_token": {strings.Repeat("a", 100<<10)}},
+	} {
+		res := tell(s, form)
+		wantStatus(t, res, http.StatusBadRequest)
+		if !strings.Contains(res.body, `"error":"invalid_request"`) || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %s", name, res.body)
+		}
+		if !b.signedIn() {
+			t.Fatalf("%s: signed out", name)
+		}
+	}
+	token := s.idp.logoutToken(nil)
+	wantStatus(t, tell(s, url.Values{"logout_token": {token}}, header("Content-Type", "application/json")), http.StatusBadRequest)
+	res := s.browser().do(http.MethodPost, "/api/auth/backchannel-logout?logout_token="+token, nil)
+	wantStatus(t, res, http.StatusBadRequest) // in a query it would stand in logs
+	wantStatus(t, s.browser().fetch("/api/auth/backchannel-logout?logout_token="+token), http.StatusMethodNotAllowed)
+	if !b.signedIn() {
+		t.Error("signed out")
+	}
+}
+
+// A logout token that somebody recorded ends no later session.
+func TestBackchannelReplay(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	form := url.Values{"logout_token": {s.idp.logoutToken(nil)}}
+	wantStatus(t, tell(s, form), http.StatusOK)
+	if b.signIn(); !b.signedIn() {
+		t.Fatal("not signed in")
+	}
+	s.clock.Advance(time.Minute)
+	wantStatus(t, tell(s, form), http.StatusBadRequest)
+	if !b.signedIn() {
+		t.Error("signed out by a replay")
+	}
+}
+
+// What could not be done is not told as done, and may be tried again.
+func TestBackchannelDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	form := url.Values{"logout_token": {s.idp.logoutToken(map[string]any{"sid": tokentest.Absent})}}
+
+	known := s.BFF
+	unfollowed(t, s)
+	res := tell(s, form)
+	wantStatus(t, res, http.StatusServiceUnavailable) // no keys yet
+	if res.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	s.BFF = known
+	s.store.change(func(s *store) { s.bySubject = outage })
+	wantStatus(t, tell(s, form), http.StatusServiceUnavailable)
+	s.store.change(func(s *store) { s.bySubject = nil })
+	if !b.signedIn() {
+		t.Fatal("signed out")
+	}
+	wantStatus(t, tell(s, form), http.StatusOK)
+	if b.signedIn() {
+		t.Error("signed in")
+	}
+}

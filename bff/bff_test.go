@@ -1,0 +1,220 @@
+package bff_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// Each refusal names what is wrong; none shows a secret.
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*bff.Config)
+		says   string
+	}{
+		"no base URL":                 {func(c *bff.Config) { c.BaseURL = "" }, "base URL"},
+		"http off loopback":           {func(c *bff.Config) { c.BaseURL = "http://shop.example" }, "use https"},
+		"http of a similar name":      {func(c *bff.Config) { c.BaseURL = "http://localhost.shop.example" }, "use https"},
+		"base URL with a path":        {func(c *bff.Config) { c.BaseURL = "https://shop.example/app" }, "more than an origin"},
+		"base URL with a query":       {func(c *bff.Config) { c.BaseURL = "https://shop.example?" }, "more than an origin"},
+		"base URL with a fragment":    {func(c *bff.Config) { c.BaseURL = "https://shop.example#" }, "more than an origin"},
+		"base URL with a password":    {func(c *bff.Config) { c.BaseURL = "https://user:pass-word@shop.example" }, "more than an origin"},
+		"base URL without a host":     {func(c *bff.Config) { c.BaseURL = "https://:443" }, "not a URL"},
+		"base URL of another scheme":  {func(c *bff.Config) { c.BaseURL = "ftp://shop.example" }, "neither https nor http"},
+		"no client id":                {func(c *bff.Config) { c.ClientID = "" }, "client id"},
+		"no store":                    {func(c *bff.Config) { c.Store = nil }, "session store"},
+		"no API":                      {func(c *bff.Config) { c.API = nil }, "API"},
+		"no secret":                   {func(c *bff.Config) { c.Secrets = nil }, "GATEHOUSE_SECRET"},
+		"a short secret":              {func(c *bff.Config) { c.Secrets = []string{"short-secret"} }, "at least 32"},
+		"a placeholder":               {func(c *bff.Config) { c.Secrets = []string{strings.Repeat("changeme", 5)} }, "GATEHOUSE_SECRET"},
+		"unknown client auth":         {func(c *bff.Config) { c.ClientAuth = "tls_client_auth" }, "tls_client_auth"},
+		"unknown consent":             {func(c *bff.Config) { c.OfflineConsent = "maybe" }, "maybe"},
+		"scope without openid":        {func(c *bff.Config) { c.Scope = "profile" }, "openid"},
+		"idle longer than absolute":   {func(c *bff.Config) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }, "idle timeout"},
+		"http issuer off loopback":    {func(c *bff.Config) { c.Provider, c.Issuer = nil, "http://idp.example" }, "issuer"},
+		"a pattern not understood":    {func(c *bff.Config) { c.Protect = []string{"/x*"} }, "/x*"},
+		"two patterns not understood": {func(c *bff.Config) { c.Protect = []string{"/x*", "/(y)"} }, "/(y)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := start(t).cfg
+			c.change(&cfg)
+			_, err := bff.New(cfg)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("error %v, want one that says %q", err, c.says)
+			}
+			for _, hidden := range []string{"pass-word", "short-secret", cfg.ClientSecret} {
+				if strings.Contains(err.Error(), hidden) {
+					t.Errorf("the error shows a secret: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		res := s.browser().fetch(path)
+		if res.StatusCode != http.StatusOK || res.body != "ok\n" || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: status %d, %q", path, res.StatusCode, res.body)
+		}
+	}
+	unfollowed(t, s)
+	wantStatus(t, s.browser().fetch("/healthz"), http.StatusOK)
+	res := s.browser().fetch("/readyz")
+	wantStatus(t, res, http.StatusServiceUnavailable)
+	if !strings.Contains(res.body, issuerURL) {
+		t.Errorf("not ready: %q", res.body)
+	}
+}
+
+// A provider that is away at the start is found when it comes.
+func TestRunFollowsTheProvider(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		s.idp.change(func(p *provider) { p.instead["/.well-known/openid-configuration"] = refuse(503, "") })
+		b := unfollowed(t, s)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+		if s.Ready() == nil {
+			t.Error("ready without a provider")
+		}
+		s.idp.change(func(p *provider) { clear(p.instead) })
+		time.Sleep(5 * time.Second)
+		if err := s.Ready(); err != nil {
+			t.Error(err)
+		}
+		if !b.signIn().signedIn() {
+			t.Error("not signed in")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A panic costs one request: 500, a line in the log, and nothing of what was
+// to go with another answer.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	s := start(t, https)
+	b := s.browser().signIn()
+	s.api.set(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Set-Cookie", "gatehouse=evil")
+		w.Header().Set("X-Api", "x")
+		panic("at the API: boom")
+	})
+	res := b.fetch("/api/private-route")
+	wantStatus(t, res, http.StatusInternalServerError)
+	if !strings.Contains(res.body, `"code":13`) || strings.Contains(res.body, "boom") || res.Header.Get("Set-Cookie") != "" || res.Header.Get("X-Api") != "" ||
+		res.Header.Get("X-Request-Id") == "" || res.Header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("%v: %s", res.Header, res.body)
+	}
+	everything.mu.Lock()
+	logged := everything.log.String()
+	everything.mu.Unlock()
+	if !strings.Contains(logged, "at the API: boom") {
+		t.Error("the log does not say so")
+	}
+
+	// Half an answer is cut off: it must not pass for a whole one.
+	s.api.set(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic("boom")
+	})
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	answer, err := http.Get(server.URL + "/api/private-route")
+	if err == nil {
+		var body []byte
+		if body, err = io.ReadAll(answer.Body); err == nil {
+			t.Errorf("a whole answer: %q", body)
+		}
+		_ = answer.Body.Close()
+	}
+}
+
+// Addresses of the login answer one method, and carry no-store.
+func TestAuthRoutes(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	for _, path := range []string{"login", "callback", "logout", "me", "session"} {
+		if res := b.fetch("/api/auth/" + path); res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: Cache-Control %q", path, res.Header.Get("Cache-Control"))
+		}
+		res := b.do(http.MethodPost, "/api/auth/"+path, nil, site("same-origin"))
+		wantStatus(t, res, http.StatusMethodNotAllowed)
+		if res.Header.Get("Allow") != "GET" || !strings.HasPrefix(res.body, `{"code":12,`) {
+			t.Errorf("%s: Allow %q, %s", path, res.Header.Get("Allow"), res.body)
+		}
+	}
+	res := b.fetch("/api/auth/other")
+	wantStatus(t, res, http.StatusNotFound)
+	if res.Header.Get("Content-Type") != "application/json" || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%v", res.Header)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*provider)
+		says   string // of the error, or of what is good
+		good   bool
+	}{
+		"all is well":       {nil, "offline access is offered", true},
+		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", true},
+		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", true},
+		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", false},
+		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "GATEHOUSE_OIDC_CLIENT_SECRET", false},
+		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", false},
+		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", false},
+		"HTML": {func(p *provider) {
+			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }
+		}, "did not answer as one", false},
+		"takes any code": {func(p *provider) {
+			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
+				reply(w, 200, map[string]any{"access_token": "x", "token_type": "Bearer"})
+			}
+		}, "nobody issued", false},
+		"another issuer's":      {func(p *provider) { p.metadata["issuer"] = "https://evil.example" }, "issuer mismatch", false},
+		"metadata without keys": {func(p *provider) { lay(p.metadata, map[string]any{"jwks_uri": tokentest.Absent}) }, "jwks_uri", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			if c.change != nil {
+				s.idp.change(c.change)
+			}
+			unfollowed(t, s)
+			good, err := s.Check(t.Context())
+			if (err == nil) != c.good {
+				t.Fatalf("error %v", err)
+			}
+			told := strings.Join(good, "\n")
+			if err != nil {
+				told = err.Error()
+			}
+			if !strings.Contains(told, c.says) || strings.Contains(told, clientSecret) {
+				t.Errorf("it says %q", told)
+			}
+		})
+	}
+}

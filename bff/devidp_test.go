@@ -1,0 +1,148 @@
+package bff_test
+
+import (
+	"crypto/rand"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// The whole way with a provider that nobody wrote for this test, over real
+// connections: sign in by a page, call the API, outlive an access token, sign
+// out.
+func TestWithTheDevelopmentProvider(t *testing.T) {
+	t.Parallel()
+	clock := sessiontest.NewClock()
+	front, idp := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
+	_, port, _ := strings.Cut(front.Listener.Addr().String(), ":")
+	base, issuer := "http://localhost:"+port, "http://"+idp.Listener.Addr().String()
+
+	provider, err := devidp.New(devidp.Config{
+		Issuer: issuer, Audience: audience, Now: clock.Now, Logger: logger(everything),
+		Clients: []devidp.Client{{
+			ID: clientID, Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
+			BackchannelLogoutURI: "http://" + front.Listener.Addr().String() + "/api/auth/backchannel-logout",
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idp.Config.Handler = provider
+	idp.Start()
+	t.Cleanup(idp.Close)
+	store, err := memory.New(memory.Config{Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := &api{}
+	followed, err := token.NewProvider(token.ProviderConfig{Issuer: issuer, Now: clock.Now})
+	if err == nil {
+		err = followed.Refresh(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bff.New(bff.Config{
+		BaseURL: base, Issuer: issuer, ClientID: clientID, ClientSecret: clientSecret, Audience: audience,
+		Secrets: []string{rand.Text() + rand.Text()}, Store: store, API: api, Now: clock.Now, Logger: logger(everything), Provider: followed,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.Config.Handler = b
+	front.Start()
+	t.Cleanup(front.Close)
+	if good, err := b.Check(t.Context()); err != nil {
+		t.Fatal(good, err)
+	}
+
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	do := func(method, address string, form url.Values, accept string) (status int, at *url.URL, body string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		if method == http.MethodPost {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Origin", issuer)
+		} else {
+			r.Header.Set("Referer", base+"/")
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, res.Request.URL, string(text)
+	}
+	open := func(address string) (int, *url.URL, string) { return do(http.MethodGet, address, nil, "text/html") }
+	call := func() int {
+		t.Helper()
+		status, _, _ := do(http.MethodGet, base+"/api/private-route", nil, "*/*")
+		return status
+	}
+
+	// Sign in, from the page that asked for it.
+	signIn := func() {
+		t.Helper()
+		_, at, page := open(base + "/private?x=1")
+		field := regexp.MustCompile(`name="request" value="([^"]+)"`).FindStringSubmatch(page)
+		if field == nil {
+			t.Fatalf("no sign-in page, but %s: %s", at.Path, page)
+		}
+		status, at, _ := do(http.MethodPost, issuer+"/login", url.Values{"request": {field[1]}, "user": {"seller"}}, "text/html")
+		if status != http.StatusOK || at.String() != base+"/private?x=1" {
+			t.Fatalf("landed on %s with status %d", at, status)
+		}
+	}
+	if status := call(); status != http.StatusUnauthorized {
+		t.Errorf("signed out: status %d", status)
+	}
+	signIn()
+	if status, _, me := do(http.MethodGet, base+"/api/auth/me", nil, "*/*"); status != http.StatusOK || !strings.Contains(me, `"sub":"dev|seller"`) {
+		t.Errorf("me: status %d, %s", status, me)
+	}
+	if status := call(); status != http.StatusOK {
+		t.Errorf("the API: status %d", status)
+	}
+	for range 3 {
+		clock.Advance(20 * time.Minute)
+		if status := call(); status != http.StatusOK {
+			t.Errorf("after the access token: status %d", status)
+		}
+	}
+
+	// Sign out there, and come back to where we wanted to go.
+	if status, at, _ := open(base + "/api/auth/logout?returnTo=/public"); status != http.StatusOK || at.String() != base+"/public" {
+		t.Errorf("after the logout: at %s, status %d", at, status)
+	}
+	if status := call(); status != http.StatusUnauthorized {
+		t.Errorf("signed out: status %d", status)
+	}
+	_, at, page := open(base + "/private")
+	if !strings.HasPrefix(at.String(), issuer) || !strings.Contains(page, "Sofia") {
+		t.Errorf("/private did not ask again: at %s", at)
+	}
+}

@@ -1,0 +1,296 @@
+package bff_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// sentTo returns the parameters of an authorization request.
+func sentTo(t *testing.T, res *response) url.Values {
+	t.Helper()
+	wantStatus(t, res, http.StatusSeeOther)
+	u, err := url.Parse(res.location())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Query()
+}
+
+func TestLoginRedirect(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	res := b.navigate("/api/auth/login?returnTo=/private")
+	q := sentTo(t, res)
+	for name, want := range map[string]string{
+		"tenant":                "a", // the endpoint's own query stays (RFC 6749 section 3.1)
+		"client_id":             clientID,
+		"response_type":         "code",
+		"redirect_uri":          "http://localhost:3000/api/auth/callback",
+		"scope":                 "openid profile email offline_access",
+		"code_challenge_method": "S256",
+		"audience":              audience,
+		"resource":              audience,
+		"prompt":                "consent",
+	} {
+		if got := q[name]; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	random := []string{q.Get("state"), q.Get("nonce"), q.Get("code_challenge")}
+	for i, value := range random {
+		if raw, err := base64.RawURLEncoding.DecodeString(value); err != nil || len(raw) != 32 {
+			t.Errorf("random value %d is not of 256 bits: %q", i, value)
+		}
+		if slices.Contains(random[:i], value) {
+			t.Error("two values are the same")
+		}
+	}
+	if len(q) != 12 {
+		t.Errorf("%d parameters: %v", len(q), q)
+	}
+	if res.Header.Get("Cache-Control") != "no-store" || res.body != "" {
+		t.Errorf("Cache-Control %q, body %q", res.Header.Get("Cache-Control"), res.body)
+	}
+
+	// What the provider learns later fits the challenge.
+	wantStatus(t, b.back(s.idp.authorize(res.location())), http.StatusSeeOther)
+	f := s.idp.called("/token")[0].form
+	sum := sha256.Sum256([]byte(f.Get("code_verifier")))
+	if base64.RawURLEncoding.EncodeToString(sum[:]) != q.Get("code_challenge") {
+		t.Error("the verifier does not fit")
+	}
+	if slices.Contains(random, f.Get("code_verifier")) {
+		t.Error("the verifier has passed the browser")
+	}
+	if f.Get("audience") != audience || f.Get("resource") != audience {
+		t.Errorf("the token request lacks the audience: %v", f)
+	}
+}
+
+// Each login has values of its own: a state or nonce used twice is none.
+func TestLoginsDiffer(t *testing.T) {
+	t.Parallel()
+	b := start(t).browser()
+	one, two := sentTo(t, b.navigate("/api/auth/login")), sentTo(t, b.navigate("/api/auth/login"))
+	for _, name := range []string{"state", "nonce", "code_challenge"} {
+		if one.Get(name) == two.Get(name) {
+			t.Errorf("%s repeats", name)
+		}
+	}
+}
+
+func TestLoginByConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		cfg      func(*bff.Config)
+		metadata map[string]any
+		query    string
+		want     map[string]string // "" for absent
+	}{
+		{name: "audience that is no URI", cfg: func(c *bff.Config) { c.Audience = "my api" },
+			want: map[string]string{"audience": "my api", "resource": ""}},
+		{name: "audience that is a URN", cfg: func(c *bff.Config) { c.Audience = "urn:example:api" },
+			want: map[string]string{"audience": "urn:example:api", "resource": "urn:example:api"}},
+		{name: "a resource has no fragment (RFC 8707)", cfg: func(c *bff.Config) { c.Audience = "https://a.example#x" },
+			want: map[string]string{"resource": ""}},
+		{name: "no audience", cfg: func(c *bff.Config) { c.Audience = "" },
+			want: map[string]string{"audience": "", "resource": ""}},
+		{name: "audience off", cfg: func(c *bff.Config) { c.OmitAudience = true },
+			want: map[string]string{"audience": "", "resource": audience}},
+		{name: "resource off", cfg: func(c *bff.Config) { c.OmitResource = true },
+			want: map[string]string{"audience": audience, "resource": ""}},
+		{name: "provider without offline access", metadata: map[string]any{"scopes_supported": []string{"openid"}},
+			want: map[string]string{"scope": "openid profile email", "prompt": ""}},
+		{name: "provider that lists no scopes", metadata: map[string]any{"scopes_supported": tokentest.Absent},
+			want: map[string]string{"scope": "openid profile email", "prompt": ""}},
+		{name: "offline access not wanted", cfg: func(c *bff.Config) { c.Scope = "openid api" },
+			want: map[string]string{"scope": "openid api", "prompt": ""}},
+		{name: "consent never", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever },
+			want: map[string]string{"scope": "openid profile email offline_access", "prompt": ""}},
+		{name: "consent always", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentAlways },
+			want: map[string]string{"prompt": "consent"}},
+		// Core section 11: without consent in the prompt offline_access is ignored.
+		{name: "consent beside another prompt", query: "prompt=login",
+			want: map[string]string{"prompt": "login consent"}},
+		{name: "consent asked for already", query: "prompt=login+consent",
+			want: map[string]string{"prompt": "login consent"}},
+		{name: "prompt none goes with nothing else", query: "prompt=none",
+			want: map[string]string{"prompt": "none"}},
+		{name: "another prompt, no consent", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever }, query: "prompt=login",
+			want: map[string]string{"prompt": "login"}},
+		{name: "behind TLS", cfg: https,
+			want: map[string]string{"redirect_uri": "https://shop.example/api/auth/callback"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			lay(s.idp.metadata, c.metadata)
+			if c.cfg != nil {
+				c.cfg(&s.cfg)
+			}
+			s.reconfigure()
+			q := sentTo(t, s.browser().navigate("/api/auth/login?"+c.query))
+			for name, want := range c.want {
+				if q.Get(name) != want || want == "" && q.Has(name) {
+					t.Errorf("%s = %q, want %q", name, q[name], want)
+				}
+			}
+		})
+	}
+}
+
+// Providers that decide by the client's settings are not asked for a consent
+// that would annoy everybody at each login.
+func TestConsentByProvider(t *testing.T) {
+	t.Parallel()
+	for issuer, want := range map[string]string{
+		"https://tenant.eu.auth0.com":                  "",
+		"https://dev-1.okta.com/oauth2/default":        "",
+		"https://login.microsoftonline.com/tid/v2.0":   "",
+		"https://sso.example/realms/shop":              "",
+		"https://auth0.com.evil.example":               "consent",
+		"https://notauth0.com":                         "consent",
+		"https://accounts.example":                     "consent",
+		"https://accounts.example/oauth2/auth0.com/v1": "consent",
+	} {
+		s := start(t)
+		host, _ := url.Parse(issuer)
+		s.idp.metadata["issuer"] = issuer
+		s.idp.instead[host.Path+"/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, http.StatusOK, s.idp.metadata)
+		}
+		s.cfg.Issuer = issuer
+		b := follow(t, s)
+		if got := sentTo(t, b.navigate("/api/auth/login")).Get("prompt"); got != want {
+			t.Errorf("%s: prompt %q, want %q", issuer, got, want)
+		}
+	}
+}
+
+func TestLoginPassesOnOnlyWhatIsListed(t *testing.T) {
+	t.Parallel()
+	listed := url.Values{
+		"prompt": {"select_account"}, "login_hint": {"ada@example.com"}, "screen_hint": {"signup"}, "max_age": {"+300"},
+		"acr_values": {"urn:mfa"}, "ui_locales": {"de pl"}, "connection": {"google-oauth2"}, "organization": {"org_1"},
+	}
+	// What a link could otherwise do: widen the scope, move the code to the
+	// attacker, turn PKCE off, fix the nonce.
+	hostile := url.Values{
+		"scope": {"openid admin"}, "redirect_uri": {"https://evil.example/cb"}, "response_type": {"token"}, "response_mode": {"fragment"},
+		"client_id": {"evil"}, "state": {"fixed"}, "nonce": {"fixed"}, "code_challenge": {"fixed"}, "code_challenge_method": {"plain"},
+		"audience": {"https://other.example"}, "resource": {"https://other.example"}, "request": {"eyJ"}, "request_uri": {"https://evil.example/r"},
+		"id_token_hint": {"x"}, "claims": {"{}"}, "registration": {"{}"}, "issuer": {"https://evil.example"},
+	}
+	s := start(t, func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever })
+	plain := sentTo(t, s.browser().navigate("/api/auth/login"))
+	q := sentTo(t, s.browser().navigate("/api/auth/login?"+listed.Encode()+"&"+hostile.Encode()))
+	for name, want := range listed {
+		if name == "max_age" {
+			want = []string{"300"}
+		}
+		if !slices.Equal(q[name], want) {
+			t.Errorf("%s = %q, want %q", name, q[name], want)
+		}
+	}
+	for name, values := range hostile {
+		switch name {
+		case "state", "nonce", "code_challenge":
+			if q.Get(name) == values[0] {
+				t.Errorf("%s was fixed by a link", name)
+			}
+		default:
+			if !slices.Equal(q[name], plain[name]) {
+				t.Errorf("%s = %q, want %q", name, q[name], plain[name])
+			}
+		}
+	}
+	if len(q) != len(plain)+len(listed) {
+		t.Errorf("parameters: %v", q)
+	}
+}
+
+func TestLoginRefusesNonsense(t *testing.T) {
+	t.Parallel()
+	b := start(t).browser()
+	for _, query := range []string{"max_age=soon", "max_age=-1", "max_age=1e3", "max_age=99999999999"} {
+		res := b.navigate("/api/auth/login?" + query)
+		wantStatus(t, res, http.StatusBadRequest)
+		if len(b.attempts()) != 0 {
+			t.Errorf("%s: an attempt was begun", query)
+		}
+	}
+	res := b.do(http.MethodPost, "/api/auth/login", nil, site("same-origin"))
+	wantStatus(t, res, http.StatusMethodNotAllowed)
+	if res.Header.Get("Allow") != "GET" {
+		t.Errorf("Allow = %q", res.Header.Get("Allow"))
+	}
+}
+
+// Signing in at 127.0.0.1 while the base URL says localhost would set the
+// attempt's cookie where the callback does not look for it.
+func TestLoginMovesToTheBaseURL(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for host, want := range map[string]string{
+		"127.0.0.1:3000": "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
+		"[::1]:3000":     "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
+		"localhost:3000": issuerURL,
+		"10.0.0.1:3000":  issuerURL, // not ours to move
+		"evil.example":   issuerURL,
+	} {
+		b := s.browser()
+		res := b.navigate("/api/auth/login?returnTo=%2Fprivate&x=1", func(r *http.Request) { r.Host = host })
+		if !strings.HasPrefix(res.location(), want) {
+			t.Errorf("%s: sent to %q", host, res.location())
+		}
+		if moved := want != issuerURL; moved == (len(b.attempts()) > 0) {
+			t.Errorf("%s: attempts %v", host, b.attempts())
+		}
+	}
+	// In production a Host header moves nobody.
+	res := start(t, https).browser().navigate("/api/auth/login", func(r *http.Request) { r.Host = "127.0.0.1" })
+	if !strings.HasPrefix(res.location(), issuerURL) {
+		t.Errorf("sent to %q", res.location())
+	}
+}
+
+func TestLoginWhileTheProviderIsAway(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := unfollowed(t, s)
+	res := b.navigate("/api/auth/login?returnTo=/private")
+	wantStatus(t, res, http.StatusServiceUnavailable)
+	if res.Header.Get("Retry-After") == "" || len(b.attempts()) != 0 || !strings.Contains(res.body, "Try again") {
+		t.Errorf("Retry-After %q, attempts %v: %s", res.Header.Get("Retry-After"), b.attempts(), res.body)
+	}
+	if res := b.fetch("/api/auth/login"); res.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("a program got %s", res.Header.Get("Content-Type"))
+	}
+}
+
+// A document that lacks the endpoints of a login is answered as an outage, and
+// not with a redirect to nowhere.
+func TestLoginWithHalfAProvider(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"authorization_endpoint", "token_endpoint"} {
+		s := start(t)
+		lay(s.idp.metadata, map[string]any{name: tokentest.Absent})
+		s.reconfigure()
+		wantStatus(t, s.browser().navigate("/api/auth/login"), http.StatusServiceUnavailable)
+		res := s.browser().navigate("/readyz")
+		wantStatus(t, res, http.StatusServiceUnavailable)
+		if !strings.Contains(res.body, name) {
+			t.Errorf("not ready: %s", res.body)
+		}
+	}
+}

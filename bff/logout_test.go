@@ -1,0 +1,288 @@
+package bff_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		b := s.browser().signIn()
+		elsewhere := s.browser().signIn()
+		refresh := s.idp.good()
+		stolen := b.session()
+		res := b.navigate("/api/auth/logout?returnTo=/public", site("same-origin"))
+		wantStatus(t, res, http.StatusSeeOther)
+
+		// At the provider: RP-Initiated Logout section 2.
+		u, err := url.Parse(res.location())
+		if err != nil || u.Scheme+"://"+u.Host+u.Path != issuerURL+"/logout" {
+			t.Fatalf("sent to %q", res.location())
+		}
+		q := u.Query()
+		if q.Get("client_id") != clientID || q.Get("post_logout_redirect_uri") != "http://localhost:3000" || strings.Count(q.Get("id_token_hint"), ".") != 2 || q.Get("state") == "" {
+			t.Error("a parameter is wrong")
+		}
+		// The hint passes in the address, and nowhere else.
+		if res.body != "" || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("Cache-Control %q, body %q", res.Header.Get("Cache-Control"), res.body)
+		}
+
+		// Here, at once, whatever the provider does.
+		if cleared := res.set("gatehouse"); cleared == nil || cleared.MaxAge >= 0 || b.signedIn() {
+			t.Error("the cookie stays")
+		}
+		b.cookies["gatehouse"] = stolen
+		if b.signedIn() {
+			t.Error("the session lives on")
+		}
+		if !elsewhere.signedIn() {
+			t.Error("another session ended")
+		}
+
+		// Revoked afterwards: earlier would keep Keycloak from telling others.
+		synctest.Wait()
+		if len(s.idp.revoked()) != 0 {
+			t.Error("revoked before the browser was at the provider")
+		}
+		back := b.navigate("/?state="+url.QueryEscape(q.Get("state")), site("cross-site"))
+		wantStatus(t, back, http.StatusSeeOther)
+		b.navigate("/?state=" + url.QueryEscape(q.Get("state"))) // a second click, while the first revokes
+		if back.location() != "/public" {
+			t.Errorf("back to %q", back.location())
+		}
+		synctest.Wait()
+		if got := s.idp.revoked(); len(got) != 1 || !slices.Contains(refresh, got[0]) {
+			t.Errorf("%d revocations", len(got))
+		}
+		if call := s.idp.called("/revoke")[0]; call.form.Get("token_type_hint") != "refresh_token" || call.header.Get("Authorization") == "" {
+			t.Errorf("the revocation: %v", call.form["token_type_hint"])
+		}
+		time.Sleep(time.Minute) // of the bubble's clock: once is enough
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations", n)
+		}
+	})
+}
+
+// A person who closes the window at the provider: the token is revoked all the
+// same.
+func TestLogoutThatDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		s.browser().signIn().navigate("/api/auth/logout")
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		if n := len(s.idp.revoked()); n != 0 {
+			t.Errorf("%d revocations after 29 s", n)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations after 31 s", n)
+		}
+	})
+}
+
+// A process that is told to stop revokes first what waits.
+func TestStopRevokes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		s.browser().signIn().navigate("/api/auth/logout")
+		s.browser().signIn().navigate("/api/auth/logout")
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := len(s.idp.revoked()); n != 2 {
+			t.Errorf("%d revocations", n)
+		}
+	})
+}
+
+// Whatever the provider lacks, the person is signed out here.
+func TestLogoutWithoutProvider(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		s.idp.metadata["end_session_endpoint"] = ""
+		s.reconfigure()
+		b := s.browser().signIn()
+		res := b.navigate("/api/auth/logout?returnTo=/public")
+		if res.location() != "/public" || b.signedIn() {
+			t.Errorf("sent to %q", res.location())
+		}
+		synctest.Wait()
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations: there was nothing to wait for", n)
+		}
+
+		// Not reached yet since the start, and the store is another node's too.
+		b.signIn()
+		known := s.BFF
+		again := unfollowed(t, s)
+		again.cookies = b.cookies
+		if res := again.navigate("/api/auth/logout"); res.location() != "/" {
+			t.Errorf("sent to %q", res.location())
+		}
+		s.BFF = known
+		if b.signedIn() {
+			t.Error("signed in")
+		}
+	})
+}
+
+func TestLogoutAtAuth0(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	lay(s.idp.metadata, map[string]any{"end_session_endpoint": tokentest.Absent, "issuer": "https://tenant.eu.auth0.com/"})
+	s.cfg.Issuer = "https://tenant.eu.auth0.com"
+	s.idp.id["iss"] = "https://tenant.eu.auth0.com/"
+	b := follow(t, s)
+	if err := s.cfg.Provider.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.signIn()
+	want := "https://tenant.eu.auth0.com/v2/logout?client_id=web%3Aclient&returnTo=http%3A%2F%2Flocalhost%3A3000"
+	if got := b.navigate("/api/auth/logout").location(); got != want {
+		t.Errorf("sent to %q", got)
+	}
+}
+
+// Logout CSRF: another site asks, the person decides. The sibling subdomain is
+// another site here, although SameSite calls it the same.
+func TestLogoutFromElsewhere(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	for name, edits := range map[string][]edit{
+		"a link on another site":          {site("cross-site")},
+		"a sibling subdomain":             {site("same-site")},
+		"an old browser, another site":    {without("Sec-Fetch-Site"), header("Referer", "https://evil.example/localhost:3000")},
+		"an old browser, a similar site":  {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3000.evil.example/")},
+		"an old browser, another port":    {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3001/")},
+		"an old browser, no referrer":     {without("Sec-Fetch-Site")},
+		"a prefetch of our own page":      {site("same-origin"), header("Sec-Purpose", "prefetch")},
+		"a prerender of the address bar":  {site("none"), header("Sec-Purpose", "prefetch;prerender")},
+		"an older prefetch":               {site("same-origin"), header("Purpose", "prefetch")},
+		"an image of a sibling subdomain": {site("same-site"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "image")},
+	} {
+		res := b.navigate("/api/auth/logout?returnTo=/public", edits...)
+		wantStatus(t, res, http.StatusForbidden)
+		if len(res.Cookies()) != 0 || !b.signedIn() {
+			t.Fatalf("%s: signed out", name)
+		}
+		if name == "a link on another site" && !strings.Contains(res.body, `href="/api/auth/logout?returnTo=%2Fpublic"`) {
+			t.Errorf("the page does not ask: %s", res.body)
+		}
+	}
+	for name, edits := range map[string][]edit{
+		"our own link":             {site("same-origin")},
+		"typed":                    {site("none")},
+		"an old browser, our link": {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3000/private")},
+	} {
+		b.signIn()
+		if res := b.navigate("/api/auth/logout", edits...); !strings.HasPrefix(res.location(), issuerURL+"/logout") || b.signedIn() {
+			t.Errorf("%s: status %d", name, res.StatusCode)
+		}
+	}
+}
+
+// Without a session there is nothing to sign out of, here or there.
+func TestLogoutWithoutSession(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	res := b.navigate("/api/auth/logout?returnTo=/public")
+	if res.location() != "/public" || len(res.Cookies()) != 0 {
+		t.Errorf("sent to %q, %d cookies", res.location(), len(res.Cookies()))
+	}
+	b.cookies["gatehouse"] = "stale"
+	if res := b.navigate("/api/auth/logout"); res.location() != "/" || b.session() != "" {
+		t.Errorf("sent to %q", res.location())
+	}
+}
+
+// Not signed out is not told as signed out.
+func TestLogoutDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	s.store.change(func(s *store) { s.delete = outage })
+	res := b.navigate("/api/auth/logout")
+	wantStatus(t, res, http.StatusServiceUnavailable)
+	if len(res.Cookies()) != 0 {
+		t.Error("the cookie was cleared")
+	}
+	s.store.change(func(s *store) { s.delete = nil })
+	if !b.signedIn() {
+		t.Error("signed out")
+	}
+}
+
+// The state that comes back is ours, of this purpose, and not for ever.
+func TestLogoutState(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	u, err := url.Parse(b.navigate("/api/auth/logout?returnTo=/public").location())
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := u.Query().Get("state")
+	for name, c := range map[string]struct {
+		path string
+		want int
+	}{
+		"made up":          {"/?state=AAAA", 200},
+		"cut":              {"/?state=" + state[:len(state)-4], 200},
+		"at another place": {"/public?state=" + state, 200},
+		"of a login":       {"/?state=" + sentTo(t, b.navigate("/api/auth/login")).Get("state"), 200},
+		"itself":           {"/?state=" + state, 303},
+	} {
+		if res := b.navigate(c.path); res.StatusCode != c.want {
+			t.Errorf("%s: status %d", name, res.StatusCode)
+		}
+	}
+	for _, value := range b.cookies { // an attempt's cookie is sealed, too, for another purpose
+		wantStatus(t, b.navigate("/?state="+value), http.StatusOK)
+	}
+	if res := b.fetch("/?state=" + state); res.StatusCode != http.StatusOK {
+		t.Errorf("a fetch was redirected: %d", res.StatusCode)
+	}
+	s.clock.Advance(20 * time.Minute)
+	if res := b.navigate("/?state=" + state); res.location() != "/" {
+		t.Errorf("an old state led to %q", res.location())
+	}
+}
+
+// A logout of this node is one of all that share the store.
+func TestLogoutOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	value, one := b.session(), s.BFF
+	s.reconfigure()
+	b.navigate("/api/auth/logout")
+	s.BFF = one
+	b.cookies["gatehouse"] = value
+	if b.signedIn() {
+		t.Error("signed in")
+	}
+}

@@ -1,0 +1,75 @@
+package bff_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// TestMain reads, after all tests, every line that any of them has logged: no
+// token, code, cookie or secret that a test saw may stand in one.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if leaks := everything.leaks(); len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: logged, and must not be:\n%s\n", strings.Join(leaks, "\n"))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// everything is what the whole run logged, and what must not be in it.
+var everything = &record{secrets: map[string]string{}}
+
+type record struct {
+	mu      sync.Mutex
+	log     bytes.Buffer
+	secrets map[string]string // value → what it is
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Write(p)
+}
+
+// secret notes a value that no log may hold, and returns it.
+func secret(what, value string) string {
+	everything.mu.Lock()
+	defer everything.mu.Unlock()
+	if len(value) >= 16 { // shorter ones are in any log by chance
+		everything.secrets[value] = what
+	}
+	return value
+}
+
+func (r *record) leaks() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []string
+	for value, what := range r.secrets {
+		if bytes.Contains(r.log.Bytes(), []byte(value)) {
+			found = append(found, what)
+		}
+	}
+	return found
+}
+
+// The check of the logs must itself be able to fail.
+func TestLeaksAreFound(t *testing.T) {
+	t.Parallel()
+	r := &record{secrets: map[string]string{"0123456789abcdef": "a test value", "fedcba9876543210": "another"}}
+	logger(r).Info("m", "k", "x 0123456789abcdef y")
+	if got := r.leaks(); len(got) != 1 || got[0] != "a test value" {
+		t.Errorf("found %v", got)
+	}
+}
+
+func logger(r *record) *slog.Logger {
+	return slog.New(requestid.LogHandler(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug})))
+}

@@ -1,0 +1,233 @@
+package bff_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+)
+
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	for pattern, paths := range map[string]struct{ covers, leaves []string }{
+		"/private": {
+			[]string{"/private", "/private/", "/PRIVATE", "/Private/", "/private;v=1"},
+			[]string{"/", "/private/a", "/privateer", "/public", "/a/private"},
+		},
+		"/private/:path*": {
+			[]string{"/private", "/private/", "/private/a", "/private/a/b/c", "/PRIVATE/a", "/private;x/a"},
+			[]string{"/", "/privateer", "/public/private"},
+		},
+		"/orders/:id": {
+			[]string{"/orders/5", "/orders/5/"},
+			[]string{"/orders", "/orders/", "/orders/5/lines"},
+		},
+		"/orders/:id/lines/:line?": {
+			[]string{"/orders/5/lines", "/orders/5/lines/1"},
+			[]string{"/orders/5", "/orders/5/lines/1/x"},
+		},
+		"/a/:rest+": {[]string{"/a/b", "/a/b/c"}, []string{"/a", "/a/"}},
+		"/":         {[]string{"/"}, []string{"/a"}},
+		"/:path*":   {[]string{"/", "/a", "/a/b"}, nil},
+		// Characters that fold to ASCII on a file system that folds case.
+		"/secrets/keys": {[]string{"/\u017fecrets/\u212aeys"}, []string{"/ecrets/keys"}},
+		// Next.js gives a page's data under an address of its own.
+		"/shop/:id": {nil, []string{"/_next/data/build/shop.json"}},
+	} {
+		for i, list := range [][]string{paths.covers, paths.leaves} {
+			for _, path := range list {
+				if got, err := bff.Matches(pattern, path); err != nil || got != (i == 0) {
+					t.Errorf("%s covers %s: %t, %v", pattern, path, got, err)
+				}
+			}
+		}
+	}
+}
+
+// GHSA-7rh7: a rule with a query protected nothing. A pattern that is not
+// understood stops the start, and says which it is.
+func TestPatternsRefused(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{
+		"", "private", "private/:path*", "/private?x=1", "/private?", "/private#x", "/private/*", "/private/**", "/private/(.*)", "/(?!api)",
+		"/private/:path*/x", "/private/:", "/private/:*", "/private/:a-b", "/private/:a?b", "/private/:a??", "/private//a", "/private/", "/./private",
+		"/../private", "/%70rivate", `/a\b`, "/a b", "/[id]", "/{id}", "/a|b", "/^a$", "/private/:a:b", "/private+", "/private;x", "http://localhost/private",
+	} {
+		cfg := start(t).cfg
+		cfg.Protect = []string{"/fine", pattern}
+		if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "protected pages: pattern") {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+}
+
+// Every way to write /private that has passed a guard somewhere: the page is
+// not there under it, or is guarded all the same.
+func TestProtectedPathBypass(t *testing.T) {
+	t.Parallel()
+	reached := false
+	s := start(t, func(c *bff.Config) {
+		c.Protect = []string{"/private/:path*", "/orders/:id"}
+		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
+	})
+	b := s.browser()
+	for _, target := range []string{
+		"/private", "/private/", "/private?x", "/private?", "/private/a/b", "/PRIVATE", "/pRiVaTe/a", "/private;x=1", "/private;/a", "/%70rivate", "/p%72ivate/a",
+		"//private", "///private", "/./private", "/x/../private", "/private/.", "/private/..", "/private/../private", "/private//", "/private//a",
+		"/%2e/private", "/x/%2e%2e/private", "/private%2f", "/private%2Fa", "/%2fprivate", "/private%5c", `/private\`, `/\private`, "/private%00", "/private%0a", "/private%09", "/private%252f", "/%2570rivate",
+		"http://evil.example/private", "http://evil.example//private", "/orders/5", "/orders/5;x", "/Orders/5/",
+		"/_next/data/build/private.json", "/_next/data/build/private/a.json", "/_next/data/build/orders/5.json?id=5",
+	} {
+		for name, edits := range map[string][]edit{
+			"plain":                            nil,
+			"X-Forwarded-Uri (CVE-2026-40575)": {header("X-Forwarded-Uri", "/public"), header("X-Original-Url", "/public"), header("X-Rewrite-Url", "/public")},
+			"a health checker's agent (CVE-2026-34457)":    {header("User-Agent", "GoogleHC/1.0"), header("X-Forwarded-For", "127.0.0.1")},
+			"a method override":                            {header("X-Http-Method-Override", "OPTIONS")},
+			"somebody else's session":                      {header("Authorization", "Bearer x"), header("Cookie", "gatehouse=x; appSession=y")},
+			"Next's middleware recursion (CVE-2025-29927)": {header("X-Middleware-Subrequest", "middleware:middleware:middleware")},
+		} {
+			for _, res := range []*response{b.navigate(target, edits...), b.fetch(target, edits...), b.do(http.MethodHead, target, nil, edits...), b.do(http.MethodOptions, target, nil, edits...)} {
+				if reached {
+					t.Errorf("%s, %s: %s reached the front end", target, name, res.Request.Method)
+					reached = false
+				}
+				if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusSeeOther && !strings.HasPrefix(res.location(), "/api/auth/login") {
+					t.Errorf("%s, %s: status %d, to %q", target, name, res.StatusCode, res.location())
+				}
+			}
+		}
+	}
+	// CVE-2026-41059: what comes after "#" in a request line is of the path.
+	r := httptest.NewRequest(http.MethodGet, "/private%23/../../public", nil)
+	w := httptest.NewRecorder()
+	if s.ServeHTTP(w, r); reached || w.Code < 300 {
+		t.Errorf("status %d", w.Code)
+	}
+	b.signIn()
+	wantStatus(t, b.navigate("/private/a"), http.StatusOK)
+	if !reached {
+		t.Error("not reached when signed in")
+	}
+}
+
+// The doubt is on the side of protection: what the pattern covers, it covers
+// in any case, with a slash at the end, and with parameters.
+func FuzzPatterns(f *testing.F) {
+	for _, pattern := range []string{"/private/:path*", "/orders/:id", "/", "/a/:b?", "/a/:b+", "/private?x", "//", "/:a*/b", "/\u017f"} {
+		for _, path := range []string{"/private", "/orders/5/", "/a/b/c", "/", "/PRIVATE;x", "/\xff"} {
+			f.Add(pattern, path)
+		}
+	}
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		got, err := bff.Matches(pattern, path)
+		if err != nil {
+			if strings.HasPrefix(pattern, "/") && pattern != "" && strings.Trim(pattern[1:], "abcdefghijklmnopqrstuvwxyz") == "" {
+				t.Fatalf("%q was refused: %v", pattern, err)
+			}
+			return
+		}
+		if strings.ContainsAny(pattern, "#%()[]{}|^$; \\") {
+			t.Fatalf("%q was accepted", pattern)
+		}
+		if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") {
+			return // no such path gets so far
+		}
+		same := []string{strings.ToUpper(path), path + ";x=1"}
+		if !strings.HasSuffix(path, "/") {
+			same = append(same, path+"/")
+		}
+		for _, other := range same {
+			if also, _ := bff.Matches(pattern, other); got && !also && strings.ToUpper(path) == strings.ToUpper(strings.ToLower(path)) {
+				t.Fatalf("%q covers %q and not %q", pattern, path, other)
+			}
+		}
+		if literal := !strings.Contains(pattern, ":"); literal && path == pattern && !got {
+			t.Fatalf("%q does not cover itself", pattern)
+		}
+	})
+}
+
+// oauth2-proxy #1522, envoy #30102: a fetch that gets a 302 sees a CORS error
+// instead of "signed out". Only a navigation is sent to the login.
+func TestNavigationOrFetch(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	type headers map[string]string
+	for name, c := range map[string]struct {
+		method string
+		headers
+		login bool
+	}{
+		"navigation":                     {"GET", headers{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}, true},
+		"fetch":                          {"GET", headers{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "text/html"}, false},
+		"frame":                          {"GET", headers{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe", "Accept": "text/html"}, false},
+		"image":                          {"GET", headers{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Accept": "text/html"}, false},
+		"mode without dest":              {"GET", headers{"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}, false},
+		"form":                           {"POST", headers{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}, false},
+		"HEAD":                           {"HEAD", headers{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, false},
+		"old browser":                    {"GET", headers{"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, true},
+		"old browser, XMLHttpRequest":    {"GET", headers{"Accept": "text/html", "X-Requested-With": "xmlhttprequest"}, false},
+		"old browser, fetch":             {"GET", headers{"Accept": "*/*"}, false},
+		"a program":                      {"GET", headers{}, false},
+		"a program that asks for JSON":   {"GET", headers{"Accept": "application/json"}, false},
+		"a WebSocket without our cookie": {"GET", headers{"Connection": "Upgrade", "Upgrade": "websocket", "Origin": "http://localhost:3000"}, false},
+	} {
+		for _, path := range []string{"/private?x=1", "/api/private-route"} {
+			res := b.do(c.method, path, nil, func(r *http.Request) {
+				for name, value := range c.headers {
+					r.Header.Set(name, value)
+				}
+			})
+			if c.login {
+				wantStatus(t, res, http.StatusSeeOther)
+				want := map[string]string{
+					"/private?x=1":       "/api/auth/login?returnTo=%2Fprivate%3Fx%3D1",
+					"/api/private-route": "/api/auth/login?returnTo=%2Fapi%2Fprivate-route",
+				}[path]
+				if res.location() != want || res.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("%s %s: to %q, Cache-Control %q", name, path, res.location(), res.Header.Get("Cache-Control"))
+				}
+				continue
+			}
+			wantStatus(t, res, http.StatusUnauthorized)
+			if got := res.Header.Get("Content-Type"); got != "application/json" {
+				t.Errorf("%s %s: %s", name, path, got)
+			}
+		}
+	}
+}
+
+// Protected or not is decided for the embedded pages as the design says, and
+// for an empty list not at all.
+func TestWhatIsProtected(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]int{"/": 200, "/public": 200, "/private": 303, "/profile": 303, "/nowhere": 404} {
+		wantStatus(t, start(t).browser().navigate(path), want)
+	}
+	s := start(t, func(c *bff.Config) {
+		c.Protect = []string{}
+		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	})
+	wantStatus(t, s.browser().navigate("/private"), http.StatusOK)
+}
+
+// The front end that shows pages must not be framed by anybody.
+func TestPagesAreNotFramed(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *bff.Config) {
+		c.Frontend = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Add("Content-Security-Policy", "default-src 'self'")
+		})
+	})
+	if got := strings.Join(s.browser().navigate("/").Header["Content-Security-Policy"], ";"); !strings.Contains(got, "frame-ancestors 'none'") || !strings.Contains(got, "default-src") {
+		t.Errorf("policy %q", got)
+	}
+	for _, path := range []string{"/", "/nowhere", "/api/auth/callback"} {
+		if got := start(t).browser().navigate(path).Header.Get("Content-Security-Policy"); !strings.Contains(got, "frame-ancestors 'none'") {
+			t.Errorf("%s: policy %q", path, got)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package bff_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+)
+
+// behind starts a server for a proxy to pass on to.
+func behind(t *testing.T, h http.HandlerFunc) *url.URL {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// Through real connections: what the gateway in another process sees.
+func TestProxyToTheAPI(t *testing.T) {
+	t.Parallel()
+	var seen *http.Request
+	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = r
+		w.Header().Set("Link", "</x>")
+		w.Header().Set("Set-Cookie", "gatehouse=hint")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("X-Request-Id", "theirs")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Set-Cookie", "gatehouse=evil")
+		_, _ = io.WriteString(w, "answer")
+	})
+	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, c.Logger) })
+	b := s.browser().signIn()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+
+	hinted := false
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		hinted = true
+		if h.Get("Set-Cookie") != "" {
+			t.Errorf("%d with a cookie", code)
+		}
+		return nil
+	}}
+	req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, front.URL+"/api/a%2Fb?q=1;2&bad=%zz", nil)
+	req.Host = "evil.example"
+	for name, value := range map[string]string{
+		"Cookie": "gatehouse=" + b.session(), "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil.example", "Connection": "X-Forwarded-Proto, Authorization",
+		"Authorization": "Bearer mine", "X-Auth-User": "admin",
+	} {
+		req.Header.Set(name, value)
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); string(body) != "answer" || res.StatusCode != http.StatusOK || !hinted {
+		t.Errorf("status %d, hinted %t: %s", res.StatusCode, hinted, body)
+	}
+	if res.Header.Get("Set-Cookie") != "" || len(res.Header["X-Request-Id"]) != 1 || res.Header.Get("X-Request-Id") == "theirs" || len(res.Header["X-Content-Type-Options"]) != 1 {
+		t.Errorf("headers %v", res.Header)
+	}
+	if seen.Host != target.Host || seen.RequestURI != "/api/a%2Fb?q=1;2&bad=%zz" {
+		t.Errorf("asked %s for %s", seen.Host, seen.RequestURI)
+	}
+	if !strings.HasPrefix(bearer(seen), "at-") || seen.Header.Get("Cookie") != "" || seen.Header.Get("X-Auth-User") != "" {
+		t.Error("credentials are not the session's alone")
+	}
+	for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost:3000", "X-Forwarded-Proto": "http"} {
+		if got := strings.Join(seen.Header[name], "|"); got != want {
+			t.Errorf("%s = %q", name, got)
+		}
+	}
+	if got := seen.Header.Get("X-Request-Id"); got != res.Header.Get("X-Request-Id") {
+		t.Errorf("request ids differ: %q", got)
+	}
+}
+
+func TestProxyBelowAPath(t *testing.T) {
+	t.Parallel()
+	var got string
+	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { got = r.RequestURI })
+	target.Path = "/gateway/"
+	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, nil) })
+	s.browser().fetch("/api/a%2Fb/?x=%2e")
+	if got != "/gateway/api/a%2Fb/?x=%2e" {
+		t.Errorf("asked for %s", got)
+	}
+}
+
+func TestProxyToNobody(t *testing.T) {
+	t.Parallel()
+	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, c.Logger) })
+	res := s.browser().signIn().fetch("/api/private-route")
+	wantStatus(t, res, http.StatusBadGateway)
+	if !strings.Contains(res.body, `"code":14`) || strings.Contains(res.body, "127.0.0.1") {
+		t.Errorf("%s", res.body)
+	}
+}
+
+// A front-end server sees the browser's headers and cookies, and no header in
+// which a browser could pose as a proxy.
+func TestProxyToTheFrontEnd(t *testing.T) {
+	t.Parallel()
+	var seen *http.Request
+	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { seen = r })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	s.browser().navigate("/public", func(r *http.Request) {
+		for name, value := range map[string]string{
+			"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1",
+			"Authorization": "Bearer x", "X-Forwarded-User": "admin", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6",
+			"X-Original-Url": "/private", "X-Rewrite-Url": "/private", "X-Auth-User": "admin", "X_User": "admin", "Grpc-Metadata-X": "x", "X-Hop": "x",
+		} {
+			r.Header[name] = []string{value}
+		}
+		r.Header.Set("Connection", "X-Request-Id, X-Forwarded-Proto, X-Hop")
+		r.RemoteAddr = "203.0.113.7:1"
+	})
+	for name, want := range map[string]string{
+		"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http",
+		"Authorization": "", "X-Forwarded-User": "", "Forwarded": "", "X-Real-Ip": "", "X-Original-Url": "", "X-Rewrite-Url": "", "X-Auth-User": "", "X_User": "",
+		"Grpc-Metadata-X": "", "X-Hop": "",
+	} {
+		if got := strings.Join(seen.Header[name], "|"); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if seen.Header.Get("X-Request-Id") == "" {
+		t.Error("no request id")
+	}
+}
+
+// A WebSocket of the front end (the reload of a development server) works
+// through all layers.
+func TestWebSocketThroughTheProxy(t *testing.T) {
+	t.Parallel()
+	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
+		_ = rw.Flush()
+		line, _ := rw.ReadString('\n')
+		_, _ = rw.WriteString("echo " + line)
+		_ = rw.Flush()
+	})
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	b := s.browser().signIn()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	for origin, want := range map[string]int{"http://localhost:3000": 101, "https://evil.example": 403} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: localhost:3000\r\nOrigin: %s\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nCookie: gatehouse=%s\r\n\r\n", origin, b.session())
+		r := bufio.NewReader(conn)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil || res.StatusCode != want {
+			t.Fatalf("%s: %v, %v", origin, res, err)
+		}
+		if want == 101 {
+			fmt.Fprintf(conn, "hello\n")
+			if line, err := r.ReadString('\n'); line != "echo hello\n" {
+				t.Errorf("%q, %v", line, err)
+			}
+		}
+		_ = conn.Close()
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"dist/index.html": "index", "dist/app.js": "script", "dist/docs/guide.html": "guide", "dist/docs/index.html": "docs", "dist/.env": "SECRET=1",
+		"dist/.git/config": "git", "dist/.well-known/security.txt": "contact", "secret.txt": "secret",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "dist", "link.txt")); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.Directory(filepath.Join(dir, "dist")) })
+	b := s.browser()
+	for path, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"/": {200, "index"}, "/orders/5": {200, "index"}, "/docs": {200, "index"}, "/app.js": {200, "script"}, "/docs/guide.html": {200, "guide"},
+		"/.well-known/security.txt": {200, "contact"}, "/private": {303, ""},
+		"/missing.js": {404, ""}, "/.env": {404, ""}, "/.git/config": {404, ""}, "/.git": {404, ""}, "/link.txt": {404, ""},
+		"/../secret.txt": {404, ""}, "/%2e%2e/secret.txt": {404, ""}, "/..%2fsecret.txt": {404, ""}, "/x/../../secret.txt": {404, ""},
+	} {
+		res := b.navigate(path)
+		if res.StatusCode != want.status || want.body != "" && res.body != want.body || strings.Contains(res.body, "SECRET") || res.body == "secret" {
+			t.Errorf("%s: status %d, %q", path, res.StatusCode, res.body)
+		}
+		if want.status == 200 && !strings.Contains(strings.Join(res.Header["Content-Security-Policy"], ","), "frame-ancestors 'none'") {
+			t.Errorf("%s: may be framed", path)
+		}
+	}
+	wantStatus(t, b.do(http.MethodPost, "/orders/5", nil, site("same-origin")), http.StatusMethodNotAllowed)
+	wantStatus(t, b.do(http.MethodHead, "/app.js", nil), http.StatusOK)
+}
