@@ -58,10 +58,11 @@ type Key struct {
 func NewIssuer(t testing.TB) *Issuer {
 	t.Helper()
 	i := newIssuer(t)
-	i.server = httptest.NewServer(http.HandlerFunc(i.serve))
+	i.server = httptest.NewUnstartedServer(http.HandlerFunc(i.serve))
+	i.URL = "http://" + i.server.Listener.Addr().String()
+	i.publishMetadata() // before anybody can ask: the port may have been another's a moment ago
+	i.server.Start()
 	t.Cleanup(i.server.Close)
-	i.URL = i.server.URL
-	i.publishMetadata()
 	return i
 }
 
