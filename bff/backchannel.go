@@ -46,6 +46,11 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		refuse(errors.New("the logout token was used before"))
 		return
 	}
+	// Denied first: a session that is ended and whose token still works is
+	// worse than the other way about.
+	b.deny(r.Context(), Revocation{
+		Issuer: claims.Issuer, SessionID: claims.SessionID, Subject: claims.Subject, At: claims.IssuedAt,
+	})
 	ended := 0
 	if claims.SessionID != "" {
 		ids, endErr := b.sessions.EndBySID(r.Context(), claims.Issuer, claims.SessionID)

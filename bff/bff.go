@@ -76,6 +76,11 @@ type Config struct {
 	// days.
 	IdleTimeout, AbsoluteTimeout time.Duration
 
+	// Revoke, when set, is told of access tokens that must stop being good
+	// before they expire, because a person has signed out or the provider has
+	// ended sessions. An error is logged; the logout goes on.
+	Revoke func(context.Context, Revocation) error
+
 	// API answers /api and everything below, save /api/auth/: the gateway, or
 	// Proxy to one in another process.
 	API http.Handler
@@ -109,7 +114,8 @@ type Config struct {
 // concurrent use.
 type BFF struct {
 	base        *url.URL
-	secure      bool // the base URL is https
+	denies      func(context.Context, Revocation) error // nil for nobody
+	secure      bool                                    // the base URL is https
 	provider    *token.Provider
 	own         bool // whether Run has to keep the provider fresh
 	rp          *relyingParty
@@ -154,6 +160,7 @@ func New(cfg Config) (*BFF, error) {
 		secure:      base.Scheme == "https",
 		provider:    cfg.Provider,
 		api:         cfg.API,
+		denies:      cfg.Revoke,
 		frontend:    cfg.Frontend,
 		trusted:     cfg.TrustedProxies,
 		now:         cfg.Now,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 const (
@@ -46,6 +47,9 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 	}
 	b.logger.InfoContext(r.Context(), "signed out", "session", s)
 	http.SetCookie(w, b.sessions.ClearCookie())
+	b.deny(r.Context(), Revocation{
+		Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt,
+	})
 
 	// The refresh token is revoked once the provider has ended its session:
 	// Keycloak would otherwise not tell its other clients (back-channel

@@ -14,6 +14,12 @@ type pattern struct {
 	min, max int      // how many more segments may follow; max -1: no bound
 }
 
+// CheckPattern reports what is wrong with one pattern of Config.Protect.
+func CheckPattern(text string) error {
+	_, err := parsePattern(text)
+	return err
+}
+
 func parsePatterns(texts []string) ([]pattern, error) {
 	var patterns []pattern
 	var errs []error

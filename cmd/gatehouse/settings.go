@@ -29,6 +29,7 @@ type settings struct {
 	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
+	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. Without it, an access token is good until it expires, and no browser ever has one."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" help:"Where sessions are kept: memory: or sqlite:PATH. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
 	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
@@ -70,6 +71,7 @@ func (s *settings) config() app.Config {
 		Audience:         s.Audience,
 		RequireATJWT:     s.RequireATJWT,
 		PermissionsClaim: s.PermissionsClaim,
+		Denylist:         s.Denylist,
 		BaseURL:          withScheme(s.BaseURL),
 		Secrets:          s.Secret,
 		SessionStore:     s.SessionStore,

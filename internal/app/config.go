@@ -28,6 +28,10 @@ type Config struct {
 	RequireATJWT     bool
 	PermissionsClaim string
 
+	// Denylist is where revoked access tokens are known: "" for nowhere,
+	// "memory:" or a redis:// URL.
+	Denylist string
+
 	// BaseURL is the public origin of the bff.
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.

@@ -24,6 +24,7 @@ import (
 // parts are those that run in this process; the others are nil.
 type parts struct {
 	provider *token.Provider
+	denylist denier
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
@@ -42,9 +43,17 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 			return nil, err
 		}
 	}
-	if which.Server {
-		if p.server, err = newServer(cfg, p.provider, development); err != nil {
+	if which.BFF || which.Server {
+		if p.denylist, err = openDenylist(ctx, cfg); err != nil {
 			return nil, err
+		}
+		if p.denylist != nil {
+			p.closers = append(p.closers, func() error { p.denylist.Close(); return nil })
+		}
+	}
+	if which.Server {
+		if err = p.addServer(cfg, development); err != nil {
+			return nil, p.close(err)
 		}
 	}
 	if which.Gateway {
@@ -60,19 +69,25 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 	return p, nil
 }
 
-func newServer(cfg Config, provider *token.Provider, development bool) (*server.Server, error) {
-	return server.New(server.Config{
-		Authn: authn.Config{
-			Issuer:           cfg.Issuer,
-			Audience:         cfg.Audience,
-			RequireATJWT:     cfg.RequireATJWT,
-			PermissionsClaim: cfg.PermissionsClaim,
-			Provider:         provider,
-		},
+func (p *parts) addServer(cfg Config, development bool) error {
+	auth := authn.Config{
+		Issuer:           cfg.Issuer,
+		Audience:         cfg.Audience,
+		RequireATJWT:     cfg.RequireATJWT,
+		PermissionsClaim: cfg.PermissionsClaim,
+		Provider:         p.provider,
+	}
+	if p.denylist != nil {
+		auth.Revoked = p.denylist.Revoked
+	}
+	var err error
+	p.server, err = server.New(server.Config{
+		Authn:      auth,
 		Register:   registerServices,
 		Reflection: development,
 		Logger:     cfg.Logger.With("part", "server"),
 	})
+	return err
 }
 
 func (p *parts) addGateway(cfg Config) error {
@@ -126,6 +141,10 @@ func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error 
 		}
 		frontend = bff.Proxy(target, logger)
 	}
+	var revokes func(context.Context, bff.Revocation) error
+	if p.denylist != nil {
+		revokes = revoke(p.denylist)
+	}
 	p.bff, err = bff.New(bff.Config{
 		BaseURL:         cfg.BaseURL,
 		Issuer:          cfg.Issuer,
@@ -141,6 +160,7 @@ func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error 
 		Store:           store,
 		IdleTimeout:     cfg.IdleTimeout,
 		AbsoluteTimeout: cfg.AbsoluteTimeout,
+		Revoke:          revokes,
 		API:             api,
 		Frontend:        frontend,
 		Protect:         cfg.Protect,

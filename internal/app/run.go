@@ -133,6 +133,9 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	if p.provider != nil {
 		group.Go(func() error { return p.provider.Run(failed) })
 	}
+	if p.denylist != nil {
+		group.Go(func() error { return p.denylist.Run(failed) })
+	}
 
 	group.Go(func() error {
 		select {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
 // A settingError says what is wrong with a setting and how to mend it, in one
@@ -43,6 +44,11 @@ func (cfg Config) Validate(parts Parts) error {
 		bad("GATEHOUSE_AUDIENCE", cfg.Audience, "is the client's id too, so that ID tokens would pass for access tokens (RFC 8725 section 3.12)",
 			"give the API an identifier of its own, or set GATEHOUSE_REQUIRE_AT_JWT")
 	}
+	if parts.BFF || parts.Server {
+		if problem, remedy := denylistProblem(cfg.Denylist, parts); problem != "" {
+			bad("GATEHOUSE_DENYLIST", cfg.Denylist, problem, remedy)
+		}
+	}
 	if parts.BFF {
 		errs = append(errs, cfg.validateBFF(parts)...)
 	}
@@ -72,7 +78,7 @@ func (cfg Config) validateBFF(parts Parts) []error {
 		bad("GATEHOUSE_SECRET", "", "missing", "make one with: openssl rand -hex 32")
 	}
 	for i, secret := range cfg.Secrets {
-		if problem := secretProblem(secret); problem != "" {
+		if problem := seal.Weakness(secret); problem != "" {
 			bad("GATEHOUSE_SECRET", "", fmt.Sprintf("secret %d of %d %s", i+1, len(cfg.Secrets), problem), "make one with: openssl rand -hex 32")
 		}
 	}
@@ -86,8 +92,16 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	default:
 		bad("GATEHOUSE_SESSION_STORE", cfg.SessionStore, "no such store", "give memory: or sqlite:PATH")
 	}
+	if cfg.Replicas > 1 && cfg.Denylist == "memory:" {
+		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the denylist memory: is of one process alone", "give GATEHOUSE_DENYLIST=redis://HOST:PORT")
+	}
 	if cfg.Replicas < 1 {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "not a positive number", "give the number of bffs that share the session store")
+	}
+	for _, page := range cfg.Protect {
+		if err := bff.CheckPattern(page); err != nil {
+			bad("GATEHOUSE_PROTECT", page, err.Error(), "give patterns such as /private/:path*, or none")
+		}
 	}
 	if cfg.Frontend != DefaultFrontend {
 		errs = append(errs, cfg.validateFrontend()...)
@@ -176,32 +190,6 @@ func originProblem(raw string, issuer bool) string {
 		return "neither https nor http"
 	case !loopback.Host(u.Hostname()):
 		return "http is for loopback alone: codes and cookies would travel in the clear"
-	}
-	return ""
-}
-
-// placeholders are secrets that stand in documentation and examples.
-var placeholders = []string{
-	"use [openssl rand -hex 32] to generate a 32 bytes value",
-	"a long, randomly-generated string stored in env",
-	"replace-with-your-own-secret-generated-with-openssl",
-	"long_random_value", "changeme", "secret",
-}
-
-// secretProblem never shows the secret.
-func secretProblem(secret string) string {
-	distinct := map[rune]bool{}
-	for _, c := range secret {
-		distinct[c] = true
-	}
-	lower := strings.ToLower(secret)
-	switch {
-	case slices.ContainsFunc(placeholders, func(p string) bool { return lower == p }):
-		return "is a placeholder from documentation"
-	case len(secret) < 32:
-		return fmt.Sprintf("has %d characters; 32 are needed", len(secret))
-	case len(distinct) < 8:
-		return "is too regular to be random"
 	}
 	return ""
 }

@@ -56,7 +56,7 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 	}
 	k := &Keyring{keys: make([]key, 0, len(secrets))}
 	for i, secret := range secrets {
-		if why := weakness(secret); why != "" {
+		if why := Weakness(secret); why != "" {
 			return nil, fmt.Errorf("GATEHOUSE_SECRET: %s %s: %s", ordinal(i, len(secrets)), why, remedy)
 		}
 		prk, err := hkdf.Extract(sha256.New, []byte(secret), []byte("gatehouse seal v1"))

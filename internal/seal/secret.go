@@ -34,8 +34,8 @@ var placeholders = []string{
 	"abcdefghijklmnop",
 }
 
-// weakness says what is wrong with a secret, in words that follow "the secret", or "" when nothing is.
-func weakness(secret string) string {
+// Weakness says what is wrong with a secret, in words that follow "the secret", or "" when nothing is.
+func Weakness(secret string) string {
 	if n := utf8.RuneCountInString(secret); n < minCharacters {
 		return fmt.Sprintf("has %d characters and needs at least %d", n, minCharacters)
 	}

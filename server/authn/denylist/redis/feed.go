@@ -1,0 +1,334 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+)
+
+const (
+	// beat is how long Redis may keep a question of the feed open.
+	beat = 200 * time.Millisecond
+	// page is how many denials are read or written at a time.
+	page = 1000
+	// The pauses between attempts to follow the feed.
+	minPause, maxPause = 50 * time.Millisecond, 500 * time.Millisecond
+	// fullPause is how long a mirror that is too small is left alone: each
+	// attempt loads everything.
+	fullPause = 10 * time.Second
+	// unsentPause is how often denials that Redis refused are offered again.
+	unsentPause = 5 * time.Second
+)
+
+var (
+	errGap    = errors.New("the feed has a gap")
+	errUnsent = errors.New("a denial could not be written")
+)
+
+// A follower follows the feed on a connection of its own.
+type follower struct {
+	conn    rueidis.DedicatedClient
+	release func()
+	epoch   string
+	last    int64 // number of the last change that is in the mirror
+}
+
+// Run keeps the mirror in step with Redis until ctx or the list ends, and
+// returns nil then. It must run once, all the time: without it every look-up
+// asks Redis.
+func (l *List) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.closing, cancel)()
+	broken, pause := false, minPause
+	for {
+		f, err := l.first.Swap(nil), error(nil)
+		if f == nil {
+			f, err = l.connect(ctx)
+		}
+		if err == nil {
+			err = l.follow(ctx, f, func() {
+				if pause = minPause; broken {
+					broken = false
+					l.cfg.Logger.InfoContext(ctx, "denylist feed is back")
+				}
+			})
+			f.release()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, denylist.ErrFull) {
+			l.full.Store(true)
+			pause = fullPause
+		}
+		if !broken {
+			broken = true
+			l.cfg.Logger.WarnContext(ctx, "denylist feed is broken", "cause", err)
+		}
+		if sleep(ctx, pause/2+rand.N(pause/2)) != nil {
+			return nil
+		}
+		pause = min(pause*2, maxPause)
+	}
+}
+
+// connect opens a connection and makes the mirror and Redis agree: each is
+// told what only the other holds.
+func (l *List) connect(ctx context.Context) (*follower, error) {
+	f := &follower{}
+	f.conn, f.release = l.client.Dedicate()
+	if err := l.sync(ctx, f); err != nil {
+		f.release()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (l *List) sync(ctx context.Context, f *follower) error {
+	l.unsent.Store(false) // what comes in from now on may be missed below
+	sent := l.elapsed()
+	age, err := l.hello(ctx, f)
+	if err != nil {
+		return l.problem("greeting", err)
+	}
+	stored, fits, err := l.load(ctx, f)
+	if err != nil {
+		return l.problem("loading", err)
+	}
+	if err := l.putBack(ctx, l.mirror.missing(stored)); err != nil {
+		l.unsent.Store(true)
+		if _, refused := rueidis.IsRedisErr(err); !refused {
+			return l.problem("putting back", err)
+		}
+		// Out of memory, read-only: what others write can still be followed.
+		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process knows", "cause", l.problem("putting back", err))
+	}
+	l.epoch.Store(&f.epoch)
+	l.settled.Store(int64(sent + max(0, settleFor-age)))
+	if l.full.Store(!fits); !fits {
+		return l.problem("loading", denylist.ErrFull)
+	}
+	l.freshAsOf(sent)
+	return nil
+}
+
+// freshAsOf says that all denials made before a time are in the mirror. Those
+// of an epoch that has just begun may not all be back.
+func (l *List) freshAsOf(t time.Duration) {
+	if l.closing.Err() == nil && !l.settling() {
+		l.asOf.Store(int64(t))
+	}
+}
+
+func (l *List) hello(ctx context.Context, f *follower) (age time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	names, args := l.keys.hello()
+	reply, err := hello.Exec(ctx, l.client, names, args).AsStrSlice()
+	if err != nil {
+		return 0, err
+	}
+	if len(reply) != 3 {
+		return 0, fmt.Errorf("%d values, want 3", len(reply))
+	}
+	f.epoch = reply[0]
+	ms, err := strconv.ParseInt(reply[1], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	f.last, err = strconv.ParseInt(reply[2], 10, 64)
+	return time.Duration(ms) * time.Millisecond, err
+}
+
+// load reads all denials. What is written meanwhile may be missed: the feed
+// has it, since its position was taken before. It reports whether the mirror
+// had room for them.
+func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, fits bool, err error) {
+	stored, fits = map[name]denial{}, true
+	for cursor := uint64(0); ; {
+		var scan rueidis.ScanEntry
+		err := l.feedDo(ctx, f, f.conn.B().Zscan().Key(l.keys.index).Cursor(cursor).Count(page).Build(), func(r rueidis.RedisResult) (err error) {
+			scan, err = r.AsScanEntry()
+			return err
+		})
+		if err != nil {
+			return nil, false, err
+		}
+		for len(scan.Elements) > 0 { // small sets come in one piece, whatever the count
+			n := min(len(scan.Elements), 2*page)
+			if err := l.loadPage(ctx, f, scan.Elements[:n], stored); err != nil {
+				return nil, false, err
+			}
+			scan.Elements = scan.Elements[n:]
+		}
+		if cursor = scan.Cursor; cursor == 0 {
+			break
+		}
+	}
+	for n, d := range stored {
+		fits = l.mirror.put(n, d) && fits
+	}
+	return stored, fits, nil
+}
+
+// loadPage takes names and scores in turn.
+func (l *List) loadPage(ctx context.Context, f *follower, scores []string, stored map[name]denial) error {
+	var names []name
+	var keys []string
+	for i := 0; i < len(scores); i += 2 {
+		n, err := parseName(scores[i])
+		if err != nil {
+			return err
+		}
+		names = append(names, n)
+		keys = append(keys, l.keys.prefix+scores[i])
+	}
+	return l.feedDo(ctx, f, f.conn.B().Mget().Key(keys...).Build(), func(r rueidis.RedisResult) error {
+		values, err := r.ToArray()
+		if err != nil {
+			return err
+		}
+		if len(values) != len(names) {
+			return fmt.Errorf("%d values for %d keys", len(values), len(names))
+		}
+		for i, v := range values {
+			s, err := v.ToString()
+			if rueidis.IsRedisNil(err) {
+				continue // it has expired
+			}
+			if err != nil {
+				return err
+			}
+			d, err := parseDenial(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", names[i], err)
+			}
+			stored[names[i]] = d
+		}
+		return nil
+	})
+}
+
+func (l *List) feedDo(ctx context.Context, f *follower, cmd rueidis.Completed, read func(rueidis.RedisResult) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return read(f.conn.Do(ctx, cmd))
+}
+
+// putBack writes what Redis does not hold.
+func (l *List) putBack(ctx context.Context, entries []entry) error {
+	for len(entries) > 0 {
+		n := min(len(entries), page)
+		batch := make([]rueidis.LuaExec, 0, n)
+		now := l.cfg.Now().UnixMilli()
+		for _, e := range entries[:n] {
+			if e.denial.until > now {
+				batch = append(batch, l.keys.deny(e, now))
+			}
+		}
+		entries = entries[n:]
+		if len(batch) == 0 {
+			continue
+		}
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, writeWithin)
+			defer cancel()
+			for _, r := range deny.ExecMulti(ctx, l.client, batch...) {
+				if err := r.Error(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow reads the feed until something is wrong, and calls healthy at each
+// news.
+func (l *List) follow(ctx context.Context, f *follower, healthy func()) error {
+	began := l.elapsed()
+	for {
+		if err := l.next(ctx, f); err != nil {
+			return l.problem("following", err)
+		}
+		healthy()
+		if l.unsent.Load() && l.elapsed()-began > unsentPause {
+			return errUnsent // to be put back
+		}
+	}
+}
+
+// next waits for changes, a beat at most. The answer to the first command
+// tells which changes there were when it was sent, and the second must then
+// deliver those; so a feed that was emptied, trimmed or replaced is noticed,
+// and the time at which the commands were sent is one up to which all is known.
+func (l *List) next(ctx context.Context, f *follower) error {
+	ctx, cancel := context.WithTimeout(ctx, beat+answerWithin)
+	defer cancel()
+	sent := l.elapsed()
+	before := f.last
+	replies := f.conn.DoMulti(ctx,
+		f.conn.B().Mget().Key(l.keys.epoch, l.keys.seq).Build(),
+		f.conn.B().Xread().Count(page).Block(beat.Milliseconds()).Streams().Key(l.keys.feed).Id(strconv.FormatInt(f.last, 10)+"-0").Build(),
+	)
+	head, err := replies[0].AsStrSlice()
+	if err != nil {
+		return err
+	}
+	if len(head) != 2 || head[0] != f.epoch {
+		return errLost
+	}
+	seq, err := strconv.ParseInt(head[1], 10, 64)
+	if err != nil {
+		return errLost
+	}
+	streams, err := replies[1].AsXRead()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return err
+	}
+	for _, change := range streams[l.keys.feed] {
+		if err := l.apply(f, change); err != nil {
+			return err
+		}
+	}
+	switch {
+	case seq < before, seq > f.last && f.last == before:
+		return errGap
+	case seq <= f.last:
+		l.freshAsOf(sent)
+	}
+	return nil // with more to come, if it was not all
+}
+
+func (l *List) apply(f *follower, change rueidis.XRangeEntry) error {
+	if change.ID != strconv.FormatInt(f.last+1, 10)+"-0" {
+		return errGap
+	}
+	id, value, _ := strings.Cut(change.FieldValues["d"], " ")
+	n, err := parseName(id)
+	if err != nil {
+		return err
+	}
+	d, err := parseDenial(value)
+	if err != nil {
+		return err
+	}
+	if !l.mirror.put(n, d) {
+		return denylist.ErrFull
+	}
+	f.last++
+	return nil
+}

@@ -1,0 +1,276 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+const (
+	// staleAfter is how long the mirror is believed without news.
+	staleAfter = time.Second
+	// answerWithin bounds a single command of the feed, and a dial.
+	answerWithin = 500 * time.Millisecond
+	// askWithin bounds a question about one token.
+	askWithin = 400 * time.Millisecond
+	// writeWithin bounds a denial, with its repetitions.
+	writeWithin = 2 * time.Second
+	// settleFor is how long after the begin of an epoch the others are given to
+	// put back what they know.
+	settleFor = time.Second
+	// leeway is how long after its expiry a token is still accepted, because
+	// clocks differ. A denial outlasts that.
+	leeway = time.Minute
+	// maxQuestions is how many look-ups ask Redis at a time; more wait in line.
+	maxQuestions = 256
+)
+
+var (
+	errLost   = errors.New("redis has lost what it held; it is being put back")
+	errNoFeed = errors.New("no news from the feed for a second")
+	errClosed = errors.New("redis denylist: closed")
+)
+
+// A List is a set of denials that processes share. It is safe for concurrent
+// use. Its method Revoked is made for authn.Config.Revoked.
+type List struct {
+	cfg      Config
+	password string
+	client   rueidis.Client
+	keys     keys
+	mirror   *mirror
+
+	born      time.Time                // origin of the monotonic times below
+	asOf      atomic.Int64             // all denials made before are in the mirror; 0 for never
+	settled   atomic.Int64             // until then, others may be putting back what Redis lost
+	epoch     atomic.Pointer[string]   // that the mirror was last made to agree with
+	full      atomic.Bool              // the mirror cannot hold what Redis does
+	unsent    atomic.Bool              // the mirror holds what could not be written
+	questions chan struct{}            // a place for each look-up that asks Redis
+	first     atomic.Pointer[follower] // what Open began, for Run to go on with
+	closing   context.Context
+	close     context.CancelFunc
+	closeOnce sync.Once
+}
+
+// Open connects and loads what is denied. It fails if Redis cannot be reached
+// or refuses; it waits no longer than ctx. After the first start ever, or a
+// loss in Redis, it waits up to a second for others to put back what they
+// know. The caller runs Run, and Close at the end.
+func Open(ctx context.Context, cfg Config) (*List, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	option, err := cfg.clientOption()
+	if err != nil {
+		return nil, err
+	}
+	l := &List{
+		cfg: cfg, password: option.Password, keys: newKeys(cfg.Prefix), mirror: newMirror(cfg.MaxEntries, cfg.Now),
+		born: time.Now(), questions: make(chan struct{}, maxQuestions),
+	}
+	l.closing, l.close = context.WithCancel(context.Background())
+	if l.client, err = rueidis.NewClient(option); err != nil {
+		if l.client != nil {
+			l.client.Close()
+		}
+		return nil, l.problem("connecting to "+option.InitAddress[0], err)
+	}
+	f, err := l.connect(ctx)
+	switch {
+	case err == nil:
+		l.first.Store(f)
+	case !l.full.Load(): // too many for the mirror are no reason not to start
+		l.Close()
+		return nil, err
+	}
+	if err := sleep(ctx, time.Duration(l.settled.Load())-time.Since(l.born)); err != nil {
+		l.Close()
+		return nil, l.problem("loading", err)
+	}
+	return l, nil
+}
+
+// DenySession refuses every token of a provider's session (claims "iss" and
+// "sid") until its last one expires; zero means TokenLifetime from now.
+//
+// All Deny methods return when Redis holds the denial, or, after 2 s at most,
+// an error. This process refuses even then, and goes on telling Redis.
+func (l *List) DenySession(ctx context.Context, issuer, sid string, until time.Time) error {
+	return l.deny(ctx, session, issuer, sid, time.Time{}, until)
+}
+
+// DenyToken refuses one token (claims "iss" and "jti") until it expires; zero
+// means TokenLifetime from now.
+func (l *List) DenyToken(ctx context.Context, issuer, jti string, until time.Time) error {
+	return l.deny(ctx, tokenID, issuer, jti, time.Time{}, until)
+}
+
+// DenySubject refuses every token of a subject (claims "iss" and "sub") that
+// was not issued after at (claim "iat", whole seconds as a rule: a token that
+// was issued in the same second is refused, and so is one that does not say),
+// until the last of them expires; zero means TokenLifetime after at.
+func (l *List) DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error {
+	if until.IsZero() {
+		until = at.Add(l.cfg.TokenLifetime)
+	}
+	return l.deny(ctx, subject, issuer, sub, at, until)
+}
+
+func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until time.Time) error {
+	if issuer == "" || value == "" {
+		return fmt.Errorf("redis denylist: issuer %q, %s %q: both must be given, or tokens without one would be denied", issuer, k, value)
+	}
+	now := l.cfg.Now()
+	if until.IsZero() {
+		until = now.Add(l.cfg.TokenLifetime)
+	}
+	d := denial{until: ceilMilli(until.Add(leeway))}
+	if k == subject {
+		d.at = ceilMilli(at)
+	}
+	if d.until <= now.UnixMilli() {
+		return nil // all that it would refuse has expired
+	}
+	e := entry{newName(k, issuer, value), d}
+	// If there is no room, the feed will find that too, and have Redis asked.
+	held := l.mirror.put(e.name, e.denial)
+	err := l.write(ctx, e)
+	if err == nil {
+		return nil
+	}
+	if !held {
+		return l.problem("a denial was lost: the mirror is full and writing failed", err)
+	}
+	l.unsent.Store(true)
+	return l.problem("the denial holds in this process; writing it for the others failed and will be repeated", err)
+}
+
+// ceilMilli rounds up, to refuse rather more than less.
+func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
+
+// write repeats what a broken connection may have swallowed: the script may
+// run twice.
+func (l *List) write(ctx context.Context, e entry) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	for {
+		exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
+		err := deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error()
+		if _, refused := rueidis.IsRedisErr(err); err == nil || refused || errors.Is(err, rueidis.ErrClosing) {
+			return err
+		}
+		if sleep(ctx, 20*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
+
+// Revoked returns authn.ErrRevoked if the token is denied, nil if not, and
+// another error if that cannot be told. While the feed is healthy it neither
+// allocates nor touches the network; while it is not, it takes up to 0.4 s.
+func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
+	fresh := l.fresh() // before the look-up: the mirror holds what it held then
+	if l.mirror.denies(key) {
+		return authn.ErrRevoked
+	}
+	if fresh {
+		return nil
+	}
+	return l.ask(ctx, key)
+}
+
+// Ready returns nil while look-ups can be answered without waiting for the
+// feed to return. It does not wait.
+func (l *List) Ready() error {
+	switch {
+	case l.closing.Err() != nil:
+		return errClosed
+	case l.fresh() || l.full.Load() && !l.settling():
+		return nil
+	default:
+		return l.problem("not ready", errNoFeed)
+	}
+}
+
+// Close ends Run and closes the connections. Afterwards look-ups fail, but
+// for what is known to be denied.
+func (l *List) Close() {
+	l.closeOnce.Do(func() {
+		l.close()
+		l.asOf.Store(0)
+		if f := l.first.Swap(nil); f != nil {
+			f.release()
+		}
+		l.client.Close()
+	})
+}
+
+// elapsed is the monotonic time; never 0.
+func (l *List) elapsed() time.Duration { return max(1, time.Since(l.born)) }
+
+func (l *List) fresh() bool {
+	asOf := l.asOf.Load()
+	return asOf != 0 && l.elapsed()-time.Duration(asOf) < staleAfter
+}
+
+func (l *List) settling() bool { return l.elapsed() < time.Duration(l.settled.Load()) }
+
+// ask asks Redis about one token.
+func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
+	const what = "asking directly, as the feed is broken"
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	select {
+	case l.questions <- struct{}{}:
+		defer func() { <-l.questions }()
+	case <-ctx.Done():
+		return l.problem(what, ctx.Err())
+	}
+	names := make([]string, 1, 4)
+	names[0] = l.keys.epoch
+	for _, claim := range []struct {
+		kind  kind
+		value string
+	}{{session, key.SessionID}, {tokenID, key.ID}, {subject, key.Subject}} {
+		if claim.value != "" {
+			names = append(names, l.keys.prefix+newName(claim.kind, key.Issuer, claim.value).String())
+		}
+	}
+	values, err := l.client.Do(ctx, l.client.B().Mget().Key(names...).Build()).ToArray()
+	if err != nil {
+		return l.problem(what, err)
+	}
+	if len(values) != len(names) {
+		return l.problem(what, fmt.Errorf("%d values for %d keys", len(values), len(names)))
+	}
+	now := l.cfg.Now().UnixMilli()
+	for i, name := range names[1:] {
+		value, err := values[i+1].ToString()
+		if rueidis.IsRedisNil(err) {
+			continue
+		}
+		if err != nil {
+			return l.problem(what, err)
+		}
+		d, err := parseDenial(value)
+		if err != nil {
+			return l.problem(what, err)
+		}
+		if now < d.until && (kind(name[len(l.keys.prefix)]) != subject || d.covers(key.IssuedAt)) {
+			return authn.ErrRevoked
+		}
+	}
+	// That it is not there says something only if all is there.
+	if epoch, err := values[0].ToString(); err != nil || epoch != *l.epoch.Load() || l.settling() {
+		return l.problem(what, errLost)
+	}
+	return nil
+}
