@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
 // interceptors is the one list of what a call passes, outermost first. Unary
@@ -33,12 +34,14 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 		recovery.UnaryServerInterceptor(recovered),            // a panic below becomes an error, in the log line too
 		deadline(cfg.Timeout),                                 // before auth, which may wait for the provider's keys
 		auth.Unary,                                            // nothing below runs for a caller who may not call
+		validate.Unary,                                        // after auth: strangers do not learn the rules, nor make us compute them
 	}
 	stream := []grpc.StreamServerInterceptor{
 		identifyStream,
 		logging.StreamServerInterceptor(logger, logOptions...),
 		recovery.StreamServerInterceptor(recovered),
 		auth.Stream, // bounds the stream by its token, which takes the deadline's place
+		validate.Stream,
 	}
 	return unary, stream
 }

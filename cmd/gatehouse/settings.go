@@ -28,6 +28,7 @@ type settings struct {
 
 	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
+	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the sample application keeps its products: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few demo products."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" help:"Where sessions are kept: memory: or sqlite:PATH. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
@@ -70,6 +71,7 @@ func (s *settings) config() app.Config {
 		Audience:         s.Audience,
 		RequireATJWT:     s.RequireATJWT,
 		PermissionsClaim: s.PermissionsClaim,
+		DatabaseURL:      s.DatabaseURL,
 		BaseURL:          withScheme(s.BaseURL),
 		Secrets:          s.Secret,
 		SessionStore:     s.SessionStore,

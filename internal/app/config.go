@@ -28,6 +28,10 @@ type Config struct {
 	RequireATJWT     bool
 	PermissionsClaim string
 
+	// DatabaseURL is where the sample application keeps its products:
+	// "memory:", "sqlite:PATH" or "postgres://…".
+	DatabaseURL string
+
 	// BaseURL is the public origin of the bff.
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
@@ -68,6 +72,7 @@ const (
 	DefaultListenGRPC      = ":9090"
 	DefaultListenDevIDP    = "127.0.0.1:3001"
 	DefaultSessionStore    = "sqlite:gatehouse-sessions.db"
+	DefaultDatabaseURL     = "sqlite:gatehouse.db"
 	DefaultFrontend        = "embedded:"
 	DefaultShutdownTimeout = 20 * time.Second
 )
@@ -82,6 +87,7 @@ func (cfg *Config) withDefaults() {
 	set(&cfg.ListenGateway, DefaultListenGateway)
 	set(&cfg.ListenGRPC, DefaultListenGRPC)
 	set(&cfg.SessionStore, DefaultSessionStore)
+	set(&cfg.DatabaseURL, DefaultDatabaseURL)
 	set(&cfg.Frontend, DefaultFrontend)
 	if cfg.Replicas == 0 {
 		cfg.Replicas = 1

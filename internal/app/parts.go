@@ -21,13 +21,18 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
+// readyTimeout bounds what /readyz asks of others.
+const readyTimeout = 2 * time.Second
+
 // parts are those that run in this process; the others are nil.
 type parts struct {
 	provider *token.Provider
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
-	closers  []func() error
+	// resources are what the server's services work with.
+	resources *resources
+	closers   []func() error
 }
 
 // assemble makes the parts, each with the next one behind it: in process
@@ -43,8 +48,12 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 		}
 	}
 	if which.Server {
-		if p.server, err = newServer(cfg, p.provider, development); err != nil {
+		if p.resources, err = openResources(ctx, cfg); err != nil {
 			return nil, err
+		}
+		p.closers = append(p.closers, p.resources.close)
+		if p.server, err = newServer(cfg, p.provider, p.resources, development); err != nil {
+			return nil, p.close(err)
 		}
 	}
 	if which.Gateway {
@@ -60,7 +69,7 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 	return p, nil
 }
 
-func newServer(cfg Config, provider *token.Provider, development bool) (*server.Server, error) {
+func newServer(cfg Config, provider *token.Provider, with *resources, development bool) (*server.Server, error) {
 	return server.New(server.Config{
 		Authn: authn.Config{
 			Issuer:           cfg.Issuer,
@@ -69,7 +78,7 @@ func newServer(cfg Config, provider *token.Provider, development bool) (*server.
 			PermissionsClaim: cfg.PermissionsClaim,
 			Provider:         provider,
 		},
-		Register:   registerServices,
+		Register:   registerServices(with),
 		Reflection: development,
 		Logger:     cfg.Logger.With("part", "server"),
 	})
@@ -178,13 +187,18 @@ func connected(conn *grpc.ClientConn) error {
 }
 
 // ready says why this process cannot do its work at the moment.
-func (p *parts) ready() error {
-	switch {
-	case p.provider != nil:
-		return p.provider.Ready()
-	default:
-		return nil
+func (p *parts) ready(ctx context.Context) error {
+	if p.provider != nil {
+		if err := p.provider.Ready(); err != nil {
+			return err
+		}
 	}
+	if p.resources != nil {
+		ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		return p.resources.ready(ctx)
+	}
+	return nil
 }
 
 func (p *parts) close(cause error) error {

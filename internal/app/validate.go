@@ -41,6 +41,12 @@ func (cfg Config) Validate(parts Parts) error {
 		bad("GATEHOUSE_AUDIENCE", cfg.Audience, "is the client's id too, so that ID tokens would pass for access tokens (RFC 8725 section 3.12)",
 			"give the API an identifier of its own, or set GATEHOUSE_REQUIRE_AT_JWT")
 	}
+	if parts.Server {
+		scheme, rest, _ := strings.Cut(cfg.DatabaseURL, ":")
+		if (scheme != "sqlite" && scheme != "postgres" && scheme != "postgresql" || rest == "") && cfg.DatabaseURL != "memory:" {
+			bad("GATEHOUSE_DATABASE_URL", redacted(cfg.DatabaseURL), "no such database", "give sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory: for products that end with the process")
+		}
+	}
 	if parts.BFF {
 		errs = append(errs, cfg.validateBFF(parts)...)
 	}
