@@ -44,7 +44,7 @@ func fill(t testing.TB, db *productdb.DB, n int) {
 	t.Helper()
 	for _, statement := range []string{
 		`INSERT INTO products (id, seller, title, title_key, description, currency, amount, daw, tempo, created, updated, version)
-		 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		 WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		 SELECT 'id' || (100000000 + i * 7919 %% 99999989), 'seller' || (i %% 1000), 'Drums word' || (i %% 5000), CAST('drums word' || (i %% 5000) AS %s),
 		        'A description of a hundred characters, as sellers write them: what is in it, and what it was made with', 
 		        CASE i %% 3 WHEN 0 THEN 'USD' ELSE 'EUR' END, i * 31 %% 10000, 1 + i %% 8, 60 + i %% 120, i * 1000, i * 7919 %% 1000003 * 1000, 1 FROM n`,
