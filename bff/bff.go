@@ -36,7 +36,7 @@ const (
 
 // DefaultProtect is protected when Config.Protect is nil: the private pages
 // of the embedded front end.
-var DefaultProtect = []string{"/private/:path*", "/profile/:path*"}
+var DefaultProtect = []string{"/private/:path*", "/profile/:path*", "/my/:path*"}
 
 // Config describes a bff. BaseURL, Issuer, ClientID, Secrets, Store and API
 // are required.

@@ -73,6 +73,21 @@ func (s *stream) Header() (metadata.MD, error) {
 	return md, nil
 }
 
+// SendMsg turns io.EOF into the error that ended the stream. A connection to
+// gRPC does that itself where the client sends one message only; a channel in
+// this process does not, and generated code would pass io.EOF on as the
+// answer to a call that was refused before its request was read.
+func (s *stream) SendMsg(m any) error {
+	err := s.ClientStream.SendMsg(m)
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := s.ClientStream.RecvMsg(s.output.New().Interface()); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil // it ended well, or goes on: reading tells
+}
+
 func (s *stream) RecvMsg(m any) error {
 	if s.ended {
 		return io.EOF

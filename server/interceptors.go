@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
 // interceptors is the one list of what a call passes, outermost first. Unary
@@ -37,6 +39,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
 		deadline(cfg.Timeout),                      // before auth, which may wait for the provider's keys
 		auth.Unary,                                 // nothing below runs for a caller who may not call
+		validate.Unary,                             // after auth: strangers do not learn the rules, nor make us compute them
 	}
 	stream := []grpc.StreamServerInterceptor{
 		identifyStream,
@@ -44,7 +47,8 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 		concludeStream,
 		recovery.StreamServerInterceptor(recovered),
 		auth.Stream, // bounds the stream by its token, which takes the deadline's place
-		announce,    // tells the caller who may call that the stream is open
+		validate.Stream,
+		announce, // tells the caller that the stream is open, when its first message is long in coming
 	}
 	return unary, stream
 }
@@ -82,17 +86,74 @@ func deadline(timeout time.Duration) grpc.UnaryServerInterceptor {
 	}
 }
 
-// announce sends the header of a stream to the caller before its first
-// message, which may be long in coming: from there on the caller knows that it
-// is connected, and a gateway can answer 200. A header without a value would
-// get lost in process, so it carries the request's id.
+// announceAfter is how long a handler has to refuse a stream, or to send its
+// own header, before announce sends one.
+const announceAfter = 200 * time.Millisecond
+
+// announce sends the header of a stream whose first message is long in
+// coming, so that the caller knows that it is connected and a gateway can
+// answer 200. A handler that refuses at once does so before any header, and
+// its error becomes the answer's status.
 func announce(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if info.IsServerStream {
-		if err := ss.SendHeader(metadata.Pairs(requestIDKey, requestid.FromContext(ss.Context()))); err != nil {
-			return err
-		}
+	if !info.IsServerStream {
+		return handler(srv, ss)
 	}
-	return handler(srv, ss)
+	announced := &announcedStream{ServerStream: ss}
+	timer := time.AfterFunc(announceAfter, announced.announce)
+	defer func() {
+		timer.Stop()
+		announced.began() // a timer that has fired already finds the stream over
+	}()
+	return handler(srv, announced)
+}
+
+// An announcedStream keeps its header from being sent twice.
+type announcedStream struct {
+	grpc.ServerStream
+	mu   sync.Mutex
+	sent bool // the header, or all that there was
+}
+
+// announce sends the header if nothing was sent yet. One without a value
+// would get lost in process, so it carries the request's id.
+func (s *announcedStream) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sent {
+		s.sent = true
+		_ = s.ServerStream.SendHeader(metadata.Pairs(requestIDKey, requestid.FromContext(s.Context()))) // the stream says so itself
+	}
+}
+
+// began notes that the handler itself sends the header, or has ended.
+func (s *announcedStream) began() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = true
+}
+
+func (s *announcedStream) SetHeader(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ServerStream.SetHeader(md)
+}
+
+// SendHeader sends the handler's header, unless it comes too late: then the
+// stream is announced already, and that is what a handler without anything to
+// say wanted.
+func (s *announcedStream) SendHeader(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sent {
+		return nil
+	}
+	s.sent = true
+	return s.ServerStream.SendHeader(md)
+}
+
+func (s *announcedStream) SendMsg(m any) error {
+	s.began()
+	return s.ServerStream.SendMsg(m)
 }
 
 // A failure is what the caller of a method is told about an error that is no

@@ -94,7 +94,7 @@ func everyOutput(t *testing.T) map[string]*httptest.ResponseRecorder {
 	out := make(map[string]*httptest.ResponseRecorder)
 	for who, u := range map[string]*web.User{"visitor": nil, "sally": &sally, "hostile": &hostile} {
 		p := newPages(t, u)
-		for _, path := range []string{"/", "/public", "/private", "/profile", "/nowhere?q=%22%3E%3Cscript%3E"} {
+		for _, path := range []string{"/", "/products", product, "/my/products", "/my/products/new", "/my" + product, "/public", "/private", "/profile", "/nowhere?q=%22%3E%3Cscript%3E"} {
 			out[who+" "+path] = get(p, path)
 		}
 	}
@@ -235,10 +235,10 @@ func TestSkipLinkComesFirst(t *testing.T) {
 // promises.
 func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	endpoints := []string{"/api/auth/login", "/api/auth/logout", "/api/private-route"}
+	endpoints := []string{"/api/auth/login", "/api/auth/logout", "/api/private-route", "/api/products"}
 	for _, u := range []*web.User{nil, &sally} {
 		p := newPages(t, u)
-		for _, path := range []string{"/", "/public", "/private", "/profile", "/nowhere"} {
+		for _, path := range []string{"/", "/products", product, "/my/products", "/my/products/new", "/my" + product, "/public", "/private", "/profile", "/nowhere"} {
 			doc := parse(t, get(p, path))
 			for _, n := range find(doc, "a", "form") {
 				href := attr(n, "href") + attr(n, "action")

@@ -123,13 +123,13 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The look-up is exact. A router that cleans paths would show at //private
 	// or /./private what a rule of the bff protects at /private alone
 	// (as in GHSA-7rh7, CVE-2026-41059).
-	if pg, ok := p.byPath[r.URL.Path]; ok {
-		p.show(w, r, pg, http.StatusOK)
+	if pg, id, ok := p.find(r.URL.Path); ok {
+		p.show(w, r, pg, id, http.StatusOK)
 		return
 	}
 	if trimmed, ok := strings.CutSuffix(r.URL.Path, "/"); ok {
-		if pg, ok := p.byPath[trimmed]; ok {
-			target := pg.path // from our own list, so that it cannot lead elsewhere
+		if pg, id, ok := p.find(trimmed); ok {
+			target := strings.Replace(pg.path, "{id}", id, 1) // from our own list, so that it cannot lead elsewhere
 			if r.URL.RawQuery != "" {
 				target += "?" + r.URL.RawQuery
 			}
@@ -142,7 +142,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusNotFound, "Not found.")
 		return
 	}
-	p.show(w, r, p.missing, http.StatusNotFound)
+	p.show(w, r, p.missing, "", http.StatusNotFound)
 }
 
 // Assets serves the files under [AssetPrefix]; request paths keep that prefix.
@@ -151,7 +151,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) Assets() http.Handler { return p.assets }
 
 // show renders one page of the list for whoever asks.
-func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, status int) {
+func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string, status int) {
 	user, signedIn := p.user(r)
 	h := w.Header()
 	h.Add("Vary", "Cookie")
@@ -169,6 +169,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, status in
 		SignedIn: signedIn,
 		Dev:      p.dev,
 		LoginURL: loginURL(r.URL),
+		ID:       id,
 	}
 	if signedIn {
 		v.User = user
@@ -177,6 +178,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, status in
 		// its rules leave this page out, the page shows the way instead, and
 		// the status keeps scripts from taking it for the real one.
 		status = http.StatusUnauthorized
+		v.Script = "" // there is nothing for it to work on
 	}
 	p.write(w, r, pg.parsed, status, v)
 }

@@ -22,6 +22,9 @@ var sally = web.User{
 	ExpiresAt: time.Date(2026, 11, 30, 18, 4, 5, 0, time.UTC),
 }
 
+// product is the address of a product's page.
+const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 // newPages is a front end that u is signed in to, or nobody if u is nil.
 func newPages(t *testing.T, u *web.User) *web.Pages {
 	t.Helper()
@@ -85,6 +88,22 @@ func TestPages(t *testing.T) {
 			contains: []string{"You are signed out"}, lacks: []string{"Claims"}},
 		{name: "profile of whom nothing is known", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",
 			contains: []string{"stated nothing"}, lacks: []string{"<time", "0001"}},
+		{name: "products", path: "/products", status: 200, cache: "private, no-cache", title: "Products · Gatehouse",
+			contains: []string{`data-api="/api/products"`, `id="search"`, "<noscript>"}, lacks: []string{"/my/products"}},
+		{name: "products signed in", path: "/products?q=x", user: &sally, status: 200, cache: "no-store", title: "Products · Gatehouse",
+			contains: []string{`href="/my/products"`}},
+		{name: "a product", path: product, status: 200, cache: "private, no-cache", title: "Product · Gatehouse",
+			contains: []string{`data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`, `id="own" hidden`}},
+		{name: "my products", path: "/my/products", user: &sally, status: 200, cache: "no-store", title: "My products · Gatehouse",
+			contains: []string{`data-api="/api/my/products"`, `href="/my/products/new"`}},
+		{name: "my products signed out", path: "/my/products", status: 401, cache: "no-store", title: "My products · Gatehouse",
+			contains: []string{"You are signed out"}, lacks: []string{"data-api"}},
+		{name: "offer", path: "/my/products/new", user: &sally, status: 200, cache: "no-store", title: "Offer a product · Gatehouse",
+			contains: []string{`id="title-error"`, `data-id=""`, "Offer it"}, lacks: []string{`id="delete"`}},
+		{name: "change", path: "/my" + product, user: &sally, status: 200, cache: "no-store", title: "Change a product · Gatehouse",
+			contains: []string{`id="delete"`, "Save changes", `data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`}},
+		{name: "change signed out", path: "/my" + product, status: 401, cache: "no-store", title: "Change a product · Gatehouse",
+			contains: []string{"You are signed out"}, lacks: []string{"product-form"}},
 		{name: "unknown", path: "/nowhere", status: 404, cache: "no-store", title: "Page not found · Gatehouse",
 			contains: []string{"Go to the home page"}},
 	} {
@@ -146,12 +165,12 @@ func TestNavigationBar(t *testing.T) {
 		last  string // where the last item leads
 		here  string // the item marked as current
 	}{
-		{"signed out", nil, "/", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
-		{"signed out elsewhere", nil, "/public", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
-		{"signed out, nowhere", nil, "/nowhere", "Home|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
-		{"signed in", &sally, "/profile", "Home|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
-		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
-		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
+		{"signed out", nil, "/", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
+		{"signed out elsewhere", nil, "/public", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
+		{"signed out, nowhere", nil, "/nowhere", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
+		{"signed in", &sally, "/profile", "Home|Products|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
+		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Products|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
+		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Products|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -346,6 +365,8 @@ func TestOnlyExactPathsLeadToPages(t *testing.T) {
 	for _, target := range []string{
 		"http://localhost//private", "/./private", "/x/../private", "/PRIVATE", "/private%2f", "/private%2fx",
 		"/private;x", "/private%00", "/private%20", "/private.html", "/private/x", "/%2fprivate", "/private%23",
+		"/my/products/", "/my/products/{id}", "/my/products/NEW", "/my" + strings.ToUpper(product), "/my" + product + "x", "/my" + product + "/x",
+		"/my" + product + "%0a", "/my//products/new", "/products/{id}", "/products/../private", "/products/aaaaaaaaaaaaaaaaaaaaaaaa%2fa",
 	} {
 		w := get(p, target)
 		if w.Code == 200 || strings.Contains(w.Body.String(), "call-api") {

@@ -28,6 +28,7 @@ type settings struct {
 
 	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
+	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the sample application keeps its products: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few demo products."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
 	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. Without it, an access token is good until it expires, and no browser ever has one."`
 
@@ -37,7 +38,7 @@ type settings struct {
 	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. With more than one, stores of one process are refused."`
 
 	Frontend       string         `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
-	Protect        []string       `name:"protect" placeholder:"PATTERN,..." group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*."`
+	Protect        []string       `name:"protect" placeholder:"PATTERN,..." group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*."`
 	TrustedProxies []netip.Prefix `name:"trusted-proxies" placeholder:"CIDR,..." group:"Front end" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none."`
 
 	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
@@ -72,6 +73,7 @@ func (s *settings) config() app.Config {
 		RequireATJWT:     s.RequireATJWT,
 		PermissionsClaim: s.PermissionsClaim,
 		Denylist:         s.Denylist,
+		DatabaseURL:      s.DatabaseURL,
 		BaseURL:          withScheme(s.BaseURL),
 		Secrets:          s.Secret,
 		SessionStore:     s.SessionStore,

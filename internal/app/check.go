@@ -35,7 +35,7 @@ func Check(ctx context.Context, cfg Config) error {
 	}
 	fmt.Fprintln(cfg.Output, "ok    every setting is there and makes sense")
 
-	cfg.SessionStore = "memory:"
+	cfg.SessionStore, cfg.DatabaseURL = "memory:", "memory:"
 	p, err := assemble(ctx, cfg, All, false)
 	if err != nil {
 		tell(err)

@@ -32,6 +32,10 @@ type Config struct {
 	// "memory:" or a redis:// URL.
 	Denylist string
 
+	// DatabaseURL is where the sample application keeps its products:
+	// "memory:", "sqlite:PATH" or "postgres://…".
+	DatabaseURL string
+
 	// BaseURL is the public origin of the bff.
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
@@ -72,6 +76,7 @@ const (
 	DefaultListenGRPC      = ":9090"
 	DefaultListenDevIDP    = "127.0.0.1:3001"
 	DefaultSessionStore    = "sqlite:gatehouse-sessions.db"
+	DefaultDatabaseURL     = "sqlite:gatehouse.db"
 	DefaultFrontend        = "embedded:"
 	DefaultShutdownTimeout = 20 * time.Second
 )
@@ -86,6 +91,7 @@ func (cfg *Config) withDefaults() {
 	set(&cfg.ListenGateway, DefaultListenGateway)
 	set(&cfg.ListenGRPC, DefaultListenGRPC)
 	set(&cfg.SessionStore, DefaultSessionStore)
+	set(&cfg.DatabaseURL, DefaultDatabaseURL)
 	set(&cfg.Frontend, DefaultFrontend)
 	if cfg.Replicas == 0 {
 		cfg.Replicas = 1

@@ -7,12 +7,15 @@ import (
 	"net"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/server/catalog"
 )
 
 // The development provider's idea of this application.
 const (
 	devClientID = "gatehouse-dev"
 	devAudience = "https://api.gatehouse.localhost"
+	// devSeller is the demo user who has something to sell.
+	devSeller = "dev|seller"
 )
 
 // RunDev runs everything together with a provider for development: nothing
@@ -31,6 +34,9 @@ func RunDev(ctx context.Context, cfg Config) error {
 	}
 	if cfg.SessionStore == "" {
 		cfg.SessionStore = "memory:"
+	}
+	if cfg.DatabaseURL == "" {
+		cfg.DatabaseURL = "memory:"
 	}
 	cfg.withDefaults()
 	l, err := listen(cfg, All, true)
@@ -74,6 +80,10 @@ func RunDev(ctx context.Context, cfg Config) error {
 	if err != nil {
 		l.close()
 		return err
+	}
+	if err := catalog.AddDemo(ctx, p.resources.database, catalog.SellerID(cfg.Issuer, devSeller)); err != nil {
+		l.close()
+		return p.close(fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: demo products: %w", redacted(cfg.DatabaseURL), err))
 	}
 	// The provider's last back-channel calls end before the process does.
 	p.closers = append(p.closers, func() error {

@@ -21,6 +21,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
+// readyTimeout bounds what /readyz asks of others.
+const readyTimeout = 2 * time.Second
+
 // parts are those that run in this process; the others are nil.
 type parts struct {
 	provider *token.Provider
@@ -28,7 +31,9 @@ type parts struct {
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
-	closers  []func() error
+	// resources are what the server's services work with.
+	resources *resources
+	closers   []func() error
 }
 
 // assemble makes the parts, each with the next one behind it: in process
@@ -52,6 +57,10 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 		}
 	}
 	if which.Server {
+		if p.resources, err = openResources(ctx, cfg); err != nil {
+			return nil, p.close(err)
+		}
+		p.closers = append(p.closers, p.resources.close)
 		if err = p.addServer(cfg, development); err != nil {
 			return nil, p.close(err)
 		}
@@ -83,7 +92,7 @@ func (p *parts) addServer(cfg Config, development bool) error {
 	var err error
 	p.server, err = server.New(server.Config{
 		Authn:      auth,
-		Register:   registerServices,
+		Register:   registerServices(p.resources),
 		Reflection: development,
 		Logger:     cfg.Logger.With("part", "server"),
 	})
@@ -200,13 +209,18 @@ func connected(conn *grpc.ClientConn) error {
 }
 
 // ready says why this process cannot do its work at the moment.
-func (p *parts) ready() error {
-	switch {
-	case p.provider != nil:
-		return p.provider.Ready()
-	default:
-		return nil
+func (p *parts) ready(ctx context.Context) error {
+	if p.provider != nil {
+		if err := p.provider.Ready(); err != nil {
+			return err
+		}
 	}
+	if p.resources != nil {
+		ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		return p.resources.ready(ctx)
+	}
+	return nil
 }
 
 func (p *parts) close(cause error) error {

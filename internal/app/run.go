@@ -106,6 +106,9 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 			return nil
 		})
 	}
+	if p.resources != nil {
+		drains = append(drains, p.resources.drain) // first, or the parts would wait for streams that have no end
+	}
 	// From the browser inwards: a part ends when nobody in front of it is left.
 	if l.bff != nil {
 		web("bff", l.bff, httpServer(p.bff))
@@ -167,8 +170,8 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 func (p *parts) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := p.ready(); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := p.ready(r.Context()); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready:", err)
 			return

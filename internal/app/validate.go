@@ -49,6 +49,12 @@ func (cfg Config) Validate(parts Parts) error {
 			bad("GATEHOUSE_DENYLIST", cfg.Denylist, problem, remedy)
 		}
 	}
+	if parts.Server {
+		scheme, rest, _ := strings.Cut(cfg.DatabaseURL, ":")
+		if (scheme != "sqlite" && scheme != "postgres" && scheme != "postgresql" || rest == "") && cfg.DatabaseURL != "memory:" {
+			bad("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL, "no such database", "give sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory: for products that end with the process")
+		}
+	}
 	if parts.BFF {
 		errs = append(errs, cfg.validateBFF(parts)...)
 	}

@@ -106,6 +106,9 @@ func (c *Config) clientOption() (rueidis.ClientOption, error) {
 	option.ReadBufferEachConn = 1 << 16
 	option.WriteBufferEachConn = 1 << 16
 	option.DisableCache = true // the mirror is the cache
+	option.RetryDelay = func(attempts int, _ rueidis.Completed, _ error) time.Duration {
+		return time.Duration(min(attempts, 10)) * 10 * time.Millisecond
+	}
 	option.ClientName = "gatehouse-denylist"
 	return option, nil
 }

@@ -20,7 +20,7 @@ const (
 	// page is how many denials are read or written at a time.
 	page = 1000
 	// The pauses between attempts to follow the feed.
-	minPause, maxPause = 50 * time.Millisecond, 500 * time.Millisecond
+	minPause, maxPause = 50 * time.Millisecond, 300 * time.Millisecond
 	// fullPause is how long a mirror that is too small is left alone: each
 	// attempt loads everything.
 	fullPause = 10 * time.Second
@@ -68,6 +68,7 @@ func (l *List) Run(ctx context.Context) error {
 		}
 		if errors.Is(err, denylist.ErrFull) {
 			l.full.Store(true)
+			l.asOf.Store(0) // what has no room is not in the mirror
 			pause = fullPause
 		}
 		if !broken {

@@ -142,7 +142,10 @@ func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until
 	e := entry{newName(k, issuer, value), d}
 	// If there is no room, the feed will find that too, and have Redis asked.
 	held := l.mirror.put(e.name, e.denial)
-	err := l.write(ctx, e)
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	exec := l.keys.deny(e, now.UnixMilli())
+	err := deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error()
 	if err == nil {
 		return nil
 	}
@@ -155,23 +158,6 @@ func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until
 
 // ceilMilli rounds up, to refuse rather more than less.
 func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
-
-// write repeats what a broken connection may have swallowed: the script may
-// run twice.
-func (l *List) write(ctx context.Context, e entry) error {
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
-	defer cancel()
-	for {
-		exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
-		err := deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error()
-		if _, refused := rueidis.IsRedisErr(err); err == nil || refused || errors.Is(err, rueidis.ErrClosing) {
-			return err
-		}
-		if sleep(ctx, 20*time.Millisecond) != nil {
-			return err
-		}
-	}
-}
 
 // Revoked returns authn.ErrRevoked if the token is denied, nil if not, and
 // another error if that cannot be told. While the feed is healthy it neither

@@ -24,20 +24,20 @@ end
 
 // hello returns the epoch, its age in milliseconds and the number of the last
 // change.
-var hello = rueidis.NewLuaScript(begin + `
+var hello = rueidis.NewLuaScriptRetryable(begin + `
 local epoch = redis.call('GET', KEYS[1])
 local born = tonumber(string.match(epoch, '@(%d+)$')) or 0
 return {epoch, string.format('%.0f', now - born), redis.call('GET', KEYS[2])}
 `)
 
 // deny stores a denial, merged with the one that is there, and tells the
-// feed, in one step. It may be repeated: what changes nothing is told to
-// nobody, so processes that put back the same denials do not echo each other.
+// feed, in one step. It may be repeated, by the client when a connection breaks,
+// too: what changes nothing is told to nobody, so processes that put back the same denials do not echo each other.
 // The server's clock decides about the index, as it does about the keys.
 //
 // KEYS[4] index, KEYS[5] the denial; ARGV[2] its name, [3] milliseconds until
 // Redis may drop it, [4] until, [5] at. A value that is not ours is replaced.
-var deny = rueidis.NewLuaScript(begin + `
+var deny = rueidis.NewLuaScriptRetryable(begin + `
 local ttl, ends, at = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local have = redis.call('GET', KEYS[5])
 if have then

@@ -1,0 +1,141 @@
+// Offering a product, and changing one. The server's rules are the only ones:
+// what it refuses is said at the field that it refuses.
+
+import { call, complain, digits } from "./catalog.js";
+
+const form = document.getElementById("product-form");
+const notice = document.getElementById("form-notice");
+const save = document.getElementById("save");
+const remove = document.getElementById("delete");
+const id = form.dataset.id;
+let etag = "";
+
+// Which control a field of the API is shown in.
+const controls = {
+  "product.title": "title", "product.description": "description", "product.daw": "daw", "product.tempo_bpm": "tempo",
+  "product.price": "amount", "product.price.amount_minor": "amount", "product.price.currency_code": "currency",
+};
+
+// amount reads what a person writes for a price, exactly; NaN is none.
+function amount(text, currency) {
+  const places = digits(currency);
+  const match = /^(\d{1,9})(?:[.,](\d*))?$/.exec(text.trim().replace(/\s/g, ""));
+  const fraction = match?.[2] ?? "";
+  if (!match || fraction.length > places) return NaN;
+  return Number(match[1] + fraction.padEnd(places, "0"));
+}
+
+function written(price) {
+  const places = digits(price.currencyCode);
+  return (Number(price.amountMinor) / 10 ** places).toFixed(places);
+}
+
+function refuse(control, text) {
+  const place = document.getElementById(`${control}-error`);
+  place.textContent = place.textContent ? `${place.textContent} ${text}` : text;
+  place.hidden = false;
+  form.elements[control].setAttribute("aria-invalid", "true");
+}
+
+function clear() {
+  notice.hidden = true;
+  for (const control of form.elements) {
+    control.removeAttribute("aria-invalid");
+    const place = document.getElementById(`${control.name}-error`);
+    if (place) {
+      place.hidden = true;
+      place.textContent = "";
+    }
+  }
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replace(/\.?$/, ".");
+
+function show(problem) {
+  const elsewhere = [];
+  for (const { field, description } of problem.fields ?? []) {
+    if (controls[field]) refuse(controls[field], sentence(description));
+    else elsewhere.push(`${field}: ${description}.`);
+  }
+  const first = form.querySelector("[aria-invalid]");
+  if (first) first.focus();
+  if (problem.reason === "ETAG_MISMATCH") problem.message = "Somebody changed this product since you opened it, perhaps you in another tab. Reload the page to see it as it is now; what you have written here is lost then.";
+  if (first && elsewhere.length === 0) problem = { message: "Not saved yet: look at the fields that are marked." };
+  else if (elsewhere.length) problem = { message: elsewhere.join(" ") };
+  complain(notice, problem);
+}
+
+function product() {
+  const value = (name) => form.elements[name].value;
+  const price = amount(value("amount") || "0", value("currency"));
+  if (Number.isNaN(price)) {
+    refuse("amount", digits(value("currency")) ? "Write an amount like 19.99." : "Write an amount like 1999: this currency has no smaller unit.");
+    form.elements.amount.focus();
+    return null;
+  }
+  return {
+    title: value("title").trim(),
+    description: value("description").trim().replace(/\r\n/g, "\n"),
+    price: { currencyCode: value("currency"), amountMinor: String(price) },
+    daw: value("daw") || "DAW_UNSPECIFIED",
+    tempoBpm: Number.parseInt(value("tempo") || "0", 10),
+  };
+}
+
+// A request that is sent again because no answer came is the same request.
+let sent = { body: "", id: "" };
+function requestID(body) {
+  if (sent.body !== body) sent = { body, id: crypto.randomUUID() };
+  return sent.id;
+}
+
+async function busy(button, work) {
+  // Not disabled: that would take the focus from a person at the keyboard.
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await work();
+  } catch (problem) {
+    show(problem);
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  clear();
+  const p = product();
+  if (!p) return;
+  busy(save, async () => {
+    const saved = id
+      ? await call("PATCH", `/api/products/${id}`, { ...p, etag })
+      : await call("POST", `/api/products?request_id=${requestID(JSON.stringify(p))}`, p);
+    location.assign(`/${saved.name}`);
+  });
+});
+
+remove?.addEventListener("click", () => {
+  if (!confirm("Delete this product? Nobody can bring it back.")) return;
+  clear();
+  busy(remove, async () => {
+    await call("DELETE", `/api/products/${id}?${new URLSearchParams({ etag })}`);
+    location.assign("/my/products");
+  });
+});
+
+async function fill() {
+  if (id) {
+    const p = await call("GET", `/api/products/${id}`);
+    etag = p.etag;
+    const values = { title: p.title, description: p.description, amount: written(p.price), currency: p.price.currencyCode, daw: p.daw, tempo: p.tempoBpm || "" };
+    for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  }
+  save.removeAttribute("aria-disabled");
+  form.setAttribute("data-ready", "");
+}
+
+fill().catch((problem) => {
+  complain(notice, problem);
+  form.querySelectorAll("input, select, textarea").forEach((control) => { control.readOnly = true; });
+});

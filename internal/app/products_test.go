@@ -1,0 +1,179 @@
+package app_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+)
+
+// A shop is the product service behind server and gateway.
+type shop struct {
+	rest   http.Handler
+	issuer *tokentest.Issuer
+}
+
+const shopAudience = "https://api.test"
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	db, err := productdb.Open(t.Context(), productdb.Config{URL: "memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{issuer: tokentest.NewUnserved(t, "https://issuer.test")}
+	srv, err := server.New(server.Config{
+		Authn: authn.Config{Issuer: s.issuer.URL, Audience: shopAudience, HTTPClient: s.issuer.Client()},
+		Register: func(r grpc.ServiceRegistrar) {
+			audioarchivev1.RegisterProductServiceServer(r, catalog.NewProducts(catalog.ProductsConfig{DB: db}))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Run(ctx) // ends with the context
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.rest, err = gateway.New(gateway.Config{
+		Conn:     srv.Conn(),
+		Services: []gateway.Service{gateway.Expose(audioarchivev1.NewProductServiceClient, audioarchivev1.RegisterProductServiceHandlerClient, "audioarchive.v1.ProductService")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for srv.Ready() != nil { // a call waits for the keys by itself; readiness is what it then has
+		s.call("GET", "/api/my/products", "warm-up", "")
+	}
+	return s
+}
+
+func (s *shop) token(subject string, permissions ...string) string {
+	return s.issuer.Mint(map[string]any{"sub": subject, "aud": shopAudience, "permissions": append([]string{}, permissions...)})
+}
+
+// call is a call by somebody who may sell, or by nobody for "".
+func (s *shop) call(method, target, subject, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if subject != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token(subject, "products:write"))
+	}
+	w := httptest.NewRecorder()
+	s.rest.ServeHTTP(w, r)
+	return w
+}
+
+// The same through the gateway, as a browser's script calls it.
+func TestREST(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	body := `{"title":"Deep House","price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`
+	const uuid = "?request_id=0b1c6c7e-4a0e-4f8e-9a57-6f0d5f2c9a11"
+	created := s.call("POST", "/api/products"+uuid, "sofia", body)
+	var p audioarchivev1.Product
+	if err := protojson.Unmarshal(created.Body.Bytes(), &p); created.Code != 200 || err != nil || !strings.HasPrefix(p.GetName(), "products/") {
+		t.Fatalf("created: %d %s", created.Code, created.Body)
+	}
+	self := "/api/" + p.GetName()
+	etag := url.QueryEscape(p.GetEtag())
+	for _, tc := range []struct {
+		name, method, target, who, body string
+		status                          int
+		contains                        string
+	}{
+		{"created again", "POST", "/api/products" + uuid, "sofia", body, 200, p.GetName()},
+		{"get", "GET", self, "", "", 200, `"title":"Deep House"`},
+		{"list", "GET", "/api/products?filter=daw%3DDAW_REAPER&order_by=title&page_size=1", "", "", 200, `"products":[{"name":"` + p.GetName()},
+		{"list in camel case", "GET", "/api/products?orderBy=title&pageSize=1", "", "", 200, p.GetName()},
+		{"mine", "GET", "/api/my/products", "sofia", "", 200, p.GetName()},
+		{"mine, of somebody else", "GET", "/api/my/products", "sam", "", 200, `{"products":[],"nextPageToken":""}`},
+		{"mine, of nobody", "GET", "/api/my/products", "", "", 401, "TOKEN_MISSING"},
+		{"create as nobody", "POST", "/api/products", "", body, 401, "TOKEN_MISSING"},
+		{"create nonsense", "POST", "/api/products", "sofia", `{"title":"","price":{"currencyCode":"EUR"},"daw":"DAW_REAPER"}`, 400, `"field":"product.title"`},
+		{"change as somebody else", "PATCH", self, "sam", `{"title":"x"}`, 403, "NOT_SELLER"},
+		{"change one field", "PATCH", self, "sofia", `{"title":"Deeper House"}`, 200, `"amountMinor":"1999"`},
+		{"clear what is required", "PATCH", self, "sofia", `{"title":""}`, 400, `"field":"product.title"`},
+		{"change with an old etag", "PATCH", self + "?etag=" + etag, "sofia", `{"title":"x"}`, 409, "ETAG_MISMATCH"},
+		{"change with an old etag in the product", "PATCH", self, "sofia", `{"title":"x","etag":` + string(quoted(t, p.GetEtag())) + `}`, 409, "ETAG_MISMATCH"},
+		{"a whole product read before, without its etag", "PATCH", self, "sofia", strings.Replace(created.Body.String(), `"etag":`+string(quoted(t, p.GetEtag())), `"etag":""`, 1), 200, `"title":"Deep House"`},
+		{"delete with an old etag", "DELETE", self + "?etag=" + etag, "sofia", "", 409, "ETAG_MISMATCH"},
+		{"delete as somebody else", "DELETE", self, "sam", "", 403, "NOT_SELLER"},
+		{"delete", "DELETE", self, "sofia", "", 200, "{}"},
+		{"delete again", "DELETE", self, "sofia", "", 404, "PRODUCT_NOT_FOUND"},
+		{"get what is gone", "GET", self, "", "", 404, "PRODUCT_NOT_FOUND"},
+		{"get nonsense", "GET", "/api/products/nonsense", "", "", 404, "PRODUCT_NOT_FOUND"},
+		{"a filter that is none", "GET", "/api/products?filter=x", "", "", 400, `"field":"filter"`},
+		{"watch as nobody", "GET", "/api/products:watch", "", "", 401, "TOKEN_MISSING"},
+		{"watch from nowhere", "GET", "/api/products:watch?resume_token=x", "sofia", "", 400, "RESUME_TOKEN_EXPIRED"},
+	} {
+		w := s.call(tc.method, tc.target, tc.who, tc.body)
+		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.contains) {
+			t.Errorf("%s: %d %s, want %d with %s", tc.name, w.Code, w.Body, tc.status, tc.contains)
+		}
+	}
+}
+
+func quoted(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestRESTWatch(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	front := httptest.NewServer(s.rest)
+	t.Cleanup(front.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "GET", front.URL+"/api/products:watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+s.token("ben"))
+	resp, err := front.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "KIND_READY") || resp.StatusCode != 200 {
+		t.Fatalf("%d %q", resp.StatusCode, lines.Text())
+	}
+	if w := s.call("POST", "/api/products", "sofia", `{"title":"News","price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`); w.Code != 200 {
+		t.Fatalf("created: %d %s", w.Code, w.Body)
+	}
+	if !lines.Scan() || !strings.Contains(lines.Text(), `"title":"News"`) || !strings.Contains(lines.Text(), `"resumeToken":"`) {
+		t.Errorf("%q", lines.Text())
+	}
+}

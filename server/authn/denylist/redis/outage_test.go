@@ -1,0 +1,227 @@
+package redis_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
+)
+
+// neverGoodAfter asks until the verdict is the wanted one, and fails if the
+// token is good when it was asked about a second or more after it was denied.
+func neverGoodAfter(t *testing.T, l *redis.List, k key, deniedAt time.Time, until verdict) {
+	t.Helper()
+	eventually(t, 5*time.Second, fmt.Sprintf("%+v is %s", k, until), func() bool {
+		asked := time.Now()
+		v := ask(l, k)
+		if v == good && asked.Sub(deniedAt) > time.Second {
+			t.Fatalf("%v after it was denied it is good", asked.Sub(deniedAt))
+		}
+		return v == until
+	})
+}
+
+// TestFrozenServer: a server that stops without closing anything is noticed
+// within a second; what is known stays refused, the rest cannot be told; and
+// what was denied meanwhile reaches the others afterwards.
+func TestFrozenServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	first, second := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()})
+	must(t, first.DenySession(t.Context(), issuer, "before", time.Time{}))
+	eventually(t, time.Second, "the second knows", func() bool { return ask(second, sid("before")) == denied })
+
+	s.signal(syscall.SIGSTOP)
+	frozen := time.Now()
+	err := make(chan error, 1)
+	go func() { err <- first.DenySession(context.Background(), issuer, "meanwhile", time.Time{}) }()
+	neverGoodAfter(t, second, sid("meanwhile"), frozen, unknown)
+	if took := time.Since(frozen); took > 2*time.Second {
+		t.Errorf("it took %v to notice, want about 1.4 s", took)
+	}
+	// Many at once do not wait for each other.
+	asked := time.Now()
+	var wait sync.WaitGroup
+	for n := range 1000 {
+		wait.Go(func() {
+			if v := ask(second, sid(fmt.Sprint(n))); v != unknown {
+				t.Errorf("%d is %s", n, v)
+			}
+		})
+	}
+	wait.Wait()
+	if took := time.Since(asked); took > 2*time.Second {
+		t.Errorf("a thousand questions took %v", took)
+	}
+	want(t, second, sid("before"), denied)
+	want(t, first, sid("meanwhile"), denied)
+	if second.Ready() == nil {
+		t.Error("the second is ready")
+	}
+	if <-err == nil {
+		t.Error("a denial that nobody can hear of succeeds")
+	}
+
+	s.signal(syscall.SIGCONT)
+	for _, l := range []*redis.List{first, second} {
+		eventually(t, 5*time.Second, "it is ready again", func() bool { return l.Ready() == nil })
+		eventually(t, 5*time.Second, "it knows", func() bool { return ask(l, sid("meanwhile")) == denied })
+		want(t, l, sid("other"), good)
+	}
+}
+
+// TestCutOff: one process of three cannot hear the server, which goes on for
+// the others: nothing that they deny is good here after a second.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := startProxy(t, s.addr)
+	first, second, away := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: p.url()})
+	p.set(true, false)
+	must(t, first.DenySession(t.Context(), issuer, "S", time.Time{}))
+	deniedAt := time.Now()
+	neverGoodAfter(t, away, sid("S"), deniedAt, unknown)
+	want(t, second, sid("S"), denied)
+	want(t, second, sid("T"), good)
+	p.set(false, false)
+	neverGoodAfter(t, away, sid("S"), deniedAt, denied)
+	eventually(t, 5*time.Second, "the others are good again", func() bool { return ask(away, sid("T")) == good })
+}
+
+// TestFeedBroken: only the feed is broken, so Redis is asked, and what was
+// denied is refused at once.
+func TestFeedBroken(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := startProxy(t, s.addr)
+	first, away := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: p.url()})
+	p.set(false, true)
+	deniedAt := time.Now()
+	must(t, first.DenySession(t.Context(), issuer, "S", time.Time{}))
+	neverGoodAfter(t, away, sid("S"), deniedAt, denied)
+	eventually(t, 5*time.Second, "it must ask", func() bool { return away.Ready() != nil })
+	for n := range 50 {
+		id := fmt.Sprint(n)
+		want(t, away, sid(id), good)
+		must(t, first.DenySession(t.Context(), issuer, id, time.Time{}))
+		want(t, away, sid(id), denied)
+	}
+	p.set(false, false)
+	eventually(t, 5*time.Second, "the feed is back", func() bool { return away.Ready() == nil })
+	s.signal(syscall.SIGSTOP) // what it now says it has from memory
+	for n := range 50 {
+		want(t, away, sid(fmt.Sprint(n)), denied)
+	}
+	s.signal(syscall.SIGCONT)
+}
+
+// TestKilledConnections: connections that end again and again lose no denial.
+func TestKilledConnections(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	first, second := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()})
+	for n := range 10 {
+		s.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		must(t, first.DenySession(t.Context(), issuer, fmt.Sprint(n), time.Time{}))
+		neverGoodAfter(t, second, sid(fmt.Sprint(n)), time.Now(), denied)
+	}
+	eventually(t, 5*time.Second, "the feed is back", func() bool { return second.Ready() == nil })
+	want(t, second, sid("other"), good)
+}
+
+// TestLostMemory: a server that forgets everything is told again by those who
+// know, exactly, and until then nobody takes its word that nothing is denied.
+func TestLostMemory(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*server){
+		"restart":  func(s *server) { s.kill(); s.start() },
+		"FLUSHALL": func(s *server) { s.do("FLUSHALL") },
+		"evicted":  func(s *server) { s.do("DEL", redis.DefaultPrefix+"seq", redis.DefaultPrefix+"feed") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			first, second := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()})
+			at := time.Now().Truncate(time.Second).Add(-time.Minute)
+			must(t, first.DenySession(t.Context(), issuer, "S", at.Add(time.Hour)))
+			must(t, second.DenySubject(t.Context(), issuer, "ada", at, at.Add(time.Hour)))
+			old := key{Issuer: issuer, Subject: "ada", IssuedAt: at}
+			fresh := key{Issuer: issuer, Subject: "ada", IssuedAt: at.Add(time.Second)}
+			for _, l := range []*redis.List{first, second} {
+				eventually(t, time.Second, "all know", func() bool { return ask(l, sid("S")) == denied && ask(l, old) == denied })
+			}
+			before := map[string]string{}
+			keys, _ := s.holds(redis.DefaultPrefix + "[sju]:")
+			for _, k := range keys {
+				before[k], _ = s.do("GET", k).ToString()
+			}
+			lose(s)
+			third := openOnly(t, redis.Config{URL: s.url()}) // knows only what it is told
+			for _, l := range []*redis.List{third, first, second} {
+				want(t, l, sid("S"), denied)
+				want(t, l, old, denied)
+				eventually(t, 5*time.Second, "what is not denied is good again", func() bool {
+					want(t, l, sid("S"), denied)
+					return ask(l, fresh) == good && ask(l, sid("T")) == good
+				})
+			}
+			for k, v := range before {
+				if got, _ := s.do("GET", k).ToString(); got != v {
+					t.Errorf("%s is %q, was %q", k, got, v)
+				}
+			}
+			must(t, first.DenySession(t.Context(), issuer, "U", at.Add(time.Hour)))
+			neverGoodAfter(t, second, sid("U"), time.Now(), denied)
+		})
+	}
+}
+
+// TestGap: a change that was made but never told, as when a server that
+// lagged behind takes over, is found all the same.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	var log lines
+	l := open(t, redis.Config{URL: s.url(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	other := open(t, redis.Config{URL: s.url(), Prefix: "other:"})
+	must(t, other.DenySession(t.Context(), issuer, "S", time.Time{}))
+	keys, _ := s.holds("other:s:")
+	id := strings.TrimPrefix(keys[0], "other:")
+	s.do("COPY", keys[0], redis.DefaultPrefix+id)
+	s.do("ZADD", redis.DefaultPrefix+"index", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()), id)
+	s.do("INCR", redis.DefaultPrefix+"seq")
+	neverGoodAfter(t, l, sid("S"), time.Now(), denied)
+	eventually(t, 5*time.Second, "the feed is back", func() bool { return strings.Contains(log.String(), "denylist feed is back") })
+	if !strings.Contains(log.String(), "gap") {
+		t.Errorf("the log does not say why:\n%s", log.String())
+	}
+	s.do("DECR", redis.DefaultPrefix+"seq") // as if another had taken over that knew less
+	must(t, l.DenySession(t.Context(), issuer, "T", time.Time{}))
+	want(t, l, sid("T"), denied)
+	eventually(t, 5*time.Second, "all is well", func() bool { return l.Ready() == nil && ask(l, sid("U")) == good })
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}

@@ -1,0 +1,7 @@
+package catalog
+
+// ParseFilter compiles a filter and throws the result away.
+func ParseFilter(text string) error {
+	_, err := parseFilter(text)
+	return err
+}

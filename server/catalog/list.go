@@ -1,0 +1,87 @@
+package catalog
+
+import (
+	"context"
+
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+)
+
+const (
+	defaultPageSize = 25
+	maxPageSize     = 100
+)
+
+// ListProducts implements audioarchive.v1.ProductService.
+func (s *Products) ListProducts(ctx context.Context, req *audioarchivev1.ListProductsRequest) (*audioarchivev1.ListProductsResponse, error) {
+	products, next, err := s.list(ctx, req, "")
+	if err != nil {
+		return nil, err
+	}
+	return &audioarchivev1.ListProductsResponse{Products: products, NextPageToken: next}, nil
+}
+
+// ListMyProducts implements audioarchive.v1.ProductService.
+func (s *Products) ListMyProducts(ctx context.Context, req *audioarchivev1.ListMyProductsRequest) (*audioarchivev1.ListMyProductsResponse, error) {
+	seller, err := sellerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	products, next, err := s.list(ctx, req, seller)
+	if err != nil {
+		return nil, err
+	}
+	return &audioarchivev1.ListMyProductsResponse{Products: products, NextPageToken: next}, nil
+}
+
+// listRequest is what both requests ask for.
+type listRequest interface {
+	GetPageSize() int32
+	GetPageToken() string
+	GetFilter() string
+	GetOrderBy() string
+}
+
+// list returns a page of the products of one seller, or of all for "". A page
+// begins right after the last product of the one before, wherever that is by
+// now: what is created or deleted meanwhile neither repeats nor hides another.
+func (s *Products) list(ctx context.Context, req listRequest, seller string) ([]*audioarchivev1.Product, string, error) {
+	order, descending, err := parseOrder(req.GetOrderBy())
+	if err != nil {
+		return nil, "", err
+	}
+	where, err := parseFilter(req.GetFilter())
+	if err != nil {
+		return nil, "", err
+	}
+	if seller != "" {
+		where = append(where, productdb.Compare{Field: productdb.BySeller, Operator: "=", Value: seller})
+	}
+	purpose := []string{seller, req.GetFilter(), req.GetOrderBy()}
+	after, err := s.tokens.openPage(req.GetPageToken(), purpose...)
+	if err != nil {
+		return nil, "", err
+	}
+	size := int(req.GetPageSize())
+	if size == 0 {
+		size = defaultPageSize
+	}
+	size = min(size, maxPageSize)
+	// One more than the page, to know whether there is a next.
+	found, err := s.db.List(ctx, productdb.Query{Where: where, Order: order, Descending: descending, After: after, Limit: size + 1})
+	if err != nil {
+		return nil, "", s.failed(ctx, err)
+	}
+	next := ""
+	if len(found) > size {
+		found = found[:size]
+		if next, err = s.tokens.page(productdb.PositionOf(found[size-1], order), purpose...); err != nil {
+			return nil, "", err
+		}
+	}
+	products := make([]*audioarchivev1.Product, len(found))
+	for i, p := range found {
+		products[i] = message(p)
+	}
+	return products, next, nil
+}

@@ -1,0 +1,253 @@
+// Package productdb owns the products at rest: their tables, in SQLite and in
+// PostgreSQL with one SQL text, how they are found, and the log of their
+// changes. It leaves who may do what, the rules for what a product is, and
+// everything a client sees to package catalog.
+package productdb
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrationsTable is our own, so that another application of goose can share
+// the database.
+const migrationsTable = "catalog_migrations"
+
+const (
+	// maxConns bounds the connections to PostgreSQL, whose default is 100 for
+	// all clients together.
+	maxConns = 16
+	// openTimeout bounds connecting and migrating.
+	openTimeout = 30 * time.Second
+
+	defaultKeepChanges  = 100_000
+	defaultPollInterval = 500 * time.Millisecond
+)
+
+// Config says where the products are. URL is required.
+type Config struct {
+	// URL is "memory:", "sqlite:PATH" or "postgres://USER:PASSWORD@HOST/NAME",
+	// with the parameters of libpq.
+	URL string
+	// KeepChanges is how many changes are kept for those who watch and come
+	// back; 0 means 100,000.
+	KeepChanges int64
+	// PollInterval is how often the database is asked for changes of other
+	// processes while somebody watches; 0 means half a second.
+	PollInterval time.Duration
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+}
+
+// A DB is the database of products. It is safe for concurrent use, and several
+// processes may have the same one open.
+type DB struct {
+	// reads and writes are one pool but for SQLite, which has one writer at a
+	// time: waiting in line for its connection is fairer than its busy handler.
+	reads, writes *sql.DB
+	// anchor keeps a database in memory alive; nil for others.
+	anchor *sql.Conn
+
+	keepChanges int64
+	now         func() time.Time
+	tokenKey    []byte
+	feed        feed
+}
+
+// Open opens or makes the database and brings its tables up to date. Its
+// errors name neither user nor password.
+func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
+	db := &DB{keepChanges: cfg.KeepChanges, now: cfg.Now}
+	if db.keepChanges == 0 {
+		db.keepChanges = defaultKeepChanges
+	}
+	if db.now == nil {
+		db.now = time.Now
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			_ = db.Close()
+		}
+	}()
+	dialect, err := db.connect(ctx, cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, db.writes, dialect); err != nil {
+		return nil, err
+	}
+	if err := db.loadTokenKey(ctx); err != nil {
+		return nil, err
+	}
+	interval := cfg.PollInterval
+	if interval == 0 {
+		interval = defaultPollInterval
+	}
+	db.feed.start(interval, db.LastChange)
+	return db, nil
+}
+
+// connect opens the pools that fit the URL.
+func (db *DB) connect(ctx context.Context, address string) (database.Dialect, error) {
+	path, isFile := strings.CutPrefix(address, "sqlite:")
+	switch {
+	case address == "memory:":
+		return goose.DialectSQLite3, db.openMemory(ctx)
+	case isFile:
+		return goose.DialectSQLite3, db.openFile(path)
+	case strings.HasPrefix(address, "postgres://"), strings.HasPrefix(address, "postgresql://"):
+		return goose.DialectPostgres, db.openPostgres(ctx, address)
+	}
+	return "", errors.New("no such database; give memory:, sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")
+}
+
+func (db *DB) openMemory(ctx context.Context) (err error) {
+	dsn := "file:/" + rand.Text() + "?vfs=memdb&_txlock=immediate&_busy_timeout=5000"
+	if db.writes, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	db.reads = db.writes
+	if db.anchor, err = db.writes.Conn(ctx); err != nil { // does nothing, so it is in nobody's way
+		return err
+	}
+	db.writes.SetMaxOpenConns(2) // the anchor, and one for everybody: no locks to wait for
+	return nil
+}
+
+func (db *DB) openFile(path string) (err error) {
+	if err := prepareFile(path); err != nil {
+		return err
+	}
+	if db.writes, err = sql.Open("sqlite", fileDSN(path, "_journal_mode=WAL", "_txlock=immediate")); err != nil {
+		return err
+	}
+	db.writes.SetMaxOpenConns(1)
+	if db.reads, err = sql.Open("sqlite", fileDSN(path, "_query_only=1")); err != nil {
+		return err
+	}
+	db.reads.SetMaxOpenConns(4)
+	db.reads.SetMaxIdleConns(4)
+	return nil
+}
+
+// prepareFile finds out what is wrong with the path before SQLite says "unable
+// to open database file (14)".
+func prepareFile(path string) error {
+	if path == "" || strings.Contains(path, ":memory:") {
+		return errors.New("the path is missing; give sqlite:PATH, or memory: for products that end with the process")
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the folder %s does not exist; make it, writable by the user that runs gatehouse", filepath.Dir(path))
+	case err != nil:
+		return fmt.Errorf("the file cannot be opened for writing; correct the path, or its permissions: %w", err)
+	}
+	return f.Close()
+}
+
+func fileDSN(path string, params ...string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // Windows: file:///C:/…
+	}
+	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0")
+	return "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
+}
+
+func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
+	if db.writes, err = sql.Open("pgx", address); err != nil {
+		return connectError(err)
+	}
+	db.reads = db.writes
+	db.writes.SetMaxOpenConns(maxConns)
+	db.writes.SetMaxIdleConns(maxConns)
+	db.writes.SetConnMaxIdleTime(5 * time.Minute)
+	if err := db.writes.PingContext(ctx); err != nil {
+		return connectError(err)
+	}
+	return nil
+}
+
+func migrate(ctx context.Context, db *sql.DB, dialect database.Dialect) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(dialect, db, dir, goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	// Two processes that start on a new database at once both want to migrate
+	// it. One of them fails; by the next look the other is done.
+	for attempt := 0; ; attempt++ {
+		_, err = p.Up(ctx)
+		if err == nil || attempt == 4 || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("bring the tables up to date (is it a database of Gatehouse?): %w", err)
+	}
+	return nil
+}
+
+// loadTokenKey reads the key with which page tokens are signed, and makes it
+// in a new database. It lies there so that all processes have the same, and
+// tokens of one database mean nothing to another.
+func (db *DB) loadTokenKey(ctx context.Context) error {
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return err
+	}
+	if _, err := db.writes.ExecContext(ctx, `UPDATE catalog_state SET token_key = $1 WHERE id = 1 AND token_key IS NULL`, key); err != nil {
+		return err
+	}
+	return db.writes.QueryRowContext(ctx, `SELECT token_key FROM catalog_state WHERE id = 1`).Scan(&db.tokenKey)
+}
+
+// TokenKey is a secret of the database, 32 bytes, for signing what clients
+// hold for it. It must not be changed.
+func (db *DB) TokenKey() []byte { return db.tokenKey }
+
+// Ping asks whether the database answers.
+func (db *DB) Ping(ctx context.Context) error { return db.reads.PingContext(ctx) }
+
+// Close closes the database. Those who watch it are told of no more changes.
+func (db *DB) Close() error {
+	db.feed.stop()
+	var errs []error
+	if db.anchor != nil {
+		errs = append(errs, db.anchor.Close())
+	}
+	if db.writes != nil {
+		errs = append(errs, db.writes.Close())
+	}
+	if db.reads != nil && db.reads != db.writes {
+		errs = append(errs, db.reads.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,305 @@
+package catalog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.einride.tech/aip/fieldmask"
+	"go.einride.tech/aip/resourceid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
+)
+
+const (
+	defaultMaxWatchers = 1000
+	// attempts is how often an update without an etag is tried when others
+	// change the same product at the same time.
+	attempts = 10
+)
+
+// ProductsConfig says what the product service works with. DB is required.
+type ProductsConfig struct {
+	// DB is where the products are. The service does not close it.
+	DB *productdb.DB
+	// MaxWatchers bounds the streams of WatchProducts; 0 means 1000.
+	MaxWatchers int
+}
+
+// Products implements audioarchive.v1.ProductService. It is safe for
+// concurrent use.
+type Products struct {
+	audioarchivev1.UnimplementedProductServiceServer
+	db       *productdb.DB
+	tokens   tokens
+	watchers chan struct{} // one place for each stream
+	stopping chan struct{} // closed by Drain
+	drain    func()
+}
+
+// NewProducts returns the product service.
+func NewProducts(cfg ProductsConfig) *Products {
+	if cfg.MaxWatchers == 0 {
+		cfg.MaxWatchers = defaultMaxWatchers
+	}
+	s := &Products{
+		db:       cfg.DB,
+		tokens:   tokens{cfg.DB.TokenKey()},
+		watchers: make(chan struct{}, cfg.MaxWatchers),
+		stopping: make(chan struct{}),
+	}
+	s.drain = sync.OnceFunc(func() { close(s.stopping) })
+	return s
+}
+
+// Drain ends the streams of WatchProducts, telling their callers to come back:
+// they would keep a server that is to stop from stopping.
+func (s *Products) Drain() { s.drain() }
+
+// GetProduct implements audioarchive.v1.ProductService.
+func (s *Products) GetProduct(ctx context.Context, req *audioarchivev1.GetProductRequest) (*audioarchivev1.Product, error) {
+	id, err := productID("name", req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.db.Get(ctx, id)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return message(p), nil
+}
+
+// CreateProduct implements audioarchive.v1.ProductService.
+func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.CreateProductRequest) (*audioarchivev1.Product, error) {
+	seller, err := sellerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := productdb.Product{ID: resourceid.NewSystemGeneratedBase32(), Seller: seller}
+	assign(&p, req.GetProduct())
+	var request *productdb.Request
+	if req.GetRequestId() != "" {
+		content, err := proto.MarshalOptions{Deterministic: true}.Marshal(written(req.GetProduct()))
+		if err != nil {
+			return nil, err
+		}
+		digest := sha256.Sum256(content)
+		request = &productdb.Request{ID: strings.ToLower(req.GetRequestId()), Digest: digest[:]}
+	}
+	created, err := s.db.Create(ctx, p, request)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return message(created), nil
+}
+
+// UpdateProduct implements audioarchive.v1.ProductService.
+func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.UpdateProductRequest) (*audioarchivev1.Product, error) {
+	id, err := productID("product.name", req.GetProduct().GetName())
+	if err != nil {
+		return nil, err
+	}
+	seller, err := sellerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mask, err := writableMask(req)
+	if err != nil {
+		return nil, err
+	}
+	edit := func(p *productdb.Product) error {
+		if err := allowed(*p, seller, req.GetEtag(), req.GetProduct().GetEtag()); err != nil {
+			return err
+		}
+		merged := message(*p)
+		if mask != nil {
+			fieldmask.Update(mask, merged, written(req.GetProduct()))
+		}
+		if err := validate.Message(merged, "product"); err != nil {
+			return err
+		}
+		assign(p, merged)
+		return nil
+	}
+	// Somebody else's change in between is no failure: edit looks at the
+	// product again, and refuses if an etag no longer fits.
+	for range attempts {
+		updated, err := s.db.Update(ctx, id, edit)
+		if err == nil {
+			return message(updated), nil
+		}
+		if !errors.Is(err, productdb.ErrChanged) {
+			return nil, s.failed(ctx, err)
+		}
+	}
+	return nil, s.failed(ctx, productdb.ErrChanged)
+}
+
+// DeleteProduct implements audioarchive.v1.ProductService.
+func (s *Products) DeleteProduct(ctx context.Context, req *audioarchivev1.DeleteProductRequest) (*emptypb.Empty, error) {
+	id, err := productID("name", req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	seller, err := sellerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for range attempts {
+		err = s.db.Delete(ctx, id, func(p productdb.Product) error { return allowed(p, seller, req.GetEtag()) })
+		if !errors.Is(err, productdb.ErrChanged) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// allowed holds a change to who may make it, and to the state that the caller
+// believes the product to be in. Who may not change it does not learn whether
+// an etag fits.
+func allowed(p productdb.Product, seller string, etags ...string) error {
+	if p.Seller != seller {
+		return refuse(codes.PermissionDenied, ReasonNotSeller, "only its seller may change a product")
+	}
+	for _, tag := range etags {
+		if tag != "" && tag != "*" && tag != etag(p) { // "*" as in If-Match: any state
+			return refuse(codes.Aborted, ReasonETagMismatch, "the product was changed since you read it; read it again and repeat the change")
+		}
+	}
+	return nil
+}
+
+// failed turns an error of the database into a status.
+func (s *Products) failed(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, productdb.ErrNotFound):
+		return errNotFound
+	case errors.Is(err, productdb.ErrChanged):
+		return refuse(codes.Aborted, ReasonConcurrentChange, "others change this product at the same time; try again")
+	case errors.Is(err, productdb.ErrRequestReused):
+		return refuse(codes.AlreadyExists, ReasonRequestIDReused, "this request_id was used for a request with another product; use a fresh one")
+	}
+	return failed(ctx, err)
+}
+
+// writable are the fields that a caller may set.
+var writable = []string{"title", "description", "price", "daw", "tempo_bpm"}
+
+// written is p with the writable fields alone.
+func written(p *audioarchivev1.Product) *audioarchivev1.Product {
+	return &audioarchivev1.Product{
+		Title: p.GetTitle(), Description: p.GetDescription(), Price: proto.CloneOf(p.GetPrice()), Daw: p.GetDaw(), TempoBpm: p.GetTempoBpm(),
+	}
+}
+
+// writableMask is the update mask without what only the server sets, which is
+// passed over (AIP-203); nil if that leaves nothing of a mask that was given.
+func writableMask(req *audioarchivev1.UpdateProductRequest) (*fieldmaskpb.FieldMask, error) {
+	paths := req.GetUpdateMask().GetPaths()
+	if len(paths) == 0 {
+		return &fieldmaskpb.FieldMask{}, nil
+	}
+	if err := fieldmask.Validate(req.GetUpdateMask(), req.GetProduct()); err != nil {
+		return nil, validate.Field("update_mask", "%v; a product's fields are %s", err, strings.Join(writable, ", "))
+	}
+	if fieldmask.IsFullReplacement(req.GetUpdateMask()) {
+		return &fieldmaskpb.FieldMask{Paths: writable}, nil
+	}
+	var kept []string
+	for _, path := range paths {
+		field, _, _ := strings.Cut(path, ".")
+		if slices.Contains(writable, field) {
+			kept = append(kept, path)
+		}
+	}
+	if kept == nil {
+		return nil, nil
+	}
+	return &fieldmaskpb.FieldMask{Paths: kept}, nil
+}
+
+// assign copies the writable fields.
+func assign(p *productdb.Product, m *audioarchivev1.Product) {
+	p.Title, p.Description = m.GetTitle(), m.GetDescription()
+	p.Currency, p.Amount = m.GetPrice().GetCurrencyCode(), m.GetPrice().GetAmountMinor()
+	p.DAW, p.Tempo = int32(m.GetDaw()), m.GetTempoBpm()
+}
+
+func message(p productdb.Product) *audioarchivev1.Product {
+	return &audioarchivev1.Product{
+		Name:        "products/" + p.ID,
+		Title:       p.Title,
+		Description: p.Description,
+		Price:       &audioarchivev1.Price{CurrencyCode: p.Currency, AmountMinor: p.Amount},
+		Daw:         audioarchivev1.Daw(p.DAW),
+		TempoBpm:    p.Tempo,
+		Seller:      "sellers/" + p.Seller,
+		CreateTime:  timestamppb.New(p.Created),
+		UpdateTime:  timestamppb.New(p.Updated),
+		Etag:        etag(p),
+	}
+}
+
+// etag is a strong entity tag of RFC 9110, quotation marks included.
+func etag(p productdb.Product) string {
+	sum := sha256.Sum256([]byte(p.ID + " " + strconv.FormatInt(p.Version, 10)))
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}
+
+// productID reads a product's name, which is in the given field. A name that
+// cannot be one of ours is not found, like one that is not.
+func productID(field, name string) (string, error) {
+	id, ok := strings.CutPrefix(name, "products/")
+	if !ok || id == "" || strings.Contains(id, "/") {
+		return "", validate.Field(field, `must be a product's name, such as "products/q3v7xk2m5n4a6b7c2d3e4f5g6h"`)
+	}
+	if !validID(id) {
+		return "", errNotFound
+	}
+	return id, nil
+}
+
+// validID reports whether id can be that of a product or a seller: 128 bits in
+// lower-case base32.
+func validID(id string) bool {
+	return len(id) == 26 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// SellerID is the seller that a subject of an issuer is: the same for a
+// person always, and nothing from which the provider's identifier, often an
+// e-mail address or the key to one, could be read.
+func SellerID(issuer, subject string) string {
+	sum := sha256.Sum256([]byte(issuer + "\x00" + subject))
+	return lowerBase32.EncodeToString(sum[:16])
+}
+
+func sellerOf(ctx context.Context) (string, error) {
+	principal, ok := authn.FromContext(ctx)
+	if !ok {
+		return "", refuse(codes.Unauthenticated, authn.ReasonTokenMissing, "this needs a caller who is known")
+	}
+	subject := principal.Subject
+	if subject == "" {
+		subject = "client\x00" + principal.ClientID // a program that sells for itself
+	}
+	return SellerID(principal.Issuer, subject), nil
+}

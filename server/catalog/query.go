@@ -1,0 +1,292 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.einride.tech/aip/filtering"
+	"go.einride.tech/aip/ordering"
+	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
+)
+
+const (
+	// maxBrackets bounds the nesting of a filter: the parser tries each
+	// bracket in more than one way, so that its time doubles with every one.
+	maxBrackets = 8
+	// maxTerms bounds the comparisons of a filter.
+	maxTerms = 20
+)
+
+// orders are the fields that a list can be ordered by, each backed by an
+// index.
+var orders = map[string]productdb.Field{
+	"create_time":        productdb.ByCreated,
+	"update_time":        productdb.ByUpdated,
+	"title":              productdb.ByTitle,
+	"price.amount_minor": productdb.ByAmount,
+}
+
+// parseOrder reads order_by.
+func parseOrder(text string) (field productdb.Field, descending bool, err error) {
+	if strings.TrimSpace(text) == "" {
+		return productdb.ByCreated, true, nil
+	}
+	var order ordering.OrderBy
+	if err := order.UnmarshalString(text); err != nil || len(order.Fields) != 1 {
+		return 0, false, validate.Field("order_by", `must be one field, with "desc" after it or not, such as "create_time desc"`)
+	}
+	field, ok := orders[order.Fields[0].Path]
+	if !ok {
+		return 0, false, validate.Field("order_by", "products cannot be ordered by %q; by create_time, update_time, title and price.amount_minor they can", order.Fields[0].Path)
+	}
+	return field, order.Fields[0].Desc, nil
+}
+
+// parseFilter reads filter, a part of AIP-160: comparisons of a field with a
+// constant, joined by AND and OR. The library parses; what the fields are and
+// what they may be compared with is checked here, so that the error says it in
+// the words of this API.
+func parseFilter(text string) (productdb.And, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	if strings.Count(text, "(") > maxBrackets {
+		return nil, validate.Field("filter", "has more than %d brackets", maxBrackets)
+	}
+	var parser filtering.Parser
+	parser.Init(text)
+	parsed, err := parser.Parse()
+	if err != nil {
+		return nil, validate.Field("filter", `is malformed%s; write comparisons joined by AND and OR, such as daw = DAW_REAPER AND title:drums`, position(err))
+	}
+	c := compiler{}
+	condition, err := c.compile(parsed.GetExpr())
+	if err != nil {
+		return nil, validate.Field("filter", "%v", err)
+	}
+	if all, ok := condition.(productdb.And); ok {
+		return all, nil
+	}
+	return productdb.And{condition}, nil
+}
+
+// position says where the parser stopped, where it knows. It wraps each rule's
+// error in that of the rule around it, which began earlier.
+func position(err error) string {
+	text := ""
+	for ; err != nil; err = errors.Unwrap(err) {
+		if at, ok := err.(interface{ Position() filtering.Position }); ok {
+			text = fmt.Sprintf(" near character %d", at.Position().Column)
+		}
+	}
+	return text
+}
+
+type compiler struct{ terms int }
+
+// operators maps those of AIP-160 to SQL's.
+var operators = map[string]string{
+	filtering.FunctionEquals: "=", filtering.FunctionNotEquals: "<>", filtering.FunctionLessThan: "<",
+	filtering.FunctionLessEquals: "<=", filtering.FunctionGreaterThan: ">", filtering.FunctionGreaterEquals: ">=",
+}
+
+func (c *compiler) compile(e *expr.Expr) (productdb.Condition, error) {
+	call := e.GetCallExpr()
+	args := call.GetArgs()
+	switch function := call.GetFunction(); {
+	case call == nil:
+		return nil, fmt.Errorf("%s stands alone; compare a field with a value, as in title:drums", describe(e))
+	case function == filtering.FunctionAnd, function == filtering.FunctionFuzzyAnd:
+		parts, err := c.compileAll(args)
+		all := productdb.And{}
+		for _, part := range parts {
+			if inner, ok := part.(productdb.And); ok {
+				all = append(all, inner...)
+			} else {
+				all = append(all, part)
+			}
+		}
+		return all, err
+	case function == filtering.FunctionOr:
+		parts, err := c.compileAll(args)
+		return productdb.Or(parts), err
+	case function == filtering.FunctionHas || operators[function] != "":
+		if c.terms++; c.terms > maxTerms {
+			return nil, fmt.Errorf("has more than %d comparisons", maxTerms)
+		}
+		return compare(function, args[0], args[1])
+	case function == filtering.FunctionNot:
+		return nil, fmt.Errorf("NOT is not supported; use != instead")
+	default:
+		return nil, fmt.Errorf("function %q is not supported", function)
+	}
+}
+
+func (c *compiler) compileAll(args []*expr.Expr) ([]productdb.Condition, error) {
+	var all []productdb.Condition
+	for _, arg := range args {
+		condition, err := c.compile(arg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, condition)
+	}
+	return all, nil
+}
+
+// filterFields are the fields that a filter can name, each with the operators
+// it knows and how its value is read.
+var filterFields = map[string]struct {
+	operators string
+	compile   func(operator string, value *expr.Expr) (productdb.Condition, error)
+}{
+	"name":                {"= !=", named("products/", productdb.ByID)},
+	"seller":              {"= !=", named("sellers/", productdb.BySeller)},
+	"daw":                 {"= !=", compareDaw},
+	"title":               {"= :", compareTitle},
+	"price.currency_code": {"= !=", compareCurrency},
+	"price.amount_minor":  {"= != < <= > >=", number(productdb.ByAmount)},
+	"tempo_bpm":           {"= != < <= > >=", number(productdb.ByTempo)},
+	"create_time":         {"= != < <= > >=", timestamp(productdb.ByCreated)},
+	"update_time":         {"= != < <= > >=", timestamp(productdb.ByUpdated)},
+}
+
+func compare(function string, left, right *expr.Expr) (productdb.Condition, error) {
+	name := path(left)
+	field, ok := filterFields[name]
+	switch {
+	case name == "":
+		return nil, fmt.Errorf("%s is at the left of %q; a field must be there", describe(left), function)
+	case !ok:
+		known := make([]string, 0, len(filterFields))
+		for name := range filterFields {
+			known = append(known, name)
+		}
+		slices.Sort(known)
+		return nil, fmt.Errorf("there is no field %q to filter by; there are %s", name, strings.Join(known, ", "))
+	case !slices.Contains(strings.Fields(field.operators), function):
+		return nil, fmt.Errorf("%s knows no %q; it knows %s", name, function, field.operators)
+	}
+	condition, err := field.compile(function, right)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", name, err)
+	}
+	return condition, nil
+}
+
+func named(collection string, field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
+	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
+		id, ok := strings.CutPrefix(text(value), collection)
+		if !ok || !validID(id) {
+			return nil, fmt.Errorf("is compared with %s; it must be a name in quotation marks, such as %q", describe(value), collection+"…")
+		}
+		return productdb.Compare{Field: field, Operator: operators[operator], Value: id}, nil
+	}
+}
+
+func compareDaw(operator string, value *expr.Expr) (productdb.Condition, error) {
+	daw, ok := audioarchivev1.Daw_value[text(value)]
+	if !ok {
+		return nil, fmt.Errorf("is compared with %s; it must be one of the values of Daw, such as DAW_REAPER", describe(value))
+	}
+	return productdb.Compare{Field: productdb.ByDAW, Operator: operators[operator], Value: int64(daw)}, nil
+}
+
+func compareCurrency(operator string, value *expr.Expr) (productdb.Condition, error) {
+	code := text(value)
+	if len(code) != 3 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return nil, fmt.Errorf("is compared with %s; it must be a currency code such as EUR", describe(value))
+	}
+	return productdb.Compare{Field: productdb.ByCurrency, Operator: operators[operator], Value: code}, nil
+}
+
+func compareTitle(operator string, value *expr.Expr) (productdb.Condition, error) {
+	wanted := text(value)
+	if operator == filtering.FunctionHas {
+		words := productdb.Words(wanted)
+		if len(words) == 0 {
+			return nil, fmt.Errorf("has no word like %s; look for words of letters and digits", describe(value))
+		}
+		all := productdb.And{}
+		for _, word := range words {
+			all = append(all, productdb.Word(word))
+		}
+		return all, nil
+	}
+	if wanted == "" {
+		return nil, fmt.Errorf("is compared with %s; it must be text in quotation marks", describe(value))
+	}
+	if prefix, ok := strings.CutSuffix(wanted, "*"); ok && prefix != "" {
+		return productdb.Prefix(prefix), nil
+	}
+	return productdb.Compare{Field: productdb.ByTitle, Operator: "=", Value: wanted}, nil
+}
+
+func number(field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
+	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
+		n, ok := value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value)
+		if !ok {
+			return nil, fmt.Errorf("is compared with %s; it must be a whole number", describe(value))
+		}
+		return productdb.Compare{Field: field, Operator: operators[operator], Value: n.Int64Value}, nil
+	}
+}
+
+func timestamp(field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
+	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
+		at, err := time.Parse(time.RFC3339, text(value))
+		if err != nil {
+			return nil, fmt.Errorf(`is compared with %s; it must be a time in quotation marks, such as "2026-11-24T18:00:00Z"`, describe(value))
+		}
+		return productdb.Compare{Field: field, Operator: operators[operator], Value: at.UnixMicro()}, nil
+	}
+}
+
+// path is the dotted name that e is, or "".
+func path(e *expr.Expr) string {
+	if e.GetIdentExpr() != nil {
+		return e.GetIdentExpr().GetName()
+	}
+	if s := e.GetSelectExpr(); s != nil && !s.GetTestOnly() {
+		if parent := path(s.GetOperand()); parent != "" {
+			return parent + "." + s.GetField()
+		}
+	}
+	return ""
+}
+
+// text is a value as text: what stands in quotation marks, or one plain word.
+// PostgreSQL knows no NUL in text, so it is none.
+func text(e *expr.Expr) string {
+	value := e.GetIdentExpr().GetName()
+	if constant, ok := e.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); ok {
+		value = constant.StringValue
+	}
+	if strings.ContainsRune(value, 0) {
+		return ""
+	}
+	return strings.ToValidUTF8(value, "\uFFFD")
+}
+
+// describe repeats to a client what it wrote.
+func describe(e *expr.Expr) string {
+	switch constant := e.GetConstExpr().GetConstantKind().(type) {
+	case *expr.Constant_StringValue:
+		return fmt.Sprintf("%q", constant.StringValue)
+	case *expr.Constant_Int64Value:
+		return fmt.Sprint(constant.Int64Value)
+	case *expr.Constant_DoubleValue:
+		return fmt.Sprint(constant.DoubleValue)
+	}
+	if name := path(e); name != "" {
+		return fmt.Sprintf("%q", name)
+	}
+	return "an expression"
+}

@@ -1,0 +1,96 @@
+package catalog
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
+)
+
+// tokens makes and checks what a client holds for us: where a list or a watch
+// goes on. A token is signed, so that nobody writes one, and bound to what it
+// was given for.
+type tokens struct{ key []byte }
+
+// macSize in bytes. 128 bits are more than enough for what a forged token
+// would gain: a look at public products from an odd place.
+const macSize = 16
+
+func (t tokens) seal(content []byte, purpose ...string) string {
+	return base64.RawURLEncoding.EncodeToString(append(t.mac(content, purpose), content...))
+}
+
+func (t tokens) open(token string, purpose ...string) ([]byte, bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) < macSize {
+		return nil, false
+	}
+	content := raw[macSize:]
+	return content, hmac.Equal(raw[:macSize], t.mac(content, purpose))
+}
+
+func (t tokens) mac(content []byte, purpose []string) []byte {
+	h := hmac.New(sha256.New, t.key)
+	for _, part := range append([]string{string(content)}, purpose...) {
+		// With its length, so that no two lists of parts look the same.
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write([]byte(part))
+	}
+	return h.Sum(nil)[:macSize]
+}
+
+// page signs where a list goes on, for a list with this filter and order.
+func (t tokens) page(at productdb.Position, list ...string) (string, error) {
+	content, err := json.Marshal(struct {
+		Text   []byte `json:",omitempty"` // bytes: a key need not be what JSON calls a string
+		Number int64  `json:",omitempty"`
+		ID     string
+	}{[]byte(at.Text), at.Number, at.ID})
+	return t.seal(content, append([]string{"page"}, list...)...), err
+}
+
+func (t tokens) openPage(token string, list ...string) (*productdb.Position, error) {
+	if token == "" {
+		return nil, nil
+	}
+	content, ok := t.open(token, append([]string{"page"}, list...)...)
+	var at struct {
+		Text   []byte
+		Number int64
+		ID     string
+	}
+	if !ok || json.Unmarshal(content, &at) != nil {
+		return nil, validate.Field("page_token", "is none of this list; repeat filter and order_by of the request that it came from, or begin without it")
+	}
+	return &productdb.Position{Text: string(at.Text), Number: at.Number, ID: at.ID}, nil
+}
+
+// resume signs where a watch goes on.
+func (t tokens) resume(sequence int64) string {
+	return t.seal(binary.AppendUvarint(nil, uint64(sequence)), "watch")
+}
+
+func (t tokens) openResume(token string) (int64, error) {
+	content, ok := t.open(token, "watch")
+	sequence, n := binary.Uvarint(content)
+	switch {
+	case ok && n == len(content):
+		return int64(sequence), nil
+	case strings.TrimSpace(token) == "":
+		return 0, validate.Field("resume_token", "is blank")
+	}
+	// Forged, or of another database: a server for development, started anew,
+	// has one. Either way what to do is the same.
+	return 0, refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
+}
+
+const resumeExpired = "the resume_token is too old, or of another database; list the products anew, and watch without a token"

@@ -1,0 +1,117 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+)
+
+const (
+	// changesAtOnce is how many changes a watch reads from the database at a
+	// time.
+	changesAtOnce = 100
+	// comeBack is how long a stream that is not served should wait.
+	comeBack = 2 * time.Second
+)
+
+var kinds = map[productdb.Kind]audioarchivev1.WatchProductsResponse_Kind{
+	productdb.Created: audioarchivev1.WatchProductsResponse_KIND_CREATED,
+	productdb.Updated: audioarchivev1.WatchProductsResponse_KIND_UPDATED,
+	productdb.Deleted: audioarchivev1.WatchProductsResponse_KIND_DELETED,
+}
+
+// WatchProducts implements audioarchive.v1.ProductService.
+func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, stream grpc.ServerStreamingServer[audioarchivev1.WatchProductsResponse]) error {
+	select {
+	case s.watchers <- struct{}{}:
+		defer func() { <-s.watchers }()
+	default:
+		return later(codes.ResourceExhausted, ReasonTooManyWatchers, "too many streams are open; try again later")
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
+	after, err := s.begin(ctx, req.GetResumeToken())
+	if err != nil {
+		return s.watchEnd(ctx, err)
+	}
+	// Whoever opens a stream learns at once that it is open, and where it
+	// stands. In process a header without content is no header.
+	if err := stream.SendHeader(metadata.Pairs("x-stream", "open")); err != nil {
+		return err
+	}
+	err = stream.Send(&audioarchivev1.WatchProductsResponse{
+		Kind: audioarchivev1.WatchProductsResponse_KIND_READY, ResumeToken: s.tokens.resume(after),
+	})
+	for err == nil {
+		var changes []productdb.Change
+		if changes, err = s.db.Changes(ctx, after, changesAtOnce); err != nil {
+			return s.watchEnd(ctx, err)
+		}
+		for _, change := range changes {
+			after = change.Sequence
+			err = stream.Send(&audioarchivev1.WatchProductsResponse{
+				Kind: kinds[change.Kind], Product: message(change.Product), ResumeToken: s.tokens.resume(after),
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+// begin is the change after which the stream begins.
+func (s *Products) begin(ctx context.Context, token string) (int64, error) {
+	last, err := s.db.LastChange(ctx)
+	if err != nil || token == "" {
+		return last, err
+	}
+	after, err := s.tokens.openResume(token)
+	if err == nil && after > last { // a backup was restored
+		err = productdb.ErrForgotten
+	}
+	return after, err
+}
+
+var errStopping = errors.New("catalog: the server stops")
+
+// watchEnd says why a stream ends.
+func (s *Products) watchEnd(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(context.Cause(ctx), errStopping):
+		return later(codes.Unavailable, ReasonStopping, "the server stops; come back with the last resume_token")
+	case errors.Is(err, productdb.ErrForgotten):
+		return refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
+	}
+	return failed(ctx, err)
+}
+
+// later is a refusal that says when to come back.
+func later(code codes.Code, reason, text string) error {
+	st := status.New(code, text)
+	detailed, err := st.WithDetails(
+		&errdetails.ErrorInfo{Reason: reason, Domain: Domain},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(comeBack)},
+	)
+	if err == nil {
+		st = detailed
+	}
+	return st.Err()
+}
