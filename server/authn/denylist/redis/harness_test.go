@@ -49,6 +49,15 @@ func startServer(t testing.TB, args ...string) *server {
 	return s
 }
 
+// oldServer is one whose list is empty but not new, so that nobody waits for
+// what others may put back.
+func oldServer(t testing.TB) *server {
+	t.Helper()
+	s := startServer(t)
+	s.do("MSET", redis.DefaultPrefix+"epoch", "old@0", redis.DefaultPrefix+"seq", "0")
+	return s
+}
+
 func (s *server) start() {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)

@@ -22,7 +22,7 @@ var _ = authn.Config{Revoked: (*redis.List)(nil).Revoked}
 // process that mirrors it, and at one that must ask.
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	p := startProxy(t, s.addr)
 	first, second, third := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()}), openOnly(t, redis.Config{URL: p.url()})
 	p.set(false, true)
@@ -97,7 +97,7 @@ func run3(t *testing.T, l *redis.List) {
 // beginning, and without Run it is right, too.
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	first := openOnly(t, redis.Config{URL: s.url()})
 	const many = 2500 // several pages
 	var wait sync.WaitGroup
@@ -128,7 +128,7 @@ func TestLoad(t *testing.T) {
 // too, and all that belongs to it.
 func TestTime(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	c := newClock()
 	cfg := redis.Config{URL: s.url(), TokenLifetime: time.Hour, Now: c.Now}
 	first, second := open(t, cfg), openOnly(t, cfg) // the second asks
@@ -179,7 +179,7 @@ func TestTime(t *testing.T) {
 // more.
 func TestNeverTakesBack(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	c := newClock()
 	cfg := redis.Config{URL: s.url(), Now: c.Now}
 	first, second := open(t, cfg), open(t, cfg)
@@ -203,7 +203,7 @@ func TestNeverTakesBack(t *testing.T) {
 // TestFull: a mirror that is too small is not believed, and stops nothing.
 func TestFull(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	first := open(t, redis.Config{URL: s.url()})
 	small := open(t, redis.Config{URL: s.url(), MaxEntries: 2})
 	for _, id := range []string{"a", "b", "c", "d"} {
@@ -248,7 +248,7 @@ func TestNames(t *testing.T) {
 // TestEmptyNames: a denial of "" would refuse every token that says nothing.
 func TestEmptyNames(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	l := open(t, redis.Config{URL: s.url()})
 	ctx := t.Context()
 	for name, err := range map[string]error{
@@ -269,7 +269,7 @@ func TestEmptyNames(t *testing.T) {
 // TestClose: a closed list says so, and still refuses what it knows.
 func TestClose(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := oldServer(t)
 	l := openOnly(t, redis.Config{URL: s.url()})
 	done := make(chan error, 1)
 	go func() { done <- l.Run(context.Background()) }()
@@ -331,7 +331,7 @@ func TestConfig(t *testing.T) {
 
 // TestLookupAllocations: the list is asked at every call.
 func TestLookupAllocations(t *testing.T) {
-	s := startServer(t)
+	s := oldServer(t)
 	l := open(t, redis.Config{URL: s.url()})
 	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
 	must(t, l.DenyToken(t.Context(), issuer, "J", time.Time{}))
@@ -355,7 +355,7 @@ func TestLookupAllocations(t *testing.T) {
 
 // BenchmarkRevoked measures look-ups while the feed is healthy.
 func BenchmarkRevoked(b *testing.B) {
-	s := startServer(b)
+	s := oldServer(b)
 	l := open(b, redis.Config{URL: s.url()})
 	k := &key{Issuer: issuer, SessionID: "08a5019c-17e1-4977-8f42-000000000000", ID: "08a5019c-17e1-4977-8f42-000000000001", Subject: "auth0|64f0c5f2a7b1c2d3e4f5a6b7", IssuedAt: time.Now()}
 	look := func(name string) {
