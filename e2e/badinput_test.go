@@ -131,7 +131,7 @@ func TestBadInput(t *testing.T) {
 		{name: "a front end of another kind", env: []string{"GATEHOUSE_FRONTEND=next"}, code: 1,
 			says: []string{"GATEHOUSE_FRONTEND=next", "embedded:"}},
 		{name: "a pattern that protects nothing", env: []string{"GATEHOUSE_PROTECT=private"}, code: 1,
-			says: []string{"protect", `"private"`, "slash"}},
+			says: []string{"GATEHOUSE_PROTECT=private", "slash"}},
 		{name: "a way to authenticate that is none", env: []string{"GATEHOUSE_OIDC_CLIENT_AUTH=psychic"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_CLIENT_AUTH", "psychic", "client_secret_basic"}},
 		{name: "a scope without openid", env: []string{"AUTH0_SCOPE=profile"}, code: 1,

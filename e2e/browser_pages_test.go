@@ -102,7 +102,7 @@ func testKeyboard(t *testing.T, c *chromium, dev *system) {
 			t.Errorf("it cannot be seen that %q has the focus", order[len(order)-1])
 		}
 	}
-	want := []string{"Skip to content", "Gatehouse", "Home", "Public", "Private", "Profile", "Logout", "Call API"}
+	want := []string{"Skip to content", "Gatehouse", "Home", "Products", "Public", "Private", "Profile", "Logout", "Call API"}
 	if !slices.Equal(order, want) {
 		t.Errorf("Tab leads through %q, want %q", order, want)
 	}

@@ -44,6 +44,7 @@ func TestBrowser(t *testing.T) {
 		"Keyboard":        testKeyboard,
 		"NoScript":        testNoScript,
 		"Looks":           testLooks,
+		"Products":        testProducts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

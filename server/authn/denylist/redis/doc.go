@@ -12,8 +12,8 @@
 //
 // What memory holds outlives Redis: after a restart without persistence, a
 // FLUSHALL or a failover that lost writes, every process puts back what it
-// knows, and for the second that this takes, tokens not known to be denied get
-// that failure too. Only if, besides, all processes ended that knew of a
+// knows, and for the two seconds given to that, tokens not known to be denied
+// get that failure too. Only if, besides, all processes ended that knew of a
 // denial is it forgotten. Redis must not evict: set maxmemory-policy to
 // noeviction (or volatile-…, which loses denials only when memory is short).
 //

@@ -49,12 +49,14 @@ func startServer(t testing.TB, args ...string) *server {
 	return s
 }
 
-// oldServer is one whose list is empty but not new, so that nobody waits for
+// oldServer is one whose lists are empty but not new, so that nobody waits for
 // what others may put back.
 func oldServer(t testing.TB) *server {
 	t.Helper()
 	s := startServer(t)
-	s.do("MSET", redis.DefaultPrefix+"epoch", "old@0", redis.DefaultPrefix+"seq", "0")
+	for _, prefix := range []string{redis.DefaultPrefix, "other:"} {
+		s.do("MSET", prefix+"epoch", "old@0", prefix+"seq", "0")
+	}
 	return s
 }
 

@@ -23,8 +23,9 @@ const (
 	// writeWithin bounds a denial, with its repetitions.
 	writeWithin = 2 * time.Second
 	// settleFor is how long after the begin of an epoch the others are given to
-	// put back what they know.
-	settleFor = time.Second
+	// put back what they know: long enough to notice a frozen connection, pause
+	// and dial.
+	settleFor = 2 * time.Second
 	// leeway is how long after its expiry a token is still accepted, because
 	// clocks differ. A denial outlasts that.
 	leeway = time.Minute
@@ -62,7 +63,7 @@ type List struct {
 
 // Open connects and loads what is denied. It fails if Redis cannot be reached
 // or refuses; it waits no longer than ctx. After the first start ever, or a
-// loss in Redis, it waits up to a second for others to put back what they
+// loss in Redis, it waits up to two seconds for others to put back what they
 // know. The caller runs Run, and Close at the end.
 func Open(ctx context.Context, cfg Config) (*List, error) {
 	if err := cfg.setDefaults(); err != nil {

@@ -147,10 +147,10 @@ func TestLostMemory(t *testing.T) {
 		"replaced": func(s *server) {
 			s.do("EVAL", `local seq, t = redis.call('GET', KEYS[2]), redis.call('TIME')
 				redis.call('FLUSHALL')
-				redis.call('MSET', KEYS[1], 'other@' .. t[1] .. '000', KEYS[2], seq)`,
+				redis.call('MSET', KEYS[1], string.format('other@%.0f', t[1] * 1000 + t[2] / 1000), KEYS[2], seq)`,
 				"2", redis.DefaultPrefix+"epoch", redis.DefaultPrefix+"seq")
 		},
-		"evicted":  func(s *server) { s.do("DEL", redis.DefaultPrefix+"seq", redis.DefaultPrefix+"feed") },
+		"evicted": func(s *server) { s.do("DEL", redis.DefaultPrefix+"seq", redis.DefaultPrefix+"feed") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,6 +186,47 @@ func TestLostMemory(t *testing.T) {
 			}
 			must(t, first.DenySession(t.Context(), issuer, "U", at.Add(time.Hour)))
 			neverGoodAfter(t, second, sid("U"), time.Now(), denied)
+		})
+	}
+}
+
+// TestLostWhileAsking: a process that must ask does not believe a server that
+// has forgotten what it held, neither at once nor before others had the time
+// to put it back.
+func TestLostWhileAsking(t *testing.T) {
+	t.Parallel()
+	for _, feed := range []bool{false, true} { // of the process that asks, after the loss
+		t.Run(fmt.Sprint("feed ", feed), func(t *testing.T) {
+			t.Parallel()
+			s := oldServer(t)
+			near, far := startProxy(t, s.addr), startProxy(t, s.addr)
+			first, away := open(t, redis.Config{URL: near.url()}), open(t, redis.Config{URL: far.url()})
+			far.set(false, true)
+			eventually(t, 5*time.Second, "it must ask", func() bool { return away.Ready() != nil })
+			must(t, first.DenySession(t.Context(), issuer, "S", time.Time{}))
+			want(t, away, sid("S"), denied) // asked, not remembered
+			near.set(true, false)
+			s.do("FLUSHALL")
+			far.set(false, !feed)
+			looks := 0
+			eventually(t, 5*time.Second, "it cannot tell", func() bool {
+				if v := ask(away, sid("S")); v != unknown {
+					t.Fatalf("the session is %s", v)
+				}
+				begun, err := s.do("EXISTS", redis.DefaultPrefix+"epoch").AsBool()
+				if looks++; begun || err != nil {
+					looks += 5
+				}
+				return looks >= 60
+			})
+			near.set(false, false)
+			eventually(t, 5*time.Second, "it is denied again", func() bool {
+				v := ask(away, sid("S"))
+				if v == good {
+					t.Fatal("the session is good")
+				}
+				return v == denied
+			})
 		})
 	}
 }

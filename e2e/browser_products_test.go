@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// testProducts is the marketplace as a buyer and a seller use it.
+func testProducts(t *testing.T, c *chromium, dev *system) {
+	t.Run("anybody browses", func(t *testing.T) {
+		t.Parallel()
+		tb := c.person(t)
+		tb.open(dev.base + "/products")
+		tb.becomes("products are listed", `document.querySelectorAll("#products > li").length > 0`)
+		link := js[string](tb, `document.querySelector("#products a[href^='/products/']").getAttribute("href")`)
+		title := js[string](tb, `document.querySelector("#products a[href^='/products/']").textContent.trim()`)
+		tb.open(dev.base + link)
+		tb.becomes("the product is shown", fmt.Sprintf(`document.querySelector("#product-title").textContent.trim() === %q`, title))
+		tb.open(dev.base + "/my/products") // which asks who one is
+		tb.becomes("the provider asks who to be", `document.querySelector("button[name=user]")`)
+	})
+	t.Run("a seller offers, mends and withdraws", func(t *testing.T) {
+		t.Parallel()
+		tb := c.person(t)
+		tb.signIn(dev, "seller")
+		tb.open(dev.base + "/my/products/new")
+		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
+
+		// The server's refusal is shown at the field that it is about.
+		tb.click("#save")
+		tb.becomes("the title is refused", `document.querySelector("#title[aria-invalid]") && !document.querySelector("#title-error").hidden`)
+		if text := js[string](tb, `document.querySelector("#title-error").textContent`); strings.TrimSpace(text) == "" {
+			t.Error("the title is marked without a reason")
+		}
+
+		const title = "Night bus to Harbour Street"
+		save := func() { js[bool](tb, `(document.querySelector("#save").click(), true)`) }
+		fill := func(control, value string) {
+			js[bool](tb, fmt.Sprintf(`(document.getElementById(%q).value = %q, true)`, control, value))
+		}
+		fill("title", title)
+		fill("amount", "19.99")
+		fill("daw", "DAW_REAPER")
+		save() // not with the mouse: the page may still be scrolling to what was refused
+		tb.becomes("the product's own page", fmt.Sprintf(`location.pathname.startsWith("/products/") && document.querySelector("#product-title").textContent.trim() === %q`, title))
+		tb.becomes("its seller may change it", `!document.querySelector("#own").hidden`)
+		tb.shows("19.99", "REAPER")
+
+		id := strings.TrimPrefix(js[string](tb, `location.pathname`), "/products/")
+		tb.open(dev.base + "/my/products/" + id)
+		tb.becomes("the form is filled", fmt.Sprintf(`document.querySelector("#product-form[data-ready]") && document.querySelector("#title").value === %q`, title))
+		fill("title", title+", remastered")
+		save()
+		tb.becomes("the new title", fmt.Sprintf(`location.pathname.startsWith("/products/") && document.querySelector("#product-title").textContent.trim() === %q`, title+", remastered"))
+
+		tb.open(dev.base + "/my/products/" + id)
+		tb.becomes("the form is filled again", `document.querySelector("#product-form[data-ready]")`)
+		js[bool](tb, `(window.confirm = () => true, document.querySelector("#delete").click(), true)`)
+		tb.at(dev.base + "/my/products")
+		tb.open(dev.base + "/products/" + id)
+		tb.becomes("it is gone", `document.querySelector("#product-title").textContent.trim() === "No such product"`)
+	})
+	t.Run("a buyer may not sell", func(t *testing.T) {
+		t.Parallel()
+		tb := c.person(t)
+		tb.signIn(dev, "buyer")
+		tb.open(dev.base + "/my/products/new")
+		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
+		js[bool](tb, `(document.getElementById("title").value = "x", document.getElementById("daw").value = "DAW_REAPER", true)`)
+		tb.click("#save")
+		tb.becomes("the refusal is told", `!document.querySelector("#form-notice").hidden && document.querySelector("#form-notice").innerText.trim() !== ""`)
+	})
+}
