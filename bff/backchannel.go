@@ -48,7 +48,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	// Denied first: a session that is ended and whose token still works is
 	// worse than the other way about.
-	b.deny(r.Context(), Revocation{
+	denied := b.deny(r.Context(), Revocation{
 		Issuer: claims.Issuer, SessionID: claims.SessionID, Subject: claims.Subject, At: claims.IssuedAt,
 	})
 	ended := 0
@@ -59,7 +59,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		ids, endErr := b.sessions.EndBySubject(r.Context(), claims.Issuer, claims.Subject)
 		ended, err = len(ids), endErr
 	}
-	if err != nil {
+	if err = errors.Join(err, denied); err != nil {
 		b.replays.forget(claims.Issuer + " " + claims.ID) // the provider may try again
 		b.storeDown(w, r, err)
 		return

@@ -2,6 +2,7 @@ package bff
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -24,13 +25,20 @@ type Revocation struct {
 	Until time.Time
 }
 
-// deny passes a revocation on. It is worth less than the logout that it
-// belongs to, and does not stop it.
-func (b *BFF) deny(ctx context.Context, r Revocation) {
-	if b.denies == nil || r.TokenID == "" && r.SessionID == "" && r.Subject == "" {
-		return
+// deny passes a revocation on. The logout that it belongs to goes on whatever
+// comes of it.
+func (b *BFF) deny(ctx context.Context, r Revocation) error {
+	if b.denies == nil {
+		return nil
 	}
-	if err := b.denies(ctx, r); err != nil {
+	err := errNameless
+	if r.TokenID != "" || r.SessionID != "" || r.Subject != "" {
+		err = b.denies(ctx, r)
+	}
+	if err != nil {
 		b.logger.ErrorContext(ctx, "access tokens were not revoked; they are good until they expire", "cause", err)
 	}
+	return err
 }
+
+var errNameless = errors.New("the access token has no jti by which it could be refused; have the provider add one")

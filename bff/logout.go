@@ -47,7 +47,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 	}
 	b.logger.InfoContext(r.Context(), "signed out", "session", s)
 	http.SetCookie(w, b.sessions.ClearCookie())
-	b.deny(r.Context(), Revocation{
+	_ = b.deny(r.Context(), Revocation{ // logged there
 		Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt,
 	})
 

@@ -2,6 +2,7 @@ package bff
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -21,6 +22,8 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	transport := &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
 		Proxy:                 nil, // never through a proxy that the environment names
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,

@@ -90,6 +90,7 @@ func (g *gallery) walk(s *system) {
 	g.look("my-products")
 	g.open(s.base + "/my/products/new")
 	g.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
+	js[bool](g.tab, `(document.getElementById("amount").value = "19.99", true)`)
 	g.click("#save")
 	g.becomes("the title is refused", `document.querySelector("#title[aria-invalid]")`)
 	g.look("product-form-refused")

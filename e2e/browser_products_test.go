@@ -27,8 +27,18 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		tb.open(dev.base + "/my/products/new")
 		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
 
-		// The server's refusal is shown at the field that it is about.
+		fill := func(control, value string) {
+			js[bool](tb, fmt.Sprintf(`(document.getElementById(%q).value = %q, true)`, control, value))
+		}
+		// A price that was not written is not a gift.
+		fill("title", "x")
+		fill("daw", "DAW_REAPER")
 		tb.click("#save")
+		tb.becomes("the price is asked for", `document.querySelector("#amount[aria-invalid]")`)
+		// The server's refusal is shown at the field that it is about.
+		fill("title", "")
+		fill("amount", "19.99")
+		js[bool](tb, `(document.querySelector("#save").click(), true)`)
 		tb.becomes("the title is refused", `document.querySelector("#title[aria-invalid]") && !document.querySelector("#title-error").hidden`)
 		if text := js[string](tb, `document.querySelector("#title-error").textContent`); strings.TrimSpace(text) == "" {
 			t.Error("the title is marked without a reason")
@@ -36,12 +46,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 
 		const title = "Night bus to Harbour Street"
 		save := func() { js[bool](tb, `(document.querySelector("#save").click(), true)`) }
-		fill := func(control, value string) {
-			js[bool](tb, fmt.Sprintf(`(document.getElementById(%q).value = %q, true)`, control, value))
-		}
 		fill("title", title)
-		fill("amount", "19.99")
-		fill("daw", "DAW_REAPER")
 		save() // not with the mouse: the page may still be scrolling to what was refused
 		tb.becomes("the product's own page", fmt.Sprintf(`location.pathname.startsWith("/products/") && document.querySelector("#product-title").textContent.trim() === %q`, title))
 		tb.becomes("its seller may change it", `!document.querySelector("#own").hidden`)
@@ -67,7 +72,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		tb.signIn(dev, "buyer")
 		tb.open(dev.base + "/my/products/new")
 		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
-		js[bool](tb, `(document.getElementById("title").value = "x", document.getElementById("daw").value = "DAW_REAPER", true)`)
+		js[bool](tb, `(document.getElementById("title").value = "x", document.getElementById("amount").value = "1", document.getElementById("daw").value = "DAW_REAPER", true)`)
 		tb.click("#save")
 		tb.becomes("the refusal is told", `!document.querySelector("#form-notice").hidden && document.querySelector("#form-notice").innerText.trim() !== ""`)
 	})

@@ -111,8 +111,12 @@ func statusOf(err error) *status.Status {
 func (g *Gateway) logCause(ctx context.Context, st *status.Status) {
 	switch st.Code() {
 	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable:
+		level := slog.LevelError
+		if st.Code() == codes.Unavailable && len(st.Proto().GetDetails()) > 0 {
+			level = slog.LevelInfo // said by the server on purpose: it stops, or cannot tell yet
+		}
 		rpc, _ := runtime.RPCMethod(ctx)
-		g.log.LogAttrs(ctx, slog.LevelError, "call failed",
+		g.log.LogAttrs(ctx, level, "call failed",
 			slog.String("rpc", rpc), slog.String("code", st.Code().String()), slog.String("cause", st.Message()))
 	}
 }

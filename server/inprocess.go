@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,7 +47,23 @@ func (p *inprocess) NewStream(ctx context.Context, desc *grpc.StreamDesc, method
 	if err := wellFormed(method); err != nil {
 		return nil, err
 	}
-	return p.channel.NewStream(ctx, desc, method, opts...)
+	stream, err := p.channel.NewStream(ctx, desc, method, opts...)
+	if err == nil && !desc.ClientStreams {
+		stream = soleRequest{stream}
+	}
+	return stream, err
+}
+
+// A soleRequest leaves it to RecvMsg to say why a server took no request, as a
+// grpc.ClientConn does: generated code gives up at an error of SendMsg, and
+// io.EOF says nothing.
+type soleRequest struct{ grpc.ClientStream }
+
+func (s soleRequest) SendMsg(m any) error {
+	if err := s.ClientStream.SendMsg(m); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 // wellFormed refuses what the channel would mend, a name without its first

@@ -135,6 +135,9 @@ func (s *announcedStream) began() {
 func (s *announcedStream) SetHeader(md metadata.MD) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.sent {
+		return nil // as in SendHeader
+	}
 	return s.ServerStream.SetHeader(md)
 }
 

@@ -52,8 +52,9 @@ lists, and a key that no setting has stops the start.
 
 Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `.
 What is unsafe or contradictory is refused at the start with the name of the
-setting and the remedy; ` + "`gatehouse check`" + ` tells the same without starting, and
-asks the provider too.
+setting and the remedy; ` + "`gatehouse check`" + ` tells the same of ` + "`gatehouse serve`" + `
+without starting it, and asks the provider too. It opens neither database nor
+session store.
 `)
 	group := ""
 	for _, f := range parser.Model.Flags {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -46,9 +48,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) == 0 || args[0] == "help" {
 		args = []string{"--help"}
 	}
-	from, err := readSources(environ, configFlag(args))
-	if err != nil {
-		return complain(stderr, exitUsage, err)
+	from := &sources{}
+	if !informs(args) {
+		var err error
+		if from, err = readSources(environ, configFlag(args)); err != nil {
+			return complain(stderr, exitUsage, err)
+		}
 	}
 	var line commandLine
 	exited := false
@@ -61,7 +66,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case exited: // by --help
 		return exitOK
 	case err != nil:
-		return complain(stderr, exitUsage, fmt.Errorf("%w; gatehouse help lists commands and settings", err))
+		return complain(stderr, exitUsage, fmt.Errorf("%s; gatehouse help lists commands and settings", named(err)))
 	}
 	command := parsed.Command()
 	if command == "version" {
@@ -71,6 +76,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	cfg := line.config()
 	cfg.Output = stdout
 	cfg.Logger = newLogger(stderr, line.LogFormat, line.LogLevel, command == "dev")
+	for _, name := range from.unknown(parser.Model) {
+		fmt.Fprintf(stderr, "gatehouse: note: %s is the name of no setting and has no effect\n", name)
+	}
 	if err := execute(ctx, command, cfg); err != nil {
 		if errors.Is(err, app.ErrCheck) {
 			return exitFail
@@ -103,10 +111,35 @@ func newParser(line *commandLine, from *sources, stdout, stderr io.Writer, exit 
 		kong.Description(description),
 		kong.Writers(stdout, stderr),
 		kong.Exit(exit),
+		kong.ValueFormatter(func(v *kong.Value) string {
+			if !v.HasDefault || v.Default == "" || v.IsBool() {
+				return v.Help
+			}
+			return v.Help + " Default: " + v.Default + "."
+		}),
 		kong.Resolvers(from),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 	)
 }
+
+// informs reports whether the program is only asked about itself. A broken
+// configuration must not stand in the way of that.
+func informs(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return arg == "--help" || arg == "-h" || arg == "version"
+	})
+}
+
+// named adds the variable to an error that names a flag, since the value may
+// have come from there.
+func named(err error) string {
+	return flagInError.ReplaceAllStringFunc(err.Error(), func(match string) string {
+		flag := flagInError.FindStringSubmatch(match)[1]
+		return "GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) + " (--" + flag + "): "
+	})
+}
+
+var flagInError = regexp.MustCompile(`^--([a-z-]+)(?:=\S+)?: `)
 
 // configFlag finds --config before the rest is parsed, since the file holds
 // values for the rest.

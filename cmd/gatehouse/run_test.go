@@ -70,6 +70,39 @@ func TestPrecedence(t *testing.T) { // not parallel: .env is read from the worki
 	}
 }
 
+// What YAML takes for a number is taken as it is written.
+func TestFileKeepsText(t *testing.T) {
+	t.Parallel()
+	file := write(t, "gatehouse.yaml", "oidc-client-id: 0123456\noidc-client-secret: 12345678901234567890123\naudience: 1.10\nsecret: [0x1F, yes]\nbase-url: ~\nreplicas: 1\n")
+	got, err := settled(t, nil, []string{"--config", file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.OIDCClientID != "0123456" || got.OIDCClientSecret != "12345678901234567890123" || got.Audience != "1.10" || strings.Join(got.Secret, " ") != "0x1F yes" || got.BaseURL != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A broken configuration does not keep anybody from the help.
+func TestHelpDespiteConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"help"}, {"serve", "--help"}, {"version"}} {
+		var out, er bytes.Buffer
+		if code := run(t.Context(), args, []string{"GATEHOUSE_CONFIG=/nowhere"}, &out, &er); code != exitOK || er.Len() > 0 {
+			t.Errorf("%v: %d, %s", args, code, er.String())
+		}
+	}
+}
+
+func TestMisspeltVariable(t *testing.T) {
+	t.Parallel()
+	var out, er bytes.Buffer
+	run(t.Context(), []string{"check"}, []string{"GATEHOUSE_OIDC_ISUER=x", "GATEHOUSE_PORT_3000_TCP=x", "GATEHOUSE_SERVICE_HOST=x"}, &out, &er)
+	if !strings.Contains(er.String(), "GATEHOUSE_OIDC_ISUER is the name of no setting") || strings.Contains(er.String(), "TCP") || strings.Contains(er.String(), "HOST") {
+		t.Errorf("%s", er.String())
+	}
+}
+
 func TestSecretFile(t *testing.T) {
 	t.Parallel()
 	path := write(t, "secret", "from-a-file\n")
@@ -96,6 +129,7 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{name: "unknown key", file: "oidc-isuer: https://x.example\n", want: `unknown setting "oidc-isuer"`},
 		{name: "nested", file: "oidc:\n  issuer: x\n", want: "oidc has settings below it"},
+		{name: "a list in a list", file: "secret: [[a]]\n", want: "more than plain values"},
 		{name: "not a map", file: "- a\n", want: "not a YAML map"},
 		{name: "twice", file: "base-url: a\nbase_url: b\n", want: "base-url is set twice"},
 		{name: "the file names itself", file: "config: other.yaml\n", want: `unknown setting "config"`},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -24,22 +25,22 @@ type settings struct {
 	OIDCOmitAudience   bool     `name:"oidc-omit-audience" group:"Login" help:"Do not send the audience as the parameter audience."`
 	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
 	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). http on loopback only."`
-	Secret             []string `name:"secret" placeholder:"SECRET,..." group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
+	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
 
 	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
 	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the sample application keeps its products: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few demo products."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
-	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. Without it, an access token is good until it expires, and no browser ever has one."`
+	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. A token is refused by its jti, so the provider must write one; what a back-channel logout revokes stays refused for 24 hours, which must be longer than access tokens live. Without a denylist, an access token is good until it expires, and no browser ever has one."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" help:"Where sessions are kept: memory: or sqlite:PATH. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
 	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
 	AbsoluteTimeout time.Duration `name:"session-absolute-timeout" placeholder:"DURATION" default:"168h" group:"Sessions" help:"How long a session lasts at most."`
-	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. With more than one, stores of one process are refused."`
+	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. The stores that there are so far are of one process, and refuse more than 1."`
 
-	Frontend       string         `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
-	Protect        []string       `name:"protect" placeholder:"PATTERN,..." group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*."`
-	TrustedProxies []netip.Prefix `name:"trusted-proxies" placeholder:"CIDR,..." group:"Front end" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none."`
+	Frontend       string    `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
+	Protect        []string  `name:"protect" placeholder:"PATTERN" group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*."`
+	TrustedProxies []network `name:"trusted-proxies" placeholder:"NETWORK" group:"Front end" help:"Networks, or addresses, of proxies whose X-Forwarded-For is believed. Default: none."`
 
 	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
 	ListenGateway   string        `name:"listen-gateway" placeholder:"HOST:PORT" group:"Addresses" help:"Where the gateway listens. Default: :5000; in dev 127.0.0.1:5000."`
@@ -59,6 +60,10 @@ func (s *settings) config() app.Config {
 	protect := s.Protect
 	if len(protect) == 1 && protect[0] == "none" {
 		protect = []string{}
+	}
+	proxies := make([]netip.Prefix, len(s.TrustedProxies))
+	for i, n := range s.TrustedProxies {
+		proxies[i] = netip.Prefix(n)
 	}
 	return app.Config{
 		Issuer:           withScheme(s.OIDCIssuer),
@@ -82,7 +87,7 @@ func (s *settings) config() app.Config {
 		Replicas:         s.Replicas,
 		Frontend:         s.Frontend,
 		Protect:          protect,
-		TrustedProxies:   s.TrustedProxies,
+		TrustedProxies:   proxies,
 		ListenBFF:        s.ListenBFF,
 		ListenGateway:    s.ListenGateway,
 		ListenGRPC:       s.ListenGRPC,
@@ -101,4 +106,21 @@ func withScheme(raw string) string {
 		return raw
 	}
 	return "https://" + raw
+}
+
+// A network is a network, or one address, which is a network of its own.
+type network netip.Prefix
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *network) UnmarshalText(text []byte) error {
+	if address, err := netip.ParseAddr(string(text)); err == nil {
+		*n = network(netip.PrefixFrom(address, address.BitLen()))
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no network; give one such as 10.0.0.0/8, or an address", text)
+	}
+	*n = network(prefix)
+	return nil
 }

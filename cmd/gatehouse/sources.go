@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -61,28 +62,37 @@ func readFile(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("GATEHOUSE_CONFIG=%s: %w", path, err)
 	}
-	var tree map[string]any
+	// Nodes, not values: an id like 0123 or a version like 1.10 is a number to
+	// YAML, and would come out as another one.
+	var tree map[string]yaml.Node
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
 		return nil, fmt.Errorf("%s: not a YAML map from setting to value", path)
 	}
 	values := make(map[string]string, len(tree))
-	for key, value := range tree {
+	for key, node := range tree {
 		name := strings.ReplaceAll(key, "_", "-")
 		if _, twice := values[name]; twice {
 			return nil, fmt.Errorf("%s: %s is set twice", path, name)
 		}
-		switch v := value.(type) {
-		case nil:
-		case map[string]any:
+		if node.Kind == yaml.AliasNode {
+			node = *node.Alias
+		}
+		switch node.Kind {
+		case yaml.MappingNode:
 			return nil, fmt.Errorf("%s: %s has settings below it; write each by the name of its flag, such as oidc-issuer", path, key)
-		case []any:
-			items := make([]string, len(v))
-			for i, item := range v {
-				items[i] = fmt.Sprint(item)
+		case yaml.SequenceNode:
+			items := make([]string, len(node.Content))
+			for i, item := range node.Content {
+				if item.Kind != yaml.ScalarNode {
+					return nil, fmt.Errorf("%s: %s has more than plain values in its list", path, key)
+				}
+				items[i] = item.Value
 			}
 			values[name] = strings.Join(items, ",")
 		default:
-			values[name] = fmt.Sprint(v)
+			if node.Tag != "!!null" {
+				values[name] = node.Value
+			}
 		}
 	}
 	return values, nil
@@ -100,7 +110,7 @@ func (s *sources) Validate(app *kong.Application) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.file)) {
 		if !known[key] || key == "config" || key == "help" {
-			return fmt.Errorf("%s: unknown setting %q; gatehouse help lists them", s.filePath, key)
+			return fmt.Errorf("%s: unknown setting %q", s.filePath, key)
 		}
 	}
 	return nil
@@ -167,3 +177,27 @@ func variables(flag *kong.Flag) []string {
 }
 
 func isSecret(flag *kong.Flag) bool { return flag.Tag.Has("secret") }
+
+// unknown lists the variables that look like ours and set nothing. Kubernetes
+// makes some of a service's name; those are passed over.
+func (s *sources) unknown(app *kong.Application) []string {
+	known := map[string]bool{}
+	for _, flag := range app.Flags {
+		for _, name := range variables(flag) {
+			known[name] = true
+			known[name+"_FILE"] = isSecret(flag)
+		}
+	}
+	var names []string
+	for _, layer := range []map[string]string{s.environment, s.dotenv} {
+		for name := range layer {
+			if strings.HasPrefix(name, "GATEHOUSE_") && !known[name] && !kubernetes.MatchString(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+var kubernetes = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT(_|$)`)

@@ -37,7 +37,53 @@ func TestDatabaseUnreachable(t *testing.T) {
 		DatabaseURL: "postgres://user:hunter2@127.0.0.1:1/products",
 	}
 	err := app.Run(t.Context(), cfg, app.Parts{Server: true})
-	if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL=postgres://user:xxxxx@127.0.0.1:1/products: PostgreSQL cannot be reached") {
+	if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Whatever is wrong with a confidential setting, its error does not show what
+// may be a password.
+func TestConfidentialSettings(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{
+		"postgres://h:54x/db?password=hunter2", "host=db user=u password=hunter2 dbname=x", "postgres:user:hunter2@127.0.0.1/db",
+		"user:hunter2@host/db", "mysql://u:hunter2@db/x", "redis:hunter2@h:1", "user:hunter2@h:6379", "http://hunter2@h",
+	} {
+		cfg := app.Config{Issuer: "https://issuer.example", Audience: "https://api.example", DatabaseURL: value, Denylist: value}
+		err := cfg.Validate(app.Parts{Server: true})
+		if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_DENYLIST=") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	for _, url := range []string{"postgres://127.0.0.1:1/db?user=u&password=hunter2&connect_timeout=1"} {
+		cfg := app.Config{Issuer: "https://issuer.example", Audience: "https://api.example", ListenGRPC: "127.0.0.1:0", DatabaseURL: url}
+		if err := app.Run(t.Context(), cfg, app.Parts{Server: true}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// dev lets anybody in, so it does not listen where anybody can come.
+func TestDevStaysOnLoopback(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"0.0.0.0:0", "[::]:0", "192.0.2.1:0"} {
+		err := app.RunDev(t.Context(), app.Config{ListenBFF: address})
+		if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_LISTEN_BFF="+address) || !strings.Contains(err.Error(), "loopback") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// Two parts at one address, and an address that is none, are told before
+// anything listens.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	cfg := app.Config{Issuer: "https://issuer.example", Audience: "a", DatabaseURL: "memory:", GRPCTarget: "dns:///x", ListenGateway: ":9090", ListenAdmin: "nowhere"}
+	err := cfg.Validate(app.Parts{Gateway: true, Server: true})
+	for _, want := range []string{"GATEHOUSE_LISTEN_GRPC=:9090: is also GATEHOUSE_LISTEN_GATEWAY", "GATEHOUSE_LISTEN_ADMIN=nowhere: not an address with a port"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q in it", err, want)
+		}
 	}
 }

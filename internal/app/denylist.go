@@ -19,6 +19,7 @@ type denier interface {
 	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
 	Revoked(ctx context.Context, key *authn.RevocationKey) error
 	Run(ctx context.Context) error
+	Ready() error
 	Close()
 }
 
@@ -34,7 +35,7 @@ func openDenylist(ctx context.Context, cfg Config) (denier, error) {
 	}
 	list, err := redis.Open(ctx, redis.Config{URL: cfg.Denylist, Logger: cfg.Logger.With("part", "denylist")})
 	if err != nil {
-		return nil, settingError("GATEHOUSE_DENYLIST", redacted(cfg.Denylist), err.Error(), "start it, or correct the address")
+		return nil, settingError("GATEHOUSE_DENYLIST", cfg.Denylist, err.Error(), "start it, or correct the address")
 	}
 	return list, nil
 }
@@ -90,5 +91,7 @@ func (l local) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
+
+func (l local) Ready() error { return nil }
 
 func (l local) Close() {}

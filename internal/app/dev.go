@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/server/catalog"
 )
 
@@ -19,8 +21,8 @@ const (
 )
 
 // RunDev runs everything together with a provider for development: nothing
-// has to be configured, and nothing outlives the process. It listens on
-// loopback only.
+// has to be configured, and unless a store is, nothing outlives the process.
+// It listens on loopback only: whoever reaches it can be anybody.
 func RunDev(ctx context.Context, cfg Config) error {
 	for address, fallback := range map[*string]string{
 		&cfg.ListenBFF: DefaultListenBFF, &cfg.ListenGateway: DefaultListenGateway, &cfg.ListenGRPC: DefaultListenGRPC,
@@ -31,6 +33,9 @@ func RunDev(ctx context.Context, cfg Config) error {
 	}
 	if cfg.ListenDevIDP == "" {
 		cfg.ListenDevIDP = DefaultListenDevIDP
+	}
+	if err := cfg.onLoopback(); err != nil {
+		return err
 	}
 	if cfg.SessionStore == "" {
 		cfg.SessionStore = "memory:"
@@ -81,9 +86,11 @@ func RunDev(ctx context.Context, cfg Config) error {
 		l.close()
 		return err
 	}
-	if err := catalog.AddDemo(ctx, p.resources.database, catalog.SellerID(cfg.Issuer, devSeller)); err != nil {
+	if cfg.DatabaseURL != "memory:" {
+		fmt.Fprintf(cfg.Output, "Note: products are kept in GATEHOUSE_DATABASE_URL=%s, and anybody who can reach this machine's loopback can change them\n", place(cfg.DatabaseURL))
+	} else if err := catalog.AddDemo(ctx, p.resources.database, catalog.SellerID(cfg.Issuer, devSeller)); err != nil {
 		l.close()
-		return p.close(fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: demo products: %w", redacted(cfg.DatabaseURL), err))
+		return p.close(fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: demo products: %w", place(cfg.DatabaseURL), err))
 	}
 	// The provider's last back-channel calls end before the process does.
 	p.closers = append(p.closers, func() error {
@@ -109,4 +116,24 @@ func RunDev(ctx context.Context, cfg Config) error {
 func port(l net.Listener) string {
 	_, port, _ := net.SplitHostPort(l.Addr().String()) // every listener is TCP
 	return port
+}
+
+// onLoopback keeps the listeners of dev on loopback: an address without a
+// host gets one, any other host is refused.
+func (cfg *Config) onLoopback() error {
+	var errs []error
+	for setting, address := range map[string]*string{
+		"GATEHOUSE_LISTEN_BFF": &cfg.ListenBFF, "GATEHOUSE_LISTEN_GATEWAY": &cfg.ListenGateway, "GATEHOUSE_LISTEN_GRPC": &cfg.ListenGRPC,
+		"GATEHOUSE_LISTEN_DEVIDP": &cfg.ListenDevIDP, "GATEHOUSE_LISTEN_ADMIN": &cfg.ListenAdmin,
+	} {
+		host, port, err := net.SplitHostPort(*address)
+		switch {
+		case *address == "" || err != nil: // listening says what is wrong
+		case host == "":
+			*address = net.JoinHostPort("127.0.0.1", port)
+		case !loopback.Host(host):
+			errs = append(errs, settingError(setting, *address, "dev lets anybody in and so listens on loopback only", "give 127.0.0.1:"+port))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +30,8 @@ const readyTimeout = 2 * time.Second
 type parts struct {
 	provider *token.Provider
 	denylist denier
+	upstream func() error // says why the server behind a gateway cannot be had
+	leaving  atomic.Bool  // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
@@ -112,6 +116,7 @@ func (p *parts) addGateway(cfg Config) error {
 		p.closers = append(p.closers, remote.Close)
 		conn, ready = remote, func() error { return connected(remote) }
 	}
+	p.upstream = ready
 	var err error
 	p.gateway, err = gateway.New(gateway.Config{
 		Conn:     conn,
@@ -119,8 +124,13 @@ func (p *parts) addGateway(cfg Config) error {
 		BaseURL:  cfg.BaseURL,
 		Audience: cfg.Audience,
 		Issuer:   cfg.Issuer,
-		Ready:    ready,
-		Logger:   cfg.Logger.With("part", "gateway"),
+		Ready: func() error {
+			if p.leaving.Load() {
+				return errLeaving
+			}
+			return ready()
+		},
+		Logger: cfg.Logger.With("part", "gateway"),
 	})
 	return err
 }
@@ -208,10 +218,25 @@ func connected(conn *grpc.ClientConn) error {
 	return nil
 }
 
+var errLeaving = errors.New("the process is about to end")
+
 // ready says why this process cannot do its work at the moment.
 func (p *parts) ready(ctx context.Context) error {
+	if p.leaving.Load() {
+		return errLeaving
+	}
 	if p.provider != nil {
 		if err := p.provider.Ready(); err != nil {
+			return err
+		}
+	}
+	if p.denylist != nil {
+		if err := p.denylist.Ready(); err != nil {
+			return err
+		}
+	}
+	if p.upstream != nil && p.server == nil {
+		if err := p.upstream(); err != nil {
 			return err
 		}
 	}

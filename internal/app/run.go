@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -88,8 +89,11 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	defer stop()
 	group, failed := errgroup.WithContext(working)
 
-	var drains []func(context.Context) error // in the order in which they happen
-	web := func(name string, listener net.Listener, srv *http.Server) {
+	// What ends in which order, from the browser inwards: a part ends when
+	// nobody in front of it is left. The admin port goes last, so that it says
+	// all the while that this process is leaving.
+	var front, back, last []drain
+	web := func(phase *[]drain, name string, listener net.Listener, srv *http.Server) {
 		cfg.Logger.Info("listening", "part", name, "address", listener.Addr().String())
 		srv.BaseContext = func(net.Listener) context.Context { return working }
 		watchHTTP(srv)
@@ -99,7 +103,7 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 			}
 			return nil
 		})
-		drains = append(drains, func(ctx context.Context) error {
+		*phase = append(*phase, func(ctx context.Context) error {
 			if err := srv.Shutdown(ctx); err != nil {
 				return errors.Join(fmt.Errorf("%s: %w", name, err), srv.Close())
 			}
@@ -107,31 +111,30 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 		})
 	}
 	if p.resources != nil {
-		drains = append(drains, p.resources.drain) // first, or the parts would wait for streams that have no end
+		front = append(front, p.resources.drain) // or the parts would wait for streams that have no end
 	}
-	// From the browser inwards: a part ends when nobody in front of it is left.
 	if l.bff != nil {
-		web("bff", l.bff, httpServer(p.bff))
+		web(&front, "bff", l.bff, httpServer(p.bff))
 		group.Go(func() error { return p.bff.Run(failed) })
 	}
 	if l.gateway != nil {
-		web("gateway", l.gateway, p.gateway.Server())
+		web(&front, "gateway", l.gateway, p.gateway.Server())
 	}
 	if l.grpc != nil {
 		cfg.Logger.Info("listening", "part", "server", "address", l.grpc.Addr().String())
 		listener, ending := watchGRPC(l.grpc)
 		group.Go(func() error { return p.server.Serve(listener) })
 		group.Go(func() error { return p.server.Run(failed) })
-		drains = append(drains, func(ctx context.Context) error {
+		back = append(back, func(ctx context.Context) error {
 			ending()
 			return p.server.Shutdown(ctx)
 		})
 	}
 	if l.devidp != nil {
-		web("development provider", l.devidp, httpServer(devidp))
+		web(&last, "development provider", l.devidp, httpServer(devidp))
 	}
 	if l.admin != nil {
-		web("admin", l.admin, httpServer(p.admin()))
+		web(&last, "admin", l.admin, httpServer(p.admin()))
 	}
 	if p.provider != nil {
 		group.Go(func() error { return p.provider.Run(failed) })
@@ -146,24 +149,38 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 			cfg.Logger.Info("stopping")
 		case <-failed.Done():
 		}
+		p.leaving.Store(true)
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
-		var errs []error
-		for _, drain := range drains {
-			err := drain(bounded)
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("%w; if requests need longer than %v to end, set GATEHOUSE_SHUTDOWN_TIMEOUT", err, cfg.ShutdownTimeout)
-			}
-			errs = append(errs, err)
+		// One slow browser must not use up the time of the calls behind.
+		most, cancel := context.WithTimeout(bounded, cfg.ShutdownTimeout*3/4)
+		defer cancel()
+		err := errors.Join(together(most, front), together(bounded, back), together(bounded, last))
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v", err, cfg.ShutdownTimeout)
 		}
 		stop()
-		return errors.Join(errs...)
+		return err
 	})
 	err := group.Wait()
 	for _, closer := range p.closers {
 		err = errors.Join(err, closer())
 	}
 	return err
+}
+
+// A drain ends something when what is in flight has ended, or the context has.
+type drain func(context.Context) error
+
+// together runs drains at once, so that all of them stop accepting at once.
+func together(ctx context.Context, drains []drain) error {
+	errs := make([]error, len(drains))
+	var all sync.WaitGroup
+	for i, d := range drains {
+		all.Go(func() { errs[i] = d(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // admin answers load balancers that have a port of their own.

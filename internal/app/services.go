@@ -36,7 +36,7 @@ type resources struct {
 func openResources(ctx context.Context, cfg Config) (*resources, error) {
 	db, err := productdb.Open(ctx, productdb.Config{URL: cfg.DatabaseURL})
 	if err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: %w", redacted(cfg.DatabaseURL), err)
+		return nil, fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: %w", place(cfg.DatabaseURL), err)
 	}
 	return &resources{database: db, products: catalog.NewProducts(catalog.ProductsConfig{DB: db})}, nil
 }

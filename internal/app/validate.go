@@ -3,8 +3,10 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +19,10 @@ import (
 // A settingError says what is wrong with a setting and how to mend it, in one
 // line. A password in the value is not shown.
 func settingError(setting, value, problem, remedy string) error {
-	if value != "" {
+	switch {
+	case slices.Contains(confidential, setting):
+		return fmt.Errorf("%s=%s: %s; %s", setting, place(value), problem, remedy)
+	case value != "":
 		return fmt.Errorf("%s=%s: %s; %s", setting, redacted(value), problem, remedy)
 	}
 	return fmt.Errorf("%s: %s; %s", setting, problem, remedy)
@@ -44,6 +49,10 @@ func (cfg Config) Validate(parts Parts) error {
 		bad("GATEHOUSE_AUDIENCE", cfg.Audience, "is the client's id too, so that ID tokens would pass for access tokens (RFC 8725 section 3.12)",
 			"give the API an identifier of its own, or set GATEHOUSE_REQUIRE_AT_JWT")
 	}
+	if parts.Server {
+		errs = append(errs, folderError("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL))
+	}
+	errs = append(errs, cfg.validateAddresses(parts)...)
 	if parts.BFF || parts.Server {
 		if problem, remedy := denylistProblem(cfg.Denylist, parts); problem != "" {
 			bad("GATEHOUSE_DENYLIST", cfg.Denylist, problem, remedy)
@@ -98,6 +107,7 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	default:
 		bad("GATEHOUSE_SESSION_STORE", cfg.SessionStore, "no such store", "give memory: or sqlite:PATH")
 	}
+	errs = append(errs, folderError("GATEHOUSE_SESSION_STORE", cfg.SessionStore))
 	if cfg.Replicas > 1 && cfg.Denylist == "memory:" {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the denylist memory: is of one process alone", "give GATEHOUSE_DENYLIST=redis://HOST:PORT")
 	}
@@ -116,6 +126,46 @@ func (cfg Config) validateBFF(parts Parts) []error {
 		if u, err := url.Parse(cfg.GatewayURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			bad("GATEHOUSE_GATEWAY_URL", cfg.GatewayURL, "missing or not a URL", "give the gateway's address, such as http://gateway:5000")
 		}
+	}
+	return errs
+}
+
+// folderError reports a sqlite:PATH whose folder is not there.
+func folderError(setting, value string) error {
+	path, ok := strings.CutPrefix(value, "sqlite:")
+	if !ok || path == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		return settingError(setting, value, "the folder "+filepath.Dir(path)+" does not exist", "make it, writable by the user that runs gatehouse")
+	}
+	return nil
+}
+
+// validateAddresses reports addresses that are none, and two parts at one.
+func (cfg Config) validateAddresses(parts Parts) []error {
+	var errs []error
+	taken := map[string]string{}
+	for _, l := range []struct {
+		wanted           bool
+		setting, address string
+	}{
+		{parts.BFF, "GATEHOUSE_LISTEN_BFF", cfg.ListenBFF},
+		{parts.Gateway, "GATEHOUSE_LISTEN_GATEWAY", cfg.ListenGateway},
+		{parts.Server, "GATEHOUSE_LISTEN_GRPC", cfg.ListenGRPC},
+		{cfg.ListenAdmin != "", "GATEHOUSE_LISTEN_ADMIN", cfg.ListenAdmin},
+	} {
+		if !l.wanted {
+			continue
+		}
+		_, port, err := net.SplitHostPort(l.address)
+		switch {
+		case err != nil:
+			errs = append(errs, settingError(l.setting, l.address, "not an address with a port", "give HOST:PORT of this machine"))
+		case taken[l.address] != "" && port != "0":
+			errs = append(errs, settingError(l.setting, l.address, "is also "+taken[l.address], "give each part an address of its own"))
+		}
+		taken[l.address] = l.setting
 	}
 	return errs
 }
@@ -198,6 +248,21 @@ func originProblem(raw string, issuer bool) string {
 		return "http is for loopback alone: codes and cookies would travel in the clear"
 	}
 	return ""
+}
+
+// confidential settings may hold a password anywhere in their value, also where
+// somebody has mistyped it.
+var confidential = []string{"GATEHOUSE_DATABASE_URL", "GATEHOUSE_DENYLIST"}
+
+// place shows of such a value where it leads, if that can be told for certain.
+func place(value string) string {
+	if value == "memory:" || strings.HasPrefix(value, "sqlite:") {
+		return value
+	}
+	if u, err := url.Parse(value); err == nil && u.Host != "" {
+		return u.Scheme + "://" + u.Host
+	}
+	return "(not shown)"
 }
 
 // redacted hides a password in a URL.

@@ -24,7 +24,7 @@ func (u *user) Name() string { return u.GivenName + " " + u.FamilyName }
 // Initial stands for a portrait.
 func (u *user) Initial() string { return u.GivenName[:1] }
 
-// demoUsers are all there are. Their subjects and permissions are relied on by the sample application's documentation.
+// demoUsers are all there are. The sample application's demo products belong to the seller's subject.
 var demoUsers = []*user{
 	{
 		Key: "seller", Subject: "dev|seller", GivenName: "Sofia", FamilyName: "Marchetti", Email: "sofia@example.com",
@@ -38,7 +38,7 @@ var demoUsers = []*user{
 	},
 	{
 		Key: "admin", Subject: "dev|admin", GivenName: "Ada", FamilyName: "Lindholm", Email: "ada@example.com",
-		Role: "Administrator", About: "Sees everybody’s sessions, and ends them.",
+		Role: "Administrator", About: "Like a buyer, with a permission for services of your own.",
 		Permissions: []string{"sessions:admin"},
 	},
 }

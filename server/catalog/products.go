@@ -27,6 +27,8 @@ import (
 
 const (
 	defaultMaxWatchers = 1000
+	// defaultMaxWatchersEach keeps one caller from taking all of them.
+	defaultMaxWatchersEach = 20
 	// attempts is how often an update without an etag is tried when others
 	// change the same product at the same time.
 	attempts = 10
@@ -36,8 +38,9 @@ const (
 type ProductsConfig struct {
 	// DB is where the products are. The service does not close it.
 	DB *productdb.DB
-	// MaxWatchers bounds the streams of WatchProducts; 0 means 1000.
-	MaxWatchers int
+	// MaxWatchers bounds the streams of WatchProducts, MaxWatchersEach those
+	// of one caller; 0 means 1000, and 20.
+	MaxWatchers, MaxWatchersEach int
 }
 
 // Products implements audioarchive.v1.ProductService. It is safe for
@@ -47,7 +50,10 @@ type Products struct {
 	db       *productdb.DB
 	tokens   tokens
 	watchers chan struct{} // one place for each stream
-	stopping chan struct{} // closed by Drain
+	mu       sync.Mutex
+	watching map[string]int // streams by caller
+	each     int            // how many of them one may have
+	stopping chan struct{}  // closed by Drain
 	drain    func()
 }
 
@@ -56,10 +62,15 @@ func NewProducts(cfg ProductsConfig) *Products {
 	if cfg.MaxWatchers == 0 {
 		cfg.MaxWatchers = defaultMaxWatchers
 	}
+	if cfg.MaxWatchersEach == 0 {
+		cfg.MaxWatchersEach = defaultMaxWatchersEach
+	}
 	s := &Products{
 		db:       cfg.DB,
 		tokens:   tokens{cfg.DB.TokenKey()},
 		watchers: make(chan struct{}, cfg.MaxWatchers),
+		watching: map[string]int{},
+		each:     cfg.MaxWatchersEach,
 		stopping: make(chan struct{}),
 	}
 	s.drain = sync.OnceFunc(func() { close(s.stopping) })
@@ -89,6 +100,9 @@ func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.Create
 	if err != nil {
 		return nil, err
 	}
+	if err := sortable(req.GetProduct()); err != nil {
+		return nil, err
+	}
 	p := productdb.Product{ID: resourceid.NewSystemGeneratedBase32(), Seller: seller}
 	assign(&p, req.GetProduct())
 	var request *productdb.Request
@@ -105,6 +119,19 @@ func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.Create
 		return nil, s.failed(ctx, err)
 	}
 	return message(created), nil
+}
+
+// maxTitleKey keeps the tokens of a list that is sorted by title within their
+// length, and the keys of the index within what PostgreSQL takes.
+const maxTitleKey = 450
+
+// sortable refuses a title that is short to look at and long to sort: a single
+// character can stand for a phrase (U+FDFA).
+func sortable(p *audioarchivev1.Product) error {
+	if size := productdb.TitleKeySize(p.GetTitle()); size > maxTitleKey {
+		return validate.Field("product.title", "its characters take %d bytes written out, and %d are the most; use plainer ones", size, maxTitleKey)
+	}
+	return nil
 }
 
 // UpdateProduct implements audioarchive.v1.ProductService.
@@ -130,6 +157,9 @@ func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.Update
 			fieldmask.Update(mask, merged, written(req.GetProduct()))
 		}
 		if err := validate.Message(merged, "product"); err != nil {
+			return err
+		}
+		if err := sortable(merged); err != nil {
 			return err
 		}
 		assign(p, merged)

@@ -336,3 +336,19 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// A title of few characters that stand for phrases would make tokens longer
+// than the server takes back, and so break everybody's list by title.
+func TestTitleThatSortsLong(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "memory:", catalog.ProductsConfig{})
+	p := product(strings.Repeat("\uFDFA", 100))
+	if _, err := s.CreateProduct(s.as("sofia"), &audioarchivev1.CreateProductRequest{Product: p}); fields(err) != "product.title" {
+		t.Errorf("created: %v", err)
+	}
+	good := s.offer(t, "sofia", product("Plain"))
+	good.Title = p.Title
+	if _, err := s.UpdateProduct(s.as("sofia"), &audioarchivev1.UpdateProductRequest{Product: good}); fields(err) != "product.title" {
+		t.Errorf("changed: %v", err)
+	}
+}

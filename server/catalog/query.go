@@ -118,10 +118,15 @@ func (c *compiler) compile(e *expr.Expr) (productdb.Condition, error) {
 		parts, err := c.compileAll(args)
 		return productdb.Or(parts), err
 	case function == filtering.FunctionHas || operators[function] != "":
-		if c.terms++; c.terms > maxTerms {
-			return nil, fmt.Errorf("has more than %d comparisons", maxTerms)
+		condition, err := compare(function, args[0], args[1])
+		c.terms++
+		if words, ok := condition.(productdb.And); ok { // each is a look-up of its own to the database
+			c.terms += len(words) - 1
 		}
-		return compare(function, args[0], args[1])
+		if c.terms > maxTerms {
+			return nil, fmt.Errorf("has more than %d comparisons, each word of a title being one", maxTerms)
+		}
+		return condition, err
 	case function == filtering.FunctionNot:
 		return nil, fmt.Errorf("NOT is not supported; use != instead")
 	default:

@@ -32,6 +32,14 @@ var kinds = map[productdb.Kind]audioarchivev1.WatchProductsResponse_Kind{
 
 // WatchProducts implements audioarchive.v1.ProductService.
 func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, stream grpc.ServerStreamingServer[audioarchivev1.WatchProductsResponse]) error {
+	caller, err := sellerOf(stream.Context())
+	if err != nil {
+		return err
+	}
+	if !s.enter(caller) {
+		return later(codes.ResourceExhausted, ReasonTooManyWatchers, "you have too many streams open; close some, or try again later")
+	}
+	defer s.leave(caller)
 	select {
 	case s.watchers <- struct{}{}:
 		defer func() { <-s.watchers }()
@@ -114,4 +122,23 @@ func later(code codes.Code, reason, text string) error {
 		st = detailed
 	}
 	return st.Err()
+}
+
+// enter counts a caller's streams, and reports whether there may be one more.
+func (s *Products) enter(caller string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watching[caller] >= s.each {
+		return false
+	}
+	s.watching[caller]++
+	return true
+}
+
+func (s *Products) leave(caller string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watching[caller]--; s.watching[caller] == 0 {
+		delete(s.watching, caller)
+	}
 }

@@ -89,9 +89,10 @@ func TestWatch(t *testing.T) {
 // with every change once and in order.
 func TestWatchSurvivesReconnects(t *testing.T) {
 	t.Parallel()
-	onEach(t, catalog.ProductsConfig{}, func(t *testing.T, s *system) {
+	onEach(t, catalog.ProductsConfig{MaxWatchersEach: 100}, func(t *testing.T, s *system) {
 		const writers, writes = 4, 15
-		stream, first, err := s.watch(s.as("ben"), "")
+		connected, breaks := context.WithCancel(s.as("ben"))
+		stream, first, err := s.watch(connected, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,14 +131,32 @@ func TestWatchSurvivesReconnects(t *testing.T) {
 					break
 				}
 			}
-			ctx, cancel := context.WithCancel(s.as("ben"))
-			defer cancel()
-			if stream, err = s.WatchProducts(ctx, &audioarchivev1.WatchProductsRequest{ResumeToken: token}); err != nil {
+			breaks()
+			connected, breaks = context.WithCancel(s.as("ben"))
+			if stream, err = s.WatchProducts(connected, &audioarchivev1.WatchProductsRequest{ResumeToken: token}); err != nil {
 				t.Fatal(err)
 			}
 		}
+		breaks()
 		group.Wait()
 	})
+}
+
+// One caller does not take everybody's streams.
+func TestWatchersEach(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "memory:", catalog.ProductsConfig{MaxWatchersEach: 2})
+	for range 2 {
+		if _, _, err := s.watch(s.as("ben"), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.watch(s.as("ben"), ""); reason(err) != "ResourceExhausted TOO_MANY_WATCHERS" {
+		t.Errorf("the third of two: %v", err)
+	}
+	if _, _, err := s.watch(s.as("sofia"), ""); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
 }
 
 func TestWatchRefusals(t *testing.T) {

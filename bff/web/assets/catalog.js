@@ -31,7 +31,10 @@ function sentence(response, body) {
   const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
   switch (response.status) {
     case 401: return "Your session has ended. Sign in again to go on.";
-    case 403: return "You are signed in, but your account may not do this.";
+    case 403: {
+      const needed = body?.details?.find((d) => d.reason === "PERMISSION_MISSING")?.metadata?.permissions;
+      return needed ? `You are signed in, but your account lacks the permission ${needed}.` : "You are signed in, but your account may not do this.";
+    }
     case 404: return "There is no such product. It may have been deleted.";
     case 429: return `That was too often. ${later}`;
     case 502: case 503: case 504: return `The catalogue cannot answer right now. ${later}`;

@@ -30,6 +30,9 @@ function written(price) {
   return (Number(price.amountMinor) / 10 ** places).toFixed(places);
 }
 
+// The highest price, in minor units; product.proto says the same.
+const dearest = 100_000_000;
+
 function refuse(control, text) {
   const place = document.getElementById(`${control}-error`);
   place.textContent = place.textContent ? `${place.textContent} ${text}` : text;
@@ -67,10 +70,21 @@ function show(problem) {
 
 function product() {
   const value = (name) => form.elements[name].value;
-  const price = amount(value("amount") || "0", value("currency"));
+  const places = digits(value("currency"));
+  const price = amount(value("amount"), value("currency"));
   if (Number.isNaN(price)) {
-    refuse("amount", digits(value("currency")) ? "Write an amount like 19.99." : "Write an amount like 1999: this currency has no smaller unit.");
+    refuse("amount", places ? "Write an amount like 19.99; 0 is free." : "Write an amount like 1999; 0 is free. This currency has no smaller unit.");
     form.elements.amount.focus();
+    return null;
+  }
+  if (price > dearest) {
+    refuse("amount", `At most ${(dearest / 10 ** places).toLocaleString("en")} ${value("currency")}.`);
+    form.elements.amount.focus();
+    return null;
+  }
+  if (form.elements.tempo.validity.badInput || !/^\d*$/.test(value("tempo"))) {
+    refuse("tempo", "Write a whole number, or nothing.");
+    form.elements.tempo.focus();
     return null;
   }
   return {

@@ -246,6 +246,10 @@ func deleteWords(ctx context.Context, tx *sql.Tx, id string) error {
 // the same letters.
 func fold(text string) string { return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(text))) }
 
+// TitleKeySize is how many bytes a title takes where it is sorted and sought:
+// some characters become a whole phrase there.
+func TitleKeySize(title string) int { return len(titleKey(title)) }
+
 // titleKey is what titles are ordered and compared by.
 func titleKey(title string) []byte { return []byte(fold(title)) }
 
