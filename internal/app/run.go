@@ -111,7 +111,7 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	}
 	// From the browser inwards: a part ends when nobody in front of it is left.
 	if l.bff != nil {
-		web("bff", l.bff, httpServer(p.bff))
+		web("bff", l.bff, p.bff.Server())
 		group.Go(func() error { return p.bff.Run(failed) })
 	}
 	if l.gateway != nil {
