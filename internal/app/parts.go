@@ -255,8 +255,8 @@ func (p *parts) close(cause error) error {
 	return cause
 }
 
-// httpServer is a server for browsers: limits on a header's size and time,
-// and on idle connections, which net/http leaves open.
+// httpServer is a server for what stands beside the parts: limits on a
+// header's size and time, and on idle connections, which net/http leaves open.
 func httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,

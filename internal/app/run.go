@@ -114,7 +114,7 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 		front = append(front, p.resources.drain) // or the parts would wait for streams that have no end
 	}
 	if l.bff != nil {
-		web(&front, "bff", l.bff, httpServer(p.bff))
+		web(&front, "bff", l.bff, p.bff.Server())
 		group.Go(func() error { return p.bff.Run(failed) })
 	}
 	if l.gateway != nil {

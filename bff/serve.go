@@ -1,0 +1,27 @@
+package bff
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+const (
+	maxHeaderBytes    = 64 << 10 // a few login attempts' cookies, and a long address
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// Server returns an HTTP server for the bff, without an address, with the
+// limits that net/http leaves open: on a header's size and time, and on idle
+// connections. A request that is answered by the API or the front end takes as
+// long as these let it.
+func (b *BFF) Server() *http.Server {
+	return &http.Server{
+		Handler:           b,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelWarn),
+	}
+}
