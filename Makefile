@@ -4,6 +4,7 @@
 #   make generate   prints imported .proto files, generates gen/ and docs/configuration.md
 #   make check      formatting, vet, the .proto rules, and whether anything generated is stale
 #   make bench      the benchmarks
+#   make bench-cpu  what a request costs, beside a bare net/http handler
 #   make fuzz       each fuzz target for a short while
 
 TOOL := go tool -modfile=tools/go.mod
@@ -14,7 +15,7 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
-.PHONY: test unit check generate generated lint-proto setup bench fuzz
+.PHONY: test unit check generate generated lint-proto setup bench bench-cpu fuzz
 
 test: setup check
 	tools/gotest ./...
@@ -49,6 +50,9 @@ generated:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-cpu:
+	go run ./bench
 
 fuzz:
 	@for package in $$(go list ./...); do \

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fullstorydev/grpchan/inprocgrpc"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/catalog"
+)
+
+// BenchmarkPath is the way of a request through the handlers of one process,
+// without net/http's server around it: for profiles, and for counting
+// allocations.
+//
+//	go test ./bench -run '^$' -bench Path/all -cpuprofile cpu.out
+func BenchmarkPath(b *testing.B) {
+	issuer := tokentest.NewIssuer(b)
+	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
+		"padding": strings.Repeat("x", 300)})
+	logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(io.Discard, nil)))
+	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, Logger: logger})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := provider.Refresh(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	srv, err := server.New(server.Config{
+		Authn:    authn.Config{Audience: audience, Provider: provider},
+		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{}) },
+		Logger:   logger.With("part", "server"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	gw, err := gateway.New(gateway.Config{
+		Conn: srv.Conn(),
+		Services: []gateway.Service{gateway.Expose(
+			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
+		BaseURL: "http://localhost:3000", Audience: audience, Issuer: issuer.URL, Logger: logger.With("part", "gateway"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store, err := memory.New(memory.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	secret := rand.Text() + rand.Text()
+	everything, err := bff.New(bff.Config{
+		BaseURL: "http://localhost:3000", Issuer: issuer.URL, ClientID: "bench", Secrets: []string{secret},
+		Store: store, API: gw, Provider: provider, Logger: logger.With("part", "bff"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	base, err := url.Parse("http://localhost:3000")
+	if err != nil {
+		b.Fatal(err)
+	}
+	sessions, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: []string{secret}, BaseURL: base})
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, cookie, err := sessions.Create(b.Context(), session.NewSession{Issuer: issuer.URL, Subject: "u", Data: session.Data{
+		Claims: map[string]any{"sub": "u"},
+		Tokens: session.Tokens{Access: raw, Refresh: "r", ObtainedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+
+	channel := &inprocgrpc.Channel{}
+	audioarchivev1.RegisterStatusServiceServer(channel, catalog.Status{})
+	mux := runtime.NewServeMux()
+	if err := audioarchivev1.RegisterStatusServiceHandlerClient(context.Background(), mux, audioarchivev1.NewStatusServiceClient(channel)); err != nil {
+		b.Fatal(err)
+	}
+
+	bearer, signedIn := "Authorization: Bearer "+raw, "Cookie: "+cookie.Name+"="+cookie.Value
+	for _, path := range []struct {
+		name, credential string
+		handler          http.Handler
+	}{
+		{"bare", bearer, http.HandlerFunc(bare)},
+		{"plain", bearer, mux},
+		{"gateway", bearer, gw},
+		{"all", signedIn, everything},
+	} {
+		b.Run(path.name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, "/api/private-route", nil)
+			r.Host, r.RequestURI = "localhost:3000", "/api/private-route"
+			for _, line := range append([]string{path.credential}, browserHeaders...) {
+				name, value, _ := strings.Cut(line, ": ")
+				r.Header.Set(name, value)
+			}
+			w := &discarded{header: http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				w.status = 0
+				clear(w.header)
+				path.handler.ServeHTTP(w, r.WithContext(b.Context()))
+				if w.status != http.StatusOK {
+					b.Fatal(w.status)
+				}
+			}
+		})
+	}
+}
+
+// discarded is an answer that nobody reads.
+type discarded struct {
+	header http.Header
+	status int
+}
+
+func (d *discarded) Header() http.Header    { return d.header }
+func (d *discarded) WriteHeader(status int) { d.status = status }
+func (d *discarded) Write(p []byte) (int, error) {
+	if d.status == 0 {
+		d.status = http.StatusOK
+	}
+	return len(p), nil
+}

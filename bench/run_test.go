@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestMain lets this program be started in its other roles.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && (os.Args[1] == roleBare || os.Args[1] == rolePlain) {
+		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+			panic(err)
+		}
+		return
+	}
+	m.Run()
+}
+
+// TestRun makes the measurement with so few requests that its figures mean
+// nothing: every variant starts, and gives the answer to each of them.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"-minimal", "-store=memory"}} {
+		var out bytes.Buffer
+		if err := run(t.Context(), append(args, "-rounds=1", "-requests=8", "-connections=2"), &out); err != nil {
+			t.Fatal(err)
+		}
+		for _, variant := range []string{"bare net/http handler", "plain grpc-gateway", "gateway + server in one", "everything in one", "bff alone", "three processes"} {
+			if !strings.Contains(out.String(), "\n"+variant) {
+				t.Errorf("%v: no line for %s:\n%s", args, variant, out.String())
+			}
+		}
+	}
+}
+
+// TestAnswersAreCompared: a variant that says something else is an error, and
+// not a cheap one.
+func TestAnswersAreCompared(t *testing.T) {
+	t.Parallel()
+	process, address, err := launchSelf(t.Context(), roleBare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = process.cmd.Wait() }()
+	defer func() { _ = process.cmd.Process.Kill() }()
+	for want, request := range map[string]string{
+		"":         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+		"answered": "GET / HTTP/1.1\r\nHost: h h\r\n\r\n",
+		"EOF":      "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+	} {
+		err := ask(t.Context(), &variant{address: address, requests: [][]byte{[]byte(request)}}, 1)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", request, err, want)
+		}
+	}
+}
