@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
@@ -30,7 +32,7 @@ type asset struct {
 	etag        string
 }
 
-// assets are the files under assets/, below one directory that is named by a
+// assets are the files under assets/ of every section, below one directory that is named by a
 // hash of them all: modules may import each other by relative paths, and a
 // page of one release never mixes files of two.
 type assets struct {
@@ -38,11 +40,25 @@ type assets struct {
 	files map[string]asset
 }
 
-func loadAssets(fsys fs.FS) (*assets, error) {
+func loadAssets(sections ...fs.FS) (*assets, error) {
 	a := &assets{files: make(map[string]asset)}
 	all := sha256.New()
+	for _, fsys := range sections {
+		if _, err := fs.Stat(fsys, "assets"); errors.Is(err, fs.ErrNotExist) {
+			continue // a section of templates alone
+		}
+		if err := a.load(fsys, all); err != nil {
+			return nil, fmt.Errorf("web: assets: %w", err)
+		}
+	}
+	a.hash = hex.EncodeToString(all.Sum(nil)[:8])
+	return a, nil
+}
+
+// load reads the files under assets/ of one section, and adds them to the hash.
+func (a *assets) load(fsys fs.FS, all io.Writer) error {
 	// WalkDir goes in lexical order, so the same files give the same hash.
-	err := fs.WalkDir(fsys, "assets", func(name string, d fs.DirEntry, err error) error {
+	return fs.WalkDir(fsys, "assets", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -56,15 +72,13 @@ func loadAssets(fsys fs.FS) (*assets, error) {
 		}
 		sum := sha256.Sum256(body)
 		rel := strings.TrimPrefix(name, "assets/")
+		if a.has(rel) {
+			return fmt.Errorf("two sections have a file %s: rename one", name)
+		}
 		a.files[rel] = asset{body, ct, `"` + hex.EncodeToString(sum[:16]) + `"`}
 		fmt.Fprintf(all, "%s %x\n", rel, sum)
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("web: assets: %w", err)
-	}
-	a.hash = hex.EncodeToString(all.Sum(nil)[:8])
-	return a, nil
 }
 
 func (a *assets) has(name string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/url"
 	"regexp"
 	"strings"
@@ -14,37 +15,60 @@ import (
 //go:embed templates/*.html assets
 var files embed.FS
 
-// page is one address of the front end. To add one, add a line to [pages] and
-// a template that defines "content".
-type page struct {
-	path     string // exact but for one segment "{id}", a product's; empty for the page of unknown paths
-	template string // file under templates/
-	title    string // of the browser's tab
-	nav      string // label in the navigation bar; empty leaves it out
-	script   string // module under assets/ that the page needs besides the common one
-	personal bool   // shows something only to a signed-in person
-	navOnly  bool   // in the bar only for a signed-in person
+// A Section is a part of the front end: pages with one navigation, and the
+// files that they are made of.
+type Section struct {
+	// Files holds templates/*.html and assets/*. What a template calls besides
+	// its own definitions lies in templates/partials.html, or is one of this
+	// package's: "layout.html", "signin". Assets of all sections lie in one
+	// directory, so that modules may import each other's, and none may have the
+	// name of another's.
+	Files fs.FS
+	// Pages are its addresses, in the order of the navigation bar.
+	Pages []Page
+	// ID matches what may stand for {id} in a path. A path with anything else
+	// in its place is no page. nil for no such path.
+	ID *regexp.Regexp
+}
 
+// A Page is one address of the front end. Its template defines "content".
+type Page struct {
+	Path     string // exact but for one last segment "{id}"
+	Template string // file under templates/
+	Title    string // of the browser's tab
+	Nav      string // label in the navigation bar; empty leaves it out
+	About    string // what the home page says of it; empty leaves it out there
+	Script   string // module under assets/ that the page needs besides the common one
+	Personal bool   // shows something only to a signed-in person
+	NavOnly  bool   // in the bar only for a signed-in person
+}
+
+// page is a Page that is ready to be shown.
+type page struct {
+	Page
+	ids    *regexp.Regexp
 	parsed *template.Template
 }
 
-// pages lists the front end in the order of its navigation bar.
-func pages() []page {
-	return []page{
-		{path: "/", template: "home.html", title: "Home", nav: "Home"},
-		{path: "/products", template: "products.html", title: "Products", nav: "Products", script: "products.js"},
-		{path: "/products/{id}", template: "product.html", title: "Product", script: "product.js"},
-		{path: "/my/products", template: "myproducts.html", title: "My products", script: "products.js", personal: true},
-		{path: "/my/products/new", template: "productform.html", title: "Offer a product", script: "product-form.js", personal: true},
-		{path: "/my/products/{id}", template: "productform.html", title: "Change a product", script: "product-form.js", personal: true},
-		{path: "/public", template: "public.html", title: "Public", nav: "Public"},
-		{path: "/private", template: "private.html", title: "Private", nav: "Private", script: "private.js", personal: true},
-		{path: "/profile", template: "profile.html", title: "Profile", nav: "Profile", script: "profile.js", personal: true, navOnly: true},
-	}
+// sections are the front end, in the order of its navigation bar: home, what
+// others have written, and the rest of ours.
+func sections(others []Section) []Section {
+	first := Section{Files: files, Pages: []Page{
+		{Path: "/", Template: "home.html", Title: "Home", Nav: "Home"},
+	}}
+	last := Section{Files: files, Pages: []Page{
+		{Path: "/public", Template: "public.html", Title: "Public", Nav: "Public",
+			About: "Open to everyone. It knows you if you are signed in and does not mind if you are not."},
+		{Path: "/private", Template: "private.html", Title: "Private", Nav: "Private", Script: "private.js", Personal: true,
+			About: "Asks you to sign in, brings you back, and calls the API in your name."},
+		{Path: "/profile", Template: "profile.html", Title: "Profile", Nav: "Profile", Script: "profile.js", Personal: true, NavOnly: true,
+			About: "What your provider said about you, and when your session ends."},
+	}}
+	return append(append([]Section{first}, others...), last)
 }
 
 func notFound() page {
-	return page{template: "notfound.html", title: "Page not found"}
+	return page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
 }
 
 // view is what layout.html and the page templates see.
@@ -56,7 +80,9 @@ type view struct {
 	User     User
 	Dev      bool
 	LoginURL string // sign in and come back to this page
-	ID       string // of the product that the path names
+	ID       string // what stands for {id} in the path
+	Call     string // the API's path that the private page calls; empty for none
+	Pages    []Page // those with an address that can be written down
 }
 
 type navItem struct {
@@ -64,17 +90,13 @@ type navItem struct {
 	Current bool
 }
 
-// productID is how the server writes the identifier of a product. A path with
-// anything else in its place is no page.
-var productID = regexp.MustCompile("^[a-z2-7]{26}$")
-
 // find returns the page at a path, and the identifier in it.
 func (p *Pages) find(path string) (pg *page, id string, ok bool) {
-	if pg, ok := p.byPath[path]; ok && !strings.Contains(pg.path, "{") {
+	if pg, ok := p.byPath[path]; ok && !strings.Contains(pg.Path, "{") {
 		return pg, "", true
 	}
 	dir, id := path[:strings.LastIndexByte(path, '/')+1], path[strings.LastIndexByte(path, '/')+1:]
-	if pg, ok = p.byPath[dir+"{id}"]; !ok || !productID.MatchString(id) {
+	if pg, ok = p.byPath[dir+"{id}"]; !ok || pg.ids == nil || pg.ids.FindString(id) != id || id == "" {
 		return nil, "", false
 	}
 	return pg, id, true
@@ -97,10 +119,10 @@ func dict(pairs ...string) (map[string]string, error) {
 func (p *Pages) nav(current *page, signedIn bool) []navItem {
 	var items []navItem
 	for _, pg := range p.list {
-		if pg.nav == "" || pg.navOnly && !signedIn {
+		if pg.Nav == "" || pg.NavOnly && !signedIn {
 			continue
 		}
-		items = append(items, navItem{Link{pg.nav, pg.path}, pg.path == current.path})
+		items = append(items, navItem{Link{pg.Nav, pg.Path}, pg.Path == current.Path})
 	}
 	return items
 }
@@ -117,20 +139,35 @@ func loginURL(u *url.URL) string {
 	return "/api/auth/login?returnTo=" + url.QueryEscape(back)
 }
 
-// parse reads templates that belong together; the first is the one to execute.
-func parse(a *assets, names ...string) (*template.Template, error) {
-	paths := []string{"templates/partials.html"}
-	for _, n := range names {
-		paths = append(paths, "templates/"+n)
-	}
-	t, err := template.New(names[0]).Funcs(template.FuncMap{
+// parse reads templates that belong together. Those of this package come
+// first; own are names in fsys, which may be nil. The first of all names is the
+// one to execute.
+func parse(a *assets, ours []string, fsys fs.FS, own ...string) (*template.Template, error) {
+	t := template.New(ours[0]).Funcs(template.FuncMap{
 		"asset":   a.url,
 		"dict":    dict,
 		"utc":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	}).Option("missingkey=error").ParseFS(files, paths...)
-	if err != nil {
-		return nil, fmt.Errorf("web: templates %v: %w", names, err)
+	}).Option("missingkey=error")
+	read := func(fsys fs.FS, names []string) error {
+		for _, name := range names {
+			if _, err := t.ParseFS(fsys, "templates/"+name); err != nil {
+				return fmt.Errorf("web: template %s: %w", name, err)
+			}
+		}
+		return nil
+	}
+	if err := read(files, append([]string{"partials.html"}, ours...)); err != nil {
+		return nil, err
+	}
+	if fsys == nil {
+		return t, nil
+	}
+	if _, err := fs.Stat(fsys, "templates/partials.html"); err == nil {
+		own = append([]string{"partials.html"}, own...)
+	}
+	if err := read(fsys, own); err != nil {
+		return nil, err
 	}
 	return t, nil
 }

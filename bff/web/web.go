@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -57,6 +58,14 @@ type Config struct {
 	// assets or problem pages. Nil means nobody ever is.
 	User func(*http.Request) (User, bool)
 
+	// Sections are pages besides those of this package. They come after Home in
+	// the navigation bar.
+	Sections []Section
+
+	// Call is the path below /api that the page /private calls in the person's
+	// name when they press its button. Empty leaves the button out.
+	Call string
+
 	// Logger receives failures to render. Nil discards them.
 	Logger *slog.Logger
 
@@ -69,6 +78,7 @@ type Pages struct {
 	user    func(*http.Request) (User, bool)
 	log     *slog.Logger
 	dev     bool
+	call    string
 	assets  *assets
 	list    []*page // in the order of the navigation bar
 	byPath  map[string]*page
@@ -76,38 +86,70 @@ type Pages struct {
 	problem *template.Template
 }
 
-// New parses the templates. It fails only if the embedded files contradict the
-// list of pages, which is a defect of the build.
+// New parses the templates. It fails only if embedded files contradict a list
+// of pages, or each other, which is a defect of the build.
 func New(cfg Config) (*Pages, error) {
-	p := &Pages{user: cfg.User, log: cfg.Logger, dev: cfg.DevBanner, byPath: make(map[string]*page)}
+	p := &Pages{user: cfg.User, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, byPath: make(map[string]*page)}
 	if p.user == nil {
 		p.user = func(*http.Request) (User, bool) { return User{}, false }
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	all := []fs.FS{files}
+	for _, section := range cfg.Sections {
+		all = append(all, section.Files)
+	}
 	var err error
-	if p.assets, err = loadAssets(files); err != nil {
+	if p.assets, err = loadAssets(all...); err != nil {
 		return nil, err
 	}
-	for _, pg := range append(pages(), notFound()) {
-		if pg.parsed, err = parse(p.assets, "layout.html", pg.template); err != nil {
-			return nil, err
+	for _, section := range sections(cfg.Sections) {
+		for _, pg := range section.Pages {
+			if err := p.add(page{Page: pg, ids: section.ID}, section.Files); err != nil {
+				return nil, err
+			}
 		}
-		if pg.script != "" && !p.assets.has(pg.script) {
-			return nil, fmt.Errorf("web: page %s names the script %s, which is not embedded", pg.path, pg.script)
-		}
-		if pg.path == "" {
-			p.missing = &pg
-			continue
-		}
-		p.list = append(p.list, &pg)
-		p.byPath[pg.path] = &pg
 	}
-	if p.problem, err = parse(p.assets, "problem.html"); err != nil {
+	missing := notFound()
+	if missing.parsed, err = parse(p.assets, []string{"layout.html"}, files, missing.Template); err != nil {
+		return nil, err
+	}
+	p.missing = &missing
+	if p.problem, err = parse(p.assets, []string{"problem.html"}, nil); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// add makes a page ready, and puts it into the list.
+func (p *Pages) add(pg page, files fs.FS) (err error) {
+	if pg.parsed, err = parse(p.assets, []string{"layout.html"}, files, pg.Template); err != nil {
+		return err
+	}
+	if pg.Script != "" && !p.assets.has(pg.Script) {
+		return fmt.Errorf("web: page %s names the script %s, which is not embedded", pg.Path, pg.Script)
+	}
+	if _, taken := p.byPath[pg.Path]; taken {
+		return fmt.Errorf("web: two pages at %s; give one of them another path", pg.Path)
+	}
+	if strings.HasSuffix(pg.Path, "{id}") && pg.ids == nil {
+		return fmt.Errorf("web: page %s has an {id}, and its section does not say what one looks like", pg.Path)
+	}
+	p.list = append(p.list, &pg)
+	p.byPath[pg.Path] = &pg
+	return nil
+}
+
+// listed are the pages with an address that can be written down.
+func (p *Pages) listed() []Page {
+	var pages []Page
+	for _, pg := range p.list {
+		if !strings.Contains(pg.Path, "{") {
+			pages = append(pages, pg.Page)
+		}
+	}
+	return pages
 }
 
 // ServeHTTP answers GET and HEAD for the pages and their assets. A path that is
@@ -129,7 +171,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if trimmed, ok := strings.CutSuffix(r.URL.Path, "/"); ok {
 		if pg, id, ok := p.find(trimmed); ok {
-			target := strings.Replace(pg.path, "{id}", id, 1) // from our own list, so that it cannot lead elsewhere
+			target := strings.Replace(pg.Path, "{id}", id, 1) // from our own list, so that it cannot lead elsewhere
 			if r.URL.RawQuery != "" {
 				target += "?" + r.URL.RawQuery
 			}
@@ -156,24 +198,26 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 	h := w.Header()
 	h.Add("Vary", "Cookie")
 	switch {
-	case signedIn, pg.personal, status != http.StatusOK:
+	case signedIn, pg.Personal, status != http.StatusOK:
 		h.Set("Cache-Control", "no-store")
 	default:
 		// Kept by this browser alone, and asked about before every use.
 		h.Set("Cache-Control", "private, no-cache")
 	}
 	v := view{
-		Title:    pg.title,
-		Script:   pg.script,
+		Title:    pg.Title,
+		Script:   pg.Script,
 		Nav:      p.nav(pg, signedIn),
 		SignedIn: signedIn,
 		Dev:      p.dev,
 		LoginURL: loginURL(r.URL),
 		ID:       id,
+		Call:     p.call,
+		Pages:    p.listed(),
 	}
 	if signedIn {
 		v.User = user
-	} else if pg.personal {
+	} else if pg.Personal {
 		// The bff sends navigations to the provider before they come here. If
 		// its rules leave this page out, the page shows the way instead, and
 		// the status keeps scripts from taking it for the real one.

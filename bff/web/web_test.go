@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -22,14 +24,35 @@ var sally = web.User{
 	ExpiresAt: time.Date(2026, 11, 30, 18, 4, 5, 0, time.UTC),
 }
 
-// product is the address of a product's page.
-const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
+// thing is the address of a page with an identifier in it.
+const thing = "/things/aaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// called is what the private page calls.
+const called = "/api/private-route"
+
+// things are pages that somebody else has written.
+var things = web.Section{
+	Files: fstest.MapFS{
+		"templates/partials.html": {Data: []byte(`{{define "which"}}<p data-id="{{.}}">A thing</p>{{end}}`)},
+		"templates/thing.html":    {Data: []byte(`{{define "content"}}<h1>{{.Title}}</h1>{{if .SignedIn}}{{template "which" .ID}}{{else}}{{template "signin" .}}{{end}}{{end}}`)},
+		"assets/thing.js":         {Data: []byte("// Nothing.\n")},
+	},
+	ID: regexp.MustCompile("^[a-z2-7]{26}$"),
+	Pages: []web.Page{
+		{Path: "/thing", Template: "thing.html", Title: "Thing", Nav: "Thing", About: "Somebody else's page.", Script: "thing.js"},
+		{Path: "/things/{id}", Template: "thing.html", Title: "One thing"},
+		{Path: "/my/things/new", Template: "thing.html", Title: "New thing", Personal: true},
+		{Path: "/my/things/{id}", Template: "thing.html", Title: "My thing", Personal: true},
+	},
+}
 
 // newPages is a front end that u is signed in to, or nobody if u is nil.
 func newPages(t *testing.T, u *web.User) *web.Pages {
 	t.Helper()
 	p, err := web.New(web.Config{
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Sections: []web.Section{things},
+		Call:     called,
 		User: func(*http.Request) (web.User, bool) {
 			if u == nil {
 				return web.User{}, false
@@ -71,7 +94,7 @@ func TestPages(t *testing.T) {
 		lacks      []string
 	}{
 		{name: "home signed out", path: "/", status: 200, cache: "private, no-cache", title: "Home · Gatehouse",
-			contains: []string{"What is running", "Audio Archive"}, lacks: []string{"Logout"}},
+			contains: []string{"What is running", "Somebody else&#39;s page."}, lacks: []string{"Logout"}},
 		{name: "home signed in", path: "/", user: &sally, status: 200, cache: "no-store", title: "Home · Gatehouse",
 			contains: []string{"Sally Seller"}},
 		{name: "public signed out", path: "/public", status: 200, cache: "private, no-cache", title: "Public · Gatehouse",
@@ -88,22 +111,14 @@ func TestPages(t *testing.T) {
 			contains: []string{"You are signed out"}, lacks: []string{"Claims"}},
 		{name: "profile of whom nothing is known", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",
 			contains: []string{"stated nothing"}, lacks: []string{"<time", "0001"}},
-		{name: "products", path: "/products", status: 200, cache: "private, no-cache", title: "Products · Gatehouse",
-			contains: []string{`data-api="/api/products"`, `id="search"`, "<noscript>"}, lacks: []string{"/my/products"}},
-		{name: "products signed in", path: "/products?q=x", user: &sally, status: 200, cache: "no-store", title: "Products · Gatehouse",
-			contains: []string{`href="/my/products"`}},
-		{name: "a product", path: product, status: 200, cache: "private, no-cache", title: "Product · Gatehouse",
-			contains: []string{`data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`, `id="own" hidden`}},
-		{name: "my products", path: "/my/products", user: &sally, status: 200, cache: "no-store", title: "My products · Gatehouse",
-			contains: []string{`data-api="/api/my/products"`, `href="/my/products/new"`}},
-		{name: "my products signed out", path: "/my/products", status: 401, cache: "no-store", title: "My products · Gatehouse",
-			contains: []string{"You are signed out"}, lacks: []string{"data-api"}},
-		{name: "offer", path: "/my/products/new", user: &sally, status: 200, cache: "no-store", title: "Offer a product · Gatehouse",
-			contains: []string{`id="title-error"`, `data-id=""`, "Offer it"}, lacks: []string{`id="delete"`}},
-		{name: "change", path: "/my" + product, user: &sally, status: 200, cache: "no-store", title: "Change a product · Gatehouse",
-			contains: []string{`id="delete"`, "Save changes", `data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`}},
-		{name: "change signed out", path: "/my" + product, status: 401, cache: "no-store", title: "Change a product · Gatehouse",
-			contains: []string{"You are signed out"}, lacks: []string{"product-form"}},
+		{name: "another's", path: "/thing?q=x", user: &sally, status: 200, cache: "no-store", title: "Thing · Gatehouse",
+			contains: []string{`data-id=""`, "/thing.js"}},
+		{name: "another's with an identifier", path: thing, user: &sally, status: 200, cache: "no-store", title: "One thing · Gatehouse",
+			contains: []string{`data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`}},
+		{name: "another's beside one with an identifier", path: "/my/things/new", user: &sally, status: 200, cache: "no-store", title: "New thing · Gatehouse",
+			contains: []string{`data-id=""`}},
+		{name: "another's signed out", path: "/my" + thing, status: 401, cache: "no-store", title: "My thing · Gatehouse",
+			contains: []string{"You are signed out"}, lacks: []string{"data-id"}},
 		{name: "unknown", path: "/nowhere", status: 404, cache: "no-store", title: "Page not found · Gatehouse",
 			contains: []string{"Go to the home page"}},
 	} {
@@ -165,12 +180,12 @@ func TestNavigationBar(t *testing.T) {
 		last  string // where the last item leads
 		here  string // the item marked as current
 	}{
-		{"signed out", nil, "/", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
-		{"signed out elsewhere", nil, "/public", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
-		{"signed out, nowhere", nil, "/nowhere", "Home|Products|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
-		{"signed in", &sally, "/profile", "Home|Products|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
-		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Products|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
-		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Products|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
+		{"signed out", nil, "/", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
+		{"signed out elsewhere", nil, "/public", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
+		{"signed out, nowhere", nil, "/nowhere", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
+		{"signed in", &sally, "/profile", "Home|Thing|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
+		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Thing|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
+		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Thing|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -365,8 +380,8 @@ func TestOnlyExactPathsLeadToPages(t *testing.T) {
 	for _, target := range []string{
 		"http://localhost//private", "/./private", "/x/../private", "/PRIVATE", "/private%2f", "/private%2fx",
 		"/private;x", "/private%00", "/private%20", "/private.html", "/private/x", "/%2fprivate", "/private%23",
-		"/my/products/", "/my/products/{id}", "/my/products/NEW", "/my" + strings.ToUpper(product), "/my" + product + "x", "/my" + product + "/x",
-		"/my" + product + "%0a", "/my//products/new", "/products/{id}", "/products/../private", "/products/aaaaaaaaaaaaaaaaaaaaaaaa%2fa",
+		"/my/things/", "/my/things/{id}", "/my/things/NEW", "/my" + strings.ToUpper(thing), "/my" + thing + "x", "/my" + thing + "/x",
+		"/my" + thing + "%0a", "/my//things/new", "/things/{id}", "/things/../private", "/things/aaaaaaaaaaaaaaaaaaaaaaaa%2fa",
 	} {
 		w := get(p, target)
 		if w.Code == 200 || strings.Contains(w.Body.String(), "call-api") {
@@ -391,6 +406,46 @@ func TestTrailingSlash(t *testing.T) {
 	for _, target := range []string{"/public//", "/nowhere/", "http://localhost//evil.example/"} {
 		if w := get(p, target); w.Code != http.StatusNotFound {
 			t.Errorf("%s: %d to %q, want 404", target, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+// TestNothingToCall: without an API to call, no page offers to.
+func TestNothingToCall(t *testing.T) {
+	t.Parallel()
+	p, err := web.New(web.Config{User: func(*http.Request) (web.User, bool) { return sally, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/public", "/private"} {
+		if body := get(p, path).Body.String(); strings.Contains(body, "Call the API") || strings.Contains(body, "call-api") || strings.Contains(body, `scope="row"></th>`) {
+			t.Errorf("%s offers to call an API that is not there", path)
+		}
+	}
+}
+
+// TestSectionsThatContradict: what a page would be broken by stops the start,
+// by name.
+func TestSectionsThatContradict(t *testing.T) {
+	t.Parallel()
+	section := func(files fstest.MapFS, pages ...web.Page) web.Section {
+		return web.Section{Files: files, Pages: pages}
+	}
+	content := &fstest.MapFile{Data: []byte(`{{define "content"}}{{end}}`)}
+	for _, tc := range []struct {
+		name    string
+		section web.Section
+		says    string
+	}{
+		{"a page of ours", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/public", Template: "a.html"}), "two pages at /public"},
+		{"a file of ours", section(fstest.MapFS{"assets/site.css": content}), "two sections have a file assets/site.css"},
+		{"no template", section(fstest.MapFS{}, web.Page{Path: "/a", Template: "a.html"}), "template a.html"},
+		{"no script", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/a", Template: "a.html", Script: "a.js"}), "page /a names the script a.js"},
+		{"no identifiers", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/a/{id}", Template: "a.html"}), "/a/{id} has an {id}"},
+	} {
+		_, err := web.New(web.Config{Sections: []web.Section{tc.section}})
+		if err == nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v, want an error that says %q", tc.name, err, tc.says)
 		}
 	}
 }

@@ -32,8 +32,7 @@ type Config struct {
 	// "memory:" or a redis:// URL.
 	Denylist string
 
-	// DatabaseURL is where the sample application keeps its products:
-	// "memory:", "sqlite:PATH" or "postgres://…".
+	// DatabaseURL is where the services keep their data: "memory:", "sqlite:PATH" or "postgres://…".
 	DatabaseURL string
 
 	// BaseURL is the public origin of the bff.

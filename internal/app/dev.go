@@ -9,7 +9,6 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
 )
 
 // The development provider's idea of this application.
@@ -87,10 +86,7 @@ func RunDev(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if cfg.DatabaseURL != "memory:" {
-		fmt.Fprintf(cfg.Output, "Note: products are kept in GATEHOUSE_DATABASE_URL=%s, and anybody who can reach this machine's loopback can change them\n", place(cfg.DatabaseURL))
-	} else if err := catalog.AddDemo(ctx, p.resources.database, catalog.SellerID(cfg.Issuer, devSeller)); err != nil {
-		l.close()
-		return p.close(fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: demo products: %w", place(cfg.DatabaseURL), err))
+		fmt.Fprintf(cfg.Output, "Note: data is kept in GATEHOUSE_DATABASE_URL=%s, and anybody who can reach this machine's loopback can change it\n", place(cfg.DatabaseURL))
 	}
 	// The provider's last back-channel calls end before the process does.
 	p.closers = append(p.closers, func() error {

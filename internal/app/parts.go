@@ -35,9 +35,8 @@ type parts struct {
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
-	// resources are what the server's services work with.
-	resources *resources
-	closers   []func() error
+	services implementations // of the server
+	closers  []func() error
 }
 
 // assemble makes the parts, each with the next one behind it: in process
@@ -61,10 +60,10 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 		}
 	}
 	if which.Server {
-		if p.resources, err = openResources(ctx, cfg); err != nil {
+		if p.services, err = openServices(ctx, environment{cfg, development}); err != nil {
 			return nil, p.close(err)
 		}
-		p.closers = append(p.closers, p.resources.close)
+		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(cfg, development); err != nil {
 			return nil, p.close(err)
 		}
@@ -96,7 +95,7 @@ func (p *parts) addServer(cfg Config, development bool) error {
 	var err error
 	p.server, err = server.New(server.Config{
 		Authn:      auth,
-		Register:   registerServices(p.resources),
+		Register:   p.services.register,
 		Reflection: development,
 		Logger:     cfg.Logger.With("part", "server"),
 	})
@@ -182,6 +181,8 @@ func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error 
 		Revoke:          revokes,
 		API:             api,
 		Frontend:        frontend,
+		Pages:           pages,
+		Call:            called,
 		Protect:         cfg.Protect,
 		TrustedProxies:  cfg.TrustedProxies,
 		Development:     development,
@@ -240,12 +241,9 @@ func (p *parts) ready(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.resources != nil {
-		ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-		defer cancel()
-		return p.resources.ready(ctx)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return p.services.ready(ctx)
 }
 
 func (p *parts) close(cause error) error {

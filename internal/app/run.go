@@ -110,8 +110,8 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 			return nil
 		})
 	}
-	if p.resources != nil {
-		front = append(front, p.resources.drain) // or the parts would wait for streams that have no end
+	if len(p.services) > 0 {
+		front = append(front, p.services.drain) // or the parts would wait for streams that have no end
 	}
 	if l.bff != nil {
 		web(&front, "bff", l.bff, p.bff.Server())

@@ -61,7 +61,7 @@ func (cfg Config) Validate(parts Parts) error {
 	if parts.Server {
 		scheme, rest, _ := strings.Cut(cfg.DatabaseURL, ":")
 		if (scheme != "sqlite" && scheme != "postgres" && scheme != "postgresql" || rest == "") && cfg.DatabaseURL != "memory:" {
-			bad("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL, "no such database", "give sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory: for products that end with the process")
+			bad("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL, "no such database", "give sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory: for data that ends with the process")
 		}
 	}
 	if parts.BFF {

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ const (
 
 // ProductsConfig says what the product service works with. DB is required.
 type ProductsConfig struct {
-	// DB is where the products are. The service does not close it.
+	// DB is where the products are. Close closes it, and nothing else does.
 	DB *productdb.DB
 	// MaxWatchers bounds the streams of WatchProducts, MaxWatchersEach those
 	// of one caller; 0 means 1000, and 20.
@@ -76,6 +77,40 @@ func NewProducts(cfg ProductsConfig) *Products {
 	s.drain = sync.OnceFunc(func() { close(s.stopping) })
 	return s
 }
+
+// Config says where a product service keeps its products.
+type Config struct {
+	// URL is that of productdb.Config.
+	URL string
+	// DemoSeller is a seller (see SellerID) for whom demo products are
+	// offered in a database that has no products; "" for none.
+	DemoSeller string
+}
+
+// Open returns the product service with a database of its own.
+func Open(ctx context.Context, cfg Config) (*Products, error) {
+	db, err := productdb.Open(ctx, productdb.Config{URL: cfg.URL})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.DemoSeller != "" {
+		if err := AddDemo(ctx, db, cfg.DemoSeller); err != nil {
+			return nil, errors.Join(fmt.Errorf("demo products: %w", err), db.Close())
+		}
+	}
+	return NewProducts(ProductsConfig{DB: db}), nil
+}
+
+// Ready says why the service cannot do its work at the moment.
+func (s *Products) Ready(ctx context.Context) error {
+	if err := s.db.Ping(ctx); err != nil {
+		return fmt.Errorf("the database of the products (GATEHOUSE_DATABASE_URL) does not answer: %w", err)
+	}
+	return nil
+}
+
+// Close closes the database.
+func (s *Products) Close() error { return s.db.Close() }
 
 // Drain ends the streams of WatchProducts, telling their callers to come back:
 // they would keep a server that is to stop from stopping.
