@@ -18,8 +18,6 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
-	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
@@ -82,14 +80,14 @@ func (b *backend) metadata() metadata.MD {
 	return md
 }
 
-// usual answers as the sample application would.
+// usual answers as the services of the tutorial would.
 func usual(_ context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 	rpc, _ := grpc.MethodFromServerStream(stream)
 	switch output := methodDescriptor(rpc).Output(); output.FullName() {
 	case "google.api.HttpBody":
 		return &httpbody.HttpBody{ContentType: "text/plain; charset=utf-8", Data: []byte("Server Running...")}, nil
-	case "audioarchive.v1.GetPrivateRouteResponse":
-		return &audioarchivev1.GetPrivateRouteResponse{Message: "This is a private route"}, nil
+	case "gatewaytest.status.v1.GetPrivateRouteResponse":
+		return privateRoute("This is a private route"), nil
 	default:
 		return newMessage(output), nil
 	}
@@ -101,10 +99,6 @@ func fails(err error) answerFunc {
 
 func answers(m proto.Message) answerFunc {
 	return func(context.Context, proto.Message, grpc.ServerStream) (proto.Message, error) { return m, nil }
-}
-
-func exposeStatus() gateway.Service {
-	return gateway.Expose(audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")
 }
 
 // connect serves a backend over a connection in memory.
@@ -127,7 +121,7 @@ func connect(tb testing.TB, b *backend) *grpc.ClientConn {
 	return conn
 }
 
-// start returns a gateway for the sample application and the things, in front
+// start returns a gateway for the status and the things, in front
 // of the backend.
 func start(tb testing.TB, cfg gateway.Config, b *backend) *gateway.Gateway {
 	tb.Helper()

@@ -108,7 +108,7 @@ func TestLog(t *testing.T) {
 		{"a call", "GET", "/api/things/secret-id?", "", nil,
 			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "/api/things/{id}", "rpc": "/gatewaytest.things.v1.ThingService/GetThing", "status": 200.0, "request_id": "abc"}},
 		{"refused by query", "GET", "/api/private-route?token=secret-query", "", nil,
-			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "/api/private-route", "rpc": "/audioarchive.v1.StatusService/GetPrivateRoute", "status": 400.0, "request_id": "abc"}},
+			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "/api/private-route", "rpc": "/gatewaytest.status.v1.StatusService/GetPrivateRoute", "status": 400.0, "request_id": "abc"}},
 		{"no route", "GET", "/api/secret-path", "", nil,
 			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "-", "rpc": "", "status": 404.0, "request_id": "abc"}},
 		{"a made-up method", "SECRET-METHOD", "/api", "", nil,
@@ -151,7 +151,7 @@ func TestLogHasTheCause(t *testing.T) {
 		t.Errorf("the client got %s", got)
 	}
 	first, _, _ := strings.Cut(out.String(), "\n")
-	for _, part := range []string{`"level":"ERROR"`, `"cause":"the cause"`, `"rpc":"/audioarchive.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
+	for _, part := range []string{`"level":"ERROR"`, `"cause":"the cause"`, `"rpc":"/gatewaytest.status.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%s lacks %s", first, part)
 		}

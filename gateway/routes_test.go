@@ -10,8 +10,6 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 
-	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
@@ -77,9 +75,9 @@ func TestNewRefuses(t *testing.T) {
 		{"any method", gateway.Config{Services: of(`custom { kind: "*" path: "/api/x" }`)}, []string{"/api/x", "no HTTP method"}},
 		{"client stream", gateway.Config{Services: of(`post: "/api/x" body: "*" # client stream`)}, []string{".S.M0", "POST /api/x", "client stream"}},
 		{"no annotation", gateway.Config{Services: of("", "")}, []string{"no google.api.http annotation"}},
-		{"no such service", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, "audioarchive.v1.Statuses")}}, []string{`"audioarchive.v1.Statuses"`, "not linked"}},
-		{"not a service", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, "audioarchive.v1.GetStatusRequest")}}, []string{"not a service"}},
-		{"nothing registered", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, "audioarchive.v1.StatusService")}}, []string{"GET /api", "GetStatus", "not registered"}},
+		{"no such service", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, "gatewaytest.status.v1.Statuses")}}, []string{`"gatewaytest.status.v1.Statuses"`, "not linked"}},
+		{"not a service", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, "gatewaytest.status.v1.GetStatusRequest")}}, []string{"not a service"}},
+		{"nothing registered", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nothing, statusService)}}, []string{"GET /api", "GetStatus", "not registered"}},
 		{"more registered than declared", gateway.Config{Services: []gateway.Service{exposeStatus(), gateway.Expose(same,
 			func(_ context.Context, mux *runtime.ServeMux, c grpc.ClientConnInterface) error {
 				if err := mux.HandlePath("POST", "/things.v1.Things/Unbound", nil); err != nil {
@@ -87,7 +85,7 @@ func TestNewRefuses(t *testing.T) {
 				}
 				return registerDynamic(mux, c, thingService)
 			}, thingService)}}, []string{"generate_unbound_methods"}},
-		{"another service's functions", gateway.Config{Services: []gateway.Service{thingsAs("audioarchive.v1.StatusService")}}, []string{"not registered"}},
+		{"another service's functions", gateway.Config{Services: []gateway.Service{thingsAs(statusService)}}, []string{"not registered"}},
 		{"no service", gateway.Config{}, []string{"Services is empty"}},
 		{"wildcard origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "*"}, []string{"BaseURL", `"*"`}},
 		{"wildcard in the origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "https://*.example.com"}, []string{"BaseURL", "wildcard"}},
@@ -149,12 +147,4 @@ func TestWildcardDoesNotReachBFF(t *testing.T) {
 			t.Errorf("GET %s: %d, want %d", path, got, want)
 		}
 	}
-}
-
-func ExampleExpose() {
-	_ = gateway.Expose(
-		audioarchivev1.NewStatusServiceClient,
-		audioarchivev1.RegisterStatusServiceHandlerClient,
-		"audioarchive.v1.StatusService",
-	)
 }

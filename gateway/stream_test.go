@@ -16,8 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
@@ -29,18 +27,8 @@ func inProcess(b *backend, message string) grpc.ClientConnInterface {
 		ServiceName: thingService, HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{StreamName: "WatchThings", ServerStreams: true, Handler: b.handle}},
 	}, b)
-	audioarchivev1.RegisterStatusServiceServer(channel, statusServer{message: message})
+	registerStatus(channel, message)
 	return channel
-}
-
-type statusServer struct {
-	audioarchivev1.UnimplementedStatusServiceServer
-	message string
-}
-
-func (s statusServer) GetPrivateRoute(ctx context.Context, _ *audioarchivev1.GetPrivateRouteRequest) (*audioarchivev1.GetPrivateRouteResponse, error) {
-	err := grpc.SetHeader(ctx, metadata.Pairs("cache-control", "public", "etag", `"1"`))
-	return &audioarchivev1.GetPrivateRouteResponse{Message: s.message}, err
 }
 
 // TestStream: newline-delimited JSON, and the status that belongs to a refusal.

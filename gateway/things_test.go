@@ -28,8 +28,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// thingService has a route of every kind that the sample application does not
-// have yet. It exists as a descriptor alone.
+// thingService has a route of every kind that [statusService] does not have. It exists as a descriptor alone.
 const thingService = "gatewaytest.things.v1.ThingService"
 
 const thingsFile = `

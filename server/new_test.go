@@ -9,14 +9,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 
-	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/server"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
 )
 
 // TestNewRefuses: what cannot work, or would be served under another policy
@@ -45,18 +44,18 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"a service twice", func(cfg *server.Config) {
 			cfg.Register = func(r grpc.ServiceRegistrar) {
-				audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{})
-				audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{})
+				testpb.RegisterTestServiceServer(r, testpb.UnimplementedTestServiceServer{})
+				testpb.RegisterTestServiceServer(r, testpb.UnimplementedTestServiceServer{})
 			}
-		}, "service audioarchive.v1.StatusService is registered twice"},
+		}, "service grpc.testing.TestService is registered twice"},
 		{"a health service of one's own", func(cfg *server.Config) {
 			cfg.Register = func(r grpc.ServiceRegistrar) {
 				healthpb.RegisterHealthServer(r, healthpb.UnimplementedHealthServer{})
 			}
 		}, "service grpc.health.v1.Health is registered twice"},
 		{"no implementation", func(cfg *server.Config) {
-			cfg.Register = func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, nil) }
-		}, "service audioarchive.v1.StatusService is registered without an implementation"},
+			cfg.Register = func(r grpc.ServiceRegistrar) { testpb.RegisterTestServiceServer(r, nil) }
+		}, "service grpc.testing.TestService is registered without an implementation"},
 		{"a nil pointer", register(&probeDesc, typedNil), "service probe.v1.Probe is registered without an implementation"},
 		{"another type", register(&probeDesc, "probe"), "service probe.v1.Probe is registered with a string, which does not implement server_test.prober"},
 		{"no interface", register(&without, &probe{}), "service probe.v1.Probe has a description without the interface"},
@@ -125,7 +124,7 @@ func TestReflection(t *testing.T) {
 			cfg.Reflection = on
 			cfg.Register = func(r grpc.ServiceRegistrar) {
 				r.RegisterService(&probeDesc, &probe{})
-				audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{})
+				testpb.RegisterTestServiceServer(r, testpb.UnimplementedTestServiceServer{})
 			}
 		})
 		for way, conn := range s.ways {
@@ -154,7 +153,7 @@ func TestReflection(t *testing.T) {
 			for _, service := range answer.GetListServicesResponse().GetService() {
 				names = append(names, service.GetName())
 			}
-			for _, want := range []string{"audioarchive.v1.StatusService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "probe.v1.Probe"} {
+			for _, want := range []string{"grpc.testing.TestService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "probe.v1.Probe"} {
 				if !slices.Contains(names, want) {
 					t.Errorf("%s: reflection tells of %v, want %s among them", way, names, want)
 				}
@@ -164,7 +163,7 @@ func TestReflection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := alpha.Send(&reflectionalphapb.ServerReflectionRequest{MessageRequest: &reflectionalphapb.ServerReflectionRequest_FileContainingSymbol{
-				FileContainingSymbol: "audioarchive.v1.StatusService",
+				FileContainingSymbol: "grpc.testing.TestService",
 			}}); err != nil {
 				t.Fatal(err)
 			}

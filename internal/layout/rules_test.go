@@ -53,6 +53,13 @@ var importRules = []importRule{
 		of:   "./...", never: []string{"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"}, direct: true,
 		why: "a service can replace that interceptor silently, by implementing ServiceAuthFuncOverride",
 	},
+	{
+		name: "the sample application can be dropped",
+		of:   "./...", except: []string{"./internal/app", "./server/catalog/...", "./bff/web/products/...", "./e2e/...", "./bench/...", "./examples/..."},
+		never:  []string{"./gen/audioarchive/...", "./server/catalog/...", "./bff/web/products/..."},
+		direct: true, tests: true,
+		why: "who takes the repository as a template deletes a folder a layer (docs/add-a-service.md), and everything else goes on building and passing",
+	},
 }
 
 // layers are what only one package may join.
