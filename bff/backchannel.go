@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -56,7 +57,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		ids, endErr := b.sessions.EndBySID(r.Context(), claims.Issuer, claims.SessionID)
 		ended, err = len(ids), endErr
 	} else {
-		ids, endErr := b.sessions.EndBySubject(r.Context(), claims.Issuer, claims.Subject)
+		ids, endErr := b.sessions.EndBySubject(r.Context(), claims.Issuer, claims.Subject, session.ReasonProvider)
 		ended, err = len(ids), endErr
 	}
 	if err = errors.Join(err, denied); err != nil {

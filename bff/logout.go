@@ -41,7 +41,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		b.askLogout(w, r, to)
 		return
 	}
-	if err := b.sessions.End(r.Context(), s); err != nil {
+	if err := b.sessions.End(r.Context(), s, session.ReasonSignedOut); err != nil {
 		b.storeDown(w, r, err)
 		return
 	}

@@ -63,7 +63,7 @@ func (b *BFF) used(r *http.Request) (*session.Session, error) {
 		return nil, err
 	}
 	if s.Data.Tokens.Refresh == "" && b.expired(s.Data.Tokens) {
-		if err := b.sessions.End(r.Context(), s); err != nil {
+		if err := b.sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
 			return nil, err
 		}
 		return nil, session.ErrNotFound

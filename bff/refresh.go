@@ -212,7 +212,7 @@ func (b *BFF) grantOver(ctx context.Context, s *session.Session, cause error) (*
 		return current, nil
 	}
 	b.logger.InfoContext(ctx, "session ended: the provider renews it no more", "session", s, "cause", cause)
-	if err := b.sessions.End(ctx, s); err != nil {
+	if err := b.sessions.End(ctx, s, session.ReasonProvider); err != nil {
 		return nil, err
 	}
 	return nil, session.ErrNotFound

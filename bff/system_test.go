@@ -189,18 +189,18 @@ func (s *store) Create(ctx context.Context, r session.Record, replaces session.I
 	return s.Store.Create(ctx, r, replaces)
 }
 
-func (s *store) Delete(ctx context.Context, id session.ID) error {
+func (s *store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
 	if err := s.fault(func() func() error { return s.delete }); err != nil {
 		return err
 	}
-	return s.Store.Delete(ctx, id)
+	return s.Store.Delete(ctx, id, why)
 }
 
-func (s *store) DeleteBySubject(ctx context.Context, issuer, subject string) ([]session.ID, error) {
+func (s *store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
 	if err := s.fault(func() func() error { return s.bySubject }); err != nil {
 		return nil, err
 	}
-	return s.Store.DeleteBySubject(ctx, issuer, subject)
+	return s.Store.DeleteBySubject(ctx, issuer, subject, why)
 }
 
 // Lock remembers what it granted.

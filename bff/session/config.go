@@ -70,6 +70,7 @@ type Manager struct {
 
 	opened   *cache.Cache[opened]
 	touching inFlight
+	hub      *hub
 }
 
 // NewManager checks the configuration and makes a Manager.
@@ -92,6 +93,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		random:   c.Rand,
 		log:      c.Logger,
 		touching: inFlight{ids: make(map[ID]struct{})},
+		hub:      newHub(),
 	}
 	if m.idle == 0 {
 		m.idle = DefaultIdleTimeout

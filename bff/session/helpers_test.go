@@ -171,12 +171,12 @@ func (s *spy) Write(ctx context.Context, id session.ID, f session.Fence, sealed 
 	return s.Store.Write(ctx, id, f, sealed)
 }
 
-func (s *spy) Delete(ctx context.Context, id session.ID) error {
+func (s *spy) Delete(ctx context.Context, id session.ID, why session.Reason) error {
 	s.deletes++
 	if s.fail != nil {
 		return s.fail
 	}
-	return s.Store.Delete(ctx, id)
+	return s.Store.Delete(ctx, id, why)
 }
 
 func newSpy(t testing.TB, now func() time.Time) *spy {
@@ -191,4 +191,6 @@ func newSpy(t testing.TB, now func() time.Time) *spy {
 // readOnly is a store on a disk that is full.
 type readOnly struct{ *spy }
 
-func (readOnly) Delete(context.Context, session.ID) error { return errors.New("the disk is full") }
+func (readOnly) Delete(context.Context, session.ID, session.Reason) error {
+	return errors.New("the disk is full")
+}

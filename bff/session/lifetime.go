@@ -61,8 +61,8 @@ func (m *Manager) TimeLeft(s *Session) (idle, absolute time.Duration) {
 }
 
 // End ends the session. That it had ended already is no error.
-func (m *Manager) End(ctx context.Context, s *Session) error {
-	err := m.EndByID(ctx, s.ID)
+func (m *Manager) End(ctx context.Context, s *Session, why Reason) error {
+	err := m.EndByID(ctx, s.ID, why)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -70,21 +70,21 @@ func (m *Manager) End(ctx context.Context, s *Session) error {
 }
 
 // EndByID ends a session that is known from a list. [ErrNotFound] if there was none.
-func (m *Manager) EndByID(ctx context.Context, id ID) error {
+func (m *Manager) EndByID(ctx context.Context, id ID, why Reason) error {
 	// Forgotten either way: if the store fails, the next request asks it again.
 	defer m.opened.Drop(id)
-	return storeError("delete", m.store.Delete(ctx, id))
+	return storeError("delete", m.store.Delete(ctx, id, why))
 }
 
-// EndBySID ends the sessions to which the provider gave this sid and returns them. The empty sid names none.
+// EndBySID ends, at the provider's word, the sessions to which it gave this sid and returns them. The empty sid names none.
 func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error) {
-	ids, err := m.store.DeleteBySID(ctx, issuer, sid)
+	ids, err := m.store.DeleteBySID(ctx, issuer, sid, ReasonProvider)
 	return m.ended(ids), storeError("delete by sid", err)
 }
 
 // EndBySubject ends all sessions of a person and returns them.
-func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string) ([]ID, error) {
-	ids, err := m.store.DeleteBySubject(ctx, issuer, subject)
+func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error) {
+	ids, err := m.store.DeleteBySubject(ctx, issuer, subject, why)
 	return m.ended(ids), storeError("delete by subject", err)
 }
 
@@ -117,16 +117,26 @@ func (m *Manager) ClearCookie() *http.Cookie { return m.jar.clear() }
 // CookieName is the name of the cookie: [SecureCookieName] or [CookieName].
 func (m *Manager) CookieName() string { return m.jar.name() }
 
-// Run removes expired sessions now and then until the context ends, and then returns nil. A failure is logged and tried
-// again at the next turn: what has expired is not found anyway.
+// Run removes expired sessions now and then, and listens to the store for those who [Manager.Watch], until the context ends;
+// then it returns nil. A failure is logged and tried again: what has expired is not found anyway, and while the store's feed
+// is broken, it is asked about the watched sessions instead.
 func (m *Manager) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { m.subscribe(ctx) })
+	running.Go(func() { m.tend(ctx) })
+	running.Go(func() { m.removeExpired(ctx) })
+	running.Wait()
+	return nil
+}
+
+func (m *Manager) removeExpired(ctx context.Context) {
 	tick := time.NewTicker(m.sweep)
 	defer tick.Stop()
 	for {
 		n, err := m.store.DeleteExpired(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return
 		case err != nil:
 			m.log.LogAttrs(ctx, slog.LevelWarn, "removing expired sessions failed", slog.String("cause", err.Error()))
 		case n > 0:
@@ -134,7 +144,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}

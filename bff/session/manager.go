@@ -140,7 +140,7 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 func (m *Manager) unopenable(ctx context.Context, id ID, cause error) error {
 	m.log.LogAttrs(ctx, slog.LevelWarn, "a session cannot be opened, it ends: was its secret removed?",
 		slog.String("session", id.String()), slog.String("cause", cause.Error()))
-	if err := m.store.Delete(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := m.store.Delete(ctx, id, ReasonUnknown); err != nil && !errors.Is(err, ErrNotFound) {
 		// It opens for nobody either way; it will be tried again at the next request.
 		m.log.LogAttrs(ctx, slog.LevelWarn, "deleting it failed",
 			slog.String("session", id.String()), slog.String("cause", err.Error()))

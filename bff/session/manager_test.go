@@ -139,7 +139,7 @@ func TestOutageSignsNobodyOut(t *testing.T) {
 		_, calls["Reload"] = f.Reload(t.Context(), s)
 		_, calls["Write"] = f.Write(t.Context(), s, fence, data())
 		calls["Touch"] = f.Touch(t.Context(), s)
-		calls["End"] = f.End(t.Context(), s)
+		calls["End"] = f.End(t.Context(), s, session.ReasonSignedOut)
 		for name, err := range calls {
 			if err == nil || errors.Is(err, session.ErrNotFound) || !errors.Is(err, spy.fail) {
 				t.Errorf("%s during %q: %v", name, spy.fail, err)
@@ -200,14 +200,18 @@ func TestWriteUnderTheLock(t *testing.T) {
 func TestRefreshDoesNotUndoLogout(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*fixture, *session.Session) error{
-		"End":     func(f *fixture, s *session.Session) error { return f.End(context.Background(), s) },
-		"EndByID": func(f *fixture, s *session.Session) error { return f.EndByID(context.Background(), s.ID) },
+		"End": func(f *fixture, s *session.Session) error {
+			return f.End(context.Background(), s, session.ReasonSignedOut)
+		},
+		"EndByID": func(f *fixture, s *session.Session) error {
+			return f.EndByID(context.Background(), s.ID, session.ReasonElsewhere)
+		},
 		"EndBySID": func(f *fixture, s *session.Session) error {
 			_, err := f.EndBySID(context.Background(), s.Issuer, s.SID)
 			return err
 		},
 		"EndBySubject": func(f *fixture, s *session.Session) error {
-			_, err := f.EndBySubject(context.Background(), s.Issuer, s.Subject)
+			_, err := f.EndBySubject(context.Background(), s.Issuer, s.Subject, session.ReasonOperator)
 			return err
 		},
 	} {
@@ -235,10 +239,10 @@ func TestRefreshDoesNotUndoLogout(t *testing.T) {
 				t.Errorf("Reload: %v, want ErrNotFound", err)
 			}
 			f.signedOut(t, cookie)
-			if err := f.End(t.Context(), s); err != nil {
+			if err := f.End(t.Context(), s, session.ReasonSignedOut); err != nil {
 				t.Errorf("End of what has ended: %v", err)
 			}
-			if err := f.EndByID(t.Context(), s.ID); !errors.Is(err, session.ErrNotFound) {
+			if err := f.EndByID(t.Context(), s.ID, session.ReasonElsewhere); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("EndByID of what has ended: %v, want ErrNotFound", err)
 			}
 		})
@@ -279,12 +283,12 @@ func TestListAndEndOne(t *testing.T) {
 	if err != nil || len(list) != 2 || list[0].UserAgent != "laptop" || list[1].UserAgent != "phone" {
 		t.Fatalf("List = %+v, %v", list, err)
 	}
-	if err := f.EndByID(t.Context(), list[1].ID); err != nil {
+	if err := f.EndByID(t.Context(), list[1].ID, session.ReasonElsewhere); err != nil {
 		t.Fatal(err)
 	}
 	f.signedOut(t, phone)
 	f.load(t, laptop)
-	ids, err := f.EndBySubject(t.Context(), issuer, subject)
+	ids, err := f.EndBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 	if err != nil || len(ids) != 1 || ids[0] != list[0].ID {
 		t.Errorf("EndBySubject = %v, %v", ids, err)
 	}

@@ -104,7 +104,7 @@ func TestRecordsCannotBeForged(t *testing.T) {
 					t.Fatal(err)
 				}
 				forge(&r)
-				if err := m.store.Delete(t.Context(), s.ID); err != nil {
+				if err := m.store.Delete(t.Context(), s.ID, session.ReasonSignedOut); err != nil {
 					t.Fatal(err)
 				}
 				if err := m.store.Create(t.Context(), r, session.ID{}); err != nil {

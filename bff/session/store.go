@@ -95,15 +95,24 @@ type Store interface {
 	// gone; unlocking twice does no harm.
 	Unlock(ctx context.Context, id ID, f Fence) error
 	// Delete ends a session. ErrNotFound if there was none.
-	Delete(ctx context.Context, id ID) error
+	Delete(ctx context.Context, id ID, why Reason) error
 	// DeleteBySID ends the sessions that the provider knows by this sid and returns them; none is no error. The empty sid
 	// names no session, not those without one.
-	DeleteBySID(ctx context.Context, issuer, sid string) ([]ID, error)
+	DeleteBySID(ctx context.Context, issuer, sid string, why Reason) ([]ID, error)
 	// DeleteBySubject ends all sessions of a person and returns them; none is no error.
-	DeleteBySubject(ctx context.Context, issuer, subject string) ([]ID, error)
+	DeleteBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error)
 	// ListBySubject returns a person's sessions, newest first (by CreatedAt), without Sealed.
 	ListBySubject(ctx context.Context, issuer, subject string) ([]Record, error)
-	// DeleteExpired removes what has expired and returns how many there were. It may be called by several at once.
+	// Watch calls event for every session that ends (a replaced one with ReasonReplaced) and for every Touch and Write that
+	// changes one, by whichever process of the store, within a second. Expiry is no event. The first event has the zero ID and
+	// says that the feed stands: from then on nothing is missed, or another with the zero ID tells of it. Events come one at
+	// a time and may overtake each other: a change that is told after the end is an older one. Watch returns when its context ends, the store is closed or the feed breaks, always with
+	// an error; after a break, Get does not answer from a cache until the feed stands again. A slow event function holds up
+	// its own feed alone.
+	Watch(ctx context.Context, event func(Event)) error
+	NoteStore
+	// DeleteExpired removes what has expired, notes too, and returns how many sessions there were. It may be called by
+	// several at once.
 	DeleteExpired(ctx context.Context) (int, error)
 	// Close frees what the store holds. Later calls fail, and not with ErrNotFound.
 	Close() error

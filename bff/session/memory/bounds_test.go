@@ -118,3 +118,29 @@ func TestNewRefuses(t *testing.T) {
 		t.Error("a negative bound was accepted")
 	}
 }
+
+// A store that is full of notes takes no more of them, rather than forget a logout token that was used.
+func TestNotesAreBounded(t *testing.T) {
+	t.Parallel()
+	clock := sessiontest.NewClock()
+	s := open(t, memory.Config{MaxSessions: 3, Now: clock.Now})
+	add := func(key string) (bool, error) {
+		return s.AddNote(t.Context(), session.Note{Kind: "k", Key: key, ExpiresAt: clock.Now().Add(time.Minute)})
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		if added, err := add(key); err != nil || !added {
+			t.Fatalf("AddNote(%s) = %t, %v", key, added, err)
+		}
+		clock.Advance(time.Second)
+	}
+	if added, err := add("d"); err == nil || added {
+		t.Errorf("AddNote of one too many = %t, %v, want an error", added, err)
+	}
+	if added, err := add("a"); err != nil || added {
+		t.Errorf("AddNote of one that is there = %t, %v", added, err)
+	}
+	clock.Advance(time.Minute - 3*time.Second)
+	if added, err := add("d"); err != nil || !added {
+		t.Errorf("AddNote after one has expired = %t, %v", added, err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 )
 
 // DefaultMaxSessions is the bound that a zero Config means. At about 6 KB a session it is some 600 MB.
@@ -20,7 +21,7 @@ const DefaultMaxSessions = 100_000
 
 // Config configures a Store; the zero value is usable.
 type Config struct {
-	// MaxSessions bounds the store, 100,000 if zero. A login beyond it ends the session that would expire soonest, which as
+	// MaxSessions bounds the store, 100,000 if zero; as many notes are kept. A login beyond it ends the session that would expire soonest, which as
 	// a rule is the one that was unused for longest.
 	MaxSessions int
 	// Now tells the time; nil means time.Now.
@@ -43,6 +44,9 @@ type Store struct {
 	bySID     map[name]map[session.ID]*entry
 	// byExpiry is a heap: the session that expires first is at its head.
 	byExpiry expiryHeap
+	notes    notes
+
+	events fanout.Hub
 }
 
 var _ session.Store = (*Store)(nil)
@@ -101,10 +105,10 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 		return session.ErrExists
 	}
 	if old, ok := s.sessions[replaces]; ok {
-		s.remove(old)
+		s.end(old, session.ReasonReplaced)
 	}
 	if len(s.sessions) >= s.max {
-		s.remove(s.byExpiry[0])
+		s.end(s.byExpiry[0], session.ReasonUnknown)
 	}
 	e := &entry{record: r}
 	s.sessions[r.ID] = e
@@ -136,6 +140,7 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 		if lastSeen.After(e.record.LastSeenAt) {
 			e.record.LastSeenAt, e.record.IdleExpiresAt = lastSeen, idleExpires
 			heap.Fix(&s.byExpiry, e.place)
+			s.events.Publish(session.Event{ID: id})
 		}
 		return nil
 	})
@@ -158,7 +163,10 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	sealed = slices.Clone(sealed)
-	return s.fenced(ctx, id, f, func(e *entry) { e.record.Sealed = sealed })
+	return s.fenced(ctx, id, f, func(e *entry) {
+		e.record.Sealed = sealed
+		s.events.Publish(session.Event{ID: id})
+	})
 }
 
 // Unlock implements [session.Store].
@@ -178,24 +186,24 @@ func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, do f
 }
 
 // Delete implements [session.Store].
-func (s *Store) Delete(ctx context.Context, id session.ID) error {
+func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
 	return s.change(ctx, id, func(e *entry, _ time.Time) error {
-		s.remove(e)
+		s.end(e, why)
 		return nil
 	})
 }
 
 // DeleteBySID implements [session.Store].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string) ([]session.ID, error) {
-	return s.deleteIn(ctx, s.bySID, name{issuer, sid})
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+	return s.deleteIn(ctx, s.bySID, name{issuer, sid}, why)
 }
 
 // DeleteBySubject implements [session.Store].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string) ([]session.ID, error) {
-	return s.deleteIn(ctx, s.bySubject, name{issuer, subject})
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+	return s.deleteIn(ctx, s.bySubject, name{issuer, subject}, why)
 }
 
-func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry, n name) ([]session.ID, error) {
+func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry, n name, why session.Reason) ([]session.ID, error) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +214,7 @@ func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry,
 	var ids []session.ID
 	for id, e := range by[n] {
 		ids = append(ids, id)
-		s.remove(e)
+		s.end(e, why)
 	}
 	return ids, nil
 }
@@ -241,7 +249,13 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
+	s.notes.removeExpired(now)
 	return s.removeExpired(now), nil
+}
+
+// Watch implements [session.Store]. Its feed breaks only with the store.
+func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
+	return s.events.Watch(ctx, event)
 }
 
 // Close forgets all sessions.
@@ -250,6 +264,8 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.sessions, s.bySubject, s.bySID, s.byExpiry = nil, nil, nil, nil
+	s.notes = notes{}
+	s.events.Break(errClosed)
 	return nil
 }
 
@@ -290,6 +306,12 @@ func (s *Store) removeExpired(now time.Time) int {
 		n++
 	}
 	return n
+}
+
+// end removes a session that had not expired, and tells those who watch.
+func (s *Store) end(e *entry, why session.Reason) {
+	s.remove(e)
+	s.events.Publish(session.Event{ID: e.record.ID, Ended: true, Reason: why})
 }
 
 func (s *Store) remove(e *entry) {

@@ -15,7 +15,7 @@ var ends = map[string]func(*testing.T, *fixture){
 	"an ended session is gone": func(t *testing.T, f *fixture) {
 		r, other := f.create(t), f.create(t)
 		f.get(t, r.ID)
-		if err := f.store.Delete(t.Context(), r.ID); err != nil {
+		if err := f.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
 		}
 		f.gone(t, r)
@@ -35,7 +35,7 @@ var ends = map[string]func(*testing.T, *fixture){
 		}
 		fence := f.lock(t, meant[0].ID)
 		f.get(t, meant[1].ID)
-		ids, err := f.store.DeleteBySID(t.Context(), issuer, "s1")
+		ids, err := f.store.DeleteBySID(t.Context(), issuer, "s1", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID", ids, err, meant)
 		wantErr(t, "Write", f.store.Write(t.Context(), meant[0].ID, fence, []byte("revived")), session.ErrNotFound)
 		for _, r := range meant {
@@ -44,13 +44,13 @@ var ends = map[string]func(*testing.T, *fixture){
 		for _, r := range others {
 			same(t, f.get(t, r.ID), r)
 		}
-		ids, err = f.store.DeleteBySID(t.Context(), issuer, "s1")
+		ids, err = f.store.DeleteBySID(t.Context(), issuer, "s1", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID again", ids, err, nil)
 	},
 	"the empty sid is nobody's": func(t *testing.T, f *fixture) {
 		// A logout token may lack the sid; it must not end the sessions of everybody whose provider gives none.
 		r := f.create(t, func(r *session.Record) { r.SID = "" })
-		ids, err := f.store.DeleteBySID(t.Context(), issuer, "")
+		ids, err := f.store.DeleteBySID(t.Context(), issuer, "", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID", ids, err, nil)
 		same(t, f.get(t, r.ID), r)
 	},
@@ -65,7 +65,7 @@ var ends = map[string]func(*testing.T, *fixture){
 			f.create(t, who("https://idp.example", subject)), // an issuer is compared byte for byte
 		}
 		f.get(t, meant[1].ID)
-		ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject)
+		ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 		wantIDs(t, "DeleteBySubject", ids, err, meant)
 		for _, r := range meant {
 			f.gone(t, r)
@@ -73,7 +73,7 @@ var ends = map[string]func(*testing.T, *fixture){
 		for _, r := range others {
 			same(t, f.get(t, r.ID), r)
 		}
-		ids, err = f.store.DeleteBySubject(t.Context(), issuer, subject)
+		ids, err = f.store.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 		wantIDs(t, "DeleteBySubject again", ids, err, nil)
 	},
 	"a person's sessions are listed newest first, without what is sealed": func(t *testing.T, f *fixture) {
@@ -138,7 +138,7 @@ var failures = map[string]func(*testing.T, *fixture){
 				t.Errorf("%s with a context that has ended: %v, want an error of its own", name, err)
 			}
 		}
-		if ids, err := f.store.DeleteBySubject(ctx, issuer, subject); err == nil {
+		if ids, err := f.store.DeleteBySubject(ctx, issuer, subject, session.ReasonOperator); err == nil {
 			t.Errorf("DeleteBySubject with a context that has ended = %v, nil", ids)
 		}
 		if err := f.store.Create(ctx, f.record(), r.ID); err == nil {

@@ -32,7 +32,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		if err != nil || len(list) != 1 || list[0].ID != young.ID {
 			t.Errorf("ListBySubject = %v, %v, want the one that lives", list, err)
 		}
-		ids, err := f.store.DeleteBySID(t.Context(), issuer, "sid")
+		ids, err := f.store.DeleteBySID(t.Context(), issuer, "sid", session.ReasonProvider)
 		if err != nil || len(ids) != 1 || ids[0] != young.ID {
 			t.Errorf("DeleteBySID = %v, %v, want the one that lived", ids, err)
 		}
@@ -96,7 +96,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 	},
 	"a touch does not revive": func(t *testing.T, f *fixture) {
 		ended, expired := f.create(t), f.create(t)
-		if err := f.store.Delete(t.Context(), ended.ID); err != nil {
+		if err := f.store.Delete(t.Context(), ended.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
 		}
 		f.clock.Advance(idle)

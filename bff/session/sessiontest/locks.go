@@ -30,7 +30,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
 			t.Errorf("Touch: %v", err)
 		}
-		if err := f.store.Delete(t.Context(), r.ID); err != nil {
+		if err := f.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
 			t.Errorf("Delete: %v", err)
 		}
 		f.gone(t, r)

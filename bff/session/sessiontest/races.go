@@ -44,7 +44,7 @@ var races = map[string]func(*testing.T, *fixture){
 		var done sync.WaitGroup
 		for range 4 {
 			done.Go(func() {
-				switch err := f.store.Delete(t.Context(), r.ID); {
+				switch err := f.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); {
 				case err == nil:
 					ended.Add(1)
 				case !errors.Is(err, session.ErrNotFound):
@@ -52,7 +52,7 @@ var races = map[string]func(*testing.T, *fixture){
 				}
 			})
 			done.Go(func() {
-				ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject)
+				ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 				if err != nil {
 					t.Errorf("DeleteBySubject: %v", err)
 				}
@@ -71,13 +71,15 @@ var races = map[string]func(*testing.T, *fixture){
 // was signed in again.
 func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 	for name, end := range map[string]func(context.Context, session.Record) error{
-		"Delete": func(ctx context.Context, r session.Record) error { return ender.store.Delete(ctx, r.ID) },
+		"Delete": func(ctx context.Context, r session.Record) error {
+			return ender.store.Delete(ctx, r.ID, session.ReasonSignedOut)
+		},
 		"DeleteBySID": func(ctx context.Context, r session.Record) error {
-			_, err := ender.store.DeleteBySID(ctx, r.Issuer, r.SID)
+			_, err := ender.store.DeleteBySID(ctx, r.Issuer, r.SID, session.ReasonProvider)
 			return err
 		},
 		"DeleteBySubject": func(ctx context.Context, r session.Record) error {
-			_, err := ender.store.DeleteBySubject(ctx, r.Issuer, r.Subject)
+			_, err := ender.store.DeleteBySubject(ctx, r.Issuer, r.Subject, session.ReasonOperator)
 			return err
 		},
 		"Create": func(ctx context.Context, r session.Record) error {

@@ -30,7 +30,7 @@ type OpenShared func(t *testing.T, now func() time.Time) (a, b session.Store)
 
 // Run checks everything that one process can see of a store.
 func Run(t *testing.T, open Open) {
-	for _, group := range []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, failures} {
+	for _, group := range []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, watches, notes, failures} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -185,7 +185,7 @@ func (f *fixture) calls(r session.Record) map[string]func(context.Context) error
 		"Lock":   func(ctx context.Context) error { _, err := f.store.Lock(ctx, r.ID, lease); return err },
 		"Write":  func(ctx context.Context) error { return f.store.Write(ctx, r.ID, 1, []byte("revived")) },
 		"Unlock": func(ctx context.Context) error { return f.store.Unlock(ctx, r.ID, 1) },
-		"Delete": func(ctx context.Context) error { return f.store.Delete(ctx, r.ID) },
+		"Delete": func(ctx context.Context) error { return f.store.Delete(ctx, r.ID, session.ReasonSignedOut) },
 	}
 }
 

@@ -19,10 +19,13 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 	},
 	"a session ended here ends there within a second": func(t *testing.T, a, b *fixture) {
 		for name, end := range map[string]func(session.Record) error{
-			"Delete":      func(r session.Record) error { return a.store.Delete(t.Context(), r.ID) },
-			"DeleteBySID": func(r session.Record) error { _, err := a.store.DeleteBySID(t.Context(), r.Issuer, r.SID); return err },
+			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
+			"DeleteBySID": func(r session.Record) error {
+				_, err := a.store.DeleteBySID(t.Context(), r.Issuer, r.SID, session.ReasonProvider)
+				return err
+			},
 			"DeleteBySubject": func(r session.Record) error {
-				_, err := a.store.DeleteBySubject(t.Context(), r.Issuer, r.Subject)
+				_, err := a.store.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator)
 				return err
 			},
 			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
@@ -40,7 +43,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			_, err := b.store.Lock(t.Context(), r.ID, lease)
 			wantErr(t, "Lock", err, session.ErrNotFound)
 			b.clock.Advance(seenWithin)
-			eventually(t, name+" is seen by the other", func() bool {
+			within(t, seenWithin, name+" is seen by the other", func() bool {
 				_, err := b.store.Get(t.Context(), r.ID)
 				return errors.Is(err, session.ErrNotFound)
 			})
@@ -94,26 +97,67 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		}
 		a.write(t, r.ID, a.lock(t, r.ID), "rotated")
 		b.clock.Advance(seenWithin)
-		eventually(t, "the write is seen by the other", func() bool {
+		within(t, seenWithin, "the write is seen by the other", func() bool {
 			return string(b.get(t, r.ID).Sealed) == "rotated"
 		})
 	},
 	"nothing under way elsewhere revives a session that has ended": func(t *testing.T, a, b *fixture) {
 		neverRevived(t, a, a, b)
 	},
+	"who watches there hears of what happens here": func(t *testing.T, a, b *fixture) {
+		told(t, a, b.watch(t), true)
+		// What the event said is so.
+		r := a.create(t)
+		b.get(t, r.ID)
+		w := b.watch(t)
+		if err := a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
+			t.Fatal(err)
+		}
+		w.hears(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut}, true)
+		_, err := b.store.Get(t.Context(), r.ID)
+		wantErr(t, "Get", err, session.ErrNotFound)
+	},
+	"a note made here is there at once": func(t *testing.T, a, b *fixture) {
+		n := a.note("k")
+		b.noNote(t, n.Kind, n.Key)
+		a.put(t, n)
+		b.hasNote(t, n)
+		n.Value = []byte("second")
+		a.put(t, n)
+		b.hasNote(t, n)
+		if b.add(t, n) {
+			t.Error("it was added again")
+		}
+		if _, err := a.store.TakeNote(t.Context(), n.Kind, n.Key); err != nil {
+			t.Error(err)
+		}
+		b.noNote(t, n.Kind, n.Key)
+	},
+	"a note is taken once among both": func(t *testing.T, a, b *fixture) { takenOnce(t, a, b) },
+	"one of many adds it among both":  func(t *testing.T, a, b *fixture) { addedOnce(t, a, b) },
+	"every call of both is counted":   func(t *testing.T, a, b *fixture) { everyCounted(t, a, b) },
 	"updates under the lock are never lost between both": func(t *testing.T, a, b *fixture) {
 		noLostUpdate(t, a, b)
 	},
 }
 
-// eventually waits, for no longer than a second by the real clock, since a notification takes real time to arrive.
+// patience is how long a test waits for what takes a moment of real time. It is more than a store has, since the machine
+// that runs the tests may be busy.
+const patience = 10 * time.Second
+
+// eventually waits for a notification, which takes real time to arrive.
 func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	within(t, patience, what, done)
+}
+
+func within(t *testing.T, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(seenWithin); !done(); {
+	for deadline := time.Now().Add(limit); !done(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", seenWithin, what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 		<-tick.C
 	}

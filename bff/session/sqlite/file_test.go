@@ -65,7 +65,7 @@ func TestSurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.End(t.Context(), ended); err != nil {
+	if err := m.End(t.Context(), ended, session.ReasonSignedOut); err != nil {
 		t.Fatal(err)
 	}
 	fence, err := m.Lock(t.Context(), made, time.Millisecond)
@@ -133,7 +133,7 @@ func TestAtRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%2 == 0 {
-			if err := m.End(t.Context(), s); err != nil {
+			if err := m.End(t.Context(), s, session.ReasonSignedOut); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -329,7 +329,7 @@ func TestAnotherProcessWritesForLong(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	started := time.Now()
-	if err := s.Delete(ctx, id); err == nil || errors.Is(err, session.ErrNotFound) {
+	if err := s.Delete(ctx, id, session.ReasonSignedOut); err == nil || errors.Is(err, session.ErrNotFound) {
 		t.Errorf("Delete: %v, want an outage", err)
 	}
 	if took := time.Since(started); took > 2*time.Second {
@@ -344,7 +344,7 @@ func TestAnotherProcessWritesForLong(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), id); err != nil {
+	if err := s.Delete(t.Context(), id, session.ReasonSignedOut); err != nil {
 		t.Errorf("Delete afterwards: %v", err)
 	}
 }

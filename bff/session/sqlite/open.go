@@ -26,6 +26,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 )
 
 //go:embed migrations/*.sql
@@ -58,6 +59,7 @@ type Store struct {
 
 	records *cache.Cache[session.Record]
 	peers   peers
+	events  fanout.Hub
 }
 
 var _ session.Store = (*Store)(nil)
@@ -183,6 +185,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	s.records.Clear()
+	s.events.Break(errClosed)
 	var errs []error
 	for _, db := range []*sql.DB{s.reads, s.writes} {
 		if db != nil {

@@ -44,19 +44,31 @@ func (p *peers) quiet(ctx context.Context, now time.Time, forget func()) bool {
 	default:
 		return false
 	}
-	if p.recent(now) {
-		return true
+	return p.recent(now) || p.compare(ctx, now, forget) == nil
+}
+
+// look does the same for those who must know and may wait.
+func (p *peers) look(ctx context.Context, now time.Time, forget func()) error {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+		return p.compare(ctx, now, forget)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
+}
+
+func (p *peers) compare(ctx context.Context, now time.Time, forget func()) error {
 	var version int64
 	if err := p.db.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
-		return false
+		return err
 	}
 	if version != p.version {
 		p.version = version
 		forget()
 	}
 	p.checked.Store(now.UnixNano())
-	return true
+	return nil
 }
 
 func (p *peers) recent(now time.Time) bool {

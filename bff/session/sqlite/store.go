@@ -20,9 +20,11 @@ const columns = "id, issuer, subject, sid, created_at, last_seen_at, idle_expire
 const live = "min(idle_expires, expires_at) > ?"
 
 // Create implements [session.Store].
-func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) (err error) {
 	now := s.now()
-	defer s.records.Drop(replaces)
+	if !replaces.IsZero() {
+		defer func() { s.tell(replaces, true, session.ReasonReplaced, err) }()
+	}
 	return s.transaction(ctx, func(tx *sql.Tx) error {
 		// The first also removes a session of the same ID that has expired.
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? OR id = ? AND NOT "+live,
@@ -42,7 +44,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	if s.closed.Load() {
 		return session.Record{}, errClosed
 	}
-	if s.peers.quiet(ctx, now, s.records.Clear) {
+	if s.peers.quiet(ctx, now, s.forget) {
 		// One that looks expired may have been prolonged by another process: the file decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
 			r.Sealed = slices.Clone(r.Sealed)
@@ -63,8 +65,8 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 }
 
 // Touch implements [session.Store].
-func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
-	defer s.records.Drop(id)
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) (err error) {
+	defer func() { s.tell(id, false, 0, err) }()
 	return s.exec(ctx, `UPDATE sessions SET
 		idle_expires = CASE WHEN last_seen_at < ?2 THEN ?3 ELSE idle_expires END,
 		last_seen_at = max(last_seen_at, ?2)
@@ -92,8 +94,8 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 }
 
 // Write implements [session.Store].
-func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
-	defer s.records.Drop(id)
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) (err error) {
+	defer func() { s.tell(id, false, 0, err) }()
 	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
 		if f == 0 || f != newest {
 			return session.ErrFenced
@@ -129,29 +131,28 @@ func (s *Store) withLock(ctx context.Context, id session.ID, do func(tx *sql.Tx,
 }
 
 // Delete implements [session.Store].
-func (s *Store) Delete(ctx context.Context, id session.ID) error {
-	defer s.records.Drop(id)
+func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) (err error) {
+	defer func() { s.tell(id, true, why, err) }()
 	return s.exec(ctx, "DELETE FROM sessions WHERE id = ? AND "+live, id[:], s.now().UnixMilli())
 }
 
 // DeleteBySID implements [session.Store].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string) ([]session.ID, error) {
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
 	// sid <> '' keeps the sessions without one out, and is what lets SQLite use the partial index.
-	return s.deleteWhere(ctx, "issuer = ? AND sid = ? AND sid <> ''", issuer, sid)
+	return s.deleteWhere(ctx, why, "issuer = ? AND sid = ? AND sid <> ''", issuer, sid)
 }
 
 // DeleteBySubject implements [session.Store].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string) ([]session.ID, error) {
-	return s.deleteWhere(ctx, "issuer = ? AND subject = ?", issuer, subject)
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+	return s.deleteWhere(ctx, why, "issuer = ? AND subject = ?", issuer, subject)
 }
 
-func (s *Store) deleteWhere(ctx context.Context, where string, args ...any) (ended []session.ID, err error) {
+func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where string, args ...any) (ended []session.ID, err error) {
 	now := s.now().UnixMilli()
 	var ids []session.ID
 	defer func() {
-		// Also when the commit failed: then it is not known what happened.
 		for _, id := range ids {
-			s.records.Drop(id)
+			s.tell(id, true, why, err)
 		}
 	}()
 	err = s.transaction(ctx, func(tx *sql.Tx) error {
@@ -210,6 +211,9 @@ const batch = 500
 
 // DeleteExpired implements [session.Store].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
+	if err := s.exec(ctx, "DELETE FROM session_notes WHERE expires_at <= ?", s.now().UnixMilli()); err != nil && !isAnswer(err) {
+		return 0, err
+	}
 	total := 0
 	for {
 		var n int64
@@ -276,12 +280,19 @@ func notFound(err error) error {
 
 // outage says where an error comes from, unless it is one of the answers that package session defines.
 func outage(err error) error {
-	for _, answer := range []error{nil, session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
-		if errors.Is(err, answer) {
-			return err
-		}
+	if err == nil || isAnswer(err) {
+		return err
 	}
 	return fmt.Errorf("sqlite session store: %w", err)
+}
+
+func isAnswer(err error) bool {
+	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
 }
 
 type scanner interface{ Scan(dest ...any) error }

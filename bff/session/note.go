@@ -1,0 +1,163 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Note is something small that the processes of a store share for a while, beside the sessions: that a logout token was
+// used, that logins of somebody are barred, what is still to be revoked. Times are UTC and exact to the millisecond.
+type Note struct {
+	// Kind and Key name it together. A kind is a word of ours; a key is opaque to a store.
+	Kind, Key string
+	Value     []byte
+	// DueAt is when somebody has to act on it, zero if nobody has to.
+	DueAt time.Time
+	// ExpiresAt is when it goes away by itself.
+	ExpiresAt time.Time
+}
+
+// NoteStore keeps notes, under the same rules as [Store]: one that has expired is not found, a context that has ended is
+// an error of its own. No answer comes from a cache: what one process wrote, all know at once.
+type NoteStore interface {
+	// AddNote stores a note unless there is one of its name, and tells whether it did: of all callers one gets true.
+	AddNote(ctx context.Context, n Note) (added bool, err error)
+	// PutNote stores a note in the place of one of its name.
+	PutNote(ctx context.Context, n Note) error
+	// CountNote counts up from 1 under a name and returns the number. It starts anew when expires, as it was given to the
+	// first call, has passed.
+	CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error)
+	// GetNote returns a note, or ErrNotFound.
+	GetNote(ctx context.Context, kind, key string) (Note, error)
+	// TakeNote removes a note and returns it, or ErrNotFound: of all callers one gets it.
+	TakeNote(ctx context.Context, kind, key string) (Note, error)
+	// DueNotes returns notes of a kind that are due, those that have been for longest first, at most limit of them.
+	DueNotes(ctx context.Context, kind string, limit int) ([]Note, error)
+}
+
+// Notes are what the processes of a store tell each other of one kind; see [Manager.Notes].
+type Notes struct {
+	m    *Manager
+	kind string
+}
+
+// Notes returns the notes of a kind, which is a short word. Keys are hashed before a store sees them, and values sealed
+// under the first secret alone (there is no cookie to seal them under): a stolen store shows neither, and a note whose
+// secret was removed is not found. They go by the store's clock.
+func (m *Manager) Notes(kind string) Notes { return Notes{m, kind} }
+
+const notePurpose = "note"
+
+// key is the name of a note in the store.
+func (n Notes) key(key string) string {
+	h := sha256.New()
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(n.kind)))
+	h.Write(size[:])
+	io.WriteString(h, n.kind)
+	io.WriteString(h, key)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (n Notes) note(key string, value []byte, due, expires time.Time) (Note, error) {
+	name := n.key(key)
+	sealed, err := n.m.keys.Seal(notePurpose, []byte(name), value)
+	if err != nil {
+		return Note{}, err
+	}
+	if !due.IsZero() {
+		due = due.UTC().Truncate(time.Millisecond)
+	}
+	return Note{Kind: n.kind, Key: name, Value: sealed, DueAt: due, ExpiresAt: expires.UTC().Truncate(time.Millisecond)}, nil
+}
+
+func (n Notes) open(note Note) ([]byte, error) {
+	value, err := n.m.keys.Open(notePurpose, []byte(note.Key), note.Value)
+	if err != nil {
+		return nil, ErrNotFound
+	}
+	return value, nil
+}
+
+func (n Notes) failed(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("session store: %s a note (%s): %w", doing, n.kind, err)
+}
+
+// Add stores a value unless there is one under the key, and tells whether it did: of all callers in all processes, one is
+// the first.
+func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.Time) (first bool, err error) {
+	note, err := n.note(key, value, time.Time{}, expires)
+	if err != nil {
+		return false, err
+	}
+	first, err = n.m.store.AddNote(ctx, note)
+	return first, n.failed("add", err)
+}
+
+// Put stores a value in the place of what is there. With a time at which it is due (not zero), [Notes.TakeDue] finds it
+// from then on.
+func (n Notes) Put(ctx context.Context, key string, value []byte, due, expires time.Time) error {
+	note, err := n.note(key, value, due, expires)
+	if err != nil {
+		return err
+	}
+	return n.failed("put", n.m.store.PutNote(ctx, note))
+}
+
+// Get returns a value, or [ErrNotFound].
+func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
+	note, err := n.m.store.GetNote(ctx, n.kind, n.key(key))
+	if err != nil {
+		return nil, n.failed("get", err)
+	}
+	return n.open(note)
+}
+
+// Take removes a value and returns it, or [ErrNotFound]: of all callers in all processes one gets it.
+func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
+	return n.take(ctx, n.key(key))
+}
+
+func (n Notes) take(ctx context.Context, name string) ([]byte, error) {
+	note, err := n.m.store.TakeNote(ctx, n.kind, name)
+	if err != nil {
+		return nil, n.failed("take", err)
+	}
+	return n.open(note)
+}
+
+// TakeDue removes what is due and returns it, at most limit values, fewer or none if other processes are taking too. Who
+// gets a value has to act on it: it is nowhere else any more. With an error come the values that were taken before it.
+func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
+	notes, err := n.m.store.DueNotes(ctx, n.kind, limit)
+	if err != nil {
+		return nil, n.failed("find", err)
+	}
+	var values [][]byte
+	for _, note := range notes {
+		value, err := n.take(ctx, note.Key)
+		switch {
+		case err == nil:
+			values = append(values, value)
+		case !errors.Is(err, ErrNotFound):
+			return values, err
+		}
+	}
+	return values, nil
+}
+
+// Count counts up from 1 under the key, across all processes, and starts anew when expires, as the first call had it, has
+// passed.
+func (n Notes) Count(ctx context.Context, key string, expires time.Time) (int64, error) {
+	count, err := n.m.store.CountNote(ctx, n.kind, n.key(key), expires.UTC().Truncate(time.Millisecond))
+	return count, n.failed("count", err)
+}

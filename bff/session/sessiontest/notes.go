@@ -1,0 +1,328 @@
+package sessiontest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// note makes a note of a kind that this test has for itself.
+func (f *fixture) note(key string) session.Note {
+	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key), ExpiresAt: f.clock.Now().Add(time.Minute)}
+}
+
+func (f *fixture) add(t *testing.T, n session.Note) bool {
+	t.Helper()
+	added, err := f.store.AddNote(t.Context(), n)
+	if err != nil {
+		t.Fatalf("AddNote: %v", err)
+	}
+	return added
+}
+
+func (f *fixture) put(t *testing.T, n session.Note) {
+	t.Helper()
+	if err := f.store.PutNote(t.Context(), n); err != nil {
+		t.Fatalf("PutNote: %v", err)
+	}
+}
+
+func (f *fixture) hasNote(t *testing.T, want session.Note) {
+	t.Helper()
+	got, err := f.store.GetNote(t.Context(), want.Kind, want.Key)
+	if err != nil {
+		t.Errorf("GetNote(%s): %v", want.Key, err)
+		return
+	}
+	sameNote(t, got, want)
+}
+
+func (f *fixture) noNote(t *testing.T, kind, key string) {
+	t.Helper()
+	_, err := f.store.GetNote(t.Context(), kind, key)
+	wantErr(t, "GetNote", err, session.ErrNotFound)
+	_, err = f.store.TakeNote(t.Context(), kind, key)
+	wantErr(t, "TakeNote", err, session.ErrNotFound)
+}
+
+func sameNote(t *testing.T, got, want session.Note) {
+	t.Helper()
+	if got.Kind != want.Kind || got.Key != want.Key || string(got.Value) != string(want.Value) ||
+		!got.DueAt.Equal(want.DueAt) || !got.ExpiresAt.Equal(want.ExpiresAt) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+// notes are about what processes tell each other beside the sessions.
+var notes = map[string]func(*testing.T, *fixture){
+	"the first note of a name stays": func(t *testing.T, f *fixture) {
+		n := f.note("k")
+		if !f.add(t, n) {
+			t.Error("the first was not added")
+		}
+		second := n
+		second.Value = []byte("second")
+		if f.add(t, second) {
+			t.Error("a second was added")
+		}
+		f.hasNote(t, n)
+		other := n
+		other.Kind = "other"
+		if !f.add(t, other) {
+			t.Error("one of another kind was not added")
+		}
+	},
+	"putting replaces": func(t *testing.T, f *fixture) {
+		n := f.note("k")
+		n.DueAt = f.clock.Now()
+		f.put(t, n)
+		n.Value, n.DueAt, n.ExpiresAt = []byte("second"), time.Time{}, n.ExpiresAt.Add(time.Minute)
+		f.put(t, n)
+		f.hasNote(t, n)
+		if due, err := f.store.DueNotes(t.Context(), n.Kind, 10); err != nil || len(due) != 0 {
+			t.Errorf("DueNotes = %v, %v: the note is not due any more", due, err)
+		}
+	},
+	"any key and any value are kept": func(t *testing.T, f *fixture) {
+		every := make([]byte, 256)
+		for i := range every {
+			every[i] = byte(i)
+		}
+		for _, n := range []session.Note{
+			{Kind: "k", Key: `o'neil"; -- %_*?\{}:`, Value: every},
+			{Kind: "k", Key: "", Value: []byte{}},
+			{Kind: "k:a", Key: "b"}, {Kind: "k", Key: "a:b"},
+			{Kind: "k", Key: "東京", Value: []byte("x")},
+		} {
+			n.ExpiresAt = f.clock.Now().Add(time.Minute)
+			if !f.add(t, n) {
+				t.Errorf("%q was there already", n.Key)
+			}
+			f.hasNote(t, n)
+		}
+	},
+	"a note that has expired is not there": func(t *testing.T, f *fixture) {
+		n := f.note("k")
+		n.DueAt = f.clock.Now()
+		f.put(t, n)
+		f.clock.Advance(time.Minute - time.Millisecond)
+		f.hasNote(t, n)
+		f.clock.Advance(time.Millisecond)
+		f.noNote(t, n.Kind, n.Key)
+		if due, err := f.store.DueNotes(t.Context(), n.Kind, 10); err != nil || len(due) != 0 {
+			t.Errorf("DueNotes = %v, %v", due, err)
+		}
+		n.ExpiresAt = f.clock.Now().Add(time.Minute)
+		if !f.add(t, n) {
+			t.Error("one that has expired keeps another out")
+		}
+		f.hasNote(t, n)
+		f.clock.Advance(time.Hour)
+		if _, err := f.store.DeleteExpired(t.Context()); err != nil {
+			t.Error(err)
+		}
+		f.noNote(t, n.Kind, n.Key)
+	},
+	"a note is taken once": func(t *testing.T, f *fixture) {
+		takenOnce(t, f, f)
+	},
+	"one of many adds it": func(t *testing.T, f *fixture) {
+		addedOnce(t, f, f)
+	},
+	"what is due is found, the oldest first": func(t *testing.T, f *fixture) {
+		now := f.clock.Now()
+		for _, c := range []struct {
+			key string
+			due time.Duration
+		}{{"c", 3}, {"a", 1}, {"b", 2}, {"later", 100}} {
+			n := f.note(c.key)
+			n.DueAt = now.Add(c.due * time.Second)
+			f.put(t, n)
+		}
+		f.put(t, f.note("never"))
+		other := f.note("a")
+		other.Kind, other.DueAt = "other", now
+		f.put(t, other)
+		keys := func(limit int) (keys []string) {
+			due, err := f.store.DueNotes(t.Context(), "kind", limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range due {
+				keys = append(keys, n.Key)
+				if string(n.Value) != "value of "+n.Key || !n.ExpiresAt.Equal(now.Add(time.Minute)) {
+					t.Errorf("due is %+v", n)
+				}
+			}
+			return keys
+		}
+		if got := keys(10); got != nil {
+			t.Errorf("%v are due before their time", got)
+		}
+		f.clock.Advance(time.Second)
+		if got := keys(10); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("%v are due, want a", got)
+		}
+		f.clock.Advance(9 * time.Second)
+		if got := keys(10); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Errorf("%v are due, want a, b, c", got)
+		}
+		if got := keys(2); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("the first two are %v, want a, b", got)
+		}
+		if _, err := f.store.TakeNote(t.Context(), "kind", "b"); err != nil {
+			t.Error(err)
+		}
+		if got := keys(10); !slices.Equal(got, []string{"a", "c"}) {
+			t.Errorf("%v are due, want a, c", got)
+		}
+	},
+	"counting starts anew when its time is over": func(t *testing.T, f *fixture) {
+		expires := f.clock.Now().Add(time.Minute)
+		count := func(key string, want int64) {
+			t.Helper()
+			// A later call does not put off the end.
+			if got, err := f.store.CountNote(t.Context(), "kind", key, f.clock.Now().Add(time.Minute)); err != nil || got != want {
+				t.Errorf("CountNote(%s) = %d, %v, want %d", key, got, err, want)
+			}
+		}
+		count("a", 1)
+		count("a", 2)
+		count("b", 1)
+		f.clock.Advance(expires.Sub(f.clock.Now()) - time.Millisecond)
+		count("a", 3)
+		f.clock.Advance(time.Millisecond)
+		count("a", 1)
+		count("a", 2)
+	},
+	"every call is counted": func(t *testing.T, f *fixture) {
+		everyCounted(t, f, f)
+	},
+	"neither side of a note sees the other's changes": func(t *testing.T, f *fixture) {
+		n := f.note("k")
+		want := string(n.Value)
+		f.put(t, n)
+		n.Value[0] = 'X'
+		for range 2 {
+			got, err := f.store.GetNote(t.Context(), n.Kind, n.Key)
+			if err != nil || string(got.Value) != want {
+				t.Fatalf("GetNote = %q, %v", got.Value, err)
+			}
+			got.Value[0] = 'Y'
+		}
+	},
+	"a failure is no missing note": func(t *testing.T, f *fixture) {
+		n := f.note("k")
+		f.put(t, n)
+		calls := map[string]func(context.Context) error{
+			"AddNote": func(ctx context.Context) error { _, err := f.store.AddNote(ctx, n); return err },
+			"PutNote": func(ctx context.Context) error { return f.store.PutNote(ctx, n) },
+			"CountNote": func(ctx context.Context) error {
+				_, err := f.store.CountNote(ctx, n.Kind, "c", n.ExpiresAt)
+				return err
+			},
+			"GetNote":  func(ctx context.Context) error { _, err := f.store.GetNote(ctx, n.Kind, n.Key); return err },
+			"TakeNote": func(ctx context.Context) error { _, err := f.store.TakeNote(ctx, n.Kind, n.Key); return err },
+			"DueNotes": func(ctx context.Context) error { _, err := f.store.DueNotes(ctx, n.Kind, 1); return err },
+		}
+		fails := func(ctx context.Context, when string) {
+			t.Helper()
+			for name, call := range calls {
+				if err := call(ctx); err == nil || errors.Is(err, session.ErrNotFound) {
+					t.Errorf("%s %s: %v, want an error of its own", name, when, err)
+				}
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		fails(ctx, "with a context that has ended")
+		f.hasNote(t, n)
+		if err := f.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		fails(t.Context(), "after Close")
+	},
+}
+
+func takenOnce(t *testing.T, at ...*fixture) {
+	for round := range 10 {
+		n := at[0].note(strconv.Itoa(round) + rand.Text())
+		at[0].put(t, n)
+		var taken atomic.Int32
+		var done sync.WaitGroup
+		for range 4 {
+			for _, f := range at {
+				done.Go(func() {
+					got, err := f.store.TakeNote(t.Context(), n.Kind, n.Key)
+					switch {
+					case err == nil:
+						taken.Add(1)
+						sameNote(t, got, n)
+					case !errors.Is(err, session.ErrNotFound):
+						t.Errorf("TakeNote: %v", err)
+					}
+				})
+			}
+		}
+		done.Wait()
+		if taken.Load() != 1 {
+			t.Errorf("%d callers took the note, want 1", taken.Load())
+		}
+		at[0].noNote(t, n.Kind, n.Key)
+	}
+}
+
+func addedOnce(t *testing.T, at ...*fixture) {
+	for range 10 {
+		key := rand.Text()
+		var added atomic.Int32
+		var done sync.WaitGroup
+		for range 4 {
+			for _, f := range at {
+				done.Go(func() {
+					first, err := f.store.AddNote(t.Context(), f.note(key))
+					if err != nil {
+						t.Errorf("AddNote: %v", err)
+					}
+					if first {
+						added.Add(1)
+					}
+				})
+			}
+		}
+		done.Wait()
+		if added.Load() != 1 {
+			t.Errorf("%d callers were told that they were the first, want 1", added.Load())
+		}
+	}
+}
+
+func everyCounted(t *testing.T, at ...*fixture) {
+	const workers, each = 4, 10
+	expires := at[0].clock.Now().Add(time.Minute)
+	var done sync.WaitGroup
+	for _, f := range at {
+		for range workers {
+			done.Go(func() {
+				for range each {
+					if _, err := f.store.CountNote(t.Context(), "kind", "k", expires); err != nil {
+						t.Errorf("CountNote: %v", err)
+					}
+				}
+			})
+		}
+	}
+	done.Wait()
+	want := int64(workers*each*len(at) + 1)
+	if got, err := at[0].store.CountNote(t.Context(), "kind", "k", expires); err != nil || got != want {
+		t.Errorf("CountNote = %d, %v, want %d", got, err, want)
+	}
+}
