@@ -46,7 +46,7 @@ func TestCrossOriginRequests(t *testing.T) {
 		{"an upgrade that is none", "POST", []edit{header("Connection", "Upgrade"), header("Origin", "https://shop.example"), site("cross-site")}, true},
 	} {
 		s.api.requests()
-		for _, path := range []string{"/api/products", "/public", "/api/auth/nothing"} {
+		for _, path := range []string{"/api/products", "/api/shop.v1.ProductService/CreateProduct", "/public", "/api/auth/nothing"} {
 			res := b.do(c.method, path, strings.NewReader("{}"), c.edits...)
 			if (res.StatusCode == http.StatusForbidden) != c.refused {
 				t.Errorf("%s, %s: status %d", c.name, path, res.StatusCode)

@@ -18,7 +18,8 @@ import (
 var forwardedHeaders = []string{
 	"Accept", "Accept-Encoding", "Accept-Language",
 	"Content-Encoding", "Content-Type",
-	"Connect-Protocol-Version", "Connect-Timeout-Ms", "X-Grpc-Web", "X-User-Agent",
+	"Connect-Accept-Encoding", "Connect-Content-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms",
+	"Grpc-Accept-Encoding", "Grpc-Encoding", "X-Grpc-Web", "X-User-Agent",
 	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
 	"Last-Event-Id", "Prefer", "Range", "Te",
 	"Traceparent", "Tracestate", "User-Agent",

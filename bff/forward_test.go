@@ -24,6 +24,7 @@ func TestForwardedHeaders(t *testing.T) {
 	listed := map[string]string{
 		"Accept": "application/json", "Accept-Language": "pl", "Content-Type": "application/json", "If-Match": `"7"`, "If-None-Match": `"8"`,
 		"If-Range": `"9"`, "Range": "bytes=0-1", "Last-Event-Id": "5", "Connect-Protocol-Version": "1", "X-Grpc-Web": "1",
+		"Connect-Timeout-Ms": "1000", "Connect-Accept-Encoding": "gzip", "Connect-Content-Encoding": "gzip", "Grpc-Accept-Encoding": "gzip", "Grpc-Encoding": "gzip",
 		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "User-Agent": "test",
 	}
 	hostile := map[string]string{

@@ -26,8 +26,25 @@ func (g *Gateway) body(x *exchange, rt *route, deadline time.Time) (io.ReadClose
 	if refused := contentType(r.Header); refused != nil {
 		return nil, refused
 	}
-	if r.Body == nil {
+	content, refused := g.readBody(x, deadline)
+	if refused != nil {
+		return nil, refused
+	}
+	if len(bytes.TrimSpace(content)) == 0 {
 		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, emptyBody)
+	}
+	if !json.Valid(content) { // trailing data included
+		err := json.Unmarshal(content, new(json.RawMessage)) // for the reason
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body is not exactly one JSON value: "+err.Error())
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+// readBody reads a body to its end, if that is near and comes soon enough.
+func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
+	r := x.request
+	if r.Body == nil {
+		return nil, nil
 	}
 	if r.ContentLength > g.maxBody {
 		return nil, g.tooLong(x)
@@ -42,14 +59,7 @@ func (g *Gateway) body(x *exchange, rt *route, deadline time.Time) (io.ReadClose
 		return nil, x.unread(err)
 	}
 	_ = controller.SetReadDeadline(time.Time{})
-	if len(bytes.TrimSpace(content)) == 0 {
-		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, emptyBody)
-	}
-	if !json.Valid(content) { // trailing data included
-		err := json.Unmarshal(content, new(json.RawMessage)) // for the reason
-		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body is not exactly one JSON value: "+err.Error())
-	}
-	return io.NopCloser(bytes.NewReader(content)), nil
+	return content, nil
 }
 
 func (g *Gateway) tooLong(x *exchange) *refusal {

@@ -29,6 +29,23 @@ type refusal struct {
 	challenge  string         // WWW-Authenticate
 	retryAfter string         // Retry-After, seconds
 	allow      string         // Allow
+	acceptPost string         // Accept-Post (of LDP §7.1, and Connect)
+}
+
+// header are the header fields that say more about a refusal.
+func (r *refusal) header(x *exchange) http.Header {
+	h := http.Header{}
+	for name, value := range map[string]string{
+		"Www-Authenticate": x.resource.challenge(r.challenge, x.request),
+		"Retry-After":      r.retryAfter,
+		"Allow":            r.allow,
+		"Accept-Post":      r.acceptPost,
+	} {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	return h
 }
 
 func refuse(httpStatus int, code codes.Code, message string, details ...protoadapt.MessageV1) *refusal {
@@ -78,24 +95,32 @@ func (g *Gateway) callError(ctx context.Context, _ *runtime.ServeMux, _ runtime.
 	if !ok {
 		return
 	}
-	st := statusOf(err)
-	g.logCause(ctx, st)
-	refused := &refusal{status: public(st)}
-	refused.challenge, refused.http = challenge(st)
+	rpc, _ := runtime.RPCMethod(ctx)
+	refused := g.refusalOf(ctx, rpc, err)
 	if custom, ok := errors.AsType[*runtime.HTTPStatusError](err); ok {
 		refused.http = custom.HTTPStatus
 		if refused.http == http.StatusBadRequest {
 			refused.status = status.New(codes.InvalidArgument, custom.Error())
 		}
 	}
-	refused.retryAfter = retryAfter(st)
 	x.refuse(refused)
+}
+
+// refusalOf is what a client gets of an error of the server; the log gets the
+// rest.
+func (g *Gateway) refusalOf(ctx context.Context, rpc string, err error) *refusal {
+	st := statusOf(err)
+	g.logCause(ctx, rpc, st)
+	refused := &refusal{status: public(st), retryAfter: retryAfter(st)}
+	refused.challenge, refused.http = challenge(st)
+	return refused
 }
 
 // streamError is what a stream ends with when its first message has been sent.
 func (g *Gateway) streamError(ctx context.Context, err error) *status.Status {
 	st := statusOf(err)
-	g.logCause(ctx, st)
+	rpc, _ := runtime.RPCMethod(ctx)
+	g.logCause(ctx, rpc, st)
 	return public(st)
 }
 
@@ -108,14 +133,13 @@ func statusOf(err error) *status.Status {
 }
 
 // logCause keeps what public hides.
-func (g *Gateway) logCause(ctx context.Context, st *status.Status) {
+func (g *Gateway) logCause(ctx context.Context, rpc string, st *status.Status) {
 	switch st.Code() {
 	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable:
 		level := slog.LevelError
 		if st.Code() == codes.Unavailable && len(st.Proto().GetDetails()) > 0 {
 			level = slog.LevelInfo // said by the server on purpose: it stops, or cannot tell yet
 		}
-		rpc, _ := runtime.RPCMethod(ctx)
 		g.log.LogAttrs(ctx, level, "call failed",
 			slog.String("rpc", rpc), slog.String("code", st.Code().String()), slog.String("cause", st.Message()))
 	}

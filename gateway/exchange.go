@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -116,14 +117,7 @@ func (x *exchange) refuse(refused *refusal) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(content)))
-	set := func(name, value string) {
-		if value != "" {
-			h.Set(name, value)
-		}
-	}
-	set("WWW-Authenticate", x.resource.challenge(refused.challenge, x.request))
-	set("Retry-After", refused.retryAfter)
-	set("Allow", refused.allow)
+	maps.Copy(h, refused.header(x))
 	x.WriteHeader(refused.http)
 	_, _ = x.Write(content)
 }

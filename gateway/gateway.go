@@ -15,6 +15,7 @@ import (
 	"github.com/rs/cors"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -67,6 +68,7 @@ type Gateway struct {
 	handlers []*handler
 	resource *resource
 	methods  []string // HTTP methods of the routes, sorted
+	rpcs     *rpcs
 
 	maxBody int64
 	timeout time.Duration
@@ -76,8 +78,8 @@ type Gateway struct {
 
 // New registers the services and returns the gateway. It refuses what would
 // otherwise surprise later, naming the method and the path: two methods for one
-// path, a path that another hides, one outside /api or under /api/auth, and a
-// service without any annotation.
+// path, a path that another hides, one outside /api or under /api/auth or where
+// generated clients call, and a service without any annotation.
 func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
 	switch {
@@ -106,15 +108,27 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.mux = runtime.NewServeMux(g.muxOptions()...)
 
+	var services []protoreflect.ServiceDescriptor
 	for _, service := range cfg.Services {
-		routes, err := routesOf(service.name)
+		desc, err := descriptorOf(service.name)
 		if err != nil {
 			return nil, fmt.Errorf("gateway: %w", err)
 		}
+		routes, err := routesOf(desc)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+		services = append(services, desc)
 		g.routes = append(g.routes, routes...)
 	}
 	if err := refuseDuplicates(g.routes); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.rpcs = newRPCs(g, cfg.Conn, services)
+	for _, rt := range g.routes {
+		if g.rpcs.hides(rt) {
+			return nil, fmt.Errorf("gateway: %s (%s) lies where generated clients call that service's methods: choose another path", rt, rt.RPC)
+		}
 	}
 	var err error
 	if g.resource, err = newResource(cfg.Audience, cfg.Issuer, g.routes); err != nil {
@@ -190,9 +204,11 @@ func crossOrigin(origin string) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedOrigins: []string{origin},
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
-		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-Id"},
-		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id"},
-		MaxAge:         int((10 * time.Minute).Seconds()),
+		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-Id",
+			"Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Timeout", "X-Grpc-Web", "X-User-Agent"},
+		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+			"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"},
+		MaxAge: int((10 * time.Minute).Seconds()),
 		// AllowCredentials stays false: cookies mean nothing here.
 	})
 }

@@ -32,6 +32,10 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 		x.refuse(g.notFound(path))
 		return
 	}
+	if g.rpcs.own(path.Path) {
+		g.serveRPC(x, path)
+		return
+	}
 	if r.Method == http.MethodOptions {
 		g.options(x, path)
 		return

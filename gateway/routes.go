@@ -18,14 +18,16 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 )
 
-// Service is one gRPC service to be served as REST. Expose makes it.
+// Service is one gRPC service to be served as REST and to generated clients.
+// Expose makes it.
 type Service struct {
 	name     string
 	register func(context.Context, *runtime.ServeMux, grpc.ClientConnInterface) error
 }
 
 // Expose says that a service is to be served at the paths of its
-// google.api.http annotations:
+// google.api.http annotations, and that each of its methods, annotated or not,
+// answers gRPC-Web and Connect at /api/SERVICE/METHOD:
 //
 //	gateway.Expose(pb.NewThingServiceClient, pb.RegisterThingServiceHandlerClient, "things.v1.ThingService")
 //
@@ -64,8 +66,8 @@ type route struct {
 
 func (rt *route) String() string { return rt.Method + " " + rt.Pattern }
 
-// routesOf reads the routes of a service from its descriptor.
-func routesOf(service string) ([]*route, error) {
+// descriptorOf finds the descriptor of a service by its name.
+func descriptorOf(service string) (protoreflect.ServiceDescriptor, error) {
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 	if err != nil {
 		return nil, fmt.Errorf("service %q is not linked into this program: import its generated package, or correct the name", service)
@@ -74,6 +76,11 @@ func routesOf(service string) ([]*route, error) {
 	if !ok {
 		return nil, fmt.Errorf("%q is not a service: name the service, for example \"things.v1.ThingService\"", service)
 	}
+	return desc, nil
+}
+
+// routesOf reads the routes of a service from its descriptor.
+func routesOf(desc protoreflect.ServiceDescriptor) ([]*route, error) {
 	var routes []*route
 	for i := range desc.Methods().Len() {
 		method := desc.Methods().Get(i)
@@ -90,7 +97,7 @@ func routesOf(service string) ([]*route, error) {
 		}
 	}
 	if len(routes) == 0 {
-		return nil, fmt.Errorf("service %q has no google.api.http annotation, so nothing of it would be served: annotate a method, or do not expose it", service)
+		return nil, fmt.Errorf("service %q has no google.api.http annotation, so nothing of it would be served as REST: annotate a method, or do not expose it", desc.FullName())
 	}
 	return routes, nil
 }

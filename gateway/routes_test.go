@@ -68,6 +68,8 @@ func TestNewRefuses(t *testing.T) {
 		{"the bff's path", gateway.Config{Services: of(`get: "/api/auth/login"`)}, []string{".S.M0", "GET /api/auth/login", "belongs to the bff"}},
 		{"the bff's root", gateway.Config{Services: of(`post: "/api/auth" body: "*"`)}, []string{"POST /api/auth", "belongs to the bff"}},
 		{"the bff's path in a variable", gateway.Config{Services: of(`get: "/api/{id=auth/*}"`)}, []string{"/api/{id=auth/*}", "belongs to the bff"}},
+		{"where generated clients call", gateway.Config{Services: append(of(`get: "/api/audioarchive.v1.StatusService/x"`), exposeStatus())},
+			[]string{"GET /api/audioarchive.v1.StatusService/x", ".S/M0", "generated clients"}},
 		{"outside the API", gateway.Config{Services: of(`get: "/v1/x"`)}, []string{".S.M0", "GET /v1/x", "outside /api"}},
 		{"outside by a letter", gateway.Config{Services: of(`get: "/apis/x"`)}, []string{"/apis/x", "outside /api"}},
 		{"outside by a wildcard", gateway.Config{Services: of(`get: "/{id}/x"`)}, []string{"/{id}/x", "outside /api"}},
@@ -116,6 +118,34 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("New without Conn: %v", err)
 		}
 	})
+}
+
+// TestWildcardTakesNoRPC: what a request at a service's address means does not
+// depend on its header.
+func TestWildcardTakesNoRPC(t *testing.T) {
+	t.Parallel()
+	b := &backend{}
+	wide := exposeDynamic(declareService(t, `post: "/api/{id}/{title}" body: "*"`))
+	g, err := gateway.New(gateway.Config{Conn: connect(t, b), Services: []gateway.Service{wide, exposeDynamic(thingService)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		target string
+		header []string
+		status int
+		call   string
+	}{
+		{"/api/a/b", []string{jsonBody}, 200, `M0 id:"a" title:"b"`},
+		{things + "/GetThing", []string{jsonBody}, 400, `M0 id:"a" title:"b"`},
+		{things + "/Nothing", []string{jsonBody}, 404, `M0 id:"a" title:"b"`},
+		{things + "/GetThing", []string{jsonBody, version1}, 200, "GetThing"},
+	} {
+		response := send(g, "POST", c.target, c.header, "{}")
+		if response.StatusCode != c.status || b.call() != c.call {
+			t.Errorf("%s %q: %d, the last call was %q; want %d and %q", c.target, c.header, response.StatusCode, b.call(), c.status, c.call)
+		}
+	}
 }
 
 // TestSpecificRouteDeclaredLater is the order that TestNewRefuses recommends.

@@ -334,6 +334,8 @@ func TestCORS(t *testing.T) {
 		{"errors too", base, "GET /api/nothing", []string{"Origin: " + base}, base},
 		{"preflight", base, "OPTIONS /api/things/1", preflight(base, "DELETE", "authorization"), base},
 		{"preflight with a body", base, "OPTIONS /api/things", preflight(base, "POST", "authorization,content-type,x-request-id"), base},
+		{"preflight of a generated client (Connect)", base, "OPTIONS /api/" + thingService + "/GetThing", preflight(base, "POST", "authorization,connect-protocol-version,connect-timeout-ms,content-type"), base},
+		{"preflight of a generated client (gRPC-Web)", base, "OPTIONS /api/" + thingService + "/GetThing", preflight(base, "POST", "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent"), base},
 		{"preflight of another origin", base, "OPTIONS /api/things/1", preflight("https://evil.example", "DELETE", "authorization"), ""},
 		{"preflight for a header that means nothing here", base, "OPTIONS /api/things/1", preflight(base, "DELETE", "grpc-metadata-x"), ""},
 	} {
@@ -356,7 +358,7 @@ func TestCORS(t *testing.T) {
 				return
 			}
 			if exposed := response.Header.Get("Access-Control-Expose-Headers"); c.origin != "" &&
-				!cmp.Equal(strings.Split(strings.ToLower(exposed), ", "), []string{"etag", "retry-after", "www-authenticate", "x-request-id"}) {
+				!cmp.Equal(strings.Split(strings.ToLower(exposed), ", "), []string{"etag", "retry-after", "www-authenticate", "x-request-id", "grpc-status", "grpc-message", "grpc-status-details-bin"}) {
 				t.Errorf("exposed %s", exposed)
 			}
 			if c.base != "" && response.Header.Get("Vary") != "Origin" {

@@ -73,7 +73,7 @@ message_type { name: "ReadFileRequest"
 }
 service { name: "ThingService"
   method { name: "GetThing" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing"
-    options { [google.api.http] { get: "/api/things/{id}" additional_bindings { get: "/api/old-things/{id}" } } } }
+    options { idempotency_level: NO_SIDE_EFFECTS [google.api.http] { get: "/api/things/{id}" additional_bindings { get: "/api/old-things/{id}" } } } }
   method { name: "ListThings" input_type: ".gatewaytest.things.v1.ListThingsRequest" output_type: ".gatewaytest.things.v1.ListThingsResponse"
     options { [google.api.http] { get: "/api/things" } } }
   method { name: "CreateThing" input_type: ".gatewaytest.things.v1.CreateThingRequest" output_type: ".gatewaytest.things.v1.Thing"
@@ -92,6 +92,8 @@ service { name: "ThingService"
     options { [google.api.http] { get: "/api/files/{path=**}" } } }
   method { name: "WatchThings" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing" server_streaming: true
     options { [google.api.http] { get: "/api/things:watch" } } }
+  method { name: "UploadThings" input_type: ".gatewaytest.things.v1.Thing" output_type: ".google.protobuf.Empty" client_streaming: true }
+  method { name: "TradeThings" input_type: ".gatewaytest.things.v1.Thing" output_type: ".gatewaytest.things.v1.Thing" client_streaming: true server_streaming: true }
 }
 `
 
