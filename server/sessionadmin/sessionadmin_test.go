@@ -1,0 +1,388 @@
+package sessionadmin_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/sessionadmin"
+)
+
+const (
+	audience = "https://api.test"
+	issuer   = "https://issuer.test"
+)
+
+// shelf is a handful of sessions. That the stores of package bff/session fit
+// the interface too is shown where they are adapted, in internal/app.
+type shelf struct {
+	mu       sync.Mutex
+	sessions []sessionadmin.Session
+	down     error
+}
+
+func (s *shelf) List(_ context.Context, cursor string, limit int) ([]sessionadmin.Session, string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := 0
+	if cursor != "" {
+		var err error
+		if from, err = strconv.Atoi(cursor); err != nil {
+			return nil, "", sessionadmin.ErrCursor
+		}
+	}
+	to := min(from+limit, len(s.sessions))
+	next := ""
+	if to < len(s.sessions) {
+		next = strconv.Itoa(to)
+	}
+	return slices.Clone(s.sessions[from:to]), next, s.down
+}
+
+func (s *shelf) OfSubject(_ context.Context, issuer, subject string) ([]sessionadmin.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []sessionadmin.Session
+	for _, x := range s.sessions {
+		if x.Issuer == issuer && x.Subject == subject {
+			found = append(found, x)
+		}
+	}
+	return found, s.down
+}
+
+func (s *shelf) End(_ context.Context, key sessionadmin.Key) (bool, error) {
+	return s.remove(func(x sessionadmin.Session) bool { return x.Key == key }) == 1, s.down
+}
+
+func (s *shelf) EndOfSubject(_ context.Context, issuer, subject string) (int, error) {
+	return s.remove(func(x sessionadmin.Session) bool { return x.Issuer == issuer && x.Subject == subject }), s.down
+}
+
+func (s *shelf) remove(which func(sessionadmin.Session) bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.sessions)
+	if s.down == nil {
+		s.sessions = slices.DeleteFunc(s.sessions, which)
+	}
+	return before - len(s.sessions)
+}
+
+// add puts n sessions of a person on the shelf, each a minute older.
+func (s *shelf) add(subject string, n int) {
+	for range n {
+		i := len(s.sessions)
+		at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC).Add(-time.Duration(i) * time.Minute)
+		s.sessions = append(s.sessions, sessionadmin.Session{
+			Key: sessionadmin.Key{byte(i), byte(i >> 8), 1}, Handle: fmt.Sprintf("%016x", i),
+			Issuer: issuer, Subject: subject, SID: "sid", CreatedAt: at, LastSeenAt: at.Add(time.Second),
+			IdleExpiresAt: at.Add(time.Hour), ExpiresAt: at.Add(24 * time.Hour),
+			UserAgent: "Mozilla/5.0", Address: "192.0.2.7",
+		})
+	}
+}
+
+// system is the service as operators meet it: behind every interceptor.
+type system struct {
+	sessionadminv1.SessionAdminServiceClient
+	t      *testing.T
+	shelf  *shelf
+	tokens *tokentest.Issuer
+	log    *bytes.Buffer
+}
+
+func newSystem(t *testing.T, with *shelf) *system {
+	t.Helper()
+	s := &system{t: t, shelf: with, tokens: tokentest.NewUnserved(t, issuer), log: &bytes.Buffer{}}
+	cfg := sessionadmin.Config{Issuer: issuer, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
+	if with != nil {
+		cfg.Sessions = with
+	}
+	srv, err := server.New(server.Config{
+		Authn: authn.Config{Issuer: s.tokens.URL, Audience: audience, HTTPClient: s.tokens.Client()},
+		Register: func(r grpc.ServiceRegistrar) {
+			sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(cfg))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Run(ctx) // ends with the context
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	s.SessionAdminServiceClient = sessionadminv1.NewSessionAdminServiceClient(srv.Conn())
+	for srv.Ready() != nil { // a call waits for the keys
+		_, _ = s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
+	}
+	return s
+}
+
+func (s *system) operator() context.Context { return s.as("sessions:admin") }
+
+func (s *system) as(permissions ...string) context.Context {
+	token := s.tokens.Mint(map[string]any{"sub": "operator", "aud": audience, "permissions": append([]string{}, permissions...)})
+	return metadata.AppendToOutgoingContext(s.t.Context(), "authorization", "Bearer "+token)
+}
+
+func (s *system) list(req *sessionadminv1.ListSessionsRequest) *sessionadminv1.ListSessionsResponse {
+	s.t.Helper()
+	resp, err := s.ListSessions(s.operator(), req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp
+}
+
+// pages reads a list to its end, and returns the handles of each page.
+func (s *system) pages(req *sessionadminv1.ListSessionsRequest) []string {
+	s.t.Helper()
+	var pages []string
+	for range 10 {
+		resp := s.list(req)
+		var handles []string
+		for _, x := range resp.GetSessions() {
+			handles = append(handles, strings.TrimLeft(x.GetHandle(), "0"))
+		}
+		pages = append(pages, strings.Join(handles, ","))
+		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+			return pages
+		}
+	}
+	s.t.Fatal("the list does not end")
+	return nil
+}
+
+func TestOnlyOperators(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 1)
+	s := newSystem(t, with)
+	name := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0].GetName()
+	for who, ctx := range map[string]context.Context{
+		"nobody": t.Context(), "somebody": s.as(), "a seller": s.as("products:write"), "nearly": s.as("sessions:admin:not", "sessions"),
+	} {
+		want := codes.PermissionDenied
+		if who == "nobody" {
+			want = codes.Unauthenticated
+		}
+		_, err1 := s.ListSessions(ctx, &sessionadminv1.ListSessionsRequest{})
+		_, err2 := s.DeleteSession(ctx, &sessionadminv1.DeleteSessionRequest{Name: name})
+		_, err3 := s.EndSessions(ctx, &sessionadminv1.EndSessionsRequest{Subject: "anna"})
+		for _, err := range []error{err1, err2, err3} {
+			if status.Code(err) != want {
+				t.Errorf("%s got %v, want %v", who, err, want)
+			}
+		}
+	}
+	if len(with.sessions) != 1 {
+		t.Error("a session was ended by somebody who may not")
+	}
+}
+
+func TestASessionAsOperatorsSeeIt(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 1)
+	s := newSystem(t, with)
+	got := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0]
+	of := with.sessions[0]
+	if want := "sessions/" + base64.RawURLEncoding.EncodeToString(of.Key[:]); got.GetName() != want {
+		t.Errorf("name %q, want %q", got.GetName(), want)
+	}
+	text := strings.Join([]string{got.GetHandle(), got.GetIssuer(), got.GetSubject(), got.GetProviderSession(), got.GetUserAgent(), got.GetAddress()}, " ")
+	if want := "0000000000000000 https://issuer.test anna sid Mozilla/5.0 192.0.2.7"; text != want {
+		t.Errorf("got %q, want %q", text, want)
+	}
+	for what, times := range map[string][2]time.Time{
+		"create_time": {got.GetCreateTime().AsTime(), of.CreatedAt}, "last_seen_time": {got.GetLastSeenTime().AsTime(), of.LastSeenAt},
+		"idle_expire_time": {got.GetIdleExpireTime().AsTime(), of.IdleExpiresAt}, "expire_time": {got.GetExpireTime().AsTime(), of.ExpiresAt},
+	} {
+		if !times[0].Equal(times[1]) {
+			t.Errorf("%s is %v, want %v", what, times[0], times[1])
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 5)
+	with.add("ben", 2)
+	s := newSystem(t, with)
+	for _, c := range []struct {
+		name string
+		req  *sessionadminv1.ListSessionsRequest
+		want string
+	}{
+		{"everybody at once", &sessionadminv1.ListSessionsRequest{}, ",1,2,3,4,5,6"},
+		{"everybody in pages", &sessionadminv1.ListSessionsRequest{PageSize: 3}, ",1,2|3,4,5|6"},
+		{"one person at once", &sessionadminv1.ListSessionsRequest{Subject: "ben"}, "5,6"},
+		{"one person in pages", &sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2}, ",1|2,3|4"},
+		{"by issuer", &sessionadminv1.ListSessionsRequest{Subject: "ben", Issuer: issuer}, "5,6"},
+		{"of another issuer", &sessionadminv1.ListSessionsRequest{Subject: "ben", Issuer: "https://other.test"}, ""},
+		{"of nobody", &sessionadminv1.ListSessionsRequest{Subject: "carl"}, ""},
+	} {
+		if got := strings.Join(s.pages(c.req), "|"); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestAPageGoesOnBehindASessionThatHasEnded(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 4)
+	s := newSystem(t, with)
+	first := s.list(&sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2})
+	if _, err := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: first.GetSessions()[1].GetName()}); err != nil {
+		t.Fatal(err)
+	}
+	rest := s.pages(&sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2, PageToken: first.GetNextPageToken()})
+	if got := strings.Join(rest, "|"); got != "2,3" {
+		t.Errorf("the second page is %q, want 2,3", got)
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 3)
+	with.add("ben", 3)
+	s := newSystem(t, with)
+	of := func(subject string) string {
+		return s.list(&sessionadminv1.ListSessionsRequest{Subject: subject, PageSize: 1}).GetNextPageToken()
+	}
+	list := func(req *sessionadminv1.ListSessionsRequest) error {
+		_, err := s.ListSessions(s.operator(), req)
+		return err
+	}
+	remove := func(name string) error {
+		_, err := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: name})
+		return err
+	}
+	_, noSubject := s.EndSessions(s.operator(), &sessionadminv1.EndSessionsRequest{})
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a token that is none", list(&sessionadminv1.ListSessionsRequest{PageToken: "%"}), "InvalidArgument page_token"},
+		{"a token of nothing", list(&sessionadminv1.ListSessionsRequest{PageToken: "ZQ"}), "InvalidArgument page_token"},
+		{"a cursor that the store did not make", list(&sessionadminv1.ListSessionsRequest{PageToken: base64.RawURLEncoding.EncodeToString([]byte("eX"))}), "InvalidArgument page_token"},
+		{"another person's token", list(&sessionadminv1.ListSessionsRequest{Subject: "ben", PageToken: of("anna")}), "InvalidArgument page_token"},
+		{"a person's token for everybody", list(&sessionadminv1.ListSessionsRequest{PageToken: of("anna")}), "InvalidArgument page_token"},
+		{"a negative page", list(&sessionadminv1.ListSessionsRequest{PageSize: -1}), "InvalidArgument page_size"},
+		{"an issuer alone", list(&sessionadminv1.ListSessionsRequest{Issuer: issuer}), "InvalidArgument "},
+		{"no name", remove(""), "InvalidArgument name"},
+		{"a handle for a name", remove("sessions/0000000000000001"), "InvalidArgument name"},
+		{"bits that no key has", remove("sessions/" + strings.Repeat("_", 43)), "InvalidArgument name"},
+		{"a session that is not there", remove("sessions/" + strings.Repeat("A", 43)), "NotFound SESSION_NOT_FOUND"},
+		{"nobody", noSubject, "InvalidArgument subject"},
+	} {
+		if got := told(c.err); got != c.want {
+			t.Errorf("%s: %q (%v), want %q", c.name, got, c.err, c.want)
+		}
+	}
+	if len(with.sessions) != 6 {
+		t.Error("a bad request ended a session")
+	}
+}
+
+func TestEnding(t *testing.T) {
+	t.Parallel()
+	with := &shelf{}
+	with.add("anna", 3)
+	with.add("ben", 1)
+	s := newSystem(t, with)
+	name := s.list(&sessionadminv1.ListSessionsRequest{Subject: "anna"}).GetSessions()[0].GetName()
+	for i, want := range []codes.Code{codes.OK, codes.NotFound} {
+		if _, err := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: name}); status.Code(err) != want {
+			t.Errorf("ending it, turn %d: %v, want %v", i+1, err, want)
+		}
+	}
+	for _, want := range []int32{2, 0} {
+		resp, err := s.EndSessions(s.operator(), &sessionadminv1.EndSessionsRequest{Subject: "anna"})
+		if err != nil || resp.GetEnded() != want {
+			t.Errorf("ended %d sessions of anna (%v), want %d", resp.GetEnded(), err, want)
+		}
+	}
+	if len(with.sessions) != 1 || with.sessions[0].Subject != "ben" {
+		t.Errorf("left are %v, want one of ben's", with.sessions)
+	}
+}
+
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	with := &shelf{down: errors.New("dial tcp 10.1.2.3:6379: connection refused")}
+	s := newSystem(t, with)
+	_, err1 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
+	_, err2 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{Subject: "anna"})
+	_, err3 := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: "sessions/" + strings.Repeat("A", 43)})
+	_, err4 := s.EndSessions(s.operator(), &sessionadminv1.EndSessionsRequest{Subject: "anna"})
+	for i, err := range []error{err1, err2, err3, err4} {
+		retry := false
+		for _, detail := range status.Convert(err).Details() {
+			if _, ok := detail.(*errdetails.RetryInfo); ok {
+				retry = true
+			}
+		}
+		if got := told(err); got != "Unavailable SESSION_STORE_UNAVAILABLE" || !retry || strings.Contains(err.Error(), "10.1.2.3") {
+			t.Errorf("call %d: %v, want UNAVAILABLE with RetryInfo, and nothing of the cause", i+1, err)
+		}
+	}
+	if !strings.Contains(s.log.String(), "10.1.2.3:6379") {
+		t.Error("the cause is not in the log")
+	}
+}
+
+func TestAServerWithoutAStoreSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	_, err1 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
+	_, err2 := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: "sessions/" + strings.Repeat("A", 43)})
+	_, err3 := s.EndSessions(s.operator(), &sessionadminv1.EndSessionsRequest{Subject: "anna"})
+	for i, err := range []error{err1, err2, err3} {
+		if got := told(err); got != "Unimplemented NO_SESSION_STORE" {
+			t.Errorf("call %d: %q (%v)", i+1, got, err)
+		}
+	}
+}
+
+// told is the code of an error, and the reason or the first field in its
+// details.
+func told(err error) string {
+	st := status.Convert(err)
+	for _, detail := range st.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			return st.Code().String() + " " + detail.GetReason()
+		case *errdetails.BadRequest:
+			return st.Code().String() + " " + detail.GetFieldViolations()[0].GetField()
+		}
+	}
+	return st.Code().String()
+}
