@@ -101,6 +101,12 @@ func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, e
 	return records, storeError("list", err)
 }
 
+// ListAll returns some of everybody's sessions, without what is sealed, and the cursor to go on with; see [Store.List].
+func (m *Manager) ListAll(ctx context.Context, cursor string, limit int) ([]Record, string, error) {
+	page, next, err := m.store.List(ctx, cursor, limit)
+	return page, next, storeError("list", err)
+}
+
 // CookieValue returns the well-formed cookie value of a request, for [NewSession.Replaces], or "". It opens a session and
 // is not for logs.
 func (m *Manager) CookieValue(r *http.Request) string {

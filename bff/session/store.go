@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -20,6 +21,19 @@ func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // IsZero tells whether the ID is unset. No session has the zero ID.
 func (id ID) IsZero() bool { return id == ID{} }
+
+// Cursor is a cursor for [Store.List] in a store that lists by ID: it goes on behind this one.
+func Cursor(last ID) string { return base64.RawURLEncoding.EncodeToString(last[:]) }
+
+// ParseCursor returns the ID of a [Cursor], zero for "", or [ErrCursor].
+func ParseCursor(cursor string) (id ID, err error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || cursor != "" && len(raw) != len(id) {
+		return ID{}, ErrCursor
+	}
+	copy(id[:], raw)
+	return id, nil
+}
 
 // Fence numbers the grants of one session's lock. Each grant has a higher number than all before it; zero is never granted.
 type Fence int64
@@ -53,6 +67,8 @@ var (
 	ErrLocked = errors.New("session: locked by another")
 	// ErrFenced says that the lock was granted to another since, so the write was not made.
 	ErrFenced = errors.New("session: the lock was granted to another since")
+	// ErrCursor says that List was given a cursor that the store did not make.
+	ErrCursor = errors.New("session: no such cursor")
 	// ErrExists says that Create was given the ID of a live session.
 	ErrExists = errors.New("session: exists already")
 )
@@ -103,6 +119,10 @@ type Store interface {
 	DeleteBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error)
 	// ListBySubject returns a person's sessions, newest first (by CreatedAt), without Sealed.
 	ListBySubject(ctx context.Context, issuer, subject string) ([]Record, error)
+	// List returns some of everybody's sessions, without Sealed and limit at most, and the cursor to go on with; "" begins, and
+	// comes back at the end. The order is the store's own. A session that lives all the while is on at least one page, one that
+	// begins or ends meanwhile may be; a page that is not the last may be short, or empty. ErrCursor for a cursor that is none.
+	List(ctx context.Context, cursor string, limit int) (page []Record, next string, err error)
 	// Watch calls event for every session that ends (a replaced one with ReasonReplaced) and for every Touch and Write that
 	// changes one, by whichever process of the store, within a second. Expiry is no event. The first event has the zero ID and
 	// says that the feed stands: from then on nothing is missed, or another with the zero ID tells of it. Events come one at

@@ -241,6 +241,38 @@ func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]se
 	return records, nil
 }
 
+// List implements [session.Store].
+func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+	last, err := session.ParseCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	now := s.now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, "", err
+	}
+	var ids []session.ID
+	for id, e := range s.sessions {
+		if !e.record.Expired(now) && (cursor == "" || slices.Compare(id[:], last[:]) > 0) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
+	next := ""
+	if len(ids) > limit {
+		ids = ids[:limit]
+		next = session.Cursor(ids[limit-1])
+	}
+	page := make([]session.Record, len(ids))
+	for i, id := range ids {
+		page[i] = s.sessions[id].record
+		page[i].Sealed = nil
+	}
+	return page, next, nil
+}
+
 // DeleteExpired implements [session.Store].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	now := s.now()

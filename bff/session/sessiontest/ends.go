@@ -3,7 +3,9 @@ package sessiontest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +107,56 @@ var ends = map[string]func(*testing.T, *fixture){
 		}
 		if list, err := f.store.ListBySubject(t.Context(), issuer, "nobody"); err != nil || len(list) != 0 {
 			t.Errorf("ListBySubject of nobody = %v, %v", list, err)
+		}
+	},
+	"everybody's sessions are listed in pages": func(t *testing.T, f *fixture) {
+		want := map[session.ID]session.Record{}
+		for i := range 7 {
+			r := f.create(t, func(r *session.Record) { r.Subject = fmt.Sprint("person ", i%3) })
+			r.Sealed = nil
+			want[r.ID] = r
+		}
+		ended, expired := f.create(t), f.create(t, func(r *session.Record) { r.IdleExpiresAt = f.clock.Now().Add(time.Minute) })
+		if err := f.store.Delete(t.Context(), ended.ID, session.ReasonOperator); err != nil {
+			t.Fatal(err)
+		}
+		f.clock.Advance(time.Minute)
+		got := map[session.ID]session.Record{}
+		cursor := ""
+		for pages := 1; ; pages++ {
+			page, next, err := f.store.List(t.Context(), cursor, 3)
+			if err != nil || len(page) > 3 {
+				t.Fatalf("List gave %d sessions, %v, want 3 at most", len(page), err)
+			}
+			for _, r := range page {
+				if r.Sealed != nil {
+					t.Error("what is sealed is in the list")
+				}
+				got[r.ID] = r
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+			if pages > 100 {
+				t.Fatal("the list does not end")
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("List gave %d sessions, want %d", len(got), len(want))
+		}
+		for id, r := range want {
+			same(t, got[id], r)
+		}
+		if _, ok := got[expired.ID]; ok {
+			t.Error("an expired session is in the list")
+		}
+	},
+	"a cursor that is none is refused": func(t *testing.T, f *fixture) {
+		f.create(t)
+		for _, cursor := range []string{"%", "x", strings.Repeat("z", 200), "9223372036854775808999"} {
+			if page, _, err := f.store.List(t.Context(), cursor, 10); !errors.Is(err, session.ErrCursor) {
+				t.Errorf("List from %q = %v, %v, want ErrCursor", cursor, page, err)
+			}
 		}
 	},
 }

@@ -186,8 +186,27 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 
 // ListBySubject implements [session.Store].
 func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+" FROM sessions WHERE issuer = ? AND subject = ? AND "+live+
-		" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+	return s.list(ctx, "issuer = ? AND subject = ? AND "+live+" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+}
+
+// List implements [session.Store].
+func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+	last, err := session.ParseCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	// One more than asked for tells whether there is another page.
+	page, err := s.list(ctx, "id > ? AND "+live+" ORDER BY id LIMIT ?", last[:], s.now().UnixMilli(), limit+1)
+	if err != nil || len(page) <= limit {
+		return page, "", err
+	}
+	page = page[:limit]
+	return page, session.Cursor(page[limit-1].ID), nil
+}
+
+// list returns the records that a condition names.
+func (s *Store) list(ctx context.Context, where string, args ...any) ([]session.Record, error) {
+	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+" FROM sessions WHERE "+where, args...)
 	if err != nil {
 		return nil, outage(err)
 	}
