@@ -12,7 +12,7 @@ import (
 
 // An apiAnswer corrects the API's response headers when they are sent.
 type apiAnswer struct {
-	http.ResponseWriter
+	tied
 	ours      http.Header // what was set before the API was asked
 	private   bool        // answers a person who is signed in
 	login     string      // where to send the browser instead of a 401; "" for nowhere
@@ -24,7 +24,7 @@ type apiAnswer struct {
 }
 
 func (b *BFF) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
-	a := &apiAnswer{ResponseWriter: w, ours: maps.Clone(w.Header()), private: s != nil}
+	a := &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, ours: maps.Clone(w.Header()), private: s != nil}
 	if s == nil && navigation(r) {
 		// A person who opened an address of the API is sent to the login.
 		a.login = loginURL(returnTo(r.URL.RequestURI()))
@@ -72,6 +72,7 @@ func (a *apiAnswer) WriteHeader(status int) {
 	}
 	// Whoever is not signed in gets another answer at the same address.
 	h.Add("Vary", "Cookie")
+	a.begin(status)
 	a.ResponseWriter.WriteHeader(status)
 }
 
@@ -94,8 +95,11 @@ func (a *apiAnswer) Write(p []byte) (int, error) {
 	if !a.sent {
 		a.WriteHeader(http.StatusOK)
 	}
-	if a.dropped {
+	switch {
+	case a.dropped:
 		return len(p), nil
+	case a.cut():
+		return 0, errSevered
 	}
 	return a.ResponseWriter.Write(p)
 }
@@ -111,11 +115,11 @@ func (a *apiAnswer) finish() {
 // wait for the second.
 func (a *apiAnswer) FlushError() error {
 	a.finish()
-	if a.dropped {
+	switch {
+	case a.dropped:
 		return nil
+	case a.cut():
+		return errSevered
 	}
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
-
-// Unwrap serves http.ResponseController.
-func (a *apiAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

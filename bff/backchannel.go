@@ -3,7 +3,6 @@ package bff
 import (
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -12,6 +11,10 @@ import (
 
 // maxLogoutToken bounds the body of a back-channel logout, in bytes.
 const maxLogoutToken = 80 << 10
+
+// logoutSkew is how long after its expiry a logout token may still pass, and
+// is remembered: the verifier forgives a minute.
+const logoutSkew = 2 * time.Minute
 
 // backchannelLogout ends sessions at the provider's word (OpenID Connect
 // Back-Channel Logout). The logout token is the whole authorisation.
@@ -43,8 +46,14 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		refuse(err)
 		return
-	case !b.replays.first(claims.Issuer+" "+claims.ID, claims.Expiry):
+	}
+	used := claims.Issuer + "\x00" + claims.ID
+	switch _, err := b.usedTokens.Get(r.Context(), used); {
+	case err == nil:
 		refuse(errors.New("the logout token was used before"))
+		return
+	case !errors.Is(err, session.ErrNotFound):
+		b.storeDown(w, r, err)
 		return
 	}
 	// Denied first: a session that is ended and whose token still works is
@@ -52,6 +61,9 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	denied := b.deny(r.Context(), Revocation{
 		Issuer: claims.Issuer, SessionID: claims.SessionID, Subject: claims.Subject, At: claims.IssuedAt,
 	})
+	// Barred before sessions are ended: a login that is finished in between is
+	// found by one or the other.
+	barred := b.bars.put(r.Context(), claims)
 	ended := 0
 	if claims.SessionID != "" {
 		ids, endErr := b.sessions.EndBySID(r.Context(), claims.Issuer, claims.SessionID)
@@ -60,56 +72,15 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		ids, endErr := b.sessions.EndBySubject(r.Context(), claims.Issuer, claims.Subject, session.ReasonProvider)
 		ended, err = len(ids), endErr
 	}
-	if err = errors.Join(err, denied); err != nil {
-		b.replays.forget(claims.Issuer + " " + claims.ID) // the provider may try again
+	if err = errors.Join(err, barred, denied); err == nil {
+		// Last, so that the provider may try again what was not done, also where
+		// this process is killed on the way.
+		_, err = b.usedTokens.Add(r.Context(), used, nil, claims.Expiry.Add(logoutSkew))
+	}
+	if err != nil {
 		b.storeDown(w, r, err)
 		return
 	}
 	b.logger.InfoContext(r.Context(), "signed out by the provider", "sessions", ended)
 	w.WriteHeader(http.StatusOK)
-}
-
-// maxReplays bounds the memory of used logout tokens; only tokens with a good
-// signature get in.
-const maxReplays = 100_000
-
-// replays remembers the ids of logout tokens until they expire. It is of this
-// process only.
-type replays struct {
-	now  func() time.Time
-	mu   sync.Mutex
-	seen map[string]time.Time
-}
-
-func newReplays(now func() time.Time) *replays {
-	return &replays{now: now, seen: map[string]time.Time{}}
-}
-
-// first reports whether the id comes for the first time. When the memory is
-// full of ids that are still good, nothing passes.
-func (p *replays) first(id string, expires time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, again := p.seen[id]; again {
-		return false
-	}
-	if len(p.seen) >= maxReplays {
-		for old, until := range p.seen {
-			// The verifier forgives a minute of skew.
-			if p.now().After(until.Add(2 * time.Minute)) {
-				delete(p.seen, old)
-			}
-		}
-		if len(p.seen) >= maxReplays {
-			return false
-		}
-	}
-	p.seen[id] = expires
-	return true
-}
-
-func (p *replays) forget(id string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.seen, id)
 }

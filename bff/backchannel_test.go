@@ -119,6 +119,7 @@ func TestBackchannelReplay(t *testing.T) {
 	b := s.browser().signIn()
 	form := url.Values{"logout_token": {s.idp.logoutToken(nil)}}
 	wantStatus(t, tell(s, form), http.StatusOK)
+	s.clock.Advance(time.Second)
 	if b.signIn(); !b.signedIn() {
 		t.Fatal("not signed in")
 	}
@@ -127,6 +128,92 @@ func TestBackchannelReplay(t *testing.T) {
 	if !b.signedIn() {
 		t.Error("signed out by a replay")
 	}
+	// Nor at another node: what was used is known to all.
+	wantStatus(t, tell(s.node(), form), http.StatusBadRequest)
+	if !b.signedIn() {
+		t.Error("signed out by a replay at another node")
+	}
+}
+
+// A logout of the provider's overtakes a login: its code was redeemed, and
+// there is no session yet that could be ended. Wherever it is heard of, the
+// login does not come through, and what it got is given back.
+func TestBackchannelBarsALogin(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		claims   map[string]any // of the logout
+		sid, sub any            // of the login
+		begun    time.Duration  // how long after the logout it begins
+		authTime time.Duration  // how long after the logout the person authenticated; 0 for no auth_time
+		barred   bool
+	}{
+		"of this session":                        {claims: nil, barred: true},
+		"of another session":                     {claims: map[string]any{"sid": "sid-2"}},
+		"of this person":                         {claims: map[string]any{"sid": tokentest.Absent}, barred: true},
+		"of another person":                      {claims: map[string]any{"sid": tokentest.Absent, "sub": "user-2"}},
+		"of this person, who has come again":     {claims: map[string]any{"sid": tokentest.Absent}, authTime: 5 * time.Second},
+		"of this person, who was there before":   {claims: map[string]any{"sid": tokentest.Absent}, authTime: -5 * time.Second, barred: true},
+		"a login that begins afterwards, by sid": {claims: nil, begun: time.Second},
+		"a login that begins afterwards, by sub": {claims: map[string]any{"sid": tokentest.Absent}, begun: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			other := s.node()
+			form := url.Values{"logout_token": {s.idp.logoutToken(c.claims)}}
+			if c.authTime != 0 {
+				s.idp.change(func(p *provider) { p.id["auth_time"] = s.clock.Now().Add(c.authTime).Unix() })
+			}
+			b := s.browser()
+			if c.begun > 0 {
+				wantStatus(t, tell(other, form), http.StatusOK)
+				s.clock.Advance(c.begun)
+			}
+			callback := s.idp.authorize(b.navigate("/api/auth/login").location())
+			if c.begun == 0 {
+				s.clock.Advance(6 * time.Second)
+				// In the worst moment: the sessions have been looked through, and this
+				// one is being created.
+				s.store.change(func(st *store) {
+					st.create = func() error {
+						wantStatus(t, tell(other, form), http.StatusOK)
+						return nil
+					}
+				})
+			}
+			res := b.back(callback)
+			if !c.barred {
+				wantStatus(t, res, http.StatusSeeOther)
+				if !b.signedIn() {
+					t.Error("not signed in")
+				}
+				return
+			}
+			wantStatus(t, res, http.StatusBadGateway)
+			if !strings.Contains(res.body, "could not be completed") || b.session() != "" || res.set("gatehouse") != nil {
+				t.Errorf("signed in all the same: %s", res.body)
+			}
+			if _, err := s.store.Get(t.Context(), s.store.newest()); err == nil {
+				t.Error("the session lives on")
+			}
+			eventually(t, "what it got is revoked", func() bool { return len(s.idp.revoked()) == 1 })
+		})
+	}
+}
+
+// Where it cannot be told whether a login is barred, it does not come through,
+// and nobody is told to have signed out either.
+func TestBarsDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.store.change(func(s *store) { s.notes = outage })
+	b := s.browser()
+	res := b.back(s.idp.authorize(b.navigate("/api/auth/login").location()))
+	wantStatus(t, res, http.StatusServiceUnavailable)
+	if b.session() != "" {
+		t.Error("signed in")
+	}
+	wantStatus(t, tell(s, url.Values{"logout_token": {s.idp.logoutToken(nil)}}), http.StatusServiceUnavailable)
 }
 
 // What could not be done is not told as done, and may be tried again.

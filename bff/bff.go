@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +37,7 @@ const (
 
 // DefaultProtect is protected when Config.Protect is nil: the private pages
 // of the embedded front end.
-var DefaultProtect = []string{"/private/:path*", "/profile/:path*", "/my/:path*"}
+var DefaultProtect = []string{"/private/:path*", "/profile/:path*", "/my/:path*", "/sessions/:path*"}
 
 // Config describes a bff. BaseURL, Issuer, ClientID, Secrets, Store and API
 // are required.
@@ -126,7 +127,6 @@ type BFF struct {
 	rp          *relyingParty
 	logouts     *token.LogoutVerifier
 	crossOrigin *http.CrossOriginProtection
-	replays     *replays
 	keys        *seal.Keyring
 	sessions    *session.Manager
 	pages       *web.Pages
@@ -142,6 +142,12 @@ type BFF struct {
 	refreshes singleflight.Group
 	failures  *failures
 	pending   *revocations
+	// usedTokens are the logout tokens that have done their work.
+	usedTokens session.Notes
+	bars       bars
+	streams    streamCount
+	leaving    chan struct{} // closed when this process is about to end
+	leave      sync.Once
 }
 
 // New builds a bff. Every error names what is wrong with which setting, and
@@ -171,7 +177,7 @@ func New(cfg Config) (*BFF, error) {
 		now:         cfg.Now,
 		rand:        cfg.Rand,
 		logger:      cfg.Logger,
-		replays:     newReplays(cfg.Now),
+		leaving:     make(chan struct{}),
 		crossOrigin: http.NewCrossOriginProtection(),
 		failures:    newFailures(cfg.Now),
 	}
@@ -218,6 +224,9 @@ func New(cfg Config) (*BFF, error) {
 		b.frontend = b.pages
 	}
 	b.pending = newRevocations(b)
+	b.usedTokens = b.sessions.Notes("logout token")
+	b.bars = bars{notes: b.sessions.Notes("bar"), now: cfg.Now}
+	b.streams.count = map[session.ID]int{}
 	b.handler = b.chain()
 	return b, nil
 }
@@ -243,19 +252,24 @@ func withDefaults(cfg *Config) {
 	}
 }
 
-// Run keeps the provider's metadata and keys fresh and expired sessions away
-// until the context ends. Then it revokes the refresh tokens of the logouts
-// that are still waiting for their browser to come back.
+// Run keeps the provider's metadata and keys fresh and expired sessions away,
+// hears of sessions that end elsewhere, and revokes the refresh tokens of
+// logouts whose browser does not come back, until the context ends. Then it
+// revokes those that are still waiting here.
 func (b *BFF) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	if b.own {
 		group.Go(func() error { return b.provider.Run(running) })
 	}
 	group.Go(func() error { return b.sessions.Run(running) })
+	group.Go(func() error { b.pending.loop(running); return nil })
 	err := group.Wait()
-	b.pending.flush(context.WithoutCancel(ctx))
+	b.goodbye()
 	return err
 }
+
+// goodbye ends the event streams, whose browsers then ask another process.
+func (b *BFF) goodbye() { b.leave.Do(func() { close(b.leaving) }) }
 
 // Ready says why nobody can sign in at the moment, nil if they can.
 func (b *BFF) Ready() error {

@@ -155,13 +155,16 @@ func TestAuthRoutes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser()
-	for _, path := range []string{"login", "callback", "logout", "me", "session"} {
+	for path, allowed := range map[string]string{
+		"login": "GET", "callback": "GET", "logout": "GET, POST", "me": "GET", "session": "GET", "sessions": "DELETE, GET", "events": "GET",
+		"frontchannel-logout": "GET",
+	} {
 		if res := b.fetch("/api/auth/" + path); res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: Cache-Control %q", path, res.Header.Get("Cache-Control"))
 		}
-		res := b.do(http.MethodPost, "/api/auth/"+path, nil, site("same-origin"))
+		res := b.do(http.MethodPut, "/api/auth/"+path, nil, site("same-origin"))
 		wantStatus(t, res, http.StatusMethodNotAllowed)
-		if res.Header.Get("Allow") != "GET" || !strings.HasPrefix(res.body, `{"code":12,`) {
+		if res.Header.Get("Allow") != allowed || !strings.HasPrefix(res.body, `{"code":12,`) {
 			t.Errorf("%s: Allow %q, %s", path, res.Header.Get("Allow"), res.body)
 		}
 	}

@@ -116,6 +116,10 @@ func (b *BFF) signIn(r *http.Request, md *token.Metadata, a *attempt, code strin
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
 	}
+	if err := b.bars.check(ctx, a, id); err != nil {
+		b.undo(ctx, s)
+		return nil, nil, err
+	}
 	return s, cookie, nil
 }
 

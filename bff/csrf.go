@@ -76,18 +76,27 @@ func navigation(r *http.Request) bool {
 }
 
 // fromOurselves reports whether a link or a script of our own pages, or the
-// person typing, caused a navigation. A prefetch is nobody's wish yet.
+// person typing, caused a navigation.
 func (b *BFF) fromOurselves(r *http.Request) bool {
-	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
-		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
-			return false
-		}
+	if prefetch(r) {
+		return false
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "same-origin", "none":
 		return true
 	case "":
 		return b.sameOrigin(r.Header.Get("Referer"))
+	}
+	return false
+}
+
+// prefetch reports whether a browser asks before anybody has: nobody's wish
+// yet.
+func prefetch(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
+			return true
+		}
 	}
 	return false
 }

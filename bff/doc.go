@@ -7,13 +7,17 @@
 //
 // # Routes
 //
-//	GET  /api/auth/login                start a login; returnTo, and provider parameters
-//	GET  /api/auth/callback             its end
-//	GET  /api/auth/logout               sign out, here and at the provider; returnTo
-//	GET  /api/auth/me                   the person's claims, or 204
-//	GET  /api/auth/session              time left, without extending it
-//	POST /api/auth/backchannel-logout   the provider ends sessions
-//	any  /api, /api/…                   forwarded to the gateway
-//	GET  /healthz, /readyz              for load balancers
-//	any  everything else                the front end
+//	GET    /api/auth/login                start a login; returnTo, and provider parameters
+//	GET    /api/auth/callback             its end
+//	GET    /api/auth/logout               sign out, here and at the provider; returnTo; POST too
+//	GET    /api/auth/me                   the person's claims, or 204
+//	GET    /api/auth/session              time left, without extending it
+//	GET    /api/auth/events               what becomes of the session, as server-sent events
+//	GET    /api/auth/sessions             the person's sessions; DELETE ends all but this one
+//	DELETE /api/auth/sessions/{handle}    ends one of them
+//	POST   /api/auth/backchannel-logout   the provider ends sessions
+//	GET    /api/auth/frontchannel-logout  the same, from a page of the provider
+//	any    /api, /api/…                   forwarded to the gateway
+//	GET    /healthz, /readyz              for load balancers
+//	any    everything else                the front end
 package bff

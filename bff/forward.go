@@ -33,6 +33,7 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := b.newAnswer(w, r, s)
+	defer func() { answer.release() }()
 	answer.renewable = s != nil && replayable(r) && b.renewable(s)
 	b.api.ServeHTTP(answer, b.outgoing(r, s))
 	answer.finish()

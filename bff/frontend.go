@@ -26,6 +26,9 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		r = r.WithContext(withSession(r.Context(), s))
+		answer := &tied{ResponseWriter: w, b: b, s: s}
+		defer answer.release()
+		w = answer
 	case !errors.Is(err, session.ErrNotFound):
 		b.storeDown(w, r, err)
 		return

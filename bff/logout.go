@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -37,24 +38,21 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		b.storeDown(w, r, err)
 		return
 	}
-	if !b.fromOurselves(r) { // logout CSRF: an image on another site signs nobody out
+	// A POST has passed the check of its origin already.
+	if r.Method != http.MethodPost && !b.fromOurselves(r) { // logout CSRF: an image on another site signs nobody out
 		b.askLogout(w, r, to)
 		return
 	}
-	if err := b.sessions.End(r.Context(), s, session.ReasonSignedOut); err != nil {
+	if err := b.endHere(r.Context(), s, session.ReasonSignedOut); err != nil {
 		b.storeDown(w, r, err)
 		return
 	}
-	b.logger.InfoContext(r.Context(), "signed out", "session", s)
 	http.SetCookie(w, b.sessions.ClearCookie())
-	_ = b.deny(r.Context(), Revocation{ // logged there
-		Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt,
-	})
 
 	// The refresh token is revoked once the provider has ended its session:
 	// Keycloak would otherwise not tell its other clients (back-channel
 	// logout) of the session's end.
-	id := b.pending.add(s.Data.Tokens.Refresh)
+	id := b.pending.add(r.Context(), s.Data.Tokens.Refresh)
 	target := ""
 	md, err := b.provider.Metadata()
 	if err != nil {
@@ -65,10 +63,33 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		target = b.rp.endSessionURL(md, b.base.String(), s.Data.Tokens.ID, state)
 	}
 	if target == "" { // nothing to wait for
-		b.pending.release(id)
+		b.pending.release(r.Context(), id)
 		target = to
 	}
 	seeOther(w, target)
+}
+
+// endHere ends the session of a browser that asks for it, and has its access
+// token refused where that is provided for.
+func (b *BFF) endHere(ctx context.Context, s *session.Session, why session.Reason) error {
+	if err := b.sessions.End(ctx, s, why); err != nil {
+		return err
+	}
+	b.logger.InfoContext(ctx, "signed out", "session", s)
+	_ = b.deny(ctx, Revocation{ // logged there
+		Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt,
+	})
+	return nil
+}
+
+// undo takes back a login for which the browser has not got its cookie yet:
+// nobody can use the session, and its tokens are given back.
+func (b *BFF) undo(ctx context.Context, s *session.Session) {
+	ctx = context.WithoutCancel(ctx)
+	if err := b.sessions.End(ctx, s, session.ReasonProvider); err != nil {
+		b.logger.WarnContext(ctx, "a session that nobody has the cookie of was not ended", "session", s, "cause", err)
+	}
+	b.pending.release(ctx, b.pending.add(ctx, s.Data.Tokens.Refresh))
 }
 
 // askLogout asks before signing out somebody whom another site has sent.
@@ -120,7 +141,7 @@ func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
 	if err := json.Unmarshal(plain, &st); err != nil {
 		return false
 	}
-	b.pending.release(st.Pending)
+	b.pending.release(r.Context(), st.Pending)
 	to := "/"
 	if b.now().Sub(time.Unix(st.Started, 0)) < logoutLifetime {
 		to = returnTo(st.ReturnTo)

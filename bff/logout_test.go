@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -81,18 +82,169 @@ func TestLogoutThatDoesNotComeBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
+		stop := s.running(t)
 		s.browser().signIn().navigate("/api/auth/logout")
 		time.Sleep(29 * time.Second)
 		synctest.Wait()
 		if n := len(s.idp.revoked()); n != 0 {
 			t.Errorf("%d revocations after 29 s", n)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		if n := len(s.idp.revoked()); n != 1 {
-			t.Errorf("%d revocations after 31 s", n)
+			t.Errorf("%d revocations after 33 s", n)
+		}
+		stop()
+	})
+}
+
+// running is run in a bubble, which must end before the test does.
+func (s *system) running(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, node := make(chan error), s.BFF
+	go func() { ended <- node.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A node that is killed after a logout leaves nothing behind: another one
+// revokes what is due. Of all that could, one does.
+func TestAnotherNodeRevokes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		refresh := s.idp.good
+		s.browser().signIn().navigate("/api/auth/logout") // here, and this node does nothing any more
+		due := refresh()
+		s.reconfigure()
+		stopOne := s.running(t)
+		s.reconfigure()
+		stopTwo := s.running(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := s.idp.revoked(); len(got) != 1 || got[0] != due[0] {
+			t.Errorf("%d revocations", len(got))
+		}
+		stopOne()
+		stopTwo()
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations at the end", n)
 		}
 	})
+}
+
+// A browser that comes back to another node than it left from.
+func TestLogoutComesBackElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		b := s.browser().signIn()
+		u, err := url.Parse(b.navigate("/api/auth/logout?returnTo=/public").location())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.reconfigure()
+		res := b.navigate("/?state="+url.QueryEscape(u.Query().Get("state")), site("cross-site"))
+		if res.location() != "/public" {
+			t.Errorf("back to %q", res.location())
+		}
+		synctest.Wait()
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations", n)
+		}
+	})
+}
+
+// A provider that is away when a revocation is due is asked again; one that
+// refuses is not.
+func TestRevocationIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		calls  int
+	}{
+		"an outage":  {refuse(503, "temporarily_unavailable"), 2},
+		"a hang":     {hang, 2},
+		"a refusal":  {refuse(400, "unsupported_token_type"), 1},
+		"not for us": {refuse(401, "invalid_client"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := bubble(t)
+				stop := s.running(t)
+				s.idp.change(func(p *provider) { p.instead["/revoke"] = c.answer })
+				s.browser().signIn().navigate("/api/auth/logout")
+				time.Sleep(50 * time.Second)
+				s.idp.change(func(p *provider) { clear(p.instead) })
+				time.Sleep(5 * time.Minute)
+				if n := len(s.idp.called("/revoke")); n != c.calls {
+					t.Errorf("%d calls, want %d", n, c.calls)
+				}
+				if good := len(s.idp.good()) == 0; good != (c.calls == 2) {
+					t.Errorf("revoked in the end: %t", good)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// A store that takes no note of a revocation does not keep it from being made.
+func TestRevocationThatCannotBePutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		b := s.browser().signIn()
+		s.store.change(func(s *store) { s.notes = outage })
+		wantStatus(t, b.navigate("/api/auth/logout"), http.StatusSeeOther)
+		synctest.Wait()
+		if n := len(s.idp.revoked()); n != 1 {
+			t.Errorf("%d revocations", n)
+		}
+	})
+}
+
+// What waits for its revocation is sealed: a stolen store shows no token.
+func TestPendingRevocationsAreSealed(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	refresh := s.idp.good()[0]
+	b.navigate("/api/auth/logout")
+	s.clock.Advance(time.Minute)
+	notes, err := s.store.DueNotes(t.Context(), "revocation", 10)
+	if err != nil || len(notes) != 1 {
+		t.Fatalf("%d notes, %v", len(notes), err)
+	}
+	if bytes.Contains(notes[0].Value, []byte(refresh)) || strings.Contains(notes[0].Key, refresh) {
+		t.Error("the refresh token lies open in the store")
+	}
+}
+
+// A form of our own page signs out as a link does; another site's does not.
+func TestLogoutByPost(t *testing.T) {
+	t.Parallel()
+	s := start(t, https)
+	b := s.browser().signIn()
+	for _, edits := range [][]edit{
+		{site("cross-site")}, {site("same-site")}, {header("Origin", "https://blog.shop.example")}, {header("Origin", "null")},
+	} {
+		wantStatus(t, b.do(http.MethodPost, "/api/auth/logout", nil, edits...), http.StatusForbidden)
+	}
+	if !b.signedIn() {
+		t.Fatal("signed out")
+	}
+	res := b.do(http.MethodPost, "/api/auth/logout?returnTo=/public", nil, site("same-origin"), header("Origin", "https://shop.example"))
+	wantStatus(t, res, http.StatusSeeOther)
+	if !strings.HasPrefix(res.location(), issuerURL+"/logout?") || b.signedIn() {
+		t.Errorf("sent to %q", res.location())
+	}
 }
 
 // A process that is told to stop revokes first what waits.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -36,7 +35,7 @@ func (b *BFF) me(w http.ResponseWriter, r *http.Request) {
 
 // timeLeft answers when the session ends, without extending it.
 func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
-	s, err := b.sessions.Load(r.Context(), r)
+	s, err := b.current(r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		w.Header().Set("Cache-Control", "no-store")
@@ -44,20 +43,23 @@ func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		b.storeDown(w, r, err)
 	default:
-		idle, absolute := b.sessions.TimeLeft(s)
-		writeJSON(w, http.StatusOK, map[string]any{
-			"idle_seconds":     int(idle / time.Second),
-			"absolute_seconds": int(absolute / time.Second),
-			"idle_expires_at":  s.IdleExpiresAt,
-			"expires_at":       s.ExpiresAt,
-		})
+		writeJSON(w, http.StatusOK, b.times(&s.Record))
 	}
 }
 
-// used loads a request's session and notes that it is in use. A session whose
+// used loads a request's session and notes that it is in use.
+func (b *BFF) used(r *http.Request) (*session.Session, error) {
+	s, err := b.current(r)
+	if err != nil {
+		return nil, err
+	}
+	return s, b.sessions.Touch(r.Context(), s)
+}
+
+// current loads a request's session and extends nothing. A session whose
 // access token has run out and cannot be renewed is over: the person has to
 // sign in again for anything to work.
-func (b *BFF) used(r *http.Request) (*session.Session, error) {
+func (b *BFF) current(r *http.Request) (*session.Session, error) {
 	s, err := b.sessions.Load(r.Context(), r)
 	if err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (b *BFF) used(r *http.Request) (*session.Session, error) {
 		}
 		return nil, session.ErrNotFound
 	}
-	return s, b.sessions.Touch(r.Context(), s)
+	return s, nil
 }
 
 func personal(s *session.Session) map[string]any {

@@ -2,8 +2,10 @@ package bff
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -13,13 +15,30 @@ import (
 
 // The bff's own addresses. Those of the login are nextjs-auth0's.
 const (
-	loginPath       = "/api/auth/login"
-	callbackPath    = "/api/auth/callback"
-	logoutPath      = "/api/auth/logout"
-	mePath          = "/api/auth/me"
-	sessionPath     = "/api/auth/session"
-	backchannelPath = "/api/auth/backchannel-logout"
+	loginPath        = "/api/auth/login"
+	callbackPath     = "/api/auth/callback"
+	logoutPath       = "/api/auth/logout"
+	mePath           = "/api/auth/me"
+	sessionPath      = "/api/auth/session"
+	sessionsPath     = "/api/auth/sessions"
+	eventsPath       = "/api/auth/events"
+	backchannelPath  = "/api/auth/backchannel-logout"
+	frontchannelPath = "/api/auth/frontchannel-logout"
 )
+
+// authRoutes say who answers which method there.
+var authRoutes = map[string]map[string]func(*BFF, http.ResponseWriter, *http.Request){
+	loginPath:          {http.MethodGet: (*BFF).login},
+	callbackPath:       {http.MethodGet: (*BFF).callback},
+	logoutPath:         {http.MethodGet: (*BFF).logout, http.MethodPost: (*BFF).logout},
+	mePath:             {http.MethodGet: (*BFF).me},
+	sessionPath:        {http.MethodGet: (*BFF).timeLeft},
+	sessionsPath:       {http.MethodGet: (*BFF).listSessions, http.MethodDelete: (*BFF).endOtherSessions},
+	sessionsPath + "/": {http.MethodDelete: (*BFF).endSession}, // and a handle behind it
+	eventsPath:         {http.MethodGet: (*BFF).events},
+	backchannelPath:    {http.MethodPost: (*BFF).backchannelLogout},
+	frontchannelPath:   {http.MethodGet: (*BFF).frontchannelLogout},
+}
 
 // chain is what every request passes, outermost first.
 func (b *BFF) chain() http.Handler {
@@ -58,28 +77,22 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
-	type route struct {
-		method string
-		serve  http.HandlerFunc
+	path := r.URL.Path
+	if handle, ok := strings.CutPrefix(path, sessionsPath+"/"); ok && handle != "" && !strings.Contains(handle, "/") {
+		path = sessionsPath + "/"
 	}
-	routes := map[string]route{
-		loginPath:       {http.MethodGet, b.login},
-		callbackPath:    {http.MethodGet, b.callback},
-		logoutPath:      {http.MethodGet, b.logout},
-		mePath:          {http.MethodGet, b.me},
-		sessionPath:     {http.MethodGet, b.timeLeft},
-		backchannelPath: {http.MethodPost, b.backchannelLogout},
-	}
-	found, ok := routes[r.URL.Path]
+	methods, ok := authRoutes[path]
+	serve := methods[r.Method]
 	switch {
 	case !ok:
 		writeError(w, http.StatusNotFound, "no such address")
-	case r.Method != found.method:
-		w.Header().Set("Allow", found.method)
-		writeError(w, http.StatusMethodNotAllowed, "this address answers "+found.method+" only")
+	case serve == nil:
+		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+		w.Header().Set("Allow", allowed)
+		writeError(w, http.StatusMethodNotAllowed, "this address answers "+allowed+" only")
 	default:
 		w.Header().Set("Cache-Control", "no-store")
-		found.serve(w, r)
+		serve(b, w, r)
 	}
 }
 

@@ -14,14 +14,17 @@ const (
 
 // Server returns an HTTP server for the bff, without an address, with the
 // limits that net/http leaves open: on a header's size and time, and on idle
-// connections. A request that is answered by the API or the front end takes as
+// connections. When it shuts down, it ends the event streams of sessions,
+// which would go on for hours. A request that is answered by the API or the front end takes as
 // long as these let it.
 func (b *BFF) Server() *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           b,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelWarn),
 	}
+	server.RegisterOnShutdown(b.goodbye)
+	return server
 }

@@ -85,6 +85,33 @@ func (s *system) reconfigure() {
 	}
 }
 
+// run has the bff hear of what happens to its sessions until the test ends.
+func (s *system) run() {
+	s.t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	node := s.BFF
+	go func() { ended <- node.Run(ctx) }()
+	s.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
+// node returns another bff on the same store, which runs too.
+func (s *system) node() *system {
+	s.t.Helper()
+	other := *s
+	other.reconfigure()
+	other.run()
+	return &other
+}
+
+// as is the same browser at another node, or at the same.
+func (b *browser) as(s *system) *browser { return &browser{s: s, cookies: b.cookies} }
+
 // https puts the bff behind TLS, as in production.
 func https(cfg *bff.Config) { cfg.BaseURL = "https://shop.example" }
 
@@ -141,6 +168,9 @@ type store struct {
 	create    func() error
 	delete    func() error
 	bySubject func() error
+	bySID     func() error
+	list      func() error
+	notes     func() error
 
 	beforeLock      func() // once
 	created, locked session.ID
@@ -201,6 +231,34 @@ func (s *store) DeleteBySubject(ctx context.Context, issuer, subject string, why
 		return nil, err
 	}
 	return s.Store.DeleteBySubject(ctx, issuer, subject, why)
+}
+
+func (s *store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+	if err := s.fault(func() func() error { return s.bySID }); err != nil {
+		return nil, err
+	}
+	return s.Store.DeleteBySID(ctx, issuer, sid, why)
+}
+
+func (s *store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	if err := s.fault(func() func() error { return s.list }); err != nil {
+		return nil, err
+	}
+	return s.Store.ListBySubject(ctx, issuer, subject)
+}
+
+func (s *store) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
+	if err := s.fault(func() func() error { return s.notes }); err != nil {
+		return session.Note{}, err
+	}
+	return s.Store.GetNote(ctx, kind, key)
+}
+
+func (s *store) PutNote(ctx context.Context, n session.Note) error {
+	if err := s.fault(func() func() error { return s.notes }); err != nil {
+		return err
+	}
+	return s.Store.PutNote(ctx, n)
 }
 
 // Lock remembers what it granted.
@@ -373,6 +431,21 @@ func wantStatus(t testing.TB, res *response, status int) {
 	t.Helper()
 	if res.StatusCode != status {
 		t.Fatalf("status %d, want %d (Location %q): %s", res.StatusCode, status, res.location(), res.body)
+	}
+}
+
+// eventually waits for what happens in the background.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	limit := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-limit:
+			t.Fatalf("%s: not within %v", what, patience)
+		case <-tick.C:
+		}
 	}
 }
 

@@ -1,0 +1,292 @@
+package bff_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+)
+
+// An event is one of an event stream.
+type event struct {
+	name, retry string
+	data        map[string]any
+}
+
+// nextEvent reads one event; comments are passed over.
+func nextEvent(t *testing.T, r *bufio.Reader) (e event, err error) {
+	t.Helper()
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return event{}, err
+		}
+		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch field {
+		case "event":
+			e.name = value
+		case "retry":
+			e.retry = value
+		case "data":
+			if err := json.Unmarshal([]byte(value), &e.data); err != nil {
+				t.Errorf("%q: %v", value, err)
+			}
+		case "":
+			if e.name != "" {
+				return e, nil
+			}
+		case ":":
+		default:
+			t.Errorf("a line %q", line)
+		}
+	}
+}
+
+func wantEvent(t *testing.T, r *bufio.Reader, name string) event {
+	t.Helper()
+	e, err := nextEvent(t, r)
+	if err != nil || e.name != name {
+		t.Fatalf("event %q (%v), want %q: %v", e.name, e.data, name, err)
+	}
+	return e
+}
+
+// wantEnd reads a stream to its end, at which nothing more comes.
+func wantEnd(t *testing.T, r *bufio.Reader) {
+	t.Helper()
+	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
+		t.Errorf("after the last event: %q, %v", rest, err)
+	}
+}
+
+// Whoever ends a session, and at whichever node, its browser hears of it and
+// why.
+func TestEventsOfTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"by logout here": "signed_out", "by logout at another node": "signed_out", "by the back channel of another node": "provider",
+		"by the front channel": "provider", "from another device": "elsewhere", "by time": "expired", "by a new login": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.run()
+			b := s.browser().signIn()
+			stream := open(t, s, b, "/api/auth/events")
+			first := wantEvent(t, stream, "session")
+			if first.retry == "" || first.data["idle_seconds"] != 86400.0 || first.data["absolute_seconds"] != 604800.0 || first.data["expires_at"] == nil {
+				t.Errorf("the first event: %+v", first)
+			}
+			endings[name](t, s, b)
+			if want == "" {
+				wantEvent(t, stream, "replaced")
+			} else if e := wantEvent(t, stream, "ended"); e.data["reason"] != want {
+				t.Errorf("ended: %v, want %s", e.data, want)
+			}
+			wantEnd(t, stream)
+		})
+	}
+	if len(endings) != 7 {
+		t.Errorf("%d ways to end", len(endings))
+	}
+}
+
+// Use that extends a session is told; the stream itself is no use.
+func TestEventsOfUse(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	b := s.browser().signIn()
+	s.clock.Advance(time.Hour)
+	stream := open(t, s, b, "/api/auth/events")
+	if e := wantEvent(t, stream, "session"); e.data["idle_seconds"] != 82800.0 {
+		t.Errorf("the stream has extended the session: %v", e.data)
+	}
+	if !b.as(s.node()).signedIn() { // use, at another node
+		t.Fatal("signed out")
+	}
+	if e := wantEvent(t, stream, "extended"); e.data["idle_seconds"] != 86400.0 || e.data["absolute_seconds"] != 601200.0 {
+		t.Errorf("extended: %v", e.data)
+	}
+	// A refresh writes the session too, and extends nothing.
+	if err := refreshed(s, b); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.Advance(24 * time.Hour)
+	if e := wantEvent(t, stream, "ended"); e.data["reason"] != "expired" {
+		t.Errorf("ended: %v", e.data)
+	}
+}
+
+// refreshed has the API refuse the session's token once.
+func refreshed(s *system, b *browser) error {
+	first := true
+	s.api.set(func(w http.ResponseWriter, r *http.Request) {
+		if first {
+			first = false
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	b.fetch("/api/x")
+	s.api.set(nil)
+	if n := len(s.idp.refreshes()); n != 1 {
+		s.t.Fatalf("%d refreshes", n)
+	}
+	return nil
+}
+
+// Nobody to tell, or nobody who may ask.
+func TestEventsRefuse(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	res := b.fetch("/api/auth/events")
+	wantStatus(t, res, http.StatusNoContent) // which tells an EventSource to give up
+	b.signIn()
+	for _, from := range []string{"cross-site", "same-site"} {
+		wantStatus(t, b.fetch("/api/auth/events", site(from)), http.StatusForbidden)
+	}
+	s.store.change(func(s *store) { s.get = outage })
+	res = b.fetch("/api/auth/events")
+	wantStatus(t, res, http.StatusServiceUnavailable)
+	if res.Header.Get("Retry-After") == "" || len(res.Cookies()) != 0 {
+		t.Errorf("%v", res.Header)
+	}
+}
+
+// One session cannot have a node keep any number of streams.
+func TestEventsAreFew(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	b := s.browser().signIn()
+	var streams []*bufio.Reader
+	for range 8 {
+		stream := open(t, s, b, "/api/auth/events")
+		wantEvent(t, stream, "session")
+		streams = append(streams, stream)
+	}
+	res := b.fetch("/api/auth/events")
+	wantStatus(t, res, http.StatusTooManyRequests)
+	if res.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	other := open(t, s, s.browser().signIn(), "/api/auth/events")
+	wantEvent(t, other, "session")
+	b.navigate("/api/auth/logout")
+	for _, stream := range streams {
+		wantEvent(t, stream, "ended")
+	}
+}
+
+// The header of a stream, and its heart: proxies must neither keep it back nor
+// take it for dead.
+func TestEventsHeaders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		ctx, stop := context.WithCancel(t.Context())
+		running := make(chan error)
+		go func() { running <- s.Run(ctx) }()
+		b := s.browser().signIn()
+		asking, hangUp := context.WithCancel(t.Context())
+		answered := make(chan *response)
+		go func() {
+			answered <- b.fetch("/api/auth/events", func(r *http.Request) { *r = *r.WithContext(asking) })
+		}()
+		time.Sleep(46 * time.Second)
+		hangUp()
+		res := <-answered
+		for name, want := range map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
+			if got := res.Header.Get(name); got != want {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		if n := strings.Count(res.body, "\n:\n"); n != 3 {
+			t.Errorf("%d heartbeats in 46 s: %q", n, res.body)
+		}
+		stop()
+		if err := <-running; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A server that shuts down says goodbye, instead of waiting for streams that
+// have no end; the session goes on at the next one.
+func TestEventsAtShutdown(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	b := s.browser().signIn()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := s.Server()
+	served := make(chan error)
+	go func() { served <- server.Serve(listener) }()
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/api/auth/events", nil)
+	r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	stream := bufio.NewReader(res.Body)
+	wantEvent(t, stream, "session")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+	wantEvent(t, stream, "goodbye")
+	wantEnd(t, stream)
+	if err := <-served; err != http.ErrServerClosed {
+		t.Error(err)
+	}
+	if !b.signedIn() {
+		t.Error("signed out by a restart")
+	}
+}
+
+// A stream that has ended leaves its connection fit for the next request.
+func TestConnectionAfterEvents(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *bff.Config) { c.IdleTimeout = time.Hour })
+	s.run()
+	b := s.browser().signIn()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	get := func(path string) *http.Response {
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL+path, nil)
+		r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	res := get("/api/auth/events")
+	stream := bufio.NewReader(res.Body)
+	wantEvent(t, stream, "session")
+	tell(s, url.Values{"logout_token": {s.idp.logoutToken(nil)}})
+	wantEvent(t, stream, "ended")
+	wantEnd(t, stream)
+	_ = res.Body.Close()
+	if res := get("/api/auth/me"); res.StatusCode != http.StatusNoContent {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}

@@ -1,0 +1,70 @@
+package bff
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// frontchannelLogout ends a session at the word of a page of the provider,
+// which shows this address in a frame (OpenID Connect Front-Channel Logout).
+// Such a frame is of another site, so that our cookie does not come along: the
+// session is found by the provider's name for it. That name is all the
+// authority there is. It is not to be guessed, an answer does not tell whether
+// there was such a session, and more than the end of that one session comes of
+// it neither: access tokens are not denied, nor logins barred, as they are by
+// the signed word of the back channel.
+func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
+	md, err := b.provider.Metadata()
+	if err != nil {
+		b.unavailable(w, r, err, "/")
+		return
+	}
+	// Of the issuer's origin alone; and whatever this page might come to hold,
+	// nothing in it runs.
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors "+origin(md.Issuer))
+	query := r.URL.Query()
+	iss, sid := query["iss"], query["sid"]
+	switch {
+	case len(iss) != 1 || len(sid) != 1 || sid[0] == "":
+		writeError(w, http.StatusBadRequest, "a front-channel logout names iss and sid, once each")
+		return
+	case iss[0] != md.Issuer:
+		writeError(w, http.StatusBadRequest, "this is not the issuer that signs people in here")
+		return
+	case prefetch(r): // nobody has signed out yet
+		writeError(w, http.StatusForbidden, "a logout is not to be fetched beforehand")
+		return
+	}
+	if s, err := b.sessions.Load(r.Context(), r); err == nil && s.Issuer == md.Issuer && s.SID == sid[0] {
+		// The cookie came, as where provider and bff are of one site: then this
+		// is an ordinary logout, and the provider's part of it is done.
+		if err := b.endHere(r.Context(), s, session.ReasonProvider); err != nil {
+			b.storeDown(w, r, err)
+			return
+		}
+		b.pending.release(r.Context(), b.pending.add(r.Context(), s.Data.Tokens.Refresh))
+		http.SetCookie(w, b.sessions.ClearCookie())
+	}
+	// A cookie of another session stays: it was not the provider's to end.
+	ids, err := b.sessions.EndBySID(r.Context(), md.Issuer, sid[0])
+	if err != nil {
+		b.storeDown(w, r, err)
+		return
+	}
+	b.logger.InfoContext(r.Context(), "signed out by a page of the provider", "sessions", len(ids))
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write([]byte("Signed out.\n")) // a frame that is gone needs no answer
+}
+
+// origin is a URL's scheme and host, as a browser writes it.
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "'none'"
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host)
+}

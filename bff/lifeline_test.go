@@ -1,0 +1,329 @@
+package bff_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// patience bounds a wait for something that happens by itself. It is long
+// because the machine may be busy, and costs nothing when all is well.
+const patience = 20 * time.Second
+
+// endings are the ways in which a session ends, seen from one node.
+var endings = map[string]func(t *testing.T, s *system, b *browser){
+	"by logout here": func(t *testing.T, s *system, b *browser) {
+		wantStatus(t, b.navigate("/api/auth/logout"), http.StatusSeeOther)
+	},
+	"by logout at another node": func(t *testing.T, s *system, b *browser) {
+		wantStatus(t, b.as(s.node()).navigate("/api/auth/logout"), http.StatusSeeOther)
+	},
+	"by the back channel of another node": func(t *testing.T, s *system, b *browser) {
+		wantStatus(t, tell(s.node(), url.Values{"logout_token": {s.idp.logoutToken(nil)}}), http.StatusOK)
+	},
+	"by the front channel": func(t *testing.T, s *system, b *browser) {
+		wantStatus(t, frame(s.browser(), issuerURL, "sid-1"), http.StatusOK)
+	},
+	"from another device": func(t *testing.T, s *system, b *browser) {
+		s.idp.change(func(p *provider) { p.id["sid"] = "sid-2" })
+		wantStatus(t, s.browser().signIn().do(http.MethodDelete, "/api/auth/sessions", nil, site("same-origin")), http.StatusOK)
+	},
+	"by a new login": func(t *testing.T, s *system, b *browser) { b.signIn() },
+	"by time":        func(t *testing.T, s *system, b *browser) { s.clock.Advance(25 * time.Hour) },
+}
+
+// What goes on under a session ends with it, whoever ends it and at whichever
+// node: the browser gets nothing more, and the API's work stops.
+func TestStreamsEndWithTheirSession(t *testing.T) {
+	t.Parallel()
+	for name, end := range endings {
+		for _, contentType := range []string{"text/event-stream", "application/x-ndjson", "application/connect+json"} {
+			for _, proxied := range []bool{false, true} {
+				if contentType != "text/event-stream" && name != "by logout here" {
+					continue // how it ends and what ends have nothing to do with each other
+				}
+				t.Run(fmt.Sprintf("%s, %s, proxied %t", name, contentType, proxied), func(t *testing.T) {
+					t.Parallel()
+					stopped := make(chan struct{})
+					stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						defer close(stopped)
+						w.Header().Set("Content-Type", contentType)
+						_, _ = io.WriteString(w, "first\n")
+						_ = http.NewResponseController(w).Flush()
+						<-r.Context().Done()
+					})
+					s := start(t, func(c *bff.Config) {
+						c.API = stream
+						if proxied {
+							c.API = bff.Proxy(behind(t, stream), c.Logger)
+						}
+					})
+					s.run()
+					b := s.browser().signIn()
+					body := open(t, s, b, "/api/watch")
+					line, err := body.ReadString('\n')
+					if line != "first\n" {
+						t.Fatalf("%q, %v", line, err)
+					}
+					end(t, s, b)
+					begun := time.Now()
+					if rest, err := io.ReadAll(body); err == nil || len(rest) > 0 {
+						t.Errorf("the stream ended as if it were whole, with %q", rest)
+					} else if errors.Is(err, context.DeadlineExceeded) {
+						t.Fatal("the stream goes on")
+					}
+					t.Logf("cut after %v", time.Since(begun))
+					select {
+					case <-stopped:
+					case <-time.After(patience):
+						t.Error("the API goes on")
+					}
+				})
+			}
+		}
+	}
+}
+
+// open asks a real server that has s for its handler.
+func open(t *testing.T, s *system, b *browser, path string) *bufio.Reader {
+	t.Helper()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, front.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", path, res.Status)
+	}
+	return bufio.NewReader(res.Body)
+}
+
+// An API that goes on writing after the end writes to nobody.
+func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	ended, refused := make(chan bool), make(chan error, 1)
+	s := start(t)
+	s.run()
+	s.api.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "first\n")
+		_ = http.NewResponseController(w).Flush()
+		<-ended
+		for { // it does not look at its context, and a recorder has no deadlines
+			if _, err := io.WriteString(w, "secret\n"); err != nil {
+				refused <- err
+				return
+			}
+		}
+	})
+	b := s.browser().signIn()
+	b2 := b.as(s)
+	go func() {
+		b2.navigate("/api/auth/logout")
+		close(ended)
+	}()
+	res := b.fetch("/api/watch")
+	if err := <-refused; !strings.Contains(err.Error(), "session") {
+		t.Error(err)
+	}
+	if !strings.HasPrefix(res.body, "first\n") {
+		t.Errorf("%.40q", res.body)
+	}
+}
+
+// A browser that reads no more does not keep a stream of an ended session
+// alive: whoever writes into it is freed.
+func TestStalledStreamsEnd(t *testing.T) {
+	t.Parallel()
+	stuck, stopped := make(chan struct{}), make(chan struct{})
+	s := start(t)
+	s.run()
+	s.api.set(func(w http.ResponseWriter, r *http.Request) {
+		defer close(stopped)
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_ = http.NewResponseController(w).Flush()
+		close(stuck)
+		chunk := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	b := s.browser().signIn()
+	open(t, s, b, "/api/watch") // and nobody reads
+	<-stuck
+	b.navigate("/api/auth/logout")
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Error("the API still writes")
+	}
+}
+
+// A connection that has carried a stream to its own end is as good as new.
+func TestConnectionAfterAStream(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	s.api.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = io.WriteString(w, "{}\n")
+	})
+	b := s.browser().signIn()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reader := bufio.NewReader(conn)
+	for i, cookie := range []string{b.session(), ""} {
+		fmt.Fprintf(conn, "GET /api/watch HTTP/1.1\r\nHost: localhost:3000\r\nCookie: gatehouse=%s\r\n\r\n", cookie)
+		res, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatalf("request %d on the connection: %v", i, err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "{}\n" {
+			t.Fatalf("request %d: %q, %v", i, body, err)
+		}
+		b.navigate("/api/auth/logout") // of a session whose stream is over
+	}
+}
+
+// Short answers are not watched: nobody would pay for that at each request.
+func TestShortAnswersAreNotTied(t *testing.T) {
+	t.Parallel()
+	for contentType, want := range map[string]bool{
+		"application/json": false, "application/json; charset=utf-8": false, "text/html": false, "": false, "application/proto": false, "text/plain": false,
+		"text/event-stream": true, "Text/Event-Stream; charset=utf-8": true, "application/x-ndjson": true, "application/json-seq": true,
+		"application/connect+proto": true, "application/grpc-web+proto": true, "application/grpc-web-text": true,
+	} {
+		if got := bff.Lasts(contentType); got != want {
+			t.Errorf("%q lasts: %t", contentType, got)
+		}
+	}
+}
+
+// WebSockets of a front-end server close, on both sides.
+func TestWebSocketsEndWithTheirSession(t *testing.T) {
+	t.Parallel()
+	for name, end := range endings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closed := make(chan struct{})
+			target := behind(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Cookie") != "" {
+					defer close(closed)
+				}
+				conn, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				fmt.Fprint(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello\n")
+				_ = rw.Flush()
+				_, _ = io.Copy(io.Discard, rw)
+			})
+			s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+			s.run()
+			front := httptest.NewServer(s)
+			t.Cleanup(front.Close)
+			b := s.browser().signIn()
+			mine, other := dial(t, front.URL, b.session()), dial(t, front.URL, "")
+			end(t, s, b)
+			if rest, err := io.ReadAll(mine); len(rest) > 0 || errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("the socket goes on: %q, %v", rest, err)
+			}
+			select {
+			case <-closed:
+			case <-time.After(patience):
+				t.Error("the front-end server's side stays open")
+			}
+			if _, err := other.conn.Write([]byte("x")); err != nil {
+				t.Errorf("a socket that is nobody's has closed: %v", err)
+			}
+		})
+	}
+}
+
+// A socket is one end of an upgraded connection.
+type socket struct {
+	conn net.Conn
+	*bufio.Reader
+}
+
+func dial(t *testing.T, server, session string) socket {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	cookie := ""
+	if session != "" {
+		cookie = "Cookie: gatehouse=" + session + "\r\n"
+	}
+	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: localhost:3000\r\nOrigin: http://localhost:3000\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%s\r\n", cookie)
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", res, err)
+	}
+	if line, err := r.ReadString('\n'); line != "hello\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return socket{conn, r}
+}
+
+// A session that cannot be renewed is over when its token is, and what goes on
+// under it ends then, not at the next request.
+func TestStreamsEndWithTheLastToken(t *testing.T) {
+	t.Parallel()
+	s := assemble(t, time.Now)
+	s.idp.change(func(p *provider) {
+		lay(p.metadata, map[string]any{"scopes_supported": tokentest.Absent})
+		p.lifetime = time.Second
+	})
+	s.reconfigure()
+	s.run()
+	s.api.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	b := s.browser().signIn()
+	rest, err := io.ReadAll(open(t, s, b, "/api/watch"))
+	if err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if b.signedIn() {
+		t.Error("still signed in")
+	}
+}

@@ -1,0 +1,131 @@
+package bff
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// A listed session is one of a person's, as they see it.
+type listed struct {
+	// Handle names it among this person's sessions, and only there: it is not
+	// what a store is asked with.
+	Handle        session.ID `json:"handle"`
+	Current       bool       `json:"current"`
+	Device        string     `json:"device"`
+	Address       string     `json:"address"`
+	CreatedAt     time.Time  `json:"created_at"`
+	LastSeenAt    time.Time  `json:"last_seen_at"`
+	IdleExpiresAt time.Time  `json:"idle_expires_at"`
+	ExpiresAt     time.Time  `json:"expires_at"`
+}
+
+// listSessions answers with the person's sessions, newest first. Nothing is
+// extended by that: a page may ask without the person being there.
+func (b *BFF) listSessions(w http.ResponseWriter, r *http.Request) {
+	s, records, ok := b.ownSessions(w, r)
+	if !ok {
+		return
+	}
+	all := make([]listed, 0, len(records))
+	for _, record := range records {
+		all = append(all, listed{
+			Handle:        record.ID,
+			Current:       record.ID == s.ID,
+			Device:        device(record.UserAgent),
+			Address:       record.Address,
+			CreatedAt:     record.CreatedAt,
+			LastSeenAt:    record.LastSeenAt,
+			IdleExpiresAt: record.IdleExpiresAt,
+			ExpiresAt:     record.ExpiresAt,
+		})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"sessions": all})
+}
+
+// endSession ends one of the person's sessions. Another person's is not
+// found: its handle names nothing here. The refresh token of a session other
+// than this one stays unrevoked, since only its own browser could unseal it;
+// it is in nobody's hands and goes with the provider's session.
+func (b *BFF) endSession(w http.ResponseWriter, r *http.Request) {
+	s, records, ok := b.ownSessions(w, r)
+	if !ok {
+		return
+	}
+	handle := strings.TrimPrefix(r.URL.Path, sessionsPath+"/")
+	for _, record := range records {
+		switch {
+		case record.ID.String() != handle:
+			continue
+		case record.ID == s.ID: // signing out, without the provider
+			if err := b.endHere(r.Context(), s, session.ReasonSignedOut); err != nil {
+				b.storeDown(w, r, err)
+				return
+			}
+			b.pending.release(r.Context(), b.pending.add(r.Context(), s.Data.Tokens.Refresh))
+			http.SetCookie(w, b.sessions.ClearCookie())
+		default:
+			if err := b.endElsewhere(r, record.ID); err != nil {
+				b.storeDown(w, r, err)
+				return
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	writeError(w, http.StatusNotFound, "you have no such session")
+}
+
+// endOtherSessions ends all of the person's sessions but the one that asks.
+func (b *BFF) endOtherSessions(w http.ResponseWriter, r *http.Request) {
+	s, records, ok := b.ownSessions(w, r)
+	if !ok {
+		return
+	}
+	ended := 0
+	for _, record := range records {
+		if record.ID == s.ID {
+			continue
+		}
+		if err := b.endElsewhere(r, record.ID); err != nil { // those before it have ended: asking again ends the rest
+			b.storeDown(w, r, err)
+			return
+		}
+		ended++
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"ended": ended})
+}
+
+// ownSessions returns the session of a request and all of its person's;
+// otherwise it has answered.
+func (b *BFF) ownSessions(w http.ResponseWriter, r *http.Request) (*session.Session, []session.Record, bool) {
+	s, err := b.current(r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		writeError(w, http.StatusUnauthorized, "you are not signed in")
+		return nil, nil, false
+	case err != nil:
+		b.storeDown(w, r, err)
+		return nil, nil, false
+	}
+	records, err := b.sessions.List(r.Context(), s.Issuer, s.Subject)
+	if err != nil {
+		b.storeDown(w, r, err)
+		return nil, nil, false
+	}
+	return s, records, true
+}
+
+func (b *BFF) endElsewhere(r *http.Request, id session.ID) error {
+	err := b.sessions.EndByID(r.Context(), id, session.ReasonElsewhere)
+	if errors.Is(err, session.ErrNotFound) {
+		return nil // it ended meanwhile, which is what was wanted
+	}
+	if err == nil {
+		b.logger.InfoContext(r.Context(), "signed out from another session", "session", id.String())
+	}
+	return err
+}
