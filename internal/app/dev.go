@@ -15,6 +15,11 @@ import (
 const (
 	devClientID = "gatehouse-dev"
 	devAudience = "https://api.gatehouse.localhost"
+	// devMachine is a program that gets tokens of its own, for a newcomer's
+	// curl. Its secret is none, and need not be: at this provider anybody is
+	// whom they choose to be.
+	devMachine       = "demo-machine"
+	devMachineSecret = "demo-machine"
 	// devSeller is the demo user who has something to sell.
 	devSeller = "dev|seller"
 )
@@ -73,6 +78,7 @@ func RunDev(ctx context.Context, cfg Config) error {
 			PostLogoutRedirectURIs: []string{cfg.BaseURL},
 			BackchannelLogoutURI:   cfg.BaseURL + "/api/auth/backchannel-logout",
 		}},
+		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: []string{"products:write"}}},
 		Audience: cfg.Audience,
 		Logger:   cfg.Logger.With("part", "provider"),
 	})
@@ -103,9 +109,11 @@ func RunDev(ctx context.Context, cfg Config) error {
     gRPC       localhost:%[3]s              with a bearer token; reflection is on
     provider   %[4]s
 
+  A token:     curl -s -u %[5]s:%[6]s -d grant_type=client_credentials %[4]s/oauth/token
+
   Stop with Ctrl-C. With your own provider: gatehouse serve
 
-`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer)
+`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer, devMachine, devMachineSecret)
 	return p.run(ctx, cfg, l, provider)
 }
 

@@ -13,7 +13,10 @@ import (
 )
 
 // registration is a Client in the shape that zitadel's checks of requests ask for.
-type registration struct{ Client }
+type registration struct {
+	Client
+	machine *Machine // nil for a relying party
+}
 
 var _ op.Client = (*registration)(nil)
 

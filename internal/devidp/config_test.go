@@ -56,18 +56,22 @@ func TestConfigRefused(t *testing.T) {
 		change func(*devidp.Config)
 		want   string
 	}{
-		"no audience":           {func(c *devidp.Config) { c.Audience = "" }, "Audience"},
-		"negative lifetime":     {func(c *devidp.Config) { c.AccessTokenLifetime = -time.Second }, "AccessTokenLifetime"},
-		"no clients":            {func(c *devidp.Config) { c.Clients = nil }, "Clients"},
-		"client without ID":     {func(c *devidp.Config) { c.Clients[0].ID = "" }, "ID"},
-		"client without secret": {func(c *devidp.Config) { c.Clients[0].Secret = "" }, "Secret"},
-		"client is the API":     {func(c *devidp.Config) { c.Clients[0].ID = audience }, "Audience"},
-		"no redirect URI":       {func(c *devidp.Config) { c.Clients[0].RedirectURIs = nil }, "RedirectURIs"},
-		"relative redirect URI": {func(c *devidp.Config) { c.Clients[0].RedirectURIs = []string{"/cb"} }, `"/cb"`},
-		"fragment":              {func(c *devidp.Config) { c.Clients[0].PostLogoutRedirectURIs = []string{"http://a/#"} }, `"http://a/#"`},
-		"script":                {func(c *devidp.Config) { c.Clients[0].RedirectURIs = []string{"javascript:alert(1)"} }, "javascript"},
-		"back channel":          {func(c *devidp.Config) { c.Clients[0].BackchannelLogoutURI = "logout" }, `"logout"`},
-		"one ID twice":          {func(c *devidp.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "twice"},
+		"no audience":            {func(c *devidp.Config) { c.Audience = "" }, "Audience"},
+		"negative lifetime":      {func(c *devidp.Config) { c.AccessTokenLifetime = -time.Second }, "AccessTokenLifetime"},
+		"no clients":             {func(c *devidp.Config) { c.Clients = nil }, "Clients"},
+		"client without ID":      {func(c *devidp.Config) { c.Clients[0].ID = "" }, "ID"},
+		"client without secret":  {func(c *devidp.Config) { c.Clients[0].Secret = "" }, "Secret"},
+		"client is the API":      {func(c *devidp.Config) { c.Clients[0].ID = audience }, "Audience"},
+		"no redirect URI":        {func(c *devidp.Config) { c.Clients[0].RedirectURIs = nil }, "RedirectURIs"},
+		"relative redirect URI":  {func(c *devidp.Config) { c.Clients[0].RedirectURIs = []string{"/cb"} }, `"/cb"`},
+		"fragment":               {func(c *devidp.Config) { c.Clients[0].PostLogoutRedirectURIs = []string{"http://a/#"} }, `"http://a/#"`},
+		"script":                 {func(c *devidp.Config) { c.Clients[0].RedirectURIs = []string{"javascript:alert(1)"} }, "javascript"},
+		"back channel":           {func(c *devidp.Config) { c.Clients[0].BackchannelLogoutURI = "logout" }, `"logout"`},
+		"machine without ID":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{Secret: "b"}} }, "ID"},
+		"machine without secret": {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: "m"}} }, "Secret"},
+		"machine is the API":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: audience, Secret: "b"}} }, "Audience"},
+		"machine and client":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: "a", Secret: "b"}} }, "twice"},
+		"one ID twice":           {func(c *devidp.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "twice"},
 	}
 	for name, tt := range tests {
 		cfg := devidp.Config{

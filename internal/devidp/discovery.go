@@ -40,7 +40,7 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 			ScopesSupported:                        append(append([]string(nil), standardScopes...), apiScopes()...),
 			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
-			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken},
+			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
 			SubjectTypesSupported:                  []string{"public"},
 			IDTokenSigningAlgValuesSupported:       []string{string(jose.RS256)},
 			TokenEndpointAuthMethodsSupported:      methods,

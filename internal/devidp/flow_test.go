@@ -30,7 +30,7 @@ func TestDiscovery(t *testing.T) {
 		"end_session_endpoint":                           s.issuer + "/end_session",
 		"jwks_uri":                                       s.issuer + "/keys",
 		"response_types_supported":                       []any{"code"},
-		"grant_types_supported":                          []any{"authorization_code", "refresh_token"},
+		"grant_types_supported":                          []any{"authorization_code", "refresh_token", "client_credentials"},
 		"code_challenge_methods_supported":               []any{"S256"},
 		"id_token_signing_alg_values_supported":          []any{"RS256"},
 		"token_endpoint_auth_methods_supported":          []any{"client_secret_basic", "client_secret_post"},
@@ -249,7 +249,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	_, _ = s.refresh(token.RefreshToken)
 	_, _ = conf.Exchange(t.Context(), code, oauth2.VerifierOption(a.verifier))
 	s.userinfo(token.AccessToken)
-	s.postRaw("/oauth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.RefreshToken}, "client_id": {clientID}, "client_secret": {"wrong-secret-value"}})
+	s.postRaw("/oauth/token", url.Values{"grant_type": {"refresh_token", "client_credentials"}, "refresh_token": {token.RefreshToken}, "client_id": {clientID}, "client_secret": {"wrong-secret-value"}})
 	b.open(s.attempt(conf, "prompt", "none").url)
 	b.open(s.issuer + "/end_session?" + url.Values{"id_token_hint": {idToken(token)}, "state": {"logout-state"}, "post_logout_redirect_uri": {"http://evil.example"}}.Encode())
 	b.open(s.issuer + "/end_session?" + url.Values{"id_token_hint": {idToken(token) + "x"}}.Encode())

@@ -150,6 +150,9 @@ func (p *Provider) home(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) homes() []link {
 	var links []link
 	for _, c := range p.clients {
+		if c.machine != nil {
+			continue
+		}
 		links = append(links, link{URL: c.Home(), Text: "Go to " + hostOf(c.Home())})
 	}
 	return links

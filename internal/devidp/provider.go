@@ -47,6 +47,16 @@ type Client struct {
 	BackchannelLogoutURI string
 }
 
+// Machine is a program that calls the API in its own name, by the client credentials grant (RFC 6749, section 4.4). It
+// signs nobody in.
+type Machine struct {
+	ID     string // client_id, and the subject of its tokens
+	Secret string // client_secret
+
+	// Permissions is the claim of that name, and which scopes it may ask for.
+	Permissions []string
+}
+
 // Config says what the provider is called and whom it serves. Issuer, Audience and one client are required; the rest
 // may be left at zero.
 type Config struct {
@@ -55,6 +65,8 @@ type Config struct {
 	Issuer string
 	// Clients are the relying parties.
 	Clients []Client
+	// Machines are programs that call the API by themselves. None is needed.
+	Machines []Machine
 	// Audience is the API's identifier: the `aud` of every access token. A client may ask for it by `audience` or
 	// `resource`, or leave it out; asking for another is an error (invalid_target). It must differ from every client's
 	// ID, or access tokens and ID tokens could be taken for each other.
@@ -121,7 +133,7 @@ func New(cfg Config) (*Provider, error) {
 		encoder:  oidc.NewEncoder(),
 		state:    newState(),
 	}
-	if p.clients, err = register(cfg.Clients, cfg.Audience); err != nil {
+	if p.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
 		return nil, err
 	}
 	if p.key, err = newSigningKey(); err != nil {
@@ -172,13 +184,20 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Zone() == "" && !addr.Is4In6() && addr.IsLoopback()
 }
 
-// register checks the configured clients.
-func register(clients []Client, audience string) ([]*registration, error) {
+// register checks the configured clients and machines.
+func register(clients []Client, machines []Machine, audience string) ([]*registration, error) {
 	if len(clients) == 0 {
 		return nil, errors.New("devidp: Clients is empty; nobody could sign in to anything")
 	}
-	var out []*registration
+	var all []*registration
 	for _, c := range clients {
+		all = append(all, &registration{Client: c})
+	}
+	for i, m := range machines {
+		all = append(all, &registration{Client: Client{ID: m.ID, Secret: m.Secret}, machine: &machines[i]})
+	}
+	var out []*registration
+	for _, c := range all {
 		switch {
 		case c.ID == "":
 			return nil, errors.New("devidp: a client has no ID")
@@ -186,12 +205,12 @@ func register(clients []Client, audience string) ([]*registration, error) {
 			return nil, fmt.Errorf("devidp: client %q has no Secret; all clients are confidential", c.ID)
 		case c.ID == audience:
 			return nil, fmt.Errorf("devidp: client ID %q equals Audience; ID tokens would pass for access tokens (RFC 8725, section 3.12): give the API an identifier of its own", c.ID)
-		case len(c.RedirectURIs) == 0:
+		case c.machine == nil && len(c.Client.RedirectURIs) == 0:
 			return nil, fmt.Errorf("devidp: client %q has no RedirectURIs", c.ID)
 		case slices.ContainsFunc(out, func(o *registration) bool { return o.ID == c.ID }):
 			return nil, fmt.Errorf("devidp: client ID %q is given twice", c.ID)
 		}
-		uris := slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs)
+		uris := slices.Concat(c.Client.RedirectURIs, c.Client.PostLogoutRedirectURIs)
 		if c.BackchannelLogoutURI != "" {
 			uris = append(uris, c.BackchannelLogoutURI)
 		}
@@ -201,7 +220,7 @@ func register(clients []Client, audience string) ([]*registration, error) {
 				return nil, fmt.Errorf("devidp: client %q: %q is no absolute http or https URL without a fragment", c.ID, raw)
 			}
 		}
-		out = append(out, &registration{c})
+		out = append(out, c)
 	}
 	return out, nil
 }

@@ -21,15 +21,19 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var resp *oidc.AccessTokenResponse
-	switch grantType := oidc.GrantType(r.PostForm.Get("grant_type")); grantType {
-	case oidc.GrantTypeCode:
+	switch grantType := oidc.GrantType(r.PostForm.Get("grant_type")); {
+	case grantType == oidc.GrantTypeClientCredentials && client.machine != nil:
+		resp, err = p.machineToken(r, client.machine)
+	case grantType == oidc.GrantTypeClientCredentials, client.machine != nil && grantType != "":
+		err = oidc.ErrUnauthorizedClient().WithDescription("a relying party signs people in, a machine has client_credentials alone")
+	case grantType == oidc.GrantTypeCode:
 		resp, err = p.exchangeCode(r, client)
-	case oidc.GrantTypeRefreshToken:
+	case grantType == oidc.GrantTypeRefreshToken:
 		resp, err = p.refreshTokens(r, client)
-	case "":
+	case grantType == "":
 		err = oidc.ErrInvalidRequest().WithDescription("grant_type is missing")
 	default:
-		err = oidc.ErrUnsupportedGrantType().WithDescription("only authorization_code and refresh_token are supported")
+		err = oidc.ErrUnsupportedGrantType().WithDescription("only authorization_code, refresh_token and client_credentials are supported")
 	}
 	if err != nil {
 		p.writeError(w, r, err)
@@ -75,6 +79,38 @@ func (p *Provider) refreshTokens(r *http.Request, client *registration) (*oidc.A
 	}
 	// OpenID Connect Core, section 12.2: the ID token of a refresh should carry no nonce.
 	return p.issue(g, scopes, "")
+}
+
+// machineToken answers a machine: an access token, and neither a refresh token (RFC 6749, section 4.4.3) nor an ID
+// token, since there is nobody to tell of.
+func (p *Provider) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenResponse, error) {
+	if err := p.checkTarget(r.PostForm); err != nil {
+		return nil, err
+	}
+	var scopes []string
+	for _, scope := range strings.Fields(r.PostForm.Get("scope")) {
+		if !slices.Contains(m.Permissions, scope) {
+			return nil, oidc.ErrInvalidScope().WithDescription("the machine lacks a permission of that name")
+		}
+		scopes = append(scopes, scope)
+	}
+	now := p.now()
+	claims := &oidc.AccessTokenClaims{
+		TokenClaims: oidc.TokenClaims{
+			Issuer: p.issuer, Subject: m.ID, Audience: oidc.Audience{p.audience}, // RFC 9068, section 2.2: the client is the subject
+			Expiration: oidc.FromTime(now.Add(p.lifetime)), IssuedAt: oidc.FromTime(now),
+			AuthorizedParty: m.ID, ClientID: m.ID, JWTID: newSecret(),
+		},
+		Scopes: scopes,
+		Claims: map[string]any{"permissions": append([]string{}, m.Permissions...)},
+	}
+	access, err := p.key.sign(claims, typeAccessToken)
+	if err != nil {
+		return nil, err
+	}
+	return &oidc.AccessTokenResponse{
+		AccessToken: access, TokenType: oidc.BearerToken, ExpiresIn: uint64(p.lifetime / time.Second), Scope: scopes,
+	}, nil
 }
 
 // issue makes the tokens of one answer. A refresh token comes with offline_access alone, and goes on coming however the

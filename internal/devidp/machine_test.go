@@ -1,0 +1,93 @@
+package devidp_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+)
+
+const machineSecret = "a secret of the machine"
+
+func withMachine(c *devidp.Config) {
+	c.Machines = []devidp.Machine{{ID: "robot", Secret: machineSecret, Permissions: []string{"products:write"}}}
+}
+
+// TestClientCredentials: a machine gets a token of its own (RFC 6749 section
+// 4.4, RFC 9068 section 2.2), and nothing that belongs to a person.
+func TestClientCredentials(t *testing.T) {
+	t.Parallel()
+	s := start(t, withMachine)
+	for name, style := range map[string]oauth2.AuthStyle{"basic": oauth2.AuthStyleInHeader, "post": oauth2.AuthStyleInParams} {
+		cfg := clientcredentials.Config{
+			ClientID: "robot", ClientSecret: machineSecret, TokenURL: s.issuer + "/oauth/token", AuthStyle: style,
+			Scopes: []string{"products:write"}, EndpointParams: url.Values{"audience": {audience}},
+		}
+		token, err := cfg.Token(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if token.RefreshToken != "" || token.Extra("id_token") != nil || token.TokenType != "Bearer" || token.Extra("expires_in") != 300.0 {
+			t.Errorf("%s: %v, ID token %v, %v s", name, token.TokenType, token.Extra("id_token"), token.Extra("expires_in"))
+		}
+		header, claims := s.verify(token.AccessToken)
+		delete(claims, "iat")
+		delete(claims, "exp")
+		delete(claims, "jti")
+		want := map[string]any{
+			"iss": s.issuer, "sub": "robot", "client_id": "robot", "azp": "robot", "aud": []any{audience},
+			"scope": "products:write", "permissions": []any{"products:write"},
+		}
+		if diff := cmp.Diff(want, claims); diff != "" || header["typ"] != "at+jwt" {
+			t.Errorf("%s: claims differ (-want +got), type %v:\n%s", name, header["typ"], diff)
+		}
+		if status, _ := s.userinfo(token.AccessToken); status != http.StatusUnauthorized {
+			t.Errorf("%s: userinfo tells a machine about somebody: %d", name, status)
+		}
+	}
+}
+
+func TestClientCredentialsRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, withMachine)
+	for name, c := range map[string]struct {
+		form   url.Values
+		status int
+		want   string
+	}{
+		"wrong secret":     {url.Values{"client_secret": {"wrong"}}, 401, "invalid_client"},
+		"a scope too many": {url.Values{"scope": {"products:write sessions:admin"}}, 400, "invalid_scope"},
+		"another audience": {url.Values{"audience": {"https://other.example"}}, 400, "invalid_target"},
+		"another resource": {url.Values{"resource": {"https://other.example"}}, 400, "invalid_target"},
+		"a relying party":  {url.Values{"client_id": {clientID}, "client_secret": {secret}}, 400, "unauthorized_client"},
+		"a person's grant": {url.Values{"grant_type": {"authorization_code"}, "code": {"x"}}, 400, "unauthorized_client"},
+		"a refresh":        {url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}}, 400, "unauthorized_client"},
+	} {
+		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"robot"}, "client_secret": {machineSecret}}
+		for key, values := range c.form {
+			form[key] = values
+		}
+		if status, body := s.postRaw("/oauth/token", form); status != c.status || body["error"] != c.want {
+			t.Errorf("%s: %d %v, want %d %s", name, status, body, c.status, c.want)
+		}
+	}
+	// Nobody signs in to a machine, and no page leads to one.
+	b := s.browser()
+	if page := b.open(s.issuer + "/authorize?" + url.Values{"client_id": {"robot"}, "response_type": {"code"}, "scope": {"openid"}, "redirect_uri": {callback}}.Encode()); page.status != http.StatusBadRequest {
+		t.Errorf("a login for a machine: %d", page.status)
+	}
+	if page := b.open(s.issuer + "/"); page.status != 200 || strings.Contains(page.body, `href=""`) {
+		t.Errorf("the home page: %d %s", page.status, page.body)
+	}
+	_, metadata := s.getJSON(s.issuer + "/.well-known/openid-configuration")
+	if grants, _ := metadata["grant_types_supported"].([]any); !slices.Contains(grants, any("client_credentials")) {
+		t.Errorf("grants: %v", grants)
+	}
+}
