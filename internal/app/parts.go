@@ -36,6 +36,7 @@ type parts struct {
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
 	services implementations // of the server
+	store    session.Store   // of the bff, and of a server that may look after sessions
 	closers  []func() error
 }
 
@@ -59,6 +60,12 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 			p.closers = append(p.closers, func() error { p.denylist.Close(); return nil })
 		}
 	}
+	if which.BFF || which.Server && cfg.sharesSessions() {
+		if p.store, err = openStore(ctx, cfg); err != nil {
+			return nil, p.close(err)
+		}
+		p.closers = append(p.closers, p.store.Close)
+	}
 	if which.Server {
 		if p.services, err = openServices(ctx, environment{cfg, development}); err != nil {
 			return nil, p.close(err)
@@ -74,7 +81,7 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 		}
 	}
 	if which.BFF {
-		if err = p.addBFF(ctx, cfg, development); err != nil {
+		if err = p.addBFF(cfg, development); err != nil {
 			return nil, p.close(err)
 		}
 	}
@@ -94,8 +101,11 @@ func (p *parts) addServer(cfg Config, development bool) error {
 	}
 	var err error
 	p.server, err = server.New(server.Config{
-		Authn:      auth,
-		Register:   p.services.register,
+		Authn: auth,
+		Register: func(r grpc.ServiceRegistrar) {
+			p.services.register(r)
+			p.registerAdmin(cfg, r)
+		},
 		Reflection: development,
 		Logger:     cfg.Logger.With("part", "server"),
 	})
@@ -119,7 +129,7 @@ func (p *parts) addGateway(cfg Config) error {
 	var err error
 	p.gateway, err = gateway.New(gateway.Config{
 		Conn:     conn,
-		Services: exposedServices(),
+		Services: append(exposedServices(), exposedAdmin),
 		BaseURL:  cfg.BaseURL,
 		Audience: cfg.Audience,
 		Issuer:   cfg.Issuer,
@@ -134,13 +144,8 @@ func (p *parts) addGateway(cfg Config) error {
 	return err
 }
 
-func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error {
+func (p *parts) addBFF(cfg Config, development bool) error {
 	logger := cfg.Logger.With("part", "bff")
-	store, err := openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	p.closers = append(p.closers, store.Close)
 	var api http.Handler = p.gateway
 	if p.gateway == nil {
 		target, err := url.Parse(cfg.GatewayURL)
@@ -163,6 +168,7 @@ func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error 
 	if p.denylist != nil {
 		revokes = revoke(p.denylist)
 	}
+	var err error
 	p.bff, err = bff.New(bff.Config{
 		BaseURL:         cfg.BaseURL,
 		Issuer:          cfg.Issuer,
@@ -175,7 +181,7 @@ func (p *parts) addBFF(ctx context.Context, cfg Config, development bool) error 
 		Scope:           cfg.Scope,
 		OfflineConsent:  cfg.OfflineConsent,
 		Secrets:         cfg.Secrets,
-		Store:           store,
+		Store:           p.store,
 		IdleTimeout:     cfg.IdleTimeout,
 		AbsoluteTimeout: cfg.AbsoluteTimeout,
 		Revoke:          revokes,

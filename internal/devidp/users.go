@@ -38,7 +38,7 @@ var demoUsers = []*user{
 	},
 	{
 		Key: "admin", Subject: "dev|admin", GivenName: "Ada", FamilyName: "Lindholm", Email: "ada@example.com",
-		Role: "Administrator", About: "Like a buyer, with a permission for services of your own.",
+		Role: "Administrator", About: "Like a buyer, and may see and end everybody's login sessions.",
 		Permissions: []string{"sessions:admin"},
 	},
 }
