@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestTemplate follows the first chapter of docs/add-a-service.md to the
+// letter, in an empty directory: a copy of the repository under another name,
+// with a service of its own, first beside the sample application and then
+// without it. What is cloned is this checkout. Of "make unit", which would run
+// for minutes, the test runs what has ever known the sample, without the race
+// detector; "make check" has compiled the rest.
+func TestTemplate(t *testing.T) {
+	t.Parallel()
+	f := own(t, "GATEHOUSE_", "GATEHOUSE_OIDC_")
+	f.values["GATEHOUSE_OIDC_CLIENT_ID"], f.values["GATEHOUSE_OIDC_CLIENT_SECRET"] = "shop", "a secret of the test"
+	f.env = append(f.env,
+		"GIT_CONFIG_COUNT=4",
+		"GIT_CONFIG_KEY_0=url.file://"+repository(t)+".insteadOf", "GIT_CONFIG_VALUE_0=https://github.com/gatehouse-dev/gatehouse",
+		"GIT_CONFIG_KEY_1=user.name", "GIT_CONFIG_VALUE_1=Reader",
+		"GIT_CONFIG_KEY_2=user.email", "GIT_CONFIG_VALUE_2=reader@shop.example",
+		"GIT_CONFIG_KEY_3=gc.auto", "GIT_CONFIG_VALUE_3=0", // nothing in the background
+	)
+	f.instead = map[string][]string{"test": {
+		"go test ./cmd/... ./gateway ./server ./server/guestbook ./bff/web/... ./internal/app ./internal/layout ./lifecycle",
+	}}
+	f.promises = map[string]string{
+		"under your subject":   `"entry":{"author":"user-1","text":"I was here"}`,
+		"names the field":      `"field":"text"`,
+		"the scope is missing": `"SCOPE_MISSING"`,
+		"to the login":         "ocation: /api/auth/login?returnTo=%2Fprivate",
+		"through the bff":      `{"entries":[]}`,
+	}
+	f.follow(t, chapter(t, "As a template"))
+
+	// The three things that come by themselves, and what must be gone.
+	log := f.program.out.String()
+	for _, want := range []string{"/guestbook.v1.GuestbookService/AddEntry", "/guestbook.v1.GuestbookService/ClearEntries"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not tell of %s", want)
+		}
+	}
+	f.run(t, `test -z "$(git grep -l -e audioarchive -- '*.go' '*.proto' ':!internal/layout')"`)
+	f.run(t, `test -z "$(git status --porcelain)"`)
+	table := f.check(t)
+	for method, rule := range map[string]string{"ListEntries": "public", "AddEntry": "token", "ClearEntries": "token, scope guestbook:clear"} {
+		if !strings.Contains(table, "/guestbook.v1.GuestbookService/"+method) || !strings.Contains(table, rule+"\n") {
+			t.Errorf("check does not print %s for %s:\n%s", rule, method, table)
+		}
+	}
+	if strings.Contains(table, "audioarchive") {
+		t.Errorf("check prints what is gone:\n%s", table)
+	}
+	f.done(t, map[string]int{"file": 3, "add": 2, "run": 7, "test": 1, "environment": 1, "start": 1, "status": 1, "request": 9})
+}
+
+// check is what "gatehouse check" prints. The provider of the test takes no
+// logins, which it says too.
+func (f *follower) check(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(f.dir, "gatehouse"), "check")
+	cmd.Dir, cmd.Env = f.dir, f.settings
+	out, _ := cmd.CombinedOutput()
+	return string(out)
+}
+
+// repository makes one of this checkout, with a single commit.
+func repository(t *testing.T) string {
+	t.Helper()
+	root, files := checkout(t)
+	dir := t.TempDir()
+	for _, name := range files {
+		source, target := filepath.Join(root, name), filepath.Join(dir, name)
+		info, err := os.Stat(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, info.Mode().Perm())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := copyTo(file, source); err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range []string{"init -q", "add .", "-c user.name=Test -c user.email=test@shop.example commit -qm All"} {
+		if out, err := exec.Command("git", append([]string{"-C", dir}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
+			t.Fatal(fmt.Errorf("git %s: %w\n%s", args, err, out))
+		}
+	}
+	return dir
+}

@@ -1,0 +1,330 @@
+package e2e
+
+import (
+	"archive/zip"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+const tutorial = "../docs/add-a-service.md"
+
+// A block is a fenced one of the tutorial that says what it is for, behind the
+// language: one word, or KIND=NAME.
+type block struct{ use, name, text string }
+
+// chapter returns the marked blocks of one chapter of the tutorial.
+func chapter(t *testing.T, title string) []block {
+	t.Helper()
+	content, err := os.ReadFile(tutorial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(content), "\n## "+title+"\n")
+	if !ok {
+		t.Fatalf("%s: the chapter %q is gone", tutorial, title)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	var blocks []block
+	for _, found := range regexp.MustCompile("(?ms)^```(\\w+)(?: +(\\S+))?\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		use, name, _ := strings.Cut(found[2], "=")
+		blocks = append(blocks, block{use, name, found[3]})
+	}
+	return blocks
+}
+
+// A follower does what a chapter says, to the letter: it writes the files, runs
+// the commands and makes the requests, each shell beginning where the one
+// before has ended.
+type follower struct {
+	dir      string
+	env      []string            // of the commands, on top of the test's
+	values   map[string]string   // of the settings that the chapter exports, and of TOKEN
+	promises map[string]string   // what an answer must hold, by words behind its status
+	ready    []string            // URLs that answer once the program is up
+	instead  map[string][]string // commands in the place of blocks of a kind
+
+	settings []string
+	program  *process
+	did      map[string]int
+}
+
+// own is a follower in an empty directory, with a provider, free ports and a
+// token. The settings have names with the prefix, but for prefixed ones.
+func own(t *testing.T, prefix, oidc string) *follower {
+	t.Helper()
+	issuer := tokentest.NewIssuer(t)
+	bff := freeAddress(t)
+	f := &follower{dir: t.TempDir(), did: map[string]int{}, values: map[string]string{
+		oidc + "ISSUER":           issuer.URL,
+		prefix + "AUDIENCE":       "https://hello.example",
+		prefix + "SECRET":         rand.Text() + rand.Text(),
+		prefix + "LISTEN_BFF":     bff,
+		prefix + "LISTEN_GATEWAY": freeAddress(t),
+		prefix + "LISTEN_GRPC":    freeAddress(t),
+		prefix + "BASE_URL":       "http://localhost:" + portOf(bff),
+		"TOKEN":                   issuer.Mint(map[string]any{"aud": "https://hello.example"}),
+	}}
+	f.ready = []string{"http://" + f.values[prefix+"LISTEN_GATEWAY"] + "/readyz", f.values[prefix+"BASE_URL"] + "/readyz"}
+	// The sum database is not asked, so that a machine that has all modules
+	// needs no network.
+	f.env = []string{"GOWORK=off", "GOSUMDB=off", "GOFLAGS="}
+	return f
+}
+
+// follow does what the blocks say.
+func (f *follower) follow(t *testing.T, blocks []block) {
+	t.Helper()
+	for _, b := range blocks {
+		f.did[b.use]++
+		if commands, ok := f.instead[b.use]; ok {
+			for _, command := range commands {
+				f.run(t, command)
+			}
+			continue
+		}
+		switch b.use {
+		case "file":
+			f.write(t, b.name, b.text)
+		case "add":
+			f.add(t, b.name, b.text)
+		case "run":
+			f.run(t, b.text)
+		case "environment":
+			for _, found := range regexp.MustCompile(`(?m)^export (\w+)=`).FindAllStringSubmatch(b.text, -1) {
+				value, ok := f.values[found[1]]
+				if !ok {
+					t.Fatalf("%s: the test has no value for %s", tutorial, found[1])
+				}
+				f.settings = append(f.settings, found[1]+"="+value)
+			}
+		case "start":
+			args := strings.Fields(b.text)
+			f.program = startIn(t, f.dir, args[0], f.settings, filepath.Join(f.dir, args[0]), args[1:]...)
+			for _, url := range f.ready {
+				f.program.ready(t, url)
+			}
+		case "status":
+			f.did["request"] += f.requests(t, b.text)
+		default:
+			t.Errorf("%s: a block is marked %q, which means nothing to this test", tutorial, b.use)
+		}
+	}
+}
+
+// done holds what was done to what there must at least have been, and ends the
+// program.
+func (f *follower) done(t *testing.T, atLeast map[string]int) {
+	t.Helper()
+	for use, n := range atLeast {
+		if f.did[use] < n {
+			t.Errorf("%s: %d blocks of the kind %q were done, want %d", tutorial, f.did[use], use, n)
+		}
+	}
+	if code := f.program.stop(t); code != 0 {
+		t.Errorf("the program ended with exit code %d, want 0", code)
+	}
+	if strings.Contains(f.program.out.String(), f.values["TOKEN"]) {
+		t.Error("the program has printed a token")
+	}
+}
+
+func (f *follower) run(t *testing.T, script string) {
+	t.Helper()
+	where := filepath.Join(t.TempDir(), "where")
+	cmd := exec.CommandContext(t.Context(), "sh", "-euc", script+"\npwd >'"+where+"'")
+	cmd.Dir = f.dir
+	cmd.Env = append(append(os.Environ(), "PWD="+f.dir), f.env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%v\n%s", script, err, out)
+	}
+	ended, err := os.ReadFile(where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.dir = strings.TrimSpace(string(ended))
+}
+
+func (f *follower) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(f.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// add puts lines where the list of services has them, or its imports.
+func (f *follower) add(t *testing.T, where, text string) {
+	t.Helper()
+	after, ok := map[string]string{"services": "var services = []service{\n", "import": "import (\n\t\"context\"\n\n"}[where]
+	path := filepath.Join(f.dir, "internal/app/services.go")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok || strings.Count(string(content), after) != 1 {
+		t.Fatalf("%s: there is no place for %q in services.go", tutorial, where)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(content), after, after+text, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// requests makes those that a block lists, one command a line with what is to
+// come of it behind: a status, and after a comma an explanation. One that
+// promises something must get it.
+func (f *follower) requests(t *testing.T, text string) (made int) {
+	t.Helper()
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	for line := range strings.Lines(text) {
+		command, want, ok := strings.Cut(strings.TrimSpace(line), "# ")
+		if !ok {
+			t.Errorf("%s: %q does not say what comes of it", tutorial, line)
+			continue
+		}
+		status, _, _ := strings.Cut(want, ",")
+		cmd := exec.CommandContext(t.Context(), "sh", "-euc", command)
+		cmd.Env = append(slices.Clone(f.settings), "PATH="+os.Getenv("PATH"), "TOKEN="+f.values["TOKEN"])
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
+			continue
+		}
+		if first, _, _ := strings.Cut(string(out), "\n"); !strings.Contains(strings.TrimSpace(first)+" ", " "+status+" ") {
+			t.Errorf("%s\ngot %s, want status %s\n%s", command, first, status, out)
+		}
+		for words, holds := range f.promises {
+			if strings.Contains(want, words) && !strings.Contains(string(out), holds) {
+				t.Errorf("%s\npromises %q and does not hold %q:\n%s", command, words, holds, out)
+			}
+		}
+		made++
+	}
+	return made
+}
+
+// checkout lists the files of this checkout, those included that are not
+// committed yet.
+func checkout(t *testing.T) (root string, files []string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if info, err := os.Lstat(filepath.Join(root, name)); err == nil && info.Mode().IsRegular() {
+			files = append(files, name)
+		}
+	}
+	return root, files
+}
+
+// proxied offers this checkout as the newest commit of main, at a module proxy
+// in a directory: what "go get …@main" then gets is what it would get of the
+// commit, without modules that lie below. It returns the value of GOPROXY.
+func proxied(t *testing.T) string {
+	t.Helper()
+	const module = "github.com/gatehouse-dev/gatehouse"
+	root, files := checkout(t)
+	commit := make([]byte, 6)
+	_, _ = rand.Read(commit) // never fails
+	version := "v0.0.0-20260101000000-" + hex.EncodeToString(commit)
+	dir := filepath.Join(t.TempDir(), module, "@v")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	info := fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version)
+	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"main.info": info, version + ".info": info, version + ".mod": string(gomod), "list": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var below []string // directories of other modules
+	for _, name := range files {
+		if d, ok := strings.CutSuffix(name, "/go.mod"); ok {
+			below = append(below, d+"/")
+		}
+	}
+	archive, err := os.Create(filepath.Join(dir, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	z := zip.NewWriter(archive)
+	for _, name := range files {
+		if slices.ContainsFunc(below, func(d string) bool { return strings.HasPrefix(name, d) }) {
+			continue
+		}
+		w, err := z.Create(module + "@" + version + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := copyTo(w, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, module, version)
+	out, err := exec.Command("go", "env", "GOPROXY").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(dir)))) + "," + strings.TrimSpace(string(out))
+}
+
+// forget removes a version from the module cache when the test ends: nobody
+// will ask for it again.
+func forget(t *testing.T, module, version string) {
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		tree := filepath.Join(cache, module+"@"+version)
+		_ = filepath.WalkDir(tree, func(path string, entry os.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				err = os.Chmod(path, 0o755) // the cache is read-only
+			}
+			return err
+		})
+		_ = os.RemoveAll(tree) // a leftover hurts nobody
+		downloads, _ := filepath.Glob(filepath.Join(cache, "cache/download", module, "@v", version+".*"))
+		for _, file := range downloads {
+			_ = os.Remove(file)
+		}
+	})
+}
+
+func copyTo(w io.Writer, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(w, file)
+	return err
+}
