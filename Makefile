@@ -15,7 +15,7 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
-.PHONY: test unit check generate generated lint-proto setup bench bench-cpu fuzz
+.PHONY: test unit check generate generated contract lint-proto setup bench bench-cpu fuzz
 
 test: setup check
 	tools/gotest ./...
@@ -36,16 +36,20 @@ lint-proto:
 	$(BUF) lint
 	$(BUF) breaking --against '$(BREAKING_AGAINST)'
 
-generate:
-	cd tools && go run ./printproto ../third_party/proto
-	$(BUF) generate
+generate: contract
 	go test ./cmd/gatehouse -run TestReference -update
 
-# Generates into the tree and fails if that changed anything.
-generated:
+# What is made of the .proto files. buf empties gen/ first, so that the OpenAPI
+# document, which the linked code describes, comes last.
+contract:
 	cd tools && go run ./printproto ../third_party/proto
 	$(BUF) generate
-	@stale=$$(git status --porcelain -- gen third_party); \
+	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o internal/app/comments.binpb
+	go test ./internal/app -run TestOpenAPIDocument -update
+
+# Generates into the tree and fails if that changed anything.
+generated: contract
+	@stale=$$(git status --porcelain -- gen third_party internal/app/comments.binpb); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 bench:

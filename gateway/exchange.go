@@ -21,6 +21,7 @@ type exchange struct {
 
 	resource  *resource // nil if the gateway is none
 	route     *route    // nil until one is found
+	own       string    // the pattern of a path that the gateway itself answers
 	status    int       // 0 until the header is written
 	written   int64     // bytes of the body
 	endStream func()    // set for streams
@@ -73,6 +74,8 @@ func (g *Gateway) logRequest(x *exchange) {
 	switch {
 	case x.route != nil:
 		pattern = x.route.Pattern
+	case x.own != "":
+		pattern = x.own
 	case x.request.URL.Path == "/healthz", x.request.URL.Path == "/readyz":
 		level, pattern = slog.LevelDebug, x.request.URL.Path // every few seconds, by machines
 	}

@@ -46,6 +46,8 @@ type Config struct {
 	Audience string
 	// Issuer is whose tokens are wanted; it is told, never asked.
 	Issuer string
+	// Document says how the API is described at /api/openapi.json and /api/docs.
+	Document Document
 	// MaxBodyBytes bounds a request body; 0 means 1 MiB. A longer one gets 413.
 	MaxBodyBytes int64
 	// Timeout bounds a unary call from its arrival to its answer, the reading of
@@ -62,13 +64,14 @@ type Config struct {
 
 // Gateway is the REST facade. It is safe for concurrent use.
 type Gateway struct {
-	mux      *runtime.ServeMux
-	api      http.Handler // route, within CORS
-	routes   []*route
-	handlers []*handler
-	resource *resource
-	methods  []string // HTTP methods of the routes, sorted
-	rpcs     *rpcs
+	mux         *runtime.ServeMux
+	api         http.Handler // route, within CORS
+	routes      []*route
+	handlers    []*handler
+	resource    *resource
+	description *description
+	methods     []string // HTTP methods of the routes, sorted
+	rpcs        *rpcs
 
 	maxBody int64
 	timeout time.Duration
@@ -132,6 +135,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	var err error
 	if g.resource, err = newResource(cfg.Audience, cfg.Issuer, g.routes); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if g.description, err = newDescription(cfg, g.routes); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	conn := newChannel(cfg.Conn, g.routes)

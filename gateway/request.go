@@ -36,6 +36,10 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 		g.serveRPC(x, path)
 		return
 	}
+	if g.description.describes(path.Path) {
+		g.description.serve(x, r)
+		return
+	}
 	if r.Method == http.MethodOptions {
 		g.options(x, path)
 		return

@@ -56,6 +56,7 @@ type Route struct {
 type route struct {
 	Route
 	template template
+	method   protoreflect.MethodDescriptor
 	input    protoreflect.MessageDescriptor
 	output   protoreflect.MessageDescriptor
 	body     string   // the field that the body fills, "*" for the whole message, "" for no body
@@ -132,6 +133,7 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 			RPC:     fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name()),
 		},
 		template: t,
+		method:   method,
 		input:    method.Input(),
 		output:   method.Output(),
 		body:     rule.GetBody(),

@@ -31,6 +31,7 @@ type settings struct {
 	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
 	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the services, such as those of the sample application, keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few examples."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
+	APIDocs          string `name:"api-docs" placeholder:"WHO" enum:"public,off" default:"public" group:"API" help:"Who may read what the API offers, at /api/docs and /api/openapi.json: public, or off for nobody. It tells paths, fields and who may call, as asking for each would too."`
 	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. A token is refused by its jti, so the provider must write one; what a back-channel logout revokes stays refused for 24 hours, which must be longer than access tokens live. Without a denylist, an access token is good until it expires, and no browser ever has one."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" help:"Where sessions are kept: memory: or sqlite:PATH. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
@@ -78,6 +79,7 @@ func (s *settings) config() app.Config {
 		RequireATJWT:     s.RequireATJWT,
 		PermissionsClaim: s.PermissionsClaim,
 		Denylist:         s.Denylist,
+		APIDocs:          s.APIDocs,
 		DatabaseURL:      s.DatabaseURL,
 		BaseURL:          withScheme(s.BaseURL),
 		Secrets:          s.Secret,

@@ -35,6 +35,10 @@ type Config struct {
 	// DatabaseURL is where the services keep their data: "memory:", "sqlite:PATH" or "postgres://…".
 	DatabaseURL string
 
+	// APIDocs says whether the gateway describes the API, APIDocsPublic or
+	// APIDocsOff.
+	APIDocs string
+
 	// BaseURL is the public origin of the bff.
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
@@ -78,6 +82,12 @@ const (
 	DefaultDatabaseURL     = "sqlite:gatehouse.db"
 	DefaultFrontend        = "embedded:"
 	DefaultShutdownTimeout = 20 * time.Second
+)
+
+// What APIDocs can be.
+const (
+	APIDocsPublic = "public"
+	APIDocsOff    = "off"
 )
 
 func (cfg *Config) withDefaults() {

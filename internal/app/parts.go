@@ -133,6 +133,7 @@ func (p *parts) addGateway(cfg Config) error {
 		BaseURL:  cfg.BaseURL,
 		Audience: cfg.Audience,
 		Issuer:   cfg.Issuer,
+		Document: gateway.Document{Off: cfg.APIDocs == APIDocsOff, Title: title, Version: version, Comments: comments},
 		Ready: func() error {
 			if p.leaving.Load() {
 				return errLeaving

@@ -169,29 +169,46 @@ func (WatchProductsResponse_Kind) EnumDescriptor() ([]byte, []int) {
 // A project file that somebody sells.
 type Product struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The product's name, such as "products/q3v7xk2m5n4a6b7c2d3e4f5g6h". The
-	// server chooses it.
+	// The product's name. The server chooses it.
+	//
+	// Example: "products/q3v7xk2m5n4a6b7c2d3e4f5g6h"
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the product is called, in one line.
+	//
+	// Example: "Deep House Drums"
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// What a buyer should know, in plain text.
+	//
+	// Example: "A whole kit, mixed and ready to play."
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	// What it costs.
 	Price *Price `protobuf:"bytes,4,opt,name=price,proto3" json:"price,omitempty"`
 	// The workstation that opens the project.
+	//
+	// Example: "DAW_REAPER"
 	Daw Daw `protobuf:"varint,5,opt,name=daw,proto3,enum=audioarchive.v1.Daw" json:"daw,omitempty"`
 	// The tempo in beats a minute; 0 where the project has no single one.
+	//
+	// Example: 124
 	TempoBpm int32 `protobuf:"varint,6,opt,name=tempo_bpm,json=tempoBpm,proto3" json:"tempo_bpm,omitempty"`
-	// Who sells it, such as "sellers/f5pn…": stable for a person, and no
-	// identifier that the login provider knows.
+	// Who sells it: stable for a person, and no identifier that the login
+	// provider knows.
+	//
+	// Example: "sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a"
 	Seller string `protobuf:"bytes,7,opt,name=seller,proto3" json:"seller,omitempty"`
 	// When it was first offered.
+	//
+	// Example: "2026-03-01T09:30:00Z"
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was last changed.
+	//
+	// Example: "2026-03-04T16:05:12Z"
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Identifies this state of the product (AIP-154), in the form of an HTTP
 	// entity tag, quotation marks included. Sent back with an update, it keeps
 	// that from overwriting somebody else's.
+	//
+	// Example: "\"UtK7xLr2mAq9Zc4E\""
 	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -301,9 +318,13 @@ func (x *Product) GetEtag() string {
 type Price struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The currency, by its ISO 4217 code.
+	//
+	// Example: "EUR"
 	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
 	// The amount in the currency's smallest unit: 1999 is EUR 19.99, or
 	// JPY 1999. 0 is free.
+	//
+	// Example: "1999"
 	AmountMinor   int64 `protobuf:"varint,2,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

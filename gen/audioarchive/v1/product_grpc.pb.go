@@ -36,14 +36,6 @@ const (
 // ProductService keeps what sellers offer: project files for digital audio
 // workstations. Anyone may browse. Whoever has the permission to sell may
 // offer products, and change their own.
-//
-// The methods follow https://google.aip.dev, so Get, Create and Update answer
-// with the resource itself and Delete with nothing: that is what the two lint
-// rules named at them would have otherwise.
-//
-// Selling is a permission and no scope: a scope says what an application may
-// do in somebody's name, and the pages here ask for none; that somebody is a
-// seller is a matter of the person.
 type ProductServiceClient interface {
 	// Returns one product.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -168,14 +160,6 @@ type ProductService_WatchProductsClient = grpc.ServerStreamingClient[WatchProduc
 // ProductService keeps what sellers offer: project files for digital audio
 // workstations. Anyone may browse. Whoever has the permission to sell may
 // offer products, and change their own.
-//
-// The methods follow https://google.aip.dev, so Get, Create and Update answer
-// with the resource itself and Delete with nothing: that is what the two lint
-// rules named at them would have otherwise.
-//
-// Selling is a permission and no scope: a scope says what an application may
-// do in somebody's name, and the pages here ask for none; that somebody is a
-// seller is a matter of the person.
 type ProductServiceServer interface {
 	// Returns one product.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME

@@ -101,6 +101,8 @@ func (*GetPrivateRouteRequest) Descriptor() ([]byte, []int) {
 type GetPrivateRouteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message for the caller.
+	//
+	// Example: "This is a private route"
 	Message       string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,7 +29,6 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // StatusService answers the two routes every reader of the tutorial knows.
-// Neither method names a policy: a valid token is enough, and needed.
 type StatusServiceClient interface {
 	// Says that the server runs, as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -71,7 +70,6 @@ func (c *statusServiceClient) GetPrivateRoute(ctx context.Context, in *GetPrivat
 // for forward compatibility.
 //
 // StatusService answers the two routes every reader of the tutorial knows.
-// Neither method names a policy: a valid token is enough, and needed.
 type StatusServiceServer interface {
 	// Says that the server runs, as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
+	"github.com/gatehouse-dev/gatehouse/gateway/reference"
+)
+
+// Where the API describes itself.
+const (
+	documentPath  = "/api/openapi.json"
+	referencePath = "/api/docs"
+)
+
+// Document says how the API is described: for programs as an OpenAPI document
+// at /api/openapi.json, for people at /api/docs. Both are public, as the policy
+// of a method is: they tell what whoever asks would find out by asking, and who
+// wants a token has none yet.
+type Document struct {
+	// Off serves neither.
+	Off bool
+	// Title is the API's name; "" means "API". Version is that of its release;
+	// "" means "0".
+	Title, Version string
+	// Comments is a FileDescriptorSet with source info, such as
+	// `buf build -o FILE.binpb` writes: the document takes the comments of the
+	// .proto files from there, which linked code does not have.
+	Comments []byte
+}
+
+// description is the API as it describes itself; nil where it does not.
+type description struct {
+	document []byte
+	etag     string
+	page     *reference.Page
+}
+
+func newDescription(cfg Config, routes []*route) (*description, error) {
+	if cfg.Document.Off {
+		return nil, nil
+	}
+	title, version := cfg.Document.Title, cfg.Document.Version
+	if title == "" {
+		title = "API"
+	}
+	if version == "" {
+		version = "0"
+	}
+	described := make([]openapi.Route, len(routes))
+	for i, rt := range routes {
+		if rt.template.shape == documentPath || rt.template.under(referencePath) {
+			return nil, fmt.Errorf("%s (%s) lies where the API describes itself: choose another path, or turn that off with Document.Off", rt, rt.RPC)
+		}
+		described[i] = openapi.Route{Method: rt.Method, Pattern: rt.Pattern, Body: rt.body, RPC: rt.method}
+	}
+	d := &description{}
+	var err error
+	d.document, err = openapi.Document(openapi.Config{
+		Title: title, Version: version, Issuer: cfg.Issuer, Cookie: sessionCookie(cfg.BaseURL), Routes: described, Comments: cfg.Document.Comments,
+	})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(d.document)
+	d.etag = `"` + hex.EncodeToString(sum[:8]) + `"`
+	d.page, err = reference.New(reference.Config{Title: title, Path: referencePath, Document: documentPath, BaseURL: cfg.BaseURL})
+	return d, err
+}
+
+// sessionCookie is the name of the cookie at the bff's address: the gateway
+// does not read it, it only tells of it.
+func sessionCookie(base string) string {
+	u, err := url.Parse(base)
+	switch {
+	case base == "" || err != nil:
+		return ""
+	case u.Scheme == "https":
+		return "__Host-gatehouse"
+	}
+	return "gatehouse"
+}
+
+// OpenAPI returns the document that is served at /api/openapi.json, nil if none
+// is.
+func (g *Gateway) OpenAPI() []byte {
+	if g.description == nil {
+		return nil
+	}
+	return slices.Clone(g.description.document)
+}
+
+// describes reports whether a path belongs to the description, so that a
+// wildcard route cannot answer there.
+func (d *description) describes(path string) bool {
+	if d == nil {
+		return false
+	}
+	rest, ok := strings.CutPrefix(path, referencePath)
+	return path == documentPath || ok && (rest == "" || rest[0] == '/')
+}
+
+// serve answers with the document, or a part of the page.
+func (d *description) serve(x *exchange, r *http.Request) {
+	if !x.readOnly() {
+		return
+	}
+	if r.URL.Path == documentPath {
+		x.own = documentPath
+		h := x.Header()
+		h.Set("Content-Type", typeJSON)
+		h.Set("Cache-Control", "no-cache")
+		h.Set("Etag", d.etag)
+		http.ServeContent(x, r, "", time.Time{}, bytes.NewReader(d.document))
+		return
+	}
+	x.own = referencePath
+	d.page.ServeHTTP(x, r)
+}

@@ -1,0 +1,256 @@
+package openapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// A wildcard is one segment of a path that a request chooses, or several.
+type wildcard struct {
+	variable string // the field that it fills, or a part of it
+	position int    // among the segments of the variable
+	segments []string
+	name     string // in the document
+}
+
+var variable = regexp.MustCompile(`\{([^{}=]+)(?:=([^{}]*))?\}`)
+
+// variables are the fields that a path template fills.
+func variables(pattern string) (fields []string) {
+	for _, found := range variable.FindAllStringSubmatch(pattern, -1) {
+		fields = append(fields, found[1])
+	}
+	return fields
+}
+
+// path is the path of a route as OpenAPI writes it, where a parameter is one
+// segment: /api/{name=things/*} becomes /api/things/{thing}, named as in the
+// resource's pattern.
+func (b *builder) path(r Route) (string, []*parameter) {
+	var wildcards []*wildcard
+	shape := variable.ReplaceAllStringFunc(r.Pattern, func(text string) string {
+		found := variable.FindStringSubmatch(text)
+		segments := []string{"*"}
+		if found[2] != "" {
+			segments = strings.Split(found[2], "/")
+		}
+		names := b.names(r.RPC, found[1], segments)
+		written := slices.Clone(segments)
+		for i, segment := range segments {
+			if segment != "*" && segment != "**" {
+				continue
+			}
+			wildcards = append(wildcards, &wildcard{found[1], i, segments, unique(wildcards, names[i])})
+			written[i] = "{}"
+		}
+		return strings.Join(written, "/")
+	})
+	// Two templates that differ in names alone are one path (OpenAPI 3.1,
+	// section 4.8.8), which takes the names of the first.
+	path, known := b.paths[shape]
+	if known {
+		for i, name := range variables(path) {
+			wildcards[i].name = name
+		}
+	} else {
+		path = shape
+		for _, w := range wildcards {
+			path = strings.Replace(path, "{}", "{"+w.name+"}", 1)
+		}
+		b.paths[shape] = path
+	}
+	parameters := make([]*parameter, len(wildcards))
+	for i, w := range wildcards {
+		parameters[i] = b.pathParameter(r.RPC, w)
+	}
+	return path, parameters
+}
+
+func unique(wildcards []*wildcard, name string) string {
+	for i := 2; slices.ContainsFunc(wildcards, func(w *wildcard) bool { return w.name == name }); i++ {
+		name = fmt.Sprintf("%s%d", strings.TrimRight(name, "0123456789"), i)
+	}
+	return name
+}
+
+func (b *builder) pathParameter(rpc protoreflect.MethodDescriptor, w *wildcard) *parameter {
+	p := &parameter{Name: w.name, In: "path", Required: true, Schema: &schema{Type: "string", MinLength: new(uint64(1))}}
+	fd := fieldAt(rpc.Input(), w.variable)
+	if fd == nil {
+		return p
+	}
+	whole := strings.Join(w.segments, "/")
+	switch {
+	case whole == "*" && fd.Message() == nil:
+		p.Schema = b.typeOf(fd, requests)
+		constrain(p.Schema, fd, rulesOf(fd))
+		bounded(p.Schema, fd)
+		if p.Schema.Type == "string" && p.Schema.MinLength == nil {
+			p.Schema.MinLength = new(uint64(1))
+		}
+		p.Description = b.comments[fd.FullName()].text
+	case whole == "**":
+		p.Description = paragraphs(b.comments[fd.FullName()].text, "It may have several segments; the slashes between them stand in the path as they are.")
+	default:
+		p.Description = fmt.Sprintf("Part of `%s`, which is `%s`. %s", fd.JSONName(), whole, b.comments[fd.FullName()].text)
+	}
+	p.Example = part(w, b.examples(rpc, fd))
+	return p
+}
+
+// examples are those of a field, or of the field of the resource that it names.
+func (b *builder) examples(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescriptor) []json.RawMessage {
+	if found := b.comments[fd.FullName()].examples; found != nil {
+		return found
+	}
+	if md := resourceOf(rpc, fd); md != nil {
+		return b.comments[md.FullName().Append("name")].examples
+	}
+	return nil
+}
+
+// part is what a wildcard stands for in an example of the whole field.
+func part(w *wildcard, examples []json.RawMessage) any {
+	if len(examples) == 0 {
+		return nil
+	}
+	var text string
+	if json.Unmarshal(examples[0], &text) != nil {
+		return examples[0]
+	}
+	if segments := strings.Split(text, "/"); len(segments) == len(w.segments) {
+		return segments[w.position]
+	}
+	return text
+}
+
+// names are what the segments of a variable are called: as in the pattern of
+// the resource that the field names, or else like the field.
+func (b *builder) names(rpc protoreflect.MethodDescriptor, field string, segments []string) []string {
+	names := make([]string, len(segments))
+	for i := range names {
+		names[i] = field[strings.LastIndexByte(field, '.')+1:]
+	}
+	md := resourceOf(rpc, fieldAt(rpc.Input(), field))
+	if md == nil {
+		return names
+	}
+	for _, pattern := range resource(md).GetPattern() {
+		parts := strings.Split(pattern, "/")
+		if len(parts) != len(segments) {
+			continue
+		}
+		found := slices.Clone(names)
+		fits := true
+		for i, p := range parts {
+			if name, ok := strings.CutPrefix(p, "{"); ok && segments[i] == "*" {
+				found[i] = strings.TrimSuffix(name, "}")
+			} else if p != segments[i] {
+				fits = false
+			}
+		}
+		if fits {
+			return found
+		}
+	}
+	return names
+}
+
+func resource(md protoreflect.MessageDescriptor) *annotations.ResourceDescriptor {
+	r, _ := proto.GetExtension(md.Options(), annotations.E_Resource).(*annotations.ResourceDescriptor)
+	return r
+}
+
+// resourceOf is the message of the resource that a field names: the message
+// that has the field, or the one that the field refers to.
+func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescriptor) protoreflect.MessageDescriptor {
+	if fd == nil {
+		return nil
+	}
+	if resource(fd.ContainingMessage()) != nil {
+		return fd.ContainingMessage()
+	}
+	reference, _ := proto.GetExtension(fd.Options(), annotations.E_ResourceReference).(*annotations.ResourceReference)
+	if reference.GetType() == "" {
+		return nil
+	}
+	files := []protoreflect.FileDescriptor{rpc.ParentFile()}
+	for imported := range each(rpc.ParentFile().Imports()) {
+		files = append(files, imported.FileDescriptor)
+	}
+	for _, file := range files {
+		for md := range each(file.Messages()) {
+			if resource(md).GetType() == reference.GetType() {
+				return md
+			}
+		}
+	}
+	return nil
+}
+
+// fieldAt finds a field by its path in proto names.
+func fieldAt(md protoreflect.MessageDescriptor, path string) (fd protoreflect.FieldDescriptor) {
+	for name := range strings.SplitSeq(path, ".") {
+		if md == nil {
+			return nil
+		}
+		if fd = md.Fields().ByName(protoreflect.Name(name)); fd == nil {
+			return nil
+		}
+		md = fd.Message()
+	}
+	return fd
+}
+
+// query are the parameters of a route: every field that neither the path nor
+// the body fills.
+func (b *builder) query(r Route) []*parameter {
+	if r.Body == "*" {
+		return nil
+	}
+	filled := variables(r.Pattern)
+	if r.Body != "" {
+		filled = append(filled, r.Body)
+	}
+	return b.fields(nil, r.RPC.Input(), "", "", true, filled)
+}
+
+// fields are the parameters of a message's fields; within are the messages
+// around it, since a message that contains itself has no end.
+func (b *builder) fields(within []protoreflect.FullName, md protoreflect.MessageDescriptor, path, prefix string, must bool, filled []string) (parameters []*parameter) {
+	for fd := range each(md.Fields()) {
+		at := path + string(fd.Name())
+		if slices.Contains(filled, at) {
+			continue
+		}
+		name := prefix + fd.JSONName()
+		if message := fd.Message(); message != nil && !fd.IsMap() && wellKnown(message.FullName()) == nil {
+			if !fd.IsList() && !slices.Contains(within, message.FullName()) {
+				within := append(slices.Clone(within), md.FullName(), message.FullName())
+				parameters = append(parameters, b.fields(within, message, at+".", name+".", must && needed(fd), filled)...)
+			}
+			continue
+		}
+		s := b.field(fd, requests)
+		p := &parameter{Name: name, In: "query", Description: s.Description, Required: must && needed(fd), Deprecated: s.Deprecated, Schema: s}
+		if fd.Message() != nil && fd.Message().FullName() == "google.protobuf.FieldMask" {
+			p.Description = strings.Replace(p.Description, maskInJSON, maskInQuery, 1)
+		}
+		if len(s.Examples) > 0 {
+			p.Example = s.Examples[0]
+		}
+		s.Description, s.Examples, s.Deprecated = "", nil, false
+		if fd.IsMap() {
+			p.Style, p.Explode = "deepObject", new(true)
+		}
+		parameters = append(parameters, p)
+	}
+	return parameters
+}

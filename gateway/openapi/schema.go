@@ -1,0 +1,284 @@
+package openapi
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// A role is what a message is used for. Its JSON differs: an answer has every
+// field and obeys no rule, a request has what it must and obeys them, and a
+// patch may leave out anything, since it is merged with what is there.
+type role string
+
+const (
+	answers  role = ""
+	requests role = "-input"
+	patches  role = "-patch"
+)
+
+// schemas makes component schemas of messages and enums, each once.
+type schemas struct {
+	comments comments
+	answered map[protoreflect.FullName]bool // messages that answers contain
+	made     map[string]*schema
+}
+
+// reference is the schema of a message in a role: a reference to a component,
+// or that of a well-known type.
+func (b *schemas) reference(md protoreflect.MessageDescriptor, as role) *schema {
+	if s := wellKnown(md.FullName()); s != nil {
+		return s
+	}
+	name := string(md.FullName())
+	if as == patches || as == requests && b.answered[md.FullName()] {
+		name += string(as)
+	}
+	if b.made[name] == nil {
+		s := &schema{}
+		b.made[name] = s // before its fields: messages contain themselves
+		b.message(s, md, as)
+	}
+	return &schema{Ref: "#/components/schemas/" + name}
+}
+
+// message writes the schema of a message's object, without the fields that
+// come another way.
+func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role, without ...protoreflect.Name) {
+	s.Type, s.Description = "object", b.comments[md.FullName()].text
+	for fd := range each(md.Fields()) {
+		if slices.Contains(without, fd.Name()) {
+			continue
+		}
+		s.Properties.set(fd.JSONName(), b.field(fd, as))
+		if as == answers && fd.ContainingOneof() == nil || as == requests && needed(fd) {
+			s.Required = append(s.Required, fd.JSONName())
+		}
+	}
+	for oneof := range each(md.Oneofs()) {
+		if oneof.IsSynthetic() {
+			continue
+		}
+		var names []string
+		for fd := range each(oneof.Fields()) {
+			names = append(names, "`"+fd.JSONName()+"`")
+		}
+		s.Description = paragraphs(s.Description, "At most one of these is set: "+strings.Join(names, ", ")+".")
+	}
+	if as != answers {
+		s.Additional = false // an unknown field is refused; an answer may get more of them
+	}
+}
+
+// field is the schema of a field, with what is said about it.
+func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
+	s := b.typeOf(fd, as)
+	about := b.comments[fd.FullName()]
+	description := about.text
+	if as != answers {
+		if notes := constrain(s, fd, rulesOf(fd)); len(notes) > 0 {
+			description = paragraphs(description, strings.Join(notes, " "))
+		}
+		bounded(s, fd)
+		s.ReadOnly = behaves(fd, annotations.FieldBehavior_OUTPUT_ONLY)
+	}
+	if as == answers && fd.HasPresence() && fd.ContainingOneof() == nil && !needed(fd) {
+		s = nullable(s)
+	}
+	s.Description = paragraphs(description, s.Description) // a well-known type has one of its own
+	s.Deprecated = deprecated(fd)
+	for _, example := range about.examples {
+		s.Examples = append(s.Examples, example)
+	}
+	return s
+}
+
+// typeOf is the bare schema of a field's type.
+func (b *schemas) typeOf(fd protoreflect.FieldDescriptor, as role) *schema {
+	switch {
+	case fd.IsMap():
+		return &schema{Type: "object", Additional: b.typeOf(fd.MapValue(), as)}
+	case fd.IsList():
+		return &schema{Type: "array", Items: b.typeOf(element{fd}, as)}
+	}
+	switch fd.Kind() {
+	case protoreflect.BoolKind:
+		return &schema{Type: "boolean"}
+	case protoreflect.StringKind:
+		return &schema{Type: "string"}
+	case protoreflect.BytesKind:
+		return &schema{Type: "string", ContentEncoding: "base64"}
+	case protoreflect.EnumKind:
+		return b.enum(fd.Enum())
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		return b.reference(fd.Message(), as)
+	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
+		return &schema{Type: "integer", Format: "int32"}
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		return &schema{Type: "integer", Format: "uint32"}
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		return &schema{Type: "string", Format: "int64", Pattern: "^-?[0-9]+$"}
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return &schema{Type: "string", Format: "uint64", Pattern: "^[0-9]+$"}
+	case protoreflect.FloatKind:
+		return float64Schema("float")
+	default:
+		return float64Schema("double")
+	}
+}
+
+func float64Schema(format string) *schema {
+	return &schema{AnyOf: []*schema{{Type: "number", Format: format}, {Enum: []any{"NaN", "Infinity", "-Infinity"}}}}
+}
+
+// bounded gives a 32-bit number in a request its type's bounds, where no rule
+// has closer ones.
+func bounded(s *schema, fd protoreflect.FieldDescriptor) {
+	switch {
+	case s.AnyOf != nil: // of a rule, which spares the zero value
+	case s.Format == "int32":
+		between(s, math.MinInt32, math.MaxInt32)
+	case s.Format == "uint32":
+		between(s, 0, math.MaxUint32)
+	}
+	if fd.IsList() {
+		bounded(s.Items, element{fd})
+	}
+}
+
+func between(s *schema, least, most int64) {
+	if s.Minimum == nil && s.ExclusiveMinimum == nil {
+		s.Minimum = least
+	}
+	if s.Maximum == nil && s.ExclusiveMaximum == nil {
+		s.Maximum = most
+	}
+}
+
+// nullable lets a value be null, as an answer says that a message is not set.
+func nullable(s *schema) *schema {
+	if name, ok := s.Type.(string); ok {
+		s.Type = []string{name, "null"}
+		return s
+	}
+	if s.Ref == "" && s.AnyOf == nil { // any value, null among them
+		return s
+	}
+	return &schema{AnyOf: []*schema{s, {Type: "null"}}}
+}
+
+func (b *schemas) enum(ed protoreflect.EnumDescriptor) *schema {
+	if ed.FullName() == "google.protobuf.NullValue" {
+		return &schema{Type: "null"}
+	}
+	name := string(ed.FullName())
+	if b.made[name] == nil {
+		s := &schema{Type: "string"}
+		var meanings []string
+		for v := range each(ed.Values()) {
+			s.Enum = append(s.Enum, string(v.Name()))
+			if text := b.comments[v.FullName()].text; text != "" {
+				meanings = append(meanings, fmt.Sprintf("- `%s`: %s", v.Name(), strings.ReplaceAll(text, "\n", "\n  ")))
+			}
+		}
+		s.Description = paragraphs(b.comments[ed.FullName()].text, strings.Join(meanings, "\n"))
+		b.made[name] = s
+	}
+	return &schema{Ref: "#/components/schemas/" + name}
+}
+
+// How the names in a field mask are written in JSON, and in a query, which the
+// runtime takes as it is.
+const maskInJSON, maskInQuery = "`someField`", "`some_field`"
+
+// wellKnown is the schema of a message whose JSON is not that of its fields,
+// nil for all others.
+func wellKnown(name protoreflect.FullName) *schema {
+	switch name {
+	case "google.protobuf.Timestamp":
+		return &schema{Type: "string", Format: "date-time"}
+	case "google.protobuf.Duration":
+		return &schema{Type: "string", Pattern: `^-?[0-9]+(\.[0-9]{1,9})?s$`, Description: "A duration in seconds, such as `1.5s`."}
+	case "google.protobuf.FieldMask":
+		return &schema{Type: "string", Description: "Names of fields (" + maskInJSON + "), separated by commas."}
+	case "google.protobuf.Empty":
+		return &schema{Type: "object"}
+	case "google.protobuf.Struct":
+		return &schema{Type: "object", Additional: &schema{}}
+	case "google.protobuf.Value":
+		return &schema{}
+	case "google.protobuf.ListValue":
+		return &schema{Type: "array", Items: &schema{}}
+	case "google.protobuf.Any":
+		return &schema{Type: "object", Required: []string{"@type"}, Additional: &schema{},
+			Properties: object{{"@type", &schema{Type: "string", Description: "A URL whose last segment names the type of the rest."}}}}
+	case "google.protobuf.BoolValue":
+		return &schema{Type: []string{"boolean", "null"}}
+	case "google.protobuf.StringValue":
+		return &schema{Type: []string{"string", "null"}}
+	case "google.protobuf.BytesValue":
+		return &schema{Type: []string{"string", "null"}, ContentEncoding: "base64"}
+	case "google.protobuf.Int32Value", "google.protobuf.UInt32Value":
+		return &schema{Type: []string{"integer", "null"}}
+	case "google.protobuf.Int64Value":
+		return &schema{Type: []string{"string", "null"}, Format: "int64"}
+	case "google.protobuf.UInt64Value":
+		return &schema{Type: []string{"string", "null"}, Format: "uint64"}
+	case "google.protobuf.FloatValue", "google.protobuf.DoubleValue":
+		return &schema{Type: []string{"number", "string", "null"}}
+	}
+	return nil
+}
+
+// collect notes the message, and every one below it, as part of an answer.
+func (b *schemas) collect(md protoreflect.MessageDescriptor) {
+	if b.answered[md.FullName()] || wellKnown(md.FullName()) != nil {
+		return
+	}
+	b.answered[md.FullName()] = true
+	for fd := range each(md.Fields()) {
+		if fd.IsMap() {
+			fd = fd.MapValue()
+		}
+		if fd.Message() != nil {
+			b.collect(fd.Message())
+		}
+	}
+}
+
+// deprecated reports whether an element's options say so.
+func deprecated(d protoreflect.Descriptor) bool {
+	switch options := d.Options().(type) {
+	case *descriptorpb.FieldOptions:
+		return options.GetDeprecated()
+	case *descriptorpb.MethodOptions:
+		return options.GetDeprecated()
+	}
+	return false
+}
+
+// paragraphs joins those that have a text.
+func paragraphs(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(t string) bool { return t == "" }), "\n\n")
+}
+
+// descriptors are the lists of package protoreflect.
+type descriptors[D any] interface {
+	Len() int
+	Get(int) D
+}
+
+func each[D any](list descriptors[D]) func(func(D) bool) {
+	return func(yield func(D) bool) {
+		for i := range list.Len() {
+			if !yield(list.Get(i)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package openapi
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// The parts of OpenAPI 3.1 and JSON Schema 2020-12 that a document here has.
+// Members are written in the order of these structs, and entries of an object
+// in their own, so that a document reads as its .proto does.
+
+type document struct {
+	OpenAPI    string     `json:"openapi"`
+	Info       info       `json:"info"`
+	Servers    []server   `json:"servers"`
+	Tags       []tag      `json:"tags"`
+	Paths      object     `json:"paths"` // of object, by method in lower case
+	Components components `json:"components"`
+}
+
+type info struct {
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Version     string `json:"version"`
+}
+
+type server struct {
+	URL         string `json:"url"`
+	Description string `json:"description"`
+}
+
+type tag struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+}
+
+type operation struct {
+	OperationID string                `json:"operationId"`
+	Summary     string                `json:"summary,omitempty"`
+	Description string                `json:"description"`
+	Tags        []string              `json:"tags"`
+	Deprecated  bool                  `json:"deprecated,omitempty"`
+	Security    []map[string][]string `json:"security"`
+	Policy      policy                `json:"x-gatehouse-policy"`
+	Parameters  []*parameter          `json:"parameters,omitempty"`
+	Body        *requestBody          `json:"requestBody,omitempty"`
+	Responses   object                `json:"responses"`
+}
+
+// policy is the method's policy for programs; the security of OpenAPI knows no
+// permissions and no step-up.
+type policy struct {
+	Public      bool     `json:"public"`
+	Scopes      []string `json:"scopes,omitempty"`
+	Permissions []string `json:"permissions,omitempty"`
+	MaxAge      int64    `json:"maxAge,omitempty"` // seconds
+	ACRValues   []string `json:"acrValues,omitempty"`
+}
+
+type parameter struct {
+	Ref         string  `json:"$ref,omitempty"`
+	Name        string  `json:"name,omitempty"`
+	In          string  `json:"in,omitempty"`
+	Description string  `json:"description,omitempty"`
+	Required    bool    `json:"required,omitempty"`
+	Deprecated  bool    `json:"deprecated,omitempty"`
+	Style       string  `json:"style,omitempty"`
+	Explode     *bool   `json:"explode,omitempty"`
+	Schema      *schema `json:"schema,omitempty"`
+	Example     any     `json:"example,omitempty"`
+}
+
+type requestBody struct {
+	Description string `json:"description,omitempty"`
+	Required    bool   `json:"required"`
+	Content     object `json:"content"` // of mediaType
+}
+
+type response struct {
+	Ref         string `json:"$ref,omitempty"`
+	Description string `json:"description,omitempty"`
+	Headers     object `json:"headers,omitempty"` // of header
+	Content     object `json:"content,omitempty"` // of mediaType
+}
+
+type header struct {
+	Ref         string  `json:"$ref,omitempty"`
+	Description string  `json:"description,omitempty"`
+	Required    bool    `json:"required,omitempty"`
+	Schema      *schema `json:"schema,omitempty"`
+	Example     any     `json:"example,omitempty"`
+}
+
+type mediaType struct {
+	Schema  *schema `json:"schema,omitempty"`
+	Example any     `json:"example,omitempty"`
+}
+
+type components struct {
+	Schemas         object `json:"schemas"`         // of *schema
+	Responses       object `json:"responses"`       // of *response
+	Parameters      object `json:"parameters"`      // of *parameter
+	Headers         object `json:"headers"`         // of *header
+	SecuritySchemes object `json:"securitySchemes"` // of securityScheme
+}
+
+type securityScheme struct {
+	Type             string `json:"type"`
+	Scheme           string `json:"scheme,omitempty"`
+	BearerFormat     string `json:"bearerFormat,omitempty"`
+	In               string `json:"in,omitempty"`
+	Name             string `json:"name,omitempty"`
+	OpenIDConnectURL string `json:"openIdConnectUrl,omitempty"`
+	Description      string `json:"description"`
+}
+
+type schema struct {
+	Ref              string    `json:"$ref,omitempty"`
+	Type             any       `json:"type,omitempty"` // a name, or several
+	Title            string    `json:"title,omitempty"`
+	Description      string    `json:"description,omitempty"`
+	Format           string    `json:"format,omitempty"`
+	ContentEncoding  string    `json:"contentEncoding,omitempty"`
+	ContentMediaType string    `json:"contentMediaType,omitempty"`
+	Deprecated       bool      `json:"deprecated,omitempty"`
+	ReadOnly         bool      `json:"readOnly,omitempty"`
+	Const            any       `json:"const,omitempty"`
+	Enum             []any     `json:"enum,omitempty"`
+	Not              *schema   `json:"not,omitempty"`
+	AnyOf            []*schema `json:"anyOf,omitempty"`
+	Pattern          string    `json:"pattern,omitempty"`
+	MinLength        *uint64   `json:"minLength,omitempty"`
+	MaxLength        *uint64   `json:"maxLength,omitempty"`
+	Minimum          any       `json:"minimum,omitempty"`
+	Maximum          any       `json:"maximum,omitempty"`
+	ExclusiveMinimum any       `json:"exclusiveMinimum,omitempty"`
+	ExclusiveMaximum any       `json:"exclusiveMaximum,omitempty"`
+	Items            *schema   `json:"items,omitempty"`
+	MinItems         *uint64   `json:"minItems,omitempty"`
+	MaxItems         *uint64   `json:"maxItems,omitempty"`
+	UniqueItems      bool      `json:"uniqueItems,omitempty"`
+	MinProperties    *uint64   `json:"minProperties,omitempty"`
+	MaxProperties    *uint64   `json:"maxProperties,omitempty"`
+	Properties       object    `json:"properties,omitempty"` // of *schema
+	Required         []string  `json:"required,omitempty"`
+	Additional       any       `json:"additionalProperties,omitempty"` // false, or a *schema
+	Examples         []any     `json:"examples,omitempty"`
+}
+
+// object is a JSON object whose members keep the order in which they were set.
+type object []member
+
+type member struct {
+	name  string
+	value any
+}
+
+func (o object) get(name string) any {
+	for _, m := range o {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
+func (o *object) set(name string, value any) {
+	for i, m := range *o {
+		if m.name == name {
+			(*o)[i].value = value
+			return
+		}
+	}
+	*o = append(*o, member{name, value})
+}
+
+// MarshalJSON writes the members in order.
+func (o object) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, err := encode(m.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := encode(m.value)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// encode is json.Marshal without the escapes that HTML would need: a
+// description with "<=" is to be read by people too.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
