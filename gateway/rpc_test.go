@@ -83,7 +83,7 @@ func TestRPC(t *testing.T) {
 			{name: "in UTF-8", request: "POST " + get, header: []string{"Content-Type: application/json; charset=utf-8", version1}, body: one, status: 200, call: `GetThing id:"1"`, want: "{}"},
 			{name: "binary", request: "POST " + get, header: []string{"Content-Type: application/proto", version1}, body: "\n\x011", answer: answers(thing(`id: "1"`)), status: 200, call: `GetThing id:"1"`, want: "\n\x011",
 				reply: []string{"Content-Type: application/proto"}},
-			{name: "a method without an annotation is the policy's business alone", request: "POST /api/audioarchive.v1.StatusService/GetPrivateRoute", header: []string{connectJSON, version1}, body: "{}", status: 200, call: "GetPrivateRoute",
+			{name: "a method without an annotation is the policy's business alone", request: "POST /api/" + statusService + "/GetPrivateRoute", header: []string{connectJSON, version1}, body: "{}", status: 200, call: "GetPrivateRoute",
 				want: `{"message":"This is a private route"}`},
 			{name: "fields of a newer client", request: "POST " + get, header: []string{connectJSON, version1}, body: `{"id":"1","new":1}`, status: 200, call: `GetThing id:"1"`, want: "{}"},
 			{name: "not JSON", request: "POST " + get, header: []string{connectJSON, version1}, body: `{`, status: 400, has: `{"code":"invalid_argument"`},

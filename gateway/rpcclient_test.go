@@ -307,7 +307,7 @@ func TestRPCAnswerThatCannotBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response := send(g, "POST", "/api/audioarchive.v1.StatusService/GetPrivateRoute", []string{connectJSON, version1}, "{}")
+	response := send(g, "POST", "/api/"+statusService+"/GetPrivateRoute", []string{connectJSON, version1}, "{}")
 	if got := read(t, response); response.StatusCode != 500 || got != `{"code":"internal","message":"internal error"}` {
 		t.Errorf("%d %s", response.StatusCode, got)
 	}
@@ -325,7 +325,7 @@ func TestRPCInProcess(t *testing.T) {
 	if got, challenge := read(t, response), response.Header.Get("WWW-Authenticate"); response.StatusCode != 200 || !strings.Contains(got, `"unauthenticated"`) || !strings.Contains(challenge, "expired") {
 		t.Errorf("%d %q %s", response.StatusCode, got, challenge)
 	}
-	response = send(g, "POST", "/api/audioarchive.v1.StatusService/GetPrivateRoute", []string{connectJSON, version1}, "{}")
+	response = send(g, "POST", "/api/"+statusService+"/GetPrivateRoute", []string{connectJSON, version1}, "{}")
 	if got := read(t, response); response.StatusCode != 200 || strings.ReplaceAll(got, " ", "") != `{"message":"hello"}` {
 		t.Errorf("%d %s", response.StatusCode, got)
 	}
