@@ -1,0 +1,271 @@
+// Package postgres owns a session store in PostgreSQL, for any number of bffs: its tables, how its processes hear of each
+// other, and what of it each remembers. What a session is and which rules a store keeps is left to package session.
+//
+// A process remembers the sessions that it has read, and forgets one as soon as another process changes it: LISTEN on a
+// connection of its own brings the news, and a question on that very connection every 300 ms proves that none is under way.
+// 700 ms without such proof, and every request asks the database. A logout is so honoured everywhere within 700 ms, whatever
+// breaks: with the connection cut, requests ask; with the database down, they get an error, never an old answer.
+//
+// LISTEN needs a connection to the server itself, or through a pooler in session mode. Open tries it out, and refuses a
+// pooler in transaction mode, through which no news would come.
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	// migrationsTable is our own, so that another application of goose can share the database.
+	migrationsTable = "gatehouse_session_migrations"
+	// migrationsLock is the advisory lock of those who migrate: "gatehouse" as a number, more or less.
+	migrationsLock = 0x6761746568
+
+	defaultCacheSize = 8192
+	// defaultMaxConns bounds the connections to a server whose own bound is 100 for all clients together.
+	defaultMaxConns = 10
+	// answerWithin bounds a call, with the wait for a connection; the server gives up a little earlier.
+	answerWithin     = 2 * time.Second
+	statementTimeout = "1800ms"
+	connectTimeout   = time.Second
+	// openWithin bounds connecting and migrating, which may have to wait for another process that migrates.
+	openWithin = 60 * time.Second
+)
+
+// Config configures a Store. URL is required.
+type Config struct {
+	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq and pool_max_conns, 10 if it has none.
+	// Sessions need one connection more. With search_path the tables are made in another schema.
+	URL string
+	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
+	// stored of it.
+	CacheSize int
+	// Now tells the time; nil means time.Now. The processes' clocks decide what has expired, so they should agree.
+	Now func() time.Time
+	// Logger gets what breaks and mends; nil discards it.
+	Logger *slog.Logger
+}
+
+// Store implements [session.Store].
+type Store struct {
+	now     func() time.Time
+	log     *slog.Logger
+	pool    *pgxpool.Pool
+	records *cache.Cache[session.Record]
+	// reads has one question to the database for all who ask for a session at once.
+	reads  singleflight.Group
+	events fanout.Hub
+	feed   feed
+
+	closed  atomic.Bool
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+var _ session.Store = (*Store)(nil)
+
+var errClosed = errors.New("postgres session store: closed")
+
+// Open connects, brings the tables up to date (several processes may do so at once) and begins to listen. Its errors show
+// neither user nor password. The caller closes the store.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if c.CacheSize < 0 {
+		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
+	}
+	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](c.CacheSize)}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	if err := s.open(ctx, c.URL); err != nil {
+		_ = s.Close()
+		return nil, connectError(err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, address string) error {
+	config, err := poolConfig(address)
+	if err != nil {
+		return err
+	}
+	if err := migrate(ctx, config); err != nil {
+		return err
+	}
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.feed.init(config.ConnConfig.Copy())
+	// The first is awaited, for what is wrong with it to be told at the start.
+	conn, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	s.running.Go(func() { s.follow(running, conn) })
+	return nil
+}
+
+func poolConfig(address string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(address); err != nil || !u.Query().Has("pool_max_conns") {
+		config.MaxConns = defaultMaxConns
+	}
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	for name, value := range map[string]string{
+		"statement_timeout":                   statementTimeout,
+		"lock_timeout":                        statementTimeout,
+		"idle_in_transaction_session_timeout": "5s",
+		"application_name":                    "gatehouse",
+	} {
+		if _, given := config.ConnConfig.RuntimeParams[name]; !given {
+			config.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	return config, nil
+}
+
+// migrate waits for its turn on a lock that the server gives back if this process dies.
+func migrate(ctx context.Context, pool *pgxpool.Config) error {
+	config := pool.ConnConfig.Copy()
+	// A migration of a large table may take its time.
+	config.RuntimeParams["statement_timeout"], config.RuntimeParams["lock_timeout"] = "0", "0"
+	lock, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close(context.WithoutCancel(ctx)) }()
+	if _, err := lock.Exec(ctx, "SELECT pg_advisory_lock($1)", migrationsLock); err != nil {
+		return err
+	}
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*config)
+	defer func() { _ = db.Close() }()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, dir,
+		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("bringing the tables up to date: %w", err)
+	}
+	return nil
+}
+
+// Ready says why requests cannot be served at the moment.
+func (s *Store) Ready(ctx context.Context) error {
+	return s.do(ctx, true, func(ctx context.Context) error { return s.pool.Ping(ctx) })
+}
+
+// Close ends listening and closes the connections.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.events.Break(errClosed)
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	s.records.Clear()
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	return nil
+}
+
+// do runs a call within its bounds. One that failed because the connection was gone is made again, once, if it surely had
+// no effect, or may have it twice.
+func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.Context) error) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	err := call(ctx)
+	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || repeatable && lost(err)) {
+		s.pool.Reset() // the other idle connections are of the same age
+		err = call(ctx)
+	}
+	return outage(err)
+}
+
+// lost tells whether an error is of the connection, or of a server that ends, rather than of the question.
+func lost(err error) bool {
+	if isAnswer(err) || errors.Is(err, pgx.ErrNoRows) {
+		return false
+	}
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return !ok || len(refused.Code) == 5 && refused.Code[:4] == "57P0"
+}
+
+func isAnswer(err error) bool {
+	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+// outage says where an error comes from, unless it is one of the answers that package session defines.
+func outage(err error) error {
+	if err == nil || isAnswer(err) {
+		return err
+	}
+	return fmt.Errorf("postgres session store: %w", err)
+}
+
+// connectError says why PostgreSQL cannot be used. The driver's own texts repeat the address with its user, and for a
+// malformed one with its password.
+func connectError(err error) error {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		return errors.New("not an address of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
+	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Errorf("PostgreSQL refuses (%s, SQLSTATE %s): correct user, password, database name or the user's rights", refused.Message, refused.Code)
+	}
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return fmt.Errorf("PostgreSQL cannot be reached at %s port %d: start it, or correct the address", connect.Config.Host, connect.Config.Port)
+	}
+	return fmt.Errorf("PostgreSQL cannot be used: %w", err)
+}
+
+func nonce() string { return rand.Text() }

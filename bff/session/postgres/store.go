@@ -1,0 +1,311 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// columns are what a record is read from, all but sealed. The order is that of scan.
+const columns = "id, issuer, subject, sid, created_at, last_seen_at, idle_expires, expires_at, user_agent, address"
+
+// Create implements [session.Store].
+func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+	now := s.now().UnixMilli()
+	defer s.forget(r.ID)
+	defer s.forget(replaces)
+	return s.do(ctx, false, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			// One of the same ID that has expired gives way.
+			made, err := tx.Exec(ctx, `INSERT INTO gatehouse_sessions AS old (`+columns+`, sealed)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+				ON CONFLICT (id) DO UPDATE SET issuer = $2, subject = $3, sid = $4, created_at = $5, last_seen_at = $6, idle_expires = $7,
+					expires_at = $8, user_agent = $9, address = $10, sealed = $11, fence = 0, locked_until = 0
+				WHERE old.ends_at <= $12`,
+				r.ID[:], r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.LastSeenAt.UnixMilli(),
+				r.IdleExpiresAt.UnixMilli(), r.ExpiresAt.UnixMilli(), r.UserAgent, r.Address, notNil(r.Sealed), now)
+			if err != nil {
+				return err
+			}
+			if made.RowsAffected() == 0 {
+				return session.ErrExists
+			}
+			if replaces.IsZero() {
+				return nil
+			}
+			_, err = tx.Exec(ctx, `WITH ended AS (DELETE FROM gatehouse_sessions WHERE id = $1 RETURNING id)
+				SELECT `+toldEnded(session.ReasonReplaced)+` FROM ended`, replaces[:])
+			return err
+		})
+	})
+}
+
+// Get implements [session.Store].
+func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) {
+	if s.closed.Load() {
+		return session.Record{}, errClosed
+	}
+	if s.feed.current() {
+		// One that looks expired may have been prolonged by another process: the database decides.
+		if r, ok := s.records.Get(id); ok && !r.Expired(s.now()) {
+			r.Sealed = slices.Clone(r.Sealed)
+			return r, nil
+		}
+	}
+	// The question outlives whoever asked first, since others may be waiting for the answer.
+	read := s.reads.DoChan(string(id[:]), func() (any, error) { return s.read(context.WithoutCancel(ctx), id) })
+	select {
+	case <-ctx.Done():
+		return session.Record{}, outage(ctx.Err())
+	case answer := <-read:
+		if answer.Err != nil {
+			return session.Record{}, answer.Err
+		}
+		r := answer.Val.(session.Record)
+		r.Sealed = slices.Clone(r.Sealed)
+		return r, nil
+	}
+}
+
+func (s *Store) read(ctx context.Context, id session.ID) (r session.Record, err error) {
+	stamp := s.records.Stamp(id)
+	err = s.do(ctx, true, func(ctx context.Context) error {
+		row := s.pool.QueryRow(ctx, "SELECT "+columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
+			id[:], s.now().UnixMilli())
+		return notFound(scan(row, &r, &r.Sealed))
+	})
+	if err != nil {
+		return session.Record{}, err
+	}
+	s.records.Put(id, r, stamp)
+	return r, nil
+}
+
+// Touch implements [session.Store].
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
+	defer s.forget(id)
+	return s.exec(ctx, true, session.ErrNotFound, `WITH
+			live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $4 FOR UPDATE),
+			moved AS (UPDATE gatehouse_sessions AS s SET last_seen_at = $2, idle_expires = $3
+				FROM live WHERE s.id = live.id AND s.last_seen_at < $2 RETURNING s.id),
+			told AS MATERIALIZED (SELECT `+toldChanged+` FROM moved)
+		SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM told)`,
+		id[:], lastSeen.UnixMilli(), idleExpires.UnixMilli(), s.now().UnixMilli())
+}
+
+// Lock implements [session.Store].
+func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+	// What the last holder wrote may have been written by another process.
+	defer s.forget(id)
+	now := s.now()
+	err = s.do(ctx, false, func(ctx context.Context) error {
+		var fence *int64
+		var until int64
+		// The row stays as it is found until the statement has ended.
+		err := s.pool.QueryRow(ctx, `WITH
+				found AS (SELECT id, locked_until FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
+				granted AS (UPDATE gatehouse_sessions AS s SET fence = fence + 1, locked_until = $3
+					FROM found WHERE s.id = found.id AND found.locked_until <= $2 RETURNING s.fence)
+			SELECT (SELECT fence FROM granted), locked_until FROM found`,
+			id[:], now.UnixMilli(), now.Add(lease).UnixMilli()).Scan(&fence, &until)
+		if err != nil {
+			return notFound(err)
+		}
+		if fence == nil {
+			return &session.LockedError{Until: time.UnixMilli(until).UTC()}
+		}
+		f = session.Fence(*fence)
+		return nil
+	})
+	return f, err
+}
+
+// Write implements [session.Store].
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
+	defer s.forget(id)
+	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", toldChanged, notNil(sealed))
+}
+
+// Unlock implements [session.Store].
+func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
+	return s.fenced(ctx, id, f, "locked_until = 0", "1")
+}
+
+// fenced changes a live session if the fence is the newest granted.
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, told string, args ...any) error {
+	return s.do(ctx, true, func(ctx context.Context) error {
+		var live, written int64
+		err := s.pool.QueryRow(ctx, `WITH
+				live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
+				written AS (UPDATE gatehouse_sessions AS s SET `+set+`
+					FROM live WHERE s.id = live.id AND s.fence = $3 AND $3 > 0 RETURNING s.id),
+				told AS MATERIALIZED (SELECT `+told+` FROM written)
+			SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM told)`,
+			append([]any{id[:], s.now().UnixMilli(), int64(f)}, args...)...).Scan(&live, &written)
+		switch {
+		case err != nil:
+			return err
+		case live == 0:
+			return session.ErrNotFound
+		case written == 0:
+			return session.ErrFenced
+		}
+		return nil
+	})
+}
+
+// Delete implements [session.Store].
+func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
+	defer s.forget(id)
+	return s.exec(ctx, false, session.ErrNotFound, `WITH
+			ended AS (DELETE FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 RETURNING id),
+			told AS MATERIALIZED (SELECT `+toldEnded(why)+` FROM ended)
+		SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM told)`, id[:], s.now().UnixMilli())
+}
+
+// DeleteBySID implements [session.Store].
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+	// sid <> '' keeps the sessions without one out, and is what lets PostgreSQL use the partial index.
+	return s.deleteWhere(ctx, why, "issuer = $1 AND sid = $2 AND sid <> ''", issuer, sid)
+}
+
+// DeleteBySubject implements [session.Store].
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+	return s.deleteWhere(ctx, why, "issuer = $1 AND subject = $2", issuer, subject)
+}
+
+// deleteWhere locks in the order of the keys, so that two who end the same sessions do not wait for each other.
+func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
+	err = s.do(ctx, false, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, `WITH
+				meant AS (SELECT id FROM gatehouse_sessions WHERE `+where+` ORDER BY id FOR UPDATE),
+				ended AS (DELETE FROM gatehouse_sessions WHERE id IN (SELECT id FROM meant) RETURNING id, ends_at)
+			SELECT id, ends_at > $3, `+toldEnded(why)+`::text FROM ended`, issuer, value, s.now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		ended, err = pgx.AppendRows([]session.ID(nil), rows, func(row pgx.CollectableRow) (id session.ID, err error) {
+			var key []byte
+			var live bool
+			var told string
+			if err := row.Scan(&key, &live, &told); err != nil {
+				return id, err
+			}
+			if id, err = toID(key); err == nil {
+				s.forget(id)
+			}
+			if !live {
+				return session.ID{}, err
+			}
+			return id, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ended {
+		s.forget(id)
+	}
+	return slices.DeleteFunc(ended, session.ID.IsZero), nil
+}
+
+// ListBySubject implements [session.Store].
+func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) (records []session.Record, err error) {
+	err = s.do(ctx, true, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM gatehouse_sessions WHERE issuer = $1 AND subject = $2 AND ends_at > $3"+
+			" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		records, err = pgx.AppendRows([]session.Record(nil), rows, func(row pgx.CollectableRow) (r session.Record, err error) {
+			return r, scan(row, &r)
+		})
+		return err
+	})
+	return records, err
+}
+
+// batch bounds how much a clean-up locks at a time.
+const batch = 500
+
+// DeleteExpired implements [session.Store].
+func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
+	if err := s.exec(ctx, true, nil, `WITH
+			over AS (SELECT kind, key FROM gatehouse_session_notes WHERE expires_at <= $1 LIMIT 10000 FOR UPDATE SKIP LOCKED),
+			gone AS (DELETE FROM gatehouse_session_notes n USING over WHERE n.kind = over.kind AND n.key = over.key RETURNING 1)
+		SELECT (SELECT count(*) FROM over), (SELECT count(*) FROM gone)`, s.now().UnixMilli()); err != nil {
+		return 0, err
+	}
+	for total := 0; ; {
+		var n int64
+		err := s.do(ctx, true, func(ctx context.Context) error {
+			done, err := s.pool.Exec(ctx, `DELETE FROM gatehouse_sessions WHERE id IN
+				(SELECT id FROM gatehouse_sessions WHERE ends_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)`, s.now().UnixMilli(), batch)
+			n = done.RowsAffected()
+			return err
+		})
+		if total += int(n); err != nil || n < batch {
+			return total, err
+		}
+	}
+}
+
+// exec runs a statement that selects how many rows it found, and how many it told of. None found is the error none.
+func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string, args ...any) error {
+	return s.do(ctx, repeatable, func(ctx context.Context) error {
+		var found, told int64
+		if err := s.pool.QueryRow(ctx, statement, args...).Scan(&found, &told); err != nil {
+			return err
+		}
+		if found == 0 {
+			return none
+		}
+		return nil
+	})
+}
+
+func notFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return session.ErrNotFound
+	}
+	return err
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+func scan(row scanner, r *session.Record, more ...any) error {
+	var key []byte
+	var created, seen, idle, end int64
+	err := row.Scan(append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end, &r.UserAgent, &r.Address}, more...)...)
+	if err != nil {
+		return err
+	}
+	if r.ID, err = toID(key); err != nil {
+		return err
+	}
+	r.CreatedAt, r.LastSeenAt = time.UnixMilli(created).UTC(), time.UnixMilli(seen).UTC()
+	r.IdleExpiresAt, r.ExpiresAt = time.UnixMilli(idle).UTC(), time.UnixMilli(end).UTC()
+	return nil
+}
+
+func toID(key []byte) (session.ID, error) {
+	if len(key) != len(session.ID{}) {
+		return session.ID{}, fmt.Errorf("a key of %d bytes in the table", len(key))
+	}
+	return session.ID(key), nil
+}
+
+// notNil stores no bytes as an empty value and not as NULL.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
