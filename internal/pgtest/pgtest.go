@@ -1,8 +1,9 @@
 //go:build unix
 
 // Package pgtest owns a real PostgreSQL for the tests of one package: it is
-// made when the first test wants it and gone when the tests have ended. It
-// leaves installing PostgreSQL to tools/setup, and is imported by tests alone.
+// made when the first test wants it and gone when the tests have ended; and
+// others that tests may freeze, kill and start again. It leaves installing
+// PostgreSQL to tools/setup, and is imported by tests alone.
 package pgtest
 
 import (
@@ -33,31 +34,66 @@ const patience = 60 * time.Second
 
 var (
 	mu     sync.Mutex
-	socket string // directory; empty until the server runs
-	stop   = func() {}
+	shared *Server // nil until it runs
 )
 
 // Run runs the tests, stops the server, and returns the exit code, for
 // TestMain: os.Exit(pgtest.Run(m)).
 func Run(m *testing.M) int {
-	defer func() { stop() }() // the one that is there in the end
+	defer func() {
+		if shared != nil {
+			shared.remove()
+		}
+	}()
 	return m.Run()
 }
 
-// New returns the URL of a fresh database.
+// New returns the URL of a fresh database on the server that the tests of the
+// package share.
 func New(t testing.TB) string {
 	t.Helper()
 	mu.Lock()
 	defer mu.Unlock()
-	if socket == "" {
-		if err := start(); err != nil {
+	if shared == nil {
+		server, err := begin()
+		if err != nil {
 			t.Fatalf("PostgreSQL for the tests: %v", err)
 		}
+		shared = server
 	}
+	return shared.New(t)
+}
+
+// A Server is a PostgreSQL.
+type Server struct {
+	bin, dir   string
+	attributes *syscall.SysProcAttr
+	input      io.Closer
+	process    *exec.Cmd
+	frozen     []int // processes, in the order in which they were stopped
+}
+
+// Start makes a server of the test's own, to be broken.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := begin()
+	if err != nil {
+		t.Fatalf("PostgreSQL for the test: %v", err)
+	}
+	t.Cleanup(func() {
+		s.Thaw(t)
+		s.remove()
+	})
+	return s
+}
+
+// New returns the URL of a fresh database.
+func (s *Server) New(t testing.TB) string {
+	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, address("postgres"))
+	conn, err := pgx.Connect(ctx, address(s.dir, "postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,68 +101,153 @@ func New(t testing.TB) string {
 	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}
-	return address(name)
+	return address(s.dir, name)
 }
 
-func address(database string) string {
+// Socket is the path of the socket that the server listens on.
+func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL.5432") }
+
+func address(socket, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: url.Values{"host": {socket}}.Encode()}
 	return u.String()
 }
 
-// start makes a cluster and runs it on a socket in a folder of its own: no
+// begin makes a cluster and runs it on a socket in a folder of its own: no
 // port that another program could have or reach.
-func start() error {
+func begin() (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "pgtest-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	attributes, err := unprivileged(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	data := filepath.Join(dir, "data")
+	s := &Server{bin: bin, dir: dir, attributes: attributes}
 	// A linguistic collation on purpose: what must be compared byte by byte
 	// has to say so.
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync",
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", s.data(), "--username", "postgres", "--auth", "trust", "--no-sync",
 		"--encoding", "UTF8", "--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US")
 	initdb.SysProcAttr, initdb.Dir = attributes, dir
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
+		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), os.RemoveAll(dir))
 	}
+	if err := s.run(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) run() error {
 	// The shell waits for the end of its input, which comes with the end of
 	// this process, however that ends, and takes the server with it.
-	server := exec.Command("/bin/sh", "-c", `
-		"$1" -D "$2" -k "$3" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 >"$3/log" 2>&1 &
+	s.process = exec.Command("/bin/sh", "-c", `
+		"$1" -D "$2" -k "$3" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 >>"$3/log" 2>&1 &
 		server=$!
 		read -r line
 		kill -INT $server
 		wait $server
-		rm -rf "$3"
-	`, "sh", filepath.Join(bin, "postgres"), data, dir)
-	server.SysProcAttr, server.Dir = attributes, dir
-	input, err := server.StdinPipe()
+		[ "$line" = stay ] || rm -rf "$3"
+	`, "sh", filepath.Join(s.bin, "postgres"), s.data(), s.dir)
+	s.process.SysProcAttr, s.process.Dir = s.attributes, s.dir
+	input, err := s.process.StdinPipe()
 	if err != nil {
 		return err
 	}
-	if err := server.Start(); err != nil {
+	s.input = input
+	if err := s.process.Start(); err != nil {
 		return err
 	}
-	stop = func() {
-		_ = input.Close()
-		_ = server.Wait() // its status is that of rm
-		_ = os.RemoveAll(dir)
+	return answering(s.dir)
+}
+
+func (s *Server) remove() {
+	if s.input != nil {
+		_ = s.input.Close()
+		_ = s.process.Wait() // its status is that of rm
 	}
-	socket = dir
-	if err := answering(dir); err != nil {
-		socket = ""
-		stop()
-		return err
+	_ = os.RemoveAll(s.dir)
+}
+
+// Kill ends the server without warning: what is not in its log is lost.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	postmaster := s.postmaster(t)
+	for _, pid := range append([]int{postmaster}, children(t, postmaster)...) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return nil
+	_, _ = io.WriteString(s.input.(io.Writer), "stay\n")
+	_ = s.process.Wait() // its status is that of the server
+	s.input = nil
+}
+
+// Restart starts a server that was killed.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.run(); err != nil {
+		t.Fatalf("PostgreSQL for the test: %v", err)
+	}
+}
+
+// Freeze stops the server with all its processes. Its connections stay open
+// and new ones are accepted by the system, but nothing answers.
+func (s *Server) Freeze(t testing.TB) {
+	t.Helper()
+	postmaster := s.postmaster(t)
+	s.frozen = []int{postmaster}
+	_ = syscall.Kill(postmaster, syscall.SIGSTOP) // first, so that it begets no more
+	for _, pid := range children(t, postmaster) {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+		s.frozen = append(s.frozen, pid)
+	}
+}
+
+// Thaw lets the server go on.
+func (s *Server) Thaw(testing.TB) {
+	for _, pid := range s.frozen {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	s.frozen = nil
+}
+
+func (s *Server) postmaster(t testing.TB) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// children are the processes that a process has started.
+func children(t testing.TB, parent int) (pids []int) {
+	t.Helper()
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || fields[1] != strconv.Itoa(parent) {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[0]); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func answering(dir string) error {
@@ -135,7 +256,7 @@ func answering(dir string) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		conn, err := pgx.Connect(ctx, address("postgres"))
+		conn, err := pgx.Connect(ctx, address(dir, "postgres"))
 		if err == nil {
 			return conn.Close(ctx)
 		}

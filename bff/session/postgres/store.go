@@ -217,10 +217,29 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issu
 }
 
 // ListBySubject implements [session.Store].
-func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) (records []session.Record, err error) {
+func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	return s.list(ctx, "issuer = $1 AND subject = $2 AND ends_at > $3 ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+}
+
+// List implements [session.Store].
+func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+	last, err := session.ParseCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	// One more than asked for tells whether there is another page.
+	page, err := s.list(ctx, "id > $1 AND ends_at > $2 ORDER BY id LIMIT $3", last[:], s.now().UnixMilli(), limit+1)
+	if err != nil || len(page) <= limit {
+		return page, "", err
+	}
+	page = page[:limit]
+	return page, session.Cursor(page[limit-1].ID), nil
+}
+
+// list returns the records that a condition names.
+func (s *Store) list(ctx context.Context, where string, args ...any) (records []session.Record, err error) {
 	err = s.do(ctx, true, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM gatehouse_sessions WHERE issuer = $1 AND subject = $2 AND ends_at > $3"+
-			" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
+		rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM gatehouse_sessions WHERE "+where, args...)
 		if err != nil {
 			return err
 		}
