@@ -57,6 +57,8 @@ func TestBroken(t *testing.T) {
 		{"bff knows no gRPC", "internal/token", source{imports: []string{"google.golang.org/grpc"}}, "bff imports internal/token imports google.golang.org/grpc"},
 		{"server knows nobody in front of it", "server", source{imports: []string{"./gateway"}}, "server imports gateway"},
 		{"server knows nobody in front of it", "server/catalog", source{imports: []string{"./bff/session"}}, "server/catalog imports bff/session"},
+		{"client knows no part", "client", source{imports: []string{"./server/authn"}}, "client imports server/authn"},
+		{"client knows no part", "client", source{testImports: []string{"./gen/audioarchive/v1"}}, "client imports gen/audioarchive/v1"},
 		{"stores do not know who uses them", "bff/session/memory", source{imports: []string{"./bff"}}, "bff/session/memory imports bff"},
 		{"stores do not know who uses them", "bff/session", source{testImports: []string{"./bff"}}, "bff/session imports bff"},
 		{"development provider stays in development", "bff", source{imports: []string{"./internal/devidp"}}, "bff imports internal/devidp"},

@@ -34,6 +34,11 @@ var importRules = []importRule{
 		why: "the server is the only authority on who may call what, whichever way the call came",
 	},
 	{
+		name: "client knows no part",
+		of:   "./client/...", never: []string{"./server/...", "./gateway/...", "./bff/...", "./gen/..."}, tests: true,
+		why: "programs that call a service import it, and want neither the service nor what it depends on",
+	},
+	{
 		name: "stores do not know who uses them",
 		of:   "./bff/session/...", never: []string{"./bff"}, tests: true,
 		why: "an implementation that imports its consumer cannot be replaced, or tested without it",
