@@ -22,17 +22,17 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	if b.signedOut(w, r) {
 		return
 	}
+	answer := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.protects(r.URL.Path)}
 	s, err := b.used(r)
 	switch {
 	case err == nil:
 		r = r.WithContext(withSession(r.Context(), s))
-		answer := &tied{ResponseWriter: w, b: b, s: s}
+		answer.s = s
 		defer answer.release()
-		w = answer
 	case !errors.Is(err, session.ErrNotFound):
 		b.storeDown(w, r, err)
 		return
-	case !b.protects(r.URL.Path):
+	case !answer.protected:
 	case navigation(r):
 		seeOther(w, loginURL(returnTo(r.URL.RequestURI())))
 		return
@@ -40,7 +40,8 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
-	b.frontend.ServeHTTP(w, b.toFrontend(r))
+	b.frontend.ServeHTTP(answer, b.toFrontend(r))
+	answer.finish()
 }
 
 // toFrontend is the request that a front-end server sees. Unlike the API it

@@ -10,8 +10,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -187,45 +185,4 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-}
-
-func TestDirectory(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"dist/index.html": "index", "dist/app.js": "script", "dist/docs/guide.html": "guide", "dist/docs/index.html": "docs", "dist/.env": "SECRET=1",
-		"dist/.git/config": "git", "dist/.well-known/security.txt": "contact", "secret.txt": "secret",
-	} {
-		file := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "dist", "link.txt")); err != nil {
-		t.Fatal(err)
-	}
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Directory(filepath.Join(dir, "dist")) })
-	b := s.browser()
-	for path, want := range map[string]struct {
-		status int
-		body   string
-	}{
-		"/": {200, "index"}, "/orders/5": {200, "index"}, "/docs": {200, "index"}, "/app.js": {200, "script"}, "/docs/guide.html": {200, "guide"},
-		"/.well-known/security.txt": {200, "contact"}, "/private": {303, ""},
-		"/missing.js": {404, ""}, "/.env": {404, ""}, "/.git/config": {404, ""}, "/.git": {404, ""}, "/link.txt": {404, ""},
-		"/../secret.txt": {404, ""}, "/%2e%2e/secret.txt": {404, ""}, "/..%2fsecret.txt": {404, ""}, "/x/../../secret.txt": {404, ""},
-	} {
-		res := b.navigate(path)
-		if res.StatusCode != want.status || want.body != "" && res.body != want.body || strings.Contains(res.body, "SECRET") || res.body == "secret" {
-			t.Errorf("%s: status %d, %q", path, res.StatusCode, res.body)
-		}
-		if want.status == 200 && !strings.Contains(strings.Join(res.Header["Content-Security-Policy"], ","), "frame-ancestors 'none'") {
-			t.Errorf("%s: may be framed", path)
-		}
-	}
-	wantStatus(t, b.do(http.MethodPost, "/orders/5", nil, site("same-origin")), http.StatusMethodNotAllowed)
-	wantStatus(t, b.do(http.MethodHead, "/app.js", nil), http.StatusOK)
 }

@@ -40,6 +40,7 @@ type settings struct {
 	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. The stores that there are so far are of one process, and refuse more than 1."`
 
 	Frontend       string    `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
+	FrontendCSP    string    `name:"frontend-csp" placeholder:"POLICY" group:"Front end" help:"The Content Security Policy of pages from dir:PATH, or none. Default: scripts of the application's own files and those inline in its pages, images over https, and requests to its own origin alone."`
 	Protect        []string  `name:"protect" placeholder:"PATTERN" group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*."`
 	TrustedProxies []network `name:"trusted-proxies" placeholder:"NETWORK" group:"Front end" help:"Networks, or addresses, of proxies whose X-Forwarded-For is believed. Default: none."`
 
@@ -88,6 +89,7 @@ func (s *settings) config() app.Config {
 		AbsoluteTimeout:  s.AbsoluteTimeout,
 		Replicas:         s.Replicas,
 		Frontend:         s.Frontend,
+		FrontendCSP:      s.FrontendCSP,
 		Protect:          protect,
 		TrustedProxies:   proxies,
 		ListenBFF:        s.ListenBFF,

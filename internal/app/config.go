@@ -51,6 +51,9 @@ type Config struct {
 	Replicas int
 	// Frontend is "embedded:", "dir:PATH" or the URL of a front-end server.
 	Frontend string
+	// FrontendCSP is the Content Security Policy of the pages in a directory;
+	// "" for the one of package spa.
+	FrontendCSP string
 	// Protect lists the pages that need a login; nil for the embedded ones.
 	Protect []string
 	// TrustedProxies are the networks whose forwarded headers are believed.

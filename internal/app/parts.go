@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
+	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -156,8 +157,12 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		api = bff.Proxy(target, logger)
 	}
 	var frontend http.Handler
+	var err error
 	if dir, ok := strings.CutPrefix(cfg.Frontend, "dir:"); ok {
-		frontend = bff.Directory(dir)
+		frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: cfg.FrontendCSP, Logger: logger})
+		if err != nil {
+			return err
+		}
 	} else if cfg.Frontend != DefaultFrontend {
 		target, err := url.Parse(cfg.Frontend)
 		if err != nil {
@@ -169,7 +174,6 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 	if p.denylist != nil {
 		revokes = revoke(p.denylist)
 	}
-	var err error
 	p.bff, err = bff.New(bff.Config{
 		BaseURL:         cfg.BaseURL,
 		Issuer:          cfg.Issuer,

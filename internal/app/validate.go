@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
@@ -119,7 +120,7 @@ func (cfg Config) validateBFF(parts Parts) []error {
 			bad("GATEHOUSE_PROTECT", page, err.Error(), "give patterns such as /private/:path*, or none")
 		}
 	}
-	if cfg.Frontend != DefaultFrontend {
+	if cfg.Frontend != DefaultFrontend || cfg.FrontendCSP != "" {
 		errs = append(errs, cfg.validateFrontend()...)
 	}
 	if !parts.Gateway {
@@ -209,10 +210,12 @@ func (cfg Config) validateTimeouts() []error {
 }
 
 func (cfg Config) validateFrontend() []error {
+	if cfg.FrontendCSP != "" && !strings.HasPrefix(cfg.Frontend, "dir:") {
+		return []error{settingError("GATEHOUSE_FRONTEND_CSP", cfg.FrontendCSP, "is for a front end from a directory alone: a front-end server, and the embedded pages, bring their own", "leave it out")}
+	}
 	if dir, ok := strings.CutPrefix(cfg.Frontend, "dir:"); ok {
-		info, err := os.Stat(dir)
-		if err != nil || !info.IsDir() {
-			return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "no such directory", "build the front end first, or correct the path")}
+		if _, err := spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: cfg.FrontendCSP}); err != nil {
+			return []error{fmt.Errorf("GATEHOUSE_FRONTEND=%s: %w", cfg.Frontend, err)}
 		}
 		return nil
 	}

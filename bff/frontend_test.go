@@ -1,0 +1,115 @@
+package bff_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/spa"
+)
+
+// A front end that was taken over, or that shares a cookie's name by
+// accident, does not plant a session (session fixation), nor touch a login
+// under way; its own cookies pass.
+func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
+	t.Parallel()
+	for base, names := range map[string][2]string{
+		"http://localhost:3000": {"gatehouse", "gatehouse-login-"},
+		"https://shop.example":  {"__Host-gatehouse", "__Host-gatehouse-login-"},
+	} {
+		s := start(t, func(c *bff.Config) {
+			c.BaseURL = base
+			c.Frontend = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				for _, line := range []string{
+					names[0] + "=planted; Path=/", " " + names[0] + " =planted", names[1] + "x=planted; Path=/", "theme=dark; Path=/", "gatehouse-like=mine",
+				} {
+					w.Header().Add("Set-Cookie", line)
+				}
+			})
+		})
+		got := strings.Join(s.browser().navigate("/public").Header["Set-Cookie"], " | ")
+		if got != "theme=dark; Path=/ | gatehouse-like=mine" {
+			t.Errorf("%s: the front end set %q", base, got)
+		}
+	}
+}
+
+// What is shown to one person must not come out of a cache for another
+// (CVE-2025-48947), whatever the front end says of it.
+func TestProtectedPagesAreKeptByOneBrowser(t *testing.T) {
+	t.Parallel()
+	said := ""
+	s := start(t, func(c *bff.Config) {
+		c.Frontend = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if said != "" {
+				w.Header().Set("Cache-Control", said)
+			}
+			_, _ = w.Write([]byte("page"))
+		})
+	})
+	b := s.browser().signIn()
+	for _, c := range []struct{ path, said, want string }{
+		{"/private/app.js", "public, max-age=31536000, immutable", "private, max-age=31536000, immutable"},
+		{"/private", "s-maxage=60, stale-while-revalidate=5", "private, stale-while-revalidate=5"},
+		{"/private", "", "private, no-cache"},
+		{"/private", "max-age=5, no-store", "no-store"},
+		{"/private", "PUBLIC", "private, no-cache"},
+		{"/public", "public, max-age=60", "public, max-age=60"},
+		{"/public", "", ""},
+	} {
+		said = c.said
+		if got := b.navigate(c.path).Header.Get("Cache-Control"); got != c.want {
+			t.Errorf("%s, of which the front end says %q, goes out with %q, want %q", c.path, c.said, got, c.want)
+		}
+	}
+}
+
+// A page of a static export has one address, which the rules that protect
+// pages know.
+func TestADirectoryHasNoWayRoundALogin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"index.html": "index", "private.html": "secret", "orders/index.html": "secret", "orders/data.json": "secret", "app.js": "script",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	app, err := spa.New(spa.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(c *bff.Config) {
+		c.Frontend = app
+		c.Protect = []string{"/private", "/orders/:path*"}
+	})
+	b := s.browser()
+	for _, path := range []string{
+		"/private", "/private/", "/private.html", "/PRIVATE", "/private;x", "//private", "/./private", "/private%2f", "/private%2ehtml",
+		"/orders", "/orders/", "/orders/index.html", "/orders/data.json", "/ORDERS/data.json", "/x/../orders/data.json",
+	} {
+		res := b.navigate(path)
+		for range 3 { // a redirect within the front end must not lead to it either
+			if to := res.Header.Get("Location"); strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "/api/auth/") {
+				res = b.navigate(to)
+			}
+		}
+		if strings.Contains(res.body, "secret") {
+			t.Errorf("%s shows the page to somebody who is signed out", path)
+		}
+	}
+	if res := b.navigate("/"); res.StatusCode != http.StatusOK || len(res.Header["Content-Security-Policy"]) != 2 {
+		t.Errorf("the index: %d, policies %q, want the bff's and its own", res.StatusCode, res.Header["Content-Security-Policy"])
+	}
+	b.signIn()
+	if res := b.navigate("/private"); res.body != "secret" || res.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("signed in: %d %q, %q", res.StatusCode, res.body, res.Header.Get("Cache-Control"))
+	}
+}

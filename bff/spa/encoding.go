@@ -1,0 +1,66 @@
+package spa
+
+import (
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+// encodings are those that a build may leave beside a file, best first.
+var encodings = []struct{ name, suffix string }{
+	{"br", ".br"}, {"zstd", ".zst"}, {"gzip", ".gz"},
+}
+
+// negotiate chooses what to send of a file: the best of those that lie beside
+// it and that the browser takes. some tells whether there was a choice.
+func negotiate(files fs.FS, name string, accept []string) (encoding, suffix string, some bool) {
+	var weights map[string]float64
+	best := 0.0
+	for _, e := range encodings {
+		if info, err := fs.Stat(files, name+e.suffix); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if some = true; weights == nil {
+			weights = parseAccept(accept)
+		}
+		if q := weight(weights, e.name); q > best {
+			encoding, suffix, best = e.name, e.suffix, q
+		}
+	}
+	if q, ok := weights["identity"]; ok && q > best { // preferred to all that there is
+		return "", "", some
+	}
+	return encoding, suffix, some
+}
+
+func weight(weights map[string]float64, encoding string) float64 {
+	if q, ok := weights[encoding]; ok {
+		return q
+	}
+	return weights["*"]
+}
+
+// parseAccept reads Accept-Encoding (RFC 9110 section 12.5.3). What cannot be
+// read is not accepted.
+func parseAccept(lines []string) map[string]float64 {
+	weights := map[string]float64{}
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			name, parameters, _ := strings.Cut(item, ";")
+			name = strings.ToLower(strings.TrimSpace(name))
+			if name == "" {
+				continue
+			}
+			q := 1.0
+			if key, value, ok := strings.Cut(parameters, "="); ok && strings.EqualFold(strings.TrimSpace(key), "q") {
+				parsed, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				if err != nil || !(parsed >= 0 && parsed <= 1) {
+					parsed = 0
+				}
+				q = parsed
+			}
+			weights[name] = q
+		}
+	}
+	return weights
+}

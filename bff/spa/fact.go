@@ -1,0 +1,112 @@
+package spa
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A fact is what is known of a file without reading it again.
+type fact struct {
+	size     int64
+	modified time.Time
+	etag     string   // of the content, so that two nodes and two builds agree
+	scripts  []string // of a page: the hashes of its inline scripts
+}
+
+// maxFacts bounds the memory: a build with more files than that has its
+// files read at every request.
+const maxFacts = 20_000
+
+type facts struct {
+	mu     sync.Mutex
+	byName map[string]fact
+}
+
+// open opens a file and says what is known of it. A file whose size and time
+// are what they were is not read again.
+func (k *facts) open(files fs.FS, name string) (io.ReadSeekCloser, fact, error) {
+	opened, err := files.Open(name)
+	if err != nil {
+		return nil, fact{}, err
+	}
+	f, ok := opened.(io.ReadSeekCloser)
+	info, err := opened.Stat()
+	if err != nil || !ok {
+		_ = opened.Close() // nothing was written
+		return nil, fact{}, errors.Join(err, errors.New("not a file that can be read from any place"))
+	}
+	k.mu.Lock()
+	known, ok := k.byName[name]
+	k.mu.Unlock()
+	if ok && known.size == info.Size() && known.modified.Equal(info.ModTime()) {
+		return f, known, nil
+	}
+	known = fact{size: info.Size(), modified: info.ModTime()}
+	hash := sha256.New()
+	var page bytes.Buffer
+	target := io.Writer(hash)
+	if path.Ext(name) == ".html" {
+		target = io.MultiWriter(hash, &page)
+	}
+	if _, err = io.Copy(target, f); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return nil, fact{}, err
+	}
+	known.etag = `"` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:16]) + `"`
+	known.scripts = inlineScripts(&page)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.byName == nil || len(k.byName) >= maxFacts {
+		k.byName = map[string]fact{}
+	}
+	k.byName[name] = known
+	return f, known, nil
+}
+
+// The folders in which these tools promise that nothing ever changes.
+var unchanging = []string{"_next/static/", "_app/immutable/"}
+
+// buildFolders are where others put little but files that are named by a hash
+// of their content.
+var buildFolders = []string{"assets/", "_astro/", "_nuxt/", "static/js/", "static/css/", "static/media/"}
+
+var (
+	// Anywhere a run of hexadecimal digits of a usual length is believed.
+	hexadecimal = regexp.MustCompile(`[-._]([0-9a-f]{8}|[0-9a-f]{10}|[0-9a-f]{16}|[0-9a-f]{20}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})(\.[a-z]+)?\.[a-z0-9]+$`)
+	// In a build folder, so are 8 characters of which Rollup and esbuild make
+	// their hashes.
+	mixed = regexp.MustCompile(`[-._]([A-Za-z0-9_-]{8})(\.[a-z]+)?\.[a-z0-9]+$`)
+)
+
+// immutable tells whether a file's name changes with its content. A wrong yes
+// would keep an old file in browsers for a year, a wrong no costs a question:
+// so it is said only of what is neither a word nor a number.
+func immutable(name string) bool {
+	has := func(text, set string) bool { return strings.ContainsAny(text, set) }
+	const digits, upper = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	inFolder := func(folder string) bool { return strings.HasPrefix(name, folder) }
+	if slices.ContainsFunc(unchanging, inFolder) {
+		return true
+	}
+	base := path.Base(name)
+	if m := hexadecimal.FindStringSubmatch(base); m != nil && has(m[1], digits) && has(m[1], "abcdef") {
+		return true
+	}
+	if m := mixed.FindStringSubmatch(base); m != nil && slices.ContainsFunc(buildFolders, inFolder) {
+		return has(m[1], digits) && has(m[1], upper)
+	}
+	return false
+}
