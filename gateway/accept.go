@@ -11,12 +11,13 @@ const (
 	typeJSON    = "application/json"
 	typeProblem = "application/problem+json" // RFC 9457
 	typeNDJSON  = "application/x-ndjson"
+	typeEvents  = "text/event-stream"
 )
 
-// mediaType is what the route's answers are.
-func (rt *route) mediaType() string {
+// mediaTypes names what the route's answers can be, for people.
+func (rt *route) mediaTypes() string {
 	if rt.stream {
-		return typeNDJSON
+		return typeNDJSON + " or " + typeEvents
 	}
 	return typeJSON
 }
@@ -30,10 +31,21 @@ func (rt *route) acceptable(h http.Header) bool {
 		return true
 	}
 	ranges := acceptedRanges(accepted)
-	if len(ranges) == 0 || quality(ranges, rt.mediaType()) > 0 {
+	switch {
+	case len(ranges) == 0:
 		return true
+	case rt.stream:
+		return quality(ranges, typeNDJSON) > 0 || quality(ranges, typeEvents) > 0
 	}
-	return !rt.stream && explicitQuality(ranges, typeProblem) > 0
+	return quality(ranges, typeJSON) > 0 || explicitQuality(ranges, typeProblem) > 0
+}
+
+// wantsEvents reports whether a stream is to be server-sent events: liked
+// better than JSON lines, or as much and asked for by name.
+func wantsEvents(h http.Header) bool {
+	ranges := acceptedRanges(h["Accept"])
+	events, lines := quality(ranges, typeEvents), quality(ranges, typeNDJSON)
+	return events > lines || events == lines && explicitQuality(ranges, typeEvents) > 0
 }
 
 // wantsProblem reports whether errors are to be application/problem+json:

@@ -103,13 +103,16 @@ func (g *Gateway) callError(ctx context.Context, _ *runtime.ServeMux, _ runtime.
 			refused.status = status.New(codes.InvalidArgument, custom.Error())
 		}
 	}
+	if x.failedCondition(refused.status) {
+		refused.http = http.StatusPreconditionFailed
+	}
 	x.refuse(refused)
 }
 
 // refusalOf is what a client gets of an error of the server; the log gets the
 // rest.
 func (g *Gateway) refusalOf(ctx context.Context, rpc string, err error) *refusal {
-	st := statusOf(err)
+	st := statusOf(ctx, err)
 	g.logCause(ctx, rpc, st)
 	refused := &refusal{status: public(st), retryAfter: retryAfter(st)}
 	refused.challenge, refused.http = challenge(st)
@@ -118,13 +121,19 @@ func (g *Gateway) refusalOf(ctx context.Context, rpc string, err error) *refusal
 
 // streamError is what a stream ends with when its first message has been sent.
 func (g *Gateway) streamError(ctx context.Context, err error) *status.Status {
-	st := statusOf(err)
+	if f, ok := ctx.Value(flowKey{}).(*flow); ok {
+		f.failed()
+	}
+	st := statusOf(ctx, err)
 	rpc, _ := runtime.RPCMethod(ctx)
 	g.logCause(ctx, rpc, st)
 	return public(st)
 }
 
-func statusOf(err error) *status.Status {
+func statusOf(ctx context.Context, err error) *status.Status {
+	if context.Cause(ctx) == errLeaving {
+		return leavingStatus()
+	}
 	if st, ok := status.FromError(err); ok {
 		return st
 	}
@@ -189,16 +198,25 @@ func runtimeStatus(code codes.Code) int {
 
 // retryAfter is google.rpc.RetryInfo in whole seconds, rounded up; "" without.
 func retryAfter(st *status.Status) string {
+	delay := retryDelay(st)
+	if delay < 0 {
+		return ""
+	}
+	return strconv.Itoa(int(math.Ceil(float64(delay) / float64(time.Second))))
+}
+
+// retryDelay is google.rpc.RetryInfo, negative without.
+func retryDelay(st *status.Status) time.Duration {
 	for _, detail := range st.Proto().GetDetails() {
 		info := new(errdetails.RetryInfo)
 		if !detail.MessageIs(info) || detail.UnmarshalTo(info) != nil || info.GetRetryDelay() == nil {
 			continue
 		}
 		if delay := info.GetRetryDelay().AsDuration(); delay >= 0 {
-			return strconv.Itoa(int(math.Ceil(float64(delay) / float64(time.Second))))
+			return delay
 		}
 	}
-	return ""
+	return -1
 }
 
 // statusJSON is google.rpc.Status as JSON; every member is always there.

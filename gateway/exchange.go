@@ -19,12 +19,14 @@ type exchange struct {
 	id      string
 	start   time.Time
 
-	resource  *resource // nil if the gateway is none
-	route     *route    // nil until one is found
-	own       string    // the pattern of a path that the gateway itself answers
-	status    int       // 0 until the header is written
-	written   int64     // bytes of the body
-	endStream func()    // set for streams
+	resource   *resource   // nil if the gateway is none
+	route      *route      // nil until one is found
+	own        string      // the pattern of a path that the gateway itself answers
+	conditions *conditions // nil for none
+	flow       *flow       // nil but for streams
+	status     int         // 0 until the header is written
+	complete   bool        // answered, whatever the runtime would add
+	written    int64       // bytes of the body
 }
 
 // ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
@@ -152,7 +154,11 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
-	if x.request.Method == http.MethodHead {
+	if x.complete || x.request.Method == http.MethodHead {
+		return len(b), nil
+	}
+	if x.flow != nil {
+		x.flow.write(b)
 		return len(b), nil
 	}
 	n, err := x.w.Write(b)
@@ -162,6 +168,9 @@ func (x *exchange) Write(b []byte) (int, error) {
 
 // FlushError sends what is buffered, for http.ResponseController.
 func (x *exchange) FlushError() error {
+	if x.flow != nil {
+		return x.flow.flush()
+	}
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}

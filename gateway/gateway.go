@@ -54,6 +54,10 @@ type Config struct {
 	// the body included; 0 means 30 s. Nothing that a client sends changes it.
 	// Server streams are bounded by the server instead.
 	Timeout time.Duration
+	// Heartbeat is how long an event stream (text/event-stream) may be silent
+	// before it carries a comment; 0 means 15 s. Choose less than whatever
+	// proxy in front of it allows.
+	Heartbeat time.Duration
 	// Logger gets one line a request, and the causes of internal errors, each
 	// with the request's id. Nil discards.
 	Logger *slog.Logger
@@ -73,10 +77,14 @@ type Gateway struct {
 	methods     []string // HTTP methods of the routes, sorted
 	rpcs        *rpcs
 
-	maxBody int64
-	timeout time.Duration
-	log     *slog.Logger
-	ready   func() error
+	maxBody   int64
+	timeout   time.Duration
+	heartbeat time.Duration
+	log       *slog.Logger
+	ready     func() error
+
+	leaving context.Context // ends with Drain
+	leave   context.CancelFunc
 }
 
 // New registers the services and returns the gateway. It refuses what would
@@ -84,7 +92,7 @@ type Gateway struct {
 // path, a path that another hides, one outside /api or under /api/auth or where
 // generated clients call, and a service without any annotation.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
+	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, heartbeat: cfg.Heartbeat, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
 	switch {
 	case cfg.Conn == nil:
 		return nil, errors.New("gateway: Conn is nil: give it an in-process channel or a *grpc.ClientConn")
@@ -94,12 +102,18 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: MaxBodyBytes is %d: give a positive number of bytes, or 0 for %d", cfg.MaxBodyBytes, defaultMaxBodyBytes)
 	case cfg.Timeout < 0:
 		return nil, fmt.Errorf("gateway: Timeout is %v: give a positive duration, or 0 for %v", cfg.Timeout, defaultTimeout)
+	case cfg.Heartbeat < 0:
+		return nil, fmt.Errorf("gateway: Heartbeat is %v: give a positive duration, or 0 for %v", cfg.Heartbeat, defaultHeartbeat)
 	}
+	g.leaving, g.leave = context.WithCancel(context.Background())
 	if g.maxBody == 0 {
 		g.maxBody = defaultMaxBodyBytes
 	}
 	if g.timeout == 0 {
 		g.timeout = defaultTimeout
+	}
+	if g.heartbeat == 0 {
+		g.heartbeat = defaultHeartbeat
 	}
 	g.api = http.HandlerFunc(g.serveAPI)
 	if cfg.BaseURL != "" {
@@ -167,14 +181,17 @@ func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
 		// UnmarshalOptions stays zero: unknown fields are errors.
 	}}}}
 	return []runtime.ServeMuxOption{
-		// The only marshaler: no Accept or Content-Type selects another, which
-		// would turn an HttpBody into base64 in JSON.
+		// No Accept or Content-Type of a client's selects a marshaler, which
+		// could turn an HttpBody into base64 in JSON: serveStream alone asks for
+		// the second one.
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, json),
+		runtime.WithMarshalerOption(typeEvents, &events{json}),
 		runtime.WithMiddlewares(g.middleware),
 		runtime.WithErrorHandler(g.callError),
 		runtime.WithRoutingErrorHandler(g.routingError),
 		runtime.WithStreamErrorHandler(g.streamError),
-		runtime.WithForwardResponseOption(commitStream),
+		runtime.WithForwardResponseOption(g.commitStream),
+		runtime.WithForwardResponseOption(g.tag),
 		// CVE-2026-37236: a POST is a POST, whatever a header or a form says.
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithDisablePathLengthFallback(),
@@ -210,7 +227,7 @@ func crossOrigin(origin string) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedOrigins: []string{origin},
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
-		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-Id",
+		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Traceparent", "Tracestate", "X-Request-Id",
 			"Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Timeout", "X-Grpc-Web", "X-User-Agent"},
 		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 			"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"},

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -78,7 +77,12 @@ func (g *Gateway) serve(x *exchange, r *http.Request, h *handler, params map[str
 	deadline := x.start.Add(g.timeout)
 	if !rt.acceptable(x.request.Header) {
 		x.refuse(refuse(http.StatusNotAcceptable, codes.InvalidArgument,
-			"this route answers with "+rt.mediaType()+", which the Accept header rules out"))
+			"this route answers with "+rt.mediaTypes()+", which the Accept header rules out"))
+		return
+	}
+	conditions, refused := rt.conditions(x.request.Header)
+	if refused != nil {
+		x.refuse(refused)
 		return
 	}
 	body, refused := g.body(x, rt, deadline)
@@ -95,22 +99,30 @@ func (g *Gateway) serve(x *exchange, r *http.Request, h *handler, params map[str
 	// Generated code calls ParseForm, which leaves alone what is set: neither a
 	// form in the body nor anything the check has not seen reaches a message.
 	r.Form, r.PostForm = query, url.Values{}
-
-	var ctx context.Context
-	if rt.stream {
-		ctx, x.endStream = context.WithCancel(r.Context())
-		defer x.endStream()
-		// A stream outlives the limits of http.Server, which hold for a request
-		// and its answer; the service ends it.
-		controller := http.NewResponseController(x.w)
-		_ = controller.SetReadDeadline(time.Time{})
-		_ = controller.SetWriteDeadline(time.Time{})
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(r.Context(), deadline)
-		defer cancel()
+	if conditions != nil {
+		x.conditions = conditions
+		r = r.WithContext(context.WithValue(r.Context(), conditionsKey{}, conditions))
 	}
+
+	if rt.stream {
+		g.serveStream(x, r, h, params)
+		return
+	}
+	ctx, cancel := context.WithDeadline(r.Context(), deadline)
+	defer cancel()
 	h.next(x, r.WithContext(ctx), params)
+}
+
+// serveStream answers with a stream.
+func (g *Gateway) serveStream(x *exchange, r *http.Request, h *handler, params map[string]string) {
+	events := !x.route.raw && wantsEvents(x.request.Header)
+	if events {
+		r.Header["Accept"] = []string{typeEvents} // by this the mux chooses the marshaler
+	}
+	x.flow = g.newFlow(x, r, events)
+	defer x.flow.close()
+	h.next(x, r.WithContext(x.flow.ctx), params)
+	x.flow.end()
 }
 
 // cleanPath returns the URL by which the mux routes, or why there is none. A

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -36,6 +37,7 @@ func TestREST(t *testing.T) {
 		return fails(st.Err())
 	}
 	const none = ""
+	tagged := func(tag string) answerFunc { return answers(answerOf("GetSetting", fmt.Sprintf("etag: %q", tag))) }
 	cases := map[string][]struct {
 		name    string
 		request string   // method and target
@@ -46,6 +48,7 @@ func TestREST(t *testing.T) {
 		status int
 		call   string // what the server saw, none if it must not be called
 		want   string // body
+		empty  bool   // there must be no body
 		has    string // part of the body, where the whole is long
 		reply  []string
 	}{
@@ -195,6 +198,64 @@ func TestREST(t *testing.T) {
 			{name: "RFC 9457 of a call", request: "GET /api/things/1", header: []string{"Accept: application/problem+json"}, answer: failure(codes.NotFound, "no such thing"), status: 404, call: `GetThing id:"1"`,
 				want: `{"type":"about:blank","title":"Not Found","status":404,"detail":"no such thing","code":5,"details":[]}`},
 		},
+		"conditional requests": {
+			{name: "the entity tag of the answer", request: "GET /api/settings/1", answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`, want: `{"id":"","etag":"\"a\""}`, reply: []string{`ETag: "a"`}},
+			{name: "a weak one", request: "GET /api/settings/1", answer: tagged(`W/"a"`), status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: W/"a"`}},
+			{name: "of a change, too", request: "PATCH /api/settings/1", header: []string{jsonBody}, body: `{}`, answer: tagged(`"b"`), status: 200, call: `UpdateSetting setting:{id:"1"}`, reply: []string{`ETag: "b"`}},
+			{name: "one without quotation marks is none for HTTP", request: "GET /api/settings/1", answer: tagged("a"), status: 200, call: `GetSetting id:"1"`, reply: []string{"ETag: "}},
+			{name: "none", request: "GET /api/settings/1", answer: tagged(""), status: 200, call: `GetSetting id:"1"`, reply: []string{"ETag: "}},
+			{name: "the service's header counts", request: "GET /api/settings/1", status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: "h"`},
+				answer: func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					return answerOf("GetSetting", `etag: "\"a\""`), stream.SetHeader(metadata.Pairs("etag", `"h"`))
+				}},
+			{name: "If-None-Match", request: "GET /api/settings/1", header: []string{`If-None-Match: "x", W/"a"`}, answer: tagged(`"a"`), status: 304, call: `GetSetting id:"1"`, want: none, empty: true,
+				reply: []string{`ETag: "a"`, "Content-Type: ", "Content-Length: "}},
+			{name: "If-None-Match of HEAD", request: "HEAD /api/settings/1", header: []string{`If-None-Match: *`}, answer: tagged(`"a"`), status: 304, call: `GetSetting id:"1"`, want: none, reply: []string{`ETag: "a"`}},
+			{name: "If-None-Match of another state", request: "GET /api/settings/1", header: []string{`If-None-Match: "b"`}, answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: "a"`}},
+			{name: "If-None-Match of what has none", request: "GET /api/things/1", header: []string{`If-None-Match: "b"`}, status: 200, call: `GetThing id:"1"`},
+			{name: "If-None-Match does not prevent a write, so it is not accepted", request: "PUT /api/settings/1", header: []string{jsonBody, "If-None-Match: *"}, body: `{}`, status: 400, has: "cannot honour If-None-Match"},
+			{name: "If-Match goes into the request", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, status: 200, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "into a whole body", request: "PUT /api/settings/1", header: []string{jsonBody, `If-Match: "a"`}, body: `{}`, status: 200, call: `ReplaceSetting id:"1" etag:"\"a\""`},
+			{name: "AIP-154: or into the resource", request: "PATCH /api/settings/1", header: []string{jsonBody, `If-Match: "a"`}, body: `{}`, status: 200, call: `UpdateSetting setting:{id:"1" etag:"\"a\""}`},
+			{name: "the same twice", request: "DELETE /api/settings/1?etag=%22a%22", header: []string{`If-Match: "a"`}, status: 200, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "not the same", request: "DELETE /api/settings/1?etag=%22b%22", header: []string{`If-Match: "a"`}, status: 400,
+				want: `{"code":3,"message":"If-Match and the request's etag are not the same","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"etag","description":"is not what If-Match says"}]}]}`},
+			{name: "any state", request: "DELETE /api/settings/1", header: []string{"If-Match: *"}, status: 200, call: `DeleteSetting id:"1"`},
+			{name: "a weak tag matches nothing", request: "DELETE /api/settings/1", header: []string{`If-Match: W/"a"`}, status: 412, has: "ETAG_MISMATCH"},
+			{name: "no tag", request: "DELETE /api/settings/1", header: []string{"If-Match: a"}, status: 400, has: "quotation marks"},
+			{name: "several", request: "DELETE /api/settings/1", header: []string{`If-Match: "a", "b"`}, status: 400, has: "one entity tag"},
+			{name: "where the service could not heed it", request: "DELETE /api/things/1", header: []string{`If-Match: "a"`}, status: 400, has: "cannot honour If-Match"},
+			{name: "If-Match of a GET", request: "GET /api/settings/1", header: []string{`If-Match: "a"`}, answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`},
+			{name: "If-Match of a GET, another state", request: "GET /api/settings/1", header: []string{`If-Match: "b"`}, answer: tagged(`"a"`), status: 412, call: `GetSetting id:"1"`, has: "ETAG_MISMATCH", reply: []string{"Content-Type: application/json", "ETag: "}},
+			{name: "mismatch, AIP-154", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.Aborted, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 412, call: `DeleteSetting id:"1" etag:"\"a\""`, has: `"code":10,"message":"changed"`},
+			{name: "mismatch, said otherwise", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.FailedPrecondition, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 412, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "another conflict", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.Aborted, "busy", &errdetails.ErrorInfo{Domain: "things", Reason: "CONCURRENT_CHANGE"}), status: 409, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "a mismatch without a condition is a conflict", request: "DELETE /api/settings/1?etag=%22a%22", answer: failure(codes.Aborted, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 409, call: `DeleteSetting id:"1" etag:"\"a\""`},
+		},
+		"JSON": {
+			{name: "every kind", request: "POST /api/kinds", header: []string{jsonBody}, status: 200, call: "EchoKinds",
+				body: `{}`, answer: answers(answerOf("EchoKinds", `int64: -9007199254740993 uint64: 18446744073709551615 int32: -1 double: inf bool: true bytes: "\xfb\xff" color: COLOR_RED time { seconds: 1 nanos: 500000000 } duration { seconds: 1 nanos: 500000000 } mask { paths: "price_cents" paths: "title" } text { value: "" } count { value: 7 }`)),
+				want: `{"int64":"-9007199254740993","uint64":"18446744073709551615","int32":-1,"double":"Infinity","bool":true,"bytes":"+/8=","color":"COLOR_RED","time":"1970-01-01T00:00:01.500Z","duration":"1.500s","mask":"priceCents,title","text":"","count":"7"}`},
+			{name: "nothing", request: "POST /api/kinds", header: []string{jsonBody}, status: 200, call: "EchoKinds", body: `{}`,
+				want: `{"int64":"0","uint64":"0","int32":0,"double":0,"bool":false,"bytes":"","color":"COLOR_UNSPECIFIED","time":null,"duration":null,"mask":null,"text":null,"count":null}`},
+			{name: "64 bits as text", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int64":"-9007199254740993","count":"7"}`, status: 200, call: "EchoKinds int64:-9007199254740993 count:{value:7}"},
+			{name: "or as a number", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int64":7}`, status: 200, call: "EchoKinds int64:7"},
+			{name: "64 bits overflow", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"uint64":"18446744073709551616"}`, status: 400, has: "uint64"},
+			{name: "a fraction is no integer", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int32":1.5}`, status: 400, has: "int32"},
+			{name: "enum by name", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":"COLOR_RED"}`, status: 200, call: "EchoKinds color:COLOR_RED"},
+			{name: "enum by number", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":1}`, status: 200, call: "EchoKinds color:COLOR_RED"},
+			{name: "an enum's unknown name", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":"COLOR_MAUVE"}`, status: 400, has: "COLOR_MAUVE"},
+			{name: "timestamp with an offset", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"time":"1970-01-01T01:00:01+01:00"}`, status: 200, call: "EchoKinds time:{seconds:1}"},
+			{name: "no timestamp", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"time":"yesterday"}`, status: 400, has: "yesterday"},
+			{name: "field mask", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"mask":"priceCents,parent.createTime"}`, status: 200, call: `EchoKinds mask:{paths:"price_cents" paths:"parent.create_time"}`},
+			{name: "duration", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"duration":"1.5s"}`, status: 200, call: "EchoKinds duration:{seconds:1 nanos:500000000}"},
+			{name: "wrapper", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"text":""}`, status: 200, call: "EchoKinds text:{}"},
+			{name: "bytes, either alphabet", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"bytes":"-_8"}`, status: 200, call: `EchoKinds bytes:"\xfb\xff"`},
+			{name: "in a query", request: "GET /api/kinds?int64=-7&color=COLOR_RED&time=1970-01-01T00:00:01Z&duration=1.5s&text=x&count=7&bool=true&bytes=-_8=", status: 200,
+				call: `EchoKinds int64:-7 bool:true bytes:"\xfb\xff" color:COLOR_RED time:{seconds:1} duration:{seconds:1 nanos:500000000} text:{value:"x"} count:{value:7}`},
+			{name: "an enum's unknown name in a query", request: "GET /api/kinds?color=COLOR_MAUVE", status: 400, has: "color"},
+			{name: "no number in a query", request: "GET /api/kinds?int64=7x", status: 400, has: "int64"},
+		},
 		"errors of calls": {
 			{name: "message and details", request: "GET /api/things/1", answer: failure(codes.FailedPrecondition, "sold <out>", &errdetails.ErrorInfo{Reason: "SOLD", Domain: "things"}), status: 400, call: `GetThing id:"1"`,
 				want: `{"code":9,"message":"sold \u003cout\u003e","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SOLD","domain":"things"}]}`},
@@ -240,7 +301,7 @@ func TestREST(t *testing.T) {
 				if diff := cmp.Diff(c.call, b.call()); diff != "" {
 					t.Errorf("call differs (-want +got):\n%s", diff)
 				}
-				if (c.want != "" || method == http.MethodHead) && got != c.want {
+				if (c.want != "" || c.empty || method == http.MethodHead) && got != c.want {
 					t.Errorf("body differs (-want +got):\n%s", cmp.Diff(c.want, got))
 				}
 				if !strings.Contains(got, c.has) {

@@ -63,6 +63,10 @@ type route struct {
 	stream   bool     // answers with a server stream
 	scopes   []string // that the method's policy asks for
 	raw      bool     // answers with google.api.HttpBody: any content type
+
+	etag      []protoreflect.Name // where If-Match goes, nil for nowhere
+	tagged    bool                // answers with a message that has an etag
+	resumable bool                // takes Last-Event-ID
 }
 
 func (rt *route) String() string { return rt.Method + " " + rt.Pattern }
@@ -139,6 +143,10 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 		body:     rule.GetBody(),
 		stream:   method.IsStreamingServer(),
 		raw:      method.Output().FullName() == "google.api.HttpBody",
+
+		etag:      etagPath(method.Input(), rule.GetBody()),
+		tagged:    !method.IsStreamingServer() && stringField(method.Output(), etagField) != nil,
+		resumable: method.IsStreamingServer() && stringField(method.Input(), resumeField) != nil,
 	}, nil
 }
 

@@ -183,11 +183,9 @@ func (g *Gateway) serveRPC(x *exchange, path *url.URL) {
 	}
 	var ctx context.Context
 	if m.route.stream {
-		ctx, x.endStream = context.WithCancel(r.Context())
-		defer x.endStream()
-		controller := http.NewResponseController(x.w) // as in serve
-		_ = controller.SetReadDeadline(time.Time{})
-		_ = controller.SetWriteDeadline(time.Time{})
+		x.flow = g.newFlow(x, r, false)
+		defer x.flow.close()
+		ctx = x.flow.ctx
 	} else {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(r.Context(), deadline)

@@ -23,13 +23,13 @@ const (
 // limits that net/http leaves open: on a header's size and time, on a client
 // that does not read its answer, and on an idle connection. It speaks HTTP/1.1
 // and HTTP/2, the latter without TLS too, to clients that know beforehand (h2c).
-// Streams have no limit in time.
+// Streams have no limit in time; its Shutdown ends them with a goodbye.
 func (g *Gateway) Server() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	server := &http.Server{
 		Handler:           g,
 		Protocols:         protocols,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -39,6 +39,8 @@ func (g *Gateway) Server() *http.Server {
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}
+	server.RegisterOnShutdown(g.Drain)
+	return server
 }
 
 var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")

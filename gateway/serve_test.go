@@ -196,9 +196,11 @@ type scripted struct {
 	grpc.ClientStream
 	receive func(n int, m proto.Message) error
 	n       int
+	ctx     context.Context
 }
 
-func (s *scripted) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+func (s *scripted) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	s.ctx = ctx
 	return s, nil
 }
 func (s *scripted) Header() (metadata.MD, error) { return metadata.Pairs("x-ready", "1"), nil }

@@ -19,11 +19,15 @@ import (
 type channel struct {
 	grpc.ClientConnInterface
 	outputs map[string]protoreflect.MessageType // by full method, of streams
+	filled  map[string]bool                     // by full method, where something of a request's header belongs into its message
 }
 
 func newChannel(conn grpc.ClientConnInterface, routes []*route) *channel {
-	c := &channel{conn, map[string]protoreflect.MessageType{}}
+	c := &channel{conn, map[string]protoreflect.MessageType{}, map[string]bool{}}
 	for _, rt := range routes {
+		if rt.takesETag() || rt.resumable {
+			c.filled[rt.RPC] = true
+		}
 		if !rt.stream {
 			continue
 		}
@@ -42,7 +46,7 @@ func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method s
 	if err != nil || !ok {
 		return s, err
 	}
-	return &stream{ClientStream: s, output: output}, nil
+	return &stream{ClientStream: s, output: output, ctx: ctx}, nil
 }
 
 // stream is a server stream whose Header waits for the first message where the
@@ -52,6 +56,7 @@ func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method s
 type stream struct {
 	grpc.ClientStream
 	output protoreflect.MessageType
+	ctx    context.Context
 	first  proto.Message // received by Header, not yet handed out
 	ended  bool          // without a message, found by Header
 }
@@ -78,6 +83,9 @@ func (s *stream) Header() (metadata.MD, error) {
 // this process does not, and generated code would pass io.EOF on as the
 // answer to a call that was refused before its request was read.
 func (s *stream) SendMsg(m any) error {
+	if err := fill(s.ctx, m); err != nil {
+		return err
+	}
 	err := s.ClientStream.SendMsg(m)
 	if !errors.Is(err, io.EOF) {
 		return err
@@ -103,15 +111,10 @@ func (s *stream) RecvMsg(m any) error {
 // commitStream sends the header of a stream as soon as the server has let the
 // caller in: the runtime calls it with no message then. Until the first
 // message a client would not know that it is connected.
-func commitStream(_ context.Context, w http.ResponseWriter, m proto.Message) error {
+func (g *Gateway) commitStream(_ context.Context, w http.ResponseWriter, m proto.Message) error {
 	x, ok := w.(*exchange)
-	if !ok || m != nil || x.route == nil || !x.route.stream || x.route.raw {
+	if !ok || m != nil || x.flow == nil || x.route.raw {
 		return nil
 	}
-	x.Header().Set("Content-Type", typeNDJSON)
-	err := x.FlushError()
-	if x.request.Method == http.MethodHead {
-		x.endStream()
-	}
-	return err
+	return x.flow.begin(g.heartbeat)
 }

@@ -35,7 +35,7 @@ const thingsFile = `
 name: "gatewaytest/things/v1/things.proto"
 package: "gatewaytest.things.v1"
 syntax: "proto3"
-dependency: ["google/api/annotations.proto", "google/api/httpbody.proto", "google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/timestamp.proto"]
+dependency: ["google/api/annotations.proto", "google/api/httpbody.proto", "google/protobuf/duration.proto", "google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/timestamp.proto", "google/protobuf/wrappers.proto"]
 message_type { name: "Thing"
   field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
   field { name: "title" json_name: "title" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
@@ -71,6 +71,39 @@ message_type { name: "ListThingsResponse"
 message_type { name: "ReadFileRequest"
   field { name: "path" json_name: "path" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
 }
+message_type { name: "Setting"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "etag" json_name: "etag" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "SettingRequest"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "etag" json_name: "etag" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "UpdateSettingRequest"
+  field { name: "setting" json_name: "setting" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Setting" }
+}
+message_type { name: "WatchSettingsRequest"
+  field { name: "resume_token" json_name: "resumeToken" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "WatchSettingsResponse"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "resume_token" json_name: "resumeToken" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "Kinds"
+  field { name: "int64" json_name: "int64" number: 1 type: TYPE_INT64 label: LABEL_OPTIONAL }
+  field { name: "uint64" json_name: "uint64" number: 2 type: TYPE_UINT64 label: LABEL_OPTIONAL }
+  field { name: "int32" json_name: "int32" number: 3 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "double" json_name: "double" number: 4 type: TYPE_DOUBLE label: LABEL_OPTIONAL }
+  field { name: "bool" json_name: "bool" number: 5 type: TYPE_BOOL label: LABEL_OPTIONAL }
+  field { name: "bytes" json_name: "bytes" number: 6 type: TYPE_BYTES label: LABEL_OPTIONAL }
+  field { name: "color" json_name: "color" number: 7 type: TYPE_ENUM label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Color" }
+  field { name: "time" json_name: "time" number: 8 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Timestamp" }
+  field { name: "duration" json_name: "duration" number: 9 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Duration" }
+  field { name: "mask" json_name: "mask" number: 10 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.FieldMask" }
+  field { name: "text" json_name: "text" number: 11 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.StringValue" }
+  field { name: "count" json_name: "count" number: 12 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Int64Value" }
+}
+enum_type { name: "Color" value { name: "COLOR_UNSPECIFIED" number: 0 } value { name: "COLOR_RED" number: 1 } }
 service { name: "ThingService"
   method { name: "GetThing" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Thing"
     options { idempotency_level: NO_SIDE_EFFECTS [google.api.http] { get: "/api/things/{id}" additional_bindings { get: "/api/old-things/{id}" } } } }
@@ -94,6 +127,18 @@ service { name: "ThingService"
     options { [google.api.http] { get: "/api/things:watch" } } }
   method { name: "UploadThings" input_type: ".gatewaytest.things.v1.Thing" output_type: ".google.protobuf.Empty" client_streaming: true }
   method { name: "TradeThings" input_type: ".gatewaytest.things.v1.Thing" output_type: ".gatewaytest.things.v1.Thing" client_streaming: true server_streaming: true }
+  method { name: "GetSetting" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { get: "/api/settings/{id}" } } }
+  method { name: "ReplaceSetting" input_type: ".gatewaytest.things.v1.Setting" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { put: "/api/settings/{id}" body: "*" } } }
+  method { name: "UpdateSetting" input_type: ".gatewaytest.things.v1.UpdateSettingRequest" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { patch: "/api/settings/{setting.id}" body: "setting" } } }
+  method { name: "DeleteSetting" input_type: ".gatewaytest.things.v1.SettingRequest" output_type: ".google.protobuf.Empty"
+    options { [google.api.http] { delete: "/api/settings/{id}" } } }
+  method { name: "WatchSettings" input_type: ".gatewaytest.things.v1.WatchSettingsRequest" output_type: ".gatewaytest.things.v1.WatchSettingsResponse" server_streaming: true
+    options { [google.api.http] { get: "/api/settings:watch" additional_bindings { post: "/api/settings:watch" body: "*" } } } }
+  method { name: "EchoKinds" input_type: ".gatewaytest.things.v1.Kinds" output_type: ".gatewaytest.things.v1.Kinds"
+    options { [google.api.http] { get: "/api/kinds" additional_bindings { post: "/api/kinds" body: "*" } } } }
 }
 `
 
@@ -112,6 +157,11 @@ func declare(text string) error {
 	desc, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
 	if err != nil {
 		return err
+	}
+	for i := range desc.Enums().Len() { // which the runtime looks up for queries
+		if err := protoregistry.GlobalTypes.RegisterEnum(dynamicpb.NewEnumType(desc.Enums().Get(i))); err != nil {
+			return err
+		}
 	}
 	return protoregistry.GlobalFiles.RegisterFile(desc)
 }
@@ -307,8 +357,11 @@ func newMessage(d protoreflect.MessageDescriptor) proto.Message {
 }
 
 // thing makes a Thing from text format.
-func thing(text string) proto.Message {
-	m := newMessage(serviceDescriptor(thingService).Methods().ByName("GetThing").Output())
+func thing(text string) proto.Message { return answerOf("GetThing", text) }
+
+// answerOf makes what a method answers with from text format.
+func answerOf(method protoreflect.Name, text string) proto.Message {
+	m := newMessage(serviceDescriptor(thingService).Methods().ByName(method).Output())
 	if err := prototext.Unmarshal([]byte(text), m); err != nil {
 		panic(err)
 	}
