@@ -93,7 +93,7 @@ func pageUser(r *http.Request) (web.User, bool) {
 		value, _ := claims[name].(string)
 		return value
 	}
-	user := web.User{Name: text("name"), Email: text("email"), Subject: s.Subject, ExpiresAt: s.ExpiresAt}
+	user := web.User{Name: text("name"), Email: text("email"), Subject: s.Subject, ExpiresAt: s.ExpiresAt, IdleExpiresAt: s.IdleExpiresAt}
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		user.Claims = append(user.Claims, web.Claim{Name: name, Value: claimText(claims[name])})
 	}

@@ -85,6 +85,9 @@ func (g *gallery) walk(s *system) {
 	}
 	g.look("private-answer")
 	show("profile", "/profile")
+	g.open(s.base + "/sessions")
+	g.becomes("the sessions are listed", `document.querySelector("#sessions[data-ready] > li")`)
+	g.look("sessions")
 	g.open(s.base + "/my/products")
 	g.becomes("my products are listed", `document.querySelectorAll("#products > li").length > 0`)
 	g.look("my-products")
@@ -106,6 +109,12 @@ func (g *gallery) walk(s *system) {
 	g.forget()
 	g.callAPI()
 	g.look("private-ended")
+
+	g.signIn(s, "seller")
+	js[bool](g.tab, `fetch("/api/auth/sessions").then((r) => r.json()).then((b) => b.sessions.find((s) => s.current))
+		.then((s) => fetch("/api/auth/sessions/" + s.handle, {method: "DELETE"})).then((r) => r.ok)`)
+	g.becomes("the page says that the session has ended", `document.querySelector("main.ended")`)
+	g.look("signed-out")
 }
 
 // look takes the picture and checks what can be checked without eyes.

@@ -50,7 +50,7 @@ func back(tb *tab) {
 }
 
 // testSignedOutBehind has a page open while its person signs out in another
-// tab: the call says so and offers to sign in, and Back shows nothing.
+// tab: the page says so and offers to sign in, and Back shows nothing.
 func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -59,14 +59,31 @@ func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	other.click("nav .session a")
 	other.at(dev.base + "/")
 
-	state, text := tb.callAPI()
-	checkEnded(t, state, text)
+	tb.wasEnded("You have signed out in this browser.")
 	tb.open(dev.base + "/public")
 	if got := tb.lastItem(); got != "Login" {
 		t.Errorf("the navigation ends with %q, want Login", got)
 	}
 	back(tb)
 	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
+
+	// Where nobody tells the page, its next call does.
+	forgetful := c.person(t)
+	forgetful.signIn(dev, "seller")
+	forgetful.forget()
+	state, text := forgetful.callAPI()
+	checkEnded(t, state, text)
+}
+
+// wasEnded waits until the page says that its session is over, and why, and
+// shows nothing else.
+func (tb *tab) wasEnded(why string) {
+	tb.t.Helper()
+	tb.becomes("the page says that the session has ended", `document.querySelector("main.ended")`)
+	tb.shows("You have been signed out", why, "Sign in again")
+	if text := tb.text(); strings.Contains(text, "Sofia") || strings.Contains(text, "Logout") {
+		tb.t.Errorf("the page still shows what was the person's:\n%s", text)
+	}
 }
 
 func checkEnded(t *testing.T, state, text string) {
@@ -83,9 +100,8 @@ func testExpired(t *testing.T, c *chromium, _ *system) {
 	tb.signIn(s, "seller")
 	// This address tells the time left and does not extend it.
 	tb.becomes("the session has run out", `fetch("/api/auth/session").then((r) => r.status === 204)`)
-	state, text := tb.callAPI()
-	checkEnded(t, state, text)
-	tb.click("#api-result a")
+	tb.wasEnded("Your session has run out.")
+	tb.click("main.ended a.primary")
 	tb.at(s.base + "/private") // the provider still knows the person
 	if state, text := tb.callAPI(); state != "ok" {
 		t.Errorf("Call API after signing in again: %s: %s", state, text)

@@ -45,6 +45,8 @@ func TestBrowser(t *testing.T) {
 		"NoScript":        testNoScript,
 		"Looks":           testLooks,
 		"Products":        testProducts,
+		"Devices":         testDevices,
+		"Tabs":            testTabs,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

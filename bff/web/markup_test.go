@@ -55,7 +55,7 @@ func everyOutput(t *testing.T) map[string]*httptest.ResponseRecorder {
 	out := make(map[string]*httptest.ResponseRecorder)
 	for who, u := range map[string]*web.User{"visitor": nil, "sally": &sally, "hostile": &hostile} {
 		p := newPages(t, u)
-		for _, path := range []string{"/", "/thing", thing, "/my" + thing, "/public", "/private", "/profile", "/nowhere?q=%22%3E%3Cscript%3E"} {
+		for _, path := range []string{"/", "/thing", thing, "/my" + thing, "/public", "/private", "/profile", "/sessions", "/nowhere?q=%22%3E%3Cscript%3E"} {
 			out[who+" "+path] = get(p, path)
 		}
 	}
@@ -129,7 +129,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	endpoints := []string{"/api/auth/login", "/api/auth/logout", called}
 	for _, u := range []*web.User{nil, &sally} {
 		p := newPages(t, u)
-		for _, path := range []string{"/", "/thing", thing, "/my" + thing, "/public", "/private", "/profile", "/nowhere"} {
+		for _, path := range []string{"/", "/thing", thing, "/my" + thing, "/public", "/private", "/profile", "/sessions", "/nowhere"} {
 			doc := parse(t, get(p, path))
 			for _, n := range find(doc, "a", "form") {
 				href := attr(n, "href") + attr(n, "action")

@@ -63,6 +63,8 @@ func sections(others []Section) []Section {
 			About: "Asks you to sign in, brings you back, and calls the API in your name."},
 		{Path: "/profile", Template: "profile.html", Title: "Profile", Nav: "Profile", Script: "profile.js", Personal: true, NavOnly: true,
 			About: "What your provider said about you, and when your session ends."},
+		{Path: "/sessions", Template: "sessions.html", Title: "Your sessions", Script: "sessions.js", Personal: true,
+			About: "Every browser in which you are signed in, and how to end that."},
 	}}
 	return append(append([]Section{first}, others...), last)
 }
@@ -77,6 +79,7 @@ type view struct {
 	Script   string
 	Nav      []navItem
 	SignedIn bool
+	Personal bool // shows something only to a signed-in person
 	User     User
 	Dev      bool
 	LoginURL string // sign in and come back to this page

@@ -23,6 +23,8 @@ type User struct {
 
 	Claims    []Claim   // shown on the profile page in this order
 	ExpiresAt time.Time // when the session ends at the latest; zero if unknown
+
+	IdleExpiresAt time.Time // when it ends if it is not used; zero if unknown
 }
 
 // Claim is one statement of the provider about a person, as text.
@@ -209,6 +211,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 		Script:   pg.Script,
 		Nav:      p.nav(pg, signedIn),
 		SignedIn: signedIn,
+		Personal: pg.Personal,
 		Dev:      p.dev,
 		LoginURL: loginURL(r.URL),
 		ID:       id,

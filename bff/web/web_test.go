@@ -21,7 +21,8 @@ var sally = web.User{
 		{Name: "email", Value: "sally@example.com"},
 		{Name: "sub", Value: "seller-1"},
 	},
-	ExpiresAt: time.Date(2026, 11, 30, 18, 4, 5, 0, time.UTC),
+	ExpiresAt:     time.Date(2026, 11, 30, 18, 4, 5, 0, time.UTC),
+	IdleExpiresAt: time.Date(2026, 11, 24, 18, 4, 5, 0, time.UTC),
 }
 
 // thing is the address of a page with an identifier in it.
@@ -106,7 +107,11 @@ func TestPages(t *testing.T) {
 		{name: "private signed out", path: "/private", status: 401, cache: "no-store", title: "Private · Gatehouse",
 			contains: []string{"You are signed out", "Sign in"}, lacks: []string{"call-api"}},
 		{name: "profile signed in", path: "/profile", user: &sally, status: 200, cache: "no-store", title: "Profile · Gatehouse",
-			contains: []string{"sally@example.com", "<code>sub</code>", `datetime="2026-11-30T18:04:05Z"`, "30 November 2026, 18:04 UTC"}},
+			contains: []string{"sally@example.com", "<code>sub</code>", `datetime="2026-11-30T18:04:05Z"`, "30 November 2026, 18:04 UTC", `datetime="2026-11-24T18:04:05Z"`, `href="/sessions"`}},
+		{name: "sessions signed in", path: "/sessions", user: &sally, status: 200, cache: "no-store", title: "Your sessions · Gatehouse",
+			contains: []string{`id="sessions"`, `id="end-others"`, "<noscript>", "data-personal"}},
+		{name: "sessions signed out", path: "/sessions", status: 401, cache: "no-store", title: "Your sessions · Gatehouse",
+			contains: []string{"You are signed out"}, lacks: []string{"end-others", "sessions.js"}},
 		{name: "profile signed out", path: "/profile", status: 401, cache: "no-store", title: "Profile · Gatehouse",
 			contains: []string{"You are signed out"}, lacks: []string{"Claims"}},
 		{name: "profile of whom nothing is known", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",

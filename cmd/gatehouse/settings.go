@@ -41,7 +41,7 @@ type settings struct {
 
 	Frontend       string    `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
 	FrontendCSP    string    `name:"frontend-csp" placeholder:"POLICY" group:"Front end" help:"The Content Security Policy of pages from dir:PATH, or none. Default: scripts of the application's own files and those inline in its pages, images over https, and requests to its own origin alone."`
-	Protect        []string  `name:"protect" placeholder:"PATTERN" group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*."`
+	Protect        []string  `name:"protect" placeholder:"PATTERN" group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*,/sessions/:path*."`
 	TrustedProxies []network `name:"trusted-proxies" placeholder:"NETWORK" group:"Front end" help:"Networks, or addresses, of proxies whose X-Forwarded-For is believed. Default: none."`
 
 	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`

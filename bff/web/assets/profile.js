@@ -1,19 +1,32 @@
-// The server writes the end of the session in UTC; this turns it to the
-// reader's own clock and adds how far away it is.
+// The server writes the times at which the session ends in UTC; this turns
+// them to the reader's own clock and adds how far away they are, and moves the
+// one that use moves.
 
-const time = document.getElementById("session-end");
+// The pages are in English: of the reader's languages, only a kind of English fits in.
+const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
+const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
 
-if (time) {
-  // The pages are in English: of the reader's languages, only a kind of English fits in.
-  const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
+function show(time) {
+  if (!time) return;
   const end = new Date(time.dateTime);
   const minutes = Math.round((end - Date.now()) / 60000);
   const [count, unit] =
     Math.abs(minutes) < 90 ? [minutes, "minute"]
     : Math.abs(minutes) < 2880 ? [Math.round(minutes / 60), "hour"]
     : [Math.round(minutes / 1440), "day"];
-  time.title = time.textContent;
-  time.textContent = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" }).format(end);
-  document.getElementById("session-away").textContent =
-    new Intl.RelativeTimeFormat(english, { numeric: "auto" }).format(count, unit);
+  time.title ||= time.textContent;
+  time.textContent = exact.format(end);
+  time.nextElementSibling.textContent = relative.format(count, unit);
 }
+
+const idle = document.getElementById("session-idle");
+show(idle);
+show(document.getElementById("session-end"));
+
+addEventListener("gatehouse:session", ({ detail }) => {
+  if (!idle) return;
+  idle.dateTime = detail.idle_expires_at;
+  idle.title = "";
+  show(idle);
+});

@@ -1,0 +1,128 @@
+// The person's sessions: where they are signed in, and how to end that.
+
+const list = document.getElementById("sessions");
+const note = document.getElementById("sessions-note");
+const others = document.getElementById("end-others");
+
+// The pages are in English: of the reader's languages, only a kind of English fits in.
+const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
+const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
+
+function ago(date) {
+  const minutes = Math.round((date - Date.now()) / 60000);
+  if (Math.abs(minutes) < 1) return "just now";
+  const [count, unit] =
+    Math.abs(minutes) < 90 ? [minutes, "minute"]
+    : Math.abs(minutes) < 2880 ? [Math.round(minutes / 60), "hour"]
+    : [Math.round(minutes / 1440), "day"];
+  return relative.format(count, unit);
+}
+
+// Everything goes in as text: a browser's name and address are what it says.
+function element(name, className, ...children) {
+  const e = document.createElement(name);
+  if (className) e.className = className;
+  e.append(...children);
+  return e;
+}
+
+function time(text) {
+  const date = new Date(text);
+  const e = element("time", "", exact.format(date));
+  e.dateTime = text;
+  return [e, " ", element("span", "away", ago(date))];
+}
+
+function fact(term, ...children) {
+  return element("div", "", element("dt", "", term), element("dd", "", ...children));
+}
+
+function say(state, text, link) {
+  note.dataset.state = state;
+  note.replaceChildren();
+  if (!text) return;
+  note.append(element("p", state ? "status" : "quiet", text));
+  if (link) note.append(element("p", "actions", link));
+}
+
+async function call(method, path) {
+  const response = await fetch(`/api/auth/sessions${path}`, {
+    method, headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(15000),
+  });
+  if (response.status === 401) {
+    const link = element("a", "button primary small", "Sign in again");
+    link.href = note.dataset.login;
+    list.replaceChildren();
+    others.hidden = true;
+    say("problem", "Your session has ended.", link);
+    return null;
+  }
+  if (!response.ok && response.status !== 404) throw new Error(`status ${response.status}`);
+  return response;
+}
+
+// What was asked for is done or told, with the focus on what tells it: the
+// button that was pressed may be gone.
+async function act(button, done, method, path) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    if (!(await call(method, path))) return;
+    await show();
+    say("ok", done);
+  } catch {
+    say("problem", "That did not work. Nothing has changed, or only in part. Try again in a moment.");
+  } finally {
+    button.removeAttribute("aria-disabled");
+    note.focus();
+  }
+}
+
+function card(session) {
+  const heading = element("h2", "", session.device);
+  if (session.current) heading.append(" ", element("span", "tag", "this browser"));
+  const facts = element("dl", "facts",
+    fact("Address", session.address || "unknown"),
+    fact("Signed in", ...time(session.created_at)),
+    fact("Last seen", ...(session.current ? ["now"] : time(session.last_seen_at))),
+  );
+  if (session.current) {
+    facts.append(fact("Ends, if unused", ...time(session.idle_expires_at)), fact("Ends at the latest", ...time(session.expires_at)));
+  }
+  let end;
+  if (session.current) {
+    end = element("a", "button small", "Sign out");
+    end.href = "/api/auth/logout";
+  } else {
+    end = element("button", "button danger small", "End this session");
+    end.type = "button";
+    end.setAttribute("aria-label", `End this session: ${session.device}, signed in ${ago(new Date(session.created_at))}`);
+    end.addEventListener("click", () => act(end, `The session of ${session.device} has ended.`, "DELETE", `/${session.handle}`));
+  }
+  const item = element("li", "card", heading, facts, element("p", "actions", end));
+  item.dataset.handle = session.handle;
+  return item;
+}
+
+async function show() {
+  const response = await call("GET", "");
+  if (!response) return;
+  const { sessions } = await response.json();
+  sessions.sort((a, b) => b.current - a.current); // this one first; the rest stays as it is, newest first
+  list.replaceChildren(...sessions.map(card));
+  others.hidden = sessions.length < 2;
+  say("", sessions.length < 2 ? "You are signed in nowhere else." : "");
+}
+
+async function start() {
+  try {
+    await show();
+  } catch {
+    say("problem", "Your sessions cannot be listed at the moment. You are still signed in. Try again in a moment.");
+  }
+  list.setAttribute("data-ready", "");
+}
+
+others?.addEventListener("click", () => act(others, "All other sessions have ended.", "DELETE", ""));
+if (list) start();

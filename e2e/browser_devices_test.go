@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// testDevices signs one person in in two browsers, who look at the list of
+// their sessions and end one, and then all others.
+func testDevices(t *testing.T, c *chromium, _ *system) {
+	dev := startDev(t) // nobody else's sessions may be among them
+	laptop, phone := c.person(t), c.person(t)
+	laptop.signIn(dev, "seller")
+	phone.signIn(dev, "seller")
+	stranger := c.person(t)
+	stranger.signIn(dev, "buyer")
+
+	laptop.open(dev.base + "/profile")
+	laptop.click(`a[href="/sessions"]`)
+	laptop.at(dev.base + "/sessions")
+	laptop.lists(2)
+	laptop.shows("Your sessions", "Headless Chrome on Linux", "this browser", "127.0.0.1", "Sign out", "End this session")
+	if first := js[string](laptop, `document.querySelector("#sessions > li").innerText`); !strings.Contains(first, "this browser") {
+		t.Errorf("the first of the list is not this browser: %s", first)
+	}
+
+	// One: the other browser's page says so by itself.
+	laptop.click("#sessions button")
+	laptop.lists(1)
+	laptop.becomes("what was done is told, and has the focus", `document.activeElement.id === "sessions-note" && document.activeElement.innerText.includes("has ended")`)
+	phone.wasEnded("You have ended this session from another of your devices.")
+	if laptop.lastItem() != "Logout" || stranger.lastItem() != "Logout" {
+		t.Error("somebody else is signed out")
+	}
+
+	// All others, from the other side, which has signed in again.
+	phone.click("main.ended a.primary")
+	phone.at(dev.base + "/private")
+	phone.open(dev.base + "/sessions")
+	phone.lists(2)
+	phone.click("#end-others")
+	phone.lists(1)
+	laptop.wasEnded("You have ended this session from another of your devices.")
+	if state, text := stranger.callAPI(); state != "ok" {
+		t.Errorf("another person's call: %s: %s", state, text)
+	}
+	for name, tb := range map[string]*tab{"laptop": laptop, "phone": phone} {
+		for _, complaint := range tb.complained() {
+			t.Errorf("%s: the console shows %s", name, complaint)
+		}
+	}
+}
+
+// lists waits for a number of sessions.
+func (tb *tab) lists(n int) {
+	tb.t.Helper()
+	tb.becomes(fmt.Sprintf("%d sessions are listed", n), fmt.Sprintf(`document.querySelectorAll("#sessions[data-ready] > li").length === %d`, n))
+}
+
+// testTabs has three tabs of one browser open. One of them holds the event
+// stream, and all of them follow: when the session ends at the provider, when
+// its person comes back, and when somebody else does.
+func testTabs(t *testing.T, c *chromium, dev *system) {
+	one := c.person(t)
+	one.signIn(dev, "admin")
+	two, three := one.another(), one.another()
+	two.open(dev.base + "/profile")
+	three.open(dev.base + "/private")
+	tabs := []*tab{one, two, three}
+	one.becomes("one tab holds the stream, and the others wait for it", `navigator.locks.query()
+		.then((l) => l.held.filter((k) => k.name === "gatehouse-events").length === 1 && l.pending.filter((k) => k.name === "gatehouse-events").length === 2)`)
+
+	// The one that holds it goes; another takes over.
+	one.open(dev.base + "/public")
+	js[bool](two, `(window.kept = "what was typed", true)`)
+
+	out := one.another()
+	out.open(dev.provider + "/end_session")
+	out.click("button[name=confirm]") // the provider tells the bff over the back channel
+	two.wasEnded("Your sign-in service has ended this session.")
+	three.wasEnded("Your sign-in service has ended this session.")
+	one.becomes("a page that is nobody's own shows itself to a visitor", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Login"`)
+
+	// The same person: the pages are as they were.
+	one.signIn(dev, "admin")
+	two.becomes("the page is uncovered", `!document.querySelector("main.ended") && document.querySelector("#main").checkVisibility()`)
+	if kept := js[string](two, `window.kept ?? ""`); kept != "what was typed" {
+		t.Error("the page was loaded anew, and what was on it is gone")
+	}
+	three.becomes("the page is uncovered", `!document.querySelector("main.ended")`)
+	if state, text := three.callAPI(); state != "ok" {
+		t.Errorf("Call API after coming back: %s: %s", state, text)
+	}
+
+	// Another person: nothing of the first is left.
+	one.open(dev.base + "/api/auth/login?prompt=login&returnTo=/profile")
+	one.choose("buyer")
+	one.at(dev.base + "/profile")
+	two.becomes("the page is the other person's", `document.querySelector("main").innerText.includes("Ben Okafor")`)
+	if text := two.text(); strings.Contains(text, "Ada Lindholm") {
+		t.Errorf("the page still shows the person before:\n%s", text)
+	}
+	for i, tb := range tabs {
+		for _, complaint := range tb.complained() {
+			t.Errorf("tab %d: the console shows %s", i+1, complaint)
+		}
+	}
+}
