@@ -37,17 +37,30 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			if err := end(r); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			// Changes go by the storage at once, whatever b remembers.
-			now := b.clock.Now()
-			wantErr(t, "Touch", b.store.Touch(t.Context(), r.ID, now.Add(time.Second), now.Add(idle)), session.ErrNotFound)
-			_, err := b.store.Lock(t.Context(), r.ID, lease)
-			wantErr(t, "Lock", err, session.ErrNotFound)
 			b.clock.Advance(seenWithin)
 			within(t, seenWithin, name+" is seen by the other", func() bool {
 				_, err := b.store.Get(t.Context(), r.ID)
 				return errors.Is(err, session.ErrNotFound)
 			})
 			b.gone(t, r)
+		}
+	},
+	"what was ended here cannot be changed there at once": func(t *testing.T, a, b *fixture) {
+		for name, end := range map[string]func(session.Record) error{
+			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
+			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
+		} {
+			r := a.create(t)
+			for range 3 {
+				b.get(t, r.ID) // so that b remembers it
+			}
+			if err := end(r); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			now := b.clock.Now()
+			wantErr(t, "Touch", b.store.Touch(t.Context(), r.ID, now.Add(time.Second), now.Add(idle)), session.ErrNotFound)
+			_, err := b.store.Lock(t.Context(), r.ID, lease)
+			wantErr(t, "Lock", err, session.ErrNotFound)
 		}
 	},
 	"a session prolonged here lives there": func(t *testing.T, a, b *fixture) {

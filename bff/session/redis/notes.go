@@ -1,0 +1,152 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// noteKeys are the key of a note and of the set of those of its kind that are due at some time. A cluster keeps all notes of
+// a kind in one place, so that both change in one step.
+func (s *Store) noteKeys(kind, key string) []string {
+	return []string{s.prefix + "note:{" + kind + "}:" + key, s.prefix + "due:{" + kind + "}"}
+}
+
+// AddNote implements [session.NoteStore].
+func (s *Store) AddNote(ctx context.Context, n session.Note) (bool, error) {
+	return s.putNote(ctx, n, "add")
+}
+
+// PutNote implements [session.NoteStore].
+func (s *Store) PutNote(ctx context.Context, n session.Note) error {
+	_, err := s.putNote(ctx, n, "put")
+	return err
+}
+
+func (s *Store) putNote(ctx context.Context, n session.Note, how string) (bool, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	stored, err := putNote.Exec(ctx, s.client, s.noteKeys(n.Kind, n.Key), []string{
+		s.nowMillis(), n.Key, rueidis.BinaryString(n.Value), dueMillis(n.DueAt), itoa(n.ExpiresAt.UnixMilli()), how,
+	}).AsInt64()
+	return stored == 1, s.outage(err)
+}
+
+func dueMillis(t time.Time) string {
+	if t.IsZero() {
+		return "0"
+	}
+	return itoa(t.UnixMilli())
+}
+
+// CountNote implements [session.NoteStore].
+func (s *Store) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	count, err := countNote.Exec(ctx, s.client, s.noteKeys(kind, key)[:1], []string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
+	return count, s.outage(err)
+}
+
+// GetNote implements [session.NoteStore].
+func (s *Store) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return session.Note{}, err
+	}
+	defer cancel()
+	n, err := s.note(kind, key, s.client.Do(ctx, s.getNote(kind, key)))
+	if err == nil && !s.now().Before(n.ExpiresAt) {
+		err = session.ErrNotFound
+	}
+	if err != nil {
+		return session.Note{}, s.outage(err)
+	}
+	return n, nil
+}
+
+func (s *Store) getNote(kind, key string) rueidis.Completed {
+	return s.client.B().Hmget().Key(s.noteKeys(kind, key)[0]).Field("v", "d", "e").Build()
+}
+
+// note makes a note of the fields v, d and e.
+func (s *Store) note(kind, key string, answer rueidis.RedisResult) (session.Note, error) {
+	fields, err := answer.ToArray()
+	if err != nil || len(fields) != 3 {
+		return session.Note{}, notFound(cmp.Or(err, errAnswer))
+	}
+	if fields[2].IsNil() {
+		return session.Note{}, session.ErrNotFound
+	}
+	value, err := fields[0].ToString()
+	if err != nil {
+		return session.Note{}, errAnswer
+	}
+	due, err := fields[1].AsInt64()
+	if err != nil {
+		return session.Note{}, errAnswer
+	}
+	expires, err := fields[2].AsInt64()
+	if err != nil {
+		return session.Note{}, errAnswer
+	}
+	n := session.Note{Kind: kind, Key: key, Value: []byte(value), ExpiresAt: fromMillis(expires)}
+	if due != 0 {
+		n.DueAt = fromMillis(due)
+	}
+	return n, nil
+}
+
+// TakeNote implements [session.NoteStore].
+func (s *Store) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return session.Note{}, err
+	}
+	defer cancel()
+	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.noteKeys(kind, key), []string{s.nowMillis(), key}))
+	return n, s.outage(err)
+}
+
+// DueNotes implements [session.NoteStore].
+func (s *Store) DueNotes(ctx context.Context, kind string, limit int) ([]session.Note, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	now := s.now()
+	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.noteKeys(kind, "")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
+		Byscore().Limit(0, int64(limit)).Build()).AsStrSlice()
+	if err != nil || len(keys) == 0 {
+		return nil, s.outage(err)
+	}
+	questions := make(rueidis.Commands, len(keys))
+	for i, key := range keys {
+		questions[i] = s.getNote(kind, key)
+	}
+	var due []session.Note
+	for i, answer := range s.client.DoMulti(ctx, questions...) {
+		n, err := s.note(kind, keys[i], answer)
+		switch {
+		case err == session.ErrNotFound:
+			if err := missNote.Exec(ctx, s.client, s.noteKeys(kind, keys[i]), []string{keys[i]}).Error(); err != nil {
+				return nil, s.outage(err)
+			}
+		case err != nil:
+			return nil, s.outage(err)
+		case now.Before(n.ExpiresAt):
+			due = append(due, n)
+		}
+	}
+	return due, nil
+}

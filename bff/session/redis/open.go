@@ -1,0 +1,290 @@
+// Package redis owns a session store in Redis 7 or Valkey, alone, under Sentinel or as a cluster, for any number of bffs:
+// what is kept under which key, how its processes hear of each other, and what of it each remembers. What a session is and
+// which rules a store keeps is left to package session.
+//
+// A process remembers the sessions that it has read. Redis tells it, on the connection that it reads through (RESP3 client
+// tracking in broadcasting mode), whenever a key of a session changes or goes; when such a connection ends, everything is
+// forgotten. Every 300 ms each server is asked something on that connection, and its answer proves that no news is under
+// way; 700 ms without such proof, and every request asks Redis. A logout is so honoured everywhere within 700 ms, whatever
+// breaks between the processes and Redis.
+//
+// What Redis itself loses is lost: it acknowledges a write before a replica has it, so a failover can undo the last second's
+// logins, refreshes and logouts, and a Redis that keeps nothing on disk signs everybody out when it restarts.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+)
+
+const (
+	// DefaultPrefix is the default of Config.Prefix.
+	DefaultPrefix = "gatehouse:"
+
+	defaultCacheSize = 8192
+	// answerWithin bounds a call, with its repetitions.
+	answerWithin = 1500 * time.Millisecond
+	// brokenAfter is how long a connection may be silent, and pingEvery how soon silence is noticed.
+	brokenAfter = 500 * time.Millisecond
+	pingEvery   = 250 * time.Millisecond
+	// topologyEvery is how often a cluster or the sentinels are asked who is the master, beside being told.
+	topologyEvery = 2 * time.Second
+	openWithin    = 10 * time.Second
+)
+
+// Config configures a Store. URL is required.
+type Config struct {
+	// URL is redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or
+	// redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DATABASE]; with rediss, rediss-cluster and rediss-sentinel they use TLS, which
+	// trusts the system's authorities or those in the parameter ca_file. The parameters sentinel_user and sentinel_password are
+	// for the sentinels themselves.
+	URL string
+	// Prefix begins every key, "gatehouse:" if empty. Stores with the same prefix share their sessions.
+	Prefix string
+	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
+	// stored of it.
+	CacheSize int
+	// Now tells the time; nil means time.Now. The processes' clocks decide what has expired, so they should agree, and with
+	// Redis's own within a minute.
+	Now func() time.Time
+	// Logger gets what breaks and mends, and what about the server's settings can lose sessions; nil discards it.
+	Logger *slog.Logger
+}
+
+// Store implements [session.Store].
+type Store struct {
+	now     func() time.Time
+	log     *slog.Logger
+	kind    kind
+	prefix  string
+	client  rueidis.Client
+	secret  string
+	records *cache.Cache[session.Record]
+	events  fanout.Hub
+	feed    feed
+
+	closed  atomic.Bool
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+var _ session.Store = (*Store)(nil)
+
+var errClosed = errors.New("redis session store: closed")
+
+// Open connects. Its errors show no password. The caller closes the store.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if c.CacheSize < 0 {
+		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
+	}
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if strings.ContainsAny(c.Prefix, "{}") {
+		return nil, fmt.Errorf("the prefix %q has a brace, which decides where a cluster puts a key: leave it away", c.Prefix)
+	}
+	a, err := parseAddress(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		now: c.Now, log: c.Logger, kind: a.kind, prefix: c.Prefix, secret: a.password,
+		records: cache.New[session.Record](c.CacheSize),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.feed.born = time.Now()
+	option, err := s.option(a)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	if err := s.open(ctx, option); err != nil {
+		_ = s.Close()
+		return nil, s.connectError(a, err)
+	}
+	return s, nil
+}
+
+func (s *Store) option(a address) (rueidis.ClientOption, error) {
+	secure, err := a.tlsConfig()
+	if err != nil {
+		return rueidis.ClientOption{}, err
+	}
+	dialer := net.Dialer{Timeout: brokenAfter, KeepAlive: pingEvery}
+	option := rueidis.ClientOption{
+		InitAddress: a.hosts,
+		Username:    a.user, Password: a.password, SelectDB: a.database, ClientName: "gatehouse",
+		TLSConfig: secure, Dialer: dialer, DialCtxFn: s.dial,
+		ConnWriteTimeout: brokenAfter,
+		// One connection to each server: the one that is asked is the one that tells.
+		PipelineMultiplex:     -1,
+		ClientTrackingOptions: []string{"PREFIX", s.sessionPrefix(), "BCAST"},
+		OnInvalidations:       s.news,
+		// What the library would remember stays small: the store has a memory of its own.
+		CacheSizeEachConn: 1 << 20,
+		ForceSingleClient: a.kind == single,
+		ClusterOption:     rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery},
+	}
+	if a.kind == sentinel {
+		option.Sentinel = rueidis.SentinelOption{
+			MasterSet: a.master, Dialer: dialer, TLSConfig: secure, Username: a.user, Password: a.password,
+			TopologyRefreshInterval: topologyEvery,
+		}
+		if a.sentinelCredential {
+			option.Sentinel.Username, option.Sentinel.Password = a.sentinelUser, a.sentinelPassword
+		}
+	}
+	return option, nil
+}
+
+// dial counts the connections, since each is deaf to what happened before it.
+func (s *Store) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+	s.feed.dials.Add(1)
+	if secure != nil {
+		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
+	}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+func (s *Store) open(ctx context.Context, option rueidis.ClientOption) (err error) {
+	if s.client, err = rueidis.NewClient(option); err != nil {
+		return err
+	}
+	if mode := s.client.Mode(); s.kind == cluster && mode != rueidis.ClientModeCluster {
+		return errors.New("it is no cluster: write redis://")
+	}
+	if err := s.examine(ctx); err != nil {
+		return err
+	}
+	if err := s.beat(ctx); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.running.Go(func() { s.follow(running) })
+	return nil
+}
+
+// examine looks at the settings of the servers.
+func (s *Store) examine(ctx context.Context) error {
+	for addr, node := range s.client.Nodes() {
+		info, err := node.Do(ctx, node.B().Info().Section("everything").Build()).ToString()
+		if err != nil {
+			if s.kind == cluster {
+				continue // a replica that is down, for example
+			}
+			return err
+		}
+		has := func(line string) bool { return strings.Contains("\r\n"+info, "\r\n"+line+"\r\n") }
+		if s.kind == single && has("redis_mode:cluster") {
+			return errors.New("it is a node of a cluster: write redis-cluster://")
+		}
+		warn := func(problem string) {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "the session store may lose sessions: "+problem, slog.String("server", addr))
+		}
+		if strings.Contains(info, "\r\nmaxmemory_policy:") && !has("maxmemory_policy:noeviction") && !has("maxmemory:0") {
+			warn("Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
+		}
+		if has("aof_enabled:0") {
+			warn("Redis does not log its writes, so a restart loses the latest or all of them; set appendonly to yes")
+		}
+	}
+	return nil
+}
+
+// Ready says why requests cannot be served at the moment.
+func (s *Store) Ready(context.Context) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if s.feed.current() {
+		return nil
+	}
+	if err := s.feed.failure.Load(); err != nil {
+		return s.outage(*err)
+	}
+	return s.outage(errors.New("no answer for 0.7 s"))
+}
+
+// Close closes the connections.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.events.Break(errClosed)
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	s.records.Clear()
+	if s.client != nil {
+		s.client.Close()
+	}
+	return nil
+}
+
+// bounded is the context of a call.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if s.closed.Load() {
+		return nil, nil, errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, s.outage(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	return ctx, cancel, nil
+}
+
+// outage says where an error comes from, unless it is one of the answers that package session defines.
+func (s *Store) outage(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
+		if errors.Is(err, answer) {
+			return err
+		}
+	}
+	return fmt.Errorf("redis session store: %w", err)
+}
+
+// connectError says why Redis cannot be used.
+func (s *Store) connectError(a address, err error) error {
+	text := err.Error()
+	if a.password != "" {
+		text = strings.ReplaceAll(text, a.password, "…")
+	}
+	if _, ok := rueidis.IsRedisErr(err); ok {
+		return fmt.Errorf("Redis refuses (%s): correct user, password or the user's rights", text)
+	}
+	if errors.Is(err, rueidis.ErrNoCache) {
+		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
+	}
+	return fmt.Errorf("Redis at %s: %s", strings.Join(a.hosts, ","), text)
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

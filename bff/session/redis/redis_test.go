@@ -1,0 +1,59 @@
+package redis_test
+
+import (
+	"crypto/rand"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Run(m)) }
+
+func open(t testing.TB, c redis.Config) *redis.Store {
+	t.Helper()
+	s, err := redis.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// prefix keeps a test's sessions apart from those of others on the same server.
+func prefix() string { return "test-" + rand.Text() + ":" }
+
+var kinds = map[string]func(t testing.TB) string{
+	"single":  func(t testing.TB) string { return "redis://" + redistest.Single(t) },
+	"cluster": func(t testing.TB) string { return "redis-cluster://" + strings.Join(redistest.Cluster(t), ",") },
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for kind, url := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			sessiontest.Run(t, func(t *testing.T, now func() time.Time) session.Store {
+				return open(t, redis.Config{URL: url(t), Prefix: prefix(), Now: now})
+			})
+		})
+	}
+}
+
+func TestConformanceShared(t *testing.T) {
+	t.Parallel()
+	for kind, url := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			sessiontest.RunShared(t, func(t *testing.T, now func() time.Time) (a, b session.Store) {
+				c := redis.Config{URL: url(t), Prefix: prefix(), Now: now}
+				return open(t, c), open(t, c)
+			})
+		})
+	}
+}

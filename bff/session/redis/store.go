@@ -1,0 +1,507 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// fixed is what of a record never changes.
+type fixed struct {
+	Issuer    string `json:"i"`
+	Subject   string `json:"u"`
+	SID       string `json:"d,omitempty"`
+	CreatedAt int64  `json:"c"`
+	UserAgent string `json:"a,omitempty"`
+	Address   string `json:"r,omitempty"`
+}
+
+// Create implements [session.Store]. The indexes come first: an entry there without a session is harmless, a session without
+// one could not be ended by the provider. In a cluster the session and the one it replaces are in different places, so they
+// begin and end one after the other: for a moment both are there, and if the second step fails the first is undone.
+func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	defer s.records.Drop(r.ID)
+	m, err := json.Marshal(fixed{r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.UserAgent, r.Address})
+	if err != nil {
+		return s.outage(err)
+	}
+	if err := s.index(ctx, r.ID, r.Issuer, r.Subject, r.SID, r.ExpiresAt.UnixMilli()); err != nil {
+		return s.outage(err)
+	}
+	keys := []string{s.sessionKey(r.ID)}
+	together := !replaces.IsZero() && s.kind != cluster
+	if together {
+		defer s.records.Drop(replaces)
+		keys = append(keys, s.sessionKey(replaces), s.endKey(replaces, session.ReasonReplaced))
+	}
+	answer, err := create.Exec(ctx, s.client, keys, []string{
+		s.nowMillis(), string(m), itoa(r.LastSeenAt.UnixMilli()), itoa(r.IdleExpiresAt.UnixMilli()), itoa(r.ExpiresAt.UnixMilli()),
+		rueidis.BinaryString(r.Sealed),
+	}).ToArray()
+	if err != nil || len(answer) == 0 {
+		return s.outage(cmp.Or(err, errAnswer))
+	}
+	made, err := answer[0].AsInt64()
+	switch {
+	case err != nil:
+		return s.outage(err)
+	case made == 0:
+		return session.ErrExists
+	case len(answer) == 2:
+		if old, err := answer[1].ToString(); err == nil {
+			s.unindex(ctx, replaces, old)
+		}
+	}
+	if together || replaces.IsZero() {
+		return nil
+	}
+	if err := s.end(ctx, replaces, session.ReasonReplaced); err != nil && !errors.Is(err, session.ErrNotFound) {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+		defer cancel()
+		_ = s.end(undo, r.ID, session.ReasonUnknown) // nobody has its cookie
+		return err
+	}
+	return nil
+}
+
+// Get implements [session.Store].
+func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) {
+	if s.closed.Load() {
+		return session.Record{}, errClosed
+	}
+	now := s.now()
+	if s.feed.current() {
+		// One that looks expired may have been prolonged by another process: Redis decides.
+		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
+			r.Sealed = slices.Clone(r.Sealed)
+			return r, nil
+		}
+	}
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return session.Record{}, err
+	}
+	defer cancel()
+	stamp := s.records.Stamp(id)
+	fields, err := s.client.Do(ctx, s.get(id)).ToArray()
+	if err != nil {
+		return session.Record{}, s.outage(err)
+	}
+	r, err := s.record(id, fields)
+	if err != nil {
+		return session.Record{}, s.outage(err)
+	}
+	if r.Expired(now) {
+		return session.Record{}, session.ErrNotFound
+	}
+	s.records.Put(id, r, stamp)
+	r.Sealed = slices.Clone(r.Sealed)
+	return r, nil
+}
+
+func (s *Store) get(id session.ID) rueidis.Completed {
+	return s.client.B().Hmget().Key(s.sessionKey(id)).Field("m", "l", "x", "e", "s").Build()
+}
+
+var errAnswer = errors.New("what Redis holds is not of Gatehouse, or of another version")
+
+// record makes a record of the fields m, l, x, e and, unless it is for a list, s.
+func (s *Store) record(id session.ID, fields []rueidis.RedisMessage) (session.Record, error) {
+	if len(fields) < 4 {
+		return session.Record{}, errAnswer
+	}
+	if fields[0].IsNil() || fields[2].IsNil() {
+		return session.Record{}, session.ErrNotFound
+	}
+	var m fixed
+	if err := fields[0].DecodeJSON(&m); err != nil {
+		return session.Record{}, errAnswer
+	}
+	r := session.Record{
+		ID: id, Issuer: m.Issuer, Subject: m.Subject, SID: m.SID, CreatedAt: fromMillis(m.CreatedAt),
+		UserAgent: m.UserAgent, Address: m.Address,
+	}
+	for i, t := range []*time.Time{&r.LastSeenAt, &r.IdleExpiresAt, &r.ExpiresAt} {
+		ms, err := fields[1+i].AsInt64()
+		if err != nil {
+			return session.Record{}, errAnswer
+		}
+		*t = fromMillis(ms)
+	}
+	if len(fields) == 5 {
+		sealed, err := fields[4].ToString()
+		if err != nil {
+			return session.Record{}, errAnswer
+		}
+		r.Sealed = []byte(sealed)
+	}
+	return r, nil
+}
+
+// Touch implements [session.Store]. It also puts the session back into the indexes, in case a failover has lost that.
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	defer s.records.Drop(id)
+	moved := touch.Exec(ctx, s.client, []string{s.sessionKey(id)},
+		[]string{s.nowMillis(), itoa(lastSeen.UnixMilli()), itoa(idleExpires.UnixMilli())})
+	if err := moved.Error(); err != nil {
+		return s.outage(notFound(err))
+	}
+	answer, err := moved.ToArray()
+	if err != nil || len(answer) != 2 {
+		return nil // it was overtaken
+	}
+	var m fixed
+	if err := answer[0].DecodeJSON(&m); err != nil {
+		return nil
+	}
+	expires, err := answer[1].AsInt64()
+	if err != nil {
+		return nil
+	}
+	return s.outage(s.index(ctx, id, m.Issuer, m.Subject, m.SID, expires))
+}
+
+// Lock implements [session.Store].
+func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (session.Fence, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	// What the last holder wrote may have been written by another process.
+	defer s.records.Drop(id)
+	now := s.now()
+	answer, err := lock.Exec(ctx, s.client, []string{s.sessionKey(id)},
+		[]string{itoa(now.UnixMilli()), itoa(now.Add(lease).UnixMilli())}).AsIntSlice()
+	if err != nil || len(answer) != 2 {
+		return 0, s.outage(notFound(cmp.Or(err, errAnswer)))
+	}
+	if answer[0] == 0 {
+		return 0, &session.LockedError{Until: fromMillis(answer[1])}
+	}
+	return session.Fence(answer[0]), nil
+}
+
+// Write implements [session.Store].
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
+	defer s.records.Drop(id)
+	return s.fenced(ctx, id, f, rueidis.BinaryString(sealed))
+}
+
+// Unlock implements [session.Store].
+func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
+	return s.fenced(ctx, id, f)
+}
+
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, sealed ...string) error {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	written, err := write.Exec(ctx, s.client, []string{s.sessionKey(id)},
+		append([]string{s.nowMillis(), itoa(int64(f))}, sealed...)).AsInt64()
+	if err == nil && written == 0 {
+		err = session.ErrFenced
+	}
+	return s.outage(notFound(err))
+}
+
+// Delete implements [session.Store].
+func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return s.end(ctx, id, why)
+}
+
+func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) error {
+	defer s.records.Drop(id)
+	m, err := remove.Exec(ctx, s.client, []string{s.sessionKey(id), s.endKey(id, why)}, []string{s.nowMillis()}).ToString()
+	if err != nil {
+		return s.outage(notFound(err))
+	}
+	s.unindex(ctx, id, m)
+	return nil
+}
+
+// DeleteBySID implements [session.Store].
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+	if sid == "" {
+		return nil, nil
+	}
+	return s.deleteIn(ctx, s.sidKey(issuer, sid), why)
+}
+
+// DeleteBySubject implements [session.Store].
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+	return s.deleteIn(ctx, s.subjectKey(issuer, subject), why)
+}
+
+func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([]session.ID, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	ids, err := s.indexed(ctx, key)
+	if err != nil {
+		return nil, s.outage(err)
+	}
+	var ended []session.ID
+	for _, id := range ids {
+		switch err := s.end(ctx, id, why); {
+		case err == nil:
+			ended = append(ended, id)
+		case !errors.Is(err, session.ErrNotFound):
+			return ended, err // to be repeated: those that are left are still in the index
+		}
+	}
+	return ended, nil
+}
+
+// ListBySubject implements [session.Store].
+func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	ids, err := s.indexed(ctx, s.subjectKey(issuer, subject))
+	if err != nil {
+		return nil, s.outage(err)
+	}
+	records, err := s.withoutSealed(ctx, s.client, ids)
+	if err != nil {
+		return nil, s.outage(err)
+	}
+	slices.SortFunc(records, func(a, b session.Record) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return records, nil
+}
+
+// withoutSealed reads those sessions that live.
+func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []session.ID) ([]session.Record, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	now := s.now()
+	questions := make(rueidis.Commands, len(ids))
+	for i, id := range ids {
+		questions[i] = client.B().Hmget().Key(s.sessionKey(id)).Field("m", "l", "x", "e").Build()
+	}
+	var records []session.Record
+	for i, answer := range client.DoMulti(ctx, questions...) {
+		fields, err := answer.ToArray()
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.record(ids[i], fields)
+		switch {
+		case errors.Is(err, session.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case !r.Expired(now):
+			records = append(records, r)
+		}
+	}
+	return records, nil
+}
+
+// DeleteExpired implements [session.Store]. Redis removes what has expired by itself.
+func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
+	_, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return 0, err
+	}
+	cancel()
+	return 0, nil
+}
+
+// subjectKey and sidKey are sets of IDs. They are named by a hash, since names may be of any length and any bytes.
+func (s *Store) subjectKey(issuer, subject string) string {
+	return s.indexKey("subject:", issuer, subject)
+}
+func (s *Store) sidKey(issuer, sid string) string { return s.indexKey("sid:", issuer, sid) }
+
+func (s *Store) indexKey(kind, issuer, value string) string {
+	h := sha256.New()
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(issuer))) // or "ab", "c" would be "a", "bc"
+	h.Write(n[:])
+	io.WriteString(h, issuer)
+	io.WriteString(h, value)
+	return s.prefix + kind + "{" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)) + "}"
+}
+
+func (s *Store) index(ctx context.Context, id session.ID, issuer, subject, sid string, expires int64) error {
+	keys := []string{s.subjectKey(issuer, subject)}
+	if sid != "" {
+		keys = append(keys, s.sidKey(issuer, sid))
+	}
+	for _, key := range keys {
+		err := index.Exec(ctx, s.client, []string{key}, []string{s.nowMillis(), itoa(expires), rueidis.BinaryString(id[:])}).Error()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unindex takes a session that has ended out of the indexes, as well as it can: what is left there is harmless, and goes
+// when the session would have expired.
+func (s *Store) unindex(ctx context.Context, id session.ID, m string) {
+	var f fixed
+	if err := json.Unmarshal([]byte(m), &f); err != nil {
+		return
+	}
+	member := rueidis.BinaryString(id[:])
+	commands := rueidis.Commands{s.client.B().Zrem().Key(s.subjectKey(f.Issuer, f.Subject)).Member(member).Build()}
+	if f.SID != "" {
+		commands = append(commands, s.client.B().Zrem().Key(s.sidKey(f.Issuer, f.SID)).Member(member).Build())
+	}
+	s.client.DoMulti(ctx, commands...)
+}
+
+func (s *Store) indexed(ctx context.Context, key string) ([]session.ID, error) {
+	members, err := s.client.Do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]session.ID, 0, len(members))
+	for _, m := range members {
+		if len(m) == len(session.ID{}) {
+			ids = append(ids, session.ID([]byte(m)))
+		}
+	}
+	return ids, nil
+}
+
+func (s *Store) nowMillis() string { return itoa(s.now().UnixMilli()) }
+
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// notFound takes an answer of nil for what it means.
+func notFound(err error) error {
+	if rueidis.IsRedisNil(err) {
+		return session.ErrNotFound
+	}
+	return err
+}
+
+// List implements [session.Store], in the order in which the servers hold the sessions, one server after another. Sessions
+// that a cluster moves between its servers meanwhile may be missed.
+func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+	c, err := parseCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx, cancel, err := s.bounded(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	defer cancel()
+	nodes := s.masters()
+	if c.node >= len(nodes) {
+		return nil, "", nil // there were more when the list began
+	}
+	node := nodes[c.node]
+	scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.sessionPrefix()+"{*}").Count(int64(limit)).Type("hash").Build()).AsScanEntry()
+	if err != nil {
+		return nil, "", s.outage(err)
+	}
+	var ids []session.ID
+	for _, key := range scanned.Elements {
+		if e, ok := s.parseKey(key); ok && !e.Ended {
+			ids = append(ids, e.ID)
+		}
+	}
+	ids = ids[min(c.skip, len(ids)):]
+	next := position{node: c.node, scan: scanned.Cursor}
+	if len(ids) > limit {
+		ids, next = ids[:limit], position{c.node, c.scan, c.skip + limit}
+	} else if next.scan == 0 {
+		next.node++
+	}
+	records, err := s.withoutSealed(ctx, s.client, ids)
+	if err != nil {
+		return nil, "", s.outage(err)
+	}
+	if next.node == len(nodes) {
+		return records, "", nil
+	}
+	return records, next.String(), nil
+}
+
+// masters are the servers that hold sessions, in an order that stays.
+func (s *Store) masters() []rueidis.Client {
+	s.feed.mastersMu.Lock()
+	defer s.feed.mastersMu.Unlock()
+	addrs := make([]string, 0, len(s.feed.masters))
+	for addr := range s.feed.masters {
+		addrs = append(addrs, addr)
+	}
+	slices.Sort(addrs)
+	nodes := make([]rueidis.Client, len(addrs))
+	for i, addr := range addrs {
+		nodes[i] = s.feed.masters[addr]
+	}
+	return nodes
+}
+
+// position is where a list goes on: at which server, at which of its own cursors, and behind how many of what it gives then.
+type position struct {
+	node int
+	scan uint64
+	skip int
+}
+
+func (p position) String() string { return fmt.Sprintf("%d.%d.%d", p.node, p.scan, p.skip) }
+
+func parseCursor(s string) (p position, err error) {
+	if s == "" {
+		return position{}, nil
+	}
+	parts := [3]uint64{}
+	for i := range parts {
+		part, rest, more := s, "", false
+		if j := slices.Index([]byte(s), '.'); j >= 0 {
+			part, rest, more = s[:j], s[j+1:], true
+		}
+		bits := 31
+		if i == 1 {
+			bits = 64
+		}
+		if parts[i], err = strconv.ParseUint(part, 10, bits); err != nil || more != (i < 2) {
+			return position{}, session.ErrCursor
+		}
+		s = rest
+	}
+	return position{int(parts[0]), parts[1], int(parts[2])}, nil
+}

@@ -1,0 +1,336 @@
+//go:build unix
+
+// Package redistest owns real Redis servers for the tests of one package: alone, as a cluster and under Sentinel, those that
+// all tests of the package share and those that one test may freeze, kill and start again. It leaves installing them to
+// tools/setup, and is imported by tests alone.
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is long because the machine may be busy, and costs nothing when all is well.
+const patience = 60 * time.Second
+
+var (
+	mu      sync.Mutex
+	shared  = map[string][]*Server{}
+	folders []string
+)
+
+// Run runs the tests, stops the servers that they share, and returns the exit code, for TestMain: os.Exit(redistest.Run(m)).
+func Run(m *testing.M) int {
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, servers := range shared {
+			for _, s := range servers {
+				s.stop()
+			}
+		}
+		for _, dir := range folders {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	return m.Run()
+}
+
+// Single returns the address of a server that the tests of the package share.
+func Single(t testing.TB) string {
+	t.Helper()
+	return share(t, "single", func(dir string) ([]*Server, error) {
+		s, err := begin(dir)
+		return []*Server{s}, err
+	})[0].Addr()
+}
+
+// Cluster returns the addresses of a cluster of three masters that the tests of the package share.
+func Cluster(t testing.TB) []string {
+	t.Helper()
+	return addrs(share(t, "cluster", func(dir string) ([]*Server, error) { return beginCluster(dir, 3, 0) }))
+}
+
+func share(t testing.TB, name string, begin func(dir string) ([]*Server, error)) []*Server {
+	t.Helper()
+	mu.Lock()
+	defer mu.Unlock()
+	if servers, ok := shared[name]; ok {
+		return servers
+	}
+	dir, err := os.MkdirTemp("", "redistest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders = append(folders, dir)
+	servers, err := begin(dir)
+	if err != nil {
+		t.Fatalf("Redis for the tests: %v", err)
+	}
+	shared[name] = servers
+	return servers
+}
+
+func addrs(servers []*Server) (addrs []string) {
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}
+
+// A Server is a process of Redis.
+type Server struct {
+	dir, addr string
+	args      []string
+	process   *exec.Cmd
+	input     io.Closer
+	pid       int
+}
+
+// Start makes a server of the test's own, to be broken, with settings such as "--appendonly", "yes".
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := begin(t.TempDir(), args...)
+	return own(t, []*Server{s}, err)[0]
+}
+
+// StartCluster makes a cluster of the test's own, of masters that have replicas each. The masters come first.
+func StartCluster(t testing.TB, masters, replicas int) []*Server {
+	t.Helper()
+	servers, err := beginCluster(t.TempDir(), masters, replicas)
+	return own(t, servers, err)
+}
+
+func own(t testing.TB, servers []*Server, err error) []*Server {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, s := range servers {
+			if s != nil {
+				s.stop()
+			}
+		}
+	})
+	if err != nil {
+		t.Fatalf("Redis for the test: %v", err)
+	}
+	return servers
+}
+
+// StartSentinels makes a master with a replica, and three sentinels that know them as "main" and replace a master that does
+// not answer for half a second.
+func StartSentinels(t testing.TB) (master, replica *Server, sentinels []*Server) {
+	t.Helper()
+	master = Start(t)
+	host, port, _ := net.SplitHostPort(master.Addr())
+	replica = Start(t, "--replicaof", host+" "+port)
+	eventually(t, "the replica has what the master has", func() bool {
+		return strings.Contains(replica.Do(t, "INFO", "replication"), "master_link_status:up")
+	})
+	for range 3 {
+		dir := t.TempDir()
+		config := filepath.Join(dir, "sentinel.conf")
+		text := fmt.Sprintf("sentinel monitor main %s %s 2\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n", host, port)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := begin(dir, config, "--sentinel")
+		sentinels = append(sentinels, own(t, []*Server{s}, err)...)
+	}
+	for _, s := range sentinels {
+		eventually(t, "the sentinels know each other and the replica", func() bool {
+			state := s.Do(t, "SENTINEL", "MASTER", "main")
+			return strings.Contains(state, "num-other-sentinels\n2") && strings.Contains(state, "num-slaves\n1")
+		})
+	}
+	return master, replica, sentinels
+}
+
+func begin(dir string, args ...string) (*Server, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, addr: "127.0.0.1:" + port, args: args}
+	return s, s.run()
+}
+
+// freePort is a port that was free a moment ago.
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port, ln.Close()
+}
+
+func beginCluster(dir string, masters, replicas int) (servers []*Server, err error) {
+	for i := range masters * (1 + replicas) {
+		sub := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return servers, err
+		}
+		bus, err := freePort() // by default it is the port and 10,000, which may be too much
+		if err != nil {
+			return servers, err
+		}
+		s, err := begin(sub, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000")
+		servers = append(servers, s)
+		if err != nil {
+			return servers, err
+		}
+	}
+	args := append([]string{"--cluster", "create"}, addrs(servers)...)
+	out, err := exec.Command("redis-cli", append(args, "--cluster-replicas", strconv.Itoa(replicas), "--cluster-yes")...).CombinedOutput()
+	if err != nil {
+		return servers, fmt.Errorf("redis-cli --cluster create: %w\n%s", err, out)
+	}
+	deadline := time.Now().Add(patience)
+	for _, s := range servers {
+		for {
+			info, err := s.ask("CLUSTER", "INFO")
+			if err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(len(servers))) {
+				break
+			}
+			if time.Now().After(deadline) {
+				return servers, fmt.Errorf("the cluster does not come together: %w\n%s", err, info)
+			}
+			tick(20 * time.Millisecond)
+		}
+	}
+	return servers, nil
+}
+
+func (s *Server) run() error {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return fmt.Errorf("redis-server is not installed; run tools/setup, or install it (Debian: apt-get install redis-server): %w", err)
+	}
+	_, port, _ := net.SplitHostPort(s.addr)
+	args := append([]string{"sh"}, s.args...)
+	args = append(args, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir)
+	if !strings.Contains(strings.Join(s.args, " "), "--sentinel") {
+		args = append(args, "--save", "", "--rdbcompression", "no", "--repl-diskless-sync-delay", "0")
+	}
+	// The shell waits for the end of its input, which comes with the end of this process, however that ends, and takes the
+	// server with it. It tells the server's id first.
+	s.process = exec.Command("/bin/sh", append([]string{"-c", `
+		redis-server "$@" >>log 2>&1 &
+		echo $!
+		read -r line
+		kill -CONT $! 2>/dev/null
+		kill -KILL $! 2>/dev/null
+		wait $!
+	`}, args...)...)
+	s.process.Dir = s.dir
+	input, err := s.process.StdinPipe()
+	if err != nil {
+		return err
+	}
+	output, err := s.process.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	s.input = input
+	line, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if s.pid, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; tick(10 * time.Millisecond) {
+		_, err := s.ask("PING")
+		if err == nil || strings.HasPrefix(err.Error(), "NOAUTH") {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // as much as can be had
+			return fmt.Errorf("redis-server does not answer: %w\n%s", err, text)
+		}
+	}
+}
+
+// Addr is where the server listens, as "host:port".
+func (s *Server) Addr() string { return s.addr }
+
+// Dir is the server's folder.
+func (s *Server) Dir() string { return s.dir }
+
+// Kill ends the server without warning.
+func (s *Server) Kill() { s.stop() }
+
+func (s *Server) stop() {
+	if s.input != nil {
+		_ = s.input.Close()
+		_ = s.process.Wait() // its status is that of the server
+		s.input = nil
+	}
+}
+
+// Restart starts a server that was killed, at the same address.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Freeze stops the server; its connections stay open and nothing answers.
+func (s *Server) Freeze(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (s *Server) Thaw(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+func (s *Server) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(s.pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Do runs one command and returns the answer as redis-cli prints it.
+func (s *Server) Do(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := s.ask(args...)
+	if err != nil {
+		t.Fatalf("%s: %v", args[0], err)
+	}
+	return out
+}
+
+func (s *Server) ask(args ...string) (string, error) {
+	host, port, _ := net.SplitHostPort(s.addr)
+	var out, problem bytes.Buffer
+	c := exec.Command("redis-cli", append([]string{"-e", "-h", host, "-p", port}, args...)...)
+	c.Stdout, c.Stderr = &out, &problem
+	if err := c.Run(); err != nil {
+		return "", fmt.Errorf("%s%s%w", out.String(), problem.String(), err)
+	}
+	return strings.ReplaceAll(out.String(), "\r\n", "\n"), nil
+}
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); tick(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func tick(d time.Duration) { <-time.After(d) }
