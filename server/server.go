@@ -18,6 +18,7 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/internal/inprocess"
 )
 
 // Limits on what one client may ask of the server.
@@ -71,7 +72,8 @@ type Config struct {
 // policy of its method. It is safe for concurrent use.
 type Server struct {
 	grpc     *grpc.Server
-	inproc   *inprocess
+	inproc   *inprocess.Conn
+	calls    *calls // in process
 	verifier *authn.Verifier
 	table    *authn.Table
 	health   *healthService
@@ -95,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{verifier: verifier, inproc: newInprocess(), health: newHealthService()}
+	s := &Server{verifier: verifier, calls: newCalls(), health: newHealthService()}
 
 	// The policies come from the services, and the interceptors, which the
 	// gRPC server wants first, from the policies: so the services are
@@ -130,19 +132,22 @@ func New(cfg Config) (*Server, error) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection, Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
-	// The in-process channel ignores a grpc.Server's options, so it is given
-	// the interceptors apart.
-	inproc := s.inproc.registrar(unary, stream)
+	s.inproc = inprocess.New(inprocess.Config{
+		Unary: unary, Stream: stream, MaxReceiveBytes: maxReceiveBytes,
+		Begin: s.calls.begin, End: s.calls.end,
+	})
 	for _, service := range services {
 		s.grpc.RegisterService(service.desc, service.impl)
-		inproc.RegisterService(service.desc, service.impl)
+		s.inproc.RegisterService(service.desc, service.impl)
 	}
 	return s, nil
 }
 
 // Conn returns a channel that calls the server in process, without a network
-// but through the same interceptors. It needs no Serve, and is safe for
-// concurrent use.
+// but through the same interceptors. A unary call runs in its caller's
+// goroutine, and so returns when its handler does: one that does not heed its
+// context keeps the caller longer than the deadline. It needs no Serve, and is
+// safe for concurrent use.
 func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 
 // Rules lists who may call which method, by method name.
@@ -184,7 +189,7 @@ func (s *Server) Serve(listener net.Listener) error {
 // handler that ignores its context may then still be running.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.leave()
-	inproc := s.inproc.leave()
+	inproc := s.calls.leave()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

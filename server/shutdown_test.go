@@ -213,7 +213,7 @@ func TestShutdownCutsOff(t *testing.T) {
 	}
 	t.Run("a call in process", func(t *testing.T) {
 		t.Parallel()
-		p, running, release := hanging(false)
+		p, running, release := hanging(true) // it runs in its caller's goroutine, so one that does not listen holds that up
 		s := start(t, p, nil)
 		defer close(release)
 		ctx, hangUp := context.WithCancel(s.authorized(t.Context(), nil))

@@ -1,0 +1,120 @@
+package inprocess
+
+import (
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// A call is what its service says about it besides messages. It is the
+// grpc.ServerTransportStream of grpc.SetHeader and its like.
+type call struct {
+	method string
+
+	mu              sync.Mutex
+	header, trailer metadata.MD
+	sent            bool          // the header, or an answer without one
+	ended           bool          // nothing can be said any more
+	headed          chan struct{} // of a stream: closed once sent or ended
+}
+
+// errLate is grpc-go's.
+var errLate = status.Error(codes.Internal, "transport: SendHeader called multiple times")
+
+// Method implements grpc.ServerTransportStream.
+func (c *call) Method() string { return c.method }
+
+// SetHeader implements grpc.ServerTransportStream.
+func (c *call) SetHeader(md metadata.MD) error {
+	if len(md) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sent || c.ended {
+		return errLate
+	}
+	c.header = metadata.Join(c.header, md)
+	return nil
+}
+
+// SendHeader implements grpc.ServerTransportStream.
+func (c *call) SendHeader(md metadata.MD) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sent || c.ended {
+		return errLate
+	}
+	c.header = metadata.Join(c.header, md)
+	c.send()
+	return nil
+}
+
+// send is called with the lock held.
+func (c *call) send() {
+	c.sent = true
+	for key := range c.header {
+		if reserved(key) {
+			delete(c.header, key)
+		}
+	}
+	if c.headed != nil {
+		c.header = metadata.Join(c.header, begun)
+		close(c.headed)
+	}
+}
+
+// SetTrailer implements grpc.ServerTransportStream.
+func (c *call) SetTrailer(md metadata.MD) error {
+	if len(md) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return errLate
+	}
+	c.trailer = metadata.Join(c.trailer, md)
+	return nil
+}
+
+// finish ends what can be said. A header that was set and not sent goes out
+// with the end.
+func (c *call) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.sent:
+	case len(c.header) > 0:
+		c.send()
+	case c.headed != nil:
+		close(c.headed)
+	}
+	c.ended = true
+	for key := range c.trailer {
+		if reserved(key) {
+			delete(c.trailer, key)
+		}
+	}
+}
+
+// sentHeader is the caller's copy: nobody writes to it after send.
+func (c *call) sentHeader() metadata.MD {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.sent {
+		return nil
+	}
+	return c.header
+}
+
+func (c *call) sentTrailer() metadata.MD {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		return nil
+	}
+	return c.trailer
+}

@@ -1,0 +1,278 @@
+package inprocess
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Config says what stands between callers and services.
+type Config struct {
+	// Unary and Stream are passed by every call, outermost first.
+	Unary  []grpc.UnaryServerInterceptor
+	Stream []grpc.StreamServerInterceptor
+	// MaxReceiveBytes bounds a message to a service; 0 means 4 MiB, as in
+	// grpc-go.
+	MaxReceiveBytes int
+	// Begin is asked before each call, and End told after each that Begin has
+	// let pass. Nil for nobody.
+	Begin func() error
+	End   func()
+}
+
+// defaultMaxBytes is grpc-go's, of a server and of a client.
+const defaultMaxBytes = 4 << 20
+
+// A Conn is both ends of every call. Once all services are registered it is
+// safe for concurrent use.
+type Conn struct {
+	methods    map[string]*method // by full name, "/package.Service/Method"
+	services   map[string]bool
+	unary      grpc.UnaryServerInterceptor
+	stream     grpc.StreamServerInterceptor
+	maxReceive int
+	begin      func() error
+	end        func()
+}
+
+var (
+	_ grpc.ClientConnInterface = (*Conn)(nil)
+	_ grpc.ServiceRegistrar    = (*Conn)(nil)
+)
+
+// A method is of one kind or the other.
+type method struct {
+	name   string // full
+	impl   any
+	unary  *grpc.MethodDesc
+	stream *grpc.StreamDesc
+}
+
+// New returns a Conn without services.
+func New(cfg Config) *Conn {
+	c := &Conn{
+		methods: map[string]*method{}, services: map[string]bool{},
+		unary: chainUnary(cfg.Unary), stream: chainStream(cfg.Stream),
+		maxReceive: cfg.MaxReceiveBytes, begin: cfg.Begin, end: cfg.End,
+	}
+	if c.maxReceive == 0 {
+		c.maxReceive = defaultMaxBytes
+	}
+	if c.begin == nil {
+		c.begin = func() error { return nil }
+	}
+	if c.end == nil {
+		c.end = func() {}
+	}
+	return c
+}
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (c *Conn) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	c.services[desc.ServiceName] = true
+	add := func(name string, m method) {
+		m.name, m.impl = "/"+desc.ServiceName+"/"+name, impl
+		c.methods[m.name] = &m
+	}
+	for i := range desc.Methods {
+		add(desc.Methods[i].MethodName, method{unary: &desc.Methods[i]})
+	}
+	for i := range desc.Streams {
+		add(desc.Streams[i].StreamName, method{stream: &desc.Streams[i]})
+	}
+}
+
+// find returns a method, or why there is none in grpc-go's words. A name
+// without its first slash is malformed (CVE-2026-33186).
+func (c *Conn) find(name string) (*method, error) {
+	if m, ok := c.methods[name]; ok {
+		return m, nil
+	}
+	rest, ok := strings.CutPrefix(name, "/")
+	cut := strings.LastIndexByte(rest, '/')
+	if !ok || cut < 0 {
+		return nil, status.Errorf(codes.Unimplemented, "malformed method name: %q", name)
+	}
+	service, of := rest[:cut], rest[cut+1:]
+	if c.services[service] {
+		return nil, status.Errorf(codes.Unimplemented, "unknown method %v for service %v", of, service)
+	}
+	return nil, status.Errorf(codes.Unimplemented, "unknown service %v", service)
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...grpc.CallOption) error {
+	m, err := c.find(name)
+	if err != nil {
+		return err
+	}
+	if m.unary == nil {
+		return c.invokeStream(ctx, name, req, resp, opts)
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return err
+	}
+	call := &call{method: name}
+	err = c.invoke(ctx, m, call, req, resp, &o)
+	call.finish()
+	o.after(opts, call, err)
+	return err
+}
+
+// invokeStream makes a unary call of a method that is none, which a
+// grpc.ClientConn lets a caller do.
+func (c *Conn) invokeStream(ctx context.Context, name string, req, resp any, opts []grpc.CallOption) error {
+	s, err := c.NewStream(ctx, &grpc.StreamDesc{}, name, opts...)
+	if err != nil {
+		return err
+	}
+	if err := s.SendMsg(req); err != nil {
+		return err
+	}
+	return s.RecvMsg(resp)
+}
+
+// invoke runs the handler of a unary method, in the caller's goroutine.
+func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any, o *options) error {
+	if err := ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	sent, err := c.request(req, o)
+	if err != nil {
+		return err
+	}
+	inner, cancel, err := serverContext(ctx, call, o)
+	if err != nil {
+		return err
+	}
+	defer cancel() // as when a handler has returned to grpc.Server
+	if err := c.begin(); err != nil {
+		return err
+	}
+	defer c.end()
+	answer, err := m.unary.Handler(m.impl, inner, func(v any) error { return decodeRequest(sent, v) }, c.unary)
+	if ended := ctx.Err(); ended != nil {
+		return status.FromContextError(ended).Err() // the caller would not have waited
+	}
+	if err != nil {
+		return overTheWire(err)
+	}
+	received, err := encode(answer)
+	if err != nil {
+		return err
+	}
+	return decodeAnswer(received, resp, o.maxReceive)
+}
+
+// request encodes what a caller sends, within the limits of both sides.
+func (c *Conn) request(m any, o *options) ([]byte, error) {
+	raw, err := encode(m)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(raw) > o.maxSend:
+		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), o.maxSend)
+	}
+	return raw, withinLimit(raw, c.maxReceive)
+}
+
+// overTheWire is what arrives of a handler's error: a status, and nothing that
+// it wraps.
+func overTheWire(err error) error {
+	st, ok := status.FromError(err)
+	if !ok {
+		st = status.FromContextError(err)
+	}
+	if st.Code() == codes.OK { // an error that says it is none; no answer follows it
+		return status.Error(codes.Internal, "cardinality violation: received no response message from non-server-streaming RPC")
+	}
+	return st.Err()
+}
+
+// chainUnary makes one interceptor of several; nil of none.
+func chainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	if len(all) < 2 {
+		return first(all)
+	}
+	rest := chainUnary(all[1:])
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		return all[0](ctx, req, info, func(ctx context.Context, req any) (any, error) { return rest(ctx, req, info, handler) })
+	}
+}
+
+func chainStream(all []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	if len(all) < 2 {
+		return first(all)
+	}
+	rest := chainStream(all[1:])
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return all[0](srv, ss, info, func(srv any, ss grpc.ServerStream) error { return rest(srv, ss, info, handler) })
+	}
+}
+
+func first[T any](all []T) (none T) {
+	if len(all) == 0 {
+		return none
+	}
+	return all[0]
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, name string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	m, err := c.find(name)
+	if err != nil {
+		return nil, err
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, status.FromContextError(err).Err()
+	}
+	s := &stream{
+		call:     call{method: name, headed: make(chan struct{})},
+		toServer: pipe{}, toClient: pipe{}, maxReceive: c.maxReceive,
+	}
+	inner, cancel, err := serverContext(ctx, &s.call, &o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.begin(); err != nil {
+		cancel()
+		return nil, err
+	}
+	server := &serverStream{stream: s, ctx: inner, clientStreams: m.stream != nil && m.stream.ClientStreams}
+	go func() {
+		defer c.end()
+		defer cancel()
+		s.close(c.serve(m, server))
+	}()
+	return &clientStream{stream: s, ctx: ctx, cancel: cancel, desc: desc, options: o, opts: opts}, nil
+}
+
+// serve runs the handler of a stream, or of a unary method that is called as
+// one.
+func (c *Conn) serve(m *method, ss *serverStream) error {
+	if m.unary != nil {
+		answer, err := m.unary.Handler(m.impl, ss.ctx, ss.RecvMsg, c.unary)
+		if err != nil {
+			return err
+		}
+		return ss.SendMsg(answer)
+	}
+	if c.stream == nil {
+		return m.stream.Handler(m.impl, ss)
+	}
+	info := &grpc.StreamServerInfo{FullMethod: m.name, IsClientStream: m.stream.ClientStreams, IsServerStream: m.stream.ServerStreams}
+	return c.stream(m.impl, ss, info, m.stream.Handler)
+}
+
+// header of a stream that has begun, whatever else it says: on the network
+// there is no header without it.
+var begun = metadata.MD{"content-type": {"application/grpc"}}

@@ -1,0 +1,63 @@
+package inprocess
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// encode is how messages cross: what could not be sent over a network, such as
+// a string that is not UTF-8, cannot be sent here either; and the two ends may
+// have different Go types for one message.
+func encode(m any) ([]byte, error) {
+	if m == nil { // grpc-go takes it for an empty one
+		return nil, nil
+	}
+	pm := message(m)
+	if pm == nil {
+		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: proto: failed to marshal, message is %T, want proto.Message", m)
+	}
+	raw, err := proto.Marshal(pm)
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+	}
+	return raw, nil
+}
+
+func decode(raw []byte, m any, failed string) error {
+	pm := message(m)
+	if pm == nil {
+		return status.Errorf(codes.Internal, "grpc: %s: failed to unmarshal, message is %T, want proto.Message", failed, m)
+	}
+	if err := proto.Unmarshal(raw, pm); err != nil {
+		return status.Errorf(codes.Internal, "grpc: %s: %v", failed, err)
+	}
+	return nil
+}
+
+func decodeRequest(raw []byte, m any) error { return decode(raw, m, "error unmarshalling request") }
+
+func decodeAnswer(raw []byte, m any, limit int) error {
+	if err := withinLimit(raw, limit); err != nil {
+		return err
+	}
+	return decode(raw, m, "failed to unmarshal the received message")
+}
+
+func withinLimit(raw []byte, limit int) error {
+	if len(raw) > limit {
+		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", len(raw), limit)
+	}
+	return nil
+}
+
+func message(m any) proto.Message {
+	switch m := m.(type) {
+	case proto.Message:
+		return m
+	case protoadapt.MessageV1:
+		return protoadapt.MessageV2Of(m)
+	}
+	return nil
+}
