@@ -90,7 +90,7 @@ func requestDetail(r *http.Request) string {
 // itself, so that its errors look like the gateway's.
 var grpcCodes = map[int]int{
 	http.StatusBadRequest: 3, http.StatusUnauthorized: 16, http.StatusForbidden: 7, http.StatusNotFound: 5,
-	http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusBadGateway: 14, http.StatusInternalServerError: 13,
+	http.StatusTooManyRequests: 8, http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusBadGateway: 14, http.StatusInternalServerError: 13,
 }
 
 // writeError answers in the shape of google.rpc.Status, as the gateway does.

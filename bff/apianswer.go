@@ -15,7 +15,8 @@ type apiAnswer struct {
 	tied
 	ours      http.Header // what was set before the API was asked
 	private   bool        // answers a person who is signed in
-	login     string      // where to send the browser instead of a 401; "" for nowhere
+	page      string      // where the person is, to come back to from a login
+	navigates bool        // a person opens an address of the API
 	renewable bool        // whether a refused token is to be told to us alone
 
 	sent    bool // nothing more can be said about status and headers
@@ -24,12 +25,7 @@ type apiAnswer struct {
 }
 
 func (b *BFF) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
-	a := &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, ours: maps.Clone(w.Header()), private: s != nil}
-	if s == nil && navigation(r) {
-		// A person who opened an address of the API is sent to the login.
-		a.login = loginURL(returnTo(r.URL.RequestURI()))
-	}
-	return a
+	return &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, ours: maps.Clone(w.Header()), private: s != nil, page: b.page(r), navigates: navigation(r)}
 }
 
 func (a *apiAnswer) WriteHeader(status int) {
@@ -48,11 +44,18 @@ func (a *apiAnswer) WriteHeader(status int) {
 		a.refused, a.dropped = true, true
 		a.forget()
 		return
-	case status == http.StatusUnauthorized && a.login != "":
-		a.dropped = true
-		a.forget()
-		seeOther(a.ResponseWriter, a.login)
-		return
+	case status == http.StatusUnauthorized:
+		demand := stepUp(h)
+		login := loginFor(demand, a.page)
+		if a.navigates && (demand != nil || !a.private) {
+			a.dropped = true
+			a.forget()
+			seeOther(a.ResponseWriter, login)
+			return
+		}
+		h.Set(loginHeader, login)
+	default:
+		h.Del(loginHeader) // ours to say
 	}
 	// Cookies of this origin are ours alone; a cached one would sign others
 	// in (CVE-2025-48947).

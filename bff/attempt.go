@@ -41,6 +41,7 @@ type attempt struct {
 	Started  int64  `json:"t"` // seconds
 	MaxAge   *int64 `json:"m,omitempty"`
 	ACR      string `json:"a,omitempty"` // acr_values, separated by spaces
+	Silent   bool   `json:"s,omitempty"` // with prompt=none, so that a refusal is no news
 }
 
 func (b *BFF) newAttempt(issuer, to string) (*attempt, error) {

@@ -49,12 +49,22 @@ type Config struct {
 	// Issuer is the OpenID provider, as an https URL (http on loopback).
 	Issuer string
 	// ClientID and ClientSecret are this client's, as registered there.
-	// Without a secret the client is a public one, and PKCE alone protects
-	// the code.
 	ClientID, ClientSecret string
-	// ClientAuth is how the secret is sent: "client_secret_basic" or
-	// "client_secret_post". "" takes what the provider lists, basic first.
+	// ClientKey is what this client has instead of a secret: one or several
+	// private keys, in PEM or as JWK or JWK set (RSA, or ECDSA on P-256). The
+	// first signs, all are published at /api/auth/jwks.json. Without secret
+	// and key the client is a public one, and PKCE alone protects the code.
+	ClientKey string
+	// ClientAuth is how the client authenticates, one of the Auth constants.
+	// "" takes what goes with the credential that there is; a secret is sent
+	// as the provider lists, basic first.
 	ClientAuth string
+	// ResponseMode is how the provider is asked to answer; one of the Mode
+	// constants.
+	ResponseMode string
+	// OmitPAR turns off pushed authorization requests (RFC 9126), which are
+	// made where the provider offers them.
+	OmitPAR bool
 	// Audience is the API's identifier. It is asked for at login as
 	// "audience" and, if it is an absolute URI, as "resource" (RFC 8707), and
 	// again at each token request. OmitAudience and OmitResource turn either
@@ -99,6 +109,9 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is believed for
 	// the address of a browser.
 	TrustedProxies []netip.Prefix
+	// LoginRate is how many logins one address (an IPv6 /64) may start in a
+	// minute; 0 for DefaultLoginRate.
+	LoginRate int
 	// Development shows on the embedded pages that this is no production.
 	Development bool
 
@@ -148,6 +161,7 @@ type BFF struct {
 	streams    streamCount
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
+	starts     *loginStarts
 }
 
 // New builds a bff. Every error names what is wrong with which setting, and
@@ -161,6 +175,8 @@ func New(cfg Config) (*BFF, error) {
 	switch {
 	case cfg.ClientID == "":
 		return nil, errors.New("client id: missing; enter the one that the provider gave this application")
+	case cfg.LoginRate < 0:
+		return nil, fmt.Errorf("login rate %d: negative; give how many logins one address may start in a minute", cfg.LoginRate)
 	case cfg.Store == nil:
 		return nil, errors.New("session store: missing")
 	case cfg.API == nil:
@@ -180,6 +196,7 @@ func New(cfg Config) (*BFF, error) {
 		leaving:     make(chan struct{}),
 		crossOrigin: http.NewCrossOriginProtection(),
 		failures:    newFailures(cfg.Now),
+		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 	}
 	if b.provider == nil {
 		b.own = true
@@ -234,6 +251,9 @@ func New(cfg Config) (*BFF, error) {
 func withDefaults(cfg *Config) {
 	if cfg.Scope == "" {
 		cfg.Scope = DefaultScope
+	}
+	if cfg.LoginRate == 0 {
+		cfg.LoginRate = DefaultLoginRate
 	}
 	if cfg.Protect == nil {
 		cfg.Protect = DefaultProtect

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 		b.unavailable(w, r, err, loginPath)
 		return
 	}
-	query := r.URL.Query()
+	query := b.answer(w, r)
 	a, err := b.takeAttempt(w, r, query.Get("state"))
 	if err != nil {
 		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
@@ -44,7 +45,13 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if query.Has("error") {
-		b.refusedLogin(w, r, a, errorCode(query.Get("error")))
+		code := errorCode(query.Get("error"))
+		if a.Silent {
+			b.silently(w, r, a.ReturnTo, errors.New("the provider answered "+code))
+			return
+		}
+		b.logger.InfoContext(r.Context(), "login refused by the provider", "error", code)
+		b.refusedLogin(w, r, a, code)
 		return
 	}
 	s, cookie, err := b.signIn(r, md, a, query.Get("code"))
@@ -56,6 +63,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	default:
 		b.logger.InfoContext(r.Context(), "signed in", "session", s)
 		http.SetCookie(w, cookie)
+		b.leaveTrail(w, r, a.ReturnTo)
 		seeOther(w, a.ReturnTo)
 	}
 }
@@ -171,6 +179,10 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request) {
 		Message: "It was started too long ago, finished already, or began in another browser. Nothing has gone wrong with your account. Please start again.",
 		Action:  web.Link{Label: "Sign in", Href: loginPath},
 	}
+	if sentNoCookies(r) {
+		pr.Title = "This sign-in cannot be completed here"
+		pr.Message = "Your browser sent no cookie along. Either the sign-in began in another browser, or this one does not keep cookies for this site: allow them, and start again."
+	}
 	if _, err := b.sessions.Load(r.Context(), r); err == nil {
 		pr.Title = "You are signed in already"
 		pr.Message = "This link belongs to a sign-in that is over. You can simply go on."
@@ -181,7 +193,6 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request) {
 
 // refusedLogin tells the person what the provider answered.
 func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, code string) {
-	b.logger.InfoContext(r.Context(), "login refused by the provider", "error", code)
 	pr := web.Problem{
 		Status:    http.StatusBadGateway,
 		Title:     "The sign-in did not work",
@@ -212,6 +223,17 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 // the log: the page would tell an attacker which check to work on.
 func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, cause error) {
 	b.logger.WarnContext(r.Context(), "login failed", "cause", cause)
+	if errors.Is(cause, token.ErrStepUp) {
+		b.problem(w, r, web.Problem{
+			Status:    http.StatusForbidden,
+			Title:     "A stronger sign-in is needed",
+			Message:   "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was.",
+			Detail:    requestDetail(r),
+			Action:    web.Link{Label: "Go to the home page", Href: "/"},
+			Secondary: &web.Link{Label: "Sign in anew", Href: loginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)},
+		})
+		return
+	}
 	b.problem(w, r, web.Problem{
 		Status:    http.StatusBadGateway,
 		Title:     "The sign-in could not be completed",

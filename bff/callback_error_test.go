@@ -116,12 +116,12 @@ func TestStepUp(t *testing.T) {
 		status int
 	}{
 		{"max_age kept", "max_age=60", map[string]any{"auth_time": time.Now().Unix() - 30}, http.StatusSeeOther},
-		{"max_age exceeded", "max_age=60", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusBadGateway},
-		{"max_age 0 exceeded", "max_age=0", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusBadGateway},
-		{"auth_time missing", "max_age=60", nil, http.StatusBadGateway},
+		{"max_age exceeded", "max_age=60", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusForbidden},
+		{"max_age 0 exceeded", "max_age=0", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusForbidden},
+		{"auth_time missing", "max_age=60", nil, http.StatusForbidden},
 		{"acr reached", "acr_values=urn:one+urn:two", map[string]any{"acr": "urn:two"}, http.StatusSeeOther},
-		{"acr lower", "acr_values=urn:two", map[string]any{"acr": "urn:one"}, http.StatusBadGateway},
-		{"acr missing", "acr_values=urn:two", nil, http.StatusBadGateway},
+		{"acr lower", "acr_values=urn:two", map[string]any{"acr": "urn:one"}, http.StatusForbidden},
+		{"acr missing", "acr_values=urn:two", nil, http.StatusForbidden},
 		{"nothing asked for", "", nil, http.StatusSeeOther},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,7 +16,7 @@ func (b *BFF) forged(r *http.Request) bool {
 	if upgrade(r) && b.forgedUpgrade(r) {
 		return true
 	}
-	if r.URL.Path == callbackPath || r.URL.Path == backchannelPath {
+	if r.URL.Path == backchannelPath || b.postsForm(r) {
 		// Cross-site by their nature; neither acts on the browser's session.
 		return false
 	}

@@ -1,6 +1,10 @@
 package bff
 
-import "net/http"
+import (
+	"net/http"
+	"net/netip"
+	"time"
+)
 
 // LocalPath is what decides about every returnTo.
 func LocalPath(raw string) bool { return localPath(raw) }
@@ -17,3 +21,18 @@ func Device(userAgent string) string { return device(userAgent) }
 
 // Lasts tells whether answers of a media type end with their session.
 func Lasts(contentType string) bool { return lasts(http.Header{"Content-Type": {contentType}}) }
+
+// LoginStarts is the limit of login starts, and how many clients it remembers.
+func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) time.Duration, size func() int) {
+	l := newLoginStarts(perMinute, now)
+	admit = func(address netip.Addr) time.Duration {
+		wait, _ := l.admit(address)
+		return wait
+	}
+	return admit, func() int { return len(l.due) }
+}
+
+// StepUpLogin is the login to which an API's challenge leads.
+func StepUpLogin(challenge, to string) string {
+	return loginFor(stepUp(http.Header{"Www-Authenticate": {challenge}}), to)
+}

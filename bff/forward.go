@@ -145,6 +145,15 @@ func (b *BFF) clientAddress(r *http.Request) string {
 	return address.String()
 }
 
+// peerAddress is whoever is connected to us, "" if it cannot be told.
+func peerAddress(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return peer.Addr().Unmap().String()
+}
+
 func (b *BFF) trusts(address netip.Addr) bool {
 	for _, network := range b.trusted {
 		if network.Contains(address) {

@@ -37,6 +37,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		seeOther(w, loginURL(returnTo(r.URL.RequestURI())))
 		return
 	default:
+		w.Header().Set(loginHeader, loginURL(b.page(r)))
 		writeError(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}

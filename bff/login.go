@@ -25,23 +25,33 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
+	query := r.URL.Query()
+	to := returnTo(query.Get("returnTo"))
+	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to) {
+		return
+	}
+	silent := query.Get("prompt") == "none"
 	md, err := b.rp.metadata()
 	if err != nil {
+		if silent {
+			b.silently(w, r, to, err)
+			return
+		}
 		b.unavailable(w, r, err, r.URL.RequestURI())
 		return
 	}
-	query := r.URL.Query()
 	extra := url.Values{}
 	for _, name := range loginParameters {
 		if value := query.Get(name); value != "" && len(value) <= maxReturnTo {
 			extra.Set(name, value)
 		}
 	}
-	a, err := b.newAttempt(md.Issuer, returnTo(query.Get("returnTo")))
+	a, err := b.newAttempt(md.Issuer, to)
 	if err != nil {
 		b.broken(w, r, err)
 		return
 	}
+	a.Silent = silent
 	broken := func(why string) {
 		b.problem(w, r, web.Problem{
 			Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: why,
@@ -58,11 +68,12 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		a.MaxAge = &seconds
 		extra.Set("max_age", strconv.FormatInt(seconds, 10)) // "+5" is a number to us and none to others
 	}
-	target, err := b.rp.authorizationURL(md, a, extra)
-	if err == nil {
-		err = b.keepAttempt(w, r, a)
+	target, err := b.rp.authorization(r.Context(), md, a, extra)
+	if err != nil {
+		b.notPushed(w, r, a, err)
+		return
 	}
-	switch {
+	switch err = b.keepAttempt(w, r, a); {
 	case errors.Is(err, errAttemptSize):
 		broken("It asks for too much at once.")
 	case err != nil:
@@ -70,6 +81,29 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	default:
 		seeOther(w, target)
 	}
+}
+
+// notPushed answers a login that the provider did not even let begin.
+func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, cause error) {
+	refusal, refused := errors.AsType[*oauthError](cause)
+	switch {
+	case a.Silent:
+		b.silently(w, r, a.ReturnTo, cause)
+	case refused && refusal.status < http.StatusInternalServerError:
+		b.logger.WarnContext(r.Context(), "login refused by the provider; gatehouse check says more", "cause", cause)
+		b.refusedLogin(w, r, a, refusal.code)
+	default:
+		b.unavailable(w, r, cause, loginURL(a.ReturnTo))
+	}
+}
+
+// silently ends a login with prompt=none that came to nothing: nobody has
+// asked for it, so nobody is shown an error. The person is where they were,
+// signed in or not as before.
+func (b *BFF) silently(w http.ResponseWriter, r *http.Request, to string, cause error) {
+	b.logger.InfoContext(r.Context(), "silent login without effect", "cause", cause)
+	b.leaveTrail(w, r, to) // a page that tries it at each visit goes in circles
+	seeOther(w, to)
 }
 
 // otherLoopback reports whether a developer opened this machine under another

@@ -48,6 +48,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, b.sessions.ClearCookie())
+	b.dropTrail(w, r)
 
 	// The refresh token is revoked once the provider has ended its session:
 	// Keycloak would otherwise not tell its other clients (back-channel

@@ -36,6 +36,10 @@ type provider struct {
 
 	mu       sync.Mutex
 	metadata map[string]any
+	signer   *tokentest.Issuer
+	keys     []any                 // what is published instead of the signer's key
+	clients  []jwk                 // the client's keys, where it has some
+	pushed   map[string]url.Values // request_uri → the authorization request
 	codes    map[string]url.Values // code → the authorization request
 	grants   map[string]*grant     // refresh token, used ones too → its grant
 	calls    []call
@@ -66,7 +70,7 @@ type call struct {
 
 func newProvider(t testing.TB, now func() time.Time) *provider {
 	return &provider{
-		t: t, now: now, lifetime: 5 * time.Minute,
+		t: t, now: now, lifetime: 5 * time.Minute, signer: signer(), pushed: map[string]url.Values{},
 		codes: map[string]url.Values{}, grants: map[string]*grant{},
 		id: map[string]any{}, idHeader: map[string]any{}, answer: map[string]any{}, instead: map[string]http.HandlerFunc{},
 		person: map[string]any{"sub": "user-1", "name": "Ada Userinfo", "email": "ada@userinfo.example"},
@@ -123,7 +127,15 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		defer p.mu.Unlock()
 		reply(w, http.StatusOK, p.metadata)
 	case r.URL.Path == "/keys":
-		reply(w, http.StatusOK, map[string]any{"keys": []any{signer().Key().JWK()}})
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		keys := p.keys
+		if keys == nil {
+			keys = []any{p.signer.Key().JWK()}
+		}
+		reply(w, http.StatusOK, map[string]any{"keys": keys})
+	case r.URL.Path == "/par":
+		p.push(w, r)
 	case r.URL.Path == "/token":
 		p.token(w, r)
 	case r.URL.Path == "/userinfo":
@@ -163,7 +175,7 @@ func (p *provider) authorize(location string, edit ...func(url.Values)) string {
 	if err != nil || u.Scheme+"://"+u.Host+u.Path != issuerURL+"/authorize" || u.Query().Get("tenant") != "a" {
 		p.t.Fatalf("not sent to the authorization endpoint, but to %q", location)
 	}
-	q := u.Query()
+	q := p.request(u.Query())
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
 		secret(name, q.Get(name))
 	}
@@ -184,11 +196,9 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := r.PostForm
-	if id, password, _ := r.BasicAuth(); id != url.QueryEscape(clientID) || password != url.QueryEscape(clientSecret) {
-		if f.Get("client_id") != clientID || f.Get("client_secret") != clientSecret {
-			reply(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
-			return
-		}
+	if !p.authenticated(r) {
+		reply(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
+		return
 	}
 	var g *grant
 	switch f.Get("grant_type") {
@@ -228,7 +238,7 @@ func (p *provider) idToken(g *grant, access string) string {
 		"name": "Ada", "email": "ada@example.com", "picture": "https://idp.example/ada.png",
 	}
 	maps.Copy(claims, p.id) // Mint takes out what is Absent
-	raw := signer().Mint(claims, p.idHeader)
+	raw := p.signer.Mint(claims, p.idHeader)
 	if p.reform != nil {
 		raw = p.reform(raw)
 	}

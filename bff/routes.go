@@ -24,6 +24,7 @@ const (
 	eventsPath       = "/api/auth/events"
 	backchannelPath  = "/api/auth/backchannel-logout"
 	frontchannelPath = "/api/auth/frontchannel-logout"
+	clientKeysPath   = "/api/auth/jwks.json"
 )
 
 // authRoutes say who answers which method there.
@@ -38,6 +39,7 @@ var authRoutes = map[string]map[string]func(*BFF, http.ResponseWriter, *http.Req
 	eventsPath:         {http.MethodGet: (*BFF).events},
 	backchannelPath:    {http.MethodPost: (*BFF).backchannelLogout},
 	frontchannelPath:   {http.MethodGet: (*BFF).frontchannelLogout},
+	clientKeysPath:     {http.MethodGet: (*BFF).clientKeySet},
 }
 
 // chain is what every request passes, outermost first.
@@ -84,6 +86,8 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	methods, ok := authRoutes[path]
 	serve := methods[r.Method]
 	switch {
+	case b.postsForm(r):
+		b.keepForm(w, r)
 	case !ok:
 		writeError(w, http.StatusNotFound, "no such address")
 	case serve == nil:

@@ -18,12 +18,16 @@ type settings struct {
 
 	OIDCIssuer         string   `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
 	OIDCClientID       string   `name:"oidc-client-id" placeholder:"ID" group:"Login" tutorial:"AUTH0_CLIENT_ID" help:"The id of the client that is registered with the provider for the bff."`
-	OIDCClientSecret   string   `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. None for a public client, which PKCE alone protects."`
-	OIDCClientAuth     string   `name:"oidc-client-auth" placeholder:"METHOD" group:"Login" help:"How the client's secret is sent: client_secret_basic or client_secret_post. Without it what the provider lists, basic first."`
+	OIDCClientSecret   string   `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. Without it and without a client key the client is a public one, which PKCE alone protects."`
+	OIDCClientKey      string   `name:"oidc-client-key" placeholder:"KEY" group:"Login" secret:"" help:"What the client has instead of a secret (private_key_jwt): a private key in PEM or as a JWK, RSA or on P-256. Several, one after the other or as a JWK set, to rotate: the first signs, the public halves of all are published at /api/auth/jwks.json."`
+	OIDCClientAuth     string   `name:"oidc-client-auth" placeholder:"METHOD" group:"Login" help:"How the client authenticates: client_secret_basic, client_secret_post, private_key_jwt or none. Without it what goes with the secret or the key that there is; a secret is sent as the provider lists, basic first."`
+	OIDCResponseMode   string   `name:"oidc-response-mode" placeholder:"MODE" group:"Login" help:"form_post asks the provider to answer in a form, so that the code stands in no address. Without it the answer comes in the callback's address."`
+	OIDCOmitPAR        bool     `name:"oidc-omit-par" group:"Login" help:"Do not push authorization requests (RFC 9126) although the provider offers it."`
 	OIDCScope          string   `name:"oidc-scope" placeholder:"SCOPES" group:"Login" tutorial:"AUTH0_SCOPE" default:"openid profile email offline_access" help:"What is asked for at login, separated by spaces. offline_access is left out where the provider does not list it."`
 	OIDCOfflineConsent string   `name:"oidc-offline-consent" placeholder:"WHEN" group:"Login" help:"Whether a login that asks for offline access prompts for consent (OpenID Connect Core, section 11): always or never. Without it: where the provider is not known to do without."`
 	OIDCOmitAudience   bool     `name:"oidc-omit-audience" group:"Login" help:"Do not send the audience as the parameter audience."`
 	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
+	LoginRate          int      `name:"login-rate" placeholder:"N" default:"120" group:"Login" help:"How many logins one address (an IPv6 /64) may start in a minute. Behind proxies this needs trusted-proxies, or all people count as one."`
 	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). http on loopback only."`
 	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
 
@@ -71,7 +75,11 @@ func (s *settings) config() app.Config {
 		Issuer:           withScheme(s.OIDCIssuer),
 		ClientID:         s.OIDCClientID,
 		ClientSecret:     s.OIDCClientSecret,
+		ClientKey:        s.OIDCClientKey,
 		ClientAuth:       s.OIDCClientAuth,
+		ResponseMode:     s.OIDCResponseMode,
+		OmitPAR:          s.OIDCOmitPAR,
+		LoginRate:        s.LoginRate,
 		Scope:            s.OIDCScope,
 		OfflineConsent:   s.OIDCOfflineConsent,
 		OmitAudience:     s.OIDCOmitAudience,

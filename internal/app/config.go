@@ -11,16 +11,21 @@ import (
 // The comments name the settings; what they mean, and what happens to a bad
 // value, is in docs/configuration.md.
 type Config struct {
-	// Issuer, ClientID, ClientSecret, Scope, ClientAuth, OmitAudience,
-	// OmitResource and OfflineConsent are those of bff.Config.
+	// Issuer, ClientID, ClientSecret, ClientKey, Scope, ClientAuth,
+	// ResponseMode, OmitAudience, OmitResource, OmitPAR, OfflineConsent and
+	// LoginRate are those of bff.Config.
 	Issuer         string
 	ClientID       string
 	ClientSecret   string
+	ClientKey      string
 	Scope          string
 	ClientAuth     string
 	OmitAudience   bool
+	ResponseMode   string
 	OmitResource   bool
+	OmitPAR        bool
 	OfflineConsent string
+	LoginRate      int
 
 	// Audience is the API's identifier. RequireATJWT and PermissionsClaim are
 	// those of authn.Config.

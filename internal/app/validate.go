@@ -176,13 +176,21 @@ func (cfg Config) validateLogin() []error {
 	if scopes := strings.Fields(cfg.Scope); len(scopes) > 0 && !slices.Contains(scopes, "openid") {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_SCOPE", cfg.Scope, "lacks openid, without which there is no login", "add openid"))
 	}
-	for _, choice := range []struct{ setting, value, first, second string }{
-		{"GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, "client_secret_basic", "client_secret_post"},
-		{"GATEHOUSE_OIDC_OFFLINE_CONSENT", cfg.OfflineConsent, bff.ConsentAlways, bff.ConsentNever},
-	} {
-		if choice.value != "" && choice.value != choice.first && choice.value != choice.second {
-			errs = append(errs, settingError(choice.setting, choice.value, "no such choice", "give "+choice.first+" or "+choice.second+", or leave it out"))
-		}
+	if choice := cfg.OfflineConsent; choice != "" && choice != bff.ConsentAlways && choice != bff.ConsentNever {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_OFFLINE_CONSENT", choice, "no such choice", "give "+bff.ConsentAlways+" or "+bff.ConsentNever+", or leave it out"))
+	}
+	if err := bff.CheckClientKey(cfg.ClientKey); err != nil {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_KEY", "", err.Error(), "make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"))
+	}
+	if err := bff.CheckClientAuth(cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey); err != nil {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, err.Error(),
+			"give the way that goes with GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY, or drop what is not used"))
+	}
+	if mode := cfg.ResponseMode; mode != bff.ModeQuery && mode != bff.ModeFormPost {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_RESPONSE_MODE", mode, "no such choice", "give "+bff.ModeFormPost+", or leave it out"))
+	}
+	if cfg.LoginRate < 0 {
+		errs = append(errs, settingError("GATEHOUSE_LOGIN_RATE", fmt.Sprint(cfg.LoginRate), "negative", fmt.Sprintf("give how many logins one address may start in a minute, such as %d", bff.DefaultLoginRate)))
 	}
 	return errs
 }

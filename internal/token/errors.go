@@ -6,6 +6,10 @@ import "errors"
 // token may well be good, so the answer is 503 and not 401.
 var ErrUnavailable = errors.New("token: provider unavailable")
 
+// ErrStepUp is wrapped by errors that say that an ID token is good, and tells of a login that is not as fresh or as strong
+// as was asked for (IDChecks.MaxAge, IDChecks.ACRValues).
+var ErrStepUp = errors.New("the login is not what was asked for")
+
 // Reason is why a token was not accepted: all that may be told to whoever sent it.
 type Reason int
 

@@ -118,14 +118,14 @@ func (want *IDChecks) compare(c *Claims, now time.Time) error {
 	}
 	if want.MaxAge != nil {
 		if c.AuthTime.IsZero() {
-			return errors.New("auth_time is missing, though max_age was asked for")
+			return fmt.Errorf("%w: auth_time is missing, though max_age was asked for", ErrStepUp)
 		}
 		if now.Sub(c.AuthTime) > *want.MaxAge+skew {
-			return fmt.Errorf("auth_time is longer ago than max_age, %v", *want.MaxAge)
+			return fmt.Errorf("%w: auth_time is longer ago than max_age, %v", ErrStepUp, *want.MaxAge)
 		}
 	}
 	if len(want.ACRValues) > 0 && !slices.Contains(want.ACRValues, c.ACR) {
-		return fmt.Errorf("acr %s is none of those asked for", quote(c.ACR))
+		return fmt.Errorf("%w: acr %s is none of those asked for", ErrStepUp, quote(c.ACR))
 	}
 	return nil
 }

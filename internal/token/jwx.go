@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -14,8 +15,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
-// This file holds all that jwx does for us: one raw signature check, and one key at a time. Its jwt and jwk.Cache layers
-// accept what must be refused (design §6), so nothing else of it is used.
+// This file holds all that jwx does for us: one raw signature, checked or made, and one key at a time. Its jwt and
+// jwk.Cache layers accept what must be refused (design §6), so nothing else of it is used.
 
 const (
 	minRSABits = 2048
@@ -97,4 +98,63 @@ func parseKey(raw json.RawMessage) (*signingKey, error) {
 		k.id, k.hasID = *f.ID, true
 	}
 	return k, nil
+}
+
+// sign makes the signature of a client assertion.
+func sign(alg string, key crypto.Signer, input string) ([]byte, error) {
+	signer, err := jws.NewSigner(jwa.SignatureAlgorithm(alg))
+	if err != nil {
+		return nil, err
+	}
+	return signer.Sign([]byte(input), key)
+}
+
+// parsePrivateJWK reads a private key for signing. Its errors show nothing of it.
+func parsePrivateJWK(raw json.RawMessage) (*clientKey, error) {
+	parsed, err := jwk.ParseKey(raw)
+	if err != nil {
+		return nil, errors.New("no JSON Web Key that can be read")
+	}
+	if use := parsed.KeyUsage(); use != "" && use != string(jwk.ForSignature) {
+		return nil, fmt.Errorf("use %s; give a key for signing", quote(use))
+	}
+	var private any
+	if err := parsed.Raw(&private); err != nil {
+		return nil, errors.New("a JSON Web Key without what makes a key")
+	}
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("no private key; give one that has d")
+	}
+	k := &clientKey{id: parsed.KeyID(), private: signer}
+	if alg := parsed.Algorithm().String(); alg != "" {
+		k.algs = []string{alg}
+	}
+	return k, nil
+}
+
+// publicJWK writes a public key for a key set, with its thumbprint where it has no name, and no alg where that is open.
+func publicJWK(public crypto.PublicKey, id, alg string) (name string, raw json.RawMessage, err error) {
+	key, err := jwk.FromRaw(public)
+	if err != nil {
+		return "", nil, err
+	}
+	if id == "" {
+		sum, err := key.Thumbprint(crypto.SHA256)
+		if err != nil {
+			return "", nil, err
+		}
+		id = base64.RawURLEncoding.EncodeToString(sum)
+	}
+	members := map[string]any{jwk.KeyIDKey: id, jwk.KeyUsageKey: jwk.ForSignature}
+	if alg != "" {
+		members[jwk.AlgorithmKey] = alg
+	}
+	for member, value := range members {
+		if err := key.Set(member, value); err != nil {
+			return "", nil, err
+		}
+	}
+	raw, err = json.Marshal(key)
+	return id, raw, err
 }

@@ -1,0 +1,143 @@
+package bff
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// The values of Config.ResponseMode.
+const (
+	ModeQuery    = ""          // the provider's default: code and state in the callback's address
+	ModeFormPost = "form_post" // in a form, so that the code is in no address, history or log
+)
+
+// authorization is where the browser is sent to sign in. Where the provider
+// takes pushed requests, the parameters go to it directly and the browser
+// carries a reference alone (RFC 9126). There is no way back from that to
+// parameters in the address: whoever can make a push fail could otherwise
+// choose the weaker way.
+func (rp *relyingParty) authorization(ctx context.Context, md *token.Metadata, a *attempt, extra url.Values) (string, error) {
+	u, err := url.Parse(md.AuthorizationEndpoint)
+	if err != nil {
+		return "", err
+	}
+	request := rp.authorizationRequest(md, a, extra)
+	if rp.pushes(md) {
+		if request, err = rp.push(ctx, md, request); err != nil {
+			return "", err
+		}
+	}
+	q := u.Query()
+	maps.Copy(q, request)
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+func (rp *relyingParty) authorizationRequest(md *token.Metadata, a *attempt, extra url.Values) url.Values {
+	q := maps.Clone(extra)
+	scope, offline := rp.scope(md)
+	q.Set("client_id", rp.cfg.ClientID)
+	q.Set("response_type", "code")
+	q.Set("redirect_uri", rp.callback)
+	q.Set("scope", scope)
+	q.Set("state", a.state())
+	q.Set("nonce", a.nonce())
+	q.Set("code_challenge", a.challenge())
+	q.Set("code_challenge_method", "S256")
+	if rp.cfg.ResponseMode != ModeQuery {
+		q.Set("response_mode", rp.cfg.ResponseMode)
+	}
+	if offline && rp.needsConsent(md) {
+		q.Set("prompt", withConsent(q.Get("prompt")))
+	}
+	rp.addAudience(q)
+	return q
+}
+
+// pushes reports whether authorization requests are pushed.
+func (rp *relyingParty) pushes(md *token.Metadata) bool {
+	return md.PushedAuthorizationRequestEndpoint != "" && !rp.cfg.OmitPAR
+}
+
+// push hands an authorization request to the provider, and returns the
+// parameters that refer to it.
+func (rp *relyingParty) push(ctx context.Context, md *token.Metadata, request url.Values) (url.Values, error) {
+	body, err := rp.post(ctx, md, md.PushedAuthorizationRequestEndpoint, request)
+	if err != nil {
+		return nil, fmt.Errorf("pushed authorization request: %w", err)
+	}
+	var answer struct {
+		RequestURI string `json:"request_uri"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.RequestURI == "" || len(answer.RequestURI) > maxReturnTo {
+		return nil, errors.New("pushed authorization request: the answer has no request_uri")
+	}
+	return url.Values{"client_id": {rp.cfg.ClientID}, "request_uri": {answer.RequestURI}}, nil
+}
+
+// withConsent adds consent to a prompt, without which the provider must ignore
+// offline_access (OpenID Connect Core section 11). "none" goes with nothing
+// else, and what this does not know stays alone too.
+func withConsent(prompt string) string {
+	values := strings.Fields(prompt)
+	for _, value := range values {
+		if value != "login" && value != "select_account" {
+			return prompt
+		}
+	}
+	return strings.Join(append(values, "consent"), " ")
+}
+
+// scope is what is asked for: offline_access only where the provider lists
+// it, since some refuse a scope that they do not know.
+func (rp *relyingParty) scope(md *token.Metadata) (scope string, offline bool) {
+	fields := strings.Fields(rp.cfg.Scope)
+	if !slices.Contains(md.ScopesSupported, "offline_access") {
+		fields = slices.DeleteFunc(fields, func(s string) bool { return s == "offline_access" })
+	}
+	return strings.Join(fields, " "), slices.Contains(fields, "offline_access")
+}
+
+// needsConsent reports whether the person has to be asked before offline
+// access is granted. OpenID Connect Core section 11 demands the prompt unless
+// other conditions are in place, as they are at the providers below, which
+// decide by the client's settings and would only annoy with it.
+func (rp *relyingParty) needsConsent(md *token.Metadata) bool {
+	switch rp.cfg.OfflineConsent {
+	case ConsentAlways:
+		return true
+	case ConsentNever:
+		return false
+	}
+	u, err := url.Parse(md.Issuer)
+	if err != nil {
+		return true
+	}
+	for _, domain := range []string{"auth0.com", "okta.com", "oktapreview.com", "microsoftonline.com"} {
+		if strings.HasSuffix(u.Hostname(), "."+domain) {
+			return false
+		}
+	}
+	return !strings.Contains(u.Path, "/realms/") // Keycloak
+}
+
+// addAudience names the API for which the access token is meant.
+func (rp *relyingParty) addAudience(q url.Values) {
+	if rp.cfg.Audience == "" {
+		return
+	}
+	if !rp.cfg.OmitAudience {
+		q.Set("audience", rp.cfg.Audience)
+	}
+	if u, err := url.Parse(rp.cfg.Audience); err == nil && u.IsAbs() && u.Fragment == "" && !rp.cfg.OmitResource {
+		q.Set("resource", rp.cfg.Audience)
+	}
+}

@@ -1,0 +1,137 @@
+package bff
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// The values of Config.ClientAuth: the ways in which a client authenticates
+// at the provider's endpoints, as OpenID Connect Core section 9 names them.
+const (
+	AuthBasic      = "client_secret_basic"
+	AuthPost       = "client_secret_post"
+	AuthPrivateKey = "private_key_jwt"
+	AuthNone       = "none" // a public client: PKCE alone protects the code
+)
+
+// assertionType is the client_assertion_type of RFC 7523 section 2.2.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// CheckClientAuth reports what is wrong with Config.ClientAuth beside the
+// credentials that there are: one that is missing, or would not be used.
+func CheckClientAuth(method, secret, key string) error {
+	switch {
+	case !slices.Contains([]string{"", AuthBasic, AuthPost, AuthPrivateKey, AuthNone}, method):
+		return fmt.Errorf("none of %s, %s, %s and %s", AuthBasic, AuthPost, AuthPrivateKey, AuthNone)
+	case method == "" && secret != "" && key != "":
+		return errors.New("there are a client secret and a client key, and nothing says which of them is used")
+	case (method == AuthBasic || method == AuthPost) && secret == "":
+		return errors.New("needs a client secret")
+	case method == AuthPrivateKey && key == "":
+		return errors.New("needs a client key")
+	case method == AuthNone && secret+key != "":
+		return errors.New("there is a client secret or a client key, which would not be used")
+	}
+	return nil
+}
+
+// CheckClientKey reports what is wrong with Config.ClientKey, and shows
+// nothing of it.
+func CheckClientKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	_, err := token.ParseClientKeys(key)
+	return err
+}
+
+func clientKeys(method, secret, key string) (*token.ClientKeys, error) {
+	if err := CheckClientAuth(method, secret, key); err != nil {
+		return nil, fmt.Errorf("client authentication %q: %w", method, err)
+	}
+	if key == "" {
+		return nil, nil
+	}
+	keys, err := token.ParseClientKeys(key)
+	if err != nil {
+		return nil, fmt.Errorf("client key: %w", err)
+	}
+	return keys, nil
+}
+
+// clientAuth is the way that is configured, or the one that goes with the
+// credential that there is and with what the provider lists.
+func (rp *relyingParty) clientAuth(md *token.Metadata) string {
+	supported := md.TokenEndpointAuthMethodsSupported
+	switch {
+	case rp.cfg.ClientAuth != "":
+		return rp.cfg.ClientAuth
+	case rp.keys != nil:
+		return AuthPrivateKey
+	case rp.cfg.ClientSecret == "":
+		return AuthNone
+	case len(supported) == 0 || slices.Contains(supported, AuthBasic): // basic where nothing is said: Discovery section 3
+		return AuthBasic
+	case slices.Contains(supported, AuthPost):
+		return AuthPost
+	}
+	return AuthBasic
+}
+
+// authenticate adds to a form what proves who we are, or reports that it goes
+// into the header.
+func (rp *relyingParty) authenticate(md *token.Metadata, form url.Values) (basic bool, err error) {
+	switch rp.clientAuth(md) {
+	case AuthBasic:
+		return true, nil
+	case AuthPost:
+		form.Set("client_secret", rp.cfg.ClientSecret)
+	case AuthPrivateKey:
+		assertion, err := rp.keys.Assertion(md, rp.cfg.ClientID, rp.cfg.Now(), rp.cfg.Rand)
+		if err != nil {
+			return false, fmt.Errorf("client assertion: %w", err)
+		}
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", assertion)
+	}
+	form.Set("client_id", rp.cfg.ClientID)
+	return false, nil
+}
+
+// checkClientAuth reports a way of authentication that the provider does not
+// list, with the remedy.
+func (rp *relyingParty) checkClientAuth(md *token.Metadata) error {
+	method := rp.clientAuth(md)
+	supported := md.TokenEndpointAuthMethodsSupported
+	if len(supported) > 0 && !slices.Contains(supported, method) {
+		remedy := "GATEHOUSE_OIDC_CLIENT_AUTH to one of these"
+		if method == AuthNone {
+			remedy = "GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY, since it knows no public clients"
+		}
+		return fmt.Errorf("the provider does not list the client authentication %s, but %s: set %s", method, strings.Join(supported, ", "), remedy)
+	}
+	if method == AuthPrivateKey {
+		if _, err := rp.keys.Algorithm(md.TokenEndpointAuthSigningAlgValues); err != nil {
+			return fmt.Errorf("GATEHOUSE_OIDC_CLIENT_KEY: %w: give a key of another kind", err)
+		}
+	}
+	return nil
+}
+
+// clientKeySet publishes the public halves of the client's keys, which the
+// provider fetches to verify its assertions.
+func (b *BFF) clientKeySet(w http.ResponseWriter, r *http.Request) {
+	if b.rp.keys == nil {
+		writeError(w, http.StatusNotFound, "this client has no keys")
+		return
+	}
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Cache-Control", "public, max-age=300") // the same for everybody
+	_, _ = w.Write(b.rp.keys.PublicSet())                  // a provider that went away asks again
+}

@@ -1,0 +1,128 @@
+package bff_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// A client with a key authenticates by it wherever it authenticates: pushed
+// request, token, refresh, revocation; with another assertion each time.
+func TestPrivateKeyJWT(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		key  string
+		algs any
+	}{
+		"RS256": {clientRSA(), tokentest.Absent},
+		"PS256": {clientRSA(), []string{"PS256", "ES256"}},
+		"ES256": {clientEC(), []string{"RS256", "ES256"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, withKey(c.key))
+			s.idp.offersPAR()
+			lay(s.idp.metadata, map[string]any{"token_endpoint_auth_signing_alg_values_supported": c.algs})
+			s.reconfigure()
+			s.readClientKeys()
+			b := s.browser().signIn()
+			before := b.access()
+			s.clock.Advance(6 * time.Minute)
+			if b.access() == before {
+				t.Error("not refreshed")
+			}
+			wantStatus(t, b.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
+			for path, want := range map[string]int{"/par": 1, "/token": 2} {
+				calls := s.idp.called(path)
+				if len(calls) != want {
+					t.Errorf("%s: %d calls, want %d", path, len(calls), want)
+				}
+				for _, call := range calls {
+					if call.form.Has("client_secret") || call.header.Get("Authorization") != "" || call.form.Get("client_assertion") == "" {
+						t.Errorf("%s: authenticated with something else", path)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Rotation: the provider has to know a key before it is used, so all are
+// published, and the first alone signs.
+func TestClientKeyRotation(t *testing.T) {
+	t.Parallel()
+	s := start(t, withKey(clientRSA()))
+	s.readClientKeys()
+	s.browser().signIn()
+	s.cfg.ClientKey = clientRSA() + clientEC() // the next one is announced
+	s.reconfigure()
+	s.browser().signIn() // and the provider, which has not looked, knows the one that signs
+	s.readClientKeys()
+	s.cfg.ClientKey = clientEC() + clientRSA() // the next one signs
+	s.reconfigure()
+	s.browser().signIn()
+	s.cfg.ClientKey = clientEC()
+	s.reconfigure()
+	s.browser().signIn()
+}
+
+func TestClientKeySet(t *testing.T) {
+	t.Parallel()
+	res := start(t, withKey(clientRSA()+clientEC())).browser().do(http.MethodGet, "/api/auth/jwks.json", nil)
+	wantStatus(t, res, http.StatusOK)
+	if got := res.Header.Get("Content-Type"); got != "application/jwk-set+json" {
+		t.Errorf("Content-Type %q", got)
+	}
+	var set struct{ Keys []map[string]string }
+	if err := json.Unmarshal([]byte(res.body), &set); err != nil || len(set.Keys) != 2 {
+		t.Fatalf("%v: %s", err, res.body)
+	}
+	for _, k := range set.Keys {
+		if k["d"] != "" || k["kid"] == "" || k["use"] != "sig" {
+			t.Errorf("members %v", k)
+		}
+	}
+	wantStatus(t, start(t).browser().fetch("/api/auth/jwks.json"), http.StatusNotFound)
+}
+
+// A provider that takes public clients gets no credential, and no empty one.
+func TestPublicClientSignsIn(t *testing.T) {
+	t.Parallel()
+	for _, auth := range []string{"", bff.AuthNone} {
+		s := start(t, func(c *bff.Config) { c.ClientSecret, c.ClientAuth = "", auth })
+		s.idp.metadata["token_endpoint_auth_methods_supported"] = []string{"none"}
+		s.reconfigure()
+		s.browser().signIn()
+	}
+}
+
+// What contradicts itself stops the start, and says why; it shows no key.
+func TestClientAuthRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ auth, secret, key, says string }{
+		"no such way":                {"psychic", "s", "", `"psychic": none of client_secret_basic`},
+		"two credentials":            {"", "s", clientRSA(), "which of them"},
+		"basic without a secret":     {bff.AuthBasic, "", clientRSA(), "needs a client secret"},
+		"post without a secret":      {bff.AuthPost, "", "", "needs a client secret"},
+		"a key that is not there":    {bff.AuthPrivateKey, "s", "", "needs a client key"},
+		"none with a secret":         {bff.AuthNone, "s", "", "would not be used"},
+		"none with a key":            {bff.AuthNone, "", clientRSA(), "would not be used"},
+		"a key that cannot be read":  {"", "", "hunter2-hunter2", "client key: no private key"},
+		"the public half of the key": {"", "", strings.ReplaceAll(clientRSA(), "PRIVATE", "PUBLIC"), "no private key"},
+	} {
+		cfg := start(t).cfg
+		cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey = c.auth, c.secret, c.key
+		_, err := bff.New(cfg)
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// With both at hand the way says which is used.
+	s := start(t, func(c *bff.Config) { c.ClientKey, c.ClientAuth = clientRSA(), bff.AuthPost })
+	s.browser().signIn()
+}

@@ -1,0 +1,125 @@
+package bff
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	formPurpose = "form_post answer"
+	// formLifetime is how long the answer waits for the browser to come back
+	// with its cookies, which it does at once.
+	formLifetime = time.Minute
+	// maxFormAnswer bounds the form, in bytes; what is kept of it has to fit a
+	// cookie, of which browsers take 4096 bytes.
+	maxFormAnswer = 64 << 10
+	maxFormCookie = 4096
+	// maxFormAnswers is how many may wait in one browser, beyond the one that
+	// is being taken: strangers can post forms too, and must not fill it.
+	maxFormAnswers = 4
+)
+
+// formParameters are what is kept of a form. The provider's prose is not.
+var formParameters = []string{"state", "code", "iss", "error"}
+
+// postsForm reports whether a request is a provider's answer in a form, which
+// is the one request that may come from another site, change something here,
+// and carry no cookie: browsers withhold them from a cross-site POST.
+func (b *BFF) postsForm(r *http.Request) bool {
+	return b.rp.cfg.ResponseMode == ModeFormPost && r.Method == http.MethodPost && r.URL.Path == callbackPath
+}
+
+// keepForm puts the provider's answer into a cookie and sends the browser back
+// here by GET, with its cookies, where everything is checked. Nobody is signed
+// in by a form: it may be anybody's.
+func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormAnswer)
+	kept := url.Values{}
+	if err := r.ParseForm(); err == nil {
+		for _, name := range formParameters {
+			if values := r.PostForm[name]; len(values) > 0 {
+				kept[name] = values // all of them: several are refused later
+			}
+		}
+	}
+	state := kept.Get("state")
+	if state == "" || len(state) > maxReturnTo {
+		seeOther(w, callbackPath) // which says that no login is under way
+		return
+	}
+	name := b.formName(state)
+	plain := strconv.FormatInt(b.now().Unix(), 10) + " " + kept.Encode()
+	sealed, err := b.keys.Seal(formPurpose, []byte(name), []byte(plain))
+	if err != nil {
+		b.broken(w, r, err)
+		return
+	}
+	cookie := b.attemptCookie(name, base64.RawURLEncoding.EncodeToString(sealed), int(formLifetime/time.Second))
+	if len(cookie.String()) > maxFormCookie {
+		b.logger.WarnContext(r.Context(), "the answer in the form is too large for a cookie", "bytes", len(plain),
+			"remedy", "leave GATEHOUSE_OIDC_RESPONSE_MODE out")
+	} else {
+		http.SetCookie(w, cookie)
+	}
+	seeOther(w, callbackPath+"?"+url.Values{"state": {state}}.Encode())
+}
+
+func (b *BFF) formPrefix() string {
+	return strings.Replace(b.attemptPrefix(), "login", "answer", 1)
+}
+
+func (b *BFF) formName(state string) string {
+	return strings.Replace(b.attemptName(state), "login", "answer", 1)
+}
+
+// answer returns the provider's answer: what is in the address, or, where that
+// has the state alone, the form that was kept for it.
+func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
+	query := r.URL.Query()
+	if b.rp.cfg.ResponseMode != ModeFormPost || query.Has("code") || query.Has("error") {
+		return query
+	}
+	name := b.formName(query.Get("state"))
+	var others []string
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, b.formPrefix()) && c.Name != name {
+			others = append(others, c.Name)
+		}
+	}
+	if len(others) > maxFormAnswers {
+		for _, other := range others {
+			http.SetCookie(w, b.attemptCookie(other, "", -1))
+		}
+	}
+	cookies := r.CookiesNamed(name)
+	if len(cookies) == 0 {
+		return query
+	}
+	http.SetCookie(w, b.attemptCookie(name, "", -1))
+	if kept, ok := b.openForm(cookies[0]); ok && len(cookies) == 1 {
+		return kept
+	}
+	return query
+}
+
+func (b *BFF) openForm(c *http.Cookie) (url.Values, bool) {
+	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
+	if err != nil {
+		return nil, false
+	}
+	plain, err := b.keys.Open(formPurpose, []byte(c.Name), sealed)
+	if err != nil {
+		return nil, false
+	}
+	at, form, _ := strings.Cut(string(plain), " ")
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || b.now().Sub(time.Unix(seconds, 0)) > formLifetime {
+		return nil, false
+	}
+	kept, err := url.ParseQuery(form)
+	return kept, err == nil
+}

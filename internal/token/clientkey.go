@@ -1,0 +1,205 @@
+package token
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// assertionLifetime is short: an assertion is made for one request, which is sent at once.
+const assertionLifetime = time.Minute
+
+// ClientKeys are the private keys with which a client proves to the provider who it is (private_key_jwt, OpenID Connect
+// Core §9): the first signs, all are published. It is immutable.
+type ClientKeys struct {
+	keys   []*clientKey
+	public []byte
+}
+
+// A clientKey signs with one algorithm, or, an RSA key that names none, with RS256 or PS256 as the provider likes.
+type clientKey struct {
+	id      string
+	algs    []string
+	private crypto.Signer
+}
+
+// ParseClientKeys reads one or more private keys: PEM blocks (PKCS #8, PKCS #1, SEC 1), a JWK or a JWK set. RSA keys of
+// 2048 bits and more are good for RS256 and PS256, keys on P-256 for ES256. A key without a kid gets its thumbprint
+// (RFC 7638) for one. No error holds a part of a key.
+func ParseClientKeys(text string) (*ClientKeys, error) {
+	parse := parsePEM
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		parse = parsePrivateJWKs
+	}
+	keys, err := parse([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no private key; give a PEM block such as openssl genpkey writes, or a JWK")
+	}
+	set := struct {
+		Keys []json.RawMessage `json:"keys"`
+	}{}
+	seen := map[string]bool{}
+	for i, k := range keys {
+		public, err := k.complete()
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i+1, err)
+		}
+		if seen[k.id] {
+			return nil, fmt.Errorf("key %d: the kid %s is another key's too", i+1, quote(k.id))
+		}
+		seen[k.id] = true
+		set.Keys = append(set.Keys, public)
+	}
+	body, err := json.Marshal(set)
+	if err != nil {
+		return nil, err
+	}
+	return &ClientKeys{keys: keys, public: body}, nil
+}
+
+// parsePEM reads private keys, and passes over whatever else is in the file, such as certificates.
+func parsePEM(text []byte) ([]*clientKey, error) {
+	var keys []*clientKey
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			return keys, nil
+		}
+		text = rest
+		var private any
+		var err error
+		switch block.Type {
+		case "PRIVATE KEY":
+			private, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		case "RSA PRIVATE KEY":
+			private, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		case "EC PRIVATE KEY":
+			private, err = x509.ParseECPrivateKey(block.Bytes)
+		case "ENCRYPTED PRIVATE KEY":
+			err = errors.New("encrypted")
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("key %d: a %s that cannot be read; give an unencrypted one", len(keys)+1, block.Type)
+		}
+		signer, ok := private.(crypto.Signer)
+		if !ok {
+			return nil, fmt.Errorf("key %d: not for signing; give an RSA key, or one on P-256", len(keys)+1)
+		}
+		keys = append(keys, &clientKey{private: signer})
+	}
+}
+
+func parsePrivateJWKs(text []byte) ([]*clientKey, error) {
+	var doc struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if json.Unmarshal(text, &doc) != nil {
+		return nil, errors.New("neither PEM nor a JSON Web Key")
+	}
+	if doc.Keys == nil {
+		doc.Keys = []json.RawMessage{bytes.TrimSpace(text)}
+	}
+	var keys []*clientKey
+	for i, raw := range doc.Keys {
+		k, err := parsePrivateJWK(raw)
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i+1, err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// complete says what the key is good for, names it, and returns its public half.
+func (k *clientKey) complete() (public json.RawMessage, err error) {
+	var able []string
+	switch private := k.private.(type) {
+	case *rsa.PrivateKey:
+		if bits := private.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return nil, fmt.Errorf("an RSA key of %d bits; give one of %d to %d", bits, minRSABits, maxRSABits)
+		}
+		able = []string{"RS256", "PS256"}
+	case *ecdsa.PrivateKey:
+		if private.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("on the curve %s; give one on P-256, or an RSA key", private.Curve.Params().Name)
+		}
+		able = []string{"ES256"}
+	default:
+		return nil, errors.New("neither RSA nor ECDSA")
+	}
+	switch {
+	case k.algs == nil:
+		k.algs = able
+	case !slices.Contains(able, k.algs[0]):
+		return nil, fmt.Errorf("alg %s does not go with it; use %s, or leave it out", quote(k.algs[0]), strings.Join(able, " or "))
+	}
+	alg := ""
+	if len(k.algs) == 1 {
+		alg = k.algs[0]
+	}
+	k.id, public, err = publicJWK(k.private.Public(), k.id, alg)
+	return public, err
+}
+
+// PublicSet is the JWK set with the public halves, for the provider to fetch.
+func (k *ClientKeys) PublicSet() []byte { return bytes.Clone(k.public) }
+
+// Algorithm is the one that an assertion is signed with where the provider takes those offered
+// (token_endpoint_auth_signing_alg_values_supported); it says nothing where there are none.
+func (k *ClientKeys) Algorithm(offered []string) (string, error) {
+	able := k.keys[0].algs
+	for _, alg := range able {
+		if len(offered) == 0 || slices.Contains(offered, alg) {
+			return alg, nil
+		}
+	}
+	return "", fmt.Errorf("the client key signs with %s, the provider takes %s", strings.Join(able, " or "), strings.Join(offered, ", "))
+}
+
+// Assertion makes the JWT with which clientID authenticates at the provider, once. Its audience is the issuer and nothing
+// else: a client that took the audience from an endpoint, or gave several, could be led to make an assertion for one
+// provider that another accepts (audience injection, OpenID Foundation notice of January 2025).
+func (k *ClientKeys) Assertion(md *Metadata, clientID string, now time.Time, random io.Reader) (string, error) {
+	alg, err := k.Algorithm(md.TokenEndpointAuthSigningAlgValues)
+	if err != nil {
+		return "", err
+	}
+	id := make([]byte, 16)
+	if _, err := io.ReadFull(random, id); err != nil {
+		return "", err
+	}
+	head, err := json.Marshal(map[string]any{"alg": alg, "typ": "JWT", "kid": k.keys[0].id})
+	if err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(map[string]any{
+		"iss": clientID, "sub": clientID, "aud": md.Issuer, "jti": base64.RawURLEncoding.EncodeToString(id),
+		"iat": now.Unix(), "exp": now.Add(assertionLifetime).Unix(),
+	})
+	if err != nil {
+		return "", err
+	}
+	input := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(body)
+	signature, err := sign(alg, k.keys[0].private, input)
+	if err != nil {
+		return "", err
+	}
+	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+}
