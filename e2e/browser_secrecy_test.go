@@ -269,7 +269,7 @@ func (n *secretNotes) watch(next http.Handler) http.Handler {
 
 // startServe starts `gatehouse serve` with a provider in this process whose
 // token endpoint is watched.
-func startServe(t *testing.T, notes *secretNotes) *system {
+func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -305,7 +305,7 @@ func startServe(t *testing.T, notes *secretNotes) *system {
 			t.Error("provider:", err)
 		}
 	})
-	s.process = gatehouse(t, []string{
+	s.process = gatehouse(t, append([]string{
 		"GATEHOUSE_OIDC_ISSUER=" + s.provider,
 		"GATEHOUSE_OIDC_CLIENT_ID=e2e",
 		"GATEHOUSE_OIDC_CLIENT_SECRET=" + clientSecret,
@@ -316,7 +316,7 @@ func startServe(t *testing.T, notes *secretNotes) *system {
 		"GATEHOUSE_LISTEN_BFF=" + address,
 		"GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0",
 		"GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
-	}, "serve")
+	}, more...), "serve")
 	s.ready(t, s.base+"/readyz")
 	return s
 }

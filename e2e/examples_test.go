@@ -1,0 +1,256 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// compiling bounds the wait for a front end's build tool on a busy machine.
+const compiling = 4 * time.Minute
+
+// TestExamples shows the tutorial's application behind `gatehouse serve`: on
+// Next.js, which asks Gatehouse who is signed in, and as a static Vite build
+// in a directory; and both while they are being developed.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	c := startChromium(t)
+	for name, test := range map[string]func(*testing.T, *chromium){
+		"NextJS": testNextJS, "NextJSHotReload": testNextJSHotReload, "SPA": testSPA, "SPAHotReload": testSPAHotReload,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, c)
+		})
+	}
+}
+
+func testNextJS(t *testing.T, c *chromium) {
+	dir := exampleDir(t, "nextjs")
+	build(t, dir, "node_modules/next/dist/bin/next", "build")
+	front := freeAddress(t)
+	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
+	startIn(t, dir, "next", []string{"GATEHOUSE_URL=" + s.base, "NODE_ENV=production", "NEXT_TELEMETRY_DISABLED=1"},
+		"node", "node_modules/next/dist/bin/next", "start", "--hostname=127.0.0.1", "--port="+portOf(front))
+	answers(t, s.base+"/public")
+	tb := c.person(t)
+	storyOfExample(tb, s)
+
+	// Server components act in the person's name, and hold nothing but their
+	// cookie: not in the page, and not in what Next.js sends for it.
+	tb.open(s.base + "/private")
+	tb.choose("seller")
+	tb.at(s.base + "/private")
+	tb.shows("You are Sofia Marchetti.", "The server called the API in your name, and it said: This is a private route")
+	tb.open(s.base + "/")
+	tb.shows("Welcome back, Sofia Marchetti.")
+	galleryOfExample(t, c, s, "nextjs")
+}
+
+func testSPA(t *testing.T, c *chromium) {
+	dir := exampleDir(t, "spa")
+	build(t, dir, "node_modules/vite/bin/vite.js", "build")
+	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=dir:"+filepath.Join(dir, "dist"), "GATEHOUSE_PROTECT=/private/:path*")
+	tb := c.person(t)
+	storyOfExample(tb, s)
+	tb.open(s.base + "/nothing-here") // the application's own router answers
+	tb.becomes("the application says that there is no such page", `document.querySelector("h1")?.innerText === "Not found"`)
+
+	// What a browser keeps: the script for good, the page not at all.
+	script := js[string](tb, `document.querySelector("script[src^='/assets/']").src`)
+	for address, want := range map[string]string{script: "public, max-age=31536000, immutable", s.base + "/": "no-store", s.base + "/public": "no-store"} {
+		resp, err := http.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := resp.Header.Get("Cache-Control"); got != want {
+			t.Errorf("%s: Cache-Control %q, want %q", address, got, want)
+		}
+	}
+	galleryOfExample(t, c, s, "spa")
+}
+
+func testNextJSHotReload(t *testing.T, c *chromium) {
+	dir := copyOf(t, exampleDir(t, "nextjs"))
+	front := freeAddress(t)
+	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
+	startIn(t, dir, "next dev", []string{"GATEHOUSE_URL=" + s.base, "NEXT_TELEMETRY_DISABLED=1"},
+		"node", "node_modules/next/dist/bin/next", "dev", "--hostname=127.0.0.1", "--port="+portOf(front))
+	answers(t, s.base+"/public")
+	hotReload(c.person(t), s, filepath.Join(dir, "app/public/page.tsx"))
+}
+
+func testSPAHotReload(t *testing.T, c *chromium) {
+	dir := copyOf(t, exampleDir(t, "spa"))
+	front := freeAddress(t)
+	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
+	startIn(t, dir, "vite", nil, "node", "node_modules/vite/bin/vite.js", "--host=127.0.0.1", "--port="+portOf(front), "--strictPort")
+	answers(t, s.base+"/public")
+	hotReload(c.person(t), s, filepath.Join(dir, "src/pages.tsx"))
+}
+
+// storyOfExample is what the tutorial's reader tries: a public page, a private
+// one that leads to the login and back, the API, and signing out.
+func storyOfExample(tb *tab, s *system) {
+	tb.t.Helper()
+	title := func(want string) string { return fmt.Sprintf(`document.querySelector("h1")?.innerText === %q`, want) }
+	link := func(text string) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("nav a")].find((a) => a.innerText === %q)`, text)
+	}
+	follow := func(text string) {
+		tb.t.Helper()
+		tb.becomes("there is a link "+text, link(text))
+		js[bool](tb, `(`+link(text)+`.click(), true)`)
+	}
+	tb.open(s.base + "/")
+	tb.becomes("nobody is signed in", link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	follow("Public")
+	tb.becomes("the public page is shown", title("Public"))
+	follow("Private")
+	tb.choose("seller")
+	tb.at(s.base + "/private")
+	tb.becomes("the private page is shown", title("Private")+` && document.body.innerText.includes("You are Sofia Marchetti.")`)
+	// Hydrated: only then does the button do anything.
+	tb.becomes("the person's name is in the navigation bar", `document.querySelector("nav")?.innerText.includes("Sofia Marchetti")`)
+	tb.click("main button")
+	tb.becomes("the API has answered", `document.querySelector("main [role=status]").innerText === "This is a private route"`)
+	follow("Home")
+	tb.becomes("the home page knows the person", `document.body.innerText.includes("Welcome back, Sofia Marchetti.")`)
+	follow("Logout")
+	tb.becomes("nobody is signed in any more", `location.pathname === "/" && `+link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	for _, cookie := range tb.cookies(s.base) {
+		if strings.HasPrefix(cookie.Name, "gatehouse") {
+			tb.t.Errorf("signed out, the browser still has the cookie %s", cookie.Name)
+		}
+	}
+	// Signed out, the private page asks for a login again.
+	tb.open(s.base + "/private")
+	tb.becomes("the provider is asked", fmt.Sprintf(`location.href.startsWith(%q)`, s.provider))
+	if complaints := slices.DeleteFunc(tb.complained(), func(line string) bool {
+		return strings.Contains(line, "401") // the private page asked for by a script, before the login
+	}); len(complaints) > 0 {
+		tb.t.Errorf("the console complains: %q", complaints)
+	}
+}
+
+// galleryOfExample looks at the pages in light and dark, on a desk and on a
+// phone, and has axe-core look for accessibility defects.
+func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
+	t.Helper()
+	axe, err := os.ReadFile(axeFile)
+	if err != nil {
+		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
+	}
+	tb := c.person(t)
+	tb.signIn(s, "seller")
+	for _, look := range []struct {
+		scheme        string
+		width, height int64
+	}{{"light", 1280, 800}, {"dark", 390, 844}, {"light", 390, 844}, {"dark", 1280, 800}} {
+		tb.do(chromedp.EmulateViewport(look.width, look.height))
+		must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
+		// The policy of its pages forbids what is not their own, axe-core too.
+		g := &gallery{tab: tb, suffix: fmt.Sprintf("-%s-%d", look.scheme, look.width), width: look.width, axe: string(axe)}
+		for _, page := range []string{"", "public", "private"} {
+			tb.open(s.base + "/" + page)
+			tb.becomes("the page is shown", `document.querySelector("h1") && document.querySelector("nav")?.innerText.includes("Logout")`)
+			g.look("example-" + name + "-" + page)
+		}
+	}
+}
+
+// hotReload edits a file, and waits for the page to show it without having
+// been loaded anew: the WebSocket through the bff works.
+func hotReload(tb *tab, s *system, file string) {
+	tb.t.Helper()
+	const before, after = "Anybody may read this page.", "Whoever comes by may read this page."
+	tb.open(s.base + "/public")
+	tb.becomes("the page is there", fmt.Sprintf(`document.body.innerText.includes(%q) && document.querySelector("nav")?.innerText.includes("Login")`, before))
+	js[bool](tb, `(window.loadedOnce = true)`)
+	source, err := os.ReadFile(file)
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+	changed := strings.Replace(string(source), before, after, 1)
+	if changed == string(source) {
+		tb.t.Fatalf("%s does not say %q", file, before)
+	}
+	// It shares its content with the original.
+	if err := os.Remove(file); err != nil {
+		tb.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
+		tb.t.Fatal(err)
+	}
+	tb.becomes("the page shows the change", fmt.Sprintf(`document.body.innerText.includes(%q)`, after))
+	if !js[bool](tb, `window.loadedOnce === true`) {
+		tb.t.Error("the page was loaded anew: hot reload does not work through the bff")
+	}
+}
+
+// exampleDir is the folder of an example, whose packages make test installs.
+func exampleDir(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatalf("the packages of examples/%s are needed and not installed: run `make test`, which installs them (%v)", name, err)
+	}
+	return dir
+}
+
+// build runs a build tool to its end.
+func build(t *testing.T, dir string, tool ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "node", tool...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "NEXT_TELEMETRY_DISABLED=1", "NODE_ENV=production")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(tool, " "), err, out)
+	}
+}
+
+// copyOf is a copy of a directory, to be edited; by links where it can be, for
+// there are many packages in it.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	target := filepath.Join(t.TempDir(), "copy")
+	if exec.CommandContext(t.Context(), "cp", "-al", dir, target).Run() == nil {
+		return target
+	}
+	_ = os.RemoveAll(target) // half a copy, on another file system
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", dir, target).CombinedOutput(); err != nil {
+		t.Fatalf("copying %s: %v\n%s", dir, err, out)
+	}
+	return target
+}
+
+// answers waits until the front end does.
+func answers(t *testing.T, address string) {
+	t.Helper()
+	within(t, compiling, address, func() error {
+		resp, err := http.Get(address)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %d", resp.StatusCode)
+		}
+		return nil
+	})
+}
+
+func newNotes() *secretNotes { return &secretNotes{known: make(map[string]string)} }

@@ -1,0 +1,12 @@
+import type { Metadata } from "next";
+
+export const metadata: Metadata = { title: "Public" };
+
+export default function Public() {
+  return (
+    <>
+      <h1>Public</h1>
+      <p>Anybody may read this page.</p>
+    </>
+  );
+}

@@ -1,0 +1,42 @@
+"use client";
+
+import Link from "next/link";
+import { usePathname } from "next/navigation";
+import { useUser } from "@/lib/use-user";
+
+const pages = [
+  ["/", "Home"],
+  ["/public", "Public"],
+  ["/private", "Private"],
+] as const;
+
+export function Navbar() {
+  const path = usePathname();
+  const user = useUser();
+  return (
+    <header>
+      <nav aria-label="Main">
+        <ul>
+          {pages.map(([href, title]) => (
+            <li key={href}>
+              {/* Not prefetched: the private page is for people who are signed in. */}
+              <Link href={href} prefetch={false} aria-current={path === href ? "page" : undefined}>
+                {title}
+              </Link>
+            </li>
+          ))}
+        </ul>
+        {/* Plain links: signing in and out leaves this application. */}
+        {user === undefined ? null : user ? (
+          <p>
+            <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Logout</a>
+          </p>
+        ) : (
+          <p>
+            <a href={`/api/auth/login?returnTo=${encodeURIComponent(path)}`}>Login</a>
+          </p>
+        )}
+      </nav>
+    </header>
+  );
+}

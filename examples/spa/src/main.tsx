@@ -1,0 +1,72 @@
+import { StrictMode, useEffect, useState, type ReactNode } from "react";
+import { createRoot } from "react-dom/client";
+import { Home, Missing, Private, Public } from "./pages";
+import { login, useUser, type User } from "./user";
+import "./style.css";
+
+// A router needs a dozen lines for three pages. Gatehouse answers every path
+// that is no file with index.html, so each of these can be opened directly.
+const pages: Record<string, { title: string; page: (user: User | null) => ReactNode }> = {
+  "/": { title: "Home", page: (user) => <Home user={user} /> },
+  "/public": { title: "Public", page: () => <Public /> },
+  "/private": { title: "Private", page: (user) => (user ? <Private user={user} /> : null) },
+};
+
+function App() {
+  const [path, setPath] = useState(location.pathname);
+  const user = useUser();
+  useEffect(() => {
+    const moved = () => setPath(location.pathname);
+    addEventListener("popstate", moved);
+    return () => removeEventListener("popstate", moved);
+  }, []);
+  const here = pages[path];
+  useEffect(() => {
+    document.title = `${here?.title ?? "Not found"} · Gatehouse and Vite`;
+    // Opened directly, Gatehouse has asked for a login already; a click within
+    // the application asks nobody, and shows nothing that the API would not.
+    if (path === "/private" && user === null) location.assign(login(path));
+  }, [path, user]);
+  return (
+    <>
+      <header>
+        <nav aria-label="Main">
+          <ul>
+            {Object.entries(pages).map(([href, { title }]) => (
+              <li key={href}>
+                <a
+                  href={href}
+                  aria-current={path === href ? "page" : undefined}
+                  onClick={(event) => {
+                    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // another tab
+                    event.preventDefault();
+                    history.pushState(null, "", href);
+                    setPath(href);
+                  }}
+                >
+                  {title}
+                </a>
+              </li>
+            ))}
+          </ul>
+          {user === undefined ? null : user ? (
+            <p>
+              <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Logout</a>
+            </p>
+          ) : (
+            <p>
+              <a href={login(path)}>Login</a>
+            </p>
+          )}
+        </nav>
+      </header>
+      <main>{here ? user !== undefined && here.page(user) : <Missing />}</main>
+    </>
+  );
+}
+
+createRoot(document.getElementById("app")!).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+);
