@@ -29,7 +29,7 @@ var demo = []struct {
 // AddDemo offers the demo products, most of them for the given seller (see
 // SellerID). In a database that has products it does nothing.
 func AddDemo(ctx context.Context, db *productdb.DB, seller string) error {
-	if any, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(any) > 0 {
+	if any, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(any.Products) > 0 {
 		return err
 	}
 	for _, d := range demo {

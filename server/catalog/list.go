@@ -67,20 +67,18 @@ func (s *Products) list(ctx context.Context, req listRequest, seller string) ([]
 		size = defaultPageSize
 	}
 	size = min(size, maxPageSize)
-	// One more than the page, to know whether there is a next.
-	found, err := s.db.List(ctx, productdb.Query{Where: where, Order: order, Descending: descending, After: after, Limit: size + 1})
+	found, err := s.db.List(ctx, productdb.Query{Where: where, Order: order, Descending: descending, After: after, Limit: size})
 	if err != nil {
 		return nil, "", s.failed(ctx, err)
 	}
 	next := ""
-	if len(found) > size {
-		found = found[:size]
-		if next, err = s.tokens.page(productdb.PositionOf(found[size-1], order), purpose...); err != nil {
+	if found.Next != nil {
+		if next, err = s.tokens.page(*found.Next, purpose...); err != nil {
 			return nil, "", err
 		}
 	}
-	products := make([]*audioarchivev1.Product, len(found))
-	for i, p := range found {
+	products := make([]*audioarchivev1.Product, len(found.Products))
+	for i, p := range found.Products {
 		products[i] = message(p)
 	}
 	return products, next, nil

@@ -509,7 +509,9 @@ type ListProductsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The products of this page.
 	Products []*Product `protobuf:"bytes,1,rep,name=products,proto3" json:"products,omitempty"`
-	// Asks for the page after this one; empty at the last.
+	// Asks for the page after this one; empty at the last. A page may be short,
+	// or empty, with more behind it: where a filter lets next to nothing through,
+	// a page ends after so many products that it has passed over.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -637,7 +639,9 @@ type ListMyProductsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The products of this page.
 	Products []*Product `protobuf:"bytes,1,rep,name=products,proto3" json:"products,omitempty"`
-	// Asks for the page after this one; empty at the last.
+	// Asks for the page after this one; empty at the last. A page may be short,
+	// or empty, with more behind it: where a filter lets next to nothing through,
+	// a page ends after so many products that it has passed over.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

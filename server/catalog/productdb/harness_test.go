@@ -71,16 +71,27 @@ func create(t testing.TB, db *productdb.DB, p productdb.Product) productdb.Produ
 	return created
 }
 
-func list(t testing.TB, db *productdb.DB, q productdb.Query) []productdb.Product {
+func list(t testing.TB, db *productdb.DB, q productdb.Query) (products []productdb.Product) {
 	t.Helper()
 	if q.Limit == 0 {
 		q.Limit = 1000
 	}
-	found, err := db.List(t.Context(), q)
+	for {
+		page := listPage(t, db, q)
+		products = append(products, page.Products...)
+		if q.After = page.Next; q.After == nil {
+			return products
+		}
+	}
+}
+
+func listPage(t testing.TB, db *productdb.DB, q productdb.Query) productdb.Page {
+	t.Helper()
+	page, err := db.List(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	return page
 }
 
 func ids(products []productdb.Product) string {

@@ -2,9 +2,8 @@ package productdb
 
 import (
 	"context"
+	"database/sql"
 	"errors"
-	"fmt"
-	"strings"
 )
 
 // Field is what products can be searched and ordered by.
@@ -96,127 +95,119 @@ func PositionOf(p Product, order Field) Position {
 	return at
 }
 
-// List returns a page of products.
-func (db *DB) List(ctx context.Context, q Query) (products []Product, err error) {
-	text, args := q.sql()
-	rows, err := db.reads.QueryContext(ctx, text, args...)
+// A Page is a part of a list.
+type Page struct {
+	Products []Product
+	// Next is where the list goes on; nil after its end. With it there may be
+	// fewer products than the limit, or none: see [DB.List].
+	Next *Position
+}
+
+const (
+	// maxWalk bounds the products that are looked at for a page, along an
+	// index that has them in order.
+	maxWalk = 5000
+	// firstWalk is tried before anything else: most filters let enough through.
+	firstWalk = 256
+	// maxFound bounds the products that are found by an index on a condition,
+	// and then sorted. More of them are many enough to be met along the order.
+	maxFound = 2000
+)
+
+// List returns a page of products. What it costs is bounded, however many
+// products there are and whatever the filter asks for: a page ends when it is
+// full, and also when maxWalk products have been looked at. A list goes on
+// until Next is nil (AIP-158 allows for pages that are short).
+func (db *DB) List(ctx context.Context, q Query) (Page, error) {
+	w := q.walk()
+	if len(w.rest) == 0 { // nothing is looked at in vain
+		return db.page(ctx, q, w.sql(nil))
+	}
+	page, ended, err := db.walked(ctx, q, w, min(firstWalk, db.maxWalk))
+	if err != nil || ended {
+		return page, err
+	}
+	group, ok, err := db.rarest(ctx, q)
 	if err != nil {
-		return nil, err
+		return Page{}, err
+	}
+	if ok {
+		return db.page(ctx, q, q.found(group))
+	}
+	page, _, err = db.walked(ctx, q, w, db.maxWalk)
+	return page, err
+}
+
+// walked looks at n products at most, and reports whether that has filled the
+// page or reached the end of the list.
+func (db *DB) walked(ctx context.Context, q Query, w walk, n int) (page Page, ended bool, err error) {
+	// Where to stop is found first, so that what comes and goes between the two
+	// queries is neither passed over nor looked at for ever.
+	stop, err := db.position(ctx, q.Order, w.stop(n))
+	if err != nil {
+		return Page{}, false, err
+	}
+	if page, err = db.page(ctx, q, w.sql(stop)); err != nil {
+		return Page{}, false, err
+	}
+	if page.Next != nil || stop == nil {
+		return page, true, nil
+	}
+	page.Next = stop
+	return page, false, nil
+}
+
+// page runs a statement that yields one product more than the page may have.
+func (db *DB) page(ctx context.Context, q Query, s *statement) (page Page, err error) {
+	rows, err := db.reads.QueryContext(ctx, s.String(), s.args...)
+	if err != nil {
+		return Page{}, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		p, err := scan(rows)
 		if err != nil {
-			return nil, err
+			return Page{}, err
 		}
-		products = append(products, p)
+		page.Products = append(page.Products, p)
 	}
-	return products, rows.Err()
+	if len(page.Products) > q.Limit {
+		page.Products = page.Products[:q.Limit]
+		at := PositionOf(page.Products[q.Limit-1], q.Order)
+		page.Next = &at
+	}
+	return page, rows.Err()
 }
 
-// statement is a query under construction.
-type statement struct {
-	query Query
-	args  []any
+// position runs a statement that yields one position or none.
+func (db *DB) position(ctx context.Context, order Field, s *statement) (*Position, error) {
+	at := Position{}
+	key := any(&at.Number)
+	var text []byte
+	if order == ByTitle {
+		key = &text
+	}
+	err := db.reads.QueryRowContext(ctx, s.String(), s.args...).Scan(key, &at.ID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	at.Text = string(text)
+	return &at, err
 }
 
-func (s *statement) bind(value any) string {
-	s.args = append(s.args, value)
-	return fmt.Sprintf("$%d", len(s.args))
-}
-
-// sql writes the query so that both databases walk along the index that is
-// meant for it: neither has to guess, and SQLite has no statistics to guess
-// from.
-func (q Query) sql() (string, []any) {
-	s := &statement{query: q}
-	from, key, id := "products p", column[q.Order], "p.id"
-	var conditions []string
-	rest := q.Where
-	for i, c := range q.Where {
-		word, ok := c.(Word)
-		if !ok {
-			continue
+// rarest returns the conditions on one field, or the word, that the fewest
+// products fulfil, if those are few enough to be sorted.
+func (db *DB) rarest(ctx context.Context, q Query) (group And, ok bool, err error) {
+	least := db.maxFound + 1
+	for _, g := range q.groups() {
+		s := q.count(g, least)
+		var n int
+		if err := db.reads.QueryRowContext(ctx, s.String(), s.args...).Scan(&n); err != nil {
+			return nil, false, err
 		}
-		// The first word leads. CROSS JOIN tells SQLite the order, and means
-		// nothing in particular to PostgreSQL.
-		from = "product_words w CROSS JOIN products p"
-		conditions = append(conditions, "p.id = w.id", "w.word = "+s.bind([]byte(word)))
-		if q.Order == ByCreated {
-			key, id = "w.created", "w.id"
-		}
-		rest = append(append(And{}, q.Where[:i]...), q.Where[i+1:]...)
-		break
-	}
-	for _, c := range rest {
-		conditions = append(conditions, s.condition(c, false))
-	}
-	direction, beyond := "", ">"
-	if q.Descending {
-		direction, beyond = " DESC", "<"
-	}
-	if q.After != nil {
-		var at any = q.After.Number
-		if q.Order == ByTitle {
-			at = []byte(q.After.Text)
-		}
-		conditions = append(conditions, fmt.Sprintf("(%s, %s) %s (%s, %s)", key, id, beyond, s.bind(at), s.bind(q.After.ID)))
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "SELECT %s FROM %s", columns, from)
-	if len(conditions) > 0 {
-		b.WriteString(" WHERE " + strings.Join(conditions, " AND "))
-	}
-	// The limit is in the text: PostgreSQL plans for it then.
-	fmt.Fprintf(&b, " ORDER BY %s%s, %s%s LIMIT %d", key, direction, id, direction, q.Limit)
-	return b.String(), s.args
-}
-
-// condition writes one condition. Within an OR no index can serve.
-func (s *statement) condition(c Condition, within bool) string {
-	switch c := c.(type) {
-	case And:
-		return s.joined(c, " AND ", "1 = 1", within)
-	case Or:
-		return s.joined(c, " OR ", "1 = 0", true)
-	case Compare:
-		value := c.Value
-		if c.Field == ByTitle {
-			value = titleKey(c.Value.(string))
-		}
-		return s.operand(c, within) + " " + c.Operator + " " + s.bind(value)
-	case Prefix:
-		low := titleKey(string(c))
-		key := column[ByTitle]
-		// No title's key has a byte 0xff, since it is UTF-8.
-		return fmt.Sprintf("(%s >= %s AND %s < %s)", key, s.bind(low), key, s.bind(append(low, 0xff)))
-	case Word:
-		return "EXISTS (SELECT 1 FROM product_words e WHERE e.id = p.id AND e.word = " + s.bind([]byte(c)) + ")"
-	}
-	return "1 = 0" // there are no others
-}
-
-func (s *statement) joined(all []Condition, operator, none string, within bool) string {
-	if len(all) == 0 {
-		return none
-	}
-	parts := make([]string, len(all))
-	for i, c := range all {
-		parts[i] = s.condition(c, within)
-	}
-	return "(" + strings.Join(parts, operator) + ")"
-}
-
-// operand is the column, made an expression where an index on it would only
-// lead away from the one that yields the order: all cheap products would be
-// found and sorted for the first page of the newest.
-func (s *statement) operand(c Compare, within bool) string {
-	name := column[c.Field]
-	switch c.Field {
-	case ByAmount, ByCreated, ByUpdated:
-		if !within && c.Field != s.query.Order && c.Operator != "<>" {
-			return "(" + name + " + 0)"
+		if n < least {
+			group, least, ok = g, n, true
 		}
 	}
-	return name
+	return group, ok, nil
 }

@@ -18,7 +18,8 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -67,15 +68,17 @@ type DB struct {
 	anchor *sql.Conn
 
 	keepChanges int64
-	now         func() time.Time
-	tokenKey    []byte
-	feed        feed
+	// The bounds of a page of a list.
+	maxWalk, maxFound int
+	now               func() time.Time
+	tokenKey          []byte
+	feed              feed
 }
 
 // Open opens or makes the database and brings its tables up to date. Its
 // errors name neither user nor password.
 func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
-	db := &DB{keepChanges: cfg.KeepChanges, now: cfg.Now}
+	db := &DB{keepChanges: cfg.KeepChanges, maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now}
 	if db.keepChanges == 0 {
 		db.keepChanges = defaultKeepChanges
 	}
@@ -179,9 +182,11 @@ func fileDSN(path string, params ...string) string {
 }
 
 func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
-	if db.writes, err = sql.Open("pgx", address); err != nil {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
 		return connectError(err)
 	}
+	db.writes = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(onlyIndexes))
 	db.reads = db.writes
 	db.writes.SetMaxOpenConns(maxConns)
 	db.writes.SetMaxIdleConns(maxConns)

@@ -1,11 +1,21 @@
 package productdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// onlyIndexes has a connection read by indexes, in their order, where there is
+// one that fits. Every statement here is written for one, and bounded if it is
+// used; what the planner believes of the data at the moment must not decide.
+func onlyIndexes(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+	return err
+}
 
 // connectError says why PostgreSQL cannot be reached. The driver's own texts
 // repeat the address with its user, and for a malformed one with its password.

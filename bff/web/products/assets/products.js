@@ -7,6 +7,7 @@ const more = document.getElementById("more");
 const note = document.getElementById("products-note");
 const search = document.getElementById("search");
 const mine = list.dataset.api === "/api/my/products";
+const patience = 10; // empty pages in a row, before the person is asked
 let next = "";
 let asked = 0;
 
@@ -45,22 +46,26 @@ function item(product) {
 }
 
 async function load(fresh) {
+  let turns = 0;
   const turn = ++asked; // of two answers, the later question's counts
   if (fresh) next = "";
   list.setAttribute("aria-busy", "true");
   try {
-    const answer = await call("GET", `${list.dataset.api}?${query()}`);
-    if (turn !== asked) return;
-    const items = answer.products.map(item);
+    const items = [];
+    do { // a page may be empty, or short, with more of the list behind it
+      const answer = await call("GET", `${list.dataset.api}?${query()}`);
+      if (turn !== asked) return;
+      items.push(...answer.products.map(item));
+      next = answer.nextPageToken;
+    } while (next && items.length === 0 && ++turns < patience);
     const first = items[0]?.querySelector("a");
     if (fresh) list.replaceChildren(...items);
     else list.append(...items);
-    next = answer.nextPageToken;
     more.hidden = !next;
     if (!fresh && first) first.focus();
     delete note.dataset.state;
     const count = list.children.length;
-    note.replaceChildren(element("p", "quiet", count === 0 ? list.dataset.none : `${count} ${count === 1 ? "product" : "products"}${next ? " so far" : ""}`));
+    note.replaceChildren(element("p", "quiet", count === 0 ? (next ? "Nothing so far. There is more to look through." : list.dataset.none) : `${count} ${count === 1 ? "product" : "products"}${next ? " so far" : ""}`));
     note.hidden = false;
   } catch (problem) {
     if (turn === asked) complain(note, problem);
