@@ -166,19 +166,20 @@ func (f *follower) write(t *testing.T, name, text string) {
 	}
 }
 
-// add puts lines where the list of services has them, or its imports.
+// add puts lines where the list of services begins, or before the imports of
+// what is generated.
 func (f *follower) add(t *testing.T, where, text string) {
 	t.Helper()
-	after, ok := map[string]string{"services": "var services = []service{\n", "import": "import (\n\t\"context\"\n\n"}[where]
+	before, ok := map[string]string{"services": "\tserve(\"audioarchive.v1.StatusService\"", "import": "\taudioarchivev1 \""}[where]
 	path := filepath.Join(f.dir, "internal/app/services.go")
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !ok || strings.Count(string(content), after) != 1 {
+	if !ok || strings.Count(string(content), before) != 1 {
 		t.Fatalf("%s: there is no place for %q in services.go", tutorial, where)
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(content), after, after+text, 1)), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Replace(string(content), before, text+before, 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -164,7 +164,7 @@ func TestOpenAPIPolicies(t *testing.T) {
 			t.Errorf("%s: 401 is not documented, and a bad token gets one everywhere", where)
 		}
 	}
-	if compared != len(routed) || compared < 9 {
+	if compared != len(routed) || compared == 0 {
 		t.Errorf("compared %d methods of %d", compared, len(routed))
 	}
 	// The gateway tells of a cookie that it never reads.

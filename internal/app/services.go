@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	_ "embed"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/bff/web/products"
@@ -13,12 +12,6 @@ import (
 // What the services are called as an API, in its description, and which version
 // of it this is: that of the .proto packages, not of the program.
 const title, version = "Audio archive", "1"
-
-// comments are those of the .proto files, for the API's description: make
-// generate writes them.
-//
-//go:embed comments.binpb
-var comments []byte
 
 // services is the one list of what is served. A new service is one line: its
 // name, what is generated from its .proto for the server, for a client and for

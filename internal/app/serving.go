@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 
@@ -10,6 +11,12 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
+
+// comments are those of the .proto files, for the API's description: make
+// generate writes them.
+//
+//go:embed comments.binpb
+var comments []byte
 
 // A service is one entry of the list of what is served.
 type service struct {
