@@ -48,7 +48,8 @@ type Config struct {
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
 	Secrets []string
-	// SessionStore is "memory:" or "sqlite:PATH".
+	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…", "redis-cluster://…" or "redis-sentinel://…"; the
+	// latter three also with rediss for TLS.
 	SessionStore string
 	// IdleTimeout and AbsoluteTimeout end sessions.
 	IdleTimeout, AbsoluteTimeout time.Duration

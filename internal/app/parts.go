@@ -15,8 +15,6 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
-	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -207,23 +205,6 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 	return err
 }
 
-// openStore opens the session store, which the validation has found to be
-// one of these.
-func openStore(ctx context.Context, cfg Config) (session.Store, error) {
-	if path, ok := strings.CutPrefix(cfg.SessionStore, "sqlite:"); ok {
-		store, err := sqlite.Open(ctx, sqlite.Config{Path: path})
-		if err != nil {
-			return nil, err
-		}
-		return store, nil
-	}
-	store, err := memory.New(memory.Config{})
-	if err != nil {
-		return nil, err
-	}
-	return store, nil
-}
-
 // connected asks for a connection if there is none, and reports whether one
 // is up.
 func connected(conn *grpc.ClientConn) error {
@@ -258,6 +239,11 @@ func (p *parts) ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
+	if store, ok := p.store.(interface{ Ready(context.Context) error }); ok {
+		if err := store.Ready(ctx); err != nil {
+			return err
+		}
+	}
 	return p.services.ready(ctx)
 }
 

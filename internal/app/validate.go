@@ -100,15 +100,11 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	}
 	errs = append(errs, cfg.validateLogin()...)
 	errs = append(errs, cfg.validateTimeouts()...)
-	switch scheme, rest, _ := strings.Cut(cfg.SessionStore, ":"); {
-	case cfg.SessionStore == "memory:", scheme == "sqlite" && rest != "":
-		if cfg.Replicas > 1 {
-			bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the session store "+scheme+": is of one process alone", "run one bff")
-		}
-	default:
-		bad("GATEHOUSE_SESSION_STORE", cfg.SessionStore, "no such store", "give memory: or sqlite:PATH")
+	errs = append(errs, checkStore(cfg.SessionStore))
+	if kind := storeKind(cfg.SessionStore); cfg.Replicas > 1 && (kind == "memory" || kind == "sqlite") {
+		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the session store "+kind+": is of one process alone",
+			"run one bff, or give them "+storeSetting+"=postgres://… or redis://…")
 	}
-	errs = append(errs, folderError("GATEHOUSE_SESSION_STORE", cfg.SessionStore))
 	if cfg.Replicas > 1 && cfg.Denylist == "memory:" {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the denylist memory: is of one process alone", "give GATEHOUSE_DENYLIST=redis://HOST:PORT")
 	}
@@ -263,7 +259,7 @@ func originProblem(raw string, issuer bool) string {
 
 // confidential settings may hold a password anywhere in their value, also where
 // somebody has mistyped it.
-var confidential = []string{"GATEHOUSE_DATABASE_URL", "GATEHOUSE_DENYLIST"}
+var confidential = []string{"GATEHOUSE_DATABASE_URL", "GATEHOUSE_DENYLIST", storeSetting}
 
 // place shows of such a value where it leads, if that can be told for certain.
 func place(value string) string {

@@ -137,6 +137,14 @@ func (s *Store) open(ctx context.Context, address string) error {
 	return nil
 }
 
+// CheckURL says what is wrong with a [Config.URL], without contacting anybody.
+func CheckURL(address string) error {
+	if _, err := poolConfig(address); err != nil {
+		return connectError(err)
+	}
+	return nil
+}
+
 func poolConfig(address string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {

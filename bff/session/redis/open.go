@@ -284,7 +284,7 @@ func (s *Store) connectError(a address, err error) error {
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
 	}
-	return fmt.Errorf("Redis at %s: %s", strings.Join(a.hosts, ","), text)
+	return fmt.Errorf("Redis at %s cannot be used (%s): start it, or correct the address", strings.Join(a.hosts, ","), text)
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
