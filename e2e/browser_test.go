@@ -47,6 +47,8 @@ func TestBrowser(t *testing.T) {
 		"Products":        testProducts,
 		"Devices":         testDevices,
 		"Tabs":            testTabs,
+		"Live":            testLive,
+		"EventSource":     testEventSource,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

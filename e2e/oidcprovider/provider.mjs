@@ -77,6 +77,8 @@ const provider = new Provider(issuer, {
       },
     },
   },
+  // Everybody here may sell.
+  extraTokenClaims: () => ({ permissions: ['products:write'] }),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: {
     AccessToken: () => accessTokenTTL,

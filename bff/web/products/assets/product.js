@@ -1,6 +1,7 @@
 // One product, and the way to change it for its seller.
 
 import { call, complain, day, element, money, workstations } from "./catalog.js";
+import { follow } from "./live.js";
 
 const page = document.getElementById("product");
 const id = page.dataset.id;
@@ -13,15 +14,7 @@ function fact(name, ...value) {
   return div;
 }
 
-async function show() {
-  let product;
-  try {
-    product = await call("GET", `/api/products/${id}`);
-  } catch (problem) {
-    if (problem.status === 404) document.getElementById("product-title").textContent = "No such product";
-    complain(page, problem);
-    return;
-  }
+function fill(product) {
   document.title = `${product.title} · Gatehouse`;
   document.getElementById("product-title").textContent = product.title;
   const facts = element("dl", "facts");
@@ -30,15 +23,49 @@ async function show() {
   facts.append(fact("Offered since", day(product.createTime)), fact("Last changed", day(product.updateTime)));
   const parts = [facts];
   if (product.description) parts.push(element("p", "prose", product.description));
+  delete page.dataset.state;
   page.replaceChildren(...parts);
+}
 
+function none(problem) {
+  document.getElementById("product-title").textContent = "No such product";
+  document.getElementById("own").hidden = true;
+  complain(page, problem);
+}
+
+// Of two answers, and of an answer and what was told meanwhile, the later counts.
+let turn = 0;
+
+async function show() {
+  const mine = ++turn;
+  try {
+    const product = await call("GET", `/api/products/${id}`);
+    if (mine === turn) fill(product);
+  } catch (problem) {
+    if (mine !== turn) return;
+    if (problem.status === 404) none(problem);
+    else complain(page, problem);
+  }
+}
+
+async function own() {
   if (document.documentElement.dataset.session !== "in") return;
   try {
-    const own = await call("GET", `/api/my/products?${new URLSearchParams({ filter: `name = "${product.name}"` })}`);
-    document.getElementById("own").hidden = own.products.length === 0;
+    const answer = await call("GET", `/api/my/products?${new URLSearchParams({ filter: `name = "products/${id}"` })}`);
+    document.getElementById("own").hidden = answer.products.length === 0;
   } catch {
     // The product is shown; that it cannot be told whose it is hides a link.
   }
 }
 
 show();
+own();
+follow({
+  anew: show,
+  changed(kind, product) {
+    if (product.name !== `products/${id}`) return;
+    turn++;
+    if (kind === "KIND_DELETED") none({ message: "This product has just been withdrawn." });
+    else fill(product);
+  },
+});

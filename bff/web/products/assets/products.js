@@ -1,6 +1,7 @@
 // The list of products: of all sellers, or one's own.
 
 import { call, complain, day, element, idOf, money, workstations } from "./catalog.js";
+import { follow } from "./live.js";
 
 const list = document.getElementById("products");
 const more = document.getElementById("more");
@@ -8,6 +9,7 @@ const note = document.getElementById("products-note");
 const search = document.getElementById("search");
 const mine = list.dataset.api === "/api/my/products";
 const patience = 10; // empty pages in a row, before the person is asked
+const pageSize = 24;
 let next = "";
 let asked = 0;
 
@@ -23,7 +25,7 @@ function query() {
   const words = String(form.get("q") ?? "").match(/[\p{L}\p{N}\p{M}]+/gu);
   if (words) terms.push(`title:"${words.join(" ")}"`);
   if (form.get("daw")) terms.push(`daw = ${form.get("daw")}`);
-  const q = new URLSearchParams({ page_size: "24" });
+  const q = new URLSearchParams({ page_size: pageSize });
   if (terms.length) q.set("filter", terms.join(" AND "));
   if (form.get("order")) q.set("order_by", form.get("order"));
   if (next) q.set("page_token", next);
@@ -41,6 +43,7 @@ function item(product) {
   when.append(mine ? "Changed " : "Since ", day(mine ? product.updateTime : product.createTime));
   foot.append(when);
   const li = element("li", "card link");
+  li.dataset.name = product.name;
   li.append(title, facts, foot);
   return li;
 }
@@ -59,19 +62,42 @@ async function load(fresh) {
       next = answer.nextPageToken;
     } while (next && items.length === 0 && ++turns < patience);
     const first = items[0]?.querySelector("a");
-    if (fresh) list.replaceChildren(...items);
+    if (fresh) keepingFocus(() => list.replaceChildren(...items));
     else list.append(...items);
     more.hidden = !next;
     if (!fresh && first) first.focus();
-    delete note.dataset.state;
-    const count = list.children.length;
-    note.replaceChildren(element("p", "quiet", count === 0 ? (next ? "Nothing so far. There is more to look through." : list.dataset.none) : `${count} ${count === 1 ? "product" : "products"}${next ? " so far" : ""}`));
-    note.hidden = false;
+    count();
   } catch (problem) {
     if (turn === asked) complain(note, problem);
   } finally {
     if (turn === asked) list.removeAttribute("aria-busy");
   }
+}
+
+function count() {
+  const shown = list.children.length;
+  delete note.dataset.state;
+  note.replaceChildren(element("p", "quiet", shown === 0 ? (next ? "Nothing so far. There is more to look through." : list.dataset.none) : `${shown} ${shown === 1 ? "product" : "products"}${next ? " so far" : ""}`));
+  note.hidden = false;
+}
+
+// A person at the keyboard stays where they are, on a product that is drawn anew.
+function keepingFocus(draw) {
+  const name = document.activeElement?.closest("#products > li")?.dataset.name;
+  draw();
+  if (name) shown(name)?.querySelector("a").focus();
+}
+
+const shown = (name) => [...list.children].find((li) => li.dataset.name === name);
+
+// Where only the first page is shown, the server says what belongs there, once
+// a second at most. Below more of them nothing moves under the reader's eyes.
+let soon;
+function again() {
+  soon ??= setTimeout(() => {
+    soon = undefined;
+    if (list.children.length <= pageSize) load(true);
+  }, 1000);
 }
 
 search?.addEventListener("submit", (event) => {
@@ -86,3 +112,17 @@ search?.addEventListener("change", (event) => {
 });
 more.addEventListener("click", () => load(false));
 load(true);
+follow({
+  anew: again,
+  changed(kind, product) {
+    const there = shown(product.name);
+    if (kind === "KIND_CREATED") {
+      again(); // perhaps what was searched for
+    } else if (there && kind === "KIND_DELETED") {
+      there.remove();
+      count();
+    } else if (there) {
+      keepingFocus(() => there.replaceWith(item(product)));
+    }
+  },
+});
