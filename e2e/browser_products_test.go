@@ -35,14 +35,23 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		fill("daw", "DAW_REAPER")
 		tb.click("#save")
 		tb.becomes("the price is asked for", `document.querySelector("#amount[aria-invalid]")`)
-		// The server's refusal is shown at the field that it is about.
-		fill("title", "")
+		// The server's refusals are shown at the fields that they are about, all
+		// of them at once.
+		refused := map[string]string{"title": "", "description": "bell \x01", "daw": "", "tempo": "7"}
+		for control, value := range refused {
+			fill(control, value)
+		}
 		fill("amount", "19.99")
 		js[bool](tb, `(document.querySelector("#save").click(), true)`)
-		tb.becomes("the title is refused", `document.querySelector("#title[aria-invalid]") && !document.querySelector("#title-error").hidden`)
-		if text := js[string](tb, `document.querySelector("#title-error").textContent`); strings.TrimSpace(text) == "" {
-			t.Error("the title is marked without a reason")
+		for control := range refused {
+			tb.becomes(control+" is refused, with a reason", fmt.Sprintf(`document.getElementById(%[1]q).getAttribute("aria-invalid") === "true" && !document.getElementById(%[1]q + "-error").hidden && document.getElementById(%[1]q + "-error").textContent.trim() !== ""`, control))
 		}
+		if js[bool](tb, `document.querySelector("#amount").hasAttribute("aria-invalid")`) {
+			t.Error("the price is refused, and there is nothing wrong with it")
+		}
+		fill("description", "")
+		fill("daw", "DAW_REAPER")
+		fill("tempo", "")
 
 		const title = "Night bus to Harbour Street"
 		save := func() { js[bool](tb, `(document.querySelector("#save").click(), true)`) }
