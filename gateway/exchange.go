@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -18,6 +19,8 @@ type exchange struct {
 	request *http.Request // as it came
 	id      string
 	start   time.Time
+	outer   *accesslog.Line // of a part in front of this one, in this process
+	line    *accesslog.Line // ours, if there is none
 
 	resource   *resource   // nil if the gateway is none
 	route      *route      // nil until one is found
@@ -27,6 +30,7 @@ type exchange struct {
 	status     int         // 0 until the header is written
 	complete   bool        // answered, whatever the runtime would add
 	written    int64       // bytes of the body
+	health     bool        // asked after by a machine
 }
 
 // ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
@@ -36,8 +40,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if values := r.Header[requestid.Header]; len(values) == 1 {
 		id = values[0]
 	}
-	x := &exchange{w: w, resource: g.resource, id: requestid.Keep(id), start: time.Now()}
-	x.request = r.WithContext(requestid.NewContext(r.Context(), x.id))
+	x := &exchange{w: w, request: r, resource: g.resource, id: requestid.Keep(id), start: time.Now()}
+	ctx := r.Context()
+	if requestid.FromContext(ctx) != x.id {
+		ctx = requestid.NewContext(ctx, x.id)
+	}
+	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
+		ctx, x.line = accesslog.Begin(ctx, g.log)
+	}
+	if ctx != r.Context() {
+		x.request = r.WithContext(ctx)
+	}
 	w.Header().Set(requestid.Header, x.id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	defer func() {
@@ -70,28 +83,36 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // logRequest writes the line of a request: the pattern, never the path or the
-// query, and no header.
+// query, and no header. Where a part in front of this one writes it, it gets
+// what only the gateway knows, and ours is for debugging.
 func (g *Gateway) logRequest(x *exchange) {
-	level, pattern := slog.LevelInfo, "-"
+	pattern := "-"
 	switch {
 	case x.route != nil:
 		pattern = x.route.Pattern
 	case x.own != "":
 		pattern = x.own
 	case x.request.URL.Path == "/healthz", x.request.URL.Path == "/readyz":
-		level, pattern = slog.LevelDebug, x.request.URL.Path // every few seconds, by machines
+		x.health, pattern = true, x.request.URL.Path
 	}
 	ctx := x.request.Context()
-	if !g.log.Enabled(ctx, level) {
-		return
-	}
-	g.log.LogAttrs(ctx, level, "request",
-		slog.String("method", methodForLog(x.request.Method)),
+	attrs := [...]slog.Attr{
 		slog.String("route", pattern),
 		slog.String("rpc", x.rpc()),
+		slog.String("method", methodForLog(x.request.Method)),
 		slog.Int("status", x.status),
 		slog.Int64("bytes", x.written),
-		slog.Duration("duration", time.Since(x.start)))
+		slog.Duration("duration", time.Since(x.start)),
+	}
+	switch {
+	case x.outer != nil:
+		x.outer.Add(slog.LevelInfo, attrs[:2]...)
+		g.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+	case x.health: // every few seconds, by machines
+		g.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+	default:
+		x.line.Write(ctx, g.log, attrs[:]...)
+	}
 }
 
 // methodForLog keeps a client's inventions out of the log.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -137,6 +139,31 @@ func TestLog(t *testing.T) {
 				t.Errorf("line differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLogBehindAnother: where a part in front writes the line, in this process,
+// it gets what only the gateway knows; ours is for debugging.
+func TestLogBehindAnother(t *testing.T) {
+	t.Parallel()
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
+		var outer, own bytes.Buffer
+		front := slog.New(slog.NewJSONHandler(&outer, nil))
+		g := start(t, gateway.Config{Logger: slog.New(slog.NewJSONHandler(&own, &slog.HandlerOptions{Level: level}))}, &backend{})
+		ctx, line := accesslog.Begin(t.Context(), front)
+		r := httptest.NewRequestWithContext(ctx, "GET", "/api/things/1", nil)
+		g.ServeHTTP(httptest.NewRecorder(), r)
+		line.Write(ctx, front)
+		var got map[string]any
+		if err := json.Unmarshal(outer.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got["route"] != "/api/things/{id}" || got["rpc"] != "/gatewaytest.things.v1.ThingService/GetThing" {
+			t.Errorf("the line is %v", got)
+		}
+		if lines := strings.Count(own.String(), "\n"); lines != 1 && level == slog.LevelDebug || lines != 0 && level == slog.LevelInfo {
+			t.Errorf("at level %v our own log is %q", level, own.String())
+		}
 	}
 }
 

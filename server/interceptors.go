@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -27,14 +24,14 @@ import (
 // interceptors is the one list of what a call passes, outermost first. Unary
 // calls and streams pass the same, for the same reasons.
 func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterceptor, []grpc.StreamServerInterceptor) {
-	logger, logOptions := callLogger(cfg.Logger)
+	calls := newCallLog(cfg.Logger)
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{
 		identifyUnary, // first, so that every line about the call has its id
-		logging.UnaryServerInterceptor(logger, logOptions...), // around all that can fail, so that it logs what the caller got
+		calls.Unary,   // around all that can fail, so that it logs what the caller got
 		concludeUnary, // every error below becomes a status, before it is logged
 		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
 		deadline(cfg.Timeout),                      // before auth, which may wait for the provider's keys
@@ -43,7 +40,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 	}
 	stream := []grpc.StreamServerInterceptor{
 		identifyStream,
-		logging.StreamServerInterceptor(logger, logOptions...),
+		calls.Stream,
 		concludeStream,
 		recovery.StreamServerInterceptor(recovered),
 		auth.Stream, // bounds the stream by its token, which takes the deadline's place
@@ -198,25 +195,4 @@ func concludeUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle
 
 func concludeStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	return conclude(handler(srv, ss))
-}
-
-// callLogger adapts slog: one line a call, when it ends, without messages.
-func callLogger(l *slog.Logger) (logging.Logger, []logging.Option) {
-	adapter := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
-		// The handler of l dates the line, and no option leaves this out.
-		if i := slices.Index(fields, any("grpc.start_time")); i >= 0 {
-			fields = slices.Delete(fields, i, i+2)
-		}
-		l.Log(ctx, slog.Level(level), msg, fields...)
-	})
-	return adapter, []logging.Option{
-		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey), // what every line would repeat
-		logging.WithErrorFields(func(err error) logging.Fields {
-			if f, ok := errors.AsType[*failure](err); ok {
-				return logging.Fields{"cause", f.cause.Error()}
-			}
-			return nil
-		}),
-	}
 }

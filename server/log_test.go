@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -9,8 +11,11 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -90,6 +95,39 @@ func TestLog(t *testing.T) {
 				t.Error("the log has a token, or a part of one")
 			}
 		})
+	}
+}
+
+// TestLogOfARequest: a call in process belongs to a request. Its outcome goes to
+// the request's line, and to one of its own where that is written already.
+func TestLogOfARequest(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := start(t, &probe{
+		unary:  func(context.Context, string) (string, error) { return "", errors.New("the cause") },
+		stream: func(grpc.ServerStream) error { <-release; return status.Error(codes.NotFound, "no such thing") },
+	}, nil)
+	request := &logBuffer{}
+	logger := slog.New(slog.NewJSONHandler(request, nil))
+	for _, method := range []string{echo, watch} {
+		ctx, line := accesslog.Begin(s.authorized(t.Context(), nil), logger)
+		if method == echo {
+			_, _ = invoke(ctx, s.Conn(), method, "")
+			line.Write(ctx, logger)
+			continue
+		}
+		cs := open(ctx, t, s.Conn(), method)
+		line.Write(ctx, logger) // who asked is gone
+		close(release)
+		_, _ = receive(cs)
+	}
+	stop(t, s)
+	lines, own := request.lines(t), s.log.lines(t)
+	if len(lines) != 2 || lines[0]["grpc.code"] != "Unknown" || lines[0]["cause"] != "the cause" || lines[0]["level"] != "ERROR" {
+		t.Errorf("the requests' lines are %v", lines)
+	}
+	if len(own) != 1 || own[0]["grpc.code"] != "NotFound" || own[0]["rpc"] != watch || own[0]["level"] != "INFO" {
+		t.Errorf("the server's own are %v", own)
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package accesslog owns the one line that each HTTP request leaves in the
-// log, and the request id that ties the lines of one request together. It
-// leaves what else is worth logging to the parts.
+// log of a process, whichever parts it passes there, and the request id that
+// ties the lines of several processes together. It leaves what else is worth
+// logging to the parts.
 package accesslog
 
 import (
@@ -13,14 +14,15 @@ import (
 
 // Wrap returns a middleware that gives each request an id (the client's if it
 // is fit for a log, a fresh one otherwise), answers with it, and logs one line
-// when the request has ended: method, path, status, bytes and duration. Query,
-// headers and bodies are never logged: they carry codes, tokens and names.
+// when the request has ended: method, path, status, bytes, duration, and what
+// the parts behind have added. Query, headers and bodies are never logged: they
+// carry codes, tokens and names.
 func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			id := requestid.Keep(r.Header.Get(requestid.Header))
-			ctx := requestid.NewContext(r.Context(), id)
+			ctx, line := Begin(requestid.NewContext(r.Context(), id), logger)
 			w.Header().Set(requestid.Header, id)
 			answer := &recorder{ResponseWriter: w}
 			defer func() {
@@ -28,7 +30,7 @@ func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 				if status == 0 { // nothing was written: net/http answers 200, or cuts the connection
 					status = http.StatusOK
 				}
-				logger.LogAttrs(ctx, slog.LevelInfo, "request",
+				line.Write(ctx, logger,
 					slog.String("method", r.Method),
 					slog.String("path", r.URL.Path),
 					slog.Int("status", status),

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 )
 
 // serverContext is what a service gets of a caller's context. Cancelling it
@@ -24,6 +26,10 @@ func serverContext(ctx context.Context, call *call, o *options) (context.Context
 	// service derives find it and need no goroutine to follow ours.
 	inner, cancel := context.WithCancel(isolated{ctx})
 	inner = metadata.NewIncomingContext(inner, md)
+	// The one value that passes: to whom the server tells what it would log.
+	if line := accesslog.FromContext(ctx); line != nil {
+		inner = accesslog.NewContext(inner, line)
+	}
 	return grpc.NewContextWithServerTransportStream(inner, call), cancel, nil
 }
 

@@ -6,7 +6,8 @@
 //
 // Neither side sees the other's memory: messages cross as their encoding,
 // metadata as copies, errors as their status, and of the caller's context the
-// service gets the deadline, the end and the outgoing metadata, and no value.
+// service gets the deadline, the end and the outgoing metadata, and no value but
+// the line that the request will have in the log.
 //
 // What differs from a network: a unary call returns when its handler does, even
 // if its context has ended before (the error is then the context's, as it would

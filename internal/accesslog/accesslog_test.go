@@ -1,0 +1,107 @@
+package accesslog_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// lines are the records of a JSON log, without what differs at each run.
+func lines(t *testing.T, out *bytes.Buffer) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for decoder := json.NewDecoder(out); decoder.More(); {
+		line := map[string]any{}
+		if err := decoder.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		delete(line, "time")
+		delete(line, "duration")
+		all = append(all, line)
+	}
+	return all
+}
+
+func logger(out *bytes.Buffer) *slog.Logger {
+	return slog.New(requestid.LogHandler(slog.NewJSONHandler(out, nil)))
+}
+
+// TestOneLine: the parts behind add to the line of the one in front, the last
+// word counts, and the worst level.
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	var late *accesslog.Line
+	h := accesslog.Wrap(logger(&out))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		line := accesslog.FromContext(r.Context())
+		if ctx, ours := accesslog.Begin(r.Context(), logger(&out)); ctx == r.Context() || ours == line {
+			t.Error("a part that begins a line of its own gets another's")
+		}
+		for _, code := range []string{"Unavailable", "OK"} {
+			if !line.Add(slog.LevelWarn, slog.String("route", "/api/{id}"), slog.String("code", code)) {
+				t.Error("not added")
+			}
+		}
+		line.Add(slog.LevelInfo, slog.Int("more", 1))
+		late = line
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = w.Write([]byte("short"))
+	}))
+	r := httptest.NewRequest(http.MethodGet, "/api/1?secret", nil)
+	r.Header.Set(requestid.Header, "abc")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	if late.Add(slog.LevelError, slog.String("late", "x")) {
+		t.Error("added to a line that is written")
+	}
+	want := []map[string]any{{
+		"level": "WARN", "msg": "request", "request_id": "abc", "method": "GET", "path": "/api/1", "status": 418.0, "bytes": 5.0,
+		"route": "/api/{id}", "code": "OK", "more": 1.0,
+	}}
+	if diff := cmp.Diff(want, lines(t, &out)); diff != "" {
+		t.Errorf("the log differs (-want +got):\n%s", diff)
+	}
+}
+
+// TestNobodyListens: without a reader there is no line, and parts behind that
+// do have one write their own.
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	h := accesslog.Wrap(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if line := accesslog.FromContext(r.Context()); line != nil || line.Add(slog.LevelInfo) {
+			t.Error("there is a line that nobody writes")
+		}
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+}
+
+// TestConcurrently: a stream's end and the request's may come together.
+func TestConcurrently(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	ctx, line := accesslog.Begin(t.Context(), logger(&out))
+	var all sync.WaitGroup
+	added := make([]bool, 50)
+	for i := range added {
+		all.Go(func() { added[i] = line.Add(slog.LevelInfo, slog.Int("n"+string(rune('A'+i)), i)) })
+	}
+	line.Write(ctx, logger(&out))
+	all.Wait()
+	want := 2 // level, msg
+	for _, ok := range added {
+		if ok {
+			want++
+		}
+	}
+	if got := lines(t, &out); len(got) != 1 || len(got[0]) != want {
+		t.Errorf("%d attributes were added; the log has %v", want-2, got)
+	}
+}
