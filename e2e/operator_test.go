@@ -12,15 +12,7 @@ import (
 func TestOperatorEndsSessions(t *testing.T) {
 	t.Parallel()
 	s := startDev(t)
-	enters := func(user string) *visitor {
-		v := newVisitor(t)
-		v.open(t, s.base+"/private")
-		method, action, values := formOf(t, v.page)
-		values.Set("user", user)
-		values.Del("cancel") // the other button
-		v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url).wants(t, http.StatusOK, "text/html")
-		return v
-	}
+	enters := func(user string) *visitor { return entersAs(t, s.base, user) }
 	operator, laptop, phone := enters("admin"), enters("buyer"), enters("buyer")
 
 	list := func(v *visitor, query string) answer { return v.fetch(t, "/api/admin/sessions"+query) }

@@ -1,0 +1,585 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+)
+
+// A fleet is several `gatehouse serve` on one session store, as behind a load
+// balancer: each can be asked by itself.
+type fleet struct {
+	base  string // as browsers know it: the first node's address
+	nodes []*node
+}
+
+// A node is one process of a fleet.
+type node struct {
+	*process
+	address string
+}
+
+// onStores runs a test with each store that nodes can share.
+func onStores(t *testing.T, test func(t *testing.T, store string)) {
+	t.Helper()
+	for name, begin := range map[string]func(t *testing.T) string{
+		"Postgres": func(t *testing.T) string { return pgtest.Start(t).New(t) },
+		"Redis":    func(t *testing.T) string { return "redis://" + redistest.Start(t).Addr() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, begin(t))
+		})
+	}
+}
+
+// newFleet chooses the nodes' addresses; start starts them.
+func newFleet(t *testing.T, n int) *fleet {
+	t.Helper()
+	f := &fleet{}
+	for range n {
+		f.nodes = append(f.nodes, &node{address: freeAddress(t)})
+	}
+	f.base = "http://localhost:" + portOf(f.nodes[0].address)
+	return f
+}
+
+func (f *fleet) start(t *testing.T, env ...string) {
+	t.Helper()
+	for _, n := range f.nodes {
+		n.start(t, len(f.nodes), env...)
+	}
+	for _, n := range f.nodes {
+		n.ready(t, "http://"+n.address+"/readyz")
+	}
+}
+
+func (n *node) start(t *testing.T, replicas int, env ...string) {
+	t.Helper()
+	n.process = gatehouse(t, append([]string{
+		"GATEHOUSE_LISTEN_BFF=" + n.address,
+		"GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0",
+		"GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
+		"GATEHOUSE_DATABASE_URL=memory:",
+		fmt.Sprint("GATEHOUSE_REPLICAS=", replicas),
+	}, env...), "serve")
+}
+
+// A caller is a browser that is signed in, as any node sees it.
+type caller struct {
+	client *http.Client
+	cookie string
+}
+
+// callerOf takes a visitor's session to all nodes.
+func callerOf(t *testing.T, f *fleet, v *visitor) *caller {
+	t.Helper()
+	u, err := url.Parse(f.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &caller{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	t.Cleanup(c.client.CloseIdleConnections)
+	for _, cookie := range v.client.Jar.Cookies(u) {
+		if cookie.Name == sessionCookie {
+			c.cookie = cookie.Name + "=" + cookie.Value
+		}
+	}
+	if c.cookie == "" {
+		t.Fatal("the visitor has no session")
+	}
+	return c
+}
+
+// get asks a node for a path. The answer's body is part of the error that
+// wants200 makes of it.
+func (c *caller) get(ctx context.Context, n *node, path string) (*http.Response, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.address+path, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header = http.Header{"Cookie": {c.cookie}, "Accept": {"application/json"}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+func (c *caller) works(ctx context.Context, n *node) error {
+	resp, body, err := c.get(ctx, n, "/api/private-route")
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	return err
+}
+
+func (c *caller) status(t *testing.T, n *node, path string) (int, http.Header) {
+	t.Helper()
+	resp, _, err := c.get(t.Context(), n, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header
+}
+
+// TestRefreshStorm shows one refresh for a thousand requests at once over
+// three nodes, whose access token has run out, at a provider that rotates
+// refresh tokens and takes the second use of one for theft (oauth2-proxy
+// #1992, #1006).
+func TestRefreshStorm(t *testing.T) {
+	t.Parallel()
+	onStores(t, func(t *testing.T, store string) {
+		f := newFleet(t, 3)
+		op := startProvider(t, freeAddress(t), f.base, firstTTL)
+		f.start(t, append(op.environment(f.base), "GATEHOUSE_SESSION_STORE="+store)...)
+		in := installation{base: f.base, op: op}
+		alice := newVisitor(t)
+		signsIn(t, in, alice, "alice")
+		c := callerOf(t, f, alice)
+		eventually(t, "the access token runs out", func() error {
+			tokens := op.state(t).of("access_token")
+			if left := time.Until(expiry(t, tokens[len(tokens)-1]).Add(time.Second)); left > 0 {
+				return fmt.Errorf("%v left", left)
+			}
+			return nil
+		})
+		op.setTTL(t, 10*time.Minute) // so that no second refresh falls due, however slow the machine
+		before := op.state(t)
+		const requests = 1000
+		var failed atomic.Int64
+		var all sync.WaitGroup
+		for i := range requests {
+			all.Go(func() {
+				if err := c.works(t.Context(), f.nodes[i%len(f.nodes)]); err != nil && failed.Add(1) <= 3 {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := failed.Load(); n > 0 {
+			t.Errorf("%d of %d requests failed", n, requests)
+		}
+		after := op.state(t)
+		if got := after.Grants["refresh_token"] - before.Grants["refresh_token"]; got != 1 {
+			t.Errorf("the provider has refreshed %d times for %d requests over %d nodes, want once", got, requests, len(f.nodes))
+		}
+		if len(after.Refused) > 0 {
+			t.Errorf("the provider's token endpoint has refused: %v", after.Refused)
+		}
+	})
+}
+
+// A gate stands before a provider's token endpoint: it counts refreshes, and
+// holds or answers them as a test says.
+type gate struct {
+	next http.Handler
+	// came gets each refresh that meets the hold below.
+	came chan *heldRefresh
+
+	mu        sync.Mutex
+	hold      bool
+	instead   http.HandlerFunc // answers refreshes in the provider's place
+	refreshes int              // that the provider has carried out
+}
+
+// A heldRefresh waits until it is told how to go on.
+type heldRefresh struct{ goOn chan bool } // false: the provider never saw it
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, _ := url.ParseQuery(string(body)) // what is none is no refresh
+	if r.Method != http.MethodPost || form.Get("grant_type") != "refresh_token" {
+		g.next.ServeHTTP(w, r)
+		return
+	}
+	g.mu.Lock()
+	hold, instead := g.hold, g.instead
+	g.hold = false
+	g.mu.Unlock()
+	if hold {
+		h := &heldRefresh{goOn: make(chan bool, 1)}
+		g.came <- h
+		if !<-h.goOn {
+			return
+		}
+	}
+	if instead != nil {
+		instead(w, r)
+		return
+	}
+	g.mu.Lock()
+	g.refreshes++
+	g.mu.Unlock()
+	g.next.ServeHTTP(w, r)
+}
+
+func (g *gate) carriedOut() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refreshes
+}
+
+// holdNext holds the next refresh.
+func (g *gate) holdNext() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hold = true
+}
+
+func (g *gate) answer(instead http.HandlerFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.instead = instead
+}
+
+// startGated starts a development provider, which rotates refresh tokens and
+// detects their second use, behind a gate. Its access tokens live for ttl.
+func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, *http.Server) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const audience = "https://api.e2e.example"
+	clientSecret := rand.Text()
+	issuer := "http://" + listener.Addr().String()
+	provider, err := devidp.New(devidp.Config{
+		Issuer: issuer, Audience: audience,
+		Clients: []devidp.Client{{
+			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
+		}},
+		AccessTokenLifetime: ttl,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{next: provider, came: make(chan *heldRefresh, 1)}
+	server := &http.Server{Handler: g}
+	go func() { _ = server.Serve(listener) }() // ends with http.ErrServerClosed
+	t.Cleanup(func() {
+		_ = server.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			t.Error("provider:", err)
+		}
+	})
+	return g, []string{
+		"GATEHOUSE_OIDC_ISSUER=" + issuer, "GATEHOUSE_OIDC_CLIENT_ID=e2e", "GATEHOUSE_OIDC_CLIENT_SECRET=" + clientSecret,
+		"GATEHOUSE_AUDIENCE=" + audience, "GATEHOUSE_BASE_URL=" + base, "GATEHOUSE_SECRET=" + rand.Text() + rand.Text(),
+	}, server
+}
+
+// entersAs signs a demo user of the development provider in.
+func entersAs(t *testing.T, base, user string) *visitor {
+	t.Helper()
+	v := newVisitor(t)
+	v.open(t, base+"/private")
+	method, action, values := formOf(t, v.page)
+	values.Set("user", user)
+	values.Del("cancel") // the other button
+	v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url).wants(t, http.StatusOK, "text/html")
+	return v
+}
+
+// TestNodeKilledInARefresh shows that a node which is killed while it holds
+// the lock of a refresh delays the others by the lock's lease at most, and
+// that nothing is lost: the provider had not answered yet.
+func TestNodeKilledInARefresh(t *testing.T) {
+	t.Parallel()
+	const (
+		lease = 10 * time.Second
+		slack = 10 * time.Second // for a busy machine
+	)
+	onStores(t, func(t *testing.T, store string) {
+		f := newFleet(t, 2)
+		g, env, _ := startGated(t, f.base, 5*time.Second)
+		f.start(t, append(env, "GATEHOUSE_SESSION_STORE="+store)...)
+		c := callerOf(t, f, entersAs(t, f.base, "seller"))
+		g.holdNext()
+		h := refreshComes(t, g, c, f.nodes[0])
+		if err := f.nodes[0].cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-f.nodes[0].done
+		h.goOn <- false
+		within(t, lease+slack, "the other node takes over", func() error {
+			resp, body, err := c.get(t.Context(), f.nodes[1], "/api/private-route")
+			switch {
+			case err != nil:
+				return err
+			case resp.StatusCode == http.StatusOK && g.carriedOut() > 0:
+				return nil
+			case resp.StatusCode == http.StatusOK: // the token was good still
+			case resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "":
+				t.Fatalf("meanwhile the other node answers %s: %s, want 503 with Retry-After", resp.Status, body)
+			}
+			return errors.New("not yet")
+		})
+	})
+}
+
+// refreshComes asks a node again and again until a refresh waits at the gate.
+func refreshComes(t *testing.T, g *gate, c *caller, n *node) *heldRefresh {
+	t.Helper()
+	var h *heldRefresh
+	eventually(t, "a refresh", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_ = c.works(ctx, n) // one that waits for the refresh runs into its deadline
+		select {
+		case h = <-g.came:
+			return nil
+		default:
+			return errors.New("not yet")
+		}
+	})
+	return h
+}
+
+// TestBrowserHangsUpInARefresh shows that the rotated token of a refresh is
+// kept although the browser that caused it has gone, and that other nodes see
+// it (oauth2-proxy #2904).
+func TestBrowserHangsUpInARefresh(t *testing.T) {
+	t.Parallel()
+	onStores(t, func(t *testing.T, store string) {
+		f := newFleet(t, 2)
+		const ttl = 4 * time.Second
+		g, env, _ := startGated(t, f.base, ttl)
+		f.start(t, append(env, "GATEHOUSE_SESSION_STORE="+store)...)
+		v := entersAs(t, f.base, "seller")
+		signedIn := time.Now()
+		c := callerOf(t, f, v)
+		eventually(t, "the access token runs out", func() error {
+			if left := ttl + time.Second - time.Since(signedIn); left > 0 {
+				return fmt.Errorf("%v left", left)
+			}
+			return nil
+		})
+		g.holdNext()
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() { gone <- c.works(ctx, f.nodes[0]) }()
+		h := <-g.came
+		hangUp()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("the browser that hung up got %v", err)
+		}
+		h.goOn <- true
+		eventually(t, "the refresh ends", func() error {
+			if g.carriedOut() == 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		for _, n := range f.nodes {
+			if err := c.works(t.Context(), n); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestProviderFailsInARefresh shows what the person meets: while the token is
+// good, nothing; then 503, and never a logout, until the provider is well.
+func TestProviderFailsInARefresh(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	g, env, _ := startGated(t, f.base, 3*time.Second)
+	f.start(t, append(env, "GATEHOUSE_SESSION_STORE=sqlite:sessions.db")...)
+	c := callerOf(t, f, entersAs(t, f.base, "seller"))
+	for name, answer := range map[string]http.HandlerFunc{
+		"an error":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"a page instead":        func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html><p>Sorry") },
+		"nothing at all":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"busy":                  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"a token without value": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"token_type":"Bearer"}`) },
+	} {
+		g.answer(answer)
+		eventually(t, name+" is met", func() error {
+			resp, body, err := c.get(t.Context(), f.nodes[0], "/api/private-route")
+			switch {
+			case err != nil:
+				return err
+			case resp.StatusCode == http.StatusOK:
+				return errors.New("the token is good still")
+			case resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "":
+				t.Fatalf("%s: %s %s, want 503 with Retry-After", name, resp.Status, body)
+			}
+			return nil
+		})
+		if status, _ := c.status(t, f.nodes[0], "/api/auth/me"); status != http.StatusOK {
+			t.Errorf("%s: /api/auth/me says %d, want 200: the person is signed in", name, status)
+		}
+		g.answer(nil)
+		eventually(t, "after "+name+" all is well", func() error { return c.works(t.Context(), f.nodes[0]) })
+	}
+	g.answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant"}`)
+	})
+	eventually(t, "invalid_grant ends the session", func() error {
+		resp, body, err := c.get(t.Context(), f.nodes[0], "/api/private-route")
+		if err == nil && resp.StatusCode != http.StatusUnauthorized {
+			err = fmt.Errorf("%s %s", resp.Status, body)
+		}
+		return err
+	})
+	if status, _ := c.status(t, f.nodes[0], "/api/auth/me"); status != http.StatusNoContent {
+		t.Errorf("after invalid_grant /api/auth/me says %d, want 204", status)
+	}
+}
+
+// TestProviderDown shows that who is signed in stays so, and that their valid
+// tokens go on working, when the provider is gone.
+func TestProviderDown(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	_, env, provider := startGated(t, f.base, 10*time.Minute)
+	f.start(t, append(env, "GATEHOUSE_SESSION_STORE=sqlite:sessions.db")...)
+	c := callerOf(t, f, entersAs(t, f.base, "seller"))
+	if err := c.works(t.Context(), f.nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := provider.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := c.works(t.Context(), f.nodes[0]); err != nil {
+			t.Fatal("with the provider gone:", err)
+		}
+	}
+}
+
+// TestStoreDown shows that an outage of the store is 503 with Retry-After and
+// never a logout, in bounded time, and that everybody is signed in as before
+// when it is back (oauth2-proxy #2503, #1325).
+func TestStoreDown(t *testing.T) {
+	t.Parallel()
+	type server interface {
+		Freeze(testing.TB)
+		Thaw(testing.TB)
+	}
+	for name, begin := range map[string]func(t *testing.T) (url string, s server, kill func(), restart func()){
+		"Postgres": func(t *testing.T) (string, server, func(), func()) {
+			s := pgtest.Start(t)
+			return s.New(t), s, func() { s.Kill(t) }, func() { s.Restart(t) }
+		},
+		"Redis": func(t *testing.T) (string, server, func(), func()) {
+			s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+			return "redis://" + s.Addr(), s, s.Kill, func() { s.Restart(t) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, s, kill, restart := begin(t)
+			f := newFleet(t, 2)
+			_, env, _ := startGated(t, f.base, 10*time.Minute)
+			f.start(t, append(env, "GATEHOUSE_SESSION_STORE="+url)...)
+			v := entersAs(t, f.base, "seller")
+			c := callerOf(t, f, v)
+			down := func(what string) {
+				t.Helper()
+				eventually(t, what+": 503", func() error {
+					began := time.Now()
+					resp, body, err := c.get(t.Context(), f.nodes[1], "/api/private-route")
+					switch {
+					case err != nil:
+						return err
+					case time.Since(began) > 20*time.Second:
+						t.Fatalf("%s: the answer took %v", what, time.Since(began))
+					case resp.StatusCode == http.StatusOK:
+						return errors.New("still answered from memory")
+					case resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || len(resp.Header["Set-Cookie"]) > 0:
+						t.Fatalf("%s: %s %s, want 503 with Retry-After, and no cookie", what, resp.Status, body)
+					}
+					return nil
+				})
+			}
+			back := func(what string) {
+				t.Helper()
+				for _, n := range f.nodes {
+					eventually(t, what+": signed in as before", func() error { return c.works(t.Context(), n) })
+				}
+			}
+			back("at first")
+			kill()
+			down("killed")
+			restart()
+			back("started again")
+			s.Freeze(t)
+			down("frozen")
+			s.Thaw(t)
+			back("thawed")
+		})
+	}
+}
+
+// TestSecretRotation shows that a secret is replaced without anybody being
+// signed out while the old one is kept, and that its sessions end cleanly
+// with it.
+func TestSecretRotation(t *testing.T) {
+	t.Parallel()
+	store := pgtest.Start(t).New(t)
+	f := newFleet(t, 1)
+	_, env, _ := startGated(t, f.base, 10*time.Minute)
+	old, fresh := rand.Text()+rand.Text(), rand.Text()+rand.Text()
+	env = append(env, "GATEHOUSE_SESSION_STORE="+store)
+	with := func(secrets string) {
+		t.Helper()
+		if f.nodes[0].process != nil {
+			f.nodes[0].stop(t)
+		}
+		var changed []string
+		for _, line := range env {
+			if !strings.HasPrefix(line, "GATEHOUSE_SECRET=") {
+				changed = append(changed, line)
+			}
+		}
+		f.start(t, append(changed, "GATEHOUSE_SECRET="+secrets)...)
+	}
+	signedIn := func(c *caller, when string) {
+		t.Helper()
+		if err := c.works(t.Context(), f.nodes[0]); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	with(old)
+	first := callerOf(t, f, entersAs(t, f.base, "seller"))
+	with(old + "," + fresh)
+	signedIn(first, "with the new secret behind the old one")
+	with(fresh + "," + old)
+	signedIn(first, "with the new secret in front")
+	second := callerOf(t, f, entersAs(t, f.base, "buyer"))
+	with(fresh)
+	signedIn(second, "with the new secret alone")
+	if status, header := first.status(t, f.nodes[0], "/api/auth/me"); status != http.StatusNoContent {
+		t.Errorf("under the old secret /api/auth/me says %d %v, want 204", status, header)
+	}
+	if status, _ := first.status(t, f.nodes[0], "/api/private-route"); status != http.StatusUnauthorized {
+		t.Errorf("under the old secret the API says %d, want 401", status)
+	}
+}
