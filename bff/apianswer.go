@@ -18,6 +18,7 @@ type apiAnswer struct {
 	page      string      // where the person is, to come back to from a login
 	navigates bool        // a person opens an address of the API
 	renewable bool        // whether a refused token is to be told to us alone
+	farewell  *farewell   // nil for an API that ends its streams itself
 
 	sent    bool // nothing more can be said about status and headers
 	refused bool // the API refused the token, and the browser has seen nothing of it
@@ -75,6 +76,9 @@ func (a *apiAnswer) WriteHeader(status int) {
 	}
 	// Whoever is not signed in gets another answer at the same address.
 	h.Add("Vary", "Cookie")
+	if a.farewell != nil && status == http.StatusOK {
+		a.farewell.begin(h, a.b.leaving)
+	}
 	a.begin(status)
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -103,8 +107,16 @@ func (a *apiAnswer) Write(p []byte) (int, error) {
 		return len(p), nil
 	case a.cut():
 		return 0, errSevered
+	case a.farewell == nil:
+		return a.ResponseWriter.Write(p)
 	}
-	return a.ResponseWriter.Write(p)
+	a.farewell.written(p)
+	n := 0
+	err := patiently(a.ResponseWriter, func() (err error) {
+		n, err = a.ResponseWriter.Write(p)
+		return err
+	})
+	return n, err
 }
 
 // finish sends the header of an API that wrote nothing at all.
@@ -124,5 +136,9 @@ func (a *apiAnswer) FlushError() error {
 	case a.cut():
 		return errSevered
 	}
-	return http.NewResponseController(a.ResponseWriter).Flush()
+	flush := http.NewResponseController(a.ResponseWriter).Flush
+	if a.farewell == nil {
+		return flush()
+	}
+	return patiently(a.ResponseWriter, flush)
 }

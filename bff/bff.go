@@ -93,7 +93,9 @@ type Config struct {
 	Revoke func(context.Context, Revocation) error
 
 	// API answers /api and everything below, save /api/auth/: the gateway, or
-	// Proxy to one in another process.
+	// Proxy to one in another process. When the server that [BFF.Server]
+	// returns shuts down, its method Drain is called, if it has one, to end its
+	// streams; those of an API without it are ended here.
 	API http.Handler
 	// Frontend answers everything else; nil for the embedded pages.
 	Frontend http.Handler
@@ -288,8 +290,13 @@ func (b *BFF) Run(ctx context.Context) error {
 	return err
 }
 
-// goodbye ends the event streams, whose browsers then ask another process.
-func (b *BFF) goodbye() { b.leave.Do(func() { close(b.leaving) }) }
+// goodbye ends all streams, whose browsers then ask another process.
+func (b *BFF) goodbye() {
+	b.leave.Do(func() { close(b.leaving) })
+	if api, ok := b.api.(drainer); ok {
+		api.Drain()
+	}
+}
 
 // Ready says why nobody can sign in at the moment, nil if they can.
 func (b *BFF) Ready() error {

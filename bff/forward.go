@@ -35,8 +35,7 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	answer := b.newAnswer(w, r, s)
 	defer func() { answer.release() }()
 	answer.renewable = s != nil && replayable(r) && b.renewable(s)
-	b.api.ServeHTTP(answer, b.outgoing(r, s))
-	answer.finish()
+	b.ask(answer, b.outgoing(r, s))
 	if !answer.refused {
 		return
 	}
@@ -48,8 +47,7 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer = b.newAnswer(w, r, s)
-	b.api.ServeHTTP(answer, b.outgoing(r, s))
-	answer.finish()
+	b.ask(answer, b.outgoing(r, s))
 }
 
 // goesOnSignedOut reports whether a request whose session gave an error is
@@ -72,9 +70,15 @@ func replayable(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
 }
 
-// signedIn returns the session of a request with a valid access token.
+// signedIn returns the session of a request with a valid access token. A
+// browser that listens again, as an EventSource does by itself for as long as
+// its page is open, is no use of a session: one that lies idle must end.
 func (b *BFF) signedIn(r *http.Request) (*session.Session, error) {
-	s, err := b.used(r)
+	look := b.used
+	if accept := r.Header["Accept"]; len(accept) == 1 && accept[0] == "text/event-stream" {
+		look = b.current
+	}
+	s, err := look(r)
 	if err != nil {
 		return nil, err
 	}

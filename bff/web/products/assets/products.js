@@ -116,6 +116,7 @@ follow({
   anew: again,
   changed(kind, product) {
     const there = shown(product.name);
+    if (list.hasAttribute("aria-busy")) again(); // the answer may be older than this
     if (kind === "KIND_CREATED") {
       again(); // perhaps what was searched for
     } else if (there && kind === "KIND_DELETED") {

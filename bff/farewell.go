@@ -1,0 +1,117 @@
+package bff
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A drainer is an API in this process that ends its streams itself when the
+// process is about to end, as a gateway does.
+type drainer interface{ Drain() }
+
+const (
+	// answerPatience is how long a browser may take nothing of an answer.
+	answerPatience = 30 * time.Second
+	endEvent       = "event: end\nretry: 2000\ndata: {}\n\n"
+	endLine        = `{"error":{"code":14,"message":"this server stops; come back","details":[]}}` + "\n"
+)
+
+var errFarewell = errors.New("bff: the process is about to end")
+
+// A farewell lets go of streams that an API in another process gives: of a
+// browser that does not read them, and of all when this process is about to
+// end. That API does not end with us, so the last word is ours, in the terms
+// of the stream.
+type farewell struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	stream string // media type of an answer that lasts
+	tail   []byte // what was written last, two bytes at most
+	over   bool   // the API itself has said the last word
+}
+
+// ask has the API answer a request.
+func (b *BFF) ask(a *apiAnswer, r *http.Request) {
+	if _, drains := b.api.(drainer); drains {
+		b.api.ServeHTTP(a, r)
+		a.finish()
+		return
+	}
+	f := &farewell{}
+	f.ctx, f.cancel = context.WithCancelCause(r.Context())
+	defer f.cancel(nil)
+	a.farewell = f
+	defer func() {
+		p := recover()
+		if context.Cause(f.ctx) == errFarewell && (p == nil || p == http.ErrAbortHandler) && f.say(a) {
+			return
+		}
+		if p != nil {
+			panic(p)
+		}
+	}()
+	b.api.ServeHTTP(a, r.WithContext(f.ctx))
+	a.finish()
+}
+
+// begin is called before the header is sent.
+func (f *farewell) begin(h http.Header, leaving <-chan struct{}) {
+	if !lasts(h) {
+		return
+	}
+	f.stream = strings.ToLower(h.Get("Content-Type"))
+	h.Set("X-Accel-Buffering", "no") // nginx would keep messages until they are many
+	go func() {
+		select {
+		case <-leaving:
+			f.cancel(errFarewell)
+		case <-f.ctx.Done():
+		}
+	}()
+}
+
+// say says the last word, unless the stream stands in the midst of a message
+// or has no such word.
+func (f *farewell) say(a *apiAnswer) bool {
+	word, boundary := "", ""
+	switch {
+	case f.over:
+		return true
+	case strings.HasPrefix(f.stream, "text/event-stream"):
+		word, boundary = endEvent, "\n\n"
+	case strings.HasPrefix(f.stream, "application/x-ndjson"):
+		word, boundary = endLine, "\n"
+	}
+	if word == "" || len(f.tail) > 0 && !bytes.HasSuffix(f.tail, []byte(boundary)) {
+		return false
+	}
+	_, err := a.Write([]byte(word))
+	return err == nil
+}
+
+// written notes where the stream stands.
+func (f *farewell) written(p []byte) {
+	if f.stream == "" || len(p) == 0 {
+		return
+	}
+	f.tail = append(f.tail, p[max(0, len(p)-2):]...)
+	f.tail = f.tail[max(0, len(f.tail)-2):]
+	f.over = bytes.Contains(p, []byte("event: end\n")) || bytes.Contains(p, []byte("event: error\n"))
+}
+
+// patiently gives a browser a limited time to take what do sends.
+func patiently(w http.ResponseWriter, do func() error) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(answerPatience)) // where there is none, it waits
+	err := do()
+	if err == nil {
+		// HTTP/2 resets a stream whose deadline passes, even between writes.
+		_ = control.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
