@@ -1,0 +1,77 @@
+package bff_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// TestRPPlanComprehensive are the modules of oidcc-client-test-plan that are
+// in no certification plan above and apply to the authorization code flow
+// here; and, under names of our own, what the plans leave out of OpenID
+// Connect Core section 3.1.3.7.
+func TestRPPlanComprehensive(t *testing.T) {
+	t.Parallel()
+	claim := func(name string, value any) func(*testing.T, *system, signIn) {
+		return func(t *testing.T, s *system, signIn signIn) {
+			s.idp.id[name] = value
+			rejects(t, s, signIn)
+		}
+	}
+	run(t, []module{
+		{"oidcc-client-test-missing-aud", claim("aud", tokentest.Absent)},
+		{"oidcc-client-test-invalid-athash", claim("at_hash", tokentest.AccessTokenHash("another"))},
+		{"oidcc-client-test-userinfo-bearer-header", func(t *testing.T, s *system, signIn signIn) {
+			accepts(t, s, signIn)
+			call := s.idp.called("/userinfo")[0]
+			if !strings.HasPrefix(call.header.Get("Authorization"), "Bearer ") || len(call.form) != 0 {
+				t.Errorf("form %v", call.form)
+			}
+		}},
+		// We take RS256 alone; a signature that would be good there is bad here.
+		{"oidcc-client-test-invalid-sig-hs256", func(t *testing.T, s *system, signIn signIn) {
+			s.idp.idHeader["alg"] = "HS256"
+			rejects(t, s, signIn)
+		}},
+		{"oidcc-client-test-invalid-sig-es256", func(t *testing.T, s *system, signIn signIn) {
+			s.idp.idHeader["alg"] = "ES256"
+			rejects(t, s, signIn)
+		}},
+		{"exp in the past", func(t *testing.T, s *system, signIn signIn) {
+			s.idp.id["exp"] = s.clock.Now().Unix() - 61
+			rejects(t, s, signIn)
+		}},
+		{"exp missing", claim("exp", tokentest.Absent)},
+		{"nonce missing", claim("nonce", tokentest.Absent)},
+		{"several aud, no azp", claim("aud", []string{clientID, "other"})},
+		{"azp of another client", claim("azp", "other")},
+		{"a key that was withdrawn", func(t *testing.T, s *system, signIn signIn) {
+			s.idp.rotate()
+			accepts(t, s, signIn)
+			s.idp.change(func(p *provider) { p.keys = []any{secondKey().Key().JWK()}; p.signer = signer() })
+			s.reconfigure()
+			b := s.browser()
+			wantStatus(t, signIn(b), http.StatusBadGateway)
+			if b.session() != "" {
+				t.Error("signed in")
+			}
+		}},
+	}, byQuery)
+	// The client authentication variants of the comprehensive plan.
+	for method, option := range map[string]func(*bff.Config){
+		"client_secret_post": func(c *bff.Config) { c.ClientAuth = bff.AuthPost },
+		"private_key_jwt":    withKey(clientRSA()),
+	} {
+		t.Run("oidcc-client-test/"+method, func(t *testing.T) {
+			t.Parallel()
+			s := planned(t, option)
+			if s.cfg.ClientKey != "" {
+				s.readClientKeys()
+			}
+			accepts(t, s, byQuery)
+		})
+	}
+}
