@@ -27,8 +27,8 @@ type openIDProvider struct {
 }
 
 // startProvider runs oidc-provider at an address, for a bff at base. Access
-// tokens live for ttl.
-func startProvider(t *testing.T, address, base string, ttl time.Duration) *openIDProvider {
+// tokens live for ttl. More of the script's variables may follow.
+func startProvider(t *testing.T, address, base string, ttl time.Duration, more ...string) *openIDProvider {
 	t.Helper()
 	script, err := filepath.Abs("oidcprovider/provider.mjs")
 	if err != nil {
@@ -38,7 +38,7 @@ func startProvider(t *testing.T, address, base string, ttl time.Duration) *openI
 		t.Fatal("e2e/oidcprovider/node_modules is missing: run the tests with `make test`, which installs it (npm ci in e2e/oidcprovider)")
 	}
 	op := &openIDProvider{issuer: "http://" + address}
-	op.process = start(t, "oidc-provider", []string{
+	op.process = start(t, "oidc-provider", append([]string{
 		"NODE_ENV=production",
 		"PORT=" + portOf(address),
 		"CLIENT_ID=" + opClientID,
@@ -48,7 +48,7 @@ func startProvider(t *testing.T, address, base string, ttl time.Duration) *openI
 		"BACKCHANNEL_LOGOUT_URI=" + base + "/api/auth/backchannel-logout",
 		"AUDIENCE=" + opAudience,
 		fmt.Sprintf("ACCESS_TOKEN_TTL=%d", int(ttl/time.Second)),
-	}, "node", script)
+	}, more...), "node", script)
 	op.ready(t, op.issuer+"/.well-known/openid-configuration")
 	return op
 }

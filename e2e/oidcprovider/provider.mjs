@@ -1,6 +1,8 @@
 // The OpenID provider of the end-to-end tests: the certified npm package
 // oidc-provider, set up as a tenant of a hosted provider would be. It has one
-// confidential client and believes every login name. Beside the protocol it
+// confidential client and believes every login name. With CLIENT_JWKS_URI the
+// client has keys instead of a secret, which are fetched there, and with
+// REQUIRE_PAR its requests have to be pushed. Beside the protocol it
 // answers under /test/, where a test learns what has happened here and which
 // tokens exist. Everything is in memory, and new at each start.
 import { createServer } from 'node:http';
@@ -35,7 +37,9 @@ const signingKey = {
 const provider = new Provider(issuer, {
   clients: [{
     client_id: env.CLIENT_ID,
-    client_secret: env.CLIENT_SECRET,
+    ...(env.CLIENT_JWKS_URI
+      ? { token_endpoint_auth_method: 'private_key_jwt', jwks_uri: env.CLIENT_JWKS_URI }
+      : { client_secret: env.CLIENT_SECRET }),
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
     redirect_uris: [env.REDIRECT_URI],
@@ -63,6 +67,7 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
+    pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: Boolean(env.REQUIRE_PAR) },
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true, logoutSource: confirmLogout },
     resourceIndicators: {
