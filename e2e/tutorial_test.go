@@ -54,6 +54,7 @@ type follower struct {
 	ready    []string            // URLs that answer once the program is up
 	instead  map[string][]string // commands in the place of blocks of a kind
 
+	mint     func() string
 	settings []string
 	program  *process
 	did      map[string]int
@@ -73,8 +74,8 @@ func own(t *testing.T, prefix, oidc string) *follower {
 		prefix + "LISTEN_GATEWAY": freeAddress(t),
 		prefix + "LISTEN_GRPC":    freeAddress(t),
 		prefix + "BASE_URL":       "http://localhost:" + portOf(bff),
-		"TOKEN":                   issuer.Mint(map[string]any{"aud": "https://hello.example"}),
 	}}
+	f.mint = func() string { return issuer.Mint(map[string]any{"aud": "https://hello.example"}) }
 	f.ready = []string{"http://" + f.values[prefix+"LISTEN_GATEWAY"] + "/readyz", f.values[prefix+"BASE_URL"] + "/readyz"}
 	// The sum database is not asked, so that a machine that has all modules
 	// needs no network.
@@ -115,6 +116,7 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 				f.program.ready(t, url)
 			}
 		case "status":
+			f.values["TOKEN"] = f.mint() // not before: it lasts for minutes, and so may the chapter
 			f.did["request"] += f.requests(t, b.text)
 		default:
 			t.Errorf("%s: a block is marked %q, which means nothing to this test", tutorial, b.use)
