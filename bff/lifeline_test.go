@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,13 +125,14 @@ func open(t *testing.T, s *system, b *browser, path string) *bufio.Reader {
 // An API that goes on writing after the end writes to nobody.
 func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 	t.Parallel()
-	ended, refused := make(chan bool), make(chan error, 1)
+	begun, ended, refused := make(chan bool), make(chan bool), make(chan error, 1)
 	s := start(t)
 	s.run()
 	s.api.set(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "first\n")
 		_ = http.NewResponseController(w).Flush()
+		close(begun)
 		<-ended
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
@@ -142,9 +144,11 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 		}
 	})
 	b := s.browser().signIn()
-	b2 := b.as(s)
+	other := b.as(s)
+	other.cookies = maps.Clone(b.cookies)
 	go func() {
-		b2.navigate("/api/auth/logout")
+		<-begun
+		other.navigate("/api/auth/logout")
 		close(ended)
 	}()
 	res := b.fetch("/api/watch")

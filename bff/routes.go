@@ -47,6 +47,7 @@ func (b *BFF) chain() http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,           // before anything acts on a cookie
+		b.refuseCrowded,          // before anybody behind us does, and locks the person out
 		b.secureHeaders,          // on refusals too
 		b.recovered,              // a panic becomes an answer, and a line in the log
 		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxHeaderBytes    = 64 << 10 // a few login attempts' cookies, and a long address
+	maxHeaderBytes    = 1 << 20 // all cookies that a browser keeps for a domain: what to do about them is ours to say
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 )

@@ -27,7 +27,7 @@ func TestServer(t *testing.T) {
 		status int
 	}{
 		{"a few login attempts' cookies", 32 << 10, http.StatusOK},
-		{"too much", 128 << 10, http.StatusRequestHeaderFieldsTooLarge},
+		{"too much", 2 << 20, http.StatusRequestHeaderFieldsTooLarge},
 	} {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
