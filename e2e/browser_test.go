@@ -49,6 +49,8 @@ func TestBrowser(t *testing.T) {
 		"Tabs":            testTabs,
 		"Live":            testLive,
 		"EventSource":     testEventSource,
+		"Reference":       testReference,
+		"ReferenceLooks":  testReferenceLooks,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -295,7 +295,8 @@ func headers() object {
 func sharedParameters() object {
 	return object{{"RequestId", &parameter{
 		Name: "X-Request-Id", In: "header",
-		Description: "An id for this request, which the answer and every line about it in the log have: up to 64 letters, digits, dots, hyphens and underscores. Anything else is replaced.",
-		Schema:      &schema{Type: "string"}, Example: "6f0d2c1e-cart-17",
+		Description: "An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one.",
+		// No example: a viewer would send it with every request that a person tries.
+		Schema: &schema{Type: "string"},
 	}}}
 }

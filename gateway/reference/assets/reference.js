@@ -27,6 +27,9 @@ async function show() {
     // Swagger UI would keep a token in local storage, where it outlives the tab.
     persistAuthorization: false,
     validatorUrl: null,
+    // The API is where this page is; there is no choice to offer, and its menu
+    // has no name that a screen reader could tell.
+    plugins: [() => ({ components: { ServersContainer: () => null } })],
     onComplete: () => (main.dataset.ready = ""),
   });
 }

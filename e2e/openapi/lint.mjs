@@ -1,0 +1,28 @@
+// Usage: node lint.mjs FILE
+// Says in one line each what is wrong with an OpenAPI document, and ends with 1
+// if anything is.
+import { readFileSync } from "node:fs";
+import { createConfig, lint } from "@redocly/openapi-core";
+import { Validator } from "@seriousme/openapi-schema-validator";
+
+const file = process.argv[2];
+const problems = [];
+
+const validator = new Validator();
+const { valid, errors } = await validator.validate(JSON.parse(readFileSync(file, "utf8")));
+if (!valid) problems.push(`invalid: ${JSON.stringify(errors)}`);
+
+const config = await createConfig({
+  extends: ["recommended-strict"],
+  rules: {
+    // Under which licence an API may be used is its operator's to say.
+    "info-license": "off",
+  },
+});
+for (const p of await lint({ ref: file, config })) {
+  problems.push(`${p.ruleId}: ${p.message} (${p.location.map((l) => l.pointer).join(", ")})`);
+}
+
+console.log(`OpenAPI ${validator.version}: ${problems.length} problems`);
+problems.forEach((p) => console.log(p));
+process.exitCode = problems.length > 0 ? 1 : 0;
