@@ -60,7 +60,10 @@ func newDescription(cfg Config, routes []*route) (*description, error) {
 		if rt.template.shape == documentPath || rt.template.under(referencePath) {
 			return nil, fmt.Errorf("%s (%s) lies where the API describes itself: choose another path, or turn that off with Document.Off", rt, rt.RPC)
 		}
-		described[i] = openapi.Route{Method: rt.Method, Pattern: rt.Pattern, Body: rt.body, RPC: rt.method}
+		described[i] = openapi.Route{
+			Method: rt.Method, Pattern: rt.Pattern, Body: rt.body, RPC: rt.method,
+			TakesETag: rt.takesETag(), GivesETag: rt.tagged, Resumable: rt.resumable,
+		}
 	}
 	d := &description{}
 	var err error

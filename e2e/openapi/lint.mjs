@@ -17,6 +17,9 @@ const config = await createConfig({
   rules: {
     // Under which licence an API may be used is its operator's to say.
     "info-license": "off",
+    // Examples are written by hand, so they can be wrong.
+    "no-invalid-schema-examples": "error",
+    "no-invalid-parameter-examples": "error",
   },
 });
 for (const p of await lint({ ref: file, config })) {

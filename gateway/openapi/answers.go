@@ -46,6 +46,8 @@ var (
 		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header rules out", nil, false}
 	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
 		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
+	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not, or no longer, the resource's.",
+		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []string{errorInfo("ETAG_MISMATCH", "")}, false}
 	conflict = failure{409, "Conflict", "There is such a thing already, or it has changed meanwhile.",
 		code.Code_ABORTED, "it was changed since you read it; read it again and repeat the change", nil, false}
 	tooLarge = failure{413, "ContentTooLarge", "The body is too long.",
@@ -62,8 +64,8 @@ var (
 		code.Code_DEADLINE_EXCEEDED, "the service did not answer in time", nil, false}
 
 	// failures are all of them, in the order of the document.
-	failures = []failure{badRequest, unauthorized, forbidden, notFound, notAcceptable, requestTimeout, conflict, tooLarge, unsupported,
-		tooMany, internal, unavailable, timeout}
+	failures = []failure{badRequest, unauthorized, forbidden, notFound, notAcceptable, requestTimeout, conflict,
+		preconditionFailed, tooLarge, unsupported, tooMany, internal, unavailable, timeout}
 )
 
 // errorInfo is a google.rpc.ErrorInfo of this project in JSON; metadata is a
@@ -80,11 +82,15 @@ func errorInfo(reason, metadata string) string {
 func (b *builder) answers(r Route, who policy) object {
 	var o object
 	o.set("200", b.success(r))
+	if r.readsTagged() {
+		o.set("304", &response{Ref: "#/components/responses/NotModified"})
+	}
 	can := map[string]bool{"400": true, "401": true, "429": true, "500": true, "503": true, "504": true}
 	can["403"] = !who.Public
 	can["404"] = strings.Contains(r.Pattern, "{")
 	can["406"] = r.RPC.Output().FullName() != "google.api.HttpBody"
 	can["409"] = r.Method != http.MethodGet
+	can["412"] = r.conditional()
 	can["408"], can["413"], can["415"] = r.Body != "", r.Body != "", r.Body != ""
 	for _, f := range failures {
 		status := strconv.Itoa(f.status)
@@ -171,6 +177,10 @@ func (f failure) response() *response {
 func ref(component string) *header { return &header{Ref: "#/components/" + component} }
 
 func errorResponses() (o object) {
+	o.set("NotModified", &response{
+		Description: "The client has it already: If-None-Match names its entity tag.",
+		Headers:     object{{"X-Request-Id", ref("headers/RequestId")}, {"ETag", ref("headers/ETag")}},
+	})
 	for _, f := range failures {
 		o.set(f.name, f.response())
 	}
@@ -187,13 +197,23 @@ func (b *builder) success(r Route) *response {
 		answer.Content = object{{"*/*", mediaType{}}}
 	case r.RPC.IsStreamingServer():
 		answer.Description = "Messages, each as soon as there is one, until either side ends the stream."
-		answer.Content = object{{"application/x-ndjson", mediaType{Schema: b.line(r)}}}
+		answer.Content = object{
+			{"application/x-ndjson", mediaType{Schema: b.line(r)}},
+			{"text/event-stream", mediaType{Schema: &schema{Type: "string", Description: events}}},
+		}
 	default:
 		answer.Description = "It went well."
 		answer.Content = object{{"application/json", mediaType{Schema: b.reference(output, answers)}}}
 	}
+	if r.GivesETag {
+		answer.Headers.set("ETag", ref("headers/ETag"))
+	}
 	return answer
 }
+
+// events says how a stream looks to an EventSource.
+const events = `Server-sent events. A message is the data of an event without a name, as JSON; its id is the message's ` + "`resumeToken`" + `, where
+it has one. The last event is named: ` + "`end`" + `, or ` + "`error`" + ` with a ` + "`google.rpc.Status`" + ` as its data.`
 
 // line is one line of a stream.
 func (b *builder) line(r Route) *schema {
@@ -277,6 +297,10 @@ func headers() object {
 			Description: "The request's id: the one that it came with, or a new one.", Required: true,
 			Schema: &schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(64))},
 		}},
+		{"ETag", &header{
+			Description: "The entity tag of the resource's state, where its message has one: for If-Match and If-None-Match.",
+			Schema:      &schema{Type: "string"}, Example: `"UtK7xLr2mAq9Zc4E"`,
+		}},
 		{"Challenge401", &header{
 			Description: "Which token is wanted (RFC 6750, and RFC 9470 for a fresher or stronger sign-in).", Required: true,
 			Schema: &schema{Type: "string"}, Example: `Bearer realm="gatehouse", error="invalid_token", error_description="The access token has expired."`,
@@ -292,11 +316,36 @@ func headers() object {
 	}
 }
 
+// conditional reports whether If-Match counts for the route: it goes into the
+// message of one that changes something, and is compared for one that reads.
+func (r Route) conditional() bool { return r.TakesETag || r.readsTagged() }
+
+func (r Route) readsTagged() bool { return r.GivesETag && r.Method == http.MethodGet }
+
+// headers are the request headers that count for the route.
+func (r Route) headers() (parameters []*parameter) {
+	for _, h := range []struct {
+		name string
+		may  bool
+	}{{"IfMatch", r.conditional()}, {"IfNoneMatch", r.readsTagged()}, {"LastEventId", r.Resumable}, {"RequestId", true}} {
+		if h.may {
+			parameters = append(parameters, &parameter{Ref: "#/components/parameters/" + h.name})
+		}
+	}
+	return parameters
+}
+
+// sharedParameters have no examples: a viewer would send them with every
+// request that a person tries.
 func sharedParameters() object {
-	return object{{"RequestId", &parameter{
-		Name: "X-Request-Id", In: "header",
-		Description: "An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one.",
-		// No example: a viewer would send it with every request that a person tries.
-		Schema: &schema{Type: "string"},
-	}}}
+	in := func(name, about, pattern string) *parameter {
+		return &parameter{Name: name, In: "header", Description: about, Schema: &schema{Type: "string", Pattern: pattern}}
+	}
+	const tag = `"[!#-~]*"`
+	return object{
+		{"IfMatch", in("If-Match", "The entity tag that the resource must still have, or `*` for any; 412 otherwise.", `^(\*|`+tag+`)$`)},
+		{"IfNoneMatch", in("If-None-Match", "The entity tag of what the client has already, or several: 304 where it is still good.", `^(\*|(W/)?`+tag+`(, (W/)?`+tag+`)*)$`)},
+		{"LastEventId", in("Last-Event-ID", "Where to go on: the `resumeToken` of the last message that arrived, which an EventSource sends by itself. It wins over the one in the query.", "")},
+		{"RequestId", in("X-Request-Id", "An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one.", "")},
+	}
 }

@@ -35,6 +35,10 @@ type Route struct {
 	Pattern string // path template of google.api.http, /api/{name=things/*}
 	Body    string // the field that the body fills, "*" for the whole message, "" for no body
 	RPC     protoreflect.MethodDescriptor
+
+	TakesETag bool // If-Match goes into the request message
+	GivesETag bool // the answer has the entity tag of its message
+	Resumable bool // Last-Event-ID goes into the request message
 }
 
 // Document returns the document as JSON.
@@ -119,7 +123,7 @@ func (b *builder) operation(r Route, parameters []*parameter) *operation {
 		Policy:      who,
 		Parameters:  append(parameters, b.query(r)...),
 	}
-	op.Parameters = append(op.Parameters, &parameter{Ref: "#/components/parameters/RequestId"})
+	op.Parameters = append(op.Parameters, r.headers()...)
 	if r.Body != "" {
 		op.Body = b.body(r)
 	}

@@ -55,7 +55,13 @@ func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role,
 		if slices.Contains(without, fd.Name()) {
 			continue
 		}
-		s.Properties.set(fd.JSONName(), b.field(fd, as))
+		f := b.field(fd, as)
+		// Null is how an answer says that a message is not set, and a request may
+		// say so of anything that it could leave out.
+		if unset := fd.HasPresence() && fd.ContainingOneof() == nil; !needed(fd) && (as != answers || unset) {
+			f = nullable(f)
+		}
+		s.Properties.set(fd.JSONName(), f)
 		if as == answers && fd.ContainingOneof() == nil || as == requests && needed(fd) {
 			s.Required = append(s.Required, fd.JSONName())
 		}
@@ -86,9 +92,6 @@ func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
 		}
 		bounded(s, fd)
 		s.ReadOnly = behaves(fd, annotations.FieldBehavior_OUTPUT_ONLY)
-	}
-	if as == answers && fd.HasPresence() && fd.ContainingOneof() == nil && !needed(fd) {
-		s = nullable(s)
 	}
 	s.Description = paragraphs(description, s.Description) // a well-known type has one of its own
 	s.Deprecated = deprecated(fd)
@@ -160,16 +163,20 @@ func between(s *schema, least, most int64) {
 	}
 }
 
-// nullable lets a value be null, as an answer says that a message is not set.
+// nullable lets a value be null too.
 func nullable(s *schema) *schema {
-	if name, ok := s.Type.(string); ok {
+	name, one := s.Type.(string)
+	switch {
+	case one && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
 		s.Type = []string{name, "null"}
 		return s
-	}
-	if s.Ref == "" && s.AnyOf == nil { // any value, null among them
+	case s.Type != nil && !one || s.Ref == "" && s.AnyOf == nil && !one: // null is among its values already
 		return s
 	}
-	return &schema{AnyOf: []*schema{s, {Type: "null"}}}
+	wider := &schema{Description: s.Description, Deprecated: s.Deprecated, ReadOnly: s.ReadOnly, Examples: s.Examples}
+	s.Description, s.Deprecated, s.ReadOnly, s.Examples = "", false, false, nil
+	wider.AnyOf = []*schema{s, {Type: "null"}}
+	return wider
 }
 
 func (b *schemas) enum(ed protoreflect.EnumDescriptor) *schema {
