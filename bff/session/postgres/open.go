@@ -119,18 +119,20 @@ func (s *Store) open(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, config); err != nil {
-		return err
-	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.feed.init(config.ConnConfig.Copy())
-	// The first is awaited, for what is wrong with it to be told at the start.
+	// The first is awaited, for what is wrong with it to be told at the start, and before a lock is taken that a pooler in
+	// transaction mode would never give back.
 	conn, err := s.listen(ctx)
 	if err != nil {
+		return err
+	}
+	if err := migrate(ctx, config); err != nil {
+		_ = conn.Close(expired)
 		return err
 	}
 	s.running.Go(func() { s.follow(running, conn) })

@@ -57,3 +57,24 @@ func TestConformanceShared(t *testing.T) {
 		})
 	}
 }
+
+// record makes a session that has just begun.
+func record() (r session.Record) {
+	_, _ = rand.Read(r.ID[:])
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	r.Issuer, r.Subject, r.SID = "https://idp.example/", "auth0|5f7c8ec7", rand.Text()
+	r.CreatedAt, r.LastSeenAt, r.IdleExpiresAt, r.ExpiresAt = now, now, now.Add(time.Hour), now.Add(8*time.Hour)
+	r.Sealed = []byte("sealed")
+	return r
+}
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 
 // note makes a note of a kind that this test has for itself.
 func (f *fixture) note(key string) session.Note {
-	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key), ExpiresAt: f.clock.Now().Add(time.Minute)}
+	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key), ExpiresAt: f.now().Add(time.Minute)}
 }
 
 func (f *fixture) add(t *testing.T, n session.Note) bool {

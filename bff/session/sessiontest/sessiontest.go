@@ -90,13 +90,20 @@ const (
 
 // fixture is a store under test, with what every test does to it.
 type fixture struct {
-	clock *Clock
+	clock *Clock // nil for the real one
 	store session.Store
+}
+
+func (f *fixture) now() time.Time {
+	if f.clock == nil {
+		return time.Now().UTC().Truncate(time.Millisecond)
+	}
+	return f.clock.Now()
 }
 
 // record makes a session of the fixture's person that has just begun.
 func (f *fixture) record(change ...func(*session.Record)) session.Record {
-	now := f.clock.Now()
+	now := f.now()
 	r := session.Record{
 		ID:            newID(),
 		Issuer:        issuer,
@@ -178,7 +185,7 @@ func (f *fixture) gone(t *testing.T, r session.Record) {
 
 // calls are the methods that are about one session, as they would be called for it.
 func (f *fixture) calls(r session.Record) map[string]func(context.Context) error {
-	now := f.clock.Now()
+	now := f.now()
 	return map[string]func(context.Context) error{
 		"Get":    func(ctx context.Context) error { _, err := f.store.Get(ctx, r.ID); return err },
 		"Touch":  func(ctx context.Context) error { return f.store.Touch(ctx, r.ID, now, now.Add(idle)) },

@@ -1,0 +1,141 @@
+//go:build unix
+
+package redis_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+)
+
+// certificate makes one for 127.0.0.1 that vouches for itself, and returns the files that hold it and its key.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
+}
+
+// A password and TLS, with an authority of one's own.
+func TestPasswordAndTLS(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--requirepass", "hunter2")
+	at := "127.0.0.1:" + port + "?ca_file=" + cert
+
+	s := open(t, redis.Config{URL: "rediss://:hunter2@" + at})
+	found(t, s, create(t, s).ID)
+	for address, problem := range map[string]string{
+		"rediss://:wrong-hunter2@" + at:           "Redis refuses (WRONGPASS",
+		"rediss://" + at:                          "Redis refuses (NOAUTH",
+		"rediss://:hunter2@127.0.0.1:" + port:     "certificate",
+		"redis://:hunter2@127.0.0.1:" + port:      "cannot be used",
+		"rediss://:hunter2@127.0.0.1:1":           "cannot be used",
+		"redis-cluster://:hunter2@127.0.0.1:1":    "cannot be used",
+		"redis-sentinel://:hunter2@127.0.0.1:1/m": "cannot be used",
+	} {
+		s, err := redis.Open(t.Context(), redis.Config{URL: address})
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), problem) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want %q and no password", address, err, problem)
+		}
+	}
+}
+
+// A Redis that is of another kind than the address says is found out at the start.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	replica := redistest.Start(t, "--replicaof", strings.Replace(redistest.Single(t), ":", " ", 1))
+	for address, problem := range map[string]string{
+		"redis://" + redistest.Cluster(t)[0]:             "write redis-cluster://",
+		"redis-cluster://" + redistest.Single(t):         "write redis://",
+		"redis://" + replica.Addr():                      "replica",
+		"redis-sentinel://" + redistest.Single(t) + "/m": "Redis",
+	} {
+		s, err := redis.Open(t.Context(), redis.Config{URL: address})
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), problem) {
+			t.Errorf("%s: %v, want %q", address, err, problem)
+		}
+	}
+}
+
+// Settings that lose sessions are told at the start.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--appendonly", "yes"}, nil},
+		{nil, []string{"appendonly"}},
+		{[]string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, []string{"noeviction", "appendonly"}},
+		{[]string{"--maxmemory", "100mb", "--appendonly", "yes"}, nil},
+	} {
+		var log bytes.Buffer
+		s, err := redis.Open(t.Context(), redis.Config{
+			URL: "redis://" + redistest.Start(t, c.args...).Addr(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Close()
+		if got := strings.Count(log.String(), "level=WARN"); got != len(c.want) {
+			t.Errorf("%q: %d warnings, want %d:\n%s", c.args, got, len(c.want), &log)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%q: the log lacks %q:\n%s", c.args, want, &log)
+			}
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package sessiontest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// AtRest fills an empty store as a manager does, with sessions that live, that were written to, that have ended and that
+// wait to be revoked, and checks a dump of it, in whatever form a thief would have it: it shows no token, no claim and no
+// cookie, and it opens no session, with the secret neither.
+func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
+	t.Helper()
+	secret := rand.Text() + rand.Text()
+	m, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: []string{secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hidden []string
+	hide := func(what string) {
+		hidden = append(hidden, what, base64.StdEncoding.EncodeToString([]byte(what)), base64.RawURLEncoding.EncodeToString([]byte(what)),
+			hex.EncodeToString([]byte(what)))
+	}
+	hide(secret)
+	data := func() session.Data {
+		d := session.Data{
+			Claims: map[string]any{"email": "alice-" + rand.Text() + "@wonderland.example"},
+			Tokens: session.Tokens{Access: "access-" + rand.Text(), Refresh: "refresh-" + rand.Text(), ID: "id-" + rand.Text()},
+		}
+		hide(d.Tokens.Access)
+		hide(d.Tokens.Refresh)
+		hide(d.Tokens.ID)
+		hide(d.Claims["email"].(string))
+		return d
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var cookies []*http.Cookie
+	for i := range 20 {
+		s, cookie, err := m.Create(t.Context(), session.NewSession{
+			Issuer: issuer, Subject: "alice-the-subject", SID: "sid-" + rand.Text(), Data: data(), UserAgent: "Firefox",
+		})
+		must(err)
+		raw, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+		must(err)
+		hide(cookie.Value)
+		hide(string(raw))
+		fence, err := m.Lock(t.Context(), s, time.Minute)
+		must(err)
+		_, err = m.Write(t.Context(), s, fence, data())
+		must(err)
+		if i%2 == 0 {
+			must(m.End(t.Context(), s, session.ReasonSignedOut))
+		} else {
+			cookies = append(cookies, cookie)
+		}
+		key, value := "key-"+rand.Text(), "pending-"+rand.Text()
+		hide(key)
+		hide(value)
+		must(m.Notes("revocation").Put(t.Context(), key, []byte(value), time.Now().Add(time.Minute), time.Now().Add(time.Hour)))
+	}
+	stolen := dump(t)
+	if !bytes.Contains(stolen, []byte("alice-the-subject")) {
+		t.Fatalf("the dump of %d bytes lacks what lies outside the seal: the test looks at the wrong bytes", len(stolen))
+	}
+	for i, h := range hidden {
+		if bytes.Contains(stolen, []byte(h)) {
+			t.Errorf("hidden text %d is in the dump", i)
+		}
+	}
+	// The sessions open with their cookies; what a thief has instead of them, the keys of the store, opens none.
+	for _, cookie := range cookies {
+		load := func(value string) error {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: value})
+			_, err := m.Load(t.Context(), r)
+			return err
+		}
+		must(load(cookie.Value))
+	}
+	list, err := m.List(t.Context(), issuer, "alice-the-subject")
+	must(err)
+	for _, r := range list {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.AddCookie(&http.Cookie{Name: m.CookieName(), Value: base64.RawURLEncoding.EncodeToString(r.ID[:])})
+		if _, err := m.Load(t.Context(), req); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("with its key as the cookie a session opens: %v", err)
+		}
+	}
+}

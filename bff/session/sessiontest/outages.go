@@ -1,0 +1,287 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// Storage is a server of a test's own that keeps sessions, and what can be done to it.
+type Storage struct {
+	// Open makes a handle on the storage, by the real clock, as another process would.
+	Open func(t *testing.T) session.Store
+	// OpenAway makes one whose network can be frozen, thawed and cut.
+	OpenAway func(t *testing.T) (store session.Store, freeze, thaw, cut func())
+	// Freeze stops the server without closing a connection, and Thaw lets it go on; Kill ends it without warning, and
+	// Restart starts it again, with what it had stored.
+	Freeze, Thaw, Kill, Restart func(t *testing.T)
+}
+
+const (
+	// endsWithin bounds every call of a store whose server is down. It is longer than what stores need, for a machine that
+	// is busy.
+	endsWithin = 5 * time.Second
+	// crowd is how many requests come at once while the server is down.
+	crowd = 200
+)
+
+// RunOutages checks what a store does when its server, or the network to it, does not: every call ends in time, none takes
+// an outage for a missing session, nothing that has ended is believed for longer than a second, and afterwards everybody is
+// still signed in. It takes some seconds of real time.
+func RunOutages(t *testing.T, start func(t *testing.T) Storage) {
+	for name, test := range outages {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
+}
+
+var outages = map[string]func(*testing.T, Storage){
+	"a server that is frozen is an outage and no logout": func(t *testing.T, s Storage) {
+		outage(t, s, s.Freeze, s.Thaw)
+	},
+	"a server that is killed is an outage and no logout": func(t *testing.T, s Storage) {
+		outage(t, s, s.Kill, s.Restart)
+	},
+	"who cannot hear the server believes nothing for longer than a second": func(t *testing.T, s Storage) {
+		home := realFixture(s.Open(t))
+		store, freeze, thaw, _ := s.OpenAway(t)
+		away := realFixture(store)
+		stays, ends := home.create(t), home.create(t)
+		away.get(t, stays.ID)
+		away.get(t, ends.ID)
+		broke := away.broken(t)
+
+		freeze()
+		if err := home.store.Delete(t.Context(), ends.ID, session.ReasonSignedOut); err != nil {
+			t.Fatal(err)
+		}
+		away.neverFoundAfter(t, ends.ID, time.Now(), func(err error) bool { return err != nil })
+		select {
+		case <-broke:
+		case <-time.After(patience):
+			t.Error("who watches is not told that the feed is broken")
+		}
+		within(t, patience, "no answer comes from memory any more", func() bool {
+			_, err := away.store.Get(t.Context(), stays.ID)
+			if errors.Is(err, session.ErrNotFound) {
+				t.Errorf("a broken network has signed somebody out: %v", err)
+			}
+			return err != nil
+		})
+		thaw()
+		away.isBack(t, stays)
+		_, err := away.store.Get(t.Context(), ends.ID)
+		wantErr(t, "Get of what ended meanwhile", err, session.ErrNotFound)
+	},
+	"connections that are cut again and again hide no end": func(t *testing.T, s Storage) {
+		home := realFixture(s.Open(t))
+		store, _, _, cut := s.OpenAway(t)
+		away := realFixture(store)
+		stays := home.create(t)
+		for range 10 {
+			r := home.create(t)
+			away.isBack(t, r)
+			cut()
+			if err := home.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
+				t.Fatal(err)
+			}
+			away.neverFoundAfter(t, r.ID, time.Now(), func(err error) bool { return errors.Is(err, session.ErrNotFound) })
+		}
+		away.isBack(t, stays)
+	},
+	"who watches through a manager hears of an end during an outage, and of no other": func(t *testing.T, s Storage) {
+		home := realFixture(s.Open(t))
+		store, freeze, thaw, _ := s.OpenAway(t)
+		secret := []string{"a secret for this test alone, thirty-two bytes"}
+		m, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		running, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(running) }()
+		defer func() { stop(); <-done }()
+		login := func() (*session.Session, *http.Request, <-chan session.Change) {
+			s, cookie, err := m.Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject, SID: "sid"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+			c, _ := m.Watch(s)
+			return s, r, c
+		}
+		ended, _, c1 := login()
+		_, request, c2 := login()
+
+		freeze()
+		if err := home.store.Delete(t.Context(), ended.ID, session.ReasonSignedOut); err != nil {
+			t.Fatal(err)
+		}
+		within(t, patience, "the outage is seen", func() bool {
+			_, err := m.Load(t.Context(), request)
+			return err != nil && !errors.Is(err, session.ErrNotFound)
+		})
+		thaw()
+		select {
+		case c := <-c1:
+			if !c.Ended {
+				t.Errorf("heard %+v, want an end", c)
+			}
+		case <-time.After(patience):
+			t.Error("the end is not heard of")
+		}
+		within(t, patience, "the other is still signed in", func() bool { _, err := m.Load(t.Context(), request); return err == nil })
+		select {
+		case c := <-c2:
+			if c.Ended {
+				t.Errorf("the other was told of an end: %+v", c)
+			}
+		default:
+		}
+	},
+}
+
+// outage has the server go and come back.
+func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
+	a, b := realFixture(s.Open(t)), realFixture(s.Open(t))
+	var signedIn []session.Record
+	for range 5 {
+		r := a.create(t)
+		signedIn = append(signedIn, a.get(t, r.ID))
+		b.get(t, r.ID)
+	}
+	fence := a.lock(t, signedIn[0].ID)
+	a.write(t, signedIn[0].ID, fence, "written before")
+	signedIn[0].Sealed = []byte("written before")
+	n := a.note("k")
+	n.ExpiresAt = time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
+	a.put(t, n)
+
+	goes(t)
+	went := time.Now()
+	// What is remembered may be believed for a moment.
+	for _, f := range []*fixture{a, b} {
+		within(t, patience, "no answer comes from memory any more", func() bool {
+			_, err := f.store.Get(t.Context(), signedIn[1].ID)
+			if errors.Is(err, session.ErrNotFound) {
+				t.Fatalf("an outage has signed somebody out: %v", err)
+			}
+			return err != nil
+		})
+	}
+	t.Logf("noticed within %v", time.Since(went).Round(time.Millisecond))
+	calls := a.calls(signedIn[0])
+	for name, call := range map[string]func(context.Context) error{
+		"Create":      func(ctx context.Context) error { return a.store.Create(ctx, a.record(), session.ID{}) },
+		"DeleteBySID": func(ctx context.Context) error { _, err := a.store.DeleteBySID(ctx, issuer, "s", 0); return err },
+		"DeleteBySubject": func(ctx context.Context) error {
+			_, err := a.store.DeleteBySubject(ctx, issuer, "nobody", 0)
+			return err
+		},
+		"ListBySubject": func(ctx context.Context) error { _, err := a.store.ListBySubject(ctx, issuer, subject); return err },
+		"List":          func(ctx context.Context) error { _, _, err := a.store.List(ctx, "", 10); return err },
+		"AddNote":       func(ctx context.Context) error { _, err := a.store.AddNote(ctx, a.note("other")); return err },
+		"CountNote":     func(ctx context.Context) error { _, err := a.store.CountNote(ctx, "c", "c", n.ExpiresAt); return err },
+		"GetNote":       func(ctx context.Context) error { _, err := a.store.GetNote(ctx, n.Kind, n.Key); return err },
+		"TakeNote":      func(ctx context.Context) error { _, err := a.store.TakeNote(ctx, n.Kind, "other"); return err },
+		"DueNotes":      func(ctx context.Context) error { _, err := a.store.DueNotes(ctx, n.Kind, 1); return err },
+	} {
+		calls[name] = call
+	}
+	delete(calls, "Delete") // it may be carried out when the server goes on
+	delete(calls, "Write")
+	var asking sync.WaitGroup
+	ask := func(name string, call func(context.Context) error) {
+		asking.Go(func() {
+			asked := time.Now()
+			if err := call(t.Context()); err == nil || errors.Is(err, session.ErrNotFound) {
+				t.Errorf("%s during an outage: %v, want an error of its own", name, err)
+			}
+			if took := time.Since(asked); took > endsWithin {
+				t.Errorf("%s during an outage took %v", name, took)
+			}
+		})
+	}
+	for name, call := range calls {
+		ask(name, call)
+	}
+	for i := range crowd {
+		ask("one of many Gets", func(ctx context.Context) error { _, err := b.store.Get(ctx, signedIn[i%5].ID); return err })
+	}
+	asking.Wait()
+
+	comes(t)
+	came := time.Now()
+	for _, f := range []*fixture{a, b} {
+		for _, r := range signedIn[1:] {
+			f.isBack(t, r)
+		}
+	}
+	t.Logf("back within %v", time.Since(came).Round(time.Millisecond))
+	if got := a.get(t, signedIn[0].ID); string(got.Sealed) != "written before" {
+		t.Errorf("Sealed = %q", got.Sealed)
+	}
+	a.hasNote(t, n)
+	// And it takes what it is given again, though a lock that was asked for meanwhile may first have to run out.
+	fence = a.lock(t, signedIn[1].ID)
+	a.write(t, signedIn[1].ID, fence, "written after")
+	within(t, patience, "the other sees what is written", func() bool {
+		r, err := b.store.Get(t.Context(), signedIn[1].ID)
+		return err == nil && string(r.Sealed) == "written after"
+	})
+}
+
+// realFixture is a fixture by the real clock.
+func realFixture(s session.Store) *fixture { return &fixture{clock: nil, store: s} }
+
+// isBack waits until a session is found again, and holds every error before to be none that signs anybody out.
+func (f *fixture) isBack(t *testing.T, r session.Record) {
+	t.Helper()
+	within(t, patience, "the session is there", func() bool {
+		_, err := f.store.Get(t.Context(), r.ID)
+		if errors.Is(err, session.ErrNotFound) {
+			t.Fatalf("an outage has signed somebody out: %v", err)
+		}
+		return err == nil
+	})
+}
+
+// neverFoundAfter asks until the error is the wanted one, and fails if the session is found when it was asked for a second
+// or more after it ended.
+func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time, until func(error) bool) {
+	t.Helper()
+	within(t, patience, "the end is known", func() bool {
+		asked := time.Now()
+		_, err := f.store.Get(t.Context(), id)
+		if late := asked.Sub(ended); err == nil && late > seenWithin {
+			t.Fatalf("%v after its end the session is found", late)
+		}
+		return until(err)
+	})
+}
+
+// broken is closed when the feed that it starts has broken.
+func (f *fixture) broken(t *testing.T) <-chan struct{} {
+	t.Helper()
+	stands, broke := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(broke)
+		once := sync.OnceFunc(func() { close(stands) })
+		_ = f.store.Watch(t.Context(), func(session.Event) { once() })
+	}()
+	select {
+	case <-stands:
+	case <-time.After(patience):
+		t.Fatal("the feed does not stand")
+	}
+	return broke
+}
