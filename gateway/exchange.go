@@ -172,19 +172,26 @@ func (x *exchange) WriteHeader(code int) {
 
 // Write sends a part of the body; an answer to HEAD has none.
 func (x *exchange) Write(b []byte) (int, error) {
+	whole := len(b)
 	if x.status == 0 {
+		if x.flow == nil {
+			b = x.compressed(b) // nothing but a stream is written in parts
+		}
 		x.WriteHeader(http.StatusOK)
 	}
 	if x.complete || x.request.Method == http.MethodHead {
-		return len(b), nil
+		return whole, nil
 	}
 	if x.flow != nil {
 		x.flow.write(b)
-		return len(b), nil
+		return whole, nil
 	}
 	n, err := x.w.Write(b)
 	x.written += int64(n)
-	return n, err
+	if err != nil {
+		return n, err
+	}
+	return whole, nil
 }
 
 // FlushError sends what is buffered, for http.ResponseController.
