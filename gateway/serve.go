@@ -11,7 +11,10 @@ import (
 
 const (
 	// A token has 16 KiB at most; with the rest of a header it fits.
-	maxHeaderBytes    = 32 << 10
+	maxHeaderBytes = 32 << 10
+	// The smallest size that HTTP/2 allows (RFC 9113 §6.5.2): net/http would
+	// take frames of 1 MiB into its memory.
+	maxFrameBytes     = 16 << 10
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// writeMargin is what a client has to take an answer that came at the last
@@ -37,6 +40,7 @@ func (g *Gateway) Server() *http.Server {
 		ReadTimeout:       readHeaderTimeout + g.timeout, // net/http reads on after a request was refused by its header
 		WriteTimeout:      g.timeout + writeMargin,
 		IdleTimeout:       idleTimeout,
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrameBytes},
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(g.Drain)
