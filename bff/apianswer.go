@@ -1,7 +1,6 @@
 package bff
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,12 +12,13 @@ import (
 // An apiAnswer corrects the API's response headers when they are sent.
 type apiAnswer struct {
 	tied
-	ours      http.Header // what was set before the API was asked
-	private   bool        // answers a person who is signed in
-	page      string      // where the person is, to come back to from a login
-	navigates bool        // a person opens an address of the API
-	renewable bool        // whether a refused token is to be told to us alone
-	farewell  *farewell   // nil for an API that ends its streams itself
+	request   *http.Request
+	ours      []field   // of the header, set before the API was asked
+	private   bool      // answers a person who is signed in
+	renewable bool      // whether a refused token is to be told to us alone
+	farewell  *farewell // nil for an API that ends its streams itself
+
+	room [8]field // for ours
 
 	sent    bool // nothing more can be said about status and headers
 	refused bool // the API refused the token, and the browser has seen nothing of it
@@ -26,7 +26,18 @@ type apiAnswer struct {
 }
 
 func (b *BFF) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
-	return &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, ours: maps.Clone(w.Header()), private: s != nil, page: b.page(r), navigates: navigation(r)}
+	a := &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, request: r, private: s != nil}
+	a.ours = a.room[:0]
+	for name, values := range w.Header() {
+		a.ours = append(a.ours, field{name, values})
+	}
+	return a
+}
+
+// A field is one of a header.
+type field struct {
+	name   string
+	values []string
 }
 
 func (a *apiAnswer) WriteHeader(status int) {
@@ -47,8 +58,8 @@ func (a *apiAnswer) WriteHeader(status int) {
 		return
 	case status == http.StatusUnauthorized:
 		demand := stepUp(h)
-		login := loginFor(demand, a.page)
-		if a.navigates && (demand != nil || !a.private) {
+		login := loginFor(demand, a.b.page(a.request)) // and back to where the person is
+		if navigation(a.request) && (demand != nil || !a.private) {
 			a.dropped = true
 			a.forget()
 			seeOther(a.ResponseWriter, login)
@@ -66,9 +77,10 @@ func (a *apiAnswer) WriteHeader(status int) {
 			h.Del(name)
 		}
 	}
-	for _, name := range []string{requestid.Header, "X-Content-Type-Options", "Strict-Transport-Security"} {
-		if values, ok := a.ours[name]; ok { // once, and as we say it
-			h[name] = values
+	for _, ours := range a.ours { // once, and as we say it
+		switch ours.name {
+		case requestid.Header, "X-Content-Type-Options", "Strict-Transport-Security":
+			h[ours.name] = ours.values
 		}
 	}
 	if a.private && h.Get("Cache-Control") == "" {
@@ -87,7 +99,9 @@ func (a *apiAnswer) WriteHeader(status int) {
 func (a *apiAnswer) forget() {
 	h := a.Header()
 	clear(h)
-	maps.Copy(h, a.ours)
+	for _, ours := range a.ours {
+		h[ours.name] = ours.values
+	}
 }
 
 // invalidToken reports whether a challenge says that the token is no good (RFC

@@ -20,6 +20,9 @@ func (b *BFF) forged(r *http.Request) bool {
 		// Cross-site by their nature; neither acts on the browser's session.
 		return false
 	}
+	if safe(r.Method) {
+		return false
+	}
 	// The origin is held against the base URL, not against a Host header that
 	// the attacker may have chosen (DNS rebinding).
 	canonical := *r
@@ -30,7 +33,7 @@ func (b *BFF) forged(r *http.Request) bool {
 	// An old browser, which sends no Sec-Fetch-Site: the library compares the
 	// host alone, and so lets a page of plain http act on https.
 	origin := r.Header.Get("Origin")
-	return !safe(r.Method) && origin != "" && r.Header.Get("Sec-Fetch-Site") == "" && !b.sameOrigin(origin)
+	return origin != "" && r.Header.Get("Sec-Fetch-Site") == "" && !b.sameOrigin(origin)
 }
 
 // safe reports whether a method changes nothing (RFC 9110 section 9.2.1).

@@ -91,7 +91,7 @@ func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
 	out.Host = b.base.Host // not what the browser, or who poses as one, says
 	out.Trailer = nil
 	dropped := connectionHeaders(r.Header)
-	out.Header = make(http.Header, len(forwardedHeaders))
+	out.Header = make(http.Header, 16) // a browser sends about half of what may pass
 	for _, name := range forwardedHeaders {
 		if values := r.Header[name]; len(values) > 0 && !dropped[name] {
 			out.Header[name] = values
@@ -99,19 +99,19 @@ func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
 	}
 	b.describe(out.Header, r)
 	if s != nil {
-		out.Header.Set("Authorization", "Bearer "+s.Data.Tokens.Access)
+		out.Header["Authorization"] = []string{s.Bearer()}
 	}
 	return out
 }
 
 // describe says who asks, and under which address, in our own words.
 func (b *BFF) describe(h http.Header, r *http.Request) {
-	h.Set(requestid.Header, requestid.FromContext(r.Context()))
-	if address := b.clientAddress(r); address != "" {
-		h.Set("X-Forwarded-For", address)
+	values := [...]string{requestid.FromContext(r.Context()), b.base.Host, b.base.Scheme, b.clientAddress(r)}
+	for i, name := range [...]string{requestid.Header, "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For"} {
+		if values[i] != "" {
+			h[name] = values[i : i+1 : i+1]
+		}
 	}
-	h.Set("X-Forwarded-Host", b.base.Host)
-	h.Set("X-Forwarded-Proto", b.base.Scheme)
 }
 
 // connectionHeaders are those that a request names in Connection: they are

@@ -198,7 +198,7 @@ func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
 		// Each encoded character is decoded once, after the path was split at
 		// its slashes; cleanPath has refused encoded slashes.
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
-		runtime.WithIncomingHeaderMatcher(incomingHeader),
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }), // see forwarded
 		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithWriteContentLength(),

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -43,7 +44,7 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 		g.options(x, path)
 		return
 	}
-	header, refused := forwarded(r.Header, x.id)
+	md, refused := forwarded(r.Header, x.id)
 	if refused != nil {
 		x.refuse(refused)
 		return
@@ -52,9 +53,9 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	inner := r.WithContext(r.Context())
-	inner.Method, inner.URL, inner.Header = method, path, header
-	// The runtime makes x-forwarded-host and x-forwarded-for of these.
+	// The runtime adds to the metadata what it finds in the request: nothing.
+	inner := r.WithContext(metadata.NewOutgoingContext(r.Context(), md))
+	inner.Method, inner.URL, inner.Header = method, path, http.Header{}
 	inner.Host, inner.RemoteAddr = "", ""
 	g.mux.ServeHTTP(x, inner)
 }
@@ -184,49 +185,42 @@ func isUnreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// forwarded returns the headers that become metadata, and no other: the mux
-// does not see Grpc-Timeout, Grpc-Metadata-* (CVE-2026-18972), cookies,
-// X-HTTP-Method-Override, TE or forwarded addresses at all.
+// forwarded returns the metadata that headers become, and no other does: the
+// mux sees none at all, so neither Grpc-Timeout nor Grpc-Metadata-*
+// (CVE-2026-18972), cookies, X-HTTP-Method-Override, TE or forwarded addresses.
 //
 // Two Authorization values are refused here: metadata would carry both, and
 // what then decides is which one a server reads. RFC 6750 §3.1 calls it
 // invalid_request and answers 400.
-func forwarded(from http.Header, id string) (http.Header, *refusal) {
-	to := http.Header{requestid.Header: {id}}
+func forwarded(from http.Header, id string) (metadata.MD, *refusal) {
+	to := metadata.MD{requestIDKey: {id}}
 	if values := from["Authorization"]; len(values) > 0 {
 		if len(values) > 1 || !isPrintable(values[0]) {
 			refused := refuse(http.StatusBadRequest, codes.InvalidArgument, "the Authorization header must have exactly one value, of printable ASCII characters")
 			refused.challenge = challengeInvalidRequest
 			return nil, refused
 		}
-		to["Authorization"] = values
+		to["authorization"] = values
 	}
 	// W3C Trace Context: several traceparents are none, several tracestates
 	// are one list.
 	if values := from["Traceparent"]; len(values) == 1 && isPrintable(values[0]) {
-		to["Traceparent"] = values
+		to["traceparent"] = values
 		if state := strings.Join(from["Tracestate"], ","); state != "" && isPrintable(state) {
-			to["Tracestate"] = []string{state}
+			to["tracestate"] = []string{state}
 		}
 	}
 	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && isPrintable(languages) {
-		to["Accept-Language"] = []string{languages}
+		to["accept-language"] = []string{languages}
 	}
 	return to, nil
 }
 
+// requestIDKey is the metadata key of the request's id.
+var requestIDKey = strings.ToLower(requestid.Header)
+
 func isPrintable(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
-}
-
-// incomingHeader names the metadata key of a header; authorization is passed on
-// by the runtime itself.
-func incomingHeader(key string) (string, bool) {
-	switch key {
-	case "Traceparent", "Tracestate", "Accept-Language", requestid.Header:
-		return strings.ToLower(key), true
-	}
-	return "", false
 }
 
 // outgoingHeader names the header of a metadata key that the server has sent.

@@ -15,7 +15,6 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -167,7 +166,7 @@ func (g *Gateway) serveRPC(x *exchange, path *url.URL) {
 		return
 	}
 	// From here on it is known what the client speaks, and so how to refuse.
-	header, refused := forwarded(x.request.Header, x.id)
+	md, refused := forwarded(x.request.Header, x.id)
 	if refused == nil && m.streams {
 		refused = refuse(http.StatusNotImplemented, codes.Unimplemented,
 			"a stream of requests is served over gRPC alone, at the server's own address")
@@ -176,7 +175,7 @@ func (g *Gateway) serveRPC(x *exchange, path *url.URL) {
 	if refused == nil {
 		refused = g.rpcBody(x, r, deadline)
 	}
-	call := &call{exchange: x, header: outgoing(header)}
+	call := &call{exchange: x, header: md}
 	if refused != nil {
 		call.refuse(g.rpcs.errors, r, refused)
 		return
@@ -281,13 +280,4 @@ func (g *Gateway) rpcBody(x *exchange, to *http.Request, deadline time.Time) *re
 	}
 	to.Body, to.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
 	return refused
-}
-
-// outgoing makes metadata of the headers that are passed on.
-func outgoing(header http.Header) metadata.MD {
-	md := make(metadata.MD, len(header))
-	for name, values := range header {
-		md[strings.ToLower(name)] = values
-	}
-	return md
 }

@@ -77,6 +77,9 @@ func identifyStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, han
 // not keep a handler longer than this.
 func deadline(timeout time.Duration) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if earlier, ok := ctx.Deadline(); ok && time.Until(earlier) <= timeout {
+			return handler(ctx, req)
+		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return handler(ctx, req)

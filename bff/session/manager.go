@@ -103,6 +103,7 @@ func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 type opened struct {
 	record Record // with Sealed
 	data   *Data
+	bearer string // of which data's access token is a part
 }
 
 // matches tells whether the record is, in all that the seal binds, the one that was opened.
@@ -129,11 +130,13 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 		if err != nil {
 			return nil, m.unopenable(ctx, id, err)
 		}
-		o = opened{record: r, data: &data}
+		bearer := bearerScheme + data.Tokens.Access
+		data.Tokens.Access = bearer[len(bearerScheme):]
+		o = opened{record: r, data: &data, bearer: bearer}
 		m.opened.Put(id, o, stamp)
 	}
 	r.Sealed = nil
-	return &Session{Record: r, Data: *o.data, value: v}, nil
+	return &Session{Record: r, Data: *o.data, bearer: o.bearer, value: v}, nil
 }
 
 // unopenable ends a session that no secret opens, so that it does not linger in lists until it expires.

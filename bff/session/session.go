@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -48,8 +49,20 @@ type Session struct {
 	Record
 	Data Data
 
+	bearer string // see Bearer
+
 	// value is behind a pointer since package fmt, which calls no method of an unexported field, follows none there.
 	value *cookieValue
+}
+
+const bearerScheme = "Bearer "
+
+// Bearer is the access token as the value of an Authorization header.
+func (s *Session) Bearer() string {
+	if token, ok := strings.CutPrefix(s.bearer, bearerScheme); ok && token == s.Data.Tokens.Access {
+		return s.bearer // made once, when the session was opened
+	}
+	return bearerScheme + s.Data.Tokens.Access
 }
 
 // String shows the handle and nothing that is worth stealing.

@@ -50,7 +50,8 @@ type Record struct {
 	ExpiresAt     time.Time
 	// UserAgent and Address are of the login, for the person to recognise the session by. Nothing is decided by them.
 	UserAgent, Address string
-	// Sealed holds tokens and claims, encrypted. Opaque to a store.
+	// Sealed holds tokens and claims, encrypted. Opaque to a store, which keeps a copy of what it is given. What it gives may
+	// be shared, and is not written to.
 	Sealed []byte
 }
 

@@ -13,11 +13,14 @@ import (
 // is safe for concurrent use, and nil is a line that nobody will write.
 type Line struct {
 	mu      sync.Mutex
-	attrs   []slog.Attr
+	attrs   []slog.Attr // the first own are for the part that writes the line
 	level   slog.Level
 	written bool
-	room    [8]slog.Attr
+	room    [own + 6]slog.Attr
 }
+
+// own is how many attributes the part that writes a line has, as a rule.
+const own = 6
 
 type lineKey struct{}
 
@@ -28,7 +31,7 @@ func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
 		return ctx, nil
 	}
 	l := &Line{level: slog.LevelInfo}
-	l.attrs = l.room[:0]
+	l.attrs = l.room[:own]
 	return NewContext(ctx, l), l
 }
 
@@ -58,8 +61,8 @@ func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
 	}
 	l.level = max(l.level, level)
 	for _, a := range attrs {
-		if i := slices.IndexFunc(l.attrs, func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
-			l.attrs[i] = a
+		if i := slices.IndexFunc(l.attrs[own:], func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
+			l.attrs[own+i] = a
 		} else {
 			l.attrs = append(l.attrs, a)
 		}
@@ -74,7 +77,13 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, attrs ...slog.Att
 	}
 	l.mu.Lock()
 	l.written = true
-	level, added := l.level, l.attrs
 	l.mu.Unlock()
-	logger.LogAttrs(ctx, level, "request", append(attrs, added...)...)
+	all := l.attrs
+	if n := len(attrs); n <= own {
+		all = all[own-n:]
+		copy(all, attrs)
+	} else {
+		all = append(slices.Clip(attrs), all[own:]...)
+	}
+	logger.LogAttrs(ctx, l.level, "request", all...)
 }

@@ -129,9 +129,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	if err != nil {
 		return session.Record{}, err
 	}
-	r := e.record
-	r.Sealed = slices.Clone(r.Sealed)
-	return r, nil
+	return e.record, nil
 }
 
 // Touch implements [session.Store].

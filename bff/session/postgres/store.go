@@ -54,7 +54,6 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	if s.feed.current() {
 		// One that looks expired may have been prolonged by another process: the database decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(s.now()) {
-			r.Sealed = slices.Clone(r.Sealed)
 			return r, nil
 		}
 	}
@@ -67,9 +66,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 		if answer.Err != nil {
 			return session.Record{}, answer.Err
 		}
-		r := answer.Val.(session.Record)
-		r.Sealed = slices.Clone(r.Sealed)
-		return r, nil
+		return answer.Val.(session.Record), nil
 	}
 }
 

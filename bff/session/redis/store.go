@@ -91,7 +91,6 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	if s.feed.current() {
 		// One that looks expired may have been prolonged by another process: Redis decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
-			r.Sealed = slices.Clone(r.Sealed)
 			return r, nil
 		}
 	}
@@ -113,7 +112,6 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 		return session.Record{}, session.ErrNotFound
 	}
 	s.records.Put(id, r, stamp)
-	r.Sealed = slices.Clone(r.Sealed)
 	return r, nil
 }
 

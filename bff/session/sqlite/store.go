@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -47,7 +46,6 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	if s.peers.quiet(ctx, now, s.forget) {
 		// One that looks expired may have been prolonged by another process: the file decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
-			r.Sealed = slices.Clone(r.Sealed)
 			return r, nil
 		}
 	}
@@ -60,7 +58,6 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	}
 	r.Sealed = sealed
 	s.records.Put(id, r, stamp)
-	r.Sealed = slices.Clone(sealed)
 	return r, nil
 }
 

@@ -36,11 +36,41 @@ func serverContext(ctx context.Context, call *call, o *options) (context.Context
 // isolated ends as another context does, and has none of its values.
 type isolated struct{ context.Context }
 
-// Value knows the peer, which is the same for all.
-func (isolated) Value(key any) any { return samePeer.Value(key) }
+// Value knows the peer, which is the same for all, and what package context
+// itself asks for.
+func (c isolated) Value(key any) any {
+	if key == ancestor {
+		return c.Context.Value(key)
+	}
+	return samePeer.Value(key)
+}
 
-// AfterFunc lets package context follow the other one without a goroutine.
+// AfterFunc lets package context follow the other one without a goroutine, also
+// if it asks for nothing.
 func (c isolated) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.Context, f) }
+
+// ancestor is the key by which package context looks for the context that a new
+// one ends with; a value of its own, which is no program's. Found out by asking:
+// without an answer, all is as well and a little slower.
+var ancestor = func() any {
+	var asked listening
+	_, cancel := context.WithCancel(&asked)
+	cancel()
+	return asked.key
+}()
+
+// listening is a context that remembers what it was asked for.
+type listening struct {
+	context.Context
+	key any
+}
+
+func (l *listening) Done() <-chan struct{} { return make(chan struct{}) }
+func (l *listening) Err() error            { return nil }
+func (l *listening) Value(key any) any     { l.key = key; return nil }
+func (l *listening) AfterFunc(func()) func() bool {
+	return func() bool { return true }
+}
 
 var (
 	self     = &peer.Peer{Addr: address{}, LocalAddr: address{}, AuthInfo: authInfo{credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}}
