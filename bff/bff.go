@@ -101,9 +101,9 @@ type Config struct {
 	Frontend http.Handler
 	// Pages are more of the embedded pages, in the same frame. Call is what
 	// their page /private calls in the person's name, a path below /api; ""
-	// for nothing.
-	Pages []web.Section
-	Call  string
+	// for nothing. CallConfirmed is another one, which wants a stronger sign-in.
+	Pages               []web.Section
+	Call, CallConfirmed string
 	// Protect lists the front end's paths that need a login, in the manner of
 	// a Next.js matcher: "/private", "/orders/:id", "/private/:path*". nil
 	// for DefaultProtect; empty and not nil for none.
@@ -235,7 +235,7 @@ func New(cfg Config) (*BFF, error) {
 	if b.protect, err = parsePatterns(cfg.Protect); err != nil {
 		return nil, err
 	}
-	b.pages, err = web.New(web.Config{User: pageUser, Sections: cfg.Pages, Call: cfg.Call, Logger: cfg.Logger, DevBanner: cfg.Development})
+	b.pages, err = web.New(web.Config{User: pageUser, Sections: cfg.Pages, Call: cfg.Call, CallConfirmed: cfg.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Development})
 	if err != nil {
 		return nil, err
 	}

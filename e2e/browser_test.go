@@ -45,6 +45,8 @@ func TestBrowser(t *testing.T) {
 		"NoScript":        testNoScript,
 		"Looks":           testLooks,
 		"Products":        testProducts,
+		"StepUp":          testStepUp,
+		"SilentLogin":     testSilentLogin,
 		"Devices":         testDevices,
 		"Tabs":            testTabs,
 		"Live":            testLive,

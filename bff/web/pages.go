@@ -85,6 +85,7 @@ type view struct {
 	LoginURL string // sign in and come back to this page
 	ID       string // what stands for {id} in the path
 	Call     string // the API's path that the private page calls; empty for none
+	Confirm  string // another, which wants a stronger sign-in
 	Pages    []Page // those with an address that can be written down
 }
 

@@ -68,6 +68,10 @@ type Config struct {
 	// name when they press its button. Empty leaves the button out.
 	Call string
 
+	// CallConfirmed is another such path, which wants a stronger sign-in than
+	// the person may have (RFC 9470): the page shows the way there and back.
+	CallConfirmed string
+
 	// Logger receives failures to render. Nil discards them.
 	Logger *slog.Logger
 
@@ -81,6 +85,7 @@ type Pages struct {
 	log     *slog.Logger
 	dev     bool
 	call    string
+	confirm string
 	assets  *assets
 	list    []*page // in the order of the navigation bar
 	byPath  map[string]*page
@@ -91,7 +96,7 @@ type Pages struct {
 // New parses the templates. It fails only if embedded files contradict a list
 // of pages, or each other, which is a defect of the build.
 func New(cfg Config) (*Pages, error) {
-	p := &Pages{user: cfg.User, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, byPath: make(map[string]*page)}
+	p := &Pages{user: cfg.User, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, confirm: cfg.CallConfirmed, byPath: make(map[string]*page)}
 	if p.user == nil {
 		p.user = func(*http.Request) (User, bool) { return User{}, false }
 	}
@@ -216,6 +221,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 		LoginURL: loginURL(r.URL),
 		ID:       id,
 		Call:     p.call,
+		Confirm:  p.confirm,
 		Pages:    p.listed(),
 	}
 	if signedIn {

@@ -196,6 +196,7 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		Frontend:        frontend,
 		Pages:           pages,
 		Call:            called,
+		CallConfirmed:   calledConfirmed,
 		Protect:         cfg.Protect,
 		TrustedProxies:  cfg.TrustedProxies,
 		Development:     development,

@@ -25,8 +25,12 @@ var services = []service{
 // pages are what the embedded front end shows besides its own.
 var pages = []web.Section{products.Section}
 
-// called is what the page /private calls; "" for nothing.
-const called = "/api/private-route"
+// called is what the page /private calls, and calledConfirmed what it calls to
+// show a step-up; "" for nothing.
+const (
+	called          = "/api/private-route"
+	calledConfirmed = "/api/confirmed-route"
+)
 
 func openProducts(ctx context.Context, env environment) (audioarchivev1.ProductServiceServer, error) {
 	cfg := catalog.Config{URL: env.DatabaseURL}

@@ -12,7 +12,7 @@ import (
 )
 
 // Status implements audioarchive.v1.StatusService, the two routes of the
-// tutorial. The zero value is ready.
+// tutorial and one that wants a stronger sign-in. The zero value is ready.
 type Status struct {
 	audioarchivev1.UnimplementedStatusServiceServer
 }
@@ -26,4 +26,10 @@ func (Status) GetStatus(context.Context, *audioarchivev1.GetStatusRequest) (*htt
 // GetPrivateRoute answers whoever the policy lets through.
 func (Status) GetPrivateRoute(context.Context, *audioarchivev1.GetPrivateRouteRequest) (*audioarchivev1.GetPrivateRouteResponse, error) {
 	return &audioarchivev1.GetPrivateRouteResponse{Message: "This is a private route"}, nil
+}
+
+// GetConfirmedRoute answers whoever the policy lets through, which asks for a
+// stronger sign-in.
+func (Status) GetConfirmedRoute(context.Context, *audioarchivev1.GetConfirmedRouteRequest) (*audioarchivev1.GetConfirmedRouteResponse, error) {
+	return &audioarchivev1.GetConfirmedRouteResponse{Message: "This is a confirmed route"}, nil
 }

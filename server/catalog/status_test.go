@@ -19,4 +19,8 @@ func TestStatus(t *testing.T) {
 	if err != nil || route.GetMessage() != "This is a private route" {
 		t.Errorf("GetPrivateRoute: %v, %v", route, err)
 	}
+	confirmed, err := service.GetConfirmedRoute(t.Context(), &audioarchivev1.GetConfirmedRouteRequest{})
+	if err != nil || confirmed.GetMessage() != "This is a confirmed route" {
+		t.Errorf("GetConfirmedRoute: %v, %v", confirmed, err)
+	}
 }

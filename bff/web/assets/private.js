@@ -2,7 +2,7 @@
 // form opens the same address as a page.
 
 const form = document.getElementById("call-form");
-const button = document.getElementById("call-api");
+const buttons = form?.querySelectorAll("button") ?? [];
 const result = document.getElementById("api-result");
 
 const names = {
@@ -16,12 +16,19 @@ function sentence(response) {
   const wait = Number(response.headers.get("Retry-After"));
   const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
   switch (response.status) {
-    case 401: return "Your session has ended. Sign in again to go on.";
+    case 401: return wantsMore(response)
+      ? "This route wants to be sure that it is you. Confirm it, and you come back here."
+      : "Your session has ended. Sign in again to go on.";
     case 403: return "You are signed in, but your account may not call this route.";
     case 429: return `That was too often. ${later}`;
     case 502: case 503: case 504: return `The API cannot answer right now. You are still signed in. ${later}`;
   }
   return response.ok ? "" : "The API refused this call or failed to answer it.";
+}
+
+// Whether a stronger or fresher sign-in would do (step-up, RFC 9470).
+function wantsMore(response) {
+  return (response.headers.get("WWW-Authenticate") ?? "").includes('error="insufficient_user_authentication"');
 }
 
 // Everything goes in as text: an answer is data, whatever it looks like.
@@ -47,11 +54,11 @@ async function readable(response) {
   }
 }
 
-async function call() {
+async function call(address) {
   const started = performance.now();
   let response, body;
   try {
-    response = await fetch(form.action, {
+    response = await fetch(address, {
       headers: { Accept: "application/json" },
       cache: "no-store",
       signal: AbortSignal.timeout(15000),
@@ -71,8 +78,9 @@ async function call() {
   const says = sentence(response);
   if (says) parts.push(element("p", "", says));
   if (response.status === 401) {
-    const link = element("a", "button primary small", "Sign in again");
-    link.href = result.dataset.login;
+    const link = element("a", "button primary small", wantsMore(response) ? "Confirm that it is you" : "Sign in again");
+    // The bff says which login would help, and that it is to lead back here.
+    link.href = response.headers.get("Gatehouse-Login") ?? result.dataset.login;
     const actions = element("p", "actions");
     actions.append(link);
     parts.push(actions);
@@ -89,14 +97,14 @@ async function call() {
 form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   // Not disabled: that would take the focus from a person at the keyboard.
-  if (button.getAttribute("aria-disabled") === "true") return;
-  button.setAttribute("aria-disabled", "true");
+  if (result.getAttribute("aria-busy") === "true") return;
+  for (const button of buttons) button.setAttribute("aria-disabled", "true");
   result.setAttribute("aria-busy", "true");
   try {
-    await call();
+    await call(event.submitter?.getAttribute("formaction") ?? form.action);
   } finally {
-    button.removeAttribute("aria-disabled");
+    for (const button of buttons) button.removeAttribute("aria-disabled");
     result.removeAttribute("aria-busy");
   }
 });
-button?.setAttribute("data-ready", "");
+for (const button of buttons) button.setAttribute("data-ready", "");

@@ -7,6 +7,7 @@
 package audioarchivev1
 
 import (
+	_ "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -145,18 +146,105 @@ func (x *GetPrivateRouteResponse) GetMessage() string {
 	return ""
 }
 
+// The request of GetConfirmedRoute.
+type GetConfirmedRouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfirmedRouteRequest) Reset() {
+	*x = GetConfirmedRouteRequest{}
+	mi := &file_audioarchive_v1_status_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfirmedRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfirmedRouteRequest) ProtoMessage() {}
+
+func (x *GetConfirmedRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_audioarchive_v1_status_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfirmedRouteRequest.ProtoReflect.Descriptor instead.
+func (*GetConfirmedRouteRequest) Descriptor() ([]byte, []int) {
+	return file_audioarchive_v1_status_proto_rawDescGZIP(), []int{3}
+}
+
+// The answer of GetConfirmedRoute.
+type GetConfirmedRouteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The message for the caller.
+	Message       string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfirmedRouteResponse) Reset() {
+	*x = GetConfirmedRouteResponse{}
+	mi := &file_audioarchive_v1_status_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfirmedRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfirmedRouteResponse) ProtoMessage() {}
+
+func (x *GetConfirmedRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_audioarchive_v1_status_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfirmedRouteResponse.ProtoReflect.Descriptor instead.
+func (*GetConfirmedRouteResponse) Descriptor() ([]byte, []int) {
+	return file_audioarchive_v1_status_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetConfirmedRouteResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_audioarchive_v1_status_proto protoreflect.FileDescriptor
 
 const file_audioarchive_v1_status_proto_rawDesc = "" +
 	"\n" +
-	"\x1caudioarchive/v1/status.proto\x12\x0faudioarchive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x12\n" +
+	"\x1caudioarchive/v1/status.proto\x12\x0faudioarchive.v1\x1a\x1egatehouse/auth/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x12\n" +
 	"\x10GetStatusRequest\"\x18\n" +
 	"\x16GetPrivateRouteRequest\"3\n" +
 	"\x17GetPrivateRouteResponse\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage2\xe6\x01\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\"\x1a\n" +
+	"\x18GetConfirmedRouteRequest\"5\n" +
+	"\x19GetConfirmedRouteResponse\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage2\x91\x03\n" +
 	"\rStatusService\x12R\n" +
 	"\tGetStatus\x12!.audioarchive.v1.GetStatusRequest\x1a\x14.google.api.HttpBody\"\f\x82\xd3\xe4\x93\x02\x06\x12\x04/api\x12\x80\x01\n" +
-	"\x0fGetPrivateRoute\x12'.audioarchive.v1.GetPrivateRouteRequest\x1a(.audioarchive.v1.GetPrivateRouteResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/private-routeB\xc6\x01\n" +
+	"\x0fGetPrivateRoute\x12'.audioarchive.v1.GetPrivateRouteRequest\x1a(.audioarchive.v1.GetPrivateRouteResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/private-route\x12\xa8\x01\n" +
+	"\x11GetConfirmedRoute\x12).audioarchive.v1.GetConfirmedRouteRequest\x1a*.audioarchive.v1.GetConfirmedRouteResponse\"<\x92\xdf\x1a\x1c*\x1aurn:audioarchive:confirmed\x82\xd3\xe4\x93\x02\x16\x12\x14/api/confirmed-routeB\xc6\x01\n" +
 	"\x13com.audioarchive.v1B\vStatusProtoP\x01ZEgithub.com/gatehouse-dev/gatehouse/gen/audioarchive/v1;audioarchivev1\xa2\x02\x03AXX\xaa\x02\x0fAudioarchive.V1\xca\x02\x0fAudioarchive\\V1\xe2\x02\x1bAudioarchive\\V1\\GPBMetadata\xea\x02\x10Audioarchive::V1b\x06proto3"
 
 var (
@@ -171,20 +259,24 @@ func file_audioarchive_v1_status_proto_rawDescGZIP() []byte {
 	return file_audioarchive_v1_status_proto_rawDescData
 }
 
-var file_audioarchive_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_audioarchive_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_audioarchive_v1_status_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),        // 0: audioarchive.v1.GetStatusRequest
-	(*GetPrivateRouteRequest)(nil),  // 1: audioarchive.v1.GetPrivateRouteRequest
-	(*GetPrivateRouteResponse)(nil), // 2: audioarchive.v1.GetPrivateRouteResponse
-	(*httpbody.HttpBody)(nil),       // 3: google.api.HttpBody
+	(*GetStatusRequest)(nil),          // 0: audioarchive.v1.GetStatusRequest
+	(*GetPrivateRouteRequest)(nil),    // 1: audioarchive.v1.GetPrivateRouteRequest
+	(*GetPrivateRouteResponse)(nil),   // 2: audioarchive.v1.GetPrivateRouteResponse
+	(*GetConfirmedRouteRequest)(nil),  // 3: audioarchive.v1.GetConfirmedRouteRequest
+	(*GetConfirmedRouteResponse)(nil), // 4: audioarchive.v1.GetConfirmedRouteResponse
+	(*httpbody.HttpBody)(nil),         // 5: google.api.HttpBody
 }
 var file_audioarchive_v1_status_proto_depIdxs = []int32{
 	0, // 0: audioarchive.v1.StatusService.GetStatus:input_type -> audioarchive.v1.GetStatusRequest
 	1, // 1: audioarchive.v1.StatusService.GetPrivateRoute:input_type -> audioarchive.v1.GetPrivateRouteRequest
-	3, // 2: audioarchive.v1.StatusService.GetStatus:output_type -> google.api.HttpBody
-	2, // 3: audioarchive.v1.StatusService.GetPrivateRoute:output_type -> audioarchive.v1.GetPrivateRouteResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	3, // 2: audioarchive.v1.StatusService.GetConfirmedRoute:input_type -> audioarchive.v1.GetConfirmedRouteRequest
+	5, // 3: audioarchive.v1.StatusService.GetStatus:output_type -> google.api.HttpBody
+	2, // 4: audioarchive.v1.StatusService.GetPrivateRoute:output_type -> audioarchive.v1.GetPrivateRouteResponse
+	4, // 5: audioarchive.v1.StatusService.GetConfirmedRoute:output_type -> audioarchive.v1.GetConfirmedRouteResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -201,7 +293,7 @@ func file_audioarchive_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_audioarchive_v1_status_proto_rawDesc), len(file_audioarchive_v1_status_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,21 +20,26 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StatusService_GetStatus_FullMethodName       = "/audioarchive.v1.StatusService/GetStatus"
-	StatusService_GetPrivateRoute_FullMethodName = "/audioarchive.v1.StatusService/GetPrivateRoute"
+	StatusService_GetStatus_FullMethodName         = "/audioarchive.v1.StatusService/GetStatus"
+	StatusService_GetPrivateRoute_FullMethodName   = "/audioarchive.v1.StatusService/GetPrivateRoute"
+	StatusService_GetConfirmedRoute_FullMethodName = "/audioarchive.v1.StatusService/GetConfirmedRoute"
 )
 
 // StatusServiceClient is the client API for StatusService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// StatusService answers the two routes every reader of the tutorial knows.
+// StatusService answers the two routes every reader of the tutorial knows, and
+// one that shows what a stronger sign-in is for.
 type StatusServiceClient interface {
 	// Says that the server runs, as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
 	// Answers with a message that only a signed-in caller sees.
 	GetPrivateRoute(ctx context.Context, in *GetPrivateRouteRequest, opts ...grpc.CallOption) (*GetPrivateRouteResponse, error)
+	// Answers with a message that a caller sees who has confirmed at the provider
+	// who they are. Others are sent there and back (step-up, RFC 9470).
+	GetConfirmedRoute(ctx context.Context, in *GetConfirmedRouteRequest, opts ...grpc.CallOption) (*GetConfirmedRouteResponse, error)
 }
 
 type statusServiceClient struct {
@@ -65,17 +70,31 @@ func (c *statusServiceClient) GetPrivateRoute(ctx context.Context, in *GetPrivat
 	return out, nil
 }
 
+func (c *statusServiceClient) GetConfirmedRoute(ctx context.Context, in *GetConfirmedRouteRequest, opts ...grpc.CallOption) (*GetConfirmedRouteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConfirmedRouteResponse)
+	err := c.cc.Invoke(ctx, StatusService_GetConfirmedRoute_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StatusServiceServer is the server API for StatusService service.
 // All implementations must embed UnimplementedStatusServiceServer
 // for forward compatibility.
 //
-// StatusService answers the two routes every reader of the tutorial knows.
+// StatusService answers the two routes every reader of the tutorial knows, and
+// one that shows what a stronger sign-in is for.
 type StatusServiceServer interface {
 	// Says that the server runs, as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetStatus(context.Context, *GetStatusRequest) (*httpbody.HttpBody, error)
 	// Answers with a message that only a signed-in caller sees.
 	GetPrivateRoute(context.Context, *GetPrivateRouteRequest) (*GetPrivateRouteResponse, error)
+	// Answers with a message that a caller sees who has confirmed at the provider
+	// who they are. Others are sent there and back (step-up, RFC 9470).
+	GetConfirmedRoute(context.Context, *GetConfirmedRouteRequest) (*GetConfirmedRouteResponse, error)
 	mustEmbedUnimplementedStatusServiceServer()
 }
 
@@ -91,6 +110,9 @@ func (UnimplementedStatusServiceServer) GetStatus(context.Context, *GetStatusReq
 }
 func (UnimplementedStatusServiceServer) GetPrivateRoute(context.Context, *GetPrivateRouteRequest) (*GetPrivateRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPrivateRoute not implemented")
+}
+func (UnimplementedStatusServiceServer) GetConfirmedRoute(context.Context, *GetConfirmedRouteRequest) (*GetConfirmedRouteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConfirmedRoute not implemented")
 }
 func (UnimplementedStatusServiceServer) mustEmbedUnimplementedStatusServiceServer() {}
 func (UnimplementedStatusServiceServer) testEmbeddedByValue()                       {}
@@ -149,6 +171,24 @@ func _StatusService_GetPrivateRoute_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StatusService_GetConfirmedRoute_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConfirmedRouteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StatusServiceServer).GetConfirmedRoute(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StatusService_GetConfirmedRoute_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StatusServiceServer).GetConfirmedRoute(ctx, req.(*GetConfirmedRouteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StatusService_ServiceDesc is the grpc.ServiceDesc for StatusService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -163,6 +203,10 @@ var StatusService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetPrivateRoute",
 			Handler:    _StatusService_GetPrivateRoute_Handler,
+		},
+		{
+			MethodName: "GetConfirmedRoute",
+			Handler:    _StatusService_GetConfirmedRoute_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

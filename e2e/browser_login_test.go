@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/network"
+)
+
+// testStepUp calls what wants a stronger sign-in (RFC 9470): the page offers
+// the way, the provider asks, and the person is back on the page, where the
+// call succeeds.
+func testStepUp(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	before := cookieValue(tb, dev)
+	call := func() (state, text string) {
+		t.Helper()
+		tb.becomes("the button is ready", `document.querySelector("#call-confirmed[data-ready]")`)
+		tb.click("#call-confirmed")
+		tb.becomes("the answer has come", `document.querySelector("#api-result[data-state]:not([aria-busy])")`)
+		return tb.answer()
+	}
+	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "wants to be sure that it is you") {
+		t.Fatalf("not asked for more: %s: %s", state, text)
+	}
+	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {
+		t.Errorf("what wants no more is out of reach now: %s: %s", state, text)
+	}
+	call()
+	tb.click("#api-result a.button")
+	tb.becomes("the provider asks for a stronger sign-in", `document.body.innerText.includes("urn:audioarchive:confirmed")`)
+	tb.choose("seller")
+	tb.at(dev.base + "/private")
+	if state, text := call(); state != "ok" || !strings.Contains(text, "This is a confirmed route") {
+		t.Errorf("after the stronger sign-in: %s: %s", state, text)
+	}
+	if now := cookieValue(tb, dev); now == before || meWith(t, dev, before) != http.StatusNoContent {
+		t.Error("the session from before the step-up lives on")
+	}
+
+	// Without a script the address itself leads there and back.
+	other := c.person(t)
+	other.signIn(dev, "buyer")
+	other.open(dev.base + "/api/confirmed-route")
+	other.choose("buyer")
+	other.at(dev.base + "/api/confirmed-route")
+	other.shows("This is a confirmed route")
+}
+
+// testSilentLogin signs in whom the provider knows without asking, and leaves
+// everybody else where they are.
+func testSilentLogin(t *testing.T, c *chromium, dev *system) {
+	tb := c.person(t)
+	silent := dev.base + "/api/auth/login?prompt=none&returnTo=/public"
+	tb.open(silent)
+	tb.at(dev.base + "/public")
+	if got := tb.lastItem(); got != "Login" {
+		t.Errorf("nobody is known, and the navigation ends with %q", got)
+	}
+	tb.signIn(dev, "seller")
+	// Here the session is over; the provider still knows.
+	must(tb, network.DeleteCookies, network.DeleteCookiesParams{Name: sessionCookie, URL: dev.base})
+	tb.open(silent)
+	tb.at(dev.base + "/public")
+	if got := tb.lastItem(); got != "Logout" {
+		t.Errorf("the provider knows the person, and the navigation ends with %q", got)
+	}
+}
+
+// TestFormPostInABrowser has the provider answer in a form, as a page of
+// another site, to whose POST a real browser adds none of our cookies.
+func TestFormPostInABrowser(t *testing.T) {
+	t.Parallel()
+	c := startChromium(t)
+	dev := startDev(t, "--oidc-response-mode=form_post")
+	tb := c.person(t)
+	tb.signIn(dev, "seller")
+	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {
+		t.Errorf("Call API: %s: %s", state, text)
+	}
+	if status := meWith(t, dev, cookieValue(tb, dev)); status != http.StatusOK {
+		t.Errorf("me: %d", status)
+	}
+}
