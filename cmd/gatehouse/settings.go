@@ -55,6 +55,7 @@ type settings struct {
 	ListenDevIDP    string        `name:"listen-devidp" placeholder:"HOST:PORT" group:"Addresses" help:"Where the development provider listens, on loopback. Default: 127.0.0.1:3001."`
 	GatewayURL      string        `name:"gateway-url" placeholder:"URL" group:"Addresses" help:"The gateway, for gatehouse bff: http://gateway:5000."`
 	GRPCTarget      string        `name:"grpc-target" placeholder:"TARGET" group:"Addresses" help:"The server, for gatehouse gateway, as a gRPC target: dns:///server:9090."`
+	StreamHeartbeat time.Duration `name:"stream-heartbeat" placeholder:"DURATION" default:"15s" group:"API" help:"How long an event stream of the API may be silent before it carries a comment. Choose less than the idle timeout of whatever proxy is in front."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"DURATION" default:"20s" group:"Addresses" help:"How long requests in flight may take to end after SIGTERM."`
 
 	LogFormat string `name:"log-format" placeholder:"FORMAT" enum:"auto,text,json" default:"auto" group:"Log" help:"text for people, json for programs; auto is text in dev and json otherwise."`
@@ -107,6 +108,7 @@ func (s *settings) config() app.Config {
 		ListenDevIDP:     s.ListenDevIDP,
 		GatewayURL:       s.GatewayURL,
 		GRPCTarget:       s.GRPCTarget,
+		StreamHeartbeat:  s.StreamHeartbeat,
 		ShutdownTimeout:  s.ShutdownTimeout,
 	}
 }

@@ -72,6 +72,9 @@ type Config struct {
 	GatewayURL string
 	// GRPCTarget is the server of a gateway that runs alone.
 	GRPCTarget string
+	// StreamHeartbeat is how long an event stream of the API may be silent; 0
+	// for the gateway's default.
+	StreamHeartbeat time.Duration
 	// ShutdownTimeout bounds how long requests in flight may take to end.
 	ShutdownTimeout time.Duration
 

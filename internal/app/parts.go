@@ -139,7 +139,8 @@ func (p *parts) addGateway(cfg Config) error {
 			}
 			return ready()
 		},
-		Logger: cfg.Logger.With("part", "gateway"),
+		Heartbeat: cfg.StreamHeartbeat,
+		Logger:    cfg.Logger.With("part", "gateway"),
 	})
 	return err
 }

@@ -200,6 +200,7 @@ func (cfg Config) validateTimeouts() []error {
 	}{
 		{"GATEHOUSE_SESSION_IDLE_TIMEOUT", cfg.IdleTimeout},
 		{"GATEHOUSE_SESSION_ABSOLUTE_TIMEOUT", cfg.AbsoluteTimeout},
+		{"GATEHOUSE_STREAM_HEARTBEAT", cfg.StreamHeartbeat},
 		{"GATEHOUSE_SHUTDOWN_TIMEOUT", cfg.ShutdownTimeout},
 	} {
 		if timeout.value != 0 && timeout.value < time.Second {
