@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -188,5 +189,23 @@ func TestOpenAPIOff(t *testing.T) {
 	defer p.close(nil)
 	if p.gateway.OpenAPI() != nil {
 		t.Error("the API describes itself although that is off")
+	}
+}
+
+// BenchmarkDescription is what the description costs at the start.
+func BenchmarkDescription(b *testing.B) {
+	for _, off := range []bool{false, true} {
+		b.Run("off="+strconv.FormatBool(off), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := gateway.New(gateway.Config{
+					Conn: new(grpc.ClientConn), Services: exposedServices(),
+					Document: gateway.Document{Off: off, Title: title, Version: version, Comments: comments},
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
