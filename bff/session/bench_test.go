@@ -1,3 +1,5 @@
+//go:build unix
+
 package session_test
 
 import (
@@ -7,14 +9,23 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
+	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
+	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
 )
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 
 // stores are what the benchmarks compare.
 var stores = []struct {
@@ -41,6 +52,42 @@ var stores = []struct {
 				b.Fatal(err)
 			}
 			return info.Size()
+		}
+	}},
+	{"postgres", func(b *testing.B) (session.Store, func() int64) {
+		address := pgtest.Start(b).New(b)
+		s, err := postgres.Open(b.Context(), postgres.Config{URL: address})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = s.Close() })
+		return s, func() (size int64) {
+			conn, err := pgx.Connect(b.Context(), address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close(b.Context())
+			if err := conn.QueryRow(b.Context(), "SELECT pg_total_relation_size('gatehouse_sessions')").Scan(&size); err != nil {
+				b.Fatal(err)
+			}
+			return size
+		}
+	}},
+	{"redis", func(b *testing.B) (session.Store, func() int64) {
+		server := redistest.Start(b, "--appendonly", "yes")
+		s, err := redis.Open(b.Context(), redis.Config{URL: "redis://" + server.Addr()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = s.Close() })
+		return s, func() int64 {
+			_, memory, _ := strings.Cut(server.Do(b, "INFO", "memory"), "used_memory:")
+			memory, _, _ = strings.Cut(memory, "\n")
+			size, err := strconv.ParseInt(strings.TrimSpace(memory), 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return size
 		}
 	}},
 }

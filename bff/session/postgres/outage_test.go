@@ -63,7 +63,7 @@ func through(t testing.TB, address, proxy string) string {
 // The server ends the connections that listen, as an administrator or a failover does.
 func TestListenersAreEnded(t *testing.T) {
 	t.Parallel()
-	address := schema(t)
+	address := pgtest.New(t) // the others keep their connections
 	a, b := open(t, postgres.Config{URL: address}), open(t, postgres.Config{URL: address})
 	admin, err := pgx.Connect(t.Context(), address)
 	if err != nil {

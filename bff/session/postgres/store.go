@@ -57,7 +57,12 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 			return r, nil
 		}
 	}
-	// The question outlives whoever asked first, since others may be waiting for the answer.
+	return s.await(ctx, id)
+}
+
+// await asks the database, together with all who ask for the session at the moment. The question outlives whoever asked
+// first, since others may be waiting for the answer.
+func (s *Store) await(ctx context.Context, id session.ID) (session.Record, error) {
 	read := s.reads.DoChan(string(id[:]), func() (any, error) { return s.read(context.WithoutCancel(ctx), id) })
 	select {
 	case <-ctx.Done():

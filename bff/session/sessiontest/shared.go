@@ -146,6 +146,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		}
 		b.noNote(t, n.Kind, n.Key)
 	},
+	"use at both is written once":     usedAtBoth,
 	"a note is taken once among both": func(t *testing.T, a, b *fixture) { takenOnce(t, a, b) },
 	"one of many adds it among both":  func(t *testing.T, a, b *fixture) { addedOnce(t, a, b) },
 	"every call of both is counted":   func(t *testing.T, a, b *fixture) { everyCounted(t, a, b) },

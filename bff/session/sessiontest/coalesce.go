@@ -1,0 +1,71 @@
+package sessiontest
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// counting counts the touches that reach a store.
+type counting struct {
+	session.Store
+	touches *atomic.Int64
+}
+
+func (c counting) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
+	c.touches.Add(1)
+	return c.Store.Touch(ctx, id, lastSeen, idleExpires)
+}
+
+// usedAtBoth has one session used at two nodes, once a second for a quarter of an hour: what is written is one note every
+// five minutes, and not one at each node, nor one for each request.
+func usedAtBoth(t *testing.T, a, b *fixture) {
+	var touches atomic.Int64
+	secrets := []string{"a secret for this test alone, thirty-two bytes"}
+	var managers []*session.Manager
+	for _, f := range []*fixture{a, b} {
+		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, &touches}, Secrets: secrets, Now: f.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		managers = append(managers, m)
+	}
+	_, cookie, err := managers[0].Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(m *session.Manager) *session.Session {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+		s, err := m.Load(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Touch(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const every, minutes = 5, 15
+	for range minutes * 60 / every {
+		a.clock.Advance(every * time.Second)
+		before := touches.Load()
+		seen := use(managers[0])
+		if touches.Load() != before {
+			// The other hears of it; how soon is for other tests.
+			within(t, patience, "the other knows of the use", func() bool {
+				r, err := b.store.Get(t.Context(), seen.ID)
+				return err == nil && r.LastSeenAt.Equal(seen.LastSeenAt)
+			})
+		}
+		use(managers[1])
+	}
+	if n := touches.Load(); n < 2 || n > 3 {
+		t.Errorf("%d touches were written in %d minutes of use at two nodes, want one every 5 minutes", n, minutes)
+	}
+}
