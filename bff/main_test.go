@@ -1,3 +1,5 @@
+//go:build unix
+
 package bff_test
 
 import (
@@ -9,13 +11,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
 // TestMain reads, after all tests, every line that any of them has logged: no
 // token, code, cookie or secret that a test saw may stand in one.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := pgtest.Run(m)
 	if leaks := everything.leaks(); len(leaks) > 0 {
 		fmt.Fprintf(os.Stderr, "FAIL: logged, and must not be:\n%s\n", strings.Join(leaks, "\n"))
 		code = 1

@@ -21,7 +21,7 @@ import (
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	sessiontest.RunOutages(t, func(t *testing.T) sessiontest.Storage {
-		server := redistest.Start(t, "--appendonly", "yes")
+		server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 		return sessiontest.Storage{
 			Open: func(t *testing.T) session.Store { return open(t, redis.Config{URL: "redis://" + server.Addr()}) },
 			OpenAway: func(t *testing.T) (session.Store, func(), func(), func()) {

@@ -1,0 +1,130 @@
+//go:build unix
+
+package bff_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
+	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+)
+
+// A realStore is a server of the test's own that keeps sessions.
+type realStore struct {
+	open          func(cfg *bff.Config) (session.Store, error)
+	kill, restart func()
+}
+
+var realStores = map[string]func(t *testing.T) realStore{
+	"postgres": func(t *testing.T) realStore {
+		server := pgtest.Start(t)
+		address := server.New(t)
+		return realStore{
+			open: func(cfg *bff.Config) (session.Store, error) {
+				return postgres.Open(t.Context(), postgres.Config{URL: address, Now: cfg.Now})
+			},
+			kill: func() { server.Kill(t) }, restart: func() { server.Restart(t) },
+		}
+	},
+	"redis": func(t *testing.T) realStore {
+		server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+		return realStore{
+			open: func(cfg *bff.Config) (session.Store, error) {
+				return redis.Open(t.Context(), redis.Config{URL: "redis://" + server.Addr(), Now: cfg.Now})
+			},
+			kill: server.Kill, restart: func() { server.Restart(t) },
+		}
+	},
+}
+
+// handle gives a node a connection of its own to the store.
+func (r realStore) handle(t *testing.T) func(*bff.Config) {
+	return func(cfg *bff.Config) {
+		store, err := r.open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		cfg.Store = store
+	}
+}
+
+// oauth2-proxy #1992: however many requests come to however many nodes, a provider with rotation sees one refresh.
+func TestThreeNodesRefreshOnce(t *testing.T) {
+	t.Parallel()
+	for name, begin := range realStores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			real := begin(t)
+			s := start(t, real.handle(t))
+			nodes := []*system{s}
+			for range 2 {
+				other := *s
+				real.handle(t)(&other.cfg)
+				other.reconfigure()
+				nodes = append(nodes, &other)
+			}
+			b := s.browser().signIn()
+			old := b.access()
+			for _, n := range nodes { // each remembers the session
+				if b.as(n).access() != old {
+					t.Fatal("another token")
+				}
+			}
+			s.clock.Advance(20 * time.Minute) // the access token has run out, the session has not
+			var asking sync.WaitGroup
+			for i := range 1000 {
+				asking.Go(func() {
+					if res := b.as(nodes[i%len(nodes)]).fetch("/api/private-route"); res.StatusCode != http.StatusOK {
+						t.Errorf("status %d: %s", res.StatusCode, res.body)
+					}
+				})
+			}
+			asking.Wait()
+			if n := len(s.idp.refreshes()); n != 1 {
+				t.Errorf("%d refreshes, want 1", n)
+			}
+			for _, r := range s.api.requests() {
+				if bearer(r) == "" {
+					t.Error("a request went without a token")
+				}
+			}
+		})
+	}
+}
+
+// oauth2-proxy #2503: a store that is down is an outage and no logout, and everybody is still signed in when it is back.
+func TestRealStoreOutage(t *testing.T) {
+	t.Parallel()
+	for name, begin := range realStores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			real := begin(t)
+			s := start(t, real.handle(t))
+			b := s.browser().signIn()
+			cookie := b.session()
+			real.kill()
+			eventually(t, "the outage is seen", func() bool {
+				return b.fetch("/api/auth/me").StatusCode == http.StatusServiceUnavailable
+			})
+			for _, res := range []*response{b.fetch("/api/auth/me"), b.fetch("/api/private-route"), b.navigate("/private"), b.navigate("/api/auth/logout")} {
+				if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || len(res.Cookies()) != 0 {
+					t.Errorf("status %d, Retry-After %q, %d cookies; want 503, a time and none", res.StatusCode, res.Header.Get("Retry-After"), len(res.Cookies()))
+				}
+			}
+			real.restart()
+			eventually(t, "the store is back", func() bool { return b.fetch("/api/auth/me").StatusCode != http.StatusServiceUnavailable })
+			wantStatus(t, b.fetch("/api/auth/me"), http.StatusOK)
+			if b.session() != cookie || b.access() == "" {
+				t.Error("the outage has signed somebody out")
+			}
+		})
+	}
+}
