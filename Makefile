@@ -1,7 +1,8 @@
 # The README's two commands are `go run ./cmd/gatehouse dev` and `make test`.
 # The targets that those who change the project need beside them:
 #   make unit       the tests that need neither browser nor provider, with the race detector
-#   make generate   prints imported .proto files, generates gen/ and docs/configuration.md
+#   make generate   prints imported .proto files, generates gen/, the TypeScript client (with
+#                   Node.js) and docs/configuration.md
 #   make check      formatting, vet, the .proto rules, and whether anything generated is stale
 #   make bench      the benchmarks
 #   make bench-cpu  what a request costs, beside a bare net/http handler
@@ -46,10 +47,11 @@ contract:
 	$(BUF) generate
 	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o internal/app/comments.binpb
 	go test ./internal/app -run TestOpenAPIDocument -update
+	tools/typescript
 
 # Generates into the tree and fails if that changed anything.
 generated: contract
-	@stale=$$(git status --porcelain -- gen third_party internal/app/comments.binpb); \
+	@stale=$$(git status --porcelain -- gen third_party internal/app/comments.binpb client/typescript); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 bench:

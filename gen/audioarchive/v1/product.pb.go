@@ -1068,16 +1068,16 @@ const file_audioarchive_v1_product_proto_rawDesc = "" +
 	"\rDAW_PRO_TOOLS\x10\x06\x12\x0e\n" +
 	"\n" +
 	"DAW_REAPER\x10\a\x12\x12\n" +
-	"\x0eDAW_STUDIO_ONE\x10\b2\xd0\a\n" +
-	"\x0eProductService\x12w\n" +
+	"\x0eDAW_STUDIO_ONE\x10\b2\xde\a\n" +
+	"\x0eProductService\x12z\n" +
 	"\n" +
-	"GetProduct\x12\".audioarchive.v1.GetProductRequest\x1a\x18.audioarchive.v1.Product\"+\xdaA\x04name\x92\xdf\x1a\x02\b\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/{name=products/*}\x12{\n" +
-	"\fListProducts\x12$.audioarchive.v1.ListProductsRequest\x1a%.audioarchive.v1.ListProductsResponse\"\x1e\xdaA\x00\x92\xdf\x1a\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/products\x12~\n" +
-	"\x0eListMyProducts\x12&.audioarchive.v1.ListMyProductsRequest\x1a'.audioarchive.v1.ListMyProductsResponse\"\x1b\xdaA\x00\x82\xd3\xe4\x93\x02\x12\x12\x10/api/my/products\x12\x8e\x01\n" +
+	"GetProduct\x12\".audioarchive.v1.GetProductRequest\x1a\x18.audioarchive.v1.Product\".\xdaA\x04name\x92\xdf\x1a\x02\b\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/{name=products/*}\x90\x02\x01\x12~\n" +
+	"\fListProducts\x12$.audioarchive.v1.ListProductsRequest\x1a%.audioarchive.v1.ListProductsResponse\"!\xdaA\x00\x92\xdf\x1a\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/products\x90\x02\x01\x12\x81\x01\n" +
+	"\x0eListMyProducts\x12&.audioarchive.v1.ListMyProductsRequest\x1a'.audioarchive.v1.ListMyProductsResponse\"\x1e\xdaA\x00\x82\xd3\xe4\x93\x02\x12\x12\x10/api/my/products\x90\x02\x01\x12\x8e\x01\n" +
 	"\rCreateProduct\x12%.audioarchive.v1.CreateProductRequest\x1a\x18.audioarchive.v1.Product\"<\xdaA\aproduct\x92\xdf\x1a\x10\x1a\x0eproducts:write\x82\xd3\xe4\x93\x02\x18:\aproduct\"\r/api/products\x12\xab\x01\n" +
 	"\rUpdateProduct\x12%.audioarchive.v1.UpdateProductRequest\x1a\x18.audioarchive.v1.Product\"Y\xdaA\x13product,update_mask\x92\xdf\x1a\x10\x1a\x0eproducts:write\x82\xd3\xe4\x93\x02):\aproduct2\x1e/api/{product.name=products/*}\x12\x89\x01\n" +
-	"\rDeleteProduct\x12%.audioarchive.v1.DeleteProductRequest\x1a\x16.google.protobuf.Empty\"9\xdaA\x04name\x92\xdf\x1a\x10\x1a\x0eproducts:write\x82\xd3\xe4\x93\x02\x18*\x16/api/{name=products/*}\x12}\n" +
-	"\rWatchProducts\x12%.audioarchive.v1.WatchProductsRequest\x1a&.audioarchive.v1.WatchProductsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/products:watch0\x01B\xc7\x01\n" +
+	"\rDeleteProduct\x12%.audioarchive.v1.DeleteProductRequest\x1a\x16.google.protobuf.Empty\"9\xdaA\x04name\x92\xdf\x1a\x10\x1a\x0eproducts:write\x82\xd3\xe4\x93\x02\x18*\x16/api/{name=products/*}\x12\x80\x01\n" +
+	"\rWatchProducts\x12%.audioarchive.v1.WatchProductsRequest\x1a&.audioarchive.v1.WatchProductsResponse\"\x1e\x82\xd3\xe4\x93\x02\x15\x12\x13/api/products:watch\x90\x02\x010\x01B\xc7\x01\n" +
 	"\x13com.audioarchive.v1B\fProductProtoP\x01ZEgithub.com/gatehouse-dev/gatehouse/gen/audioarchive/v1;audioarchivev1\xa2\x02\x03AXX\xaa\x02\x0fAudioarchive.V1\xca\x02\x0fAudioarchive\\V1\xe2\x02\x1bAudioarchive\\V1\\GPBMetadata\xea\x02\x10Audioarchive::V1b\x06proto3"
 
 var (

@@ -240,11 +240,11 @@ const file_audioarchive_v1_status_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"\x1a\n" +
 	"\x18GetConfirmedRouteRequest\"5\n" +
 	"\x19GetConfirmedRouteResponse\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage2\x91\x03\n" +
-	"\rStatusService\x12R\n" +
-	"\tGetStatus\x12!.audioarchive.v1.GetStatusRequest\x1a\x14.google.api.HttpBody\"\f\x82\xd3\xe4\x93\x02\x06\x12\x04/api\x12\x80\x01\n" +
-	"\x0fGetPrivateRoute\x12'.audioarchive.v1.GetPrivateRouteRequest\x1a(.audioarchive.v1.GetPrivateRouteResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/private-route\x12\xa8\x01\n" +
-	"\x11GetConfirmedRoute\x12).audioarchive.v1.GetConfirmedRouteRequest\x1a*.audioarchive.v1.GetConfirmedRouteResponse\"<\x92\xdf\x1a\x1c*\x1aurn:audioarchive:confirmed\x82\xd3\xe4\x93\x02\x16\x12\x14/api/confirmed-routeB\xc6\x01\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage2\x9a\x03\n" +
+	"\rStatusService\x12U\n" +
+	"\tGetStatus\x12!.audioarchive.v1.GetStatusRequest\x1a\x14.google.api.HttpBody\"\x0f\x82\xd3\xe4\x93\x02\x06\x12\x04/api\x90\x02\x01\x12\x83\x01\n" +
+	"\x0fGetPrivateRoute\x12'.audioarchive.v1.GetPrivateRouteRequest\x1a(.audioarchive.v1.GetPrivateRouteResponse\"\x1d\x82\xd3\xe4\x93\x02\x14\x12\x12/api/private-route\x90\x02\x01\x12\xab\x01\n" +
+	"\x11GetConfirmedRoute\x12).audioarchive.v1.GetConfirmedRouteRequest\x1a*.audioarchive.v1.GetConfirmedRouteResponse\"?\x92\xdf\x1a\x1c*\x1aurn:audioarchive:confirmed\x82\xd3\xe4\x93\x02\x16\x12\x14/api/confirmed-route\x90\x02\x01B\xc6\x01\n" +
 	"\x13com.audioarchive.v1B\vStatusProtoP\x01ZEgithub.com/gatehouse-dev/gatehouse/gen/audioarchive/v1;audioarchivev1\xa2\x02\x03AXX\xaa\x02\x0fAudioarchive.V1\xca\x02\x0fAudioarchive\\V1\xe2\x02\x1bAudioarchive\\V1\\GPBMetadata\xea\x02\x10Audioarchive::V1b\x06proto3"
 
 var (
