@@ -338,6 +338,8 @@ func TestCORS(t *testing.T) {
 		{"preflight with a body", base, "OPTIONS /api/things", preflight(base, "POST", "authorization,content-type,x-request-id"), base},
 		{"preflight of a generated client (Connect)", base, "OPTIONS /api/" + thingService + "/GetThing", preflight(base, "POST", "authorization,connect-protocol-version,connect-timeout-ms,content-type"), base},
 		{"preflight of a generated client (gRPC-Web)", base, "OPTIONS /api/" + thingService + "/GetThing", preflight(base, "POST", "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent"), base},
+		{"preflight of a conditional change", base, "OPTIONS /api/things/1", preflight(base, "PATCH", "authorization,content-type,if-match"), base},
+		{"preflight of a stream that resumes", base, "OPTIONS /api/things:watch", preflight(base, "GET", "authorization,last-event-id"), base},
 		{"preflight of another origin", base, "OPTIONS /api/things/1", preflight("https://evil.example", "DELETE", "authorization"), ""},
 		{"preflight for a header that means nothing here", base, "OPTIONS /api/things/1", preflight(base, "DELETE", "grpc-metadata-x"), ""},
 	} {

@@ -1,0 +1,329 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+const jsonBody = "Content-Type: application/json"
+
+// TestREST is the specification of the facade: a request, the call that the
+// server sees, the answer, and what demands it. ProtoJSON is
+// https://protobuf.dev/programming-guides/json. Chapters of their own have
+// challenges (TestChallenge), what of a header reaches the server
+// (TestMetadata, TestRequestID), streams (TestStream, TestEvents), compression
+// (TestCompression), other origins (TestCORS), limits and deadlines
+// (TestTimeout, TestSlowClients, TestSlowloris), and what generated clients
+// speak (rpc_test.go).
+func TestREST(t *testing.T) {
+	t.Parallel()
+	failure := func(code codes.Code, message string, details ...protoadapt.MessageV1) answerFunc {
+		st, err := status.New(code, message).WithDetails(details...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fails(st.Err())
+	}
+	const none = ""
+	tagged := func(tag string) answerFunc { return answers(answerOf("GetSetting", fmt.Sprintf("etag: %q", tag))) }
+	cases := map[string][]struct {
+		name    string
+		source  string   // what demands it
+		request string   // method and target
+		header  []string // lines
+		body    string
+		answer  answerFunc
+
+		status int
+		call   string // what the server saw, none if it must not be called
+		want   string // body
+		empty  bool   // there must be no body
+		has    string // part of the body, where the whole is long
+		reply  []string
+	}{
+		"the tutorial": {
+			{name: "status is text", source: "docs/rest.md, Addresses", request: "GET /api", status: 200, call: "GetStatus", want: "Server Running...",
+				reply: []string{"Content-Type: text/plain; charset=utf-8", "Content-Length: 17"}},
+			{name: "status is text even to who prefers JSON", source: "docs/rest.md, Addresses", request: "GET /api", header: []string{"Accept: application/json"}, status: 200, call: "GetStatus", want: "Server Running..."},
+			{name: "private route", source: "docs/rest.md, Addresses", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute", want: `{"message":"This is a private route"}`,
+				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
+			{name: "everything else", source: "docs/rest.md, Errors", request: "GET /api/nothing", status: 404, want: `{"code":5,"message":"there is nothing at this path","details":[]}`,
+				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
+			{name: "outside the API", source: "docs/rest.md, Errors", request: "GET /", status: 404, want: `{"code":5,"message":"there is nothing at this path","details":[]}`},
+			{name: "no API by prefix alone", source: "docs/rest.md, Addresses", request: "GET /apiary", status: 404, has: "nothing at this path"},
+			{name: "the bff's part", source: "docs/rest.md, Addresses", request: "GET /api/auth/login", status: 404, has: "nothing at this path"},
+		},
+		"methods": {
+			{name: "HEAD is GET without a body", source: "RFC 9110 §9.3.2", request: "HEAD /api/private-route", status: 200, call: "GetPrivateRoute", want: none,
+				reply: []string{"Content-Length: 37", "Content-Type: application/json"}},
+			{name: "HEAD of nothing", source: "RFC 9110 §9.3.2", request: "HEAD /api/nothing", status: 404, want: none},
+			{name: "OPTIONS", source: "RFC 9110 §9.3.7", request: "OPTIONS /api/things/1", status: 204, want: none, reply: []string{"Allow: DELETE, GET, HEAD, PATCH, PUT, OPTIONS"}},
+			{name: "OPTIONS of nothing", source: "RFC 9110 §9.3.7", request: "OPTIONS /api/nothing", status: 404, has: "nothing at this path"},
+			{name: "405 names the methods", source: "RFC 9110 §15.5.6", request: "POST /api/private-route", status: 405,
+				want:  `{"code":12,"message":"this path is served for GET, HEAD, OPTIONS only","details":[]}`,
+				reply: []string{"Allow: GET, HEAD, OPTIONS"}},
+			{name: "HEAD where there is no GET", source: "RFC 9110 §15.5.6", request: "HEAD /api/things:import", status: 405, reply: []string{"Allow: POST, OPTIONS"}},
+			{name: "a made-up method", source: "RFC 9110 §15.5.6", request: "BREW /api", status: 405, has: "served for GET", reply: []string{"Allow: GET, HEAD, OPTIONS"}},
+			{name: "method override", source: "CVE-2026-37236", request: "POST /api/things", header: []string{jsonBody, "X-HTTP-Method-Override: GET"}, body: `{}`,
+				status: 200, call: "CreateThing thing:{}"},
+			{name: "override to DELETE of a form", source: "CVE-2026-37236", request: "POST /api/things/1", header: []string{"Content-Type: application/x-www-form-urlencoded", "X-HTTP-Method-Override: DELETE"}, body: "a=b", status: 405},
+			{name: "form POST is no GET", source: "CVE-2026-37236", request: "POST /api/private-route", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: "a=b", status: 405},
+			{name: "additional binding", source: "google/api/http.proto", request: "GET /api/old-things/1", status: 200, call: `GetThing id:"1"`},
+			{name: "custom verb", source: "AIP-136", request: "POST /api/things/1:archive", status: 200, call: `ArchiveThing id:"1"`},
+		},
+		"paths": {
+			{name: "trailing slash is another path", source: "RFC 3986 §6", request: "GET /api/", status: 404, has: "leave out the slash"},
+			{name: "trailing slash is no empty name", source: "RFC 3986 §6", request: "GET /api/things/", status: 404, has: "leave out the slash"},
+			{name: "empty segment", source: "RFC 3986 §3.3", request: "GET /api//private-route", status: 404, has: "nothing at this path"},
+			{name: "two leading slashes", source: "RFC 3986 §3.3", request: "GET //api/private-route", status: 404},
+			{name: "case counts", source: "RFC 3986 §6.2.2.1", request: "GET /API/private-route", status: 404},
+			{name: "dot segments", source: "RFC 3986 §6.2.2.3", request: "GET /api/things/../private-route", status: 400, has: "dot segment"},
+			{name: "encoded dot segments", source: "RFC 3986 §6.2.2.3", request: "GET /api/things/%2e%2E/private-route", status: 400, has: "dot segment"},
+			{name: "encoded slash", source: "CWE-22", request: "GET /api/things/a%2Fb", status: 400, has: "encoded slash"},
+			{name: "encoded slash, small letters", source: "CWE-22", request: "GET /api/files/a%2fb", status: 400, has: "encoded slash"},
+			{name: "encoded backslash", source: "CWE-22", request: "GET /api/things/a%5Cb", status: 400, has: "backslash"},
+			{name: "twice encoded slash is decoded once", source: "CWE-174", request: "GET /api/things/a%252Fb", status: 200, call: `GetThing id:"a%2Fb"`},
+			{name: "so it is beside other escapes", source: "CWE-174", request: "GET /api/things/a%252Fb%3Ac", status: 200, call: `GetThing id:"a%2Fb:c"`},
+			{name: "control character", source: "RFC 3986 §3.3", request: "GET /api/things/a%00b", status: 400, has: "control character"},
+			{name: "not UTF-8", source: "RFC 3629", request: "GET /api/things/%ff", status: 400, has: "not UTF-8"},
+			{name: "escapes are decoded", source: "RFC 3986 §2.1", request: "GET /api/things/caf%C3%A9%20%26%20bar", status: 200, call: `GetThing id:"café & bar"`},
+			{name: "an encoded colon begins no verb", source: "RFC 3986 §2.2", request: "POST /api/things/1%3Aarchive", status: 405, reply: []string{"Allow: DELETE, GET, HEAD, PATCH, PUT, OPTIONS"}},
+			{name: "an encoded colon is part of a name", source: "RFC 3986 §2.2", request: "GET /api/things/auth0%3A1", status: 200, call: `GetThing id:"auth0:1"`},
+			{name: "unreserved characters may be encoded", source: "RFC 3986 §6.2.2.2", request: "GET /api/private%2Droute", status: 200, call: "GetPrivateRoute"},
+			{name: "several segments", source: "google/api/http.proto", request: "GET /api/files/a/b%20c/d", status: 200, call: `ReadFile path:"a/b c/d"`, want: "Server Running..."},
+		},
+		"bodies": {
+			{name: "JSON", source: "google/api/http.proto", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"x","priceCents":"12"}`, status: 200, call: `CreateThing thing:{title:"x" price_cents:12}`},
+			{name: "proto names too", source: "ProtoJSON", request: "POST /api/things", header: []string{jsonBody}, body: `{"price_cents":12}`, status: 200, call: `CreateThing thing:{price_cents:12}`},
+			{name: "charset", source: "RFC 9110 §8.3.1", request: "POST /api/things", header: []string{"Content-Type: Application/JSON; charset=UTF-8"}, body: `{}`, status: 200, call: `CreateThing thing:{}`},
+			{name: "another charset", source: "RFC 8259 §8.1", request: "POST /api/things", header: []string{"Content-Type: application/json; charset=utf-16"}, body: `{}`, status: 415, has: "application/json"},
+			{name: "text is a CSRF vehicle", source: "WHATWG Fetch, CORS-safelisted", request: "POST /api/things", header: []string{"Content-Type: text/plain"}, body: `{}`, status: 415, has: "application/json"},
+			{name: "a form", source: "WHATWG Fetch, CORS-safelisted", request: "POST /api/things", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: `a=b`, status: 415},
+			{name: "no type", source: "RFC 9110 §15.5.16", request: "POST /api/things", body: `{}`, status: 415, want: `{"code":3,"message":"the Content-Type must be application/json, in UTF-8","details":[]}`},
+			{name: "two types", source: "RFC 9110 §5.3", request: "POST /api/things", header: []string{jsonBody, "Content-Type: text/plain"}, body: `{}`, status: 415},
+			{name: "compressed", source: "RFC 9110 §15.5.16", request: "POST /api/things", header: []string{jsonBody, "Content-Encoding: gzip"}, body: `{}`, status: 415, has: "Content-Encoding"},
+			{name: "trailing data", source: "RFC 8259 §2", request: "POST /api/things", header: []string{jsonBody}, body: `{} {}`, status: 400, has: "exactly one JSON value"},
+			{name: "trailing space", source: "RFC 8259 §2", request: "POST /api/things", header: []string{jsonBody}, body: "{}\n", status: 200, call: `CreateThing thing:{}`},
+			{name: "empty", source: "RFC 8259 §2", request: "POST /api/things", header: []string{jsonBody}, status: 400, has: "is empty"},
+			{name: "no JSON", source: "RFC 8259 §2", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":`, status: 400, has: "exactly one JSON value"},
+			{name: "null", source: "ProtoJSON", request: "PUT /api/things/1", header: []string{jsonBody}, body: `null`, status: 400, has: "request body"},
+			{name: "a list", source: "ProtoJSON", request: "PUT /api/things/1", header: []string{jsonBody}, body: `[]`, status: 400, has: "request body"},
+			{name: "unknown field", source: "ProtoJSON, unknown fields", request: "POST /api/things", header: []string{jsonBody}, body: `{"titel":"x"}`, status: 400, want: `{"code":3,"message":"request body: (line 1:2): unknown field \"titel\"","details":[]}`},
+			{name: "unknown nested field", source: "ProtoJSON, unknown fields", request: "POST /api/things", header: []string{jsonBody}, body: `{"parent":{"titel":"x"}}`, status: 400, has: `\"titel\"`},
+			{name: "duplicate field", source: "RFC 8259 §4", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"x","title":"y"}`, status: 400, has: "duplicate"},
+			{name: "wrong type", source: "ProtoJSON", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":1}`, status: 400, has: "title"},
+			{name: "not UTF-8", source: "RFC 3629", request: "POST /api/things", header: []string{jsonBody}, body: "{\"title\":\"\xff\"}", status: 400, has: "UTF-8"},
+			{name: "as long as allowed", source: "RFC 9110 §15.5.14", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"` + strings.Repeat("x", 88) + `"}`, status: 200, call: `CreateThing thing:{title:"` + strings.Repeat("x", 88) + `"}`},
+			{name: "too long", source: "RFC 9110 §15.5.14", request: "POST /api/things", header: []string{jsonBody}, body: `{"title":"` + strings.Repeat("x", 89) + `"}`, status: 413, want: `{"code":3,"message":"the request body is longer than 100 bytes","details":[]}`},
+			{name: "where none is taken", source: "RFC 9110 §9.3.5", request: "DELETE /api/things/1", header: []string{jsonBody}, body: `{"id":"2"}`, status: 400, has: "takes no request body"},
+			{name: "a form where none is taken", source: "WHATWG Fetch, CORS-safelisted", request: "POST /api/things/1:archive", header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: "id=2", status: 400, has: "takes no request body"},
+		},
+		"queries": {
+			{name: "fields", source: "google/api/http.proto", request: "GET /api/things?page_size=3&tags=a&tags=b", status: 200, call: `ListThings page_size:3 tags:"a" tags:"b"`, want: `{"things":[]}`},
+			{name: "JSON names", source: "ProtoJSON", request: "GET /api/things?pageSize=3", status: 200, call: `ListThings page_size:3`},
+			{name: "nested", source: "google/api/http.proto", request: "GET /api/things?like.priceCents=3&like.parent.create_time=2026-01-02T03:04:05Z", status: 200,
+				call: `ListThings like:{price_cents:3 parent:{create_time:{seconds:1767323045}}}`},
+			{name: "map", source: "docs/rest.md, Requests", request: "GET /api/things?labels[a]=b", status: 200, call: `ListThings labels:{key:"a" value:"b"}`},
+			{name: "unknown", source: "docs/rest.md, Requests", request: "GET /api/things?page_sise=3", status: 400,
+				want: `{"code":3,"message":"query parameter \"page_sise\" is unknown: no field of the request has that name","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"page_sise","description":"is unknown: no field of the request has that name"}]}]}`},
+			{name: "unknown on a route without fields", source: "docs/rest.md, Requests", request: "GET /api/private-route?x=1", status: 400, has: `\"x\"`},
+			{name: "unknown nested", source: "docs/rest.md, Requests", request: "GET /api/things?like.prise=3", status: 400, has: `\"like.prise\"`},
+			{name: "below a scalar", source: "docs/rest.md, Requests", request: "GET /api/things?pageSize.x=3", status: 400, has: `\"pageSize.x\"`},
+			{name: "both names of one field", source: "docs/rest.md, Requests", request: "GET /api/things?page_size=3&pageSize=4", status: 400, has: "page_size"},
+			{name: "twice", source: "docs/rest.md, Requests", request: "GET /api/things?page_size=3&page_size=4", status: 400, has: "page_size"},
+			{name: "wrong type", source: "google/api/http.proto", request: "GET /api/things?page_size=x", status: 400, has: "page_size"},
+			{name: "map without key", source: "docs/rest.md, Requests", request: "GET /api/things?labels=b", status: 400, has: "labels[key]"},
+			{name: "key without map", source: "docs/rest.md, Requests", request: "GET /api/things?tags[a]=b", status: 400, has: "no map"},
+			{name: "no UTF-8", source: "docs/rest.md, Requests", request: "GET /api/things?tags=%ff", status: 400, has: "UTF-8"},
+			{name: "no UTF-8 in a key", source: "docs/rest.md, Requests", request: "GET /api/things?labels[%ff]=x", status: 400, has: "UTF-8"},
+			{name: "semicolons", source: "WHATWG URL §5.1", request: "GET /api/things?tags=a;tags=b", status: 400, has: "malformed"},
+			{name: "bad escape", source: "RFC 3986 §2.1", request: "GET /api/things?tags=%zz", status: 400, has: "malformed"},
+			{name: "endless nesting", source: "CWE-674", request: "GET /api/things?like" + strings.Repeat(".parent", 40) + ".id=x", status: 400, has: "too deeply"},
+			{name: "beside a body", source: "docs/rest.md, Requests", request: "POST /api/things?dry_run=true", header: []string{jsonBody}, body: `{}`, status: 200, call: `CreateThing thing:{} dry_run:true`},
+			{name: "of a POST without a body", source: "docs/rest.md, Requests", request: "POST /api/things/1:archive?title=x", status: 400, has: `\"title\"`},
+		},
+		"path, body and query": {
+			{name: "the path wins over the body", source: "google/api/http.proto", request: "PUT /api/things/1", header: []string{jsonBody}, body: `{"id":"2","title":"x"}`, status: 200, call: `ReplaceThing id:"1" title:"x"`},
+			{name: "nested too", source: "google/api/http.proto", request: "PATCH /api/things/1", header: []string{jsonBody}, body: `{"id":"2"}`, status: 200, call: `UpdateThing thing:{id:"1"}`},
+			{name: "the query cannot set what the path does", source: "google/api/http.proto", request: "GET /api/things/1?id=2", status: 400, has: "the path fills"},
+			{name: "nor what the body does", source: "google/api/http.proto", request: "POST /api/things?thing.title=x", header: []string{jsonBody}, body: `{}`, status: 400, has: "the body fills"},
+			{name: "nor the whole of it", source: "google/api/http.proto", request: "PATCH /api/things/1?thing=x", header: []string{jsonBody}, body: `{}`, status: 400, has: "fills"},
+			{name: "a body of everything leaves nothing", source: "google/api/http.proto", request: "PUT /api/things/1?title=y", header: []string{jsonBody}, body: `{"title":"x"}`, status: 400, has: "the body fills"},
+			{name: "field mask by query", source: "AIP-134", request: "PATCH /api/things/1?update_mask=title,tags", header: []string{jsonBody}, body: `{"title":"x"}`, status: 200,
+				call: `UpdateThing thing:{id:"1" title:"x"} update_mask:{paths:"title" paths:"tags"}`},
+		},
+		"answers": {
+			{name: "every field", source: "docs/rest.md, Answers", request: "GET /api/things/1", answer: answers(thing(`id: "1" price_cents: 9007199254740993 create_time { seconds: 1767323045 } tags: "a: b, \"c\" \\"`)), status: 200, call: `GetThing id:"1"`,
+				want: `{"id":"1","title":"","priceCents":"9007199254740993","tags":["a: b, \"c\" \\"],"createTime":"2026-01-02T03:04:05Z","parent":null}`},
+			{name: "empty", source: "ProtoJSON", request: "DELETE /api/things/1", status: 200, call: `DeleteThing id:"1"`, want: `{}`},
+			{name: "a type of its own", source: "google/api/httpbody.proto", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "audio/flac", Data: []byte("fLaC")}), status: 200, call: `ReadFile path:"a"`,
+				want: "fLaC", reply: []string{"Content-Type: audio/flac", "X-Content-Type-Options: nosniff"}},
+			{name: "no type at all", source: "WHATWG MIME Sniffing", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
+				want: "<script>", reply: []string{"Content-Type: application/octet-stream"}},
+			{name: "caching is the API's to allow, other metadata stays inside", source: "RFC 9111 §5.2", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute",
+				answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					stream.SetTrailer(metadata.Pairs("x-secret-trailer", "1"))
+					if err := stream.SetHeader(metadata.Pairs("cache-control", "private, max-age=60", "etag", `"1"`, "x-secret", "1", "set-cookie", "a=b")); err != nil {
+						return nil, err
+					}
+					return usual(ctx, request, stream)
+				},
+				header: []string{"TE: trailers"},
+				reply:  []string{"Cache-Control: private, max-age=60", `Etag: "1"`, "X-Secret: ", "Set-Cookie: ", "Grpc-Metadata-X-Secret: ", "Trailer: ", "Transfer-Encoding: "}},
+		},
+		"Accept": {
+			{name: "anything", source: "RFC 9110 §12.5.1", request: "GET /api/private-route", header: []string{"Accept: */*"}, status: 200, call: "GetPrivateRoute"},
+			{name: "as a browser", source: "RFC 9110 §12.5.1", request: "GET /api/private-route", header: []string{"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, status: 200, call: "GetPrivateRoute"},
+			{name: "by major type", source: "RFC 9110 §12.5.1", request: "GET /api/private-route", header: []string{"Accept: application/*"}, status: 200, call: "GetPrivateRoute"},
+			{name: "something else", source: "RFC 9110 §15.5.7", request: "GET /api/private-route", header: []string{"Accept: text/html"}, status: 406, has: "application/json"},
+			{name: "all but JSON", source: "RFC 9110 §15.5.7", request: "GET /api/private-route", header: []string{"Accept: application/json;q=0, */*"}, status: 406},
+			{name: "what only the service knows", source: "RFC 9110 §12.5.1", request: "GET /api", header: []string{"Accept: text/plain"}, status: 200, call: "GetStatus"},
+			{name: "nonsense", source: "RFC 9110 §12.5.1", request: "GET /api/private-route", header: []string{"Accept: ,;;x"}, status: 200, call: "GetPrivateRoute"},
+			{name: "a problem where there is none", source: "RFC 9457", request: "GET /api/private-route", header: []string{"Accept: application/problem+json"}, status: 200, call: "GetPrivateRoute", reply: []string{"Content-Type: application/json"}},
+			{name: "RFC 9457", source: "RFC 9457", request: "GET /api/nothing", header: []string{"Accept: application/json, application/problem+json"}, status: 404,
+				want:  `{"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path","code":5,"details":[]}`,
+				reply: []string{"Content-Type: application/problem+json"}},
+			{name: "RFC 9457, liked less", source: "RFC 9457", request: "GET /api/nothing", header: []string{"Accept: application/json, application/problem+json;q=0.5"}, status: 404, reply: []string{"Content-Type: application/json"}},
+			{name: "RFC 9457 of a call", source: "RFC 9457", request: "GET /api/things/1", header: []string{"Accept: application/problem+json"}, answer: failure(codes.NotFound, "no such thing"), status: 404, call: `GetThing id:"1"`,
+				want: `{"type":"about:blank","title":"Not Found","status":404,"detail":"no such thing","code":5,"details":[]}`},
+		},
+		"conditional requests": {
+			{name: "the entity tag of the answer", source: "RFC 9110 §8.8.3", request: "GET /api/settings/1", answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`, want: `{"id":"","etag":"\"a\""}`, reply: []string{`ETag: "a"`}},
+			{name: "a weak one", source: "RFC 9110 §8.8.3", request: "GET /api/settings/1", answer: tagged(`W/"a"`), status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: W/"a"`}},
+			{name: "of a change, too", source: "RFC 9110 §8.8.3", request: "PATCH /api/settings/1", header: []string{jsonBody}, body: `{}`, answer: tagged(`"b"`), status: 200, call: `UpdateSetting setting:{id:"1"}`, reply: []string{`ETag: "b"`}},
+			{name: "one without quotation marks is none for HTTP", source: "RFC 9110 §8.8.3", request: "GET /api/settings/1", answer: tagged("a"), status: 200, call: `GetSetting id:"1"`, reply: []string{"ETag: "}},
+			{name: "none", source: "RFC 9110 §8.8.3", request: "GET /api/settings/1", answer: tagged(""), status: 200, call: `GetSetting id:"1"`, reply: []string{"ETag: "}},
+			{name: "the service's header counts", source: "RFC 9110 §8.8.3", request: "GET /api/settings/1", status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: "h"`},
+				answer: func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					return answerOf("GetSetting", `etag: "\"a\""`), stream.SetHeader(metadata.Pairs("etag", `"h"`))
+				}},
+			{name: "If-None-Match", source: "RFC 9110 §13.1.2", request: "GET /api/settings/1", header: []string{`If-None-Match: "x", W/"a"`}, answer: tagged(`"a"`), status: 304, call: `GetSetting id:"1"`, want: none, empty: true,
+				reply: []string{`ETag: "a"`, "Content-Type: ", "Content-Length: "}},
+			{name: "If-None-Match of HEAD", source: "RFC 9110 §13.1.2", request: "HEAD /api/settings/1", header: []string{`If-None-Match: *`}, answer: tagged(`"a"`), status: 304, call: `GetSetting id:"1"`, want: none, reply: []string{`ETag: "a"`}},
+			{name: "If-None-Match of another state", source: "RFC 9110 §13.1.2", request: "GET /api/settings/1", header: []string{`If-None-Match: "b"`}, answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`, reply: []string{`ETag: "a"`}},
+			{name: "If-None-Match of what has none", source: "RFC 9110 §13.1.2", request: "GET /api/things/1", header: []string{`If-None-Match: "b"`}, status: 200, call: `GetThing id:"1"`},
+			{name: "If-None-Match does not prevent a write, so it is not accepted", source: "RFC 9110 §13.1.2", request: "PUT /api/settings/1", header: []string{jsonBody, "If-None-Match: *"}, body: `{}`, status: 400, has: "cannot honour If-None-Match"},
+			{name: "If-Match goes into the request", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, status: 200, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "into a whole body", source: "RFC 9110 §13.1", request: "PUT /api/settings/1", header: []string{jsonBody, `If-Match: "a"`}, body: `{}`, status: 200, call: `ReplaceSetting id:"1" etag:"\"a\""`},
+			{name: "or into the resource", source: "AIP-154", request: "PATCH /api/settings/1", header: []string{jsonBody, `If-Match: "a"`}, body: `{}`, status: 200, call: `UpdateSetting setting:{id:"1" etag:"\"a\""}`},
+			{name: "the same twice", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1?etag=%22a%22", header: []string{`If-Match: "a"`}, status: 200, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "not the same", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1?etag=%22b%22", header: []string{`If-Match: "a"`}, status: 400,
+				want: `{"code":3,"message":"If-Match and the request's etag are not the same","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"etag","description":"is not what If-Match says"}]}]}`},
+			{name: "any state", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{"If-Match: *"}, status: 200, call: `DeleteSetting id:"1"`},
+			{name: "a weak tag matches nothing", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{`If-Match: W/"a"`}, status: 412, has: "ETAG_MISMATCH"},
+			{name: "no tag", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{"If-Match: a"}, status: 400, has: "quotation marks"},
+			{name: "several", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{`If-Match: "a", "b"`}, status: 400, has: "one entity tag"},
+			{name: "where the service could not heed it", source: "RFC 9110 §13.1", request: "DELETE /api/things/1", header: []string{`If-Match: "a"`}, status: 400, has: "cannot honour If-Match"},
+			{name: "If-Match of a GET", source: "RFC 9110 §13.1", request: "GET /api/settings/1", header: []string{`If-Match: "a"`}, answer: tagged(`"a"`), status: 200, call: `GetSetting id:"1"`},
+			{name: "If-Match of a GET, another state", source: "RFC 9110 §13.1", request: "GET /api/settings/1", header: []string{`If-Match: "b"`}, answer: tagged(`"a"`), status: 412, call: `GetSetting id:"1"`, has: "ETAG_MISMATCH", reply: []string{"Content-Type: application/json", "ETag: "}},
+			{name: "mismatch, AIP-154", source: "AIP-154", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.Aborted, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 412, call: `DeleteSetting id:"1" etag:"\"a\""`, has: `"code":10,"message":"changed"`},
+			{name: "mismatch, said otherwise", source: "AIP-154", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.FailedPrecondition, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 412, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "another conflict", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1", header: []string{`If-Match: "a"`}, answer: failure(codes.Aborted, "busy", &errdetails.ErrorInfo{Domain: "things", Reason: "CONCURRENT_CHANGE"}), status: 409, call: `DeleteSetting id:"1" etag:"\"a\""`},
+			{name: "a mismatch without a condition is a conflict", source: "RFC 9110 §13.1", request: "DELETE /api/settings/1?etag=%22a%22", answer: failure(codes.Aborted, "changed", &errdetails.ErrorInfo{Domain: "things", Reason: "ETAG_MISMATCH"}), status: 409, call: `DeleteSetting id:"1" etag:"\"a\""`},
+		},
+		"JSON": {
+			{name: "every kind", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, status: 200, call: "EchoKinds",
+				body: `{}`, answer: answers(answerOf("EchoKinds", `int64: -9007199254740993 uint64: 18446744073709551615 int32: -1 double: inf bool: true bytes: "\xfb\xff" color: COLOR_RED time { seconds: 1 nanos: 500000000 } duration { seconds: 1 nanos: 500000000 } mask { paths: "price_cents" paths: "title" } text { value: "" } count { value: 7 }`)),
+				want: `{"int64":"-9007199254740993","uint64":"18446744073709551615","int32":-1,"double":"Infinity","bool":true,"bytes":"+/8=","color":"COLOR_RED","time":"1970-01-01T00:00:01.500Z","duration":"1.500s","mask":"priceCents,title","text":"","count":"7"}`},
+			{name: "nothing", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, status: 200, call: "EchoKinds", body: `{}`,
+				want: `{"int64":"0","uint64":"0","int32":0,"double":0,"bool":false,"bytes":"","color":"COLOR_UNSPECIFIED","time":null,"duration":null,"mask":null,"text":null,"count":null}`},
+			{name: "64 bits as text", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int64":"-9007199254740993","count":"7"}`, status: 200, call: "EchoKinds int64:-9007199254740993 count:{value:7}"},
+			{name: "or as a number", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int64":7}`, status: 200, call: "EchoKinds int64:7"},
+			{name: "64 bits overflow", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"uint64":"18446744073709551616"}`, status: 400, has: "uint64"},
+			{name: "a fraction is no integer", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"int32":1.5}`, status: 400, has: "int32"},
+			{name: "enum by name", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":"COLOR_RED"}`, status: 200, call: "EchoKinds color:COLOR_RED"},
+			{name: "enum by number", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":1}`, status: 200, call: "EchoKinds color:COLOR_RED"},
+			{name: "an enum's unknown name", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"color":"COLOR_MAUVE"}`, status: 400, has: "COLOR_MAUVE"},
+			{name: "timestamp with an offset", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"time":"1970-01-01T01:00:01+01:00"}`, status: 200, call: "EchoKinds time:{seconds:1}"},
+			{name: "no timestamp", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"time":"yesterday"}`, status: 400, has: "yesterday"},
+			{name: "field mask", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"mask":"priceCents,parent.createTime"}`, status: 200, call: `EchoKinds mask:{paths:"price_cents" paths:"parent.create_time"}`},
+			{name: "duration", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"duration":"1.5s"}`, status: 200, call: "EchoKinds duration:{seconds:1 nanos:500000000}"},
+			{name: "wrapper", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"text":""}`, status: 200, call: "EchoKinds text:{}"},
+			{name: "bytes, either alphabet", source: "ProtoJSON", request: "POST /api/kinds", header: []string{jsonBody}, body: `{"bytes":"-_8"}`, status: 200, call: `EchoKinds bytes:"\xfb\xff"`},
+			{name: "in a query", source: "ProtoJSON", request: "GET /api/kinds?int64=-7&color=COLOR_RED&time=1970-01-01T00:00:01Z&duration=1.5s&text=x&count=7&bool=true&bytes=-_8=", status: 200,
+				call: `EchoKinds int64:-7 bool:true bytes:"\xfb\xff" color:COLOR_RED time:{seconds:1} duration:{seconds:1 nanos:500000000} text:{value:"x"} count:{value:7}`},
+			{name: "an enum's unknown name in a query", source: "ProtoJSON", request: "GET /api/kinds?color=COLOR_MAUVE", status: 400, has: "color"},
+			{name: "no number in a query", source: "ProtoJSON", request: "GET /api/kinds?int64=7x", status: 400, has: "int64"},
+		},
+		"errors of calls": {
+			{name: "message and details", source: "AIP-193", request: "GET /api/things/1", answer: failure(codes.FailedPrecondition, "sold <out>", &errdetails.ErrorInfo{Reason: "SOLD", Domain: "things"}), status: 400, call: `GetThing id:"1"`,
+				want: `{"code":9,"message":"sold \u003cout\u003e","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SOLD","domain":"things"}]}`},
+			{name: "already exists", source: "google/rpc/code.proto", request: "GET /api/things/1", answer: failure(codes.AlreadyExists, "x"), status: 409, call: `GetThing id:"1"`},
+			{name: "unimplemented", source: "google/rpc/code.proto", request: "GET /api/things/1", answer: failure(codes.Unimplemented, "x"), status: 501, call: `GetThing id:"1"`},
+			{name: "retry", source: "RFC 6585 §4", request: "GET /api/things/1", answer: failure(codes.ResourceExhausted, "slow down", &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)}), status: 429, call: `GetThing id:"1"`,
+				has: "slow down", reply: []string{"Retry-After: 2"}},
+			{name: "unavailable, said by the server", source: "RFC 9110 §10.2.3", request: "GET /api/things/1", answer: failure(codes.Unavailable, "no keys yet", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), status: 503, call: `GetThing id:"1"`,
+				has: "no keys yet", reply: []string{"Retry-After: 2"}},
+			{name: "unavailable, said by the transport", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Unavailable, "dial tcp 10.0.0.3:9090: refused"), status: 503, call: `GetThing id:"1"`,
+				want: `{"code":14,"message":"the service is not available at the moment","details":[]}`},
+			{name: "internal", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Internal, "pq: password", &errdetails.ErrorInfo{Reason: "X"}), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":13,"message":"internal error","details":[]}`},
+			{name: "unknown", source: "CWE-209", request: "GET /api/things/1", answer: fails(errors.New("pq: password")), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":2,"message":"internal error","details":[]}`},
+			{name: "data loss", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.DataLoss, "pq: password"), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":15,"message":"internal error","details":[]}`},
+			{name: "no code at all", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Code(99), "pq: password"), status: 500, call: `GetThing id:"1"`,
+				want: `{"code":2,"message":"internal error","details":[]}`},
+			{name: "a stack trace", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Aborted, "x", &errdetails.DebugInfo{Detail: "pq: password"}), status: 409, call: `GetThing id:"1"`,
+				want: `{"code":10,"message":"x","details":[]}`},
+			{name: "metadata of an error stays inside", source: "RFC 9111 §5.2", request: "GET /api/private-route", status: 404, call: "GetPrivateRoute",
+				answer: func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+					if err := stream.SendHeader(metadata.Pairs("cache-control", "public", "etag", `"1"`)); err != nil {
+						return nil, err
+					}
+					return nil, status.Error(codes.NotFound, "x")
+				}, reply: []string{"Cache-Control: no-store", "Etag: "}},
+		},
+	}
+	for group, cases := range cases {
+		for _, c := range cases {
+			t.Run(group+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				if c.source == "" {
+					t.Fatal("nothing demands this")
+				}
+				b := &backend{answer: c.answer}
+				g := start(t, gateway.Config{MaxBodyBytes: 100}, b)
+				method, target, _ := strings.Cut(c.request, " ")
+				response := send(g, method, target, c.header, c.body)
+				got := read(t, response)
+				if response.StatusCode != c.status {
+					t.Errorf("%s: status %d, want %d; body %s", c.request, response.StatusCode, c.status, got)
+				}
+				if diff := cmp.Diff(c.call, b.call()); diff != "" {
+					t.Errorf("call differs (-want +got):\n%s", diff)
+				}
+				if (c.want != "" || c.empty || method == http.MethodHead) && got != c.want {
+					t.Errorf("body differs (-want +got):\n%s", cmp.Diff(c.want, got))
+				}
+				if !strings.Contains(got, c.has) {
+					t.Errorf("body %q lacks %q", got, c.has)
+				}
+				for _, line := range append(c.reply, "X-Content-Type-Options: nosniff") {
+					name, value, _ := strings.Cut(line, ": ")
+					if got := strings.Join(response.Header.Values(name), " | "); got != value {
+						t.Errorf("%s is %q, want %q", name, got, value)
+					}
+				}
+			})
+		}
+	}
+}
