@@ -125,13 +125,13 @@ func (b *BFF) protects(path string) bool {
 // address: /_next/data/<build>/private.json has what /private shows, and Next's
 // own middleware protects the two as one.
 func nextData(path string) (page string, ok bool) {
-	rest, ok := strings.CutPrefix(path, "/_next/data/")
-	if !ok {
+	const root, suffix = "/_next/data/", ".json"
+	// In any case, as the patterns are.
+	if len(path) < len(root)+len(suffix) || !strings.EqualFold(path[:len(root)], root) || !strings.EqualFold(path[len(path)-len(suffix):], suffix) {
 		return "", false
 	}
-	_, page, _ = strings.Cut(rest, "/")
-	page, ok = strings.CutSuffix(page, ".json")
-	if page == "index" {
+	_, page, ok = strings.Cut(path[len(root):len(path)-len(suffix)], "/")
+	if strings.EqualFold(page, "index") {
 		page = ""
 	}
 	return "/" + page, ok

@@ -1,8 +1,11 @@
 package bff_test
 
 import (
+	"bufio"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"path"
 	"strings"
 	"testing"
 
@@ -77,6 +80,9 @@ func TestProtectedPathBypass(t *testing.T) {
 		"/private", "/private/", "/private?x", "/private?", "/private/a/b", "/PRIVATE", "/pRiVaTe/a", "/private;x=1", "/private;/a", "/%70rivate", "/p%72ivate/a",
 		"//private", "///private", "/./private", "/x/../private", "/private/.", "/private/..", "/private/../private", "/private//", "/private//a",
 		"/%2e/private", "/x/%2e%2e/private", "/private%2f", "/private%2Fa", "/%2fprivate", "/private%5c", `/private\`, `/\private`, "/private%00", "/private%0a", "/private%09", "/private%252f", "/%2570rivate",
+		"/public/..;/private", "/public/..;x=1/private", "/x/.;/../private", "/;/private", "/;x/private", "/private/;/a", "/orders/;/5", "/public/..%3b/private", "/public/%2e%2e;/private", "/public;/../private", "/private;/../private", "/private/%2e%2e/private", "/private/%2e", "/private/.%2e/a", "/%2e%2e/private", "/private%2f%2e%2e%2fprivate", "/PRIVATE%2F", "/private/%2F", "/private/%5ca",
+		"/private%2f..%2fpublic", "/public%2f..%2fprivate", "/public/%2e%2e%2fprivate", "/public%5c..%5cprivate", `/public\..\private`, "/private%01", "/private%7f", "/private/%00/public", "/private/%0d%0a", "/private%25%32%66", "/%252e/private", "/private/?/../public", "/private/a?/../../public",
+		"/private;jsessionid=x/a", "/private;/;/a", "/Private;x", "/_next/data/build/PRIVATE.json", "/_next/data/build/private.json?x", "/_NEXT/data/build/private.json", "/_next/data/build/private.JSON", "/_next/Data/build/orders/5.json", "/_next/data//private.json", "/_next/data/build//private.json",
 		"http://evil.example/private", "http://evil.example//private", "/orders/5", "/orders/5;x", "/Orders/5/",
 		"/_next/data/build/private.json", "/_next/data/build/private/a.json", "/_next/data/build/orders/5.json?id=5",
 	} {
@@ -88,9 +94,9 @@ func TestProtectedPathBypass(t *testing.T) {
 			"somebody else's session":                      {header("Authorization", "Bearer x"), header("Cookie", "gatehouse=x; appSession=y")},
 			"Next's middleware recursion (CVE-2025-29927)": {header("X-Middleware-Subrequest", "middleware:middleware:middleware")},
 		} {
-			for _, res := range []*response{b.navigate(target, edits...), b.fetch(target, edits...), b.do(http.MethodHead, target, nil, edits...), b.do(http.MethodOptions, target, nil, edits...)} {
+			for i, res := range []*response{b.navigate(target, edits...), b.fetch(target, edits...), b.do(http.MethodHead, target, nil, edits...), b.do(http.MethodOptions, target, nil, edits...)} {
 				if reached {
-					t.Errorf("%s, %s: %s reached the front end", target, name, res.Request.Method)
+					t.Errorf("%s, %s: %s reached the front end", target, name, []string{"a navigation", "a fetch", "HEAD", "OPTIONS"}[i])
 					reached = false
 				}
 				if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusSeeOther && !strings.HasPrefix(res.location(), "/api/auth/login") {
@@ -230,4 +236,61 @@ func TestPagesAreNotFramed(t *testing.T) {
 			t.Errorf("%s: policy %q", path, got)
 		}
 	}
+}
+
+// Whatever the request line is, a front end is asked only for what nobody can
+// read as a protected page: not after decoding, cleaning, folding of case, or
+// cutting of parameters, in any order and three times over.
+func FuzzProtectedPath(f *testing.F) {
+	for _, target := range []string{
+		"/", "/public", "/private", "//private", "/%2570rivate", "/public/..;/private", "/private;x/a", "/PRIVATE%2f", "/x/%2e%2e/private", "/private?x", "*", "http://x/private",
+		"/_next/data/b/private.json", "/\\private", "/private%09", "/%c0%afprivate", "/.%00/private",
+	} {
+		f.Add(target)
+	}
+	reached := ""
+	s := start(f, func(c *bff.Config) {
+		c.Protect = []string{"/private/:path*"}
+		c.Frontend = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = r.URL.EscapedPath() })
+	})
+	f.Fuzz(func(t *testing.T, target string) {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: localhost:3000\r\n\r\n")))
+		if err != nil {
+			return
+		}
+		r.RemoteAddr = "192.0.2.1:1"
+		reached = ""
+		s.ServeHTTP(httptest.NewRecorder(), r)
+		seen := map[string]bool{}
+		readings := []string{reached}
+		for range 3 {
+			var next []string
+			for _, reading := range readings {
+				if strings.HasPrefix(strings.ToLower(reading)+"/", "/private/") {
+					t.Fatalf("%q reaches the front end, which may read it as %q", target, reading)
+				}
+				decoded, err := url.PathUnescape(reading)
+				if err != nil {
+					decoded = reading
+				}
+				for _, other := range []string{decoded, path.Clean("/" + reading), cutParameters(reading), strings.ReplaceAll(reading, `\`, "/")} {
+					if !seen[other] {
+						seen[other] = true
+						next = append(next, other)
+					}
+				}
+			}
+			readings = next
+		}
+	})
+}
+
+// cutParameters drops what follows a semicolon in each segment, as servlet
+// containers do.
+func cutParameters(reading string) string {
+	segments := strings.Split(reading, "/")
+	for i, segment := range segments {
+		segments[i], _, _ = strings.Cut(segment, ";")
+	}
+	return strings.Join(segments, "/")
 }

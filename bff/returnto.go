@@ -41,8 +41,10 @@ func localPath(raw string) bool {
 }
 
 // canonical reports whether a path has one reading only: no empty, "." or
-// ".." segments, no backslash and no control character, also after decoding.
-// Two parts that read a path differently disagree about what is protected.
+// ".." segments, also where parameters hide them ("/public/..;/private", which
+// servlet containers cut and then clean), no backslash and no control
+// character, also after decoding. Two parts that read a path differently
+// disagree about what is protected.
 func canonical(u *url.URL) bool {
 	path := u.Path
 	if path == "" || path[0] != '/' {
@@ -55,7 +57,8 @@ func canonical(u *url.URL) bool {
 	}
 	segments := strings.Split(path[1:], "/")
 	for i, segment := range segments {
-		if segment == "." || segment == ".." || segment == "" && i < len(segments)-1 {
+		name, _, cut := strings.Cut(segment, ";")
+		if name == "." || name == ".." || name == "" && (cut || i < len(segments)-1) {
 			return false
 		}
 	}

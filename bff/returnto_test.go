@@ -11,6 +11,7 @@ import (
 
 var staysHere = []string{
 	"/", "/private", "/private/", "/private?x=1&y=2", "/private#part", "/#/orders/5", "/orders/5?next=//evil.example", "/?u=https://evil.example",
+	"/http:/evil.example", "/[::1]", "/%20", "/%e2%80%8b/x", "/evil.example", "/.evil.example", "/?//evil.example", "/?q=%5c%2f", "/#//evil.example",
 	"/a.b/c;d=1", "/caf%C3%A9", "/@user", "/~user", "/a/...", "/.well-known/x", "/apidocs", "/api/private-route", "/api/authors", "/x:y",
 }
 
@@ -26,13 +27,25 @@ var leadsAway = []string{
 	"/.//evil.example", "/..//evil.example", "/a/..//evil.example", "/./evil", "/a/../b", "/a/..", "/%2e%2e//evil.example", "/%2e/", "/a/%2E%2e/b", "/a//b",
 	"//user@evil.example", "//user:pass@evil.example/", "/\u3002/evil.example", "//evil\u3002example", "/\u2028/x", "/caf\u00e9", "/\u2215/evil", "/\xff",
 	"/%zz", "/%", "/%2",
+	// The same with more around it: what filters have let through that looked
+	// for "//" at the start, for a scheme, or for a known host anywhere.
+	`https:\\\\evil.example`, `http:/\/evil.example`, `http:\/\/evil.example`, "https:///evil.example/%2e%2e", "///;@evil.example", "//;@evil.example", "//.evil.example",
+	"//localhost:3000@evil.example", "//localhost@evil.example/private", `//evil.example\@localhost`, `/\localhost:3000@evil.example`, "//evil.example:80", "//evil.example#@localhost", "//evil.example?localhost",
+	"//[::1]/", "//2130706433", "//0x7f000001", "//evil", "//", "///", `/\`, `\`, "\t", " ", "/%20//evil.example", "/private//", "/private//evil.example", "/http://evil.example", "/https:////evil.example",
+	"/\x01/evil.example", "/\x1f/evil.example", "/\x7f/evil.example", "\x00//evil.example", "\u00a0//evil.example", "\ufeff//evil.example", "/\u200b/evil.example", "\u200e//evil.example",
+	"/\uff0fevil.example", "\uff0f\uff0fevil.example", "/\u29f8evil.example", "/\u2044evil.example", "//evil\uff0eexample", "//\u24d4vil.example", "/\xc0\xafevil.example",
+	"/%c0%af/..%2f", "/%5c%5cevil.example", "/%5C/evil.example", "/%252e%252e/evil", "/%252f%252fevil.example", "/..%2fevil.example", "/%2e%2e%2fevil.example", `/..\evil`, `/private\..\evil`,
+	"javascript://%0aalert(1)", "java\nscript:alert(1)", "JavaScript:alert(1)", "vbscript:x", "blob:https://evil.example/x", "file:///etc/passwd", "view-source:/", "about:blank", "ws://evil.example", "ftp://evil.example",
+	"/;@evil.example", "/..;/evil", "/;/evil", "/a/.;x/evil", "/..;//evil.example", "/%2e%2e;/evil", "/..%3b/evil",
+	";//evil.example", "?//evil.example", "#//evil.example", "@evil.example", ".evil.example", ":80", "*", "..", ".", "~/x", "%2e%2e/evil", "%2f", "%5c",
+	"/api/./auth/logout", "/api//auth/logout", "/api/x/../auth/logout", "/api/auth%2flogout", "/api/%61uth/logout", "/aPi/AUTH/login?prompt=none",
 	"/api/auth/login", "/api/auth/logout", "/api/auth/callback?code=x", "/API/Auth/logout", "/api/auth", "/api/auth/", "/api%2fauth/logout", "/%61pi/auth/logout", "/api/auth/login?returnTo=/api/auth/login",
 	"/" + strings.Repeat("a", 512),
 }
 
 func TestReturnTo(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := start(t, func(c *bff.Config) { c.LoginRate = 10_000 })
 	login := func(to string) string {
 		b := s.browser()
 		return b.back(s.idp.authorize(b.navigate("/api/auth/login?returnTo=" + url.QueryEscape(to)).location())).location()

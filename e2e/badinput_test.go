@@ -1,6 +1,11 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +18,11 @@ const (
 	shortSecret   = "tooshort-4711"
 	storePassword = "store-password-4711"
 )
+
+// clientKey is a private key, new in each run.
+var clientKey = string(pem.EncodeToMemory(&pem.Block{
+	Type: "PRIVATE KEY", Bytes: must1(x509.MarshalPKCS8PrivateKey(must1(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)))),
+}))
 
 // TestBadInput gives settings that cannot be meant. Each is answered with one
 // line that names the setting and the remedy, and an exit code that says
@@ -134,6 +144,16 @@ func TestBadInput(t *testing.T) {
 			says: []string{"GATEHOUSE_PROTECT=private", "slash"}},
 		{name: "a way to authenticate that is none", env: []string{"GATEHOUSE_OIDC_CLIENT_AUTH=psychic"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_CLIENT_AUTH", "psychic", "client_secret_basic"}},
+		{name: "a key that is none", unset: []string{"AUTH0_CLIENT_SECRET"}, env: []string{"GATEHOUSE_OIDC_CLIENT_KEY=" + shortSecret}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_CLIENT_KEY: no private key", "openssl genpkey"}},
+		{name: "a key and a secret", files: map[string]string{"key.pem": clientKey}, env: []string{"GATEHOUSE_OIDC_CLIENT_KEY_FILE=key.pem"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_CLIENT_AUTH", "a client secret and a client key", "drop what is not used"}},
+		{name: "a public client with a secret", env: []string{"GATEHOUSE_OIDC_CLIENT_AUTH=none"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_CLIENT_AUTH=none", "would not be used"}},
+		{name: "a response mode that is none", env: []string{"GATEHOUSE_OIDC_RESPONSE_MODE=fragment"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_RESPONSE_MODE=fragment", "form_post"}},
+		{name: "a negative rate of logins", env: []string{"GATEHOUSE_LOGIN_RATE=-1"}, code: 1,
+			says: []string{"GATEHOUSE_LOGIN_RATE=-1", "negative", "120"}},
 		{name: "a scope without openid", env: []string{"AUTH0_SCOPE=profile"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_SCOPE", "profile", "openid"}},
 		{name: "an address without a port", args: []string{"serve", "--listen-bff=localhost"}, code: 1,

@@ -1,0 +1,125 @@
+package bff_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// What the provider says of itself and what is configured here are compared
+// before anybody signs in; each mismatch names the remedy.
+func TestCheckFindsMismatches(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		cfg      func(*bff.Config)
+		metadata map[string]any
+		change   func(*provider)
+		says     []string // nil: all is well
+	}{
+		"all is well": {},
+		"secret, where keys are wanted": {
+			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt", "tls_client_auth"}},
+			says:     []string{"client_secret_basic, but private_key_jwt, tls_client_auth", "set GATEHOUSE_OIDC_CLIENT_AUTH"}},
+		"key, where secrets are wanted": {cfg: withKey(clientRSA()), says: []string{"private_key_jwt, but client_secret_basic", "GATEHOUSE_OIDC_CLIENT_AUTH"}},
+		"public, where none are": {
+			cfg:  func(c *bff.Config) { c.ClientSecret = "" },
+			says: []string{"client authentication none", "GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY"}},
+		"a key of the wrong kind": {
+			cfg:      withKey(clientEC()),
+			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}, "token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"}},
+			says:     []string{"GATEHOUSE_OIDC_CLIENT_KEY", "signs with ES256", "takes RS256, PS256", "another kind"}},
+		"a key that nobody registered": {
+			cfg:      withKey(clientRSA()),
+			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}},
+			says:     []string{"invalid_client", "GATEHOUSE_OIDC_CLIENT_KEY", "http://localhost:3000/api/auth/jwks.json", "private_key_jwt"}},
+		"a wrong secret": {cfg: func(c *bff.Config) { c.ClientSecret = "another" }, says: []string{"refuses client", "GATEHOUSE_OIDC_CLIENT_SECRET", "client_secret_basic"}},
+		"no S256":        {metadata: map[string]any{"code_challenge_methods_supported": []string{"plain"}}, says: []string{"PKCE with S256", "[plain]", "turn it on"}},
+		"no code flow":   {metadata: map[string]any{"response_types_supported": []string{"id_token"}}, says: []string{"response type code"}},
+		"no RS256":       {metadata: map[string]any{"id_token_signing_alg_values_supported": []string{"ES256"}}, says: []string{"RS256", "[ES256]"}},
+		"no form_post": {
+			cfg: formPost, metadata: map[string]any{"response_modes_supported": []string{"query", "fragment"}},
+			says: []string{"GATEHOUSE_OIDC_RESPONSE_MODE=form_post", "[query fragment]", "unset it"}},
+		"form_post, and the list is silent": {cfg: formPost},
+		"pushed requests required and turned off": {
+			cfg:      func(c *bff.Config) { c.OmitPAR = true },
+			metadata: map[string]any{"require_pushed_authorization_requests": true, "pushed_authorization_request_endpoint": issuerURL + "/par"},
+			says:     []string{"GATEHOUSE_OIDC_OMIT_PAR", "unset"}},
+		"a push refused for its audience": {
+			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
+			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_target") },
+			says:     []string{"refuses the audience " + audience, "GATEHOUSE_AUDIENCE", "GATEHOUSE_OIDC_OMIT_RESOURCE"}},
+		"a push refused for its scope": {
+			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
+			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_scope") },
+			says:     []string{"invalid_scope", "GATEHOUSE_OIDC_SCOPE"}},
+		"a push refused": {
+			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
+			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_request") },
+			says:     []string{"invalid_request", "redirect URI http://localhost:3000/api/auth/callback registered", "GATEHOUSE_OIDC_OMIT_PAR"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			if c.cfg != nil {
+				c.cfg(&s.cfg)
+			}
+			lay(s.idp.metadata, c.metadata)
+			if c.change != nil {
+				s.idp.change(c.change)
+			}
+			s.reconfigure()
+			_, err := s.Check(t.Context())
+			if c.says == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("nothing found")
+			}
+			for _, part := range c.says {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("it does not say %q: %v", part, err)
+				}
+			}
+		})
+	}
+}
+
+// Several mismatches are told at once, and what is merely worth knowing is
+// told without an alarm.
+func TestCheckTellsAll(t *testing.T) {
+	t.Parallel()
+	s := start(t, formPost)
+	lay(s.idp.metadata, map[string]any{
+		"code_challenge_methods_supported": []string{"plain"}, "response_modes_supported": []string{"query"}, "token_endpoint_auth_methods_supported": []string{"none"},
+	})
+	s.reconfigure()
+	if _, err := s.Check(t.Context()); err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("%v", err)
+	}
+	if calls := len(s.idp.called("/token")); calls != 0 {
+		t.Errorf("%d token calls for a configuration that cannot work", calls)
+	}
+
+	s = start(t, func(c *bff.Config) { c.Scope = "openid profile orders:read" })
+	s.idp.offersPAR()
+	lay(s.idp.metadata, map[string]any{"code_challenge_methods_supported": tokentest.Absent, "end_session_endpoint": tokentest.Absent})
+	s.reconfigure()
+	good, err := s.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(good, "\n")
+	for _, part := range []string{"orders:read; if logins end with invalid_scope", "does not say whether it enforces PKCE", "requests are pushed", "its secret is right (client_secret_basic)", "no offline access", "no end-session endpoint"} {
+		if !strings.Contains(all, part) {
+			t.Errorf("it does not say %q:\n%s", part, all)
+		}
+	}
+	if strings.Contains(all, "profile;") {
+		t.Error("a scope that is listed is called missing")
+	}
+}
