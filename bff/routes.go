@@ -1,12 +1,15 @@
 package bff
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
@@ -105,12 +108,32 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	if err := b.Ready(); err != nil && r.URL.Path == "/readyz" {
+	if err := b.ready(r); err != nil && r.URL.Path == "/readyz" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(w, "not ready:", err)
 		return
 	}
 	fmt.Fprintln(w, "ok")
+}
+
+// readyTimeout bounds what /readyz asks of the session store.
+const readyTimeout = 2 * time.Second
+
+var errStoreAway = errors.New("the session store does not answer")
+
+// ready is Ready, and asks the session store too. The cause of an outage there
+// names machines that are nobody's business here.
+func (b *BFF) ready(r *http.Request) error {
+	if err := b.Ready(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := b.sessions.Ready(ctx); err != nil {
+		b.logger.WarnContext(ctx, "not ready", "cause", err)
+		return errStoreAway
+	}
+	return nil
 }
 
 func (b *BFF) refuseForged(next http.Handler) http.Handler {

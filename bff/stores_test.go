@@ -4,6 +4,7 @@ package bff_test
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -119,12 +120,17 @@ func TestRealStoreOutage(t *testing.T) {
 					t.Errorf("status %d, Retry-After %q, %d cookies; want 503, a time and none", res.StatusCode, res.Header.Get("Retry-After"), len(res.Cookies()))
 				}
 			}
+			if res := b.fetch("/readyz"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "session store") || strings.Contains(res.body, "/tmp/") {
+				t.Errorf("readyz: status %d, %s", res.StatusCode, res.body)
+			}
+			wantStatus(t, b.fetch("/healthz"), http.StatusOK)
 			real.restart()
 			eventually(t, "the store is back", func() bool { return b.fetch("/api/auth/me").StatusCode != http.StatusServiceUnavailable })
 			wantStatus(t, b.fetch("/api/auth/me"), http.StatusOK)
 			if b.session() != cookie || b.access() == "" {
 				t.Error("the outage has signed somebody out")
 			}
+			eventually(t, "it is ready again", func() bool { return b.fetch("/readyz").StatusCode == http.StatusOK })
 		})
 	}
 }

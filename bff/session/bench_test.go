@@ -159,6 +159,7 @@ func BenchmarkLoad(b *testing.B) {
 			m := benchManager(b, s, 0)
 			requests := fill(b, m, 100)
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					if _, err := m.Load(context.Background(), requests[i%len(requests)]); err != nil {

@@ -99,6 +99,14 @@ func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 	return m.load(ctx, s.value)
 }
 
+// Ready says why sessions cannot be had at the moment, if the store can tell.
+func (m *Manager) Ready(ctx context.Context) error {
+	if s, ok := m.store.(interface{ Ready(context.Context) error }); ok {
+		return storeError("ready", s.Ready(ctx))
+	}
+	return nil
+}
+
 // opened is what is remembered of a session that was decrypted.
 type opened struct {
 	record Record // with Sealed

@@ -241,10 +241,8 @@ func (p *parts) ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if store, ok := p.store.(interface{ Ready(context.Context) error }); ok {
-		if err := store.Ready(ctx); err != nil {
-			return err
-		}
+	if err := storeReady(ctx, p.store); err != nil {
+		return err
 	}
 	return p.services.ready(ctx)
 }

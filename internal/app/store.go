@@ -88,6 +88,14 @@ func openStore(ctx context.Context, cfg Config) (store session.Store, err error)
 	return s, nil
 }
 
+// storeReady asks a session store whether it can be used, if it can tell.
+func storeReady(ctx context.Context, store session.Store) error {
+	if s, ok := store.(interface{ Ready(context.Context) error }); ok {
+		return s.Ready(ctx)
+	}
+	return nil
+}
+
 // storeError names the setting; the stores' own errors say what to do, and
 // show nothing of the value.
 func storeError(value string, err error) error {

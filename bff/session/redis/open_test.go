@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/internal/redistest"
 )
@@ -137,5 +138,39 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("%q: the log lacks %q:\n%s", c.args, want, &log)
 			}
 		}
+	}
+}
+
+// The rights that docs/sessions.md names are enough.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes")
+	rights := strings.Fields("on >hunter2 ~gatehouse:* -@all +@read +@write +@scripting +@connection +role +info +client|tracking")
+	server.Do(t, append([]string{"ACL", "SETUSER", "gatehouse"}, rights...)...)
+	s := open(t, redis.Config{URL: "redis://gatehouse:hunter2@" + server.Addr()})
+	r := create(t, s)
+	found(t, s, r.ID)
+	refreshed(t, s, r.ID)
+	if list, _, err := s.List(t.Context(), "", 10); err != nil || len(list) != 1 {
+		t.Errorf("List = %v, %v", list, err)
+	}
+	n := session.Note{Kind: "kind", Key: "k", DueAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
+	if err := s.PutNote(t.Context(), n); err != nil {
+		t.Error(err)
+	}
+	if due, err := s.DueNotes(t.Context(), "kind", 10); err != nil || len(due) != 1 {
+		t.Errorf("DueNotes = %v, %v", due, err)
+	}
+	if _, err := s.CountNote(t.Context(), "kind", "c", n.ExpiresAt); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.TakeNote(t.Context(), "kind", "k"); err != nil {
+		t.Error(err)
+	}
+	if ids, err := s.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator); err != nil || len(ids) != 1 {
+		t.Errorf("DeleteBySubject = %v, %v", ids, err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
