@@ -8,7 +8,8 @@
 // # Routes
 //
 //	GET    /api/auth/login                start a login; returnTo, and provider parameters
-//	GET    /api/auth/callback             its end
+//	GET    /api/auth/callback             its end; POST for answers in a form
+//	GET    /api/auth/jwks.json            the client's public keys
 //	GET    /api/auth/logout               sign out, here and at the provider; returnTo; POST too
 //	GET    /api/auth/me                   the person's claims, or 204
 //	GET    /api/auth/session              time left, without extending it
