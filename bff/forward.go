@@ -91,7 +91,7 @@ func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
 	out.Host = b.base.Host // not what the browser, or who poses as one, says
 	out.Trailer = nil
 	dropped := connectionHeaders(r.Header)
-	out.Header = make(http.Header, 16) // a browser sends about half of what may pass
+	out.Header = make(http.Header, 14) // a browser sends about half of what may pass
 	for _, name := range forwardedHeaders {
 		if values := r.Header[name]; len(values) > 0 && !dropped[name] {
 			out.Header[name] = values

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -84,6 +85,8 @@ func (l *listeners) close() {
 
 // run serves until the context ends or a part fails.
 func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.Handler) error {
+	reserved := reserveHeap()
+	defer runtime.KeepAlive(reserved)
 	// The parts outlive ctx until what is in flight has ended.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
