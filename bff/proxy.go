@@ -7,10 +7,25 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
+
+// buffers are for copying the bodies of answers.
+var buffers bufferPool
+
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 32<<10)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
 
 // Proxy returns a handler that passes requests on to a server in another
 // process, for Config.API (a gateway) or Config.Frontend (a front-end
@@ -31,7 +46,8 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		DisableCompression:    true, // what the browser accepts is its own affair
 	}
 	return &httputil.ReverseProxy{
-		Transport:     transport,
+		Transport:     &direct{others: transport, dial: transport.DialContext},
+		BufferPool:    &buffers, // or each answer has one made for it
 		FlushInterval: -1,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host

@@ -1,0 +1,326 @@
+package bff_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+)
+
+// A scripted server says word for word what a test has it say.
+type scripted struct {
+	listener    net.Listener
+	connections atomic.Int64
+	requests    atomic.Int64
+}
+
+// script starts one. say answers the nth request of the nth connection, both
+// from 1, and reports whether the connection stays open.
+func script(t *testing.T, say func(w io.Writer, connection, request int) (open bool)) *scripted {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scripted{listener: listener}
+	var all sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n := int(s.connections.Add(1))
+			t.Cleanup(func() { _ = conn.Close() })
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for i := 1; ; i++ {
+					if _, err := http.ReadRequest(r); err != nil {
+						return
+					}
+					s.requests.Add(1)
+					if !say(conn, n, i) {
+						return
+					}
+				}
+			}()
+		}
+	})
+	return s
+}
+
+func (s *scripted) proxy() http.Handler {
+	return bff.Proxy(&url.URL{Scheme: "http", Host: s.listener.Addr().String()}, nil)
+}
+
+func write(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
+
+const plainAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
+
+// TestProxyConnections: what a proxy does with connections that serve more than
+// one request, where a wrong step gives one person another's answer.
+func TestProxyConnections(t *testing.T) {
+	t.Parallel()
+	hungUp := make(chan struct{}, 10)
+	for _, c := range []struct {
+		name        string
+		method      string
+		say         func(w io.Writer, connection, request int) bool
+		settle      func() // between the first request and the second
+		want        [2]string
+		connections int64
+		requests    int64
+	}{
+		{name: "kept", say: func(w io.Writer, _, _ int) bool { write(w, plainAnswer); return true },
+			want: [2]string{"200 body", "200 body"}, connections: 1, requests: 2},
+		{name: "kept after HEAD", method: http.MethodHead, say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+			return true
+		}, want: [2]string{"200 ", "200 "}, connections: 1, requests: 2},
+		{name: "kept after chunks", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n")
+			return true
+		}, want: [2]string{"200 body", "200 body"}, connections: 1, requests: 2},
+		{name: "kept after 304", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n")
+			return true
+		}, want: [2]string{"304 ", "304 "}, connections: 1, requests: 2},
+		{name: "not kept where the server says so", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+			return true
+		}, want: [2]string{"200 body", "200 body"}, connections: 2, requests: 2},
+		{name: "not kept where the answer ends with the connection", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 200 OK\r\n\r\nbody")
+			return false
+		}, want: [2]string{"200 body", "200 body"}, connections: 2, requests: 2},
+		{name: "more than the answer (response splitting, CWE-113)", say: func(w io.Writer, connection, _ int) bool {
+			write(w, plainAnswer)
+			if connection == 1 {
+				write(w, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanothe")
+				hungUp <- struct{}{}
+			}
+			return true
+		}, settle: func() { <-hungUp }, want: [2]string{"200 body", "200 body"}, connections: 2, requests: 2},
+		{name: "the server hangs up as the request comes", say: func(w io.Writer, connection, request int) bool {
+			if connection == 1 && request == 2 {
+				return false
+			}
+			write(w, plainAnswer)
+			return true
+		}, want: [2]string{"200 body", "200 body"}, connections: 2, requests: 3},
+		{name: "half an answer is no reason to ask again", say: func(w io.Writer, _, request int) bool {
+			if request == 2 {
+				write(w, "HTTP/1.1 2")
+				return false
+			}
+			write(w, plainAnswer)
+			return true
+		}, want: [2]string{"200 body", "502"}, connections: 1, requests: 2},
+		{name: "a server that hangs up at once", say: func(io.Writer, int, int) bool { return false },
+			want: [2]string{"502", "502"}, connections: 2, requests: 2},
+		{name: "a header without end", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2<<20)+"\r\n\r\n")
+			return false
+		}, want: [2]string{"502", "502"}, connections: 2, requests: 2},
+		{name: "a protocol that nobody asked for", say: func(w io.Writer, _, _ int) bool {
+			write(w, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+			return true
+		}, want: [2]string{"502", "502"}, connections: 2, requests: 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := script(t, c.say)
+			proxy := s.proxy()
+			for i, want := range c.want {
+				method := c.method
+				if method == "" {
+					method = http.MethodGet
+				}
+				w := httptest.NewRecorder()
+				proxy.ServeHTTP(w, httptest.NewRequest(method, "/", nil))
+				got := w.Result().Status[:4] + w.Body.String()
+				if got != want && (want != "502" || w.Code != http.StatusBadGateway) {
+					t.Fatalf("answer %d is %q, want %q", i+1, got, want)
+				}
+				if i == 0 && c.settle != nil {
+					c.settle()
+				}
+			}
+			if n := s.connections.Load(); n != c.connections {
+				t.Errorf("%d connections, want %d", n, c.connections)
+			}
+			if n := s.requests.Load(); n != c.requests {
+				t.Errorf("%d requests, want %d", n, c.requests)
+			}
+		})
+	}
+}
+
+// TestProxyIdleConnectionIsGone: a connection that the server has closed, or
+// said something on that nobody asked for, while it was idle, serves no request.
+func TestProxyIdleConnectionIsGone(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]string{
+		"closed":      "",
+		"unsolicited": "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			idle, said := make(chan struct{}), make(chan struct{})
+			s := script(t, func(w io.Writer, connection, _ int) bool {
+				write(w, plainAnswer)
+				if connection > 1 {
+					return true
+				}
+				<-idle // the answer has been read, and the connection put away
+				write(w, last)
+				_ = w.(*net.TCPConn).CloseWrite()
+				close(said)
+				return true
+			})
+			proxy := s.proxy()
+			for range 2 {
+				w := httptest.NewRecorder()
+				proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+				if w.Code != http.StatusOK || w.Body.String() != "body" {
+					t.Fatalf("answered %d %q", w.Code, w.Body)
+				}
+				if s.connections.Load() == 1 {
+					close(idle)
+					<-said
+				}
+			}
+			if n := s.requests.Load(); n != 2 {
+				t.Errorf("%d requests, want 2: one was sent into a closed connection", n)
+			}
+		})
+	}
+}
+
+// TestProxyGivesUp: a browser that goes away frees the connection, whether the
+// server had begun to answer or not.
+func TestProxyGivesUp(t *testing.T) {
+	t.Parallel()
+	for name, begins := range map[string]string{
+		"before the answer": "",
+		"in the header":     "HTTP/1.1 200 OK\r\n",
+		"in the body":       "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked := make(chan struct{}, 1)
+			s := script(t, func(w io.Writer, connection, _ int) bool {
+				if connection > 1 {
+					write(w, plainAnswer)
+					return true
+				}
+				write(w, begins)
+				asked <- struct{}{}
+				_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy hangs up
+				return false
+			})
+			proxy := s.proxy()
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan any)
+			go func() {
+				defer func() { ended <- recover() }()
+				proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+			}()
+			<-asked
+			cancel()
+			if p := <-ended; p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+				t.Errorf("ended with %v", p)
+			}
+			w := httptest.NewRecorder()
+			proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			if w.Code != http.StatusOK || w.Body.String() != "body" {
+				t.Errorf("then answered %d %q", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// TestProxyInterimAnswers: early hints (RFC 8297) reach the browser before the
+// answer does.
+func TestProxyInterimAnswers(t *testing.T) {
+	t.Parallel()
+	s := script(t, func(w io.Writer, _, _ int) bool {
+		write(w, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"+plainAnswer)
+		return true
+	})
+	front := httptest.NewServer(s.proxy())
+	defer front.Close()
+	var hints []string
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		hints = append(hints, http.StatusText(code)+" "+h.Get("Link"))
+		return nil
+	}})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, front.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := front.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); string(body) != "body" || err != nil {
+		t.Errorf("%q, %v", body, err)
+	}
+	if len(hints) != 1 || hints[0] != "Early Hints </style.css>" {
+		t.Errorf("hints: %q", hints)
+	}
+}
+
+// TestProxyOnlyInterimAnswers: hints without end are no answer.
+func TestProxyOnlyInterimAnswers(t *testing.T) {
+	t.Parallel()
+	s := script(t, func(w io.Writer, _, _ int) bool {
+		write(w, strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 10))
+		return true
+	})
+	front := httptest.NewServer(s.proxy())
+	defer front.Close()
+	resp, err := front.Client().Get(front.URL)
+	if err == nil {
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusBadGateway {
+			t.Errorf("answered %s", resp.Status)
+		}
+	} else if !strings.Contains(err.Error(), "1xx") { // net/http's client has had enough too
+		t.Error(err)
+	}
+}
+
+// TestProxyTruncatedAnswer: what breaks off does not pass for a whole answer.
+func TestProxyTruncatedAnswer(t *testing.T) {
+	t.Parallel()
+	s := script(t, func(w io.Writer, _, _ int) bool {
+		write(w, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+		return false
+	})
+	front := httptest.NewServer(s.proxy())
+	defer front.Close()
+	resp, err := front.Client().Get(front.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%q, %v", body, err)
+	}
+}
