@@ -8,6 +8,7 @@ package redistest
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,13 @@ import (
 
 // patience is long because the machine may be busy, and costs nothing when all is well.
 const patience = 60 * time.Second
+
+// steady servers wait long before they take one another for dead, as the machine may be busy; nervous ones are for tests of
+// what happens then.
+const (
+	steady  = 30 * time.Second
+	nervous = 500 * time.Millisecond
+)
 
 var (
 	mu      sync.Mutex
@@ -60,7 +68,13 @@ func Single(t testing.TB) string {
 // Cluster returns the addresses of a cluster of three masters that the tests of the package share.
 func Cluster(t testing.TB) []string {
 	t.Helper()
-	return addrs(share(t, "cluster", func(dir string) ([]*Server, error) { return beginCluster(dir, 3, 0) }))
+	return addrs(share(t, "cluster", func(dir string) ([]*Server, error) { return beginCluster(dir, 3, 0, steady) }))
+}
+
+// Sentinels returns the addresses of sentinels that the tests of the package share; they know their master as "main".
+func Sentinels(t testing.TB) []string {
+	t.Helper()
+	return addrs(share(t, "sentinels", func(dir string) ([]*Server, error) { return beginSentinels(dir, steady) })[2:])
 }
 
 func share(t testing.TB, name string, begin func(dir string) ([]*Server, error)) []*Server {
@@ -109,7 +123,7 @@ func Start(t testing.TB, args ...string) *Server {
 // StartCluster makes a cluster of the test's own, of masters that have replicas each. The masters come first.
 func StartCluster(t testing.TB, masters, replicas int) []*Server {
 	t.Helper()
-	servers, err := beginCluster(t.TempDir(), masters, replicas)
+	servers, err := beginCluster(t.TempDir(), masters, replicas, 4*nervous)
 	return own(t, servers, err)
 }
 
@@ -132,29 +146,64 @@ func own(t testing.TB, servers []*Server, err error) []*Server {
 // not answer for half a second.
 func StartSentinels(t testing.TB) (master, replica *Server, sentinels []*Server) {
 	t.Helper()
-	master = Start(t)
-	host, port, _ := net.SplitHostPort(master.Addr())
-	replica = Start(t, "--replicaof", host+" "+port)
-	eventually(t, "the replica has what the master has", func() bool {
-		return strings.Contains(replica.Do(t, "INFO", "replication"), "master_link_status:up")
-	})
-	for range 3 {
-		dir := t.TempDir()
-		config := filepath.Join(dir, "sentinel.conf")
-		text := fmt.Sprintf("sentinel monitor main %s %s 2\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n", host, port)
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+	servers, err := beginSentinels(t.TempDir(), nervous)
+	servers = own(t, servers, err)
+	return servers[0], servers[1], servers[2:]
+}
+
+func beginSentinels(dir string, patience time.Duration) (servers []*Server, err error) {
+	add := func(name string, args ...string) error {
+		sub := filepath.Join(dir, name)
+		if err := os.MkdirAll(sub, 0o700); err != nil {
+			return err
 		}
-		s, err := begin(dir, config, "--sentinel")
-		sentinels = append(sentinels, own(t, []*Server{s}, err)...)
+		s, err := begin(sub, args...)
+		servers = append(servers, s)
+		return err
 	}
-	for _, s := range sentinels {
-		eventually(t, "the sentinels know each other and the replica", func() bool {
-			state := s.Do(t, "SENTINEL", "MASTER", "main")
-			return strings.Contains(state, "num-other-sentinels\n2") && strings.Contains(state, "num-slaves\n1")
-		})
+	if err := add("master"); err != nil {
+		return servers, err
 	}
-	return master, replica, sentinels
+	host, port, _ := net.SplitHostPort(servers[0].Addr())
+	if err := add("replica", "--replicaof", host+" "+port); err != nil {
+		return servers, err
+	}
+	if err := servers[1].until("master_link_status:up", "INFO", "replication"); err != nil {
+		return servers, err
+	}
+	for i := range 3 {
+		name := fmt.Sprint("sentinel", i)
+		config := filepath.Join(dir, name, "sentinel.conf")
+		text := fmt.Sprintf("sentinel monitor main %s %s 2\nsentinel down-after-milliseconds main %d\nsentinel failover-timeout main %d\n",
+			host, port, patience.Milliseconds(), 4*patience.Milliseconds())
+		if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o700), os.WriteFile(config, []byte(text), 0o600)); err != nil {
+			return servers, err
+		}
+		if err := add(name, config, "--sentinel"); err != nil {
+			return servers, err
+		}
+	}
+	for _, s := range servers[2:] {
+		for _, known := range []string{"num-other-sentinels\n2", "num-slaves\n1"} {
+			if err := s.until(known, "SENTINEL", "MASTER", "main"); err != nil {
+				return servers, err
+			}
+		}
+	}
+	return servers, nil
+}
+
+// until asks until the answer has something in it.
+func (s *Server) until(want string, args ...string) error {
+	for deadline := time.Now().Add(patience); ; tick(20 * time.Millisecond) {
+		answer, err := s.ask(args...)
+		if err == nil && strings.Contains(answer, want) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s %s never says %q: %w\n%s", args[0], args[1], want, err, answer)
+		}
+	}
 }
 
 func begin(dir string, args ...string) (*Server, error) {
@@ -176,7 +225,7 @@ func freePort() (string, error) {
 	return port, ln.Close()
 }
 
-func beginCluster(dir string, masters, replicas int) (servers []*Server, err error) {
+func beginCluster(dir string, masters, replicas int, patience time.Duration) (servers []*Server, err error) {
 	for i := range masters * (1 + replicas) {
 		sub := filepath.Join(dir, strconv.Itoa(i))
 		if err := os.Mkdir(sub, 0o700); err != nil {
@@ -186,7 +235,7 @@ func beginCluster(dir string, masters, replicas int) (servers []*Server, err err
 		if err != nil {
 			return servers, err
 		}
-		s, err := begin(sub, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000")
+		s, err := begin(sub, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", itoa(patience.Milliseconds()))
 		servers = append(servers, s)
 		if err != nil {
 			return servers, err
@@ -197,17 +246,11 @@ func beginCluster(dir string, masters, replicas int) (servers []*Server, err err
 	if err != nil {
 		return servers, fmt.Errorf("redis-cli --cluster create: %w\n%s", err, out)
 	}
-	deadline := time.Now().Add(patience)
 	for _, s := range servers {
-		for {
-			info, err := s.ask("CLUSTER", "INFO")
-			if err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(len(servers))) {
-				break
+		for _, known := range []string{"cluster_state:ok", "cluster_known_nodes:" + strconv.Itoa(len(servers))} {
+			if err := s.until(known, "CLUSTER", "INFO"); err != nil {
+				return servers, err
 			}
-			if time.Now().After(deadline) {
-				return servers, fmt.Errorf("the cluster does not come together: %w\n%s", err, info)
-			}
-			tick(20 * time.Millisecond)
 		}
 	}
 	return servers, nil
@@ -324,13 +367,6 @@ func (s *Server) ask(args ...string) (string, error) {
 	return strings.ReplaceAll(out.String(), "\r\n", "\n"), nil
 }
 
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); tick(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func tick(d time.Duration) { <-time.After(d) }

@@ -29,7 +29,10 @@ func open(t testing.TB, c redis.Config) *redis.Store {
 func prefix() string { return "test-" + rand.Text() + ":" }
 
 var kinds = map[string]func(t testing.TB) string{
-	"single":  func(t testing.TB) string { return "redis://" + redistest.Single(t) },
+	"single": func(t testing.TB) string { return "redis://" + redistest.Single(t) },
+	"sentinel": func(t testing.TB) string {
+		return "redis-sentinel://" + strings.Join(redistest.Sentinels(t), ",") + "/main"
+	},
 	"cluster": func(t testing.TB) string { return "redis-cluster://" + strings.Join(redistest.Cluster(t), ",") },
 }
 

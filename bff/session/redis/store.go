@@ -8,10 +8,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -411,95 +409,4 @@ func notFound(err error) error {
 		return session.ErrNotFound
 	}
 	return err
-}
-
-// List implements [session.Store], in the order in which the servers hold the sessions, one server after another. Sessions
-// that a cluster moves between its servers meanwhile may be missed.
-func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
-	c, err := parseCursor(cursor)
-	if err != nil {
-		return nil, "", err
-	}
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	defer cancel()
-	nodes := s.masters()
-	if c.node >= len(nodes) {
-		return nil, "", nil // there were more when the list began
-	}
-	node := nodes[c.node]
-	scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.sessionPrefix()+"{*}").Count(int64(limit)).Type("hash").Build()).AsScanEntry()
-	if err != nil {
-		return nil, "", s.outage(err)
-	}
-	var ids []session.ID
-	for _, key := range scanned.Elements {
-		if e, ok := s.parseKey(key); ok && !e.Ended {
-			ids = append(ids, e.ID)
-		}
-	}
-	ids = ids[min(c.skip, len(ids)):]
-	next := position{node: c.node, scan: scanned.Cursor}
-	if len(ids) > limit {
-		ids, next = ids[:limit], position{c.node, c.scan, c.skip + limit}
-	} else if next.scan == 0 {
-		next.node++
-	}
-	records, err := s.withoutSealed(ctx, s.client, ids)
-	if err != nil {
-		return nil, "", s.outage(err)
-	}
-	if next.node == len(nodes) {
-		return records, "", nil
-	}
-	return records, next.String(), nil
-}
-
-// masters are the servers that hold sessions, in an order that stays.
-func (s *Store) masters() []rueidis.Client {
-	s.feed.mastersMu.Lock()
-	defer s.feed.mastersMu.Unlock()
-	addrs := make([]string, 0, len(s.feed.masters))
-	for addr := range s.feed.masters {
-		addrs = append(addrs, addr)
-	}
-	slices.Sort(addrs)
-	nodes := make([]rueidis.Client, len(addrs))
-	for i, addr := range addrs {
-		nodes[i] = s.feed.masters[addr]
-	}
-	return nodes
-}
-
-// position is where a list goes on: at which server, at which of its own cursors, and behind how many of what it gives then.
-type position struct {
-	node int
-	scan uint64
-	skip int
-}
-
-func (p position) String() string { return fmt.Sprintf("%d.%d.%d", p.node, p.scan, p.skip) }
-
-func parseCursor(s string) (p position, err error) {
-	if s == "" {
-		return position{}, nil
-	}
-	parts := [3]uint64{}
-	for i := range parts {
-		part, rest, more := s, "", false
-		if j := slices.Index([]byte(s), '.'); j >= 0 {
-			part, rest, more = s[:j], s[j+1:], true
-		}
-		bits := 31
-		if i == 1 {
-			bits = 64
-		}
-		if parts[i], err = strconv.ParseUint(part, 10, bits); err != nil || more != (i < 2) {
-			return position{}, session.ErrCursor
-		}
-		s = rest
-	}
-	return position{int(parts[0]), parts[1], int(parts[2])}, nil
 }
