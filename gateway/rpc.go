@@ -225,6 +225,10 @@ func (m *rpc) read(from, to *http.Request) *refusal {
 		return m.contentType(from.Header, to.Header)
 	case m.safe && (from.Method == http.MethodGet || from.Method == http.MethodHead):
 		to.Method = http.MethodGet // the exchange leaves out the body of an answer to HEAD
+		// A page of a sibling subdomain can cause a GET, with the person's
+		// cookie, and choose what it asks for: the answer's length is not to
+		// tell what else is in it (BREACH, CVE-2013-3587).
+		delete(to.Header, "Accept-Encoding")
 		if versions := from.URL.Query()["connect"]; !slices.Equal(versions, []string{"v1"}) {
 			return refuse(http.StatusBadRequest, codes.InvalidArgument,
 				"this is the address of a method, for Connect clients: a GET says so with the query parameter connect=v1")
