@@ -126,7 +126,7 @@ func (a *apiAnswer) Write(p []byte) (int, error) {
 	}
 	a.farewell.written(p)
 	n := 0
-	err := patiently(a.ResponseWriter, func() (err error) {
+	err := patiently(a, func() (err error) {
 		n, err = a.ResponseWriter.Write(p)
 		return err
 	})
@@ -154,5 +154,5 @@ func (a *apiAnswer) FlushError() error {
 	if a.farewell == nil {
 		return flush()
 	}
-	return patiently(a.ResponseWriter, flush)
+	return patiently(a, flush)
 }

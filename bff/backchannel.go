@@ -20,14 +20,13 @@ const logoutSkew = 2 * time.Minute
 // Back-Channel Logout). The logout token is the whole authorisation.
 func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	r.Body = http.MaxBytesReader(w, r.Body, maxLogoutToken)
 	refuse := func(cause error) {
 		b.logger.WarnContext(r.Context(), "back-channel logout refused", "cause", cause)
 		writeJSON(w, http.StatusBadRequest, map[string]string{
 			"error": "invalid_request", "error_description": "the logout token was not accepted",
 		})
 	}
-	if err := r.ParseForm(); err != nil {
+	if err := readForm(w, r, maxLogoutToken); err != nil {
 		refuse(errors.New("the body is no form"))
 		return
 	}

@@ -105,13 +105,12 @@ func (f *farewell) written(p []byte) {
 }
 
 // patiently gives a browser a limited time to take what do sends.
-func patiently(w http.ResponseWriter, do func() error) error {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(answerPatience)) // where there is none, it waits
+func patiently(a *apiAnswer, do func() error) error {
+	_ = a.SetWriteDeadline(time.Now().Add(answerPatience)) // where there is none, it waits
 	err := do()
 	if err == nil {
 		// HTTP/2 resets a stream whose deadline passes, even between writes.
-		_ = control.SetWriteDeadline(time.Time{})
+		_ = a.SetWriteDeadline(time.Time{})
 	}
 	return err
 }

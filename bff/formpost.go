@@ -37,9 +37,8 @@ func (b *BFF) postsForm(r *http.Request) bool {
 // here by GET, with its cookies, where everything is checked. Nobody is signed
 // in by a form: it may be anybody's.
 func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormAnswer)
 	kept := url.Values{}
-	if err := r.ParseForm(); err == nil {
+	if err := readForm(w, r, maxFormAnswer); err == nil {
 		for _, name := range formParameters {
 			if values := r.PostForm[name]; len(values) > 0 {
 				kept[name] = values // all of them: several are refused later

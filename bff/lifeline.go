@@ -145,6 +145,21 @@ func (t *tied) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, buffered, nil
 }
 
+// SetWriteDeadline is for who gives the browser a time to read in. It takes back
+// no deadline by which the answer was cut.
+func (t *tied) SetWriteDeadline(deadline time.Time) error {
+	set := http.NewResponseController(t.ResponseWriter).SetWriteDeadline
+	if t.line == nil {
+		return set(deadline)
+	}
+	t.line.mu.Lock()
+	defer t.line.mu.Unlock()
+	if t.line.severed.Load() {
+		return errSevered
+	}
+	return set(deadline)
+}
+
 // Unwrap serves http.ResponseController.
 func (t *tied) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 

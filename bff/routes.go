@@ -164,7 +164,8 @@ func (b *BFF) setSecure(h http.Header) {
 
 func (b *BFF) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &startedWriter{ResponseWriter: w}
+		answer := &startedWriter{ResponseWriter: w, bounded: r.ProtoMajor == 1}
+		defer boundBody(w, r)
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -193,15 +194,25 @@ func (b *BFF) recovered(next http.Handler) http.Handler {
 type startedWriter struct {
 	http.ResponseWriter
 	started bool
+	// bounded is an answer over HTTP/1 that does not last: whoever gives one
+	// that does bounds it.
+	bounded bool
 }
 
 func (w *startedWriter) WriteHeader(status int) {
 	w.started = w.started || status >= 200 || status == http.StatusSwitchingProtocols
+	w.bounded = w.bounded && !lasts(w.Header())
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *startedWriter) Write(p []byte) (int, error) {
-	w.started = true
+	if !w.started {
+		w.started = true
+		w.bounded = w.bounded && !lasts(w.Header())
+	}
+	if w.bounded { // net/http lifts it before the next request
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(answerPatience))
+	}
 	return w.ResponseWriter.Write(p)
 }
 

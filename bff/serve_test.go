@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
 // TestServer: Config's bff answers behind the server's own limits, and a
@@ -52,5 +57,61 @@ func TestServer(t *testing.T) {
 	}
 	if err := <-served; err != http.ErrServerClosed {
 		t.Errorf("Serve returned %v", err)
+	}
+}
+
+// TestSlowBrowsers: one that stalls is let go, at every stage (CVE-2007-6750);
+// what an API or a front end reads of a body, it bounds itself.
+func TestSlowBrowsers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		sent string
+		read bool // the answer
+		end  time.Duration
+	}{
+		{"half a header", "GET /public HTTP/1.1\r\nHost: localhost:3000\r\n", true, 10 * time.Second},
+		{"half a body that nobody wants", "POST /public HTTP/1.1\r\nHost: localhost:3000\r\nContent-Length: 10\r\n\r\nx", true, 5 * time.Second},
+		{"half of one without a length", "POST /api/auth/nothing HTTP/1.1\r\nHost: localhost:3000\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nx", true, 5 * time.Second},
+		{"half a logout token", "POST /api/auth/backchannel-logout HTTP/1.1\r\nHost: localhost:3000\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\nx", true, 15 * time.Second},
+		{"a page that nobody reads", "GET /public HTTP/1.1\r\nHost: localhost:3000\r\n\r\n", false, 30 * time.Second},
+		{"an answer of the API that nobody reads", "GET /api/long HTTP/1.1\r\nHost: localhost:3000\r\n\r\n", false, 30 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := bubble(t, func(cfg *bff.Config) {
+					cfg.API = &drained{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
+					})}
+				})
+				server := s.Server()
+				closed := make(chan struct{})
+				server.ConnState = func(_ net.Conn, state http.ConnState) {
+					if state == http.StateClosed {
+						close(closed)
+					}
+				}
+				browser, there := net.Pipe()
+				listener := make(pipe, 1)
+				listener <- there
+				done := make(chan struct{})
+				go func() { defer close(done); _ = server.Serve(listener) }()
+				begun := time.Now()
+				go func() {
+					_, _ = io.WriteString(browser, c.sent)
+					if c.read {
+						_, _ = io.Copy(io.Discard, browser)
+					}
+				}()
+				<-closed
+				if got := time.Since(begun); got.Round(time.Second) != c.end {
+					t.Errorf("let go after %v, want %v", got, c.end)
+				}
+				_ = browser.Close()
+				_ = server.Close()
+				<-done
+			})
+		})
 	}
 }
