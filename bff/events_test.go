@@ -289,4 +289,34 @@ func TestConnectionAfterEvents(t *testing.T) {
 	if res := get("/api/auth/me"); res.StatusCode != http.StatusNoContent {
 		t.Errorf("status %d", res.StatusCode)
 	}
+
+	// Nor does the time that an event was given run on into it.
+	s.clock.Advance(time.Second)
+	b.signIn()
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	r := httptest.NewRequest(http.MethodGet, "/api/auth/events", nil)
+	r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
+	ctx, cancel := context.WithCancel(t.Context())
+	w.flushed = cancel
+	s.ServeHTTP(w, r.WithContext(ctx))
+	if len(w.set) < 2 || w.set[0].IsZero() || !w.set[len(w.set)-1].IsZero() {
+		t.Errorf("the deadlines were %v", w.set)
+	}
+}
+
+// deadlines is a recorder that notes them.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set     []time.Time
+	flushed func()
+}
+
+func (w *deadlines) SetWriteDeadline(t time.Time) error {
+	w.set = append(w.set, t)
+	return nil
+}
+
+func (w *deadlines) FlushError() error {
+	w.flushed()
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,28 +165,37 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 // alive: whoever writes into it is freed.
 func TestStalledStreamsEnd(t *testing.T) {
 	t.Parallel()
-	stuck, stopped := make(chan struct{}), make(chan struct{})
+	var written atomic.Int64
+	stopped := make(chan struct{})
 	s := start(t)
 	s.run()
 	s.api.set(func(w http.ResponseWriter, r *http.Request) {
 		defer close(stopped)
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		_ = http.NewResponseController(w).Flush()
-		close(stuck)
 		chunk := make([]byte, 1<<20)
 		for {
 			if _, err := w.Write(chunk); err != nil {
 				return
 			}
+			written.Add(1)
 		}
 	})
 	b := s.browser().signIn()
 	open(t, s, b, "/api/watch") // and nobody reads
-	<-stuck
+	before, same := int64(0), 0
+	eventually(t, "the stream is stuck", func() bool { // nothing has moved for a while
+		if now := written.Load(); now == before && now > 0 {
+			same++
+		} else {
+			before, same = now, 0
+		}
+		return same > 40
+	})
 	b.navigate("/api/auth/logout")
 	select {
 	case <-stopped:
-	case <-time.After(patience):
+	case <-time.After(patience / 2): // after all of it the browser gives up
 		t.Error("the API still writes")
 	}
 }
