@@ -49,6 +49,7 @@ func TestBrowser(t *testing.T) {
 		"SilentLogin":     testSilentLogin,
 		"Devices":         testDevices,
 		"Tabs":            testTabs,
+		"Forgery":         testForgery,
 		"Live":            testLive,
 		"EventSource":     testEventSource,
 		"Reference":       testReference,
