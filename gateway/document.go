@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
 	"github.com/gatehouse-dev/gatehouse/gateway/reference"
 )
@@ -39,9 +41,9 @@ type Document struct {
 
 // description is the API as it describes itself; nil where it does not.
 type description struct {
-	document []byte
-	etag     string
-	page     *reference.Page
+	document, zipped []byte
+	etag             string // without quotation marks
+	page             *reference.Page
 }
 
 func newDescription(cfg Config, routes []*route) (*description, error) {
@@ -74,7 +76,16 @@ func newDescription(cfg Config, routes []*route) (*description, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(d.document)
-	d.etag = `"` + hex.EncodeToString(sum[:8]) + `"`
+	d.etag = hex.EncodeToString(sum[:8])
+	var buffer bytes.Buffer
+	w := gzip.NewWriter(&buffer)
+	if _, err = w.Write(d.document); err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.zipped = buffer.Bytes()
 	d.page, err = reference.New(reference.Config{Title: title, Path: referencePath, Document: documentPath, BaseURL: cfg.BaseURL})
 	return d, err
 }
@@ -116,15 +127,22 @@ func (d *description) serve(x *exchange, r *http.Request) {
 	if !x.readOnly() {
 		return
 	}
-	if r.URL.Path == documentPath {
-		x.own = documentPath
-		h := x.Header()
-		h.Set("Content-Type", typeJSON)
-		h.Set("Cache-Control", "no-cache")
-		h.Set("Etag", d.etag)
-		http.ServeContent(x, r, "", time.Time{}, bytes.NewReader(d.document))
+	zipped := acceptsGzip(r.Header["Accept-Encoding"])
+	if r.URL.Path != documentPath {
+		x.own = referencePath
+		d.page.Serve(x, r.URL.Path, zipped)
 		return
 	}
-	x.own = referencePath
-	d.page.ServeHTTP(x, r)
+	x.own = documentPath
+	h := x.Header()
+	h.Set("Content-Type", typeJSON)
+	h.Set("Cache-Control", "no-cache")
+	h.Add("Vary", "Accept-Encoding")
+	content, etag := d.document, d.etag
+	if zipped { // another representation, so another entity tag (RFC 9110 §8.8.3.3)
+		content, etag = d.zipped, d.etag+"-gzip"
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("Etag", `"`+etag+`"`)
+	http.ServeContent(x, r, "", time.Time{}, bytes.NewReader(content))
 }

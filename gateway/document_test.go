@@ -1,7 +1,10 @@
 package gateway_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -38,6 +41,14 @@ func TestDocument(t *testing.T) {
 	etag := got.Header.Get("Etag")
 	if again := send(g, http.MethodGet, "/api/openapi.json", []string{"If-None-Match: " + etag}, ""); again.StatusCode != http.StatusNotModified {
 		t.Errorf("with the entity tag %s: got %s, want 304", etag, again.Status)
+	}
+	zipped := send(g, http.MethodGet, "/api/openapi.json", []string{"Accept-Encoding: gzip"}, "")
+	plain, err := gzip.NewReader(strings.NewReader(read(t, zipped)))
+	if err != nil || zipped.Header.Get("Content-Encoding") != "gzip" || zipped.Header.Get("Etag") == etag {
+		t.Fatalf("zipped: %v, %v", zipped.Header, err)
+	}
+	if content, err := io.ReadAll(plain); err != nil || !bytes.Equal(content, g.OpenAPI()) {
+		t.Errorf("zipped it is another document (%v)", err)
 	}
 	head := send(g, http.MethodHead, "/api/openapi.json", nil, "")
 	if head.StatusCode != http.StatusOK || head.Header.Get("Etag") != etag || read(t, head) != "" {

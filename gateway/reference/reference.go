@@ -39,11 +39,10 @@ type Page struct {
 	files map[string]*file // by path
 }
 
-// file is an asset, kept as it is sent.
+// file is an asset, kept as it comes: plain or zipped.
 type file struct {
-	contentType string
-	zipped      []byte
-	plain       []byte // where it is not zipped, or was unzipped
+	contentType   string
+	plain, zipped []byte
 }
 
 // contentSecurityPolicy allows the page's own files and requests to its own
@@ -100,42 +99,36 @@ func load(name string) (f *file, sum string, err error) {
 	return f, hex.EncodeToString(hash[:8]), nil
 }
 
-// ServeHTTP answers GET and HEAD for the page's path and for those of its
-// assets, with 404 for all others below it. It leaves other methods to the
-// caller.
-func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Serve answers with what is at a path: the page, one of its assets, or 404;
+// zipped where it has that and the client takes it.
+func (p *Page) Serve(w http.ResponseWriter, path string, zipped bool) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if r.URL.Path == p.path {
+	if path == p.path {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
 		h.Set("Content-Length", strconv.Itoa(len(p.page)))
 		_, _ = w.Write(p.page)
 		return
 	}
-	f, ok := p.files[r.URL.Path]
+	f, ok := p.files[path]
 	if !ok {
 		http.Error(w, "there is nothing at this path", http.StatusNotFound)
 		return
 	}
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	f.serve(w, r)
-}
-
-func (f *file) serve(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
 	if f.zipped == nil {
 		h.Set("Content-Length", strconv.Itoa(len(f.plain)))
 		_, _ = w.Write(f.plain)
 		return
 	}
 	h.Add("Vary", "Accept-Encoding")
-	if takesGzip(r.Header) {
+	if zipped {
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.Itoa(len(f.zipped)))
 		_, _ = w.Write(f.zipped)
@@ -145,17 +138,4 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		_, _ = io.Copy(w, unzipped) // embedded, so that only the client can fail
 	}
-}
-
-// takesGzip reports whether a client accepts gzip by name; every browser does.
-func takesGzip(h http.Header) bool {
-	for value := range strings.SplitSeq(strings.Join(h["Accept-Encoding"], ","), ",") {
-		coding, params, _ := strings.Cut(strings.TrimSpace(value), ";")
-		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
-			q, _ := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
-			weight, err := strconv.ParseFloat(q, 64)
-			return err != nil || weight > 0
-		}
-	}
-	return false
 }
