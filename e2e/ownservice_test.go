@@ -22,10 +22,14 @@ func TestOwnModule(t *testing.T) {
 	f := own(t, "", "OIDC_")
 	f.values["CLIENT_ID"], f.values["CLIENT_SECRET"] = "hello", "a secret of the test"
 	f.env = append(f.env, "GOPROXY="+proxied(t))
-	f.promises = map[string]string{"Hello": `"text":"Hello, user-1"`}
+	f.promises = map[string]string{
+		"Hello":              `"text":"Hello, user-1"`,
+		"with your comments": `"text":{"type":["string","null"],"description":"The new motto.","examples":["Onwards"]}`,
+		"the page to try it": "swagger-ui-bundle.js",
+	}
 	f.follow(t, chapter(t, ownModule))
 	servesGRPC(t, f.values["LISTEN_GRPC"])
-	f.done(t, map[string]int{"file": 6, "run": 6, "environment": 1, "start": 1, "status": 1, "request": 7})
+	f.done(t, map[string]int{"file": 6, "run": 6, "environment": 1, "start": 1, "status": 1, "request": 9})
 }
 
 const ownModule = "In a module of your own"
