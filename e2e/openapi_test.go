@@ -65,8 +65,8 @@ func TestOpenAPI(t *testing.T) {
 		t.Parallel()
 		// One after the other: they share a caller's limits. The stream is left
 		// out, since it does not end.
-		fuzz(t, rest, 10, 400, "--header=Authorization: Bearer "+token, "--phases=examples,coverage,fuzzing,stateful")
-		fuzz(t, rest, 3, 150, "--phases=coverage,fuzzing")
+		fuzz(t, rest, 6, 400, "--header=Authorization: Bearer "+token, "--phases=examples,coverage,fuzzing,stateful")
+		fuzz(t, rest, 1, 150, "--phases=coverage")
 	})
 }
 

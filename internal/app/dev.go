@@ -100,12 +100,17 @@ func RunDev(ctx context.Context, cfg Config) error {
 		defer cancel()
 		return provider.Shutdown(bounded)
 	})
+	reference := cfg.BaseURL + "/api/docs"
+	if cfg.APIDocs == APIDocsOff {
+		reference = "off"
+	}
 	fmt.Fprintf(cfg.Output, `
   Gatehouse runs. Open %[1]s in a browser and press Login:
   the provider asks which demo user to be, and needs no password.
 
     pages      %[1]s
     REST       http://localhost:%[2]s/api   with a bearer token
+    reference  %[7]s
     gRPC       localhost:%[3]s              with a bearer token; reflection is on
     provider   %[4]s
 
@@ -113,7 +118,7 @@ func RunDev(ctx context.Context, cfg Config) error {
 
   Stop with Ctrl-C. With your own provider: gatehouse serve
 
-`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer, devMachine, devMachineSecret)
+`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer, devMachine, devMachineSecret, reference)
 	return p.run(ctx, cfg, l, provider)
 }
 
