@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,13 +98,21 @@ func withConsent(prompt string) string {
 }
 
 // scope is what is asked for: offline_access only where the provider lists
-// it, since some refuse a scope that they do not know.
+// it, since some refuse a scope that they do not know, and not by itself at
+// Keycloak. There refresh tokens come without it; with it a login has no
+// session at Keycloak any more, so that the person is not known there at the
+// next login, and a logout there does not reach us.
 func (rp *relyingParty) scope(md *token.Metadata) (scope string, offline bool) {
-	fields := strings.Fields(rp.cfg.Scope)
-	if !slices.Contains(md.ScopesSupported, "offline_access") {
+	fields := strings.Fields(cmp.Or(rp.cfg.Scope, DefaultScope))
+	if !slices.Contains(md.ScopesSupported, "offline_access") || rp.cfg.Scope == "" && keycloak(md) {
 		fields = slices.DeleteFunc(fields, func(s string) bool { return s == "offline_access" })
 	}
 	return strings.Join(fields, " "), slices.Contains(fields, "offline_access")
+}
+
+// keycloak tells whether the provider is Keycloak, by its endpoints.
+func keycloak(md *token.Metadata) bool {
+	return strings.Contains(md.Issuer, "/realms/") && strings.Contains(md.TokenEndpoint, "/protocol/openid-connect/")
 }
 
 // needsConsent reports whether the person has to be asked before offline
@@ -126,7 +135,7 @@ func (rp *relyingParty) needsConsent(md *token.Metadata) bool {
 			return false
 		}
 	}
-	return !strings.Contains(u.Path, "/realms/") // Keycloak
+	return !strings.Contains(u.Path, "/realms/") // Keycloak, where somebody has asked for it all the same
 }
 
 // addAudience names the API for which the access token is meant.

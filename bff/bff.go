@@ -25,7 +25,8 @@ import (
 )
 
 // DefaultScope is asked for when Config.Scope is empty. offline_access, which
-// brings a refresh token, is left out where the provider does not list it.
+// brings a refresh token, is left out where the provider does not list it, and
+// at Keycloak, which gives one without.
 const DefaultScope = "openid profile email offline_access"
 
 // The values of Config.OfflineConsent.
@@ -251,9 +252,6 @@ func New(cfg Config) (*BFF, error) {
 }
 
 func withDefaults(cfg *Config) {
-	if cfg.Scope == "" {
-		cfg.Scope = DefaultScope
-	}
 	if cfg.LoginRate == 0 {
 		cfg.LoginRate = DefaultLoginRate
 	}

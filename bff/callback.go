@@ -141,7 +141,7 @@ func (b *BFF) completed(ctx context.Context, md *token.Metadata, id *token.Claim
 	claims := id.Map()
 	granted := tokens.Scope
 	if granted == "" { // RFC 6749 section 5.1: as asked for
-		granted = b.rp.cfg.Scope
+		granted, _ = b.rp.scope(md)
 	}
 	scopes := strings.Fields(granted)
 	lacks := func(scope, claim string) bool {

@@ -34,9 +34,12 @@ func (b *BFF) Check(ctx context.Context) (good []string, err error) {
 		}
 		good = append(good, "authorization requests are pushed (RFC 9126), and the provider took one of ours")
 	}
-	if _, offline := b.rp.scope(md); offline {
+	switch _, offline := b.rp.scope(md); {
+	case offline:
 		good = append(good, "offline access is offered: sessions outlive their first access token")
-	} else {
+	case keycloak(md):
+		good = append(good, "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
+	default:
 		good = append(good, "no offline access: a session lasts as long as its first access token, then the person signs in again")
 	}
 	if b.rp.endSessionURL(md, b.base.String(), "", "") == "" {

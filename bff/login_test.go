@@ -149,6 +149,31 @@ func TestLoginByConfiguration(t *testing.T) {
 	}
 }
 
+// Keycloak 25 and newer end their own session when a login asks for offline
+// access: the next login would ask the person again, and a logout there would
+// tell us nothing. Its refresh tokens come without.
+func TestNoOfflineAccessAtKeycloakUnlessChosen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ issuer, endpoint, chosen, want string }{
+		{"https://sso.example/realms/shop", "/protocol/openid-connect/token", "", "openid profile email"},
+		{"https://sso.example/realms/shop", "/protocol/openid-connect/token", bff.DefaultScope, bff.DefaultScope},
+		{"https://sso.example/realms/shop", "/oauth/token", "", bff.DefaultScope},
+		{"https://sso.example/shop", "/protocol/openid-connect/token", "", bff.DefaultScope},
+	} {
+		s := start(t)
+		at, _ := url.Parse(c.issuer)
+		s.idp.metadata["issuer"], s.idp.metadata["token_endpoint"] = c.issuer, c.issuer+c.endpoint
+		s.idp.instead[at.Path+"/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, http.StatusOK, s.idp.metadata)
+		}
+		s.cfg.Issuer, s.cfg.Scope = c.issuer, c.chosen
+		b := follow(t, s)
+		if got := sentTo(t, b.navigate("/api/auth/login")).Get("scope"); got != c.want {
+			t.Errorf("%s with %q chosen: scope %q, want %q", c.issuer, c.chosen, got, c.want)
+		}
+	}
+}
+
 // Providers that decide by the client's settings are not asked for a consent
 // that would annoy everybody at each login.
 func TestConsentByProvider(t *testing.T) {

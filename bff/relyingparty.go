@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,7 +34,7 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	if !slices.Contains([]string{ConsentAuto, ConsentAlways, ConsentNever}, cfg.OfflineConsent) {
 		return nil, fmt.Errorf("offline consent %q: neither %q nor %q, nor empty", cfg.OfflineConsent, ConsentAlways, ConsentNever)
 	}
-	if !slices.Contains(strings.Fields(cfg.Scope), "openid") {
+	if !slices.Contains(strings.Fields(cmp.Or(cfg.Scope, DefaultScope)), "openid") {
 		return nil, fmt.Errorf("scope %q: lacks openid, without which there is no login", cfg.Scope)
 	}
 	ids, err := token.NewIDVerifier(token.IDConfig{Provider: provider, ClientID: cfg.ClientID, Now: cfg.Now, Logger: cfg.Logger})

@@ -269,6 +269,7 @@ func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, 
 		Issuer: issuer, Audience: audience,
 		Clients: []devidp.Client{{
 			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
+			BackchannelLogoutURI: base + "/api/auth/backchannel-logout",
 		}},
 		AccessTokenLifetime: ttl,
 	})

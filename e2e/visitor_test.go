@@ -43,10 +43,28 @@ func newVisitor(t *testing.T) *visitor {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &visitor{client: &http.Client{
-		Jar:           jar,
+		Jar:           trustingJar{jar},
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// A trustingJar gives and takes Secure cookies on loopback without TLS too, as
+// browsers do: Keycloak counts on it.
+type trustingJar struct{ http.CookieJar }
+
+func (j trustingJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	j.CookieJar.SetCookies(trusted(u), cookies)
+}
+
+func (j trustingJar) Cookies(u *url.URL) []*http.Cookie { return j.CookieJar.Cookies(trusted(u)) }
+
+func trusted(u *url.URL) *url.URL {
+	secure := *u
+	if u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" {
+		secure.Scheme = "https"
+	}
+	return &secure
 }
 
 // open types an address.
