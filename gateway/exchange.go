@@ -51,8 +51,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ctx != r.Context() {
 		x.request = r.WithContext(ctx)
 	}
-	w.Header().Set(requestid.Header, x.id)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h := w.Header()
+	h[requestid.Header] = []string{x.id}
+	h["X-Content-Type-Options"] = nosniff
 	defer func() {
 		cause := recover()
 		if cause != nil && cause != http.ErrAbortHandler {
@@ -81,6 +82,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.api.ServeHTTP(x, x.request)
 	}
 }
+
+// Values that every answer has, in slices that are full: who appends to one gets
+// another.
+var (
+	nosniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+)
 
 // logRequest writes the line of a request: the pattern, never the path or the
 // query, and no header. Where a part in front of this one writes it, it gets
@@ -161,7 +169,7 @@ func (x *exchange) WriteHeader(code int) {
 		x.status = code
 		h := x.Header()
 		if len(h["Cache-Control"]) == 0 {
-			h.Set("Cache-Control", "no-store")
+			h["Cache-Control"] = noStore
 		}
 		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "") {
 			h.Set("Content-Type", "application/octet-stream") // an HttpBody that names none

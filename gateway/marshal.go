@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 // marshaler writes google.api.HttpBody as it is and everything else as JSON.
@@ -28,6 +32,10 @@ type strictJSON struct{ runtime.JSONPb }
 // Marshal drops the spaces that protojson puts between tokens in some builds
 // and not in others, so that an answer has the same bytes everywhere.
 func (m *strictJSON) Marshal(v any) ([]byte, error) {
+	if message, ok := v.(proto.Message); ok { // nearly always, and the runtime would copy it once more
+		b, err := m.MarshalOptions.Marshal(message)
+		return compact(b), err
+	}
 	b, err := m.JSONPb.Marshal(v)
 	return compact(b), err
 }
@@ -48,6 +56,9 @@ func (m *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
 
 // compact removes, in place, the spaces outside strings from valid JSON.
 func compact(b []byte) []byte {
+	if !spacious {
+		return b
+	}
 	kept, inString := b[:0], false
 	for i := 0; i < len(b); i++ {
 		c := b[i]
@@ -65,3 +76,9 @@ func compact(b []byte) []byte {
 	}
 	return kept
 }
+
+// spacious says whether protojson is one that writes spaces in this build.
+var spacious = func() bool {
+	b, err := protojson.Marshal(&errdetails.ErrorInfo{Reason: "r", Domain: "d", Metadata: map[string]string{"a": "1", "b": "2"}})
+	return err != nil || bytes.IndexByte(b, ' ') >= 0
+}()

@@ -141,6 +141,9 @@ func cleanPath(u *url.URL) (*url.URL, *refusal) {
 		return malformed("is not UTF-8")
 	}
 	raw := u.RawPath
+	if raw == "" && isPlain(u.Path) {
+		return &url.URL{Path: u.Path, RawQuery: u.RawQuery}, nil
+	}
 	if raw != u.EscapedPath() {
 		raw = "" // not this path's, but left behind by a caller in this process
 	}
@@ -157,6 +160,17 @@ func cleanPath(u *url.URL) (*url.URL, *refusal) {
 		}
 	}
 	return &url.URL{Path: u.Path, RawPath: unescapeUnreserved(raw), RawQuery: u.RawQuery}, nil
+}
+
+// isPlain reports whether a path has nothing in it that could be read in two
+// ways, as nearly all: only letters, digits, slashes, hyphens and underscores.
+func isPlain(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; !(isUnreserved(c) || c == '/') || c == '.' {
+			return false
+		}
+	}
+	return true
 }
 
 // unescapeUnreserved decodes the characters that mean the same either way
