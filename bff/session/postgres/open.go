@@ -230,11 +230,17 @@ func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.C
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	err := call(ctx)
-	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || repeatable && lost(err)) {
+	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || demoted(err) || repeatable && lost(err)) {
 		s.pool.Reset() // the other idle connections are of the same age
 		err = call(ctx)
 	}
 	return outage(err)
+}
+
+// demoted tells whether a connection leads to a server that is a standby since, and so did nothing.
+func demoted(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == "25006" // read_only_sql_transaction
 }
 
 // lost tells whether an error is of the connection, or of a server that ends, rather than of the question.

@@ -97,6 +97,48 @@ func TestListenersAreEnded(t *testing.T) {
 	}
 }
 
+// A server that takes no writes, as a master that has become a standby, is an outage: sessions are read, and nobody is signed
+// out.
+func TestReadOnlyServer(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	address := server.New(t)
+	s := open(t, postgres.Config{URL: address})
+	r := record()
+	if err := s.Create(t.Context(), r, session.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := pgx.Connect(t.Context(), address+"&default_transaction_read_only=off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(t.Context())
+	set := func(to string) {
+		t.Helper()
+		for _, statement := range []string{"ALTER SYSTEM SET default_transaction_read_only = " + to, "SELECT pg_reload_conf()"} {
+			if _, err := admin.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	set("on")
+	eventually(t, "writes are refused", func() bool {
+		fence, err := s.Lock(t.Context(), r.ID, time.Millisecond)
+		if err == nil {
+			return errors.Join(s.Unlock(t.Context(), r.ID, fence)) != nil
+		}
+		return strings.Contains(err.Error(), "read-only")
+	})
+	if err := s.Delete(t.Context(), r.ID, session.ReasonSignedOut); err == nil || errors.Is(err, session.ErrNotFound) {
+		t.Errorf("Delete: %v, want an outage", err)
+	}
+	if _, err := s.Get(t.Context(), r.ID); err != nil {
+		t.Errorf("Get: %v", err)
+	}
+	set("off")
+	eventually(t, "writes are taken", func() bool { return s.Delete(t.Context(), r.ID, session.ReasonSignedOut) == nil })
+}
+
 // A pooler that gives the listening connection to others would keep all news from us: it is found out at the start.
 func TestPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()

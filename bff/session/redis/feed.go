@@ -86,7 +86,11 @@ func (s *Store) follow(ctx context.Context) {
 // done before they were asked. The question is about a key, since a master that the others of its cluster have lost still
 // answers a PING, but not that.
 func (s *Store) beat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answeredWithin)
+	limit := answeredWithin
+	if s.feed.asOf.Load() == 0 {
+		limit = connectWithin // there may be a connection to be made first
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	at := s.feed.elapsed()
 	nodes := s.client.Nodes()

@@ -38,7 +38,9 @@ const (
 
 	defaultCacheSize = 8192
 	// answerWithin bounds a call, with its repetitions.
-	answerWithin = 1500 * time.Millisecond
+	answerWithin = 2 * time.Second
+	// connectWithin bounds making a connection, which with TLS takes some round trips.
+	connectWithin = 2 * time.Second
 	// brokenAfter is how long a connection may be silent, and pingEvery how soon silence is noticed.
 	brokenAfter = 500 * time.Millisecond
 	pingEvery   = 250 * time.Millisecond
@@ -134,7 +136,7 @@ func (s *Store) option(a address) (rueidis.ClientOption, error) {
 	if err != nil {
 		return rueidis.ClientOption{}, err
 	}
-	dialer := net.Dialer{Timeout: brokenAfter, KeepAlive: pingEvery}
+	dialer := net.Dialer{Timeout: connectWithin, KeepAlive: pingEvery}
 	option := rueidis.ClientOption{
 		InitAddress: a.hosts,
 		Username:    a.user, Password: a.password, SelectDB: a.database, ClientName: "gatehouse",

@@ -26,7 +26,7 @@ type Storage struct {
 const (
 	// endsWithin bounds every call of a store whose server is down. It is longer than what stores need, for a machine that
 	// is busy.
-	endsWithin = 5 * time.Second
+	endsWithin = 15 * time.Second
 	// crowd is how many requests come at once while the server is down.
 	crowd = 200
 )
@@ -110,10 +110,13 @@ var outages = map[string]func(*testing.T, Storage){
 		go func() { done <- m.Run(running) }()
 		defer func() { stop(); <-done }()
 		login := func() (*session.Session, *http.Request, <-chan session.Change) {
-			s, cookie, err := m.Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject, SID: "sid"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			var s *session.Session
+			var cookie *http.Cookie
+			within(t, patience, "a login", func() (done bool) {
+				var err error
+				s, cookie, err = m.Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject, SID: "sid"})
+				return err == nil
+			})
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
 			c, _ := m.Watch(s)
