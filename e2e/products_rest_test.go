@@ -76,9 +76,14 @@ func (s *shop) token(subject string, permissions ...string) string {
 	return s.issuer.Mint(map[string]any{"sub": subject, "aud": shopAudience, "permissions": append([]string{}, permissions...)})
 }
 
-// call is a call by somebody who may sell, or by nobody for "".
-func (s *shop) call(method, target, subject, body string) *httptest.ResponseRecorder {
+// call is a call by somebody who may sell, or by nobody for "". Header lines
+// are "Name: value".
+func (s *shop) call(method, target, subject, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -137,6 +142,49 @@ func TestREST(t *testing.T) {
 		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.contains) {
 			t.Errorf("%s: %d %s, want %d with %s", tc.name, w.Code, w.Body, tc.status, tc.contains)
 		}
+	}
+}
+
+// Entity tags all the way: of two people who read the same state, the second
+// to write is told so (RFC 9110 §13.1.1), and who has a state already does not
+// get it again.
+func TestRESTConditions(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	created := s.call("POST", "/api/products", "sofia", `{"title":"Deep House","price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`)
+	var p audioarchivev1.Product
+	if err := protojson.Unmarshal(created.Body.Bytes(), &p); created.Code != 200 || err != nil {
+		t.Fatalf("created: %d %s", created.Code, created.Body)
+	}
+	self, tag := "/api/"+p.GetName(), created.Header().Get("ETag")
+	if tag == "" || tag != p.GetEtag() {
+		t.Fatalf("ETag is %q, the product's etag %q", tag, p.GetEtag())
+	}
+	for _, tc := range []struct {
+		name, method, body, header string
+		status                     int
+		same                       bool // the entity tag afterwards
+	}{
+		{"read what one has", "GET", "", "If-None-Match: " + tag, 304, true},
+		{"change what one knows", "PATCH", `{"title":"Deeper House"}`, "If-Match: " + tag, 200, false},
+		{"change what one knew", "PATCH", `{"title":"x"}`, "If-Match: " + tag, 412, true},
+		{"withdraw what one knew", "DELETE", "", "If-Match: " + tag, 412, true},
+		{"read anew", "GET", "", "If-None-Match: " + tag, 200, true},
+		{"change whatever it is", "PATCH", `{"title":"Deepest House"}`, "If-Match: *", 200, false},
+	} {
+		before := s.call("GET", self, "", "").Header().Get("ETag")
+		w := s.call(tc.method, self, "sofia", tc.body, tc.header)
+		if w.Code != tc.status || w.Code == 304 && w.Body.Len() > 0 || w.Code == 412 && !strings.Contains(w.Body.String(), "ETAG_MISMATCH") {
+			t.Errorf("%s: %d %s, want %d", tc.name, w.Code, w.Body, tc.status)
+		}
+		after := s.call("GET", self, "", "").Header().Get("ETag")
+		if (before == after) != tc.same {
+			t.Errorf("%s: the entity tag went from %s to %s", tc.name, before, after)
+		}
+	}
+	now := s.call("GET", self, "", "").Header().Get("ETag")
+	if w := s.call("DELETE", self, "sofia", "", "If-Match: "+now); w.Code != 200 {
+		t.Errorf("withdraw what one knows: %d %s", w.Code, w.Body)
 	}
 }
 

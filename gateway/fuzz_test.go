@@ -33,13 +33,15 @@ func (d *direct) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Ca
 	return nil, http.ErrNotSupported
 }
 
+// fuzzed returns what asks a gateway, made once, and tells what it called.
 func fuzzed(f *testing.F) func(*http.Request) (*direct, *httptest.ResponseRecorder) {
+	d := &direct{}
+	g, err := gateway.New(gateway.Config{Conn: d, Services: []gateway.Service{exposeDynamic(thingService)}})
+	if err != nil {
+		f.Fatal(err)
+	}
 	return func(r *http.Request) (*direct, *httptest.ResponseRecorder) {
-		d := &direct{}
-		g, err := gateway.New(gateway.Config{Conn: d, Services: []gateway.Service{exposeDynamic(thingService)}})
-		if err != nil {
-			f.Fatal(err)
-		}
+		*d = direct{}
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, r)
 		return d, w
@@ -139,6 +141,51 @@ func FuzzRequestID(f *testing.F) {
 		got := w.Header()["X-Request-Id"]
 		if w.Code != 200 || len(got) != 1 || !requestid.Valid(got[0]) || (requestid.Valid(id) && got[0] != id) {
 			t.Fatalf("%q: %d, %q", id, w.Code, got)
+		}
+	})
+}
+
+// FuzzConditions: whatever a header says of entity tags, a call that changes
+// something is made with the tag that it names, with none for "*" alone, or
+// not at all.
+func FuzzConditions(f *testing.F) {
+	for _, seed := range []string{`"a"`, `W/"a"`, "*", "", `""`, `"a", "b"`, "a", `"a""b"`, "\"\xff\"", ` "a" `, "\"a b\"", `"`} {
+		f.Add(seed)
+	}
+	ask := fuzzed(f)
+	f.Fuzz(func(t *testing.T, match string) {
+		d, w := ask(&http.Request{Method: http.MethodDelete, URL: &url.URL{Path: "/api/settings/1"}, Header: http.Header{"If-Match": {match}}, Body: http.NoBody})
+		trimmed := strings.TrimSpace(match)
+		if d.request == nil {
+			if w.Code != http.StatusBadRequest && w.Code != http.StatusPreconditionFailed || trimmed == "*" {
+				t.Fatalf("%q: %d without a call", match, w.Code)
+			}
+			return
+		}
+		tag := d.request.ProtoReflect().Get(d.request.ProtoReflect().Descriptor().Fields().ByName("etag")).String()
+		if tag != trimmed && (tag != "" || trimmed != "*") {
+			t.Fatalf("%q called with %q", match, tag)
+		}
+		if strings.Count(tag, `"`) != 2 && tag != "" {
+			t.Fatalf("%q is no entity tag", tag)
+		}
+	})
+}
+
+// FuzzAccept: any Accept and Accept-Encoding leads to an answer of a type that
+// was declared, or to 406, and never to a panic.
+func FuzzAccept(f *testing.F) {
+	f.Add("text/event-stream;q=0.5, */*", "gzip;q=0, *")
+	f.Add("application/json;q=2", "gzip;;q=1")
+	f.Add(",;/,", ",;=")
+	ask := fuzzed(f)
+	f.Fuzz(func(t *testing.T, accept, encoding string) {
+		_, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things/1"}, Header: http.Header{"Accept": {accept}, "Accept-Encoding": {encoding}}, Body: http.NoBody})
+		switch mediaType := w.Header().Get("Content-Type"); {
+		case w.Code != http.StatusOK && w.Code != http.StatusNotAcceptable:
+			t.Fatalf("%q: %d", accept, w.Code)
+		case mediaType != "application/json" && mediaType != "application/problem+json":
+			t.Fatalf("%q: %s", accept, mediaType)
 		}
 	})
 }
