@@ -128,7 +128,7 @@ func testTwoTabs(t *testing.T, c *chromium, dev *system) {
 	}
 	var names []string
 	for _, cookie := range one.cookies(dev.base) {
-		if strings.HasPrefix(cookie.Name, sessionCookie) {
+		if cookie.Name == sessionCookie || strings.Contains(cookie.Name, "-login-") {
 			names = append(names, cookie.Name)
 		}
 	}
