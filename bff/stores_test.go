@@ -101,6 +101,42 @@ func TestThreeNodesRefreshOnce(t *testing.T) {
 	}
 }
 
+// A session that ends at one node ends at the others: their tabs hear of it, and why, and their requests go without a token.
+func TestEndsAtEveryNode(t *testing.T) {
+	t.Parallel()
+	for name, begin := range realStores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			real := begin(t)
+			s := start(t, real.handle(t))
+			other := *s
+			real.handle(t)(&other.cfg)
+			other.reconfigure()
+			s.run()
+			other.run()
+			b := s.browser().signIn()
+			there := &browser{s: &other, cookies: map[string]string{session.CookieName: b.session()}}
+			if there.access() == "" {
+				t.Fatal("not signed in at the other node")
+			}
+			stream := open(t, &other, there, "/api/auth/events")
+			wantEvent(t, stream, "session")
+			wantStatus(t, b.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
+			ended := time.Now()
+			if e := wantEvent(t, stream, "ended"); e.data["reason"] != "signed_out" {
+				t.Errorf("ended: %v, want signed_out", e.data)
+			}
+			t.Logf("heard of after %v", time.Since(ended).Round(time.Millisecond))
+			wantEnd(t, stream)
+			// The cookie that a thief has kept.
+			thief := &browser{s: &other, cookies: map[string]string{session.CookieName: there.session()}}
+			if thief.signedIn() {
+				t.Error("the session is found at the other node")
+			}
+		})
+	}
+}
+
 // oauth2-proxy #2503: a store that is down is an outage and no logout, and everybody is still signed in when it is back.
 func TestRealStoreOutage(t *testing.T) {
 	t.Parallel()

@@ -50,7 +50,7 @@ const (
 	// answerWithin bounds a call, with the wait for a connection; the server gives up a little earlier.
 	answerWithin     = 2 * time.Second
 	statementTimeout = "1800ms"
-	connectTimeout   = 2 * time.Second
+	connectTimeout   = 5 * time.Second
 	// openWithin bounds connecting and migrating, which may have to wait for another process that migrates.
 	openWithin = 60 * time.Second
 )
