@@ -68,6 +68,9 @@ func (rp *relyingParty) pushes(md *token.Metadata) bool {
 	return md.PushedAuthorizationRequestEndpoint != "" && !rp.cfg.OmitPAR
 }
 
+// maxRequestURI bounds a request_uri, in bytes: it goes into an address.
+const maxRequestURI = 2048
+
 // push hands an authorization request to the provider, and returns the
 // parameters that refer to it.
 func (rp *relyingParty) push(ctx context.Context, md *token.Metadata, request url.Values) (url.Values, error) {
@@ -78,7 +81,7 @@ func (rp *relyingParty) push(ctx context.Context, md *token.Metadata, request ur
 	var answer struct {
 		RequestURI string `json:"request_uri"`
 	}
-	if json.Unmarshal(body, &answer) != nil || answer.RequestURI == "" || len(answer.RequestURI) > maxReturnTo {
+	if json.Unmarshal(body, &answer) != nil || answer.RequestURI == "" || len(answer.RequestURI) > maxRequestURI {
 		return nil, errors.New("pushed authorization request: the answer has no request_uri")
 	}
 	return url.Values{"client_id": {rp.cfg.ClientID}, "request_uri": {answer.RequestURI}}, nil

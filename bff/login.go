@@ -27,10 +27,10 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	to := returnTo(query.Get("returnTo"))
-	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to) {
+	silent := query.Get("prompt") == "none"
+	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to, silent) {
 		return
 	}
-	silent := query.Get("prompt") == "none"
 	md, err := b.rp.metadata()
 	if err != nil {
 		if silent {

@@ -94,7 +94,7 @@ func TestSilentLoginLoop(t *testing.T) {
 	}
 	res := b.navigate("/api/auth/login?prompt=none&returnTo=/public")
 	wantStatus(t, res, http.StatusBadRequest)
-	if !strings.Contains(res.body, "in circles") {
+	if !strings.Contains(res.body, "in circles") || !strings.Contains(res.body, "without asking") || !strings.Contains(res.body, `href="/api/auth/login?returnTo=%2Fpublic"`) {
 		t.Errorf("%s", res.body)
 	}
 }

@@ -91,7 +91,7 @@ func (b *BFF) dropTrail(w http.ResponseWriter, r *http.Request) {
 
 // stopsLoop reports whether a login that is asked for would be one more round
 // of a loop, which it has ended with an explanation then.
-func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string) bool {
+func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silent bool) bool {
 	if len(b.trail(r, to).Ended) < loopLogins {
 		return false
 	}
@@ -106,6 +106,10 @@ func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string) bool 
 	cause := ""
 	_, err := b.sessions.Load(r.Context(), r)
 	switch {
+	case silent:
+		cause = "a page tries to sign in without asking at each visit"
+		pr.Message = "The page that you want tries again and again to sign you in without asking, and the sign-in service does not know you in this browser. Sign in yourself, or go on elsewhere."
+		pr.Action.Label = "Sign in"
 	case err == nil:
 		cause = "the session is there; what it opens asks for another login each time"
 		pr.Message = "You are signed in, and the page that you want asked for another sign-in each time. It may want more than the sign-in service gives. Please tell the people who run this application."

@@ -38,7 +38,14 @@ func TestStrictProvider(t *testing.T) {
 			p.ready(t, base+"/readyz")
 			in := installation{base: base, op: op, processes: []*process{p}}
 
+			// The provider knows nobody yet, and says so in a form, too, on a
+			// page with the status of an error.
 			v := newVisitor(t)
+			v.open(t, base+"/api/auth/login?prompt=none&returnTo=/public").wants(t, http.StatusBadRequest, "text/html")
+			if landed := v.submit(t, nil).wants(t, http.StatusOK, "text/html"); landed.url != base+"/public" {
+				t.Fatalf("the silent login led to %s\n%s", landed.url, landed.body)
+			}
+
 			v.open(t, base+"/private").wants(t, http.StatusOK, "text/html")
 			form := v.submit(t, map[string]string{"login": "alice"}).wants(t, http.StatusOK, "text/html")
 			if !strings.HasPrefix(form.url, op.issuer+"/") || !strings.Contains(form.body, base+"/api/auth/callback") {
