@@ -172,7 +172,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 
 	stranger := c.person(t)
 	stranger.open(callbacks[0])
-	stranger.shows("This sign-in has run out", "Sign in")
+	stranger.shows("This sign-in cannot be completed here", "began in another browser", "Sign in")
 	for _, cookie := range stranger.cookies(dev.base) {
 		t.Errorf("a stale callback set the cookie %s", cookie.Name)
 	}
