@@ -94,7 +94,7 @@ func testEventSource(t *testing.T, c *chromium, _ *system) {
 	tb.becomes("the provider asks who to be", `document.querySelector("input[name=login]") && document.readyState === "complete"`)
 	js[bool](tb, `(document.querySelector("input[name=login]").value = "alice", document.querySelector("form").submit(), true)`)
 	tb.at(in.base + "/private")
-	tb.open(in.base + "/public") // a page that stays when the session ends
+	tb.open(in.base + "/healthz") // a page without a script, which stays as it is when the session ends
 	js[bool](tb, `(window.heard = [], window.made = [], window.source = new EventSource("/api/products:watch"),
 		source.onopen = () => heard.push("open"),
 		source.onmessage = (e) => heard.push(JSON.parse(e.data).product?.name ?? "ready"),
