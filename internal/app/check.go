@@ -17,7 +17,8 @@ var ErrCheck = errors.New("the configuration does not work")
 
 // Check validates the configuration of gatehouse serve, contacts the
 // provider, and writes to cfg.Output what is right, what is wrong and how to
-// mend it, and who may call what. It opens no port and no store.
+// mend it, and who may call what. It opens no port and changes nothing: a
+// session store that is elsewhere is asked whether it answers.
 func Check(ctx context.Context, cfg Config) error {
 	cfg.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -35,6 +36,11 @@ func Check(ctx context.Context, cfg Config) error {
 	}
 	fmt.Fprintln(cfg.Output, "ok    every setting is there and makes sense")
 
+	if elsewhere, err := probeStore(ctx, cfg); err != nil {
+		tell(err)
+	} else if elsewhere {
+		fmt.Fprintln(cfg.Output, "ok    the session store answers")
+	}
 	cfg.SessionStore, cfg.DatabaseURL = "memory:", "memory:"
 	p, err := assemble(ctx, cfg, All, false)
 	if err != nil {

@@ -45,10 +45,17 @@ func TestStoresOpen(t *testing.T) {
 			if err := storeReady(t.Context(), store); err != nil {
 				t.Errorf("not ready: %v", err)
 			}
+			cfg := Config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)}
+			if elsewhere, err := probeStore(t.Context(), cfg); err != nil || elsewhere != (kill != nil) {
+				t.Errorf("probing: %t, %v", elsewhere, err)
+			}
 			if kill == nil {
 				return
 			}
 			kill()
+			if _, err := probeStore(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") {
+				t.Errorf("probing what is gone: %v, want the setting", err)
+			}
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
 			for deadline := time.Now().Add(10 * time.Second); storeReady(t.Context(), store) == nil; <-tick.C {

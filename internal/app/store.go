@@ -88,6 +88,22 @@ func openStore(ctx context.Context, cfg Config) (store session.Store, err error)
 	return s, nil
 }
 
+// probeStore tells whether a session store that is elsewhere can be had,
+// without changing anything there.
+func probeStore(ctx context.Context, cfg Config) (elsewhere bool, err error) {
+	switch storeKind(cfg.SessionStore) {
+	case "postgres":
+		return true, storeError(cfg.SessionStore, postgres.Probe(ctx, cfg.SessionStore))
+	case "redis":
+		s, err := redis.Open(ctx, redis.Config{URL: cfg.SessionStore, Logger: cfg.Logger.With("part", "sessions")})
+		if err != nil {
+			return true, storeError(cfg.SessionStore, err)
+		}
+		return true, s.Close()
+	}
+	return false, nil
+}
+
 // storeReady asks a session store whether it can be used, if it can tell.
 func storeReady(ctx context.Context, store session.Store) error {
 	if s, ok := store.(interface{ Ready(context.Context) error }); ok {

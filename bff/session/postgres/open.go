@@ -147,6 +147,19 @@ func CheckURL(address string) error {
 	return nil
 }
 
+// Probe connects and changes nothing, to tell whether [Open] could.
+func Probe(ctx context.Context, address string) error {
+	config, err := poolConfig(address)
+	if err != nil {
+		return connectError(err)
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return connectError(err)
+	}
+	return conn.Close(ctx)
+}
+
 func poolConfig(address string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
