@@ -5,7 +5,7 @@
 #                   Node.js) and docs/configuration.md
 #   make check      formatting, vet, the .proto rules, and whether anything generated is stale
 #   make bench      the benchmarks
-#   make bench-cpu  what a request costs, beside a bare net/http handler
+#   make bench-cpu  what a request costs, beside a bare net/http handler (docs/performance.md)
 #   make fuzz       each fuzz target for a short while
 
 TOOL := go tool -modfile=tools/go.mod
