@@ -28,6 +28,13 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	to := returnTo(query.Get("returnTo"))
 	silent := query.Get("prompt") == "none"
+	if prefetch(r) {
+		// A page with a link to the login would begin one for everybody who
+		// sees it. A browser throws this answer away, and asks when it means it.
+		w.Header().Set("Retry-After", "1")
+		writeError(w, http.StatusServiceUnavailable, "a login is not begun before somebody wants it")
+		return
+	}
 	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to, silent) {
 		return
 	}

@@ -319,3 +319,21 @@ func TestLoginWithHalfAProvider(t *testing.T) {
 		}
 	}
 }
+
+// A browser that loads the login link of a page beforehand begins nothing: no
+// attempt, no pushed request, and nothing of it counts against the limit.
+func TestLoginIsNotPrefetched(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *bff.Config) { c.LoginRate = 1 })
+	s.idp.offersPAR()
+	s.reconfigure()
+	b := s.browser()
+	for _, edits := range [][]edit{{header("Sec-Purpose", "prefetch;prerender")}, {header("Purpose", "prefetch")}, {header("X-Moz", "prefetch")}} {
+		res := b.navigate("/api/auth/login?returnTo=/private", edits...)
+		wantStatus(t, res, http.StatusServiceUnavailable)
+		if len(b.attempts()) != 0 || len(s.idp.called("/par")) != 0 || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("a login was begun, or the answer is kept: %v", res.Header)
+		}
+	}
+	wantStatus(t, b.navigate("/api/auth/login"), http.StatusSeeOther)
+}
