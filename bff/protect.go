@@ -112,29 +112,68 @@ func withoutParameters(path string) string {
 }
 
 func (b *BFF) protects(path string) bool {
-	page, isData := nextData(path)
+	page := shownBy(path)
 	for _, p := range b.protect {
-		if p.match(path) || isData && p.match(page) {
+		if p.match(path) || page != path && p.match(page) {
 			return true
 		}
 	}
 	return false
 }
 
-// nextData returns the page whose data a Next.js server gives under this
-// address: /_next/data/<build>/private.json has what /private shows, and Next's
-// own middleware protects the two as one.
-func nextData(path string) (page string, ok bool) {
-	const root, suffix = "/_next/data/", ".json"
-	// In any case, as the patterns are.
-	if len(path) < len(root)+len(suffix) || !strings.EqualFold(path[:len(root)], root) || !strings.EqualFold(path[len(path)-len(suffix):], suffix) {
-		return "", false
+// representations end the paths of what a front end has of a page besides the
+// page itself: in a static export it lies under this name, and its data beside
+// it; Next.js gives the data under such names too, and its own middleware was
+// passed by them (CVE-2026-44575, CVE-2026-45109).
+var representations = []string{".html", ".htm", ".txt", ".json", ".rsc"}
+
+// compressions end the names of what a build leaves beside a file.
+var compressions = []string{".br", ".zst", ".gz"}
+
+// shownBy returns the page whose content a front end may show under a path, in
+// one form or another: that path for nearly all. The doubt is on the side of
+// protection.
+func shownBy(path string) string {
+	const data, segments, index = "/_next/data/", ".segments/", "/index"
+	page := strings.TrimSuffix(path, "/")
+	if strings.Contains(page, ";") {
+		page = withoutParameters(page)
 	}
-	_, page, ok = strings.Cut(path[len(root):len(path)-len(suffix)], "/")
-	if strings.EqualFold(page, "index") {
-		page = ""
+	page = cutSuffix(page, compressions...)
+	page = cutSuffix(page, representations...)
+	if i := indexFold(page, segments); i >= 0 {
+		page = page[:i] // /private.segments/_tree.segment.rsc
 	}
-	return "/" + page, ok
+	if len(page) > len(data) && strings.EqualFold(page[:len(data)], data) { // /_next/data/<build>/private.json
+		if _, rest, ok := strings.Cut(page[len(data):], "/"); ok {
+			page = "/" + rest
+		}
+	}
+	if i := indexFold(page, "/__next."); i >= 0 {
+		page = page[:i] // /private/__next._full.txt
+	}
+	return cutSuffix(page, index)
+}
+
+// cutSuffix cuts the first of the suffixes that a text ends with, in any case,
+// as the patterns are.
+func cutSuffix(s string, suffixes ...string) string {
+	for _, suffix := range suffixes {
+		if n := len(s) - len(suffix); n >= 0 && strings.EqualFold(s[n:], suffix) {
+			return s[:n]
+		}
+	}
+	return s
+}
+
+// indexFold is where an ASCII text first stands in another, in any case.
+func indexFold(s, text string) int {
+	for i := 0; i+len(text) <= len(s); i++ {
+		if strings.EqualFold(s[i:i+len(text)], text) {
+			return i
+		}
+	}
+	return -1
 }
 
 func identifier(s string) bool {

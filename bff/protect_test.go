@@ -85,6 +85,10 @@ func TestProtectedPathBypass(t *testing.T) {
 		"/private;jsessionid=x/a", "/private;/;/a", "/Private;x", "/_next/data/build/PRIVATE.json", "/_next/data/build/private.json?x", "/_NEXT/data/build/private.json", "/_next/data/build/private.JSON", "/_next/Data/build/orders/5.json", "/_next/data//private.json", "/_next/data/build//private.json",
 		"http://evil.example/private", "http://evil.example//private", "/orders/5", "/orders/5;x", "/Orders/5/",
 		"/_next/data/build/private.json", "/_next/data/build/private/a.json", "/_next/data/build/orders/5.json?id=5",
+		// What a front end has of a page besides the page: as a file, compressed, and as the data that Next.js gives of it
+		// (CVE-2026-44575, CVE-2026-45109).
+		"/private.html", "/private.HTML", "/private.htm", "/private.html.gz", "/private.html.br", "/private.txt", "/private.txt.zst", "/private.html/", "/private.html;x", "/private;x.html",
+		"/private.rsc", "/private.segments/_tree.segment.rsc", "/Private.Segments/private/__PAGE__.segment.rsc", "/private/__next._full.txt", "/orders/5/__next._tree.txt",
 	} {
 		for name, edits := range map[string][]edit{
 			"plain":                            nil,
@@ -110,6 +114,12 @@ func TestProtectedPathBypass(t *testing.T) {
 	w := httptest.NewRecorder()
 	if s.ServeHTTP(w, r); reached || w.Code < 300 {
 		t.Errorf("status %d", w.Code)
+	}
+	for _, path := range []string{"/privateer.html", "/public/private.html", "/private.js", "/private.css.gz", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt"} {
+		if b.fetch(path); !reached {
+			t.Errorf("%s is kept from those who are signed out", path)
+		}
+		reached = false
 	}
 	b.signIn()
 	wantStatus(t, b.navigate("/private/a"), http.StatusOK)
