@@ -74,12 +74,20 @@ func pretence(name string) bool {
 	if strings.Contains(name, "_") || name == "authorization" || name == "forwarded" || name == "x-real-ip" {
 		return true
 	}
-	for _, prefix := range []string{"x-forwarded-", "x-original-", "x-auth-", "x-rewrite-", "grpc-metadata-"} {
+	for _, prefix := range pretences {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
 	return false
+}
+
+// pretences begin the names of headers by which a proxy, an authority or a part
+// of the front end itself speaks: with those of Next.js's own, its middleware
+// was passed by (CVE-2025-29927) and its pages were exchanged.
+var pretences = []string{
+	"x-forwarded-", "x-original-", "x-auth-", "x-rewrite-", "grpc-metadata-",
+	"x-middleware-subrequest", "x-middleware-rewrite", "x-middleware-next", "x-matched-path", "x-now-route-matches", "x-invoke-",
 }
 
 type sessionKey struct{}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
 // A pageAnswer corrects the front end's response headers when they are sent:
@@ -18,6 +20,7 @@ type pageAnswer struct {
 }
 
 func (a *pageAnswer) WriteHeader(status int) {
+	withoutOurCookies(a.Header())
 	if !a.sent && status >= 200 {
 		a.sent = true
 		a.correct()
@@ -40,8 +43,8 @@ func (a *pageAnswer) FlushError() error {
 	return http.NewResponseController(&a.tied).Flush()
 }
 
-// Hijack hands over the connection of a WebSocket, with whose answer nothing
-// is to be corrected.
+// Hijack hands over the connection of a WebSocket. Its answer is corrected where
+// it comes from another process, by [Proxy].
 func (a *pageAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.sent = true
 	return a.tied.Hijack()
@@ -56,26 +59,52 @@ func (a *pageAnswer) finish() {
 
 func (a *pageAnswer) correct() {
 	h := a.Header()
-	if cookies := h["Set-Cookie"]; len(cookies) > 0 {
-		// A front end may keep something of its own in the browser, but one that
-		// was taken over must not plant a session there (session fixation).
-		h["Set-Cookie"] = slices.DeleteFunc(slices.Clone(cookies), func(line string) bool {
-			name, _, _ := strings.Cut(line, "=")
-			return a.b.ourCookie(strings.TrimSpace(name))
-		})
-		if len(h["Set-Cookie"]) == 0 {
-			h.Del("Set-Cookie")
-		}
+	if !a.protected {
+		return
 	}
-	if a.protected {
-		h["Cache-Control"] = []string{privately(h["Cache-Control"])}
+	h["Cache-Control"] = []string{privately(h["Cache-Control"])}
+	for name := range h {
+		if overridesCaching(name) {
+			h.Del(name)
+		}
 	}
 }
 
-// ourCookie tells whether a cookie of this name is the bff's.
-func (b *BFF) ourCookie(name string) bool {
-	return name == b.sessions.CookieName() || strings.HasPrefix(name, b.attemptPrefix())
+// overridesCaching tells whether a header has more weight with some cache that
+// people share than Cache-Control has: those of CDNs (RFC 9213, and what its
+// authors found in use), and nginx's own.
+func overridesCaching(name string) bool {
+	return strings.HasSuffix(name, "Cdn-Cache-Control") || name == "Surrogate-Control" || name == "X-Accel-Expires"
 }
+
+// withoutOurCookies takes those out of an answer of the front end that would
+// set a cookie of ours. It may keep something of its own in the browser, but
+// one that was taken over must not plant a session there (session fixation).
+func withoutOurCookies(h http.Header) {
+	cookies := h["Set-Cookie"]
+	if !slices.ContainsFunc(cookies, setsOurs) {
+		return
+	}
+	if cookies = slices.DeleteFunc(slices.Clone(cookies), setsOurs); len(cookies) == 0 {
+		h.Del("Set-Cookie")
+		return
+	}
+	h["Set-Cookie"] = cookies
+}
+
+// setsOurs tells whether a Set-Cookie is for a cookie of the bff's. A browser sends a
+// cookie without a name, "=name=value", just as one with that name
+// (CVE-2022-2860).
+func setsOurs(line string) bool {
+	pair, _, _ := strings.Cut(line, ";")
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
+	name = strings.TrimPrefix(strings.TrimSpace(name), "__Host-")
+	rest, ok := strings.CutPrefix(name, session.CookieName)
+	return ok && (rest == "" || slices.ContainsFunc(ourCookies, func(kind string) bool { return strings.HasPrefix(rest, kind) }))
+}
+
+// ourCookies are what distinguishes the names of ours from the session's.
+var ourCookies = []string{"-login-", "-answer-", "-trail"}
 
 // privately is a Cache-Control for one person: no cache that others share may
 // keep the answer (CVE-2025-48947).

@@ -66,6 +66,11 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			resp.Header.Del(requestid.Header) // the answer has it already
+			if resp.StatusCode == http.StatusSwitchingProtocols {
+				// ReverseProxy writes it past everybody, and a browser takes its
+				// cookies as it does those of any answer (RFC 6455 section 1.3).
+				withoutOurCookies(resp.Header)
+			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

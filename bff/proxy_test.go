@@ -125,6 +125,8 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 			"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1",
 			"Authorization": "Bearer x", "X-Forwarded-User": "admin", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6",
 			"X-Original-Url": "/private", "X-Rewrite-Url": "/private", "X-Auth-User": "admin", "X_User": "admin", "Grpc-Metadata-X": "x", "X-Hop": "x",
+			// What parts of Next.js say to each other (CVE-2025-29927); the last is a browser's to say.
+			"X-Middleware-Subrequest": "middleware:middleware", "X-Middleware-Rewrite": "/private", "X-Matched-Path": "/private", "X-Invoke-Path": "/private", "X-Middleware-Prefetch": "1",
 		} {
 			r.Header[name] = []string{value}
 		}
@@ -135,6 +137,7 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 		"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http",
 		"Authorization": "", "X-Forwarded-User": "", "Forwarded": "", "X-Real-Ip": "", "X-Original-Url": "", "X-Rewrite-Url": "", "X-Auth-User": "", "X_User": "",
 		"Grpc-Metadata-X": "", "X-Hop": "",
+		"X-Middleware-Subrequest": "", "X-Middleware-Rewrite": "", "X-Matched-Path": "", "X-Invoke-Path": "", "X-Middleware-Prefetch": "1",
 	} {
 		if got := strings.Join(seen.Header[name], "|"); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
@@ -156,7 +159,8 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
+		// RFC 6455 section 1.3: a handshake can set cookies.
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nSet-Cookie: gatehouse=planted; Path=/\r\nSet-Cookie: theme=dark\r\n\r\n", r.Header.Get("Upgrade"))
 		_ = rw.Flush()
 		line, _ := rw.ReadString('\n')
 		_, _ = rw.WriteString("echo " + line)
@@ -178,6 +182,9 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 			t.Fatalf("%s: %v, %v", origin, res, err)
 		}
 		if want == 101 {
+			if got := strings.Join(res.Header["Set-Cookie"], " | "); got != "theme=dark" {
+				t.Errorf("the front end set %q, which fixes a session", got)
+			}
 			fmt.Fprintf(conn, "hello\n")
 			if line, err := r.ReadString('\n'); line != "echo hello\n" {
 				t.Errorf("%q, %v", line, err)
