@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"encoding/binary"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -34,6 +38,7 @@ func TestThreeProcesses(t *testing.T) {
 	// A server that is restarted is an outage of the API, not a logout.
 	bob := newVisitor(t)
 	signsIn(t, in, bob, "bob")
+	generatedClient(t, bob, base)
 	if code := server.stop(t); code != 0 {
 		t.Errorf("gatehouse server ended with exit code %d, want 0", code)
 	}
@@ -53,4 +58,41 @@ func TestThreeProcesses(t *testing.T) {
 	}
 	in.processes = append(in.processes, again)
 	nothingPrinted(t, in, append(visitors, bob)...)
+}
+
+// generatedClient is one that a signed-in person's page has: its calls go the
+// same way, through every process, and so do streams.
+func generatedClient(t *testing.T, v *visitor, base string) {
+	t.Helper()
+	header := func(mediaType string) http.Header {
+		return http.Header{
+			"Content-Type": {mediaType}, "Connect-Protocol-Version": {"1"},
+			"Origin": {base}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"},
+		}
+	}
+	got := v.send(t, http.MethodPost, base+"/api/audioarchive.v1.StatusService/GetPrivateRoute", header("application/json"), strings.NewReader("{}"))
+	if got.wants(t, http.StatusOK, "application/json").json(t)["message"] != "This is a private route" {
+		t.Errorf("Connect through three processes: %s", got.body)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	const nothing = "\x00\x00\x00\x00\x02{}"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/api/audioarchive.v1.ProductService/WatchProducts", strings.NewReader(nothing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header("application/connect+json")
+	resp, err := v.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	first := make([]byte, 5)
+	if _, err := io.ReadFull(resp.Body, first); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("a stream through three processes: %s, %v", resp.Status, err)
+	}
+	message := make([]byte, binary.BigEndian.Uint32(first[1:]))
+	if _, err := io.ReadFull(resp.Body, message); err != nil || !strings.Contains(string(message), "KIND_READY") {
+		t.Errorf("a stream through three processes began with %q, %v", message, err)
+	}
 }

@@ -131,11 +131,19 @@ func (g *Gateway) callStream(conn grpc.ClientConnInterface, m *rpc) connect.Serv
 }
 
 // receive reads the request's one message. One that grows too long when it is
-// decompressed is refused as one that came so long.
+// decompressed is refused as one that came so long. It has arrived by now, so
+// that whatever is wrong with it is the client's doing, which connect-go does not
+// know of base64 and gzip.
 func (c *call) receive(stream connect.ServerStream, message any) error {
 	err := stream.Receive(message)
-	if connect.CodeOf(err) == connect.CodeResourceExhausted {
+	if err == nil {
+		return nil
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeResourceExhausted:
 		c.status = http.StatusRequestEntityTooLarge
+	case connect.CodeUnknown, connect.CodeInternal:
+		return connect.NewError(connect.CodeInvalidArgument, "the request could not be read").WithCause(err)
 	}
 	return err
 }

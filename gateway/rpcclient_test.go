@@ -214,7 +214,7 @@ func TestRPCStreamEnds(t *testing.T) {
 				}
 			}}
 			server := listen(t, start(t, gateway.Config{}, b))
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // for a test that fails
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+things+"/WatchThings", strings.NewReader(envelope(0, `{"id":"1"}`)))
 			if err != nil {

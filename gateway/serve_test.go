@@ -34,7 +34,7 @@ func (f invoker) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Ca
 	return nil, errors.New("no streams here")
 }
 
-func over(t *testing.T, cfg gateway.Config, conn grpc.ClientConnInterface) *gateway.Gateway {
+func over(t testing.TB, cfg gateway.Config, conn grpc.ClientConnInterface) *gateway.Gateway {
 	t.Helper()
 	cfg.Conn, cfg.Services = conn, []gateway.Service{exposeStatus(), exposeDynamic(thingService)}
 	g, err := gateway.New(cfg)
