@@ -24,7 +24,7 @@ import (
 
 // A shop is the product service behind server and gateway.
 type shop struct {
-	rest   http.Handler
+	rest   *gateway.Gateway
 	issuer *tokentest.Issuer
 }
 
