@@ -32,6 +32,7 @@ type settings struct {
 	connections int
 	minimal     bool
 	store       string
+	quiet       bool
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&s.connections, "connections", 16, "connections, each of which waits for an answer before it asks again")
 	flags.BoolVar(&s.minimal, "minimal", false, "send no header but Host and the credential, rather than what a browser's fetch sends")
 	flags.StringVar(&s.store, "store", "sqlite", "where sessions are kept: sqlite or memory")
+	flags.BoolVar(&s.quiet, "quiet", false, "log errors alone, to see what the request log costs")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -88,8 +88,12 @@ func start(ctx context.Context, s settings, dir string) (variants []*variant, st
 		return nil, stop, err
 	}
 
+	level := "--log-level=info"
+	if s.quiet {
+		level = "--log-level=error"
+	}
 	run := func(name, command, readyURL string, args ...string) (*process, error) {
-		p, err := add(launch(ctx, dir, name, program, append([]string{command, "--log-format=json"}, args...)...))
+		p, err := add(launch(ctx, dir, name, program, append([]string{command, "--log-format=json", level}, args...)...))
 		if err != nil {
 			return nil, err
 		}
