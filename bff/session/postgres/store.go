@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -184,6 +186,9 @@ func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why
 
 // deleteWhere locks in the order of the keys, so that two who end the same sessions do not wait for each other.
 func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
+	if !storable(issuer, value) {
+		return nil, nil
+	}
 	err = s.do(ctx, false, func(ctx context.Context) error {
 		rows, err := s.pool.Query(ctx, `WITH
 				meant AS (SELECT id FROM gatehouse_sessions WHERE `+where+` ORDER BY id FOR UPDATE),
@@ -220,6 +225,9 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issu
 
 // ListBySubject implements [session.Store].
 func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	if !storable(issuer, subject) {
+		return nil, nil
+	}
 	return s.list(ctx, "issuer = $1 AND subject = $2 AND ends_at > $3 ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
 }
 
@@ -251,6 +259,16 @@ func (s *Store) list(ctx context.Context, where string, args ...any) (records []
 		return err
 	})
 	return records, err
+}
+
+// storable tells whether PostgreSQL can hold texts. It refuses to look for one that it cannot, and anybody may ask.
+func storable(texts ...string) bool {
+	for _, text := range texts {
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // batch bounds how much a clean-up locks at a time.
