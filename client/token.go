@@ -49,7 +49,8 @@ type Credentials struct {
 	// Resource is the same as an absolute URI, for providers that follow RFC
 	// 8707. Empty sends none.
 	Resource string
-	// HTTPClient asks the provider; nil means one that follows no redirect.
+	// HTTPClient asks the provider, and follows no redirect, whatever its
+	// CheckRedirect says; nil means a plain one.
 	HTTPClient *http.Client
 	// Logger is told of renewals that failed, never of a token or a secret; nil
 	// discards.
@@ -116,13 +117,14 @@ func NewTokenSource(c Credentials) (*TokenSource, error) {
 			ClientID: c.ClientID, ClientSecret: c.ClientSecret, TokenURL: c.TokenURL,
 			Scopes: c.Scopes, EndpointParams: parameters, AuthStyle: style,
 		},
-		http:   c.HTTPClient,
+		http:   &http.Client{},
 		logger: c.Logger,
 	}
-	if s.http == nil {
-		// A redirect would carry the secret to who knows whom.
-		s.http = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if c.HTTPClient != nil {
+		*s.http = *c.HTTPClient
 	}
+	// A redirect would carry the secret to who knows whom.
+	s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}

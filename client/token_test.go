@@ -243,11 +243,21 @@ func TestRequest(t *testing.T) {
 			t.Errorf("%s: %q, the form differs (-want +got):\n%s", c.name, p.basic[len(p.basic)-1], diff)
 		}
 	}
-	// A redirect would carry the secret elsewhere.
-	p.answers = []answer{{307, "{}"}}
-	s := source(t, client.Credentials{TokenURL: server.URL, ClientID: "robot", ClientSecret: clientSecret, ClientAuth: "client_secret_post"})
-	if _, err := s.Token(t.Context()); err == nil || strings.Contains(err.Error(), clientSecret) {
-		t.Errorf("a redirect: %v", err)
+	// A redirect would carry the secret elsewhere (RFC 9700 section 4.12), also that which a client follows by default that
+	// knows an authority of its own.
+	thief := &provider{answers: []answer{token("t", "")}}
+	elsewhere := httptest.NewServer(thief)
+	t.Cleanup(elsewhere.Close)
+	redirects := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(redirects.Close)
+	for _, own := range []*http.Client{nil, {Transport: &http.Transport{}}} {
+		s := source(t, client.Credentials{TokenURL: redirects.URL, ClientID: "robot", ClientSecret: clientSecret, ClientAuth: "client_secret_post", HTTPClient: own})
+		if _, err := s.Token(t.Context()); err == nil || strings.Contains(err.Error(), clientSecret) || len(thief.asked) > 0 {
+			t.Errorf("a redirect: %v, %d requests elsewhere", err, len(thief.asked))
+		}
+		if own != nil && own.CheckRedirect != nil {
+			t.Error("the caller's client was changed")
+		}
 	}
 }
 
