@@ -72,8 +72,9 @@ func (a *apiAnswer) WriteHeader(status int) {
 	// Cookies of this origin are ours alone; a cached one would sign others
 	// in (CVE-2025-48947).
 	h.Del("Set-Cookie")
-	for name := range h { // the origin that asks is our own
-		if strings.HasPrefix(name, "Access-Control-") {
+	for name := range h {
+		// The origin that asks is our own, and one person's answer is no CDN's.
+		if strings.HasPrefix(name, "Access-Control-") || a.private && overridesCaching(name) {
 			h.Del(name)
 		}
 	}
@@ -83,8 +84,12 @@ func (a *apiAnswer) WriteHeader(status int) {
 			h[ours.name] = ours.values
 		}
 	}
-	if a.private && h.Get("Cache-Control") == "" {
+	switch said := h["Cache-Control"]; {
+	case !a.private, len(said) == 1 && strings.HasPrefix(said[0], "no-store"): // nearly all
+	case len(said) == 0:
 		h.Set("Cache-Control", "no-store")
+	default:
+		h["Cache-Control"] = []string{privately(said)}
 	}
 	// Whoever is not signed in gets another answer at the same address.
 	h.Add("Vary", "Cookie")

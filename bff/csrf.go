@@ -79,9 +79,10 @@ func navigation(r *http.Request) bool {
 }
 
 // fromOurselves reports whether a link or a script of our own pages, or the
-// person typing, caused a navigation.
+// person typing, caused a navigation. An image or a frame of our own pages did
+// not: what people have written may name any address.
 func (b *BFF) fromOurselves(r *http.Request) bool {
-	if prefetch(r) {
+	if dest := r.Header.Get("Sec-Fetch-Dest"); prefetch(r) || dest != "" && dest != "document" && dest != "empty" {
 		return false
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {

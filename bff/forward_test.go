@@ -123,6 +123,16 @@ func TestAnswerHeaders(t *testing.T) {
 			w.Header().Set("Cache-Control", "private, max-age=60")
 			_, _ = w.Write([]byte("x"))
 		}, 200, "private, max-age=60"},
+		{"a stream", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "no-store, no-transform")
+			_, _ = w.Write([]byte("x"))
+		}, 200, "no-store, no-transform"},
+		// Some caches that people share pass over Vary (CVE-2025-48947).
+		{"the API takes it for everybody's", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "public, max-age=60, s-maxage=600")
+			w.Header().Set("CDN-Cache-Control", "max-age=600") // RFC 9213
+			_, _ = w.Write([]byte("x"))
+		}, 200, "private, max-age=60"},
 		{"a status alone", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, 418, "no-store"},
 		{"nothing at all", func(http.ResponseWriter, *http.Request) {}, 200, "no-store"},
 		{"flushed first", func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, 200, "no-store"},
@@ -144,7 +154,7 @@ func TestAnswerHeaders(t *testing.T) {
 			res := b.fetch("/api/products")
 			wantStatus(t, res, c.status)
 			for name, want := range map[string]string{
-				"Cache-Control": c.cache, "Vary": "Cookie", "Set-Cookie": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": "",
+				"Cache-Control": c.cache, "Vary": "Cookie", "Set-Cookie": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": "", "Cdn-Cache-Control": "",
 				"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Strict-Transport-Security": "max-age=31536000",
 			} {
 				if got := strings.Join(res.Header[name], "|"); got != want {

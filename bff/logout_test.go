@@ -324,15 +324,19 @@ func TestLogoutFromElsewhere(t *testing.T) {
 	s := start(t)
 	b := s.browser().signIn()
 	for name, edits := range map[string][]edit{
-		"a link on another site":          {site("cross-site")},
-		"a sibling subdomain":             {site("same-site")},
-		"an old browser, another site":    {without("Sec-Fetch-Site"), header("Referer", "https://evil.example/localhost:3000")},
-		"an old browser, a similar site":  {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3000.evil.example/")},
-		"an old browser, another port":    {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3001/")},
-		"an old browser, no referrer":     {without("Sec-Fetch-Site")},
-		"a prefetch of our own page":      {site("same-origin"), header("Sec-Purpose", "prefetch")},
-		"a prerender of the address bar":  {site("none"), header("Sec-Purpose", "prefetch;prerender")},
-		"an older prefetch":               {site("same-origin"), header("Purpose", "prefetch")},
+		"a link on another site":         {site("cross-site")},
+		"a sibling subdomain":            {site("same-site")},
+		"an old browser, another site":   {without("Sec-Fetch-Site"), header("Referer", "https://evil.example/localhost:3000")},
+		"an old browser, a similar site": {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3000.evil.example/")},
+		"an old browser, another port":   {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3001/")},
+		"an old browser, no referrer":    {without("Sec-Fetch-Site")},
+		"a prefetch of our own page":     {site("same-origin"), header("Sec-Purpose", "prefetch")},
+		"a prerender of the address bar": {site("none"), header("Sec-Purpose", "prefetch;prerender")},
+		"an older prefetch":              {site("same-origin"), header("Purpose", "prefetch")},
+		// What somebody has written for others to read may show an image of any address.
+		"an image of our own page":        {site("same-origin"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "image")},
+		"a frame of our own page":         {site("same-origin"), header("Sec-Fetch-Dest", "iframe")},
+		"a style of our own page":         {site("same-origin"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "style")},
 		"an image of a sibling subdomain": {site("same-site"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "image")},
 	} {
 		res := b.navigate("/api/auth/logout?returnTo=/public", edits...)
@@ -346,6 +350,7 @@ func TestLogoutFromElsewhere(t *testing.T) {
 	}
 	for name, edits := range map[string][]edit{
 		"our own link":             {site("same-origin")},
+		"our own script":           {site("same-origin"), header("Sec-Fetch-Mode", "cors"), header("Sec-Fetch-Dest", "empty")},
 		"typed":                    {site("none")},
 		"an old browser, our link": {without("Sec-Fetch-Site"), header("Referer", "http://localhost:3000/private")},
 	} {
