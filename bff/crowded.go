@@ -19,15 +19,18 @@ const maxCookieBytes = 12 << 10
 // (Clear-Site-Data, W3C) is told what to do.
 func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		size := 0
-		for _, line := range r.Header["Cookie"] {
-			size += len(line)
-		}
-		if size <= maxCookieBytes {
+		if length(r.Header["Cookie"]) <= maxCookieBytes {
 			next.ServeHTTP(w, r)
 			return
 		}
-		b.logger.WarnContext(r.Context(), "more cookies than anybody takes; the browser was told to drop them", "bytes", size)
+		if kept := b.withoutAnswers(r.Header["Cookie"]); length(kept) <= maxCookieBytes {
+			if r.URL.Path != callbackPath { // which needs one, and clears up
+				r.Header["Cookie"] = kept
+			}
+			next.ServeHTTP(w, r)
+			return
+		}
+		b.logger.WarnContext(r.Context(), "more cookies than anybody takes; the browser was told to drop them", "bytes", length(r.Header["Cookie"]))
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		w.Header().Set("Cache-Control", "no-store")
 		again := "/"
@@ -41,4 +44,11 @@ func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 			Action:  web.Link{Label: "Go on", Href: again},
 		})
 	})
+}
+
+func length(lines []string) (n int) {
+	for _, line := range lines {
+		n += len(line)
+	}
+	return n
 }

@@ -105,6 +105,22 @@ func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
 	return query
 }
 
+// withoutAnswers are the cookies of a request without the answers that wait:
+// any site can post forms and close the window on the way back, and what they
+// leave for a minute must not pass for a cookie bomb.
+func (b *BFF) withoutAnswers(lines []string) []string {
+	if b.rp.cfg.ResponseMode != ModeFormPost {
+		return lines
+	}
+	var kept []string
+	for pair := range strings.SplitSeq(strings.Join(lines, ";"), ";") {
+		if pair = strings.TrimSpace(pair); !strings.HasPrefix(pair, b.formPrefix()) {
+			kept = append(kept, pair)
+		}
+	}
+	return []string{strings.Join(kept, "; ")}
+}
+
 func (b *BFF) openForm(c *http.Cookie) (url.Values, bool) {
 	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil {

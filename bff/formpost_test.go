@@ -178,6 +178,32 @@ func TestFormsDoNotPileUp(t *testing.T) {
 	}
 }
 
+// Forms that fill the browser, each of whose windows is closed before it comes
+// back, are no cookie bomb (which costs the person every cookie of the domain).
+// They last for a minute, and a login goes on all the while.
+func TestFormsOfStrangersSignNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := start(t, formPost)
+	b := s.browser().signIn()
+	for i := range 20 {
+		b.do(http.MethodPost, "/api/auth/callback", strings.NewReader(fmt.Sprintf("state=s%d&code=%s", i, strings.Repeat("c", 2500))), site("cross-site"),
+			header("Content-Type", "application/x-www-form-urlencoded"), without("Cookie"))
+	}
+	if len(b.answers()) != 20 {
+		t.Fatalf("the bomb is no bomb: %v", b.answers())
+	}
+	res := b.navigate("/private")
+	if wantStatus(t, res, http.StatusOK); res.Header.Get("Clear-Site-Data") != "" || !b.signedIn() {
+		t.Errorf("Clear-Site-Data %q", res.Header.Get("Clear-Site-Data"))
+	}
+	delete(b.cookies, "gatehouse")
+	path, query, _ := strings.Cut(s.idp.authorize(b.navigate("/api/auth/login").location()), "?")
+	res = b.do(http.MethodPost, path, strings.NewReader(query), site("cross-site"), header("Content-Type", "application/x-www-form-urlencoded"), without("Cookie"))
+	if b.back(res.location()); !b.signedIn() || len(b.answers()) > 0 {
+		t.Errorf("not signed in, %d answers left", len(b.answers()))
+	}
+}
+
 // Parallel tabs all end signed in, in whatever order their forms come.
 func TestFormPostInParallelTabs(t *testing.T) {
 	t.Parallel()
