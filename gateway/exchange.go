@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
@@ -173,9 +174,26 @@ func (x *exchange) WriteHeader(code int) {
 		}
 		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "") {
 			h.Set("Content-Type", "application/octet-stream") // an HttpBody that names none
+		} else if ok && types[0] != typeJSON && scripted(types[0]) && len(h["Content-Security-Policy"]) == 0 {
+			h.Set("Content-Security-Policy", "sandbox")
 		}
 	}
 	x.w.WriteHeader(code)
+}
+
+// scripted reports whether a browser that opens an answer of that type would
+// run the scripts in it: HTML, and all of XML, SVG pictures too. Behind the bff
+// they would run as the application's own, with the person's session; and whose
+// file it is that a service gives back as an HttpBody, nobody here knows. In a
+// sandbox (CSP Level 3 section 6.3.2) they do not run.
+func scripted(mediaType string) bool {
+	mediaType = strings.ToLower(mediaType)
+	for _, kind := range []string{"html", "xml", "svg", "xsl", "multipart/"} {
+		if strings.Contains(mediaType, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // Write sends a part of the body; an answer to HEAD has none.

@@ -177,7 +177,12 @@ func TestREST(t *testing.T) {
 			{name: "a type of its own", source: "google/api/httpbody.proto", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "audio/flac", Data: []byte("fLaC")}), status: 200, call: `ReadFile path:"a"`,
 				want: "fLaC", reply: []string{"Content-Type: audio/flac", "X-Content-Type-Options: nosniff"}},
 			{name: "no type at all", source: "WHATWG MIME Sniffing", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
-				want: "<script>", reply: []string{"Content-Type: application/octet-stream"}},
+				want: "<script>", reply: []string{"Content-Type: application/octet-stream", "Content-Security-Policy: "}},
+			// What somebody has uploaded must not run as the application.
+			{name: "a page", source: "CSP3 §6.3.2", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "Text/HTML", Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
+				want: "<script>", reply: []string{"Content-Type: Text/HTML", "Content-Security-Policy: sandbox"}},
+			{name: "a picture that can run", source: "CSP3 §6.3.2", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "image/svg+xml", Data: []byte("<svg/>")}), status: 200, call: `ReadFile path:"a"`,
+				want: "<svg/>", reply: []string{"Content-Type: image/svg+xml", "Content-Security-Policy: sandbox"}},
 			{name: "caching is the API's to allow, other metadata stays inside", source: "RFC 9111 §5.2", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute",
 				answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 					stream.SetTrailer(metadata.Pairs("x-secret-trailer", "1"))
