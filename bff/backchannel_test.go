@@ -140,6 +140,7 @@ func TestBackchannelReplay(t *testing.T) {
 // login does not come through, and what it got is given back.
 func TestBackchannelBarsALogin(t *testing.T) {
 	t.Parallel()
+	const behind = "behind"
 	for name, c := range map[string]struct {
 		claims   map[string]any // of the logout
 		sid, sub any            // of the login
@@ -147,19 +148,24 @@ func TestBackchannelBarsALogin(t *testing.T) {
 		authTime time.Duration  // how long after the logout the person authenticated; 0 for no auth_time
 		barred   bool
 	}{
-		"of this session":                        {claims: nil, barred: true},
-		"of another session":                     {claims: map[string]any{"sid": "sid-2"}},
-		"of this person":                         {claims: map[string]any{"sid": tokentest.Absent}, barred: true},
-		"of another person":                      {claims: map[string]any{"sid": tokentest.Absent, "sub": "user-2"}},
-		"of this person, who has come again":     {claims: map[string]any{"sid": tokentest.Absent}, authTime: 5 * time.Second},
-		"of this person, who was there before":   {claims: map[string]any{"sid": tokentest.Absent}, authTime: -5 * time.Second, barred: true},
-		"a login that begins afterwards, by sid": {claims: nil, begun: time.Second},
-		"a login that begins afterwards, by sub": {claims: map[string]any{"sid": tokentest.Absent}, begun: time.Second},
+		"of this session":                      {claims: nil, barred: true},
+		"of another session":                   {claims: map[string]any{"sid": "sid-2"}},
+		"of this person":                       {claims: map[string]any{"sid": tokentest.Absent}, barred: true},
+		"of another person":                    {claims: map[string]any{"sid": tokentest.Absent, "sub": "user-2"}},
+		"of this person, who has come again":   {claims: map[string]any{"sid": tokentest.Absent}, authTime: 5 * time.Second},
+		"of this person, who was there before": {claims: map[string]any{"sid": tokentest.Absent}, authTime: -5 * time.Second, barred: true},
+		// A clock may be off by a minute, here as with tokens.
+		"of this person, by a clock that is behind": {claims: map[string]any{"sid": tokentest.Absent, "iat": behind}, authTime: -time.Minute, barred: true},
+		"a login that begins afterwards, by sid":    {claims: nil, begun: time.Second},
+		"a login that begins afterwards, by sub":    {claims: map[string]any{"sid": tokentest.Absent}, begun: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			other := s.node()
+			if c.claims["iat"] == behind {
+				c.claims["iat"] = s.clock.Now().Add(-50 * time.Second).Unix()
+			}
 			form := url.Values{"logout_token": {s.idp.logoutToken(c.claims)}}
 			if c.authTime != 0 {
 				s.idp.change(func(p *provider) { p.id["auth_time"] = s.clock.Now().Add(c.authTime).Unix() })

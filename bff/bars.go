@@ -16,6 +16,10 @@ import (
 // than any of them can take.
 const barLifetime = attemptLifetime + 5*time.Minute
 
+// barSkew is how far the provider's clock, by which a logout is dated, may be
+// behind ours, by which a login is: as much as tokens are forgiven.
+const barSkew = time.Minute
+
 // bars are the logouts that the provider has told of, for the logins that have
 // no session yet which could be ended: a code may have been redeemed at one
 // node while another hears of the logout. All nodes share them.
@@ -60,10 +64,14 @@ func (p bars) check(ctx context.Context, a *attempt, id *token.Claims) error {
 			return errBarred
 		}
 	}
+	began := a.Started
+	if !id.AuthTime.IsZero() { // which tells by the provider's own clock: who has authenticated since may come in
+		began -= int64(barSkew / time.Second)
+	}
 	switch at, err := p.get(ctx, subjectKey(id.Issuer, id.Subject)); {
 	case err != nil:
 		return err
-	case a.Started <= at && id.AuthTime.Unix() <= at: // who has authenticated since may come in
+	case began <= at && id.AuthTime.Unix() <= at:
 		return errBarred
 	}
 	return nil
