@@ -58,11 +58,13 @@ func (b *BFF) toFrontend(r *http.Request) *http.Request {
 			out.Header[name] = values
 		}
 	}
-	if upgrade(r) {
+	delete(out.Header, "Connection")
+	delete(out.Header, "Upgrade")
+	if upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
+		// And to nothing else: through an upgrade to HTTP/2 (h2c) requests would
+		// pass by everything here.
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = r.Header["Upgrade"]
-	} else {
-		delete(out.Header, "Connection")
 	}
 	b.describe(out.Header, r)
 	return out

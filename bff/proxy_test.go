@@ -148,6 +148,42 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 	}
 }
 
+// Behind an upgrade to HTTP/2 nobody would see what is asked: a front-end
+// server that takes one gave out everything (h2c smuggling, Bishop Fox 2020).
+// WebSockets are the one protocol to which a browser asks to change.
+func TestNoUpgradeButToWebSockets(t *testing.T) {
+	t.Parallel()
+	var seen http.Header
+	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
+		if seen = r.Header; r.Header.Get("Upgrade") == "" {
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\nGET /private", r.Header.Get("Upgrade"))
+		_ = rw.Flush()
+	})
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	for _, protocol := range []string{"h2c", "HTTP/2.0", "tls/1.0", "websocket, h2c", "h2c\r\nUpgrade: websocket", "websocket\r\nUpgrade: h2c"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET /public HTTP/1.1\r\nHost: localhost:3000\r\nConnection: Upgrade\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n", protocol)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusOK || seen.Get("Upgrade") != "" || seen.Get("Connection") != "" {
+			t.Errorf("%q: %v, %v; the front end got %v", protocol, res, err, seen)
+		}
+		_ = conn.Close()
+	}
+}
+
 // A WebSocket of the front end (the reload of a development server) works
 // through all layers.
 func TestWebSocketThroughTheProxy(t *testing.T) {
