@@ -117,6 +117,27 @@ func TestSenderIsLetGo(t *testing.T) {
 	})
 }
 
+// TestSendAfterTheEnd: a goroutine that a handler has left behind is told that
+// the stream is over.
+func TestSendAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	left := make(chan grpc.ServerStream, 1)
+	conn := inProcess(t, &service{stream: func(ss grpc.ServerStream) error {
+		left <- ss
+		return nil
+	}})
+	s, err := conn.NewStream(t.Context(), chatting, chat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(s); got != "EOF" {
+		t.Fatal(got)
+	}
+	if err := (<-left).SendMsg(text("late")); err == nil {
+		t.Error("a message was sent after the end")
+	}
+}
+
 // TestSameGoroutine: a unary call is a call.
 func TestSameGoroutine(t *testing.T) {
 	t.Parallel()

@@ -63,7 +63,7 @@ func (s *serverStream) SendMsg(m any) error {
 		return err
 	}
 	s.mu.Lock()
-	if !s.sent {
+	if !s.sent && !s.ended {
 		s.send()
 	}
 	s.mu.Unlock()
