@@ -322,10 +322,10 @@ func dial(t *testing.T, server, session string) socket {
 // under it ends then, not at the next request.
 func TestStreamsEndWithTheLastToken(t *testing.T) {
 	t.Parallel()
-	s := assemble(t, time.Now)
+	s := start(t)
 	s.idp.change(func(p *provider) {
 		lay(p.metadata, map[string]any{"scopes_supported": tokentest.Absent})
-		p.lifetime = time.Second
+		p.lifetime = time.Minute
 	})
 	s.reconfigure()
 	s.run()
@@ -335,6 +335,7 @@ func TestStreamsEndWithTheLastToken(t *testing.T) {
 		<-r.Context().Done()
 	})
 	b := s.browser().signIn()
+	s.clock.Advance(time.Minute - time.Second)
 	rest, err := io.ReadAll(open(t, s, b, "/api/watch"))
 	if err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%q, %v", rest, err)
