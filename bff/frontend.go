@@ -22,7 +22,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	if b.signedOut(w, r) {
 		return
 	}
-	answer := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.protects(r.URL.Path)}
+	answer := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.covers(r.URL)}
 	s, err := b.used(r)
 	switch {
 	case err == nil:

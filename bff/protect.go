@@ -3,6 +3,7 @@ package bff
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -109,6 +110,28 @@ func withoutParameters(path string) string {
 		segments[i], _, _ = strings.Cut(segment, ";")
 	}
 	return strings.Join(segments, "/")
+}
+
+// covers reports whether what is asked for needs a login: a page that is
+// protected, or a picture that Next.js's optimizer would fetch from behind us.
+func (b *BFF) covers(u *url.URL) bool {
+	if b.protects(u.Path) {
+		return true
+	}
+	if !strings.EqualFold(strings.TrimSuffix(u.Path, "/"), "/_next/image") {
+		return false
+	}
+	for _, raw := range u.Query()["url"] {
+		picture, err := url.Parse(raw)
+		switch {
+		case err != nil:
+			return true
+		case picture.Host != "" && !strings.EqualFold(picture.Host, b.base.Host): // not from us
+		case !canonical(picture) || encodedSlash(picture) || b.protects(picture.Path):
+			return true
+		}
+	}
+	return false
 }
 
 func (b *BFF) protects(path string) bool {

@@ -89,6 +89,8 @@ func TestProtectedPathBypass(t *testing.T) {
 		// (CVE-2026-44575, CVE-2026-45109).
 		"/private.html", "/private.HTML", "/private.htm", "/private.html.gz", "/private.html.br", "/private.txt", "/private.txt.zst", "/private.html/", "/private.html;x", "/private;x.html",
 		"/private.rsc", "/private.segments/_tree.segment.rsc", "/Private.Segments/private/__PAGE__.segment.rsc", "/private/__next._full.txt", "/orders/5/__next._tree.txt",
+		"/_next/image?url=%2Fprivate%2Fa.png&w=64&q=75", "/_next/image/?w=64&url=/Private/a.png", "/_next/Image?url=/public.png&url=/private/a.png", "/_next/image?url=/x/../private/a.png",
+		"/_next/image?url=/private%252Fa.png", "/_next/image?url=//private/a.png%00", "/_next/image?url=http://localhost:3000/private/a.png", "/_next/image?url=/./private/a.png",
 	} {
 		for name, edits := range map[string][]edit{
 			"plain":                            nil,
@@ -115,7 +117,8 @@ func TestProtectedPathBypass(t *testing.T) {
 	if s.ServeHTTP(w, r); reached || w.Code < 300 {
 		t.Errorf("status %d", w.Code)
 	}
-	for _, path := range []string{"/privateer.html", "/public/private.html", "/private.js", "/private.css.gz", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt"} {
+	for _, path := range []string{"/privateer.html", "/public/private.html", "/private.js", "/private.css.gz", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt",
+		"/_next/image?url=%2Flogo.png&w=64", "/_next/image?url=https://cdn.example/private/a.png", "/public?url=/private"} {
 		if b.fetch(path); !reached {
 			t.Errorf("%s is kept from those who are signed out", path)
 		}
