@@ -53,8 +53,8 @@ lists, and a key that no setting has stops the start.
 Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `.
 What is unsafe or contradictory is refused at the start with the name of the
 setting and the remedy; ` + "`gatehouse check`" + ` tells the same of ` + "`gatehouse serve`" + `
-without starting it, and asks the provider too. It opens neither database nor
-session store.
+without starting it, and asks the provider too, and PostgreSQL or Redis where
+they keep the sessions. It changes nothing there, and opens no database.
 `)
 	group := ""
 	for _, f := range parser.Model.Flags {

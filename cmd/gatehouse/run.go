@@ -38,7 +38,7 @@ type commandLine struct {
 	BFF     struct{} `cmd:"" name:"bff" help:"Run the bff alone; needs --gateway-url."`
 	Gateway struct{} `cmd:"" help:"Run the gateway alone; needs --grpc-target."`
 	Server  struct{} `cmd:"" help:"Run the server alone."`
-	Check   struct{} `cmd:"" help:"Validate the configuration, ask the provider, and say what is wrong and how to mend it."`
+	Check   struct{} `cmd:"" help:"Validate the configuration, ask the provider and the session store, and say what is wrong and how to mend it."`
 	Version struct{} `cmd:"" help:"Print the version."`
 	Help    struct{} `cmd:"" help:"Print this help."`
 }

@@ -49,7 +49,7 @@ func Check(ctx context.Context, cfg Config) error {
 	}
 	defer p.close(nil)
 	if md, err := p.provider.Discover(ctx); err != nil {
-		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w", cfg.Issuer, err))
+		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w; correct the issuer, or let this machine reach the provider", cfg.Issuer, err))
 	} else {
 		fmt.Fprintf(cfg.Output, "ok    the provider answers, and calls itself %s\n", md.Issuer)
 		good, err := p.bff.Check(ctx)

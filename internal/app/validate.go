@@ -227,7 +227,7 @@ func (cfg Config) validateFrontend() []error {
 	if u, err := url.Parse(cfg.Frontend); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
 		return nil
 	}
-	return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "none that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")}
+	return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")}
 }
 
 // originProblem says what is wrong with a URL that is to be an origin, or an
