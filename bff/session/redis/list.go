@@ -12,6 +12,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
+const (
+	// scanCount is how many keys a server looks at for us at a time, and scanRounds how often it is asked for one page, where
+	// keys of others lie between ours.
+	scanCount  = 1000
+	scanRounds = 20
+)
+
 // List implements [session.Store], in the order in which the servers hold the sessions, one server after another. Sessions
 // that a cluster moves between its servers meanwhile may be missed.
 func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
@@ -29,18 +36,25 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 		return nil, "", nil // there were more when the list began
 	}
 	node := nodes[c.node]
-	scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.sessionPrefix()+"{*}").Count(int64(limit)).Type("hash").Build()).AsScanEntry()
-	if err != nil {
-		return nil, "", s.outage(err)
-	}
 	var ids []session.ID
-	for _, key := range scanned.Elements {
-		if e, ok := s.parseKey(key); ok && !e.Ended {
-			ids = append(ids, e.ID)
+	var next position
+	for range scanRounds {
+		scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.sessionPrefix()+"{*}").Count(scanCount).Type("hash").Build()).AsScanEntry()
+		if err != nil {
+			return nil, "", s.outage(err)
 		}
+		for _, key := range scanned.Elements {
+			if e, ok := s.parseKey(key); ok && !e.Ended {
+				ids = append(ids, e.ID)
+			}
+		}
+		ids = ids[min(c.skip, len(ids)):]
+		next = position{node: c.node, scan: scanned.Cursor}
+		if len(ids) > 0 || scanned.Cursor == 0 {
+			break
+		}
+		c = next
 	}
-	ids = ids[min(c.skip, len(ids)):]
-	next := position{node: c.node, scan: scanned.Cursor}
 	if len(ids) > limit {
 		ids, next = ids[:limit], position{c.node, c.scan, c.skip + limit}
 	} else if next.scan == 0 {
