@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ const patience = 60 * time.Second
 // what happens then.
 const (
 	steady  = 30 * time.Second
-	nervous = 500 * time.Millisecond
+	nervous = time.Second
 )
 
 var (
@@ -123,7 +124,7 @@ func Start(t testing.TB, args ...string) *Server {
 // StartCluster makes a cluster of the test's own, of masters that have replicas each. The masters come first.
 func StartCluster(t testing.TB, masters, replicas int) []*Server {
 	t.Helper()
-	servers, err := beginCluster(t.TempDir(), masters, replicas, 4*nervous)
+	servers, err := beginCluster(t.TempDir(), masters, replicas, 2*nervous)
 	return own(t, servers, err)
 }
 
@@ -143,7 +144,7 @@ func own(t testing.TB, servers []*Server, err error) []*Server {
 }
 
 // StartSentinels makes a master with a replica, and three sentinels that know them as "main" and replace a master that does
-// not answer for half a second.
+// not answer for a second.
 func StartSentinels(t testing.TB) (master, replica *Server, sentinels []*Server) {
 	t.Helper()
 	servers, err := beginSentinels(t.TempDir(), nervous)
@@ -207,7 +208,7 @@ func (s *Server) until(want string, args ...string) error {
 }
 
 func begin(dir string, args ...string) (*Server, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -215,15 +216,25 @@ func begin(dir string, args ...string) (*Server, error) {
 	return s, s.run()
 }
 
-// freePort is a port that was free a moment ago.
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreePort is a port that was free a moment ago, and that no other server of this program is given. It lies below the ports
+// that systems hand out for ":0" and for outgoing connections, one of which would otherwise take it now and then before its
+// server has started, or while it is down.
+func FreePort() (string, error) {
+	for range 1000 {
+		port := strconv.Itoa(10000 + rand.IntN(5000))
+		if _, taken := givenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
+		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		return port, ln.Close()
 	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port, ln.Close()
+	return "", errors.New("no free port found")
 }
+
+var givenPorts sync.Map
 
 func beginCluster(dir string, masters, replicas int, patience time.Duration) (servers []*Server, err error) {
 	for i := range masters * (1 + replicas) {
@@ -231,7 +242,7 @@ func beginCluster(dir string, masters, replicas int, patience time.Duration) (se
 		if err := os.Mkdir(sub, 0o700); err != nil {
 			return servers, err
 		}
-		bus, err := freePort() // by default it is the port and 10,000, which may be too much
+		bus, err := FreePort() // by default it is the port and 10,000, which may be too much
 		if err != nil {
 			return servers, err
 		}

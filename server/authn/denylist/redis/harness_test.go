@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/redistest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
@@ -40,10 +41,9 @@ func startServer(t testing.TB, args ...string) *server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("the tests need redis-server, which is not installed (Debian: apt-get install redis-server)")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := redistest.FreePort()
 	must(t, err)
-	s := &server{t: t, addr: ln.Addr().String(), dir: t.TempDir(), args: args}
-	must(t, ln.Close())
+	s := &server{t: t, addr: "127.0.0.1:" + port, dir: t.TempDir(), args: args}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -69,7 +69,7 @@ func (s *server) start() {
 	}, s.args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = &out, &out
 	must(s.t, s.cmd.Start())
-	eventually(s.t, 10*time.Second, "redis-server answers", func() bool {
+	eventually(s.t, time.Minute, "redis-server answers", func() bool {
 		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 		if err != nil {
 			return false
