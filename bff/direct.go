@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type direct struct {
 	others *http.Transport
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	within time.Duration // from the request to the header of the answer
 
 	mu   sync.Mutex
 	idle []*directConn // the one used last comes last
@@ -32,9 +34,8 @@ type direct struct {
 const (
 	maxIdle          = 256
 	idleFor          = 90 * time.Second
-	headerFor        = time.Minute // from the request to the header of the answer
-	maxAnswerHeader  = 1 << 20     // bytes
-	maxInterimAnswer = 5           // 1xx before the answer
+	maxAnswerHeader  = 1 << 20 // bytes
+	maxInterimAnswer = 5       // 1xx before the answer
 )
 
 // A directConn is used by one request at a time.
@@ -74,7 +75,7 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		// Whoever goes away wakes up who waits for the server.
 		stop := context.AfterFunc(r.Context(), func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-		resp, begun, err := c.ask(r)
+		resp, begun, err := c.ask(r, d.within)
 		if err == nil {
 			body := &directBody{ReadCloser: resp.Body, direct: d, conn: c, stop: stop, request: r, keep: !resp.Close}
 			if resp.Body == http.NoBody {
@@ -89,7 +90,7 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 		if gone := r.Context().Err(); gone != nil {
 			return nil, gone
 		}
-		if !reused || begun {
+		if !reused || begun || errors.Is(err, os.ErrDeadlineExceeded) { // slow is not closed
 			return nil, err
 		}
 		// The server has closed the connection as the request came: such a
@@ -165,14 +166,14 @@ func (d *direct) closeIdle() {
 
 // ask sends a request and reads the answer's header; begun says whether
 // anything of an answer has come.
-func (c *directConn) ask(r *http.Request) (resp *http.Response, begun bool, err error) {
+func (c *directConn) ask(r *http.Request, within time.Duration) (resp *http.Response, begun bool, err error) {
 	if err := r.Write(c.w); err != nil {
 		return nil, false, err
 	}
 	if err := c.w.Flush(); err != nil {
 		return nil, false, err
 	}
-	if err := c.SetReadDeadline(time.Now().Add(headerFor)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, false, err
 	}
 	c.room = maxAnswerHeader

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
@@ -208,6 +209,29 @@ func TestProxyIdleConnectionIsGone(t *testing.T) {
 				t.Errorf("%d requests, want 2: one was sent into a closed connection", n)
 			}
 		})
+	}
+}
+
+// TestProxySlowServer: a server that does not answer in time is not asked again,
+// on each connection that it had kept, by everybody who waits for it.
+func TestProxySlowServer(t *testing.T) {
+	t.Parallel()
+	s := script(t, func(w io.Writer, connection, request int) bool {
+		if connection == 1 && request == 2 {
+			_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy hangs up
+			return false
+		}
+		write(w, plainAnswer)
+		return true
+	})
+	proxy := s.proxy()
+	for i, want := range []int{http.StatusOK, http.StatusBadGateway} {
+		w := httptest.NewRecorder()
+		proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if w.Code != want {
+			t.Errorf("answer %d is %d, want %d", i+1, w.Code, want)
+		}
+		bff.AnswerWithin(proxy, 50*time.Millisecond)
 	}
 }
 

@@ -2,6 +2,7 @@ package bff
 
 import (
 	"net/http"
+	"net/http/httputil"
 	"net/netip"
 	"time"
 )
@@ -35,4 +36,9 @@ func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) ti
 // StepUpLogin is the login to which an API's challenge leads.
 func StepUpLogin(challenge, to string) string {
 	return loginFor(stepUp(http.Header{"Www-Authenticate": {challenge}}), to)
+}
+
+// AnswerWithin has a proxy wait so long for the header of an answer.
+func AnswerWithin(proxy http.Handler, d time.Duration) {
+	proxy.(*httputil.ReverseProxy).Transport.(*direct).within = d
 }

@@ -27,6 +27,10 @@ func (p *bufferPool) Get() []byte {
 
 func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
 
+// headerFor is how long a server may take from a request to the header of its
+// answer.
+const headerFor = time.Minute
+
 // Proxy returns a handler that passes requests on to a server in another
 // process, for Config.API (a gateway) or Config.Frontend (a front-end
 // server). The target is fixed here: nothing in a request changes the host.
@@ -42,11 +46,11 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		Proxy:                 nil, // never through a proxy that the environment names
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
+		ResponseHeaderTimeout: headerFor,
 		DisableCompression:    true, // what the browser accepts is its own affair
 	}
 	return &httputil.ReverseProxy{
-		Transport:     &direct{others: transport, dial: transport.DialContext},
+		Transport:     &direct{others: transport, dial: transport.DialContext, within: headerFor},
 		BufferPool:    &buffers, // or each answer has one made for it
 		FlushInterval: -1,
 		Rewrite: func(pr *httputil.ProxyRequest) {
