@@ -68,6 +68,18 @@ func (b *BFF) storeDown(w http.ResponseWriter, r *http.Request, cause error) {
 	})
 }
 
+// noFrontend answers for a front-end server that does not, as one that has not
+// been started yet. The log has said which.
+func (b *BFF) noFrontend(w http.ResponseWriter, r *http.Request) {
+	b.problem(w, r, web.Problem{
+		Status:  http.StatusBadGateway,
+		Title:   "This page cannot be shown at the moment",
+		Message: "The server that makes the pages does not answer. Please try again in a little while.",
+		Detail:  requestDetail(r),
+		Action:  web.Link{Label: "Try again", Href: "?" + r.URL.RawQuery},
+	})
+}
+
 // broken answers a failure of our own.
 func (b *BFF) broken(w http.ResponseWriter, r *http.Request, cause error) {
 	b.logger.ErrorContext(r.Context(), "request failed", "cause", cause)

@@ -82,6 +82,10 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 				panic(http.ErrAbortHandler)
 			}
 			logger.ErrorContext(r.Context(), "no answer from "+target.Host, "cause", err)
+			if page, ok := w.(*pageAnswer); ok {
+				page.b.noFrontend(page, r)
+				return
+			}
 			writeError(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),

@@ -113,6 +113,28 @@ func TestProxyToNobody(t *testing.T) {
 	}
 }
 
+// Whoever opens a page while the front-end server is away gets a page that says
+// so, and a script JSON; neither is told where that server would be.
+func TestNoFrontEndServer(t *testing.T) {
+	t.Parallel()
+	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/below"}
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	b := s.browser()
+	page := b.navigate("/public?x=1")
+	wantStatus(t, page, http.StatusBadGateway)
+	if !strings.Contains(page.body, "cannot be shown") || !strings.Contains(page.body, `href="?x=1"`) || strings.Contains(page.body, "127.0.0.1") {
+		t.Errorf("%s", page.body)
+	}
+	if got := page.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control: %s", got)
+	}
+	script := b.fetch("/data.json")
+	wantStatus(t, script, http.StatusBadGateway)
+	if !strings.Contains(script.body, `"code":14`) || strings.Contains(script.body, "127.0.0.1") {
+		t.Errorf("%s", script.body)
+	}
+}
+
 // A front-end server sees the browser's headers and cookies, and no header in
 // which a browser could pose as a proxy.
 func TestProxyToTheFrontEnd(t *testing.T) {
