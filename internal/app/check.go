@@ -49,7 +49,10 @@ func Check(ctx context.Context, cfg Config) error {
 	}
 	defer p.close(nil)
 	if md, err := p.provider.Discover(ctx); err != nil {
-		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w; correct the issuer, or let this machine reach the provider", cfg.Issuer, err))
+		if !strings.Contains(err.Error(), "issuer mismatch") { // which says itself what to do
+			err = fmt.Errorf("%w; correct the issuer, or let this machine reach the provider", err)
+		}
+		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w", cfg.Issuer, err))
 	} else {
 		fmt.Fprintf(cfg.Output, "ok    the provider answers, and calls itself %s\n", md.Issuer)
 		good, err := p.bff.Check(ctx)
