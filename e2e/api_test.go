@@ -32,7 +32,8 @@ func TestDirectCallers(t *testing.T) {
 	p := gatehouse(t, tutorialEnvironment(issuer.URL, base),
 		"serve", "--listen-bff="+freeAddress(t), "--listen-gateway="+rest, "--listen-grpc="+grpcAddress)
 	p.ready(t, "http://"+rest+"/readyz")
-	good := issuer.Mint(map[string]any{"aud": opAudience})
+	// For an hour: where many tests run, these wait for their turn.
+	good := issuer.Mint(map[string]any{"aud": opAudience, "exp": time.Now().Add(time.Hour).Unix()})
 	expired := issuer.Mint(map[string]any{"aud": opAudience, "exp": time.Now().Add(-time.Hour).Unix(), "iat": time.Now().Add(-2 * time.Hour).Unix()})
 	foreign := tokentest.NewIssuer(t).Mint(map[string]any{"aud": opAudience})
 
