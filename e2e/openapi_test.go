@@ -26,7 +26,7 @@ func TestOpenAPI(t *testing.T) {
 	p := gatehouse(t, tutorialEnvironment(issuer.URL, "http://localhost:"+portOf(freeAddress(t))),
 		"serve", "--listen-bff="+freeAddress(t), "--listen-gateway="+rest, "--listen-grpc="+freeAddress(t), "--log-level=error")
 	p.ready(t, "http://"+rest+"/readyz")
-	token := issuer.Mint(map[string]any{"aud": opAudience, "permissions": []string{"products:write", "sessions:admin"}})
+	token := issuer.Mint(map[string]any{"aud": opAudience, "exp": time.Now().Add(time.Hour).Unix(), "permissions": []string{"products:write", "sessions:admin"}})
 
 	t.Run("Valid", func(t *testing.T) {
 		t.Parallel()
