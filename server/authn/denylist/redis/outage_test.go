@@ -18,7 +18,7 @@ import (
 // token is good when it was asked about a second or more after it was denied.
 func neverGoodAfter(t *testing.T, l *redis.List, k key, deniedAt time.Time, until verdict) {
 	t.Helper()
-	eventually(t, 5*time.Second, fmt.Sprintf("%+v is %s", k, until), func() bool {
+	eventually(t, fmt.Sprintf("%+v is %s", k, until), func() bool {
 		asked := time.Now()
 		v := ask(l, k)
 		if v == good && asked.Sub(deniedAt) > time.Second {
@@ -36,14 +36,14 @@ func TestFrozenServer(t *testing.T) {
 	s := oldServer(t)
 	first, second := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()})
 	must(t, first.DenySession(t.Context(), issuer, "before", time.Time{}))
-	eventually(t, time.Second, "the second knows", func() bool { return ask(second, sid("before")) == denied })
+	eventually(t, "the second knows", func() bool { return ask(second, sid("before")) == denied })
 
 	s.signal(syscall.SIGSTOP)
 	frozen := time.Now()
 	err := make(chan error, 1)
 	go func() { err <- first.DenySession(context.Background(), issuer, "meanwhile", time.Time{}) }()
 	neverGoodAfter(t, second, sid("meanwhile"), frozen, unknown)
-	if took := time.Since(frozen); took > 2*time.Second {
+	if took := time.Since(frozen); took > 10*time.Second { // on a machine that is busy
 		t.Errorf("it took %v to notice, want about 1.4 s", took)
 	}
 	// Many at once do not wait for each other.
@@ -57,7 +57,7 @@ func TestFrozenServer(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if took := time.Since(asked); took > 2*time.Second {
+	if took := time.Since(asked); took > 10*time.Second {
 		t.Errorf("a thousand questions took %v", took)
 	}
 	want(t, second, sid("before"), denied)
@@ -71,8 +71,8 @@ func TestFrozenServer(t *testing.T) {
 
 	s.signal(syscall.SIGCONT)
 	for _, l := range []*redis.List{first, second} {
-		eventually(t, 5*time.Second, "it is ready again", func() bool { return l.Ready() == nil })
-		eventually(t, 5*time.Second, "it knows", func() bool { return ask(l, sid("meanwhile")) == denied })
+		eventually(t, "it is ready again", func() bool { return l.Ready() == nil })
+		eventually(t, "it knows", func() bool { return ask(l, sid("meanwhile")) == denied })
 		want(t, l, sid("other"), good)
 	}
 }
@@ -92,7 +92,7 @@ func TestCutOff(t *testing.T) {
 	want(t, second, sid("T"), good)
 	p.set(false, false)
 	neverGoodAfter(t, away, sid("S"), deniedAt, denied)
-	eventually(t, 5*time.Second, "the others are good again", func() bool { return ask(away, sid("T")) == good })
+	eventually(t, "the others are good again", func() bool { return ask(away, sid("T")) == good })
 }
 
 // TestFeedBroken: only the feed is broken, so Redis is asked, and what was
@@ -106,7 +106,7 @@ func TestFeedBroken(t *testing.T) {
 	deniedAt := time.Now()
 	must(t, first.DenySession(t.Context(), issuer, "S", time.Time{}))
 	neverGoodAfter(t, away, sid("S"), deniedAt, denied)
-	eventually(t, 5*time.Second, "it must ask", func() bool { return away.Ready() != nil })
+	eventually(t, "it must ask", func() bool { return away.Ready() != nil })
 	for n := range 50 {
 		id := fmt.Sprint(n)
 		want(t, away, sid(id), good)
@@ -114,7 +114,7 @@ func TestFeedBroken(t *testing.T) {
 		want(t, away, sid(id), denied)
 	}
 	p.set(false, false)
-	eventually(t, 5*time.Second, "the feed is back", func() bool { return away.Ready() == nil })
+	eventually(t, "the feed is back", func() bool { return away.Ready() == nil })
 	s.signal(syscall.SIGSTOP) // what it now says it has from memory
 	for n := range 50 {
 		want(t, away, sid(fmt.Sprint(n)), denied)
@@ -132,7 +132,7 @@ func TestKilledConnections(t *testing.T) {
 		must(t, first.DenySession(t.Context(), issuer, fmt.Sprint(n), time.Time{}))
 		neverGoodAfter(t, second, sid(fmt.Sprint(n)), time.Now(), denied)
 	}
-	eventually(t, 5*time.Second, "the feed is back", func() bool { return second.Ready() == nil })
+	eventually(t, "the feed is back", func() bool { return second.Ready() == nil })
 	want(t, second, sid("other"), good)
 }
 
@@ -162,7 +162,7 @@ func TestLostMemory(t *testing.T) {
 			old := key{Issuer: issuer, Subject: "ada", IssuedAt: at}
 			fresh := key{Issuer: issuer, Subject: "ada", IssuedAt: at.Add(time.Second)}
 			for _, l := range []*redis.List{first, second} {
-				eventually(t, time.Second, "all know", func() bool { return ask(l, sid("S")) == denied && ask(l, old) == denied })
+				eventually(t, "all know", func() bool { return ask(l, sid("S")) == denied && ask(l, old) == denied })
 			}
 			before := map[string]string{}
 			keys, _ := s.holds(redis.DefaultPrefix + "[sju]:")
@@ -174,7 +174,7 @@ func TestLostMemory(t *testing.T) {
 			for _, l := range []*redis.List{third, first, second} {
 				want(t, l, sid("S"), denied)
 				want(t, l, old, denied)
-				eventually(t, 5*time.Second, "what is not denied is good again", func() bool {
+				eventually(t, "what is not denied is good again", func() bool {
 					want(t, l, sid("S"), denied)
 					return ask(l, fresh) == good && ask(l, sid("T")) == good
 				})
@@ -202,14 +202,14 @@ func TestLostWhileAsking(t *testing.T) {
 			near, far := startProxy(t, s.addr), startProxy(t, s.addr)
 			first, away := open(t, redis.Config{URL: near.url()}), open(t, redis.Config{URL: far.url()})
 			far.set(false, true)
-			eventually(t, 5*time.Second, "it must ask", func() bool { return away.Ready() != nil })
+			eventually(t, "it must ask", func() bool { return away.Ready() != nil })
 			must(t, first.DenySession(t.Context(), issuer, "S", time.Time{}))
 			want(t, away, sid("S"), denied) // asked, not remembered
 			near.set(true, false)
 			s.do("FLUSHALL")
 			far.set(false, !feed)
 			looks := 0
-			eventually(t, 5*time.Second, "it cannot tell", func() bool {
+			eventually(t, "it cannot tell", func() bool {
 				if v := ask(away, sid("S")); v != unknown {
 					t.Fatalf("the session is %s", v)
 				}
@@ -220,7 +220,7 @@ func TestLostWhileAsking(t *testing.T) {
 				return looks >= 60
 			})
 			near.set(false, false)
-			eventually(t, 5*time.Second, "it is denied again", func() bool {
+			eventually(t, "it is denied again", func() bool {
 				v := ask(away, sid("S"))
 				if v == good {
 					t.Fatal("the session is good")
@@ -246,14 +246,14 @@ func TestGap(t *testing.T) {
 	s.do("ZADD", redis.DefaultPrefix+"index", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()), id)
 	s.do("INCR", redis.DefaultPrefix+"seq")
 	neverGoodAfter(t, l, sid("S"), time.Now(), denied)
-	eventually(t, 5*time.Second, "the feed is back", func() bool { return strings.Contains(log.String(), "denylist feed is back") })
+	eventually(t, "the feed is back", func() bool { return strings.Contains(log.String(), "denylist feed is back") })
 	if !strings.Contains(log.String(), "gap") {
 		t.Errorf("the log does not say why:\n%s", log.String())
 	}
 	s.do("DECR", redis.DefaultPrefix+"seq") // as if another had taken over that knew less
 	must(t, l.DenySession(t.Context(), issuer, "T", time.Time{}))
 	want(t, l, sid("T"), denied)
-	eventually(t, 5*time.Second, "all is well", func() bool { return l.Ready() == nil && ask(l, sid("U")) == good })
+	eventually(t, "all is well", func() bool { return l.Ready() == nil && ask(l, sid("U")) == good })
 }
 
 // lines is a log that may be read while it is written.

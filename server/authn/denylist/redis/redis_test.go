@@ -27,7 +27,7 @@ func TestMatch(t *testing.T) {
 	first, second, third := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()}), openOnly(t, redis.Config{URL: p.url()})
 	p.set(false, true)
 	run3(t, third)
-	eventually(t, 5*time.Second, "the third must ask", func() bool { return third.Ready() != nil })
+	eventually(t, "the third must ask", func() bool { return third.Ready() != nil })
 
 	start := time.Now().Truncate(time.Second)
 	until := start.Add(time.Hour)
@@ -73,11 +73,11 @@ func TestMatch(t *testing.T) {
 			want(t, first, c.key, c.want)
 			want(t, third, c.key, c.want)
 			if c.want == denied {
-				eventually(t, time.Second, "the second refuses", func() bool { return ask(second, c.key) == denied })
+				neverGoodAfter(t, second, c.key, time.Now(), denied)
 			} else {
 				// Refuse something else after it: then this one is known, too.
 				must(t, first.DenySession(t.Context(), iss, "after", until))
-				eventually(t, time.Second, "the second has caught up", func() bool {
+				eventually(t, "the second has caught up", func() bool {
 					return ask(second, key{Issuer: iss, SessionID: "after"}) == denied
 				})
 				want(t, second, c.key, good)
@@ -118,7 +118,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	want(t, second, sid("other"), good)
-	eventually(t, 5*time.Second, "without Run, not ready", func() bool { return second.Ready() != nil })
+	eventually(t, "without Run, not ready", func() bool { return second.Ready() != nil })
 	must(t, first.DenySession(t.Context(), issuer, "later", time.Time{}))
 	want(t, second, sid("later"), denied)
 	want(t, second, sid("other"), good)
@@ -137,7 +137,7 @@ func TestTime(t *testing.T) {
 	must(t, first.DenyToken(ctx, issuer, "default", time.Time{}))
 	must(t, first.DenySubject(ctx, issuer, "ada", start.Add(-10*time.Minute), time.Time{}))
 	must(t, first.DenySession(ctx, issuer, "over", start.Add(-2*time.Minute)))
-	eventually(t, 5*time.Second, "the second must ask", func() bool { return second.Ready() != nil })
+	eventually(t, "the second must ask", func() bool { return second.Ready() != nil })
 
 	keys, _ := s.holds(redis.DefaultPrefix)
 	for kind, end := range map[string]time.Duration{":s:": 6 * time.Minute, ":j:": 61 * time.Minute, ":u:": 51 * time.Minute} {
@@ -187,7 +187,7 @@ func TestNeverTakesBack(t *testing.T) {
 	must(t, first.DenySubject(ctx, issuer, "ada", start.Add(time.Minute), start.Add(time.Hour)))
 	must(t, second.DenySubject(ctx, issuer, "ada", start, start.Add(2*time.Hour)))
 	must(t, second.DenySession(ctx, issuer, "S", start.Add(time.Hour)))
-	eventually(t, time.Second, "the first knows", func() bool { return ask(first, sid("S")) == denied })
+	eventually(t, "the first knows", func() bool { return ask(first, sid("S")) == denied })
 	must(t, first.DenySession(ctx, issuer, "S", start.Add(time.Minute)))
 	third := openOnly(t, cfg) // knows only what Redis has merged
 	c.Advance(30 * time.Minute)
@@ -195,11 +195,11 @@ func TestNeverTakesBack(t *testing.T) {
 	want(t, third, ada, denied)
 	want(t, third, sid("S"), denied)
 	want(t, first, sid("S"), denied)
-	eventually(t, time.Second, "the second agrees", func() bool { return ask(second, ada) == denied })
+	eventually(t, "the second agrees", func() bool { return ask(second, ada) == denied })
 	c.Advance(time.Hour)
 	want(t, third, ada, denied)
 	want(t, third, sid("S"), good)
-	eventually(t, time.Second, "the first agrees", func() bool { return ask(first, ada) == denied })
+	eventually(t, "the first agrees", func() bool { return ask(first, ada) == denied })
 }
 
 // TestFull: a mirror that is too small is not believed, and stops nothing.
@@ -213,14 +213,14 @@ func TestFull(t *testing.T) {
 	}
 	for _, l := range []*redis.List{small, open(t, redis.Config{URL: s.url(), MaxEntries: 1})} {
 		for _, id := range []string{"a", "b", "c", "d"} {
-			eventually(t, time.Second, id+" is refused", func() bool { return ask(l, sid(id)) == denied })
+			eventually(t, id+" is refused", func() bool { return ask(l, sid(id)) == denied })
 		}
 		want(t, l, sid("other"), good)
 		must(t, l.DenySession(t.Context(), issuer, "e", time.Time{}))
 		want(t, l, sid("e"), denied)
 		must(t, l.Ready())
 	}
-	eventually(t, time.Second, "what the small one denied is refused", func() bool { return ask(first, sid("e")) == denied })
+	eventually(t, "what the small one denied is refused", func() bool { return ask(first, sid("e")) == denied })
 }
 
 // TestNames: a dump of Redis, and the names of its keys, tell nothing about
