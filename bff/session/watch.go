@@ -97,6 +97,8 @@ func (h *hub) add(r Record) (<-chan Change, func()) {
 		w = &watched{record: r, watchers: make(map[chan Change]struct{}, 1)}
 		h.watched[r.ID] = w
 		h.nextEnd = time.Time{}
+	} else if w.record.IdleExpiresAt.After(r.IdleExpiresAt) {
+		c <- Change{Record: w.record} // it was extended since it was loaded, and the others know already
 	}
 	w.watchers[c] = struct{}{}
 	// It may have ended since it was loaded, before anybody watched.

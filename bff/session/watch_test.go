@@ -219,6 +219,29 @@ func TestWatchExpiry(t *testing.T) {
 	})
 }
 
+// Who loaded the session before it was extended, and watches it afterwards, hears what another watcher has heard already.
+func TestWatchWhatWasExtended(t *testing.T) {
+	t.Parallel()
+	watching(t, func(t *testing.T, f *fixture, _ *feed) {
+		s, _ := f.login(t)
+		first, stop := f.Watch(s)
+		defer stop()
+		quiet(t, first)
+		time.Sleep(30 * time.Minute)
+		again := *s
+		if err := f.Touch(t.Context(), &again); err != nil {
+			t.Fatal(err)
+		}
+		next(t, first)
+		second, stop := f.Watch(s)
+		defer stop()
+		if got := next(t, second); got.Ended || !got.Record.IdleExpiresAt.Equal(again.IdleExpiresAt) {
+			t.Errorf("heard %+v, want the new idle timeout %v", got, again.IdleExpiresAt)
+		}
+		quiet(t, first)
+	})
+}
+
 func TestWatchWritten(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, _ *feed) {
