@@ -222,11 +222,11 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	s.events.Break(errClosed)
 	if s.stop != nil {
 		s.stop()
 	}
 	s.running.Wait()
+	s.events.Break(errClosed) // for good, as nobody mends it any more
 	s.records.Clear()
 	if s.pool != nil {
 		s.pool.Close()
