@@ -65,7 +65,7 @@ func conforms(t *testing.T, deviations map[string]string, args ...string) {
 	// Any answer does that is longer than five bytes: for a shorter one, it
 	// leaves a case out.
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"tool", "-modfile=../tools/go.mod", "h2spec",
-		"--host=127.0.0.1", "--path=/api/nothing", "--strict", "--timeout=3", "--junit-report=" + report}, args...)...)
+		"--host=127.0.0.1", "--path=/api/nothing", "--strict", "--timeout=6", "--junit-report=" + report}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok { // it fails for each deviation
 		t.Fatal(err)

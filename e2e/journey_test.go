@@ -22,7 +22,7 @@ type installation struct {
 // that one can be waited out.
 const firstTTL = 3 * time.Second
 
-// journey is what issue 1 asks to be shown: a person signs in, calls the API,
+// journey is what the whole is for: a person signs in, calls the API,
 // calls it again when the access token has run out, and signs out; then the
 // provider ends a session by itself. It returns the browsers that it used.
 func journey(t *testing.T, in installation) []*visitor {

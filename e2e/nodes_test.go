@@ -1,13 +1,11 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/redistest"
 )
@@ -187,112 +184,6 @@ func TestRefreshStorm(t *testing.T) {
 	})
 }
 
-// A gate stands before a provider's token endpoint: it counts refreshes, and
-// holds or answers them as a test says.
-type gate struct {
-	next http.Handler
-	// came gets each refresh that meets the hold below.
-	came chan *heldRefresh
-
-	mu        sync.Mutex
-	hold      bool
-	instead   http.HandlerFunc // answers refreshes in the provider's place
-	refreshes int              // that the provider has carried out
-}
-
-// A heldRefresh waits until it is told how to go on.
-type heldRefresh struct{ goOn chan bool } // false: the provider never saw it
-
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	form, _ := url.ParseQuery(string(body)) // what is none is no refresh
-	if r.Method != http.MethodPost || form.Get("grant_type") != "refresh_token" {
-		g.next.ServeHTTP(w, r)
-		return
-	}
-	g.mu.Lock()
-	hold, instead := g.hold, g.instead
-	g.hold = false
-	g.mu.Unlock()
-	if hold {
-		h := &heldRefresh{goOn: make(chan bool, 1)}
-		g.came <- h
-		if !<-h.goOn {
-			return
-		}
-	}
-	if instead != nil {
-		instead(w, r)
-		return
-	}
-	g.mu.Lock()
-	g.refreshes++
-	g.mu.Unlock()
-	g.next.ServeHTTP(w, r)
-}
-
-func (g *gate) carriedOut() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.refreshes
-}
-
-// holdNext holds the next refresh.
-func (g *gate) holdNext() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.hold = true
-}
-
-func (g *gate) answer(instead http.HandlerFunc) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.instead = instead
-}
-
-// startGated starts a development provider, which rotates refresh tokens and
-// detects their second use, behind a gate. Its access tokens live for ttl.
-func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, *http.Server) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const audience = "https://api.e2e.example"
-	clientSecret := rand.Text()
-	issuer := "http://" + listener.Addr().String()
-	provider, err := devidp.New(devidp.Config{
-		Issuer: issuer, Audience: audience,
-		Clients: []devidp.Client{{
-			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
-			BackchannelLogoutURI: base + "/api/auth/backchannel-logout",
-		}},
-		AccessTokenLifetime: ttl,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{next: provider, came: make(chan *heldRefresh, 1)}
-	server := &http.Server{Handler: g}
-	go func() { _ = server.Serve(listener) }() // ends with http.ErrServerClosed
-	t.Cleanup(func() {
-		_ = server.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := provider.Shutdown(ctx); err != nil {
-			t.Error("provider:", err)
-		}
-	})
-	return g, []string{
-		"GATEHOUSE_OIDC_ISSUER=" + issuer, "GATEHOUSE_OIDC_CLIENT_ID=e2e", "GATEHOUSE_OIDC_CLIENT_SECRET=" + clientSecret,
-		"GATEHOUSE_AUDIENCE=" + audience, "GATEHOUSE_BASE_URL=" + base, "GATEHOUSE_SECRET=" + rand.Text() + rand.Text(),
-	}, server
-}
-
 // entersAs signs a demo user of the development provider in.
 func entersAs(t *testing.T, base, user string) *visitor {
 	t.Helper()
@@ -383,7 +274,12 @@ func TestBrowserHangsUpInARefresh(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
 		go func() { gone <- c.works(ctx, f.nodes[0]) }()
-		h := <-g.came
+		var h *heldRefresh
+		select {
+		case h = <-g.came:
+		case <-time.After(patience):
+			t.Fatal("no refresh came")
+		}
 		hangUp()
 		if err := <-gone; !errors.Is(err, context.Canceled) {
 			t.Errorf("the browser that hung up got %v", err)
