@@ -98,6 +98,35 @@ func TestLogoutThatDoesNotComeBack(t *testing.T) {
 	})
 }
 
+// A node that stops while it revokes waits for the provider: what it has
+// taken out of the store, nobody else will revoke.
+func TestAStopWaitsForARevocation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		goOn := make(chan struct{})
+		s.idp.instead["/revoke"] = func(w http.ResponseWriter, _ *http.Request) {
+			<-goOn
+			w.WriteHeader(http.StatusOK)
+		}
+		stop := s.running(t)
+		b := s.browser().signIn()
+		q := sentTo(t, b.navigate("/api/auth/logout"))
+		b.navigate("/?state=" + url.QueryEscape(q.Get("state")))
+		synctest.Wait() // the provider is asked, and thinks
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		select {
+		case <-stopped:
+			t.Error("the node stopped while it revoked")
+		default:
+		}
+		close(goOn)
+		<-stopped
+	})
+}
+
 // running is run in a bubble, which must end before the test does.
 func (s *system) running(t *testing.T) (stop func()) {
 	t.Helper()

@@ -37,8 +37,10 @@ type revocations struct {
 	log    *slog.Logger
 	revoke func(context.Context, string) error
 
-	mu   sync.Mutex
-	mine map[string]time.Time // what this node has put in, and when
+	mu       sync.Mutex
+	mine     map[string]time.Time // what this node has put in, and when
+	underWay int                  // in the background
+	idle     *sync.Cond           // on mu: nothing is under way
 }
 
 // A pendingToken is what the store keeps.
@@ -48,9 +50,29 @@ type pendingToken struct {
 }
 
 func newRevocations(b *BFF) *revocations {
-	return &revocations{
+	p := &revocations{
 		notes: b.sessions.Notes("revocation"), now: b.now, log: b.logger, revoke: b.revokeNow, mine: map[string]time.Time{},
 	}
+	p.idle = sync.NewCond(&p.mu)
+	return p
+}
+
+// background does something that flush waits for: what was taken out of the
+// store is in nobody's hands but ours.
+func (p *revocations) background(do func()) {
+	p.mu.Lock()
+	p.underWay++
+	p.mu.Unlock()
+	go func() {
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.underWay--; p.underWay == 0 {
+				p.idle.Broadcast()
+			}
+		}()
+		do()
+	}()
 }
 
 // add keeps a refresh token to be revoked, and returns what release takes. No
@@ -65,7 +87,7 @@ func (p *revocations) add(ctx context.Context, refreshToken string) string {
 		// Early, and so perhaps unknown to the provider's other clients, is
 		// better than not at all.
 		p.log.WarnContext(ctx, "revocation not put off", "cause", err)
-		go p.run(context.WithoutCancel(ctx), pending)
+		p.background(func() { p.run(context.WithoutCancel(ctx), pending) })
 		return ""
 	}
 	p.mu.Lock()
@@ -86,7 +108,7 @@ func (p *revocations) put(ctx context.Context, id string, pending pendingToken, 
 // none that waits any longer.
 func (p *revocations) release(ctx context.Context, id string) {
 	if id != "" {
-		go p.take(context.WithoutCancel(ctx), id)
+		p.background(func() { p.take(context.WithoutCancel(ctx), id) })
 	}
 }
 
@@ -137,7 +159,8 @@ func (p *revocations) due(ctx context.Context) {
 	}
 }
 
-// flush revokes what this node has put in, and returns when that is done.
+// flush revokes what this node has put in, and returns when that is done, and
+// what was under way already.
 func (p *revocations) flush(ctx context.Context) {
 	p.mu.Lock()
 	var done sync.WaitGroup
@@ -146,6 +169,11 @@ func (p *revocations) flush(ctx context.Context) {
 	}
 	p.mu.Unlock()
 	done.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.underWay > 0 {
+		p.idle.Wait()
+	}
 }
 
 func (p *revocations) runAll(ctx context.Context, values [][]byte) {
