@@ -336,6 +336,37 @@ func (s *Server) stop() {
 	}
 }
 
+// Replicated waits until a replica has all that was written until now. The
+// command WAIT would not do: it speaks of what its own connection has written.
+func (s *Server) Replicated(t testing.TB) {
+	t.Helper()
+	var written int64
+	for deadline := time.Now().Add(patience); ; tick(10 * time.Millisecond) {
+		if info, err := s.ask("INFO", "replication"); err == nil {
+			acknowledged := int64(-1)
+			for line := range strings.Lines(info) {
+				line = strings.TrimSpace(line)
+				if offset, ok := strings.CutPrefix(line, "master_repl_offset:"); ok && written == 0 {
+					written, _ = strconv.ParseInt(offset, 10, 64) // what is none leaves us waiting
+				}
+				if replica, ok := strings.CutPrefix(line, "slave0:"); ok {
+					for field := range strings.SplitSeq(replica, ",") {
+						if offset, ok := strings.CutPrefix(field, "offset="); ok {
+							acknowledged, _ = strconv.ParseInt(offset, 10, 64)
+						}
+					}
+				}
+			}
+			if written > 0 && acknowledged >= written {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no replica has got what was written")
+		}
+	}
+}
+
 // Restart starts a server that was killed, at the same address.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()

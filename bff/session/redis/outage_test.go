@@ -85,7 +85,7 @@ func TestSentinelFailover(t *testing.T) {
 			r, ends := create(t, a), create(t, a)
 			found(t, b, r.ID)
 			found(t, b, ends.ID)
-			master.Do(t, "WAIT", "1", "10000") // what Redis had not passed on would be lost
+			master.Replicated(t) // what Redis had not passed on would be lost
 
 			goes(t, master)
 			for _, s := range []*redis.Store{a, b} {
@@ -125,7 +125,7 @@ func TestClusterFailover(t *testing.T) {
 		everybody = append(everybody, r)
 	}
 	for _, s := range servers[:3] {
-		s.Do(t, "WAIT", "1", "10000")
+		s.Replicated(t) // what Redis had not passed on would be lost
 	}
 	servers[0].Kill()
 	for _, r := range everybody {
