@@ -7,6 +7,7 @@
 #   make bench      the benchmarks
 #   make bench-cpu  what a request costs, beside a bare net/http handler (docs/performance.md)
 #   make fuzz       each fuzz target for a short while
+#   make proof      the long tests (faults, matrices, frameworks); writes docs/proof.md
 
 TOOL := go tool -modfile=tools/go.mod
 BUF  := $(TOOL) buf
@@ -16,7 +17,7 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
-.PHONY: test unit check generate generated contract lint-proto setup bench bench-cpu fuzz
+.PHONY: test unit check generate generated contract lint-proto setup bench bench-cpu fuzz proof
 
 test: setup check
 	tools/gotest ./...
@@ -31,6 +32,7 @@ check: lint-proto generated
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags proof ./...
 	cd tools && go vet ./...
 
 lint-proto:
@@ -67,3 +69,6 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+proof: setup
+	tools/proof
