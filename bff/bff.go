@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -28,6 +29,10 @@ import (
 // brings a refresh token, is left out where the provider does not list it, and
 // at Keycloak, which gives one without.
 const DefaultScope = "openid profile email offline_access"
+
+// DefaultRefreshTimeout is how long the provider may take to answer a refresh
+// when Config.RefreshTimeout is 0.
+const DefaultRefreshTimeout = 30 * time.Second
 
 // The values of Config.OfflineConsent.
 const (
@@ -87,6 +92,9 @@ type Config struct {
 	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
 	// days.
 	IdleTimeout, AbsoluteTimeout time.Duration
+	// RefreshTimeout is how long the provider may take to answer a refresh; 0
+	// for DefaultRefreshTimeout.
+	RefreshTimeout time.Duration
 
 	// Revoke, when set, is told of access tokens that must stop being good
 	// before they expire, because a person has signed out or the provider has
@@ -158,6 +166,10 @@ type BFF struct {
 	refreshes singleflight.Group
 	failures  *failures
 	pending   *revocations
+	// work is what a stop waits for besides requests: refreshes, code
+	// exchanges, revocations.
+	work      inflight.Group
+	workLimit time.Duration // how long a stop waits for it
 	// usedTokens are the logout tokens that have done their work.
 	usedTokens session.Notes
 	bars       bars
@@ -180,6 +192,8 @@ func New(cfg Config) (*BFF, error) {
 		return nil, errors.New("client id: missing; enter the one that the provider gave this application")
 	case cfg.LoginRate < 0:
 		return nil, fmt.Errorf("login rate %d: negative; give how many logins one address may start in a minute", cfg.LoginRate)
+	case cfg.RefreshTimeout < 0:
+		return nil, fmt.Errorf("refresh timeout %v: negative; give how long the provider may take to answer a refresh", cfg.RefreshTimeout)
 	case cfg.Store == nil:
 		return nil, errors.New("session store: missing")
 	case cfg.API == nil:
@@ -200,6 +214,7 @@ func New(cfg Config) (*BFF, error) {
 		crossOrigin: http.NewCrossOriginProtection(),
 		failures:    newFailures(cfg.Now),
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
+		workLimit:   cfg.RefreshTimeout + connectTimeout,
 	}
 	if b.provider == nil {
 		b.own = true
@@ -255,6 +270,9 @@ func withDefaults(cfg *Config) {
 	if cfg.LoginRate == 0 {
 		cfg.LoginRate = DefaultLoginRate
 	}
+	if cfg.RefreshTimeout == 0 {
+		cfg.RefreshTimeout = DefaultRefreshTimeout
+	}
 	if cfg.Protect == nil {
 		cfg.Protect = DefaultProtect
 	}
@@ -275,7 +293,9 @@ func withDefaults(cfg *Config) {
 // Run keeps the provider's metadata and keys fresh and expired sessions away,
 // hears of sessions that end elsewhere, and revokes the refresh tokens of
 // logouts whose browser does not come back, until the context ends. Then it
-// revokes those that are still waiting here.
+// revokes those that are still waiting here, and returns when no refresh, code
+// exchange or revocation is under way any more, or 5 seconds after
+// Config.RefreshTimeout.
 func (b *BFF) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	if b.own {
@@ -285,7 +305,18 @@ func (b *BFF) Run(ctx context.Context) error {
 	group.Go(func() error { b.pending.loop(running); return nil })
 	err := group.Wait()
 	b.goodbye()
-	return err
+	return errors.Join(err, b.finishWork(ctx))
+}
+
+// finishWork waits for what is under way without a request. Cut off, a refresh
+// would lose the refresh token that the provider has just rotated.
+func (b *BFF) finishWork(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.workLimit)
+	defer cancel()
+	if left := b.work.Wait(bounded); left > 0 {
+		return fmt.Errorf("bff: %d refreshes, code exchanges or revocations not finished within %v", left, b.workLimit)
+	}
+	return nil
 }
 
 // goodbye ends all streams, whose browsers then ask another process.

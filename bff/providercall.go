@@ -17,6 +17,9 @@ import (
 const (
 	// providerTimeout ends one call of the provider.
 	providerTimeout = 5 * time.Second
+	// connectTimeout ends an attempt to connect to the provider for a refresh,
+	// which is a part of no other limit.
+	connectTimeout = 5 * time.Second
 	// maxProviderBytes bounds an answer of the provider.
 	maxProviderBytes = 1 << 20
 )

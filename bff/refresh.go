@@ -74,7 +74,10 @@ func (b *BFF) another(ctx context.Context, s *session.Session) (*session.Session
 // provider has just rotated.
 func (b *BFF) startRefresh(ctx context.Context, s *session.Session) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
-	return b.refreshes.DoChan(string(s.ID[:]), func() (any, error) { return b.refresh(ctx, s) })
+	return b.refreshes.DoChan(string(s.ID[:]), func() (any, error) {
+		defer b.work.Begin()()
+		return b.refresh(ctx, s)
+	})
 }
 
 // renewable reports whether it makes sense to get another token for one that

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -36,11 +37,10 @@ type revocations struct {
 	now    func() time.Time
 	log    *slog.Logger
 	revoke func(context.Context, string) error
+	work   *inflight.Group
 
-	mu       sync.Mutex
-	mine     map[string]time.Time // what this node has put in, and when
-	underWay int                  // in the background
-	idle     *sync.Cond           // on mu: nothing is under way
+	mu   sync.Mutex
+	mine map[string]time.Time // what this node has put in, and when
 }
 
 // A pendingToken is what the store keeps.
@@ -50,29 +50,9 @@ type pendingToken struct {
 }
 
 func newRevocations(b *BFF) *revocations {
-	p := &revocations{
-		notes: b.sessions.Notes("revocation"), now: b.now, log: b.logger, revoke: b.revokeNow, mine: map[string]time.Time{},
+	return &revocations{
+		notes: b.sessions.Notes("revocation"), now: b.now, log: b.logger, revoke: b.revokeNow, work: &b.work, mine: map[string]time.Time{},
 	}
-	p.idle = sync.NewCond(&p.mu)
-	return p
-}
-
-// background does something that flush waits for: what was taken out of the
-// store is in nobody's hands but ours.
-func (p *revocations) background(do func()) {
-	p.mu.Lock()
-	p.underWay++
-	p.mu.Unlock()
-	go func() {
-		defer func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if p.underWay--; p.underWay == 0 {
-				p.idle.Broadcast()
-			}
-		}()
-		do()
-	}()
 }
 
 // add keeps a refresh token to be revoked, and returns what release takes. No
@@ -87,7 +67,7 @@ func (p *revocations) add(ctx context.Context, refreshToken string) string {
 		// Early, and so perhaps unknown to the provider's other clients, is
 		// better than not at all.
 		p.log.WarnContext(ctx, "revocation not put off", "cause", err)
-		p.background(func() { p.run(context.WithoutCancel(ctx), pending) })
+		p.work.Go(func() { p.run(context.WithoutCancel(ctx), pending) })
 		return ""
 	}
 	p.mu.Lock()
@@ -108,7 +88,7 @@ func (p *revocations) put(ctx context.Context, id string, pending pendingToken, 
 // none that waits any longer.
 func (p *revocations) release(ctx context.Context, id string) {
 	if id != "" {
-		p.background(func() { p.take(context.WithoutCancel(ctx), id) })
+		p.work.Go(func() { p.take(context.WithoutCancel(ctx), id) })
 	}
 }
 
@@ -149,7 +129,10 @@ func (p *revocations) due(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		p.log.WarnContext(ctx, "pending revocations not looked for", "cause", err)
 	}
-	p.runAll(context.WithoutCancel(ctx), values) // nobody else has them any more
+	if len(values) > 0 { // no other node has them any more
+		defer p.work.Begin()()
+		p.runAll(context.WithoutCancel(ctx), values)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, at := range p.mine {
@@ -159,20 +142,12 @@ func (p *revocations) due(ctx context.Context) {
 	}
 }
 
-// flush revokes what this node has put in, and returns when that is done, and
-// what was under way already.
+// flush begins to revoke what this node has put in.
 func (p *revocations) flush(ctx context.Context) {
 	p.mu.Lock()
-	var done sync.WaitGroup
-	for id := range p.mine {
-		done.Go(func() { p.take(ctx, id) })
-	}
-	p.mu.Unlock()
-	done.Wait()
-	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.underWay > 0 {
-		p.idle.Wait()
+	for id := range p.mine {
+		p.work.Go(func() { p.take(ctx, id) })
 	}
 }
 

@@ -34,7 +34,8 @@ type Part struct {
 	Address string
 	// Server answers there.
 	Server Server
-	// Run, when set, works beside the server until its context ends, which is after every part's last request.
+	// Run, when set, works beside the server until its context ends, which is after every part's last request. It may take
+	// its time to finish what no request waits for, as a bff does with refreshes under way, and bounds that itself.
 	Run func(context.Context) error
 }
 

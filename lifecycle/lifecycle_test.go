@@ -96,6 +96,30 @@ func TestEndsInOrder(t *testing.T) {
 	}
 }
 
+// TestRunFinishesItsWork: work that goes on after the last request is waited for beyond ShutdownTimeout, which is for
+// requests.
+func TestRunFinishesItsWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit = lifecycle.ShutdownTimeout + 15*time.Second
+		s := newServer("bff", &log{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		work := func(ctx context.Context) error {
+			<-ctx.Done()
+			time.Sleep(limit)
+			return nil
+		}
+		begun := time.Now()
+		if err := lifecycle.Run(ctx, lifecycle.Part{Address: anyPort, Server: s, Run: work}); err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+		if took := time.Since(begun); took != limit {
+			t.Errorf("it took %v, want the %v of the work", took, limit)
+		}
+	})
+}
+
 // TestRequestInFlight: a request that had begun gets its answer.
 func TestRequestInFlight(t *testing.T) {
 	t.Parallel()
