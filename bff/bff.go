@@ -332,8 +332,11 @@ func (b *BFF) Ready() error {
 	if err := b.provider.Ready(); err != nil {
 		return err
 	}
-	_, err := b.rp.metadata()
-	return err
+	md, err := b.provider.Metadata()
+	if err != nil {
+		return err
+	}
+	return b.rp.fits(md)
 }
 
 // ServeHTTP answers one request.

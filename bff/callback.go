@@ -22,7 +22,7 @@ import (
 func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	// First, so that an outage does not use up the attempt: reloading the page
 	// goes on with it.
-	md, err := b.rp.metadata()
+	md, err := b.rp.metadataAndKeys(r.Context())
 	if err != nil {
 		b.unavailable(w, r, err, loginPath)
 		return

@@ -17,7 +17,7 @@ import (
 // it neither: access tokens are not denied, nor logins barred, as they are by
 // the signed word of the back channel.
 func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
-	md, err := b.provider.Metadata()
+	md, err := b.provider.AwaitMetadata(r.Context())
 	if err != nil {
 		b.unavailable(w, r, err, "/")
 		return

@@ -38,7 +38,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to, silent) {
 		return
 	}
-	md, err := b.rp.metadata()
+	md, err := b.rp.metadata(r.Context())
 	if err != nil {
 		if silent {
 			b.silently(w, r, to, err)

@@ -55,7 +55,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 	// logout) of the session's end.
 	id := b.pending.add(r.Context(), s.Data.Tokens.Refresh)
 	target := ""
-	md, err := b.provider.Metadata()
+	md, err := b.provider.AwaitMetadata(r.Context())
 	if err != nil {
 		b.logger.WarnContext(r.Context(), "signed out here only: the provider does not answer", "cause", err)
 	} else if state, err := b.sealLogout(logoutState{ReturnTo: to, Pending: id, Started: b.now().Unix()}); err != nil {

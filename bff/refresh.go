@@ -226,7 +226,7 @@ var errGrantOver = errors.New("the grant is over")
 
 // renewed returns a session's data with new tokens.
 func (b *BFF) renewed(ctx context.Context, s *session.Session) (session.Data, error) {
-	md, err := b.provider.Metadata()
+	md, err := b.provider.AwaitMetadata(ctx)
 	if err != nil {
 		return session.Data{}, err
 	}

@@ -2,6 +2,7 @@ package bff
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,13 +48,22 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, keys: keys, http: &client}, nil
 }
 
-// metadata returns the provider's, if it has what a login needs.
-func (rp *relyingParty) metadata() (*token.Metadata, error) {
-	md, err := rp.provider.Metadata()
+// metadata returns the provider's metadata, for which it waits while this
+// process starts, and an error if they lack what a login needs.
+func (rp *relyingParty) metadata(ctx context.Context) (*token.Metadata, error) {
+	md, err := rp.provider.AwaitMetadata(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return md, rp.fits(md)
+}
+
+// metadataAndKeys is metadata for what has to verify a token afterwards.
+func (rp *relyingParty) metadataAndKeys(ctx context.Context) (*token.Metadata, error) {
+	if _, err := rp.provider.Await(ctx); err != nil {
+		return nil, err
+	}
+	return rp.metadata(ctx)
 }
 
 // fits reports what is missing at the provider without which no login is

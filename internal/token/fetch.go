@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -83,7 +84,7 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 		return out, nil
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: status %d", url, res.StatusCode)
+		return nil, &statusError{url, res.StatusCode, retryAfter(res.Header)}
 	}
 	// One byte more than allowed is read, to tell an endless body from one that just fits.
 	out.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
@@ -100,6 +101,27 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 		return nil, fmt.Errorf("GET %s: the answer is %s, not JSON", url, kind)
 	}
 	return out, nil
+}
+
+// A statusError is an answer with another status than 200.
+type statusError struct {
+	url        string
+	status     int
+	retryAfter time.Duration // 0 when the answer does not say
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("GET %s: status %d", e.url, e.status) }
+
+// retryAfter reads the header of that name (RFC 9110 §10.2.3), within bounds: a provider that says a day is asked earlier.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxBackoff)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(time.Until(at), 0), maxBackoff)
+	}
+	return 0
 }
 
 // plain replaces "context deadline exceeded" by what happened.

@@ -60,6 +60,7 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 
 // publish makes set the current one, unless the answer of a later fetch already is: answers overtake one another.
 func (p *Provider) publish(number uint64, set *keySet) {
+	defer p.announce()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number < p.published {

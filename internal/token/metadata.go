@@ -53,7 +53,7 @@ func parseMetadata(body []byte, issuer string) (*Metadata, error) {
 		return nil, errors.New("metadata: the answer is no JSON object")
 	}
 	// A document that names another issuer is another provider's, or an attacker's (OpenID Connect Discovery §4.3).
-	if strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
+	if !sameIssuer(m.Issuer, issuer) {
 		return nil, fmt.Errorf("issuer mismatch: the configured issuer is %q, its metadata says %s; configure the latter if that is the provider you mean",
 			issuer, quote(m.Issuer))
 	}
@@ -82,6 +82,11 @@ func parseMetadata(body []byte, issuer string) (*Metadata, error) {
 		}
 	}
 	return &m, nil
+}
+
+// sameIssuer compares a spelling of an issuer with the configured one: a slash at the end may be missing there.
+func sameIssuer(issuer, configured string) bool {
+	return strings.TrimSuffix(issuer, "/") == strings.TrimSuffix(configured, "/")
 }
 
 // checkIssuer refuses what cannot be an issuer identifier (OpenID Connect Discovery §3: https, no query, no fragment).

@@ -19,7 +19,10 @@ const (
 	minRefresh   = time.Minute
 	firstRetry   = 2 * time.Second // while there is nothing to work with
 	firstBackoff = 5 * time.Second // while there is
-	maxBackoff   = 5 * time.Minute
+	maxBackoff   = 5 * time.Minute // and the most that Retry-After can ask for
+
+	firstWait  = 2 * time.Second        // how long a caller waits for metadata or keys that are not there
+	firstPause = 500 * time.Millisecond // between two tries while callers wait
 )
 
 // ProviderConfig says which provider to trust. Only Issuer is required.
@@ -47,19 +50,22 @@ type Provider struct {
 	metadata atomic.Pointer[Metadata]
 	failure  atomic.Pointer[failure] // of the latest fetch; nil after a success
 	set      atomic.Pointer[keySet]
-	warned   time.Time // when note last logged a failure; Run's own
+	warned   time.Time     // when note last logged a failure; Run's own
+	wanted   chan struct{} // tells Run that a caller waits
 
-	mu        sync.Mutex // guards what follows, and every store to set
-	started   uint64     // key-set fetches begun
-	published uint64     // number of the fetch whose answer set is
+	mu        sync.Mutex    // guards what follows, and every store to set
+	changed   chan struct{} // closed, and replaced, when metadata or keys arrive or a try fails
+	started   uint64        // key-set fetches begun
+	published uint64        // number of the fetch whose answer set is
 	refetch   refetch
 	life      context.Context // Run's, which refetches end with; nil when it does not run
 	flights   sync.WaitGroup  // added to under mu, while life is set
 }
 
 type failure struct {
-	err error
-	at  time.Time
+	err   error
+	at    time.Time
+	again time.Time // no new try before, on the real clock
 }
 
 func (f *failure) Error() string {
@@ -76,6 +82,9 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 		client: newClient(cfg.HTTPClient),
 		now:    cfg.Now,
 		log:    cfg.Logger,
+
+		wanted:  make(chan struct{}, 1),
+		changed: make(chan struct{}),
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -87,8 +96,9 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	return p, nil
 }
 
-// Run fetches metadata and keys, trying every 2 s until the first success, and then keeps the keys fresh until ctx ends.
-// It returns nil then, when no fetch is under way any more. A second Run at the same time is an error.
+// Run fetches metadata and keys, trying every 2 s until the first success, and sooner while callers wait for it; then it
+// keeps the keys fresh until ctx ends. It returns nil then, when no fetch is under way any more. A second Run at the same
+// time is an error.
 func (p *Provider) Run(ctx context.Context) error {
 	if !p.running.CompareAndSwap(false, true) {
 		return errors.New("token: Provider.Run is running already")
@@ -109,22 +119,35 @@ func (p *Provider) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.wanted:
+			if p.Ready() != nil {
+				var again time.Time
+				if f := p.failure.Load(); f != nil {
+					again = f.again
+				}
+				timer.Reset(time.Until(again))
+			}
+			continue
 		case <-timer.C:
 		}
 		wait, err := p.refresh(ctx)
 		if ctx.Err() != nil {
 			return nil // what failed then says nothing about the provider
 		}
-		p.note(err)
+		pause := firstPause
 		switch {
 		case err == nil:
 			failures = 0
-		case !p.set.Load().usable(p.now()):
+		case p.Ready() != nil:
 			wait = firstRetry
 		default:
 			wait = jitter(min(firstBackoff<<min(failures, 10), maxBackoff))
 			failures++
 		}
+		if refused, ok := errors.AsType[*statusError](err); ok {
+			wait, pause = max(wait, refused.retryAfter), max(pause, refused.retryAfter)
+		}
+		p.note(err, time.Now().Add(pause))
 		timer.Reset(wait)
 	}
 }
@@ -174,6 +197,7 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 		return nil, err
 	}
 	p.metadata.Store(m)
+	p.announce()
 	return m, nil
 }
 
@@ -193,6 +217,67 @@ func (p *Provider) Metadata() (*Metadata, error) {
 		return m, nil
 	}
 	return nil, p.unavailable("no metadata yet")
+}
+
+// AwaitMetadata returns what Metadata does. Where no metadata is there yet, it waits for the fetch that brings it, at most
+// 2 s: a request that arrives while a process starts is served late rather than refused.
+func (p *Provider) AwaitMetadata(ctx context.Context) (*Metadata, error) {
+	if err := p.await(ctx, func() bool { return p.metadata.Load() != nil }); err != nil {
+		return nil, err
+	}
+	return p.Metadata()
+}
+
+// Await is AwaitMetadata for callers that need usable keys too.
+func (p *Provider) Await(ctx context.Context) (*Metadata, error) {
+	if err := p.await(ctx, func() bool { return p.Ready() == nil }); err != nil {
+		return nil, err
+	}
+	return p.Metadata()
+}
+
+// await waits until there reports true, for at most firstWait. The fetches are Run's, which is asked to make the next one
+// soon. The error wraps ErrUnavailable.
+func (p *Provider) await(ctx context.Context, there func() bool) error {
+	if there() {
+		return nil
+	}
+	deadline := time.Now().Add(firstWait)
+	timer := time.NewTimer(firstWait)
+	defer timer.Stop()
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		if there() {
+			return nil
+		}
+		if f := p.failure.Load(); f != nil && f.again.After(deadline) {
+			return p.Ready() // the provider has said that it will not answer in time
+		}
+		select {
+		case p.wanted <- struct{}{}:
+		default: // a caller before this one has asked already
+		}
+		select {
+		case <-changed:
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if there() {
+			return nil
+		}
+		return p.Ready()
+	}
+}
+
+// announce wakes the callers that wait.
+func (p *Provider) announce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.changed)
+	p.changed = make(chan struct{})
 }
 
 // Ready returns nil when metadata and a usable key set are there, and otherwise one line that says why not. It wraps
@@ -226,8 +311,8 @@ func (p *Provider) unavailable(what string) error {
 }
 
 // note keeps the outcome of a periodic fetch for Ready, and logs it, a failure once a minute: an outage of hours at one try
-// in 2 s must not fill the log.
-func (p *Provider) note(err error) {
+// in 2 s must not fill the log. No new try is made before again.
+func (p *Provider) note(err error, again time.Time) {
 	before := p.failure.Load()
 	switch {
 	case err == nil:
@@ -237,7 +322,8 @@ func (p *Provider) note(err error) {
 		}
 	default:
 		now := p.now()
-		p.failure.Store(&failure{err, now})
+		p.failure.Store(&failure{err, now, again})
+		p.announce()
 		if before == nil || now.Sub(p.warned) >= time.Minute {
 			p.warned = now
 			p.log.Warn("provider does not answer as it should", "error", err)

@@ -80,12 +80,8 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 		return nil, nil, invalid("payload: %w", err)
 	}
 	c.Type = t.header.typ
-	m := v.provider.metadata.Load()
-	if m == nil {
-		return nil, nil, &Error{ReasonUnavailable, v.provider.Ready()}
-	}
-	if c.Issuer != m.Issuer {
-		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), m.Issuer)
+	if !sameIssuer(c.Issuer, v.provider.issuer) {
+		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), v.provider.issuer)
 	}
 	if !slices.Contains(c.Audience, v.audience) {
 		return nil, nil, invalid("aud does not contain %q", v.audience)
@@ -101,6 +97,14 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 	}
 	if err := v.check(c, now); err != nil {
 		return nil, nil, &Error{ReasonInvalid, err}
+	}
+	// Only the metadata tells how the issuer is spelt, and nothing but a token that is good so far is worth waiting for them.
+	m, err := v.provider.Await(ctx)
+	if err != nil {
+		return nil, nil, &Error{ReasonUnavailable, err}
+	}
+	if c.Issuer != m.Issuer {
+		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), m.Issuer)
 	}
 	// Expired is a public reason, so it is told of authentic tokens only. An expired token is not worth a fetch, though:
 	// the clients of yesterday would spend the budget on keys that were withdrawn in the night.

@@ -1,0 +1,209 @@
+package token_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// A slow provider answers each request after delay, and refuses connections until up. The clock is that of the bubble.
+type slow struct {
+	issuer *tokentest.Issuer
+	delay  time.Duration
+	up     time.Time
+	header http.Header // of a 503 that it answers with instead of refusing connections
+	calls  int
+}
+
+func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.calls++
+	down := time.Now().Before(s.up)
+	if down && s.header == nil {
+		return nil, errors.New("connection refused")
+	}
+	select {
+	case <-time.After(s.delay):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if down {
+		return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: s.header, Body: http.NoBody, Request: r}, nil
+	}
+	return s.issuer.Client().Transport.RoundTrip(r)
+}
+
+// starting is a provider that Run has just begun to follow, and a token of its issuer.
+func starting(t *testing.T, s *slow) (p *token.Provider, v *token.AccessVerifier[*principal], raw string) {
+	t.Helper()
+	s.issuer = tokentest.NewUnserved(t, "https://id.example")
+	p, err := token.NewProvider(token.ProviderConfig{Issuer: s.issuer.URL, HTTPClient: &http.Client{Transport: s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, p)
+	return p, newAccess(t, p), s.issuer.Mint(map[string]any{"aud": audience})
+}
+
+// took calls f, and says how long it took.
+func took(f func()) time.Duration {
+	began := time.Now()
+	f()
+	return time.Since(began)
+}
+
+// A request that arrives during the first fetch waits for it, at most 2 s.
+func TestFirstFetchIsAwaited(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		provider slow // each of the two documents takes delay
+		arrives  time.Duration
+		want     token.Reason
+		waits    time.Duration
+	}{
+		{"answers at once", slow{}, 0, 0, 0},
+		{"answers after 1 s", slow{delay: time.Second / 2}, 0, 0, time.Second},
+		{"answers after 3 s", slow{delay: 3 * time.Second / 2}, 0, token.ReasonUnavailable, 2 * time.Second},
+		{"answers after 3 s, asked 2 s later", slow{delay: 3 * time.Second / 2}, 2 * time.Second, 0, time.Second},
+		{"never answers", slow{delay: time.Hour}, 0, token.ReasonUnavailable, 2 * time.Second},
+		{"never answers, asked later", slow{delay: time.Hour}, 7 * time.Second, token.ReasonUnavailable, 2 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				_, v, raw := starting(t, &c.provider)
+				advance(c.arrives)
+				if waited := took(func() { check(t, v, raw, c.want) }); waited != c.waits {
+					t.Errorf("waited %v, want %v", waited, c.waits)
+				}
+			})
+		})
+	}
+}
+
+// After a first fetch that failed, a request does not wait for the next one that is scheduled, but brings it about.
+func TestFirstFetchIsRetriedForCallers(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		up      time.Duration // when the provider begins to answer
+		arrives time.Duration
+		want    token.Reason
+		waits   time.Duration
+	}{
+		{"back before the request", 100 * time.Millisecond, time.Second, 0, 0},
+		{"back after the request", 1200 * time.Millisecond, 0, 0, 1500 * time.Millisecond},
+		{"back too late", 5 * time.Second, 0, token.ReasonUnavailable, 2 * time.Second},
+		{"between two tries", 30*time.Second + 100*time.Millisecond, 30*time.Second + 200*time.Millisecond, 0, 300 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := &slow{up: time.Now().Add(c.up)}
+				_, v, raw := starting(t, s)
+				advance(c.arrives)
+				if waited := took(func() { check(t, v, raw, c.want) }); waited != c.waits {
+					t.Errorf("waited %v, want %v", waited, c.waits)
+				}
+			})
+		})
+	}
+}
+
+// However many callers wait, the provider is asked twice a second at most.
+func TestFirstFetchBudget(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &slow{up: time.Now().Add(time.Hour)}
+		_, v, raw := starting(t, s)
+		before := s.calls
+		for range 20 {
+			for range 50 {
+				go func() { _, _, _ = v.Verify(context.Background(), raw) }()
+			}
+			advance(time.Second / 2)
+		}
+		advance(2 * time.Second) // the last callers give up
+		if n := s.calls - before; n < 20 || n > 26 {
+			t.Errorf("%d fetches in 12 s, want about 2 in each second with callers", n)
+		}
+	})
+}
+
+// A provider that names a time is not asked before, and nothing waits for it that cannot be served.
+func TestFirstFetchRetryAfter(t *testing.T) {
+	for name, header := range map[string]string{
+		"seconds": "30", "date": "set below", "a day": "86400",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				again := 30 * time.Second
+				switch name {
+				case "date":
+					header = time.Now().Add(again).UTC().Format(http.TimeFormat)
+				case "a day":
+					again = 5 * time.Minute
+				}
+				s := &slow{up: time.Now().Add(again), header: http.Header{"Retry-After": {header}}}
+				_, v, raw := starting(t, s)
+				if waited := took(func() { check(t, v, raw, token.ReasonUnavailable) }); waited != 0 {
+					t.Errorf("waited %v for a provider that will not answer", waited)
+				}
+				advance(again - time.Second)
+				if s.calls != 1 {
+					t.Errorf("asked %d times before the time that the provider named", s.calls)
+				}
+				if waited := took(func() { check(t, v, raw, 0) }); waited != time.Second {
+					t.Errorf("waited %v, want 1s", waited)
+				}
+			})
+		})
+	}
+}
+
+// What no provider can make good is refused without waiting.
+func TestNothingWaitsForABadToken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &slow{delay: time.Hour}
+		_, v, _ := starting(t, s)
+		waited := took(func() {
+			check(t, v, "no token", token.ReasonMalformed)
+			check(t, v, s.issuer.Mint(map[string]any{"aud": "other"}), token.ReasonInvalid)
+			check(t, v, s.issuer.Mint(map[string]any{"aud": audience, "iss": "https://other.example"}), token.ReasonInvalid)
+			check(t, v, s.issuer.Mint(map[string]any{"aud": audience, "exp": tokentest.Absent}), token.ReasonInvalid)
+		})
+		if waited != 0 {
+			t.Errorf("waited %v", waited)
+		}
+	})
+}
+
+func TestAwaitMetadata(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &slow{delay: 1500 * time.Millisecond} // metadata after 1.5 s, keys after 3 s
+		p, _, _ := starting(t, s)
+		var m *token.Metadata
+		var err error
+		if waited := took(func() { m, err = p.AwaitMetadata(t.Context()) }); waited != 1500*time.Millisecond || err != nil || m.Issuer != s.issuer.URL {
+			t.Errorf("metadata %v after %v: %v; it must not wait for the keys", m, waited, err)
+		}
+		if waited := took(func() { _, err = p.Await(t.Context()) }); waited != 1500*time.Millisecond || err != nil {
+			t.Errorf("keys after %v: %v", waited, err)
+		}
+	})
+}
+
+// A caller that goes away waits no longer.
+func TestAwaitEndsWithItsCaller(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p, _, _ := starting(t, &slow{delay: time.Hour})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var err error
+		if waited := took(func() { _, err = p.AwaitMetadata(ctx) }); waited != time.Second || !errors.Is(err, token.ErrUnavailable) {
+			t.Errorf("after %v: %v", waited, err)
+		}
+		synctest.Wait()
+	})
+}
