@@ -166,6 +166,12 @@ func (m *Manager) Lock(ctx context.Context, s *Session, lease time.Duration) (Fe
 	return f, storeError("lock", err)
 }
 
+// Renew has the lease of the lock end that much later than now: [ErrFenced] when the lock was released or granted to
+// another since, [ErrNotFound] when the session has ended.
+func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Duration) error {
+	return storeError("renew", m.store.Renew(ctx, s.ID, f, lease))
+}
+
 // Write seals new Data under the first secret, stores it if the lock was not granted to another since ([ErrFenced]) and the
 // session has not ended ([ErrNotFound]), and releases the lock. A write that was under way when the session ended never
 // revives it (nextjs-auth0 #2335). It returns the session with the new Data.

@@ -105,6 +105,9 @@ type Store interface {
 	// Lock grants the lock of a session for the length of the lease. While a lease runs, everybody else gets ErrLocked; one
 	// that has run out can be taken over. ErrNotFound if there is no such session.
 	Lock(ctx context.Context, id ID, lease time.Duration) (Fence, error)
+	// Renew has the lease of a lock that is held end that much later than now, even if it has run out. ErrFenced if the lock
+	// was released, or granted to another since; ErrNotFound if the session is gone.
+	Renew(ctx context.Context, id ID, f Fence, lease time.Duration) error
 	// Write replaces Sealed and releases the lock if the session is there and the fence is the newest granted, even if its
 	// lease has run out. ErrNotFound or ErrFenced otherwise, and then nothing has changed.
 	Write(ctx context.Context, id ID, f Fence, sealed []byte) error

@@ -158,6 +158,17 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 	return f, err
 }
 
+// Renew implements [session.Store].
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+	return s.change(ctx, id, func(e *entry, now time.Time) error {
+		if f == 0 || f != e.fence || e.lockedUntil.IsZero() {
+			return session.ErrFenced
+		}
+		e.lockedUntil = now.Add(lease)
+		return nil
+	})
+}
+
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	sealed = slices.Clone(sealed)

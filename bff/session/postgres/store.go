@@ -130,25 +130,30 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 	return f, err
 }
 
+// Renew implements [session.Store].
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+	return s.fenced(ctx, id, f, "locked_until = $4", "s.locked_until > 0", "1", s.now().Add(lease).UnixMilli())
+}
+
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	defer s.forget(id)
-	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", toldChanged, notNil(sealed))
+	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", "true", toldChanged, notNil(sealed))
 }
 
 // Unlock implements [session.Store].
 func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
-	return s.fenced(ctx, id, f, "locked_until = 0", "1")
+	return s.fenced(ctx, id, f, "locked_until = 0", "true", "1")
 }
 
-// fenced changes a live session if the fence is the newest granted.
-func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, told string, args ...any) error {
+// fenced changes a live session if the fence is the newest granted and a condition holds.
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, where, told string, args ...any) error {
 	return s.do(ctx, true, func(ctx context.Context) error {
 		var live, written int64
 		err := s.pool.QueryRow(ctx, `WITH
 				live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
 				written AS (UPDATE gatehouse_sessions AS s SET `+set+`
-					FROM live WHERE s.id = live.id AND s.fence = $3 AND $3 > 0 RETURNING s.id),
+					FROM live WHERE s.id = live.id AND s.fence = $3 AND $3 > 0 AND `+where+` RETURNING s.id),
 				told AS MATERIALIZED (SELECT `+told+` FROM written)
 			SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM told)`,
 			append([]any{id[:], s.now().UnixMilli(), int64(f)}, args...)...).Scan(&live, &written)

@@ -67,6 +67,14 @@ redis.call('HSET', KEYS[1], 'k', ARGV[2])
 return {redis.call('HINCRBY', KEYS[1], 'f', 1), 0}
 `)
 
+	// renew: ARGV[2] the fence, [3] until when. The answer is 0 if it was fenced, or the lock released.
+	renew = rueidis.NewLuaScriptRetryable(found + orNil + `
+local fence = tonumber(ARGV[2])
+if fence <= 0 or not s[4] or tonumber(s[4]) ~= fence or not s[5] then return 0 end
+redis.call('HSET', KEYS[1], 'k', ARGV[3])
+return 1
+`)
+
 	// write: ARGV[2] the fence, [3] s; without it, the lock is released and nothing else. The answer is 0 if it was fenced.
 	write = rueidis.NewLuaScriptRetryable(found + orNil + `
 local fence = tonumber(ARGV[2])

@@ -201,25 +201,31 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (s
 	return session.Fence(answer[0]), nil
 }
 
+// Renew implements [session.Store].
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+	return s.fenced(ctx, renew, id, f, itoa(s.now().Add(lease).UnixMilli()))
+}
+
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	defer s.records.Drop(id)
-	return s.fenced(ctx, id, f, rueidis.BinaryString(sealed))
+	return s.fenced(ctx, write, id, f, rueidis.BinaryString(sealed))
 }
 
 // Unlock implements [session.Store].
 func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
-	return s.fenced(ctx, id, f)
+	return s.fenced(ctx, write, id, f)
 }
 
-func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, sealed ...string) error {
+// fenced runs a script that changes a session if the fence is the newest granted.
+func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, f session.Fence, args ...string) error {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	written, err := write.Exec(ctx, s.client, []string{s.sessionKey(id)},
-		append([]string{s.nowMillis(), itoa(int64(f))}, sealed...)).AsInt64()
+	written, err := script.Exec(ctx, s.client, []string{s.sessionKey(id)},
+		append([]string{s.nowMillis(), itoa(int64(f))}, args...)).AsInt64()
 	if err == nil && written == 0 {
 		err = session.ErrFenced
 	}

@@ -112,6 +112,52 @@ var locks = map[string]func(*testing.T, *fixture){
 		_, err := f.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock", err, session.ErrLocked)
 	},
+	"a renewed lease runs from then on": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		fence := f.lock(t, r.ID)
+		for range 3 {
+			f.clock.Advance(lease - time.Millisecond)
+			f.renew(t, r.ID, fence)
+		}
+		f.clock.Advance(lease - time.Millisecond)
+		_, err := f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock within the renewed lease", err, session.ErrLocked)
+		if locked := new(session.LockedError); errors.As(err, &locked) {
+			if until := f.clock.Now().Add(time.Millisecond); !locked.Until.Equal(until) {
+				t.Errorf("locked until %v, want %v", locked.Until, until)
+			}
+		}
+		f.clock.Advance(time.Millisecond)
+		f.renew(t, r.ID, fence) // it has run out, and no other took it
+		_, err = f.store.Lock(t.Context(), r.ID, lease)
+		wantErr(t, "Lock after a late renewal", err, session.ErrLocked)
+		same(t, f.get(t, r.ID), r)
+
+		f.clock.Advance(lease)
+		second := f.lock(t, r.ID)
+		wantErr(t, "Renew of the first", f.store.Renew(t.Context(), r.ID, fence, time.Hour), session.ErrFenced)
+		f.clock.Advance(lease)
+		if third := f.lock(t, r.ID); third <= second {
+			t.Errorf("the third fence is %d, want more than %d", third, second)
+		}
+	},
+	"a lock that was released is not renewed": func(t *testing.T, f *fixture) {
+		r := f.create(t)
+		for name, release := range map[string]func(session.Fence) error{
+			"Unlock": func(fence session.Fence) error { return f.store.Unlock(t.Context(), r.ID, fence) },
+			"Write":  func(fence session.Fence) error { return f.store.Write(t.Context(), r.ID, fence, []byte("w")) },
+		} {
+			fence := f.lock(t, r.ID)
+			if err := release(fence); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			wantErr(t, "Renew after "+name, f.store.Renew(t.Context(), r.ID, fence, lease), session.ErrFenced)
+		}
+		fence := f.lock(t, r.ID)
+		for _, wrong := range []session.Fence{0, fence + 1, -fence} {
+			wantErr(t, "Renew", f.store.Renew(t.Context(), r.ID, wrong, lease), session.ErrFenced)
+		}
+	},
 	"unlocking releases and may be repeated": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		fence := f.lock(t, r.ID)

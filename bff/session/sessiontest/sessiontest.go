@@ -159,6 +159,13 @@ func (f *fixture) lock(t *testing.T, id session.ID) session.Fence {
 	return fence
 }
 
+func (f *fixture) renew(t *testing.T, id session.ID, fence session.Fence) {
+	t.Helper()
+	if err := f.store.Renew(t.Context(), id, fence, lease); err != nil {
+		t.Fatalf("Renew: %v", err)
+	}
+}
+
 func (f *fixture) write(t *testing.T, id session.ID, fence session.Fence, sealed string) {
 	t.Helper()
 	if err := f.store.Write(t.Context(), id, fence, []byte(sealed)); err != nil {
@@ -191,6 +198,7 @@ func (f *fixture) calls(r session.Record) map[string]func(context.Context) error
 		"Touch":  func(ctx context.Context) error { return f.store.Touch(ctx, r.ID, now, now.Add(idle)) },
 		"Lock":   func(ctx context.Context) error { _, err := f.store.Lock(ctx, r.ID, lease); return err },
 		"Write":  func(ctx context.Context) error { return f.store.Write(ctx, r.ID, 1, []byte("revived")) },
+		"Renew":  func(ctx context.Context) error { return f.store.Renew(ctx, r.ID, 1, lease) },
 		"Unlock": func(ctx context.Context) error { return f.store.Unlock(ctx, r.ID, 1) },
 		"Delete": func(ctx context.Context) error { return f.store.Delete(ctx, r.ID, session.ReasonSignedOut) },
 	}

@@ -90,6 +90,17 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 	return f, nil
 }
 
+// Renew implements [session.Store].
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
+		if f == 0 || f != newest || until.UnixMilli() == 0 { // 0: released
+			return session.ErrFenced
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = ? WHERE id = ?", now.Add(lease).UnixMilli(), id[:])
+		return err
+	})
+}
+
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) (err error) {
 	defer func() { s.tell(id, false, 0, err) }()
