@@ -29,7 +29,7 @@ const (
 // and never extends it:
 //
 //	session   at the start: the time that is left, as at /api/auth/session
-//	extended  the same again, when use has extended it
+//	extended  the same again, when use has extended it, or its end has moved otherwise
 //	replaced  another login in this browser took its place; the end
 //	ended     it is over, with the reason; the end
 //	goodbye   this server is leaving, the session is not; the end
@@ -65,9 +65,8 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no") // nginx would keep events until they are many
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
 	defer out.end()
-	shown := s.Record
 	out.write(fmt.Sprintf("retry: %d\n", eventRetry))
-	out.event("session", b.times(&shown))
+	out.event("session", b.times(s))
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for out.err == nil {
@@ -82,9 +81,14 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 			case c.Ended:
 				out.event("ended", map[string]any{"reason": c.Reason.String()})
 				return
-			case !c.Record.IdleExpiresAt.Equal(shown.IdleExpiresAt):
-				shown = c.Record
-				out.event("extended", b.times(&shown))
+			case !c.Record.IdleExpiresAt.Equal(s.IdleExpiresAt):
+				changed := *s
+				changed.Record = c.Record
+				if now, err := b.sessions.Reload(r.Context(), s); err == nil { // with what can be renewed
+					changed = *now
+				}
+				s = &changed
+				out.event("extended", b.times(s))
 			}
 		case <-beat.C:
 			out.write(":\n\n")
@@ -98,13 +102,14 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 }
 
 // times says how long a session lasts.
-func (b *BFF) times(r *session.Record) map[string]any {
-	idle, absolute := b.sessions.TimeLeft(&session.Session{Record: *r})
+func (b *BFF) times(s *session.Session) map[string]any {
+	idle, absolute := b.sessions.TimeLeft(s)
+	idleEnd, latest := s.Ends()
 	return map[string]any{
 		"idle_seconds":     int(idle / time.Second),
 		"absolute_seconds": int(absolute / time.Second),
-		"idle_expires_at":  r.IdleExpiresAt,
-		"expires_at":       r.ExpiresAt,
+		"idle_expires_at":  idleEnd,
+		"expires_at":       latest,
 	}
 }
 

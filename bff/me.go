@@ -43,7 +43,7 @@ func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		b.storeDown(w, r, err)
 	default:
-		writeJSON(w, http.StatusOK, b.times(&s.Record))
+		writeJSON(w, http.StatusOK, b.times(s))
 	}
 }
 
@@ -93,7 +93,8 @@ func pageUser(r *http.Request) (web.User, bool) {
 		value, _ := claims[name].(string)
 		return value
 	}
-	user := web.User{Name: text("name"), Email: text("email"), Subject: s.Subject, ExpiresAt: s.ExpiresAt, IdleExpiresAt: s.IdleExpiresAt}
+	idle, latest := s.Ends()
+	user := web.User{Name: text("name"), Email: text("email"), Subject: s.Subject, ExpiresAt: latest, IdleExpiresAt: idle}
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		user.Claims = append(user.Claims, web.Claim{Name: name, Value: claimText(claims[name])})
 	}

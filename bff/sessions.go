@@ -32,9 +32,13 @@ func (b *BFF) listSessions(w http.ResponseWriter, r *http.Request) {
 	}
 	all := make([]listed, 0, len(records))
 	for _, record := range records {
+		own := record.ID == s.ID
+		if own { // of which alone it is known whether it can be renewed
+			record.IdleExpiresAt, record.ExpiresAt = s.Ends()
+		}
 		all = append(all, listed{
 			Handle:        record.ID,
-			Current:       record.ID == s.ID,
+			Current:       own,
 			Device:        device(record.UserAgent),
 			Address:       record.Address,
 			CreatedAt:     record.CreatedAt,

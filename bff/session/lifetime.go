@@ -19,8 +19,9 @@ func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	}
 	defer m.touching.end(s.ID)
 	idle := now.Add(m.idle)
-	if idle.After(s.ExpiresAt) {
-		idle = s.ExpiresAt
+	idle = earliest(idle, s.ExpiresAt)
+	if end := s.Data.Tokens.end(); end.After(now) {
+		idle = earliest(idle, end)
 	}
 	if err := m.store.Touch(ctx, s.ID, now, idle); err != nil {
 		return storeError("touch", err)
@@ -55,9 +56,8 @@ func (f *inFlight) end(id ID) {
 // more than the second. It prolongs nothing.
 func (m *Manager) TimeLeft(s *Session) (idle, absolute time.Duration) {
 	now := m.now()
-	absolute = max(s.ExpiresAt.Sub(now), 0)
-	idle = min(max(s.IdleExpiresAt.Sub(now), 0), absolute)
-	return idle, absolute
+	idleEnd, latest := s.Ends()
+	return max(idleEnd.Sub(now), 0), max(latest.Sub(now), 0)
 }
 
 // End ends the session. That it had ended already is no error.

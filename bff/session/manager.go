@@ -25,7 +25,8 @@ type NewSession struct {
 }
 
 // Create starts a session under a new random value, never one that a browser sent (session fixation), and returns it with
-// the cookie to set. The session it replaces ends in the same transaction.
+// the cookie to set. The session it replaces ends in the same transaction. A session whose access token cannot be renewed
+// ends with that token, at the latest.
 func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Cookie, error) {
 	for _, f := range [...]struct {
 		name, value string
@@ -60,6 +61,10 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 		Data:  n.Data,
 		value: &value,
 	}
+	if end := n.Data.Tokens.end(); end.After(now) {
+		s.ExpiresAt = earliest(s.ExpiresAt, end)
+		s.IdleExpiresAt = earliest(s.IdleExpiresAt, end)
+	}
 	sealed, err := m.seal(s, n.Data)
 	if err != nil {
 		return nil, nil, err
@@ -76,7 +81,14 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 	if !replaces.IsZero() {
 		m.opened.Drop(replaces)
 	}
-	return s, m.jar.set(&value, m.absolute), nil
+	return s, m.jar.set(&value, s.ExpiresAt.Sub(now)), nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Load returns the session of a request's cookie. [ErrNotFound] means that the request has none: no cookie, one that is
@@ -186,6 +198,13 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	m.opened.Drop(s.ID)
 	written := *s
 	written.Data = d
+	if end := d.Tokens.end(); !end.IsZero() && end.Before(s.IdleExpiresAt) {
+		// The refresh token is gone, so the session ends with the access token. Where this note of it fails, the next use of
+		// the session writes it down.
+		if now := m.now(); m.store.Touch(ctx, s.ID, now, end) == nil {
+			written.LastSeenAt, written.IdleExpiresAt = now, end
+		}
+	}
 	return &written, nil
 }
 

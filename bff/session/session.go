@@ -22,6 +22,15 @@ type Tokens struct {
 	ObtainedAt, ExpiresAt time.Time
 }
 
+// end returns when the access token expires for good, there being no refresh token to renew it with; zero if it can be
+// renewed, or if its expiry is unknown.
+func (t *Tokens) end() time.Time {
+	if t.Refresh != "" {
+		return time.Time{}
+	}
+	return t.ExpiresAt.UTC().Truncate(time.Millisecond)
+}
+
 // String says which tokens there are and shows none.
 func (t Tokens) String() string {
 	return fmt.Sprintf("Tokens(access %t, refresh %t, id %t, expires %s)",
@@ -53,6 +62,16 @@ type Session struct {
 
 	// value is behind a pointer since package fmt, which calls no method of an unexported field, follows none there.
 	value *cookieValue
+}
+
+// Ends returns when the session ends if it is not used, and when at the latest: with its access token, if that cannot be
+// renewed.
+func (s *Session) Ends() (idle, latest time.Time) {
+	idle, latest = s.IdleExpiresAt, s.ExpiresAt
+	if end := s.Data.Tokens.end(); !end.IsZero() {
+		latest = earliest(latest, end)
+	}
+	return earliest(idle, latest), latest
 }
 
 const bearerScheme = "Bearer "

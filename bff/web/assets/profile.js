@@ -21,12 +21,18 @@ function show(time) {
 }
 
 const idle = document.getElementById("session-idle");
+const latest = document.getElementById("session-end");
 show(idle);
-show(document.getElementById("session-end"));
+show(latest);
+
+function move(time, to) {
+  if (!time) return;
+  time.dateTime = to;
+  time.title = "";
+  show(time);
+}
 
 addEventListener("gatehouse:session", ({ detail }) => {
-  if (!idle) return;
-  idle.dateTime = detail.idle_expires_at;
-  idle.title = "";
-  show(idle);
+  move(idle, detail.idle_expires_at);
+  move(latest, detail.expires_at);
 });
