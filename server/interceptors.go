@@ -22,23 +22,26 @@ import (
 )
 
 // interceptors is the one list of what a call passes, outermost first. Unary
-// calls and streams pass the same, for the same reasons.
-func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterceptor, []grpc.StreamServerInterceptor) {
+// calls and streams pass the same, for the same reasons. A unary call passes
+// before without its message, which is read only then, and after with it.
+func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
 	calls := newCallLog(cfg.Logger)
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")
 	})
-	unary := []grpc.UnaryServerInterceptor{
+	before = []grpc.UnaryServerInterceptor{
 		identifyUnary, // first, so that every line about the call has its id
 		calls.Unary,   // around all that can fail, so that it logs what the caller got
 		concludeUnary, // every error below becomes a status, before it is logged
 		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
 		deadline(cfg.Timeout),                      // before auth, which may wait for the provider's keys
 		auth.Unary,                                 // nothing below runs for a caller who may not call
-		validate.Unary,                             // after auth: strangers do not learn the rules, nor make us compute them
 	}
-	stream := []grpc.StreamServerInterceptor{
+	after = []grpc.UnaryServerInterceptor{
+		validate.Unary, // after auth: strangers do not learn the rules, nor make us compute them
+	}
+	stream = []grpc.StreamServerInterceptor{
 		identifyStream,
 		calls.Stream,
 		concludeStream,
@@ -47,7 +50,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) ([]grpc.UnaryServerInterc
 		validate.Stream,
 		announce, // tells the caller that the stream is open, when its first message is long in coming
 	}
-	return unary, stream
+	return before, after, stream
 }
 
 // requestIDKey is the metadata key of the request's id.

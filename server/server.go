@@ -16,6 +16,7 @@ import (
 	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/internal/inprocess"
@@ -31,6 +32,11 @@ const (
 	// maxHeaderBytes bounds the metadata of one call: the longest token that
 	// is looked at (16 KiB), and room.
 	maxHeaderBytes = 32 << 10
+	// streamWindow and connWindow bound what is buffered of a call before its
+	// handler reads it, and of a connection. grpc-go's default grows with the
+	// speed of the sender, to 16 MiB a stream.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
 	// handshake bounds how long a connection may take to say what it wants;
 	// grpc-go's default is two minutes.
 	handshake = 10 * time.Second
@@ -121,10 +127,17 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 
-	unary, stream := interceptors(cfg, authn.NewInterceptor(verifier, s.table))
+	before, after, stream := interceptors(cfg, authn.NewInterceptor(verifier, s.table))
+	network := &receiver{
+		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
+		anonymous:  arrival.New(max(anonymousBytes, 4*maxReceiveBytes), time.Now),
+		maxMessage: maxReceiveBytes,
+	}
 	s.grpc = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(unary...),
-		grpc.ChainStreamInterceptor(stream...),
+		grpc.InTapHandle(newCallContext),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.SharedWriteBuffer(true),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
@@ -133,11 +146,11 @@ func New(cfg Config) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	s.inproc = inprocess.New(inprocess.Config{
-		Unary: unary, Stream: stream, MaxReceiveBytes: maxReceiveBytes,
+		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: maxReceiveBytes,
 		Begin: s.calls.begin, End: s.calls.end,
 	})
 	for _, service := range services {
-		s.grpc.RegisterService(service.desc, service.impl)
+		s.grpc.RegisterService(network.service(service.desc), service.impl)
 		s.inproc.RegisterService(service.desc, service.impl)
 	}
 	return s, nil

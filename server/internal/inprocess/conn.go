@@ -56,7 +56,7 @@ type method struct {
 func New(cfg Config) *Conn {
 	c := &Conn{
 		methods: map[string]*method{}, services: map[string]bool{},
-		unary: chainUnary(cfg.Unary), stream: chainStream(cfg.Stream),
+		unary: ChainUnary(cfg.Unary), stream: ChainStream(cfg.Stream),
 		maxReceive: cfg.MaxReceiveBytes, begin: cfg.Begin, end: cfg.End,
 	}
 	if c.maxReceive == 0 {
@@ -194,22 +194,23 @@ func overTheWire(err error) error {
 	return st.Err()
 }
 
-// chainUnary makes one interceptor of several; nil of none.
-func chainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+// ChainUnary makes one interceptor of several; nil of none.
+func ChainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	if len(all) < 2 {
 		return first(all)
 	}
-	rest := chainUnary(all[1:])
+	rest := ChainUnary(all[1:])
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		return all[0](ctx, req, info, func(ctx context.Context, req any) (any, error) { return rest(ctx, req, info, handler) })
 	}
 }
 
-func chainStream(all []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+// ChainStream is [ChainUnary] for streams.
+func ChainStream(all []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
 	if len(all) < 2 {
 		return first(all)
 	}
-	rest := chainStream(all[1:])
+	rest := ChainStream(all[1:])
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		return all[0](srv, ss, info, func(srv any, ss grpc.ServerStream) error { return rest(srv, ss, info, handler) })
 	}

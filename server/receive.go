@@ -1,0 +1,206 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+const (
+	// anonymousBytes is what the messages of callers without a token may hold while they arrive,
+	// all together. Each is counted with the limit of a message, since grpc-go does not tell how
+	// much of one has come.
+	anonymousBytes = 64 << 20
+	// maxAnonymousStreams is how many streams of callers without a token may be open at once.
+	maxAnonymousStreams = 1000
+	// maxUnauthenticated is how many calls may wait for their token to be verified at once. Each
+	// holds its header and at most a window of data.
+	maxUnauthenticated = 1000
+	// anonymousPatience is how long the message of a caller without a token may take to arrive.
+	anonymousPatience = 10 * time.Second
+)
+
+// A receiver lets a call pass its interceptors before any of its message is read. grpc-go reads the
+// message of a unary call first, so that a caller without a token could make it hold memory up to
+// the limit of a message, on each stream of each connection, for as long as the caller likes. Unary
+// methods are therefore registered as streams that receive one message and send one.
+type receiver struct {
+	before, after grpc.UnaryServerInterceptor // of a unary call, without and with its message
+	stream        grpc.StreamServerInterceptor
+	anonymous     *arrival.Limiter
+	maxMessage    int64
+
+	unauthenticated atomic.Int64
+	streams         atomic.Int64 // anonymous ones
+}
+
+// service returns a description of the same methods whose handlers run the interceptors themselves.
+func (rc *receiver) service(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+	received := *desc
+	received.Methods, received.Streams = nil, nil
+	for _, m := range desc.Methods {
+		received.Streams = append(received.Streams, grpc.StreamDesc{
+			StreamName: m.MethodName,
+			Handler:    rc.unaryHandler(m, "/"+desc.ServiceName+"/"+m.MethodName),
+		})
+	}
+	for _, st := range desc.Streams {
+		st.Handler = rc.streamHandler(st, "/"+desc.ServiceName+"/"+st.StreamName)
+		received.Streams = append(received.Streams, st)
+	}
+	return &received
+}
+
+func (rc *receiver) unaryHandler(m grpc.MethodDesc, name string) grpc.StreamHandler {
+	return func(srv any, ss grpc.ServerStream) error {
+		if err := rc.admit(); err != nil {
+			return err
+		}
+		authenticated := rc.leaveOnce()
+		defer authenticated()
+		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: name}
+		resp, err := rc.before(ss.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
+			authenticated()
+			return m.Handler(srv, ctx, func(msg any) error { return rc.receive(ctx, ss, msg) }, rc.after)
+		})
+		if err != nil {
+			return err
+		}
+		return ss.SendMsg(resp)
+	}
+}
+
+func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHandler {
+	info := &grpc.StreamServerInfo{FullMethod: name, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams}
+	return func(srv any, ss grpc.ServerStream) error {
+		if err := rc.admit(); err != nil {
+			return err
+		}
+		authenticated := rc.leaveOnce()
+		defer authenticated()
+		return rc.stream(srv, ss, info, func(srv any, ss grpc.ServerStream) error {
+			authenticated()
+			if _, ok := authn.FromContext(ss.Context()); ok {
+				return st.Handler(srv, ss)
+			}
+			if rc.streams.Add(1) > maxAnonymousStreams {
+				rc.streams.Add(-1)
+				return errCrowded
+			}
+			defer rc.streams.Add(-1)
+			return st.Handler(srv, &anonymousStream{ss, rc})
+		})
+	}
+}
+
+// errCrowded is retried by clients and gateways: the server is well.
+var errCrowded = status.Error(codes.Unavailable, "too many calls without a verified token at once; try again")
+
+// admit counts a call whose token is not verified yet.
+func (rc *receiver) admit() error {
+	if rc.unauthenticated.Add(1) > maxUnauthenticated {
+		rc.unauthenticated.Add(-1)
+		return errCrowded
+	}
+	return nil
+}
+
+// leaveOnce returns the end of what admit has counted.
+func (rc *receiver) leaveOnce() func() {
+	left := false
+	return func() {
+		if !left {
+			left = true
+			rc.unauthenticated.Add(-1)
+		}
+	}
+}
+
+// receive reads the message of a unary call: until the call's deadline, or of a caller without a
+// token until the anonymous patience or the lack of room ends it.
+func (rc *receiver) receive(ctx context.Context, ss grpc.ServerStream, msg any) error {
+	err := rc.receiveWithin(ctx, ss, msg)
+	if errors.Is(err, io.EOF) {
+		return status.Error(codes.InvalidArgument, "the call has no request message")
+	}
+	return err
+}
+
+func (rc *receiver) receiveWithin(ctx context.Context, ss grpc.ServerStream, msg any) error {
+	if _, ok := authn.FromContext(ctx); ok {
+		// The deadline of ctx is not the transport's, which RecvMsg waits with.
+		stop := context.AfterFunc(ctx, giveUp(ss))
+		defer stop()
+		return ss.RecvMsg(msg)
+	}
+	return rc.receiveAnonymous(ss, msg)
+}
+
+func (rc *receiver) receiveAnonymous(ss grpc.ServerStream, msg any) error {
+	request := rc.anonymous.Begin(rc.maxMessage, giveUp(ss))
+	if request == nil {
+		return errCrowded
+	}
+	defer request.Arrived()
+	patience := time.AfterFunc(anonymousPatience, giveUp(ss))
+	defer patience.Stop()
+	return ss.RecvMsg(msg)
+}
+
+// An anonymousStream bounds each message of a caller without a token.
+type anonymousStream struct {
+	grpc.ServerStream
+	receiver *receiver
+}
+
+func (s *anonymousStream) RecvMsg(msg any) error {
+	return s.receiver.receiveAnonymous(s.ServerStream, msg)
+}
+
+// A callContext is that of a call's transport. A handler can end it as a deadline would: nothing
+// else ends a RecvMsg, which tells the caller the reason itself.
+type callContext struct {
+	context.Context
+	cancel context.CancelCauseFunc
+}
+
+type callKey struct{}
+
+// newCallContext runs in the connection's reader, so it does nothing more.
+func newCallContext(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &callContext{ctx, cancel}, nil
+}
+
+func (c *callContext) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func (c *callContext) Err() error {
+	if context.Cause(c.Context) == context.DeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return c.Context.Err()
+}
+
+// giveUp returns what ends the wait for a call's message.
+func giveUp(ss grpc.ServerStream) func() {
+	call, ok := ss.Context().Value(callKey{}).(*callContext)
+	if !ok { // a transport of another kind, without a tap
+		return func() {}
+	}
+	return func() { call.cancel(context.DeadlineExceeded) }
+}

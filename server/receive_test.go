@@ -1,0 +1,160 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/server"
+)
+
+// unfinished opens streams on one connection, each with a message of which the last byte is missing,
+// and returns a channel with the grpc-status of each stream that the server ends.
+func unfinished(t *testing.T, address, method, authorization string, streams, size int) <-chan string {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	var header bytes.Buffer
+	encoder := hpack.NewEncoder(&header)
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan string, streams)
+	read := make(chan struct{})
+	go func() { // the windows are larger than what is sent below
+		defer close(read)
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			if f, ok := frame.(*http2.MetaHeadersFrame); ok && f.StreamEnded() {
+				code := ""
+				for _, h := range f.Fields {
+					if h.Name == "grpc-status" {
+						code = h.Value
+					}
+				}
+				ended <- code
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = conn.Close(); <-read })
+	message := binary.BigEndian.AppendUint32([]byte{0}, uint32(size))
+	message = append(message, make([]byte, 4<<10)...)
+	for i := range streams {
+		header.Reset()
+		for _, f := range [][2]string{
+			{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", address},
+			{"content-type", "application/grpc"}, {"te", "trailers"}, {"authorization", authorization},
+		} {
+			if f[1] == "" {
+				continue
+			}
+			if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id := uint32(2*i + 1)
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: header.Bytes(), EndHeaders: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := framer.WriteData(id, false, message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ended
+}
+
+// TestAuthenticatedBeforeTheMessage shows that a call which may not be made is refused by its header:
+// grpc-go would wait for the message, and hold it.
+func TestAuthenticatedBeforeTheMessage(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, nil)
+	for name, authorization := range map[string]string{
+		"no token":      "",
+		"a broken one":  "Bearer x.y.z",
+		"another's":     "Bearer " + s.issuer.Mint(map[string]any{"aud": "https://other.example"}),
+		"another's kid": "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6Im5vbmUifQ.e30.AAAA",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const streams = 120
+			ended := unfinished(t, s.address, echo, authorization, streams, 1<<20)
+			for i := range streams {
+				select {
+				case got := <-ended:
+					if got != "16" {
+						t.Fatalf("stream %d: grpc-status %q, want 16 (UNAUTHENTICATED)", i, got)
+					}
+				case <-time.After(patience):
+					t.Fatalf("%d of %d streams were refused; the others wait for their message", i, streams)
+				}
+			}
+		})
+	}
+}
+
+// TestUnfinishedMessages shows that callers without a token of a public method hold a bounded
+// number of messages, and keep no other caller out.
+func TestUnfinishedMessages(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text, nil }}, nil)
+	const streams = 240
+	ended := unfinished(t, s.address, openEcho, "", streams, 1<<20)
+	for i := range streams - 64 {
+		select {
+		case got := <-ended:
+			if got != "14" {
+				t.Fatalf("stream %d: grpc-status %q, want 14 (UNAVAILABLE)", i, got)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%d streams were refused, so more than 64 messages are waited for", i)
+		}
+	}
+	conn := s.dial(t)
+	if got, err := invoke(s.authorized(t.Context(), nil), conn, echo, "signed in"); err != nil || got != "signed in" {
+		t.Errorf("a caller with a token meanwhile: %q, %v", got, err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := invoke(t.Context(), conn, openEcho, "public")
+		if err == nil {
+			break
+		}
+		if status.Code(err) != codes.Unavailable || time.Now().After(deadline) {
+			t.Fatalf("a caller of the public method meanwhile: %v", err)
+		}
+	}
+}
+
+// TestMessageThatNeverComes shows that the time of a call counts from its header.
+func TestMessageThatNeverComes(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, func(cfg *server.Config) { cfg.Timeout = time.Second })
+	ended := unfinished(t, s.address, echo, "Bearer "+s.issuer.Mint(map[string]any{"aud": audience}), 1, 1<<20)
+	select {
+	case got := <-ended:
+		if got != "4" {
+			t.Errorf("grpc-status %q, want 4 (DEADLINE_EXCEEDED)", got)
+		}
+	case <-time.After(patience):
+		t.Error("the call waits for its message without end")
+	}
+}
