@@ -53,6 +53,8 @@ func TestDirectCallers(t *testing.T) {
 			{"expired", "/api", "Bearer " + expired, 401, "invalid_token", "application/json", ""},
 			{"another audience", "/api", "Bearer " + issuer.Mint(map[string]any{"aud": "https://other.example"}), 401, "invalid_token", "application/json", ""},
 			{"another issuer", "/api", "Bearer " + foreign, 401, "invalid_token", "application/json", ""},
+			{"an ID token that names the API", "/api", "Bearer " + issuer.Mint(map[string]any{"aud": []string{opClientID, opAudience}, "nonce": "n", "exp": time.Now().Add(time.Hour).Unix()}), 401, "invalid_token", "application/json", ""},
+			{"a refresh token that names the API", "/api", "Bearer " + issuer.Mint(map[string]any{"aud": opAudience, "typ": "Refresh", "exp": time.Now().Add(time.Hour).Unix()}), 401, "invalid_token", "application/json", ""},
 			{"not a token", "/api", "Bearer nonsense", 401, "invalid_token", "application/json", ""},
 			{"another scheme", "/api", "Basic dXNlcjpwYXNz", 401, "", "application/json", ""},
 			{"token in the query (RFC 6750 section 2.3)", "/api/private-route?access_token=" + good, "", 400, "", "application/json", ""},

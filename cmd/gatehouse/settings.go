@@ -31,8 +31,12 @@ type settings struct {
 	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). http on loopback only."`
 	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
 
-	Audience         string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
-	RequireATJWT     bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
+	Audience     string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
+	RequireATJWT bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
+
+	IDTokenClients       []string `name:"id-token-clients" placeholder:"ID" group:"API" help:"The ids of clients whose ID tokens the server refuses, separated by commas: a token that names one of them as an audience must have the type at+jwt. Use it where a client's ID tokens name the API. Tokens with at_hash, c_hash, s_hash, nonce or events are refused without it. Default: none."`
+	InsecureIDTokenShape bool     `name:"insecure-id-token-shape" group:"API" help:"Accept access tokens that look like ID tokens (with nonce or at_hash), for a provider that issues no others, such as Dex. INSECURE: an ID token that names the API is then good for calling it."`
+
 	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the services, such as those of the sample application, keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few examples."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
 	APIDocs          string `name:"api-docs" placeholder:"WHO" enum:"public,off" default:"public" group:"API" help:"Who may read what the API offers, at /api/docs and /api/openapi.json: public, or off for nobody. It tells paths, fields and who may call, as asking for each would too."`
@@ -73,20 +77,24 @@ func (s *settings) config() app.Config {
 		proxies[i] = netip.Prefix(n)
 	}
 	return app.Config{
-		Issuer:           withScheme(s.OIDCIssuer),
-		ClientID:         s.OIDCClientID,
-		ClientSecret:     s.OIDCClientSecret,
-		ClientKey:        s.OIDCClientKey,
-		ClientAuth:       s.OIDCClientAuth,
-		ResponseMode:     s.OIDCResponseMode,
-		OmitPAR:          s.OIDCOmitPAR,
-		LoginRate:        s.LoginRate,
-		Scope:            s.OIDCScope,
-		OfflineConsent:   s.OIDCOfflineConsent,
-		OmitAudience:     s.OIDCOmitAudience,
-		OmitResource:     s.OIDCOmitResource,
-		Audience:         s.Audience,
-		RequireATJWT:     s.RequireATJWT,
+		Issuer:         withScheme(s.OIDCIssuer),
+		ClientID:       s.OIDCClientID,
+		ClientSecret:   s.OIDCClientSecret,
+		ClientKey:      s.OIDCClientKey,
+		ClientAuth:     s.OIDCClientAuth,
+		ResponseMode:   s.OIDCResponseMode,
+		OmitPAR:        s.OIDCOmitPAR,
+		LoginRate:      s.LoginRate,
+		Scope:          s.OIDCScope,
+		OfflineConsent: s.OIDCOfflineConsent,
+		OmitAudience:   s.OIDCOmitAudience,
+		OmitResource:   s.OIDCOmitResource,
+		Audience:       s.Audience,
+		RequireATJWT:   s.RequireATJWT,
+
+		IDTokenClients:       s.IDTokenClients,
+		InsecureIDTokenShape: s.InsecureIDTokenShape,
+
 		PermissionsClaim: s.PermissionsClaim,
 		Denylist:         s.Denylist,
 		APIDocs:          s.APIDocs,

@@ -27,11 +27,13 @@ type Config struct {
 	OfflineConsent string
 	LoginRate      int
 
-	// Audience is the API's identifier. RequireATJWT and PermissionsClaim are
-	// those of authn.Config.
-	Audience         string
-	RequireATJWT     bool
-	PermissionsClaim string
+	// Audience is the API's identifier. RequireATJWT, IDTokenClients,
+	// InsecureIDTokenShape and PermissionsClaim are those of authn.Config.
+	Audience             string
+	RequireATJWT         bool
+	IDTokenClients       []string
+	InsecureIDTokenShape bool
+	PermissionsClaim     string
 
 	// Denylist is where revoked access tokens are known: "" for nowhere,
 	// "memory:" or a redis:// URL.

@@ -89,9 +89,13 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 
 func (p *parts) addServer(cfg Config, development bool) error {
 	auth := authn.Config{
-		Issuer:           cfg.Issuer,
-		Audience:         cfg.Audience,
-		RequireATJWT:     cfg.RequireATJWT,
+		Issuer:       cfg.Issuer,
+		Audience:     cfg.Audience,
+		RequireATJWT: cfg.RequireATJWT,
+
+		IDTokenClients:       cfg.IDTokenClients,
+		InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+
 		PermissionsClaim: cfg.PermissionsClaim,
 		Provider:         p.provider,
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,12 @@ type AccessConfig[P any] struct {
 	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set where the audience is also a client id,
 	// since ID tokens would pass otherwise (RFC 8725 §3.12).
 	RequireATJWT bool
+	// IDTokenClients are the ids of clients whose ID tokens are refused: a token that names one of them as an audience is
+	// accepted only with the typ at+jwt.
+	IDTokenClients []string
+	// InsecureIDTokenShape accepts tokens with nonce or at_hash, which ID tokens have and access tokens do not, for issuers
+	// whose access tokens look like ID tokens (Dex). ID tokens that name Audience then pass for access tokens.
+	InsecureIDTokenShape bool
 	// Principal makes the cached value of verified claims; an error makes the token invalid. Required.
 	Principal func(*Claims) (P, error)
 	// Revoked is asked at every call, on cache hits too, and must be safe for concurrent use; it may neither change the key
@@ -69,10 +76,11 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		maxLen:   maxAccess,
 		audience: cfg.Audience,
 		types:    []string{"", "jwt", "at+jwt", "application/at+jwt"},
-		check:    checkAccess,
 	}
+	rules := &accessProfile{idTokenClients: slices.Clone(cfg.IDTokenClients), idTokenShape: cfg.InsecureIDTokenShape}
+	pr.check = func(c *Claims, _ time.Time) error { return rules.check(c) }
 	if cfg.RequireATJWT {
-		pr.types = []string{"at+jwt", "application/at+jwt"}
+		pr.types = accessTypes
 	}
 	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
 	if err != nil {
@@ -89,13 +97,6 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		observe:   cfg.Observe,
 		cache:     newCache[P](size),
 	}, nil
-}
-
-func checkAccess(c *Claims, _ time.Time) error {
-	if c.Subject == "" && c.ClientID == "" {
-		return errors.New("neither sub nor a client id")
-	}
-	return nil
 }
 
 // Verify returns the principal of a good token, and its exp, at which a stream that it opened must end. (Because of the

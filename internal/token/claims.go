@@ -30,8 +30,10 @@ type Claims struct {
 	AtHash          string
 	Type            string // the typ of the header, as it was sent
 
-	payload string
-	members []member
+	payloadType string // the claim typ
+	tokenUse    string // the claim token_use
+	payload     string
+	members     []member
 }
 
 // Lookup returns the value of any claim, as string, bool, json.Number, []any, map[string]any or nil. A path is the name of a
@@ -165,6 +167,10 @@ func parseClaims(payload string) (*Claims, error) {
 			c.Nonce, ok = decodeString(m.raw)
 		case "at_hash":
 			c.AtHash, ok = nonEmpty(m.raw)
+		case "typ":
+			c.payloadType, ok = decodeString(m.raw)
+		case "token_use":
+			c.tokenUse, ok = decodeString(m.raw)
 		case "cnf":
 			// Bound to a key (RFC 8705, RFC 9449) that nobody here can be asked to prove: taking it for a bearer token would
 			// undo the binding.

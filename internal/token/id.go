@@ -75,10 +75,10 @@ func checkID(c *Claims, clientID string) error {
 	case c.AuthorizedParty != "" && c.AuthorizedParty != clientID:
 		return fmt.Errorf("azp %s is not this client", quote(c.AuthorizedParty))
 	}
-	if _, ok := c.raw("events"); ok {
+	if c.has("events") {
 		return errors.New("events: a logout token or another security event, not an ID token") // Back-Channel Logout §2.4
 	}
-	return nil
+	return c.notMarked("id", "Bearer", "Refresh", "Offline", "Logout")
 }
 
 // Verify returns the claims of a good ID token. Every error is an *Error.

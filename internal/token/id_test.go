@@ -124,7 +124,7 @@ func TestLogoutTokens(t *testing.T) {
 		{name: "aud wrong", claims: claims{"aud": "other"}, want: token.ReasonInvalid},
 		{name: "iss wrong", claims: claims{"iss": "https://other.example"}, want: token.ReasonInvalid},
 		{name: "expired", claims: claims{"exp": time.Now().Unix() - 61}, want: token.ReasonExpired},
-		{name: "exp missing", claims: claims{"exp": absent}, want: token.ReasonInvalid},
+		{name: "exp and iat missing", claims: claims{"exp": absent, "iat": absent}, want: token.ReasonInvalid},
 		{name: "iat missing", claims: claims{"iat": absent}, want: token.ReasonInvalid},
 		{name: "jti missing", claims: claims{"jti": absent}, want: token.ReasonInvalid},
 		{name: "neither sub nor sid", claims: claims{"sub": absent}, want: token.ReasonInvalid},

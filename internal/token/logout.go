@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -14,6 +15,11 @@ type LogoutConfig struct {
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
 }
+
+// logoutLifetime is how long a logout token without exp is good. Back-Channel Logout 1.0 §2.4 requires exp, its drafts did not,
+// and Ory Hydra writes none (ory/hydra#4035). With the skew that is two minutes from iat, the lifetime that the
+// specification recommends at most (§4).
+const logoutLifetime = 2*time.Minute - skew
 
 // LogoutVerifier verifies logout tokens for one client (OpenID Connect Back-Channel Logout §2.6). It is safe for concurrent
 // use. That a jti is used once only is left to the caller, because that memory must be shared by all replicas.
@@ -32,6 +38,7 @@ func NewLogoutVerifier(cfg LogoutConfig) (*LogoutVerifier, error) {
 		audience: cfg.ClientID,
 		types:    []string{"", "jwt", "logout+jwt", "application/logout+jwt"},
 		check:    checkLogout,
+		lifetime: logoutLifetime,
 	}
 	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
 	if err != nil {
@@ -41,8 +48,13 @@ func NewLogoutVerifier(cfg LogoutConfig) (*LogoutVerifier, error) {
 }
 
 func checkLogout(c *Claims, _ time.Time) error {
-	if _, ok := c.raw("nonce"); ok {
-		return errors.New("nonce is present, which tells an ID token from a logout token")
+	for _, name := range []string{"nonce", "at_hash", "c_hash", "s_hash"} {
+		if c.has(name) {
+			return fmt.Errorf("%s is present, which tells an ID token from a logout token", name)
+		}
+	}
+	if err := c.notMarked("logout", "Bearer", "ID", "Refresh", "Offline"); err != nil {
+		return err
 	}
 	switch {
 	case c.Subject == "" && c.SessionID == "":

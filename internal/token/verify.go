@@ -23,6 +23,7 @@ type profile struct {
 	audience string
 	types    []string // accepted typ values in lower case (media types have no case); "" is an absent typ
 	check    func(*Claims, time.Time) error
+	lifetime time.Duration // of a token without exp, from its iat; 0 where exp is required
 }
 
 // verifier is the engine under the three public ones.
@@ -87,6 +88,9 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 		return nil, nil, invalid("aud does not contain %q", v.audience)
 	}
 	now := v.now()
+	if v.lifetime > 0 && c.Expiry.IsZero() && !c.IssuedAt.IsZero() {
+		c.Expiry = c.IssuedAt.Add(v.lifetime)
+	}
 	switch {
 	case c.Expiry.IsZero():
 		return nil, nil, invalid("exp is missing")

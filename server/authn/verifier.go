@@ -25,6 +25,16 @@ type Config struct {
 	// must be set where the audience is also a client's id: ID tokens would
 	// pass for access tokens otherwise (RFC 8725 section 3.12).
 	RequireATJWT bool
+	// IDTokenClients are the ids of clients whose ID tokens are refused: a token
+	// that names one of them as an audience is accepted only with the type
+	// "at+jwt". Whatever this says, a token is refused that has what only an ID
+	// token or a logout token has ("at_hash", "c_hash", "s_hash", "events",
+	// "nonce").
+	IDTokenClients []string
+	// InsecureIDTokenShape accepts tokens with "nonce" or "at_hash", for issuers
+	// whose access tokens look like ID tokens (Dex). Holders of an ID token that
+	// names Audience can then call the API with it.
+	InsecureIDTokenShape bool
 	// PermissionsClaim is the claim that holds permissions, a list of strings
 	// or a string with spaces between; a path into nested objects has dots
 	// between ("realm_access.roles"). "" means "permissions".
@@ -105,11 +115,15 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		Provider:     v.provider,
 		Audience:     cfg.Audience,
 		RequireATJWT: cfg.RequireATJWT,
-		Principal:    func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
-		Revoked:      revoked(cfg.Revoked),
-		CacheSize:    cfg.CacheSize,
-		Now:          cfg.Now,
-		Logger:       cfg.Logger,
+
+		IDTokenClients:       cfg.IDTokenClients,
+		InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+
+		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
+		Revoked:   revoked(cfg.Revoked),
+		CacheSize: cfg.CacheSize,
+		Now:       cfg.Now,
+		Logger:    cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,76 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// This file holds what tells the kinds of token from each other, so that none passes for another of the same issuer and
+// audience (RFC 8725 §3.11, §3.12). Each kind has a closed list of what marks the others.
+
+// accessTypes are the header types of RFC 9068 §2.1, in lower case.
+var accessTypes = []string{"at+jwt", "application/at+jwt"}
+
+// isAccessType reports whether the header says that the token is an access token.
+func (c *Claims) isAccessType() bool { return slices.Contains(accessTypes, strings.ToLower(c.Type)) }
+
+// accessProfile says which tokens are no access tokens.
+type accessProfile struct {
+	idTokenClients []string // client ids whose ID tokens are refused
+	idTokenShape   bool     // nonce and at_hash are accepted
+}
+
+func (p *accessProfile) check(c *Claims) error {
+	if c.Subject == "" && c.ClientID == "" {
+		return errors.New("neither sub nor a client id")
+	}
+	if c.has("events") {
+		return errors.New("events: a logout token or another security event, not an access token") // RFC 8417 §2.2
+	}
+	if err := c.notMarked("access", "ID", "Refresh", "Offline", "Logout"); err != nil {
+		return err
+	}
+	// Hashes of what an ID token is issued with (OpenID Connect Core §3.3.2.11, FAPI 1.0 part 2 §5.1).
+	for _, name := range []string{"c_hash", "s_hash"} {
+		if c.has(name) {
+			return fmt.Errorf("%s: an ID token, not an access token", name)
+		}
+	}
+	if !p.idTokenShape {
+		switch {
+		case c.has("at_hash"):
+			return errors.New("at_hash: an ID token, not an access token")
+		case c.has("nonce") && !c.isAccessType() && c.payloadType != "Bearer": // Keycloak before 25 copies nonce into access tokens
+			return errors.New("nonce: an ID token, not an access token")
+		}
+	}
+	if !c.isAccessType() {
+		for _, id := range p.idTokenClients {
+			if slices.Contains(c.Audience, id) {
+				return fmt.Errorf("aud contains the client id %q: an ID token, unless its typ is at+jwt", id)
+			}
+		}
+	}
+	return nil
+}
+
+// notMarked refuses a payload typ of another kind, as Keycloak writes it, and a token_use other than use, as Cognito does.
+func (c *Claims) notMarked(use string, others ...string) error {
+	for _, other := range others {
+		if strings.EqualFold(c.payloadType, other) {
+			return fmt.Errorf("payload typ %s: a token of another kind", quote(c.payloadType))
+		}
+	}
+	if c.has("token_use") && c.tokenUse != use {
+		return fmt.Errorf("token_use %s is not %s", quote(c.tokenUse), use)
+	}
+	return nil
+}
+
+// has reports whether there is a claim, whatever its value.
+func (c *Claims) has(name string) bool {
+	_, ok := c.raw(name)
+	return ok
+}
