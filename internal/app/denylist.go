@@ -18,6 +18,7 @@ type denier interface {
 	DenySession(ctx context.Context, issuer, sid string, until time.Time) error
 	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
 	Revoked(ctx context.Context, key *authn.RevocationKey) error
+	Changed() <-chan struct{}
 	Run(ctx context.Context) error
 	Ready() error
 	Close()
@@ -86,6 +87,8 @@ func (l local) DenySubject(_ context.Context, issuer, sub string, at, until time
 func (l local) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 	return l.list.Revoked(ctx, key)
 }
+
+func (l local) Changed() <-chan struct{} { return l.list.Changed() }
 
 func (l local) Run(ctx context.Context) error {
 	<-ctx.Done()

@@ -100,7 +100,7 @@ func (p *parts) addServer(cfg Config, development bool) error {
 		Provider:         p.provider,
 	}
 	if p.denylist != nil {
-		auth.Revoked = p.denylist.Revoked
+		auth.Revoked, auth.RevokedChanged = p.denylist.Revoked, p.denylist.Changed
 	}
 	var err error
 	p.server, err = server.New(server.Config{

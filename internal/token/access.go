@@ -102,20 +102,46 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 // Verify returns the principal of a good token, and its exp, at which a stream that it opened must end. (Because of the
 // permitted skew that may lie up to 60 s in the past.) Every error is an *Error.
 func (v *AccessVerifier[P]) Verify(ctx context.Context, raw string) (P, time.Time, error) {
-	e, cached, err := v.entry(ctx, raw)
-	if err == nil && v.revoked != nil {
-		if denied := v.revoked(ctx, &e.revocation); denied != nil {
-			err = v.denied(ctx, denied)
-		}
-	}
-	if v.observe != nil {
-		v.observe(cached, reasonOf(err))
-	}
+	e, err := v.accept(ctx, raw)
 	if err != nil {
 		var none P
 		return none, time.Time{}, err
 	}
 	return e.value, e.revocation.Expiry, nil
+}
+
+// Open is Verify for what stays open, such as a stream. still says why the token would be refused by now, nil if it would
+// not: the key that verified it has left the key set, the key set may no longer be believed, or the token was revoked. It
+// leaves expiry to the caller, verifies nothing anew, and contacts nothing but Revoked.
+func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, still func(context.Context) error, err error) {
+	e, err := v.accept(ctx, raw)
+	if err != nil {
+		return value, nil, err
+	}
+	return e.value, func(ctx context.Context) error {
+		switch {
+		case e.key.retired.Load():
+			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified it has left the key set")})
+		case !v.provider.set.Load().usable(v.now()):
+			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old to be believed")})
+		}
+		return v.denied(ctx, e)
+	}, nil
+}
+
+// accept is Verify for callers within this package, who get all there is to know of the token.
+func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], error) {
+	e, cached, err := v.entry(ctx, raw)
+	if err == nil {
+		err = v.denied(ctx, e)
+	}
+	if v.observe != nil {
+		v.observe(cached, reasonOf(err))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // entry finds the token among those verified before, or verifies it.
@@ -156,9 +182,17 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P],
 	return e, false, nil
 }
 
-func (v *AccessVerifier[P]) denied(ctx context.Context, err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return v.refuse(ctx, e)
+// denied asks whether a good token has been revoked.
+func (v *AccessVerifier[P]) denied(ctx context.Context, e *entry[P]) error {
+	if v.revoked == nil {
+		return nil
+	}
+	err := v.revoked(ctx, &e.revocation)
+	if err == nil {
+		return nil
+	}
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return v.refuse(ctx, refused)
 	}
 	return v.refuse(ctx, &Error{ReasonUnavailable, err})
 }

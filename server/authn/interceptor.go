@@ -26,53 +26,13 @@ func NewInterceptor(verifier *Verifier, table *Table) *Interceptor {
 
 // Unary authenticates a unary call: a grpc.UnaryServerInterceptor.
 func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	p, err := i.authenticate(ctx, info.FullMethod)
+	rule := i.table.rule(info.FullMethod)
+	raw, err := credentials(ctx, rule)
 	if err != nil {
 		return nil, err
 	}
-	if p != nil {
-		ctx = NewContext(ctx, p)
-	}
-	return handler(ctx, req)
-}
-
-// Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream
-// of an authenticated caller ends with Unauthenticated when the token
-// expires: the handler's context is cancelled, and sending and receiving fail.
-// (A unary call may still begin up to 60 s later, because clocks differ; a
-// stream may not, since it would have no time to live.)
-func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	p, err := i.authenticate(ss.Context(), info.FullMethod)
-	if err != nil {
-		return err
-	}
-	if p == nil {
-		return handler(srv, ss)
-	}
-	left := p.ExpiresAt.Sub(i.verifier.now())
-	if left <= 0 {
-		return statusExpired.Err()
-	}
-	ctx, cancel := context.WithTimeoutCause(NewContext(ss.Context(), p), left, errExpired)
-	defer cancel()
-	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
-	err = handler(srv, bound)
-	if ended := bound.ended(); ended != nil {
-		return ended
-	}
-	return err
-}
-
-// authenticate returns the caller of a method, nil for an anonymous caller of
-// a public one. The error is a gRPC status.
-func (i *Interceptor) authenticate(ctx context.Context, method string) (*Principal, error) {
-	rule := i.table.rule(method)
-	raw, st := bearer(ctx)
-	if st != nil {
-		if rule.Public && st == statusMissing {
-			return nil, nil
-		}
-		return nil, st.Err()
+	if raw == "" {
+		return handler(ctx, req)
 	}
 	p, err := i.verifier.Verify(ctx, raw)
 	if err != nil {
@@ -81,7 +41,70 @@ func (i *Interceptor) authenticate(ctx context.Context, method string) (*Princip
 	if st := rule.allows(p, i.verifier.now()); st != nil {
 		return nil, st.Err()
 	}
-	return p, nil
+	return handler(NewContext(ctx, p), req)
+}
+
+// Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream
+// of an authenticated caller ends with the refusal that a new call would get:
+// when the token expires, and within a second when the token is revoked, its
+// key has left the provider's key set, the denylist cannot be asked, or the
+// sign-in has become older than the method's max_age. The handler's context
+// is cancelled then, and sending and receiving fail; the caller learns it as
+// soon as the handler returns.
+// (A unary call may still begin up to 60 s after the token's expiry, because
+// clocks differ; a stream may not, since it would have no time to live.)
+func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	rule := i.table.rule(info.FullMethod)
+	raw, err := credentials(ss.Context(), rule)
+	if err != nil {
+		return err
+	}
+	if raw == "" {
+		return handler(srv, ss)
+	}
+	p, still, err := i.verifier.open(ss.Context(), raw)
+	if err != nil {
+		return err
+	}
+	allowed := func() *status.Status { return rule.allows(p, i.verifier.now()) }
+	if st := allowed(); st != nil {
+		return st.Err()
+	}
+	left := p.ExpiresAt.Sub(i.verifier.now())
+	if left <= 0 {
+		return statusExpired.Err()
+	}
+	refusable, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
+	defer refuse(nil)
+	ctx, cancel := context.WithTimeoutCause(refusable, left, &refused{statusExpired})
+	defer cancel()
+	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
+	w := &watched{still: func() *status.Status {
+		if st := allowed(); st != nil {
+			return st
+		}
+		return still()
+	}, end: refuse}
+	i.verifier.watch.add(w)
+	defer i.verifier.watch.remove(w)
+	err = handler(srv, bound)
+	if ended := bound.ended(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// credentials returns the token of a call, "" for an anonymous call of a
+// public method. The error is a gRPC status.
+func credentials(ctx context.Context, rule *Rule) (string, error) {
+	raw, st := bearer(ctx)
+	switch {
+	case st == nil:
+		return raw, nil
+	case rule.Public && st == statusMissing:
+		return "", nil
+	}
+	return "", st.Err()
 }
 
 // bearer returns the token of a call. Two authorization values are refused:

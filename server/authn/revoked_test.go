@@ -4,13 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
@@ -105,4 +111,171 @@ func TestDenylist(t *testing.T) {
 	if _, _, err := call(other, i, methods[0]); err != nil {
 		t.Errorf("another session is refused: %v", err)
 	}
+}
+
+// TestStreamEndsWithItsRefusal: what a new call would be refused, an open
+// stream is refused within a second, of every kind and whatever its handler
+// is doing, and a stream that would not be refused goes on.
+func TestStreamEndsWithItsRefusal(t *testing.T) {
+	t.Parallel()
+	issuer := newIssuer(t)
+	claims := map[string]any{"sub": "ada", "sid": "S", "jti": "J"}
+	handlers := map[string]grpc.StreamHandler{
+		"receiving": func(_ any, ss grpc.ServerStream) error {
+			var m string
+			return ss.RecvMsg(&m)
+		},
+		"waiting for its context": func(_ any, ss grpc.ServerStream) error {
+			<-ss.Context().Done()
+			return nil
+		},
+		"sending": func(_ any, ss grpc.ServerStream) error {
+			for range time.Tick(100 * time.Millisecond) {
+				if err := ss.SendMsg("tick"); err != nil {
+					return errors.New("another error")
+				}
+				if err := ss.Context().Err(); err != nil { // the client is gone
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	type system struct {
+		list *denylist.List
+		hook func(error) // of a Revoked without notification
+		clk  *clock
+	}
+	revoked := func(deny func(*denylist.List, time.Time) error) func(*testing.T, system) {
+		return func(t *testing.T, s system) {
+			if err := deny(s.list, s.clk.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		happen func(*testing.T, system)
+		within time.Duration
+		code   codes.Code
+		reason string // "" for a stream that goes on
+	}{
+		{"jti", revoked(func(l *denylist.List, _ time.Time) error { return l.DenyToken(issuer.URL, "J", time.Time{}) }), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"sid", revoked(func(l *denylist.List, _ time.Time) error { return l.DenySession(issuer.URL, "S", time.Time{}) }), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"sub", revoked(func(l *denylist.List, now time.Time) error {
+			return l.DenySubject(issuer.URL, "ada", now.Add(time.Minute), time.Time{})
+		}), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"another session", revoked(func(l *denylist.List, _ time.Time) error { return l.DenySession(issuer.URL, "T", time.Time{}) }), 0, codes.OK, ""},
+		{"the same session elsewhere", revoked(func(l *denylist.List, _ time.Time) error {
+			return l.DenySession("https://other.example", "S", time.Time{})
+		}), 0, codes.OK, ""},
+		{"sub, before the token was issued", revoked(func(l *denylist.List, now time.Time) error {
+			return l.DenySubject(issuer.URL, "ada", now.Add(-time.Hour), time.Time{})
+		}), 0, codes.OK, ""},
+		{"without notification", func(_ *testing.T, s system) { s.hook(fmt.Errorf("found: %w", authn.ErrRevoked)) }, time.Second, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"a denylist that fails", func(_ *testing.T, s system) { s.hook(errors.New("database down")) }, time.Second, codes.Unavailable, authn.ReasonUnverifiable},
+		{"max_age", func(_ *testing.T, s system) { s.clk.Advance(11 * time.Minute) }, time.Second, codes.Unauthenticated, authn.ReasonStepUpRequired},
+	} {
+		for kind, info := range kinds {
+			for doing, handler := range handlers {
+				t.Run(c.name+"/"+kind+"/"+doing, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						s := system{clk: newClock()}
+						var err error
+						if s.list, err = denylist.New(denylist.Config{Now: s.clk.Now}); err != nil {
+							t.Fatal(err)
+						}
+						var mu sync.Mutex
+						var answer error
+						s.hook = func(err error) { mu.Lock(); answer = err; mu.Unlock() }
+						cfg := authn.Config{Now: s.clk.Now, Revoked: s.list.Revoked, RevokedChanged: s.list.Changed}
+						if c.within == time.Second {
+							cfg.RevokedChanged = nil
+							cfg.Revoked = func(context.Context, *authn.RevocationKey) error { mu.Lock(); defer mu.Unlock(); return answer }
+						}
+						table, methods := newTable(t, &authv1.Policy{MaxAge: durationpb.New(10 * time.Minute)})
+						i := authn.NewInterceptor(newVerifier(t, issuer, cfg), table)
+						now := s.clk.Now()
+						all := map[string]any{"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "auth_time": now.Unix()}
+						maps.Copy(all, claims)
+						ctx, cancel := context.WithCancel(incoming(t.Context(), "Bearer "+mint(issuer, all)))
+						ended := make(chan error, 1)
+						go func() {
+							ended <- stream(ctx, i, info, methods[0], &fakeStream{received: make(chan string)}, handler)
+						}()
+						time.Sleep(2500 * time.Millisecond) // of the bubble: long open, and between two questions
+						synctest.Wait()
+						select {
+						case err := <-ended:
+							t.Fatalf("ended before anything happened: %v", err)
+						default:
+						}
+						c.happen(t, s)
+						if c.reason == "" {
+							time.Sleep(time.Minute)
+							cancel()
+							if err := <-ended; status.Code(err) == codes.Unauthenticated {
+								t.Errorf("ended: %v", err)
+							}
+							return
+						}
+						defer cancel()
+						began := time.Now()
+						wantRefusal(t, <-ended, c.code, c.reason, refusalMetadata(c.reason)...)
+						allowed := c.within
+						if doing == "sending" {
+							allowed += 100 * time.Millisecond
+						}
+						if took := time.Since(began); took > allowed {
+							t.Errorf("ended after %v, want %v at most", took, allowed)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+func refusalMetadata(reason string) []string {
+	if reason == authn.ReasonStepUpRequired {
+		return []string{"max_age", "600"}
+	}
+	return nil
+}
+
+// TestStreamEndsWithItsKey: a key that the provider has withdrawn opens
+// nothing any more, and holds nothing open.
+func TestStreamEndsWithItsKey(t *testing.T) {
+	t.Parallel()
+	issuer := newIssuer(t)
+	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := provider.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v, err := authn.NewVerifier(authn.Config{Audience: audience, Provider: provider})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, methods := newTable(t, nil)
+	i := authn.NewInterceptor(v, table)
+	ctx := incoming(t.Context(), "Bearer "+mint(issuer, nil))
+	ended, opened := make(chan error, 1), make(chan struct{})
+	go func() {
+		ended <- stream(ctx, i, kinds["bidi"], methods[0], &fakeStream{received: make(chan string)}, func(_ any, ss grpc.ServerStream) error {
+			close(opened)
+			<-ss.Context().Done()
+			return nil
+		})
+	}()
+	<-opened
+	issuer.Rotate()
+	issuer.Retire()
+	if err := provider.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, <-ended, codes.Unauthenticated, authn.ReasonTokenInvalid)
 }

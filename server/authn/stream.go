@@ -6,9 +6,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 )
 
-var errExpired = errors.New("the token that opened the stream has expired")
+// refused is the cause with which the context of a stream ends whose caller
+// would be refused by now.
+type refused struct{ status *status.Status }
+
+func (r *refused) Error() string { return r.status.Message() }
 
 // A boundStream ends with its context, which ends with the token.
 type boundStream struct {
@@ -20,7 +25,7 @@ type boundStream struct {
 
 func (s *boundStream) Context() context.Context { return s.ctx }
 
-// SendMsg sends nothing once the token has expired. A message that waits for
+// SendMsg sends nothing once the caller would be refused. A message that waits for
 // the client to read at that moment still goes out.
 func (s *boundStream) SendMsg(m any) error {
 	if err := s.ended(); err != nil {
@@ -29,7 +34,7 @@ func (s *boundStream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// RecvMsg waits for the client no longer than the token lives. A wait that is
+// RecvMsg waits for the client no longer than the token is good. A wait that is
 // given up ends with the stream, that is, as soon as the handler returns.
 func (s *boundStream) RecvMsg(m any) error {
 	if err := s.ended(); err != nil {
@@ -63,10 +68,14 @@ func (s *boundStream) RecvMsg(m any) error {
 	return r.err
 }
 
-// ended returns the refusal once the token has expired. The clock is asked as
-// well as the context, whose timer stands still while the machine sleeps.
+// ended returns the refusal once the caller would be refused. The clock is
+// asked as well as the context, whose timer stands still while the machine
+// sleeps.
 func (s *boundStream) ended() error {
-	if errors.Is(context.Cause(s.ctx), errExpired) || !s.now().Before(s.expiry) {
+	if r, ok := errors.AsType[*refused](context.Cause(s.ctx)); ok {
+		return r.status.Err()
+	}
+	if !s.now().Before(s.expiry) {
 		return statusExpired.Err()
 	}
 	return nil

@@ -44,8 +44,13 @@ type Config struct {
 	// revoked: nil lets it pass, an error that wraps ErrRevoked refuses it with
 	// Unauthenticated, any other error, as nobody can tell, with Unavailable.
 	// It must be safe for concurrent use, quick, and neither change the key nor
-	// keep it. Package denylist has one.
+	// keep it. Package denylist has one. For each open stream it is asked again
+	// once a second.
 	Revoked func(ctx context.Context, key *RevocationKey) error
+	// RevokedChanged, when set, returns a channel that is closed when a token
+	// is revoked for the next time: open streams then end at once instead of
+	// within a second. The lists of package denylist have it as Changed.
+	RevokedChanged func() <-chan struct{}
 	// CacheSize is how many verified tokens are remembered at most; 0 means
 	// 65,536, below 0 none. A token of 1 KB takes about 3 KB there.
 	CacheSize int
@@ -85,13 +90,14 @@ type Verifier struct {
 	provider *token.Provider
 	own      bool // whether Run has to keep the provider fresh
 	access   *token.AccessVerifier[*Principal]
+	watch    *watch // of open streams
 	now      func() time.Time
 	logger   *slog.Logger
 }
 
 // NewVerifier returns a verifier. It contacts nobody; Run does.
 func NewVerifier(cfg Config) (*Verifier, error) {
-	v := &Verifier{provider: cfg.Provider, now: cfg.Now, logger: cfg.Logger}
+	v := &Verifier{provider: cfg.Provider, watch: newWatch(cfg.RevokedChanged), now: cfg.Now, logger: cfg.Logger}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -171,6 +177,21 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
 		return nil, v.refuse(ctx, err).Err()
 	}
 	return p, nil
+}
+
+// open is Verify for a stream. still says why the token would be refused by
+// now, other than for its expiry; its error is a status, too.
+func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, still func() *status.Status, err error) {
+	p, check, err := v.access.Open(ctx, raw)
+	if err != nil {
+		return nil, nil, v.refuse(ctx, err).Err()
+	}
+	return p, func() *status.Status {
+		if err := check(ctx); err != nil && ctx.Err() == nil { // else the stream has ended meanwhile
+			return v.refuse(ctx, err)
+		}
+		return nil
+	}, nil
 }
 
 // refuse logs the private cause and returns the public refusal.

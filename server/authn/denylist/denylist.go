@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/broadcast"
 )
 
 // The defaults of Config.
@@ -53,6 +54,7 @@ type List struct {
 	size     atomic.Int64        // of all denials
 	kinds    [kinds]atomic.Int64 // of those of one kind, to pass over those that nobody uses
 	shards   [shards]shard
+	changed  broadcast.Signal
 }
 
 type shard struct {
@@ -154,6 +156,10 @@ func (l *List) Revoked(_ context.Context, key *authn.RevocationKey) error {
 	return nil
 }
 
+// Changed returns a channel that is closed at the next denial. It is made for
+// authn.Config.RevokedChanged.
+func (l *List) Changed() <-chan struct{} { return l.changed.Wait() }
+
 // Len returns the number of denials held, some of which may have ended.
 func (l *List) Len() int { return int(l.size.Load()) }
 
@@ -179,6 +185,7 @@ func (l *List) deny(n name, d denial) error {
 	}
 	for swept := false; ; swept = true {
 		if l.put(n, d, now) {
+			l.changed.Send()
 			return nil
 		}
 		if swept {

@@ -352,3 +352,37 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// TestChanged: each denial is told to all that wait at that moment, once.
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	l, _ := newList(t, denylist.Config{})
+	closed := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	first, second := l.Changed(), l.Changed()
+	if closed(first) || closed(second) {
+		t.Fatal("changed without a denial")
+	}
+	must(t, l.DenySession(issuer, "S", time.Time{}))
+	if !closed(first) || !closed(second) {
+		t.Error("a denial was not told")
+	}
+	next := l.Changed()
+	if closed(next) {
+		t.Error("a denial was told twice")
+	}
+	must(t, l.DenyToken(issuer, "over", start.Add(-time.Hour)))
+	if closed(next) {
+		t.Error("what denies nothing was told")
+	}
+	must(t, l.DenySession(issuer, "S", start.Add(time.Hour)))
+	if !closed(next) {
+		t.Error("a denial that extends another was not told")
+	}
+}

@@ -174,6 +174,10 @@ func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 	return l.ask(ctx, key)
 }
 
+// Changed returns a channel that is closed at the next denial that this
+// process learns of. It is made for authn.Config.RevokedChanged.
+func (l *List) Changed() <-chan struct{} { return l.mirror.changed.Wait() }
+
 // Ready returns nil while look-ups can be answered without waiting for the
 // feed to return. It does not wait.
 func (l *List) Ready() error {

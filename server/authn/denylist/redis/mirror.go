@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/broadcast"
 )
 
 // shards keep calls on many processors from meeting at one lock.
@@ -20,6 +21,8 @@ type mirror struct {
 	size   atomic.Int64
 	kinds  [3]atomic.Int64 // by kind.index, to save the sums of those that nobody uses
 	shards [shards]shard
+
+	changed broadcast.Signal
 }
 
 type shard struct {
@@ -78,6 +81,7 @@ func (m *mirror) put(n name, d denial) bool {
 	if d.until <= now {
 		return true
 	}
+	defer m.changed.Send() // also what has no room: Redis, which has it, is asked from now on
 	if m.tryPut(n, d, now) {
 		return true
 	}

@@ -389,3 +389,16 @@ func BenchmarkRevoked(b *testing.B) {
 		})
 	})
 }
+
+// TestChanged: a denial is told in every process, no later than it holds there.
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	first, second := open(t, redis.Config{URL: s.url()}), open(t, redis.Config{URL: s.url()})
+	here, there := first.Changed(), second.Changed()
+	must(t, first.DenySession(t.Context(), issuer, "S", time.Now().Add(time.Hour)))
+	<-here
+	<-there
+	want(t, first, sid("S"), denied)
+	want(t, second, sid("S"), denied)
+}
