@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -106,6 +107,10 @@ type Config struct {
 	// returns shuts down, its method Drain is called, if it has one, to end its
 	// streams; those of an API without it are ended here.
 	API http.Handler
+	// TokenAddress is where clients with bearer tokens reach the API, such as
+	// "https://api.example". A client that sends its token to the bff is told;
+	// "" tells it only that there is a gateway.
+	TokenAddress string
 	// Frontend answers everything else; nil for the embedded pages.
 	Frontend http.Handler
 	// Pages are more of the embedded pages, in the same frame. Call is what
@@ -155,6 +160,7 @@ type BFF struct {
 	sessions    *session.Manager
 	pages       *web.Pages
 	frontend    http.Handler
+	tokensAt    string // for clients with bearer tokens
 	api         http.Handler
 	protect     []pattern
 	trusted     []netip.Prefix
@@ -204,6 +210,7 @@ func New(cfg Config) (*BFF, error) {
 		secure:      base.Scheme == "https",
 		provider:    cfg.Provider,
 		api:         cfg.API,
+		tokensAt:    cfg.TokenAddress,
 		denies:      cfg.Revoke,
 		frontend:    cfg.Frontend,
 		trusted:     cfg.TrustedProxies,
@@ -282,9 +289,7 @@ func withDefaults(cfg *Config) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = requestid.Logger(cfg.Logger)
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = &http.Client{}
 	}

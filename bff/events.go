@@ -18,8 +18,6 @@ const (
 	// eventRetry is how long a browser waits before it asks again, in
 	// milliseconds.
 	eventRetry = 2000
-	// eventPatience is how long a browser may take to accept an event.
-	eventPatience = 10 * time.Second
 	// maxStreams bounds the streams of one session at one node. A browser needs
 	// one.
 	maxStreams = 8
@@ -64,7 +62,6 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep events until they are many
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
-	defer out.end()
 	out.write(fmt.Sprintf("retry: %d\n", eventRetry))
 	out.event("session", b.times(s))
 	beat := time.NewTicker(heartbeat)
@@ -133,16 +130,8 @@ func (e *eventWriter) write(text string) {
 	if e.err != nil {
 		return
 	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(eventPatience)) // where there is none, the write waits
 	if _, e.err = e.w.Write([]byte(text)); e.err == nil {
 		e.err = e.control.Flush()
-	}
-}
-
-// end leaves the connection as it was, for the request after this one.
-func (e *eventWriter) end() {
-	if e.err == nil {
-		_ = e.control.SetWriteDeadline(time.Time{})
 	}
 }
 

@@ -40,5 +40,5 @@ func StepUpLogin(challenge, to string) string {
 
 // AnswerWithin has a proxy wait so long for the header of an answer.
 func AnswerWithin(proxy http.Handler, d time.Duration) {
-	proxy.(*httputil.ReverseProxy).Transport.(*direct).within = d
+	proxy.(*httputil.ReverseProxy).Transport.(*http.Transport).ResponseHeaderTimeout = d
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // A drainer is an API in this process that ends its streams itself when the
@@ -14,18 +13,15 @@ import (
 type drainer interface{ Drain() }
 
 const (
-	// answerPatience is how long a browser may take nothing of an answer.
-	answerPatience = 30 * time.Second
-	endEvent       = "event: end\nretry: 2000\ndata: {}\n\n"
-	endLine        = `{"error":{"code":14,"message":"this server stops; come back","details":[]}}` + "\n"
+	endEvent = "event: end\nretry: 2000\ndata: {}\n\n"
+	endLine  = `{"error":{"code":14,"message":"this server stops; come back","details":[]}}` + "\n"
 )
 
 var errFarewell = errors.New("bff: the process is about to end")
 
-// A farewell lets go of streams that an API in another process gives: of a
-// browser that does not read them, and of all when this process is about to
-// end. That API does not end with us, so the last word is ours, in the terms
-// of the stream.
+// A farewell lets go of streams that an API in another process gives when this
+// process is about to end. That API does not end with us, so the last word is
+// ours, in the terms of the stream.
 type farewell struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -45,7 +41,7 @@ func (b *BFF) ask(a *apiAnswer, r *http.Request) {
 	f := &farewell{}
 	f.ctx, f.cancel = context.WithCancelCause(r.Context())
 	defer f.cancel(nil)
-	a.farewell = f
+	a.tied.farewell = f
 	defer func() {
 		p := recover()
 		if context.Cause(f.ctx) == errFarewell && (p == nil || p == http.ErrAbortHandler) && f.say(a) {
@@ -59,11 +55,8 @@ func (b *BFF) ask(a *apiAnswer, r *http.Request) {
 	a.finish()
 }
 
-// begin is called before the header is sent.
+// begin is called before the header of a stream is sent.
 func (f *farewell) begin(h http.Header, leaving <-chan struct{}) {
-	if !lasts(h) {
-		return
-	}
 	f.stream = strings.ToLower(h.Get("Content-Type"))
 	h.Set("X-Accel-Buffering", "no") // nginx would keep messages until they are many
 	go func() {
@@ -102,15 +95,4 @@ func (f *farewell) written(p []byte) {
 	f.tail = append(f.tail, p[max(0, len(p)-2):]...)
 	f.tail = f.tail[max(0, len(f.tail)-2):]
 	f.over = bytes.Contains(p, []byte("event: end\n")) || bytes.Contains(p, []byte("event: error\n"))
-}
-
-// patiently gives a browser a limited time to take what do sends.
-func patiently(a *apiAnswer, do func() error) error {
-	_ = a.SetWriteDeadline(time.Now().Add(answerPatience)) // where there is none, it waits
-	err := do()
-	if err == nil {
-		// HTTP/2 resets a stream whose deadline passes, even between writes.
-		_ = a.SetWriteDeadline(time.Time{})
-	}
-	return err
 }

@@ -1,11 +1,16 @@
 package bff
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -25,15 +30,15 @@ var forwardedHeaders = []string{
 	"Traceparent", "Tracestate", "User-Agent",
 }
 
-// forward sends a request to the API as the person who is signed in, or
-// without a token: then the API decides.
+// forward sends a request to the API with the token of the signed-in user, or
+// without one: then the API decides.
 func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	s, err := b.signedIn(r)
-	if err != nil && !b.goesOnSignedOut(w, r, err) {
+	answer := b.newAPIAnswer(w, r, s)
+	if err != nil && !b.goesOnSignedOut(answer, err) {
 		return
 	}
-	answer := b.newAnswer(w, r, s)
-	defer func() { answer.release() }()
+	defer func() { answer.tied.release() }()
 	answer.renewable = s != nil && replayable(r) && b.renewable(s)
 	b.ask(answer, b.outgoing(r, s))
 	if !answer.refused {
@@ -43,26 +48,186 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	// withdrawn, or the token was. Another one may do, once.
 	b.logger.InfoContext(r.Context(), "the API refused the access token; trying with another one", "session", s)
 	s, err = b.another(r.Context(), s)
-	if err != nil && !b.goesOnSignedOut(w, r, err) {
+	answer = b.newAPIAnswer(w, r, s)
+	if err != nil && !b.goesOnSignedOut(answer, err) {
 		return
 	}
-	answer = b.newAnswer(w, r, s)
 	b.ask(answer, b.outgoing(r, s))
 }
 
 // goesOnSignedOut reports whether a request whose session gave an error is
-// sent on without a token; otherwise it has been answered.
-func (b *BFF) goesOnSignedOut(w http.ResponseWriter, r *http.Request, err error) bool {
+// sent on without a token; otherwise it has been answered. What changes nothing
+// is sent on while the session store does not answer: the API may serve it to
+// everyone.
+func (b *BFF) goesOnSignedOut(a *apiAnswer, err error) bool {
+	w, r := a.ResponseWriter, a.request
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		return true
 	case errors.Is(err, errNoToken):
 		w.Header().Set("Retry-After", retryAfter)
 		writeError(w, http.StatusServiceUnavailable, "the sign-in service does not answer at the moment; you are still signed in")
+		return false
+	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Context().Err() == nil:
+		a.outage = err
+		return true
 	default:
 		b.storeDown(w, r, err)
+		return false
 	}
-	return false
+}
+
+// An apiAnswer is the API's answer, corrected for one browser.
+type apiAnswer struct {
+	forward.Answer
+	tied      tied
+	b         *BFF
+	request   *http.Request
+	private   bool  // answers a signed-in user
+	renewable bool  // whether a refused token is told to us alone
+	refused   bool  // the API refused the token, and the browser has seen nothing of it
+	outage    error // of the session store, which may know this browser
+
+	kept  []byte // of a refusal that gets a hint; nil for all others
+	where string // the hint
+}
+
+func (b *BFF) newAPIAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
+	a := &apiAnswer{tied: tied{ResponseWriter: w, b: b, s: s}, b: b, request: r, private: s != nil}
+	a.Correct = a.correct
+	a.Begin(&a.tied, r)
+	return a
+}
+
+func (a *apiAnswer) correct(status int, h http.Header) {
+	switch {
+	case a.outage != nil && (status == http.StatusUnauthorized || status == http.StatusForbidden):
+		a.Discard()
+		a.b.storeDown(a.ResponseWriter, a.request, a.outage)
+		return
+	case status == http.StatusUnauthorized && a.renewable && invalidToken(h):
+		a.refused = true
+		a.Discard()
+		return
+	case status == http.StatusUnauthorized:
+		demand := stepUp(h)
+		login := loginFor(demand, a.b.page(a.request)) // and back to where the user is
+		if navigation(a.request) && (demand != nil || !a.private) {
+			a.Discard()
+			seeOther(a.ResponseWriter, login)
+			return
+		}
+		if !a.private && bearerToken(a.request) {
+			a.hint(h)
+		}
+		h.Set(loginHeader, login)
+	default:
+		h.Del(loginHeader) // ours to say
+	}
+	// Cookies of this origin are ours alone; a cached one would sign others
+	// in (CVE-2025-48947).
+	h.Del("Set-Cookie")
+	for name := range h {
+		// The origin that asks is our own, and one person's answer is no CDN's.
+		if strings.HasPrefix(name, "Access-Control-") || (a.private || a.outage != nil) && forward.OverridesCaching(name) {
+			h.Del(name)
+		}
+	}
+	switch said := h["Cache-Control"]; {
+	case a.outage != nil: // with the store back, it may be another one
+		h["Cache-Control"] = []string{"no-store"}
+	case !a.private, len(said) == 1 && strings.HasPrefix(said[0], "no-store"): // nearly all
+	case len(said) == 0:
+		h.Set("Cache-Control", "no-store")
+	default:
+		h["Cache-Control"] = []string{forward.Privately(said)}
+	}
+	// A signed-out browser gets another answer at the same address.
+	h.Add("Vary", "Cookie")
+}
+
+// invalidToken reports whether a challenge says that the token is no good (RFC
+// 6750 §3.1), and not that it lacks a scope or a newer login.
+func invalidToken(h http.Header) bool {
+	return slices.ContainsFunc(h["Www-Authenticate"], func(challenge string) bool {
+		return strings.Contains(challenge, `error="invalid_token"`)
+	})
+}
+
+// bearerToken reports whether a request brings a token of its own, which does
+// not reach the API.
+func bearerToken(r *http.Request) bool {
+	scheme, _, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return ok && strings.EqualFold(scheme, "Bearer")
+}
+
+// maxHinted bounds the refusals to which a hint is added, in bytes.
+const maxHinted = 16 << 10
+
+// hint prepares a refusal for a client that sends a bearer token here: the body
+// is kept, to add where tokens go. Only a short one that says its length can be
+// read whole before anything of it is sent.
+func (a *apiAnswer) hint(h http.Header) {
+	b, r := a.b, a.request
+	where := "the gateway"
+	if b.tokensAt != "" {
+		where += " at " + b.tokensAt
+	}
+	b.logger.InfoContext(r.Context(), "a bearer token came to the bff, which takes session cookies", "path", r.URL.Path, "send_to", where)
+	n, err := strconv.Atoi(h.Get("Content-Length"))
+	if err == nil && n <= maxHinted && r.Method != http.MethodHead && len(h["Content-Encoding"]) == 0 {
+		a.kept = make([]byte, 0, n)
+		a.where = where
+		h.Del("Content-Length")
+	}
+}
+
+// Write sends a part of the body, or keeps it.
+func (a *apiAnswer) Write(p []byte) (int, error) {
+	a.Finish()
+	if a.kept == nil {
+		return a.Answer.Write(p)
+	}
+	if len(a.kept)+len(p) > maxHinted {
+		return 0, io.ErrShortWrite
+	}
+	a.kept = append(a.kept, p...)
+	return len(p), nil
+}
+
+// FlushError sends what was written so far, unless it is kept.
+func (a *apiAnswer) FlushError() error {
+	a.Finish()
+	if a.kept != nil {
+		return nil
+	}
+	return a.Answer.FlushError()
+}
+
+// finish ends the answer. A refusal that was kept gets its hint: in the message
+// of google.rpc.Status and Connect, or in the detail of RFC 9457.
+func (a *apiAnswer) finish() {
+	a.Finish()
+	if a.kept == nil {
+		return
+	}
+	body := a.kept
+	a.kept = nil
+	var said map[string]json.RawMessage
+	if json.Unmarshal(body, &said) == nil {
+		for _, member := range []string{"message", "detail"} {
+			var text string
+			if json.Unmarshal(said[member], &text) != nil {
+				continue
+			}
+			said[member], _ = json.Marshal(text + "; this address takes the session cookie of a signed-in browser and no bearer token: send it to " + a.where)
+			if hinted, err := json.Marshal(said); err == nil {
+				body = append(hinted, '\n')
+			}
+			break
+		}
+	}
+	_, _ = a.Answer.Write(body)
 }
 
 // replayable reports whether a request can be made twice without harm.

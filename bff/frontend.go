@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -22,13 +23,13 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	if b.signedOut(w, r) {
 		return
 	}
-	answer := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.covers(r.URL)}
+	answer := b.newPageAnswer(w, r)
 	s, err := b.used(r)
 	switch {
 	case err == nil:
 		r = r.WithContext(withSession(r.Context(), s))
-		answer.s = s
-		defer answer.release()
+		answer.tied.s = s
+		defer answer.tied.release()
 	case !errors.Is(err, session.ErrNotFound):
 		b.storeDown(w, r, err)
 		return
@@ -42,7 +43,35 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b.frontend.ServeHTTP(answer, b.toFrontend(r))
-	answer.finish()
+	answer.Finish()
+}
+
+// A pageAnswer is the front end's answer: what is shown to signed-in users is
+// kept by their browsers alone, and the bff alone sets its cookies.
+type pageAnswer struct {
+	forward.Answer
+	tied      tied
+	protected bool // the page needs a login
+}
+
+func (b *BFF) newPageAnswer(w http.ResponseWriter, r *http.Request) *pageAnswer {
+	a := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.covers(r.URL)}
+	a.Correct, a.Unavailable = a.correct, b.noFrontend
+	a.Begin(&a.tied, r)
+	return a
+}
+
+func (a *pageAnswer) correct(_ int, h http.Header) {
+	forward.WithoutOurCookies(h)
+	if !a.protected {
+		return
+	}
+	h["Cache-Control"] = []string{forward.Privately(h["Cache-Control"])}
+	for name := range h {
+		if forward.OverridesCaching(name) {
+			h.Del(name)
+		}
+	}
 }
 
 // toFrontend is the request that a front-end server sees. Unlike the API it
@@ -58,6 +87,8 @@ func (b *BFF) toFrontend(r *http.Request) *http.Request {
 			out.Header[name] = values
 		}
 	}
+	// A front end that answered 100 would do so to us, who send the body anyway.
+	delete(out.Header, "Expect")
 	delete(out.Header, "Connection")
 	delete(out.Header, "Upgrade")
 	if upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -87,29 +88,32 @@ func (l *lifeline) release() {
 	l.stop()
 }
 
-// A tied writer gives an answer a lifeline if it turns out to last. The zero
-// session is nobody's, whose answers are not tied.
+// A tied writer gives an answer a lifeline if it turns out to last. Without a
+// session, its answers are not tied.
 type tied struct {
 	http.ResponseWriter
-	b    *BFF
-	s    *session.Session
-	line *lifeline
+	b        *BFF
+	s        *session.Session
+	line     *lifeline
+	farewell *farewell // nil for a handler that ends its streams itself
+	begun    bool
 }
 
-// begin is to be called with the status and before the header is sent.
+// begin is called with the status before the header is sent.
 func (t *tied) begin(status int) {
-	if t.s == nil || t.line != nil || status != http.StatusOK || !lasts(t.Header()) {
+	if t.begun {
 		return
 	}
-	control := http.NewResponseController(t.ResponseWriter)
-	t.line = t.b.tie(t.s, func() {
-		// The reader's deadline ends the request's context, and so whoever is
-		// answering it; the writer's frees one that waits for a browser which
-		// reads no more, and ends a stream of HTTP/2.
-		past := time.Unix(1, 0)
-		_ = control.SetReadDeadline(past) // where neither is possible, the next write fails
-		_ = control.SetWriteDeadline(past)
-	})
+	t.begun = true
+	if status != http.StatusOK || !lasts(t.Header()) {
+		return
+	}
+	if t.farewell != nil {
+		t.farewell.begin(t.Header(), t.b.leaving)
+	}
+	if t.s != nil {
+		t.line = t.b.tie(t.s, func() { forward.Sever(t.ResponseWriter) })
+	}
 }
 
 func (t *tied) cut() bool { return t.line != nil && t.line.severed.Load() }
@@ -121,16 +125,29 @@ func (t *tied) release() {
 }
 
 func (t *tied) WriteHeader(status int) {
-	t.begin(status)
+	if status >= 200 {
+		t.begin(status)
+	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *tied) Write(p []byte) (int, error) {
-	t.begin(http.StatusOK) // for who says nothing about a status
+	t.begin(http.StatusOK) // a handler that sets no status
 	if t.cut() {
 		return 0, errSevered
 	}
+	if t.farewell != nil {
+		t.farewell.written(p)
+	}
 	return t.ResponseWriter.Write(p)
+}
+
+func (t *tied) FlushError() error {
+	t.begin(http.StatusOK)
+	if t.cut() {
+		return errSevered
+	}
+	return http.NewResponseController(t.ResponseWriter).Flush()
 }
 
 // Hijack hands over the connection of a WebSocket, which is closed when the
@@ -143,21 +160,6 @@ func (t *tied) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c := &tiedConn{Conn: conn}
 	c.line = t.b.tie(t.s, func() { _ = conn.Close() }) // the browser may have been first
 	return c, buffered, nil
-}
-
-// SetWriteDeadline is for who gives the browser a time to read in. It takes back
-// no deadline by which the answer was cut.
-func (t *tied) SetWriteDeadline(deadline time.Time) error {
-	set := http.NewResponseController(t.ResponseWriter).SetWriteDeadline
-	if t.line == nil {
-		return set(deadline)
-	}
-	t.line.mu.Lock()
-	defer t.line.mu.Unlock()
-	if t.line.severed.Load() {
-		return errSevered
-	}
-	return set(deadline)
 }
 
 // Unwrap serves http.ResponseController.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,18 @@ func (r *record) leaks() []string {
 		}
 	}
 	return found
+}
+
+// logged reports whether a line of the log has all the texts.
+func logged(texts ...string) bool {
+	everything.mu.Lock()
+	defer everything.mu.Unlock()
+	for line := range bytes.Lines(everything.log.Bytes()) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !bytes.Contains(line, []byte(text)) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // The check of the logs must itself be able to fail.

@@ -67,7 +67,7 @@ func (rp *relyingParty) metadataAndKeys(ctx context.Context) (*token.Metadata, e
 }
 
 // fits reports what is missing at the provider without which no login is
-// possible.
+// possible, in words that name no address: /readyz shows them.
 func (rp *relyingParty) fits(md *token.Metadata) error {
 	needed := []struct{ name, endpoint string }{
 		{"authorization_endpoint", md.AuthorizationEndpoint}, {"token_endpoint", md.TokenEndpoint},
@@ -80,7 +80,7 @@ func (rp *relyingParty) fits(md *token.Metadata) error {
 	}
 	for _, n := range needed {
 		if n.endpoint == "" {
-			return fmt.Errorf("the metadata of %s has no %s: is it an OpenID provider?", md.Issuer, n.name)
+			return fmt.Errorf("the provider's metadata has no %s: is its issuer an OpenID provider?", n.name)
 		}
 	}
 	return nil

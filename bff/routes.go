@@ -2,7 +2,6 @@ package bff
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -52,7 +52,7 @@ func (b *BFF) chain() http.Handler {
 		b.refuseForged,           // before anything acts on a cookie
 		b.refuseCrowded,          // before anybody behind us does, and locks the person out
 		b.secureHeaders,          // on refusals too
-		b.recovered,              // a panic becomes an answer, and a line in the log
+		b.answered,               // deadlines, and a panic becomes an answer
 		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request
 	} {
 		h = wrap(h)
@@ -65,6 +65,9 @@ func (b *BFF) chain() http.Handler {
 func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
+	case !forwardable(r.Method):
+		w.Header().Set("Allow", allowedMethods)
+		writeError(w, http.StatusMethodNotAllowed, "this method is not served")
 	case path == "/healthz" || path == "/readyz":
 		b.health(w, r)
 	case strings.HasPrefix(path, web.AssetPrefix):
@@ -80,6 +83,22 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	default:
 		b.serveFrontend(w, r)
 	}
+}
+
+// allowedMethods are told with a 405; which of them an address serves is said
+// there.
+const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// forwardable reports whether a method may reach a handler: not those that echo
+// the request, with cookies and the headers that we add (TRACE, and Microsoft's
+// TRACK), nor the one that asks for a tunnel (CONNECT). Some servers read
+// methods in any case.
+func forwardable(method string) bool {
+	switch strings.ToUpper(method) {
+	case http.MethodTrace, "TRACK", http.MethodConnect:
+		return false
+	}
+	return true
 }
 
 func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
@@ -108,10 +127,12 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	if err := b.ready(r); err != nil && r.URL.Path == "/readyz" {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "not ready:", err)
-		return
+	if r.URL.Path == "/readyz" {
+		if why := b.notReady(r); why != "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready:", why)
+			return
+		}
 	}
 	fmt.Fprintln(w, "ok")
 }
@@ -119,21 +140,25 @@ func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 // readyTimeout bounds what /readyz asks of the session store.
 const readyTimeout = 2 * time.Second
 
-var errStoreAway = errors.New("the session store does not answer")
-
-// ready is Ready, and asks the session store too. The cause of an outage there
-// names machines that are nobody's business here.
-func (b *BFF) ready(r *http.Request) error {
-	if err := b.Ready(); err != nil {
-		return err
+// notReady says in public words why no one can sign in at the moment, "" if they
+// can. The log has the cause, which names machines.
+func (b *BFF) notReady(r *http.Request) string {
+	why, err := "the provider's metadata or keys cannot be fetched", b.provider.Ready()
+	if err == nil {
+		if err = b.Ready(); err != nil {
+			why = err.Error() // of the metadata, without an address
+		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	if err := b.sessions.Ready(ctx); err != nil {
-		b.logger.WarnContext(ctx, "not ready", "cause", err)
-		return errStoreAway
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		why, err = "the session store does not answer", b.sessions.Ready(ctx)
 	}
-	return nil
+	if err == nil {
+		return ""
+	}
+	b.logger.WarnContext(r.Context(), "not ready", "cause", err)
+	return why
 }
 
 func (b *BFF) refuseForged(next http.Handler) http.Handler {
@@ -162,59 +187,36 @@ func (b *BFF) setSecure(h http.Header) {
 	}
 }
 
-func (b *BFF) recovered(next http.Handler) http.Handler {
+// answered gives each answer its deadlines, and makes an answer, and a line in
+// the log, of a panic.
+func (b *BFF) answered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &startedWriter{ResponseWriter: w, bounded: r.ProtoMajor == 1}
-		defer boundBody(w, r)
-		defer func() {
-			p := recover()
-			if p == nil {
-				return
-			}
-			if p == http.ErrAbortHandler { // net/http's own way to cut an answer off
-				panic(p)
-			}
-			b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			if answer.started { // half an answer must not look like a whole one
-				panic(http.ErrAbortHandler)
-			}
-			// What was to go with another answer, a cookie perhaps, does not go
-			// with this one.
-			id := w.Header().Get(requestid.Header)
-			clear(w.Header())
-			w.Header().Set(requestid.Header, id)
-			b.setSecure(w.Header())
-			writeError(w, http.StatusInternalServerError, "internal error")
-		}()
-		next.ServeHTTP(answer, r)
+		answer, r := forward.NewWriter(w, r)
+		b.recovered(next, answer, r)
+		answer.Finish()
 	})
 }
 
-// A startedWriter knows whether an answer has begun.
-type startedWriter struct {
-	http.ResponseWriter
-	started bool
-	// bounded is an answer over HTTP/1 that does not last: whoever gives one
-	// that does bounds it.
-	bounded bool
+func (b *BFF) recovered(next http.Handler, w *forward.Writer, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler { // net/http's own way to cut an answer off
+			panic(p)
+		}
+		b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if w.Started() { // half an answer must not look like a whole one
+			panic(http.ErrAbortHandler)
+		}
+		// What was to go with another answer, a cookie perhaps, does not go
+		// with this one.
+		id := w.Header().Get(requestid.Header)
+		clear(w.Header())
+		w.Header().Set(requestid.Header, id)
+		b.setSecure(w.Header())
+		writeError(w, http.StatusInternalServerError, "internal error")
+	}()
+	next.ServeHTTP(w, r)
 }
-
-func (w *startedWriter) WriteHeader(status int) {
-	w.started = w.started || status >= 200 || status == http.StatusSwitchingProtocols
-	w.bounded = w.bounded && !lasts(w.Header())
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *startedWriter) Write(p []byte) (int, error) {
-	if !w.started {
-		w.started = true
-		w.bounded = w.bounded && !lasts(w.Header())
-	}
-	if w.bounded { // net/http lifts it before the next request
-		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(answerPatience))
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// Unwrap serves http.ResponseController.
-func (w *startedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -10,9 +10,6 @@ const (
 	maxHeaderBytes    = 1 << 20 // all cookies that a browser keeps for a domain: what to do about them is ours to say
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// restPatience is how long the rest of a body may take to arrive that
-	// nobody has read.
-	restPatience = 5 * time.Second
 	// formPatience is how long a provider's form may take to arrive.
 	formPatience = 10 * time.Second
 )
@@ -32,15 +29,6 @@ func (b *BFF) Server() *http.Server {
 	}
 	server.RegisterOnShutdown(b.goodbye)
 	return server
-}
-
-// boundBody is for when a request has been answered. net/http reads what is
-// left of a body, so that the connection can be used again, and would wait for
-// it without end.
-func boundBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPatience))
-	}
 }
 
 // readForm reads the form that a provider has sent, of max bytes.

@@ -1,0 +1,249 @@
+package forward
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// Patience is how long one write of an answer may wait for the client.
+	Patience = 30 * time.Second
+	// restPatience is how long the rest of a request's body is waited for
+	// after its answer, and restLull how long the client may be silent where
+	// the end of the answer is sent only after that.
+	restPatience = 5 * time.Second
+	restLull     = 250 * time.Millisecond
+	// maxRest bounds that rest, in bytes.
+	maxRest = 64 << 20
+)
+
+// A Writer is the outermost http.ResponseWriter of a request. It owns the
+// deadlines of the connection, and what becomes of a request's body that is
+// still arriving when its answer begins.
+//
+// A write deadline stands only while something is written, and at the end: it
+// ends a client that does not read, and never a server behind that pauses.
+//
+// Over HTTP/1, net/http stops reading the body when the answer begins. A proxy
+// still reads it then, gets an error, and cuts the answer (golang/go#40747). So
+// bodies pass in both directions at once, and an answer that begins before its
+// request has been read is the last one on its connection: what remains of the
+// body can neither be taken for another request, nor be read by net/http while
+// it waits for one (golang/go#68560).
+type Writer struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	body     *body // of a request over HTTP/1; nil for none
+	started  bool
+	hijacked bool
+	left     int64 // bytes of a body of declared length; -1 for none declared
+
+	mu      sync.Mutex // of the write deadline
+	severed bool
+}
+
+// NewWriter returns a Writer for the answer to r, and the request to serve.
+// Finish must be called when the request has been served, unless by a panic.
+func NewWriter(w http.ResponseWriter, r *http.Request) (*Writer, *http.Request) {
+	writer := &Writer{ResponseWriter: w, control: http.NewResponseController(w)}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.Body != nil {
+		_ = writer.control.EnableFullDuplex() // what cannot has no connection
+		writer.body = &body{ReadCloser: r.Body}
+		r = r.WithContext(r.Context())
+		r.Body = writer.body
+	}
+	return writer, r
+}
+
+// Started reports whether the final header has been sent.
+func (w *Writer) Started() bool { return w.started }
+
+// WriteHeader sends the header.
+func (w *Writer) WriteHeader(status int) {
+	switch {
+	case status >= 200:
+		if !w.started && w.body.remains() {
+			w.Header().Set("Connection", "close")
+			w.left = -1
+			if n, err := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64); err == nil {
+				w.left = n
+			}
+		}
+		w.started = true
+	case status == http.StatusSwitchingProtocols:
+		w.started = true
+	default: // net/http writes it at once
+		w.arm()
+		defer w.disarm()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of the body.
+func (w *Writer) Write(p []byte) (int, error) {
+	if !w.started {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.arm()
+	n, err := w.ResponseWriter.Write(p)
+	w.left -= int64(n)
+	w.disarm()
+	return n, err
+}
+
+// FlushError sends what is buffered.
+func (w *Writer) FlushError() error {
+	if !w.started {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.arm()
+	err := w.control.Flush()
+	w.disarm()
+	return err
+}
+
+// Hijack hands over the connection.
+func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := w.control.Hijack()
+	if err == nil {
+		w.started, w.hijacked = true, true
+	}
+	return conn, buffered, err
+}
+
+// SetWriteDeadline is for handlers that are stricter, until their next write.
+func (w *Writer) SetWriteDeadline(deadline time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.severed {
+		return nil
+	}
+	return w.control.SetWriteDeadline(deadline)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Finish ends the answer. The last deadline holds until net/http has written
+// its end.
+func (w *Writer) Finish() {
+	if w.hijacked {
+		return
+	}
+	if w.body != nil && !w.started {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.arm()
+	if w.body.remains() {
+		w.drain()
+	}
+}
+
+// drain reads what a client still sends after its answer, for a while: many
+// clients read the answer only after they have sent everything, and a
+// connection that is closed before loses it.
+func (w *Writer) drain() {
+	_ = w.control.Flush()
+	lull := restLull // net/http sends the last chunk when this has returned
+	if w.left == 0 {
+		lull = restPatience
+	}
+	until := time.Now().Add(restPatience)
+	buffer := buffers.Get()
+	defer buffers.Put(buffer)
+	for n := 0; n < maxRest && !w.cut(); {
+		now := time.Now()
+		if !now.Before(until) {
+			break
+		}
+		deadline := until
+		if lulled := now.Add(lull); lulled.Before(until) {
+			deadline = lulled
+		}
+		if w.control.SetReadDeadline(deadline) != nil {
+			return // no connection, and nothing that could wait
+		}
+		m, err := w.body.Read(buffer)
+		if n += m; err == io.EOF {
+			return
+		} else if err != nil {
+			break
+		}
+	}
+	if !w.cut() {
+		_ = w.control.SetReadDeadline(until) // for what net/http reads of it itself
+	}
+}
+
+func (w *Writer) arm() { _ = w.SetWriteDeadline(time.Now().Add(Patience)) }
+
+// disarm lifts the deadline: HTTP/2 resets a stream whose deadline passes, even
+// between writes, and one that has passed would meet the end of the answer.
+func (w *Writer) disarm() { _ = w.SetWriteDeadline(time.Time{}) }
+
+func (w *Writer) cut() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.severed
+}
+
+// Sever ends an answer at once, from another goroutine: it ends the request's
+// context, frees a write that waits for the client, and lets none follow.
+func Sever(w http.ResponseWriter) {
+	past := time.Unix(1, 0)
+	for {
+		switch t := w.(type) {
+		case *Writer:
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.severed = true
+			_ = t.control.SetReadDeadline(past) // by which net/http ends the context
+			_ = t.control.SetWriteDeadline(past)
+			return
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(past) // where neither is possible, there is no connection
+			_ = control.SetWriteDeadline(past)
+			return
+		}
+	}
+}
+
+// A body knows whether it has been read to its end. The proxy may still read
+// it when its answer has ended.
+type body struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+func (b *body) remains() bool { return b != nil && !b.ended.Load() }
+
+// buffers are for copying bodies.
+var buffers bufferPool
+
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 32<<10)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
