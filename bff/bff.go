@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
-	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -348,31 +347,9 @@ func (b *BFF) Ready() error {
 func (b *BFF) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.handler.ServeHTTP(w, r) }
 
 func parseBaseURL(raw string) (*url.URL, error) {
-	shown := raw
-	fail := func(why string) (*url.URL, error) {
-		return nil, fmt.Errorf("base URL %q: %s", shown, why)
+	base, err := origin.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("base URL%s: %w", origin.Shown(raw), err)
 	}
-	u, err := url.Parse(strings.TrimSuffix(raw, "/"))
-	if err == nil {
-		shown = u.Redacted()
-	}
-	switch {
-	case raw == "":
-		return fail("missing; give the origin that browsers see, such as https://shop.example")
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return fail("not a URL; give the origin that browsers see, such as https://shop.example")
-	case u.Path != "" || strings.ContainsAny(raw, "?#") || u.User != nil:
-		return fail("more than an origin; give scheme, host and port only")
-	case u.Scheme == "https":
-	case u.Scheme != "http":
-		return fail("neither https nor http")
-	case !loopback.Host(u.Hostname()):
-		return fail("http off loopback would send session cookies in the clear; use https")
-	}
-	// As browsers spell an origin, with which it will be compared.
-	u.Host = strings.ToLower(u.Host)
-	if port := u.Port(); port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
-		u.Host = strings.TrimSuffix(u.Host, ":"+port)
-	}
-	return u, nil
+	return base, nil
 }

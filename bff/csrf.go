@@ -2,10 +2,11 @@ package bff
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
 // forged reports whether a request that could change something was caused by
@@ -54,8 +55,8 @@ func (b *BFF) forgedUpgrade(r *http.Request) bool {
 // sameOrigin reports whether a URL, or the value of an Origin header, is of
 // the base URL's origin.
 func (b *BFF) sameOrigin(raw string) bool {
-	u, err := url.Parse(raw)
-	return err == nil && u.Scheme == b.base.Scheme && strings.EqualFold(u.Host, b.base.Host)
+	base := b.base.String()
+	return raw == base || origin.Of(raw) == base
 }
 
 func upgrade(r *http.Request) bool {

@@ -1,11 +1,11 @@
 package bff
 
 import (
+	"cmp"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
 // frontchannelLogout ends a session at the word of a page of the provider,
@@ -24,7 +24,7 @@ func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	// Of the issuer's origin alone; and whatever this page might come to hold,
 	// nothing in it runs.
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors "+origin(md.Issuer))
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors "+cmp.Or(origin.Of(md.Issuer), "'none'"))
 	query := r.URL.Query()
 	iss, sid := query["iss"], query["sid"]
 	switch {
@@ -58,13 +58,4 @@ func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write([]byte("Signed out.\n")) // a frame that is gone needs no answer
-}
-
-// origin is a URL's scheme and host, as a browser writes it.
-func origin(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "'none'"
-	}
-	return u.Scheme + "://" + strings.ToLower(u.Host)
 }

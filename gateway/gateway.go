@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -17,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -117,11 +116,11 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.api = http.HandlerFunc(g.serveAPI)
 	if cfg.BaseURL != "" {
-		origin, err := originOf(cfg.BaseURL)
+		base, err := origin.Parse(cfg.BaseURL)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("gateway: BaseURL%s: %w", origin.Shown(cfg.BaseURL), err)
 		}
-		g.api = crossOrigin(origin).Handler(g.api)
+		g.api = crossOrigin(base.String()).Handler(g.api)
 	}
 	g.mux = runtime.NewServeMux(g.muxOptions()...)
 
@@ -204,23 +203,6 @@ func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
 		runtime.WithWriteContentLength(),
 		runtime.WithDisableChunkedEncoding(), // net/http sets it where it belongs; HTTP/2 forbids it
 	}
-}
-
-// originOf returns the origin of a base URL, as browsers write it.
-func originOf(base string) (string, error) {
-	u, err := url.Parse(base)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
-		u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("gateway: BaseURL %q is not an origin: give scheme, host and port alone, for example \"https://app.example.com\"", base)
-	}
-	if strings.Contains(base, "*") {
-		return "", fmt.Errorf("gateway: BaseURL %q has a wildcard: give the one origin whose pages call the API", base)
-	}
-	host := strings.ToLower(u.Host)
-	if (u.Scheme == "https" && u.Port() == "443") || (u.Scheme == "http" && u.Port() == "80") {
-		host = strings.TrimSuffix(host, ":"+u.Port()) // browsers leave the default port out
-	}
-	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), nil
 }
 
 func crossOrigin(origin string) *cors.Cors {

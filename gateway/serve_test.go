@@ -326,6 +326,8 @@ func TestCORS(t *testing.T) {
 		{"the base URL", base, "GET /api/private-route", []string{"Origin: " + base}, base},
 		{"with a slash", base + "/", "GET /api/private-route", []string{"Origin: " + base}, base},
 		{"with the default port", base + ":443", "GET /api/private-route", []string{"Origin: " + base}, base},
+		{"a name that browsers write in ASCII", "https://bücher.example", "GET /api/private-route", []string{"Origin: https://xn--bcher-kva.example"}, "https://xn--bcher-kva.example"},
+		{"an address that browsers shorten", "https://[2001:DB8:0::1]", "GET /api/private-route", []string{"Origin: https://[2001:db8::1]"}, "https://[2001:db8::1]"},
 		{"another port", base, "GET /api/private-route", []string{"Origin: " + base + ":8443"}, ""},
 		{"another scheme", base, "GET /api/private-route", []string{"Origin: http://app.example.com"}, ""},
 		{"a sibling", base, "GET /api/private-route", []string{"Origin: https://evil.example.com"}, ""},

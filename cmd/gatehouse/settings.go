@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/app"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
 // settings are all settings. Each has a flag by the name here and a variable
@@ -28,7 +30,7 @@ type settings struct {
 	OIDCOmitAudience   bool     `name:"oidc-omit-audience" group:"Login" help:"Do not send the audience as the parameter audience."`
 	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
 	LoginRate          int      `name:"login-rate" placeholder:"N" default:"120" group:"Login" help:"How many logins one address (an IPv6 /64) may start in a minute. Behind proxies this needs trusted-proxies, or all people count as one."`
-	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). http on loopback only."`
+	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). It may be written in any form that a browser accepts, such as https://bücher.example, and is used in the form that browsers send. http on loopback only."`
 	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, to rotate: the first seals, all open."`
 
 	Audience     string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
@@ -122,9 +124,13 @@ func (s *settings) config() app.Config {
 }
 
 // withScheme adds https where a host was given alone, as the tutorial's
-// variables allow.
+// variables allow. On loopback it adds nothing: https is rarely meant there, and
+// the validation suggests http.
 func withScheme(raw string) string {
 	if raw == "" || strings.Contains(raw, "://") {
+		return raw
+	}
+	if u, err := url.Parse("http://" + raw); err != nil || loopback.Host(u.Hostname()) {
 		return raw
 	}
 	return "https://" + raw

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
 // Config is everything that can be set, with the types that the parts want.
@@ -116,6 +118,10 @@ func (cfg *Config) withDefaults() {
 	set(&cfg.SessionStore, DefaultSessionStore)
 	set(&cfg.DatabaseURL, DefaultDatabaseURL)
 	set(&cfg.Frontend, DefaultFrontend)
+	// Every part sees the base URL as browsers write it; Validate reports one that cannot be read.
+	if base, err := origin.Parse(cfg.BaseURL); err == nil {
+		cfg.BaseURL = base.String()
+	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = 1
 	}

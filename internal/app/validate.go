@@ -13,7 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
-	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
@@ -38,9 +38,7 @@ func (cfg Config) Validate(parts Parts) error {
 		errs = append(errs, settingError(setting, value, problem, remedy))
 	}
 	if parts.BFF || parts.Server {
-		if problem := originProblem(cfg.Issuer, true); problem != "" {
-			bad("GATEHOUSE_OIDC_ISSUER", cfg.Issuer, problem, "give the provider's issuer, such as https://tenant.eu.auth0.com/")
-		}
+		errs = append(errs, addressError("GATEHOUSE_OIDC_ISSUER", cfg.Issuer, origin.Issuer(cfg.Issuer)))
 		if cfg.Audience == "" {
 			bad("GATEHOUSE_AUDIENCE", "", "missing: without an audience many providers issue opaque access tokens, which nobody here can verify",
 				"register the API with the provider and give its identifier")
@@ -69,9 +67,8 @@ func (cfg Config) Validate(parts Parts) error {
 		errs = append(errs, cfg.validateBFF(parts)...)
 	}
 	if parts.Gateway && !parts.BFF && cfg.BaseURL != "" {
-		if problem := originProblem(cfg.BaseURL, false); problem != "" {
-			bad("GATEHOUSE_BASE_URL", cfg.BaseURL, problem, "give the origin that browsers see, such as https://shop.example")
-		}
+		_, err := origin.Parse(cfg.BaseURL)
+		errs = append(errs, addressError("GATEHOUSE_BASE_URL", cfg.BaseURL, err))
 	}
 	if parts.Gateway && !parts.Server && cfg.GRPCTarget == "" {
 		bad("GATEHOUSE_GRPC_TARGET", "", "missing", "give the server's address, such as dns:///server:9090")
@@ -87,9 +84,8 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	if cfg.ClientID == "" {
 		bad("GATEHOUSE_OIDC_CLIENT_ID", "", "missing", "give the id of the client that is registered with the provider")
 	}
-	if problem := originProblem(cfg.BaseURL, false); problem != "" {
-		bad("GATEHOUSE_BASE_URL", cfg.BaseURL, problem, "give the origin that browsers see, such as https://shop.example")
-	}
+	_, err := origin.Parse(cfg.BaseURL)
+	errs = append(errs, addressError("GATEHOUSE_BASE_URL", cfg.BaseURL, err))
 	if len(cfg.Secrets) == 0 {
 		bad("GATEHOUSE_SECRET", "", "missing", "make one with: openssl rand -hex 32")
 	}
@@ -120,9 +116,8 @@ func (cfg Config) validateBFF(parts Parts) []error {
 		errs = append(errs, cfg.validateFrontend()...)
 	}
 	if !parts.Gateway {
-		if u, err := url.Parse(cfg.GatewayURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			bad("GATEHOUSE_GATEWAY_URL", cfg.GatewayURL, "missing or not a URL", "give the gateway's address, such as http://gateway:5000")
-		}
+		_, err := origin.Upstream(cfg.GatewayURL)
+		errs = append(errs, addressError("GATEHOUSE_GATEWAY_URL", cfg.GatewayURL, err))
 	}
 	return errs
 }
@@ -224,38 +219,23 @@ func (cfg Config) validateFrontend() []error {
 		}
 		return nil
 	}
-	if u, err := url.Parse(cfg.Frontend); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
+	_, err := origin.Upstream(cfg.Frontend)
+	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(e.Remedy, "did you mean") {
+		return []error{addressError("GATEHOUSE_FRONTEND", cfg.Frontend, err)}
 	}
 	return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")}
 }
 
-// originProblem says what is wrong with a URL that is to be an origin, or an
-// issuer, which may have a path.
-func originProblem(raw string, issuer bool) string {
-	if raw == "" {
-		return "missing"
+// addressError names the setting of an error of package origin; nil for nil.
+func addressError(setting, value string, err error) error {
+	e, ok := errors.AsType[*origin.Error](err)
+	if !ok {
+		return err
 	}
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		return "not a URL"
-	case u.User != nil:
-		return "has a user name or password in it"
-	case u.RawQuery != "" || u.Fragment != "":
-		return "has a query or a fragment"
-	case strings.Contains(u.Host, "*"):
-		return "has a wildcard; it must be one origin"
-	case !issuer && strings.TrimSuffix(u.Path, "/") != "":
-		return "has a path; it must be an origin"
-	case u.Scheme == "https":
-		return ""
-	case u.Scheme != "http":
-		return "neither https nor http"
-	case !loopback.Host(u.Hostname()):
-		return "http is for loopback alone: codes and cookies would travel in the clear"
-	}
-	return ""
+	return settingError(setting, value, e.Problem, e.Remedy)
 }
 
 // confidential settings may hold a password anywhere in their value, also where
