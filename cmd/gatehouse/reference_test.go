@@ -50,6 +50,11 @@ A setting comes from the first of these that has it: a flag, the environment,
 setting is called as its flag (` + "`oidc-issuer: https://…`" + `), lists may be YAML
 lists, and a key that no setting has stops the start.
 
+Files are UTF-8; a byte order mark and Windows line ends do no harm, other
+encodings are refused. Whitespace and quotes around a value, which come with
+pasting or with a file that no shell reads, are left out with a note. A line of
+` + "`.env`" + ` that is not NAME=value is skipped with a note that has its number.
+
 Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `.
 What is unsafe or contradictory is refused at the start with the name of the
 setting and the remedy; ` + "`gatehouse check`" + ` tells the same of ` + "`gatehouse serve`" + `

@@ -76,6 +76,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	cfg := line.config()
 	cfg.Output = stdout
 	cfg.Logger = newLogger(stderr, line.LogFormat, line.LogLevel, command == "dev")
+	for _, note := range from.notes {
+		fmt.Fprintln(stderr, "gatehouse: note:", note)
+	}
 	for _, name := range from.unknown(parser.Model) {
 		fmt.Fprintf(stderr, "gatehouse: note: %s is the name of no setting and has no effect\n", name)
 	}

@@ -9,10 +9,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
-	"github.com/joho/godotenv"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 // sources are where settings come from after the flags, first found first:
@@ -22,6 +24,7 @@ type sources struct {
 	environment, dotenv map[string]string
 	file                map[string]string // by flag name
 	filePath            string
+	notes               []string // what was read in another way than it was written
 }
 
 // readSources reads the environment as given, .env in the working directory,
@@ -32,11 +35,18 @@ func readSources(environ []string, configFile string) (*sources, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		s.environment[name] = value
 	}
-	var err error
-	s.dotenv, err = godotenv.Read(".env")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// The parser's own text quotes the line, and with it a secret.
-		return nil, errors.New(".env: cannot be read as lines of NAME=value; correct or remove it")
+	switch text, err := textfile.Read(".env"); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf(".env: %w", err)
+	default:
+		var skipped []int
+		if s.dotenv, skipped, err = parseDotenv(text); err != nil {
+			return nil, fmt.Errorf(".env:%w", err)
+		}
+		for _, line := range skipped {
+			s.note(".env:%d: skipped, as it is not NAME=value", line)
+		}
 	}
 	s.filePath = configFile
 	if s.filePath == "" {
@@ -45,8 +55,15 @@ func readSources(environ []string, configFile string) (*sources, error) {
 	if s.filePath == "" {
 		return s, nil
 	}
+	var err error
 	s.file, err = readFile(s.filePath)
 	return s, err
+}
+
+func (s *sources) note(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(s.notes, note) {
+		s.notes = append(s.notes, note)
+	}
 }
 
 func (s *sources) variable(name string) string {
@@ -58,15 +75,15 @@ func (s *sources) variable(name string) string {
 
 // readFile reads a flat YAML map. Lists become comma-separated.
 func readFile(path string) (map[string]string, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := textfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("GATEHOUSE_CONFIG=%s: %w", path, err)
 	}
 	// Nodes, not values: an id like 0123 or a version like 1.10 is a number to
 	// YAML, and would come out as another one.
 	var tree map[string]yaml.Node
-	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return nil, fmt.Errorf("%s: not a YAML map from setting to value", path)
+	if err := yaml.Unmarshal([]byte(raw), &tree); err != nil {
+		return nil, fmt.Errorf("%s: not a YAML map from setting to value", path) // the parser's text may quote a secret
 	}
 	values := make(map[string]string, len(tree))
 	for key, node := range tree {
@@ -125,41 +142,61 @@ func (s *sources) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 	}
 	for _, layer := range []map[string]string{s.environment, s.dotenv} {
 		for _, name := range names {
-			value, err := valueOrFile(layer, name, name+"_FILE", isSecret(flag))
-			if err != nil || value != "" {
-				return present(value), err
+			value, err := s.valueOrFile(layer, name, name+"_FILE", flag)
+			if err != nil || value != nil {
+				return value, err
 			}
 		}
 	}
-	value, err := valueOrFile(s.file, flag.Name, flag.Name+"-file", isSecret(flag))
-	return present(value), err
-}
-
-// present turns an empty value into kong's sign for none.
-func present(value string) any {
-	if value == "" {
-		return nil
-	}
-	return value
+	return s.valueOrFile(s.file, flag.Name, flag.Name+"-file", flag)
 }
 
 // valueOrFile returns a setting of one source, from the file that it names
-// for a secret.
-func valueOrFile(layer map[string]string, name, fileName string, secret bool) (string, error) {
+// for a secret; nil for none.
+func (s *sources) valueOrFile(layer map[string]string, name, fileName string, flag *kong.Flag) (any, error) {
 	value, path := layer[name], layer[fileName]
 	switch {
-	case !secret || path == "":
+	case value == "" && (path == "" || !isSecret(flag)):
+		return nil, nil
+	case !isSecret(flag) || path == "":
+		value, err := s.tidied(name, value, flag)
+		if err != nil || value == "" {
+			return nil, err
+		}
 		return value, nil
 	case value != "":
-		return "", fmt.Errorf("%s and %s are both set; drop one", name, fileName)
+		return nil, fmt.Errorf("%s and %s are both set; drop one", name, fileName)
 	}
-	content, err := os.ReadFile(path)
+	if _, err := os.Stat(path); err != nil {
+		if tidy, what := tidy(path); what != "" {
+			s.note("%s: %s around the path left out", fileName, what)
+			path = tidy
+		}
+	}
+	raw, err := textfile.Bytes(path)
 	if err != nil {
-		return "", fmt.Errorf("%s=%s: %w; correct the path or the file's permissions", fileName, path, err)
+		return nil, fmt.Errorf("%s=%s: %w", fileName, path, err)
 	}
-	value = strings.TrimSpace(string(content))
-	if value == "" {
-		return "", fmt.Errorf("%s=%s: the file is empty", fileName, path)
+	content, err := textfile.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s: %w", fileName, path, err)
+	}
+	if strings.TrimSpace(content) == "" {
+		return nil, fmt.Errorf("%s=%s: the file is empty", fileName, path)
+	}
+	if !utf8.ValidString(content) {
+		s.note("%s=%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", fileName, path)
+	}
+	if flag.IsSlice() {
+		list, note := secretList(raw, content)
+		if note != "" {
+			s.note("%s=%s: %s", fileName, path, note)
+		}
+		return kongList(list), nil
+	}
+	value = strings.TrimSpace(content)
+	if strings.Contains(value, "\n") && flag.Name != "oidc-client-key" { // a key in PEM has lines
+		s.note("%s=%s: has more than one line, all of which are the value; is it the right file?", fileName, path)
 	}
 	return value, nil
 }

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 // forms are what an address may look like.
@@ -159,12 +160,12 @@ func (a *address) tlsConfig() (*tls.Config, error) {
 	if a.caFile == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(a.caFile)
+	pem, err := textfile.Read(a.caFile)
 	if err != nil {
-		return nil, fmt.Errorf("the ca_file cannot be read: %w", err)
+		return nil, fmt.Errorf("the ca_file %s: %w", a.caFile, err)
 	}
 	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
+	if !c.RootCAs.AppendCertsFromPEM([]byte(pem)) {
 		return nil, fmt.Errorf("the ca_file %s holds no certificate in PEM", a.caFile)
 	}
 	return c, nil

@@ -1,0 +1,83 @@
+// Package textfile owns reading the small text files that operators write:
+// secrets, .env and configuration. It leaves what a text means to its callers.
+package textfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// MaxBytes bounds a file.
+const MaxBytes = 1 << 20
+
+// BOM is the byte order mark that editors put before UTF-8. [Read] and [Decode]
+// remove it.
+const BOM = "\ufeff"
+
+// Read returns the text of a file. Errors name neither path nor content, and say
+// what to do.
+func Read(path string) (string, error) {
+	raw, err := Bytes(path)
+	if err != nil {
+		return "", err
+	}
+	return Decode(raw)
+}
+
+// Bytes returns the content of a file as it is, for [Decode]. Its errors are
+// those of [Read].
+func Bytes(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("no such file; correct the path: %w", fs.ErrNotExist)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("permission denied; let the user that runs gatehouse read the file, and enter its folders: %w", fs.ErrPermission)
+	case err != nil:
+		return nil, fmt.Errorf("%w; correct the path", cause(err))
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("is a directory; give the path of a file in it")
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot be read: %w", cause(err))
+	case len(raw) > MaxBytes:
+		return nil, fmt.Errorf("is longer than %d bytes; is it the right file?", MaxBytes)
+	}
+	return raw, nil
+}
+
+// cause leaves out the path, which the caller names in its own words.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// Decode returns the text of a file's bytes without a byte order mark. It
+// refuses other encodings, and NUL, which no text has; bytes that are not UTF-8
+// pass, since a secret may be made of any.
+func Decode(raw []byte) (string, error) {
+	switch {
+	case bytes.HasPrefix(raw, []byte{0xff, 0xfe}), bytes.HasPrefix(raw, []byte{0xfe, 0xff}):
+		return "", errors.New("is UTF-16; save it as UTF-8")
+	case bytes.HasPrefix(raw, []byte{0, 0, 0xfe, 0xff}): // the other byte order begins like UTF-16
+		return "", errors.New("is UTF-32; save it as UTF-8")
+	}
+	if i := bytes.IndexByte(raw, 0); i >= 0 {
+		if n := bytes.Count(raw, []byte{0}); n >= len(raw)/3 {
+			return "", errors.New("looks like UTF-16 (every other byte is NUL); save it as UTF-8")
+		}
+		return "", fmt.Errorf("has a NUL byte at position %d; write it as text, for example with base64 or hex", i)
+	}
+	return strings.TrimPrefix(string(raw), BOM), nil
+}
