@@ -9,6 +9,10 @@ import (
 
 // endSessionURL is where the browser signs out of the provider
 // (RP-Initiated Logout section 2), "" if it has no such place.
+//
+// An ID token that names the API stays here: the address gets into histories
+// and logs, and an API may take the token for an access token. client_id says
+// which client asks, as it does beside the hint.
 func (rp *relyingParty) endSessionURL(md *token.Metadata, base, idToken, state string) string {
 	if md.EndSessionEndpoint == "" {
 		return rp.auth0LogoutURL(md, base)
@@ -21,7 +25,14 @@ func (rp *relyingParty) endSessionURL(md *token.Metadata, base, idToken, state s
 	q.Set("client_id", rp.cfg.ClientID)
 	q.Set("post_logout_redirect_uri", base)
 	q.Set("state", state)
-	if idToken != "" {
+	switch {
+	case idToken == "":
+	case rp.cfg.Audience != "" && token.MayName(idToken, rp.cfg.Audience):
+		rp.hintOmitted.Do(func() {
+			rp.cfg.Logger.Warn("logout without id_token_hint: the provider's ID tokens name the API as an audience, so that the redirect would show what may pass for an access token; the provider may ask whether to sign out",
+				"audience", rp.cfg.Audience)
+		})
+	default:
 		q.Set("id_token_hint", idToken)
 	}
 	u.RawQuery = q.Encode()

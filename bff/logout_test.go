@@ -3,6 +3,9 @@ package bff_test
 import (
 	"bytes"
 	"context"
+	"io"
+	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
@@ -470,5 +474,53 @@ func TestLogoutOnAnotherNode(t *testing.T) {
 	b.cookies["gatehouse"] = value
 	if b.signedIn() {
 		t.Error("signed in")
+	}
+}
+
+// The redirect shows no ID token that names the API, which an API may take for
+// an access token: client_id identifies the client. It is said once.
+func TestLogoutHint(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		aud      any
+		audience string
+		hint     bool
+	}{
+		{"the client alone", clientID, audience, true},
+		{"the client and another API", []string{clientID, "https://other.example"}, audience, true},
+		{"the API too", []string{clientID, audience}, audience, false},
+		{"the API first", []string{audience, clientID}, audience, false},
+		{"no audience configured", []string{clientID, audience}, "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			log := &record{}
+			s := start(t, func(cfg *bff.Config) {
+				cfg.Audience = c.audience
+				cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(log, everything), nil))
+			})
+			s.idp.change(func(p *provider) { p.id["aud"], p.id["azp"] = c.aud, clientID })
+			for range 3 {
+				u, err := url.Parse(s.browser().signIn().navigate("/api/auth/logout", site("same-origin")).location())
+				if err != nil || u.Path != "/logout" {
+					t.Fatalf("sent to %v: %v", u, err)
+				}
+				q := u.Query()
+				if q.Has("id_token_hint") != c.hint {
+					t.Errorf("hint: %t, want %t", q.Has("id_token_hint"), c.hint)
+				}
+				if q.Get("client_id") != clientID || q.Get("post_logout_redirect_uri") == "" || q.Get("state") == "" {
+					t.Errorf("parameters %v", slices.Sorted(maps.Keys(q)))
+				}
+			}
+			want := 0
+			if !c.hint {
+				want = 1
+			}
+			if n := log.count("level=WARN msg=\"logout without id_token_hint"); n != want {
+				t.Errorf("%d warnings, want %d", n, want)
+			}
+		})
 	}
 }

@@ -52,6 +52,13 @@ func secret(what, value string) string {
 	return value
 }
 
+// count says how often text was logged.
+func (r *record) count(text string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Count(r.log.Bytes(), []byte(text))
+}
+
 func (r *record) leaks() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -22,6 +23,8 @@ type relyingParty struct {
 	ids      *token.IDVerifier
 	keys     *token.ClientKeys // nil without private_key_jwt
 	http     *http.Client
+
+	hintOmitted sync.Once // the warning that logouts lack id_token_hint
 }
 
 func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*relyingParty, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -272,4 +273,15 @@ func ID(raw string) string {
 		return ""
 	}
 	return claims.ID
+}
+
+// MayName reports whether an ID token, which is not verified, has audience among its audiences. It is true of a token that
+// cannot be read: the answer decides whether the token may be shown.
+func MayName(raw, audience string) bool {
+	t, err := split(raw, maxIDToken)
+	if err != nil {
+		return true
+	}
+	c, err := parseClaims(t.payload)
+	return err != nil || slices.Contains(c.Audience, audience)
 }
