@@ -81,7 +81,8 @@ func TestBackchannelLogoutRefuses(t *testing.T) {
 		"a nonce":                  make(map[string]any{"nonce": "n"}),
 		"no jti":                   make(map[string]any{"jti": tokentest.Absent}),
 		"no iat":                   make(map[string]any{"iat": tokentest.Absent}),
-		"no exp":                   make(map[string]any{"exp": tokentest.Absent}),
+		"no exp, and too old":      make(map[string]any{"exp": tokentest.Absent, "iat": now - 121}),
+		"neither exp nor iat":      make(map[string]any{"exp": tokentest.Absent, "iat": tokentest.Absent}),
 		"expired":                  make(map[string]any{"exp": now - 600}),
 		"of the future":            make(map[string]any{"iat": now + 600}),
 		"neither sub nor sid":      make(map[string]any{"sub": tokentest.Absent, "sid": tokentest.Absent}),
@@ -132,6 +133,29 @@ func TestBackchannelReplay(t *testing.T) {
 	wantStatus(t, tell(s.node(), form), http.StatusBadRequest)
 	if !b.signedIn() {
 		t.Error("signed out by a replay at another node")
+	}
+}
+
+// Ory Hydra's logout tokens have no exp and no sub. They end the session of
+// their sid, once, for as long as they are good.
+func TestBackchannelLogoutWithoutExpiry(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser().signIn()
+	form := url.Values{"logout_token": {s.idp.logoutToken(map[string]any{"exp": tokentest.Absent, "sub": tokentest.Absent})}}
+	s.clock.Advance(110 * time.Second)
+	wantStatus(t, tell(s, form), http.StatusOK)
+	if b.signedIn() {
+		t.Error("signed in")
+	}
+	s.clock.Advance(time.Second)
+	b.signIn()
+	for range 3 {
+		wantStatus(t, tell(s, form), http.StatusBadRequest) // by its jti, and then by its age
+		s.clock.Advance(time.Minute)
+	}
+	if !b.signedIn() {
+		t.Error("signed out by a replay")
 	}
 }
 

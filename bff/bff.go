@@ -65,6 +65,10 @@ type Config struct {
 	// "" takes what goes with the credential that there is; a secret is sent
 	// as the provider lists, basic first.
 	ClientAuth string
+	// AssertionAudience is the audience of the assertions that are signed with
+	// ClientKey: AssertionForIssuer or AssertionForTokenEndpoint; "" for the
+	// issuer.
+	AssertionAudience string
 	// ResponseMode is how the provider is asked to answer; one of the Mode
 	// constants.
 	ResponseMode string

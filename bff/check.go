@@ -105,12 +105,7 @@ func (rp *relyingParty) knownClient(md *token.Metadata) string {
 // checkClient redeems a code that nobody issued: a provider that knows the
 // client says that the code is bad.
 func (rp *relyingParty) checkClient(ctx context.Context, md *token.Metadata) error {
-	_, err := rp.tokens(ctx, md, url.Values{
-		"grant_type":    {"authorization_code"},
-		"code":          {"gatehouse-check"},
-		"redirect_uri":  {rp.callback},
-		"code_verifier": {"gatehouse-check-gatehouse-check-gatehouse-check"},
-	})
+	_, err := rp.tokens(ctx, md, rp.madeUpCode())
 	refusal, ok := errors.AsType[*oauthError](err)
 	switch {
 	case err == nil:
@@ -120,12 +115,35 @@ func (rp *relyingParty) checkClient(ctx context.Context, md *token.Metadata) err
 	case refusal.code == "invalid_grant":
 		return nil
 	case refusal.code == "invalid_client" || refusal.status == http.StatusUnauthorized:
+		if rp.clientAuth(md) == AuthPrivateKey {
+			if other := rp.withOtherAudience(); other.takesCredential(ctx, md) {
+				return fmt.Errorf("the provider takes the key of client %s, but not the audience of its assertions: set GATEHOUSE_OIDC_ASSERTION_AUDIENCE=%s", rp.cfg.ClientID, other.cfg.AssertionAudience)
+			}
+		}
 		return fmt.Errorf("the provider refuses client %s (%s): correct GATEHOUSE_OIDC_CLIENT_ID and %s, or its way of authentication, %s, with GATEHOUSE_OIDC_CLIENT_AUTH",
 			rp.cfg.ClientID, refusal.code, rp.credential(md), rp.clientAuth(md))
 	case refusal.code == "unauthorized_client":
 		return fmt.Errorf("the provider does not allow client %s the authorization code grant: allow it there", rp.cfg.ClientID)
 	}
 	return nil // an error about the made-up code, in words of the provider's own
+}
+
+// madeUpCode redeems a code that nobody issued.
+func (rp *relyingParty) madeUpCode() url.Values {
+	return url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {"gatehouse-check"},
+		"redirect_uri":  {rp.callback},
+		"code_verifier": {"gatehouse-check-gatehouse-check-gatehouse-check"},
+	}
+}
+
+// takesCredential reports whether the provider, asked to redeem a code that
+// nobody issued, says that the code is bad, and not the client.
+func (rp *relyingParty) takesCredential(ctx context.Context, md *token.Metadata) bool {
+	_, err := rp.tokens(ctx, md, rp.madeUpCode())
+	refusal, ok := errors.AsType[*oauthError](err)
+	return ok && refusal.code == "invalid_grant"
 }
 
 // credential names the setting with which the client proves who it is.

@@ -20,6 +20,18 @@ const (
 	AuthNone       = "none" // a public client: PKCE alone protects the code
 )
 
+// The values of Config.AssertionAudience: for whom a client assertion is made.
+const (
+	// AssertionForIssuer is the default: the issuer, as RFC 9126 section 2 and
+	// FAPI 2.0 have it.
+	AssertionForIssuer = "issuer"
+	// AssertionForTokenEndpoint is for providers that accept no other audience,
+	// among them Ory Hydra, Okta and Entra. A client that uses its key at several
+	// providers must not use it: one of them could name another's token endpoint
+	// as its own, and authenticate there as the client.
+	AssertionForTokenEndpoint = "token_endpoint"
+)
+
 // assertionType is the client_assertion_type of RFC 7523 section 2.2.
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -93,7 +105,11 @@ func (rp *relyingParty) authenticate(md *token.Metadata, form url.Values) (basic
 	case AuthPost:
 		form.Set("client_secret", rp.cfg.ClientSecret)
 	case AuthPrivateKey:
-		assertion, err := rp.keys.Assertion(md, rp.cfg.ClientID, rp.cfg.Now(), rp.cfg.Rand)
+		audience := md.Issuer
+		if rp.cfg.AssertionAudience == AssertionForTokenEndpoint {
+			audience = md.TokenEndpoint
+		}
+		assertion, err := rp.keys.Assertion(md, audience, rp.cfg.ClientID, rp.cfg.Now(), rp.cfg.Rand)
 		if err != nil {
 			return false, fmt.Errorf("client assertion: %w", err)
 		}
@@ -102,6 +118,18 @@ func (rp *relyingParty) authenticate(md *token.Metadata, form url.Values) (basic
 	}
 	form.Set("client_id", rp.cfg.ClientID)
 	return false, nil
+}
+
+// withOtherAudience is rp with the other audience of client assertions, with
+// which it is found out that a provider refuses a client for that alone.
+func (rp *relyingParty) withOtherAudience() *relyingParty {
+	other := *rp
+	if other.cfg.AssertionAudience == AssertionForTokenEndpoint {
+		other.cfg.AssertionAudience = AssertionForIssuer
+	} else {
+		other.cfg.AssertionAudience = AssertionForTokenEndpoint
+	}
+	return &other
 }
 
 // checkClientAuth reports a way of authentication that the provider does not

@@ -52,6 +52,52 @@ func TestPrivateKeyJWT(t *testing.T) {
 	}
 }
 
+// Some providers accept no other audience of a client assertion than their
+// token endpoint, wherever the client authenticates.
+func TestAssertionAudience(t *testing.T) {
+	t.Parallel()
+	const tokenEndpoint = issuerURL + "/token"
+	for _, c := range []struct{ accepts, configured, check string }{
+		{issuerURL, "", ""},
+		{issuerURL, bff.AssertionForIssuer, ""},
+		{issuerURL, bff.AssertionForTokenEndpoint, "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=issuer"},
+		{tokenEndpoint, bff.AssertionForTokenEndpoint, ""},
+		{tokenEndpoint, "", "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=token_endpoint"},
+		{"https://neither.example", "", "GATEHOUSE_OIDC_CLIENT_KEY"},
+	} {
+		t.Run(c.accepts+" "+c.configured, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, withKey(clientEC()), func(cfg *bff.Config) { cfg.AssertionAudience = c.configured })
+			s.idp.offersPAR()
+			s.idp.assertionAudience = c.accepts
+			lay(s.idp.metadata, map[string]any{"token_endpoint_auth_methods_supported": []string{bff.AuthPrivateKey}})
+			s.reconfigure()
+			s.readClientKeys()
+			if c.check != "" {
+				if _, err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), c.check) {
+					t.Errorf("check: %v, want %s named", err, c.check)
+				}
+				return
+			}
+			if _, err := s.Check(t.Context()); err != nil {
+				t.Errorf("check: %v", err)
+			}
+			b := s.browser().signIn()
+			before := b.access()
+			s.clock.Advance(6 * time.Minute)
+			if b.access() == before {
+				t.Error("not refreshed")
+			}
+			wantStatus(t, b.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
+		})
+	}
+	cfg := start(t).cfg
+	cfg.AssertionAudience = "https://idp.example"
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "assertion audience") {
+		t.Errorf("an audience of one's own: %v", err)
+	}
+}
+
 // Rotation: the provider has to know a key before it is used, so all are
 // published, and the first alone signs.
 func TestClientKeyRotation(t *testing.T) {

@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -71,7 +72,7 @@ func (p *provider) proves(assertion string) bool {
 		return false
 	}
 	now := p.now().Unix()
-	if claims.Iss != clientID || claims.Sub != clientID || claims.Aud != any(issuerURL) || len(claims.Jti) < 16 || claims.Iat > now || claims.Exp <= now || claims.Exp > now+300 {
+	if claims.Iss != clientID || claims.Sub != clientID || claims.Aud != any(cmp.Or(p.assertionAudience, issuerURL)) || len(claims.Jti) < 16 || claims.Iat > now || claims.Exp <= now || claims.Exp > now+300 {
 		return false
 	}
 	if _, again := p.pushed["jti "+claims.Jti]; again {

@@ -34,15 +34,16 @@ type provider struct {
 	t   testing.TB
 	now func() time.Time
 
-	mu       sync.Mutex
-	metadata map[string]any
-	signer   *tokentest.Issuer
-	keys     []any                 // what is published instead of the signer's key
-	clients  []jwk                 // the client's keys, where it has some
-	pushed   map[string]url.Values // request_uri → the authorization request
-	codes    map[string]url.Values // code → the authorization request
-	grants   map[string]*grant     // refresh token, used ones too → its grant
-	calls    []call
+	mu                sync.Mutex
+	metadata          map[string]any
+	signer            *tokentest.Issuer
+	keys              []any                 // what is published instead of the signer's key
+	clients           []jwk                 // the client's keys, where it has some
+	assertionAudience string                // the one audience of client assertions that is accepted; "" for the issuer
+	pushed            map[string]url.Values // request_uri → the authorization request
+	codes             map[string]url.Values // code → the authorization request
+	grants            map[string]*grant     // refresh token, used ones too → its grant
+	calls             []call
 
 	lifetime time.Duration  // of access tokens
 	id       map[string]any // laid over the claims of ID tokens; tokentest.Absent removes

@@ -24,7 +24,7 @@ type relyingParty struct {
 	keys     *token.ClientKeys // nil without private_key_jwt
 	http     *http.Client
 
-	hintOmitted sync.Once // the warning that logouts lack id_token_hint
+	hintOmitted *sync.Once // the warning that logouts lack id_token_hint
 }
 
 func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*relyingParty, error) {
@@ -34,6 +34,9 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	}
 	if cfg.ResponseMode != ModeQuery && cfg.ResponseMode != ModeFormPost {
 		return nil, fmt.Errorf("response mode %q: neither %q nor empty", cfg.ResponseMode, ModeFormPost)
+	}
+	if !slices.Contains([]string{"", AssertionForIssuer, AssertionForTokenEndpoint}, cfg.AssertionAudience) {
+		return nil, fmt.Errorf("assertion audience %q: neither %q nor %q", cfg.AssertionAudience, AssertionForIssuer, AssertionForTokenEndpoint)
 	}
 	if !slices.Contains([]string{ConsentAuto, ConsentAlways, ConsentNever}, cfg.OfflineConsent) {
 		return nil, fmt.Errorf("offline consent %q: neither %q nor %q, nor empty", cfg.OfflineConsent, ConsentAlways, ConsentNever)
@@ -48,7 +51,7 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	client := *cfg.HTTPClient
 	// A redirect would carry the client's secret, or a token, elsewhere.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, keys: keys, http: &client}, nil
+	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil
 }
 
 // metadata returns the provider's metadata, for which it waits while this

@@ -18,11 +18,14 @@ import (
 type settings struct {
 	Config string `name:"config" placeholder:"FILE" group:"General" help:"A YAML file with settings, by the names of the flags. Flags, environment and .env come before it."`
 
-	OIDCIssuer         string   `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
-	OIDCClientID       string   `name:"oidc-client-id" placeholder:"ID" group:"Login" tutorial:"AUTH0_CLIENT_ID" help:"The id of the client that is registered with the provider for the bff."`
-	OIDCClientSecret   string   `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. Without it and without a client key the client is a public one, which PKCE alone protects."`
-	OIDCClientKey      string   `name:"oidc-client-key" placeholder:"KEY" group:"Login" secret:"" help:"What the client has instead of a secret (private_key_jwt): a private key in PEM or as a JWK, RSA or on P-256. Several, one after the other or as a JWK set, to rotate: the first signs, the public halves of all are published at /api/auth/jwks.json."`
-	OIDCClientAuth     string   `name:"oidc-client-auth" placeholder:"METHOD" group:"Login" help:"How the client authenticates: client_secret_basic, client_secret_post, private_key_jwt or none. Without it what goes with the secret or the key that there is; a secret is sent as the provider lists, basic first."`
+	OIDCIssuer       string `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
+	OIDCClientID     string `name:"oidc-client-id" placeholder:"ID" group:"Login" tutorial:"AUTH0_CLIENT_ID" help:"The id of the client that is registered with the provider for the bff."`
+	OIDCClientSecret string `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. Without it and without a client key the client is a public one, which PKCE alone protects."`
+	OIDCClientKey    string `name:"oidc-client-key" placeholder:"KEY" group:"Login" secret:"" help:"What the client has instead of a secret (private_key_jwt): a private key in PEM or as a JWK, RSA or on P-256. Several, one after the other or as a JWK set, to rotate: the first signs, the public halves of all are published at /api/auth/jwks.json."`
+	OIDCClientAuth   string `name:"oidc-client-auth" placeholder:"METHOD" group:"Login" help:"How the client authenticates: client_secret_basic, client_secret_post, private_key_jwt or none. Without it what goes with the secret or the key that there is; a secret is sent as the provider lists, basic first."`
+
+	OIDCAssertionAudience string `name:"oidc-assertion-audience" placeholder:"AUDIENCE" group:"Login" help:"The audience of the assertions that are signed with the client key: issuer, or token_endpoint for providers that accept no other, such as Ory Hydra, Okta and Entra. With token_endpoint the key must be used at this provider alone. Default: issuer."`
+
 	OIDCResponseMode   string   `name:"oidc-response-mode" placeholder:"MODE" group:"Login" help:"form_post asks the provider to answer in a form, so that the code stands in no address. Without it the answer comes in the callback's address."`
 	OIDCOmitPAR        bool     `name:"oidc-omit-par" group:"Login" help:"Do not push authorization requests (RFC 9126) although the provider offers it."`
 	OIDCScope          string   `name:"oidc-scope" placeholder:"SCOPES" group:"Login" tutorial:"AUTH0_SCOPE" help:"What is asked for at login, separated by spaces. offline_access is left out where the provider does not list it. Default: openid profile email offline_access; at Keycloak, which gives refresh tokens without the last one, and forgets the person with it, openid profile email."`
@@ -79,12 +82,15 @@ func (s *settings) config() app.Config {
 		proxies[i] = netip.Prefix(n)
 	}
 	return app.Config{
-		Issuer:         withScheme(s.OIDCIssuer),
-		ClientID:       s.OIDCClientID,
-		ClientSecret:   s.OIDCClientSecret,
-		ClientKey:      s.OIDCClientKey,
-		ClientAuth:     s.OIDCClientAuth,
-		ResponseMode:   s.OIDCResponseMode,
+		Issuer:       withScheme(s.OIDCIssuer),
+		ClientID:     s.OIDCClientID,
+		ClientSecret: s.OIDCClientSecret,
+		ClientKey:    s.OIDCClientKey,
+		ClientAuth:   s.OIDCClientAuth,
+		ResponseMode: s.OIDCResponseMode,
+
+		AssertionAudience: s.OIDCAssertionAudience,
+
 		OmitPAR:        s.OIDCOmitPAR,
 		LoginRate:      s.LoginRate,
 		Scope:          s.OIDCScope,

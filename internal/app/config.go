@@ -14,16 +14,19 @@ import (
 // value, is in docs/configuration.md.
 type Config struct {
 	// Issuer, ClientID, ClientSecret, ClientKey, Scope, ClientAuth,
-	// ResponseMode, OmitAudience, OmitResource, OmitPAR, OfflineConsent and
+	// AssertionAudience, ResponseMode, OmitAudience, OmitResource, OmitPAR, OfflineConsent and
 	// LoginRate are those of bff.Config.
-	Issuer         string
-	ClientID       string
-	ClientSecret   string
-	ClientKey      string
-	Scope          string
-	ClientAuth     string
-	OmitAudience   bool
-	ResponseMode   string
+	Issuer       string
+	ClientID     string
+	ClientSecret string
+	ClientKey    string
+	Scope        string
+	ClientAuth   string
+	OmitAudience bool
+	ResponseMode string
+
+	AssertionAudience string
+
 	OmitResource   bool
 	OmitPAR        bool
 	OfflineConsent string

@@ -178,13 +178,16 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		revokes = revoke(p.denylist)
 	}
 	p.bff, err = bff.New(bff.Config{
-		BaseURL:         cfg.BaseURL,
-		Issuer:          cfg.Issuer,
-		ClientID:        cfg.ClientID,
-		ClientSecret:    cfg.ClientSecret,
-		ClientKey:       cfg.ClientKey,
-		ClientAuth:      cfg.ClientAuth,
-		ResponseMode:    cfg.ResponseMode,
+		BaseURL:      cfg.BaseURL,
+		Issuer:       cfg.Issuer,
+		ClientID:     cfg.ClientID,
+		ClientSecret: cfg.ClientSecret,
+		ClientKey:    cfg.ClientKey,
+		ClientAuth:   cfg.ClientAuth,
+		ResponseMode: cfg.ResponseMode,
+
+		AssertionAudience: cfg.AssertionAudience,
+
 		OmitPAR:         cfg.OmitPAR,
 		LoginRate:       cfg.LoginRate,
 		Audience:        cfg.Audience,

@@ -177,6 +177,9 @@ func (cfg Config) validateLogin() []error {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, err.Error(),
 			"give the way that goes with GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY, or drop what is not used"))
 	}
+	if audience := cfg.AssertionAudience; !slices.Contains([]string{"", bff.AssertionForIssuer, bff.AssertionForTokenEndpoint}, audience) {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_ASSERTION_AUDIENCE", audience, "no such choice", "give "+bff.AssertionForIssuer+" or "+bff.AssertionForTokenEndpoint+", or leave it out"))
+	}
 	if mode := cfg.ResponseMode; mode != bff.ModeQuery && mode != bff.ModeFormPost {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_RESPONSE_MODE", mode, "no such choice", "give "+bff.ModeFormPost+", or leave it out"))
 	}

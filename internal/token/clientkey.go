@@ -173,10 +173,11 @@ func (k *ClientKeys) Algorithm(offered []string) (string, error) {
 	return "", fmt.Errorf("the client key signs with %s, the provider takes %s", strings.Join(able, " or "), strings.Join(offered, ", "))
 }
 
-// Assertion makes the JWT with which clientID authenticates at the provider, once. Its audience is the issuer and nothing
-// else: a client that took the audience from an endpoint, or gave several, could be led to make an assertion for one
-// provider that another accepts (audience injection, OpenID Foundation notice of January 2025).
-func (k *ClientKeys) Assertion(md *Metadata, clientID string, now time.Time, random io.Reader) (string, error) {
+// Assertion makes the JWT with which clientID authenticates at the provider, once. Its audience is to be the issuer: a client
+// of several providers that takes the audience from an endpoint, or gives several, could be led to make an assertion for one
+// provider that another accepts (audience injection, OpenID Foundation notice of January 2025). Providers that know no other
+// audience than their token endpoint are what audience is a parameter for.
+func (k *ClientKeys) Assertion(md *Metadata, audience, clientID string, now time.Time, random io.Reader) (string, error) {
 	alg, err := k.Algorithm(md.TokenEndpointAuthSigningAlgValues)
 	if err != nil {
 		return "", err
@@ -190,7 +191,7 @@ func (k *ClientKeys) Assertion(md *Metadata, clientID string, now time.Time, ran
 		return "", err
 	}
 	body, err := json.Marshal(map[string]any{
-		"iss": clientID, "sub": clientID, "aud": md.Issuer, "jti": base64.RawURLEncoding.EncodeToString(id),
+		"iss": clientID, "sub": clientID, "aud": audience, "jti": base64.RawURLEncoding.EncodeToString(id),
 		"iat": now.Unix(), "exp": now.Add(assertionLifetime).Unix(),
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func TestClientAssertion(t *testing.T) {
 				t.Fatal(err)
 			}
 			md := &token.Metadata{Issuer: issuer, TokenEndpoint: issuer + "token", TokenEndpointAuthSigningAlgValues: c.offered}
-			one := must(keys.Assertion(md, client, now, rand.Reader))
+			one := must(keys.Assertion(md, md.Issuer, client, now, rand.Reader))
 			head, claims := verifyAssertion(t, keys.PublicSet(), one)
 			if head["alg"] != c.alg || head["typ"] != "JWT" || len(head) != 3 || c.kid != "" && head["kid"] != c.kid || c.kid == "" && len(head["kid"].(string)) != 43 {
 				t.Errorf("header %v", head)
@@ -93,7 +93,7 @@ func TestClientAssertion(t *testing.T) {
 			if must(json.Marshal(claims)); string(must(json.Marshal(claims))) != string(must(json.Marshal(want))) {
 				t.Errorf("claims %v, want %v", claims, want)
 			}
-			if _, again := verifyAssertion(t, keys.PublicSet(), must(keys.Assertion(md, client, now, rand.Reader))); len(jti) < 22 || again["jti"] == jti {
+			if _, again := verifyAssertion(t, keys.PublicSet(), must(keys.Assertion(md, md.Issuer, client, now, rand.Reader))); len(jti) < 22 || again["jti"] == jti {
 				t.Errorf("jti %q, then %v", jti, again["jti"])
 			}
 		})
@@ -187,7 +187,7 @@ func TestClientKeysRefused(t *testing.T) {
 		}
 	}
 	keys := must(token.ParseClientKeys(good))
-	if _, err := keys.Assertion(&token.Metadata{Issuer: "https://id.example", TokenEndpointAuthSigningAlgValues: []string{"ES256"}}, "c", time.Now(), rand.Reader); err == nil || !strings.Contains(err.Error(), "RS256 or PS256") {
+	if _, err := keys.Assertion(&token.Metadata{Issuer: "https://id.example", TokenEndpointAuthSigningAlgValues: []string{"ES256"}}, "https://id.example", "c", time.Now(), rand.Reader); err == nil || !strings.Contains(err.Error(), "RS256 or PS256") {
 		t.Errorf("a provider without our algorithms: %v", err)
 	}
 }
@@ -205,7 +205,7 @@ func FuzzParseClientKeys(f *testing.F) {
 			return
 		}
 		md := &token.Metadata{Issuer: "https://id.example"}
-		if _, err := keys.Assertion(md, "c", time.Unix(1_800_000_000, 0), rand.Reader); err != nil {
+		if _, err := keys.Assertion(md, md.Issuer, "c", time.Unix(1_800_000_000, 0), rand.Reader); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(keys.PublicSet()), `"d":`) {
