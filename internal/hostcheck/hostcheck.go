@@ -1,0 +1,126 @@
+// Package hostcheck owns the check of the Host header in development: which
+// names a server on loopback answers to. It leaves the answer to others, and
+// the addresses that are exempt, to the servers.
+//
+// A page of another site can have its own name resolve to 127.0.0.1 once it is
+// loaded (DNS rebinding). It is then of the same origin as the development
+// server and reads everything there, unless the server knows its own names.
+package hostcheck
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+)
+
+// Hosts are the names that a server answers to. The nil *Hosts answers to every
+// name.
+type Hosts struct {
+	allowed map[string]bool
+}
+
+// New returns the hosts of a server with a base URL of this host (without a
+// port): loopback names and those that are allowed beside them if it is a
+// loopback name itself, nil if not.
+func New(baseHost string, allowed []string) (*Hosts, error) {
+	h := &Hosts{allowed: map[string]bool{}}
+	for _, name := range allowed {
+		if err := CheckName(name); err != nil {
+			return nil, err
+		}
+		h.allowed[canonical(name)] = true
+	}
+	if !isLoopback(canonical(baseHost)) {
+		return nil, nil
+	}
+	return h, nil
+}
+
+// CheckName reports what is wrong with one allowed name.
+func CheckName(name string) error {
+	host := canonical(name)
+	if _, err := netip.ParseAddr(host); err == nil || isName(host) {
+		return nil
+	}
+	return fmt.Errorf("host %q: not a host name or address; give one without scheme, port and wildcard, such as app.test", name)
+}
+
+// Allow reports whether a request with this Host, or :authority, is answered.
+func (h *Hosts) Allow(host string) bool {
+	if h == nil {
+		return true
+	}
+	name, ok := withoutPort(host)
+	return ok && (isLoopback(name) || h.allowed[name])
+}
+
+// Shown is a refused Host as a log names it, bounded.
+func Shown(host string) string {
+	const most = 100
+	if len(host) > most {
+		return host[:most] + "…"
+	}
+	return host
+}
+
+// withoutPort returns the canonical name of a Host; ok is false if it is none.
+func withoutPort(host string) (name string, ok bool) {
+	name = host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		name = host[1 : len(host)-1]
+		addr, err := netip.ParseAddr(name)
+		return canonical(name), err == nil && addr.Is6() && addr.Zone() == ""
+	}
+	if strings.Contains(host, ":") {
+		var port string
+		var err error
+		if name, port, err = net.SplitHostPort(host); err != nil {
+			return "", false
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil && port != "" {
+			return "", false
+		}
+		if addr, err := netip.ParseAddr(name); err == nil {
+			return canonical(name), addr.Zone() == "" && addr.Is6() == strings.HasPrefix(host, "[")
+		}
+	}
+	name = canonical(name)
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return name, addr.Is4()
+	}
+	return name, isName(name)
+}
+
+// canonical is a name without what does not distinguish it: case, the dot of
+// the root, the brackets of an address.
+func canonical(name string) string {
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
+		return name[1 : len(name)-1]
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// isLoopback reports whether a canonical name leads to this machine alone. All
+// names below localhost do (RFC 6761 section 6.3).
+func isLoopback(name string) bool {
+	return loopback.Host(name) || strings.HasSuffix(name, ".localhost") && isName(name)
+}
+
+// isName reports whether a name is made of labels of letters, digits, hyphens
+// and underscores.
+func isName(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
