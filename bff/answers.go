@@ -2,13 +2,11 @@ package bff
 
 import (
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 
-	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -56,17 +54,11 @@ func (b *BFF) unavailable(w http.ResponseWriter, r *http.Request, cause error, a
 // storeDown answers while sessions cannot be read or written. Nobody is
 // signed out by that (oauth2-proxy #2503): the cookie stays as it is.
 func (b *BFF) storeDown(w http.ResponseWriter, r *http.Request, cause error) {
-	level, held := slog.LevelDebug, 0
-	switch {
-	case r.Context().Err() != nil: // the browser went away, which is no outage
-	case errors.Is(cause, session.ErrSealedElsewhere): // logged with the session
-	default:
-		var ok bool
-		if ok, held = b.outages.Next(); ok {
-			level = slog.LevelError
-		}
+	level := slog.LevelError
+	if r.Context().Err() != nil { // the browser went away, which is no outage
+		level = slog.LevelDebug
 	}
-	b.logger.Log(r.Context(), level, "session store unavailable", "cause", cause, "suppressed", held)
+	b.logger.Log(r.Context(), level, "session store unavailable", "cause", cause)
 	w.Header().Set("Retry-After", retryAfter)
 	b.problem(w, r, web.Problem{
 		Status:  http.StatusServiceUnavailable,
@@ -110,7 +102,7 @@ func requestDetail(r *http.Request) string {
 // grpcCodes are the google.rpc.Code of the statuses that the bff answers with
 // itself, so that its errors look like the gateway's.
 var grpcCodes = map[int]int{
-	http.StatusBadRequest: 3, http.StatusUnauthorized: 16, http.StatusForbidden: 7, http.StatusNotFound: 5,
+	http.StatusBadRequest: 3, http.StatusUnauthorized: 16, http.StatusForbidden: 7, http.StatusMisdirectedRequest: 7, http.StatusNotFound: 5,
 	http.StatusTooManyRequests: 8, http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusBadGateway: 14, http.StatusInternalServerError: 13,
 }
 

@@ -17,11 +17,13 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -41,8 +43,8 @@ const (
 	ConsentNever  = "never"
 )
 
-// DefaultProtect is protected when Config.Protect is nil: the private pages
-// of the embedded front end.
+// DefaultProtect is protected when Config.Protect and Config.Public are nil:
+// the private pages of the embedded front end.
 var DefaultProtect = []string{"/private/:path*", "/profile/:path*", "/my/:path*", "/sessions/:path*"}
 
 // Config describes a bff. BaseURL, Issuer, ClientID, Secrets, Store and API
@@ -89,15 +91,8 @@ type Config struct {
 	OfflineConsent string
 
 	// Secrets are the key material for cookies and stored tokens, 32
-	// characters at least, newest first. All of them open, and the first that
-	// all live nodes have seals.
+	// characters at least. The first seals, all open.
 	Secrets []string
-	// SecretsCompromised says that secrets which are not given here must not
-	// be used any more; see session.ManagerConfig.
-	SecretsCompromised bool
-	// Nodes is how many bffs share the store, this one included; 0 if that is
-	// not known.
-	Nodes int
 	// Store keeps the sessions.
 	Store session.Store
 	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
@@ -128,10 +123,19 @@ type Config struct {
 	// for nothing. CallConfirmed is another one, which wants a stronger sign-in.
 	Pages               []web.Section
 	Call, CallConfirmed string
-	// Protect lists the front end's paths that need a login, in the manner of
-	// a Next.js matcher: "/private", "/orders/:id", "/private/:path*". nil
-	// for DefaultProtect; empty and not nil for none.
+	// Protect lists the front end's pages that need a login, in the manner of
+	// a Next.js matcher: "/private", "/orders/:id", "/private/:path*". A page
+	// in any case, with any extension, and everything below it belong to the
+	// page. nil for DefaultProtect; empty and not nil for none.
 	Protect []string
+	// Public, if it is not nil, replaces Protect: it lists the paths that need
+	// no login, by the same patterns, and all others need one. Recommended for
+	// front-end servers, which give a page's data under addresses of their own.
+	Public []string
+	// AllowedHosts are the names, beside those of loopback, to which a BFF with
+	// a BaseURL on loopback answers; requests with another Host get 421. Health
+	// checks and back-channel logout have no such limit.
+	AllowedHosts []string
 	// TrustedProxies are the networks whose X-Forwarded-For is believed for
 	// the address of a browser.
 	TrustedProxies []netip.Prefix
@@ -166,13 +170,14 @@ type BFF struct {
 	rp          *relyingParty
 	logouts     *token.LogoutVerifier
 	crossOrigin *http.CrossOriginProtection
-	keys        sealer
+	keys        *seal.Keyring
 	sessions    *session.Manager
 	pages       *web.Pages
 	frontend    http.Handler
 	tokensAt    string // for clients with bearer tokens
 	api         http.Handler
-	protect     []pattern
+	rules       *protect.Rules
+	hosts       *hostcheck.Hosts // nil for any
 	trusted     []netip.Prefix
 	now         func() time.Time
 	rand        io.Reader
@@ -193,15 +198,6 @@ type BFF struct {
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
 	starts     *loginStarts
-	outages    *throttle.Log // of the store, for the log
-	unnoted    untouched
-}
-
-// A sealer seals what browsers keep for us under a secret that all live nodes
-// have.
-type sealer interface {
-	Seal(purpose string, salt, plaintext []byte) ([]byte, error)
-	Open(purpose string, salt, sealed []byte) ([]byte, error)
 }
 
 // New builds a bff. Every error names what is wrong with which setting, and
@@ -241,8 +237,6 @@ func New(cfg Config) (*BFF, error) {
 		failures:    newFailures(cfg.Now),
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 		workLimit:   cfg.RefreshTimeout + connectTimeout,
-		outages:     throttle.Every(time.Second),
-		unnoted:     untouched{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
 		b.own = true
@@ -260,6 +254,9 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.keys, err = seal.NewKeyring(cfg.Secrets...); err != nil {
+		return nil, err
+	}
 	b.sessions, err = session.NewManager(session.ManagerConfig{
 		Store:           cfg.Store,
 		Secrets:         cfg.Secrets,
@@ -269,18 +266,17 @@ func New(cfg Config) (*BFF, error) {
 		Now:             cfg.Now,
 		Rand:            cfg.Rand,
 		Logger:          cfg.Logger,
-
-		SecretsCompromised: cfg.SecretsCompromised,
-		Nodes:              cfg.Nodes,
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.keys = b.sessions
-	if b.protect, err = parsePatterns(cfg.Protect); err != nil {
+	if b.rules, err = protect.New(protect.Config{Protect: cfg.Protect, Public: cfg.Public, Host: base.Host}); err != nil {
 		return nil, err
 	}
-	b.pages, err = web.New(web.Config{User: pageUser, Sections: cfg.Pages, Call: cfg.Call, CallConfirmed: cfg.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Development})
+	if b.hosts, err = hostcheck.New(base.Hostname(), cfg.AllowedHosts); err != nil {
+		return nil, fmt.Errorf("allowed hosts: %w", err)
+	}
+	b.pages, err = web.New(web.Config{User: pageUser, Unknown: userUnknown, Sections: cfg.Pages, Call: cfg.Call, CallConfirmed: cfg.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Development})
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +298,7 @@ func withDefaults(cfg *Config) {
 	if cfg.RefreshTimeout == 0 {
 		cfg.RefreshTimeout = DefaultRefreshTimeout
 	}
-	if cfg.Protect == nil {
+	if cfg.Protect == nil && cfg.Public == nil {
 		cfg.Protect = DefaultProtect
 	}
 	if cfg.Now == nil {
@@ -316,11 +312,6 @@ func withDefaults(cfg *Config) {
 		cfg.HTTPClient = &http.Client{}
 	}
 }
-
-// Join announces this bff to the others that share its session store; see
-// session.Manager.Join. Call it before requests are served; Run does it
-// otherwise.
-func (b *BFF) Join(ctx context.Context) error { return b.sessions.Join(ctx) }
 
 // Run keeps the provider's metadata and keys fresh and expired sessions away,
 // hears of sessions that end elsewhere, and revokes the refresh tokens of

@@ -294,7 +294,7 @@ func TestConnectionAfterEvents(t *testing.T) {
 	s.clock.Advance(time.Second)
 	b.signIn()
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	r := httptest.NewRequest(http.MethodGet, "/api/auth/events", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://localhost:3000/api/auth/events", nil)
 	r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
 	ctx, cancel := context.WithCancel(t.Context())
 	w.flushed = cancel

@@ -43,7 +43,7 @@ func TestForwardedHeaders(t *testing.T) {
 		}
 		r.Header.Set("X-Request-Id", "browser-1")
 		r.Header.Set("Cookie", r.Header.Get("Cookie")+"; other=1")
-		r.Host = "evil.example"
+		r.Host = "evil.localhost"
 		r.RemoteAddr = "203.0.113.7:4711"
 	})
 	wantStatus(t, res, http.StatusOK)
@@ -183,7 +183,7 @@ func TestStreamsFlow(t *testing.T) {
 		}
 	})
 	for _, signedIn := range []bool{true, false} {
-		r := httptest.NewRequest(http.MethodGet, "/api/watch", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost:3000/api/watch", nil)
 		if signedIn {
 			r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
 		}

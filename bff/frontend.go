@@ -3,16 +3,46 @@ package bff
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
+// The header by which a front-end server learns whether its request has a
+// session, and with sessionActive whose: the subject, percent-encoded where it
+// has other characters than a header may.
+const (
+	sessionHeader = "Gatehouse-Session"
+	subjectHeader = "Gatehouse-Subject"
+)
+
+// The values of sessionHeader.
+const (
+	sessionActive  = "active"
+	sessionNone    = "none"
+	sessionUnknown = "unknown" // the store did not answer within knownWithin
+)
+
+// knownWithin is how long a public page waits for the session store.
+const knownWithin = 200 * time.Millisecond
+
+// A sessionless front end answers from the path alone, as a directory does. Its
+// public files need no session.
+type sessionless interface{ Sessionless() }
+
+// CheckPattern reports what is wrong with one pattern of Config.Protect or
+// Config.Public.
+func CheckPattern(text string) error { return protect.CheckPattern(text) }
+
 // serveFrontend answers for pages: those that are protected need a session.
 func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
-	if !canonical(r.URL) || encodedSlash(r.URL) {
+	if !protect.Canonical(r.URL) || protect.EncodedSlash(r.URL) {
 		// Our rules and the front end might read such a path differently
 		// (CVE-2026-40575 and its kin).
 		writeError(w, http.StatusNotFound, "no such page")
@@ -24,15 +54,17 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := b.newPageAnswer(w, r)
-	s, err := b.used(r)
+	s, state, err := b.visitor(r, answer.protected)
 	switch {
-	case err == nil:
+	case err != nil:
+		b.storeDown(w, r, err)
+		return
+	case s != nil:
 		r = r.WithContext(withSession(r.Context(), s))
 		answer.tied.s = s
 		defer answer.tied.release()
-	case !errors.Is(err, session.ErrNotFound):
-		b.storeDown(w, r, err)
-		return
+	case state == sessionUnknown:
+		r = r.WithContext(context.WithValue(r.Context(), unknownKey{}, true))
 	case !answer.protected:
 	case navigation(r):
 		seeOther(w, loginURL(returnTo(r.URL.RequestURI())))
@@ -42,7 +74,9 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
-	b.frontend.ServeHTTP(answer, b.toFrontend(r))
+	out := b.toFrontend(r)
+	tell(out.Header, s, state)
+	b.frontend.ServeHTTP(answer, out)
 	answer.Finish()
 }
 
@@ -55,7 +89,7 @@ type pageAnswer struct {
 }
 
 func (b *BFF) newPageAnswer(w http.ResponseWriter, r *http.Request) *pageAnswer {
-	a := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.covers(r.URL)}
+	a := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.needsLogin(r)}
 	a.Correct, a.Unavailable = a.correct, b.noFrontend
 	a.Begin(&a.tied, r)
 	return a
@@ -74,13 +108,115 @@ func (a *pageAnswer) correct(_ int, h http.Header) {
 	}
 }
 
+// needsLogin reports whether what a request asks for needs a login. Next.js
+// shows the pages that lie within another one's as that one's part, if this
+// header names it.
+func (b *BFF) needsLogin(r *http.Request) bool {
+	for _, page := range r.Header["Next-Url"] {
+		u, err := url.Parse(page)
+		if err != nil || !protect.Canonical(u) || b.rules.NeedsLogin(u) {
+			return true
+		}
+	}
+	return b.rules.NeedsLogin(r.URL)
+}
+
+// visitor returns the session of a request for the front end, nil if it has
+// none, and what the front end is told of it. A page that needs a session, and
+// an answer that must end with it, wait for the store. Others do not depend on
+// it: they wait for a moment, or not at all.
+func (b *BFF) visitor(r *http.Request, needed bool) (*session.Session, string, error) {
+	if _, ok := b.frontend.(sessionless); ok && !needed {
+		return nil, "", nil
+	}
+	if len(r.CookiesNamed(b.sessions.CookieName())) == 0 {
+		return nil, sessionNone, nil
+	}
+	if !needed && !upgrade(r) && !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		s, state := b.known(r)
+		return s, state, nil
+	}
+	s, err := b.used(r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		return nil, sessionNone, nil
+	case err != nil:
+		return nil, "", err
+	}
+	return s, sessionActive, nil
+}
+
+// known is visitor for a page that is shown either way.
+func (b *BFF) known(r *http.Request) (*session.Session, string) {
+	ctx, cancel := context.WithTimeout(r.Context(), knownWithin)
+	type found struct {
+		s   *session.Session
+		err error
+	}
+	// A store need not return with its context.
+	answer := make(chan found, 1)
+	go func() {
+		defer cancel()
+		s, err := b.current(r.WithContext(ctx))
+		if err == nil && errors.Is(b.sessions.Touch(ctx, s), session.ErrNotFound) {
+			err = session.ErrNotFound
+		}
+		answer <- found{s, err}
+	}()
+	var got found
+	select {
+	case got = <-answer:
+	case <-ctx.Done():
+		select {
+		case got = <-answer: // the look-up ends its context
+		default:
+			got.err = ctx.Err()
+		}
+	}
+	switch {
+	case got.err == nil:
+		return got.s, sessionActive
+	case errors.Is(got.err, session.ErrNotFound):
+		return nil, sessionNone
+	}
+	b.logger.WarnContext(r.Context(), "session not looked up in time for a public page", "err", got.err)
+	return nil, sessionUnknown
+}
+
+// tell writes into a header for the front end whether there is a session. What
+// the browser has sent under these names is gone by now.
+func tell(h http.Header, s *session.Session, state string) {
+	if state == "" {
+		return
+	}
+	h[sessionHeader] = []string{state}
+	if s != nil {
+		h[subjectHeader] = []string{headerText(s.Subject)}
+	}
+}
+
+// headerText is a text as the value of a header: what is not printable ASCII is
+// percent-encoded, and so is the percent sign, so that decodeURIComponent gives
+// the text back.
+func headerText(text string) string {
+	var encoded strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c > ' ' && c < 0x7f && c != '%' {
+			encoded.WriteByte(c)
+		} else {
+			fmt.Fprintf(&encoded, "%%%02X", c)
+		}
+	}
+	return encoded.String()
+}
+
 // toFrontend is the request that a front-end server sees. Unlike the API it
 // gets the browser's headers and cookies, so that it can ask us who is signed
 // in; but nothing in which a browser could pretend to be a proxy or a person.
 func (b *BFF) toFrontend(r *http.Request) *http.Request {
 	out := r.WithContext(r.Context())
 	out.Trailer = nil
-	out.Header = make(http.Header, len(r.Header)+4)
+	out.Header = make(http.Header, len(r.Header)+6)
 	dropped := connectionHeaders(r.Header)
 	for name, values := range r.Header {
 		if !pretence(name) && !dropped[name] {
@@ -107,6 +243,9 @@ func pretence(name string) bool {
 	if strings.Contains(name, "_") || name == "authorization" || name == "forwarded" || name == "x-real-ip" {
 		return true
 	}
+	if strings.HasPrefix(lettersOf(name), "gatehouse") {
+		return true
+	}
 	for _, prefix := range pretences {
 		if strings.HasPrefix(name, prefix) {
 			return true
@@ -115,15 +254,34 @@ func pretence(name string) bool {
 	return false
 }
 
+// lettersOf is a lower-case name without what CGI, WSGI and their kin turn into
+// underscores, and so into each other.
+func lettersOf(name string) string {
+	return strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' {
+			return c
+		}
+		return -1
+	}, name)
+}
+
 // pretences begin the names of headers by which a proxy, an authority or a part
 // of the front end itself speaks: with those of Next.js's own, its middleware
-// was passed by (CVE-2025-29927) and its pages were exchanged.
+// was passed by (CVE-2025-29927) and its pages were exchanged, with those of React
+// Router a page's data was (CVE-2025-43865).
 var pretences = []string{
 	"x-forwarded-", "x-original-", "x-auth-", "x-rewrite-", "grpc-metadata-",
 	"x-middleware-subrequest", "x-middleware-rewrite", "x-middleware-next", "x-matched-path", "x-now-route-matches", "x-invoke-",
+	"x-react-router-", "x-nitro-", "x-nuxt-error",
 }
 
-type sessionKey struct{}
+type (
+	sessionKey struct{}
+	unknownKey struct{}
+)
+
+// userUnknown tells the embedded pages that the store did not answer in time.
+func userUnknown(r *http.Request) bool { return r.Context().Value(unknownKey{}) != nil }
 
 func withSession(ctx context.Context, s *session.Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)

@@ -12,43 +12,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-func TestPatterns(t *testing.T) {
-	t.Parallel()
-	for pattern, paths := range map[string]struct{ covers, leaves []string }{
-		"/private": {
-			[]string{"/private", "/private/", "/PRIVATE", "/Private/", "/private;v=1"},
-			[]string{"/", "/private/a", "/privateer", "/public", "/a/private"},
-		},
-		"/private/:path*": {
-			[]string{"/private", "/private/", "/private/a", "/private/a/b/c", "/PRIVATE/a", "/private;x/a"},
-			[]string{"/", "/privateer", "/public/private"},
-		},
-		"/orders/:id": {
-			[]string{"/orders/5", "/orders/5/"},
-			[]string{"/orders", "/orders/", "/orders/5/lines"},
-		},
-		"/orders/:id/lines/:line?": {
-			[]string{"/orders/5/lines", "/orders/5/lines/1"},
-			[]string{"/orders/5", "/orders/5/lines/1/x"},
-		},
-		"/a/:rest+": {[]string{"/a/b", "/a/b/c"}, []string{"/a", "/a/"}},
-		"/":         {[]string{"/"}, []string{"/a"}},
-		"/:path*":   {[]string{"/", "/a", "/a/b"}, nil},
-		// Characters that fold to ASCII on a file system that folds case.
-		"/secrets/keys": {[]string{"/\u017fecrets/\u212aeys"}, []string{"/ecrets/keys"}},
-		// Next.js gives a page's data under an address of its own.
-		"/shop/:id": {nil, []string{"/_next/data/build/shop.json"}},
-	} {
-		for i, list := range [][]string{paths.covers, paths.leaves} {
-			for _, path := range list {
-				if got, err := bff.Matches(pattern, path); err != nil || got != (i == 0) {
-					t.Errorf("%s covers %s: %t, %v", pattern, path, got, err)
-				}
-			}
-		}
-	}
-}
-
 // GHSA-7rh7: a rule with a query protected nothing. A pattern that is not
 // understood stops the start, and says which it is.
 func TestPatternsRefused(t *testing.T) {
@@ -88,6 +51,12 @@ func TestProtectedPathBypass(t *testing.T) {
 		// What a front end has of a page besides the page: as a file, compressed, and as the data that Next.js gives of it
 		// (CVE-2026-44575, CVE-2026-45109).
 		"/private.html", "/private.HTML", "/private.htm", "/private.html.gz", "/private.html.br", "/private.txt", "/private.txt.zst", "/private.html/", "/private.html;x", "/private;x.html",
+		// An extension, and what lies below a page, are the page's own: the data of React Router, SvelteKit and Nuxt.
+		"/private.data", "/private.DATA", "/private.data?_routes=routes%2Fprivate", "/private.js", "/private.css.gz", "/private.", "/private.data;x", "/private%2edata", "/private/__data.json", "/private/_payload.json", "/private/a.data", "/orders/5.data", "/orders/5/__data.json",
+		"/private%20", "/private%23", "/private%3f", "/private::$DATA", "/_next/data/private.json",
+		"/_ipx/w_64/private/a.png", "/_vercel/image?url=%2Fprivate%2Fa.png", "/_image?href=/private/a.png", "/docs/_next/image?url=/private/a.png",
+		// Go drops a pair with a semicolon, and Node.js keeps it.
+		"/_next/image?url=/private/secret.png%23;&w=64&q=75", "/_next/image?url=/logo.png%ZZ&w=64", "/_next/image?url=/logo.png;url=/private/a.png",
 		"/private.rsc", "/private.segments/_tree.segment.rsc", "/Private.Segments/private/__PAGE__.segment.rsc", "/private/__next._full.txt", "/orders/5/__next._tree.txt",
 		"/_next/image?url=%2Fprivate%2Fa.png&w=64&q=75", "/_next/image/?w=64&url=/Private/a.png", "/_next/Image?url=/public.png&url=/private/a.png", "/_next/image?url=/x/../private/a.png",
 		"/_next/image?url=/private%252Fa.png", "/_next/image?url=//private/a.png%00", "/_next/image?url=http://localhost:3000/private/a.png", "/_next/image?url=/./private/a.png",
@@ -113,11 +82,12 @@ func TestProtectedPathBypass(t *testing.T) {
 	}
 	// CVE-2026-41059: what comes after "#" in a request line is of the path.
 	r := httptest.NewRequest(http.MethodGet, "/private%23/../../public", nil)
+	r.Host = "localhost:3000"
 	w := httptest.NewRecorder()
 	if s.ServeHTTP(w, r); reached || w.Code < 300 {
 		t.Errorf("status %d", w.Code)
 	}
-	for _, path := range []string{"/privateer.html", "/public/private.html", "/private.js", "/private.css.gz", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt",
+	for _, path := range []string{"/privateer.html", "/public/private.html", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt",
 		"/_next/image?url=%2Flogo.png&w=64", "/_next/image?url=https://cdn.example/private/a.png", "/public?url=/private"} {
 		if b.fetch(path); !reached {
 			t.Errorf("%s is kept from those who are signed out", path)
@@ -129,43 +99,6 @@ func TestProtectedPathBypass(t *testing.T) {
 	if !reached {
 		t.Error("not reached when signed in")
 	}
-}
-
-// The doubt is on the side of protection: what the pattern covers, it covers
-// in any case, with a slash at the end, and with parameters.
-func FuzzPatterns(f *testing.F) {
-	for _, pattern := range []string{"/private/:path*", "/orders/:id", "/", "/a/:b?", "/a/:b+", "/private?x", "//", "/:a*/b", "/\u017f"} {
-		for _, path := range []string{"/private", "/orders/5/", "/a/b/c", "/", "/PRIVATE;x", "/\xff"} {
-			f.Add(pattern, path)
-		}
-	}
-	f.Fuzz(func(t *testing.T, pattern, path string) {
-		got, err := bff.Matches(pattern, path)
-		if err != nil {
-			if strings.HasPrefix(pattern, "/") && pattern != "" && strings.Trim(pattern[1:], "abcdefghijklmnopqrstuvwxyz") == "" {
-				t.Fatalf("%q was refused: %v", pattern, err)
-			}
-			return
-		}
-		if strings.ContainsAny(pattern, "#%()[]{}|^$; \\") {
-			t.Fatalf("%q was accepted", pattern)
-		}
-		if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") {
-			return // no such path gets so far
-		}
-		same := []string{strings.ToUpper(path), path + ";x=1"}
-		if !strings.HasSuffix(path, "/") {
-			same = append(same, path+"/")
-		}
-		for _, other := range same {
-			if also, _ := bff.Matches(pattern, other); got && !also && strings.ToUpper(path) == strings.ToUpper(strings.ToLower(path)) {
-				t.Fatalf("%q covers %q and not %q", pattern, path, other)
-			}
-		}
-		if literal := !strings.Contains(pattern, ":"); literal && path == pattern && !got {
-			t.Fatalf("%q does not cover itself", pattern)
-		}
-	})
 }
 
 // oauth2-proxy #1522, envoy #30102: a fetch that gets a 302 sees a CORS error

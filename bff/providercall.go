@@ -61,35 +61,29 @@ func (rp *relyingParty) post(ctx context.Context, md *token.Metadata, endpoint s
 }
 
 func (rp *relyingParty) do(req *http.Request) ([]byte, error) {
-	body, _, err := rp.typed(req)
-	return body, err
-}
-
-// typed is do for an answer whose Content-Type matters.
-func (rp *relyingParty) typed(req *http.Request) (body []byte, contentType string, err error) {
 	resp, err := rp.http.Do(req)
 	if err != nil {
 		// The URL in a *url.Error can hold what must not be logged.
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, "", fmt.Errorf("%s: %w", req.URL.Host, err)
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxProviderBytes+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProviderBytes+1))
 	switch {
 	case err != nil:
-		return nil, "", fmt.Errorf("%s: %w", req.URL.Host, err)
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
 	case len(body) > maxProviderBytes:
-		return nil, "", fmt.Errorf("%s: the answer is longer than %d bytes", req.URL.Host, maxProviderBytes)
+		return nil, fmt.Errorf("%s: the answer is longer than %d bytes", req.URL.Host, maxProviderBytes)
 	case resp.StatusCode < 200 || resp.StatusCode >= 300:
 		var answer struct {
 			Error string `json:"error"`
 		}
 		_ = json.Unmarshal(body, &answer) // an answer in another shape has no code
-		return nil, "", &oauthError{status: resp.StatusCode, code: errorCode(answer.Error)}
+		return nil, &oauthError{status: resp.StatusCode, code: errorCode(answer.Error)}
 	}
-	return body, resp.Header.Get("Content-Type"), nil
+	return body, nil
 }
 
 // errorCode returns an error code that is fit for logs and pages, "" for

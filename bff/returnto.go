@@ -3,6 +3,8 @@ package bff
 import (
 	"net/url"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 )
 
 // maxReturnTo bounds a path that is carried through a login, in bytes, so
@@ -37,39 +39,7 @@ func localPath(raw string) bool {
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return false
 	}
-	return canonical(u) && !encodedSlash(u) && !under(u.Path, "/api/auth")
-}
-
-// canonical reports whether a path has one reading only: no empty, "." or
-// ".." segments, also where parameters hide them ("/public/..;/private", which
-// servlet containers cut and then clean), no backslash and no control
-// character, also after decoding. Two parts that read a path differently
-// disagree about what is protected.
-func canonical(u *url.URL) bool {
-	path := u.Path
-	if path == "" || path[0] != '/' {
-		return false
-	}
-	for i := range len(path) {
-		if c := path[i]; c < ' ' || c == 0x7f || c == '\\' {
-			return false
-		}
-	}
-	segments := strings.Split(path[1:], "/")
-	for i, segment := range segments {
-		name, _, cut := strings.Cut(segment, ";")
-		if name == "." || name == ".." || name == "" && (cut || i < len(segments)-1) {
-			return false
-		}
-	}
-	return true
-}
-
-// encodedSlash reports whether the path hides a separator from one of its
-// readers, once or twice encoded.
-func encodedSlash(u *url.URL) bool {
-	path := strings.ToLower(u.EscapedPath())
-	return strings.Contains(path, "%2f") || strings.Contains(path, "%5c") || strings.Contains(path, "%25")
+	return protect.Canonical(u) && !protect.EncodedSlash(u) && !under(u.Path, "/api/auth")
 }
 
 // under reports whether path is root or lies below it, in any case.

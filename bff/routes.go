@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -51,6 +53,7 @@ func (b *BFF) chain() http.Handler {
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,           // before anything acts on a cookie
 		b.refuseCrowded,          // before anybody behind us does, and locks the person out
+		b.refuseHost,             // before a page of another site's learns anything
 		b.secureHeaders,          // on refusals too
 		b.answered,               // deadlines, and a panic becomes an answer
 		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request
@@ -75,7 +78,7 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	case under(path, "/api/auth"):
 		b.routeAuth(w, r)
 	case under(path, "/api"):
-		if !canonical(r.URL) {
+		if !protect.Canonical(r.URL) {
 			writeError(w, http.StatusNotFound, "no such address")
 			return
 		}
@@ -167,6 +170,24 @@ func (b *BFF) refuseForged(next http.Handler) http.Handler {
 			b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", r.Method, "path", r.URL.Path)
 			writeError(w, http.StatusForbidden, "this request came from another origin")
 			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuseHost keeps names that others control away from a server on loopback
+// (DNS rebinding). A provider or a health checker may know it by another name,
+// and learns nothing there.
+func (b *BFF) refuseHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", backchannelPath:
+		default:
+			if !b.hosts.Allow(r.Host) {
+				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", hostcheck.Shown(r.Host))
+				writeError(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine only, and to those that its configuration allows")
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -166,7 +166,7 @@ func TestStoreOutage(t *testing.T) {
 	s := start(t)
 	b := s.browser().signIn()
 	s.store.change(func(s *store) { s.get = outage })
-	for _, path := range []string{"/api/auth/me", "/api/auth/session", "/api/private-route", "/private", "/public", "/api/auth/logout"} {
+	for _, path := range []string{"/api/auth/me", "/api/auth/session", "/api/private-route", "/private", "/api/auth/logout"} {
 		for _, res := range []*response{b.fetch(path), b.navigate(path)} {
 			wantStatus(t, res, http.StatusServiceUnavailable)
 			if res.Header.Get("Retry-After") == "" || len(res.Cookies()) != 0 {
@@ -182,8 +182,13 @@ func TestStoreOutage(t *testing.T) {
 			t.Errorf("%s went on, with the token %q", r.Method, bearer(r))
 		}
 	}
-	// Who brings no cookie needs no store.
+	// A public page needs no session, and tells nobody that theirs has ended.
 	wantStatus(t, s.browser().navigate("/public"), http.StatusOK)
+	res := b.navigate("/public")
+	wantStatus(t, res, http.StatusOK)
+	if strings.Contains(res.body, "signed out") || res.Header.Get("Cache-Control") != "no-store" || len(res.Cookies()) != 0 {
+		t.Errorf("Cache-Control %q, %d cookies: %s", res.Header.Get("Cache-Control"), len(res.Cookies()), res.body)
+	}
 	s.store.change(func(s *store) { s.get = nil })
 	if !b.signedIn() {
 		t.Error("signed out by an outage")

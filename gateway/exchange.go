@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -79,6 +80,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serveHealth(x, nil)
 	case r.URL.Path == "/readyz":
 		serveHealth(x, g.ready)
+	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
+		g.log.LogAttrs(ctx, slog.LevelWarn, "request for an unknown host refused", slog.String("host", hostcheck.Shown(r.Host)))
+		x.refuse(unknownHost)
 	default:
 		g.api.ServeHTTP(x, x.request)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -39,6 +40,14 @@ type Config struct {
 	// origin (CORS), such as "https://app.example.com". Credentials are never
 	// allowed. Empty: no CORS.
 	BaseURL string
+	// AllowedHosts are the names, beside those of loopback and the Audience's, to
+	// which a gateway with a BaseURL on loopback answers; requests with another
+	// Host get 421, save health checks. So no page of another site reaches it
+	// by a name that it controls (DNS rebinding).
+	AllowedHosts []string
+	// AnyHost turns that check off, for a gateway that is reached over a network,
+	// by names that its deployment alone knows.
+	AnyHost bool
 	// Audience is the API's identifier. Where it is an https URL, requests that
 	// come to its host learn from refusals, and at
 	// /.well-known/oauth-protected-resource, whose tokens are wanted (RFC 9728).
@@ -73,7 +82,8 @@ type Gateway struct {
 	handlers    []*handler
 	resource    *resource
 	description *description
-	methods     []string // HTTP methods of the routes, sorted
+	hosts       *hostcheck.Hosts // nil for any
+	methods     []string         // HTTP methods of the routes, sorted
 	rpcs        *rpcs
 
 	maxBody   int64
@@ -119,6 +129,12 @@ func New(cfg Config) (*Gateway, error) {
 		base, err := origin.Parse(cfg.BaseURL)
 		if err != nil {
 			return nil, fmt.Errorf("gateway: BaseURL%s: %w", origin.Shown(cfg.BaseURL), err)
+		}
+		if g.hosts, err = hostcheck.New(base.Hostname(), cfg.AllowedHosts); err != nil {
+			return nil, fmt.Errorf("gateway: AllowedHosts: %w", err)
+		}
+		if cfg.AnyHost {
+			g.hosts = nil
 		}
 		g.api = crossOrigin(base.String()).Handler(g.api)
 	}

@@ -47,6 +47,9 @@ func (g *Gateway) Server() *http.Server {
 	return server
 }
 
+var unknownHost = refuse(http.StatusMisdirectedRequest, codes.PermissionDenied,
+	"this development server answers to names of this machine only, and to those that its configuration allows")
+
 var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")
 
 // serveHealth answers a health check: 200, or 503 and the reason.

@@ -89,6 +89,10 @@ const index = "index.html"
 // ServeHTTP implements http.Handler.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.compressed.ServeHTTP(w, r) }
 
+// Sessionless says that an answer depends on the path and the directory alone,
+// so that a bff looks up no session for files that need none.
+func (a *App) Sessionless() {}
+
 func (a *App) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

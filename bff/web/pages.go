@@ -79,6 +79,7 @@ type view struct {
 	Script   string
 	Nav      []navItem
 	SignedIn bool
+	Unknown  bool // whether there is a session cannot be told at the moment
 	Personal bool // shows something only to a signed-in person
 	User     User
 	Dev      bool

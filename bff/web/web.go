@@ -60,6 +60,10 @@ type Config struct {
 	// assets or problem pages. Nil means nobody ever is.
 	User func(*http.Request) (User, bool)
 
+	// Unknown reports whether it cannot be told at the moment if the request
+	// has a user. A page then says neither. Nil means never.
+	Unknown func(*http.Request) bool
+
 	// Sections are pages besides those of this package. They come after Home in
 	// the navigation bar.
 	Sections []Section
@@ -82,6 +86,7 @@ type Config struct {
 // Pages serves the embedded front end. It is safe for concurrent use.
 type Pages struct {
 	user    func(*http.Request) (User, bool)
+	unknown func(*http.Request) bool
 	log     *slog.Logger
 	dev     bool
 	call    string
@@ -96,9 +101,12 @@ type Pages struct {
 // New parses the templates. It fails only if embedded files contradict a list
 // of pages, or each other, which is a defect of the build.
 func New(cfg Config) (*Pages, error) {
-	p := &Pages{user: cfg.User, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, confirm: cfg.CallConfirmed, byPath: make(map[string]*page)}
+	p := &Pages{user: cfg.User, unknown: cfg.Unknown, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, confirm: cfg.CallConfirmed, byPath: make(map[string]*page)}
 	if p.user == nil {
 		p.user = func(*http.Request) (User, bool) { return User{}, false }
+	}
+	if p.unknown == nil {
+		p.unknown = func(*http.Request) bool { return false }
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -202,10 +210,11 @@ func (p *Pages) Assets() http.Handler { return p.assets }
 // show renders one page of the list for whoever asks.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string, status int) {
 	user, signedIn := p.user(r)
+	unknown := !signedIn && p.unknown(r)
 	h := w.Header()
 	h.Add("Vary", "Cookie")
 	switch {
-	case signedIn, pg.Personal, status != http.StatusOK:
+	case signedIn, unknown, pg.Personal, status != http.StatusOK:
 		h.Set("Cache-Control", "no-store")
 	default:
 		// Kept by this browser alone, and asked about before every use.
@@ -216,6 +225,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 		Script:   pg.Script,
 		Nav:      p.nav(pg, signedIn),
 		SignedIn: signedIn,
+		Unknown:  unknown,
 		Personal: pg.Personal,
 		Dev:      p.dev,
 		LoginURL: loginURL(r.URL),

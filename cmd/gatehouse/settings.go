@@ -34,8 +34,7 @@ type settings struct {
 	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
 	LoginRate          int      `name:"login-rate" placeholder:"N" default:"120" group:"Login" help:"How many logins one address (an IPv6 /64) may start in a minute. Behind proxies this needs trusted-proxies, or all people count as one."`
 	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). It may be written in any form that a browser accepts, such as https://bücher.example, and is used in the form that browsers send. http on loopback only."`
-	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, or in the file one a line, newest first, to rotate: all open, and the first that all live bffs have seals (docs/sessions.md)."`
-	SecretCompromised  bool     `name:"secret-compromised" group:"Login" help:"The old secrets are compromised: start although no other live bff has one of these secrets, and seal with the first one at once. Until the others are replaced, each answers 503 for the other's sessions."`
+	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, or in the file one a line, to rotate: the first seals, all open."`
 
 	Audience     string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
@@ -56,6 +55,8 @@ type settings struct {
 	Frontend       string    `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
 	FrontendCSP    string    `name:"frontend-csp" placeholder:"POLICY" group:"Front end" help:"The Content Security Policy of pages from dir:PATH, or none. Default: scripts of the application's own files and those inline in its pages, images over https, and requests to its own origin alone."`
 	Protect        []string  `name:"protect" placeholder:"PATTERN" group:"Front end" help:"Pages that need a login, in the manner of a Next.js matcher: /private, /orders/:id, /private/:path*. none for no page. Default: /private/:path*,/profile/:path*,/my/:path*,/sessions/:path*."`
+	Public         []string  `name:"public" placeholder:"PATTERN" group:"Front end" help:"Paths that need no login; everything else outside /api does. Recommended for front-end servers (docs/front-ends.md). Patterns as for protect, which must then be left out, but exact: /, /about, /assets/:path*. none for no path. Default: protect decides."`
+	AllowedHosts   []string  `name:"allowed-hosts" placeholder:"HOST" group:"Front end" help:"With a base URL on loopback, bff and gateway answer requests whose Host is a loopback name, and with others 421, against DNS rebinding. These names are answered too: a telephone's way to this machine, another container's. Health checks and back-channel logout are exempt, and so is a gateway that runs alone and listens beyond loopback, unless this is set. Default: none."`
 	TrustedProxies []network `name:"trusted-proxies" placeholder:"NETWORK" group:"Front end" help:"Networks, or addresses, of proxies whose X-Forwarded-For is believed. Default: none."`
 
 	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
@@ -77,6 +78,10 @@ func (s *settings) config() app.Config {
 	protect := s.Protect
 	if len(protect) == 1 && protect[0] == "none" {
 		protect = []string{}
+	}
+	public := s.Public
+	if len(public) == 1 && public[0] == "none" {
+		public = []string{}
 	}
 	proxies := make([]netip.Prefix, len(s.TrustedProxies))
 	for i, n := range s.TrustedProxies {
@@ -117,6 +122,8 @@ func (s *settings) config() app.Config {
 		Frontend:         s.Frontend,
 		FrontendCSP:      s.FrontendCSP,
 		Protect:          protect,
+		Public:           public,
+		AllowedHosts:     s.AllowedHosts,
 		TrustedProxies:   proxies,
 		ListenBFF:        s.ListenBFF,
 		ListenGateway:    s.ListenGateway,
@@ -127,8 +134,6 @@ func (s *settings) config() app.Config {
 		GRPCTarget:       s.GRPCTarget,
 		StreamHeartbeat:  s.StreamHeartbeat,
 		ShutdownTimeout:  s.ShutdownTimeout,
-
-		SecretsCompromised: s.SecretCompromised,
 	}
 }
 

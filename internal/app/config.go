@@ -55,9 +55,6 @@ type Config struct {
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
 	Secrets []string
-	// SecretsCompromised says that secrets which are not among Secrets must
-	// not be used any more.
-	SecretsCompromised bool
 	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…", "redis-cluster://…" or "redis-sentinel://…"; the
 	// latter three also with rediss for TLS.
 	SessionStore string
@@ -72,6 +69,11 @@ type Config struct {
 	FrontendCSP string
 	// Protect lists the pages that need a login; nil for the embedded ones.
 	Protect []string
+	// Public, if it is not nil, lists the paths that need no login: all others do.
+	Public []string
+	// AllowedHosts are the names to which bff and gateway answer in development
+	// beside those of loopback.
+	AllowedHosts []string
 	// TrustedProxies are the networks whose forwarded headers are believed.
 	TrustedProxies []netip.Prefix
 

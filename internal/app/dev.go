@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
@@ -119,7 +122,22 @@ func RunDev(ctx context.Context, cfg Config) error {
   Stop with Ctrl-C. With your own provider: gatehouse serve
 
 `, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer, devMachine, devMachineSecret, reference)
-	return p.run(ctx, cfg, l, provider)
+	return p.run(ctx, cfg, l, knownHosts(provider, cfg.Logger))
+}
+
+// knownHosts answers requests for names of this machine alone. The development
+// provider signs anybody in: a page of another site must not reach it by a name
+// of its own (DNS rebinding).
+func knownHosts(next http.Handler, logger *slog.Logger) http.Handler {
+	hosts, _ := hostcheck.New("localhost", nil) // no name that could be wrong
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hosts.Allow(r.Host) {
+			logger.WarnContext(r.Context(), "request for an unknown host refused", "part", "provider", "host", hostcheck.Shown(r.Host))
+			http.Error(w, "the development provider answers to names of this machine only", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func port(l net.Listener) string {

@@ -75,7 +75,7 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 		}
 	}
 	if which.Gateway {
-		if err = p.addGateway(cfg); err != nil {
+		if err = p.addGateway(cfg, which); err != nil {
 			return nil, p.close(err)
 		}
 	}
@@ -115,7 +115,7 @@ func (p *parts) addServer(cfg Config, development bool) error {
 	return err
 }
 
-func (p *parts) addGateway(cfg Config) error {
+func (p *parts) addGateway(cfg Config, which Parts) error {
 	var conn grpc.ClientConnInterface
 	ready := func() error { return nil }
 	if p.server != nil {
@@ -134,9 +134,12 @@ func (p *parts) addGateway(cfg Config) error {
 		Conn:     conn,
 		Services: append(exposedServices(), exposedAdmin),
 		BaseURL:  cfg.BaseURL,
-		Audience: cfg.Audience,
-		Issuer:   cfg.Issuer,
-		Document: gateway.Document{Off: cfg.APIDocs == APIDocsOff, Title: title, Version: version, Comments: comments},
+		// A bff in another process calls it by a name of their network.
+		AnyHost:      !which.BFF && !onLoopback(cfg.ListenGateway) && len(cfg.AllowedHosts) == 0,
+		AllowedHosts: cfg.AllowedHosts,
+		Audience:     cfg.Audience,
+		Issuer:       cfg.Issuer,
+		Document:     gateway.Document{Off: cfg.APIDocs == APIDocsOff, Title: title, Version: version, Comments: comments},
 		Ready: func() error {
 			if p.leaving.Load() {
 				return errLeaving
@@ -206,13 +209,12 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		Call:            called,
 		CallConfirmed:   calledConfirmed,
 		Protect:         cfg.Protect,
+		Public:          cfg.Public,
+		AllowedHosts:    cfg.AllowedHosts,
 		TrustedProxies:  cfg.TrustedProxies,
 		Development:     development,
 		Provider:        p.provider,
 		Logger:          logger,
-
-		SecretsCompromised: cfg.SecretsCompromised,
-		Nodes:              cfg.Replicas,
 	})
 	return err
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
@@ -52,6 +55,13 @@ func (cfg Config) Validate(parts Parts) error {
 		errs = append(errs, folderError("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL))
 	}
 	errs = append(errs, cfg.validateAddresses(parts)...)
+	if parts.BFF || parts.Gateway {
+		for _, name := range cfg.AllowedHosts {
+			if err := hostcheck.CheckName(name); err != nil {
+				bad("GATEHOUSE_ALLOWED_HOSTS", name, "not a host name or address", "give one without scheme, port and wildcard, such as app.test")
+			}
+		}
+	}
 	if parts.BFF || parts.Server {
 		if problem, remedy := denylistProblem(cfg.Denylist, parts); problem != "" {
 			bad("GATEHOUSE_DENYLIST", cfg.Denylist, problem, remedy)
@@ -107,6 +117,15 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	if cfg.Replicas < 1 {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "not a positive number", "give the number of bffs that share the session store")
 	}
+	if cfg.Protect != nil && cfg.Public != nil {
+		bad("GATEHOUSE_PUBLIC", listed(cfg.Public), "contradicts GATEHOUSE_PROTECT="+listed(cfg.Protect)+": with public paths everything else needs a login already",
+			"drop one of the two")
+	}
+	for _, path := range cfg.Public {
+		if err := bff.CheckPattern(path); err != nil {
+			bad("GATEHOUSE_PUBLIC", path, err.Error(), "give patterns such as / or /assets/:path*, or none")
+		}
+	}
 	for _, page := range cfg.Protect {
 		if err := bff.CheckPattern(page); err != nil {
 			bad("GATEHOUSE_PROTECT", page, err.Error(), "give patterns such as /private/:path*, or none")
@@ -160,6 +179,16 @@ func (cfg Config) validateAddresses(parts Parts) []error {
 		taken[l.address] = l.setting
 	}
 	return errs
+}
+
+// listed is a list of patterns as it is written in a setting.
+func listed(patterns []string) string { return cmp.Or(strings.Join(patterns, ","), "none") }
+
+// onLoopback reports whether an address to listen on is reached from this
+// machine alone.
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && loopback.Host(host)
 }
 
 func (cfg Config) validateLogin() []error {
