@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
 const (
@@ -21,7 +23,8 @@ const (
 // long as these let it.
 func (b *BFF) Server() *http.Server {
 	server := &http.Server{
-		Handler:           b,
+		Handler:           arrival.Handler(b),
+		ConnContext:       arrival.ConnContext,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,

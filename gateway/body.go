@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
 // body reads the body of a request and checks that it is what the route takes:
@@ -51,8 +53,18 @@ func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
 	}
 	controller := http.NewResponseController(x.w)
 	_ = controller.SetReadDeadline(deadline) // a server that cannot has its own limits, or none
-	content, err := io.ReadAll(http.MaxBytesReader(x.w, r.Body, g.maxBody))
+	arriving := g.arriving.Begin(requestBytes, func() { _ = controller.SetReadDeadline(past) })
+	if arriving == nil {
+		return nil, x.crowded()
+	}
+	content, err := io.ReadAll(&countedBody{http.MaxBytesReader(x.w, r.Body, g.maxBody), arriving})
+	if !arriving.Arrived() && err == nil {
+		err = errCrowded
+	}
 	if err != nil {
+		if errors.Is(err, errCrowded) {
+			return nil, x.crowded()
+		}
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, g.tooLong(x)
 		}
@@ -60,6 +72,41 @@ func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
 	}
 	_ = controller.SetReadDeadline(time.Time{})
 	return content, nil
+}
+
+const (
+	// arrivingBytes is what the bodies of unary calls may hold while they arrive, all together.
+	// Whose calls they are is not known yet.
+	arrivingBytes = 64 << 20
+	// requestBytes is counted for a request's header.
+	requestBytes = 16 << 10
+)
+
+var (
+	past       = time.Unix(1, 0)
+	errCrowded = errors.New("gateway: no room for bodies that arrive")
+)
+
+// A countedBody counts what has arrived of a body.
+type countedBody struct {
+	body     io.Reader
+	arriving *arrival.Request
+}
+
+func (c *countedBody) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	if n > 0 && !c.arriving.Grow(int64(n)) {
+		return n, errCrowded
+	}
+	return n, err
+}
+
+// crowded refuses a request for which there is no room.
+func (x *exchange) crowded() *refusal {
+	x.Header().Set("Connection", "close")
+	refused := refuse(http.StatusServiceUnavailable, codes.Unavailable, "too many request bodies are arriving at once; try again")
+	refused.retryAfter = "1"
+	return refused
 }
 
 func (g *Gateway) tooLong(x *exchange) *refusal {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -86,6 +87,7 @@ type Gateway struct {
 	methods     []string         // HTTP methods of the routes, sorted
 	rpcs        *rpcs
 
+	arriving  *arrival.Limiter // bodies of unary calls
 	maxBody   int64
 	timeout   time.Duration
 	heartbeat time.Duration
@@ -101,7 +103,7 @@ type Gateway struct {
 // path, a path that another hides, one outside /api or under /api/auth or where
 // generated clients call, and a service without any annotation.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, heartbeat: cfg.Heartbeat, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
+	g := &Gateway{arriving: arrival.New(arrivingBytes, time.Now), maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, heartbeat: cfg.Heartbeat, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
 	switch {
 	case cfg.Conn == nil:
 		return nil, errors.New("gateway: Conn is nil: give it an in-process channel or a *grpc.ClientConn")

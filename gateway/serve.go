@@ -14,7 +14,12 @@ const (
 	maxHeaderBytes = 32 << 10
 	// The smallest size that HTTP/2 allows (RFC 9113 §6.5.2): net/http would
 	// take frames of 1 MiB into its memory.
-	maxFrameBytes     = 16 << 10
+	maxFrameBytes = 16 << 10
+	// What is buffered of a body before its handler reads it: net/http would
+	// take 1 MiB of each stream and connection.
+	maxConnBuffer     = 256 << 10
+	maxStreamBuffer   = 64 << 10
+	maxStreams        = 250 // of a connection over HTTP/2
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// writeMargin is what a client has to take an answer that came at the last
@@ -40,8 +45,13 @@ func (g *Gateway) Server() *http.Server {
 		ReadTimeout:       readHeaderTimeout + g.timeout, // net/http reads on after a request was refused by its header
 		WriteTimeout:      g.timeout + writeMargin,
 		IdleTimeout:       idleTimeout,
-		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrameBytes},
-		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxReadFrameSize:              maxFrameBytes,
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerConnection: maxConnBuffer,
+			MaxReceiveBufferPerStream:     maxStreamBuffer,
+		},
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(g.Drain)
 	return server

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
 // ShutdownTimeout bounds how long requests in flight may take to end.
@@ -62,7 +64,7 @@ func Run(ctx context.Context, parts ...Part) error {
 			}
 			return fmt.Errorf("lifecycle: %q: %w; stop the program that uses it, or give another address", p.Address, err)
 		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, arrival.Port(l))
 	}
 	// The parts outlive ctx until what is in flight has ended.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ const (
 type receiver struct {
 	before, after grpc.UnaryServerInterceptor // of a unary call, without and with its message
 	stream        grpc.StreamServerInterceptor
+	known         func(authorization string) bool // whether its token was verified before
 	anonymous     *arrival.Limiter
 	maxMessage    int64
 
@@ -63,10 +65,7 @@ func (rc *receiver) service(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 
 func (rc *receiver) unaryHandler(m grpc.MethodDesc, name string) grpc.StreamHandler {
 	return func(srv any, ss grpc.ServerStream) error {
-		if err := rc.admit(); err != nil {
-			return err
-		}
-		authenticated := rc.leaveOnce()
+		authenticated := authenticatedOf(ss)
 		defer authenticated()
 		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: name}
 		resp, err := rc.before(ss.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
@@ -83,10 +82,7 @@ func (rc *receiver) unaryHandler(m grpc.MethodDesc, name string) grpc.StreamHand
 func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHandler {
 	info := &grpc.StreamServerInfo{FullMethod: name, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams}
 	return func(srv any, ss grpc.ServerStream) error {
-		if err := rc.admit(); err != nil {
-			return err
-		}
-		authenticated := rc.leaveOnce()
+		authenticated := authenticatedOf(ss)
 		defer authenticated()
 		return rc.stream(srv, ss, info, func(srv any, ss grpc.ServerStream) error {
 			authenticated()
@@ -105,26 +101,6 @@ func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHa
 
 // errCrowded is retried by clients and gateways: the server is well.
 var errCrowded = status.Error(codes.Unavailable, "too many calls without a verified token at once; try again")
-
-// admit counts a call whose token is not verified yet.
-func (rc *receiver) admit() error {
-	if rc.unauthenticated.Add(1) > maxUnauthenticated {
-		rc.unauthenticated.Add(-1)
-		return errCrowded
-	}
-	return nil
-}
-
-// leaveOnce returns the end of what admit has counted.
-func (rc *receiver) leaveOnce() func() {
-	left := false
-	return func() {
-		if !left {
-			left = true
-			rc.unauthenticated.Add(-1)
-		}
-	}
-}
 
 // receive reads the message of a unary call: until the call's deadline, or of a caller without a
 // token until the anonymous patience or the lack of room ends it.
@@ -171,15 +147,30 @@ func (s *anonymousStream) RecvMsg(msg any) error {
 // else ends a RecvMsg, which tells the caller the reason itself.
 type callContext struct {
 	context.Context
-	cancel context.CancelCauseFunc
+	cancel        context.CancelCauseFunc
+	authenticated func() // nil for a call with a known token
 }
 
 type callKey struct{}
 
-// newCallContext runs in the connection's reader, so it does nothing more.
-func newCallContext(ctx context.Context, _ *tap.Info) (context.Context, error) {
+// tap looks at a call's header before anything is kept of the call: grpc-go calls it in the
+// connection's reader. A token that was verified before passes; other calls pass as long as not too
+// many of them wait to be authenticated. It decides nothing else.
+func (rc *receiver) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &callContext{ctx, cancel}, nil
+	call := &callContext{Context: ctx, cancel: cancel}
+	if authorization := info.Header.Get("authorization"); len(authorization) == 1 && rc.known(authorization[0]) {
+		return call, nil
+	}
+	if rc.unauthenticated.Add(1) > maxUnauthenticated {
+		rc.unauthenticated.Add(-1)
+		cancel(nil)
+		return nil, errCrowded
+	}
+	leave := sync.OnceFunc(func() { rc.unauthenticated.Add(-1) })
+	stop := context.AfterFunc(ctx, leave) // a call that ends before its handler runs
+	call.authenticated = func() { leave(); stop() }
+	return call, nil
 }
 
 func (c *callContext) Value(key any) any {
@@ -194,6 +185,14 @@ func (c *callContext) Err() error {
 		return context.DeadlineExceeded
 	}
 	return c.Context.Err()
+}
+
+// authenticatedOf returns what ends the count of a call by tap. It may be called more than once.
+func authenticatedOf(ss grpc.ServerStream) func() {
+	if call, ok := ss.Context().Value(callKey{}).(*callContext); ok && call.authenticated != nil {
+		return call.authenticated
+	}
+	return func() {}
 }
 
 // giveUp returns what ends the wait for a call's message.

@@ -35,7 +35,7 @@ const (
 	// streamWindow and connWindow bound what is buffered of a call before its
 	// handler reads it, and of a connection. grpc-go's default grows with the
 	// speed of the sender, to 16 MiB a stream.
-	streamWindow = 256 << 10
+	streamWindow = 64 << 10
 	connWindow   = 1 << 20
 	// handshake bounds how long a connection may take to say what it wants;
 	// grpc-go's default is two minutes.
@@ -130,11 +130,12 @@ func New(cfg Config) (*Server, error) {
 	before, after, stream := interceptors(cfg, authn.NewInterceptor(verifier, s.table))
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
+		known:      verifier.Known,
 		anonymous:  arrival.New(max(anonymousBytes, 4*maxReceiveBytes), time.Now),
 		maxMessage: maxReceiveBytes,
 	}
 	s.grpc = grpc.NewServer(
-		grpc.InTapHandle(newCallContext),
+		grpc.InTapHandle(network.tap),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.SharedWriteBuffer(true),

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
 // Run runs the parts until the context ends, and then lets what is in flight
@@ -60,7 +62,7 @@ func listen(cfg Config, which Parts, development bool) (*listeners, error) {
 			l.close()
 			return nil, listenError(want.setting, want.address, err)
 		}
-		*want.target = listener
+		*want.target = arrival.Port(listener)
 	}
 	return l, nil
 }

@@ -144,17 +144,29 @@ func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], 
 	return e, nil
 }
 
+// Known reports whether a token is among those verified before, and neither it nor its key has
+// expired since. It never blocks.
+func (v *AccessVerifier[P]) Known(raw string) bool {
+	var f fingerprint
+	return f.take(raw) && v.remembered(&f) != nil
+}
+
+// remembered returns a token's entry if nothing has changed since that could have: time, and the keys.
+func (v *AccessVerifier[P]) remembered(f *fingerprint) *entry[P] {
+	e := v.cache.get(f)
+	if now := v.now(); e == nil || e.key.retired.Load() || !now.Before(e.until) || !v.provider.set.Load().usable(now) {
+		return nil
+	}
+	return e
+}
+
 // entry finds the token among those verified before, or verifies it.
 func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], cached bool, err error) {
 	var f fingerprint
 	cacheable := f.take(raw)
 	if cacheable {
-		if e := v.cache.get(&f); e != nil {
-			now := v.now()
-			// What could have changed since: time, and the keys. Anything else about the token cannot.
-			if !e.key.retired.Load() && now.Before(e.until) && v.provider.set.Load().usable(now) {
-				return e, true, nil
-			}
+		if e := v.remembered(&f); e != nil {
+			return e, true, nil
 		}
 	}
 	c, key, err := v.verify(ctx, raw)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -192,6 +193,13 @@ func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, still fu
 		}
 		return nil
 	}, nil
+}
+
+// Known reports whether an authorization value is a bearer token that was verified before and has
+// not expired since. It never blocks and decides nothing: the token may have been revoked.
+func (v *Verifier) Known(authorization string) bool {
+	scheme, raw, _ := strings.Cut(authorization, " ")
+	return strings.EqualFold(scheme, "Bearer") && v.access.Known(raw)
 }
 
 // refuse logs the private cause and returns the public refusal.

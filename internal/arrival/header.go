@@ -1,0 +1,143 @@
+package arrival
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// freeHeader is what the header of a request may hold without being counted: more than any browser
+// sends that has not been given cookies on purpose.
+const freeHeader = 32 << 10
+
+const (
+	// maxConnections is how many connections a port has at once. Later ones wait to be accepted.
+	maxConnections = 20_000
+	// headerBytes is what large headers may hold while they arrive at a port, all together.
+	headerBytes = 64 << 20
+)
+
+// Port bounds what the connections of a port cost before a request has arrived: their number, and
+// the headers of HTTP/1 requests as [Limiter.Listen] does.
+func Port(l net.Listener) net.Listener {
+	return New(headerBytes, time.Now).Listen(netutil.LimitListener(l, maxConnections))
+}
+
+var errCrowded = errors.New("arrival: no room for the header of a request")
+
+// Listen returns a listener whose connections count the headers of HTTP/1 requests while they
+// arrive, beyond 32 KiB each. It needs [ConnContext] at the server and [Handler] around its handler;
+// without them it counts nothing.
+func (l *Limiter) Listen(inner net.Listener) net.Listener {
+	return &listener{inner, l}
+}
+
+type listener struct {
+	net.Listener
+	limiter *Limiter
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, limiter: l.limiter}, nil
+}
+
+// A conn counts what it reads, except while a request is handled: that is the request's body.
+type conn struct {
+	net.Conn
+	limiter  *Limiter
+	counting atomic.Bool
+	header   atomic.Int64 // bytes of the header that is arriving
+
+	mu      sync.Mutex
+	request *Request // nil until the header is larger than what is free
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n <= 0 || !c.counting.Load() || c.header.Add(int64(n)) <= freeHeader || c.grow(int64(n)) {
+		return n, err
+	}
+	return 0, errors.Join(errCrowded, c.Conn.Close())
+}
+
+func (c *conn) grow(n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.request != nil {
+		return c.request.Grow(n)
+	}
+	c.request = c.limiter.Begin(n, func() { _ = c.Conn.Close() })
+	return c.request != nil
+}
+
+// Close releases what a header has held that never arrived.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.stop()
+	return err
+}
+
+// CloseWrite is for net/http, which half-closes a connection whose client still sends.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// ReadFrom is for net/http, which has the kernel send files.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(c.Conn, r)
+}
+
+func (c *conn) start() {
+	c.header.Store(0)
+	c.counting.Store(true)
+}
+
+func (c *conn) stop() {
+	c.counting.Store(false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.request != nil {
+		c.request.Arrived()
+		c.request = nil
+	}
+}
+
+type connKey struct{}
+
+// ConnContext is for [http.Server]: it has the handler find the connection.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	counted, ok := c.(*conn)
+	if !ok {
+		return ctx
+	}
+	counted.start()
+	return context.WithValue(ctx, connKey{}, counted)
+}
+
+// Handler tells connections that a header has arrived. Of a connection over HTTP/2, whose headers
+// net/http bounds, only the first is counted.
+func Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			c.stop()
+			if r.ProtoMajor == 1 {
+				defer c.start()
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
