@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
@@ -98,8 +98,8 @@ type Config struct {
 	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
 	// days.
 	IdleTimeout, AbsoluteTimeout time.Duration
-	// RefreshTimeout is how long the provider may take to answer a refresh; 0
-	// for DefaultRefreshTimeout.
+	// RefreshTimeout is how long the provider may take to answer a refresh,
+	// besides 5 seconds to connect; 0 for DefaultRefreshTimeout.
 	RefreshTimeout time.Duration
 
 	// Revoke, when set, is told of access tokens that must stop being good
@@ -149,8 +149,12 @@ type Config struct {
 	// follows; nil makes one from Issuer.
 	Provider *token.Provider
 	// HTTPClient calls the provider; nil for one of its own. A call ends
-	// within 5 seconds, whatever the client allows.
+	// within 5 seconds, and a refresh as RefreshTimeout says, whatever the
+	// Timeout of the client.
 	HTTPClient *http.Client
+	// SettingName returns what a program calls a field of Config, for log lines
+	// that tell an operator which one to look at; nil for the field's own name.
+	SettingName func(field string) string
 	// Now is the clock; nil for time.Now.
 	Now func() time.Time
 	// Rand is the source of all secrets; nil for crypto/rand.
@@ -184,8 +188,7 @@ type BFF struct {
 	logger      *slog.Logger
 	handler     http.Handler
 
-	refreshes singleflight.Group
-	failures  *failures
+	refresher *refresh.Refresher
 	pending   *revocations
 	// work is what a stop waits for besides requests: refreshes, code
 	// exchanges, revocations.
@@ -234,7 +237,6 @@ func New(cfg Config) (*BFF, error) {
 		logger:      cfg.Logger,
 		leaving:     make(chan struct{}),
 		crossOrigin: http.NewCrossOriginProtection(),
-		failures:    newFailures(cfg.Now),
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 		workLimit:   cfg.RefreshTimeout + connectTimeout,
 	}
@@ -284,6 +286,7 @@ func New(cfg Config) (*BFF, error) {
 		b.frontend = b.pages
 	}
 	b.pending = newRevocations(b)
+	b.refresher = b.newRefresher(cfg)
 	b.usedTokens = b.sessions.Notes("logout token")
 	b.bars = bars{notes: b.sessions.Notes("bar"), now: cfg.Now}
 	b.streams.count = map[session.ID]int{}
@@ -326,6 +329,7 @@ func (b *BFF) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return b.sessions.Run(running) })
 	group.Go(func() error { b.pending.loop(running); return nil })
+	group.Go(func() error { b.refresher.Run(running); return nil })
 	err := group.Wait()
 	b.goodbye()
 	return errors.Join(err, b.finishWork(ctx))

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -39,15 +40,18 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { answer.tied.release() }()
-	answer.renewable = s != nil && replayable(r) && b.renewable(s)
+	answer.renewable = s != nil && replayable(r) && b.refresher.Renewable(s)
 	b.ask(answer, b.outgoing(r, s))
+	if s != nil && answer.invalid && !answer.refused { // too late for this request, not for the next
+		b.refresher.Refused(s)
+	}
 	if !answer.refused {
 		return
 	}
 	// The API does not take the token although it has not run out: a key was
 	// withdrawn, or the token was. Another one may do, once.
 	b.logger.InfoContext(r.Context(), "the API refused the access token; trying with another one", "session", s)
-	s, err = b.another(r.Context(), s)
+	s, err = b.refresher.Another(r.Context(), s)
 	answer = b.newAPIAnswer(w, r, s)
 	if err != nil && !b.goesOnSignedOut(answer, err) {
 		return
@@ -61,12 +65,12 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 // everyone.
 func (b *BFF) goesOnSignedOut(a *apiAnswer, err error) bool {
 	w, r := a.ResponseWriter, a.request
+	unavailable, ok := errors.AsType[*refresh.Unavailable](err)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		return true
-	case errors.Is(err, errNoToken):
-		w.Header().Set("Retry-After", retryAfter)
-		writeError(w, http.StatusServiceUnavailable, "the sign-in service does not answer at the moment; you are still signed in")
+	case ok:
+		unrenewed(w, unavailable)
 		return false
 	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Context().Err() == nil:
 		a.outage = err
@@ -85,7 +89,8 @@ type apiAnswer struct {
 	request   *http.Request
 	private   bool  // answers a signed-in user
 	renewable bool  // whether a refused token is told to us alone
-	refused   bool  // the API refused the token, and the browser has seen nothing of it
+	invalid   bool  // the API refused the token
+	refused   bool  // and the browser has seen nothing of it
 	outage    error // of the session store, which may know this browser
 
 	kept  []byte // of a refusal that gets a hint; nil for all others
@@ -100,12 +105,16 @@ func (b *BFF) newAPIAnswer(w http.ResponseWriter, r *http.Request, s *session.Se
 }
 
 func (a *apiAnswer) correct(status int, h http.Header) {
+	a.invalid = status == http.StatusUnauthorized && invalidToken(h)
+	if a.private && status != http.StatusUnauthorized {
+		a.b.refresher.Accepted(a.tied.s)
+	}
 	switch {
 	case a.outage != nil && (status == http.StatusUnauthorized || status == http.StatusForbidden):
 		a.Discard()
 		a.b.storeDown(a.ResponseWriter, a.request, a.outage)
 		return
-	case status == http.StatusUnauthorized && a.renewable && invalidToken(h):
+	case a.invalid && a.renewable:
 		a.refused = true
 		a.Discard()
 		return
@@ -247,7 +256,7 @@ func (b *BFF) signedIn(r *http.Request) (*session.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.fresh(r.Context(), s)
+	return b.refresher.Fresh(r.Context(), s)
 }
 
 // outgoing is the request that the API sees.

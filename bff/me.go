@@ -64,7 +64,7 @@ func (b *BFF) current(r *http.Request) (*session.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Data.Tokens.Refresh == "" && b.expired(s.Data.Tokens) {
+	if s.Data.Tokens.Refresh == "" && b.refresher.Expired(s.Data.Tokens) {
 		if err := b.sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
 			return nil, err
 		}

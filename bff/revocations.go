@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -172,7 +173,8 @@ func (p *revocations) run(ctx context.Context, pending pendingToken) {
 		return
 	}
 	refusal, ok := errors.AsType[*oauthError](err)
-	if again := p.now().Add(revocationRetry).Unix() < pending.Until; again && !(ok && refusal.status < 500) {
+	final := ok && refresh.Classify(refusal.code, refusal.status) != refresh.Transient
+	if again := p.now().Add(revocationRetry).Unix() < pending.Until; again && !final {
 		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		if failed := p.put(bounded, rand.Text(), pending, revocationRetry); failed == nil {

@@ -33,10 +33,6 @@ var refreshPlan = []module{
 	{"aud of another client", func(t *testing.T, s *system, signIn signIn) { refreshRejects(t, s, signIn, "aud", "other") }},
 	{"azp of another client", func(t *testing.T, s *system, signIn signIn) { refreshRejects(t, s, signIn, "azp", "other") }},
 	{"nonce of another login", func(t *testing.T, s *system, signIn signIn) { refreshRejects(t, s, signIn, "nonce", "another") }},
-	{"auth_time of another login", func(t *testing.T, s *system, signIn signIn) {
-		s.idp.id["auth_time"] = s.clock.Now().Unix()
-		refreshRejects(t, s, signIn, "auth_time", s.clock.Now().Unix()+1)
-	}},
 	{"iat missing", func(t *testing.T, s *system, signIn signIn) { refreshRejects(t, s, signIn, "iat", tokentest.Absent) }},
 }
 

@@ -28,7 +28,7 @@ func (rp *relyingParty) exchange(ctx context.Context, md *token.Metadata, a *att
 func (rp *relyingParty) refresh(ctx context.Context, md *token.Metadata, refreshToken string) (session.Tokens, error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
 	rp.addAudience(form)
-	return rp.tokens(ctx, md, form)
+	return rp.tokensWithin(ctx, rp.cfg.RefreshTimeout+connectTimeout, md, form)
 }
 
 // revoke ends a refresh token and with it the access tokens of its grant (RFC
@@ -44,7 +44,11 @@ func (rp *relyingParty) revoke(ctx context.Context, md *token.Metadata, refreshT
 
 // tokens calls the token endpoint.
 func (rp *relyingParty) tokens(ctx context.Context, md *token.Metadata, form url.Values) (session.Tokens, error) {
-	body, err := rp.post(ctx, md, md.TokenEndpoint, form)
+	return rp.tokensWithin(ctx, providerTimeout, md, form)
+}
+
+func (rp *relyingParty) tokensWithin(ctx context.Context, limit time.Duration, md *token.Metadata, form url.Values) (session.Tokens, error) {
+	body, err := rp.postWithin(ctx, limit, md, md.TokenEndpoint, form)
 	if err != nil {
 		return session.Tokens{}, err
 	}

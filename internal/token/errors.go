@@ -6,6 +6,10 @@ import "errors"
 // token may well be good, so the answer is 503 and not 401.
 var ErrUnavailable = errors.New("token: provider unavailable")
 
+// ErrNoKey is wrapped by errors that say that the provider's key set has no key for a token, as far as is known here: the
+// signature was not verified, and may be good.
+var ErrNoKey = errors.New("no key to verify the signature with")
+
 // ErrStepUp is wrapped by errors that say that an ID token is good, and tells of a login that is not as fresh or as strong
 // as was asked for (IDChecks.MaxAge, IDChecks.ACRValues).
 var ErrStepUp = errors.New("the login is not what was asked for")

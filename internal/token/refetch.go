@@ -2,7 +2,6 @@ package token
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -20,9 +19,9 @@ const (
 )
 
 var (
-	errUnknownKey = errors.New("the provider publishes no such key")
-	errBudget     = errors.New("unknown kid, and no refetch left in the budget")
-	errManyKeys   = errors.New("no kid, and the provider has more than one key")
+	errUnknownKey = fmt.Errorf("%w: the provider publishes no such key", ErrNoKey)
+	errBudget     = fmt.Errorf("%w: unknown kid, and no refetch left in the budget", ErrNoKey)
+	errManyKeys   = fmt.Errorf("%w: no kid, and the provider has more than one key", ErrNoKey)
 )
 
 // refetch is guarded by Provider.mu.

@@ -1,0 +1,126 @@
+package refresh
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+const (
+	// breakerFailures is how many failures in succession, of more than one session, open a breaker.
+	breakerFailures = 5
+	// firstProbe is how long an open breaker waits for its first probe. Each one that fails doubles the wait, up to
+	// lastProbe.
+	firstProbe = time.Second
+	lastProbe  = 5 * time.Second
+	// maxRetryAfter bounds for how long a provider can have refreshes held back.
+	maxRetryAfter = 5 * time.Minute
+)
+
+// A breaker holds back refreshes while a provider's token endpoint fails, so that an outage costs one request now and then
+// and not one for each session, and two lines in the log.
+type breaker struct {
+	now    func() time.Time
+	logger *slog.Logger
+
+	mu       sync.Mutex
+	failures int        // in succession
+	sole     session.ID // of the one session that they were of
+	several  bool       // they were of more
+	notUntil time.Time  // what the provider's Retry-After demands
+	open     bool
+	since    time.Time     // when it opened
+	wait     time.Duration // between probes
+	next     time.Time     // the next probe
+	probing  bool
+	heldBack int // refreshes, since it opened
+}
+
+// wouldHold returns how long a refresh is held back at the moment, 0 if it is not.
+func (b *breaker) wouldHold() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.holds()
+}
+
+// holds counts a refresh that is held back. The mutex is held.
+func (b *breaker) holds() time.Duration {
+	if !b.open {
+		return 0
+	}
+	wait := b.next.Sub(b.now())
+	switch {
+	case b.probing: // its answer decides
+		wait = max(wait, firstProbe)
+	case wait <= 0:
+		return 0
+	}
+	b.heldBack++
+	return wait
+}
+
+// begin permits a request, which must then be reported by end, or returns how long it is held back.
+func (b *breaker) begin() (probe bool, wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if wait := b.holds(); wait > 0 {
+		return false, wait
+	}
+	b.probing = b.open
+	return b.open, 0
+}
+
+// answered reports a request that the endpoint has answered as one that works.
+func (b *breaker) answered(ctx context.Context, probe bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		b.logger.InfoContext(ctx, "the token endpoint answers again; refreshes go on",
+			"after", b.now().Sub(b.since).Round(time.Second), "held_back", b.heldBack)
+	}
+	b.open, b.several, b.failures, b.heldBack, b.notUntil = false, false, 0, 0, time.Time{}
+	if probe {
+		b.probing = false
+	}
+}
+
+// failed reports a request that has failed. It returns whether the breaker is open, and has said so.
+func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAfter time.Duration, cause error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	if until := now.Add(retryAfter); retryAfter > 0 && until.After(b.notUntil) {
+		b.notUntil = until
+	}
+	if b.open {
+		if probe {
+			b.probing = false
+			b.wait = min(2*b.wait, lastProbe)
+			b.next = now.Add(b.wait)
+		}
+		b.obey()
+		return true
+	}
+	if b.failures++; b.failures == 1 {
+		b.sole = id
+	}
+	b.several = b.several || b.sole != id
+	if b.failures < breakerFailures || !b.several {
+		return false
+	}
+	b.open, b.since, b.wait, b.next = true, now, firstProbe, now.Add(firstProbe)
+	b.obey()
+	b.logger.WarnContext(ctx, "the token endpoint fails; refreshes are held back until it answers a probe",
+		"failures", b.failures, "next_probe", b.next.Sub(now), "err", cause)
+	return true
+}
+
+// obey puts the next probe off as the provider demands. The mutex is held.
+func (b *breaker) obey() {
+	if b.notUntil.After(b.next) {
+		b.next = b.notUntil
+	}
+}

@@ -1,0 +1,626 @@
+package refresh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+const (
+	// patience is how long a browser's request waits for a token.
+	patience = 10 * time.Second
+	// lead is how long before expiry a token is refreshed.
+	lead = 60 * time.Second
+	// lockLease is for how long a lock outlives a process that is killed, and leaseTick how often a longer refresh has it
+	// prolonged.
+	lockLease = 10 * time.Second
+	leaseTick = 3 * time.Second
+	// lockPoll is how often a node looks whether another has finished.
+	lockPoll = 100 * time.Millisecond
+	// storeTimeout bounds one call of the session store, and the verification of an ID token.
+	storeTimeout = 10 * time.Second
+	// writePatience is how long a refresh waits for a store that does not take the new tokens, and writePoll how often it is
+	// asked.
+	writePatience = 8 * time.Second
+	writePoll     = 250 * time.Millisecond
+	// refusalPause is how soon another refusal by the API can cause another refresh. A refusal of a token that a refresh has
+	// given less than provenAge ago, and that the API has not accepted before, causes none in that time either: an API that
+	// refuses all tokens would cause a refresh at each request.
+	refusalPause = 30 * time.Second
+	provenAge    = 5 * time.Second
+	// pause is how long after a transient failure a session is left alone. After manyFailures in succession it is longPause.
+	pause        = time.Second
+	manyFailures = 5
+	longPause    = 5 * time.Second
+	// After a failure of class Operator a session is left alone for pause, after more than quickTries for twice as long each
+	// time, up to maxBackoff.
+	quickTries = 3
+	maxBackoff = time.Minute
+	// forget is when what is remembered of a session has no more bearing.
+	forget = 2 * time.Minute
+	// operatorTick is how often one error code of class Operator is logged as an error.
+	operatorTick = time.Minute
+)
+
+// An Unavailable error says that a session's access token cannot be renewed at the moment: 503, not a logout.
+type Unavailable struct {
+	// RetryAfter is when to try again, 0 if that is not known.
+	RetryAfter time.Duration
+}
+
+func (e *Unavailable) Error() string {
+	return "the access token has expired and cannot be renewed at the moment"
+}
+
+// Config configures a Refresher. All fields are required.
+type Config struct {
+	Sessions *session.Manager
+	// Grant trades a refresh token for new tokens (RFC 6749 section 6). It bounds its own time; an error is a *Failure.
+	Grant func(ctx context.Context, refreshToken string) (session.Tokens, error)
+	// Verify verifies the ID token of a refresh.
+	Verify func(ctx context.Context, raw string, checks token.IDChecks) (*token.Claims, error)
+	// Revoke revokes a refresh token that no session has any more, RevokeAt when it is due.
+	Revoke   func(ctx context.Context, refreshToken string)
+	RevokeAt func(ctx context.Context, refreshToken string, due time.Time)
+	// Setting returns the name of the setting that an operator looks at first when the token endpoint answers with an error
+	// code.
+	Setting func(code string) string
+	// Work counts what a stop of the process must wait for.
+	Work   *inflight.Group
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// A Refresher renews the access tokens of sessions. It is safe for concurrent use.
+type Refresher struct {
+	cfg     Config
+	breaker breaker
+	// refusals tell all nodes that an API's refusal has led to a refresh.
+	refusals session.Notes
+
+	mu       sync.Mutex
+	flights  map[session.ID]*flight
+	holds    map[session.ID]hold
+	swept    time.Time            // when holds were last looked through
+	operator map[string]time.Time // error code → when it was last logged
+	// unwritten are new tokens that the store did not take.
+	unwritten map[session.ID]*unwritten
+}
+
+// A flight is a refresh under way in this process. It is shared by the requests of its session, never by those of another
+// (CVE-2025-67490).
+type flight struct {
+	refused bool          // the API has refused the present token
+	done    chan struct{} // closed when session and err are set
+	session *session.Session
+	err     error
+}
+
+// A hold is what is remembered of a session whose refresh has failed, or whose token the API has refused.
+type hold struct {
+	obtained time.Time // of the tokens that until, failures and refused are about
+	until    time.Time // no refresh before
+	failures int       // in succession
+	accepted bool      // the API has accepted the token
+	refused  bool      // the API refuses the token, which no refresh has followed yet
+	// elsewhere is until when another node that refreshes is left to it.
+	elsewhere time.Time
+	// spent is when a refusal by the API last caused a refresh, of whatever token.
+	spent time.Time
+	kept  time.Time // when this was last written
+}
+
+// New makes a Refresher.
+func New(cfg Config) *Refresher {
+	return &Refresher{
+		cfg:      cfg,
+		breaker:  breaker{now: cfg.Now, logger: cfg.Logger},
+		refusals: cfg.Sessions.Notes("refused"),
+		flights:  map[session.ID]*flight{},
+		holds:    map[session.ID]hold{},
+		operator: map[string]time.Time{},
+
+		unwritten: map[session.ID]*unwritten{},
+	}
+}
+
+// Fresh returns the session with an access token that is valid. While the present one is, no request waits: a refresh that is
+// due goes on in the background. [session.ErrNotFound] means that the session is over, an *[Unavailable] that the provider
+// gives no token, any other error that the store does not answer.
+func (r *Refresher) Fresh(ctx context.Context, s *session.Session) (*session.Session, error) {
+	t := s.Data.Tokens
+	if t.Refresh == "" {
+		return s, nil
+	}
+	switch {
+	case r.Expired(t):
+		return r.await(ctx, s, false)
+	case r.isRefused(s):
+		fresh, err := r.await(ctx, s, true)
+		if _, ok := errors.AsType[*Unavailable](err); ok {
+			return s, nil // the API may take it elsewhere
+		}
+		return fresh, err
+	case r.due(t) && !r.isElsewhere(s):
+		_, _ = r.begin(ctx, s, false) // held back: the token is good still
+	}
+	return s, nil
+}
+
+// Another returns the session with an access token for one that the API has refused, or with the same one if such a refusal
+// has caused a refresh a short while ago. The errors are those of Fresh.
+func (r *Refresher) Another(ctx context.Context, s *session.Session) (*session.Session, error) {
+	return r.await(ctx, s, true)
+}
+
+// Refused notes that the API has refused the session's access token, which is due from then on.
+func (r *Refresher) Refused(s *session.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.hold(s)
+	if r.mayRenew(s, h) {
+		h.refused = true
+		r.keep(s.ID, h)
+	}
+}
+
+// Accepted notes that the API has accepted the session's access token.
+func (r *Refresher) Accepted(s *session.Session) {
+	if !r.justGiven(s) { // nothing hangs on it
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h := r.hold(s); !h.accepted {
+		h.accepted = true
+		r.keep(s.ID, h)
+	}
+}
+
+// justGiven reports whether a refresh has given the token a short while ago.
+func (r *Refresher) justGiven(s *session.Session) bool {
+	obtained := s.Data.Tokens.ObtainedAt
+	return obtained.After(s.CreatedAt) && r.cfg.Now().Sub(obtained) < refusalPause
+}
+
+// Renewable reports whether it makes sense to get another token for one that the API refuses: where that has not been tried
+// a short while ago, or an API that refuses all tokens would cause a refresh at each request.
+func (r *Refresher) Renewable(s *session.Session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mayRenew(s, r.hold(s))
+}
+
+func (r *Refresher) mayRenew(s *session.Session, h hold) bool {
+	t, now := s.Data.Tokens, r.cfg.Now()
+	return t.Refresh != "" && now.Sub(h.spent) >= refusalPause &&
+		(!r.justGiven(s) || h.accepted || now.Sub(t.ObtainedAt) >= provenAge)
+}
+
+// Expired reports whether the API would refuse an access token for its age. One whose lifetime the provider did not tell is
+// good until the API says otherwise.
+func (r *Refresher) Expired(t session.Tokens) bool {
+	return !t.ExpiresAt.IsZero() && !r.cfg.Now().Before(t.ExpiresAt)
+}
+
+// due reports whether a token is near its end: 60 s before, or at half of a lifetime that is shorter than two minutes.
+func (r *Refresher) due(t session.Tokens) bool {
+	if t.ExpiresAt.IsZero() {
+		return false
+	}
+	due := t.ExpiresAt.Add(-lead)
+	if half := t.ObtainedAt.Add(t.ExpiresAt.Sub(t.ObtainedAt) / 2); half.After(due) {
+		due = half
+	}
+	return !r.cfg.Now().Before(due)
+}
+
+// isRefused reports whether the API has refused the session's token, or a request is finding that out.
+func (r *Refresher) isRefused(s *session.Session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.flights[s.ID]
+	return r.hold(s).refused || f != nil && f.refused
+}
+
+func (r *Refresher) isElsewhere(s *session.Session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cfg.Now().Before(r.hold(s).elsewhere)
+}
+
+// await waits for the session with another token. The request waits for a limited time; the refresh goes on after it.
+func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool) (*session.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		f, wait := r.begin(ctx, s, refused)
+		if f == nil {
+			return nil, &Unavailable{wait}
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, &Unavailable{}
+		}
+		if !errors.Is(f.err, errElsewhere) {
+			return f.session, f.err
+		}
+	}
+}
+
+// errElsewhere ends a flight that nobody had to wait for: another node refreshes, and the token is good.
+var errElsewhere = errors.New("another node refreshes")
+
+// begin begins a refresh, or joins the one that is under way for this session. While it is held back there is none, but the
+// time to wait.
+func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool) (*flight, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flights[s.ID]; f != nil {
+		return f, 0
+	}
+	h, now := r.hold(s), r.cfg.Now()
+	late := r.unwritten[s.ID]
+	if late != nil {
+		refused = false // there is another token already
+	} else if wait := max(h.until.Sub(now), r.breaker.wouldHold()); wait > 0 {
+		return nil, wait
+	}
+	f := &flight{refused: refused, done: make(chan struct{})}
+	claim := refused && r.mayRenew(s, h)
+	if claim {
+		h.spent, h.refused = now, false
+		r.keep(s.ID, h)
+	}
+	r.flights[s.ID] = f
+	// A browser that hangs up must not lose a refresh token that the provider has just rotated.
+	ctx = context.WithoutCancel(ctx)
+	r.cfg.Work.Go(func() {
+		switch {
+		case late != nil:
+			f.session, f.err = r.writeLate(ctx, late)
+		case claim:
+			f.session, f.err = r.renewRefused(ctx, s)
+		case refused: // the one refresh of a refusal was a short while ago
+			f.session, f.err = r.cfg.Sessions.Reload(ctx, s)
+		default:
+			f.session, f.err = r.refresh(ctx, s, false)
+		}
+		r.mu.Lock()
+		delete(r.flights, s.ID)
+		r.mu.Unlock()
+		close(f.done)
+	})
+	return f, 0
+}
+
+// renewRefused refreshes a token that the API has refused, if no other node has done so a short while ago.
+func (r *Refresher) renewRefused(ctx context.Context, s *session.Session) (*session.Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	first, err := r.refusals.Add(bounded, string(s.ID[:]), nil, r.cfg.Now().Add(refusalPause))
+	switch {
+	case err != nil:
+		return nil, err
+	case !first:
+		return r.cfg.Sessions.Reload(bounded, s)
+	}
+	fresh, err := r.refresh(ctx, s, true)
+	if _, ok := errors.AsType[*Unavailable](err); ok { // so it counts for nothing
+		r.mu.Lock()
+		h := r.hold(s)
+		h.spent = time.Time{}
+		r.keep(s.ID, h)
+		r.mu.Unlock()
+		again, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		if _, err := r.refusals.Take(again, string(s.ID[:])); err != nil && !errors.Is(err, session.ErrNotFound) {
+			r.cfg.Logger.DebugContext(ctx, "note of a refusal not removed", "session", s, "err", err)
+		}
+	}
+	return fresh, err
+}
+
+// hold returns what is remembered of a session. The mutex is held.
+func (r *Refresher) hold(s *session.Session) hold {
+	h := r.holds[s.ID]
+	if !h.obtained.Equal(s.Data.Tokens.ObtainedAt) { // it has other tokens by now
+		h = hold{obtained: s.Data.Tokens.ObtainedAt, spent: h.spent}
+	}
+	return h
+}
+
+// holdBack has a session's refreshes wait, for as long as duration makes of the number of failures in succession.
+func (r *Refresher) holdBack(s *session.Session, duration func(failures int) time.Duration) (time.Duration, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.hold(s)
+	h.failures++
+	wait := duration(h.failures)
+	h.until = r.cfg.Now().Add(wait)
+	r.keep(s.ID, h)
+	return wait, h.failures
+}
+
+// keep remembers something of a session, and forgets what has no more bearing. The mutex is held.
+func (r *Refresher) keep(id session.ID, h hold) {
+	now := r.cfg.Now()
+	h.kept = now
+	r.holds[id] = h
+	if now.Sub(r.swept) < forget/2 {
+		return
+	}
+	r.swept = now
+	for id, h := range r.holds {
+		if now.Sub(h.kept) > forget && now.After(h.until) {
+			delete(r.holds, id)
+		}
+	}
+}
+
+// refresh renews a session's tokens, or waits for the node that does.
+func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused bool) (*session.Session, error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	good := !refused && !r.Expired(stale.Data.Tokens)
+	lease := lockLease
+	if good && !stale.Data.Tokens.ExpiresAt.IsZero() {
+		// Should this process be killed, the refresh token may be spent: no other node sends it while the access token is
+		// good.
+		lease = max(lease, stale.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()))
+	}
+	for {
+		fence, err := r.cfg.Sessions.Lock(waiting, stale, lease)
+		switch {
+		case err == nil:
+			l := &lock{r: r, s: stale, fence: fence, until: r.cfg.Now().Add(lease)}
+			l.keep(ctx)
+			defer l.stop()
+			return r.locked(ctx, stale, l, good)
+		case errors.Is(err, session.ErrLocked) && good && !r.Expired(stale.Data.Tokens):
+			r.mu.Lock()
+			h := r.hold(stale)
+			h.elsewhere = r.cfg.Now().Add(pause)
+			r.keep(stale.ID, h)
+			r.mu.Unlock()
+			return nil, errElsewhere
+		case errors.Is(err, session.ErrLocked):
+		case waiting.Err() != nil:
+			return nil, &Unavailable{}
+		default:
+			return nil, err
+		}
+		select {
+		case <-waiting.Done():
+			return nil, &Unavailable{}
+		case <-time.After(lockPoll):
+		}
+		current, err := r.cfg.Sessions.Reload(waiting, stale)
+		switch {
+		case err != nil && waiting.Err() != nil:
+			return nil, &Unavailable{}
+		case err != nil:
+			return nil, err
+		case changed(stale, current):
+			return r.settled(waiting, current)
+		}
+	}
+}
+
+// changed reports whether there is nothing left to refresh of what stale was.
+func changed(stale, current *session.Session) bool {
+	return current.Data.Tokens.Access != stale.Data.Tokens.Access || current.Data.Tokens.Refresh == ""
+}
+
+// settled returns a session that another has refreshed, or was told not to refresh any more: it ends with its access token.
+func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.Session, error) {
+	if s.Data.Tokens.Refresh != "" || !r.Expired(s.Data.Tokens) {
+		return s, nil
+	}
+	if err := r.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
+		return nil, err
+	}
+	return nil, session.ErrNotFound
+}
+
+// locked refreshes while it holds the session's lock, and releases it. good says that the present token can be used.
+func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock, good bool) (*session.Session, error) {
+	s, err := r.reload(ctx, stale)
+	if err != nil {
+		l.release(ctx)
+		return nil, err
+	}
+	if changed(stale, s) { // while we waited for the lock
+		l.release(ctx)
+		return r.settled(ctx, s)
+	}
+	probe, wait := r.breaker.begin()
+	if wait > 0 {
+		l.release(ctx)
+		return nil, &Unavailable{wait}
+	}
+	tokens, err := r.cfg.Grant(ctx, s.Data.Tokens.Refresh)
+	if err != nil {
+		failure, ok := errors.AsType[*Failure](err)
+		if !ok {
+			failure = &Failure{Err: err}
+		}
+		return r.failed(ctx, s, l, failure, probe, good)
+	}
+	r.breaker.answered(ctx, probe)
+	data, err := r.renewed(ctx, s, tokens)
+	if err != nil {
+		r.cfg.Revoke(ctx, tokens.Refresh)
+		return r.over(ctx, s, l, err)
+	}
+	written, err := r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
+	if err != nil {
+		return written, err
+	}
+	return written, nil
+}
+
+// failed does what the table in docs/login.md says of a failure.
+func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *Failure, probe, good bool) (*session.Session, error) {
+	class := f.Class()
+	open := false
+	if class == Transient || class == Unknown {
+		open = r.breaker.failed(ctx, probe, s.ID, f.RetryAfter, f)
+	} else {
+		r.breaker.answered(ctx, probe)
+	}
+	switch class {
+	case Over:
+		return r.over(ctx, s, l, f)
+	case User:
+		return r.wantsUser(ctx, s, l, f, good)
+	case Operator:
+		wait, _ := r.holdBack(s, func(failures int) time.Duration {
+			return min(pause<<min(max(0, failures-quickTries), 6), maxBackoff)
+		})
+		r.logOperator(ctx, s, f)
+		l.release(ctx)
+		return nil, &Unavailable{wait}
+	}
+	wait, failures := r.holdBack(s, func(failures int) time.Duration {
+		switch left := s.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()); {
+		case class == Unknown && good && !s.Data.Tokens.ExpiresAt.IsZero():
+			return max(left, pause)
+		case failures >= manyFailures:
+			return max(longPause, f.RetryAfter)
+		}
+		return max(pause, f.RetryAfter)
+	})
+	level := slog.LevelWarn
+	if open || failures > 1 { // said before
+		level = slog.LevelDebug
+	}
+	if class == Unknown && good {
+		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is good",
+			"session", s, "next_try", wait.Round(time.Second), "err", f)
+		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
+	} else {
+		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", f)
+		l.release(ctx)
+	}
+	return nil, &Unavailable{wait}
+}
+
+// logOperator logs a failure that an operator has to mend, each error code once in a while and not for each session.
+func (r *Refresher) logOperator(ctx context.Context, s *session.Session, f *Failure) {
+	r.mu.Lock()
+	now, level := r.cfg.Now(), slog.LevelError
+	if last, ok := r.operator[f.Code]; ok && now.Sub(last) < operatorTick || !ok && len(r.operator) >= 64 {
+		level = slog.LevelDebug
+	} else {
+		r.operator[f.Code] = now
+	}
+	r.mu.Unlock()
+	r.cfg.Logger.Log(ctx, level, "the provider refuses refreshes: check the setting", "setting", r.cfg.Setting(f.Code),
+		"error", f.Code, "session", s, "err", f)
+}
+
+// over ends a session that the provider will not renew, unless another node has renewed it: then the token that was sent was
+// not the newest.
+func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause error) (*session.Session, error) {
+	current, err := r.reload(ctx, s)
+	if err != nil || current.Data.Tokens.Refresh != s.Data.Tokens.Refresh {
+		l.release(ctx)
+		return current, err
+	}
+	r.cfg.Logger.InfoContext(ctx, "session ended: the provider does not renew it any more", "session", s, "err", cause)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := r.cfg.Sessions.End(bounded, s, session.ReasonProvider); err != nil {
+		return nil, err
+	}
+	return nil, session.ErrNotFound
+}
+
+// wantsUser has the session end with its access token, as one without a refresh token does, so that the user signs in again
+// and answers what the provider asks.
+func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, f *Failure, good bool) (*session.Session, error) {
+	if !good || s.Data.Tokens.ExpiresAt.IsZero() {
+		current, err := r.over(ctx, s, l, f)
+		if errors.Is(err, session.ErrNotFound) {
+			r.cfg.Revoke(ctx, s.Data.Tokens.Refresh)
+		}
+		return current, err
+	}
+	data := s.Data
+	data.Tokens.Refresh = ""
+	written, err := r.write(ctx, &unwritten{s: s, fence: l.fence, data: data})
+	if err != nil {
+		return nil, err
+	}
+	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider demands a login", "session", s,
+		"error", f.Code, "ends", s.Data.Tokens.ExpiresAt, "err", f)
+	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
+	return written, nil
+}
+
+func (r *Refresher) reload(ctx context.Context, s *session.Session) (*session.Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return r.cfg.Sessions.Reload(bounded, s)
+}
+
+// renewed returns a session's data with new tokens. An error says that the ID token is about another user, or another login
+// (OpenID Connect Core section 12.2): then nothing of the answer is used.
+func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens session.Tokens) (session.Data, error) {
+	old := s.Data.Tokens
+	data := session.Data{Claims: s.Data.Claims, Tokens: tokens}
+	data.Tokens.Refresh = cmp.Or(tokens.Refresh, old.Refresh)
+	data.Tokens.Scope = cmp.Or(tokens.Scope, old.Scope)
+	data.Tokens.ID = cmp.Or(tokens.ID, old.ID)
+	if tokens.ID == "" {
+		return data, nil
+	}
+	checks := token.IDChecks{Subject: s.Subject, AccessToken: tokens.Access}
+	checks.Nonce, _ = s.Data.Claims["nonce"].(string)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	claims, err := r.cfg.Verify(bounded, tokens.ID, checks)
+	switch {
+	case errors.Is(err, token.ErrUnavailable), errors.Is(err, token.ErrNoKey):
+		r.cfg.Logger.WarnContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
+		data.Tokens.ID = old.ID
+		return data, nil
+	case err != nil:
+		return session.Data{}, fmt.Errorf("ID token: %w", err)
+	}
+	fresh := claims.Map()
+	// Amazon Cognito and Azure AD B2C put the time of the refresh there, against section 12.2.
+	if at, ok := s.Data.Claims["auth_time"]; ok {
+		if changed, ok := fresh["auth_time"]; ok && fmt.Sprint(changed) != fmt.Sprint(at) {
+			r.cfg.Logger.InfoContext(ctx, "the refreshed ID token has another auth_time; the login's is kept", "session", s,
+				"auth_time", changed, "kept", at)
+		}
+		fresh["auth_time"] = at
+	} else {
+		delete(fresh, "auth_time")
+	}
+	data.Claims = merged(s.Data.Claims, fresh)
+	return data, nil
+}
+
+// merged returns old with what is new; what came from userinfo stays.
+func merged(old, more map[string]any) map[string]any {
+	all := make(map[string]any, len(old)+len(more))
+	for name, value := range old {
+		all[name] = value
+	}
+	for name, value := range more {
+		all[name] = value
+	}
+	return all
+}

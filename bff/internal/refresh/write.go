@@ -1,0 +1,126 @@
+package refresh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+const (
+	// lateTick is how often a store is asked again that did not take new tokens, and lateLimit how long.
+	lateTick  = time.Second
+	lateLimit = 5 * time.Minute
+)
+
+// An unwritten is what a refresh has changed, until the store has it. The old refresh token is spent: a new one that is lost
+// loses the session (oauth2-proxy #2503).
+type unwritten struct {
+	s       *session.Session
+	fence   session.Fence
+	data    session.Data
+	granted string // the new refresh token, "" for none
+	until   time.Time
+}
+
+// write stores what has changed. If the store does not take it for some time, it is kept for Run and for the next request.
+func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
+	for tries := 1; ; tries++ {
+		s, err, final := r.tryWrite(ctx, u)
+		if final {
+			return s, err
+		}
+		if tries == 1 {
+			r.cfg.Logger.WarnContext(ctx, "new tokens not stored; trying again", "session", u.s, "err", err)
+		}
+		select {
+		case <-bounded.Done():
+			u.until = r.cfg.Now().Add(lateLimit)
+			r.mu.Lock()
+			r.unwritten[u.s.ID] = u
+			r.mu.Unlock()
+			return nil, err
+		case <-time.After(writePoll):
+		}
+	}
+}
+
+// tryWrite writes once. An error that is not final is the store's.
+func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Session, err error, final bool) {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	s, err = r.cfg.Sessions.Write(bounded, u.s, u.fence, u.data)
+	switch {
+	case err == nil:
+		r.cfg.Logger.InfoContext(ctx, "access token refreshed", "session", u.s)
+		return s, nil, true
+	case errors.Is(err, session.ErrNotFound):
+		// Signed out meanwhile (nextjs-auth0 #2335): what we got must not outlive the session.
+		r.cfg.Revoke(ctx, cmp.Or(u.granted, u.s.Data.Tokens.Refresh))
+		return nil, err, true
+	case errors.Is(err, session.ErrFenced): // another node has refreshed since
+		s, err = r.reload(ctx, u.s)
+		return s, err, true
+	}
+	return nil, err, false
+}
+
+// writeLate writes what is kept. The errors are those of Fresh.
+func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Session, error) {
+	s, err, final := r.tryWrite(ctx, u)
+	expired := !final && !r.cfg.Now().Before(u.until)
+	if final || expired {
+		r.mu.Lock()
+		delete(r.unwritten, u.s.ID)
+		r.mu.Unlock()
+	}
+	if expired {
+		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store did not take them", "session", u.s, "after", lateLimit, "err", err)
+	}
+	return s, err
+}
+
+// Run writes what a store did not take, until the context ends. Then it tries for as long as the store does not take it; who
+// stops the process bounds that (Config.Work).
+func (r *Refresher) Run(ctx context.Context) {
+	tick := time.NewTicker(lateTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.cfg.Work.Go(func() {
+				for last := context.WithoutCancel(ctx); r.writeAll(last) > 0; {
+					time.Sleep(lateTick)
+				}
+			})
+			return
+		case <-tick.C:
+			r.writeAll(ctx)
+		}
+	}
+}
+
+// writeAll writes what is kept, as flights, so that no request of the session does the same, and returns how much is left. A
+// store that takes one may take the others.
+func (r *Refresher) writeAll(ctx context.Context) (left int) {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.unwritten))
+	r.mu.Unlock()
+	for i, u := range all {
+		f, _ := r.begin(ctx, u.s, false)
+		if f == nil {
+			continue
+		}
+		<-f.done
+		if f.err != nil && !errors.Is(f.err, session.ErrNotFound) {
+			return len(all) - i
+		}
+	}
+	return 0
+}
