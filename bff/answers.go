@@ -2,11 +2,13 @@ package bff
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -54,11 +56,17 @@ func (b *BFF) unavailable(w http.ResponseWriter, r *http.Request, cause error, a
 // storeDown answers while sessions cannot be read or written. Nobody is
 // signed out by that (oauth2-proxy #2503): the cookie stays as it is.
 func (b *BFF) storeDown(w http.ResponseWriter, r *http.Request, cause error) {
-	level := slog.LevelError
-	if r.Context().Err() != nil { // the browser went away, which is no outage
-		level = slog.LevelDebug
+	level, held := slog.LevelDebug, 0
+	switch {
+	case r.Context().Err() != nil: // the browser went away, which is no outage
+	case errors.Is(cause, session.ErrSealedElsewhere): // logged with the session
+	default:
+		var ok bool
+		if ok, held = b.outages.Next(); ok {
+			level = slog.LevelError
+		}
 	}
-	b.logger.Log(r.Context(), level, "session store unavailable", "cause", cause)
+	b.logger.Log(r.Context(), level, "session store unavailable", "cause", cause, "suppressed", held)
 	w.Header().Set("Retry-After", retryAfter)
 	b.problem(w, r, web.Problem{
 		Status:  http.StatusServiceUnavailable,

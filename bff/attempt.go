@@ -3,6 +3,7 @@ package bff
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
@@ -147,8 +148,11 @@ func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) er
 	for _, c := range r.Cookies() {
 		if strings.HasPrefix(c.Name, b.attemptPrefix()) {
 			o := old{name: c.Name}
-			if a, err := b.openAttempt(c); err == nil {
+			switch a, err := b.openAttempt(r.Context(), c); {
+			case err == nil:
 				o.started = a.Started
+			case !errors.Is(err, errAttempt): // another node may open it
+				o.started = b.now().Unix()
 			}
 			others = append(others, o)
 		}
@@ -169,33 +173,46 @@ func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) er
 var errNoAttempt = errors.New("no login of this browser is under way for this state")
 
 // takeAttempt finds the attempt that a callback belongs to, and removes its
-// cookie: it ends one login, successful or not.
+// cookie: it ends one login, successful or not. An error other than
+// errNoAttempt removes nothing: at another node, or later, the login goes on.
 func (b *BFF) takeAttempt(w http.ResponseWriter, r *http.Request, state string) (*attempt, error) {
 	name := b.attemptName(state)
 	cookies := r.CookiesNamed(name)
 	if len(cookies) == 0 {
 		return nil, errNoAttempt
 	}
-	http.SetCookie(w, b.attemptCookie(name, "", -1))
-	if len(cookies) > 1 { // planted by a sibling domain: which is ours, nobody knows
-		return nil, errNoAttempt
+	var a *attempt
+	err := errAttempt
+	if len(cookies) == 1 { // of several, one was planted by a sibling domain
+		a, err = b.openAttempt(r.Context(), cookies[0])
 	}
-	a, err := b.openAttempt(cookies[0])
+	if err != nil && !errors.Is(err, errAttempt) {
+		return nil, err
+	}
+	http.SetCookie(w, b.attemptCookie(name, "", -1))
 	if err != nil || a.state() != state || b.now().Sub(time.Unix(a.Started, 0)) > attemptLifetime {
 		return nil, errNoAttempt
 	}
 	return a, nil
 }
 
-func (b *BFF) openAttempt(c *http.Cookie) (*attempt, error) {
+// errAttempt says that a cookie holds no attempt.
+var errAttempt = errors.New("the cookie holds no login attempt")
+
+// openAttempt opens an attempt's cookie. An error other than errAttempt says
+// that another node may open it.
+func (b *BFF) openAttempt(ctx context.Context, c *http.Cookie) (*attempt, error) {
 	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil {
-		return nil, err
+		return nil, errAttempt
 	}
 	plain, err := b.keys.Open(attemptPurpose, []byte(c.Name), sealed)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(b.sessions.Elsewhere(ctx, sealed), errAttempt)
 	}
 	a := new(attempt)
-	return a, json.Unmarshal(plain, a)
+	if err := json.Unmarshal(plain, a); err != nil {
+		return nil, errAttempt
+	}
+	return a, nil
 }

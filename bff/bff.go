@@ -18,12 +18,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
-	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -91,8 +91,15 @@ type Config struct {
 	OfflineConsent string
 
 	// Secrets are the key material for cookies and stored tokens, 32
-	// characters at least. The first seals, all open.
+	// characters at least, newest first. All of them open, and the first that
+	// all live nodes have seals.
 	Secrets []string
+	// SecretsCompromised says that secrets which are not given here must not
+	// be used any more; see session.ManagerConfig.
+	SecretsCompromised bool
+	// Nodes is how many bffs share the store, this one included; 0 if that is
+	// not known.
+	Nodes int
 	// Store keeps the sessions.
 	Store session.Store
 	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
@@ -174,7 +181,7 @@ type BFF struct {
 	rp          *relyingParty
 	logouts     *token.LogoutVerifier
 	crossOrigin *http.CrossOriginProtection
-	keys        *seal.Keyring
+	keys        sealer
 	sessions    *session.Manager
 	pages       *web.Pages
 	frontend    http.Handler
@@ -201,6 +208,15 @@ type BFF struct {
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
 	starts     *loginStarts
+	outages    *throttle.Log // of the store, for the log
+	unnoted    untouched
+}
+
+// A sealer seals what browsers keep for us under a secret that all live nodes
+// have.
+type sealer interface {
+	Seal(purpose string, salt, plaintext []byte) ([]byte, error)
+	Open(purpose string, salt, sealed []byte) ([]byte, error)
 }
 
 // New builds a bff. Every error names what is wrong with which setting, and
@@ -239,6 +255,8 @@ func New(cfg Config) (*BFF, error) {
 		crossOrigin: http.NewCrossOriginProtection(),
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 		workLimit:   cfg.RefreshTimeout + connectTimeout,
+		outages:     throttle.Every(time.Second),
+		unnoted:     untouched{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
 		b.own = true
@@ -256,9 +274,6 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.keys, err = seal.NewKeyring(cfg.Secrets...); err != nil {
-		return nil, err
-	}
 	b.sessions, err = session.NewManager(session.ManagerConfig{
 		Store:           cfg.Store,
 		Secrets:         cfg.Secrets,
@@ -268,10 +283,14 @@ func New(cfg Config) (*BFF, error) {
 		Now:             cfg.Now,
 		Rand:            cfg.Rand,
 		Logger:          cfg.Logger,
+
+		SecretsCompromised: cfg.SecretsCompromised,
+		Nodes:              cfg.Nodes,
 	})
 	if err != nil {
 		return nil, err
 	}
+	b.keys = b.sessions
 	if b.rules, err = protect.New(protect.Config{Protect: cfg.Protect, Public: cfg.Public, Host: base.Host}); err != nil {
 		return nil, err
 	}
@@ -315,6 +334,11 @@ func withDefaults(cfg *Config) {
 		cfg.HTTPClient = &http.Client{}
 	}
 }
+
+// Join announces this bff to the others that share its session store; see
+// session.Manager.Join. Call it before requests are served; Run does it
+// otherwise.
+func (b *BFF) Join(ctx context.Context) error { return b.sessions.Join(ctx) }
 
 // Run keeps the provider's metadata and keys fresh and expired sessions away,
 // hears of sessions that end elsewhere, and revokes the refresh tokens of

@@ -29,7 +29,12 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	query := b.answer(w, r)
 	a, err := b.takeAttempt(w, r, query.Get("state"))
-	if err != nil {
+	switch {
+	case err == nil:
+	case !errors.Is(err, errNoAttempt):
+		b.storeDown(w, r, err)
+		return
+	default:
 		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
 		b.stale(w, r)
 		return

@@ -3,8 +3,6 @@ package bff_test
 import (
 	"bytes"
 	"context"
-	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -496,10 +494,7 @@ func TestLogoutHint(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log := &record{}
-			s := start(t, func(cfg *bff.Config) {
-				cfg.Audience = c.audience
-				cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(log, everything), nil))
-			})
+			s := start(t, logsTo(log), func(cfg *bff.Config) { cfg.Audience = c.audience })
 			s.idp.change(func(p *provider) { p.id["aud"], p.id["azp"] = c.aud, clientID })
 			for range 3 {
 				u, err := url.Parse(s.browser().signIn().navigate("/api/auth/logout", site("same-origin")).location())

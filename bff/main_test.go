@@ -5,6 +5,7 @@ package bff_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -90,6 +92,13 @@ func TestLeaksAreFound(t *testing.T) {
 	logger(r).Info("m", "k", "x 0123456789abcdef y")
 	if got := r.leaks(); len(got) != 1 || got[0] != "a test value" {
 		t.Errorf("found %v", got)
+	}
+}
+
+// logsTo has a system log to r too.
+func logsTo(r *record) func(*bff.Config) {
+	return func(cfg *bff.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r, everything), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 }
 

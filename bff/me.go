@@ -7,7 +7,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync/atomic"
+	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
@@ -47,13 +50,43 @@ func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// used loads a request's session and notes that it is in use.
+// used loads a request's session and notes that it is in use. A store that
+// does not take the note fails no request.
 func (b *BFF) used(r *http.Request) (*session.Session, error) {
 	s, err := b.current(r)
-	if err != nil {
-		return nil, err
+	if err != nil || b.unnoted.paused() {
+		return s, err
 	}
-	return s, b.sessions.Touch(r.Context(), s)
+	err = b.sessions.Touch(r.Context(), s)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		return nil, err
+	case err != nil && r.Context().Err() == nil:
+		if ok, held := b.unnoted.failed(); ok {
+			b.logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
+				"err", err, "suppressed", held)
+		}
+	}
+	return s, nil
+}
+
+// touchPause is how long after a failure no use is recorded, so that requests
+// do not wait for a store that takes no writes.
+const touchPause = time.Second
+
+// untouched is what is known of a store that does not take notes of use.
+type untouched struct {
+	until atomic.Int64 // Unix nanoseconds
+	log   *throttle.Log
+}
+
+func (u *untouched) paused() bool { return time.Now().UnixNano() < u.until.Load() }
+
+// failed begins a pause, and reports whether to log it and how many were not
+// logged.
+func (u *untouched) failed() (ok bool, held int) {
+	u.until.Store(time.Now().Add(touchPause).UnixNano())
+	return u.log.Next()
 }
 
 // current loads a request's session and extends nothing. A session whose
@@ -65,8 +98,9 @@ func (b *BFF) current(r *http.Request) (*session.Session, error) {
 		return nil, err
 	}
 	if s.Data.Tokens.Refresh == "" && b.refresher.Expired(s.Data.Tokens) {
+		// Best effort: it is over whether the store takes that or not.
 		if err := b.sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
-			return nil, err
+			b.logger.DebugContext(r.Context(), "an expired session was not removed", "session", s, "err", err)
 		}
 		return nil, session.ErrNotFound
 	}

@@ -101,6 +101,12 @@ func (rp *relyingParty) postWithin(ctx context.Context, limit time.Duration, md 
 
 // do makes a request. Its errors are an *oauthError or a *noAnswer.
 func (rp *relyingParty) do(req *http.Request) ([]byte, error) {
+	body, _, err := rp.typed(req)
+	return body, err
+}
+
+// typed is do for an answer whose Content-Type matters.
+func (rp *relyingParty) typed(req *http.Request) (body []byte, contentType string, err error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
 	// A transport that tells nothing may have sent everything.
@@ -133,20 +139,20 @@ func (rp *relyingParty) do(req *http.Request) ([]byte, error) {
 	}
 	resp, err := rp.http.Do(req)
 	if err != nil {
-		return nil, failed(err)
+		return nil, "", failed(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProviderBytes+1))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxProviderBytes+1))
 	switch {
 	case err != nil:
-		return nil, failed(err)
+		return nil, "", failed(err)
 	case len(body) > maxProviderBytes:
-		return nil, fmt.Errorf("%s: the answer is longer than %d bytes: %w", req.URL.Host, maxProviderBytes, &oauthError{status: resp.StatusCode})
+		return nil, "", fmt.Errorf("%s: the answer is longer than %d bytes: %w", req.URL.Host, maxProviderBytes, &oauthError{status: resp.StatusCode})
 	}
 	if refusal := refusalIn(resp, body, rp.cfg.Now()); refusal != nil {
-		return nil, refusal
+		return nil, "", refusal
 	}
-	return body, nil
+	return body, resp.Header.Get("Content-Type"), nil
 }
 
 // refusalIn returns the error in an answer, nil for success. Some providers

@@ -21,8 +21,11 @@ type relyingParty struct {
 	callback string
 	provider *token.Provider
 	ids      *token.IDVerifier
-	keys     *token.ClientKeys // nil without private_key_jwt
-	http     *http.Client
+
+	userinfos *token.UserinfoVerifier
+
+	keys *token.ClientKeys // nil without private_key_jwt
+	http *http.Client
 
 	hintOmitted *sync.Once // the warning that logouts lack id_token_hint
 }
@@ -48,11 +51,15 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	if err != nil {
 		return nil, err
 	}
+	userinfos, err := token.NewUserinfoVerifier(token.UserinfoConfig{Provider: provider, ClientID: cfg.ClientID, Now: cfg.Now, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
 	client := *cfg.HTTPClient
 	client.Timeout = 0 // each call has its own
 	// A redirect would carry the client's secret, or a token, elsewhere.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil
+	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, userinfos: userinfos, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil
 }
 
 // metadata returns the provider's metadata, for which it waits while this

@@ -5,13 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // userinfo asks for the claims that the ID token left out (OpenID Connect
-// Core section 5.3).
+// Core section 5.3). A signed answer is verified; whether it is about the
+// person of the ID token is for the caller to see.
 func (rp *relyingParty) userinfo(ctx context.Context, md *token.Metadata, accessToken string) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
 	defer cancel()
@@ -20,10 +24,23 @@ func (rp *relyingParty) userinfo(ctx context.Context, md *token.Metadata, access
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+accessToken)
-	req.Header.Set("Accept", "application/json")
-	body, err := rp.do(req)
+	req.Header.Set("Accept", "application/json, application/jwt")
+	body, contentType, err := rp.typed(req)
 	if err != nil {
 		return nil, err
+	}
+	// A client that is registered with userinfo_signed_response_alg gets a
+	// signed answer, one with userinfo_encrypted_response_alg an encrypted one.
+	if kind, _, _ := mime.ParseMediaType(contentType); kind == "application/jwt" {
+		raw := string(bytes.TrimSpace(body))
+		if strings.Count(raw, ".") == 4 {
+			return nil, errors.New("userinfo: the answer is encrypted, which is not supported: turn userinfo encryption off for this client at the provider")
+		}
+		signed, err := rp.userinfos.Verify(ctx, raw)
+		if err != nil {
+			return nil, fmt.Errorf("userinfo: signed answer: %w", err)
+		}
+		return signed.Map(), nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()

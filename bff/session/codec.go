@@ -24,6 +24,13 @@ const dataFormat = 1
 
 var errData = errors.New("session: the sealed data is not in a format of ours")
 
+// A formatError is the format of data that a newer build has written.
+type formatError byte
+
+func (e formatError) Error() string {
+	return fmt.Sprintf("session: the sealed data has the format %d, which is newer than %d, the newest of this build", byte(e), dataFormat)
+}
+
 func (t *Tokens) texts() [5]*string {
 	return [...]*string{&t.Access, &t.Refresh, &t.ID, &t.Type, &t.Scope}
 }
@@ -53,8 +60,11 @@ func encodeData(d Data) ([]byte, error) {
 }
 
 func decodeData(b []byte) (d Data, err error) {
-	if len(b) == 0 || b[0] != dataFormat {
+	switch {
+	case len(b) == 0 || b[0] < dataFormat:
 		return Data{}, errData
+	case b[0] > dataFormat:
+		return Data{}, formatError(b[0])
 	}
 	b = b[1:]
 	for _, s := range d.Tokens.texts() {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
@@ -33,10 +34,18 @@ const (
 type ManagerConfig struct {
 	// Store keeps the sessions. The Manager does not close it.
 	Store Store
-	// Secrets seal what is stored: the first seals, all open. To rotate without signing anybody out, add the new secret
-	// behind the old one on every node, then put it first everywhere, and remove the old one when AbsoluteTimeout has
-	// passed. A session whose secret is gone ends when it is next used.
+	// Secrets seal what is stored, newest first: all of them open, and the first that all live nodes have seals. To rotate,
+	// give every node the new secret beside the old one, in either order, and remove the old one when AbsoluteTimeout has
+	// passed. A session whose secret no node has any more is not found; its record stays until it expires.
 	Secrets []string
+	// SecretsCompromised says that secrets which are not given here must not be used any more. This node then starts beside
+	// nodes that have none of its secrets, and its first secret seals whatever the others have. While they live, each
+	// answers with [ErrSealedElsewhere] for the other's sessions.
+	SecretsCompromised bool
+	// Nodes is how many managers share the store, this one included, 0 if that is not known. While fewer than that have
+	// announced themselves, a newer secret than that of the stored sessions does not seal: those that are missing may be of
+	// a version that does not announce itself and deletes what it cannot open.
+	Nodes int
 	// IdleTimeout is how long a session lasts unused, 24 h if zero; AbsoluteTimeout how long it lasts at all, 7 days if
 	// zero. They hold for sessions created, or used, from now on.
 	IdleTimeout, AbsoluteTimeout time.Duration
@@ -71,6 +80,9 @@ type Manager struct {
 	opened   *cache.Cache[opened]
 	touching inFlight
 	hub      *hub
+	nodes    *nodes
+
+	unopened *throttle.Log
 }
 
 // NewManager checks the configuration and makes a Manager.
@@ -94,6 +106,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		log:      c.Logger,
 		touching: inFlight{ids: make(map[ID]struct{})},
 		hub:      newHub(),
+		unopened: throttle.Every(10 * time.Second),
 	}
 	if m.idle == 0 {
 		m.idle = DefaultIdleTimeout
@@ -106,6 +119,8 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		return nil, fmt.Errorf("session: the idle timeout is %v, at least 1s is needed", m.idle)
 	case m.absolute < time.Second:
 		return nil, fmt.Errorf("session: the absolute timeout is %v, at least 1s is needed", m.absolute)
+	case c.Nodes < 0:
+		return nil, fmt.Errorf("session: Nodes is %d, it cannot be negative", c.Nodes)
 	case c.IdleTimeout > 0 && m.idle > m.absolute:
 		return nil, fmt.Errorf("session: the idle timeout %v is longer than the absolute timeout %v and would never be reached: make it shorter", m.idle, m.absolute)
 	}
@@ -142,6 +157,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	m.nodes = newNodes(c, keys, rand.Text(), m.now, m.log)
 	return m, nil
 }
 

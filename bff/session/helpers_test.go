@@ -187,10 +187,3 @@ func newSpy(t testing.TB, now func() time.Time) *spy {
 	}
 	return &spy{Store: store}
 }
-
-// readOnly is a store on a disk that is full.
-type readOnly struct{ *spy }
-
-func (readOnly) Delete(context.Context, session.ID, session.Reason) error {
-	return errors.New("the disk is full")
-}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Touch notes that the session is being used, which prolongs its idle timeout. It writes only when a twentieth of the idle
@@ -123,16 +125,22 @@ func (m *Manager) ClearCookie() *http.Cookie { return m.jar.clear() }
 // CookieName is the name of the cookie: [SecureCookieName] or [CookieName].
 func (m *Manager) CookieName() string { return m.jar.name() }
 
-// Run removes expired sessions now and then, and listens to the store for those who [Manager.Watch], until the context ends;
-// then it returns nil. A failure is logged and tried again: what has expired is not found anyway, and while the store's feed
-// is broken, it is asked about the watched sessions instead.
+// Join announces this node to the others of its store, and learns which secret all of them have, which seals from then on.
+// It returns a [*NoSharedSecretError] if they have none of its secrets. Call it before requests are served; [Manager.Run]
+// does it otherwise. A store that does not answer is no error: Run tries again.
+func (m *Manager) Join(ctx context.Context) error { return m.nodes.join(ctx) }
+
+// Run announces this node to the others of its store, removes expired sessions now and then, and listens to the store for
+// those who [Manager.Watch], until the context ends; then it returns nil. The one error is that of [Manager.Join]. A failure
+// of the store is logged and tried again: what has expired is not found anyway, and while the store's feed is broken, it is
+// asked about the watched sessions instead.
 func (m *Manager) Run(ctx context.Context) error {
-	var running sync.WaitGroup
-	running.Go(func() { m.subscribe(ctx) })
-	running.Go(func() { m.tend(ctx) })
-	running.Go(func() { m.removeExpired(ctx) })
-	running.Wait()
-	return nil
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.nodes.run(running) })
+	group.Go(func() error { m.subscribe(running); return nil })
+	group.Go(func() error { m.tend(running); return nil })
+	group.Go(func() error { m.removeExpired(running); return nil })
+	return group.Wait()
 }
 
 func (m *Manager) removeExpired(ctx context.Context) {

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
 // NewSession is what a finished login hands to [Manager.Create].
@@ -92,8 +94,9 @@ func earliest(a, b time.Time) time.Time {
 }
 
 // Load returns the session of a request's cookie. [ErrNotFound] means that the request has none: no cookie, one that is
-// malformed or unknown, two that differ, a session that has ended, or one that cannot be opened since its secret was
-// removed (it is then deleted). Any other error is an outage of the store and must not sign anybody out.
+// malformed or unknown, two that differ, a session that has ended, or one that no live node can open, since its secret was
+// removed or it was altered. [ErrSealedElsewhere] means that another node can. It and every other error, which is an outage
+// of the store, must not sign anybody out. What cannot be opened is left alone until it expires.
 func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	value, state := m.jar.find(r)
 	switch state {
@@ -148,7 +151,7 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	if !ok || !o.matches(&r) {
 		data, err := m.open(v, &r)
 		if err != nil {
-			return nil, m.unopenable(ctx, id, err)
+			return nil, m.unopenable(ctx, &r, err)
 		}
 		bearer := bearerScheme + data.Tokens.Access
 		data.Tokens.Access = bearer[len(bearerScheme):]
@@ -159,16 +162,23 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	return &Session{Record: r, Data: *o.data, bearer: o.bearer, value: v}, nil
 }
 
-// unopenable ends a session that no secret opens, so that it does not linger in lists until it expires.
-func (m *Manager) unopenable(ctx context.Context, id ID, cause error) error {
-	m.log.LogAttrs(ctx, slog.LevelWarn, "a session cannot be opened, it ends: was its secret removed?",
-		slog.String("session", id.String()), slog.String("cause", cause.Error()))
-	if err := m.store.Delete(ctx, id, ReasonUnknown); err != nil && !errors.Is(err, ErrNotFound) {
-		// It opens for nobody either way; it will be tried again at the next request.
-		m.log.LogAttrs(ctx, slog.LevelWarn, "deleting it failed",
-			slog.String("session", id.String()), slog.String("cause", err.Error()))
+// unopenable says what a record is that this node cannot open: one that another live node can, or no session.
+func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error {
+	format, _ := errors.AsType[formatError](cause)
+	elsewhere, err := m.nodes.elsewhere(ctx, r.Sealed, int(format))
+	if err != nil {
+		return err
 	}
-	return ErrNotFound
+	text, err := "a session cannot be opened and counts as signed out: was its secret removed?", ErrNotFound
+	if elsewhere {
+		text, err = "a session can be opened by other nodes only: do all have the same secrets and version?", ErrSealedElsewhere
+	}
+	if ok, held := m.unopened.Next(); ok {
+		_, key := seal.Header(r.Sealed)
+		m.log.LogAttrs(ctx, slog.LevelWarn, text, slog.String("session", r.ID.String()), slog.String("key", key.String()),
+			slog.String("cause", cause.Error()), slog.Int("suppressed", held))
+	}
+	return err
 }
 
 // Lock takes the lock of the session for the length of the lease: [ErrLocked] while another holds it, [ErrNotFound] when
@@ -184,7 +194,7 @@ func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Dur
 	return storeError("renew", m.store.Renew(ctx, s.ID, f, lease))
 }
 
-// Write seals new Data under the first secret, stores it if the lock was not granted to another since ([ErrFenced]) and the
+// Write seals new Data, stores it if the lock was not granted to another since ([ErrFenced]) and the
 // session has not ended ([ErrNotFound]), and releases the lock. A write that was under way when the session ended never
 // revives it (nextjs-auth0 #2335). It returns the session with the new Data.
 func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
@@ -211,6 +221,27 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 // Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that there was nothing left to release.
 func (m *Manager) Unlock(ctx context.Context, s *Session, f Fence) error {
 	return storeError("unlock", m.store.Unlock(ctx, s.ID, f))
+}
+
+// Seal seals something for a browser to keep, under the secret that all live nodes have. The purpose tells apart what is
+// sealed for different things, and the salt may be nil.
+func (m *Manager) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
+	return m.keys.Seal(purpose, salt, plaintext)
+}
+
+// Open opens what Seal has sealed for the same purpose and salt, under any of the secrets.
+func (m *Manager) Open(purpose string, salt, sealed []byte) ([]byte, error) {
+	return m.keys.Open(purpose, salt, sealed)
+}
+
+// Elsewhere returns [ErrSealedElsewhere] for a value of [Manager.Seal] that another live node can open and this one cannot, nil
+// for any other, and the error of a store that does not answer.
+func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
+	elsewhere, err := m.nodes.elsewhere(ctx, sealed, 0)
+	if err == nil && elsewhere {
+		err = ErrSealedElsewhere
+	}
+	return err
 }
 
 func (m *Manager) seal(s *Session, d Data) ([]byte, error) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -48,8 +49,9 @@ type Notes struct {
 }
 
 // Notes returns the notes of a kind, which is a short word. Keys are hashed before a store sees them, and values sealed
-// under the first secret alone (there is no cookie to seal them under): a stolen store shows neither, and a note whose
-// secret was removed is not found. They go by the store's clock.
+// under a secret alone (there is no cookie to seal them under): a stolen store shows neither. A note that this node cannot
+// open stays in the store: [ErrSealedElsewhere] while another live node can, and [ErrNotFound] otherwise. They go by the
+// store's clock.
 func (m *Manager) Notes(kind string) Notes { return Notes{m, kind} }
 
 const notePurpose = "note"
@@ -77,12 +79,12 @@ func (n Notes) note(key string, value []byte, due, expires time.Time) (Note, err
 	return Note{Kind: n.kind, Key: name, Value: sealed, DueAt: due, ExpiresAt: expires.UTC().Truncate(time.Millisecond)}, nil
 }
 
-func (n Notes) open(note Note) ([]byte, error) {
+func (n Notes) open(ctx context.Context, note Note) ([]byte, error) {
 	value, err := n.m.keys.Open(notePurpose, []byte(note.Key), note.Value)
-	if err != nil {
-		return nil, ErrNotFound
+	if err == nil {
+		return value, nil
 	}
-	return value, nil
+	return nil, cmp.Or(n.m.Elsewhere(ctx, note.Value), ErrNotFound)
 }
 
 func (n Notes) failed(doing string, err error) error {
@@ -119,40 +121,65 @@ func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, n.failed("get", err)
 	}
-	return n.open(note)
+	value, err := n.open(ctx, note)
+	return value, n.failed("get", err)
 }
 
 // Take removes a value and returns it, or [ErrNotFound]: of all callers in all processes one gets it.
 func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
-	return n.take(ctx, n.key(key))
-}
-
-func (n Notes) take(ctx context.Context, name string) ([]byte, error) {
-	note, err := n.m.store.TakeNote(ctx, n.kind, name)
+	note, err := n.m.store.GetNote(ctx, n.kind, n.key(key))
 	if err != nil {
 		return nil, n.failed("take", err)
 	}
-	return n.open(note)
+	return n.take(ctx, note)
 }
 
-// TakeDue removes what is due and returns it, at most limit values, fewer or none if other processes are taking too. Who
-// gets a value has to act on it: it is nowhere else any more. With an error come the values that were taken before it.
-func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
-	notes, err := n.m.store.DueNotes(ctx, n.kind, limit)
-	if err != nil {
-		return nil, n.failed("find", err)
+// take removes a note, as it was read, and returns its value.
+func (n Notes) take(ctx context.Context, note Note) ([]byte, error) {
+	if _, err := n.open(ctx, note); err != nil {
+		return nil, n.failed("take", err) // it is for a node that can open it
 	}
+	note, err := n.m.store.TakeNote(ctx, n.kind, note.Key)
+	if err != nil {
+		return nil, n.failed("take", err)
+	}
+	value, err := n.open(ctx, note)
+	if err != nil { // another has replaced it in between
+		_, put := n.m.store.AddNote(ctx, note)
+		return nil, n.failed("take", errors.Join(err, put))
+	}
+	return value, nil
+}
+
+// maxDue bounds how many notes are looked at for some that can be opened.
+const maxDue = 1024
+
+// TakeDue removes what is due and returns it, at most limit values, fewer or none if other processes are taking too. Who
+// gets a value has to act on it: it is nowhere else any more. With an error come the values that were taken before it. What
+// this node cannot open is passed over.
+func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
 	var values [][]byte
-	for _, note := range notes {
-		value, err := n.take(ctx, note.Key)
-		switch {
-		case err == nil:
-			values = append(values, value)
-		case !errors.Is(err, ErrNotFound):
-			return values, err
+	for look := limit; ; look *= 4 {
+		notes, err := n.m.store.DueNotes(ctx, n.kind, look)
+		if err != nil {
+			return values, n.failed("find", err)
+		}
+		for _, note := range notes {
+			if len(values) == limit {
+				return values, nil
+			}
+			value, err := n.take(ctx, note)
+			switch {
+			case err == nil:
+				values = append(values, value)
+			case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrSealedElsewhere):
+				return values, err
+			}
+		}
+		if len(notes) < look || look >= maxDue || len(values) > 0 {
+			return values, nil
 		}
 	}
-	return values, nil
 }
 
 // Count counts up from 1 under the key, across all processes, and starts anew when expires, as the first call had it, has

@@ -84,7 +84,8 @@ func (e *LockedError) Error() string { return ErrLocked.Error() }
 // Is makes errors.Is(err, ErrLocked) true.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// Store keeps sessions. Package sessiontest checks that an implementation keeps these rules:
+// Store keeps sessions. One that belongs to a single process says so with a method ProcessLocal() bool: its manager does not
+// announce itself to others. Package sessiontest checks that an implementation keeps these rules:
 //
 //   - Every method is safe for concurrent use and ends when its context does. A context that ends is an error of its own,
 //     never [ErrNotFound].

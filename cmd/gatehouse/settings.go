@@ -34,7 +34,8 @@ type settings struct {
 	OIDCOmitResource   bool     `name:"oidc-omit-resource" group:"Login" help:"Do not send the audience as the parameter resource (RFC 8707), for providers that refuse it, such as Entra."`
 	LoginRate          int      `name:"login-rate" placeholder:"N" default:"120" group:"Login" help:"How many logins one address (an IPv6 /64) may start in a minute. Behind proxies this needs trusted-proxies, or all people count as one."`
 	BaseURL            string   `name:"base-url" placeholder:"URL" group:"Login" tutorial:"AUTH0_BASE_URL" help:"The origin of the bff as browsers see it, and the one origin whose pages may read the gateway's answers (CORS). It may be written in any form that a browser accepts, such as https://bücher.example, and is used in the form that browsers send. http on loopback only."`
-	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, or in the file one a line, to rotate: the first seals, all open."`
+	Secret             []string `name:"secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_SECRET" secret:"" help:"Key material for cookies and stored tokens, 32 characters at least: openssl rand -hex 32. Several, separated by commas, or in the file one a line, newest first, to rotate: all open, and the first that all live bffs have seals (docs/sessions.md)."`
+	SecretCompromised  bool     `name:"secret-compromised" group:"Login" help:"The old secrets are compromised: start although no other live bff has one of these secrets, and seal with the first one at once. Until the others are replaced, each answers 503 for the other's sessions."`
 
 	Audience     string `name:"audience" placeholder:"ID" group:"API" tutorial:"AUTH0_AUDIENCE" help:"The API's identifier: asked for at login, required in access tokens. Without one many providers issue opaque tokens, which cannot be verified."`
 	RequireATJWT bool   `name:"require-at-jwt" group:"API" help:"Accept access tokens of the type at+jwt only (RFC 9068). Needed where the audience is also the client's id."`
@@ -134,6 +135,8 @@ func (s *settings) config() app.Config {
 		GRPCTarget:       s.GRPCTarget,
 		StreamHeartbeat:  s.StreamHeartbeat,
 		ShutdownTimeout:  s.ShutdownTimeout,
+
+		SecretsCompromised: s.SecretCompromised,
 	}
 }
 

@@ -55,6 +55,9 @@ type Config struct {
 	BaseURL string
 	// Secrets are the key material for cookies and stored tokens.
 	Secrets []string
+	// SecretsCompromised says that secrets which are not among Secrets must
+	// not be used any more.
+	SecretsCompromised bool
 	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…", "redis-cluster://…" or "redis-sentinel://…"; the
 	// latter three also with rediss for TLS.
 	SessionStore string

@@ -215,6 +215,9 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		Development:     development,
 		Provider:        p.provider,
 		Logger:          logger,
+
+		SecretsCompromised: cfg.SecretsCompromised,
+		Nodes:              cfg.Replicas,
 	})
 	return err
 }

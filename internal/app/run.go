@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
@@ -87,6 +89,12 @@ func (l *listeners) close() {
 
 // run serves until the context ends or a part fails.
 func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.Handler) error {
+	if p.bff != nil {
+		if err := p.join(ctx); err != nil {
+			l.close()
+			return p.close(err)
+		}
+	}
 	reserved := reserveHeap()
 	defer runtime.KeepAlive(reserved)
 	// The parts outlive ctx until what is in flight has ended.
@@ -170,6 +178,17 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	err := group.Wait()
 	for _, closer := range p.closers {
 		err = errors.Join(err, closer())
+	}
+	return err
+}
+
+// join announces the bff to the others of its session store.
+func (p *parts) join(ctx context.Context) error {
+	err := p.bff.Join(ctx)
+	if alien, ok := errors.AsType[*session.NoSharedSecretError](err); ok {
+		return settingError("GATEHOUSE_SECRET", "", fmt.Sprintf("none of the secrets is one of the %d other nodes that use the session store (their keys %s, ours %s)",
+			alien.Nodes, strings.Join(alien.Theirs, " "), strings.Join(alien.Ours, " ")),
+			"give this node the secret that they have, beside a new one if there is one; after a kill wait 30 s; only if the old secrets are compromised, set GATEHOUSE_SECRET_COMPROMISED")
 	}
 	return err
 }

@@ -9,10 +9,13 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 )
 
 // Overhead is by how many bytes a sealed value is longer than its plaintext.
@@ -20,13 +23,14 @@ const Overhead = headerSize + tagSize
 
 // A sealed value is
 //
-//	version (1) ‖ key hint (4) ‖ random (24) ‖ AES-256-GCM ciphertext and tag (16)
+//	version (1) ‖ key ID (4) ‖ random (24) ‖ AES-256-GCM ciphertext and tag (16)
 //
 // The first half of the random bytes goes into the key derivation and the second is the GCM nonce. So every value has a
 // key of its own, and the 2³² messages after which random 96-bit nonces under one key become unsafe (NIST SP 800-38D §8.3)
 // are out of reach even for purposes without a salt.
 const (
-	version    = 1
+	// Version is the first byte of what Seal makes, and the only one that Open accepts.
+	Version    = 1
 	hintSize   = 4
 	randomSize = 24
 	headerSize = 1 + hintSize + randomSize
@@ -37,15 +41,24 @@ const (
 // malformed, was sealed for another purpose or salt, or under a secret that is no longer in the keyring.
 var ErrOpen = errors.New("seal: the value cannot be opened")
 
-// Keyring holds the secrets: the first seals, all of them open. It is immutable and safe for concurrent use.
+// A KeyID tells the secrets of an installation apart. It is derived from the secret, stands in the clear in every sealed
+// value, and gives nothing of the secret away. Two secrets share one once in 2³².
+type KeyID [hintSize]byte
+
+// String is the ID in hexadecimal digits.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// Keyring holds the secrets: one of them seals, at first the first, and all of them open. It is safe for concurrent use.
 type Keyring struct {
 	keys []key
+	// sealing is the index of the key that seals.
+	sealing atomic.Int32
 }
 
 type key struct {
 	// prk is HKDF-Extract of the secret; every purpose and salt expands from it.
-	prk  []byte
-	hint [hintSize]byte
+	prk []byte
+	id  KeyID
 }
 
 // NewKeyring makes a keyring of one or more secrets, newest first. Each must be at least 32 characters and no evident
@@ -67,22 +80,56 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("GATEHOUSE_SECRET: derive a key hint: %w", err)
 		}
-		k.keys = append(k.keys, key{prk: prk, hint: [hintSize]byte(hint)})
+		k.keys = append(k.keys, key{prk: prk, id: KeyID(hint)})
 	}
 	return k, nil
 }
 
-// Seal encrypts and authenticates plaintext for one purpose under the first secret. The salt may be nil; otherwise it is
+// IDs are those of the keys, newest first.
+func (k *Keyring) IDs() []KeyID {
+	ids := make([]KeyID, len(k.keys))
+	for i := range k.keys {
+		ids[i] = k.keys[i].id
+	}
+	return ids
+}
+
+// Sealing is the ID of the key that seals.
+func (k *Keyring) Sealing() KeyID { return k.keys[k.sealing.Load()].id }
+
+// SealWith has one of the keys seal from now on. It panics if there is no such key.
+func (k *Keyring) SealWith(id KeyID) {
+	i := slices.IndexFunc(k.keys, func(key key) bool { return key.id == id })
+	if i < 0 {
+		panic("seal: no such key in the keyring")
+	}
+	k.sealing.Store(int32(i))
+}
+
+// Header returns the format of a sealed value, and the key that it is sealed under if it is of [Version]. Neither is
+// authenticated.
+func Header(sealed []byte) (format byte, id KeyID) {
+	if len(sealed) == 0 {
+		return 0, KeyID{}
+	}
+	if format = sealed[0]; format == Version && len(sealed) >= headerSize {
+		id = KeyID(sealed[1:])
+	}
+	return format, id
+}
+
+// Seal encrypts and authenticates plaintext for one purpose under the key that seals. The salt may be nil; otherwise it is
 // mixed into the key, so that whoever has the secret but not the salt opens nothing. The purpose is a constant of the
 // caller, such as "session"; a value sealed for one purpose does not open for another.
 func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
+	key := &k.keys[k.sealing.Load()]
 	sealed := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
-	sealed[0] = version
-	copy(sealed[1:], k.keys[0].hint[:])
+	sealed[0] = Version
+	copy(sealed[1:], key.id[:])
 	random := sealed[1+hintSize : headerSize]
 	// crypto/rand never fails: it crashes the process rather than return predictable bytes.
 	_, _ = rand.Read(random)
-	aead, err := k.keys[0].derive(purpose, salt, random[:randomSize/2])
+	aead, err := key.derive(purpose, salt, random[:randomSize/2])
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -90,14 +137,14 @@ func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
 }
 
 // Open returns the plaintext of a value that Seal made for the same purpose and salt under any secret of the keyring, and
-// [ErrOpen] for everything else. The key hint picks the secret, so many secrets cost no more than one.
+// [ErrOpen] for everything else. The key ID picks the secret, so many secrets cost no more than one.
 func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
-	if len(sealed) < Overhead || sealed[0] != version {
+	if len(sealed) < Overhead || sealed[0] != Version {
 		return nil, ErrOpen
 	}
 	random := sealed[1+hintSize : headerSize]
 	for i := range k.keys {
-		if k.keys[i].hint != [hintSize]byte(sealed[1:]) {
+		if k.keys[i].id != KeyID(sealed[1:]) {
 			continue
 		}
 		aead, err := k.keys[i].derive(purpose, salt, random[:randomSize/2])
@@ -108,7 +155,7 @@ func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
 		if err == nil {
 			return plaintext, nil
 		}
-		// Two secrets share a hint once in 2³²: go on and try the other.
+		// Two secrets share an ID once in 2³²: go on and try the other.
 	}
 	return nil, ErrOpen
 }

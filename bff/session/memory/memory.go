@@ -299,6 +299,9 @@ func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return s.events.Watch(ctx, event)
 }
 
+// ProcessLocal tells a manager that no other process has this store.
+func (s *Store) ProcessLocal() bool { return true }
+
 // Close forgets all sessions.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -181,6 +181,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// ProcessLocal tells a manager that the file belongs to one bff.
+func (s *Store) ProcessLocal() bool { return true }
+
 // Close closes the file.
 func (s *Store) Close() error {
 	s.closed.Store(true)

@@ -1,0 +1,402 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
+)
+
+const (
+	// leaseLength is how long a node that has stopped renewing its lease counts as live, and leaseRenewal how often a live
+	// one renews it, and reads those of the others.
+	leaseLength  = 30 * time.Second
+	leaseRenewal = 10 * time.Second
+	// leaseRetry is the interval after a failure.
+	leaseRetry = time.Second
+	// viewFresh is how old the view of the other nodes may be by which a session is taken for lost.
+	viewFresh = 100 * time.Millisecond
+	// silentNodes is how long a node waits for as many nodes as are expected before it seals with a newer key without them.
+	silentNodes = time.Hour
+	// sampled is how many stored sessions are looked at for the key that they are sealed under.
+	sampled = 32
+	// maxNodes bounds how many leases are read.
+	maxNodes = 1000
+
+	nodeKind = "node"
+)
+
+// leaseDue is when leases are due: long ago, so that DueNotes lists them all.
+var leaseDue = time.UnixMilli(1).UTC()
+
+// ErrSealedElsewhere says that something is sealed under a key, or written in a format, that this node does not have and
+// another live node has. It is no end: the cookie stays, and the answer is 503 until this node can open it.
+var ErrSealedElsewhere = errors.New("session: sealed under a key or in a format that only other nodes have")
+
+// A NoSharedSecretError says that a node has no secret in common with the live nodes of its store. Each would answer for the
+// other's sessions with 503.
+type NoSharedSecretError struct {
+	// Nodes is how many other nodes are live. Theirs and Ours are the IDs of the keys, which give nothing of the secrets away.
+	Nodes        int
+	Theirs, Ours []string
+}
+
+func (e *NoSharedSecretError) Error() string {
+	return fmt.Sprintf("session: Secrets: none of them is one of the %d other live nodes of the session store (their keys %s, ours %s): "+
+		"give this node the secret that they have, beside a new one if there is one; a node that was killed counts as live for %v; "+
+		"SecretsCompromised starts it all the same",
+		e.Nodes, strings.Join(e.Theirs, " "), strings.Join(e.Ours, " "), leaseLength)
+}
+
+// A lease is what a live node publishes: the IDs of its keys, the versions of seals and the formats of records that it
+// can open. It lies in the store unsealed, since nodes without its keys read it.
+type lease struct {
+	Keys    []string `json:"keys"`
+	Seals   []int    `json:"seals"`
+	Formats []int    `json:"formats"`
+}
+
+func (l *lease) has(id seal.KeyID) bool { return slices.Contains(l.Keys, id.String()) }
+
+// nodes are the processes that share a store. Each publishes a lease as a note, renews it while it runs, and seals under
+// the newest key that all of them have.
+type nodes struct {
+	// store is nil where the store is of this process alone.
+	store Store
+	keys  *seal.Keyring
+	now   func() time.Time
+	log   *slog.Logger
+	id    string
+	// expected is how many nodes share the store, this one included; 0 if that is not known.
+	expected int
+	// compromised has the first key seal whatever the others have.
+	compromised bool
+
+	mu sync.Mutex
+	// others are the live nodes by their IDs, as read at the time.
+	others map[string]lease
+	// asked is when the store was last asked for them, and unread why it did not answer.
+	asked  time.Time
+	unread error
+	// joined is when this node published its first lease.
+	joined time.Time
+	// failed is when a lease was last not published.
+	failed time.Time
+	// settled tells whether the key that seals was chosen with the others, or the store, in view.
+	settled bool
+
+	failures, strangers *throttle.Log
+}
+
+// local is what a store implements that is of one process alone: its node needs no lease.
+type local interface{ ProcessLocal() bool }
+
+func newNodes(c ManagerConfig, keys *seal.Keyring, id string, now func() time.Time, log *slog.Logger) *nodes {
+	n := &nodes{
+		store: c.Store, keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
+		failures: throttle.Every(time.Minute), strangers: throttle.Every(time.Minute),
+	}
+	if l, ok := c.Store.(local); ok && l.ProcessLocal() {
+		n.store = nil
+	}
+	return n
+}
+
+// join publishes this node unless its secrets are strange to all others. A store that does not answer keeps no node from
+// starting: run goes on trying.
+func (n *nodes) join(ctx context.Context) error {
+	if n.store == nil {
+		return nil
+	}
+	err := n.tryJoin(ctx)
+	if err != nil {
+		n.withdraw(ctx)
+	}
+	return err
+}
+
+func (n *nodes) tryJoin(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.joined.IsZero() {
+		return nil
+	}
+	if err := n.view(ctx); err != nil {
+		n.failure(ctx, "the leases of the other nodes were not read", err)
+		return nil
+	}
+	if err := n.strange(); err != nil && !n.compromised {
+		return err
+	}
+	n.choose(ctx)
+	if err := n.publish(ctx); err != nil {
+		n.failure(ctx, "this node's lease was not published", err)
+		return nil
+	}
+	// One that starts at the same moment was not seen before. Of the two, one goes on.
+	if err := n.view(ctx); err != nil {
+		n.failure(ctx, "the leases of the other nodes were not read", err)
+		return nil
+	}
+	if err := n.strange(); err != nil && !n.compromised {
+		for other := range n.others {
+			if other < n.id {
+				return err
+			}
+		}
+	}
+	n.choose(ctx)
+	return nil
+}
+
+// run renews the lease until the context ends, and then withdraws it. The error is that of join.
+func (n *nodes) run(ctx context.Context) error {
+	if n.store == nil {
+		return nil
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.withdraw(context.WithoutCancel(ctx))
+			return nil
+		case <-timer.C:
+		}
+		if err := n.join(ctx); err != nil {
+			return err
+		}
+		if n.renew(ctx) {
+			timer.Reset(leaseRenewal)
+		} else {
+			timer.Reset(leaseRetry)
+		}
+	}
+}
+
+// renew reports whether the lease was renewed and the others' were read.
+func (n *nodes) renew(ctx context.Context) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.joined.IsZero() {
+		return false
+	}
+	err := n.publish(ctx)
+	if err != nil {
+		n.failure(ctx, "this node's lease was not published", err)
+	}
+	if err := n.view(ctx); err != nil {
+		n.failure(ctx, "the leases of the other nodes were not read", err)
+		return false
+	}
+	if strange := n.strange(); strange != nil {
+		if ok, held := n.strangers.Next(); ok {
+			n.log.LogAttrs(ctx, slog.LevelError, "this node shares no secret with the other nodes: neither opens the other's sessions",
+				slog.String("err", strange.Error()), slog.Int("suppressed", held))
+		}
+	}
+	n.choose(ctx)
+	return err == nil
+}
+
+// publish writes the lease. The mutex is held, as for view and choose.
+func (n *nodes) publish(ctx context.Context) error {
+	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat}}
+	for _, id := range n.keys.IDs() {
+		l.Keys = append(l.Keys, id.String())
+	}
+	value, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	expires := n.now().Add(leaseLength).Truncate(time.Millisecond)
+	if err := n.store.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue, ExpiresAt: expires}); err != nil {
+		n.failed = time.Now()
+		return err
+	}
+	if n.joined.IsZero() {
+		n.joined = time.Now()
+	}
+	return nil
+}
+
+// withdraw removes the lease.
+func (n *nodes) withdraw(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.joined.IsZero() {
+		return
+	}
+	n.joined = time.Time{}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := n.store.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
+		n.log.LogAttrs(ctx, slog.LevelWarn, "this node's lease was not withdrawn: the others take it for live until the lease ends",
+			slog.String("err", err.Error()), slog.Duration("lease", leaseLength))
+	}
+}
+
+// view reads the leases of the other nodes.
+func (n *nodes) view(ctx context.Context) error {
+	notes, err := n.store.DueNotes(ctx, nodeKind, maxNodes)
+	n.asked, n.unread = time.Now(), err
+	if err != nil {
+		return err
+	}
+	others := make(map[string]lease, len(notes))
+	for _, note := range notes {
+		var l lease
+		if note.Key == n.id || json.Unmarshal(note.Value, &l) != nil {
+			continue
+		}
+		others[note.Key] = l
+	}
+	if time.Since(n.failed) < leaseLength {
+		// The store does not take writes, or does so again just now: the others could not renew their leases either.
+		for id, l := range n.others {
+			if _, ok := others[id]; !ok {
+				others[id] = l
+			}
+		}
+	}
+	n.others = others
+	return nil
+}
+
+// strange returns a NoSharedSecretError if there are other nodes and none of them has a key of this one.
+func (n *nodes) strange() error {
+	if len(n.others) == 0 {
+		return nil
+	}
+	var theirs []string
+	for _, l := range n.others {
+		if n.shares(l) {
+			return nil
+		}
+		theirs = append(theirs, l.Keys...)
+	}
+	slices.Sort(theirs)
+	err := &NoSharedSecretError{Nodes: len(n.others), Theirs: slices.Compact(theirs)}
+	for _, id := range n.keys.IDs() {
+		err.Ours = append(err.Ours, id.String())
+	}
+	return err
+}
+
+func (n *nodes) shares(l lease) bool { return slices.ContainsFunc(n.keys.IDs(), l.has) }
+
+// choose has the newest key seal that all live nodes have. Nodes that share no key with this one do not count: they were
+// started in spite of it.
+func (n *nodes) choose(ctx context.Context) {
+	ids := n.keys.IDs()
+	if n.compromised || len(ids) == 1 {
+		return // the first seals
+	}
+	common := slices.DeleteFunc(slices.Clone(ids), func(id seal.KeyID) bool {
+		for _, l := range n.others {
+			if n.shares(l) && !l.has(id) {
+				return true
+			}
+		}
+		return false
+	})
+	if len(common) == 0 {
+		return
+	}
+	before := n.keys.Sealing()
+	switch {
+	case len(n.others)+1 >= n.expected, !n.joined.IsZero() && time.Since(n.joined) > silentNodes:
+		n.sealWith(common[0])
+	case n.settled && slices.Contains(common, before):
+	default:
+		// Nodes are missing: they are down, or of a version that publishes nothing and deletes what it cannot open. The key of
+		// the stored sessions is one that they have.
+		id, found := n.sample(ctx, common)
+		if !found {
+			id = common[0]
+		}
+		n.settled = found
+		n.keys.SealWith(id)
+	}
+	if after := n.keys.Sealing(); after != before {
+		n.log.LogAttrs(ctx, slog.LevelInfo, "another secret seals sessions now", slog.String("key", after.String()),
+			slog.Int("newer", slices.Index(ids, after)), slog.Int("nodes", len(n.others)+1))
+	}
+}
+
+func (n *nodes) sealWith(id seal.KeyID) {
+	n.settled = true
+	n.keys.SealWith(id)
+}
+
+// sample returns which of the keys the newest of some stored sessions is sealed under.
+func (n *nodes) sample(ctx context.Context, among []seal.KeyID) (id seal.KeyID, found bool) {
+	page, _, err := n.store.List(ctx, "", sampled)
+	if err != nil {
+		return id, false
+	}
+	slices.SortFunc(page, func(a, b Record) int { return cmp.Compare(toMillis(b.CreatedAt), toMillis(a.CreatedAt)) })
+	for _, r := range page {
+		r, err := n.store.Get(ctx, r.ID)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return id, false
+		}
+		if _, id = seal.Header(r.Sealed); slices.Contains(among, id) {
+			return id, true
+		}
+	}
+	return id, false
+}
+
+// elsewhere reports whether a live node can open what is sealed, by a view of the nodes that is fresh. Format is the one
+// inside of the seal, 0 if it is not known.
+func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool, error) {
+	version, id := seal.Header(sealed)
+	if n.store == nil || version == seal.Version && format <= dataFormat && slices.Contains(n.keys.IDs(), id) {
+		return false, nil // it is of this node's own and was altered
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.asked) > viewFresh {
+		_ = n.view(ctx) // the error stays in unread: a store that is away is not asked at every request
+	}
+	if n.unread != nil {
+		return false, fmt.Errorf("session store: read the leases of the nodes: %w", n.unread)
+	}
+	for _, l := range n.others {
+		switch {
+		case version != seal.Version:
+			if slices.Contains(l.Seals, int(version)) {
+				return true, nil
+			}
+		case format > dataFormat:
+			if slices.Contains(l.Formats, format) && l.has(id) {
+				return true, nil
+			}
+		case l.has(id):
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (n *nodes) failure(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil {
+		return // this node is about to end
+	}
+	if ok, held := n.failures.Next(); ok {
+		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()), slog.Int("suppressed", held))
+	}
+}
