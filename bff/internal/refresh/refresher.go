@@ -471,10 +471,10 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 
 // failed does what the table in docs/login.md says of a failure.
 func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *Failure, probe, good bool) (*session.Session, error) {
-	class := f.Class()
+	class, retryAfter := f.Class(), min(f.RetryAfter, maxRetryAfter)
 	open := false
 	if class == Transient || class == Unknown {
-		open = r.breaker.failed(ctx, probe, s.ID, f.RetryAfter, f)
+		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, f)
 	} else {
 		r.breaker.answered(ctx, probe)
 	}
@@ -496,9 +496,9 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *
 		case class == Unknown && good && !s.Data.Tokens.ExpiresAt.IsZero():
 			return max(left, pause)
 		case failures >= manyFailures:
-			return max(longPause, f.RetryAfter)
+			return max(longPause, retryAfter)
 		}
-		return max(pause, f.RetryAfter)
+		return max(pause, retryAfter)
 	})
 	level := slog.LevelWarn
 	if open || failures > 1 { // said before
