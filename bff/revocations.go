@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -40,6 +41,8 @@ type revocations struct {
 	revoke func(context.Context, string) error
 	work   *inflight.Group
 
+	failures *throttle.Log // to look for what is due
+
 	mu   sync.Mutex
 	mine map[string]time.Time // what this node has put in, and when
 }
@@ -53,6 +56,7 @@ type pendingToken struct {
 func newRevocations(b *BFF) *revocations {
 	return &revocations{
 		notes: b.sessions.Notes("revocation"), now: b.now, log: b.logger, revoke: b.revokeNow, work: &b.work, mine: map[string]time.Time{},
+		failures: throttle.Every(time.Minute),
 	}
 }
 
@@ -128,7 +132,9 @@ func (p *revocations) loop(ctx context.Context) {
 func (p *revocations) due(ctx context.Context) {
 	values, err := p.notes.TakeDue(ctx, revocationsAtOnce)
 	if err != nil && ctx.Err() == nil {
-		p.log.WarnContext(ctx, "pending revocations not looked for", "cause", err)
+		if ok, held := p.failures.Next(); ok {
+			p.log.WarnContext(ctx, "pending revocations not looked for", "cause", err, "suppressed", held)
+		}
 	}
 	if len(values) > 0 { // no other node has them any more
 		defer p.work.Begin()()
