@@ -56,6 +56,14 @@ type Config struct {
 
 	// Issuer is the OpenID provider, as an https URL (http on loopback).
 	Issuer string
+	// ProviderInternalURL is where the provider is called, if not at Issuer: an
+	// origin, such as "https://keycloak.auth.svc:8443", that replaces scheme, host
+	// and port of each call that this process makes. Browsers are sent to the
+	// provider's own addresses all the same.
+	ProviderInternalURL string
+	// InsecureProviderHTTP lets ProviderInternalURL be http off loopback: the
+	// client's secret, codes and tokens are then sent in the clear.
+	InsecureProviderHTTP bool
 	// ClientID and ClientSecret are this client's, as registered there.
 	ClientID, ClientSecret string
 	// ClientKey is what this client has instead of a secret: one or several
@@ -153,7 +161,7 @@ type Config struct {
 	Development bool
 
 	// Provider is the provider that another part of the same process already
-	// follows; nil makes one from Issuer.
+	// follows; nil makes one from Issuer and ProviderInternalURL.
 	Provider *token.Provider
 	// HTTPClient calls the provider; nil for one of its own. A call ends
 	// within 5 seconds, and a refresh as RefreshTimeout says, whatever the
@@ -261,7 +269,8 @@ func New(cfg Config) (*BFF, error) {
 	if b.provider == nil {
 		b.own = true
 		b.provider, err = token.NewProvider(token.ProviderConfig{
-			Issuer: cfg.Issuer, HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
+			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
+			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
 		})
 		if err != nil {
 			return nil, err

@@ -57,6 +57,7 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	}
 	client := *cfg.HTTPClient
 	client.Timeout = 0 // each call has its own
+	client.Transport = provider.Transport(client.Transport)
 	// A redirect would carry the client's secret, or a token, elsewhere.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, userinfos: userinfos, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil

@@ -105,6 +105,12 @@ func TestBadInput(t *testing.T) {
 		// What is unsafe.
 		{name: "http issuer off loopback", env: []string{"AUTH0_ISSUER_BASE_URL=http://id.example"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_ISSUER=http://id.example", "loopback", "https://"}},
+		{name: "an internal address as the issuer", env: []string{"AUTH0_ISSUER_BASE_URL=http://keycloak.auth.svc:8080/realms/shop"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_ISSUER=http://keycloak.auth.svc:8080/realms/shop", "GATEHOUSE_OIDC_INTERNAL_URL"}},
+		{name: "an internal URL over http", env: []string{"GATEHOUSE_OIDC_INTERNAL_URL=http://keycloak.auth.svc:8080"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_INTERNAL_URL=http://keycloak.auth.svc:8080", "in the clear", "GATEHOUSE_INSECURE_OIDC_INTERNAL_HTTP"}},
+		{name: "an internal URL with a path", env: []string{"GATEHOUSE_OIDC_INTERNAL_URL=https://keycloak.auth.svc/realms/shop"}, code: 1,
+			says: []string{"GATEHOUSE_OIDC_INTERNAL_URL=https://keycloak.auth.svc/realms/shop", "more than an origin"}},
 		{name: "http issuer that looks like loopback", env: []string{"AUTH0_ISSUER_BASE_URL=http://localhost.example"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_ISSUER=http://localhost.example", "loopback"}},
 		{name: "http base URL off loopback", env: []string{"AUTH0_BASE_URL=http://shop.example"}, code: 1,

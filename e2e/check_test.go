@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 		{name: "no provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer + "/nowhere"}, code: 1,
 			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + op.issuer + "/nowhere", "404", "correct the issuer"}},
 		{name: "another provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + other.URL}, code: 1,
-			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + other.URL, "https://someone-else.example"}},
+			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + other.URL, "https://someone-else.example", "GATEHOUSE_OIDC_INTERNAL_URL=" + other.URL}},
 		{name: "short secret", env: []string{"AUTH0_SECRET=" + shortSecret}, code: 1,
 			wrong: []string{"GATEHOUSE_SECRET", "openssl rand -hex 32"}},
 	} {

@@ -18,7 +18,11 @@ import (
 type settings struct {
 	Config string `name:"config" placeholder:"FILE" group:"General" help:"A YAML file with settings, by the names of the flags. Flags, environment and .env come before it."`
 
-	OIDCIssuer       string `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
+	OIDCIssuer string `name:"oidc-issuer" placeholder:"URL" group:"Login" tutorial:"AUTH0_ISSUER_BASE_URL" help:"The OpenID provider. A slash at the end more or less than in its metadata is no mismatch, anything else is. http on loopback only."`
+
+	OIDCInternalURL          string `name:"oidc-internal-url" placeholder:"URL" group:"Login" help:"Where this process calls the provider, if not at its issuer, as inside a cluster: https://HOST:PORT. It replaces scheme, host and port of discovery, keys, token, userinfo, revocation and pushed requests; the path stays. Host header and TLS server name are those of this address, which the certificate has to name. Browsers are sent to the provider's own addresses, and tokens must carry its issuer, all the same."`
+	InsecureOIDCInternalHTTP bool   `name:"insecure-oidc-internal-http" group:"Login" help:"Let oidc-internal-url be http off loopback. INSECURE: the client's secret, codes and tokens travel in the clear, and anything on the way can replace the provider's keys."`
+
 	OIDCClientID     string `name:"oidc-client-id" placeholder:"ID" group:"Login" tutorial:"AUTH0_CLIENT_ID" help:"The id of the client that is registered with the provider for the bff."`
 	OIDCClientSecret string `name:"oidc-client-secret" placeholder:"SECRET" group:"Login" tutorial:"AUTH0_CLIENT_SECRET" secret:"" help:"The client's secret. Without it and without a client key the client is a public one, which PKCE alone protects."`
 	OIDCClientKey    string `name:"oidc-client-key" placeholder:"KEY" group:"Login" secret:"" help:"What the client has instead of a secret (private_key_jwt): a private key in PEM or as a JWK, RSA or on P-256. Several, one after the other or as a JWK set, to rotate: the first signs, the public halves of all are published at /api/auth/jwks.json."`
@@ -89,7 +93,10 @@ func (s *settings) config() app.Config {
 		proxies[i] = netip.Prefix(n)
 	}
 	return app.Config{
-		Issuer:       withScheme(s.OIDCIssuer),
+		Issuer: withScheme(s.OIDCIssuer),
+
+		InternalURL: s.OIDCInternalURL, InsecureInternalHTTP: s.InsecureOIDCInternalHTTP,
+
 		ClientID:     s.OIDCClientID,
 		ClientSecret: s.OIDCClientSecret,
 		ClientKey:    s.OIDCClientKey,

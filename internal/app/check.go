@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // checkTimeout bounds everything that a check asks of others.
@@ -49,8 +51,10 @@ func Check(ctx context.Context, cfg Config) error {
 	}
 	defer p.close(nil)
 	if md, err := p.provider.Discover(ctx); err != nil {
-		if !strings.Contains(err.Error(), "issuer mismatch") { // which says itself what to do
-			err = fmt.Errorf("%w; correct the issuer, or let this machine reach the provider", err)
+		if mismatch, ok := errors.AsType[*token.IssuerMismatchError](err); !ok { // which says itself what to do
+			err = fmt.Errorf("%w; correct the issuer, or let this machine reach the provider, at GATEHOUSE_OIDC_INTERNAL_URL if not at its issuer", err)
+		} else if internal := mismatch.InternalURL(); internal != "" {
+			err = fmt.Errorf("%w (GATEHOUSE_OIDC_INTERNAL_URL=%s)", err, internal)
 		}
 		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w", cfg.Issuer, err))
 	} else {

@@ -16,7 +16,12 @@ type Config struct {
 	// Issuer, ClientID, ClientSecret, ClientKey, Scope, ClientAuth,
 	// AssertionAudience, ResponseMode, OmitAudience, OmitResource, OmitPAR, OfflineConsent and
 	// LoginRate are those of bff.Config.
-	Issuer       string
+	Issuer string
+	// InternalURL and InsecureInternalHTTP are bff.Config's ProviderInternalURL
+	// and InsecureProviderHTTP.
+	InternalURL          string
+	InsecureInternalHTTP bool
+
 	ClientID     string
 	ClientSecret string
 	ClientKey    string

@@ -46,7 +46,10 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 	var err error
 	if which.BFF || which.Server {
 		// One for all in this process: one key set, one discovery.
-		p.provider, err = token.NewProvider(token.ProviderConfig{Issuer: cfg.Issuer, Logger: cfg.Logger.With("part", "provider")})
+		p.provider, err = token.NewProvider(token.ProviderConfig{
+			Issuer: cfg.Issuer, InternalURL: cfg.InternalURL, InsecureInternalHTTP: cfg.InsecureInternalHTTP,
+			Logger: cfg.Logger.With("part", "provider"),
+		})
 		if err != nil {
 			return nil, err
 		}

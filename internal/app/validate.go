@@ -41,7 +41,10 @@ func (cfg Config) Validate(parts Parts) error {
 		errs = append(errs, settingError(setting, value, problem, remedy))
 	}
 	if parts.BFF || parts.Server {
-		errs = append(errs, addressError("GATEHOUSE_OIDC_ISSUER", cfg.Issuer, origin.Issuer(cfg.Issuer)))
+		errs = append(errs, addressError("GATEHOUSE_OIDC_ISSUER", cfg.Issuer, cfg.issuerProblem()))
+		if cfg.InternalURL != "" {
+			errs = append(errs, addressError("GATEHOUSE_OIDC_INTERNAL_URL", cfg.InternalURL, cfg.internalURLProblem()))
+		}
 		if cfg.Audience == "" {
 			bad("GATEHOUSE_AUDIENCE", "", "missing: without an audience many providers issue opaque access tokens, which nobody here can verify",
 				"register the API with the provider and give its identifier")
@@ -84,6 +87,34 @@ func (cfg Config) Validate(parts Parts) error {
 		bad("GATEHOUSE_GRPC_TARGET", "", "missing", "give the server's address, such as dns:///server:9090")
 	}
 	return errors.Join(errs...)
+}
+
+// issuerProblem adds what is to be done where the address at which the provider
+// is reached was given in the place of its issuer.
+func (cfg Config) issuerProblem() error {
+	err := origin.Issuer(cfg.Issuer)
+	if problem, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(cfg.Issuer, "http://") && problem.Remedy == "use https://" {
+		return &origin.Error{Problem: problem.Problem, Remedy: problem.Remedy +
+			"; if that is where the provider is reached inside a cluster, give its issuer here, and this address as GATEHOUSE_OIDC_INTERNAL_URL"}
+	}
+	return err
+}
+
+func (cfg Config) internalURLProblem() error {
+	const remedy = "give scheme, host and port at which the provider is reached, such as https://keycloak.auth.svc:8443"
+	u, err := origin.Upstream(cfg.InternalURL)
+	switch {
+	case err != nil:
+		return err
+	case u.User != nil:
+		return &origin.Error{Problem: "has a user name or password in it", Remedy: "leave it out"}
+	case strings.TrimSuffix(u.Path, "/") != "" || strings.ContainsAny(cfg.InternalURL, "?#"):
+		return &origin.Error{Problem: "is more than an origin", Remedy: remedy}
+	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !cfg.InsecureInternalHTTP:
+		return &origin.Error{Problem: "http is for loopback only: the client's secret, codes and tokens would travel in the clear",
+			Remedy: "use https, or GATEHOUSE_INSECURE_OIDC_INTERNAL_HTTP where the network between is yours alone"}
+	}
+	return nil
 }
 
 func (cfg Config) validateBFF(parts Parts) []error {

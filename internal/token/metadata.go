@@ -43,8 +43,9 @@ type Metadata struct {
 	FrontchannelLogoutSessionSupported         bool `json:"frontchannel_logout_session_supported"`
 }
 
-// parseMetadata reads a metadata document fetched for issuer.
-func parseMetadata(body []byte, issuer string) (*Metadata, error) {
+// parseMetadata reads a metadata document fetched for issuer. With internal, our own calls go to an internal URL, so that
+// their endpoints may be http ones, as those that a provider names after the address at which it was asked.
+func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error) {
 	var m Metadata
 	if err := json.Unmarshal(body, &m); err != nil {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -54,21 +55,23 @@ func parseMetadata(body []byte, issuer string) (*Metadata, error) {
 	}
 	// A document that names another issuer is another provider's, or an attacker's (OpenID Connect Discovery §4.3).
 	if !sameIssuer(m.Issuer, issuer) {
-		return nil, fmt.Errorf("issuer mismatch: the configured issuer is %q, its metadata says %s; configure the latter if that is the provider you mean",
-			issuer, quote(m.Issuer))
+		return nil, &IssuerMismatchError{issuer, m.Issuer}
 	}
 	if m.JWKSURI == "" {
 		return nil, errors.New("metadata: jwks_uri is missing")
 	}
-	for _, endpoint := range []struct{ name, value string }{
-		{"jwks_uri", m.JWKSURI},
-		{"authorization_endpoint", m.AuthorizationEndpoint},
-		{"token_endpoint", m.TokenEndpoint},
-		{"userinfo_endpoint", m.UserinfoEndpoint},
-		{"end_session_endpoint", m.EndSessionEndpoint},
-		{"revocation_endpoint", m.RevocationEndpoint},
-		{"introspection_endpoint", m.IntrospectionEndpoint},
-		{"pushed_authorization_request_endpoint", m.PushedAuthorizationRequestEndpoint},
+	for _, endpoint := range []struct {
+		name, value string
+		browser     bool // browsers are sent there, and we never call it
+	}{
+		{"jwks_uri", m.JWKSURI, false},
+		{"authorization_endpoint", m.AuthorizationEndpoint, true},
+		{"token_endpoint", m.TokenEndpoint, false},
+		{"userinfo_endpoint", m.UserinfoEndpoint, false},
+		{"end_session_endpoint", m.EndSessionEndpoint, true},
+		{"revocation_endpoint", m.RevocationEndpoint, false},
+		{"introspection_endpoint", m.IntrospectionEndpoint, false},
+		{"pushed_authorization_request_endpoint", m.PushedAuthorizationRequestEndpoint, false},
 	} {
 		if endpoint.value == "" {
 			continue
@@ -76,6 +79,9 @@ func parseMetadata(body []byte, issuer string) (*Metadata, error) {
 		u, err := url.Parse(endpoint.value)
 		if err != nil {
 			return nil, fmt.Errorf("metadata: %s is no URL", endpoint.name)
+		}
+		if internal && !endpoint.browser && u.Scheme == "http" {
+			u.Scheme = "https" // it is replaced
 		}
 		if err := checkURL(u); err != nil {
 			return nil, fmt.Errorf("metadata: %s %s: %w", endpoint.name, quote(endpoint.value), err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,12 @@ type ProviderConfig struct {
 	// Issuer is the provider's issuer identifier: an https URL, or an http URL of a loopback host. A trailing slash more or
 	// less than in the provider's metadata is no mismatch, anything else is.
 	Issuer string
+	// InternalURL is where the provider is called, if not at Issuer: an origin, which replaces scheme, host and port of every
+	// call that this process makes, as inside a cluster. Addresses that browsers are sent to, and Issuer, stay as they are.
+	InternalURL string
+	// InsecureInternalHTTP lets InternalURL be http off loopback: credentials and tokens are then sent in the clear, and
+	// anything on the way can replace the provider's keys.
+	InsecureInternalHTTP bool
 	// HTTPClient makes the calls. Nil means one of its own. Either way a call ends within 5 s, bodies are capped at 1 MiB,
 	// and a redirect from https to http, or to http off loopback, is refused.
 	HTTPClient *http.Client
@@ -44,6 +51,7 @@ type ProviderConfig struct {
 type Provider struct {
 	issuer   string
 	client   *http.Client
+	internal *url.URL // nil: the provider is called at its own addresses
 	now      func() time.Time
 	log      *slog.Logger
 	running  atomic.Bool
@@ -79,13 +87,20 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	}
 	p := &Provider{
 		issuer: cfg.Issuer,
-		client: newClient(cfg.HTTPClient),
 		now:    cfg.Now,
 		log:    cfg.Logger,
 
 		wanted:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
 	}
+	if cfg.InternalURL != "" {
+		var err error
+		if p.internal, err = parseInternalURL(cfg.InternalURL, cfg.InsecureInternalHTTP); err != nil {
+			return nil, fmt.Errorf("token: internal URL: %w", err)
+		}
+	}
+	p.client = newClient(cfg.HTTPClient, p.internal != nil)
+	p.client.Transport = p.Transport(p.client.Transport)
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -192,7 +207,7 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	m, err := parseMetadata(res.body, p.issuer)
+	m, err := parseMetadata(res.body, p.issuer, p.internal != nil)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,13 @@ type Config struct {
 	// Issuer is the OpenID provider, as an https URL (http on loopback).
 	// Required.
 	Issuer string
+	// ProviderInternalURL is where the provider is called, if not at Issuer: an
+	// origin, such as "https://keycloak.auth.svc:8443", that replaces scheme, host
+	// and port of each call.
+	ProviderInternalURL string
+	// InsecureProviderHTTP lets ProviderInternalURL be http off loopback:
+	// anything on the way can then replace the provider's keys.
+	InsecureProviderHTTP bool
 	// Audience is this API's identifier, which tokens must name ("aud").
 	// Required.
 	Audience string
@@ -57,8 +64,8 @@ type Config struct {
 	CacheSize int
 
 	// Provider is the provider that another part of the same process already
-	// follows, in which case Issuer and HTTPClient are not looked at; nil makes
-	// one from them.
+	// follows, in which case Issuer, ProviderInternalURL and HTTPClient are not
+	// looked at; nil makes one from them.
 	Provider *token.Provider
 	// HTTPClient fetches metadata and keys; nil for one with short timeouts.
 	HTTPClient *http.Client
@@ -107,7 +114,8 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	if v.provider == nil {
 		provider, err := token.NewProvider(token.ProviderConfig{
-			Issuer: cfg.Issuer, HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
+			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
+			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
 		})
 		if err != nil {
 			return nil, err

@@ -1,0 +1,80 @@
+package bff_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+)
+
+// hosts records where requests go.
+type hosts struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	seen map[string]string // path → scheme://host
+}
+
+func (h *hosts) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.mu.Lock()
+	h.seen[r.URL.Path] = r.URL.Scheme + "://" + r.URL.Host
+	h.mu.Unlock()
+	return h.RoundTripper.RoundTrip(r)
+}
+
+// Inside a cluster the provider is called at an address of its own: each of
+// our calls goes there, and the browser is sent to the provider's addresses.
+func TestProviderInternalURL(t *testing.T) {
+	t.Parallel()
+	const inside = "http://keycloak.auth.svc:8080"
+	calls := &hosts{seen: map[string]string{}}
+	s := start(t)
+	s.idp.offersPAR()
+	s.cfg.ProviderInternalURL, s.cfg.InsecureProviderHTTP = inside, true
+	calls.RoundTripper = s.idp
+	s.cfg.HTTPClient = &http.Client{Transport: calls}
+	b := unfollowed(t, s)
+	s.run()
+	s.idp.change(func(p *provider) { p.id["name"] = tokentest.Absent })
+	location := b.navigate("/api/auth/login").location()
+	if !strings.HasPrefix(location, issuerURL+"/authorize") {
+		t.Fatalf("the browser is sent to %q", location)
+	}
+	wantStatus(t, b.back(s.idp.authorize(location)), http.StatusSeeOther)
+	before := b.access()
+	s.clock.Advance(6 * time.Minute)
+	if b.access() == before {
+		t.Error("not refreshed")
+	}
+	out, err := url.Parse(b.navigate("/api/auth/logout", site("same-origin")).location())
+	if err != nil || out.Scheme+"://"+out.Host != issuerURL {
+		t.Fatalf("the browser is sent to %v: %v", out, err)
+	}
+	b.navigate("/?state="+url.QueryEscape(out.Query().Get("state")), site("cross-site"))
+	eventually(t, "the refresh token is revoked", func() bool { return len(s.idp.revoked()) == 1 })
+	calls.mu.Lock()
+	defer calls.mu.Unlock()
+	for _, path := range []string{"/.well-known/openid-configuration", "/keys", "/par", "/token", "/userinfo", "/revoke"} {
+		if calls.seen[path] != inside {
+			t.Errorf("%s was called at %q, want %q", path, calls.seen[path], inside)
+		}
+	}
+	for path, host := range calls.seen {
+		if host != inside {
+			t.Errorf("%s was called at %q", path, host)
+		}
+	}
+}
+
+func TestProviderInternalURLRefused(t *testing.T) {
+	t.Parallel()
+	cfg := start(t).cfg
+	cfg.Provider, cfg.ProviderInternalURL = nil, "http://keycloak.auth.svc:8080"
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "internal URL") || !strings.Contains(err.Error(), "https") {
+		t.Errorf("http without InsecureProviderHTTP: %v", err)
+	}
+}
