@@ -67,6 +67,9 @@ func Check(ctx context.Context, cfg Config) error {
 			tell(err)
 		}
 	}
+	for _, finding := range cfg.blurred() {
+		fmt.Fprintln(cfg.Output, "warn ", finding)
+	}
 	p.tellPolicies(cfg)
 	if failed {
 		return ErrCheck

@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // A settingError says what is wrong with a setting and how to mend it, in one
@@ -115,6 +116,23 @@ func (cfg Config) internalURLProblem() error {
 			Remedy: "use https, or GATEHOUSE_INSECURE_OIDC_INTERNAL_HTTP where the network between is yours alone"}
 	}
 	return nil
+}
+
+// blurred says which settings blur the difference between access tokens and
+// other tokens.
+func (cfg Config) blurred() []string {
+	profiles := token.ProfileSettings{
+		ClientID: cfg.ClientID, Scope: cfg.Scope, Audience: cfg.Audience, RequireATJWT: cfg.RequireATJWT,
+		IDTokenClients: cfg.IDTokenClients, InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+	}
+	settings := map[string]string{
+		"Scope": "GATEHOUSE_OIDC_SCOPE", "IDTokenClients": "GATEHOUSE_ID_TOKEN_CLIENTS", "InsecureIDTokenShape": "GATEHOUSE_INSECURE_ID_TOKEN_SHAPE",
+	}
+	var lines []string
+	for _, f := range profiles.Findings() {
+		lines = append(lines, settings[f.Field]+": "+f.What+"; "+f.Remedy)
+	}
+	return lines
 }
 
 func (cfg Config) validateBFF(parts Parts) []error {
