@@ -39,7 +39,8 @@ type attempt struct {
 	Seed     string `json:"k"`
 	Issuer   string `json:"i"` // hash of whom the browser was sent to (RFC 9700, mix-up)
 	ReturnTo string `json:"r"`
-	Started  int64  `json:"t"` // seconds
+	Started  int64  `json:"t"`           // seconds
+	Number   int64  `json:"n,omitempty"` // in the order of logins and revocations; 0 in cookies of older versions
 	MaxAge   *int64 `json:"m,omitempty"`
 	ACR      string `json:"a,omitempty"` // acr_values, separated by spaces
 	Silent   bool   `json:"s,omitempty"` // with prompt=none, so that a refusal is no news
@@ -172,28 +173,35 @@ func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) er
 
 var errNoAttempt = errors.New("no login of this browser is under way for this state")
 
-// takeAttempt finds the attempt that a callback belongs to, and removes its
-// cookie: it ends one login, successful or not. An error other than
-// errNoAttempt removes nothing: at another node, or later, the login goes on.
-func (b *BFF) takeAttempt(w http.ResponseWriter, r *http.Request, state string) (*attempt, error) {
-	name := b.attemptName(state)
-	cookies := r.CookiesNamed(name)
-	if len(cookies) == 0 {
+// findAttempt returns the attempt that a callback belongs to. Its cookie stays
+// until the login has come to an end: callbacks that a browser makes several
+// times at once, or again since it has seen no answer, all bring it. An error
+// other than errNoAttempt says that another node may open it.
+func (b *BFF) findAttempt(r *http.Request, state string) (*attempt, error) {
+	cookies := r.CookiesNamed(b.attemptName(state))
+	if len(cookies) != 1 { // several: one was planted by a sibling domain
 		return nil, errNoAttempt
 	}
-	var a *attempt
-	err := errAttempt
-	if len(cookies) == 1 { // of several, one was planted by a sibling domain
-		a, err = b.openAttempt(r.Context(), cookies[0])
-	}
+	a, err := b.openAttempt(r.Context(), cookies[0])
 	if err != nil && !errors.Is(err, errAttempt) {
 		return nil, err
 	}
-	http.SetCookie(w, b.attemptCookie(name, "", -1))
-	if err != nil || a.state() != state || b.now().Sub(time.Unix(a.Started, 0)) > attemptLifetime {
+	if err != nil || a.state() != state || !b.now().Before(a.ends()) {
 		return nil, errNoAttempt
 	}
 	return a, nil
+}
+
+// ends returns when the attempt cannot be completed any more.
+func (a *attempt) ends() time.Time { return time.Unix(a.Started, 0).Add(attemptLifetime) }
+
+// dropAttempt removes the cookies of an attempt that has come to an end.
+func (b *BFF) dropAttempt(w http.ResponseWriter, r *http.Request, state string) {
+	for _, name := range []string{b.attemptName(state), b.formName(state)} {
+		if len(r.CookiesNamed(name)) > 0 {
+			http.SetCookie(w, b.attemptCookie(name, "", -1))
+		}
+	}
 }
 
 // errAttempt says that a cookie holds no attempt.

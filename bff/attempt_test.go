@@ -143,7 +143,7 @@ func TestCallbackTakesItsAttempt(t *testing.T) {
 	one := b.navigate("/api/auth/login").location()
 	before := b.attempts()
 	two := b.navigate("/api/auth/login").location()
-	wantStatus(t, b.back(s.idp.authorize(two, func(q url.Values) { q.Set("code", "wrong") })), http.StatusBadGateway)
+	wantStatus(t, b.back(s.idp.authorize(two, func(q url.Values) { q.Set("code", "wrong") })), http.StatusBadRequest)
 	if !slices.Equal(b.attempts(), before) {
 		t.Errorf("attempts %v, want %v", b.attempts(), before)
 	}

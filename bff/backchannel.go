@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -38,7 +39,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	claims, err := b.logouts.Verify(r.Context(), values[0])
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
-		b.logger.WarnContext(r.Context(), "back-channel logout not judged", "cause", err)
+		b.logger.WarnContext(r.Context(), "logout token not verified: provider unavailable", "cause", err)
 		w.Header().Set("Retry-After", retryAfter)
 		writeError(w, http.StatusServiceUnavailable, "the logout token cannot be verified at the moment")
 		return
@@ -55,23 +56,10 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		b.storeDown(w, r, err)
 		return
 	}
-	// Denied first: a session that is ended and whose token still works is
-	// worse than the other way about.
-	denied := b.deny(r.Context(), Revocation{
-		Issuer: claims.Issuer, SessionID: claims.SessionID, Subject: claims.Subject, At: claims.IssuedAt,
-	})
-	// Barred before sessions are ended: a login that is finished in between is
-	// found by one or the other.
-	barred := b.bars.put(r.Context(), claims)
-	ended := 0
-	if claims.SessionID != "" {
-		ids, endErr := b.sessions.EndBySID(r.Context(), claims.Issuer, claims.SessionID)
-		ended, err = len(ids), endErr
-	} else {
-		ids, endErr := b.sessions.EndBySubject(r.Context(), claims.Issuer, claims.Subject, session.ReasonProvider)
-		ended, err = len(ids), endErr
-	}
-	if err = errors.Join(err, barred, denied); err == nil {
+	ended, err := b.revoker.Revoke(r.Context(), revocation.Target{
+		Issuer: claims.Issuer, Subject: claims.Subject, SessionID: claims.SessionID, DecidedAt: claims.IssuedAt,
+	}, session.ReasonProvider)
+	if err == nil {
 		// Last, so that the provider may try again what was not done, also where
 		// this process is killed on the way.
 		_, err = b.usedTokens.Add(r.Context(), used, nil, claims.Expiry.Add(logoutSkew))
@@ -80,6 +68,6 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		b.storeDown(w, r, err)
 		return
 	}
-	b.logger.InfoContext(r.Context(), "signed out by the provider", "sessions", ended)
+	b.logger.InfoContext(r.Context(), "signed out by the provider", "sessions", len(ended))
 	w.WriteHeader(http.StatusOK)
 }

@@ -219,7 +219,7 @@ func TestBackchannelBarsALogin(t *testing.T) {
 				}
 				return
 			}
-			wantStatus(t, res, http.StatusBadGateway)
+			wantStatus(t, res, http.StatusUnauthorized)
 			if !strings.Contains(res.body, "could not be completed") || b.session() != "" || res.set("gatehouse") != nil {
 				t.Errorf("signed in all the same: %s", res.body)
 			}

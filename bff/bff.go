@@ -16,10 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
@@ -211,7 +213,8 @@ type BFF struct {
 	workLimit time.Duration // how long a stop waits for it
 	// usedTokens are the logout tokens that have done their work.
 	usedTokens session.Notes
-	bars       bars
+	revoker    *revocation.Revoker
+	once       *login.Once // redeems codes
 	streams    streamCount
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
@@ -316,7 +319,11 @@ func New(cfg Config) (*BFF, error) {
 	b.pending = newRevocations(b)
 	b.refresher = b.newRefresher(cfg)
 	b.usedTokens = b.sessions.Notes("logout token")
-	b.bars = bars{notes: b.sessions.Notes("bar"), now: cfg.Now}
+	b.revoker = revocation.New(revocation.Config{Store: cfg.Store, Deny: b.denyTarget, Now: cfg.Now})
+	b.once = login.New(login.Config{
+		Marks: b.sessions.Notes("login attempt"), Outcomes: b.sessions.Notes("login outcome"),
+		Sealer: b.keys, Work: &b.work, Limit: requestTimeout, Now: cfg.Now, Logger: cfg.Logger,
+	})
 	b.streams.count = map[session.ID]int{}
 	b.handler = b.chain()
 	return b, nil

@@ -2,16 +2,23 @@ package bff
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -22,56 +29,110 @@ import (
 func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	// First, so that an outage does not use up the attempt: reloading the page
 	// goes on with it.
-	md, err := b.rp.metadataAndKeys(r.Context())
+	md, err := b.rp.metadata(r.Context())
 	if err != nil {
 		b.unavailable(w, r, err, loginPath)
 		return
 	}
 	query := b.answer(w, r)
-	a, err := b.takeAttempt(w, r, query.Get("state"))
+	state := query.Get("state")
+	a, err := b.findAttempt(r, state)
 	switch {
 	case err == nil:
-	case !errors.Is(err, errNoAttempt):
+	case !errors.Is(err, errNoAttempt): // at another node, or later, the login goes on
 		b.storeDown(w, r, err)
 		return
 	default:
+		b.dropAttempt(w, r, state)
 		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
 		b.stale(w, r)
 		return
 	}
-	for _, name := range []string{"state", "code", "error"} { // RFC 6749 section 3.1
-		if len(query[name]) > 1 {
-			b.failedLogin(w, r, a, fmt.Errorf("the answer has several parameters %s", name))
-			return
-		}
-	}
-	if err := checkIssuer(md, a, query["iss"]); err != nil {
-		b.failedLogin(w, r, a, err)
+	if err := checkAnswer(md, a, query); err != nil {
+		b.dropAttempt(w, r, state)
+		b.logger.WarnContext(r.Context(), "login failed", "cause", err)
+		b.failedLogin(w, r, a, failureAnswer)
 		return
 	}
 	if query.Has("error") {
-		code := errorCode(query.Get("error"))
-		if a.Silent {
-			b.silently(w, r, a.ReturnTo, errors.New("the provider answered "+code))
-			return
-		}
-		b.logger.InfoContext(r.Context(), "login refused by the provider", "error", code)
-		b.refusedLogin(w, r, a, code)
+		b.dropAttempt(w, r, state)
+		b.refusedAnswer(w, r, a, query)
 		return
 	}
-	s, cookie, err := b.signIn(r, md, a, query.Get("code"))
+	code := query.Get("code")
+	browser := session.NewSession{UserAgent: r.UserAgent(), Address: b.clientAddress(r), Replaces: b.sessions.CookieValue(r)}
+	value, repeated, err := b.once.Do(r.Context(), login.Attempt{State: state, Seed: a.Seed, Code: code, Ends: a.ends()},
+		func(ctx context.Context) []byte { return b.redeem(ctx, browser, md, a, code).encode() })
 	switch {
-	case errors.Is(err, errStore):
-		b.storeDown(w, r, err)
+	case errors.Is(err, login.ErrUsed):
+		b.dropAttempt(w, r, state)
+		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
+		b.stale(w, r)
+	case errors.Is(err, login.ErrInterrupted):
+		b.dropAttempt(w, r, state)
+		b.logger.WarnContext(r.Context(), "login not completed", "cause", err)
+		b.failedLogin(w, r, a, failureInterrupted)
 	case err != nil:
-		b.failedLogin(w, r, a, err)
+		b.storeDown(w, r, err)
 	default:
-		b.logger.InfoContext(r.Context(), "signed in", "session", s)
+		b.concluded(w, r, a, decodeOutcome(value), repeated)
+	}
+}
+
+// concluded answers a callback with what came of the attempt, at this node or
+// at another.
+func (b *BFF) concluded(w http.ResponseWriter, r *http.Request, a *attempt, o outcome, repeated bool) {
+	if o.Failure != "" {
+		b.dropAttempt(w, r, a.state())
+		b.failedLogin(w, r, a, o.Failure)
+		return
+	}
+	// A session that has ended since, or was replaced by another login, is not
+	// brought back.
+	_, cookie, err := b.sessions.Resume(r.Context(), o.Session)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		b.dropAttempt(w, r, a.state())
+		b.stale(w, r)
+	case err != nil:
+		b.storeDown(w, r, err)
+	default:
 		http.SetCookie(w, cookie)
-		b.leaveTrail(w, r, a.ReturnTo)
+		b.dropAttempt(w, r, a.state())
+		if !repeated {
+			b.leaveTrail(w, r, a.ReturnTo)
+		}
 		seeOther(w, a.ReturnTo)
 	}
 }
+
+// checkAnswer returns what is wrong with an answer that the provider has not
+// given, or not for this attempt. The browser can make up each of these.
+func checkAnswer(md *token.Metadata, a *attempt, query url.Values) error {
+	for _, name := range []string{"state", "code", "error", "error_description"} { // RFC 6749 section 3.1
+		if len(query[name]) > 1 {
+			return fmt.Errorf("the answer has several parameters %s", name)
+		}
+	}
+	if err := checkIssuer(md, a, query["iss"]); err != nil {
+		return err
+	}
+	if query.Has("error") {
+		return nil
+	}
+	switch code := query.Get("code"); {
+	case code == "":
+		return errors.New("the answer has neither code nor error")
+	case len(code) > maxCode:
+		return fmt.Errorf("the code is longer than %d bytes", maxCode)
+	case strings.ContainsFunc(code, func(c rune) bool { return c < ' ' || c > '~' }): // RFC 6749 appendix A.11
+		return errors.New("the code has characters that no code has")
+	}
+	return nil
+}
+
+// maxCode bounds an authorization code, in bytes.
+const maxCode = 8 << 10
 
 // checkIssuer is the defence against mix-up (RFC 9207, RFC 9700 section
 // 4.4.2): the answer comes from where the browser was sent.
@@ -89,14 +150,125 @@ func checkIssuer(md *token.Metadata, a *attempt, iss []string) error {
 	return nil
 }
 
-// signIn redeems the code, verifies what comes for it, and creates the
-// session.
-func (b *BFF) signIn(r *http.Request, md *token.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
-	if code == "" {
-		return nil, nil, errors.New("the answer has neither code nor error")
+// refusedAnswer answers for a provider that has refused a login.
+func (b *BFF) refusedAnswer(w http.ResponseWriter, r *http.Request, a *attempt, query url.Values) {
+	code, reason := errorCode(query.Get("error")), shortReason(query.Get("error_description"))
+	level, message := slog.LevelWarn, "login refused by the provider"
+	if needsPerson(code) || code == "access_denied" {
+		level = slog.LevelInfo
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
+	if a.Silent {
+		message = "silent login without effect"
+	}
+	b.logger.Log(r.Context(), level, message, "error", code, "reason", reason)
+	if a.Silent {
+		b.backFromSilent(w, r, a.ReturnTo)
+		return
+	}
+	b.refusedLogin(w, r, a, code, http.StatusBadRequest)
+}
+
+// needsPerson reports whether an error of the provider says that it has to ask
+// the person something (OpenID Connect Core section 3.1.2.6).
+func needsPerson(code string) bool {
+	return slices.Contains([]string{"login_required", "interaction_required", "consent_required", "account_selection_required"}, code)
+}
+
+// shortReason makes a provider's error_description fit for a log, which quotes
+// it: printable characters, 256 bytes at most.
+func shortReason(text string) string {
+	const limit = 256
+	text = strings.Map(func(c rune) rune {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, text[:min(len(text), 4*limit)])
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return text
+}
+
+// A failure is why an attempt has come to nothing, as far as pages tell.
+type failure string
+
+const (
+	failureAnswer      failure = "answer"      // the browser's answer is not good
+	failureProvider    failure = "provider"    // the provider's is not
+	failureSignedOut   failure = "signed out"  // revoked meanwhile
+	failureStepUp      failure = "step up"     // not fresh or strong enough
+	failureStore       failure = "store"       // the session was not stored
+	failureInterrupted failure = "interrupted" // the process that redeemed the code has gone
+	failureInternal    failure = "internal"
+)
+
+// An outcome is what came of an attempt: a session, or a failure.
+type outcome struct {
+	Session string  `json:"s,omitempty"` // its cookie's value
+	Failure failure `json:"f,omitempty"`
+}
+
+func (o outcome) encode() []byte {
+	value, err := json.Marshal(o)
+	if err != nil {
+		return nil // decoded as a failure
+	}
+	return value
+}
+
+func decodeOutcome(value []byte) outcome {
+	var o outcome
+	if err := json.Unmarshal(value, &o); err != nil || o.Session == "" && o.Failure == "" {
+		return outcome{Failure: failureInternal}
+	}
+	return o
+}
+
+// redeem signs in, and logs what came of it.
+func (b *BFF) redeem(ctx context.Context, browser session.NewSession, md *token.Metadata, a *attempt, code string) (o outcome) {
+	defer func() {
+		if p := recover(); p != nil { // in a goroutine of its own, where it would end the process
+			b.logger.ErrorContext(ctx, "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			o = outcome{Failure: failureInternal}
+		}
+	}()
+	s, cookie, err := b.signIn(ctx, browser, md, a, code)
+	if err == nil {
+		b.logger.InfoContext(ctx, "signed in", "session", s)
+		return outcome{Session: cookie.Value}
+	}
+	o.Failure = failureOf(err)
+	if o.Failure == failureStore {
+		b.logger.ErrorContext(ctx, "session store unavailable", "cause", err)
+	} else {
+		b.logger.WarnContext(ctx, "login failed", "cause", err)
+	}
+	return o
+}
+
+func failureOf(err error) failure {
+	refusal, refused := errors.AsType[*oauthError](err)
+	switch {
+	case errors.Is(err, errStore):
+		return failureStore
+	case errors.Is(err, errRevoked):
+		return failureSignedOut
+	case errors.Is(err, token.ErrStepUp):
+		return failureStepUp
+	case refused && refusal.status < http.StatusInternalServerError && slices.Contains(codeErrors, refusal.code):
+		return failureAnswer
+	}
+	return failureProvider
+}
+
+// codeErrors are how token endpoints refuse a code that is not good. Entra
+// answers invalid_request to one that is none.
+var codeErrors = []string{"invalid_grant", "invalid_request"}
+
+// signIn redeems the code, verifies what comes for it, and creates the
+// session; new describes the browser.
+func (b *BFF) signIn(ctx context.Context, new session.NewSession, md *token.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
 	tokens, err := b.rp.exchange(ctx, md, a, code)
 	if err != nil {
 		return nil, nil, fmt.Errorf("code not redeemed: %w", err)
@@ -117,24 +289,28 @@ func (b *BFF) signIn(r *http.Request, md *token.Metadata, a *attempt, code strin
 	if err != nil {
 		return nil, nil, err
 	}
-	s, cookie, err := b.sessions.Create(ctx, session.NewSession{
-		Issuer:    id.Issuer,
-		Subject:   id.Subject,
-		SID:       id.SessionID,
-		Data:      session.Data{Claims: claims, Tokens: tokens},
-		UserAgent: r.UserAgent(),
-		Address:   b.clientAddress(r),
-		Replaces:  b.sessions.CookieValue(r),
-	})
+	new.Issuer, new.Subject, new.SID = id.Issuer, id.Subject, id.SessionID
+	new.Data = session.Data{Claims: claims, Tokens: tokens}
+	s, cookie, err := b.sessions.Create(ctx, new)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
 	}
-	if err := b.bars.check(ctx, a, id); err != nil {
+	barred, err := b.revoker.Barred(ctx, revocation.Login{
+		Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SessionID,
+		Number: a.Number, Started: time.Unix(a.Started, 0), AuthTime: id.AuthTime,
+	})
+	switch {
+	case err != nil:
 		b.undo(ctx, s)
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
+	case barred:
+		b.undo(ctx, s)
+		return nil, nil, errRevoked
 	}
 	return s, cookie, nil
 }
+
+var errRevoked = errors.New("the person was signed out while the login was in progress")
 
 var errStore = errors.New("session store")
 
@@ -196,10 +372,13 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request) {
 	b.problem(w, r, pr)
 }
 
-// refusedLogin tells the person what the provider answered.
-func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, code string) {
+// refusedLogin tells the person what the provider answered, with a status for
+// errors of no other kind: 400 where the answer has come by way of the browser,
+// which can make it up. 503 is what RFC 6749 section 4.1.2.1 has server_error
+// and temporarily_unavailable stand for.
+func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
 	pr := web.Problem{
-		Status:    http.StatusBadGateway,
+		Status:    status,
 		Title:     "The sign-in did not work",
 		Message:   "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application.",
 		Detail:    requestDetail(r),
@@ -209,42 +388,59 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 	if code != "" {
 		pr.Detail = "Error: " + code
 	}
-	switch code {
-	case "access_denied":
+	switch {
+	case code == "access_denied":
 		pr.Status, pr.Title, pr.Detail = http.StatusForbidden, "The sign-in was cancelled", ""
 		pr.Message = "You are not signed in. If you did not mean to cancel, try again."
-	case "login_required", "interaction_required", "consent_required", "account_selection_required":
+	case needsPerson(code):
 		pr.Status, pr.Title, pr.Detail = http.StatusUnauthorized, "You need to sign in", ""
 		pr.Message = "The sign-in service does not know you in this browser at the moment."
 		pr.Action.Label = "Sign in"
-	case "temporarily_unavailable", "server_error":
+	case code == "temporarily_unavailable" || code == "server_error":
 		pr.Status, pr.Title = http.StatusServiceUnavailable, "The sign-in service is busy"
 		pr.Message = "It cannot sign you in at the moment. Please try again in a little while."
 	}
 	b.problem(w, r, pr)
 }
 
-// failedLogin answers a login that did not pass our checks. The cause is for
-// the log: the page would tell an attacker which check to work on.
-func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, cause error) {
-	b.logger.WarnContext(r.Context(), "login failed", "cause", cause)
-	if errors.Is(cause, token.ErrStepUp) {
-		b.problem(w, r, web.Problem{
-			Status:    http.StatusForbidden,
-			Title:     "A stronger sign-in is needed",
-			Message:   "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was.",
-			Detail:    requestDetail(r),
-			Action:    web.Link{Label: "Go to the home page", Href: "/"},
-			Secondary: &web.Link{Label: "Sign in anew", Href: loginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)},
-		})
-		return
-	}
-	b.problem(w, r, web.Problem{
+// failedLogin answers a login that has failed. The log has the cause; the page
+// would tell an attacker which check to work on. 4xx is for what a browser can
+// bring about by itself, 502 for a provider that misbehaves.
+func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
+	pr := web.Problem{
 		Status:    http.StatusBadGateway,
 		Title:     "The sign-in could not be completed",
 		Message:   "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application.",
 		Detail:    requestDetail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
-	})
+	}
+	switch f {
+	case failureAnswer:
+		pr.Status = http.StatusBadRequest
+		pr.Message = "What your browser has brought from the sign-in service is not good, or no longer, so you are not signed in. Please start again; if it happens again, tell the people who run this application."
+		pr.Action.Label = "Sign in"
+	case failureSignedOut:
+		pr.Status = http.StatusUnauthorized
+		pr.Message = "You were signed out while this sign-in was in progress. Please start again."
+		pr.Action.Label = "Sign in"
+	case failureInterrupted:
+		w.Header().Set("Retry-After", retryAfter)
+		pr.Status, pr.Title = http.StatusServiceUnavailable, "The sign-in was interrupted"
+		pr.Message = "The server that was completing it has stopped, so you are not signed in. That is not your fault. Please start again."
+		pr.Action.Label = "Sign in"
+	case failureStore:
+		w.Header().Set("Retry-After", retryAfter)
+		pr.Status, pr.Title = http.StatusServiceUnavailable, "Please try again in a little while"
+		pr.Message = "Your sign-in cannot be stored at the moment, so you are not signed in."
+	case failureInternal:
+		pr.Status, pr.Title = http.StatusInternalServerError, "Something went wrong"
+		pr.Message = "This was our fault, not yours. You are not signed in. Please try again."
+	case failureStepUp:
+		pr.Status, pr.Title = http.StatusForbidden, "A stronger sign-in is needed"
+		pr.Message = "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was."
+		pr.Action = web.Link{Label: "Go to the home page", Href: "/"}
+		pr.Secondary = &web.Link{Label: "Sign in anew", Href: loginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
+	}
+	b.problem(w, r, pr)
 }

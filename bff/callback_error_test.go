@@ -25,12 +25,12 @@ func TestProviderErrors(t *testing.T) {
 		{"consent_required", http.StatusUnauthorized, "need to sign in"},
 		{"temporarily_unavailable", http.StatusServiceUnavailable, "busy"},
 		{"server_error", http.StatusServiceUnavailable, "busy"},
-		{"invalid_scope", http.StatusBadGateway, "Error: invalid_scope"},
-		{"", http.StatusBadGateway, "Request "},
-		{"<script>alert(1)</script>", http.StatusBadGateway, "Request "},
-		{"call 0900-12345 now, your account is locked", http.StatusBadGateway, "Request "},
-		{strings.Repeat("a", 65), http.StatusBadGateway, "Request "},
-		{"a\r\nSet-Cookie: x=y", http.StatusBadGateway, "Request "},
+		{"invalid_scope", http.StatusBadRequest, "Error: invalid_scope"},
+		{"", http.StatusBadRequest, "Request "},
+		{"<script>alert(1)</script>", http.StatusBadRequest, "Request "},
+		{"call 0900-12345 now, your account is locked", http.StatusBadRequest, "Request "},
+		{strings.Repeat("a", 65), http.StatusBadRequest, "Request "},
+		{"a\r\nSet-Cookie: x=y", http.StatusBadRequest, "Request "},
 	} {
 		s := start(t)
 		b := s.browser()
@@ -59,13 +59,13 @@ func TestProviderErrors(t *testing.T) {
 // different ones would check another value than they use.
 func TestCallbackParametersTwice(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"state", "code", "error"} {
+	for _, name := range []string{"state", "code", "error", "error_description", "iss"} {
 		s := start(t)
 		b := s.browser()
 		res := b.back(s.idp.authorize(b.navigate("/api/auth/login").location(), func(q url.Values) {
 			q[name] = []string{q.Get(name), "another"}
 		}))
-		wantStatus(t, res, http.StatusBadGateway)
+		wantStatus(t, res, http.StatusBadRequest)
 		if b.session() != "" || len(s.idp.called("/token")) != 0 {
 			t.Errorf("%s: the code was redeemed", name)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 )
 
 // A Revocation names access tokens that must stop being good: one by its id,
@@ -39,6 +41,11 @@ func (b *BFF) deny(ctx context.Context, r Revocation) error {
 		b.logger.ErrorContext(ctx, "access tokens were not revoked; they are good until they expire", "cause", err)
 	}
 	return err
+}
+
+// denyTarget is deny, for a revocation.
+func (b *BFF) denyTarget(ctx context.Context, t revocation.Target) error {
+	return b.deny(ctx, Revocation{Issuer: t.Issuer, SessionID: t.SessionID, Subject: t.Subject, At: t.DecidedAt})
 }
 
 var errNameless = errors.New("the access token has no jti by which it could be refused; have the provider add one")

@@ -23,8 +23,8 @@ const (
 	maxFormAnswers = 4
 )
 
-// formParameters are what is kept of a form. The provider's prose is not.
-var formParameters = []string{"state", "code", "iss", "error"}
+// formParameters are what is kept of a form.
+var formParameters = []string{"state", "code", "iss", "error", "error_description"}
 
 // postsForm reports whether a request is a provider's answer in a form, which
 // is the one request that may come from another site, change something here,
@@ -43,6 +43,9 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 			if values := r.PostForm[name]; len(values) > 0 {
 				kept[name] = values // all of them: several are refused later
 			}
+		}
+		if reason := kept.Get("error_description"); reason != "" {
+			kept.Set("error_description", shortReason(reason)) // for the log
 		}
 	}
 	state := kept.Get("state")
@@ -76,7 +79,8 @@ func (b *BFF) formName(state string) string {
 }
 
 // answer returns the provider's answer: what is in the address, or, where that
-// has the state alone, the form that was kept for it.
+// has the state alone, the form that was kept for it. The form's cookie stays
+// as long as the attempt's.
 func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
 	query := r.URL.Query()
 	if b.rp.cfg.ResponseMode != ModeFormPost || query.Has("code") || query.Has("error") {
@@ -98,7 +102,6 @@ func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
 	if len(cookies) == 0 {
 		return query
 	}
-	http.SetCookie(w, b.attemptCookie(name, "", -1))
 	if kept, ok := b.openForm(cookies[0]); ok && len(cookies) == 1 {
 		return kept
 	}

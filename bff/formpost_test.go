@@ -102,15 +102,15 @@ func TestFormPostIsNoShortcut(t *testing.T) {
 		change func(url.Values)
 		status int
 	}{
-		"no iss, which is promised": {func(q url.Values) { q.Del("iss") }, http.StatusBadGateway},
-		"another iss":               {func(q url.Values) { q.Set("iss", "https://evil.example") }, http.StatusBadGateway},
-		"two codes":                 {func(q url.Values) { iss(q); q.Add("code", "another") }, http.StatusBadGateway},
-		"two states":                {func(q url.Values) { iss(q); q.Add("state", "another") }, http.StatusBadGateway},
+		"no iss, which is promised": {func(q url.Values) { q.Del("iss") }, http.StatusBadRequest},
+		"another iss":               {func(q url.Values) { q.Set("iss", "https://evil.example") }, http.StatusBadRequest},
+		"two codes":                 {func(q url.Values) { iss(q); q.Add("code", "another") }, http.StatusBadRequest},
+		"two states":                {func(q url.Values) { iss(q); q.Add("state", "another") }, http.StatusBadRequest},
 		"another state":             {func(q url.Values) { iss(q); q.Set("state", "another") }, http.StatusBadRequest},
 		"no state":                  {func(q url.Values) { iss(q); q.Del("state") }, http.StatusBadRequest},
 		"an endless state":          {func(q url.Values) { iss(q); q.Set("state", strings.Repeat("s", 5000)) }, http.StatusBadRequest},
-		"neither code nor error":    {func(q url.Values) { iss(q); q.Del("code") }, http.StatusBadGateway},
-		"an endless code":           {func(q url.Values) { iss(q); q.Set("code", strings.Repeat("c", 5000)) }, http.StatusBadGateway},
+		"neither code nor error":    {func(q url.Values) { iss(q); q.Del("code") }, http.StatusBadRequest},
+		"an endless code":           {func(q url.Values) { iss(q); q.Set("code", strings.Repeat("c", 5000)) }, http.StatusBadRequest},
 		"cancelled":                 {func(q url.Values) { iss(q); q.Del("code"); q.Set("error", "access_denied") }, http.StatusForbidden},
 	} {
 		b := s.browser()
@@ -148,7 +148,7 @@ func TestFormAnswerRunsOut(t *testing.T) {
 	path, query, _ := strings.Cut(s.idp.authorize(b.navigate("/api/auth/login").location()), "?")
 	res := b.do(http.MethodPost, path, strings.NewReader(query), site("cross-site"), header("Content-Type", "application/x-www-form-urlencoded"), without("Cookie"))
 	s.clock.Advance(61 * time.Second)
-	wantStatus(t, b.back(res.location()), http.StatusBadGateway)
+	wantStatus(t, b.back(res.location()), http.StatusBadRequest)
 	if b.session() != "" {
 		t.Error("signed in")
 	}

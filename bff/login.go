@@ -59,6 +59,10 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.Silent = silent
+	if a.Number, err = b.revoker.Begin(r.Context()); err != nil {
+		// It may be back when the login completes, which is ordered by time then.
+		b.logger.WarnContext(r.Context(), "login not numbered", "cause", err)
+	}
 	broken := func(why string) {
 		b.problem(w, r, web.Problem{
 			Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: why,
@@ -77,7 +81,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	}
 	target, err := b.rp.authorization(r.Context(), md, a, extra)
 	if err != nil {
-		b.notPushed(w, r, a, err)
+		b.notPushed(w, r, a, extra, err)
 		return
 	}
 	switch err = b.keepAttempt(w, r, a); {
@@ -91,14 +95,18 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // notPushed answers a login that the provider did not even let begin.
-func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, cause error) {
+func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, extra url.Values, cause error) {
 	refusal, refused := errors.AsType[*oauthError](cause)
 	switch {
 	case a.Silent:
 		b.silently(w, r, a.ReturnTo, cause)
 	case refused && refusal.status < http.StatusInternalServerError:
 		b.logger.WarnContext(r.Context(), "login refused by the provider; gatehouse check says more", "cause", cause)
-		b.refusedLogin(w, r, a, refusal.code)
+		status := http.StatusBadGateway
+		if refusal.code == "invalid_request" && len(extra) > 0 { // perhaps by what the link has added
+			status = http.StatusBadRequest
+		}
+		b.refusedLogin(w, r, a, refusal.code, status)
 	default:
 		b.unavailable(w, r, cause, loginURL(a.ReturnTo))
 	}
@@ -109,6 +117,10 @@ func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, caus
 // signed in or not as before.
 func (b *BFF) silently(w http.ResponseWriter, r *http.Request, to string, cause error) {
 	b.logger.InfoContext(r.Context(), "silent login without effect", "cause", cause)
+	b.backFromSilent(w, r, to)
+}
+
+func (b *BFF) backFromSilent(w http.ResponseWriter, r *http.Request, to string) {
 	b.leaveTrail(w, r, to) // a page that tries it at each visit goes in circles
 	seeOther(w, to)
 }

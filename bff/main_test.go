@@ -61,6 +61,12 @@ func (r *record) count(text string) int {
 	return bytes.Count(r.log.Bytes(), []byte(text))
 }
 
+func (r *record) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}
+
 func (r *record) leaks() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

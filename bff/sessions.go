@@ -1,12 +1,14 @@
 package bff
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 )
 
 // A listed session is one of a person's, as they see it.
@@ -83,24 +85,43 @@ func (b *BFF) endSession(w http.ResponseWriter, r *http.Request) {
 	writeError(w, http.StatusNotFound, "you have no such session")
 }
 
-// endOtherSessions ends all of the person's sessions but the one that asks.
+// endOtherSessions revokes everything of the person but the session that asks:
+// access tokens, logins in progress, the other sessions.
 func (b *BFF) endOtherSessions(w http.ResponseWriter, r *http.Request) {
-	s, records, ok := b.ownSessions(w, r)
-	if !ok {
+	s, err := b.current(r)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		writeError(w, http.StatusUnauthorized, "you are not signed in")
+		return
+	case err != nil:
+		b.storeDown(w, r, err)
 		return
 	}
-	ended := 0
-	for _, record := range records {
-		if record.ID == s.ID {
-			continue
-		}
-		if err := b.endElsewhere(r, record.ID); err != nil { // those before it have ended: asking again ends the rest
-			b.storeDown(w, r, err)
-			return
-		}
-		ended++
+	// Whole seconds, as in tokens: one that is issued from now on is good.
+	target := revocation.Target{
+		Issuer: s.Issuer, Subject: s.Subject, DecidedAt: b.now().Truncate(time.Second).Add(-time.Millisecond),
+		KeepTokens: s.Data.Tokens.Refresh == "",
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ended": ended})
+	ended, err := b.revoker.RevokeOthers(r.Context(), target, s.ID, session.ReasonElsewhere)
+	if err != nil { // what was done stays done: asking again does the rest
+		b.storeDown(w, r, err)
+		return
+	}
+	b.logger.InfoContext(r.Context(), "signed out everywhere else", "session", s, "sessions", len(ended))
+	if b.denies != nil && !target.KeepTokens {
+		b.replaceDenied(r.Context(), s)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"ended": len(ended)})
+}
+
+// replaceDenied renews a session's access token, which was denied with all
+// others of the person. Where that fails, the next request tries again.
+func (b *BFF) replaceDenied(ctx context.Context, s *session.Session) {
+	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	if _, err := b.refresher.Another(ctx, s); err != nil {
+		b.logger.InfoContext(ctx, "access token not renewed after it was denied", "session", s, "cause", err)
+	}
 }
 
 // ownSessions returns the session of a request and all of its person's;

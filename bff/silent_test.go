@@ -59,7 +59,7 @@ func TestSilentLoginRefused(t *testing.T) {
 	wantStatus(t, b.back(s.idp.authorize(b.navigate("/api/auth/login?prompt=none").location(), func(q url.Values) {
 		refused("login_required")(q)
 		q.Set("iss", "https://evil.example")
-	})), http.StatusBadGateway)
+	})), http.StatusBadRequest)
 }
 
 // Nor does an outage of the provider show on a page that only tried.

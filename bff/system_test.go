@@ -171,6 +171,7 @@ type store struct {
 	bySID     func() error
 	list      func() error
 	notes     func() error
+	add       func() error
 
 	beforeLock      func() // once
 	beforeTouch     func() // once
@@ -253,6 +254,13 @@ func (s *store) GetNote(ctx context.Context, kind, key string) (session.Note, er
 		return session.Note{}, err
 	}
 	return s.Store.GetNote(ctx, kind, key)
+}
+
+func (s *store) AddNote(ctx context.Context, n session.Note) (bool, error) {
+	if err := s.fault(func() func() error { return s.add }); err != nil {
+		return false, err
+	}
+	return s.Store.AddNote(ctx, n)
 }
 
 func (s *store) PutNote(ctx context.Context, n session.Note) error {

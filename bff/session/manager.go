@@ -109,6 +109,19 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	return nil, ErrNotFound
 }
 
+// Resume returns the session of a cookie value, and the cookie to set for it once more. [ErrNotFound] if it has ended.
+func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *http.Cookie, error) {
+	value, ok := parseCookieValue(cookieValue)
+	if !ok {
+		return nil, nil, ErrNotFound
+	}
+	s, err := m.load(ctx, &value)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, m.jar.set(&value, s.ExpiresAt.Sub(m.now())), nil
+}
+
 // Reload returns the session as it is now in the store, with what others wrote. [ErrNotFound] if it has ended since.
 func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 	return m.load(ctx, s.value)

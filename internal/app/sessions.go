@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/server/sessionadmin"
@@ -28,16 +29,27 @@ var exposedAdmin = gateway.Expose(sessionadminv1.NewSessionAdminServiceClient, s
 func (p *parts) registerAdmin(cfg Config, r grpc.ServiceRegistrar) {
 	admin := sessionadmin.Config{Issuer: cfg.Issuer, Logger: cfg.Logger.With("part", "server")}
 	if p.store != nil {
-		admin.Sessions = &operated{store: p.store, denylist: p.denylist, now: time.Now}
+		admin.Sessions = newOperated(p.store, p.denylist)
 	}
 	sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(admin))
 }
 
 // operated is a session store as the operator's service wants it.
 type operated struct {
-	store    session.Store
-	denylist denier // nil for none
-	now      func() time.Time
+	store   session.Store
+	revoker *revocation.Revoker
+	now     func() time.Time
+}
+
+// newOperated takes nil for no denylist.
+func newOperated(store session.Store, denylist denier) *operated {
+	cfg := revocation.Config{Store: store}
+	if denylist != nil {
+		cfg.Deny = func(ctx context.Context, t revocation.Target) error {
+			return denylist.DenySubject(ctx, t.Issuer, t.Subject, t.DecidedAt, time.Time{})
+		}
+	}
+	return &operated{store: store, revoker: revocation.New(cfg), now: time.Now}
 }
 
 var _ sessionadmin.Sessions = (*operated)(nil)
@@ -63,16 +75,10 @@ func (o *operated) End(ctx context.Context, key sessionadmin.Key) (bool, error) 
 	return err == nil, err
 }
 
-// EndOfSubject denies the tokens first: a session that is ended and whose
-// token still works is worse than the other way about.
+// EndOfSubject revokes everything of the person, logins in progress too.
 func (o *operated) EndOfSubject(ctx context.Context, issuer, subject string) (int, error) {
-	if o.denylist != nil {
-		if err := o.denylist.DenySubject(ctx, issuer, subject, o.now(), time.Time{}); err != nil {
-			return 0, err
-		}
-	}
-	ids, err := o.store.DeleteBySubject(ctx, issuer, subject, session.ReasonOperator)
-	return len(ids), err
+	ended, err := o.revoker.Revoke(ctx, revocation.Target{Issuer: issuer, Subject: subject, DecidedAt: o.now()}, session.ReasonOperator)
+	return len(ended), err
 }
 
 func seen(records []session.Record) []sessionadmin.Session {
