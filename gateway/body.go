@@ -77,7 +77,7 @@ func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
 const (
 	// arrivingBytes is what the bodies of unary calls may hold while they arrive, all together.
 	// Whose calls they are is not known yet.
-	arrivingBytes = 64 << 20
+	arrivingBytes = 32 << 20
 	// requestBytes is counted for a request's header.
 	requestBytes = 16 << 10
 )

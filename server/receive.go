@@ -19,14 +19,14 @@ import (
 
 const (
 	// anonymousBytes is what the messages of callers without a token may hold while they arrive,
-	// all together. Each is counted with the limit of a message, since grpc-go does not tell how
-	// much of one has come.
+	// all together. Each is counted with four times the limit of a message: grpc-go does not tell
+	// how much of one has come, and keeps many small frames in more memory than their bytes.
 	anonymousBytes = 64 << 20
 	// maxAnonymousStreams is how many streams of callers without a token may be open at once.
 	maxAnonymousStreams = 1000
 	// maxUnauthenticated is how many calls may wait for their token to be verified at once. Each
 	// holds its header and at most a window of data.
-	maxUnauthenticated = 1000
+	maxUnauthenticated = 500
 	// anonymousPatience is how long the message of a caller without a token may take to arrive.
 	anonymousPatience = 10 * time.Second
 )

@@ -37,6 +37,8 @@ const (
 	// speed of the sender, to 16 MiB a stream.
 	streamWindow = 64 << 10
 	connWindow   = 1 << 20
+	// readBuffer is what each connection has for reading, half of grpc-go's default.
+	readBuffer = 16 << 10
 	// handshake bounds how long a connection may take to say what it wants;
 	// grpc-go's default is two minutes.
 	handshake = 10 * time.Second
@@ -131,14 +133,15 @@ func New(cfg Config) (*Server, error) {
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
 		known:      verifier.Known,
-		anonymous:  arrival.New(max(anonymousBytes, 4*maxReceiveBytes), time.Now),
-		maxMessage: maxReceiveBytes,
+		anonymous:  arrival.New(max(anonymousBytes, 16*maxReceiveBytes), time.Now),
+		maxMessage: 4 * maxReceiveBytes,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.InTapHandle(network.tap),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
