@@ -1,12 +1,14 @@
 package bff_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
@@ -189,4 +191,35 @@ func TestAttemptSurvivesRotation(t *testing.T) {
 		s.reconfigure()
 		wantStatus(t, b.back(s.idp.authorize(location)), c.status)
 	}
+}
+
+// A node that cannot open an attempt of another live node leaves it to that node.
+func TestAttemptOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		other := *s
+		other.cfg.Secrets = []string{rand.Text() + rand.Text()}
+		other.cfg.SecretsCompromised = true
+		other.reconfigure()
+		for _, node := range []*system{s, &other} {
+			if err := node.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		b := s.browser()
+		there := b.as(&other)
+		callback := s.idp.authorize(there.navigate("/api/auth/login").location())
+		kept := b.attempts()
+		res := b.back(callback)
+		if wantStatus(t, res, http.StatusServiceUnavailable); res.Header.Get("Retry-After") == "" || !slices.Equal(b.attempts(), kept) {
+			t.Errorf("Retry-After %q, attempts %v, want one and %v", res.Header.Get("Retry-After"), b.attempts(), kept)
+		}
+		wantStatus(t, b.navigate("/api/auth/login"), http.StatusSeeOther)
+		if len(b.attempts()) != 2 {
+			t.Errorf("after another login was begun the attempts are %v, want both", b.attempts())
+		}
+		wantStatus(t, there.back(callback), http.StatusSeeOther)
+	})
 }

@@ -79,6 +79,8 @@ type Store struct {
 	reads  singleflight.Group
 	events fanout.Hub
 	feed   feed
+	// refused is when a new connection led to a server that takes no writes, in nanoseconds since 1970.
+	refused atomic.Int64
 
 	closed  atomic.Bool
 	stop    context.CancelFunc
@@ -243,12 +245,18 @@ func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.C
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	err := call(ctx)
-	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || demoted(err) || repeatable && lost(err)) {
+	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || demoted(err) && !s.readOnly() || repeatable && lost(err)) {
 		s.pool.Reset() // the other idle connections are of the same age
-		err = call(ctx)
+		if err = call(ctx); demoted(err) {
+			s.refused.Store(time.Now().UnixNano())
+		}
 	}
 	return outage(err)
 }
+
+// readOnly tells whether new connections led to a server that takes no writes, within the last second: then there is no
+// use in making more of them.
+func (s *Store) readOnly() bool { return time.Now().UnixNano()-s.refused.Load() < int64(time.Second) }
 
 // demoted tells whether a connection leads to a server that is a standby since, and so did nothing.
 func demoted(err error) bool {
