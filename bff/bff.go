@@ -220,7 +220,7 @@ type BFF struct {
 	leave      sync.Once
 	starts     *loginStarts
 	outages    *throttle.Log // of the store, for the log
-	unnoted    untouched
+	touches    touchFailures
 }
 
 // A sealer seals what browsers keep for us under a secret that all live nodes
@@ -267,7 +267,7 @@ func New(cfg Config) (*BFF, error) {
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 		workLimit:   cfg.RefreshTimeout + connectTimeout,
 		outages:     throttle.Every(time.Second),
-		unnoted:     untouched{log: throttle.Every(time.Minute)},
+		touches:     touchFailures{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
 		b.own = true

@@ -54,7 +54,7 @@ func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
 // does not take the note fails no request.
 func (b *BFF) used(r *http.Request) (*session.Session, error) {
 	s, err := b.current(r)
-	if err != nil || b.unnoted.paused() {
+	if err != nil || b.touches.paused() {
 		return s, err
 	}
 	err = b.sessions.Touch(r.Context(), s)
@@ -62,7 +62,7 @@ func (b *BFF) used(r *http.Request) (*session.Session, error) {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, err
 	case err != nil && r.Context().Err() == nil:
-		if ok, held := b.unnoted.failed(); ok {
+		if ok, held := b.touches.failed(); ok {
 			b.logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
 				"err", err, "suppressed", held)
 		}
@@ -74,17 +74,17 @@ func (b *BFF) used(r *http.Request) (*session.Session, error) {
 // do not wait for a store that takes no writes.
 const touchPause = time.Second
 
-// untouched is what is known of a store that does not take notes of use.
-type untouched struct {
+// touchFailures is what is known of a store that does not record use.
+type touchFailures struct {
 	until atomic.Int64 // Unix nanoseconds
 	log   *throttle.Log
 }
 
-func (u *untouched) paused() bool { return time.Now().UnixNano() < u.until.Load() }
+func (u *touchFailures) paused() bool { return time.Now().UnixNano() < u.until.Load() }
 
 // failed begins a pause, and reports whether to log it and how many were not
 // logged.
-func (u *untouched) failed() (ok bool, held int) {
+func (u *touchFailures) failed() (ok bool, held int) {
 	u.until.Store(time.Now().Add(touchPause).UnixNano())
 	return u.log.Next()
 }

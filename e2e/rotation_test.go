@@ -31,8 +31,8 @@ func (n *node) startsAgain(t *testing.T, f *fleet, env []string) {
 	n.ready(t, "http://"+n.address+"/readyz")
 }
 
-// TestRollingRotation shows that a new secret can come in either order, one node after the other, and that nobody is signed
-// out by it or by a node with another secret, which does not start unless it is forced to.
+// TestRollingRotation shows that a new secret can come in either order, one node after the other, and that neither it nor a
+// node with another secret, which does not start unless it is forced to, signs a session out.
 func TestRollingRotation(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {

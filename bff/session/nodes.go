@@ -94,7 +94,7 @@ type nodes struct {
 	// settled tells whether the key that seals was chosen with the others, or the store, in view.
 	settled bool
 
-	failures, strangers *throttle.Log
+	failures, mismatches *throttle.Log
 }
 
 // local is what a store implements that is of one process alone: its node needs no lease.
@@ -103,7 +103,7 @@ type local interface{ ProcessLocal() bool }
 func newNodes(c ManagerConfig, keys *seal.Keyring, id string, now func() time.Time, log *slog.Logger) *nodes {
 	n := &nodes{
 		store: c.Store, keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
-		failures: throttle.Every(time.Minute), strangers: throttle.Every(time.Minute),
+		failures: throttle.Every(time.Minute), mismatches: throttle.Every(time.Minute),
 	}
 	if l, ok := c.Store.(local); ok && l.ProcessLocal() {
 		n.store = nil
@@ -111,7 +111,7 @@ func newNodes(c ManagerConfig, keys *seal.Keyring, id string, now func() time.Ti
 	return n
 }
 
-// join publishes this node unless its secrets are strange to all others. A store that does not answer keeps no node from
+// join publishes this node unless it shares no secret with the others. A store that does not answer keeps no node from
 // starting: run goes on trying.
 func (n *nodes) join(ctx context.Context) error {
 	if n.store == nil {
@@ -134,7 +134,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 		n.failure(ctx, "the leases of the other nodes were not read", err)
 		return nil
 	}
-	if err := n.strange(); err != nil && !n.compromised {
+	if err := n.mismatch(); err != nil && !n.compromised {
 		return err
 	}
 	n.choose(ctx)
@@ -147,7 +147,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 		n.failure(ctx, "the leases of the other nodes were not read", err)
 		return nil
 	}
-	if err := n.strange(); err != nil && !n.compromised {
+	if err := n.mismatch(); err != nil && !n.compromised {
 		for other := range n.others {
 			if other < n.id {
 				return err
@@ -198,10 +198,10 @@ func (n *nodes) renew(ctx context.Context) bool {
 		n.failure(ctx, "the leases of the other nodes were not read", err)
 		return false
 	}
-	if strange := n.strange(); strange != nil {
-		if ok, held := n.strangers.Next(); ok {
+	if mismatch := n.mismatch(); mismatch != nil {
+		if ok, held := n.mismatches.Next(); ok {
 			n.log.LogAttrs(ctx, slog.LevelError, "this node shares no secret with the other nodes: neither opens the other's sessions",
-				slog.String("err", strange.Error()), slog.Int("suppressed", held))
+				slog.String("err", mismatch.Error()), slog.Int("suppressed", held))
 		}
 	}
 	n.choose(ctx)
@@ -272,8 +272,8 @@ func (n *nodes) view(ctx context.Context) error {
 	return nil
 }
 
-// strange returns a NoSharedSecretError if there are other nodes and none of them has a key of this one.
-func (n *nodes) strange() error {
+// mismatch returns a NoSharedSecretError if there are other nodes and none of them has a key of this one.
+func (n *nodes) mismatch() error {
 	if len(n.others) == 0 {
 		return nil
 	}

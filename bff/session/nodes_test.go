@@ -326,8 +326,8 @@ func TestJoinRefusesStrangers(t *testing.T) {
 		here := p.start(t, []string{good})
 		refused := p.member(t, []string{wrong})
 		for _, err := range []error{refused.Join(t.Context()), refused.Run(t.Context())} {
-			alien, ok := errors.AsType[*session.NoSharedSecretError](err)
-			if !ok || alien.Nodes != 1 || !strings.Contains(err.Error(), keyID(t, good).String()) ||
+			mismatch, ok := errors.AsType[*session.NoSharedSecretError](err)
+			if !ok || mismatch.Nodes != 1 || !strings.Contains(err.Error(), keyID(t, good).String()) ||
 				strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), good) {
 				t.Errorf("a node with another secret: %v, want a NoSharedSecretError that names the keys and no secret", err)
 			}

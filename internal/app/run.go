@@ -185,9 +185,9 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 // join announces the bff to the others of its session store.
 func (p *parts) join(ctx context.Context) error {
 	err := p.bff.Join(ctx)
-	if alien, ok := errors.AsType[*session.NoSharedSecretError](err); ok {
+	if mismatch, ok := errors.AsType[*session.NoSharedSecretError](err); ok {
 		return settingError("GATEHOUSE_SECRET", "", fmt.Sprintf("none of the secrets is one of the %d other nodes that use the session store (their keys %s, ours %s)",
-			alien.Nodes, strings.Join(alien.Theirs, " "), strings.Join(alien.Ours, " ")),
+			mismatch.Nodes, strings.Join(mismatch.Theirs, " "), strings.Join(mismatch.Ours, " ")),
 			"give this node the secret that they have, beside a new one if there is one; after a kill wait 30 s; only if the old secrets are compromised, set GATEHOUSE_SECRET_COMPROMISED")
 	}
 	return err
