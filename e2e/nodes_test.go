@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,6 +234,51 @@ func TestNodeKilledInARefresh(t *testing.T) {
 			return errors.New("not yet")
 		})
 	})
+}
+
+// TestStopInARefresh shows that a process which is told to stop while the
+// provider thinks about a refresh that no request waits for stores what the
+// provider answers, and ends at once when it has.
+func TestStopInARefresh(t *testing.T) {
+	t.Parallel()
+	store := "sqlite:" + filepath.Join(t.TempDir(), "sessions.db")
+	f := newFleet(t, 1)
+	g, env, _ := startGated(t, f.base, 30*time.Second)
+	env = append(env, "GATEHOUSE_SESSION_STORE="+store)
+	f.start(t, env...)
+	c := callerOf(t, f, entersAs(t, f.base, "seller"))
+	g.holdNext()
+	h := refreshComes(t, g, c, f.nodes[0])
+	if err := f.nodes[0].cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it takes no more requests", func() error {
+		conn, err := net.Dial("tcp", f.nodes[0].address)
+		if err != nil {
+			return nil
+		}
+		return errors.Join(errors.New("it does"), conn.Close())
+	})
+	select {
+	case <-f.nodes[0].done:
+		t.Fatal("it ended while the refresh was under way")
+	default:
+	}
+	h.goOn <- true
+	if code := f.nodes[0].wait(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if n := g.carriedOut(); n != 1 {
+		t.Fatalf("the provider has refreshed %d times, want once", n)
+	}
+	f.start(t, env...)
+	before := g.carriedOut()
+	if err := c.works(t.Context(), f.nodes[0]); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+	if n := g.carriedOut() - before; n != 0 {
+		t.Errorf("after the restart %d refreshes, want none: the new token was stored", n)
+	}
 }
 
 // refreshComes asks a node again and again until a refresh waits at the gate.

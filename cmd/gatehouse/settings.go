@@ -55,6 +55,7 @@ type settings struct {
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" secret:"" help:"Where sessions are kept: memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER (rediss… with TLS). docs/sessions.md says what each promises. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
 	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
 	AbsoluteTimeout time.Duration `name:"session-absolute-timeout" placeholder:"DURATION" default:"168h" group:"Sessions" help:"How long a session lasts at most."`
+	RefreshTimeout  time.Duration `name:"refresh-timeout" placeholder:"DURATION" default:"30s" group:"Sessions" help:"How long the provider may take to answer a refresh, besides 5 seconds to connect. Choose more than it ever takes: a refresh token that was sent and not answered may be spent. A stop of the process waits as long for refreshes under way, and 5 seconds more."`
 	Replicas        int           `name:"replicas" placeholder:"N" default:"1" group:"Sessions" help:"How many bffs share the session store. With more than 1, memory: and sqlite: are refused."`
 
 	Frontend       string    `name:"frontend" placeholder:"WHERE" default:"embedded:" group:"Front end" help:"What answers outside /api: embedded:, dir:PATH for a built single-page application, or http://HOST:PORT of a front-end server."`
@@ -126,6 +127,7 @@ func (s *settings) config() app.Config {
 		SessionStore:     s.SessionStore,
 		IdleTimeout:      s.IdleTimeout,
 		AbsoluteTimeout:  s.AbsoluteTimeout,
+		RefreshTimeout:   s.RefreshTimeout,
 		Replicas:         s.Replicas,
 		Frontend:         s.Frontend,
 		FrontendCSP:      s.FrontendCSP,

@@ -68,6 +68,8 @@ type Config struct {
 	SessionStore string
 	// IdleTimeout and AbsoluteTimeout end sessions.
 	IdleTimeout, AbsoluteTimeout time.Duration
+	// RefreshTimeout is how long the provider may take to answer a refresh.
+	RefreshTimeout time.Duration
 	// Replicas is how many bffs share the session store.
 	Replicas int
 	// Frontend is "embedded:", "dir:PATH" or the URL of a front-end server.

@@ -205,6 +205,8 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		Store:           p.store,
 		IdleTimeout:     cfg.IdleTimeout,
 		AbsoluteTimeout: cfg.AbsoluteTimeout,
+		RefreshTimeout:  cfg.RefreshTimeout,
+		SettingName:     settingName,
 		Revoke:          revokes,
 		API:             api,
 		Frontend:        frontend,
@@ -223,6 +225,18 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		Nodes:              cfg.Replicas,
 	})
 	return err
+}
+
+// settingName returns the setting behind a field of bff.Config that its log
+// lines name.
+func settingName(field string) string {
+	return map[string]string{
+		"Audience":     "GATEHOUSE_AUDIENCE",
+		"ClientID":     "GATEHOUSE_OIDC_CLIENT_ID",
+		"ClientKey":    "GATEHOUSE_OIDC_CLIENT_KEY",
+		"ClientSecret": "GATEHOUSE_OIDC_CLIENT_SECRET",
+		"Scope":        "GATEHOUSE_OIDC_SCOPE",
+	}[field]
 }
 
 // connected asks for a connection if there is none, and reports whether one

@@ -276,6 +276,7 @@ func (cfg Config) validateTimeouts() []error {
 	}{
 		{"GATEHOUSE_SESSION_IDLE_TIMEOUT", cfg.IdleTimeout},
 		{"GATEHOUSE_SESSION_ABSOLUTE_TIMEOUT", cfg.AbsoluteTimeout},
+		{"GATEHOUSE_REFRESH_TIMEOUT", cfg.RefreshTimeout},
 		{"GATEHOUSE_STREAM_HEARTBEAT", cfg.StreamHeartbeat},
 		{"GATEHOUSE_SHUTDOWN_TIMEOUT", cfg.ShutdownTimeout},
 	} {
