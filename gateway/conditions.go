@@ -44,10 +44,12 @@ func (rt *route) conditions(h http.Header) (*conditions, *refusal) {
 		return nil, unsupported("If-None-Match")
 	}
 	switch value := strings.TrimSpace(strings.Join(match, ",")); {
-	case match == nil || value == "*": // any state; that there is none, the service says
-	case !rt.takesETag() && rt.Method != http.MethodGet:
-		// Whoever asks for protection is not to be served without.
+	case match == nil, value == "*" && rt.Method == http.MethodGet:
+	case !rt.takesETag() && !(rt.tagged && rt.Method == http.MethodGet):
+		// A client that asks for protection is not to be served without,
+		// "*" included: a method that creates would create.
 		return nil, unsupported("If-Match")
+	case value == "*": // any state; that there is none, the service says
 	case isEntityTag(value):
 		c.etag = value
 	case strings.HasPrefix(value, "W/") && isEntityTag(value[2:]):
@@ -84,16 +86,28 @@ func isEntityTag(s string) bool {
 // a field of its own, or one of the resource that is its body.
 func (rt *route) takesETag() bool { return rt.etag != nil }
 
-// etagPath is where a route's entity tag goes, nil for nowhere.
-func etagPath(input protoreflect.MessageDescriptor, body string) []protoreflect.Name {
+// etagPath is where a route's entity tag goes, nil for nowhere: into the etag
+// of the request message, or of the resource that is its body. A method that
+// creates (AIP-133) has no resource yet whose state a client could know, though
+// the resource to be made has that field: its path names a collection.
+func etagPath(method protoreflect.MethodDescriptor, httpMethod string, t template, body string) []protoreflect.Name {
+	input := method.Input()
+	creates := httpMethod == http.MethodPost && (len(t.variables) == 0 || strings.HasPrefix(string(method.Name()), "Create"))
+	if creates {
+		return nil
+	}
 	if stringField(input, etagField) != nil {
 		return []protoreflect.Name{etagField}
 	}
 	field := input.Fields().ByName(protoreflect.Name(body))
-	if field != nil && field.Message() != nil && !field.IsList() && !field.IsMap() && stringField(field.Message(), etagField) != nil {
-		return []protoreflect.Name{field.Name(), etagField}
+	if field == nil || field.Message() == nil || field.IsList() || field.IsMap() || stringField(field.Message(), etagField) == nil {
+		return nil
 	}
-	return nil
+	inBody := slices.ContainsFunc(t.variables, func(v string) bool { return strings.HasPrefix(v, body+".") })
+	if httpMethod == http.MethodPost && !inBody {
+		return nil
+	}
+	return []protoreflect.Name{field.Name(), etagField}
 }
 
 // fill puts the conditions of a request into its message. An entity tag that

@@ -144,7 +144,7 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 		stream:   method.IsStreamingServer(),
 		raw:      method.Output().FullName() == "google.api.HttpBody",
 
-		etag:      etagPath(method.Input(), rule.GetBody()),
+		etag:      etagPath(method, httpMethod, t, rule.GetBody()),
 		tagged:    !method.IsStreamingServer() && stringField(method.Output(), etagField) != nil,
 		resumable: method.IsStreamingServer() && stringField(method.Input(), resumeField) != nil,
 	}, nil

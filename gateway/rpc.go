@@ -171,6 +171,9 @@ func (g *Gateway) serveRPC(x *exchange, path *url.URL) {
 		refused = refuse(http.StatusNotImplemented, codes.Unimplemented,
 			"a stream of requests is served over gRPC alone, at the server's own address")
 	}
+	if refused == nil && x.request.Header["If-Match"] != nil {
+		refused = unsupported("If-Match") // the message has its own place for it
+	}
 	deadline := x.start.Add(g.timeout)
 	if refused == nil {
 		refused = g.rpcBody(x, r, deadline)

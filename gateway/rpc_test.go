@@ -129,6 +129,7 @@ func TestRPC(t *testing.T) {
 				want: `{"code":"not_found","message":"no"}`},
 			{name: "two tokens (RFC 6750 section 3.1)", request: "POST " + get, header: []string{connectJSON, version1, "Authorization: Bearer a", "Authorization: Bearer b"}, body: one, status: 400, has: `{"code":"invalid_argument"`,
 				reply: []string{`WWW-Authenticate: Bearer realm="gatehouse", error="invalid_request", error_description="Send one Authorization header."`}},
+			{name: "a condition that is none of the message's", request: "POST " + get, header: []string{connectJSON, version1, `If-Match: "a"`}, body: one, status: 400, has: "cannot honour If-Match"},
 			{name: "two tokens, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Authorization: Bearer a", "Authorization: Bearer b"}, body: envelope(0, one), status: 200, reply: []string{"Grpc-Status: 3"}},
 		},
 		"limits": {

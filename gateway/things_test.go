@@ -79,6 +79,10 @@ message_type { name: "SettingRequest"
   field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
   field { name: "etag" json_name: "etag" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
 }
+message_type { name: "CreateSettingRequest"
+  field { name: "setting" json_name: "setting" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Setting" }
+  field { name: "owner" json_name: "owner" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
 message_type { name: "UpdateSettingRequest"
   field { name: "setting" json_name: "setting" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Setting" }
 }
@@ -135,6 +139,12 @@ service { name: "ThingService"
     options { [google.api.http] { patch: "/api/settings/{setting.id}" body: "setting" } } }
   method { name: "DeleteSetting" input_type: ".gatewaytest.things.v1.SettingRequest" output_type: ".google.protobuf.Empty"
     options { [google.api.http] { delete: "/api/settings/{id}" } } }
+  method { name: "CreateSetting" input_type: ".gatewaytest.things.v1.CreateSettingRequest" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { post: "/api/settings" body: "setting" additional_bindings { post: "/api/owners/{owner}/settings" body: "setting" } } } }
+  method { name: "ImportSetting" input_type: ".gatewaytest.things.v1.Setting" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { post: "/api/settings:import" body: "*" } } }
+  method { name: "ResetSetting" input_type: ".gatewaytest.things.v1.SettingRequest" output_type: ".gatewaytest.things.v1.Setting"
+    options { [google.api.http] { post: "/api/settings/{id}:reset" body: "*" } } }
   method { name: "WatchSettings" input_type: ".gatewaytest.things.v1.WatchSettingsRequest" output_type: ".gatewaytest.things.v1.WatchSettingsResponse" server_streaming: true
     options { [google.api.http] { get: "/api/settings:watch" additional_bindings { post: "/api/settings:watch" body: "*" } } } }
   method { name: "EchoKinds" input_type: ".gatewaytest.things.v1.Kinds" output_type: ".gatewaytest.things.v1.Kinds"

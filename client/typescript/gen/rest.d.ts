@@ -1511,8 +1511,6 @@ export interface operations {
                 requestId?: string | "" | unknown;
             };
             header?: {
-                /** @description The entity tag that the resource must still have, or `*` for any; 412 otherwise. */
-                "If-Match"?: components["parameters"]["IfMatch"];
                 /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
@@ -1589,7 +1587,6 @@ export interface operations {
             406: components["responses"]["NotAcceptable"];
             408: components["responses"]["RequestTimeout"];
             409: components["responses"]["Conflict"];
-            412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
