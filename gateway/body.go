@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -25,6 +26,17 @@ func (g *Gateway) body(x *exchange, rt *route, deadline time.Time) (io.ReadClose
 	if rt.body == "" {
 		return http.NoBody, refuseBody(x, deadline)
 	}
+	if rt.takesRaw {
+		label, refused := rawContentType(r.Header)
+		if refused != nil {
+			return nil, refused
+		}
+		content, refused := g.readBody(x, deadline)
+		if refused != nil {
+			return nil, refused
+		}
+		return &rawRequest{bytes.NewReader(content), label}, nil
+	}
 	if refused := contentType(r.Header); refused != nil {
 		return nil, refused
 	}
@@ -35,11 +47,30 @@ func (g *Gateway) body(x *exchange, rt *route, deadline time.Time) (io.ReadClose
 	if len(bytes.TrimSpace(content)) == 0 {
 		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, emptyBody)
 	}
-	if !json.Valid(content) { // trailing data included
-		err := json.Unmarshal(content, new(json.RawMessage)) // for the reason
-		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body is not exactly one JSON value: "+err.Error())
+	if problem := notJSON(content); problem != "" {
+		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the request body is not exactly one JSON value: "+problem)
 	}
+	x.body = content
 	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+// notJSON says why a body is not one JSON value in UTF-8, "" if it is one.
+func notJSON(content []byte) string {
+	if json.Valid(content) { // trailing data excluded
+		if utf8.Valid(content) {
+			return ""
+		}
+		return "it is not UTF-8"
+	}
+	d := json.NewDecoder(bytes.NewReader(content)) // for the place
+	err := d.Decode(new(json.RawMessage))
+	if wrong, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Sprintf("it goes wrong at byte %d", wrong.Offset)
+	}
+	if err != nil {
+		return "it ends too early"
+	}
+	return fmt.Sprintf("more follows after byte %d", d.InputOffset())
 }
 
 // readBody reads a body to its end, if that is near and comes soon enough.
@@ -138,9 +169,13 @@ func refuseBody(x *exchange, deadline time.Time) *refusal {
 	return refuse(http.StatusBadRequest, codes.InvalidArgument, "this route takes no request body")
 }
 
-// unread says why a body was not read to its end.
+// unread refuses a request whose body was not read to its end.
 func (x *exchange) unread(err error) *refusal {
 	x.Header().Set("Connection", "close") // the rest may come or not
+	return unread(err)
+}
+
+func unread(err error) *refusal {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return refuse(http.StatusRequestTimeout, codes.DeadlineExceeded, "the request body did not arrive in time")
 	}

@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -30,8 +29,6 @@ type conditions struct {
 	none   string // If-None-Match, of a request that only reads
 	resume string // Last-Event-ID
 }
-
-type conditionsKey struct{}
 
 // conditions reads them; nil if there are none.
 func (rt *route) conditions(h http.Header) (*conditions, *refusal) {
@@ -114,9 +111,8 @@ func etagPath(method protoreflect.MethodDescriptor, httpMethod string, t templat
 // the message holds already must be the same. A place to resume at wins over
 // the message's own: an EventSource that connects again repeats its address,
 // and says in the header how far it has come.
-func fill(ctx context.Context, request any) error {
-	c, ok := ctx.Value(conditionsKey{}).(*conditions)
-	if !ok {
+func (c *conditions) fill(request any) error {
+	if c == nil {
 		return nil
 	}
 	rt, m := c.route, request.(proto.Message).ProtoReflect()
@@ -195,14 +191,4 @@ func noneMatches(list, tag string) bool {
 		}
 	}
 	return false
-}
-
-// Invoke makes a unary call.
-func (c *channel) Invoke(ctx context.Context, method string, request, response any, opts ...grpc.CallOption) error {
-	if c.filled[method] {
-		if err := fill(ctx, request); err != nil {
-			return err
-		}
-	}
-	return c.ClientConnInterface.Invoke(ctx, method, request, response, opts...)
 }

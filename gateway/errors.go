@@ -30,6 +30,8 @@ type refusal struct {
 	retryAfter string         // Retry-After, seconds
 	allow      string         // Allow
 	acceptPost string         // Accept-Post (of LDP §7.1, and Connect)
+
+	contentRange string // Content-Range of 416
 }
 
 // header are the header fields that say more about a refusal.
@@ -40,6 +42,7 @@ func (r *refusal) header(x *exchange) http.Header {
 		"Retry-After":      r.retryAfter,
 		"Allow":            r.allow,
 		"Accept-Post":      r.acceptPost,
+		"Content-Range":    r.contentRange,
 	} {
 		if value != "" {
 			h[name] = []string{value}
@@ -103,8 +106,14 @@ func (g *Gateway) callError(ctx context.Context, _ *runtime.ServeMux, _ runtime.
 			refused.status = status.New(codes.InvalidArgument, custom.Error())
 		}
 	}
-	if x.failedCondition(refused.status) {
+	switch {
+	case !x.called && x.route != nil: // generated code could not make a message of the request
+		refused = x.malformed()
+	case x.failedCondition(refused.status):
 		refused.http = http.StatusPreconditionFailed
+	case x.route != nil && x.route.raw:
+		md, _ := runtime.ServerMetadataFromContext(ctx)
+		x.unranged(refused, md.HeaderMD)
 	}
 	x.refuse(refused)
 }
@@ -112,6 +121,14 @@ func (g *Gateway) callError(ctx context.Context, _ *runtime.ServeMux, _ runtime.
 // refusalOf is what a client gets of an error of the server; the log gets the
 // rest.
 func (g *Gateway) refusalOf(ctx context.Context, rpc string, err error) *refusal {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok && x.flow != nil {
+		if broken := x.flow.broken.Load(); broken != nil {
+			return broken
+		}
+	}
+	if limit, ok := errors.AsType[*limitError](err); ok && limit.request {
+		return refuse(http.StatusRequestEntityTooLarge, codes.InvalidArgument, "the request is longer than the service takes")
+	}
 	st := statusOf(ctx, err)
 	g.logCause(ctx, rpc, st)
 	refused := &refusal{status: public(st), retryAfter: retryAfter(st)}
@@ -119,20 +136,12 @@ func (g *Gateway) refusalOf(ctx context.Context, rpc string, err error) *refusal
 	return refused
 }
 
-// streamError is what a stream ends with when its first message has been sent.
-func (g *Gateway) streamError(ctx context.Context, err error) *status.Status {
-	if f, ok := ctx.Value(flowKey{}).(*flow); ok {
-		f.failed()
-	}
-	st := statusOf(ctx, err)
-	rpc, _ := runtime.RPCMethod(ctx)
-	g.logCause(ctx, rpc, st)
-	return public(st)
-}
-
 func statusOf(ctx context.Context, err error) *status.Status {
-	if context.Cause(ctx) == errLeaving {
+	switch context.Cause(ctx) {
+	case errLeaving:
 		return leavingStatus()
+	case errSlow:
+		return status.New(codes.DeadlineExceeded, errSlow.Error())
 	}
 	if st, ok := status.FromError(err); ok {
 		return st
@@ -150,7 +159,7 @@ func (g *Gateway) logCause(ctx context.Context, rpc string, st *status.Status) {
 			level = slog.LevelInfo // said by the server on purpose: it stops, or cannot tell yet
 		}
 		g.log.LogAttrs(ctx, level, "call failed",
-			slog.String("rpc", rpc), slog.String("code", st.Code().String()), slog.String("cause", st.Message()))
+			slog.String("rpc", rpc), slog.String("code", st.Code().String()), slog.String("cause", strings.ToValidUTF8(st.Message(), "\uFFFD")))
 	}
 }
 
@@ -177,6 +186,7 @@ func public(st *status.Status) *status.Status {
 		return status.New(codes.Unknown, "internal error")
 	}
 	p := proto.CloneOf(st.Proto())
+	p.Message = strings.ToValidUTF8(p.GetMessage(), "\uFFFD") // or it could not be written, as JSON or otherwise
 	kept := p.Details[:0]
 	for _, detail := range p.GetDetails() {
 		// A detail whose type is not linked here cannot be written as JSON, and

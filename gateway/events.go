@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strconv"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -20,55 +19,54 @@ var (
 // be resumed, and by which a request says where to.
 const resumeField = "resume_token"
 
-// events writes a stream as server-sent events (WHATWG HTML §9.2). A message is
-// the data of an unnamed event, whose id is the message's resume_token. The
-// last event is named: "end", or "error" with a google.rpc.Status. What a
-// service puts off, saying when to come back, is an end with that as the
-// reconnection time.
-type events struct{ *marshaler }
-
-// ContentType labels the stream.
-func (*events) ContentType(any) string { return typeEvents }
-
-// StreamContentType labels the stream.
-func (*events) StreamContentType(any) string { return typeEvents }
-
-// Delimiter is nothing: an event is written whole, or a heartbeat could come
-// between its lines.
-func (*events) Delimiter() []byte { return nil }
-
-// Marshal writes what the runtime makes of a message, or of an error.
-func (e *events) Marshal(v any) ([]byte, error) {
-	var event bytes.Buffer
-	switch chunk := v.(type) {
-	case map[string]any:
-		v = chunk["result"]
-		if m, ok := v.(proto.Message); ok {
-			if id := resumeToken(m); id != "" {
-				event.WriteString("id: " + id + "\n")
-			}
-		}
-	case map[string]proto.Message:
-		v = chunk["error"]
-		if st, ok := v.(*spb.Status); ok {
-			event.WriteString(lastEvent(st))
-		}
-	}
-	data, err := e.marshaler.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	event.WriteString("data: ")
-	event.Write(data) // JSON on one line
-	event.WriteString("\n\n")
-	return event.Bytes(), nil
+// A format writes the messages of a stream, and the status that it ends with
+// when it fails.
+type format interface {
+	// message writes a message whose JSON is data.
+	message(b *bytes.Buffer, m proto.Message, data []byte)
+	// failure writes a status whose JSON is data.
+	failure(b *bytes.Buffer, st *status.Status, data []byte)
 }
 
-func lastEvent(st *spb.Status) string {
-	if after := retryDelay(status.FromProto(st)); st.GetCode() == int32(codes.Unavailable) && after >= 0 {
-		return "event: end\nretry: " + strconv.FormatInt(after.Milliseconds(), 10) + "\n"
+// lines are JSON values, each on a line of its own.
+type lines struct{}
+
+func (lines) message(b *bytes.Buffer, _ proto.Message, data []byte) {
+	b.WriteString(`{"result":`)
+	b.Write(data)
+	b.WriteString("}\n")
+}
+
+func (lines) failure(b *bytes.Buffer, _ *status.Status, data []byte) {
+	b.WriteString(`{"error":`)
+	b.Write(data)
+	b.WriteString("}\n")
+}
+
+// events are server-sent events (WHATWG HTML §9.2). A message is the data of
+// an unnamed event, whose id is the message's resume_token. The last event is
+// named: "end", or "error" with a google.rpc.Status. What a service puts off,
+// saying when to come back, is an end with that as the reconnection time.
+type events struct{}
+
+func (events) message(b *bytes.Buffer, m proto.Message, data []byte) {
+	if id := resumeToken(m); id != "" {
+		b.WriteString("id: " + id + "\n")
 	}
-	return "event: error\n"
+	b.WriteString("data: ")
+	b.Write(data) // JSON on one line
+	b.WriteString("\n\n")
+}
+
+func (events) failure(b *bytes.Buffer, st *status.Status, data []byte) {
+	if after := retryDelay(st); st.Code() == codes.Unavailable && after >= 0 {
+		b.WriteString("event: end\nretry: " + strconv.FormatInt(after.Milliseconds(), 10) + "\n")
+	} else {
+		b.WriteString("event: error\n")
+	}
+	b.WriteString("data: ")
+	b.Write(data)
+	b.WriteString("\n\n")
 }
 
 // resumeToken is where a stream can be resumed after a message, "" if it does

@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,16 +26,24 @@ type exchange struct {
 	outer   *accesslog.Line // of a part in front of this one, in this process
 	line    *accesslog.Line // ours, if there is none
 
-	resource   *resource   // nil if the gateway is none
-	route      *route      // nil until one is found
-	own        string      // the pattern of a path that the gateway itself answers
-	conditions *conditions // nil for none
-	flow       *flow       // nil but for streams
-	status     int         // 0 until the header is written
-	complete   bool        // answered, whatever the runtime would add
-	written    int64       // bytes of the body
-	health     bool        // asked after by a machine
+	resource   *resource         // nil if the gateway is none
+	route      *route            // nil until one is found
+	own        string            // the pattern of a path that the gateway itself answers
+	conditions *conditions       // nil for none
+	flow       *flow             // nil but for streams
+	params     map[string]string // what the path fills, as text
+	query      url.Values
+	body       []byte // JSON
+	called     bool   // the server has been asked
+	asksRange  bool   // of an HttpBody
+	success    int    // status of an answer that is none of an error; 0 for 200
+	status     int    // 0 until the header is written
+	complete   bool   // answered, whatever the runtime would add
+	written    int64  // bytes of the body
+	health     bool   // asked after by a machine
 }
+
+type exchangeKey struct{}
 
 // ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
 // resource where the gateway is one; every other path is a 404.
@@ -173,10 +183,15 @@ func (x *exchange) WriteHeader(code int) {
 	if code >= 200 { // a 1xx comes before the answer
 		x.status = code
 		h := x.Header()
+		for _, name := range fromService {
+			if slices.ContainsFunc(h[name], func(value string) bool { return !isPrintable(value) }) {
+				delete(h, name)
+			}
+		}
 		if len(h["Cache-Control"]) == 0 {
 			h["Cache-Control"] = noStore
 		}
-		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "") {
+		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "" || !isPrintable(types[0])) {
 			h.Set("Content-Type", "application/octet-stream") // an HttpBody that names none
 		} else if ok && types[0] != typeJSON && scripted(types[0]) && len(h["Content-Security-Policy"]) == 0 {
 			h.Set("Content-Security-Policy", "sandbox")
@@ -184,6 +199,10 @@ func (x *exchange) WriteHeader(code int) {
 	}
 	x.w.WriteHeader(code)
 }
+
+// fromService are header fields whose values a service makes: what no header
+// can hold is left out.
+var fromService = []string{"Cache-Control", "Etag"}
 
 // scripted reports whether a browser that opens an answer of that type would
 // run the scripts in it: HTML, and all of XML, SVG pictures too. Behind the bff
@@ -207,7 +226,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 		if x.flow == nil {
 			b = x.compressed(b) // nothing but a stream is written in parts
 		}
-		x.WriteHeader(http.StatusOK)
+		x.WriteHeader(x.okStatus())
 	}
 	if x.complete || x.request.Method == http.MethodHead {
 		return whole, nil
@@ -229,9 +248,16 @@ func (x *exchange) FlushError() error {
 		return x.flow.flush()
 	}
 	if x.status == 0 {
-		x.WriteHeader(http.StatusOK)
+		x.WriteHeader(x.okStatus())
 	}
 	return http.NewResponseController(x.w).Flush()
+}
+
+func (x *exchange) okStatus() int {
+	if x.success != 0 {
+		return x.success
+	}
+	return http.StatusOK
 }
 
 // Unwrap is for http.ResponseController.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -24,11 +25,13 @@ const (
 // while there is nothing to tell, gives up a client that does not read, and
 // says how the stream ended.
 type flow struct {
-	x      *exchange
-	events bool // text/event-stream
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	unhook func() bool
+	x       *exchange
+	format  format  // nil for raw bytes
+	answers *stream // from the server, once the call is made
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	unhook  func() bool
+	broken  atomic.Pointer[refusal] // why the request's body was not read to its end
 
 	beats sync.WaitGroup
 	mu    sync.Mutex
@@ -41,19 +44,21 @@ type flow struct {
 var (
 	errGone    = errors.New("gateway: the client does not read")
 	errLeaving = errors.New("gateway: the gateway stops")
+	errSlow    = errors.New("the service did not answer in time")
 )
-
-type flowKey struct{}
 
 // newFlow lets an answer outlive the limits of http.Server that hold for a
 // request and its answer; the service ends it.
-func (g *Gateway) newFlow(x *exchange, r *http.Request, events bool) *flow {
+func (g *Gateway) newFlow(x *exchange, r *http.Request, how format) *flow {
 	controller := http.NewResponseController(x.w)
 	_ = controller.SetReadDeadline(time.Time{})
 	_ = controller.SetWriteDeadline(time.Time{})
-	f := &flow{x: x, events: events}
-	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(r.Context(), flowKey{}, f))
-	f.unhook = context.AfterFunc(g.leaving, func() { f.cancel(errLeaving) })
+	f := &flow{x: x, format: how}
+	f.ctx, f.cancel = context.WithCancelCause(r.Context())
+	f.unhook = func() bool { return true }
+	if how != nil { // bytes have an end, and are worth nothing without it
+		f.unhook = context.AfterFunc(g.leaving, func() { f.cancel(errLeaving) })
+	}
 	return f
 }
 
@@ -76,11 +81,13 @@ func leavingStatus() *status.Status {
 	return detailed
 }
 
+func (f *flow) events() bool { return f.format == events{} }
+
 // begin sends the header, and from then on heartbeats.
 func (f *flow) begin(every time.Duration) error {
 	h := f.x.Header()
 	h.Set("Content-Type", typeNDJSON)
-	if f.events {
+	if f.events() {
 		h.Set("Content-Type", typeEvents)
 	}
 	// A message that a proxy keeps for the next one comes too late.
@@ -94,7 +101,7 @@ func (f *flow) begin(every time.Duration) error {
 		f.cancel(nil) // nobody is going to read
 		return err
 	}
-	if f.events {
+	if f.events() {
 		f.beats.Go(func() { f.beat(every) })
 	}
 	return err
@@ -127,7 +134,7 @@ func (f *flow) beat(every time.Duration) {
 // end says that the stream has ended as it should, unless something else was
 // said, or nobody listens.
 func (f *flow) end() {
-	if !f.events || !f.begun || f.x.request.Method == http.MethodHead {
+	if !f.events() || !f.begun || f.x.request.Method == http.MethodHead {
 		return
 	}
 	f.mu.Lock()
@@ -185,7 +192,7 @@ func (f *flow) send(b []byte) {
 
 func (f *flow) flushLocked() error {
 	if f.x.status == 0 {
-		f.x.WriteHeader(http.StatusOK)
+		f.x.WriteHeader(f.x.okStatus())
 	}
 	if f.gone {
 		return nil

@@ -25,8 +25,9 @@ const (
 	apiPrefix  = "/api"
 	authPrefix = "/api/auth" // the bff's part of it
 
-	defaultMaxBodyBytes = 1 << 20
-	defaultTimeout      = 30 * time.Second
+	defaultMaxBodyBytes     = 1 << 20
+	defaultMaxResponseBytes = 16 << 20
+	defaultTimeout          = 30 * time.Second
 )
 
 // Config says what a Gateway serves and how. Conn and Services are required;
@@ -58,7 +59,12 @@ type Config struct {
 	// Document says how the API is described at /api/openapi.json and /api/docs.
 	Document Document
 	// MaxBodyBytes bounds a request body; 0 means 1 MiB. A longer one gets 413.
+	// A streamed upload has no bound but the service's.
 	MaxBodyBytes int64
+	// MaxResponseBytes bounds one message of an answer, as it comes from the
+	// server; 0 means 16 MiB. A longer one is an internal error: 500, with a
+	// line in the log.
+	MaxResponseBytes int
 	// Timeout bounds a unary call from its arrival to its answer, the reading of
 	// the body included; 0 means 30 s. Nothing that a client sends changes it.
 	// Server streams are bounded by the server instead.
@@ -77,6 +83,8 @@ type Config struct {
 
 // Gateway is the REST facade. It is safe for concurrent use.
 type Gateway struct {
+	conn        *channel
+	json        *strictJSON
 	mux         *runtime.ServeMux
 	api         http.Handler // route, within CORS
 	routes      []*route
@@ -111,6 +119,8 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, errors.New("gateway: Services is empty: name at least one with Expose")
 	case cfg.MaxBodyBytes < 0:
 		return nil, fmt.Errorf("gateway: MaxBodyBytes is %d: give a positive number of bytes, or 0 for %d", cfg.MaxBodyBytes, defaultMaxBodyBytes)
+	case cfg.MaxResponseBytes < 0:
+		return nil, fmt.Errorf("gateway: MaxResponseBytes is %d: give a positive number of bytes, or 0 for %d", cfg.MaxResponseBytes, defaultMaxResponseBytes)
 	case cfg.Timeout < 0:
 		return nil, fmt.Errorf("gateway: Timeout is %v: give a positive duration, or 0 for %v", cfg.Timeout, defaultTimeout)
 	case cfg.Heartbeat < 0:
@@ -119,6 +129,9 @@ func New(cfg Config) (*Gateway, error) {
 	g.leaving, g.leave = context.WithCancel(context.Background())
 	if g.maxBody == 0 {
 		g.maxBody = defaultMaxBodyBytes
+	}
+	if cfg.MaxResponseBytes == 0 {
+		cfg.MaxResponseBytes = defaultMaxResponseBytes
 	}
 	if g.timeout == 0 {
 		g.timeout = defaultTimeout
@@ -140,6 +153,10 @@ func New(cfg Config) (*Gateway, error) {
 		}
 		g.api = crossOrigin(base.String()).Handler(g.api)
 	}
+	g.json = &strictJSON{runtime.JSONPb{
+		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // a client sees every field there is
+		// UnmarshalOptions stays zero: unknown fields are errors.
+	}}
 	g.mux = runtime.NewServeMux(g.muxOptions()...)
 
 	var services []protoreflect.ServiceDescriptor
@@ -158,7 +175,14 @@ func New(cfg Config) (*Gateway, error) {
 	if err := refuseDuplicates(g.routes); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.rpcs = newRPCs(g, cfg.Conn, services)
+	var methods []protoreflect.MethodDescriptor
+	for _, service := range services {
+		for i := range service.Methods().Len() {
+			methods = append(methods, service.Methods().Get(i))
+		}
+	}
+	g.conn = newChannel(cfg.Conn, cfg.MaxResponseBytes, methods)
+	g.rpcs = newRPCs(g, g.conn, services)
 	for _, rt := range g.routes {
 		if g.rpcs.hides(rt) {
 			return nil, fmt.Errorf("gateway: %s (%s) lies where generated clients call that service's methods: choose another path", rt, rt.RPC)
@@ -171,11 +195,10 @@ func New(cfg Config) (*Gateway, error) {
 	if g.description, err = newDescription(cfg, g.routes); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	conn := newChannel(cfg.Conn, g.routes)
 	for _, service := range cfg.Services {
 		// The context only serves generated functions that dial themselves,
 		// which Expose does not take.
-		if err := service.register(context.Background(), g.mux, conn); err != nil {
+		if err := service.register(context.Background(), g.mux, g.conn); err != nil {
 			return nil, fmt.Errorf("gateway: registering service %q: %w", service.name, err)
 		}
 	}
@@ -193,22 +216,17 @@ func New(cfg Config) (*Gateway, error) {
 // muxOptions turns off every default of grpc-gateway that lets a request be
 // something else than it looks, and takes over errors and metadata.
 func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
-	json := &marshaler{runtime.HTTPBodyMarshaler{Marshaler: &strictJSON{runtime.JSONPb{
-		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // a client sees every field there is
-		// UnmarshalOptions stays zero: unknown fields are errors.
-	}}}}
 	return []runtime.ServeMuxOption{
 		// No Accept or Content-Type of a client's selects a marshaler, which
-		// could turn an HttpBody into base64 in JSON: serveStream alone asks for
-		// the second one.
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, json),
-		runtime.WithMarshalerOption(typeEvents, &events{json}),
+		// could turn an HttpBody into base64 in JSON.
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: g.json}),
 		runtime.WithMiddlewares(g.middleware),
 		runtime.WithErrorHandler(g.callError),
 		runtime.WithRoutingErrorHandler(g.routingError),
-		runtime.WithStreamErrorHandler(g.streamError),
-		runtime.WithForwardResponseOption(g.commitStream),
+		runtime.WithForwardResponseOption(g.forward),
+		runtime.WithForwardResponseOption(g.rawAnswer),
 		runtime.WithForwardResponseOption(g.tag),
+		runtime.WithForwardResponseRewriter(g.render),
 		// CVE-2026-37236: a POST is a POST, whatever a header or a form says.
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithDisablePathLengthFallback(),

@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
 	"io"
-	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -12,26 +10,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// marshaler writes google.api.HttpBody as it is and everything else as JSON.
-type marshaler struct{ runtime.HTTPBodyMarshaler }
-
-// StreamContentType labels a stream: JSON values, each on a line of its own.
-func (m *marshaler) StreamContentType(v any) string {
-	if t := m.ContentType(v); t != typeJSON {
-		return t
-	}
-	return typeNDJSON
-}
-
-// Delimiter ends each message of a stream.
-func (m *marshaler) Delimiter() []byte { return []byte("\n") }
-
 // strictJSON is the proto JSON mapping with unknown fields refused.
 type strictJSON struct{ runtime.JSONPb }
 
 // Marshal drops the spaces that protojson puts between tokens in some builds
 // and not in others, so that an answer has the same bytes everywhere.
 func (m *strictJSON) Marshal(v any) ([]byte, error) {
+	if done, ok := v.(rendered); ok {
+		return done, nil
+	}
 	if message, ok := v.(proto.Message); ok { // nearly always, and the runtime would copy it once more
 		b, err := m.MarshalOptions.Marshal(message)
 		return compact(b), err
@@ -40,18 +27,12 @@ func (m *strictJSON) Marshal(v any) ([]byte, error) {
 	return compact(b), err
 }
 
-// NewDecoder makes the message of a decoding error readable: protojson varies
-// it from build to build, so that nobody depends on it.
+// NewDecoder decodes a body that is an HttpBody as it is.
 func (m *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
-	d := m.JSONPb.NewDecoder(r)
-	return runtime.DecoderFunc(func(v any) error {
-		err := d.Decode(v)
-		if err == nil || errors.Is(err, io.EOF) {
-			return err
-		}
-		message := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-		return errors.New("request body: " + strings.TrimPrefix(message, "proto: "))
-	})
+	if raw, ok := r.(*rawRequest); ok {
+		return runtime.DecoderFunc(raw.decode)
+	}
+	return m.JSONPb.NewDecoder(r)
 }
 
 // compact removes, in place, the spaces outside strings from valid JSON.

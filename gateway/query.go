@@ -30,7 +30,7 @@ func (rt *route) query(raw string) (url.Values, *refusal) {
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed: "+err.Error())
+		return nil, malformedQuery(raw)
 	}
 	var violations []*errdetails.BadRequest_FieldViolation
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -51,6 +51,24 @@ func (rt *route) query(raw string) (url.Values, *refusal) {
 	return nil, refuse(http.StatusBadRequest, codes.InvalidArgument,
 		fmt.Sprintf("query parameter %s %s", strconv.Quote(first.Field), first.Description),
 		&errdetails.BadRequest{FieldViolations: violations})
+}
+
+// malformedQuery says which parameter of a query cannot be read, and why.
+func malformedQuery(raw string) *refusal {
+	for pair := range strings.SplitSeq(raw, "&") {
+		if _, err := url.ParseQuery(pair); err == nil {
+			continue
+		}
+		problem := "has a percent sign without two hexadecimal digits after it; a percent sign itself is %25"
+		if strings.Contains(pair, ";") {
+			problem = "has a semicolon, which does not separate parameters; a semicolon itself is %3B"
+		}
+		name, _, _ := strings.Cut(pair, "=")
+		field := strings.ToValidUTF8(shortened(name), "\uFFFD")
+		return refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed: "+strconv.Quote(field)+" "+problem,
+			&errdetails.BadRequest{FieldViolations: []*violation{{Field: field, Description: problem}}})
+	}
+	return refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed")
 }
 
 // parameter says what is wrong with a parameter of that name, "" if nothing.
@@ -117,8 +135,12 @@ func validUTF8(values []string) bool {
 // shortened cuts a client's own text before it is repeated to it.
 func shortened(s string) string {
 	const limit = 64 // bytes
-	if len(s) > limit {
-		return s[:limit] + "…"
+	if len(s) <= limit {
+		return s
 	}
-	return s
+	cut := limit
+	for cut > limit-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
 }

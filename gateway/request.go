@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,44 +88,51 @@ func (g *Gateway) serve(x *exchange, r *http.Request, h *handler, params map[str
 		x.refuse(refused)
 		return
 	}
-	body, refused := g.body(x, rt, deadline)
-	if refused != nil {
-		x.refuse(refused)
-		return
+	var body io.ReadCloser
+	if !rt.uploads {
+		if body, refused = g.body(x, rt, deadline); refused != nil {
+			x.refuse(refused)
+			return
+		}
 	}
 	query, refused := rt.query(r.URL.RawQuery)
 	if refused != nil {
 		x.refuse(refused)
 		return
 	}
+	x.conditions, x.params, x.query = conditions, params, query
+	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+	if rt.raw {
+		ctx = x.ranged(ctx)
+	}
+	if rt.uploads {
+		g.serveUpload(x, r.WithContext(ctx))
+		return
+	}
 	r.Body, r.ContentLength = body, -1
 	// Generated code calls ParseForm, which leaves alone what is set: neither a
 	// form in the body nor anything the check has not seen reaches a message.
 	r.Form, r.PostForm = query, url.Values{}
-	if conditions != nil {
-		x.conditions = conditions
-		r = r.WithContext(context.WithValue(r.Context(), conditionsKey{}, conditions))
-	}
-
 	if rt.stream {
-		g.serveStream(x, r, h, params)
+		x.flow = g.newFlow(x, r.WithContext(ctx), rt.format(x.request.Header))
+		defer x.flow.close()
+		h.next(x, r.WithContext(x.flow.ctx), params)
 		return
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), deadline)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	h.next(x, r.WithContext(ctx), params)
 }
 
-// serveStream answers with a stream.
-func (g *Gateway) serveStream(x *exchange, r *http.Request, h *handler, params map[string]string) {
-	events := !x.route.raw && wantsEvents(x.request.Header)
-	if events {
-		r.Header["Accept"] = []string{typeEvents} // by this the mux chooses the marshaler
+// format is how a stream is written.
+func (rt *route) format(h http.Header) format {
+	switch {
+	case rt.raw:
+		return nil
+	case wantsEvents(h):
+		return events{}
 	}
-	x.flow = g.newFlow(x, r, events)
-	defer x.flow.close()
-	h.next(x, r.WithContext(x.flow.ctx), params)
-	x.flow.end()
+	return lines{}
 }
 
 // cleanPath returns the URL by which the mux routes, or why there is none. A
@@ -227,8 +236,20 @@ func forwarded(from http.Header, id string) (metadata.MD, *refusal) {
 	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && isPrintable(languages) {
 		to["accept-language"] = []string{languages}
 	}
+	size := 0
+	for key, values := range to {
+		size += len(key) + len(values[0]) + 32 // as HTTP/2 counts (RFC 9113 §10.5.1)
+	}
+	if size > maxMetadataBytes {
+		return nil, refuse(http.StatusRequestHeaderFieldsTooLarge, codes.InvalidArgument, fmt.Sprintf("the header is longer than %d bytes", maxMetadataBytes))
+	}
 	return to, nil
 }
+
+// maxMetadataBytes is what the server takes of a header (32 KiB), but for what
+// gRPC itself and a range add. net/http lets a little more pass, which the
+// transport would refuse as if something were broken here.
+const maxMetadataBytes = 28 << 10
 
 // requestIDKey is the metadata key of the request's id.
 var requestIDKey = strings.ToLower(requestid.Header)

@@ -63,6 +63,11 @@ type route struct {
 	stream   bool     // answers with a server stream
 	scopes   []string // that the method's policy asks for
 	raw      bool     // answers with google.api.HttpBody: any content type
+	takesRaw bool     // the body is a google.api.HttpBody: any content type
+	uploads  bool     // the body is a stream of those
+
+	file protoreflect.FieldDescriptor // that the raw body fills; nil where it is the message
+	part protoreflect.FieldDescriptor // that alone is answered (response_body); nil for the whole message
 
 	etag      []protoreflect.Name // where If-Match goes, nil for nowhere
 	tagged    bool                // answers with a message that has an etag
@@ -115,8 +120,9 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 	case http.MethodHead, http.MethodOptions:
 		return nil, fmt.Errorf("%s %s: the gateway itself answers %s for every route", httpMethod, path, httpMethod)
 	}
-	if method.IsStreamingClient() {
-		return nil, fmt.Errorf("%s %s: a client stream has no REST form here, since a body is exactly one JSON value: remove the annotation", httpMethod, path)
+	file, takesRaw := rawField(method.Input(), rule.GetBody())
+	if method.IsStreamingClient() && !takesRaw {
+		return nil, fmt.Errorf("%s %s: a client stream has no REST form here unless its body is a google.api.HttpBody, since any other is exactly one JSON value: remove the annotation", httpMethod, path)
 	}
 	t, err := parseTemplate(path)
 	if err != nil {
@@ -134,7 +140,7 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 		Route: Route{
 			Method:  httpMethod,
 			Pattern: path,
-			RPC:     fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name()),
+			RPC:     fullMethod(method),
 		},
 		template: t,
 		method:   method,
@@ -142,7 +148,11 @@ func newRoute(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) 
 		output:   method.Output(),
 		body:     rule.GetBody(),
 		stream:   method.IsStreamingServer(),
-		raw:      method.Output().FullName() == "google.api.HttpBody",
+		raw:      method.Output().FullName() == httpBodyName,
+		takesRaw: takesRaw,
+		uploads:  method.IsStreamingClient(),
+		file:     file,
+		part:     method.Output().Fields().ByName(protoreflect.Name(rule.GetResponseBody())),
 
 		etag:      etagPath(method, httpMethod, t, rule.GetBody()),
 		tagged:    !method.IsStreamingServer() && stringField(method.Output(), etagField) != nil,

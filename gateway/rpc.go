@@ -31,6 +31,9 @@ const (
 	typeProto         = "application/proto"
 
 	protocolVersion = "Connect-Protocol-Version"
+	// envelopeBytes is the length of what stands before each message of a
+	// stream, and of gRPC-Web.
+	envelopeBytes = 5
 	// compressFrom is the length, in bytes, from which an answer is worth
 	// compressing.
 	compressFrom = 1 << 10
@@ -185,7 +188,7 @@ func (g *Gateway) serveRPC(x *exchange, path *url.URL) {
 	}
 	var ctx context.Context
 	if m.route.stream {
-		x.flow = g.newFlow(x, r, false)
+		x.flow = g.newFlow(x, r, lines{})
 		defer x.flow.close()
 		ctx = x.flow.ctx
 	} else {
@@ -286,5 +289,11 @@ func (g *Gateway) rpcBody(x *exchange, to *http.Request, deadline time.Time) *re
 		refused.status = status.New(codes.ResourceExhausted, refused.status.Message()) // as gRPC says it
 	}
 	to.Body, to.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
+	switch mediaType := to.Header.Get("Content-Type"); {
+	case mediaType == typeJSON:
+		x.body = content
+	case strings.HasSuffix(mediaType, "+json") && len(content) > envelopeBytes && content[0] == 0: // not compressed
+		x.body = content[envelopeBytes:]
+	}
 	return refused
 }

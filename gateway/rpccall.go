@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -134,7 +136,7 @@ func (g *Gateway) callStream(conn grpc.ClientConnInterface, m *rpc) connect.Serv
 // decompressed is refused as one that came so long. It has arrived by now, so
 // that whatever is wrong with it is the client's doing, which connect-go does not
 // know of base64 and gzip.
-func (c *call) receive(stream connect.ServerStream, message any) error {
+func (c *call) receive(stream connect.ServerStream, message proto.Message) error {
 	err := stream.Receive(message)
 	if err == nil {
 		return nil
@@ -142,7 +144,14 @@ func (c *call) receive(stream connect.ServerStream, message any) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeResourceExhausted:
 		c.status = http.StatusRequestEntityTooLarge
-	case connect.CodeUnknown, connect.CodeInternal:
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument:
+		var list violations
+		if json.Valid(c.body) {
+			list.object("", message.ProtoReflect().Descriptor(), c.body, 0, true)
+		}
+		if len(list) > 0 {
+			return connectError(invalid("request", list).status)
+		}
 		return connect.NewError(connect.CodeInvalidArgument, "the request could not be read").WithCause(err)
 	}
 	return err
@@ -162,6 +171,10 @@ func answerHeader(ctx context.Context, md metadata.MD) {
 // rpcError makes of an error of the server what the client may see of it.
 func (g *Gateway) rpcError(ctx context.Context, c *call, err error) error {
 	refused := g.refusalOf(ctx, c.route.RPC, err)
+	if refused.http == http.StatusRequestEntityTooLarge {
+		c.status = refused.http
+		refused.status = status.New(codes.ResourceExhausted, refused.status.Message()) // as gRPC says it
+	}
 	info, _ := connect.CallInfoForServerContext(ctx)
 	info.ResponseHeader().Delete("Etag")
 	for name, values := range refused.header(c.exchange) {

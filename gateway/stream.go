@@ -4,49 +4,67 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// channel is the connection as generated code gets it. It makes streams report
-// a refusal before anything is written.
+// channel is the connection as the gateway calls it, for REST and for RPCs. It
+// bounds answers, tells gRPC's own limits from a service's, puts the conditions
+// of a request into its message, and makes streams report a refusal before
+// anything is written.
 type channel struct {
 	grpc.ClientConnInterface
 	outputs map[string]protoreflect.MessageType // by full method, of streams
-	filled  map[string]bool                     // by full method, where something of a request's header belongs into its message
+	limit   grpc.CallOption
 }
 
-func newChannel(conn grpc.ClientConnInterface, routes []*route) *channel {
-	c := &channel{conn, map[string]protoreflect.MessageType{}, map[string]bool{}}
-	for _, rt := range routes {
-		if rt.takesETag() || rt.resumable {
-			c.filled[rt.RPC] = true
+func newChannel(conn grpc.ClientConnInterface, maxResponse int, methods []protoreflect.MethodDescriptor) *channel {
+	c := &channel{conn, map[string]protoreflect.MessageType{}, grpc.MaxCallRecvMsgSize(maxResponse)}
+	for _, method := range methods {
+		if method.IsStreamingServer() {
+			c.outputs[fullMethod(method)] = messageType(method.Output())
 		}
-		if !rt.stream {
-			continue
-		}
-		output, err := protoregistry.GlobalTypes.FindMessageByName(rt.output.FullName())
-		if err != nil {
-			output = dynamicpb.NewMessageType(rt.output)
-		}
-		c.outputs[rt.RPC] = output
 	}
 	return c
 }
 
-func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-	output, ok := c.outputs[method]
-	if err != nil || !ok {
-		return s, err
+// Invoke makes a unary call.
+func (c *channel) Invoke(ctx context.Context, method string, request, response any, opts ...grpc.CallOption) error {
+	if err := calling(ctx, request); err != nil {
+		return err
 	}
-	return &stream{ClientStream: s, output: output, ctx: ctx}, nil
+	err := c.ClientConnInterface.Invoke(ctx, method, request, response, append(opts, c.limit)...)
+	return limited(err, request)
+}
+
+// NewStream makes a call that streams.
+func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	cs, err := c.ClientConnInterface.NewStream(ctx, desc, method, append(opts, c.limit)...)
+	if err != nil {
+		return nil, err
+	}
+	output, ok := c.outputs[method]
+	if !ok {
+		return cs, nil // no REST client's: those are the stream's own
+	}
+	s := &stream{ClientStream: cs, output: output, ctx: ctx, oneRequest: !desc.ClientStreams}
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok && x.flow != nil {
+		x.flow.answers = s
+	}
+	return s, nil
+}
+
+// calling is called with each message of a request before it is sent.
+func calling(ctx context.Context, request any) error {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return nil
+	}
+	x.called = true
+	return x.conditions.fill(request)
 }
 
 // stream is a server stream whose Header waits for the first message where the
@@ -55,10 +73,12 @@ func (c *channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method s
 // "Trailers-Only") would be the first line of a success.
 type stream struct {
 	grpc.ClientStream
-	output protoreflect.MessageType
-	ctx    context.Context
-	first  proto.Message // received by Header, not yet handed out
-	ended  bool          // without a message, found by Header
+	output     protoreflect.MessageType
+	ctx        context.Context
+	oneRequest bool          // the client sends one message
+	sent       any           // that message
+	first      proto.Message // received by Header, not yet handed out
+	ended      bool          // all has been received
 }
 
 func (s *stream) Header() (metadata.MD, error) {
@@ -83,15 +103,19 @@ func (s *stream) Header() (metadata.MD, error) {
 // this process does not, and generated code would pass io.EOF on as the
 // answer to a call that was refused before its request was read.
 func (s *stream) SendMsg(m any) error {
-	if err := fill(s.ctx, m); err != nil {
+	if !s.oneRequest {
+		return s.ClientStream.SendMsg(m)
+	}
+	if err := calling(s.ctx, m); err != nil {
 		return err
 	}
+	s.sent = m
 	err := s.ClientStream.SendMsg(m)
 	if !errors.Is(err, io.EOF) {
-		return err
+		return limited(err, m)
 	}
 	if err := s.ClientStream.RecvMsg(s.output.New().Interface()); err != nil && !errors.Is(err, io.EOF) {
-		return err
+		return limited(err, m)
 	}
 	return nil // it ended well, or goes on: reading tells
 }
@@ -105,16 +129,10 @@ func (s *stream) RecvMsg(m any) error {
 		proto.Merge(m.(proto.Message), first)
 		return nil
 	}
-	return s.ClientStream.RecvMsg(m)
+	return limited(s.ClientStream.RecvMsg(m), s.sent)
 }
 
-// commitStream sends the header of a stream as soon as the server has let the
-// caller in: the runtime calls it with no message then. Until the first
-// message a client would not know that it is connected.
-func (g *Gateway) commitStream(_ context.Context, w http.ResponseWriter, m proto.Message) error {
-	x, ok := w.(*exchange)
-	if !ok || m != nil || x.flow == nil || x.route.raw {
-		return nil
-	}
-	return x.flow.begin(g.heartbeat)
+// fullMethod is the name by which gRPC calls a method.
+func fullMethod(method protoreflect.MethodDescriptor) string {
+	return "/" + string(method.Parent().FullName()) + "/" + string(method.Name())
 }

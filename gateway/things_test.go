@@ -35,7 +35,7 @@ const thingsFile = `
 name: "gatewaytest/things/v1/things.proto"
 package: "gatewaytest.things.v1"
 syntax: "proto3"
-dependency: ["google/api/annotations.proto", "google/api/httpbody.proto", "google/protobuf/duration.proto", "google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/timestamp.proto", "google/protobuf/wrappers.proto"]
+dependency: ["google/api/annotations.proto", "google/api/httpbody.proto", "google/protobuf/any.proto", "google/protobuf/duration.proto", "google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/timestamp.proto", "google/protobuf/wrappers.proto"]
 message_type { name: "Thing"
   field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
   field { name: "title" json_name: "title" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
@@ -70,6 +70,46 @@ message_type { name: "ListThingsResponse"
 }
 message_type { name: "ReadFileRequest"
   field { name: "path" json_name: "path" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "FileRequest"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "number" json_name: "number" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "file" json_name: "file" number: 3 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.api.HttpBody" }
+  field { name: "etag" json_name: "etag" number: 4 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type { name: "Detailed"
+  field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "detail" json_name: "detail" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Any" }
+}
+message_type { name: "AllKinds"
+  field { name: "i32" json_name: "i32" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "u32" json_name: "u32" number: 2 type: TYPE_UINT32 label: LABEL_OPTIONAL }
+  field { name: "i64" json_name: "i64" number: 3 type: TYPE_SINT64 label: LABEL_OPTIONAL }
+  field { name: "u64" json_name: "u64" number: 4 type: TYPE_FIXED64 label: LABEL_OPTIONAL }
+  field { name: "float" json_name: "float" number: 5 type: TYPE_FLOAT label: LABEL_OPTIONAL }
+  field { name: "double" json_name: "double" number: 6 type: TYPE_DOUBLE label: LABEL_OPTIONAL }
+  field { name: "bool" json_name: "bool" number: 7 type: TYPE_BOOL label: LABEL_OPTIONAL }
+  field { name: "text" json_name: "text" number: 8 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "bytes" json_name: "bytes" number: 9 type: TYPE_BYTES label: LABEL_OPTIONAL }
+  field { name: "color" json_name: "color" number: 10 type: TYPE_ENUM label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.Color" }
+  field { name: "time" json_name: "time" number: 11 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Timestamp" }
+  field { name: "duration" json_name: "duration" number: 12 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Duration" }
+  field { name: "mask" json_name: "mask" number: 13 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.FieldMask" }
+  field { name: "count" json_name: "count" number: 14 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Int64Value" }
+  field { name: "flag" json_name: "flag" number: 15 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.BoolValue" }
+  field { name: "numbers" json_name: "numbers" number: 16 type: TYPE_INT32 label: LABEL_REPEATED }
+  field { name: "colors" json_name: "colors" number: 17 type: TYPE_ENUM label: LABEL_REPEATED type_name: ".gatewaytest.things.v1.Color" }
+  field { name: "by_number" json_name: "byNumber" number: 18 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".gatewaytest.things.v1.AllKinds.ByNumberEntry" }
+  field { name: "nested" json_name: "nested" number: 19 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".gatewaytest.things.v1.AllKinds" }
+  field { name: "list" json_name: "list" number: 20 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".gatewaytest.things.v1.AllKinds" }
+  field { name: "left" json_name: "left" number: 21 type: TYPE_STRING label: LABEL_OPTIONAL oneof_index: 0 }
+  field { name: "right" json_name: "right" number: 22 type: TYPE_STRING label: LABEL_OPTIONAL oneof_index: 0 }
+  field { name: "any" json_name: "any" number: 23 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".google.protobuf.Any" }
+  oneof_decl { name: "side" }
+  nested_type { name: "ByNumberEntry" options { map_entry: true }
+    field { name: "key" json_name: "key" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
+    field { name: "value" json_name: "value" number: 2 type: TYPE_BOOL label: LABEL_OPTIONAL }
+  }
 }
 message_type { name: "Setting"
   field { name: "id" json_name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
@@ -145,6 +185,24 @@ service { name: "ThingService"
     options { [google.api.http] { post: "/api/settings:import" body: "*" } } }
   method { name: "ResetSetting" input_type: ".gatewaytest.things.v1.SettingRequest" output_type: ".gatewaytest.things.v1.Setting"
     options { [google.api.http] { post: "/api/settings/{id}:reset" body: "*" } } }
+  method { name: "DownloadFile" input_type: ".gatewaytest.things.v1.ReadFileRequest" output_type: ".google.api.HttpBody" server_streaming: true
+    options { [google.api.http] { get: "/api/downloads/{path=**}" } } }
+  method { name: "PutFile" input_type: ".gatewaytest.things.v1.FileRequest" output_type: ".gatewaytest.things.v1.Thing"
+    options { [google.api.http] { put: "/api/things/{id}/file" body: "file" } } }
+  method { name: "UploadFile" input_type: ".gatewaytest.things.v1.FileRequest" output_type: ".gatewaytest.things.v1.Setting" client_streaming: true
+    options { [google.api.http] { post: "/api/things/{id}/files/{number}" body: "file" } } }
+  method { name: "ConvertFile" input_type: ".google.api.HttpBody" output_type: ".google.api.HttpBody"
+    options { [google.api.http] { post: "/api/files:convert" body: "*" } } }
+  method { name: "StreamFile" input_type: ".google.api.HttpBody" output_type: ".google.api.HttpBody" client_streaming: true server_streaming: true
+    options { [google.api.http] { post: "/api/files:stream" body: "*" } } }
+  method { name: "GetDetailed" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Detailed"
+    options { [google.api.http] { get: "/api/detailed/{id}" } } }
+  method { name: "WatchDetailed" input_type: ".gatewaytest.things.v1.GetThingRequest" output_type: ".gatewaytest.things.v1.Detailed" server_streaming: true
+    options { [google.api.http] { get: "/api/detailed:watch" } } }
+  method { name: "EchoAllKinds" input_type: ".gatewaytest.things.v1.AllKinds" output_type: ".google.protobuf.Empty"
+    options { [google.api.http] { get: "/api/allkinds" additional_bindings { post: "/api/allkinds" body: "*" }
+      additional_bindings { get: "/api/allkinds/i32/{i32}" } additional_bindings { get: "/api/allkinds/bool/{nested.bool}" } additional_bindings { get: "/api/allkinds/color/{color}" } additional_bindings { get: "/api/allkinds/time/{time}" }
+      additional_bindings { post: "/api/allkinds:nested" body: "nested" } } } }
   method { name: "WatchSettings" input_type: ".gatewaytest.things.v1.WatchSettingsRequest" output_type: ".gatewaytest.things.v1.WatchSettingsResponse" server_streaming: true
     options { [google.api.http] { get: "/api/settings:watch" additional_bindings { post: "/api/settings:watch" body: "*" } } } }
   method { name: "EchoKinds" input_type: ".gatewaytest.things.v1.Kinds" output_type: ".gatewaytest.things.v1.Kinds"
