@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
@@ -182,13 +183,25 @@ func conclude(err error) error {
 	}
 	switch st, ok := status.FromError(err); {
 	case ok && st.Code() != codes.OK:
-		return st.Err()
+		return sendable(st).Err()
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{status.New(codes.DeadlineExceeded, "the call took too long"), err}
 	case errors.Is(err, context.Canceled):
 		return &failure{status.New(codes.Canceled, "the call was cancelled"), err}
 	}
 	return &failure{status.New(codes.Unknown, "internal error"), err}
+}
+
+// sendable makes text of what a service has put into a status, such as a
+// client's own input: a status that is not UTF-8 cannot be encoded, and would
+// arrive without its details.
+func sendable(st *status.Status) *status.Status {
+	if utf8.ValidString(st.Message()) {
+		return st
+	}
+	p := st.Proto()
+	p.Message = strings.ToValidUTF8(p.GetMessage(), "\uFFFD")
+	return status.FromProto(p)
 }
 
 func concludeUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,10 +13,15 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	grpcgzip "google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/gatehouse-dev/gatehouse/server"
 )
 
 // TestPath: a method is served by its exact name, or not at all. A name that
@@ -143,11 +149,11 @@ func TestSizes(t *testing.T) {
 	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text[:min(len(text), 3)], nil }}, nil)
 	conn := s.dial(t)
 	ctx := s.authorized(t.Context(), nil)
-	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", 4<<20)); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("a message above 4 MiB: %v", err)
+	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", server.DefaultMaxRequestBytes)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a message above the limit: %v", err)
 	}
-	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", 4<<20-1<<10)); err != nil {
-		t.Errorf("a message of nearly 4 MiB: %v", err)
+	if _, err := invoke(ctx, conn, echo, strings.Repeat("a", server.DefaultMaxRequestBytes-1<<10)); err != nil {
+		t.Errorf("a message of nearly the limit: %v", err)
 	}
 	huge := metadata.AppendToOutgoingContext(ctx, "x-padding", strings.Repeat("a", 40<<10))
 	if _, err := invoke(huge, conn, echo, "x"); err == nil {
@@ -200,4 +206,94 @@ func TestManyStreams(t *testing.T) {
 		}
 		return
 	}
+}
+
+// TestMessageLimits: what is within the limits arrives, whichever way a call
+// comes, and what is not is refused by its size.
+func TestMessageLimits(t *testing.T) {
+	t.Parallel()
+	const request, response = 10_000, 5 << 20
+	s := start(t, &probe{
+		unary: func(_ context.Context, text string) (string, error) {
+			if size, ok := strings.CutPrefix(text, "answer "); ok {
+				n, err := strconv.Atoi(size)
+				return strings.Repeat("x", n), err
+			}
+			return strconv.Itoa(len(text)), nil
+		},
+		stream: func(ss grpc.ServerStream) error {
+			var in wrapperspb.StringValue
+			if err := ss.RecvMsg(&in); err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(in.GetValue())
+			if err != nil {
+				return err
+			}
+			return ss.SendMsg(wrapperspb.String(strings.Repeat("x", n)))
+		},
+	}, func(cfg *server.Config) { cfg.MaxRequestBytes, cfg.MaxResponseBytes = request, response })
+	const overhead = 5 // of a field
+	for way, conn := range s.ways {
+		ctx := s.authorized(t.Context(), nil)
+		call := func(method, text string) error {
+			var out wrapperspb.StringValue
+			return conn.Invoke(ctx, method, wrapperspb.String(text), &out, grpc.MaxCallRecvMsgSize(64<<20))
+		}
+		streamed := func(size int) error {
+			cs, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, watch, grpc.MaxCallRecvMsgSize(64<<20))
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(cs.SendMsg(wrapperspb.String(strconv.Itoa(size))), cs.CloseSend()); err != nil {
+				return err
+			}
+			return cs.RecvMsg(new(wrapperspb.StringValue))
+		}
+		for _, c := range []struct {
+			name string
+			err  error
+			code codes.Code
+		}{
+			{"request within", call(echo, strings.Repeat("x", request-overhead)), codes.OK},
+			{"request beyond", call(echo, strings.Repeat("x", request)), codes.ResourceExhausted},
+			{"answer of more than gRPC's 4 MiB", call(echo, "answer "+strconv.Itoa(response-overhead)), codes.OK},
+			{"answer beyond", call(echo, "answer "+strconv.Itoa(response)), codes.ResourceExhausted},
+			{"message of a stream within", streamed(response - overhead), codes.OK},
+			{"message of a stream beyond", streamed(response), codes.ResourceExhausted},
+		} {
+			if status.Code(c.err) != c.code {
+				t.Errorf("%s, %s: %v, want %v", way, c.name, c.err, c.code)
+			}
+		}
+	}
+	t.Run("a request that grows when it is unpacked", func(t *testing.T) {
+		t.Parallel()
+		var out wrapperspb.StringValue
+		err := s.dial(t).Invoke(s.authorized(t.Context(), nil), echo, wrapperspb.String(strings.Repeat("x", 1<<20)), &out, grpc.UseCompressor(grpcgzip.Name))
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want ResourceExhausted", err)
+		}
+	})
+	t.Run("text of a status that is not UTF-8", func(t *testing.T) {
+		t.Parallel()
+		bad, err := status.New(codes.InvalidArgument, "bad \xff bytes").WithDetails(&errdetails.ErrorInfo{Reason: "BAD"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, &probe{
+			unary:  func(context.Context, string) (string, error) { return "", bad.Err() },
+			stream: func(grpc.ServerStream) error { return bad.Err() },
+		}, nil)
+		for way, conn := range s.ways {
+			ctx := s.authorized(t.Context(), nil)
+			_, unary := invoke(ctx, conn, echo, "")
+			_, streamed := receive(open(ctx, t, conn, watch))
+			for kind, err := range map[string]error{"unary": unary, "stream": streamed} {
+				if status.Convert(err).Message() != "bad \uFFFD bytes" || reason(err) != "BAD" {
+					t.Errorf("%s, %s: %v with reason %q", way, kind, err, reason(err))
+				}
+			}
+		}
+	})
 }

@@ -27,8 +27,6 @@ const (
 	// maxConcurrentStreams bounds the calls of one connection; grpc-go's
 	// default is unlimited (CVE-2023-44487, rapid reset).
 	maxConcurrentStreams = 250
-	// maxReceiveBytes bounds one message.
-	maxReceiveBytes = 4 << 20
 	// maxHeaderBytes bounds the metadata of one call: the longest token that
 	// is looked at (16 KiB), and room.
 	maxHeaderBytes = 32 << 10
@@ -55,6 +53,14 @@ const (
 // DefaultTimeout bounds a unary call when Config.Timeout is zero.
 const DefaultTimeout = 30 * time.Second
 
+// The limits on messages when those of Config are zero.
+const (
+	// DefaultMaxRequestBytes is a body of 1 MiB at the gateway, and room for
+	// what path, query and header add to the message.
+	DefaultMaxRequestBytes  = 1<<20 + 64<<10
+	DefaultMaxResponseBytes = 16 << 20
+)
+
 // Config describes a server. Authn's Issuer and Audience are required.
 type Config struct {
 	// Authn says whose tokens are good.
@@ -71,6 +77,15 @@ type Config struct {
 	// Timeout bounds each unary call; 0 means DefaultTimeout. A caller's
 	// earlier deadline counts. Streams are bounded by their token instead.
 	Timeout time.Duration
+	// MaxRequestBytes bounds each message of a request, compressed and not; 0
+	// means DefaultMaxRequestBytes. A longer one is RESOURCE_EXHAUSTED, which a
+	// gateway answers with 413.
+	MaxRequestBytes int
+	// MaxResponseBytes bounds each message of an answer; 0 means
+	// DefaultMaxResponseBytes. A longer one is RESOURCE_EXHAUSTED to a gRPC
+	// client, whose own limit is 4 MiB unless it sets another, and an internal
+	// error to a gateway.
+	MaxResponseBytes int
 	// Logger gets one line a call, and one more for a refused token or a
 	// panic, never with a token or a message in it; nil for none.
 	Logger *slog.Logger
@@ -97,6 +112,18 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("server: Timeout is %v; give a positive duration, or 0 for %v", cfg.Timeout, DefaultTimeout)
 	case cfg.Timeout == 0:
 		cfg.Timeout = DefaultTimeout
+	}
+	for _, limit := range []struct {
+		name    string
+		bytes   *int
+		usually int
+	}{{"MaxRequestBytes", &cfg.MaxRequestBytes, DefaultMaxRequestBytes}, {"MaxResponseBytes", &cfg.MaxResponseBytes, DefaultMaxResponseBytes}} {
+		switch {
+		case *limit.bytes < 0:
+			return nil, fmt.Errorf("server: %s is %d; give a positive number of bytes, or 0 for %d", limit.name, *limit.bytes, limit.usually)
+		case *limit.bytes == 0:
+			*limit.bytes = limit.usually
+		}
 	}
 	if cfg.Authn.Logger == nil {
 		cfg.Authn.Logger = cfg.Logger
@@ -133,8 +160,8 @@ func New(cfg Config) (*Server, error) {
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
 		known:      verifier.Known,
-		anonymous:  arrival.New(max(anonymousBytes, 16*maxReceiveBytes), time.Now),
-		maxMessage: 4 * maxReceiveBytes,
+		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.MaxRequestBytes)), time.Now),
+		maxMessage: 4 * int64(cfg.MaxRequestBytes),
 	}
 	s.grpc = grpc.NewServer(
 		grpc.InTapHandle(network.tap),
@@ -143,14 +170,15 @@ func New(cfg Config) (*Server, error) {
 		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
-		grpc.MaxRecvMsgSize(maxReceiveBytes),
+		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes),
+		grpc.MaxSendMsgSize(cfg.MaxResponseBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection, Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	s.inproc = inprocess.New(inprocess.Config{
-		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: maxReceiveBytes,
+		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: cfg.MaxRequestBytes, MaxSendBytes: cfg.MaxResponseBytes,
 		Begin: s.calls.begin, End: s.calls.end,
 	})
 	for _, service := range services {

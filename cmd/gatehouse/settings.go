@@ -50,7 +50,7 @@ type settings struct {
 	DatabaseURL      string `name:"database-url" placeholder:"URL" group:"API" secret:"" help:"Where the services, such as those of the sample application, keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory: with a few examples."`
 	PermissionsClaim string `name:"permissions-claim" placeholder:"CLAIM" default:"permissions" group:"API" help:"The claim with a caller's permissions, for policies that need some; dots lead into nested objects (realm_access.roles)."`
 	APIDocs          string `name:"api-docs" placeholder:"WHO" enum:"public,off" default:"public" group:"API" help:"Who may read what the API offers, at /api/docs and /api/openapi.json: public, or off for nobody. It tells paths, fields and who may call, as asking for each would too."`
-	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. A token is refused by its jti, so the provider must write one; what a back-channel logout revokes stays refused for 24 hours, which must be longer than access tokens live. Without a denylist, an access token is good until it expires, and no browser ever has one."`
+	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. A token is refused by its jti, so the provider must write one; what a back-channel logout revokes stays refused for 24 hours, which must be longer than access tokens live. Open streams end within a second. Without a denylist, an access token is good until it expires, and no browser ever has one."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" secret:"" help:"Where sessions are kept: memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER (rediss… with TLS). docs/sessions.md says what each promises. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
 	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
@@ -65,15 +65,17 @@ type settings struct {
 	AllowedHosts   []string  `name:"allowed-hosts" placeholder:"HOST" group:"Front end" help:"With a base URL on loopback, bff and gateway answer requests whose Host is a loopback name, and with others 421, against DNS rebinding. These names are answered too: a telephone's way to this machine, another container's. Health checks and back-channel logout are exempt, and so is a gateway that runs alone and listens beyond loopback, unless this is set. Default: none."`
 	TrustedProxies []network `name:"trusted-proxies" placeholder:"NETWORK" group:"Front end" help:"Networks, or addresses, of proxies whose X-Forwarded-For is believed. Default: none."`
 
-	ListenBFF       string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
-	ListenGateway   string        `name:"listen-gateway" placeholder:"HOST:PORT" group:"Addresses" help:"Where the gateway listens. Default: :5000; in dev 127.0.0.1:5000."`
-	ListenGRPC      string        `name:"listen-grpc" placeholder:"HOST:PORT" group:"Addresses" help:"Where the server listens. Default: :9090; in dev 127.0.0.1:9090."`
-	ListenAdmin     string        `name:"listen-admin" placeholder:"HOST:PORT" group:"Addresses" help:"Where /healthz and /readyz are answered apart from the public ports. Default: nowhere."`
-	ListenDevIDP    string        `name:"listen-devidp" placeholder:"HOST:PORT" group:"Addresses" help:"Where the development provider listens, on loopback. Default: 127.0.0.1:3001."`
-	GatewayURL      string        `name:"gateway-url" placeholder:"URL" group:"Addresses" help:"The gateway, for gatehouse bff: http://gateway:5000."`
-	GRPCTarget      string        `name:"grpc-target" placeholder:"TARGET" group:"Addresses" help:"The server, for gatehouse gateway, as a gRPC target: dns:///server:9090."`
-	StreamHeartbeat time.Duration `name:"stream-heartbeat" placeholder:"DURATION" default:"15s" group:"API" help:"How long an event stream of the API may be silent before it carries a comment. Choose less than the idle timeout of whatever proxy is in front."`
-	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"DURATION" default:"20s" group:"Addresses" help:"How long requests in flight may take to end after SIGTERM."`
+	ListenBFF        string        `name:"listen-bff" placeholder:"HOST:PORT" group:"Addresses" help:"Where the bff listens. Default: :3000; in dev 127.0.0.1:3000."`
+	ListenGateway    string        `name:"listen-gateway" placeholder:"HOST:PORT" group:"Addresses" help:"Where the gateway listens. Default: :5000; in dev 127.0.0.1:5000."`
+	ListenGRPC       string        `name:"listen-grpc" placeholder:"HOST:PORT" group:"Addresses" help:"Where the server listens. Default: :9090; in dev 127.0.0.1:9090."`
+	ListenAdmin      string        `name:"listen-admin" placeholder:"HOST:PORT" group:"Addresses" help:"Where /healthz and /readyz are answered apart from the public ports. Default: nowhere."`
+	ListenDevIDP     string        `name:"listen-devidp" placeholder:"HOST:PORT" group:"Addresses" help:"Where the development provider listens, on loopback. Default: 127.0.0.1:3001."`
+	GatewayURL       string        `name:"gateway-url" placeholder:"URL" group:"Addresses" help:"The gateway, for gatehouse bff: http://gateway:5000."`
+	GRPCTarget       string        `name:"grpc-target" placeholder:"TARGET" group:"Addresses" help:"The server, for gatehouse gateway, as a gRPC target: dns:///server:9090."`
+	MaxRequestBytes  int           `name:"max-request-bytes" placeholder:"BYTES" default:"1048576" group:"API" help:"How long a request to the API may be: the body at the gateway (413), and each message at the server. A streamed upload has no limit but the service's."`
+	MaxResponseBytes int           `name:"max-response-bytes" placeholder:"BYTES" default:"16777216" group:"API" help:"How long one message of the API's answers may be, at the gateway and at the server. A longer one is an internal error (500), and the log says so."`
+	StreamHeartbeat  time.Duration `name:"stream-heartbeat" placeholder:"DURATION" default:"15s" group:"API" help:"How long an event stream of the API may be silent before it carries a comment. Choose less than the idle timeout of whatever proxy is in front."`
+	ShutdownTimeout  time.Duration `name:"shutdown-timeout" placeholder:"DURATION" default:"20s" group:"Addresses" help:"How long requests in flight may take to end after SIGTERM."`
 
 	LogFormat string `name:"log-format" placeholder:"FORMAT" enum:"auto,text,json" default:"auto" group:"Log" help:"text for people, json for programs; auto is text in dev and json otherwise."`
 	LogLevel  string `name:"log-level" placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" group:"Log" help:"The least level that is logged: debug, info, warn or error."`
@@ -142,6 +144,8 @@ func (s *settings) config() app.Config {
 		ListenDevIDP:     s.ListenDevIDP,
 		GatewayURL:       s.GatewayURL,
 		GRPCTarget:       s.GRPCTarget,
+		MaxRequestBytes:  s.MaxRequestBytes,
+		MaxResponseBytes: s.MaxResponseBytes,
 		StreamHeartbeat:  s.StreamHeartbeat,
 		ShutdownTimeout:  s.ShutdownTimeout,
 

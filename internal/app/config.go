@@ -94,6 +94,9 @@ type Config struct {
 	GatewayURL string
 	// GRPCTarget is the server of a gateway that runs alone.
 	GRPCTarget string
+	// MaxRequestBytes and MaxResponseBytes bound a message of the API, a body
+	// included; 0 for 1 MiB and 16 MiB.
+	MaxRequestBytes, MaxResponseBytes int
 	// StreamHeartbeat is how long an event stream of the API may be silent; 0
 	// for the gateway's default.
 	StreamHeartbeat time.Duration
@@ -116,6 +119,9 @@ const (
 	DefaultDatabaseURL     = "sqlite:gatehouse.db"
 	DefaultFrontend        = "embedded:"
 	DefaultShutdownTimeout = 20 * time.Second
+
+	DefaultMaxRequestBytes  = 1 << 20
+	DefaultMaxResponseBytes = 16 << 20
 )
 
 // What APIDocs can be.
@@ -139,6 +145,12 @@ func (cfg *Config) withDefaults() {
 	// Every part sees the base URL as browsers write it; Validate reports one that cannot be read.
 	if base, err := origin.Parse(cfg.BaseURL); err == nil {
 		cfg.BaseURL = base.String()
+	}
+	if cfg.MaxRequestBytes == 0 {
+		cfg.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if cfg.MaxResponseBytes == 0 {
+		cfg.MaxResponseBytes = DefaultMaxResponseBytes
 	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = 1

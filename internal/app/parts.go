@@ -113,7 +113,10 @@ func (p *parts) addServer(cfg Config, development bool) error {
 			p.registerAdmin(cfg, r)
 		},
 		Reflection: development,
-		Logger:     cfg.Logger.With("part", "server"),
+		// What path, query and header add to a body must fit as well.
+		MaxRequestBytes:  cfg.MaxRequestBytes + server.DefaultMaxRequestBytes - 1<<20,
+		MaxResponseBytes: cfg.MaxResponseBytes,
+		Logger:           cfg.Logger.With("part", "server"),
 	})
 	return err
 }
@@ -149,8 +152,10 @@ func (p *parts) addGateway(cfg Config, which Parts) error {
 			}
 			return ready()
 		},
-		Heartbeat: cfg.StreamHeartbeat,
-		Logger:    cfg.Logger.With("part", "gateway"),
+		MaxBodyBytes:     int64(cfg.MaxRequestBytes),
+		MaxResponseBytes: cfg.MaxResponseBytes,
+		Heartbeat:        cfg.StreamHeartbeat,
+		Logger:           cfg.Logger.With("part", "gateway"),
 	})
 	return err
 }

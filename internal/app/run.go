@@ -89,6 +89,7 @@ func (l *listeners) close() {
 
 // run serves until the context ends or a part fails.
 func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.Handler) error {
+	grpcLogger.logger.Store(cfg.Logger)
 	if p.bff != nil {
 		if err := p.join(ctx); err != nil {
 			l.close()

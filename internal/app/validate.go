@@ -163,6 +163,14 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	if cfg.Replicas > 1 && cfg.Denylist == "memory:" {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the denylist memory: is of one process alone", "give GATEHOUSE_DENYLIST=redis://HOST:PORT")
 	}
+	for _, limit := range []struct {
+		setting string
+		bytes   int
+	}{{"GATEHOUSE_MAX_REQUEST_BYTES", cfg.MaxRequestBytes}, {"GATEHOUSE_MAX_RESPONSE_BYTES", cfg.MaxResponseBytes}} {
+		if limit.bytes < minMessageBytes || limit.bytes > maxMessageBytes {
+			bad(limit.setting, fmt.Sprint(limit.bytes), "too small or too large a limit on messages", fmt.Sprintf("give a number of bytes from %d to %d", minMessageBytes, maxMessageBytes))
+		}
+	}
 	if cfg.Replicas < 1 {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "not a positive number", "give the number of bffs that share the session store")
 	}
@@ -320,8 +328,14 @@ func addressError(setting, value string, err error) error {
 	return settingError(setting, value, e.Problem, e.Remedy)
 }
 
-// confidential settings may hold a password anywhere in their value, also where
-// somebody has mistyped it.
+// The limits on messages that can be set: gRPC's own end at 2 GiB, with room.
+const (
+	minMessageBytes = 1 << 10
+	maxMessageBytes = 1 << 30
+)
+
+// confidential settings may hold a password anywhere in their value, mistyped
+// ones included.
 var confidential = []string{"GATEHOUSE_DATABASE_URL", "GATEHOUSE_DENYLIST", storeSetting}
 
 // place shows of such a value where it leads, if that can be told for certain.

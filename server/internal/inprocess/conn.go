@@ -2,6 +2,7 @@ package inprocess
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,9 @@ type Config struct {
 	// MaxReceiveBytes bounds a message to a service; 0 means 4 MiB, as in
 	// grpc-go.
 	MaxReceiveBytes int
+	// MaxSendBytes bounds a message from a service; 0 means no bound, as in
+	// grpc-go.
+	MaxSendBytes int
 	// Begin is asked before each call, and End told after each that Begin has
 	// let pass. Nil for nobody.
 	Begin func() error
@@ -35,6 +39,7 @@ type Conn struct {
 	unary      grpc.UnaryServerInterceptor
 	stream     grpc.StreamServerInterceptor
 	maxReceive int
+	maxSend    int
 	begin      func() error
 	end        func()
 }
@@ -57,7 +62,10 @@ func New(cfg Config) *Conn {
 	c := &Conn{
 		methods: map[string]*method{}, services: map[string]bool{},
 		unary: ChainUnary(cfg.Unary), stream: ChainStream(cfg.Stream),
-		maxReceive: cfg.MaxReceiveBytes, begin: cfg.Begin, end: cfg.End,
+		maxReceive: cfg.MaxReceiveBytes, maxSend: cfg.MaxSendBytes, begin: cfg.Begin, end: cfg.End,
+	}
+	if c.maxSend == 0 {
+		c.maxSend = math.MaxInt
 	}
 	if c.maxReceive == 0 {
 		c.maxReceive = defaultMaxBytes
@@ -162,7 +170,7 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 	if err != nil {
 		return overTheWire(err)
 	}
-	received, err := encode(answer)
+	received, err := encodeWithin(answer, c.maxSend)
 	if err != nil {
 		return err
 	}
@@ -171,12 +179,9 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 
 // request encodes what a caller sends, within the limits of both sides.
 func (c *Conn) request(m any, o *options) ([]byte, error) {
-	raw, err := encode(m)
-	switch {
-	case err != nil:
+	raw, err := encodeWithin(m, o.maxSend)
+	if err != nil {
 		return nil, err
-	case len(raw) > o.maxSend:
-		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), o.maxSend)
 	}
 	return raw, withinLimit(raw, c.maxReceive)
 }
@@ -238,7 +243,7 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, name string
 	}
 	s := &stream{
 		call:     call{method: name, headed: make(chan struct{})},
-		toServer: pipe{}, toClient: pipe{}, maxReceive: c.maxReceive,
+		toServer: pipe{}, toClient: pipe{}, maxReceive: c.maxReceive, maxSend: c.maxSend,
 	}
 	inner, cancel, err := serverContext(ctx, &s.call, &o)
 	if err != nil {

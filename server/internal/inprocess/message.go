@@ -25,6 +25,16 @@ func encode(m any) ([]byte, error) {
 	return raw, nil
 }
 
+// encodeWithin encodes what the sender's own limit lets pass, in grpc-go's
+// words.
+func encodeWithin(m any, limit int) ([]byte, error) {
+	raw, err := encode(m)
+	if err == nil && len(raw) > limit {
+		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), limit)
+	}
+	return raw, err
+}
+
 func decode(raw []byte, m any, failed string) error {
 	pm := message(m)
 	if pm == nil {

@@ -16,6 +16,7 @@ type stream struct {
 	call
 	toServer, toClient pipe
 	maxReceive         int   // bytes of a message to the service
+	maxSend            int   // bytes of a message from it
 	err                error // how it ended; set before toClient is closed
 }
 
@@ -58,7 +59,7 @@ func (s *serverStream) SendHeader(md metadata.MD) error {
 func (s *serverStream) SetTrailer(md metadata.MD) { _ = s.call.SetTrailer(md) }
 
 func (s *serverStream) SendMsg(m any) error {
-	raw, err := encode(m)
+	raw, err := encodeWithin(m, s.maxSend)
 	if err != nil {
 		return err
 	}
@@ -171,10 +172,7 @@ func (s *clientStream) SendMsg(m any) error {
 	if s.sentLast {
 		return s.finish(status.Error(codes.Internal, "SendMsg called after CloseSend"))
 	}
-	raw, err := encode(m)
-	if err == nil && len(raw) > s.options.maxSend {
-		err = status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), s.options.maxSend)
-	}
+	raw, err := encodeWithin(m, s.options.maxSend)
 	if err != nil {
 		s.sentLast = !s.desc.ClientStreams
 		return s.finish(err)
