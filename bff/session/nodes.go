@@ -329,7 +329,7 @@ func (n *nodes) choose(ctx context.Context) {
 	}
 	if after := n.keys.Sealing(); after != before {
 		n.log.LogAttrs(ctx, slog.LevelInfo, "another secret seals sessions now", slog.String("key", after.String()),
-			slog.Int("newer", slices.Index(ids, after)), slog.Int("nodes", len(n.others)+1))
+			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(n.others)+1))
 	}
 }
 
