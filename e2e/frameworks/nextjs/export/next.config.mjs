@@ -1,0 +1,3 @@
+import path from "node:path";
+
+export default { output: "export", images: { unoptimized: true }, turbopack: { root: path.resolve(import.meta.dirname, "..") } };
