@@ -78,14 +78,17 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 			case c.Ended:
 				out.event("ended", map[string]any{"reason": c.Reason.String()})
 				return
-			case !c.Record.IdleExpiresAt.Equal(s.IdleExpiresAt):
+			default:
 				changed := *s
 				changed.Record = c.Record
 				if now, err := b.sessions.Reload(r.Context(), s); err == nil { // with what can be renewed
 					changed = *now
 				}
+				idle, latest := s.Ends()
 				s = &changed
-				out.event("extended", b.times(s))
+				if newIdle, newLatest := s.Ends(); !newIdle.Equal(idle) || !newLatest.Equal(latest) {
+					out.event("extended", b.times(s))
+				}
 			}
 		case <-beat.C:
 			out.write(":\n\n")

@@ -106,7 +106,7 @@ func (b *BFF) newAPIAnswer(w http.ResponseWriter, r *http.Request, s *session.Se
 
 func (a *apiAnswer) correct(status int, h http.Header) {
 	a.invalid = status == http.StatusUnauthorized && invalidToken(h)
-	if a.private && status != http.StatusUnauthorized {
+	if a.private && status != http.StatusUnauthorized && status < http.StatusInternalServerError {
 		a.b.refresher.Accepted(a.tied.s)
 	}
 	switch {

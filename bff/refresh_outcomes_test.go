@@ -201,6 +201,23 @@ func wantSignedOut(t *testing.T, b *browser) {
 	}
 }
 
+// Tabs that count down to the end of a session hear that the provider wants
+// the user.
+func TestEventsOfALoginDemanded(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	b := s.browser().signIn()
+	stream := open(t, s, b, "/api/auth/events")
+	wantEvent(t, stream, "session")
+	s.idp.change(func(p *provider) { p.instead["/token"] = refuse(400, "interaction_required") })
+	s.clock.Advance(due)
+	b.access()
+	if e := wantEvent(t, stream, "extended"); e.data["absolute_seconds"] != 30.0 {
+		t.Errorf("the end is told as %v, want 30 s from now", e.data)
+	}
+}
+
 // A provider that takes its time, with rotation and without grace: as long as
 // the access token is good no request notices, and no session is lost.
 func TestSlowRefresh(t *testing.T) {

@@ -111,8 +111,8 @@ type hold struct {
 	failures int       // in succession
 	accepted bool      // the API has accepted the token
 	refused  bool      // the API refuses the token, which no refresh has followed yet
-	// elsewhere is until when another node that refreshes is left to it.
-	elsewhere time.Time
+	// later is until when a token that is due and good is left alone: another node refreshes it, or the store has failed.
+	later time.Time
 	// spent is when a refusal by the API last caused a refresh, of whatever token.
 	spent time.Time
 	kept  time.Time // when this was last written
@@ -149,7 +149,7 @@ func (r *Refresher) Fresh(ctx context.Context, s *session.Session) (*session.Ses
 			return s, nil // the API may take it elsewhere
 		}
 		return fresh, err
-	case r.due(t) && !r.isElsewhere(s):
+	case r.due(t) && !r.isLater(s):
 		_, _ = r.begin(ctx, s, false) // held back: the token is good still
 	}
 	return s, nil
@@ -231,10 +231,10 @@ func (r *Refresher) isRefused(s *session.Session) bool {
 	return r.hold(s).refused || f != nil && f.refused
 }
 
-func (r *Refresher) isElsewhere(s *session.Session) bool {
+func (r *Refresher) isLater(s *session.Session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.cfg.Now().Before(r.hold(s).elsewhere)
+	return r.cfg.Now().Before(r.hold(s).later)
 }
 
 // await waits for the session with another token. The request waits for a limited time; the refresh goes on after it.
@@ -297,6 +297,11 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 		}
 		r.mu.Lock()
 		delete(r.flights, s.ID)
+		if f.err != nil {
+			h := r.hold(s)
+			h.later = r.cfg.Now().Add(pause)
+			r.keep(s.ID, h)
+		}
 		r.mu.Unlock()
 		close(f.done)
 	})
@@ -387,11 +392,6 @@ func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused
 			defer l.stop()
 			return r.locked(ctx, stale, l, good)
 		case errors.Is(err, session.ErrLocked) && good && !r.Expired(stale.Data.Tokens):
-			r.mu.Lock()
-			h := r.hold(stale)
-			h.elsewhere = r.cfg.Now().Add(pause)
-			r.keep(stale.ID, h)
-			r.mu.Unlock()
 			return nil, errElsewhere
 		case errors.Is(err, session.ErrLocked):
 		case waiting.Err() != nil:
