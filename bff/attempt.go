@@ -24,8 +24,12 @@ const (
 	// browser that opens many tabs at once must not pile up cookies until the
 	// server refuses the header (oauth2-proxy #2163, nextjs-auth0 #1917).
 	maxAttempts = 5
-	// maxAttemptBytes bounds one attempt's cookie, attributes included.
-	maxAttemptBytes = 1024
+	// maxAttemptBytes bounds one attempt's cookie, attributes included: browsers
+	// take 4096 bytes.
+	maxAttemptBytes = 4096
+	// maxAttemptsBytes bounds the cookies of all attempts together, as a browser
+	// sends them.
+	maxAttemptsBytes = 6 << 10
 
 	attemptPurpose = "login attempt"
 )
@@ -86,17 +90,23 @@ func (a *attempt) challenge() string {
 }
 
 func (b *BFF) attemptPrefix() string {
-	if b.secure {
-		return "__Host-gatehouse-login-"
-	}
-	return "gatehouse-login-"
+	return b.cookiePrefix() + "-login-"
 }
+
+// cookiePrefix begins the names of our cookies: two instances on one host, of
+// which browsers keep cookies together whatever their ports, have different
+// ones.
+func (b *BFF) cookiePrefix() string { return b.sessions.CookieName() }
 
 // attemptName names an attempt's cookie by a hash of its state, so that the
 // callback finds it and the name gives nothing away.
 func (b *BFF) attemptName(state string) string {
+	return b.attemptPrefix() + stateHash(state)
+}
+
+func stateHash(state string) string {
 	sum := sha256.Sum256([]byte(state))
-	return b.attemptPrefix() + base64.RawURLEncoding.EncodeToString(sum[:9])
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
 func (b *BFF) attemptCookie(name, value string, maxAge int) *http.Cookie {
@@ -135,23 +145,24 @@ func (b *BFF) sealAttempt(a *attempt) (*http.Cookie, error) {
 }
 
 // keepAttempt sets the attempt's cookie, and drops the oldest of those that
-// the browser has beyond maxAttempts.
+// the browser has beyond maxAttempts and maxAttemptsBytes.
 func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) error {
 	cookie, err := b.sealAttempt(a)
 	if err != nil {
 		return err
 	}
 	type old struct {
-		name    string
-		started int64
+		name            string
+		started, number int64
+		size            int
 	}
 	var others []old
 	for _, c := range r.Cookies() {
 		if strings.HasPrefix(c.Name, b.attemptPrefix()) {
-			o := old{name: c.Name}
+			o := old{name: c.Name, size: sentBytes(c)}
 			switch a, err := b.openAttempt(r.Context(), c); {
 			case err == nil:
-				o.started = a.Started
+				o.started, o.number = a.Started, a.Number
 			case !errors.Is(err, errAttempt): // another node may open it
 				o.started = b.now().Unix()
 			}
@@ -161,15 +172,22 @@ func (b *BFF) keepAttempt(w http.ResponseWriter, r *http.Request, a *attempt) er
 	// Newest first; of one second, in the order in which browsers send them,
 	// which is oldest first.
 	slices.Reverse(others)
-	slices.SortStableFunc(others, func(x, y old) int { return cmp.Compare(y.started, x.started) })
+	slices.SortStableFunc(others, func(x, y old) int {
+		return cmp.Or(cmp.Compare(y.started, x.started), cmp.Compare(y.number, x.number))
+	})
+	total := sentBytes(cookie)
 	for i, o := range others {
-		if i >= maxAttempts-1 || o.started == 0 {
+		total += o.size
+		if i >= maxAttempts-1 || o.started == 0 || total > maxAttemptsBytes {
 			http.SetCookie(w, b.attemptCookie(o.name, "", -1))
 		}
 	}
 	http.SetCookie(w, cookie)
 	return nil
 }
+
+// sentBytes is what a cookie adds to a request's header.
+func sentBytes(c *http.Cookie) int { return len(c.Name) + len("=") + len(c.Value) + len("; ") }
 
 var errNoAttempt = errors.New("no login of this browser is under way for this state")
 

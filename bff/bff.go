@@ -115,6 +115,10 @@ type Config struct {
 	// IdleTimeout and AbsoluteTimeout end sessions; 0 for 24 hours and 7
 	// days.
 	IdleTimeout, AbsoluteTimeout time.Duration
+	// CookieName is the session cookie's name, without the prefix __Host- that
+	// it has over https; "" for "gatehouse". The names of other cookies begin
+	// with it. Instances on one host need different ones.
+	CookieName string
 	// RefreshTimeout is how long the provider may take to answer a refresh,
 	// besides 5 seconds to connect; 0 for DefaultRefreshTimeout.
 	RefreshTimeout time.Duration
@@ -215,6 +219,7 @@ type BFF struct {
 	usedTokens session.Notes
 	revoker    *revocation.Revoker
 	once       *login.Once // redeems codes
+	moved      sync.Once   // the log of logins at another host
 	streams    streamCount
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
@@ -292,6 +297,7 @@ func New(cfg Config) (*BFF, error) {
 		IdleTimeout:     cfg.IdleTimeout,
 		AbsoluteTimeout: cfg.AbsoluteTimeout,
 		BaseURL:         base,
+		CookieName:      cfg.CookieName,
 		Now:             cfg.Now,
 		Rand:            cfg.Rand,
 		Logger:          cfg.Logger,

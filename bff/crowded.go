@@ -6,8 +6,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
-// maxCookieBytes bounds the cookies of a request, all together. Ours take 5 KB
-// at most; a front-end server on Node.js refuses a header of 16 KB.
+// maxCookieBytes bounds the cookies of a request, all together. Ours take 7 KB
+// at most, unless many logins begin at the same moment; a front-end server on Node.js refuses a header of 16 KB.
 const maxCookieBytes = 12 << 10
 
 // refuseCrowded answers a browser that brings more cookies than anybody behind
@@ -23,8 +23,8 @@ func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if kept := b.withoutAnswers(r.Header["Cookie"]); length(kept) <= maxCookieBytes {
-			if r.URL.Path != callbackPath { // which needs one, and clears up
+		if kept := b.withoutLogins(r.Header["Cookie"]); length(kept) <= maxCookieBytes {
+			if r.URL.Path != callbackPath && r.URL.Path != loginPath { // which need them, and clear up
 				r.Header["Cookie"] = kept
 			}
 			next.ServeHTTP(w, r)

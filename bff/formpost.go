@@ -49,7 +49,7 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	state := kept.Get("state")
-	if state == "" || len(state) > maxReturnTo {
+	if state == "" || len(state) > maxParameter {
 		seeOther(w, callbackPath) // which says that no login is under way
 		return
 	}
@@ -71,11 +71,11 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *BFF) formPrefix() string {
-	return strings.Replace(b.attemptPrefix(), "login", "answer", 1)
+	return b.cookiePrefix() + "-answer-"
 }
 
 func (b *BFF) formName(state string) string {
-	return strings.Replace(b.attemptName(state), "login", "answer", 1)
+	return b.formPrefix() + stateHash(state)
 }
 
 // answer returns the provider's answer: what is in the address, or, where that
@@ -108,16 +108,14 @@ func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
 	return query
 }
 
-// withoutAnswers are the cookies of a request without the answers that wait:
-// any site can post forms and close the window on the way back, and what they
-// leave for a minute must not pass for a cookie bomb.
-func (b *BFF) withoutAnswers(lines []string) []string {
-	if b.rp.cfg.ResponseMode != ModeFormPost {
-		return lines
-	}
+// withoutLogins are the cookies of a request without those of logins in
+// progress. A browser that opens many tabs at once has many attempts, and any
+// site can post forms and close the window on the way back: what is left for
+// minutes must not pass for a cookie bomb.
+func (b *BFF) withoutLogins(lines []string) []string {
 	var kept []string
 	for pair := range strings.SplitSeq(strings.Join(lines, ";"), ";") {
-		if pair = strings.TrimSpace(pair); !strings.HasPrefix(pair, b.formPrefix()) {
+		if pair = strings.TrimSpace(pair); !strings.HasPrefix(pair, b.formPrefix()) && !strings.HasPrefix(pair, b.attemptPrefix()) {
 			kept = append(kept, pair)
 		}
 	}

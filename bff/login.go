@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -17,16 +18,19 @@ var loginParameters = []string{
 	"prompt", "login_hint", "screen_hint", "max_age", "acr_values", "ui_locales", "connection", "organization",
 }
 
+// maxParameter bounds each of them, in bytes.
+const maxParameter = 512
+
 // login sends the browser to the provider.
 func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
-	if b.otherLoopback(r) {
-		// The login would end at the base URL, where the cookie that is set
-		// here is unknown.
-		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	if b.movesLogin(w, r) {
 		return
 	}
 	query := r.URL.Query()
 	to := returnTo(query.Get("returnTo"))
+	if n := len(query.Get("returnTo")); n > maxReturnTo {
+		b.logger.InfoContext(r.Context(), "login leads to the home page: returnTo is too long", "bytes", n, "limit", maxReturnTo)
+	}
 	silent := query.Get("prompt") == "none"
 	if prefetch(r) {
 		// A page with a link to the login would begin one for everybody who
@@ -49,7 +53,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	}
 	extra := url.Values{}
 	for _, name := range loginParameters {
-		if value := query.Get(name); value != "" && len(value) <= maxReturnTo {
+		if value := query.Get(name); value != "" && len(value) <= maxParameter {
 			extra.Set(name, value)
 		}
 	}
@@ -125,11 +129,35 @@ func (b *BFF) backFromSilent(w http.ResponseWriter, r *http.Request, to string) 
 	seeOther(w, to)
 }
 
-// otherLoopback reports whether a developer opened this machine under another
-// name than the base URL has: 127.0.0.1 instead of localhost.
-func (b *BFF) otherLoopback(r *http.Request) bool {
+// movedParameter marks a login that was moved to the base URL.
+const movedParameter = "moved"
+
+// movesLogin reports whether a login was begun at another host than that of the
+// base URL (www.shop.example, or 127.0.0.1 for localhost), and has sent the
+// browser to the base URL then: the login would end there, where a cookie that
+// is set here is unknown. It does so once: behind a proxy that rewrites Host,
+// every host is another one.
+func (b *BFF) movesLogin(w http.ResponseWriter, r *http.Request) bool {
 	host := hostname(r.Host)
-	return host != b.base.Hostname() && loopback.Host(host) && loopback.Host(b.base.Hostname())
+	if strings.EqualFold(host, b.base.Hostname()) || loopback.Host(host) != loopback.Host(b.base.Hostname()) {
+		return false // a loopback host is what a proxy on this machine calls us; in development others are allowed by name
+	}
+	if loopback.Host(host) { // a developer, with no proxy between
+		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return true
+	}
+	query := r.URL.Query()
+	if query.Has(movedParameter) {
+		b.moved.Do(func() {
+			b.logger.WarnContext(r.Context(), "logins begin at another host than that of the base URL; have the proxy pass on Host, or correct the base URL",
+				"host", shortReason(r.Host), "base_url", b.base.String())
+		})
+		return false
+	}
+	b.logger.InfoContext(r.Context(), "login moved to the base URL", "host", shortReason(r.Host), "base_url", b.base.String())
+	query.Set(movedParameter, "1")
+	http.Redirect(w, r, b.base.String()+loginPath+"?"+query.Encode(), http.StatusTemporaryRedirect)
+	return true
 }
 
 func hostname(hostport string) string {

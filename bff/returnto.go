@@ -7,9 +7,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 )
 
-// maxReturnTo bounds a path that is carried through a login, in bytes, so
-// that the attempt's cookie stays below 1 KB.
-const maxReturnTo = 512
+// maxReturnTo bounds a path that is carried through a login, in bytes, so that
+// it fits the attempt's cookie.
+const maxReturnTo = 2048
 
 // returnTo returns the path that a login or logout leads back to: the one
 // asked for if it surely stays here, "/" otherwise.

@@ -40,7 +40,7 @@ var leadsAway = []string{
 	";//evil.example", "?//evil.example", "#//evil.example", "@evil.example", ".evil.example", ":80", "*", "..", ".", "~/x", "%2e%2e/evil", "%2f", "%5c",
 	"/api/./auth/logout", "/api//auth/logout", "/api/x/../auth/logout", "/api/auth%2flogout", "/api/%61uth/logout", "/aPi/AUTH/login?prompt=none",
 	"/api/auth/login", "/api/auth/logout", "/api/auth/callback?code=x", "/API/Auth/logout", "/api/auth", "/api/auth/", "/api%2fauth/logout", "/%61pi/auth/logout", "/api/auth/login?returnTo=/api/auth/login",
-	"/" + strings.Repeat("a", 512),
+	"/" + strings.Repeat("a", 2048),
 }
 
 func TestReturnTo(t *testing.T) {

@@ -30,10 +30,7 @@ type trail struct {
 }
 
 func (b *BFF) trailName() string {
-	if b.secure {
-		return "__Host-gatehouse-trail"
-	}
-	return "gatehouse-trail"
+	return b.cookiePrefix() + "-trail"
 }
 
 // trail returns the recent logins of the browser that led to a page.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -51,6 +52,9 @@ type ManagerConfig struct {
 	IdleTimeout, AbsoluteTimeout time.Duration
 	// BaseURL is the public origin of the bff. With https, and with nil, the cookie is Secure and has the __Host- prefix.
 	BaseURL *url.URL
+	// CookieName is the cookie's name without the prefix __Host-, [CookieName] if empty. Instances on one host need different
+	// ones, also on different ports.
+	CookieName string
 	// CacheSize is how many opened sessions the process remembers, so as not to decrypt one at every request: 8192 if zero,
 	// at some 10 KB each. What is remembered is used only while the store still has the very same sealed bytes. What the
 	// memory holds, tokens included, a core dump shows.
@@ -97,7 +101,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	m := &Manager{
 		store:    c.Store,
 		keys:     keys,
-		jar:      jar{secure: true},
+		jar:      jar{secure: true, base: cmp.Or(c.CookieName, CookieName)},
 		idle:     c.IdleTimeout,
 		absolute: c.AbsoluteTimeout,
 		sweep:    c.SweepInterval,
@@ -130,6 +134,9 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	}
 	if m.sweep < 0 {
 		return nil, fmt.Errorf("session: the sweep interval is %v, it cannot be negative", m.sweep)
+	}
+	if err := CheckCookieName(m.jar.base); err != nil {
+		return nil, fmt.Errorf("session: cookie name %q: %w", c.CookieName, err)
 	}
 	if c.BaseURL != nil {
 		switch c.BaseURL.Scheme {

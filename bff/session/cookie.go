@@ -3,9 +3,13 @@ package session
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 const (
@@ -13,7 +17,7 @@ const (
 	CookieName = "gatehouse"
 	// SecureCookieName is the cookie on https. By its prefix browsers take it from this very host alone, over https, for
 	// the whole host (RFC 6265bis §4.1.3.2): a sibling subdomain cannot plant one.
-	SecureCookieName = "__Host-" + CookieName
+	SecureCookieName = hostPrefix + CookieName
 )
 
 // cookieValue is what the cookie holds. It is the one thing that opens a session, so it has no String and never leaves
@@ -52,13 +56,31 @@ func (v *cookieValue) id() ID { return sha256.Sum256(v[:]) }
 // jar makes and reads the cookie.
 type jar struct {
 	secure bool
+	base   string // name without prefix
 }
 
 func (j jar) name() string {
 	if j.secure {
-		return SecureCookieName
+		return hostPrefix + j.base
 	}
-	return CookieName
+	return j.base
+}
+
+const hostPrefix = "__Host-"
+
+// CheckCookieName returns what is wrong with a cookie name for [ManagerConfig.CookieName], nil if it is good.
+func CheckCookieName(name string) error {
+	switch lower := strings.ToLower(name); {
+	case len(name) > 64:
+		return errors.New("longer than 64 characters")
+	case !httpguts.ValidHeaderFieldName(name): // the same "token" (RFC 6265 §4.1.1)
+		return errors.New("has a character that no cookie's name has, or none")
+	case strings.HasPrefix(lower, "__"):
+		return errors.New("has a prefix; __Host- is added where the base URL is https")
+	case strings.Contains(lower, "-login") || strings.Contains(lower, "-answer") || strings.Contains(lower, "-trail"):
+		return errors.New("contains -login, -answer or -trail, by which the cookies of logins are named")
+	}
+	return nil
 }
 
 func (j jar) set(v *cookieValue, lifetime time.Duration) *http.Cookie {

@@ -53,6 +53,7 @@ type settings struct {
 	Denylist         string `name:"denylist" placeholder:"WHERE" group:"API" secret:"" help:"Where access tokens are remembered that a logout has revoked before they expire: memory: where bff and server are one process, redis://HOST:PORT (rediss:// with TLS) where they are several. A token is refused by its jti, so the provider must write one; what a back-channel logout revokes stays refused for 24 hours, which must be longer than access tokens live. Open streams end within a second. Without a denylist, an access token is good until it expires, and no browser ever has one."`
 
 	SessionStore    string        `name:"session-store" placeholder:"STORE" group:"Sessions" secret:"" help:"Where sessions are kept: memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER (rediss… with TLS). docs/sessions.md says what each promises. Default: sqlite:gatehouse-sessions.db; in dev memory:."`
+	CookieName      string        `name:"cookie-name" placeholder:"NAME" default:"gatehouse" group:"Sessions" help:"The name of the session cookie; over https it has the prefix __Host-. The names of the cookies of logins begin with it. Instances on one host need different names, also on different ports: browsers keep cookies by host."`
 	IdleTimeout     time.Duration `name:"session-idle-timeout" placeholder:"DURATION" default:"24h" group:"Sessions" help:"How long a session lasts without being used."`
 	AbsoluteTimeout time.Duration `name:"session-absolute-timeout" placeholder:"DURATION" default:"168h" group:"Sessions" help:"How long a session lasts at most."`
 	RefreshTimeout  time.Duration `name:"refresh-timeout" placeholder:"DURATION" default:"30s" group:"Sessions" help:"How long the provider may take to answer a refresh, besides 5 seconds to connect. Choose more than it ever takes: a refresh token that was sent and not answered may be spent. A stop of the process waits as long for refreshes under way, and 5 seconds more."`
@@ -127,6 +128,7 @@ func (s *settings) config() app.Config {
 		BaseURL:          withScheme(s.BaseURL),
 		Secrets:          withTidied(s.Secret),
 		SessionStore:     s.SessionStore,
+		CookieName:       s.CookieName,
 		IdleTimeout:      s.IdleTimeout,
 		AbsoluteTimeout:  s.AbsoluteTimeout,
 		RefreshTimeout:   s.RefreshTimeout,

@@ -66,6 +66,8 @@ type Config struct {
 	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…", "redis-cluster://…" or "redis-sentinel://…"; the
 	// latter three also with rediss for TLS.
 	SessionStore string
+	// CookieName is that of bff.Config.
+	CookieName string
 	// IdleTimeout and AbsoluteTimeout end sessions.
 	IdleTimeout, AbsoluteTimeout time.Duration
 	// RefreshTimeout is how long the provider may take to answer a refresh.

@@ -208,6 +208,7 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		OfflineConsent:  cfg.OfflineConsent,
 		Secrets:         cfg.Secrets,
 		Store:           p.store,
+		CookieName:      cfg.CookieName,
 		IdleTimeout:     cfg.IdleTimeout,
 		AbsoluteTimeout: cfg.AbsoluteTimeout,
 		RefreshTimeout:  cfg.RefreshTimeout,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -154,7 +155,7 @@ func (cfg Config) validateBFF(parts Parts) []error {
 		}
 	}
 	errs = append(errs, cfg.validateLogin()...)
-	errs = append(errs, cfg.validateTimeouts()...)
+	errs = append(errs, cfg.validateSessions()...)
 	errs = append(errs, checkStore(cfg.SessionStore))
 	if kind := storeKind(cfg.SessionStore); cfg.Replicas > 1 && (kind == "memory" || kind == "sqlite") {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the session store "+kind+": is of one process alone",
@@ -275,8 +276,8 @@ func (cfg Config) validateLogin() []error {
 	return errs
 }
 
-// validateTimeouts lets zero pass, for which the sessions have defaults.
-func (cfg Config) validateTimeouts() []error {
+// validateSessions lets zero pass, for which the sessions have defaults.
+func (cfg Config) validateSessions() []error {
 	var errs []error
 	for _, timeout := range []struct {
 		setting string
@@ -290,6 +291,11 @@ func (cfg Config) validateTimeouts() []error {
 	} {
 		if timeout.value != 0 && timeout.value < time.Second {
 			errs = append(errs, settingError(timeout.setting, timeout.value.String(), "shorter than a second", "give a duration such as 90s or 24h"))
+		}
+	}
+	if cfg.CookieName != "" {
+		if err := session.CheckCookieName(cfg.CookieName); err != nil {
+			errs = append(errs, settingError("GATEHOUSE_COOKIE_NAME", cfg.CookieName, err.Error(), "give letters, digits and hyphens, such as "+session.CookieName))
 		}
 	}
 	if cfg.AbsoluteTimeout > 0 && cfg.IdleTimeout > cfg.AbsoluteTimeout {
