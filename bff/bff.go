@@ -376,6 +376,7 @@ func (b *BFF) Run(ctx context.Context) error {
 	group.Go(func() error { return b.sessions.Run(running) })
 	group.Go(func() error { b.pending.loop(running); return nil })
 	group.Go(func() error { b.refresher.Run(running); return nil })
+	group.Go(func() error { b.logMismatches(running); return nil })
 	err := group.Wait()
 	b.goodbye()
 	return errors.Join(err, b.finishWork(ctx))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
@@ -183,26 +184,29 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*provider)
-		says   string // of the error, or of what is good
-		good   bool
+		says   string
+		status check.Status // of the result that says it
 	}{
-		"all is well":       {nil, "offline access is offered", true},
-		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", true},
-		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", true},
-		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", false},
-		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "GATEHOUSE_OIDC_CLIENT_SECRET", false},
-		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", false},
-		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", false},
+		"all is well":       {nil, "offline access is offered", check.OK},
+		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", check.Warn},
+		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", check.Warn},
+		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", check.Wrong},
+		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "GATEHOUSE_OIDC_CLIENT_SECRET", check.Wrong},
+		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", check.Wrong},
+		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", check.Wrong},
 		"HTML": {func(p *provider) {
-			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }
-		}, "did not answer as one", false},
+			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				_, _ = io.WriteString(w, "<html>")
+			}
+		}, `status 200, "text/html"`, check.Unknown},
 		"takes any code": {func(p *provider) {
 			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
 				reply(w, 200, map[string]any{"access_token": "x", "token_type": "Bearer"})
 			}
-		}, "nobody issued", false},
-		"another issuer's":      {func(p *provider) { p.metadata["issuer"] = "https://evil.example" }, "issuer mismatch", false},
-		"metadata without keys": {func(p *provider) { lay(p.metadata, map[string]any{"jwks_uri": tokentest.Absent}) }, "jwks_uri", false},
+		}, "never issued", check.Wrong},
+		"another issuer's":      {func(p *provider) { p.metadata["issuer"] = "https://evil.example" }, "issuer mismatch", check.Wrong},
+		"metadata without keys": {func(p *provider) { lay(p.metadata, map[string]any{"jwks_uri": tokentest.Absent}) }, "jwks_uri", check.Wrong},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -211,14 +215,10 @@ func TestCheck(t *testing.T) {
 				s.idp.change(c.change)
 			}
 			unfollowed(t, s)
-			good, err := s.Check(t.Context())
-			if (err == nil) != c.good {
-				t.Fatalf("error %v", err)
+			if wrong := found(s, check.Wrong); (wrong == "") == (c.status == check.Wrong) {
+				t.Fatalf("wrong: %s", wrong)
 			}
-			told := strings.Join(good, "\n")
-			if err != nil {
-				told = err.Error()
-			}
+			told := found(s, c.status)
 			if !strings.Contains(told, c.says) || strings.Contains(told, clientSecret) {
 				t.Errorf("it says %q", told)
 			}

@@ -5,81 +5,156 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// Check asks the provider what a login would find out later: that it knows
-// this client and takes its credential, and that it offers what a login
-// needs. It returns what is good, as sentences, and the errors of what is
-// not, each with the remedy.
-func (b *BFF) Check(ctx context.Context) (good []string, err error) {
+// A CheckResult is the outcome of one proof of [BFF.Check]: its Status is "ok",
+// "warn", "wrong" or "unknown", What and Remedy are sentences.
+type CheckResult = check.Result
+
+// A Registration is a value that has to be registered at the provider.
+type Registration = check.Registration
+
+// Check proves what it can of the configuration at the provider, before anybody
+// signs in: each result says what holds, what does not with the remedy, or what
+// could not be found out. It makes a few requests that the provider refuses, one
+// of them with a wrong credential, and leaves nothing behind. verify, if not nil,
+// judges an access token as the server would; see [BFF.Registrations] for what
+// cannot be proved at all.
+func (b *BFF) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []CheckResult {
 	md, err := b.provider.Discover(ctx)
 	if err != nil {
-		return nil, err
+		return []CheckResult{unreachable(b.rp.cfg.Issuer, err)}
 	}
-	if err := errors.Join(b.rp.mismatches(md)...); err != nil {
-		return nil, err // asking it would only say the same in other words
+	results := []CheckResult{good("provider", "the provider answers, and calls itself %s", md.Issuer)}
+	results = append(results, b.checkKeys(ctx, md))
+	mismatches := b.rp.mismatches(md)
+	if len(mismatches) > 0 {
+		return append(results, mismatches...) // requests would only say the same in other words
 	}
-	if err := b.rp.checkClient(ctx, md); err != nil {
-		return nil, err
+	p := newProber(b.rp, md)
+	credential := p.credential(ctx)
+	results = append(results, credential)
+	if credential.Status != check.Wrong {
+		results = append(results, p.redirect(ctx))
+		results = append(results, p.accessToken(ctx, verify))
 	}
-	good = append(good, b.rp.knownClient(md))
-	if b.rp.pushes(md) {
-		if err := b.rp.checkPush(ctx, md); err != nil {
-			return good, err
+	results = append(results, p.clock())
+	return append(results, b.rp.remarks(md, b.base.String())...)
+}
+
+// Registrations are the values to register at the provider for this client.
+func (b *BFF) Registrations() []Registration {
+	base := b.base.String()
+	list := []Registration{
+		{Name: "redirect URI (callback)", Value: b.rp.callback},
+		{Name: "post-logout redirect URI", Value: base},
+		{Name: "back-channel logout URI", Value: base + backchannelPath},
+		{Name: "front-channel logout URI", Value: base + frontchannelPath},
+		{Name: "web origin (where asked for)", Value: base},
+	}
+	if b.rp.keys != nil {
+		list = append(list, Registration{Name: "key set URI (jwks_uri)", Value: base + clientKeysPath})
+	}
+	if b.rp.cfg.Audience != "" {
+		list = append(list, Registration{Name: "API (audience)", Value: b.rp.cfg.Audience})
+	}
+	return list
+}
+
+func good(proof, format string, args ...any) CheckResult {
+	return CheckResult{Status: check.OK, Proof: proof, What: fmt.Sprintf(format, args...)}
+}
+
+func unreachable(issuer string, err error) CheckResult {
+	r := CheckResult{Status: check.Wrong, Proof: "provider", What: fmt.Sprintf("GATEHOUSE_OIDC_ISSUER=%s: %v", issuer, err),
+		Remedy: "correct the issuer, or let this machine reach the provider, at GATEHOUSE_OIDC_INTERNAL_URL if not at its issuer"}
+	problem, remedy := cause.Of(err)
+	mismatch, mismatched := errors.AsType[*token.IssuerMismatchError](err)
+	switch {
+	case mismatched: // which says itself what to do
+		r.Remedy = ""
+		if internal := mismatch.InternalURL(); internal != "" {
+			r.Remedy = "the setting for that is GATEHOUSE_OIDC_INTERNAL_URL=" + internal
 		}
-		good = append(good, "authorization requests are pushed (RFC 9126), and the provider took one of ours")
+	case strings.Contains(problem, "certificate"):
+		r.What, r.Remedy = fmt.Sprintf("GATEHOUSE_OIDC_ISSUER=%s: %s (%v)", issuer, problem, err), remedy
+	case problem != "":
+		r.What, r.Remedy = fmt.Sprintf("GATEHOUSE_OIDC_ISSUER=%s: %s (%v)", issuer, problem, err), remedy+"; "+r.Remedy
 	}
-	switch _, offline := b.rp.scope(md); {
-	case offline:
-		good = append(good, "offline access is offered: sessions outlive their first access token")
-	case keycloak(md):
-		good = append(good, "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
-	default:
-		good = append(good, "no offline access: a session lasts as long as its first access token, then the person signs in again")
+	return r
+}
+
+// checkKeys fetches the key set, without which no token can be verified.
+func (b *BFF) checkKeys(ctx context.Context, md *token.Metadata) CheckResult {
+	err := b.provider.Refresh(ctx)
+	if err == nil {
+		return good("keys", "the provider's key set has keys that can be used")
 	}
-	if b.rp.endSessionURL(md, b.base.String(), "", "") == "" {
-		good = append(good, "no end-session endpoint: logging out here leaves the person signed in at the provider")
+	r := CheckResult{Status: check.Wrong, Proof: "keys", What: "the provider's key set at " + md.JWKSURI + " cannot be used: " + err.Error(),
+		Remedy: "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here"}
+	if problem, remedy := cause.Of(err); problem != "" {
+		r.What, r.Remedy = fmt.Sprintf("the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err), remedy
 	}
-	if len(md.CodeChallengeMethodsSupported) == 0 {
-		good = append(good, "the provider does not say whether it enforces PKCE; it gets a code challenge at every login all the same")
-	}
-	if unlisted := b.rp.unlistedScopes(md); len(unlisted) > 0 {
-		good = append(good, "not in the provider's list of scopes: "+strings.Join(unlisted, " ")+"; if logins end with invalid_scope, allow them there or take them out of GATEHOUSE_OIDC_SCOPE")
-	}
-	return good, nil
+	return r
 }
 
 // mismatches are what the provider says of itself that does not go with what
 // is configured here. What it does not speak of is no mismatch.
-func (rp *relyingParty) mismatches(md *token.Metadata) []error {
-	var errs []error
+func (rp *relyingParty) mismatches(md *token.Metadata) []CheckResult {
+	var results []CheckResult
 	lacks := func(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
-	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	add := func(remedy, format string, args ...any) {
+		results = append(results, CheckResult{Status: check.Wrong, Proof: "metadata", What: fmt.Sprintf(format, args...), Remedy: remedy})
+	}
 	if err := rp.fits(md); err != nil {
-		errs = append(errs, err)
+		add("", "%v", err)
 	}
 	if methods := md.CodeChallengeMethodsSupported; lacks(methods, "S256") {
-		add("the provider does not offer PKCE with S256 (it lists %v), which every login here uses: turn it on there", methods)
+		add("turn it on there", "the provider does not offer PKCE with S256 (it lists %v), which every login here uses", methods)
 	}
 	if types := md.ResponseTypesSupported; lacks(types, "code") {
-		add("the provider does not offer the response type code (it lists %v), which every login here uses: turn the authorization code flow on there", types)
+		add("turn the authorization code flow on there", "the provider does not offer the response type code (it lists %v), which every login here uses", types)
 	}
 	if algs := md.IDTokenSigningAlgValuesSupported; lacks(algs, "RS256") {
-		add("the provider does not sign ID tokens with RS256 (it lists %v), the one algorithm that is accepted here: turn it on there", algs)
+		add("turn it on there", "the provider does not sign ID tokens with RS256 (it lists %v), the one algorithm that is accepted here", algs)
 	}
 	if modes := md.ResponseModesSupported; rp.cfg.ResponseMode != ModeQuery && lacks(modes, rp.cfg.ResponseMode) {
-		add("GATEHOUSE_OIDC_RESPONSE_MODE=%s: the provider does not offer it (it lists %v): unset it", rp.cfg.ResponseMode, modes)
+		add("unset it", "GATEHOUSE_OIDC_RESPONSE_MODE=%s: the provider does not offer it (it lists %v)", rp.cfg.ResponseMode, modes)
 	}
-	if err := rp.checkClientAuth(md); err != nil {
-		errs = append(errs, err)
+	if problem, remedy := rp.clientAuthMismatch(md); problem != "" {
+		add(remedy, "%s", problem)
 	}
-	return errs
+	return results
 }
+
+// logMismatches logs once, when the metadata is there, what in it does not go
+// with the configuration. The process goes on: metadata can be wrong.
+func (b *BFF) logMismatches(ctx context.Context) {
+	md, err := b.provider.AwaitMetadata(ctx)
+	retry := time.NewTicker(mismatchRetry)
+	defer retry.Stop()
+	for err != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry.C:
+			md, err = b.provider.Metadata()
+		}
+	}
+	for _, m := range b.rp.mismatches(md) {
+		b.logger.WarnContext(ctx, "provider metadata does not go with the configuration", "problem", m.What, "remedy", m.Remedy)
+	}
+}
+
+// mismatchRetry is how often logMismatches looks for metadata that is missing.
+const mismatchRetry = 5 * time.Second
 
 // unlistedScopes are those that are asked for and that the provider, which
 // need not list all (Discovery section 3), does not list.
@@ -91,84 +166,69 @@ func (rp *relyingParty) unlistedScopes(md *token.Metadata) []string {
 	return slices.DeleteFunc(strings.Fields(asked), func(s string) bool { return slices.Contains(md.ScopesSupported, s) })
 }
 
-func (rp *relyingParty) knownClient(md *token.Metadata) string {
-	switch method := rp.clientAuth(md); method {
-	case AuthNone:
-		return fmt.Sprintf("client %s is known to the provider as a public one", rp.cfg.ClientID)
-	case AuthPrivateKey:
-		return fmt.Sprintf("client %s is known to the provider, and its key is right (%s)", rp.cfg.ClientID, method)
-	default:
-		return fmt.Sprintf("client %s is known to the provider, and its secret is right (%s)", rp.cfg.ClientID, method)
+// remarks are what works and is worth knowing.
+func (rp *relyingParty) remarks(md *token.Metadata, base string) []CheckResult {
+	results := []CheckResult{rp.refreshRemark(md)}
+	note := func(proof, format string, args ...any) {
+		results = append(results, CheckResult{Status: check.Warn, Proof: proof, What: fmt.Sprintf(format, args...)})
 	}
+	if rp.endSessionURL(md, base, "", "") == "" {
+		note("logout", "no end-session endpoint: logging out here leaves the person signed in at the provider")
+	}
+	if len(md.CodeChallengeMethodsSupported) == 0 {
+		note("pkce", "the provider does not say whether it enforces PKCE; it gets a code challenge at every login all the same")
+	}
+	if unlisted := rp.unlistedScopes(md); len(unlisted) > 0 {
+		note("scope", "not in the provider's list of scopes: %s; if logins end with invalid_scope, allow them there or take them out of GATEHOUSE_OIDC_SCOPE", strings.Join(unlisted, " "))
+	}
+	return results
 }
 
-// checkClient redeems a code that nobody issued: a provider that knows the
-// client says that the code is bad.
-func (rp *relyingParty) checkClient(ctx context.Context, md *token.Metadata) error {
-	_, err := rp.tokens(ctx, md, rp.madeUpCode())
-	refusal, ok := errors.AsType[*oauthError](err)
+// refreshRemark says whether sessions outlive their first access token.
+func (rp *relyingParty) refreshRemark(md *token.Metadata) CheckResult {
+	_, offline := rp.scope(md)
+	grants := md.GrantTypesSupported
+	const short = ": a session lasts as long as its first access token, then the person signs in again"
 	switch {
-	case err == nil:
-		return fmt.Errorf("the token endpoint %s gave a token for a code that nobody issued; it must not be trusted", md.TokenEndpoint)
-	case !ok:
-		return fmt.Errorf("the token endpoint %s did not answer as one: %w", md.TokenEndpoint, err)
-	case refusal.code == "invalid_grant":
-		return nil
-	case refusal.code == "invalid_client" || refusal.status == http.StatusUnauthorized:
-		if rp.clientAuth(md) == AuthPrivateKey {
-			if other := rp.withOtherAudience(); other.takesCredential(ctx, md) {
-				return fmt.Errorf("the provider takes the key of client %s, but not the audience of its assertions: set GATEHOUSE_OIDC_ASSERTION_AUDIENCE=%s", rp.cfg.ClientID, other.cfg.AssertionAudience)
-			}
-		}
-		return fmt.Errorf("the provider refuses client %s (%s): correct GATEHOUSE_OIDC_CLIENT_ID and %s, or its way of authentication, %s, with GATEHOUSE_OIDC_CLIENT_AUTH",
-			rp.cfg.ClientID, refusal.code, rp.credential(md), rp.clientAuth(md))
-	case refusal.code == "unauthorized_client":
-		return fmt.Errorf("the provider does not allow client %s the authorization code grant: allow it there", rp.cfg.ClientID)
+	case len(grants) > 0 && !slices.Contains(grants, "refresh_token"):
+		return CheckResult{Status: check.Warn, Proof: "refresh", What: "the provider does not list the grant refresh_token" + short, Remedy: "allow it there"}
+	case keycloak(md):
+		return good("refresh", "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
+	case cognito(md):
+		return good("refresh", "this is Cognito: refresh tokens come without offline access, and sessions outlive their first access token")
+	case offline:
+		return good("refresh", "offline access is offered and asked for: sessions outlive their first access token, if the client may have refresh tokens")
+	case !slices.Contains(md.ScopesSupported, "offline_access"):
+		return CheckResult{Status: check.Warn, Proof: "refresh", What: "no refresh token is to be expected, as the provider does not list the scope offline_access (no offline access)" + short,
+			Remedy: "turn it on there, or let access tokens live longer"}
 	}
-	return nil // an error about the made-up code, in words of the provider's own
+	return CheckResult{Status: check.Warn, Proof: "refresh", What: "no refresh token is to be expected, as GATEHOUSE_OIDC_SCOPE lacks offline_access" + short,
+		Remedy: "add offline_access to the scope, and allow the client refresh tokens at the provider"}
 }
 
-// madeUpCode redeems a code that nobody issued.
-func (rp *relyingParty) madeUpCode() url.Values {
-	return url.Values{
-		"grant_type":    {"authorization_code"},
-		"code":          {"gatehouse-check"},
-		"redirect_uri":  {rp.callback},
-		"code_verifier": {"gatehouse-check-gatehouse-check-gatehouse-check"},
-	}
+// cognito tells whether the provider is Amazon Cognito, by its issuer.
+func cognito(md *token.Metadata) bool {
+	return strings.HasPrefix(md.Issuer, "https://cognito-idp.") && strings.Contains(md.Issuer, ".amazonaws.com")
 }
 
-// takesCredential reports whether the provider, asked to redeem a code that
-// nobody issued, says that the code is bad, and not the client.
-func (rp *relyingParty) takesCredential(ctx context.Context, md *token.Metadata) bool {
-	_, err := rp.tokens(ctx, md, rp.madeUpCode())
-	refusal, ok := errors.AsType[*oauthError](err)
-	return ok && refusal.code == "invalid_grant"
-}
-
-// credential names the setting with which the client proves who it is.
-func (rp *relyingParty) credential(md *token.Metadata) string {
+// credentialName names the setting with which the client proves who it is.
+func (rp *relyingParty) credentialName(md *token.Metadata) string {
 	if rp.clientAuth(md) == AuthPrivateKey {
 		return "GATEHOUSE_OIDC_CLIENT_KEY (its public half is registered there, or read from " + rp.cfg.BaseURL + clientKeysPath + ")"
 	}
 	return "GATEHOUSE_OIDC_CLIENT_SECRET"
 }
 
-// checkPush pushes an authorization request that nobody will follow, and so
-// has the provider judge redirect URI, scope and audience.
-func (rp *relyingParty) checkPush(ctx context.Context, md *token.Metadata) error {
-	a := &attempt{Seed: "gatehouse-check"}
-	_, err := rp.push(ctx, md, rp.authorizationRequest(md, a, url.Values{}))
-	refusal, ok := errors.AsType[*oauthError](err)
-	switch {
-	case err == nil:
-		return nil
-	case !ok:
-		return fmt.Errorf("the endpoint %s did not answer as one for pushed authorization requests: %w", md.PushedAuthorizationRequestEndpoint, err)
-	case refusal.code == "invalid_target":
-		return fmt.Errorf("the provider refuses the audience %s (invalid_target): correct GATEHOUSE_AUDIENCE, or set GATEHOUSE_OIDC_OMIT_RESOURCE", rp.cfg.Audience)
-	case refusal.code == "invalid_scope":
-		return fmt.Errorf("the provider refuses a scope of %q (invalid_scope): allow it there, or correct GATEHOUSE_OIDC_SCOPE", rp.cfg.Scope)
+// whyNoAnswer says why a proof has no answer to judge.
+func whyNoAnswer(err error) string {
+	if problem, remedy := cause.Of(err); problem != "" {
+		return fmt.Sprintf("%s (%v); %s", problem, err, remedy)
 	}
-	return fmt.Errorf("the provider refuses our authorization request (%s): is the redirect URI %s registered, and the client allowed to push requests? GATEHOUSE_OIDC_OMIT_PAR sends them through the browser instead", refusal.code, rp.callback)
+	return err.Error()
+}
+
+// refusesClient reports an answer that means the client or its credential (RFC
+// 6749 section 5.2).
+func (a *answer) refusesClient() bool {
+	return a.code == "invalid_client" || a.code == "" && a.status == http.StatusUnauthorized
 }

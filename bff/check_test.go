@@ -1,12 +1,26 @@
 package bff_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
+
+// found are the results of these statuses, one a line.
+func found(s *system, statuses ...check.Status) string {
+	s.t.Helper()
+	var lines strings.Builder
+	for _, r := range s.Check(s.t.Context(), nil) {
+		if slices.Contains(statuses, r.Status) {
+			lines.WriteString(r.Proof + ": " + r.What + "; " + r.Remedy + "\n")
+		}
+	}
+	return lines.String()
+}
 
 // What the provider says of itself and what is configured here are compared
 // before anybody signs in; each mismatch names the remedy.
@@ -21,11 +35,14 @@ func TestCheckFindsMismatches(t *testing.T) {
 		"all is well": {},
 		"secret, where keys are wanted": {
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt", "tls_client_auth"}},
-			says:     []string{"client_secret_basic, but private_key_jwt, tls_client_auth", "set GATEHOUSE_OIDC_CLIENT_AUTH"}},
+			says:     []string{"client_secret_basic, but private_key_jwt, tls_client_auth", "set GATEHOUSE_OIDC_CLIENT_KEY for private_key_jwt"}},
+		"only ways that Gatehouse has not": {
+			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"tls_client_auth", "self_signed_tls_client_auth"}},
+			says:     []string{"client_secret_basic, but tls_client_auth", "allow one of client_secret_basic, client_secret_post, private_key_jwt and none for the client there"}},
 		"key, where secrets are wanted": {cfg: withKey(clientRSA()), says: []string{"private_key_jwt, but client_secret_basic", "GATEHOUSE_OIDC_CLIENT_AUTH"}},
 		"public, where none are": {
 			cfg:  func(c *bff.Config) { c.ClientSecret = "" },
-			says: []string{"client authentication none", "GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY"}},
+			says: []string{"client authentication none", "set GATEHOUSE_OIDC_CLIENT_SECRET"}},
 		"a key of the wrong kind": {
 			cfg:      withKey(clientEC()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}, "token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"}},
@@ -70,19 +87,16 @@ func TestCheckFindsMismatches(t *testing.T) {
 				s.idp.change(c.change)
 			}
 			s.reconfigure()
-			_, err := s.Check(t.Context())
+			wrong := found(s, check.Wrong)
 			if c.says == nil {
-				if err != nil {
-					t.Error(err)
+				if wrong != "" {
+					t.Error(wrong)
 				}
 				return
 			}
-			if err == nil {
-				t.Fatal("nothing found")
-			}
 			for _, part := range c.says {
-				if !strings.Contains(err.Error(), part) {
-					t.Errorf("it does not say %q: %v", part, err)
+				if !strings.Contains(wrong, part) {
+					t.Errorf("it does not say %q: %v", part, wrong)
 				}
 			}
 		})
@@ -98,8 +112,8 @@ func TestCheckTellsAll(t *testing.T) {
 		"code_challenge_methods_supported": []string{"plain"}, "response_modes_supported": []string{"query"}, "token_endpoint_auth_methods_supported": []string{"none"},
 	})
 	s.reconfigure()
-	if _, err := s.Check(t.Context()); err == nil || strings.Count(err.Error(), "\n") != 2 {
-		t.Errorf("%v", err)
+	if wrong := found(s, check.Wrong); strings.Count(wrong, "\n") != 3 {
+		t.Error(wrong)
 	}
 	if calls := len(s.idp.called("/token")); calls != 0 {
 		t.Errorf("%d token calls for a configuration that cannot work", calls)
@@ -109,12 +123,11 @@ func TestCheckTellsAll(t *testing.T) {
 	s.idp.offersPAR()
 	lay(s.idp.metadata, map[string]any{"code_challenge_methods_supported": tokentest.Absent, "end_session_endpoint": tokentest.Absent})
 	s.reconfigure()
-	good, err := s.Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	if wrong := found(s, check.Wrong); wrong != "" {
+		t.Fatal(wrong)
 	}
-	all := strings.Join(good, "\n")
-	for _, part := range []string{"orders:read; if logins end with invalid_scope", "does not say whether it enforces PKCE", "requests are pushed", "its secret is right (client_secret_basic)", "no offline access", "no end-session endpoint"} {
+	all := found(s, check.OK, check.Warn)
+	for _, part := range []string{"orders:read; if logins end with invalid_scope", "does not say whether it enforces PKCE", "requests are pushed", "its secret is right (client_secret_basic)", "no refresh token is to be expected", "no end-session endpoint"} {
 		if !strings.Contains(all, part) {
 			t.Errorf("it does not say %q:\n%s", part, all)
 		}

@@ -132,24 +132,38 @@ func (rp *relyingParty) withOtherAudience() *relyingParty {
 	return &other
 }
 
-// checkClientAuth reports a way of authentication that the provider does not
-// list, with the remedy.
-func (rp *relyingParty) checkClientAuth(md *token.Metadata) error {
+// clientAuthMismatch reports a way of authentication that the provider does not
+// list; "" for none. The remedy names only what both sides have.
+func (rp *relyingParty) clientAuthMismatch(md *token.Metadata) (problem, remedy string) {
 	method := rp.clientAuth(md)
 	supported := md.TokenEndpointAuthMethodsSupported
 	if len(supported) > 0 && !slices.Contains(supported, method) {
-		remedy := "GATEHOUSE_OIDC_CLIENT_AUTH to one of these"
-		if method == AuthNone {
-			remedy = "GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY, since it knows no public clients"
+		problem = fmt.Sprintf("the provider does not list the client authentication %s, but %s", method, strings.Join(supported, ", "))
+		var ways []string
+		if slices.Contains(supported, AuthBasic) || slices.Contains(supported, AuthPost) {
+			if rp.cfg.ClientSecret != "" {
+				ways = append(ways, "unset GATEHOUSE_OIDC_CLIENT_AUTH and GATEHOUSE_OIDC_CLIENT_KEY, so that GATEHOUSE_OIDC_CLIENT_SECRET is used")
+			} else {
+				ways = append(ways, "set GATEHOUSE_OIDC_CLIENT_SECRET instead of GATEHOUSE_OIDC_CLIENT_AUTH and GATEHOUSE_OIDC_CLIENT_KEY")
+			}
 		}
-		return fmt.Errorf("the provider does not list the client authentication %s, but %s: set %s", method, strings.Join(supported, ", "), remedy)
+		if slices.Contains(supported, AuthPrivateKey) {
+			ways = append(ways, "set GATEHOUSE_OIDC_CLIENT_KEY for private_key_jwt")
+		}
+		if slices.Contains(supported, AuthNone) {
+			ways = append(ways, "leave out secret and key, for a public client")
+		}
+		if ways == nil {
+			return problem, fmt.Sprintf("allow one of %s, %s, %s and %s for the client there: Gatehouse has no other", AuthBasic, AuthPost, AuthPrivateKey, AuthNone)
+		}
+		return problem, strings.Join(ways, "; or ")
 	}
 	if method == AuthPrivateKey {
 		if _, err := rp.keys.Algorithm(md.TokenEndpointAuthSigningAlgValues); err != nil {
-			return fmt.Errorf("GATEHOUSE_OIDC_CLIENT_KEY: %w: give a key of another kind", err)
+			return "GATEHOUSE_OIDC_CLIENT_KEY: " + err.Error(), "give a key of another kind"
 		}
 	}
-	return nil
+	return "", ""
 }
 
 // clientKeySet publishes the public halves of the client's keys, which the

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -64,8 +65,14 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	front.Config.Handler = b
 	front.Start()
 	t.Cleanup(front.Close)
-	if good, err := b.Check(t.Context()); err != nil {
-		t.Fatal(good, err)
+	proved := map[string]bool{}
+	for _, result := range b.Check(t.Context(), nil) {
+		proved[result.Proof] = result.Status == check.OK
+	}
+	for _, proof := range []string{"provider", "keys", "credential", "redirect URI", "refresh"} {
+		if !proved[proof] {
+			t.Errorf("%s is not proved: %+v", proof, b.Check(t.Context(), nil))
+		}
 	}
 
 	jar, err := cookiejar.New(nil)

@@ -51,6 +51,8 @@ type provider struct {
 	reform   func(idToken string) string
 	answer   map[string]any // laid over the answer of the token endpoint
 	person   map[string]any // what userinfo says
+	dated    bool           // answers have a Date header
+	ahead    time.Duration  // of the clock that it comes from
 	instead  map[string]http.HandlerFunc
 }
 
@@ -111,6 +113,11 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res := w.Result()
 	res.Request = r
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dated {
+		res.Header.Set("Date", p.now().Add(p.ahead).UTC().Format(http.TimeFormat))
+	}
 	return res, nil
 }
 
@@ -135,6 +142,13 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 			keys = []any{p.signer.Key().JWK()}
 		}
 		reply(w, http.StatusOK, map[string]any{"keys": keys})
+	case r.URL.Path == "/authorize":
+		// Nobody is signed in here: only the first step is taken, as by a browser without cookies.
+		if back := r.FormValue("redirect_uri"); strings.HasSuffix(back, "/api/auth/callback") && r.FormValue("client_id") == clientID {
+			http.Redirect(w, r, back+"?"+url.Values{"error": {"login_required"}, "state": {r.FormValue("state")}}.Encode(), http.StatusSeeOther)
+			return
+		}
+		http.Error(w, "client_id or redirect_uri is not registered", http.StatusBadRequest)
 	case r.URL.Path == "/par":
 		p.push(w, r)
 	case r.URL.Path == "/token":

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,13 +25,18 @@ func TestCheck(t *testing.T) {
 		// wrong is in the one line that says what is wrong, says in the others.
 		wrong, says []string
 	}{
-		{name: "all is well", says: []string{"every setting", op.issuer, opClientID, "its secret is right", "offline access", "/audioarchive.v1.StatusService/GetStatus", "GET /api/private-route"}},
+		{name: "all is well", says: []string{"every setting", op.issuer, opClientID, "its secret is right", "offline access", "took one of ours with the redirect URI " + base + "/api/auth/callback",
+			"back-channel logout URI", base + "/api/auth/backchannel-logout", "the session store can be written", "the clocks", "/audioarchive.v1.StatusService/GetStatus", "GET /api/private-route"}},
 		{name: "no audience", env: []string{"AUTH0_AUDIENCE="}, code: 1,
 			wrong: []string{"GATEHOUSE_AUDIENCE", "opaque access tokens", "register the API", "give its identifier"}},
 		{name: "wrong secret", env: []string{"AUTH0_CLIENT_SECRET=" + shortSecret}, code: 1,
 			wrong: []string{"refuses client " + opClientID, "invalid_client", "GATEHOUSE_OIDC_CLIENT_SECRET"}},
 		{name: "unknown client", env: []string{"AUTH0_CLIENT_ID=nobody"}, code: 1,
 			wrong: []string{"refuses client nobody", "GATEHOUSE_OIDC_CLIENT_ID"}},
+		{name: "another base URL", env: []string{"AUTH0_BASE_URL=http://localhost:3999"}, code: 1,
+			wrong: []string{"redirect URI http://localhost:3999/api/auth/callback is not registered", "register the redirect URI", "GATEHOUSE_BASE_URL=http://localhost:3999"}},
+		{name: "the tutorial's scope", env: []string{"AUTH0_SCOPE=openid profile email"},
+			says: []string{"note  no refresh token is to be expected, as GATEHOUSE_OIDC_SCOPE lacks offline_access"}},
 		{name: "nobody there", env: []string{"AUTH0_ISSUER_BASE_URL=" + nobody}, code: 1,
 			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + nobody, "refused", "correct the issuer"}},
 		{name: "no provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer + "/nowhere"}, code: 1,
@@ -72,6 +78,39 @@ func TestCheck(t *testing.T) {
 				t.Errorf("a secret is shown:\n%s", said)
 			}
 		})
+	}
+}
+
+// TestCheckJSON reads the report as a program does.
+func TestCheckJSON(t *testing.T) {
+	t.Parallel()
+	const base = "http://localhost:3000"
+	op := startProvider(t, freeAddress(t), base, firstTTL)
+	for _, c := range []struct {
+		env  []string
+		code int
+		want map[string]string
+	}{
+		{nil, 0, map[string]string{"settings": "ok", "provider": "ok", "keys": "ok", "credential": "ok", "redirect URI": "ok", "clock": "ok", "session store": "ok"}},
+		{[]string{"AUTH0_CLIENT_SECRET=" + shortSecret}, 1, map[string]string{"credential": "wrong"}},
+		{[]string{"GATEHOUSE_LOGIN_RATE=-1"}, 1, map[string]string{"settings": "wrong"}},
+	} {
+		code, said := outcome(t, t.TempDir(), append(op.environment(base), c.env...), "check", "--json")
+		var report struct {
+			Results []struct{ Status, Proof, What string }
+		}
+		if err := json.NewDecoder(strings.NewReader(said)).Decode(&report); err != nil || code != c.code {
+			t.Errorf("%v: exit code %d, want %d, %v:\n%s", c.env, code, c.code, err, said)
+		}
+		got := map[string]string{}
+		for _, result := range report.Results {
+			got[result.Proof] = result.Status
+		}
+		for proof, status := range c.want {
+			if got[proof] != status {
+				t.Errorf("%v: %s is %q, want %q:\n%s", c.env, proof, got[proof], status, said)
+			}
+		}
 	}
 }
 

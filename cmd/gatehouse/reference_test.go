@@ -57,9 +57,9 @@ pasting or with a file that no shell reads, are left out with a note. A line of
 
 Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `.
 What is unsafe or contradictory is refused at the start with the name of the
-setting and the remedy; ` + "`gatehouse check`" + ` tells the same of ` + "`gatehouse serve`" + `
-without starting it, and asks the provider too, and PostgreSQL or Redis where
-they keep the sessions. It changes nothing there, and opens no database.
+setting and the remedy; [` + "`gatehouse check`" + `](check.md) tells the same of
+` + "`gatehouse serve`" + ` without starting it, and proves what it can at the provider, the
+stores and the database.
 `)
 	group := ""
 	for _, f := range parser.Model.Flags {

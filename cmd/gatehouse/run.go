@@ -22,6 +22,9 @@ const (
 	exitOK    = 0
 	exitFail  = 1 // something went wrong while it ran
 	exitUsage = 2 // it was asked for something that makes no sense
+	// exitUnproved is check's: nothing is wrong, but what most providers allow
+	// to be proved could not be.
+	exitUnproved = 3
 )
 
 const description = `Gatehouse lets a browser application use gRPC services safely.
@@ -38,7 +41,9 @@ type commandLine struct {
 	BFF     struct{} `cmd:"" name:"bff" help:"Run the bff alone; needs --gateway-url."`
 	Gateway struct{} `cmd:"" help:"Run the gateway alone; needs --grpc-target."`
 	Server  struct{} `cmd:"" help:"Run the server alone."`
-	Check   struct{} `cmd:"" help:"Validate the configuration, ask the provider and the session store, and say what is wrong and how to mend it."`
+	Check   struct {
+		JSON bool `name:"json" help:"Write the report as JSON."`
+	} `cmd:"" help:"Validate the configuration, prove what can be proved at the provider, the stores and the database, and say what is wrong and how to mend it. Exit code 0: nothing is wrong; 1: something is; 3: nothing is, but not everything could be proved."`
 	Version struct{} `cmd:"" help:"Print the version."`
 	Help    struct{} `cmd:"" help:"Print this help."`
 }
@@ -75,23 +80,30 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	cfg := line.config()
 	cfg.Output = stdout
-	cfg.Logger = newLogger(stderr, line.LogFormat, line.LogLevel, command == "dev")
+	level := line.LogLevel
+	if command == "check" && level == "info" {
+		level = "warn" // the report says the rest
+	}
+	cfg.Logger = newLogger(stderr, line.LogFormat, level, command == "dev")
 	for _, note := range from.notes {
 		fmt.Fprintln(stderr, "gatehouse: note:", note)
 	}
 	for _, name := range from.unknown(parser.Model) {
 		fmt.Fprintf(stderr, "gatehouse: note: %s is the name of no setting and has no effect\n", name)
 	}
-	if err := execute(ctx, command, cfg); err != nil {
-		if errors.Is(err, app.ErrCheck) {
+	if err := execute(ctx, command, cfg, line.Check.JSON); err != nil {
+		switch {
+		case errors.Is(err, app.ErrCheck):
 			return exitFail
+		case errors.Is(err, app.ErrUnproved):
+			return exitUnproved
 		}
 		return complain(stderr, exitFail, err)
 	}
 	return exitOK
 }
 
-func execute(ctx context.Context, command string, cfg app.Config) error {
+func execute(ctx context.Context, command string, cfg app.Config, asJSON bool) error {
 	switch command {
 	case "dev":
 		return app.RunDev(ctx, cfg)
@@ -104,7 +116,7 @@ func execute(ctx context.Context, command string, cfg app.Config) error {
 	case "server":
 		return app.Run(ctx, cfg, app.Parts{Server: true})
 	default: // kong knows no others
-		return app.Check(ctx, cfg)
+		return app.Check(ctx, cfg, asJSON)
 	}
 }
 

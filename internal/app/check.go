@@ -5,93 +5,144 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
 // checkTimeout bounds everything that a check asks of others.
-const checkTimeout = 15 * time.Second
+const checkTimeout = 30 * time.Second
 
-// ErrCheck says that a check found something wrong and has told what.
-var ErrCheck = errors.New("the configuration does not work")
+// What a check has found, and told in its report.
+var (
+	ErrCheck    = errors.New("the configuration does not work")
+	ErrUnproved = errors.New("nothing is wrong, but not everything could be proved")
+)
 
-// Check validates the configuration of gatehouse serve, contacts the
-// provider, and writes to cfg.Output what is right, what is wrong and how to
-// mend it, and who may call what. It opens no port and changes nothing: a
-// session store that is elsewhere is asked whether it answers.
-func Check(ctx context.Context, cfg Config) error {
+// Check validates the configuration of gatehouse serve, proves what can be
+// proved of it at the provider, the session store, the denylist and the
+// database, and writes to cfg.Output what holds, what is wrong and how to mend
+// it, what could not be proved, what is to be registered, and who may call what;
+// as JSON if asJSON is set. It opens no port, and what it makes elsewhere is gone
+// when it returns. The error is ErrCheck, ErrUnproved, or of cfg.Output.
+func Check(ctx context.Context, cfg Config, asJSON bool) error {
 	cfg.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	failed := false
-	tell := func(err error) {
-		failed = true
-		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintln(cfg.Output, "WRONG", strings.TrimSpace(line))
+	report := examine(ctx, cfg)
+	if asJSON {
+		if err := report.JSON(cfg.Output); err != nil {
+			return err
 		}
-	}
-	if err := cfg.Validate(All); err != nil {
-		tell(err)
-		return ErrCheck // the rest would only say the same in other words
-	}
-	fmt.Fprintln(cfg.Output, "ok    every setting is there and makes sense")
-
-	if elsewhere, err := probeStore(ctx, cfg); err != nil {
-		tell(err)
-	} else if elsewhere {
-		fmt.Fprintln(cfg.Output, "ok    the session store answers")
-	}
-	cfg.SessionStore, cfg.DatabaseURL = "memory:", "memory:"
-	p, err := assemble(ctx, cfg, All, false)
-	if err != nil {
-		tell(err)
-		return ErrCheck
-	}
-	defer p.close(nil)
-	if md, err := p.provider.Discover(ctx); err != nil {
-		if mismatch, ok := errors.AsType[*token.IssuerMismatchError](err); !ok { // which says itself what to do
-			err = fmt.Errorf("%w; correct the issuer, or let this machine reach the provider, at GATEHOUSE_OIDC_INTERNAL_URL if not at its issuer", err)
-		} else if internal := mismatch.InternalURL(); internal != "" {
-			err = fmt.Errorf("%w (GATEHOUSE_OIDC_INTERNAL_URL=%s)", err, internal)
-		}
-		tell(fmt.Errorf("GATEHOUSE_OIDC_ISSUER=%s: %w", cfg.Issuer, err))
 	} else {
-		fmt.Fprintf(cfg.Output, "ok    the provider answers, and calls itself %s\n", md.Issuer)
-		good, err := p.bff.Check(ctx)
-		for _, line := range good {
-			fmt.Fprintln(cfg.Output, "ok   ", line)
-		}
-		if err != nil {
-			tell(err)
-		}
+		report.Text(cfg.Output)
 	}
-	for _, finding := range cfg.blurred() {
-		fmt.Fprintln(cfg.Output, "warn ", finding)
-	}
-	p.tellPolicies(cfg)
-	if failed {
+	switch {
+	case report.Wrong():
 		return ErrCheck
+	case report.Unproved():
+		return ErrUnproved
 	}
 	return nil
 }
 
-// tellPolicies prints who may call what.
-func (p *parts) tellPolicies(cfg Config) {
+func examine(ctx context.Context, cfg Config) *check.Report {
+	report := &check.Report{}
+	if err := cfg.Validate(All); err != nil {
+		report.AddErrors("settings", err)
+		return report // the rest would only say the same in other words
+	}
+	report.Add(ok("settings", "every setting is there and makes sense"))
+	report.Add(checkSessions(ctx, cfg), checkDatabase(ctx, cfg))
+	if cfg.Denylist != "" && cfg.Denylist != "memory:" {
+		report.Add(checkDenylist(ctx, cfg))
+	}
+	// The parts are made without what has been looked at already, and none runs.
+	parts := cfg
+	parts.SessionStore, parts.DatabaseURL, parts.Denylist = "memory:", "memory:", ""
+	p, err := assemble(ctx, parts, All, false)
+	if err != nil {
+		report.AddErrors("settings", err)
+		return report
+	}
+	defer p.close(nil)
+	report.Add(p.bff.Check(ctx, p.verifier(cfg))...)
+	for _, finding := range cfg.blurred() {
+		report.Add(check.Result{Status: check.Warn, Proof: "token profiles", What: finding})
+	}
+	report.Register = p.bff.Registrations()
+	report.Methods = p.methods()
+	return report
+}
+
+func ok(proof, what string) check.Result {
+	return check.Result{Status: check.OK, Proof: proof, What: what}
+}
+
+func result(proof, what string, err error) check.Result {
+	if err != nil {
+		return check.Result{Status: check.Wrong, Proof: proof, What: strings.Join(strings.Fields(err.Error()), " ")}
+	}
+	return ok(proof, what)
+}
+
+func checkSessions(ctx context.Context, cfg Config) check.Result {
+	switch storeKind(cfg.SessionStore) {
+	case "memory":
+		return check.Result{Status: check.Warn, Proof: "session store", What: "sessions are kept in memory and end with the process"}
+	case "sqlite":
+		return result("session store", "the session store can be written: "+place(cfg.SessionStore), probeStore(ctx, cfg))
+	}
+	return result("session store", "the session store answers, and its user has the rights that sessions need: "+place(cfg.SessionStore), probeStore(ctx, cfg))
+}
+
+func checkDatabase(ctx context.Context, cfg Config) check.Result {
+	switch scheme, _, _ := strings.Cut(cfg.DatabaseURL, ":"); scheme {
+	case "memory":
+		return check.Result{Status: check.Warn, Proof: "database", What: "the services' data is kept in memory and ends with the process"}
+	case "sqlite":
+		return result("database", "the database can be written: "+place(cfg.DatabaseURL), probeDatabase(ctx, environment{cfg, false}))
+	}
+	return result("database", "the database answers, and its user has the rights that the services need: "+place(cfg.DatabaseURL), probeDatabase(ctx, environment{cfg, false}))
+}
+
+func checkDenylist(ctx context.Context, cfg Config) check.Result {
+	err := redis.Probe(ctx, redis.Config{URL: cfg.Denylist, Logger: cfg.Logger.With("part", "denylist")})
+	if err != nil {
+		err = fmt.Errorf("GATEHOUSE_DENYLIST=%s: %w", place(cfg.Denylist), err)
+	}
+	return result("denylist", "the denylist answers, and its user has the rights that denials need: "+place(cfg.Denylist), err)
+}
+
+// verifier judges access tokens as the server does.
+func (p *parts) verifier(cfg Config) func(context.Context, string) error {
+	v, err := token.NewAccessVerifier(token.AccessConfig[struct{}]{
+		Provider: p.provider, Audience: cfg.Audience, RequireATJWT: cfg.RequireATJWT,
+		IDTokenClients: cfg.IDTokenClients, InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+		Principal: func(*token.Claims) (struct{}, error) { return struct{}{}, nil },
+		CacheSize: -1,
+	})
+	if err != nil {
+		return nil // the validation has found what could be wrong
+	}
+	return func(ctx context.Context, raw string) error {
+		_, _, err := v.Verify(ctx, raw)
+		return err
+	}
+}
+
+// methods are who may call what.
+func (p *parts) methods() []check.Method {
 	routes := map[string][]string{}
 	for _, route := range p.gateway.Routes() {
 		routes[route.RPC] = append(routes[route.RPC], route.Method+" "+route.Pattern)
 	}
-	fmt.Fprintln(cfg.Output)
-	table := tabwriter.NewWriter(cfg.Output, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "METHOD\tREST\tWHO MAY CALL")
-	for _, rule := range p.server.Rules() {
-		rest := strings.Join(routes[rule.Method], ", ")
-		if rest == "" {
-			rest = "-"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", rule.Method, rest, rule.String())
+	rules := p.server.Rules()
+	methods := make([]check.Method, len(rules))
+	for i, rule := range rules {
+		methods[i] = check.Method{Name: rule.Method, Routes: routes[rule.Method], Policy: rule.String()}
 	}
-	_ = table.Flush() // to the same output as all before
+	return methods
 }

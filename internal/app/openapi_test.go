@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -96,7 +97,7 @@ func TestOpenAPIPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close(nil)
-	p.tellPolicies(cfg)
+	(&check.Report{Methods: p.methods()}).Text(&printed)
 	var doc described
 	if err := json.Unmarshal(p.gateway.OpenAPI(), &doc); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web/products"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 // What the services are called as an API, in its description, and which version
@@ -31,6 +32,15 @@ const (
 	called          = "/api/private-route"
 	calledConfirmed = "/api/confirmed-route"
 )
+
+// probeDatabase proves that the services could keep their data where
+// DatabaseURL says, and changes nothing there.
+func probeDatabase(ctx context.Context, env environment) error {
+	if err := productdb.Probe(ctx, env.DatabaseURL); err != nil {
+		return env.databaseError(err)
+	}
+	return nil
+}
 
 func openProducts(ctx context.Context, env environment) (audioarchivev1.ProductServiceServer, error) {
 	cfg := catalog.Config{URL: env.DatabaseURL}

@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
+	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
 )
 
 const storeSetting = "GATEHOUSE_SESSION_STORE"
@@ -88,20 +89,25 @@ func openStore(ctx context.Context, cfg Config) (store session.Store, err error)
 	return s, nil
 }
 
-// probeStore tells whether a session store that is elsewhere can be had,
-// without changing anything there.
-func probeStore(ctx context.Context, cfg Config) (elsewhere bool, err error) {
+// probeStore proves that the session store can be used, rights included; what it
+// makes is gone when it returns.
+func probeStore(ctx context.Context, cfg Config) error {
+	var err error
 	switch storeKind(cfg.SessionStore) {
+	case "sqlite":
+		err = filecheck.Writable(strings.TrimPrefix(cfg.SessionStore, "sqlite:"))
 	case "postgres":
-		return true, storeError(cfg.SessionStore, postgres.Probe(ctx, cfg.SessionStore))
+		err = postgres.Probe(ctx, cfg.SessionStore)
 	case "redis":
-		s, err := redis.Open(ctx, redis.Config{URL: cfg.SessionStore, Logger: cfg.Logger.With("part", "sessions")})
-		if err != nil {
-			return true, storeError(cfg.SessionStore, err)
+		var s *redis.Store
+		if s, err = redis.Open(ctx, redis.Config{URL: cfg.SessionStore, Logger: cfg.Logger.With("part", "sessions")}); err == nil {
+			if err = session.Exercise(ctx, s); err != nil {
+				err = redis.Explain(err)
+			}
+			_ = s.Close() // its connections alone
 		}
-		return true, s.Close()
 	}
-	return false, nil
+	return storeError(cfg.SessionStore, err)
 }
 
 // storeReady asks a session store whether it can be used, if it can tell.

@@ -319,7 +319,7 @@ func (cfg Config) validateFrontend() []error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(e.Remedy, "did you mean") {
+	if e, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(e.Remedy, "did you mean") && strings.Contains(cfg.Frontend, ":") {
 		return []error{addressError("GATEHOUSE_FRONTEND", cfg.Frontend, err)}
 	}
 	return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")}

@@ -56,7 +56,7 @@ func Parse(raw string) (*url.URL, error) {
 	}
 	o := &url.URL{Scheme: u.Scheme, Host: host}
 	if o.Scheme == "http" && !loopback.Host(o.Hostname()) {
-		return nil, &Error{"http is for loopback only: session cookies and codes would travel in the clear", "use https"}
+		return nil, &Error{"http is for loopback only: session cookies and codes would travel in the clear", "use https://"}
 	}
 	return o, nil
 }

@@ -35,9 +35,9 @@ func Bytes(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("no such file; correct the path: %w", fs.ErrNotExist)
+		return nil, &readError{"no such file; correct the path", fs.ErrNotExist}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("permission denied; let the user that runs gatehouse read the file, and enter its folders: %w", fs.ErrPermission)
+		return nil, &readError{"permission denied; let the user that runs gatehouse read the file, and enter its folders", fs.ErrPermission}
 	case err != nil:
 		return nil, fmt.Errorf("%w; correct the path", cause(err))
 	}
@@ -54,6 +54,15 @@ func Bytes(path string) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// A readError has a text of its own for what the system says in another way.
+type readError struct {
+	text string
+	err  error
+}
+
+func (e *readError) Error() string { return e.text }
+func (e *readError) Unwrap() error { return e.err }
 
 // cause leaves out the path, which the caller names in its own words.
 func cause(err error) error {

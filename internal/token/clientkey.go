@@ -204,3 +204,19 @@ func (k *ClientKeys) Assertion(md *Metadata, audience, clientID string, now time
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
+
+// Another returns keys that nobody has registered: a new one that signs with the algorithm of the first, and has its kid, so
+// that a provider which verifies signatures refuses it.
+func (k *ClientKeys) Another(random io.Reader) (*ClientKeys, error) {
+	var private crypto.Signer
+	var err error
+	if _, ok := k.keys[0].private.(*rsa.PrivateKey); ok {
+		private, err = rsa.GenerateKey(random, minRSABits)
+	} else {
+		private, err = ecdsa.GenerateKey(elliptic.P256(), random)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &ClientKeys{keys: []*clientKey{{id: k.keys[0].id, algs: k.keys[0].algs, private: private}}}, nil
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
 const (
@@ -89,7 +90,7 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 		if conn, err = s.listen(ctx); err == nil {
 			s.log.LogAttrs(ctx, slog.LevelInfo, "the session store's feed is back")
 		} else if ctx.Err() == nil {
-			s.log.LogAttrs(ctx, slog.LevelDebug, "listening to the session store failed", slog.String("cause", connectError(err).Error()))
+			s.log.LogAttrs(ctx, slog.LevelDebug, "listening to the session store failed", slog.String("cause", pgcheck.Explain(err).Error()))
 		}
 	}
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
 //go:embed migrations/*.sql
@@ -111,7 +112,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	defer cancel()
 	if err := s.open(ctx, c.URL); err != nil {
 		_ = s.Close()
-		return nil, connectError(err)
+		return nil, pgcheck.Explain(err)
 	}
 	return s, nil
 }
@@ -144,22 +145,33 @@ func (s *Store) open(ctx context.Context, address string) error {
 // CheckURL says what is wrong with a [Config.URL], without contacting anybody.
 func CheckURL(address string) error {
 	if _, err := poolConfig(address); err != nil {
-		return connectError(err)
+		return pgcheck.Explain(err)
 	}
 	return nil
 }
 
-// Probe connects and changes nothing, to tell whether [Open] could.
+// Probe proves, without changing anything, that [Open] and the store could do
+// their work: that the user has the rights to the tables, or to make them, and
+// that news come through. Its errors show neither user nor password.
 func Probe(ctx context.Context, address string) error {
 	config, err := poolConfig(address)
 	if err != nil {
-		return connectError(err)
+		return pgcheck.Explain(err)
 	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	s := &Store{now: time.Now, log: slog.New(slog.DiscardHandler), records: cache.New[session.Record](1)}
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return pgcheck.Explain(err)
+	}
+	defer func() { _ = s.Close() }()
+	s.feed.init(config.ConnConfig.Copy())
+	conn, err := s.listen(ctx)
 	if err != nil {
-		return connectError(err)
+		return pgcheck.Explain(err)
 	}
-	return conn.Close(ctx)
+	defer func() { _ = conn.Close(expired) }()
+	return pgcheck.Rights(ctx, conn, pgcheck.Tables{
+		Names: []string{"gatehouse_sessions", "gatehouse_session_notes"}, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations"),
+	})
 }
 
 func poolConfig(address string) (*pgxpool.Config, error) {
@@ -288,21 +300,6 @@ func outage(err error) error {
 		return err
 	}
 	return fmt.Errorf("postgres session store: %w", err)
-}
-
-// connectError says why PostgreSQL cannot be used. The driver's own texts repeat the address with its user, and for a
-// malformed one with its password.
-func connectError(err error) error {
-	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
-		return errors.New("not an address of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
-	}
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("PostgreSQL refuses (%s, SQLSTATE %s): correct user, password, database name or the user's rights", refused.Message, refused.Code)
-	}
-	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return fmt.Errorf("PostgreSQL cannot be reached at %s port %d: start it, or correct the address", connect.Config.Host, connect.Config.Port)
-	}
-	return fmt.Errorf("PostgreSQL cannot be used: %w", err)
 }
 
 func nonce() string { return rand.Text() }

@@ -162,7 +162,7 @@ func (a *address) tlsConfig() (*tls.Config, error) {
 	}
 	pem, err := textfile.Read(a.caFile)
 	if err != nil {
-		return nil, fmt.Errorf("the ca_file %s: %w", a.caFile, err)
+		return nil, fmt.Errorf("the ca_file %s cannot be read: %w", a.caFile, err)
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM([]byte(pem)) {

@@ -30,6 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 )
 
 const (
@@ -75,7 +76,6 @@ type Store struct {
 	kind    kind
 	prefix  string
 	client  rueidis.Client
-	secret  string
 	records *cache.Cache[session.Record]
 	events  fanout.Hub
 	feed    feed
@@ -108,7 +108,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		now: c.Now, log: c.Logger, kind: a.kind, prefix: c.Prefix, secret: a.password,
+		now: c.Now, log: c.Logger, kind: a.kind, prefix: c.Prefix,
 		records: cache.New[session.Record](c.CacheSize),
 	}
 	if s.now == nil {
@@ -276,17 +276,26 @@ func (s *Store) outage(err error) error {
 
 // connectError says why Redis cannot be used.
 func (s *Store) connectError(a address, err error) error {
-	text := err.Error()
-	if a.password != "" {
-		text = strings.ReplaceAll(text, a.password, "…")
-	}
-	if _, ok := rueidis.IsRedisErr(err); ok {
-		return fmt.Errorf("Redis refuses (%s): correct user, password or the user's rights", text)
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		return fmt.Errorf("Redis refuses (%s): %s", rediscause.Refusal(refused), rediscause.Remedy(refused))
 	}
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
 	}
-	return fmt.Errorf("Redis at %s cannot be used (%s): start it, or correct the address", strings.Join(a.hosts, ","), text)
+	where := "Redis at " + strings.Join(a.hosts, ",") + " cannot be used"
+	if problem, remedy := rediscause.Connection(a.hosts[0], a.secure, err); problem != "" {
+		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
+	}
+	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+}
+
+// Explain adds to an error of a store what to do about it.
+func Explain(err error) error {
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		operation, _, _ := strings.Cut(err.Error(), ": ")
+		return fmt.Errorf("%s: Redis refuses (%s): %s", operation, rediscause.Refusal(refused), rediscause.Remedy(refused))
+	}
+	return err
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

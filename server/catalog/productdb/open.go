@@ -23,6 +23,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
 //go:embed migrations/*.sql
@@ -184,7 +186,7 @@ func fileDSN(path string, params ...string) string {
 func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
-		return connectError(err)
+		return pgcheck.Explain(err)
 	}
 	db.writes = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(onlyIndexes))
 	db.reads = db.writes
@@ -192,7 +194,7 @@ func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
 	db.writes.SetMaxIdleConns(maxConns)
 	db.writes.SetConnMaxIdleTime(5 * time.Minute)
 	if err := db.writes.PingContext(ctx); err != nil {
-		return connectError(err)
+		return pgcheck.Explain(err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Parallel()
 		good := pgtest.New(t)
 		_, err := productdb.Open(t.Context(), productdb.Config{URL: strings.Replace(good, "/test_", "/none_", 1)})
-		if err == nil || !strings.Contains(err.Error(), "correct user, password or database name") {
+		if err == nil || !strings.Contains(err.Error(), "create the database, or correct its name") {
 			t.Errorf("%v", err)
 		}
 	})

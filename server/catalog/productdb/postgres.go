@@ -2,11 +2,12 @@ package productdb
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
+	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
 // onlyIndexes has a connection read by indexes, in their order, where there is
@@ -17,17 +18,27 @@ func onlyIndexes(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// connectError says why PostgreSQL cannot be reached. The driver's own texts
-// repeat the address with its user, and for a malformed one with its password.
-func connectError(err error) error {
-	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
-		return errors.New("not an address of PostgreSQL; give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
+// tables are those that the migrations make.
+var tables = []string{"products", "product_words", "product_changes", "product_requests", "catalog_state"}
+
+// Probe proves, without changing anything, that Open and the database could do
+// their work: for a file that it can be written, for PostgreSQL that the user
+// has the rights to the tables or to make them.
+func Probe(ctx context.Context, address string) error {
+	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
+		return filecheck.Writable(path)
 	}
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("PostgreSQL refuses the connection (%s, SQLSTATE %s); correct user, password or database name", refused.Message, refused.Code)
+	if !strings.HasPrefix(address, "postgres") {
+		return nil
 	}
-	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return fmt.Errorf("PostgreSQL cannot be reached at %s port %d; start it, or correct the address", connect.Config.Host, connect.Config.Port)
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return pgcheck.Explain(err)
 	}
-	return fmt.Errorf("PostgreSQL cannot be reached: %w", err)
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return pgcheck.Explain(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return pgcheck.Rights(ctx, conn, pgcheck.Tables{Names: tables, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations")})
 }

@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
@@ -116,8 +116,8 @@ func (c *Config) clientOption() (rueidis.ClientOption, error) {
 // problem wraps an error of the client. Servers that do not know HELLO quote
 // its arguments, of which the password is one.
 func (l *List) problem(what string, err error) error {
-	if l.password != "" && strings.Contains(err.Error(), l.password) {
-		return errors.New("redis denylist: " + what + ": " + strings.ReplaceAll(err.Error(), l.password, "…"))
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok && refused.Error() != rediscause.Refusal(refused) {
+		return errors.New("redis denylist: " + what + ": " + rediscause.Refusal(refused))
 	}
 	return fmt.Errorf("redis denylist: %s: %w", what, err)
 }

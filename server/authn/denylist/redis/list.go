@@ -42,11 +42,10 @@ var (
 // A List is a set of denials that processes share. It is safe for concurrent
 // use. Its method Revoked is made for authn.Config.Revoked.
 type List struct {
-	cfg      Config
-	password string
-	client   rueidis.Client
-	keys     keys
-	mirror   *mirror
+	cfg    Config
+	client rueidis.Client
+	keys   keys
+	mirror *mirror
 
 	born      time.Time                // origin of the monotonic times below
 	asOf      atomic.Int64             // all denials made before are in the mirror; 0 for never
@@ -73,16 +72,12 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &List{
-		cfg: cfg, password: option.Password, keys: newKeys(cfg.Prefix), mirror: newMirror(cfg.MaxEntries, cfg.Now),
-		born: time.Now(), questions: make(chan struct{}, maxQuestions),
-	}
-	l.closing, l.close = context.WithCancel(context.Background())
+	l := newList(cfg)
 	if l.client, err = rueidis.NewClient(option); err != nil {
 		if l.client != nil {
 			l.client.Close()
 		}
-		return nil, l.problem("connecting to "+option.InitAddress[0], err)
+		return nil, fmt.Errorf("redis denylist: %w", explained("connect", option, err))
 	}
 	f, err := l.connect(ctx)
 	switch {
@@ -97,6 +92,16 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 		return nil, l.problem("loading", err)
 	}
 	return l, nil
+}
+
+// newList makes a list that is not connected yet.
+func newList(cfg Config) *List {
+	l := &List{
+		cfg: cfg, keys: newKeys(cfg.Prefix), mirror: newMirror(cfg.MaxEntries, cfg.Now),
+		born: time.Now(), questions: make(chan struct{}, maxQuestions),
+	}
+	l.closing, l.close = context.WithCancel(context.Background())
+	return l
 }
 
 // DenySession refuses every token of a provider's session (claims "iss" and

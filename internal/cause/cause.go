@@ -1,0 +1,91 @@
+// Package cause owns the explanation of failed connections: what went wrong
+// between two machines, and what to do about it. It leaves errors of protocols
+// above TCP and TLS to their clients.
+package cause
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Of returns what is wrong with the way to a server, and the remedy; "" for an
+// error that is not about that. Neither holds a credential.
+func Of(err error) (problem, remedy string) {
+	if problem, remedy = certificate(err); problem != "" {
+		return problem, remedy
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "the server answers plain HTTP where TLS is expected", "correct the port, or turn TLS on there"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the server does not speak TLS at this port", "correct the port, or turn TLS on there"
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return "the server refuses the TLS handshake (" + err.Error() + ")", "if it wants a client certificate or another TLS version, change that there"
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		if dns.IsNotFound {
+			return fmt.Sprintf("the host name %s does not exist", dns.Name), "correct the name, or the DNS of this machine"
+		}
+		return fmt.Sprintf("the host name %s cannot be looked up (%s)", dns.Name, dns.Err), "mend the DNS of this machine"
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the connection is refused: nothing listens at this address and port", "start it, or correct the address"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "there is no route to the address", "correct the address, or the network between"
+	case errors.Is(err, syscall.ENOENT):
+		return "the socket does not exist", "start it, or correct the address"
+	case errors.Is(err, syscall.EACCES):
+		return "this user must not open the socket", "give the user that runs gatehouse the right"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the server closes the connection", "see its log; one that expects TLS, or does not, closes too"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), timeout(err):
+		return "no answer in time", "correct the address, or let this machine through the firewall"
+	}
+	return "", ""
+}
+
+func timeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+func certificate(err error) (problem, remedy string) {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		if now := time.Now(); invalid.Cert != nil && now.Before(invalid.Cert.NotBefore) {
+			return fmt.Sprintf("the server's certificate is valid from %s only", date(invalid.Cert.NotBefore)), "correct the clock of this machine, or the certificate"
+		}
+		until := ""
+		if invalid.Cert != nil {
+			until = " on " + date(invalid.Cert.NotAfter)
+		}
+		return "the server's certificate has expired" + until, "renew it there; nothing needs to change here"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "the server's certificate is signed by an authority that this machine does not trust", "add that authority to the system's trusted ones (SSL_CERT_FILE names a file of them), or correct the certificate"
+	}
+	if wrong, ok := errors.AsType[x509.HostnameError](err); ok {
+		names := "no host name"
+		if wrong.Certificate != nil && len(wrong.Certificate.DNSNames) > 0 {
+			names = strings.Join(wrong.Certificate.DNSNames[:min(4, len(wrong.Certificate.DNSNames))], ", ")
+		}
+		return fmt.Sprintf("the server's certificate is for %s, not for %s", names, wrong.Host), "use a name that is in the certificate, or renew it with this one"
+	}
+	if invalid, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the server's certificate is not accepted: " + invalid.Err.Error(), "correct the certificate"
+	}
+	return "", ""
+}
+
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }

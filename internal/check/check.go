@@ -1,0 +1,129 @@
+// Package check owns what a check of a configuration finds: results, what is to
+// be registered at the provider, and how both are written for people and for
+// programs. It leaves the proofs to the parts that they are about.
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// A Status says how a proof ended.
+type Status string
+
+const (
+	OK      Status = "ok"      // proved
+	Warn    Status = "warn"    // works, with a consequence worth knowing
+	Wrong   Status = "wrong"   // proved not to work
+	Unknown Status = "unknown" // could not be proved
+)
+
+// A Result is the outcome of one proof.
+type Result struct {
+	Status Status `json:"status"`
+	// Proof names what was to be proved, such as "credential".
+	Proof  string `json:"proof"`
+	What   string `json:"what"`
+	Remedy string `json:"remedy,omitempty"`
+	// Optional marks what cannot be proved at many providers, so that not having
+	// proved it is no reason for an exit code.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// A Registration is a value that has to be registered at the provider.
+type Registration struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// A Method is a method of the API and the policy for it.
+type Method struct {
+	Name   string   `json:"method"`
+	Routes []string `json:"rest,omitempty"`
+	Policy string   `json:"policy"`
+}
+
+// A Report is all that a check has found.
+type Report struct {
+	Results  []Result       `json:"results"`
+	Register []Registration `json:"register,omitempty"`
+	Methods  []Method       `json:"methods,omitempty"`
+}
+
+// Add adds results.
+func (r *Report) Add(results ...Result) { r.Results = append(r.Results, results...) }
+
+// AddErrors adds what is wrong, one result for each line of err.
+func (r *Report) AddErrors(proof string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		r.Add(Result{Status: Wrong, Proof: proof, What: strings.TrimSpace(line)})
+	}
+}
+
+// Wrong reports whether something does not work.
+func (r *Report) Wrong() bool {
+	return r.has(func(result Result) bool { return result.Status == Wrong })
+}
+
+// Unproved reports whether something could not be proved that most providers
+// allow to.
+func (r *Report) Unproved() bool {
+	return r.has(func(result Result) bool { return result.Status == Unknown && !result.Optional })
+}
+
+func (r *Report) has(f func(Result) bool) bool {
+	for _, result := range r.Results {
+		if f(result) {
+			return true
+		}
+	}
+	return false
+}
+
+var labels = map[Status]string{OK: "ok   ", Warn: "note ", Wrong: "WRONG", Unknown: "?    "}
+
+// Text writes the report for people, one line a result.
+func (r *Report) Text(w io.Writer) {
+	for _, result := range r.Results {
+		text := result.What
+		if result.Status == Unknown {
+			text = "not known: " + text
+		}
+		if result.Remedy != "" {
+			text += "; " + result.Remedy
+		}
+		fmt.Fprintln(w, labels[result.Status], text)
+	}
+	if len(r.Register) > 0 {
+		fmt.Fprintln(w, "\nTo be registered at the provider:")
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, registration := range r.Register {
+			fmt.Fprintf(table, "  %s\t%s\n", registration.Name, registration.Value)
+		}
+		_ = table.Flush() // to the same writer as all before
+	}
+	if len(r.Methods) > 0 {
+		fmt.Fprintln(w)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "METHOD\tREST\tWHO MAY CALL")
+		for _, method := range r.Methods {
+			routes := "-"
+			if len(method.Routes) > 0 {
+				routes = strings.Join(method.Routes, ", ")
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\n", method.Name, routes, method.Policy)
+		}
+		_ = table.Flush()
+	}
+}
+
+// JSON writes the report for programs.
+func (r *Report) JSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}

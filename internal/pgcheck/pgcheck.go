@@ -1,0 +1,192 @@
+// Package pgcheck owns what can be said about a PostgreSQL before it is used:
+// why a connection fails, and whether a user has the rights to a set of tables.
+// It changes nothing. What the tables are for is left to their packages.
+package pgcheck
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+)
+
+// Explain says why PostgreSQL cannot be used, and what to do. The driver's own
+// texts repeat the address with its user, and for a malformed one with its
+// password; nothing of that is shown.
+func Explain(err error) error {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		return errors.New("not an address of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
+	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Errorf("PostgreSQL refuses (%s, SQLSTATE %s): %s", refused.Message, refused.Code, remedy(refused))
+	}
+	where := "PostgreSQL"
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		where = fmt.Sprintf("PostgreSQL cannot be reached at %s port %d", connect.Config.Host, connect.Config.Port)
+		if strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for it
+			return errors.New(where + " with TLS, which the server does not offer: turn TLS on there, or write sslmode=disable if the network between is yours alone")
+		}
+	}
+	if problem, remedy := cause.Of(err); problem != "" {
+		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
+	}
+	if where != "PostgreSQL" {
+		return errors.New(where + ": start it, or correct the address")
+	}
+	return fmt.Errorf("PostgreSQL cannot be used: %w", err)
+}
+
+func remedy(refused *pgconn.PgError) string {
+	switch refused.Code {
+	case "28P01":
+		return "correct user or password"
+	case "28000":
+		if strings.Contains(refused.Message, "pg_hba.conf") {
+			return "allow this machine, user and database in pg_hba.conf; a line with hostssl wants sslmode=require or better"
+		}
+		return "create the role there, or correct the user"
+	case "3D000":
+		return "create the database, or correct its name"
+	case "3F000":
+		return "create the schema, or correct search_path"
+	case "53300":
+		return "it is out of connections: raise max_connections (or the limit of the role or database), or give each client fewer, here with pool_max_conns; the address and the password are good"
+	case "53100", "53200":
+		return "give the server more disk or memory"
+	case "57P01", "57P02", "57P03":
+		return "wait until it has started, or see its log"
+	case "25006":
+		return "give the address of the primary: this server takes no writes"
+	case "42501":
+		return "give the user that right"
+	}
+	return "correct user, password, database name or the user's rights"
+}
+
+// Tables are the tables of a package and their migrations by goose.
+type Tables struct {
+	Names        []string
+	VersionTable string
+	Latest       int64
+}
+
+// Latest is the version that the newest of some migrations brings tables to.
+func Latest(migrations fs.FS, dir string) (latest int64) {
+	entries, _ := fs.ReadDir(migrations, dir) // embedded, so it is there
+	for _, entry := range entries {
+		if version, err := goose.NumericComponent(entry.Name()); err == nil {
+			latest = max(latest, version)
+		}
+	}
+	return latest
+}
+
+// Rights proves that the user of a connection can do what the tables need, or
+// make them if they are not there yet.
+func Rights(ctx context.Context, conn *pgx.Conn, t Tables) error {
+	var standby bool
+	var readOnly, user string
+	var schema *string
+	if err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), current_user, current_schema()").Scan(&standby, &readOnly, &user, &schema); err != nil {
+		return Explain(err)
+	}
+	switch {
+	case standby:
+		return errors.New("PostgreSQL is a standby, which takes no writes: give the address of the primary")
+	case readOnly == "on":
+		return fmt.Errorf("PostgreSQL takes no writes of the user %s (default_transaction_read_only is on): turn it off for this user or database", user)
+	case schema == nil:
+		return errors.New("no schema of the search_path exists: create one, or correct search_path")
+	}
+	pending, err := t.pending(ctx, conn)
+	if err != nil {
+		return Explain(err)
+	}
+	if pending {
+		if err := canCreate(ctx, conn); err != nil {
+			return fmt.Errorf("the tables are not there yet, or are of an earlier version, and the user %s cannot make them in the schema %s: %w", user, *schema, Explain(err))
+		}
+	}
+	for _, table := range append([]string{t.VersionTable}, t.Names...) {
+		missing, err := missingRights(ctx, conn, table, pending, table == t.VersionTable)
+		switch {
+		case err != nil:
+			return Explain(err)
+		case missing != "":
+			return fmt.Errorf("the user %s lacks %s on the table %s: give that user the right", user, missing, table)
+		}
+	}
+	return nil
+}
+
+// pending tells whether migrations are to be made.
+func (t Tables) pending(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	there, err := exists(ctx, conn, t.VersionTable)
+	if err != nil || !there {
+		return true, err
+	}
+	var version int64
+	err = conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+pgx.Identifier{t.VersionTable}.Sanitize()).Scan(&version)
+	return version < t.Latest, err
+}
+
+func exists(ctx context.Context, conn *pgx.Conn, table string) (there bool, err error) {
+	err = conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{table}.Sanitize()).Scan(&there)
+	return there, err
+}
+
+// canCreate makes a table in a transaction that is rolled back.
+func canCreate(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	_, err = tx.Exec(ctx, "CREATE TABLE "+pgx.Identifier{"gatehouse_check_" + strings.ToLower(rand.Text())}.Sanitize()+" (x INT)")
+	return err
+}
+
+// missingRights names the rights that the user lacks on a table; "" for none, or
+// if the table is not there.
+func missingRights(ctx context.Context, conn *pgx.Conn, table string, pending, versions bool) (string, error) {
+	there, err := exists(ctx, conn, table)
+	if err != nil || !there {
+		return "", err
+	}
+	needed := []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
+	if versions {
+		needed = []string{"SELECT"}
+		if pending {
+			needed = append(needed, "INSERT")
+		}
+	}
+	name := pgx.Identifier{table}.Sanitize()
+	var missing []string
+	for _, right := range needed {
+		var has bool
+		if err := conn.QueryRow(ctx, "SELECT has_table_privilege($1, $2)", name, right).Scan(&has); err != nil {
+			return "", err
+		}
+		if !has {
+			missing = append(missing, right)
+		}
+	}
+	if pending && !versions { // a migration alters it
+		var owner bool
+		if err := conn.QueryRow(ctx, "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", name).Scan(&owner); err != nil {
+			return "", err
+		}
+		if !owner {
+			missing = append(missing, "ownership (to bring it up to date)")
+		}
+	}
+	return strings.Join(missing, ", "), nil
+}

@@ -1,0 +1,101 @@
+// Package rediscause owns the explanation of why a Redis cannot be used. It
+// leaves talking to it to its clients.
+package rediscause
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+)
+
+// Refusal is the text of an error that Redis answers, without the arguments of
+// the command, of which the password may be one: servers that do not know HELLO
+// quote them.
+func Refusal(refused error) string {
+	text, _, _ := strings.Cut(refused.Error(), ", with args beginning with")
+	return text
+}
+
+// Remedy says what to do about an error that Redis answers.
+func Remedy(refused error) string {
+	code, _, _ := strings.Cut(refused.Error(), " ")
+	switch code {
+	case "WRONGPASS":
+		return "correct user or password"
+	case "NOAUTH":
+		return "give user and password in the address"
+	case "NOPERM":
+		return "give the user that right (ACL SETUSER)"
+	case "READONLY":
+		return "give the address of the master: this server takes no writes"
+	case "OOM":
+		return "give Redis more memory"
+	case "NOREPLICAS":
+		return "start its replicas, or lower min-replicas-to-write"
+	case "MISCONF":
+		return "see the log of Redis: it cannot write to its disk"
+	case "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN":
+		return "wait until it is ready, or see its log"
+	case "DENIED":
+		return "Redis is in protected mode: set a password there, or let it listen on loopback"
+	}
+	if strings.Contains(refused.Error(), "max number of clients") {
+		return "raise maxclients, or give each client fewer connections"
+	}
+	return "correct user, password or the user's rights"
+}
+
+// within bounds finding out the cause of a failure.
+const within = time.Second
+
+// Connection says what is wrong with the way to a server at a host and port, as
+// package cause does, and finds out whether one side speaks TLS and the other
+// does not, which the client only sees as silence or as a closed connection.
+func Connection(addr string, secure bool, err error) (problem, remedy string) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	problem, remedy = cause.Of(err)
+	if strings.Contains(problem, "certificate") || strings.Contains(problem, "host name") {
+		return problem, remedy
+	}
+	switch {
+	case secure && speaksPlain(ctx, addr):
+		return "the server does not speak TLS at this port", "write redis… instead of rediss… in the address, or turn TLS on there"
+	case !secure && speaksTLS(ctx, addr):
+		return "the server speaks TLS at this port", "write rediss… instead of redis… in the address"
+	}
+	return problem, remedy
+}
+
+func speaksPlain(ctx context.Context, addr string) bool {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return false
+	}
+	first := make([]byte, 1)
+	_, err = io.ReadFull(conn, first)
+	return err == nil && (first[0] == '+' || first[0] == '-')
+}
+
+func speaksTLS(ctx context.Context, addr string) bool {
+	// Nothing is sent that a stranger must not see, so its certificate does not matter.
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		_, refused := errors.AsType[tls.AlertError](err) // it wants a client certificate, for example
+		return refused
+	}
+	_ = conn.Close()
+	return true
+}

@@ -1,0 +1,63 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
+)
+
+// Probe proves that Open and the list could do their work: it follows the feed
+// and makes a denial under a prefix of its own, below cfg.Prefix, and removes
+// what it has made. Its errors show no password.
+func Probe(ctx context.Context, cfg Config) error {
+	if err := cfg.setDefaults(); err != nil {
+		return err
+	}
+	cfg.Prefix += "check-" + rand.Text() + ":"
+	option, err := cfg.clientOption()
+	if err != nil {
+		return err
+	}
+	l := newList(cfg)
+	if l.client, err = rueidis.NewClient(option); err != nil {
+		if l.client != nil {
+			l.client.Close()
+		}
+		return explained("connect", option, err)
+	}
+	defer l.Close()
+	d := denial{until: ceilMilli(cfg.Now().Add(time.Minute))}
+	e := entry{newName(tokenID, "https://gatehouse-check.invalid", rand.Text()), d}
+	exec := l.keys.deny(e, cfg.Now().UnixMilli())
+	defer func() {
+		remove := l.client.B().Del().Key(exec.Keys...).Build()
+		_ = l.client.Do(context.WithoutCancel(ctx), remove).Error() // its rights have been seen by then, or are the error
+	}()
+	f, err := l.connect(ctx)
+	if err != nil {
+		return explained("follow the feed", option, err)
+	}
+	defer f.release()
+	if err := deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error(); err != nil {
+		return explained("deny a token", option, err)
+	}
+	return nil
+}
+
+// explained says why Redis cannot be used for an operation.
+func explained(operation string, option rueidis.ClientOption, err error) error {
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		return fmt.Errorf("%s: Redis refuses (%s): %s", operation, rediscause.Refusal(refused), rediscause.Remedy(refused))
+	}
+	where := fmt.Sprintf("Redis at %s cannot be used", option.InitAddress[0])
+	if problem, remedy := rediscause.Connection(option.InitAddress[0], option.TLSConfig != nil, err); problem != "" {
+		return errors.New(where + ": " + problem + ": " + remedy)
+	}
+	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+}
