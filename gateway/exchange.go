@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -84,12 +86,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	switch {
+	case unserved(r.Method):
+		refused := refuse(http.StatusMethodNotAllowed, codes.Unimplemented, "this method is not served")
+		refused.allow = methods
+		x.refuse(refused)
 	case g.resource.reached(r) && r.URL.Path == g.resource.path:
 		g.resource.serve(x)
 	case r.URL.Path == "/healthz":
-		serveHealth(x, nil)
+		g.serveHealth(x, nil)
 	case r.URL.Path == "/readyz":
-		serveHealth(x, g.ready)
+		g.serveHealth(x, g.ready)
 	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
 		g.log.LogAttrs(ctx, slog.LevelWarn, "request for an unknown host refused", slog.String("host", hostcheck.Shown(r.Host)))
 		x.refuse(unknownHost)

@@ -76,8 +76,9 @@ type Config struct {
 	// Logger gets one line a request, and the causes of internal errors, each
 	// with the request's id. Nil discards.
 	Logger *slog.Logger
-	// Ready answers /readyz: nil for ready, or the reason why not, which is
-	// shown to whoever asks. Nil means always ready.
+	// Ready answers /readyz: nil for ready, or the reason why not. Its text is
+	// shown to anyone and should name no address; an error that it wraps goes to
+	// the log. Nil means always ready.
 	Ready func() error
 }
 

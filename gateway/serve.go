@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -63,19 +64,33 @@ var unknownHost = refuse(http.StatusMisdirectedRequest, codes.PermissionDenied,
 var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")
 
 // serveHealth answers a health check: 200, or 503 and the reason.
-func serveHealth(x *exchange, check func() error) {
+func (g *Gateway) serveHealth(x *exchange, check func() error) {
 	if !x.readOnly() {
 		return
 	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if check != nil {
 		if err := check(); err != nil {
+			cause := err
+			if wrapped := errors.Unwrap(err); wrapped != nil {
+				cause = wrapped
+			}
+			g.log.WarnContext(x.request.Context(), "not ready", "cause", cause)
 			x.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = x.Write([]byte("not ready: " + strings.TrimSpace(err.Error()) + "\n"))
 			return
 		}
 	}
 	_, _ = x.Write([]byte("ok\n"))
+}
+
+// methods are all that are served somewhere.
+const methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// unserved reports whether a method is served nowhere, whatever the path: TRACE
+// would echo headers that a proxy has added, and CONNECT asks for a tunnel.
+func unserved(method string) bool {
+	return method == http.MethodTrace || method == http.MethodConnect
 }
 
 // readOnly reports whether a request for something of the gateway's own reads

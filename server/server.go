@@ -200,7 +200,18 @@ func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 
 // Ready says why calls cannot be authenticated at the moment, nil if they
 // can.
-func (s *Server) Ready() error { return s.verifier.Ready() }
+func (s *Server) Ready() error {
+	if err := s.verifier.Ready(); err != nil {
+		return &unready{err}
+	}
+	return nil
+}
+
+// unready is what may be shown to anyone; its cause names addresses.
+type unready struct{ cause error }
+
+func (e *unready) Error() string { return "tokens cannot be verified at the moment" }
+func (e *unready) Unwrap() error { return e.cause }
 
 // Run keeps the provider's keys fresh and the health service truthful until
 // the context ends. Until it runs, the health service says NOT_SERVING.

@@ -14,8 +14,8 @@ import (
 
 // Wrap returns a middleware that gives each request an id (the client's if it
 // is fit for a log, a fresh one otherwise), answers with it, and logs one line
-// when the request has ended: method, path, status, bytes, duration, and what
-// the parts behind have added. Query, headers and bodies are never logged: they
+// when the request has ended: method, path, status, bytes, duration, whether the
+// answer was cut off, and what the parts behind have added. Query, headers and bodies are never logged: they
 // carry codes, tokens and names.
 func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
@@ -25,7 +25,11 @@ func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 			ctx, line := Begin(requestid.NewContext(r.Context(), id), logger)
 			w.Header().Set(requestid.Header, id)
 			answer := &recorder{ResponseWriter: w}
+			whole := false
 			defer func() {
+				if !whole { // by a panic that cuts the connection
+					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
+				}
 				status := answer.status
 				if status == 0 { // nothing was written: net/http answers 200, or cuts the connection
 					status = http.StatusOK
@@ -39,6 +43,7 @@ func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 				)
 			}()
 			next.ServeHTTP(answer, r.WithContext(ctx))
+			whole = true
 		})
 	}
 }

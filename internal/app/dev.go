@@ -62,6 +62,7 @@ func RunDev(ctx context.Context, cfg Config) error {
 	// keeps their cookies apart.
 	cfg.Issuer = "http://" + l.devidp.Addr().String()
 	cfg.BaseURL = "http://localhost:" + port(l.bff)
+	cfg.ListenGateway = l.gateway.Addr().String()
 	cfg.Scope, cfg.ClientAuth, cfg.ClientKey, cfg.InternalURL = "", "", "", ""
 	cfg.ClientID, cfg.ClientSecret = devClientID, rand.Text()
 	cfg.Secrets = []string{rand.Text() + rand.Text()}

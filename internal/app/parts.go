@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -29,7 +31,7 @@ const readyTimeout = 2 * time.Second
 type parts struct {
 	provider *token.Provider
 	denylist denier
-	upstream func() error // says why the server behind a gateway cannot be had
+	upstream func() error // says why the remote server behind a gateway cannot be reached
 	leaving  atomic.Bool  // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
@@ -132,9 +134,14 @@ func (p *parts) addGateway(cfg Config, which Parts) error {
 			return settingError("GATEHOUSE_GRPC_TARGET", cfg.GRPCTarget, err.Error(), "give the server's address, such as dns:///server:9090")
 		}
 		p.closers = append(p.closers, remote.Close)
-		conn, ready = remote, func() error { return connected(remote) }
+		p.upstream = func() error { return connected(remote) }
+		conn, ready = remote, func() error {
+			if err := p.upstream(); err != nil {
+				return &unreachable{err}
+			}
+			return nil
+		}
 	}
-	p.upstream = ready
 	var err error
 	p.gateway, err = gateway.New(gateway.Config{
 		Conn:     conn,
@@ -215,6 +222,7 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		SettingName:     settingName,
 		Revoke:          revokes,
 		API:             api,
+		TokenAddress:    p.tokenAddress(cfg),
 		Frontend:        frontend,
 		Pages:           pages,
 		Call:            called,
@@ -245,6 +253,20 @@ func settingName(field string) string {
 	}[field]
 }
 
+// tokenAddress is where clients with bearer tokens reach the gateway, as far as
+// that is known: on a developer's machine.
+func (p *parts) tokenAddress(cfg Config) string {
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil || p.gateway == nil || !loopback.Host(base.Hostname()) {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(cfg.ListenGateway)
+	if err != nil || port == "0" {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(base.Hostname(), port)
+}
+
 // connected asks for a connection if there is none, and reports whether one
 // is up.
 func connected(conn *grpc.ClientConn) error {
@@ -254,6 +276,13 @@ func connected(conn *grpc.ClientConn) error {
 	}
 	return nil
 }
+
+// unreachable is what /readyz of a public port says; the log has the cause, and
+// the admin port tells it.
+type unreachable struct{ cause error }
+
+func (e *unreachable) Error() string { return "the server does not answer" }
+func (e *unreachable) Unwrap() error { return e.cause }
 
 var errLeaving = errors.New("the process is about to end")
 
@@ -272,7 +301,7 @@ func (p *parts) ready(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.upstream != nil && p.server == nil {
+	if p.upstream != nil {
 		if err := p.upstream(); err != nil {
 			return err
 		}

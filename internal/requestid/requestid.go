@@ -1,7 +1,7 @@
 // Package requestid owns the identifier that follows one request through
 // every part: what a good one looks like, how it travels in a context, and how
-// it reaches each log line. It leaves reading it from a header or from
-// metadata, and sending it on, to the parts.
+// it reaches each log line, whose length it bounds. It leaves reading it from a
+// header or from metadata, and sending it on, to the parts.
 package requestid
 
 import (
@@ -54,7 +54,8 @@ func FromContext(ctx context.Context) string {
 }
 
 // LogHandler wraps a handler so that each record which is logged with a
-// request's context has the attribute "request_id", once.
+// request's context has the attribute "request_id", once, and so that no text
+// in a record is longer than 1 KiB (a stack trace 32 KiB).
 func LogHandler(h slog.Handler) slog.Handler {
 	if wrapped, ok := h.(handler); ok {
 		return wrapped
@@ -74,6 +75,7 @@ func Logger(l *slog.Logger) *slog.Logger {
 type handler struct{ slog.Handler }
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	r = bound(r)
 	if id := FromContext(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
 	}

@@ -1,0 +1,99 @@
+package requestid
+
+import (
+	"fmt"
+	"log/slog"
+	"unicode/utf8"
+)
+
+const (
+	// maxText bounds a message and each text attribute of a log line, in bytes:
+	// paths, header values and error texts can be as long as a client likes.
+	maxText = 1 << 10
+	// maxStack bounds the attribute "stack", which no client writes.
+	maxStack = 32 << 10
+)
+
+// bound returns a record without texts that are too long; the record itself, as
+// a rule.
+func bound(r slog.Record) slog.Record {
+	long := len(r.Message) > maxText
+	r.Attrs(func(a slog.Attr) bool {
+		long = long || isLong(a)
+		return !long
+	})
+	if !long {
+		return r
+	}
+	short := slog.NewRecord(r.Time, r.Level, cut(r.Message, maxText), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		short.AddAttrs(boundAttr(a))
+		return true
+	})
+	return short
+}
+
+func limit(a slog.Attr) int {
+	if a.Key == "stack" {
+		return maxStack
+	}
+	return maxText
+}
+
+func isLong(a slog.Attr) bool {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		return len(a.Value.String()) > limit(a)
+	case slog.KindAny:
+		text, ok := textOf(a.Value.Any())
+		return ok && len(text) > limit(a)
+	case slog.KindGroup:
+		for _, member := range a.Value.Group() {
+			if isLong(member) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func boundAttr(a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(cut(a.Value.String(), limit(a)))
+	case slog.KindAny:
+		if text, ok := textOf(a.Value.Any()); ok && len(text) > limit(a) {
+			a.Value = slog.StringValue(cut(text, limit(a)))
+		}
+	case slog.KindGroup:
+		members := make([]slog.Attr, 0, len(a.Value.Group()))
+		for _, member := range a.Value.Group() {
+			members = append(members, boundAttr(member))
+		}
+		a.Value = slog.GroupValue(members...)
+	}
+	return a
+}
+
+// textOf is what a handler would write of a value.
+func textOf(v any) (string, bool) {
+	switch v := v.(type) {
+	case error, fmt.Stringer, []string:
+		return fmt.Sprint(v), true
+	case []byte:
+		return string(v), true
+	}
+	return "", false
+}
+
+// cut shortens a text, between two characters, and says how long it was.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	n := most
+	for n > 0 && most-n < utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", text[:n], len(text))
+}
