@@ -194,6 +194,7 @@ func TestEarlyAnswersEndTheConnection(t *testing.T) {
 						t.Errorf("got %q, %v, closes %t", got, err, res.Close)
 					}
 					_, _ = io.WriteString(conn, rest)
+					_ = conn.(*net.TCPConn).CloseWrite()
 					if more, err := io.ReadAll(r); len(more) > 0 || errors.Is(err, context.DeadlineExceeded) {
 						t.Errorf("then %q, %v", more, err)
 					}
