@@ -161,6 +161,8 @@ func (f *flow) close() {
 	f.unhook()
 	f.cancel(nil)
 	f.beats.Wait()
+	// For the end, which net/http writes, to a client that does not read.
+	_ = http.NewResponseController(f.x.w).SetWriteDeadline(time.Now().Add(writeMargin))
 }
 
 func (f *flow) write(b []byte) {

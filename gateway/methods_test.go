@@ -1,0 +1,65 @@
+package gateway_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+// Methods that echo a request or ask for a tunnel are served nowhere.
+func TestNoTraceNorConnect(t *testing.T) {
+	t.Parallel()
+	g := start(t, gateway.Config{}, &backend{})
+	for _, method := range []string{http.MethodTrace, http.MethodConnect} {
+		for _, target := range []string{"/api/private-route", "/api/nothing", "/healthz", "/"} {
+			response := send(g, method, target, nil, "")
+			if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") == "" {
+				t.Errorf("%s %s: %s, Allow %q", method, target, response.Status, response.Header.Get("Allow"))
+			}
+		}
+	}
+}
+
+type hidden struct{ cause error }
+
+func (e hidden) Error() string { return "the server does not answer" }
+func (e hidden) Unwrap() error { return e.cause }
+
+// What an error of Ready wraps is for the log alone.
+func TestReadyHidesTheCause(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	g := start(t, gateway.Config{
+		Ready:  func() error { return hidden{errors.New("dial tcp 10.0.0.7:9090: refused")} },
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}, &backend{})
+	response := send(g, http.MethodGet, "/readyz", nil, "")
+	if got := read(t, response); got != "not ready: the server does not answer\n" {
+		t.Errorf("got %q", got)
+	}
+	if !strings.Contains(log.String(), "10.0.0.7:9090") {
+		t.Errorf("the log says %s", log.String())
+	}
+}
+
+// A path as long as the server takes leaves a short line.
+func TestLongPathsAreNotLogged(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	g := start(t, gateway.Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, &backend{})
+	long := strings.Repeat("long", 1<<18)
+	for _, target := range []string{"/api/" + long, "/api/private-route?" + long, "/" + long, fmt.Sprintf("/api/private-route?%s=1", long)} {
+		send(g, http.MethodGet, target, nil, "")
+	}
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 2<<10 {
+			t.Errorf("a line of %d bytes: %.200s", len(line), line)
+		}
+	}
+}
