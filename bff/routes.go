@@ -54,6 +54,7 @@ func (b *BFF) chain() http.Handler {
 		b.refuseForged,           // before anything acts on a cookie
 		b.refuseCrowded,          // before anybody behind us does, and locks the person out
 		b.refuseHost,             // before a page of another site's learns anything
+		refuseMethods,            // whatever the address
 		b.secureHeaders,          // on refusals too
 		b.answered,               // deadlines, and a panic becomes an answer
 		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request
@@ -68,9 +69,6 @@ func (b *BFF) chain() http.Handler {
 func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
-	case !forwardable(r.Method):
-		w.Header().Set("Allow", allowedMethods)
-		writeError(w, http.StatusMethodNotAllowed, "this method is not served")
 	case path == "/healthz" || path == "/readyz":
 		b.health(w, r)
 	case strings.HasPrefix(path, web.AssetPrefix):
@@ -92,16 +90,19 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 // there.
 const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// forwardable reports whether a method may reach a handler: not those that echo
-// the request, with cookies and the headers that we add (TRACE, and Microsoft's
-// TRACK), nor the one that asks for a tunnel (CONNECT). Some servers read
-// methods in any case.
-func forwardable(method string) bool {
-	switch strings.ToUpper(method) {
-	case http.MethodTrace, "TRACK", http.MethodConnect:
-		return false
-	}
-	return true
+// refuseMethods refuses the methods that echo the request, with cookies and the
+// headers that we add (TRACE, and Microsoft's TRACK), and the one that asks for a
+// tunnel (CONNECT). Some servers read methods in any case.
+func refuseMethods(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch strings.ToUpper(r.Method) {
+		case http.MethodTrace, "TRACK", http.MethodConnect:
+			w.Header().Set("Allow", allowedMethods)
+			writeError(w, http.StatusMethodNotAllowed, "this method is not served")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
