@@ -153,19 +153,25 @@ func checkIssuer(md *token.Metadata, a *attempt, iss []string) error {
 // refusedAnswer answers for a provider that has refused a login.
 func (b *BFF) refusedAnswer(w http.ResponseWriter, r *http.Request, a *attempt, query url.Values) {
 	code, reason := errorCode(query.Get("error")), shortReason(query.Get("error_description"))
-	level, message := slog.LevelWarn, "login refused by the provider"
-	if needsPerson(code) || code == "access_denied" {
-		level = slog.LevelInfo
-	}
+	message := "login refused by the provider"
 	if a.Silent {
 		message = "silent login without effect"
 	}
-	b.logger.Log(r.Context(), level, message, "error", code, "reason", reason)
+	b.logger.Log(r.Context(), refusalLevel(code), message, "error", code, "reason", reason)
 	if a.Silent {
 		b.backFromSilent(w, r, a.ReturnTo)
 		return
 	}
 	b.refusedLogin(w, r, a, code, http.StatusBadRequest)
+}
+
+// refusalLevel is the level at which an error of the provider is logged: what
+// only the person can do something about is no warning.
+func refusalLevel(code string) slog.Level {
+	if needsPerson(code) || code == "access_denied" {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 // needsPerson reports whether an error of the provider says that it has to ask

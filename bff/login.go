@@ -2,6 +2,7 @@ package bff
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -120,7 +121,11 @@ func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, extr
 // asked for it, so nobody is shown an error. The person is where they were,
 // signed in or not as before.
 func (b *BFF) silently(w http.ResponseWriter, r *http.Request, to string, cause error) {
-	b.logger.InfoContext(r.Context(), "silent login without effect", "cause", cause)
+	level := slog.LevelInfo
+	if refusal, ok := errors.AsType[*oauthError](cause); ok {
+		level = refusalLevel(refusal.code)
+	}
+	b.logger.Log(r.Context(), level, "silent login without effect", "cause", cause)
 	b.backFromSilent(w, r, to)
 }
 
