@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+)
+
+// TestDenialEndsStreams: a token that is put on the denylist loses its open
+// streams within a second, whichever protocol they speak, and no other token
+// does.
+func TestDenialEndsStreams(t *testing.T) {
+	t.Parallel()
+	list, err := denylist.New(denylist.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := productdb.Open(t.Context(), productdb.Config{URL: "memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := tokentest.NewUnserved(t, "https://issuer.test")
+	srv, err := server.New(server.Config{
+		Authn: authn.Config{Issuer: issuer.URL, Audience: shopAudience, HTTPClient: issuer.Client(), Revoked: list.Revoked, RevokedChanged: list.Changed},
+		Register: func(r grpc.ServiceRegistrar) {
+			audioarchivev1.RegisterProductServiceServer(r, catalog.NewProducts(catalog.ProductsConfig{DB: db}))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- srv.Run(ctx) }()
+	go func() { done <- srv.Serve(listener) }()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gateway.New(gateway.Config{
+		Conn:     conn,
+		Services: []gateway.Service{gateway.Expose(audioarchivev1.NewProductServiceClient, audioarchivev1.RegisterProductServiceHandlerClient, "audioarchive.v1.ProductService")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := httptest.NewUnstartedServer(nil)
+	rest.Config = g.Server()
+	rest.Start()
+	t.Cleanup(func() {
+		rest.Close()
+		_ = conn.Close()
+		stop()
+		_ = srv.Shutdown(ctx) // over at once
+		<-done
+		<-done
+		_ = db.Close()
+	})
+
+	const watch = "/audioarchive.v1.ProductService/WatchProducts"
+	envelope := func(message string) io.Reader {
+		return bytes.NewReader(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...))
+	}
+	// open opens a stream over HTTP and reads until a text has come.
+	open := func(t *testing.T, token, method, target string, body io.Reader, until string, header ...string) *bufio.Reader {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, rest.URL+target, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		stream := bufio.NewReader(resp.Body)
+		var got strings.Builder
+		for !strings.Contains(got.String(), until) {
+			b, err := stream.ReadByte()
+			if err != nil {
+				t.Fatalf("%d %q, %v", resp.StatusCode, got.String(), err)
+			}
+			got.WriteByte(b)
+		}
+		return stream
+	}
+	overHTTP := func(method, target string, body func() io.Reader, until string, header ...string) func(*testing.T, string) func() string {
+		return func(t *testing.T, token string) func() string {
+			stream := open(t, token, method, target, body(), until, header...)
+			return func() string {
+				rest, err := io.ReadAll(stream)
+				if err != nil {
+					return "broken off: " + err.Error()
+				}
+				return string(rest)
+			}
+		}
+	}
+	none := func() io.Reader { return nil }
+	empty := func() io.Reader { return envelope("{}") }
+	for name, way := range map[string]struct {
+		open func(*testing.T, string) func() string // returns what waits for the end
+		want string
+	}{
+		"SSE":      {overHTTP("GET", "/api/products:watch", none, "\n\n", "Accept", "text/event-stream"), "event: error\ndata: {\"code\":16,"},
+		"NDJSON":   {overHTTP("GET", "/api/products:watch", none, "\n"), `{"error":{"code":16,`},
+		"Connect":  {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/connect+json", "Connect-Protocol-Version", "1"), `"code":"unauthenticated"`},
+		"gRPC-Web": {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/grpc-web+json"), "grpc-status: 16"},
+		"gRPC": {func(t *testing.T, token string) func() string {
+			stream, err := audioarchivev1.NewProductServiceClient(conn).WatchProducts(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token), &audioarchivev1.WatchProductsRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			return func() string {
+				_, err := stream.Recv()
+				st := status.Convert(err)
+				for _, detail := range st.Details() {
+					if info, ok := detail.(*errdetails.ErrorInfo); ok && st.Code() == codes.Unauthenticated {
+						return "status 16 " + info.GetReason()
+					}
+				}
+				return st.String()
+			}
+		}, "status 16"},
+	} {
+		for by, deny := range map[string]func(id string) error{
+			"jti": func(id string) error { return list.DenyToken(issuer.URL, id, time.Time{}) },
+			"sid": func(id string) error { return list.DenySession(issuer.URL, id, time.Time{}) },
+			"sub": func(id string) error { return list.DenySubject(issuer.URL, id, time.Now(), time.Time{}) },
+		} {
+			t.Run(name+"/"+by, func(t *testing.T) {
+				t.Parallel()
+				id := name + by
+				other := way.open(t, issuer.Mint(map[string]any{"sub": id + "x", "sid": id + "x", "jti": id + "x", "aud": shopAudience}))
+				end := way.open(t, issuer.Mint(map[string]any{"sub": id, "sid": id, "jti": id, "aud": shopAudience}))
+				untouched := make(chan string, 1)
+				go func() { untouched <- other() }()
+				if err := deny(id); err != nil {
+					t.Fatal(err)
+				}
+				denied := time.Now()
+				got := end()
+				if !strings.Contains(got, way.want) {
+					t.Errorf("the stream ended with %q, want %q", got, way.want)
+				}
+				if took := time.Since(denied); took > time.Second {
+					t.Errorf("the stream ended after %v", took)
+				}
+				if name == "SSE" || name == "NDJSON" || name == "gRPC" {
+					if !strings.Contains(got, "TOKEN_REVOKED") {
+						t.Errorf("%q lacks TOKEN_REVOKED", got)
+					}
+				}
+				select {
+				case got := <-untouched:
+					t.Errorf("another token's stream ended with %q", got)
+				default:
+				}
+			})
+		}
+	}
+}
