@@ -19,6 +19,9 @@ const (
 	// comeBack is how long a client should wait whose stream has ended because
 	// this gateway does.
 	comeBack = 2 * time.Second
+	// writeBytes is how much a client has writeMargin to take: it need not be
+	// fast.
+	writeBytes = 64 << 10
 )
 
 // A flow is the answer to a call that streams. It keeps the connection alive
@@ -178,17 +181,19 @@ func (f *flow) flush() error {
 	return f.flushLocked()
 }
 
-// send gives a client a limited time to read. One that does not ends the call,
-// and nothing more is written: the runtime would only complain.
+// send gives a client a limited time to read each part of a message, however
+// long that is. One that does not ends the call, and nothing more is written.
 func (f *flow) send(b []byte) {
-	if f.gone || len(b) == 0 {
-		return
-	}
-	_ = http.NewResponseController(f.x.w).SetWriteDeadline(time.Now().Add(writeMargin))
-	n, err := f.x.w.Write(b)
-	f.x.written += int64(n)
-	if err != nil {
-		f.lose()
+	controller := http.NewResponseController(f.x.w)
+	for len(b) > 0 && !f.gone {
+		part := b[:min(len(b), writeBytes)]
+		b = b[len(part):]
+		_ = controller.SetWriteDeadline(time.Now().Add(writeMargin))
+		n, err := f.x.w.Write(part)
+		f.x.written += int64(n)
+		if err != nil {
+			f.lose()
+		}
 	}
 }
 

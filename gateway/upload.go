@@ -53,7 +53,11 @@ func (g *Gateway) serveUpload(x *exchange, r *http.Request) {
 		x.refuse(g.refusalOf(r.Context(), rt.RPC, err))
 		return
 	}
-	x.flow = g.newFlow(x, r, rt.format(x.request.Header))
+	var how format
+	if rt.stream {
+		how = rt.format(x.request.Header)
+	}
+	x.flow = g.newFlow(x, r, how)
 	defer x.flow.close()
 	// An answer may come before the body has ended.
 	_ = http.NewResponseController(x.w).EnableFullDuplex() // HTTP/2 needs no asking

@@ -140,6 +140,14 @@ func (b *builder) body(r Route) *requestBody {
 	}
 	s := &schema{}
 	description := ""
+	content := r.RPC.Input()
+	if fd := content.Fields().ByName(protoreflect.Name(r.Body)); fd != nil {
+		content = fd.Message()
+		description = b.comments[fd.FullName()].text
+	}
+	if content != nil && content.FullName() == "google.api.HttpBody" {
+		return &requestBody{description, false, object{{"*/*", mediaType{}}}}
+	}
 	if r.Body == "*" {
 		var taken []protoreflect.Name
 		for _, v := range variables(r.Pattern) {
@@ -154,7 +162,6 @@ func (b *builder) body(r Route) *requestBody {
 		}
 	} else if fd := r.RPC.Input().Fields().ByName(protoreflect.Name(r.Body)); fd != nil {
 		s = b.typeOf(fd, as)
-		description = b.comments[fd.FullName()].text
 	}
 	return &requestBody{description, true, object{{"application/json", mediaType{Schema: s}}}}
 }

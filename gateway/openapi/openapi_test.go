@@ -54,6 +54,8 @@ service { name: "BookService"
     options { [google.api.http] { get: "/api/books:watch" } [gatehouse.auth.v1.policy] { permissions: "books:watch" } } }
   method { name: "MoveBook" input_type: ".PKG.MoveRequest" output_type: ".google.protobuf.Empty"
     options { deprecated: true [google.api.http] { post: "/api/{from=*}/{id}:move" body: "*" } [gatehouse.auth.v1.policy] { max_age { seconds: 600 } acr_values: ["gold", "silver"] } } }
+  method { name: "PutBook" input_type: ".google.api.HttpBody" output_type: ".google.api.HttpBody"
+    options { [google.api.http] { put: "/api/content" body: "*" } } }
   method { name: "ReadBook" input_type: ".PKG.MoveRequest" output_type: ".google.api.HttpBody"
     options { [google.api.http] { get: "/api/books/{from}/{id}" } } }
 }
@@ -101,6 +103,7 @@ func TestPaths(t *testing.T) {
 		"GET /api/books:watch": "BookService_ListBooks: query page required, query tags, query like.name, query like.bookTitle, " +
 			"query like.pages deprecated, query labels deepObject",
 		"POST /api/{from}/{id}:move": "BookService_MoveBook: path from required, path id required",
+		"PUT /api/content":           "BookService_PutBook: ",
 		"GET /api/books/{from}/{id}": "BookService_ReadBook: path from required, path id required, query force",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -110,6 +113,9 @@ func TestPaths(t *testing.T) {
 	body := at[map[string]any](t, doc, "paths", "/api/{from}/{id}:move", "post", "requestBody", "content", "application/json", "schema", "properties")
 	if len(body) != 1 || body["force"] == nil {
 		t.Errorf("the body of a move has %v, want force alone", body)
+	}
+	if bytes := at[map[string]any](t, doc, "paths", "/api/content", "put", "requestBody", "content", "*/*"); len(bytes) > 0 {
+		t.Errorf("a body of bytes is described as %v", bytes)
 	}
 	patch := at[string](t, doc, "paths", "/api/shelves/{shelf}/books/{book}", "patch", "requestBody", "content", "application/json", "schema", "$ref")
 	if !strings.HasSuffix(patch, ".Book-patch") {
@@ -265,8 +271,8 @@ func TestNames(t *testing.T) {
 			seen[id] = true
 		}
 	}
-	if len(seen) != 12 {
-		t.Errorf("%d operations, want 12", len(seen))
+	if len(seen) != 14 {
+		t.Errorf("%d operations, want 14", len(seen))
 	}
 }
 
