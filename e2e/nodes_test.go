@@ -243,7 +243,7 @@ func TestStopInARefresh(t *testing.T) {
 	t.Parallel()
 	store := "sqlite:" + filepath.Join(t.TempDir(), "sessions.db")
 	f := newFleet(t, 1)
-	g, env, _ := startGated(t, f.base, 30*time.Second)
+	g, env, _ := startGated(t, f.base, 20*time.Second)
 	env = append(env, "GATEHOUSE_SESSION_STORE="+store)
 	f.start(t, env...)
 	c := callerOf(t, f, entersAs(t, f.base, "seller"))

@@ -257,7 +257,7 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 	}
 }
 
-// errElsewhere ends a flight that nobody had to wait for: another node refreshes, and the token is good.
+// errElsewhere ends a background refresh: another node has the lock, and the token is good.
 var errElsewhere = errors.New("another node refreshes")
 
 // begin begins a refresh, or joins the one that is under way for this session. While it is held back there is none, but the
