@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 		{name: "another base URL", env: []string{"AUTH0_BASE_URL=http://localhost:3999"}, code: 1,
 			wrong: []string{"redirect URI http://localhost:3999/api/auth/callback is not registered", "register the redirect URI", "GATEHOUSE_BASE_URL=http://localhost:3999"}},
 		{name: "the tutorial's scope", env: []string{"AUTH0_SCOPE=openid profile email"},
-			says: []string{"note  no refresh token is to be expected, as GATEHOUSE_OIDC_SCOPE lacks offline_access"}},
+			says: []string{"warn  no refresh token is to be expected, as GATEHOUSE_OIDC_SCOPE lacks offline_access"}},
 		{name: "nobody there", env: []string{"AUTH0_ISSUER_BASE_URL=" + nobody}, code: 1,
 			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + nobody, "refused", "correct the issuer"}},
 		{name: "no provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer + "/nowhere"}, code: 1,

@@ -83,7 +83,7 @@ func (r *Report) has(f func(Result) bool) bool {
 	return false
 }
 
-var labels = map[Status]string{OK: "ok   ", Warn: "note ", Wrong: "WRONG", Unknown: "?    "}
+var labels = map[Status]string{OK: "ok   ", Warn: "warn ", Wrong: "WRONG", Unknown: "?    "}
 
 // Text writes the report for people, one line a result.
 func (r *Report) Text(w io.Writer) {
