@@ -75,7 +75,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := b.toFrontend(r)
-	tell(out.Header, s, state)
+	describeSession(out.Header, s, state)
 	b.frontend.ServeHTTP(answer, out)
 	answer.Finish()
 }
@@ -183,9 +183,9 @@ func (b *BFF) known(r *http.Request) (*session.Session, string) {
 	return nil, sessionUnknown
 }
 
-// tell writes into a header for the front end whether there is a session. What
+// describeSession writes into a header for the front end whether there is a session. What
 // the browser has sent under these names is gone by now.
-func tell(h http.Header, s *session.Session, state string) {
+func describeSession(h http.Header, s *session.Session, state string) {
 	if state == "" {
 		return
 	}

@@ -53,7 +53,7 @@ func (b *BFF) chain() http.Handler {
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,           // before anything acts on a cookie
 		b.refuseCrowded,          // before anybody behind us does, and locks the person out
-		b.refuseHost,             // before a page of another site's learns anything
+		b.refuseHost,             // before a page of another site learns anything
 		refuseMethods,            // whatever the address
 		b.secureHeaders,          // on refusals too
 		b.answered,               // deadlines, and a panic becomes an answer

@@ -182,7 +182,7 @@ func TestStoreOutage(t *testing.T) {
 			t.Errorf("%s went on, with the token %q", r.Method, bearer(r))
 		}
 	}
-	// A public page needs no session, and tells nobody that theirs has ended.
+	// A public page needs no session, and does not say that one has ended.
 	wantStatus(t, s.browser().navigate("/public"), http.StatusOK)
 	res := b.navigate("/public")
 	wantStatus(t, res, http.StatusOK)

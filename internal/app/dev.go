@@ -126,8 +126,8 @@ func RunDev(ctx context.Context, cfg Config) error {
 	return p.run(ctx, cfg, l, knownHosts(provider, cfg.Logger))
 }
 
-// knownHosts answers requests for names of this machine alone. The development
-// provider signs anybody in: a page of another site must not reach it by a name
+// knownHosts answers requests for names of this machine only. The development
+// provider asks for no password: a page of another site must not reach it by a name
 // of its own (DNS rebinding).
 func knownHosts(next http.Handler, logger *slog.Logger) http.Handler {
 	hosts, _ := hostcheck.New("localhost", nil) // no name that could be wrong
