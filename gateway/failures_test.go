@@ -30,7 +30,7 @@ func TestStreamFailures(t *testing.T) {
 	unknown := message(`id: "1"`)
 	field := unknown.ProtoReflect().Descriptor().Fields().ByName("detail")
 	packed := unknown.ProtoReflect().Mutable(field).Message()
-	packed.Set(packed.Descriptor().Fields().ByName("type_url"), protoString("type.googleapis.com/nobody.knows.This"))
+	packed.Set(packed.Descriptor().Fields().ByName("type_url"), protoString("type.googleapis.com/unknown.v1.This"))
 	packed.Set(packed.Descriptor().Fields().ByName("value"), protoBytes("\x0a\x01x"))
 
 	info := &errdetails.ErrorInfo{Domain: "things", Reason: "MOVED"}
@@ -39,7 +39,7 @@ func TestStreamFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	unreadable := withDetails.Proto()
-	unreadable.Details = append(unreadable.Details, &anypb.Any{TypeUrl: "type.googleapis.com/nobody.knows.This", Value: []byte{1}},
+	unreadable.Details = append(unreadable.Details, &anypb.Any{TypeUrl: "type.googleapis.com/unknown.v1.This", Value: []byte{1}},
 		&anypb.Any{TypeUrl: "type.googleapis.com/google.rpc.ErrorInfo", Value: []byte("\x0a\x02\xff\xfe")})
 
 	for _, c := range []struct {

@@ -12,8 +12,8 @@ import (
 )
 
 // TestMalformed: what of a request is no value of its field is named in a
-// google.rpc.BadRequest, with what it should look like and what it is, in words
-// that are nobody's but ours.
+// google.rpc.BadRequest, with what it should look like and what it is, and never
+// in the words of a library.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	const (
@@ -98,7 +98,7 @@ func TestMalformed(t *testing.T) {
 		{"JSON duplicate", post, `{"i32":1,"i32":2}`, []fault{{"i32", "is a duplicate: the field is there twice"}}},
 		{"JSON by both names", post, `{"byNumber":{},"by_number":{}}`, []fault{{"by_number", "is a duplicate: the field is there twice"}}},
 		{"JSON oneof", post, `{"left":"a","right":"b"}`, []fault{{"right", "excludes left, which is set as well"}}},
-		{"JSON Any", post, `{"any":{"@type":"type.googleapis.com/nobody.knows.This"}}`, []fault{{"any", `must be a JSON object whose "@type" names a message that is known here, not {"@type":"type.googleapis.com/nobody.knows.This"}`}}},
+		{"JSON Any", post, `{"any":{"@type":"type.googleapis.com/unknown.v1.This"}}`, []fault{{"any", `must be a JSON object whose "@type" names a message that is known here, not {"@type":"type.googleapis.com/unknown.v1.This"}`}}},
 		{"JSON no object", post, `[]`, []fault{{"", "must be a JSON object, not []"}}},
 		{"JSON null", post, `null`, []fault{{"", "must be a JSON object, not null"}}},
 		{"JSON of a field", "POST /api/allkinds:nested", `{"i32":"x"}`, []fault{{"nested.i32", i32 + `"x"`}}},
