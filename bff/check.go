@@ -21,8 +21,8 @@ type CheckResult = check.Result
 // A Registration is a value that has to be registered at the provider.
 type Registration = check.Registration
 
-// Check proves what it can of the configuration at the provider, before anybody
-// signs in: each result says what holds, what does not with the remedy, or what
+// Check proves what it can of the configuration at the provider, before the
+// first login: each result says what holds, what does not with the remedy, or what
 // could not be found out. It makes a few requests that the provider refuses, one
 // of them with a wrong credential, and leaves nothing behind. verify, if not nil,
 // judges an access token as the server would; see [BFF.Registrations] for what

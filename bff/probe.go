@@ -388,8 +388,8 @@ func (p *prober) ledBack(a *answer) (url.Values, bool) {
 	return nil, false
 }
 
-// judgeError judges the error with which the provider leads back: that nobody
-// is signed in is as it should be, the rest would end every login.
+// judgeError judges the error with which the provider leads back.
+// login_required and its like are expected, the rest would end every login.
 func (p *prober) judgeError(back url.Values) CheckResult {
 	code, description := errorCode(back.Get("error")), p.presentable(back.Get("error_description"))
 	refused := func(remedy string) CheckResult {
@@ -398,7 +398,7 @@ func (p *prober) judgeError(back url.Values) CheckResult {
 	}
 	switch code {
 	case "invalid_scope":
-		return refused(fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", cmpScope(p.rp, p.md)))
+		return refused(fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", requestedScope(p.rp, p.md)))
 	case "invalid_target":
 		return refused(p.targetRemedy())
 	case "unauthorized_client", "unsupported_response_type":
@@ -414,7 +414,7 @@ func (p *prober) judgeError(back url.Values) CheckResult {
 	return p.redirectKnown() // login_required, interaction_required, temporarily_unavailable, …
 }
 
-func cmpScope(rp *relyingParty, md *token.Metadata) string {
+func requestedScope(rp *relyingParty, md *token.Metadata) string {
 	scope, _ := rp.scope(md)
 	return scope
 }
@@ -475,7 +475,7 @@ func (p *prober) push(ctx context.Context) CheckResult {
 	case a.code == "invalid_target":
 		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.rp.cfg.Audience)
 	case a.code == "invalid_scope":
-		return wrong(a, fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", cmpScope(p.rp, p.md)), "the provider refuses a scope")
+		return wrong(a, fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", requestedScope(p.rp, p.md)), "the provider refuses a scope")
 	case blamesRedirect(a):
 		return CheckResult{Status: check.Wrong, Proof: "redirect URI",
 			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.rp.callback, a), Remedy: p.redirectRemedy()}

@@ -70,7 +70,7 @@ func TestCheckRedisRights(t *testing.T) {
 		"reader":   {"wrong GATEHOUSE_SESSION_STORE=redis://" + server.Addr() + ": begin a session: Redis refuses (NOPERM", "wrong GATEHOUSE_DENYLIST=redis://" + server.Addr() + ": follow the feed: Redis refuses (NOPERM"},
 		"silent":   {"begin a session: Redis refuses (NOPERM", "Redis refuses (NOPERM"},
 		"stranger": {"Redis refuses (NOPERM", "Redis refuses (NOPERM"},
-		"nobody":   {"Redis refuses (WRONGPASS", "Redis refuses (WRONGPASS"},
+		"unknown":  {"Redis refuses (WRONGPASS", "Redis refuses (WRONGPASS"},
 	} {
 		address := "redis://" + user + ":" + password + "@" + server.Addr()
 		got := checked(t, func(c *app.Config) { c.SessionStore, c.Denylist = address, address })
@@ -188,7 +188,7 @@ func TestCheckPostgresRights(t *testing.T) {
 		{"stranger", made, "give the user that right"},
 		{"frozen", made, "takes no writes of the user frozen"},
 		{"crowded", made, "it is out of connections: raise max_connections"},
-		{"nobody", made, `role "nobody" does not exist, SQLSTATE 28000): create the role there`},
+		{"unknown", made, `role "unknown" does not exist, SQLSTATE 28000): create the role there`},
 	} {
 		address := as(c.user, c.address)
 		got := checked(t, func(cfg *app.Config) { cfg.SessionStore, cfg.DatabaseURL = address, address })

@@ -205,7 +205,7 @@ func (k *ClientKeys) Assertion(md *Metadata, audience, clientID string, now time
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// Another returns keys that nobody has registered: a new one that signs with the algorithm of the first, and has its kid, so
+// Another returns keys that are registered nowhere: a new one that signs with the algorithm of the first, and has its kid, so
 // that a provider which verifies signatures refuses it.
 func (k *ClientKeys) Another(random io.Reader) (*ClientKeys, error) {
 	var private crypto.Signer
