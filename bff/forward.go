@@ -290,7 +290,7 @@ func (b *BFF) describe(h http.Header, r *http.Request) {
 
 // connectionHeaders are those that a request names in Connection: they are
 // for the first hop (RFC 9110 section 7.6.1), and dropped before ours are
-// added, so that nobody can have ours dropped.
+// added, so that no client can have ours dropped.
 func connectionHeaders(h http.Header) map[string]bool {
 	var names map[string]bool
 	for _, line := range h["Connection"] {

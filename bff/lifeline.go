@@ -33,7 +33,7 @@ type lifeline struct {
 	done bool // the answer has ended: its connection may serve another by now
 }
 
-// errSevered is what whoever writes an answer is told after its session ended.
+// errSevered is returned for writes to an answer whose session has ended.
 var errSevered = errors.New("the session of this answer has ended")
 
 func (b *BFF) tie(s *session.Session, sever func()) *lifeline {

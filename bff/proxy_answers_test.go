@@ -211,8 +211,8 @@ func TestEarlyAnswersEndTheConnection(t *testing.T) {
 	}
 }
 
-// A client that sends everything before it reads gets its answer, though nobody
-// wants what it sends.
+// A client that sends everything before it reads gets its answer, though no
+// handler reads what it sends.
 func TestEarlyRefusalsArrive(t *testing.T) {
 	t.Parallel()
 	refusing := func(w http.ResponseWriter, _ *http.Request) {

@@ -108,7 +108,7 @@ func TestProxyConnections(t *testing.T) {
 			write(w, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2<<20)+"\r\n\r\n")
 			return false
 		}, want: [2]string{"502", "502"}},
-		{name: "a protocol that nobody asked for", say: func(w io.Writer, _, _ int) bool {
+		{name: "an unrequested protocol", say: func(w io.Writer, _, _ int) bool {
 			write(w, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
 			return true
 		}, want: [2]string{"502", "502"}},
