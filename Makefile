@@ -1,13 +1,5 @@
-# The README's two commands are `go run ./cmd/gatehouse dev` and `make test`.
-# The targets that those who change the project need beside them:
-#   make unit       the tests that need neither browser nor provider, with the race detector
-#   make generate   prints imported .proto files, generates gen/, the TypeScript client (with
-#                   Node.js) and docs/configuration.md
-#   make check      formatting, vet, the .proto rules, and whether anything generated is stale
-#   make bench      the benchmarks
-#   make bench-cpu  what a request costs, beside a bare net/http handler (docs/performance.md)
-#   make fuzz       each fuzz target for a short while
-#   make proof      the long tests (faults, matrices, frameworks); writes docs/proof.md
+# The README's two commands are `go run ./cmd/gatehouse dev` and `make test`; `make help` lists the
+# targets that contributors need beside them.
 
 TOOL := go tool -modfile=tools/go.mod
 BUF  := $(TOOL) buf
@@ -17,18 +9,21 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
-.PHONY: test unit check generate generated contract lint-proto setup bench bench-cpu fuzz proof
+.PHONY: help test unit check generate generated contract lint-proto setup bench bench-cpu fuzz proof
 
-test: setup check
+help: ## lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+
+test: setup check ## what CI runs: set-up, check, and all tests
 	tools/gotest ./...
 
-unit:
+unit: ## the tests that need neither a browser nor a foreign provider
 	tools/gotest $(shell go list ./... | grep -v /e2e)
 
-setup:
+setup: ## installs what the tests need, or names what is missing
 	tools/setup
 
-check: lint-proto generated
+check: lint-proto generated ## formatting, vet, the rules of the .proto files, stale generated files
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	go vet ./...
@@ -39,7 +34,7 @@ lint-proto:
 	$(BUF) lint
 	$(BUF) breaking --against '$(BREAKING_AGAINST)'
 
-generate: contract
+generate: contract ## prints imported .proto files; generates gen/, clients, docs/configuration.md
 	go test ./cmd/gatehouse -run TestReference -update
 
 # What is made of the .proto files. buf empties gen/ first, so that the OpenAPI
@@ -56,13 +51,13 @@ generated: contract
 	@stale=$$(git status --porcelain -- gen third_party internal/app/comments.binpb client/typescript); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
-bench:
+bench: ## the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-bench-cpu:
+bench-cpu: ## what a request costs beside a bare net/http handler (docs/performance.md)
 	go run ./bench
 
-fuzz:
+fuzz: ## each fuzz target for FUZZTIME (10s)
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "$$package $$target"; \
@@ -70,5 +65,5 @@ fuzz:
 		done; \
 	done
 
-proof: setup
+proof: setup ## the long tests (faults, matrices, frameworks); writes docs/proof.md
 	tools/proof
