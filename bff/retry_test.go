@@ -1,7 +1,10 @@
 package bff_test
 
 import (
+	"encoding/json"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -134,6 +137,40 @@ func TestAPIThatRefusesEverything(t *testing.T) {
 		wantStatus(t, b.fetch("/api/private-route"), http.StatusUnauthorized)
 		if n := len(s.idp.refreshes()); n != 1 {
 			t.Errorf("%d refreshes", n)
+		}
+	})
+}
+
+// A subject's denial includes all tokens of its own second. A login that
+// begins right after it works all the same: the token for the refused one is of
+// another second.
+func TestLoginInTheSecondOfADenial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t)
+		issued := map[string]int64{}
+		s.idp.change(func(p *provider) {
+			p.instead["/token"] = func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				p.token(answer, r)
+				var tokens struct {
+					Access string `json:"access_token"`
+				}
+				if err := json.Unmarshal(answer.Body.Bytes(), &tokens); err != nil {
+					t.Error(err)
+				}
+				issued[tokens.Access] = time.Now().Unix()
+				maps.Copy(w.Header(), answer.Header())
+				_, _ = w.Write(answer.Body.Bytes())
+			}
+		})
+		time.Sleep(300 * time.Millisecond)
+		denied := time.Now().Unix()
+		s.api.set(refusing(invalid, func(token string) bool { return issued[token] <= denied }))
+		b := s.browser().signIn()
+		wantStatus(t, b.fetch("/api/private-route"), http.StatusOK)
+		if n := len(s.idp.refreshes()); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
 		}
 	})
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -26,6 +29,7 @@ type gate struct {
 	hold      bool
 	instead   http.HandlerFunc // answers refreshes in the provider's place
 	refreshes int              // that the provider has carried out
+	access    []string         // access tokens that logins have brought, oldest first
 }
 
 // A heldRefresh waits until it is told how to go on.
@@ -39,7 +43,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	form, _ := url.ParseQuery(string(body)) // what is none is no refresh
 	if r.Method != http.MethodPost || form.Get("grant_type") != "refresh_token" {
-		g.next.ServeHTTP(w, r)
+		g.pass(w, r, form.Get("grant_type") == "authorization_code")
 		return
 	}
 	g.mu.Lock()
@@ -61,6 +65,38 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.refreshes++
 	g.mu.Unlock()
 	g.next.ServeHTTP(w, r)
+}
+
+// pass hands a request to the provider, and keeps the access token of a login.
+func (g *gate) pass(w http.ResponseWriter, r *http.Request, login bool) {
+	if !login {
+		g.next.ServeHTTP(w, r)
+		return
+	}
+	answer := httptest.NewRecorder()
+	g.next.ServeHTTP(answer, r)
+	var tokens struct {
+		Access string `json:"access_token"`
+	}
+	if json.Unmarshal(answer.Body.Bytes(), &tokens) == nil && tokens.Access != "" {
+		g.mu.Lock()
+		g.access = append(g.access, tokens.Access)
+		g.mu.Unlock()
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes()) // fails only for a bff that is gone
+}
+
+// lastAccess is the access token of the latest login.
+func (g *gate) lastAccess(t *testing.T) string {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.access) == 0 {
+		t.Fatal("no login has brought an access token")
+	}
+	return g.access[len(g.access)-1]
 }
 
 func (g *gate) carriedOut() int {

@@ -192,10 +192,7 @@ func entersAs(t *testing.T, base, user string) *visitor {
 	t.Helper()
 	v := newVisitor(t)
 	v.open(t, base+"/private")
-	method, action, values := formOf(t, v.page)
-	values.Set("user", user)
-	values.Del("cancel") // the other button
-	v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url).wants(t, http.StatusOK, "text/html")
+	chooses(t, v, user).wants(t, http.StatusOK, "text/html")
 	return v
 }
 

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // An operator sees who is signed in, through the same REST facade and policy
@@ -67,4 +69,82 @@ func sessionsIn(t *testing.T, a answer) []map[string]any {
 		sessions = append(sessions, s.(map[string]any))
 	}
 	return sessions
+}
+
+// TestOperatorRevokesSubject ends all sessions of a subject at one node while
+// that subject has a login in progress at another. All three effects are
+// there: the login fails, the access token is denied, the session ends. A
+// login that begins afterwards succeeds.
+func TestOperatorRevokesSubject(t *testing.T) {
+	t.Parallel()
+	onStores(t, func(t *testing.T, store string) {
+		f := newFleet(t, 2)
+		g, env, _ := startGated(t, f.base, 10*time.Minute)
+		env = append(env, "GATEHOUSE_SESSION_STORE="+store, "GATEHOUSE_DENYLIST="+startRedis(t))
+		var rest []string // the nodes' gateways
+		for _, n := range f.nodes {
+			rest = append(rest, freeAddress(t))
+			n.start(t, len(f.nodes), append(env, "GATEHOUSE_LISTEN_GATEWAY="+rest[len(rest)-1])...)
+		}
+		for _, n := range f.nodes {
+			n.ready(t, "http://"+n.address+"/readyz")
+		}
+
+		operator := entersAs(t, f.base, "admin")
+		laptop := callerOf(t, f, entersAs(t, f.base, "buyer"))
+		access := g.lastAccess(t)
+		seller := callerOf(t, f, entersAs(t, f.base, "seller"))
+		for _, n := range f.nodes {
+			if err := laptop.works(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		phone := newVisitor(t)
+		phone.open(t, f.base+"/private").wants(t, http.StatusOK, "text/html") // the provider's page
+
+		other := "http://" + f.nodes[1].address
+		ended := operator.send(t, http.MethodPost, other+"/api/admin/sessions:end", http.Header{
+			"Content-Type": {"application/json"}, "Sec-Fetch-Site": {"same-origin"}, "Cookie": {callerOf(t, f, operator).cookie},
+		}, strings.NewReader(`{"subject":"dev|buyer"}`)).wants(t, http.StatusOK, "application/json")
+		if got := ended.json(t)["ended"]; got != float64(1) {
+			t.Errorf("ended %v sessions, want 1", got)
+		}
+
+		refused := chooses(t, phone, "buyer").wants(t, http.StatusUnauthorized, "text/html")
+		if !strings.HasPrefix(refused.url, f.base+"/api/auth/callback?") {
+			t.Errorf("the login in progress ended at %s, want the callback", refused.url)
+		}
+		phone.fetch(t, f.base+"/api/auth/me").wants(t, http.StatusNoContent, "")
+		for i, n := range f.nodes {
+			within(t, time.Second, "session and token end", func() error {
+				if status, _ := laptop.status(t, n, "/api/private-route"); status != http.StatusUnauthorized {
+					return fmt.Errorf("with the session that was there: %d", status)
+				}
+				got := bearing(t, rest[i], access)
+				if challenge := got.Header.Get("WWW-Authenticate"); got.StatusCode != http.StatusUnauthorized || !strings.Contains(challenge, "revoked") {
+					return fmt.Errorf("with the token that was there: %d, %s", got.StatusCode, challenge)
+				}
+				return nil
+			})
+			if err := seller.works(t.Context(), n); err != nil {
+				t.Error("another subject:", err)
+			}
+		}
+
+		again := callerOf(t, f, entersAs(t, f.base, "buyer"))
+		for _, n := range f.nodes {
+			if err := again.works(t.Context(), n); err != nil {
+				t.Error("after a login that began afterwards:", err)
+			}
+		}
+	})
+}
+
+// chooses signs a demo user in at the development provider's page.
+func chooses(t *testing.T, v *visitor, user string) answer {
+	t.Helper()
+	method, action, values := formOf(t, v.page)
+	values.Set("user", user)
+	values.Del("cancel") // the other button
+	return v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url)
 }

@@ -319,6 +319,11 @@ func (r *Refresher) renewRefused(ctx context.Context, s *session.Session) (*sess
 	case !first:
 		return r.cfg.Sessions.Reload(bounded, s)
 	}
+	// The claim "iat" has whole seconds, so that a subject's denial includes the tokens of its own second: after a login
+	// that began right after the denial, another token of that second would be refused as well.
+	if rest := s.Data.Tokens.ObtainedAt.Truncate(time.Second).Add(time.Second).Sub(r.cfg.Now()); rest > 0 {
+		time.Sleep(rest)
+	}
 	fresh, err := r.refresh(ctx, s, true)
 	if _, ok := errors.AsType[*Unavailable](err); ok { // so it counts for nothing
 		r.mu.Lock()
