@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
 )
 
 // freeHeader is what the header of a request may hold without being counted: more than any browser
@@ -27,7 +27,7 @@ const (
 // Port bounds what the connections of a port cost before a request has arrived: their number, and
 // the headers of HTTP/1 requests as [Limiter.Listen] does.
 func Port(l net.Listener) net.Listener {
-	return New(headerBytes, time.Now).Listen(netutil.LimitListener(l, maxConnections))
+	return limitConnections(New(headerBytes, time.Now).Listen(l), maxConnections)
 }
 
 var errCrowded = errors.New("arrival: no room for the header of a request")
@@ -36,26 +36,58 @@ var errCrowded = errors.New("arrival: no room for the header of a request")
 // arrive, beyond 32 KiB each. It needs [ConnContext] at the server and [Handler] around its handler;
 // without them it counts nothing.
 func (l *Limiter) Listen(inner net.Listener) net.Listener {
-	return &listener{inner, l}
+	return &listener{Listener: inner, limiter: l}
+}
+
+// limitConnections has a listener of [Limiter.Listen] accept at most n connections at once.
+// netutil.LimitListener hides what a connection can do beyond net.Conn: CloseWrite was lost, by
+// which net/http and its proxy end one direction.
+func limitConnections(l net.Listener, n int64) net.Listener {
+	limited := l.(*listener)
+	limited.slots = semaphore.NewWeighted(n)
+	limited.closed, limited.close = context.WithCancel(context.Background())
+	return limited
 }
 
 type listener struct {
 	net.Listener
 	limiter *Limiter
+
+	slots  *semaphore.Weighted // nil for no limit
+	closed context.Context     // by Close, which ends the wait for a slot
+	close  context.CancelFunc
 }
 
 func (l *listener) Accept() (net.Conn, error) {
+	release := func() {}
+	if l.slots != nil {
+		if l.slots.Acquire(l.closed, 1) != nil {
+			return nil, net.ErrClosed
+		}
+		release = sync.OnceFunc(func() { l.slots.Release(1) })
+	}
 	c, err := l.Listener.Accept()
 	if err != nil {
+		release()
 		return nil, err
 	}
-	return &conn{Conn: c, limiter: l.limiter}, nil
+	return &conn{Conn: c, limiter: l.limiter, release: release}, nil
+}
+
+// Close ends Accept too where that waits for a connection to end.
+func (l *listener) Close() error {
+	err := l.Listener.Close()
+	if l.close != nil {
+		l.close()
+	}
+	return err
 }
 
 // A conn counts what it reads, except while a request is handled: that is the request's body.
 type conn struct {
 	net.Conn
 	limiter  *Limiter
+	release  func() // gives its place among the connections of the port to another
 	counting atomic.Bool
 	header   atomic.Int64 // bytes of the header that is arriving
 
@@ -85,15 +117,17 @@ func (c *conn) grow(n int64) bool {
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.stop()
+	c.release()
 	return err
 }
 
-// CloseWrite is for net/http, which half-closes a connection whose client still sends.
+// CloseWrite is for net/http, which half-closes a connection whose client still sends, and for its
+// proxy, which tells a browser so that the server has ended a WebSocket.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return nil
+	return c.Close()
 }
 
 // ReadFrom is for net/http, which has the kernel send files.
