@@ -96,7 +96,7 @@ func (b *BFF) newPageAnswer(w http.ResponseWriter, r *http.Request) *pageAnswer 
 }
 
 func (a *pageAnswer) correct(_ int, h http.Header) {
-	forward.WithoutOurCookies(h)
+	forward.WithoutOurCookies(h, a.tied.b.sessions.CookieName())
 	if !a.protected {
 		return
 	}
@@ -232,6 +232,7 @@ func (b *BFF) toFrontend(r *http.Request) *http.Request {
 		// pass by everything here.
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = r.Header["Upgrade"]
+		out = out.WithContext(forward.WithSessionCookie(out.Context(), b.sessions.CookieName()))
 	}
 	b.describe(out.Header, r)
 	return out

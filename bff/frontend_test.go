@@ -16,15 +16,18 @@ import (
 // under way; its own cookies pass.
 func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
 	t.Parallel()
-	for base, name := range map[string]string{
-		"http://localhost:3000": "gatehouse",
-		"https://shop.example":  "__Host-gatehouse",
+	for _, instance := range []struct{ base, cookie, name string }{
+		{"http://localhost:3000", "", "gatehouse"},
+		{"https://shop.example", "", "__Host-gatehouse"},
+		{"http://localhost:3000", "shop", "shop"},
+		{"https://shop.example", "shop", "__Host-shop"},
 	} {
+		base, name := instance.base, instance.name
 		s := start(t, func(c *bff.Config) {
-			c.BaseURL = base
+			c.BaseURL, c.CookieName = base, instance.cookie
 			c.Frontend = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				for _, line := range []string{
-					name + "=planted; Path=/", " " + name + " =planted", name + "-login-x=planted; Path=/", "theme=dark; Path=/", "gatehouse-like=mine",
+					name + "=planted; Path=/", " " + name + " =planted", name + "-login-x=planted; Path=/", "theme=dark; Path=/", strings.TrimPrefix(name, "__Host-") + "-like=mine",
 					name + "-answer-x=planted", name + "-trail=planted", name,
 					// Without a name, which browsers send just like one (CVE-2022-2860).
 					"=" + name + "=planted; Path=/", " = " + name + "=planted",
@@ -34,8 +37,8 @@ func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
 			})
 		})
 		got := strings.Join(s.browser().navigate("/public").Header["Set-Cookie"], " | ")
-		if got != "theme=dark; Path=/ | gatehouse-like=mine" {
-			t.Errorf("%s: the front end set %q", base, got)
+		if got != "theme=dark; Path=/ | "+strings.TrimPrefix(name, "__Host-")+"-like=mine" {
+			t.Errorf("%s: the front end set %q", name, got)
 		}
 	}
 }

@@ -2,13 +2,13 @@ package forward
 
 import (
 	"bufio"
+	"context"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -165,29 +165,43 @@ func OverridesCaching(name string) bool {
 }
 
 // WithoutOurCookies takes those out of an answer of the front end that would
-// set a cookie of the bff's. It may keep something of its own in the browser,
-// but one that was taken over must not plant a session there (session fixation).
-func WithoutOurCookies(h http.Header) {
+// set a cookie of the bff's, whose session cookie has this name. It may keep
+// something of its own in the browser, but one that was taken over must not
+// plant a session there (session fixation).
+func WithoutOurCookies(h http.Header, session string) {
+	session = strings.TrimPrefix(session, hostPrefix)
+	ours := func(line string) bool { return sets(line, session) }
 	cookies := h["Set-Cookie"]
-	if !slices.ContainsFunc(cookies, setsOurs) {
+	if !slices.ContainsFunc(cookies, ours) {
 		return
 	}
-	if cookies = slices.DeleteFunc(slices.Clone(cookies), setsOurs); len(cookies) == 0 {
+	if cookies = slices.DeleteFunc(slices.Clone(cookies), ours); len(cookies) == 0 {
 		h.Del("Set-Cookie")
 		return
 	}
 	h["Set-Cookie"] = cookies
 }
 
-// setsOurs reports whether a Set-Cookie is for a cookie of the bff's. A browser
-// sends a cookie without a name, "=name=value", just as one with that name
-// (CVE-2022-2860).
-func setsOurs(line string) bool {
+// sets reports whether a Set-Cookie is for the session cookie of this name, or
+// for one whose name begins with it. A browser sends a cookie without a name,
+// "=name=value", just as one with that name (CVE-2022-2860).
+func sets(line, session string) bool {
 	pair, _, _ := strings.Cut(line, ";")
 	name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
-	name = strings.TrimPrefix(strings.TrimSpace(name), "__Host-")
-	rest, ok := strings.CutPrefix(name, session.CookieName)
+	name = strings.TrimPrefix(strings.TrimSpace(name), hostPrefix)
+	rest, ok := strings.CutPrefix(name, session)
 	return ok && (rest == "" || slices.ContainsFunc(ourCookies, func(kind string) bool { return strings.HasPrefix(rest, kind) }))
+}
+
+const hostPrefix = "__Host-"
+
+type cookieKey struct{}
+
+// WithSessionCookie has a [NewProxy] know the name of the session cookie for
+// [WithoutOurCookies]: an answer that takes over the connection passes by the
+// filter.
+func WithSessionCookie(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, cookieKey{}, name)
 }
 
 // ourCookies are what distinguishes the names of the bff's cookies from the

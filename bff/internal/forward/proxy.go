@@ -71,7 +71,8 @@ func NewProxy(cfg Config) *httputil.ReverseProxy {
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				// It bypasses the filter, and a browser takes its cookies as it
 				// does those of any answer (RFC 6455 §1.3).
-				WithoutOurCookies(resp.Header)
+				name, _ := resp.Request.Context().Value(cookieKey{}).(string)
+				WithoutOurCookies(resp.Header, name)
 			}
 			return nil
 		},
