@@ -74,31 +74,33 @@ func TestProofHostile(t *testing.T) {
 	quiet := user.latencies(t, f.nodes[0], hostileTime/2)
 	rows := [][]string{{"none", "-", "-", ms(quiet, 50), ms(quiet, 99), "-", "0"}}
 	for _, a := range attacks {
-		before := resident(t, p)
-		stop := make(chan struct{})
-		var all sync.WaitGroup
-		for i := range hostileConns {
-			all.Go(func() {
-				if !pauseOr(stop, time.Duration(i)*hostileRamp/hostileConns) {
-					keepAttacking(a.address, a.attack, stop)
-				}
+		t.Run(a.name, func(t *testing.T) {
+			before := resident(t, p)
+			stop := make(chan struct{})
+			var all sync.WaitGroup
+			for i := range hostileConns {
+				all.Go(func() {
+					if !pauseOr(stop, time.Duration(i)*hostileRamp/hostileConns) {
+						keepAttacking(a.address, a.attack, stop)
+					}
+				})
+			}
+			peak := make(chan int64, 1)
+			all.Go(func() { peak <- peakResident(p, stop) })
+			pauseOr(stop, hostileRamp)
+			during := user.latencies(t, f.nodes[0], hostileTime)
+			close(stop)
+			all.Wait()
+			grown := <-peak - before
+			factor := float64(during.percentile(99)) / float64(quiet.percentile(99))
+			rows = append(rows, []string{
+				a.name, fmt.Sprintf("%d MiB", before>>20), fmt.Sprintf("%+d MiB", grown>>20),
+				ms(during, 50), ms(during, 99), fmt.Sprintf("%.1f ×", factor), strconv.Itoa(during.failed),
 			})
-		}
-		peak := make(chan int64, 1)
-		all.Go(func() { peak <- peakResident(p, stop) })
-		pauseOr(stop, hostileRamp)
-		during := user.latencies(t, f.nodes[0], hostileTime)
-		close(stop)
-		all.Wait()
-		grown := <-peak - before
-		factor := float64(during.percentile(99)) / float64(quiet.percentile(99))
-		rows = append(rows, []string{
-			a.name, fmt.Sprintf("%d MiB", before>>20), fmt.Sprintf("%+d MiB", grown>>20),
-			ms(during, 50), ms(during, 99), fmt.Sprintf("%.1f ×", factor), strconv.Itoa(during.failed),
+			if grown > hostileMemory || factor > hostileFactor || during.failed > 0 {
+				t.Errorf("memory %+d MiB, p99 %.1f × undisturbed, %d requests failed", grown>>20, factor, during.failed)
+			}
 		})
-		if grown > hostileMemory || factor > hostileFactor || during.failed > 0 {
-			t.Errorf("%s: memory %+d MiB, p99 %.1f × undisturbed, %d requests failed", a.name, grown>>20, factor, during.failed)
-		}
 	}
 	proof.Report(t, proof.Section{
 		Title: "Hostile connections",
