@@ -86,7 +86,7 @@ func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
 	_ = controller.SetReadDeadline(deadline) // a server that cannot has its own limits, or none
 	arriving := g.arriving.Begin(requestBytes, func() { _ = controller.SetReadDeadline(past) })
 	if arriving == nil {
-		return nil, x.crowded()
+		return nil, g.crowded(x)
 	}
 	content, err := io.ReadAll(&countedBody{http.MaxBytesReader(x.w, r.Body, g.maxBody), arriving})
 	if !arriving.Arrived() && err == nil {
@@ -94,7 +94,7 @@ func (g *Gateway) readBody(x *exchange, deadline time.Time) ([]byte, *refusal) {
 	}
 	if err != nil {
 		if errors.Is(err, errCrowded) {
-			return nil, x.crowded()
+			return nil, g.crowded(x)
 		}
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, g.tooLong(x)
@@ -132,8 +132,13 @@ func (c *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// crowded refuses a request for which there is no room.
-func (x *exchange) crowded() *refusal {
+// crowded refuses a request for which there is no room. Such requests come by the thousand: the log
+// tells their number once a second.
+func (g *Gateway) crowded(x *exchange) *refusal {
+	x.quiet = true
+	if ok, held := g.crowds.Next(); ok {
+		g.log.WarnContext(x.request.Context(), "request refused: too many bodies are arriving", "suppressed", held)
+	}
 	x.Header().Set("Connection", "close")
 	refused := refuse(http.StatusServiceUnavailable, codes.Unavailable, "too many request bodies are arriving at once; try again")
 	refused.retryAfter = "1"

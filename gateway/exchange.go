@@ -42,7 +42,7 @@ type exchange struct {
 	status     int    // 0 until the header is written
 	complete   bool   // answered, whatever the runtime would add
 	written    int64  // bytes of the body
-	health     bool   // asked after by a machine
+	quiet      bool   // its line is for debugging: a health check, or one of many refusals
 }
 
 type exchangeKey struct{}
@@ -122,7 +122,7 @@ func (g *Gateway) logRequest(x *exchange) {
 	case x.own != "":
 		pattern = x.own
 	case x.request.URL.Path == "/healthz", x.request.URL.Path == "/readyz":
-		x.health, pattern = true, x.request.URL.Path
+		x.quiet, pattern = true, x.request.URL.Path
 	}
 	ctx := x.request.Context()
 	attrs := [...]slog.Attr{
@@ -137,7 +137,7 @@ func (g *Gateway) logRequest(x *exchange) {
 	case x.outer != nil:
 		x.outer.Add(slog.LevelInfo, attrs[:2]...)
 		g.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
-	case x.health: // every few seconds, by machines
+	case x.quiet:
 		g.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
 	default:
 		x.line.Write(ctx, g.log, attrs[:]...)

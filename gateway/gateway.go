@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 const (
@@ -97,6 +98,7 @@ type Gateway struct {
 	rpcs        *rpcs
 
 	arriving  *arrival.Limiter // bodies of unary calls
+	crowds    *throttle.Log    // of requests refused for it
 	maxBody   int64
 	timeout   time.Duration
 	heartbeat time.Duration
@@ -112,7 +114,7 @@ type Gateway struct {
 // path, a path that another hides, one outside /api or under /api/auth or where
 // generated clients call, and a service without any annotation.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{arriving: arrival.New(arrivingBytes, time.Now), maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, heartbeat: cfg.Heartbeat, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
+	g := &Gateway{arriving: arrival.New(arrivingBytes, time.Now), crowds: throttle.Every(time.Second), maxBody: cfg.MaxBodyBytes, timeout: cfg.Timeout, heartbeat: cfg.Heartbeat, log: requestid.Logger(cfg.Logger), ready: cfg.Ready}
 	switch {
 	case cfg.Conn == nil:
 		return nil, errors.New("gateway: Conn is nil: give it an in-process channel or a *grpc.ClientConn")

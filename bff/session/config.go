@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 // The lifetimes that a zero ManagerConfig means.

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 func TestNext(t *testing.T) {
