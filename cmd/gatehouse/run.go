@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -85,7 +87,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		level = "warn" // the report says the rest
 	}
 	cfg.Logger = newLogger(stderr, line.LogFormat, level, command == "dev")
-	for _, note := range from.notes {
+	for _, note := range slices.Concat(from.notes, line.assumed()) {
 		fmt.Fprintln(stderr, "gatehouse: note:", note)
 	}
 	for _, name := range from.unknown(parser.Model) {
@@ -133,6 +135,8 @@ func newParser(line *commandLine, from *sources, stdout, stderr io.Writer, exit 
 			return v.Help + " Default: " + v.Default + "."
 		}),
 		kong.Resolvers(from),
+		kong.KindMapper(reflect.Int, kong.MapperFunc(decodeNumber)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 	)
 }
@@ -148,13 +152,21 @@ func informs(args []string) bool {
 // named adds the variable to an error that names a flag, since the value may
 // have come from there.
 func named(err error) string {
-	return flagInError.ReplaceAllStringFunc(err.Error(), func(match string) string {
+	text := err.Error()
+	if m := choiceInError.FindStringSubmatch(text); m != nil {
+		choices := strings.ReplaceAll(strings.ReplaceAll(m[2], `"`, ""), ",", ", ")
+		text = fmt.Sprintf("--%s: %s is not a choice; give one of %s", m[1], m[3], choices)
+	}
+	return flagInError.ReplaceAllStringFunc(text, func(match string) string {
 		flag := flagInError.FindStringSubmatch(match)[1]
 		return "GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) + " (--" + flag + "): "
 	})
 }
 
-var flagInError = regexp.MustCompile(`^--([a-z-]+)(?:=\S+)?: `)
+var (
+	flagInError   = regexp.MustCompile(`^--([a-z-]+)(?:=\S+)?: `)
+	choiceInError = regexp.MustCompile(`^--([a-z-]+) must be one of (\S+) but got (.*)$`)
+)
 
 // configFlag finds --config before the rest is parsed, since the file holds
 // values for the rest.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,5 +176,55 @@ func TestRun(t *testing.T) {
 				t.Errorf("exit code %d, want %d\nstdout: %s\nstderr: %s", code, c.code, out.String(), er.String())
 			}
 		})
+	}
+}
+
+// A value of the wrong form is reported by the setting's name, with the value and
+// with what to write.
+func TestWrongForm(t *testing.T) {
+	t.Parallel()
+	for pair, want := range map[string]string{
+		"GATEHOUSE_LOGIN_RATE=ten":             `GATEHOUSE_LOGIN_RATE (--login-rate): "ten" is not a whole number; write digits alone, such as 120`,
+		"GATEHOUSE_MAX_REQUEST_BYTES=1MiB":     `GATEHOUSE_MAX_REQUEST_BYTES (--max-request-bytes): "1MiB" is not a whole number`,
+		"GATEHOUSE_SESSION_IDLE_TIMEOUT=24":    `GATEHOUSE_SESSION_IDLE_TIMEOUT (--session-idle-timeout): "24" has no unit; write 24s, 24m or 24h`,
+		"GATEHOUSE_SESSION_IDLE_TIMEOUT=1d":    `GATEHOUSE_SESSION_IDLE_TIMEOUT (--session-idle-timeout): "1d" is not a duration; write it like 90s, 15m or 24h`,
+		"GATEHOUSE_REFRESH_TIMEOUT=soon":       `GATEHOUSE_REFRESH_TIMEOUT (--refresh-timeout): "soon" is not a duration`,
+		"GATEHOUSE_LOG_LEVEL=INFO":             `GATEHOUSE_LOG_LEVEL (--log-level): "INFO" is not a choice; give one of debug, info, warn, error`,
+		"GATEHOUSE_API_DOCS=yes":               `GATEHOUSE_API_DOCS (--api-docs): "yes" is not a choice; give one of public, off`,
+		"GATEHOUSE_SECRET_COMPROMISED=perhaps": `GATEHOUSE_SECRET_COMPROMISED (--secret-compromised): bool value must be true`,
+	} {
+		var out, er bytes.Buffer
+		if code := run(t.Context(), []string{"check"}, []string{pair}, &out, &er); code != exitUsage || !strings.Contains(er.String(), want) {
+			t.Errorf("%s: exit code %d, %s\nwant %d, %s", pair, code, er.String(), exitUsage, want)
+		}
+	}
+	for pair, want := range map[string]string{"GATEHOUSE_LOGIN_RATE=7": "7", "GATEHOUSE_REFRESH_TIMEOUT=90s": "1m30s"} {
+		got, err := settled(t, []string{pair}, nil)
+		if set := fmt.Sprint(got.LoginRate, got.RefreshTimeout); err != nil || !strings.Contains(set, want) {
+			t.Errorf("%s: %s, %v", pair, set, err)
+		}
+	}
+}
+
+// https is added to a host alone, with a note, and to nothing else.
+func TestMissingScheme(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"tenant.eu.auth0.com": "https://tenant.eu.auth0.com", "shop.example:8443": "https://shop.example:8443", "bücher.example": "https://bücher.example",
+		"intranet": "https://intranet", "10.0.0.5:8443": "https://10.0.0.5:8443", "shop.example/": "https://shop.example/",
+		"https://shop.example": "", "localhost:3000": "", "127.0.0.1:3000": "", "3000": "", "//shop.example": "", "http:/shop.example": "", "http:shop.example": "",
+		"htps://shop.example": "", "": "", "user:hunter2@shop.example": "",
+	} {
+		s := settings{BaseURL: raw}
+		notes := strings.Join(s.assumed(), "\n")
+		if want == "" {
+			if got := withScheme(raw); got != raw || notes != "" {
+				t.Errorf("%q: %q, note %q", raw, got, notes)
+			}
+			continue
+		}
+		if got := withScheme(raw); got != want || notes != "GATEHOUSE_BASE_URL="+raw+": the scheme is missing; read as "+want {
+			t.Errorf("%q: %q, note %q; want %q", raw, got, notes, want)
+		}
 	}
 }

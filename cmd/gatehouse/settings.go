@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -156,16 +157,35 @@ func (s *settings) config() app.Config {
 }
 
 // withScheme adds https where a host was given alone, as the tutorial's
-// variables allow. On loopback it adds nothing: https is rarely meant there, and
-// the validation suggests http.
+// variables allow. It adds nothing to what is no host, such as a port or a
+// mistyped address, nor on loopback, where https is rarely meant: the validation
+// says what to write.
 func withScheme(raw string) string {
-	if raw == "" || strings.Contains(raw, "://") {
+	if strings.Contains(raw, "://") {
 		return raw
 	}
-	if u, err := url.Parse("http://" + raw); err != nil || loopback.Host(u.Hostname()) {
+	u, err := url.Parse("http://" + raw)
+	if err != nil || u.User != nil || strings.HasSuffix(u.Host, ":") || loopback.Host(u.Hostname()) {
+		return raw
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !hostName.MatchString(u.Hostname()) {
 		return raw
 	}
 	return "https://" + raw
+}
+
+// hostName is a name whose last label is no number.
+var hostName = regexp.MustCompile(`^(.+\.)?\pL[\pL\pN-]*\.?$`)
+
+// assumed notes the addresses to which a scheme was added.
+func (s *settings) assumed() []string {
+	var notes []string
+	for _, setting := range []struct{ name, value string }{{"GATEHOUSE_OIDC_ISSUER", s.OIDCIssuer}, {"GATEHOUSE_BASE_URL", s.BaseURL}} {
+		if read := withScheme(setting.value); read != setting.value {
+			notes = append(notes, fmt.Sprintf("%s=%s: the scheme is missing; read as %s", setting.name, setting.value, read))
+		}
+	}
+	return notes
 }
 
 // A network is a network, or one address, which is a network of its own.
