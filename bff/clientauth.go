@@ -141,10 +141,13 @@ func (rp *relyingParty) clientAuthMismatch(md *token.Metadata) (problem, remedy 
 		problem = fmt.Sprintf("the provider does not list the client authentication %s, but %s", method, strings.Join(supported, ", "))
 		var ways []string
 		if slices.Contains(supported, AuthBasic) || slices.Contains(supported, AuthPost) {
-			if rp.cfg.ClientSecret != "" {
+			switch {
+			case rp.cfg.ClientSecret != "":
 				ways = append(ways, "unset GATEHOUSE_OIDC_CLIENT_AUTH and GATEHOUSE_OIDC_CLIENT_KEY, so that GATEHOUSE_OIDC_CLIENT_SECRET is used")
-			} else {
+			case rp.cfg.ClientAuth != "" || rp.cfg.ClientKey != "":
 				ways = append(ways, "set GATEHOUSE_OIDC_CLIENT_SECRET instead of GATEHOUSE_OIDC_CLIENT_AUTH and GATEHOUSE_OIDC_CLIENT_KEY")
+			default:
+				ways = append(ways, "set GATEHOUSE_OIDC_CLIENT_SECRET")
 			}
 		}
 		if slices.Contains(supported, AuthPrivateKey) {

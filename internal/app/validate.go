@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,6 +62,7 @@ func (cfg Config) Validate(parts Parts) error {
 		errs = append(errs, folderError("GATEHOUSE_DATABASE_URL", cfg.DatabaseURL))
 	}
 	errs = append(errs, cfg.validateAddresses(parts)...)
+	errs = append(errs, cfg.validateLimits()...)
 	if parts.BFF || parts.Gateway {
 		for _, name := range cfg.AllowedHosts {
 			if err := hostcheck.CheckName(name); err != nil {
@@ -164,14 +167,6 @@ func (cfg Config) validateBFF(parts Parts) []error {
 	if cfg.Replicas > 1 && cfg.Denylist == "memory:" {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "the denylist memory: is of one process alone", "give GATEHOUSE_DENYLIST=redis://HOST:PORT")
 	}
-	for _, limit := range []struct {
-		setting string
-		bytes   int
-	}{{"GATEHOUSE_MAX_REQUEST_BYTES", cfg.MaxRequestBytes}, {"GATEHOUSE_MAX_RESPONSE_BYTES", cfg.MaxResponseBytes}} {
-		if limit.bytes < minMessageBytes || limit.bytes > maxMessageBytes {
-			bad(limit.setting, fmt.Sprint(limit.bytes), "too small or too large a limit on messages", fmt.Sprintf("give a number of bytes from %d to %d", minMessageBytes, maxMessageBytes))
-		}
-	}
 	if cfg.Replicas < 1 {
 		bad("GATEHOUSE_REPLICAS", fmt.Sprint(cfg.Replicas), "not a positive number", "give the number of bffs that share the session store")
 	}
@@ -228,13 +223,40 @@ func (cfg Config) validateAddresses(parts Parts) []error {
 			continue
 		}
 		_, port, err := net.SplitHostPort(l.address)
+		_, numberErr := strconv.ParseUint(l.address, 10, 16)
 		switch {
+		case err != nil && numberErr == nil:
+			errs = append(errs, settingError(l.setting, l.address, "not an address with a port", "did you mean :"+l.address+"?"))
 		case err != nil:
-			errs = append(errs, settingError(l.setting, l.address, "not an address with a port", "give HOST:PORT of this machine"))
+			errs = append(errs, settingError(l.setting, l.address, "not an address with a port", "give HOST:PORT of this machine, such as 127.0.0.1:3000, or :3000 for all its addresses"))
+		case !isPort(port):
+			errs = append(errs, settingError(l.setting, l.address, fmt.Sprintf("the port %q is neither a number up to 65535 nor the name of a service", port), "correct the port"))
 		case taken[l.address] != "" && port != "0":
 			errs = append(errs, settingError(l.setting, l.address, "is also "+taken[l.address], "give each part an address of its own"))
 		}
 		taken[l.address] = l.setting
+	}
+	return errs
+}
+
+// isPort reports whether a port, by number or by name, can be listened on.
+func isPort(port string) bool {
+	_, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // looks into a file, at most
+	return err == nil
+}
+
+// validateLimits reports limits on messages that gRPC cannot keep, or that leave
+// no room for a message.
+func (cfg Config) validateLimits() []error {
+	var errs []error
+	for _, limit := range []struct {
+		setting string
+		bytes   int
+	}{{"GATEHOUSE_MAX_REQUEST_BYTES", cfg.MaxRequestBytes}, {"GATEHOUSE_MAX_RESPONSE_BYTES", cfg.MaxResponseBytes}} {
+		if limit.bytes < minMessageBytes || limit.bytes > maxMessageBytes {
+			errs = append(errs, settingError(limit.setting, fmt.Sprint(limit.bytes), "too small or too large a limit on messages",
+				fmt.Sprintf("give a number of bytes from %d to %d", minMessageBytes, maxMessageBytes)))
+		}
 	}
 	return errs
 }
@@ -252,13 +274,18 @@ func onLoopback(address string) bool {
 func (cfg Config) validateLogin() []error {
 	var errs []error
 	if scopes := strings.Fields(cfg.Scope); len(scopes) > 0 && !slices.Contains(scopes, "openid") {
-		errs = append(errs, settingError("GATEHOUSE_OIDC_SCOPE", cfg.Scope, "lacks openid, without which there is no login", "add openid"))
+		remedy := "add openid"
+		if strings.Contains(cfg.Scope, ",") {
+			remedy = "separate scopes by spaces, openid among them"
+		}
+		errs = append(errs, settingError("GATEHOUSE_OIDC_SCOPE", cfg.Scope, "lacks openid, without which there is no login", remedy))
 	}
 	if choice := cfg.OfflineConsent; choice != "" && choice != bff.ConsentAlways && choice != bff.ConsentNever {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_OFFLINE_CONSENT", choice, "no such choice", "give "+bff.ConsentAlways+" or "+bff.ConsentNever+", or leave it out"))
 	}
 	if err := bff.CheckClientKey(cfg.ClientKey); err != nil {
-		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_KEY", "", err.Error(), "make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"))
+		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_KEY", "", err.Error(),
+			"give the path of a file with one in GATEHOUSE_OIDC_CLIENT_KEY_FILE, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"))
 	}
 	if err := bff.CheckClientAuth(cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey); err != nil {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, err.Error(),
@@ -276,7 +303,7 @@ func (cfg Config) validateLogin() []error {
 	return errs
 }
 
-// validateSessions lets zero pass, for which the sessions have defaults.
+// validateSessions lets zero pass, for which there are defaults.
 func (cfg Config) validateSessions() []error {
 	var errs []error
 	for _, timeout := range []struct {
@@ -322,6 +349,9 @@ func (cfg Config) validateFrontend() []error {
 	if e, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(e.Remedy, "did you mean") && strings.Contains(cfg.Frontend, ":") {
 		return []error{addressError("GATEHOUSE_FRONTEND", cfg.Frontend, err)}
 	}
+	if info, err := os.Stat(cfg.Frontend); err == nil && info.IsDir() {
+		return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "is a directory", "did you mean dir:"+cfg.Frontend+"?")}
+	}
 	return []error{settingError("GATEHOUSE_FRONTEND", cfg.Frontend, "no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")}
 }
 
@@ -346,7 +376,7 @@ var confidential = []string{"GATEHOUSE_DATABASE_URL", "GATEHOUSE_DENYLIST", stor
 
 // place shows of such a value where it leads, if that can be told for certain.
 func place(value string) string {
-	if value == "memory:" || strings.HasPrefix(value, "sqlite:") {
+	if value == "memory" || value == "memory:" || strings.HasPrefix(value, "sqlite:") {
 		return value
 	}
 	if u, err := url.Parse(value); err == nil && u.Host != "" {

@@ -69,7 +69,10 @@ func Upstream(raw string) (*url.URL, error) { return parse(raw, exampleUpstream)
 // Issuer says what is wrong with an issuer identifier, nil if nothing is. An
 // issuer is compared byte for byte, so it has no canonical form.
 func Issuer(raw string) error {
-	const remedy = "give the provider's issuer, such as https://tenant.eu.auth0.com/"
+	const (
+		remedy    = "give the provider's issuer, such as https://tenant.eu.auth0.com/"
+		wellKnown = "/.well-known/openid-configuration"
+	)
 	u, err := parse(raw, remedy)
 	switch {
 	case err != nil:
@@ -78,6 +81,8 @@ func Issuer(raw string) error {
 		return &Error{"has a user name or password in it", "leave it out"}
 	case strings.ContainsAny(raw, "?#"):
 		return &Error{"has a query or a fragment", remedy}
+	case strings.HasSuffix(u.Path, wellKnown):
+		return &Error{"is the address of the provider's metadata", "leave out " + wellKnown + ", which is added"}
 	case u.Scheme == "http" && !loopback.Host(u.Hostname()):
 		return &Error{"http is for loopback only: codes and secrets would travel in the clear", "use https://"}
 	}

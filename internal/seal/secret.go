@@ -44,7 +44,7 @@ func Weakness(secret string) string {
 		distinct[r] = struct{}{}
 	}
 	if len(distinct) < minDistinct {
-		return fmt.Sprintf("consists of only %d different characters", len(distinct))
+		return fmt.Sprintf("has too few different characters: %d of at least %d", len(distinct), minDistinct)
 	}
 	plain := strings.NewReplacer(" ", "", "-", "", "_", "", ".", "").Replace(strings.ToLower(secret))
 	for _, p := range placeholders {
