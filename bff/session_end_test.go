@@ -29,24 +29,81 @@ func TestEndWithoutARefreshToken(t *testing.T) {
 		t.Errorf("the session cookie lasts as long as %v", c)
 	}
 
+	wantEndTold(t, s, b, end)
+}
+
+// When the provider refuses to refresh until the user has signed in again, the
+// end that was told first is too late: from the refusal on every place tells
+// the expiry of the access token.
+func TestEndAfterARefusedRefresh(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"interaction_required", "access_denied"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.run()
+			end := s.clock.Now().Truncate(time.Millisecond).Add(s.idp.lifetime)
+			b := s.browser().signIn()
+			if told := sessionEnds(t, b.fetch("/api/auth/session").body); !told.End.After(end) {
+				t.Errorf("before the refusal the session ends at %v, with its access token", told.End)
+			}
+			listening := open(t, s, b, "/api/auth/events")
+			wantEvent(t, listening, "session")
+			s.idp.change(func(p *provider) { p.instead["/token"] = refuse(http.StatusBadRequest, code) })
+			s.clock.Advance(s.idp.lifetime - 20*time.Second)
+			wantStatus(t, b.fetch("/api/private-route"), http.StatusOK) // and refreshes meanwhile
+			eventually(t, "the refusal is noted", func() bool {
+				return sessionEnds(t, b.fetch("/api/auth/session").body).End.Equal(end)
+			})
+			wantEndTold(t, s, b, end)
+			var heard []string
+			for len(heard) == 0 || heard[len(heard)-1] != "ended" {
+				e, err := nextEvent(t, listening)
+				if err != nil {
+					t.Fatal(err)
+				}
+				heard = append(heard, e.name)
+			}
+			if heard[0] != "extended" {
+				t.Errorf("a stream that was open before the refusal heard %q, want the new end first", heard)
+			}
+			if n := len(s.idp.refreshes()); n != 1 {
+				t.Errorf("%d refreshes, want 1", n)
+			}
+		})
+	}
+}
+
+// A toldEnd is what a session's end looks like to scripts.
+type toldEnd struct {
+	Idle     int       `json:"idle_seconds"`
+	Absolute int       `json:"absolute_seconds"`
+	IdleEnd  time.Time `json:"idle_expires_at"`
+	End      time.Time `json:"expires_at"`
+}
+
+func sessionEnds(t *testing.T, text string) toldEnd {
+	t.Helper()
+	var told toldEnd
+	if err := json.Unmarshal([]byte(text), &told); err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+// wantEndTold wants every place to tell the same end, and the session to end
+// then.
+func wantEndTold(t *testing.T, s *system, b *browser, end time.Time) {
+	t.Helper()
 	check := func(what, text string) {
 		t.Helper()
-		var told struct {
-			Idle     int       `json:"idle_seconds"`
-			Absolute int       `json:"absolute_seconds"`
-			IdleEnd  time.Time `json:"idle_expires_at"`
-			End      time.Time `json:"expires_at"`
-		}
-		if err := json.Unmarshal([]byte(text), &told); err != nil {
-			t.Fatal(err)
-		}
-		left := int(end.Sub(s.clock.Now()).Seconds())
+		told, left := sessionEnds(t, text), int(end.Sub(s.clock.Now()).Seconds())
 		if told.Idle != left || told.Absolute != left || !told.IdleEnd.Equal(end) || !told.End.Equal(end) {
 			t.Errorf("%s: %s; want %d seconds, until %v", what, text, left, end)
 		}
 	}
 	check("session", b.fetch("/api/auth/session").body)
-	s.clock.Advance(30 * time.Second)
+	s.clock.Advance(5 * time.Second)
 	check("session, later", b.fetch("/api/auth/session").body)
 	for _, listed := range b.sessions() {
 		if !listed.IdleExpiresAt.Equal(end) || !listed.ExpiresAt.Equal(end) {
@@ -70,7 +127,7 @@ func TestEndWithoutARefreshToken(t *testing.T) {
 		t.Errorf("ended: %v, want expired", e.data)
 	}
 	wantEnd(t, stream)
-	res = b.fetch("/api/private-route", header("Referer", s.cfg.BaseURL+"/private"))
+	res := b.fetch("/api/private-route", header("Referer", s.cfg.BaseURL+"/private"))
 	wantStatus(t, res, http.StatusUnauthorized)
 	if got := res.Header.Get("Gatehouse-Login"); got != "/api/auth/login?returnTo=%2Fprivate" {
 		t.Errorf("Gatehouse-Login %q", got)
