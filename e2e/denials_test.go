@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -14,11 +16,13 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
@@ -131,13 +135,14 @@ func TestDenialEndsStreams(t *testing.T) {
 	none := func() io.Reader { return nil }
 	empty := func() io.Reader { return envelope("{}") }
 	for name, way := range map[string]struct {
-		open func(*testing.T, string) func() string // returns what waits for the end
-		want string
+		open   func(*testing.T, string) func() string // returns what waits for the end
+		want   string
+		reason func(t *testing.T, end string) string // of google.rpc.ErrorInfo
 	}{
-		"SSE":      {overHTTP("GET", "/api/products:watch", none, "\n\n", "Accept", "text/event-stream"), "event: error\ndata: {\"code\":16,"},
-		"NDJSON":   {overHTTP("GET", "/api/products:watch", none, "\n"), `{"error":{"code":16,`},
-		"Connect":  {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/connect+json", "Connect-Protocol-Version", "1"), `"code":"unauthenticated"`},
-		"gRPC-Web": {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/grpc-web+json"), "grpc-status: 16"},
+		"SSE":      {overHTTP("GET", "/api/products:watch", none, "\n\n", "Accept", "text/event-stream"), "event: error\ndata: {\"code\":16,", reasonInJSON},
+		"NDJSON":   {overHTTP("GET", "/api/products:watch", none, "\n"), `{"error":{"code":16,`, reasonInJSON},
+		"Connect":  {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/connect+json", "Connect-Protocol-Version", "1"), `"code":"unauthenticated"`, reasonInConnect},
+		"gRPC-Web": {overHTTP("POST", "/api"+watch, empty, "KIND_READY", "Content-Type", "application/grpc-web+json"), "grpc-status: 16", reasonInGRPCWeb},
 		"gRPC": {func(t *testing.T, token string) func() string {
 			stream, err := audioarchivev1.NewProductServiceClient(conn).WatchProducts(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token), &audioarchivev1.WatchProductsRequest{})
 			if err != nil {
@@ -156,7 +161,7 @@ func TestDenialEndsStreams(t *testing.T) {
 				}
 				return st.String()
 			}
-		}, "status 16"},
+		}, "status 16", func(_ *testing.T, end string) string { return strings.TrimPrefix(end, "status 16 ") }},
 	} {
 		for by, deny := range map[string]func(id string) error{
 			"jti": func(id string) error { return list.DenyToken(issuer.URL, id, time.Time{}) },
@@ -181,10 +186,8 @@ func TestDenialEndsStreams(t *testing.T) {
 				if took := time.Since(denied); took > time.Second {
 					t.Errorf("the stream ended after %v", took)
 				}
-				if name == "SSE" || name == "NDJSON" || name == "gRPC" {
-					if !strings.Contains(got, "TOKEN_REVOKED") {
-						t.Errorf("%q lacks TOKEN_REVOKED", got)
-					}
+				if reason := way.reason(t, got); reason != "TOKEN_REVOKED" {
+					t.Errorf("the reason is %q, want TOKEN_REVOKED; in %q", reason, got)
 				}
 				select {
 				case got := <-untouched:
@@ -194,4 +197,83 @@ func TestDenialEndsStreams(t *testing.T) {
 			})
 		}
 	}
+}
+
+// reasonInJSON is the reason of the ErrorInfo in a google.rpc.Status as JSON,
+// the last object of a stream.
+func reasonInJSON(t *testing.T, end string) string {
+	t.Helper()
+	var last struct {
+		Details []struct {
+			Type   string `json:"@type"`
+			Reason string `json:"reason"`
+		} `json:"details"`
+	}
+	object := end[strings.Index(end, `{"code":16`):]
+	if err := json.NewDecoder(strings.NewReader(object)).Decode(&last); err != nil {
+		t.Fatal(err)
+	}
+	for _, detail := range last.Details {
+		if detail.Type == "type.googleapis.com/google.rpc.ErrorInfo" {
+			return detail.Reason
+		}
+	}
+	return ""
+}
+
+// reasonInConnect is the same in the end of a stream of the Connect protocol.
+func reasonInConnect(t *testing.T, end string) string {
+	t.Helper()
+	var last struct {
+		Error struct {
+			Details []struct {
+				Type  string `json:"type"`
+				Value string `json:"value"`
+			} `json:"details"`
+		} `json:"error"`
+	}
+	if err := json.NewDecoder(strings.NewReader(end[strings.Index(end, `{"error"`):])).Decode(&last); err != nil {
+		t.Fatal(err)
+	}
+	for _, detail := range last.Error.Details {
+		if detail.Type != "google.rpc.ErrorInfo" {
+			continue
+		}
+		value, err := base64.RawStdEncoding.DecodeString(detail.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info errdetails.ErrorInfo
+		if err := proto.Unmarshal(value, &info); err != nil {
+			t.Fatal(err)
+		}
+		return info.GetReason()
+	}
+	return ""
+}
+
+// reasonInGRPCWeb is the same in the trailers of gRPC-Web, which are part of
+// the body.
+func reasonInGRPCWeb(t *testing.T, end string) string {
+	t.Helper()
+	for line := range strings.SplitSeq(end, "\r\n") {
+		encoded, found := strings.CutPrefix(line, "grpc-status-details-bin: ")
+		if !found {
+			continue
+		}
+		value, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st rpcstatus.Status
+		if err := proto.Unmarshal(value, &st); err != nil {
+			t.Fatal(err)
+		}
+		for _, detail := range status.FromProto(&st).Details() {
+			if info, ok := detail.(*errdetails.ErrorInfo); ok {
+				return info.GetReason()
+			}
+		}
+	}
+	return ""
 }
