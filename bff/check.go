@@ -228,7 +228,8 @@ func whyNoAnswer(err error) string {
 }
 
 // refusesClient reports an answer that means the client or its credential (RFC
-// 6749 section 5.2).
+// 6749 section 5.2). Keycloak answers unauthorized_client with status 401 to a
+// wrong secret; with another status that code is about the grant.
 func (a *answer) refusesClient() bool {
-	return a.code == "invalid_client" || a.code == "" && a.status == http.StatusUnauthorized
+	return a.code == "invalid_client" || a.status == http.StatusUnauthorized && (a.code == "" || a.code == "unauthorized_client")
 }

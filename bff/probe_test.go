@@ -59,6 +59,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 	}{
 		"right":                        {nil, nil, check.OK, "its secret is right", 2},
 		"wrong":                        {nil, func(c *bff.Config) { c.ClientSecret = "another" }, check.Wrong, "refuses client", 1},
+		"wrong, in Keycloak's words":   {first(refuse(401, "unauthorized_client")), nil, check.Wrong, "refuses client", 1},
 		"invalid_request":              {first(refuse(400, "invalid_request")), nil, check.Unknown, "invalid_request, status 400", 1},
 		"another error":                {first(refuse(400, "unsupported_grant_type")), nil, check.Unknown, "unsupported_grant_type", 1},
 		"forbidden":                    {first(page(403)), nil, check.Unknown, `status 403, "text/html"`, 1},

@@ -39,7 +39,7 @@ func (b *BFF) newRefresher(cfg Config) *refresh.Refresher {
 // the token endpoint answers with an error code.
 func settingFor(code string, cfg Config) string {
 	switch code {
-	case "invalid_client":
+	case "invalid_client", "unauthorized_client": // the latter is Keycloak's for a wrong secret
 		if cfg.ClientKey != "" && cfg.ClientAuth != AuthBasic && cfg.ClientAuth != AuthPost {
 			return "ClientKey"
 		}
