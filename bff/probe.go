@@ -337,13 +337,38 @@ func (p *prober) authorize(ctx context.Context, callback, prompt string) authori
 		own[name] = values
 	}
 	u.RawQuery = own.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return authorizationAnswer{err: err}
+	const mostHops = 3
+	for hops := 0; ; hops++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			return authorizationAnswer{err: err}
+		}
+		req.Header.Set("Accept", "text/html")
+		a, err := p.do(req)
+		if err != nil || hops == mostHops {
+			return authorizationAnswer{a, err}
+		}
+		next := passedOn(u, a, callback)
+		if next == nil {
+			return authorizationAnswer{a, nil}
+		}
+		u = next
 	}
-	req.Header.Set("Accept", "text/html")
-	a, err := p.do(req)
-	return authorizationAnswer{a, err}
+}
+
+// passedOn is the address to which an authorization server passes our request
+// on without having judged it, as Dex does to its connectors: one of its own,
+// with our redirect URI still in it. It is nil for any other answer.
+func passedOn(from *url.URL, a *answer, callback string) *url.URL {
+	if a.status < 300 || a.status >= 400 {
+		return nil
+	}
+	to, err := from.Parse(a.location)
+	if err != nil || to.Scheme != from.Scheme || to.Host != from.Host ||
+		to.Query().Get("redirect_uri") != callback || to.Query().Has("error") {
+		return nil
+	}
+	return to
 }
 
 // judge reads an answer that settles the question: one that leads back to the

@@ -156,11 +156,26 @@ func TestCheckProvesTheRedirectURI(t *testing.T) {
 			}
 		}
 	}
+	// Dex passes the request on to its connector, which judges it.
+	passedOn := func(judge http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.FormValue("passed") != "" {
+				judge(w, r)
+				return
+			}
+			to("/authorize?passed=on&"+r.URL.RawQuery)(w, r)
+		}
+	}
 	for name, c := range map[string]struct {
 		authorize http.HandlerFunc
 		status    check.Status
 		says      string
 	}{
+		"passed on, back":                    {passedOn(back("error=login_required")), check.OK, "is registered"},
+		"passed on, refused":                 {passedOn(page(400, "Unregistered redirect_uri.")), check.Wrong, "is not registered"},
+		"passed on, a login page for all":    {passedOn(page(200, "<form>")), check.Unknown, "status 200"},
+		"passed on for ever":                 {passedOn(to("/authorize?redirect_uri=" + url.QueryEscape(callback))), check.Unknown, "status 302"},
+		"passed on elsewhere":                {to("https://other.example/authorize?redirect_uri=" + url.QueryEscape(callback)), check.Unknown, "status 302"},
 		"back, nobody signed in":             {back("error=login_required"), check.OK, "is registered"},
 		"back, a page would be shown":        {back("error=interaction_required"), check.OK, "is registered"},
 		"back, the scope is refused":         {back("error=invalid_scope&error_description=orders"), check.Wrong, `(invalid_scope "orders")`},
