@@ -14,6 +14,9 @@ import (
 // and logs, and an API may take the token for an access token. client_id says
 // which client asks, as it does beside the hint.
 func (rp *relyingParty) endSessionURL(md *token.Metadata, base, idToken, state string) string {
+	if cognito(md) {
+		return rp.cognitoLogoutURL(md, base)
+	}
 	if md.EndSessionEndpoint == "" {
 		return rp.auth0LogoutURL(md, base)
 	}
@@ -32,10 +35,30 @@ func (rp *relyingParty) endSessionURL(md *token.Metadata, base, idToken, state s
 			rp.cfg.Logger.Warn("logout without id_token_hint: the provider's ID tokens name the API as an audience, so that the redirect would show what may pass for an access token; the provider may ask whether to sign out",
 				"audience", rp.cfg.Audience)
 		})
+		if strings.Contains(rp.cfg.Scope, dexAudienceScope) { // Dex looks up the redirect URI by the hint, and answers 400 without one
+			q.Del("post_logout_redirect_uri")
+			q.Del("state")
+		}
 	default:
 		q.Set("id_token_hint", idToken)
 	}
 	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// dexAudienceScope begins a scope with which Dex adds an audience to tokens.
+const dexAudienceScope = "audience:server:client_id:"
+
+// cognitoLogoutURL serves Amazon Cognito, whose logout endpoint is beside the
+// authorization endpoint and knows other parameters than those of RP-Initiated
+// Logout.
+func (rp *relyingParty) cognitoLogoutURL(md *token.Metadata, base string) string {
+	u, err := url.Parse(md.AuthorizationEndpoint)
+	if err != nil {
+		return ""
+	}
+	u.Path = "/logout"
+	u.RawQuery = url.Values{"client_id": {rp.cfg.ClientID}, "logout_uri": {base}}.Encode()
 	return u.String()
 }
 

@@ -348,6 +348,42 @@ func TestLogoutAtAuth0(t *testing.T) {
 	}
 }
 
+// Cognito's logout endpoint has parameters of its own, and redirects to an
+// allowed sign-out URL for these two alone.
+func TestLogoutAtCognito(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://cognito-idp.eu-central-1.amazonaws.com" // and the pool's id, for which the provider of these tests has no path
+	for name, announced := range map[string]any{"announced": "https://idp.example/logout", "not announced": tokentest.Absent} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			lay(s.idp.metadata, map[string]any{"end_session_endpoint": announced, "issuer": issuer})
+			s.cfg.Issuer = issuer
+			s.idp.id["iss"] = issuer
+			b := follow(t, s)
+			if err := s.cfg.Provider.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			b.signIn()
+			want := "https://idp.example/logout?client_id=web%3Aclient&logout_uri=http%3A%2F%2Flocalhost%3A3000"
+			if got := b.navigate("/api/auth/logout").location(); got != want {
+				t.Errorf("sent to %q", got)
+			}
+		})
+	}
+}
+
+// Dex answers a redirect URI without a hint with an error page.
+func TestLogoutAtDex(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Scope = "openid audience:server:client_id:" + audience })
+	s.idp.change(func(p *provider) { p.id["aud"], p.id["azp"] = []string{audience, clientID}, clientID })
+	u, err := url.Parse(s.browser().signIn().navigate("/api/auth/logout", site("same-origin")).location())
+	if err != nil || u.Path != "/logout" || u.RawQuery != "client_id=web%3Aclient" {
+		t.Errorf("sent to %v: %v", u, err)
+	}
+}
+
 // Logout CSRF: another site asks, the person decides. The sibling subdomain is
 // another site here, although SameSite calls it the same.
 func TestLogoutFromElsewhere(t *testing.T) {
