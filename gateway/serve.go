@@ -18,9 +18,9 @@ const (
 	maxFrameBytes = 16 << 10
 	// What is buffered of a body before its handler reads it: net/http would
 	// take 1 MiB of each stream and connection.
-	maxConnBuffer     = 256 << 10
+	maxConnBuffer     = 128 << 10
 	maxStreamBuffer   = 64 << 10
-	maxStreams        = 250 // of a connection over HTTP/2
+	maxStreams        = 100 // of a connection over HTTP/2
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// writeMargin is what a client has to take an answer that came at the last
