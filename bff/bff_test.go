@@ -199,7 +199,7 @@ func TestCheck(t *testing.T) {
 				w.Header().Set("Content-Type", "text/html; charset=utf-8")
 				_, _ = io.WriteString(w, "<html>")
 			}
-		}, `status 200, "text/html"`, check.Unknown},
+		}, `status 200, content type "text/html"`, check.Unknown},
 		"takes any code": {func(p *provider) {
 			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
 				reply(w, 200, map[string]any{"access_token": "x", "token_type": "Bearer"})

@@ -51,7 +51,7 @@ func (a *answer) String() string {
 		text = a.code + ", " + text
 	}
 	if a.kind != "" {
-		text += ", " + strconv.QuoteToASCII(a.kind)
+		text += ", content type " + strconv.QuoteToASCII(a.kind)
 	}
 	if a.description != "" {
 		text += ", " + strconv.QuoteToASCII(a.description)

@@ -62,7 +62,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 		"wrong, in Keycloak's words":   {first(refuse(401, "unauthorized_client")), nil, check.Wrong, "refuses client", 1},
 		"invalid_request":              {first(refuse(400, "invalid_request")), nil, check.Unknown, "invalid_request, status 400", 1},
 		"another error":                {first(refuse(400, "unsupported_grant_type")), nil, check.Unknown, "unsupported_grant_type", 1},
-		"forbidden":                    {first(page(403)), nil, check.Unknown, `status 403, "text/html"`, 1},
+		"forbidden":                    {first(page(403)), nil, check.Unknown, `status 403, content type "text/html"`, 1},
 		"too many requests":            {first(refuse(429, "")), nil, check.Unknown, "status 429", 1},
 		"a failure":                    {first(page(500)), nil, check.Unknown, "status 500", 1},
 		"unavailable":                  {first(refuse(503, "temporarily_unavailable")), nil, check.Unknown, "temporarily_unavailable, status 503", 1},

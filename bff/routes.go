@@ -185,8 +185,8 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 		case "/healthz", "/readyz", backchannelPath:
 		default:
 			if !b.hosts.Allow(r.Host) {
-				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", hostcheck.Shown(r.Host))
-				writeError(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine only, and to those that its configuration allows")
+				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", hostcheck.Shown(r.Host), "remedy", hostcheck.Remedy)
+				writeError(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
 				return
 			}
 		}

@@ -59,7 +59,7 @@ func (g *Gateway) Server() *http.Server {
 }
 
 var unknownHost = refuse(http.StatusMisdirectedRequest, codes.PermissionDenied,
-	"this development server answers to names of this machine only, and to those that its configuration allows")
+	"this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
 
 var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")
 

@@ -58,6 +58,9 @@ func (h *Hosts) Allow(host string) bool {
 	return ok && (isLoopback(name) || h.allowed[name])
 }
 
+// Remedy is what a log says of a refused Host.
+const Remedy = "if this server is meant to be reached by that name, add it to AllowedHosts"
+
 // Shown is a refused Host as a log names it, bounded.
 func Shown(host string) string {
 	const most = 100
