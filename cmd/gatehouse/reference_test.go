@@ -55,7 +55,11 @@ encodings are refused. Whitespace and quotes around a value, which come with
 pasting or with a file that no shell reads, are left out with a note. A line of
 ` + "`.env`" + ` that is not NAME=value is skipped with a note that has its number.
 
-Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `.
+Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `,
+and 0 stands for the default of a number or a duration. Addresses have a scheme;
+https is added, with a note, where base URL or issuer is a host alone and not on
+loopback.
+
 What is unsafe or contradictory is refused at the start with the name of the
 setting and the remedy; [` + "`gatehouse check`" + `](check.md) tells the same of
 ` + "`gatehouse serve`" + ` without starting it, and proves what it can at the provider, the

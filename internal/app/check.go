@@ -56,6 +56,8 @@ func examine(ctx context.Context, cfg Config) *check.Report {
 	}
 	report.Add(ok("settings", "every setting is there and makes sense"))
 	report.Add(checkSessions(ctx, cfg), checkDatabase(ctx, cfg))
+	report.Add(atRoot("session store", storeSetting, cfg.SessionStore)...)
+	report.Add(atRoot("database", "GATEHOUSE_DATABASE_URL", cfg.DatabaseURL)...)
 	if cfg.Denylist != "" && cfg.Denylist != "memory:" {
 		report.Add(checkDenylist(ctx, cfg))
 	}
@@ -86,6 +88,17 @@ func result(proof, what string, err error) check.Result {
 		return check.Result{Status: check.Wrong, Proof: proof, What: strings.Join(strings.Fields(err.Error()), " ")}
 	}
 	return ok(proof, what)
+}
+
+// atRoot warns of a file at the root of the file system that was written as if
+// its name were the host of a URL: sqlite://shop.db.
+func atRoot(proof, setting, value string) []check.Result {
+	path, ok := strings.CutPrefix(value, "sqlite://")
+	if !ok || strings.HasPrefix(path, "/") {
+		return nil
+	}
+	return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s=%s is the file /%s", setting, value, path),
+		Remedy: "write sqlite:" + path + " for one in the working directory"}}
 }
 
 func checkSessions(ctx context.Context, cfg Config) check.Result {

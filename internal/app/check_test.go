@@ -251,3 +251,19 @@ func TestCheckSQLite(t *testing.T) {
 		t.Errorf("left in the folder: %v, %v", entries, err)
 	}
 }
+
+// sqlite://shop.db is read as it always was, as a file at the root, with a warning.
+func TestCheckWarnsOfFileAtRoot(t *testing.T) {
+	t.Parallel()
+	got := checked(t, func(cfg *app.Config) { cfg.SessionStore = "sqlite://shop.db" })["session store"]
+	want := "warn GATEHOUSE_SESSION_STORE=sqlite://shop.db is the file /shop.db write sqlite:shop.db for one in the working directory"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, path := range []string{"sqlite:///" + filepath.ToSlash(t.TempDir()) + "/shop.db", "sqlite:" + filepath.Join(t.TempDir(), "shop.db")} {
+		got := checked(t, func(cfg *app.Config) { cfg.SessionStore = path })["session store"]
+		if !strings.HasPrefix(got, "ok ") {
+			t.Errorf("%s: got %q", path, got)
+		}
+	}
+}
