@@ -38,78 +38,21 @@ import (
 //
 //	go test ./bench -run '^$' -bench Path/all -cpuprofile cpu.out
 func BenchmarkPath(b *testing.B) {
-	issuer := tokentest.NewIssuer(b)
-	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
-		"padding": strings.Repeat("x", 300)})
-	logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(io.Discard, nil)))
-	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, Logger: logger})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := provider.Refresh(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	srv, err := server.New(server.Config{
-		Authn:    authn.Config{Audience: audience, Provider: provider},
-		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{}) },
-		Logger:   logger.With("part", "server"),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	gw, err := gateway.New(gateway.Config{
-		Conn: srv.Conn(),
-		Services: []gateway.Service{gateway.Expose(
-			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
-		BaseURL: "http://localhost:3000", Audience: audience, Issuer: issuer.URL, Logger: logger.With("part", "gateway"),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	store, err := memory.New(memory.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	secret := rand.Text() + rand.Text()
-	everything, err := bff.New(bff.Config{
-		BaseURL: "http://localhost:3000", Issuer: issuer.URL, ClientID: "bench", Secrets: []string{secret},
-		Store: store, API: gw, Provider: provider, Logger: logger.With("part", "bff"),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	base, err := url.Parse("http://localhost:3000")
-	if err != nil {
-		b.Fatal(err)
-	}
-	sessions, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: []string{secret}, BaseURL: base})
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, cookie, err := sessions.Create(b.Context(), session.NewSession{Issuer: issuer.URL, Subject: "u", Data: session.Data{
-		Claims: map[string]any{"sub": "u"},
-		Tokens: session.Tokens{Access: raw, Refresh: "r", ObtainedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
-	}})
-	if err != nil {
-		b.Fatal(err)
-	}
-
+	p := newPaths(b)
 	channel := &inprocgrpc.Channel{}
 	audioarchivev1.RegisterStatusServiceServer(channel, catalog.Status{})
 	mux := runtime.NewServeMux()
 	if err := audioarchivev1.RegisterStatusServiceHandlerClient(context.Background(), mux, audioarchivev1.NewStatusServiceClient(channel)); err != nil {
 		b.Fatal(err)
 	}
-
-	bearer, signedIn := "Authorization: Bearer "+raw, "Cookie: "+cookie.Name+"="+cookie.Value
 	for _, path := range []struct {
 		name, credential string
 		handler          http.Handler
 	}{
-		{"bare", bearer, http.HandlerFunc(bare)},
-		{"plain", bearer, mux},
-		{"gateway", bearer, gw},
-		{"all", signedIn, everything},
+		{"bare", p.bearer, http.HandlerFunc(bare)},
+		{"plain", p.bearer, mux},
+		{"gateway", p.bearer, p.gateway},
+		{"all", p.signedIn, p.bff},
 	} {
 		b.Run(path.name, func(b *testing.B) {
 			r := httptest.NewRequest(http.MethodGet, "/api/private-route", nil)
@@ -132,6 +75,91 @@ func BenchmarkPath(b *testing.B) {
 			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// paths are the parts that a request passes, with one person signed in.
+type paths struct {
+	logger           *slog.Logger
+	provider         *token.Provider
+	store            session.Store
+	secret           string
+	issuer           string
+	server           *server.Server
+	gateway          *gateway.Gateway
+	bff              *bff.BFF
+	bearer, signedIn string // credentials, as header lines
+}
+
+const baseURL = "http://localhost:3000"
+
+func newPaths(b *testing.B) *paths {
+	issuer := tokentest.NewIssuer(b)
+	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
+		"padding": strings.Repeat("x", 300)})
+	p := &paths{
+		logger: slog.New(requestid.LogHandler(slog.NewJSONHandler(io.Discard, nil))),
+		secret: rand.Text() + rand.Text(), issuer: issuer.URL, bearer: "Authorization: Bearer " + raw,
+	}
+	var err error
+	if p.provider, err = token.NewProvider(token.ProviderConfig{Issuer: p.issuer, Logger: p.logger}); err != nil {
+		b.Fatal(err)
+	}
+	if err := p.provider.Refresh(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if p.server, err = server.New(server.Config{
+		Authn:    authn.Config{Audience: audience, Provider: p.provider},
+		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{}) },
+		Logger:   p.logger.With("part", "server"),
+	}); err != nil {
+		b.Fatal(err)
+	}
+	if p.store, err = memory.New(memory.Config{}); err != nil {
+		b.Fatal(err)
+	}
+	p.gateway = p.newGateway(b, p.server.Conn())
+	p.bff = p.newBFF(b, p.gateway)
+	base, err := url.Parse(baseURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sessions, err := session.NewManager(session.ManagerConfig{Store: p.store, Secrets: []string{p.secret}, BaseURL: base})
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, cookie, err := sessions.Create(b.Context(), session.NewSession{Issuer: p.issuer, Subject: "u", Data: session.Data{
+		Claims: map[string]any{"sub": "u"},
+		Tokens: session.Tokens{Access: raw, Refresh: "r", ObtainedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.signedIn = "Cookie: " + cookie.Name + "=" + cookie.Value
+	return p
+}
+
+func (p *paths) newGateway(b *testing.B, conn grpc.ClientConnInterface) *gateway.Gateway {
+	gw, err := gateway.New(gateway.Config{
+		Conn: conn,
+		Services: []gateway.Service{gateway.Expose(
+			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
+		BaseURL: baseURL, Audience: audience, Issuer: p.issuer, Logger: p.logger.With("part", "gateway"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return gw
+}
+
+func (p *paths) newBFF(b *testing.B, api http.Handler) *bff.BFF {
+	web, err := bff.New(bff.Config{
+		BaseURL: baseURL, Issuer: p.issuer, ClientID: "bench", Secrets: []string{p.secret},
+		Store: p.store, API: api, Provider: p.provider, Logger: p.logger.With("part", "bff"),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return web
 }
 
 // cpu is the processor time of this process, the garbage collector's included,

@@ -1,0 +1,97 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+)
+
+// BenchmarkServed is the same request over a connection, with the servers as
+// they are in production: net/http's and grpc-go's parts are counted too. All
+// of them run in this process, so that allocations of several are added up. The
+// client allocates nothing.
+//
+//	go test ./bench -run '^$' -bench Served -benchmem
+func BenchmarkServed(b *testing.B) {
+	p := newPaths(b)
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		return l
+	}
+	web := func(server *http.Server) (address string) {
+		l := listen()
+		go func() { _ = server.Serve(arrival.Port(l)) }() // ends with the benchmark
+		b.Cleanup(func() { _ = server.Close() })
+		return l.Addr().String()
+	}
+	proxied := func(target string) *bff.BFF {
+		return p.newBFF(b, bff.Proxy(&url.URL{Scheme: "http", Host: target}, p.logger))
+	}
+	grpcListener := listen()
+	served := make(chan error, 1)
+	go func() { served <- p.server.Serve(grpcListener) }()
+	b.Cleanup(func() {
+		_ = p.server.Shutdown(context.Background())
+		<-served
+	})
+	remote, err := grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = remote.Close() })
+
+	bareServer := &http.Server{Handler: http.HandlerFunc(bare), ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn)}
+	bareAddress := web(bareServer)
+	remoteGateway := p.newGateway(b, remote)
+	for _, way := range []struct{ name, credential, address string }{
+		{"bare", p.bearer, bareAddress},
+		{"gateway", p.bearer, web(p.gateway.Server())},
+		{"all", p.signedIn, web(p.bff.Server())},
+		{"bff", p.signedIn, web(proxied(bareAddress).Server())},
+		{"gateway+remote", p.bearer, web(remoteGateway.Server())},
+		{"bff+gateway+remote", p.signedIn, web(p.newBFF(b, remoteGateway).Server())},
+		{"three", p.signedIn, web(proxied(web(remoteGateway.Server())).Server())},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			conn, err := net.Dial("tcp", way.address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			r, body := bufio.NewReader(conn), make([]byte, 4096)
+			content := request(settings{}, "localhost:3000", way.credential)
+			ask := func() {
+				if _, err := conn.Write(content); err != nil {
+					b.Fatal(err)
+				}
+				if err := receive(r, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range 100 { // connections behind are made, buffers are in their pools
+				ask()
+			}
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				ask()
+			}
+			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
