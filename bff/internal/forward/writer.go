@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// Patience is how long one write of an answer may wait for the client.
-	Patience = 30 * time.Second
+	// Patience is how long one write of an answer may wait for the client, less
+	// the second within which a deadline serves further writes.
+	Patience     = 30 * time.Second
+	deadlineLife = time.Second
 	// restPatience is how long the rest of a request's body is waited for
 	// after its answer, and restLull how long the client may be silent where
 	// the end of the answer is sent only after that.
@@ -27,8 +29,11 @@ const (
 // deadlines of the connection, and what becomes of a request's body that is
 // still arriving when its answer begins.
 //
-// A write deadline stands only while something is written, and at the end: it
-// ends a client that does not read, and never a server behind that pauses.
+// A write deadline ends a client that does not read, and never a server behind
+// that pauses. Over HTTP/1, one that passes between writes is no harm, so that
+// it stands until it is flushed or set again; over HTTP/2, where it resets the
+// stream, it stands only while something is written. net/http lifts it after
+// the request.
 //
 // Over HTTP/1, net/http stops reading the body when the answer begins. A proxy
 // still reads it then, gets an error, and cuts the answer (golang/go#40747). So
@@ -38,22 +43,24 @@ const (
 // it waits for one (golang/go#68560).
 type Writer struct {
 	http.ResponseWriter
-	control  *http.ResponseController
 	body     *body // of a request over HTTP/1; nil for none
 	started  bool
 	hijacked bool
 	left     int64 // bytes of a body of declared length; -1 for none declared
 
 	mu      sync.Mutex // of the write deadline
+	armed   time.Time  // when it was set; zero for none, or a handler's own
 	severed bool
+
+	multiplexed bool // HTTP/2
 }
 
 // NewWriter returns a Writer for the answer to r, and the request to serve.
 // Finish must be called when the request has been served, unless by a panic.
 func NewWriter(w http.ResponseWriter, r *http.Request) (*Writer, *http.Request) {
-	writer := &Writer{ResponseWriter: w, control: http.NewResponseController(w)}
+	writer := &Writer{ResponseWriter: w, multiplexed: r.ProtoMajor > 1}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.Body != nil {
-		_ = writer.control.EnableFullDuplex() // what cannot has no connection
+		_ = writer.control().EnableFullDuplex() // what cannot has no connection
 		writer.body = &body{ReadCloser: r.Body}
 		r = r.WithContext(r.Context())
 		r.Body = writer.body
@@ -93,7 +100,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	w.arm()
 	n, err := w.ResponseWriter.Write(p)
 	w.left -= int64(n)
-	w.disarm()
+	if w.multiplexed {
+		w.disarm()
+	}
 	return n, err
 }
 
@@ -103,14 +112,14 @@ func (w *Writer) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.arm()
-	err := w.control.Flush()
+	err := w.control().Flush()
 	w.disarm()
 	return err
 }
 
 // Hijack hands over the connection.
 func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := w.control.Hijack()
+	conn, buffered, err := w.control().Hijack()
 	if err == nil {
 		w.started, w.hijacked = true, true
 	}
@@ -121,10 +130,15 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (w *Writer) SetWriteDeadline(deadline time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.armed = time.Time{}
+	return w.setLocked(deadline)
+}
+
+func (w *Writer) setLocked(deadline time.Time) error {
 	if w.severed {
 		return nil
 	}
-	return w.control.SetWriteDeadline(deadline)
+	return w.control().SetWriteDeadline(deadline)
 }
 
 // Unwrap serves http.ResponseController.
@@ -149,7 +163,7 @@ func (w *Writer) Finish() {
 // clients read the answer only after they have sent everything, and a
 // connection that is closed before loses it.
 func (w *Writer) drain() {
-	_ = w.control.Flush()
+	_ = w.control().Flush()
 	lull := restLull // net/http sends the last chunk when this has returned
 	if w.left == 0 {
 		lull = restPatience
@@ -166,7 +180,7 @@ func (w *Writer) drain() {
 		if lulled := now.Add(lull); lulled.Before(until) {
 			deadline = lulled
 		}
-		if w.control.SetReadDeadline(deadline) != nil {
+		if w.control().SetReadDeadline(deadline) != nil {
 			return // no connection, and nothing that could wait
 		}
 		m, err := w.body.Read(buffer)
@@ -177,15 +191,34 @@ func (w *Writer) drain() {
 		}
 	}
 	if !w.cut() {
-		_ = w.control.SetReadDeadline(until) // for what net/http reads of it itself
+		_ = w.control().SetReadDeadline(until) // for what net/http reads of it itself
 	}
 }
 
-func (w *Writer) arm() { _ = w.SetWriteDeadline(time.Now().Add(Patience)) }
+// control is made where it is used, which costs no allocation.
+func (w *Writer) control() *http.ResponseController {
+	return http.NewResponseController(w.ResponseWriter)
+}
 
-// disarm lifts the deadline: HTTP/2 resets a stream whose deadline passes, even
-// between writes, and one that has passed would meet the end of the answer.
-func (w *Writer) disarm() { _ = w.SetWriteDeadline(time.Time{}) }
+// arm sets the deadline, unless it was set just now.
+func (w *Writer) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if now.Sub(w.armed) < deadlineLife {
+		return
+	}
+	w.armed = now
+	_ = w.setLocked(now.Add(Patience))
+}
+
+// disarm lifts the deadline.
+func (w *Writer) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.armed = time.Time{}
+	_ = w.setLocked(time.Time{})
+}
 
 func (w *Writer) cut() bool {
 	w.mu.Lock()
@@ -203,8 +236,8 @@ func Sever(w http.ResponseWriter) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.severed = true
-			_ = t.control.SetReadDeadline(past) // by which net/http ends the context
-			_ = t.control.SetWriteDeadline(past)
+			_ = t.control().SetReadDeadline(past) // by which net/http ends the context
+			_ = t.control().SetWriteDeadline(past)
 			return
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
