@@ -87,15 +87,25 @@ func withoutPort(host string) (name string, ok bool) {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil && port != "" {
 			return "", false
 		}
-		if addr, err := netip.ParseAddr(name); err == nil {
+		if addr, ok := parseAddr(name); ok {
 			return canonical(name), addr.Zone() == "" && addr.Is6() == strings.HasPrefix(host, "[")
 		}
 	}
 	name = canonical(name)
-	if addr, err := netip.ParseAddr(name); err == nil {
+	if addr, ok := parseAddr(name); ok {
 		return name, addr.Is4()
 	}
 	return name, isName(name)
+}
+
+// parseAddr parses an address. It does not pay for an error that says that a
+// name is none.
+func parseAddr(name string) (addr netip.Addr, ok bool) {
+	if name == "" || name[0] > '9' && !strings.Contains(name, ":") {
+		return addr, false
+	}
+	addr, err := netip.ParseAddr(name)
+	return addr, err == nil
 }
 
 // canonical is a name without what does not distinguish it: case, the dot of
