@@ -41,19 +41,20 @@ type receiver struct {
 	known         func(authorization string) bool // whether its token was verified before
 	anonymous     *arrival.Limiter
 	maxMessage    int64
+	timeout       time.Duration // of a unary call
 
 	unauthenticated atomic.Int64
 	streams         atomic.Int64 // anonymous ones
 }
 
 // service returns a description of the same methods whose handlers run the interceptors themselves.
-func (rc *receiver) service(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+func (rc *receiver) service(desc *grpc.ServiceDesc, impl any) *grpc.ServiceDesc {
 	received := *desc
 	received.Methods, received.Streams = nil, nil
 	for _, m := range desc.Methods {
 		received.Streams = append(received.Streams, grpc.StreamDesc{
 			StreamName: m.MethodName,
-			Handler:    rc.unaryHandler(m, "/"+desc.ServiceName+"/"+m.MethodName),
+			Handler:    rc.unaryHandler(m, &grpc.UnaryServerInfo{Server: impl, FullMethod: "/" + desc.ServiceName + "/" + m.MethodName}),
 		})
 	}
 	for _, st := range desc.Streams {
@@ -63,11 +64,10 @@ func (rc *receiver) service(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &received
 }
 
-func (rc *receiver) unaryHandler(m grpc.MethodDesc, name string) grpc.StreamHandler {
+func (rc *receiver) unaryHandler(m grpc.MethodDesc, info *grpc.UnaryServerInfo) grpc.StreamHandler {
 	return func(srv any, ss grpc.ServerStream) error {
 		authenticated := authenticatedOf(ss)
 		defer authenticated()
-		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: name}
 		resp, err := rc.before(ss.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
 			authenticated()
 			return m.Handler(srv, ctx, func(msg any) error { return rc.receive(ctx, ss, msg) }, rc.after)
@@ -114,9 +114,12 @@ func (rc *receiver) receive(ctx context.Context, ss grpc.ServerStream, msg any) 
 
 func (rc *receiver) receiveWithin(ctx context.Context, ss grpc.ServerStream, msg any) error {
 	if _, ok := authn.FromContext(ctx); ok {
-		// The deadline of ctx is not the transport's, which RecvMsg waits with.
-		stop := context.AfterFunc(ctx, giveUp(ss))
-		defer stop()
+		deadline, _ := ctx.Deadline()
+		if sooner, ok := ss.Context().Deadline(); !ok || deadline.Before(sooner) {
+			// RecvMsg waits with the transport's deadline, which is the caller's.
+			stop := context.AfterFunc(ctx, giveUp(ss))
+			defer stop()
+		}
 		return ss.RecvMsg(msg)
 	}
 	return rc.receiveAnonymous(ss, msg)
@@ -157,9 +160,14 @@ type callKey struct{}
 // connection's reader. A token that was verified before passes; other calls pass as long as not too
 // many of them wait to be authenticated. It decides nothing else.
 func (rc *receiver) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	authorization := info.Header.Get("authorization")
+	known := len(authorization) == 1 && rc.known(authorization[0])
+	if deadline, ok := ctx.Deadline(); known && ok && time.Until(deadline) <= rc.timeout {
+		return ctx, nil // nothing but its own deadline has to end it, as of nearly all calls of a gateway
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	call := &callContext{Context: ctx, cancel: cancel}
-	if authorization := info.Header.Get("authorization"); len(authorization) == 1 && rc.known(authorization[0]) {
+	if known {
 		return call, nil
 	}
 	if rc.unauthenticated.Add(1) > maxUnauthenticated {
@@ -198,7 +206,7 @@ func authenticatedOf(ss grpc.ServerStream) func() {
 // giveUp returns what ends the wait for a call's message.
 func giveUp(ss grpc.ServerStream) func() {
 	call, ok := ss.Context().Value(callKey{}).(*callContext)
-	if !ok { // a transport of another kind, without a tap
+	if !ok { // the transport's own deadline ends it
 		return func() {}
 	}
 	return func() { call.cancel(context.DeadlineExceeded) }

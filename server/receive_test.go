@@ -17,8 +17,8 @@ import (
 )
 
 // unfinished opens streams on one connection, each with a message of which the last byte is missing,
-// and returns a channel with the grpc-status of each stream that the server ends.
-func unfinished(t *testing.T, address, method, authorization string, streams, size int) <-chan string {
+// and returns a channel with the grpc-status of each stream that the server ends, or "reset".
+func unfinished(t *testing.T, address, method, authorization string, streams, size int, more ...[2]string) <-chan string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -39,19 +39,32 @@ func unfinished(t *testing.T, address, method, authorization string, streams, si
 	read := make(chan struct{})
 	go func() { // the windows are larger than what is sent below
 		defer close(read)
+		over := map[uint32]bool{}
+		end := func(id uint32, how string) {
+			if !over[id] {
+				over[id] = true
+				ended <- how
+			}
+		}
 		for {
 			frame, err := framer.ReadFrame()
 			if err != nil {
 				return
 			}
-			if f, ok := frame.(*http2.MetaHeadersFrame); ok && f.StreamEnded() {
+			switch f := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				if !f.StreamEnded() {
+					continue
+				}
 				code := ""
 				for _, h := range f.Fields {
 					if h.Name == "grpc-status" {
 						code = h.Value
 					}
 				}
-				ended <- code
+				end(f.StreamID, code)
+			case *http2.RSTStreamFrame:
+				end(f.StreamID, "reset")
 			}
 		}
 	}()
@@ -60,10 +73,10 @@ func unfinished(t *testing.T, address, method, authorization string, streams, si
 	message = append(message, make([]byte, 4<<10)...)
 	for i := range streams {
 		header.Reset()
-		for _, f := range [][2]string{
+		for _, f := range append([][2]string{
 			{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", address},
 			{"content-type", "application/grpc"}, {"te", "trailers"}, {"authorization", authorization},
-		} {
+		}, more...) {
 			if f[1] == "" {
 				continue
 			}
@@ -144,17 +157,34 @@ func TestUnfinishedMessages(t *testing.T) {
 	}
 }
 
-// TestMessageThatNeverComes shows that the time of a call counts from its header.
+// TestMessageThatNeverComes shows that the time of a call counts from its header: the server's limit,
+// or the caller's deadline if that is earlier.
 func TestMessageThatNeverComes(t *testing.T) {
 	t.Parallel()
-	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, func(cfg *server.Config) { cfg.Timeout = time.Second })
-	ended := unfinished(t, s.address, echo, "Bearer "+s.issuer.Mint(map[string]any{"aud": audience}), 1, 1<<20)
-	select {
-	case got := <-ended:
-		if got != "4" {
-			t.Errorf("grpc-status %q, want 4 (DEADLINE_EXCEEDED)", got)
-		}
-	case <-time.After(patience):
-		t.Error("the call waits for its message without end")
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		caller  [][2]string
+	}{
+		"the server's limit":                {time.Second, nil},
+		"an earlier deadline of the caller": {time.Hour, [][2]string{{"grpc-timeout", "500m"}}},
+		"a later deadline of the caller":    {time.Second, [][2]string{{"grpc-timeout", "1H"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, func(cfg *server.Config) { cfg.Timeout = tt.timeout })
+			authorization := "Bearer " + s.issuer.Mint(map[string]any{"aud": audience})
+			for _, seen := range []string{"a new token", "a token seen before"} {
+				ended := unfinished(t, s.address, echo, authorization, 1, 1<<20, tt.caller...)
+				select {
+				case got := <-ended:
+					// grpc-go resets a stream whose caller has stopped waiting.
+					if got != "4" && !(got == "reset" && tt.timeout == time.Hour) {
+						t.Errorf("%s: grpc-status %q, want 4 (DEADLINE_EXCEEDED)", seen, got)
+					}
+				case <-time.After(patience):
+					t.Errorf("%s: the call waits for its message without end", seen)
+				}
+			}
+		})
 	}
 }

@@ -162,6 +162,7 @@ func New(cfg Config) (*Server, error) {
 		known:      verifier.Known,
 		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.MaxRequestBytes)), time.Now),
 		maxMessage: 4 * int64(cfg.MaxRequestBytes),
+		timeout:    cfg.Timeout,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.InTapHandle(network.tap),
@@ -182,7 +183,7 @@ func New(cfg Config) (*Server, error) {
 		Begin: s.calls.begin, End: s.calls.end,
 	})
 	for _, service := range services {
-		s.grpc.RegisterService(network.service(service.desc), service.impl)
+		s.grpc.RegisterService(network.service(service.desc, service.impl), service.impl)
 		s.inproc.RegisterService(service.desc, service.impl)
 	}
 	return s, nil
