@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -18,7 +17,9 @@ const (
 	noteKind = "logout"
 	// remembered is how long a logout is relevant: longer than any login takes.
 	remembered = 20 * time.Minute
-	// maxLogouts is how many recent logouts are told apart for one target. Those beyond it take the place of the last one.
+	// clockSkew is how far the clocks of two nodes may differ.
+	clockSkew = time.Minute
+	// maxLogouts is how many logouts of one target and period are told apart. Those beyond it take the place of the last one.
 	maxLogouts = 32
 )
 
@@ -60,51 +61,69 @@ func (t Target) key() string {
 }
 
 // add stores a logout beside the others of its target, none of which it replaces: a token that was long on its way, and is
-// older than another, bars other logins than that one. Notes outlast the count of them, so that there is no gap.
+// older than another, bars other logins than that one. Each takes the first free place of its period, and those of a period
+// expire together, so that there is no gap behind which one would be overlooked.
 func (l recentLogouts) add(ctx context.Context, t Target) error {
 	number, err := l.next(ctx)
 	if err != nil {
 		return err
 	}
-	now := l.now().UTC().Truncate(time.Millisecond)
-	key := t.key()
-	count, err := l.store.CountNote(ctx, noteKind, key, now.Add(remembered))
-	if err != nil {
-		return err
-	}
+	now := l.now()
 	value, err := json.Marshal(logout{Number: number, Arrived: now.Unix(), DecidedAt: t.DecidedAt.Unix()})
 	if err != nil {
 		return err
 	}
-	return l.store.PutNote(ctx, session.Note{
-		Kind: noteKind, Key: slot(key, min(count, maxLogouts)), Value: value, ExpiresAt: now.Add(2 * remembered),
-	})
+	key, p := t.key(), periodOf(now)
+	note := session.Note{Kind: noteKind, Value: value, ExpiresAt: p.end().Add(remembered)}
+	for i := range maxLogouts {
+		note.Key = p.slot(key, i)
+		if added, err := l.store.AddNote(ctx, note); added || err != nil {
+			return err
+		}
+	}
+	return l.store.PutNote(ctx, note)
 }
 
-func slot(key string, i int64) string { return key + "." + strconv.FormatInt(i, 10) }
+// A period is one of those of the length remembered, counted from 1970.
+type period int64
 
-// bar reports whether one of a target's logouts came after the login had begun, unless the person has authenticated since.
+func periodOf(t time.Time) period { return period(t.Unix() / int64(remembered/time.Second)) }
+
+func (p period) end() time.Time {
+	return time.Unix((int64(p)+1)*int64(remembered/time.Second), 0).UTC()
+}
+
+func (p period) slot(key string, i int) string { return fmt.Sprintf("%s.%d.%d", key, p, i) }
+
+// bar reports whether one of a target's logouts bars the login, which has lasted no longer than remembered.
 func (l recentLogouts) bar(ctx context.Context, t Target, login Login) (bool, error) {
 	key := t.key()
-	for i := int64(1); i <= maxLogouts; i++ {
-		note, err := l.store.GetNote(ctx, noteKind, slot(key, i))
-		if errors.Is(err, session.ErrNotFound) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		var out logout
-		if err := json.Unmarshal(note.Value, &out); err != nil {
-			return false, fmt.Errorf("revocation: read a logout: %w", err)
-		}
-		before := login.Number < out.Number
-		if login.Number == 0 {
-			before = login.Started.Unix() <= out.Arrived
-		}
-		if before && (login.AuthTime.IsZero() || login.AuthTime.Unix() <= out.DecidedAt) {
-			return true, nil
+	for p := periodOf(login.Started.Add(-clockSkew)); p <= periodOf(l.now().Add(clockSkew)); p++ {
+		for i := range maxLogouts {
+			note, err := l.store.GetNote(ctx, noteKind, p.slot(key, i))
+			if errors.Is(err, session.ErrNotFound) {
+				break
+			}
+			if err != nil {
+				return false, err
+			}
+			var out logout
+			if err := json.Unmarshal(note.Value, &out); err != nil {
+				return false, fmt.Errorf("revocation: read a logout: %w", err)
+			}
+			if out.bars(login) {
+				return true, nil
+			}
 		}
 	}
 	return false, nil
+}
+
+// bars reports whether a logout came after the login had begun, unless the person has authenticated since.
+func (out logout) bars(login Login) bool {
+	before := login.Number < out.Number
+	if login.Number == 0 {
+		before = login.Started.Unix() <= out.Arrived
+	}
+	return before && (login.AuthTime.IsZero() || login.AuthTime.Unix() <= out.DecidedAt)
 }

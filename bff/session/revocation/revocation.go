@@ -102,7 +102,7 @@ type Login struct {
 	Issuer, Subject, SessionID string
 	// Number is what Begin returned when it began, 0 if unknown.
 	Number int64
-	// Started is when it began. It counts only without a Number.
+	// Started is when it began: not longer ago than 15 minutes. Without a Number it decides whether a revocation came later.
 	Started time.Time
 	// AuthTime is when the person authenticated, zero if unknown.
 	AuthTime time.Time
