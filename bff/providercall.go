@@ -198,7 +198,7 @@ func retryAfterIn(h http.Header, now time.Time) time.Duration {
 func without(description string, sent url.Values, secret string) string {
 	hidden := []string{secret, url.QueryEscape(secret)}
 	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
-		hidden = append(hidden, sent.Get(name))
+		hidden = append(hidden, sent.Get(name), url.QueryEscape(sent.Get(name)))
 	}
 	for _, value := range hidden {
 		if value != "" {

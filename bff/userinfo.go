@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -26,6 +27,9 @@ func (rp *relyingParty) userinfo(ctx context.Context, md *token.Metadata, access
 	req.Header.Set("Authorization", "Bearer "+accessToken)
 	req.Header.Set("Accept", "application/json, application/jwt")
 	body, contentType, err := rp.typed(req)
+	if refusal, ok := errors.AsType[*oauthError](err); ok {
+		refusal.description = without(refusal.description, url.Values{"token": {accessToken}}, "")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -100,3 +100,32 @@ func TestSignedUserinfo(t *testing.T) {
 		})
 	}
 }
+
+// A userinfo endpoint that repeats the access token in its refusal does not
+// have it logged, nor more than a line of its words.
+func TestUserinfoRefusalInTheLog(t *testing.T) {
+	t.Parallel()
+	log := &record{}
+	s := start(t, logsTo(log))
+	var sent string
+	s.idp.change(func(p *provider) {
+		p.id["name"] = tokentest.Absent
+		p.instead["/userinfo"] = func(w http.ResponseWriter, r *http.Request) {
+			sent = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			reply(w, http.StatusForbidden, map[string]string{
+				"error": "insufficient_scope", "error_description": "no good: " + sent + "\x1b[31m" + strings.Repeat("y", 5000),
+			})
+		}
+	})
+	b := s.browser()
+	wantStatus(t, b.back(s.idp.authorize(b.navigate("/api/auth/login").location())), http.StatusSeeOther)
+	if sent == "" || log.count("insufficient_scope") != 1 {
+		t.Fatalf("the refusal is logged %d times, want once", log.count("insufficient_scope"))
+	}
+	if n := log.count(sent); n > 0 {
+		t.Errorf("the access token is logged %d times", n)
+	}
+	if log.count(strings.Repeat("y", 300)) > 0 {
+		t.Error("the description is logged whole")
+	}
+}
