@@ -33,6 +33,12 @@ const (
 	// maxExplained is how deep in a body a violation is looked for: each level
 	// reads what lies below once more.
 	maxExplained = 16
+	// explainBytes is how much of a body is read once more to find what is wrong
+	// with it, beside twice its length. The token has not been verified yet: a
+	// caller must not cause many times the work that a good body is.
+	explainBytes = 1 << 20
+	// acceptBytes is what making a message counts beside its bytes.
+	acceptBytes = 64
 )
 
 // invalid refuses a request for its fields; of says what has them.
@@ -212,45 +218,60 @@ func fieldByName(desc protoreflect.MessageDescriptor, name string) protoreflect.
 // body explains a body that is JSON, and none of the route's.
 func (l *violations) body(rt *route, content []byte) {
 	if rt.body == "*" {
-		l.object("", rt.input, content, 0, false)
+		l.explain(content, false).object("", rt.input, content, 0)
 		return
 	}
 	if field := rt.input.Fields().ByName(protoreflect.Name(rt.body)); field != nil {
-		l.field(rt.body, field, content, 0, false)
+		l.explain(content, false).field(rt.body, field, content, 0)
 	}
 }
 
-// object explains the members of a JSON object. lenient lets names pass that
-// the message does not have.
-func (l *violations) object(path string, desc protoreflect.MessageDescriptor, content []byte, depth int, lenient bool) {
+// explain begins an explanation of JSON. lenient lets names pass that a message
+// does not have.
+func (l *violations) explain(content []byte, lenient bool) *explanation {
+	return &explanation{violations: l, left: 2*len(content) + explainBytes, lenient: lenient}
+}
+
+// An explanation finds what is wrong with a body by reading parts of it once
+// more, as far as the limit goes.
+type explanation struct {
+	*violations
+	left    int // bytes that may still be read; below 0, nothing is looked for any more
+	lenient bool
+}
+
+func (e *explanation) over() bool { return e.left < 0 || e.full() }
+
+// object explains the members of a JSON object.
+func (e *explanation) object(path string, desc protoreflect.MessageDescriptor, content []byte, depth int) {
 	members, ok := membersOf(content)
 	if !ok {
-		l.add(path, "must be a JSON object, not "+shownJSON(content))
+		e.add(path, "must be a JSON object, not "+shownJSON(content))
 		return
 	}
 	seen := map[protoreflect.FieldNumber]bool{}
 	chosen := map[protoreflect.Name]string{}
 	for _, member := range members {
-		if l.full() {
+		if e.over() {
 			return
 		}
 		field := fieldByName(desc, member.name)
 		if field == nil {
-			if !lenient {
-				l.add(below(path, shortened(member.name)), "is unknown: "+nameOf(path)+" has no field "+strconv.Quote(shortened(member.name)))
+			if !e.lenient {
+				e.add(below(path, shortened(member.name)), "is unknown: "+nameOf(path)+" has no field "+strconv.Quote(shortened(member.name)))
 			}
 			continue
 		}
 		at := below(path, string(field.Name()))
 		if seen[field.Number()] {
-			l.add(at, "is a duplicate: the field is there twice")
+			e.add(at, "is a duplicate: the field is there twice")
 			continue
 		}
 		seen[field.Number()] = true
-		l.field(at, field, member.value, depth, lenient)
+		e.field(at, field, member.value, depth)
 		if of := field.ContainingOneof(); of != nil && !of.IsSynthetic() && string(member.value) != "null" {
 			if other, ok := chosen[of.Name()]; ok {
-				l.add(at, "excludes "+other+", which is set as well")
+				e.add(at, "excludes "+other+", which is set as well")
 			}
 			chosen[of.Name()] = string(field.Name())
 		}
@@ -258,76 +279,122 @@ func (l *violations) object(path string, desc protoreflect.MessageDescriptor, co
 }
 
 // field explains the value of one field.
-func (l *violations) field(at string, field protoreflect.FieldDescriptor, value []byte, depth int, lenient bool) {
-	if accepts(field, value, lenient) {
+func (e *explanation) field(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
+	if e.accepts(field, value) {
 		return
 	}
-	before := len(*l)
+	before := len(*e.violations)
 	switch {
 	case field.IsMap():
-		members, ok := membersOf(value)
-		if !ok {
-			break
-		}
-		seen := map[string]bool{}
-		for _, member := range members {
-			at := at + "[" + shortened(member.name) + "]"
-			name, _ := json.Marshal(member.name) // of a string, which cannot fail
-			switch {
-			case l.full():
-				return
-			case seen[member.name]:
-				l.add(at, "is a duplicate: the key is there twice")
-			case accepts(field, fmt.Appendf(nil, "{%s:%s}", name, member.value), lenient):
-			case accepts(field, fmt.Appendf(nil, "{%q:%s}", zeroKey(field), member.value), lenient):
-				l.add(at, "has the key "+strconv.Quote(shortened(member.name))+", which must be "+form(field.MapKey()))
-			default:
-				l.value(at, field.MapValue(), member.value, depth, lenient)
-			}
-			seen[member.name] = true
-		}
+		e.entries(at, field, value, depth)
 	case field.IsList():
-		var elements []json.RawMessage
-		if json.Unmarshal(value, &elements) != nil {
-			break
-		}
-		for i, element := range elements {
-			if l.full() {
-				return
-			}
-			if !accepts(field, fmt.Appendf(nil, "[%s]", element), lenient) {
-				l.value(at+"["+strconv.Itoa(i)+"]", field, element, depth, lenient)
-			}
-		}
+		e.elements(at, field, value, depth)
 	default:
-		l.value(at, field, value, depth, lenient)
+		e.value(at, field, value, depth)
 	}
-	if len(*l) > before {
+	if len(*e.violations) > before {
 		return
 	}
 	switch {
+	case e.left < 0:
+		e.add(at, "is malformed, and too large for its place to be looked for")
 	case field.IsMap():
-		l.add(at, "must be a JSON object, not "+shownJSON(value))
+		e.add(at, "must be a JSON object, not "+shownJSON(value))
 	case field.IsList():
-		l.add(at, "must be a JSON array, of which each element is "+form(field)+", not "+shownJSON(value))
+		e.add(at, "must be a JSON array, of which each element is "+form(field)+", not "+shownJSON(value))
 	default:
-		l.add(at, mustBe(field, shownJSON(value)))
+		e.add(at, mustBe(field, shownJSON(value)))
 	}
+}
+
+// entries explains the members of a map.
+func (e *explanation) entries(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
+	members, ok := membersOf(value)
+	if !ok {
+		return
+	}
+	seen := map[string]bool{}
+	for _, member := range members {
+		at := at + "[" + shortened(member.name) + "]"
+		name, _ := json.Marshal(member.name) // of a string, which cannot fail
+		switch {
+		case e.over():
+			return
+		case seen[member.name]:
+			e.add(at, "is a duplicate: the key is there twice")
+		case e.accepts(field, fmt.Appendf(nil, "{%s:%s}", name, member.value)):
+		case e.accepts(field, fmt.Appendf(nil, "{%q:%s}", zeroKey(field), member.value)) && e.left >= 0:
+			e.add(at, "has the key "+strconv.Quote(shortened(member.name))+", which must be "+form(field.MapKey()))
+		default:
+			e.value(at, field.MapValue(), member.value, depth)
+		}
+		seen[member.name] = true
+	}
+}
+
+// elements explains the elements of a list.
+func (e *explanation) elements(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
+	var elements []json.RawMessage
+	if json.Unmarshal(value, &elements) != nil {
+		return
+	}
+	for i := 0; i < len(elements) && !e.over(); i++ {
+		n := e.refused(field, elements[i:])
+		if n < 0 {
+			return
+		}
+		i += n
+		e.value(at+"["+strconv.Itoa(i)+"]", field, elements[i], depth)
+	}
+}
+
+// refused finds the first element that is none of a list's, by halves; -1 for
+// none, or if the limit is reached.
+func (e *explanation) refused(field protoreflect.FieldDescriptor, elements []json.RawMessage) int {
+	accepts := func(part []json.RawMessage) bool {
+		list := []byte{'['}
+		for i, element := range part {
+			if i > 0 {
+				list = append(list, ',')
+			}
+			list = append(list, element...)
+		}
+		return e.accepts(field, append(list, ']'))
+	}
+	if accepts(elements) {
+		return -1
+	}
+	first, end := 0, len(elements)
+	for end-first > 1 {
+		if half := (first + end) / 2; accepts(elements[first:half]) {
+			first = half
+		} else {
+			end = half
+		}
+	}
+	if e.left < 0 {
+		return -1
+	}
+	return first
 }
 
 // value explains a value that is none of the field's, or of its elements'.
-func (l *violations) value(at string, field protoreflect.FieldDescriptor, value []byte, depth int, lenient bool) {
+func (e *explanation) value(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
 	if desc := field.Message(); desc != nil && forms[desc.FullName()] == "" && depth < maxExplained {
-		l.object(at, desc, value, depth+1, lenient)
+		e.object(at, desc, value, depth+1)
 		return
 	}
-	l.add(at, mustBe(field, shownJSON(value)))
+	e.add(at, mustBe(field, shownJSON(value)))
 }
 
-// accepts reports whether protojson takes a value for the whole of a field.
-func accepts(field protoreflect.FieldDescriptor, value []byte, lenient bool) bool {
+// accepts reports whether protojson takes a value for the whole of a field, or
+// that may no more be asked.
+func (e *explanation) accepts(field protoreflect.FieldDescriptor, value []byte) bool {
+	if e.left -= len(value) + acceptBytes; e.left < 0 {
+		return true
+	}
 	m := messageType(field.ContainingMessage()).New().Interface()
-	return protojson.UnmarshalOptions{DiscardUnknown: lenient}.Unmarshal(fmt.Appendf(nil, "{%q:%s}", field.JSONName(), value), m) == nil
+	return protojson.UnmarshalOptions{DiscardUnknown: e.lenient}.Unmarshal(fmt.Appendf(nil, "{%q:%s}", field.JSONName(), value), m) == nil
 }
 
 type member struct {

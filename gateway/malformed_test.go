@@ -174,3 +174,22 @@ func TestNotJSON(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with a large body is looked for with a limited effort, since the caller is not
+// known yet: with lists in lists the whole would be read again at each level.
+func TestMalformedLargeBodies(t *testing.T) {
+	t.Parallel()
+	many := strings.Repeat("{},", 20_000)
+	for name, c := range map[string]struct{ body, want string }{
+		"one list":       {`{"list":[` + many + `1]}`, `"field":"list[20000]","description":"must be a JSON object, not 1"`},
+		"lists in lists": {strings.Repeat(`{"list":[`, 15) + many + "1" + strings.Repeat("]}", 15), `"description":"is malformed, and too large for its place to be looked for"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			response := send(start(t, gateway.Config{}, &backend{}), "POST", "/api/allkinds", []string{jsonBody}, c.body)
+			if got := read(t, response); response.StatusCode != 400 || !strings.Contains(got, c.want) {
+				t.Errorf("status %d: %.300s\nwant %s", response.StatusCode, got, c.want)
+			}
+		})
+	}
+}

@@ -147,7 +147,7 @@ func (c *call) receive(stream connect.ServerStream, message proto.Message) error
 	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument:
 		var list violations
 		if json.Valid(c.body) {
-			list.object("", message.ProtoReflect().Descriptor(), c.body, 0, true)
+			list.explain(c.body, true).object("", message.ProtoReflect().Descriptor(), c.body, 0)
 		}
 		if len(list) > 0 {
 			return connectError(invalid("request", list).status)
