@@ -6,6 +6,7 @@ package pgcheck
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,10 @@ import (
 // texts repeat the address with its user, and for a malformed one with its
 // password; nothing of that is shown.
 func Explain(err error) error {
-	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+	if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		if strings.Contains(parse.Error(), "failed to configure TLS") { // pgx has no value for it; its cause names options and files
+			return fmt.Errorf("the address of PostgreSQL cannot be used: %w: correct sslmode, sslrootcert, sslcert, sslkey or sslpassword in it", errors.Unwrap(parse))
+		}
 		return errors.New("not an address of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
 	}
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -36,6 +40,9 @@ func Explain(err error) error {
 		}
 	}
 	if problem, remedy := cause.Of(err); problem != "" {
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			remedy = "name a file with that authority's certificate in the address (sslrootcert=FILE), add it to the system's trusted ones (SSL_CERT_FILE names a file of them), or correct the server's certificate"
+		}
 		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
 	}
 	if where != "PostgreSQL" {

@@ -7,11 +7,13 @@
 package pgtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -61,7 +63,7 @@ func New(t testing.TB) string {
 	mu.Lock()
 	defer mu.Unlock()
 	if shared == nil {
-		server, err := begin(false)
+		server, err := begin(false, 0)
 		if err != nil {
 			t.Fatalf("PostgreSQL for the tests: %v", err)
 		}
@@ -77,13 +79,79 @@ type Server struct {
 	input      io.Closer
 	process    *exec.Cmd
 	durable    bool  // what was committed survives Kill
+	port       int   // on loopback; 0 for the socket alone
 	frozen     []int // processes, in the order in which they were stopped
 }
 
 // Start makes a server of the test's own, to be broken.
-func Start(t testing.TB) *Server {
+func Start(t testing.TB) *Server { return start(t, 0) }
+
+// StartTCP is Start for a server that listens on loopback as well as on its
+// socket. There it speaks TLS, as far as its files server.crt and server.key
+// are there, and wants a password.
+func StartTCP(t testing.TB) *Server {
 	t.Helper()
-	s, err := begin(true)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, port)
+	hba := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, "ALTER ROLE postgres PASSWORD '"+Password+"'", "SELECT pg_reload_conf()")
+	return s
+}
+
+// Password is that of the user postgres where a server wants one.
+const Password = "a-password-for-tests"
+
+// Addr is the server's address on loopback.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// UseCertificate has the server speak TLS with a certificate, in PEM. It holds
+// for connections that begin afterwards.
+func (s *Server) UseCertificate(t testing.TB, certificate, key []byte) {
+	t.Helper()
+	for name, content := range map[string][]byte{"server.crt": certificate, "server.key": key} {
+		path := filepath.Join(s.data(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c := s.attributes; c != nil && c.Credential != nil {
+			if err := os.Chown(path, int(c.Credential.Uid), int(c.Credential.Gid)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.exec(t, "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+}
+
+// exec runs statements as the owner of the cluster.
+func (s *Server) exec(t testing.TB, statements ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.address("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func start(t testing.TB, port int) *Server {
+	t.Helper()
+	s, err := begin(true, port)
 	if err != nil {
 		t.Fatalf("PostgreSQL for the test: %v", err)
 	}
@@ -98,30 +166,28 @@ func Start(t testing.TB) *Server {
 func (s *Server) New(t testing.TB) string {
 	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, address(s.dir, "postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	return address(s.dir, name)
+	s.exec(t, "CREATE DATABASE "+name)
+	return s.address(name)
 }
 
 // Socket is the path of the socket that the server listens on.
-func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL.5432") }
+func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL."+strconv.Itoa(s.number())) }
 
-func address(socket, database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: url.Values{"host": {socket}}.Encode()}
+// number is the port that names the socket.
+func (s *Server) number() int { return cmp.Or(s.port, 5432) }
+
+func (s *Server) address(database string) string {
+	query := url.Values{"host": {s.dir}}
+	if s.port != 0 {
+		query.Set("port", strconv.Itoa(s.port))
+	}
+	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: query.Encode()}
 	return u.String()
 }
 
 // begin makes a cluster and runs it on a socket in a folder of its own: no
 // port that another program could have or reach.
-func begin(durable bool) (*Server, error) {
+func begin(durable bool, port int) (*Server, error) {
 	fresh, err := template()
 	if err != nil {
 		return nil, err
@@ -138,7 +204,7 @@ func begin(durable bool) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir, attributes: attributes, durable: durable}
+	s := &Server{bin: bin, dir: dir, attributes: attributes, durable: durable, port: port}
 	if out, err := exec.Command("cp", "-a", filepath.Join(fresh, "data"), s.data()).CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("copying a cluster: %w\n%s", err, out), os.RemoveAll(dir))
 	}
@@ -183,14 +249,18 @@ func (s *Server) run() error {
 	if s.durable {
 		commit = "on"
 	}
+	listen := ""
+	if s.port != 0 {
+		listen = "127.0.0.1"
+	}
 	s.process = exec.Command("/bin/sh", "-c", `
-		"$1" -D "$2" -k "$3" -c listen_addresses= -c fsync=off -c synchronous_commit="$4" -c full_page_writes=off -c max_connections=200 >>"$3/log" 2>&1 &
+		"$1" -D "$2" -k "$3" -c listen_addresses="$5" -c port="$6" -c fsync=off -c synchronous_commit="$4" -c full_page_writes=off -c max_connections=200 >>"$3/log" 2>&1 &
 		server=$!
 		read -r line
 		kill -INT $server
 		wait $server
 		[ "$line" = stay ] || rm -rf "$3"
-	`, "sh", filepath.Join(s.bin, "postgres"), s.data(), s.dir, commit)
+	`, "sh", filepath.Join(s.bin, "postgres"), s.data(), s.dir, commit, listen, strconv.Itoa(s.number()))
 	s.process.SysProcAttr, s.process.Dir = s.attributes, s.dir
 	input, err := s.process.StdinPipe()
 	if err != nil {
@@ -200,7 +270,7 @@ func (s *Server) run() error {
 	if err := s.process.Start(); err != nil {
 		return err
 	}
-	return answering(s.dir)
+	return s.answering()
 }
 
 func (s *Server) remove() {
@@ -285,19 +355,19 @@ func children(t testing.TB, parent int) (pids []int) {
 	return pids
 }
 
-func answering(dir string) error {
+func (s *Server) answering() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		conn, err := pgx.Connect(ctx, address(dir, "postgres"))
+		conn, err := pgx.Connect(ctx, s.address("postgres"))
 		if err == nil {
 			return conn.Close(ctx)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("does not answer: %w\n%s", err, logOf(dir))
+			return fmt.Errorf("does not answer: %w\n%s", err, logOf(s.dir))
 		case <-ticker.C:
 		}
 	}
