@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	default:
 		b.dropAttempt(w, r, state)
 		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
-		b.stale(w, r)
+		b.stale(w, r, b.ledTo(r, state))
 		return
 	}
 	if err := checkAnswer(md, a, query); err != nil {
@@ -67,7 +68,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, login.ErrUsed):
 		b.dropAttempt(w, r, state)
 		b.logger.InfoContext(r.Context(), "login not completed", "cause", err)
-		b.stale(w, r)
+		b.stale(w, r, a.ReturnTo)
 	case errors.Is(err, login.ErrInterrupted):
 		b.dropAttempt(w, r, state)
 		b.logger.WarnContext(r.Context(), "login not completed", "cause", err)
@@ -93,14 +94,14 @@ func (b *BFF) concluded(w http.ResponseWriter, r *http.Request, a *attempt, o ou
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		b.dropAttempt(w, r, a.state())
-		b.stale(w, r)
+		b.stale(w, r, a.ReturnTo)
 	case err != nil:
 		b.storeDown(w, r, err)
 	default:
 		http.SetCookie(w, cookie)
 		b.dropAttempt(w, r, a.state())
 		if !repeated {
-			b.leaveTrail(w, r, a.ReturnTo)
+			b.leaveTrail(w, r, a.state(), a.ReturnTo)
 		}
 		seeOther(w, a.ReturnTo)
 	}
@@ -358,13 +359,14 @@ func (b *BFF) completed(ctx context.Context, md *token.Metadata, id *token.Claim
 }
 
 // stale answers a callback that no attempt of this browser waits for: an old
-// tab, a bookmark, a second click, or somebody else's link.
-func (b *BFF) stale(w http.ResponseWriter, r *http.Request) {
+// tab, a bookmark, a second click, or somebody else's link. Where the login led
+// to, if that is known, is where its user goes on.
+func (b *BFF) stale(w http.ResponseWriter, r *http.Request, to string) {
 	pr := web.Problem{
 		Status:  http.StatusBadRequest,
 		Title:   "This sign-in has run out",
 		Message: "It was started too long ago, finished already, or began in another browser. Nothing has gone wrong with your account. Please start again.",
-		Action:  web.Link{Label: "Sign in", Href: loginPath},
+		Action:  web.Link{Label: "Sign in", Href: loginURL(to)},
 	}
 	if sentNoCookies(r) {
 		pr.Title = "This sign-in cannot be completed here"
@@ -373,7 +375,7 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request) {
 	if _, err := b.sessions.Load(r.Context(), r); err == nil {
 		pr.Title = "You are signed in already"
 		pr.Message = "This link belongs to a sign-in that is over. You can simply go on."
-		pr.Action = web.Link{Label: "Continue", Href: "/"}
+		pr.Action = web.Link{Label: "Continue", Href: cmp.Or(to, "/")}
 	}
 	b.problem(w, r, pr)
 }

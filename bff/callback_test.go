@@ -256,6 +256,23 @@ func TestStaleCallbackWhenSignedIn(t *testing.T) {
 	if len(s.idp.called("/token")) != 1 {
 		t.Error("the code was redeemed twice")
 	}
+	// The page leads to where the login did, and only for that login's link.
+	for _, to := range []string{"/private?tab=2", "/private?x=" + strings.Repeat("y", 600)} {
+		callback := s.idp.authorize(b.navigate("/api/auth/login?returnTo=" + url.QueryEscape(to)).location())
+		wantStatus(t, b.back(callback), http.StatusSeeOther)
+		want := `href="` + to + `"`
+		if len(to) > 512 { // too long for a cookie
+			want = `href="/"`
+		}
+		for range 2 {
+			if res := b.back(callback); !strings.Contains(res.body, want) || !strings.Contains(res.body, "signed in already") {
+				t.Errorf("the page does not have %s: %s", want, res.body)
+			}
+		}
+		if res := b.back("/api/auth/callback?code=x&state=another"); strings.Contains(res.body, `href="/private`) {
+			t.Errorf("the link of another login leads there: %s", res.body)
+		}
+	}
 	// A program is told in its own language.
 	if res := b.fetch(callback); res.StatusCode != http.StatusBadRequest || !strings.HasPrefix(res.body, `{"code":3,`) {
 		t.Errorf("status %d: %s", res.StatusCode, res.body)

@@ -130,7 +130,7 @@ func (b *BFF) silently(w http.ResponseWriter, r *http.Request, to string, cause 
 }
 
 func (b *BFF) backFromSilent(w http.ResponseWriter, r *http.Request, to string) {
-	b.leaveTrail(w, r, to) // a page that tries it at each visit goes in circles
+	b.leaveTrail(w, r, "", to) // a page that tries it at each visit goes in circles
 	seeOther(w, to)
 }
 

@@ -27,29 +27,39 @@ const (
 type trail struct {
 	Page  string  `json:"p"` // hash of the returnTo
 	Ended []int64 `json:"t"` // seconds
+	// Last is the attempt of the last of them, a hash of its state, and To where it led to, if that is short.
+	Last string `json:"s,omitempty"`
+	To   string `json:"r,omitempty"`
 }
+
+// maxTrailTo bounds trail.To in bytes: browsers send all cookies with each request of a login.
+const maxTrailTo = 512
 
 func (b *BFF) trailName() string {
 	return b.cookiePrefix() + "-trail"
 }
 
-// trail returns the recent logins of the browser that led to a page.
-func (b *BFF) trail(r *http.Request, to string) trail {
-	t := trail{Page: issuerHash(to)}
+// kept returns the trail that the browser has, which may be of any page.
+func (b *BFF) kept(r *http.Request) (t trail) {
 	cookies := r.CookiesNamed(b.trailName())
 	if len(cookies) != 1 {
-		return t
+		return trail{}
 	}
 	sealed, err := base64.RawURLEncoding.DecodeString(cookies[0].Value)
 	if err != nil {
-		return t
+		return trail{}
 	}
 	plain, err := b.keys.Open(trailPurpose, nil, sealed)
-	if err != nil {
-		return t
+	if err != nil || json.Unmarshal(plain, &t) != nil {
+		return trail{}
 	}
-	var kept trail
-	if json.Unmarshal(plain, &kept) != nil || kept.Page != t.Page {
+	return t
+}
+
+// trail returns the recent logins of the browser that led to a page.
+func (b *BFF) trail(r *http.Request, to string) trail {
+	t, kept := trail{Page: issuerHash(to)}, b.kept(r)
+	if kept.Page != t.Page {
 		return t
 	}
 	for _, ended := range kept.Ended {
@@ -60,9 +70,22 @@ func (b *BFF) trail(r *http.Request, to string) trail {
 	return t
 }
 
-// leaveTrail notes that a login has ended, well or not, and leads to a page.
-func (b *BFF) leaveTrail(w http.ResponseWriter, r *http.Request, to string) {
+// ledTo is where the browser's last login led to, if that was the attempt of a
+// state; otherwise "".
+func (b *BFF) ledTo(r *http.Request, state string) string {
+	if t := b.kept(r); t.Last == issuerHash(state) {
+		return t.To
+	}
+	return ""
+}
+
+// leaveTrail notes that the login of a state has ended, well or not, and leads
+// to a page.
+func (b *BFF) leaveTrail(w http.ResponseWriter, r *http.Request, state, to string) {
 	t := b.trail(r, to)
+	if state != "" && len(to) <= maxTrailTo {
+		t.Last, t.To = issuerHash(state), to
+	}
 	t.Ended = append(t.Ended, b.now().Unix())
 	if len(t.Ended) > loopLogins {
 		t.Ended = t.Ended[len(t.Ended)-loopLogins:]
