@@ -73,14 +73,6 @@ func (rp *relyingParty) metadata(ctx context.Context) (*token.Metadata, error) {
 	return md, rp.fits(md)
 }
 
-// metadataAndKeys is metadata for what has to verify a token afterwards.
-func (rp *relyingParty) metadataAndKeys(ctx context.Context) (*token.Metadata, error) {
-	if _, err := rp.provider.Await(ctx); err != nil {
-		return nil, err
-	}
-	return rp.metadata(ctx)
-}
-
 // fits reports what is missing at the provider without which no login is
 // possible, in words that name no address: /readyz shows them.
 func (rp *relyingParty) fits(md *token.Metadata) error {
