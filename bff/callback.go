@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -153,7 +151,7 @@ func checkIssuer(md *token.Metadata, a *attempt, iss []string) error {
 
 // refusedAnswer answers for a provider that has refused a login.
 func (b *BFF) refusedAnswer(w http.ResponseWriter, r *http.Request, a *attempt, query url.Values) {
-	code, reason := errorCode(query.Get("error")), shortReason(query.Get("error_description"))
+	code, reason := errorCode(query.Get("error")), printable(query.Get("error_description"))
 	message := "login refused by the provider"
 	if a.Silent {
 		message = "silent login without effect"
@@ -179,22 +177,6 @@ func refusalLevel(code string) slog.Level {
 // the person something (OpenID Connect Core section 3.1.2.6).
 func needsPerson(code string) bool {
 	return slices.Contains([]string{"login_required", "interaction_required", "consent_required", "account_selection_required"}, code)
-}
-
-// shortReason makes a provider's error_description fit for a log, which quotes
-// it: printable characters, 256 bytes at most.
-func shortReason(text string) string {
-	const limit = 256
-	text = strings.Map(func(c rune) rune {
-		if c == utf8.RuneError || !unicode.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, text[:min(len(text), 4*limit)])
-	if len(text) > limit {
-		text = strings.ToValidUTF8(text[:limit], "") + "…"
-	}
-	return text
 }
 
 // A failure is why an attempt has come to nothing, as far as pages tell.

@@ -45,7 +45,7 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if reason := kept.Get("error_description"); reason != "" {
-			kept.Set("error_description", shortReason(reason)) // for the log
+			kept.Set("error_description", printable(reason)) // for the log
 		}
 	}
 	state := kept.Get("state")

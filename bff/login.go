@@ -155,11 +155,11 @@ func (b *BFF) movesLogin(w http.ResponseWriter, r *http.Request) bool {
 	if query.Has(movedParameter) {
 		b.moved.Do(func() {
 			b.logger.WarnContext(r.Context(), "logins begin at another host than that of the base URL; have the proxy pass on Host, or correct the base URL",
-				"host", shortReason(r.Host), "base_url", b.base.String())
+				"host", r.Host, "base_url", b.base.String())
 		})
 		return false
 	}
-	b.logger.InfoContext(r.Context(), "login moved to the base URL", "host", shortReason(r.Host), "base_url", b.base.String())
+	b.logger.InfoContext(r.Context(), "login moved to the base URL", "host", r.Host, "base_url", b.base.String())
 	query.Set(movedParameter, "1")
 	http.Redirect(w, r, b.base.String()+loginPath+"?"+query.Encode(), http.StatusTemporaryRedirect)
 	return true

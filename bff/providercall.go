@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ const (
 	connectTimeout = 5 * time.Second
 	// maxProviderBytes bounds an answer of the provider.
 	maxProviderBytes = 1 << 20
-	// maxDescription bounds, in bytes, what is kept of an error description.
+	// maxDescription bounds an error description in a log, in bytes.
 	maxDescription = 256
 )
 
@@ -176,25 +175,12 @@ func refusalIn(resp *http.Response, body []byte, now time.Time) *oauthError {
 		code:        errorCode(code),
 		description: description,
 		suberror:    errorCode(suberror),
-		retryAfter:  retryAfterIn(resp.Header, now),
+		retryAfter:  token.RetryAfter(resp.Header, now),
 	}
 }
 
-// retryAfterIn returns how long an answer asks to wait, in either form of RFC
-// 9110 section 10.2.3; 0 for nothing that is understood.
-func retryAfterIn(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(seconds, maxExpiresIn)) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
-}
-
-// without returns a description that is fit for logs: bounded, printable, and
-// without the credentials that were sent and that a provider may repeat.
+// without returns a description that is fit for logs: [printable], and without
+// the credentials that were sent and that a provider may repeat.
 func without(description string, sent url.Values, secret string) string {
 	hidden := []string{secret, url.QueryEscape(secret)}
 	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
@@ -205,12 +191,18 @@ func without(description string, sent url.Values, secret string) string {
 			description = strings.ReplaceAll(description, value, "…")
 		}
 	}
+	return printable(description)
+}
+
+// printable returns an error_description that is fit for logs: printable
+// characters, 256 bytes at most.
+func printable(description string) string {
 	description = strings.Map(func(c rune) rune {
 		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
 			return ' '
 		}
 		return c
-	}, description)
+	}, description[:min(len(description), 4*maxDescription)])
 	if len(description) > maxDescription {
 		description = strings.ToValidUTF8(description[:maxDescription], "") + "…"
 	}

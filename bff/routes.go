@@ -185,7 +185,7 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 		case "/healthz", "/readyz", backchannelPath:
 		default:
 			if !b.hosts.Allow(r.Host) {
-				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", hostcheck.Shown(r.Host), "remedy", hostcheck.Remedy)
+				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy)
 				writeError(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
 				return
 			}

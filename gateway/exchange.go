@@ -97,7 +97,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/readyz":
 		g.serveHealth(x, g.ready)
 	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
-		g.log.LogAttrs(ctx, slog.LevelWarn, "request for an unknown host refused", slog.String("host", hostcheck.Shown(r.Host)), slog.String("remedy", hostcheck.Remedy))
+		g.log.LogAttrs(ctx, slog.LevelWarn, "request for an unknown host refused", slog.String("host", r.Host), slog.String("remedy", hostcheck.Remedy))
 		x.refuse(unknownHost)
 	default:
 		g.api.ServeHTTP(x, x.request)

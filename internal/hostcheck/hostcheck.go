@@ -61,15 +61,6 @@ func (h *Hosts) Allow(host string) bool {
 // Remedy is what a log says of a refused Host.
 const Remedy = "if this server is meant to be reached by that name, add it to AllowedHosts"
 
-// Shown is a refused Host as a log names it, bounded.
-func Shown(host string) string {
-	const most = 100
-	if len(host) > most {
-		return host[:most] + "…"
-	}
-	return host
-}
-
 // withoutPort returns the canonical name of a Host; ok is false if it is none.
 func withoutPort(host string) (name string, ok bool) {
 	name = host

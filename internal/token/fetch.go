@@ -87,7 +87,7 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 		return out, nil
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, &statusError{url, res.StatusCode, retryAfter(res.Header)}
+		return nil, &statusError{url, res.StatusCode, RetryAfter(res.Header, time.Now())}
 	}
 	// One byte more than allowed is read, to tell an endless body from one that just fits.
 	out.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
@@ -115,14 +115,16 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("GET %s: status %d", e.url, e.status) }
 
-// retryAfter reads the header of that name (RFC 9110 §10.2.3), within bounds: a provider that says a day is asked earlier.
-func retryAfter(h http.Header) time.Duration {
+// RetryAfter returns how long an answer asks to wait, in either form of RFC 9110 §10.2.3, and at
+// most 5 minutes: a provider that says a day is asked earlier. It is 0 for no Retry-After, and for
+// one that cannot be read.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxBackoff)
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(maxBackoff/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return min(max(time.Until(at), 0), maxBackoff)
+		return min(max(at.Sub(now), 0), maxBackoff)
 	}
 	return 0
 }
