@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -23,8 +25,10 @@ const (
 	leaseRenewal = 10 * time.Second
 	// leaseRetry is the interval after a failure.
 	leaseRetry = time.Second
-	// viewFresh is how old the view of the other nodes may be by which a session is taken for lost.
-	viewFresh = 100 * time.Millisecond
+	// viewFresh is how old the view of the other nodes may be by which a session is taken for lost, and viewTimeout how long
+	// reading it may take.
+	viewFresh   = 100 * time.Millisecond
+	viewTimeout = 5 * time.Second
 	// silentNodes is how long a node waits for as many nodes as are expected before it seals with a newer key without them.
 	silentNodes = time.Hour
 	// sampled is how many stored sessions are looked at for the key that they are sealed under.
@@ -78,23 +82,29 @@ type nodes struct {
 	id    string
 	// expected is how many nodes share the store, this one included; 0 if that is not known.
 	expected int
-	// compromised has the first key seal whatever the others have.
+	// compromised has the first key seal, even if other nodes lack it.
 	compromised bool
 
+	failures, mismatches *throttle.Log
+
+	// turn is held over a join, a renewal or a withdrawal, which call the store. Requests never wait for it.
+	turn sync.Mutex
+	// joined is when this node published its first lease.
+	joined time.Time
+	// settled tells whether the key that seals was chosen with the others, or the store, in view.
+	settled bool
+
+	// views are the readings of the leases that requests wait for.
+	views singleflight.Group
+
 	mu sync.Mutex
-	// others are the live nodes by their IDs, as read at the time.
+	// others are the live nodes by their IDs, as read at the time. The map is replaced, never changed.
 	others map[string]lease
 	// asked is when the store was last asked for them, and unread why it did not answer.
 	asked  time.Time
 	unread error
-	// joined is when this node published its first lease.
-	joined time.Time
 	// failed is when a lease was last not published.
 	failed time.Time
-	// settled tells whether the key that seals was chosen with the others, or the store, in view.
-	settled bool
-
-	failures, mismatches *throttle.Log
 }
 
 // local is what a store implements that is of one process alone: its node needs no lease.
@@ -125,8 +135,8 @@ func (n *nodes) join(ctx context.Context) error {
 }
 
 func (n *nodes) tryJoin(ctx context.Context) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.turn.Lock()
+	defer n.turn.Unlock()
 	if !n.joined.IsZero() {
 		return nil
 	}
@@ -148,7 +158,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 		return nil
 	}
 	if err := n.mismatch(); err != nil && !n.compromised {
-		for other := range n.others {
+		for other := range n.live() {
 			if other < n.id {
 				return err
 			}
@@ -185,8 +195,8 @@ func (n *nodes) run(ctx context.Context) error {
 
 // renew reports whether the lease was renewed and the others' were read.
 func (n *nodes) renew(ctx context.Context) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.turn.Lock()
+	defer n.turn.Unlock()
 	if n.joined.IsZero() {
 		return false
 	}
@@ -208,7 +218,7 @@ func (n *nodes) renew(ctx context.Context) bool {
 	return err == nil
 }
 
-// publish writes the lease. The mutex is held, as for view and choose.
+// publish writes the lease. It is this node's turn, as for choose.
 func (n *nodes) publish(ctx context.Context) error {
 	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat}}
 	for _, id := range n.keys.IDs() {
@@ -220,7 +230,9 @@ func (n *nodes) publish(ctx context.Context) error {
 	}
 	expires := n.now().Add(leaseLength).Truncate(time.Millisecond)
 	if err := n.store.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue, ExpiresAt: expires}); err != nil {
+		n.mu.Lock()
 		n.failed = time.Now()
+		n.mu.Unlock()
 		return err
 	}
 	if n.joined.IsZero() {
@@ -231,8 +243,8 @@ func (n *nodes) publish(ctx context.Context) error {
 
 // withdraw removes the lease.
 func (n *nodes) withdraw(ctx context.Context) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.turn.Lock()
+	defer n.turn.Unlock()
 	if n.joined.IsZero() {
 		return
 	}
@@ -245,10 +257,23 @@ func (n *nodes) withdraw(ctx context.Context) {
 	}
 }
 
+// live returns the other nodes, as last read.
+func (n *nodes) live() map[string]lease {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.others
+}
+
 // view reads the leases of the other nodes.
 func (n *nodes) view(ctx context.Context) error {
+	asked := time.Now()
 	notes, err := n.store.DueNotes(ctx, nodeKind, maxNodes)
-	n.asked, n.unread = time.Now(), err
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if asked.Before(n.asked) {
+		return err // a reading that began later is there already
+	}
+	n.asked, n.unread = asked, err
 	if err != nil {
 		return err
 	}
@@ -272,20 +297,44 @@ func (n *nodes) view(ctx context.Context) error {
 	return nil
 }
 
+// freshView is view for a request: it returns when the view is at most viewFresh older than the call.
+func (n *nodes) freshView(ctx context.Context) error {
+	since := time.Now().Add(-viewFresh)
+	for {
+		n.mu.Lock()
+		asked, unread := n.asked, n.unread
+		n.mu.Unlock()
+		if !asked.Before(since) {
+			return unread
+		}
+		done := n.views.DoChan("", func() (any, error) {
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTimeout)
+			defer cancel()
+			return nil, n.view(bounded)
+		})
+		select {
+		case <-done: // of a reading that may have begun long before this call
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // mismatch returns a NoSharedSecretError if there are other nodes and none of them has a key of this one.
 func (n *nodes) mismatch() error {
-	if len(n.others) == 0 {
+	others := n.live()
+	if len(others) == 0 {
 		return nil
 	}
 	var theirs []string
-	for _, l := range n.others {
+	for _, l := range others {
 		if n.shares(l) {
 			return nil
 		}
 		theirs = append(theirs, l.Keys...)
 	}
 	slices.Sort(theirs)
-	err := &NoSharedSecretError{Nodes: len(n.others), Theirs: slices.Compact(theirs)}
+	err := &NoSharedSecretError{Nodes: len(others), Theirs: slices.Compact(theirs)}
 	for _, id := range n.keys.IDs() {
 		err.Ours = append(err.Ours, id.String())
 	}
@@ -301,8 +350,9 @@ func (n *nodes) choose(ctx context.Context) {
 	if n.compromised || len(ids) == 1 {
 		return // the first seals
 	}
+	others := n.live()
 	common := slices.DeleteFunc(slices.Clone(ids), func(id seal.KeyID) bool {
-		for _, l := range n.others {
+		for _, l := range others {
 			if n.shares(l) && !l.has(id) {
 				return true
 			}
@@ -314,7 +364,7 @@ func (n *nodes) choose(ctx context.Context) {
 	}
 	before := n.keys.Sealing()
 	switch {
-	case len(n.others)+1 >= n.expected, !n.joined.IsZero() && time.Since(n.joined) > silentNodes:
+	case len(others)+1 >= n.expected, !n.joined.IsZero() && time.Since(n.joined) > silentNodes:
 		n.sealWith(common[0])
 	case n.settled && slices.Contains(common, before):
 	default:
@@ -329,7 +379,7 @@ func (n *nodes) choose(ctx context.Context) {
 	}
 	if after := n.keys.Sealing(); after != before {
 		n.log.LogAttrs(ctx, slog.LevelInfo, "another secret seals sessions now", slog.String("key", after.String()),
-			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(n.others)+1))
+			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(others)+1))
 	}
 }
 
@@ -367,15 +417,10 @@ func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool,
 	if n.store == nil || version == seal.Version && format <= dataFormat && slices.Contains(n.keys.IDs(), id) {
 		return false, nil // it is of this node's own and was altered
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if time.Since(n.asked) > viewFresh {
-		_ = n.view(ctx) // the error stays in unread: a store that is away is not asked at every request
+	if err := n.freshView(ctx); err != nil {
+		return false, fmt.Errorf("session store: read the leases of the nodes: %w", err)
 	}
-	if n.unread != nil {
-		return false, fmt.Errorf("session store: read the leases of the nodes: %w", n.unread)
-	}
-	for _, l := range n.others {
+	for _, l := range n.live() {
 		switch {
 		case version != seal.Version:
 			if slices.Contains(l.Seals, int(version)) {
