@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -467,11 +468,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 		r.cfg.Revoke(ctx, tokens.Refresh)
 		return r.over(ctx, s, l, err)
 	}
-	written, err := r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
-	if err != nil {
-		return written, err
-	}
-	return written, nil
+	return r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
 }
 
 // failed does what the table in docs/login.md says of a failure.
@@ -614,18 +611,8 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	} else {
 		delete(fresh, "auth_time")
 	}
-	data.Claims = merged(s.Data.Claims, fresh)
+	data.Claims = make(map[string]any, len(s.Data.Claims)+len(fresh))
+	maps.Copy(data.Claims, s.Data.Claims) // with those that came from userinfo
+	maps.Copy(data.Claims, fresh)
 	return data, nil
-}
-
-// merged returns old with what is new; what came from userinfo stays.
-func merged(old, more map[string]any) map[string]any {
-	all := make(map[string]any, len(old)+len(more))
-	for name, value := range old {
-		all[name] = value
-	}
-	for name, value := range more {
-		all[name] = value
-	}
-	return all
 }

@@ -32,7 +32,7 @@ func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, 
 	bounded, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
 	for tries := 1; ; tries++ {
-		s, err, final := r.tryWrite(ctx, u)
+		s, final, err := r.tryWrite(ctx, u)
 		if final {
 			return s, err
 		}
@@ -52,28 +52,28 @@ func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, 
 }
 
 // tryWrite writes once. An error that is not final is the store's.
-func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Session, err error, final bool) {
+func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Session, final bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	s, err = r.cfg.Sessions.Write(bounded, u.s, u.fence, u.data)
 	switch {
 	case err == nil:
 		r.cfg.Logger.InfoContext(ctx, "access token refreshed", "session", u.s)
-		return s, nil, true
+		return s, true, nil
 	case errors.Is(err, session.ErrNotFound):
 		// Signed out meanwhile (nextjs-auth0 #2335): what we got must not outlive the session.
 		r.cfg.Revoke(ctx, cmp.Or(u.granted, u.s.Data.Tokens.Refresh))
-		return nil, err, true
+		return nil, true, err
 	case errors.Is(err, session.ErrFenced): // another node has refreshed since
 		s, err = r.reload(ctx, u.s)
-		return s, err, true
+		return s, true, err
 	}
-	return nil, err, false
+	return nil, false, err
 }
 
 // writeLate writes what is kept. The errors are those of Fresh.
 func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Session, error) {
-	s, err, final := r.tryWrite(ctx, u)
+	s, final, err := r.tryWrite(ctx, u)
 	expired := !final && !r.cfg.Now().Before(u.until)
 	if final || expired {
 		r.mu.Lock()
