@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +59,23 @@ func (e *NoSharedSecretError) Error() string {
 	return fmt.Sprintf("session: Secrets: none of them is one of the %d other live nodes of the session store (their keys %s, ours %s): "+
 		"give this node the secret that they have, beside a new one if there is one; a node that was killed counts as live for %v; "+
 		"SecretsCompromised starts it all the same",
-		e.Nodes, strings.Join(e.Theirs, " "), strings.Join(e.Ours, " "), leaseLength)
+		e.Nodes, shownKeys(e.Theirs), shownKeys(e.Ours), leaseLength)
+}
+
+// shownKeys are IDs of keys as a message shows them. Those of others come from the store, and so may be any text.
+func shownKeys(ids []string) string {
+	const most, longest = 16, 64
+	var shown []string
+	for _, id := range ids[:min(len(ids), most)] {
+		if strings.Trim(id, "0123456789abcdef") != "" || len(id) > longest {
+			id = strconv.QuoteToASCII(id[:min(len(id), longest)])
+		}
+		shown = append(shown, id)
+	}
+	if len(ids) > most {
+		shown = append(shown, "…")
+	}
+	return strings.Join(shown, " ")
 }
 
 // A lease is what a live node publishes: the IDs of its keys, the versions of seals and the formats of records that it
