@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
 // behind starts a server for a proxy to pass on to.
@@ -226,7 +227,9 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 	})
 	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
 	b := s.browser().signIn()
-	front := httptest.NewServer(s)
+	front := httptest.NewUnstartedServer(s)
+	front.Listener = arrival.Port(front.Listener)
+	front.Start()
 	t.Cleanup(front.Close)
 	for origin, want := range map[string]int{"http://localhost:3000": 101, "https://evil.example": 403} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
@@ -246,6 +249,10 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 			fmt.Fprintf(conn, "hello\n")
 			if line, err := r.ReadString('\n'); line != "echo hello\n" {
 				t.Errorf("%q, %v", line, err)
+			}
+			// The server has ended it by now, which the browser learns.
+			if _, err := r.ReadByte(); err != io.EOF {
+				t.Errorf("after the server's end: %v, want EOF", err)
 			}
 		}
 		_ = conn.Close()
