@@ -45,7 +45,7 @@ func TestConfidentialSettings(t *testing.T) {
 	}
 }
 
-// dev lets anybody in, so it does not listen where anybody can come.
+// dev asks for no password, so it listens on loopback only.
 func TestDevStaysOnLoopback(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"0.0.0.0:0", "[::]:0", "192.0.2.1:0"} {

@@ -19,8 +19,7 @@ const (
 	devClientID = "gatehouse-dev"
 	devAudience = "https://api.gatehouse.localhost"
 	// devMachine is a program that gets tokens of its own, for a newcomer's
-	// curl. Its secret is none, and need not be: at this provider anybody is
-	// whom they choose to be.
+	// curl. Its secret is no secret: at this provider each caller chooses who to be.
 	devMachine       = "demo-machine"
 	devMachineSecret = "demo-machine"
 	// devSeller is the demo user who has something to sell.
@@ -29,7 +28,7 @@ const (
 
 // RunDev runs everything together with a provider for development: nothing
 // has to be configured, and unless a store is, nothing outlives the process.
-// It listens on loopback only: whoever reaches it can be anybody.
+// It listens on loopback only, as each caller chooses who to be.
 func RunDev(ctx context.Context, cfg Config) error {
 	for address, fallback := range map[*string]string{
 		&cfg.ListenBFF: DefaultListenBFF, &cfg.ListenGateway: DefaultListenGateway, &cfg.ListenGRPC: DefaultListenGRPC,
@@ -96,7 +95,7 @@ func RunDev(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if cfg.DatabaseURL != "memory:" {
-		fmt.Fprintf(cfg.Output, "Note: data is kept in GATEHOUSE_DATABASE_URL=%s, and anybody who can reach this machine's loopback can change it\n", place(cfg.DatabaseURL))
+		fmt.Fprintf(cfg.Output, "Note: data is kept in GATEHOUSE_DATABASE_URL=%s, and every program on this machine can change it\n", place(cfg.DatabaseURL))
 	}
 	// The provider's last back-channel calls end before the process does.
 	p.closers = append(p.closers, func() error {
@@ -160,7 +159,7 @@ func (cfg *Config) onLoopback() error {
 		case host == "":
 			*address = net.JoinHostPort("127.0.0.1", port)
 		case !loopback.Host(host):
-			errs = append(errs, settingError(setting, *address, "dev lets anybody in and so listens on loopback only", "give 127.0.0.1:"+port))
+			errs = append(errs, settingError(setting, *address, "dev asks for no password, and so listens on loopback only", "give 127.0.0.1:"+port))
 		}
 	}
 	return errors.Join(errs...)

@@ -56,3 +56,19 @@ func TestMessageLimits(t *testing.T) {
 		}
 	}
 }
+
+// A gateway's target is one of gRPC.
+func TestGRPCTarget(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"http://server:9090/": "GATEHOUSE_GRPC_TARGET=http://server:9090/: is the address of an HTTP server; did you mean dns:///server:9090?",
+		"https://server:9090": "did you mean dns:///server:9090?",
+		"dns:///server:9090":  "", "server:9090": "", "unix:///run/server.sock": "", "ipv4:10.0.0.1:9090": "",
+	} {
+		cfg := bffConfig("memory:", 1)
+		cfg.GRPCTarget = target
+		if err := cfg.Validate(app.Parts{Gateway: true}); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", target, err, want)
+		}
+	}
+}

@@ -91,6 +91,9 @@ func (cfg Config) Validate(parts Parts) error {
 	if parts.Gateway && !parts.Server && cfg.GRPCTarget == "" {
 		bad("GATEHOUSE_GRPC_TARGET", "", "missing", "give the server's address, such as dns:///server:9090")
 	}
+	if scheme, address, ok := strings.Cut(cfg.GRPCTarget, "://"); ok && parts.Gateway && !parts.Server && (scheme == "http" || scheme == "https") {
+		bad("GATEHOUSE_GRPC_TARGET", cfg.GRPCTarget, "is the address of an HTTP server", "did you mean dns:///"+strings.TrimSuffix(address, "/")+"?")
+	}
 	return errors.Join(errs...)
 }
 
