@@ -94,7 +94,7 @@ func (b *BFF) attemptPrefix() string {
 }
 
 // cookiePrefix begins the names of our cookies: two instances on one host, of
-// which browsers keep cookies together whatever their ports, have different
+// which browsers keep cookies together on all ports, have different
 // ones.
 func (b *BFF) cookiePrefix() string { return b.sessions.CookieName() }
 

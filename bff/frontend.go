@@ -223,7 +223,7 @@ func (b *BFF) toFrontend(r *http.Request) *http.Request {
 			out.Header[name] = values
 		}
 	}
-	// A front end that answered 100 would do so to us, who send the body anyway.
+	// The body is sent without waiting for 100 (Continue).
 	delete(out.Header, "Expect")
 	delete(out.Header, "Connection")
 	delete(out.Header, "Upgrade")

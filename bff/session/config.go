@@ -40,7 +40,7 @@ type ManagerConfig struct {
 	// passed. A session whose secret no node has any more is not found; its record stays until it expires.
 	Secrets []string
 	// SecretsCompromised says that secrets which are not given here must not be used any more. This node then starts beside
-	// nodes that have none of its secrets, and its first secret seals whatever the others have. While they live, each
+	// nodes that have none of its secrets, and its first secret seals even if the others lack it. While they live, each
 	// answers with [ErrSealedElsewhere] for the other's sessions.
 	SecretsCompromised bool
 	// Nodes is how many managers share the store, this one included, 0 if that is not known. While fewer than that have

@@ -15,8 +15,8 @@ import (
 // Wrap returns a middleware that gives each request an id (the client's if it
 // is fit for a log, a fresh one otherwise), answers with it, and logs one line
 // when the request has ended: method, path, status, bytes, duration, whether the
-// answer was cut off, and what the parts behind have added. Query, headers and bodies are never logged: they
-// carry codes, tokens and names.
+// answer was cut off, and what the parts behind have added. Query, headers and
+// bodies are never logged: they carry codes, tokens and names.
 func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

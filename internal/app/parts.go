@@ -124,7 +124,7 @@ func (p *parts) addServer(cfg Config, development bool) error {
 		},
 		Reflection: development,
 		// What path, query and header add to a body must fit as well.
-		MaxRequestBytes:  cfg.MaxRequestBytes + server.DefaultMaxRequestBytes - 1<<20,
+		MaxRequestBytes:  cfg.MaxRequestBytes + server.DefaultMaxRequestBytes - DefaultMaxRequestBytes,
 		MaxResponseBytes: cfg.MaxResponseBytes,
 		Logger:           cfg.Logger.With("part", "server"),
 	})

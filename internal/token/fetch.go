@@ -27,7 +27,7 @@ type response struct {
 }
 
 // newClient makes the client that all calls go through: that of the configuration, with our own redirect rule.
-// With internal, all calls go to one internal URL, whatever the address that a redirect names.
+// With internal, all calls go to one internal URL, those after a redirect too.
 func newClient(base *http.Client, internal bool) *http.Client {
 	var c http.Client
 	if base != nil {

@@ -69,7 +69,7 @@ func (c *Claims) notMarked(use string, others ...string) error {
 	return nil
 }
 
-// has reports whether there is a claim, whatever its value.
+// has reports whether there is a claim of that name, null included.
 func (c *Claims) has(name string) bool {
 	_, ok := c.raw(name)
 	return ok

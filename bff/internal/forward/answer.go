@@ -17,8 +17,8 @@ const maxHints = 8
 
 // An Answer is the response filter: it stands between a server or handler
 // behind the bff and the browser. The headers that were set before it was made
-// are the bff's own. They go out with the final header, whatever was done to
-// them meanwhile: net/http/httputil clears them after each 1xx.
+// are the bff's own. They go out with the final header even if they were
+// removed meanwhile: net/http/httputil clears them after each 1xx.
 type Answer struct {
 	http.ResponseWriter
 	// Correct changes the final header before it is sent, or calls Discard.

@@ -114,7 +114,7 @@ type hold struct {
 	refused  bool      // the API refuses the token, which no refresh has followed yet
 	// later is until when a token that is due and good is left alone: another node refreshes it, or the store has failed.
 	later time.Time
-	// spent is when a refusal by the API last caused a refresh, of whatever token.
+	// spent is when a refusal by the API last caused a refresh, of any token.
 	spent time.Time
 	kept  time.Time // when this was last written
 }

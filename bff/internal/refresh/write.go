@@ -86,8 +86,8 @@ func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Sessi
 	return s, err
 }
 
-// Run writes what a store did not take, until the context ends. Then it tries for as long as the store does not take it; who
-// stops the process bounds that (Config.Work).
+// Run writes what a store did not take, until the context ends. What is left then is tried until the store takes it, as
+// work that Config.Work counts and a stop of the process waits for, within its own limit.
 func (r *Refresher) Run(ctx context.Context) {
 	tick := time.NewTicker(lateTick)
 	defer tick.Stop()
