@@ -270,7 +270,7 @@ func TestLoginMovesToTheBaseURL(t *testing.T) {
 		"127.0.0.1:3000": "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
 		"[::1]:3000":     "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
 		"localhost:3000": issuerURL,
-		"allowed.test":   issuerURL, // not ours to move
+		"allowed.test":   "http://localhost:3000/api/auth/login?moved=1&returnTo=%2Fprivate&x=1",
 	} {
 		b := s.browser()
 		res := b.navigate("/api/auth/login?returnTo=%2Fprivate&x=1", func(r *http.Request) { r.Host = host })
@@ -281,7 +281,7 @@ func TestLoginMovesToTheBaseURL(t *testing.T) {
 			t.Errorf("%s: attempts %v", host, b.attempts())
 		}
 	}
-	// In production a Host header moves nobody.
+	// In production a loopback Host moves no login.
 	res := start(t, https).browser().navigate("/api/auth/login", func(r *http.Request) { r.Host = "127.0.0.1" })
 	if !strings.HasPrefix(res.location(), issuerURL) {
 		t.Errorf("sent to %q", res.location())

@@ -353,7 +353,8 @@ func site(value string) edit { return header("Sec-Fetch-Site", value) }
 func (b *browser) do(method, target string, body io.Reader, edits ...edit) *response {
 	b.s.t.Helper()
 	r := httptest.NewRequest(method, target, body)
-	r.Host = strings.TrimPrefix(strings.TrimPrefix(b.s.cfg.BaseURL, "https://"), "http://")
+	_, host, _ := strings.Cut(b.s.cfg.BaseURL, "://")
+	r.Host = strings.TrimSuffix(host, "/")
 	for _, name := range slices.Sorted(maps.Keys(b.cookies)) {
 		r.AddCookie(&http.Cookie{Name: name, Value: b.cookies[name]})
 	}
