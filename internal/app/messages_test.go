@@ -21,6 +21,8 @@ func TestTypicalMistakes(t *testing.T) {
 			"in GATEHOUSE_OIDC_CLIENT_KEY_FILE"},
 		"scopes with commas": {func(c *app.Config) { c.Scope = "openid,profile" },
 			"GATEHOUSE_OIDC_SCOPE=openid,profile: lacks openid, without which there is no login; separate scopes by spaces"},
+		"port as the base URL": {func(c *app.Config) { c.BaseURL = "3000" },
+			"GATEHOUSE_BASE_URL=3000: not a URL; give the origin that browsers see"},
 		"port alone": {func(c *app.Config) { c.ListenBFF = "3000" },
 			"GATEHOUSE_LISTEN_BFF=3000: not an address with a port; did you mean :3000?"},
 		"host alone": {func(c *app.Config) { c.ListenBFF = "localhost" },

@@ -141,6 +141,9 @@ func withoutScheme(raw, remedy string) error {
 	if err != nil || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || u.User != nil || strings.ContainsAny(raw, " ?#") {
 		return &Error{"not a URL", remedy}
 	}
+	if _, err := strconv.ParseUint(raw, 10, 64); err == nil { // a port, though browsers take it for an IPv4 address
+		return &Error{"not a URL", remedy}
+	}
 	host, err := canonicalHost(u)
 	if err != nil {
 		return &Error{"not a URL", remedy}
