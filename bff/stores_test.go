@@ -48,12 +48,12 @@ var realStores = map[string]func(t *testing.T) realStore{
 // handle gives a node a connection of its own to the store.
 func (r realStore) handle(t *testing.T) func(*bff.Config) {
 	return func(cfg *bff.Config) {
-		store, err := r.open(cfg)
+		real, err := r.open(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = store.Close() })
-		cfg.Store = store
+		t.Cleanup(func() { _ = real.Close() })
+		cfg.Store = &store{Store: real}
 	}
 }
 

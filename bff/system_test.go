@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,12 +86,17 @@ func (s *system) reconfigure() {
 	}
 }
 
-// run has the bff hear of what happens to its sessions until the test ends.
+// run has the bff hear of what happens to its sessions until the test ends. It
+// returns once the store's feed is up: of an end before that no reason is known.
 func (s *system) run() {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	node := s.BFF
+	if st, ok := s.cfg.Store.(*store); ok {
+		before := st.feeds.Load()
+		defer eventually(s.t, "the store's feed is up", func() bool { return st.feeds.Load() > before })
+	}
 	go func() { ended <- node.Run(ctx) }()
 	s.t.Cleanup(func() {
 		stop()
@@ -173,6 +179,7 @@ type store struct {
 	notes     func() error
 	add       func() error
 
+	feeds           atomic.Int64
 	beforeLock      func() // once
 	beforeTouch     func() // once
 	created, locked session.ID
@@ -197,6 +204,26 @@ func (s *store) fault(which func() func() error) error {
 		return nil
 	}
 	return f()
+}
+
+// Ready is that of the store behind it, if it can tell.
+func (s *store) Ready(ctx context.Context) error {
+	if r, ok := s.Store.(interface{ Ready(context.Context) error }); ok {
+		return r.Ready(ctx)
+	}
+	return nil
+}
+
+// Watch counts the feeds that are up: the first event of each says so.
+func (s *store) Watch(ctx context.Context, event func(session.Event)) error {
+	up := false
+	return s.Store.Watch(ctx, func(e session.Event) {
+		event(e)
+		if !up {
+			up = true
+			s.feeds.Add(1)
+		}
+	})
 }
 
 func (s *store) Get(ctx context.Context, id session.ID) (session.Record, error) {
