@@ -24,3 +24,19 @@ func TestDatabaseUnreachable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The check asks about the database by itself.
+func TestCheckAsksTheDatabase(t *testing.T) {
+	t.Parallel()
+	env := tutorialEnvironment("http://127.0.0.1:1", "http://localhost:3000")
+	for address, want := range map[string]string{
+		"memory:":                            "warn  the services' data is kept in memory",
+		"sqlite:new.db":                      "ok    the database can be written: sqlite:new.db",
+		"postgres://u:hunter2@127.0.0.1:1/x": "WRONG GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached",
+	} {
+		_, said := outcome(t, t.TempDir(), append(env, "GATEHOUSE_DATABASE_URL="+address), "check")
+		if !strings.Contains(said, want) || strings.Contains(said, "hunter2") {
+			t.Errorf("%s: got %s\nwant %q", address, said, want)
+		}
+	}
+}

@@ -55,7 +55,8 @@ func examine(ctx context.Context, cfg Config) *check.Report {
 		return report // the rest would only say the same in other words
 	}
 	report.Add(ok("settings", "every setting is there and makes sense"))
-	report.Add(checkSessions(ctx, cfg), checkDatabase(ctx, cfg))
+	report.Add(checkSessions(ctx, cfg))
+	report.Add(checkDatabase(ctx, cfg)...)
 	report.Add(atRoot("session store", storeSetting, cfg.SessionStore)...)
 	report.Add(atRoot("database", "GATEHOUSE_DATABASE_URL", cfg.DatabaseURL)...)
 	if cfg.Denylist != "" && cfg.Denylist != "memory:" {
@@ -111,14 +112,20 @@ func checkSessions(ctx context.Context, cfg Config) check.Result {
 	return result("session store", "the session store answers, and its user has the rights that sessions need: "+place(cfg.SessionStore), probeStore(ctx, cfg))
 }
 
-func checkDatabase(ctx context.Context, cfg Config) check.Result {
+// checkDatabase says nothing where no service keeps anything.
+func checkDatabase(ctx context.Context, cfg Config) []check.Result {
+	asked, err := probeDatabase(ctx, environment{cfg, false})
+	if !asked {
+		return nil
+	}
+	proved := "the database answers, and its user has the rights that the services need: "
 	switch scheme, _, _ := strings.Cut(cfg.DatabaseURL, ":"); scheme {
 	case "memory":
-		return check.Result{Status: check.Warn, Proof: "database", What: "the services' data is kept in memory and ends with the process"}
+		return []check.Result{{Status: check.Warn, Proof: "database", What: "the services' data is kept in memory and ends with the process"}}
 	case "sqlite":
-		return result("database", "the database can be written: "+place(cfg.DatabaseURL), probeDatabase(ctx, environment{cfg, false}))
+		proved = "the database can be written: "
 	}
-	return result("database", "the database answers, and its user has the rights that the services need: "+place(cfg.DatabaseURL), probeDatabase(ctx, environment{cfg, false}))
+	return []check.Result{result("database", proved+place(cfg.DatabaseURL), err)}
 }
 
 func checkDenylist(ctx context.Context, cfg Config) check.Result {

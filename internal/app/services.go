@@ -20,7 +20,7 @@ const title, version = "Audio archive", "1"
 // names the sample application.
 var services = []service{
 	serve("audioarchive.v1.StatusService", audioarchivev1.RegisterStatusServiceServer, audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient).by(catalog.Status{}),
-	serve("audioarchive.v1.ProductService", audioarchivev1.RegisterProductServiceServer, audioarchivev1.NewProductServiceClient, audioarchivev1.RegisterProductServiceHandlerClient).opened(openProducts),
+	serve("audioarchive.v1.ProductService", audioarchivev1.RegisterProductServiceServer, audioarchivev1.NewProductServiceClient, audioarchivev1.RegisterProductServiceHandlerClient).opened(openProducts).probed(probeProducts),
 }
 
 // pages are what the embedded front end shows besides its own.
@@ -33,9 +33,9 @@ const (
 	calledConfirmed = "/api/confirmed-route"
 )
 
-// probeDatabase proves that the services could keep their data where
-// DatabaseURL says, and changes nothing there.
-func probeDatabase(ctx context.Context, env environment) error {
+// probeProducts proves that the products could be kept where DatabaseURL says,
+// and changes nothing there.
+func probeProducts(ctx context.Context, env environment) error {
 	if err := productdb.Probe(ctx, env.DatabaseURL); err != nil {
 		return env.databaseError(err)
 	}

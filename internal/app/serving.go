@@ -22,6 +22,7 @@ var comments []byte
 type service struct {
 	exposed gateway.Service
 	open    func(context.Context, environment) (implementation, error)
+	probe   func(context.Context, environment) error // nil if it keeps nothing in the database
 }
 
 // An implementation is a service's own code. It may have three methods besides
@@ -76,10 +77,31 @@ func (g generated[S]) by(s S) service {
 // opened ends an entry with an implementation that has to be opened first: it
 // may use the settings, and take its time.
 func (g generated[S]) opened(open func(context.Context, environment) (S, error)) service {
-	return service{g.exposed, func(ctx context.Context, env environment) (implementation, error) {
+	return service{exposed: g.exposed, open: func(ctx context.Context, env environment) (implementation, error) {
 		s, err := open(ctx, env)
 		return implementation{s, func(r grpc.ServiceRegistrar) { g.register(r, s) }}, err
 	}}
+}
+
+// probed gives a service what gatehouse check asks about the database, which
+// must change nothing there.
+func (s service) probed(probe func(context.Context, environment) error) service {
+	s.probe = probe
+	return s
+}
+
+// probeDatabase asks every service that keeps its data in the database whether
+// it could, and reports whether there is one.
+func probeDatabase(ctx context.Context, env environment) (asked bool, err error) {
+	for _, s := range services {
+		if s.probe != nil {
+			asked = true
+			if err := s.probe(ctx, env); err != nil {
+				return asked, err
+			}
+		}
+	}
+	return asked, nil
 }
 
 // implementations are those of all services, opened.
