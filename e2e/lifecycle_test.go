@@ -16,8 +16,8 @@ import (
 )
 
 // TestProviderUnreachableAtStart starts gatehouse before its provider: it
-// runs, says that it is not ready and whom it waits for, and needs nobody's
-// help when the provider comes up.
+// runs, says that it is not ready, and for which issuer it waits to the admin
+// port and the log alone, and needs no help when the provider comes up.
 func TestProviderUnreachableAtStart(t *testing.T) {
 	t.Parallel()
 	address, admin, providerAddress := freeAddress(t), freeAddress(t), freeAddress(t)
@@ -26,8 +26,8 @@ func TestProviderUnreachableAtStart(t *testing.T) {
 		"--listen-bff="+address, "--listen-admin="+admin, "--listen-gateway="+freeAddress(t), "--listen-grpc="+freeAddress(t))
 	p.ready(t, base+"/healthz")
 	p.ready(t, "http://"+admin+"/healthz")
-	for _, url := range []string{base + "/readyz", "http://" + admin + "/readyz"} {
-		eventually(t, url+" names the issuer", func() error {
+	for url, says := range map[string][]string{base + "/readyz": {"not ready"}, "http://" + admin + "/readyz": {issuer, "refused"}} {
+		eventually(t, url+" says why", func() error {
 			resp, err := http.Get(url)
 			if err != nil {
 				return err
@@ -39,8 +39,13 @@ func TestProviderUnreachableAtStart(t *testing.T) {
 				return err
 			case resp.StatusCode != http.StatusServiceUnavailable:
 				t.Fatalf("%s: %s, want 503", url, resp.Status)
-			case !strings.Contains(string(body), issuer) || !strings.Contains(string(body), "refused"):
-				return fmt.Errorf("%s lacks the issuer, or the reason", body)
+			case url == base+"/readyz" && strings.Contains(string(body), issuer):
+				t.Fatalf("%s shows the issuer to the public: %s", url, body)
+			}
+			for _, text := range says {
+				if !strings.Contains(string(body), text) {
+					return fmt.Errorf("%s lacks %q", body, text)
+				}
 			}
 			return nil
 		})
