@@ -42,6 +42,36 @@ func TestStoreRefusesWrites(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T) (realStore, func(bool)){
 		"Redis without replicas": onRedis([]string{"CONFIG", "SET", "min-replicas-to-write", "1"}, []string{"CONFIG", "SET", "min-replicas-to-write", "0"}),
 		"Redis that is full":     onRedis([]string{"CONFIG", "SET", "maxmemory", "1"}, []string{"CONFIG", "SET", "maxmemory", "0"}),
+		// Of a master that is not there, so that it keeps its data.
+		"Redis that became a replica": onRedis([]string{"REPLICAOF", "127.0.0.1", "1"}, []string{"REPLICAOF", "NO", "ONE"}),
+		// A client cannot tell this from a disk that is full: nothing can be added, and rows can be removed.
+		"PostgreSQL without space": func(t *testing.T) (realStore, func(bool)) {
+			address := pgtest.Start(t).New(t)
+			real := realStore{open: func(cfg *bff.Config) (session.Store, error) {
+				return postgres.Open(t.Context(), postgres.Config{URL: address, Now: cfg.Now})
+			}}
+			return real, func(refused bool) {
+				conn, err := pgx.Connect(t.Context(), address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close(t.Context())
+				statement := `DROP FUNCTION full_disk CASCADE`
+				if refused {
+					statement = `
+						CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+						$$ BEGIN RAISE EXCEPTION 'could not extend file "base/1/2": No space left on device' USING ERRCODE = 'disk_full'; END $$;
+						DO $$ DECLARE name text; BEGIN
+							FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+								EXECUTE format('CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON %I FOR EACH ROW EXECUTE FUNCTION full_disk()', name);
+							END LOOP;
+						END $$`
+				}
+				if _, err := conn.Exec(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
 		"PostgreSQL read-only": func(t *testing.T) (realStore, func(bool)) {
 			address := pgtest.Start(t).New(t)
 			real := realStore{open: func(cfg *bff.Config) (session.Store, error) {
@@ -92,11 +122,16 @@ func TestStoreRefusesWrites(t *testing.T) {
 				wantStatus(t, b.fetch("/api/auth/session"), http.StatusOK)
 				wantStatus(t, b.navigate("/private"), http.StatusOK)
 			}
-			if strings.Contains(name, "full") {
+			switch {
+			case strings.Contains(name, "full"):
 				// Redis still removes, and a script that has removed something may write.
 				wantStatus(t, leaver.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
 				leaver.signIn()
-			} else {
+			case strings.Contains(name, "space"):
+				later(comer.back(callback), "a login")
+				wantStatus(t, leaver.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
+				wantStatus(t, leaver.fetch("/api/private-route"), http.StatusUnauthorized)
+			default:
 				later(comer.back(callback), "a login")
 				for range 10 {
 					later(leaver.navigate("/api/auth/logout", site("same-origin")), "a logout")
