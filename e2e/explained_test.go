@@ -85,13 +85,13 @@ func (a *authority) sign(t *testing.T, host string, until time.Time) (certificat
 }
 
 // behindTLS returns an address that speaks TLS before a server that does not.
-func behindTLS(t *testing.T, server string, certificate, key []byte) string {
+func behindTLS(t *testing.T, server string, certificate, key []byte, clients tls.ClientAuthType) string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: clients})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,8 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 	in := time.Now().Add(time.Hour)
 	op := startProvider(t, freeAddress(t), "http://localhost:3000", time.Hour)
 
-	// tried runs both commands with a session store, or another setting.
+	// tried runs both commands with a session store, or another setting; more
+	// variables follow in lines of their own.
 	tried := func(t *testing.T, store string, want ...string) {
 		t.Helper()
 		setting := store
@@ -140,7 +141,8 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 			setting = "GATEHOUSE_SESSION_STORE=" + store
 		}
 		for _, command := range [][]string{{"check"}, {"serve", "--listen-bff=127.0.0.1:0", "--listen-gateway=127.0.0.1:0", "--listen-grpc=127.0.0.1:0"}} {
-			p := gatehouse(t, append(op.environment("http://localhost:3000"), "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:", setting), command...)
+			env := append(op.environment("http://localhost:3000"), "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:")
+			p := gatehouse(t, append(env, strings.Split(setting, "\n")...), command...)
 			code, said := p.wait(t), p.out.String()
 			if code == 0 {
 				t.Errorf("%s: exit code 0, want another", command[0])
@@ -158,8 +160,11 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 		}
 	}
 
-	postgres := func(t *testing.T, host string, until time.Time) func(password string, options ...string) string {
+	postgres := func(t *testing.T, host string, until time.Time, allow ...string) func(password string, options ...string) string {
 		s := pgtest.StartTCP(t)
+		for _, line := range allow {
+			s.Allow(t, line)
+		}
 		if !until.IsZero() {
 			certificate, key := ca.sign(t, host, until)
 			s.UseCertificate(t, certificate, key)
@@ -178,12 +183,19 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 		tried(t, good(wrong, "sslmode=verify-full", trusted), "28P01", "correct user or password")
 		tried(t, good(wrong), "28P01", "correct user or password")
 		tried(t, good(pgtest.Password, "sslmode=verify-full", "sslrootcert=/nowhere.pem"), "/nowhere.pem", "correct sslmode, sslrootcert")
+		tried(t, good(pgtest.Password, "sslmode=verify-full", trusted, "sslcert=/client.pem"), `both "sslcert" and "sslkey" are required`)
 		tried(t, good(pgtest.Password, "sslmode=verify"), "sslmode is invalid", "correct sslmode")
 	})
 	t.Run("PostgreSQL, expired", func(t *testing.T) {
 		t.Parallel()
 		expired := postgres(t, "", time.Now().Add(-time.Hour))
 		tried(t, expired(pgtest.Password, "sslmode=verify-full", trusted), "certificate has expired on ", "renew it there")
+	})
+	t.Run("PostgreSQL, client certificates", func(t *testing.T) {
+		t.Parallel()
+		demanding := postgres(t, "", in, "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca")
+		tried(t, demanding(pgtest.Password, "sslmode=verify-full", trusted), "requires a valid client certificate", "sslcert=FILE, sslkey=FILE")
+		tried(t, demanding(pgtest.Password, "sslmode=disable"), "no encryption", "a line with hostssl wants sslmode=require or better")
 	})
 	t.Run("PostgreSQL, another name", func(t *testing.T) {
 		t.Parallel()
@@ -200,8 +212,10 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 		server := redistest.Start(t, "--requirepass", pgtest.Password).Addr()
 		through := func(host string, until time.Time) string {
 			certificate, key := ca.sign(t, host, until)
-			return behindTLS(t, server, certificate, key)
+			return behindTLS(t, server, certificate, key, tls.NoClientCert)
 		}
+		certificate, key := ca.sign(t, "", in)
+		tried(t, "rediss://:"+wrong+"@"+behindTLS(t, server, certificate, key, tls.RequireAnyClientCert)+"\nSSL_CERT_FILE="+ca.file, "client certificate")
 		tried(t, "redis://:"+wrong+"@"+server, "WRONGPASS", "correct user or password")
 		tried(t, "redis://:"+wrong+"@"+through("", in), "the server speaks TLS at this port", "write rediss… instead of redis…")
 		tried(t, "rediss://:"+wrong+"@"+through("", in), "is signed by an authority that this machine does not trust", "SSL_CERT_FILE")

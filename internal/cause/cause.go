@@ -30,8 +30,8 @@ func Of(err error) (problem, remedy string) {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the server does not speak TLS at this port", "correct the port, or turn TLS on there"
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
-		return "the server refuses the TLS handshake (" + err.Error() + ")", "if it wants a client certificate or another TLS version, change that there"
+	if alert, ok := Alert(err); ok {
+		return "the server refuses the TLS handshake (" + alert.Error() + ")", "if it wants a client certificate or another TLS version, change that there"
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
@@ -54,6 +54,16 @@ func Of(err error) (problem, remedy string) {
 		return "no answer in time", "correct the address, or let this machine through the firewall"
 	}
 	return "", ""
+}
+
+// Alert returns the TLS alert of the other side that an error is of. Package
+// tls has an exported type for QUIC alone.
+func Alert(err error) (alert error, ok bool) {
+	e, ok := errors.AsType[*net.OpError](err)
+	if !ok || e.Op != "remote error" {
+		return nil, false
+	}
+	return e.Err, true
 }
 
 func timeout(err error) bool {

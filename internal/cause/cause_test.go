@@ -58,18 +58,22 @@ func TestOf(t *testing.T) {
 		}
 		return err
 	}
-	serve := func(certificate tls.Certificate) string {
+	serve := func(certificate tls.Certificate, edits ...func(*tls.Config)) string {
 		s := httptest.NewUnstartedServer(http.NotFoundHandler())
 		s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		for _, edit := range edits {
+			edit(s.TLS)
+		}
 		s.StartTLS()
 		t.Cleanup(s.Close)
 		return s.URL
 	}
+	demanding := func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }
 	expired, expiredRoots := certificate(t, "id.example", now.Add(-48*time.Hour), now.Add(-24*time.Hour))
 	early, earlyRoots := certificate(t, "id.example", now.Add(24*time.Hour), now.Add(48*time.Hour))
 	other, otherRoots := certificate(t, "other.example", now.Add(-time.Hour), now.Add(time.Hour))
-	good, _ := certificate(t, "id.example", now.Add(-time.Hour), now.Add(time.Hour))
+	good, goodRoots := certificate(t, "id.example", now.Add(-time.Hour), now.Add(time.Hour))
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	for name, c := range map[string]struct {
@@ -81,6 +85,8 @@ func TestOf(t *testing.T) {
 		"unknown authority":  {get(serve(good), x509.NewCertPool()), "an authority that this machine does not trust", "SSL_CERT_FILE"},
 		"another host":       {get(serve(other), otherRoots), "is for other.example, not for id.example", "use a name that is in the certificate"},
 		"no TLS":             {get("https"+strings.TrimPrefix(plain.URL, "http"), nil), "plain HTTP where TLS is expected", "correct the port"},
+		"client certificate": {get(serve(good, demanding), goodRoots), "refuses the TLS handshake (tls: certificate required)", "client certificate"},
+		"TLS 1.2 alert":      {get(serve(good, demanding, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), goodRoots), "refuses the TLS handshake (tls: ", "client certificate"},
 		"connection refused": {get("http://127.0.0.1:1", nil), "nothing listens", "start it, or correct the address"},
 		"closed":             {io.EOF, "the server closes the connection", "see its log"},
 		"no such host":       {&net.DNSError{Name: "id.invalid", IsNotFound: true}, "the host name id.invalid does not exist", "correct the name"},

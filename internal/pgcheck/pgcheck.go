@@ -59,6 +59,12 @@ func remedy(refused *pgconn.PgError) string {
 		if strings.Contains(refused.Message, "pg_hba.conf") {
 			return "allow this machine, user and database in pg_hba.conf; a line with hostssl wants sslmode=require or better"
 		}
+		if strings.Contains(refused.Message, "client certificate") {
+			return "name the files of a client certificate and its key in the address (sslcert=FILE, sslkey=FILE), or do not demand one in pg_hba.conf"
+		}
+		if strings.Contains(refused.Message, "not permitted to log in") {
+			return "give the role the right (ALTER ROLE … LOGIN), or correct the user"
+		}
 		return "create the role there, or correct the user"
 	case "3D000":
 		return "create the database, or correct its name"

@@ -100,12 +100,44 @@ func StartTCP(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s := start(t, port)
-	hba := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
+	s.exec(t, "ALTER ROLE postgres PASSWORD '"+Password+"'")
+	s.Allow(t, "host all all 127.0.0.1/32 scram-sha-256")
+	return s
+}
+
+// Allow says in a line of pg_hba.conf what connections on loopback must bring.
+func (s *Server) Allow(t testing.TB, line string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte("local all all trust\n"+line+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.exec(t, "ALTER ROLE postgres PASSWORD '"+Password+"'", "SELECT pg_reload_conf()")
-	return s
+	s.reload(t)
+}
+
+// reload has the server read its configuration, and waits until connections
+// that begin see it.
+func (s *Server) reload(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ask := func(query string) (at time.Time) {
+		conn, err := pgx.Connect(ctx, s.address("postgres"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(ctx)
+		if err := conn.QueryRow(ctx, query).Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	began := ask("SELECT clock_timestamp()")
+	s.exec(t, "SELECT pg_reload_conf()")
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !ask("SELECT pg_conf_load_time()").After(began) {
+		<-ticker.C // a failed query ends the test in the end
+	}
 }
 
 // Password is that of the user postgres where a server wants one.
@@ -129,7 +161,9 @@ func (s *Server) UseCertificate(t testing.TB, certificate, key []byte) {
 			}
 		}
 	}
-	s.exec(t, "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+	// Certificates of clients are those of the server's own authority, should they be demanded.
+	s.exec(t, "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_ca_file = 'server.crt'")
+	s.reload(t)
 }
 
 // exec runs statements as the owner of the cluster.

@@ -5,7 +5,6 @@ package rediscause
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"strings"
@@ -93,7 +92,7 @@ func speaksTLS(ctx context.Context, addr string) bool {
 	// Nothing is sent that a stranger must not see, so its certificate does not matter.
 	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		_, refused := errors.AsType[tls.AlertError](err) // it wants a client certificate, for example
+		_, refused := cause.Alert(err) // it wants a client certificate, for example
 		return refused
 	}
 	_ = conn.Close()
