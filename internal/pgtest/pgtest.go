@@ -136,7 +136,7 @@ func (s *Server) reload(t testing.TB) {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !ask("SELECT pg_conf_load_time()").After(began) {
-		<-ticker.C // a failed query ends the test in the end
+		<-ticker.C // a query fails the test when patience is over
 	}
 }
 
