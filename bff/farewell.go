@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
 // A drainer is an API in this process that ends its streams itself when the
@@ -31,10 +33,10 @@ type farewell struct {
 	over   bool   // the API itself has said the last word
 }
 
-// ask has the API answer a request.
-func (b *BFF) ask(a *apiAnswer, r *http.Request) {
+// ask has the API answer a request of a session, or of none.
+func (b *BFF) ask(a *apiAnswer, r *http.Request, s *session.Session) {
 	if _, drains := b.api.(drainer); drains {
-		b.api.ServeHTTP(a, r)
+		b.api.ServeHTTP(a, b.outgoing(r.Context(), r, s))
 		a.finish()
 		return
 	}
@@ -51,7 +53,7 @@ func (b *BFF) ask(a *apiAnswer, r *http.Request) {
 			panic(p)
 		}
 	}()
-	b.api.ServeHTTP(a, r.WithContext(f.ctx))
+	b.api.ServeHTTP(a, b.outgoing(f.ctx, r, s))
 	a.finish()
 }
 

@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -41,7 +42,7 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { answer.tied.release() }()
 	answer.renewable = s != nil && replayable(r) && b.refresher.Renewable(s)
-	b.ask(answer, b.outgoing(r, s))
+	b.ask(answer, r, s)
 	if s != nil && answer.invalid && !answer.refused { // too late for this request, not for the next
 		b.refresher.Refused(s)
 	}
@@ -56,7 +57,7 @@ func (b *BFF) forward(w http.ResponseWriter, r *http.Request) {
 	if err != nil && !b.goesOnSignedOut(answer, err) {
 		return
 	}
-	b.ask(answer, b.outgoing(r, s))
+	b.ask(answer, r, s)
 }
 
 // goesOnSignedOut reports whether a request whose session gave an error is
@@ -259,9 +260,9 @@ func (b *BFF) signedIn(r *http.Request) (*session.Session, error) {
 	return b.refresher.Fresh(r.Context(), s)
 }
 
-// outgoing is the request that the API sees.
-func (b *BFF) outgoing(r *http.Request, s *session.Session) *http.Request {
-	out := r.WithContext(r.Context())
+// outgoing is the request that the API sees, with the context of the call.
+func (b *BFF) outgoing(ctx context.Context, r *http.Request, s *session.Session) *http.Request {
+	out := r.WithContext(ctx)
 	out.Host = b.base.Host // not what the browser, or who poses as one, says
 	out.Trailer = nil
 	dropped := connectionHeaders(r.Header)
@@ -312,6 +313,9 @@ func (b *BFF) clientAddress(r *http.Request) string {
 		return ""
 	}
 	address := peer.Addr().Unmap()
+	if !b.trusts(address) {
+		return address.String()
+	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for i := len(hops) - 1; i >= 0 && b.trusts(address); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))

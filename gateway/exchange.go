@@ -42,7 +42,8 @@ type exchange struct {
 	status     int    // 0 until the header is written
 	complete   bool   // answered, whatever the runtime would add
 	written    int64  // bytes of the body
-	quiet      bool   // its line is for debugging: a health check, or one of many refusals
+	rendered   rendered
+	quiet      bool // its line is for debugging: a health check, or one of many refusals
 }
 
 type exchangeKey struct{}

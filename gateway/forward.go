@@ -96,17 +96,18 @@ func (g *Gateway) render(ctx context.Context, m proto.Message) (any, error) {
 	case !ok:
 		return m, nil
 	case x.complete: // 304, 412
-		return rendered(nil), nil
+		return &x.rendered, nil
 	case x.route.raw:
-		_, data := httpBody(m)
-		return rendered(data), nil
+		_, x.rendered = httpBody(m)
+		return &x.rendered, nil
 	}
 	data, err := g.marshalAnswer(x.route, m)
 	if err != nil {
 		x.refuse(g.refusalOf(ctx, x.route.RPC, err))
 		x.complete = true
 	}
-	return rendered(data), nil
+	x.rendered = data
+	return &x.rendered, nil
 }
 
 // marshalAnswer writes a message of an answer as JSON, or the field of it that

@@ -16,8 +16,8 @@ type strictJSON struct{ runtime.JSONPb }
 // Marshal drops the spaces that protojson puts between tokens in some builds
 // and not in others, so that an answer has the same bytes everywhere.
 func (m *strictJSON) Marshal(v any) ([]byte, error) {
-	if done, ok := v.(rendered); ok {
-		return done, nil
+	if done, ok := v.(*rendered); ok {
+		return *done, nil
 	}
 	if message, ok := v.(proto.Message); ok { // nearly always, and the runtime would copy it once more
 		b, err := m.MarshalOptions.Marshal(message)

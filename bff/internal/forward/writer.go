@@ -272,11 +272,14 @@ var buffers bufferPool
 
 type bufferPool struct{ pool sync.Pool }
 
+type buffer [32 << 10]byte
+
 func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
-		return *b
+	b, ok := p.pool.Get().(*buffer)
+	if !ok {
+		b = new(buffer)
 	}
-	return make([]byte, 32<<10)
+	return b[:]
 }
 
-func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*buffer)(b)) }

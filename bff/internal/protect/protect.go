@@ -279,10 +279,11 @@ func Canonical(u *url.URL) bool {
 			return false
 		}
 	}
-	segments := strings.Split(path[1:], "/")
-	for i, segment := range segments {
+	for rest, more := path[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
 		name, _, cut := strings.Cut(segment, ";")
-		if name == "." || name == ".." || name == "" && (cut || i < len(segments)-1) {
+		if name == "." || name == ".." || name == "" && (cut || more) {
 			return false
 		}
 	}
