@@ -5,10 +5,14 @@ package rediscause
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 )
@@ -21,8 +25,25 @@ func Refusal(refused error) string {
 	return text
 }
 
-// Remedy says what to do about an error that Redis answers.
-func Remedy(refused error) string {
+// Refused says why Redis refuses a command, and what to do about it.
+func Refused(refused *rueidis.RedisError) error {
+	return fmt.Errorf("Redis refuses (%s): %s", Refusal(refused), remedy(refused))
+}
+
+// Explain says why Redis at these hosts cannot be used, and what to do about it.
+func Explain(hosts []string, secure bool, err error) error {
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		return Refused(refused)
+	}
+	where := "Redis at " + strings.Join(hosts, ",") + " cannot be used"
+	if problem, remedy := connection(hosts[0], secure, err); problem != "" {
+		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
+	}
+	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+}
+
+// remedy says what to do about an error that Redis answers.
+func remedy(refused error) string {
 	code, _, _ := strings.Cut(refused.Error(), " ")
 	switch code {
 	case "WRONGPASS":
@@ -53,10 +74,10 @@ func Remedy(refused error) string {
 // within bounds finding out the cause of a failure.
 const within = time.Second
 
-// Connection says what is wrong with the way to a server at a host and port, as
+// connection says what is wrong with the way to a server at a host and port, as
 // package cause does, and finds out whether one side speaks TLS and the other
 // does not, which the client only sees as silence or as a closed connection.
-func Connection(addr string, secure bool, err error) (problem, remedy string) {
+func connection(addr string, secure bool, err error) (problem, remedy string) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	problem, remedy = cause.Of(err)

@@ -276,24 +276,17 @@ func (s *Store) outage(err error) error {
 
 // connectError says why Redis cannot be used.
 func (s *Store) connectError(a address, err error) error {
-	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		return fmt.Errorf("Redis refuses (%s): %s", rediscause.Refusal(refused), rediscause.Remedy(refused))
-	}
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
 	}
-	where := "Redis at " + strings.Join(a.hosts, ",") + " cannot be used"
-	if problem, remedy := rediscause.Connection(a.hosts[0], a.secure, err); problem != "" {
-		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
-	}
-	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+	return rediscause.Explain(a.hosts, a.secure, err)
 }
 
 // Explain adds to an error of a store what to do about it.
 func Explain(err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		operation, _, _ := strings.Cut(err.Error(), ": ")
-		return fmt.Errorf("%s: Redis refuses (%s): %s", operation, rediscause.Refusal(refused), rediscause.Remedy(refused))
+		return fmt.Errorf("%s: %w", operation, rediscause.Refused(refused))
 	}
 	return err
 }

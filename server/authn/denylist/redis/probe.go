@@ -53,11 +53,7 @@ func Probe(ctx context.Context, cfg Config) error {
 // explained says why Redis cannot be used for an operation.
 func explained(operation string, option rueidis.ClientOption, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		return fmt.Errorf("%s: Redis refuses (%s): %s", operation, rediscause.Refusal(refused), rediscause.Remedy(refused))
+		return fmt.Errorf("%s: %w", operation, rediscause.Refused(refused))
 	}
-	where := fmt.Sprintf("Redis at %s cannot be used", option.InitAddress[0])
-	if problem, remedy := rediscause.Connection(option.InitAddress[0], option.TLSConfig != nil, err); problem != "" {
-		return errors.New(where + ": " + problem + ": " + remedy)
-	}
-	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+	return rediscause.Explain(option.InitAddress, option.TLSConfig != nil, err)
 }
