@@ -341,7 +341,7 @@ func (b *BFF) completed(ctx context.Context, md *token.Metadata, id *token.Claim
 }
 
 // stale answers a callback that no attempt of this browser waits for: an old
-// tab, a bookmark, a second click, or somebody else's link. Where the login led
+// tab, a bookmark, a second click, or another person's link. Where the login led
 // to, if that is known, is where its user goes on.
 func (b *BFF) stale(w http.ResponseWriter, r *http.Request, to string) {
 	pr := web.Problem{

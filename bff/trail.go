@@ -96,7 +96,7 @@ func (b *BFF) leaveTrail(w http.ResponseWriter, r *http.Request, state, to strin
 	}
 	sealed, err := b.keys.Seal(trailPurpose, nil, plain.Bytes())
 	if err != nil {
-		return // without a trail no loop is seen, and nobody is kept out
+		return // without a trail no loop is seen, and no login is refused
 	}
 	http.SetCookie(w, b.attemptCookie(b.trailName(), base64.RawURLEncoding.EncodeToString(sealed), int(loopWindow/time.Second)))
 }
