@@ -71,7 +71,7 @@ func constrain(s *schema, fd protoreflect.FieldDescriptor, rules *validate.Field
 	switch {
 	case target != s:
 		if !reflect.ValueOf(*target).IsZero() {
-			s.AnyOf = []*schema{{Const: zero(fd)}, target}
+			s.AnyOf = []*schema{isZero(fd), target}
 		}
 	case rules.GetRequired():
 		refuseZero(s, fd)
@@ -173,6 +173,11 @@ func number(s *schema, m protoreflect.Message) {
 	if gap {
 		return // a hole in the middle, which anyOf could say and nobody uses
 	}
+	limit(s, lower, upper)
+}
+
+// limit writes the limits of a number, which count for no text.
+func limit(s *schema, lower, upper bound) {
 	if lower.name != "" {
 		s.Minimum = nil
 		*map[protoreflect.Name]*any{"gte": &s.Minimum, "gt": &s.ExclusiveMinimum}[lower.name] = lower.value.Interface()
@@ -183,11 +188,14 @@ func number(s *schema, m protoreflect.Message) {
 	}
 }
 
-// wideNumber writes what can be said of a number of 64 bits, which is a text
-// in JSON: which ones, but no bounds.
+// wideNumber writes what can be said of a number of 64 bits, which may be a
+// text in JSON: which ones, and the bounds in words as well.
 func wideNumber(s *schema, m protoreflect.Message) (notes []string) {
 	choose(s, m, func(v protoreflect.Value) any { return v.String() })
 	lower, upper, gap := bounds(m)
+	if !gap {
+		limit(s, lower, upper)
+	}
 	words := map[protoreflect.Name]string{"gte": "at least ", "gt": "more than ", "lte": "at most ", "lt": "less than "}
 	switch {
 	case gap:
@@ -258,8 +266,17 @@ func refuseZero(s *schema, fd protoreflect.FieldDescriptor) {
 			atLeastOne(&s.MinLength)
 		}
 	case s.Not == nil:
-		s.Not = &schema{Const: zero(fd)}
+		s.Not = isZero(fd)
 	}
+}
+
+// isZero is the schema of the zero value alone, in both spellings of a number
+// of 64 bits.
+func isZero(fd protoreflect.FieldDescriptor) *schema {
+	if wide(fd) && !fd.IsList() && !fd.IsMap() {
+		return &schema{Enum: []any{"0", 0}}
+	}
+	return &schema{Const: zero(fd)}
 }
 
 // zero is the zero value of a field in JSON.

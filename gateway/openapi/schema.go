@@ -125,9 +125,9 @@ func (b *schemas) typeOf(fd protoreflect.FieldDescriptor, as role) *schema {
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
 		return &schema{Type: "integer", Format: "uint32"}
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		return &schema{Type: "string", Format: "int64", Pattern: "^-?[0-9]+$"}
+		return wideSchema("int64", "^-?[0-9]+$", as)
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		return &schema{Type: "string", Format: "uint64", Pattern: "^[0-9]+$"}
+		return wideSchema("uint64", "^[0-9]+$", as)
 	case protoreflect.FloatKind:
 		return float64Schema("float")
 	default:
@@ -135,11 +135,21 @@ func (b *schemas) typeOf(fd protoreflect.FieldDescriptor, as role) *schema {
 	}
 }
 
+// wideSchema is that of a number of 64 bits: a text in answers, and in requests
+// a number as well.
+func wideSchema(format, pattern string, as role) *schema {
+	s := &schema{Type: "string", Format: format, Pattern: pattern}
+	if as != answers {
+		s.Type = []string{"string", "integer"}
+	}
+	return s
+}
+
 func float64Schema(format string) *schema {
 	return &schema{AnyOf: []*schema{{Type: "number", Format: format}, {Enum: []any{"NaN", "Infinity", "-Infinity"}}}}
 }
 
-// bounded gives a 32-bit number in a request its type's bounds, where no rule
+// bounded gives a number in a request its type's bounds, where no rule
 // has closer ones.
 func bounded(s *schema, fd protoreflect.FieldDescriptor) {
 	switch {
@@ -148,13 +158,17 @@ func bounded(s *schema, fd protoreflect.FieldDescriptor) {
 		between(s, math.MinInt32, math.MaxInt32)
 	case s.Format == "uint32":
 		between(s, 0, math.MaxUint32)
+	case s.Format == "int64":
+		between(s, math.MinInt64, math.MaxInt64)
+	case s.Format == "uint64":
+		between(s, 0, uint64(math.MaxUint64))
 	}
 	if fd.IsList() {
 		bounded(s.Items, element{fd})
 	}
 }
 
-func between(s *schema, least, most int64) {
+func between(s *schema, least int64, most any) {
 	if s.Minimum == nil && s.ExclusiveMinimum == nil {
 		s.Minimum = least
 	}
@@ -166,7 +180,11 @@ func between(s *schema, least, most int64) {
 // nullable lets a value be null too.
 func nullable(s *schema) *schema {
 	name, one := s.Type.(string)
+	several, _ := s.Type.([]string)
 	switch {
+	case several != nil && !slices.Contains(several, "null") && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
+		s.Type = append(several, "null")
+		return s
 	case one && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
 		s.Type = []string{name, "null"}
 		return s

@@ -185,7 +185,8 @@ func TestRequests(t *testing.T) {
 	for content, good := range map[string]bool{
 		full: true, `{}`: true, `{"texts":null,"aText":null,"itself":null,"colour":null}`: true,
 		`{"itself":{"itself":{"aText":1}}}`: false, `{"unknown":1}`: false, `{"anInt32":2147483648}`: false, `{"aUint32":-1}`: false,
-		`{"anInt64":"1.5"}`: false, `{"colour":"RED"}`: false, `{"texts":[null]}`: false, `{"within":"5"}`: false, `{"any":{}}`: true,
+		`{"anInt64":"1.5"}`: false, `{"anInt64":5}`: true, `{"anInt64":1.5}`: false, `{"anInt64":10000000000000000000}`: false, `{"aUint64":-1}`: false,
+		`{"aUint64":18446744073709551615}`: true, `{"counts":{"k":5}}`: true, `{"colour":"RED"}`: false, `{"texts":[null]}`: false, `{"within":"5"}`: false, `{"any":{}}`: true,
 	} {
 		server, schema := judge(all, string(all.FullName())+"-input", content)
 		if content == `{"any":{}}` { // an Any without a type is an empty one, which is nothing to promise

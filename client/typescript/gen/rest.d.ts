@@ -268,7 +268,7 @@ export interface components {
              *     It must be at least 0 and at most 100000000.
              * @example 1999
              */
-            amountMinor?: string | null;
+            amountMinor?: string | number | null;
         };
         /** @description An amount of money, exact. */
         "audioarchive.v1.Price-patch": {
@@ -286,7 +286,7 @@ export interface components {
              *     It must be at least 0 and at most 100000000.
              * @example 1999
              */
-            amountMinor?: string | null;
+            amountMinor?: string | number | null;
         };
         /** @description A project file that somebody sells. */
         "audioarchive.v1.Product": {
