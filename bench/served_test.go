@@ -49,7 +49,8 @@ func BenchmarkServed(b *testing.B) {
 		_ = p.server.Shutdown(context.Background())
 		<-served
 	})
-	remote, err := grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	remote, err := grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(256<<10), grpc.WithInitialConnWindowSize(4<<20)) // as the program does
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -89,3 +89,22 @@ func TestLoginAtAnotherHost(t *testing.T) {
 		t.Errorf("the log: %s", text)
 	}
 }
+
+// In development, a login begun at an allowed host is moved as well: its answer
+// comes to the base URL, where the attempt's cookie is unknown otherwise.
+func TestLoginAtAllowedHost(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) {
+		cfg.BaseURL, cfg.AllowedHosts = "http://localhost:3000", []string{"shop.test"}
+	})
+	at := func(r *http.Request) { r.Host = "shop.test:3000" }
+	b := s.browser()
+	res := b.navigate("/api/auth/login?returnTo=%2Fprivate", at)
+	wantStatus(t, res, http.StatusTemporaryRedirect)
+	to, err := url.Parse(res.location())
+	if err != nil || to.Host != "localhost:3000" || to.Query().Get("returnTo") != "/private" {
+		t.Fatalf("moved to %q", res.location())
+	}
+	// A proxy that rewrites Host, as a container's may, is not sent in circles.
+	wantStatus(t, b.navigate(to.RequestURI(), at), http.StatusSeeOther)
+}

@@ -144,8 +144,8 @@ const movedParameter = "moved"
 // every host is another one.
 func (b *BFF) movesLogin(w http.ResponseWriter, r *http.Request) bool {
 	host := hostname(r.Host)
-	if strings.EqualFold(host, b.base.Hostname()) || loopback.Host(host) != loopback.Host(b.base.Hostname()) {
-		return false // a loopback host is what a proxy on this machine calls us; in development others are allowed by name
+	if strings.EqualFold(host, b.base.Hostname()) || loopback.Host(host) && !loopback.Host(b.base.Hostname()) {
+		return false // a loopback host is what a proxy on this machine calls us
 	}
 	if loopback.Host(host) { // a developer, with no proxy between
 		http.Redirect(w, r, b.base.String()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
