@@ -173,7 +173,7 @@ func TestStalledStreamsEnd(t *testing.T) {
 		defer close(stopped)
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		_ = http.NewResponseController(w).Flush()
-		chunk := make([]byte, 1<<20)
+		chunk := make([]byte, 64<<10) // several fit what the system buffers, however little that is
 		for {
 			if _, err := w.Write(chunk); err != nil {
 				return
