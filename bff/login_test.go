@@ -270,7 +270,7 @@ func TestLoginMovesToTheBaseURL(t *testing.T) {
 		"127.0.0.1:3000": "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
 		"[::1]:3000":     "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
 		"localhost:3000": issuerURL,
-		"allowed.test":   issuerURL, // allowed by name, so it stays
+		"allowed.test":   "http://localhost:3000/api/auth/login?moved=1&returnTo=%2Fprivate&x=1",
 	} {
 		b := s.browser()
 		res := b.navigate("/api/auth/login?returnTo=%2Fprivate&x=1", func(r *http.Request) { r.Host = host })
