@@ -1,0 +1,253 @@
+package refresh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+)
+
+// refresh renews a session's tokens, or waits for the node that does.
+func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused bool) (*session.Session, error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	good := !refused && !r.Expired(stale.Data.Tokens)
+	lease := lockLease
+	if good && !stale.Data.Tokens.ExpiresAt.IsZero() {
+		// Should this process be killed, the refresh token may be spent: no other node sends it while the access token is
+		// good.
+		lease = max(lease, stale.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()))
+	}
+	for {
+		fence, err := r.cfg.Sessions.Lock(waiting, stale, lease)
+		switch {
+		case err == nil:
+			l := &lock{r: r, s: stale, fence: fence, until: r.cfg.Now().Add(lease)}
+			l.keep(ctx)
+			defer l.stop()
+			return r.locked(ctx, stale, l, good)
+		case errors.Is(err, session.ErrLocked) && good && !r.Expired(stale.Data.Tokens):
+			return nil, errElsewhere
+		case errors.Is(err, session.ErrLocked):
+		case waiting.Err() != nil:
+			return nil, &Unavailable{}
+		default:
+			return nil, err
+		}
+		select {
+		case <-waiting.Done():
+			return nil, &Unavailable{}
+		case <-time.After(lockPoll):
+		}
+		current, err := r.cfg.Sessions.Reload(waiting, stale)
+		switch {
+		case err != nil && waiting.Err() != nil:
+			return nil, &Unavailable{}
+		case err != nil:
+			return nil, err
+		case changed(stale, current):
+			return r.settled(waiting, current)
+		}
+	}
+}
+
+// changed reports whether there is nothing left to refresh of what stale was.
+func changed(stale, current *session.Session) bool {
+	return current.Data.Tokens.Access != stale.Data.Tokens.Access || current.Data.Tokens.Refresh == ""
+}
+
+// settled returns a session that another has refreshed, or was told not to refresh any more: it ends with its access token.
+func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.Session, error) {
+	if s.Data.Tokens.Refresh != "" || !r.Expired(s.Data.Tokens) {
+		return s, nil
+	}
+	if err := r.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
+		return nil, err
+	}
+	return nil, session.ErrNotFound
+}
+
+// locked refreshes while it holds the session's lock, and releases it. good says that the present token can be used.
+func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock, good bool) (*session.Session, error) {
+	s, err := r.reload(ctx, stale)
+	if err != nil {
+		l.release(ctx)
+		return nil, err
+	}
+	if changed(stale, s) { // while we waited for the lock
+		l.release(ctx)
+		return r.settled(ctx, s)
+	}
+	probe, wait := r.breaker.begin()
+	if wait > 0 {
+		l.release(ctx)
+		return nil, &Unavailable{wait}
+	}
+	tokens, err := r.cfg.Grant(ctx, s.Data.Tokens.Refresh)
+	if err != nil {
+		failure, ok := errors.AsType[*Failure](err)
+		if !ok {
+			failure = &Failure{Err: err}
+		}
+		return r.failed(ctx, s, l, failure, probe, good)
+	}
+	r.breaker.answered(ctx, probe)
+	data, err := r.renewed(ctx, s, tokens)
+	if err != nil {
+		r.cfg.Revoke(ctx, tokens.Refresh)
+		return r.over(ctx, s, l, err)
+	}
+	return r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
+}
+
+// failed does what the table in docs/login.md says of a failure.
+func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *Failure, probe, good bool) (*session.Session, error) {
+	class, retryAfter := f.Class(), min(f.RetryAfter, maxRetryAfter)
+	open := false
+	if class == Transient || class == Unknown {
+		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, f)
+	} else {
+		r.breaker.answered(ctx, probe)
+	}
+	switch class {
+	case Over:
+		return r.over(ctx, s, l, f)
+	case User:
+		return r.wantsUser(ctx, s, l, f, good)
+	case Operator:
+		wait, _ := r.holdBack(s, func(failures int) time.Duration {
+			return min(pause<<min(max(0, failures-quickTries), 6), maxBackoff)
+		})
+		r.logOperator(ctx, s, f)
+		l.release(ctx)
+		return nil, &Unavailable{wait}
+	}
+	wait, failures := r.holdBack(s, func(failures int) time.Duration {
+		switch left := s.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()); {
+		case class == Unknown && good && !s.Data.Tokens.ExpiresAt.IsZero():
+			return max(left, pause)
+		case failures >= manyFailures:
+			return max(longPause, retryAfter)
+		}
+		return max(pause, retryAfter)
+	})
+	level := slog.LevelWarn
+	if open || failures > 1 { // said before
+		level = slog.LevelDebug
+	}
+	if class == Unknown && good {
+		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is good",
+			"session", s, "next_try", wait.Round(time.Second), "err", f)
+		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
+	} else {
+		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", f)
+		l.release(ctx)
+	}
+	return nil, &Unavailable{wait}
+}
+
+// logOperator logs a failure that an operator has to mend, each error code once in a while and not for each session.
+func (r *Refresher) logOperator(ctx context.Context, s *session.Session, f *Failure) {
+	r.mu.Lock()
+	now, level := r.cfg.Now(), slog.LevelError
+	if last, ok := r.operator[f.Code]; ok && now.Sub(last) < operatorTick || !ok && len(r.operator) >= 64 {
+		level = slog.LevelDebug
+	} else {
+		r.operator[f.Code] = now
+	}
+	r.mu.Unlock()
+	r.cfg.Logger.Log(ctx, level, "the provider refuses refreshes: check the setting", "setting", r.cfg.Setting(f.Code),
+		"error", f.Code, "session", s, "err", f)
+}
+
+// over ends a session that the provider will not renew, unless another node has renewed it: then the token that was sent was
+// not the newest.
+func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause error) (*session.Session, error) {
+	current, err := r.reload(ctx, s)
+	if err != nil || current.Data.Tokens.Refresh != s.Data.Tokens.Refresh {
+		l.release(ctx)
+		return current, err
+	}
+	r.cfg.Logger.InfoContext(ctx, "session ended: the provider does not renew it any more", "session", s, "err", cause)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := r.cfg.Sessions.End(bounded, s, session.ReasonProvider); err != nil {
+		return nil, err
+	}
+	return nil, session.ErrNotFound
+}
+
+// wantsUser has the session end with its access token, as one without a refresh token does, so that the user signs in again
+// and answers what the provider asks.
+func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, f *Failure, good bool) (*session.Session, error) {
+	if !good || s.Data.Tokens.ExpiresAt.IsZero() {
+		current, err := r.over(ctx, s, l, f)
+		if errors.Is(err, session.ErrNotFound) {
+			r.cfg.Revoke(ctx, s.Data.Tokens.Refresh)
+		}
+		return current, err
+	}
+	data := s.Data
+	data.Tokens.Refresh = ""
+	written, err := r.write(ctx, &unwritten{s: s, fence: l.fence, data: data})
+	if err != nil {
+		return nil, err
+	}
+	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider demands a login", "session", s,
+		"error", f.Code, "ends", s.Data.Tokens.ExpiresAt, "err", f)
+	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
+	return written, nil
+}
+
+func (r *Refresher) reload(ctx context.Context, s *session.Session) (*session.Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return r.cfg.Sessions.Reload(bounded, s)
+}
+
+// renewed returns a session's data with new tokens. An error says that the ID token is about another user, or another login
+// (OpenID Connect Core section 12.2): then nothing of the answer is used.
+func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens session.Tokens) (session.Data, error) {
+	old := s.Data.Tokens
+	data := session.Data{Claims: s.Data.Claims, Tokens: tokens}
+	data.Tokens.Refresh = cmp.Or(tokens.Refresh, old.Refresh)
+	data.Tokens.Scope = cmp.Or(tokens.Scope, old.Scope)
+	data.Tokens.ID = cmp.Or(tokens.ID, old.ID)
+	if tokens.ID == "" {
+		return data, nil
+	}
+	checks := token.IDChecks{Subject: s.Subject, AccessToken: tokens.Access}
+	checks.Nonce, _ = s.Data.Claims["nonce"].(string)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	claims, err := r.cfg.Verify(bounded, tokens.ID, checks)
+	switch {
+	case errors.Is(err, token.ErrUnavailable), errors.Is(err, token.ErrNoKey):
+		r.cfg.Logger.WarnContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
+		data.Tokens.ID = old.ID
+		return data, nil
+	case err != nil:
+		return session.Data{}, fmt.Errorf("ID token: %w", err)
+	}
+	fresh := claims.Map()
+	// Amazon Cognito and Azure AD B2C put the time of the refresh there, against section 12.2.
+	if at, ok := s.Data.Claims["auth_time"]; ok {
+		if changed, ok := fresh["auth_time"]; ok && fmt.Sprint(changed) != fmt.Sprint(at) {
+			r.cfg.Logger.InfoContext(ctx, "the refreshed ID token has another auth_time; the login's is kept", "session", s,
+				"auth_time", changed, "kept", at)
+		}
+		fresh["auth_time"] = at
+	} else {
+		delete(fresh, "auth_time")
+	}
+	data.Claims = make(map[string]any, len(s.Data.Claims)+len(fresh))
+	maps.Copy(data.Claims, s.Data.Claims) // with those that came from userinfo
+	maps.Copy(data.Claims, fresh)
+	return data, nil
+}
