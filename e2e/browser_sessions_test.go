@@ -165,7 +165,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	tb.open(callbacks[0])
 	tb.shows("You are signed in already", "Continue")
 	tb.click(".actions a")
-	tb.at(dev.base + "/")
+	tb.at(dev.base + "/private") // where the login led
 	if got := tb.lastItem(); got != "Logout" {
 		t.Errorf("the navigation ends with %q: a stale callback has signed the person out", got)
 	}
