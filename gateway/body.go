@@ -109,8 +109,8 @@ const (
 	// arrivingBytes is what the bodies of unary calls may hold while they arrive, all together.
 	// Whose calls they are is not known yet.
 	arrivingBytes = 32 << 20
-	// requestBytes is counted for a request's header.
-	requestBytes = 16 << 10
+	// requestBytes is counted for a request itself: its header, its stream, what is buffered of it.
+	requestBytes = 32 << 10
 )
 
 var (

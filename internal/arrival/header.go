@@ -21,7 +21,7 @@ const (
 	// maxConnections is how many connections a port has at once. Later ones wait to be accepted.
 	maxConnections = 20_000
 	// headerBytes is what large headers may hold while they arrive at a port, all together.
-	headerBytes = 64 << 20
+	headerBytes = 16 << 20
 )
 
 // Port bounds what the connections of a port cost before a request has arrived: their number, and
