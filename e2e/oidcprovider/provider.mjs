@@ -6,7 +6,7 @@
 // answers under /test/, where a test learns what has happened here and which
 // tokens exist. Everything is in memory, and new at each start.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
 const required = ['PORT', 'CLIENT_ID', 'CLIENT_SECRET', 'REDIRECT_URI', 'POST_LOGOUT_REDIRECT_URI', 'AUDIENCE'];
@@ -29,9 +29,15 @@ const seen = {
   backchannel: { success: 0, error: [] },
 };
 
-const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+// The key goes through PEM. One start of many hung before it listened; exporting a key object that
+// was generated just before was the only thing there that takes a lock.
+const { privateKey } = generateKeyPairSync('rsa', {
+  modulusLength: 2048,
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+});
 const signingKey = {
-  ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: randomBytes(8).toString('hex'),
+  ...createPrivateKey(privateKey).export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: randomBytes(8).toString('hex'),
 };
 
 const provider = new Provider(issuer, {
