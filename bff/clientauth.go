@@ -20,7 +20,7 @@ const (
 	AuthNone       = "none" // a public client: PKCE alone protects the code
 )
 
-// The values of Config.AssertionAudience: for whom a client assertion is made.
+// The values of Config.AssertionAudience, the audience of a client assertion.
 const (
 	// AssertionForIssuer is the default: the issuer, as RFC 9126 section 2 and
 	// FAPI 2.0 have it.

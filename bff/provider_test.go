@@ -143,7 +143,7 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, http.StatusOK, map[string]any{"keys": keys})
 	case r.URL.Path == "/authorize":
-		// Nobody is signed in here: only the first step is taken, as by a browser without cookies.
+		// No user is signed in here: only the first step is taken, as by a browser without cookies.
 		if back := r.FormValue("redirect_uri"); strings.HasSuffix(back, "/api/auth/callback") && r.FormValue("client_id") == clientID {
 			http.Redirect(w, r, back+"?"+url.Values{"error": {"login_required"}, "state": {r.FormValue("state")}}.Encode(), http.StatusSeeOther)
 			return
