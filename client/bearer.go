@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // bearer gives each call its token. It is credentials.PerRPCCredentials.
@@ -46,7 +48,7 @@ func tokenStatus(err error) error {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.Response.StatusCode < 500 && refused.Response.StatusCode != http.StatusTooManyRequests {
 		code = codes.Unauthenticated
 	}
-	return status.Error(code, "no access token from the provider: "+reason(err))
+	return status.Error(code, "no access token from the provider: "+publicText(err))
 }
 
 // heedStream is heedUnary for streams, which are refused when they are read.
@@ -82,9 +84,9 @@ func (s *TokenSource) heedUnary(ctx context.Context, method string, req, reply a
 
 func tokenRefused(err error) bool {
 	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == "gatehouse" {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == reason.Domain {
 			switch info.GetReason() {
-			case "TOKEN_EXPIRED", "TOKEN_REVOKED", "TOKEN_INVALID":
+			case reason.TokenExpired, reason.TokenRevoked, reason.TokenInvalid:
 				return true
 			}
 		}

@@ -185,7 +185,7 @@ func (s *TokenSource) landed(f *flight, asked time.Time) {
 	s.flight, s.failure = nil, f.err
 	if f.err != nil {
 		s.again = time.Now().Add(pause)
-		s.logger.Warn("no access token from the provider", "token_url", s.config.TokenURL, "error", reason(f.err))
+		s.logger.Warn("no access token from the provider", "token_url", s.config.TokenURL, "error", publicText(f.err))
 		return
 	}
 	lifetime := assumedLifetime
@@ -208,9 +208,9 @@ func (s *TokenSource) refused() {
 	}
 }
 
-// reason is what of an error may be shown: what a provider answers beside its
+// publicText returns the part of an error that may be shown: what a provider sends beside its
 // error code may be a page of HTML.
-func reason(err error) string {
+func publicText(err error) string {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		code := refused.ErrorCode
 		if code == "" {

@@ -7,14 +7,14 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // Challenges are made of the ErrorInfo that the server attaches, and of fixed
 // texts. A status message never reaches the header: grpc-gateway copies it
 // there verbatim, whoever wrote it and whatever it quotes.
 const (
-	errorDomain = "gatehouse"
-
 	challengeBare           = `Bearer realm="gatehouse"`
 	challengeInvalidRequest = challengeBare + `, error="invalid_request", error_description="Send one Authorization header."`
 )
@@ -32,24 +32,24 @@ func challenge(st *status.Status) (value string, httpStatus int) {
 	}
 	info := authInfo(st)
 	switch info.GetReason() {
-	case "TOKEN_MISSING":
+	case reason.TokenMissing:
 		// RFC 6750 §3: without credentials no error code.
 		return challengeBare, http.StatusUnauthorized
-	case "TOKEN_EXPIRED":
+	case reason.TokenExpired:
 		return errorChallenge("invalid_token", "The access token has expired."), http.StatusUnauthorized
-	case "TOKEN_REVOKED":
+	case reason.TokenRevoked:
 		return errorChallenge("invalid_token", "The access token has been revoked."), http.StatusUnauthorized
-	case "TOKEN_INVALID":
+	case reason.TokenInvalid:
 		return errorChallenge("invalid_token", "The access token is not valid."), http.StatusUnauthorized
-	case "SCOPE_MISSING":
+	case reason.ScopeMissing:
 		return errorChallenge("insufficient_scope", "The access token lacks a scope that is needed.",
 			"scope", scopes(info.GetMetadata()["scope"])), http.StatusForbidden
-	case "PERMISSION_MISSING":
+	case reason.PermissionMissing:
 		// Permissions are no scopes: asking for one as such would not help,
 		// so there is a scope only if the server names one.
 		return errorChallenge("insufficient_scope", "The access token lacks a permission that is needed.",
 			"scope", scopes(info.GetMetadata()["scope"])), http.StatusForbidden
-	case "STEP_UP_REQUIRED":
+	case reason.StepUpRequired:
 		return errorChallenge("insufficient_user_authentication", "A fresher or stronger sign-in is required.",
 			"acr_values", printable(info.GetMetadata()["acr_values"]),
 			"max_age", digits(info.GetMetadata()["max_age"])), http.StatusUnauthorized
@@ -61,7 +61,7 @@ func challenge(st *status.Status) (value string, httpStatus int) {
 func authInfo(st *status.Status) *errdetails.ErrorInfo {
 	for _, detail := range st.Proto().GetDetails() {
 		info := new(errdetails.ErrorInfo)
-		if detail.MessageIs(info) && detail.UnmarshalTo(info) == nil && info.GetDomain() == errorDomain {
+		if detail.MessageIs(info) && detail.UnmarshalTo(info) == nil && info.GetDomain() == reason.Domain {
 			return info
 		}
 	}

@@ -12,14 +12,12 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // etagField holds a resource's entity tag in messages (AIP-154).
 const etagField = "etag"
-
-// reasonETagMismatch is the ErrorInfo reason, of any domain, for which a
-// conditional request is answered with 412.
-const reasonETagMismatch = "ETAG_MISMATCH"
 
 // conditions are what a request's header says that belongs into its message,
 // or is judged by the answer's.
@@ -69,7 +67,7 @@ func unsupported(header string) *refusal {
 
 func mismatch() *refusal {
 	return refuse(http.StatusPreconditionFailed, codes.FailedPrecondition, "the entity tag in If-Match is not the resource's",
-		&errdetails.ErrorInfo{Domain: errorDomain, Reason: reasonETagMismatch})
+		&errdetails.ErrorInfo{Domain: reason.Domain, Reason: reason.ETagMismatch})
 }
 
 // isEntityTag reports whether a value is one strong entity tag, RFC 9110
@@ -147,7 +145,7 @@ func (x *exchange) failedCondition(st *status.Status) bool {
 	}
 	return slices.ContainsFunc(st.Details(), func(detail any) bool {
 		info, ok := detail.(*errdetails.ErrorInfo)
-		return ok && info.GetReason() == reasonETagMismatch
+		return ok && info.GetReason() == reason.ETagMismatch
 	})
 }
 

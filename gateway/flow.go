@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 const (
@@ -75,7 +77,7 @@ func (g *Gateway) Drain() { g.leave() }
 func leavingStatus() *status.Status {
 	st := status.New(codes.Unavailable, "this gateway stops; come back")
 	detailed, err := st.WithDetails(
-		&errdetails.ErrorInfo{Domain: errorDomain, Reason: "SERVER_STOPPING"},
+		&errdetails.ErrorInfo{Domain: reason.Domain, Reason: reason.ServerStopping},
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(comeBack)},
 	)
 	if err != nil {

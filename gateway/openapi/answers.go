@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // about is what holds for every operation.
@@ -37,7 +39,7 @@ var (
 		code.Code_INVALID_ARGUMENT, `query parameter "colour" is unknown: no field of the request has that name`,
 		[]string{`{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"colour","description":"is unknown: no field of the request has that name"}]}`}, false}
 	unauthorized = failure{401, "Unauthorized", "The token is missing, expired, revoked or not valid here.",
-		code.Code_UNAUTHENTICATED, "a bearer token is required", []string{errorInfo("TOKEN_MISSING", "")}, false}
+		code.Code_UNAUTHENTICATED, "a bearer token is required", []string{errorInfo(reason.TokenMissing, "")}, false}
 	forbidden = failure{403, "Forbidden", "The caller is known, and may not do this.",
 		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false}
 	notFound = failure{404, "NotFound", "There is nothing by that name, or the caller may not know of it.",
@@ -47,7 +49,7 @@ var (
 	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
 		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
 	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not, or no longer, the resource's.",
-		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []string{errorInfo("ETAG_MISMATCH", "")}, false}
+		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []string{errorInfo(reason.ETagMismatch, "")}, false}
 	conflict = failure{409, "Conflict", "There is such a thing already, or it has changed meanwhile.",
 		code.Code_ABORTED, "it was changed since you read it; read it again and repeat the change", nil, false}
 	tooLarge = failure{413, "ContentTooLarge", "The body is too long.",
@@ -70,11 +72,11 @@ var (
 
 // errorInfo is a google.rpc.ErrorInfo of this project in JSON; metadata is a
 // JSON object, or "".
-func errorInfo(reason, metadata string) string {
+func errorInfo(why, metadata string) string {
 	if metadata != "" {
 		metadata = `,"metadata":` + metadata
 	}
-	return `{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"` + reason + `","domain":"gatehouse"` + metadata + `}`
+	return `{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"` + why + `","domain":"` + reason.Domain + `"` + metadata + `}`
 }
 
 // answers are the answers of an operation: those, and no others, that it can
@@ -118,15 +120,15 @@ func (f failure) under(p policy) (failure, bool) {
 		if len(p.ACRValues) > 0 {
 			metadata["acr_values"] = strings.Join(p.ACRValues, " ")
 		}
-		f.message, f.details = "a fresher or stronger sign-in is required", []string{errorInfo("STEP_UP_REQUIRED", object(pairs(metadata)).String())}
+		f.message, f.details = "a fresher or stronger sign-in is required", []string{errorInfo(reason.StepUpRequired, object(pairs(metadata)).String())}
 	case f.status == 403 && len(p.Scopes) > 0:
 		needs := strings.Join(p.Scopes, " ")
 		f.about = fmt.Sprintf("The token lacks a scope that is needed: `%s`. Or the caller may not do this for another reason.", needs)
-		f.message, f.details = "the token lacks a scope that this method needs: "+needs, []string{errorInfo("SCOPE_MISSING", object{{"scope", needs}}.String())}
+		f.message, f.details = "the token lacks a scope that this method needs: "+needs, []string{errorInfo(reason.ScopeMissing, object{{"scope", needs}}.String())}
 	case f.status == 403 && len(p.Permissions) > 0:
 		needs := strings.Join(p.Permissions, " ")
 		f.about = fmt.Sprintf("The token lacks a permission that is needed: `%s`. Or the caller may not do this for another reason.", needs)
-		f.message, f.details = "the token lacks a permission that this method needs: "+needs, []string{errorInfo("PERMISSION_MISSING", object{{"permissions", needs}}.String())}
+		f.message, f.details = "the token lacks a permission that this method needs: "+needs, []string{errorInfo(reason.PermissionMissing, object{{"permissions", needs}}.String())}
 	default:
 		return f, false
 	}
