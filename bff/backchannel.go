@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -23,7 +24,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	refuse := func(cause error) {
 		b.logger.WarnContext(r.Context(), "back-channel logout refused", "cause", cause)
-		writeJSON(w, http.StatusBadRequest, map[string]string{
+		respond.JSON(w, http.StatusBadRequest, map[string]string{
 			"error": "invalid_request", "error_description": "the logout token was not accepted",
 		})
 	}
@@ -40,8 +41,8 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
 		b.logger.WarnContext(r.Context(), "logout token not verified: provider unavailable", "cause", err)
-		w.Header().Set("Retry-After", retryAfter)
-		writeError(w, http.StatusServiceUnavailable, "the logout token cannot be verified at the moment")
+		w.Header().Set("Retry-After", respond.RetryAfter)
+		respond.Error(w, http.StatusServiceUnavailable, "the logout token cannot be verified at the moment")
 		return
 	case err != nil:
 		refuse(err)
@@ -53,7 +54,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		refuse(errors.New("the logout token was used before"))
 		return
 	case !errors.Is(err, session.ErrNotFound):
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	ended, err := b.revoker.Revoke(r.Context(), revocation.Target{
@@ -65,7 +66,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		_, err = b.usedTokens.Add(r.Context(), used, nil, claims.Expiry.Add(logoutSkew))
 	}
 	if err != nil {
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	b.logger.InfoContext(r.Context(), "signed out by the provider", "sessions", len(ended))

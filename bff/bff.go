@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -198,6 +199,7 @@ type BFF struct {
 	keys        sealer
 	sessions    *session.Manager
 	pages       *web.Pages
+	respond     *respond.Responder
 	frontend    http.Handler
 	tokensAt    string // for clients with bearer tokens
 	api         http.Handler
@@ -224,7 +226,6 @@ type BFF struct {
 	leaving    chan struct{} // closed when this process is about to end
 	leave      sync.Once
 	starts     *loginStarts
-	outages    *throttle.Log // of the store, for the log
 	touches    touchFailures
 }
 
@@ -271,7 +272,6 @@ func New(cfg Config) (*BFF, error) {
 		crossOrigin: http.NewCrossOriginProtection(),
 		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
 		workLimit:   cfg.RefreshTimeout + connectTimeout,
-		outages:     throttle.Every(time.Second),
 		touches:     touchFailures{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
@@ -319,6 +319,7 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.respond = respond.New(respond.Config{Pages: b.pages, Logger: cfg.Logger})
 	if b.frontend == nil {
 		b.frontend = b.pages
 	}

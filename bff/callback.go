@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -30,7 +31,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	// goes on with it.
 	md, err := b.rp.metadata(r.Context())
 	if err != nil {
-		b.unavailable(w, r, err, loginPath)
+		b.respond.ProviderUnavailable(w, r, err, loginPath)
 		return
 	}
 	query := b.answer(w, r)
@@ -39,7 +40,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case !errors.Is(err, errNoAttempt): // at another node, or later, the login goes on
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	default:
 		b.dropAttempt(w, r, state)
@@ -72,7 +73,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 		b.logger.WarnContext(r.Context(), "login not completed", "cause", err)
 		b.failedLogin(w, r, a, failureInterrupted)
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 	default:
 		b.concluded(w, r, a, decodeOutcome(value), repeated)
 	}
@@ -94,14 +95,14 @@ func (b *BFF) concluded(w http.ResponseWriter, r *http.Request, a *attempt, o ou
 		b.dropAttempt(w, r, a.state())
 		b.stale(w, r, a.ReturnTo)
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 	default:
 		http.SetCookie(w, cookie)
 		b.dropAttempt(w, r, a.state())
 		if !repeated {
 			b.leaveTrail(w, r, a.state(), a.ReturnTo)
 		}
-		seeOther(w, a.ReturnTo)
+		respond.SeeOther(w, a.ReturnTo)
 	}
 }
 
@@ -359,7 +360,7 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request, to string) {
 		pr.Message = "This link belongs to a sign-in that is over. You can simply go on."
 		pr.Action = web.Link{Label: "Continue", Href: cmp.Or(to, "/")}
 	}
-	b.problem(w, r, pr)
+	b.respond.Problem(w, r, pr)
 }
 
 // refusedLogin tells the person what the provider answered, with a status for
@@ -371,7 +372,7 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 		Status:    status,
 		Title:     "The sign-in did not work",
 		Message:   "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application.",
-		Detail:    requestDetail(r),
+		Detail:    respond.Detail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
@@ -390,7 +391,7 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 		pr.Status, pr.Title = http.StatusServiceUnavailable, "The sign-in service is busy"
 		pr.Message = "It cannot sign you in at the moment. Please try again in a little while."
 	}
-	b.problem(w, r, pr)
+	b.respond.Problem(w, r, pr)
 }
 
 // failedLogin answers a login that has failed. The log has the cause; the page
@@ -401,7 +402,7 @@ func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		Status:    http.StatusBadGateway,
 		Title:     "The sign-in could not be completed",
 		Message:   "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application.",
-		Detail:    requestDetail(r),
+		Detail:    respond.Detail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
@@ -415,12 +416,12 @@ func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		pr.Message = "You were signed out while this sign-in was in progress. Please start again."
 		pr.Action.Label = "Sign in"
 	case failureInterrupted:
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", respond.RetryAfter)
 		pr.Status, pr.Title = http.StatusServiceUnavailable, "The sign-in was interrupted"
 		pr.Message = "The server that was completing it has stopped, so you are not signed in. That is not your fault. Please start again."
 		pr.Action.Label = "Sign in"
 	case failureStore:
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", respond.RetryAfter)
 		pr.Status, pr.Title = http.StatusServiceUnavailable, "Please try again in a little while"
 		pr.Message = "Your sign-in cannot be stored at the moment, so you are not signed in."
 	case failureInternal:
@@ -432,5 +433,5 @@ func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		pr.Action = web.Link{Label: "Go to the home page", Href: "/"}
 		pr.Secondary = &web.Link{Label: "Sign in anew", Href: loginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
 	}
-	b.problem(w, r, pr)
+	b.respond.Problem(w, r, pr)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -173,7 +174,7 @@ func (rp *relyingParty) clientAuthMismatch(md *token.Metadata) (problem, remedy 
 // provider fetches to verify its assertions.
 func (b *BFF) clientKeySet(w http.ResponseWriter, r *http.Request) {
 	if b.rp.keys == nil {
-		writeError(w, http.StatusNotFound, "this client has no keys")
+		respond.Error(w, http.StatusNotFound, "this client has no keys")
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")

@@ -37,7 +37,7 @@ func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 		if r.Method == http.MethodGet {
 			again = returnTo(r.URL.RequestURI())
 		}
-		b.problem(w, r, web.Problem{
+		b.respond.Problem(w, r, web.Problem{
 			Status:  http.StatusRequestHeaderFieldsTooLarge,
 			Title:   "Your browser sends too many cookies",
 			Message: "Another site of this domain has left so many in your browser that nothing else fits in. They were removed just now, and you may have to sign in again. If this page comes back, delete the cookies of this site in your browser's settings.",

@@ -63,22 +63,6 @@ func upgrade(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
 }
 
-// navigation reports whether a request is a person opening a page in a tab:
-// the one case in which being sent to a login helps. Everything else (fetch,
-// frames, prefetches of other kinds) gets an answer that a program
-// understands (oauth2-proxy #1522).
-func navigation(r *http.Request) bool {
-	if r.Method != http.MethodGet {
-		return false
-	}
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" || dest != "" {
-		return mode == "navigate" && dest == "document"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
-		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
-}
-
 // fromOurselves reports whether a link or a script of our own pages, or the
 // person typing, caused a navigation. An image or a frame of our own pages did
 // not: what people have written may name any address.

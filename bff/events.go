@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -37,7 +38,7 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 	// A page of a sibling subdomain could read nothing of it, but use up the
 	// streams.
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		writeError(w, http.StatusForbidden, "this request came from another origin")
+		respond.Error(w, http.StatusForbidden, "this request came from another origin")
 		return
 	}
 	s, err := b.current(r)
@@ -46,11 +47,11 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	case !b.streams.begin(s.ID):
-		w.Header().Set("Retry-After", retryAfter)
-		writeError(w, http.StatusTooManyRequests, "this session has too many event streams")
+		w.Header().Set("Retry-After", respond.RetryAfter)
+		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
 		return
 	}
 	defer b.streams.end(s.ID)

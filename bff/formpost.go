@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 )
 
 const (
@@ -50,14 +52,14 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 	}
 	state := kept.Get("state")
 	if state == "" || len(state) > maxParameter {
-		seeOther(w, callbackPath) // which says that no login is under way
+		respond.SeeOther(w, callbackPath) // which says that no login is under way
 		return
 	}
 	name := b.formName(state)
 	plain := strconv.FormatInt(b.now().Unix(), 10) + " " + kept.Encode()
 	sealed, err := b.keys.Seal(formPurpose, []byte(name), []byte(plain))
 	if err != nil {
-		b.broken(w, r, err)
+		b.respond.InternalError(w, r, err)
 		return
 	}
 	cookie := b.attemptCookie(name, base64.RawURLEncoding.EncodeToString(sealed), int(formLifetime/time.Second))
@@ -67,7 +69,7 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 	} else {
 		http.SetCookie(w, cookie)
 	}
-	seeOther(w, callbackPath+"?"+url.Values{"state": {state}}.Encode())
+	respond.SeeOther(w, callbackPath+"?"+url.Values{"state": {state}}.Encode())
 }
 
 func (b *BFF) formPrefix() string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -77,7 +78,7 @@ func (b *BFF) goesOnSignedOut(a *apiAnswer, err error) bool {
 		a.outage = err
 		return true
 	default:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return false
 	}
 }
@@ -113,7 +114,7 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 	switch {
 	case a.outage != nil && (status == http.StatusUnauthorized || status == http.StatusForbidden):
 		a.Discard()
-		a.b.storeDown(a.ResponseWriter, a.request, a.outage)
+		a.b.respond.StoreUnavailable(a.ResponseWriter, a.request, a.outage)
 		return
 	case a.invalid && a.renewable:
 		a.refused = true
@@ -122,9 +123,9 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 	case status == http.StatusUnauthorized:
 		demand := stepUp(h)
 		login := loginFor(demand, a.b.page(a.request)) // and back to where the user is
-		if navigation(a.request) && (demand != nil || !a.private) {
+		if respond.Navigation(a.request) && (demand != nil || !a.private) {
 			a.Discard()
-			seeOther(a.ResponseWriter, login)
+			respond.SeeOther(a.ResponseWriter, login)
 			return
 		}
 		if !a.private && bearerToken(a.request) {

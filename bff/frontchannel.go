@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
@@ -19,7 +20,7 @@ import (
 func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	md, err := b.provider.AwaitMetadata(r.Context())
 	if err != nil {
-		b.unavailable(w, r, err, "/")
+		b.respond.ProviderUnavailable(w, r, err, "/")
 		return
 	}
 	// Of the issuer's origin alone; and whatever this page might come to hold,
@@ -29,20 +30,20 @@ func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	iss, sid := query["iss"], query["sid"]
 	switch {
 	case len(iss) != 1 || len(sid) != 1 || sid[0] == "":
-		writeError(w, http.StatusBadRequest, "a front-channel logout names iss and sid, once each")
+		respond.Error(w, http.StatusBadRequest, "a front-channel logout names iss and sid, once each")
 		return
 	case iss[0] != md.Issuer:
-		writeError(w, http.StatusBadRequest, "this is not the issuer that signs people in here")
+		respond.Error(w, http.StatusBadRequest, "this is not the issuer that signs people in here")
 		return
 	case prefetch(r): // nobody has signed out yet
-		writeError(w, http.StatusForbidden, "a logout is not to be fetched beforehand")
+		respond.Error(w, http.StatusForbidden, "a logout is not to be fetched beforehand")
 		return
 	}
 	if s, err := b.sessions.Load(r.Context(), r); err == nil && s.Issuer == md.Issuer && s.SID == sid[0] {
 		// The cookie came, as where provider and bff are of one site: then this
 		// is an ordinary logout, and the provider's part of it is done.
 		if err := b.endHere(r.Context(), s, session.ReasonProvider); err != nil {
-			b.storeDown(w, r, err)
+			b.respond.StoreUnavailable(w, r, err)
 			return
 		}
 		b.pending.release(r.Context(), b.pending.add(r.Context(), s.Data.Tokens.Refresh))
@@ -51,7 +52,7 @@ func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	// A cookie of another session stays: it was not the provider's to end.
 	ids, err := b.sessions.EndBySID(r.Context(), md.Issuer, sid[0])
 	if err != nil {
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	b.logger.InfoContext(r.Context(), "signed out by a page of the provider", "sessions", len(ids))

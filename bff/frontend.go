@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -45,7 +46,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	if !protect.Canonical(r.URL) || protect.EncodedSlash(r.URL) {
 		// Our rules and the front end might read such a path differently
 		// (CVE-2026-40575 and its kin).
-		writeError(w, http.StatusNotFound, "no such page")
+		respond.Error(w, http.StatusNotFound, "no such page")
 		return
 	}
 	// Added to what the front end says itself: browsers enforce both.
@@ -57,7 +58,7 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	s, state, err := b.visitor(r, answer.protected)
 	switch {
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	case s != nil:
 		r = r.WithContext(withSession(r.Context(), s))
@@ -66,12 +67,12 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	case state == sessionUnknown:
 		r = r.WithContext(context.WithValue(r.Context(), unknownKey{}, true))
 	case !answer.protected:
-	case navigation(r):
-		seeOther(w, loginURL(returnTo(r.URL.RequestURI())))
+	case respond.Navigation(r):
+		respond.SeeOther(w, loginURL(returnTo(r.URL.RequestURI())))
 		return
 	default:
 		w.Header().Set(loginHeader, loginURL(b.page(r)))
-		writeError(w, http.StatusUnauthorized, "this page needs a login")
+		respond.Error(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
 	out := b.toFrontend(r)
@@ -90,7 +91,7 @@ type pageAnswer struct {
 
 func (b *BFF) newPageAnswer(w http.ResponseWriter, r *http.Request) *pageAnswer {
 	a := &pageAnswer{tied: tied{ResponseWriter: w, b: b}, protected: b.needsLogin(r)}
-	a.Correct, a.Unavailable = a.correct, b.noFrontend
+	a.Correct, a.Unavailable = a.correct, b.respond.FrontendUnavailable
 	a.Begin(&a.tied, r)
 	return a
 }

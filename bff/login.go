@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
@@ -37,7 +38,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		// A page with a link to the login would begin one for everybody who
 		// sees it. A browser throws this answer away, and asks when it means it.
 		w.Header().Set("Retry-After", "1")
-		writeError(w, http.StatusServiceUnavailable, "a login is not begun before somebody wants it")
+		respond.Error(w, http.StatusServiceUnavailable, "a login is not begun before somebody wants it")
 		return
 	}
 	if b.tooManyLogins(w, r, to) || b.stopsLoop(w, r, to, silent) {
@@ -49,7 +50,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 			b.silently(w, r, to, err)
 			return
 		}
-		b.unavailable(w, r, err, r.URL.RequestURI())
+		b.respond.ProviderUnavailable(w, r, err, r.URL.RequestURI())
 		return
 	}
 	extra := url.Values{}
@@ -60,7 +61,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	}
 	a, err := b.newAttempt(md.Issuer, to)
 	if err != nil {
-		b.broken(w, r, err)
+		b.respond.InternalError(w, r, err)
 		return
 	}
 	a.Silent = silent
@@ -69,7 +70,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		b.logger.WarnContext(r.Context(), "login not numbered", "cause", err)
 	}
 	broken := func(why string) {
-		b.problem(w, r, web.Problem{
+		b.respond.Problem(w, r, web.Problem{
 			Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: why,
 			Action: web.Link{Label: "Sign in", Href: loginURL(a.ReturnTo)},
 		})
@@ -93,9 +94,9 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errAttemptSize):
 		broken("It asks for too much at once.")
 	case err != nil:
-		b.broken(w, r, err)
+		b.respond.InternalError(w, r, err)
 	default:
-		seeOther(w, target)
+		respond.SeeOther(w, target)
 	}
 }
 
@@ -113,7 +114,7 @@ func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, extr
 		}
 		b.refusedLogin(w, r, a, refusal.code, status)
 	default:
-		b.unavailable(w, r, cause, loginURL(a.ReturnTo))
+		b.respond.ProviderUnavailable(w, r, cause, loginURL(a.ReturnTo))
 	}
 }
 
@@ -131,7 +132,7 @@ func (b *BFF) silently(w http.ResponseWriter, r *http.Request, to string, cause 
 
 func (b *BFF) backFromSilent(w http.ResponseWriter, r *http.Request, to string) {
 	b.leaveTrail(w, r, "", to) // a page that tries it at each visit goes in circles
-	seeOther(w, to)
+	respond.SeeOther(w, to)
 }
 
 // movedParameter marks a login that was moved to the base URL.

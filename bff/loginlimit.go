@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -116,11 +117,11 @@ func (b *BFF) tooManyLogins(w http.ResponseWriter, r *http.Request, to string) b
 	if seconds == 1 {
 		unit = "second"
 	}
-	b.problem(w, r, web.Problem{
+	b.respond.Problem(w, r, web.Problem{
 		Status:    http.StatusTooManyRequests,
 		Title:     "Too many sign-ins at once",
 		Message:   fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit),
-		Detail:    requestDetail(r),
+		Detail:    respond.Detail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(to)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	})

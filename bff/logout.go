@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -32,10 +33,10 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		if len(r.CookiesNamed(b.sessions.CookieName())) > 0 {
 			http.SetCookie(w, b.sessions.ClearCookie())
 		}
-		seeOther(w, to)
+		respond.SeeOther(w, to)
 		return
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	// A POST has passed the check of its origin already.
@@ -44,7 +45,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := b.endHere(r.Context(), s, session.ReasonSignedOut); err != nil {
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	http.SetCookie(w, b.sessions.ClearCookie())
@@ -67,7 +68,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		b.pending.release(r.Context(), id)
 		target = to
 	}
-	seeOther(w, target)
+	respond.SeeOther(w, target)
 }
 
 // endHere ends the session of a browser that asks for it, and has its access
@@ -99,7 +100,7 @@ func (b *BFF) askLogout(w http.ResponseWriter, r *http.Request, to string) {
 	if to != "/" {
 		href += "?returnTo=" + url.QueryEscape(to)
 	}
-	b.problem(w, r, web.Problem{
+	b.respond.Problem(w, r, web.Problem{
 		Status:    http.StatusForbidden,
 		Title:     "Do you want to sign out?",
 		Message:   "Another site has sent you here to sign out. If that is not what you want, simply go on.",
@@ -127,7 +128,7 @@ func (b *BFF) sealLogout(st logoutState) (string, error) {
 // signedOut receives the browser back from the provider: the base URL with
 // our state. It reports whether it has answered.
 func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
-	if r.URL.Path != "/" || !navigation(r) {
+	if r.URL.Path != "/" || !respond.Navigation(r) {
 		return false
 	}
 	sealed, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("state"))
@@ -147,6 +148,6 @@ func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
 	if b.now().Sub(time.Unix(st.Started, 0)) < logoutLifetime {
 		to = returnTo(st.ReturnTo)
 	}
-	seeOther(w, to)
+	respond.SeeOther(w, to)
 	return true
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
@@ -30,9 +31,9 @@ func (b *BFF) me(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 	default:
-		writeJSON(w, http.StatusOK, personal(s))
+		respond.JSON(w, http.StatusOK, personal(s))
 	}
 }
 
@@ -44,9 +45,9 @@ func (b *BFF) timeLeft(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 	default:
-		writeJSON(w, http.StatusOK, b.times(s))
+		respond.JSON(w, http.StatusOK, b.times(s))
 	}
 }
 

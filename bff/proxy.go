@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 )
 
 // headerFor is how long a server may take from a request to the header of its
@@ -27,7 +28,7 @@ func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
 		Target:        target,
 		HeaderTimeout: headerFor,
 		Unavailable: func(w http.ResponseWriter, _ *http.Request) {
-			writeError(w, http.StatusBadGateway, "the server behind this one does not answer")
+			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},
 		Logger: logger,
 	})

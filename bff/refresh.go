@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -75,12 +76,12 @@ func (b *BFF) refreshGrant(ctx context.Context, refreshToken string) (session.To
 // unrenewed answers a request whose session has no access token that is good,
 // though it may have one later.
 func unrenewed(w http.ResponseWriter, cause *refresh.Unavailable) {
-	wait := retryAfter
+	wait := respond.RetryAfter
 	if cause.RetryAfter > 0 {
 		wait = strconv.Itoa(int((cause.RetryAfter + time.Second - 1) / time.Second))
 	}
 	w.Header().Set("Retry-After", wait)
-	writeError(w, http.StatusServiceUnavailable, "the sign-in service does not renew your access at the moment; you are still signed in")
+	respond.Error(w, http.StatusServiceUnavailable, "the sign-in service does not renew your access at the moment; you are still signed in")
 }
 
 // at revokes a refresh token when it is due.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
@@ -77,7 +78,7 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 		b.routeAuth(w, r)
 	case under(path, "/api"):
 		if !protect.Canonical(r.URL) {
-			writeError(w, http.StatusNotFound, "no such address")
+			respond.Error(w, http.StatusNotFound, "no such address")
 			return
 		}
 		b.forward(w, r)
@@ -98,7 +99,7 @@ func refuseMethods(next http.Handler) http.Handler {
 		switch strings.ToUpper(r.Method) {
 		case http.MethodTrace, "TRACK", http.MethodConnect:
 			w.Header().Set("Allow", allowedMethods)
-			writeError(w, http.StatusMethodNotAllowed, "this method is not served")
+			respond.Error(w, http.StatusMethodNotAllowed, "this method is not served")
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -116,11 +117,11 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	case b.postsForm(r):
 		b.keepForm(w, r)
 	case !ok:
-		writeError(w, http.StatusNotFound, "no such address")
+		respond.Error(w, http.StatusNotFound, "no such address")
 	case serve == nil:
 		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 		w.Header().Set("Allow", allowed)
-		writeError(w, http.StatusMethodNotAllowed, "this address answers "+allowed+" only")
+		respond.Error(w, http.StatusMethodNotAllowed, "this address answers "+allowed+" only")
 	default:
 		w.Header().Set("Cache-Control", "no-store")
 		serve(b, w, r)
@@ -169,7 +170,7 @@ func (b *BFF) refuseForged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.forged(r) {
 			b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", r.Method, "path", r.URL.Path)
-			writeError(w, http.StatusForbidden, "this request came from another origin")
+			respond.Error(w, http.StatusForbidden, "this request came from another origin")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -186,7 +187,7 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 		default:
 			if !b.hosts.Allow(r.Host) {
 				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy)
-				writeError(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
+				respond.Error(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
 				return
 			}
 		}
@@ -246,7 +247,7 @@ func (b *BFF) recovered(next http.Handler, w *forward.Writer, r *http.Request) {
 		clear(w.Header())
 		w.Header().Set(requestid.Header, id)
 		b.setSecure(w.Header())
-		writeError(w, http.StatusInternalServerError, "internal error")
+		respond.Error(w, http.StatusInternalServerError, "internal error")
 	}()
 	next.ServeHTTP(w, r)
 }

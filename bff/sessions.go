@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 )
@@ -49,7 +50,7 @@ func (b *BFF) listSessions(w http.ResponseWriter, r *http.Request) {
 			ExpiresAt:     record.ExpiresAt,
 		})
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"sessions": all})
+	respond.JSON(w, http.StatusOK, map[string]any{"sessions": all})
 }
 
 // endSession ends one of the person's sessions. Another person's is not
@@ -68,21 +69,21 @@ func (b *BFF) endSession(w http.ResponseWriter, r *http.Request) {
 			continue
 		case record.ID == s.ID: // signing out, without the provider
 			if err := b.endHere(r.Context(), s, session.ReasonSignedOut); err != nil {
-				b.storeDown(w, r, err)
+				b.respond.StoreUnavailable(w, r, err)
 				return
 			}
 			b.pending.release(r.Context(), b.pending.add(r.Context(), s.Data.Tokens.Refresh))
 			http.SetCookie(w, b.sessions.ClearCookie())
 		default:
 			if err := b.endElsewhere(r, record.ID); err != nil {
-				b.storeDown(w, r, err)
+				b.respond.StoreUnavailable(w, r, err)
 				return
 			}
 		}
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	writeError(w, http.StatusNotFound, "you have no such session")
+	respond.Error(w, http.StatusNotFound, "you have no such session")
 }
 
 // endOtherSessions revokes everything of the person but the session that asks:
@@ -91,10 +92,10 @@ func (b *BFF) endOtherSessions(w http.ResponseWriter, r *http.Request) {
 	s, err := b.current(r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
-		writeError(w, http.StatusUnauthorized, "you are not signed in")
+		respond.Error(w, http.StatusUnauthorized, "you are not signed in")
 		return
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	// Whole seconds, as in tokens: one that is issued from now on is good.
@@ -104,14 +105,14 @@ func (b *BFF) endOtherSessions(w http.ResponseWriter, r *http.Request) {
 	}
 	ended, err := b.revoker.RevokeOthers(r.Context(), target, s.ID, session.ReasonElsewhere)
 	if err != nil { // what was done stays done: asking again does the rest
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return
 	}
 	b.logger.InfoContext(r.Context(), "signed out everywhere else", "session", s, "sessions", len(ended))
 	if b.denies != nil && !target.KeepTokens {
 		b.replaceDenied(r.Context(), s)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ended": len(ended)})
+	respond.JSON(w, http.StatusOK, map[string]any{"ended": len(ended)})
 }
 
 // replaceDenied renews a session's access token, which was denied with all
@@ -130,15 +131,15 @@ func (b *BFF) ownSessions(w http.ResponseWriter, r *http.Request) (*session.Sess
 	s, err := b.current(r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
-		writeError(w, http.StatusUnauthorized, "you are not signed in")
+		respond.Error(w, http.StatusUnauthorized, "you are not signed in")
 		return nil, nil, false
 	case err != nil:
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return nil, nil, false
 	}
 	records, err := b.sessions.List(r.Context(), s.Issuer, s.Subject)
 	if err != nil {
-		b.storeDown(w, r, err)
+		b.respond.StoreUnavailable(w, r, err)
 		return nil, nil, false
 	}
 	return s, records, true

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 )
 
 // loginHeader tells a script of our pages where to send the person when the
@@ -93,7 +95,7 @@ func loginFor(demand url.Values, to string) string {
 // page is where the person is whose browser makes a request: for a navigation
 // what is being opened, otherwise the page that asks.
 func (b *BFF) page(r *http.Request) string {
-	if navigation(r) {
+	if respond.Navigation(r) {
 		return returnTo(r.URL.RequestURI())
 	}
 	referer := r.Header.Get("Referer")

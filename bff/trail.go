@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -119,7 +120,7 @@ func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silen
 	pr := web.Problem{
 		Status:    http.StatusBadRequest,
 		Title:     "You are being sent in circles",
-		Detail:    requestDetail(r),
+		Detail:    respond.Detail(r),
 		Action:    web.Link{Label: "Try again", Href: loginURL(to)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
@@ -143,7 +144,7 @@ func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silen
 		pr.Message = "You have signed in several times, and each time this application did not know you afterwards. That is not your fault. Please tell the people who run it."
 	}
 	b.logger.WarnContext(r.Context(), "login loop stopped", "logins", loopLogins, "within", loopWindow, "cause", cause)
-	b.problem(w, r, pr)
+	b.respond.Problem(w, r, pr)
 	return true
 }
 

@@ -1,0 +1,185 @@
+// Package respond owns the answers that the bff gives itself: errors as JSON
+// for programs and as pages for people, and redirects. It leaves the look of
+// the pages to bff/web, and when to give which answer to the handlers.
+package respond
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+)
+
+// RetryAfter is the Retry-After header of a 503, in seconds.
+const RetryAfter = "5"
+
+// Pages renders problem pages.
+type Pages interface {
+	Problem(w http.ResponseWriter, r *http.Request, p web.Problem)
+}
+
+// Config configures a Responder. All fields are required.
+type Config struct {
+	Pages  Pages
+	Logger *slog.Logger
+}
+
+// A Responder gives answers for which it needs pages or a log. It is safe for
+// concurrent use.
+type Responder struct {
+	pages   Pages
+	logger  *slog.Logger
+	outages *throttle.Log // of the session store
+}
+
+// New returns a Responder.
+func New(cfg Config) *Responder {
+	return &Responder{pages: cfg.Pages, logger: cfg.Logger, outages: throttle.Every(time.Second)}
+}
+
+// Problem answers a navigation with a page and any other request with JSON.
+func (rs *Responder) Problem(w http.ResponseWriter, r *http.Request, p web.Problem) {
+	if Navigation(r) {
+		rs.pages.Problem(w, r, p)
+		return
+	}
+	title := p.Title
+	if !strings.HasSuffix(title, "?") {
+		title += "."
+	}
+	Error(w, p.Status, title+" "+p.Message)
+}
+
+// ProviderUnavailable answers 503 while the provider's metadata cannot be
+// fetched. again is the address of the page's link to try again.
+func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request, err error, again string) {
+	rs.logger.WarnContext(r.Context(), "provider unavailable", "err", err)
+	w.Header().Set("Retry-After", RetryAfter)
+	rs.Problem(w, r, web.Problem{
+		Status:  http.StatusServiceUnavailable,
+		Title:   "Signing in is not possible at the moment",
+		Message: "The sign-in service does not answer. Please try again in a little while.",
+		Detail:  Detail(r),
+		Action:  web.Link{Label: "Try again", Href: again},
+	})
+}
+
+// StoreUnavailable answers 503 while sessions cannot be read or written. The
+// cookie stays as it is, so that an outage signs nobody out (oauth2-proxy
+// #2503).
+func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, err error) {
+	level, suppressed := slog.LevelDebug, 0
+	switch {
+	case r.Context().Err() != nil: // the browser closed the connection, which is no outage
+	case errors.Is(err, session.ErrSealedElsewhere): // logged with the session
+	default:
+		var ok bool
+		if ok, suppressed = rs.outages.Next(); ok {
+			level = slog.LevelError
+		}
+	}
+	rs.logger.Log(r.Context(), level, "session store unavailable", "err", err, "suppressed", suppressed)
+	w.Header().Set("Retry-After", RetryAfter)
+	rs.Problem(w, r, web.Problem{
+		Status:  http.StatusServiceUnavailable,
+		Title:   "Please try again in a little while",
+		Message: "Your session cannot be looked up at the moment. You have not been signed out.",
+		Detail:  Detail(r),
+		Action:  web.Link{Label: "Try again", Href: "/"},
+	})
+}
+
+// FrontendUnavailable answers 502 for a front-end server that does not
+// respond. The proxy has logged the error.
+func (rs *Responder) FrontendUnavailable(w http.ResponseWriter, r *http.Request) {
+	rs.Problem(w, r, web.Problem{
+		Status:  http.StatusBadGateway,
+		Title:   "This page cannot be shown at the moment",
+		Message: "The server that makes the pages does not answer. Please try again in a little while.",
+		Detail:  Detail(r),
+		Action:  web.Link{Label: "Try again", Href: "?" + r.URL.RawQuery},
+	})
+}
+
+// InternalError answers 500.
+func (rs *Responder) InternalError(w http.ResponseWriter, r *http.Request, err error) {
+	rs.logger.ErrorContext(r.Context(), "request failed", "err", err)
+	rs.Problem(w, r, web.Problem{
+		Status:  http.StatusInternalServerError,
+		Title:   "Something went wrong",
+		Message: "This was our fault, not yours. Please try again.",
+		Detail:  Detail(r),
+	})
+}
+
+// Detail is the line of a problem page by which its request is found in the
+// log; "" for a request without an id.
+func Detail(r *http.Request) string {
+	if id := requestid.FromContext(r.Context()); id != "" {
+		return "Request " + id
+	}
+	return ""
+}
+
+// Navigation reports whether a browser opens a page in a tab. Only then does a
+// redirect to the login help. Other requests (fetch, frames, prefetches) get an
+// answer that a program understands (oauth2-proxy #1522).
+func Navigation(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" || dest != "" {
+		return mode == "navigate" && dest == "document"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
+		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// SeeOther redirects to target with status 303 and no body. http.Redirect
+// would repeat the address, which may hold an id_token_hint, in a body, and
+// would clean its path, which was checked as it is.
+func SeeOther(w http.ResponseWriter, target string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", target)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// grpcCodes maps the statuses that the bff answers with itself to
+// google.rpc.Code, so that its errors have the form of the gateway's.
+var grpcCodes = map[int]int{
+	http.StatusBadRequest: 3, http.StatusUnauthorized: 16, http.StatusForbidden: 7, http.StatusMisdirectedRequest: 7, http.StatusNotFound: 5,
+	http.StatusTooManyRequests: 8, http.StatusMethodNotAllowed: 12, http.StatusServiceUnavailable: 14, http.StatusBadGateway: 14, http.StatusInternalServerError: 13,
+}
+
+// Error answers with an error in the JSON form of google.rpc.Status, as the
+// gateway does.
+func Error(w http.ResponseWriter, status int, message string) {
+	code, ok := grpcCodes[status]
+	if !ok {
+		code = 2
+	}
+	JSON(w, status, map[string]any{"code": code, "message": message, "details": []any{}})
+}
+
+// JSON answers with v as JSON, which caches must not store.
+func JSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"code":13,"message":"the answer could not be written","details":[]}`)
+	}
+	body = append(body, '\n')
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // an error means that the browser closed the connection
+}
