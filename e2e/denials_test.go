@@ -26,12 +26,12 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 // TestDenialEndsStreams: a token that is put on the denylist loses its open

@@ -15,11 +15,11 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 // A shop is the product service behind server and gateway.

@@ -22,8 +22,6 @@ const (
 	// curl. Its secret is no secret: at this provider each caller chooses who to be.
 	devMachine       = "demo-machine"
 	devMachineSecret = "demo-machine"
-	// devSeller is the demo user who has something to sell.
-	devSeller = "dev|seller"
 )
 
 // RunDev runs everything together with a provider for development: nothing

@@ -34,6 +34,16 @@ var importRules = []importRule{
 		why: "the server is the only authority on who may call what, whichever way the call came",
 	},
 	{
+		name: "the sample's services know nobody in front of them",
+		of:   "./internal/audioarchive/catalog/...", never: []string{"./gateway/...", "./bff/..."}, tests: true,
+		why: "a service is reached through the server alone, whichever way the call came",
+	},
+	{
+		name: "the sample's pages know no gRPC",
+		of:   "./internal/audioarchive/pages/...", never: []string{"./gen/...", "google.golang.org/grpc/...", "./server/...", "./gateway/..."}, tests: true,
+		why: "the pages call the API as any browser does",
+	},
+	{
 		name: "client knows no part",
 		of:   "./client/...", never: []string{"./server/...", "./gateway/...", "./bff/...", "./gen/..."}, tests: true,
 		why: "programs that call a service import it, and want neither the service nor what it depends on",
@@ -60,10 +70,10 @@ var importRules = []importRule{
 	},
 	{
 		name: "the sample application can be dropped",
-		of:   "./...", except: []string{"./internal/app", "./server/catalog/...", "./bff/web/products/...", "./e2e/...", "./bench/...", "./examples/..."},
-		never:  []string{"./gen/audioarchive/...", "./server/catalog/...", "./bff/web/products/..."},
+		of:   "./...", except: []string{"./internal/app", "./internal/audioarchive/...", "./e2e/...", "./bench/...", "./examples/..."},
+		never:  []string{"./gen/audioarchive/...", "./internal/audioarchive/..."},
 		direct: true, tests: true,
-		why: "who takes the repository as a template deletes a folder a layer (docs/add-a-service.md), and everything else goes on building and passing",
+		why: "a template of the repository deletes internal/audioarchive and its folders in proto and gen (docs/add-a-service.md); everything else goes on building and passing",
 	},
 }
 

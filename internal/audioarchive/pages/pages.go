@@ -1,7 +1,7 @@
-// Package products owns the pages of the sample application: browsing the
+// Package pages owns the pages of the sample application: browsing the
 // products, and offering and changing one's own. It leaves the frame around
 // them to bff/web, and everything that is said of a product to the API.
-package products
+package pages
 
 import (
 	"embed"

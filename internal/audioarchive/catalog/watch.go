@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
 // shop offers a few products, oldest first.

@@ -15,12 +15,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
 // Who may do what: with the permission to sell, and with products of one's own.

@@ -6,7 +6,7 @@ import (
 	"go.einride.tech/aip/resourceid"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
 // demo are products to look at before anybody has offered one.

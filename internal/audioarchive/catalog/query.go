@@ -12,7 +12,7 @@ import (
 	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
 // Writers write through two handles, as two processes would, while watchers

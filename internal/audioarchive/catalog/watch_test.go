@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
 type watch = grpc.ServerStreamingClient[audioarchivev1.WatchProductsResponse]

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
 var (

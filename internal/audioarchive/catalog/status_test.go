@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/server/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
 // TestStatus: word for word what the tutorial's reader expects.

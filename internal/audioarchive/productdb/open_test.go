@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/server/catalog/productdb"
 )
 
 func TestOpenRefuses(t *testing.T) {

@@ -1,4 +1,4 @@
-package products_test
+package pages_test
 
 import (
 	"net/http"
@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
-	"github.com/gatehouse-dev/gatehouse/bff/web/products"
 	"github.com/gatehouse-dev/gatehouse/bff/web/webtest"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/pages"
 )
 
 const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -17,7 +17,7 @@ const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
 func show(t *testing.T, path string, signedIn bool) *httptest.ResponseRecorder {
 	t.Helper()
 	p, err := web.New(web.Config{
-		Sections: []web.Section{products.Section},
+		Sections: []web.Section{pages.Section},
 		User: func(*http.Request) (web.User, bool) {
 			return web.User{Name: "Sally Seller", Subject: "seller-1"}, signedIn
 		},
