@@ -164,3 +164,23 @@ func FuzzOrigin(f *testing.F) {
 		}
 	})
 }
+
+func TestInvalid(t *testing.T) {
+	t.Parallel()
+	if err := origin.Invalid("BaseURL", "", nil); err != nil {
+		t.Errorf("Invalid(nil) = %v, want nil", err)
+	}
+	for raw, want := range map[string]string{
+		"":                     `BaseURL is missing; `,
+		"https://a b":          `BaseURL "https://a b" is not a URL; `,
+		"https://a.test/path":  `BaseURL "https://a.test/path" has a path, so it is more than an origin; `,
+		"https://u:pw@a.test":  `BaseURL "https://u:xxxxx@a.test" has a user name or password in it`,
+		"https://u:pw@a b.com": `BaseURL is not a URL; `,
+		"a.test":               `BaseURL "a.test" is invalid: the scheme is missing; did you mean https://a.test?`,
+	} {
+		_, err := origin.Parse(raw)
+		if got := origin.Invalid("BaseURL", raw, err); got == nil || !strings.HasPrefix(got.Error(), want) {
+			t.Errorf("Parse(%q): got %v, want %q", raw, got, want)
+		}
+	}
+}
