@@ -143,7 +143,9 @@ func (p *paths) newGateway(b *testing.B, conn grpc.ClientConnInterface) *gateway
 		Conn: conn,
 		Services: []gateway.Service{gateway.Expose(
 			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
-		BaseURL: baseURL, Audience: audience, Issuer: p.issuer, Logger: p.logger.With("part", "gateway"),
+		Access:   gateway.AccessConfig{BaseURL: baseURL},
+		Resource: gateway.ResourceConfig{Audience: audience, Issuer: p.issuer},
+		Logger:   p.logger.With("part", "gateway"),
 	})
 	if err != nil {
 		b.Fatal(err)

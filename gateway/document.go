@@ -23,22 +23,6 @@ const (
 	referencePath = "/api/docs"
 )
 
-// Document says how the API is described: for programs as an OpenAPI document
-// at /api/openapi.json, for people at /api/docs. Both are public, as the policy
-// of a method is: they tell what whoever asks would find out by asking, and who
-// wants a token has none yet.
-type Document struct {
-	// Off serves neither.
-	Off bool
-	// Title is the API's name; "" means "API". Version is that of its release;
-	// "" means "0".
-	Title, Version string
-	// Comments is a FileDescriptorSet with source info, such as
-	// `buf build -o FILE.binpb` writes: the document takes the comments of the
-	// .proto files from there, which linked code does not have.
-	Comments []byte
-}
-
 // description is the API as it describes itself; nil where it does not.
 type description struct {
 	document, zipped []byte
@@ -49,13 +33,6 @@ type description struct {
 func newDescription(cfg Config, routes []*route) (*description, error) {
 	if cfg.Document.Off {
 		return nil, nil
-	}
-	title, version := cfg.Document.Title, cfg.Document.Version
-	if title == "" {
-		title = "API"
-	}
-	if version == "" {
-		version = "0"
 	}
 	described := make([]openapi.Route, len(routes))
 	for i, rt := range routes {
@@ -70,7 +47,7 @@ func newDescription(cfg Config, routes []*route) (*description, error) {
 	d := &description{}
 	var err error
 	d.document, err = openapi.Document(openapi.Config{
-		Title: title, Version: version, Issuer: cfg.Issuer, Cookie: sessionCookie(cfg.BaseURL), Routes: described, Comments: cfg.Document.Comments,
+		Title: cfg.Document.Title, Version: cfg.Document.Version, Issuer: cfg.Resource.Issuer, Cookie: sessionCookie(cfg.Access.BaseURL), Routes: described, Comments: cfg.Document.Comments,
 	})
 	if err != nil {
 		return nil, err
@@ -86,7 +63,7 @@ func newDescription(cfg Config, routes []*route) (*description, error) {
 		return nil, err
 	}
 	d.zipped = buffer.Bytes()
-	d.page, err = reference.New(reference.Config{Title: title, Path: referencePath, Document: documentPath, BaseURL: cfg.BaseURL})
+	d.page, err = reference.New(reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL})
 	return d, err
 }
 

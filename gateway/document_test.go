@@ -14,10 +14,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-func described(t *testing.T, document gateway.Document, services ...gateway.Service) *gateway.Gateway {
+func described(t *testing.T, document gateway.DocumentConfig, services ...gateway.Service) *gateway.Gateway {
 	t.Helper()
 	g, err := gateway.New(gateway.Config{
-		Conn: connect(t, &backend{}), BaseURL: "https://app.example.com", Document: document,
+		Conn: connect(t, &backend{}), Access: gateway.AccessConfig{BaseURL: "https://app.example.com"}, Document: document,
 		Services: append(services, exposeStatus(), exposeDynamic(thingService)),
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func described(t *testing.T, document gateway.Document, services ...gateway.Serv
 // costs nothing the second time.
 func TestDocument(t *testing.T) {
 	t.Parallel()
-	g := described(t, gateway.Document{Title: "Things"})
+	g := described(t, gateway.DocumentConfig{Title: "Things"})
 	got := send(g, http.MethodGet, "/api/openapi.json", nil, "")
 	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("got %s, %v", got.Status, got.Header)
@@ -71,7 +71,7 @@ func TestDocument(t *testing.T) {
 // policy that lets nothing inline run.
 func TestReference(t *testing.T) {
 	t.Parallel()
-	g := described(t, gateway.Document{Title: `<Things> & "more"`})
+	g := described(t, gateway.DocumentConfig{Title: `<Things> & "more"`})
 	page := send(g, http.MethodGet, "/api/docs", nil, "")
 	body := read(t, page)
 	if page.StatusCode != http.StatusOK || !strings.Contains(body, "&lt;Things&gt; &amp;") || strings.Contains(body, "<Things>") {
@@ -121,7 +121,7 @@ func TestReference(t *testing.T) {
 // TestDocumentOff: nothing is told, and its paths are like any other.
 func TestDocumentOff(t *testing.T) {
 	t.Parallel()
-	g := described(t, gateway.Document{Off: true}, exposeDynamic(declareService(t, `get: "/api/docs"`)))
+	g := described(t, gateway.DocumentConfig{Off: true}, exposeDynamic(declareService(t, `get: "/api/docs"`)))
 	if g.OpenAPI() != nil {
 		t.Error("there is a document")
 	}
@@ -135,7 +135,7 @@ func TestDocumentOff(t *testing.T) {
 // A wildcard route does not answer where the API describes itself.
 func TestDocumentBeforeWildcards(t *testing.T) {
 	t.Parallel()
-	g := described(t, gateway.Document{}, exposeDynamic(declareService(t, `get: "/api/{id}"`, `get: "/api/{id}/{title}"`)))
+	g := described(t, gateway.DocumentConfig{}, exposeDynamic(declareService(t, `get: "/api/{id}"`, `get: "/api/{id}/{title}"`)))
 	if got := send(g, http.MethodGet, "/api/openapi.json", nil, ""); read(t, got) != string(g.OpenAPI()) {
 		t.Error("a route has taken the document's place")
 	}
@@ -150,7 +150,7 @@ func TestDocumentBeforeWildcards(t *testing.T) {
 // Each route is in the document once, under its method.
 func TestDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	g := described(t, gateway.Document{})
+	g := described(t, gateway.DocumentConfig{})
 	var doc struct{ Paths map[string]map[string]any }
 	if err := json.Unmarshal(g.OpenAPI(), &doc); err != nil {
 		t.Fatal(err)

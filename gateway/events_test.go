@@ -140,7 +140,7 @@ func TestHeartbeat(t *testing.T) {
 		want     int // comments
 	}{
 		{"quiet for a minute", gateway.Config{}, "text/event-stream", 1, 61 * time.Second, 4},
-		{"as set", gateway.Config{Heartbeat: time.Second}, "text/event-stream", 1, 60500 * time.Millisecond, 60},
+		{"as set", gateway.Config{Limits: gateway.LimitsConfig{Heartbeat: time.Second}}, "text/event-stream", 1, 60500 * time.Millisecond, 60},
 		{"busy", gateway.Config{}, "text/event-stream", 10, 14 * time.Second, 0},
 		{"JSON lines have no comments", gateway.Config{}, "application/x-ndjson", 1, 61 * time.Second, 0},
 	} {
@@ -220,7 +220,7 @@ func TestStreamReaderStalls(t *testing.T) {
 func TestStreamOverHTTP2(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		client, stop := serve(t, over(t, gateway.Config{Timeout: time.Second}, &scripted{receive: func(n int, m proto.Message) error {
+		client, stop := serve(t, over(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Second}}, &scripted{receive: func(n int, m proto.Message) error {
 			if n > 3 {
 				return io.EOF
 			}

@@ -174,7 +174,7 @@ func TestUnaryFailures(t *testing.T) {
 			t.Run(c.name+"/"+way.name, func(t *testing.T) {
 				t.Parallel()
 				log := &logLines{}
-				g := start(t, gateway.Config{MaxResponseBytes: 4000, Logger: slog.New(slog.NewJSONHandler(log, nil))}, &backend{answer: c.answer})
+				g := start(t, gateway.Config{Limits: gateway.LimitsConfig{MaxResponseBytes: 4000}, Logger: slog.New(slog.NewJSONHandler(log, nil))}, &backend{answer: c.answer})
 				response := send(g, way.method, way.target, way.header, way.body)
 				got := read(t, response) + response.Header.Get("Grpc-Message")
 				want := c.want

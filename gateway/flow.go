@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	defaultHeartbeat = 15 * time.Second
 	// comeBack is how long a client should wait whose stream has ended because
 	// this gateway does.
 	comeBack = 2 * time.Second

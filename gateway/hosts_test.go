@@ -15,10 +15,13 @@ import (
 // those that are allowed, and to the audience's.
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	dev := gateway.Config{BaseURL: "http://localhost:3000", AllowedHosts: []string{"gateway"}, Audience: "https://api.example.com"}
+	dev := gateway.Config{
+		Access:   gateway.AccessConfig{BaseURL: "http://localhost:3000", AllowedHosts: []string{"gateway"}},
+		Resource: gateway.ResourceConfig{Audience: "https://api.example.com"},
+	}
 	open := dev
-	open.AnyHost = true
-	production := gateway.Config{BaseURL: "https://shop.example"}
+	open.Access.AnyHost = true
+	production := gateway.Config{Access: gateway.AccessConfig{BaseURL: "https://shop.example"}}
 	for host, want := range map[string]bool{
 		"localhost:5000": true, "api.localhost": true, "127.0.0.1:5000": true, "[::1]:5000": true, "gateway:5000": true, "api.example.com": true,
 		"evil.example": false, "localhost.evil.example:5000": false, "user@localhost": false, "": false, "gateway.evil.example": false,
@@ -48,7 +51,7 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	refused := dev
-	refused.AllowedHosts = []string{"http://gateway"}
+	refused.Access.AllowedHosts = []string{"http://gateway"}
 	if _, err := gateway.New(refused); err == nil {
 		t.Error("a URL is taken for a host")
 	}
@@ -58,7 +61,7 @@ func TestHosts(t *testing.T) {
 // target, which goes before Host (RFC 9112 section 3.2.2), and an upgrade's.
 func TestHostsOnTheWire(t *testing.T) {
 	t.Parallel()
-	g := start(t, gateway.Config{BaseURL: "http://localhost:3000"}, &backend{})
+	g := start(t, gateway.Config{Access: gateway.AccessConfig{BaseURL: "http://localhost:3000"}}, &backend{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

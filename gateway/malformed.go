@@ -41,8 +41,8 @@ const (
 	acceptBytes = 64
 )
 
-// invalid refuses a request for its fields; of says what has them.
-func invalid(of string, list []*violation) *refusal {
+// badRequest refuses a request for its fields; of says what has them.
+func badRequest(of string, list []*violation) *refusal {
 	first := list[0]
 	return refuse(http.StatusBadRequest, codes.InvalidArgument, strings.TrimSpace(of+": "+strings.TrimSpace(first.Field+" "+first.Description)),
 		&errdetails.BadRequest{FieldViolations: list})
@@ -57,16 +57,16 @@ func (x *exchange) malformed() *refusal {
 		list.path(m, name, x.params[name])
 	}
 	if len(list) > 0 {
-		return invalid("path", list)
+		return badRequest("path", list)
 	}
 	list.query(m, x.query)
 	if len(list) > 0 {
-		return invalid("query", list)
+		return badRequest("query", list)
 	}
 	if x.body != nil {
 		list.body(rt, x.body)
 		if len(list) > 0 {
-			return invalid("request body", list)
+			return badRequest("request body", list)
 		}
 	}
 	return refuse(http.StatusBadRequest, codes.InvalidArgument, "the request is malformed")

@@ -22,20 +22,20 @@ type resource struct {
 
 const wellKnown = "/.well-known/oauth-protected-resource"
 
-func newResource(audience, issuer string, routes []*route) (*resource, error) {
-	if audience == "" {
+func newResource(cfg ResourceConfig, routes []*route) (*resource, error) {
+	if cfg.Audience == "" {
 		return nil, nil
 	}
-	u, err := url.Parse(audience)
+	u, err := url.Parse(cfg.Audience)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, nil // an identifier that is no address
 	}
 	document := map[string]any{
-		"resource":                 audience,
+		"resource":                 cfg.Audience,
 		"bearer_methods_supported": []string{"header"},
 	}
-	if issuer != "" {
-		document["authorization_servers"] = []string{issuer}
+	if cfg.Issuer != "" {
+		document["authorization_servers"] = []string{cfg.Issuer}
 	}
 	if scopes := scopesOf(routes); len(scopes) > 0 {
 		document["scopes_supported"] = scopes

@@ -39,7 +39,7 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, gateway.Config{Audience: c.audience, Issuer: issuer}, &backend{answer: fails(missing.Err())})
+			g := start(t, gateway.Config{Resource: gateway.ResourceConfig{Audience: c.audience, Issuer: issuer}}, &backend{answer: fails(missing.Err())})
 			refused := send(g, http.MethodGet, "http://"+c.host+"/api/private-route", nil, "")
 			challenge := refused.Header.Get("WWW-Authenticate")
 			want := `, resource_metadata="https://` + strings.ToLower(c.host) + c.path + `"`

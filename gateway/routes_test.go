@@ -75,7 +75,7 @@ func TestNewRefuses(t *testing.T) {
 		{"outside by a wildcard", gateway.Config{Services: of(`get: "/{id}/x"`)}, []string{"/{id}/x", "outside /api"}},
 		{"the document's path", gateway.Config{Services: of(`get: "/api/openapi.json"`)}, []string{"/M0", "GET /api/openapi.json", "describes itself", "Document.Off"}},
 		{"below the reference", gateway.Config{Services: of(`get: "/api/docs/{id}"`)}, []string{"/M0", "GET /api/docs/{id}", "describes itself"}},
-		{"comments that are none", gateway.Config{Services: of(`get: "/api/x"`), Document: gateway.Document{Comments: []byte("x")}}, []string{"FileDescriptorSet", "buf build -o"}},
+		{"comments that are none", gateway.Config{Services: of(`get: "/api/x"`), Document: gateway.DocumentConfig{Comments: []byte("x")}}, []string{"FileDescriptorSet", "buf build -o"}},
 		{"HEAD", gateway.Config{Services: of(`custom { kind: "HEAD" path: "/api/x" }`)}, []string{"HEAD", "/api/x"}},
 		{"any method", gateway.Config{Services: of(`custom { kind: "*" path: "/api/x" }`)}, []string{"/api/x", "no HTTP method"}},
 		{"client stream", gateway.Config{Services: of(`post: "/api/x" body: "*" # client stream`)}, []string{".S.M0", "POST /api/x", "client stream"}},
@@ -92,12 +92,12 @@ func TestNewRefuses(t *testing.T) {
 			}, thingService)}}, []string{"generate_unbound_methods"}},
 		{"another service's functions", gateway.Config{Services: []gateway.Service{thingsAs(statusService)}}, []string{"not registered"}},
 		{"no service", gateway.Config{}, []string{"Services is empty"}},
-		{"wildcard origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "*"}, []string{"BaseURL", `"*"`}},
-		{"wildcard in the origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "https://*.example.com"}, []string{"BaseURL", "wildcard"}},
-		{"a path in the origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "https://example.com/app"}, []string{"BaseURL", "https://example.com/app"}},
-		{"null origin", gateway.Config{Services: of(`get: "/api/x"`), BaseURL: "null"}, []string{"BaseURL", "null"}},
-		{"negative limit", gateway.Config{Services: of(`get: "/api/x"`), MaxBodyBytes: -1}, []string{"MaxBodyBytes", "-1"}},
-		{"negative timeout", gateway.Config{Services: of(`get: "/api/x"`), Timeout: -time.Second}, []string{"Timeout", "-1s"}},
+		{"wildcard origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "*"}}, []string{"BaseURL", `"*"`}},
+		{"wildcard in the origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "https://*.example.com"}}, []string{"BaseURL", "wildcard"}},
+		{"a path in the origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "https://example.com/app"}}, []string{"BaseURL", "https://example.com/app"}},
+		{"null origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "null"}}, []string{"BaseURL", "null"}},
+		{"negative limit", gateway.Config{Services: of(`get: "/api/x"`), Limits: gateway.LimitsConfig{MaxBodyBytes: -1}}, []string{"MaxBodyBytes", "-1"}},
+		{"negative timeout", gateway.Config{Services: of(`get: "/api/x"`), Limits: gateway.LimitsConfig{Timeout: -time.Second}}, []string{"Timeout", "-1s"}},
 	}
 	conn := connect(t, &backend{})
 	for _, c := range cases {

@@ -184,7 +184,7 @@ func TestRPC(t *testing.T) {
 				t.Parallel()
 				b := &backend{answer: c.answer}
 				method, target, _ := strings.Cut(c.request, " ")
-				response := send(start(t, gateway.Config{MaxBodyBytes: 1000}, b), method, target, c.header, c.body)
+				response := send(start(t, gateway.Config{Limits: gateway.LimitsConfig{MaxBodyBytes: 1000}}, b), method, target, c.header, c.body)
 				got := read(t, response)
 				if response.StatusCode != c.status || b.call() != c.call {
 					t.Errorf("%d and the call %q, want %d and %q\n%s", response.StatusCode, b.call(), c.status, c.call, got)

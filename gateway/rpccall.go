@@ -150,7 +150,7 @@ func (c *call) receive(stream connect.ServerStream, message proto.Message) error
 			list.explain(c.body, true).object("", message.ProtoReflect().Descriptor(), c.body, 0)
 		}
 		if len(list) > 0 {
-			return connectError(invalid("request", list).status)
+			return connectError(badRequest("request", list).status)
 		}
 		return connect.NewError(connect.CodeInvalidArgument, "the request could not be read").WithCause(err)
 	}

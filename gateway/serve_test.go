@@ -64,7 +64,7 @@ func TestTimeout(t *testing.T) {
 		want   time.Duration
 	}{
 		{"default", hung, gateway.Config{}, nil, 30 * time.Second},
-		{"set", hung, gateway.Config{Timeout: time.Second}, nil, time.Second},
+		{"set", hung, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Second}}, nil, time.Second},
 		{"lifted by the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 0S"}, 30 * time.Second},
 		{"longer for the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 99H"}, 30 * time.Second},
 		{"shorter for the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 1n"}, 30 * time.Second},
@@ -89,7 +89,7 @@ func TestTimeout(t *testing.T) {
 	t.Run("the server learns it", func(t *testing.T) {
 		t.Parallel()
 		left := make(chan time.Duration, 1)
-		g := start(t, gateway.Config{Timeout: time.Hour}, &backend{answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+		g := start(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Hour}}, &backend{answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 			deadline, _ := ctx.Deadline()
 			left <- time.Until(deadline)
 			return usual(ctx, request, stream)
@@ -146,7 +146,7 @@ func TestSlowClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				client, stop := serve(t, over(t, gateway.Config{MaxBodyBytes: 100}, long))
+				client, stop := serve(t, over(t, gateway.Config{Limits: gateway.LimitsConfig{MaxBodyBytes: 100}}, long))
 				defer stop()
 				begin := time.Now()
 				go func() { _, _ = io.WriteString(client, c.sent) }()
@@ -215,7 +215,7 @@ func (s *scripted) RecvMsg(m any) error {
 func TestStreamOutlivesTimeouts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		client, stop := serve(t, over(t, gateway.Config{Timeout: time.Second}, &scripted{receive: func(n int, m proto.Message) error {
+		client, stop := serve(t, over(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Second}}, &scripted{receive: func(n int, m proto.Message) error {
 			if n > 2 {
 				return io.EOF
 			}
@@ -348,7 +348,7 @@ func TestCORS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := &backend{}
-			g := start(t, gateway.Config{BaseURL: c.base}, b)
+			g := start(t, gateway.Config{Access: gateway.AccessConfig{BaseURL: c.base}}, b)
 			method, target, _ := strings.Cut(c.request, " ")
 			response := send(g, method, target, c.header, "")
 			if got := response.Header.Get("Access-Control-Allow-Origin"); got != c.origin {

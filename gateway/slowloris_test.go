@@ -22,7 +22,7 @@ import (
 // their time is up. The sockets are real; the times are shortened.
 func TestSlowloris(t *testing.T) {
 	t.Parallel()
-	g := start(t, gateway.Config{Timeout: 3 * time.Second}, &backend{}) // of a body, too
+	g := start(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: 3 * time.Second}}, &backend{}) // of a body, too
 	server := g.Server()
 	if server.ReadHeaderTimeout <= 0 || server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
 		t.Fatalf("a limit is missing: %+v", server)

@@ -316,7 +316,7 @@ func TestREST(t *testing.T) {
 					t.Fatal("nothing demands this")
 				}
 				b := &backend{answer: c.answer}
-				g := start(t, gateway.Config{MaxBodyBytes: 100}, b)
+				g := start(t, gateway.Config{Limits: gateway.LimitsConfig{MaxBodyBytes: 100}}, b)
 				method, target, _ := strings.Cut(c.request, " ")
 				response := send(g, method, target, c.header, c.body)
 				got := read(t, response)

@@ -46,7 +46,7 @@ func (g *Gateway) serveUpload(x *exchange, r *http.Request) {
 	}
 	u := &upload{g: g, x: x, label: label, first: messageType(rt.input).New().Interface()}
 	if violations := rt.populate(u.first, x.params, x.query); violations != nil {
-		x.refuse(invalid("request", violations))
+		x.refuse(badRequest("request", violations))
 		return
 	}
 	if err := x.conditions.fill(u.first); err != nil {

@@ -33,7 +33,7 @@ func TestOpenAPIDocument(t *testing.T) {
 	t.Parallel()
 	g, err := gateway.New(gateway.Config{
 		Conn: new(grpc.ClientConn), Services: exposedServices(),
-		Document: gateway.Document{Title: title, Version: version, Comments: comments},
+		Document: gateway.DocumentConfig{Title: title, Version: version, Comments: comments},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func BenchmarkDescription(b *testing.B) {
 			for b.Loop() {
 				_, err := gateway.New(gateway.Config{
 					Conn: new(grpc.ClientConn), Services: exposedServices(),
-					Document: gateway.Document{Off: off, Title: title, Version: version, Comments: comments},
+					Document: gateway.DocumentConfig{Off: off, Title: title, Version: version, Comments: comments},
 				})
 				if err != nil {
 					b.Fatal(err)

@@ -155,23 +155,26 @@ func (p *parts) addGateway(cfg Config, which Parts) error {
 	p.gateway, err = gateway.New(gateway.Config{
 		Conn:     conn,
 		Services: append(exposedServices(), exposedAdmin),
-		BaseURL:  cfg.BaseURL,
-		// A bff in another process calls it by a name of their network.
-		AnyHost:      !which.BFF && !onLoopback(cfg.ListenGateway) && len(cfg.AllowedHosts) == 0,
-		AllowedHosts: cfg.AllowedHosts,
-		Audience:     cfg.Audience,
-		Issuer:       cfg.Issuer,
-		Document:     gateway.Document{Off: cfg.APIDocs == APIDocsOff, Title: title, Version: version, Comments: comments},
+		Access: gateway.AccessConfig{
+			BaseURL:      cfg.BaseURL,
+			AllowedHosts: cfg.AllowedHosts,
+			// A bff in another process calls it by a name of their network.
+			AnyHost: !which.BFF && !onLoopback(cfg.ListenGateway) && len(cfg.AllowedHosts) == 0,
+		},
+		Resource: gateway.ResourceConfig{Audience: cfg.Audience, Issuer: cfg.Issuer},
+		Document: gateway.DocumentConfig{Off: cfg.APIDocs == APIDocsOff, Title: title, Version: version, Comments: comments},
 		Ready: func() error {
 			if p.leaving.Load() {
 				return errLeaving
 			}
 			return ready()
 		},
-		MaxBodyBytes:     int64(cfg.MaxRequestBytes),
-		MaxResponseBytes: cfg.MaxResponseBytes,
-		Heartbeat:        cfg.StreamHeartbeat,
-		Logger:           cfg.Logger.With("part", "gateway"),
+		Limits: gateway.LimitsConfig{
+			MaxBodyBytes:     int64(cfg.MaxRequestBytes),
+			MaxResponseBytes: cfg.MaxResponseBytes,
+			Heartbeat:        cfg.StreamHeartbeat,
+		},
+		Logger: cfg.Logger.With("part", "gateway"),
 	})
 	return err
 }

@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
+)
+
+// Config configures a [Gateway]. Conn and Services are required; the zero value
+// of every other field is a safe default.
+type Config struct {
+	// Conn carries every call: the connection of a server in this process, or a
+	// *grpc.ClientConn. The gateway does not close it.
+	Conn grpc.ClientConnInterface
+	// Services are the services to serve, each at the paths of its annotations.
+	Services []Service
+	// Access limits which pages and hosts reach the gateway.
+	Access AccessConfig
+	// Resource describes the API as an OAuth protected resource.
+	Resource ResourceConfig
+	// Document configures the description of the API.
+	Document DocumentConfig
+	// Limits bounds sizes and times.
+	Limits LimitsConfig
+	// Ready reports whether the gateway can serve, for /readyz: nil, or the reason
+	// why not. The public answer contains the error's text, so it should name no
+	// address; an error that it wraps is logged instead. It is called concurrently.
+	// Default: always ready.
+	Ready func() error
+	// Logger gets one line per request and the causes of internal errors, each
+	// with the request's id. Default: no log.
+	Logger *slog.Logger
+}
+
+// AccessConfig limits which pages and hosts reach a gateway.
+type AccessConfig struct {
+	// BaseURL is the origin whose pages may read answers from another origin
+	// (CORS), such as "https://app.example.com". Credentials are never allowed.
+	// Default: no CORS.
+	BaseURL string
+	// AllowedHosts are additional host names, without scheme and port, to which a
+	// gateway with a BaseURL on loopback answers. It always answers to loopback
+	// names and to the host of Resource.Audience. Requests with another Host get
+	// 421, except health checks, so that no page can reach the gateway through a
+	// name of its own (DNS rebinding).
+	AllowedHosts []string
+	// AnyHost disables the check of Host, for a gateway that other machines reach
+	// by names of their network.
+	AnyHost bool
+}
+
+// ResourceConfig describes the API as an OAuth protected resource (RFC 9728).
+type ResourceConfig struct {
+	// Audience is the API's identifier. If it is an https URL, requests to its
+	// host get the metadata at /.well-known/oauth-protected-resource, and refused
+	// ones a challenge that refers to it. Default: no metadata.
+	Audience string
+	// Issuer is the issuer of the access tokens. The gateway publishes it and
+	// never contacts it. Default: not published.
+	Issuer string
+}
+
+// DocumentConfig configures the description of the API: an OpenAPI document at
+// /api/openapi.json and a page for people at /api/docs. Both are public.
+type DocumentConfig struct {
+	// Off serves neither.
+	Off bool
+	// Title is the name of the API. Default: "API".
+	Title string
+	// Version is the version of the API's release. Default: "0".
+	Version string
+	// Comments is a serialized FileDescriptorSet with source info, such as
+	// `buf build -o FILE.binpb` writes. The document takes the comments of the
+	// .proto files from it; linked code has none. Default: no comments.
+	Comments []byte
+}
+
+// LimitsConfig bounds sizes and times of a gateway.
+type LimitsConfig struct {
+	// MaxBodyBytes is the longest request body, in bytes. A longer one gets 413.
+	// It does not apply to streamed uploads, which the service limits.
+	// Default: 1 MiB.
+	MaxBodyBytes int64
+	// MaxResponseBytes is the longest Protobuf message of an answer, in bytes. A
+	// longer one is an internal error: 500 and a log line. Default: 16 MiB.
+	MaxResponseBytes int
+	// Timeout bounds a unary call from the arrival of its header to its answer,
+	// including the time to read the body. Clients cannot change it. Server
+	// streams have no limit here. Default: 30 s.
+	Timeout time.Duration
+	// Heartbeat is the longest silence of an event stream (text/event-stream)
+	// before it carries a comment. It must be less than the idle timeout of any
+	// proxy in front. Default: 15 s.
+	Heartbeat time.Duration
+}
+
+const (
+	defaultMaxBodyBytes     = 1 << 20
+	defaultMaxResponseBytes = 16 << 20
+	defaultTimeout          = 30 * time.Second
+	defaultHeartbeat        = 15 * time.Second
+)
+
+// Validate returns everything that is wrong with the values of cfg, joined. It
+// does not look at the services' annotations and contacts nothing; [New] calls it.
+func (cfg Config) Validate() error {
+	var errs []error
+	if cfg.Conn == nil {
+		errs = append(errs, invalid.Missing("Conn", "give the connection of a server in this process, or a *grpc.ClientConn"))
+	}
+	if len(cfg.Services) == 0 {
+		errs = append(errs, &invalid.Error{Field: "Services", Problem: "is empty", Remedy: "give at least one service, made with Expose"})
+	}
+	return errors.Join(append(errs, invalid.In("Access", cfg.Access.validate()), invalid.In("Limits", cfg.Limits.validate()))...)
+}
+
+func (cfg AccessConfig) validate() error {
+	var errs []error
+	if cfg.BaseURL != "" {
+		_, err := origin.Parse(cfg.BaseURL)
+		errs = append(errs, origin.Invalid("BaseURL", cfg.BaseURL, err))
+	}
+	for i, name := range cfg.AllowedHosts {
+		if hostcheck.CheckName(name) != nil {
+			errs = append(errs, invalid.Field(fmt.Sprintf("AllowedHosts[%d]", i), name,
+				"is not a host name or address", "give one without scheme, port and wildcard, such as app.test"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg LimitsConfig) validate() error {
+	var errs []error
+	check := func(field string, value any, negative bool, remedy string) {
+		if negative {
+			errs = append(errs, invalid.Field(field, value, "is negative", remedy))
+		}
+	}
+	check("MaxBodyBytes", cfg.MaxBodyBytes, cfg.MaxBodyBytes < 0, fmt.Sprintf("give a number of bytes, or 0 for %d", defaultMaxBodyBytes))
+	check("MaxResponseBytes", cfg.MaxResponseBytes, cfg.MaxResponseBytes < 0, fmt.Sprintf("give a number of bytes, or 0 for %d", defaultMaxResponseBytes))
+	check("Timeout", cfg.Timeout, cfg.Timeout < 0, fmt.Sprintf("give a positive duration, or 0 for %v", defaultTimeout))
+	check("Heartbeat", cfg.Heartbeat, cfg.Heartbeat < 0, fmt.Sprintf("give a positive duration, or 0 for %v", defaultHeartbeat))
+	return errors.Join(errs...)
+}
+
+// withDefaults returns cfg with the default of each field that is zero.
+func (cfg Config) withDefaults() Config {
+	setDefault(&cfg.Limits.MaxBodyBytes, defaultMaxBodyBytes)
+	setDefault(&cfg.Limits.MaxResponseBytes, defaultMaxResponseBytes)
+	setDefault(&cfg.Limits.Timeout, defaultTimeout)
+	setDefault(&cfg.Limits.Heartbeat, defaultHeartbeat)
+	setDefault(&cfg.Document.Title, "API")
+	setDefault(&cfg.Document.Version, "0")
+	return cfg
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
