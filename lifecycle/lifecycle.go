@@ -1,111 +1,298 @@
-// Package lifecycle owns how a program that serves on several ports starts, and how it ends without cutting off whom it is
-// serving. It leaves what is served there to server, gateway and bff, and settings to the program.
+// Package lifecycle owns how a program that serves on several ports starts and
+// stops: every port is open before the first request is served, and requests in
+// flight end before the parts that they need. It leaves what is served to
+// server, gateway and bff, and where addresses come from to the program.
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
-// ShutdownTimeout bounds how long requests in flight may take to end.
-const ShutdownTimeout = 20 * time.Second
+// DefaultShutdownTimeout applies when Config.ShutdownTimeout is zero.
+const DefaultShutdownTimeout = 20 * time.Second
 
-// A Server takes connections until it is shut down: an *http.Server, or a *server.Server.
+// A Server accepts connections until it is shut down: an *http.Server or a
+// *server.Server.
 type Server interface {
 	// Serve returns nil or http.ErrServerClosed after Shutdown.
 	Serve(net.Listener) error
-	// Shutdown takes no more requests, and returns when the last has ended, or with an error when the context ends first.
+	// Shutdown stops accepting requests and returns when the last one has
+	// ended, or with an error when the context ends first. If the server has a
+	// method Close, it is called then.
 	Shutdown(context.Context) error
 }
 
-// A Part is one thing that a program serves.
+// A Part is one port of a program, or work without a port.
 type Part struct {
-	// Address is where it listens, on TCP, such as ":3000".
+	// Name names the part in logs and errors, such as "bff".
+	Name string
+	// Address is where the part listens, on TCP, such as ":3000".
 	Address string
-	// Server answers there.
+	// Setting is the name by which users of the program set Address, such as
+	// "--listen". Errors about the address name it. Default: Name.Address.
+	Setting string
+	// Listener is the open port; Address is not used then. [Config.Listen] sets
+	// it. The limits on connections and on request headers that Listen adds do
+	// not apply to a listener from elsewhere.
+	Listener net.Listener
+	// Server answers at the port; nil for work without a port. An *http.Server
+	// without a BaseContext gets one that ends after the last request.
 	Server Server
-	// Run, when set, works beside the server until its context ends, which is after every part's last request. It may take
-	// its time to finish what no request waits for, as a bff does with refreshes under way, and bounds that itself.
+	// Run, if not nil, works beside the server, as bff.BFF.Run does. Its context
+	// ends after the last request of every part, or when a part fails. Run may
+	// then finish work that no request waits for; ShutdownTimeout does not
+	// apply, so Run limits that time itself. An error stops the program.
 	Run func(context.Context) error
 }
 
-// UntilSignal is Run until the process is told to stop, by SIGTERM or by an interrupt from the keyboard. A second signal
-// ends it at once.
-func UntilSignal(parts ...Part) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the next one finds no handler
-	return Run(ctx, parts...)
+// Config describes a program. The zero value of each field but the parts is a
+// usable default.
+type Config struct {
+	// Front are the parts that clients call first: bff and gateway. They are
+	// shut down first, together. If there are Back parts, Front parts get three
+	// quarters of ShutdownTimeout, so that one slow client does not take the
+	// time of the calls behind it.
+	Front []*Part
+	// Back are the parts that Front parts call: the gRPC server. They are shut
+	// down when the Front parts have ended.
+	Back []*Part
+	// Last are the parts that serve until the others have ended, such as a port
+	// for health checks, which reports meanwhile that the program is stopping.
+	Last []*Part
+	// ShutdownTimeout bounds how long requests in flight may take to end.
+	// Default: DefaultShutdownTimeout.
+	ShutdownTimeout time.Duration
+	// Drain, if not nil, is called when the program begins to stop, while all
+	// ports are still open: it makes readiness checks fail and ends streams that
+	// have no end of their own. It must return when its context ends.
+	Drain func(context.Context) error
+	// Closers are called in order when everything else has ended, also if the
+	// program could not start.
+	Closers []func() error
+	// Logger gets the address of each part and the begin of a stop; nil for
+	// none.
+	Logger *slog.Logger
 }
 
-// Run serves all parts until the context ends, and then lets requests in flight end, part after part: name those first that
-// call others, the bff before the gateway and the gateway before the server. It opens all ports before it serves the first.
-// It returns nil if the context has ended it, the first error if a part has failed, and an error for requests that had to be
-// cut off because they took longer than ShutdownTimeout.
-func Run(ctx context.Context, parts ...Part) error {
-	listeners := make([]net.Listener, 0, len(parts))
-	for _, p := range parts {
+// NotifyContext returns a context that ends when the process is told to stop,
+// by SIGTERM or by an interrupt from the keyboard. A second signal then ends the
+// process at once.
+func NotifyContext(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the next signal has no handler
+	return ctx, stop
+}
+
+// UntilSignal is [Run] until the process is told to stop; see [NotifyContext].
+func UntilSignal(cfg Config) error {
+	ctx, stop := NotifyContext(context.Background())
+	defer stop()
+	return Run(ctx, cfg)
+}
+
+// Validate reports every error of the configuration. It opens no port.
+func (cfg Config) Validate() error {
+	var errs []error
+	if cfg.ShutdownTimeout < 0 {
+		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout, "is negative", "give a positive duration, or 0 for the default"))
+	}
+	for p := range cfg.parts {
+		switch {
+		case p.Server != nil && p.Listener == nil && p.Address == "":
+			errs = append(errs, invalid.Missing(p.setting(), "give the address to listen on, such as 127.0.0.1:3000"))
+		case p.Server == nil && (p.Listener != nil || p.Address != ""):
+			errs = append(errs, invalid.Missing(p.Name+".Server", "give the server that answers at the address"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parts calls yield for each part, in the order in which they stop.
+func (cfg Config) parts(yield func(*Part) bool) {
+	for _, stage := range [][]*Part{cfg.Front, cfg.Back, cfg.Last} {
+		for _, p := range stage {
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// Listen opens the ports of all parts that have an address and no listener, or
+// none of them. [Run] does so too; a program calls Listen before if it needs the
+// addresses, for example those of ports that the system chooses.
+func (cfg Config) Listen() error {
+	var opened []*Part
+	for p := range cfg.parts {
+		if p.Address == "" || p.Listener != nil {
+			continue
+		}
 		l, err := net.Listen("tcp", p.Address)
 		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close() // nothing was accepted yet
+			for _, other := range opened {
+				_ = other.Listener.Close() // nothing was accepted yet
+				other.Listener = nil
 			}
-			return fmt.Errorf("lifecycle: %q: %w; stop the program that uses it, or give another address", p.Address, err)
+			return p.listenError(err)
 		}
-		listeners = append(listeners, arrival.Port(l))
+		p.Listener = arrival.Port(l)
+		opened = append(opened, p)
 	}
-	// The parts outlive ctx until what is in flight has ended.
+	return nil
+}
+
+// CloseListeners closes the ports of all parts, for a program that has called
+// Listen and does not call Run.
+func (cfg Config) CloseListeners() {
+	for p := range cfg.parts {
+		if p.Listener != nil {
+			_ = p.Listener.Close() // nothing was accepted yet
+			p.Listener = nil
+		}
+	}
+}
+
+func (p *Part) setting() string { return cmp.Or(p.Setting, p.Name+".Address") }
+
+func (p *Part) listenError(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return invalid.Field(p.setting(), p.Address, "is in use", "stop the program that uses it, or set another address")
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	return invalid.Field(p.setting(), p.Address, "cannot be listened on: "+err.Error(), "give HOST:PORT of this machine")
+}
+
+// Run opens all ports, serves until the context ends or a part fails, and then
+// stops the parts as Config says. Connections on which no request is in flight
+// are closed at once. The error is nil if the context has ended the program and
+// every request has ended; it wraps [context.DeadlineExceeded] if requests were
+// cut off because they took longer than ShutdownTimeout. Run owns the listeners
+// of the parts, also if it fails.
+func Run(ctx context.Context, cfg Config) error {
+	err := run(ctx, cfg)
+	for _, c := range cfg.Closers {
+		err = errors.Join(err, c())
+	}
+	return err
+}
+
+func run(ctx context.Context, cfg Config) error {
+	cfg.ShutdownTimeout = cmp.Or(cfg.ShutdownTimeout, DefaultShutdownTimeout)
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	err := cfg.Validate()
+	if err == nil {
+		err = cfg.Listen()
+	}
+	if err != nil {
+		cfg.CloseListeners()
+		return err
+	}
+	// The parts outlive ctx until the requests in flight have ended.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, failed := errgroup.WithContext(working)
-	for i, p := range parts {
-		group.Go(func() error {
-			if err := p.Server.Serve(listeners[i]); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("lifecycle: serving %q: %w", p.Address, err)
+	start := func(parts []*Part) (stage drains) {
+		for _, p := range parts {
+			if p.Run != nil {
+				group.Go(func() error { return p.Run(failed) })
 			}
-			return nil
-		})
-		if p.Run != nil {
-			group.Go(func() error { return p.Run(failed) })
+			if p.Server == nil {
+				continue
+			}
+			logger.Info("listening", "part", p.Name, "address", p.Listener.Addr().String())
+			listener, drain := p.prepare(working)
+			group.Go(func() error {
+				if err := p.Server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+					return fmt.Errorf("lifecycle: serve %s: %w", p.Name, err)
+				}
+				return nil
+			})
+			stage = append(stage, drain)
 		}
+		return stage
 	}
+	front, back, last := start(cfg.Front), start(cfg.Back), start(cfg.Last)
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
+			logger.Info("stopping")
 		case <-failed.Done():
 		}
 		defer stop()
-		return drain(ctx, parts)
+		all, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+		defer cancel()
+		first := all
+		if len(back) > 0 {
+			first, cancel = context.WithTimeout(all, cfg.ShutdownTimeout*3/4)
+			defer cancel()
+		}
+		var err error
+		if cfg.Drain != nil {
+			err = cfg.Drain(first)
+		}
+		return errors.Join(err, front.run(first), back.run(all), last.run(all))
 	})
 	return group.Wait()
 }
 
-// drain shuts the parts down, one after the other, and cuts off what is left when the time is up.
-func drain(ctx context.Context, parts []Part) error {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), ShutdownTimeout)
-	defer cancel()
-	var errs []error
-	for _, p := range parts {
-		err := p.Server.Shutdown(bounded)
-		if err == nil {
-			continue
+// prepare returns the listener to serve on and the function that shuts the part
+// down.
+func (p *Part) prepare(base context.Context) (net.Listener, func(context.Context) error) {
+	listener, closeUnused := p.Listener, func() {}
+	if srv, ok := p.Server.(*http.Server); ok {
+		if srv.BaseContext == nil {
+			srv.BaseContext = func(net.Listener) context.Context { return base }
 		}
-		errs = append(errs, fmt.Errorf("lifecycle: ending %q: %w", p.Address, err))
-		if c, ok := p.Server.(io.Closer); ok { // an http.Server leaves them open
-			errs = append(errs, c.Close())
-		}
+		watchHTTP(srv)
+	} else {
+		listener, closeUnused = watchListener(listener)
 	}
+	return listener, func(ctx context.Context) error {
+		closeUnused()
+		err := p.Server.Shutdown(ctx)
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("lifecycle: stop %s: %w", p.Name, err)
+		if c, ok := p.Server.(io.Closer); ok { // an http.Server leaves connections open
+			err = errors.Join(err, c.Close())
+		}
+		return err
+	}
+}
+
+// drains shut the parts of one stage down.
+type drains []func(context.Context) error
+
+// run shuts all parts down at once, so that all stop accepting at once.
+func (d drains) run(ctx context.Context) error {
+	errs := make([]error, len(d))
+	var all sync.WaitGroup
+	for i, drain := range d {
+		all.Go(func() { errs[i] = drain(ctx) })
+	}
+	all.Wait()
 	return errors.Join(errs...)
 }

@@ -1,9 +1,11 @@
 package lifecycle_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -15,14 +17,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
-// server is a Server under the control of a test; it notes in the log when it
-// is shut down.
+// A server is a Server that a test controls. It adds a line to the log when it is
+// shut down.
 type server struct {
 	name     string
 	log      *log
 	serving  chan net.Addr
 	closed   chan struct{}
-	shutdown func(context.Context) error // nil for at once
+	shutdown func(context.Context) error // nil: returns at once
 }
 
 func newServer(name string, l *log) *server {
@@ -69,39 +71,66 @@ func (l *log) String() string {
 
 const anyPort = "127.0.0.1:0"
 
-// TestEndsInOrder: each part ends when nobody in front of it is left, and what
-// works beside them when all have ended.
-func TestEndsInOrder(t *testing.T) {
+// Each stage stops when the one before has ended, and work beside the servers
+// stops when all have ended.
+func TestStopsInOrder(t *testing.T) {
 	t.Parallel()
 	l := &log{}
-	front, back := newServer("front", l), newServer("back", l)
+	front, back, last := newServer("front", l), newServer("back", l), newServer("last", l)
 	ctx, cancel := context.WithCancel(t.Context())
 	work := func(ctx context.Context) error {
 		<-ctx.Done()
 		l.add("work ends")
 		return nil
 	}
+	cfg := lifecycle.Config{
+		Front: []*lifecycle.Part{{Name: "front", Address: anyPort, Server: front, Run: work}},
+		Back:  []*lifecycle.Part{{Name: "back", Address: anyPort, Server: back}},
+		Last:  []*lifecycle.Part{{Name: "last", Address: anyPort, Server: last}},
+		Drain: func(context.Context) error { l.add("drain"); return nil },
+		Closers: []func() error{
+			func() error { l.add("close a"); return nil },
+			func() error { l.add("close b"); return nil },
+		},
+	}
 	ended := make(chan error)
-	go func() {
-		ended <- lifecycle.Run(ctx, lifecycle.Part{Address: anyPort, Server: front, Run: work}, lifecycle.Part{Address: anyPort, Server: back})
-	}()
+	go func() { ended <- lifecycle.Run(ctx, cfg) }()
 	<-front.serving
 	<-back.serving
+	<-last.serving
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run returned %v, want nil", err)
 	}
-	if got, want := l.String(), "shutdown front, shutdown back, work ends"; got != want {
+	if got, want := l.String(), "drain, shutdown front, shutdown back, shutdown last, work ends, close a, close b"; got != want {
 		t.Errorf("it ended with %q, want %q", got, want)
 	}
 }
 
-// TestRunFinishesItsWork: work that goes on after the last request is waited for beyond ShutdownTimeout, which is for
-// requests.
+// Parts of one stage stop together: neither accepts requests while the other
+// waits for one.
+func TestStageStopsTogether(t *testing.T) {
+	t.Parallel()
+	a, b := newServer("a", &log{}), newServer("b", &log{})
+	var both sync.WaitGroup
+	both.Add(2)
+	a.shutdown = func(context.Context) error { both.Done(); both.Wait(); return nil }
+	b.shutdown = a.shutdown
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := lifecycle.Run(ctx, lifecycle.Config{Front: []*lifecycle.Part{
+		{Name: "a", Address: anyPort, Server: a}, {Name: "b", Address: anyPort, Server: b},
+	}})
+	if err != nil {
+		t.Errorf("Run returned %v, want nil", err)
+	}
+}
+
+// Work that goes on after the last request is waited for beyond ShutdownTimeout.
 func TestRunFinishesItsWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const limit = lifecycle.ShutdownTimeout + 15*time.Second
+		const limit = lifecycle.DefaultShutdownTimeout + 15*time.Second
 		s := newServer("bff", &log{})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -111,7 +140,11 @@ func TestRunFinishesItsWork(t *testing.T) {
 			return nil
 		}
 		begun := time.Now()
-		if err := lifecycle.Run(ctx, lifecycle.Part{Address: anyPort, Server: s, Run: work}); err != nil {
+		err := lifecycle.Run(ctx, lifecycle.Config{Front: []*lifecycle.Part{
+			{Name: "bff", Address: anyPort, Server: s},
+			{Name: "worker", Run: work}, // has no port
+		}})
+		if err != nil {
 			t.Errorf("Run returned %v, want nil", err)
 		}
 		if took := time.Since(begun); took != limit {
@@ -120,28 +153,31 @@ func TestRunFinishesItsWork(t *testing.T) {
 	})
 }
 
-// TestRequestInFlight: a request that had begun gets its answer.
+// A request in flight gets its answer. Its context ends with the program, after
+// the request.
 func TestRequestInFlight(t *testing.T) {
 	t.Parallel()
 	begun, finish := make(chan struct{}), make(chan struct{})
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(begun)
 		<-finish
+		if err := r.Context().Err(); err != nil {
+			t.Errorf("the context of a request in flight has ended: %v", err)
+		}
 		_, _ = io.WriteString(w, "whole")
 	})}
 	web.RegisterOnShutdown(func() { close(finish) })
-	opened, err := net.Listen("tcp", anyPort)
-	if err != nil {
+	cfg := lifecycle.Config{Front: []*lifecycle.Part{{Name: "web", Address: anyPort, Server: web}}}
+	if err := cfg.Listen(); err != nil {
 		t.Fatal(err)
 	}
+	address := cfg.Front[0].Listener.Addr().String()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() {
-		ended <- lifecycle.Run(ctx, lifecycle.Part{Address: anyPort, Server: on{web, opened}})
-	}()
+	go func() { ended <- lifecycle.Run(ctx, cfg) }()
 	answer := make(chan string)
 	go func() {
-		resp, err := http.Get("http://" + opened.Addr().String())
+		resp, err := http.Get("http://" + address)
 		if err != nil {
 			answer <- err.Error()
 			return
@@ -164,26 +200,18 @@ func TestRequestInFlight(t *testing.T) {
 	}
 }
 
-// on serves on a listener whose address the test knows, in place of Run's.
-type on struct {
-	*http.Server
-	listener net.Listener
-}
-
-func (o on) Serve(l net.Listener) error {
-	_ = l.Close()
-	return o.Server.Serve(o.listener)
-}
-
-// TestFailureEndsAll: a part that fails ends the others, in order.
-func TestFailureEndsAll(t *testing.T) {
+// A part that fails stops the others, in order.
+func TestFailureStopsAll(t *testing.T) {
 	t.Parallel()
 	l := &log{}
-	front, back := newServer("front", l), newServer("back", l)
 	broken := errors.New("broken")
-	err := lifecycle.Run(t.Context(),
-		lifecycle.Part{Address: anyPort, Server: front},
-		lifecycle.Part{Address: anyPort, Server: back, Run: func(context.Context) error { return broken }})
+	err := lifecycle.Run(t.Context(), lifecycle.Config{
+		Front: []*lifecycle.Part{{Name: "front", Address: anyPort, Server: newServer("front", l)}},
+		Back: []*lifecycle.Part{{
+			Name: "back", Address: anyPort, Server: newServer("back", l),
+			Run: func(context.Context) error { return broken },
+		}},
+	})
 	if !errors.Is(err, broken) {
 		t.Errorf("Run returned %v, want %v", err, broken)
 	}
@@ -192,35 +220,54 @@ func TestFailureEndsAll(t *testing.T) {
 	}
 }
 
-// TestCutOff: what does not end in time is cut off, and the parts behind it
-// are still ended.
+// Requests that do not end in time are cut off, those of the front early enough
+// for the parts behind it to stop in order.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := &log{}
-		front, back := newServer("front", l), newServer("back", l)
-		front.shutdown = func(ctx context.Context) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		begun := time.Now()
-		err := lifecycle.Run(ctx, lifecycle.Part{Address: anyPort, Server: front}, lifecycle.Part{Address: anyPort, Server: back})
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Run returned %v, want that the time was up", err)
-		}
-		if took := time.Since(begun); took != lifecycle.ShutdownTimeout {
-			t.Errorf("it took %v, want %v", took, lifecycle.ShutdownTimeout)
-		}
-		if got, want := l.String(), "shutdown front, close front, shutdown back"; got != want {
-			t.Errorf("it ended with %q, want %q", got, want)
-		}
-	})
+	for name, c := range map[string]struct {
+		back  bool
+		limit time.Duration
+		ended string
+	}{
+		"front alone":    {false, time.Minute, "shutdown front, close front"},
+		"front and back": {true, 45 * time.Second, "shutdown front, close front, shutdown back"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &log{}
+				front := newServer("front", l)
+				front.shutdown = func(ctx context.Context) error {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				cfg := lifecycle.Config{
+					Front:           []*lifecycle.Part{{Name: "front", Address: anyPort, Server: front}},
+					ShutdownTimeout: time.Minute,
+				}
+				if c.back {
+					cfg.Back = []*lifecycle.Part{{Name: "back", Address: anyPort, Server: newServer("back", l)}}
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				begun := time.Now()
+				err := lifecycle.Run(ctx, cfg)
+				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "stop front") {
+					t.Errorf("Run returned %v, want that the time to stop the front was up", err)
+				}
+				if took := time.Since(begun); took != c.limit {
+					t.Errorf("it took %v, want %v", took, c.limit)
+				}
+				if got := l.String(); got != c.ended {
+					t.Errorf("it ended with %q, want %q", got, c.ended)
+				}
+			})
+		})
+	}
 }
 
-// TestTakenPort: nothing is served if one port is taken, and the message names
-// it.
+// If one port is taken, nothing is served, the ports that were opened are closed,
+// and the error names the part's setting, the address and the remedy.
 func TestTakenPort(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", anyPort)
@@ -228,15 +275,131 @@ func TestTakenPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	l := &log{}
-	front := newServer("front", l)
-	err = lifecycle.Run(t.Context(),
-		lifecycle.Part{Address: anyPort, Server: front},
-		lifecycle.Part{Address: taken.Addr().String(), Server: newServer("back", l)})
-	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
-		t.Errorf("Run returned %v, want an error that names %v", err, taken.Addr())
+	for setting, named := range map[string]string{"": "back.Address", "--listen-back": "--listen-back"} {
+		l := &log{}
+		front := newServer("front", l)
+		closed := false
+		cfg := lifecycle.Config{
+			Front:   []*lifecycle.Part{{Name: "front", Address: anyPort, Server: front}},
+			Back:    []*lifecycle.Part{{Name: "back", Address: taken.Addr().String(), Setting: setting, Server: newServer("back", l)}},
+			Closers: []func() error{func() error { closed = true; return nil }},
+		}
+		err = lifecycle.Run(t.Context(), cfg)
+		for _, want := range []string{named, taken.Addr().String(), "in use", "another address"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Run returned %v, want an error with %q", err, want)
+			}
+		}
+		if len(front.serving) > 0 || cfg.Front[0].Listener != nil {
+			t.Error("the other part was served, or its port is still open")
+		}
+		if !closed {
+			t.Error("the closers were not called")
+		}
 	}
-	if len(front.serving) > 0 {
-		t.Error("the other part has been served")
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	err := lifecycle.Config{
+		Front:           []*lifecycle.Part{{Name: "web", Server: newServer("web", &log{})}},
+		Back:            []*lifecycle.Part{{Name: "api", Address: anyPort}},
+		ShutdownTimeout: -1,
+	}.Validate()
+	for _, want := range []string{"web.Address is missing", "api.Server is missing", `ShutdownTimeout "-1ns" is negative`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate returned %v, want %q in it", err, want)
+		}
 	}
+}
+
+// The log names each part and its address before it is served, and the stop.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	web := newServer("web", &log{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- lifecycle.Run(ctx, lifecycle.Config{
+			Front:  []*lifecycle.Part{{Name: "web", Address: anyPort, Server: web}},
+			Logger: slog.New(slog.NewTextHandler(&out, nil)),
+		})
+	}()
+	address := <-web.serving
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run returned %v, want nil", err)
+	}
+	for _, want := range []string{"msg=listening part=web address=" + address.String(), "msg=stopping"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the log is %q, want %q in it", out.String(), want)
+		}
+	}
+}
+
+// Connections on which nothing has arrived do not delay the stop: net/http would
+// wait five seconds for them, other servers until their own limit.
+func TestUnusedConnections(t *testing.T) {
+	t.Parallel()
+	for name, server := range map[string]func(accepted chan<- struct{}) lifecycle.Server{
+		"net/http": func(accepted chan<- struct{}) lifecycle.Server {
+			return &http.Server{Handler: http.NotFoundHandler(), ConnState: func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					close(accepted)
+				}
+			}}
+		},
+		"no states": func(accepted chan<- struct{}) lifecycle.Server {
+			return &reader{accepted: accepted, read: make(chan struct{})}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			accepted := make(chan struct{})
+			cfg := lifecycle.Config{Front: []*lifecycle.Part{{Name: "web", Address: anyPort, Server: server(accepted)}}}
+			if err := cfg.Listen(); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := net.Dial("tcp", cfg.Front[0].Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- lifecycle.Run(ctx, cfg) }()
+			<-accepted
+			began := time.Now()
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("Run returned %v, want nil", err)
+			}
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("it took %v to stop with nothing in flight, want less than 3 s", took)
+			}
+		})
+	}
+}
+
+// A reader waits at shutdown for its one connection to send or to close.
+type reader struct {
+	accepted chan<- struct{}
+	read     chan struct{}
+}
+
+func (r *reader) Serve(l net.Listener) error {
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	close(r.accepted)
+	_, _ = c.Read(make([]byte, 1))
+	close(r.read)
+	return l.Close()
+}
+
+func (r *reader) Shutdown(context.Context) error {
+	<-r.read
+	return nil
 }
