@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -31,7 +32,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 	// goes on with it.
 	md, err := b.rp.metadata(r.Context())
 	if err != nil {
-		b.respond.ProviderUnavailable(w, r, err, loginPath)
+		b.respond.ProviderUnavailable(w, r, err, route.Login)
 		return
 	}
 	query := b.answer(w, r)
@@ -349,7 +350,7 @@ func (b *BFF) stale(w http.ResponseWriter, r *http.Request, to string) {
 		Status:  http.StatusBadRequest,
 		Title:   "This sign-in has run out",
 		Message: "It was started too long ago, finished already, or began in another browser. Nothing has gone wrong with your account. Please start again.",
-		Action:  web.Link{Label: "Sign in", Href: loginURL(to)},
+		Action:  web.Link{Label: "Sign in", Href: route.LoginURL(to)},
 	}
 	if sentNoCookies(r) {
 		pr.Title = "This sign-in cannot be completed here"
@@ -373,7 +374,7 @@ func (b *BFF) refusedLogin(w http.ResponseWriter, r *http.Request, a *attempt, c
 		Title:     "The sign-in did not work",
 		Message:   "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application.",
 		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
 	if code != "" {
@@ -403,7 +404,7 @@ func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		Title:     "The sign-in could not be completed",
 		Message:   "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application.",
 		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: loginURL(a.ReturnTo)},
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(a.ReturnTo)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
 	switch f {
@@ -431,7 +432,7 @@ func (b *BFF) failedLogin(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		pr.Status, pr.Title = http.StatusForbidden, "A stronger sign-in is needed"
 		pr.Message = "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was."
 		pr.Action = web.Link{Label: "Go to the home page", Href: "/"}
-		pr.Secondary = &web.Link{Label: "Sign in anew", Href: loginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
+		pr.Secondary = &web.Link{Label: "Sign in anew", Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
 	}
 	b.respond.Problem(w, r, pr)
 }

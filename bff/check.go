@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -55,12 +56,12 @@ func (b *BFF) Registrations() []Registration {
 	list := []Registration{
 		{Name: "redirect URI (callback)", Value: b.rp.callback},
 		{Name: "post-logout redirect URI", Value: base},
-		{Name: "back-channel logout URI", Value: base + backchannelPath},
-		{Name: "front-channel logout URI", Value: base + frontchannelPath},
+		{Name: "back-channel logout URI", Value: base + route.BackchannelLogout},
+		{Name: "front-channel logout URI", Value: base + route.FrontchannelLogout},
 		{Name: "web origin (where asked for)", Value: base},
 	}
 	if b.rp.keys != nil {
-		list = append(list, Registration{Name: "key set URI (jwks_uri)", Value: base + clientKeysPath})
+		list = append(list, Registration{Name: "key set URI (jwks_uri)", Value: base + route.ClientKeys})
 	}
 	if b.rp.cfg.Audience != "" {
 		list = append(list, Registration{Name: "API (audience)", Value: b.rp.cfg.Audience})
@@ -214,7 +215,7 @@ func cognito(md *token.Metadata) bool {
 // credentialName names the setting with which the client proves who it is.
 func (rp *relyingParty) credentialName(md *token.Metadata) string {
 	if rp.clientAuth(md) == AuthPrivateKey {
-		return "GATEHOUSE_OIDC_CLIENT_KEY (its public half is registered there, or read from " + rp.cfg.BaseURL + clientKeysPath + ")"
+		return "GATEHOUSE_OIDC_CLIENT_KEY (its public half is registered there, or read from " + rp.cfg.BaseURL + route.ClientKeys + ")"
 	}
 	return "GATEHOUSE_OIDC_CLIENT_SECRET"
 }

@@ -3,6 +3,7 @@ package bff
 import (
 	"net/http"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -24,7 +25,7 @@ func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 			return
 		}
 		if kept := b.withoutLogins(r.Header["Cookie"]); length(kept) <= maxCookieBytes {
-			if r.URL.Path != callbackPath && r.URL.Path != loginPath { // which need them, and clear up
+			if r.URL.Path != route.Callback && r.URL.Path != route.Login { // which need them, and clear up
 				r.Header["Cookie"] = kept
 			}
 			next.ServeHTTP(w, r)
@@ -35,7 +36,7 @@ func (b *BFF) refuseCrowded(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		again := "/"
 		if r.Method == http.MethodGet {
-			again = returnTo(r.URL.RequestURI())
+			again = route.ReturnTo(r.URL.RequestURI())
 		}
 		b.respond.Problem(w, r, web.Problem{
 			Status:  http.StatusRequestHeaderFieldsTooLarge,

@@ -2,10 +2,13 @@ package bff
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
@@ -17,7 +20,7 @@ func (b *BFF) forged(r *http.Request) bool {
 	if upgrade(r) && b.forgedUpgrade(r) {
 		return true
 	}
-	if r.URL.Path == backchannelPath || b.postsForm(r) {
+	if r.URL.Path == route.BackchannelLogout || b.postsForm(r) {
 		// Cross-site by their nature; neither acts on the browser's session.
 		return false
 	}
@@ -88,4 +91,17 @@ func prefetch(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// page is where the person is whose browser makes a request: for a navigation
+// what is being opened, otherwise the page that asks.
+func (b *BFF) page(r *http.Request) string {
+	if respond.Navigation(r) {
+		return route.ReturnTo(r.URL.RequestURI())
+	}
+	referer := r.Header.Get("Referer")
+	if u, err := url.Parse(referer); err == nil && b.sameOrigin(referer) {
+		return route.ReturnTo(u.RequestURI())
+	}
+	return "/"
 }

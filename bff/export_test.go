@@ -5,10 +5,12 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
 
 // LocalPath is what decides about every returnTo.
-func LocalPath(raw string) bool { return localPath(raw) }
+func LocalPath(raw string) bool { return route.Local(raw) }
 
 // Device is what the list of a person's sessions says of a User-Agent.
 func Device(userAgent string) string { return device(userAgent) }
@@ -28,7 +30,7 @@ func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) ti
 
 // StepUpLogin is the login to which an API's challenge leads.
 func StepUpLogin(challenge, to string) string {
-	return loginFor(stepUp(http.Header{"Www-Authenticate": {challenge}}), to)
+	return route.LoginFor(route.StepUp(http.Header{"Www-Authenticate": {challenge}}), to)
 }
 
 // AnswerWithin has a proxy wait so long for the header of an answer.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
 
 const (
@@ -32,7 +33,7 @@ var formParameters = []string{"state", "code", "iss", "error", "error_descriptio
 // is the one request that may come from another site, change something here,
 // and carry no cookie: browsers withhold them from a cross-site POST.
 func (b *BFF) postsForm(r *http.Request) bool {
-	return b.rp.cfg.ResponseMode == ModeFormPost && r.Method == http.MethodPost && r.URL.Path == callbackPath
+	return b.rp.cfg.ResponseMode == ModeFormPost && r.Method == http.MethodPost && r.URL.Path == route.Callback
 }
 
 // keepForm puts the provider's answer into a cookie and sends the browser back
@@ -52,7 +53,7 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 	}
 	state := kept.Get("state")
 	if state == "" || len(state) > maxParameter {
-		respond.SeeOther(w, callbackPath) // which says that no login is under way
+		respond.SeeOther(w, route.Callback) // which says that no login is under way
 		return
 	}
 	name := b.formName(state)
@@ -69,7 +70,7 @@ func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 	} else {
 		http.SetCookie(w, cookie)
 	}
-	respond.SeeOther(w, callbackPath+"?"+url.Values{"state": {state}}.Encode())
+	respond.SeeOther(w, route.Callback+"?"+url.Values{"state": {state}}.Encode())
 }
 
 func (b *BFF) formPrefix() string {

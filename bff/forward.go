@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -121,8 +122,8 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 		a.Discard()
 		return
 	case status == http.StatusUnauthorized:
-		demand := stepUp(h)
-		login := loginFor(demand, a.b.page(a.request)) // and back to where the user is
+		demand := route.StepUp(h)
+		login := route.LoginFor(demand, a.b.page(a.request)) // and back to where the user is
 		if respond.Navigation(a.request) && (demand != nil || !a.private) {
 			a.Discard()
 			respond.SeeOther(a.ResponseWriter, login)
@@ -131,9 +132,9 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 		if !a.private && bearerToken(a.request) {
 			a.hint(h)
 		}
-		h.Set(loginHeader, login)
+		h.Set(route.LoginHeader, login)
 	default:
-		h.Del(loginHeader) // ours to say
+		h.Del(route.LoginHeader) // ours to say
 	}
 	// Cookies of this origin are ours alone; a cached one would sign others
 	// in (CVE-2025-48947).

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -68,10 +69,10 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(context.WithValue(r.Context(), unknownKey{}, true))
 	case !answer.protected:
 	case respond.Navigation(r):
-		respond.SeeOther(w, loginURL(returnTo(r.URL.RequestURI())))
+		respond.SeeOther(w, route.LoginURL(route.ReturnTo(r.URL.RequestURI())))
 		return
 	default:
-		w.Header().Set(loginHeader, loginURL(b.page(r)))
+		w.Header().Set(route.LoginHeader, route.LoginURL(b.page(r)))
 		respond.Error(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
@@ -29,9 +30,9 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	to := returnTo(query.Get("returnTo"))
-	if n := len(query.Get("returnTo")); n > maxReturnTo {
-		b.logger.InfoContext(r.Context(), "login leads to the home page: returnTo is too long", "bytes", n, "limit", maxReturnTo)
+	to := route.ReturnTo(query.Get("returnTo"))
+	if n := len(query.Get("returnTo")); n > route.MaxReturnTo {
+		b.logger.InfoContext(r.Context(), "login leads to the home page: returnTo is too long", "bytes", n, "limit", route.MaxReturnTo)
 	}
 	silent := query.Get("prompt") == "none"
 	if prefetch(r) {
@@ -72,7 +73,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 	broken := func(why string) {
 		b.respond.Problem(w, r, web.Problem{
 			Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: why,
-			Action: web.Link{Label: "Sign in", Href: loginURL(a.ReturnTo)},
+			Action: web.Link{Label: "Sign in", Href: route.LoginURL(a.ReturnTo)},
 		})
 	}
 	a.ACR = extra.Get("acr_values")
@@ -114,7 +115,7 @@ func (b *BFF) notPushed(w http.ResponseWriter, r *http.Request, a *attempt, extr
 		}
 		b.refusedLogin(w, r, a, refusal.code, status)
 	default:
-		b.respond.ProviderUnavailable(w, r, cause, loginURL(a.ReturnTo))
+		b.respond.ProviderUnavailable(w, r, cause, route.LoginURL(a.ReturnTo))
 	}
 }
 
@@ -162,18 +163,11 @@ func (b *BFF) movesLogin(w http.ResponseWriter, r *http.Request) bool {
 	}
 	b.logger.InfoContext(r.Context(), "login moved to the base URL", "host", r.Host, "base_url", b.base.String())
 	query.Set(movedParameter, "1")
-	http.Redirect(w, r, b.base.String()+loginPath+"?"+query.Encode(), http.StatusTemporaryRedirect)
+	http.Redirect(w, r, b.base.String()+route.Login+"?"+query.Encode(), http.StatusTemporaryRedirect)
 	return true
 }
 
 func hostname(hostport string) string {
 	u := url.URL{Host: hostport}
 	return u.Hostname()
-}
-
-func loginURL(to string) string {
-	if to == "" || to == "/" {
-		return loginPath
-	}
-	return loginPath + "?returnTo=" + url.QueryEscape(to)
 }

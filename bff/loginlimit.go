@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -122,7 +123,7 @@ func (b *BFF) tooManyLogins(w http.ResponseWriter, r *http.Request, to string) b
 		Title:     "Too many sign-ins at once",
 		Message:   fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit),
 		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: loginURL(to)},
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	})
 	return true

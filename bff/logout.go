@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -26,7 +27,7 @@ const (
 // whatever the provider does, and then sends the browser there to end the
 // session that would sign them in again at the next click.
 func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
-	to := returnTo(r.URL.Query().Get("returnTo"))
+	to := route.ReturnTo(r.URL.Query().Get("returnTo"))
 	s, err := b.sessions.Load(r.Context(), r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
@@ -96,7 +97,7 @@ func (b *BFF) undo(ctx context.Context, s *session.Session) {
 
 // askLogout asks before signing out somebody whom another site has sent.
 func (b *BFF) askLogout(w http.ResponseWriter, r *http.Request, to string) {
-	href := logoutPath
+	href := route.Logout
 	if to != "/" {
 		href += "?returnTo=" + url.QueryEscape(to)
 	}
@@ -146,7 +147,7 @@ func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
 	b.pending.release(r.Context(), st.Pending)
 	to := "/"
 	if b.now().Sub(time.Unix(st.Started, 0)) < logoutLifetime {
-		to = returnTo(st.ReturnTo)
+		to = route.ReturnTo(st.ReturnTo)
 	}
 	respond.SeeOther(w, to)
 	return true

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -304,7 +305,7 @@ func (p *prober) redirect(ctx context.Context) CheckResult {
 }
 
 func (p *prober) redirectRemedy() string {
-	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct GATEHOUSE_BASE_URL=%s", p.rp.callback, p.rp.cfg.ClientID, strings.TrimSuffix(p.rp.callback, callbackPath))
+	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct GATEHOUSE_BASE_URL=%s", p.rp.callback, p.rp.cfg.ClientID, strings.TrimSuffix(p.rp.callback, route.Callback))
 }
 
 func (p *prober) redirectKnown() CheckResult {

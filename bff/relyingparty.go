@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -60,7 +61,7 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 	client.Transport = provider.Transport(client.Transport)
 	// A redirect would carry the client's secret, or a token, elsewhere.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &relyingParty{cfg: cfg, callback: base.String() + callbackPath, provider: provider, ids: ids, userinfos: userinfos, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil
+	return &relyingParty{cfg: cfg, callback: base.String() + route.Callback, provider: provider, ids: ids, userinfos: userinfos, keys: keys, http: &client, hintOmitted: new(sync.Once)}, nil
 }
 
 // metadata returns the provider's metadata, for which it waits while this

@@ -13,39 +13,26 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// The bff's own addresses. Those of the login are nextjs-auth0's.
-const (
-	loginPath        = "/api/auth/login"
-	callbackPath     = "/api/auth/callback"
-	logoutPath       = "/api/auth/logout"
-	mePath           = "/api/auth/me"
-	sessionPath      = "/api/auth/session"
-	sessionsPath     = "/api/auth/sessions"
-	eventsPath       = "/api/auth/events"
-	backchannelPath  = "/api/auth/backchannel-logout"
-	frontchannelPath = "/api/auth/frontchannel-logout"
-	clientKeysPath   = "/api/auth/jwks.json"
-)
-
 // authRoutes say who answers which method there.
 var authRoutes = map[string]map[string]func(*BFF, http.ResponseWriter, *http.Request){
-	loginPath:          {http.MethodGet: (*BFF).login},
-	callbackPath:       {http.MethodGet: (*BFF).callback},
-	logoutPath:         {http.MethodGet: (*BFF).logout, http.MethodPost: (*BFF).logout},
-	mePath:             {http.MethodGet: (*BFF).me},
-	sessionPath:        {http.MethodGet: (*BFF).timeLeft},
-	sessionsPath:       {http.MethodGet: (*BFF).listSessions, http.MethodDelete: (*BFF).endOtherSessions},
-	sessionsPath + "/": {http.MethodDelete: (*BFF).endSession}, // and a handle behind it
-	eventsPath:         {http.MethodGet: (*BFF).events},
-	backchannelPath:    {http.MethodPost: (*BFF).backchannelLogout},
-	frontchannelPath:   {http.MethodGet: (*BFF).frontchannelLogout},
-	clientKeysPath:     {http.MethodGet: (*BFF).clientKeySet},
+	route.Login:              {http.MethodGet: (*BFF).login},
+	route.Callback:           {http.MethodGet: (*BFF).callback},
+	route.Logout:             {http.MethodGet: (*BFF).logout, http.MethodPost: (*BFF).logout},
+	route.Me:                 {http.MethodGet: (*BFF).me},
+	route.Session:            {http.MethodGet: (*BFF).timeLeft},
+	route.Sessions:           {http.MethodGet: (*BFF).listSessions, http.MethodDelete: (*BFF).endOtherSessions},
+	route.Sessions + "/":     {http.MethodDelete: (*BFF).endSession}, // and a handle behind it
+	route.Events:             {http.MethodGet: (*BFF).events},
+	route.BackchannelLogout:  {http.MethodPost: (*BFF).backchannelLogout},
+	route.FrontchannelLogout: {http.MethodGet: (*BFF).frontchannelLogout},
+	route.ClientKeys:         {http.MethodGet: (*BFF).clientKeySet},
 }
 
 // chain is what every request passes, outermost first.
@@ -74,9 +61,9 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 		b.health(w, r)
 	case strings.HasPrefix(path, web.AssetPrefix):
 		b.pages.Assets().ServeHTTP(w, r)
-	case under(path, "/api/auth"):
+	case route.Under(path, "/api/auth"):
 		b.routeAuth(w, r)
-	case under(path, "/api"):
+	case route.Under(path, "/api"):
 		if !protect.Canonical(r.URL) {
 			respond.Error(w, http.StatusNotFound, "no such address")
 			return
@@ -108,8 +95,8 @@ func refuseMethods(next http.Handler) http.Handler {
 
 func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
-	if handle, ok := strings.CutPrefix(path, sessionsPath+"/"); ok && handle != "" && !strings.Contains(handle, "/") {
-		path = sessionsPath + "/"
+	if handle, ok := strings.CutPrefix(path, route.Sessions+"/"); ok && handle != "" && !strings.Contains(handle, "/") {
+		path = route.Sessions + "/"
 	}
 	methods, ok := authRoutes[path]
 	serve := methods[r.Method]
@@ -183,7 +170,7 @@ func (b *BFF) refuseForged(next http.Handler) http.Handler {
 func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case "/healthz", "/readyz", backchannelPath:
+		case "/healthz", "/readyz", route.BackchannelLogout:
 		default:
 			if !b.hosts.Allow(r.Host) {
 				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy)

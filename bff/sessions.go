@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 )
@@ -62,7 +63,7 @@ func (b *BFF) endSession(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	handle := strings.TrimPrefix(r.URL.Path, sessionsPath+"/")
+	handle := strings.TrimPrefix(r.URL.Path, route.Sessions+"/")
 	for _, record := range records {
 		switch {
 		case record.ID.String() != handle:

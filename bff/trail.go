@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -121,7 +122,7 @@ func (b *BFF) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silen
 		Status:    http.StatusBadRequest,
 		Title:     "You are being sent in circles",
 		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: loginURL(to)},
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
 		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
 	}
 	cause := ""
