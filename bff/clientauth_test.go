@@ -9,7 +9,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // A client with a key authenticates by it wherever it authenticates: pushed

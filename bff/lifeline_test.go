@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // patience bounds a wait for something that happens by itself. It is long

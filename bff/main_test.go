@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
 // TestMain reads, after all tests, every line that any of them has logged: no

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
 // TestProofProxyMatrix asks for each case of the matrix 3,000 times.

@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // A store that answers and takes no writes fails only what must be written: a login, a logout, a refresh. Everything else is

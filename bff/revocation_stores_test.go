@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // twoNodes are two bffs with a connection of their own each to one store, and a

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // refreshPlan are the modules of oidcc-client-refreshtoken-test-plan. The

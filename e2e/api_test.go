@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // TestDirectCallers is about those who have a token of their own and come to

@@ -28,7 +28,7 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"

@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // An authority signs certificates, and is trusted by nothing but what a test

@@ -30,7 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )

@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
 // marker is what the loader of each fixture's protected page returns. The

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/gatehouse-dev/gatehouse/internal/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
 const (

@@ -14,9 +14,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/proof"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // earlier is the commit whose nodes publish nothing, and delete what they cannot open.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
 // TestProofStartup restarts serve under load while the provider is slow. A

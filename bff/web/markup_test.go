@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
-	"github.com/gatehouse-dev/gatehouse/bff/web/webtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/webtest"
 )
 
 // The readers of markup, under short names.

@@ -16,9 +16,9 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/internal/app"
-	"github.com/gatehouse-dev/gatehouse/internal/faults"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/faults"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // A report is what check writes as JSON.

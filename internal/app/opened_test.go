@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }

@@ -59,6 +59,11 @@ var importRules = []importRule{
 		why: "it signs anyone in without a password; internal/app starts it for gatehouse dev alone, and bench to have somebody to sign in",
 	},
 	{
+		name: "test infrastructure stays in tests",
+		of:   "./...", except: []string{"./internal/test/..."}, never: []string{"./internal/test/..."}, direct: true,
+		why: "it starts servers, imports package testing and registers its flags",
+	},
+	{
 		name: "jwx stays behind internal/token",
 		of:   "./...", except: []string{"./internal/token"}, never: []string{"github.com/lestrrat-go/jwx/..."}, direct: true, tests: true,
 		why: "its defaults accept bad tokens, and it is deprecated: moving on must be a change of one package",
@@ -98,7 +103,7 @@ type useRule struct {
 var useRules = []useRule{
 	{
 		name: "settings come from cmd/gatehouse",
-		of:   "./...", except: []string{"./cmd/gatehouse", "./internal/proof"},
+		of:   "./...", except: []string{"./cmd/gatehouse", "./internal/test/proof"},
 		never: regexp.MustCompile(`^(os|syscall|golang\.org/x/sys/unix)\.(Getenv|LookupEnv|Environ|ExpandEnv)$`),
 		why:   "a setting that is read elsewhere has no flag, no documentation and no check",
 	},

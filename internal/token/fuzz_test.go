@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
 // FuzzVerify feeds the verifier anything. It must neither panic nor accept what the issuer did not sign.

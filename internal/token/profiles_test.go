@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
 // Tokens of the right issuer, with our audience and a good signature, that are no access tokens (RFC 8725 §3.11, §3.12).

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
 func TestIssuerRefused(t *testing.T) {

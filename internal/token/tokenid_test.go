@@ -3,8 +3,8 @@ package token_test
 import (
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
 )
 
 // ID names a token without believing it, and rubbish has no name.

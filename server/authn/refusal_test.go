@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
 // most is up to how many sessions BenchmarkScale goes. A million take some minutes and 4 GB.

@@ -23,8 +23,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
-	"github.com/gatehouse-dev/gatehouse/internal/faults"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/faults"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
 func TestOutages(t *testing.T) {

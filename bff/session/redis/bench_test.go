@@ -14,7 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // most is up to how many sessions BenchmarkScale goes. A million take some minutes and 4 GB.

@@ -21,7 +21,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // certificate makes one for 127.0.0.1 that vouches for itself, and returns the files that hold it and its key.

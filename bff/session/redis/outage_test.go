@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
-	"github.com/gatehouse-dev/gatehouse/internal/faults"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/faults"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 func TestOutages(t *testing.T) {

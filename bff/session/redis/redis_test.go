@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
-	"github.com/gatehouse-dev/gatehouse/internal/redistest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Run(m)) }

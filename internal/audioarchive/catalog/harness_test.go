@@ -17,8 +17,8 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
-	"github.com/gatehouse-dev/gatehouse/internal/pgtest"
-	"github.com/gatehouse-dev/gatehouse/internal/token/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
-	"github.com/gatehouse-dev/gatehouse/bff/web/webtest"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/pages"
+	"github.com/gatehouse-dev/gatehouse/internal/test/webtest"
 )
 
 const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
