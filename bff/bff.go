@@ -17,9 +17,11 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -188,28 +190,27 @@ type Config struct {
 // A BFF is an http.Handler for everything a browser asks for. It is safe for
 // concurrent use.
 type BFF struct {
-	base        *url.URL
-	denies      func(context.Context, Revocation) error // nil for nobody
-	secure      bool                                    // the base URL is https
-	provider    *token.Provider
-	own         bool // whether Run has to keep the provider fresh
-	rp          *relyingParty
-	logouts     *token.LogoutVerifier
-	crossOrigin *http.CrossOriginProtection
-	keys        sealer
-	sessions    *session.Manager
-	pages       *web.Pages
-	respond     *respond.Responder
-	frontend    http.Handler
-	tokensAt    string // for clients with bearer tokens
-	api         http.Handler
-	rules       *protect.Rules
-	hosts       *hostcheck.Hosts // nil for any
-	trusted     []netip.Prefix
-	now         func() time.Time
-	rand        io.Reader
-	logger      *slog.Logger
-	handler     http.Handler
+	base     *url.URL
+	denies   func(context.Context, Revocation) error // nil for nobody
+	secure   bool                                    // the base URL is https
+	provider *token.Provider
+	own      bool // whether Run has to keep the provider fresh
+	rp       *relyingParty
+	logouts  *token.LogoutVerifier
+	origins  *origins.Origins
+	keys     sealer
+	sessions *session.Manager
+	pages    *web.Pages
+	respond  *respond.Responder
+	frontend http.Handler
+	tokensAt string // for clients with bearer tokens
+	api      http.Handler
+	rules    *protect.Rules
+	hosts    *hostcheck.Hosts // nil for any
+	now      func() time.Time
+	rand     io.Reader
+	logger   *slog.Logger
+	handler  http.Handler
 
 	refresher *refresh.Refresher
 	pending   *revocations
@@ -257,22 +258,20 @@ func New(cfg Config) (*BFF, error) {
 		return nil, errors.New("API: missing; give the gateway, or Proxy to it")
 	}
 	b := &BFF{
-		base:        base,
-		secure:      base.Scheme == "https",
-		provider:    cfg.Provider,
-		api:         cfg.API,
-		tokensAt:    cfg.TokenAddress,
-		denies:      cfg.Revoke,
-		frontend:    cfg.Frontend,
-		trusted:     cfg.TrustedProxies,
-		now:         cfg.Now,
-		rand:        cfg.Rand,
-		logger:      cfg.Logger,
-		leaving:     make(chan struct{}),
-		crossOrigin: http.NewCrossOriginProtection(),
-		starts:      newLoginStarts(cfg.LoginRate, cfg.Now),
-		workLimit:   cfg.RefreshTimeout + connectTimeout,
-		touches:     touchFailures{log: throttle.Every(time.Minute)},
+		base:      base,
+		secure:    base.Scheme == "https",
+		provider:  cfg.Provider,
+		api:       cfg.API,
+		tokensAt:  cfg.TokenAddress,
+		denies:    cfg.Revoke,
+		frontend:  cfg.Frontend,
+		now:       cfg.Now,
+		rand:      cfg.Rand,
+		logger:    cfg.Logger,
+		leaving:   make(chan struct{}),
+		starts:    newLoginStarts(cfg.LoginRate, cfg.Now),
+		workLimit: cfg.RefreshTimeout + connectTimeout,
+		touches:   touchFailures{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
 		b.own = true
@@ -309,6 +308,10 @@ func New(cfg Config) (*BFF, error) {
 		return nil, err
 	}
 	b.keys = b.sessions
+	b.origins = origins.New(origins.Config{
+		Base: base, SessionCookie: b.sessions.CookieName(), TrustedProxies: cfg.TrustedProxies,
+		CrossSite: func(r *http.Request) bool { return r.URL.Path == route.BackchannelLogout || b.postsForm(r) },
+	})
 	if b.rules, err = protect.New(protect.Config{Protect: cfg.Protect, Public: cfg.Public, Host: base.Host}); err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (b *BFF) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := query.Get("code")
-	browser := session.NewSession{UserAgent: r.UserAgent(), Address: b.clientAddress(r), Replaces: b.sessions.CookieValue(r)}
+	browser := session.NewSession{UserAgent: r.UserAgent(), Address: b.origins.ClientAddress(r), Replaces: b.sessions.CookieValue(r)}
 	value, repeated, err := b.once.Do(r.Context(), login.Attempt{State: state, Seed: a.Seed, Code: code, Ends: a.ends()},
 		func(ctx context.Context) []byte { return b.redeem(ctx, browser, md, a, code).encode() })
 	switch {

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
@@ -123,8 +123,8 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 		return
 	case status == http.StatusUnauthorized:
 		demand := route.StepUp(h)
-		login := route.LoginFor(demand, a.b.page(a.request)) // and back to where the user is
-		if respond.Navigation(a.request) && (demand != nil || !a.private) {
+		login := route.LoginFor(demand, a.b.origins.Page(a.request)) // and back to where the user is
+		if origins.Navigation(a.request) && (demand != nil || !a.private) {
 			a.Discard()
 			respond.SeeOther(a.ResponseWriter, login)
 			return
@@ -283,7 +283,7 @@ func (b *BFF) outgoing(ctx context.Context, r *http.Request, s *session.Session)
 
 // describe says who asks, and under which address, in our own words.
 func (b *BFF) describe(h http.Header, r *http.Request) {
-	values := [...]string{requestid.FromContext(r.Context()), b.base.Host, b.base.Scheme, b.clientAddress(r)}
+	values := [...]string{requestid.FromContext(r.Context()), b.base.Host, b.base.Scheme, b.origins.ClientAddress(r)}
 	for i, name := range [...]string{requestid.Header, "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For"} {
 		if values[i] != "" {
 			h[name] = values[i : i+1 : i+1]
@@ -305,44 +305,4 @@ func connectionHeaders(h http.Header) map[string]bool {
 		}
 	}
 	return names
-}
-
-// clientAddress is the address of the browser: the nearest one that is not a
-// trusted proxy's, "" if it cannot be told.
-func (b *BFF) clientAddress(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	address := peer.Addr().Unmap()
-	if !b.trusts(address) {
-		return address.String()
-	}
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0 && b.trusts(address); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		address = hop.Unmap()
-	}
-	return address.String()
-}
-
-// peerAddress is whoever is connected to us, "" if it cannot be told.
-func peerAddress(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return peer.Addr().Unmap().String()
-}
-
-func (b *BFF) trusts(address netip.Addr) bool {
-	for _, network := range b.trusted {
-		if network.Contains(address) {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
@@ -35,7 +36,7 @@ func (b *BFF) frontchannelLogout(w http.ResponseWriter, r *http.Request) {
 	case iss[0] != md.Issuer:
 		respond.Error(w, http.StatusBadRequest, "this is not the issuer that signs people in here")
 		return
-	case prefetch(r): // nobody has signed out yet
+	case origins.Prefetch(r): // nobody has signed out yet
 		respond.Error(w, http.StatusForbidden, "a logout is not to be fetched beforehand")
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
@@ -68,11 +69,11 @@ func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	case state == sessionUnknown:
 		r = r.WithContext(context.WithValue(r.Context(), unknownKey{}, true))
 	case !answer.protected:
-	case respond.Navigation(r):
+	case origins.Navigation(r):
 		respond.SeeOther(w, route.LoginURL(route.ReturnTo(r.URL.RequestURI())))
 		return
 	default:
-		w.Header().Set(route.LoginHeader, route.LoginURL(b.page(r)))
+		w.Header().Set(route.LoginHeader, route.LoginURL(b.origins.Page(r)))
 		respond.Error(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
@@ -134,7 +135,7 @@ func (b *BFF) visitor(r *http.Request, needed bool) (*session.Session, string, e
 	if len(r.CookiesNamed(b.sessions.CookieName())) == 0 {
 		return nil, sessionNone, nil
 	}
-	if !needed && !upgrade(r) && !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+	if !needed && !origins.Upgrade(r) && !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 		s, state := b.known(r)
 		return s, state, nil
 	}
@@ -229,7 +230,7 @@ func (b *BFF) toFrontend(r *http.Request) *http.Request {
 	delete(out.Header, "Expect")
 	delete(out.Header, "Connection")
 	delete(out.Header, "Upgrade")
-	if upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
+	if origins.Upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
 		// And to nothing else: through an upgrade to HTTP/2 (h2c) requests would
 		// pass by everything here.
 		out.Header["Connection"] = []string{"Upgrade"}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -35,7 +36,7 @@ func (b *BFF) login(w http.ResponseWriter, r *http.Request) {
 		b.logger.InfoContext(r.Context(), "login leads to the home page: returnTo is too long", "bytes", n, "limit", route.MaxReturnTo)
 	}
 	silent := query.Get("prompt") == "none"
-	if prefetch(r) {
+	if origins.Prefetch(r) {
 		// A page with a link to the login would begin one for everybody who
 		// sees it. A browser throws this answer away, and asks when it means it.
 		w.Header().Set("Retry-After", "1")

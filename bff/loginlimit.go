@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -97,7 +98,7 @@ func (l *loginStarts) makeRoom(client netip.Prefix, now time.Time) {
 // tooManyLogins reports whether the client of a request has started logins too
 // often, and has answered then.
 func (b *BFF) tooManyLogins(w http.ResponseWriter, r *http.Request, to string) bool {
-	address, err := netip.ParseAddr(b.clientAddress(r))
+	address, err := netip.ParseAddr(b.origins.ClientAddress(r))
 	if err != nil {
 		return false
 	}
@@ -107,7 +108,7 @@ func (b *BFF) tooManyLogins(w http.ResponseWriter, r *http.Request, to string) b
 	}
 	if news {
 		args := []any{"address", address}
-		if len(r.Header["X-Forwarded-For"]) > 0 && b.clientAddress(r) == peerAddress(r) {
+		if len(r.Header["X-Forwarded-For"]) > 0 && b.origins.ClientAddress(r) == origins.PeerAddress(r) {
 			args = append(args, "remedy", "if this is a proxy of yours, name it in GATEHOUSE_TRUSTED_PROXIES: all people behind it count as one")
 		}
 		b.logger.WarnContext(r.Context(), "too many logins were started from one address", args...)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -41,7 +42,7 @@ func (b *BFF) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A POST has passed the check of its origin already.
-	if r.Method != http.MethodPost && !b.fromOurselves(r) { // logout CSRF: an image on another site signs nobody out
+	if r.Method != http.MethodPost && !b.origins.FromOurPages(r) { // logout CSRF: an image on another site signs nobody out
 		b.askLogout(w, r, to)
 		return
 	}
@@ -129,7 +130,7 @@ func (b *BFF) sealLogout(st logoutState) (string, error) {
 // signedOut receives the browser back from the provider: the base URL with
 // our state. It reports whether it has answered.
 func (b *BFF) signedOut(w http.ResponseWriter, r *http.Request) bool {
-	if r.URL.Path != "/" || !respond.Navigation(r) {
+	if r.URL.Path != "/" || !origins.Navigation(r) {
 		return false
 	}
 	sealed, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("state"))

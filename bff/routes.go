@@ -155,7 +155,7 @@ func (b *BFF) notReady(r *http.Request) string {
 
 func (b *BFF) refuseForged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if b.forged(r) {
+		if b.origins.Forged(r) {
 			b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", r.Method, "path", r.URL.Path)
 			respond.Error(w, http.StatusForbidden, "this request came from another origin")
 			return

@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strings"
 )
 
 // contentSecurityPolicy allows what the pages use: their own files and their
@@ -39,15 +38,4 @@ func plain(w http.ResponseWriter, status int, text string) {
 	setHeaders(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, text, status)
-}
-
-// isNavigation reports whether a person will see the answer as a page: the
-// browser says so, or, where it is too old to say, the request looks like it.
-func isNavigation(r *http.Request) bool {
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" || dest != "" {
-		return mode == "navigate" && dest == "document"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
-		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 )
 
 // User is what a page shows of the signed-in person. Every field may be empty;
@@ -195,7 +197,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if !isNavigation(r) {
+	if !origins.WantsPage(r) {
 		plain(w, http.StatusNotFound, "Not found.")
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -47,7 +48,7 @@ func New(cfg Config) *Responder {
 
 // Problem answers a navigation with a page and any other request with JSON.
 func (rs *Responder) Problem(w http.ResponseWriter, r *http.Request, p web.Problem) {
-	if Navigation(r) {
+	if origins.Navigation(r) {
 		rs.pages.Problem(w, r, p)
 		return
 	}
@@ -127,21 +128,6 @@ func Detail(r *http.Request) string {
 		return "Request " + id
 	}
 	return ""
-}
-
-// Navigation reports whether a browser opens a page in a tab. Only then does a
-// redirect to the login help. Other requests (fetch, frames, prefetches) get an
-// answer that a program understands (oauth2-proxy #1522).
-func Navigation(r *http.Request) bool {
-	if r.Method != http.MethodGet {
-		return false
-	}
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" || dest != "" {
-		return mode == "navigate" && dest == "document"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
-		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
 }
 
 // SeeOther redirects to target with status 303 and no body. http.Redirect
