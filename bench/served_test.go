@@ -40,7 +40,7 @@ func BenchmarkServed(b *testing.B) {
 		return l.Addr().String()
 	}
 	proxied := func(target string) *bff.BFF {
-		return p.newBFF(b, bff.Proxy(&url.URL{Scheme: "http", Host: target}, p.logger))
+		return p.newBFF(b, bff.NewProxy(&url.URL{Scheme: "http", Host: target}, p.logger))
 	}
 	grpcListener := listen()
 	served := make(chan error, 1)

@@ -132,7 +132,7 @@ type Config struct {
 	Revoke func(context.Context, Revocation) error
 
 	// API answers /api and everything below, save /api/auth/: the gateway, or
-	// Proxy to one in another process. When the server that [BFF.Server]
+	// [NewProxy] to one in another process. When the server that [BFF.Server]
 	// returns shuts down, its method Drain is called, if it has one, to end its
 	// streams; those of an API without it are ended here.
 	API http.Handler
@@ -255,7 +255,7 @@ func New(cfg Config) (*BFF, error) {
 	case cfg.Store == nil:
 		return nil, errors.New("session store: missing")
 	case cfg.API == nil:
-		return nil, errors.New("API: missing; give the gateway, or Proxy to it")
+		return nil, errors.New("API: missing; give the gateway, or NewProxy to it")
 	}
 	b := &BFF{
 		base:      base,

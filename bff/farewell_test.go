@@ -58,7 +58,7 @@ func TestStreamsAtShutdown(t *testing.T) {
 				s := start(t, func(cfg *bff.Config) {
 					cfg.API = api
 					if proxied {
-						cfg.API = bff.Proxy(behind(t, api), cfg.Logger)
+						cfg.API = bff.NewProxy(behind(t, api), cfg.Logger)
 					}
 				})
 				res, shutdown := listen(t, s)

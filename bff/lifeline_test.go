@@ -69,7 +69,7 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 					s := start(t, func(c *bff.Config) {
 						c.API = stream
 						if proxied {
-							c.API = bff.Proxy(behind(t, stream), c.Logger)
+							c.API = bff.NewProxy(behind(t, stream), c.Logger)
 						}
 					})
 					s.run()
@@ -266,7 +266,7 @@ func TestWebSocketsEndWithTheirSession(t *testing.T) {
 				_ = rw.Flush()
 				_, _ = io.Copy(io.Discard, rw)
 			})
-			s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+			s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
 			s.run()
 			front := httptest.NewServer(s)
 			t.Cleanup(front.Close)

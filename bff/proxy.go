@@ -14,13 +14,13 @@ import (
 // answer.
 const headerFor = time.Minute
 
-// Proxy returns a handler that passes requests on to a server in another
+// NewProxy returns a handler that passes requests on to a server in another
 // process, for Config.API (a gateway) or Config.Frontend (a front-end
 // server). The target is fixed here: nothing in a request changes the host.
 // Answers are passed on as they come, so that streams flow, and WebSockets
 // are carried. A target that does not answer within a minute is 502, for the
 // log too; an answer that breaks off is cut for the browser as well.
-func Proxy(target *url.URL, logger *slog.Logger) http.Handler {
+func NewProxy(target *url.URL, logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}

@@ -169,7 +169,9 @@ func TestEarlyAnswersEndTheConnection(t *testing.T) {
 	})
 	for name, change := range map[string]func(*bff.Config){
 		"in process": func(c *bff.Config) { c.API, c.Frontend = early, early },
-		"proxied":    func(c *bff.Config) { c.API, c.Frontend = bff.Proxy(target, c.Logger), bff.Proxy(target, c.Logger) },
+		"proxied": func(c *bff.Config) {
+			c.API, c.Frontend = bff.NewProxy(target, c.Logger), bff.NewProxy(target, c.Logger)
+		},
 	} {
 		for _, path := range []string{"/public", "/api/x"} {
 			for body, rest := range map[string]string{
@@ -221,8 +223,8 @@ func TestEarlyRefusalsArrive(t *testing.T) {
 	}
 	for name, change := range map[string]func(*bff.Config){
 		"in process":               func(c *bff.Config) { c.API = http.HandlerFunc(refusing) },
-		"proxied":                  func(c *bff.Config) { c.API = bff.Proxy(behind(t, refusing), c.Logger) },
-		"to a server that is away": func(c *bff.Config) { c.API = bff.Proxy(&url.URL{Scheme: "http", Host: "127.0.0.1:1"}, c.Logger) },
+		"proxied":                  func(c *bff.Config) { c.API = bff.NewProxy(behind(t, refusing), c.Logger) },
+		"to a server that is away": func(c *bff.Config) { c.API = bff.NewProxy(&url.URL{Scheme: "http", Host: "127.0.0.1:1"}, c.Logger) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -301,7 +303,7 @@ func TestBothDirections(t *testing.T) {
 		}
 	}
 	target := behind(t, echo)
-	for name, api := range map[string]http.Handler{"in process": http.HandlerFunc(echo), "proxied": bff.Proxy(target, nil)} {
+	for name, api := range map[string]http.Handler{"in process": http.HandlerFunc(echo), "proxied": bff.NewProxy(target, nil)} {
 		for _, front := range fronts {
 			t.Run(name+", "+front.name, func(t *testing.T) {
 				t.Parallel()
@@ -362,7 +364,7 @@ func TestOurHeadersSurviveInterimAnswers(t *testing.T) {
 		_, _ = io.WriteString(w, "answer")
 	})
 	server := httptest.NewServer(start(t, https, func(c *bff.Config) {
-		c.API, c.Frontend = bff.Proxy(target, c.Logger), bff.Proxy(target, c.Logger)
+		c.API, c.Frontend = bff.NewProxy(target, c.Logger), bff.NewProxy(target, c.Logger)
 	}))
 	t.Cleanup(server.Close)
 	for _, request := range []string{

@@ -63,7 +63,7 @@ func script(t *testing.T, say func(w io.Writer, connection, request int) (open b
 }
 
 func (s *scripted) proxy() http.Handler {
-	return bff.Proxy(&url.URL{Scheme: "http", Host: s.listener.Addr().String()}, nil)
+	return bff.NewProxy(&url.URL{Scheme: "http", Host: s.listener.Addr().String()}, nil)
 }
 
 func write(w io.Writer, text string) { _, _ = io.WriteString(w, text) }

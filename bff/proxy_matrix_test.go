@@ -188,7 +188,7 @@ func matrix(t *testing.T, n int, pause time.Duration, report func(upstream, fron
 		target := upstream.start(t)
 		for _, front := range fronts {
 			s := start(t, func(c *bff.Config) {
-				c.API, c.Frontend = bff.Proxy(target, c.Logger), bff.Proxy(target, c.Logger)
+				c.API, c.Frontend = bff.NewProxy(target, c.Logger), bff.NewProxy(target, c.Logger)
 			})
 			base, client := front.start(t, s)
 			t.Cleanup(client.CloseIdleConnections)

@@ -43,7 +43,7 @@ func TestProxyToTheAPI(t *testing.T) {
 		w.Header().Set("Set-Cookie", "gatehouse=evil")
 		_, _ = io.WriteString(w, "answer")
 	})
-	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.API = bff.NewProxy(target, c.Logger) })
 	b := s.browser().signIn()
 	front := httptest.NewServer(s)
 	t.Cleanup(front.Close)
@@ -96,7 +96,7 @@ func TestProxyBelowAPath(t *testing.T) {
 	var got string
 	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { got = r.RequestURI })
 	target.Path = "/gateway/"
-	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, nil) })
+	s := start(t, func(c *bff.Config) { c.API = bff.NewProxy(target, nil) })
 	s.browser().fetch("/api/a%2Fb/?x=%2e")
 	if got != "/gateway/api/a%2Fb/?x=%2e" {
 		t.Errorf("asked for %s", got)
@@ -106,7 +106,7 @@ func TestProxyBelowAPath(t *testing.T) {
 func TestProxyToNobody(t *testing.T) {
 	t.Parallel()
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-	s := start(t, func(c *bff.Config) { c.API = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.API = bff.NewProxy(target, c.Logger) })
 	res := s.browser().signIn().fetch("/api/private-route")
 	wantStatus(t, res, http.StatusBadGateway)
 	if !strings.Contains(res.body, `"code":14`) || strings.Contains(res.body, "127.0.0.1") {
@@ -119,7 +119,7 @@ func TestProxyToNobody(t *testing.T) {
 func TestNoFrontEndServer(t *testing.T) {
 	t.Parallel()
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/below"}
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
 	b := s.browser()
 	page := b.navigate("/public?x=1")
 	wantStatus(t, page, http.StatusBadGateway)
@@ -142,7 +142,7 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 	t.Parallel()
 	var seen *http.Request
 	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { seen = r })
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
 	s.browser().navigate("/public", func(r *http.Request) {
 		for name, value := range map[string]string{
 			"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1",
@@ -190,7 +190,7 @@ func TestNoUpgradeButToWebSockets(t *testing.T) {
 		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\nGET /private", r.Header.Get("Upgrade"))
 		_ = rw.Flush()
 	})
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
 	front := httptest.NewServer(s)
 	t.Cleanup(front.Close)
 	for _, protocol := range []string{"h2c", "HTTP/2.0", "tls/1.0", "websocket, h2c", "h2c\r\nUpgrade: websocket", "websocket\r\nUpgrade: h2c"} {
@@ -225,7 +225,7 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 		_, _ = rw.WriteString("echo " + line)
 		_ = rw.Flush()
 	})
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, c.Logger) })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
 	b := s.browser().signIn()
 	front := httptest.NewUnstartedServer(s)
 	front.Listener = arrival.Port(front.Listener)

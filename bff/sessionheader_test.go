@@ -91,7 +91,7 @@ func TestSessionHeaderForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, func(c *bff.Config) { c.Frontend = bff.Proxy(target, nil) })
+	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, nil) })
 	public := httptest.NewServer(s)
 	t.Cleanup(public.Close)
 	for _, forged := range []string{

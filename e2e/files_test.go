@@ -248,7 +248,7 @@ func startFiles(t *testing.T, apart bool) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		api = bff.Proxy(target, nil)
+		api = bff.NewProxy(target, nil)
 	}
 	store, err := memory.New(memory.Config{})
 	if err != nil {

@@ -187,7 +187,7 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		if err != nil {
 			return err
 		}
-		api = bff.Proxy(target, logger)
+		api = bff.NewProxy(target, logger)
 	}
 	var frontend http.Handler
 	var err error
@@ -201,7 +201,7 @@ func (p *parts) addBFF(cfg Config, development bool) error {
 		if err != nil {
 			return err
 		}
-		frontend = bff.Proxy(target, logger)
+		frontend = bff.NewProxy(target, logger)
 	}
 	var revokes func(context.Context, bff.Revocation) error
 	if p.denylist != nil {
