@@ -17,7 +17,9 @@ import (
 // of every other field is a safe default.
 type Config struct {
 	// Conn carries every call: the connection of a server in this process, or a
-	// *grpc.ClientConn. The gateway does not close it.
+	// *grpc.ClientConn. The gateway does not close it. If Conn has a method
+	// HasMethod(fullMethod string) bool, as the connection of server.Server.Conn
+	// has, New refuses services that the server does not have.
 	Conn grpc.ClientConnInterface
 	// Services are the services to serve, each at the paths of its annotations.
 	Services []Service

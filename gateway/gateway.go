@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
@@ -49,6 +50,12 @@ type Gateway struct {
 
 	leaving context.Context // ends with Drain
 	leave   context.CancelFunc
+}
+
+// methodRegistry is the optional interface of a Conn that knows the methods of
+// its server. The registration of a service covers all its methods.
+type methodRegistry interface {
+	HasMethod(fullMethod string) bool
 }
 
 // New registers the services and returns the gateway. It refuses what would
@@ -86,6 +93,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.mux = runtime.NewServeMux(g.muxOptions()...)
 
 	var services []protoreflect.ServiceDescriptor
+	registry, _ := cfg.Conn.(methodRegistry)
 	for _, service := range cfg.Services {
 		desc, err := descriptorOf(service.name)
 		if err != nil {
@@ -94,6 +102,10 @@ func New(cfg Config) (*Gateway, error) {
 		routes, err := routesOf(desc)
 		if err != nil {
 			return nil, fmt.Errorf("gateway: %w", err)
+		}
+		if registry != nil && desc.Methods().Len() > 0 && !registry.HasMethod(fullMethod(desc.Methods().Get(0))) {
+			return nil, fmt.Errorf("gateway: %w", invalid.Field("Services", service.name,
+				"is not registered at the server behind Conn", "register it there, or do not expose it"))
 		}
 		services = append(services, desc)
 		g.routes = append(g.routes, routes...)

@@ -94,6 +94,11 @@ func (c *Conn) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
+// HasMethod reports whether the server has a method of this full name,
+// "/package.Service/Method". The gateway finds HasMethod by type assertion and
+// refuses to start with a service that is not registered.
+func (c *Conn) HasMethod(name string) bool { return c.methods[name] != nil }
+
 // find returns a method, or why there is none in grpc-go's words. A name
 // without its first slash is malformed (CVE-2026-33186).
 func (c *Conn) find(name string) (*method, error) {
