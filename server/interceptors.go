@@ -36,7 +36,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.Una
 		calls.Unary,   // around all that can fail, so that it logs what the caller got
 		concludeUnary, // every error below becomes a status, before it is logged
 		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
-		deadline(cfg.Timeout),                      // before auth, which may wait for the provider's keys
+		deadline(cfg.Limits.Timeout),               // before auth, which may wait for the provider's keys
 		auth.Unary,                                 // nothing below runs for a caller who may not call
 	}
 	after = []grpc.UnaryServerInterceptor{

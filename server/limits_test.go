@@ -232,7 +232,7 @@ func TestMessageLimits(t *testing.T) {
 			}
 			return ss.SendMsg(wrapperspb.String(strings.Repeat("x", n)))
 		},
-	}, func(cfg *server.Config) { cfg.MaxRequestBytes, cfg.MaxResponseBytes = request, response })
+	}, func(cfg *server.Config) { cfg.Limits.MaxRequestBytes, cfg.Limits.MaxResponseBytes = request, response })
 	const overhead = 5 // of a field
 	for way, conn := range s.ways {
 		ctx := s.authorized(t.Context(), nil)

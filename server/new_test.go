@@ -68,8 +68,9 @@ func TestNewRefuses(t *testing.T) {
 		{"a contradiction", func(cfg *server.Config) {
 			cfg.Policies[echo] = &authv1.Policy{Public: true, Scopes: []string{"a"}}
 		}, "policy for /probe.v1.Probe/Echo: public, and yet with conditions"},
-		{"a negative timeout", func(cfg *server.Config) { cfg.Timeout = -time.Second }, "Timeout is -1s"},
-		{"no audience", func(cfg *server.Config) { cfg.Authn.Audience = "" }, "Audience is empty"},
+		{"a negative timeout", func(cfg *server.Config) { cfg.Limits.Timeout = -time.Second }, `Limits.Timeout "-1s" is negative`},
+		{"too small a limit", func(cfg *server.Config) { cfg.Limits.MaxResponseBytes = 1 }, `Limits.MaxResponseBytes "1" is too small or too large`},
+		{"no audience", func(cfg *server.Config) { cfg.Authn.Audience = "" }, "Authn.Audience is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -57,9 +57,9 @@ func TestProfileSettings(t *testing.T) {
 	}{
 		{"plain", nil, idToken, codes.OK},
 		{"plain", nil, dexAccess, codes.Unauthenticated},
-		{"IDTokenClients", func(cfg *server.Config) { cfg.Authn.IDTokenClients = []string{"web-client"} }, idToken, codes.Unauthenticated},
-		{"InsecureIDTokenShape", func(cfg *server.Config) { cfg.Authn.InsecureIDTokenShape = true }, dexAccess, codes.OK},
-		{"InsecureIDTokenShape", func(cfg *server.Config) { cfg.Authn.InsecureIDTokenShape = true }, dexID, codes.Unauthenticated},
+		{"IDTokenClients", func(cfg *server.Config) { cfg.Authn.Profile.IDTokenClients = []string{"web-client"} }, idToken, codes.Unauthenticated},
+		{"InsecureIDTokenShape", func(cfg *server.Config) { cfg.Authn.Profile.InsecureIDTokenShape = true }, dexAccess, codes.OK},
+		{"InsecureIDTokenShape", func(cfg *server.Config) { cfg.Authn.Profile.InsecureIDTokenShape = true }, dexID, codes.Unauthenticated},
 	} {
 		t.Run(fmt.Sprint(c.name, c.claims), func(t *testing.T) {
 			t.Parallel()

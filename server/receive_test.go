@@ -171,7 +171,7 @@ func TestMessageThatNeverComes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, func(cfg *server.Config) { cfg.Timeout = tt.timeout })
+			s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, func(cfg *server.Config) { cfg.Limits.Timeout = tt.timeout })
 			authorization := "Bearer " + s.issuer.Mint(map[string]any{"aud": audience})
 			for _, seen := range []string{"a new token", "a token seen before"} {
 				ended := unfinished(t, s.address, echo, authorization, 1, 1<<20, tt.caller...)

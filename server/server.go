@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/internal/inprocess"
 )
@@ -50,47 +48,6 @@ const (
 	healthInterval = time.Second
 )
 
-// DefaultTimeout bounds a unary call when Config.Timeout is zero.
-const DefaultTimeout = 30 * time.Second
-
-// The limits on messages when those of Config are zero.
-const (
-	// DefaultMaxRequestBytes is a body of 1 MiB at the gateway, and room for
-	// what path, query and header add to the message.
-	DefaultMaxRequestBytes  = 1<<20 + 64<<10
-	DefaultMaxResponseBytes = 16 << 20
-)
-
-// Config describes a server. Authn's Issuer and Audience are required.
-type Config struct {
-	// Authn says whose tokens are good.
-	Authn authn.Config
-	// Register adds the services, each with its generated Register function.
-	Register func(grpc.ServiceRegistrar)
-	// Policies adds policies by full method name ("/package.Service/Method"),
-	// for services whose .proto is not yours. The health service, and
-	// reflection where it is on, are public unless it says otherwise.
-	Policies map[string]*authv1.Policy
-	// Reflection serves grpc.reflection: it shows the whole contract to
-	// anyone, so it is for development and for internal networks.
-	Reflection bool
-	// Timeout bounds each unary call; 0 means DefaultTimeout. A caller's
-	// earlier deadline counts. Streams are bounded by their token instead.
-	Timeout time.Duration
-	// MaxRequestBytes bounds each message of a request, compressed and not; 0
-	// means DefaultMaxRequestBytes. A longer one is RESOURCE_EXHAUSTED, which a
-	// gateway answers with 413.
-	MaxRequestBytes int
-	// MaxResponseBytes bounds each message of an answer; 0 means
-	// DefaultMaxResponseBytes. A longer one is RESOURCE_EXHAUSTED to a gRPC
-	// client, whose own limit is 4 MiB unless it sets another, and an internal
-	// error to a gateway.
-	MaxResponseBytes int
-	// Logger gets one line a call, and one more for a refused token or a
-	// panic, never with a token or a message in it; nil for none.
-	Logger *slog.Logger
-}
-
 // A Server is a gRPC server whose every call is authenticated and held to the
 // policy of its method. It is safe for concurrent use.
 type Server struct {
@@ -106,28 +63,10 @@ type Server struct {
 // without an implementation, so that no method is ever served under another
 // policy than the one that is written down.
 func New(cfg Config) (*Server, error) {
-	cfg.Logger = requestid.Logger(cfg.Logger)
-	switch {
-	case cfg.Timeout < 0:
-		return nil, fmt.Errorf("server: Timeout is %v; give a positive duration, or 0 for %v", cfg.Timeout, DefaultTimeout)
-	case cfg.Timeout == 0:
-		cfg.Timeout = DefaultTimeout
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
 	}
-	for _, limit := range []struct {
-		name    string
-		bytes   *int
-		usually int
-	}{{"MaxRequestBytes", &cfg.MaxRequestBytes, DefaultMaxRequestBytes}, {"MaxResponseBytes", &cfg.MaxResponseBytes, DefaultMaxResponseBytes}} {
-		switch {
-		case *limit.bytes < 0:
-			return nil, fmt.Errorf("server: %s is %d; give a positive number of bytes, or 0 for %d", limit.name, *limit.bytes, limit.usually)
-		case *limit.bytes == 0:
-			*limit.bytes = limit.usually
-		}
-	}
-	if cfg.Authn.Logger == nil {
-		cfg.Authn.Logger = cfg.Logger
-	}
+	cfg = cfg.withDefaults()
 	verifier, err := authn.NewVerifier(cfg.Authn)
 	if err != nil {
 		return nil, err
@@ -160,9 +99,9 @@ func New(cfg Config) (*Server, error) {
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
 		known:      verifier.Known,
-		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.MaxRequestBytes)), time.Now),
-		maxMessage: 4 * int64(cfg.MaxRequestBytes),
-		timeout:    cfg.Timeout,
+		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.Limits.MaxRequestBytes)), time.Now),
+		maxMessage: 4 * int64(cfg.Limits.MaxRequestBytes),
+		timeout:    cfg.Limits.Timeout,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.InTapHandle(network.tap),
@@ -171,15 +110,15 @@ func New(cfg Config) (*Server, error) {
 		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
-		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes),
-		grpc.MaxSendMsgSize(cfg.MaxResponseBytes),
+		grpc.MaxRecvMsgSize(cfg.Limits.MaxRequestBytes),
+		grpc.MaxSendMsgSize(cfg.Limits.MaxResponseBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection, Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	s.inproc = inprocess.New(inprocess.Config{
-		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: cfg.MaxRequestBytes, MaxSendBytes: cfg.MaxResponseBytes,
+		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: cfg.Limits.MaxRequestBytes, MaxSendBytes: cfg.Limits.MaxResponseBytes,
 		Begin: s.calls.begin, End: s.calls.end,
 	})
 	for _, service := range services {

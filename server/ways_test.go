@@ -221,7 +221,7 @@ func TestDeadline(t *testing.T) {
 			return "", ctx.Err()
 		}
 		return text, nil
-	}}, func(cfg *server.Config) { cfg.Timeout = 300 * time.Millisecond })
+	}}, func(cfg *server.Config) { cfg.Limits.Timeout = 300 * time.Millisecond })
 	for way, conn := range s.ways {
 		ctx := s.authorized(t.Context(), nil)
 		if _, err := invoke(ctx, conn, echo, "hang"); status.Code(err) != codes.DeadlineExceeded {

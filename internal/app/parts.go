@@ -102,13 +102,12 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 
 func (p *parts) addServer(cfg Config, development bool) error {
 	auth := authn.Config{
-		Issuer:       cfg.Issuer,
-		Audience:     cfg.Audience,
-		RequireATJWT: cfg.RequireATJWT,
-
-		IDTokenClients:       cfg.IDTokenClients,
-		InsecureIDTokenShape: cfg.InsecureIDTokenShape,
-
+		Issuer:   cfg.Issuer,
+		Audience: cfg.Audience,
+		Profile: authn.ProfileConfig{
+			RequireATJWT: cfg.RequireATJWT, IDTokenClients: cfg.IDTokenClients,
+			InsecureIDTokenShape: cfg.InsecureIDTokenShape, ClientID: cfg.ClientID,
+		},
 		PermissionsClaim: cfg.PermissionsClaim,
 		Provider:         p.provider,
 	}
@@ -123,10 +122,8 @@ func (p *parts) addServer(cfg Config, development bool) error {
 			p.registerAdmin(cfg, r)
 		},
 		Reflection: development,
-		// What path, query and header add to a body must fit as well.
-		MaxRequestBytes:  cfg.MaxRequestBytes + server.DefaultMaxRequestBytes - DefaultMaxRequestBytes,
-		MaxResponseBytes: cfg.MaxResponseBytes,
-		Logger:           cfg.Logger.With("part", "server"),
+		Limits:     server.LimitsConfig{MaxRequestBytes: cfg.MaxRequestBytes + server.RequestRoom, MaxResponseBytes: cfg.MaxResponseBytes},
+		Logger:     cfg.Logger.With("part", "server"),
 	})
 	return err
 }

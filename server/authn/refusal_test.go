@@ -283,7 +283,8 @@ func TestConfig(t *testing.T) {
 	}{
 		{"no issuer", authn.Config{Audience: audience}, "ssuer"},
 		{"issuer over http", authn.Config{Issuer: "http://issuer.example", Audience: audience}, "http"},
-		{"no audience", authn.Config{Issuer: "https://issuer.example"}, "Audience is empty"},
+		{"audience of the client", authn.Config{Issuer: "https://issuer.example", Audience: "web", Profile: authn.ProfileConfig{ClientID: "web"}}, `Audience "web" is also the client's id`},
+		{"no audience", authn.Config{Issuer: "https://issuer.example"}, "Audience is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -298,7 +299,7 @@ func TestConfig(t *testing.T) {
 func TestRequireATJWT(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
-	v := newVerifier(t, issuer, authn.Config{RequireATJWT: true})
+	v := newVerifier(t, issuer, authn.Config{Profile: authn.ProfileConfig{RequireATJWT: true}})
 	_, err := v.Verify(t.Context(), mint(issuer, nil))
 	wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenInvalid)
 	if _, err := v.Verify(t.Context(), issuer.Mint(map[string]any{"aud": audience}, map[string]any{"typ": "at+jwt"})); err != nil {

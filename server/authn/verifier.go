@@ -29,20 +29,8 @@ type Config struct {
 	// Audience is this API's identifier, which tokens must name ("aud").
 	// Required.
 	Audience string
-	// RequireATJWT accepts only tokens of the type "at+jwt" (RFC 9068). It
-	// must be set where the audience is also a client's id: ID tokens would
-	// pass for access tokens otherwise (RFC 8725 section 3.12).
-	RequireATJWT bool
-	// IDTokenClients are the ids of clients whose ID tokens are refused: a token
-	// that names one of them as an audience is accepted only with the type
-	// "at+jwt". Whatever this says, a token is refused that has what only an ID
-	// token or a logout token has ("at_hash", "c_hash", "s_hash", "events",
-	// "nonce").
-	IDTokenClients []string
-	// InsecureIDTokenShape accepts tokens with "nonce" or "at_hash", for issuers
-	// whose access tokens look like ID tokens (Dex). Holders of an ID token that
-	// names Audience can then call the API with it.
-	InsecureIDTokenShape bool
+	// Profile says how access tokens differ from the other tokens of the issuer.
+	Profile ProfileConfig
 	// PermissionsClaim is the claim that holds permissions, a list of strings
 	// or a string with spaces between; a path into nested objects has dots
 	// between ("realm_access.roles"). "" means "permissions".
@@ -105,6 +93,9 @@ type Verifier struct {
 
 // NewVerifier returns a verifier. It contacts nobody; Run does.
 func NewVerifier(cfg Config) (*Verifier, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("authn: %w", err)
+	}
 	v := &Verifier{provider: cfg.Provider, watch: newWatch(cfg.RevokedChanged), now: cfg.Now, logger: cfg.Logger}
 	if v.now == nil {
 		v.now = time.Now
@@ -129,10 +120,10 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
 		Provider:     v.provider,
 		Audience:     cfg.Audience,
-		RequireATJWT: cfg.RequireATJWT,
+		RequireATJWT: cfg.Profile.RequireATJWT,
 
-		IDTokenClients:       cfg.IDTokenClients,
-		InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+		IDTokenClients:       cfg.Profile.IDTokenClients,
+		InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape,
 
 		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
 		Revoked:   revoked(cfg.Revoked),

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
+)
+
+// Config configures a [Server]. What Authn requires is required; the zero value
+// of every other field is a safe default.
+type Config struct {
+	// Authn says which access tokens are accepted. Its Logger defaults to the one
+	// below.
+	Authn authn.Config
+	// Register registers the services, with their generated Register functions.
+	Register func(grpc.ServiceRegistrar)
+	// Policies are policies by full method name ("/package.Service/Method"), for
+	// services whose .proto files are not yours. The health service, and
+	// reflection if it is on, are public unless an entry says otherwise.
+	Policies map[string]*authv1.Policy
+	// Reflection serves grpc.reflection. It shows the whole contract to every
+	// caller, so it is for development and for internal networks.
+	Reflection bool
+	// Limits bounds sizes and times.
+	Limits LimitsConfig
+	// Logger gets one line per call, and one more for a refused token or a panic,
+	// never with a token or a message in it. Default: no log.
+	Logger *slog.Logger
+}
+
+// LimitsConfig bounds sizes and times of a server.
+type LimitsConfig struct {
+	// Timeout bounds each unary call. An earlier deadline of the caller applies.
+	// Streams are bounded by the expiry of their token instead. Default:
+	// DefaultTimeout.
+	Timeout time.Duration
+	// MaxRequestBytes is the longest message of a request, in bytes, both
+	// compressed and not. A longer one is refused with RESOURCE_EXHAUSTED, which a
+	// gateway answers with 413. Default: DefaultMaxRequestBytes.
+	MaxRequestBytes int
+	// MaxResponseBytes is the longest message of an answer, in bytes. A longer one
+	// becomes RESOURCE_EXHAUSTED for a gRPC client, whose own limit is 4 MiB unless
+	// it sets another, and an internal error for a gateway. Default:
+	// DefaultMaxResponseBytes.
+	MaxResponseBytes int
+}
+
+// The defaults of LimitsConfig.
+const (
+	DefaultTimeout = 30 * time.Second
+	// DefaultMaxRequestBytes is a body of 1 MiB at the gateway, and RequestRoom.
+	DefaultMaxRequestBytes  = 1<<20 + RequestRoom
+	DefaultMaxResponseBytes = 16 << 20
+)
+
+// RequestRoom is what path, query and header may add, in bytes, to the message
+// that a gateway makes of a request body.
+const RequestRoom = 64 << 10
+
+// The range of the limits on messages. gRPC's own maximum is 2 GiB.
+const (
+	minMessageBytes = 1 << 10
+	maxMessageBytes = 1 << 30
+)
+
+// Validate returns everything that is wrong with the values of cfg, joined. It
+// does not look at services and policies, and contacts nothing; [New] calls it.
+func (cfg Config) Validate() error {
+	return errors.Join(invalid.In("Authn", cfg.Authn.Validate()), invalid.In("Limits", cfg.Limits.validate()))
+}
+
+func (cfg LimitsConfig) validate() error {
+	var errs []error
+	if cfg.Timeout < 0 {
+		errs = append(errs, invalid.Field("Timeout", cfg.Timeout, "is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
+	}
+	check := func(field string, bytes, most int) {
+		if bytes != 0 && (bytes < minMessageBytes || bytes > most) {
+			errs = append(errs, invalid.Field(field, bytes, "is too small or too large a limit on messages",
+				fmt.Sprintf("give a number of bytes from %d to %d", minMessageBytes, most)))
+		}
+	}
+	check("MaxRequestBytes", cfg.MaxRequestBytes, maxMessageBytes+RequestRoom)
+	check("MaxResponseBytes", cfg.MaxResponseBytes, maxMessageBytes)
+	return errors.Join(errs...)
+}
+
+// withDefaults returns cfg with the default of each field that is zero.
+func (cfg Config) withDefaults() Config {
+	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, DefaultTimeout)
+	cfg.Limits.MaxRequestBytes = cmp.Or(cfg.Limits.MaxRequestBytes, DefaultMaxRequestBytes)
+	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, DefaultMaxResponseBytes)
+	cfg.Logger = requestid.Logger(cfg.Logger)
+	if cfg.Authn.Logger == nil {
+		cfg.Authn.Logger = cfg.Logger
+	}
+	return cfg
+}
