@@ -245,6 +245,7 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
+	store, ok := cfg.Store.(revocation.Store)
 	switch {
 	case cfg.ClientID == "":
 		return nil, errors.New("client id: missing; enter the one that the provider gave this application")
@@ -254,6 +255,8 @@ func New(cfg Config) (*BFF, error) {
 		return nil, fmt.Errorf("refresh timeout %v: negative; give how long the provider may take to answer a refresh", cfg.RefreshTimeout)
 	case cfg.Store == nil:
 		return nil, errors.New("session store: missing")
+	case !ok:
+		return nil, fmt.Errorf("session store: %T keeps no notes: have it implement session.NoteStore, or embed session.LocalNotes if it belongs to one process", cfg.Store)
 	case cfg.API == nil:
 		return nil, errors.New("API: missing; give the gateway, or NewProxy to it")
 	}
@@ -329,7 +332,7 @@ func New(cfg Config) (*BFF, error) {
 	b.pending = newRevocations(b)
 	b.refresher = b.newRefresher(cfg)
 	b.usedTokens = b.sessions.Notes("logout token")
-	b.revoker = revocation.New(revocation.Config{Store: cfg.Store, Deny: b.denyTarget, Now: cfg.Now})
+	b.revoker = revocation.New(revocation.Config{Store: store, Deny: b.denyTarget, Now: cfg.Now})
 	b.once = login.New(login.Config{
 		Marks: b.sessions.Notes("login attempt"), Outcomes: b.sessions.Notes("login outcome"),
 		Sealer: b.keys, Work: &b.work, Limit: requestTimeout, Now: cfg.Now, Logger: cfg.Logger,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
 // held has the token endpoint wait, once it was called, until release is.
@@ -201,7 +202,7 @@ func TestExchangeOutlivesTheBrowser(t *testing.T) {
 }
 
 // A forgetful store loses what a node that dies would not have written.
-type forgetful struct{ session.Store }
+type forgetful struct{ sessiontest.Store }
 
 func (forgetful) PutNote(context.Context, session.Note) error { return nil }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
@@ -25,7 +26,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 	onRedis := func(refuse, accept []string) func(t *testing.T) (realStore, func(bool)) {
 		return func(t *testing.T) (realStore, func(bool)) {
 			server := redistest.Start(t)
-			real := realStore{open: func(cfg *bff.Config) (session.Store, error) {
+			real := realStore{open: func(cfg *bff.Config) (sessiontest.Store, error) {
 				return redis.Open(t.Context(), redis.Config{URL: "redis://" + server.Addr(), Now: cfg.Now})
 			}}
 			return real, func(refused bool) {
@@ -47,7 +48,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 		// A client cannot tell this from a disk that is full: nothing can be added, and rows can be removed.
 		"PostgreSQL without space": func(t *testing.T) (realStore, func(bool)) {
 			address := pgtest.Start(t).New(t)
-			real := realStore{open: func(cfg *bff.Config) (session.Store, error) {
+			real := realStore{open: func(cfg *bff.Config) (sessiontest.Store, error) {
 				return postgres.Open(t.Context(), postgres.Config{URL: address, Now: cfg.Now})
 			}}
 			return real, func(refused bool) {
@@ -74,7 +75,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 		},
 		"PostgreSQL read-only": func(t *testing.T) (realStore, func(bool)) {
 			address := pgtest.Start(t).New(t)
-			real := realStore{open: func(cfg *bff.Config) (session.Store, error) {
+			real := realStore{open: func(cfg *bff.Config) (sessiontest.Store, error) {
 				return postgres.Open(t.Context(), postgres.Config{URL: address, Now: cfg.Now})
 			}}
 			return real, func(refused bool) {

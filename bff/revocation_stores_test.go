@@ -12,12 +12,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // twoNodes are two bffs with a connection of their own each to one store, and a
 // third one for a server, which has no secret.
-func twoNodes(t *testing.T, begin func(t *testing.T) realStore) (s, other *system, server session.Store) {
+func twoNodes(t *testing.T, begin func(t *testing.T) realStore) (s, other *system, server sessiontest.Store) {
 	t.Helper()
 	real := begin(t)
 	s = start(t, real.handle(t))
@@ -26,7 +27,7 @@ func twoNodes(t *testing.T, begin func(t *testing.T) realStore) (s, other *syste
 	second.reconfigure()
 	third := bff.Config{Now: s.cfg.Now}
 	real.handle(t)(&third)
-	return s, &second, third.Store
+	return s, &second, third.Store.(sessiontest.Store)
 }
 
 func TestParallelCallbacksAtRealStores(t *testing.T) {

@@ -13,13 +13,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // A realStore is a server of the test's own that keeps sessions.
 type realStore struct {
-	open          func(cfg *bff.Config) (session.Store, error)
+	open          func(cfg *bff.Config) (sessiontest.Store, error)
 	kill, restart func()
 }
 
@@ -28,7 +29,7 @@ var realStores = map[string]func(t *testing.T) realStore{
 		server := pgtest.Start(t)
 		address := server.New(t)
 		return realStore{
-			open: func(cfg *bff.Config) (session.Store, error) {
+			open: func(cfg *bff.Config) (sessiontest.Store, error) {
 				return postgres.Open(t.Context(), postgres.Config{URL: address, Now: cfg.Now})
 			},
 			kill: func() { server.Kill(t) }, restart: func() { server.Restart(t) },
@@ -37,7 +38,7 @@ var realStores = map[string]func(t *testing.T) realStore{
 	"redis": func(t *testing.T) realStore {
 		server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 		return realStore{
-			open: func(cfg *bff.Config) (session.Store, error) {
+			open: func(cfg *bff.Config) (sessiontest.Store, error) {
 				return redis.Open(t.Context(), redis.Config{URL: "redis://" + server.Addr(), Now: cfg.Now})
 			},
 			kill: server.Kill, restart: func() { server.Restart(t) },

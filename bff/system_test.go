@@ -167,7 +167,7 @@ func bearer(r *http.Request) string {
 
 // store fails on demand.
 type store struct {
-	session.Store
+	sessiontest.Store
 	mu        sync.Mutex
 	get       func() error
 	write     func() error

@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
@@ -30,16 +31,16 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 // stores are what the benchmarks compare.
 var stores = []struct {
 	name string
-	open func(b *testing.B) (store session.Store, size func() int64)
+	open func(b *testing.B) (store sessiontest.Store, size func() int64)
 }{
-	{"memory", func(b *testing.B) (session.Store, func() int64) {
+	{"memory", func(b *testing.B) (sessiontest.Store, func() int64) {
 		s, err := memory.New(memory.Config{MaxSessions: 10_000_000})
 		if err != nil {
 			b.Fatal(err)
 		}
 		return s, heap
 	}},
-	{"sqlite", func(b *testing.B) (session.Store, func() int64) {
+	{"sqlite", func(b *testing.B) (sessiontest.Store, func() int64) {
 		p := filepath.Join(b.TempDir(), "sessions.db")
 		s, err := sqlite.Open(b.Context(), sqlite.Config{Path: p})
 		if err != nil {
@@ -54,7 +55,7 @@ var stores = []struct {
 			return info.Size()
 		}
 	}},
-	{"postgres", func(b *testing.B) (session.Store, func() int64) {
+	{"postgres", func(b *testing.B) (sessiontest.Store, func() int64) {
 		address := pgtest.Start(b).New(b)
 		s, err := postgres.Open(b.Context(), postgres.Config{URL: address})
 		if err != nil {
@@ -73,7 +74,7 @@ var stores = []struct {
 			return size
 		}
 	}},
-	{"redis", func(b *testing.B) (session.Store, func() int64) {
+	{"redis", func(b *testing.B) (sessiontest.Store, func() int64) {
 		server := redistest.Start(b, "--appendonly", "yes")
 		s, err := redis.Open(b.Context(), redis.Config{URL: "redis://" + server.Addr()})
 		if err != nil {
@@ -110,7 +111,7 @@ func typical() session.Data {
 	return d
 }
 
-func benchManager(b *testing.B, store session.Store, cache int) *session.Manager {
+func benchManager(b *testing.B, store sessiontest.Store, cache int) *session.Manager {
 	b.Helper()
 	m, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: []string{secret()}, CacheSize: cache})
 	if err != nil {

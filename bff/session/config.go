@@ -72,6 +72,8 @@ type ManagerConfig struct {
 // Manager opens, changes and ends sessions. It is safe for concurrent use.
 type Manager struct {
 	store    Store
+	index    Index
+	notes    NoteStore
 	keys     *seal.Keyring
 	jar      jar
 	idle     time.Duration
@@ -94,12 +96,22 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	if c.Store == nil {
 		return nil, errors.New("session: ManagerConfig.Store is nil")
 	}
+	notes, ok := c.Store.(NoteStore)
+	switch {
+	case ok:
+	case isLocal(c.Store):
+		notes = &LocalNotes{Now: c.Now}
+	default:
+		return nil, fmt.Errorf("session: ManagerConfig.Store %T is not a NoteStore, which the processes of a shared store need", c.Store)
+	}
 	keys, err := seal.NewKeyring(c.Secrets...)
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{
 		store:    c.Store,
+		index:    IndexOf(c.Store),
+		notes:    notes,
 		keys:     keys,
 		jar:      jar{secure: true, base: cmp.Or(c.CookieName, CookieName)},
 		idle:     c.IdleTimeout,
@@ -164,7 +176,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	m.nodes = newNodes(c, keys, rand.Text(), m.now, m.log)
+	m.nodes = newNodes(c, notes, keys, rand.Text(), m.now, m.log)
 	return m, nil
 }
 

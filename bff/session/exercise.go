@@ -46,17 +46,21 @@ func Exercise(ctx context.Context, s Store) (err error) {
 	try("lock a session", lock)
 	try("unlock a session", func() error { return s.Unlock(ctx, r.ID, fence) })
 	try("list the sessions of a person", func() error {
-		list, err := s.ListBySubject(ctx, r.Issuer, r.Subject)
+		list, err := IndexOf(s).ListBySubject(ctx, r.Issuer, r.Subject)
 		if err == nil && len(list) == 0 {
 			err = errors.New("the session is missing")
 		}
 		return err
 	})
 	try("list all sessions", func() error { _, _, err := s.List(ctx, "", 1); return err })
+	notes, ok := s.(NoteStore)
+	if !ok {
+		return err
+	}
 	n := Note{Kind: "gatehouse check", Key: rand.Text(), Value: []byte("gatehouse check"), DueAt: now, ExpiresAt: now.Add(exerciseFor)}
-	try("keep a note", func() error { _, err := s.AddNote(ctx, n); return err })
-	try("replace a note", func() error { return s.PutNote(ctx, n) })
-	try("find a note", func() error { _, err := s.DueNotes(ctx, n.Kind, 1); return err })
-	try("take a note", func() error { _, err := s.TakeNote(ctx, n.Kind, n.Key); return err })
+	try("keep a note", func() error { _, err := notes.AddNote(ctx, n); return err })
+	try("replace a note", func() error { return notes.PutNote(ctx, n) })
+	try("find a note", func() error { _, err := notes.DueNotes(ctx, n.Kind, 1); return err })
+	try("take a note", func() error { _, err := notes.TakeNote(ctx, n.Kind, n.Key); return err })
 	return err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
@@ -146,7 +147,7 @@ func TestStoresOfCommit1fe628b(t *testing.T) {
 	})
 }
 
-func opensGolden(t *testing.T, store session.Store, err error, secrets []string, want []goldenSession) {
+func opensGolden(t *testing.T, store sessiontest.Store, err error, secrets []string, want []goldenSession) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

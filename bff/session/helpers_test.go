@@ -27,7 +27,7 @@ func secret() string { return rand.Text() + rand.Text() }
 type fixture struct {
 	*session.Manager
 	clock   *sessiontest.Clock
-	store   session.Store
+	store   sessiontest.Store
 	secrets []string
 }
 
@@ -46,7 +46,7 @@ func newFixture(t testing.TB, change ...func(*session.ManagerConfig)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{Manager: m, clock: clock, store: c.Store, secrets: c.Secrets}
+	return &fixture{Manager: m, clock: clock, store: c.Store.(sessiontest.Store), secrets: c.Secrets}
 }
 
 // with makes another manager on the same store, as a restart or another node would.
@@ -133,7 +133,7 @@ func baseURL(t testing.TB, s string) func(*session.ManagerConfig) {
 
 // spy is a store that counts, and fails when told to.
 type spy struct {
-	session.Store
+	sessiontest.Store
 	fail                    error
 	gets, touches, deletes  int
 	onTouch, onGet, onWrite func()

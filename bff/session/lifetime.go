@@ -80,13 +80,13 @@ func (m *Manager) EndByID(ctx context.Context, id ID, why Reason) error {
 
 // EndBySID ends, at the provider's word, the sessions to which it gave this sid and returns them. The empty sid names none.
 func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error) {
-	ids, err := m.store.DeleteBySID(ctx, issuer, sid, ReasonProvider)
+	ids, err := m.index.DeleteBySID(ctx, issuer, sid, ReasonProvider)
 	return m.ended(ids), storeError("delete by sid", err)
 }
 
 // EndBySubject ends all sessions of a person and returns them.
 func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error) {
-	ids, err := m.store.DeleteBySubject(ctx, issuer, subject, why)
+	ids, err := m.index.DeleteBySubject(ctx, issuer, subject, why)
 	return m.ended(ids), storeError("delete by subject", err)
 }
 
@@ -99,14 +99,8 @@ func (m *Manager) ended(ids []ID) []ID {
 
 // List returns a person's sessions, newest first, without what is sealed.
 func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, error) {
-	records, err := m.store.ListBySubject(ctx, issuer, subject)
+	records, err := m.index.ListBySubject(ctx, issuer, subject)
 	return records, storeError("list", err)
-}
-
-// ListAll returns some of everybody's sessions, without what is sealed, and the cursor to go on with; see [Store.List].
-func (m *Manager) ListAll(ctx context.Context, cursor string, limit int) ([]Record, string, error) {
-	page, next, err := m.store.List(ctx, cursor, limit)
-	return page, next, storeError("list", err)
 }
 
 // CookieValue returns the well-formed cookie value of a request, for [NewSession.Replaces], or "". It opens a session and
@@ -137,17 +131,21 @@ func (m *Manager) Join(ctx context.Context) error { return m.nodes.join(ctx) }
 func (m *Manager) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.nodes.run(running) })
-	group.Go(func() error { m.subscribe(running); return nil })
+	if feed, ok := m.store.(Watcher); ok {
+		group.Go(func() error { m.subscribe(running, feed); return nil })
+	}
 	group.Go(func() error { m.tend(running); return nil })
-	group.Go(func() error { m.removeExpired(running); return nil })
+	if store, ok := m.store.(Sweeper); ok {
+		group.Go(func() error { m.removeExpired(running, store); return nil })
+	}
 	return group.Wait()
 }
 
-func (m *Manager) removeExpired(ctx context.Context) {
+func (m *Manager) removeExpired(ctx context.Context, store Sweeper) {
 	tick := time.NewTicker(m.sweep)
 	defer tick.Stop()
 	for {
-		n, err := m.store.DeleteExpired(ctx)
+		n, err := store.DeleteExpired(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return

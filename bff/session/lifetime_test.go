@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
 func timeouts(idle, absolute time.Duration) func(*session.ManagerConfig) {
@@ -168,7 +169,7 @@ func TestRunRemovesWhatExpired(t *testing.T) {
 }
 
 type sweeps struct {
-	session.Store
+	sessiontest.Store
 	mu             sync.Mutex
 	fail           error
 	calls, removed int
@@ -194,7 +195,7 @@ func (s *sweeps) DeleteExpired(ctx context.Context) (int, error) {
 		s.fail = nil
 		return 0, err
 	}
-	n, err := s.Store.DeleteExpired(ctx)
+	n, err := s.Store.(session.Sweeper).DeleteExpired(ctx)
 	s.removed += n
 	return n, err
 }

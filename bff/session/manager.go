@@ -129,7 +129,7 @@ func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 
 // Ready says why sessions cannot be had at the moment, if the store can tell.
 func (m *Manager) Ready(ctx context.Context) error {
-	if s, ok := m.store.(interface{ Ready(context.Context) error }); ok {
+	if s, ok := m.store.(ReadyChecker); ok {
 		return storeError("ready", s.Ready(ctx))
 	}
 	return nil

@@ -91,8 +91,9 @@ func (l *lease) has(id seal.KeyID) bool { return slices.Contains(l.Keys, id.Stri
 // nodes are the processes that share a store. Each publishes a lease as a note, renews it while it runs, and seals under
 // the newest key that all of them have.
 type nodes struct {
-	// store is nil where the store is of this process alone.
+	// store is nil where the store is local. Its notes are the leases.
 	store Store
+	notes NoteStore
 	keys  *seal.Keyring
 	now   func() time.Time
 	log   *slog.Logger
@@ -124,16 +125,13 @@ type nodes struct {
 	failed time.Time
 }
 
-// local is what a store implements that is of one process alone: its node needs no lease.
-type local interface{ ProcessLocal() bool }
-
-func newNodes(c ManagerConfig, keys *seal.Keyring, id string, now func() time.Time, log *slog.Logger) *nodes {
+func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, now func() time.Time, log *slog.Logger) *nodes {
 	n := &nodes{
-		store: c.Store, keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
+		keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
 		failures: throttle.Every(time.Minute), mismatches: throttle.Every(time.Minute),
 	}
-	if l, ok := c.Store.(local); ok && l.ProcessLocal() {
-		n.store = nil
+	if !isLocal(c.Store) {
+		n.store, n.notes = c.Store, notes
 	}
 	return n
 }
@@ -246,7 +244,7 @@ func (n *nodes) publish(ctx context.Context) error {
 		return err
 	}
 	expires := n.now().Add(leaseLength).Truncate(time.Millisecond)
-	if err := n.store.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue, ExpiresAt: expires}); err != nil {
+	if err := n.notes.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue, ExpiresAt: expires}); err != nil {
 		n.mu.Lock()
 		n.failed = time.Now()
 		n.mu.Unlock()
@@ -268,7 +266,7 @@ func (n *nodes) withdraw(ctx context.Context) {
 	n.joined = time.Time{}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if _, err := n.store.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
+	if _, err := n.notes.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
 		n.log.LogAttrs(ctx, slog.LevelWarn, "this node's lease was not withdrawn: the others take it for live until the lease ends",
 			slog.String("err", err.Error()), slog.Duration("lease", leaseLength))
 	}
@@ -284,7 +282,7 @@ func (n *nodes) live() map[string]lease {
 // view reads the leases of the other nodes.
 func (n *nodes) view(ctx context.Context) error {
 	asked := time.Now()
-	notes, err := n.store.DueNotes(ctx, nodeKind, maxNodes)
+	notes, err := n.notes.DueNotes(ctx, nodeKind, maxNodes)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if asked.Before(n.asked) {

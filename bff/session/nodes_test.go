@@ -14,12 +14,13 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
 // A place is a store that several nodes share.
 type place struct {
-	session.Store
+	sessiontest.Store
 	readOnly atomic.Bool
 }
 

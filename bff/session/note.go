@@ -24,8 +24,10 @@ type Note struct {
 	ExpiresAt time.Time
 }
 
-// NoteStore keeps notes, under the same rules as [Store]: one that has expired is not found, a context that has ended is
-// an error of its own. No answer comes from a cache: what one process wrote, all know at once.
+// NoteStore is implemented by a [Store] that keeps notes, by the same rules: an expired note is not found, and a context
+// that has ended is an error other than [ErrNotFound]. No answer comes from a cache: all processes see a write at once. A
+// store shared by several processes must implement it, and so must every store of a bff; one of a single process can embed
+// [LocalNotes].
 type NoteStore interface {
 	// AddNote stores a note unless there is one of its name, and tells whether it did: of all callers one gets true.
 	AddNote(ctx context.Context, n Note) (added bool, err error)
@@ -101,7 +103,7 @@ func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.T
 	if err != nil {
 		return false, err
 	}
-	first, err = n.m.store.AddNote(ctx, note)
+	first, err = n.m.notes.AddNote(ctx, note)
 	return first, n.failed("add", err)
 }
 
@@ -112,12 +114,12 @@ func (n Notes) Put(ctx context.Context, key string, value []byte, due, expires t
 	if err != nil {
 		return err
 	}
-	return n.failed("put", n.m.store.PutNote(ctx, note))
+	return n.failed("put", n.m.notes.PutNote(ctx, note))
 }
 
 // Get returns a value, or [ErrNotFound].
 func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
-	note, err := n.m.store.GetNote(ctx, n.kind, n.key(key))
+	note, err := n.m.notes.GetNote(ctx, n.kind, n.key(key))
 	if err != nil {
 		return nil, n.failed("get", err)
 	}
@@ -127,7 +129,7 @@ func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
 
 // Take removes a value and returns it, or [ErrNotFound]: of all callers in all processes one gets it.
 func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
-	note, err := n.m.store.GetNote(ctx, n.kind, n.key(key))
+	note, err := n.m.notes.GetNote(ctx, n.kind, n.key(key))
 	if err != nil {
 		return nil, n.failed("take", err)
 	}
@@ -139,13 +141,13 @@ func (n Notes) take(ctx context.Context, note Note) ([]byte, error) {
 	if _, err := n.open(ctx, note); err != nil {
 		return nil, n.failed("take", err) // it is for a node that can open it
 	}
-	note, err := n.m.store.TakeNote(ctx, n.kind, note.Key)
+	note, err := n.m.notes.TakeNote(ctx, n.kind, note.Key)
 	if err != nil {
 		return nil, n.failed("take", err)
 	}
 	value, err := n.open(ctx, note)
 	if err != nil { // another has replaced it in between
-		_, put := n.m.store.AddNote(ctx, note)
+		_, put := n.m.notes.AddNote(ctx, note)
 		return nil, n.failed("take", errors.Join(err, put))
 	}
 	return value, nil
@@ -160,7 +162,7 @@ const maxDue = 1024
 func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
 	var values [][]byte
 	for look := limit; ; look *= 4 {
-		notes, err := n.m.store.DueNotes(ctx, n.kind, look)
+		notes, err := n.m.notes.DueNotes(ctx, n.kind, look)
 		if err != nil {
 			return values, n.failed("find", err)
 		}
@@ -180,11 +182,4 @@ func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
 			return values, nil
 		}
 	}
-}
-
-// Count counts up from 1 under the key, across all processes, and starts anew when expires, as the first call had it, has
-// passed.
-func (n Notes) Count(ctx context.Context, key string, expires time.Time) (int64, error) {
-	count, err := n.m.store.CountNote(ctx, n.kind, n.key(key), expires.UTC().Truncate(time.Millisecond))
-	return count, n.failed("count", err)
 }

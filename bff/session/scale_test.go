@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
 // BenchmarkScale is a look-up among from a hundred to a million sessions, in the stores of one process: warm, as at every
@@ -69,7 +70,7 @@ func BenchmarkScale(b *testing.B) {
 
 // crowd puts sessions into a store, and returns requests of at most 1000 of them, which lie evenly among the rest. The rest
 // are as long as real ones and cannot be opened, which saves sealing them.
-func crowd(b *testing.B, store session.Store, m *session.Manager, n int) []*http.Request {
+func crowd(b *testing.B, store sessiontest.Store, m *session.Manager, n int) []*http.Request {
 	b.Helper()
 	first := fill(b, m, 1)
 	records, err := store.ListBySubject(b.Context(), issuer, "auth0|0")

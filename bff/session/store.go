@@ -84,61 +84,43 @@ func (e *LockedError) Error() string { return ErrLocked.Error() }
 // Is makes errors.Is(err, ErrLocked) true.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// Store keeps sessions. One that belongs to a single process says so with a method ProcessLocal() bool: its manager does not
-// announce itself to others. Package sessiontest checks that an implementation keeps these rules:
+// Store is the least that a store of sessions must do. What a store can do besides is found by type assertion: [Index],
+// [NoteStore], [Watcher], [Sweeper], [Local] and [ReadyChecker]. A [Manager] does without a missing part, except that a
+// store shared by several processes must be a NoteStore; so must every store of a bff. Package sessiontest checks that an
+// implementation keeps these rules:
 //
-//   - Every method is safe for concurrent use and ends when its context does. A context that ends is an error of its own,
-//     never [ErrNotFound].
-//   - A session that has expired is not found, even before [Store.DeleteExpired] removes it.
-//   - A session that has ended stays ended: no Touch, Lock, Write or Unlock that was under way brings it back.
-//   - What is handed in and out is copied; neither side sees the other's later changes.
-//   - Answers may come from a cache of the process, on two conditions: a session that another process ended or changed is
-//     seen within a second, and after a successful Lock, Get returns what the last holder of the lock wrote.
+//   - Every method is safe for concurrent use and returns when its context ends, with an error that is not [ErrNotFound].
+//   - An expired session is not found, whether it has been removed or not.
+//   - A session that has ended stays ended: no Touch, Lock, Write or Unlock in progress restores it.
+//   - Arguments and results are copied; neither side sees later changes of the other.
+//   - Answers may come from a cache of the process if a session that another process ended or changed is seen within a
+//     second, and if Get, after a successful Lock, returns what the last holder of the lock wrote.
 type Store interface {
-	// Create adds a session and in the same transaction ends the one it replaces, if that is not zero and still there.
-	// ErrExists if there is a live session of that ID.
+	// Create adds a session and in the same transaction ends the one it replaces, unless that is zero or gone. It returns
+	// ErrExists if there is a live session with the ID.
 	Create(ctx context.Context, r Record, replaces ID) error
 	// Get returns a session, or ErrNotFound.
 	Get(ctx context.Context, id ID) (Record, error)
-	// Touch moves LastSeenAt and IdleExpiresAt, both together, if lastSeen is later than what is stored; otherwise it does
-	// nothing and returns nil, so that touches that overtake each other do no harm. ErrNotFound if there is none.
+	// Touch sets LastSeenAt and IdleExpiresAt if lastSeen is later than the stored time. Otherwise it does nothing and
+	// returns nil, so that touches may overtake each other. It returns ErrNotFound if there is no such session.
 	Touch(ctx context.Context, id ID, lastSeen, idleExpires time.Time) error
-	// Lock grants the lock of a session for the length of the lease. While a lease runs, everybody else gets ErrLocked; one
-	// that has run out can be taken over. ErrNotFound if there is no such session.
+	// Lock grants the lock of a session for the length of the lease. While a lease runs, other callers get ErrLocked; a
+	// lease that has run out can be taken over. It returns ErrNotFound if there is no such session.
 	Lock(ctx context.Context, id ID, lease time.Duration) (Fence, error)
-	// Renew has the lease of a lock that is held end that much later than now, even if it has run out. ErrFenced if the lock
-	// was released, or granted to another since; ErrNotFound if the session is gone.
+	// Renew extends the lease of a held lock to this long from now, also if it has run out. It returns ErrFenced if the
+	// lock was released or granted again, and ErrNotFound if the session has ended.
 	Renew(ctx context.Context, id ID, f Fence, lease time.Duration) error
-	// Write replaces Sealed and releases the lock if the session is there and the fence is the newest granted, even if its
-	// lease has run out. ErrNotFound or ErrFenced otherwise, and then nothing has changed.
+	// Write replaces Sealed and releases the lock if the session exists and the fence is the newest granted, also if its
+	// lease has run out. Otherwise it returns ErrNotFound or ErrFenced and changes nothing.
 	Write(ctx context.Context, id ID, f Fence, sealed []byte) error
-	// Unlock releases the lock without writing. ErrFenced if it was granted to another since, ErrNotFound if the session is
-	// gone; unlocking twice does no harm.
+	// Unlock releases the lock without writing. It returns ErrFenced if the lock was granted again, and ErrNotFound if the
+	// session has ended. Unlocking twice is no error.
 	Unlock(ctx context.Context, id ID, f Fence) error
-	// Delete ends a session. ErrNotFound if there was none.
+	// Delete ends a session. It returns ErrNotFound if there was none.
 	Delete(ctx context.Context, id ID, why Reason) error
-	// DeleteBySID ends the sessions that the provider knows by this sid and returns them; none is no error. The empty sid
-	// names no session, not those without one.
-	DeleteBySID(ctx context.Context, issuer, sid string, why Reason) ([]ID, error)
-	// DeleteBySubject ends all sessions of a person and returns them; none is no error.
-	DeleteBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error)
-	// ListBySubject returns a person's sessions, newest first (by CreatedAt), without Sealed.
-	ListBySubject(ctx context.Context, issuer, subject string) ([]Record, error)
-	// List returns some of everybody's sessions, without Sealed and limit at most, and the cursor to go on with; "" begins, and
-	// comes back at the end. The order is the store's own. A session that lives all the while is on at least one page, one that
-	// begins or ends meanwhile may be; a page that is not the last may be short, or empty. ErrCursor for a cursor that is none.
+	// List returns a page of all live sessions, without Sealed and at most limit of them, and the cursor of the next page.
+	// The cursor "" asks for the first page and is returned with the last. The order is the store's own. A session that
+	// lives throughout is on at least one page; one that begins or ends meanwhile may be on one. A page that is not the
+	// last may be short or empty. It returns ErrCursor for a cursor that it did not make.
 	List(ctx context.Context, cursor string, limit int) (page []Record, next string, err error)
-	// Watch calls event for every session that ends (a replaced one with ReasonReplaced) and for every Touch and Write that
-	// changes one, by whichever process of the store, within a second. Expiry is no event. The first event has the zero ID and
-	// says that the feed stands: from then on nothing is missed, or another with the zero ID tells of it. Events come one at
-	// a time and may overtake each other: a change that is told after the end is an older one. Watch returns when its context ends, the store is closed or the feed breaks, always with
-	// an error; after a break, Get does not answer from a cache until the feed stands again. A slow event function holds up
-	// its own feed alone.
-	Watch(ctx context.Context, event func(Event)) error
-	NoteStore
-	// DeleteExpired removes what has expired, notes too, and returns how many sessions there were. It may be called by
-	// several at once.
-	DeleteExpired(ctx context.Context) (int, error)
-	// Close frees what the store holds. Later calls fail, and not with ErrNotFound.
-	Close() error
 }

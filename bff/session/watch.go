@@ -243,9 +243,9 @@ func (h *hub) isDown() bool {
 }
 
 // subscribe keeps the hub subscribed to the store until the context ends.
-func (m *Manager) subscribe(ctx context.Context) {
+func (m *Manager) subscribe(ctx context.Context, feed Watcher) {
 	for {
-		err := m.store.Watch(ctx, func(e Event) {
+		err := feed.Watch(ctx, func(e Event) {
 			if e.Ended {
 				m.opened.Drop(e.ID)
 			}

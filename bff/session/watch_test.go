@@ -10,11 +10,12 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
 // feed is a store whose feed and whose answers can be broken.
 type feed struct {
-	session.Store
+	sessiontest.Store
 	mu     sync.Mutex
 	broken chan struct{} // closed to break the feed; nil while it cannot be had
 	outage error

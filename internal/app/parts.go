@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -45,7 +44,7 @@ type parts struct {
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
 	services implementations // of the server
-	store    session.Store   // of the bff, and of a server that may look after sessions
+	store    sessionStore    // of the bff, and of a server that may look after sessions
 	closers  []func() error
 }
 

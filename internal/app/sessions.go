@@ -37,19 +37,20 @@ func (p *parts) registerAdmin(cfg Config, r grpc.ServiceRegistrar) {
 // operated is a session store as the operator's service wants it.
 type operated struct {
 	store   session.Store
+	index   session.Index
 	revoker *revocation.Revoker
 	now     func() time.Time
 }
 
 // newOperated takes nil for no denylist.
-func newOperated(store session.Store, denylist denier) *operated {
+func newOperated(store revocation.Store, denylist denier) *operated {
 	cfg := revocation.Config{Store: store}
 	if denylist != nil {
 		cfg.Deny = func(ctx context.Context, t revocation.Target) error {
 			return denylist.DenySubject(ctx, t.Issuer, t.Subject, t.DecidedAt, time.Time{})
 		}
 	}
-	return &operated{store: store, revoker: revocation.New(cfg), now: time.Now}
+	return &operated{store: store, index: session.IndexOf(store), revoker: revocation.New(cfg), now: time.Now}
 }
 
 var _ sessionadmin.Sessions = (*operated)(nil)
@@ -63,7 +64,7 @@ func (o *operated) List(ctx context.Context, cursor string, limit int) ([]sessio
 }
 
 func (o *operated) OfSubject(ctx context.Context, issuer, subject string) ([]sessionadmin.Session, error) {
-	records, err := o.store.ListBySubject(ctx, issuer, subject)
+	records, err := o.index.ListBySubject(ctx, issuer, subject)
 	return seen(records), err
 }
 

@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/postgres"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
 )
@@ -58,9 +60,15 @@ func checkStore(value string) error {
 	return storeError(value, err)
 }
 
+// A sessionStore is a session store of this program.
+type sessionStore interface {
+	revocation.Store
+	io.Closer
+}
+
 // openStore opens the session store, which the validation has found to be
 // one of these.
-func openStore(ctx context.Context, cfg Config) (store session.Store, err error) {
+func openStore(ctx context.Context, cfg Config) (sessionStore, error) {
 	logger := cfg.Logger.With("part", "sessions")
 	switch storeKind(cfg.SessionStore) {
 	case "sqlite":
@@ -112,7 +120,7 @@ func probeStore(ctx context.Context, cfg Config) error {
 
 // storeReady asks a session store whether it can be used, if it can tell.
 func storeReady(ctx context.Context, store session.Store) error {
-	if s, ok := store.(interface{ Ready(context.Context) error }); ok {
+	if s, ok := store.(session.ReadyChecker); ok {
 		return s.Ready(ctx)
 	}
 	return nil

@@ -44,12 +44,22 @@ type Store struct {
 	bySID     map[name]map[session.ID]*entry
 	// byExpiry is a heap: the session that expires first is at its head.
 	byExpiry expiryHeap
-	notes    notes
+
+	localNotes
 
 	events fanout.Hub
 }
 
-var _ session.Store = (*Store)(nil)
+var _ interface {
+	session.Store
+	session.Index
+	session.NoteStore
+	session.Watcher
+	session.Sweeper
+	session.Local
+} = (*Store)(nil)
+
+type localNotes = session.LocalNotes
 
 // name is a subject or a sid, which mean nothing without their issuer.
 type name struct{ issuer, value string }
@@ -88,6 +98,7 @@ func New(c Config) (*Store, error) {
 	if s.max < 0 {
 		return nil, fmt.Errorf("memory session store: MaxSessions is %d, it cannot be negative", s.max)
 	}
+	s.localNotes.Max, s.localNotes.Now = s.max, s.now
 	return s, nil
 }
 
@@ -290,7 +301,6 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
-	s.notes.removeExpired(now)
 	return s.removeExpired(now), nil
 }
 
@@ -308,8 +318,8 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.sessions, s.bySubject, s.bySID, s.byExpiry = nil, nil, nil, nil
-	s.notes = notes{}
 	s.events.Break(errClosed)
+	s.CloseNotes()
 	return nil
 }
 

@@ -88,7 +88,14 @@ type Store struct {
 	running sync.WaitGroup
 }
 
-var _ session.Store = (*Store)(nil)
+var _ interface {
+	session.Store
+	session.Index
+	session.NoteStore
+	session.Watcher
+	session.Sweeper
+	session.ReadyChecker
+} = (*Store)(nil)
 
 var errClosed = errors.New("postgres session store: closed")
 

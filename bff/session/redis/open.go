@@ -85,7 +85,13 @@ type Store struct {
 	running sync.WaitGroup
 }
 
-var _ session.Store = (*Store)(nil)
+var _ interface {
+	session.Store
+	session.Index
+	session.NoteStore
+	session.Watcher
+	session.ReadyChecker
+} = (*Store)(nil)
 
 var errClosed = errors.New("redis session store: closed")
 

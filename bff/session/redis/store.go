@@ -336,16 +336,6 @@ func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []
 	return records, nil
 }
 
-// DeleteExpired implements [session.Store]. Redis removes what has expired by itself.
-func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
-	_, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return 0, err
-	}
-	cancel()
-	return 0, nil
-}
-
 // subjectKey and sidKey are sets of IDs. They are named by a hash, since names may be of any length and any bytes.
 func (s *Store) subjectKey(issuer, subject string) string {
 	return s.indexKey("subject:", issuer, subject)

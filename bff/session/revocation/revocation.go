@@ -24,10 +24,16 @@ type Target struct {
 	KeepTokens bool
 }
 
+// Store is a session store that keeps notes.
+type Store interface {
+	session.Store
+	session.NoteStore
+}
+
 // Config describes a Revoker. Store is required.
 type Config struct {
 	// Store keeps the sessions, and the order of logins and revocations.
-	Store session.Store
+	Store Store
 	// Deny refuses the access tokens of a target; nil where access tokens cannot be revoked.
 	Deny func(context.Context, Target) error
 	// Now is the clock; nil for time.Now.
@@ -37,6 +43,7 @@ type Config struct {
 // A Revoker revokes, and judges the logins that are in progress. It is safe for concurrent use.
 type Revoker struct {
 	store   session.Store
+	index   session.Index
 	deny    func(context.Context, Target) error
 	logouts recentLogouts
 }
@@ -49,7 +56,7 @@ func New(cfg Config) *Revoker {
 	if cfg.Deny == nil {
 		cfg.Deny = func(context.Context, Target) error { return nil }
 	}
-	return &Revoker{store: cfg.Store, deny: cfg.Deny, logouts: recentLogouts{store: cfg.Store, now: cfg.Now}}
+	return &Revoker{store: cfg.Store, index: session.IndexOf(cfg.Store), deny: cfg.Deny, logouts: recentLogouts{store: cfg.Store, now: cfg.Now}}
 }
 
 // Revoke revokes a target and returns the sessions that it has ended. All three effects are attempted; after an error the
@@ -57,16 +64,16 @@ func New(cfg Config) *Revoker {
 func (r *Revoker) Revoke(ctx context.Context, t Target, why session.Reason) ([]session.ID, error) {
 	return r.revoke(ctx, t, func() ([]session.ID, error) {
 		if t.SessionID != "" {
-			return r.store.DeleteBySID(ctx, t.Issuer, t.SessionID, why)
+			return r.index.DeleteBySID(ctx, t.Issuer, t.SessionID, why)
 		}
-		return r.store.DeleteBySubject(ctx, t.Issuer, t.Subject, why)
+		return r.index.DeleteBySubject(ctx, t.Issuer, t.Subject, why)
 	})
 }
 
 // RevokeOthers revokes everything of a subject except one session, whose access token has to be renewed afterwards.
 func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID, why session.Reason) ([]session.ID, error) {
 	return r.revoke(ctx, t, func() (ended []session.ID, err error) {
-		records, err := r.store.ListBySubject(ctx, t.Issuer, t.Subject)
+		records, err := r.index.ListBySubject(ctx, t.Issuer, t.Subject)
 		for i := range records {
 			if id := records[i].ID; id != except {
 				switch one := r.store.Delete(ctx, id, why); {

@@ -9,11 +9,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
 // A faulty store does not take some notes.
 type faulty struct {
-	session.Store
+	sessiontest.Store
 	left int // to fail
 }
 

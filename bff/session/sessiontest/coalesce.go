@@ -14,6 +14,7 @@ import (
 // counting counts the touches that reach a store.
 type counting struct {
 	session.Store
+	session.NoteStore
 	touches *atomic.Int64
 }
 
@@ -29,7 +30,7 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 	secrets := []string{"a secret for this test alone, thirty-two bytes"}
 	var managers []*session.Manager
 	for _, f := range []*fixture{a, b} {
-		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, &touches}, Secrets: secrets, Now: f.clock.Now})
+		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, f.notes, &touches}, Secrets: secrets, Now: f.clock.Now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,11 +28,11 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle / 2)
 		young := f.create(t, func(r *session.Record) { r.SID = "sid" })
 		f.clock.Advance(idle / 2)
-		list, err := f.store.ListBySubject(t.Context(), issuer, subject)
+		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
 		if err != nil || len(list) != 1 || list[0].ID != young.ID {
 			t.Errorf("ListBySubject = %v, %v, want the one that lives", list, err)
 		}
-		ids, err := f.store.DeleteBySID(t.Context(), issuer, "sid", session.ReasonProvider)
+		ids, err := f.index.DeleteBySID(t.Context(), issuer, "sid", session.ReasonProvider)
 		if err != nil || len(ids) != 1 || ids[0] != young.ID {
 			t.Errorf("DeleteBySID = %v, %v, want the one that lived", ids, err)
 		}
@@ -51,7 +51,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		same(t, f.get(t, r.ID), r)
 		f.clock.Advance(idle - time.Millisecond)
 		same(t, f.get(t, r.ID), r)
-		if list, err := f.store.ListBySubject(t.Context(), issuer, subject); err != nil || len(list) != 1 || !list[0].LastSeenAt.Equal(now) {
+		if list, err := f.index.ListBySubject(t.Context(), issuer, subject); err != nil || len(list) != 1 || !list[0].LastSeenAt.Equal(now) {
 			t.Errorf("ListBySubject = %v, %v, want the new LastSeenAt", list, err)
 		}
 		f.clock.Advance(time.Millisecond)
@@ -114,12 +114,12 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle / 2)
 		living := f.create(t)
 		f.clock.Advance(idle / 2)
-		n, err := f.store.DeleteExpired(t.Context())
+		n, err := f.sweep(t.Context())
 		// A store may have removed some on its own, as those with a time to live do.
 		if err != nil || n > many {
 			t.Errorf("DeleteExpired = %d, %v, want at most %d", n, err, many)
 		}
-		if n, err := f.store.DeleteExpired(t.Context()); err != nil || n != 0 {
+		if n, err := f.sweep(t.Context()); err != nil || n != 0 {
 			t.Errorf("DeleteExpired again = %d, %v, want 0", n, err)
 		}
 		same(t, f.get(t, living.ID), living)

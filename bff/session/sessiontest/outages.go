@@ -185,18 +185,18 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 	calls := a.calls(signedIn[0])
 	for name, call := range map[string]func(context.Context) error{
 		"Create":      func(ctx context.Context) error { return a.store.Create(ctx, a.record(), session.ID{}) },
-		"DeleteBySID": func(ctx context.Context) error { _, err := a.store.DeleteBySID(ctx, issuer, "s", 0); return err },
+		"DeleteBySID": func(ctx context.Context) error { _, err := a.index.DeleteBySID(ctx, issuer, "s", 0); return err },
 		"DeleteBySubject": func(ctx context.Context) error {
-			_, err := a.store.DeleteBySubject(ctx, issuer, "nobody", 0)
+			_, err := a.index.DeleteBySubject(ctx, issuer, "nobody", 0)
 			return err
 		},
-		"ListBySubject": func(ctx context.Context) error { _, err := a.store.ListBySubject(ctx, issuer, subject); return err },
+		"ListBySubject": func(ctx context.Context) error { _, err := a.index.ListBySubject(ctx, issuer, subject); return err },
 		"List":          func(ctx context.Context) error { _, _, err := a.store.List(ctx, "", 10); return err },
-		"AddNote":       func(ctx context.Context) error { _, err := a.store.AddNote(ctx, a.note("other")); return err },
-		"CountNote":     func(ctx context.Context) error { _, err := a.store.CountNote(ctx, "c", "c", n.ExpiresAt); return err },
-		"GetNote":       func(ctx context.Context) error { _, err := a.store.GetNote(ctx, n.Kind, n.Key); return err },
-		"TakeNote":      func(ctx context.Context) error { _, err := a.store.TakeNote(ctx, n.Kind, "other"); return err },
-		"DueNotes":      func(ctx context.Context) error { _, err := a.store.DueNotes(ctx, n.Kind, 1); return err },
+		"AddNote":       func(ctx context.Context) error { _, err := a.notes.AddNote(ctx, a.note("other")); return err },
+		"CountNote":     func(ctx context.Context) error { _, err := a.notes.CountNote(ctx, "c", "c", n.ExpiresAt); return err },
+		"GetNote":       func(ctx context.Context) error { _, err := a.notes.GetNote(ctx, n.Kind, n.Key); return err },
+		"TakeNote":      func(ctx context.Context) error { _, err := a.notes.TakeNote(ctx, n.Kind, "other"); return err },
+		"DueNotes":      func(ctx context.Context) error { _, err := a.notes.DueNotes(ctx, n.Kind, 1); return err },
 	} {
 		calls[name] = call
 	}
@@ -244,7 +244,7 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 }
 
 // realFixture is a fixture by the real clock.
-func realFixture(s session.Store) *fixture { return &fixture{clock: nil, store: s} }
+func realFixture(s session.Store) *fixture { return newFixture(nil, s) }
 
 // isBack waits until a session is found again, and holds every error before to be none that signs anybody out.
 func (f *fixture) isBack(t *testing.T, r session.Record) {
@@ -279,7 +279,7 @@ func (f *fixture) broken(t *testing.T) <-chan struct{} {
 	go func() {
 		defer close(broke)
 		once := sync.OnceFunc(func() { close(stands) })
-		_ = f.store.Watch(t.Context(), func(session.Event) { once() })
+		_ = f.feed.Watch(t.Context(), func(session.Event) { once() })
 	}()
 	select {
 	case <-stands:

@@ -52,7 +52,7 @@ var races = map[string]func(*testing.T, *fixture){
 				}
 			})
 			done.Go(func() {
-				ids, err := f.store.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
+				ids, err := f.index.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 				if err != nil {
 					t.Errorf("DeleteBySubject: %v", err)
 				}
@@ -75,11 +75,11 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 			return ender.store.Delete(ctx, r.ID, session.ReasonSignedOut)
 		},
 		"DeleteBySID": func(ctx context.Context, r session.Record) error {
-			_, err := ender.store.DeleteBySID(ctx, r.Issuer, r.SID, session.ReasonProvider)
+			_, err := ender.index.DeleteBySID(ctx, r.Issuer, r.SID, session.ReasonProvider)
 			return err
 		},
 		"DeleteBySubject": func(ctx context.Context, r session.Record) error {
-			_, err := ender.store.DeleteBySubject(ctx, r.Issuer, r.Subject, session.ReasonOperator)
+			_, err := ender.index.DeleteBySubject(ctx, r.Issuer, r.Subject, session.ReasonOperator)
 			return err
 		},
 		"Create": func(ctx context.Context, r session.Record) error {

@@ -78,7 +78,7 @@ var records = map[string]func(*testing.T, *fixture){
 		// The refresh of the old session that was under way.
 		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")), session.ErrNotFound)
 		f.gone(t, old)
-		list, err := f.store.ListBySubject(t.Context(), issuer, subject)
+		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
 		if err != nil || len(list) != 1 || list[0].ID != r.ID {
 			t.Errorf("ListBySubject = %v, %v, want the new session", list, err)
 		}

@@ -1,5 +1,5 @@
-// Package sessiontest owns the conformance suite of [session.Store]: whatever passes it can stand behind a bff. What a
-// store does besides, such as surviving a restart, is left to the store's own tests.
+// Package sessiontest owns the conformance suite of [session.Store] and of its optional parts, which are tested where a
+// store implements them. What else a store does, such as surviving a restart, is left to the store's own tests.
 //
 //	func TestConformance(t *testing.T) {
 //		sessiontest.Run(t, func(t *testing.T, now func() time.Time) session.Store {
@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"testing"
@@ -28,28 +29,51 @@ type Open func(t *testing.T, now func() time.Time) session.Store
 // OpenShared makes two handles on one empty storage, as two processes would have them.
 type OpenShared func(t *testing.T, now func() time.Time) (a, b session.Store)
 
-// Run checks everything that one process can see of a store.
+// Store is a store with all parts that a bff uses, for tests that replace some methods of one. Embedding it hides
+// [session.Local] and [session.ReadyChecker].
+type Store interface {
+	session.Store
+	session.Index
+	session.NoteStore
+	session.Watcher
+	io.Closer
+}
+
+// Run checks everything that one process can see of a store: [session.Store], [session.Index] (that of [session.IndexOf],
+// if the store has none), and each of [session.NoteStore], [session.Watcher], [session.Sweeper] and [io.Closer] that it
+// implements.
 func Run(t *testing.T, open Open) {
-	for _, group := range []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, watches, notes, failures} {
+	groups := []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, failures}
+	store := open(t, NewClock().Now)
+	if _, ok := store.(session.NoteStore); ok {
+		groups = append(groups, notes)
+	}
+	if _, ok := store.(session.Watcher); ok {
+		groups = append(groups, watches)
+	}
+	if _, ok := store.(io.Closer); ok {
+		groups = append(groups, closings)
+	}
+	for _, group := range groups {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				clock := NewClock()
-				test(t, &fixture{clock: clock, store: open(t, clock.Now)})
+				test(t, newFixture(clock, open(t, clock.Now)))
 			})
 		}
 	}
 }
 
-// RunShared checks what two processes that share a storage owe each other. Stores that live within one process need not
-// pass it.
+// RunShared checks what two processes that share a storage owe each other. The store must be a [session.NoteStore] and a
+// [session.Watcher]. Stores of a single process need not pass it.
 func RunShared(t *testing.T, open OpenShared) {
 	for name, test := range shared {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			clock := NewClock()
 			a, b := open(t, clock.Now)
-			test(t, &fixture{clock: clock, store: a}, &fixture{clock: clock, store: b})
+			test(t, newFixture(clock, a), newFixture(clock, b))
 		})
 	}
 }
@@ -92,6 +116,32 @@ const (
 type fixture struct {
 	clock *Clock // nil for the real one
 	store session.Store
+	index session.Index
+	notes session.NoteStore // nil if the store is none
+	feed  session.Watcher   // nil if the store is none
+}
+
+func newFixture(clock *Clock, s session.Store) *fixture {
+	f := &fixture{clock: clock, store: s, index: session.IndexOf(s)}
+	f.notes, _ = s.(session.NoteStore)
+	f.feed, _ = s.(session.Watcher)
+	return f
+}
+
+// sweep removes expired sessions if the store does not do so by itself.
+func (f *fixture) sweep(ctx context.Context) (int, error) {
+	if s, ok := f.store.(session.Sweeper); ok {
+		return s.DeleteExpired(ctx)
+	}
+	return 0, nil
+}
+
+// close closes the store, which is an io.Closer.
+func (f *fixture) close(t *testing.T) {
+	t.Helper()
+	if err := f.store.(io.Closer).Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
 }
 
 func (f *fixture) now() time.Time {
@@ -181,7 +231,7 @@ func (f *fixture) gone(t *testing.T, r session.Record) {
 			t.Errorf("%s of a session that is not there: %v, want ErrNotFound", name, err)
 		}
 	}
-	list, err := f.store.ListBySubject(t.Context(), r.Issuer, r.Subject)
+	list, err := f.index.ListBySubject(t.Context(), r.Issuer, r.Subject)
 	if err != nil {
 		t.Errorf("ListBySubject: %v", err)
 	}

@@ -21,11 +21,11 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		for name, end := range map[string]func(session.Record) error{
 			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
 			"DeleteBySID": func(r session.Record) error {
-				_, err := a.store.DeleteBySID(t.Context(), r.Issuer, r.SID, session.ReasonProvider)
+				_, err := a.index.DeleteBySID(t.Context(), r.Issuer, r.SID, session.ReasonProvider)
 				return err
 			},
 			"DeleteBySubject": func(r session.Record) error {
-				_, err := a.store.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator)
+				_, err := a.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator)
 				return err
 			},
 			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
@@ -141,7 +141,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		if b.add(t, n) {
 			t.Error("it was added again")
 		}
-		if _, err := a.store.TakeNote(t.Context(), n.Kind, n.Key); err != nil {
+		if _, err := a.notes.TakeNote(t.Context(), n.Kind, n.Key); err != nil {
 			t.Error(err)
 		}
 		b.noNote(t, n.Kind, n.Key)

@@ -62,7 +62,14 @@ type Store struct {
 	events  fanout.Hub
 }
 
-var _ session.Store = (*Store)(nil)
+var _ interface {
+	session.Store
+	session.Index
+	session.NoteStore
+	session.Watcher
+	session.Sweeper
+	session.Local
+} = (*Store)(nil)
 
 // Open opens or makes the file and brings its schema up to date. Its errors name the setting.
 func Open(ctx context.Context, c Config) (*Store, error) {
