@@ -27,7 +27,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -80,7 +80,7 @@ func BenchmarkPath(b *testing.B) {
 // paths are the parts that a request passes, with one person signed in.
 type paths struct {
 	logger           *slog.Logger
-	provider         *token.Provider
+	provider         *oidc.Provider
 	store            session.Store
 	secret           string
 	issuer           string
@@ -101,7 +101,7 @@ func newPaths(b *testing.B) *paths {
 		secret: rand.Text() + rand.Text(), issuer: issuer.URL, bearer: "Authorization: Bearer " + raw,
 	}
 	var err error
-	if p.provider, err = token.NewProvider(token.ProviderConfig{Issuer: p.issuer, Logger: p.logger}); err != nil {
+	if p.provider, err = oidc.NewProvider(oidc.Config{Issuer: p.issuer, Logger: p.logger}); err != nil {
 		b.Fatal(err)
 	}
 	if err := p.provider.Refresh(b.Context()); err != nil {

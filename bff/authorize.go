@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // The values of Config.ResponseMode.
@@ -25,7 +25,7 @@ const (
 // carries a reference alone (RFC 9126). There is no way back from that to
 // parameters in the address: whoever can make a push fail could otherwise
 // choose the weaker way.
-func (rp *relyingParty) authorization(ctx context.Context, md *token.Metadata, a *attempt, extra url.Values) (string, error) {
+func (rp *relyingParty) authorization(ctx context.Context, md *oidc.Metadata, a *attempt, extra url.Values) (string, error) {
 	u, err := url.Parse(md.AuthorizationEndpoint)
 	if err != nil {
 		return "", err
@@ -42,7 +42,7 @@ func (rp *relyingParty) authorization(ctx context.Context, md *token.Metadata, a
 	return u.String(), nil
 }
 
-func (rp *relyingParty) authorizationRequest(md *token.Metadata, a *attempt, extra url.Values) url.Values {
+func (rp *relyingParty) authorizationRequest(md *oidc.Metadata, a *attempt, extra url.Values) url.Values {
 	q := maps.Clone(extra)
 	scope, offline := rp.scope(md)
 	q.Set("client_id", rp.cfg.ClientID)
@@ -64,7 +64,7 @@ func (rp *relyingParty) authorizationRequest(md *token.Metadata, a *attempt, ext
 }
 
 // pushes reports whether authorization requests are pushed.
-func (rp *relyingParty) pushes(md *token.Metadata) bool {
+func (rp *relyingParty) pushes(md *oidc.Metadata) bool {
 	return md.PushedAuthorizationRequestEndpoint != "" && !rp.cfg.OmitPAR
 }
 
@@ -73,7 +73,7 @@ const maxRequestURI = 2048
 
 // push hands an authorization request to the provider, and returns the
 // parameters that refer to it.
-func (rp *relyingParty) push(ctx context.Context, md *token.Metadata, request url.Values) (url.Values, error) {
+func (rp *relyingParty) push(ctx context.Context, md *oidc.Metadata, request url.Values) (url.Values, error) {
 	body, err := rp.post(ctx, md, md.PushedAuthorizationRequestEndpoint, request)
 	if err != nil {
 		return nil, fmt.Errorf("pushed authorization request: %w", err)
@@ -105,7 +105,7 @@ func withConsent(prompt string) string {
 // Keycloak. There refresh tokens come without it; with it a login has no
 // session at Keycloak any more, so that the person is not known there at the
 // next login, and a logout there does not reach us.
-func (rp *relyingParty) scope(md *token.Metadata) (scope string, offline bool) {
+func (rp *relyingParty) scope(md *oidc.Metadata) (scope string, offline bool) {
 	fields := strings.Fields(cmp.Or(rp.cfg.Scope, DefaultScope))
 	if !slices.Contains(md.ScopesSupported, "offline_access") || rp.cfg.Scope == "" && keycloak(md) {
 		fields = slices.DeleteFunc(fields, func(s string) bool { return s == "offline_access" })
@@ -114,7 +114,7 @@ func (rp *relyingParty) scope(md *token.Metadata) (scope string, offline bool) {
 }
 
 // keycloak tells whether the provider is Keycloak, by its endpoints.
-func keycloak(md *token.Metadata) bool {
+func keycloak(md *oidc.Metadata) bool {
 	return strings.Contains(md.Issuer, "/realms/") && strings.Contains(md.TokenEndpoint, "/protocol/openid-connect/")
 }
 
@@ -122,7 +122,7 @@ func keycloak(md *token.Metadata) bool {
 // access is granted. OpenID Connect Core section 11 demands the prompt unless
 // other conditions are in place, as they are at the providers below, which
 // decide by the client's settings and would only annoy with it.
-func (rp *relyingParty) needsConsent(md *token.Metadata) bool {
+func (rp *relyingParty) needsConsent(md *oidc.Metadata) bool {
 	switch rp.cfg.OfflineConsent {
 	case ConsentAlways:
 		return true

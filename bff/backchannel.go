@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // maxLogoutToken bounds the body of a back-channel logout, in bytes.
@@ -39,7 +39,7 @@ func (b *BFF) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	claims, err := b.logouts.Verify(r.Context(), values[0])
 	switch {
-	case errors.Is(err, token.ErrUnavailable):
+	case errors.Is(err, oidc.ErrUnavailable):
 		b.logger.WarnContext(r.Context(), "logout token not verified: provider unavailable", "cause", err)
 		w.Header().Set("Retry-After", respond.RetryAfter)
 		respond.Error(w, http.StatusServiceUnavailable, "the logout token cannot be verified at the moment")

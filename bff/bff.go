@@ -30,6 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // DefaultScope is asked for when Config.Scope is empty. offline_access, which
@@ -171,7 +172,7 @@ type Config struct {
 
 	// Provider is the provider that another part of the same process already
 	// follows; nil makes one from Issuer and ProviderInternalURL.
-	Provider *token.Provider
+	Provider *oidc.Provider
 	// HTTPClient calls the provider; nil for one of its own. A call ends
 	// within 5 seconds, and a refresh as RefreshTimeout says, whatever the
 	// Timeout of the client.
@@ -193,8 +194,7 @@ type BFF struct {
 	base     *url.URL
 	denies   func(context.Context, Revocation) error // nil for nobody
 	secure   bool                                    // the base URL is https
-	provider *token.Provider
-	own      bool // whether Run has to keep the provider fresh
+	provider *oidc.Provider
 	rp       *relyingParty
 	logouts  *token.LogoutVerifier
 	origins  *origins.Origins
@@ -277,8 +277,7 @@ func New(cfg Config) (*BFF, error) {
 		touches:   touchFailures{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
-		b.own = true
-		b.provider, err = token.NewProvider(token.ProviderConfig{
+		b.provider, err = oidc.NewProvider(oidc.Config{
 			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
 			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
 		})
@@ -377,9 +376,7 @@ func (b *BFF) Join(ctx context.Context) error { return b.sessions.Join(ctx) }
 // Config.RefreshTimeout.
 func (b *BFF) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	if b.own {
-		group.Go(func() error { return b.provider.Run(running) })
-	}
+	group.Go(func() error { return b.provider.Run(running) })
 	group.Go(func() error { return b.sessions.Run(running) })
 	group.Go(func() error { b.pending.loop(running); return nil })
 	group.Go(func() error { b.refresher.Run(running); return nil })

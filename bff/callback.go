@@ -22,6 +22,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // callback ends a login: it trusts the answer only if it belongs to an
@@ -109,7 +110,7 @@ func (b *BFF) concluded(w http.ResponseWriter, r *http.Request, a *attempt, o ou
 
 // checkAnswer returns what is wrong with an answer that the provider has not
 // given, or not for this attempt. The browser can make up each of these.
-func checkAnswer(md *token.Metadata, a *attempt, query url.Values) error {
+func checkAnswer(md *oidc.Metadata, a *attempt, query url.Values) error {
 	for _, name := range []string{"state", "code", "error", "error_description"} { // RFC 6749 section 3.1
 		if len(query[name]) > 1 {
 			return fmt.Errorf("the answer has several parameters %s", name)
@@ -137,7 +138,7 @@ const maxCode = 8 << 10
 
 // checkIssuer is the defence against mix-up (RFC 9207, RFC 9700 section
 // 4.4.2): the answer comes from where the browser was sent.
-func checkIssuer(md *token.Metadata, a *attempt, iss []string) error {
+func checkIssuer(md *oidc.Metadata, a *attempt, iss []string) error {
 	switch {
 	case a.Issuer != issuerHash(md.Issuer):
 		return errors.New("the login was started with another provider")
@@ -217,7 +218,7 @@ func decodeOutcome(value []byte) outcome {
 }
 
 // redeem signs in, and logs what came of it.
-func (b *BFF) redeem(ctx context.Context, browser session.NewSession, md *token.Metadata, a *attempt, code string) (o outcome) {
+func (b *BFF) redeem(ctx context.Context, browser session.NewSession, md *oidc.Metadata, a *attempt, code string) (o outcome) {
 	defer func() {
 		if p := recover(); p != nil { // in a goroutine of its own, where it would end the process
 			b.logger.ErrorContext(ctx, "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -259,7 +260,7 @@ var codeErrors = []string{"invalid_grant", "invalid_request"}
 
 // signIn redeems the code, verifies what comes for it, and creates the
 // session; new describes the browser.
-func (b *BFF) signIn(ctx context.Context, new session.NewSession, md *token.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
+func (b *BFF) signIn(ctx context.Context, new session.NewSession, md *oidc.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
 	tokens, err := b.rp.exchange(ctx, md, a, code)
 	if err != nil {
 		return nil, nil, fmt.Errorf("code not redeemed: %w", err)
@@ -309,7 +310,7 @@ var errStore = errors.New("session store")
 // their scope was asked for from the userinfo endpoint. Some providers refuse
 // userinfo to a token that is meant for our API, so a failure there is no
 // failure of the login; another person's answer is.
-func (b *BFF) completed(ctx context.Context, md *token.Metadata, id *token.Claims, tokens session.Tokens) (map[string]any, error) {
+func (b *BFF) completed(ctx context.Context, md *oidc.Metadata, id *token.Claims, tokens session.Tokens) (map[string]any, error) {
 	claims := id.Map()
 	granted := tokens.Scope
 	if granted == "" { // RFC 6749 section 5.1: as asked for

@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A CheckResult is the outcome of one proof of [BFF.Check]: its Status is "ok",
@@ -77,7 +77,7 @@ func unreachable(issuer string, err error) CheckResult {
 	r := CheckResult{Status: check.Wrong, Proof: "provider", What: fmt.Sprintf("GATEHOUSE_OIDC_ISSUER=%s: %v", issuer, err),
 		Remedy: "correct the issuer, or let this machine reach the provider, at GATEHOUSE_OIDC_INTERNAL_URL if not at its issuer"}
 	problem, remedy := cause.Of(err)
-	mismatch, mismatched := errors.AsType[*token.IssuerMismatchError](err)
+	mismatch, mismatched := errors.AsType[*oidc.IssuerMismatchError](err)
 	switch {
 	case mismatched: // which says itself what to do
 		r.Remedy = ""
@@ -93,7 +93,7 @@ func unreachable(issuer string, err error) CheckResult {
 }
 
 // checkKeys fetches the key set, without which no token can be verified.
-func (b *BFF) checkKeys(ctx context.Context, md *token.Metadata) CheckResult {
+func (b *BFF) checkKeys(ctx context.Context, md *oidc.Metadata) CheckResult {
 	err := b.provider.Refresh(ctx)
 	if err == nil {
 		return good("keys", "the provider's key set has keys that can be used")
@@ -108,7 +108,7 @@ func (b *BFF) checkKeys(ctx context.Context, md *token.Metadata) CheckResult {
 
 // mismatches are what the provider says of itself that does not go with what
 // is configured here. What it does not speak of is no mismatch.
-func (rp *relyingParty) mismatches(md *token.Metadata) []CheckResult {
+func (rp *relyingParty) mismatches(md *oidc.Metadata) []CheckResult {
 	var results []CheckResult
 	lacks := func(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
 	add := func(remedy, format string, args ...any) {
@@ -159,7 +159,7 @@ const mismatchRetry = 5 * time.Second
 
 // unlistedScopes are those that are asked for and that the provider, which
 // need not list all (Discovery section 3), does not list.
-func (rp *relyingParty) unlistedScopes(md *token.Metadata) []string {
+func (rp *relyingParty) unlistedScopes(md *oidc.Metadata) []string {
 	if len(md.ScopesSupported) == 0 {
 		return nil
 	}
@@ -168,7 +168,7 @@ func (rp *relyingParty) unlistedScopes(md *token.Metadata) []string {
 }
 
 // remarks are what works and is worth knowing.
-func (rp *relyingParty) remarks(md *token.Metadata, base string) []CheckResult {
+func (rp *relyingParty) remarks(md *oidc.Metadata, base string) []CheckResult {
 	results := []CheckResult{rp.refreshRemark(md)}
 	note := func(proof, format string, args ...any) {
 		results = append(results, CheckResult{Status: check.Warn, Proof: proof, What: fmt.Sprintf(format, args...)})
@@ -186,7 +186,7 @@ func (rp *relyingParty) remarks(md *token.Metadata, base string) []CheckResult {
 }
 
 // refreshRemark says whether sessions outlive their first access token.
-func (rp *relyingParty) refreshRemark(md *token.Metadata) CheckResult {
+func (rp *relyingParty) refreshRemark(md *oidc.Metadata) CheckResult {
 	_, offline := rp.scope(md)
 	grants := md.GrantTypesSupported
 	const short = ": a session lasts as long as its first access token, then the person signs in again"
@@ -208,12 +208,12 @@ func (rp *relyingParty) refreshRemark(md *token.Metadata) CheckResult {
 }
 
 // cognito tells whether the provider is Amazon Cognito, by its issuer.
-func cognito(md *token.Metadata) bool {
+func cognito(md *oidc.Metadata) bool {
 	return strings.HasPrefix(md.Issuer, "https://cognito-idp.") && strings.Contains(md.Issuer, ".amazonaws.com")
 }
 
 // credentialName names the setting with which the client proves who it is.
-func (rp *relyingParty) credentialName(md *token.Metadata) string {
+func (rp *relyingParty) credentialName(md *oidc.Metadata) string {
 	if rp.clientAuth(md) == AuthPrivateKey {
 		return "GATEHOUSE_OIDC_CLIENT_KEY (its public half is registered there, or read from " + rp.cfg.BaseURL + route.ClientKeys + ")"
 	}

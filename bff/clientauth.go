@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // The values of Config.ClientAuth: the ways in which a client authenticates
@@ -80,7 +81,7 @@ func clientKeys(method, secret, key string) (*token.ClientKeys, error) {
 
 // clientAuth is the way that is configured, or the one that goes with the
 // credential that there is and with what the provider lists.
-func (rp *relyingParty) clientAuth(md *token.Metadata) string {
+func (rp *relyingParty) clientAuth(md *oidc.Metadata) string {
 	supported := md.TokenEndpointAuthMethodsSupported
 	switch {
 	case rp.cfg.ClientAuth != "":
@@ -99,7 +100,7 @@ func (rp *relyingParty) clientAuth(md *token.Metadata) string {
 
 // authenticate adds to a form what proves who we are, or reports that it goes
 // into the header.
-func (rp *relyingParty) authenticate(md *token.Metadata, form url.Values) (basic bool, err error) {
+func (rp *relyingParty) authenticate(md *oidc.Metadata, form url.Values) (basic bool, err error) {
 	switch rp.clientAuth(md) {
 	case AuthBasic:
 		return true, nil
@@ -135,7 +136,7 @@ func (rp *relyingParty) withOtherAudience() *relyingParty {
 
 // clientAuthMismatch reports a way of authentication that the provider does not
 // list; "" for none. The remedy names only what both sides have.
-func (rp *relyingParty) clientAuthMismatch(md *token.Metadata) (problem, remedy string) {
+func (rp *relyingParty) clientAuthMismatch(md *oidc.Metadata) (problem, remedy string) {
 	method := rp.clientAuth(md)
 	supported := md.TokenEndpointAuthMethodsSupported
 	if len(supported) > 0 && !slices.Contains(supported, method) {

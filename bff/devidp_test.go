@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // The whole way with a provider that nobody wrote for this test, over real
@@ -48,7 +48,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := &api{}
-	followed, err := token.NewProvider(token.ProviderConfig{Issuer: issuer, Now: clock.Now})
+	followed, err := oidc.NewProvider(oidc.Config{Issuer: issuer, Now: clock.Now})
 	if err == nil {
 		err = followed.Refresh(t.Context())
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // endSessionURL is where the browser signs out of the provider
@@ -13,7 +14,7 @@ import (
 // An ID token that names the API stays here: the address gets into histories
 // and logs, and an API may take the token for an access token. client_id says
 // which client asks, as it does beside the hint.
-func (rp *relyingParty) endSessionURL(md *token.Metadata, base, idToken, state string) string {
+func (rp *relyingParty) endSessionURL(md *oidc.Metadata, base, idToken, state string) string {
 	if cognito(md) {
 		return rp.cognitoLogoutURL(md, base)
 	}
@@ -52,7 +53,7 @@ const dexAudienceScope = "audience:server:client_id:"
 // cognitoLogoutURL serves Amazon Cognito, whose logout endpoint is beside the
 // authorization endpoint and knows other parameters than those of RP-Initiated
 // Logout.
-func (rp *relyingParty) cognitoLogoutURL(md *token.Metadata, base string) string {
+func (rp *relyingParty) cognitoLogoutURL(md *oidc.Metadata, base string) string {
 	u, err := url.Parse(md.AuthorizationEndpoint)
 	if err != nil {
 		return ""
@@ -64,7 +65,7 @@ func (rp *relyingParty) cognitoLogoutURL(md *token.Metadata, base string) string
 
 // auth0LogoutURL serves Auth0 tenants that do not announce an end-session
 // endpoint.
-func (rp *relyingParty) auth0LogoutURL(md *token.Metadata, base string) string {
+func (rp *relyingParty) auth0LogoutURL(md *oidc.Metadata, base string) string {
 	u, err := url.Parse(md.Issuer)
 	if err != nil || !strings.HasSuffix(u.Hostname(), ".auth0.com") {
 		return ""

@@ -74,7 +74,7 @@ func TestProviderInternalURLRefused(t *testing.T) {
 	t.Parallel()
 	cfg := start(t).cfg
 	cfg.Provider, cfg.ProviderInternalURL = nil, "http://keycloak.auth.svc:8080"
-	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "internal URL") || !strings.Contains(err.Error(), "https") {
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "InternalURL") || !strings.Contains(err.Error(), "https") {
 		t.Errorf("http without InsecureProviderHTTP: %v", err)
 	}
 }

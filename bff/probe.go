@@ -19,21 +19,21 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A prober asks the provider what a login would ask it, with a code that it has
 // not issued and without a person.
 type prober struct {
 	rp *relyingParty
-	md *token.Metadata
+	md *oidc.Metadata
 	// skew is how far the provider's clock is ahead of ours; dated tells whether
 	// it is known.
 	skew  time.Duration
 	dated bool
 }
 
-func newProber(rp *relyingParty, md *token.Metadata) *prober { return &prober{rp: rp, md: md} }
+func newProber(rp *relyingParty, md *oidc.Metadata) *prober { return &prober{rp: rp, md: md} }
 
 // An answer is one of the provider, of any status.
 type answer struct {
@@ -440,7 +440,7 @@ func (p *prober) judgeError(back url.Values) CheckResult {
 	return p.redirectKnown() // login_required, interaction_required, temporarily_unavailable, …
 }
 
-func requestedScope(rp *relyingParty, md *token.Metadata) string {
+func requestedScope(rp *relyingParty, md *oidc.Metadata) string {
 	scope, _ := rp.scope(md)
 	return scope
 }

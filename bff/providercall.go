@@ -14,7 +14,8 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 const (
@@ -70,11 +71,11 @@ var errNotConnected = fmt.Errorf("no connection within %v", connectTimeout)
 // post makes an authenticated request. The way of authentication is decided
 // beforehand: trying one after the other would spend a code or a refresh
 // token twice (oauth2-proxy #1473).
-func (rp *relyingParty) post(ctx context.Context, md *token.Metadata, endpoint string, form url.Values) ([]byte, error) {
+func (rp *relyingParty) post(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
 	return rp.postWithin(ctx, providerTimeout, md, endpoint, form)
 }
 
-func (rp *relyingParty) postWithin(ctx context.Context, limit time.Duration, md *token.Metadata, endpoint string, form url.Values) ([]byte, error) {
+func (rp *relyingParty) postWithin(ctx context.Context, limit time.Duration, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	basic, err := rp.authenticate(md, form)
@@ -175,7 +176,7 @@ func refusalIn(resp *http.Response, body []byte, now time.Time) *oauthError {
 		code:        errorCode(code),
 		description: description,
 		suberror:    errorCode(suberror),
-		retryAfter:  token.RetryAfter(resp.Header, now),
+		retryAfter:  retryafter.Parse(resp.Header, now),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A relyingParty is our side of OpenID Connect: the requests that we make of
@@ -20,7 +21,7 @@ import (
 type relyingParty struct {
 	cfg      Config
 	callback string
-	provider *token.Provider
+	provider *oidc.Provider
 	ids      *token.IDVerifier
 
 	userinfos *token.UserinfoVerifier
@@ -31,7 +32,7 @@ type relyingParty struct {
 	hintOmitted *sync.Once // the warning that logouts lack id_token_hint
 }
 
-func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*relyingParty, error) {
+func newRelyingParty(cfg Config, provider *oidc.Provider, base *url.URL) (*relyingParty, error) {
 	keys, err := clientKeys(cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func newRelyingParty(cfg Config, provider *token.Provider, base *url.URL) (*rely
 
 // metadata returns the provider's metadata, for which it waits while this
 // process starts, and an error if they lack what a login needs.
-func (rp *relyingParty) metadata(ctx context.Context) (*token.Metadata, error) {
+func (rp *relyingParty) metadata(ctx context.Context) (*oidc.Metadata, error) {
 	md, err := rp.provider.AwaitMetadata(ctx)
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func (rp *relyingParty) metadata(ctx context.Context) (*token.Metadata, error) {
 
 // fits reports what is missing at the provider without which no login is
 // possible, in words that name no address: /readyz shows them.
-func (rp *relyingParty) fits(md *token.Metadata) error {
+func (rp *relyingParty) fits(md *oidc.Metadata) error {
 	needed := []struct{ name, endpoint string }{
 		{"authorization_endpoint", md.AuthorizationEndpoint}, {"token_endpoint", md.TokenEndpoint},
 	}

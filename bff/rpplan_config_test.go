@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // configPlan are the modules of oidcc-client-config-certification-test-plan.
@@ -43,7 +43,7 @@ var configPlan = []module{
 	}},
 	{"oidcc-client-test-discovery-issuer-mismatch", func(t *testing.T, s *system, _ signIn) {
 		s.idp.metadata["issuer"] = issuerURL + "/1"
-		provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now})
+		provider, err := oidc.NewProvider(oidc.Config{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now})
 		if err != nil {
 			t.Fatal(err)
 		}

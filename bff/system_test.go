@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A system is a bff between a provider and an API, all in memory.
@@ -73,7 +73,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 // another node, or the same one after a restart.
 func (s *system) reconfigure() {
 	s.t.Helper()
-	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now, Logger: s.cfg.Logger})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -507,7 +507,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // follow starts anew at the issuer of s.cfg.
 func follow(t testing.TB, s *system) *browser {
 	t.Helper()
-	provider, err := token.NewProvider(token.ProviderConfig{Issuer: s.cfg.Issuer, HTTPClient: s.idp.client(), Now: s.cfg.Now})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: s.cfg.Issuer, HTTPClient: s.idp.client(), Now: s.cfg.Now})
 	if err == nil {
 		_, err = provider.Discover(t.Context())
 	}

@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // exchange redeems an authorization code (RFC 6749 section 4.1.3).
-func (rp *relyingParty) exchange(ctx context.Context, md *token.Metadata, a *attempt, code string) (session.Tokens, error) {
+func (rp *relyingParty) exchange(ctx context.Context, md *oidc.Metadata, a *attempt, code string) (session.Tokens, error) {
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {code},
@@ -25,7 +25,7 @@ func (rp *relyingParty) exchange(ctx context.Context, md *token.Metadata, a *att
 }
 
 // refresh trades a refresh token for new tokens (RFC 6749 section 6).
-func (rp *relyingParty) refresh(ctx context.Context, md *token.Metadata, refreshToken string) (session.Tokens, error) {
+func (rp *relyingParty) refresh(ctx context.Context, md *oidc.Metadata, refreshToken string) (session.Tokens, error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
 	rp.addAudience(form)
 	return rp.tokensWithin(ctx, rp.cfg.RefreshTimeout+connectTimeout, md, form)
@@ -33,7 +33,7 @@ func (rp *relyingParty) refresh(ctx context.Context, md *token.Metadata, refresh
 
 // revoke ends a refresh token and with it the access tokens of its grant (RFC
 // 7009). A provider without the endpoint is left alone.
-func (rp *relyingParty) revoke(ctx context.Context, md *token.Metadata, refreshToken string) error {
+func (rp *relyingParty) revoke(ctx context.Context, md *oidc.Metadata, refreshToken string) error {
 	if md.RevocationEndpoint == "" || refreshToken == "" {
 		return nil
 	}
@@ -43,11 +43,11 @@ func (rp *relyingParty) revoke(ctx context.Context, md *token.Metadata, refreshT
 }
 
 // tokens calls the token endpoint.
-func (rp *relyingParty) tokens(ctx context.Context, md *token.Metadata, form url.Values) (session.Tokens, error) {
+func (rp *relyingParty) tokens(ctx context.Context, md *oidc.Metadata, form url.Values) (session.Tokens, error) {
 	return rp.tokensWithin(ctx, providerTimeout, md, form)
 }
 
-func (rp *relyingParty) tokensWithin(ctx context.Context, limit time.Duration, md *token.Metadata, form url.Values) (session.Tokens, error) {
+func (rp *relyingParty) tokensWithin(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (session.Tokens, error) {
 	body, err := rp.postWithin(ctx, limit, md, md.TokenEndpoint, form)
 	if err != nil {
 		return session.Tokens{}, err

@@ -11,13 +11,13 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // userinfo asks for the claims that the ID token left out (OpenID Connect
 // Core section 5.3). A signed answer is verified; whether it is about the
 // person of the ID token is for the caller to see.
-func (rp *relyingParty) userinfo(ctx context.Context, md *token.Metadata, accessToken string) (map[string]any, error) {
+func (rp *relyingParty) userinfo(ctx context.Context, md *oidc.Metadata, accessToken string) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, md.UserinfoEndpoint, nil)

@@ -20,7 +20,7 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -118,7 +118,7 @@ func newConfig(t *testing.T, issuer *tokentest.Issuer, p *probe) server.Config {
 		return cfg
 	}
 	var err error
-	cfg.Authn.Provider, err = token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+	cfg.Authn.Provider, err = oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -36,7 +36,7 @@ const (
 
 // parts are those that run in this process; the others are nil.
 type parts struct {
-	provider *token.Provider
+	provider *oidc.Provider
 	denylist denier
 	upstream func() error // says why the remote server behind a gateway cannot be reached
 	leaving  atomic.Bool  // the process is about to end
@@ -55,7 +55,7 @@ func assemble(ctx context.Context, cfg Config, which Parts, development bool) (*
 	var err error
 	if which.BFF || which.Server {
 		// One for all in this process: one key set, one discovery.
-		p.provider, err = token.NewProvider(token.ProviderConfig{
+		p.provider, err = oidc.NewProvider(oidc.Config{
 			Issuer: cfg.Issuer, InternalURL: cfg.InternalURL, InsecureInternalHTTP: cfg.InsecureInternalHTTP,
 			Logger: cfg.Logger.With("part", "provider"),
 		})

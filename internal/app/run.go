@@ -150,9 +150,6 @@ func (p *parts) run(ctx context.Context, cfg Config, l *listeners, devidp http.H
 	if l.admin != nil {
 		web(&last, "admin", l.admin, httpServer(p.admin()))
 	}
-	if p.provider != nil {
-		group.Go(func() error { return p.provider.Run(failed) })
-	}
 	if p.denylist != nil {
 		group.Go(func() error { return p.denylist.Run(failed) })
 	}

@@ -6,13 +6,15 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // AccessConfig configures an AccessVerifier. P is the caller's principal: built once per token, then cached and shared, so
 // it must be immutable.
 type AccessConfig[P any] struct {
 	// Provider issues the tokens. Required.
-	Provider *Provider
+	Provider *oidc.Provider
 	// Audience must be among the token's audiences. Required.
 	Audience string
 	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set where the audience is also a client id,
@@ -120,9 +122,9 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 	}
 	return e.value, func(ctx context.Context) error {
 		switch {
-		case e.key.retired.Load():
+		case e.key.Withdrawn():
 			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified it has left the key set")})
-		case !v.provider.set.Load().usable(v.now()):
+		case !v.provider.KeysUsable(v.now()):
 			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old to be believed")})
 		}
 		return v.denied(ctx, e)
@@ -154,7 +156,7 @@ func (v *AccessVerifier[P]) Known(raw string) bool {
 // remembered returns a token's entry if nothing has changed since that could have: time, and the keys.
 func (v *AccessVerifier[P]) remembered(f *fingerprint) *entry[P] {
 	e := v.cache.get(f)
-	if now := v.now(); e == nil || e.key.retired.Load() || !now.Before(e.until) || !v.provider.set.Load().usable(now) {
+	if now := v.now(); e == nil || e.key.Withdrawn() || !now.Before(e.until) || !v.provider.KeysUsable(now) {
 		return nil
 	}
 	return e

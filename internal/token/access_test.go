@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // observed counts what a verifier observes.
@@ -41,7 +42,7 @@ func (o *observed) want(t *testing.T, cached, verified, refused int64) {
 
 func TestSeenTokens(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		issuer, _, _, _ := running(t)
+		issuer := tokentest.NewUnserved(t, "https://id.example")
 		p := newProvider(t, issuer, nil)
 		var o observed
 		v := newAccess(t, p, o.config)
@@ -85,11 +86,11 @@ func TestSeenTokens(t *testing.T) {
 
 func TestKeyRemovedFromTheSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		issuer, _, _, _ := running(t)
+		issuer := tokentest.NewUnserved(t, "https://id.example")
 		p := newProvider(t, issuer, nil)
 		var o observed
 		v := newAccess(t, p, o.config)
-		raw := mintFor(issuer)
+		raw := issuer.Mint(map[string]any{"aud": audience, "exp": time.Now().Add(time.Hour).Unix()})
 		check(t, v, raw, 0)
 		stolen := issuer.Key()
 		issuer.Rotate()
@@ -170,7 +171,7 @@ func TestRevocation(t *testing.T) {
 			check(t, v, seen, c.want)
 			check(t, v, mint(), c.want)
 			_, _, err := v.Verify(t.Context(), seen)
-			if unavailable := errors.Is(err, token.ErrUnavailable); unavailable != (c.want == token.ReasonUnavailable) {
+			if unavailable := errors.Is(err, oidc.ErrUnavailable); unavailable != (c.want == token.ReasonUnavailable) {
 				t.Errorf("errors.Is(%v, ErrUnavailable) = %v", err, unavailable)
 			}
 			// Forged tokens are invalid, whatever the store says: it is not even asked.
@@ -212,7 +213,7 @@ func TestPrincipalRefuses(t *testing.T) {
 func TestBeforeTheFirstKeys(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

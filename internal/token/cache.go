@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // cache remembers verified tokens by all their bytes: a shorter key, or one of claims, has let one token pass for another
@@ -57,7 +59,7 @@ type set[P any] struct {
 // What a hit reads lies together: at 100,000 entries each further line of memory costs more than all comparing.
 type entry[P any] struct {
 	hash       [sha256.Size]byte
-	key        *signingKey // the entry is good for as long as this is not retired
+	key        *oidc.Key   // the entry is valid until this is withdrawn
 	used       atomic.Bool // since the hand last came by
 	until      time.Time   // exp with the skew
 	tail       [tailed]byte
@@ -71,7 +73,7 @@ func (e *entry[P]) is(f *fingerprint) bool {
 
 // spent says that nobody will be served by e any more.
 func (e *entry[P]) spent(now time.Time) bool {
-	return e == nil || e.key.retired.Load() || !now.Before(e.until)
+	return e == nil || e.key.Withdrawn() || !now.Before(e.until)
 }
 
 // newCache makes a cache for at most size entries; none when size is not positive.

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // claimsOf verifies an access token with these claims and hands over what the principal is made of.

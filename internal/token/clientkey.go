@@ -16,6 +16,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // assertionLifetime is short: an assertion is made for one request, which is sent at once.
@@ -60,7 +63,7 @@ func ParseClientKeys(text string) (*ClientKeys, error) {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
 		if seen[k.id] {
-			return nil, fmt.Errorf("key %d: the kid %s is another key's too", i+1, quote(k.id))
+			return nil, fmt.Errorf("key %d: the kid %.128q is another key's too", i+1, k.id)
 		}
 		seen[k.id] = true
 		set.Keys = append(set.Keys, public)
@@ -118,9 +121,13 @@ func parsePrivateJWKs(text []byte) ([]*clientKey, error) {
 	}
 	var keys []*clientKey
 	for i, raw := range doc.Keys {
-		k, err := parsePrivateJWK(raw)
+		parsed, err := jwk.ParsePrivate(raw)
 		if err != nil {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)
+		}
+		k := &clientKey{id: parsed.ID, private: parsed.Signer}
+		if parsed.Algorithm != "" {
+			k.algs = []string{parsed.Algorithm}
 		}
 		keys = append(keys, k)
 	}
@@ -132,8 +139,8 @@ func (k *clientKey) complete() (public json.RawMessage, err error) {
 	var able []string
 	switch private := k.private.(type) {
 	case *rsa.PrivateKey:
-		if bits := private.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return nil, fmt.Errorf("an RSA key of %d bits; give one of %d to %d", bits, minRSABits, maxRSABits)
+		if bits := private.N.BitLen(); bits < jwk.MinRSABits || bits > jwk.MaxRSABits {
+			return nil, fmt.Errorf("an RSA key of %d bits; give one of %d to %d", bits, jwk.MinRSABits, jwk.MaxRSABits)
 		}
 		able = []string{"RS256", "PS256"}
 	case *ecdsa.PrivateKey:
@@ -148,13 +155,13 @@ func (k *clientKey) complete() (public json.RawMessage, err error) {
 	case k.algs == nil:
 		k.algs = able
 	case !slices.Contains(able, k.algs[0]):
-		return nil, fmt.Errorf("alg %s does not go with it; use %s, or leave it out", quote(k.algs[0]), strings.Join(able, " or "))
+		return nil, fmt.Errorf("alg %.128q does not go with it; use %s, or leave it out", k.algs[0], strings.Join(able, " or "))
 	}
 	alg := ""
 	if len(k.algs) == 1 {
 		alg = k.algs[0]
 	}
-	k.id, public, err = publicJWK(k.private.Public(), k.id, alg)
+	k.id, public, err = jwk.MarshalPublic(k.private.Public(), k.id, alg)
 	return public, err
 }
 
@@ -177,7 +184,7 @@ func (k *ClientKeys) Algorithm(offered []string) (string, error) {
 // of several providers that takes the audience from an endpoint, or gives several, could be led to make an assertion for one
 // provider that another accepts (audience injection, OpenID Foundation notice of January 2025). Providers that know no other
 // audience than their token endpoint are what audience is a parameter for.
-func (k *ClientKeys) Assertion(md *Metadata, audience, clientID string, now time.Time, random io.Reader) (string, error) {
+func (k *ClientKeys) Assertion(md *oidc.Metadata, audience, clientID string, now time.Time, random io.Reader) (string, error) {
 	alg, err := k.Algorithm(md.TokenEndpointAuthSigningAlgValues)
 	if err != nil {
 		return "", err
@@ -211,7 +218,7 @@ func (k *ClientKeys) Another(random io.Reader) (*ClientKeys, error) {
 	var private crypto.Signer
 	var err error
 	if _, ok := k.keys[0].private.(*rsa.PrivateKey); ok {
-		private, err = rsa.GenerateKey(random, minRSABits)
+		private, err = rsa.GenerateKey(random, jwk.MinRSABits)
 	} else {
 		private, err = ecdsa.GenerateKey(elliptic.P256(), random)
 	}

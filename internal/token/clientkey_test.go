@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // Keys are costly to make, and nothing changes them.
@@ -80,7 +81,7 @@ func TestClientAssertion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			md := &token.Metadata{Issuer: issuer, TokenEndpoint: issuer + "token", TokenEndpointAuthSigningAlgValues: c.offered}
+			md := &oidc.Metadata{Issuer: issuer, TokenEndpoint: issuer + "token", TokenEndpointAuthSigningAlgValues: c.offered}
 			one := must(keys.Assertion(md, md.Issuer, client, now, rand.Reader))
 			head, claims := verifyAssertion(t, keys.PublicSet(), one)
 			if head["alg"] != c.alg || head["typ"] != "JWT" || len(head) != 3 || c.kid != "" && head["kid"] != c.kid || c.kid == "" && len(head["kid"].(string)) != 43 {
@@ -187,7 +188,7 @@ func TestClientKeysRefused(t *testing.T) {
 		}
 	}
 	keys := must(token.ParseClientKeys(good))
-	if _, err := keys.Assertion(&token.Metadata{Issuer: "https://id.example", TokenEndpointAuthSigningAlgValues: []string{"ES256"}}, "https://id.example", "c", time.Now(), rand.Reader); err == nil || !strings.Contains(err.Error(), "RS256 or PS256") {
+	if _, err := keys.Assertion(&oidc.Metadata{Issuer: "https://id.example", TokenEndpointAuthSigningAlgValues: []string{"ES256"}}, "https://id.example", "c", time.Now(), rand.Reader); err == nil || !strings.Contains(err.Error(), "RS256 or PS256") {
 		t.Errorf("a provider without our algorithms: %v", err)
 	}
 }
@@ -204,7 +205,7 @@ func FuzzParseClientKeys(f *testing.F) {
 		if err != nil {
 			return
 		}
-		md := &token.Metadata{Issuer: "https://id.example"}
+		md := &oidc.Metadata{Issuer: "https://id.example"}
 		if _, err := keys.Assertion(md, md.Issuer, "c", time.Unix(1_800_000_000, 0), rand.Reader); err != nil {
 			t.Fatal(err)
 		}

@@ -4,9 +4,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-)
 
-const maxKeyID = 256 // bytes of a kid, which is opaque but goes into maps and logs
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
+)
 
 // compact is a token taken apart; nothing in it has been verified.
 type compact struct {
@@ -17,9 +17,8 @@ type compact struct {
 }
 
 type header struct {
-	typ   string
-	kid   string
-	hasID bool
+	typ string
+	kid string // "" if there is none
 }
 
 var (
@@ -112,9 +111,8 @@ func parseHeader(data string) (header, error) {
 			ok = ok && h.typ != ""
 		case "kid":
 			h.kid, ok = decodeString(m.raw)
-			h.hasID = true
-			if ok && (h.kid == "" || len(h.kid) > maxKeyID) {
-				return h, fmt.Errorf("kid of %d bytes; 1 to %d are accepted", len(h.kid), maxKeyID)
+			if ok && (h.kid == "" || len(h.kid) > jwk.MaxID) {
+				return h, fmt.Errorf("kid of %d bytes; 1 to %d are accepted", len(h.kid), jwk.MaxID)
 			}
 		case "crit":
 			// An extension that must be understood, and none is: even an empty list is malformed (RFC 7515 §4.1.11;
@@ -132,16 +130,7 @@ func parseHeader(data string) (header, error) {
 		}
 	}
 	if alg != "RS256" {
-		return h, fmt.Errorf("alg %s; only RS256 is accepted", quote(alg))
+		return h, fmt.Errorf("alg %.128q; only RS256 is accepted", alg)
 	}
 	return h, nil
-}
-
-// quote makes foreign text fit for a log line.
-func quote(s string) string {
-	const most = 128
-	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
-	}
-	return fmt.Sprintf("%q", s)
 }

@@ -1,14 +1,10 @@
 package token
 
-import "errors"
+import (
+	"errors"
 
-// ErrUnavailable is wrapped by errors that say that the provider's metadata or keys are not there (yet): the caller's
-// token may well be good, so the answer is 503 and not 401.
-var ErrUnavailable = errors.New("token: provider unavailable")
-
-// ErrNoKey is wrapped by errors that say that the provider's key set has no key for a token, as far as is known here: the
-// signature was not verified, and may be good.
-var ErrNoKey = errors.New("no key to verify the signature with")
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
 
 // ErrStepUp is wrapped by errors that say that an ID token is good, and tells of a login that is not as fresh or as strong
 // as was asked for (IDChecks.MaxAge, IDChecks.ACRValues).
@@ -46,7 +42,7 @@ func (r Reason) String() string {
 }
 
 // Error is the error of every verification. Reason is public; Err is for the log, and never holds the token or a part of it
-// that is secret. An error with ReasonUnavailable wraps ErrUnavailable.
+// that is secret. An error with ReasonUnavailable wraps oidc.ErrUnavailable.
 type Error struct {
 	Reason Reason
 	Err    error
@@ -63,7 +59,7 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors.Is(err, ErrUnavailable) true for every error with ReasonUnavailable.
+// Is makes errors.Is(err, oidc.ErrUnavailable) true for every error with ReasonUnavailable.
 func (e *Error) Is(target error) bool {
-	return target == ErrUnavailable && e.Reason == ReasonUnavailable
+	return target == oidc.ErrUnavailable && e.Reason == ReasonUnavailable
 }

@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // IDConfig configures an IDVerifier. Provider and ClientID are required.
 type IDConfig struct {
-	Provider *Provider
+	Provider *oidc.Provider
 	ClientID string           // must be an audience, and the azp where there is one
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
@@ -70,7 +72,7 @@ func checkID(c *Claims, clientID string) error {
 	case c.AuthorizedParty == "" && len(c.Audience) > 1:
 		return errors.New("several audiences, and no azp to say which of them it was issued to")
 	case c.AuthorizedParty != "" && c.AuthorizedParty != clientID:
-		return fmt.Errorf("azp %s is not this client", quote(c.AuthorizedParty))
+		return fmt.Errorf("azp %.128q is not this client", c.AuthorizedParty)
 	}
 	if c.has("events") {
 		return errors.New("events: a logout token or another security event, not an ID token") // Back-Channel Logout §2.4
@@ -120,7 +122,7 @@ func (want *IDChecks) compare(c *Claims, now time.Time) error {
 		}
 	}
 	if len(want.ACRValues) > 0 && !slices.Contains(want.ACRValues, c.ACR) {
-		return fmt.Errorf("%w: acr %s is none of those asked for", ErrStepUp, quote(c.ACR))
+		return fmt.Errorf("%w: acr %.128q is none of those asked for", ErrStepUp, c.ACR)
 	}
 	return nil
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // LogoutConfig configures a LogoutVerifier. Provider and ClientID are required.
 type LogoutConfig struct {
-	Provider *Provider
+	Provider *oidc.Provider
 	ClientID string           // must be among the audiences
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard

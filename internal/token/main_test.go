@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 const audience = "https://api.example"
@@ -25,12 +26,12 @@ func toPrincipal(c *token.Claims) (*principal, error) {
 }
 
 // newProvider makes a provider that reaches issuer through client (nil: in memory), with its keys fetched.
-func newProvider(t testing.TB, issuer *tokentest.Issuer, client *http.Client) *token.Provider {
+func newProvider(t testing.TB, issuer *tokentest.Issuer, client *http.Client) *oidc.Provider {
 	t.Helper()
 	if client == nil {
 		client = issuer.Client()
 	}
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: client})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: client})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func newProvider(t testing.TB, issuer *tokentest.Issuer, client *http.Client) *t
 	return p
 }
 
-func newAccess(t testing.TB, p *token.Provider, change ...func(*token.AccessConfig[*principal])) *token.AccessVerifier[*principal] {
+func newAccess(t testing.TB, p *oidc.Provider, change ...func(*token.AccessConfig[*principal])) *token.AccessVerifier[*principal] {
 	t.Helper()
 	cfg := token.AccessConfig[*principal]{Provider: p, Audience: audience, Principal: toPrincipal}
 	for _, f := range change {
@@ -89,7 +90,7 @@ func advance(d time.Duration) {
 }
 
 // run runs p until the test's bubble ends.
-func run(t *testing.T, p *token.Provider) {
+func run(t *testing.T, p *oidc.Provider) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

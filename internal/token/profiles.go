@@ -60,11 +60,11 @@ func (p *accessProfile) check(c *Claims) error {
 func (c *Claims) notMarked(use string, others ...string) error {
 	for _, other := range others {
 		if strings.EqualFold(c.payloadType, other) {
-			return fmt.Errorf("payload typ %s: a token of another kind", quote(c.payloadType))
+			return fmt.Errorf("payload typ %.128q: a token of another kind", c.payloadType)
 		}
 	}
 	if c.has("token_use") && c.tokenUse != use {
-		return fmt.Errorf("token_use %s is not %s", quote(c.tokenUse), use)
+		return fmt.Errorf("token_use %.128q is not %s", c.tokenUse, use)
 	}
 	return nil
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // UserinfoConfig configures a UserinfoVerifier. Provider and ClientID are required.
 type UserinfoConfig struct {
-	Provider *Provider
+	Provider *oidc.Provider
 	ClientID string           // must be among the audiences, where there are any
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard

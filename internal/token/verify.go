@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 const (
@@ -30,12 +32,12 @@ type profile struct {
 // verifier is the engine under the public ones.
 type verifier struct {
 	profile
-	provider *Provider
+	provider *oidc.Provider
 	now      func() time.Time
 	log      *slog.Logger
 }
 
-func newVerifier(p *Provider, pr profile, now func() time.Time, log *slog.Logger) (*verifier, error) {
+func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.Logger) (*verifier, error) {
 	if p == nil {
 		return nil, fmt.Errorf("token: %s verifier: Provider is nil; give it the provider that issues the tokens", pr.kind)
 	}
@@ -52,7 +54,7 @@ func newVerifier(p *Provider, pr profile, now func() time.Time, log *slog.Logger
 // verify takes a token through everything but the caller's own checks. The order is that of cost and of consequence: what
 // needs no decoding, what needs no key, what needs no signature; a key is looked up, let alone fetched, only for a token
 // that names our issuer.
-func (v *verifier) verify(ctx context.Context, raw string) (*Claims, *signingKey, error) {
+func (v *verifier) verify(ctx context.Context, raw string) (*Claims, *oidc.Key, error) {
 	c, key, err := v.run(ctx, raw)
 	if err == nil {
 		return c, key, nil // not a nil *Error in a non-nil error
@@ -66,7 +68,7 @@ func (v *verifier) refuse(ctx context.Context, err *Error) error {
 	return err
 }
 
-func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *Error) {
+func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Error) {
 	if raw == "" {
 		return nil, nil, &Error{ReasonMissing, errors.New("no token")}
 	}
@@ -75,7 +77,7 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 		return nil, nil, &Error{ReasonMalformed, err}
 	}
 	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
-		return nil, nil, invalid("typ %s is no %s", quote(t.header.typ), v.kind)
+		return nil, nil, invalid("typ %.128q is no %s", t.header.typ, v.kind)
 	}
 	c, err := parseClaims(t.payload)
 	if err != nil {
@@ -83,8 +85,8 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 	}
 	c.Type = t.header.typ
 	hasIssuer := !v.partial || c.has("iss")
-	if hasIssuer && !sameIssuer(c.Issuer, v.provider.issuer) {
-		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), v.provider.issuer)
+	if hasIssuer && !sameIssuer(c.Issuer, v.provider.Issuer()) {
+		return nil, nil, invalid("iss %.128q is not %q", c.Issuer, v.provider.Issuer())
 	}
 	if (!v.partial || c.has("aud")) && !slices.Contains(c.Audience, v.audience) {
 		return nil, nil, invalid("aud does not contain %q", v.audience)
@@ -110,24 +112,26 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 		return nil, nil, &Error{ReasonUnavailable, err}
 	}
 	if hasIssuer && c.Issuer != m.Issuer {
-		return nil, nil, invalid("iss %s is not %q", quote(c.Issuer), m.Issuer)
+		return nil, nil, invalid("iss %.128q is not %q", c.Issuer, m.Issuer)
 	}
 	// Expired is a public reason, so it is told of authentic tokens only. An expired token is not worth a fetch, though:
 	// the clients of yesterday would spend the budget on keys that were withdrawn in the night.
 	expired := !c.Expiry.IsZero() && !now.Before(c.Expiry.Add(skew))
-	keys, refused := v.provider.keysFor(ctx, t.header, !expired)
-	if refused != nil {
-		return nil, nil, refused
+	keys, err := v.keys(ctx, t.header.kid, expired)
+	if errors.Is(err, oidc.ErrUnavailable) {
+		return nil, nil, &Error{ReasonUnavailable, err}
+	} else if err != nil {
+		return nil, nil, &Error{ReasonInvalid, err}
 	}
-	var signer *signingKey
+	var signer *oidc.Key
 	for _, k := range keys {
-		if verifySignature(k.public, t.input, t.signature) == nil {
+		if verifySignature(k.Public, t.input, t.signature) == nil {
 			signer = k
 			break
 		}
 	}
 	if signer == nil {
-		return nil, nil, invalid("the signature does not verify with key %s", quote(t.header.kid))
+		return nil, nil, invalid("the signature does not verify with key %.128q", t.header.kid)
 	}
 	if expired {
 		return nil, nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
@@ -135,6 +139,17 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *signingKey, *
 	c.Issuer = m.Issuer // one string for all, instead of one a token
 	return c, signer, nil
 }
+
+// keys returns the keys that may have signed a token.
+func (v *verifier) keys(ctx context.Context, kid string, expired bool) ([]*oidc.Key, error) {
+	if expired {
+		return v.provider.KnownKeys(kid)
+	}
+	return v.provider.Keys(ctx, kid)
+}
+
+// sameIssuer reports whether two issuers are equal but for a slash at the end.
+func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
 
 func invalid(format string, args ...any) *Error {
 	return &Error{ReasonInvalid, fmt.Errorf(format, args...)}

@@ -21,7 +21,7 @@ import (
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -112,7 +112,7 @@ func mint(issuer *tokentest.Issuer, claims map[string]any) string {
 // newVerifier makes a verifier that has the issuer's keys already.
 func newVerifier(t testing.TB, issuer *tokentest.Issuer, cfg authn.Config) *authn.Verifier {
 	t.Helper()
-	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client(), Now: cfg.Now})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client(), Now: cfg.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

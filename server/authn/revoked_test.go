@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
@@ -249,7 +249,7 @@ func refusalMetadata(reason string) []string {
 func TestStreamEndsWithItsKey(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
-	provider, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // Config says whose access tokens are good, and for what.
@@ -54,7 +55,7 @@ type Config struct {
 	// Provider is the provider that another part of the same process already
 	// follows, in which case Issuer, ProviderInternalURL and HTTPClient are not
 	// looked at; nil makes one from them.
-	Provider *token.Provider
+	Provider *oidc.Provider
 	// HTTPClient fetches metadata and keys; nil for one with short timeouts.
 	HTTPClient *http.Client
 	// Now is the clock; nil for time.Now.
@@ -83,8 +84,7 @@ type RevocationKey struct {
 // A Verifier turns access tokens into principals. It is safe for concurrent
 // use.
 type Verifier struct {
-	provider *token.Provider
-	own      bool // whether Run has to keep the provider fresh
+	provider *oidc.Provider
 	access   *token.AccessVerifier[*Principal]
 	watch    *watch // of open streams
 	now      func() time.Time
@@ -104,14 +104,14 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
 	if v.provider == nil {
-		provider, err := token.NewProvider(token.ProviderConfig{
+		provider, err := oidc.NewProvider(oidc.Config{
 			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
 			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
 		})
 		if err != nil {
 			return nil, err
 		}
-		v.provider, v.own = provider, true
+		v.provider = provider
 	}
 	claim := cfg.PermissionsClaim
 	if claim == "" {
@@ -155,15 +155,9 @@ func revoked(hook func(context.Context, *RevocationKey) error) func(context.Cont
 	}
 }
 
-// Run keeps the provider's metadata and keys fresh until the context ends. A
-// provider that was passed in is kept fresh by whoever made it.
-func (v *Verifier) Run(ctx context.Context) error {
-	if !v.own {
-		<-ctx.Done()
-		return nil
-	}
-	return v.provider.Run(ctx)
-}
+// Run runs the provider, which keeps its metadata and keys fresh, until the
+// context ends.
+func (v *Verifier) Run(ctx context.Context) error { return v.provider.Run(ctx) }
 
 // Ready says why tokens cannot be verified at the moment, nil if they can.
 func (v *Verifier) Ready() error { return v.provider.Ready() }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // refresh renews a session's tokens, or waits for the node that does.
@@ -228,7 +229,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	defer cancel()
 	claims, err := r.cfg.Verify(bounded, tokens.ID, checks)
 	switch {
-	case errors.Is(err, token.ErrUnavailable), errors.Is(err, token.ErrNoKey):
+	case errors.Is(err, oidc.ErrUnavailable), errors.Is(err, oidc.ErrUnknownKey):
 		r.cfg.Logger.WarnContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
 		data.Tokens.ID = old.ID
 		return data, nil

@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A provider that is reached at another address than its issuer is called there, over TLS under that name, and is the same
@@ -37,7 +38,7 @@ func TestInternalURL(t *testing.T) {
 		_, _ = io.Copy(w, res.Body)
 	}))
 	t.Cleanup(inside.Close)
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, InternalURL: inside.URL + "/", HTTPClient: inside.Client()})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, InternalURL: inside.URL + "/", HTTPClient: inside.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestInternalURLMetadata(t *testing.T) {
 	} {
 		issuer := tokentest.NewUnserved(t, "https://id.example")
 		issuer.SetMetadata(c.endpoint, c.value)
-		p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, InternalURL: c.internal, InsecureInternalHTTP: true, HTTPClient: issuer.Client()})
+		p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, InternalURL: c.internal, InsecureInternalHTTP: true, HTTPClient: issuer.Client()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,16 +107,16 @@ func TestInternalURLRefused(t *testing.T) {
 		{"http://127.0.0.1:8080", false, ""},
 		{"http://keycloak.svc:8080", true, ""},
 		{"http://keycloak.svc:8080", false, "use https"},
-		{"keycloak.svc:8080", true, "absolute URL"},
-		{"http://", true, "absolute URL"},
+		{"keycloak.svc:8080", true, "the scheme is missing"},
+		{"http://", true, "not a URL"},
 		{"http://user:hunter2@keycloak.svc", true, "user name"},
 		{"https://keycloak.svc/realms/shop", false, "more than an origin"},
 		{"https://keycloak.svc?x", false, "more than an origin"},
 		{"https://keycloak.svc#x", false, "more than an origin"},
-		{"ftp://keycloak.svc", true, "scheme"},
+		{"ftp://keycloak.svc", true, "neither https nor http"},
 		{"https://%zz", true, "not a URL"},
 	} {
-		_, err := token.NewProvider(token.ProviderConfig{Issuer: "https://id.example", InternalURL: c.raw, InsecureInternalHTTP: c.insecure})
+		_, err := oidc.NewProvider(oidc.Config{Issuer: "https://id.example", InternalURL: c.raw, InsecureInternalHTTP: c.insecure})
 		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2")) {
 			t.Errorf("%q: %v, want %q", c.raw, err, c.says)
 		}
@@ -125,7 +126,7 @@ func TestInternalURLRefused(t *testing.T) {
 // An address that cannot be reached is named in the error: the issuer alone would mislead.
 func TestInternalURLUnreachable(t *testing.T) {
 	t.Parallel()
-	p, err := token.NewProvider(token.ProviderConfig{
+	p, err := oidc.NewProvider(oidc.Config{
 		Issuer: "https://id.example", InternalURL: "https://keycloak.svc:8443",
 		HTTPClient: &http.Client{Transport: transport(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })},
 	})
@@ -151,12 +152,12 @@ func TestIssuerMismatchRemedy(t *testing.T) {
 	} {
 		issuer := tokentest.NewUnserved(t, c.configured)
 		issuer.SetMetadata("issuer", c.published)
-		p, err := token.NewProvider(token.ProviderConfig{Issuer: c.configured, HTTPClient: issuer.Client()})
+		p, err := oidc.NewProvider(oidc.Config{Issuer: c.configured, HTTPClient: issuer.Client()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = p.Discover(t.Context())
-		mismatch, ok := errors.AsType[*token.IssuerMismatchError](err)
+		mismatch, ok := errors.AsType[*oidc.IssuerMismatchError](err)
 		if !ok {
 			t.Fatalf("%v is no mismatch", err)
 		}

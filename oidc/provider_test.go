@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"context"
@@ -10,31 +10,33 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 func TestIssuerRefused(t *testing.T) {
 	t.Parallel()
 	for issuer, want := range map[string]string{
-		"":                              "empty",
-		"id.example":                    "absolute URL",
-		"https://":                      "absolute URL",
-		"https:id.example":              "absolute URL",
-		"://":                           "no URL",
+		"":                              "is missing",
+		"id.example":                    "the scheme is missing",
+		"https://":                      "not a URL",
+		"https:id.example":              "not a URL",
+		"://":                           "not a URL",
 		"http://id.example":             "use https",
 		"http://127.0.0.1.evil.example": "use https",
 		"http://10.0.0.1":               "use https",
-		"ftp://id.example":              "use https",
+		"ftp://id.example":              "neither https nor http",
 		"https://user:pw@id.example":    "user name",
 		"https://id.example?x=1":        "query",
 		"https://id.example?":           "query",
 		"https://id.example#f":          "fragment",
 		"https://id.example#":           "fragment",
 	} {
-		_, err := token.NewProvider(token.ProviderConfig{Issuer: issuer})
+		_, err := oidc.NewProvider(oidc.Config{Issuer: issuer})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", issuer, err, want)
 		} else if strings.Contains(err.Error(), "pw") {
@@ -42,7 +44,7 @@ func TestIssuerRefused(t *testing.T) {
 		}
 	}
 	for _, issuer := range []string{"https://id.example", "https://id.example/tenant/", "http://localhost:1", "http://127.0.0.1", "http://[::1]:8"} {
-		if _, err := token.NewProvider(token.ProviderConfig{Issuer: issuer}); err != nil {
+		if _, err := oidc.NewProvider(oidc.Config{Issuer: issuer}); err != nil {
 			t.Errorf("%q: %v", issuer, err)
 		}
 	}
@@ -65,7 +67,7 @@ func TestIssuerSlash(t *testing.T) {
 	} {
 		issuer := tokentest.NewUnserved(t, "https://id.example")
 		issuer.SetMetadata("issuer", c.published)
-		p, err := token.NewProvider(token.ProviderConfig{Issuer: c.configured, HTTPClient: issuer.Client()})
+		p, err := oidc.NewProvider(oidc.Config{Issuer: c.configured, HTTPClient: issuer.Client()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,11 +102,11 @@ func TestMetadata(t *testing.T) {
 	issuer.SetMetadata("authorization_response_iss_parameter_supported", true)
 	issuer.SetMetadata("pushed_authorization_request_endpoint", issuer.URL+"/par")
 	issuer.SetMetadata("x_unknown", map[string]any{"a": 1})
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL + "/"})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL + "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Metadata(); !errors.Is(err, token.ErrUnavailable) {
+	if _, err := p.Metadata(); !errors.Is(err, oidc.ErrUnavailable) {
 		t.Errorf("before discovery: %v", err)
 	}
 	if err := p.Refresh(t.Context()); err != nil {
@@ -116,7 +118,7 @@ func TestMetadata(t *testing.T) {
 	}
 	if m.Issuer != issuer.URL || m.TokenEndpoint != issuer.URL+"/token" || m.EndSessionEndpoint != issuer.URL+"/logout" ||
 		m.PushedAuthorizationRequestEndpoint != issuer.URL+"/par" || !m.AuthorizationResponseIssParameterSupported ||
-		len(m.ScopesSupported) != 4 || m.CodeChallengeMethodsSupported[0] != "S256" || m.BackchannelLogoutSupported {
+		len(m.ScopesSupported) != 4 || m.CodeChallengeMethodsSupported[0] != "S256" {
 		t.Errorf("%+v", m)
 	}
 	check(t, newAccess(t, p), issuer.Mint(map[string]any{"aud": audience}), 0)
@@ -139,7 +141,7 @@ func TestMetadataRefused(t *testing.T) {
 	} {
 		issuer := tokentest.NewUnserved(t, "https://id.example")
 		issuer.SetMetadata(c.name, c.value)
-		p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+		p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,9 +208,9 @@ var misbehaviour = []struct {
 	{"stalled body", func(r *http.Request) (*http.Response, error) {
 		return answer(200, "application/json", stalled{r.Context()})(r)
 	}, "no answer within 5s", "no answer within 5s"},
-	{"truncated", jsonAnswer(`{"keys":[{"kty":"RS`), "no JSON object", "no key set"},
-	{"a list", jsonAnswer(`[]`), "JSON array", "no key set"},
-	{"empty body", jsonAnswer(``), "no JSON object", "no key set"},
+	{"truncated", jsonAnswer(`{"keys":[{"kty":"RS`), "no JSON object", "not a key set"},
+	{"a list", jsonAnswer(`[]`), "JSON array", "not a key set"},
+	{"empty body", jsonAnswer(``), "no JSON object", "not a key set"},
 	{"no keys", jsonAnswer(`{"keys":[]}`), "", "the key set is empty"},
 	{"no member keys", jsonAnswer(`{}`), "", "the key set is empty"},
 	{"keys null", jsonAnswer(`{"keys":null}`), "", "the key set is empty"},
@@ -237,7 +239,7 @@ func TestProviderMisbehaves(t *testing.T) {
 				if c.metadata != "" {
 					set("all")
 				}
-				p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: client})
+				p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: client})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -250,7 +252,7 @@ func TestProviderMisbehaves(t *testing.T) {
 				wants := func(texts ...string) {
 					t.Helper()
 					err := p.Ready()
-					if !errors.Is(err, token.ErrUnavailable) {
+					if !errors.Is(err, oidc.ErrUnavailable) {
 						t.Fatalf("Ready: %v", err)
 					}
 					for _, text := range texts {
@@ -359,8 +361,7 @@ func TestSmallKey(t *testing.T) {
 	issuer.PublishKeys(small.JWK(), issuer.Key().JWK())
 	v := newAccess(t, newProvider(t, issuer, nil))
 	check(t, v, issuer.Mint(map[string]any{"aud": audience}), 0)
-	f := forge{issuer, time.Now()}
-	check(t, v, small.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, small.ID), f.payload("")), token.ReasonInvalid)
+	check(t, v, small.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, small.ID), payload(issuer, "")), token.ReasonInvalid)
 }
 
 func TestNoKeyID(t *testing.T) {
@@ -391,11 +392,10 @@ func TestDuplicateKeyIDs(t *testing.T) {
 	a["kid"], b["kid"] = "same", "same"
 	issuer.PublishKeys(a, b, a)
 	v := newAccess(t, newProvider(t, issuer, nil))
-	f := forge{issuer, time.Now()}
 	header := `{"alg":"RS256","kid":"same"}`
-	check(t, v, first.Sign(header, f.payload("")), 0)
-	check(t, v, second.Sign(header, f.payload("")), 0)
-	check(t, v, stranger.Sign(header, f.payload("")), token.ReasonInvalid)
+	check(t, v, first.Sign(header, payload(issuer, "")), 0)
+	check(t, v, second.Sign(header, payload(issuer, "")), 0)
+	check(t, v, tokentest.NewKey(t, 2048).Sign(header, payload(issuer, "")), token.ReasonInvalid)
 }
 
 func TestRedirects(t *testing.T) {
@@ -407,7 +407,7 @@ func TestRedirects(t *testing.T) {
 	}))
 	t.Cleanup(front.Close)
 	target.SetMetadata("issuer", front.URL)
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: front.URL})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: front.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,16 +421,52 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-func TestRunTwice(t *testing.T) {
+// Several parts run the provider: one Run does the work, and another takes over when the first one's context ends.
+func TestRunTakesOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		issuer := tokentest.NewUnserved(t, "https://id.example")
-		p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+		issuer, rec, p, _ := running(t)
+		first, stopFirst := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		q, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: &http.Client{Transport: rec}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		run(t, p)
-		if err := p.Run(t.Context()); err == nil {
-			t.Error("a second Run at the same time is accepted")
+		before, _ := rec.counts()
+		go func() { ended <- q.Run(first) }()
+		synctest.Wait()
+		run(t, q)
+		advance(time.Minute)
+		if after, _ := rec.counts(); after != before+1 {
+			t.Errorf("%d fetches by two Runs, want 1", after-before)
+		}
+		stopFirst()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		advance(5 * time.Minute)
+		if after, _ := rec.counts(); after != before+1 {
+			t.Errorf("%d fetches before one was due", after-before-1)
+		}
+		advance(5 * time.Minute)
+		if err := p.Ready(); err != nil {
+			t.Error(err)
+		}
+		if age := time.Since(q.KeysConfirmed()); age > 3*time.Minute {
+			t.Errorf("keys confirmed %v ago: no Run has taken over", age)
+		}
+		issuer.Rotate()
+		check(t, newAccess(t, q), mintFor(issuer), 0)
+	})
+}
+
+// A Run that waits for its turn ends with its context.
+func TestRunEndsWhileWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, _, p, _ := running(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := p.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
 		}
 	})
 }

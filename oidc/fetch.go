@@ -1,4 +1,4 @@
-package token
+package oidc
 
 import (
 	"context"
@@ -8,9 +8,10 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
 )
 
 const (
@@ -87,7 +88,7 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 		return out, nil
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, &statusError{url, res.StatusCode, RetryAfter(res.Header, time.Now())}
+		return nil, &statusError{url, res.StatusCode, retryafter.Parse(res.Header, time.Now())}
 	}
 	// One byte more than allowed is read, to tell an endless body from one that just fits.
 	out.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
@@ -114,20 +115,6 @@ type statusError struct {
 }
 
 func (e *statusError) Error() string { return fmt.Sprintf("GET %s: status %d", e.url, e.status) }
-
-// RetryAfter returns how long an answer asks to wait, in either form of RFC 9110 §10.2.3, and at
-// most 5 minutes: a provider that says a day is asked earlier. It is 0 for no Retry-After, and for
-// one that cannot be read.
-func RetryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxBackoff/time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), maxBackoff)
-	}
-	return 0
-}
 
 // plain replaces "context deadline exceeded" by what happened.
 func plain(ctx context.Context, err error) error {

@@ -1,4 +1,4 @@
-package token
+package oidc
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
 const (
@@ -26,47 +28,30 @@ const (
 	firstPause = 500 * time.Millisecond // between two tries while callers wait
 )
 
-// ProviderConfig says which provider to trust. Only Issuer is required.
-type ProviderConfig struct {
-	// Issuer is the provider's issuer identifier: an https URL, or an http URL of a loopback host. A trailing slash more or
-	// less than in the provider's metadata is no mismatch, anything else is.
-	Issuer string
-	// InternalURL is where the provider is called, if not at Issuer: an origin, which replaces scheme, host and port of every
-	// call that this process makes, as inside a cluster. Addresses that browsers are sent to, and Issuer, stay as they are.
-	InternalURL string
-	// InsecureInternalHTTP lets InternalURL be http off loopback: credentials and tokens are then sent in the clear, and
-	// anything on the way can replace the provider's keys.
-	InsecureInternalHTTP bool
-	// HTTPClient makes the calls. Nil means one of its own. Either way a call ends within 5 s, bodies are capped at 1 MiB,
-	// and a redirect from https to http, or to http off loopback, is refused.
-	HTTPClient *http.Client
-	// Now tells the time; nil means time.Now. Waiting is done on the real clock.
-	Now func() time.Time
-	// Logger hears of fetches that begin to fail or recover, and of changed keys; nil discards.
-	Logger *slog.Logger
-}
-
-// Provider is one OpenID provider as seen from outside: its metadata and its signing keys, kept fresh by Run. It is safe
-// for concurrent use, and meant to be shared by all verifiers of a process.
+// A Provider is an OpenID provider as its clients see it: metadata and signing
+// keys. All parts of a process should share one. It is safe for concurrent use.
 type Provider struct {
 	issuer   string
 	client   *http.Client
-	internal *url.URL // nil: the provider is called at its own addresses
+	internal *url.URL // nil if the provider is reached at its own addresses
 	now      func() time.Time
 	log      *slog.Logger
-	running  atomic.Bool
 	metadata atomic.Pointer[Metadata]
-	failure  atomic.Pointer[failure] // of the latest fetch; nil after a success
+	failure  atomic.Pointer[failure] // of the last fetch; nil after a success
 	set      atomic.Pointer[keySet]
-	warned   time.Time     // when note last logged a failure; Run's own
+
+	turn     chan struct{} // held by the Run that does the work, which owns the next two
+	failures int           // in a row
+	warned   time.Time     // when note last logged a failure
 	wanted   chan struct{} // tells Run that a caller waits
 
-	mu        sync.Mutex    // guards what follows, and every store to set
-	changed   chan struct{} // closed, and replaced, when metadata or keys arrive or a try fails
+	mu        sync.Mutex    // guards the following, and every store to set
+	changed   chan struct{} // closed and replaced when metadata or keys arrive or a fetch fails
 	started   uint64        // key-set fetches begun
-	published uint64        // number of the fetch whose answer set is
+	published uint64        // number of the fetch whose response set is
 	refetch   refetch
-	life      context.Context // Run's, which refetches end with; nil when it does not run
+	due       time.Time       // of the next periodic fetch, on the real clock
+	life      context.Context // of the Run that does the work, which refetches end with; nil if there is none
 	flights   sync.WaitGroup  // added to under mu, while life is set
 }
 
@@ -80,24 +65,28 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%v (last tried at %s)", f.err, f.at.UTC().Format(time.RFC3339))
 }
 
-// NewProvider refuses an issuer that is malformed, or http off loopback. It calls nobody: Run or Discover does.
-func NewProvider(cfg ProviderConfig) (*Provider, error) {
-	if err := checkIssuer(cfg.Issuer); err != nil {
-		return nil, err
+// NewProvider returns a Provider. It fails if the configuration is invalid, with
+// the errors of [Config.Validate]. It contacts nothing; Run, Refresh and
+// Discover do.
+func NewProvider(cfg Config) (*Provider, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, invalid.In("oidc", err)
 	}
 	p := &Provider{
 		issuer: cfg.Issuer,
 		now:    cfg.Now,
 		log:    cfg.Logger,
 
+		turn:    make(chan struct{}, 1),
 		wanted:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
 	}
 	if cfg.InternalURL != "" {
-		var err error
-		if p.internal, err = parseInternalURL(cfg.InternalURL, cfg.InsecureInternalHTTP); err != nil {
-			return nil, fmt.Errorf("token: internal URL: %w", err)
+		u, err := url.Parse(cfg.InternalURL)
+		if err != nil {
+			return nil, err
 		}
+		p.internal = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	}
 	p.client = newClient(cfg.HTTPClient, p.internal != nil)
 	p.client.Transport = p.Transport(p.client.Transport)
@@ -111,16 +100,21 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	return p, nil
 }
 
-// Run fetches metadata and keys, trying every 2 s until the first success, and sooner while callers wait for it; then it
-// keeps the keys fresh until ctx ends. It returns nil then, when no fetch is under way any more. A second Run at the same
-// time is an error.
+// Run keeps metadata and keys fresh until ctx ends, and then returns nil, when
+// no fetch that it began is in flight. Until the first success it fetches every
+// 2 seconds, and sooner while callers wait. Every part that uses the provider
+// calls Run: one of the calls does the work, and when its ctx ends another takes
+// over.
 func (p *Provider) Run(ctx context.Context) error {
-	if !p.running.CompareAndSwap(false, true) {
-		return errors.New("token: Provider.Run is running already")
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil
 	}
-	defer p.running.Store(false)
 	p.mu.Lock()
 	p.life = ctx
+	due := p.due
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -128,9 +122,9 @@ func (p *Provider) Run(ctx context.Context) error {
 		p.mu.Unlock()
 		p.flights.Wait()
 	}()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
-	for failures := 0; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -152,17 +146,18 @@ func (p *Provider) Run(ctx context.Context) error {
 		pause := firstPause
 		switch {
 		case err == nil:
-			failures = 0
+			p.failures = 0
 		case p.Ready() != nil:
 			wait = firstRetry
 		default:
-			wait = jitter(min(firstBackoff<<min(failures, 10), maxBackoff))
-			failures++
+			wait = jitter(min(firstBackoff<<min(p.failures, 10), maxBackoff))
+			p.failures++
 		}
 		if refused, ok := errors.AsType[*statusError](err); ok {
 			wait, pause = max(wait, refused.retryAfter), max(pause, refused.retryAfter)
 		}
 		p.note(err, time.Now().Add(pause))
+		p.schedule(wait)
 		timer.Reset(wait)
 	}
 }
@@ -187,6 +182,14 @@ func (p *Provider) refresh(ctx context.Context) (time.Duration, error) {
 	return 0, err
 }
 
+// schedule sets the time of the next periodic fetch, for a Run that begins
+// later.
+func (p *Provider) schedule(wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.due = time.Now().Add(wait)
+}
+
 // jitter shortens d by up to a tenth, so that replicas which started together do not ask together.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/10)
@@ -197,7 +200,7 @@ func jitter(d time.Duration) time.Duration {
 func (p *Provider) Discover(ctx context.Context) (*Metadata, error) {
 	m, err := p.discover(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("token: provider %s: %w", p.issuer, err)
+		return nil, fmt.Errorf("oidc: provider %s: %w", p.issuer, err)
 	}
 	return m, nil
 }
@@ -216,12 +219,15 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 	return m, nil
 }
 
-// Refresh fetches metadata (unless it is there) and keys once, now. It is for those who cannot wait for Run: a check of the
-// configuration, and tests. The error says in one line what is wrong.
+// Refresh fetches metadata, unless they are there, and keys once, without Run.
+// It is for checks of a configuration and for tests. The error says in one line
+// what is wrong.
 func (p *Provider) Refresh(ctx context.Context) error {
-	if _, err := p.refresh(ctx); err != nil {
-		return fmt.Errorf("token: provider %s: %w", p.issuer, err)
+	wait, err := p.refresh(ctx)
+	if err != nil {
+		return fmt.Errorf("oidc: provider %s: %w", p.issuer, err)
 	}
+	p.schedule(wait)
 	return nil
 }
 
@@ -295,6 +301,10 @@ func (p *Provider) announce() {
 	p.changed = make(chan struct{})
 }
 
+// Issuer returns the issuer as configured. The provider's own spelling, which
+// tokens carry, is Metadata.Issuer.
+func (p *Provider) Issuer() string { return p.issuer }
+
 // Ready returns nil when metadata and a usable key set are there, and otherwise one line that says why not. It wraps
 // ErrUnavailable.
 func (p *Provider) Ready() error {
@@ -309,14 +319,17 @@ func (p *Provider) Ready() error {
 	return nil
 }
 
-// KeysConfirmed is when the provider last said that the keys in use are its keys; zero when there are none. The age of the
-// key set is counted from there.
+// KeysConfirmed returns when the provider last confirmed the key set in use;
+// zero if there is none. A key set is used until 24 hours after that.
 func (p *Provider) KeysConfirmed() time.Time {
 	if set := p.set.Load(); set != nil {
 		return set.confirmed
 	}
 	return time.Time{}
 }
+
+// KeysUsable reports whether there is a key set that may still be used at now.
+func (p *Provider) KeysUsable(now time.Time) bool { return p.set.Load().usable(now) }
 
 func (p *Provider) unavailable(what string) error {
 	if f := p.failure.Load(); f != nil {

@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // A slow provider answers each request after delay, and refuses connections until up. The clock is that of the bubble.
@@ -39,10 +40,10 @@ func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // starting is a provider that Run has just begun to follow, and a token of its issuer.
-func starting(t *testing.T, s *slow) (p *token.Provider, v *token.AccessVerifier[*principal], raw string) {
+func starting(t *testing.T, s *slow) (p *oidc.Provider, v *token.AccessVerifier[*principal], raw string) {
 	t.Helper()
 	s.issuer = tokentest.NewUnserved(t, "https://id.example")
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: s.issuer.URL, HTTPClient: &http.Client{Transport: s}})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: s.issuer.URL, HTTPClient: &http.Client{Transport: s}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,7 @@ func TestAwaitMetadata(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := &slow{delay: 1500 * time.Millisecond} // metadata after 1.5 s, keys after 3 s
 		p, _, _ := starting(t, s)
-		var m *token.Metadata
+		var m *oidc.Metadata
 		var err error
 		if waited := took(func() { m, err = p.AwaitMetadata(t.Context()) }); waited != 1500*time.Millisecond || err != nil || m.Issuer != s.issuer.URL {
 			t.Errorf("metadata %v after %v: %v; it must not wait for the keys", m, waited, err)
@@ -201,7 +202,7 @@ func TestAwaitEndsWithItsCaller(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var err error
-		if waited := took(func() { _, err = p.AwaitMetadata(ctx) }); waited != time.Second || !errors.Is(err, token.ErrUnavailable) {
+		if waited := took(func() { _, err = p.AwaitMetadata(ctx) }); waited != time.Second || !errors.Is(err, oidc.ErrUnavailable) {
 			t.Errorf("after %v: %v", waited, err)
 		}
 		synctest.Wait()

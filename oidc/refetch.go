@@ -1,7 +1,8 @@
-package token
+package oidc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -19,9 +20,9 @@ const (
 )
 
 var (
-	errUnknownKey = fmt.Errorf("%w: the provider publishes no such key", ErrNoKey)
-	errBudget     = fmt.Errorf("%w: unknown kid, and no refetch left in the budget", ErrNoKey)
-	errManyKeys   = fmt.Errorf("%w: no kid, and the provider has more than one key", ErrNoKey)
+	errNotPublished = fmt.Errorf("%w: the provider does not publish it", ErrUnknownKey)
+	errBudget       = fmt.Errorf("%w: unknown kid, and no refetch left in the budget", ErrUnknownKey)
+	errManyKeys     = fmt.Errorf("%w: no kid, and the provider has more than one key", ErrUnknownKey)
 )
 
 // refetch is guarded by Provider.mu.
@@ -76,30 +77,39 @@ func (r *refetch) setUnknown(kid string, now time.Time) {
 
 func (r *refetch) forget() { r.negative = nil }
 
-// keysFor returns the keys that may have signed a token with this header. When mayFetch is false an unknown kid is not
-// worth a fetch.
-func (p *Provider) keysFor(ctx context.Context, h header, mayFetch bool) ([]*signingKey, *Error) {
+// Keys returns the keys that may have signed a token with this kid; "" means a
+// token without one, for which the set's only key is returned. If the set has no
+// such key, Keys fetches the set again, within a budget of 5 fetches a minute,
+// and waits at most 2 seconds. The error wraps [ErrUnknownKey] or
+// [ErrUnavailable].
+func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
+	keys, err := p.KnownKeys(kid)
+	if kid == "" || !errors.Is(err, errNotPublished) {
+		return keys, err
+	}
+	return p.awaitKey(ctx, kid)
+}
+
+// KnownKeys returns what Keys does, without a fetch.
+func (p *Provider) KnownKeys(kid string) ([]*Key, error) {
 	set := p.set.Load()
 	if !set.usable(p.now()) {
-		return nil, &Error{ReasonUnavailable, p.Ready()}
+		return nil, p.Ready()
 	}
-	if !h.hasID {
+	if kid == "" {
 		if len(set.keys) != 1 {
-			return nil, &Error{ReasonInvalid, errManyKeys}
+			return nil, errManyKeys
 		}
 		return set.keys, nil
 	}
-	if keys := set.byID[h.kid]; keys != nil {
+	if keys := set.byID[kid]; keys != nil {
 		return keys, nil
 	}
-	if !mayFetch {
-		return nil, &Error{ReasonInvalid, errUnknownKey}
-	}
-	return p.awaitKey(ctx, h.kid)
+	return nil, errNotPublished
 }
 
 // awaitKey fetches the key set for a kid that it lacks, or joins a fetch that others wait for.
-func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*signingKey, *Error) {
+func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*Key, error) {
 	var expired <-chan time.Time
 	for try := 1; ; try++ {
 		p.mu.Lock()
@@ -110,14 +120,14 @@ func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*signingKey, *Er
 		now := p.now()
 		if p.refetch.isUnknown(kid, now) {
 			p.mu.Unlock()
-			return nil, &Error{ReasonInvalid, errUnknownKey}
+			return nil, errNotPublished
 		}
 		f := p.refetch.flight
 		joined := f != nil
 		if !joined {
 			if !p.refetch.take(now) {
 				p.mu.Unlock()
-				return nil, &Error{ReasonInvalid, errBudget}
+				return nil, errBudget
 			}
 			f = p.startFlight()
 		}
@@ -131,15 +141,15 @@ func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*signingKey, *Er
 		select {
 		case <-f.done:
 		case <-expired:
-			return nil, &Error{ReasonUnavailable, fmt.Errorf("unknown kid, and the provider gave no key set within %v", refetchWait)}
+			return nil, fmt.Errorf("%w: unknown kid, and no key set from the provider within %v", ErrUnavailable, refetchWait)
 		case <-ctx.Done():
-			return nil, &Error{ReasonUnavailable, fmt.Errorf("waiting for the provider's keys: %w", context.Cause(ctx))}
+			return nil, fmt.Errorf("%w: waiting for the provider's keys: %w", ErrUnavailable, context.Cause(ctx))
 		}
 		if keys := p.set.Load().byID[kid]; keys != nil {
 			return keys, nil
 		}
 		if f.err != nil {
-			return nil, &Error{ReasonUnavailable, f.err}
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, f.err)
 		}
 		// A fetch that was under way when this token came may have been answered before the key was published; only the
 		// answer to one that began afterwards proves that there is no such key.
@@ -149,7 +159,7 @@ func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*signingKey, *Er
 				p.refetch.setUnknown(kid, p.now())
 			}
 			p.mu.Unlock()
-			return nil, &Error{ReasonInvalid, errUnknownKey}
+			return nil, errNotPublished
 		}
 	}
 }

@@ -1,29 +1,11 @@
-package token
+package oidc
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 )
-
-// parseInternalURL reads ProviderConfig.InternalURL. insecure lets http off loopback pass.
-func parseInternalURL(raw string, insecure bool) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("not a URL; give an origin such as https://keycloak.auth.svc:8443")
-	}
-	if u.Scheme != "http" || !insecure || u.Hostname() == "" || u.User != nil {
-		if err := checkURL(u); err != nil {
-			return nil, err
-		}
-	}
-	if strings.TrimSuffix(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
-		return nil, errors.New("more than an origin; give scheme, host and port only")
-	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
-}
 
 // Transport returns base, or a transport on top of it that makes every request at the internal URL, if there is one: scheme,
 // host and port are replaced, path and query stay. Host header and TLS server name are those of the internal URL. A nil base is
@@ -66,7 +48,7 @@ type IssuerMismatchError struct {
 	Configured, Published string
 }
 
-// InternalURL is what ProviderConfig.InternalURL may have to be: the origin of the configured issuer, where the published one
+// InternalURL is what Config.InternalURL may have to be: the origin of the configured issuer, where the published one
 // differs in nothing but its origin, as when a provider inside a cluster is reached by another name; "" where not.
 func (e *IssuerMismatchError) InternalURL() string {
 	configured, err := url.Parse(e.Configured)
@@ -83,8 +65,8 @@ func (e *IssuerMismatchError) InternalURL() string {
 
 // Error names both issuers, and the remedy.
 func (e *IssuerMismatchError) Error() string {
-	text := fmt.Sprintf("issuer mismatch: the configured issuer is %q, its metadata says %s; configure the latter if that is the provider you mean",
-		e.Configured, quote(e.Published))
+	text := fmt.Sprintf("issuer mismatch: the configured issuer is %q, its metadata says %.128q; configure the latter if that is the provider you mean",
+		e.Configured, e.Published)
 	if internal := e.InternalURL(); internal != "" {
 		text += fmt.Sprintf(", and %s as its internal URL if it can be reached only there", internal)
 	}

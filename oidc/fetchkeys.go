@@ -1,4 +1,4 @@
-package token
+package oidc
 
 import (
 	"context"
@@ -69,9 +69,9 @@ func (p *Provider) publish(number uint64, set *keySet) {
 	p.published = number
 	gone, added := set.inherit(p.set.Load())
 	p.set.Store(set)
-	// Only now, so that a key is at every moment in the set or retired.
+	// Only now, so that a key is at every moment in the set or withdrawn.
 	for _, k := range gone {
-		k.retired.Store(true)
+		k.withdrawn.Store(true)
 	}
 	if added {
 		p.refetch.forget()

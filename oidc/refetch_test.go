@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // recorder is a transport to an issuer that notes each fetch of the key set, and does as it is told with it.
@@ -83,11 +84,11 @@ func (r *recorder) times() (periodic, unknown []time.Time) {
 }
 
 // running is an issuer, a provider that runs, and a verifier.
-func running(t *testing.T) (*tokentest.Issuer, *recorder, *token.Provider, *token.AccessVerifier[*principal]) {
+func running(t *testing.T) (*tokentest.Issuer, *recorder, *oidc.Provider, *token.AccessVerifier[*principal]) {
 	t.Helper()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	rec := &recorder{issuer: issuer}
-	p, err := token.NewProvider(token.ProviderConfig{Issuer: issuer.URL, HTTPClient: &http.Client{Transport: rec}})
+	p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: &http.Client{Transport: rec}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,9 +382,8 @@ func TestFloodDuringRotation(t *testing.T) {
 			advance(500 * time.Millisecond)
 			asked := time.Now()
 			check(t, v, seen, 0)
-			f := forge{issuer, time.Now()}
 			fresh++
-			check(t, v, oldKey.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, oldKey.ID), f.payload(fmt.Sprintf(`,"jti":"%d"`, fresh))), 0)
+			check(t, v, oldKey.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, oldKey.ID), payload(issuer, fmt.Sprintf(`,"jti":"%d"`, fresh))), 0)
 			if d := time.Since(asked); d != 0 {
 				t.Fatalf("honest calls waited %v", d)
 			}

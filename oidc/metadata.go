@@ -1,12 +1,13 @@
-package token
+package oidc
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
 // Metadata is a provider's own description (OpenID Connect Discovery 1.0 §3, RFC 8414 §2). It is an immutable snapshot:
@@ -20,16 +21,11 @@ type Metadata struct {
 	JWKSURI                            string   `json:"jwks_uri"`
 	EndSessionEndpoint                 string   `json:"end_session_endpoint"`                  // RP-Initiated Logout
 	RevocationEndpoint                 string   `json:"revocation_endpoint"`                   // RFC 7009
-	IntrospectionEndpoint              string   `json:"introspection_endpoint"`                // RFC 7662
 	PushedAuthorizationRequestEndpoint string   `json:"pushed_authorization_request_endpoint"` // RFC 9126
 	ScopesSupported                    []string `json:"scopes_supported"`
 	ResponseTypesSupported             []string `json:"response_types_supported"`
 	ResponseModesSupported             []string `json:"response_modes_supported"`
 	GrantTypesSupported                []string `json:"grant_types_supported"`
-	ACRValuesSupported                 []string `json:"acr_values_supported"`
-	PromptValuesSupported              []string `json:"prompt_values_supported"`
-	ClaimsSupported                    []string `json:"claims_supported"`
-	UILocalesSupported                 []string `json:"ui_locales_supported"`
 	IDTokenSigningAlgValuesSupported   []string `json:"id_token_signing_alg_values_supported"`
 	TokenEndpointAuthMethodsSupported  []string `json:"token_endpoint_auth_methods_supported"` // absent means client_secret_basic
 	TokenEndpointAuthSigningAlgValues  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
@@ -37,10 +33,6 @@ type Metadata struct {
 
 	AuthorizationResponseIssParameterSupported bool `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 	RequirePushedAuthorizationRequests         bool `json:"require_pushed_authorization_requests"`          // RFC 9126
-	BackchannelLogoutSupported                 bool `json:"backchannel_logout_supported"`
-	BackchannelLogoutSessionSupported          bool `json:"backchannel_logout_session_supported"`
-	FrontchannelLogoutSupported                bool `json:"frontchannel_logout_supported"`
-	FrontchannelLogoutSessionSupported         bool `json:"frontchannel_logout_session_supported"`
 }
 
 // parseMetadata reads a metadata document fetched for issuer. With internal, our own calls go to an internal URL, so that
@@ -70,7 +62,6 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 		{"userinfo_endpoint", m.UserinfoEndpoint, false},
 		{"end_session_endpoint", m.EndSessionEndpoint, true},
 		{"revocation_endpoint", m.RevocationEndpoint, false},
-		{"introspection_endpoint", m.IntrospectionEndpoint, false},
 		{"pushed_authorization_request_endpoint", m.PushedAuthorizationRequestEndpoint, false},
 	} {
 		if endpoint.value == "" {
@@ -84,7 +75,7 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 			u.Scheme = "https" // it is replaced
 		}
 		if err := checkURL(u); err != nil {
-			return nil, fmt.Errorf("metadata: %s %s: %w", endpoint.name, quote(endpoint.value), err)
+			return nil, fmt.Errorf("metadata: %s %.128q: %w", endpoint.name, endpoint.value, err)
 		}
 	}
 	return &m, nil
@@ -95,24 +86,6 @@ func sameIssuer(issuer, configured string) bool {
 	return strings.TrimSuffix(issuer, "/") == strings.TrimSuffix(configured, "/")
 }
 
-// checkIssuer refuses what cannot be an issuer identifier (OpenID Connect Discovery §3: https, no query, no fragment).
-func checkIssuer(issuer string) error {
-	if issuer == "" {
-		return errors.New("token: the issuer is empty; set it to the provider's https URL")
-	}
-	u, err := url.Parse(issuer)
-	if err != nil {
-		return fmt.Errorf("token: issuer %s is no URL; set it to the provider's https URL", quote(issuer))
-	}
-	if err := checkURL(u); err != nil {
-		return fmt.Errorf("token: issuer %s: %w", quote(u.Redacted()), err)
-	}
-	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(issuer, "#") {
-		return fmt.Errorf("token: issuer %s: an issuer has no query and no fragment; leave them out", quote(issuer))
-	}
-	return nil
-}
-
 // checkURL lets https pass, and http on loopback, where nobody else is on the wire.
 func checkURL(u *url.URL) error {
 	switch {
@@ -120,18 +93,10 @@ func checkURL(u *url.URL) error {
 		return errors.New("not an absolute URL with a host")
 	case u.User != nil:
 		return errors.New("a URL with a user name or password is not accepted; leave it out")
-	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && loopback.Host(u.Hostname()):
 		return nil
 	case u.Scheme == "http":
 		return errors.New("http is accepted on loopback only; use https")
 	}
-	return fmt.Errorf("scheme %s is not accepted; use https", quote(u.Scheme))
-}
-
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
+	return fmt.Errorf("scheme %.128q is not accepted; use https", u.Scheme)
 }

@@ -1,0 +1,213 @@
+// Package jwk owns the reading and writing of JSON Web Keys. Its key types are
+// those of the standard library. It leaves the fetching of key sets to package
+// oidc, and signatures to package token.
+package jwk
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	jwxjwk "github.com/lestrrat-go/jwx/v2/jwk"
+)
+
+// The sizes of RSA keys that are used.
+const (
+	MinRSABits = 2048
+	MaxRSABits = 8192 // larger keys make each verification slow, which helps a flood
+)
+
+// MaxID is the longest kid, in bytes: it is opaque, but goes into maps and logs.
+const MaxID = 256
+
+const (
+	maxKeys   = 256 // members of a key set; Entra, the largest known, has about 20
+	maxSameID = 4   // keys with one kid, each of which is tried for a token
+)
+
+// A Key is a public key for verifying signatures.
+type Key struct {
+	ID        string // kid; "" if there is none
+	Algorithm string // alg; "" if there is none
+	Public    crypto.PublicKey
+}
+
+func (k *Key) same(other *Key) bool {
+	return k.ID == other.ID && k.Public.(*rsa.PublicKey).Equal(other.Public)
+}
+
+// ParseSet reads a key set, key by key, so that an unusable key does not spoil
+// the others. skipped says, for the log, which keys were left out and why. A set
+// without a usable key is an error.
+func ParseSet(body []byte) (keys []Key, skipped string, err error) {
+	var doc struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return nil, "", errors.New("the response is not a key set")
+	}
+	if len(doc.Keys) > maxKeys {
+		return nil, "", fmt.Errorf("%d keys, more than the %d that are accepted", len(doc.Keys), maxKeys)
+	}
+	var reasons []string
+	skip := func(i int, why string) {
+		if len(reasons) < 8 { // a log line, not a dump
+			reasons = append(reasons, fmt.Sprintf("key %d: %s", i, why))
+		}
+	}
+	sameID := map[string]int{}
+	for i, raw := range doc.Keys {
+		k, err := parse(raw)
+		if err != nil {
+			skip(i, err.Error())
+			continue
+		}
+		if slices.ContainsFunc(keys, func(have Key) bool { return have.same(&k) }) {
+			continue // the same key twice
+		}
+		// Two keys should not share a kid (RFC 7517 section 4.5), but some do.
+		if k.ID != "" && sameID[k.ID] == maxSameID {
+			skip(i, "too many keys with one kid")
+			continue
+		}
+		sameID[k.ID]++
+		keys = append(keys, k)
+	}
+	skipped = strings.Join(reasons, "; ")
+	if len(keys) == 0 {
+		if skipped == "" {
+			return nil, "", errors.New("the key set is empty")
+		}
+		return nil, "", fmt.Errorf("no usable key in the set: %s", skipped)
+	}
+	return keys, skipped, nil
+}
+
+// fields are the members that decide whether a key is of use here. Pointers tell absent from empty.
+type fields struct {
+	Type   string    `json:"kty"`
+	Use    *string   `json:"use"`
+	Ops    *[]string `json:"key_ops"`
+	Alg    *string   `json:"alg"`
+	ID     *string   `json:"kid"`
+	N      string    `json:"n"`
+	E      string    `json:"e"`
+	Secret any       `json:"d"`
+}
+
+// parse returns the key in a member of a key set, or why it cannot be used.
+func parse(raw json.RawMessage) (Key, error) {
+	var f fields
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return Key{}, errors.New("malformed")
+	}
+	switch {
+	case f.Type != "RSA":
+		return Key{}, fmt.Errorf("kty %.128q", f.Type) // oct above all: a public "shared" secret (CVE-2016-10555)
+	case f.Use != nil && *f.Use != "sig":
+		return Key{}, fmt.Errorf("use %.128q", *f.Use)
+	case f.Alg != nil && *f.Alg != "RS256":
+		return Key{}, fmt.Errorf("alg %.128q", *f.Alg)
+	case f.Ops != nil && !slices.Contains(*f.Ops, "verify"):
+		return Key{}, errors.New("key_ops without verify")
+	case f.Secret != nil:
+		return Key{}, errors.New("a private key, which has been published and so is compromised")
+	case f.ID != nil && (*f.ID == "" || len(*f.ID) > MaxID):
+		return Key{}, errors.New("kid empty or too long")
+	}
+	// jwx narrows a long exponent without a word; four bytes are what crypto/rsa takes.
+	if e, err := base64.RawURLEncoding.DecodeString(f.E); err != nil || len(bytes.TrimLeft(e, "\x00")) > 4 {
+		return Key{}, errors.New("exponent malformed or too large")
+	}
+	// Only what makes the key goes to jwx: a broken x5c or an unknown member is no reason to lose a good key.
+	bare, err := json.Marshal(map[string]string{"kty": f.Type, "n": f.N, "e": f.E})
+	if err != nil {
+		return Key{}, errors.New("malformed")
+	}
+	parsed, err := jwxjwk.ParseKey(bare)
+	if err != nil {
+		return Key{}, errors.New("malformed RSA key")
+	}
+	var public rsa.PublicKey
+	if err := parsed.Raw(&public); err != nil {
+		return Key{}, errors.New("malformed RSA key")
+	}
+	switch bits := public.N.BitLen(); {
+	case bits < MinRSABits:
+		return Key{}, fmt.Errorf("RSA key of %d bits, fewer than %d", bits, MinRSABits)
+	case bits > MaxRSABits:
+		return Key{}, fmt.Errorf("RSA key of %d bits, more than %d", bits, MaxRSABits)
+	case public.N.Bit(0) == 0, public.E < 3, public.E&1 == 0:
+		return Key{}, errors.New("not an RSA key: modulus or exponent is even")
+	}
+	k := Key{Public: &public}
+	if f.ID != nil {
+		k.ID = *f.ID
+	}
+	if f.Alg != nil {
+		k.Algorithm = *f.Alg
+	}
+	return k, nil
+}
+
+// A PrivateKey is a key for making signatures.
+type PrivateKey struct {
+	ID        string // kid; "" if there is none
+	Algorithm string // alg; "" if there is none
+	Signer    crypto.Signer
+}
+
+// ParsePrivate reads a private key for signing. Its errors contain no part of
+// the key.
+func ParsePrivate(raw json.RawMessage) (*PrivateKey, error) {
+	parsed, err := jwxjwk.ParseKey(raw)
+	if err != nil {
+		return nil, errors.New("no JSON Web Key that can be read")
+	}
+	if use := parsed.KeyUsage(); use != "" && use != string(jwxjwk.ForSignature) {
+		return nil, fmt.Errorf("use %.128q; give a key for signing", use)
+	}
+	var private any
+	if err := parsed.Raw(&private); err != nil {
+		return nil, errors.New("a JSON Web Key without what makes a key")
+	}
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("no private key; give one that has d")
+	}
+	return &PrivateKey{ID: parsed.KeyID(), Algorithm: parsed.Algorithm().String(), Signer: signer}, nil
+}
+
+// MarshalPublic returns a public key as a member of a key set. An empty id is
+// replaced by the thumbprint (RFC 7638), which is returned as kid; an empty alg
+// is left out.
+func MarshalPublic(public crypto.PublicKey, id, alg string) (kid string, raw json.RawMessage, err error) {
+	key, err := jwxjwk.FromRaw(public)
+	if err != nil {
+		return "", nil, err
+	}
+	if id == "" {
+		sum, err := key.Thumbprint(crypto.SHA256)
+		if err != nil {
+			return "", nil, err
+		}
+		id = base64.RawURLEncoding.EncodeToString(sum)
+	}
+	members := map[string]any{jwxjwk.KeyIDKey: id, jwxjwk.KeyUsageKey: jwxjwk.ForSignature}
+	if alg != "" {
+		members[jwxjwk.AlgorithmKey] = alg
+	}
+	for member, value := range members {
+		if err := key.Set(member, value); err != nil {
+			return "", nil, err
+		}
+	}
+	raw, err = json.Marshal(key)
+	return id, raw, err
+}

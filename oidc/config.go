@@ -1,0 +1,100 @@
+package oidc
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
+)
+
+// Config describes an OpenID provider. Only Issuer is required.
+type Config struct {
+	// Issuer is the issuer identifier: an https URL, or an http URL of a
+	// loopback host. Only a trailing slash may differ from the metadata.
+	Issuer string
+	// InternalURL is the origin at which this process reaches the provider, if
+	// it is not that of Issuer: "https://keycloak.auth.svc:8443". It replaces
+	// scheme, host and port of every request; path and query stay. The Host
+	// header and the TLS server name are those of InternalURL. Addresses that
+	// browsers are sent to, and Issuer, do not change.
+	InternalURL string
+	// InsecureInternalHTTP allows an InternalURL with http off loopback. The
+	// client's secret, codes and tokens are then sent in the clear, and any host
+	// on the path can replace the provider's keys.
+	InsecureInternalHTTP bool
+	// HTTPClient sends the requests; nil means a client with short timeouts. In
+	// either case a request ends within 5 seconds, a response body has at most
+	// 1 MiB, and a redirect from https to http, or to http off loopback, is
+	// refused.
+	HTTPClient *http.Client
+	// Now is the clock; nil means time.Now. Timers use the real clock.
+	Now func() time.Time
+	// Logger is told when fetches begin to fail or recover, and when keys
+	// change; nil discards.
+	Logger *slog.Logger
+}
+
+// Validate returns what is wrong with the configuration, all problems joined;
+// nil if nothing is. It contacts nothing.
+func (cfg Config) Validate() error {
+	var errs []error
+	if err := cfg.checkIssuer(); err != nil {
+		errs = append(errs, fieldError("Issuer", cfg.Issuer, err))
+	}
+	if cfg.InternalURL != "" {
+		if err := cfg.checkInternalURL(); err != nil {
+			errs = append(errs, fieldError("InternalURL", cfg.InternalURL, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fieldError is an error about an address, which is not shown if it may contain
+// a password.
+func fieldError(field, address string, err error) error {
+	if address == "" {
+		return invalid.Missing(field, "give the provider's issuer, such as https://tenant.eu.auth0.com/")
+	}
+	e := &invalid.Error{Field: field, Value: address}
+	if u, err := url.Parse(address); err != nil && strings.Contains(address, "@") {
+		e.Value = ""
+	} else if err == nil && u.User != nil {
+		e.Value = u.Redacted()
+	}
+	if problem, ok := errors.AsType[*origin.Error](err); ok {
+		e.Problem, e.Remedy = "is invalid: "+problem.Problem, problem.Remedy
+	}
+	return e
+}
+
+func (cfg Config) checkIssuer() error {
+	err := origin.Issuer(cfg.Issuer)
+	if problem, ok := errors.AsType[*origin.Error](err); ok && problem.Remedy == "use https://" {
+		return &origin.Error{Problem: problem.Problem, Remedy: problem.Remedy +
+			"; if this is the provider's address inside a cluster, give its issuer here and this address as InternalURL"}
+	}
+	return err
+}
+
+func (cfg Config) checkInternalURL() error {
+	u, err := origin.Upstream(cfg.InternalURL)
+	switch {
+	case err != nil:
+		return err
+	case u.User != nil:
+		return &origin.Error{Problem: "has a user name or password in it", Remedy: "leave it out"}
+	case strings.TrimSuffix(u.Path, "/") != "" || strings.ContainsAny(cfg.InternalURL, "?#"):
+		return &origin.Error{Problem: "more than an origin",
+			Remedy: "give scheme, host and port, such as https://keycloak.auth.svc:8443"}
+	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !cfg.InsecureInternalHTTP:
+		return &origin.Error{Problem: "http is for loopback only: the client's secret, codes and tokens would travel in the clear",
+			Remedy: "use https, or set InsecureInternalHTTP where the network between is trusted"}
+	}
+	return nil
+}
