@@ -35,20 +35,20 @@ lint-proto:
 	$(BUF) breaking --against '$(BREAKING_AGAINST)'
 
 generate: contract ## prints imported .proto files; generates gen/, clients, docs/configuration.md
-	go test ./cmd/gatehouse -run TestReference -update
+	go run ./cmd/gatehouse reference >docs/configuration.md
 
 # What is made of the .proto files. buf empties gen/ first, so that the OpenAPI
 # document, which the linked code describes, comes last.
 contract:
 	cd tools && go run ./printproto ../third_party/proto
 	$(BUF) generate
-	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o internal/app/comments.binpb
-	go test ./internal/app -run TestOpenAPIDocument -update
+	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o cmd/gatehouse/comments.binpb
+	mkdir -p gen/openapi && go run ./cmd/gatehouse openapi >gen/openapi/openapi.json
 	tools/typescript
 
 # Generates into the tree and fails if that changed anything.
 generated: contract
-	@stale=$$(git status --porcelain -- gen third_party internal/app/comments.binpb client/typescript); \
+	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 bench: ## the benchmarks

@@ -1,27 +1,27 @@
 package e2e
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
-	"github.com/gatehouse-dev/gatehouse/internal/app"
+	root "github.com/gatehouse-dev/gatehouse"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )
 
 // The start fails too where the URL is well formed and leads nowhere, and its
 // error does not show a password.
 func TestDatabaseUnreachable(t *testing.T) {
 	t.Parallel()
-	cfg := app.Config{
-		Issuer: "https://issuer.example", Audience: "https://api.example", ListenGRPC: "127.0.0.1:0",
-		DatabaseURL: "postgres://user:hunter2@127.0.0.1:1/products",
-	}
-	err := app.Run(t.Context(), cfg, app.Parts{Server: true})
-	if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached") {
-		t.Errorf("%v", err)
-	}
-	cfg.DatabaseURL = "postgres://127.0.0.1:1/db?user=u&password=hunter2&connect_timeout=1"
-	if err := app.Run(t.Context(), cfg, app.Parts{Server: true}); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("%v", err)
+	for _, address := range []string{"postgres://user:hunter2@127.0.0.1:1/products", "postgres://127.0.0.1:1/db?user=u&password=hunter2&connect_timeout=1"} {
+		var out, er bytes.Buffer
+		code := root.Run(t.Context(), audioarchive.App(), []string{"server"}, []string{
+			"GATEHOUSE_OIDC_ISSUER=https://issuer.example", "GATEHOUSE_AUDIENCE=https://api.example", "GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
+			"GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=" + address,
+		}, &out, &er)
+		if code != 1 || !strings.Contains(er.String(), "GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached") || strings.Contains(er.String(), "hunter2") {
+			t.Errorf("%s: exit code %d, %s", address, code, er.String())
+		}
 	}
 }
 

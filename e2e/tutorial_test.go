@@ -97,8 +97,6 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 		switch b.use {
 		case "file":
 			f.write(t, b.name, b.text)
-		case "add":
-			f.add(t, b.name, b.text)
 		case "run":
 			f.run(t, b.text)
 		case "environment":
@@ -164,24 +162,6 @@ func (f *follower) write(t *testing.T, name, text string) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// add puts lines where the list of services begins, or before the imports of
-// what is generated.
-func (f *follower) add(t *testing.T, where, text string) {
-	t.Helper()
-	before, ok := map[string]string{"services": "\tserve(\"audioarchive.v1.StatusService\"", "import": "\taudioarchivev1 \""}[where]
-	path := filepath.Join(f.dir, "internal/app/services.go")
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !ok || strings.Count(string(content), before) != 1 {
-		t.Fatalf("%s: there is no place for %q in services.go", tutorial, where)
-	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(content), before, text+before, 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,19 +1,21 @@
-// Command gatehouse owns the program's flags, environment, .env and
-// configuration file, and turns them into an app.Config. It leaves everything
-// that runs to internal/app. It alone reads the environment.
+// Command gatehouse owns the program with the sample application. It leaves
+// everything but the choice of the application to package gatehouse.
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+	_ "embed"
+
+	"github.com/gatehouse-dev/gatehouse"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once, whatever still goes on
-	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+//go:embed comments.binpb
+var comments []byte // of the .proto files; make generate writes it
+
+func main() { gatehouse.Main(app()) }
+
+func app() gatehouse.App {
+	app := audioarchive.App()
+	app.Comments = comments
+	return app
 }

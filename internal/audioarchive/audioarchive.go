@@ -1,50 +1,49 @@
-// Package audioarchive owns the sample application that cmd/gatehouse serves: what it is called,
-// its pages, and how its services open their storage. Packages catalog, productdb and pages hold
-// the services, the database and the pages; the program around them is not its business.
+// Package audioarchive owns the sample application: which services and pages
+// it has. Packages catalog, productdb and pages hold them. It leaves the program around them to package gatehouse.
 package audioarchive
 
 import (
 	"context"
 
+	"github.com/gatehouse-dev/gatehouse"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/pages"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
-// Title and Version describe the API in its OpenAPI document. Version is that of the .proto
-// packages, not of the program.
-const Title, Version = "Audio archive", "1"
-
-// Call is the path that the page /private calls, and CallConfirmed the one that it calls to
-// show a step-up.
-const (
-	Call          = "/api/private-route"
-	CallConfirmed = "/api/confirmed-route"
-)
-
-// demoSubject is the user of the development provider who sells the demo products.
-const demoSubject = "dev|seller"
-
-// Pages are the pages that the embedded front end shows beside its own.
-var Pages = []web.Section{pages.Section}
-
-// Status is the implementation of audioarchive.v1.StatusService.
-var Status catalog.Status
-
-// OpenProducts opens the implementation of audioarchive.v1.ProductService with the database at
-// databaseURL. If demoIssuer is not empty and the database has no products, OpenProducts adds demo
-// products that belong to a user of the provider with that issuer.
-func OpenProducts(ctx context.Context, databaseURL, demoIssuer string) (*catalog.Products, error) {
-	cfg := catalog.Config{URL: databaseURL}
-	if demoIssuer != "" {
-		cfg.DemoSeller = catalog.SellerID(demoIssuer, demoSubject)
+// App returns the application.
+func App() gatehouse.App {
+	return gatehouse.App{
+		Title:   "Audio archive",
+		Version: "1",
+		Services: []gatehouse.Service{
+			gatehouse.NewService(&audioarchivev1.StatusService_ServiceDesc, audioarchivev1.NewStatusServiceClient,
+				audioarchivev1.RegisterStatusServiceHandlerClient, catalog.Status{}),
+			gatehouse.NewServiceFunc(&audioarchivev1.ProductService_ServiceDesc, audioarchivev1.NewProductServiceClient,
+				audioarchivev1.RegisterProductServiceHandlerClient, openProducts).WithProbe(probeProducts),
+		},
+		Pages:          []web.Section{pages.Section},
+		Call:           "/api/private-route",
+		CallConfirmed:  "/api/confirmed-route",
+		DevPermissions: []string{"products:write"},
 	}
-	return catalog.Open(ctx, cfg)
 }
 
-// ProbeProducts reports whether OpenProducts could use the database at databaseURL. It changes
-// nothing there.
-func ProbeProducts(ctx context.Context, databaseURL string) error {
-	return productdb.Probe(ctx, databaseURL)
+// devSeller is the user of the development provider who has products to sell.
+const devSeller = "dev|seller"
+
+func openProducts(ctx context.Context, env gatehouse.Environment) (*catalog.Products, error) {
+	cfg := catalog.Config{URL: env.DatabaseURL}
+	if env.Development && env.DatabaseURL == "memory:" {
+		cfg.DemoSeller = catalog.SellerID(env.Issuer, devSeller)
+	}
+	service, err := catalog.Open(ctx, cfg)
+	return service, env.DatabaseError(err)
+}
+
+// probeProducts proves that the products can be kept at DatabaseURL.
+func probeProducts(ctx context.Context, env gatehouse.Environment) error {
+	return env.DatabaseError(productdb.Probe(ctx, env.DatabaseURL))
 }

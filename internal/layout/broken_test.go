@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"path"
 	"strings"
 	"testing"
 )
@@ -17,21 +18,23 @@ type source struct {
 
 // sound breaks no rule, though it comes close to breaking each.
 var sound = sources{
-	"server":               {imports: []string{"google.golang.org/grpc", "./internal/token"}},
-	"server/authn":         {imports: []string{"./gen/auth/v1", "./internal/token"}, test: "func (s service) AuthFuncOverride() {}"},
-	"gateway":              {imports: []string{"google.golang.org/grpc"}, testImports: []string{"./gen/auth/v1", "./gateway"}},
-	"bff":                  {imports: []string{"./internal/token", "./bff/session"}, testImports: []string{"./bff", "google.golang.org/grpcish"}},
-	"bff/session":          {},
-	"bff/session/memory":   {imports: []string{"./bff/session"}},
-	"gen/auth/v1":          {code: "func F() { RegisterStatusServiceHandlerServer() }", undocumented: true},
-	"oidc":                 {imports: []string{"./internal/token/jwk"}},
-	"internal/token":       {imports: []string{"github.com/lestrrat-go/jwx/v2/jws", "./oidc"}},
-	"internal/token/jwk":   {imports: []string{"github.com/lestrrat-go/jwx/v2/jwk"}},
-	"internal/devidp":      {},
-	"internal/app":         {imports: []string{"./server", "./gateway", "./bff", "./internal/devidp"}},
-	"internal/environment": {code: "var os struct{ Getenv func() }\nfunc f() { os.Getenv() }"},
-	"cmd/gatehouse":        {imports: []string{"./internal/app"}, code: `import "os"` + "\nfunc main() { os.Getenv(``); os.Exit(1) }"},
-	"e2e":                  {testImports: []string{"./internal/devidp", "./server", "./gateway", "./bff"}, test: `import "os"` + "\nfunc f() { os.Getenv(``); os.Exit(1) }"},
+	"server":                {imports: []string{"google.golang.org/grpc", "./internal/token"}},
+	"server/authn":          {imports: []string{"./gen/auth/v1", "./internal/token"}, test: "func (s service) AuthFuncOverride() {}"},
+	"gateway":               {imports: []string{"google.golang.org/grpc"}, testImports: []string{"./gen/auth/v1", "./gateway"}},
+	"bff":                   {imports: []string{"./internal/token", "./bff/session"}, testImports: []string{"./bff", "google.golang.org/grpcish"}},
+	"bff/session":           {},
+	"bff/session/memory":    {imports: []string{"./bff/session"}},
+	"gen/auth/v1":           {code: "func F() { RegisterStatusServiceHandlerServer() }", undocumented: true},
+	"oidc":                  {imports: []string{"./internal/token/jwk"}},
+	"internal/token":        {imports: []string{"github.com/lestrrat-go/jwx/v2/jws", "./oidc"}},
+	"internal/token/jwk":    {imports: []string{"github.com/lestrrat-go/jwx/v2/jwk"}},
+	"internal/devidp":       {},
+	"internal/environment":  {code: "var os struct{ Getenv func() }\nfunc f() { os.Getenv() }"},
+	"":                      {imports: []string{"./server", "./gateway", "./bff", "./internal/devidp"}, code: `import "os"` + "\nfunc Main() { os.Getenv(``); os.Exit(1) }"},
+	"cmd/gatehouse":         {imports: []string{"./", "./internal/audioarchive"}, code: `import "os"` + "\nfunc main() { os.Exit(1) }"},
+	"internal/audioarchive": {imports: []string{"./", "./gen/audioarchive/v1"}},
+	"gen/audioarchive/v1":   {undocumented: true},
+	"e2e":                   {testImports: []string{"./internal/devidp", "./server", "./gateway", "./bff"}, test: `import "os"` + "\nfunc f() { os.Getenv(``); os.Exit(1) }"},
 }
 
 // TestBroken breaks one rule after the other and watches the checker notice.
@@ -75,17 +78,17 @@ func TestBroken(t *testing.T) {
 		{"jwx stays behind internal/token", "server", source{testImports: []string{"github.com/lestrrat-go/jwx/v3/jwk"}}, "jwx/v3/jwk"},
 		{"authentication is ours", "server", source{imports: []string{"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"}}, "interceptors/auth"},
 		{"the sample application can be dropped", "gateway", source{testImports: []string{"./gen/audioarchive/v1"}}, "gateway imports gen/audioarchive/v1"},
-		{"the sample application can be dropped", "cmd/gatehouse", source{imports: []string{"./internal/audioarchive"}}, "cmd/gatehouse imports internal/audioarchive"},
+		{"the sample application can be dropped", "bff/web", source{testImports: []string{"./internal/audioarchive"}}, "bff/web imports internal/audioarchive"},
 		{"the sample application can be dropped", "bff", source{imports: []string{"./internal/audioarchive/pages"}}, "bff imports internal/audioarchive/pages"},
 		{layersRule, "internal/wiring", source{imports: []string{"./server/authn", "./gateway", "./bff/session"}}, "internal/wiring"},
-		{"settings come from cmd/gatehouse", "server", source{code: `import "os"` + "\nvar home = os.Getenv(`HOME`)"}, "server/code.go:4: server uses os.Getenv"},
-		{"settings come from cmd/gatehouse", "cmd/other", source{code: `import "os"` + "\nvar read = os.LookupEnv"}, "os.LookupEnv"},
-		{"settings come from cmd/gatehouse", "bff", source{code: `import env "os"` + "\nvar all = env.Environ()"}, "os.Environ"},
-		{"settings come from cmd/gatehouse", "bff", source{code: `import . "os"` + "\nvar all = ExpandEnv(``)"}, "os.ExpandEnv"},
-		{"settings come from cmd/gatehouse", "bff", source{code: `import "syscall"` + "\nvar all = syscall.Environ()"}, "syscall.Environ"},
-		{"only commands end the process", "internal/app", source{code: `import "os"` + "\nfunc f() { os.Exit(1) }"}, "os.Exit"},
+		{"settings come from the program", "server", source{code: `import "os"` + "\nvar home = os.Getenv(`HOME`)"}, "server/code.go:4: server uses os.Getenv"},
+		{"settings come from the program", "cmd/other", source{code: `import "os"` + "\nvar read = os.LookupEnv"}, "os.LookupEnv"},
+		{"settings come from the program", "bff", source{code: `import env "os"` + "\nvar all = env.Environ()"}, "os.Environ"},
+		{"settings come from the program", "bff", source{code: `import . "os"` + "\nvar all = ExpandEnv(``)"}, "os.ExpandEnv"},
+		{"settings come from the program", "bff", source{code: `import "syscall"` + "\nvar all = syscall.Environ()"}, "syscall.Environ"},
+		{"only commands end the process", "internal/wiring", source{code: `import "os"` + "\nfunc f() { os.Exit(1) }"}, "os.Exit"},
 		{"only commands end the process", "bff", source{code: `import "log"` + "\nfunc f() { log.Fatalf(``) }"}, "log.Fatalf"},
-		{"no way round the interceptors", "internal/app", source{code: `import v1 "x/gen/v1"` + "\nvar f = v1.RegisterStatusServiceHandlerServer"}, "x/gen/v1.RegisterStatusServiceHandlerServer"},
+		{"no way round the interceptors", "internal/wiring", source{code: `import v1 "x/gen/v1"` + "\nvar f = v1.RegisterStatusServiceHandlerServer"}, "x/gen/v1.RegisterStatusServiceHandlerServer"},
 		{"no way round the interceptors", "gateway", source{test: `import v1 "x/gen/v1"` + "\nvar f = v1.RegisterStatusServiceHandlerServer"}, "RegisterStatusServiceHandlerServer"},
 		{"no service replaces its policy", "internal/audioarchive/catalog", source{code: "type Status struct{}\nfunc (Status) AuthFuncOverride() {}"}, ".AuthFuncOverride"},
 		{"no service replaces its policy", "server", source{code: `import "x/auth"` + "\nvar _ auth.ServiceAuthFuncOverride"}, "x/auth.ServiceAuthFuncOverride"},
@@ -135,9 +138,9 @@ func (m sources) graph(t *testing.T, changed string, change source) graph {
 	t.Helper()
 	g := graph{}
 	add := func(name string, s source) {
-		p := g[module+"/"+name]
+		p := g[path.Join(module, name)]
 		if p == nil {
-			p = &pkg{path: module + "/" + name, doc: "Package documented."}
+			p = &pkg{path: path.Join(module, name), doc: "Package documented."}
 			g[p.path] = p
 		}
 		if s.undocumented {
@@ -166,7 +169,7 @@ func full(imports []string) []string {
 	var paths []string
 	for _, i := range imports {
 		if rest, ok := strings.CutPrefix(i, "./"); ok {
-			i = module + "/" + rest
+			i = path.Join(module, rest)
 		}
 		paths = append(paths, i)
 	}

@@ -141,7 +141,10 @@ func matches(importPath, pattern string) bool {
 }
 
 func short(importPath string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+	if importPath == module {
+		return "the root"
+	}
+	return strings.TrimPrefix(importPath, module+"/")
 }
 
 func sortedPackages(g graph) []*pkg {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,8 +18,8 @@ import (
 func TestRules(t *testing.T) {
 	t.Parallel()
 	g := load(t)
-	for _, must := range []string{"server", "gateway", "bff", "internal/app", "cmd/gatehouse"} {
-		if g[module+"/"+must] == nil {
+	for _, must := range []string{"server", "gateway", "bff", ".", "cmd/gatehouse"} {
+		if g[path.Join(module, must)] == nil {
 			t.Errorf("there is no package %s: if it was renamed, the rules must follow", must)
 		}
 	}

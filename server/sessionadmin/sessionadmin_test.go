@@ -33,7 +33,7 @@ const (
 )
 
 // shelf is a handful of sessions. That the stores of package bff/session fit
-// the interface too is shown where they are adapted, in internal/app.
+// the interface too is shown where they are adapted, in package gatehouse.
 type shelf struct {
 	mu       sync.Mutex
 	sessions []sessionadmin.Session

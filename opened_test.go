@@ -1,0 +1,72 @@
+//go:build unix
+
+package gatehouse
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+
+// Each kind of session store opens by its setting, is ready, and is not when
+// its server has gone.
+func TestStoresOpen(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(t *testing.T) (setting string, kill func()){
+		"memory": func(*testing.T) (string, func()) { return "memory:", nil },
+		"sqlite": func(t *testing.T) (string, func()) { return "sqlite:" + t.TempDir() + "/sessions.db", nil },
+		"postgres": func(t *testing.T) (string, func()) {
+			server := pgtest.Start(t)
+			return server.New(t), func() { server.Kill(t) }
+		},
+		"redis": func(t *testing.T) (string, func()) {
+			server := redistest.Start(t)
+			return "redis://" + server.Addr(), server.Kill
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			setting, kill := begin(t)
+			if err := checkStore(setting); err != nil {
+				t.Fatal(err)
+			}
+			store, err := openStore(t.Context(), config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			if err := storeReady(t.Context(), store); err != nil {
+				t.Errorf("not ready: %v", err)
+			}
+			cfg := config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)}
+			if err := probeStore(t.Context(), cfg); err != nil {
+				t.Errorf("probing: %v", err)
+			}
+			if kill == nil {
+				return
+			}
+			kill()
+			if err := probeStore(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") {
+				t.Errorf("probing what is gone: %v, want the setting", err)
+			}
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for deadline := time.Now().Add(10 * time.Second); storeReady(t.Context(), store) == nil; <-tick.C {
+				if time.Now().After(deadline) {
+					t.Fatal("ready without its server")
+				}
+			}
+			_, err = openStore(t.Context(), config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)})
+			if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") || !strings.Contains(err.Error(), "start it, or correct the address") {
+				t.Errorf("opening it again: %v, want the setting and a remedy", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,182 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
+)
+
+// A Service is a gRPC service of an application, for the server and for the
+// gateway. NewService and NewServiceFunc make one.
+//
+// An implementation may have three methods besides those of its .proto:
+//
+//	Ready(context.Context) error  says why the service is not ready; /readyz reports it
+//	Drain()                       ends streams that would delay the end of the process
+//	Close() error                 is called after the last call
+type Service struct {
+	desc    *grpc.ServiceDesc
+	exposed gateway.Service
+	open    func(context.Context, Environment) (any, error)
+	probe   func(context.Context, Environment) error // nil for none
+}
+
+// NewService returns a service with its implementation:
+//
+//	gatehouse.NewService(&notesv1.NotesService_ServiceDesc, notesv1.NewNotesServiceClient,
+//		notesv1.RegisterNotesServiceHandlerClient, &notes.Service{})
+//
+// The first three arguments are generated from the .proto by protoc-gen-go-grpc
+// and protoc-gen-grpc-gateway. The program does not start if implementation
+// lacks a method of the service.
+func NewService[C any](
+	desc *grpc.ServiceDesc,
+	client func(grpc.ClientConnInterface) C,
+	rest func(context.Context, *runtime.ServeMux, C) error,
+	implementation any,
+) Service {
+	return NewServiceFunc(desc, client, rest, func(context.Context, Environment) (any, error) { return implementation, nil })
+}
+
+// NewServiceFunc is NewService for an implementation that open makes of the
+// settings. It is called once, before the program serves, and not by the
+// commands that run no server. Its error stops the program.
+func NewServiceFunc[S, C any](
+	desc *grpc.ServiceDesc,
+	client func(grpc.ClientConnInterface) C,
+	rest func(context.Context, *runtime.ServeMux, C) error,
+	open func(context.Context, Environment) (S, error),
+) Service {
+	return Service{
+		desc:    desc,
+		exposed: gateway.Expose(client, rest, desc.ServiceName),
+		open:    func(ctx context.Context, env Environment) (any, error) { return open(ctx, env) },
+	}
+}
+
+// WithProbe returns the service with a test of its database for the command
+// check. The probe must change nothing there.
+func (s Service) WithProbe(probe func(context.Context, Environment) error) Service {
+	s.probe = probe
+	return s
+}
+
+// An Environment has the settings of the program that implementations of
+// services may need.
+type Environment struct {
+	// DatabaseURL is where services keep their data: "memory:", "sqlite:PATH"
+	// or "postgres://…".
+	DatabaseURL string
+	// Issuer is the OpenID provider's. With the subject it identifies a user.
+	Issuer string
+	// Development is true for the command dev.
+	Development bool
+	// Logger is never nil.
+	Logger *slog.Logger
+}
+
+func newEnvironment(cfg config, development bool) Environment {
+	return Environment{DatabaseURL: cfg.DatabaseURL, Issuer: cfg.Issuer, Development: development, Logger: cfg.Logger.With("part", "services")}
+}
+
+// DatabaseError returns err with the setting of the database before it, and
+// nil for nil. The database's password is not shown.
+func (env Environment) DatabaseError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: %w", place(env.DatabaseURL), err)
+}
+
+// probeDatabase runs the probes of all services, and reports whether there is
+// one.
+func probeDatabase(ctx context.Context, services []Service, env Environment) (probed bool, err error) {
+	for _, s := range services {
+		if s.probe != nil {
+			probed = true
+			if err := s.probe(ctx, env); err != nil {
+				return probed, err
+			}
+		}
+	}
+	return probed, nil
+}
+
+// implementations are those of all services, opened.
+type implementations []implementation
+
+type implementation struct {
+	desc  *grpc.ServiceDesc
+	value any
+}
+
+// openServices opens the implementations of all services. If one fails, the
+// others are closed.
+func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
+	for _, s := range services {
+		value, err := s.open(ctx, env)
+		if want := reflect.TypeOf(s.desc.HandlerType).Elem(); err == nil && (value == nil || !reflect.TypeOf(value).Implements(want)) {
+			err = fmt.Errorf("service %s: the implementation %T is no %v", s.desc.ServiceName, value, want)
+		}
+		if err != nil {
+			_ = all.close() // err is the cause
+			return nil, err
+		}
+		all = append(all, implementation{s.desc, value})
+	}
+	return all, nil
+}
+
+func (all implementations) register(r grpc.ServiceRegistrar) {
+	for _, one := range all {
+		r.RegisterService(one.desc, one.value)
+	}
+}
+
+// ready returns the error of the first service that is not ready.
+func (all implementations) ready(ctx context.Context) error {
+	for _, one := range all {
+		if s, ok := one.value.(interface{ Ready(context.Context) error }); ok {
+			if err := s.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drain ends streams that have no end of their own.
+func (all implementations) drain(context.Context) error {
+	for _, one := range all {
+		if s, ok := one.value.(interface{ Drain() }); ok {
+			s.Drain()
+		}
+	}
+	return nil
+}
+
+func (all implementations) close() error {
+	var errs []error
+	for _, one := range all {
+		if s, ok := one.value.(interface{ Close() error }); ok {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exposedServices returns what the gateway serves of the application.
+func exposedServices(services []Service) []gateway.Service {
+	exposed := make([]gateway.Service, 0, len(services)+1)
+	for _, s := range services {
+		exposed = append(exposed, s.exposed)
+	}
+	return exposed
+}
