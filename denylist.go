@@ -3,10 +3,7 @@ package gatehouse
 import (
 	"context"
 	"strings"
-	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
@@ -14,11 +11,7 @@ import (
 // A denier is what the server asks and the bff tells: which access tokens
 // must not be good any more.
 type denier interface {
-	DenyToken(ctx context.Context, issuer, jti string, until time.Time) error
-	DenySession(ctx context.Context, issuer, sid string, until time.Time) error
-	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
-	Revoked(ctx context.Context, key *authn.RevocationKey) error
-	Changed() <-chan struct{}
+	denylist.Denylist
 	Run(ctx context.Context) error
 	Ready() error
 	Close()
@@ -54,41 +47,8 @@ func denylistProblem(value string, parts partSet) (problem, remedy string) {
 	return "", ""
 }
 
-// revoke tells a denylist what the bff has learnt.
-func revoke(list denier) func(context.Context, bff.Revocation) error {
-	return func(ctx context.Context, r bff.Revocation) error {
-		switch {
-		case r.TokenID != "":
-			return list.DenyToken(ctx, r.Issuer, r.TokenID, r.Until)
-		case r.SessionID != "":
-			return list.DenySession(ctx, r.Issuer, r.SessionID, r.Until)
-		default:
-			return list.DenySubject(ctx, r.Issuer, r.Subject, r.At, r.Until)
-		}
-	}
-}
-
-// local is a denylist of this process, which asks nobody and so takes no
-// context.
-type local struct{ list *denylist.List }
-
-func (l local) DenyToken(_ context.Context, issuer, jti string, until time.Time) error {
-	return l.list.DenyToken(issuer, jti, until)
-}
-
-func (l local) DenySession(_ context.Context, issuer, sid string, until time.Time) error {
-	return l.list.DenySession(issuer, sid, until)
-}
-
-func (l local) DenySubject(_ context.Context, issuer, sub string, at, until time.Time) error {
-	return l.list.DenySubject(issuer, sub, at, until)
-}
-
-func (l local) Revoked(ctx context.Context, key *authn.RevocationKey) error {
-	return l.list.Revoked(ctx, key)
-}
-
-func (l local) Changed() <-chan struct{} { return l.list.Changed() }
+// local is a denylist of this process.
+type local struct{ *denylist.List }
 
 func (l local) Run(ctx context.Context) error {
 	<-ctx.Done()

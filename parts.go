@@ -202,7 +202,7 @@ func (p *parts) addBFF(cfg config, development bool) error {
 	}
 	var revokes func(context.Context, bff.Revocation) error
 	if p.denylist != nil {
-		revokes = revoke(p.denylist)
+		revokes = bff.DenyIn(p.denylist)
 	}
 	p.bff, err = bff.New(bff.Config{
 		BaseURL:      cfg.BaseURL,

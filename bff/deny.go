@@ -27,6 +27,29 @@ type Revocation struct {
 	Until time.Time
 }
 
+// A Denylist refuses access tokens. The lists of package denylist, in the
+// server, are such.
+type Denylist interface {
+	DenyToken(ctx context.Context, issuer, jti string, until time.Time) error
+	DenySession(ctx context.Context, issuer, sid string, until time.Time) error
+	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
+}
+
+// DenyIn returns a function for Config.Revoke that puts each revocation into a
+// denylist, by the first of TokenID, SessionID and Subject that is not empty.
+func DenyIn(list Denylist) func(context.Context, Revocation) error {
+	return func(ctx context.Context, r Revocation) error {
+		switch {
+		case r.TokenID != "":
+			return list.DenyToken(ctx, r.Issuer, r.TokenID, r.Until)
+		case r.SessionID != "":
+			return list.DenySession(ctx, r.Issuer, r.SessionID, r.Until)
+		default:
+			return list.DenySubject(ctx, r.Issuer, r.Subject, r.At, r.Until)
+		}
+	}
+}
+
 // deny passes a revocation on. The logout that it belongs to goes on whatever
 // comes of it.
 func (b *BFF) deny(ctx context.Context, r Revocation) error {

@@ -164,9 +164,9 @@ func TestDenialEndsStreams(t *testing.T) {
 		}, "status 16", func(_ *testing.T, end string) string { return strings.TrimPrefix(end, "status 16 ") }},
 	} {
 		for by, deny := range map[string]func(id string) error{
-			"jti": func(id string) error { return list.DenyToken(issuer.URL, id, time.Time{}) },
-			"sid": func(id string) error { return list.DenySession(issuer.URL, id, time.Time{}) },
-			"sub": func(id string) error { return list.DenySubject(issuer.URL, id, time.Now(), time.Time{}) },
+			"jti": func(id string) error { return list.DenyToken(t.Context(), issuer.URL, id, time.Time{}) },
+			"sid": func(id string) error { return list.DenySession(t.Context(), issuer.URL, id, time.Time{}) },
+			"sub": func(id string) error { return list.DenySubject(t.Context(), issuer.URL, id, time.Now(), time.Time{}) },
 		} {
 			t.Run(name+"/"+by, func(t *testing.T) {
 				t.Parallel()

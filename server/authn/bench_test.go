@@ -55,7 +55,7 @@ func BenchmarkUnary(b *testing.B) {
 		b.Fatal(err)
 	}
 	for n := range 100_000 {
-		if err := list.DenySession(issuer.URL, fmt.Sprint("another-", n), time.Time{}); err != nil {
+		if err := list.DenySession(b.Context(), issuer.URL, fmt.Sprint("another-", n), time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -92,7 +92,7 @@ func ExampleConfig_revoked() {
 	_ = verifier
 
 	// When the provider says that a session has ended:
-	if err := list.DenySession("https://issuer.example", "sid-1", time.Time{}); err != nil {
+	if err := list.DenySession(context.Background(), "https://issuer.example", "sid-1", time.Time{}); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(list.Revoked(context.Background(), &authn.RevocationKey{Issuer: "https://issuer.example", SessionID: "sid-1"}))

@@ -103,7 +103,7 @@ func TestDenylist(t *testing.T) {
 	if _, _, err := call(ctx, i, methods[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := list.DenySession(issuer.URL, "S", time.Time{}); err != nil {
+	if err := list.DenySession(t.Context(), issuer.URL, "S", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err = call(ctx, i, methods[0])
@@ -160,17 +160,23 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 		code   codes.Code
 		reason string // "" for a stream that goes on
 	}{
-		{"jti", revoked(func(l *denylist.List, _ time.Time) error { return l.DenyToken(issuer.URL, "J", time.Time{}) }), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
-		{"sid", revoked(func(l *denylist.List, _ time.Time) error { return l.DenySession(issuer.URL, "S", time.Time{}) }), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
-		{"sub", revoked(func(l *denylist.List, now time.Time) error {
-			return l.DenySubject(issuer.URL, "ada", now.Add(time.Minute), time.Time{})
+		{"jti", revoked(func(l *denylist.List, _ time.Time) error {
+			return l.DenyToken(t.Context(), issuer.URL, "J", time.Time{})
 		}), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
-		{"another session", revoked(func(l *denylist.List, _ time.Time) error { return l.DenySession(issuer.URL, "T", time.Time{}) }), 0, codes.OK, ""},
+		{"sid", revoked(func(l *denylist.List, _ time.Time) error {
+			return l.DenySession(t.Context(), issuer.URL, "S", time.Time{})
+		}), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"sub", revoked(func(l *denylist.List, now time.Time) error {
+			return l.DenySubject(t.Context(), issuer.URL, "ada", now.Add(time.Minute), time.Time{})
+		}), 100 * time.Millisecond, codes.Unauthenticated, authn.ReasonTokenRevoked},
+		{"another session", revoked(func(l *denylist.List, _ time.Time) error {
+			return l.DenySession(t.Context(), issuer.URL, "T", time.Time{})
+		}), 0, codes.OK, ""},
 		{"the same session elsewhere", revoked(func(l *denylist.List, _ time.Time) error {
-			return l.DenySession("https://other.example", "S", time.Time{})
+			return l.DenySession(t.Context(), "https://other.example", "S", time.Time{})
 		}), 0, codes.OK, ""},
 		{"sub, before the token was issued", revoked(func(l *denylist.List, now time.Time) error {
-			return l.DenySubject(issuer.URL, "ada", now.Add(-time.Hour), time.Time{})
+			return l.DenySubject(t.Context(), issuer.URL, "ada", now.Add(-time.Hour), time.Time{})
 		}), 0, codes.OK, ""},
 		{"without notification", func(_ *testing.T, s system) { s.hook(fmt.Errorf("found: %w", authn.ErrRevoked)) }, time.Second, codes.Unauthenticated, authn.ReasonTokenRevoked},
 		{"a denylist that fails", func(_ *testing.T, s system) { s.hook(errors.New("database down")) }, time.Second, codes.Unavailable, authn.ReasonUnverifiable},

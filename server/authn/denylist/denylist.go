@@ -43,9 +43,33 @@ type Config struct {
 	Now func() time.Time
 }
 
-// A List is a set of denials. It forgets each when its time is over, and is
-// safe for concurrent use. Its method Revoked is made for
-// authn.Config.Revoked.
+// A Denylist is a set of denials, of one process ([List]) or shared by several
+// (package redis below this one). It is safe for concurrent use.
+//
+// Its methods fit both sides: authn.Config.Revoked and RevokedChanged take
+// Revoked and Changed, and bff.Config.Revoke takes bff.DenyIn of a Denylist.
+type Denylist interface {
+	// DenySession refuses every token of a provider's session (claims "iss" and
+	// "sid") until the last one expires; the zero time means the lifetime of
+	// tokens from now.
+	DenySession(ctx context.Context, issuer, sid string, until time.Time) error
+	// DenyToken refuses one token (claims "iss" and "jti") until it expires; the
+	// zero time means the lifetime of tokens from now.
+	DenyToken(ctx context.Context, issuer, jti string, until time.Time) error
+	// DenySubject refuses every token of a subject (claims "iss" and "sub") that
+	// was not issued after at, until the last of them expires; the zero time
+	// means the lifetime of tokens after at.
+	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
+	// Revoked returns authn.ErrRevoked if the token is denied, nil if not, and
+	// another error if that is unknown.
+	Revoked(ctx context.Context, key *authn.RevocationKey) error
+	// Changed returns a channel that is closed at the next denial.
+	Changed() <-chan struct{}
+}
+
+var _ Denylist = (*List)(nil)
+
+// A List is the Denylist of one process. It forgets each denial when it ends.
 type List struct {
 	max      int64
 	lifetime time.Duration
@@ -110,13 +134,13 @@ func New(cfg Config) (*List, error) {
 
 // DenySession refuses every token of a provider's session (claims "iss" and
 // "sid") until its last one expires; zero means TokenLifetime from now.
-func (l *List) DenySession(issuer, sid string, until time.Time) error {
+func (l *List) DenySession(_ context.Context, issuer, sid string, until time.Time) error {
 	return l.deny(name{session, issuer, sid}, denial{until: until})
 }
 
 // DenyToken refuses one token (claims "iss" and "jti") until it expires; zero
 // means TokenLifetime from now.
-func (l *List) DenyToken(issuer, jti string, until time.Time) error {
+func (l *List) DenyToken(_ context.Context, issuer, jti string, until time.Time) error {
 	return l.deny(name{tokenID, issuer, jti}, denial{until: until})
 }
 
@@ -124,7 +148,7 @@ func (l *List) DenyToken(issuer, jti string, until time.Time) error {
 // was not issued after at (claim "iat", whole seconds as a rule: a token that
 // was issued in the same second is refused, and so is one that does not say),
 // until the last of them expires; zero means TokenLifetime after at.
-func (l *List) DenySubject(issuer, sub string, at, until time.Time) error {
+func (l *List) DenySubject(_ context.Context, issuer, sub string, at, until time.Time) error {
 	if until.IsZero() {
 		until = at.Add(l.lifetime)
 	}

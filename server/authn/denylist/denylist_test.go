@@ -57,9 +57,9 @@ func TestMatch(t *testing.T) {
 	t.Parallel()
 	type key = authn.RevocationKey
 	until := start.Add(time.Hour)
-	session := func(l *denylist.List) error { return l.DenySession(issuer, "S", until) }
-	token := func(l *denylist.List) error { return l.DenyToken(issuer, "J", until) }
-	subject := func(l *denylist.List) error { return l.DenySubject(issuer, "ada", start, until) }
+	session := func(l *denylist.List) error { return l.DenySession(t.Context(), issuer, "S", until) }
+	token := func(l *denylist.List) error { return l.DenyToken(t.Context(), issuer, "J", until) }
+	subject := func(l *denylist.List) error { return l.DenySubject(t.Context(), issuer, "ada", start, until) }
 	for _, c := range []struct {
 		name string
 		deny func(*denylist.List) error
@@ -107,15 +107,17 @@ func TestTime(t *testing.T) {
 		deny func(*denylist.List) error
 		last time.Duration // after the start, when it still denies
 	}{
-		{"session", func(l *denylist.List) error { return l.DenySession(issuer, "x", start.Add(5*time.Minute)) }, 6 * time.Minute},
-		{"token", func(l *denylist.List) error { return l.DenyToken(issuer, "x", start.Add(5*time.Minute)) }, 6 * time.Minute},
-		{"subject", func(l *denylist.List) error { return l.DenySubject(issuer, "x", start, start.Add(5*time.Minute)) }, 6 * time.Minute},
-		{"session without an end", func(l *denylist.List) error { return l.DenySession(issuer, "x", time.Time{}) }, 61 * time.Minute},
-		{"token without an end", func(l *denylist.List) error { return l.DenyToken(issuer, "x", time.Time{}) }, 61 * time.Minute},
+		{"session", func(l *denylist.List) error { return l.DenySession(t.Context(), issuer, "x", start.Add(5*time.Minute)) }, 6 * time.Minute},
+		{"token", func(l *denylist.List) error { return l.DenyToken(t.Context(), issuer, "x", start.Add(5*time.Minute)) }, 6 * time.Minute},
+		{"subject", func(l *denylist.List) error {
+			return l.DenySubject(t.Context(), issuer, "x", start, start.Add(5*time.Minute))
+		}, 6 * time.Minute},
+		{"session without an end", func(l *denylist.List) error { return l.DenySession(t.Context(), issuer, "x", time.Time{}) }, 61 * time.Minute},
+		{"token without an end", func(l *denylist.List) error { return l.DenyToken(t.Context(), issuer, "x", time.Time{}) }, 61 * time.Minute},
 		{"subject without an end, denied since", func(l *denylist.List) error {
-			return l.DenySubject(issuer, "x", start.Add(-10*time.Minute), time.Time{})
+			return l.DenySubject(t.Context(), issuer, "x", start.Add(-10*time.Minute), time.Time{})
 		}, 51 * time.Minute},
-		{"already over but for the skew", func(l *denylist.List) error { return l.DenyToken(issuer, "x", start.Add(-30*time.Second)) }, 30 * time.Second},
+		{"already over but for the skew", func(l *denylist.List) error { return l.DenyToken(t.Context(), issuer, "x", start.Add(-30*time.Second)) }, 30 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -135,7 +137,7 @@ func TestTime(t *testing.T) {
 	t.Run("over", func(t *testing.T) {
 		t.Parallel()
 		l, _ := newList(t, denylist.Config{})
-		must(t, l.DenyToken(issuer, "x", start.Add(-time.Hour)))
+		must(t, l.DenyToken(t.Context(), issuer, "x", start.Add(-time.Hour)))
 		if l.Len() != 0 {
 			t.Error("what has expired long ago is held")
 		}
@@ -147,11 +149,11 @@ func TestTime(t *testing.T) {
 func TestNeverTakesBack(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{})
-	must(t, l.DenySubject(issuer, "ada", start.Add(time.Minute), start.Add(time.Hour)))
-	must(t, l.DenySubject(issuer, "ada", start, start.Add(2*time.Hour)))
-	must(t, l.DenySubject(issuer, "ada", start, start.Add(time.Second)))
-	must(t, l.DenySession(issuer, "S", start.Add(time.Hour)))
-	must(t, l.DenySession(issuer, "S", start.Add(time.Minute)))
+	must(t, l.DenySubject(t.Context(), issuer, "ada", start.Add(time.Minute), start.Add(time.Hour)))
+	must(t, l.DenySubject(t.Context(), issuer, "ada", start, start.Add(2*time.Hour)))
+	must(t, l.DenySubject(t.Context(), issuer, "ada", start, start.Add(time.Second)))
+	must(t, l.DenySession(t.Context(), issuer, "S", start.Add(time.Hour)))
+	must(t, l.DenySession(t.Context(), issuer, "S", start.Add(time.Minute)))
 	if l.Len() != 2 {
 		t.Errorf("the list holds %d denials of two things", l.Len())
 	}
@@ -179,23 +181,23 @@ func TestBound(t *testing.T) {
 		if n%2 == 0 {
 			until = start.Add(2 * time.Hour)
 		}
-		must(t, l.DenyToken(issuer, fmt.Sprint(n), until))
+		must(t, l.DenyToken(t.Context(), issuer, fmt.Sprint(n), until))
 	}
-	if err := l.DenySession(issuer, "S", time.Time{}); !errors.Is(err, denylist.ErrFull) {
+	if err := l.DenySession(t.Context(), issuer, "S", time.Time{}); !errors.Is(err, denylist.ErrFull) {
 		t.Errorf("one too many: %v, want ErrFull", err)
 	}
-	must(t, l.DenyToken(issuer, "0", start.Add(3*time.Hour))) // what is there may be extended
+	must(t, l.DenyToken(t.Context(), issuer, "0", start.Add(3*time.Hour))) // what is there may be extended
 	for n := range limit {
 		if !revoked(t, l, authn.RevocationKey{Issuer: issuer, ID: fmt.Sprint(n)}) {
 			t.Fatalf("denial %d was dropped", n)
 		}
 	}
 	clock.Advance(time.Hour + time.Minute)
-	must(t, l.DenySession(issuer, "S", time.Time{}))
+	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
 	for n := range limit/2 - 1 { // as many as have ended
-		must(t, l.DenySession(issuer, fmt.Sprint("new-", n), time.Time{}))
+		must(t, l.DenySession(t.Context(), issuer, fmt.Sprint("new-", n), time.Time{}))
 	}
-	if err := l.DenySession(issuer, "one more", time.Time{}); !errors.Is(err, denylist.ErrFull) {
+	if err := l.DenySession(t.Context(), issuer, "one more", time.Time{}); !errors.Is(err, denylist.ErrFull) {
 		t.Errorf("full again: %v, want ErrFull", err)
 	}
 	if l.Len() != limit {
@@ -211,7 +213,7 @@ func TestRoomElsewhere(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{MaxEntries: 1})
 	for n := range 100 {
-		if err := l.DenyToken(issuer, fmt.Sprint(n), clock.Now().Add(time.Minute)); err != nil {
+		if err := l.DenyToken(t.Context(), issuer, fmt.Sprint(n), clock.Now().Add(time.Minute)); err != nil {
 			t.Fatalf("denial %d, when the one before has ended: %v", n, err)
 		}
 		clock.Advance(2 * time.Minute)
@@ -224,7 +226,7 @@ func TestForgets(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{})
 	for n := range 10_000 {
-		must(t, l.DenyToken(issuer, fmt.Sprint(n), clock.Now().Add(time.Minute)))
+		must(t, l.DenyToken(t.Context(), issuer, fmt.Sprint(n), clock.Now().Add(time.Minute)))
 		clock.Advance(time.Second)
 	}
 	// Two minutes each, at one a second; a shard forgets when it is written to.
@@ -238,10 +240,10 @@ func TestEmptyNames(t *testing.T) {
 	t.Parallel()
 	l, _ := newList(t, denylist.Config{})
 	for name, err := range map[string]error{
-		"sid":    l.DenySession(issuer, "", time.Time{}),
-		"jti":    l.DenyToken(issuer, "", time.Time{}),
-		"sub":    l.DenySubject(issuer, "", start, time.Time{}),
-		"issuer": l.DenySession("", "S", time.Time{}),
+		"sid":    l.DenySession(t.Context(), issuer, "", time.Time{}),
+		"jti":    l.DenyToken(t.Context(), issuer, "", time.Time{}),
+		"sub":    l.DenySubject(t.Context(), issuer, "", start, time.Time{}),
+		"issuer": l.DenySession(t.Context(), "", "S", time.Time{}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("denied with an empty %s: %v", name, err)
@@ -271,7 +273,7 @@ func TestConcurrent(t *testing.T) {
 		wait.Go(func() {
 			for n := range 500 {
 				sid := fmt.Sprintf("%d-%d", g, n)
-				if err := l.DenySession(issuer, sid, time.Time{}); err != nil {
+				if err := l.DenySession(t.Context(), issuer, sid, time.Time{}); err != nil {
 					t.Errorf("deny: %v", err)
 				}
 				if err := l.Revoked(context.Background(), &authn.RevocationKey{Issuer: issuer, SessionID: sid, ID: "J", Subject: "ada"}); err == nil {
@@ -290,8 +292,8 @@ func TestConcurrent(t *testing.T) {
 // TestLookupAllocations: the list is asked at every call.
 func TestLookupAllocations(t *testing.T) {
 	l, _ := newList(t, denylist.Config{})
-	must(t, l.DenySession(issuer, "S", time.Time{}))
-	must(t, l.DenySubject(issuer, "ada", start, time.Time{}))
+	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
+	must(t, l.DenySubject(t.Context(), issuer, "ada", start, time.Time{}))
 	for _, key := range []authn.RevocationKey{
 		{Issuer: issuer, SessionID: "T", ID: "J", Subject: "grace"},
 		{Issuer: issuer, SessionID: "S"},
@@ -307,7 +309,7 @@ func BenchmarkRevoked(b *testing.B) {
 	for _, size := range []int{0, 1, 1000, 100_000} {
 		l, _ := newList(b, denylist.Config{})
 		for n := range size {
-			must(b, l.DenySession(issuer, fmt.Sprint("session-", n), time.Time{}))
+			must(b, l.DenySession(b.Context(), issuer, fmt.Sprint("session-", n), time.Time{}))
 		}
 		key := &authn.RevocationKey{Issuer: issuer, SessionID: "another", ID: "J", Subject: "ada", IssuedAt: start}
 		b.Run(fmt.Sprint(size, " denials/one goroutine"), func(b *testing.B) {
@@ -339,7 +341,7 @@ func BenchmarkMemory(b *testing.B) {
 		l, _ := newList(b, denylist.Config{})
 		before := heap()
 		for n := range denylist.DefaultMaxEntries {
-			must(b, l.DenySession(issuer, fmt.Sprintf("08a5019c-17e1-4977-8f42-%012d", n), time.Time{}))
+			must(b, l.DenySession(b.Context(), issuer, fmt.Sprintf("08a5019c-17e1-4977-8f42-%012d", n), time.Time{}))
 		}
 		b.ReportMetric(float64(heap()-before)/denylist.DefaultMaxEntries, "B/denial")
 		runtime.KeepAlive(l)
@@ -369,7 +371,7 @@ func TestChanged(t *testing.T) {
 	if closed(first) || closed(second) {
 		t.Fatal("changed without a denial")
 	}
-	must(t, l.DenySession(issuer, "S", time.Time{}))
+	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
 	if !closed(first) || !closed(second) {
 		t.Error("a denial was not told")
 	}
@@ -377,11 +379,11 @@ func TestChanged(t *testing.T) {
 	if closed(next) {
 		t.Error("a denial was told twice")
 	}
-	must(t, l.DenyToken(issuer, "over", start.Add(-time.Hour)))
+	must(t, l.DenyToken(t.Context(), issuer, "over", start.Add(-time.Hour)))
 	if closed(next) {
 		t.Error("what denies nothing was told")
 	}
-	must(t, l.DenySession(issuer, "S", start.Add(time.Hour)))
+	must(t, l.DenySession(t.Context(), issuer, "S", start.Add(time.Hour)))
 	if !closed(next) {
 		t.Error("a denial that extends another was not told")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
 const (
@@ -39,8 +40,8 @@ var (
 	errClosed = errors.New("redis denylist: closed")
 )
 
-// A List is a set of denials that processes share. It is safe for concurrent
-// use. Its method Revoked is made for authn.Config.Revoked.
+// A List is a [denylist.Denylist] that processes share. It is safe for
+// concurrent use.
 type List struct {
 	cfg    Config
 	client rueidis.Client
@@ -93,6 +94,8 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 	}
 	return l, nil
 }
+
+var _ denylist.Denylist = (*List)(nil)
 
 // newList makes a list that is not connected yet.
 func newList(cfg Config) *List {
