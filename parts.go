@@ -101,7 +101,6 @@ func assemble(ctx context.Context, cfg config, which partSet, development bool) 
 
 func (p *parts) addServer(cfg config, development bool) error {
 	auth := authn.Config{
-		Issuer:   cfg.Issuer,
 		Audience: cfg.Audience,
 		Profile: authn.ProfileConfig{
 			RequireATJWT: cfg.RequireATJWT, IDTokenClients: cfg.IDTokenClients,

@@ -28,6 +28,7 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -49,7 +50,7 @@ func TestDenialEndsStreams(t *testing.T) {
 	}
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")
 	srv, err := server.New(server.Config{
-		Authn: authn.Config{Issuer: issuer.URL, Audience: shopAudience, HTTPClient: issuer.Client(), Revoked: list.Revoked, RevokedChanged: list.Changed},
+		Authn: authn.Config{Provider: oidctest.NewProvider(t, issuer), Audience: shopAudience, Revoked: list.Revoked, RevokedChanged: list.Changed},
 		Register: func(r grpc.ServiceRegistrar) {
 			audioarchivev1.RegisterProductServiceServer(r, catalog.NewProducts(catalog.ProductsConfig{DB: db}))
 		},

@@ -30,6 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -204,7 +205,7 @@ func startFiles(t *testing.T, apart bool) string {
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")
 	public := &authv1.Policy{Public: true}
 	srv, err := server.New(server.Config{
-		Authn:    authn.Config{Issuer: issuer.URL, Audience: shopAudience, HTTPClient: issuer.Client()},
+		Authn:    authn.Config{Provider: oidctest.NewProvider(t, issuer), Audience: shopAudience},
 		Register: func(r grpc.ServiceRegistrar) { r.RegisterService(&filesDesc, fileServer{}) },
 		Policies: map[string]*authv1.Policy{"/" + fileService + "/Download": public, "/" + fileService + "/Echo": public},
 	})

@@ -17,6 +17,7 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -38,7 +39,7 @@ func newShop(t *testing.T) *shop {
 	}
 	s := &shop{issuer: tokentest.NewUnserved(t, "https://issuer.test")}
 	srv, err := server.New(server.Config{
-		Authn: authn.Config{Issuer: s.issuer.URL, Audience: shopAudience, HTTPClient: s.issuer.Client()},
+		Authn: authn.Config{Provider: oidctest.NewProvider(t, s.issuer), Audience: shopAudience},
 		Register: func(r grpc.ServiceRegistrar) {
 			audioarchivev1.RegisterProductServiceServer(r, catalog.NewProducts(catalog.ProductsConfig{DB: db}))
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -20,7 +21,7 @@ func TestUnregisteredService(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")
 	srv, err := server.New(server.Config{
-		Authn: authn.Config{Issuer: issuer.URL, Audience: shopAudience, HTTPClient: issuer.Client()},
+		Authn: authn.Config{Provider: oidctest.NewProvider(t, issuer), Audience: shopAudience},
 		Register: func(r grpc.ServiceRegistrar) {
 			audioarchivev1.RegisterProductServiceServer(r, audioarchivev1.UnimplementedProductServiceServer{})
 		},

@@ -11,6 +11,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/server"
 )
 
@@ -31,7 +32,7 @@ func TestHealth(t *testing.T) {
 		issuer := newIssuer(t)
 		issuer.SetDown(true)
 		cfg := newConfig(t, nil, &probe{})
-		cfg.Authn.Issuer, cfg.Authn.HTTPClient = issuer.URL, issuer.Client()
+		cfg.Authn.Provider = oidctest.NewProvider(t, issuer)
 		s, err := server.New(cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -31,6 +31,9 @@ type ProfileConfig struct {
 // contacts nothing; [NewVerifier] calls it.
 func (cfg Config) Validate() error {
 	var errs []error
+	if cfg.Provider == nil {
+		errs = append(errs, invalid.Missing("Provider", "give the oidc.Provider that issues the tokens"))
+	}
 	switch {
 	case cfg.Audience == "":
 		errs = append(errs, invalid.Missing("Audience",

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
@@ -41,16 +42,17 @@ func ExampleFromContext() {
 // Package server does all this, and more; a gRPC server of one's own needs
 // only these lines.
 func ExampleNewInterceptor() {
-	verifier, err := authn.NewVerifier(authn.Config{
-		Issuer:   "https://issuer.example",
-		Audience: "https://api.example",
-	})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := authn.NewVerifier(authn.Config{Provider: provider, Audience: "https://api.example"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	go func() { _ = verifier.Run(ctx) }() // fetches the provider's keys, and keeps them fresh
+	go func() { _ = verifier.Run(ctx) }() // fetches the provider's keys and keeps them fresh
 
 	// The table needs the services, and the server the table: so a first
 	// server only tells what its services are.
@@ -81,8 +83,12 @@ func ExampleConfig_revoked() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
 	verifier, err := authn.NewVerifier(authn.Config{
-		Issuer:   "https://issuer.example",
+		Provider: provider,
 		Audience: "https://api.example",
 		Revoked:  list.Revoked,
 	})

@@ -130,7 +130,11 @@ func newVerifier(t testing.TB, issuer *tokentest.Issuer, cfg authn.Config) *auth
 // newCold makes a verifier whose provider has not answered yet.
 func newCold(t testing.TB, issuer *tokentest.Issuer) *authn.Verifier {
 	t.Helper()
-	v, err := authn.NewVerifier(authn.Config{Issuer: issuer.URL, Audience: audience, HTTPClient: refusing()})
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: refusing()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := authn.NewVerifier(authn.Config{Provider: provider, Audience: audience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -276,15 +277,15 @@ func TestPrincipal(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
+	provider := oidctest.NewProvider(t, newIssuer(t))
 	for _, c := range []struct {
 		name string
 		cfg  authn.Config
 		says string
 	}{
-		{"no issuer", authn.Config{Audience: audience}, "ssuer"},
-		{"issuer over http", authn.Config{Issuer: "http://issuer.example", Audience: audience}, "http"},
-		{"audience of the client", authn.Config{Issuer: "https://issuer.example", Audience: "web", Profile: authn.ProfileConfig{ClientID: "web"}}, `Audience "web" is also the client's id`},
-		{"no audience", authn.Config{Issuer: "https://issuer.example"}, "Audience is missing"},
+		{"no provider", authn.Config{Audience: audience}, "Provider is missing"},
+		{"audience of the client", authn.Config{Provider: provider, Audience: "web", Profile: authn.ProfileConfig{ClientID: "web"}}, `Audience "web" is also the client's id`},
+		{"no audience", authn.Config{Provider: provider}, "Audience is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

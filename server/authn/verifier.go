@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -17,16 +16,8 @@ import (
 
 // Config says whose access tokens are good, and for what.
 type Config struct {
-	// Issuer is the OpenID provider, as an https URL (http on loopback).
-	// Required.
-	Issuer string
-	// ProviderInternalURL is where the provider is called, if not at Issuer: an
-	// origin, such as "https://keycloak.auth.svc:8443", that replaces scheme, host
-	// and port of each call.
-	ProviderInternalURL string
-	// InsecureProviderHTTP lets ProviderInternalURL be http off loopback:
-	// anything on the way can then replace the provider's keys.
-	InsecureProviderHTTP bool
+	// Provider issues the tokens. Required. Parts of one process share one.
+	Provider *oidc.Provider
 	// Audience is this API's identifier, which tokens must name ("aud").
 	// Required.
 	Audience string
@@ -52,12 +43,6 @@ type Config struct {
 	// 65,536, below 0 none. A token of 1 KB takes about 3 KB there.
 	CacheSize int
 
-	// Provider is the provider that another part of the same process already
-	// follows, in which case Issuer, ProviderInternalURL and HTTPClient are not
-	// looked at; nil makes one from them.
-	Provider *oidc.Provider
-	// HTTPClient fetches metadata and keys; nil for one with short timeouts.
-	HTTPClient *http.Client
 	// Now is the clock; nil for time.Now.
 	Now func() time.Time
 	// Logger is told why a token was refused, never the token; nil for
@@ -102,16 +87,6 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
-	}
-	if v.provider == nil {
-		provider, err := oidc.NewProvider(oidc.Config{
-			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
-			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
-		})
-		if err != nil {
-			return nil, err
-		}
-		v.provider = provider
 	}
 	claim := cfg.PermissionsClaim
 	if claim == "" {

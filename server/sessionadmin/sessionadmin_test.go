@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
@@ -119,7 +120,7 @@ func newSystem(t *testing.T, with *shelf) *system {
 		cfg.Sessions = with
 	}
 	srv, err := server.New(server.Config{
-		Authn: authn.Config{Issuer: s.tokens.URL, Audience: audience, HTTPClient: s.tokens.Client()},
+		Authn: authn.Config{Provider: oidctest.NewProvider(t, s.tokens), Audience: audience},
 		Register: func(r grpc.ServiceRegistrar) {
 			sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(cfg))
 		},

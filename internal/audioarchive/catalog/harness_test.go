@@ -17,6 +17,7 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
+	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -78,7 +79,7 @@ func newSystem(t testing.TB, url string, cfg catalog.ProductsConfig) *system {
 	cfg.DB = db
 	s := &system{t: t, service: catalog.NewProducts(cfg), issuer: theIssuer(t)}
 	srv, err := server.New(server.Config{
-		Authn:    authn.Config{Issuer: s.issuer.URL, Audience: audience, HTTPClient: s.issuer.Client()},
+		Authn:    authn.Config{Provider: oidctest.NewProvider(t, s.issuer), Audience: audience},
 		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterProductServiceServer(r, s.service) },
 	})
 	if err != nil {
