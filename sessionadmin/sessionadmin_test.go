@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,12 +18,14 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/test/oidctest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
-	"github.com/gatehouse-dev/gatehouse/server/sessionadmin"
+	"github.com/gatehouse-dev/gatehouse/sessionadmin"
 )
 
 const (
@@ -33,91 +33,96 @@ const (
 	issuer   = "https://issuer.test"
 )
 
-// shelf is a handful of sessions. That the stores of package bff/session fit
-// the interface too is shown where they are adapted, in package gatehouse.
-type shelf struct {
-	mu       sync.Mutex
-	sessions []sessionadmin.Session
-	down     error
+// start is the time at which the sessions of a test begin.
+var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// store is a session store that can be broken.
+type store struct {
+	*memory.Store
+	added int
+	down  error
 }
 
-func (s *shelf) List(_ context.Context, cursor string, limit int) ([]sessionadmin.Session, string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	from := 0
-	if cursor != "" {
-		var err error
-		if from, err = strconv.Atoi(cursor); err != nil {
-			return nil, "", sessionadmin.ErrCursor
-		}
+func newStore(t *testing.T) *store {
+	t.Helper()
+	s, err := memory.New(memory.Config{Now: func() time.Time { return start }})
+	if err != nil {
+		t.Fatal(err)
 	}
-	to := min(from+limit, len(s.sessions))
-	next := ""
-	if to < len(s.sessions) {
-		next = strconv.Itoa(to)
+	t.Cleanup(func() { _ = s.Close() })
+	return &store{Store: s}
+}
+
+func (s *store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+	if s.down != nil {
+		return nil, "", s.down
 	}
-	return slices.Clone(s.sessions[from:to]), next, s.down
+	return s.Store.List(ctx, cursor, limit)
 }
 
-func (s *shelf) OfSubject(_ context.Context, issuer, subject string) ([]sessionadmin.Session, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []sessionadmin.Session
-	for _, x := range s.sessions {
-		if x.Issuer == issuer && x.Subject == subject {
-			found = append(found, x)
-		}
+func (s *store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+	if s.down != nil {
+		return nil, s.down
 	}
-	return found, s.down
+	return s.Store.ListBySubject(ctx, issuer, subject)
 }
 
-func (s *shelf) End(_ context.Context, key sessionadmin.Key) (bool, error) {
-	return s.remove(func(x sessionadmin.Session) bool { return x.Key == key }) == 1, s.down
-}
-
-func (s *shelf) EndOfSubject(_ context.Context, issuer, subject string) (int, error) {
-	return s.remove(func(x sessionadmin.Session) bool { return x.Issuer == issuer && x.Subject == subject }), s.down
-}
-
-func (s *shelf) remove(which func(sessionadmin.Session) bool) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := len(s.sessions)
-	if s.down == nil {
-		s.sessions = slices.DeleteFunc(s.sessions, which)
+func (s *store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
+	if s.down != nil {
+		return s.down
 	}
-	return before - len(s.sessions)
+	return s.Store.Delete(ctx, id, why)
 }
 
-// add puts n sessions of a person on the shelf, each a minute older.
-func (s *shelf) add(subject string, n int) {
+func (s *store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+	if s.down != nil {
+		return nil, s.down
+	}
+	return s.Store.DeleteBySubject(ctx, issuer, subject, why)
+}
+
+// add creates n sessions of a subject, each a minute older. Their handles count
+// up from 0.
+func (s *store) add(t *testing.T, subject string, n int) {
+	t.Helper()
 	for range n {
-		i := len(s.sessions)
-		at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC).Add(-time.Duration(i) * time.Minute)
-		s.sessions = append(s.sessions, sessionadmin.Session{
-			Key: sessionadmin.Key{byte(i), byte(i >> 8), 1}, Handle: fmt.Sprintf("%016x", i),
-			Issuer: issuer, Subject: subject, SID: "sid", CreatedAt: at, LastSeenAt: at.Add(time.Second),
-			IdleExpiresAt: at.Add(time.Hour), ExpiresAt: at.Add(24 * time.Hour),
-			UserAgent: "Mozilla/5.0", Address: "192.0.2.7",
-		})
+		r := session.Record{ID: session.ID{31: 1}, Issuer: issuer, Subject: subject, SID: "sid", UserAgent: "Mozilla/5.0", Address: "192.0.2.7"}
+		binary.BigEndian.PutUint64(r.ID[:8], uint64(s.added)) //nolint:gosec // positive
+		r.CreatedAt = start.Add(-time.Duration(s.added) * time.Minute)
+		r.LastSeenAt, r.IdleExpiresAt, r.ExpiresAt = r.CreatedAt.Add(time.Second), r.CreatedAt.Add(time.Hour), r.CreatedAt.Add(24*time.Hour)
+		if err := s.Create(t.Context(), r, session.ID{}); err != nil {
+			t.Fatal(err)
+		}
+		s.added++
 	}
+}
+
+// left returns the live sessions.
+func (s *store) left(t *testing.T) []session.Record {
+	t.Helper()
+	records, _, err := s.Store.List(t.Context(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
 }
 
 // system is the service as operators meet it: behind every interceptor.
 type system struct {
 	sessionadminv1.SessionAdminServiceClient
 	t      *testing.T
-	shelf  *shelf
 	tokens *tokentest.Issuer
+	denied []string
 	log    *bytes.Buffer
 }
 
-func newSystem(t *testing.T, with *shelf) *system {
+func newSystem(t *testing.T, with *store) *system {
 	t.Helper()
-	s := &system{t: t, shelf: with, tokens: tokentest.NewUnserved(t, issuer), log: &bytes.Buffer{}}
-	cfg := sessionadmin.Config{Issuer: issuer, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
+	s := &system{t: t, tokens: tokentest.NewUnserved(t, issuer), log: &bytes.Buffer{}}
+	cfg := sessionadmin.Config{Issuer: issuer, Now: func() time.Time { return start }, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
+	cfg.Denylist = s
 	if with != nil {
-		cfg.Sessions = with
+		cfg.Store = with
 	}
 	srv, err := server.New(server.Config{
 		Authn: authn.Config{Provider: oidctest.NewProvider(t, s.tokens), Audience: audience},
@@ -140,6 +145,12 @@ func newSystem(t *testing.T, with *shelf) *system {
 		_, _ = s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
 	}
 	return s
+}
+
+// DenySubject makes the system its own denylist.
+func (s *system) DenySubject(_ context.Context, issuer, sub string, at, _ time.Time) error {
+	s.denied = append(s.denied, sub+" of "+issuer+" until "+at.Format(time.TimeOnly))
+	return nil
 }
 
 func (s *system) operator() context.Context { return s.as("sessions:admin") }
@@ -179,8 +190,8 @@ func (s *system) pages(req *sessionadminv1.ListSessionsRequest) []string {
 
 func TestOnlyOperators(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 1)
+	with := newStore(t)
+	with.add(t, "anna", 1)
 	s := newSystem(t, with)
 	name := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0].GetName()
 	for who, ctx := range map[string]context.Context{
@@ -199,19 +210,19 @@ func TestOnlyOperators(t *testing.T) {
 			}
 		}
 	}
-	if len(with.sessions) != 1 {
+	if len(with.left(t)) != 1 {
 		t.Error("a session was ended by somebody who may not")
 	}
 }
 
 func TestASessionAsOperatorsSeeIt(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 1)
+	with := newStore(t)
+	with.add(t, "anna", 1)
 	s := newSystem(t, with)
 	got := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0]
-	of := with.sessions[0]
-	if want := "sessions/" + base64.RawURLEncoding.EncodeToString(of.Key[:]); got.GetName() != want {
+	of := with.left(t)[0]
+	if want := "sessions/" + base64.RawURLEncoding.EncodeToString(of.ID[:]); got.GetName() != want {
 		t.Errorf("name %q, want %q", got.GetName(), want)
 	}
 	text := strings.Join([]string{got.GetHandle(), got.GetIssuer(), got.GetSubject(), got.GetProviderSession(), got.GetUserAgent(), got.GetAddress()}, " ")
@@ -230,9 +241,9 @@ func TestASessionAsOperatorsSeeIt(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 5)
-	with.add("ben", 2)
+	with := newStore(t)
+	with.add(t, "anna", 5)
+	with.add(t, "ben", 2)
 	s := newSystem(t, with)
 	for _, c := range []struct {
 		name string
@@ -255,8 +266,8 @@ func TestPages(t *testing.T) {
 
 func TestAPageGoesOnBehindASessionThatHasEnded(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 4)
+	with := newStore(t)
+	with.add(t, "anna", 4)
 	s := newSystem(t, with)
 	first := s.list(&sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2})
 	if _, err := s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: first.GetSessions()[1].GetName()}); err != nil {
@@ -270,9 +281,9 @@ func TestAPageGoesOnBehindASessionThatHasEnded(t *testing.T) {
 
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 3)
-	with.add("ben", 3)
+	with := newStore(t)
+	with.add(t, "anna", 3)
+	with.add(t, "ben", 3)
 	s := newSystem(t, with)
 	of := func(subject string) string {
 		return s.list(&sessionadminv1.ListSessionsRequest{Subject: subject, PageSize: 1}).GetNextPageToken()
@@ -308,16 +319,16 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("%s: %q (%v), want %q", c.name, got, c.err, c.want)
 		}
 	}
-	if len(with.sessions) != 6 {
+	if len(with.left(t)) != 6 {
 		t.Error("a bad request ended a session")
 	}
 }
 
 func TestEnding(t *testing.T) {
 	t.Parallel()
-	with := &shelf{}
-	with.add("anna", 3)
-	with.add("ben", 1)
+	with := newStore(t)
+	with.add(t, "anna", 3)
+	with.add(t, "ben", 1)
 	s := newSystem(t, with)
 	name := s.list(&sessionadminv1.ListSessionsRequest{Subject: "anna"}).GetSessions()[0].GetName()
 	for i, want := range []codes.Code{codes.OK, codes.NotFound} {
@@ -331,14 +342,18 @@ func TestEnding(t *testing.T) {
 			t.Errorf("ended %d sessions of anna (%v), want %d", resp.GetEnded(), err, want)
 		}
 	}
-	if len(with.sessions) != 1 || with.sessions[0].Subject != "ben" {
-		t.Errorf("left are %v, want one of ben's", with.sessions)
+	if want := "anna of https://issuer.test until 12:00:00"; !slices.Equal(s.denied, []string{want, want}) {
+		t.Errorf("denied are the tokens of %q, want %q twice", s.denied, want)
+	}
+	if left := with.left(t); len(left) != 1 || left[0].Subject != "ben" {
+		t.Errorf("left are %v, want one of ben's", left)
 	}
 }
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	with := &shelf{down: errors.New("dial tcp 10.1.2.3:6379: connection refused")}
+	with := newStore(t)
+	with.down = errors.New("dial tcp 10.1.2.3:6379: connection refused")
 	s := newSystem(t, with)
 	_, err1 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
 	_, err2 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{Subject: "anna"})

@@ -1,0 +1,305 @@
+// Package sessionadmin owns the operator's service for login sessions: to list
+// them, to find those of a subject, and to end them. It leaves how sessions are
+// kept to the stores of package session, and what a session holds under its seal
+// cannot be read here.
+package sessionadmin
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
+	"github.com/gatehouse-dev/gatehouse/server/validate"
+)
+
+// Domain is the domain of every google.rpc.ErrorInfo that the service returns.
+const Domain = reason.Domain
+
+// The reasons of refusals, in google.rpc.ErrorInfo.reason.
+const (
+	ReasonSessionNotFound = reason.SessionNotFound
+	ReasonNoSessionStore  = reason.NoSessionStore          // Config.Store is nil
+	ReasonStoreDown       = reason.SessionStoreUnavailable // retry
+)
+
+const (
+	defaultPageSize = 50
+	maxPageSize     = 500
+	retryAfter      = time.Second
+	namePrefix      = "sessions/"
+)
+
+// A Store is a session store that also keeps notes, as the stores of package
+// session do.
+type Store = revocation.Store
+
+// A Denylist refuses access tokens. The lists of package denylist, in the server,
+// are such. It is safe for concurrent use.
+type Denylist interface {
+	// DenySubject refuses every token of the subject that was not issued after at,
+	// until the last of them expires; the zero time if that is unknown.
+	DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error
+}
+
+// Config configures a [Service].
+type Config struct {
+	// Store is the session store of the bff. Default: none, and every method
+	// returns UNIMPLEMENTED, for a server that cannot reach the store.
+	Store Store
+	// Denylist refuses the access tokens of a subject whose sessions are ended.
+	// Default: access tokens stay valid until they expire.
+	Denylist Denylist
+	// Issuer is the issuer of the subjects in requests that name none.
+	Issuer string
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Logger gets the causes of outages, which callers do not see. Default: no log.
+	Logger *slog.Logger
+}
+
+// Service implements sessionadminv1.SessionAdminServiceServer. It is safe for
+// concurrent use.
+type Service struct {
+	sessionadminv1.UnimplementedSessionAdminServiceServer
+	store   Store // nil for none
+	index   session.Index
+	revoker *revocation.Revoker
+	issuer  string
+	now     func() time.Time
+	logger  *slog.Logger
+}
+
+// New returns a service. Register it with
+// sessionadminv1.RegisterSessionAdminServiceServer.
+func New(cfg Config) *Service {
+	s := &Service{store: cfg.Store, issuer: cfg.Issuer, now: cfg.Now, logger: cfg.Logger}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.store != nil {
+		s.index = session.IndexOf(s.store)
+		revokes := revocation.Config{Store: s.store, Now: s.now}
+		if cfg.Denylist != nil {
+			revokes.Deny = func(ctx context.Context, t revocation.Target) error {
+				return cfg.Denylist.DenySubject(ctx, t.Issuer, t.Subject, t.DecidedAt, time.Time{})
+			}
+		}
+		s.revoker = revocation.New(revokes)
+	}
+	return s
+}
+
+// ListSessions implements sessionadminv1.SessionAdminServiceServer.
+func (s *Service) ListSessions(ctx context.Context, req *sessionadminv1.ListSessionsRequest) (*sessionadminv1.ListSessionsResponse, error) {
+	if s.store == nil {
+		return nil, errNoStore
+	}
+	size := int(req.GetPageSize())
+	if size == 0 {
+		size = defaultPageSize
+	}
+	size = min(size, maxPageSize)
+	list := s.listAll
+	if req.GetSubject() != "" {
+		list = s.listBySubject
+	}
+	page, next, err := list(ctx, req, size)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	resp := &sessionadminv1.ListSessionsResponse{NextPageToken: next}
+	for i := range page {
+		resp.Sessions = append(resp.Sessions, message(&page[i]))
+	}
+	return resp, nil
+}
+
+// allToken marks the page tokens of the list of all sessions.
+const allToken = "e"
+
+func (s *Service) listAll(ctx context.Context, req *sessionadminv1.ListSessionsRequest, size int) ([]session.Record, string, error) {
+	cursor := ""
+	if token := req.GetPageToken(); token != "" {
+		raw, err := base64.RawURLEncoding.DecodeString(token)
+		marked, ok := strings.CutPrefix(string(raw), allToken)
+		if err != nil || !ok || marked == "" {
+			return nil, "", errPageToken
+		}
+		cursor = marked
+	}
+	page, next, err := s.store.List(ctx, cursor, size)
+	if err != nil {
+		if errors.Is(err, session.ErrCursor) {
+			err = errPageToken
+		}
+		return nil, "", err
+	}
+	if next != "" {
+		next = base64.RawURLEncoding.EncodeToString([]byte(allToken + next))
+	}
+	return page, next, nil
+}
+
+// listBySubject reads all sessions of the subject for each page: a subject has
+// few. A page continues after the last session of the one before, even if that
+// has ended since.
+func (s *Service) listBySubject(ctx context.Context, req *sessionadminv1.ListSessionsRequest, size int) ([]session.Record, string, error) {
+	issuer := cmp.Or(req.GetIssuer(), s.issuer)
+	all, err := s.index.ListBySubject(ctx, issuer, req.GetSubject())
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(all, newestFirst)
+	if token := req.GetPageToken(); token != "" {
+		last, err := openPosition(token, issuer, req.GetSubject())
+		if err != nil {
+			return nil, "", errPageToken
+		}
+		all = slices.DeleteFunc(all, func(x session.Record) bool { return newestFirst(x, last) <= 0 })
+	}
+	if len(all) <= size {
+		return all, "", nil
+	}
+	return all[:size], position(&all[size-1]), nil
+}
+
+func newestFirst(a, b session.Record) int {
+	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
+}
+
+// DeleteSession implements sessionadminv1.SessionAdminServiceServer.
+func (s *Service) DeleteSession(ctx context.Context, req *sessionadminv1.DeleteSessionRequest) (*emptypb.Empty, error) {
+	if s.store == nil {
+		return nil, errNoStore
+	}
+	id, err := parseName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	switch err := s.store.Delete(ctx, id, session.ReasonOperator); {
+	case errors.Is(err, session.ErrNotFound):
+		return nil, errNotFound
+	case err != nil:
+		return nil, s.failed(ctx, err)
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// EndSessions implements sessionadminv1.SessionAdminServiceServer. It revokes
+// everything of the subject, logins in progress included.
+func (s *Service) EndSessions(ctx context.Context, req *sessionadminv1.EndSessionsRequest) (*sessionadminv1.EndSessionsResponse, error) {
+	if s.store == nil {
+		return nil, errNoStore
+	}
+	target := revocation.Target{Issuer: cmp.Or(req.GetIssuer(), s.issuer), Subject: req.GetSubject(), DecidedAt: s.now()}
+	ended, err := s.revoker.Revoke(ctx, target, session.ReasonOperator)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return &sessionadminv1.EndSessionsResponse{Ended: int32(len(ended))}, nil //nolint:gosec // a subject has far fewer sessions
+}
+
+func message(r *session.Record) *sessionadminv1.Session {
+	return &sessionadminv1.Session{
+		Name:            namePrefix + base64.RawURLEncoding.EncodeToString(r.ID[:]),
+		Handle:          r.ID.String(),
+		Issuer:          r.Issuer,
+		Subject:         r.Subject,
+		ProviderSession: r.SID,
+		CreateTime:      timestamppb.New(r.CreatedAt),
+		LastSeenTime:    timestamppb.New(r.LastSeenAt),
+		IdleExpireTime:  timestamppb.New(r.IdleExpiresAt),
+		ExpireTime:      timestamppb.New(r.ExpiresAt),
+		UserAgent:       r.UserAgent,
+		Address:         r.Address,
+	}
+}
+
+func parseName(name string) (id session.ID, err error) {
+	text, ok := strings.CutPrefix(name, namePrefix)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || len(raw) != len(id) {
+		return id, validate.Field("name", "is no name of a session; give one as ListSessions returns it")
+	}
+	return session.ID(raw), nil
+}
+
+// position is a page token of a subject's list: where it continues, and of which
+// subject, so that it does not continue another list.
+func position(r *session.Record) string {
+	text := fmt.Sprintf("p%d.%s.%s", r.CreatedAt.UnixMilli(), base64.RawURLEncoding.EncodeToString(r.ID[:]), owner(r.Issuer, r.Subject))
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+func owner(issuer, subject string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(issuer)) + "." + base64.RawURLEncoding.EncodeToString([]byte(subject))
+}
+
+func openPosition(token, issuer, subject string) (last session.Record, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return last, err
+	}
+	var millis int64
+	text, ok := strings.CutSuffix(string(raw), "."+owner(issuer, subject))
+	head, tail, _ := strings.Cut(text, ".")
+	id, idErr := base64.RawURLEncoding.DecodeString(tail)
+	if _, err := fmt.Sscanf(head, "p%d", &millis); !ok || err != nil || idErr != nil || len(id) != len(last.ID) {
+		return last, errors.New("not a position in this list")
+	}
+	return session.Record{ID: session.ID(id), CreatedAt: time.UnixMilli(millis).UTC()}, nil
+}
+
+var (
+	errPageToken = validate.Field("page_token", "is none of this list; repeat subject and issuer of the request that it came from, or begin without it")
+	errNotFound  = refuse(codes.NotFound, ReasonSessionNotFound, "there is no such session, or no longer")
+	errNoStore   = refuse(codes.Unimplemented, ReasonNoSessionStore, "this server was given no session store to look after")
+)
+
+func refuse(code codes.Code, reason, text string) error {
+	st := status.New(code, text)
+	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain}); err == nil {
+		st = detailed
+	}
+	return st.Err()
+}
+
+// failed returns the public form of an outage and logs the cause. A status passes
+// unchanged.
+func (s *Service) failed(ctx context.Context, err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	s.logger.ErrorContext(ctx, "session store unavailable", "err", err)
+	st := status.New(codes.Unavailable, "the session store does not answer")
+	if detailed, err := st.WithDetails(
+		&errdetails.ErrorInfo{Reason: ReasonStoreDown, Domain: Domain},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)},
+	); err == nil {
+		st = detailed
+	}
+	return st.Err()
+}
