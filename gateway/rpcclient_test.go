@@ -339,7 +339,7 @@ func TestRPCLog(t *testing.T) {
 // Without a wire between, nothing has checked that an answer can be written.
 func TestRPCAnswerThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	g, err := gateway.New(gateway.Config{Conn: inProcess(&backend{}, "\xff"), Services: []gateway.Service{exposeStatus()}})
+	g, err := gateway.New(gateway.Config{Conn: invalidAnswers{inProcess(&backend{}, "hello")}, Services: []gateway.Service{exposeStatus()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,18 +16,29 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
 // inProcess is a channel in this process, over which a server need not send a
 // header before its first message.
 func inProcess(b *backend, message string) grpc.ClientConnInterface {
-	channel := &inprocgrpc.Channel{}
+	channel := inprocess.New(inprocess.Config{})
 	channel.RegisterService(&grpc.ServiceDesc{
 		ServiceName: thingService, HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{StreamName: "WatchThings", ServerStreams: true, Handler: b.handle}},
 	}, b)
 	registerStatus(channel, message)
 	return channel
+}
+
+// invalidAnswers is a channel whose unary answers cannot be encoded, as they have a string that is
+// not UTF-8. A channel without a wire between may deliver such answers.
+type invalidAnswers struct{ grpc.ClientConnInterface }
+
+func (c invalidAnswers) Invoke(ctx context.Context, method string, req, answer any, opts ...grpc.CallOption) error {
+	err := c.ClientConnInterface.Invoke(ctx, method, req, answer, opts...)
+	say(answer.(proto.Message), "\xff")
+	return err
 }
 
 // TestStream: newline-delimited JSON, and the status that belongs to a refusal.
@@ -213,7 +223,7 @@ func TestInProcess(t *testing.T) {
 // all; what was said of the answer must not be said of the error.
 func TestAnswerThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	g, err := gateway.New(gateway.Config{Conn: inProcess(&backend{}, "\xff"), Services: []gateway.Service{exposeStatus()}})
+	g, err := gateway.New(gateway.Config{Conn: invalidAnswers{inProcess(&backend{}, "hello")}, Services: []gateway.Service{exposeStatus()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/gatehouse-dev/gatehouse/server/internal/inprocess"
+	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
 var dones sync.Map // transcript → chan struct{}
