@@ -9,16 +9,20 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
-.PHONY: help test unit check generate generated contract lint-proto setup bench bench-cpu fuzz proof
+# The directories of the Go modules with tests. Those of e2e and bench are apart, so that what they
+# depend on is not required of programs that import the library.
+MODULES := $(dir $(wildcard go.mod bench/go.mod e2e/go.mod))
+
+.PHONY: help test unit check tidy generate generated contract lint-proto setup bench bench-cpu fuzz proof
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
 
 test: setup check ## what CI runs: set-up, check, and all tests
-	tools/gotest ./...
+	GOTESTFLAGS=-race tools/gotest $(MODULES)
 
 unit: ## the tests that need neither a browser nor a foreign provider
-	tools/gotest $(shell go list ./... | grep -v /e2e)
+	GOTESTFLAGS=-race tools/gotest $(filter-out e2e/,$(MODULES))
 
 setup: ## installs what the tests need, or names what is missing
 	tools/setup
@@ -26,9 +30,11 @@ setup: ## installs what the tests need, or names what is missing
 check: lint-proto generated ## formatting, vet, the rules of the .proto files, stale generated files
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
-	go vet ./...
-	go vet -tags proof ./...
-	cd tools && go vet ./...
+	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags proof ./... || exit 1; done
+	go vet -C tools ./...
+
+tidy: ## updates the go.mod and go.sum of every module
+	for module in $(MODULES) tools; do go mod tidy -C $$module || exit 1; done
 
 lint-proto:
 	$(BUF) lint
@@ -52,10 +58,10 @@ generated: contract
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 bench: ## the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+	for module in $(MODULES); do go test -C $$module -run '^$$' -bench . -benchmem ./... || exit 1; done
 
 bench-cpu: ## what a request costs beside a bare net/http handler (docs/performance.md)
-	go run ./bench
+	go run -C bench .
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@for package in $$(go list ./...); do \

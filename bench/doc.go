@@ -3,7 +3,7 @@
 // a bare net/http handler. It leaves the benchmarks of single parts to the
 // packages of those parts.
 //
-//	go run ./bench
+//	go run -C bench .
 //
 // builds the program, starts a provider, each variant as processes of its own,
 // and a client, asks all variants in turns for one and the same answer, and

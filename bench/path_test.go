@@ -36,7 +36,7 @@ import (
 // without net/http's server around it: for profiles, and for counting
 // allocations.
 //
-//	go test ./bench -run '^$' -bench Path/all -cpuprofile cpu.out
+//	go test -C bench -run '^$' -bench Path/all -cpuprofile cpu.out
 func BenchmarkPath(b *testing.B) {
 	p := newPaths(b)
 	channel := &inprocgrpc.Channel{}

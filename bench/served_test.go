@@ -23,7 +23,7 @@ import (
 // of them run in this process, so that allocations of several are added up. The
 // client allocates nothing.
 //
-//	go test ./bench -run '^$' -bench Served -benchmem
+//	go test -C bench -run '^$' -bench Served -benchmem
 func BenchmarkServed(b *testing.B) {
 	p := newPaths(b)
 	listen := func() net.Listener {

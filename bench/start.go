@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
@@ -48,8 +49,12 @@ func start(ctx context.Context, s settings, dir string) (variants []*variant, st
 	program := s.binary
 	if program == "" {
 		program = filepath.Join(dir, "gatehouse")
-		build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/gatehouse-dev/gatehouse/cmd/gatehouse")
-		build.Stderr = os.Stderr
+		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/gatehouse-dev/gatehouse").Output()
+		if err != nil {
+			return nil, stop, fmt.Errorf("find the module of gatehouse: %w", err)
+		}
+		build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/gatehouse")
+		build.Dir, build.Stderr = strings.TrimSpace(string(root)), os.Stderr
 		if err := build.Run(); err != nil {
 			return nil, stop, fmt.Errorf("building gatehouse: %w", err)
 		}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "gatehouse")
-		build := exec.Command("go", "build", "-o", program, "../cmd/gatehouse")
+		build := exec.Command("go", "build", "-C", "..", "-o", program, "./cmd/gatehouse")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "building gatehouse:", err)

@@ -28,19 +28,32 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// load asks the go command for the packages of this module.
+// load asks the go command for the packages of this module, and of the modules of tests and
+// measurements below it.
 func load(t *testing.T) graph {
 	t.Helper()
+	root := root(t)
+	visit(t, root)
+	g := graph{}
+	for _, dir := range []string{root, filepath.Join(root, "bench"), filepath.Join(root, "e2e")} {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			g.add(t, dir)
+		}
+	}
+	return g
+}
+
+// add adds the packages of the module in dir.
+func (g graph) add(t *testing.T, dir string) {
+	t.Helper()
 	list := exec.Command("go", "list", "-json=ImportPath,Dir,Doc,GoFiles,CgoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports", "./...")
-	list.Dir = root(t)
-	visit(t, list.Dir)
+	list.Dir = dir
 	var stderr bytes.Buffer
 	list.Stderr = &stderr
 	out, err := list.Output()
 	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, stderr.String())
+		t.Fatalf("go list in %s: %v\n%s", dir, err, stderr.String())
 	}
-	g := graph{}
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var listed struct {
 			ImportPath, Dir, Doc                                         string
@@ -48,7 +61,7 @@ func load(t *testing.T) graph {
 			Imports, TestImports, XTestImports                           []string
 		}
 		if err := decoder.Decode(&listed); errors.Is(err, io.EOF) {
-			return g
+			return
 		} else if err != nil {
 			t.Fatal(err)
 		}
