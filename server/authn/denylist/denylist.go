@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
-	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 )
 
 // The defaults of Config.

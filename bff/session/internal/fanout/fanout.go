@@ -1,126 +1,106 @@
-// Package fanout owns telling those who watch a store, within one process, what happened in it, without ever making the
-// store wait for them. Hearing of what other processes do is left to the stores.
+// Package fanout owns the delivery of a store's events to its watchers within one process. Publishing never waits for a
+// watcher. The events of other processes are left to the stores.
 package fanout
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 )
 
-// maxQueue is how many events wait for a slow watcher before they become one that says "anything may have happened".
+// maxQueue is how many events wait for a slow watcher. An event with the zero ID replaces older ones.
 const maxQueue = 1024
 
-// Hub has the watchers of a store. The zero value has none, and its feed stands.
+// Hub is the feed of a store. The zero value is ready; it is safe for concurrent use.
 type Hub struct {
-	mu       sync.Mutex
-	broken   error
-	watchers map[*watcher]struct{}
+	changed broadcast.Signal
+
+	mu sync.Mutex
+	// log are the newest events, of which the first has the number start.
+	log   []session.Event
+	start int
+	// broken is why there is no feed, nil if there is one; lastErr is why the last of breaks happened.
+	broken, lastErr error
+	breaks          int
 }
 
-type watcher struct {
-	queue []session.Event
-	// broken is why there will be no more.
-	broken error
-	// wake has room for one, so that nobody waits to put something in.
-	wake chan struct{}
-}
-
-// Publish tells every watcher of events.
+// Publish sends events to every watcher.
 func (h *Hub) Publish(events ...session.Event) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for w := range h.watchers {
-		if w.queue = append(w.queue, events...); len(w.queue) > maxQueue {
-			w.queue = []session.Event{{}}
-		}
-		w.notify()
+	h.log = append(h.log, events...)
+	if extra := len(h.log) - maxQueue; extra > maxQueue {
+		h.log = slices.Clone(h.log[extra:])
+		h.start += extra
 	}
+	h.mu.Unlock()
+	h.changed.Send()
 }
 
-// Break ends every Watch, and those to come, with the error.
+// Break ends every Watch with the error, and every later one until Mend.
 func (h *Hub) Break(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.broken = err
-	for w := range h.watchers {
-		w.broken = err
-		w.notify()
-	}
-	h.watchers = nil
+	h.broken, h.lastErr = err, err
+	h.breaks++
+	h.mu.Unlock()
+	h.changed.Send()
 }
 
-// Mend lets watchers in again.
+// Mend admits watchers again.
 func (h *Hub) Mend() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.broken = nil
 }
 
-func (w *watcher) notify() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Watch is [session.Store.Watch].
+// Watch implements [session.Watcher].
 func (h *Hub) Watch(ctx context.Context, event func(session.Event)) error {
-	w := &watcher{queue: []session.Event{{}}, wake: make(chan struct{}, 1)}
-	if err := h.join(w); err != nil {
-		return err
+	h.mu.Lock()
+	broken, breaks, next := h.broken, h.breaks, h.start+len(h.log)
+	h.mu.Unlock()
+	if broken != nil {
+		return broken
 	}
-	defer h.leave(w)
-	for {
-		events, err := h.next(w)
-		if err != nil {
-			return err
-		}
+	for events := []session.Event{{}}; ; {
 		for _, e := range events {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			event(e)
 		}
-		if len(events) > 0 {
+		changed := h.changed.Wait()
+		var err error
+		events, err = h.take(&next, breaks)
+		switch {
+		case err != nil:
+			return err
+		case len(events) > 0:
 			continue
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-w.wake:
+		case <-changed:
 		}
 	}
 }
 
-func (h *Hub) join(w *watcher) error {
+// take returns the events from number next on, or, if there are none, the error of a break since. An event from before
+// the break is still delivered.
+func (h *Hub) take(next *int, breaks int) ([]session.Event, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.broken != nil {
-		return h.broken
+	from, end := *next-h.start, h.start+len(h.log)
+	*next = end
+	switch {
+	case len(h.log)-from > maxQueue:
+		return append([]session.Event{{}}, h.log[len(h.log)-maxQueue:]...), nil
+	case from < len(h.log):
+		return slices.Clone(h.log[from:]), nil
+	case breaks != h.breaks:
+		return nil, h.lastErr
 	}
-	if h.watchers == nil {
-		h.watchers = make(map[*watcher]struct{})
-	}
-	h.watchers[w] = struct{}{}
-	return nil
-}
-
-func (h *Hub) leave(w *watcher) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.watchers, w)
-}
-
-// next takes what waits for a watcher, or says why there will be no more. What came before a break is still told.
-func (h *Hub) next(w *watcher) ([]session.Event, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	events := w.queue
-	w.queue = nil
-	if len(events) == 0 {
-		return nil, w.broken
-	}
-	return events, nil
+	return nil, nil
 }

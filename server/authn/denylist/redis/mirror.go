@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
-	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 )
 
 // shards keep calls on many processors from meeting at one lock.

@@ -1,17 +1,17 @@
 // Package broadcast owns a signal that any number of goroutines can wait for.
-// What the signal means is left to the denylists that send it.
+// What the signal means is left to its users.
 package broadcast
 
 import "sync"
 
-// A Signal is sent to all that wait for it at that moment. The zero value is
-// ready; it is safe for concurrent use.
+// A Signal wakes all goroutines that wait for it. The zero value is ready; it
+// is safe for concurrent use.
 type Signal struct {
 	mu   sync.Mutex
 	next chan struct{} // nil while nothing waits
 }
 
-// Wait returns a channel that is closed by the next Send.
+// Wait returns a channel that the next Send closes.
 func (s *Signal) Wait() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -21,7 +21,7 @@ func (s *Signal) Wait() <-chan struct{} {
 	return s.next
 }
 
-// Send wakes all that wait.
+// Send wakes all goroutines that wait.
 func (s *Signal) Send() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
