@@ -74,6 +74,17 @@ var (
 	ErrExists = errors.New("session: exists already")
 )
 
+// IsAnswer reports whether err is one of the errors by which a store answers: [ErrNotFound], [ErrLocked], [ErrFenced],
+// [ErrExists] or [ErrCursor]. Every other error is an outage.
+func IsAnswer(err error) bool {
+	for _, answer := range [...]error{ErrNotFound, ErrLocked, ErrFenced, ErrExists, ErrCursor} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
 // LockedError is an [ErrLocked] that knows when the holder's lease runs out.
 type LockedError struct {
 	Until time.Time

@@ -33,6 +33,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
@@ -72,9 +73,10 @@ type Config struct {
 
 // Store implements [session.Store].
 type Store struct {
-	now     func() time.Time
-	log     *slog.Logger
-	pool    *pgxpool.Pool
+	now  func() time.Time
+	log  *slog.Logger
+	pool *pgxpool.Pool
+	tables
 	records *cache.Cache[session.Record]
 	// reads has one question to the database for all who ask for a session at once.
 	reads  singleflight.Group
@@ -87,6 +89,8 @@ type Store struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
+
+type tables = rows.Tables
 
 var _ interface {
 	session.Store
@@ -115,6 +119,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.tables = tables{Sessions: "gatehouse_sessions", Notes: "gatehouse_session_notes", EndsAt: "ends_at", Query: s.query, Now: s.now}
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	if err := s.open(ctx, c.URL); err != nil {
@@ -285,25 +290,16 @@ func demoted(err error) bool {
 
 // lost tells whether an error is of the connection, or of a server that ends, rather than of the question.
 func lost(err error) bool {
-	if isAnswer(err) || errors.Is(err, pgx.ErrNoRows) {
+	if session.IsAnswer(err) || errors.Is(err, pgx.ErrNoRows) {
 		return false
 	}
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	return !ok || len(refused.Code) == 5 && refused.Code[:4] == "57P0"
 }
 
-func isAnswer(err error) bool {
-	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
-		if errors.Is(err, answer) {
-			return true
-		}
-	}
-	return false
-}
-
 // outage says where an error comes from, unless it is one of the answers that package session defines.
 func outage(err error) error {
-	if err == nil || isAnswer(err) {
+	if err == nil || session.IsAnswer(err) {
 		return err
 	}
 	return fmt.Errorf("postgres session store: %w", err)

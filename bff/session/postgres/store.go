@@ -3,19 +3,14 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 )
-
-// columns are what a record is read from, all but sealed. The order is that of scan.
-const columns = "id, issuer, subject, sid, created_at, last_seen_at, idle_expires, expires_at, user_agent, address"
 
 // Create implements [session.Store].
 func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
@@ -25,13 +20,12 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	return s.do(ctx, false, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 			// One of the same ID that has expired gives way.
-			made, err := tx.Exec(ctx, `INSERT INTO gatehouse_sessions AS old (`+columns+`, sealed)
+			made, err := tx.Exec(ctx, `INSERT INTO gatehouse_sessions AS old (`+rows.Columns+`, sealed)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 				ON CONFLICT (id) DO UPDATE SET issuer = $2, subject = $3, sid = $4, created_at = $5, last_seen_at = $6, idle_expires = $7,
 					expires_at = $8, user_agent = $9, address = $10, sealed = $11, fence = 0, locked_until = 0
 				WHERE old.ends_at <= $12`,
-				r.ID[:], r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.LastSeenAt.UnixMilli(),
-				r.IdleExpiresAt.UnixMilli(), r.ExpiresAt.UnixMilli(), r.UserAgent, r.Address, notNil(r.Sealed), now)
+				append(rows.Values(&r), now)...)
 			if err != nil {
 				return err
 			}
@@ -80,9 +74,9 @@ func (s *Store) await(ctx context.Context, id session.ID) (session.Record, error
 func (s *Store) read(ctx context.Context, id session.ID) (r session.Record, err error) {
 	stamp := s.records.Stamp(id)
 	err = s.do(ctx, true, func(ctx context.Context) error {
-		row := s.pool.QueryRow(ctx, "SELECT "+columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
+		row := s.pool.QueryRow(ctx, "SELECT "+rows.Columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
 			id[:], s.now().UnixMilli())
-		return notFound(scan(row, &r, &r.Sealed))
+		return notFound(rows.Scan(row, &r, &r.Sealed))
 	})
 	if err != nil {
 		return session.Record{}, err
@@ -138,7 +132,7 @@ func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	defer s.forget(id)
-	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", "true", toldChanged, notNil(sealed))
+	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", "true", toldChanged, rows.NotNil(sealed))
 }
 
 // Unlock implements [session.Store].
@@ -191,25 +185,25 @@ func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why
 
 // deleteWhere locks in the order of the keys, so that two who end the same sessions do not wait for each other.
 func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
-	if !storable(issuer, value) {
+	if !rows.Storable(issuer, value) {
 		return nil, nil
 	}
 	err = s.do(ctx, false, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, `WITH
+		deleted, err := s.pool.Query(ctx, `WITH
 				meant AS (SELECT id FROM gatehouse_sessions WHERE `+where+` ORDER BY id FOR UPDATE),
 				ended AS (DELETE FROM gatehouse_sessions WHERE id IN (SELECT id FROM meant) RETURNING id, ends_at)
 			SELECT id, ends_at > $3, `+toldEnded(why)+`::text FROM ended`, issuer, value, s.now().UnixMilli())
 		if err != nil {
 			return err
 		}
-		ended, err = pgx.AppendRows([]session.ID(nil), rows, func(row pgx.CollectableRow) (id session.ID, err error) {
+		ended, err = pgx.AppendRows([]session.ID(nil), deleted, func(row pgx.CollectableRow) (id session.ID, err error) {
 			var key []byte
 			var live bool
 			var told string
 			if err := row.Scan(&key, &live, &told); err != nil {
 				return id, err
 			}
-			if id, err = toID(key); err == nil {
+			if id, err = rows.ID(key); err == nil {
 				s.forget(id)
 			}
 			if !live {
@@ -226,54 +220,6 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issu
 		s.forget(id)
 	}
 	return slices.DeleteFunc(ended, session.ID.IsZero), nil
-}
-
-// ListBySubject implements [session.Store].
-func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
-	if !storable(issuer, subject) {
-		return nil, nil
-	}
-	return s.list(ctx, "issuer = $1 AND subject = $2 AND ends_at > $3 ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
-}
-
-// List implements [session.Store].
-func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
-	last, err := session.ParseCursor(cursor)
-	if err != nil {
-		return nil, "", err
-	}
-	// One more than asked for tells whether there is another page.
-	page, err := s.list(ctx, "id > $1 AND ends_at > $2 ORDER BY id LIMIT $3", last[:], s.now().UnixMilli(), limit+1)
-	if err != nil || len(page) <= limit {
-		return page, "", err
-	}
-	page = page[:limit]
-	return page, session.Cursor(page[limit-1].ID), nil
-}
-
-// list returns the records that a condition names.
-func (s *Store) list(ctx context.Context, where string, args ...any) (records []session.Record, err error) {
-	err = s.do(ctx, true, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM gatehouse_sessions WHERE "+where, args...)
-		if err != nil {
-			return err
-		}
-		records, err = pgx.AppendRows([]session.Record(nil), rows, func(row pgx.CollectableRow) (r session.Record, err error) {
-			return r, scan(row, &r)
-		})
-		return err
-	})
-	return records, err
-}
-
-// storable tells whether PostgreSQL can hold texts. It refuses to look for one that it cannot, and anybody may ask.
-func storable(texts ...string) bool {
-	for _, text := range texts {
-		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-			return false
-		}
-	}
-	return true
 }
 
 // batch bounds how much a clean-up locks at a time.
@@ -301,6 +247,18 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	}
 }
 
+// query is [rows.Tables.Query].
+func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error, statement string, args ...any) error {
+	return s.do(ctx, mode != rows.Once, func(ctx context.Context) error {
+		answer, err := s.pool.Query(ctx, statement, args...)
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		return read(answer)
+	})
+}
+
 // exec runs a statement that selects how many rows it found, and how many it told of. None found is the error none.
 func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string, args ...any) error {
 	return s.do(ctx, repeatable, func(ctx context.Context) error {
@@ -320,36 +278,4 @@ func notFound(err error) error {
 		return session.ErrNotFound
 	}
 	return err
-}
-
-type scanner interface{ Scan(dest ...any) error }
-
-func scan(row scanner, r *session.Record, more ...any) error {
-	var key []byte
-	var created, seen, idle, end int64
-	err := row.Scan(append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end, &r.UserAgent, &r.Address}, more...)...)
-	if err != nil {
-		return err
-	}
-	if r.ID, err = toID(key); err != nil {
-		return err
-	}
-	r.CreatedAt, r.LastSeenAt = time.UnixMilli(created).UTC(), time.UnixMilli(seen).UTC()
-	r.IdleExpiresAt, r.ExpiresAt = time.UnixMilli(idle).UTC(), time.UnixMilli(end).UTC()
-	return nil
-}
-
-func toID(key []byte) (session.ID, error) {
-	if len(key) != len(session.ID{}) {
-		return session.ID{}, fmt.Errorf("a key of %d bytes in the table", len(key))
-	}
-	return session.ID(key), nil
-}
-
-// notNil stores no bytes as an empty value and not as NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }

@@ -269,13 +269,8 @@ func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFun
 
 // outage says where an error comes from, unless it is one of the answers that package session defines.
 func (s *Store) outage(err error) error {
-	if err == nil {
-		return nil
-	}
-	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
-		if errors.Is(err, answer) {
-			return err
-		}
+	if err == nil || session.IsAnswer(err) {
+		return err
 	}
 	return fmt.Errorf("redis session store: %w", err)
 }

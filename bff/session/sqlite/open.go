@@ -27,6 +27,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 )
 
 //go:embed migrations/*.sql
@@ -57,10 +58,13 @@ type Store struct {
 	get           *sql.Stmt
 	closed        atomic.Bool
 
+	tables
 	records *cache.Cache[session.Record]
 	peers   peers
 	events  fanout.Hub
 }
+
+type tables = rows.Tables
 
 var _ interface {
 	session.Store
@@ -94,6 +98,7 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.tables = tables{Sessions: "sessions", Notes: "session_notes", EndsAt: endsAt, Query: s.query, Now: s.now}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -112,7 +117,7 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 	if err := migrate(ctx, s.writes); err != nil {
 		return nil, err
 	}
-	if s.get, err = s.reads.PrepareContext(ctx, "SELECT "+columns+", sealed FROM sessions WHERE id = ? AND "+live); err != nil {
+	if s.get, err = s.reads.PrepareContext(ctx, "SELECT "+rows.Columns+", sealed FROM sessions WHERE id = ? AND "+live); err != nil {
 		return nil, err
 	}
 	if err := s.peers.init(ctx, s.writes, s.now()); err != nil {

@@ -5,18 +5,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 )
 
 var errClosed = errors.New("sqlite session store: closed")
 
-// columns are what a record is read from, all but sealed. The order is that of scan.
-const columns = "id, issuer, subject, sid, created_at, last_seen_at, idle_expires, expires_at, user_agent, address"
-
-// live is the condition for a session that has not expired; its parameter is the time.
-const live = "min(idle_expires, expires_at) > ?"
+const (
+	// endsAt is when a session ends. There is an index of it.
+	endsAt = "min(idle_expires, expires_at)"
+	// live is the condition for a session that has not expired; its parameter is the time.
+	live = endsAt + " > ?"
+)
 
 // Create implements [session.Store].
 func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) (err error) {
@@ -30,9 +33,8 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 			replaces[:], r.ID[:], now.UnixMilli()); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, "INSERT INTO sessions ("+columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-			r.ID[:], r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.LastSeenAt.UnixMilli(),
-			r.IdleExpiresAt.UnixMilli(), r.ExpiresAt.UnixMilli(), r.UserAgent, r.Address, notNil(r.Sealed))
+		result, err := tx.ExecContext(ctx, "INSERT INTO sessions ("+rows.Columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+			rows.Values(&r)...)
 		return orElse(session.ErrExists, result, err)
 	})
 }
@@ -53,7 +55,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	row := s.get.QueryRowContext(ctx, id[:], now.UnixMilli())
 	var r session.Record
 	var sealed []byte
-	if err := scan(row, &r, &sealed); err != nil {
+	if err := rows.Scan(row, &r, &sealed); err != nil {
 		return session.Record{}, outage(notFound(err))
 	}
 	r.Sealed = sealed
@@ -108,7 +110,7 @@ func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, seale
 		if f == 0 || f != newest {
 			return session.ErrFenced
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", notNil(sealed), id[:])
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", rows.NotNil(sealed), id[:])
 		return err
 	})
 }
@@ -164,18 +166,18 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 		}
 	}()
 	err = s.transaction(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "DELETE FROM sessions WHERE "+where+" RETURNING id, min(idle_expires, expires_at)", args...)
+		deleted, err := tx.QueryContext(ctx, "DELETE FROM sessions WHERE "+where+" RETURNING id, "+endsAt, args...)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
+		defer deleted.Close()
+		for deleted.Next() {
 			var key []byte
 			var end int64
-			if err := rows.Scan(&key, &end); err != nil {
+			if err := deleted.Scan(&key, &end); err != nil {
 				return err
 			}
-			id, err := toID(key)
+			id, err := rows.ID(key)
 			if err != nil {
 				return err
 			}
@@ -184,7 +186,7 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 				ended = append(ended, id)
 			}
 		}
-		return rows.Err()
+		return deleted.Err()
 	})
 	if err != nil {
 		return nil, err
@@ -192,53 +194,12 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 	return ended, nil
 }
 
-// ListBySubject implements [session.Store].
-func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
-	return s.list(ctx, "issuer = ? AND subject = ? AND "+live+" ORDER BY created_at DESC, id", issuer, subject, s.now().UnixMilli())
-}
-
-// List implements [session.Store].
-func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
-	last, err := session.ParseCursor(cursor)
-	if err != nil {
-		return nil, "", err
-	}
-	// One more than asked for tells whether there is another page.
-	page, err := s.list(ctx, "id > ? AND "+live+" ORDER BY id LIMIT ?", last[:], s.now().UnixMilli(), limit+1)
-	if err != nil || len(page) <= limit {
-		return page, "", err
-	}
-	page = page[:limit]
-	return page, session.Cursor(page[limit-1].ID), nil
-}
-
-// list returns the records that a condition names.
-func (s *Store) list(ctx context.Context, where string, args ...any) ([]session.Record, error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+" FROM sessions WHERE "+where, args...)
-	if err != nil {
-		return nil, outage(err)
-	}
-	defer rows.Close()
-	var records []session.Record
-	for rows.Next() {
-		var r session.Record
-		if err := scan(rows, &r); err != nil {
-			return nil, outage(err)
-		}
-		records = append(records, r)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, outage(err)
-	}
-	return records, nil
-}
-
 // batch bounds how long a clean-up keeps other writers waiting.
 const batch = 500
 
 // DeleteExpired implements [session.Store].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
-	if err := s.exec(ctx, "DELETE FROM session_notes WHERE expires_at <= ?", s.now().UnixMilli()); err != nil && !isAnswer(err) {
+	if err := s.exec(ctx, "DELETE FROM session_notes WHERE expires_at <= ?", s.now().UnixMilli()); err != nil && !session.IsAnswer(err) {
 		return 0, err
 	}
 	total := 0
@@ -278,6 +239,25 @@ func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) erro
 	})
 }
 
+// query is [rows.Tables.Query].
+func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error, statement string, args ...any) error {
+	statement = strings.ReplaceAll(statement, "$", "?")
+	ask := func(from interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}) error {
+		answer, err := from.QueryContext(ctx, statement, args...)
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		return read(answer)
+	}
+	if mode == rows.Read {
+		return outage(ask(s.reads))
+	}
+	return s.transaction(ctx, func(tx *sql.Tx) error { return ask(tx) })
+}
+
 // exec runs one statement that changes one live session.
 func (s *Store) exec(ctx context.Context, statement string, args ...any) error {
 	return s.peers.writing(ctx, func() error {
@@ -307,49 +287,8 @@ func notFound(err error) error {
 
 // outage says where an error comes from, unless it is one of the answers that package session defines.
 func outage(err error) error {
-	if err == nil || isAnswer(err) {
+	if err == nil || session.IsAnswer(err) {
 		return err
 	}
 	return fmt.Errorf("sqlite session store: %w", err)
-}
-
-func isAnswer(err error) bool {
-	for _, answer := range []error{session.ErrNotFound, session.ErrLocked, session.ErrFenced, session.ErrExists} {
-		if errors.Is(err, answer) {
-			return true
-		}
-	}
-	return false
-}
-
-type scanner interface{ Scan(dest ...any) error }
-
-func scan(row scanner, r *session.Record, more ...any) error {
-	var key []byte
-	var created, seen, idle, end int64
-	err := row.Scan(append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end, &r.UserAgent, &r.Address}, more...)...)
-	if err != nil {
-		return err
-	}
-	if r.ID, err = toID(key); err != nil {
-		return err
-	}
-	r.CreatedAt, r.LastSeenAt = time.UnixMilli(created).UTC(), time.UnixMilli(seen).UTC()
-	r.IdleExpiresAt, r.ExpiresAt = time.UnixMilli(idle).UTC(), time.UnixMilli(end).UTC()
-	return nil
-}
-
-func toID(key []byte) (session.ID, error) {
-	if len(key) != len(session.ID{}) {
-		return session.ID{}, fmt.Errorf("a key of %d bytes in the table", len(key))
-	}
-	return session.ID(key), nil
-}
-
-// notNil stores no bytes as an empty blob and not as NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }

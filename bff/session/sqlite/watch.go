@@ -45,7 +45,7 @@ func (s *Store) tell(id session.ID, ended bool, why session.Reason, err error) {
 	switch {
 	case err == nil:
 		s.events.Publish(session.Event{ID: id, Ended: ended, Reason: why})
-	case !isAnswer(err):
+	case !session.IsAnswer(err):
 		s.events.Publish(session.Event{ID: id})
 	}
 }
