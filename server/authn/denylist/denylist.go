@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
 // The defaults of Config.

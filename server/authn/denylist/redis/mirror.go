@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
 // shards keep calls on many processors from meeting at one lock.
