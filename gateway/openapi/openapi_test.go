@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
+	"github.com/gatehouse-dev/gatehouse/internal/test/openapitest"
 )
 
 // shelf is a service in AIP style, with a method for each kind of path.
@@ -64,8 +65,8 @@ service { name: "BookService"
 // described makes the document of a text.
 func described(t *testing.T, text string) document {
 	t.Helper()
-	file, _ := declare(t, text)
-	return made(t, openapi.Config{Title: "T", Version: "1", Issuer: "https://id.example/", Cookie: "__Host-gatehouse", Routes: routes(file)})
+	file, _ := openapitest.Declare(t, text)
+	return made(t, openapi.Config{Title: "T", Version: "1", Issuer: "https://id.example/", Cookie: "__Host-gatehouse", Routes: openapitest.Routes(file)})
 }
 
 // TestPaths: a path in OpenAPI has one name for one segment, and one spelling
@@ -168,8 +169,8 @@ func TestAnswersOfOperations(t *testing.T) {
 // said of the routes for which it does.
 func TestConditional(t *testing.T) {
 	t.Parallel()
-	file, _ := declare(t, shelf)
-	all := routes(file)
+	file, _ := openapitest.Declare(t, shelf)
+	all := openapitest.Routes(file)
 	for i := range all {
 		all[i].TakesETag = all[i].Method == "PATCH"
 		all[i].GivesETag = all[i].RPC.Name() == "UpdateBook" || all[i].RPC.Name() == "GetBook"
@@ -248,8 +249,8 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("the issuer's metadata is at %s", got)
 	}
 	// Where neither issuer nor bff is known, nothing is said of them.
-	file, _ := declare(t, shelf)
-	plain := made(t, openapi.Config{Title: "T", Version: "1", Routes: routes(file)})
+	file, _ := openapitest.Declare(t, shelf)
+	plain := made(t, openapi.Config{Title: "T", Version: "1", Routes: openapitest.Routes(file)})
 	if got := keys(at[map[string]any](t, plain, "components", "securitySchemes")); !slices.Equal(got, []string{"bearer"}) {
 		t.Errorf("security schemes are %q, want bearer alone", got)
 	}
@@ -258,9 +259,9 @@ func TestPolicies(t *testing.T) {
 // TestNames: two services of one name, in two packages, keep apart.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	one, _ := declare(t, shelf)
-	two, _ := declare(t, strings.ReplaceAll(shelf, "/api/", "/api/v2/"))
-	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: append(routes(one), routes(two)...)})
+	one, _ := openapitest.Declare(t, shelf)
+	two, _ := openapitest.Declare(t, strings.ReplaceAll(shelf, "/api/", "/api/v2/"))
+	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: append(openapitest.Routes(one), openapitest.Routes(two)...)})
 	seen := map[string]bool{}
 	for _, item := range at[map[string]any](t, doc, "paths") {
 		for _, op := range item.(map[string]any) {
@@ -280,10 +281,10 @@ func TestNames(t *testing.T) {
 // to tools.
 func TestComments(t *testing.T) {
 	t.Parallel()
-	file, proto3 := declare(t, shelf)
+	file, proto3 := openapitest.Declare(t, shelf)
 	name := func(name string) string { return string(file.Package()) + "." + name }
 	says := func(comments map[string]string) []byte { return withComments(t, proto3, comments) }
-	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: routes(file), Comments: says(map[string]string{
+	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: openapitest.Routes(file), Comments: says(map[string]string{
 		"6 0":     " Keeps books.\n",
 		"6 0 2 0": " Returns one book. It may\n be lent.\n buf:lint:ignore RPC_REQUEST_STANDARD_NAME\n\n     an example\n",
 		"4 0":     " A book.\n",
@@ -316,11 +317,11 @@ func TestComments(t *testing.T) {
 		t.Errorf("tags: %s", got)
 	}
 
-	_, err := openapi.Document(openapi.Config{Routes: routes(file), Comments: says(map[string]string{"4 0 2 2": " Example: six hundred\n"})})
+	_, err := openapi.Document(openapi.Config{Routes: openapitest.Routes(file), Comments: says(map[string]string{"4 0 2 2": " Example: six hundred\n"})})
 	if err == nil || !strings.Contains(err.Error(), name("Book.pages")) || !strings.Contains(err.Error(), "Example: six hundred") {
 		t.Errorf("an example that is none: %v", err)
 	}
-	if _, err := openapi.Document(openapi.Config{Routes: routes(file), Comments: []byte("comments")}); err == nil || !strings.Contains(err.Error(), "buf build -o") {
+	if _, err := openapi.Document(openapi.Config{Routes: openapitest.Routes(file), Comments: []byte("comments")}); err == nil || !strings.Contains(err.Error(), "buf build -o") {
 		t.Errorf("comments that are none: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package openapi_test
+package schema
 
 import (
 	"encoding/json"
@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"buf.build/go/protovalidate"
-	"github.com/santhosh-tekuri/jsonschema/v6" // judges JSON by the schemas; nobody here wrote it
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
+	"github.com/gatehouse-dev/gatehouse/internal/test/openapitest"
 )
 
 // everything has a field of each kind, and some with rules.
@@ -79,12 +80,26 @@ service { name: "S"
 }
 `
 
+// document returns the OpenAPI document of a file's methods.
+func document(t *testing.T, file protoreflect.FileDescriptor) map[string]any {
+	t.Helper()
+	content, err := openapi.Document(openapi.Config{Title: "T", Version: "1", Routes: openapitest.Routes(file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(content, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
 // schemaOf compiles a component of the document.
-func schemaOf(t *testing.T, doc document, name string) *jsonschema.Schema {
+func schemaOf(t *testing.T, doc map[string]any, name string) *jsonschema.Schema {
 	t.Helper()
 	c := jsonschema.NewCompiler()
 	c.AssertFormat() // uuid counts
-	if err := c.AddResource("mem://doc.json", map[string]any(doc)); err != nil {
+	if err := c.AddResource("mem://doc.json", doc); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.Compile("mem://doc.json#/components/schemas/" + name)
@@ -113,8 +128,8 @@ const full = `{"aBool":true,"anInt32":-5,"anInt64":"-9223372036854775808","aUint
 // what the schema says, and the schema says no less.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	file, _ := declare(t, everything)
-	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: routes(file)})
+	file, _ := openapitest.Declare(t, everything)
+	doc := document(t, file)
 	md := file.Messages().ByName("Everything")
 	schema := schemaOf(t, doc, string(md.FullName()))
 	for name, content := range map[string]string{"nothing": "{}", "everything": full, "not a number": `{"aDouble":"NaN"}`, "the other one": `{"either":""}`} {
@@ -172,8 +187,8 @@ func TestAnswers(t *testing.T) {
 // rules are protovalidate's, which is asked as well.
 func TestRequests(t *testing.T) {
 	t.Parallel()
-	file, _ := declare(t, everything)
-	doc := made(t, openapi.Config{Title: "T", Version: "1", Routes: routes(file)})
+	file, _ := openapitest.Declare(t, everything)
+	doc := document(t, file)
 	judge := func(md protoreflect.MessageDescriptor, component, content string) (server, schema error) {
 		m := dynamicpb.NewMessage(md)
 		if server = protojson.Unmarshal([]byte(content), m); server == nil {
