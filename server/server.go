@@ -90,8 +90,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.health.serves(services)
-	s.table, err = authn.NewTable(services.GetServiceInfo(), withOwn(cfg.Policies, cfg.Reflection))
-	if err != nil {
+	s.table = authn.NewTable(withOwn(cfg.Policies, cfg.Reflection))
+	if err := s.table.Check(services.GetServiceInfo()); err != nil {
 		return nil, err
 	}
 

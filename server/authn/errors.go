@@ -9,31 +9,33 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
-// Domain is the domain of every ErrorInfo that this package attaches.
-const Domain = "gatehouse"
+// Domain is the domain of every google.rpc.ErrorInfo that this package attaches.
+const Domain = reason.Domain
 
 // The reasons of refusals, in google.rpc.ErrorInfo.reason. Clients branch on
 // them; the messages are for people and may change.
 const (
-	ReasonTokenMissing      = "TOKEN_MISSING"      // no bearer token came with the call
-	ReasonTokenInvalid      = "TOKEN_INVALID"      // not a token that is valid here
-	ReasonTokenExpired      = "TOKEN_EXPIRED"      // valid once
-	ReasonTokenRevoked      = "TOKEN_REVOKED"      // its session was ended
-	ReasonScopeMissing      = "SCOPE_MISSING"      // metadata "scope": all the method needs, space-separated
-	ReasonPermissionMissing = "PERMISSION_MISSING" // metadata "permissions": all the method needs, space-separated
-	ReasonStepUpRequired    = "STEP_UP_REQUIRED"   // metadata "max_age" (seconds), "acr_values", RFC 9470
-	ReasonUnverifiable      = "TOKEN_UNVERIFIABLE" // the provider's keys, or the denylist, cannot be had now
+	ReasonTokenMissing      = reason.TokenMissing      // no bearer token in the call
+	ReasonTokenInvalid      = reason.TokenInvalid      // malformed, badly signed, or for another audience or issuer
+	ReasonTokenExpired      = reason.TokenExpired      // past exp
+	ReasonTokenRevoked      = reason.TokenRevoked      // on the denylist
+	ReasonScopeMissing      = reason.ScopeMissing      // metadata "scope": all that the method needs, space-separated
+	ReasonPermissionMissing = reason.PermissionMissing // metadata "permissions": all that the method needs, space-separated
+	ReasonStepUpRequired    = reason.StepUpRequired    // metadata "max_age" (seconds), "acr_values" (RFC 9470)
+	ReasonUnverifiable      = reason.TokenUnverifiable // key set or denylist unavailable
 )
 
 // retryDelay is what a caller is told to wait when a token cannot be judged:
 // the key set's own pace of retrying.
 const retryDelay = 2 * time.Second
 
-func refusal(code codes.Code, reason, message string, metadata map[string]string) *status.Status {
+func refusal(code codes.Code, why, message string, metadata map[string]string) *status.Status {
 	st, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{
-		Reason: reason, Domain: Domain, Metadata: metadata,
+		Reason: why, Domain: Domain, Metadata: metadata,
 	})
 	if err != nil { // only for a message that does not marshal
 		return status.New(code, message)
@@ -49,6 +51,8 @@ var (
 	statusExpired = refusal(codes.Unauthenticated, ReasonTokenExpired, "the bearer token has expired", nil)
 	statusRevoked = refusal(codes.Unauthenticated, ReasonTokenRevoked, "the bearer token has been revoked", nil)
 	statusUnknown = unverifiable()
+
+	statusNoPolicy = status.New(codes.Internal, "internal error") // the log has the cause
 )
 
 func unverifiable() *status.Status {

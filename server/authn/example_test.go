@@ -54,19 +54,15 @@ func ExampleNewInterceptor() {
 	defer stop()
 	go func() { _ = verifier.Run(ctx) }() // fetches the provider's keys and keeps them fresh
 
-	// The table needs the services, and the server the table: so a first
-	// server only tells what its services are.
-	catalogue := grpc.NewServer()
-	healthpb.RegisterHealthServer(catalogue, healthpb.UnimplementedHealthServer{})
-	table, err := authn.NewTable(catalogue.GetServiceInfo(), map[string]*authv1.Policy{
+	table := authn.NewTable(map[string]*authv1.Policy{
 		healthpb.Health_Check_FullMethodName: {Public: true},
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
 	auth := authn.NewInterceptor(verifier, table)
 	server := grpc.NewServer(grpc.UnaryInterceptor(auth.Unary), grpc.StreamInterceptor(auth.Stream))
 	healthpb.RegisterHealthServer(server, healthpb.UnimplementedHealthServer{})
+	if err := table.Check(server.GetServiceInfo()); err != nil { // contradictory policies stop the start
+		log.Fatal(err)
+	}
 
 	for _, rule := range table.Rules() {
 		fmt.Println(rule.Method, "-", rule)

@@ -74,6 +74,12 @@ func publish(t testing.TB, file *descriptorpb.FileDescriptorProto) {
 	}
 }
 
+// checkedTable makes a table and checks it against the services.
+func checkedTable(services map[string]grpc.ServiceInfo, policies map[string]*authv1.Policy) (*authn.Table, error) {
+	table := authn.NewTable(policies)
+	return table, table.Check(services)
+}
+
 // newTable makes the table of a service with one method for each policy, named
 // A, B and so on, and returns their full names.
 func newTable(t testing.TB, policies ...*authv1.Policy) (*authn.Table, []string) {
@@ -83,7 +89,7 @@ func newTable(t testing.TB, policies ...*authv1.Policy) (*authn.Table, []string)
 		methods = append(methods, method{string(rune('A' + i)), p})
 	}
 	name, info := serve(t, methods...)
-	table, err := authn.NewTable(info, nil)
+	table, err := checkedTable(info, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

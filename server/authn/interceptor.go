@@ -17,17 +17,15 @@ type Interceptor struct {
 	table    *Table
 }
 
-// NewInterceptor returns an interceptor that judges tokens by the verifier
-// and methods by the table. A method that the table does not know needs a
-// valid token.
+// NewInterceptor returns an interceptor that verifies tokens with the verifier
+// and applies the policies of the table.
 func NewInterceptor(verifier *Verifier, table *Table) *Interceptor {
 	return &Interceptor{verifier: verifier, table: table}
 }
 
 // Unary authenticates a unary call: a grpc.UnaryServerInterceptor.
 func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	rule := i.table.rule(info.FullMethod)
-	raw, err := credentials(ctx, rule)
+	rule, raw, err := i.begin(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +52,7 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 // (A unary call may still begin up to 60 s after the token's expiry, because
 // clocks differ; a stream may not, since it would have no time to live.)
 func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	rule := i.table.rule(info.FullMethod)
-	raw, err := credentials(ss.Context(), rule)
+	rule, raw, err := i.begin(ss.Context(), info.FullMethod)
 	if err != nil {
 		return err
 	}
@@ -94,17 +91,22 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	return err
 }
 
-// credentials returns the token of a call, "" for an anonymous call of a
-// public method. The error is a gRPC status.
-func credentials(ctx context.Context, rule *Rule) (string, error) {
+// begin returns the rule of a method and the token of a call, "" for a call of a
+// public method without one. The error is a gRPC status.
+func (i *Interceptor) begin(ctx context.Context, method string) (rule *Rule, raw string, err error) {
+	rule = i.table.rule(method)
+	if rule.err != nil { // the server was not checked at its start
+		i.verifier.logger.ErrorContext(ctx, "method has no usable policy", "rpc", method, "err", rule.err)
+		return nil, "", statusNoPolicy.Err()
+	}
 	raw, st := bearer(ctx)
 	switch {
 	case st == nil:
-		return raw, nil
+		return rule, raw, nil
 	case rule.Public && st == statusMissing:
-		return "", nil
+		return rule, "", nil
 	}
-	return "", st.Err()
+	return nil, "", st.Err()
 }
 
 // bearer returns the token of a call. Two authorization values are refused:

@@ -2,12 +2,15 @@ package authn_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -27,7 +30,7 @@ func TestTable(t *testing.T) {
 		method{"Pay", &authv1.Policy{MaxAge: durationpb.New(5 * time.Minute), AcrValues: []string{"urn:mfa", "phr"}}},
 	)
 	info["vendor.Unlinked"] = grpc.ServiceInfo{Methods: []grpc.MethodInfo{{Name: "Do"}, {Name: "See"}}} // no descriptor
-	table, err := authn.NewTable(info, map[string]*authv1.Policy{
+	table, err := checkedTable(info, map[string]*authv1.Policy{
 		"/vendor.Unlinked/See": {Public: true},
 	})
 	if err != nil {
@@ -88,11 +91,11 @@ func TestContradictions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			name, info := serve(t, method{"Good", nil}, method{"Bad", c.policy})
-			_, err := authn.NewTable(info, nil)
+			_, err := checkedTable(info, nil)
 			wantError(t, err, "policy for /"+name+"/Bad: ", c.says)
 
 			// The same for a policy that comes from the configuration.
-			_, err = authn.NewTable(map[string]grpc.ServiceInfo{"vendor.S": {Methods: []grpc.MethodInfo{{Name: "M"}}}},
+			_, err = checkedTable(map[string]grpc.ServiceInfo{"vendor.S": {Methods: []grpc.MethodInfo{{Name: "M"}}}},
 				map[string]*authv1.Policy{"/vendor.S/M": c.policy})
 			wantError(t, err, "policy for /vendor.S/M: ", c.says)
 		})
@@ -110,7 +113,7 @@ func later() *authv1.Policy {
 func TestExtraPolicies(t *testing.T) {
 	t.Parallel()
 	name, info := serve(t, method{"Declared", &authv1.Policy{Scopes: []string{"a"}}}, method{"Silent", nil})
-	_, err := authn.NewTable(info, map[string]*authv1.Policy{
+	_, err := checkedTable(info, map[string]*authv1.Policy{
 		"/" + name + "/Declared": {Public: true},
 		"/" + name + "/Gone":     {Public: true},
 		name + "/Silent":         {Public: true},
@@ -121,7 +124,7 @@ func TestExtraPolicies(t *testing.T) {
 		"policy for "+name+"/Silent: no such method is served",
 	)
 
-	table, err := authn.NewTable(info, map[string]*authv1.Policy{"/" + name + "/Silent": {Public: true}})
+	table, err := checkedTable(info, map[string]*authv1.Policy{"/" + name + "/Silent": {Public: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,13 +141,13 @@ func TestMethodWithoutDeclaration(t *testing.T) {
 	service := info[name]
 	service.Methods = append(service.Methods, grpc.MethodInfo{Name: "Stale"})
 	info[name] = service
-	_, err := authn.NewTable(info, nil)
+	_, err := checkedTable(info, nil)
 	wantError(t, err, "policy for /"+name+"/Stale: its .proto has no such method; run buf generate")
 }
 
 func TestServiceNameOfAMessage(t *testing.T) {
 	t.Parallel()
-	_, err := authn.NewTable(map[string]grpc.ServiceInfo{"google.protobuf.Duration": {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
+	_, err := checkedTable(map[string]grpc.ServiceInfo{"google.protobuf.Duration": {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
 	wantError(t, err, "google.protobuf.Duration is no service in its .proto")
 }
 
@@ -169,8 +172,53 @@ func TestUnreadOption(t *testing.T) {
 		}}}},
 	})
 	name := pkg + ".S"
-	_, err = authn.NewTable(map[string]grpc.ServiceInfo{name: {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
+	_, err = checkedTable(map[string]grpc.ServiceInfo{name: {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
 	wantError(t, err, "policy for /"+name+"/M: its descriptor was read without the policy option")
+}
+
+// A table that was not checked applies the policies of the .proto files, refuses
+// every caller of a method whose policy is contradictory, and requires a token for
+// methods without a descriptor.
+func TestUncheckedTable(t *testing.T) {
+	t.Parallel()
+	name, _ := serve(t,
+		method{"Read", nil},
+		method{"List", &authv1.Policy{Public: true}},
+		method{"Write", &authv1.Policy{Scopes: []string{"write"}}},
+		method{"Broken", &authv1.Policy{Public: true, Scopes: []string{"a"}}},
+		method{"Twice", &authv1.Policy{Scopes: []string{"a"}}},
+	)
+	table := authn.NewTable(map[string]*authv1.Policy{"/" + name + "/Twice": {Public: true}, "/vendor.Unlinked/See": {Public: true}})
+	issuer := newIssuer(t)
+	var log strings.Builder
+	i := authn.NewInterceptor(newVerifier(t, issuer, authn.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), table)
+	ctx := incoming(t.Context(), "Bearer "+mint(issuer, map[string]any{"scope": "a"}))
+	for range 2 {
+		for method, want := range map[string][2]codes.Code{ // without and with a token
+			"/" + name + "/Read":   {codes.Unauthenticated, codes.OK},
+			"/" + name + "/List":   {codes.OK, codes.OK},
+			"/" + name + "/Write":  {codes.Unauthenticated, codes.PermissionDenied},
+			"/" + name + "/Broken": {codes.Internal, codes.Internal},
+			"/" + name + "/Twice":  {codes.Internal, codes.Internal},
+			"/" + name + "/Gone":   {codes.Internal, codes.Internal},
+			"/vendor.Unlinked/Do":  {codes.Unauthenticated, codes.OK},
+			"/vendor.Unlinked/See": {codes.OK, codes.OK},
+			"no method at all":     {codes.Unauthenticated, codes.OK},
+		} {
+			_, _, without := call(t.Context(), i, method)
+			_, _, with := call(ctx, i, method)
+			if got := [2]codes.Code{status.Code(without), status.Code(with)}; got != want {
+				t.Errorf("%s: got %v, want %v", method, got, want)
+			}
+		}
+	}
+	if want := "policy for /" + name + "/Broken: public, and yet with conditions"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, log.String())
+	}
+	// Names that callers make up are not kept.
+	if rules := table.Rules(); len(rules) != 6 {
+		t.Errorf("%d rules were kept, want those of 6 methods that exist: %v", len(rules), rules)
+	}
 }
 
 func wantError(t *testing.T, err error, parts ...string) {
