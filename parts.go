@@ -204,47 +204,31 @@ func (p *parts) addBFF(cfg config, development bool) error {
 		revokes = bff.DenyIn(p.denylist)
 	}
 	p.bff, err = bff.New(bff.Config{
-		BaseURL:      cfg.BaseURL,
-		Issuer:       cfg.Issuer,
-		ClientID:     cfg.ClientID,
-		ClientSecret: cfg.ClientSecret,
-		ClientKey:    cfg.ClientKey,
-		ClientAuth:   cfg.ClientAuth,
-		ResponseMode: cfg.ResponseMode,
-
-		AssertionAudience: cfg.AssertionAudience,
-
-		OmitPAR:         cfg.OmitPAR,
-		LoginRate:       cfg.LoginRate,
-		Audience:        cfg.Audience,
-		OmitAudience:    cfg.OmitAudience,
-		OmitResource:    cfg.OmitResource,
-		Scope:           cfg.Scope,
-		OfflineConsent:  cfg.OfflineConsent,
-		Secrets:         cfg.Secrets,
-		Store:           p.store,
-		CookieName:      cfg.CookieName,
-		IdleTimeout:     cfg.IdleTimeout,
-		AbsoluteTimeout: cfg.AbsoluteTimeout,
-		RefreshTimeout:  cfg.RefreshTimeout,
-		SettingName:     settingName,
-		Revoke:          revokes,
-		API:             api,
-		TokenAddress:    p.tokenAddress(cfg),
-		Frontend:        frontend,
-		Pages:           cfg.app.Pages,
-		Call:            cfg.app.Call,
-		CallConfirmed:   cfg.app.CallConfirmed,
-		Protect:         cfg.Protect,
-		Public:          cfg.Public,
-		AllowedHosts:    cfg.AllowedHosts,
-		TrustedProxies:  cfg.TrustedProxies,
-		Development:     development,
-		Provider:        p.provider,
-		Logger:          logger,
-
-		SecretsCompromised: cfg.SecretsCompromised,
-		Nodes:              cfg.Replicas,
+		BaseURL:  cfg.BaseURL,
+		Issuer:   cfg.Issuer,
+		Provider: p.provider,
+		Client: bff.ClientConfig{
+			ID: cfg.ClientID, Secret: cfg.ClientSecret, Key: cfg.ClientKey, Auth: bff.AuthMethod(cfg.ClientAuth),
+			AssertionAudience: bff.AssertionAudience(cfg.AssertionAudience),
+		},
+		Login: bff.LoginConfig{
+			Scope: cfg.Scope, Audience: cfg.Audience, OmitAudience: cfg.OmitAudience, OmitResource: cfg.OmitResource,
+			OfflineConsent: bff.OfflineConsent(cfg.OfflineConsent), ResponseMode: bff.ResponseMode(cfg.ResponseMode),
+			OmitPAR: cfg.OmitPAR, Rate: cfg.LoginRate,
+		},
+		Sessions: bff.SessionConfig{
+			Store: p.store, Secrets: cfg.Secrets, SecretsCompromised: cfg.SecretsCompromised, Nodes: cfg.Replicas,
+			IdleTimeout: cfg.IdleTimeout, AbsoluteTimeout: cfg.AbsoluteTimeout, CookieName: cfg.CookieName,
+			RefreshTimeout: cfg.RefreshTimeout,
+		},
+		Pages:        bff.PagesConfig{Sections: cfg.app.Pages, Call: cfg.app.Call, CallConfirmed: cfg.app.CallConfirmed, Development: development},
+		Access:       bff.AccessConfig{Protect: cfg.Protect, Public: cfg.Public, AllowedHosts: cfg.AllowedHosts, TrustedProxies: cfg.TrustedProxies},
+		Revoke:       revokes,
+		API:          api,
+		TokenAddress: p.tokenAddress(cfg),
+		Frontend:     frontend,
+		SettingName:  settingName,
+		Logger:       logger,
 	})
 	return err
 }
@@ -253,11 +237,11 @@ func (p *parts) addBFF(cfg config, development bool) error {
 // lines name.
 func settingName(field string) string {
 	return map[string]string{
-		"Audience":     "GATEHOUSE_AUDIENCE",
-		"ClientID":     "GATEHOUSE_OIDC_CLIENT_ID",
-		"ClientKey":    "GATEHOUSE_OIDC_CLIENT_KEY",
-		"ClientSecret": "GATEHOUSE_OIDC_CLIENT_SECRET",
-		"Scope":        "GATEHOUSE_OIDC_SCOPE",
+		"Client.ID":      "GATEHOUSE_OIDC_CLIENT_ID",
+		"Client.Key":     "GATEHOUSE_OIDC_CLIENT_KEY",
+		"Client.Secret":  "GATEHOUSE_OIDC_CLIENT_SECRET",
+		"Login.Audience": "GATEHOUSE_AUDIENCE",
+		"Login.Scope":    "GATEHOUSE_OIDC_SCOPE",
 	}[field]
 }
 

@@ -283,22 +283,22 @@ func (cfg config) validateLogin() []error {
 		}
 		errs = append(errs, settingError("GATEHOUSE_OIDC_SCOPE", cfg.Scope, "lacks openid, without which there is no login", remedy))
 	}
-	if choice := cfg.OfflineConsent; choice != "" && choice != bff.ConsentAlways && choice != bff.ConsentNever {
-		errs = append(errs, settingError("GATEHOUSE_OIDC_OFFLINE_CONSENT", choice, "no such choice", "give "+bff.ConsentAlways+" or "+bff.ConsentNever+", or leave it out"))
+	if choice := cfg.OfflineConsent; choice != "" && choice != string(bff.ConsentAlways) && choice != string(bff.ConsentNever) {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_OFFLINE_CONSENT", choice, "no such choice", fmt.Sprintf("give %s or %s, or leave it out", bff.ConsentAlways, bff.ConsentNever)))
 	}
 	if err := bff.CheckClientKey(cfg.ClientKey); err != nil {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_KEY", "", err.Error(),
 			"give the path of a file with one in GATEHOUSE_OIDC_CLIENT_KEY_FILE, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"))
 	}
-	if err := bff.CheckClientAuth(cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey); err != nil {
+	if err := bff.CheckClientAuth(bff.AuthMethod(cfg.ClientAuth), cfg.ClientSecret, cfg.ClientKey); err != nil {
 		errs = append(errs, settingError("GATEHOUSE_OIDC_CLIENT_AUTH", cfg.ClientAuth, err.Error(),
 			"give the way that goes with GATEHOUSE_OIDC_CLIENT_SECRET or GATEHOUSE_OIDC_CLIENT_KEY, or drop what is not used"))
 	}
-	if audience := cfg.AssertionAudience; !slices.Contains([]string{"", bff.AssertionForIssuer, bff.AssertionForTokenEndpoint}, audience) {
-		errs = append(errs, settingError("GATEHOUSE_OIDC_ASSERTION_AUDIENCE", audience, "no such choice", "give "+bff.AssertionForIssuer+" or "+bff.AssertionForTokenEndpoint+", or leave it out"))
+	if audience := cfg.AssertionAudience; !slices.Contains([]bff.AssertionAudience{"", bff.AssertionForIssuer, bff.AssertionForTokenEndpoint}, bff.AssertionAudience(audience)) {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_ASSERTION_AUDIENCE", audience, "no such choice", fmt.Sprintf("give %s or %s, or leave it out", bff.AssertionForIssuer, bff.AssertionForTokenEndpoint)))
 	}
-	if mode := cfg.ResponseMode; mode != bff.ModeQuery && mode != bff.ModeFormPost {
-		errs = append(errs, settingError("GATEHOUSE_OIDC_RESPONSE_MODE", mode, "no such choice", "give "+bff.ModeFormPost+", or leave it out"))
+	if mode := cfg.ResponseMode; bff.ResponseMode(mode) != bff.ModeQuery && bff.ResponseMode(mode) != bff.ModeFormPost {
+		errs = append(errs, settingError("GATEHOUSE_OIDC_RESPONSE_MODE", mode, "no such choice", fmt.Sprintf("give %s, or leave it out", bff.ModeFormPost)))
 	}
 	if cfg.LoginRate < 0 {
 		errs = append(errs, settingError("GATEHOUSE_LOGIN_RATE", fmt.Sprint(cfg.LoginRate), "negative", fmt.Sprintf("give how many logins one address may start in a minute, such as %d", bff.DefaultLoginRate)))

@@ -176,17 +176,17 @@ func TestAttemptRunsOut(t *testing.T) {
 func TestAttemptSurvivesRotation(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	old := s.cfg.Secrets[0]
+	old := s.cfg.Sessions.Secrets[0]
 	fresh := "kJ8#mQ2$vX5&zB7*nL4!wR9@tY6^pD3%"
 	for _, c := range []struct {
 		secrets []string
 		status  int
 	}{{[]string{fresh, old}, http.StatusSeeOther}, {[]string{fresh}, http.StatusBadRequest}} {
 		b := s.browser()
-		s.cfg.Secrets = []string{old}
+		s.cfg.Sessions.Secrets = []string{old}
 		s.reconfigure()
 		location := b.navigate("/api/auth/login").location()
-		s.cfg.Secrets = c.secrets
+		s.cfg.Sessions.Secrets = c.secrets
 		s.reconfigure()
 		wantStatus(t, b.back(s.idp.authorize(location)), c.status)
 	}
@@ -198,8 +198,8 @@ func TestAttemptOfAnotherNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		other := *s
-		other.cfg.Secrets = []string{rand.Text() + rand.Text()}
-		other.cfg.SecretsCompromised = true
+		other.cfg.Sessions.Secrets = []string{rand.Text() + rand.Text()}
+		other.cfg.Sessions.SecretsCompromised = true
 		other.reconfigure()
 		for _, node := range []*system{s, &other} {
 			if err := node.Join(t.Context()); err != nil {

@@ -14,12 +14,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// The values of Config.ResponseMode.
-const (
-	ModeQuery    = ""          // the provider's default: code and state in the callback's address
-	ModeFormPost = "form_post" // in a form, so that the code is in no address, history or log
-)
-
 // authorization is where the browser is sent to sign in. Where the provider
 // takes pushed requests, the parameters go to it directly and the browser
 // carries a reference alone (RFC 9126). There is no way back from that to
@@ -45,7 +39,7 @@ func (rp *relyingParty) authorization(ctx context.Context, md *oidc.Metadata, a 
 func (rp *relyingParty) authorizationRequest(md *oidc.Metadata, a *attempt, extra url.Values) url.Values {
 	q := maps.Clone(extra)
 	scope, offline := rp.scope(md)
-	q.Set("client_id", rp.cfg.ClientID)
+	q.Set("client_id", rp.cfg.Client.ID)
 	q.Set("response_type", "code")
 	q.Set("redirect_uri", rp.callback)
 	q.Set("scope", scope)
@@ -53,8 +47,8 @@ func (rp *relyingParty) authorizationRequest(md *oidc.Metadata, a *attempt, extr
 	q.Set("nonce", a.nonce())
 	q.Set("code_challenge", a.challenge())
 	q.Set("code_challenge_method", "S256")
-	if rp.cfg.ResponseMode != ModeQuery {
-		q.Set("response_mode", rp.cfg.ResponseMode)
+	if rp.cfg.Login.ResponseMode != ModeQuery {
+		q.Set("response_mode", string(rp.cfg.Login.ResponseMode))
 	}
 	if offline && rp.needsConsent(md) {
 		q.Set("prompt", withConsent(q.Get("prompt")))
@@ -65,7 +59,7 @@ func (rp *relyingParty) authorizationRequest(md *oidc.Metadata, a *attempt, extr
 
 // pushes reports whether authorization requests are pushed.
 func (rp *relyingParty) pushes(md *oidc.Metadata) bool {
-	return md.PushedAuthorizationRequestEndpoint != "" && !rp.cfg.OmitPAR
+	return md.PushedAuthorizationRequestEndpoint != "" && !rp.cfg.Login.OmitPAR
 }
 
 // maxRequestURI bounds a request_uri, in bytes: it goes into an address.
@@ -84,7 +78,7 @@ func (rp *relyingParty) push(ctx context.Context, md *oidc.Metadata, request url
 	if json.Unmarshal(body, &answer) != nil || answer.RequestURI == "" || len(answer.RequestURI) > maxRequestURI {
 		return nil, errors.New("pushed authorization request: the answer has no request_uri")
 	}
-	return url.Values{"client_id": {rp.cfg.ClientID}, "request_uri": {answer.RequestURI}}, nil
+	return url.Values{"client_id": {rp.cfg.Client.ID}, "request_uri": {answer.RequestURI}}, nil
 }
 
 // withConsent adds consent to a prompt, without which the provider must ignore
@@ -106,8 +100,8 @@ func withConsent(prompt string) string {
 // session at Keycloak any more, so that the person is not known there at the
 // next login, and a logout there does not reach us.
 func (rp *relyingParty) scope(md *oidc.Metadata) (scope string, offline bool) {
-	fields := strings.Fields(cmp.Or(rp.cfg.Scope, DefaultScope))
-	if !slices.Contains(md.ScopesSupported, "offline_access") || rp.cfg.Scope == "" && keycloak(md) {
+	fields := strings.Fields(cmp.Or(rp.cfg.Login.Scope, DefaultScope))
+	if !slices.Contains(md.ScopesSupported, "offline_access") || rp.cfg.Login.Scope == "" && keycloak(md) {
 		fields = slices.DeleteFunc(fields, func(s string) bool { return s == "offline_access" })
 	}
 	return strings.Join(fields, " "), slices.Contains(fields, "offline_access")
@@ -123,7 +117,7 @@ func keycloak(md *oidc.Metadata) bool {
 // other conditions are in place, as they are at the providers below, which
 // decide by the client's settings and would only annoy with it.
 func (rp *relyingParty) needsConsent(md *oidc.Metadata) bool {
-	switch rp.cfg.OfflineConsent {
+	switch rp.cfg.Login.OfflineConsent {
 	case ConsentAlways:
 		return true
 	case ConsentNever:
@@ -143,13 +137,13 @@ func (rp *relyingParty) needsConsent(md *oidc.Metadata) bool {
 
 // addAudience names the API for which the access token is meant.
 func (rp *relyingParty) addAudience(q url.Values) {
-	if rp.cfg.Audience == "" {
+	if rp.cfg.Login.Audience == "" {
 		return
 	}
-	if !rp.cfg.OmitAudience {
-		q.Set("audience", rp.cfg.Audience)
+	if !rp.cfg.Login.OmitAudience {
+		q.Set("audience", rp.cfg.Login.Audience)
 	}
-	if u, err := url.Parse(rp.cfg.Audience); err == nil && u.IsAbs() && u.Fragment == "" && !rp.cfg.OmitResource {
-		q.Set("resource", rp.cfg.Audience)
+	if u, err := url.Parse(rp.cfg.Login.Audience); err == nil && u.IsAbs() && u.Fragment == "" && !rp.cfg.Login.OmitResource {
+		q.Set("resource", rp.cfg.Login.Audience)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
@@ -22,7 +24,7 @@ func TestNewRefuses(t *testing.T) {
 		change func(*bff.Config)
 		says   string
 	}{
-		"no base URL":                 {func(c *bff.Config) { c.BaseURL = "" }, "base URL"},
+		"no base URL":                 {func(c *bff.Config) { c.BaseURL = "" }, "BaseURL"},
 		"http off loopback":           {func(c *bff.Config) { c.BaseURL = "http://shop.example" }, "use https"},
 		"http of a similar name":      {func(c *bff.Config) { c.BaseURL = "http://localhost.shop.example" }, "use https"},
 		"base URL with a path":        {func(c *bff.Config) { c.BaseURL = "https://shop.example/app" }, "more than an origin"},
@@ -31,19 +33,19 @@ func TestNewRefuses(t *testing.T) {
 		"base URL with a password":    {func(c *bff.Config) { c.BaseURL = "https://user:pass-word@shop.example" }, "more than an origin"},
 		"base URL without a host":     {func(c *bff.Config) { c.BaseURL = "https://:443" }, "not a URL"},
 		"base URL of another scheme":  {func(c *bff.Config) { c.BaseURL = "ftp://shop.example" }, "neither https nor http"},
-		"no client id":                {func(c *bff.Config) { c.ClientID = "" }, "client id"},
-		"no store":                    {func(c *bff.Config) { c.Store = nil }, "session store"},
+		"no client id":                {func(c *bff.Config) { c.Client.ID = "" }, "Client.ID is missing"},
+		"no store":                    {func(c *bff.Config) { c.Sessions.Store = nil }, "Sessions.Store is missing"},
 		"no API":                      {func(c *bff.Config) { c.API = nil }, "API"},
-		"no secret":                   {func(c *bff.Config) { c.Secrets = nil }, "GATEHOUSE_SECRET"},
-		"a short secret":              {func(c *bff.Config) { c.Secrets = []string{"short-secret"} }, "at least 32"},
-		"a placeholder":               {func(c *bff.Config) { c.Secrets = []string{strings.Repeat("changeme", 5)} }, "GATEHOUSE_SECRET"},
-		"unknown client auth":         {func(c *bff.Config) { c.ClientAuth = "tls_client_auth" }, "tls_client_auth"},
-		"unknown consent":             {func(c *bff.Config) { c.OfflineConsent = "maybe" }, "maybe"},
-		"scope without openid":        {func(c *bff.Config) { c.Scope = "profile" }, "openid"},
-		"idle longer than absolute":   {func(c *bff.Config) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }, "idle timeout"},
-		"http issuer off loopback":    {func(c *bff.Config) { c.Provider, c.Issuer = nil, "http://idp.example" }, "issuer"},
-		"a pattern not understood":    {func(c *bff.Config) { c.Protect = []string{"/x*"} }, "/x*"},
-		"two patterns not understood": {func(c *bff.Config) { c.Protect = []string{"/x*", "/(y)"} }, "/(y)"},
+		"no secret":                   {func(c *bff.Config) { c.Sessions.Secrets = nil }, "Sessions.Secrets"},
+		"a short secret":              {func(c *bff.Config) { c.Sessions.Secrets = []string{"short-secret"} }, "at least 32"},
+		"a placeholder":               {func(c *bff.Config) { c.Sessions.Secrets = []string{strings.Repeat("changeme", 5)} }, "Sessions.Secrets"},
+		"unknown client auth":         {func(c *bff.Config) { c.Client.Auth = "tls_client_auth" }, "tls_client_auth"},
+		"unknown consent":             {func(c *bff.Config) { c.Login.OfflineConsent = "maybe" }, "maybe"},
+		"scope without openid":        {func(c *bff.Config) { c.Login.Scope = "profile" }, "openid"},
+		"idle longer than absolute":   {func(c *bff.Config) { c.Sessions.IdleTimeout, c.Sessions.AbsoluteTimeout = time.Hour, time.Minute }, "Sessions.IdleTimeout"},
+		"http issuer off loopback":    {func(c *bff.Config) { c.Provider, c.Issuer = nil, "http://idp.example" }, "Issuer"},
+		"a pattern not understood":    {func(c *bff.Config) { c.Access.Protect = []string{"/x*"} }, "/x*"},
+		"two patterns not understood": {func(c *bff.Config) { c.Access.Protect = []string{"/x*", "/(y)"} }, "/(y)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +55,7 @@ func TestNewRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("error %v, want one that says %q", err, c.says)
 			}
-			for _, hidden := range []string{"pass-word", "short-secret", cfg.ClientSecret} {
+			for _, hidden := range []string{"pass-word", "short-secret", cfg.Client.Secret} {
 				if strings.Contains(err.Error(), hidden) {
 					t.Errorf("the error shows a secret: %v", err)
 				}
@@ -223,5 +225,46 @@ func TestCheck(t *testing.T) {
 				t.Errorf("it says %q", told)
 			}
 		})
+	}
+}
+
+// Validate returns every wrong field at once, by its path, and no secret.
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	err := bff.Config{
+		BaseURL: "https://user:pass-word@shop.example", Issuer: "idp.example",
+		Client: bff.ClientConfig{Key: "hunter2-hunter2", Auth: "psychic", AssertionAudience: "other"},
+		Login:  bff.LoginConfig{Scope: "profile", OfflineConsent: "maybe", ResponseMode: "jwt", Rate: -1},
+		Sessions: bff.SessionConfig{
+			Secrets: []string{"short-secret"}, Nodes: -1, IdleTimeout: time.Millisecond,
+			AbsoluteTimeout: -time.Hour, CookieName: "__Host-a", RefreshTimeout: time.Millisecond,
+		},
+		Access: bff.AccessConfig{Protect: []string{"/a", "/x*"}, Public: []string{"y"}, AllowedHosts: []string{"https://a.test"}},
+	}.Validate()
+	fields, others := invalid.All(err)
+	if len(others) > 0 {
+		t.Errorf("errors of no field: %v", others)
+	}
+	var got []string
+	for _, f := range fields {
+		got = append(got, f.Field)
+		if f.Problem == "" || f.Remedy == "" {
+			t.Errorf("%s: problem %q, remedy %q", f.Field, f.Problem, f.Remedy)
+		}
+	}
+	want := []string{
+		"BaseURL", "Issuer", "Client.ID", "Client.Key", "Client.Auth", "Client.AssertionAudience",
+		"Login.Scope", "Login.OfflineConsent", "Login.ResponseMode", "Login.Rate",
+		"Sessions.Store", "Sessions.Secrets[0]", "Sessions.Nodes", "Sessions.IdleTimeout", "Sessions.AbsoluteTimeout",
+		"Sessions.RefreshTimeout", "Sessions.IdleTimeout", "Sessions.CookieName",
+		"Access.Public", "Access.Protect[1]", "Access.Public[0]", "Access.AllowedHosts[0]", "API",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("fields\n%v, want\n%v", got, want)
+	}
+	for _, hidden := range []string{"pass-word", "short-secret", "hunter2"} {
+		if strings.Contains(err.Error(), hidden) {
+			t.Errorf("the error shows %q: %v", hidden, err)
+		}
 	}
 }

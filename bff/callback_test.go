@@ -47,7 +47,7 @@ func TestClientAuthentication(t *testing.T) {
 	post := map[string]any{"token_endpoint_auth_methods_supported": []string{"client_secret_post"}}
 	for _, c := range []struct {
 		name     string
-		cfg      string
+		cfg      bff.AuthMethod
 		metadata map[string]any
 		basic    bool
 	}{
@@ -59,7 +59,7 @@ func TestClientAuthentication(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, func(cfg *bff.Config) { cfg.ClientAuth = c.cfg })
+			s := start(t, func(cfg *bff.Config) { cfg.Client.Auth = c.cfg })
 			lay(s.idp.metadata, c.metadata)
 			s.reconfigure()
 			s.browser().signIn()
@@ -77,7 +77,7 @@ func TestClientAuthentication(t *testing.T) {
 // A public client has PKCE alone, and sends no empty secret along.
 func TestPublicClient(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.ClientSecret = "" })
+	s := start(t, func(c *bff.Config) { c.Client.Secret = "" })
 	s.idp.instead["/token"] = refuse(http.StatusBadRequest, "invalid_grant")
 	b := s.browser()
 	b.back(s.idp.authorize(b.navigate("/api/auth/login").location()))

@@ -63,8 +63,8 @@ func (b *BFF) Registrations() []Registration {
 	if b.rp.keys != nil {
 		list = append(list, Registration{Name: "key set URI (jwks_uri)", Value: base + route.ClientKeys})
 	}
-	if b.rp.cfg.Audience != "" {
-		list = append(list, Registration{Name: "API (audience)", Value: b.rp.cfg.Audience})
+	if b.rp.cfg.Login.Audience != "" {
+		list = append(list, Registration{Name: "API (audience)", Value: b.rp.cfg.Login.Audience})
 	}
 	return list
 }
@@ -126,8 +126,8 @@ func (rp *relyingParty) mismatches(md *oidc.Metadata) []CheckResult {
 	if algs := md.IDTokenSigningAlgValuesSupported; lacks(algs, "RS256") {
 		add("turn it on there", "the provider does not sign ID tokens with RS256 (it lists %v), the one algorithm that is accepted here", algs)
 	}
-	if modes := md.ResponseModesSupported; rp.cfg.ResponseMode != ModeQuery && lacks(modes, rp.cfg.ResponseMode) {
-		add("unset it", "GATEHOUSE_OIDC_RESPONSE_MODE=%s: the provider does not offer it (it lists %v)", rp.cfg.ResponseMode, modes)
+	if modes := md.ResponseModesSupported; rp.cfg.Login.ResponseMode != ModeQuery && lacks(modes, string(rp.cfg.Login.ResponseMode)) {
+		add("unset it", "GATEHOUSE_OIDC_RESPONSE_MODE=%s: the provider does not offer it (it lists %v)", rp.cfg.Login.ResponseMode, modes)
 	}
 	if problem, remedy := rp.clientAuthMismatch(md); problem != "" {
 		add(remedy, "%s", problem)

@@ -41,7 +41,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 			says:     []string{"client_secret_basic, but tls_client_auth", "allow one of client_secret_basic, client_secret_post, private_key_jwt and none for the client there"}},
 		"key, where secrets are wanted": {cfg: withKey(clientRSA()), says: []string{"private_key_jwt, but client_secret_basic", "GATEHOUSE_OIDC_CLIENT_AUTH"}},
 		"public, where none are": {
-			cfg:  func(c *bff.Config) { c.ClientSecret = "" },
+			cfg:  func(c *bff.Config) { c.Client.Secret = "" },
 			says: []string{"client authentication none", "set GATEHOUSE_OIDC_CLIENT_SECRET"}},
 		"a key of the wrong kind": {
 			cfg:      withKey(clientEC()),
@@ -51,7 +51,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 			cfg:      withKey(clientRSA()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}},
 			says:     []string{"invalid_client", "GATEHOUSE_OIDC_CLIENT_KEY", "http://localhost:3000/api/auth/jwks.json", "private_key_jwt"}},
-		"a wrong secret": {cfg: func(c *bff.Config) { c.ClientSecret = "another" }, says: []string{"refuses client", "GATEHOUSE_OIDC_CLIENT_SECRET", "client_secret_basic"}},
+		"a wrong secret": {cfg: func(c *bff.Config) { c.Client.Secret = "another" }, says: []string{"refuses client", "GATEHOUSE_OIDC_CLIENT_SECRET", "client_secret_basic"}},
 		"no S256":        {metadata: map[string]any{"code_challenge_methods_supported": []string{"plain"}}, says: []string{"PKCE with S256", "[plain]", "turn it on"}},
 		"no code flow":   {metadata: map[string]any{"response_types_supported": []string{"id_token"}}, says: []string{"response type code"}},
 		"no RS256":       {metadata: map[string]any{"id_token_signing_alg_values_supported": []string{"ES256"}}, says: []string{"RS256", "[ES256]"}},
@@ -60,7 +60,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 			says: []string{"GATEHOUSE_OIDC_RESPONSE_MODE=form_post", "[query fragment]", "unset it"}},
 		"form_post, and the list is silent": {cfg: formPost},
 		"pushed requests required and turned off": {
-			cfg:      func(c *bff.Config) { c.OmitPAR = true },
+			cfg:      func(c *bff.Config) { c.Login.OmitPAR = true },
 			metadata: map[string]any{"require_pushed_authorization_requests": true, "pushed_authorization_request_endpoint": issuerURL + "/par"},
 			says:     []string{"GATEHOUSE_OIDC_OMIT_PAR", "unset"}},
 		"a push refused for its audience": {
@@ -119,7 +119,7 @@ func TestCheckTellsAll(t *testing.T) {
 		t.Errorf("%d token calls for a configuration that cannot work", calls)
 	}
 
-	s = start(t, func(c *bff.Config) { c.Scope = "openid profile orders:read" })
+	s = start(t, func(c *bff.Config) { c.Login.Scope = "openid profile orders:read" })
 	s.idp.offersPAR()
 	lay(s.idp.metadata, map[string]any{"code_challenge_methods_supported": tokentest.Absent, "end_session_endpoint": tokentest.Absent})
 	s.reconfigure()

@@ -58,7 +58,11 @@ func TestPrivateKeyJWT(t *testing.T) {
 func TestAssertionAudience(t *testing.T) {
 	t.Parallel()
 	const tokenEndpoint = issuerURL + "/token"
-	for _, c := range []struct{ accepts, configured, check string }{
+	for _, c := range []struct {
+		accepts    string
+		configured bff.AssertionAudience
+		check      string
+	}{
 		{issuerURL, "", ""},
 		{issuerURL, bff.AssertionForIssuer, ""},
 		{issuerURL, bff.AssertionForTokenEndpoint, "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=issuer"},
@@ -66,12 +70,12 @@ func TestAssertionAudience(t *testing.T) {
 		{tokenEndpoint, "", "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=token_endpoint"},
 		{"https://neither.example", "", "GATEHOUSE_OIDC_CLIENT_KEY"},
 	} {
-		t.Run(c.accepts+" "+c.configured, func(t *testing.T) {
+		t.Run(c.accepts+" "+string(c.configured), func(t *testing.T) {
 			t.Parallel()
-			s := start(t, withKey(clientEC()), func(cfg *bff.Config) { cfg.AssertionAudience = c.configured })
+			s := start(t, withKey(clientEC()), func(cfg *bff.Config) { cfg.Client.AssertionAudience = c.configured })
 			s.idp.offersPAR()
 			s.idp.assertionAudience = c.accepts
-			lay(s.idp.metadata, map[string]any{"token_endpoint_auth_methods_supported": []string{bff.AuthPrivateKey}})
+			lay(s.idp.metadata, map[string]any{"token_endpoint_auth_methods_supported": []string{string(bff.AuthPrivateKey)}})
 			s.reconfigure()
 			s.readClientKeys()
 			if c.check != "" {
@@ -93,8 +97,8 @@ func TestAssertionAudience(t *testing.T) {
 		})
 	}
 	cfg := start(t).cfg
-	cfg.AssertionAudience = "https://idp.example"
-	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "assertion audience") {
+	cfg.Client.AssertionAudience = "https://idp.example"
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "AssertionAudience") {
 		t.Errorf("an audience of one's own: %v", err)
 	}
 }
@@ -106,14 +110,14 @@ func TestClientKeyRotation(t *testing.T) {
 	s := start(t, withKey(clientRSA()))
 	s.readClientKeys()
 	s.browser().signIn()
-	s.cfg.ClientKey = clientRSA() + clientEC() // the next one is announced
+	s.cfg.Client.Key = clientRSA() + clientEC() // the next one is announced
 	s.reconfigure()
 	s.browser().signIn() // and the provider, which has not looked, knows the one that signs
 	s.readClientKeys()
-	s.cfg.ClientKey = clientEC() + clientRSA() // the next one signs
+	s.cfg.Client.Key = clientEC() + clientRSA() // the next one signs
 	s.reconfigure()
 	s.browser().signIn()
-	s.cfg.ClientKey = clientEC()
+	s.cfg.Client.Key = clientEC()
 	s.reconfigure()
 	s.browser().signIn()
 }
@@ -140,8 +144,8 @@ func TestClientKeySet(t *testing.T) {
 // A provider that takes public clients gets no credential, and no empty one.
 func TestPublicClientSignsIn(t *testing.T) {
 	t.Parallel()
-	for _, auth := range []string{"", bff.AuthNone} {
-		s := start(t, func(c *bff.Config) { c.ClientSecret, c.ClientAuth = "", auth })
+	for _, auth := range []bff.AuthMethod{"", bff.AuthNone} {
+		s := start(t, func(c *bff.Config) { c.Client.Secret, c.Client.Auth = "", auth })
 		s.idp.metadata["token_endpoint_auth_methods_supported"] = []string{"none"}
 		s.reconfigure()
 		s.browser().signIn()
@@ -151,25 +155,28 @@ func TestPublicClientSignsIn(t *testing.T) {
 // What contradicts itself stops the start, and says why; it shows no key.
 func TestClientAuthRefused(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ auth, secret, key, says string }{
-		"no such way":                {"psychic", "s", "", `"psychic": none of client_secret_basic`},
-		"two credentials":            {"", "s", clientRSA(), "which of them"},
+	for name, c := range map[string]struct {
+		auth              bff.AuthMethod
+		secret, key, says string
+	}{
+		"no such way":                {"psychic", "s", "", `"psychic" is none of client_secret_basic`},
+		"two credentials":            {"", "s", clientRSA(), "a client secret and a client key"},
 		"basic without a secret":     {bff.AuthBasic, "", clientRSA(), "needs a client secret"},
 		"post without a secret":      {bff.AuthPost, "", "", "needs a client secret"},
 		"a key that is not there":    {bff.AuthPrivateKey, "s", "", "needs a client key"},
-		"none with a secret":         {bff.AuthNone, "s", "", "would not be used"},
-		"none with a key":            {bff.AuthNone, "", clientRSA(), "would not be used"},
-		"a key that cannot be read":  {"", "", "hunter2-hunter2", "client key: no private key"},
+		"none with a secret":         {bff.AuthNone, "s", "", "unused"},
+		"none with a key":            {bff.AuthNone, "", clientRSA(), "unused"},
+		"a key that cannot be read":  {"", "", "hunter2-hunter2", "no private key"},
 		"the public half of the key": {"", "", strings.ReplaceAll(clientRSA(), "PRIVATE", "PUBLIC"), "no private key"},
 	} {
 		cfg := start(t).cfg
-		cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey = c.auth, c.secret, c.key
+		cfg.Client.Auth, cfg.Client.Secret, cfg.Client.Key = c.auth, c.secret, c.key
 		_, err := bff.New(cfg)
 		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// With both at hand the way says which is used.
-	s := start(t, func(c *bff.Config) { c.ClientKey, c.ClientAuth = clientRSA(), bff.AuthPost })
+	s := start(t, func(c *bff.Config) { c.Client.Key, c.Client.Auth = clientRSA(), bff.AuthPost })
 	s.browser().signIn()
 }

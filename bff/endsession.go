@@ -26,17 +26,17 @@ func (rp *relyingParty) endSessionURL(md *oidc.Metadata, base, idToken, state st
 		return ""
 	}
 	q := u.Query()
-	q.Set("client_id", rp.cfg.ClientID)
+	q.Set("client_id", rp.cfg.Client.ID)
 	q.Set("post_logout_redirect_uri", base)
 	q.Set("state", state)
 	switch {
 	case idToken == "":
-	case rp.cfg.Audience != "" && token.MayName(idToken, rp.cfg.Audience):
+	case rp.cfg.Login.Audience != "" && token.MayName(idToken, rp.cfg.Login.Audience):
 		rp.hintOmitted.Do(func() {
 			rp.cfg.Logger.Warn("logout without id_token_hint: the provider's ID tokens name the API as an audience, so that the redirect would show what may pass for an access token; the provider may ask whether to sign out",
-				"audience", rp.cfg.Audience)
+				"audience", rp.cfg.Login.Audience)
 		})
-		if strings.Contains(rp.cfg.Scope, dexAudienceScope) { // Dex looks up the redirect URI by the hint, and answers 400 without one
+		if strings.Contains(rp.cfg.Login.Scope, dexAudienceScope) { // Dex looks up the redirect URI by the hint, and answers 400 without one
 			q.Del("post_logout_redirect_uri")
 			q.Del("state")
 		}
@@ -59,7 +59,7 @@ func (rp *relyingParty) cognitoLogoutURL(md *oidc.Metadata, base string) string 
 		return ""
 	}
 	u.Path = "/logout"
-	u.RawQuery = url.Values{"client_id": {rp.cfg.ClientID}, "logout_uri": {base}}.Encode()
+	u.RawQuery = url.Values{"client_id": {rp.cfg.Client.ID}, "logout_uri": {base}}.Encode()
 	return u.String()
 }
 
@@ -70,5 +70,5 @@ func (rp *relyingParty) auth0LogoutURL(md *oidc.Metadata, base string) string {
 	if err != nil || !strings.HasSuffix(u.Hostname(), ".auth0.com") {
 		return ""
 	}
-	return u.JoinPath("v2", "logout").String() + "?" + url.Values{"client_id": {rp.cfg.ClientID}, "returnTo": {base}}.Encode()
+	return u.JoinPath("v2", "logout").String() + "?" + url.Values{"client_id": {rp.cfg.Client.ID}, "returnTo": {base}}.Encode()
 }

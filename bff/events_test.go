@@ -264,7 +264,7 @@ func TestEventsAtShutdown(t *testing.T) {
 // A stream that has ended leaves its connection fit for the next request.
 func TestConnectionAfterEvents(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.IdleTimeout = time.Hour })
+	s := start(t, func(c *bff.Config) { c.Sessions.IdleTimeout = time.Hour })
 	s.run()
 	b := s.browser().signIn()
 	front := httptest.NewServer(s)

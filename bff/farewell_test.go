@@ -190,7 +190,7 @@ func TestListeningIsNoUse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, func(cfg *bff.Config) { cfg.IdleTimeout = time.Hour })
+			s := start(t, func(cfg *bff.Config) { cfg.Sessions.IdleTimeout = time.Hour })
 			b := s.browser().signIn()
 			for range 5 {
 				s.clock.Advance(25 * time.Minute)

@@ -33,7 +33,7 @@ var formParameters = []string{"state", "code", "iss", "error", "error_descriptio
 // is the one request that may come from another site, change something here,
 // and carry no cookie: browsers withhold them from a cross-site POST.
 func (b *BFF) postsForm(r *http.Request) bool {
-	return b.rp.cfg.ResponseMode == ModeFormPost && r.Method == http.MethodPost && r.URL.Path == route.Callback
+	return b.rp.cfg.Login.ResponseMode == ModeFormPost && r.Method == http.MethodPost && r.URL.Path == route.Callback
 }
 
 // keepForm puts the provider's answer into a cookie and sends the browser back
@@ -86,7 +86,7 @@ func (b *BFF) formName(state string) string {
 // as long as the attempt's.
 func (b *BFF) answer(w http.ResponseWriter, r *http.Request) url.Values {
 	query := r.URL.Query()
-	if b.rp.cfg.ResponseMode != ModeFormPost || query.Has("code") || query.Has("error") {
+	if b.rp.cfg.Login.ResponseMode != ModeFormPost || query.Has("code") || query.Has("error") {
 		return query
 	}
 	name := b.formName(query.Get("state"))

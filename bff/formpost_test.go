@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-func formPost(c *bff.Config) { c.ResponseMode = bff.ModeFormPost }
+func formPost(c *bff.Config) { c.Login.ResponseMode = bff.ModeFormPost }
 
 // posts is the provider's page submitting its answer: a navigation from
 // another site, to which browsers add no cookie of ours (SameSite=Lax), and

@@ -252,7 +252,7 @@ func TestClientAddress(t *testing.T) {
 	} {
 		s := start(t, func(cfg *bff.Config) {
 			if c.trust {
-				cfg.TrustedProxies = trusted
+				cfg.Access.TrustedProxies = trusted
 			}
 		})
 		s.browser().fetch("/api/x", func(r *http.Request) {

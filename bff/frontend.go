@@ -39,10 +39,6 @@ const knownWithin = 200 * time.Millisecond
 // public files need no session.
 type sessionless interface{ Sessionless() }
 
-// CheckPattern reports what is wrong with one pattern of Config.Protect or
-// Config.Public.
-func CheckPattern(text string) error { return protect.CheckPattern(text) }
-
 // serveFrontend answers for pages: those that are protected need a session.
 func (b *BFF) serveFrontend(w http.ResponseWriter, r *http.Request) {
 	if !protect.Canonical(r.URL) || protect.EncodedSlash(r.URL) {

@@ -24,7 +24,7 @@ func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
 	} {
 		base, name := instance.base, instance.name
 		s := start(t, func(c *bff.Config) {
-			c.BaseURL, c.CookieName = base, instance.cookie
+			c.BaseURL, c.Sessions.CookieName = base, instance.cookie
 			c.Frontend = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				for _, line := range []string{
 					name + "=planted; Path=/", " " + name + " =planted", name + "-login-x=planted; Path=/", "theme=dark; Path=/", strings.TrimPrefix(name, "__Host-") + "-like=mine",
@@ -105,7 +105,7 @@ func TestADirectoryHasNoWayRoundALogin(t *testing.T) {
 	}
 	s := start(t, func(c *bff.Config) {
 		c.Frontend = app
-		c.Protect = []string{"/private", "/orders/:path*"}
+		c.Access.Protect = []string{"/private", "/orders/:path*"}
 	})
 	b := s.browser()
 	for _, path := range []string{

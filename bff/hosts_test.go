@@ -15,7 +15,7 @@ func TestHostsInDevelopment(t *testing.T) {
 	reached := false
 	front := func(c *bff.Config) {
 		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
-		c.AllowedHosts = []string{"Phone.test", "192.0.2.9"}
+		c.Access.AllowedHosts = []string{"Phone.test", "192.0.2.9"}
 	}
 	dev, production := start(t, front), start(t, front, https)
 	for host, want := range map[string]bool{
@@ -57,7 +57,7 @@ func TestHostsInDevelopment(t *testing.T) {
 		}
 	}
 	cfg := dev.cfg
-	cfg.AllowedHosts = []string{"*"}
+	cfg.Access.AllowedHosts = []string{"*"}
 	if _, err := bff.New(cfg); err == nil {
 		t.Error("a wildcard is allowed")
 	}

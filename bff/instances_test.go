@@ -16,7 +16,7 @@ func TestTwoInstancesOnOneHost(t *testing.T) {
 	for _, scheme := range []func(*bff.Config){func(*bff.Config) {}, https} {
 		one := start(t, scheme)
 		two := start(t, scheme, func(cfg *bff.Config) {
-			cfg.CookieName = "admin"
+			cfg.Sessions.CookieName = "admin"
 			cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, ":3000") + ":4000"
 		})
 		b := one.browser()
@@ -48,8 +48,8 @@ func TestCookieNames(t *testing.T) {
 	} {
 		s := start(t)
 		cfg := s.cfg
-		cfg.CookieName = name
-		if _, err := bff.New(cfg); (err == nil) != good || err != nil && !strings.Contains(err.Error(), "cookie name") {
+		cfg.Sessions.CookieName = name
+		if _, err := bff.New(cfg); (err == nil) != good || err != nil && !strings.Contains(err.Error(), "Sessions.CookieName") {
 			t.Errorf("%q: %v, want good: %t", name, err, good)
 		}
 	}
@@ -95,7 +95,7 @@ func TestLoginAtAnotherHost(t *testing.T) {
 func TestLoginAtAllowedHost(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *bff.Config) {
-		cfg.BaseURL, cfg.AllowedHosts = "http://localhost:3000", []string{"shop.test"}
+		cfg.BaseURL, cfg.Access.AllowedHosts = "http://localhost:3000", []string{"shop.test"}
 	})
 	at := func(r *http.Request) { r.Host = "shop.test:3000" }
 	b := s.browser()

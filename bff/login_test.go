@@ -97,27 +97,27 @@ func TestLoginByConfiguration(t *testing.T) {
 		query    string
 		want     map[string]string // "" for absent
 	}{
-		{name: "audience that is no URI", cfg: func(c *bff.Config) { c.Audience = "my api" },
+		{name: "audience that is no URI", cfg: func(c *bff.Config) { c.Login.Audience = "my api" },
 			want: map[string]string{"audience": "my api", "resource": ""}},
-		{name: "audience that is a URN", cfg: func(c *bff.Config) { c.Audience = "urn:example:api" },
+		{name: "audience that is a URN", cfg: func(c *bff.Config) { c.Login.Audience = "urn:example:api" },
 			want: map[string]string{"audience": "urn:example:api", "resource": "urn:example:api"}},
-		{name: "a resource has no fragment (RFC 8707)", cfg: func(c *bff.Config) { c.Audience = "https://a.example#x" },
+		{name: "a resource has no fragment (RFC 8707)", cfg: func(c *bff.Config) { c.Login.Audience = "https://a.example#x" },
 			want: map[string]string{"resource": ""}},
-		{name: "no audience", cfg: func(c *bff.Config) { c.Audience = "" },
+		{name: "no audience", cfg: func(c *bff.Config) { c.Login.Audience = "" },
 			want: map[string]string{"audience": "", "resource": ""}},
-		{name: "audience off", cfg: func(c *bff.Config) { c.OmitAudience = true },
+		{name: "audience off", cfg: func(c *bff.Config) { c.Login.OmitAudience = true },
 			want: map[string]string{"audience": "", "resource": audience}},
-		{name: "resource off", cfg: func(c *bff.Config) { c.OmitResource = true },
+		{name: "resource off", cfg: func(c *bff.Config) { c.Login.OmitResource = true },
 			want: map[string]string{"audience": audience, "resource": ""}},
 		{name: "provider without offline access", metadata: map[string]any{"scopes_supported": []string{"openid"}},
 			want: map[string]string{"scope": "openid profile email", "prompt": ""}},
 		{name: "provider that lists no scopes", metadata: map[string]any{"scopes_supported": tokentest.Absent},
 			want: map[string]string{"scope": "openid profile email", "prompt": ""}},
-		{name: "offline access not wanted", cfg: func(c *bff.Config) { c.Scope = "openid api" },
+		{name: "offline access not wanted", cfg: func(c *bff.Config) { c.Login.Scope = "openid api" },
 			want: map[string]string{"scope": "openid api", "prompt": ""}},
-		{name: "consent never", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever },
+		{name: "consent never", cfg: func(c *bff.Config) { c.Login.OfflineConsent = bff.ConsentNever },
 			want: map[string]string{"scope": "openid profile email offline_access", "prompt": ""}},
-		{name: "consent always", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentAlways },
+		{name: "consent always", cfg: func(c *bff.Config) { c.Login.OfflineConsent = bff.ConsentAlways },
 			want: map[string]string{"prompt": "consent"}},
 		// Core section 11: without consent in the prompt offline_access is ignored.
 		{name: "consent beside another prompt", query: "prompt=login",
@@ -126,7 +126,7 @@ func TestLoginByConfiguration(t *testing.T) {
 			want: map[string]string{"prompt": "login consent"}},
 		{name: "prompt none goes with nothing else", query: "prompt=none",
 			want: map[string]string{"prompt": "none"}},
-		{name: "another prompt, no consent", cfg: func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever }, query: "prompt=login",
+		{name: "another prompt, no consent", cfg: func(c *bff.Config) { c.Login.OfflineConsent = bff.ConsentNever }, query: "prompt=login",
 			want: map[string]string{"prompt": "login"}},
 		{name: "behind TLS", cfg: https,
 			want: map[string]string{"redirect_uri": "https://shop.example/api/auth/callback"}},
@@ -166,7 +166,7 @@ func TestNoOfflineAccessAtKeycloakUnlessChosen(t *testing.T) {
 		s.idp.instead[at.Path+"/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, http.StatusOK, s.idp.metadata)
 		}
-		s.cfg.Issuer, s.cfg.Scope = c.issuer, c.chosen
+		s.cfg.Issuer, s.cfg.Login.Scope = c.issuer, c.chosen
 		b := follow(t, s)
 		if got := sentTo(t, b.navigate("/api/auth/login")).Get("scope"); got != c.want {
 			t.Errorf("%s with %q chosen: scope %q, want %q", c.issuer, c.chosen, got, c.want)
@@ -216,7 +216,7 @@ func TestLoginPassesOnOnlyWhatIsListed(t *testing.T) {
 		"audience": {"https://other.example"}, "resource": {"https://other.example"}, "request": {"eyJ"}, "request_uri": {"https://evil.example/r"},
 		"id_token_hint": {"x"}, "claims": {"{}"}, "registration": {"{}"}, "issuer": {"https://evil.example"},
 	}
-	s := start(t, func(c *bff.Config) { c.OfflineConsent = bff.ConsentNever })
+	s := start(t, func(c *bff.Config) { c.Login.OfflineConsent = bff.ConsentNever })
 	plain := sentTo(t, s.browser().navigate("/api/auth/login"))
 	q := sentTo(t, s.browser().navigate("/api/auth/login?"+listed.Encode()+"&"+hostile.Encode()))
 	for name, want := range listed {
@@ -265,7 +265,7 @@ func TestLoginRefusesNonsense(t *testing.T) {
 // attempt's cookie where the callback does not look for it.
 func TestLoginMovesToTheBaseURL(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.AllowedHosts = []string{"allowed.test"} })
+	s := start(t, func(c *bff.Config) { c.Access.AllowedHosts = []string{"allowed.test"} })
 	for host, want := range map[string]string{
 		"127.0.0.1:3000": "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
 		"[::1]:3000":     "http://localhost:3000/api/auth/login?returnTo=%2Fprivate&x=1",
@@ -323,7 +323,7 @@ func TestLoginWithHalfAProvider(t *testing.T) {
 // attempt, no pushed request, and nothing of it counts against the limit.
 func TestLoginIsNotPrefetched(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.LoginRate = 1 })
+	s := start(t, func(c *bff.Config) { c.Login.Rate = 1 })
 	s.idp.offersPAR()
 	s.reconfigure()
 	b := s.browser()

@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// DefaultLoginRate is how many logins one address may start in a minute
-	// when Config.LoginRate is 0: enough for an office behind one address, and
-	// too few to make the provider notice.
-	DefaultLoginRate = 120
 	// maxClients bounds the memory of who has started logins; an entry is
 	// about 100 bytes.
 	maxClients = 50_000

@@ -19,7 +19,7 @@ func from(address string) edit { return func(r *http.Request) { r.RemoteAddr = a
 // and the provider neither.
 func TestLoginStartsAreLimited(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.LoginRate = 60 })
+	s := start(t, func(c *bff.Config) { c.Login.Rate = 60 })
 	s.idp.offersPAR()
 	s.reconfigure()
 	b := s.browser()
@@ -58,7 +58,7 @@ func TestLoginStartsAreLimited(t *testing.T) {
 // the address that these saw. Nobody else's word for it is taken.
 func TestWhoIsLimited(t *testing.T) {
 	t.Parallel()
-	proxy := func(c *bff.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }
+	proxy := func(c *bff.Config) { c.Access.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }
 	forwarded := func(i int) []edit {
 		return []edit{from("10.0.0.1:1"), header("X-Forwarded-For", fmt.Sprintf("203.0.113.%d", i))}
 	}
@@ -79,7 +79,7 @@ func TestWhoIsLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, append(c.options, func(c *bff.Config) { c.LoginRate = 10 })...)
+			s := start(t, append(c.options, func(c *bff.Config) { c.Login.Rate = 10 })...)
 			refused := 0
 			for i := range 20 {
 				switch res := s.browser().navigate("/api/auth/login", c.start(i)...); res.StatusCode {
@@ -102,7 +102,7 @@ func TestLimitIsLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	record := &record{secrets: map[string]string{}}
-	s := start(t, func(c *bff.Config) { c.LoginRate, c.Logger = 2, logger(record) })
+	s := start(t, func(c *bff.Config) { c.Login.Rate, c.Logger = 2, logger(record) })
 	for i := range 6 {
 		s.browser().navigate("/api/auth/login", from("10.0.0.1:1"), header("X-Forwarded-For", "203.0.113."+strconv.Itoa(i)))
 	}
@@ -137,7 +137,7 @@ func TestLimitIsBounded(t *testing.T) {
 	if admit(insists) == 0 {
 		t.Error("not limited")
 	}
-	if _, err := bff.New(func() bff.Config { c := start(t).cfg; c.LoginRate = -1; return c }()); err == nil || !strings.Contains(err.Error(), "login rate -1") {
+	if _, err := bff.New(func() bff.Config { c := start(t).cfg; c.Login.Rate = -1; return c }()); err == nil || !strings.Contains(err.Error(), `Login.Rate "-1"`) {
 		t.Errorf("a negative rate: %v", err)
 	}
 }

@@ -376,7 +376,7 @@ func TestLogoutAtCognito(t *testing.T) {
 // Dex answers a redirect URI without a hint with an error page.
 func TestLogoutAtDex(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(cfg *bff.Config) { cfg.Scope = "openid audience:server:client_id:" + audience })
+	s := start(t, func(cfg *bff.Config) { cfg.Login.Scope = "openid audience:server:client_id:" + audience })
 	s.idp.change(func(p *provider) { p.id["aud"], p.id["azp"] = []string{audience, clientID}, clientID })
 	u, err := url.Parse(s.browser().signIn().navigate("/api/auth/logout", site("same-origin")).location())
 	if err != nil || u.Path != "/logout" || u.RawQuery != "client_id=web%3Aclient" {
@@ -530,7 +530,7 @@ func TestLogoutHint(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log := &record{}
-			s := start(t, logsTo(log), func(cfg *bff.Config) { cfg.Audience = c.audience })
+			s := start(t, logsTo(log), func(cfg *bff.Config) { cfg.Login.Audience = c.audience })
 			s.idp.change(func(p *provider) { p.id["aud"], p.id["azp"] = c.aud, clientID })
 			for range 3 {
 				u, err := url.Parse(s.browser().signIn().navigate("/api/auth/logout", site("same-origin")).location())

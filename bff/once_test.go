@@ -213,7 +213,7 @@ func TestInterruptedLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		dying := *s
-		dying.cfg.Store = forgetful{s.store}
+		dying.cfg.Sessions.Store = forgetful{s.store}
 		dying.reconfigure()
 		b := s.browser()
 		callback := s.idp.authorize(b.navigate("/api/auth/login?returnTo=/private").location())

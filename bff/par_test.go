@@ -16,10 +16,10 @@ import (
 // goes to the provider directly, with the client's authentication.
 func TestPushedAuthorizationRequest(t *testing.T) {
 	t.Parallel()
-	for name, auth := range map[string]string{"basic": bff.AuthBasic, "post": bff.AuthPost} {
+	for name, auth := range map[string]bff.AuthMethod{"basic": bff.AuthBasic, "post": bff.AuthPost} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, func(c *bff.Config) { c.ClientAuth = auth })
+			s := start(t, func(c *bff.Config) { c.Client.Auth = auth })
 			s.idp.offersPAR()
 			s.idp.metadata["require_pushed_authorization_requests"] = true
 			s.reconfigure()
@@ -90,7 +90,7 @@ func TestPushFails(t *testing.T) {
 
 func TestPushIsOptional(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.OmitPAR = true })
+	s := start(t, func(c *bff.Config) { c.Login.OmitPAR = true })
 	s.idp.offersPAR()
 	s.reconfigure()
 	s.browser().signIn()
@@ -108,7 +108,7 @@ func TestPushIsOptional(t *testing.T) {
 		if res := s.browser().fetch("/readyz"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "ushed") {
 			t.Errorf("ready: %s", res.body)
 		}
-		s.cfg.OmitPAR = false
+		s.cfg.Login.OmitPAR = false
 	}
 }
 

@@ -95,7 +95,7 @@ func (p *prober) post(ctx context.Context, client *relyingParty, endpoint string
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	if basic {
-		req.SetBasicAuth(url.QueryEscape(client.cfg.ClientID), url.QueryEscape(client.cfg.ClientSecret))
+		req.SetBasicAuth(url.QueryEscape(client.cfg.Client.ID), url.QueryEscape(client.cfg.Client.Secret))
 	}
 	return p.do(req)
 }
@@ -133,7 +133,7 @@ func (p *prober) do(req *http.Request) (*answer, error) {
 // presentable bounds a text of the provider, and hides a credential in it.
 func (p *prober) presentable(text string) string {
 	const most = 200
-	if secret := p.rp.cfg.ClientSecret; len(secret) >= 8 {
+	if secret := p.rp.cfg.Client.Secret; len(secret) >= 8 {
 		text = strings.ReplaceAll(text, secret, "…")
 	}
 	if runes := []rune(text); len(runes) > most {
@@ -197,7 +197,7 @@ func (p *prober) stranger() (*relyingParty, error) {
 	other := *p.rp
 	switch p.rp.clientAuth(p.md) {
 	case AuthNone:
-		other.cfg.ClientID = "gatehouse-check-" + rand.Text()
+		other.cfg.Client.ID = "gatehouse-check-" + rand.Text()
 	case AuthPrivateKey:
 		keys, err := p.rp.keys.Another(rand.Reader)
 		if err != nil {
@@ -205,7 +205,7 @@ func (p *prober) stranger() (*relyingParty, error) {
 		}
 		other.keys = keys
 	default:
-		other.cfg.ClientSecret = rand.Text()
+		other.cfg.Client.Secret = rand.Text()
 	}
 	return &other, nil
 }
@@ -215,7 +215,7 @@ func (p *prober) stranger() (*relyingParty, error) {
 // credential in another way. Any other pair of answers proves nothing. The
 // random credential is sent once, so that no provider locks the client out.
 func (p *prober) credential(ctx context.Context) CheckResult {
-	id, method := p.rp.cfg.ClientID, p.rp.clientAuth(p.md)
+	id, method := p.rp.cfg.Client.ID, p.rp.clientAuth(p.md)
 	wrong := func(remedy, format string, args ...any) CheckResult {
 		return CheckResult{Status: check.Wrong, Proof: "credential", What: fmt.Sprintf(format, args...), Remedy: remedy}
 	}
@@ -232,7 +232,7 @@ func (p *prober) credential(ctx context.Context) CheckResult {
 		if method == AuthPrivateKey {
 			other := p.rp.withOtherAudience()
 			if a, err := p.redeem(ctx, other); err == nil && a.code == "invalid_grant" {
-				return wrong("set GATEHOUSE_OIDC_ASSERTION_AUDIENCE="+other.cfg.AssertionAudience,
+				return wrong("set GATEHOUSE_OIDC_ASSERTION_AUDIENCE="+string(other.cfg.Client.AssertionAudience),
 					"the provider takes the key of client %s, but not the audience of its assertions", id)
 			}
 		}
@@ -266,7 +266,7 @@ func (p *prober) credential(ctx context.Context) CheckResult {
 	return good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
 }
 
-func (p *prober) clientRemedy(method string) string {
+func (p *prober) clientRemedy(method AuthMethod) string {
 	return fmt.Sprintf("correct GATEHOUSE_OIDC_CLIENT_ID and %s, or its way of authentication, %s, with GATEHOUSE_OIDC_CLIENT_AUTH", p.rp.credentialName(p.md), method)
 }
 
@@ -305,7 +305,7 @@ func (p *prober) redirect(ctx context.Context) CheckResult {
 }
 
 func (p *prober) redirectRemedy() string {
-	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct GATEHOUSE_BASE_URL=%s", p.rp.callback, p.rp.cfg.ClientID, strings.TrimSuffix(p.rp.callback, route.Callback))
+	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct GATEHOUSE_BASE_URL=%s", p.rp.callback, p.rp.cfg.Client.ID, strings.TrimSuffix(p.rp.callback, route.Callback))
 }
 
 func (p *prober) redirectKnown() CheckResult {
@@ -407,7 +407,7 @@ func (p *prober) ledBack(a *answer) (url.Values, bool) {
 		}
 	}
 	page := html.UnescapeString(string(a.body))
-	if a.status == http.StatusOK && p.rp.cfg.ResponseMode == ModeFormPost &&
+	if a.status == http.StatusOK && p.rp.cfg.Login.ResponseMode == ModeFormPost &&
 		(strings.Contains(page, `action="`+p.rp.callback+`"`) || strings.Contains(page, `action='`+p.rp.callback+`'`)) {
 		return url.Values{}, true // a form for the redirect URI; its fields are the provider's business
 	}
@@ -446,7 +446,7 @@ func requestedScope(rp *relyingParty, md *oidc.Metadata) string {
 }
 
 func (p *prober) targetRemedy() string {
-	return fmt.Sprintf("correct GATEHOUSE_AUDIENCE=%s, allow it for the client there, or set GATEHOUSE_OIDC_OMIT_RESOURCE", p.rp.cfg.Audience)
+	return fmt.Sprintf("correct GATEHOUSE_AUDIENCE=%s, allow it for the client there, or set GATEHOUSE_OIDC_OMIT_RESOURCE", p.rp.cfg.Login.Audience)
 }
 
 // redirectHints are what providers call a redirect URI that they do not know.
@@ -499,7 +499,7 @@ func (p *prober) push(ctx context.Context) CheckResult {
 	case a.status < 300 && json.Unmarshal(a.body, &pushed) == nil && pushed.RequestURI != "":
 		return good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.rp.callback)
 	case a.code == "invalid_target":
-		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.rp.cfg.Audience)
+		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.rp.cfg.Login.Audience)
 	case a.code == "invalid_scope":
 		return wrong(a, fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", requestedScope(p.rp, p.md)), "the provider refuses a scope")
 	case blamesRedirect(a):
@@ -542,16 +542,16 @@ func (p *prober) accessToken(ctx context.Context, verify func(context.Context, s
 
 func (p *prober) judgeToken(raw string, err error) CheckResult {
 	if err == nil {
-		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.rp.cfg.Audience)
+		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.rp.cfg.Login.Audience)
 	}
 	r := CheckResult{Status: check.Wrong, Proof: "access token"}
 	claims, ok := audienceOf(raw)
 	switch {
 	case !ok:
 		r.What = "the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401"
-		r.Remedy = fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.rp.cfg.Audience)
-	case !slices.Contains(claims, p.rp.cfg.Audience):
-		r.What = fmt.Sprintf("access tokens have the audience %q, not GATEHOUSE_AUDIENCE=%s: the API answers every call with 401", claims, p.rp.cfg.Audience)
+		r.Remedy = fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.rp.cfg.Login.Audience)
+	case !slices.Contains(claims, p.rp.cfg.Login.Audience):
+		r.What = fmt.Sprintf("access tokens have the audience %q, not GATEHOUSE_AUDIENCE=%s: the API answers every call with 401", claims, p.rp.cfg.Login.Audience)
 		r.Remedy = "correct the setting, or the provider's audience for this client"
 	default:
 		r.What = fmt.Sprintf("the server would refuse the provider's access tokens: %v", err)

@@ -58,7 +58,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 		calls  int
 	}{
 		"right":                        {nil, nil, check.OK, "its secret is right", 2},
-		"wrong":                        {nil, func(c *bff.Config) { c.ClientSecret = "another" }, check.Wrong, "refuses client", 1},
+		"wrong":                        {nil, func(c *bff.Config) { c.Client.Secret = "another" }, check.Wrong, "refuses client", 1},
 		"wrong, in Keycloak's words":   {first(refuse(401, "unauthorized_client")), nil, check.Wrong, "refuses client", 1},
 		"invalid_request":              {first(refuse(400, "invalid_request")), nil, check.Unknown, "invalid_request, status 400", 1},
 		"another error":                {first(refuse(400, "unsupported_grant_type")), nil, check.Unknown, "unsupported_grant_type", 1},
@@ -78,7 +78,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 		"public, client not looked at": {first(refuse(400, "invalid_grant")), public, check.Unknown, "any client", 2},
 		"a key, signatures not looked": {first(refuse(400, "invalid_grant")), withKey(clientEC()), check.Unknown, "any client", 2},
 		"a key":                        {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), withKey(clientEC()), check.OK, "its key is right", 2},
-		"sent in the form":             {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), func(c *bff.Config) { c.ClientAuth = bff.AuthPost }, check.OK, "client_secret_post", 2},
+		"sent in the form":             {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), func(c *bff.Config) { c.Client.Auth = bff.AuthPost }, check.OK, "client_secret_post", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +110,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 	}
 }
 
-func public(c *bff.Config) { c.ClientSecret = "" }
+func public(c *bff.Config) { c.Client.Secret = "" }
 
 // A description that a provider writes into a refusal is shown, bounded and
 // quoted, and never with the secret.
@@ -324,7 +324,7 @@ func TestCheckExpectsRefreshTokens(t *testing.T) {
 		says     string
 	}{
 		"asked for":            {nil, nil, check.OK, "sessions outlive"},
-		"the tutorial's scope": {func(c *bff.Config) { c.Scope = "openid profile email" }, nil, check.Warn, "GATEHOUSE_OIDC_SCOPE lacks offline_access"},
+		"the tutorial's scope": {func(c *bff.Config) { c.Login.Scope = "openid profile email" }, nil, check.Warn, "GATEHOUSE_OIDC_SCOPE lacks offline_access"},
 		"not offered":          {nil, map[string]any{"scopes_supported": []string{"openid"}}, check.Warn, "does not list the scope offline_access"},
 		"no such grant":        {nil, map[string]any{"grant_types_supported": []string{"authorization_code"}}, check.Warn, "does not list the grant refresh_token"},
 	} {

@@ -22,8 +22,8 @@ func TestPatternsRefused(t *testing.T) {
 		"/../private", "/%70rivate", `/a\b`, "/a b", "/[id]", "/{id}", "/a|b", "/^a$", "/private/:a:b", "/private+", "/private;x", "http://localhost/private",
 	} {
 		cfg := start(t).cfg
-		cfg.Protect = []string{"/fine", pattern}
-		if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "protected pages: pattern") {
+		cfg.Access.Protect = []string{"/fine", pattern}
+		if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "Access.Protect[1]") {
 			t.Errorf("%q: %v", pattern, err)
 		}
 	}
@@ -35,7 +35,7 @@ func TestProtectedPathBypass(t *testing.T) {
 	t.Parallel()
 	reached := false
 	s := start(t, func(c *bff.Config) {
-		c.Protect = []string{"/private/:path*", "/orders/:id"}
+		c.Access.Protect = []string{"/private/:path*", "/orders/:id"}
 		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
 	})
 	b := s.browser()
@@ -160,7 +160,7 @@ func TestWhatIsProtected(t *testing.T) {
 		wantStatus(t, start(t).browser().navigate(path), want)
 	}
 	s := start(t, func(c *bff.Config) {
-		c.Protect = []string{}
+		c.Access.Protect = []string{}
 		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	})
 	wantStatus(t, s.browser().navigate("/private"), http.StatusOK)
@@ -196,7 +196,7 @@ func FuzzProtectedPath(f *testing.F) {
 	}
 	reached := ""
 	s := start(f, func(c *bff.Config) {
-		c.Protect = []string{"/private/:path*"}
+		c.Access.Protect = []string{"/private/:path*"}
 		c.Frontend = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = r.URL.EscapedPath() })
 	})
 	f.Fuzz(func(t *testing.T, target string) {

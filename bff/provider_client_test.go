@@ -184,5 +184,5 @@ func pemKey(k any, err error) string {
 
 // withKey gives the client a key instead of a secret.
 func withKey(key string) func(*bff.Config) {
-	return func(c *bff.Config) { c.ClientSecret, c.ClientKey = "", key }
+	return func(c *bff.Config) { c.Client.Secret, c.Client.Key = "", key }
 }

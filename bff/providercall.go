@@ -90,11 +90,11 @@ func (rp *relyingParty) postWithin(ctx context.Context, limit time.Duration, md 
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	if basic { // form-encoded first, RFC 6749 section 2.3.1
-		req.SetBasicAuth(url.QueryEscape(rp.cfg.ClientID), url.QueryEscape(rp.cfg.ClientSecret))
+		req.SetBasicAuth(url.QueryEscape(rp.cfg.Client.ID), url.QueryEscape(rp.cfg.Client.Secret))
 	}
 	body, err := rp.do(req)
 	if refusal, ok := errors.AsType[*oauthError](err); ok {
-		refusal.description = without(refusal.description, form, rp.cfg.ClientSecret)
+		refusal.description = without(refusal.description, form, rp.cfg.Client.Secret)
 	}
 	return body, err
 }

@@ -23,16 +23,10 @@ func (b *BFF) newRefresher(cfg Config) *refresh.Refresher {
 		Verify:   b.rp.ids.Verify,
 		Revoke:   b.revoke,
 		RevokeAt: b.pending.at,
-		Setting: func(code string) string {
-			field := settingFor(code, cfg)
-			if cfg.SettingName == nil {
-				return field
-			}
-			return cfg.SettingName(field)
-		},
-		Work:   &b.work,
-		Now:    cfg.Now,
-		Logger: cfg.Logger,
+		Setting:  func(code string) string { return cfg.SettingName(settingFor(code, cfg)) },
+		Work:     &b.work,
+		Now:      cfg.Now,
+		Logger:   cfg.Logger,
 	})
 }
 
@@ -41,16 +35,16 @@ func (b *BFF) newRefresher(cfg Config) *refresh.Refresher {
 func settingFor(code string, cfg Config) string {
 	switch code {
 	case "invalid_client", "unauthorized_client": // the latter is Keycloak's for a wrong secret
-		if cfg.ClientKey != "" && cfg.ClientAuth != AuthBasic && cfg.ClientAuth != AuthPost {
-			return "ClientKey"
+		if cfg.Client.Key != "" && cfg.Client.Auth != AuthBasic && cfg.Client.Auth != AuthPost {
+			return "Client.Key"
 		}
-		return "ClientSecret"
+		return "Client.Secret"
 	case "invalid_scope", "unsupported_grant_type":
-		return "Scope"
+		return "Login.Scope"
 	case "invalid_target", "invalid_request":
-		return "Audience"
+		return "Login.Audience"
 	}
-	return "ClientID"
+	return "Client.ID"
 }
 
 // refreshGrant trades a refresh token for new tokens. An error is a

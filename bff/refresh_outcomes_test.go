@@ -272,7 +272,7 @@ func TestSlowRefresh(t *testing.T) {
 func TestUnansweredRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := bubble(t, func(cfg *bff.Config) { cfg.RefreshTimeout = 5 * time.Second })
+		s := bubble(t, func(cfg *bff.Config) { cfg.Sessions.RefreshTimeout = 5 * time.Second })
 		s.idp.lifetime = 10 * time.Minute
 		other := *s
 		other.reconfigure()
@@ -487,7 +487,7 @@ func TestWithdrawnKey(t *testing.T) {
 					t.Fatalf("%d refreshes, want 1", n)
 				}
 				time.Sleep(time.Second)
-				s.api.set(refusing(invalid, func(token string) bool { return token == old }))
+				s.api.set(refusing(invalidTokenChallenge, func(token string) bool { return token == old }))
 				failed := 0
 				for i := range 20 {
 					if res := b.as([]*system{s, &other}[i/10]).do(method, "/api/x", nil, site("same-origin")); res.StatusCode != http.StatusOK {
@@ -516,7 +516,7 @@ func TestRefusalsCauseNoStorm(t *testing.T) {
 		b := s.browser().signIn()
 		time.Sleep(20 * time.Minute)
 		b.access()
-		s.api.set(refusing(invalid, func(string) bool { return true }))
+		s.api.set(refusing(invalidTokenChallenge, func(string) bool { return true }))
 		before := len(s.idp.refreshes())
 		for i := range 120 {
 			method := []string{http.MethodGet, http.MethodPost}[i/2%2]

@@ -1,14 +1,11 @@
 package bff
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
@@ -33,27 +30,18 @@ type relyingParty struct {
 }
 
 func newRelyingParty(cfg Config, provider *oidc.Provider, base *url.URL) (*relyingParty, error) {
-	keys, err := clientKeys(cfg.ClientAuth, cfg.ClientSecret, cfg.ClientKey)
+	var keys *token.ClientKeys
+	if cfg.Client.Key != "" {
+		var err error
+		if keys, err = token.ParseClientKeys(cfg.Client.Key); err != nil {
+			return nil, err
+		}
+	}
+	ids, err := token.NewIDVerifier(token.IDConfig{Provider: provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ResponseMode != ModeQuery && cfg.ResponseMode != ModeFormPost {
-		return nil, fmt.Errorf("response mode %q: neither %q nor empty", cfg.ResponseMode, ModeFormPost)
-	}
-	if !slices.Contains([]string{"", AssertionForIssuer, AssertionForTokenEndpoint}, cfg.AssertionAudience) {
-		return nil, fmt.Errorf("assertion audience %q: neither %q nor %q", cfg.AssertionAudience, AssertionForIssuer, AssertionForTokenEndpoint)
-	}
-	if !slices.Contains([]string{ConsentAuto, ConsentAlways, ConsentNever}, cfg.OfflineConsent) {
-		return nil, fmt.Errorf("offline consent %q: neither %q nor %q, nor empty", cfg.OfflineConsent, ConsentAlways, ConsentNever)
-	}
-	if !slices.Contains(strings.Fields(cmp.Or(cfg.Scope, DefaultScope)), "openid") {
-		return nil, fmt.Errorf("scope %q: lacks openid, without which there is no login", cfg.Scope)
-	}
-	ids, err := token.NewIDVerifier(token.IDConfig{Provider: provider, ClientID: cfg.ClientID, Now: cfg.Now, Logger: cfg.Logger})
-	if err != nil {
-		return nil, err
-	}
-	userinfos, err := token.NewUserinfoVerifier(token.UserinfoConfig{Provider: provider, ClientID: cfg.ClientID, Now: cfg.Now, Logger: cfg.Logger})
+	userinfos, err := token.NewUserinfoVerifier(token.UserinfoConfig{Provider: provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +70,7 @@ func (rp *relyingParty) fits(md *oidc.Metadata) error {
 		{"authorization_endpoint", md.AuthorizationEndpoint}, {"token_endpoint", md.TokenEndpoint},
 	}
 	if md.RequirePushedAuthorizationRequests {
-		if rp.cfg.OmitPAR {
+		if rp.cfg.Login.OmitPAR {
 			return errors.New("the provider requires pushed authorization requests (RFC 9126), and GATEHOUSE_OIDC_OMIT_PAR turns them off: unset it")
 		}
 		needed = append(needed, struct{ name, endpoint string }{"pushed_authorization_request_endpoint", md.PushedAuthorizationRequestEndpoint})

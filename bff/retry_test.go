@@ -30,7 +30,7 @@ func refusing(challenge string, refused func(token string) bool) http.HandlerFun
 	}
 }
 
-const invalid = `Bearer realm="api", error="invalid_token", error_description="no"`
+const invalidTokenChallenge = `Bearer realm="api", error="invalid_token", error_description="no"`
 
 func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 	t.Parallel()
@@ -39,7 +39,7 @@ func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 		b := s.browser().signIn()
 		old := b.access()
 		time.Sleep(time.Minute)
-		s.api.set(refusing(invalid, func(token string) bool { return token == old }))
+		s.api.set(refusing(invalidTokenChallenge, func(token string) bool { return token == old }))
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			res := b.do(method, "/api/private-route?x=1", nil, site("same-origin"))
 			wantStatus(t, res, http.StatusOK)
@@ -67,14 +67,14 @@ func TestNoRetry(t *testing.T) {
 		method, body, challenge string
 		change                  func(*provider)
 	}{
-		"POST":                      {http.MethodPost, "", invalid, nil},
-		"DELETE":                    {http.MethodDelete, "", invalid, nil},
-		"a GET with a body":         {http.MethodGet, "{}", invalid, nil},
+		"POST":                      {http.MethodPost, "", invalidTokenChallenge, nil},
+		"DELETE":                    {http.MethodDelete, "", invalidTokenChallenge, nil},
+		"a GET with a body":         {http.MethodGet, "{}", invalidTokenChallenge, nil},
 		"no challenge":              {http.MethodGet, "", "", nil},
 		"no error":                  {http.MethodGet, "", `Bearer realm="api"`, nil},
 		"a scope is missing":        {http.MethodGet, "", `Bearer error="insufficient_scope"`, nil},
 		"step-up (RFC 9470)":        {http.MethodGet, "", `Bearer error="insufficient_user_authentication", max_age="0"`, nil},
-		"there is no refresh token": {http.MethodGet, "", invalid, func(p *provider) { p.answer["refresh_token"] = tokentest.Absent }},
+		"there is no refresh token": {http.MethodGet, "", invalidTokenChallenge, func(p *provider) { p.answer["refresh_token"] = tokentest.Absent }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -111,12 +111,12 @@ func TestAPIThatRefusesEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		b := s.browser().signIn()
-		s.api.set(refusing(invalid, func(string) bool { return true }))
+		s.api.set(refusing(invalidTokenChallenge, func(string) bool { return true }))
 		time.Sleep(time.Minute)
 		for range 20 {
 			res := b.fetch("/api/private-route")
 			wantStatus(t, res, http.StatusUnauthorized)
-			if !strings.Contains(res.body, "refused") || res.Header.Get("Www-Authenticate") != invalid {
+			if !strings.Contains(res.body, "refused") || res.Header.Get("Www-Authenticate") != invalidTokenChallenge {
 				t.Errorf("not the API's answer: %s", res.body)
 			}
 			time.Sleep(time.Second)
@@ -132,7 +132,7 @@ func TestAPIThatRefusesEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		b := s.browser().signIn()
-		s.api.set(refusing(invalid, func(string) bool { return true }))
+		s.api.set(refusing(invalidTokenChallenge, func(string) bool { return true }))
 		time.Sleep(20 * time.Minute)
 		wantStatus(t, b.fetch("/api/private-route"), http.StatusUnauthorized)
 		if n := len(s.idp.refreshes()); n != 1 {
@@ -166,7 +166,7 @@ func TestLoginInTheSecondOfADenial(t *testing.T) {
 		})
 		time.Sleep(300 * time.Millisecond)
 		denied := time.Now().Unix()
-		s.api.set(refusing(invalid, func(token string) bool { return issued[token] <= denied }))
+		s.api.set(refusing(invalidTokenChallenge, func(token string) bool { return issued[token] <= denied }))
 		b := s.browser().signIn()
 		wantStatus(t, b.fetch("/api/private-route"), http.StatusOK)
 		if n := len(s.idp.refreshes()); n != 1 {
@@ -182,7 +182,7 @@ func TestParallelRefusalsRefreshOnce(t *testing.T) {
 		b := s.browser().signIn()
 		old := b.access()
 		time.Sleep(time.Minute)
-		s.api.set(refusing(invalid, func(token string) bool { return token == old }))
+		s.api.set(refusing(invalidTokenChallenge, func(token string) bool { return token == old }))
 		gate := make(chan bool)
 		s.idp.change(func(p *provider) { p.instead["/token"] = slowly(p, gate) })
 		var done sync.WaitGroup
@@ -211,7 +211,7 @@ func TestRefusedAndNotRenewed(t *testing.T) {
 		s := bubble(t)
 		b := s.browser().signIn()
 		time.Sleep(time.Minute)
-		s.api.set(refusing(invalid, func(string) bool { return true }))
+		s.api.set(refusing(invalidTokenChallenge, func(string) bool { return true }))
 		s.idp.change(func(p *provider) { p.instead["/token"] = refuse(500, "") })
 		res := b.fetch("/api/private-route")
 		wantStatus(t, res, http.StatusServiceUnavailable)

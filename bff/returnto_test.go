@@ -45,7 +45,7 @@ var leadsAway = []string{
 
 func TestReturnTo(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.LoginRate = 10_000 })
+	s := start(t, func(c *bff.Config) { c.Login.Rate = 10_000 })
 	login := func(to string) string {
 		b := s.browser()
 		return b.back(s.idp.authorize(b.navigate("/api/auth/login?returnTo=" + url.QueryEscape(to)).location())).location()

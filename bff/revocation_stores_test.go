@@ -27,7 +27,7 @@ func twoNodes(t *testing.T, begin func(t *testing.T) realStore) (s, other *syste
 	second.reconfigure()
 	third := bff.Config{Now: s.cfg.Now}
 	real.handle(t)(&third)
-	return s, &second, third.Store.(sessiontest.Store)
+	return s, &second, third.Sessions.Store.(sessiontest.Store)
 }
 
 func TestParallelCallbacksAtRealStores(t *testing.T) {

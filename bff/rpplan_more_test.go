@@ -62,13 +62,13 @@ func TestRPPlanComprehensive(t *testing.T) {
 	}, byQuery)
 	// The client authentication variants of the comprehensive plan.
 	for method, option := range map[string]func(*bff.Config){
-		"client_secret_post": func(c *bff.Config) { c.ClientAuth = bff.AuthPost },
+		"client_secret_post": func(c *bff.Config) { c.Client.Auth = bff.AuthPost },
 		"private_key_jwt":    withKey(clientRSA()),
 	} {
 		t.Run("oidcc-client-test/"+method, func(t *testing.T) {
 			t.Parallel()
 			s := planned(t, option)
-			if s.cfg.ClientKey != "" {
+			if s.cfg.Client.Key != "" {
 				s.readClientKeys()
 			}
 			accepts(t, s, byQuery)

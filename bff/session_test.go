@@ -197,7 +197,7 @@ func TestStoreOutage(t *testing.T) {
 
 func TestSessionTimeouts(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *bff.Config) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, 3*time.Hour })
+	s := start(t, func(c *bff.Config) { c.Sessions.IdleTimeout, c.Sessions.AbsoluteTimeout = time.Hour, 3*time.Hour })
 	s.idp.lifetime = 24 * time.Hour // so that no refresh comes between
 	b := s.browser().signIn()
 	left := func() (idle, absolute int) {

@@ -216,8 +216,8 @@ func TestFrozenStorePublicFiles(t *testing.T) {
 		}
 	}
 	for name, option := range map[string]func(*bff.Config){
-		"protected pages": func(c *bff.Config) { c.Protect = []string{"/private"} },
-		"public paths":    func(c *bff.Config) { c.Public = []string{"/", "/app.js", "/router/:path*"} },
+		"protected pages": func(c *bff.Config) { c.Access.Protect = []string{"/private"} },
+		"public paths":    func(c *bff.Config) { c.Access.Public = []string{"/", "/app.js", "/router/:path*"} },
 	} {
 		s := start(t, option, func(c *bff.Config) {
 			app, err := spa.New(spa.Config{Dir: dir})
@@ -259,7 +259,7 @@ func TestPublicPaths(t *testing.T) {
 	t.Parallel()
 	reached := false
 	s := start(t, func(c *bff.Config) {
-		c.Public = []string{"/", "/about", "/_next/static/:path*", "/_next/image", "/img/:path+", "/favicon.ico"}
+		c.Access.Public = []string{"/", "/about", "/_next/static/:path*", "/_next/image", "/img/:path+", "/favicon.ico"}
 		c.Frontend = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
 	})
 	b := s.browser()
@@ -301,15 +301,15 @@ func TestPublicPaths(t *testing.T) {
 func TestPublicPathsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := start(t).cfg
-	cfg.Protect, cfg.Public = []string{"/private"}, []string{"/"}
-	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "drop one") {
+	cfg.Access.Protect, cfg.Access.Public = []string{"/private"}, []string{"/"}
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "remove one") {
 		t.Errorf("both lists: %v", err)
 	}
-	cfg.Protect, cfg.Public = nil, []string{"/", "/a?b=c"}
-	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), `public paths: pattern "/a?b=c"`) {
+	cfg.Access.Protect, cfg.Access.Public = nil, []string{"/", "/a?b=c"}
+	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), `Access.Public[1] "/a?b=c"`) {
 		t.Errorf("a query: %v", err)
 	}
-	cfg.Public = []string{}
+	cfg.Access.Public = []string{}
 	b, err := bff.New(cfg)
 	if err != nil {
 		t.Fatal(err)

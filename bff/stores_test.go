@@ -54,7 +54,7 @@ func (r realStore) handle(t *testing.T) func(*bff.Config) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = real.Close() })
-		cfg.Store = &store{Store: real}
+		cfg.Sessions.Store = &store{Store: real}
 	}
 }
 

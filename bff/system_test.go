@@ -58,8 +58,9 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 	}
 	s.store = &store{Store: memory}
 	s.cfg = bff.Config{
-		BaseURL: "http://localhost:3000", Issuer: issuerURL, ClientID: clientID, ClientSecret: secret("client secret", clientSecret),
-		Audience: audience, Secrets: []string{secret("secret", rand.Text()+rand.Text())}, Store: s.store, API: s.api,
+		BaseURL: "http://localhost:3000", Issuer: issuerURL, Client: bff.ClientConfig{ID: clientID, Secret: secret("client secret", clientSecret)},
+		Login:    bff.LoginConfig{Audience: audience},
+		Sessions: bff.SessionConfig{Store: s.store, Secrets: []string{secret("secret", rand.Text()+rand.Text())}}, API: s.api,
 		HTTPClient: s.idp.client(), Now: now, Logger: logger(everything),
 	}
 	for _, option := range options {
@@ -93,7 +94,7 @@ func (s *system) run() {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	node := s.BFF
-	if st, ok := s.cfg.Store.(*store); ok && s.clock != nil { // in a bubble nothing is late
+	if st, ok := s.cfg.Sessions.Store.(*store); ok && s.clock != nil { // in a bubble nothing is late
 		before := st.feeds.Load()
 		defer eventually(s.t, "the store's feed is up", func() bool { return st.feeds.Load() > before })
 	}

@@ -28,7 +28,7 @@ func (rp *relyingParty) exchange(ctx context.Context, md *oidc.Metadata, a *atte
 func (rp *relyingParty) refresh(ctx context.Context, md *oidc.Metadata, refreshToken string) (session.Tokens, error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
 	rp.addAudience(form)
-	return rp.tokensWithin(ctx, rp.cfg.RefreshTimeout+connectTimeout, md, form)
+	return rp.tokensWithin(ctx, rp.cfg.Sessions.RefreshTimeout+connectTimeout, md, form)
 }
 
 // revoke ends a refresh token and with it the access tokens of its grant (RFC

@@ -1,0 +1,470 @@
+package bff
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+const (
+	// DefaultScope is requested when LoginConfig.Scope is empty. offline_access
+	// is left out where the provider does not list it, and at Keycloak, which
+	// issues refresh tokens without it.
+	DefaultScope = "openid profile email offline_access"
+
+	// DefaultLoginRate is the number of logins a minute when LoginConfig.Rate
+	// is 0. It is enough for an office behind one address, and too low to
+	// burden a provider.
+	DefaultLoginRate = 120
+
+	// DefaultRefreshTimeout is used when SessionConfig.RefreshTimeout is 0.
+	DefaultRefreshTimeout = 30 * time.Second
+)
+
+// DefaultProtect is used when AccessConfig.Protect and AccessConfig.Public are
+// nil: the private pages of the embedded front end.
+var DefaultProtect = []string{"/private/:path*", "/profile/:path*", "/my/:path*", "/sessions/:path*"}
+
+// An AuthMethod is a client authentication method of OpenID Connect Core §9.
+type AuthMethod string
+
+// The supported client authentication methods.
+const (
+	AuthBasic      AuthMethod = "client_secret_basic"
+	AuthPost       AuthMethod = "client_secret_post"
+	AuthPrivateKey AuthMethod = "private_key_jwt"
+	AuthNone       AuthMethod = "none" // a public client: PKCE alone protects the code
+)
+
+// An AssertionAudience is the audience of client assertions (RFC 7523).
+type AssertionAudience string
+
+const (
+	// AssertionForIssuer is the provider's issuer, as in RFC 9126 §2 and FAPI
+	// 2.0. It is the default.
+	AssertionForIssuer AssertionAudience = "issuer"
+	// AssertionForTokenEndpoint is for providers that accept no other audience,
+	// among them Ory Hydra, Okta and Entra. Do not use it for a client whose key
+	// is registered at several providers: one of them could publish another's
+	// token endpoint as its own, and authenticate there as the client.
+	AssertionForTokenEndpoint AssertionAudience = "token_endpoint"
+)
+
+// A ResponseMode is how the provider returns the authorization response.
+type ResponseMode string
+
+// The supported response modes.
+const (
+	ModeQuery    ResponseMode = ""          // in the query of the callback: the provider's default
+	ModeFormPost ResponseMode = "form_post" // in a form, so that the code is in no address, history or log
+)
+
+// An OfflineConsent says whether a login that requests offline access prompts
+// for consent.
+type OfflineConsent string
+
+// The values of an OfflineConsent.
+const (
+	ConsentAuto   OfflineConsent = ""       // always, except at providers known not to need it
+	ConsentAlways OfflineConsent = "always" // at every login
+	ConsentNever  OfflineConsent = "never"
+)
+
+// Config configures a BFF. BaseURL, Issuer, Client.ID, Sessions.Store,
+// Sessions.Secrets and API are required.
+type Config struct {
+	// BaseURL is the origin that browsers see, without a path, such as
+	// "https://shop.example". http is accepted on loopback only.
+	BaseURL string
+
+	// Issuer is the OpenID provider, as an https URL (http on loopback).
+	Issuer string
+	// ProviderInternalURL is where the provider is called, if not at Issuer: an
+	// origin, such as "https://keycloak.auth.svc:8443", that replaces scheme, host
+	// and port of each call that this process makes. Browsers are sent to the
+	// provider's own addresses all the same.
+	ProviderInternalURL string
+	// InsecureProviderHTTP lets ProviderInternalURL be http off loopback: the
+	// client's secret, codes and tokens are then sent in the clear.
+	InsecureProviderHTTP bool
+	// Provider is the provider that another part of the same process already
+	// follows; nil makes one from Issuer and ProviderInternalURL.
+	Provider *oidc.Provider
+
+	// Client is this client, as registered at the provider.
+	Client ClientConfig
+	// Login configures the authorization requests.
+	Login LoginConfig
+	// Sessions configures sessions, their cookie and their store.
+	Sessions SessionConfig
+	// Pages configures the embedded pages.
+	Pages PagesConfig
+	// Access says which requests are served, and which pages need a login.
+	Access AccessConfig
+
+	// Revoke is called for access tokens that are no longer accepted although
+	// they have not expired, because the user has signed out or the provider
+	// has ended sessions. It may be nil. Its error is logged; the logout goes
+	// on. It is called by several goroutines at once.
+	Revoke func(context.Context, Revocation) error
+
+	// API serves /api and the addresses below it, except /api/auth/. It is a
+	// gateway, or a [NewProxy] to one in another process. When the server that
+	// [BFF.Server] returns shuts down, the method Drain of API is called, if
+	// there is one, to end its streams. Streams of an API without it are ended
+	// here.
+	API http.Handler
+	// TokenAddress is where clients with bearer tokens reach the API, such as
+	// "https://api.example". It is told to clients that send a token to the
+	// bff.
+	TokenAddress string
+	// Frontend serves all other addresses. Default: the embedded pages.
+	Frontend http.Handler
+
+	// HTTPClient calls the provider. Its Timeout and CheckRedirect are not
+	// used: a call ends within 5 seconds, a refresh as Sessions.RefreshTimeout
+	// says, and redirects are not followed. Default: a client with
+	// http.DefaultTransport.
+	HTTPClient *http.Client
+	// SettingName returns the name of the program's setting for a field of
+	// Config, such as "Client.Secret", for log lines and results of [BFF.Check]
+	// that tell an operator what to change. Default: the field's own name.
+	SettingName func(field string) string
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Rand is the source of secrets. Default: crypto/rand.Reader.
+	Rand io.Reader
+	// Logger gets one line for each request. Default: none.
+	Logger *slog.Logger
+}
+
+// ClientConfig is a client as it is registered at the provider.
+type ClientConfig struct {
+	// ID is the client_id. It is required.
+	ID string
+	// Secret is the client_secret. Without Secret and Key the client is a
+	// public one.
+	Secret string
+	// Key is one or several private keys, in PEM or as a JWK or JWK set (RSA, or
+	// ECDSA on P-256). The first one signs client assertions; the public
+	// halves of all are published at /api/auth/jwks.json.
+	Key string
+	// Auth is the client authentication method. Default: private_key_jwt with
+	// Key, none without a credential; with Secret client_secret_basic, or
+	// client_secret_post if the provider lists that alone.
+	Auth AuthMethod
+	// AssertionAudience is the audience of client assertions. Default:
+	// AssertionForIssuer.
+	AssertionAudience AssertionAudience
+}
+
+// LoginConfig configures authorization requests.
+type LoginConfig struct {
+	// Scope is the requested scope, separated by spaces. Default: DefaultScope.
+	Scope string
+	// Audience is the identifier of the API. It is requested as "audience" and,
+	// if it is an absolute URI, as "resource" (RFC 8707), at login and at each
+	// token request.
+	Audience string
+	// OmitAudience and OmitResource leave one of these parameters out, for
+	// providers that refuse it.
+	OmitAudience, OmitResource bool
+	// OfflineConsent says when to prompt for consent to offline access.
+	OfflineConsent OfflineConsent
+	// ResponseMode is how the provider returns the authorization response.
+	ResponseMode ResponseMode
+	// OmitPAR turns off pushed authorization requests (RFC 9126), which are
+	// used where the provider offers them.
+	OmitPAR bool
+	// Rate is the number of logins that one address (an IPv6 /64) may start in
+	// a minute. Default: DefaultLoginRate.
+	Rate int
+}
+
+// SessionConfig configures sessions. Store and Secrets are required.
+type SessionConfig struct {
+	// Store keeps the sessions. The BFF does not close it.
+	Store session.Store
+	// Secrets are the key material for cookies and stored tokens, of at least
+	// 32 characters each, newest first. All of them open; the first one that
+	// all live nodes have seals.
+	Secrets []string
+	// SecretsCompromised says that secrets other than Secrets must no longer be
+	// used; see [session.ManagerConfig].
+	SecretsCompromised bool
+	// Nodes is the number of bffs that share the store, this one included, or
+	// 0 if it is not known.
+	Nodes int
+	// IdleTimeout ends a session that is not used. Default:
+	// session.DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// AbsoluteTimeout ends every session. Default:
+	// session.DefaultAbsoluteTimeout.
+	AbsoluteTimeout time.Duration
+	// CookieName is the session cookie's name without the prefix __Host-, which
+	// it has over https. Names of other cookies begin with it. Instances on one
+	// host need different ones. Default: session.CookieName.
+	CookieName string
+	// RefreshTimeout is how long the provider may take to answer a refresh, in
+	// addition to 5 seconds to connect. Default: DefaultRefreshTimeout.
+	RefreshTimeout time.Duration
+}
+
+// PagesConfig configures the embedded pages.
+type PagesConfig struct {
+	// Sections are the application's pages, shown after those of package web.
+	Sections []web.Section
+	// Call is a path below /api that the page /private calls for the signed-in
+	// user. Without it the page has no button.
+	Call string
+	// CallConfirmed is a second such path, which needs a stronger login (RFC
+	// 9470).
+	CallConfirmed string
+	// Development shows a notice that this is not production.
+	Development bool
+}
+
+// AccessConfig says which requests are served, and which pages need a login.
+type AccessConfig struct {
+	// Protect lists the pages of the front end that need a login, as patterns
+	// of a Next.js matcher: "/private", "/orders/:id", "/private/:path*". A
+	// pattern is compared without regard to case, and covers any extension and
+	// the paths below it. nil means DefaultProtect; an empty list means no
+	// page.
+	Protect []string
+	// Public, if not nil, replaces Protect. It lists the paths that need no
+	// login, by the same patterns; all others need one. It is recommended for
+	// front-end servers, which serve the data of a page at other addresses.
+	Public []string
+	// AllowedHosts are the host names to which a BFF with a BaseURL on loopback
+	// answers besides loopback names. Requests with another Host get 421.
+	// Health checks and back-channel logout are exempt.
+	AllowedHosts []string
+	// TrustedProxies are the networks whose X-Forwarded-For is used for the
+	// address of a browser.
+	TrustedProxies []netip.Prefix
+}
+
+// Validate returns everything that is wrong with the values of cfg, joined. It
+// contacts nothing. [New] calls it.
+func (cfg Config) Validate() error {
+	_, err := origin.Parse(cfg.BaseURL)
+	errs := []error{origin.Invalid("BaseURL", cfg.BaseURL, err)}
+	if cfg.Provider == nil {
+		errs = append(errs, origin.Invalid("Issuer", cfg.Issuer, origin.Issuer(cfg.Issuer)))
+	}
+	errs = append(errs,
+		invalid.In("Client", cfg.Client.validate()),
+		invalid.In("Login", cfg.Login.validate()),
+		invalid.In("Sessions", cfg.Sessions.validate()),
+		invalid.In("Access", cfg.Access.validate()))
+	if cfg.API == nil {
+		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg ClientConfig) validate() error {
+	var errs []error
+	if cfg.ID == "" {
+		errs = append(errs, invalid.Missing("ID", "give the id of the client that is registered with the provider"))
+	}
+	if cfg.Key != "" {
+		if _, err := token.ParseClientKeys(cfg.Key); err != nil {
+			errs = append(errs, &invalid.Error{Field: "Key", Problem: "is not usable: " + err.Error(),
+				Remedy: "give the path of a file with one, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"})
+		}
+	}
+	if problem := cfg.authProblem(); problem != "" {
+		errs = append(errs, invalid.Field("Auth", cfg.Auth, problem, "give the method that goes with the secret or the key, or remove what is not used"))
+	}
+	if audience := cfg.AssertionAudience; !slices.Contains([]AssertionAudience{"", AssertionForIssuer, AssertionForTokenEndpoint}, audience) {
+		errs = append(errs, invalid.Field("AssertionAudience", audience, "is not supported",
+			fmt.Sprintf("give %s or %s, or leave it empty", AssertionForIssuer, AssertionForTokenEndpoint)))
+	}
+	return errors.Join(errs...)
+}
+
+// authProblem returns what is wrong with Auth beside the credentials: one is
+// missing, or would not be used.
+func (cfg ClientConfig) authProblem() string {
+	switch method := cfg.Auth; {
+	case !slices.Contains([]AuthMethod{"", AuthBasic, AuthPost, AuthPrivateKey, AuthNone}, method):
+		return fmt.Sprintf("is none of %s, %s, %s and %s", AuthBasic, AuthPost, AuthPrivateKey, AuthNone)
+	case method == "" && cfg.Secret != "" && cfg.Key != "":
+		return "is missing: there are a client secret and a client key"
+	case (method == AuthBasic || method == AuthPost) && cfg.Secret == "":
+		return "needs a client secret"
+	case method == AuthPrivateKey && cfg.Key == "":
+		return "needs a client key"
+	case method == AuthNone && cfg.Secret+cfg.Key != "":
+		return "leaves a client secret or a client key unused"
+	}
+	return ""
+}
+
+func (cfg LoginConfig) validate() error {
+	var errs []error
+	if scopes := strings.Fields(cfg.Scope); len(scopes) > 0 && !slices.Contains(scopes, "openid") {
+		remedy := "add openid"
+		if strings.Contains(cfg.Scope, ",") {
+			remedy = "separate scopes by spaces, openid among them"
+		}
+		errs = append(errs, invalid.Field("Scope", cfg.Scope, "lacks openid, which a login needs", remedy))
+	}
+	if !slices.Contains([]OfflineConsent{ConsentAuto, ConsentAlways, ConsentNever}, cfg.OfflineConsent) {
+		errs = append(errs, invalid.Field("OfflineConsent", cfg.OfflineConsent, "is not supported",
+			fmt.Sprintf("give %s or %s, or leave it empty", ConsentAlways, ConsentNever)))
+	}
+	if cfg.ResponseMode != ModeQuery && cfg.ResponseMode != ModeFormPost {
+		errs = append(errs, invalid.Field("ResponseMode", cfg.ResponseMode, "is not supported",
+			fmt.Sprintf("give %s, or leave it empty", ModeFormPost)))
+	}
+	if cfg.Rate < 0 {
+		errs = append(errs, invalid.Field("Rate", cfg.Rate, "is negative",
+			fmt.Sprintf("give the number of logins that one address may start in a minute, such as %d", DefaultLoginRate)))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg SessionConfig) validate() error {
+	var errs []error
+	if cfg.Store == nil {
+		errs = append(errs, invalid.Missing("Store", "give a session store"))
+	} else if _, ok := cfg.Store.(revocation.Store); !ok {
+		errs = append(errs, &invalid.Error{Field: "Store", Problem: fmt.Sprintf("is a %T, which keeps no notes", cfg.Store),
+			Remedy: "have it implement session.NoteStore, or embed session.LocalNotes if it belongs to one process"})
+	}
+	const makeSecret = "make one with: openssl rand -hex 32"
+	if len(cfg.Secrets) == 0 {
+		errs = append(errs, invalid.Missing("Secrets", makeSecret))
+	}
+	for i, secret := range cfg.Secrets {
+		if problem := seal.Weakness(secret); problem != "" {
+			errs = append(errs, &invalid.Error{Field: fmt.Sprintf("Secrets[%d]", i), Problem: problem, Remedy: makeSecret})
+		}
+	}
+	if cfg.Nodes < 0 {
+		errs = append(errs, invalid.Field("Nodes", cfg.Nodes, "is negative", "give the number of bffs that share the session store"))
+	}
+	for _, timeout := range []struct {
+		field string
+		value time.Duration
+	}{{"IdleTimeout", cfg.IdleTimeout}, {"AbsoluteTimeout", cfg.AbsoluteTimeout}, {"RefreshTimeout", cfg.RefreshTimeout}} {
+		if timeout.value != 0 && timeout.value < time.Second {
+			errs = append(errs, invalid.Field(timeout.field, timeout.value, "is shorter than a second", "give a duration such as 90s or 24h"))
+		}
+	}
+	if absolute := cmp.Or(cfg.AbsoluteTimeout, session.DefaultAbsoluteTimeout); cfg.IdleTimeout > absolute {
+		errs = append(errs, invalid.Field("IdleTimeout", cfg.IdleTimeout,
+			fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute), "give a shorter one"))
+	}
+	if cfg.CookieName != "" {
+		if err := session.CheckCookieName(cfg.CookieName); err != nil {
+			errs = append(errs, invalid.Field("CookieName", cfg.CookieName, "is not usable: "+err.Error(),
+				"give letters, digits and hyphens, such as "+session.CookieName))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg AccessConfig) validate() error {
+	var errs []error
+	if cfg.Protect != nil && cfg.Public != nil {
+		errs = append(errs, invalid.Field("Public", joinedPatterns(cfg.Public),
+			"contradicts Protect: "+joinedPatterns(cfg.Protect)+"; with public paths all other paths need a login already", "remove one of the two"))
+	}
+	patterns := func(field string, list []string, example string) {
+		for i, pattern := range list {
+			if err := protect.CheckPattern(pattern); err != nil {
+				errs = append(errs, invalid.Field(fmt.Sprintf("%s[%d]", field, i), pattern, "is not a pattern: "+err.Error(), "give patterns such as "+example))
+			}
+		}
+	}
+	patterns("Protect", cfg.Protect, "/private/:path*")
+	patterns("Public", cfg.Public, "/ or /assets/:path*")
+	for i, name := range cfg.AllowedHosts {
+		if hostcheck.CheckName(name) != nil {
+			errs = append(errs, invalid.Field(fmt.Sprintf("AllowedHosts[%d]", i), name,
+				"is not a host name or address", "give one without scheme, port and wildcard, such as app.test"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// joinedPatterns returns a list of patterns as one text.
+func joinedPatterns(patterns []string) string { return cmp.Or(strings.Join(patterns, ","), "none") }
+
+// CheckPattern returns what is wrong with one pattern of AccessConfig.Protect
+// or AccessConfig.Public.
+func CheckPattern(pattern string) error { return protect.CheckPattern(pattern) }
+
+// CheckClientAuth returns what is wrong with an authentication method beside
+// the credentials.
+func CheckClientAuth(method AuthMethod, secret, key string) error {
+	if problem := (ClientConfig{Auth: method, Secret: secret, Key: key}).authProblem(); problem != "" {
+		return errors.New(problem)
+	}
+	return nil
+}
+
+// CheckClientKey returns what is wrong with ClientConfig.Key. The error holds
+// nothing of it.
+func CheckClientKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	_, err := token.ParseClientKeys(key)
+	return err
+}
+
+// withDefaults returns cfg with the default of each field that is zero.
+func (cfg Config) withDefaults() Config {
+	setDefault(&cfg.Login.Rate, DefaultLoginRate)
+	setDefault(&cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
+	if cfg.Access.Protect == nil && cfg.Access.Public == nil {
+		cfg.Access.Protect = DefaultProtect
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = &http.Client{}
+	}
+	if cfg.SettingName == nil {
+		cfg.SettingName = func(field string) string { return field }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	cfg.Logger = requestid.Logger(cfg.Logger)
+	return cfg
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
