@@ -32,9 +32,6 @@ type AccessConfig[P any] struct {
 	// nor keep it after it returned. An *Error comes through as it is, any other error counts as ReasonUnavailable.
 	// Nil: nothing is revoked.
 	Revoked func(ctx context.Context, key *RevocationKey) error
-	// Observe, when set, is told the outcome of every call: whether the token was found in the cache, and the reason it was
-	// refused for, 0 when it was accepted. It must be safe for concurrent use.
-	Observe func(cached bool, refused Reason)
 	// CacheSize is how many verified tokens are remembered at most; 0 means 65,536, below 0 none. A full cache costs about
 	// 900 bytes a token beyond what P holds, whatever the token's size; the table, 13 bytes a token, is allocated at once.
 	CacheSize int
@@ -61,7 +58,6 @@ type AccessVerifier[P any] struct {
 	*verifier
 	principal func(*Claims) (P, error)
 	revoked   func(context.Context, *RevocationKey) error
-	observe   func(bool, Reason)
 	cache     *cache[P]
 }
 
@@ -96,7 +92,6 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		verifier:  v,
 		principal: cfg.Principal,
 		revoked:   cfg.Revoked,
-		observe:   cfg.Observe,
 		cache:     newCache[P](size),
 	}, nil
 }
@@ -131,16 +126,13 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 	}, nil
 }
 
-// accept is Verify for callers within this package, who get all there is to know of the token.
+// accept returns the entry of a good token.
 func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], error) {
-	e, cached, err := v.entry(ctx, raw)
-	if err == nil {
-		err = v.denied(ctx, e)
-	}
-	if v.observe != nil {
-		v.observe(cached, reasonOf(err))
-	}
+	e, err := v.entry(ctx, raw)
 	if err != nil {
+		return nil, err
+	}
+	if err := v.denied(ctx, e); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -163,23 +155,23 @@ func (v *AccessVerifier[P]) remembered(f *fingerprint) *entry[P] {
 }
 
 // entry finds the token among those verified before, or verifies it.
-func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], cached bool, err error) {
+func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (*entry[P], error) {
 	var f fingerprint
 	cacheable := f.take(raw)
 	if cacheable {
 		if e := v.remembered(&f); e != nil {
-			return e, true, nil
+			return e, nil
 		}
 	}
 	c, key, err := v.verify(ctx, raw)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	value, err := v.principal(c)
 	if err != nil {
-		return nil, false, v.refuse(ctx, &Error{ReasonInvalid, err})
+		return nil, v.refuse(ctx, &Error{ReasonInvalid, err})
 	}
-	e = &entry[P]{
+	e := &entry[P]{
 		hash:  f.hash,
 		key:   key,
 		until: c.Expiry.Add(skew),
@@ -193,7 +185,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P],
 		copy(e.tail[:], f.tail)
 		v.cache.put(&f, e, v.now())
 	}
-	return e, false, nil
+	return e, nil
 }
 
 // denied asks whether a good token has been revoked.
@@ -209,14 +201,4 @@ func (v *AccessVerifier[P]) denied(ctx context.Context, e *entry[P]) error {
 		return v.refuse(ctx, refused)
 	}
 	return v.refuse(ctx, &Error{ReasonUnavailable, err})
-}
-
-func reasonOf(err error) Reason {
-	if err == nil {
-		return 0
-	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Reason
-	}
-	return ReasonInvalid
 }

@@ -39,8 +39,8 @@ func BenchmarkSeenToken(b *testing.B) {
 	}
 	wg.Wait()
 	for _, n := range []int{1, 1_000, 100_000} {
-		var o observed
-		v := newAccess(b, p, allowAll, o.config, func(c *token.AccessConfig[*principal]) { c.CacheSize = most * 5 / 4 })
+		var anew verified
+		v := newAccess(b, p, allowAll, anew.config, func(c *token.AccessConfig[*principal]) { c.CacheSize = most * 5 / 4 })
 		before := heap()
 		for _, raw := range raws[:n] {
 			check(b, v, raw, 0)
@@ -49,7 +49,7 @@ func BenchmarkSeenToken(b *testing.B) {
 		seen := func(b *testing.B, tokens []string, goroutines int) {
 			b.ReportAllocs()
 			b.SetParallelism((goroutines + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
-			o.verified.Store(0)
+			anew.Store(0)
 			if goroutines == 1 {
 				i := 0
 				for b.Loop() {
@@ -77,7 +77,7 @@ func BenchmarkSeenToken(b *testing.B) {
 			}
 			if n > 1 {
 				b.ReportMetric(each, "B/token")
-				b.ReportMetric(float64(o.verified.Load()), "misses")
+				b.ReportMetric(float64(anew.Load()), "misses")
 			}
 		}
 		// A token comes out of a request that was just read, so it is in the processor's cache when it gets here. Hence the
