@@ -92,13 +92,7 @@ func (c *Claims) Strings(path string) ([]string, bool) {
 	case string:
 		return splitSpaces(v), true
 	case []any:
-		list := make([]string, len(v))
-		for i := range v {
-			if list[i], ok = v[i].(string); !ok {
-				return nil, false
-			}
-		}
-		return list, true
+		return allStrings(v)
 	}
 	return nil, false
 }
@@ -209,31 +203,26 @@ func scopes(raw string) ([]string, bool) {
 	return stringList(raw)
 }
 
-// stringList reads a list whose syntax was checked before.
+// stringList returns the meaning of a raw value that is a list of strings.
 func stringList(raw string) ([]string, bool) {
-	if raw[0] != '[' {
+	v, err := decodeValue(raw)
+	list, ok := v.([]any)
+	if err != nil || !ok {
 		return nil, false
 	}
-	s := scanner{data: raw, pos: 1}
-	list := []string{}
-	for {
-		s.space()
-		switch s.peek() {
-		case ']':
-			return list, true
-		case ',':
-			s.pos++
-			s.space()
-		}
-		if s.peek() != '"' {
+	return allStrings(list)
+}
+
+func allStrings(list []any) ([]string, bool) {
+	texts := make([]string, len(list))
+	for i := range list {
+		text, ok := list[i].(string)
+		if !ok {
 			return nil, false
 		}
-		text, err := s.text(true)
-		if err != nil {
-			return nil, false
-		}
-		list = append(list, strings.Clone(text))
+		texts[i] = text
 	}
+	return texts, true
 }
 
 // splitSpaces splits as RFC 6749 §3.3 has it, at the space alone: other white space is no separator there.

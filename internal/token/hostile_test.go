@@ -204,6 +204,11 @@ var hostileTokens = []struct {
 	{"nested too deeply", token.ReasonInvalid, func(f forge) string {
 		return f.withPayload(`,"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000))
 	}},
+	{"one level too deep", token.ReasonInvalid, func(f forge) string {
+		return f.withPayload(`,"x":` + strings.Repeat("[", 33) + strings.Repeat("]", 33))
+	}},
+	{"number too long", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":` + strings.Repeat("1", 65)) }},
+	{"number too long in a list", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":[` + strings.Repeat("1", 65) + `]`) }},
 	{"leading zero", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":01`) }},
 	{"NaN", token.ReasonInvalid, func(f forge) string { return f.withPayload(`,"x":NaN`) }},
 
@@ -370,6 +375,8 @@ func TestAcceptedTokens(t *testing.T) {
 		"unknown claims of any kind":          f.withPayload(`,"a":null,"b":[{"c":{"a":1,"b":[]}}],"\ud83d\ude00":-1.5e-3`),
 		"members that share a name elsewhere": f.withPayload(`,"x":{"a":{"a":1}},"y":[{"a":1},{"a":1}]`),
 		"white space":                         f.signed(" \t\r\n"+f.header("")+" ", "\n"+strings.ReplaceAll(f.payload(""), ",", " ,\n ")+"\n"),
+		"32 levels":                           f.withPayload(`,"x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32)),
+		"64 digits":                           f.withPayload(`,"x":` + strings.Repeat("1", 64)),
 		"16 KiB exactly":                      padTo(f, 16<<10),
 	} {
 		t.Run(name, func(t *testing.T) { check(t, v, raw, 0) })
