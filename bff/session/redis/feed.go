@@ -2,9 +2,11 @@ package redis
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,9 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 )
 
 const (
@@ -28,8 +33,14 @@ var (
 	errNoMaster = errors.New("there is no master among the servers")
 )
 
-// feed is what is known of the connections that bring the news.
+// feed is the process's knowledge of what others change: what it remembers, and whether that can be believed.
 type feed struct {
+	*server
+	log     *slog.Logger
+	kind    redisaddr.Kind
+	records *cache.Cache[session.Record]
+	events  fanout.Hub
+
 	born time.Time
 	// asOf is since when, in monotonic time after born, everything that was committed before is known here; 0 for not.
 	asOf atomic.Int64
@@ -53,13 +64,13 @@ func (f *feed) current() bool {
 	return asOf != 0 && f.elapsed()-time.Duration(asOf) < believedFor
 }
 
-// Watch implements [session.Store].
-func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
-	return s.events.Watch(ctx, event)
+// Watch implements [session.Watcher].
+func (f *feed) Watch(ctx context.Context, event func(session.Event)) error {
+	return f.events.Watch(ctx, event)
 }
 
 // follow asks every server for a proof, again and again.
-func (s *Store) follow(ctx context.Context) {
+func (f *feed) follow(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for broken := false; ; {
@@ -68,15 +79,15 @@ func (s *Store) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := s.beat(ctx)
+		err := f.beat(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !broken:
-			s.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: Redis is asked at every request until it is back",
+			f.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: Redis is asked at every request until it is back",
 				slog.String("cause", err.Error()))
 		case err == nil && broken:
-			s.log.LogAttrs(ctx, slog.LevelInfo, "the session store's feed is back")
+			f.log.LogAttrs(ctx, slog.LevelInfo, "the session store's feed is back")
 		}
 		broken = err != nil
 	}
@@ -85,22 +96,22 @@ func (s *Store) follow(ctx context.Context) {
 // beat asks every server something on the connection that brings its news. The answers come after all news of what was
 // done before they were asked. The question is about a key, since a master that the others of its cluster have lost still
 // answers a PING, but not that.
-func (s *Store) beat(ctx context.Context) error {
+func (f *feed) beat(ctx context.Context) error {
 	limit := answeredWithin
-	if s.feed.asOf.Load() == 0 {
+	if f.asOf.Load() == 0 {
 		limit = connectWithin // there may be a connection to be made first
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	at := s.feed.elapsed()
-	nodes := s.client.Nodes()
+	at := f.elapsed()
+	nodes := f.client.Nodes()
 	masters := make(map[string]rueidis.Client, len(nodes))
 	var failed error
 	var mu sync.Mutex
 	var asked sync.WaitGroup
 	for addr, node := range nodes {
 		asked.Go(func() {
-			master, err := s.ask(ctx, node)
+			master, err := f.ask(ctx, node)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -116,27 +127,27 @@ func (s *Store) beat(ctx context.Context) error {
 		failed = errNoMaster
 	}
 	if failed != nil {
-		s.feed.asOf.Store(0)
-		s.feed.failure.Store(&failed)
-		s.events.Break(s.outage(failed))
+		f.asOf.Store(0)
+		f.failure.Store(&failed)
+		f.events.Break(outage(failed))
 		return failed
 	}
-	s.feed.mastersMu.Lock()
-	s.feed.masters = masters
-	s.feed.mastersMu.Unlock()
-	s.events.Mend()
-	if dials := s.feed.dials.Load(); dials != s.feed.told {
-		s.feed.told = dials
-		s.records.Clear()
-		s.events.Publish(session.Event{})
+	f.mastersMu.Lock()
+	f.masters = masters
+	f.mastersMu.Unlock()
+	f.events.Mend()
+	if dials := f.dials.Load(); dials != f.told {
+		f.told = dials
+		f.records.Clear()
+		f.events.Publish(session.Event{})
 	}
-	s.feed.asOf.Store(int64(at))
-	s.feed.failure.Store(nil)
+	f.asOf.Store(int64(at))
+	f.failure.Store(nil)
 	return nil
 }
 
-func (s *Store) ask(ctx context.Context, node rueidis.Client) (master bool, err error) {
-	answers := node.DoMulti(ctx, node.B().Exists().Key(s.sessionPrefix()+"{beat}").Build(), node.B().Role().Build())
+func (f *feed) ask(ctx context.Context, node rueidis.Client) (master bool, err error) {
+	answers := node.DoMulti(ctx, node.B().Exists().Key(f.keys.sessions()+"{beat}").Build(), node.B().Role().Build())
 	if err := answers[0].Error(); err != nil {
 		// Where the key would be is not the question.
 		if refused, ok := rueidis.IsRedisErr(err); !ok || !strings.HasPrefix(refused.Error(), "MOVED ") {
@@ -151,7 +162,7 @@ func (s *Store) ask(ctx context.Context, node rueidis.Client) (master bool, err 
 		return false, errors.Join(err, errNoMaster)
 	}
 	name, err := role[0].ToString()
-	if master = name == "master"; !master && s.kind != cluster {
+	if master = name == "master"; !master && f.kind != redisaddr.Cluster {
 		return false, errReplica
 	}
 	return master, err
@@ -159,10 +170,10 @@ func (s *Store) ask(ctx context.Context, node rueidis.Client) (master bool, err 
 
 // news is what Redis says has changed: keys of sessions, or nil for anything, also when a connection has ended. An end says
 // so by another key beside that of the session. It is called by the goroutine that reads the connection.
-func (s *Store) news(keys []rueidis.RedisMessage) {
+func (f *feed) news(keys []rueidis.RedisMessage) {
 	if keys == nil {
-		s.records.Clear()
-		s.events.Publish(session.Event{})
+		f.records.Clear()
+		f.events.Publish(session.Event{})
 		return
 	}
 	events := make([]session.Event, 0, len(keys))
@@ -171,8 +182,8 @@ func (s *Store) news(keys []rueidis.RedisMessage) {
 		if err != nil {
 			continue
 		}
-		if e, ok := s.parseKey(name); ok {
-			s.records.Drop(e.ID)
+		if e, ok := f.keys.parse(name); ok {
+			f.records.Drop(e.ID)
 			events = append(events, e)
 		}
 	}
@@ -180,44 +191,47 @@ func (s *Store) news(keys []rueidis.RedisMessage) {
 	for _, ended := range []bool{true, false} {
 		for _, e := range events {
 			if e.Ended == ended {
-				s.events.Publish(e)
+				f.events.Publish(e)
 			}
 		}
 	}
 }
 
-// sessionPrefix begins the keys whose changes are told.
-func (s *Store) sessionPrefix() string { return s.prefix + "session:" }
-
-// sessionKey is the key of a session. The braces have a cluster keep what belongs to it in one place.
-func (s *Store) sessionKey(id session.ID) string {
-	return s.sessionPrefix() + "{" + base64.RawURLEncoding.EncodeToString(id[:]) + "}"
+// sortedMasters are the servers that hold sessions, in the order of their addresses.
+func (f *feed) sortedMasters() []rueidis.Client {
+	f.mastersMu.Lock()
+	defer f.mastersMu.Unlock()
+	addrs := make([]string, 0, len(f.masters))
+	for addr := range f.masters {
+		addrs = append(addrs, addr)
+	}
+	slices.Sort(addrs)
+	nodes := make([]rueidis.Client, len(addrs))
+	for i, addr := range addrs {
+		nodes[i] = f.masters[addr]
+	}
+	return nodes
 }
 
-// endKey is a key that is set, for a moment, when a session ends.
-func (s *Store) endKey(id session.ID, why session.Reason) string {
-	if why > 9 {
-		why = session.ReasonUnknown
+// dial counts the connections, since each is deaf to what happened before it.
+func (f *feed) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+	f.dials.Add(1)
+	if secure != nil {
+		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
 	}
-	return s.sessionKey(id) + ":ended:" + string('0'+rune(why))
+	return d.DialContext(ctx, "tcp", addr)
 }
 
-func (s *Store) parseKey(key string) (e session.Event, ok bool) {
-	rest, ok := strings.CutPrefix(key, s.sessionPrefix()+"{")
-	if !ok {
-		return e, false
+// Ready implements [session.ReadyChecker]. It does not ask Redis.
+func (f *feed) Ready(context.Context) error {
+	if f.closed.Load() {
+		return errClosed
 	}
-	name, rest, ok := strings.Cut(rest, "}")
-	if n, err := base64.RawURLEncoding.Strict().Decode(e.ID[:], []byte(name)); !ok || len(name) != 43 || err != nil || n != len(e.ID) {
-		return session.Event{}, false
+	if f.current() {
+		return nil
 	}
-	if rest == "" {
-		return e, true
+	if err := f.failure.Load(); err != nil {
+		return outage(*err)
 	}
-	digit, ok := strings.CutPrefix(rest, ":ended:")
-	if !ok || len(digit) != 1 || digit[0] < '0' || digit[0] > '9' {
-		return session.Event{}, false
-	}
-	e.Ended, e.Reason = true, session.Reason(digit[0]-'0')
-	return e, true
+	return outage(errors.New("no answer for 0.7 s"))
 }

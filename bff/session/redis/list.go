@@ -3,11 +3,8 @@ package redis
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
@@ -31,7 +28,7 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 		return nil, "", err
 	}
 	defer cancel()
-	nodes := s.masters()
+	nodes := s.sortedMasters()
 	if c.node >= len(nodes) {
 		return nil, "", nil // there were more when the list began
 	}
@@ -39,12 +36,12 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	var ids []session.ID
 	var next position
 	for range scanRounds {
-		scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.sessionPrefix()+"{*}").Count(scanCount).Type("hash").Build()).AsScanEntry()
+		scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.keys.sessions()+"{*}").Count(scanCount).Type("hash").Build()).AsScanEntry()
 		if err != nil {
-			return nil, "", s.outage(err)
+			return nil, "", outage(err)
 		}
 		for _, key := range scanned.Elements {
-			if e, ok := s.parseKey(key); ok && !e.Ended {
+			if e, ok := s.keys.parse(key); ok && !e.Ended {
 				ids = append(ids, e.ID)
 			}
 		}
@@ -62,28 +59,12 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	}
 	records, err := s.withoutSealed(ctx, s.client, ids)
 	if err != nil {
-		return nil, "", s.outage(err)
+		return nil, "", outage(err)
 	}
 	if next.node == len(nodes) {
 		return records, "", nil
 	}
 	return records, next.String(), nil
-}
-
-// masters are the servers that hold sessions, in an order that stays.
-func (s *Store) masters() []rueidis.Client {
-	s.feed.mastersMu.Lock()
-	defer s.feed.mastersMu.Unlock()
-	addrs := make([]string, 0, len(s.feed.masters))
-	for addr := range s.feed.masters {
-		addrs = append(addrs, addr)
-	}
-	slices.Sort(addrs)
-	nodes := make([]rueidis.Client, len(addrs))
-	for i, addr := range addrs {
-		nodes[i] = s.feed.masters[addr]
-	}
-	return nodes
 }
 
 // position is where a list goes on: at which server, at which of its own cursors, and behind how many of what it gives then.

@@ -10,33 +10,30 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// noteKeys are the key of a note and of the set of those of its kind that are due at some time. A cluster keeps all notes of
-// a kind in one place, so that both change in one step.
-func (s *Store) noteKeys(kind, key string) []string {
-	return []string{s.prefix + "note:{" + kind + "}:" + key, s.prefix + "due:{" + kind + "}"}
-}
+// notes implements [session.NoteStore].
+type notes struct{ *server }
 
 // AddNote implements [session.NoteStore].
-func (s *Store) AddNote(ctx context.Context, n session.Note) (bool, error) {
+func (s notes) AddNote(ctx context.Context, n session.Note) (bool, error) {
 	return s.putNote(ctx, n, "add")
 }
 
 // PutNote implements [session.NoteStore].
-func (s *Store) PutNote(ctx context.Context, n session.Note) error {
+func (s notes) PutNote(ctx context.Context, n session.Note) error {
 	_, err := s.putNote(ctx, n, "put")
 	return err
 }
 
-func (s *Store) putNote(ctx context.Context, n session.Note, how string) (bool, error) {
+func (s notes) putNote(ctx context.Context, n session.Note, how string) (bool, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer cancel()
-	stored, err := putNote.Exec(ctx, s.client, s.noteKeys(n.Kind, n.Key), []string{
+	stored, err := putNote.Exec(ctx, s.client, s.keys.note(n.Kind, n.Key), []string{
 		s.nowMillis(), n.Key, rueidis.BinaryString(n.Value), dueMillis(n.DueAt), itoa(n.ExpiresAt.UnixMilli()), how,
 	}).AsInt64()
-	return stored == 1, s.outage(err)
+	return stored == 1, outage(err)
 }
 
 func dueMillis(t time.Time) string {
@@ -47,18 +44,18 @@ func dueMillis(t time.Time) string {
 }
 
 // CountNote implements [session.NoteStore].
-func (s *Store) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
+func (s notes) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer cancel()
-	count, err := countNote.Exec(ctx, s.client, s.noteKeys(kind, key)[:1], []string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
-	return count, s.outage(err)
+	count, err := countNote.Exec(ctx, s.client, s.keys.note(kind, key)[:1], []string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
+	return count, outage(err)
 }
 
 // GetNote implements [session.NoteStore].
-func (s *Store) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
+func (s notes) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return session.Note{}, err
@@ -69,17 +66,17 @@ func (s *Store) GetNote(ctx context.Context, kind, key string) (session.Note, er
 		err = session.ErrNotFound
 	}
 	if err != nil {
-		return session.Note{}, s.outage(err)
+		return session.Note{}, outage(err)
 	}
 	return n, nil
 }
 
-func (s *Store) getNote(kind, key string) rueidis.Completed {
-	return s.client.B().Hmget().Key(s.noteKeys(kind, key)[0]).Field("v", "d", "e").Build()
+func (s notes) getNote(kind, key string) rueidis.Completed {
+	return s.client.B().Hmget().Key(s.keys.note(kind, key)[0]).Field("v", "d", "e").Build()
 }
 
 // note makes a note of the fields v, d and e.
-func (s *Store) note(kind, key string, answer rueidis.RedisResult) (session.Note, error) {
+func (s notes) note(kind, key string, answer rueidis.RedisResult) (session.Note, error) {
 	fields, err := answer.ToArray()
 	if err != nil || len(fields) != 3 {
 		return session.Note{}, notFound(cmp.Or(err, errAnswer))
@@ -107,28 +104,28 @@ func (s *Store) note(kind, key string, answer rueidis.RedisResult) (session.Note
 }
 
 // TakeNote implements [session.NoteStore].
-func (s *Store) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
+func (s notes) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return session.Note{}, err
 	}
 	defer cancel()
-	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.noteKeys(kind, key), []string{s.nowMillis(), key}))
-	return n, s.outage(err)
+	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.keys.note(kind, key), []string{s.nowMillis(), key}))
+	return n, outage(err)
 }
 
 // DueNotes implements [session.NoteStore].
-func (s *Store) DueNotes(ctx context.Context, kind string, limit int) ([]session.Note, error) {
+func (s notes) DueNotes(ctx context.Context, kind string, limit int) ([]session.Note, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
 	now := s.now()
-	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.noteKeys(kind, "")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
+	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.keys.note(kind, "")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
 		Byscore().Limit(0, int64(limit)).Build()).AsStrSlice()
 	if err != nil || len(keys) == 0 {
-		return nil, s.outage(err)
+		return nil, outage(err)
 	}
 	questions := make(rueidis.Commands, len(keys))
 	for i, key := range keys {
@@ -140,9 +137,9 @@ func (s *Store) DueNotes(ctx context.Context, kind string, limit int) ([]session
 		switch {
 		case err == session.ErrNotFound:
 			// Best effort: a Redis that takes no writes still answers.
-			_ = missNote.Exec(ctx, s.client, s.noteKeys(kind, keys[i]), []string{keys[i]}).Error()
+			_ = missNote.Exec(ctx, s.client, s.keys.note(kind, keys[i]), []string{keys[i]}).Error()
 		case err != nil:
-			return nil, s.outage(err)
+			return nil, outage(err)
 		case now.Before(n.ExpiresAt):
 			due = append(due, n)
 		}

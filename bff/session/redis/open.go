@@ -14,22 +14,19 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
-	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 )
 
@@ -69,18 +66,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Store implements [session.Store].
+// Store implements [session.Store] and most of its optional parts. It is safe for concurrent use.
 type Store struct {
-	now     func() time.Time
-	log     *slog.Logger
-	kind    kind
-	prefix  string
-	client  rueidis.Client
-	records *cache.Cache[session.Record]
-	events  fanout.Hub
-	feed    feed
+	*server
+	notes
+	feed
+	index index
 
-	closed  atomic.Bool
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -93,7 +85,16 @@ var _ interface {
 	session.ReadyChecker
 } = (*Store)(nil)
 
-var errClosed = errors.New("redis session store: closed")
+const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or " +
+	"redis-sentinel://HOST:PORT,HOST:PORT/MASTER, each also as rediss… for TLS, with special characters of the password percent-encoded"
+
+// CheckURL returns what is wrong with a [Config.URL], nil if it is good. It contacts nothing.
+func CheckURL(s string) error {
+	if _, err := redisaddr.Parse(s); err != nil {
+		return fmt.Errorf("the address %w: %s", err, urlRemedy)
+	}
+	return nil
+}
 
 // Open connects. Its errors show no password. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
@@ -109,21 +110,19 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if strings.ContainsAny(c.Prefix, "{}") {
 		return nil, fmt.Errorf("the prefix %q has a brace, which decides where a cluster puts a key: leave it away", c.Prefix)
 	}
-	a, err := parseAddress(c.URL)
-	if err != nil {
+	if err := CheckURL(c.URL); err != nil {
 		return nil, err
 	}
-	s := &Store{
-		now: c.Now, log: c.Logger, kind: a.kind, prefix: c.Prefix,
-		records: cache.New[session.Record](c.CacheSize),
+	a, _ := redisaddr.Parse(c.URL)
+	if c.Now == nil {
+		c.Now = time.Now
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	s.feed.born = time.Now()
+	server := &server{keys: keys(c.Prefix), now: c.Now}
+	s := &Store{server: server, index: index{server}, notes: notes{server}}
+	s.feed = feed{server: server, log: c.Logger, kind: a.Kind, records: cache.New[session.Record](c.CacheSize), born: time.Now()}
 	option, err := s.option(a)
 	if err != nil {
 		return nil, err
@@ -132,57 +131,37 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	defer cancel()
 	if err := s.open(ctx, option); err != nil {
 		_ = s.Close()
-		return nil, s.connectError(a, err)
+		return nil, connectError(a, err)
 	}
 	return s, nil
 }
 
-func (s *Store) option(a address) (rueidis.ClientOption, error) {
-	secure, err := a.tlsConfig()
+// option returns the options of the client. It has one connection to each server: the one that answers reports changes.
+func (f *feed) option(a redisaddr.Address) (rueidis.ClientOption, error) {
+	option, err := a.Option()
 	if err != nil {
 		return rueidis.ClientOption{}, err
 	}
-	dialer := net.Dialer{Timeout: connectWithin, KeepAlive: pingEvery}
-	option := rueidis.ClientOption{
-		InitAddress: a.hosts,
-		Username:    a.user, Password: a.password, SelectDB: a.database, ClientName: "gatehouse",
-		TLSConfig: secure, Dialer: dialer, DialCtxFn: s.dial,
-		ConnWriteTimeout: brokenAfter,
-		// One connection to each server: the one that is asked is the one that tells.
-		PipelineMultiplex:     -1,
-		ClientTrackingOptions: []string{"PREFIX", s.sessionPrefix(), "BCAST"},
-		OnInvalidations:       s.news,
-		// What the library would remember stays small: the store has a memory of its own.
-		CacheSizeEachConn: 1 << 20,
-		ForceSingleClient: a.kind == single,
-		ClusterOption:     rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery},
-	}
-	if a.kind == sentinel {
-		option.Sentinel = rueidis.SentinelOption{
-			MasterSet: a.master, Dialer: dialer, TLSConfig: secure, Username: a.user, Password: a.password,
-			TopologyRefreshInterval: topologyEvery,
-		}
-		if a.sentinelCredential {
-			option.Sentinel.Username, option.Sentinel.Password = a.sentinelUser, a.sentinelPassword
-		}
+	option.ClientName = "gatehouse"
+	option.Dialer = net.Dialer{Timeout: connectWithin, KeepAlive: pingEvery}
+	option.DialCtxFn = f.dial
+	option.ConnWriteTimeout = brokenAfter
+	option.PipelineMultiplex = -1
+	option.ClientTrackingOptions = []string{"PREFIX", f.keys.sessions(), "BCAST"}
+	option.OnInvalidations = f.news
+	option.CacheSizeEachConn = 1 << 20 // the library's cache is not used
+	option.ClusterOption = rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery}
+	if a.Kind == redisaddr.Sentinel {
+		option.Sentinel.Dialer, option.Sentinel.TopologyRefreshInterval = option.Dialer, topologyEvery
 	}
 	return option, nil
-}
-
-// dial counts the connections, since each is deaf to what happened before it.
-func (s *Store) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
-	s.feed.dials.Add(1)
-	if secure != nil {
-		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
-	}
-	return d.DialContext(ctx, "tcp", addr)
 }
 
 func (s *Store) open(ctx context.Context, option rueidis.ClientOption) (err error) {
 	if s.client, err = rueidis.NewClient(option); err != nil {
 		return err
 	}
-	if mode := s.client.Mode(); s.kind == cluster && mode != rueidis.ClientModeCluster {
+	if mode := s.client.Mode(); s.kind == redisaddr.Cluster && mode != rueidis.ClientModeCluster {
 		return errors.New("it is no cluster: write redis://")
 	}
 	if err := s.examine(ctx); err != nil {
@@ -198,21 +177,21 @@ func (s *Store) open(ctx context.Context, option rueidis.ClientOption) (err erro
 }
 
 // examine looks at the settings of the servers.
-func (s *Store) examine(ctx context.Context) error {
-	for addr, node := range s.client.Nodes() {
+func (f *feed) examine(ctx context.Context) error {
+	for addr, node := range f.client.Nodes() {
 		info, err := node.Do(ctx, node.B().Info().Section("everything").Build()).ToString()
 		if err != nil {
-			if s.kind == cluster {
+			if f.kind == redisaddr.Cluster {
 				continue // a replica that is down, for example
 			}
 			return err
 		}
 		has := func(line string) bool { return strings.Contains("\r\n"+info, "\r\n"+line+"\r\n") }
-		if s.kind == single && has("redis_mode:cluster") {
+		if f.kind == redisaddr.Single && has("redis_mode:cluster") {
 			return errors.New("it is a node of a cluster: write redis-cluster://")
 		}
 		warn := func(problem string) {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "the session store may lose sessions: "+problem, slog.String("server", addr))
+			f.log.LogAttrs(ctx, slog.LevelWarn, "the session store may lose sessions: "+problem, slog.String("server", addr))
 		}
 		if strings.Contains(info, "\r\nmaxmemory_policy:") && !has("maxmemory_policy:noeviction") && !has("maxmemory:0") {
 			warn("Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
@@ -222,20 +201,6 @@ func (s *Store) examine(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Ready says why requests cannot be served at the moment.
-func (s *Store) Ready(context.Context) error {
-	if s.closed.Load() {
-		return errClosed
-	}
-	if s.feed.current() {
-		return nil
-	}
-	if err := s.feed.failure.Load(); err != nil {
-		return s.outage(*err)
-	}
-	return s.outage(errors.New("no answer for 0.7 s"))
 }
 
 // Close closes the connections.
@@ -255,32 +220,12 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// bounded is the context of a call.
-func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if s.closed.Load() {
-		return nil, nil, errClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, s.outage(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	return ctx, cancel, nil
-}
-
-// outage says where an error comes from, unless it is one of the answers that package session defines.
-func (s *Store) outage(err error) error {
-	if err == nil || session.IsAnswer(err) {
-		return err
-	}
-	return fmt.Errorf("redis session store: %w", err)
-}
-
 // connectError says why Redis cannot be used.
-func (s *Store) connectError(a address, err error) error {
+func connectError(a redisaddr.Address, err error) error {
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
 	}
-	return rediscause.Explain(a.hosts, a.secure, err)
+	return rediscause.Explain(a.Hosts, a.Secure, err)
 }
 
 // Explain adds to an error of a store what to do about it.
@@ -291,5 +236,3 @@ func Explain(err error) error {
 	}
 	return err
 }
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }

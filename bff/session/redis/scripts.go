@@ -90,8 +90,8 @@ finish(KEYS[1], KEYS[2])
 return s[6] or ''
 `)
 
-	// index: KEYS[1] a sorted set of IDs by when they expire, ARGV[1] the time, [2] when it expires, [3] the ID.
-	index = rueidis.NewLuaScriptRetryable(`
+	// addToIndex: KEYS[1] a sorted set of IDs by when they expire, ARGV[1] the time, [2] when it expires, [3] the ID.
+	addToIndex = rueidis.NewLuaScriptRetryable(`
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', tonumber(ARGV[1]) - 60000))
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')

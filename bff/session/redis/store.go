@@ -3,18 +3,15 @@ package redis
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 )
 
 // fixed is what of a record never changes.
@@ -37,35 +34,36 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	}
 	defer cancel()
 	defer s.records.Drop(r.ID)
-	m, err := json.Marshal(fixed{r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.UserAgent, r.Address})
+	f := fixed{r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.UserAgent, r.Address}
+	m, err := json.Marshal(f)
 	if err != nil {
-		return s.outage(err)
+		return outage(err)
 	}
-	if err := s.index(ctx, r.ID, r.Issuer, r.Subject, r.SID, r.ExpiresAt.UnixMilli()); err != nil {
-		return s.outage(err)
+	if err := s.index.add(ctx, r.ID, &f, r.ExpiresAt.UnixMilli()); err != nil {
+		return outage(err)
 	}
-	keys := []string{s.sessionKey(r.ID)}
-	together := !replaces.IsZero() && s.kind != cluster
+	keys := []string{s.keys.session(r.ID)}
+	together := !replaces.IsZero() && s.kind != redisaddr.Cluster
 	if together {
 		defer s.records.Drop(replaces)
-		keys = append(keys, s.sessionKey(replaces), s.endKey(replaces, session.ReasonReplaced))
+		keys = append(keys, s.keys.session(replaces), s.keys.end(replaces, session.ReasonReplaced))
 	}
 	answer, err := create.Exec(ctx, s.client, keys, []string{
 		s.nowMillis(), string(m), itoa(r.LastSeenAt.UnixMilli()), itoa(r.IdleExpiresAt.UnixMilli()), itoa(r.ExpiresAt.UnixMilli()),
 		rueidis.BinaryString(r.Sealed),
 	}).ToArray()
 	if err != nil || len(answer) == 0 {
-		return s.outage(cmp.Or(err, errAnswer))
+		return outage(cmp.Or(err, errAnswer))
 	}
 	made, err := answer[0].AsInt64()
 	switch {
 	case err != nil:
-		return s.outage(err)
+		return outage(err)
 	case made == 0:
 		return session.ErrExists
 	case len(answer) == 2:
 		if old, err := answer[1].ToString(); err == nil {
-			s.unindex(ctx, replaces, old)
+			s.index.remove(ctx, replaces, old)
 		}
 	}
 	if together || replaces.IsZero() {
@@ -86,7 +84,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 		return session.Record{}, errClosed
 	}
 	now := s.now()
-	if s.feed.current() {
+	if s.current() {
 		// One that looks expired may have been prolonged by another process: Redis decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
 			return r, nil
@@ -100,11 +98,11 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	stamp := s.records.Stamp(id)
 	fields, err := s.client.Do(ctx, s.get(id)).ToArray()
 	if err != nil {
-		return session.Record{}, s.outage(err)
+		return session.Record{}, outage(err)
 	}
 	r, err := s.record(id, fields)
 	if err != nil {
-		return session.Record{}, s.outage(err)
+		return session.Record{}, outage(err)
 	}
 	if r.Expired(now) {
 		return session.Record{}, session.ErrNotFound
@@ -114,10 +112,8 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 }
 
 func (s *Store) get(id session.ID) rueidis.Completed {
-	return s.client.B().Hmget().Key(s.sessionKey(id)).Field("m", "l", "x", "e", "s").Build()
+	return s.client.B().Hmget().Key(s.keys.session(id)).Field("m", "l", "x", "e", "s").Build()
 }
-
-var errAnswer = errors.New("what Redis holds is not of Gatehouse, or of another version")
 
 // record makes a record of the fields m, l, x, e and, unless it is for a list, s.
 func (s *Store) record(id session.ID, fields []rueidis.RedisMessage) (session.Record, error) {
@@ -160,10 +156,10 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 	}
 	defer cancel()
 	defer s.records.Drop(id)
-	moved := touch.Exec(ctx, s.client, []string{s.sessionKey(id)},
+	moved := touch.Exec(ctx, s.client, []string{s.keys.session(id)},
 		[]string{s.nowMillis(), itoa(lastSeen.UnixMilli()), itoa(idleExpires.UnixMilli())})
 	if err := moved.Error(); err != nil {
-		return s.outage(notFound(err))
+		return outage(notFound(err))
 	}
 	answer, err := moved.ToArray()
 	if err != nil || len(answer) != 2 {
@@ -177,7 +173,7 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 	if err != nil {
 		return nil
 	}
-	return s.outage(s.index(ctx, id, m.Issuer, m.Subject, m.SID, expires))
+	return outage(s.index.add(ctx, id, &m, expires))
 }
 
 // Lock implements [session.Store].
@@ -190,10 +186,10 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (s
 	// What the last holder wrote may have been written by another process.
 	defer s.records.Drop(id)
 	now := s.now()
-	answer, err := lock.Exec(ctx, s.client, []string{s.sessionKey(id)},
+	answer, err := lock.Exec(ctx, s.client, []string{s.keys.session(id)},
 		[]string{itoa(now.UnixMilli()), itoa(now.Add(lease).UnixMilli())}).AsIntSlice()
 	if err != nil || len(answer) != 2 {
-		return 0, s.outage(notFound(cmp.Or(err, errAnswer)))
+		return 0, outage(notFound(cmp.Or(err, errAnswer)))
 	}
 	if answer[0] == 0 {
 		return 0, &session.LockedError{Until: fromMillis(answer[1])}
@@ -224,12 +220,12 @@ func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, 
 		return err
 	}
 	defer cancel()
-	written, err := script.Exec(ctx, s.client, []string{s.sessionKey(id)},
+	written, err := script.Exec(ctx, s.client, []string{s.keys.session(id)},
 		append([]string{s.nowMillis(), itoa(int64(f))}, args...)).AsInt64()
 	if err == nil && written == 0 {
 		err = session.ErrFenced
 	}
-	return s.outage(notFound(err))
+	return outage(notFound(err))
 }
 
 // Delete implements [session.Store].
@@ -244,11 +240,11 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 
 func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) error {
 	defer s.records.Drop(id)
-	m, err := remove.Exec(ctx, s.client, []string{s.sessionKey(id), s.endKey(id, why)}, []string{s.nowMillis()}).ToString()
+	m, err := remove.Exec(ctx, s.client, []string{s.keys.session(id), s.keys.end(id, why)}, []string{s.nowMillis()}).ToString()
 	if err != nil {
-		return s.outage(notFound(err))
+		return outage(notFound(err))
 	}
-	s.unindex(ctx, id, m)
+	s.index.remove(ctx, id, m)
 	return nil
 }
 
@@ -257,12 +253,12 @@ func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session
 	if sid == "" {
 		return nil, nil
 	}
-	return s.deleteIn(ctx, s.sidKey(issuer, sid), why)
+	return s.deleteIn(ctx, s.keys.sid(issuer, sid), why)
 }
 
 // DeleteBySubject implements [session.Store].
 func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
-	return s.deleteIn(ctx, s.subjectKey(issuer, subject), why)
+	return s.deleteIn(ctx, s.keys.subject(issuer, subject), why)
 }
 
 func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([]session.ID, error) {
@@ -271,9 +267,9 @@ func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([
 		return nil, err
 	}
 	defer cancel()
-	ids, err := s.indexed(ctx, key)
+	ids, err := s.index.in(ctx, key)
 	if err != nil {
-		return nil, s.outage(err)
+		return nil, outage(err)
 	}
 	var ended []session.ID
 	for _, id := range ids {
@@ -294,13 +290,13 @@ func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]se
 		return nil, err
 	}
 	defer cancel()
-	ids, err := s.indexed(ctx, s.subjectKey(issuer, subject))
+	ids, err := s.index.in(ctx, s.keys.subject(issuer, subject))
 	if err != nil {
-		return nil, s.outage(err)
+		return nil, outage(err)
 	}
 	records, err := s.withoutSealed(ctx, s.client, ids)
 	if err != nil {
-		return nil, s.outage(err)
+		return nil, outage(err)
 	}
 	slices.SortFunc(records, func(a, b session.Record) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
@@ -316,7 +312,7 @@ func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []
 	now := s.now()
 	questions := make(rueidis.Commands, len(ids))
 	for i, id := range ids {
-		questions[i] = client.B().Hmget().Key(s.sessionKey(id)).Field("m", "l", "x", "e").Build()
+		questions[i] = client.B().Hmget().Key(s.keys.session(id)).Field("m", "l", "x", "e").Build()
 	}
 	var records []session.Record
 	for i, answer := range client.DoMulti(ctx, questions...) {
@@ -334,75 +330,4 @@ func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []
 		}
 	}
 	return records, nil
-}
-
-// subjectKey and sidKey are sets of IDs. They are named by a hash, since names may be of any length and any bytes.
-func (s *Store) subjectKey(issuer, subject string) string {
-	return s.indexKey("subject:", issuer, subject)
-}
-func (s *Store) sidKey(issuer, sid string) string { return s.indexKey("sid:", issuer, sid) }
-
-func (s *Store) indexKey(kind, issuer, value string) string {
-	h := sha256.New()
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(issuer))) // or "ab", "c" would be "a", "bc"
-	h.Write(n[:])
-	io.WriteString(h, issuer)
-	io.WriteString(h, value)
-	return s.prefix + kind + "{" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)) + "}"
-}
-
-func (s *Store) index(ctx context.Context, id session.ID, issuer, subject, sid string, expires int64) error {
-	keys := []string{s.subjectKey(issuer, subject)}
-	if sid != "" {
-		keys = append(keys, s.sidKey(issuer, sid))
-	}
-	for _, key := range keys {
-		err := index.Exec(ctx, s.client, []string{key}, []string{s.nowMillis(), itoa(expires), rueidis.BinaryString(id[:])}).Error()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unindex takes a session that has ended out of the indexes, as well as it can: what is left there is harmless, and goes
-// when the session would have expired.
-func (s *Store) unindex(ctx context.Context, id session.ID, m string) {
-	var f fixed
-	if err := json.Unmarshal([]byte(m), &f); err != nil {
-		return
-	}
-	member := rueidis.BinaryString(id[:])
-	commands := rueidis.Commands{s.client.B().Zrem().Key(s.subjectKey(f.Issuer, f.Subject)).Member(member).Build()}
-	if f.SID != "" {
-		commands = append(commands, s.client.B().Zrem().Key(s.sidKey(f.Issuer, f.SID)).Member(member).Build())
-	}
-	s.client.DoMulti(ctx, commands...)
-}
-
-func (s *Store) indexed(ctx context.Context, key string) ([]session.ID, error) {
-	members, err := s.client.Do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]session.ID, 0, len(members))
-	for _, m := range members {
-		if len(m) == len(session.ID{}) {
-			ids = append(ids, session.ID([]byte(m)))
-		}
-	}
-	return ids, nil
-}
-
-func (s *Store) nowMillis() string { return itoa(s.now().UnixMilli()) }
-
-func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
-
-// notFound takes an answer of nil for what it means.
-func notFound(err error) error {
-	if rueidis.IsRedisNil(err) {
-		return session.ErrNotFound
-	}
-	return err
 }

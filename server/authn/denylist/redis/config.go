@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
@@ -76,21 +77,24 @@ const urlRemedy = "give redis://[user:password@]host[:port][/database], or redis
 // clientOption has deadlines that fit a feed which is broken after a second.
 // The library's own take ten seconds to give up a frozen server.
 func (c *Config) clientOption() (rueidis.ClientOption, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil { // its text quotes the URL
-		return rueidis.ClientOption{}, errors.New("redis denylist: the URL is malformed (and not shown, as it may hold a password); " + urlRemedy)
+	a, err := redisaddr.Parse(c.URL)
+	if err == nil {
+		_, err = url.Parse(c.URL)
+		if err != nil {
+			err = errors.New("is malformed") // the error of net/url quotes the URL
+		}
 	}
 	switch {
-	case u.Scheme != "redis" && u.Scheme != "rediss":
-		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: the URL's scheme is %q; %s", u.Scheme, urlRemedy)
-	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "":
-		return rueidis.ClientOption{}, errors.New("redis denylist: the URL lacks a host or has a query or fragment; " + urlRemedy)
-	case c.TLS != nil && u.Scheme == "redis":
+	case err != nil:
+		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: the URL %w (it is not shown, as it may hold a password); %s", err, urlRemedy)
+	case a.Kind != redisaddr.Single:
+		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: the URL's scheme is %q; %s", a.Kind, urlRemedy)
+	case c.TLS != nil && !a.Secure:
 		return rueidis.ClientOption{}, errors.New("redis denylist: TLS is set, but the URL's scheme is redis; give rediss://…")
 	}
-	option, err := rueidis.ParseURL(c.URL)
+	option, err := a.Option()
 	if err != nil {
-		return rueidis.ClientOption{}, errors.New("redis denylist: the URL's database is not a number; " + urlRemedy)
+		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: %w", err)
 	}
 	if c.TLS != nil {
 		server := option.TLSConfig.ServerName
@@ -101,7 +105,6 @@ func (c *Config) clientOption() (rueidis.ClientOption, error) {
 	}
 	option.Dialer = net.Dialer{Timeout: answerWithin, KeepAlive: answerWithin}
 	option.ConnWriteTimeout = answerWithin
-	option.ForceSingleClient = true
 	option.PipelineMultiplex = -1 // one connection
 	option.ReadBufferEachConn = 1 << 16
 	option.WriteBufferEachConn = 1 << 16

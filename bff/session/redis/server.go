@@ -1,0 +1,61 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+var (
+	errClosed = errors.New("redis session store: closed")
+	errAnswer = errors.New("unknown data in Redis: not written by Gatehouse, or by another version")
+)
+
+// server is the connection that all parts of a store use.
+type server struct {
+	client rueidis.Client
+	keys   keys
+	now    func() time.Time
+	closed atomic.Bool
+}
+
+// bounded returns the context of a call.
+func (s *server) bounded(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if s.closed.Load() {
+		return nil, nil, errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, outage(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	return ctx, cancel, nil
+}
+
+func (s *server) nowMillis() string { return itoa(s.now().UnixMilli()) }
+
+// outage adds where an error comes from, unless it is an answer.
+func outage(err error) error {
+	if err == nil || session.IsAnswer(err) {
+		return err
+	}
+	return fmt.Errorf("redis session store: %w", err)
+}
+
+// notFound returns ErrNotFound for the answer nil.
+func notFound(err error) error {
+	if rueidis.IsRedisNil(err) {
+		return session.ErrNotFound
+	}
+	return err
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -1,0 +1,199 @@
+// Package redisaddr owns the addresses of Redis that settings hold: their
+// syntax, and what the client needs of them. Timeouts, and why a connection
+// fails, are left to its users.
+package redisaddr
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
+)
+
+// Kind says what is at an address.
+type Kind string
+
+// The kinds, by their scheme without TLS.
+const (
+	Single   Kind = "redis"
+	Cluster  Kind = "redis-cluster"
+	Sentinel Kind = "redis-sentinel"
+)
+
+var defaultPorts = map[Kind]string{Single: "6379", Cluster: "6379", Sentinel: "26379"}
+
+// An Address says where a Redis is and how to sign in to it.
+type Address struct {
+	Kind Kind
+	// Secure is whether connections use TLS, by the authorities in CAFile, or
+	// those of the system if that is "".
+	Secure         bool
+	CAFile         string
+	User, Password string
+	// Hosts are HOST:PORT, of the server, of nodes of the cluster, or of
+	// sentinels.
+	Hosts    []string
+	Database int
+	// Master is the sentinels' name of the master. SentinelUser and
+	// SentinelPassword are for the sentinels, if SentinelCredential is set, and
+	// otherwise they are asked with User and Password.
+	Master                         string
+	SentinelUser, SentinelPassword string
+	SentinelCredential             bool
+}
+
+// Parse reads SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST…][/PATH][?PARAMETERS],
+// which net/url cannot if there are several hosts. An error states the problem
+// and quotes nothing, since a password may be anywhere in the text.
+func Parse(s string) (a Address, err error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return a, errors.New("is not an address of Redis")
+	}
+	name, secure := strings.CutPrefix(scheme, "rediss")
+	if !secure {
+		name = strings.TrimPrefix(scheme, "redis")
+	}
+	a.Kind, a.Secure = Kind("redis"+name), secure
+	if defaultPorts[a.Kind] == "" || !strings.HasPrefix(scheme, "redis") {
+		return a, errors.New("is not an address of Redis")
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		if a.User, a.Password, err = credentials(rest[:i]); err != nil {
+			return a, err
+		}
+		rest = rest[i+1:]
+	}
+	hosts, path, _ := strings.Cut(rest, "/")
+	if err := a.setHosts(hosts); err != nil {
+		return a, err
+	}
+	if err := a.setPath(path); err != nil {
+		return a, err
+	}
+	return a, a.setQuery(query)
+}
+
+func credentials(s string) (user, password string, err error) {
+	user, password, _ = strings.Cut(s, ":")
+	for _, p := range []*string{&user, &password} {
+		if *p, err = url.PathUnescape(*p); err != nil {
+			return "", "", errors.New("has a % in user or password that begins no escape")
+		}
+	}
+	return user, password, nil
+}
+
+func (a *Address) setHosts(hosts string) error {
+	for host := range strings.SplitSeq(hosts, ",") {
+		name, port, err := net.SplitHostPort(host)
+		if err != nil {
+			name, port = strings.Trim(host, "[]"), defaultPorts[a.Kind]
+		}
+		if n, err := strconv.Atoi(port); name == "" || err != nil || n < 1 || n > 65535 || strings.ContainsAny(name, " /?#@%") {
+			return errors.New("lacks a host, or has an invalid port")
+		}
+		a.Hosts = append(a.Hosts, net.JoinHostPort(name, port))
+	}
+	if a.Kind == Single && len(a.Hosts) > 1 {
+		return errors.New("has several hosts, as only a cluster or sentinels have")
+	}
+	return nil
+}
+
+func (a *Address) setPath(path string) error {
+	database := path
+	switch a.Kind {
+	case Cluster:
+		if path != "" {
+			return errors.New("has a path, and a cluster has no databases")
+		}
+	case Sentinel:
+		a.Master, database, _ = strings.Cut(path, "/")
+		var err error
+		if a.Master, err = url.PathUnescape(a.Master); err != nil || a.Master == "" {
+			return errors.New("lacks the sentinels' name of the master")
+		}
+	}
+	if database != "" {
+		n, err := strconv.Atoi(database)
+		if err != nil || n < 0 {
+			return errors.New("has a database that is not a number")
+		}
+		a.Database = n
+	}
+	return nil
+}
+
+func (a *Address) setQuery(query string) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return errors.New("has malformed parameters after the question mark")
+	}
+	for name, value := range values {
+		v := value[len(value)-1]
+		switch {
+		case name == "ca_file" && a.Secure:
+			a.CAFile = v
+		case name == "sentinel_user" && a.Kind == Sentinel:
+			a.SentinelUser, a.SentinelCredential = v, true
+		case name == "sentinel_password" && a.Kind == Sentinel:
+			a.SentinelPassword, a.SentinelCredential = v, true
+		default:
+			return errors.New("has an unknown parameter after the question mark; " +
+				"there are ca_file (with rediss), sentinel_user and sentinel_password (with redis-sentinel)")
+		}
+	}
+	return nil
+}
+
+// TLS returns the configuration of TLS, nil without. It reads CAFile.
+func (a *Address) TLS() (*tls.Config, error) {
+	if !a.Secure {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(a.Hosts) == 1 || a.Kind == Single {
+		cfg.ServerName, _, _ = net.SplitHostPort(a.Hosts[0])
+	}
+	if a.CAFile == "" {
+		return cfg, nil
+	}
+	pem, err := textfile.Read(a.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("the ca_file %s cannot be read: %w", a.CAFile, err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM([]byte(pem)) {
+		return nil, fmt.Errorf("the ca_file %s holds no certificate in PEM", a.CAFile)
+	}
+	return cfg, nil
+}
+
+// Option returns the options of a client for the address.
+func (a *Address) Option() (rueidis.ClientOption, error) {
+	secure, err := a.TLS()
+	if err != nil {
+		return rueidis.ClientOption{}, err
+	}
+	option := rueidis.ClientOption{
+		InitAddress: a.Hosts, Username: a.User, Password: a.Password, SelectDB: a.Database, TLSConfig: secure,
+		ForceSingleClient: a.Kind == Single,
+	}
+	if a.Kind == Sentinel {
+		option.Sentinel = rueidis.SentinelOption{MasterSet: a.Master, TLSConfig: secure, Username: a.User, Password: a.Password}
+		if a.SentinelCredential {
+			option.Sentinel.Username, option.Sentinel.Password = a.SentinelUser, a.SentinelPassword
+		}
+	}
+	return option, nil
+}
