@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
-// bearer gives each call its token. It is credentials.PerRPCCredentials.
+// A bearer adds a token to each call. It implements credentials.PerRPCCredentials.
 type bearer struct {
 	tokens *TokenSource
 	secure bool
@@ -25,8 +25,13 @@ type bearer struct {
 func (b *bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	if b.secure {
 		info, _ := credentials.RequestInfoFromContext(ctx)
-		if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-			return nil, status.Errorf(codes.Unauthenticated, "the connection does not protect a token: %v", err)
+		err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity)
+		if err != nil {
+			return nil, status.Errorf(
+				codes.Unauthenticated,
+				"the connection does not protect a token: %v",
+				err,
+			)
 		}
 	}
 	token, err := b.tokens.Token(ctx)
@@ -39,42 +44,49 @@ func (b *bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 // RequireTransportSecurity implements credentials.PerRPCCredentials.
 func (b *bearer) RequireTransportSecurity() bool { return b.secure }
 
-// tokenStatus tells a provider that refuses from one that cannot answer.
+// tokenStatus turns the error of a token request into a status: Unauthenticated if the provider
+// refused the request, Unavailable if it could not answer.
 func tokenStatus(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return status.FromContextError(err).Err()
 	}
 	code := codes.Unavailable
-	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.Response.StatusCode < 500 && refused.Response.StatusCode != http.StatusTooManyRequests {
+	refused, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if ok && refused.Response.StatusCode < 500 &&
+		refused.Response.StatusCode != http.StatusTooManyRequests {
 		code = codes.Unauthenticated
 	}
-	return status.Error(code, "no access token from the provider: "+publicText(err))
+	return status.Error(code, "request an access token: "+publicText(err))
 }
 
-// heedStream is heedUnary for streams, which are refused when they are read.
-func (s *TokenSource) heedStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+// watchStream is watchUnary for streams, whose refusals arrive with the first message.
+func (s *TokenSource) watchStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn,
+	method string, stream grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	cs, err := stream(ctx, desc, conn, method, opts...)
 	if err != nil {
 		return nil, err
 	}
-	return &heeded{cs, s}, nil
+	return &watchedStream{cs, s}, nil
 }
 
-type heeded struct {
+type watchedStream struct {
 	grpc.ClientStream
 	tokens *TokenSource
 }
 
-func (h *heeded) RecvMsg(m any) error {
-	err := h.ClientStream.RecvMsg(m)
+func (s *watchedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
 	if status.Code(err) == codes.Unauthenticated && tokenRefused(err) {
-		h.tokens.refused()
+		s.tokens.refused()
 	}
 	return err
 }
 
-// heedUnary has another token fetched when a server refuses the one it got.
-func (s *TokenSource) heedUnary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+// watchUnary makes s replace its token after a server has refused it.
+func (s *TokenSource) watchUnary(ctx context.Context, method string, req, reply any,
+	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
 	err := invoke(ctx, method, req, reply, conn, opts...)
 	if status.Code(err) == codes.Unauthenticated && tokenRefused(err) {
 		s.refused()
@@ -82,6 +94,7 @@ func (s *TokenSource) heedUnary(ctx context.Context, method string, req, reply a
 	return err
 }
 
+// tokenRefused reports whether another token may be accepted where this one was not.
 func tokenRefused(err error) bool {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == reason.Domain {

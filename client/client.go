@@ -14,68 +14,86 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// DefaultTimeout bounds a unary call that has no deadline, when Config.Timeout
-// is zero.
+// DefaultTimeout is the default of Config.Timeout.
 const DefaultTimeout = 10 * time.Second
 
-// Config says whom to call, and as whom. Target is required; the zero value of
-// everything else is safe.
+// Config configures a connection. Target is required; every other field has a safe zero value.
 type Config struct {
-	// Target is the server, as gRPC names it, such as
+	// Target is the address of the server in the form of gRPC, such as
 	// "dns:///catalog.internal:9090".
 	Target string
-	// Tokens gives each call its token. Several connections may share one. Nil
-	// sends none: only public methods answer.
+	// Tokens is the source of the token that each call carries. Several connections may share one.
+	// Nil sends no token, which is enough for public methods.
 	Tokens *TokenSource
-	// TLS says which authorities are believed, and which certificate is shown;
-	// nil means the system's authorities, and none.
+	// TLS configures TLS: the trusted authorities and the client certificate. Nil means the
+	// system's authorities, TLS 1.2 or newer, and no certificate.
 	TLS *tls.Config
-	// Plaintext connects without TLS, to loopback alone.
+	// Plaintext connects without TLS. It is allowed for loopback targets only.
 	Plaintext bool
-	// InsecureTokensInClear lets Plaintext reach other machines. Whoever sees
-	// the traffic can then use the tokens; it is for networks that encrypt by
-	// themselves, such as a service mesh.
+	// InsecureTokensInClear allows Plaintext for targets that are not on loopback. Everyone who can
+	// read the traffic can then use the tokens. It is for networks that encrypt by themselves, such
+	// as a service mesh.
 	InsecureTokensInClear bool
-	// Timeout bounds a unary call that has no deadline, attempts and the wait
-	// for a token included; 0 means 10 s. A stream has none.
+	// Timeout limits a unary call whose context has no deadline, retries and the wait for a token
+	// included. 0 means DefaultTimeout, 10 s. Streams have no limit.
 	Timeout time.Duration
-	// Options are added to those of this package, after them.
+	// Options are appended to the dial options of this package.
 	Options []grpc.DialOption
 }
 
-// New makes a connection, which dials when it is first used. Close it.
-//
-// Methods whose .proto says that they are idempotent (idempotency_level) are
-// tried up to 4 times while the server is UNAVAILABLE, others once: a server
-// that vanishes in the middle may have done what it was asked.
-func New(cfg Config) (*grpc.ClientConn, error) {
-	options, err := cfg.dialOptions()
-	if err != nil {
-		return nil, err
+// Validate returns an error for each invalid field of cfg, joined. It contacts nothing. New calls
+// it.
+func (cfg Config) Validate() error {
+	var errs []error
+	if cfg.Target == "" {
+		errs = append(errs, invalid.Missing("Target",
+			`give the address of the server, such as "dns:///catalog.internal:9090"`))
 	}
-	conn, err := grpc.NewClient(cfg.Target, options...)
+	if cfg.Timeout < 0 {
+		errs = append(errs, invalid.Field("Timeout", cfg.Timeout, "is negative",
+			fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
+	}
+	if cfg.Plaintext && cfg.TLS != nil {
+		errs = append(errs, &invalid.Error{
+			Field: "TLS", Problem: "excludes Plaintext", Remedy: "leave out one of them",
+		})
+	}
+	if cfg.InsecureTokensInClear && !cfg.Plaintext {
+		errs = append(errs, &invalid.Error{
+			Field: "InsecureTokensInClear", Problem: "has no effect without Plaintext",
+			Remedy: "leave it out",
+		})
+	}
+	if cfg.Plaintext && !cfg.InsecureTokensInClear && cfg.Target != "" && !onLoopback(cfg.Target) {
+		errs = append(errs, invalid.Field("Target", cfg.Target,
+			"is not on loopback, and Plaintext would send tokens in the clear",
+			"leave out Plaintext, so that TLS is used"))
+	}
+	return errors.Join(errs...)
+}
+
+// New returns a connection, which dials when it is first used. The caller closes it. Errors are
+// those of Validate, and of grpc.NewClient about Target and Options.
+//
+// A call of a method whose .proto declares an idempotency_level is tried up to 4 times while the
+// server is UNAVAILABLE. Other methods are tried once, because a server that fails during a call
+// may have executed it.
+func New(cfg Config) (*grpc.ClientConn, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	conn, err := grpc.NewClient(cfg.Target, cfg.dialOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("client: Target %q: %w", cfg.Target, err)
 	}
 	return conn, nil
 }
 
-func (cfg Config) dialOptions() ([]grpc.DialOption, error) {
-	switch {
-	case cfg.Target == "":
-		return nil, errors.New("client: Target is empty: name the server, such as \"dns:///catalog.internal:9090\"")
-	case cfg.Timeout < 0:
-		return nil, fmt.Errorf("client: Timeout is %v: give a positive duration, or 0 for %v", cfg.Timeout, DefaultTimeout)
-	case cfg.Plaintext && cfg.TLS != nil:
-		return nil, errors.New("client: Plaintext and TLS exclude each other: leave out one")
-	case cfg.InsecureTokensInClear && !cfg.Plaintext:
-		return nil, errors.New("client: InsecureTokensInClear means nothing without Plaintext: leave it out")
-	case cfg.Plaintext && !cfg.InsecureTokensInClear && !onLoopback(cfg.Target):
-		return nil, fmt.Errorf("client: Plaintext, and Target %q is not on loopback: the tokens would cross a network in the clear; leave Plaintext out, so that TLS is used", cfg.Target)
-	}
+func (cfg Config) dialOptions() []grpc.DialOption {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
@@ -91,22 +109,23 @@ func (cfg Config) dialOptions() ([]grpc.DialOption, error) {
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig()),
 		grpc.WithUserAgent("gatehouse-client"),
-		// A server that has vanished is noticed while a call waits for it. Its
-		// own limit on pings is one in 10 s.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithChainUnaryInterceptor(bound(cfg.Timeout), propagateUnary),
+		// Detects a dead connection while a call waits. The server allows a ping every 10 s.
+		grpc.WithKeepaliveParams(
+			keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second},
+		),
+		grpc.WithChainUnaryInterceptor(withTimeout(cfg.Timeout), propagateUnary),
 		grpc.WithChainStreamInterceptor(propagateStream),
 	}
 	if cfg.Tokens != nil {
 		options = append(options,
 			grpc.WithPerRPCCredentials(&bearer{cfg.Tokens, !cfg.Plaintext}),
-			grpc.WithChainUnaryInterceptor(cfg.Tokens.heedUnary),
-			grpc.WithChainStreamInterceptor(cfg.Tokens.heedStream))
+			grpc.WithChainUnaryInterceptor(cfg.Tokens.watchUnary),
+			grpc.WithChainStreamInterceptor(cfg.Tokens.watchStream))
 	}
-	return append(options, cfg.Options...), nil
+	return append(options, cfg.Options...)
 }
 
-// onLoopback reports whether a target can only be this machine.
+// onLoopback reports whether target can only be this machine.
 func onLoopback(target string) bool {
 	for _, scheme := range []string{"dns", "passthrough"} {
 		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
@@ -114,7 +133,7 @@ func onLoopback(target string) bool {
 			switch {
 			case !strings.HasPrefix(rest, "//"):
 				target = rest
-			case !ok || authority != "": // another name server's idea of localhost
+			case !ok || authority != "": // another name server resolves it
 				return false
 			default:
 				target = endpoint
@@ -126,9 +145,11 @@ func onLoopback(target string) bool {
 	return err == nil && loopback.Host(host)
 }
 
-// bound gives a call that has no deadline one.
-func bound(timeout time.Duration) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+// withTimeout gives calls a deadline that have none.
+func withTimeout(timeout time.Duration) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any,
+		conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
 		if _, ok := ctx.Deadline(); !ok {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, timeout)

@@ -32,7 +32,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// The methods of a service that says of some that they may be called twice.
+// The methods of a test service. Read and Put declare an idempotency_level.
 const (
 	read   = "/clienttest.v1.Service/Read"
 	put    = "/clienttest.v1.Service/Put"
@@ -62,7 +62,7 @@ func init() {
 	}
 }
 
-// server is a gRPC server that notes what it is sent.
+// server is a gRPC server that records the metadata of its calls.
 type server struct {
 	address string
 	answer  func(ctx context.Context, n int) error // n counts from 1
@@ -88,7 +88,7 @@ func (s *server) handle(_ any, stream grpc.ServerStream) error {
 	return stream.SendMsg(new(emptypb.Empty))
 }
 
-// seen returns one key of each call.
+// seen returns the value of a metadata key in each call.
 func (s *server) seen(key string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +127,7 @@ func call(ctx context.Context, conn *grpc.ClientConn, method string) error {
 	return conn.Invoke(ctx, method, new(emptypb.Empty), new(emptypb.Empty))
 }
 
-// tokens is a source behind a real token endpoint that gives t1, t2, …
+// tokens returns a source whose token endpoint gives the answers, one after the other.
 func tokens(t *testing.T, answers ...answer) (*client.TokenSource, *provider) {
 	t.Helper()
 	p := &provider{answers: answers}
@@ -136,8 +136,8 @@ func tokens(t *testing.T, answers ...answer) (*client.TokenSource, *provider) {
 	return source(t, client.Credentials{TokenURL: endpoint.URL, ClientID: "robot", ClientSecret: clientSecret}), p
 }
 
-// TestTokenTravels: over TLS, and in the clear to this machine alone.
-func TestTokenTravels(t *testing.T) {
+// TestTokenSent: calls carry the token over TLS, and in plaintext on loopback.
+func TestTokenSent(t *testing.T) {
 	t.Parallel()
 	certificate, authorities := selfSigned(t)
 	secure := serve(t, &server{}, grpc.Creds(credentials.NewServerTLSFromCert(&certificate)))
@@ -162,20 +162,20 @@ func TestTokenTravels(t *testing.T) {
 		}
 	}
 	if n := provider.requests(); n != 1 {
-		t.Errorf("two connections fetched %d tokens", n)
+		t.Errorf("two connections requested %d tokens, want 1", n)
 	}
-	// A server whose certificate nobody vouches for gets no token.
-	stranger := dial(t, client.Config{Target: secure.address, Tokens: source})
-	if err := call(t.Context(), stranger, create); status.Code(err) != codes.Unavailable || len(secure.seen("authorization")) != 3 {
-		t.Errorf("a stranger: %v", err)
+	// A server with an untrusted certificate gets no token.
+	untrusting := dial(t, client.Config{Target: secure.address, Tokens: source})
+	if err := call(t.Context(), untrusting, create); status.Code(err) != codes.Unavailable || len(secure.seen("authorization")) != 3 {
+		t.Errorf("untrusted certificate: %v", err)
 	}
-	// Nor does one that speaks no TLS.
+	// A server without TLS gets none either.
 	if err := call(t.Context(), dial(t, client.Config{Target: plain.address, Tokens: source}), create); err == nil || len(plain.seen("authorization")) != 3 {
-		t.Errorf("TLS to a server without: %v", err)
+		t.Errorf("server without TLS: %v", err)
 	}
 }
 
-// TestRetry: what may be called twice, by its own account, is.
+// TestRetry: idempotent methods are retried while the server is unavailable, others are not.
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -199,13 +199,13 @@ func TestRetry(t *testing.T) {
 			t.Errorf("%s, %v: %d calls, %v; want %d", c.method, c.code, got, err, c.calls)
 		}
 		if ids := s.seen("x-request-id"); ids[0] == "" || ids[0] != ids[len(ids)-1] {
-			t.Errorf("%s: the attempts have the ids %q", c.method, ids)
+			t.Errorf("%s: the attempts have different ids: %q", c.method, ids)
 		}
 	}
 }
 
-// TestDeadline: no call waits for ever, a token's included; a caller's own
-// deadline stands, and a stream has none.
+// TestDeadline: a unary call without a deadline gets one, which limits the wait for a token too.
+// A deadline of the caller is kept, and a stream gets none.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	lefts := make(chan time.Duration, 1)
@@ -250,25 +250,25 @@ func TestDeadline(t *testing.T) {
 	if left := <-lefts; left != 0 {
 		t.Errorf("a stream has %v", left)
 	}
-	// A provider that is silent counts.
-	silent := httptest.NewUnstartedServer(nil)
-	t.Cleanup(silent.Close)
-	mute := source(t, client.Credentials{TokenURL: "http://" + silent.Listener.Addr().String(), ClientID: "robot", ClientSecret: "x"})
+	// The wait for a provider that does not answer is limited too.
+	unanswered := httptest.NewUnstartedServer(nil)
+	t.Cleanup(unanswered.Close)
+	waiting := source(t, client.Credentials{TokenURL: "http://" + unanswered.Listener.Addr().String(), ClientID: "robot", ClientSecret: "x"})
 	begin := time.Now()
-	err = call(t.Context(), dial(t, client.Config{Target: s.address, Plaintext: true, Tokens: mute, Timeout: 50 * time.Millisecond}), create)
+	err = call(t.Context(), dial(t, client.Config{Target: s.address, Plaintext: true, Tokens: waiting, Timeout: 50 * time.Millisecond}), create)
 	if status.Code(err) != codes.DeadlineExceeded || time.Since(begin) > 4*time.Second {
-		t.Errorf("a silent provider: %v after %v", err, time.Since(begin))
+		t.Errorf("provider without an answer: %v after %v", err, time.Since(begin))
 	}
 }
 
-// TestPropagation: a call that is made while another is served carries its id
-// and its place in the trace, and nothing else of it.
+// TestPropagation: a call made while a request is served carries its id and trace context, and
+// nothing else of it.
 func TestPropagation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, &server{})
 	conn := dial(t, client.Config{Target: s.address, Plaintext: true})
 	served := metadata.NewIncomingContext(requestid.NewContext(t.Context(), "id-1"), metadata.Pairs(
-		"traceparent", "00-1-2-01", "tracestate", "a=1", "authorization", "Bearer of-somebody", "cookie", "session=1", "accept-language", "de"))
+		"traceparent", "00-1-2-01", "tracestate", "a=1", "authorization", "Bearer of-the-caller", "cookie", "session=1", "accept-language", "de"))
 	if err := call(served, conn, create); err != nil {
 		t.Fatal(err)
 	}
@@ -301,9 +301,8 @@ func TestPropagation(t *testing.T) {
 	}
 }
 
-// TestTokenRefused: a token that a server does not take is replaced, once it is
-// older than a second; what the provider refuses, and what it cannot answer, are
-// told apart.
+// TestTokenRefused: a token that a server refuses is replaced once it is older than a second. A
+// refusal by the provider is Unauthenticated, a failure Unavailable.
 func TestTokenRefused(t *testing.T) {
 	t.Parallel()
 	refused, err := status.New(codes.Unauthenticated, "no").WithDetails(&errdetails.ErrorInfo{Domain: "gatehouse", Reason: "TOKEN_REVOKED"})
@@ -362,23 +361,23 @@ func TestConfigRefused(t *testing.T) {
 		cfg  client.Config
 		want string // "" for none
 	}{
-		"no target":                        {client.Config{}, "Target is empty"},
-		"a negative timeout":               {client.Config{Target: "dns:///a:1", Timeout: -1}, "Timeout"},
-		"plaintext with TLS":               {client.Config{Target: "localhost:1", Plaintext: true, TLS: &tls.Config{}}, "exclude"},
-		"danger without plaintext":         {client.Config{Target: "a:1", InsecureTokensInClear: true}, "InsecureTokensInClear"},
-		"a URL":                            {client.Config{Target: "dns:///%zz:1"}, "Target"},
-		"across a network":                 {client.Config{Target: "dns:///catalog.internal:9090", Plaintext: true}, "in the clear"},
-		"an address":                       {client.Config{Target: "10.0.0.1:9090", Plaintext: true}, "in the clear"},
-		"a name like it":                   {client.Config{Target: "localhost.example:9090", Plaintext: true}, "in the clear"},
-		"another name server's localhost":  {client.Config{Target: "dns://10.0.0.1/localhost:9090", Plaintext: true}, "in the clear"},
-		"a resolver that may say anything": {client.Config{Target: "xds:///localhost:9090", Plaintext: true}, "in the clear"},
-		"no port":                          {client.Config{Target: "localhost", Plaintext: true}, "in the clear"},
-		"by name":                          {client.Config{Target: "localhost:9090", Plaintext: true}, ""},
-		"by name and scheme":               {client.Config{Target: "dns:///localhost:9090", Plaintext: true}, ""},
-		"by name and short scheme":         {client.Config{Target: "dns:localhost:9090", Plaintext: true}, ""},
-		"by address":                       {client.Config{Target: "passthrough:///127.0.0.1:9090", Plaintext: true}, ""},
-		"by IPv6 address":                  {client.Config{Target: "[::1]:9090", Plaintext: true}, ""},
-		"on one's own responsibility":      {client.Config{Target: "dns:///catalog.mesh:9090", Plaintext: true, InsecureTokensInClear: true}, ""},
+		"no target":                       {client.Config{}, "Target is missing"},
+		"a negative timeout":              {client.Config{Target: "dns:///a:1", Timeout: -1}, "Timeout"},
+		"plaintext with TLS":              {client.Config{Target: "localhost:1", Plaintext: true, TLS: &tls.Config{}}, "exclude"},
+		"insecure without plaintext":      {client.Config{Target: "a:1", InsecureTokensInClear: true}, "InsecureTokensInClear"},
+		"a URL":                           {client.Config{Target: "dns:///%zz:1"}, "Target"},
+		"across a network":                {client.Config{Target: "dns:///catalog.internal:9090", Plaintext: true}, "in the clear"},
+		"an address":                      {client.Config{Target: "10.0.0.1:9090", Plaintext: true}, "in the clear"},
+		"a name like it":                  {client.Config{Target: "localhost.example:9090", Plaintext: true}, "in the clear"},
+		"another name server's localhost": {client.Config{Target: "dns://10.0.0.1/localhost:9090", Plaintext: true}, "in the clear"},
+		"another resolver":                {client.Config{Target: "xds:///localhost:9090", Plaintext: true}, "in the clear"},
+		"no port":                         {client.Config{Target: "localhost", Plaintext: true}, "in the clear"},
+		"by name":                         {client.Config{Target: "localhost:9090", Plaintext: true}, ""},
+		"by name and scheme":              {client.Config{Target: "dns:///localhost:9090", Plaintext: true}, ""},
+		"by name and short scheme":        {client.Config{Target: "dns:localhost:9090", Plaintext: true}, ""},
+		"by address":                      {client.Config{Target: "passthrough:///127.0.0.1:9090", Plaintext: true}, ""},
+		"by IPv6 address":                 {client.Config{Target: "[::1]:9090", Plaintext: true}, ""},
+		"allowed as insecure":             {client.Config{Target: "dns:///catalog.mesh:9090", Plaintext: true, InsecureTokensInClear: true}, ""},
 	} {
 		conn, err := client.New(c.cfg)
 		if err == nil {
@@ -390,7 +389,7 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// selfSigned makes a certificate for this machine, and those who believe it.
+// selfSigned returns a certificate for 127.0.0.1 and a pool that trusts it.
 func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/client"
 )
 
-// A program that calls a service in its own name. The client of generated code
-// takes the place of the health service's.
+// A program calls a service with a token of its own. A program of yours uses the generated client
+// of its service instead of the health client.
 func Example() {
 	tokens, err := client.NewTokenSource(client.Credentials{
 		TokenURL:     "https://tenant.eu.auth0.com/oauth/token",
@@ -33,4 +33,15 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Println(answer.GetStatus())
+}
+
+func ExampleCredentials_Validate() {
+	err := client.Credentials{
+		TokenURL:     "http://login.example/token",
+		ClientID:     "nightly-export",
+		ClientSecret: "from the secret store",
+	}.Validate()
+	fmt.Println(err)
+	// Output:
+	// TokenURL "http://login.example/token" is http and not on loopback, and would get the secret in the clear; give the https URL
 }

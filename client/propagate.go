@@ -12,10 +12,9 @@ import (
 
 var requestIDKey = strings.ToLower(requestid.Header)
 
-// propagate ties a call to the request in whose course it is made: by the
-// request's id, and by its place in a trace (W3C Trace Context). What the caller
-// has set stands. Nothing else of the request is passed on, its token least of
-// all.
+// propagate adds the id and the trace context (W3C Trace Context) of the request that is being
+// served to an outgoing call, unless the caller has set them. Nothing else is passed on, in
+// particular no token.
 func propagate(ctx context.Context) context.Context {
 	out, _ := metadata.FromOutgoingContext(ctx)
 	in, _ := metadata.FromIncomingContext(ctx)
@@ -36,10 +35,14 @@ func propagate(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
-func propagateUnary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func propagateUnary(ctx context.Context, method string, req, reply any,
+	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
 	return invoke(propagate(ctx), method, req, reply, conn, opts...)
 }
 
-func propagateStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func propagateStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn,
+	method string, stream grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	return stream(propagate(ctx), desc, conn, method, opts...)
 }

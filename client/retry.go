@@ -8,9 +8,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// serviceConfig is gRPC's own configuration of retries. It names the methods
-// that are linked into this program and may be called twice without harm, by
-// their own account.
+// serviceConfig returns gRPC's configuration of retries. It names the methods linked into this
+// program whose .proto declares an idempotency_level.
 func serviceConfig() string {
 	type name struct {
 		Service string `json:"service"`
@@ -31,8 +30,7 @@ func serviceConfig() string {
 		return true
 	})
 	config := map[string]any{
-		// A server that is down for good is not asked more often than it can
-		// refuse: of failures at most one in ten is tried again.
+		// While a server is down, at most one failed call in ten is retried.
 		"retryThrottling": map[string]any{"maxTokens": 10, "tokenRatio": 0.1},
 	}
 	if names != nil {
@@ -47,6 +45,6 @@ func serviceConfig() string {
 			},
 		}}
 	}
-	text, _ := json.Marshal(config) // of these types it cannot fail
+	text, _ := json.Marshal(config) // cannot fail for these types
 	return string(text)
 }

@@ -13,97 +13,128 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
 const (
-	// fetchTimeout bounds one request to the provider.
+	// fetchTimeout limits one request to the provider.
 	fetchTimeout = 5 * time.Second
-	// renewBefore is how long before its end a token is renewed; one that lives
-	// less than twice as long is renewed at half its life.
+	// renewBefore is how long before its expiry a token is renewed. A token with less than twice
+	// that lifetime is renewed at half its life.
 	renewBefore = time.Minute
-	// pause is how long the provider is left alone after it has failed, or
-	// after it has given a token that a server then refused.
-	pause = time.Second
-	// assumedLifetime is that of a token of which the provider does not say.
+	// retryAfter is the interval between requests after one that failed, and the age that a token
+	// must have before a server's refusal of it leads to another request.
+	retryAfter = time.Second
+	// assumedLifetime is the lifetime of a token whose response has no expires_in.
 	assumedLifetime = 5 * time.Minute
 )
 
-// Credentials are those of a program, at its provider. TokenURL, ClientID and
-// ClientSecret are required.
+// An AuthMethod is how a client authenticates at the token endpoint (RFC 6749 §2.3.1).
+type AuthMethod string
+
+// The methods for clients with a secret, under their names in the provider's metadata.
+const (
+	ClientSecretBasic AuthMethod = "client_secret_basic"
+	ClientSecretPost  AuthMethod = "client_secret_post"
+)
+
+// Credentials are the program's client at the provider. TokenURL, ClientID and ClientSecret are
+// required.
 type Credentials struct {
-	// TokenURL is the provider's token endpoint: https, or http on loopback.
+	// TokenURL is the provider's token endpoint. It is an https URL, or http on loopback.
 	TokenURL string
-	// ClientID and ClientSecret are of a client with the grant
-	// client_credentials.
+	// ClientID and ClientSecret belong to a client with the grant client_credentials.
 	ClientID, ClientSecret string
-	// ClientAuth is how the provider wants the secret: "client_secret_basic",
-	// which is meant by "" too, or "client_secret_post". It is not found out by
-	// trying, which would show the secret twice.
-	ClientAuth string
-	// Scopes are asked for, if any.
+	// ClientAuth is how the secret is sent; "" means ClientSecretBasic. The package never tries
+	// both, which would send the secret twice.
+	ClientAuth AuthMethod
+	// Scopes are the requested scopes; none by default.
 	Scopes []string
-	// Audience is the API's identifier, which many providers want to know as
-	// "audience". Empty sends none.
+	// Audience is the API's identifier, sent as the parameter audience, which Auth0 and others
+	// require. Empty sends none.
 	Audience string
-	// Resource is the same as an absolute URI, for providers that follow RFC
-	// 8707. Empty sends none.
+	// Resource is the API's identifier as an absolute URI, sent as the parameter resource (RFC
+	// 8707). Empty sends none.
 	Resource string
-	// HTTPClient asks the provider, and follows no redirect, whatever its
-	// CheckRedirect says; nil means a plain one.
+	// HTTPClient sends the requests. Redirects are never followed, its CheckRedirect
+	// notwithstanding. Nil means a client with http.DefaultTransport.
 	HTTPClient *http.Client
-	// Logger is told of renewals that failed, never of a token or a secret; nil
-	// discards.
+	// Logger receives failed token requests. No token and no secret is logged. Nil discards.
 	Logger *slog.Logger
 }
 
-// A TokenSource has a token at hand. It fetches the first one when it is first
-// asked, and each further one before the last has run out, while that is still
-// given out. It is safe for concurrent use, and asks the provider once,
-// however many wait.
+// A TokenSource provides access tokens. It requests the first token when it is needed, and renews
+// each token one minute before its expiry, or at half its lifetime if that is later. A token that
+// is still valid is returned while the renewal runs. At most one request runs at a time.
+//
+// A TokenSource is safe for concurrent use.
 type TokenSource struct {
 	config clientcredentials.Config
 	http   *http.Client
 	logger *slog.Logger
 
-	mu      sync.Mutex
-	token   *oauth2.Token // the last one, nil before
-	fetched time.Time     // when it was asked for
-	expires time.Time
-	renew   time.Time // when to fetch the next one
-	flight  *flight   // a request to the provider that is under way
-	failure error     // of the last request, nil if it went well
-	again   time.Time // when to ask again after a failure
+	mu        sync.Mutex
+	token     *oauth2.Token // the latest, nil before the first
+	requested time.Time     // when token was requested
+	expires   time.Time
+	renew     time.Time // when to request the next one
+	request   *request  // the request that is running, or nil
+	failure   error     // of the latest request, nil if it succeeded
+	notBefore time.Time // no request before, after a failure
 }
 
-type flight struct {
+// A request is a token request. Its other fields are set when done is closed.
+type request struct {
 	done  chan struct{}
 	token *oauth2.Token
 	err   error
 }
 
-// NewTokenSource checks the credentials, and asks nobody.
-func NewTokenSource(c Credentials) (*TokenSource, error) {
+// Validate returns an error for each invalid field of c, joined. It contacts nothing.
+// NewTokenSource calls it.
+func (c Credentials) Validate() error {
+	var errs []error
 	u, err := url.Parse(c.TokenURL)
 	switch {
 	case c.TokenURL == "":
-		return nil, errors.New("client: TokenURL is empty: give the provider's token_endpoint, as its /.well-known/openid-configuration has it")
+		errs = append(errs, invalid.Missing("TokenURL",
+			"give the token_endpoint of the provider's /.well-known/openid-configuration"))
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("client: TokenURL is not an http or https URL: give the provider's token_endpoint")
+		errs = append(errs, &invalid.Error{ // without the value, which may have a password
+			Field: "TokenURL", Problem: "is not an http or https URL without a password",
+			Remedy: "give the provider's token_endpoint",
+		})
 	case u.Scheme == "http" && !loopback.Host(u.Hostname()):
-		return nil, fmt.Errorf("client: TokenURL %q is http, and not on loopback: the secret would cross a network in the clear; give the https address", c.TokenURL)
-	case c.ClientID == "":
-		return nil, errors.New("client: ClientID is empty: register the program with the provider, with the grant client_credentials")
-	case c.ClientSecret == "":
-		return nil, errors.New("client: ClientSecret is empty: give that of the client")
+		errs = append(errs, invalid.Field("TokenURL", c.TokenURL,
+			"is http and not on loopback, and would get the secret in the clear",
+			"give the https URL"))
+	}
+	if c.ClientID == "" {
+		errs = append(errs, invalid.Missing("ClientID",
+			"register the program with the provider, with the grant client_credentials"))
+	}
+	if c.ClientSecret == "" {
+		errs = append(errs, invalid.Missing("ClientSecret", "give the secret of the client"))
+	}
+	switch c.ClientAuth {
+	case "", ClientSecretBasic, ClientSecretPost:
+	default:
+		errs = append(errs, invalid.Field("ClientAuth", c.ClientAuth, "is unknown",
+			"give ClientSecretBasic or ClientSecretPost"))
+	}
+	return errors.Join(errs...)
+}
+
+// NewTokenSource returns a source of tokens for the client in c. It contacts nothing. Errors are
+// those of Validate.
+func NewTokenSource(c Credentials) (*TokenSource, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
 	}
 	style := oauth2.AuthStyleInHeader
-	switch c.ClientAuth {
-	case "", "client_secret_basic":
-	case "client_secret_post":
+	if c.ClientAuth == ClientSecretPost {
 		style = oauth2.AuthStyleInParams
-	default:
-		return nil, fmt.Errorf("client: ClientAuth %q: give client_secret_basic or client_secret_post, or leave it out", c.ClientAuth)
 	}
 	parameters := url.Values{}
 	if c.Audience != "" {
@@ -123,93 +154,102 @@ func NewTokenSource(c Credentials) (*TokenSource, error) {
 	if c.HTTPClient != nil {
 		*s.http = *c.HTTPClient
 	}
-	// A redirect would carry the secret to who knows whom.
-	s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	// A redirect would send the secret to another server (RFC 9700 §4.12).
+	s.http.CheckRedirect = func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	return s, nil
 }
 
-// Token returns an access token that is good for a while. It waits only while
-// there is none, and no longer than the context allows. The provider's refusal
-// is an *oauth2.RetrieveError.
+// Token returns a valid access token. It waits for the provider only if there is none, until ctx
+// ends. If the provider refuses, the error is an *oauth2.RetrieveError. After a failed request,
+// Token returns the same error for a second without another request.
 func (s *TokenSource) Token(ctx context.Context) (*oauth2.Token, error) {
 	s.mu.Lock()
 	now := time.Now()
 	if s.token != nil && now.Before(s.expires) {
 		token := s.token
 		if !now.Before(s.renew) {
-			s.fetch(now)
+			s.start(now)
 		}
 		s.mu.Unlock()
 		return token, nil
 	}
-	f := s.fetch(now)
+	r := s.start(now)
 	err := s.failure
 	s.mu.Unlock()
-	if f == nil {
+	if r == nil {
 		return nil, err
 	}
 	select {
-	case <-f.done:
-		return f.token, f.err
+	case <-r.done:
+		return r.token, r.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
-// fetch asks the provider, unless that is under way already or has just failed:
-// then it returns nil. The lock is held.
-func (s *TokenSource) fetch(now time.Time) *flight {
-	if s.flight != nil || now.Before(s.again) {
-		return s.flight
+// start starts a request and returns it, or the one that is running. It returns nil shortly after a
+// failure. The caller holds the lock.
+func (s *TokenSource) start(now time.Time) *request {
+	if s.request != nil || now.Before(s.notBefore) {
+		return s.request
 	}
-	f := &flight{done: make(chan struct{})}
-	s.flight = f
-	// Not the context of the call that happens to need it: others wait too.
+	r := &request{done: make(chan struct{})}
+	s.request = r
+	// The request does not end with the context of the call that started it: other calls wait too.
 	go func() {
-		defer close(f.done)
-		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), oauth2.HTTPClient, s.http), fetchTimeout)
+		defer close(r.done)
+		ctx := context.WithValue(context.Background(), oauth2.HTTPClient, s.http)
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
-		f.token, f.err = s.config.Token(ctx)
-		s.landed(f, now)
+		r.token, r.err = s.config.Token(ctx)
+		s.finish(r, now)
 	}()
-	return f
+	return r
 }
 
-// landed keeps what a request that was made at some time has brought.
-func (s *TokenSource) landed(f *flight, asked time.Time) {
+// finish keeps the result of a request that was started at the time requested.
+func (s *TokenSource) finish(r *request, requested time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flight, s.failure = nil, f.err
-	if f.err != nil {
-		s.again = time.Now().Add(pause)
-		s.logger.Warn("no access token from the provider", "token_url", s.config.TokenURL, "error", publicText(f.err))
+	s.request, s.failure = nil, r.err
+	if r.err != nil {
+		s.notBefore = time.Now().Add(retryAfter)
+		s.logger.Warn(
+			"access token request failed",
+			"token_url",
+			s.config.TokenURL,
+			"err",
+			publicText(r.err),
+		)
 		return
 	}
 	lifetime := assumedLifetime
-	if !f.token.Expiry.IsZero() {
-		lifetime = time.Until(f.token.Expiry)
+	if !r.token.Expiry.IsZero() {
+		lifetime = time.Until(r.token.Expiry)
 	}
-	s.token, s.fetched = f.token, asked
-	s.expires = asked.Add(lifetime)
+	s.token, s.requested = r.token, requested
+	s.expires = requested.Add(lifetime)
 	s.renew = s.expires.Add(-min(renewBefore, lifetime/2))
 }
 
-// refused notes that a server does not take the token, although it has not run
-// out: its key was withdrawn, or it was revoked. The next call gets another
-// one. A token that is new was not the one, or will not get better.
+// refused makes the next call request another token: a server has refused this one before its
+// expiry, because it was revoked or its key was withdrawn. A token that is younger than retryAfter
+// is kept, as another one would be refused too.
 func (s *TokenSource) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.fetched) >= pause {
+	if time.Since(s.requested) >= retryAfter {
 		s.expires = time.Time{}
 	}
 }
 
-// publicText returns the part of an error that may be shown: what a provider sends beside its
-// error code may be a page of HTML.
+// publicText returns the part of err that may be shown. A provider's response may have anything
+// beside its error code, such as a page of HTML.
 func publicText(err error) string {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		code := refused.ErrorCode

@@ -22,12 +22,12 @@ import (
 
 const clientSecret = "a secret: with %41 & colon"
 
-// provider is a token endpoint. As an http.RoundTripper it answers without a
-// network, so that a bubble's time stands still meanwhile.
+// provider is a token endpoint. As an http.RoundTripper it answers without a network, as a
+// synctest bubble requires.
 type provider struct {
 	mu      sync.Mutex
 	asked   []url.Values
-	basic   []string // what Authorization said
+	basic   []string // user and password of Authorization
 	answers []answer // the last one repeats
 	takes   time.Duration
 }
@@ -52,7 +52,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.answers = p.answers[1:]
 	}
 	p.mu.Unlock()
-	time.Sleep(p.takes) // of the bubble's time
+	time.Sleep(p.takes) // only in a bubble
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Location", "https://evil.example/")
 	w.WriteHeader(next.status)
@@ -87,8 +87,7 @@ func source(t *testing.T, c client.Credentials) *client.TokenSource {
 	return s
 }
 
-// gives fails the test unless the source gives a token at once, or after a
-// while.
+// gives fails the test unless the source returns the token want after exactly the duration.
 func gives(t *testing.T, s *client.TokenSource, want string, after time.Duration) {
 	t.Helper()
 	begin := time.Now()
@@ -98,18 +97,18 @@ func gives(t *testing.T, s *client.TokenSource, want string, after time.Duration
 	}
 }
 
-// TestRenewal: one request, however many wait; the next one early, and in the
-// background.
+// TestRenewal: concurrent callers share one request, and the token is renewed in the background
+// before it expires.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		lifetime string
-		early    time.Duration // when the next one is fetched
+		early    time.Duration // when the next one is requested
 	}{
-		"an hour":   {`,"expires_in":3600`, 59 * time.Minute},
-		"a minute":  {`,"expires_in":60`, 30 * time.Second},
-		"not said":  {"", 4 * time.Minute},
-		"two hours": {`,"expires_in":"7200"`, 119 * time.Minute}, // some providers write a string
+		"an hour":     {`,"expires_in":3600`, 59 * time.Minute},
+		"a minute":    {`,"expires_in":60`, 30 * time.Second},
+		"no lifetime": {"", 4 * time.Minute},
+		"two hours":   {`,"expires_in":"7200"`, 119 * time.Minute}, // some providers write a string
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -129,7 +128,7 @@ func TestRenewal(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 				for range 10 {
-					gives(t, s, "first", 0) // nobody waits
+					gives(t, s, "first", 0) // without waiting
 				}
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -142,8 +141,8 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// TestProviderFails: while a token is good it is given; without one each caller
-// hears why, and the provider is asked once a second.
+// TestProviderFails: a valid token is returned while its renewal fails; without one each caller gets
+// the error. There is one request a second.
 func TestProviderFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -153,7 +152,7 @@ func TestProviderFails(t *testing.T) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		s := source(t, c)
 		gives(t, s, "first", 0)
-		for range 59 * 4 { // from half its life on, four calls a second
+		for range 59 * 4 { // from half its lifetime on, four calls a second
 			time.Sleep(250 * time.Millisecond)
 			gives(t, s, "first", 0)
 		}
@@ -167,7 +166,7 @@ func TestProviderFails(t *testing.T) {
 		if n := p.requests() - before; n < 9 || n > 11 {
 			t.Errorf("%d requests in 10 s of failures", n)
 		}
-		time.Sleep(time.Minute) // it has run out
+		time.Sleep(time.Minute) // the token has expired
 		before = p.requests()
 		for range 10 {
 			_, err := s.Token(t.Context())
@@ -189,9 +188,9 @@ func TestProviderFails(t *testing.T) {
 	})
 }
 
-// TestImpatience: a caller that goes away neither waits nor takes the token
-// from those who stay; a provider that hangs is left after 5 s.
-func TestImpatience(t *testing.T) {
+// TestCanceledCaller: a caller whose context ends stops waiting, and other callers still get the
+// token of the same request.
+func TestCanceledCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &provider{answers: []answer{token("first", "")}, takes: 3 * time.Second}
@@ -213,13 +212,13 @@ func TestImpatience(t *testing.T) {
 	})
 }
 
-// TestRequest: what the provider is told, and how.
+// TestRequest: the parameters and the authentication of the token request.
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	p := &provider{answers: []answer{token("t", "")}}
-	server := httptest.NewServer(p) // for real
+	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
-	// RFC 6749 section 2.3.1 has both form-encoded before they are joined.
+	// RFC 6749 §2.3.1: both are form-encoded.
 	basic := "robot " + url.QueryEscape(clientSecret)
 	for _, c := range []struct {
 		name   string
@@ -243,17 +242,17 @@ func TestRequest(t *testing.T) {
 			t.Errorf("%s: %q, the form differs (-want +got):\n%s", c.name, p.basic[len(p.basic)-1], diff)
 		}
 	}
-	// A redirect would carry the secret elsewhere (RFC 9700 section 4.12), also that which a client follows by default that
-	// knows an authority of its own.
-	thief := &provider{answers: []answer{token("t", "")}}
-	elsewhere := httptest.NewServer(thief)
+	// A redirect would send the secret to another server (RFC 9700 §4.12). None is followed, also
+	// with a client of the caller's.
+	other := &provider{answers: []answer{token("t", "")}}
+	elsewhere := httptest.NewServer(other)
 	t.Cleanup(elsewhere.Close)
 	redirects := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	t.Cleanup(redirects.Close)
 	for _, own := range []*http.Client{nil, {Transport: &http.Transport{}}} {
 		s := source(t, client.Credentials{TokenURL: redirects.URL, ClientID: "robot", ClientSecret: clientSecret, ClientAuth: "client_secret_post", HTTPClient: own})
-		if _, err := s.Token(t.Context()); err == nil || strings.Contains(err.Error(), clientSecret) || len(thief.asked) > 0 {
-			t.Errorf("a redirect: %v, %d requests elsewhere", err, len(thief.asked))
+		if _, err := s.Token(t.Context()); err == nil || strings.Contains(err.Error(), clientSecret) || len(other.asked) > 0 {
+			t.Errorf("a redirect: %v, %d requests elsewhere", err, len(other.asked))
 		}
 		if own != nil && own.CheckRedirect != nil {
 			t.Error("the caller's client was changed")
@@ -267,16 +266,16 @@ func TestCredentialsRefused(t *testing.T) {
 		change func(*client.Credentials)
 		want   string
 	}{
-		"no address":     {func(c *client.Credentials) { c.TokenURL = "" }, "TokenURL is empty"},
+		"no address":     {func(c *client.Credentials) { c.TokenURL = "" }, "TokenURL is missing"},
 		"no URL":         {func(c *client.Credentials) { c.TokenURL = "login.example/token" }, "TokenURL"},
 		"another scheme": {func(c *client.Credentials) { c.TokenURL = "ftp://login.example" }, "TokenURL"},
 		"a password in the URL": {func(c *client.Credentials) {
 			c.TokenURL = "https://a:" + url.PathEscape(clientSecret) + "@login.example"
 		}, "TokenURL"},
-		"in the clear": {func(c *client.Credentials) { c.TokenURL = "http://login.example/token" }, "in the clear"},
-		"no client":    {func(c *client.Credentials) { c.ClientID = "" }, "ClientID"},
-		"no secret":    {func(c *client.Credentials) { c.ClientSecret = "" }, "ClientSecret"},
-		"guess":        {func(c *client.Credentials) { c.ClientAuth = "auto" }, `ClientAuth "auto"`},
+		"in the clear":   {func(c *client.Credentials) { c.TokenURL = "http://login.example/token" }, "in the clear"},
+		"no client":      {func(c *client.Credentials) { c.ClientID = "" }, "ClientID"},
+		"no secret":      {func(c *client.Credentials) { c.ClientSecret = "" }, "ClientSecret"},
+		"unknown method": {func(c *client.Credentials) { c.ClientAuth = "auto" }, `ClientAuth "auto"`},
 	} {
 		credentials := client.Credentials{TokenURL: "https://login.example/token", ClientID: "robot", ClientSecret: clientSecret}
 		c.change(&credentials)
