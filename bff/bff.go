@@ -13,8 +13,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/frontend"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/logout"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
@@ -25,7 +29,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
-	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -34,42 +37,37 @@ import (
 // concurrent use.
 type BFF struct {
 	base     *url.URL
-	denies   func(context.Context, Revocation) error // nil for nobody
-	secure   bool                                    // the base URL is https
+	secure   bool // the base URL is https
 	provider *oidc.Provider
 	rp       *relyingParty
-	logouts  *token.LogoutVerifier
 	origins  *origins.Origins
 	keys     sealer
 	sessions *session.Manager
 	pages    *web.Pages
 	respond  *respond.Responder
-	frontend http.Handler
-	tokensAt string // for clients with bearer tokens
-	api      http.Handler
-	rules    *protect.Rules
 	hosts    *hostcheck.Hosts // nil for any
 	now      func() time.Time
 	rand     io.Reader
 	logger   *slog.Logger
+	auth     map[string]map[string]http.HandlerFunc // below /api/auth, by path and method
 	handler  http.Handler
 
 	refresher *refresh.Refresher
-	pending   *revocations
+	logout    *logout.Handlers
+	pending   *logout.Revocations
+	account   *account.Handlers
+	api       *forward.API
+	frontend  *frontend.Frontend
 	// work is what a stop waits for besides requests: refreshes, code
 	// exchanges, revocations.
 	work      inflight.Group
 	workLimit time.Duration // how long a stop waits for it
-	// usedTokens are the logout tokens that have done their work.
-	usedTokens session.Notes
-	revoker    *revocation.Revoker
-	once       *login.Once // redeems codes
-	moved      sync.Once   // the log of logins at another host
-	streams    streamCount
-	leaving    chan struct{} // closed when this process is about to end
-	leave      sync.Once
-	starts     *loginStarts
-	touches    touchFailures
+	revoker   *revocation.Revoker
+	once      *login.Once   // redeems codes
+	moved     sync.Once     // the log of logins at another host
+	stopping  chan struct{} // closed when this process is about to stop
+	stop      sync.Once
+	starts    *loginStarts
 }
 
 // A sealer seals what browsers keep for us under a secret that all live nodes
@@ -94,17 +92,12 @@ func New(cfg Config) (*BFF, error) {
 		base:      base,
 		secure:    base.Scheme == "https",
 		provider:  cfg.Provider,
-		api:       cfg.API,
-		tokensAt:  cfg.TokenAddress,
-		denies:    cfg.Revoke,
-		frontend:  cfg.Frontend,
 		now:       cfg.Now,
 		rand:      cfg.Rand,
 		logger:    cfg.Logger,
-		leaving:   make(chan struct{}),
+		stopping:  make(chan struct{}),
 		starts:    newLoginStarts(cfg.Login.Rate, cfg.Now),
 		workLimit: cfg.Sessions.RefreshTimeout + connectTimeout,
-		touches:   touchFailures{log: throttle.Every(time.Minute)},
 	}
 	if b.provider == nil {
 		b.provider, err = oidc.NewProvider(oidc.Config{
@@ -118,7 +111,7 @@ func New(cfg Config) (*BFF, error) {
 	if b.rp, err = newRelyingParty(cfg, b.provider, base); err != nil {
 		return nil, err
 	}
-	b.logouts, err = token.NewLogoutVerifier(token.LogoutConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
+	logoutTokens, err := token.NewLogoutVerifier(token.LogoutConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -144,29 +137,54 @@ func New(cfg Config) (*BFF, error) {
 		Base: base, SessionCookie: b.sessions.CookieName(), TrustedProxies: cfg.Access.TrustedProxies,
 		CrossSite: func(r *http.Request) bool { return r.URL.Path == route.BackchannelLogout || b.postsForm(r) },
 	})
-	if b.rules, err = protect.New(protect.Config{Protect: cfg.Access.Protect, Public: cfg.Access.Public, Host: base.Host}); err != nil {
+	rules, err := protect.New(protect.Config{Protect: cfg.Access.Protect, Public: cfg.Access.Public, Host: base.Host})
+	if err != nil {
 		return nil, err
 	}
 	if b.hosts, err = hostcheck.New(base.Hostname(), cfg.Access.AllowedHosts); err != nil {
 		return nil, fmt.Errorf("allowed hosts: %w", err)
 	}
-	b.pages, err = web.New(web.Config{User: pageUser, Unknown: userUnknown, Sections: cfg.Pages.Sections, Call: cfg.Pages.Call, CallConfirmed: cfg.Pages.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Pages.Development})
+	b.pages, err = web.New(web.Config{User: frontend.User, Unknown: frontend.Unknown, Sections: cfg.Pages.Sections, Call: cfg.Pages.Call, CallConfirmed: cfg.Pages.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Pages.Development})
 	if err != nil {
 		return nil, err
 	}
 	b.respond = respond.New(respond.Config{Pages: b.pages, Logger: cfg.Logger})
-	if b.frontend == nil {
-		b.frontend = b.pages
+	if cfg.Frontend == nil {
+		cfg.Frontend = b.pages
 	}
-	b.pending = newRevocations(b)
+	b.pending = logout.NewRevocations(logout.RevocationsConfig{
+		Notes: b.sessions.Notes("revocation"), Revoke: b.revoke, Final: finalRefusal,
+		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
+	})
 	b.refresher = b.newRefresher(cfg)
-	b.usedTokens = b.sessions.Notes("logout token")
-	b.revoker = revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: b.denyTarget, Now: cfg.Now})
+	denier := denier{cfg.Revoke, cfg.Logger}
+	b.revoker = revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: denier.target, Now: cfg.Now})
+	b.logout = logout.New(logout.Config{
+		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens,
+		EndSession: func(md *oidc.Metadata, idToken, state string) string {
+			return b.rp.endSessionURL(md, base.String(), idToken, state)
+		},
+		Deny: denier.session, Revoker: b.revoker, Revocations: b.pending, ForgetLogins: b.dropTrail,
+		Origins: b.origins, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
+	})
+	lookup := account.NewLookup(account.LookupConfig{Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger})
+	b.account = account.New(account.Config{
+		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: b.revoker, Denies: cfg.Revoke != nil,
+		Stopping: b.stopping, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
+	})
+	b.api = forward.NewAPI(forward.APIConfig{
+		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
+		Origins: b.origins, Stopping: b.stopping, Respond: b.respond, Logger: cfg.Logger,
+	})
+	b.frontend = frontend.New(frontend.Config{
+		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
+		Returned: b.logout.Returned, Origins: b.origins, Respond: b.respond, Logger: cfg.Logger,
+	})
 	b.once = login.New(login.Config{
 		Marks: b.sessions.Notes("login attempt"), Outcomes: b.sessions.Notes("login outcome"),
 		Sealer: b.keys, Work: &b.work, Limit: requestTimeout, Now: cfg.Now, Logger: cfg.Logger,
 	})
-	b.streams.count = map[session.ID]int{}
+	b.auth = b.authRoutes()
 	b.handler = b.chain()
 	return b, nil
 }
@@ -186,11 +204,11 @@ func (b *BFF) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.provider.Run(running) })
 	group.Go(func() error { return b.sessions.Run(running) })
-	group.Go(func() error { b.pending.loop(running); return nil })
+	group.Go(func() error { b.pending.Run(running); return nil })
 	group.Go(func() error { b.refresher.Run(running); return nil })
 	group.Go(func() error { b.logMismatches(running); return nil })
 	err := group.Wait()
-	b.goodbye()
+	b.endStreams()
 	return errors.Join(err, b.finishWork(ctx))
 }
 
@@ -205,12 +223,10 @@ func (b *BFF) finishWork(ctx context.Context) error {
 	return nil
 }
 
-// goodbye ends all streams, whose browsers then ask another process.
-func (b *BFF) goodbye() {
-	b.leave.Do(func() { close(b.leaving) })
-	if api, ok := b.api.(drainer); ok {
-		api.Drain()
-	}
+// endStreams ends all streams. Their browsers connect to another process.
+func (b *BFF) endStreams() {
+	b.stop.Do(func() { close(b.stopping) })
+	b.api.Drain()
 }
 
 // Ready says why nobody can sign in at the moment, nil if they can.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
@@ -293,10 +294,10 @@ func (b *BFF) signIn(ctx context.Context, new session.NewSession, md *oidc.Metad
 	})
 	switch {
 	case err != nil:
-		b.undo(ctx, s)
+		b.logout.Undo(ctx, s)
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
 	case barred:
-		b.undo(ctx, s)
+		b.logout.Undo(ctx, s)
 		return nil, nil, errRevoked
 	}
 	return s, cookie, nil
@@ -336,7 +337,7 @@ func (b *BFF) completed(ctx context.Context, md *oidc.Metadata, id *token.Claims
 	case subject != id.Subject:
 		return nil, errors.New("userinfo: the answer is about another subject")
 	}
-	for _, name := range append([]string{"sid", "acr", "amr"}, protocolClaims...) {
+	for _, name := range append([]string{"sid", "acr", "amr"}, account.ProtocolClaims...) {
 		delete(more, name) // about a login, which only the signed ID token describes
 	}
 	maps.Copy(more, claims) // what is signed wins

@@ -3,32 +3,34 @@ package bff
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// A Revocation names access tokens that must stop being good: one by its id,
-// or those of a provider's session, or, where the provider named no session,
-// those of a subject up to a moment. Exactly that order counts: what is empty
-// is passed over.
+// A Revocation names access tokens to refuse from now on: the one with TokenID,
+// or those of the provider's session SessionID, or those of Subject that were
+// issued until At. The first of the three that is not empty counts.
 type Revocation struct {
+	// Issuer is the provider, the claim "iss" of the tokens.
 	Issuer string
-	// TokenID is one token's "jti".
+	// TokenID is the claim "jti" of one token.
 	TokenID string
-	// SessionID is the provider's session, "sid".
+	// SessionID is the claim "sid" of the tokens of one session.
 	SessionID string
-	// Subject is the person, "sub"; tokens that were issued after At stay
-	// good.
+	// Subject is the claim "sub" of the tokens of one user. Tokens issued after
+	// At stay valid.
 	Subject string
 	At      time.Time
-	// Until is when the last of the tokens expires by itself; zero if nobody
-	// here knows.
+	// Until is when the last of the tokens expires by itself; zero if that is
+	// not known.
 	Until time.Time
 }
 
-// A Denylist refuses access tokens. The lists of package denylist, in the
-// server, are such.
+// A Denylist refuses access tokens. Those of server/authn/denylist implement it.
 type Denylist interface {
 	DenyToken(ctx context.Context, issuer, jti string, until time.Time) error
 	DenySession(ctx context.Context, issuer, sid string, until time.Time) error
@@ -50,25 +52,35 @@ func DenyIn(list Denylist) func(context.Context, Revocation) error {
 	}
 }
 
-// deny passes a revocation on. The logout that it belongs to goes on whatever
-// comes of it.
-func (b *BFF) deny(ctx context.Context, r Revocation) error {
-	if b.denies == nil {
+var errNoTokenID = errors.New("the access token has no jti by which it could be refused; have the provider add one")
+
+// A denier hands revocations to Config.Revoke.
+type denier struct {
+	revoke func(context.Context, Revocation) error // nil if access tokens cannot be revoked
+	logger *slog.Logger
+}
+
+// session denies the access token of a session that has ended. An error is
+// logged: the logout goes on.
+func (d denier) session(ctx context.Context, s *session.Session) {
+	_ = d.deny(ctx, Revocation{Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt})
+}
+
+// target denies the access tokens of a revocation's target.
+func (d denier) target(ctx context.Context, t revocation.Target) error {
+	return d.deny(ctx, Revocation{Issuer: t.Issuer, SessionID: t.SessionID, Subject: t.Subject, At: t.DecidedAt})
+}
+
+func (d denier) deny(ctx context.Context, r Revocation) error {
+	if d.revoke == nil {
 		return nil
 	}
-	err := errNameless
+	err := errNoTokenID
 	if r.TokenID != "" || r.SessionID != "" || r.Subject != "" {
-		err = b.denies(ctx, r)
+		err = d.revoke(ctx, r)
 	}
 	if err != nil {
-		b.logger.ErrorContext(ctx, "access tokens were not revoked; they are good until they expire", "cause", err)
+		d.logger.ErrorContext(ctx, "access tokens not revoked; they are valid until they expire", "err", err)
 	}
 	return err
 }
-
-// denyTarget is deny, for a revocation.
-func (b *BFF) denyTarget(ctx context.Context, t revocation.Target) error {
-	return b.deny(ctx, Revocation{Issuer: t.Issuer, SessionID: t.SessionID, Subject: t.Subject, At: t.DecidedAt})
-}
-
-var errNameless = errors.New("the access token has no jti by which it could be refused; have the provider add one")

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
 
@@ -13,10 +15,10 @@ import (
 func LocalPath(raw string) bool { return route.Local(raw) }
 
 // Device is what the list of a person's sessions says of a User-Agent.
-func Device(userAgent string) string { return device(userAgent) }
+func Device(userAgent string) string { return account.Device(userAgent) }
 
 // Lasts tells whether answers of a media type end with their session.
-func Lasts(contentType string) bool { return lasts(http.Header{"Content-Type": {contentType}}) }
+func Lasts(contentType string) bool { return forward.Lasts(http.Header{"Content-Type": {contentType}}) }
 
 // LoginStarts is the limit of login starts, and how many clients it remembers.
 func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) time.Duration, size func() int) {

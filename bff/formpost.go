@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
@@ -41,7 +42,7 @@ func (b *BFF) postsForm(r *http.Request) bool {
 // in by a form: it may be anybody's.
 func (b *BFF) keepForm(w http.ResponseWriter, r *http.Request) {
 	kept := url.Values{}
-	if err := readForm(w, r, maxFormAnswer); err == nil {
+	if err := forward.ReadForm(w, r, maxFormAnswer); err == nil {
 		for _, name := range formParameters {
 			if values := r.PostForm[name]; len(values) > 0 {
 				kept[name] = values // all of them: several are refused later

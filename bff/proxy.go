@@ -10,9 +10,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 )
 
-// headerFor is how long a server may take from a request to the header of its
-// answer.
-const headerFor = time.Minute
+// headerTimeout is how long a server may take from a request to the header of
+// its answer.
+const headerTimeout = time.Minute
 
 // NewProxy returns a handler that passes requests on to a server in another
 // process, for Config.API (a gateway) or Config.Frontend (a front-end
@@ -24,9 +24,9 @@ func NewProxy(target *url.URL, logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return forward.NewProxy(forward.Config{
+	return forward.NewProxy(forward.ProxyConfig{
 		Target:        target,
-		HeaderTimeout: headerFor,
+		HeaderTimeout: headerTimeout,
 		Unavailable: func(w http.ResponseWriter, _ *http.Request) {
 			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},

@@ -2,14 +2,11 @@ package bff
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
@@ -21,8 +18,8 @@ func (b *BFF) newRefresher(cfg Config) *refresh.Refresher {
 		Sessions: b.sessions,
 		Grant:    b.refreshGrant,
 		Verify:   b.rp.ids.Verify,
-		Revoke:   b.revoke,
-		RevokeAt: b.pending.at,
+		Revoke:   b.revokeAndLog,
+		RevokeAt: b.pending.At,
 		Setting:  func(code string) string { return cfg.SettingName(settingFor(code, cfg)) },
 		Work:     &b.work,
 		Now:      cfg.Now,
@@ -67,23 +64,25 @@ func (b *BFF) refreshGrant(ctx context.Context, refreshToken string) (session.To
 	return session.Tokens{}, failure
 }
 
-// unrenewed answers a request whose session has no access token that is good,
-// though it may have one later.
-func unrenewed(w http.ResponseWriter, cause *refresh.Unavailable) {
-	wait := respond.RetryAfter
-	if cause.RetryAfter > 0 {
-		wait = strconv.Itoa(int((cause.RetryAfter + time.Second - 1) / time.Second))
+// revoke revokes a refresh token at the provider.
+func (b *BFF) revoke(ctx context.Context, refreshToken string) error {
+	md, err := b.provider.Metadata()
+	if err != nil {
+		return err
 	}
-	w.Header().Set("Retry-After", wait)
-	respond.Error(w, http.StatusServiceUnavailable, "the sign-in service does not renew your access at the moment; you are still signed in")
+	return b.rp.revoke(ctx, md, refreshToken)
 }
 
-// at revokes a refresh token when it is due.
-func (p *revocations) at(ctx context.Context, refreshToken string, due time.Time) {
-	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	pending := pendingToken{refreshToken, due.Add(revocationPatience).Unix()}
-	if err := p.put(bounded, rand.Text(), pending, due.Sub(p.now())); err != nil {
-		p.log.WarnContext(ctx, "refresh token not revoked", "cause", err)
+// revokeAndLog is revoke for a token of which no session has a copy.
+func (b *BFF) revokeAndLog(ctx context.Context, refreshToken string) {
+	if err := b.revoke(ctx, refreshToken); err != nil {
+		b.logger.WarnContext(ctx, "refresh token not revoked", "err", err)
 	}
+}
+
+// finalRefusal reports whether an error of a call to the provider will not go
+// away by itself.
+func finalRefusal(err error) bool {
+	refusal, ok := errors.AsType[*oauthError](err)
+	return ok && refresh.Classify(refusal.code, refusal.status) != refresh.Transient
 }

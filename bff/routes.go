@@ -20,19 +20,22 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// authRoutes say who answers which method there.
-var authRoutes = map[string]map[string]func(*BFF, http.ResponseWriter, *http.Request){
-	route.Login:              {http.MethodGet: (*BFF).login},
-	route.Callback:           {http.MethodGet: (*BFF).callback},
-	route.Logout:             {http.MethodGet: (*BFF).logout, http.MethodPost: (*BFF).logout},
-	route.Me:                 {http.MethodGet: (*BFF).me},
-	route.Session:            {http.MethodGet: (*BFF).timeLeft},
-	route.Sessions:           {http.MethodGet: (*BFF).listSessions, http.MethodDelete: (*BFF).endOtherSessions},
-	route.Sessions + "/":     {http.MethodDelete: (*BFF).endSession}, // and a handle behind it
-	route.Events:             {http.MethodGet: (*BFF).events},
-	route.BackchannelLogout:  {http.MethodPost: (*BFF).backchannelLogout},
-	route.FrontchannelLogout: {http.MethodGet: (*BFF).frontchannelLogout},
-	route.ClientKeys:         {http.MethodGet: (*BFF).clientKeySet},
+// authRoutes returns the handlers of the addresses below /api/auth, by path and
+// method.
+func (b *BFF) authRoutes() map[string]map[string]http.HandlerFunc {
+	return map[string]map[string]http.HandlerFunc{
+		route.Login:              {http.MethodGet: b.login},
+		route.Callback:           {http.MethodGet: b.callback},
+		route.ClientKeys:         {http.MethodGet: b.clientKeySet},
+		route.Logout:             {http.MethodGet: b.logout.Logout, http.MethodPost: b.logout.Logout},
+		route.BackchannelLogout:  {http.MethodPost: b.logout.Backchannel},
+		route.FrontchannelLogout: {http.MethodGet: b.logout.Frontchannel},
+		route.Me:                 {http.MethodGet: b.account.Me},
+		route.Session:            {http.MethodGet: b.account.Session},
+		route.Sessions:           {http.MethodGet: b.account.List, http.MethodDelete: b.account.EndOthers},
+		route.Sessions + "/":     {http.MethodDelete: b.account.End}, // and a handle
+		route.Events:             {http.MethodGet: b.account.Events},
+	}
 }
 
 // chain is what every request passes, outermost first.
@@ -68,9 +71,9 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 			respond.Error(w, http.StatusNotFound, "no such address")
 			return
 		}
-		b.forward(w, r)
+		b.api.ServeHTTP(w, r)
 	default:
-		b.serveFrontend(w, r)
+		b.frontend.ServeHTTP(w, r)
 	}
 }
 
@@ -98,7 +101,7 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	if handle, ok := strings.CutPrefix(path, route.Sessions+"/"); ok && handle != "" && !strings.Contains(handle, "/") {
 		path = route.Sessions + "/"
 	}
-	methods, ok := authRoutes[path]
+	methods, ok := b.auth[path]
 	serve := methods[r.Method]
 	switch {
 	case b.postsForm(r):
@@ -111,7 +114,7 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 		respond.Error(w, http.StatusMethodNotAllowed, "this address answers "+allowed+" only")
 	default:
 		w.Header().Set("Cache-Control", "no-store")
-		serve(b, w, r)
+		serve(w, r)
 	}
 }
 

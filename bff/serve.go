@@ -12,8 +12,6 @@ const (
 	maxHeaderBytes    = 1 << 20 // all cookies that a browser keeps for a domain: what to do about them is ours to say
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// formPatience is how long a provider's form may take to arrive.
-	formPatience = 10 * time.Second
 )
 
 // Server returns an HTTP server for the bff, without an address, with the
@@ -30,18 +28,6 @@ func (b *BFF) Server() *http.Server {
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelWarn),
 	}
-	server.RegisterOnShutdown(b.goodbye)
+	server.RegisterOnShutdown(b.endStreams)
 	return server
-}
-
-// readForm reads the form that a provider has sent, of max bytes.
-func readForm(w http.ResponseWriter, r *http.Request, max int64) error {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(formPatience)) // where there is none, there is no connection
-	r.Body = http.MaxBytesReader(w, r.Body, max)
-	err := r.ParseForm()
-	if err == nil {
-		_ = control.SetReadDeadline(time.Time{})
-	}
-	return err
 }

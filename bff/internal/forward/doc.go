@@ -1,5 +1,6 @@
-// Package forward owns how bytes pass between a browser and a server behind
-// the bff: the proxy to another process, the filter that corrects the headers
-// of every answer, and the deadlines of the connection to the browser. Who is
-// signed in, and what an answer means for a session, it leaves to package bff.
+// Package forward owns how requests and answers pass between a browser and a
+// server behind the bff: the token that the API gets, the headers in both
+// directions, the proxy to another process, and the deadlines of the connection
+// to the browser. It leaves sessions to bff/internal/account, their tokens to
+// bff/internal/refresh, and pages to bff/internal/frontend.
 package forward

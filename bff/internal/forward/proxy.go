@@ -18,8 +18,8 @@ const flushAfter = 10 * time.Millisecond
 // maxHeaderBytes bounds the header of an answer.
 const maxHeaderBytes = 1 << 20
 
-// Config describes a Proxy.
-type Config struct {
+// ProxyConfig describes a proxy. All fields are required.
+type ProxyConfig struct {
 	// Target is the server: scheme, host, and perhaps a path before those of
 	// requests. Nothing in a request changes it.
 	Target *url.URL
@@ -36,7 +36,7 @@ type Config struct {
 // NewProxy returns a handler that passes requests on to a server in another
 // process. Answers are passed on as they come, so that streams flow, and
 // WebSockets are carried. An answer that breaks off is cut for the browser too.
-func NewProxy(cfg Config) *httputil.ReverseProxy {
+func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
 	target := cfg.Target
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
@@ -80,7 +80,7 @@ func NewProxy(cfg Config) *httputil.ReverseProxy {
 			if r.Context().Err() != nil { // the browser went away
 				panic(http.ErrAbortHandler)
 			}
-			cfg.Logger.ErrorContext(r.Context(), "no answer from "+target.Host, "cause", err)
+			cfg.Logger.ErrorContext(r.Context(), "no answer from "+target.Host, "err", err)
 			answer := cfg.Unavailable
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				answer = a.unavailable()

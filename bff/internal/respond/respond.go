@@ -22,6 +22,16 @@ import (
 // RetryAfter is the Retry-After header of a 503, in seconds.
 const RetryAfter = "5"
 
+// RetryIn sets the Retry-After header to d, rounded up to seconds, or to
+// RetryAfter if d is 0.
+func RetryIn(w http.ResponseWriter, d time.Duration) {
+	value := RetryAfter
+	if d > 0 {
+		value = strconv.Itoa(int((d + time.Second - 1) / time.Second))
+	}
+	w.Header().Set("Retry-After", value)
+}
+
 // Pages renders problem pages.
 type Pages interface {
 	Problem(w http.ResponseWriter, r *http.Request, p web.Problem)

@@ -1,11 +1,11 @@
-package bff
+package account
 
 import "strings"
 
-// device describes a browser by its User-Agent, so that a person recognises
-// their sessions: "Firefox on Windows". It is for reading only; what a browser
-// says of itself proves nothing.
-func device(userAgent string) string {
+// Device describes a browser by its User-Agent, so that users recognise their
+// sessions: "Firefox on Windows". It is for display only: a browser can send
+// any User-Agent.
+func Device(userAgent string) string {
 	browser, system := firstOf(userAgent, browsers), firstOf(userAgent, systems)
 	switch {
 	case browser != "" && system != "":
@@ -25,7 +25,7 @@ func device(userAgent string) string {
 	return "Unknown device"
 }
 
-// A mark is what in a User-Agent gives something away.
+// A mark is a part of a User-Agent and what it tells.
 type mark struct{ token, name string }
 
 func firstOf(userAgent string, marks []mark) string {
@@ -37,9 +37,9 @@ func firstOf(userAgent string, marks []mark) string {
 	return ""
 }
 
-// Nearly every browser also says that it is those it descends from, so that
-// the order counts: who is named by fewest others comes first. Versions are
-// left out: they change at each update, and nobody knows theirs.
+// browsers lists the marks of browsers. Most browsers also name those that they
+// descend from, so that the order counts: the ones named by the fewest others
+// come first. Versions are left out, since they change with each update.
 var browsers = []mark{
 	{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"},
 	{"OPR/", "Opera"}, {"OPT/", "Opera"},
@@ -53,7 +53,8 @@ var browsers = []mark{
 	{"Safari/", "Safari"},
 }
 
-// Phones say that they are like a desktop system too.
+// systems lists the marks of operating systems. Phones also name a desktop
+// system, so they come first.
 var systems = []mark{
 	{"iPhone", "iPhone"}, {"iPad", "iPad"},
 	{"Android", "Android"},

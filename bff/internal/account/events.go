@@ -1,4 +1,4 @@
-package bff
+package account
 
 import (
 	"encoding/json"
@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// heartbeat is how often a silent stream says that it lives, so that what
-	// lies between does not take it for dead.
+	// heartbeat is how often a comment is sent on a silent stream, so that
+	// proxies do not close it.
 	heartbeat = 15 * time.Second
-	// eventRetry is how long a browser waits before it asks again, in
+	// eventRetry is how long a browser waits before it connects again, in
 	// milliseconds.
 	eventRetry = 2000
 	// maxStreams bounds the streams of one session at one node. A browser needs
@@ -24,47 +24,54 @@ const (
 	maxStreams = 8
 )
 
-// events tells a browser what becomes of its session, as server-sent events,
+// Events tells a browser what happens to its session, as server-sent events,
 // and never extends it:
 //
-//	session   at the start: the time that is left, as at /api/auth/session
-//	extended  the same again, when use has extended it, or its end has moved otherwise
-//	replaced  another login in this browser took its place; the end
-//	ended     it is over, with the reason; the end
-//	goodbye   this server is leaving, the session is not; the end
+//	session   first: the time that is left, as [Handlers.Session] tells it
+//	extended  the same again, when the end of the session has moved
+//	replaced  another login in this browser took its place; last
+//	ended     it has ended, with the reason; last
+//	goodbye   this server is about to stop, the session lives; last
 //
-// Signed out it answers 204, which keeps a browser from asking again.
-func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
-	// A page of a sibling subdomain could read nothing of it, but use up the
-	// streams.
+// Without a session it answers 204, which keeps an EventSource from connecting
+// again.
+func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
+	// Pages of sibling subdomains could not read the stream, but use up the
+	// number of streams.
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
 		respond.Error(w, http.StatusForbidden, "this request came from another origin")
 		return
 	}
-	s, err := b.current(r)
+	s, err := h.cfg.Lookup.Current(r)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
-		w.WriteHeader(http.StatusNoContent)
+		noContent(w)
 		return
 	case err != nil:
-		b.respond.StoreUnavailable(w, r, err)
+		h.cfg.Respond.StoreUnavailable(w, r, err)
 		return
-	case !b.streams.begin(s.ID):
+	case !h.streams.begin(s.ID):
 		w.Header().Set("Retry-After", respond.RetryAfter)
 		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
 		return
 	}
-	defer b.streams.end(s.ID)
-	changes, stop := b.sessions.Watch(s)
-	defer stop()
-	defer b.whenOver(s, func() {})()
+	defer h.streams.end(s.ID)
+	h.stream(w, r, s)
+}
 
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would keep events until they are many
+// stream sends the events of a session.
+func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Session) {
+	sessions := h.cfg.Lookup.sessions
+	changes, stop := sessions.Watch(s)
+	defer stop()
+	defer h.cfg.Lookup.endWithToken(s, func() {})()
+
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no") // nginx would buffer events
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
 	out.write(fmt.Sprintf("retry: %d\n", eventRetry))
-	out.event("session", b.times(s))
+	out.event("session", h.timeLeft(s))
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for out.err == nil {
@@ -79,38 +86,25 @@ func (b *BFF) events(w http.ResponseWriter, r *http.Request) {
 			case c.Ended:
 				out.event("ended", map[string]any{"reason": c.Reason.String()})
 				return
-			default:
-				changed := *s
-				changed.Record = c.Record
-				if now, err := b.sessions.Reload(r.Context(), s); err == nil { // with what can be renewed
-					changed = *now
-				}
-				idle, latest := s.Ends()
-				s = &changed
-				if newIdle, newLatest := s.Ends(); !newIdle.Equal(idle) || !newLatest.Equal(latest) {
-					out.event("extended", b.times(s))
-				}
+			}
+			changed := *s
+			changed.Record = c.Record
+			if now, err := sessions.Reload(r.Context(), s); err == nil { // with its tokens, which may end it earlier
+				changed = *now
+			}
+			idle, latest := s.Ends()
+			s = &changed
+			if newIdle, newLatest := s.Ends(); !newIdle.Equal(idle) || !newLatest.Equal(latest) {
+				out.event("extended", h.timeLeft(s))
 			}
 		case <-beat.C:
 			out.write(":\n\n")
-		case <-b.leaving:
+		case <-h.cfg.Stopping:
 			out.event("goodbye", map[string]any{})
 			return
 		case <-r.Context().Done():
 			return
 		}
-	}
-}
-
-// times says how long a session lasts.
-func (b *BFF) times(s *session.Session) map[string]any {
-	idle, absolute := b.sessions.TimeLeft(s)
-	idleEnd, latest := s.Ends()
-	return map[string]any{
-		"idle_seconds":     int(idle / time.Second),
-		"absolute_seconds": int(absolute / time.Second),
-		"idle_expires_at":  idleEnd,
-		"expires_at":       latest,
 	}
 }
 

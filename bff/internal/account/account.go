@@ -1,0 +1,64 @@
+// Package account owns what signed-in users see of their sessions and can do
+// about them: their claims, the time that is left, the list of sessions, and a
+// stream of events; and how a request's session is looked up and watched. It
+// leaves keeping sessions to bff/session, and what else a logout does to
+// bff/internal/logout.
+package account
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+)
+
+// A SignOut ends the session of the browser that makes the request, and
+// revokes its tokens.
+type SignOut interface {
+	SignOut(ctx context.Context, s *session.Session, why session.Reason) error
+}
+
+// A Renewer replaces the access token of a session.
+type Renewer interface {
+	Another(ctx context.Context, s *session.Session) (*session.Session, error)
+}
+
+// Config configures the Handlers. All fields are required.
+type Config struct {
+	Lookup *Lookup
+	// Logouts ends the session that makes the request.
+	Logouts SignOut
+	// Tokens replaces an access token that was denied with the user's others.
+	Tokens Renewer
+	// Revoker ends the user's other sessions.
+	Revoker *revocation.Revoker
+	// Denies tells whether Revoker has access tokens refused.
+	Denies bool
+	// Stopping is closed when the process is about to stop.
+	Stopping <-chan struct{}
+	Respond  *respond.Responder
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Handlers serve the addresses of the account. They are safe for concurrent
+// use.
+type Handlers struct {
+	cfg     Config
+	streams streamCount
+}
+
+// New returns the Handlers of a Config.
+func New(cfg Config) *Handlers {
+	return &Handlers{cfg: cfg, streams: streamCount{count: map[session.ID]int{}}}
+}
+
+// noContent is the answer to a browser that is signed out.
+func noContent(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,125 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+)
+
+const (
+	// touchPause is how long after a failed write no use of sessions is
+	// recorded, so that requests do not wait for a store that takes no writes.
+	touchPause = time.Second
+	// endTimeout bounds a call of the store outside a request.
+	endTimeout = 10 * time.Second
+)
+
+// LookupConfig configures a Lookup. All fields are required.
+type LookupConfig struct {
+	Sessions *session.Manager
+	// Expired reports whether the API would refuse an access token because of
+	// its age.
+	Expired func(session.Tokens) bool
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// A Lookup finds the sessions of requests and reports their ends. It is safe
+// for concurrent use.
+type Lookup struct {
+	sessions *session.Manager
+	expired  func(session.Tokens) bool
+	now      func() time.Time
+	logger   *slog.Logger
+
+	pausedUntil   atomic.Int64  // Unix nanoseconds
+	touchFailures *throttle.Log // for the log
+}
+
+// NewLookup returns a Lookup.
+func NewLookup(cfg LookupConfig) *Lookup {
+	return &Lookup{
+		sessions: cfg.Sessions, expired: cfg.Expired, now: cfg.Now, logger: cfg.Logger,
+		touchFailures: throttle.Every(time.Minute),
+	}
+}
+
+// Current returns the session of a request without extending it. The error is
+// session.ErrNotFound for a request without one. A session whose access token
+// has expired and cannot be renewed has ended: its user must sign in again.
+func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
+	s, err := l.sessions.Load(r.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	if s.Data.Tokens.Refresh == "" && l.expired(s.Data.Tokens) {
+		// The session has ended whether the store records it or not.
+		if err := l.sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
+			l.logger.DebugContext(r.Context(), "expired session not removed", "session", s, "err", err)
+		}
+		return nil, session.ErrNotFound
+	}
+	return s, nil
+}
+
+// Used is Current, and records that the session is in use. It succeeds although
+// the store does not take the record.
+func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
+	s, err := l.Current(r)
+	if err != nil || time.Now().UnixNano() < l.pausedUntil.Load() {
+		return s, err
+	}
+	err = l.sessions.Touch(r.Context(), s)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		return nil, err
+	case err != nil && r.Context().Err() == nil:
+		l.pausedUntil.Store(time.Now().Add(touchPause).UnixNano())
+		if ok, suppressed := l.touchFailures.Next(); ok {
+			l.logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
+				"err", err, "suppressed", suppressed)
+		}
+	}
+	return s, nil
+}
+
+// OnEnd calls f when the session ends: at this node or another, by logout or by
+// time. f may be called twice. stop ends that and frees what it takes.
+func (l *Lookup) OnEnd(s *session.Session, f func()) (stop func()) {
+	changes, stop := l.sessions.Watch(s)
+	stopTimer := l.endWithToken(s, f)
+	go func() {
+		defer stopTimer()
+		for c := range changes {
+			if c.Ended {
+				f()
+				return
+			}
+		}
+	}()
+	return stop
+}
+
+// endWithToken ends a session when its access token expires, if that cannot be
+// renewed, and then calls f.
+func (l *Lookup) endWithToken(s *session.Session, f func()) (stop func()) {
+	t := s.Data.Tokens
+	if t.Refresh != "" || t.ExpiresAt.IsZero() {
+		return func() {}
+	}
+	timer := time.AfterFunc(t.ExpiresAt.Sub(l.now()), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		defer cancel()
+		if err := l.sessions.End(ctx, s, session.ReasonExpired); err != nil {
+			l.logger.WarnContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
+		}
+		f()
+	})
+	return func() { timer.Stop() }
+}

@@ -1,0 +1,64 @@
+package account
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+)
+
+// ProtocolClaims are the claims of an ID token that describe the token and not
+// the user. nextjs-auth0 leaves out the same ones.
+var ProtocolClaims = []string{
+	"aud", "iss", "iat", "exp", "nbf", "nonce", "azp", "auth_time", "s_hash", "at_hash", "c_hash",
+}
+
+// Claims returns the claims of a session that describe its user.
+func Claims(s *session.Session) map[string]any {
+	claims := maps.Clone(s.Data.Claims)
+	for _, name := range ProtocolClaims {
+		delete(claims, name)
+	}
+	return claims
+}
+
+// Me answers with the user's claims, or 204 for a request without a session, as
+// the useUser hook of nextjs-auth0 expects.
+func (h *Handlers) Me(w http.ResponseWriter, r *http.Request) {
+	switch s, err := h.cfg.Lookup.Used(r); {
+	case errors.Is(err, session.ErrNotFound):
+		noContent(w)
+	case err != nil:
+		h.cfg.Respond.StoreUnavailable(w, r, err)
+	default:
+		respond.JSON(w, http.StatusOK, Claims(s))
+	}
+}
+
+// Session answers with the time that is left to the session, without extending
+// it, or 204 for a request without a session.
+func (h *Handlers) Session(w http.ResponseWriter, r *http.Request) {
+	switch s, err := h.cfg.Lookup.Current(r); {
+	case errors.Is(err, session.ErrNotFound):
+		noContent(w)
+	case err != nil:
+		h.cfg.Respond.StoreUnavailable(w, r, err)
+	default:
+		respond.JSON(w, http.StatusOK, h.timeLeft(s))
+	}
+}
+
+// timeLeft is the JSON form of the time that is left to a session.
+func (h *Handlers) timeLeft(s *session.Session) map[string]any {
+	idle, absolute := h.cfg.Lookup.sessions.TimeLeft(s)
+	idleEnd, latest := s.Ends()
+	return map[string]any{
+		"idle_seconds":     int(idle / time.Second),
+		"absolute_seconds": int(absolute / time.Second),
+		"idle_expires_at":  idleEnd,
+		"expires_at":       latest,
+	}
+}
