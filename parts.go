@@ -205,7 +205,6 @@ func (p *parts) addBFF(cfg config, development bool) error {
 	}
 	p.bff, err = bff.New(bff.Config{
 		BaseURL:  cfg.BaseURL,
-		Issuer:   cfg.Issuer,
 		Provider: p.provider,
 		Client: bff.ClientConfig{
 			ID: cfg.ClientID, Secret: cfg.ClientSecret, Key: cfg.ClientKey, Auth: bff.AuthMethod(cfg.ClientAuth),

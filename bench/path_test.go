@@ -155,8 +155,8 @@ func (p *paths) newGateway(b *testing.B, conn grpc.ClientConnInterface) *gateway
 
 func (p *paths) newBFF(b *testing.B, api http.Handler) *bff.BFF {
 	web, err := bff.New(bff.Config{
-		BaseURL: baseURL, Issuer: p.issuer, Client: bff.ClientConfig{ID: "bench"},
-		Sessions: bff.SessionConfig{Store: p.store, Secrets: []string{p.secret}}, API: api, Provider: p.provider, Logger: p.logger.With("part", "bff"),
+		BaseURL: baseURL, Provider: p.provider, Client: bff.ClientConfig{ID: "bench"},
+		Sessions: bff.SessionConfig{Store: p.store, Secrets: []string{p.secret}}, API: api, Logger: p.logger.With("part", "bff"),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -99,15 +99,6 @@ func New(cfg Config) (*BFF, error) {
 		starts:    newLoginStarts(cfg.Login.Rate, cfg.Now),
 		workLimit: cfg.Sessions.RefreshTimeout + connectTimeout,
 	}
-	if b.provider == nil {
-		b.provider, err = oidc.NewProvider(oidc.Config{
-			Issuer: cfg.Issuer, InternalURL: cfg.ProviderInternalURL, InsecureInternalHTTP: cfg.InsecureProviderHTTP,
-			HTTPClient: cfg.HTTPClient, Now: cfg.Now, Logger: cfg.Logger,
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
 	if b.rp, err = newRelyingParty(cfg, b.provider, base); err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func TestNewRefuses(t *testing.T) {
 		"unknown consent":             {func(c *bff.Config) { c.Login.OfflineConsent = "maybe" }, "maybe"},
 		"scope without openid":        {func(c *bff.Config) { c.Login.Scope = "profile" }, "openid"},
 		"idle longer than absolute":   {func(c *bff.Config) { c.Sessions.IdleTimeout, c.Sessions.AbsoluteTimeout = time.Hour, time.Minute }, "Sessions.IdleTimeout"},
-		"http issuer off loopback":    {func(c *bff.Config) { c.Provider, c.Issuer = nil, "http://idp.example" }, "Issuer"},
+		"no provider":                 {func(c *bff.Config) { c.Provider = nil }, "Provider is missing"},
 		"a pattern not understood":    {func(c *bff.Config) { c.Access.Protect = []string{"/x*"} }, "/x*"},
 		"two patterns not understood": {func(c *bff.Config) { c.Access.Protect = []string{"/x*", "/(y)"} }, "/(y)"},
 	} {
@@ -232,9 +232,9 @@ func TestCheck(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	err := bff.Config{
-		BaseURL: "https://user:pass-word@shop.example", Issuer: "idp.example",
-		Client: bff.ClientConfig{Key: "hunter2-hunter2", Auth: "psychic", AssertionAudience: "other"},
-		Login:  bff.LoginConfig{Scope: "profile", OfflineConsent: "maybe", ResponseMode: "jwt", Rate: -1},
+		BaseURL: "https://user:pass-word@shop.example",
+		Client:  bff.ClientConfig{Key: "hunter2-hunter2", Auth: "psychic", AssertionAudience: "other"},
+		Login:   bff.LoginConfig{Scope: "profile", OfflineConsent: "maybe", ResponseMode: "jwt", Rate: -1},
 		Sessions: bff.SessionConfig{
 			Secrets: []string{"short-secret"}, Nodes: -1, IdleTimeout: time.Millisecond,
 			AbsoluteTimeout: -time.Hour, CookieName: "__Host-a", RefreshTimeout: time.Millisecond,
@@ -253,7 +253,7 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	want := []string{
-		"BaseURL", "Issuer", "Client.ID", "Client.Key", "Client.Auth", "Client.AssertionAudience",
+		"BaseURL", "Provider", "Client.ID", "Client.Key", "Client.Auth", "Client.AssertionAudience",
 		"Login.Scope", "Login.OfflineConsent", "Login.ResponseMode", "Login.Rate",
 		"Sessions.Store", "Sessions.Secrets[0]", "Sessions.Nodes", "Sessions.IdleTimeout", "Sessions.AbsoluteTimeout",
 		"Sessions.RefreshTimeout", "Sessions.IdleTimeout", "Sessions.CookieName",

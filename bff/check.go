@@ -31,7 +31,7 @@ type Registration = check.Registration
 func (b *BFF) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []CheckResult {
 	md, err := b.provider.Discover(ctx)
 	if err != nil {
-		return []CheckResult{unreachable(b.rp.cfg.Issuer, err)}
+		return []CheckResult{unreachable(b.provider.Issuer(), err)}
 	}
 	results := []CheckResult{good("provider", "the provider answers, and calls itself %s", md.Issuer)}
 	results = append(results, b.checkKeys(ctx, md))

@@ -91,25 +91,14 @@ const (
 	ConsentNever  OfflineConsent = "never"
 )
 
-// Config configures a BFF. BaseURL, Issuer, Client.ID, Sessions.Store,
+// Config configures a BFF. BaseURL, Provider, Client.ID, Sessions.Store,
 // Sessions.Secrets and API are required.
 type Config struct {
 	// BaseURL is the origin that browsers see, without a path, such as
 	// "https://shop.example". http is accepted on loopback only.
 	BaseURL string
 
-	// Issuer is the OpenID provider, as an https URL (http on loopback).
-	Issuer string
-	// ProviderInternalURL is where the provider is called, if not at Issuer: an
-	// origin, such as "https://keycloak.auth.svc:8443", that replaces scheme, host
-	// and port of each call that this process makes. Browsers are sent to the
-	// provider's own addresses all the same.
-	ProviderInternalURL string
-	// InsecureProviderHTTP lets ProviderInternalURL be http off loopback: the
-	// client's secret, codes and tokens are then sent in the clear.
-	InsecureProviderHTTP bool
-	// Provider is the provider that another part of the same process already
-	// follows; nil makes one from Issuer and ProviderInternalURL.
+	// Provider is the OpenID provider. Parts of one process share one.
 	Provider *oidc.Provider
 
 	// Client is this client, as registered at the provider.
@@ -272,7 +261,7 @@ func (cfg Config) Validate() error {
 	_, err := origin.Parse(cfg.BaseURL)
 	errs := []error{origin.Invalid("BaseURL", cfg.BaseURL, err)}
 	if cfg.Provider == nil {
-		errs = append(errs, origin.Invalid("Issuer", cfg.Issuer, origin.Issuer(cfg.Issuer)))
+		errs = append(errs, invalid.Missing("Provider", "give the oidc.Provider that signs users in"))
 	}
 	errs = append(errs,
 		invalid.In("Client", cfg.Client.validate()),

@@ -56,8 +56,8 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := bff.New(bff.Config{
-		BaseURL: base, Issuer: issuer, Client: bff.ClientConfig{ID: clientID, Secret: clientSecret}, Login: bff.LoginConfig{Audience: audience},
-		Sessions: bff.SessionConfig{Store: store, Secrets: []string{rand.Text() + rand.Text()}}, API: api, Now: clock.Now, Logger: logger(everything), Provider: followed,
+		BaseURL: base, Provider: followed, Client: bff.ClientConfig{ID: clientID, Secret: clientSecret}, Login: bff.LoginConfig{Audience: audience},
+		Sessions: bff.SessionConfig{Store: store, Secrets: []string{rand.Text() + rand.Text()}}, API: api, Now: clock.Now, Logger: logger(everything),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
@@ -34,9 +33,10 @@ func TestProviderInternalURL(t *testing.T) {
 	calls := &hosts{seen: map[string]string{}}
 	s := start(t)
 	s.idp.offersPAR()
-	s.cfg.ProviderInternalURL, s.cfg.InsecureProviderHTTP = inside, true
+	s.at.InternalURL, s.at.InsecureInternalHTTP = inside, true
 	calls.RoundTripper = s.idp
 	s.cfg.HTTPClient = &http.Client{Transport: calls}
+	s.at.HTTPClient = s.cfg.HTTPClient
 	b := unfollowed(t, s)
 	s.run()
 	s.idp.change(func(p *provider) { p.id["name"] = tokentest.Absent })
@@ -67,14 +67,5 @@ func TestProviderInternalURL(t *testing.T) {
 		if host != inside {
 			t.Errorf("%s was called at %q", path, host)
 		}
-	}
-}
-
-func TestProviderInternalURLRefused(t *testing.T) {
-	t.Parallel()
-	cfg := start(t).cfg
-	cfg.Provider, cfg.ProviderInternalURL = nil, "http://keycloak.auth.svc:8080"
-	if _, err := bff.New(cfg); err == nil || !strings.Contains(err.Error(), "InternalURL") || !strings.Contains(err.Error(), "https") {
-		t.Errorf("http without InsecureProviderHTTP: %v", err)
 	}
 }

@@ -166,7 +166,7 @@ func TestNoOfflineAccessAtKeycloakUnlessChosen(t *testing.T) {
 		s.idp.instead[at.Path+"/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, http.StatusOK, s.idp.metadata)
 		}
-		s.cfg.Issuer, s.cfg.Login.Scope = c.issuer, c.chosen
+		s.at.Issuer, s.cfg.Login.Scope = c.issuer, c.chosen
 		b := follow(t, s)
 		if got := sentTo(t, b.navigate("/api/auth/login")).Get("scope"); got != c.want {
 			t.Errorf("%s with %q chosen: scope %q, want %q", c.issuer, c.chosen, got, c.want)
@@ -194,7 +194,7 @@ func TestConsentByProvider(t *testing.T) {
 		s.idp.instead[host.Path+"/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, http.StatusOK, s.idp.metadata)
 		}
-		s.cfg.Issuer = issuer
+		s.at.Issuer = issuer
 		b := follow(t, s)
 		if got := sentTo(t, b.navigate("/api/auth/login")).Get("prompt"); got != want {
 			t.Errorf("%s: prompt %q, want %q", issuer, got, want)

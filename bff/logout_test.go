@@ -335,7 +335,7 @@ func TestLogoutAtAuth0(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	lay(s.idp.metadata, map[string]any{"end_session_endpoint": tokentest.Absent, "issuer": "https://tenant.eu.auth0.com/"})
-	s.cfg.Issuer = "https://tenant.eu.auth0.com"
+	s.at.Issuer = "https://tenant.eu.auth0.com"
 	s.idp.id["iss"] = "https://tenant.eu.auth0.com/"
 	b := follow(t, s)
 	if err := s.cfg.Provider.Refresh(t.Context()); err != nil {
@@ -358,7 +358,7 @@ func TestLogoutAtCognito(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			lay(s.idp.metadata, map[string]any{"end_session_endpoint": announced, "issuer": issuer})
-			s.cfg.Issuer = issuer
+			s.at.Issuer = issuer
 			s.idp.id["iss"] = issuer
 			b := follow(t, s)
 			if err := s.cfg.Provider.Refresh(t.Context()); err != nil {

@@ -30,6 +30,7 @@ type system struct {
 	api   *api
 	store *store
 	clock *sessiontest.Clock // nil in a bubble, where time.Now is the clock
+	at    oidc.Config        // where reconfigure, follow and unfollowed look for the provider
 	cfg   bff.Config
 }
 
@@ -58,7 +59,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 	}
 	s.store = &store{Store: memory}
 	s.cfg = bff.Config{
-		BaseURL: "http://localhost:3000", Issuer: issuerURL, Client: bff.ClientConfig{ID: clientID, Secret: secret("client secret", clientSecret)},
+		BaseURL: "http://localhost:3000", Client: bff.ClientConfig{ID: clientID, Secret: secret("client secret", clientSecret)},
 		Login:    bff.LoginConfig{Audience: audience},
 		Sessions: bff.SessionConfig{Store: s.store, Secrets: []string{secret("secret", rand.Text()+rand.Text())}}, API: s.api,
 		HTTPClient: s.idp.client(), Now: now, Logger: logger(everything),
@@ -66,6 +67,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 	for _, option := range options {
 		option(&s.cfg)
 	}
+	s.at = oidc.Config{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now, Logger: s.cfg.Logger}
 	s.reconfigure()
 	return s
 }
@@ -74,7 +76,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 // another node, or the same one after a restart.
 func (s *system) reconfigure() {
 	s.t.Helper()
-	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuerURL, HTTPClient: s.idp.client(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	provider, err := oidc.NewProvider(s.at)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -505,10 +507,10 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// follow starts anew at the issuer of s.cfg.
+// follow starts anew at the provider of s.at.
 func follow(t testing.TB, s *system) *browser {
 	t.Helper()
-	provider, err := oidc.NewProvider(oidc.Config{Issuer: s.cfg.Issuer, HTTPClient: s.idp.client(), Now: s.cfg.Now})
+	provider, err := oidc.NewProvider(s.at)
 	if err == nil {
 		_, err = provider.Discover(t.Context())
 	}
@@ -526,7 +528,9 @@ func follow(t testing.TB, s *system) *browser {
 func unfollowed(t testing.TB, s *system) *browser {
 	t.Helper()
 	var err error
-	s.cfg.Provider = nil
+	if s.cfg.Provider, err = oidc.NewProvider(s.at); err != nil {
+		t.Fatal(err)
+	}
 	if s.BFF, err = bff.New(s.cfg); err != nil {
 		t.Fatal(err)
 	}

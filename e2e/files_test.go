@@ -258,7 +258,7 @@ func startFiles(t *testing.T, apart bool) string {
 	front := httptest.NewUnstartedServer(nil)
 	base := "http://" + front.Listener.Addr().String()
 	b, err := bff.New(bff.Config{
-		BaseURL: base, Issuer: "http://127.0.0.1:1", Client: bff.ClientConfig{ID: "files", Secret: strings.Repeat("s", 40)},
+		BaseURL: base, Provider: oidctest.NewProvider(t, issuer), Client: bff.ClientConfig{ID: "files", Secret: strings.Repeat("s", 40)},
 		Sessions: bff.SessionConfig{Store: store, Secrets: []string{"a secret of this test, long enough to be one: 8c1f"}}, API: api,
 	})
 	if err != nil {

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
@@ -43,34 +41,11 @@ type Config struct {
 // Validate returns what is wrong with the configuration, all problems joined;
 // nil if nothing is. It contacts nothing.
 func (cfg Config) Validate() error {
-	var errs []error
-	if err := cfg.checkIssuer(); err != nil {
-		errs = append(errs, fieldError("Issuer", cfg.Issuer, err))
-	}
+	err := origin.Invalid("Issuer", cfg.Issuer, cfg.checkIssuer())
 	if cfg.InternalURL != "" {
-		if err := cfg.checkInternalURL(); err != nil {
-			errs = append(errs, fieldError("InternalURL", cfg.InternalURL, err))
-		}
+		err = errors.Join(err, origin.Invalid("InternalURL", cfg.InternalURL, cfg.checkInternalURL()))
 	}
-	return errors.Join(errs...)
-}
-
-// fieldError is an error about an address, which is not shown if it may contain
-// a password.
-func fieldError(field, address string, err error) error {
-	if address == "" {
-		return invalid.Missing(field, "give the provider's issuer, such as https://tenant.eu.auth0.com/")
-	}
-	e := &invalid.Error{Field: field, Value: address}
-	if u, err := url.Parse(address); err != nil && strings.Contains(address, "@") {
-		e.Value = ""
-	} else if err == nil && u.User != nil {
-		e.Value = u.Redacted()
-	}
-	if problem, ok := errors.AsType[*origin.Error](err); ok {
-		e.Problem, e.Remedy = "is invalid: "+problem.Problem, problem.Remedy
-	}
-	return e
+	return err
 }
 
 func (cfg Config) checkIssuer() error {
