@@ -13,35 +13,38 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
 	"github.com/gatehouse-dev/gatehouse/gateway/reference"
 )
 
-// Where the API describes itself.
+// Paths of the description.
 const (
 	documentPath  = "/api/openapi.json"
 	referencePath = "/api/docs"
 )
 
-// description is the API as it describes itself; nil where it does not.
+// description serves the description of the API. It is nil if there is none.
 type description struct {
 	document, zipped []byte
 	etag             string // without quotation marks
 	page             *reference.Page
 }
 
-func newDescription(cfg Config, routes []*route) (*description, error) {
+func newDescription(cfg Config, routes []*route.Route) (*description, error) {
 	if cfg.Document.Off {
 		return nil, nil
 	}
 	described := make([]openapi.Route, len(routes))
 	for i, rt := range routes {
-		if rt.template.shape == documentPath || rt.template.under(referencePath) {
+		if rt.Template.Shape == documentPath || rt.Template.Under(referencePath) {
 			return nil, fmt.Errorf("%s (%s) lies where the API describes itself: choose another path, or turn that off with Document.Off", rt, rt.RPC)
 		}
 		described[i] = openapi.Route{
-			Method: rt.Method, Pattern: rt.Pattern, Body: rt.body, RPC: rt.method,
-			TakesETag: rt.takesETag(), GivesETag: rt.tagged, Resumable: rt.resumable,
+			Method: rt.Method, Pattern: rt.Pattern, Body: rt.Body, RPC: rt.Descriptor,
+			TakesETag: rt.ETag != nil, GivesETag: rt.Tagged, Resumable: rt.Resumable,
 		}
 	}
 	d := &description{}
@@ -67,8 +70,8 @@ func newDescription(cfg Config, routes []*route) (*description, error) {
 	return d, err
 }
 
-// sessionCookie is the name of the cookie at the bff's address: the gateway
-// does not read it, it only tells of it.
+// sessionCookie returns the default name of the bff's session cookie. The gateway
+// does not read the cookie; the document mentions it.
 func sessionCookie(base string) string {
 	u, err := url.Parse(base)
 	switch {
@@ -80,8 +83,8 @@ func sessionCookie(base string) string {
 	return "gatehouse"
 }
 
-// OpenAPI returns the document that is served at /api/openapi.json, nil if none
-// is.
+// OpenAPI returns a copy of the document at /api/openapi.json, nil if Document.Off
+// is set.
 func (g *Gateway) OpenAPI() []byte {
 	if g.description == nil {
 		return nil
@@ -89,8 +92,8 @@ func (g *Gateway) OpenAPI() []byte {
 	return slices.Clone(g.description.document)
 }
 
-// describes reports whether a path belongs to the description, so that a
-// wildcard route cannot answer there.
+// describes reports whether a path belongs to the description. A wildcard route
+// must not answer there.
 func (d *description) describes(path string) bool {
 	if d == nil {
 		return false
@@ -99,24 +102,24 @@ func (d *description) describes(path string) bool {
 	return path == documentPath || ok && (rest == "" || rest[0] == '/')
 }
 
-// serve answers with the document, or a part of the page.
-func (d *description) serve(x *exchange, r *http.Request) {
-	if !x.readOnly() {
+// serve answers with the document, the page or one of its files.
+func (d *description) serve(x *exchange.Exchange, r *http.Request) {
+	if !x.ReadOnly() {
 		return
 	}
-	zipped := acceptsGzip(r.Header["Accept-Encoding"])
+	zipped := httpheader.AcceptsGzip(r.Header["Accept-Encoding"])
 	if r.URL.Path != documentPath {
-		x.own = referencePath
+		x.Pattern = referencePath
 		d.page.Serve(x, r.URL.Path, zipped)
 		return
 	}
-	x.own = documentPath
+	x.Pattern = documentPath
 	h := x.Header()
-	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Type", httpheader.JSON)
 	h.Set("Cache-Control", "no-cache")
 	h.Add("Vary", "Accept-Encoding")
 	content, etag := d.document, d.etag
-	if zipped { // another representation, so another entity tag (RFC 9110 §8.8.3.3)
+	if zipped { // another representation needs another entity tag (RFC 9110 §8.8.3.3)
 		content, etag = d.zipped, d.etag+"-gzip"
 		h.Set("Content-Encoding", "gzip")
 	}

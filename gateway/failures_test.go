@@ -133,7 +133,7 @@ func TestStreamFailures(t *testing.T) {
 					if c.reason != "" && !strings.Contains(got, c.reason) && !strings.Contains(got, base64.RawStdEncoding.EncodeToString([]byte("\n\x05MOVED"))[:8]) && !strings.Contains(got, "grpc-status-details-bin: ") && response.Header.Get("Grpc-Status-Details-Bin") == "" {
 						t.Errorf("%q lacks the details", got)
 					}
-					if c.text == "internal error" && !strings.Contains(log.String(), `"cause"`) {
+					if c.text == "internal error" && !strings.Contains(log.String(), `"err"`) {
 						t.Errorf("the log lacks the cause: %s", log)
 					}
 				})

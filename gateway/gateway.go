@@ -1,55 +1,43 @@
 package gateway
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
+	"net/url"
+	"strings"
 	"time"
 
-	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/rs/cors"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/flow"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/rpc"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/sanitize"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/transcode"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
-	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
-const (
-	apiPrefix  = "/api"
-	authPrefix = "/api/auth" // the bff's part of it
-)
-
-// Gateway is the REST facade. It is safe for concurrent use.
+// Gateway is the REST facade. It is an http.Handler, safe for concurrent use.
 type Gateway struct {
-	conn        *channel
-	json        *strictJSON
-	mux         *runtime.ServeMux
-	api         http.Handler // route, within CORS
-	routes      []*route
-	handlers    []*handler
-	resource    *resource
-	description *description
-	hosts       *hostcheck.Hosts // nil for any
-	methods     []string         // HTTP methods of the routes, sorted
-	rpcs        *rpcs
-
-	arriving  *arrival.Limiter // bodies of unary calls
-	crowds    *throttle.Log    // of requests refused for it
-	maxBody   int64
-	timeout   time.Duration
-	heartbeat time.Duration
-	log       *slog.Logger
-	ready     func() error
-
-	leaving context.Context // ends with Drain
-	leave   context.CancelFunc
+	exchanges   *exchange.Server
+	flows       *flow.Flows
+	rest        *transcode.Handler
+	rpcs        *rpc.Handler
+	api         http.Handler // serveAPI behind CORS
+	routes      []*route.Route
+	resource    *resource    // nil unless Audience is an https URL
+	description *description // nil if Document.Off
+	hosts       *hostcheck.Hosts
+	timeout     time.Duration
+	log         *slog.Logger
+	ready       func() error
 }
 
 // methodRegistry is the optional interface of a Conn that knows the methods of
@@ -58,125 +46,94 @@ type methodRegistry interface {
 	HasMethod(fullMethod string) bool
 }
 
-// New registers the services and returns the gateway. It refuses what would
-// otherwise surprise later, naming the method and the path: two methods for one
-// path, a path that another hides, one outside /api or under /api/auth or where
-// generated clients call, and a service without any annotation.
+// New returns a gateway for the services of cfg. It returns an error for a Config
+// that is not valid, and for services that could not be served as declared: two
+// methods for one path, a path hidden by another, a path outside /api, under
+// /api/auth or where generated clients call, a service without annotations, and
+// a service that the server behind Conn does not have. The error names method and
+// path.
 func New(cfg Config) (*Gateway, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	cfg = cfg.withDefaults()
-	g := &Gateway{
-		arriving: arrival.New(arrivingBytes, time.Now), crowds: throttle.Every(time.Second),
-		maxBody: cfg.Limits.MaxBodyBytes, timeout: cfg.Limits.Timeout, heartbeat: cfg.Limits.Heartbeat,
-		log: requestid.Logger(cfg.Logger), ready: cfg.Ready,
-	}
-	g.leaving, g.leave = context.WithCancel(context.Background())
-	g.api = http.HandlerFunc(g.serveAPI)
-	if cfg.Access.BaseURL != "" {
-		base, err := origin.Parse(cfg.Access.BaseURL)
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		if !cfg.Access.AnyHost {
-			if g.hosts, err = hostcheck.New(base.Hostname(), cfg.Access.AllowedHosts); err != nil {
-				return nil, fmt.Errorf("gateway: %w", err)
-			}
-		}
-		g.api = crossOrigin(base.String()).Handler(g.api)
-	}
-	g.json = &strictJSON{runtime.JSONPb{
-		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // a client sees every field there is
-		// UnmarshalOptions stays zero: unknown fields are errors.
-	}}
-	g.mux = runtime.NewServeMux(g.muxOptions()...)
-
-	var services []protoreflect.ServiceDescriptor
-	registry, _ := cfg.Conn.(methodRegistry)
-	for _, service := range cfg.Services {
-		desc, err := descriptorOf(service.name)
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		routes, err := routesOf(desc)
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		if registry != nil && desc.Methods().Len() > 0 && !registry.HasMethod(fullMethod(desc.Methods().Get(0))) {
-			return nil, fmt.Errorf("gateway: %w", invalid.Field("Services", service.name,
-				"is not registered at the server behind Conn", "register it there, or do not expose it"))
-		}
-		services = append(services, desc)
-		g.routes = append(g.routes, routes...)
-	}
-	if err := refuseDuplicates(g.routes); err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	var methods []protoreflect.MethodDescriptor
-	for _, service := range services {
-		for i := range service.Methods().Len() {
-			methods = append(methods, service.Methods().Get(i))
-		}
-	}
-	g.conn = newChannel(cfg.Conn, cfg.Limits.MaxResponseBytes, methods)
-	g.rpcs = newRPCs(g, g.conn, services)
-	for _, rt := range g.routes {
-		if g.rpcs.hides(rt) {
-			return nil, fmt.Errorf("gateway: %s (%s) lies where generated clients call that service's methods: choose another path", rt, rt.RPC)
-		}
-	}
-	var err error
-	if g.resource, err = newResource(cfg.Resource, g.routes); err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	if g.description, err = newDescription(cfg, g.routes); err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	for _, service := range cfg.Services {
-		// The context only serves generated functions that dial themselves,
-		// which Expose does not take.
-		if err := service.register(context.Background(), g.mux, g.conn); err != nil {
-			return nil, fmt.Errorf("gateway: registering service %q: %w", service.name, err)
-		}
-	}
-	for _, rt := range g.routes {
-		g.methods = append(g.methods, rt.Method)
-	}
-	slices.Sort(g.methods)
-	g.methods = slices.Compact(g.methods)
-	if err := g.bindRoutes(); err != nil {
+	g, err := newGateway(cfg)
+	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	return g, nil
 }
 
-// muxOptions turns off every default of grpc-gateway that lets a request be
-// something else than it looks, and takes over errors and metadata.
-func (g *Gateway) muxOptions() []runtime.ServeMuxOption {
-	return []runtime.ServeMuxOption{
-		// No Accept or Content-Type of a client's selects a marshaler, which
-		// could turn an HttpBody into base64 in JSON.
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: g.json}),
-		runtime.WithMiddlewares(g.middleware),
-		runtime.WithErrorHandler(g.callError),
-		runtime.WithRoutingErrorHandler(g.routingError),
-		runtime.WithForwardResponseOption(g.forward),
-		runtime.WithForwardResponseOption(g.rawAnswer),
-		runtime.WithForwardResponseOption(g.tag),
-		runtime.WithForwardResponseRewriter(g.render),
-		// CVE-2026-37236: a POST is a POST, whatever a header or a form says.
-		runtime.WithDisableHTTPMethodOverride(),
-		runtime.WithDisablePathLengthFallback(),
-		// Each encoded character is decoded once, after the path was split at
-		// its slashes; cleanPath has refused encoded slashes.
-		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
-		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }), // see forwarded
-		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
-		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
-		runtime.WithWriteContentLength(),
-		runtime.WithDisableChunkedEncoding(), // net/http sets it where it belongs; HTTP/2 forbids it
+func newGateway(cfg Config) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
+	cfg = cfg.withDefaults()
+	g := &Gateway{
+		flows:   flow.New(cfg.Limits.Heartbeat),
+		timeout: cfg.Limits.Timeout,
+		log:     requestid.Logger(cfg.Logger),
+		ready:   cfg.Ready,
+	}
+	g.exchanges = exchange.New(exchange.Config{
+		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log,
+		Challenge: func(value string, r *http.Request) string { return g.resource.challenge(value, r) },
+	})
+	g.api = http.HandlerFunc(g.serveAPI)
+	if cfg.Access.BaseURL != "" {
+		base, err := origin.Parse(cfg.Access.BaseURL)
+		if err != nil {
+			return nil, err
+		}
+		if !cfg.Access.AnyHost {
+			if g.hosts, err = hostcheck.New(base.Hostname(), cfg.Access.AllowedHosts); err != nil {
+				return nil, err
+			}
+		}
+		g.api = crossOrigin(base.String()).Handler(g.api)
+	}
+	services, err := g.addRoutes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	conn := upstream.New(cfg.Conn, cfg.Limits.MaxResponseBytes, services)
+	g.rpcs = rpc.New(rpc.Config{Conn: conn, Flows: g.flows, Services: services, MaxBodyBytes: cfg.Limits.MaxBodyBytes})
+	for _, rt := range g.routes {
+		if g.rpcs.Hides(rt) {
+			return nil, fmt.Errorf("%s (%s) lies where generated clients call that service's methods: choose another path", rt, rt.RPC)
+		}
+	}
+	if g.resource, err = newResource(cfg.Resource, g.routes); err != nil {
+		return nil, err
+	}
+	if g.description, err = newDescription(cfg, g.routes); err != nil {
+		return nil, err
+	}
+	rest := transcode.Config{Conn: conn, Flows: g.flows, Routes: g.routes}
+	for _, service := range cfg.Services {
+		rest.Services = append(rest.Services, transcode.Service{Name: service.name, Register: service.register})
+	}
+	g.rest, err = transcode.New(rest)
+	return g, err
+}
+
+// addRoutes finds the descriptors of the services and adds their routes.
+func (g *Gateway) addRoutes(cfg Config) ([]protoreflect.ServiceDescriptor, error) {
+	var services []protoreflect.ServiceDescriptor
+	registry, _ := cfg.Conn.(methodRegistry)
+	for _, service := range cfg.Services {
+		desc, err := route.Service(service.name)
+		if err != nil {
+			return nil, err
+		}
+		routes, err := route.Of(desc)
+		if err != nil {
+			return nil, err
+		}
+		if registry != nil && !registry.HasMethod(route.FullMethod(desc.Methods().Get(0))) {
+			return nil, invalid.Field("Services", service.name,
+				"is not registered at the server behind Conn", "register it there, or do not expose it")
+		}
+		services = append(services, desc)
+		g.routes = append(g.routes, routes...)
+	}
+	return services, route.CheckDuplicates(g.routes)
 }
 
 func crossOrigin(origin string) *cors.Cors {
@@ -188,6 +145,59 @@ func crossOrigin(origin string) *cors.Cors {
 		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 			"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"},
 		MaxAge: int((10 * time.Minute).Seconds()),
-		// AllowCredentials stays false: cookies mean nothing here.
+		// AllowCredentials is false: the gateway reads no cookies.
 	})
+}
+
+// ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
+// resource if the gateway is one. Every other path is 404.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.exchanges.Serve(w, r, func(x *exchange.Exchange) { g.serve(x, x.Request) })
+}
+
+func (g *Gateway) serve(x *exchange.Exchange, r *http.Request) {
+	health := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
+	if health {
+		x.Quiet, x.Pattern = true, r.URL.Path
+	}
+	switch {
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
+		// TRACE would echo header fields that a proxy has added; CONNECT asks for a
+		// tunnel.
+		x.Refuse(methodNotServed())
+	case g.resource.reached(r) && r.URL.Path == g.resource.path:
+		g.resource.serve(x)
+	case health:
+		g.serveHealth(x)
+	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
+		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request for an unknown host refused", slog.String("host", r.Host), slog.String("remedy", hostcheck.Remedy))
+		x.Refuse(unknownHost())
+	default:
+		g.api.ServeHTTP(x, r)
+	}
+}
+
+// serveAPI serves the paths of the API. Requests have passed CORS.
+func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
+	x := w.(*exchange.Exchange)
+	path, refused := sanitize.Path(r.URL)
+	switch {
+	case refused != nil:
+		x.Refuse(refused)
+	case !route.Served(path.Path):
+		x.Refuse(g.rest.NotFound(nil))
+	case hasEmptySegment(path):
+		// GET /api/things/ must not become GetThing("").
+		x.Refuse(g.rest.NotFound(path))
+	case g.rpcs.Owns(path.Path):
+		g.rpcs.Serve(x, path)
+	case g.description.describes(path.Path):
+		g.description.serve(x, r)
+	default:
+		g.rest.Serve(x, r, path)
+	}
+}
+
+func hasEmptySegment(path *url.URL) bool {
+	return strings.Contains(path.Path, "//") || strings.HasSuffix(path.Path, "/")
 }

@@ -178,7 +178,7 @@ func TestLogHasTheCause(t *testing.T) {
 		t.Errorf("the client got %s", got)
 	}
 	first, _, _ := strings.Cut(out.String(), "\n")
-	for _, part := range []string{`"level":"ERROR"`, `"cause":"the cause"`, `"rpc":"/gatewaytest.status.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
+	for _, part := range []string{`"level":"ERROR"`, `"err":"the cause"`, `"rpc":"/gatewaytest.status.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%s lacks %s", first, part)
 		}

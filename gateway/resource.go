@@ -7,14 +7,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
 )
 
-// resource is the gateway as a protected resource (RFC 9728): where a client
-// that was refused can learn who issues the tokens. It exists where the
-// audience is an https URL, and shows itself to requests for that URL's host
-// alone, since RFC 9728 §3.3 has clients compare the two.
+// resource is the gateway as a protected resource (RFC 9728): refused clients
+// learn from it which issuer's tokens they need. It exists if the audience is an
+// https URL, and only for requests to the host of that URL, because clients
+// compare the two (RFC 9728 §3.3).
 type resource struct {
-	host     string // as the Host header has it
+	host     string // as in the Host header
 	path     string // of the metadata document
 	url      string // of the metadata document
 	document []byte
@@ -22,13 +26,13 @@ type resource struct {
 
 const wellKnown = "/.well-known/oauth-protected-resource"
 
-func newResource(cfg ResourceConfig, routes []*route) (*resource, error) {
+func newResource(cfg ResourceConfig, routes []*route.Route) (*resource, error) {
 	if cfg.Audience == "" {
 		return nil, nil
 	}
 	u, err := url.Parse(cfg.Audience)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, nil // an identifier that is no address
+		return nil, nil // an identifier, not an address
 	}
 	document := map[string]any{
 		"resource":                 cfg.Audience,
@@ -50,36 +54,36 @@ func newResource(cfg ResourceConfig, routes []*route) (*resource, error) {
 	return r, nil
 }
 
-// scopesOf collects the scopes that the policies of the routes' methods name.
-func scopesOf(routes []*route) []string {
+// scopesOf returns the scopes in the policies of the routes' methods.
+func scopesOf(routes []*route.Route) []string {
 	var scopes []string
 	for _, rt := range routes {
-		scopes = append(scopes, rt.scopes...)
+		scopes = append(scopes, rt.Scopes...)
 	}
 	slices.Sort(scopes)
 	return slices.Compact(scopes)
 }
 
-// reached reports whether a request came to the resource's own address.
+// reached reports whether a request was sent to the resource's host.
 func (r *resource) reached(req *http.Request) bool {
 	return r != nil && strings.EqualFold(req.Host, r.host)
 }
 
-// challenge adds where to learn more (RFC 9728 §5.1).
+// challenge adds the address of the metadata to a challenge (RFC 9728 §5.1).
 func (r *resource) challenge(value string, req *http.Request) string {
 	if value == "" || !r.reached(req) {
 		return value
 	}
-	return value + ", resource_metadata=" + quoted(r.url)
+	return value + ", resource_metadata=" + httpheader.Quote(r.url)
 }
 
-// serve answers with the document, which is public: any page may read it.
-func (r *resource) serve(x *exchange) {
-	if !x.readOnly() {
+// serve answers with the document. It is public: pages of any origin may read it.
+func (r *resource) serve(x *exchange.Exchange) {
+	if !x.ReadOnly() {
 		return
 	}
 	h := x.Header()
-	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Type", httpheader.JSON)
 	h.Set("Content-Length", strconv.Itoa(len(r.document)))
 	h.Set("Cache-Control", "public, max-age=3600")
 	h.Set("Access-Control-Allow-Origin", "*")

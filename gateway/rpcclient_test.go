@@ -328,7 +328,7 @@ func TestRPCLog(t *testing.T) {
 		lines = append(lines, line)
 	}
 	want := []map[string]any{
-		{"level": "ERROR", "msg": "call failed", "rpc": getThing.Procedure, "code": "Internal", "cause": "the cause", "request_id": "abc"},
+		{"level": "ERROR", "msg": "call failed", "rpc": getThing.Procedure, "code": "Internal", "err": "the cause", "request_id": "abc"},
 		{"level": "INFO", "msg": "request", "method": "POST", "route": things + "/GetThing", "rpc": getThing.Procedure, "status": 500.0, "request_id": "abc"},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {

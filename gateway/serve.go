@@ -8,31 +8,33 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/flow"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
 )
 
 const (
-	// A token has 16 KiB at most; with the rest of a header it fits.
+	// maxHeaderBytes leaves room for a token of 16 KiB, the longest accepted one.
 	maxHeaderBytes = 32 << 10
-	// The smallest size that HTTP/2 allows (RFC 9113 §6.5.2): net/http would
-	// take frames of 1 MiB into its memory.
+	// maxFrameBytes is the smallest limit that HTTP/2 allows (RFC 9113 §6.5.2).
+	// net/http would buffer frames of 1 MiB.
 	maxFrameBytes = 16 << 10
-	// What is buffered of a body before its handler reads it: net/http would
-	// take 1 MiB of each stream and connection.
+	// maxConnBuffer and maxStreamBuffer limit what is buffered of bodies that no
+	// handler has read. net/http would buffer 1 MiB per stream and connection.
 	maxConnBuffer     = 128 << 10
 	maxStreamBuffer   = 64 << 10
-	maxStreams        = 100 // of a connection over HTTP/2
+	maxStreams        = 100 // per HTTP/2 connection
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// writeMargin is what a client has to take an answer that came at the last
-	// moment.
-	writeMargin = 30 * time.Second
 )
 
-// Server returns an HTTP server for the gateway, without an address, with the
-// limits that net/http leaves open: on a header's size and time, on a client
-// that does not read its answer, and on an idle connection. It speaks HTTP/1.1
-// and HTTP/2, the latter without TLS too, to clients that know beforehand (h2c).
-// Streams have no limit in time; its Shutdown ends them with a goodbye.
+// Server returns an HTTP server for the gateway, without an address, that speaks
+// HTTP/1.1 and HTTP/2, with and without TLS (h2c with prior knowledge). It limits
+// the size of a header (32 KiB), the time to receive one (10 s), the time in which
+// a client must read an answer (Limits.Timeout and 30 s), and idle connections
+// (2 min). Streams have no time limit; Shutdown of the server calls Drain. Each
+// call returns another server.
 func (g *Gateway) Server() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -44,7 +46,7 @@ func (g *Gateway) Server() *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readHeaderTimeout + g.timeout, // net/http reads on after a request was refused by its header
-		WriteTimeout:      g.timeout + writeMargin,
+		WriteTimeout:      g.timeout + flow.WriteTimeout,
 		IdleTimeout:       idleTimeout,
 		HTTP2: &http.HTTP2Config{
 			MaxReadFrameSize:              maxFrameBytes,
@@ -58,55 +60,40 @@ func (g *Gateway) Server() *http.Server {
 	return server
 }
 
-var unknownHost = refuse(http.StatusMisdirectedRequest, codes.PermissionDenied,
-	"this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
+// Drain ends all streams of messages, present and future, with a message that
+// tells the client when to reconnect. The server that [Gateway.Server] returns
+// calls it at its shutdown. A program that serves the gateway with another server
+// must call it before it waits for requests to end: streams may never end.
+func (g *Gateway) Drain() { g.flows.Stop() }
 
-var internalError = refuse(http.StatusInternalServerError, codes.Internal, "internal error")
+func unknownHost() *refusal.Refusal {
+	return refusal.New(http.StatusMisdirectedRequest, codes.PermissionDenied,
+		"this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
+}
 
-// serveHealth answers a health check: 200, or 503 and the reason.
-func (g *Gateway) serveHealth(x *exchange, check func() error) {
-	if !x.readOnly() {
+func methodNotServed() *refusal.Refusal {
+	refused := refusal.New(http.StatusMethodNotAllowed, codes.Unimplemented, "this method is not served")
+	refused.Allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+	return refused
+}
+
+// serveHealth answers a health check: 200, or 503 with the reason.
+func (g *Gateway) serveHealth(x *exchange.Exchange) {
+	if !x.ReadOnly() {
 		return
 	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if check != nil {
-		if err := check(); err != nil {
+	if x.Pattern == "/readyz" && g.ready != nil {
+		if err := g.ready(); err != nil {
 			cause := err
 			if wrapped := errors.Unwrap(err); wrapped != nil {
 				cause = wrapped
 			}
-			g.log.WarnContext(x.request.Context(), "not ready", "cause", cause)
+			g.log.WarnContext(x.Request.Context(), "not ready", "err", cause)
 			x.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = x.Write([]byte("not ready: " + strings.TrimSpace(err.Error()) + "\n"))
 			return
 		}
 	}
 	_, _ = x.Write([]byte("ok\n"))
-}
-
-// methods are all that are served somewhere.
-const methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-
-// unserved reports whether a method is served nowhere, whatever the path: TRACE
-// would echo headers that a proxy has added, and CONNECT asks for a tunnel.
-func unserved(method string) bool {
-	return method == http.MethodTrace || method == http.MethodConnect
-}
-
-// readOnly reports whether a request for something of the gateway's own reads
-// it, and answers it otherwise.
-func (x *exchange) readOnly() bool {
-	const allow = "GET, HEAD, OPTIONS"
-	switch x.request.Method {
-	case http.MethodGet, http.MethodHead:
-		return true
-	case http.MethodOptions:
-		x.Header().Set("Allow", allow)
-		x.WriteHeader(http.StatusNoContent)
-	default:
-		refused := refuse(http.StatusMethodNotAllowed, codes.Unimplemented, "this path is served for "+allow+" only")
-		refused.allow = allow
-		x.refuse(refused)
-	}
-	return false
 }

@@ -237,3 +237,22 @@ func TestAnswerThatCannotBeWritten(t *testing.T) {
 		t.Errorf("Cache-Control %q, ETag %q", cache, etag)
 	}
 }
+
+// TestStreamUnavailable checks that a stream from a server that cannot be reached
+// is 503, not a malformed request.
+func TestStreamUnavailable(t *testing.T) {
+	t.Parallel()
+	g := over(t, gateway.Config{}, unreachable{})
+	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+		if got := send(g, "GET", "/api/settings:watch", []string{"Accept: " + accept}, ""); got.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: got status %d, want 503", accept, got.StatusCode)
+		}
+	}
+}
+
+// unreachable is a connection to a server that does not run.
+type unreachable struct{ grpc.ClientConnInterface }
+
+func (unreachable) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, status.Error(codes.Unavailable, "connection refused")
+}

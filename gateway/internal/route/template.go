@@ -1,4 +1,4 @@
-package gateway
+package route
 
 import (
 	"fmt"
@@ -6,28 +6,28 @@ import (
 )
 
 // placeholder stands for a wildcard in the path that finds a route at start.
-// No literal segment is called so.
+// No literal segment has this name.
 const placeholder = "-placeholder-"
 
-// template is a path template of google.api.http:
+// A Template is a path template of google.api.http:
 //
 //	/api/things/{thing.id}:archive    /api/files/{path=**}
-type template struct {
+type Template struct {
 	source string
-	// canonical is how grpc-gateway prints the compiled pattern: every variable
+	// Canonical is how grpc-gateway prints the compiled pattern: every variable
 	// with its segments, {id} as {id=*}.
-	canonical string
-	// shape has the variables' segments in place of the variables: two
+	Canonical string
+	// Shape has the variables' segments in place of the variables: two
 	// templates of one shape match the same paths.
-	shape string
-	// variables are the field paths that the path fills, as proto names.
-	variables []string
+	Shape string
+	// Variables are the field paths that the path fills, as proto names.
+	Variables []string
 }
 
 // parseTemplate reads a template that protoc-gen-grpc-gateway has accepted; it
 // does not repeat that plugin's checks of literals and names.
-func parseTemplate(source string) (template, error) {
-	t := template{source: source}
+func parseTemplate(source string) (Template, error) {
+	t := Template{source: source}
 	var canonical, shape strings.Builder
 	for rest := source; rest != ""; {
 		open := strings.IndexByte(rest, '{')
@@ -46,21 +46,21 @@ func parseTemplate(source string) (template, error) {
 		}
 		canonical.WriteString(rest[:open] + "{" + name + "=" + segments + "}")
 		shape.WriteString(rest[:open] + segments)
-		t.variables = append(t.variables, name)
+		t.Variables = append(t.Variables, name)
 		rest = rest[open+length+1:]
 	}
-	t.canonical, t.shape = canonical.String(), shape.String()
+	t.Canonical, t.Shape = canonical.String(), shape.String()
 	return t, nil
 }
 
-// under reports whether every path the template matches is prefix or lies
+// Under reports whether every path that the template matches is prefix or lies
 // below it.
-func (t template) under(prefix string) bool {
-	rest, ok := strings.CutPrefix(t.shape, prefix)
+func (t Template) Under(prefix string) bool {
+	rest, ok := strings.CutPrefix(t.Shape, prefix)
 	return ok && (rest == "" || rest[0] == '/' || rest[0] == ':')
 }
 
-// example is a path that the template matches.
-func (t template) example() string {
-	return strings.ReplaceAll(strings.ReplaceAll(t.shape, "**", "*"), "*", placeholder)
+// Example returns a path that the template matches.
+func (t Template) Example() string {
+	return strings.ReplaceAll(strings.ReplaceAll(t.Shape, "**", "*"), "*", placeholder)
 }

@@ -1,6 +1,7 @@
-package gateway
+package upstream
 
 import (
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -10,9 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A limitError is a message that gRPC itself, on either side, has found too
-// long, or a stream that its transport has given up. grpc-go says
-// RESOURCE_EXHAUSTED, as a service does that asks its callers to slow down.
+// A limitError reports a message that gRPC itself, on either side, found too
+// long, or a stream that its transport reset. grpc-go returns
+// RESOURCE_EXHAUSTED for it, as a service does for callers that are too fast.
 type limitError struct {
 	cause   *status.Status
 	request bool // the request's message, not the answer's
@@ -20,12 +21,13 @@ type limitError struct {
 
 func (e *limitError) Error() string { return e.GRPCStatus().Err().Error() }
 
-// GRPCStatus is what the log tells; refusalOf says what a client is told.
+// GRPCStatus returns the status for the log.
 func (e *limitError) GRPCStatus() *status.Status {
 	return status.New(codes.Internal, e.cause.Message())
 }
 
-// transportLimits begin the messages of such statuses. They carry no details.
+// transportLimits are the beginnings of the messages of such statuses, which have
+// no details.
 var transportLimits = []string{
 	"grpc: received message larger than max",
 	"grpc: received message after decompression larger than max",
@@ -35,13 +37,20 @@ var transportLimits = []string{
 	"stream terminated by RST_STREAM",
 }
 
-// limitedSize finds the length of the message that was too long.
+// limitedSize matches the length of the message that was too long.
 var limitedSize = regexp.MustCompile(`\((\d+) vs\. \d+\)`)
 
-// limited returns a limitError for an error of gRPC's own limits, and any
-// other error as it is. Both sides use the same words, and only the length
-// tells whether it was the request; that was the last message sent.
-func limited(err error, request any) error {
+// RequestTooLong reports whether gRPC found the request's message too long.
+func RequestTooLong(err error) bool {
+	limit, ok := errors.AsType[*limitError](err)
+	return ok && limit.request
+}
+
+// LimitError returns an internal error for an error of gRPC's own limits, and
+// any other error as it is. request is the last message sent, nil if it does not
+// matter. Both sides use the same words for a message that is too long, so that
+// only the length tells which one it was.
+func LimitError(err error, request any) error {
 	if status.Code(err) != codes.ResourceExhausted {
 		return err
 	}

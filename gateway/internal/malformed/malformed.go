@@ -1,4 +1,11 @@
-package gateway
+// Package malformed owns reading path, query and body of a request into its
+// message where generated code does not, and explaining what is wrong with a
+// request that makes no message. It leaves valid JSON to the runtime.
+//
+// The runtime and protojson decide what is malformed, but their errors name no
+// field and change between releases. So each part of a refused request is given
+// to them once more by itself, and the parts that they refuse are explained.
+package malformed
 
 import (
 	"bytes"
@@ -18,58 +25,80 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-)
 
-// What is wrong with a request of which no message could be made. The runtime
-// and protojson decide that; they say it in their own words, which differ from
-// release to release, and name no field. So each part of the request is given
-// to them once more, by itself, and what they refuse is named and explained.
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
+)
 
 type violation = errdetails.BadRequest_FieldViolation
 
 const (
-	// maxViolations is how many are told of one request.
+	// maxViolations is the number of violations reported for one request.
 	maxViolations = 10
-	// maxExplained is how deep in a body a violation is looked for: each level
-	// reads what lies below once more.
+	// maxExplained is the depth in a body to which violations are located: each
+	// level parses everything below once more.
 	maxExplained = 16
-	// explainBytes is how much of a body is read once more to find what is wrong
-	// with it, beside twice its length. The token has not been verified yet: a
-	// caller must not cause many times the work that a good body is.
+	// explainBytes is how much of a body is parsed once more to locate violations,
+	// in addition to twice its length. The caller has not been authenticated yet
+	// and must not cause much more work than a valid body.
 	explainBytes = 1 << 20
-	// acceptBytes is what making a message counts beside its bytes.
+	// acceptBytes is the cost of making a message, in addition to its bytes.
 	acceptBytes = 64
 )
 
-// badRequest refuses a request for its fields; of says what has them.
-func badRequest(of string, list []*violation) *refusal {
+// badRequest refuses a request for the fields of a part of it.
+func badRequest(part string, list []*violation) *refusal.Refusal {
 	first := list[0]
-	return refuse(http.StatusBadRequest, codes.InvalidArgument, strings.TrimSpace(of+": "+strings.TrimSpace(first.Field+" "+first.Description)),
+	return refusal.New(http.StatusBadRequest, codes.InvalidArgument, strings.TrimSpace(part+": "+strings.TrimSpace(first.Field+" "+first.Description)),
 		&errdetails.BadRequest{FieldViolations: list})
 }
 
-// malformed says what is wrong with a request that made no message.
-func (x *exchange) malformed() *refusal {
-	rt := x.route
-	m := messageType(rt.input).New().Interface()
+// Request explains a request for a route that makes no message. body is the JSON
+// body, nil if there is none.
+func Request(rt *route.Route, params map[string]string, query map[string][]string, body []byte) *refusal.Refusal {
+	m := route.MessageType(rt.Input).New().Interface()
 	var list violations
-	for _, name := range rt.template.variables {
-		list.path(m, name, x.params[name])
-	}
+	list.params(m, rt, params)
 	if len(list) > 0 {
 		return badRequest("path", list)
 	}
-	list.query(m, x.query)
+	list.query(m, query)
 	if len(list) > 0 {
 		return badRequest("query", list)
 	}
-	if x.body != nil {
-		list.body(rt, x.body)
+	if body != nil {
+		list.body(rt, body)
 		if len(list) > 0 {
 			return badRequest("request body", list)
 		}
 	}
-	return refuse(http.StatusBadRequest, codes.InvalidArgument, "the request is malformed")
+	return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the request is malformed")
+}
+
+// JSON explains a message in JSON that a generated client sent, nil if nothing
+// is wrong with it. Unknown fields are allowed.
+func JSON(desc protoreflect.MessageDescriptor, content []byte) *refusal.Refusal {
+	if !json.Valid(content) {
+		return nil
+	}
+	var list violations
+	list.explain(content, true).object("", desc, content, 0)
+	if len(list) == 0 {
+		return nil
+	}
+	return badRequest("request", list)
+}
+
+// Populate fills a message with what path and query contain, and refuses what
+// the message cannot hold.
+func Populate(rt *route.Route, m proto.Message, params map[string]string, query map[string][]string) *refusal.Refusal {
+	var list violations
+	list.params(m, rt, params)
+	list.query(m, query)
+	if len(list) == 0 {
+		return nil
+	}
+	return badRequest("request", list)
 }
 
 type violations []*violation
@@ -82,12 +111,19 @@ func (l *violations) add(field, description string) {
 
 func (l *violations) full() bool { return len(*l) >= maxViolations }
 
-// path sets what a variable of the path fills.
+// params sets the fields that the path fills.
+func (l *violations) params(m proto.Message, rt *route.Route, params map[string]string) {
+	for _, name := range rt.Template.Variables {
+		l.path(m, name, params[name])
+	}
+}
+
+// path sets the field that a variable of the path fills.
 func (l *violations) path(m proto.Message, name, value string) {
 	field, _ := fieldAt(m.ProtoReflect().Descriptor(), name)
 	values := []string{value}
 	if field != nil && field.IsList() {
-		values = strings.Split(value, ",") // as generated code does
+		values = strings.Split(value, ",") // like generated code
 	}
 	for _, value := range values {
 		if runtime.PopulateFieldFromPath(m, name, value) != nil {
@@ -97,11 +133,11 @@ func (l *violations) path(m proto.Message, name, value string) {
 	}
 }
 
-// noFilter lets every parameter through: route.query has refused those that
-// path or body fill.
+// noFilter admits every parameter: Query has refused those that path or body
+// fill.
 var noFilter = utilities.NewDoubleArray(nil)
 
-// query sets what the parameters of a query do.
+// query sets the fields that the parameters of a query fill.
 func (l *violations) query(m proto.Message, query map[string][]string) {
 	keys := make([]string, 0, len(query))
 	for key := range query {
@@ -115,7 +151,7 @@ func (l *violations) query(m proto.Message, query map[string][]string) {
 		name, mapKey, _ := strings.Cut(key, "[")
 		field, path := fieldAt(desc, name)
 		if field == nil {
-			continue // route.query has said so
+			continue // refused by Query
 		}
 		if mapKey != "" {
 			path += "[" + mapKey
@@ -140,17 +176,17 @@ func (l *violations) query(m proto.Message, query map[string][]string) {
 	}
 }
 
-// parameter says which of a parameter's values is none.
+// parameter describes which value of a parameter is malformed.
 func (l *violations) parameter(field protoreflect.FieldDescriptor, mapKey, key string, values []string, desc protoreflect.MessageDescriptor) string {
 	for _, value := range values {
-		if runtime.PopulateQueryParameters(messageType(desc).New().Interface(), map[string][]string{key: {value}}, noFilter) == nil {
+		if runtime.PopulateQueryParameters(route.MessageType(desc).New().Interface(), map[string][]string{key: {value}}, noFilter) == nil {
 			continue
 		}
 		shown := strconv.Quote(shortened(value))
 		if !field.IsMap() {
 			return mustBe(field, shown)
 		}
-		if runtime.PopulateQueryParameters(messageType(desc).New().Interface(), map[string][]string{strings.TrimSuffix(key, mapKey+"]") + zeroKey(field) + "]": {value}}, noFilter) != nil {
+		if runtime.PopulateQueryParameters(route.MessageType(desc).New().Interface(), map[string][]string{strings.TrimSuffix(key, mapKey+"]") + zeroKey(field) + "]": {value}}, noFilter) != nil {
 			return mustBe(field.MapValue(), shown)
 		}
 		return "has the key " + strconv.Quote(shortened(mapKey)) + ", which must be " + form(field.MapKey())
@@ -158,7 +194,7 @@ func (l *violations) parameter(field protoreflect.FieldDescriptor, mapKey, key s
 	return mustBe(field, strconv.Quote(shortened(strings.Join(values, ","))))
 }
 
-// zeroKey is a key that every map of that type can have.
+// zeroKey returns a valid key for the type of a map.
 func zeroKey(field protoreflect.FieldDescriptor) string {
 	switch field.MapKey().Kind() {
 	case protoreflect.StringKind:
@@ -169,7 +205,8 @@ func zeroKey(field protoreflect.FieldDescriptor) string {
 	return "0"
 }
 
-// setOneof names the field that excludes the one at a path, "" if none does.
+// setOneof returns the name of the field that excludes the one at a path, "" if
+// none does.
 func setOneof(m proto.Message, path string) string {
 	r := m.ProtoReflect()
 	for name := range strings.SplitSeq(path, ".") {
@@ -190,8 +227,7 @@ func setOneof(m proto.Message, path string) string {
 	return ""
 }
 
-// fieldAt finds the field that a dotted name leads to, and its path in proto
-// names.
+// fieldAt returns the field with a dotted name, and its path in proto names.
 func fieldAt(desc protoreflect.MessageDescriptor, dotted string) (field protoreflect.FieldDescriptor, path string) {
 	var names []string
 	for name := range strings.SplitSeq(dotted, ".") {
@@ -207,7 +243,7 @@ func fieldAt(desc protoreflect.MessageDescriptor, dotted string) (field protoref
 	return field, strings.Join(names, ".")
 }
 
-// fieldByName finds a field by either of its names.
+// fieldByName returns the field with a proto or JSON name.
 func fieldByName(desc protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
 	if field := desc.Fields().ByName(protoreflect.Name(name)); field != nil {
 		return field
@@ -215,28 +251,27 @@ func fieldByName(desc protoreflect.MessageDescriptor, name string) protoreflect.
 	return desc.Fields().ByJSONName(name)
 }
 
-// body explains a body that is JSON, and none of the route's.
-func (l *violations) body(rt *route, content []byte) {
-	if rt.body == "*" {
-		l.explain(content, false).object("", rt.input, content, 0)
+// body explains a JSON body that makes no message.
+func (l *violations) body(rt *route.Route, content []byte) {
+	if rt.Body == "*" {
+		l.explain(content, false).object("", rt.Input, content, 0)
 		return
 	}
-	if field := rt.input.Fields().ByName(protoreflect.Name(rt.body)); field != nil {
-		l.explain(content, false).field(rt.body, field, content, 0)
+	if field := rt.Input.Fields().ByName(protoreflect.Name(rt.Body)); field != nil {
+		l.explain(content, false).field(rt.Body, field, content, 0)
 	}
 }
 
-// explain begins an explanation of JSON. lenient lets names pass that a message
-// does not have.
+// explain begins an explanation of JSON. lenient allows unknown fields.
 func (l *violations) explain(content []byte, lenient bool) *explanation {
 	return &explanation{violations: l, left: 2*len(content) + explainBytes, lenient: lenient}
 }
 
-// An explanation finds what is wrong with a body by reading parts of it once
-// more, as far as the limit goes.
+// An explanation locates what is wrong with a body by parsing parts of it once
+// more, up to a limit.
 type explanation struct {
 	*violations
-	left    int // bytes that may still be read; below 0, nothing is looked for any more
+	left    int // bytes that may still be parsed; below 0, the search ends
 	lenient bool
 }
 
@@ -316,7 +351,7 @@ func (e *explanation) entries(at string, field protoreflect.FieldDescriptor, val
 	seen := map[string]bool{}
 	for _, member := range members {
 		at := at + "[" + shortened(member.name) + "]"
-		name, _ := json.Marshal(member.name) // of a string, which cannot fail
+		name, _ := json.Marshal(member.name) // cannot fail for a string
 		switch {
 		case e.over():
 			return
@@ -348,8 +383,8 @@ func (e *explanation) elements(at string, field protoreflect.FieldDescriptor, va
 	}
 }
 
-// refused finds the first element that is none of a list's, by halves; -1 for
-// none, or if the limit is reached.
+// refused finds the first element that protojson refuses, by bisection; -1 if
+// there is none or the limit is reached.
 func (e *explanation) refused(field protoreflect.FieldDescriptor, elements []json.RawMessage) int {
 	accepts := func(part []json.RawMessage) bool {
 		list := []byte{'['}
@@ -378,7 +413,7 @@ func (e *explanation) refused(field protoreflect.FieldDescriptor, elements []jso
 	return first
 }
 
-// value explains a value that is none of the field's, or of its elements'.
+// value explains a value that neither the field nor an element of it can hold.
 func (e *explanation) value(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
 	if desc := field.Message(); desc != nil && forms[desc.FullName()] == "" && depth < maxExplained {
 		e.object(at, desc, value, depth+1)
@@ -387,13 +422,13 @@ func (e *explanation) value(at string, field protoreflect.FieldDescriptor, value
 	e.add(at, mustBe(field, shownJSON(value)))
 }
 
-// accepts reports whether protojson takes a value for the whole of a field, or
-// that may no more be asked.
+// accepts reports whether protojson accepts the value of a field. It returns true
+// once the limit is reached.
 func (e *explanation) accepts(field protoreflect.FieldDescriptor, value []byte) bool {
 	if e.left -= len(value) + acceptBytes; e.left < 0 {
 		return true
 	}
-	m := messageType(field.ContainingMessage()).New().Interface()
+	m := route.MessageType(field.ContainingMessage()).New().Interface()
 	return protojson.UnmarshalOptions{DiscardUnknown: e.lenient}.Unmarshal(fmt.Appendf(nil, "{%q:%s}", field.JSONName(), value), m) == nil
 }
 
@@ -402,8 +437,7 @@ type member struct {
 	value json.RawMessage
 }
 
-// membersOf reads the members of a JSON object in their order, with those that
-// are there twice.
+// membersOf returns the members of a JSON object in order, duplicates included.
 func membersOf(content []byte) (members []member, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(content))
 	if token, err := d.Token(); err != nil || token != json.Delim('{') {
@@ -415,7 +449,7 @@ func membersOf(content []byte) (members []member, ok bool) {
 			return nil, false
 		}
 		m := member{}
-		m.name, _ = token.(string) // as every name of a member is
+		m.name, _ = token.(string) // names are strings
 		if err := d.Decode(&m.value); err != nil {
 			return nil, false
 		}
@@ -445,7 +479,7 @@ func mustBe(field protoreflect.FieldDescriptor, shown string) string {
 	return "must be " + form(field) + ", not " + shown
 }
 
-// shownJSON is a value of a client's as it is repeated to it.
+// shownJSON returns a client's value in the form that an error repeats.
 func shownJSON(value []byte) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
@@ -455,8 +489,7 @@ func shownJSON(value []byte) string {
 	}, shortened(string(value)))
 }
 
-// forms are what the types of google.protobuf look like that are no object of
-// their fields.
+// forms describe the well-known types whose JSON is not an object of their fields.
 var forms = map[protoreflect.FullName]string{
 	"google.protobuf.Any":         `a JSON object whose "@type" names a message that is known here`,
 	"google.protobuf.Timestamp":   `a time as in RFC 3339, such as "2026-01-02T03:04:05Z"`,
@@ -491,7 +524,7 @@ var (
 	formUint64 = fmt.Sprintf("a whole number from 0 to %d", uint64(math.MaxUint64))
 )
 
-// form says what a value of a field, or an element of it, looks like.
+// form describes a value of a field, or an element of it.
 func form(field protoreflect.FieldDescriptor) string {
 	switch field.Kind() {
 	case protoreflect.BoolKind:

@@ -1,4 +1,4 @@
-package gateway
+package transcode
 
 import (
 	"bytes"
@@ -8,18 +8,20 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/rawbody"
 )
 
-// strictJSON is the proto JSON mapping with unknown fields refused.
+// strictJSON is the Protobuf JSON mapping. It refuses unknown fields.
 type strictJSON struct{ runtime.JSONPb }
 
-// Marshal drops the spaces that protojson puts between tokens in some builds
-// and not in others, so that an answer has the same bytes everywhere.
+// Marshal removes the spaces that protojson writes between tokens in some builds,
+// so that an answer has the same bytes in all builds.
 func (m *strictJSON) Marshal(v any) ([]byte, error) {
 	if done, ok := v.(*rendered); ok {
 		return *done, nil
 	}
-	if message, ok := v.(proto.Message); ok { // nearly always, and the runtime would copy it once more
+	if message, ok := v.(proto.Message); ok { // the runtime would copy it
 		b, err := m.MarshalOptions.Marshal(message)
 		return compact(b), err
 	}
@@ -27,17 +29,17 @@ func (m *strictJSON) Marshal(v any) ([]byte, error) {
 	return compact(b), err
 }
 
-// NewDecoder decodes a body that is an HttpBody as it is.
+// NewDecoder returns a decoder for JSON, or for an HttpBody as it is.
 func (m *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
-	if raw, ok := r.(*rawRequest); ok {
-		return runtime.DecoderFunc(raw.decode)
+	if raw, ok := r.(*rawbody.Request); ok {
+		return runtime.DecoderFunc(raw.Decode)
 	}
 	return m.JSONPb.NewDecoder(r)
 }
 
-// compact removes, in place, the spaces outside strings from valid JSON.
+// compact removes the spaces outside strings from valid JSON, in place.
 func compact(b []byte) []byte {
-	if !spacious {
+	if !writesSpaces {
 		return b
 	}
 	kept, inString := b[:0], false
@@ -58,8 +60,8 @@ func compact(b []byte) []byte {
 	return kept
 }
 
-// spacious says whether protojson is one that writes spaces in this build.
-var spacious = func() bool {
+// writesSpaces reports whether protojson writes spaces in this build.
+var writesSpaces = func() bool {
 	b, err := protojson.Marshal(&errdetails.ErrorInfo{Reason: "r", Domain: "d", Metadata: map[string]string{"a": "1", "b": "2"}})
 	return err != nil || bytes.IndexByte(b, ' ') >= 0
 }()

@@ -1,4 +1,4 @@
-package gateway
+package malformed
 
 import (
 	"fmt"
@@ -14,17 +14,20 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
 )
 
-// maxFieldDepth bounds the names of a dotted parameter: a recursive message
-// would otherwise be built as deep as a URL is long.
+// maxFieldDepth limits the names of a dotted parameter, and so the depth to which
+// a recursive message is built.
 const maxFieldDepth = 32
 
-// query parses a query and checks that each parameter names a field of the
-// request message that it may fill. The runtime ignores a parameter it does not
-// know, and drops one whose field the path or the body fills, so that a typo or
-// a conflict would go unnoticed.
-func (rt *route) query(raw string) (url.Values, *refusal) {
+// Query parses a query and checks that each parameter names a field of the
+// request message that it may fill. The runtime ignores unknown parameters and
+// those whose field the path or the body fills, so that a typo or a conflict
+// would go unnoticed.
+func Query(rt *route.Route, raw string) (url.Values, *refusal.Refusal) {
 	if raw == "" {
 		return url.Values{}, nil
 	}
@@ -32,29 +35,29 @@ func (rt *route) query(raw string) (url.Values, *refusal) {
 	if err != nil {
 		return nil, malformedQuery(raw)
 	}
-	var violations []*errdetails.BadRequest_FieldViolation
+	var list []*violation
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		problem := rt.parameter(key)
+		problem := parameter(rt, key)
 		if problem == "" && !validUTF8(values[key]) {
 			problem = "is not UTF-8"
 		}
 		if problem != "" {
-			violations = append(violations, &errdetails.BadRequest_FieldViolation{
+			list = append(list, &violation{
 				Field: strings.ToValidUTF8(shortened(key), "\uFFFD"), Description: problem,
 			})
 		}
 	}
-	if violations == nil {
+	if list == nil {
 		return values, nil
 	}
-	first := violations[0]
-	return nil, refuse(http.StatusBadRequest, codes.InvalidArgument,
+	first := list[0]
+	return nil, refusal.New(http.StatusBadRequest, codes.InvalidArgument,
 		fmt.Sprintf("query parameter %s %s", strconv.Quote(first.Field), first.Description),
-		&errdetails.BadRequest{FieldViolations: violations})
+		&errdetails.BadRequest{FieldViolations: list})
 }
 
-// malformedQuery says which parameter of a query cannot be read, and why.
-func malformedQuery(raw string) *refusal {
+// malformedQuery explains which parameter of a query cannot be parsed.
+func malformedQuery(raw string) *refusal.Refusal {
 	for pair := range strings.SplitSeq(raw, "&") {
 		if _, err := url.ParseQuery(pair); err == nil {
 			continue
@@ -65,14 +68,14 @@ func malformedQuery(raw string) *refusal {
 		}
 		name, _, _ := strings.Cut(pair, "=")
 		field := strings.ToValidUTF8(shortened(name), "\uFFFD")
-		return refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed: "+strconv.Quote(field)+" "+problem,
+		return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed: "+strconv.Quote(field)+" "+problem,
 			&errdetails.BadRequest{FieldViolations: []*violation{{Field: field, Description: problem}}})
 	}
-	return refuse(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed")
+	return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the query is malformed")
 }
 
-// parameter says what is wrong with a parameter of that name, "" if nothing.
-func (rt *route) parameter(key string) string {
+// parameter returns what is wrong with a parameter of that name, "" for nothing.
+func parameter(rt *route.Route, key string) string {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
 		return "has a name that is not plain UTF-8 text"
 	}
@@ -85,18 +88,14 @@ func (rt *route) parameter(key string) string {
 		return "is nested too deeply"
 	}
 	const unknown = "is unknown: no field of the request has that name"
-	message := rt.input
+	message := rt.Input
 	path := make([]string, 0, len(names))
 	var field protoreflect.FieldDescriptor
 	for i, name := range names {
 		if message == nil {
 			return unknown
 		}
-		field = message.Fields().ByName(protoreflect.Name(name))
-		if field == nil {
-			field = message.Fields().ByJSONName(name)
-		}
-		if field == nil {
+		if field = fieldByName(message, name); field == nil {
 			return unknown
 		}
 		path = append(path, string(field.Name()))
@@ -112,12 +111,12 @@ func (rt *route) parameter(key string) string {
 		return "is a map: name the key, as in " + string(field.Name()) + "[key]=value"
 	}
 	dotted := strings.Join(path, ".")
-	for _, variable := range rt.template.variables {
+	for _, variable := range rt.Template.Variables {
 		if overlap(dotted, variable) {
 			return "names a field that the path fills"
 		}
 	}
-	if rt.body == "*" || rt.body != "" && overlap(dotted, rt.body) {
+	if rt.Body == "*" || rt.Body != "" && overlap(dotted, rt.Body) {
 		return "names a field that the body fills"
 	}
 	return ""
@@ -132,7 +131,7 @@ func validUTF8(values []string) bool {
 	return !slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) })
 }
 
-// shortened cuts a client's own text before it is repeated to it.
+// shortened cuts a client's text that an error repeats.
 func shortened(s string) string {
 	const limit = 64 // bytes
 	if len(s) <= limit {

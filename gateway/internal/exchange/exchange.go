@@ -1,0 +1,374 @@
+// Package exchange owns one HTTP request and its answer: the ResponseWriter that
+// everything writes to, the reading of the body within its limits, compression
+// and the line of the request log. It leaves routing, and what the answer says,
+// to its callers.
+package exchange
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+)
+
+// Config configures a Server. All fields are required.
+type Config struct {
+	// MaxBodyBytes is the longest body that ReadBody returns.
+	MaxBodyBytes int64
+	// Timeout bounds a unary call, including the time to read its body.
+	Timeout time.Duration
+	// Challenge completes a WWW-Authenticate value for a request.
+	Challenge func(value string, r *http.Request) string
+	Logger    *slog.Logger
+}
+
+// Server begins and ends exchanges. It is safe for concurrent use.
+type Server struct {
+	cfg       Config
+	arriving  *arrival.Limiter // bodies of unary calls
+	overloads *throttle.Log
+}
+
+// New returns a Server.
+func New(cfg Config) *Server {
+	return &Server{cfg: cfg, arriving: arrival.New(arrivingBytes, time.Now), overloads: throttle.Every(time.Second)}
+}
+
+// An Exchange is one request and its answer. It is an http.ResponseWriter.
+type Exchange struct {
+	Request *http.Request // as it arrived, with the request id in its context
+	ID      string        // request id
+	Route   *route.Route  // nil until one is found
+	Pattern string        // for the log, of a path without a route
+	Success int           // status of a successful answer; 0 means 200
+	Quiet   bool          // logs at debug level: health checks, and refusals in large numbers
+
+	server   *Server
+	w        http.ResponseWriter
+	start    time.Time
+	outer    *accesslog.Line // of a part in front of this one, in this process
+	line     *accesslog.Line // of the gateway, if outer is nil
+	stream   Stream          // nil unless the answer is written in parts
+	override atomic.Pointer[refusal.Refusal]
+	status   int   // 0 until the header is sent
+	complete bool  // the rest of what is written is discarded
+	written  int64 // bytes of the body
+}
+
+// A Stream writes the body of an answer in parts.
+type Stream interface {
+	Write(b []byte)
+	Flush() error
+}
+
+// Slices of values that many answers have. They are full, so that append copies
+// them.
+var (
+	nosniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+)
+
+// Serve calls next with an exchange for the request, recovers from a panic in it
+// and logs the request.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, next func(*Exchange)) {
+	id := ""
+	if values := r.Header[requestid.Header]; len(values) == 1 {
+		id = values[0]
+	}
+	x := &Exchange{Request: r, ID: requestid.Keep(id), server: s, w: w, start: time.Now()}
+	ctx := r.Context()
+	if requestid.FromContext(ctx) != x.ID {
+		ctx = requestid.NewContext(ctx, x.ID)
+	}
+	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
+		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger)
+	}
+	if ctx != r.Context() {
+		x.Request = r.WithContext(ctx)
+	}
+	h := w.Header()
+	h[requestid.Header] = []string{x.ID}
+	h["X-Content-Type-Options"] = nosniff
+	defer func() {
+		cause := recover()
+		if cause != nil && cause != http.ErrAbortHandler {
+			s.cfg.Logger.LogAttrs(x.Request.Context(), slog.LevelError, "panic in the gateway",
+				slog.String("rpc", x.rpc()), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			if x.status == 0 {
+				x.Refuse(refusal.Internal())
+				cause = nil
+			} else {
+				cause = http.ErrAbortHandler // the client must notice that the answer is incomplete
+			}
+		}
+		x.log()
+		if cause != nil {
+			panic(cause)
+		}
+	}()
+	next(x)
+}
+
+// log writes the line of a request: the pattern, never the path, the query or
+// the header. If a part in front of this one writes the line, it gets what only
+// the gateway knows, and the gateway logs at debug level.
+func (x *Exchange) log() {
+	pattern := cmp.Or(x.Pattern, "-")
+	if x.Route != nil {
+		pattern = x.Route.Pattern
+	}
+	ctx, logger := x.Request.Context(), x.server.cfg.Logger
+	attrs := [...]slog.Attr{
+		slog.String("route", pattern),
+		slog.String("rpc", x.rpc()),
+		slog.String("method", methodForLog(x.Request.Method)),
+		slog.Int("status", x.status),
+		slog.Int64("bytes", x.written),
+		slog.Duration("duration", time.Since(x.start)),
+	}
+	switch {
+	case x.outer != nil:
+		x.outer.Add(slog.LevelInfo, attrs[:2]...)
+		logger.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+	case x.Quiet:
+		logger.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+	default:
+		x.line.Write(ctx, logger, attrs[:]...)
+	}
+}
+
+// methodForLog returns "other" for methods that are not served: clients can
+// invent any.
+func methodForLog(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
+func (x *Exchange) rpc() string {
+	if x.Route == nil {
+		return ""
+	}
+	return x.Route.RPC
+}
+
+// Deadline returns when a unary call must have ended.
+func (x *Exchange) Deadline() time.Time { return x.start.Add(x.server.cfg.Timeout) }
+
+// Timeout returns the time that a unary call has.
+func (x *Exchange) Timeout() time.Duration { return x.server.cfg.Timeout }
+
+// Controller returns the controller of the connection.
+func (x *Exchange) Controller() *http.ResponseController { return http.NewResponseController(x.w) }
+
+// SetStream makes Write and Flush go through stream.
+func (x *Exchange) SetStream(stream Stream) { x.stream = stream }
+
+// Override makes RefusalOf return refused: the call failed for a reason that the
+// server does not know, such as a request body that broke off. It may be called
+// concurrently with all other methods.
+func (x *Exchange) Override(refused *refusal.Refusal) { x.override.Store(refused) }
+
+// RefusalOf returns the answer to an error of a call, and logs the part of the
+// error that clients must not see. ctx is the context of the call.
+func (x *Exchange) RefusalOf(ctx context.Context, err error) *refusal.Refusal {
+	if refused := x.override.Load(); refused != nil {
+		return refused
+	}
+	if upstream.RequestTooLong(err) {
+		return refusal.New(http.StatusRequestEntityTooLarge, codes.InvalidArgument, "the request is longer than the service takes")
+	}
+	st := refusal.StatusOf(ctx, err)
+	switch st.Code() {
+	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable:
+		level := slog.LevelError
+		if st.Code() == codes.Unavailable && len(st.Proto().GetDetails()) > 0 {
+			level = slog.LevelInfo // intended by the server: it stops, or waits for its dependencies
+		}
+		x.server.cfg.Logger.LogAttrs(ctx, level, "call failed", slog.String("rpc", x.rpc()),
+			slog.String("code", st.Code().String()), slog.String("err", strings.ToValidUTF8(st.Message(), "\uFFFD")))
+	}
+	return refusal.OfStatus(st)
+}
+
+// Abort cuts the connection in the middle of an answer that failed, so that the
+// client notices. It does not return.
+func (x *Exchange) Abort(ctx context.Context, st *status.Status, err error) {
+	if x.Request.Context().Err() == nil {
+		x.server.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "answer cut off", slog.String("rpc", x.rpc()),
+			slog.String("code", st.Code().String()), slog.Any("err", err))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// RefusalHeader returns the header fields of an error answer to this request.
+func (x *Exchange) RefusalHeader(refused *refusal.Refusal) http.Header {
+	return refused.Header(func(challenge string) string { return x.server.cfg.Challenge(challenge, x.Request) })
+}
+
+// Refuse sends an error answer. If an answer has begun, it aborts the connection
+// instead, so that the client notices that the answer is incomplete.
+func (x *Exchange) Refuse(refused *refusal.Refusal) {
+	if x.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	contentType, content := refused.Body(httpheader.WantsProblem(x.Request.Header))
+	h := x.Header()
+	h.Del("Etag")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(content)))
+	maps.Copy(h, x.RefusalHeader(refused))
+	x.WriteHeader(refused.HTTP)
+	_, _ = x.Write(content)
+}
+
+// ReadOnly reports whether the request is a GET or HEAD of a resource of the
+// gateway itself. It answers every other method.
+func (x *Exchange) ReadOnly() bool {
+	const allow = "GET, HEAD, OPTIONS"
+	switch x.Request.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodOptions:
+		x.Options(allow)
+	default:
+		x.NotAllowed("path", allow)
+	}
+	return false
+}
+
+// Options answers an OPTIONS request.
+func (x *Exchange) Options(allow string) {
+	x.Header().Set("Allow", allow)
+	x.WriteHeader(http.StatusNoContent)
+}
+
+// NotAllowed refuses a method that a "path" or a "method" is not served for.
+func (x *Exchange) NotAllowed(what, allow string) {
+	refused := refusal.New(http.StatusMethodNotAllowed, codes.Unimplemented, "this "+what+" is served for "+allow+" only")
+	refused.Allow = allow
+	x.Refuse(refused)
+}
+
+// Header returns the header of the answer.
+func (x *Exchange) Header() http.Header { return x.w.Header() }
+
+// WriteHeader sends the header. It adds Cache-Control: no-store if the service
+// has set none, and removes values that a header field cannot hold.
+func (x *Exchange) WriteHeader(code int) {
+	if x.status != 0 {
+		return
+	}
+	if code >= 200 { // 1xx precedes the answer
+		x.status = code
+		h := x.Header()
+		for _, name := range fromService {
+			if slices.ContainsFunc(h[name], func(value string) bool { return !httpheader.IsPrintable(value) }) {
+				delete(h, name)
+			}
+		}
+		if len(h["Cache-Control"]) == 0 {
+			h["Cache-Control"] = noStore
+		}
+		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "" || !httpheader.IsPrintable(types[0])) {
+			h.Set("Content-Type", "application/octet-stream") // an HttpBody without a valid type
+		} else if ok && types[0] != httpheader.JSON && scripted(types[0]) && len(h["Content-Security-Policy"]) == 0 {
+			h.Set("Content-Security-Policy", "sandbox")
+		}
+	}
+	x.w.WriteHeader(code)
+}
+
+// fromService are header fields whose values come from the service.
+var fromService = []string{"Cache-Control", "Etag"}
+
+// scripted reports whether browsers run scripts in content of a media type: HTML
+// and everything that is XML, such as SVG. Behind the bff such scripts would run
+// with the user's session, and an HttpBody may be a file of another user. In a
+// sandbox (CSP Level 3 §6.3.2) they do not run.
+func scripted(mediaType string) bool {
+	mediaType = strings.ToLower(mediaType)
+	for _, kind := range []string{"html", "xml", "svg", "xsl", "multipart/"} {
+		if strings.Contains(mediaType, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// Write sends a part of the body. It discards the body of an answer to HEAD.
+func (x *Exchange) Write(b []byte) (int, error) {
+	whole := len(b)
+	if x.status == 0 {
+		if x.stream == nil {
+			b = x.compressed(b) // the whole body: only streams are written in parts
+		}
+		x.Begin()
+	}
+	if x.complete || x.Request.Method == http.MethodHead {
+		return whole, nil
+	}
+	if x.stream != nil {
+		x.stream.Write(b)
+		return whole, nil
+	}
+	_, _ = x.WriteRaw(b) // the client is gone; the runtime would write the error to stderr
+	return whole, nil
+}
+
+// FlushError sends what is buffered. http.ResponseController calls it.
+func (x *Exchange) FlushError() error {
+	if x.stream != nil {
+		return x.stream.Flush()
+	}
+	x.Begin()
+	return http.NewResponseController(x.w).Flush()
+}
+
+// Begin sends the header of a successful answer, unless a header has been sent.
+func (x *Exchange) Begin() {
+	if x.status == 0 {
+		x.WriteHeader(cmp.Or(x.Success, http.StatusOK))
+	}
+}
+
+// Begun reports whether a header has been sent.
+func (x *Exchange) Begun() bool { return x.status != 0 }
+
+// Complete makes Write discard everything from now on.
+func (x *Exchange) Complete() { x.complete = true }
+
+// Completed reports whether Complete has been called.
+func (x *Exchange) Completed() bool { return x.complete }
+
+// WriteRaw writes to the connection, past the stream and the compression.
+func (x *Exchange) WriteRaw(b []byte) (int, error) {
+	n, err := x.w.Write(b)
+	x.written += int64(n)
+	return n, err
+}
+
+// Unwrap returns the ResponseWriter of the server, for http.ResponseController.
+func (x *Exchange) Unwrap() http.ResponseWriter { return x.w }
