@@ -107,7 +107,6 @@ func New(cfg Config) (*Server, error) {
 		grpc.InTapHandle(network.tap),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxRecvMsgSize(cfg.Limits.MaxRequestBytes),
