@@ -9,26 +9,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A healthService is grpc.health.v1 for the server as a whole and for each
-// service by name. Its streams end when the server leaves: those of grpc-go
-// stay open, so that every client that watches would hold up the end.
+// A healthService is grpc.health.v1, for the server as a whole and for each
+// service by name. Its streams end when the server stops: grpc-go keeps them
+// open, so that each client that watches would delay the stop.
 type healthService struct {
 	*health.Server
-	names   []string
-	leaving context.Context
-	end     context.CancelFunc
+	names    []string
+	stopping context.Context
+	end      context.CancelFunc
 }
 
 func newHealthService() *healthService {
 	h := &healthService{Server: health.NewServer(), names: []string{""}}
-	h.leaving, h.end = context.WithCancel(context.Background())
+	h.stopping, h.end = context.WithCancel(context.Background())
 	return h
 }
 
-// serves adds the services that can be asked after by name, and begins with
-// NOT_SERVING, where grpc-go has SERVING. All share one status: what keeps one
-// from serving, the want of keys to verify tokens by, keeps all.
-func (h *healthService) serves(services collection) {
+// addServices adds the services that clients can ask about by name. They begin
+// with NOT_SERVING, in grpc-go with SERVING. All have one status: without keys to
+// verify tokens with, none can serve.
+func (h *healthService) addServices(services collection) {
 	for _, s := range services {
 		h.names = append(h.names, s.desc.ServiceName)
 	}
@@ -45,8 +45,8 @@ func (h *healthService) set(serving bool) {
 	}
 }
 
-// leave says NOT_SERVING to all who watch, for good, and ends their streams.
-func (h *healthService) leave() {
+// stop reports NOT_SERVING from now on and ends all streams.
+func (h *healthService) stop() {
 	h.Shutdown()
 	h.end()
 }
@@ -55,16 +55,16 @@ func (h *healthService) leave() {
 func (h *healthService) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	defer context.AfterFunc(h.leaving, cancel)()
+	defer context.AfterFunc(h.stopping, cancel)()
 	err := h.Server.Watch(req, &watchStream{stream, ctx})
-	if h.leaving.Err() == nil || stream.Context().Err() != nil {
+	if h.stopping.Err() == nil || stream.Context().Err() != nil {
 		return err
 	}
-	// Whether the watch saw the last status before its end is a race.
+	// grpc-go may or may not have sent the last status before the context ended.
 	if err := stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}); err != nil {
 		return err
 	}
-	return errLeaving
+	return errStopping
 }
 
 type watchStream struct {
@@ -74,5 +74,5 @@ type watchStream struct {
 
 func (s *watchStream) Context() context.Context { return s.ctx }
 
-// errLeaving tells a caller to try another server.
-var errLeaving = status.Error(codes.Unavailable, "the server is shutting down")
+// errStopping tells clients to try another server.
+var errStopping = status.Error(codes.Unavailable, "the server is shutting down")

@@ -22,34 +22,34 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
-// interceptors is the one list of what a call passes, outermost first. Unary
-// calls and streams pass the same, for the same reasons. A unary call passes
-// before without its message, which is read only then, and after with it.
+// interceptors returns what a call passes, outermost first. Unary calls and
+// streams pass the same, for the same reasons. A unary call passes before without
+// its message, which is read only then, and after with it.
 func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
 	calls := newCallLog(cfg.Logger)
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
-		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		cfg.Logger.ErrorContext(ctx, "service panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")
 	})
 	before = []grpc.UnaryServerInterceptor{
-		identifyUnary, // first, so that every line about the call has its id
-		calls.Unary,   // around all that can fail, so that it logs what the caller got
-		concludeUnary, // every error below becomes a status, before it is logged
-		recovery.UnaryServerInterceptor(recovered), // a panic below becomes an error
-		deadline(cfg.Limits.Timeout),               // before auth, which may wait for the provider's keys
-		auth.Unary,                                 // nothing below runs for a caller who may not call
+		identifyUnary, // first, so that every log line about the call has its id
+		calls.Unary,   // outside of everything that can fail, so that it logs what the caller gets
+		concludeUnary, // turns every error below into a status, before it is logged
+		recovery.UnaryServerInterceptor(recovered), // turns a panic below into an error
+		deadline(cfg.Limits.Timeout),               // before auth, which may wait for the keys of the provider
+		auth.Unary,                                 // nothing below runs for an unauthorized caller
 	}
 	after = []grpc.UnaryServerInterceptor{
-		validate.Unary, // after auth: strangers do not learn the rules, nor make us compute them
+		validate.Unary, // after auth: unauthorized callers neither learn the rules nor make us evaluate them
 	}
 	stream = []grpc.StreamServerInterceptor{
 		identifyStream,
 		calls.Stream,
 		concludeStream,
 		recovery.StreamServerInterceptor(recovered),
-		auth.Stream, // bounds the stream by its token, which takes the deadline's place
+		auth.Stream, // bounds the stream by the expiry of its token, in place of a deadline
 		validate.Stream,
-		announce, // tells the caller that the stream is open, when its first message is long in coming
+		announce, // sends the header of a stream whose first message takes long
 	}
 	return before, after, stream
 }
@@ -57,8 +57,8 @@ func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.Una
 // requestIDKey is the metadata key of the request's id.
 var requestIDKey = strings.ToLower(requestid.Header)
 
-// identify puts the request's id into the context: the caller's, if it is fit
-// to be logged, or a fresh one.
+// identify puts the request's id into the context: the caller's if it is safe to
+// log, or a new one.
 func identify(ctx context.Context) context.Context {
 	id := ""
 	if values := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(values) == 1 {
@@ -77,8 +77,7 @@ func identifyStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, han
 	return handler(srv, wrapped)
 }
 
-// deadline bounds a unary call. A client that sets none, or a later one, does
-// not keep a handler longer than this.
+// deadline bounds a unary call whose client sets no deadline or a later one.
 func deadline(timeout time.Duration) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		if earlier, ok := ctx.Deadline(); ok && time.Until(earlier) <= timeout {
@@ -94,10 +93,10 @@ func deadline(timeout time.Duration) grpc.UnaryServerInterceptor {
 // own header, before announce sends one.
 const announceAfter = 200 * time.Millisecond
 
-// announce sends the header of a stream whose first message is long in
-// coming, so that the caller knows that it is connected and a gateway can
-// answer 200. A handler that refuses at once does so before any header, and
-// its error becomes the answer's status.
+// announce sends the header of a stream whose first message takes long, so that
+// the caller knows that it is connected and a gateway can answer 200. A handler
+// that refuses at once returns before that, and its error becomes the status of
+// the answer.
 func announce(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if !info.IsServerStream {
 		return handler(srv, ss)
@@ -106,30 +105,30 @@ func announce(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle
 	timer := time.AfterFunc(announceAfter, announced.announce)
 	defer func() {
 		timer.Stop()
-		announced.began() // a timer that has fired already finds the stream over
+		announced.began() // for a timer that is firing: the stream has ended
 	}()
 	return handler(srv, announced)
 }
 
-// An announcedStream keeps its header from being sent twice.
+// An announcedStream sends its header once.
 type announcedStream struct {
 	grpc.ServerStream
 	mu   sync.Mutex
-	sent bool // the header, or all that there was
+	sent bool // the header, or the stream has ended
 }
 
-// announce sends the header if nothing was sent yet. One without a value
-// would get lost in process, so it carries the request's id.
+// announce sends the header if nothing was sent yet. In process a header without
+// a value would be lost, so it carries the request's id.
 func (s *announcedStream) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.sent {
 		s.sent = true
-		_ = s.ServerStream.SendHeader(metadata.Pairs(requestIDKey, requestid.FromContext(s.Context()))) // the stream says so itself
+		_ = s.ServerStream.SendHeader(metadata.Pairs(requestIDKey, requestid.FromContext(s.Context()))) // later calls return the error
 	}
 }
 
-// began notes that the handler itself sends the header, or has ended.
+// began records that the handler has sent the header itself, or has ended.
 func (s *announcedStream) began() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,9 +144,8 @@ func (s *announcedStream) SetHeader(md metadata.MD) error {
 	return s.ServerStream.SetHeader(md)
 }
 
-// SendHeader sends the handler's header, unless it comes too late: then the
-// stream is announced already, and that is what a handler without anything to
-// say wanted.
+// SendHeader sends the handler's header. It does nothing if announce has sent one
+// already: most handlers call it only to show that the stream is open.
 func (s *announcedStream) SendHeader(md metadata.MD) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,8 +161,8 @@ func (s *announcedStream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// A failure is what the caller of a method is told about an error that is no
-// status, and its cause, which only the log is told.
+// A failure is the public form of an error that is not a status, and its cause,
+// which only the log gets.
 type failure struct {
 	public *status.Status
 	cause  error
@@ -173,10 +171,10 @@ type failure struct {
 func (f *failure) Error() string              { return f.public.Err().Error() }
 func (f *failure) GRPCStatus() *status.Status { return f.public }
 
-// conclude makes a status of whatever a service returned, the same on the
-// network, where grpc-go would do it later, and in process, where nobody
-// would. The text of other errors may hold anything, such as an SQL statement:
-// it stays here.
+// conclude turns the error of a service into a status, on the network, where
+// grpc-go would do it later, and in process alike. The text of an error that is
+// not a status may contain anything, such as an SQL statement, so only the log
+// gets it.
 func conclude(err error) error {
 	if err == nil {
 		return nil
@@ -192,9 +190,9 @@ func conclude(err error) error {
 	return &failure{status.New(codes.Unknown, "internal error"), err}
 }
 
-// sendable makes text of what a service has put into a status, such as a
-// client's own input: a status that is not UTF-8 cannot be encoded, and would
-// arrive without its details.
+// sendable replaces what is not UTF-8 in the message of a status, which may
+// contain a client's input. Such a status cannot be encoded and would arrive
+// without its details.
 func sendable(st *status.Status) *status.Status {
 	if utf8.ValidString(st.Message()) {
 		return st

@@ -13,9 +13,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 )
 
-// A callLog gives each call its line, without messages. A call in process
-// belongs to a request whose line another part writes: it gets the outcome
-// there.
+// A callLog writes one line per call, without messages. A call in process belongs
+// to a request whose line the bff or the gateway writes: its outcome is added to
+// that line.
 type callLog struct {
 	logger *slog.Logger
 	unary  grpc.UnaryServerInterceptor
@@ -47,8 +47,8 @@ func (c *callLog) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 	return err
 }
 
-// add tells the line how a call has ended, and the log itself where it is there
-// for debugging, or where the line was written before.
+// add adds the outcome of a call to the line of its request, and to the log itself
+// at debug level or if the line has been written already.
 func (c *callLog) add(ctx context.Context, line *accesslog.Line, method string, err error) {
 	code := status.Code(err)
 	level := slog.Level(logging.DefaultServerCodeToLevel(code))
@@ -57,7 +57,7 @@ func (c *callLog) add(ctx context.Context, line *accesslog.Line, method string, 
 	if err != nil {
 		attrs = append(attrs, slog.String("grpc.error", err.Error()))
 		if cause := causeOf(err); cause != "" {
-			attrs = append(attrs, slog.String("cause", cause))
+			attrs = append(attrs, slog.String("err", cause))
 		}
 	}
 	if line.Add(level, attrs...) {
@@ -68,7 +68,7 @@ func (c *callLog) add(ctx context.Context, line *accesslog.Line, method string, 
 	}
 }
 
-// causeOf is what the caller was not told.
+// causeOf returns what the caller does not get to see of an error.
 func causeOf(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.cause.Error()
@@ -76,10 +76,10 @@ func causeOf(err error) string {
 	return ""
 }
 
-// callLogger adapts slog: one line a call, when it ends.
+// callLogger adapts slog to go-grpc-middleware: one line per call, when it ends.
 func callLogger(l *slog.Logger) (logging.Logger, []logging.Option) {
 	adapter := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
-		// The handler of l dates the line, and no option leaves this out.
+		// slog adds the time itself, and no option omits this field.
 		if i := slices.Index(fields, any("grpc.start_time")); i >= 0 {
 			fields = slices.Delete(fields, i, i+2)
 		}
@@ -87,10 +87,10 @@ func callLogger(l *slog.Logger) (logging.Logger, []logging.Option) {
 	})
 	return adapter, []logging.Option{
 		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey), // what every line would repeat
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey), // the same on every line
 		logging.WithErrorFields(func(err error) logging.Fields {
 			if cause := causeOf(err); cause != "" {
-				return logging.Fields{"cause", cause}
+				return logging.Fields{"err", cause}
 			}
 			return nil
 		}),

@@ -57,7 +57,7 @@ func TestLog(t *testing.T) {
 			for _, line := range s.log.lines(t) {
 				id, _ := line["request_id"].(string)
 				if line["msg"] != "finished call" {
-					if line["msg"] != "token refused" || id != "expired" && id != "forged" || line["cause"] == nil {
+					if line["msg"] != "token refused" || id != "expired" && id != "forged" || line["err"] == nil {
 						t.Errorf("an odd line: %v", line)
 					}
 					continue
@@ -123,7 +123,7 @@ func TestLogOfARequest(t *testing.T) {
 	}
 	stop(t, s)
 	lines, own := request.lines(t), s.log.lines(t)
-	if len(lines) != 2 || lines[0]["grpc.code"] != "Unknown" || lines[0]["cause"] != "the cause" || lines[0]["level"] != "ERROR" {
+	if len(lines) != 2 || lines[0]["grpc.code"] != "Unknown" || lines[0]["err"] != "the cause" || lines[0]["level"] != "ERROR" {
 		t.Errorf("the requests' lines are %v", lines)
 	}
 	if len(own) != 1 || own[0]["grpc.code"] != "NotFound" || own[0]["rpc"] != watch || own[0]["level"] != "INFO" {

@@ -18,9 +18,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server"
 )
 
-// TestNewRefuses: what cannot work, or would be served under another policy
-// than the one that is written down, stops the start with one clear line.
-// (grpc-go would end the process for most of it.)
+// New refuses what cannot work, or would be served with another policy than the
+// declared one, with an error of one line. (grpc-go would end the process for most
+// of it.)
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -48,7 +48,7 @@ func TestNewRefuses(t *testing.T) {
 				testpb.RegisterTestServiceServer(r, testpb.UnimplementedTestServiceServer{})
 			}
 		}, "service grpc.testing.TestService is registered twice"},
-		{"a health service of one's own", func(cfg *server.Config) {
+		{"a second health service", func(cfg *server.Config) {
 			cfg.Register = func(r grpc.ServiceRegistrar) {
 				healthpb.RegisterHealthServer(r, healthpb.UnimplementedHealthServer{})
 			}
@@ -67,7 +67,7 @@ func TestNewRefuses(t *testing.T) {
 		}, "no such method is served"},
 		{"a contradiction", func(cfg *server.Config) {
 			cfg.Policies[echo] = &authv1.Policy{Public: true, Scopes: []string{"a"}}
-		}, "policy for /probe.v1.Probe/Echo: public, and yet with conditions"},
+		}, "policy for /probe.v1.Probe/Echo: is public and has conditions"},
 		{"a negative timeout", func(cfg *server.Config) { cfg.Limits.Timeout = -time.Second }, `Limits.Timeout "-1s" is negative`},
 		{"too small a limit", func(cfg *server.Config) { cfg.Limits.MaxResponseBytes = 1 }, `Limits.MaxResponseBytes "1" is too small or too large`},
 		{"no audience", func(cfg *server.Config) { cfg.Authn.Audience = "" }, "Authn.Audience is missing"},
@@ -84,12 +84,12 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestRules: what gatehouse check prints.
+// Rules is what gatehouse check prints.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	cfg := newConfig(t, newIssuer(t), &probe{})
 	cfg.Reflection = true
-	cfg.Policies[healthpb.Health_List_FullMethodName] = &authv1.Policy{Scopes: []string{"ops"}} // stricter than ours
+	cfg.Policies[healthpb.Health_List_FullMethodName] = &authv1.Policy{Scopes: []string{"ops"}} // stricter than the default
 	s, err := server.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestReflection: it shows the contract, so it is there only when asked for.
+// Reflection shows the contract, so it is off by default.
 func TestReflection(t *testing.T) {
 	t.Parallel()
 	for _, on := range []bool{true, false} {
@@ -135,7 +135,7 @@ func TestReflection(t *testing.T) {
 					_, err = v1.Recv()
 				}
 				if status.Code(err) != codes.Unimplemented {
-					t.Errorf("%s: reflection is off, and answers %v", way, err)
+					t.Errorf("%s: reflection is off: got %v, want Unimplemented", way, err)
 				}
 				continue
 			}
@@ -156,7 +156,7 @@ func TestReflection(t *testing.T) {
 			}
 			for _, want := range []string{"grpc.testing.TestService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "probe.v1.Probe"} {
 				if !slices.Contains(names, want) {
-					t.Errorf("%s: reflection tells of %v, want %s among them", way, names, want)
+					t.Errorf("%s: reflection lists %v, want %s among them", way, names, want)
 				}
 			}
 			alpha, err := reflectionalphapb.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())

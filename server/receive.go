@@ -18,27 +18,27 @@ import (
 )
 
 const (
-	// anonymousBytes is what the messages of callers without a token may hold while they arrive,
-	// all together. Each is counted with four times the limit of a message: grpc-go does not tell
-	// how much of one has come, and keeps many small frames in more memory than their bytes.
+	// anonymousBytes bounds the memory of messages that are arriving from callers without a token,
+	// in total. Each counts as four times the limit of a message: grpc-go does not report how much
+	// of a message has arrived, and keeps small frames in more memory than their bytes.
 	anonymousBytes = 64 << 20
-	// maxAnonymousStreams is how many streams of callers without a token may be open at once.
+	// maxAnonymousStreams bounds the open streams of callers without a token.
 	maxAnonymousStreams = 1000
-	// maxUnauthenticated is how many calls may wait for their token to be verified at once. Each
-	// holds its header and at most a window of data.
+	// maxUnauthenticated bounds the calls whose token is not verified yet. Each holds its header and
+	// at most a window of data.
 	maxUnauthenticated = 500
-	// anonymousPatience is how long the message of a caller without a token may take to arrive.
-	anonymousPatience = 10 * time.Second
+	// anonymousTimeout is how long the message of a caller without a token may take to arrive.
+	anonymousTimeout = 10 * time.Second
 )
 
-// A receiver lets a call pass its interceptors before any of its message is read. grpc-go reads the
-// message of a unary call first, so that a caller without a token could make it hold memory up to
-// the limit of a message, on each stream of each connection, for as long as the caller likes. Unary
-// methods are therefore registered as streams that receive one message and send one.
+// A receiver runs the interceptors of a call before its message is read. grpc-go reads the message
+// of a unary call first, so that a caller without a token could make it hold memory up to the limit
+// of a message, on each stream of each connection, for as long as the caller likes. Unary methods
+// are therefore registered as streams that receive one message and send one.
 type receiver struct {
 	before, after grpc.UnaryServerInterceptor // of a unary call, without and with its message
 	stream        grpc.StreamServerInterceptor
-	known         func(authorization string) bool // whether its token was verified before
+	known         func(authorization string) bool // reports whether its token was verified before
 	anonymous     *arrival.Limiter
 	maxMessage    int64
 	timeout       time.Duration // of a unary call
@@ -47,7 +47,7 @@ type receiver struct {
 	streams         atomic.Int64 // anonymous ones
 }
 
-// service returns a description of the same methods whose handlers run the interceptors themselves.
+// service returns a description of the same methods with handlers that run the interceptors.
 func (rc *receiver) service(desc *grpc.ServiceDesc, impl any) *grpc.ServiceDesc {
 	received := *desc
 	received.Methods, received.Streams = nil, nil
@@ -91,7 +91,7 @@ func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHa
 			}
 			if rc.streams.Add(1) > maxAnonymousStreams {
 				rc.streams.Add(-1)
-				return errCrowded
+				return errTooMany
 			}
 			defer rc.streams.Add(-1)
 			return st.Handler(srv, &anonymousStream{ss, rc})
@@ -99,11 +99,11 @@ func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHa
 	}
 }
 
-// errCrowded is retried by clients and gateways: the server is well.
-var errCrowded = status.Error(codes.Unavailable, "too many calls without a verified token at once; try again")
+// errTooMany has a code that clients and gateways retry.
+var errTooMany = status.Error(codes.Unavailable, "too many calls without a verified token at once; try again")
 
-// receive reads the message of a unary call: until the call's deadline, or of a caller without a
-// token until the anonymous patience or the lack of room ends it.
+// receive reads the message of a unary call, until the call's deadline. The message of a caller
+// without a token must arrive within anonymousTimeout and fit into anonymousBytes.
 func (rc *receiver) receive(ctx context.Context, ss grpc.ServerStream, msg any) error {
 	err := rc.receiveWithin(ctx, ss, msg)
 	if errors.Is(err, io.EOF) {
@@ -116,7 +116,7 @@ func (rc *receiver) receiveWithin(ctx context.Context, ss grpc.ServerStream, msg
 	if _, ok := authn.FromContext(ctx); ok {
 		deadline, _ := ctx.Deadline()
 		if sooner, ok := ss.Context().Deadline(); !ok || deadline.Before(sooner) {
-			// RecvMsg waits with the transport's deadline, which is the caller's.
+			// RecvMsg knows only the transport's deadline, which is the caller's.
 			stop := context.AfterFunc(ctx, giveUp(ss))
 			defer stop()
 		}
@@ -128,15 +128,15 @@ func (rc *receiver) receiveWithin(ctx context.Context, ss grpc.ServerStream, msg
 func (rc *receiver) receiveAnonymous(ss grpc.ServerStream, msg any) error {
 	request := rc.anonymous.Begin(rc.maxMessage, giveUp(ss))
 	if request == nil {
-		return errCrowded
+		return errTooMany
 	}
 	defer request.Arrived()
-	patience := time.AfterFunc(anonymousPatience, giveUp(ss))
-	defer patience.Stop()
+	timeout := time.AfterFunc(anonymousTimeout, giveUp(ss))
+	defer timeout.Stop()
 	return ss.RecvMsg(msg)
 }
 
-// An anonymousStream bounds each message of a caller without a token.
+// An anonymousStream applies the limits for callers without a token to each message.
 type anonymousStream struct {
 	grpc.ServerStream
 	receiver *receiver
@@ -146,8 +146,8 @@ func (s *anonymousStream) RecvMsg(msg any) error {
 	return s.receiver.receiveAnonymous(s.ServerStream, msg)
 }
 
-// A callContext is that of a call's transport. A handler can end it as a deadline would: nothing
-// else ends a RecvMsg, which tells the caller the reason itself.
+// A callContext is the context of a call's transport. A handler can end it as a deadline would,
+// which is the only way to end RecvMsg; RecvMsg then sends the status to the caller itself.
 type callContext struct {
 	context.Context
 	cancel        context.CancelCauseFunc
@@ -156,14 +156,14 @@ type callContext struct {
 
 type callKey struct{}
 
-// tap looks at a call's header before anything is kept of the call: grpc-go calls it in the
-// connection's reader. A token that was verified before passes; other calls pass as long as not too
-// many of them wait to be authenticated. It decides nothing else.
+// tap sees the header of a call before any other memory is allocated for it: grpc-go calls it in the
+// connection's reader. It admits calls whose token was verified before, and others as long as fewer
+// than maxUnauthenticated of them wait for authentication. It decides nothing else.
 func (rc *receiver) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	authorization := info.Header.Get("authorization")
 	known := len(authorization) == 1 && rc.known(authorization[0])
 	if deadline, ok := ctx.Deadline(); known && ok && time.Until(deadline) <= rc.timeout {
-		return ctx, nil // nothing but its own deadline has to end it, as of nearly all calls of a gateway
+		return ctx, nil // only its own deadline has to end it: nearly all calls of a gateway
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	call := &callContext{Context: ctx, cancel: cancel}
@@ -173,11 +173,11 @@ func (rc *receiver) tap(ctx context.Context, info *tap.Info) (context.Context, e
 	if rc.unauthenticated.Add(1) > maxUnauthenticated {
 		rc.unauthenticated.Add(-1)
 		cancel(nil)
-		return nil, errCrowded
+		return nil, errTooMany
 	}
-	leave := sync.OnceFunc(func() { rc.unauthenticated.Add(-1) })
-	stop := context.AfterFunc(ctx, leave) // a call that ends before its handler runs
-	call.authenticated = func() { leave(); stop() }
+	release := sync.OnceFunc(func() { rc.unauthenticated.Add(-1) })
+	stop := context.AfterFunc(ctx, release) // for a call that ends before its handler runs
+	call.authenticated = func() { release(); stop() }
 	return call, nil
 }
 
@@ -195,7 +195,8 @@ func (c *callContext) Err() error {
 	return c.Context.Err()
 }
 
-// authenticatedOf returns what ends the count of a call by tap. It may be called more than once.
+// authenticatedOf returns the function by which tap no longer counts the call. It may be called more
+// than once.
 func authenticatedOf(ss grpc.ServerStream) func() {
 	if call, ok := ss.Context().Value(callKey{}).(*callContext); ok && call.authenticated != nil {
 		return call.authenticated
@@ -203,10 +204,10 @@ func authenticatedOf(ss grpc.ServerStream) func() {
 	return func() {}
 }
 
-// giveUp returns what ends the wait for a call's message.
+// giveUp returns the function that ends the wait for a call's message.
 func giveUp(ss grpc.ServerStream) func() {
 	call, ok := ss.Context().Value(callKey{}).(*callContext)
-	if !ok { // the transport's own deadline ends it
+	if !ok { // ended by the deadline of the transport
 		return func() {}
 	}
 	return func() { call.cancel(context.DeadlineExceeded) }

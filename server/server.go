@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -20,36 +21,36 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// Limits on what one client may ask of the server.
+// Limits on the resources that one client can use.
 const (
 	// maxConcurrentStreams bounds the calls of one connection; grpc-go's
 	// default is unlimited (CVE-2023-44487, rapid reset).
 	maxConcurrentStreams = 250
-	// maxHeaderBytes bounds the metadata of one call: the longest token that
-	// is looked at (16 KiB), and room.
+	// maxHeaderBytes bounds the metadata of one call: the longest token that is
+	// verified (16 KiB), and as much again.
 	maxHeaderBytes = 32 << 10
-	// streamWindow and connWindow bound what is buffered of a call before its
-	// handler reads it, and of a connection. grpc-go's default grows with the
-	// speed of the sender, to 16 MiB a stream.
+	// streamWindow and connWindow bound what is buffered, of one call before its
+	// handler reads it and of one connection. grpc-go's default grows with the
+	// speed of the sender, to 16 MiB per stream.
 	streamWindow = 64 << 10
 	connWindow   = 1 << 20
-	// readBuffer is what each connection has for reading, half of grpc-go's default.
+	// readBuffer is the read buffer of one connection, half of grpc-go's default.
 	readBuffer = 16 << 10
-	// handshake bounds how long a connection may take to say what it wants;
-	// grpc-go's default is two minutes.
+	// handshake is how long a connection may take to begin HTTP/2; grpc-go's
+	// default is two minutes.
 	handshake = 10 * time.Second
 	// idleConnection is how long a connection without calls is kept.
 	idleConnection = 15 * time.Minute
-	// pingInterval is how long a silent peer is believed to be there. A stream
-	// to one that has vanished would live as long as its token.
+	// pingInterval is how long a silent peer is taken to be alive. A stream to a
+	// dead peer would last until its token expires.
 	pingInterval = time.Minute
-	// healthInterval is how often the health service looks whether tokens can
-	// be verified.
+	// healthInterval is how often the health service checks whether tokens can be
+	// verified.
 	healthInterval = time.Second
 )
 
-// A Server is a gRPC server whose every call is authenticated and held to the
-// policy of its method. It is safe for concurrent use.
+// A Server is a gRPC server that authenticates every call and applies the policy of
+// its method. It is safe for concurrent use.
 type Server struct {
 	grpc     *grpc.Server
 	inproc   *inprocess.Conn
@@ -59,9 +60,10 @@ type Server struct {
 	health   *healthService
 }
 
-// New builds a server. It fails on contradictory policies and on a service
-// without an implementation, so that no method is ever served under another
-// policy than the one that is written down.
+// New returns a server. It refuses a Config that Validate refuses, contradictory
+// policies, and services without an implementation, so that no method is served
+// with another policy than the declared one. It contacts nothing; [Server.Run]
+// does.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -73,9 +75,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{verifier: verifier, calls: newCalls(), health: newHealthService()}
 
-	// The policies come from the services, and the interceptors, which the
-	// gRPC server wants first, from the policies: so the services are
-	// collected before.
+	// grpc.NewServer needs the limits, and each service needs the interceptors:
+	// the services are collected and checked before either is made.
 	var services collection
 	healthpb.RegisterHealthServer(&services, s.health)
 	if cfg.Register != nil {
@@ -89,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 	if err := services.check(); err != nil {
 		return nil, err
 	}
-	s.health.serves(services)
+	s.health.addServices(services)
 	s.table = authn.NewTable(withOwn(cfg.Policies, cfg.Reflection))
 	if err := s.table.Check(services.GetServiceInfo()); err != nil {
 		return nil, err
@@ -127,18 +128,19 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Conn returns a channel that calls the server in process, without a network
-// but through the same interceptors. A unary call runs in its caller's
-// goroutine, and so returns when its handler does: one that does not heed its
-// context keeps the caller longer than the deadline. It needs no Serve, and is
-// safe for concurrent use.
+// Conn returns a connection that calls the server in process, without a network
+// but through the same interceptors. A unary call runs in the goroutine of its
+// caller and returns when its handler does, so a handler that ignores its context
+// blocks the caller beyond the deadline. Conn works without Serve and is safe for
+// concurrent use. It has a method HasMethod(fullMethod string) bool, by which a
+// gateway refuses services that are not registered.
 func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 
-// Rules lists who may call which method, by method name.
+// Rules returns the policy of each method, by method name.
 func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 
-// Ready says why calls cannot be authenticated at the moment, nil if they
-// can.
+// Ready returns why calls cannot be authenticated at the moment, nil if they can.
+// The text may be shown to everyone; the error that it wraps names addresses.
 func (s *Server) Ready() error {
 	if err := s.verifier.Ready(); err != nil {
 		return &unready{err}
@@ -146,14 +148,14 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// unready is what may be shown to anyone; its cause names addresses.
+// unready is the public form of an error that names addresses.
 type unready struct{ cause error }
 
 func (e *unready) Error() string { return "tokens cannot be verified at the moment" }
 func (e *unready) Unwrap() error { return e.cause }
 
-// Run keeps the provider's keys fresh and the health service truthful until
-// the context ends. Until it runs, the health service says NOT_SERVING.
+// Run keeps the keys of the provider fresh and updates the health service, until
+// the context ends. Before it runs, the health service reports NOT_SERVING.
 func (s *Server) Run(ctx context.Context) error {
 	verifying := make(chan error, 1)
 	go func() { verifying <- s.verifier.Run(ctx) }()
@@ -169,7 +171,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// Serve accepts connections until Shutdown, and returns nil then.
+// Serve accepts connections until Shutdown and then returns nil.
 func (s *Server) Serve(listener net.Listener) error {
 	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return err
@@ -177,14 +179,14 @@ func (s *Server) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Shutdown says on the health service that the server is leaving, takes no
-// more calls, and waits for those under way. When the context ends first, it
-// cuts off those that came over the network, and returns an error that wraps
-// the context's. (Calls in process end with the context of their caller.) A
-// handler that ignores its context may then still be running.
+// Shutdown makes the health service report NOT_SERVING, refuses new calls, and
+// waits for those under way. If the context ends first, it cuts off the calls over
+// the network and returns an error that wraps the context's; handlers that ignore
+// their context may still run then. Calls in process end with the context of their
+// caller.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.health.leave()
-	inproc := s.calls.leave()
+	s.health.stop()
+	inproc := s.calls.stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -196,12 +198,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		s.grpc.Stop()
-		return fmt.Errorf("server: calls were cut off, the time to end them was up: %w", ctx.Err())
+		return fmt.Errorf("server: calls cut off at shutdown: %w", ctx.Err())
 	}
 }
 
-// withOwn adds the policies of the services that this package registers
-// itself.
+// withOwn adds the policies of the services that this package registers itself.
 func withOwn(policies map[string]*authv1.Policy, reflects bool) map[string]*authv1.Policy {
 	public := &authv1.Policy{Public: true}
 	all := map[string]*authv1.Policy{
@@ -213,8 +214,6 @@ func withOwn(policies map[string]*authv1.Policy, reflects bool) map[string]*auth
 		all[reflectionpb.ServerReflection_ServerReflectionInfo_FullMethodName] = public
 		all[reflectionalphapb.ServerReflection_ServerReflectionInfo_FullMethodName] = public
 	}
-	for method, policy := range policies {
-		all[method] = policy
-	}
+	maps.Copy(all, policies)
 	return all
 }

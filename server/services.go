@@ -7,7 +7,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// A collection remembers services until the servers that want them exist.
+// A collection keeps services until the servers that they are registered with
+// exist.
 type collection []service
 
 type service struct {
@@ -38,14 +39,14 @@ func (c *collection) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return all
 }
 
-// check reports services that gRPC would refuse by ending the process, or by
-// a panic at the first call.
+// check reports services for which grpc-go would end the process, or panic at the
+// first call.
 func (c *collection) check() error {
 	seen := map[string]bool{}
 	for _, s := range *c {
 		name := s.desc.ServiceName
 		if seen[name] {
-			return fmt.Errorf("server: service %s is registered twice; drop one of the two", name)
+			return fmt.Errorf("server: service %s is registered twice; remove one registration", name)
 		}
 		seen[name] = true
 		if err := s.check(); err != nil {
@@ -57,7 +58,7 @@ func (c *collection) check() error {
 
 func (s service) check() error {
 	if v := reflect.ValueOf(s.impl); s.impl == nil || v.Kind() == reflect.Pointer && v.IsNil() {
-		return fmt.Errorf("is registered without an implementation; give its Register function one that is not nil")
+		return fmt.Errorf("is registered without an implementation; pass one that is not nil")
 	}
 	handler := reflect.TypeOf(s.desc.HandlerType)
 	if handler == nil || handler.Kind() != reflect.Pointer || handler.Elem().Kind() != reflect.Interface {

@@ -134,7 +134,7 @@ func TestOutcome(t *testing.T) {
 			}
 			stop(t, s)
 			for _, line := range s.log.lines(t) {
-				if cause, _ := line["cause"].(string); c.logged != "" && !strings.Contains(cause, c.logged) || c.logged == "" && cause != "" {
+				if cause, _ := line["err"].(string); c.logged != "" && !strings.Contains(cause, c.logged) || c.logged == "" && cause != "" {
 					t.Errorf("the log says %v, want the cause %q", line, c.logged)
 				}
 				if line["grpc.code"] != c.code.String() {

@@ -29,8 +29,8 @@ const (
 	ReasonUnverifiable      = reason.TokenUnverifiable // key set or denylist unavailable
 )
 
-// retryDelay is what a caller is told to wait when a token cannot be judged:
-// the key set's own pace of retrying.
+// retryDelay is the RetryInfo of a token that cannot be verified at the moment: the
+// interval at which the key set is fetched again.
 const retryDelay = 2 * time.Second
 
 func refusal(code codes.Code, why, message string, metadata map[string]string) *status.Status {
@@ -45,7 +45,7 @@ func refusal(code codes.Code, why, message string, metadata map[string]string) *
 
 var (
 	statusMissing = refusal(codes.Unauthenticated, ReasonTokenMissing, "a bearer token is required", nil)
-	// RFC 6750 section 3.1: another scheme is no token, rather than a bad one.
+	// RFC 6750 §3.1: another scheme counts as a missing token, not as a bad one.
 	statusScheme  = refusal(codes.Unauthenticated, ReasonTokenMissing, "a bearer token is required; no other authorization scheme is accepted", nil)
 	statusInvalid = refusal(codes.Unauthenticated, ReasonTokenInvalid, "the bearer token is not valid here", nil)
 	statusExpired = refusal(codes.Unauthenticated, ReasonTokenExpired, "the bearer token has expired", nil)

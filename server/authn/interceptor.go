@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// An Interceptor authenticates calls and holds them to the policy of their
-// method. Its two methods go into a gRPC server's interceptor chain. It is
-// safe for concurrent use.
+// An Interceptor authenticates calls and applies the policy of their method. Its
+// two methods go into the interceptor chain of a gRPC server. It is safe for
+// concurrent use.
 type Interceptor struct {
 	verifier *Verifier
 	table    *Table
@@ -42,15 +42,15 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 	return handler(NewContext(ctx, p), req)
 }
 
-// Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream
-// of an authenticated caller ends with the refusal that a new call would get:
-// when the token expires, and within a second when the token is revoked, its
-// key has left the provider's key set, the denylist cannot be asked, or the
-// sign-in has become older than the method's max_age. The handler's context
-// is cancelled then, and sending and receiving fail; the caller learns it as
-// soon as the handler returns.
-// (A unary call may still begin up to 60 s after the token's expiry, because
-// clocks differ; a stream may not, since it would have no time to live.)
+// Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream of an
+// authenticated caller ends with the refusal that a new call would get: when the
+// token expires, and within a second when the token is revoked, its key has left
+// the key set, the denylist is unavailable, or the sign-in is older than the
+// method's max_age. The handler's context is then cancelled, and sending and
+// receiving fail; the caller gets the refusal when the handler returns.
+//
+// Since clocks differ, a unary call is accepted up to 60 s after the token's
+// expiry. A stream is not: it would end at once.
 func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	rule, raw, err := i.begin(ss.Context(), info.FullMethod)
 	if err != nil {
@@ -59,7 +59,7 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	if raw == "" {
 		return handler(srv, ss)
 	}
-	p, still, err := i.verifier.open(ss.Context(), raw)
+	p, refusal, err := i.verifier.open(ss.Context(), raw)
 	if err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	ctx, cancel := context.WithTimeoutCause(refusable, left, &refused{statusExpired})
 	defer cancel()
 	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
-	w := &watched{still: func() *status.Status {
+	w := &watched{refusal: func() *status.Status {
 		if st := allowed(); st != nil {
 			return st
 		}
-		return still()
+		return refusal()
 	}, end: refuse}
 	i.verifier.watch.add(w)
 	defer i.verifier.watch.remove(w)
@@ -109,10 +109,9 @@ func (i *Interceptor) begin(ctx context.Context, method string) (rule *Rule, raw
 	return nil, "", st.Err()
 }
 
-// bearer returns the token of a call. Two authorization values are refused:
-// readers that each take another one would see different callers. Any other
-// scheme is refused too, also where no token is needed, so that credentials
-// are never silently passed over.
+// bearer returns the token of a call. It refuses two authorization values, of which
+// two readers might use different ones, and any other scheme, even for public
+// methods, so that credentials are never silently ignored.
 func bearer(ctx context.Context) (string, *status.Status) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	switch len(values) {

@@ -11,17 +11,17 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 )
 
-// A Rule is the policy of one method, ready to be applied.
+// A Rule is the policy of one method.
 type Rule struct {
 	// Method is the full method name, "/package.Service/Method".
 	Method string
 	// Public methods need no token.
 	Public bool
-	// Scopes and Permissions are needed, all of them.
+	// Scopes and Permissions are all required.
 	Scopes, Permissions []string
-	// MaxAge is how long ago the person may have signed in; 0 for any time.
+	// MaxAge is how long ago the user may have signed in; 0 for no limit.
 	MaxAge time.Duration
-	// ACRValues are the authentication contexts of which one is needed.
+	// ACRValues are the authentication context classes of which one is required.
 	ACRValues []string
 
 	// The refusals are made once, with the rule.
@@ -30,7 +30,7 @@ type Rule struct {
 	err error // why the policy cannot be applied
 }
 
-// String says in a few words who may call.
+// String returns the policy in a few words, such as "token, scope write".
 func (r Rule) String() string {
 	if r.err != nil {
 		return "refused: its policy is contradictory"
@@ -53,7 +53,7 @@ func (r Rule) String() string {
 	return strings.Join(words, ", ")
 }
 
-// allows holds a verified principal to the rule. A nil status lets it pass.
+// allows returns why the rule refuses a verified principal, nil if it does not.
 func (r *Rule) allows(p *Principal, now time.Time) *status.Status {
 	for _, scope := range r.Scopes {
 		if !p.HasScope(scope) {
@@ -84,7 +84,7 @@ func newRule(full string, policy *authv1.Policy) *Rule {
 		return brokenRule(full, fmt.Errorf(format, args...))
 	}
 	if len(policy.ProtoReflect().GetUnknown()) > 0 {
-		return fail("it has a condition that this version does not know; update gatehouse, or drop the condition")
+		return fail("has a condition that this version does not know; update gatehouse or remove the condition")
 	}
 	rule := &Rule{
 		Method:      full,
@@ -99,7 +99,7 @@ func newRule(full string, policy *authv1.Policy) *Rule {
 		}
 		rule.MaxAge = policy.MaxAge.AsDuration()
 		if rule.MaxAge < time.Second || rule.MaxAge%time.Second != 0 {
-			return fail("max_age is %v; it must be whole seconds, 1 at least", rule.MaxAge)
+			return fail("max_age is %v; give whole seconds, at least 1", rule.MaxAge)
 		}
 	}
 	for _, field := range []struct {
@@ -109,15 +109,15 @@ func newRule(full string, policy *authv1.Policy) *Rule {
 		for i, value := range field.values {
 			switch {
 			case !scopeToken(value):
-				return fail("%s has %q; RFC 6749 section 3.3 allows printable ASCII without spaces, quotes and backslashes", field.name, value)
+				return fail("%s has %q; RFC 6749 §3.3 allows printable ASCII without spaces, quotes and backslashes", field.name, value)
 			case slices.Contains(field.values[:i], value):
-				return fail("%s names %q twice; drop one", field.name, value)
+				return fail("%s names %q twice; remove one", field.name, value)
 			}
 		}
 	}
 	conditions := len(rule.Scopes)+len(rule.Permissions)+len(rule.ACRValues) > 0 || policy.MaxAge != nil
 	if rule.Public && conditions {
-		return fail("public, and yet with conditions; drop one or the other")
+		return fail("is public and has conditions; remove one or the other")
 	}
 	rule.scopesMissing = statusScopes(rule.Scopes)
 	rule.permissionsMissing = statusPermissions(rule.Permissions)
@@ -129,8 +129,8 @@ func brokenRule(full string, err error) *Rule {
 	return &Rule{Method: full, err: fmt.Errorf("policy for %s: %w", full, err)}
 }
 
-// scopeToken reports whether s is a scope-token of RFC 6749, section 3.3, and
-// so can stand in a challenge as it is.
+// scopeToken reports whether s is a scope-token (RFC 6749 §3.3), which can be
+// written into a challenge without quoting.
 func scopeToken(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {

@@ -54,15 +54,15 @@ func TestTable(t *testing.T) {
 		t.Errorf("the rules are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	// What a reader of the table does to it does not change who may call.
+	// A change to a returned rule does not change the policy.
 	rules[4].Scopes[0] = "anything"
 	if again := table.Rules(); again[4].Scopes[0] != "a:write" {
 		t.Errorf("a change to a returned rule changed the table: %v", again[4].Scopes)
 	}
 }
 
-// TestContradictions: whatever is not clear stops the start, and names the
-// method; all of it at once.
+// A contradictory policy stops the start, with an error that names the method,
+// whether it is in a .proto or in the configuration.
 func TestContradictions(t *testing.T) {
 	t.Parallel()
 	public := func(p *authv1.Policy) *authv1.Policy { p.Public = true; return p }
@@ -71,10 +71,10 @@ func TestContradictions(t *testing.T) {
 		policy *authv1.Policy
 		says   string
 	}{
-		{"public with scopes", public(&authv1.Policy{Scopes: []string{"a"}}), "public, and yet with conditions"},
-		{"public with permissions", public(&authv1.Policy{Permissions: []string{"a"}}), "public, and yet with conditions"},
-		{"public with acr", public(&authv1.Policy{AcrValues: []string{"a"}}), "public, and yet with conditions"},
-		{"public with max_age", public(&authv1.Policy{MaxAge: durationpb.New(time.Minute)}), "public, and yet with conditions"},
+		{"public with scopes", public(&authv1.Policy{Scopes: []string{"a"}}), "is public and has conditions"},
+		{"public with permissions", public(&authv1.Policy{Permissions: []string{"a"}}), "is public and has conditions"},
+		{"public with acr", public(&authv1.Policy{AcrValues: []string{"a"}}), "is public and has conditions"},
+		{"public with max_age", public(&authv1.Policy{MaxAge: durationpb.New(time.Minute)}), "is public and has conditions"},
 		{"empty scope", &authv1.Policy{Scopes: []string{""}}, `scopes has ""`},
 		{"two scopes in one", &authv1.Policy{Scopes: []string{"a b"}}, `scopes has "a b"`},
 		{"scope that breaks a challenge", &authv1.Policy{Scopes: []string{`a"`}}, `scopes has "a\""`},
@@ -94,7 +94,6 @@ func TestContradictions(t *testing.T) {
 			_, err := checkedTable(info, nil)
 			wantError(t, err, "policy for /"+name+"/Bad: ", c.says)
 
-			// The same for a policy that comes from the configuration.
 			_, err = checkedTable(map[string]grpc.ServiceInfo{"vendor.S": {Methods: []grpc.MethodInfo{{Name: "M"}}}},
 				map[string]*authv1.Policy{"/vendor.S/M": c.policy})
 			wantError(t, err, "policy for /vendor.S/M: ", c.says)
@@ -102,8 +101,8 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// later is a policy with a field that this version does not have: to pass over
-// it would let in callers that it keeps out.
+// later is a policy with a field that this version does not know. To ignore it
+// would admit callers that it excludes.
 func later() *authv1.Policy {
 	p := &authv1.Policy{Scopes: []string{"a"}}
 	p.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
@@ -129,12 +128,12 @@ func TestExtraPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rule := table.Rules()[1]; !rule.Public {
-		t.Errorf("the extra policy does not count: %v", rule)
+		t.Errorf("the extra policy is not applied: %v", rule)
 	}
 }
 
-// TestMethodWithoutDeclaration: generated code that is older than its .proto
-// serves a method whose policy nobody can read.
+// The policy of a method is unknown if its generated code is older than the
+// linked .proto.
 func TestMethodWithoutDeclaration(t *testing.T) {
 	t.Parallel()
 	name, info := serve(t, method{"A", nil})
@@ -148,12 +147,11 @@ func TestMethodWithoutDeclaration(t *testing.T) {
 func TestServiceNameOfAMessage(t *testing.T) {
 	t.Parallel()
 	_, err := checkedTable(map[string]grpc.ServiceInfo{"google.protobuf.Duration": {Methods: []grpc.MethodInfo{{Name: "M"}}}}, nil)
-	wantError(t, err, "google.protobuf.Duration is no service in its .proto")
+	wantError(t, err, "google.protobuf.Duration is not a service in its .proto")
 }
 
-// TestUnreadOption: a descriptor that was parsed where the option was not
-// linked keeps it as unknown bytes. To take that for "no policy" would drop
-// the scopes.
+// A descriptor that was parsed where the option was not linked has it as unknown
+// bytes. To take that for "no policy" would drop the scopes.
 func TestUnreadOption(t *testing.T) {
 	t.Parallel()
 	policy, err := proto.Marshal(&authv1.Policy{Scopes: []string{"a"}})
@@ -212,7 +210,7 @@ func TestUncheckedTable(t *testing.T) {
 			}
 		}
 	}
-	if want := "policy for /" + name + "/Broken: public, and yet with conditions"; !strings.Contains(log.String(), want) {
+	if want := "policy for /" + name + "/Broken: is public and has conditions"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log.String())
 	}
 	// Names that callers make up are not kept.

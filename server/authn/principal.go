@@ -8,55 +8,53 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// A Principal is who is calling, as a verified access token says it. It is
-// shared between calls that carry the same token and must not be changed. It
-// is safe for concurrent use.
+// A Principal is the caller, as described by a verified access token. Calls with the
+// same token share it, so it must not be changed. It is safe for concurrent use.
 type Principal struct {
-	// Issuer is the provider that vouches for the rest (claim "iss").
+	// Issuer is the provider that issued the token (claim "iss").
 	Issuer string
-	// Subject is the caller's identifier at the issuer (claim "sub"). It is
-	// unique only together with Issuer, and empty for a token that names a
-	// client alone.
+	// Subject is the caller's identifier at the issuer (claim "sub"). It is unique
+	// only together with Issuer, and empty for a token that names only a client.
 	Subject string
 	// ClientID is the OAuth 2.0 client that the token was issued to (claim
 	// "client_id", or "azp").
 	ClientID string
-	// Scopes are what the client was granted (claim "scope" or "scp").
+	// Scopes are the scopes granted to the client (claim "scope" or "scp").
 	Scopes []string
-	// Permissions are what the subject may do (the claim that the
-	// configuration names, "permissions" by default).
+	// Permissions are the subject's permissions, from the claim that
+	// Config.PermissionsClaim names.
 	Permissions []string
-	// SessionID is the provider's session (claim "sid"), where it says.
+	// SessionID is the provider's session (claim "sid"); "" if absent.
 	SessionID string
-	// TokenID identifies the token (claim "jti"), where it has one. It may be
-	// logged; the token may not.
+	// TokenID identifies the token (claim "jti"); "" if absent. It may be logged;
+	// the token may not.
 	TokenID string
-	// ACR is the authentication context class reference of the sign-in.
+	// ACR is the authentication context class of the sign-in; "" if absent.
 	ACR string
-	// AuthTime is when the person last actively signed in; zero if unsaid.
+	// AuthTime is when the user last actively signed in; zero if absent.
 	AuthTime time.Time
-	// IssuedAt and ExpiresAt bound the token's life; IssuedAt is zero if
-	// unsaid.
+	// IssuedAt and ExpiresAt are the claims "iat" and "exp"; IssuedAt is zero if
+	// absent.
 	IssuedAt, ExpiresAt time.Time
 
 	claims *token.Claims
 }
 
-// HasScope reports whether the token carries the scope.
+// HasScope reports whether the token has the scope.
 func (p *Principal) HasScope(scope string) bool {
 	return slices.Contains(p.Scopes, scope)
 }
 
-// HasPermission reports whether the token carries the permission.
+// HasPermission reports whether the token has the permission.
 func (p *Principal) HasPermission(permission string) bool {
 	return slices.Contains(p.Permissions, permission)
 }
 
-// Claim returns a further claim of the token as encoding/json decodes it, but
-// for numbers, which are a json.Number. It decodes anew at every call: the
-// value is the caller's own. A claim is named by its name, or by a path into nested objects with dots
-// between ("realm_access.roles"); a claim whose own name has dots, such as a
-// URL, is found by that name.
+// Claim returns any claim of the token as encoding/json decodes it, except that
+// numbers are a json.Number. It decodes at every call, so the caller may change the
+// value. The path is a name, or names with dots between for a claim in nested
+// objects ("realm_access.roles"). A claim whose own name has dots, such as a URL,
+// is found by that name.
 func (p *Principal) Claim(path string) (any, bool) {
 	if p.claims == nil {
 		return nil, false
@@ -66,14 +64,14 @@ func (p *Principal) Claim(path string) (any, bool) {
 
 type principalKey struct{}
 
-// NewContext returns a context that carries the principal. The interceptors
-// do this for every call; services need it in their tests only.
+// NewContext returns a context with the principal. The interceptors call it for
+// every call; services need it only in their tests.
 func NewContext(ctx context.Context, p *Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// FromContext returns the principal of a call. There is none in a call of a
-// public method without a token.
+// FromContext returns the principal of a call. A call of a public method without a
+// token has none.
 func FromContext(ctx context.Context) (*Principal, bool) {
 	p, _ := ctx.Value(principalKey{}).(*Principal)
 	return p, p != nil

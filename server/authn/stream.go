@@ -9,13 +9,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// refused is the cause with which the context of a stream ends whose caller
-// would be refused by now.
+// refused is the cause with which the context of a stream ends when a new call with
+// its token would be refused.
 type refused struct{ status *status.Status }
 
 func (r *refused) Error() string { return r.status.Message() }
 
-// A boundStream ends with its context, which ends with the token.
+// A boundStream ends with its context, which ends when its token is refused.
 type boundStream struct {
 	grpc.ServerStream
 	ctx    context.Context
@@ -25,8 +25,8 @@ type boundStream struct {
 
 func (s *boundStream) Context() context.Context { return s.ctx }
 
-// SendMsg sends nothing once the caller would be refused. A message that waits for
-// the client to read at that moment still goes out.
+// SendMsg sends nothing once the token is refused. A message that is waiting for the
+// client to read at that moment is still sent.
 func (s *boundStream) SendMsg(m any) error {
 	if err := s.ended(); err != nil {
 		return err
@@ -34,8 +34,8 @@ func (s *boundStream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// RecvMsg waits for the client no longer than the token is good. A wait that is
-// given up ends with the stream, that is, as soon as the handler returns.
+// RecvMsg stops waiting for the client when the token is refused. The goroutine that
+// waits then ends with the stream, when the handler returns.
 func (s *boundStream) RecvMsg(m any) error {
 	if err := s.ended(); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (s *boundStream) RecvMsg(m any) error {
 	go func() {
 		var r result
 		defer func() {
-			r.panicked = recover() // here it would end the process
+			r.panicked = recover() // in this goroutine it would end the process
 			received <- r
 		}()
 		r.err = s.ServerStream.RecvMsg(m)
@@ -60,7 +60,7 @@ func (s *boundStream) RecvMsg(m any) error {
 		if err := s.ended(); err != nil {
 			return err
 		}
-		r = <-received // the client went away: the stream says how
+		r = <-received // the client has gone; the stream returns the reason
 	}
 	if r.panicked != nil {
 		panic(r.panicked)
@@ -68,9 +68,8 @@ func (s *boundStream) RecvMsg(m any) error {
 	return r.err
 }
 
-// ended returns the refusal once the caller would be refused. The clock is
-// asked as well as the context, whose timer stands still while the machine
-// sleeps.
+// ended returns the refusal once the token is refused. It also compares the clock:
+// the timer of the context stops while the machine sleeps.
 func (s *boundStream) ended() error {
 	if r, ok := errors.AsType[*refused](context.Cause(s.ctx)); ok {
 		return r.status.Err()

@@ -56,7 +56,7 @@ func (t *Table) Check(services map[string]grpc.ServiceInfo) error {
 	}
 	for full := range t.policies {
 		if checked[full] == nil {
-			errs = append(errs, fmt.Errorf("policy for %s: no such method is served; correct the name or drop the entry", full))
+			errs = append(errs, fmt.Errorf("policy for %s: no such method is served; correct the name or remove the entry", full))
 		}
 	}
 	t.add(checked)
@@ -106,7 +106,7 @@ func (t *Table) resolve(full string) (rule *Rule, known bool) {
 	case err != nil:
 		return brokenRule(full, err), known
 	case given != nil && policy != nil:
-		return brokenRule(full, errors.New("its .proto declares one already; drop the entry")), true
+		return brokenRule(full, errors.New("its .proto declares one already; remove the entry")), true
 	case given != nil:
 		return newRule(full, given), true
 	}
@@ -125,7 +125,7 @@ func declared(service, method string) (policy *authv1.Policy, linked bool, err e
 	}
 	sd, ok := d.(protoreflect.ServiceDescriptor)
 	if !ok {
-		return nil, false, fmt.Errorf("%s is no service in its .proto", service)
+		return nil, false, fmt.Errorf("%s is not a service in its .proto", service)
 	}
 	md := sd.Methods().ByName(protoreflect.Name(method))
 	if md == nil {
@@ -144,8 +144,8 @@ func declared(service, method string) (policy *authv1.Policy, linked bool, err e
 	return policy, true, nil
 }
 
-// unread reports whether a message has an extension that was not understood
-// when the message was read. What is in it may not be passed over.
+// unread reports whether a message has an extension that was unknown when the
+// message was parsed. To ignore it would drop conditions.
 func unread(m proto.Message, x protoreflect.ExtensionType) bool {
 	raw := m.ProtoReflect().GetUnknown()
 	for len(raw) > 0 {

@@ -14,48 +14,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// Config says whose access tokens are good, and for what.
-type Config struct {
-	// Provider issues the tokens. Required. Parts of one process share one.
-	Provider *oidc.Provider
-	// Audience is this API's identifier, which tokens must name ("aud").
-	// Required.
-	Audience string
-	// Profile says how access tokens differ from the other tokens of the issuer.
-	Profile ProfileConfig
-	// PermissionsClaim is the claim that holds permissions, a list of strings
-	// or a string with spaces between; a path into nested objects has dots
-	// between ("realm_access.roles"). "" means "permissions".
-	PermissionsClaim string
-
-	// Revoked, when set, is asked at every call whether a good token has been
-	// revoked: nil lets it pass, an error that wraps ErrRevoked refuses it with
-	// Unauthenticated, any other error, as nobody can tell, with Unavailable.
-	// It must be safe for concurrent use, quick, and neither change the key nor
-	// keep it. Package denylist has one. For each open stream it is asked again
-	// once a second.
-	Revoked func(ctx context.Context, key *RevocationKey) error
-	// RevokedChanged, when set, returns a channel that is closed when a token
-	// is revoked for the next time: open streams then end at once instead of
-	// within a second. The lists of package denylist have it as Changed.
-	RevokedChanged func() <-chan struct{}
-	// CacheSize is how many verified tokens are remembered at most; 0 means
-	// 65,536, below 0 none. A token of 1 KB takes about 3 KB there.
-	CacheSize int
-
-	// Now is the clock; nil for time.Now.
-	Now func() time.Time
-	// Logger is told why a token was refused, never the token; nil for
-	// nothing.
-	Logger *slog.Logger
-}
-
-// ErrRevoked is what Config.Revoked returns, or wraps, for a token that has
-// been revoked.
+// ErrRevoked is the error that Config.Revoked returns or wraps for a revoked token.
 var ErrRevoked = errors.New("authn: the token has been revoked")
 
-// A RevocationKey is what a token can be revoked by. Strings are empty, and
-// times zero, where the token says nothing.
+// A RevocationKey has the claims by which a token can be revoked. Strings are empty
+// and times zero if the token lacks the claim.
 type RevocationKey struct {
 	Issuer    string    // claim "iss"
 	Subject   string    // claim "sub"
@@ -63,11 +26,10 @@ type RevocationKey struct {
 	SessionID string    // claim "sid"
 	ID        string    // claim "jti"
 	IssuedAt  time.Time // claim "iat"
-	Expiry    time.Time // claim "exp"; the token is accepted for 60 s more
+	Expiry    time.Time // claim "exp"; the token is accepted for another 60 s
 }
 
-// A Verifier turns access tokens into principals. It is safe for concurrent
-// use.
+// A Verifier turns access tokens into principals. It is safe for concurrent use.
 type Verifier struct {
 	provider *oidc.Provider
 	access   *token.AccessVerifier[*Principal]
@@ -76,7 +38,7 @@ type Verifier struct {
 	logger   *slog.Logger
 }
 
-// NewVerifier returns a verifier. It contacts nobody; Run does.
+// NewVerifier returns a verifier. It contacts nothing; [Verifier.Run] does.
 func NewVerifier(cfg Config) (*Verifier, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("authn: %w", err)
@@ -113,7 +75,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// revoked adapts the hook to internal/token, which nobody outside can name.
+// revoked adapts Config.Revoked to internal/token, whose types importers cannot name.
 func revoked(hook func(context.Context, *RevocationKey) error) func(context.Context, *token.RevocationKey) error {
 	if hook == nil {
 		return nil
@@ -134,12 +96,12 @@ func revoked(hook func(context.Context, *RevocationKey) error) func(context.Cont
 // context ends.
 func (v *Verifier) Run(ctx context.Context) error { return v.provider.Run(ctx) }
 
-// Ready says why tokens cannot be verified at the moment, nil if they can.
+// Ready returns why tokens cannot be verified at the moment, nil if they can.
 func (v *Verifier) Ready() error { return v.provider.Ready() }
 
-// Verify returns the principal of an access token in compact serialisation.
-// The error is a gRPC status with an ErrorInfo (see the Reason constants):
-// Unauthenticated, or Unavailable where nobody can tell at the moment.
+// Verify returns the principal of an access token in compact serialization. The
+// error is a gRPC status with an ErrorInfo (see the Reason constants):
+// Unauthenticated, or Unavailable if the token cannot be verified at the moment.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
 	p, _, err := v.access.Verify(ctx, raw)
 	if err != nil {
@@ -148,23 +110,24 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
 	return p, nil
 }
 
-// open is Verify for a stream. still says why the token would be refused by
-// now, other than for its expiry; its error is a status, too.
-func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, still func() *status.Status, err error) {
+// open is Verify for a stream. refusal returns why the token is no longer accepted,
+// apart from its expiry.
+func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, refusal func() *status.Status, err error) {
 	p, check, err := v.access.Open(ctx, raw)
 	if err != nil {
 		return nil, nil, v.refuse(ctx, err).Err()
 	}
 	return p, func() *status.Status {
-		if err := check(ctx); err != nil && ctx.Err() == nil { // else the stream has ended meanwhile
+		if err := check(ctx); err != nil && ctx.Err() == nil { // otherwise the stream has ended
 			return v.refuse(ctx, err)
 		}
 		return nil
 	}, nil
 }
 
-// Known reports whether an authorization value is a bearer token that was verified before and has
-// not expired since. It never blocks and decides nothing: the token may have been revoked.
+// Known reports whether an authorization value is a bearer token that was verified
+// before and has not expired since. The token may have been revoked, so this must
+// not decide about a call. Known never blocks.
 func (v *Verifier) Known(authorization string) bool {
 	scheme, raw, _ := strings.Cut(authorization, " ")
 	return strings.EqualFold(scheme, "Bearer") && v.access.Known(raw)
@@ -185,7 +148,7 @@ func (v *Verifier) refuse(ctx context.Context, err error) *status.Status {
 			st, level = statusUnknown, slog.LevelWarn
 		}
 	}
-	v.logger.LogAttrs(ctx, level, "token refused", slog.Any("cause", err))
+	v.logger.LogAttrs(ctx, level, "token refused", slog.Any("err", err))
 	return st
 }
 

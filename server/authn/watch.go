@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// recheck is how often each open stream is asked about.
-	recheck = time.Second
-	// gather is how long after a revocation all streams are asked about, so
-	// that many revocations in a row are one round.
-	gather = 50 * time.Millisecond
+	// checkInterval is how often the token of each open stream is checked.
+	checkInterval = time.Second
+	// checkDelay is how long after a revocation all streams are checked, so that
+	// several revocations in a row cause one round.
+	checkDelay = 50 * time.Millisecond
 )
 
-// A watch ends open streams whose callers would be refused by now. One
-// goroutine serves all streams of a verifier, and runs while there are any.
+// A watch ends open streams whose token is no longer accepted. One goroutine serves
+// all streams of a verifier and runs while there are any.
 type watch struct {
 	changed func() <-chan struct{}
 
@@ -28,9 +28,9 @@ type watch struct {
 
 // watched is an open stream.
 type watched struct {
-	still  func() *status.Status // why the caller would be refused; nil if not
-	end    func(cause error)
-	asking atomic.Bool
+	refusal  func() *status.Status // why a new call would be refused; nil if it would not
+	end      func(cause error)
+	checking atomic.Bool
 }
 
 func newWatch(changed func() <-chan struct{}) *watch {
@@ -61,7 +61,7 @@ func (w *watch) remove(s *watched) {
 }
 
 func (w *watch) run(changed, empty <-chan struct{}) {
-	ticker := time.NewTicker(recheck)
+	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -72,24 +72,24 @@ func (w *watch) run(changed, empty <-chan struct{}) {
 			select {
 			case <-empty:
 				return
-			case <-time.After(gather):
+			case <-time.After(checkDelay):
 			}
 		}
-		changed = w.changed() // before the round, which may miss what comes during it
-		w.round()
+		changed = w.changed() // before the round, which may miss a revocation during it
+		w.checkAll()
 	}
 }
 
-// round asks about each stream in a goroutine of its own: a denylist on a
-// network may take its time with one of them.
-func (w *watch) round() {
+// checkAll checks each stream in a goroutine of its own: a denylist on a network may
+// be slow.
+func (w *watch) checkAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range w.streams {
-		if s.asking.CompareAndSwap(false, true) {
+		if s.checking.CompareAndSwap(false, true) {
 			go func() {
-				defer s.asking.Store(false)
-				if st := s.still(); st != nil {
+				defer s.checking.Store(false)
+				if st := s.refusal(); st != nil {
 					s.end(&refused{st})
 				}
 			}()

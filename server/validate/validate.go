@@ -1,10 +1,9 @@
-// Package validate owns holding requests to the rules that their .proto
-// declares (buf.validate), and saying which fields break them. It leaves what
-// the rules are to the .proto, and what no rule can say to the services.
+// Package validate owns the validation of requests by the rules in their .proto
+// (buf.validate), and the form of the errors. It leaves the rules to the .proto,
+// and checks that no rule can express to the services.
 //
-// go-grpc-middleware has such an interceptor too; its violations are
-// buf.validate.Violations, which a client can read only with that .proto.
-// Here they are google.rpc.BadRequest, as from every other service.
+// The interceptor of go-grpc-middleware returns buf.validate.Violations, which
+// clients can read only with that .proto. This one returns google.rpc.BadRequest.
 package validate
 
 import (
@@ -21,17 +20,17 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Message holds m to its rules. The error is a gRPC status, InvalidArgument
-// with a google.rpc.BadRequest that names every field by its path, below the
-// field path prefix unless that is empty.
+// Message validates m. The error is a gRPC status with the code InvalidArgument and
+// a google.rpc.BadRequest that names each field by its path. If prefix is not empty,
+// it is the path of m itself.
 func Message(m proto.Message, prefix string) error {
 	err := protovalidate.Validate(m)
 	if err == nil {
 		return nil
 	}
 	invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
-	if !ok { // a rule of the .proto that cannot be compiled or computed
-		return status.Errorf(codes.Internal, "rules of %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
+	if !ok { // a rule that cannot be compiled or evaluated
+		return status.Errorf(codes.Internal, "validate %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}
 	fields := make([]*errdetails.BadRequest_FieldViolation, len(invalid.Violations))
 	for i, violation := range invalid.Violations {
@@ -44,12 +43,13 @@ func Message(m proto.Message, prefix string) error {
 	return Invalid(fields...)
 }
 
-// Field is the refusal of one field, for what no rule can say.
+// Field returns the error about one field, for a check that no rule can express.
 func Field(path, format string, args ...any) error {
 	return Invalid(&errdetails.BadRequest_FieldViolation{Field: path, Description: fmt.Sprintf(format, args...)})
 }
 
-// Invalid is the refusal of one field or more.
+// Invalid returns the error about one or more fields: a gRPC status with the code
+// InvalidArgument, the descriptions as its message, and a google.rpc.BadRequest.
 func Invalid(fields ...*errdetails.BadRequest_FieldViolation) error {
 	texts := make([]string, len(fields))
 	for i, f := range fields {
@@ -65,7 +65,7 @@ func Invalid(fields ...*errdetails.BadRequest_FieldViolation) error {
 	return st.Err()
 }
 
-// Unary refuses a call whose request breaks a rule.
+// Unary refuses calls with an invalid request: a grpc.UnaryServerInterceptor.
 func Unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if err := check(req); err != nil {
 		return nil, err
@@ -73,7 +73,8 @@ func Unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.U
 	return handler(ctx, req)
 }
 
-// Stream refuses each message of a client that breaks a rule.
+// Stream fails RecvMsg for invalid messages of a client: a
+// grpc.StreamServerInterceptor.
 func Stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	return handler(srv, checkedStream{ss})
 }
@@ -90,7 +91,7 @@ func (s checkedStream) RecvMsg(m any) error {
 func check(req any) error {
 	m, ok := req.(proto.Message)
 	if !ok {
-		return status.Errorf(codes.Internal, "a request of type %T is no Protobuf message", req)
+		return status.Errorf(codes.Internal, "validate: a request of type %T is not a Protobuf message", req)
 	}
 	return Message(m, "")
 }
