@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
 const storeSetting = "GATEHOUSE_SESSION_STORE"
@@ -51,9 +53,9 @@ func checkStore(value string) error {
 		return settingError(storeSetting, value, "no such store", "give memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, "+
 			"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER")
 	case "postgres":
-		err = postgres.CheckURL(value)
+		err = postgres.Config{URL: value}.Validate()
 	case "redis":
-		err = redis.CheckURL(value)
+		err = redis.Config{URL: value}.Validate()
 	case "sqlite":
 		return folderError(storeSetting, value)
 	}
@@ -74,7 +76,7 @@ func openStore(ctx context.Context, cfg config) (sessionStore, error) {
 	case "sqlite":
 		s, err := sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(cfg.SessionStore, "sqlite:")})
 		if err != nil {
-			return nil, err
+			return nil, storeError(cfg.SessionStore, err)
 		}
 		return s, nil
 	case "postgres":
@@ -131,6 +133,11 @@ func storeReady(ctx context.Context, store session.Store) error {
 func storeError(value string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*invalid.Error](err); ok && e.Remedy == "" {
+		err = errors.New(e.Problem)
+	} else if ok {
+		return settingError(storeSetting, value, e.Problem, e.Remedy)
 	}
 	return fmt.Errorf("%s=%s: %w", storeSetting, place(value), err)
 }

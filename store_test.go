@@ -36,12 +36,12 @@ func TestSessionStores(t *testing.T) {
 		{"mysql://user:hunter2@db/x", 1, "no such store"},
 		{"redis:hunter2@cache:6379", 1, "no such store"},
 		{"postgres://user:hunter2@db:54x/x", 1, "not an address of PostgreSQL"},
-		{"redis://user:hunter2@cache:63x", 1, "a port that is none"},
+		{"redis://user:hunter2@cache:63x", 1, "an invalid port"},
 		{"redis://user:hunt%er2@cache", 1, "percent-encode"},
 		{"redis://a,b", 1, "redis-cluster://"},
-		{"redis-sentinel://user:hunter2@a:26379", 1, "name for the master is missing"},
+		{"redis-sentinel://user:hunter2@a:26379", 1, "lacks the sentinels' name of the master"},
 		{"redis-cluster://user:hunter2@a/1", 1, "a cluster has no databases"},
-		{"redis://a/x?hunter2=1", 1, "the database is no number"},
+		{"redis://a/x?hunter2=1", 1, "a database that is not a number"},
 	} {
 		err := bffConfig(c.store, c.replicas).Validate(partSet{BFF: true})
 		switch {

@@ -106,20 +106,9 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.sessions, err = session.NewManager(session.ManagerConfig{
-		Store:           cfg.Sessions.Store,
-		Secrets:         cfg.Sessions.Secrets,
-		IdleTimeout:     cfg.Sessions.IdleTimeout,
-		AbsoluteTimeout: cfg.Sessions.AbsoluteTimeout,
-		BaseURL:         base,
-		CookieName:      cfg.Sessions.CookieName,
-		Now:             cfg.Now,
-		Rand:            cfg.Rand,
-		Logger:          cfg.Logger,
-
-		SecretsCompromised: cfg.Sessions.SecretsCompromised,
-		Nodes:              cfg.Sessions.Nodes,
-	})
+	manager := cfg.Sessions.manager()
+	manager.BaseURL, manager.Now, manager.Rand, manager.Logger = base, cfg.Now, cfg.Rand, cfg.Logger
+	b.sessions, err = session.NewManager(manager)
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,11 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
-	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -337,43 +335,23 @@ func (cfg LoginConfig) validate() error {
 	return errors.Join(errs...)
 }
 
+// manager returns the part of the configuration that is the session manager's.
+func (cfg SessionConfig) manager() session.ManagerConfig {
+	return session.ManagerConfig{
+		Store: cfg.Store, Secrets: cfg.Secrets, SecretsCompromised: cfg.SecretsCompromised, Nodes: cfg.Nodes,
+		IdleTimeout: cfg.IdleTimeout, AbsoluteTimeout: cfg.AbsoluteTimeout, CookieName: cfg.CookieName,
+	}
+}
+
 func (cfg SessionConfig) validate() error {
-	var errs []error
-	if cfg.Store == nil {
-		errs = append(errs, invalid.Missing("Store", "give a session store"))
-	} else if _, ok := cfg.Store.(revocation.Store); !ok {
+	errs := []error{cfg.manager().Validate()}
+	_, notes := cfg.Store.(session.NoteStore)
+	if local, ok := cfg.Store.(session.Local); ok && local.ProcessLocal() && !notes { // the manager does without
 		errs = append(errs, &invalid.Error{Field: "Store", Problem: fmt.Sprintf("is a %T, which keeps no notes", cfg.Store),
-			Remedy: "have it implement session.NoteStore, or embed session.LocalNotes if it belongs to one process"})
+			Remedy: "have it implement session.NoteStore, or embed session.LocalNotes"})
 	}
-	const makeSecret = "make one with: openssl rand -hex 32"
-	if len(cfg.Secrets) == 0 {
-		errs = append(errs, invalid.Missing("Secrets", makeSecret))
-	}
-	for i, secret := range cfg.Secrets {
-		if problem := seal.Weakness(secret); problem != "" {
-			errs = append(errs, &invalid.Error{Field: fmt.Sprintf("Secrets[%d]", i), Problem: problem, Remedy: makeSecret})
-		}
-	}
-	if cfg.Nodes < 0 {
-		errs = append(errs, invalid.Field("Nodes", cfg.Nodes, "is negative", "give the number of bffs that share the session store"))
-	}
-	for _, timeout := range []struct {
-		field string
-		value time.Duration
-	}{{"IdleTimeout", cfg.IdleTimeout}, {"AbsoluteTimeout", cfg.AbsoluteTimeout}, {"RefreshTimeout", cfg.RefreshTimeout}} {
-		if timeout.value != 0 && timeout.value < time.Second {
-			errs = append(errs, invalid.Field(timeout.field, timeout.value, "is shorter than a second", "give a duration such as 90s or 24h"))
-		}
-	}
-	if absolute := cmp.Or(cfg.AbsoluteTimeout, session.DefaultAbsoluteTimeout); cfg.IdleTimeout > absolute {
-		errs = append(errs, invalid.Field("IdleTimeout", cfg.IdleTimeout,
-			fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute), "give a shorter one"))
-	}
-	if cfg.CookieName != "" {
-		if err := session.CheckCookieName(cfg.CookieName); err != nil {
-			errs = append(errs, invalid.Field("CookieName", cfg.CookieName, "is not usable: "+err.Error(),
-				"give letters, digits and hyphens, such as "+session.CookieName))
-		}
+	if timeout := cfg.RefreshTimeout; timeout != 0 && timeout < time.Second {
+		errs = append(errs, invalid.Field("RefreshTimeout", timeout, "is shorter than a second", "give a duration such as 90s or 24h"))
 	}
 	return errors.Join(errs...)
 }

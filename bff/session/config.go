@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -91,82 +92,80 @@ type Manager struct {
 	unopened *throttle.Log
 }
 
-// NewManager checks the configuration and makes a Manager.
-func NewManager(c ManagerConfig) (*Manager, error) {
-	if c.Store == nil {
-		return nil, errors.New("session: ManagerConfig.Store is nil")
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing. [NewManager] calls it.
+func (c ManagerConfig) Validate() error {
+	var errs []error
+	bad := func(field string, value any, problem, remedy string) {
+		errs = append(errs, invalid.Field(field, value, problem, remedy))
 	}
-	notes, ok := c.Store.(NoteStore)
-	switch {
-	case ok:
-	case isLocal(c.Store):
-		notes = &LocalNotes{Now: c.Now}
-	default:
-		return nil, fmt.Errorf("session: ManagerConfig.Store %T is not a NoteStore, which the processes of a shared store need", c.Store)
+	if c.Store == nil {
+		errs = append(errs, invalid.Missing("Store", "give a session store"))
+	} else if _, ok := c.Store.(NoteStore); !ok && !isLocal(c.Store) {
+		errs = append(errs, &invalid.Error{Field: "Store", Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
+			Remedy: "have it implement session.NoteStore, or session.Local if it belongs to one process"})
+	}
+	errs = append(errs, seal.Validate(c.Secrets))
+	if c.Nodes < 0 {
+		bad("Nodes", c.Nodes, "is negative", "give the number of processes that share the session store")
+	}
+	for _, timeout := range []struct {
+		field string
+		value time.Duration
+	}{{"IdleTimeout", c.IdleTimeout}, {"AbsoluteTimeout", c.AbsoluteTimeout}} {
+		if timeout.value != 0 && timeout.value < time.Second {
+			bad(timeout.field, timeout.value, "is shorter than a second", "give a duration such as 90s or 24h")
+		}
+	}
+	if absolute := cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout); c.IdleTimeout > absolute {
+		bad("IdleTimeout", c.IdleTimeout, fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute), "give a shorter one")
+	}
+	if c.BaseURL != nil && c.BaseURL.Scheme != "https" && c.BaseURL.Scheme != "http" {
+		bad("BaseURL", c.BaseURL, fmt.Sprintf("has the scheme %q", c.BaseURL.Scheme), "give an https URL, or an http one on loopback")
+	}
+	if c.CookieName != "" {
+		if err := CheckCookieName(c.CookieName); err != nil {
+			bad("CookieName", c.CookieName, "is not usable: "+err.Error(), "give letters, digits and hyphens, such as "+CookieName)
+		}
+	}
+	if c.CacheSize < 0 {
+		bad("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize))
+	}
+	if c.SweepInterval < 0 {
+		bad("SweepInterval", c.SweepInterval, "is negative", fmt.Sprintf("give a duration, or 0 for %v", defaultSweepInterval))
+	}
+	return errors.Join(errs...)
+}
+
+// NewManager returns a Manager. Its errors are those of [ManagerConfig.Validate].
+func NewManager(c ManagerConfig) (*Manager, error) {
+	if err := c.Validate(); err != nil {
+		return nil, invalid.In("session", err)
 	}
 	keys, err := seal.NewKeyring(c.Secrets...)
 	if err != nil {
 		return nil, err
+	}
+	notes, ok := c.Store.(NoteStore)
+	if !ok {
+		notes = &LocalNotes{Now: c.Now}
 	}
 	m := &Manager{
 		store:    c.Store,
 		index:    IndexOf(c.Store),
 		notes:    notes,
 		keys:     keys,
-		jar:      jar{secure: true, base: cmp.Or(c.CookieName, CookieName)},
-		idle:     c.IdleTimeout,
-		absolute: c.AbsoluteTimeout,
-		sweep:    c.SweepInterval,
+		jar:      jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https", base: cmp.Or(c.CookieName, CookieName)},
+		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
+		sweep:    cmp.Or(c.SweepInterval, defaultSweepInterval),
 		clock:    c.Now,
 		random:   c.Rand,
 		log:      c.Logger,
+		opened:   cache.New[opened](cmp.Or(c.CacheSize, defaultCacheSize)),
 		touching: inFlight{ids: make(map[ID]struct{})},
 		hub:      newHub(),
 		unopened: throttle.Every(10 * time.Second),
 	}
-	if m.idle == 0 {
-		m.idle = DefaultIdleTimeout
-	}
-	if m.absolute == 0 {
-		m.absolute = DefaultAbsoluteTimeout
-	}
-	switch {
-	case m.idle < time.Second:
-		return nil, fmt.Errorf("session: the idle timeout is %v, at least 1s is needed", m.idle)
-	case m.absolute < time.Second:
-		return nil, fmt.Errorf("session: the absolute timeout is %v, at least 1s is needed", m.absolute)
-	case c.Nodes < 0:
-		return nil, fmt.Errorf("session: Nodes is %d, it cannot be negative", c.Nodes)
-	case c.IdleTimeout > 0 && m.idle > m.absolute:
-		return nil, fmt.Errorf("session: the idle timeout %v is longer than the absolute timeout %v and would never be reached: make it shorter", m.idle, m.absolute)
-	}
-	m.idle = min(m.idle, m.absolute)
-	if m.sweep == 0 {
-		m.sweep = defaultSweepInterval
-	}
-	if m.sweep < 0 {
-		return nil, fmt.Errorf("session: the sweep interval is %v, it cannot be negative", m.sweep)
-	}
-	if err := CheckCookieName(m.jar.base); err != nil {
-		return nil, fmt.Errorf("session: cookie name %q: %w", c.CookieName, err)
-	}
-	if c.BaseURL != nil {
-		switch c.BaseURL.Scheme {
-		case "https":
-		case "http":
-			m.jar.secure = false
-		default:
-			return nil, fmt.Errorf("session: the base URL has the scheme %q: it must be https, or http on loopback", c.BaseURL.Scheme)
-		}
-	}
-	if c.CacheSize < 0 {
-		return nil, fmt.Errorf("session: the cache size is %d, it cannot be negative", c.CacheSize)
-	}
-	size := c.CacheSize
-	if size == 0 {
-		size = defaultCacheSize
-	}
-	m.opened = cache.New[opened](size)
+	m.idle = min(cmp.Or(c.IdleTimeout, DefaultIdleTimeout), m.absolute)
 	if m.clock == nil {
 		m.clock = time.Now
 	}

@@ -302,17 +302,17 @@ func TestNewManagerRefuses(t *testing.T) {
 		says   string
 	}{
 		"no store":              {func(c *session.ManagerConfig) { c.Store = nil }, "Store"},
-		"no secret":             {func(c *session.ManagerConfig) { c.Secrets = nil }, "GATEHOUSE_SECRET"},
+		"no secret":             {func(c *session.ManagerConfig) { c.Secrets = nil }, "session.Secrets is missing"},
 		"a short secret":        {func(c *session.ManagerConfig) { c.Secrets = []string{"kJ8#mQ2"} }, "7 characters"},
 		"idle too short":        {func(c *session.ManagerConfig) { c.IdleTimeout = time.Millisecond }, "1ms"},
 		"idle negative":         {func(c *session.ManagerConfig) { c.IdleTimeout = -time.Hour }, "-1h"},
 		"absolute negative":     {func(c *session.ManagerConfig) { c.AbsoluteTimeout = -time.Hour }, "-1h"},
-		"idle above absolute":   {func(c *session.ManagerConfig) { c.IdleTimeout, c.AbsoluteTimeout = 2*time.Hour, time.Hour }, "2h0m0s is longer"},
+		"idle above absolute":   {func(c *session.ManagerConfig) { c.IdleTimeout, c.AbsoluteTimeout = 2*time.Hour, time.Hour }, `"2h0m0s" is longer`},
 		"another scheme":        {func(c *session.ManagerConfig) { c.BaseURL = &url.URL{Scheme: "ftp", Host: "x"} }, `"ftp"`},
 		"no scheme":             {func(c *session.ManagerConfig) { c.BaseURL = &url.URL{Host: "x"} }, `scheme ""`},
 		"a negative cache":      {func(c *session.ManagerConfig) { c.CacheSize = -1 }, "-1"},
-		"a negative sweep":      {func(c *session.ManagerConfig) { c.SweepInterval = -1 }, "sweep"},
-		"the second is a dummy": {func(c *session.ManagerConfig) { c.Secrets = append(c.Secrets, strings.Repeat("changeme", 5)) }, "secret 2 of 2"},
+		"a negative sweep":      {func(c *session.ManagerConfig) { c.SweepInterval = -1 }, "SweepInterval"},
+		"the second is a dummy": {func(c *session.ManagerConfig) { c.Secrets = append(c.Secrets, strings.Repeat("changeme", 5)) }, "Secrets[1] has too few"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
 // Overhead is by how many bytes a sealed value is longer than its plaintext.
@@ -61,24 +63,35 @@ type key struct {
 	id  KeyID
 }
 
-// NewKeyring makes a keyring of one or more secrets, newest first. Each must be at least 32 characters and no evident
-// placeholder; the error says which secret is at fault and why, and never shows it.
-func NewKeyring(secrets ...string) (*Keyring, error) {
+// Validate returns what is wrong with a list of secrets, joined, as errors about a field Secrets or its elements. There
+// must be one, and each must have at least 32 characters and not be an evident placeholder. No error shows a secret.
+func Validate(secrets []string) error {
 	if len(secrets) == 0 {
-		return nil, errors.New("GATEHOUSE_SECRET is not set: " + remedy)
+		return invalid.Missing("Secrets", remedy)
+	}
+	var errs []error
+	for i, secret := range secrets {
+		if problem := Weakness(secret); problem != "" {
+			errs = append(errs, &invalid.Error{Field: fmt.Sprintf("Secrets[%d]", i), Problem: problem, Remedy: remedy})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// NewKeyring makes a keyring of secrets, newest first. Its errors are those of [Validate].
+func NewKeyring(secrets ...string) (*Keyring, error) {
+	if err := Validate(secrets); err != nil {
+		return nil, err
 	}
 	k := &Keyring{keys: make([]key, 0, len(secrets))}
 	for i, secret := range secrets {
-		if why := Weakness(secret); why != "" {
-			return nil, fmt.Errorf("GATEHOUSE_SECRET: %s %s: %s", ordinal(i, len(secrets)), why, remedy)
-		}
 		prk, err := hkdf.Extract(sha256.New, []byte(secret), []byte("gatehouse seal v1"))
 		if err != nil {
-			return nil, fmt.Errorf("GATEHOUSE_SECRET: derive a key: %w", err)
+			return nil, fmt.Errorf("seal: derive a key from secret %d: %w", i, err)
 		}
 		hint, err := hkdf.Expand(sha256.New, prk, "hint", hintSize)
 		if err != nil {
-			return nil, fmt.Errorf("GATEHOUSE_SECRET: derive a key hint: %w", err)
+			return nil, fmt.Errorf("seal: derive the id of secret %d: %w", i, err)
 		}
 		k.keys = append(k.keys, key{prk: prk, id: KeyID(hint)})
 	}

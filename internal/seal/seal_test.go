@@ -146,11 +146,11 @@ func TestNewKeyringRefuses(t *testing.T) {
 		secrets []string
 		says    string
 	}{
-		{"none", nil, "not set"},
+		{"none", nil, "is missing"},
 		{"empty", []string{""}, "has 0 characters"},
 		{"short", []string{"kJ8#mQ2$vX5&zB7*nL4!wR9@tY6^pD"}, "has 30 characters and needs at least 32"},
 		{"short in characters, long in bytes", []string{"żółćęśąźńŻÓŁĆĘŚĄŹŃ"}, "has 18 characters"},
-		{"a short second one", []string{good, "kJ8#mQ2"}, "secret 2 of 2 has 7 characters"},
+		{"a short second one", []string{good, "kJ8#mQ2"}, "Secrets[1] has 7 characters"},
 		{"one character again and again", []string{strings.Repeat("x", 64)}, "too few different characters: 1"},
 		{"few characters again and again", []string{strings.Repeat("abc123", 8)}, "too few different characters: 6"},
 		{"the tutorial's .env", []string{"use [openssl rand -hex 32] to generate a 32 bytes value"}, "placeholder"},
@@ -163,7 +163,7 @@ func TestNewKeyringRefuses(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			for _, part := range []string{"GATEHOUSE_SECRET", c.says, "openssl rand -hex 32"} {
+			for _, part := range []string{"Secrets", c.says, "openssl rand -hex 32"} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%q does not say %q", err, part)
 				}

@@ -11,7 +11,7 @@ const (
 	// minDistinct tells "aaaa…" and "0101…" from random text. A random secret of 32 hexadecimal digits has fewer than 8
 	// different ones about once in 10¹⁰.
 	minDistinct = 8
-	remedy      = "make one with `openssl rand -hex 32`"
+	remedy      = "make one with: openssl rand -hex 32"
 )
 
 // placeholders are what people leave in from examples; the first is what the tutorial's .env and the nextjs-auth0 README
@@ -53,11 +53,4 @@ func Weakness(secret string) string {
 		}
 	}
 	return ""
-}
-
-func ordinal(i, of int) string {
-	if of == 1 {
-		return "the secret"
-	}
-	return fmt.Sprintf("secret %d of %d", i+1, of)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
 // DefaultMaxSessions is the bound that a zero Config means. At about 6 KB a session it is some 600 MB.
@@ -80,23 +81,28 @@ func (e *entry) expiry() time.Time {
 	return e.record.ExpiresAt
 }
 
-// New makes an empty store.
+// Validate returns what is wrong with the values of c.
+func (c Config) Validate() error {
+	if c.MaxSessions < 0 {
+		return invalid.Field("MaxSessions", c.MaxSessions, "is negative", fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxSessions))
+	}
+	return nil
+}
+
+// New returns an empty store. Its errors are those of [Config.Validate].
 func New(c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, invalid.In("memory", err)
+	}
 	s := &Store{
 		now:       c.Now,
-		max:       c.MaxSessions,
+		max:       cmp.Or(c.MaxSessions, DefaultMaxSessions),
 		sessions:  make(map[session.ID]*entry),
 		bySubject: make(map[name]map[session.ID]*entry),
 		bySID:     make(map[name]map[session.ID]*entry),
 	}
 	if s.now == nil {
 		s.now = time.Now
-	}
-	if s.max == 0 {
-		s.max = DefaultMaxSessions
-	}
-	if s.max < 0 {
-		return nil, fmt.Errorf("memory session store: MaxSessions is %d, it cannot be negative", s.max)
 	}
 	s.localNotes.Max, s.localNotes.Now = s.max, s.now
 	return s, nil

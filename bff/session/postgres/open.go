@@ -11,6 +11,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -34,6 +35,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
@@ -103,16 +105,26 @@ var _ interface {
 
 var errClosed = errors.New("postgres session store: closed")
 
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and its errors show neither
+// user nor password.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := poolConfig(c.URL); err != nil {
+		errs = append(errs, &invalid.Error{Field: "URL", Problem: "is not usable: " + pgcheck.Explain(err).Error()})
+	}
+	if c.CacheSize < 0 {
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+	}
+	return errors.Join(errs...)
+}
+
 // Open connects, brings the tables up to date (several processes may do so at once) and begins to listen. Its errors show
 // neither user nor password. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	if c.CacheSize < 0 {
-		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
+	if err := c.Validate(); err != nil {
+		return nil, invalid.In("postgres", err)
 	}
-	if c.CacheSize == 0 {
-		c.CacheSize = defaultCacheSize
-	}
-	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](c.CacheSize)}
+	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -151,14 +163,6 @@ func (s *Store) open(ctx context.Context, address string) error {
 		return err
 	}
 	s.running.Go(func() { s.follow(running, conn) })
-	return nil
-}
-
-// CheckURL says what is wrong with a [Config.URL], without contacting anybody.
-func CheckURL(address string) error {
-	if _, err := poolConfig(address); err != nil {
-		return pgcheck.Explain(err)
-	}
 	return nil
 }
 

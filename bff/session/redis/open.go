@@ -13,6 +13,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 )
@@ -88,30 +90,26 @@ var _ interface {
 const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or " +
 	"redis-sentinel://HOST:PORT,HOST:PORT/MASTER, each also as rediss… for TLS, with special characters of the password percent-encoded"
 
-// CheckURL returns what is wrong with a [Config.URL], nil if it is good. It contacts nothing.
-func CheckURL(s string) error {
-	if _, err := redisaddr.Parse(s); err != nil {
-		return fmt.Errorf("the address %w: %s", err, urlRemedy)
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and its errors show no
+// password.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := redisaddr.Parse(c.URL); err != nil {
+		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
 	}
-	return nil
+	if strings.ContainsAny(c.Prefix, "{}") {
+		errs = append(errs, invalid.Field("Prefix", c.Prefix, "has a brace, which decides where a cluster keeps a key", "leave braces out"))
+	}
+	if c.CacheSize < 0 {
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+	}
+	return errors.Join(errs...)
 }
 
 // Open connects. Its errors show no password. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	if c.CacheSize < 0 {
-		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
-	}
-	if c.CacheSize == 0 {
-		c.CacheSize = defaultCacheSize
-	}
-	if c.Prefix == "" {
-		c.Prefix = DefaultPrefix
-	}
-	if strings.ContainsAny(c.Prefix, "{}") {
-		return nil, fmt.Errorf("the prefix %q has a brace, which decides where a cluster puts a key: leave it away", c.Prefix)
-	}
-	if err := CheckURL(c.URL); err != nil {
-		return nil, err
+	if err := c.Validate(); err != nil {
+		return nil, invalid.In("redis", err)
 	}
 	a, _ := redisaddr.Parse(c.URL)
 	if c.Now == nil {
@@ -120,9 +118,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	server := &server{keys: keys(c.Prefix), now: c.Now}
+	server := &server{keys: keys(cmp.Or(c.Prefix, DefaultPrefix)), now: c.Now}
 	s := &Store{server: server, index: index{server}, notes: notes{server}}
-	s.feed = feed{server: server, log: c.Logger, kind: a.Kind, records: cache.New[session.Record](c.CacheSize), born: time.Now()}
+	s.feed = feed{server: server, log: c.Logger, kind: a.Kind, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize)), born: time.Now()}
 	option, err := s.option(a)
 	if err != nil {
 		return nil, err

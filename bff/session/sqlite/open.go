@@ -7,6 +7,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -28,6 +29,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
 //go:embed migrations/*.sql
@@ -75,26 +77,39 @@ var _ interface {
 	session.Local
 } = (*Store)(nil)
 
-// Open opens or makes the file and brings its schema up to date. Its errors name the setting.
+// Validate returns everything that is wrong with the values of c, joined. It does not look at the file.
+func (c Config) Validate() error {
+	var errs []error
+	switch {
+	case c.Path == "":
+		errs = append(errs, invalid.Missing("Path", "give the path of a file"))
+	case strings.Contains(c.Path, ":memory:"):
+		errs = append(errs, invalid.Field("Path", c.Path, "is SQLite's name for memory", "use package memory for sessions that end with the process"))
+	}
+	if c.CacheSize < 0 {
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+	}
+	return errors.Join(errs...)
+}
+
+// Open opens or creates the file and brings its schema up to date. Its errors are those of [Config.Validate] or name the
+// path and what to do. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, invalid.In("sqlite", err)
+	}
 	s, err := open(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_SESSION_STORE sqlite:%s: %w", c.Path, err)
+		return nil, fmt.Errorf("sqlite session store: open %s: %w", c.Path, err)
 	}
 	return s, nil
 }
 
 func open(ctx context.Context, c Config) (_ *Store, err error) {
-	if c.CacheSize < 0 {
-		return nil, fmt.Errorf("the cache size is %d, it cannot be negative", c.CacheSize)
-	}
-	if c.CacheSize == 0 {
-		c.CacheSize = defaultCacheSize
-	}
 	if err := prepareFile(c.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{now: c.Now, records: cache.New[session.Record](c.CacheSize)}
+	s := &Store{now: c.Now, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -129,12 +144,6 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 // prepareFile finds out what is wrong with the path before SQLite says "unable to open database file (14)", and sees to it
 // that nobody else on the machine reads it. SQLite gives its -wal and -shm files the same mode.
 func prepareFile(path string) error {
-	switch {
-	case path == "":
-		return errors.New("the path is empty: write sqlite:PATH")
-	case strings.Contains(path, ":memory:"):
-		return errors.New("SQLite in memory is not offered: write memory: for sessions that end with the process")
-	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -1,6 +1,7 @@
 package denylist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -108,20 +110,26 @@ type denial struct {
 	at    time.Time // of a subject: tokens issued later are good
 }
 
-// New returns an empty list. It refuses a negative number or duration.
+// Validate returns everything that is wrong with the values of cfg, joined.
+func (cfg Config) Validate() error {
+	var errs []error
+	if cfg.MaxEntries < 0 {
+		errs = append(errs, invalid.Field("MaxEntries", cfg.MaxEntries, "is negative", fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxEntries)))
+	}
+	if cfg.TokenLifetime < 0 {
+		errs = append(errs, invalid.Field("TokenLifetime", cfg.TokenLifetime, "is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTokenLifetime)))
+	}
+	return errors.Join(errs...)
+}
+
+// New returns an empty list. Its errors are those of [Config.Validate].
 func New(cfg Config) (*List, error) {
-	switch {
-	case cfg.MaxEntries < 0:
-		return nil, fmt.Errorf("denylist: MaxEntries is %d; give a positive number, or 0 for %d", cfg.MaxEntries, DefaultMaxEntries)
-	case cfg.TokenLifetime < 0:
-		return nil, fmt.Errorf("denylist: TokenLifetime is %v; give a positive duration, or 0 for %v", cfg.TokenLifetime, DefaultTokenLifetime)
+	if err := cfg.Validate(); err != nil {
+		return nil, invalid.In("denylist", err)
 	}
-	l := &List{max: int64(cfg.MaxEntries), lifetime: cfg.TokenLifetime, now: cfg.Now, seed: maphash.MakeSeed()}
-	if l.max == 0 {
-		l.max = DefaultMaxEntries
-	}
-	if l.lifetime == 0 {
-		l.lifetime = DefaultTokenLifetime
+	l := &List{
+		max: int64(cmp.Or(cfg.MaxEntries, DefaultMaxEntries)), lifetime: cmp.Or(cfg.TokenLifetime, DefaultTokenLifetime),
+		now: cfg.Now, seed: maphash.MakeSeed(),
 	}
 	if l.now == nil {
 		l.now = time.Now

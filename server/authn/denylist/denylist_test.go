@@ -256,7 +256,7 @@ func TestEmptyNames(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	for says, cfg := range map[string]denylist.Config{"MaxEntries is -1": {MaxEntries: -1}, "TokenLifetime is -1s": {TokenLifetime: -time.Second}} {
+	for says, cfg := range map[string]denylist.Config{`MaxEntries "-1" is negative`: {MaxEntries: -1}, `TokenLifetime "-1s" is negative`: {TokenLifetime: -time.Second}} {
 		if _, err := denylist.New(cfg); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: %v, want an error that says %q", cfg, err, says)
 		}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
@@ -47,61 +49,66 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-func (c *Config) setDefaults() error {
+const urlRemedy = "give redis://[user:password@]host[:port][/database], or rediss:// for TLS, with special characters of the password percent-encoded"
+
+// Validate returns everything that is wrong with the values of c, joined. It
+// contacts nothing, and its errors do not show the URL.
+func (c Config) Validate() error {
+	errs := []error{denylist.Config{MaxEntries: c.MaxEntries, TokenLifetime: c.TokenLifetime}.Validate()}
+	a, err := redisaddr.Parse(c.URL)
+	if err == nil {
+		if _, malformed := url.Parse(c.URL); malformed != nil {
+			err = errors.New("is malformed")
+		}
+	}
 	switch {
-	case c.MaxEntries < 0:
-		return fmt.Errorf("redis denylist: MaxEntries is %d; give a positive number, or 0 for %d", c.MaxEntries, denylist.DefaultMaxEntries)
-	case c.TokenLifetime < 0:
-		return fmt.Errorf("redis denylist: TokenLifetime is %v; give a positive duration, or 0 for %v", c.TokenLifetime, denylist.DefaultTokenLifetime)
+	case err != nil:
+		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
+	case a.Kind != redisaddr.Single:
+		errs = append(errs, &invalid.Error{Field: "URL", Problem: fmt.Sprintf("has the scheme %q", a.Kind), Remedy: urlRemedy})
+	case c.TLS != nil && !a.Secure:
+		errs = append(errs, &invalid.Error{Field: "TLS", Problem: "is set, but the scheme of URL is redis", Remedy: "give rediss://…"})
 	}
-	if c.Prefix == "" {
-		c.Prefix = DefaultPrefix
+	return errors.Join(errs...)
+}
+
+// open returns a list that is not connected yet, and the options of its client.
+func (c Config) open() (*List, rueidis.ClientOption, error) {
+	if err := c.Validate(); err != nil {
+		return nil, rueidis.ClientOption{}, invalid.In("redis", err)
 	}
-	if c.MaxEntries == 0 {
-		c.MaxEntries = denylist.DefaultMaxEntries
-	}
-	if c.TokenLifetime == 0 {
-		c.TokenLifetime = denylist.DefaultTokenLifetime
-	}
+	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
+	c.MaxEntries = cmp.Or(c.MaxEntries, denylist.DefaultMaxEntries)
+	c.TokenLifetime = cmp.Or(c.TokenLifetime, denylist.DefaultTokenLifetime)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return nil
+	option, err := c.clientOption()
+	if err != nil {
+		return nil, option, fmt.Errorf("redis denylist: %w", err)
+	}
+	return newList(c), option, nil
 }
 
-const urlRemedy = "give redis://[user:password@]host[:port][/database], or rediss:// for TLS, with special characters of the password percent-encoded"
-
-// clientOption has deadlines that fit a feed which is broken after a second.
-// The library's own take ten seconds to give up a frozen server.
+// clientOption returns options with deadlines that fit a feed which counts as
+// broken after a second. The library's own take ten seconds to give up a frozen
+// server.
 func (c *Config) clientOption() (rueidis.ClientOption, error) {
 	a, err := redisaddr.Parse(c.URL)
-	if err == nil {
-		_, err = url.Parse(c.URL)
-		if err != nil {
-			err = errors.New("is malformed") // the error of net/url quotes the URL
-		}
-	}
-	switch {
-	case err != nil:
-		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: the URL %w (it is not shown, as it may hold a password); %s", err, urlRemedy)
-	case a.Kind != redisaddr.Single:
-		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: the URL's scheme is %q; %s", a.Kind, urlRemedy)
-	case c.TLS != nil && !a.Secure:
-		return rueidis.ClientOption{}, errors.New("redis denylist: TLS is set, but the URL's scheme is redis; give rediss://…")
+	if err != nil {
+		return rueidis.ClientOption{}, err
 	}
 	option, err := a.Option()
 	if err != nil {
-		return rueidis.ClientOption{}, fmt.Errorf("redis denylist: %w", err)
+		return rueidis.ClientOption{}, err
 	}
 	if c.TLS != nil {
 		server := option.TLSConfig.ServerName
 		option.TLSConfig = c.TLS.Clone()
-		if option.TLSConfig.ServerName == "" {
-			option.TLSConfig.ServerName = server
-		}
+		option.TLSConfig.ServerName = cmp.Or(option.TLSConfig.ServerName, server)
 	}
 	option.Dialer = net.Dialer{Timeout: answerWithin, KeepAlive: answerWithin}
 	option.ConnWriteTimeout = answerWithin

@@ -66,14 +66,10 @@ type List struct {
 // loss in Redis, it waits up to two seconds for others to put back what they
 // know. The caller runs Run, and Close at the end.
 func Open(ctx context.Context, cfg Config) (*List, error) {
-	if err := cfg.setDefaults(); err != nil {
-		return nil, err
-	}
-	option, err := cfg.clientOption()
+	l, option, err := cfg.open()
 	if err != nil {
 		return nil, err
 	}
-	l := newList(cfg)
 	if l.client, err = rueidis.NewClient(option); err != nil {
 		if l.client != nil {
 			l.client.Close()

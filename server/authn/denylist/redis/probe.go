@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,15 +17,11 @@ import (
 // and makes a denial under a prefix of its own, below cfg.Prefix, and removes
 // what it has made. Its errors show no password.
 func Probe(ctx context.Context, cfg Config) error {
-	if err := cfg.setDefaults(); err != nil {
-		return err
-	}
-	cfg.Prefix += "check-" + rand.Text() + ":"
-	option, err := cfg.clientOption()
+	cfg.Prefix = cmp.Or(cfg.Prefix, DefaultPrefix) + "check-" + rand.Text() + ":"
+	l, option, err := cfg.open()
 	if err != nil {
 		return err
 	}
-	l := newList(cfg)
 	if l.client, err = rueidis.NewClient(option); err != nil {
 		if l.client != nil {
 			l.client.Close()
@@ -32,9 +29,9 @@ func Probe(ctx context.Context, cfg Config) error {
 		return explained("connect", option, err)
 	}
 	defer l.Close()
-	d := denial{until: ceilMilli(cfg.Now().Add(time.Minute))}
+	d := denial{until: ceilMilli(l.cfg.Now().Add(time.Minute))}
 	e := entry{newName(tokenID, "https://gatehouse-check.invalid", rand.Text()), d}
-	exec := l.keys.deny(e, cfg.Now().UnixMilli())
+	exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
 	defer func() {
 		remove := l.client.B().Del().Key(exec.Keys...).Build()
 		_ = l.client.Do(context.WithoutCancel(ctx), remove).Error() // its rights have been seen by then, or are the error

@@ -309,12 +309,12 @@ func TestConfig(t *testing.T) {
 		{"give redis://", redis.Config{URL: "redis://:wrong-secret@"}},
 		{"give redis://", redis.Config{URL: "redis://:wrong-secret@" + s.addr + "/x"}},
 		{"give redis://", redis.Config{URL: "redis://:wrong-secret@" + s.addr + "?skip_verify=1"}},
-		{`scheme is "redis-cluster"`, redis.Config{URL: "redis-cluster://:wrong-secret@" + s.addr}},
+		{`has the scheme "redis-cluster"`, redis.Config{URL: "redis-cluster://:wrong-secret@" + s.addr}},
 		{"WRONGPASS", redis.Config{URL: "redis://:wrong-secret@" + s.addr}},
 		{"NOAUTH", redis.Config{URL: s.url()}},
 		{nobody, redis.Config{URL: "redis://:wrong-secret@" + nobody}},
-		{"MaxEntries is -1", redis.Config{URL: s.url(), MaxEntries: -1}},
-		{"TokenLifetime is -1s", redis.Config{URL: s.url(), TokenLifetime: -time.Second}},
+		{`MaxEntries "-1" is negative`, redis.Config{URL: s.url(), MaxEntries: -1}},
+		{`TokenLifetime "-1s" is negative`, redis.Config{URL: s.url(), TokenLifetime: -time.Second}},
 	} {
 		l, err := redis.Open(t.Context(), c.cfg)
 		if err == nil {
