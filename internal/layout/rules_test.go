@@ -24,6 +24,26 @@ var importRules = []importRule{
 		why: "the gateway maps REST to gRPC and verifies nothing; a check there would be a second opinion on who may call",
 	},
 	{
+		name: "REST and generated clients are served apart",
+		of:   "./gateway/internal/transcode/...", never: []string{"./gateway/internal/rpc/..."}, tests: true,
+		why: "either can be changed or removed alone; what both need is in exchange, flow and upstream",
+	},
+	{
+		name: "generated clients and REST are served apart",
+		of:   "./gateway/internal/rpc/...", never: []string{"./gateway/internal/transcode/..."}, tests: true,
+		why: "either can be changed or removed alone; what both need is in exchange, flow and upstream",
+	},
+	{
+		name: "error answers are values",
+		of:   "./gateway/internal/refusal/...", never: []string{"./gateway/internal/exchange/...", "./gateway/internal/upstream/..."}, tests: true,
+		why: "what an error looks like must not depend on how it is sent",
+	},
+	{
+		name: "connect-go stays behind gateway/internal/rpc",
+		of:   "./...", except: []string{"./gateway/internal/rpc/..."}, never: []string{"connectrpc.com/..."}, direct: true,
+		why: "the gateway owns both protocols; a new major version of connect-go is a change of one package",
+	},
+	{
 		name: "bff knows no gRPC",
 		of:   "./bff/...", never: []string{"./gen/...", "google.golang.org/grpc/...", "./server/...", "./gateway/..."}, tests: true,
 		why: "the bff works in front of any HTTP API: it gets the gateway as an http.Handler or a URL",
