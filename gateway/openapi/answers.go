@@ -3,7 +3,9 @@ package openapi
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,21 +14,21 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
-// about is what holds for every operation.
-const about = `JSON is written as the [proto JSON mapping](https://protobuf.dev/programming-guides/json/) says: 64-bit integers are
-strings, enums are names, times are RFC 3339. An answer has every field, with its zero value where nothing was set. A request
-may leave fields out; one that the API does not know is an error, in a body as in a query.
+// about describes what all operations have in common.
+const about = `JSON follows the [ProtoJSON format](https://protobuf.dev/programming-guides/json/): 64-bit integers are strings, enums are
+names, times are RFC 3339. An answer has every field; one that is not set has its zero value. A request may omit fields. An
+unknown field is an error, in a body and in a query.
 
-An error is a ` + "`google.rpc.Status`" + `, or a problem (RFC 9457) for who accepts ` + "`application/problem+json`" + `. Programs branch on
+An error is a ` + "`google.rpc.Status`" + `, or a problem (RFC 9457) for clients that accept ` + "`application/problem+json`" + `. Programs branch on
 ` + "`reason`" + ` and ` + "`domain`" + ` of its ` + "`google.rpc.ErrorInfo`" + `; messages are for people.
 
-HEAD answers wherever GET does, and OPTIONS everywhere; any other method is answered with 405, and ` + "`Allow`" + ` lists those that
-there are. Every answer has an ` + "`X-Request-Id`" + `, by which the log knows the request.`
+HEAD works wherever GET does, and OPTIONS everywhere. Any other method gets 405, and ` + "`Allow`" + ` lists the supported ones. Every
+answer has an ` + "`X-Request-Id`" + `, which also identifies the request in the log.`
 
 // A failure is an error as the gateway answers it.
 type failure struct {
 	status  int
-	name    string // of its component
+	name    string // of the component
 	about   string
 	code    code.Code
 	message string   // of the example
@@ -35,43 +37,43 @@ type failure struct {
 }
 
 var (
-	badRequest = failure{400, "BadRequest", "The request is malformed, breaks a rule of a field, or asks for what cannot be in the present state.",
+	badRequest = failure{400, "BadRequest", "The request is malformed, violates a rule of a field, or is not possible in the current state.",
 		code.Code_INVALID_ARGUMENT, `query parameter "colour" is unknown: no field of the request has that name`,
 		[]string{`{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"colour","description":"is unknown: no field of the request has that name"}]}`}, false}
-	unauthorized = failure{401, "Unauthorized", "The token is missing, expired, revoked or not valid here.",
+	unauthorized = failure{401, "Unauthorized", "The token is missing, expired, revoked or otherwise not valid.",
 		code.Code_UNAUTHENTICATED, "a bearer token is required", []string{errorInfo(reason.TokenMissing, "")}, false}
-	forbidden = failure{403, "Forbidden", "The caller is known, and may not do this.",
+	forbidden = failure{403, "Forbidden", "The caller is authenticated and not permitted to do this.",
 		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false}
-	notFound = failure{404, "NotFound", "There is nothing by that name, or the caller may not know of it.",
-		code.Code_NOT_FOUND, "there is nothing by that name", nil, false}
+	notFound = failure{404, "NotFound", "The resource does not exist, or the caller may not know that it does.",
+		code.Code_NOT_FOUND, "not found", nil, false}
 	notAcceptable = failure{406, "NotAcceptable", "The Accept header rules out the media type that this operation answers with.",
 		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header rules out", nil, false}
 	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
 		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
-	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not, or no longer, the resource's.",
+	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not that of the resource.",
 		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []string{errorInfo(reason.ETagMismatch, "")}, false}
-	conflict = failure{409, "Conflict", "There is such a thing already, or it has changed meanwhile.",
-		code.Code_ABORTED, "it was changed since you read it; read it again and repeat the change", nil, false}
+	conflict = failure{409, "Conflict", "The resource already exists, or has changed in the meantime.",
+		code.Code_ABORTED, "the resource has changed; read it again and repeat the change", nil, false}
 	tooLarge = failure{413, "ContentTooLarge", "The body is too long.",
 		code.Code_INVALID_ARGUMENT, "the request body is longer than 1048576 bytes", nil, false}
-	unsupported = failure{415, "UnsupportedMediaType", "The body is not labelled as JSON, or encoded.",
+	unsupported = failure{415, "UnsupportedMediaType", "The Content-Type is not JSON, or the body has a Content-Encoding.",
 		code.Code_INVALID_ARGUMENT, "the Content-Type must be application/json, in UTF-8", nil, false}
-	tooMany = failure{429, "TooManyRequests", "The caller has used up what is allowed.",
-		code.Code_RESOURCE_EXHAUSTED, "too many at a time", nil, true}
-	internal = failure{500, "InternalServerError", "Something is broken. The log says what, by the request's id.",
+	tooMany = failure{429, "TooManyRequests", "The caller has exceeded a limit.",
+		code.Code_RESOURCE_EXHAUSTED, "too many requests", nil, true}
+	internal = failure{500, "InternalServerError", "An internal error. The log has the cause, under the id of the request.",
 		code.Code_INTERNAL, "internal error", nil, false}
-	unavailable = failure{503, "ServiceUnavailable", "The service, or one that it needs, cannot be reached at the moment.",
+	unavailable = failure{503, "ServiceUnavailable", "The service, or one that it needs, is temporarily unavailable.",
 		code.Code_UNAVAILABLE, "the service is not available at the moment", nil, true}
 	timeout = failure{504, "GatewayTimeout", "The service did not answer in time.",
 		code.Code_DEADLINE_EXCEEDED, "the service did not answer in time", nil, false}
 
-	// failures are all of them, in the order of the document.
+	// failures are all failures, in the order of the document.
 	failures = []failure{badRequest, unauthorized, forbidden, notFound, notAcceptable, requestTimeout, conflict,
 		preconditionFailed, tooLarge, unsupported, tooMany, internal, unavailable, timeout}
 )
 
-// errorInfo is a google.rpc.ErrorInfo of this project in JSON; metadata is a
-// JSON object, or "".
+// errorInfo returns a google.rpc.ErrorInfo of Gatehouse as JSON. metadata is a JSON
+// object, or "".
 func errorInfo(why, metadata string) string {
 	if metadata != "" {
 		metadata = `,"metadata":` + metadata
@@ -79,16 +81,15 @@ func errorInfo(why, metadata string) string {
 	return `{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"` + why + `","domain":"` + reason.Domain + `"` + metadata + `}`
 }
 
-// answers are the answers of an operation: those, and no others, that it can
-// give.
-func (b *builder) answers(r Route, who policy) object {
+// answers returns the answers that an operation can have, and no others.
+func (b *builder) answers(r Route, access policy) object {
 	var o object
 	o.set("200", b.success(r))
 	if r.readsTagged() {
 		o.set("304", &response{Ref: "#/components/responses/NotModified"})
 	}
 	can := map[string]bool{"400": true, "401": true, "429": true, "500": true, "503": true, "504": true}
-	can["403"] = !who.Public
+	can["403"] = !access.Public
 	can["404"] = strings.Contains(r.Pattern, "{")
 	can["406"] = r.RPC.Output().FullName() != "google.api.HttpBody"
 	can["409"] = r.Method != http.MethodGet
@@ -100,7 +101,7 @@ func (b *builder) answers(r Route, who policy) object {
 			continue
 		}
 		answer := &response{Ref: "#/components/responses/" + f.name}
-		if narrower, ok := f.under(who); ok {
+		if narrower, ok := f.under(access); ok {
 			answer = narrower.response()
 		}
 		o.set(status, answer)
@@ -108,12 +109,13 @@ func (b *builder) answers(r Route, who policy) object {
 	return o
 }
 
-// under is the failure as a policy makes it, if it does.
+// under returns the failure for a method with policy p; ok reports whether it
+// differs from the general one.
 func (f failure) under(p policy) (failure, bool) {
 	switch {
 	case f.status == 401 && (p.MaxAge > 0 || len(p.ACRValues) > 0):
 		metadata := map[string]string{}
-		f.about += " Or the person's sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge says what is wanted (RFC 9470)."
+		f.about += " Or the sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge has the requirement (RFC 9470)."
 		if p.MaxAge > 0 {
 			metadata["max_age"] = strconv.FormatInt(p.MaxAge, 10)
 		}
@@ -123,11 +125,11 @@ func (f failure) under(p policy) (failure, bool) {
 		f.message, f.details = "a fresher or stronger sign-in is required", []string{errorInfo(reason.StepUpRequired, object(pairs(metadata)).String())}
 	case f.status == 403 && len(p.Scopes) > 0:
 		needs := strings.Join(p.Scopes, " ")
-		f.about = fmt.Sprintf("The token lacks a scope that is needed: `%s`. Or the caller may not do this for another reason.", needs)
+		f.about = fmt.Sprintf("The token lacks a required scope: `%s`. Or the caller is not permitted for another reason.", needs)
 		f.message, f.details = "the token lacks a scope that this method needs: "+needs, []string{errorInfo(reason.ScopeMissing, object{{"scope", needs}}.String())}
 	case f.status == 403 && len(p.Permissions) > 0:
 		needs := strings.Join(p.Permissions, " ")
-		f.about = fmt.Sprintf("The token lacks a permission that is needed: `%s`. Or the caller may not do this for another reason.", needs)
+		f.about = fmt.Sprintf("The token lacks a required permission: `%s`. Or the caller is not permitted for another reason.", needs)
 		f.message, f.details = "the token lacks a permission that this method needs: "+needs, []string{errorInfo(reason.PermissionMissing, object{{"permissions", needs}}.String())}
 	default:
 		return f, false
@@ -136,19 +138,19 @@ func (f failure) under(p policy) (failure, bool) {
 }
 
 func pairs(m map[string]string) (o object) {
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		o.set(key, m[key])
 	}
 	return o
 }
 
-// String is the object as JSON.
+// String returns the object as JSON.
 func (o object) String() string {
-	content, _ := o.MarshalJSON() // of texts, which cannot fail
+	content, _ := o.MarshalJSON() // cannot fail for strings
 	return string(content)
 }
 
-// response describes the failure, with an example in each of its two forms.
+// response returns the description of a failure, with an example of both formats.
 func (f failure) response() *response {
 	details := make([]json.RawMessage, len(f.details))
 	for i, d := range f.details {
@@ -180,7 +182,7 @@ func ref(component string) *header { return &header{Ref: "#/components/" + compo
 
 func errorResponses() (o object) {
 	o.set("NotModified", &response{
-		Description: "The client has it already: If-None-Match names its entity tag.",
+		Description: "The client has the current state: If-None-Match contains its entity tag.",
 		Headers:     object{{"X-Request-Id", ref("headers/RequestId")}, {"ETag", ref("headers/ETag")}},
 	})
 	for _, f := range failures {
@@ -189,22 +191,22 @@ func errorResponses() (o object) {
 	return o
 }
 
-// success is the answer of a call that went well.
+// success returns the answer of a successful call.
 func (b *builder) success(r Route) *response {
 	output := r.RPC.Output()
 	answer := &response{Headers: object{{"X-Request-Id", ref("headers/RequestId")}}}
 	switch {
 	case output.FullName() == "google.api.HttpBody":
-		answer.Description = "The content, of whatever media type it is."
+		answer.Description = "The content, of any media type."
 		answer.Content = object{{"*/*", mediaType{}}}
 	case r.RPC.IsStreamingServer():
-		answer.Description = "Messages, each as soon as there is one, until either side ends the stream."
+		answer.Description = "A stream of messages, until either side ends it."
 		answer.Content = object{
 			{"application/x-ndjson", mediaType{Schema: b.line(r)}},
 			{"text/event-stream", mediaType{Schema: &schema{Type: "string", Description: events}}},
 		}
 	default:
-		answer.Description = "It went well."
+		answer.Description = "Success."
 		answer.Content = object{{"application/json", mediaType{Schema: b.reference(output, answers)}}}
 	}
 	if r.GivesETag {
@@ -213,15 +215,15 @@ func (b *builder) success(r Route) *response {
 	return answer
 }
 
-// events says how a stream looks to an EventSource.
-const events = `Server-sent events. A message is the data of an event without a name, as JSON; its id is the message's ` + "`resumeToken`" + `, where
-it has one. The last event is named: ` + "`end`" + `, or ` + "`error`" + ` with a ` + "`google.rpc.Status`" + ` as its data.`
+// events describes a stream for an EventSource.
+const events = `Server-sent events. A message is the data of an event without a name, as JSON; the id of the event is the message's
+` + "`resumeToken`" + `, if it has one. The last event has a name: ` + "`end`" + `, or ` + "`error`" + ` with a ` + "`google.rpc.Status`" + ` as its data.`
 
-// line is one line of a stream.
+// line returns the schema of one line of a stream.
 func (b *builder) line(r Route) *schema {
 	return &schema{
 		Type:        "object",
-		Description: "One line of the stream: a message, or as the last one an error.",
+		Description: "One line of the stream: a message, or an error as the last line.",
 		Properties: object{
 			{"result", b.reference(r.RPC.Output(), answers)},
 			{"error", &schema{Ref: "#/components/schemas/google.rpc.Status"}},
@@ -237,7 +239,7 @@ func errorSchemas() []struct {
 	text := func(about string) *schema { return &schema{Type: "string", Description: about} }
 	details := &schema{
 		Type:        "array",
-		Description: "More for programs: `google.rpc.ErrorInfo` says why, `google.rpc.BadRequest` which fields are wrong, `google.rpc.RetryInfo` when to try again.",
+		Description: "Details for programs: `google.rpc.ErrorInfo` has the reason, `google.rpc.BadRequest` the wrong fields, `google.rpc.RetryInfo` the time to wait before a retry.",
 		Items: &schema{AnyOf: []*schema{
 			{Ref: "#/components/schemas/google.rpc.ErrorInfo"}, {Ref: "#/components/schemas/google.rpc.BadRequest"},
 			{Ref: "#/components/schemas/google.rpc.RetryInfo"}, {Ref: "#/components/schemas/google.protobuf.Any"},
@@ -249,7 +251,7 @@ func errorSchemas() []struct {
 	}
 	violation := &schema{Type: "object", Properties: object{
 		{"field", text("The field's path.")}, {"description", text("What is wrong with it.")},
-		{"reason", text("Why, for programs.")},
+		{"reason", text("The reason, for programs.")},
 	}}
 	all := wellKnown("google.protobuf.Any")
 	all.Description = "A detail of another type."
@@ -262,31 +264,31 @@ func errorSchemas() []struct {
 			Type: "object", Description: "An error.", Required: []string{"code", "message", "details"},
 			Properties: object{
 				{"code", integer("A number of `google.rpc.Code`.")},
-				{"message", text("What went wrong, for people.")},
+				{"message", text("A description, for people.")},
 				{"details", details},
 			},
 		}},
 		{"Problem", &schema{
-			Type: "object", Description: "An error, as RFC 9457 has it, with the code and the details of `google.rpc.Status`.",
+			Type: "object", Description: "An error in the format of RFC 9457, with code and details of `google.rpc.Status`.",
 			Required: []string{"type", "title", "status", "detail", "code", "details"},
 			Properties: object{
-				{"type", &schema{Type: "string", Format: "uri-reference", Description: "Always about:blank: the status says what kind of problem it is."}},
-				{"title", text("What the status means.")},
-				{"status", integer("The status of the answer.")},
-				{"detail", text("What went wrong, for people.")},
+				{"type", &schema{Type: "string", Format: "uri-reference", Description: "Always about:blank: the status is the kind of problem."}},
+				{"title", text("The meaning of the status.")},
+				{"status", integer("The HTTP status.")},
+				{"detail", text("A description, for people.")},
 				{"code", integer("A number of `google.rpc.Code`.")},
 				{"details", details},
 			},
 		}},
-		{"google.rpc.ErrorInfo", detail("ErrorInfo", "Why a request was refused.", object{
-			{"reason", text("Why, for programs: `TOKEN_EXPIRED`.")},
-			{"domain", text("Whose reason it is: `gatehouse`, or the service's own.")},
-			{"metadata", &schema{Type: "object", Additional: &schema{Type: "string"}, Description: "What belongs to the reason, such as the scope that is missing."}},
+		{"google.rpc.ErrorInfo", detail("ErrorInfo", "The reason for an error.", object{
+			{"reason", text("The reason, for programs, such as `TOKEN_EXPIRED`.")},
+			{"domain", text("The owner of the reason: `gatehouse`, or a service.")},
+			{"metadata", &schema{Type: "object", Additional: &schema{Type: "string"}, Description: "Data of the reason, such as the missing scope."}},
 		}, "reason", "domain")},
-		{"google.rpc.BadRequest", detail("BadRequest", "What is wrong with a request.", object{
+		{"google.rpc.BadRequest", detail("BadRequest", "The wrong fields of a request.", object{
 			{"fieldViolations", &schema{Type: "array", Items: violation}},
 		})},
-		{"google.rpc.RetryInfo", detail("RetryInfo", "When to try again.", object{
+		{"google.rpc.RetryInfo", detail("RetryInfo", "The time to wait before a retry.", object{
 			{"retryDelay", wellKnown("google.protobuf.Duration")},
 		})},
 		{"google.protobuf.Any", all},
@@ -296,58 +298,58 @@ func errorSchemas() []struct {
 func headers() object {
 	return object{
 		{"RequestId", &header{
-			Description: "The request's id: the one that it came with, or a new one.", Required: true,
+			Description: "The id of the request: the one that was sent, or a new one.", Required: true,
 			Schema: &schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(64))},
 		}},
 		{"ETag", &header{
-			Description: "The entity tag of the resource's state, where its message has one: for If-Match and If-None-Match.",
+			Description: "The entity tag of the state of the resource, for If-Match and If-None-Match.",
 			Schema:      &schema{Type: "string"}, Example: `"UtK7xLr2mAq9Zc4E"`,
 		}},
 		{"Challenge401", &header{
-			Description: "Which token is wanted (RFC 6750, and RFC 9470 for a fresher or stronger sign-in).", Required: true,
+			Description: "The required token (RFC 6750, and RFC 9470 for a more recent or stronger sign-in).", Required: true,
 			Schema: &schema{Type: "string"}, Example: `Bearer realm="gatehouse", error="invalid_token", error_description="The access token has expired."`,
 		}},
 		{"Challenge403", &header{
-			Description: "Which scope is wanted, where one is missing (RFC 6750).",
+			Description: "The required scope, if one is missing (RFC 6750).",
 			Schema:      &schema{Type: "string"}, Example: `Bearer realm="gatehouse", error="insufficient_scope", error_description="The access token lacks a scope that is needed.", scope="orders:write"`,
 		}},
 		{"RetryAfter", &header{
-			Description: "After how many seconds to try again, where that is known.",
+			Description: "The number of seconds to wait before a retry.",
 			Schema:      &schema{Type: "string", Pattern: "^[0-9]+$"}, Example: "2",
 		}},
 	}
 }
 
-// conditional reports whether If-Match counts for the route: it goes into the
-// message of one that changes something, and is compared for one that reads.
+// conditional reports whether the route supports If-Match: it fills a field of the
+// request, or is compared with the answer of a GET.
 func (r Route) conditional() bool { return r.TakesETag || r.readsTagged() }
 
 func (r Route) readsTagged() bool { return r.GivesETag && r.Method == http.MethodGet }
 
-// headers are the request headers that count for the route.
+// headers returns the request headers of a route.
 func (r Route) headers() (parameters []*parameter) {
 	for _, h := range []struct {
-		name string
-		may  bool
+		name      string
+		supported bool
 	}{{"IfMatch", r.conditional()}, {"IfNoneMatch", r.readsTagged()}, {"LastEventId", r.Resumable}, {"RequestId", true}} {
-		if h.may {
+		if h.supported {
 			parameters = append(parameters, &parameter{Ref: "#/components/parameters/" + h.name})
 		}
 	}
 	return parameters
 }
 
-// sharedParameters have no examples: a viewer would send them with every
-// request that a person tries.
+// sharedParameters returns the parameters for headers. They have no examples: the
+// reference page would send them with every request.
 func sharedParameters() object {
 	in := func(name, about, pattern string) *parameter {
 		return &parameter{Name: name, In: "header", Description: about, Schema: &schema{Type: "string", Pattern: pattern}}
 	}
 	const tag = `"[!#-~]*"`
 	return object{
-		{"IfMatch", in("If-Match", "The entity tag that the resource must still have, or `*` for any; 412 otherwise.", `^(\*|`+tag+`)$`)},
-		{"IfNoneMatch", in("If-None-Match", "The entity tag of what the client has already, or several: 304 where it is still good.", `^(\*|(W/)?`+tag+`(, (W/)?`+tag+`)*)$`)},
-		{"LastEventId", in("Last-Event-ID", "Where to go on: the `resumeToken` of the last message that arrived, which an EventSource sends by itself. It wins over the one in the query.", "")},
-		{"RequestId", in("X-Request-Id", "An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one.", "")},
+		{"IfMatch", in("If-Match", "The entity tag that the resource must have, or `*` for any; 412 otherwise.", `^(\*|`+tag+`)$`)},
+		{"IfNoneMatch", in("If-None-Match", "The entity tags of the states that the client has: 304 if one is current.", `^(\*|(W/)?`+tag+`(, (W/)?`+tag+`)*)$`)},
+		{"LastEventId", in("Last-Event-ID", "The position after which to resume: the `resumeToken` of the last message received. An EventSource sends it by itself. It replaces the one in the query.", "")},
+		{"RequestId", in("X-Request-Id", "An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced.", "")},
 	}
 }

@@ -10,25 +10,25 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// comments are what the .proto files say in prose, by full name of what they
-// say it about. Linked descriptors have none, so they come from outside.
+// comments are the comments of .proto files, by the full name of what they
+// describe. Linked descriptors have none.
 type comments map[protoreflect.FullName]comment
 
 type comment struct {
-	text     string            // CommonMark, as comments mostly are
-	examples []json.RawMessage // of lines that begin with "Example:"
+	text     string            // CommonMark
+	examples []json.RawMessage // lines that begin with "Example:"
 }
 
-// readComments reads a FileDescriptorSet with source info, such as
-// `buf build -o` writes. No content is no comments.
+// readComments parses a FileDescriptorSet with source info. Empty content has no
+// comments.
 func readComments(content []byte) (comments, error) {
 	if len(content) == 0 {
 		return nil, nil
 	}
 	set := new(descriptorpb.FileDescriptorSet)
-	// Options stay unread: they are the linked descriptors' to tell.
+	// Options come from the linked descriptors.
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(content, set); err != nil || len(set.GetFile()) == 0 {
-		return nil, fmt.Errorf("the comments are no FileDescriptorSet: give what `buf build -o FILE.binpb` writes (%w)", err)
+		return nil, fmt.Errorf("the comments are not a FileDescriptorSet: give the output of `buf build -o FILE.binpb` (%w)", err)
 	}
 	c := comments{}
 	for _, file := range set.GetFile() {
@@ -50,7 +50,7 @@ func (c comments) addFile(file *descriptorpb.FileDescriptorProto) error {
 			written[fmt.Sprint(l.GetPath())] = text
 		}
 	}
-	// The numbers are those of descriptor.proto.
+	// The numbers are field numbers of descriptor.proto.
 	var failed error
 	add := func(name protoreflect.FullName, path []int32) {
 		text, ok := written[fmt.Sprint(path)]
@@ -59,7 +59,7 @@ func (c comments) addFile(file *descriptorpb.FileDescriptorProto) error {
 		}
 		found, err := parseComment(text)
 		if err != nil && failed == nil {
-			failed = fmt.Errorf("%s: the comment on %s: %w", file.GetName(), name, err)
+			failed = fmt.Errorf("%s: comment on %s: %w", file.GetName(), name, err)
 		}
 		c[name] = found
 	}
@@ -107,8 +107,8 @@ func (c comments) addFile(file *descriptorpb.FileDescriptorProto) error {
 	return failed
 }
 
-// parseComment takes what is meant for tools out of a comment: orders to the
-// linter, and examples, which stand on a line of their own as JSON.
+// parseComment separates a comment from its lines for tools: directives of the
+// linter and examples in JSON.
 func parseComment(text string) (comment, error) {
 	var c comment
 	var kept []string
@@ -120,7 +120,7 @@ func parseComment(text string) (comment, error) {
 		if value, ok := strings.CutPrefix(line, "Example:"); ok {
 			value = strings.TrimSpace(value)
 			if !json.Valid([]byte(value)) {
-				return c, fmt.Errorf("%q is no JSON: write the value as it stands in a request, on one line, a text in quotation marks", line)
+				return c, fmt.Errorf("%q is not JSON: write the value as in a request, on one line, a string in quotation marks", line)
 			}
 			c.examples = append(c.examples, json.RawMessage(value))
 			continue
@@ -131,7 +131,7 @@ func parseComment(text string) (comment, error) {
 	return c, nil
 }
 
-// summary is the first sentence, on one line, without its full stop.
+// summary returns the first sentence, on one line, without its full stop.
 func (c comment) summary() string {
 	first, _, _ := strings.Cut(c.text, "\n\n")
 	first = strings.Join(strings.Fields(first), " ")

@@ -1,6 +1,5 @@
-// Package openapi owns the description of the REST facade for programs and
-// people: an OpenAPI 3.1 document made of the linked descriptors, so that it
-// says what is served, with each method's policy, the rules of its fields and,
-// where they are given, the comments of the .proto. It leaves serving the
-// document, and doing what it says, to the gateway.
+// Package openapi owns the OpenAPI 3.1 document of the REST facade. It is made
+// from the linked descriptors: routes, the policy of each method, the rules of
+// fields (buf.validate) and, if they are given, the comments of the .proto files.
+// It leaves serving the document and the API to package gateway.
 package openapi

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,54 +14,59 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 )
 
-// Config says what a document describes.
+// Config configures a document.
 type Config struct {
-	// Title is the API's name, Version that of its release.
+	// Title is the name of the API, Version the version of its release. Both are
+	// required by OpenAPI.
 	Title, Version string
-	// Issuer is whose tokens are wanted; "" where that is not known.
+	// Issuer is the issuer of the access tokens. Default: the document has no
+	// security scheme of type openIdConnect.
 	Issuer string
-	// Cookie is the name of the cookie that holds a session of the bff; "" where
-	// there is no bff.
+	// Cookie is the name of the session cookie of a bff. Default: the document has
+	// no security scheme for a session.
 	Cookie string
-	// Routes are described in their order.
+	// Routes are the routes to describe, in this order.
 	Routes []Route
-	// Comments is a FileDescriptorSet with source info, from which the .proto
-	// files' comments are taken: what `buf build -o` writes. None is fine.
+	// Comments is a serialized FileDescriptorSet with source info, such as
+	// `buf build -o FILE.binpb` writes. The comments of the .proto files become
+	// descriptions. Default: no descriptions.
 	Comments []byte
 }
 
-// Route is one HTTP method and path, and the method it calls.
+// Route is one HTTP method and path, and the gRPC method that it calls.
 type Route struct {
-	Method  string // HTTP method, GET
-	Pattern string // path template of google.api.http, /api/{name=things/*}
-	Body    string // the field that the body fills, "*" for the whole message, "" for no body
-	RPC     protoreflect.MethodDescriptor
+	Method  string                        // HTTP method, GET
+	Pattern string                        // path template of google.api.http, /api/{name=things/*}
+	Body    string                        // the field that the body fills, "*" for the whole message, "" for no body
+	RPC     protoreflect.MethodDescriptor // called by the route
 
-	TakesETag bool // If-Match goes into the request message
-	GivesETag bool // the answer has the entity tag of its message
-	Resumable bool // Last-Event-ID goes into the request message
+	TakesETag bool // If-Match fills a field of the request message
+	GivesETag bool // the answer has an ETag header, from its message
+	Resumable bool // Last-Event-ID fills a field of the request message
 }
 
-// Document returns the document as JSON.
+// Document returns the document as JSON without line breaks. The same cfg always
+// gives the same bytes. The error is about Comments: not a FileDescriptorSet, or
+// a line "Example:" that is not JSON.
 func Document(cfg Config) ([]byte, error) {
-	said, err := readComments(cfg.Comments)
+	found, err := readComments(cfg.Comments)
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
-	b := &builder{Config: cfg, schemas: schemas{comments: said, answered: map[protoreflect.FullName]bool{}, made: map[string]*schema{}}}
+	b := &builder{Config: cfg, schemas: schemas{comments: found, answered: map[protoreflect.FullName]bool{}, made: map[string]*schema{}}}
 	for _, r := range cfg.Routes {
 		b.collect(r.RPC.Output())
 	}
 	doc := document{
 		OpenAPI: "3.1.0",
 		Info:    info{cfg.Title, about, cfg.Version},
-		Servers: []server{{"/", "Where this document was found."}},
+		Servers: []server{{"/", "The origin of this document."}},
 	}
 	b.name()
 	for _, r := range cfg.Routes {
 		service := r.RPC.Parent()
 		if name := string(service.Name()); !slices.ContainsFunc(doc.Tags, func(t tag) bool { return t.Name == name }) {
-			doc.Tags = append(doc.Tags, tag{name, said[service.FullName()].text})
+			doc.Tags = append(doc.Tags, tag{name, found[service.FullName()].text})
 		}
 		path, parameters := b.path(r)
 		item, _ := doc.Paths.get(path).(object)
@@ -78,13 +84,13 @@ func Document(cfg Config) ([]byte, error) {
 type builder struct {
 	Config
 	schemas
-	operations map[string]string // what a method is called in operationIds
-	used       map[string]int    // operationIds
-	paths      map[string]string // the path of each shape
+	operations map[string]string // operationId of a method, without a number
+	used       map[string]int    // number of uses of an operationId
+	paths      map[string]string // path of each shape
 }
 
-// name finds short names for the methods: Service_Method, and with the package
-// before it where two services have one name.
+// name chooses operationIds: Service_Method, with the package before it if two
+// services have the same name.
 func (b *builder) name() {
 	b.operations, b.used, b.paths = map[string]string{}, map[string]int{}, map[string]string{}
 	packages := map[protoreflect.Name]protoreflect.FullName{}
@@ -108,31 +114,31 @@ func (b *builder) name() {
 
 func (b *builder) operation(r Route, parameters []*parameter) *operation {
 	id := b.operations[string(r.RPC.FullName())]
-	if b.used[id]++; b.used[id] > 1 { // a further binding
+	if b.used[id]++; b.used[id] > 1 { // an additional binding
 		id = fmt.Sprintf("%s_%d", id, b.used[id])
 	}
-	said := b.comments[r.RPC.FullName()]
-	who := policyOf(r.RPC)
+	c := b.comments[r.RPC.FullName()]
+	access := policyOf(r.RPC)
 	op := &operation{
 		OperationID: id,
-		Summary:     said.summary(),
-		Description: paragraphs(said.text, who.sentence()),
+		Summary:     c.summary(),
+		Description: paragraphs(c.text, access.sentence()),
 		Tags:        []string{string(r.RPC.Parent().Name())},
 		Deprecated:  deprecated(r.RPC),
-		Security:    b.security(who),
-		Policy:      who,
+		Security:    b.security(access),
+		Policy:      access,
 		Parameters:  append(parameters, b.query(r)...),
 	}
 	op.Parameters = append(op.Parameters, r.headers()...)
 	if r.Body != "" {
 		op.Body = b.body(r)
 	}
-	op.Responses = b.answers(r, who)
+	op.Responses = b.answers(r, access)
 	return op
 }
 
-// body is the request body: a field of the message, or what the path leaves of
-// it.
+// body returns the request body: a field of the message, or the message without
+// the fields that the path fills.
 func (b *builder) body(r Route) *requestBody {
 	as := requests
 	if r.Method == http.MethodPatch {
@@ -166,8 +172,8 @@ func (b *builder) body(r Route) *requestBody {
 	return &requestBody{description, true, object{{"application/json", mediaType{Schema: s}}}}
 }
 
-// policyOf reads the policy of a method; who may call one that has none needs a
-// token.
+// policyOf returns the policy of a method. Without one, a valid token is required
+// and sufficient.
 func policyOf(method protoreflect.MethodDescriptor) policy {
 	p, _ := proto.GetExtension(method.Options(), authv1.E_Policy).(*authv1.Policy)
 	return policy{
@@ -176,10 +182,10 @@ func policyOf(method protoreflect.MethodDescriptor) policy {
 	}
 }
 
-// sentence says who may call.
+// sentence describes the policy.
 func (p policy) sentence() string {
 	if p.Public {
-		return "**Who may call:** anybody. A token that is sent all the same must be good."
+		return "**Access:** public. If a token is sent, it must be valid."
 	}
 	words := []string{"a valid token"}
 	add := func(one, many string, values []string) {
@@ -195,9 +201,9 @@ func (p policy) sentence() string {
 	add("permission", "permissions", p.Permissions)
 	add("authentication context", "authentication context one of", p.ACRValues)
 	if p.MaxAge > 0 {
-		words = append(words, fmt.Sprintf("a sign-in no longer ago than %v", time.Duration(p.MaxAge)*time.Second))
+		words = append(words, fmt.Sprintf("a sign-in within the last %v", time.Duration(p.MaxAge)*time.Second))
 	}
-	return "**Who may call:** whoever has " + strings.Join(words, ", and ") + "."
+	return "**Access:** requires " + strings.Join(words, ", and ") + "."
 }
 
 const (
@@ -206,28 +212,29 @@ const (
 	schemeSession = "session"
 )
 
-// security lists the ways in; a public method has none as well.
+// security returns the security requirements. A public method also has the empty
+// one.
 func (b *builder) security(p policy) []map[string][]string {
 	scopes := p.Scopes
 	if scopes == nil {
 		scopes = []string{}
 	}
-	ways := []map[string][]string{{schemeBearer: scopes}}
+	schemes := []map[string][]string{{schemeBearer: scopes}}
 	if b.Issuer != "" {
-		ways = append(ways, map[string][]string{schemeOpenID: scopes})
+		schemes = append(schemes, map[string][]string{schemeOpenID: scopes})
 	}
 	if b.Cookie != "" {
-		ways = append(ways, map[string][]string{schemeSession: scopes})
+		schemes = append(schemes, map[string][]string{schemeSession: scopes})
 	}
 	if p.Public {
-		ways = append([]map[string][]string{{}}, ways...)
+		schemes = append([]map[string][]string{{}}, schemes...)
 	}
-	return ways
+	return schemes
 }
 
 func (b *builder) components() components {
 	c := components{Responses: errorResponses(), Headers: headers(), Parameters: sharedParameters()}
-	for _, name := range sortedKeys(b.made) {
+	for _, name := range slices.Sorted(maps.Keys(b.made)) {
 		c.Schemas.set(name, b.made[name])
 	}
 	for _, s := range errorSchemas() {
@@ -235,29 +242,20 @@ func (b *builder) components() components {
 	}
 	c.SecuritySchemes.set(schemeBearer, securityScheme{
 		Type: "http", Scheme: "bearer", BearerFormat: "JWT",
-		Description: "An access token of the OpenID provider for this API, in the Authorization header and nowhere else (RFC 6750).",
+		Description: "An access token of the OpenID provider for this API, in the Authorization header only (RFC 6750).",
 	})
 	if b.Issuer != "" {
 		c.SecuritySchemes.set(schemeOpenID, securityScheme{
 			Type: "openIdConnect", OpenIDConnectURL: strings.TrimSuffix(b.Issuer, "/") + "/.well-known/openid-configuration",
-			Description: "The same access token, and where it comes from.",
+			Description: "The same access token, and the provider that issues it.",
 		})
 	}
 	if b.Cookie != "" {
 		c.SecuritySchemes.set(schemeSession, securityScheme{
 			Type: "apiKey", In: "cookie", Name: b.Cookie,
-			Description: "The session of a browser that has signed in at the bff, for requests to the bff's own address. " +
-				"The bff puts the access token in its place, and refuses with 403 what another origin has caused.",
+			Description: "The session of a browser that has signed in at the bff, for requests to the bff's address. " +
+				"The bff replaces the cookie by the access token, and refuses requests from other origins with 403.",
 		})
 	}
 	return c
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

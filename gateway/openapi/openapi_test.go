@@ -216,26 +216,26 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	doc := described(t, shelf)
 	for _, c := range []struct {
-		operation, security, who string
-		refusals                 map[string]string // status → part of its example
+		operation, security, access string
+		refusals                    map[string]string // status → part of its example
 	}{
-		{"get /api/shelves/{shelf}/books/{book}", `[{},{"bearer":[]},{"openid":[]},{"session":[]}]`, "anybody", nil},
+		{"get /api/shelves/{shelf}/books/{book}", `[{},{"bearer":[]},{"openid":[]},{"session":[]}]`, "**Access:** public.", nil},
 		{"patch /api/shelves/{shelf}/books/{book}", `[{"bearer":["books:write","books:read"]},{"openid":["books:write","books:read"]},{"session":["books:write","books:read"]}]`,
 			"a valid token, and the scopes `books:write`, `books:read`", map[string]string{"403": `"metadata":{"scope":"books:write books:read"},"reason":"SCOPE_MISSING"`}},
 		{"get /api/books:watch", `[{"bearer":[]},{"openid":[]},{"session":[]}]`,
 			"the permission `books:watch`", map[string]string{"403": `"metadata":{"permissions":"books:watch"},"reason":"PERMISSION_MISSING"`}},
 		{"post /api/{from}/{id}:move", `[{"bearer":[]},{"openid":[]},{"session":[]}]`,
-			"the authentication context one of `gold`, `silver`, and a sign-in no longer ago than 10m0s",
+			"the authentication context one of `gold`, `silver`, and a sign-in within the last 10m0s",
 			map[string]string{"401": `"metadata":{"acr_values":"gold silver","max_age":"600"},"reason":"STEP_UP_REQUIRED"`}},
-		{"get /api/books/{from}/{id}", `[{"bearer":[]},{"openid":[]},{"session":[]}]`, "whoever has a valid token.", nil},
+		{"get /api/books/{from}/{id}", `[{"bearer":[]},{"openid":[]},{"session":[]}]`, "requires a valid token.", nil},
 	} {
 		method, path, _ := strings.Cut(c.operation, " ")
 		op := at[map[string]any](t, doc, "paths", path, method)
 		if got := text(t, op["security"]); got != c.security {
 			t.Errorf("%s: security is %s, want %s", c.operation, got, c.security)
 		}
-		if got := at[string](t, op, "description"); !strings.Contains(got, c.who) {
-			t.Errorf("%s: %q does not say %q", c.operation, got, c.who)
+		if got := at[string](t, op, "description"); !strings.Contains(got, c.access) {
+			t.Errorf("%s: %q does not say %q", c.operation, got, c.access)
 		}
 		for status, part := range c.refusals {
 			for _, mediaType := range []string{"application/json", "application/problem+json"} {
@@ -295,7 +295,7 @@ func TestComments(t *testing.T) {
 	if got := at[string](t, op, "summary"); got != "Returns one book" {
 		t.Errorf("summary %q", got)
 	}
-	if got := at[string](t, op, "description"); !strings.HasPrefix(got, "Returns one book. It may\nbe lent.\n\n    an example\n\n**Who may call:**") {
+	if got := at[string](t, op, "description"); !strings.HasPrefix(got, "Returns one book. It may\nbe lent.\n\n    an example\n\n**Access:**") {
 		t.Errorf("description %q", got)
 	}
 	book := at[map[string]any](t, doc, "components", "schemas", name("Book"))

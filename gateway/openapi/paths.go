@@ -12,17 +12,18 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// A wildcard is one segment of a path that a request chooses, or several.
+// A wildcard is a part of a path that differs between requests: one segment or
+// several.
 type wildcard struct {
-	variable string // the field that it fills, or a part of it
+	variable string // the field that the wildcard fills, or a part of it
 	position int    // among the segments of the variable
 	segments []string
-	name     string // in the document
+	name     string // of the parameter in the document
 }
 
 var variable = regexp.MustCompile(`\{([^{}=]+)(?:=([^{}]*))?\}`)
 
-// variables are the fields that a path template fills.
+// variables returns the fields that a path template fills.
 func variables(pattern string) (fields []string) {
 	for _, found := range variable.FindAllStringSubmatch(pattern, -1) {
 		fields = append(fields, found[1])
@@ -30,9 +31,9 @@ func variables(pattern string) (fields []string) {
 	return fields
 }
 
-// path is the path of a route as OpenAPI writes it, where a parameter is one
-// segment: /api/{name=things/*} becomes /api/things/{thing}, named as in the
-// resource's pattern.
+// path returns the path of a route in OpenAPI, where a parameter is one segment:
+// /api/{name=things/*} becomes /api/things/{thing}, with the name in the pattern
+// of the resource.
 func (b *builder) path(r Route) (string, []*parameter) {
 	var wildcards []*wildcard
 	shape := variable.ReplaceAllStringFunc(r.Pattern, func(text string) string {
@@ -52,8 +53,8 @@ func (b *builder) path(r Route) (string, []*parameter) {
 		}
 		return strings.Join(written, "/")
 	})
-	// Two templates that differ in names alone are one path (OpenAPI 3.1,
-	// section 4.8.8), which takes the names of the first.
+	// Two templates that differ only in names are one path (OpenAPI 3.1 §4.8.8),
+	// with the names of the first.
 	path, known := b.paths[shape]
 	if known {
 		for i, name := range variables(path) {
@@ -97,7 +98,7 @@ func (b *builder) pathParameter(rpc protoreflect.MethodDescriptor, w *wildcard) 
 		}
 		p.Description = b.comments[fd.FullName()].text
 	case whole == "**":
-		p.Description = paragraphs(b.comments[fd.FullName()].text, "It may have several segments; the slashes between them stand in the path as they are.")
+		p.Description = paragraphs(b.comments[fd.FullName()].text, "It may have several segments; the slashes between them are not encoded.")
 	default:
 		p.Description = fmt.Sprintf("Part of `%s`, which is `%s`. %s", fd.JSONName(), whole, b.comments[fd.FullName()].text)
 	}
@@ -105,7 +106,8 @@ func (b *builder) pathParameter(rpc protoreflect.MethodDescriptor, w *wildcard) 
 	return p
 }
 
-// examples are those of a field, or of the field of the resource that it names.
+// examples returns the examples of a field, or of the name of the resource that the
+// field refers to.
 func (b *builder) examples(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescriptor) []json.RawMessage {
 	if found := b.comments[fd.FullName()].examples; found != nil {
 		return found
@@ -116,7 +118,7 @@ func (b *builder) examples(rpc protoreflect.MethodDescriptor, fd protoreflect.Fi
 	return nil
 }
 
-// part is what a wildcard stands for in an example of the whole field.
+// part returns the part of an example of the whole field that a wildcard matches.
 func part(w *wildcard, examples []json.RawMessage) any {
 	if len(examples) == 0 {
 		return nil
@@ -131,8 +133,8 @@ func part(w *wildcard, examples []json.RawMessage) any {
 	return text
 }
 
-// names are what the segments of a variable are called: as in the pattern of
-// the resource that the field names, or else like the field.
+// names returns names for the segments of a variable: those in the pattern of the
+// resource that the field refers to, or the name of the field.
 func (b *builder) names(rpc protoreflect.MethodDescriptor, field string, segments []string) []string {
 	names := make([]string, len(segments))
 	for i := range names {
@@ -168,7 +170,7 @@ func resource(md protoreflect.MessageDescriptor) *annotations.ResourceDescriptor
 	return r
 }
 
-// resourceOf is the message of the resource that a field names: the message
+// resourceOf returns the message of the resource that a field names: the message
 // that has the field, or the one that the field refers to.
 func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescriptor) protoreflect.MessageDescriptor {
 	if fd == nil {
@@ -195,7 +197,7 @@ func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescript
 	return nil
 }
 
-// fieldAt finds a field by its path in proto names.
+// fieldAt returns the field with a path in proto names, nil if there is none.
 func fieldAt(md protoreflect.MessageDescriptor, path string) (fd protoreflect.FieldDescriptor) {
 	for name := range strings.SplitSeq(path, ".") {
 		if md == nil {
@@ -209,8 +211,8 @@ func fieldAt(md protoreflect.MessageDescriptor, path string) (fd protoreflect.Fi
 	return fd
 }
 
-// query are the parameters of a route: every field that neither the path nor
-// the body fills.
+// query returns the query parameters of a route: the fields that neither path nor
+// body fills.
 func (b *builder) query(r Route) []*parameter {
 	if r.Body == "*" {
 		return nil
@@ -222,8 +224,8 @@ func (b *builder) query(r Route) []*parameter {
 	return b.fields(nil, r.RPC.Input(), "", "", true, filled)
 }
 
-// fields are the parameters of a message's fields; within are the messages
-// around it, since a message that contains itself has no end.
+// fields returns the parameters for the fields of a message. within are the
+// messages around it: the recursion ends at a message that contains itself.
 func (b *builder) fields(within []protoreflect.FullName, md protoreflect.MessageDescriptor, path, prefix string, must bool, filled []string) (parameters []*parameter) {
 	for fd := range each(md.Fields()) {
 		at := path + string(fd.Name())

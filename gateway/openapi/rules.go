@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// rulesOf are the rules of a field (buf.validate), nil if it has none that
-// count.
+// rulesOf returns the rules of a field (buf.validate), nil if it has none or they
+// are ignored.
 func rulesOf(fd protoreflect.FieldDescriptor) *validate.FieldRules {
 	rules, _ := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules)
 	if rules.GetIgnore() == validate.Ignore_IGNORE_ALWAYS {
@@ -34,8 +34,8 @@ func needed(fd protoreflect.FieldDescriptor) bool {
 	return behaves(fd, annotations.FieldBehavior_REQUIRED) || rulesOf(fd).GetRequired()
 }
 
-// constrain narrows the schema of a field to its rules. What JSON Schema
-// cannot say of a value comes back as sentences for its description.
+// constrain narrows the schema of a field to its rules. It returns sentences for
+// the description about the rules that JSON Schema cannot express.
 func constrain(s *schema, fd protoreflect.FieldDescriptor, rules *validate.FieldRules) (notes []string) {
 	if rules == nil {
 		return nil
@@ -79,13 +79,13 @@ func constrain(s *schema, fd protoreflect.FieldDescriptor, rules *validate.Field
 	return notes
 }
 
-// element is a repeated field's element, as a field of its own.
+// element is an element of a repeated field, as a field.
 type element struct{ protoreflect.FieldDescriptor }
 
 func (element) IsList() bool      { return false }
 func (element) HasPresence() bool { return true }
 
-// typed are the rules for the field's type, nil if there are none.
+// typed returns the rules for the type of a field, nil if there are none.
 func typed(rules *validate.FieldRules) protoreflect.Message {
 	m := rules.ProtoReflect()
 	if which := m.WhichOneof(m.Descriptor().Oneofs().ByName("type")); which != nil {
@@ -102,7 +102,7 @@ func rule(m protoreflect.Message, name protoreflect.Name) (protoreflect.Value, b
 	return m.Get(fd), true
 }
 
-// choose writes the rules const, in and not_in.
+// choose sets the rules const, in and not_in.
 func choose(s *schema, m protoreflect.Message, value func(protoreflect.Value) any) {
 	list := func(l protoreflect.List) (values []any) {
 		for i := range l.Len() {
@@ -121,7 +121,8 @@ func choose(s *schema, m protoreflect.Message, value func(protoreflect.Value) an
 	}
 }
 
-// formats are those of JSON Schema for the well-known texts of protovalidate.
+// formats are the formats of JSON Schema for the well-known strings of
+// protovalidate.
 var formats = map[protoreflect.Name]string{
 	"email": "email", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6",
 	"uri": "uri", "uri_ref": "uri-reference", "uuid": "uuid",
@@ -166,17 +167,17 @@ func size(r *validate.BytesRules) (notes []string) {
 	return notes
 }
 
-// number writes the bounds of a number that is one in JSON too.
+// number sets the bounds of a number that is a number in JSON.
 func number(s *schema, m protoreflect.Message) {
 	choose(s, m, func(v protoreflect.Value) any { return v.Interface() })
 	lower, upper, gap := bounds(m)
 	if gap {
-		return // a hole in the middle, which anyOf could say and nobody uses
+		return // two ranges: possible with anyOf, but not used in practice
 	}
 	limit(s, lower, upper)
 }
 
-// limit writes the limits of a number, which count for no text.
+// limit sets the limits of a number. JSON Schema ignores them for strings.
 func limit(s *schema, lower, upper bound) {
 	if lower.name != "" {
 		s.Minimum = nil
@@ -188,8 +189,8 @@ func limit(s *schema, lower, upper bound) {
 	}
 }
 
-// wideNumber writes what can be said of a number of 64 bits, which may be a
-// text in JSON: which ones, and the bounds in words as well.
+// wideNumber sets the rules of a 64-bit number, which may be a string in JSON. It
+// returns the bounds in words.
 func wideNumber(s *schema, m protoreflect.Message) (notes []string) {
 	choose(s, m, func(v protoreflect.Value) any { return v.String() })
 	lower, upper, gap := bounds(m)
@@ -214,8 +215,8 @@ type bound struct {
 	value protoreflect.Value
 }
 
-// bounds are a number's limits. A lower one above the upper one makes a gap
-// in protovalidate's reading.
+// bounds returns the limits of a number. In protovalidate, a lower limit above the
+// upper one excludes the range between them: gap.
 func bounds(m protoreflect.Message) (lower, upper bound, gap bool) {
 	for _, name := range []protoreflect.Name{"gt", "gte"} {
 		if v, ok := rule(m, name); ok {
@@ -238,7 +239,7 @@ func float(v protoreflect.Value) float64 {
 	return f
 }
 
-// wide reports whether a number has 64 bits, and so is a text in JSON.
+// wide reports whether a number has 64 bits, and so is a string in JSON.
 func wide(fd protoreflect.FieldDescriptor) bool {
 	switch fd.Kind() {
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
@@ -247,8 +248,8 @@ func wide(fd protoreflect.FieldDescriptor) bool {
 	return false
 }
 
-// refuseZero says that the zero value, by which proto3 says nothing, does not
-// do.
+// refuseZero excludes the zero value, which proto3 does not distinguish from an
+// unset field.
 func refuseZero(s *schema, fd protoreflect.FieldDescriptor) {
 	atLeastOne := func(least **uint64) {
 		if *least == nil || **least == 0 {
@@ -260,7 +261,7 @@ func refuseZero(s *schema, fd protoreflect.FieldDescriptor) {
 		atLeastOne(&s.MinProperties)
 	case fd.IsList():
 		atLeastOne(&s.MinItems)
-	case fd.HasPresence(): // being there is enough
+	case fd.HasPresence(): // presence is enough
 	case fd.Kind() == protoreflect.StringKind || fd.Kind() == protoreflect.BytesKind:
 		if s.Enum == nil && s.Const == nil {
 			atLeastOne(&s.MinLength)
@@ -270,8 +271,7 @@ func refuseZero(s *schema, fd protoreflect.FieldDescriptor) {
 	}
 }
 
-// isZero is the schema of the zero value alone, in both spellings of a number
-// of 64 bits.
+// isZero returns the schema of the zero value, in both forms of a 64-bit number.
 func isZero(fd protoreflect.FieldDescriptor) *schema {
 	if wide(fd) && !fd.IsList() && !fd.IsMap() {
 		return &schema{Enum: []any{"0", 0}}
@@ -279,7 +279,7 @@ func isZero(fd protoreflect.FieldDescriptor) *schema {
 	return &schema{Const: zero(fd)}
 }
 
-// zero is the zero value of a field in JSON.
+// zero returns the zero value of a field in JSON.
 func zero(fd protoreflect.FieldDescriptor) any {
 	switch {
 	case fd.IsMap():
@@ -309,7 +309,7 @@ func enumName(ed protoreflect.EnumDescriptor, v protoreflect.Value) any {
 	return number
 }
 
-// sentence makes one of a rule's own words.
+// sentence returns words with a full stop.
 func sentence(words string) string {
 	if !strings.HasSuffix(words, ".") {
 		words += "."

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// A role is what a message is used for. Its JSON differs: an answer has every
-// field and obeys no rule, a request has what it must and obeys them, and a
-// patch may leave out anything, since it is merged with what is there.
+// A role is the use of a message. An answer has all fields and no rules; a request
+// has its required fields and rules; a patch may omit any field, because it is
+// merged with the resource.
 type role string
 
 const (
@@ -22,15 +22,15 @@ const (
 	patches  role = "-patch"
 )
 
-// schemas makes component schemas of messages and enums, each once.
+// schemas makes a component schema of each message and enum.
 type schemas struct {
 	comments comments
 	answered map[protoreflect.FullName]bool // messages that answers contain
 	made     map[string]*schema
 }
 
-// reference is the schema of a message in a role: a reference to a component,
-// or that of a well-known type.
+// reference returns the schema of a message in a role: a reference to a component,
+// or the schema of a well-known type.
 func (b *schemas) reference(md protoreflect.MessageDescriptor, as role) *schema {
 	if s := wellKnown(md.FullName()); s != nil {
 		return s
@@ -41,14 +41,14 @@ func (b *schemas) reference(md protoreflect.MessageDescriptor, as role) *schema 
 	}
 	if b.made[name] == nil {
 		s := &schema{}
-		b.made[name] = s // before its fields: messages contain themselves
+		b.made[name] = s // before its fields: a message may contain itself
 		b.message(s, md, as)
 	}
 	return &schema{Ref: "#/components/schemas/" + name}
 }
 
-// message writes the schema of a message's object, without the fields that
-// come another way.
+// message sets the schema of a message, without the fields that path or query
+// fill.
 func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role, without ...protoreflect.Name) {
 	s.Type, s.Description = "object", b.comments[md.FullName()].text
 	for fd := range each(md.Fields()) {
@@ -56,8 +56,8 @@ func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role,
 			continue
 		}
 		f := b.field(fd, as)
-		// Null is how an answer says that a message is not set, and a request may
-		// say so of anything that it could leave out.
+		// In an answer, null is a message that is not set. In a request, null is
+		// allowed for every field that may be omitted.
 		if unset := fd.HasPresence() && fd.ContainingOneof() == nil; !needed(fd) && (as != answers || unset) {
 			f = nullable(f)
 		}
@@ -77,11 +77,11 @@ func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role,
 		s.Description = paragraphs(s.Description, "At most one of these is set: "+strings.Join(names, ", ")+".")
 	}
 	if as != answers {
-		s.Additional = false // an unknown field is refused; an answer may get more of them
+		s.Additional = false // requests with unknown fields are refused; answers may get new fields
 	}
 }
 
-// field is the schema of a field, with what is said about it.
+// field returns the schema of a field, with its description.
 func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
 	s := b.typeOf(fd, as)
 	about := b.comments[fd.FullName()]
@@ -93,7 +93,7 @@ func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
 		bounded(s, fd)
 		s.ReadOnly = behaves(fd, annotations.FieldBehavior_OUTPUT_ONLY)
 	}
-	s.Description = paragraphs(description, s.Description) // a well-known type has one of its own
+	s.Description = paragraphs(description, s.Description) // a well-known type has its own description
 	s.Deprecated = deprecated(fd)
 	for _, example := range about.examples {
 		s.Examples = append(s.Examples, example)
@@ -101,7 +101,7 @@ func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
 	return s
 }
 
-// typeOf is the bare schema of a field's type.
+// typeOf returns the schema of the type of a field.
 func (b *schemas) typeOf(fd protoreflect.FieldDescriptor, as role) *schema {
 	switch {
 	case fd.IsMap():
@@ -135,8 +135,8 @@ func (b *schemas) typeOf(fd protoreflect.FieldDescriptor, as role) *schema {
 	}
 }
 
-// wideSchema is that of a number of 64 bits: a text in answers, and in requests
-// a number as well.
+// wideSchema returns the schema of a 64-bit number: a string in answers, and a
+// string or a number in requests.
 func wideSchema(format, pattern string, as role) *schema {
 	s := &schema{Type: "string", Format: format, Pattern: pattern}
 	if as != answers {
@@ -149,11 +149,11 @@ func float64Schema(format string) *schema {
 	return &schema{AnyOf: []*schema{{Type: "number", Format: format}, {Enum: []any{"NaN", "Infinity", "-Infinity"}}}}
 }
 
-// bounded gives a number in a request its type's bounds, where no rule
-// has closer ones.
+// bounded sets the bounds of a number's type in a request, unless a rule has
+// narrower ones.
 func bounded(s *schema, fd protoreflect.FieldDescriptor) {
 	switch {
-	case s.AnyOf != nil: // of a rule, which spares the zero value
+	case s.AnyOf != nil: // of a rule that excludes the zero value
 	case s.Format == "int32":
 		between(s, math.MinInt32, math.MaxInt32)
 	case s.Format == "uint32":
@@ -177,7 +177,7 @@ func between(s *schema, least int64, most any) {
 	}
 }
 
-// nullable lets a value be null too.
+// nullable returns a schema that also allows null.
 func nullable(s *schema) *schema {
 	name, one := s.Type.(string)
 	several, _ := s.Type.([]string)
@@ -188,7 +188,7 @@ func nullable(s *schema) *schema {
 	case one && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
 		s.Type = []string{name, "null"}
 		return s
-	case s.Type != nil && !one || s.Ref == "" && s.AnyOf == nil && !one: // null is among its values already
+	case s.Type != nil && !one || s.Ref == "" && s.AnyOf == nil && !one: // null is allowed already
 		return s
 	}
 	wider := &schema{Description: s.Description, Deprecated: s.Deprecated, ReadOnly: s.ReadOnly, Examples: s.Examples}
@@ -217,12 +217,12 @@ func (b *schemas) enum(ed protoreflect.EnumDescriptor) *schema {
 	return &schema{Ref: "#/components/schemas/" + name}
 }
 
-// How the names in a field mask are written in JSON, and in a query, which the
-// runtime takes as it is.
+// Names in a field mask are in lower camel case in JSON. The runtime takes those
+// in a query as proto names.
 const maskInJSON, maskInQuery = "`someField`", "`some_field`"
 
-// wellKnown is the schema of a message whose JSON is not that of its fields,
-// nil for all others.
+// wellKnown returns the schema of a message whose JSON is not an object of its
+// fields, nil for all others.
 func wellKnown(name protoreflect.FullName) *schema {
 	switch name {
 	case "google.protobuf.Timestamp":
@@ -241,7 +241,7 @@ func wellKnown(name protoreflect.FullName) *schema {
 		return &schema{Type: "array", Items: &schema{}}
 	case "google.protobuf.Any":
 		return &schema{Type: "object", Required: []string{"@type"}, Additional: &schema{},
-			Properties: object{{"@type", &schema{Type: "string", Description: "A URL whose last segment names the type of the rest."}}}}
+			Properties: object{{"@type", &schema{Type: "string", Description: "A URL whose last segment is the type of the other members."}}}}
 	case "google.protobuf.BoolValue":
 		return &schema{Type: []string{"boolean", "null"}}
 	case "google.protobuf.StringValue":
@@ -260,7 +260,7 @@ func wellKnown(name protoreflect.FullName) *schema {
 	return nil
 }
 
-// collect notes the message, and every one below it, as part of an answer.
+// collect records that answers contain the message and the messages in it.
 func (b *schemas) collect(md protoreflect.MessageDescriptor) {
 	if b.answered[md.FullName()] || wellKnown(md.FullName()) != nil {
 		return
@@ -276,7 +276,7 @@ func (b *schemas) collect(md protoreflect.MessageDescriptor) {
 	}
 }
 
-// deprecated reports whether an element's options say so.
+// deprecated reports whether a field or a method is deprecated.
 func deprecated(d protoreflect.Descriptor) bool {
 	switch options := d.Options().(type) {
 	case *descriptorpb.FieldOptions:
@@ -287,17 +287,18 @@ func deprecated(d protoreflect.Descriptor) bool {
 	return false
 }
 
-// paragraphs joins those that have a text.
+// paragraphs joins the texts that are not empty.
 func paragraphs(texts ...string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(t string) bool { return t == "" }), "\n\n")
 }
 
-// descriptors are the lists of package protoreflect.
+// descriptors is a list of package protoreflect.
 type descriptors[D any] interface {
 	Len() int
 	Get(int) D
 }
 
+// each returns an iterator over a list.
 func each[D any](list descriptors[D]) func(func(D) bool) {
 	return func(yield func(D) bool) {
 		for i := range list.Len() {

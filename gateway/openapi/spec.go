@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 )
 
-// The parts of OpenAPI 3.1 and JSON Schema 2020-12 that a document here has.
-// Members are written in the order of these structs, and entries of an object
-// in their own, so that a document reads as its .proto does.
+// The parts of OpenAPI 3.1 and JSON Schema 2020-12 that documents use. Members are
+// written in the order of these structs, and those of an object in the order in
+// which they were set, so that a document has the order of its .proto files.
 
 type document struct {
 	OpenAPI    string     `json:"openapi"`
@@ -47,8 +47,8 @@ type operation struct {
 	Responses   object                `json:"responses"`
 }
 
-// policy is the method's policy for programs; the security of OpenAPI knows no
-// permissions and no step-up.
+// policy is the policy of a method for programs: OpenAPI has no permissions and no
+// step-up authentication.
 type policy struct {
 	Public      bool     `json:"public"`
 	Scopes      []string `json:"scopes,omitempty"`
@@ -147,7 +147,7 @@ type schema struct {
 	Examples         []any     `json:"examples,omitempty"`
 }
 
-// object is a JSON object whose members keep the order in which they were set.
+// object is a JSON object that keeps the order of its members.
 type object []member
 
 type member struct {
@@ -174,7 +174,7 @@ func (o *object) set(name string, value any) {
 	*o = append(*o, member{name, value})
 }
 
-// MarshalJSON writes the members in order.
+// MarshalJSON returns the members in order.
 func (o object) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -198,8 +198,8 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// encode is json.Marshal without the escapes that HTML would need: a
-// description with "<=" is to be read by people too.
+// encode is json.Marshal without escapes for HTML, so that "<=" in a description
+// stays readable.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

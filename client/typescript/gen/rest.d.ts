@@ -15,7 +15,7 @@ export interface paths {
          * Says that the server runs, as plain text
          * @description Says that the server runs, as plain text.
          *
-         *     **Who may call:** whoever has a valid token.
+         *     **Access:** requires a valid token.
          */
         get: operations["StatusService_GetStatus"];
         put?: never;
@@ -37,7 +37,7 @@ export interface paths {
          * Answers with a message that only a signed-in caller sees
          * @description Answers with a message that only a signed-in caller sees.
          *
-         *     **Who may call:** whoever has a valid token.
+         *     **Access:** requires a valid token.
          */
         get: operations["StatusService_GetPrivateRoute"];
         put?: never;
@@ -60,7 +60,7 @@ export interface paths {
          * @description Answers with a message that a caller sees who has confirmed at the provider
          *     who they are. Others are sent there and back (step-up, RFC 9470).
          *
-         *     **Who may call:** whoever has a valid token, and the authentication context `urn:audioarchive:confirmed`.
+         *     **Access:** requires a valid token, and the authentication context `urn:audioarchive:confirmed`.
          */
         get: operations["StatusService_GetConfirmedRoute"];
         put?: never;
@@ -82,7 +82,7 @@ export interface paths {
          * Returns one product
          * @description Returns one product.
          *
-         *     **Who may call:** anybody. A token that is sent all the same must be good.
+         *     **Access:** public. If a token is sent, it must be valid.
          */
         get: operations["ProductService_GetProduct"];
         put?: never;
@@ -91,7 +91,7 @@ export interface paths {
          * Deletes a product
          * @description Deletes a product. Only its seller may.
          *
-         *     **Who may call:** whoever has a valid token, and the permission `products:write`.
+         *     **Access:** requires a valid token, and the permission `products:write`.
          */
         delete: operations["ProductService_DeleteProduct"];
         options?: never;
@@ -100,7 +100,7 @@ export interface paths {
          * Changes fields of a product
          * @description Changes fields of a product. Only its seller may.
          *
-         *     **Who may call:** whoever has a valid token, and the permission `products:write`.
+         *     **Access:** requires a valid token, and the permission `products:write`.
          */
         patch: operations["ProductService_UpdateProduct"];
         trace?: never;
@@ -116,7 +116,7 @@ export interface paths {
          * Lists products of all sellers, the newest first
          * @description Lists products of all sellers, the newest first.
          *
-         *     **Who may call:** anybody. A token that is sent all the same must be good.
+         *     **Access:** public. If a token is sent, it must be valid.
          */
         get: operations["ProductService_ListProducts"];
         put?: never;
@@ -124,7 +124,7 @@ export interface paths {
          * Offers a product
          * @description Offers a product. The caller becomes its seller.
          *
-         *     **Who may call:** whoever has a valid token, and the permission `products:write`.
+         *     **Access:** requires a valid token, and the permission `products:write`.
          */
         post: operations["ProductService_CreateProduct"];
         delete?: never;
@@ -145,7 +145,7 @@ export interface paths {
          * @description Lists the caller's own products, the newest first. It is a method of its
          *     own because it needs a token, where ListProducts needs none.
          *
-         *     **Who may call:** whoever has a valid token.
+         *     **Access:** requires a valid token.
          */
         get: operations["ProductService_ListMyProducts"];
         put?: never;
@@ -172,7 +172,7 @@ export interface paths {
          *     What it tells is public; but a stream holds something of the server for
          *     as long as it is open, so it takes a token.
          *
-         *     **Who may call:** whoever has a valid token.
+         *     **Access:** requires a valid token.
          */
         get: operations["ProductService_WatchProducts"];
         put?: never;
@@ -490,49 +490,49 @@ export interface components {
              * @description A number of `google.rpc.Code`.
              */
             code: number;
-            /** @description What went wrong, for people. */
+            /** @description A description, for people. */
             message: string;
-            /** @description More for programs: `google.rpc.ErrorInfo` says why, `google.rpc.BadRequest` which fields are wrong, `google.rpc.RetryInfo` when to try again. */
+            /** @description Details for programs: `google.rpc.ErrorInfo` has the reason, `google.rpc.BadRequest` the wrong fields, `google.rpc.RetryInfo` the time to wait before a retry. */
             details: (components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.protobuf.Any"])[];
         };
-        /** @description An error, as RFC 9457 has it, with the code and the details of `google.rpc.Status`. */
+        /** @description An error in the format of RFC 9457, with code and details of `google.rpc.Status`. */
         Problem: {
             /**
              * Format: uri-reference
-             * @description Always about:blank: the status says what kind of problem it is.
+             * @description Always about:blank: the status is the kind of problem.
              */
             type: string;
-            /** @description What the status means. */
+            /** @description The meaning of the status. */
             title: string;
             /**
              * Format: int32
-             * @description The status of the answer.
+             * @description The HTTP status.
              */
             status: number;
-            /** @description What went wrong, for people. */
+            /** @description A description, for people. */
             detail: string;
             /**
              * Format: int32
              * @description A number of `google.rpc.Code`.
              */
             code: number;
-            /** @description More for programs: `google.rpc.ErrorInfo` says why, `google.rpc.BadRequest` which fields are wrong, `google.rpc.RetryInfo` when to try again. */
+            /** @description Details for programs: `google.rpc.ErrorInfo` has the reason, `google.rpc.BadRequest` the wrong fields, `google.rpc.RetryInfo` the time to wait before a retry. */
             details: (components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.protobuf.Any"])[];
         };
-        /** @description Why a request was refused. */
+        /** @description The reason for an error. */
         "google.rpc.ErrorInfo": {
             /** @constant */
             "@type": "type.googleapis.com/google.rpc.ErrorInfo";
-            /** @description Why, for programs: `TOKEN_EXPIRED`. */
+            /** @description The reason, for programs, such as `TOKEN_EXPIRED`. */
             reason: string;
-            /** @description Whose reason it is: `gatehouse`, or the service's own. */
+            /** @description The owner of the reason: `gatehouse`, or a service. */
             domain: string;
-            /** @description What belongs to the reason, such as the scope that is missing. */
+            /** @description Data of the reason, such as the missing scope. */
             metadata?: {
                 [key: string]: string;
             };
         };
-        /** @description What is wrong with a request. */
+        /** @description The wrong fields of a request. */
         "google.rpc.BadRequest": {
             /** @constant */
             "@type": "type.googleapis.com/google.rpc.BadRequest";
@@ -541,11 +541,11 @@ export interface components {
                 field?: string;
                 /** @description What is wrong with it. */
                 description?: string;
-                /** @description Why, for programs. */
+                /** @description The reason, for programs. */
                 reason?: string;
             }[];
         };
-        /** @description When to try again. */
+        /** @description The time to wait before a retry. */
         "google.rpc.RetryInfo": {
             /** @constant */
             "@type": "type.googleapis.com/google.rpc.RetryInfo";
@@ -554,14 +554,14 @@ export interface components {
         };
         /** @description A detail of another type. */
         "google.protobuf.Any": {
-            /** @description A URL whose last segment names the type of the rest. */
+            /** @description A URL whose last segment is the type of the other members. */
             "@type": string;
         } & {
             [key: string]: unknown;
         };
     };
     responses: {
-        /** @description The client has it already: If-None-Match names its entity tag. */
+        /** @description The client has the current state: If-None-Match contains its entity tag. */
         NotModified: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -570,7 +570,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description The request is malformed, breaks a rule of a field, or asks for what cannot be in the present state. */
+        /** @description The request is malformed, violates a rule of a field, or is not possible in the current state. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -618,7 +618,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The token is missing, expired, revoked or not valid here. */
+        /** @description The token is missing, expired, revoked or otherwise not valid. */
         Unauthorized: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -659,7 +659,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The caller is known, and may not do this. */
+        /** @description The caller is authenticated and not permitted to do this. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -688,7 +688,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description There is nothing by that name, or the caller may not know of it. */
+        /** @description The resource does not exist, or the caller may not know that it does. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -698,7 +698,7 @@ export interface components {
                 /**
                  * @example {
                  *       "code": 5,
-                 *       "message": "there is nothing by that name",
+                 *       "message": "not found",
                  *       "details": []
                  *     }
                  */
@@ -708,7 +708,7 @@ export interface components {
                  *       "type": "about:blank",
                  *       "title": "Not Found",
                  *       "status": 404,
-                 *       "detail": "there is nothing by that name",
+                 *       "detail": "not found",
                  *       "code": 5,
                  *       "details": []
                  *     }
@@ -772,7 +772,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description There is such a thing already, or it has changed meanwhile. */
+        /** @description The resource already exists, or has changed in the meantime. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -782,7 +782,7 @@ export interface components {
                 /**
                  * @example {
                  *       "code": 10,
-                 *       "message": "it was changed since you read it; read it again and repeat the change",
+                 *       "message": "the resource has changed; read it again and repeat the change",
                  *       "details": []
                  *     }
                  */
@@ -792,7 +792,7 @@ export interface components {
                  *       "type": "about:blank",
                  *       "title": "Conflict",
                  *       "status": 409,
-                 *       "detail": "it was changed since you read it; read it again and repeat the change",
+                 *       "detail": "the resource has changed; read it again and repeat the change",
                  *       "code": 10,
                  *       "details": []
                  *     }
@@ -800,7 +800,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The entity tag in If-Match is not, or no longer, the resource's. */
+        /** @description The entity tag in If-Match is not that of the resource. */
         PreconditionFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -868,7 +868,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is not labelled as JSON, or encoded. */
+        /** @description The Content-Type is not JSON, or the body has a Content-Encoding. */
         UnsupportedMediaType: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -896,7 +896,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The caller has used up what is allowed. */
+        /** @description The caller has exceeded a limit. */
         TooManyRequests: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -907,7 +907,7 @@ export interface components {
                 /**
                  * @example {
                  *       "code": 8,
-                 *       "message": "too many at a time",
+                 *       "message": "too many requests",
                  *       "details": []
                  *     }
                  */
@@ -917,7 +917,7 @@ export interface components {
                  *       "type": "about:blank",
                  *       "title": "Too Many Requests",
                  *       "status": 429,
-                 *       "detail": "too many at a time",
+                 *       "detail": "too many requests",
                  *       "code": 8,
                  *       "details": []
                  *     }
@@ -925,7 +925,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Something is broken. The log says what, by the request's id. */
+        /** @description An internal error. The log has the cause, under the id of the request. */
         InternalServerError: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -953,7 +953,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The service, or one that it needs, cannot be reached at the moment. */
+        /** @description The service, or one that it needs, is temporarily unavailable. */
         ServiceUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1012,36 +1012,36 @@ export interface components {
         };
     };
     parameters: {
-        /** @description The entity tag that the resource must still have, or `*` for any; 412 otherwise. */
+        /** @description The entity tag that the resource must have, or `*` for any; 412 otherwise. */
         IfMatch: string;
-        /** @description The entity tag of what the client has already, or several: 304 where it is still good. */
+        /** @description The entity tags of the states that the client has: 304 if one is current. */
         IfNoneMatch: string;
-        /** @description Where to go on: the `resumeToken` of the last message that arrived, which an EventSource sends by itself. It wins over the one in the query. */
+        /** @description The position after which to resume: the `resumeToken` of the last message received. An EventSource sends it by itself. It replaces the one in the query. */
         LastEventId: string;
-        /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+        /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
         RequestId: string;
     };
     requestBodies: never;
     headers: {
-        /** @description The request's id: the one that it came with, or a new one. */
+        /** @description The id of the request: the one that was sent, or a new one. */
         RequestId: string;
         /**
-         * @description The entity tag of the resource's state, where its message has one: for If-Match and If-None-Match.
+         * @description The entity tag of the state of the resource, for If-Match and If-None-Match.
          * @example "UtK7xLr2mAq9Zc4E"
          */
         ETag: string;
         /**
-         * @description Which token is wanted (RFC 6750, and RFC 9470 for a fresher or stronger sign-in).
+         * @description The required token (RFC 6750, and RFC 9470 for a more recent or stronger sign-in).
          * @example Bearer realm="gatehouse", error="invalid_token", error_description="The access token has expired."
          */
         Challenge401: string;
         /**
-         * @description Which scope is wanted, where one is missing (RFC 6750).
+         * @description The required scope, if one is missing (RFC 6750).
          * @example Bearer realm="gatehouse", error="insufficient_scope", error_description="The access token lacks a scope that is needed.", scope="orders:write"
          */
         Challenge403: string;
         /**
-         * @description After how many seconds to try again, where that is known.
+         * @description The number of seconds to wait before a retry.
          * @example 2
          */
         RetryAfter: string;
@@ -1054,7 +1054,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1062,7 +1062,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The content, of whatever media type it is. */
+            /** @description The content, of any media type. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1085,7 +1085,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1093,7 +1093,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1117,7 +1117,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1125,7 +1125,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1136,7 +1136,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
-            /** @description The token is missing, expired, revoked or not valid here. Or the person's sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge says what is wanted (RFC 9470). */
+            /** @description The token is missing, expired, revoked or otherwise not valid. Or the sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge has the requirement (RFC 9470). */
             401: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1195,11 +1195,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The entity tag that the resource must still have, or `*` for any; 412 otherwise. */
+                /** @description The entity tag that the resource must have, or `*` for any; 412 otherwise. */
                 "If-Match"?: components["parameters"]["IfMatch"];
-                /** @description The entity tag of what the client has already, or several: 304 where it is still good. */
+                /** @description The entity tags of the states that the client has: 304 if one is current. */
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path: {
@@ -1213,7 +1213,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1243,9 +1243,9 @@ export interface operations {
                 etag?: string;
             };
             header?: {
-                /** @description The entity tag that the resource must still have, or `*` for any; 412 otherwise. */
+                /** @description The entity tag that the resource must have, or `*` for any; 412 otherwise. */
                 "If-Match"?: components["parameters"]["IfMatch"];
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path: {
@@ -1259,7 +1259,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1271,7 +1271,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
-            /** @description The token lacks a permission that is needed: `products:write`. Or the caller may not do this for another reason. */
+            /** @description The token lacks a required permission: `products:write`. Or the caller is not permitted for another reason. */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1345,9 +1345,9 @@ export interface operations {
                 etag?: string;
             };
             header?: {
-                /** @description The entity tag that the resource must still have, or `*` for any; 412 otherwise. */
+                /** @description The entity tag that the resource must have, or `*` for any; 412 otherwise. */
                 "If-Match"?: components["parameters"]["IfMatch"];
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path: {
@@ -1369,7 +1369,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1382,7 +1382,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
-            /** @description The token lacks a permission that is needed: `products:write`. Or the caller may not do this for another reason. */
+            /** @description The token lacks a required permission: `products:write`. Or the caller is not permitted for another reason. */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1474,7 +1474,7 @@ export interface operations {
                 orderBy?: string;
             };
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1482,7 +1482,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1511,7 +1511,7 @@ export interface operations {
                 requestId?: string | "" | unknown;
             };
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1524,7 +1524,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1537,7 +1537,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
-            /** @description The token lacks a permission that is needed: `products:write`. Or the caller may not do this for another reason. */
+            /** @description The token lacks a required permission: `products:write`. Or the caller is not permitted for another reason. */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1608,7 +1608,7 @@ export interface operations {
                 orderBy?: string;
             };
             header?: {
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1616,7 +1616,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It went well. */
+            /** @description Success. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1647,9 +1647,9 @@ export interface operations {
                 resumeToken?: string;
             };
             header?: {
-                /** @description Where to go on: the `resumeToken` of the last message that arrived, which an EventSource sends by itself. It wins over the one in the query. */
+                /** @description The position after which to resume: the `resumeToken` of the last message received. An EventSource sends it by itself. It replaces the one in the query. */
                 "Last-Event-ID"?: components["parameters"]["LastEventId"];
-                /** @description An id for this request, which the answer and every line about it in the log have: 1 to 64 letters, digits and `-_.:`. Anything else is replaced by a new one. */
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
             path?: never;
@@ -1657,7 +1657,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Messages, each as soon as there is one, until either side ends the stream. */
+            /** @description A stream of messages, until either side ends it. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
