@@ -30,7 +30,7 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 	laptop.lists(1)
 	laptop.becomes("what was done is told, and has the focus", `document.activeElement.id === "sessions-note" && document.activeElement.innerText.includes("has ended")`)
 	phone.wasEnded("You have ended this session from another of your devices.")
-	if laptop.lastItem() != "Logout" || stranger.lastItem() != "Logout" {
+	if laptop.lastItem() != "Sign out" || stranger.lastItem() != "Sign out" {
 		t.Error("somebody else is signed out")
 	}
 
@@ -80,7 +80,7 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 	out.click("button[name=confirm]") // the provider tells the bff over the back channel
 	two.wasEnded("Your sign-in service has ended this session.")
 	three.wasEnded("Your sign-in service has ended this session.")
-	one.becomes("a page that is nobody's own shows itself to a visitor", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Login"`)
+	one.becomes("a page that is nobody's own shows itself to a visitor", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Sign in"`)
 
 	// The same person: the pages are as they were.
 	one.signIn(dev, "admin")

@@ -71,7 +71,7 @@ func testForgery(t *testing.T, c *chromium, dev *system) {
 		})
 		refused = refusals()
 		tb.open(dev.base + "/private")
-		if got := tb.lastItem(); got != "Logout" {
+		if got := tb.lastItem(); got != "Sign out" {
 			t.Fatalf("%s has signed the person out: the navigation ends with %q", origin, got)
 		}
 		if js[bool](tb, `fetch("/api/my/products?pageSize=100").then((r) => r.json()).then((b) => (b.products ?? []).some((p) => p.title === "Forged"))`) {

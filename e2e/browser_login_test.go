@@ -22,7 +22,7 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 		tb.becomes("the answer has come", `document.querySelector("#api-result[data-state]:not([aria-busy])")`)
 		return tb.answer()
 	}
-	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "wants to be sure that it is you") {
+	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "needs a recent sign-in") {
 		t.Fatalf("not asked for more: %s: %s", state, text)
 	}
 	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {
@@ -56,7 +56,7 @@ func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 	silent := dev.base + "/api/auth/login?prompt=none&returnTo=/public"
 	tb.open(silent)
 	tb.at(dev.base + "/public")
-	if got := tb.lastItem(); got != "Login" {
+	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("nobody is known, and the navigation ends with %q", got)
 	}
 	tb.signIn(dev, "seller")
@@ -64,7 +64,7 @@ func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 	must(tb, network.DeleteCookies, network.DeleteCookiesParams{Name: sessionCookie, URL: dev.base})
 	tb.open(silent)
 	tb.at(dev.base + "/public")
-	if got := tb.lastItem(); got != "Logout" {
+	if got := tb.lastItem(); got != "Sign out" {
 		t.Errorf("the provider knows the person, and the navigation ends with %q", got)
 	}
 }

@@ -23,12 +23,12 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 		}
 	}
 	pages := []struct{ path, heading string }{
-		{"/", "Your browser holds a cookie"}, {"/public", "Public"},
+		{"/", "A cookie in the browser"}, {"/public", "Public"},
 	}
 	for _, p := range pages {
 		tb.open(dev.base + p.path)
 		tb.shows(p.heading)
-		if got := tb.lastItem(); got != "Login" {
+		if got := tb.lastItem(); got != "Sign in" {
 			t.Errorf("%s signed out: the navigation ends with %q", p.path, got)
 		}
 		quiet(p.path + " signed out")
@@ -46,7 +46,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 	for _, p := range append(pages, struct{ path, heading string }{"/profile", "Ada Lindholm"}) {
 		tb.open(dev.base + p.path)
 		tb.shows(p.heading)
-		if got := tb.lastItem(); got != "Logout" {
+		if got := tb.lastItem(); got != "Sign out" {
 			t.Errorf("%s signed in: the navigation ends with %q", p.path, got)
 		}
 		quiet(p.path + " signed in")
@@ -102,7 +102,7 @@ func testKeyboard(t *testing.T, c *chromium, dev *system) {
 			t.Errorf("it cannot be seen that %q has the focus", order[len(order)-1])
 		}
 	}
-	want := []string{"Skip to content", "Gatehouse", "Home", "Products", "Public", "Private", "Profile", "Logout", "Call API"}
+	want := []string{"Skip to content", "Gatehouse", "Home", "Products", "Public", "Private", "Profile", "Sign out", "Call API"}
 	if !slices.Equal(order, want) {
 		t.Errorf("Tab leads through %q, want %q", order, want)
 	}
@@ -124,7 +124,7 @@ func testKeyboard(t *testing.T, c *chromium, dev *system) {
 		t.Errorf("after the skip link Tab leads to %q, want Call API", next)
 	}
 	tabUntil(tb, "Skip to content")
-	tabUntil(tb, "Logout")
+	tabUntil(tb, "Sign out")
 	tb.do(chromedp.KeyEvent(kb.Enter))
 	tb.at(dev.base + "/")
 }
@@ -160,8 +160,8 @@ func testNoScript(t *testing.T, c *chromium, dev *system) {
 	tb.open(dev.base + "/private")
 	tb.click("button[name=user][value=seller]")
 	tb.at(dev.base + "/private")
-	tb.shows("You are in, Sofia Marchetti", "JavaScript is off")
-	if got := tb.lastItem(); got != "Logout" { // the server said so: nothing flashes before a script corrects it
+	tb.shows("You are signed in as Sofia Marchetti", "JavaScript is off")
+	if got := tb.lastItem(); got != "Sign out" { // the server said so: nothing flashes before a script corrects it
 		t.Errorf("the navigation ends with %q", got)
 	}
 	tb.click("#call-api")

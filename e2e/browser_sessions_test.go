@@ -61,7 +61,7 @@ func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 
 	tb.wasEnded("You have signed out in this browser.")
 	tb.open(dev.base + "/public")
-	if got := tb.lastItem(); got != "Login" {
+	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("the navigation ends with %q, want Login", got)
 	}
 	back(tb)
@@ -81,7 +81,7 @@ func (tb *tab) wasEnded(why string) {
 	tb.t.Helper()
 	tb.becomes("the page says that the session has ended", `document.querySelector("main.ended")`)
 	tb.shows("You have been signed out", why, "Sign in again")
-	if text := tb.text(); strings.Contains(text, "Sofia") || strings.Contains(text, "Logout") {
+	if text := tb.text(); strings.Contains(text, "Sofia") || strings.Contains(text, "Sign out") {
 		tb.t.Errorf("the page still shows what was the person's:\n%s", text)
 	}
 }
@@ -99,8 +99,8 @@ func testExpired(t *testing.T, c *chromium, _ *system) {
 	tb := c.person(t)
 	tb.signIn(s, "seller")
 	// This address tells the time left and does not extend it.
-	tb.becomes("the session has run out", `fetch("/api/auth/session").then((r) => r.status === 204)`)
-	tb.wasEnded("Your session has run out.")
+	tb.becomes("the session has expired", `fetch("/api/auth/session").then((r) => r.status === 204)`)
+	tb.wasEnded("Your session has expired.")
 	tb.click("main.ended a.primary")
 	tb.at(s.base + "/private") // the provider still knows the person
 	if state, text := tb.callAPI(); state != "ok" {
@@ -166,7 +166,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	tb.shows("You are signed in already", "Continue")
 	tb.click(".actions a")
 	tb.at(dev.base + "/private") // where the login led
-	if got := tb.lastItem(); got != "Logout" {
+	if got := tb.lastItem(); got != "Sign out" {
 		t.Errorf("the navigation ends with %q: a stale callback has signed the person out", got)
 	}
 
@@ -179,7 +179,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	stranger.click(".actions a")
 	stranger.choose("buyer")
 	stranger.at(dev.base + "/")
-	if got := stranger.lastItem(); got != "Logout" {
+	if got := stranger.lastItem(); got != "Sign out" {
 		t.Errorf("the navigation ends with %q after signing in from the page of a stale callback", got)
 	}
 }
@@ -247,7 +247,7 @@ func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
 	tb.shows("Do you want to sign out?")
 	tb.click(".actions a:not(.primary)")
 	tb.at(dev.base + "/")
-	if got := tb.lastItem(); got != "Logout" {
+	if got := tb.lastItem(); got != "Sign out" {
 		t.Errorf("the navigation ends with %q: another site has signed the person out", got)
 	}
 	tb.open(dev.provider + "/")
@@ -255,7 +255,7 @@ func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
 	tb.at(dev.base + "/api/auth/logout")
 	tb.click(".actions a.primary")
 	tb.at(dev.base + "/")
-	if got := tb.lastItem(); got != "Login" {
+	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("the navigation ends with %q after signing out on request", got)
 	}
 }

@@ -10,7 +10,7 @@ import (
 func testStory(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.open(dev.base + "/")
-	if got := tb.lastItem(); got != "Login" {
+	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("the navigation ends with %q, want Login", got)
 	}
 
@@ -21,7 +21,7 @@ func testStory(t *testing.T, c *chromium, dev *system) {
 	tb.choose("seller")
 	tb.at(dev.base + "/private")
 	tb.shows("Sofia Marchetti")
-	if got := tb.lastItem(); got != "Logout" {
+	if got := tb.lastItem(); got != "Sign out" {
 		t.Errorf("the navigation ends with %q, want Logout", got)
 	}
 
@@ -36,7 +36,7 @@ func testStory(t *testing.T, c *chromium, dev *system) {
 
 	tb.click(`nav a[href="/api/auth/logout"]`)
 	tb.at(dev.base + "/")
-	if got := tb.lastItem(); got != "Login" {
+	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("after Logout the navigation ends with %q, want Login", got)
 	}
 	for _, cookie := range tb.cookies(dev.base) {

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// AssetPrefix is the path under which the pages' styles, scripts and icon lie.
-// It is below /api/auth/, which the bff serves itself whatever the front end.
+// AssetPrefix is the path prefix of the pages' styles, scripts and icon. It is
+// below /api/auth/, which the bff serves itself with any front end.
 const AssetPrefix = "/api/auth/assets/"
 
-// contentTypes is a list of our own: mime.TypeByExtension also reads the
-// machine's tables, and a wrong entry there plus nosniff means no style at all.
+// contentTypes replaces mime.TypeByExtension, which also reads the tables of the
+// machine: a wrong entry there, together with nosniff, disables the styles.
 var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
@@ -32,9 +32,9 @@ type asset struct {
 	etag        string
 }
 
-// assets are the files under assets/ of every section, below one directory that is named by a
-// hash of them all: modules may import each other by relative paths, and a
-// page of one release never mixes files of two.
+// assets are the files under assets/ of every section. They are served from one
+// directory, named by a hash of all files: modules can import each other by
+// relative paths, and a page of one release has no files of another.
 type assets struct {
 	hash  string
 	files map[string]asset
@@ -45,7 +45,7 @@ func loadAssets(sections ...fs.FS) (*assets, error) {
 	all := sha256.New()
 	for _, fsys := range sections {
 		if _, err := fs.Stat(fsys, "assets"); errors.Is(err, fs.ErrNotExist) {
-			continue // a section of templates alone
+			continue // a section without assets
 		}
 		if err := a.load(fsys, all); err != nil {
 			return nil, fmt.Errorf("web: assets: %w", err)
@@ -57,14 +57,14 @@ func loadAssets(sections ...fs.FS) (*assets, error) {
 
 // load reads the files under assets/ of one section, and adds them to the hash.
 func (a *assets) load(fsys fs.FS, all io.Writer) error {
-	// WalkDir goes in lexical order, so the same files give the same hash.
+	// WalkDir walks in lexical order, so that equal files give an equal hash.
 	return fs.WalkDir(fsys, "assets", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		ct, ok := contentTypes[path.Ext(name)]
 		if !ok {
-			return fmt.Errorf("no content type for %s: add its extension to contentTypes", name)
+			return fmt.Errorf("no content type for %s: only .css, .js and .svg files are served", name)
 		}
 		body, err := fs.ReadFile(fsys, name)
 		if err != nil {
@@ -86,8 +86,8 @@ func (a *assets) has(name string) bool {
 	return ok
 }
 
-// url is the address of a file, for templates. A name that is not embedded is
-// an error there, not a broken link in the page.
+// url returns the address of a file, for templates. An unknown name is an error,
+// not a broken link in the page.
 func (a *assets) url(name string) (string, error) {
 	if !a.has(name) {
 		return "", fmt.Errorf("no asset %q", name)
@@ -110,9 +110,9 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if hash == a.hash {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	} else {
-		// While a release rolls out, the page may come from one version and
-		// this request reach another. A style that is a release off beats
-		// none, as long as nobody keeps it under the wrong name.
+		// During a rollout, the page may come from one release and this
+		// request reach another. The style of another release is better than
+		// none, if no cache keeps it under this name.
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("Content-Type", file.contentType)

@@ -41,7 +41,7 @@ func TestEveryReferencedAsset(t *testing.T) {
 				t.Errorf("%s: ETag %q, want a strong one", target, etag)
 			}
 			if again := get(p, target, "If-None-Match", etag); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
-				t.Errorf("%s: asked with its ETag: %d with %d bytes", target, again.Code, again.Body.Len())
+				t.Errorf("%s with If-None-Match: %d with %d bytes, want 304 with none", target, again.Code, again.Body.Len())
 			}
 			if body := w.Body.String(); strings.Contains(body, "http://") || strings.Contains(body, "https://") {
 				if rest := strings.ReplaceAll(body, "http://www.w3.org/2000/svg", ""); strings.Contains(rest, "://") {
@@ -62,14 +62,14 @@ func TestAssetsOfAnotherRelease(t *testing.T) {
 	old := web.AssetPrefix + "0123456789abcdef/" + path.Base(current)
 	w := get(p, old)
 	if w.Code != 200 || w.Body.String() != get(p, current).Body.String() {
-		t.Errorf("%s: %d, want what is current", old, w.Code)
+		t.Errorf("%s: %d, want the current file", old, w.Code)
 	}
 	if got := w.Header().Get("Cache-Control"); got != "no-store" {
-		t.Errorf("Cache-Control = %q: content under a foreign hash must not be kept", got)
+		t.Errorf("Cache-Control = %q: content under the hash of another release must not be stored", got)
 	}
 }
 
-func TestAssetsThatDoNotExist(t *testing.T) {
+func TestMissingAssets(t *testing.T) {
 	t.Parallel()
 	p := newPages(t, nil)
 	dir := path.Dir(assetsOf(t, parse(t, get(p, "/")))[0])
@@ -109,7 +109,7 @@ func TestHashFollowsContent(t *testing.T) {
 		"one less": {"a.css": "x"},
 	} {
 		if hash(files) == base {
-			t.Errorf("%s: the hash stayed", name)
+			t.Errorf("%s: same hash as the base", name)
 		}
 	}
 }

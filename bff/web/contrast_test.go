@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// palettes reads the custom properties of the light and the dark scheme from
-// the style sheet as it is served.
+// palettes returns the custom properties of the light and the dark scheme in the
+// served style sheet.
 func palettes(t *testing.T) (light, dark map[string]string) {
 	t.Helper()
 	p := newPages(t, nil)
@@ -35,7 +35,7 @@ func palettes(t *testing.T) (light, dark map[string]string) {
 	return read(":root {"), read("@media (prefers-color-scheme: dark) {\n  :root {")
 }
 
-// luminance is the relative luminance of WCAG 2.2.
+// luminance returns the relative luminance of a color (WCAG 2.2).
 func luminance(t *testing.T, hex string) float64 {
 	t.Helper()
 	n, err := strconv.ParseUint(strings.TrimPrefix(hex, "#"), 16, 32)
@@ -83,8 +83,8 @@ func TestContrast(t *testing.T) {
 	}
 }
 
-// A scheme that forgets a colour shows that of the other one.
-func TestSchemesNameTheSameColours(t *testing.T) {
+// A color that one scheme lacks would be taken from the other.
+func TestSchemesHaveTheSameColors(t *testing.T) {
 	t.Parallel()
 	light, dark := palettes(t)
 	if len(light) < 10 {
@@ -92,12 +92,12 @@ func TestSchemesNameTheSameColours(t *testing.T) {
 	}
 	for name := range light {
 		if dark[name] == "" {
-			t.Errorf("--%s has no dark value", name)
+			t.Errorf("--%s: no dark value", name)
 		}
 	}
 	for name := range dark {
 		if light[name] == "" {
-			t.Errorf("--%s has no light value", name)
+			t.Errorf("--%s: no light value", name)
 		}
 	}
 }

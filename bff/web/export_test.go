@@ -2,7 +2,8 @@ package web
 
 import "io/fs"
 
-// AssetHash is the directory name that the files under assets/ of fsys get.
+// AssetHash returns the name of the directory in which the assets of fsys are
+// served.
 func AssetHash(fsys fs.FS) (string, error) {
 	a, err := loadAssets(fsys)
 	if err != nil {

@@ -4,26 +4,26 @@ import (
 	"net/http"
 )
 
-// contentSecurityPolicy allows what the pages use: their own files and their
-// own origin. Nothing inline, so that markup injected past the escaping of
-// html/template could still run nothing.
+// contentSecurityPolicy allows the pages their own files and their own origin,
+// and nothing inline: markup that got past the escaping of html/template could
+// run no script.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-// setHeaders puts the headers on that every answer of this package carries.
+// setHeaders sets the headers that every answer of this package has.
 func setHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// same-origin rather than no-referrer: where a browser sends no Sec-Fetch-Site,
-	// the bff has only the Referer to tell our own Logout link from another site's.
+	// same-origin and not no-referrer: from browsers without Sec-Fetch-Site, the
+	// bff tells the pages' own logout link from another site's by the Referer.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 }
 
-// readOnly answers every method but GET and HEAD with 405 and reports whether
-// the request may go on.
+// readOnly reports whether the method is GET or HEAD. Others it answers with
+// 405.
 func readOnly(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return true
@@ -33,7 +33,7 @@ func readOnly(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// plain answers with one line of text for callers that show no page.
+// plain answers with one line of text.
 func plain(w http.ResponseWriter, status int, text string) {
 	setHeaders(w.Header())
 	w.Header().Set("Cache-Control", "no-store")

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/webtest"
 )
 
-// The readers of markup, under short names.
+// Functions of webtest under short names.
 var (
 	parse = webtest.Parse
 	find  = webtest.Find
@@ -31,7 +31,7 @@ func mustURL(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// assetsOf lists what a page loads by itself.
+// assetsOf returns the addresses of the styles, scripts and images of a page.
 func assetsOf(t *testing.T, doc *html.Node) []string {
 	t.Helper()
 	var urls []string
@@ -48,12 +48,12 @@ func assetsOf(t *testing.T, doc *html.Node) []string {
 	return urls
 }
 
-// everyOutput renders all there is, for a visitor, for a person, and for a
-// person whose every field is an attack.
+// everyOutput renders every page signed out, for a user, and for a user with
+// markup in every field.
 func everyOutput(t *testing.T) map[string]*httptest.ResponseRecorder {
 	t.Helper()
 	out := make(map[string]*httptest.ResponseRecorder)
-	for who, u := range map[string]*web.User{"visitor": nil, "sally": &sally, "hostile": &hostile} {
+	for who, u := range map[string]*web.User{"signed out": nil, "sally": &sally, "hostile": &hostile} {
 		p := newPages(t, u)
 		for _, path := range []string{"/", "/thing", thing, "/my" + thing, "/public", "/private", "/profile", "/sessions", "/nowhere?q=%22%3E%3Cscript%3E"} {
 			out[who+" "+path] = get(p, path)
@@ -75,8 +75,8 @@ var hostile = web.User{
 	Claims: []web.Claim{{Name: attack, Value: attack}, {Name: "website", Value: "javascript:alert(1)"}},
 }
 
-// The policy forbids anything inline. Markup that needed it would be broken,
-// and markup that came from a claim would be an injection: either fails here.
+// The Content-Security-Policy forbids inline scripts and styles: pages that
+// needed them would not work, and those of a claim would be an injection.
 func TestNothingInline(t *testing.T) {
 	t.Parallel()
 	for name, w := range everyOutput(t) {
@@ -87,15 +87,15 @@ func TestNothingInline(t *testing.T) {
 	}
 }
 
-func TestHostileTextIsShownAsText(t *testing.T) {
+func TestClaimsAreEscaped(t *testing.T) {
 	t.Parallel()
 	p := newPages(t, &hostile)
 	doc := parse(t, get(p, "/profile"))
 	if got := text(find(doc, "h1")[0]); got != attack {
-		t.Errorf("h1 = %q, want the name as it is", got)
+		t.Errorf("h1 = %q, want the name unchanged", got)
 	}
 	if got := attr(find(doc, "html")[0], "data-subject"); got != attack {
-		t.Errorf("data-subject = %q, want the subject as it is: session.js compares it", got)
+		t.Errorf("data-subject = %q, want the subject unchanged: session.js compares it", got)
 	}
 	cells := find(find(doc, "tbody")[0], "th", "td")
 	if text(cells[0]) != attack || text(cells[1]) != attack {
@@ -122,9 +122,8 @@ func TestSkipLinkComesFirst(t *testing.T) {
 	}
 }
 
-// Every link of ours leads to a page of ours or to an endpoint that the bff
-// promises.
-func TestLinksLeadSomewhere(t *testing.T) {
+// Every link of the pages leads to a page or to an endpoint of the bff.
+func TestLinks(t *testing.T) {
 	t.Parallel()
 	endpoints := []string{"/api/auth/login", "/api/auth/logout", called}
 	for _, u := range []*web.User{nil, &sally} {
@@ -138,7 +137,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 					continue
 				}
 				w := get(p, href)
-				signIn := u == nil && w.Code == http.StatusUnauthorized // the bff's login comes between
+				signIn := u == nil && w.Code == http.StatusUnauthorized // the bff redirects to the login
 				if target.Host != "" || w.Code != http.StatusOK && !signIn {
 					t.Errorf("%s links to %q: %d", path, href, w.Code)
 				}
@@ -147,14 +146,14 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// session.js decides by these attributes whether a page that comes back from
-// the browser's memory still shows the truth.
-func TestPageSaysWhomItShows(t *testing.T) {
+// By these attributes session.js decides whether a page from the browser's cache
+// is out of date.
+func TestPageNamesItsUser(t *testing.T) {
 	t.Parallel()
 	for want, u := range map[string]*web.User{"out ": nil, "in seller-1": &sally} {
 		root := find(parse(t, get(newPages(t, u), "/")), "html")[0]
 		if got := attr(root, "data-session") + " " + attr(root, "data-subject"); got != want {
-			t.Errorf("page says %q, want %q", got, want)
+			t.Errorf("attributes are %q, want %q", got, want)
 		}
 	}
 }
@@ -169,11 +168,11 @@ func TestPrivatePageMarkup(t *testing.T) {
 				t.Errorf("result: role %q, aria-live %q", attr(n, "role"), attr(n, "aria-live"))
 			}
 			if got := attr(n, "data-login"); got != "/api/auth/login?returnTo=%2Fprivate" {
-				t.Errorf("result: login at %q", got)
+				t.Errorf("data-login = %q", got)
 			}
 		case "call-form":
 			if attr(n, "action") != called || attr(n, "method") != "get" {
-				t.Errorf("without scripts the button calls %s %q", attr(n, "method"), attr(n, "action"))
+				t.Errorf("the form calls %s %q", attr(n, "method"), attr(n, "action"))
 			}
 		case "call-api":
 			if n.Data != "button" || attr(n, "type") != "submit" || text(n) != "Call API" {

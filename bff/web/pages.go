@@ -15,56 +15,67 @@ import (
 //go:embed templates/*.html assets
 var files embed.FS
 
-// A Section is a part of the front end: pages with one navigation, and the
-// files that they are made of.
+// A Section is a part of an application's front end: pages and their files.
 type Section struct {
-	// Files holds templates/*.html and assets/*. What a template calls besides
-	// its own definitions lies in templates/partials.html, or is one of this
-	// package's: "layout.html", "signin". Assets of all sections lie in one
-	// directory, so that modules may import each other's, and none may have the
-	// name of another's.
+	// Files has templates/*.html and assets/* (.css, .js and .svg). A template
+	// can use the definitions of its own file, of the section's
+	// templates/partials.html, and the definition "signin" of this package: the
+	// invitation to sign in. The assets of all sections are served from one
+	// directory, so that scripts can import each other, and must have different
+	// names.
 	Files fs.FS
-	// Pages are its addresses, in the order of the navigation bar.
+	// Pages are the section's addresses, in the order of the navigation bar.
 	Pages []Page
-	// ID matches what may stand for {id} in a path. A path with anything else
-	// in its place is no page. nil for no such path.
+	// ID matches the whole of what can stand for {id} in a path. Paths with
+	// anything else in its place are not found. It is required if a path has
+	// an {id}.
 	ID *regexp.Regexp
 }
 
 // A Page is one address of the front end. Its template defines "content".
 type Page struct {
-	Path     string // exact but for one last segment "{id}"
-	Template string // file under templates/
-	Title    string // of the browser's tab
-	Nav      string // label in the navigation bar; empty leaves it out
-	About    string // what the home page says of it; empty leaves it out there
-	Script   string // module under assets/ that the page needs besides the common one
-	Personal bool   // shows something only to a signed-in person
-	NavOnly  bool   // in the bar only for a signed-in person
+	// Path is the exact path. Its last segment may be "{id}".
+	Path string
+	// Template is the name of a file under templates/.
+	Template string
+	// Title is the title of the browser's tab.
+	Title string
+	// Nav is the label in the navigation bar; "" leaves the page out there.
+	Nav string
+	// About describes the page on the home page; "" leaves it out there.
+	About string
+	// Script is the name of a JavaScript module under assets/, in addition to
+	// the one of all pages; "" for none.
+	Script string
+	// Personal pages show something to signed-in users only. To others they
+	// offer the login, with status 401.
+	Personal bool
+	// NavOnly pages are in the navigation bar for signed-in users only.
+	NavOnly bool
 }
 
-// page is a Page that is ready to be shown.
+// A page is a Page with its parsed template.
 type page struct {
 	Page
 	ids    *regexp.Regexp
 	parsed *template.Template
 }
 
-// sections are the front end, in the order of its navigation bar: home, what
-// others have written, and the rest of ours.
+// sections returns all sections in the order of the navigation bar: the home
+// page, the application's, and the other pages of this package.
 func sections(others []Section) []Section {
 	first := Section{Files: files, Pages: []Page{
 		{Path: "/", Template: "home.html", Title: "Home", Nav: "Home"},
 	}}
 	last := Section{Files: files, Pages: []Page{
 		{Path: "/public", Template: "public.html", Title: "Public", Nav: "Public",
-			About: "Open to everyone. It knows you if you are signed in and does not mind if you are not."},
+			About: "Open to everyone. It shows your name if you are signed in."},
 		{Path: "/private", Template: "private.html", Title: "Private", Nav: "Private", Script: "private.js", Personal: true,
-			About: "Asks you to sign in, brings you back, and calls the API in your name."},
+			About: "Asks you to sign in, returns here, and calls the API in your name."},
 		{Path: "/profile", Template: "profile.html", Title: "Profile", Nav: "Profile", Script: "profile.js", Personal: true, NavOnly: true,
-			About: "What your provider said about you, and when your session ends."},
+			About: "What your provider says about you, and when your session ends."},
 		{Path: "/sessions", Template: "sessions.html", Title: "Your sessions", Script: "sessions.js", Personal: true,
-			About: "Every browser in which you are signed in, and how to end that."},
+			About: "Every browser in which you are signed in. You can end each session."},
 	}}
 	return append(append([]Section{first}, others...), last)
 }
@@ -73,21 +84,21 @@ func notFound() page {
 	return page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
 }
 
-// view is what layout.html and the page templates see.
+// A view is the data of layout.html and the page templates.
 type view struct {
 	Title    string
 	Script   string
 	Nav      []navItem
 	SignedIn bool
-	Unknown  bool // whether there is a session cannot be told at the moment
-	Personal bool // shows something only to a signed-in person
+	Unknown  bool // the session store did not answer
+	Personal bool // the page is Personal
 	User     User
 	Dev      bool
-	LoginURL string // sign in and come back to this page
-	ID       string // what stands for {id} in the path
-	Call     string // the API's path that the private page calls; empty for none
-	Confirm  string // another, which wants a stronger sign-in
-	Pages    []Page // those with an address that can be written down
+	LoginURL string // of a login that returns to this page
+	ID       string // the value of {id} in the path
+	Call     string // Config.Call
+	Confirm  string // Config.CallConfirmed
+	Pages    []Page // without those that have an {id}
 }
 
 type navItem struct {
@@ -95,7 +106,7 @@ type navItem struct {
 	Current bool
 }
 
-// find returns the page at a path, and the identifier in it.
+// find returns the page at a path and the value of its {id}.
 func (p *Pages) find(path string) (pg *page, id string, ok bool) {
 	if pg, ok := p.byPath[path]; ok && !strings.Contains(pg.Path, "{") {
 		return pg, "", true
@@ -107,10 +118,10 @@ func (p *Pages) find(path string) (pg *page, id string, ok bool) {
 	return pg, id, true
 }
 
-// dict makes what a template hands to another of pairs of names and values.
+// dict returns pairs of names and values as the data of another template.
 func dict(pairs ...string) (map[string]string, error) {
 	if len(pairs)%2 != 0 {
-		return nil, errors.New("dict: a name without a value")
+		return nil, errors.New("dict: name without a value")
 	}
 	m := make(map[string]string, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
@@ -119,8 +130,8 @@ func dict(pairs ...string) (map[string]string, error) {
 	return m, nil
 }
 
-// nav builds the page links of the bar. Login or Logout, its last item, is
-// written in the layout, so that no page can forget it.
+// nav returns the page links of the navigation bar. Its last item, "Sign in" or
+// "Sign out", is in the layout.
 func (p *Pages) nav(current *page, signedIn bool) []navItem {
 	var items []navItem
 	for _, pg := range p.list {
@@ -132,21 +143,19 @@ func (p *Pages) nav(current *page, signedIn bool) []navItem {
 	return items
 }
 
-// loginURL leads to the bff's login and from there back to u.
+// loginURL returns the address of a login that returns to u.
 func loginURL(u *url.URL) string {
 	back := u.RequestURI()
-	// The bff checks what it is given. This keeps a crafted link to a page of
-	// ours from putting something odd into our own markup to begin with, and a
-	// login from coming back to an endpoint that is no page.
+	// The bff checks returnTo too. This keeps the targets of crafted links to
+	// our pages out of the markup, and endpoints that are not pages.
 	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") || strings.HasPrefix(back, "/api/") {
 		back = "/"
 	}
 	return "/api/auth/login?returnTo=" + url.QueryEscape(back)
 }
 
-// parse reads templates that belong together. Those of this package come
-// first; own are names in fsys, which may be nil. The first of all names is the
-// one to execute.
+// parse reads the templates of a page: ours are names in this package, own are
+// names in fsys, which may be nil. The template to execute is the first of ours.
 func parse(a *assets, ours []string, fsys fs.FS, own ...string) (*template.Template, error) {
 	t := template.New(ours[0]).Funcs(template.FuncMap{
 		"asset":   a.url,

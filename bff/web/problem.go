@@ -2,28 +2,38 @@ package web
 
 import "net/http"
 
-// Link is something to follow.
+// A Link is an address with a label. An Href with the scheme javascript is
+// rendered as a link that does nothing.
 type Link struct {
 	Label string
-	Href  string // a javascript: address is rendered inert
+	Href  string
 }
 
-// Problem is a page that says what happened and offers the next step: a stale
-// login callback, a provider that does not answer, a question before signing out.
+// A Problem is a page that tells what happened and offers the next step: an
+// expired login, a provider that does not respond, a question before a logout.
 type Problem struct {
-	Status  int    // HTTP status; 0 means 500
-	Title   string // the heading: what happened, in a few words
-	Message string // what that means for the person, and what to do
-	Detail  string // shown small, for a support request: a request id, never a secret
+	// Status is the HTTP status; 0 means 500.
+	Status int
+	// Title is the heading: what happened, in a few words. The default is the
+	// text of the status.
+	Title string
+	// Message tells the user what that means and what to do.
+	Message string
+	// Detail is shown in small print for support requests: a request id, never
+	// a secret.
+	Detail string
 
-	Action    Link  // the next step; the zero value leads to the home page
-	Secondary *Link // another way out, or nil
+	// Action is the next step. The default leads to the home page.
+	Action Link
+	// Secondary is another step; nil for none.
+	Secondary *Link
 }
 
-// Problem answers with pr as a page of its own: no navigation bar, since the
-// front end may be another server, and no question who is signed in, since the
-// session store may be what is broken. It replaces Cache-Control by no-store;
-// other headers that the caller set (Retry-After, Set-Cookie) stay.
+// Problem answers a request with pr. The page has no navigation bar, since the
+// front end may be another server, and does not ask for the user, since the
+// session store may be unavailable. Problem sets Cache-Control to no-store and
+// keeps other headers that the caller has set, such as Retry-After and
+// Set-Cookie.
 func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, pr Problem) {
 	if pr.Status == 0 {
 		pr.Status = http.StatusInternalServerError

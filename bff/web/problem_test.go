@@ -30,7 +30,7 @@ func TestProblem(t *testing.T) {
 	doc := parse(t, w)
 	main := find(doc, "main")[0]
 	if got, want := text(main), "Sign-in is not available The provider did not answer. Try again Home Request 0f3c"; got != want {
-		t.Errorf("page says %q, want %q", got, want)
+		t.Errorf("text = %q, want %q", got, want)
 	}
 	links := find(main, "a")
 	if len(links) != 2 || attr(links[0], "href") != "/api/auth/login?returnTo=%2Fprivate" || attr(links[1], "href") != "/" {
@@ -41,8 +41,8 @@ func TestProblem(t *testing.T) {
 			t.Errorf("page contains %q", leak)
 		}
 	}
-	// The rest of the site may belong to another server, so whatever the page
-	// loads is below the prefix that the bff keeps for it.
+	// The front end may be another server, so that the page loads only files
+	// below the bff's own prefix.
 	for _, u := range assetsOf(t, doc) {
 		if !strings.HasPrefix(u, web.AssetPrefix) {
 			t.Errorf("problem page loads %q", u)

@@ -1,5 +1,7 @@
-// Package web owns the pages that Gatehouse shows a person: templates, styles and scripts, embedded in the binary.
-// It leaves who is signed in, which page needs that, and every address under /api/ except its own assets to the bff.
+// Package web owns the pages of Gatehouse: templates, styles and scripts that
+// are embedded in the binary, and the pages that an application adds. It leaves
+// the session, the rules about pages that need one, and all addresses under
+// /api/ except its assets to the bff.
 package web
 
 import (
@@ -16,26 +18,27 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 )
 
-// User is what a page shows of the signed-in person. Every field may be empty;
-// all of them are text from the provider and are escaped where they are shown.
+// A User is what pages show of the signed-in user. Every field may be empty. The
+// texts come from the provider, and are escaped where they are shown.
 type User struct {
-	Name    string
-	Email   string
-	Subject string // the sub claim: which person this is, compared when a page comes back from the browser's cache
-
-	Claims    []Claim   // shown on the profile page in this order
-	ExpiresAt time.Time // when the session ends at the latest; zero if unknown
-
-	IdleExpiresAt time.Time // when it ends if it is not used; zero if unknown
+	Name, Email string
+	// Subject is the claim "sub". A page that comes back from the browser's
+	// cache compares it with the current user's.
+	Subject string
+	// Claims are shown on the profile page in this order.
+	Claims []Claim
+	// ExpiresAt is when the session ends at the latest, IdleExpiresAt when it
+	// ends without use; zero if unknown.
+	ExpiresAt, IdleExpiresAt time.Time
 }
 
-// Claim is one statement of the provider about a person, as text.
+// A Claim is one claim of the provider about a user, as text.
 type Claim struct {
 	Name, Value string
 }
 
-// Display is the shortest fitting way to call the person: name, else e-mail,
-// else subject.
+// Display returns the name of the user, or else the e-mail address, or else the
+// subject.
 func (u User) Display() string {
 	for _, s := range []string{u.Name, u.Email, u.Subject} {
 		if s = strings.TrimSpace(s); s != "" {
@@ -45,9 +48,9 @@ func (u User) Display() string {
 	return "Signed in"
 }
 
-// Initial is the first letter of [User.Display], for the drawn portrait. The
-// provider's picture is not used: fetching it would tell a third party who
-// visits, and the Content-Security-Policy forbids it.
+// Initial returns the first letter of [User.Display], for the portrait. The
+// provider's picture is not used: fetching it would tell a third party of the
+// visit, and the Content-Security-Policy forbids it.
 func (u User) Initial() string {
 	for _, r := range u.Display() {
 		return strings.ToUpper(string(r))
@@ -55,37 +58,38 @@ func (u User) Initial() string {
 	return ""
 }
 
-// Config says what the pages depend on. Its zero value shows every page as a
-// signed-out visitor sees it.
+// Config configures the Pages. Its zero value shows every page to signed-out
+// users.
 type Config struct {
-	// User tells who is signed in. It is asked once for each page, never for
-	// assets or problem pages. Nil means nobody ever is.
+	// User returns the user of a request, false for none. It is called once for
+	// each page, and never for assets and problem pages. The default is no user.
 	User func(*http.Request) (User, bool)
 
-	// Unknown reports whether it cannot be told at the moment if the request
-	// has a user. A page then says neither. Nil means never.
+	// Unknown reports whether the user of a request is unknown at the moment,
+	// as during an outage of the session store. The default is never.
 	Unknown func(*http.Request) bool
 
-	// Sections are pages besides those of this package. They come after Home in
-	// the navigation bar.
+	// Sections are an application's own pages. In the navigation bar they come
+	// after Home.
 	Sections []Section
 
-	// Call is the path below /api that the page /private calls in the person's
-	// name when they press its button. Empty leaves the button out.
+	// Call is a path of the API, such as "/api/private-route", that the page
+	// /private calls. The default is no call.
 	Call string
 
-	// CallConfirmed is another such path, which wants a stronger sign-in than
-	// the person may have (RFC 9470): the page shows the way there and back.
+	// CallConfirmed is another such path, for which the user may have to sign
+	// in again (RFC 9470). The default is no call.
 	CallConfirmed string
 
-	// Logger receives failures to render. Nil discards them.
+	// Logger gets errors of rendering. The default discards them.
 	Logger *slog.Logger
 
-	// DevBanner shows a slim notice of development mode above the navigation bar.
+	// DevBanner shows a notice of development mode above the navigation bar.
 	DevBanner bool
 }
 
-// Pages serves the embedded front end. It is safe for concurrent use.
+// Pages is an http.Handler for the embedded front end. It is safe for concurrent
+// use.
 type Pages struct {
 	user    func(*http.Request) (User, bool)
 	unknown func(*http.Request) bool
@@ -100,8 +104,8 @@ type Pages struct {
 	problem *template.Template
 }
 
-// New parses the templates. It fails only if embedded files contradict a list
-// of pages, or each other, which is a defect of the build.
+// New returns Pages. An error names the page or file: sections with equal paths
+// or file names, a missing script, a template that cannot be parsed.
 func New(cfg Config) (*Pages, error) {
 	p := &Pages{user: cfg.User, unknown: cfg.Unknown, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, confirm: cfg.CallConfirmed, byPath: make(map[string]*page)}
 	if p.user == nil {
@@ -139,26 +143,26 @@ func New(cfg Config) (*Pages, error) {
 	return p, nil
 }
 
-// add makes a page ready, and puts it into the list.
+// add parses the template of a page and adds the page to the list.
 func (p *Pages) add(pg page, files fs.FS) (err error) {
 	if pg.parsed, err = parse(p.assets, []string{"layout.html"}, files, pg.Template); err != nil {
 		return err
 	}
 	if pg.Script != "" && !p.assets.has(pg.Script) {
-		return fmt.Errorf("web: page %s names the script %s, which is not embedded", pg.Path, pg.Script)
+		return fmt.Errorf("web: page %s names the script %s, which is not among the assets", pg.Path, pg.Script)
 	}
 	if _, taken := p.byPath[pg.Path]; taken {
 		return fmt.Errorf("web: two pages at %s; give one of them another path", pg.Path)
 	}
 	if strings.HasSuffix(pg.Path, "{id}") && pg.ids == nil {
-		return fmt.Errorf("web: page %s has an {id}, and its section does not say what one looks like", pg.Path)
+		return fmt.Errorf("web: page %s has an {id}, and its section has no ID", pg.Path)
 	}
 	p.list = append(p.list, &pg)
 	p.byPath[pg.Path] = &pg
 	return nil
 }
 
-// listed are the pages with an address that can be written down.
+// listed returns the pages without an {id}.
 func (p *Pages) listed() []Page {
 	var pages []Page
 	for _, pg := range p.list {
@@ -169,8 +173,8 @@ func (p *Pages) listed() []Page {
 	return pages
 }
 
-// ServeHTTP answers GET and HEAD for the pages and their assets. A path that is
-// no page gets a 404: a page when a person navigated there, short text otherwise.
+// ServeHTTP answers GET and HEAD for the pages and their assets. For other paths
+// it answers 404: with a page for navigations, otherwise with a short text.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, AssetPrefix) {
 		p.assets.ServeHTTP(w, r)
@@ -179,16 +183,16 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) {
 		return
 	}
-	// The look-up is exact. A router that cleans paths would show at //private
-	// or /./private what a rule of the bff protects at /private alone
-	// (as in GHSA-7rh7, CVE-2026-41059).
+	// Paths are compared exactly. A router that cleans them would show at
+	// //private or /./private what a rule of the bff protects at /private
+	// (GHSA-7rh7, CVE-2026-41059).
 	if pg, id, ok := p.find(r.URL.Path); ok {
 		p.show(w, r, pg, id, http.StatusOK)
 		return
 	}
 	if trimmed, ok := strings.CutSuffix(r.URL.Path, "/"); ok {
 		if pg, id, ok := p.find(trimmed); ok {
-			target := strings.Replace(pg.Path, "{id}", id, 1) // from our own list, so that it cannot lead elsewhere
+			target := strings.Replace(pg.Path, "{id}", id, 1) // from the list of pages, so that it is a local path
 			if r.URL.RawQuery != "" {
 				target += "?" + r.URL.RawQuery
 			}
@@ -204,12 +208,11 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, p.missing, "", http.StatusNotFound)
 }
 
-// Assets serves the files under [AssetPrefix]; request paths keep that prefix.
-// The bff mounts it in front of any other front end, because problem pages
-// take their style from there.
+// Assets returns a handler for the paths below [AssetPrefix]. The bff serves it
+// with any front end, because the problem pages need it.
 func (p *Pages) Assets() http.Handler { return p.assets }
 
-// show renders one page of the list for whoever asks.
+// show answers with a page.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string, status int) {
 	user, signedIn := p.user(r)
 	unknown := !signedIn && p.unknown(r)
@@ -219,7 +222,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 	case signedIn, unknown, pg.Personal, status != http.StatusOK:
 		h.Set("Cache-Control", "no-store")
 	default:
-		// Kept by this browser alone, and asked about before every use.
+		// Stored by this browser only, and revalidated before each use.
 		h.Set("Cache-Control", "private, no-cache")
 	}
 	v := view{
@@ -239,21 +242,21 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 	if signedIn {
 		v.User = user
 	} else if pg.Personal {
-		// The bff sends navigations to the provider before they come here. If
-		// its rules leave this page out, the page shows the way instead, and
-		// the status keeps scripts from taking it for the real one.
+		// The bff redirects navigations to the login. If its rules leave this
+		// page out, the page offers the login, and the status tells scripts
+		// that it is not the real one.
 		status = http.StatusUnauthorized
-		v.Script = "" // there is nothing for it to work on
+		v.Script = "" // there is no content for it
 	}
 	p.write(w, r, pg.parsed, status, v)
 }
 
-// write renders into memory first: a template that fails must not leave half a
+// write renders into memory first: an error of a template must not leave half a
 // page with status 200.
 func (p *Pages) write(w http.ResponseWriter, r *http.Request, t *template.Template, status int, v any) {
 	var body bytes.Buffer
 	if err := t.Execute(&body, v); err != nil {
-		p.log.ErrorContext(r.Context(), "page not rendered", "template", t.Name(), "error", err)
+		p.log.ErrorContext(r.Context(), "page not rendered", "template", t.Name(), "err", err)
 		plain(w, http.StatusInternalServerError, "This page could not be shown.")
 		return
 	}
@@ -265,6 +268,5 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, t *template.Templa
 	if r.Method == http.MethodHead {
 		return
 	}
-	// The only failure left is a browser that went away.
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(body.Bytes()) // an error means that the browser closed the connection
 }

@@ -25,13 +25,13 @@ var sally = web.User{
 	IdleExpiresAt: time.Date(2026, 11, 24, 18, 4, 5, 0, time.UTC),
 }
 
-// thing is the address of a page with an identifier in it.
+// thing is the path of a page with an {id}.
 const thing = "/things/aaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-// called is what the private page calls.
+// called is the path that the private page calls.
 const called = "/api/private-route"
 
-// things are pages that somebody else has written.
+// things is a section of an application.
 var things = web.Section{
 	Files: fstest.MapFS{
 		"templates/partials.html": {Data: []byte(`{{define "which"}}<p data-id="{{.}}">A thing</p>{{end}}`)},
@@ -40,14 +40,14 @@ var things = web.Section{
 	},
 	ID: regexp.MustCompile("^[a-z2-7]{26}$"),
 	Pages: []web.Page{
-		{Path: "/thing", Template: "thing.html", Title: "Thing", Nav: "Thing", About: "Somebody else's page.", Script: "thing.js"},
+		{Path: "/thing", Template: "thing.html", Title: "Thing", Nav: "Thing", About: "Another section's page.", Script: "thing.js"},
 		{Path: "/things/{id}", Template: "thing.html", Title: "One thing"},
 		{Path: "/my/things/new", Template: "thing.html", Title: "New thing", Personal: true},
 		{Path: "/my/things/{id}", Template: "thing.html", Title: "My thing", Personal: true},
 	},
 }
 
-// newPages is a front end that u is signed in to, or nobody if u is nil.
+// newPages returns pages for the signed-in user u, nil for none.
 func newPages(t *testing.T, u *web.User) *web.Pages {
 	t.Helper()
 	p, err := web.New(web.Config{
@@ -67,7 +67,8 @@ func newPages(t *testing.T, u *web.User) *web.Pages {
 	return p
 }
 
-// get requests target as a browser's navigation does, unless header says else.
+// get requests target as a navigation does, with the header fields given as
+// names and values.
 func get(h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
 	return do(h, http.MethodGet, target, header...)
 }
@@ -95,7 +96,7 @@ func TestPages(t *testing.T) {
 		lacks      []string
 	}{
 		{name: "home signed out", path: "/", status: 200, cache: "private, no-cache", title: "Home · Gatehouse",
-			contains: []string{"What is running", "Somebody else&#39;s page."}, lacks: []string{"Logout"}},
+			contains: []string{"What is running", "Another section&#39;s page."}, lacks: []string{"Sign out"}},
 		{name: "home signed in", path: "/", user: &sally, status: 200, cache: "no-store", title: "Home · Gatehouse",
 			contains: []string{"Sally Seller"}},
 		{name: "public signed out", path: "/public", status: 200, cache: "private, no-cache", title: "Public · Gatehouse",
@@ -114,15 +115,15 @@ func TestPages(t *testing.T) {
 			contains: []string{"You are signed out"}, lacks: []string{"end-others", "sessions.js"}},
 		{name: "profile signed out", path: "/profile", status: 401, cache: "no-store", title: "Profile · Gatehouse",
 			contains: []string{"You are signed out"}, lacks: []string{"Claims"}},
-		{name: "profile of whom nothing is known", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",
-			contains: []string{"stated nothing"}, lacks: []string{"<time", "0001"}},
-		{name: "another's", path: "/thing?q=x", user: &sally, status: 200, cache: "no-store", title: "Thing · Gatehouse",
+		{name: "profile without claims", path: "/profile", user: &web.User{}, status: 200, cache: "no-store", title: "Profile · Gatehouse",
+			contains: []string{"no further claims"}, lacks: []string{"<time", "0001"}},
+		{name: "section", path: "/thing?q=x", user: &sally, status: 200, cache: "no-store", title: "Thing · Gatehouse",
 			contains: []string{`data-id=""`, "/thing.js"}},
-		{name: "another's with an identifier", path: thing, user: &sally, status: 200, cache: "no-store", title: "One thing · Gatehouse",
+		{name: "section with an identifier", path: thing, user: &sally, status: 200, cache: "no-store", title: "One thing · Gatehouse",
 			contains: []string{`data-id="aaaaaaaaaaaaaaaaaaaaaaaaaa"`}},
-		{name: "another's beside one with an identifier", path: "/my/things/new", user: &sally, status: 200, cache: "no-store", title: "New thing · Gatehouse",
+		{name: "section beside one with an identifier", path: "/my/things/new", user: &sally, status: 200, cache: "no-store", title: "New thing · Gatehouse",
 			contains: []string{`data-id=""`}},
-		{name: "another's signed out", path: "/my" + thing, status: 401, cache: "no-store", title: "My thing · Gatehouse",
+		{name: "section signed out", path: "/my" + thing, status: 401, cache: "no-store", title: "My thing · Gatehouse",
 			contains: []string{"You are signed out"}, lacks: []string{"data-id"}},
 		{name: "unknown", path: "/nowhere", status: 404, cache: "no-store", title: "Page not found · Gatehouse",
 			contains: []string{"Go to the home page"}},
@@ -185,12 +186,12 @@ func TestNavigationBar(t *testing.T) {
 		last  string // where the last item leads
 		here  string // the item marked as current
 	}{
-		{"signed out", nil, "/", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2F", "Home"},
-		{"signed out elsewhere", nil, "/public", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2Fpublic", "Public"},
-		{"signed out, nowhere", nil, "/nowhere", "Home|Thing|Public|Private|Login", "/api/auth/login?returnTo=%2Fnowhere", ""},
-		{"signed in", &sally, "/profile", "Home|Thing|Public|Private|Profile|Signed in as Sally Seller|Logout", "/api/auth/logout", "Profile"},
-		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Thing|Public|Private|Profile|Signed in as a@example.com|Logout", "/api/auth/logout", "Private"},
-		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Thing|Public|Private|Profile|Signed in as auth0|42|Logout", "/api/auth/logout", "Home"},
+		{"signed out", nil, "/", "Home|Thing|Public|Private|Sign in", "/api/auth/login?returnTo=%2F", "Home"},
+		{"signed out elsewhere", nil, "/public", "Home|Thing|Public|Private|Sign in", "/api/auth/login?returnTo=%2Fpublic", "Public"},
+		{"signed out, nowhere", nil, "/nowhere", "Home|Thing|Public|Private|Sign in", "/api/auth/login?returnTo=%2Fnowhere", ""},
+		{"signed in", &sally, "/profile", "Home|Thing|Public|Private|Profile|Signed in as Sally Seller|Sign out", "/api/auth/logout", "Profile"},
+		{"no name", &web.User{Email: "a@example.com", Subject: "1"}, "/private", "Home|Thing|Public|Private|Profile|Signed in as a@example.com|Sign out", "/api/auth/logout", "Private"},
+		{"subject only", &web.User{Name: " ", Subject: "auth0|42"}, "/", "Home|Thing|Public|Private|Profile|Signed in as auth0|42|Sign out", "/api/auth/logout", "Home"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -224,9 +225,8 @@ func TestNavigationBar(t *testing.T) {
 	}
 }
 
-// Open redirects begin with what a page of ours hands to login
-// (GHSA-4mf2, CVE-2022-23527): whatever the address, one local path
-// arrives there, as one parameter.
+// The login link of every page has one parameter, a local path (GHSA-4mf2,
+// CVE-2022-23527: open redirects by way of returnTo).
 func TestReturnTo(t *testing.T) {
 	t.Parallel()
 	p := newPages(t, nil)
@@ -270,7 +270,7 @@ func TestUserIsAskedOncePerPage(t *testing.T) {
 	}
 	p.Problem(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/auth/callback", nil), web.Problem{})
 	if asked != 1 {
-		t.Errorf("asked %d times after assets and a problem page, want still once: the store may be what is down", asked)
+		t.Errorf("asked %d times after assets and a problem page, want once: the store may be unavailable", asked)
 	}
 }
 
@@ -311,7 +311,7 @@ func TestMethods(t *testing.T) {
 				t.Errorf("%s %s: %d, Allow %q", method, target, w.Code, w.Header().Get("Allow"))
 			}
 			if strings.Contains(w.Body.String(), "Sally") {
-				t.Errorf("%s %s: shows the person", method, target)
+				t.Errorf("%s %s: shows the user", method, target)
 			}
 		}
 	}
@@ -319,7 +319,7 @@ func TestMethods(t *testing.T) {
 
 func TestHead(t *testing.T) {
 	t.Parallel()
-	// Over a connection, where a body or a wrong length would be noticed.
+	// Over a connection, which reports a body and a wrong length.
 	srv := httptest.NewServer(newPages(t, &sally))
 	t.Cleanup(srv.Close)
 	asset := assetsOf(t, parse(t, get(newPages(t, &sally), "/")))[0]
@@ -377,8 +377,8 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// The bff protects paths by name. A spelling that its rule does not know must
-// not lead to the page here (CVE-2026-41059, GHSA-7rh7).
+// The bff protects paths by name. Other spellings of a path must not lead to its
+// page (CVE-2026-41059, GHSA-7rh7).
 func TestOnlyExactPathsLeadToPages(t *testing.T) {
 	t.Parallel()
 	p := newPages(t, &sally)
@@ -415,7 +415,7 @@ func TestTrailingSlash(t *testing.T) {
 	}
 }
 
-// TestNothingToCall: without an API to call, no page offers to.
+// Without Config.Call no page offers to call the API.
 func TestNothingToCall(t *testing.T) {
 	t.Parallel()
 	p, err := web.New(web.Config{User: func(*http.Request) (web.User, bool) { return sally, true }})
@@ -424,14 +424,13 @@ func TestNothingToCall(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/public", "/private"} {
 		if body := get(p, path).Body.String(); strings.Contains(body, "Call the API") || strings.Contains(body, "call-api") || strings.Contains(body, "call-confirmed") || strings.Contains(body, `scope="row"></th>`) {
-			t.Errorf("%s offers to call an API that is not there", path)
+			t.Errorf("%s offers a call without Config.Call", path)
 		}
 	}
 }
 
-// TestSectionsThatContradict: what a page would be broken by stops the start,
-// by name.
-func TestSectionsThatContradict(t *testing.T) {
+// New returns an error that names the page or file.
+func TestInvalidSections(t *testing.T) {
 	t.Parallel()
 	section := func(files fstest.MapFS, pages ...web.Page) web.Section {
 		return web.Section{Files: files, Pages: pages}

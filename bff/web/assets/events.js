@@ -1,22 +1,23 @@
-// What becomes of the session, for every tab of this browser: one of them
-// holds the bff's event stream and tells the others. A browser has six
-// connections to a server of HTTP/1.1, so that a stream for each tab would
-// soon leave none for anything else.
+// The events of the session, for every tab of this browser. One tab reads the
+// bff's event stream and forwards the events to the others. Browsers open six
+// connections to an HTTP/1.1 server, so that a stream for each tab would soon
+// leave none for other requests.
 
 const lockName = "gatehouse-events";
 const channelName = "gatehouse-session";
 const names = ["session", "extended", "replaced", "ended", "goodbye"];
 
-// follow has each event told, as a name and its data, and returns what stops
-// that. A browser without locks hears from other tabs only.
+// follow calls tell with the name and data of each event. It returns an object
+// with two methods: stop ends that, spread sends an event to the other tabs. In
+// a browser without locks the events come from other tabs only.
 export function follow(tell) {
   const channel = new BroadcastChannel(channelName);
   const stopped = new AbortController();
   channel.onmessage = ({ data }) => {
-    if (data.name === "ended") stopped.abort(); // there is nothing to hear of for whoever holds the stream next
+    if (data.name === "ended") stopped.abort(); // no tab needs the stream any more
     tell(data.name, data.data);
   };
-  // The others hear it even if this tab is about to go.
+  // The other tabs first: this one may be closing.
   const spread = (name, data) => {
     channel.postMessage({ name, data });
     tell(name, data);
@@ -28,13 +29,12 @@ export function follow(tell) {
       stopped.abort();
       channel.close();
     },
-    // Tells the other tabs, and not this one.
     spread: (name, data) => channel.postMessage({ name, data }),
   };
 }
 
-// listen holds the stream, and with it the lock, until it is stopped or there
-// is no session to hear of.
+// listen reads the stream, and so holds the lock, until it is stopped or the
+// session has ended.
 async function listen(spread, stopped) {
   let pause = 2000;
   while (!stopped.aborted) {
@@ -42,10 +42,10 @@ async function listen(spread, stopped) {
       pause = 2000;
       spread(name, data);
     }, stopped);
-    // After "replaced" there is another session to hear of, at once.
+    // After "replaced" there is another session.
     if (last === "ended" || last === "stopped") return;
     if (last !== "replaced") {
-      // Somewhat apart, or all browsers would come back at the same moment.
+      // With jitter, so that not all browsers connect again at the same time.
       await wait(pause * (0.5 + Math.random()), stopped);
       pause = Math.min(pause * 2, 60000);
       if (!stopped.aborted && (await signedOut())) {
@@ -56,7 +56,7 @@ async function listen(spread, stopped) {
   }
 }
 
-// stream hears one stream to its end, and returns the last event's name.
+// stream reads one stream to its end and returns the name of the last event.
 function stream(tell, stopped) {
   return new Promise((resolve) => {
     let last = "";
@@ -75,7 +75,7 @@ function stream(tell, stopped) {
         if (name === "ended" || name === "replaced") end(name);
       });
     }
-    // Ours is the better patience: it begins small and knows when to stop.
+    // Not left to EventSource, which never stops and waits the same time.
     source.onerror = () => end(last === "goodbye" ? "goodbye" : "lost");
   });
 }
@@ -87,7 +87,8 @@ function wait(milliseconds, stopped) {
   });
 }
 
-// Not "cannot be told": then the stream is tried again.
+// signedOut reports whether the server says so. After an error the stream is
+// tried again.
 async function signedOut() {
   try {
     return (await fetch("/api/auth/session", { cache: "no-store" })).status === 204;

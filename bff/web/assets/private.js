@@ -1,5 +1,5 @@
-// "Call API" without leaving the page. Where this module does not run, the
-// form opens the same address as a page.
+// Calls the API and shows the response. Without this module, the form opens the
+// same address as a page.
 
 const form = document.getElementById("call-form");
 const buttons = form?.querySelectorAll("button") ?? [];
@@ -11,27 +11,27 @@ const names = {
   503: "Service Unavailable", 504: "Gateway Timeout",
 };
 
-// What a status means to the person, where the answer itself is not the point.
+// sentence explains a status to the user, "" if the body does.
 function sentence(response) {
   const wait = Number(response.headers.get("Retry-After"));
   const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
   switch (response.status) {
     case 401: return wantsMore(response)
-      ? "This route wants to be sure that it is you. Confirm it, and you come back here."
-      : "Your session has ended. Sign in again to go on.";
+      ? "This route needs a recent sign-in. Confirm that it is you. You will return here."
+      : "Your session has ended. Sign in again to continue.";
     case 403: return "You are signed in, but your account may not call this route.";
-    case 429: return `That was too often. ${later}`;
-    case 502: case 503: case 504: return `The API cannot answer right now. You are still signed in. ${later}`;
+    case 429: return `Too many requests. ${later}`;
+    case 502: case 503: case 504: return `The API is not available. You are still signed in. ${later}`;
   }
-  return response.ok ? "" : "The API refused this call or failed to answer it.";
+  return response.ok ? "" : "The API returned an error.";
 }
 
-// Whether a stronger or fresher sign-in would do (step-up, RFC 9470).
+// wantsMore reports whether a stronger or newer sign-in is needed (RFC 9470).
 function wantsMore(response) {
   return (response.headers.get("WWW-Authenticate") ?? "").includes('error="insufficient_user_authentication"');
 }
 
-// Everything goes in as text: an answer is data, whatever it looks like.
+// element makes an element. Responses are inserted as text, never as markup.
 function element(name, className, text) {
   const e = document.createElement(name);
   if (className) e.className = className;
@@ -49,7 +49,7 @@ async function readable(response) {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
-    // A proxy's error page in HTML tells a person nothing.
+    // An error page of a proxy, in HTML, is of no use here.
     return /json|text\/plain/.test(response.headers.get("Content-Type") ?? "") ? text : "";
   }
 }
@@ -66,9 +66,9 @@ async function call(address) {
     body = await readable(response);
   } catch (error) {
     const why = error.name === "TimeoutError"
-      ? "The server took too long to answer. Try again in a moment."
+      ? "The server did not respond in time. Try again in a moment."
       : "The server could not be reached. Check your connection and try again.";
-    show("problem", element("p", "status", "No answer"), element("p", "", why));
+    show("problem", element("p", "status", "No response"), element("p", "", why));
     return;
   }
 
@@ -79,7 +79,7 @@ async function call(address) {
   if (says) parts.push(element("p", "", says));
   if (response.status === 401) {
     const link = element("a", "button primary small", wantsMore(response) ? "Confirm that it is you" : "Sign in again");
-    // The bff says which login would help, and that it is to lead back here.
+    // The address of a login that satisfies the API and returns here.
     link.href = response.headers.get("Gatehouse-Login") ?? result.dataset.login;
     const actions = element("p", "actions");
     actions.append(link);
@@ -96,7 +96,7 @@ async function call(address) {
 
 form?.addEventListener("submit", async (event) => {
   event.preventDefault();
-  // Not disabled: that would take the focus from a person at the keyboard.
+  // aria-disabled and not disabled, which would lose the keyboard focus.
   if (result.getAttribute("aria-busy") === "true") return;
   for (const button of buttons) button.setAttribute("aria-disabled", "true");
   result.setAttribute("aria-busy", "true");

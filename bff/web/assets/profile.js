@@ -1,8 +1,8 @@
-// The server writes the times at which the session ends in UTC; this turns
-// them to the reader's own clock and adds how far away they are, and moves the
-// one that use moves.
+// Shows the ends of the session in the local time zone, with the time that is
+// left, and follows their changes. The server writes them in UTC.
 
-// The pages are in English: of the reader's languages, only a kind of English fits in.
+// The pages are in English, so only a variant of English is used of the
+// browser's languages.
 const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
 const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });

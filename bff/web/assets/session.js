@@ -1,9 +1,8 @@
-// What a page shows belongs to whoever is signed in. So: cover a signed-in
-// page when it is put away, since a browser may freeze it in memory and bring
-// it back as it was after a logout, and uncover it only once the server says
-// that the same person is still signed in. And cover it when the session ends
-// while it is open, whoever ends it: in another tab, on another device, at the
-// provider.
+// Keeps what a page shows in step with the session. A signed-in page is covered
+// when the user leaves it: the browser may keep it in memory and show it again
+// after a logout. It is uncovered when the server confirms that the same user is
+// signed in. It is also covered when the session ends while it is open: in
+// another tab, on another device, or at the provider.
 
 import { follow } from "./events.js";
 
@@ -11,7 +10,7 @@ const root = document.documentElement;
 const signedIn = root.dataset.session === "in";
 const personal = root.dataset.personal !== undefined;
 
-// The subject of who is signed in now, or null.
+// currentSubject returns the subject of the signed-in user, null for none.
 async function currentSubject() {
   const response = await fetch("/api/auth/me", {
     headers: { Accept: "application/json" },
@@ -22,6 +21,7 @@ async function currentSubject() {
   return String((await response.json()).sub ?? "");
 }
 
+// recheck uncovers the page if its user is signed in, and reloads it otherwise.
 async function recheck() {
   const shown = signedIn ? root.dataset.subject : null;
   try {
@@ -31,7 +31,7 @@ async function recheck() {
       return;
     }
   } catch {
-    // Who is signed in cannot be told now. A signed-out page hides nothing.
+    // The user is unknown. A signed-out page shows nothing personal.
     if (!signedIn) return;
   }
   location.reload();
@@ -41,22 +41,23 @@ const reasons = {
   signed_out: "You have signed out in this browser.",
   elsewhere: "You have ended this session from another of your devices.",
   provider: "Your sign-in service has ended this session.",
-  operator: "The people who run this application have ended this session.",
-  expired: "Your session has run out.",
+  operator: "An administrator of this application has ended this session.",
+  expired: "Your session has expired.",
 };
 
-// What is under way to another page needs no word about this one.
+// A page that is left by its own logout link shows no message.
 let leaving = false;
 addEventListener("click", (event) => {
   if (event.target.closest?.('a[href^="/api/auth/logout"]')) leaving = true;
 });
 
-// A page that is somebody's own says what happened, in place of its content,
-// which stays as it was: whoever signs in again in another tab finds it back.
+// cover shows on a personal page what happened, in place of its content. The
+// content stays in the document: after a new login in another tab it is shown
+// again.
 function cover(reason) {
   if (leaving || root.dataset.ended !== undefined) return;
   if (!personal) {
-    // Later, for a tab that is on its way elsewhere already.
+    // Later, since this tab may be loading another page.
     setTimeout(recheck, 500);
     return;
   }
@@ -98,10 +99,10 @@ function heard(name, data) {
     case "ended":
       cover(data.reason);
       break;
-    case "replaced": // the same person, or another one
+    case "replaced": // by a session of the same user or of another
       recheck();
       break;
-    case "arrived": // somebody's page was opened; this one may be theirs
+    case "arrived": // a signed-in page was opened in another tab
       if (root.dataset.ended !== undefined) recheck();
       break;
     case "session":
@@ -120,13 +121,13 @@ function join() {
 
 addEventListener("pagehide", () => {
   if (signedIn) root.dataset.covered = "";
-  following?.stop(); // nor would a browser freeze a page that holds a lock
+  following?.stop(); // a browser keeps no page in memory that holds a lock
   following = undefined;
 });
 
 addEventListener("pageshow", (event) => {
   const [navigation] = performance.getEntriesByType("navigation");
-  // back_forward: not frozen, but possibly an old copy from the HTTP cache.
+  // back_forward: possibly an old copy from the HTTP cache.
   if (event.persisted || navigation?.type === "back_forward") {
     leaving = false;
     recheck();

@@ -1,10 +1,11 @@
-// The person's sessions: where they are signed in, and how to end that.
+// Lists the user's sessions and ends them.
 
 const list = document.getElementById("sessions");
 const note = document.getElementById("sessions-note");
 const others = document.getElementById("end-others");
 
-// The pages are in English: of the reader's languages, only a kind of English fits in.
+// The pages are in English, so only a variant of English is used of the
+// browser's languages.
 const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
 const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
@@ -19,7 +20,8 @@ function ago(date) {
   return relative.format(count, unit);
 }
 
-// Everything goes in as text: a browser's name and address are what it says.
+// element makes an element. Names of devices come from browsers, and are
+// inserted as text.
 function element(name, className, ...children) {
   const e = document.createElement(name);
   if (className) e.className = className;
@@ -62,8 +64,8 @@ async function call(method, path) {
   return response;
 }
 
-// What was asked for is done or told, with the focus on what tells it: the
-// button that was pressed may be gone.
+// act makes a request, shows the list and reports the result. It moves the focus
+// to the report, since the button may be gone.
 async function act(button, done, method, path) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
@@ -72,7 +74,7 @@ async function act(button, done, method, path) {
     await show();
     say("ok", done);
   } catch {
-    say("problem", "That did not work. Nothing has changed, or only in part. Try again in a moment.");
+    say("problem", "That did not work completely. Try again in a moment.");
   } finally {
     button.removeAttribute("aria-disabled");
     note.focus();
@@ -88,7 +90,7 @@ function card(session) {
     fact("Last seen", ...(session.current ? ["now"] : time(session.last_seen_at))),
   );
   if (session.current) {
-    facts.append(fact("Ends, if unused", ...time(session.idle_expires_at)), fact("Ends at the latest", ...time(session.expires_at)));
+    facts.append(fact("Ends if unused", ...time(session.idle_expires_at)), fact("Ends at the latest", ...time(session.expires_at)));
   }
   let end;
   if (session.current) {
@@ -109,10 +111,10 @@ async function show() {
   const response = await call("GET", "");
   if (!response) return;
   const { sessions } = await response.json();
-  sessions.sort((a, b) => b.current - a.current); // this one first; the rest stays as it is, newest first
+  sessions.sort((a, b) => b.current - a.current); // the current one first, the others newest first
   list.replaceChildren(...sessions.map(card));
   others.hidden = sessions.length < 2;
-  say("", sessions.length < 2 ? "You are signed in nowhere else." : "");
+  say("", sessions.length < 2 ? "You are not signed in anywhere else." : "");
 }
 
 async function start() {
