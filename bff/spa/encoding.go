@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// encodings are those that a build may leave beside a file, best first.
+// encodings are those that a build may write beside a file, best first.
 var encodings = []struct{ name, suffix string }{
 	{"br", ".br"}, {"zstd", ".zst"}, {"gzip", ".gz"},
 }
 
-// negotiate chooses what to send of a file: the best of those that lie beside
-// it and that the browser takes. some tells whether there was a choice.
+// negotiate chooses the best encoding of a file that exists and that the browser
+// accepts. some reports whether any encoding exists.
 func negotiate(files fs.FS, name string, accept []string) (encoding, suffix string, some bool) {
 	var weights map[string]float64
 	best := 0.0
@@ -27,7 +27,7 @@ func negotiate(files fs.FS, name string, accept []string) (encoding, suffix stri
 			encoding, suffix, best = e.name, e.suffix, q
 		}
 	}
-	if q, ok := weights["identity"]; ok && q > best { // preferred to all that there is
+	if q, ok := weights["identity"]; ok && q > best { // preferred to those that exist
 		return "", "", some
 	}
 	return encoding, suffix, some
@@ -40,8 +40,8 @@ func weight(weights map[string]float64, encoding string) float64 {
 	return weights["*"]
 }
 
-// parseAccept reads Accept-Encoding (RFC 9110 section 12.5.3). What cannot be
-// read is not accepted.
+// parseAccept returns the weights in Accept-Encoding (RFC 9110 §12.5.3). A weight
+// that cannot be parsed is 0.
 func parseAccept(lines []string) map[string]float64 {
 	weights := map[string]float64{}
 	for _, line := range lines {

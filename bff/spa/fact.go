@@ -15,25 +15,25 @@ import (
 	"time"
 )
 
-// A fact is what is known of a file without reading it again.
+// A fact is what is known of a file with this size and modification time.
 type fact struct {
 	size     int64
 	modified time.Time
-	etag     string   // of the content, so that two nodes and two builds agree
-	scripts  []string // of a page: the hashes of its inline scripts
+	etag     string   // a hash of the content, so that all nodes agree
+	scripts  []string // the hashes of a page's inline scripts
 }
 
-// maxFacts bounds the memory: a build with more files than that has its
-// files read at every request.
+// maxFacts bounds the cache. A build with more files has them read more often.
 const maxFacts = 20_000
 
+// facts is a cache of facts by file name.
 type facts struct {
 	mu     sync.Mutex
 	byName map[string]fact
 }
 
-// open opens a file and says what is known of it. A file whose size and time
-// are what they were is not read again.
+// open opens a file and returns its fact. It reads the file only if its size or
+// modification time has changed.
 func (k *facts) open(files fs.FS, name string) (io.ReadSeekCloser, fact, error) {
 	opened, err := files.Open(name)
 	if err != nil {
@@ -43,7 +43,7 @@ func (k *facts) open(files fs.FS, name string) (io.ReadSeekCloser, fact, error) 
 	info, err := opened.Stat()
 	if err != nil || !ok {
 		_ = opened.Close() // nothing was written
-		return nil, fact{}, errors.Join(err, errors.New("not a file that can be read from any place"))
+		return nil, fact{}, errors.Join(err, errors.New("spa: file cannot be read"))
 	}
 	k.mu.Lock()
 	known, ok := k.byName[name]
@@ -76,24 +76,23 @@ func (k *facts) open(files fs.FS, name string) (io.ReadSeekCloser, fact, error) 
 	return f, known, nil
 }
 
-// The folders in which these tools promise that nothing ever changes.
+// unchanging are folders of build tools whose files never change.
 var unchanging = []string{"_next/static/", "_app/immutable/"}
 
-// buildFolders are where others put little but files that are named by a hash
-// of their content.
+// buildFolders are the folders of other tools. Most files in them have a hash of
+// their content in the name.
 var buildFolders = []string{"assets/", "_astro/", "_nuxt/", "static/js/", "static/css/", "static/media/"}
 
 var (
-	// Anywhere a run of hexadecimal digits of a usual length is believed.
+	// hexadecimal matches a hash with a usual number of digits, in any folder.
 	hexadecimal = regexp.MustCompile(`[-._]([0-9a-f]{8}|[0-9a-f]{10}|[0-9a-f]{16}|[0-9a-f]{20}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})(\.[a-z]+)?\.[a-z0-9]+$`)
-	// In a build folder, so are 8 characters of which Rollup and esbuild make
-	// their hashes.
+	// mixed matches a hash of Rollup or esbuild, in a build folder.
 	mixed = regexp.MustCompile(`[-._]([A-Za-z0-9_-]{8})(\.[a-z]+)?\.[a-z0-9]+$`)
 )
 
-// immutable tells whether a file's name changes with its content. A wrong yes
-// would keep an old file in browsers for a year, a wrong no costs a question:
-// so it is said only of what is neither a word nor a number.
+// immutable reports whether a file's name changes with its content. A wrong true
+// would keep an old file in browsers for a year, a wrong false costs a
+// revalidation: so that the hash must be neither a word nor a number.
 func immutable(name string) bool {
 	has := func(text, set string) bool { return strings.ContainsAny(text, set) }
 	const digits, upper = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/net/html"
 )
 
-// policy is the Content Security Policy of a page with these inline scripts.
-// Styles may be inline, for which most component libraries leave no choice;
-// images may come from any https address, where providers keep portraits.
+// policy returns the default Content-Security-Policy of a page with inline
+// scripts of these hashes. It allows inline styles, which most component
+// libraries need, and images from any https address, for portraits of users.
 func policy(scriptHashes []string) string {
 	scripts := "script-src 'self' 'wasm-unsafe-eval'"
 	for _, hash := range scriptHashes {
@@ -22,9 +22,9 @@ func policy(scriptHashes []string) string {
 		"connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 }
 
-// inlineScripts returns the hashes of a page's inline scripts, as a Content
-// Security Policy names them. They are trusted as the file is that they stand
-// in: nothing that a visitor sends is put into it.
+// inlineScripts returns the hashes of a page's inline scripts in the form of a
+// Content-Security-Policy. The page is a file of the build, and has nothing from
+// requests.
 func inlineScripts(page io.Reader) []string {
 	var hashes []string
 	tokens := html.NewTokenizer(page)
@@ -39,7 +39,7 @@ func inlineScripts(page io.Reader) []string {
 		if tokens.Next() != html.TextToken {
 			continue
 		}
-		// Browsers hash the text as the parser leaves it, line ends made one.
+		// Browsers hash the text with normalized line ends.
 		text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(tokens.Raw()))
 		sum := sha256.Sum256([]byte(text))
 		hashes = append(hashes, "sha256-"+base64.StdEncoding.EncodeToString(sum[:]))

@@ -1,6 +1,6 @@
 // Package spa owns serving a built front end, a single-page application or a
-// static export, from a directory: which file answers which path, and how
-// long it may be kept. Who may see it is left to the bff.
+// static export, from a directory: the file for each path, its headers, and how
+// long browsers may store it. It leaves access to pages to the bff.
 package spa
 
 import (
@@ -18,65 +18,74 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
+
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
-// Config describes a front end. Dir is required.
+// Config configures an App. Dir is required.
 type Config struct {
-	// Dir is the directory that the build wrote. It has an index.html.
+	// Dir is the output directory of the build. It has an index.html.
 	Dir string
-	// ContentSecurityPolicy is sent with every page; "" for one that fits most
-	// builds: scripts of the application's own files and those that its pages
-	// bring inline, images from anywhere over https, and requests to its own
-	// origin alone. "none" sends none. Whatever it says, the bff forbids that
-	// others frame a page.
+	// ContentSecurityPolicy is sent with every page. "none" sends no policy. The
+	// default suits most builds: it allows scripts from files and the inline
+	// scripts of the pages, by their hashes, images from any https address, and
+	// requests to the own origin. With any policy, the bff forbids other sites
+	// to frame a page.
 	ContentSecurityPolicy string
-	// Logger gets what goes wrong with files; nil for none.
+	// Logger gets errors of reading files. The default discards them.
 	Logger *slog.Logger
+}
+
+// Validate returns an [invalid.Error] for each field that New would refuse. It
+// reads the directory.
+func (cfg Config) Validate() error {
+	var errs []error
+	if info, err := os.Stat(cfg.Dir); err != nil || !info.IsDir() {
+		errs = append(errs, invalid.Field("Dir", cfg.Dir, "is not a directory", "build the front end first, or correct the path"))
+	} else if info, err := os.Stat(path.Join(cfg.Dir, index)); err != nil || info.IsDir() {
+		errs = append(errs, invalid.Field("Dir", cfg.Dir, "has no "+index, "give the output directory of the build, often dist, build or out"))
+	}
+	if strings.ContainsAny(cfg.ContentSecurityPolicy, "\r\n") {
+		errs = append(errs, invalid.Field("ContentSecurityPolicy", cfg.ContentSecurityPolicy, "has a line break", "write it on one line"))
+	}
+	return errors.Join(errs...)
 }
 
 // App is an http.Handler that serves the files of a directory:
 //
-//   - a file by its path, a folder by the index.html in it, a page "name.html"
-//     by "/name". Each page has one address: others are redirected, so that a
-//     rule that protects a page finds it;
-//   - any other path, unless its last segment has an extension, by the
-//     index.html at the top, so that the application's own router sees it.
+//   - a file at its path, a folder's index.html at the folder's path, a page
+//     "name.html" at "/name". Each page has one address, to which others are
+//     redirected, so that a rule for a page applies to it;
+//   - index.html at any other path, unless its last segment has an extension,
+//     for the application's own router.
 //
-// Pages are not stored by anybody, for which scripts they name changes with
-// each build; files with a hash in their name are kept for good; for all
-// others the browser asks whether they have changed. A file that lies there
-// compressed (.br, .zst, .gz) is sent so to whoever takes it. Files outside
-// the directory are out of reach, also through links, and so are those whose
-// name begins with a dot (.env, .git), /.well-known apart.
+// Caches do not store pages, because each build changes the names of their
+// scripts. Files with a hash in their name are stored for a year, all others
+// are revalidated. If a file has a compressed version beside it (.br, .zst,
+// .gz), browsers that accept the encoding get that. Files outside the directory
+// are not served, also not through links, nor are those whose name begins with
+// a dot (.env, .git), except /.well-known.
 //
-// The directory may be built anew while it is served. An App is safe for
+// The directory may be built again while it is served. An App is safe for
 // concurrent use.
 type App struct {
 	dir        string
 	policy     string
 	log        *slog.Logger
 	known      facts
-	compressed http.Handler // for what lies there uncompressed
+	compressed http.Handler // serve, with compression of other files
 }
 
-// New looks whether there is a front end in the directory.
+// New returns an App. Its errors are those of [Config.Validate].
 func New(cfg Config) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("spa: %w", err)
+	}
 	a := &App{dir: cfg.Dir, policy: cfg.ContentSecurityPolicy, log: cfg.Logger}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
-	if strings.ContainsAny(a.policy, "\r\n") {
-		return nil, fmt.Errorf("content security policy %q: has a line break; write it on one line", a.policy)
-	}
-	info, err := os.Stat(a.dir)
-	switch {
-	case err != nil || !info.IsDir():
-		return nil, fmt.Errorf("front end %q: no such directory; build the front end first, or correct the path", a.dir)
-	}
-	if info, err := os.Stat(path.Join(a.dir, index)); err != nil || info.IsDir() {
-		return nil, fmt.Errorf("front end %q: there is no %s in it; give the directory that the build writes, often dist, build or out", a.dir, index)
-	}
-	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.SuffixETag("-gzip")) // less fits one packet anyway
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.SuffixETag("-gzip")) // less fits into one packet
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +98,8 @@ const index = "index.html"
 // ServeHTTP implements http.Handler.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.compressed.ServeHTTP(w, r) }
 
-// Sessionless says that an answer depends on the path and the directory alone,
-// so that a bff looks up no session for files that need none.
+// Sessionless marks a handler whose answers do not depend on the session: the
+// bff looks up none for its public files.
 func (a *App) Sessionless() {}
 
 func (a *App) serve(w http.ResponseWriter, r *http.Request) {
@@ -100,10 +109,10 @@ func (a *App) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	root, err := os.OpenRoot(a.dir)
-	if err != nil { // it was there at the start: a build may be under way
-		a.log.ErrorContext(r.Context(), "the front end's directory cannot be read", "cause", err)
+	if err != nil { // a build may be under way
+		a.log.ErrorContext(r.Context(), "front-end directory not readable", "err", err)
 		w.Header().Set("Retry-After", "5")
-		refuse(w, http.StatusServiceUnavailable, "the front end is not there at the moment")
+		refuse(w, http.StatusServiceUnavailable, "the front end is not available at the moment")
 		return
 	}
 	defer root.Close()
@@ -121,16 +130,16 @@ func (a *App) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// place is what stands behind a path: a file, another path where it is to be
-// asked for, or nothing.
+// A place is what a path stands for: the file name, a redirect to the path
+// elsewhere, or neither.
 type place struct{ name, elsewhere string }
 
-// find says what a path means. It is the only place where paths become names.
+// find returns what a path stands for. Only here paths become file names.
 func find(files fs.FS, urlPath string) place {
 	clean := path.Clean("/" + urlPath)
 	folder := strings.HasSuffix(urlPath, "/") && clean != "/"
 	if urlPath != clean && urlPath != clean+"/" || strings.ContainsAny(urlPath, "\\\x00") {
-		return place{} // a second name for something
+		return place{} // a second name of a file
 	}
 	name := strings.TrimPrefix(clean, "/")
 	if hidden(name) {
@@ -163,7 +172,7 @@ func find(files fs.FS, urlPath string) place {
 		}
 		return place{name: name + ".html"}
 	case path.Ext(base) != "":
-		return place{} // a missing script is no page
+		return place{} // a missing script, for example
 	}
 	return place{name: index}
 }
@@ -177,7 +186,7 @@ func hidden(name string) bool {
 	return false
 }
 
-// send answers with a file, or with what lies beside it compressed.
+// send answers with a file, or with a compressed version of it.
 func (a *App) send(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
 	page := path.Ext(name) == ".html"
 	h := w.Header()
@@ -188,11 +197,11 @@ func (a *App) send(w http.ResponseWriter, r *http.Request, files fs.FS, name str
 	f, known, err := a.known.open(files, name+suffix)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			a.log.ErrorContext(r.Context(), "a file of the front end cannot be read", "file", name+suffix, "cause", err)
+			a.log.ErrorContext(r.Context(), "front-end file not readable", "file", name+suffix, "err", err)
 			refuse(w, http.StatusInternalServerError, "this file cannot be read")
 			return
 		}
-		refuse(w, http.StatusNotFound, "no such file") // it went between two looks
+		refuse(w, http.StatusNotFound, "no such file") // removed since find
 		return
 	}
 	defer f.Close()
@@ -211,11 +220,12 @@ func (a *App) send(w http.ResponseWriter, r *http.Request, files fs.FS, name str
 	default:
 		h.Set("Cache-Control", "no-cache")
 	}
-	// The time that a file carries is no validator: builds that can be
-	// repeated give every file the same.
+	// Without the modification time, which reproducible builds set to the same
+	// value for every file.
 	http.ServeContent(w, r, "", time.Time{}, f)
 }
 
+// setPolicy sets the Content-Security-Policy of a page.
 func (a *App) setPolicy(h http.Header, files fs.FS, name string, known fact) {
 	switch {
 	case a.policy == "none":
@@ -225,17 +235,17 @@ func (a *App) setPolicy(h http.Header, files fs.FS, name string, known fact) {
 		return
 	}
 	hashes := known.scripts
-	if h.Get("Content-Encoding") != "" { // the hashes are those of the page itself
+	if h.Get("Content-Encoding") != "" { // the hashes are of the uncompressed page
 		if f, plain, err := a.known.open(files, name); err == nil {
-			_ = f.Close() // read already
+			_ = f.Close() // nothing was written
 			hashes = plain.scripts
 		}
 	}
 	h.Add("Content-Security-Policy", policy(hashes))
 }
 
-// contentType does not depend on what is installed where, as package mime's
-// answers do for some of these.
+// contentType returns the media type of a file. For these extensions, package
+// mime's answers depend on the machine.
 func contentType(name string) string {
 	ext := strings.ToLower(path.Ext(name))
 	return cmp.Or(map[string]string{
@@ -264,5 +274,5 @@ func refuse(w http.ResponseWriter, status int, text string) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, text) // the browser may be gone
+	_, _ = fmt.Fprintln(w, text) // an error means that the browser closed the connection
 }

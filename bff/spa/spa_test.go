@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 )
 
-// write makes the files of a build in a directory "dist" of its own.
+// write writes files into a new directory and returns its "dist".
 func write(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -80,16 +80,16 @@ func TestPathsAndFiles(t *testing.T) {
 		"/.well-known/security.txt": "200 contact", "/inside.txt": "200 readme",
 		// The application's own router.
 		"/orders/5": "200 index", "/orders/5/": "200 index", "/.well-known/missing": "200 index",
-		// One address a page, so that a rule for it finds it.
+		// One address for each page.
 		"/about": "200 about", "/about/": "308 /about", "/about.html": "308 /about",
 		"/docs/": "200 docs", "/docs": "308 /docs/", "/docs/index.html": "308 /docs/", "/index.html": "308 /",
 		"/docs/guide": "200 guide", "/docs/guide.html": "308 /docs/guide",
-		// What is missing is no page.
+		// Missing files.
 		"/missing.js": "404", "/missing.html": "404", "/app.js/": "404", "/docs/missing.png": "404",
-		// Nobody's business.
+		// Hidden files and files outside.
 		"/.env": "404", "/.git/config": "404", "/.git": "404", "/x/.env": "404",
 		"/link.txt": "404", "/page": "200 index", "/page.html": "404", "/up/secret.txt": "404",
-		// Second names (CVE-2026-41059 and its kin).
+		// Second names (CVE-2026-41059).
 		"//app.js": "404", "/./app.js": "404", "/docs//guide": "404", "/docs/../app.js": "404", "/../secret.txt": "404",
 		`/docs\guide`: "404", `/..\secret.txt`: "404", "/app.js\x00": "404", "/about//": "404", "app.js": "404", "": "404",
 	} {
@@ -111,7 +111,7 @@ func TestPathsAndFiles(t *testing.T) {
 	}
 }
 
-func TestRedirectsKeepTheQueryAndStayHere(t *testing.T) {
+func TestRedirects(t *testing.T) {
 	t.Parallel()
 	a := open(t, spa.Config{Dir: write(t, map[string]string{"dist/index.html": "i", "dist/docs/index.html": "d"})})
 	for target, want := range map[string]string{
@@ -121,7 +121,7 @@ func TestRedirectsKeepTheQueryAndStayHere(t *testing.T) {
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
 		if got := w.Header().Get("Location"); got != want {
-			t.Errorf("%s leads to %q, want %q", target, got, want)
+			t.Errorf("%s redirects to %q, want %q", target, got, want)
 		}
 	}
 }
@@ -143,18 +143,18 @@ func TestMethods(t *testing.T) {
 
 func TestCaching(t *testing.T) {
 	t.Parallel()
-	const forGood, ask, never = "public, max-age=31536000, immutable", "no-cache", "no-store"
+	const immutable, revalidate, never = "public, max-age=31536000, immutable", "no-cache", "no-store"
 	names := map[string]string{
 		"index.html": never, "docs/index.html": never, "about.html": never,
 		// Vite, esbuild, webpack, Create React App, Next.js, SvelteKit, Angular.
-		"assets/index-BxK3d9aP.js": forGood, "assets/index-Bx_3d-aP.css": forGood, "assets/Inter-D1x5nPqT.woff2": forGood,
-		"assets/app-6UBZ5JQR.js": forGood, "main.3f2a1b4c.js": forGood, "static/js/main.0a1b2c3d4e.chunk.js": forGood,
-		"_next/static/chunks/main-app.js": forGood, "_next/static/kQ3/_buildManifest.js": forGood,
-		"_app/immutable/entry/start.js": forGood, "main-0123456789abcdef.js": forGood, "assets/index-BxK3d9aP.js.map": forGood,
-		// Words, dates and versions are no hashes; neither is anything outside a folder of builds.
-		"assets/jquery-datepicker.js": ask, "assets/photo-20260101.jpg": ask, "assets/my-Settings.js": ask, "assets/phone-iphone15.png": ask,
-		"app.js": ask, "favicon.ico": ask, "jquery-3.7.1.min.js": ask, "report-20261125.pdf": ask, "logo-decaffed.svg": ask,
-		"images/index-BxK3d9aP.png": ask, "robots.txt": ask, "sw.js": ask, "_nuxt/builds/latest.json": ask,
+		"assets/index-BxK3d9aP.js": immutable, "assets/index-Bx_3d-aP.css": immutable, "assets/Inter-D1x5nPqT.woff2": immutable,
+		"assets/app-6UBZ5JQR.js": immutable, "main.3f2a1b4c.js": immutable, "static/js/main.0a1b2c3d4e.chunk.js": immutable,
+		"_next/static/chunks/main-app.js": immutable, "_next/static/kQ3/_buildManifest.js": immutable,
+		"_app/immutable/entry/start.js": immutable, "main-0123456789abcdef.js": immutable, "assets/index-BxK3d9aP.js.map": immutable,
+		// Words, dates and versions are not hashes, nor is a mixed one outside a build folder.
+		"assets/jquery-datepicker.js": revalidate, "assets/photo-20260101.jpg": revalidate, "assets/my-Settings.js": revalidate, "assets/phone-iphone15.png": revalidate,
+		"app.js": revalidate, "favicon.ico": revalidate, "jquery-3.7.1.min.js": revalidate, "report-20261125.pdf": revalidate, "logo-decaffed.svg": revalidate,
+		"images/index-BxK3d9aP.png": revalidate, "robots.txt": revalidate, "sw.js": revalidate, "_nuxt/builds/latest.json": revalidate,
 	}
 	files := map[string]string{}
 	for name := range names {
@@ -169,17 +169,17 @@ func TestCaching(t *testing.T) {
 		}
 		etag := resp.Header.Get("Etag")
 		if etag == "" || resp.Header.Get("Last-Modified") != "" {
-			t.Errorf("%s: ETag %q, Last-Modified %q, want the first alone", path, etag, resp.Header.Get("Last-Modified"))
+			t.Errorf("%s: ETag %q, Last-Modified %q, want an ETag only", path, etag, resp.Header.Get("Last-Modified"))
 		}
 		if again := get(a, path, "If-None-Match", etag); again.StatusCode != http.StatusNotModified {
-			t.Errorf("%s: asked again with its ETag: %d, want 304", path, again.StatusCode)
+			t.Errorf("%s with If-None-Match: %d, want 304", path, again.StatusCode)
 		}
 	}
 }
 
-// A build that can be repeated gives every file the same time, so that the
-// time says nothing about the content.
-func TestABuildAnewIsSeen(t *testing.T) {
+// A new build is served although its files have the modification time of the
+// old one, as with reproducible builds.
+func TestNewBuild(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"dist/index.html": "one", "dist/app.js": "one"})
 	a := open(t, spa.Config{Dir: dir})
@@ -199,13 +199,13 @@ func TestABuildAnewIsSeen(t *testing.T) {
 	}
 	other := open(t, spa.Config{Dir: write(t, map[string]string{"dist/index.html": "", "dist/app.js": "two!"})})
 	if a, b := resp.Header.Get("Etag"), get(other, "/app.js").Header.Get("Etag"); a != b {
-		t.Errorf("two nodes with the same file say %s and %s", a, b)
+		t.Errorf("ETags of two nodes for the same file: %s and %s", a, b)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	if resp := get(a, "/"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("while the build is under way: %d, want 503 with Retry-After", resp.StatusCode)
+		t.Errorf("without the directory: %d, want 503 with Retry-After", resp.StatusCode)
 	}
 }
 
@@ -218,16 +218,16 @@ func TestContentTypes(t *testing.T) {
 		"a.json": "application/json", "a.png": "image/png", "a.unheardof": "application/octet-stream", "A.JS": "text/javascript; charset=utf-8",
 	}
 	for name := range want {
-		files["dist/"+name] = "<script>alert(1)</script>" // what sniffing would take for a page
+		files["dist/"+name] = "<script>alert(1)</script>" // HTML to a browser that sniffs
 	}
 	a := open(t, spa.Config{Dir: write(t, files)})
 	for name, want := range want {
 		if got := get(a, "/"+name).Header.Get("Content-Type"); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 	if got := get(a, "/").Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
-		t.Errorf("the index is %q", got)
+		t.Errorf("/: %q", got)
 	}
 }
 
@@ -262,26 +262,26 @@ func TestCompressedFiles(t *testing.T) {
 	}
 	plain, br := get(a, "/app.js"), get(a, "/app.js", "Accept-Encoding", "br")
 	if plain.Header.Get("Etag") == br.Header.Get("Etag") {
-		t.Error("two encodings have one ETag")
+		t.Error("equal ETags of two encodings")
 	}
 	if got := br.Header.Get("Content-Type"); got != "text/javascript; charset=utf-8" {
-		t.Errorf("compressed, a script is %q", got)
+		t.Errorf("media type of a compressed script: %q", got)
 	}
-	// What the build has not compressed is compressed here, if that helps.
+	// Other files are compressed on the fly, except images.
 	resp := get(a, "/long.js", "Accept-Encoding", "gzip")
 	unpacked, err := gzip.NewReader(resp.Body)
 	if err != nil || resp.Header.Get("Content-Encoding") != "gzip" {
-		t.Fatalf("a long script comes as %q: %v", resp.Header.Get("Content-Encoding"), err)
+		t.Fatalf("encoding of a long script: %q, %v, want gzip", resp.Header.Get("Content-Encoding"), err)
 	}
 	if body, err := io.ReadAll(unpacked); err != nil || string(body) != long {
-		t.Errorf("unpacked it is another one: %v", err)
+		t.Errorf("decompressed script differs: %v", err)
 	}
 	if got := get(a, "/photo.jpg", "Accept-Encoding", "gzip").Header.Get("Content-Encoding"); got != "" {
-		t.Errorf("a photograph comes as %q", got)
+		t.Errorf("encoding of a photograph: %q, want none", got)
 	}
 	part := get(a, "/long.js", "Range", "bytes=6-11")
 	if body := text(t, part); part.StatusCode != http.StatusPartialContent || body != "answer" {
-		t.Errorf("a part of it: %d %q", part.StatusCode, body)
+		t.Errorf("range: %d %q", part.StatusCode, body)
 	}
 }
 
@@ -307,30 +307,30 @@ func TestContentSecurityPolicy(t *testing.T) {
 		}
 	}
 	if got := get(a, "/other").Header.Get("Content-Security-Policy"); strings.Contains(got, "sha256") || !strings.Contains(got, "frame-ancestors 'none'") {
-		t.Errorf("another page has %q", got)
+		t.Errorf("policy of a page without scripts: %q", got)
 	}
 	if got := get(a, "/app.js").Header.Get("Content-Security-Policy"); got != "" {
-		t.Errorf("a script has %q", got)
+		t.Errorf("policy of a script: %q, want none", got)
 	}
 	own := open(t, spa.Config{Dir: dir, ContentSecurityPolicy: "default-src 'self' https://fonts.example"})
 	if got := get(own, "/").Header.Get("Content-Security-Policy"); got != "default-src 'self' https://fonts.example" {
-		t.Errorf("a policy of one's own became %q", got)
+		t.Errorf("configured policy: %q", got)
 	}
 	none := open(t, spa.Config{Dir: dir, ContentSecurityPolicy: "none"})
 	if got, ok := get(none, "/").Header["Content-Security-Policy"]; ok {
-		t.Errorf("none became %q", got)
+		t.Errorf("policy of none: %q", got)
 	}
 }
 
-func TestNewSaysWhatIsWrong(t *testing.T) {
+func TestInvalidConfig(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(write(t, map[string]string{"dist/index.html": ""}), "index.html")
 	empty := t.TempDir()
 	for want, cfg := range map[string]spa.Config{
-		"no such directory; build the front end first": {Dir: filepath.Join(empty, "nowhere")},
-		"no such directory":                            {Dir: file},
-		"there is no index.html in it":                 {Dir: empty},
-		"line break":                                   {Dir: filepath.Dir(file), ContentSecurityPolicy: "a\r\nSet-Cookie: x"},
+		"is not a directory; build the front end first": {Dir: filepath.Join(empty, "nowhere")},
+		"is not a directory":                            {Dir: file},
+		"has no index.html":                             {Dir: empty},
+		"has a line break":                              {Dir: filepath.Dir(file), ContentSecurityPolicy: "a\r\nSet-Cookie: x"},
 	} {
 		if _, err := spa.New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", cfg, err, want)
@@ -350,10 +350,10 @@ func FuzzPaths(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		resp := get(a, path)
 		if strings.Contains(text(t, resp), "SECRET") {
-			t.Errorf("%q leads to a secret", path)
+			t.Errorf("%q is answered with a secret", path)
 		}
 		if to := resp.Header.Get("Location"); to != "" && (!strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.HasPrefix(to, `/\`)) {
-			t.Errorf("%q leads to %q", path, to)
+			t.Errorf("%q redirects to %q", path, to)
 		}
 	})
 }
