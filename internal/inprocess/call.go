@@ -8,19 +8,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A call is what its service says about it besides messages. It is the
-// grpc.ServerTransportStream of grpc.SetHeader and its like.
+// A call has the header and the trailer that a service sets. It is the
+// grpc.ServerTransportStream for grpc.SetHeader and similar functions.
 type call struct {
 	method string
 
 	mu              sync.Mutex
 	header, trailer metadata.MD
-	sent            bool          // the header, or an answer without one
-	ended           bool          // nothing can be said any more
-	headed          chan struct{} // of a stream: closed once sent or ended
+	sent            bool          // the header has been sent, or an answer without one
+	ended           bool          // header and trailer can no longer be set
+	headed          chan struct{} // for streams: closed when sent or ended
 }
 
-// errLate is grpc-go's.
+// errLate is the error of grpc-go.
 var errLate = status.Error(codes.Internal, "transport: SendHeader called multiple times")
 
 // Method implements grpc.ServerTransportStream.
@@ -61,7 +61,7 @@ func (c *call) send() {
 		}
 	}
 	if c.headed != nil {
-		c.header = metadata.Join(c.header, begun)
+		c.header = metadata.Join(c.header, minimalHeader)
 		close(c.headed)
 	}
 }
@@ -80,8 +80,7 @@ func (c *call) SetTrailer(md metadata.MD) error {
 	return nil
 }
 
-// finish ends what can be said. A header that was set and not sent goes out
-// with the end.
+// finish ends the call. A header that was set and not sent is sent with it.
 func (c *call) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +99,7 @@ func (c *call) finish() {
 	}
 }
 
-// sentHeader is the caller's copy: nobody writes to it after send.
+// sentHeader returns the header for the caller; it is not changed after send.
 func (c *call) sentHeader() metadata.MD {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,28 +11,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Config says what stands between callers and services.
+// Config configures a [Conn].
 type Config struct {
-	// Unary and Stream are passed by every call, outermost first.
+	// Unary and Stream are the interceptors that calls pass, outermost first.
 	Unary  []grpc.UnaryServerInterceptor
 	Stream []grpc.StreamServerInterceptor
-	// MaxReceiveBytes bounds a message to a service; 0 means 4 MiB, as in
-	// grpc-go.
+	// MaxReceiveBytes bounds a message to a service. Default: 4 MiB, as in grpc-go.
 	MaxReceiveBytes int
-	// MaxSendBytes bounds a message from a service; 0 means no bound, as in
-	// grpc-go.
+	// MaxSendBytes bounds a message from a service. Default: no limit, as in grpc-go.
 	MaxSendBytes int
-	// Begin is asked before each call, and End told after each that Begin has
-	// let pass. Nil for nobody.
+	// Begin is called before each call and may refuse it. End is called after each
+	// call that Begin has admitted.
 	Begin func() error
 	End   func()
 }
 
-// defaultMaxBytes is grpc-go's, of a server and of a client.
+// defaultMaxBytes is the default of grpc-go, for servers and clients.
 const defaultMaxBytes = 4 << 20
 
-// A Conn is both ends of every call. Once all services are registered it is
-// safe for concurrent use.
+// A Conn is client and server of every call. It is safe for concurrent use when all
+// services are registered.
 type Conn struct {
 	methods    map[string]*method // by full name, "/package.Service/Method"
 	services   map[string]bool
@@ -49,7 +47,7 @@ var (
 	_ grpc.ServiceRegistrar    = (*Conn)(nil)
 )
 
-// A method is of one kind or the other.
+// A method is unary or a stream.
 type method struct {
 	name   string // full
 	impl   any
@@ -99,8 +97,8 @@ func (c *Conn) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // refuses to start with a service that is not registered.
 func (c *Conn) HasMethod(name string) bool { return c.methods[name] != nil }
 
-// find returns a method, or why there is none in grpc-go's words. A name
-// without its first slash is malformed (CVE-2026-33186).
+// find returns a method, or the error of grpc-go if there is none. A name without
+// its first slash is malformed (CVE-2026-33186).
 func (c *Conn) find(name string) (*method, error) {
 	if m, ok := c.methods[name]; ok {
 		return m, nil
@@ -137,8 +135,8 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 	return err
 }
 
-// invokeStream makes a unary call of a method that is none, which a
-// grpc.ClientConn lets a caller do.
+// invokeStream makes a unary call of a stream method, which a grpc.ClientConn
+// allows.
 func (c *Conn) invokeStream(ctx context.Context, name string, req, resp any, opts []grpc.CallOption) error {
 	s, err := c.NewStream(ctx, &grpc.StreamDesc{}, name, opts...)
 	if err != nil {
@@ -150,7 +148,7 @@ func (c *Conn) invokeStream(ctx context.Context, name string, req, resp any, opt
 	return s.RecvMsg(resp)
 }
 
-// invoke runs the handler of a unary method, in the caller's goroutine.
+// invoke runs the handler of a unary method in the caller's goroutine.
 func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any, o *options) error {
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
@@ -163,14 +161,14 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 	if err != nil {
 		return err
 	}
-	defer cancel() // as when a handler has returned to grpc.Server
+	defer cancel() // as grpc.Server does when a handler has returned
 	if err := c.begin(); err != nil {
 		return err
 	}
 	defer c.end()
 	answer, err := m.unary.Handler(m.impl, inner, func(v any) error { return decodeRequest(sent, v) }, c.unary)
 	if ended := ctx.Err(); ended != nil {
-		return status.FromContextError(ended).Err() // the caller would not have waited
+		return status.FromContextError(ended).Err() // over a network, the caller would not have waited
 	}
 	if err != nil {
 		return overTheWire(err)
@@ -182,7 +180,7 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 	return decodeAnswer(received, resp, o.maxReceive)
 }
 
-// request encodes what a caller sends, within the limits of both sides.
+// request encodes the message of a caller, within the limits of both sides.
 func (c *Conn) request(m any, o *options) ([]byte, error) {
 	raw, err := encodeWithin(m, o.maxSend)
 	if err != nil {
@@ -191,20 +189,20 @@ func (c *Conn) request(m any, o *options) ([]byte, error) {
 	return raw, withinLimit(raw, c.maxReceive)
 }
 
-// overTheWire is what arrives of a handler's error: a status, and nothing that
-// it wraps.
+// overTheWire returns what the caller gets of a handler's error: its status, without
+// any error that it wraps.
 func overTheWire(err error) error {
 	st, ok := status.FromError(err)
 	if !ok {
 		st = status.FromContextError(err)
 	}
-	if st.Code() == codes.OK { // an error that says it is none; no answer follows it
+	if st.Code() == codes.OK { // an error with the code OK, which no answer follows
 		return status.Error(codes.Internal, "cardinality violation: received no response message from non-server-streaming RPC")
 	}
 	return st.Err()
 }
 
-// ChainUnary makes one interceptor of several; nil of none.
+// ChainUnary combines interceptors into one, nil if there are none.
 func ChainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	if len(all) < 2 {
 		return first(all)
@@ -267,8 +265,8 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, name string
 	return &clientStream{stream: s, ctx: ctx, cancel: cancel, desc: desc, options: o, opts: opts}, nil
 }
 
-// serve runs the handler of a stream, or of a unary method that is called as
-// one.
+// serve runs the handler of a stream, or of a unary method that is called as a
+// stream.
 func (c *Conn) serve(m *method, ss *serverStream) error {
 	if m.unary != nil {
 		answer, err := m.unary.Handler(m.impl, ss.ctx, ss.RecvMsg, c.unary)
@@ -284,6 +282,5 @@ func (c *Conn) serve(m *method, ss *serverStream) error {
 	return c.stream(m.impl, ss, info, m.stream.Handler)
 }
 
-// header of a stream that has begun, whatever else it says: on the network
-// there is no header without it.
-var begun = metadata.MD{"content-type": {"application/grpc"}}
+// minimalHeader is part of every header that a network transmits.
+var minimalHeader = metadata.MD{"content-type": {"application/grpc"}}

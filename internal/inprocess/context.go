@@ -15,29 +15,29 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 )
 
-// serverContext is what a service gets of a caller's context. Cancelling it
-// does not touch the caller's.
+// serverContext returns the context of a service. To cancel it does not cancel the
+// caller's.
 func serverContext(ctx context.Context, call *call, o *options) (context.Context, context.CancelFunc, error) {
 	md, err := outgoing(ctx, call.method, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The cancellable context lies below the values, so that those which a
-	// service derives find it and need no goroutine to follow ours.
+	// The cancellable context is the parent of those with values, so that contexts
+	// which a service derives find it and need no goroutine to follow it.
 	inner, cancel := context.WithCancel(isolated{ctx})
 	inner = metadata.NewIncomingContext(inner, md)
-	// The one value that passes: to whom the server tells what it would log.
+	// The one value that passes: the line to which the server adds the outcome.
 	if line := accesslog.FromContext(ctx); line != nil {
 		inner = accesslog.NewContext(inner, line)
 	}
 	return grpc.NewContextWithServerTransportStream(inner, call), cancel, nil
 }
 
-// isolated ends as another context does, and has none of its values.
+// isolated ends with another context and has none of its values.
 type isolated struct{ context.Context }
 
-// Value knows the peer, which is the same for all, and what package context
-// itself asks for.
+// Value returns the peer, which is the same for all calls, and what package context
+// itself looks up.
 func (c isolated) Value(key any) any {
 	if key == ancestor {
 		return c.Context.Value(key)
@@ -45,30 +45,30 @@ func (c isolated) Value(key any) any {
 	return samePeer.Value(key)
 }
 
-// AfterFunc lets package context follow the other one without a goroutine, also
-// if it asks for nothing.
+// AfterFunc lets package context follow the other context without a goroutine, even
+// if it does not look up a value.
 func (c isolated) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.Context, f) }
 
-// ancestor is the key by which package context looks for the context that a new
-// one ends with; a value of its own, which is no program's. Found out by asking:
-// without an answer, all is as well and a little slower.
+// ancestor is the private key by which package context looks up the parent to cancel
+// a new context with. It is found by observing a look-up; if that fails, calls work
+// and are slightly slower.
 var ancestor = func() any {
-	var asked listening
-	_, cancel := context.WithCancel(&asked)
+	var observed observer
+	_, cancel := context.WithCancel(&observed)
 	cancel()
-	return asked.key
+	return observed.key
 }()
 
-// listening is a context that remembers what it was asked for.
-type listening struct {
+// An observer is a context that records the key of a look-up.
+type observer struct {
 	context.Context
 	key any
 }
 
-func (l *listening) Done() <-chan struct{} { return make(chan struct{}) }
-func (l *listening) Err() error            { return nil }
-func (l *listening) Value(key any) any     { l.key = key; return nil }
-func (l *listening) AfterFunc(func()) func() bool {
+func (o *observer) Done() <-chan struct{} { return make(chan struct{}) }
+func (o *observer) Err() error            { return nil }
+func (o *observer) Value(key any) any     { o.key = key; return nil }
+func (o *observer) AfterFunc(func()) func() bool {
 	return func() bool { return true }
 }
 
@@ -77,19 +77,19 @@ var (
 	samePeer = peer.NewContext(context.Background(), self)
 )
 
-// address is where a call comes from, and goes to.
+// address is the address of both ends.
 type address struct{}
 
 func (address) Network() string { return "inproc" }
 func (address) String() string  { return "in-process" }
 
-// authInfo says that nobody can listen.
+// authInfo states that the channel is private.
 type authInfo struct{ credentials.CommonAuthInfo }
 
 func (authInfo) AuthType() string { return "inproc" }
 
-// outgoing is the metadata that a service sees: what the caller has put into
-// its context, and what its credentials add.
+// outgoing returns the metadata that a service sees: that of the caller's context,
+// and that of its credentials.
 func outgoing(ctx context.Context, method string, o *options) (metadata.MD, error) {
 	md, _ := metadata.FromOutgoingContext(ctx) // a copy
 	if md == nil {
@@ -127,7 +127,7 @@ func outgoing(ctx context.Context, method string, o *options) (metadata.MD, erro
 	return md, nil
 }
 
-// restricted reports whether a status is the service's alone to give (gRFC A54).
+// restricted reports whether only a service may return the code (gRFC A54).
 func restricted(code codes.Code) bool {
 	switch code {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted, codes.OutOfRange, codes.DataLoss:
@@ -136,7 +136,8 @@ func restricted(code codes.Code) bool {
 	return false
 }
 
-// valid holds metadata to what a network can carry, in grpc-go's words.
+// valid returns an error for metadata that a network cannot carry, with the text of
+// grpc-go.
 func valid(md metadata.MD) error {
 	for key, values := range md {
 		if problem := invalidPair(key, values); problem != "" {
@@ -171,8 +172,8 @@ func invalidPair(key string, values []string) string {
 	return ""
 }
 
-// reserved reports whether a key belongs to the protocol, which drops it where
-// it is somebody's metadata.
+// reserved reports whether a key belongs to the protocol, which drops it from
+// metadata.
 func reserved(key string) bool {
 	switch key {
 	case "content-type", "user-agent", "grpc-message-type", "grpc-encoding", "grpc-message", "grpc-status", "grpc-timeout", "te":

@@ -7,11 +7,11 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// encode is how messages cross: what could not be sent over a network, such as
-// a string that is not UTF-8, cannot be sent here either; and the two ends may
-// have different Go types for one message.
+// encode encodes a message. So what cannot be sent over a network, such as a string
+// that is not UTF-8, cannot be sent here either, and the two ends may have different
+// Go types for one message.
 func encode(m any) ([]byte, error) {
-	if m == nil { // grpc-go takes it for an empty one
+	if m == nil { // for grpc-go an empty message
 		return nil, nil
 	}
 	pm := message(m)
@@ -25,8 +25,8 @@ func encode(m any) ([]byte, error) {
 	return raw, nil
 }
 
-// encodeWithin encodes what the sender's own limit lets pass, in grpc-go's
-// words.
+// encodeWithin encodes a message within the sender's limit. The errors have the text
+// of grpc-go.
 func encodeWithin(m any, limit int) ([]byte, error) {
 	raw, err := encode(m)
 	if err == nil && len(raw) > limit {

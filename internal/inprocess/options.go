@@ -10,19 +10,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// options are a call's, as far as they count before it.
+// options are the options of a call that apply before it.
 type options struct {
 	maxSend, maxReceive int
 	creds               credentials.PerRPCCredentials
 }
 
-// newOptions reads the options that mean something here. Those about waiting,
-// retrying, compressing and naming the authority do not; one that would have
-// messages encoded differently cannot be passed over.
+// newOptions reads the options that apply in process. It ignores those about
+// waiting, retries, compression and authority, and refuses those that would encode
+// messages differently.
 func newOptions(opts []grpc.CallOption) (options, error) {
 	o := options{maxSend: math.MaxInt32, maxReceive: defaultMaxBytes}
 	refuse := func(name string) (options, error) {
-		return o, status.Errorf(codes.Unimplemented, "in process every message is Protobuf: drop the call option %s", name)
+		return o, status.Errorf(codes.Unimplemented, "in process every message is Protobuf: remove the call option %s", name)
 	}
 	for _, opt := range opts {
 		switch opt := opt.(type) {
@@ -47,7 +47,7 @@ func newOptions(opts []grpc.CallOption) (options, error) {
 	return o, nil
 }
 
-// after tells the caller what its options ask for, when the call has ended.
+// after gives the caller what its options ask for when the call has ended.
 func (o *options) after(opts []grpc.CallOption, call *call, err error) {
 	for _, opt := range opts {
 		switch opt := opt.(type) {

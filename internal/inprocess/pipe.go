@@ -6,26 +6,25 @@ import (
 	"sync"
 )
 
-// window is how many bytes may be on the way before a sender has to wait for
-// the receiver: HTTP/2's initial flow-control window, which grpc-go starts
-// with.
+// window is how many bytes may be in transit before a sender waits for the receiver:
+// the initial flow-control window of HTTP/2 and of grpc-go.
 const window = 64 << 10
 
-// A pipe carries the messages of a stream in one direction. The zero value is
-// ready.
+// A pipe carries the messages of a stream in one direction. The zero value is ready
+// to use.
 type pipe struct {
 	mu      sync.Mutex
 	queue   [][]byte
 	size    int // bytes in queue
 	closed  bool
-	changed chan struct{} // closed at the next change; nil while nobody waits
+	changed chan struct{} // closed at the next change; nil if nothing waits
 }
 
-// frame is what a message takes on the network besides itself, so that empty
-// ones do not pile up without bound here.
+// frame is the overhead of a message on the network. It bounds the number of empty
+// messages in transit.
 const frame = 5
 
-// put waits for room in the window and appends a message; io.EOF says that the
+// put waits for room in the window and appends a message. It returns io.EOF if the
 // pipe is closed.
 func (p *pipe) put(ctx context.Context, m []byte) error {
 	for {
@@ -47,7 +46,7 @@ func (p *pipe) put(ctx context.Context, m []byte) error {
 	}
 }
 
-// get waits for a message and takes it; io.EOF says that none will follow.
+// get waits for a message and removes it. It returns io.EOF if none will follow.
 func (p *pipe) get(ctx context.Context) ([]byte, error) {
 	for {
 		p.mu.Lock()
@@ -70,7 +69,7 @@ func (p *pipe) get(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// close lets nothing more in. What is on the way arrives.
+// close refuses further messages. Those in transit arrive.
 func (p *pipe) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +85,7 @@ func (p *pipe) change() {
 	}
 }
 
-// wait is called with the lock held, and gives it up.
+// wait is called with the lock held and releases it.
 func (p *pipe) wait(ctx context.Context) error {
 	if p.changed == nil {
 		p.changed = make(chan struct{})

@@ -11,22 +11,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A stream is what its two ends share.
+// A stream is the state that its two ends share.
 type stream struct {
 	call
 	toServer, toClient pipe
 	maxReceive         int   // bytes of a message to the service
 	maxSend            int   // bytes of a message from it
-	err                error // how it ended; set before toClient is closed
+	err                error // set before toClient is closed
 }
 
-// close ends the stream as its handler has.
+// close ends the stream with the error of its handler.
 func (s *stream) close(err error) {
 	if err != nil {
 		s.err = overTheWire(err)
 	}
 	s.finish()
-	s.toServer.close() // nobody reads any more
+	s.toServer.close() // the handler reads no more
 	s.toClient.close()
 }
 
@@ -116,7 +116,7 @@ func (s *serverStream) receive() ([]byte, error) {
 	return raw, err
 }
 
-// over says that nobody is at the other end any more.
+// over returns the error of a stream whose other end has gone.
 func (s *serverStream) over() error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
@@ -146,8 +146,8 @@ var _ grpc.ClientStream = (*clientStream)(nil)
 
 func (s *clientStream) Context() context.Context { return s.ctx }
 
-// Header waits until the service has sent its header or ended. Why it ended is
-// for RecvMsg to say.
+// Header waits until the service has sent its header or ended. The reason of an end
+// is returned by RecvMsg.
 func (s *clientStream) Header() (metadata.MD, error) {
 	select {
 	case <-s.headed:
@@ -178,10 +178,10 @@ func (s *clientStream) SendMsg(m any) error {
 		return s.finish(err)
 	}
 	gone := s.toServer.put(s.ctx, raw) != nil
-	if !s.desc.ClientStreams { // its one message is the last
+	if !s.desc.ClientStreams { // this is its only message
 		s.sentLast = true
 		s.toServer.close()
-		return nil // generated code gives up at an error, and RecvMsg knows a better one
+		return nil // RecvMsg returns the reason; generated code would stop at an error here
 	}
 	if gone {
 		return io.EOF
@@ -207,7 +207,7 @@ func (s *clientStream) RecvMsg(m any) error {
 	}
 }
 
-// receive takes the next message, or says how the stream has ended.
+// receive returns the next message, or the error with which the stream has ended.
 func (s *clientStream) receive(m any) error {
 	if err := s.ended(); err != nil {
 		return err
@@ -230,7 +230,7 @@ func (s *clientStream) receive(m any) error {
 	return decodeAnswer(raw, m, s.options.maxReceive)
 }
 
-// finish ends the stream on this side, once, and returns the error.
+// finish ends this side of the stream, once, and returns the error.
 func (s *clientStream) finish(err error) error {
 	s.endMu.Lock()
 	defer s.endMu.Unlock()
