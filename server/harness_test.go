@@ -27,7 +27,7 @@ import (
 
 const audience = "https://api.example"
 
-// A probe is a service whose methods are what a test makes them.
+// A probe is a service whose methods a test defines.
 type probe struct {
 	unary  func(ctx context.Context, text string) (string, error)
 	stream func(ss grpc.ServerStream) error
@@ -37,8 +37,7 @@ type prober interface{ isProbe() }
 
 func (*probe) isProbe() {}
 
-// The methods of the probe, each kind once for callers with a token, and once
-// for all.
+// The methods of the probe: each kind once for callers with a token and once public.
 const (
 	echo      = "/probe.v1.Probe/Echo"
 	scoped    = "/probe.v1.Probe/Scoped"
@@ -61,7 +60,7 @@ var probeDesc = grpc.ServiceDesc{
 	},
 }
 
-// unaryMethod is what protoc-gen-go-grpc writes for a method.
+// unaryMethod is what protoc-gen-go-grpc generates for a method.
 func unaryMethod(name, full string) grpc.MethodDesc {
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		in := new(wrapperspb.StringValue)
@@ -84,7 +83,7 @@ func unaryMethod(name, full string) grpc.MethodDesc {
 
 func streamHandler(srv any, ss grpc.ServerStream) error { return srv.(*probe).stream(ss) }
 
-// A system is a server that serves a probe, with the ways into it.
+// A system is a server with a probe, and connections over the network and in process.
 type system struct {
 	*server.Server
 	probe   *probe
@@ -95,14 +94,14 @@ type system struct {
 	served  chan error // what Serve returned
 }
 
-// newIssuer makes an issuer that listens nowhere.
+// newIssuer returns an issuer that does not listen.
 func newIssuer(t *testing.T) *tokentest.Issuer {
 	t.Helper()
 	return tokentest.NewUnserved(t, "https://issuer.example")
 }
 
-// newConfig is that of a server with a probe, and with the issuer's keys; a nil
-// issuer leaves both to the caller.
+// newConfig returns the configuration of a server with a probe and the issuer's
+// keys. If issuer is nil, the caller adds a Provider.
 func newConfig(t *testing.T, issuer *tokentest.Issuer, p *probe) server.Config {
 	t.Helper()
 	cfg := server.Config{
@@ -166,7 +165,7 @@ func (s *system) dial(t *testing.T, options ...grpc.DialOption) *grpc.ClientConn
 	return conn
 }
 
-// authorized is a context for calls with a good token, with these claims.
+// authorized returns a context for calls with a valid token with these claims.
 func (s *system) authorized(ctx context.Context, claims map[string]any) context.Context {
 	all := map[string]any{"aud": audience}
 	for name, value := range claims {
@@ -228,8 +227,8 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// lines are the records so far. That of a call may come after its answer: stop
-// the server before.
+// lines returns the records so far. The record of a call may follow its answer, so
+// stop the server first.
 func (b *logBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	var lines []map[string]any

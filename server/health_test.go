@@ -24,8 +24,8 @@ func healthOf(t *testing.T, conn grpc.ClientConnInterface, service string) healt
 	return answer.GetStatus()
 }
 
-// TestHealth: the server serves from when it can verify tokens until it
-// leaves. In a bubble, so the second that Run looks in is not waited for.
+// The health service reports SERVING from when tokens can be verified until the
+// server stops.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -54,16 +54,16 @@ func TestHealth(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
-		<-time.After(10 * time.Second) // of the bubble
+		<-time.After(10 * time.Second) // fake time
 		want("while the provider is down", not)
 		if _, err := healthpb.NewHealthClient(s.Conn()).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "unknown"}); status.Code(err) != codes.NotFound {
 			t.Errorf("the health of an unknown service: %v", err)
 		}
 		issuer.SetDown(false)
-		<-time.After(4 * time.Second) // the provider is asked every 2 s, the health set every second
+		<-time.After(4 * time.Second) // keys are fetched every 2 s, the health is set every second
 		want("when the keys are there", serving)
 		issuer.SetDown(true)
-		<-time.After(25 * time.Hour) // keys are believed for 24 h
+		<-time.After(25 * time.Hour) // keys are valid for 24 h
 		want("when the keys are too old", not)
 		cancel()
 		if err := <-done; err != nil {

@@ -24,9 +24,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server"
 )
 
-// TestPath: a method is served by its exact name, or not at all. A name that
-// reaches a method in a spelling that its policy does not know would pass as
-// one without a policy (CVE-2026-33186).
+// A method is served only by its exact name. Another spelling that reached the method
+// would not find its policy (CVE-2026-33186).
 func TestPath(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "reached", nil }}, nil)
@@ -76,9 +75,8 @@ func TestPath(t *testing.T) {
 	})
 }
 
-// raw makes a unary call with a path that no gRPC client would send, and
-// returns the header and trailer of the answer; empty if the stream or the
-// connection was reset.
+// raw makes a unary call with a path that no gRPC client sends. It returns header and
+// trailer of the answer, empty if the stream or the connection was reset.
 func raw(t *testing.T, address, path string, authorization ...string) map[string]string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -143,7 +141,7 @@ func raw(t *testing.T, address, path string, authorization ...string) map[string
 	}
 }
 
-// TestSizes: what is too large is refused, and the connection lives on.
+// Messages and headers that are too large are refused; the connection stays usable.
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text[:min(len(text), 3)], nil }}, nil)
@@ -163,7 +161,7 @@ func TestSizes(t *testing.T) {
 	if _, err := invoke(large, conn, echo, "x"); err != nil {
 		t.Errorf("metadata of 20 KiB: %v", err)
 	}
-	// No client's own limit stands between.
+	// The client has no limit of its own.
 	answer := raw(t, s.address, echo, "Bearer "+strings.Repeat("a", 60<<10))
 	if code := answer["grpc-status"]; code == "0" || code == "" && answer[":status"] == "200" {
 		t.Errorf("metadata of 60 KiB was answered with %v", answer)
@@ -173,8 +171,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestManyStreams: one connection has so many calls at a time and no more
-// (CVE-2023-44487: grpc-go sets no limit).
+// The number of concurrent calls of one connection is limited; grpc-go sets no limit
+// (CVE-2023-44487).
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
 	conn, err := net.Dial("tcp", start(t, &probe{}, nil).address)
@@ -208,8 +206,8 @@ func TestManyStreams(t *testing.T) {
 	}
 }
 
-// TestMessageLimits: what is within the limits arrives, whichever way a call
-// comes, and what is not is refused by its size.
+// Messages within the limits arrive, on the network and in process, and larger ones are
+// refused.
 func TestMessageLimits(t *testing.T) {
 	t.Parallel()
 	const request, response = 10_000, 5 << 20

@@ -19,8 +19,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// TestLog: one line a call, with what one wants to know about it, and nothing
-// that could be used.
+// Each call has one line, with method, outcome and duration, and without credentials or
+// messages.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"in process", "network"} {
@@ -98,8 +98,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestLogOfARequest: a call in process belongs to a request. Its outcome goes to
-// the request's line, and to one of its own where that is written already.
+// The outcome of a call in process is added to the line of its request, or gets a line
+// of its own if that has been written already.
 func TestLogOfARequest(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -117,7 +117,7 @@ func TestLogOfARequest(t *testing.T) {
 			continue
 		}
 		cs := open(ctx, t, s.Conn(), method)
-		line.Write(ctx, logger) // who asked is gone
+		line.Write(ctx, logger) // the client has gone
 		close(release)
 		_, _ = receive(cs)
 	}
@@ -131,7 +131,7 @@ func TestLogOfARequest(t *testing.T) {
 	}
 }
 
-// TestRequestID: a caller's id is kept if it is fit to be logged.
+// The id of a caller is kept if it is safe to log.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	ids := make(chan string, 1)

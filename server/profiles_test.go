@@ -12,9 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// Tokens of our issuer that name our audience and are no access tokens open
-// nothing, whichever way they come: not a method, not a stream, and no public
-// method either.
+// Tokens of the issuer for our audience that are not access tokens are refused for
+// unary methods, streams and public methods.
 func TestTokensOfOtherProfiles(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "answer", nil }}, nil)
@@ -43,7 +42,7 @@ func TestTokensOfOtherProfiles(t *testing.T) {
 	}
 }
 
-// What the settings of a server make of the same token.
+// The profile settings decide about the same token.
 func TestProfileSettings(t *testing.T) {
 	t.Parallel()
 	idToken := map[string]any{"aud": []string{"web-client", audience}, "azp": "web-client"}

@@ -95,8 +95,7 @@ func unfinished(t *testing.T, address, method, authorization string, streams, si
 	return ended
 }
 
-// TestAuthenticatedBeforeTheMessage shows that a call which may not be made is refused by its header:
-// grpc-go would wait for the message, and hold it.
+// An unauthorized call is refused by its header; grpc-go would wait for the message and hold it.
 func TestAuthenticatedBeforeTheMessage(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, nil)
@@ -124,8 +123,8 @@ func TestAuthenticatedBeforeTheMessage(t *testing.T) {
 	}
 }
 
-// TestUnfinishedMessages shows that callers without a token of a public method hold a bounded
-// number of messages, and keep no other caller out.
+// Callers of a public method without a token hold a bounded number of messages and do not keep
+// other callers out.
 func TestUnfinishedMessages(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text, nil }}, nil)
@@ -157,8 +156,8 @@ func TestUnfinishedMessages(t *testing.T) {
 	}
 }
 
-// TestMessageThatNeverComes shows that the time of a call counts from its header: the server's limit,
-// or the caller's deadline if that is earlier.
+// The time of a call counts from its header: the server's limit, or the caller's deadline if that is
+// earlier.
 func TestMessageThatNeverComes(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -17,12 +17,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server"
 )
 
-// soon is what an orderly end may take: design §11 says 2 s with nothing in
-// flight.
+// soon is how long a stop may take with nothing in flight.
 const soon = 2 * time.Second
 
-// TestShutdownWithWatchers: a client that watches the server's health, as a
-// load balancer does, learns of the end and does not hold it up.
+// Clients that watch the health of the server, such as load balancers, are told of the
+// stop and do not delay it.
 func TestShutdownWithWatchers(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{}, nil)
@@ -80,7 +79,7 @@ func TestShutdownWithWatchers(t *testing.T) {
 	}
 }
 
-// hanging is a probe whose handlers wait: for release, or for ever.
+// hanging returns a probe whose handlers wait for release, or forever.
 func hanging(obedient bool) (p *probe, running chan string, release chan struct{}) {
 	running, release = make(chan string, 10), make(chan struct{})
 	hang := func(ctx context.Context) error {
@@ -102,8 +101,7 @@ func hanging(obedient bool) (p *probe, running chan string, release chan struct{
 	}, running, release
 }
 
-// TestShutdownWaits: what is in flight ends in its own time, and nothing new
-// begins.
+// Calls in flight end by themselves, and new ones are refused.
 func TestShutdownWaits(t *testing.T) {
 	t.Parallel()
 	p, running, release := hanging(true)
@@ -164,8 +162,7 @@ func invokeOnce(t *testing.T, conn grpc.ClientConnInterface) error {
 	return err
 }
 
-// TestShutdownCutsOff: the end comes when the context says so, whatever a
-// handler does.
+// Shutdown returns when its context ends, even if handlers go on.
 func TestShutdownCutsOff(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -213,7 +210,7 @@ func TestShutdownCutsOff(t *testing.T) {
 	}
 	t.Run("a call in process", func(t *testing.T) {
 		t.Parallel()
-		p, running, release := hanging(true) // it runs in its caller's goroutine, so one that does not listen holds that up
+		p, running, release := hanging(true) // in the caller's goroutine, so a handler that ignores its context blocks the caller
 		s := start(t, p, nil)
 		defer close(release)
 		ctx, hangUp := context.WithCancel(s.authorized(t.Context(), nil))
@@ -228,15 +225,14 @@ func TestShutdownCutsOff(t *testing.T) {
 		if err := s.Shutdown(bounded); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Shutdown: %v, want the context's error", err)
 		}
-		hangUp() // its caller's context is what ends it
+		hangUp() // the context of its caller ends it
 		if err := <-answer; status.Code(err) != codes.Canceled {
 			t.Errorf("the caller got %v", err)
 		}
 	})
 }
 
-// TestShutdownFirst: a server that is told to end before it serves does not
-// serve.
+// A server that is shut down before Serve does not serve.
 func TestShutdownFirst(t *testing.T) {
 	t.Parallel()
 	s, err := server.New(newConfig(t, newIssuer(t), &probe{}))
@@ -258,7 +254,7 @@ func TestShutdownFirst(t *testing.T) {
 	}
 }
 
-// TestServeFails: a listener that fails is an error.
+// Serve returns the error of its listener.
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	s, err := server.New(newConfig(t, newIssuer(t), &probe{}))
@@ -275,8 +271,7 @@ func TestServeFails(t *testing.T) {
 	}
 }
 
-// TestInFlightMessages: a stream that is open while the server leaves gets
-// what its handler still has to say.
+// A stream that is open at shutdown gets the remaining messages of its handler.
 func TestInFlightMessages(t *testing.T) {
 	t.Parallel()
 	running, release := make(chan struct{}), make(chan struct{})
@@ -289,7 +284,7 @@ func TestInFlightMessages(t *testing.T) {
 	<-running
 	ended := make(chan error, 1)
 	go func() { ended <- s.Shutdown(t.Context()) }()
-	for invokeOnce(t, s.Conn()) == nil { // until it is leaving
+	for invokeOnce(t, s.Conn()) == nil { // until it stops
 	}
 	close(release)
 	if text, err := receive(cs); text != "goodbye" {

@@ -26,7 +26,7 @@ func subject(ctx context.Context) string {
 	return "nobody"
 }
 
-// TestWhoMayCall: the same policy counts whichever way a call comes.
+// The same policy applies on the network and in process.
 func TestWhoMayCall(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{
@@ -90,8 +90,8 @@ func TestWhoMayCall(t *testing.T) {
 	}
 }
 
-// TestOutcome: a caller sees the same whichever way it came, and nothing that
-// was not meant for it.
+// A caller gets the same outcome on the network and in process, without internal
+// details.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
 	var typedNil *status.Status
@@ -100,7 +100,7 @@ func TestOutcome(t *testing.T) {
 		err    error
 		code   codes.Code
 		text   string
-		logged string // "" where the caller is told all there is
+		logged string // "" if the caller gets the whole error
 	}{
 		{"status", status.Error(codes.NotFound, "no such product"), codes.NotFound, "no such product", ""},
 		{"wrapped status", fmt.Errorf("products: %w", status.Error(codes.NotFound, "none")), codes.NotFound, "none", ""},
@@ -168,8 +168,7 @@ func stop(t *testing.T, s *system) {
 	}
 }
 
-// TestPanic: a panic is the end of its call alone, and the caller is not told
-// what it was about.
+// A panic ends only its call, and its value is not shown to the caller.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{
@@ -208,8 +207,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestDeadline: no unary handler is kept longer than the server says, or the
-// caller, whichever is earlier.
+// A unary call ends at the server's limit or the caller's deadline, whichever is earlier.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	lefts := make(chan time.Duration, 1)
@@ -249,8 +247,8 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// TestStreamHeader: the caller of a stream learns that it is connected before
-// the first message, however long that takes, and a refusal comes without.
+// The caller of a stream gets the header before the first message, however long that
+// takes; a refusal has no header.
 func TestStreamHeader(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -276,11 +274,11 @@ func TestStreamHeader(t *testing.T) {
 	}
 }
 
-// TestStreamEndsWithItsToken: on the network as in process, also while nobody
-// says anything.
+// A stream ends when its token expires, on the network and in process, also while it is
+// silent.
 func TestStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
-	// One second to live at the server's clock, whatever time it is.
+	// One second left by the clock of the server.
 	at := time.Now()
 	s := start(t, &probe{stream: func(ss grpc.ServerStream) error {
 		var m wrapperspb.StringValue
@@ -302,15 +300,14 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	}
 }
 
-// override would replace the authentication of its service, if that were
-// go-grpc-middleware's.
+// override would replace the authentication of its service in go-grpc-middleware.
 type override struct{ probe }
 
 func (*override) AuthFuncOverride(ctx context.Context, _ string) (context.Context, error) {
 	return authn.NewContext(ctx, &authn.Principal{Subject: "intruder"}), nil
 }
 
-// TestServiceAuthFuncOverride: a service cannot decide who is calling it.
+// A service cannot replace its authentication.
 func TestServiceAuthFuncOverride(t *testing.T) {
 	t.Parallel()
 	o := &override{probe{unary: func(ctx context.Context, _ string) (string, error) { return subject(ctx), nil }}}

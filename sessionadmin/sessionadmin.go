@@ -239,7 +239,7 @@ func parseName(name string) (id session.ID, err error) {
 	text, ok := strings.CutPrefix(name, namePrefix)
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if !ok || err != nil || len(raw) != len(id) {
-		return id, validate.Field("name", "is no name of a session; give one as ListSessions returns it")
+		return id, validate.Field("name", "is not the name of a session; give one as ListSessions returns it")
 	}
 	return session.ID(raw), nil
 }
@@ -271,9 +271,9 @@ func openPosition(token, issuer, subject string) (last session.Record, err error
 }
 
 var (
-	errPageToken = validate.Field("page_token", "is none of this list; repeat subject and issuer of the request that it came from, or begin without it")
-	errNotFound  = refuse(codes.NotFound, ReasonSessionNotFound, "there is no such session, or no longer")
-	errNoStore   = refuse(codes.Unimplemented, ReasonNoSessionStore, "this server was given no session store to look after")
+	errPageToken = validate.Field("page_token", "is not a token of this list; repeat subject and issuer of the request that returned it, or begin without it")
+	errNotFound  = refuse(codes.NotFound, ReasonSessionNotFound, "the session does not exist or has ended")
+	errNoStore   = refuse(codes.Unimplemented, ReasonNoSessionStore, "this server has no session store")
 )
 
 func refuse(code codes.Code, reason, text string) error {
@@ -294,7 +294,7 @@ func (s *Service) failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	s.logger.ErrorContext(ctx, "session store unavailable", "err", err)
-	st := status.New(codes.Unavailable, "the session store does not answer")
+	st := status.New(codes.Unavailable, "the session store is unavailable")
 	if detailed, err := st.WithDetails(
 		&errdetails.ErrorInfo{Reason: ReasonStoreDown, Domain: Domain},
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)},

@@ -107,7 +107,7 @@ func (s *store) left(t *testing.T) []session.Record {
 	return records
 }
 
-// system is the service as operators meet it: behind every interceptor.
+// A system is the service behind all interceptors of a server.
 type system struct {
 	sessionadminv1.SessionAdminServiceClient
 	t      *testing.T
@@ -169,7 +169,7 @@ func (s *system) list(req *sessionadminv1.ListSessionsRequest) *sessionadminv1.L
 	return resp
 }
 
-// pages reads a list to its end, and returns the handles of each page.
+// pages reads a list to its end and returns the handles of each page.
 func (s *system) pages(req *sessionadminv1.ListSessionsRequest) []string {
 	s.t.Helper()
 	var pages []string
@@ -195,10 +195,10 @@ func TestOnlyOperators(t *testing.T) {
 	s := newSystem(t, with)
 	name := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0].GetName()
 	for who, ctx := range map[string]context.Context{
-		"nobody": t.Context(), "somebody": s.as(), "a seller": s.as("products:write"), "nearly": s.as("sessions:admin:not", "sessions"),
+		"anonymous": t.Context(), "user": s.as(), "seller": s.as("products:write"), "similar permissions": s.as("sessions:admin:not", "sessions"),
 	} {
 		want := codes.PermissionDenied
-		if who == "nobody" {
+		if who == "anonymous" {
 			want = codes.Unauthenticated
 		}
 		_, err1 := s.ListSessions(ctx, &sessionadminv1.ListSessionsRequest{})
@@ -211,11 +211,11 @@ func TestOnlyOperators(t *testing.T) {
 		}
 	}
 	if len(with.left(t)) != 1 {
-		t.Error("a session was ended by somebody who may not")
+		t.Error("a session was ended without the permission")
 	}
 }
 
-func TestASessionAsOperatorsSeeIt(t *testing.T) {
+func TestSession(t *testing.T) {
 	t.Parallel()
 	with := newStore(t)
 	with.add(t, "anna", 1)
@@ -250,13 +250,13 @@ func TestPages(t *testing.T) {
 		req  *sessionadminv1.ListSessionsRequest
 		want string
 	}{
-		{"everybody at once", &sessionadminv1.ListSessionsRequest{}, ",1,2,3,4,5,6"},
-		{"everybody in pages", &sessionadminv1.ListSessionsRequest{PageSize: 3}, ",1,2|3,4,5|6"},
-		{"one person at once", &sessionadminv1.ListSessionsRequest{Subject: "ben"}, "5,6"},
-		{"one person in pages", &sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2}, ",1|2,3|4"},
+		{"all at once", &sessionadminv1.ListSessionsRequest{}, ",1,2,3,4,5,6"},
+		{"all in pages", &sessionadminv1.ListSessionsRequest{PageSize: 3}, ",1,2|3,4,5|6"},
+		{"one subject at once", &sessionadminv1.ListSessionsRequest{Subject: "ben"}, "5,6"},
+		{"one subject in pages", &sessionadminv1.ListSessionsRequest{Subject: "anna", PageSize: 2}, ",1|2,3|4"},
 		{"by issuer", &sessionadminv1.ListSessionsRequest{Subject: "ben", Issuer: issuer}, "5,6"},
 		{"of another issuer", &sessionadminv1.ListSessionsRequest{Subject: "ben", Issuer: "https://other.test"}, ""},
-		{"of nobody", &sessionadminv1.ListSessionsRequest{Subject: "carl"}, ""},
+		{"of an unknown subject", &sessionadminv1.ListSessionsRequest{Subject: "carl"}, ""},
 	} {
 		if got := strings.Join(s.pages(c.req), "|"); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
@@ -264,7 +264,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestAPageGoesOnBehindASessionThatHasEnded(t *testing.T) {
+func TestPageAfterEndedSession(t *testing.T) {
 	t.Parallel()
 	with := newStore(t)
 	with.add(t, "anna", 4)
@@ -305,15 +305,15 @@ func TestBadRequests(t *testing.T) {
 		{"a token that is none", list(&sessionadminv1.ListSessionsRequest{PageToken: "%"}), "InvalidArgument page_token"},
 		{"a token of nothing", list(&sessionadminv1.ListSessionsRequest{PageToken: "ZQ"}), "InvalidArgument page_token"},
 		{"a cursor that the store did not make", list(&sessionadminv1.ListSessionsRequest{PageToken: base64.RawURLEncoding.EncodeToString([]byte("eX"))}), "InvalidArgument page_token"},
-		{"another person's token", list(&sessionadminv1.ListSessionsRequest{Subject: "ben", PageToken: of("anna")}), "InvalidArgument page_token"},
-		{"a person's token for everybody", list(&sessionadminv1.ListSessionsRequest{PageToken: of("anna")}), "InvalidArgument page_token"},
+		{"token of another subject", list(&sessionadminv1.ListSessionsRequest{Subject: "ben", PageToken: of("anna")}), "InvalidArgument page_token"},
+		{"token of a subject for all", list(&sessionadminv1.ListSessionsRequest{PageToken: of("anna")}), "InvalidArgument page_token"},
 		{"a negative page", list(&sessionadminv1.ListSessionsRequest{PageSize: -1}), "InvalidArgument page_size"},
 		{"an issuer alone", list(&sessionadminv1.ListSessionsRequest{Issuer: issuer}), "InvalidArgument "},
 		{"no name", remove(""), "InvalidArgument name"},
 		{"a handle for a name", remove("sessions/0000000000000001"), "InvalidArgument name"},
 		{"bits that no key has", remove("sessions/" + strings.Repeat("_", 43)), "InvalidArgument name"},
 		{"a session that is not there", remove("sessions/" + strings.Repeat("A", 43)), "NotFound SESSION_NOT_FOUND"},
-		{"nobody", noSubject, "InvalidArgument subject"},
+		{"no subject", noSubject, "InvalidArgument subject"},
 	} {
 		if got := told(c.err); got != c.want {
 			t.Errorf("%s: %q (%v), want %q", c.name, got, c.err, c.want)
@@ -375,7 +375,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-func TestAServerWithoutAStoreSaysSo(t *testing.T) {
+func TestNoStore(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
 	_, err1 := s.ListSessions(s.operator(), &sessionadminv1.ListSessionsRequest{})
@@ -388,8 +388,7 @@ func TestAServerWithoutAStoreSaysSo(t *testing.T) {
 	}
 }
 
-// told is the code of an error, and the reason or the first field in its
-// details.
+// told returns the code of an error, and the reason or the first field in its details.
 func told(err error) string {
 	st := status.Convert(err)
 	for _, detail := range st.Details() {

@@ -23,7 +23,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
-// A service is what a scenario makes it.
+// A service has the handlers that a scenario sets.
 type service struct {
 	unary  func(ctx context.Context, in *wrapperspb.StringValue) (any, error)
 	stream func(ss grpc.ServerStream) error
@@ -67,20 +67,20 @@ var desc = grpc.ServiceDesc{
 
 func handleStream(srv any, ss grpc.ServerStream) error { return srv.(*service).stream(ss) }
 
-// A transcript is what the caller and the service saw, each in its order.
+// A transcript records what the caller and the service saw, each in its order.
 type transcript struct {
 	mu             sync.Mutex
 	lines, service []string
 }
 
-// add is for the caller.
+// add records what the caller saw.
 func (s *transcript) add(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
 
-// served is for the service.
+// served records what the service saw.
 func (s *transcript) served(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *transcript) String() string {
 	return strings.Join(append(slices.Clone(s.service), s.lines...), "\n")
 }
 
-// outcome is an error as a program can tell it.
+// outcome is what a program can see of an error.
 func outcome(err error) string {
 	if err == nil || err == io.EOF {
 		return fmt.Sprint(err)
@@ -102,7 +102,7 @@ func outcome(err error) string {
 	return fmt.Sprintf("%v %q %v %t", st.Code(), st.Message(), st.Details(), ok)
 }
 
-// shown is metadata without what grpc-go itself adds on a network.
+// shown returns metadata without what grpc-go itself adds on a network.
 func shown(md metadata.MD) string {
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(md)) {
@@ -131,9 +131,9 @@ func receive(s interface{ RecvMsg(any) error }) string {
 
 const patience = 10 * time.Second
 
-// TestLikeTheNetwork runs each scenario over a grpc.ClientConn and over a Conn:
-// what both sides see must be the same, word for word. The network's transcript
-// is the expectation; a fragment of it says that the scenario came to its point.
+// TestLikeTheNetwork runs each scenario over a grpc.ClientConn and over a Conn. Both
+// transcripts must be equal; that of the network must also contain a fragment that
+// shows that the scenario has had its effect.
 func TestLikeTheNetwork(t *testing.T) {
 	t.Parallel()
 	for _, all := range [][]scenario{unaryScenarios, metadataScenarios, streamScenarios} {
@@ -153,8 +153,8 @@ func TestLikeTheNetwork(t *testing.T) {
 	}
 }
 
-// A scenario is one behaviour: serve makes the service, ask the caller, and both
-// write down what they see.
+// A scenario is one behaviour: serve is the service, ask the caller, and both record
+// what they see.
 type scenario struct {
 	name  string
 	want  string // in the transcript
@@ -175,7 +175,7 @@ func play(t *testing.T, sc scenario, connect func(*testing.T, *service) grpc.Cli
 	return tr.String()
 }
 
-// pass is an interceptor, so that the chain is there.
+// pass is an interceptor that does nothing, so that there is a chain.
 func passUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	return handler(ctx, req)
 }
@@ -210,7 +210,7 @@ func dial(t *testing.T, s *service) grpc.ClientConnInterface {
 	return conn
 }
 
-// stream opens one; an error is part of the transcript.
+// stream opens a stream; an error is recorded.
 func stream(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface, d *grpc.StreamDesc, method string, opts ...grpc.CallOption) grpc.ClientStream {
 	s, err := conn.NewStream(ctx, d, method, opts...)
 	if err != nil {
@@ -220,7 +220,7 @@ func stream(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface, 
 	return s
 }
 
-// fails makes a service whose every call ends with an error.
+// fails returns a service whose calls all end with an error.
 func fails(err error) func(*transcript) *service {
 	return func(*transcript) *service {
 		return &service{
@@ -230,7 +230,7 @@ func fails(err error) func(*transcript) *service {
 	}
 }
 
-// echoes makes a service that answers what it is sent.
+// echoes returns a service that answers what it receives.
 func echoes(*transcript) *service {
 	return &service{
 		unary: func(_ context.Context, in *wrapperspb.StringValue) (any, error) { return in, nil },

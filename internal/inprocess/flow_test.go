@@ -27,8 +27,8 @@ func done(tr *transcript) chan struct{} {
 	return c.(chan struct{})
 }
 
-// TestFlowControl: a sender is at most a window ahead of its receiver, in both
-// directions, and goes on as soon as there is room.
+// A sender is at most one window ahead of its receiver, in both directions, and
+// continues when there is room.
 func TestFlowControl(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestFlowControl(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // until all that can go on has
+		synctest.Wait() // until all goroutines are blocked
 		if n := sent.Load(); n < 60 || n > 70 {
 			t.Errorf("the service has sent %d messages of 1 KB to a caller that does not read", n)
 		}
@@ -81,9 +81,8 @@ func TestFlowControl(t *testing.T) {
 	})
 }
 
-// TestSenderIsLetGo: nobody waits for room at the other end of a stream that is
-// over.
-func TestSenderIsLetGo(t *testing.T) {
+// A sender does not wait for room in a stream that has ended.
+func TestSenderIsReleased(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan error, 2)
@@ -117,8 +116,7 @@ func TestSenderIsLetGo(t *testing.T) {
 	})
 }
 
-// TestSendAfterTheEnd: a goroutine that a handler has left behind is told that
-// the stream is over.
+// A goroutine that outlives its handler gets an error when it sends.
 func TestSendAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	left := make(chan grpc.ServerStream, 1)
@@ -138,7 +136,7 @@ func TestSendAfterTheEnd(t *testing.T) {
 	}
 }
 
-// TestSameGoroutine: a unary call is a call.
+// A unary call runs in the goroutine of its caller.
 func TestSameGoroutine(t *testing.T) {
 	t.Parallel()
 	goroutine := func() string {
@@ -152,7 +150,7 @@ func TestSameGoroutine(t *testing.T) {
 	}
 }
 
-// BenchmarkInvoke is what a call costs beyond its handler, with two
+// BenchmarkInvoke measures the cost of a call beyond its handler, with two
 // interceptors and a deadline.
 func BenchmarkInvoke(b *testing.B) {
 	conn := inProcess(nil, echoes(nil))
@@ -167,7 +165,7 @@ func BenchmarkInvoke(b *testing.B) {
 	}
 }
 
-// TestOtherCodec: an option that cannot be honoured is not passed over.
+// An option for another codec is refused, not ignored.
 func TestOtherCodec(t *testing.T) {
 	t.Parallel()
 	conn := inProcess(t, echoes(nil))
@@ -185,8 +183,8 @@ func TestOtherCodec(t *testing.T) {
 	}
 }
 
-// TestMalformedName: a name without its first slash is no name, or a policy by
-// method name would not find it (CVE-2026-33186).
+// A name without its first slash is refused, since policies by method name would not
+// apply to it (CVE-2026-33186).
 func TestMalformedName(t *testing.T) {
 	t.Parallel()
 	conn := inProcess(t, echoes(nil))
@@ -200,7 +198,7 @@ func TestMalformedName(t *testing.T) {
 	}
 }
 
-// TestBeginAndEnd: each call is let in, or not, and told of its end once.
+// Begin is called once per call, and End once per admitted call.
 func TestBeginAndEnd(t *testing.T) {
 	t.Parallel()
 	var under, total atomic.Int64
@@ -240,7 +238,7 @@ func TestBeginAndEnd(t *testing.T) {
 	}
 }
 
-// TestPanic: in the caller's goroutine, and so the caller's to catch.
+// A panic of a handler reaches the caller, in its goroutine.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	ended := false

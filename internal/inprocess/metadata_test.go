@@ -14,13 +14,13 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// What a scenario's two sides tell each other past the connection.
+// State that the two sides of a scenario share outside of the connection.
 var (
-	onStart sync.Map // transcript → func(), called by the service that waits
+	onStart sync.Map // transcript → func(), called by a waiting service
 	kept    sync.Map // transcript → context of a handler
 )
 
-// waits makes a service whose calls end with their context.
+// waits returns a service whose calls end with their context.
 func waits(tr *transcript) *service {
 	return &service{
 		unary: func(ctx context.Context, _ *wrapperspb.StringValue) (any, error) {
@@ -33,8 +33,8 @@ func waits(tr *transcript) *service {
 	}
 }
 
-// says makes a service that sets metadata, writes down what it is told about
-// that, and ends with an error or not.
+// says returns a service that sets metadata, records the results, and ends with or
+// without an error.
 func says(end error) func(*transcript) *service {
 	return func(tr *transcript) *service {
 		say := func(ctx context.Context) {
@@ -59,7 +59,7 @@ func says(end error) func(*transcript) *service {
 	}
 }
 
-// hears makes a service that writes down the metadata of a call.
+// hears returns a service that records the metadata of a call.
 func hears(tr *transcript) *service {
 	return &service{unary: func(ctx context.Context, _ *wrapperspb.StringValue) (any, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
@@ -70,14 +70,14 @@ func hears(tr *transcript) *service {
 	}}
 }
 
-// asksWith makes a call with metadata.
+// asksWith calls with metadata.
 func asksWith(pairs ...string) func(context.Context, *transcript, grpc.ClientConnInterface) {
 	return func(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
 		asks("x")(metadata.AppendToOutgoingContext(ctx, pairs...), tr, conn)
 	}
 }
 
-// told makes a call and writes down what its options were told.
+// told calls and records the results of its options.
 func told(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
 	var header, trailer metadata.MD
 	var from peer.Peer

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// streams makes a service of one handler.
+// streams returns a service with one handler.
 func streams(handler func(tr *transcript, ss grpc.ServerStream) error) func(*transcript) *service {
 	return func(tr *transcript) *service {
 		return &service{stream: func(ss grpc.ServerStream) error { return handler(tr, ss) }}

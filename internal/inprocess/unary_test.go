@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// asks makes one call and writes down how it ended.
+// asks makes one call and records its outcome.
 func asks(in string, opts ...grpc.CallOption) func(context.Context, *transcript, grpc.ClientConnInterface) {
 	return func(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
 		out, err := call(ctx, conn, in, opts...)

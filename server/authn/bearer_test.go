@@ -13,8 +13,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// TestAuthorization: how a call may say who it is, at a method that needs a
-// token and at one that does not.
+// Forms of the authorization value, for a method that needs a token and for a public
+// one.
 func TestAuthorization(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -47,7 +47,7 @@ func TestAuthorization(t *testing.T) {
 		{"tab", []string{"Bearer\t" + good}, missing, missing},
 		{"space after", []string{"Bearer " + good + " "}, invalid, invalid},
 		{"two in one", []string{"Bearer " + good + ", Bearer " + good}, invalid, invalid},
-		// AuthFromMD and its like read the first value, other readers the last.
+		// Some readers use the first value, others the last.
 		{"two values", []string{"Bearer " + good, "Bearer " + good}, invalid, invalid},
 		{"bad one second", []string{"Bearer " + good, "Bearer " + bad}, invalid, invalid},
 		{"good one second", []string{"Basic dTpw", "Bearer " + good}, invalid, invalid},
@@ -85,7 +85,7 @@ func TestAuthorization(t *testing.T) {
 	})
 }
 
-// TestTokenElsewhere: tokens come in the header alone.
+// Tokens are accepted only in the header.
 func TestTokenElsewhere(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -99,9 +99,8 @@ func TestTokenElsewhere(t *testing.T) {
 	wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenMissing)
 }
 
-// TestPrincipalOfNobody: a context that was given no principal has none, even
-// where somebody put a nil one in.
-func TestPrincipalOfNobody(t *testing.T) {
+// A context without a principal, or with a nil one, has none.
+func TestNoPrincipal(t *testing.T) {
 	t.Parallel()
 	for _, ctx := range []context.Context{t.Context(), authn.NewContext(t.Context(), nil)} {
 		if p, ok := authn.FromContext(ctx); ok || p != nil {
@@ -110,7 +109,7 @@ func TestPrincipalOfNobody(t *testing.T) {
 	}
 }
 
-// TestHandlerOutcome: what the handler returns comes through as it is.
+// The interceptor returns what the handler returns.
 func TestHandlerOutcome(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)

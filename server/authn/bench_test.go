@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
-// sized mints a token of about 1 KB.
+// sized returns a token of about 1 KB.
 func sized(tb testing.TB, mint func(map[string]any) string, claims map[string]any) string {
 	tb.Helper()
 	all := map[string]any{
@@ -35,8 +35,8 @@ func sized(tb testing.TB, mint func(map[string]any) string, claims map[string]an
 	return raw
 }
 
-// cpu is the processor time of this process, which other programs do not
-// lengthen.
+// cpu returns the processor time of this process, which does not depend on other
+// programs.
 func cpu(b *testing.B) int64 {
 	b.Helper()
 	var usage syscall.Rusage
@@ -46,8 +46,7 @@ func cpu(b *testing.B) int64 {
 	return usage.Utime.Nano() + usage.Stime.Nano()
 }
 
-// BenchmarkUnary measures what a call costs beyond its handler, once its token
-// has been seen.
+// BenchmarkUnary measures the cost of a call beyond its handler, with a cached token.
 func BenchmarkUnary(b *testing.B) {
 	issuer := newIssuer(b)
 	list, err := denylist.New(denylist.Config{})
@@ -94,8 +93,8 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-// BenchmarkPrincipalMemory reports what one remembered token of 1 KB takes,
-// the claims that a service may ask for included (Config.CacheSize says so).
+// BenchmarkPrincipalMemory reports the memory of one cached token of 1 KB, including
+// the claims that a service may ask for. Config.CacheSize documents it.
 func BenchmarkPrincipalMemory(b *testing.B) {
 	issuer := newIssuer(b)
 	const tokens = 2000

@@ -17,8 +17,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
-// A service asks who is calling where the answer depends on the caller. That
-// the caller may call at all was decided before.
+// A service reads the principal if the answer depends on the caller. The interceptor
+// has applied the policy of the method before.
 func ExampleFromContext() {
 	deleteProduct := func(ctx context.Context, seller string) error {
 		caller, ok := authn.FromContext(ctx)
@@ -28,7 +28,7 @@ func ExampleFromContext() {
 		return nil
 	}
 
-	// A test of the service plays the interceptor's part.
+	// A test of the service sets the principal as the interceptor does.
 	ada := authn.NewContext(context.Background(), &authn.Principal{Issuer: "https://issuer.example", Subject: "ada"})
 	fmt.Println(deleteProduct(ada, "ada"))
 	fmt.Println(deleteProduct(ada, "grace"))
@@ -39,8 +39,7 @@ func ExampleFromContext() {
 	// rpc error: code = PermissionDenied desc = only the seller may delete a product
 }
 
-// Package server does all this, and more; a gRPC server of one's own needs
-// only these lines.
+// A gRPC server without package server needs these lines.
 func ExampleNewInterceptor() {
 	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
 	if err != nil {
@@ -93,7 +92,7 @@ func ExampleConfig_revoked() {
 	}
 	_ = verifier
 
-	// When the provider says that a session has ended:
+	// When the provider reports that a session has ended:
 	if err := list.DenySession(context.Background(), "https://issuer.example", "sid-1", time.Time{}); err != nil {
 		log.Fatal(err)
 	}

@@ -27,7 +27,7 @@ import (
 
 const audience = "https://api.example"
 
-// A method of a service that exists in its descriptor alone.
+// A method of a service that has only a descriptor.
 type method struct {
 	name   string
 	policy *authv1.Policy
@@ -35,9 +35,8 @@ type method struct {
 
 var services atomic.Int64
 
-// serve registers the descriptor of a service with these methods, under a
-// name of its own, and returns that and what a server that serves it would
-// report.
+// serve registers the descriptor of a service with these methods, under a unique
+// name, and returns the name and the service info of a server with the service.
 func serve(t testing.TB, methods ...method) (string, map[string]grpc.ServiceInfo) {
 	t.Helper()
 	n := services.Add(1)
@@ -74,14 +73,14 @@ func publish(t testing.TB, file *descriptorpb.FileDescriptorProto) {
 	}
 }
 
-// checkedTable makes a table and checks it against the services.
+// checkedTable returns a table that was checked against the services.
 func checkedTable(services map[string]grpc.ServiceInfo, policies map[string]*authv1.Policy) (*authn.Table, error) {
 	table := authn.NewTable(policies)
 	return table, table.Check(services)
 }
 
-// newTable makes the table of a service with one method for each policy, named
-// A, B and so on, and returns their full names.
+// newTable returns the table of a service with one method per policy, named A, B and
+// so on, and their full names.
 func newTable(t testing.TB, policies ...*authv1.Policy) (*authn.Table, []string) {
 	t.Helper()
 	var methods []method
@@ -100,7 +99,7 @@ func newTable(t testing.TB, policies ...*authv1.Policy) (*authn.Table, []string)
 	return table, full
 }
 
-// newIssuer makes an issuer that listens nowhere.
+// newIssuer returns an issuer that does not listen.
 func newIssuer(t testing.TB) *tokentest.Issuer {
 	t.Helper()
 	return tokentest.NewUnserved(t, "https://issuer.example")
@@ -115,7 +114,7 @@ func mint(issuer *tokentest.Issuer, claims map[string]any) string {
 	return issuer.Mint(all)
 }
 
-// newVerifier makes a verifier that has the issuer's keys already.
+// newVerifier returns a verifier that has the issuer's keys.
 func newVerifier(t testing.TB, issuer *tokentest.Issuer, cfg authn.Config) *authn.Verifier {
 	t.Helper()
 	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client(), Now: cfg.Now})
@@ -133,7 +132,7 @@ func newVerifier(t testing.TB, issuer *tokentest.Issuer, cfg authn.Config) *auth
 	return v
 }
 
-// newCold makes a verifier whose provider has not answered yet.
+// newCold returns a verifier whose provider has not answered.
 func newCold(t testing.TB, issuer *tokentest.Issuer) *authn.Verifier {
 	t.Helper()
 	provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: refusing()})
@@ -147,24 +146,24 @@ func newCold(t testing.TB, issuer *tokentest.Issuer) *authn.Verifier {
 	return v
 }
 
-// refusing is a client for which nobody is there.
-func refusing() *http.Client { return &http.Client{Transport: nobody{}} }
+// refusing returns a client whose connections are refused.
+func refusing() *http.Client { return &http.Client{Transport: refused{}} }
 
-type nobody struct{}
+type refused struct{}
 
-func (nobody) RoundTrip(*http.Request) (*http.Response, error) {
+func (refused) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("connection refused")
 }
 
-// incoming is the context of a call with these authorization values.
+// incoming returns the context of a call with these authorization values.
 func incoming(ctx context.Context, authorization ...string) context.Context {
 	md := metadata.MD{}
 	md.Append("authorization", authorization...)
 	return metadata.NewIncomingContext(ctx, md)
 }
 
-// call makes a unary call and returns whom the handler saw; called is false
-// if it did not run.
+// call makes a unary call and returns the principal that the handler saw; called is
+// false if the handler did not run.
 func call(ctx context.Context, i *authn.Interceptor, method string) (p *authn.Principal, called bool, err error) {
 	_, err = i.Unary(ctx, "request", &grpc.UnaryServerInfo{FullMethod: method}, func(ctx context.Context, req any) (any, error) {
 		called = true
@@ -174,8 +173,8 @@ func call(ctx context.Context, i *authn.Interceptor, method string) (p *authn.Pr
 	return p, called, err
 }
 
-// wantRefusal checks code, reason and the metadata of the ErrorInfo; metadata
-// comes in pairs.
+// wantRefusal checks code, reason and metadata of the ErrorInfo; metadata are keys and
+// values in turn.
 func wantRefusal(t *testing.T, err error, code codes.Code, reason string, metadata ...string) {
 	t.Helper()
 	st, ok := status.FromError(err)

@@ -213,7 +213,7 @@ func TestUncheckedTable(t *testing.T) {
 	if want := "policy for /" + name + "/Broken: is public and has conditions"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log.String())
 	}
-	// Names that callers make up are not kept.
+	// Unknown names, which callers choose, are not kept.
 	if rules := table.Rules(); len(rules) != 6 {
 		t.Errorf("%d rules were kept, want those of 6 methods that exist: %v", len(rules), rules)
 	}

@@ -22,8 +22,7 @@ import (
 
 func info(method string) *grpc.UnaryServerInfo { return &grpc.UnaryServerInfo{FullMethod: method} }
 
-// TestRefusedTokens: each bad token gets its code and reason; the caller never
-// learns more, and the log does.
+// Each bad token gets its code and reason; only the log has the cause.
 func TestRefusedTokens(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -39,7 +38,7 @@ func TestRefusedTokens(t *testing.T) {
 		{"other audience", mint(issuer, map[string]any{"aud": "https://other.example"}), authn.ReasonTokenInvalid, "aud does not contain"},
 		{"other issuer", mint(issuer, map[string]any{"iss": "https://evil.example"}), authn.ReasonTokenInvalid, "iss"},
 		{"no exp", mint(issuer, map[string]any{"exp": tokentest.Absent}), authn.ReasonTokenInvalid, "exp is missing"},
-		{"nobody", mint(issuer, map[string]any{"sub": tokentest.Absent}), authn.ReasonTokenInvalid, "neither sub nor a client id"},
+		{"no subject and no client", mint(issuer, map[string]any{"sub": tokentest.Absent}), authn.ReasonTokenInvalid, "neither sub nor a client id"},
 		{"another's signature", stranger.Sign(`{"alg":"RS256","kid":"`+issuer.Key().ID+`"}`, payload(t, mint(issuer, nil))), authn.ReasonTokenInvalid, "signature"},
 		{"alg none", issuer.Sign(`{"alg":"none","kid":"`+issuer.Key().ID+`"}`, payload(t, mint(issuer, nil))), authn.ReasonTokenInvalid, "alg"}, // CVE-2015-9235
 		{"bound to a key", mint(issuer, map[string]any{"cnf": map[string]any{"jkt": "x"}}), authn.ReasonTokenInvalid, "cnf"},
@@ -86,8 +85,8 @@ func payload(t *testing.T, raw string) string {
 	return decode(t, strings.Split(raw, ".")[1])
 }
 
-// TestUnverifiable: as long as nobody can tell, nobody is let in, and nobody
-// is told that the token is bad; public methods go on working.
+// Without keys, calls with a token get Unavailable, not Unauthenticated; calls of public
+// methods without a token succeed.
 func TestUnverifiable(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -121,12 +120,12 @@ func TestUnverifiable(t *testing.T) {
 	if _, _, err := call(t.Context(), i, methods[0]); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a call without a token needs no provider to be refused, got %v", err)
 	}
-	// Nonsense is nonsense, whoever is down.
+	// A malformed token is invalid even without keys.
 	_, _, err := call(incoming(t.Context(), "Bearer x.y.z"), i, methods[0])
 	wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenInvalid)
 }
 
-// TestConditions: each condition of a policy, met and not.
+// Each condition of a policy, met and not met.
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -149,7 +148,7 @@ func TestConditions(t *testing.T) {
 		policy   *authv1.Policy
 		cfg      authn.Config
 		claims   claims
-		reason   string // "" to be let in
+		reason   string // "" if accepted
 		metadata []string
 	}{
 		{"scopes as a string", scopes, authn.Config{}, claims{"scope": "openid products:write products:read"}, "", nil},
@@ -201,7 +200,7 @@ func TestConditions(t *testing.T) {
 				}
 				code := codes.PermissionDenied
 				if c.reason == authn.ReasonStepUpRequired {
-					code = codes.Unauthenticated // RFC 9470 section 3: 401, since signing in helps
+					code = codes.Unauthenticated // RFC 9470 §3: 401, since signing in again helps
 				}
 				wantRefusal(t, err, code, c.reason, c.metadata...)
 				if called {
@@ -212,7 +211,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestMaxAgePasses: a sign-in grows old while its token is good and cached.
+// A sign-in becomes too old while its token is valid and cached.
 func TestMaxAgePasses(t *testing.T) {
 	t.Parallel()
 	issuer, clock := newIssuer(t), newClock()
@@ -231,7 +230,7 @@ func TestMaxAgePasses(t *testing.T) {
 	wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenExpired)
 }
 
-// TestPrincipal: every field comes from its claim.
+// Every field of a principal comes from its claim.
 func TestPrincipal(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -295,8 +294,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestRequireATJWT: where ID tokens have the same audience, only the type
-// tells them apart (RFC 8725 section 3.12).
+// If ID tokens have the same audience, only the type distinguishes them
+// (RFC 8725 §3.12).
 func TestRequireATJWT(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)

@@ -21,8 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
-// TestRevocation: the hook is asked at every call, and what it says counts at
-// once, for tokens that are in the cache, too.
+// Revoked is asked at every call, also for cached tokens, and applies at once.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -52,7 +51,7 @@ func TestRevocation(t *testing.T) {
 		{"good again", nil, codes.OK, ""},
 	} {
 		answer = step.answer
-		for _, method := range methods { // the public one too: a bad token is bad there
+		for _, method := range methods { // the public one too: it refuses bad tokens as well
 			p, called, err := call(ctx, i, method)
 			if step.reason != "" {
 				wantRefusal(t, err, step.code, step.reason)
@@ -88,7 +87,7 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// TestDenylist: logged out there, refused here.
+// A session on the denylist is refused.
 func TestDenylist(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -113,9 +112,8 @@ func TestDenylist(t *testing.T) {
 	}
 }
 
-// TestStreamEndsWithItsRefusal: what a new call would be refused, an open
-// stream is refused within a second, of every kind and whatever its handler
-// is doing, and a stream that would not be refused goes on.
+// An open stream ends within a second when a new call with its token would be refused,
+// whatever its kind and whatever its handler is doing; other streams go on.
 func TestStreamEndsWithItsRefusal(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -134,7 +132,7 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 				if err := ss.SendMsg("tick"); err != nil {
 					return errors.New("another error")
 				}
-				if err := ss.Context().Err(); err != nil { // the client is gone
+				if err := ss.Context().Err(); err != nil { // the client has gone
 					return err
 				}
 			}
@@ -143,7 +141,7 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 	}
 	type system struct {
 		list *denylist.List
-		hook func(error) // of a Revoked without notification
+		hook func(error) // sets the answer of a Revoked without RevokedChanged
 		clk  *clock
 	}
 	revoked := func(deny func(*denylist.List, time.Time) error) func(*testing.T, system) {
@@ -210,7 +208,7 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 						go func() {
 							ended <- stream(ctx, i, info, methods[0], &fakeStream{received: make(chan string)}, handler)
 						}()
-						time.Sleep(2500 * time.Millisecond) // of the bubble: long open, and between two questions
+						time.Sleep(2500 * time.Millisecond) // fake time: long open, and between two checks
 						synctest.Wait()
 						select {
 						case err := <-ended:
@@ -250,8 +248,7 @@ func refusalMetadata(reason string) []string {
 	return nil
 }
 
-// TestStreamEndsWithItsKey: a key that the provider has withdrawn opens
-// nothing any more, and holds nothing open.
+// Tokens of a key that the provider has withdrawn are refused, and their streams end.
 func TestStreamEndsWithItsKey(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)

@@ -17,9 +17,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// A fakeStream is a transport's end of a stream: the client's messages come
-// through a channel, and receiving blocks until there is one or the call is
-// over.
+// A fakeStream is the transport of a stream. The client's messages come from a
+// channel, and receiving blocks until there is one or the call ends.
 type fakeStream struct {
 	grpc.ServerStream
 	ctx      context.Context
@@ -54,8 +53,8 @@ var kinds = map[string]*grpc.StreamServerInfo{
 	"bidi":          {IsServerStream: true, IsClientStream: true},
 }
 
-// stream runs a handler behind the interceptor as grpc.Server does: when the
-// handler has returned, the call's context ends.
+// stream runs a handler behind the interceptor as grpc.Server does: the context of the
+// call ends when the handler has returned.
 func stream(ctx context.Context, i *authn.Interceptor, kind *grpc.StreamServerInfo, method string, s *fakeStream, handler grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -87,7 +86,7 @@ func TestStreamRefused(t *testing.T) {
 		{"no scope", i, methods[1], []string{bearer}, codes.PermissionDenied, authn.ReasonScopeMissing, []string{"scope", "a"}},
 		{"public, bad token", i, methods[2], []string{"Bearer x"}, codes.Unauthenticated, authn.ReasonTokenInvalid, nil},
 		{"provider down", cold, methods[0], []string{bearer}, codes.Unavailable, authn.ReasonUnverifiable, nil},
-		// The skew that a unary call may still use is none for a stream.
+		// The clock skew allowed for unary calls does not apply to streams.
 		{"in the skew", i, methods[0], []string{"Bearer " + mint(issuer, map[string]any{"exp": time.Now().Add(-10 * time.Second).Unix()})}, codes.Unauthenticated, authn.ReasonTokenExpired, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,8 +100,8 @@ func TestStreamRefused(t *testing.T) {
 	}
 }
 
-// TestStreamPasses: the handler sees the caller and the messages; what it
-// returns is what the client gets.
+// The handler gets the principal and the messages, and the client gets what the handler
+// returns.
 func TestStreamPasses(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -113,7 +112,7 @@ func TestStreamPasses(t *testing.T) {
 		for _, c := range []struct {
 			who, method string
 			values      []string
-		}{{"caller", methods[0], []string{"Bearer " + mint(issuer, nil)}}, {"caller of a public method", methods[1], []string{"Bearer " + mint(issuer, nil)}}, {"nobody", methods[1], nil}} {
+		}{{"caller", methods[0], []string{"Bearer " + mint(issuer, nil)}}, {"caller of a public method", methods[1], []string{"Bearer " + mint(issuer, nil)}}, {"anonymous caller", methods[1], nil}} {
 			t.Run(name+"/"+c.who, func(t *testing.T) {
 				t.Parallel()
 				s := &fakeStream{received: make(chan string, 2)}
@@ -146,8 +145,7 @@ func TestStreamPasses(t *testing.T) {
 	}
 }
 
-// TestStreamEndsWithItsToken: whatever the handler is doing when the token
-// expires, the stream ends then, with the reason.
+// A stream ends with the reason when its token expires, whatever its handler is doing.
 func TestStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	const life = 90 * time.Second
@@ -167,7 +165,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		},
 		"waiting for its context": func(_ any, ss grpc.ServerStream) error {
 			<-ss.Context().Done()
-			return nil // as if all had been said
+			return nil // as if the stream had ended normally
 		},
 		"returning the context's error": func(_ any, ss grpc.ServerStream) error {
 			<-ss.Context().Done()
@@ -206,8 +204,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	}
 }
 
-// TestStreamOfSleepingMachine: timers stand still while a machine sleeps, the
-// clock does not.
+// Timers stop while a machine sleeps, the clock does not.
 func TestStreamOfSleepingMachine(t *testing.T) {
 	t.Parallel()
 	issuer, clock := newIssuer(t), newClock()
@@ -236,7 +233,7 @@ func TestStreamOfSleepingMachine(t *testing.T) {
 	}
 }
 
-// TestStreamEndsEarlier: a stream that ends for another reason says that one.
+// A stream that ends for another reason returns that reason.
 func TestStreamEndsEarlier(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
@@ -272,8 +269,8 @@ func TestStreamEndsEarlier(t *testing.T) {
 	}
 }
 
-// TestStreamPanic: a codec that panics does so where the recovery interceptor
-// can see it, not in a goroutine where it would end the process.
+// A panic of a codec reaches the recovery interceptor; in another goroutine it would end
+// the process.
 func TestStreamPanic(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)

@@ -82,7 +82,7 @@ func (t *Table) rule(full string) *Rule {
 		return rule
 	}
 	rule, known := t.resolve(full)
-	if known { // names that callers make up are not kept
+	if known { // unknown names, which callers choose, are not kept
 		t.add(map[string]*Rule{full: rule})
 	}
 	return rule
