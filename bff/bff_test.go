@@ -256,7 +256,7 @@ func TestValidate(t *testing.T) {
 		"BaseURL", "Provider", "Client.ID", "Client.Key", "Client.Auth", "Client.AssertionAudience",
 		"Login.Scope", "Login.OfflineConsent", "Login.ResponseMode", "Login.Rate",
 		"Sessions.Store", "Sessions.Secrets[0]", "Sessions.Nodes", "Sessions.IdleTimeout", "Sessions.AbsoluteTimeout",
-		"Sessions.RefreshTimeout", "Sessions.IdleTimeout", "Sessions.CookieName",
+		"Sessions.IdleTimeout", "Sessions.CookieName", "Sessions.RefreshTimeout",
 		"Access.Public", "Access.Protect[1]", "Access.Public[0]", "Access.AllowedHosts[0]", "API",
 	}
 	if !slices.Equal(got, want) {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
 // purpose separates session data from everything else that is sealed under the same secret.
@@ -111,6 +113,36 @@ func sealContext(v *cookieValue, r *Record) []byte {
 	context := make([]byte, 0, len(v)+sha256.Size)
 	context = append(context, v[:]...)
 	return h.Sum(context)
+}
+
+// vault seals under the secrets of a manager.
+type vault struct{ keys *seal.Keyring }
+
+// Seal seals a value for a browser to keep, under the newest secret that all live nodes have. A value sealed for one purpose
+// does not open for another; the salt may be nil.
+func (v vault) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
+	return v.keys.Seal(purpose, salt, plaintext)
+}
+
+// Open opens a value that Seal has sealed for the same purpose and salt, under any of the secrets.
+func (v vault) Open(purpose string, salt, sealed []byte) ([]byte, error) {
+	return v.keys.Open(purpose, salt, sealed)
+}
+
+func (v vault) sealData(s *Session, d Data) ([]byte, error) {
+	plain, err := encodeData(d)
+	if err != nil {
+		return nil, err
+	}
+	return v.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
+}
+
+func (v vault) openData(value *cookieValue, r *Record) (Data, error) {
+	plain, err := v.keys.Open(purpose, sealContext(value, r), r.Sealed)
+	if err != nil {
+		return Data{}, err
+	}
+	return decodeData(plain)
 }
 
 func toMillis(t time.Time) int64 {

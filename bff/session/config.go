@@ -72,11 +72,11 @@ type ManagerConfig struct {
 
 // Manager opens, changes and ends sessions. It is safe for concurrent use.
 type Manager struct {
-	store    Store
-	index    Index
-	notes    NoteStore
-	keys     *seal.Keyring
-	jar      jar
+	store Store
+	index Index
+	notes NoteStore
+	vault
+	jar
 	idle     time.Duration
 	absolute time.Duration
 	sweep    time.Duration
@@ -153,7 +153,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		store:    c.Store,
 		index:    IndexOf(c.Store),
 		notes:    notes,
-		keys:     keys,
+		vault:    vault{keys},
 		jar:      jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https", base: cmp.Or(c.CookieName, CookieName)},
 		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
 		sweep:    cmp.Or(c.SweepInterval, defaultSweepInterval),
@@ -162,7 +162,6 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		log:      c.Logger,
 		opened:   cache.New[opened](cmp.Or(c.CacheSize, defaultCacheSize)),
 		touching: inFlight{ids: make(map[ID]struct{})},
-		hub:      newHub(),
 		unopened: throttle.Every(10 * time.Second),
 	}
 	m.idle = min(cmp.Or(c.IdleTimeout, DefaultIdleTimeout), m.absolute)
@@ -175,6 +174,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	m.hub = newHub(m.store, m.now, func(id ID) { m.opened.Drop(id) }, m.log)
 	m.nodes = newNodes(c, notes, keys, rand.Text(), m.now, m.log)
 	return m, nil
 }

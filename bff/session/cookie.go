@@ -59,7 +59,8 @@ type jar struct {
 	base   string // name without prefix
 }
 
-func (j jar) name() string {
+// CookieName returns the name of the cookie: [SecureCookieName] or [CookieName], or that of [ManagerConfig.CookieName].
+func (j jar) CookieName() string {
 	if j.secure {
 		return hostPrefix + j.base
 	}
@@ -84,15 +85,16 @@ func CheckCookieName(name string) error {
 }
 
 func (j jar) set(v *cookieValue, lifetime time.Duration) *http.Cookie {
-	c := j.clear()
+	c := j.ClearCookie()
 	c.Value = v.encode()
 	c.MaxAge = max(int(lifetime/time.Second), 1)
 	return c
 }
 
-func (j jar) clear() *http.Cookie {
+// ClearCookie returns the cookie that removes the session cookie from the browser.
+func (j jar) ClearCookie() *http.Cookie {
 	return &http.Cookie{
-		Name:     j.name(),
+		Name:     j.CookieName(),
 		Path:     "/",
 		MaxAge:   -1,
 		Secure:   j.secure,
@@ -107,7 +109,7 @@ func (j jar) clear() *http.Cookie {
 // harmless.
 func (j jar) find(r *http.Request) (v cookieValue, state cookieState) {
 	first := ""
-	for _, c := range r.CookiesNamed(j.name()) {
+	for _, c := range r.CookiesNamed(j.CookieName()) {
 		if c.Quoted {
 			c.Value = `"` + c.Value + `"`
 		}

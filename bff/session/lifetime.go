@@ -113,12 +113,6 @@ func (m *Manager) CookieValue(r *http.Request) string {
 	return value.encode()
 }
 
-// ClearCookie returns the cookie that removes ours from the browser.
-func (m *Manager) ClearCookie() *http.Cookie { return m.jar.clear() }
-
-// CookieName is the name of the cookie: [SecureCookieName] or [CookieName].
-func (m *Manager) CookieName() string { return m.jar.name() }
-
 // Join announces this node to the others of its store, and learns which secret all of them have, which seals from then on.
 // It returns a [*NoSharedSecretError] if they have none of its secrets. Call it before requests are served; [Manager.Run]
 // does it otherwise. A store that does not answer is no error: Run tries again.
@@ -132,17 +126,18 @@ func (m *Manager) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.nodes.run(running) })
 	if feed, ok := m.store.(Watcher); ok {
-		group.Go(func() error { m.subscribe(running, feed); return nil })
+		group.Go(func() error { m.hub.subscribe(running, feed); return nil })
 	}
-	group.Go(func() error { m.tend(running); return nil })
+	group.Go(func() error { m.hub.run(running); return nil })
 	if store, ok := m.store.(Sweeper); ok {
-		group.Go(func() error { m.removeExpired(running, store); return nil })
+		group.Go(func() error { removeExpired(running, store, m.sweep, m.log); return nil })
 	}
 	return group.Wait()
 }
 
-func (m *Manager) removeExpired(ctx context.Context, store Sweeper) {
-	tick := time.NewTicker(m.sweep)
+// removeExpired sweeps until the context ends.
+func removeExpired(ctx context.Context, store Sweeper, every time.Duration, log *slog.Logger) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		n, err := store.DeleteExpired(ctx)
@@ -150,9 +145,9 @@ func (m *Manager) removeExpired(ctx context.Context, store Sweeper) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			m.log.LogAttrs(ctx, slog.LevelWarn, "removing expired sessions failed", slog.String("cause", err.Error()))
+			log.LogAttrs(ctx, slog.LevelWarn, "expired sessions not removed", slog.String("err", err.Error()))
 		case n > 0:
-			m.log.LogAttrs(ctx, slog.LevelInfo, "removed expired sessions", slog.Int("sessions", n))
+			log.LogAttrs(ctx, slog.LevelInfo, "expired sessions removed", slog.Int("sessions", n))
 		}
 		select {
 		case <-ctx.Done():

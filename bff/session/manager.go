@@ -67,7 +67,7 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 		s.ExpiresAt = earliest(s.ExpiresAt, end)
 		s.IdleExpiresAt = earliest(s.IdleExpiresAt, end)
 	}
-	sealed, err := m.seal(s, n.Data)
+	sealed, err := m.sealData(s, n.Data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,7 +104,7 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 		return m.load(ctx, &value)
 	case cookieAmbiguous:
 		m.log.LogAttrs(ctx, slog.LevelWarn, "a request brought two different session cookies; neither was believed",
-			slog.String("cookie", m.jar.name()))
+			slog.String("cookie", m.CookieName()))
 	}
 	return nil, ErrNotFound
 }
@@ -162,7 +162,7 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	}
 	o, ok := m.opened.Get(id)
 	if !ok || !o.matches(&r) {
-		data, err := m.open(v, &r)
+		data, err := m.openData(v, &r)
 		if err != nil {
 			return nil, m.unopenable(ctx, &r, err)
 		}
@@ -211,7 +211,7 @@ func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Dur
 // session has not ended ([ErrNotFound]), and releases the lock. A write that was under way when the session ended never
 // revives it (nextjs-auth0 #2335). It returns the session with the new Data.
 func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
-	sealed, err := m.seal(s, d)
+	sealed, err := m.sealData(s, d)
 	if err != nil {
 		return nil, err
 	}
@@ -236,17 +236,6 @@ func (m *Manager) Unlock(ctx context.Context, s *Session, f Fence) error {
 	return storeError("unlock", m.store.Unlock(ctx, s.ID, f))
 }
 
-// Seal seals something for a browser to keep, under the secret that all live nodes have. The purpose tells apart what is
-// sealed for different things, and the salt may be nil.
-func (m *Manager) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
-	return m.keys.Seal(purpose, salt, plaintext)
-}
-
-// Open opens what Seal has sealed for the same purpose and salt, under any of the secrets.
-func (m *Manager) Open(purpose string, salt, sealed []byte) ([]byte, error) {
-	return m.keys.Open(purpose, salt, sealed)
-}
-
 // Elsewhere returns [ErrSealedElsewhere] for a value of [Manager.Seal] that another live node can open and this one cannot, nil
 // for any other, and the error of a store that does not answer.
 func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
@@ -255,22 +244,6 @@ func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
 		err = ErrSealedElsewhere
 	}
 	return err
-}
-
-func (m *Manager) seal(s *Session, d Data) ([]byte, error) {
-	plain, err := encodeData(d)
-	if err != nil {
-		return nil, err
-	}
-	return m.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
-}
-
-func (m *Manager) open(v *cookieValue, r *Record) (Data, error) {
-	plain, err := m.keys.Open(purpose, sealContext(v, r), r.Sealed)
-	if err != nil {
-		return Data{}, err
-	}
-	return decodeData(plain)
 }
 
 // storeError adds what was being done; the errors of this package stay recognisable.

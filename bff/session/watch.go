@@ -45,6 +45,12 @@ func (m *Manager) Watch(s *Session) (changes <-chan Change, stop func()) {
 
 // hub has the watchers of a process and one subscription to the store for all of them.
 type hub struct {
+	store Store
+	now   func() time.Time
+	log   *slog.Logger
+	// ended is called with every session whose end the feed reports.
+	ended func(ID)
+
 	// wake has run look at what is dirty.
 	wake chan struct{}
 
@@ -83,8 +89,8 @@ func (w *watched) reasonMayCome() bool {
 	return time.Since(w.missing) < reasonWithin
 }
 
-func newHub() *hub {
-	return &hub{wake: make(chan struct{}, 1), watched: make(map[ID]*watched), dirty: make(map[ID]struct{}), down: true}
+func newHub(store Store, now func() time.Time, ended func(ID), log *slog.Logger) *hub {
+	return &hub{store: store, now: now, log: log, ended: ended, wake: make(chan struct{}, 1), watched: make(map[ID]*watched), dirty: make(map[ID]struct{}), down: true}
 }
 
 func (h *hub) add(r Record) (<-chan Change, func()) {
@@ -243,19 +249,19 @@ func (h *hub) isDown() bool {
 }
 
 // subscribe keeps the hub subscribed to the store until the context ends.
-func (m *Manager) subscribe(ctx context.Context, feed Watcher) {
+func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 	for {
 		err := feed.Watch(ctx, func(e Event) {
 			if e.Ended {
-				m.opened.Drop(e.ID)
+				h.ended(e.ID)
 			}
-			m.hub.hear(e)
+			h.hear(e)
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		if m.hub.broke() {
-			m.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: its sessions are asked for until it is back",
+		if h.broke() {
+			h.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: its sessions are asked for until it is back",
 				slog.String("cause", errorText(err)))
 		}
 		if !pause(ctx, resubscribe) {
@@ -264,8 +270,8 @@ func (m *Manager) subscribe(ctx context.Context, feed Watcher) {
 	}
 }
 
-// tend asks the store about watched sessions when something may have happened to them, until the context ends.
-func (m *Manager) tend(ctx context.Context) {
+// run asks the store about watched sessions when something may have happened to them, until the context ends.
+func (h *hub) run(ctx context.Context) {
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
 	checked := time.Now()
@@ -273,15 +279,15 @@ func (m *Manager) tend(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.hub.wake:
+		case <-h.wake:
 		case <-tick.C:
-			m.hub.expire(m.now())
-			if m.hub.isDown() && time.Since(checked) >= recheckEvery {
+			h.expire(h.now())
+			if h.isDown() && time.Since(checked) >= recheckEvery {
 				checked = time.Now()
-				m.hub.hearAll()
+				h.hearAll()
 			}
 		}
-		m.lookAt(ctx, m.hub.take())
+		h.check(ctx, h.take())
 	}
 }
 
@@ -292,20 +298,20 @@ func (h *hub) hearAll() {
 	h.mark(ID{})
 }
 
-// lookAt asks the store about sessions: about one, and only if it answers, about the others. Once it fails, those that are
+// check asks the store about sessions: about one, and only if it answers, about the others. Once it fails, those that are
 // left wait for the next tick.
-func (m *Manager) lookAt(ctx context.Context, ids []ID) {
+func (h *hub) check(ctx context.Context, ids []ID) {
 	var outage atomic.Pointer[error]
 	ask := func(id ID) {
 		if err := outage.Load(); err != nil {
-			m.hub.found(id, Record{}, *err, m.now())
+			h.found(id, Record{}, *err, h.now())
 			return
 		}
-		r, err := m.store.Get(ctx, id)
+		r, err := h.store.Get(ctx, id)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			outage.Store(&err)
 		}
-		m.hub.found(id, r, err, m.now())
+		h.found(id, r, err, h.now())
 	}
 	if len(ids) == 0 {
 		return
