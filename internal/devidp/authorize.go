@@ -11,50 +11,59 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+	"github.com/zitadel/schema"
 )
+
+// authorization signs people in: the authorization endpoint and the sign-in
+// page.
+type authorization struct {
+	*realm
+	logouts *logouts
+	encoder *schema.Encoder
+}
 
 // authorize answers an authorization request: at once when the browser's session will do, else by way of the sign-in
 // page. Until client and redirect URI are known to be good, failures are shown here; after that they go to the client.
-func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
-	in, err := op.ParseAuthorizeRequest(r, p.decoder)
+func (a *authorization) authorize(w http.ResponseWriter, r *http.Request) {
+	in, err := op.ParseAuthorizeRequest(r, a.decoder)
 	if err != nil {
-		p.failPage(w, r, "The application’s sign-in request could not be read.")
+		a.pages.fail(w, r, "The application’s sign-in request could not be read.")
 		return
 	}
 	if name := repeated(r.Form); name != "" {
-		p.failPage(w, r, "The application’s sign-in request gives the parameter "+name+" more than once.")
+		a.pages.fail(w, r, "The application’s sign-in request gives the parameter "+name+" more than once.")
 		return
 	}
-	client := p.client(in.ClientID)
+	client := a.clients.find(in.ClientID)
 	if client == nil {
-		p.failPage(w, r, "The application is not known to this provider: its client_id is not among the configured ones.")
+		a.pages.fail(w, r, "The application is not known to this provider: its client_id is not among the configured ones.")
 		return
 	}
 	if op.ValidateAuthReqRedirectURI(client, in.RedirectURI, in.ResponseType) != nil {
-		p.failPage(w, r, "The application asked to be returned to an address that is not registered for it. Its redirect_uri must equal a configured one, byte for byte.")
+		a.pages.fail(w, r, "The application asked to be returned to an address that is not registered for it. Its redirect_uri must equal a configured one, byte for byte.")
 		return
 	}
-	req, err := p.checkAuthRequest(r.Context(), in, client, r.Form)
+	req, err := a.checkAuthRequest(r.Context(), in, client, r.Form)
 	if err != nil {
-		p.refuse(w, r, &authRequest{client: client, redirectURI: in.RedirectURI, mode: in.ResponseMode, state: in.State}, err)
+		a.refuse(w, r, &authRequest{client: client, redirectURI: in.RedirectURI, mode: in.ResponseMode, state: in.State}, err)
 		return
 	}
 
-	now := p.now()
-	if ses := p.session(r); ses != nil && req.satisfiedBy(ses, now) {
-		p.answer(w, r, req, ses)
+	now := a.now()
+	if ses := a.session(r); ses != nil && req.satisfiedBy(ses, now) {
+		a.answer(w, r, req, ses)
 		return
 	}
 	if slices.Contains(req.prompt, oidc.PromptNone) {
-		p.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("no session at the provider that would do"))
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("no session at the provider that would do"))
 		return
 	}
-	p.state.keepRequest(req, now)
-	http.Redirect(w, r, p.base+client.LoginURL(req.id), http.StatusSeeOther)
+	a.state.keepRequest(req, now)
+	http.Redirect(w, r, a.base+client.LoginURL(req.id), http.StatusSeeOther)
 }
 
 // checkAuthRequest checks everything that the client may be told about.
-func (p *Provider) checkAuthRequest(ctx context.Context, in *oidc.AuthRequest, client *registration, form url.Values) (*authRequest, error) {
+func (a *authorization) checkAuthRequest(ctx context.Context, in *oidc.AuthRequest, client *registration, form url.Values) (*authRequest, error) {
 	if form.Has("request") || form.Has("request_uri") {
 		return nil, oidc.ErrRequestNotSupported().WithDescription("request objects are not supported")
 	}
@@ -84,67 +93,48 @@ func (p *Provider) checkAuthRequest(ctx context.Context, in *oidc.AuthRequest, c
 	if sum, err := base64.RawURLEncoding.Strict().DecodeString(in.CodeChallenge); err != nil || len(sum) != len(digest{}) {
 		return nil, oidc.ErrInvalidRequest().WithDescription("code_challenge is no unpadded base64url SHA-256 (RFC 7636, section 4.2)")
 	}
-	if err := p.checkTarget(form); err != nil {
+	if err := a.checkTarget(form); err != nil {
 		return nil, err
 	}
 	// Keys do not outlive the process, so that a hint from before a restart cannot be checked. It decides something
 	// only where nobody may be asked.
-	subject, err := op.ValidateAuthReqIDTokenHint(ctx, in.IDTokenHint, p.hintVerifier())
+	subject, err := op.ValidateAuthReqIDTokenHint(ctx, in.IDTokenHint, a.hints())
 	if err != nil && slices.Contains(in.Prompt, oidc.PromptNone) {
 		return nil, err
 	}
 	return &authRequest{
 		id: newSecret(), client: client, redirectURI: in.RedirectURI, mode: in.ResponseMode, state: in.State, nonce: in.Nonce,
 		challenge: in.CodeChallenge, scopes: scopes, prompt: in.Prompt, maxAge: maxAge, acrValues: words(in.ACRValues),
-		loginHint: in.LoginHint, subject: subject, expires: p.now().Add(requestLifetime),
+		loginHint: in.LoginHint, subject: subject, expires: a.now().Add(requestLifetime),
 	}, nil
-}
-
-// checkTarget refuses any audience or resource (RFC 8707) but ours.
-func (p *Provider) checkTarget(form url.Values) error {
-	for _, target := range slices.Concat(form["audience"], form["resource"]) {
-		if target != "" && target != p.audience {
-			return oidc.ErrInvalidTarget().WithDescription("the only audience here is the configured one")
-		}
-	}
-	return nil
-}
-
-func (p *Provider) hintVerifier() *op.IDTokenHintVerifier {
-	return op.NewIDTokenHintVerifier(p.issuer, p.key, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
 }
 
 // satisfiedBy reports whether the session answers the request without asking the person anything. There is nothing to
 // consent to, the clients being the developer's own, so that prompt=consent shows no page.
-func (a *authRequest) satisfiedBy(ses *session, now time.Time) bool {
+func (req *authRequest) satisfiedBy(ses *session, now time.Time) bool {
 	switch {
-	case slices.Contains(a.prompt, oidc.PromptLogin), slices.Contains(a.prompt, oidc.PromptSelectAccount):
+	case slices.Contains(req.prompt, oidc.PromptLogin), slices.Contains(req.prompt, oidc.PromptSelectAccount):
 		return false
-	case a.subject != "" && a.subject != ses.user.Subject:
+	case req.subject != "" && req.subject != ses.user.Subject:
 		return false
-	case a.maxAge != nil && now.Sub(ses.authTime)/time.Second >= time.Duration(min(*a.maxAge, 1<<30)):
+	case req.maxAge != nil && now.Sub(ses.authTime)/time.Second >= time.Duration(min(*req.maxAge, 1<<30)):
 		// Equality counts as too old, so that max_age=0 means prompt=login.
 		return false
-	case len(a.acrValues) > 0 && !slices.Contains(a.acrValues, ses.acr):
+	case len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr):
 		return false
 	}
 	return true
 }
 
-// session returns the session of the browser that sent r, or nil.
-func (p *Provider) session(r *http.Request) *session {
-	return p.state.session(p.cookieValue(r), p.now())
-}
-
 // showLogin shows the people to choose from.
-func (p *Provider) showLogin(w http.ResponseWriter, r *http.Request) {
-	req := p.state.request(r.FormValue("request"), p.now())
+func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
+	req := a.state.request(r.FormValue("request"), a.now())
 	if req == nil {
-		p.expired(w, r)
+		a.pages.expired(w, r)
 		return
 	}
 	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: userByHint(req.loginHint)}
-	if ses := p.session(r); ses != nil {
+	if ses := a.session(r); ses != nil {
 		data.Current = ses.user
 		if len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr) {
 			data.StepUp = req.acrValues[0]
@@ -153,29 +143,29 @@ func (p *Provider) showLogin(w http.ResponseWriter, r *http.Request) {
 	for _, u := range demoUsers {
 		data.Users = append(data.Users, loginChoice{user: u, Hinted: u == data.Hinted, Current: u == data.Current})
 	}
-	p.page(w, r, http.StatusOK, "login", []string{req.redirectURI}, data)
+	a.pages.write(w, r, http.StatusOK, "login", []string{req.redirectURI}, data)
 }
 
 // login receives the choice.
-func (p *Provider) login(w http.ResponseWriter, r *http.Request) {
+func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		p.failPage(w, r, "The form could not be read.")
+		a.pages.fail(w, r, "The form could not be read.")
 		return
 	}
 	cancelled := r.PostForm.Has("cancel")
 	u := userByKey(r.PostForm.Get("user"))
 	if u == nil && !cancelled {
-		p.failPage(w, r, "There is no such user.")
+		a.pages.fail(w, r, "There is no such user.")
 		return
 	}
-	now := p.now()
-	req := p.state.takeRequest(r.PostForm.Get("request"), now)
+	now := a.now()
+	req := a.state.takeRequest(r.PostForm.Get("request"), now)
 	if req == nil {
-		p.expired(w, r)
+		a.pages.expired(w, r)
 		return
 	}
 	if cancelled {
-		p.refuse(w, r, req, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the person went back"})
+		a.refuse(w, r, req, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the person went back"})
 		return
 	}
 	// Nobody proves anything here, so whatever strength of authentication was asked for is reached by a click: that is
@@ -185,17 +175,17 @@ func (p *Provider) login(w http.ResponseWriter, r *http.Request) {
 		acr = req.acrValues[0]
 	}
 	cookie := newSecret()
-	ses, ended := p.state.signIn(p.cookieValue(r), cookie, u, acr, now)
-	p.setCookie(w, cookie)
+	ses, ended := a.state.signIn(a.cookie.value(r), cookie, u, acr, now)
+	a.cookie.set(w, cookie)
 	if ended != nil {
-		p.notify(ended)
+		a.logouts.notify(ended)
 	}
-	p.log.InfoContext(r.Context(), "development sign-in", "user", u.Key, "client_id", req.client.ID)
+	a.log.InfoContext(r.Context(), "development sign-in", "user", u.Key, "client_id", req.client.ID)
 	if req.subject != "" && req.subject != u.Subject {
-		p.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("another person signed in than id_token_hint names"))
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("another person signed in than id_token_hint names"))
 		return
 	}
-	p.answer(w, r, req, ses)
+	a.answer(w, r, req, ses)
 }
 
 // success and failure are authorization responses, with the issuer of RFC 9207.
@@ -213,39 +203,39 @@ type failure struct {
 }
 
 // answer gives the client a code.
-func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authRequest, ses *session) {
+func (a *authorization) answer(w http.ResponseWriter, r *http.Request, req *authRequest, ses *session) {
 	code := newSecret()
-	if !p.state.keepCode(code, req, ses, p.now()) {
-		p.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session ended meanwhile"))
+	if !a.state.keepCode(code, req, ses, a.now()) {
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session ended meanwhile"))
 		return
 	}
-	p.respond(w, r, req, &success{Code: code, State: req.state, Issuer: p.issuer})
+	a.respond(w, r, req, &success{Code: code, State: req.state, Issuer: a.issuer})
 }
 
 // refuse tells the client why not.
-func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
+func (a *authorization) refuse(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
 	var e *oidc.Error
 	if !errors.As(err, &e) {
 		e = oidc.ErrServerError()
 	}
-	p.log.DebugContext(r.Context(), "authorization refused", "client_id", req.client.ID, "error", string(e.ErrorType), "reason", e.Description)
-	p.respond(w, r, req, &failure{Error: string(e.ErrorType), Description: e.Description, State: req.state, Issuer: p.issuer})
+	a.log.DebugContext(r.Context(), "authorization refused", "client_id", req.client.ID, "error", string(e.ErrorType), "reason", e.Description)
+	a.respond(w, r, req, &failure{Error: string(e.ErrorType), Description: e.Description, State: req.state, Issuer: a.issuer})
 }
 
 // respond carries an authorization response to the client through the browser.
-func (p *Provider) respond(w http.ResponseWriter, r *http.Request, req *authRequest, response any) {
+func (a *authorization) respond(w http.ResponseWriter, r *http.Request, req *authRequest, response any) {
 	if req.mode == oidc.ResponseModeFormPost {
 		fields := make(map[string][]string)
-		if err := p.encoder.Encode(response, fields); err != nil {
-			p.failPage(w, r, "The answer to the application could not be written.")
+		if err := a.encoder.Encode(response, fields); err != nil {
+			a.pages.fail(w, r, "The answer to the application could not be written.")
 			return
 		}
-		p.page(w, r, http.StatusOK, "form_post", []string{req.redirectURI}, &formPostPage{Action: req.redirectURI, Host: hostOf(req.redirectURI), Fields: fields})
+		a.pages.write(w, r, http.StatusOK, "form_post", []string{req.redirectURI}, &formPostPage{Action: req.redirectURI, Host: hostOf(req.redirectURI), Fields: fields})
 		return
 	}
-	location, err := op.AuthResponseURL(req.redirectURI, oidc.ResponseTypeCode, req.mode, response, p.encoder)
+	location, err := op.AuthResponseURL(req.redirectURI, oidc.ResponseTypeCode, req.mode, response, a.encoder)
 	if err != nil {
-		p.failPage(w, r, "The answer to the application could not be written.")
+		a.pages.fail(w, r, "The answer to the application could not be written.")
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -62,6 +62,18 @@ func (c *registration) Home() string {
 	return c.Origin()
 }
 
+// clients are the registered clients.
+type clients []*registration
+
+// find returns the client with an id, or nil.
+func (c clients) find(id string) *registration {
+	i := slices.IndexFunc(c, func(r *registration) bool { return r.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return c[i]
+}
+
 // hasSecret compares in constant time.
 func (c *registration) hasSecret(secret string) bool {
 	want, got := sha256.Sum256([]byte(c.Secret)), sha256.Sum256([]byte(secret))
@@ -83,7 +95,7 @@ func (c *credentials) IsSetClientAssertion() bool         { return c.ClientAsser
 func (c *credentials) IsSetClientIDAndClientSecret() bool { return c.ClientSecret != "" }
 
 // authenticate parses the form and identifies the client that sent it.
-func (p *Provider) authenticate(r *http.Request) (*registration, error) {
+func (t *tokens) authenticate(r *http.Request) (*registration, error) {
 	if r.URL.RawQuery != "" {
 		// RFC 6749, sections 2.3.1 and 3.2: a secret in a URL ends up in logs.
 		return nil, oidc.ErrInvalidRequest().WithDescription("parameters belong in the body, not in the URL")
@@ -93,7 +105,7 @@ func (p *Provider) authenticate(r *http.Request) (*registration, error) {
 		return nil, oidc.ErrInvalidRequest().WithDescription("the form could not be read")
 	}
 	var creds credentials
-	if err := op.ParseAuthenticatedTokenRequest(r, p.decoder, &creds); err != nil {
+	if err := op.ParseAuthenticatedTokenRequest(r, t.decoder, &creds); err != nil {
 		return nil, err
 	}
 	if name := repeated(r.PostForm); name != "" {
@@ -102,7 +114,7 @@ func (p *Provider) authenticate(r *http.Request) (*registration, error) {
 	if creds.ClientAssertion != "" {
 		return nil, oidc.ErrInvalidClient().WithDescription("private_key_jwt is not supported; use client_secret_basic or client_secret_post")
 	}
-	client := p.client(creds.ClientID)
+	client := t.clients.find(creds.ClientID)
 	if client == nil || !client.hasSecret(creds.ClientSecret) {
 		return nil, oidc.ErrInvalidClient().WithDescription("unknown client or wrong secret")
 	}

@@ -26,17 +26,17 @@ type metadata struct {
 	IssParameterSupported bool `json:"authorization_response_iss_parameter_supported"`
 }
 
-func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
+func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
 	writeJSON(w, http.StatusOK, &metadata{
 		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
-			Issuer:                                 p.issuer,
-			AuthorizationEndpoint:                  p.base + pathAuthorize,
-			TokenEndpoint:                          p.base + pathToken,
-			UserinfoEndpoint:                       p.base + pathUserinfo,
-			RevocationEndpoint:                     p.base + pathRevoke,
-			EndSessionEndpoint:                     p.base + pathEndSession,
-			JwksURI:                                p.base + pathKeys,
+			Issuer:                                 rl.issuer,
+			AuthorizationEndpoint:                  rl.base + pathAuthorize,
+			TokenEndpoint:                          rl.base + pathToken,
+			UserinfoEndpoint:                       rl.base + pathUserinfo,
+			RevocationEndpoint:                     rl.base + pathRevoke,
+			EndSessionEndpoint:                     rl.base + pathEndSession,
+			JwksURI:                                rl.base + pathKeys,
 			ScopesSupported:                        append(append([]string(nil), standardScopes...), apiScopes()...),
 			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
@@ -57,6 +57,6 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{p.key.public}})
+func (rl *realm) keys(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{rl.key.public}})
 }

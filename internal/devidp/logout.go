@@ -3,9 +3,11 @@ package devidp
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -14,72 +16,94 @@ import (
 // logoutEvent is the one member of a logout token's events claim.
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
+// logouts ends sessions: at the end_session endpoint, and with logout tokens at
+// the clients that took part in them.
+type logouts struct {
+	*realm
+	http *http.Client
+
+	mu     sync.Mutex
+	closed bool
+	calls  sync.WaitGroup
+	ctx    context.Context // of back-channel calls: they outlive the request that caused them
+	cancel context.CancelFunc
+}
+
+func newLogouts(rl *realm, client *http.Client) *logouts {
+	if client == nil {
+		client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	l := &logouts{realm: rl, http: client}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
 // endSession is RP-Initiated Logout. A valid id_token_hint for the person who is signed in ends the session at once;
 // without one the person is asked, since any page can send a browser here.
-func (p *Provider) endSession(w http.ResponseWriter, r *http.Request) {
-	req, err := op.ParseEndSessionRequest(r, p.decoder)
+func (l *logouts) endSession(w http.ResponseWriter, r *http.Request) {
+	req, err := op.ParseEndSessionRequest(r, l.decoder)
 	if err != nil {
-		p.failPage(w, r, "The application’s sign-out request could not be read.")
+		l.pages.fail(w, r, "The application’s sign-out request could not be read.")
 		return
 	}
-	hint := p.verifyHint(r.Context(), req.IdTokenHint)
+	hint := l.verifyHint(r.Context(), req.IdTokenHint)
 	if hint != nil {
 		if req.ClientID != "" && req.ClientID != hint.AuthorizedParty {
-			p.failPage(w, r, "The application’s sign-out request names one client_id and carries the ID token of another.")
+			l.pages.fail(w, r, "The application’s sign-out request names one client_id and carries the ID token of another.")
 			return
 		}
 		req.ClientID = hint.AuthorizedParty
 	}
-	next, ok := p.afterLogout(req.ClientID, req.PostLogoutRedirectURI, req.State)
+	next, ok := l.afterLogout(req.ClientID, req.PostLogoutRedirectURI, req.State)
 	if !ok {
-		p.failPage(w, r, "The application asked to be returned to an address that is not registered for it. Its post_logout_redirect_uri must equal a configured one, byte for byte.")
+		l.pages.fail(w, r, "The application asked to be returned to an address that is not registered for it. Its post_logout_redirect_uri must equal a configured one, byte for byte.")
 		return
 	}
-	current := p.session(r)
+	current := l.session(r)
 	switch {
 	case hint != nil && (current == nil || current.sid == hint.SessionID || current.user.Subject == hint.Subject):
 		// The hint's session may be another browser's, or this one's without its cookie (a POST from another site).
-		p.end(hint.SessionID)
+		l.end(hint.SessionID)
 		if current != nil {
-			p.end(current.sid)
+			l.end(current.sid)
 		}
-		p.clearCookie(w)
-		p.signedOut(w, r, next)
+		l.cookie.clear(w)
+		l.signedOut(w, r, next)
 	case current != nil:
 		data := &logoutPage{User: current.user, ClientID: req.ClientID, PostLogoutRedirectURI: req.PostLogoutRedirectURI, State: req.State}
-		p.page(w, r, http.StatusOK, "logout", []string{next}, data)
+		l.pages.write(w, r, http.StatusOK, "logout", []string{next}, data)
 	default:
-		p.signedOut(w, r, next)
+		l.signedOut(w, r, next)
 	}
 }
 
 // confirmLogout receives a person's word that they want to sign out.
-func (p *Provider) confirmLogout(w http.ResponseWriter, r *http.Request) {
+func (l *logouts) confirmLogout(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		p.failPage(w, r, "The form could not be read.")
+		l.pages.fail(w, r, "The form could not be read.")
 		return
 	}
-	next, ok := p.afterLogout(r.PostForm.Get("client_id"), r.PostForm.Get("post_logout_redirect_uri"), r.PostForm.Get("state"))
+	next, ok := l.afterLogout(r.PostForm.Get("client_id"), r.PostForm.Get("post_logout_redirect_uri"), r.PostForm.Get("state"))
 	if !ok {
-		p.failPage(w, r, "The address to return to is not registered.")
+		l.pages.fail(w, r, "The address to return to is not registered.")
 		return
 	}
-	if current := p.session(r); current != nil {
-		p.end(current.sid)
+	if current := l.session(r); current != nil {
+		l.end(current.sid)
 	}
-	p.clearCookie(w)
-	p.signedOut(w, r, next)
+	l.cookie.clear(w)
+	l.signedOut(w, r, next)
 }
 
 // verifyHint returns the claims of an ID token of this run, expired or not, or nil. One from before a restart was
 // signed with a key that is gone: it counts as absent, and the person is asked instead.
-func (p *Provider) verifyHint(ctx context.Context, hint string) *oidc.IDTokenClaims {
+func (l *logouts) verifyHint(ctx context.Context, hint string) *oidc.IDTokenClaims {
 	if hint == "" {
 		return nil
 	}
-	claims, err := op.VerifyIDTokenHint[*oidc.IDTokenClaims](ctx, hint, p.hintVerifier())
+	claims, err := op.VerifyIDTokenHint[*oidc.IDTokenClaims](ctx, hint, l.hints())
 	if expired := (op.IDTokenHintExpiredError{}); err != nil && !errors.As(err, &expired) {
-		p.log.DebugContext(ctx, "id_token_hint is not an ID token of this run of the provider")
+		l.log.DebugContext(ctx, "id_token_hint is not an ID token of this run of the provider")
 		return nil
 	}
 	return claims
@@ -87,10 +111,10 @@ func (p *Provider) verifyHint(ctx context.Context, hint string) *oidc.IDTokenCla
 
 // afterLogout is where to go after logout; empty: stay here. It must be registered for the client, or, when none is
 // named, for any: the hint that would have named it may be from before a restart.
-func (p *Provider) afterLogout(clientID, uri, state string) (next string, ok bool) {
-	clients := p.clients
+func (l *logouts) afterLogout(clientID, uri, state string) (next string, ok bool) {
+	clients := l.clients
 	if clientID != "" {
-		c := p.client(clientID)
+		c := l.clients.find(clientID)
 		if c == nil {
 			return "", false
 		}
@@ -117,51 +141,51 @@ func (p *Provider) afterLogout(clientID, uri, state string) (next string, ok boo
 	return "", false
 }
 
-func (p *Provider) signedOut(w http.ResponseWriter, r *http.Request, next string) {
+func (l *logouts) signedOut(w http.ResponseWriter, r *http.Request, next string) {
 	if next != "" {
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	p.page(w, r, http.StatusOK, "message", nil, &message{
+	l.pages.write(w, r, http.StatusOK, "message", nil, &message{
 		Title: "You are signed out",
 		Text:  []string{"Your session at the development provider has ended, and the applications that took part in it were told."},
-		Links: p.homes(),
+		Links: l.pages.homes(),
 	})
 }
 
 // end ends a session and tells its clients. Refresh tokens with offline_access outlive it, as Back-Channel Logout,
 // section 2.7, wants: revoking them is the relying party's part.
-func (p *Provider) end(sid string) {
-	if ses := p.state.endSession(sid); ses != nil {
-		p.notify(ses)
+func (l *logouts) end(sid string) {
+	if ses := l.state.endSession(sid); ses != nil {
+		l.notify(ses)
 	}
 }
 
 // notify sends a logout token to every client of a session that has ended, without waiting for the answers. The
 // caller is the only one who still holds ses.
-func (p *Provider) notify(ses *session) {
-	p.callsMu.Lock()
-	defer p.callsMu.Unlock()
-	if p.closed {
+func (l *logouts) notify(ses *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
 		return
 	}
 	for _, c := range ses.clients {
 		if c.BackchannelLogoutURI == "" {
 			continue
 		}
-		p.calls.Go(func() {
-			if err := p.sendLogoutToken(c, ses); err != nil {
-				p.log.Warn("back-channel logout failed", "client_id", c.ID, "error", err)
+		l.calls.Go(func() {
+			if err := l.sendLogoutToken(c, ses); err != nil {
+				l.log.Warn("back-channel logout failed", "client_id", c.ID, "error", err)
 			}
 		})
 	}
 }
 
-func (p *Provider) sendLogoutToken(c *registration, ses *session) error {
-	now := p.now()
+func (l *logouts) sendLogoutToken(c *registration, ses *session) error {
+	now := l.now()
 	claims := &oidc.LogoutTokenClaims{
-		Issuer:     p.issuer,
+		Issuer:     l.issuer,
 		Subject:    ses.user.Subject,
 		Audience:   oidc.Audience{c.ID},
 		IssuedAt:   oidc.FromTime(now),
@@ -170,11 +194,11 @@ func (p *Provider) sendLogoutToken(c *registration, ses *session) error {
 		Events:     map[string]any{logoutEvent: struct{}{}},
 		SessionID:  ses.sid,
 	}
-	token, err := p.key.sign(claims, typeLogoutToken)
+	token, err := l.key.sign(claims, typeLogoutToken)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, logoutCallTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, logoutCallTimeout)
 	defer cancel()
 	body := strings.NewReader(url.Values{"logout_token": {token}}.Encode())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.BackchannelLogoutURI, body)
@@ -182,7 +206,7 @@ func (p *Provider) sendLogoutToken(c *registration, ses *session) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := p.http.Do(req)
+	resp, err := l.http.Do(req)
 	if err != nil {
 		return err
 	}
@@ -191,4 +215,31 @@ func (p *Provider) sendLogoutToken(c *registration, ses *session) error {
 		return errors.New("the client answered " + resp.Status)
 	}
 	return nil
+}
+
+// shutdown is Provider.Shutdown.
+func (l *logouts) shutdown(ctx context.Context) error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		l.calls.Wait()
+		close(done)
+	}()
+	defer l.cancel()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		l.cancel()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// discard empties and closes a body, so that its connection can be used again.
+func discard(body io.ReadCloser) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxForm))
+	_ = body.Close()
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
 var (
@@ -17,14 +19,20 @@ var (
 	assetFiles embed.FS
 )
 
-// pages holds one template a page, each within the layout.
-var pages = func() map[string]*template.Template {
+// templates holds one template a page, each within the layout.
+var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for _, name := range []string{"login", "logout", "form_post", "message", "home"} {
 		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html"))
 	}
 	return all
 }()
+
+// pages writes the pages of the provider.
+type pages struct {
+	clients clients
+	log     *slog.Logger
+}
 
 type loginPage struct {
 	Request string
@@ -73,9 +81,9 @@ type link struct{ URL, Text string }
 
 // page writes a page. Its forms may lead to the given addresses besides the provider itself: Chromium holds form-action
 // against the redirects that follow a submission as well, and these lead back to the client.
-func (p *Provider) page(w http.ResponseWriter, r *http.Request, status int, name string, formTargets []string, data any) {
+func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name string, formTargets []string, data any) {
 	var buf bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&buf, "layout", data); err != nil {
+	if err := templates[name].ExecuteTemplate(&buf, "layout", data); err != nil {
 		p.log.ErrorContext(r.Context(), "page failed", "page", name, "error", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
@@ -101,9 +109,9 @@ func (p *Provider) page(w http.ResponseWriter, r *http.Request, status int, name
 }
 
 // failPage tells a person why a request cannot go on, when there is no client to tell.
-func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, reason string) {
+func (p *pages) fail(w http.ResponseWriter, r *http.Request, reason string) {
 	p.log.WarnContext(r.Context(), "request refused", "path", r.URL.Path, "reason", reason)
-	p.page(w, r, http.StatusBadRequest, "message", nil, &message{
+	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
 		Title: "This request cannot go on",
 		Text:  []string{reason, "It is the application, or its configuration, that needs mending."},
 		Links: p.homes(),
@@ -111,8 +119,8 @@ func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, reason strin
 }
 
 // expired is for a sign-in that is unknown: answered already, too old, or from before a restart.
-func (p *Provider) expired(w http.ResponseWriter, r *http.Request) {
-	p.page(w, r, http.StatusBadRequest, "message", nil, &message{
+func (p *pages) expired(w http.ResponseWriter, r *http.Request) {
+	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
 		Title: "This sign-in has expired",
 		Text: []string{
 			"It was finished already, or left open for more than 30 minutes, or begun before the provider was restarted.",
@@ -122,32 +130,35 @@ func (p *Provider) expired(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (p *Provider) denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
-	p.page(w, r, http.StatusForbidden, "message", nil, &message{
+func (p *pages) denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
+	p.write(w, r, http.StatusForbidden, "message", nil, &message{
 		Title: "Refused",
 		Text:  []string{"This form was sent by another site. Only the provider’s own pages may send it."},
 		Links: p.homes(),
 	})
 }
 
-func (p *Provider) notFound(w http.ResponseWriter, r *http.Request) {
-	p.page(w, r, http.StatusNotFound, "message", nil, &message{
+func (p *pages) notFound(w http.ResponseWriter, r *http.Request) {
+	p.write(w, r, http.StatusNotFound, "message", nil, &message{
 		Title: "There is no such page",
 		Text:  []string{"This is the development provider of Gatehouse; the application is elsewhere."},
 		Links: p.homes(),
 	})
 }
 
-func (p *Provider) home(w http.ResponseWriter, r *http.Request) {
-	data := &homePage{Issuer: p.issuer, Discovery: p.base + "/.well-known/openid-configuration", Users: demoUsers, Links: p.homes()}
-	if ses := p.session(r); ses != nil {
+func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
+	data := &homePage{
+		Issuer: rl.issuer, Discovery: rl.base + oidc.DiscoveryEndpoint,
+		Users: demoUsers, Links: rl.pages.homes(),
+	}
+	if ses := rl.session(r); ses != nil {
 		data.Current = ses.user
 	}
-	p.page(w, r, http.StatusOK, "home", nil, data)
+	rl.pages.write(w, r, http.StatusOK, "home", nil, data)
 }
 
 // homes links to the applications.
-func (p *Provider) homes() []link {
+func (p *pages) homes() []link {
 	var links []link
 	for _, c := range p.clients {
 		if c.machine != nil {
@@ -173,38 +184,4 @@ func serveAsset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
-}
-
-// cookieName has the port in it, because cookies of a host are shared by all its ports, and on loopback there may well be
-// two providers. The prefix follows the scheme: __Host- demands Secure, which http cannot have.
-func cookieName(issuer *url.URL) string {
-	name := "devidp"
-	if port := issuer.Port(); port != "" {
-		name += "_" + port
-	}
-	if issuer.Scheme == "https" {
-		name = "__Host-" + name
-	}
-	return name
-}
-
-// cookieValue is the secret of the browser's session, or empty.
-func (p *Provider) cookieValue(r *http.Request) string {
-	c, err := r.Cookie(p.cookie)
-	if err != nil {
-		return ""
-	}
-	return c.Value
-}
-
-func (p *Provider) setCookie(w http.ResponseWriter, value string) {
-	http.SetCookie(w, &http.Cookie{
-		Name: p.cookie, Value: value, Path: "/", HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteLaxMode,
-	})
-}
-
-func (p *Provider) clearCookie(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{
-		Name: p.cookie, Path: "/", MaxAge: -1, HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteLaxMode,
-	})
 }

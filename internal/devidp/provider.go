@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/schema"
+
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
 // How long things live. Only access tokens are worth a setting: their short life is what exercises the refresh of a
@@ -84,27 +83,9 @@ type Config struct {
 
 // Provider is the OpenID provider. It is an http.Handler, safe for concurrent use.
 type Provider struct {
-	issuer   string // as configured: the `iss` of every token, byte for byte
-	base     string // the issuer without a trailing slash: what endpoints are appended to
-	secure   bool   // served over https
-	cookie   string // name of the session cookie
-	clients  []*registration
-	audience string
-	lifetime time.Duration
-	http     *http.Client
-	now      func() time.Time
-	log      *slog.Logger
-	decoder  *schema.Decoder
-	encoder  *schema.Encoder
-	key      *signingKey
-	state    *state
-	handler  http.Handler
-
-	callsMu sync.Mutex
-	closed  bool
-	calls   sync.WaitGroup
-	ctx     context.Context // of back-channel calls: they outlive the request that caused them
-	cancel  context.CancelFunc
+	*realm
+	logouts *logouts
+	handler http.Handler
 }
 
 // New makes a provider with a fresh RSA-2048 key and no state. The error names the field at fault.
@@ -119,40 +100,35 @@ func New(cfg Config) (*Provider, error) {
 	if cfg.AccessTokenLifetime < 0 {
 		return nil, fmt.Errorf("devidp: AccessTokenLifetime is %v; give a positive duration, or 0 for %v", cfg.AccessTokenLifetime, defaultAccessTokenLifetime)
 	}
-	p := &Provider{
+	rl := &realm{
 		issuer:   cfg.Issuer,
 		base:     strings.TrimSuffix(cfg.Issuer, "/"),
-		secure:   issuer.Scheme == "https",
-		cookie:   cookieName(issuer),
+		cookie:   newSessionCookie(issuer),
 		audience: cfg.Audience,
 		lifetime: cfg.AccessTokenLifetime,
-		http:     cfg.HTTPClient,
 		now:      cfg.Now,
 		log:      cfg.Logger,
 		decoder:  schema.NewDecoder(),
-		encoder:  oidc.NewEncoder(),
 		state:    newState(),
 	}
-	if p.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
+	if rl.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
 		return nil, err
 	}
-	if p.key, err = newSigningKey(); err != nil {
+	if rl.key, err = newSigningKey(); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}
-	if p.lifetime == 0 {
-		p.lifetime = defaultAccessTokenLifetime
+	if rl.lifetime == 0 {
+		rl.lifetime = defaultAccessTokenLifetime
 	}
-	if p.http == nil {
-		p.http = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if rl.now == nil {
+		rl.now = time.Now
 	}
-	if p.now == nil {
-		p.now = time.Now
+	if rl.log == nil {
+		rl.log = slog.New(slog.DiscardHandler)
 	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	p.decoder.IgnoreUnknownKeys(true)
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	rl.decoder.IgnoreUnknownKeys(true)
+	rl.pages = &pages{rl.clients, rl.log}
+	p := &Provider{realm: rl, logouts: newLogouts(rl, cfg.HTTPClient)}
 	p.handler = p.routes()
 	return p, nil
 }
@@ -169,28 +145,19 @@ func parseIssuer(issuer string) (*url.URL, error) {
 		return nil, fmt.Errorf("devidp: Issuer %q is neither http nor https; give an origin such as http://127.0.0.1:3001", issuer)
 	case u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(issuer, "#"):
 		return nil, fmt.Errorf("devidp: Issuer %q is more than an origin; leave out user, path, query and fragment", u.Redacted())
-	case !isLoopback(u.Hostname()):
+	case !loopback.Host(u.Hostname()):
 		return nil, fmt.Errorf("devidp: Issuer %q is not on loopback: anyone can sign in as anyone at the development provider; use 127.0.0.1, [::1] or localhost, or a real provider", issuer)
 	}
 	return u, nil
 }
 
-// isLoopback reports whether a host name can only mean this machine: localhost, 127.0.0.0/8 or ::1.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Zone() == "" && !addr.Is4In6() && addr.IsLoopback()
-}
-
 // register checks the configured clients and machines.
-func register(clients []Client, machines []Machine, audience string) ([]*registration, error) {
-	if len(clients) == 0 {
+func register(relyingParties []Client, machines []Machine, audience string) (clients, error) {
+	if len(relyingParties) == 0 {
 		return nil, errors.New("devidp: Clients is empty; nobody could sign in to anything")
 	}
 	var all []*registration
-	for _, c := range clients {
+	for _, c := range relyingParties {
 		all = append(all, &registration{Client: c})
 	}
 	for i, m := range machines {
@@ -225,40 +192,32 @@ func register(clients []Client, machines []Machine, audience string) ([]*registr
 	return out, nil
 }
 
-// client returns the registered client, or nil.
-func (p *Provider) client(id string) *registration {
-	for _, c := range p.clients {
-		if c.ID == id {
-			return c
-		}
-	}
-	return nil
-}
-
 // routes is the table of what the provider answers.
 func (p *Provider) routes() http.Handler {
 	mux := http.NewServeMux()
 	// Pages that only this provider's own pages may post to: a sign-in forced from elsewhere is login CSRF. The
 	// protocol's endpoints stay outside, since a relying party may post to them across sites.
 	own := http.NewCrossOriginProtection()
-	own.SetDenyHandler(http.HandlerFunc(p.denyCrossOrigin))
+	own.SetDenyHandler(http.HandlerFunc(p.pages.denyCrossOrigin))
 
+	sign := &authorization{realm: p.realm, logouts: p.logouts, encoder: oidc.NewEncoder()}
+	issue := &tokens{p.realm}
 	mux.HandleFunc("GET "+oidc.DiscoveryEndpoint, p.discovery)
 	mux.HandleFunc("GET "+pathKeys, p.keys)
-	mux.HandleFunc("GET "+pathAuthorize, p.authorize)
-	mux.HandleFunc("POST "+pathAuthorize, p.authorize)
-	mux.HandleFunc("GET "+pathLogin, p.showLogin)
-	mux.Handle("POST "+pathLogin, own.Handler(http.HandlerFunc(p.login)))
-	mux.HandleFunc("POST "+pathToken, p.token)
-	mux.HandleFunc("GET "+pathUserinfo, p.userinfo)
-	mux.HandleFunc("POST "+pathUserinfo, p.userinfo)
-	mux.HandleFunc("POST "+pathRevoke, p.revoke)
-	mux.HandleFunc("GET "+pathEndSession, p.endSession)
-	mux.HandleFunc("POST "+pathEndSession, p.endSession)
-	mux.Handle("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.confirmLogout)))
+	mux.HandleFunc("GET "+pathAuthorize, sign.authorize)
+	mux.HandleFunc("POST "+pathAuthorize, sign.authorize)
+	mux.HandleFunc("GET "+pathLogin, sign.showLogin)
+	mux.Handle("POST "+pathLogin, own.Handler(http.HandlerFunc(sign.login)))
+	mux.HandleFunc("POST "+pathToken, issue.serve)
+	mux.HandleFunc("GET "+pathUserinfo, issue.userinfo)
+	mux.HandleFunc("POST "+pathUserinfo, issue.userinfo)
+	mux.HandleFunc("POST "+pathRevoke, issue.revoke)
+	mux.HandleFunc("GET "+pathEndSession, p.logouts.endSession)
+	mux.HandleFunc("POST "+pathEndSession, p.logouts.endSession)
+	mux.Handle("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.logouts.confirmLogout)))
 	mux.HandleFunc("GET /assets/", serveAsset)
 	mux.HandleFunc("GET /{$}", p.home)
-	mux.HandleFunc("/", p.notFound)
+	mux.HandleFunc("/", p.pages.notFound)
 	for _, path := range []string{pathToken, pathRevoke, pathConfirmLogout} {
 		// The catch-all above would turn the mux's own 405 into a 404.
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
@@ -274,8 +233,8 @@ func (p *Provider) routes() http.Handler {
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	host := (&url.URL{Host: r.Host}).Hostname()
-	if !isLoopback(host) {
-		p.page(w, r, http.StatusMisdirectedRequest, "message", nil, &message{
+	if !loopback.Host(host) {
+		p.pages.write(w, r, http.StatusMisdirectedRequest, "message", nil, &message{
 			Title: "Not the address of this provider",
 			Text:  []string{"The development provider answers on loopback only. Open it as " + p.base + "."},
 		})
@@ -287,28 +246,4 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Shutdown stops making back-channel logout calls and waits for those in flight. When ctx ends first, they are
 // cancelled and its error is returned.
-func (p *Provider) Shutdown(ctx context.Context) error {
-	p.callsMu.Lock()
-	p.closed = true
-	p.callsMu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		p.calls.Wait()
-		close(done)
-	}()
-	defer p.cancel()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		p.cancel()
-		<-done
-		return ctx.Err()
-	}
-}
-
-// discard empties and closes a body, so that its connection can be used again.
-func discard(body io.ReadCloser) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxForm))
-	_ = body.Close()
-}
+func (p *Provider) Shutdown(ctx context.Context) error { return p.logouts.shutdown(ctx) }

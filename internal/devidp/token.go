@@ -13,43 +13,47 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// token is the token endpoint.
-func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
-	client, err := p.authenticate(r)
+// tokens issues and revokes tokens, and answers with what they stand for: the
+// endpoints for token, revocation and userinfo.
+type tokens struct{ *realm }
+
+// serve is the token endpoint.
+func (t *tokens) serve(w http.ResponseWriter, r *http.Request) {
+	client, err := t.authenticate(r)
 	if err != nil {
-		p.writeError(w, r, err)
+		t.writeError(w, r, err)
 		return
 	}
 	var resp *oidc.AccessTokenResponse
 	switch grantType := oidc.GrantType(r.PostForm.Get("grant_type")); {
 	case grantType == oidc.GrantTypeClientCredentials && client.machine != nil:
-		resp, err = p.machineToken(r, client.machine)
+		resp, err = t.machineToken(r, client.machine)
 	case grantType == oidc.GrantTypeClientCredentials, client.machine != nil && grantType != "":
 		err = oidc.ErrUnauthorizedClient().WithDescription("a relying party signs people in, a machine has client_credentials alone")
 	case grantType == oidc.GrantTypeCode:
-		resp, err = p.exchangeCode(r, client)
+		resp, err = t.exchangeCode(r, client)
 	case grantType == oidc.GrantTypeRefreshToken:
-		resp, err = p.refreshTokens(r, client)
+		resp, err = t.refreshTokens(r, client)
 	case grantType == "":
 		err = oidc.ErrInvalidRequest().WithDescription("grant_type is missing")
 	default:
 		err = oidc.ErrUnsupportedGrantType().WithDescription("only authorization_code, refresh_token and client_credentials are supported")
 	}
 	if err != nil {
-		p.writeError(w, r, err)
+		t.writeError(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, resp)
 }
 
-func (p *Provider) exchangeCode(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
+func (t *tokens) exchangeCode(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
 	if r.PostForm.Get("code") == "" {
 		return nil, oidc.ErrInvalidRequest().WithDescription("code is missing")
 	}
-	if err := p.checkTarget(r.PostForm); err != nil {
+	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
-	code := p.state.redeem(r.PostForm.Get("code"), client, p.now())
+	code := t.state.redeem(r.PostForm.Get("code"), client, t.now())
 	if code == nil {
 		return nil, oidc.ErrInvalidGrant().WithDescription("code unknown, expired, used before, or another client's")
 	}
@@ -60,31 +64,31 @@ func (p *Provider) exchangeCode(r *http.Request, client *registration) (*oidc.Ac
 	if err := op.AuthorizeCodeChallenge(r.PostForm.Get("code_verifier"), challenge); err != nil {
 		return nil, err
 	}
-	return p.issue(code.grant, code.grant.scopes, code.request.nonce)
+	return t.issue(code.grant, code.grant.scopes, code.request.nonce)
 }
 
-func (p *Provider) refreshTokens(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
+func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
 	if r.PostForm.Get("refresh_token") == "" {
 		return nil, oidc.ErrInvalidRequest().WithDescription("refresh_token is missing")
 	}
-	if err := p.checkTarget(r.PostForm); err != nil {
+	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
-	g, scopes, reused, err := p.state.rotate(r.PostForm.Get("refresh_token"), client, strings.Fields(r.PostForm.Get("scope")), p.now())
+	g, scopes, reused, err := t.state.rotate(r.PostForm.Get("refresh_token"), client, strings.Fields(r.PostForm.Get("scope")), t.now())
 	if reused {
-		p.log.WarnContext(r.Context(), "refresh token reused: every token of that login is revoked", "client_id", client.ID)
+		t.log.WarnContext(r.Context(), "refresh token reused: every token of that login is revoked", "client_id", client.ID)
 	}
 	if err != nil {
 		return nil, err
 	}
 	// OpenID Connect Core, section 12.2: the ID token of a refresh should carry no nonce.
-	return p.issue(g, scopes, "")
+	return t.issue(g, scopes, "")
 }
 
 // machineToken answers a machine: an access token, and neither a refresh token (RFC 6749, section 4.4.3) nor an ID
 // token, since there is nobody to tell of.
-func (p *Provider) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenResponse, error) {
-	if err := p.checkTarget(r.PostForm); err != nil {
+func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenResponse, error) {
+	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
 	var scopes []string
@@ -94,63 +98,63 @@ func (p *Provider) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenR
 		}
 		scopes = append(scopes, scope)
 	}
-	now := p.now()
+	now := t.now()
 	claims := &oidc.AccessTokenClaims{
 		TokenClaims: oidc.TokenClaims{
-			Issuer: p.issuer, Subject: m.ID, Audience: oidc.Audience{p.audience}, // RFC 9068, section 2.2: the client is the subject
-			Expiration: oidc.FromTime(now.Add(p.lifetime)), IssuedAt: oidc.FromTime(now),
+			Issuer: t.issuer, Subject: m.ID, Audience: oidc.Audience{t.audience}, // RFC 9068, section 2.2: the client is the subject
+			Expiration: oidc.FromTime(now.Add(t.lifetime)), IssuedAt: oidc.FromTime(now),
 			AuthorizedParty: m.ID, ClientID: m.ID, JWTID: newSecret(),
 		},
 		Scopes: scopes,
 		Claims: map[string]any{"permissions": append([]string{}, m.Permissions...)},
 	}
-	access, err := p.key.sign(claims, typeAccessToken)
+	access, err := t.key.sign(claims, typeAccessToken)
 	if err != nil {
 		return nil, err
 	}
 	return &oidc.AccessTokenResponse{
-		AccessToken: access, TokenType: oidc.BearerToken, ExpiresIn: uint64(p.lifetime / time.Second), Scope: scopes,
+		AccessToken: access, TokenType: oidc.BearerToken, ExpiresIn: uint64(t.lifetime / time.Second), Scope: scopes,
 	}, nil
 }
 
 // issue makes the tokens of one answer. A refresh token comes with offline_access alone, and goes on coming however the
 // scopes of the access token are narrowed.
-func (p *Provider) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
-	now := p.now()
-	expires := now.Add(p.lifetime)
-	access, err := p.key.sign(p.accessClaims(g, scopes, now, expires), typeAccessToken)
+func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
+	now := t.now()
+	expires := now.Add(t.lifetime)
+	access, err := t.key.sign(t.accessClaims(g, scopes, now, expires), typeAccessToken)
 	if err != nil {
 		return nil, err
 	}
 	resp := &oidc.AccessTokenResponse{
 		AccessToken: access,
 		TokenType:   oidc.BearerToken,
-		ExpiresIn:   uint64(p.lifetime / time.Second),
+		ExpiresIn:   uint64(t.lifetime / time.Second),
 		Scope:       scopes,
 	}
 	if slices.Contains(scopes, oidc.ScopeOpenID) {
-		claims, err := p.idClaims(g, scopes, nonce, access, now)
+		claims, err := t.idClaims(g, scopes, nonce, access, now)
 		if err != nil {
 			return nil, err
 		}
-		if resp.IDToken, err = p.key.sign(claims, typeIDToken); err != nil {
+		if resp.IDToken, err = t.key.sign(claims, typeIDToken); err != nil {
 			return nil, err
 		}
 	}
 	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) {
 		resp.RefreshToken = newSecret()
 	}
-	p.state.keepTokens(g, access, resp.RefreshToken, scopes, expires, now)
+	t.state.keepTokens(g, access, resp.RefreshToken, scopes, expires, now)
 	return resp, nil
 }
 
 // accessClaims follows RFC 9068, with Auth0's permissions claim.
-func (p *Provider) accessClaims(g *grant, scopes []string, now, expires time.Time) *oidc.AccessTokenClaims {
+func (t *tokens) accessClaims(g *grant, scopes []string, now, expires time.Time) *oidc.AccessTokenClaims {
 	return &oidc.AccessTokenClaims{
 		TokenClaims: oidc.TokenClaims{
-			Issuer:                              p.issuer,
+			Issuer:                              t.issuer,
 			Subject:                             g.user.Subject,
-			Audience:                            oidc.Audience{p.audience},
+			Audience:                            oidc.Audience{t.audience},
 			Expiration:                          oidc.FromTime(expires),
 			IssuedAt:                            oidc.FromTime(now),
 			AuthTime:                            oidc.FromTime(g.authTime),
@@ -165,14 +169,14 @@ func (p *Provider) accessClaims(g *grant, scopes []string, now, expires time.Tim
 }
 
 // idClaims is for the client alone: an audience shared with access tokens would let one pass for the other.
-func (p *Provider) idClaims(g *grant, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
+func (t *tokens) idClaims(g *grant, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
 	atHash, err := oidc.ClaimHash(access, jose.RS256)
 	if err != nil {
 		return nil, err
 	}
 	claims := &oidc.IDTokenClaims{
 		TokenClaims: oidc.TokenClaims{
-			Issuer:                              p.issuer,
+			Issuer:                              t.issuer,
 			Audience:                            oidc.Audience{g.client.ID},
 			Expiration:                          oidc.FromTime(now.Add(idTokenLifetime)),
 			IssuedAt:                            oidc.FromTime(now),
@@ -189,41 +193,41 @@ func (p *Provider) idClaims(g *grant, scopes []string, nonce, access string, now
 }
 
 // userinfo answers with what the token's scopes allow.
-func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
+func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, oidc.BearerToken) || token == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp"`)
 		writeJSON(w, http.StatusUnauthorized, oidc.ErrInvalidRequest().WithDescription("no bearer token in the Authorization header"))
 		return
 	}
-	t := p.state.accessToken(token, p.now())
+	known := t.state.accessToken(token, t.now())
 	switch {
-	case t == nil:
+	case known == nil:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="invalid_token"`)
 		writeJSON(w, http.StatusUnauthorized, &oidc.Error{ErrorType: "invalid_token", Description: "access token unknown, expired or revoked"})
-	case !slices.Contains(t.scopes, oidc.ScopeOpenID):
+	case !slices.Contains(known.scopes, oidc.ScopeOpenID):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="insufficient_scope", scope="openid"`)
 		writeJSON(w, http.StatusForbidden, &oidc.Error{ErrorType: "insufficient_scope", Description: "the scope openid is required"})
 	default:
-		writeJSON(w, http.StatusOK, t.grant.user.info(t.scopes))
+		writeJSON(w, http.StatusOK, known.grant.user.info(known.scopes))
 	}
 }
 
 // revoke is the revocation endpoint (RFC 7009). A revoked access token is refused here at once; resource servers that
 // verify it by its signature go on accepting it until it expires.
-func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
-	client, err := p.authenticate(r)
+func (t *tokens) revoke(w http.ResponseWriter, r *http.Request) {
+	client, err := t.authenticate(r)
 	if err != nil {
-		p.writeError(w, r, err)
+		t.writeError(w, r, err)
 		return
 	}
 	token := r.PostForm.Get("token")
 	if token == "" {
-		p.writeError(w, r, oidc.ErrInvalidRequest().WithDescription("token is missing"))
+		t.writeError(w, r, oidc.ErrInvalidRequest().WithDescription("token is missing"))
 		return
 	}
-	if !p.state.revoke(token, client) {
-		p.writeError(w, r, oidc.ErrInvalidGrant().WithDescription("the token was issued to another client"))
+	if !t.state.revoke(token, client) {
+		t.writeError(w, r, oidc.ErrInvalidGrant().WithDescription("the token was issued to another client"))
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -231,10 +235,10 @@ func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
 }
 
 // writeError answers a relying party's back-channel request (RFC 6749, section 5.2).
-func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, err error) {
+func (t *tokens) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	var e *oidc.Error
 	if !errors.As(err, &e) {
-		p.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+		t.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
 		e = oidc.ErrServerError().WithDescription("see the log of the development provider")
 	}
 	status := http.StatusBadRequest
@@ -245,7 +249,7 @@ func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, err error)
 	case oidc.ServerError:
 		status = http.StatusInternalServerError
 	}
-	p.log.DebugContext(r.Context(), "request refused", "path", r.URL.Path, "error", string(e.ErrorType), "reason", e.Description)
+	t.log.DebugContext(r.Context(), "request refused", "path", r.URL.Path, "error", string(e.ErrorType), "reason", e.Description)
 	writeJSON(w, status, e)
 }
 

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 var sqliteHeader = []byte("SQLite format 3\x00")
@@ -24,7 +26,7 @@ func Writable(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("the folder %s does not exist: make it, writable by the user that runs gatehouse", folder)
 	case err != nil:
-		return fmt.Errorf("the folder %s cannot be written (%w): let the user that runs gatehouse write it, as SQLite keeps a journal beside the file", folder, cause(err))
+		return fmt.Errorf("the folder %s cannot be written (%w): let the user that runs gatehouse write it, as SQLite keeps a journal beside the file", folder, textfile.WithoutPath(err))
 	}
 	_, _ = probe.Close(), os.Remove(probe.Name())
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -32,7 +34,7 @@ func Writable(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // it will be made
 	case err != nil:
-		return fmt.Errorf("the file %s cannot be opened for writing (%w): correct the path, or its permissions", path, cause(err))
+		return fmt.Errorf("the file %s cannot be opened for writing (%w): correct the path, or its permissions", path, textfile.WithoutPath(err))
 	}
 	defer f.Close()
 	head := make([]byte, len(sqliteHeader))
@@ -40,11 +42,4 @@ func Writable(path string) error {
 		return fmt.Errorf("the file %s is not a SQLite database: correct the path", path)
 	}
 	return nil
-}
-
-func cause(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -15,10 +16,7 @@ func Invalid(field, raw string, err error) error {
 	if err == nil {
 		return nil
 	}
-	value := ""
-	if raw != "" {
-		value = shown(raw)
-	}
+	value := shown(raw)
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		return &invalid.Error{Field: field, Value: value, Problem: "is invalid: " + err.Error()}
@@ -32,4 +30,17 @@ func Invalid(field, raw string, err error) error {
 		problem = "is invalid: " + problem
 	}
 	return &invalid.Error{Field: field, Value: value, Problem: problem, Remedy: e.Remedy}
+}
+
+// shown returns an address without its password, and "" if a part that cannot
+// be parsed may contain one.
+func shown(raw string) string {
+	u, err := url.Parse(raw)
+	switch {
+	case err == nil && u.User != nil:
+		return u.Redacted()
+	case err != nil && strings.Contains(raw, "@"):
+		return ""
+	}
+	return raw
 }

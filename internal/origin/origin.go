@@ -103,28 +103,6 @@ func Of(raw string) string {
 	return u.Scheme + "://" + host
 }
 
-// Shown returns a quoted address for an error, after a space: without its
-// password, and "" where a part that cannot be parsed may hold one.
-func Shown(raw string) string {
-	text := shown(raw)
-	if text == "" && raw != "" {
-		return ""
-	}
-	return " " + strconv.Quote(text)
-}
-
-// shown is Shown without quotation marks.
-func shown(raw string) string {
-	u, err := url.Parse(raw)
-	switch {
-	case err == nil && u.User != nil:
-		return u.Redacted()
-	case err != nil && strings.Contains(raw, "@"):
-		return ""
-	}
-	return raw
-}
-
 // parse reads an absolute http or https URL with a host.
 func parse(raw, remedy string) (*url.URL, error) {
 	if raw == "" {

@@ -39,7 +39,7 @@ func Bytes(path string) ([]byte, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, &readError{"permission denied; let the user that runs gatehouse read the file, and enter its folders", fs.ErrPermission}
 	case err != nil:
-		return nil, fmt.Errorf("%w; correct the path", cause(err))
+		return nil, fmt.Errorf("%w; correct the path", WithoutPath(err))
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
@@ -48,7 +48,7 @@ func Bytes(path string) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("cannot be read: %w", cause(err))
+		return nil, fmt.Errorf("cannot be read: %w", WithoutPath(err))
 	case len(raw) > MaxBytes:
 		return nil, fmt.Errorf("is longer than %d bytes; is it the right file?", MaxBytes)
 	}
@@ -64,8 +64,9 @@ type readError struct {
 func (e *readError) Error() string { return e.text }
 func (e *readError) Unwrap() error { return e.err }
 
-// cause leaves out the path, which the caller names in its own words.
-func cause(err error) error {
+// WithoutPath returns an error of package os without the path, for callers that
+// name the path themselves.
+func WithoutPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}

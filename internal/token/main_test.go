@@ -1,7 +1,6 @@
 package token_test
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -88,26 +87,6 @@ func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
-
-// run runs p until the test's bubble ends.
-func run(t *testing.T, p *oidc.Provider) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	synctest.Wait()
-}
-
-// transport is a RoundTripper made of a function.
-type transport func(*http.Request) (*http.Response, error)
-
-func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func with(base map[string]any, name string, value any) map[string]any {
 	m := map[string]any{name: value}

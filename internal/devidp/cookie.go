@@ -1,0 +1,46 @@
+package devidp
+
+import (
+	"net/http"
+	"net/url"
+)
+
+// sessionCookie carries the secret of a browser's session at the provider.
+type sessionCookie struct {
+	name   string
+	secure bool
+}
+
+// newSessionCookie puts the port into the name, because cookies of a host are shared by all its ports, and on loopback there may well be
+// two providers. The prefix follows the scheme: __Host- demands Secure, which http cannot have.
+func newSessionCookie(issuer *url.URL) *sessionCookie {
+	name := "devidp"
+	if port := issuer.Port(); port != "" {
+		name += "_" + port
+	}
+	if issuer.Scheme == "https" {
+		name = "__Host-" + name
+	}
+	return &sessionCookie{name: name, secure: issuer.Scheme == "https"}
+}
+
+// value is the secret of the browser's session, or empty.
+func (c *sessionCookie) value(r *http.Request) string {
+	found, err := r.Cookie(c.name)
+	if err != nil {
+		return ""
+	}
+	return found.Value
+}
+
+func (c *sessionCookie) set(w http.ResponseWriter, value string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: c.name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (c *sessionCookie) clear(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{
+		Name: c.name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode,
+	})
+}

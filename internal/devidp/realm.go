@@ -1,0 +1,49 @@
+package devidp
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+	"github.com/zitadel/schema"
+)
+
+// A realm is what all endpoints share.
+type realm struct {
+	issuer   string // as configured: the `iss` of every token, byte for byte
+	base     string // the issuer without a trailing slash: what endpoints are appended to
+	cookie   *sessionCookie
+	clients  clients
+	pages    *pages
+	audience string
+	lifetime time.Duration // of access tokens
+	now      func() time.Time
+	log      *slog.Logger
+	decoder  *schema.Decoder
+	key      *signingKey
+	state    *state
+}
+
+// session returns the session of the browser that sent r, or nil.
+func (rl *realm) session(r *http.Request) *session {
+	return rl.state.session(rl.cookie.value(r), rl.now())
+}
+
+// checkTarget refuses any audience or resource (RFC 8707) but ours.
+func (rl *realm) checkTarget(form url.Values) error {
+	for _, target := range slices.Concat(form["audience"], form["resource"]) {
+		if target != "" && target != rl.audience {
+			return oidc.ErrInvalidTarget().WithDescription("the only audience here is the configured one")
+		}
+	}
+	return nil
+}
+
+// hints verifies ID tokens that come back as a hint.
+func (rl *realm) hints() *op.IDTokenHintVerifier {
+	return op.NewIDTokenHintVerifier(rl.issuer, rl.key, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
+}
