@@ -236,11 +236,20 @@ func (p *parts) addBFF(cfg config, development bool) error {
 // lines name.
 func settingName(field string) string {
 	return map[string]string{
-		"Client.ID":      "GATEHOUSE_OIDC_CLIENT_ID",
-		"Client.Key":     "GATEHOUSE_OIDC_CLIENT_KEY",
-		"Client.Secret":  "GATEHOUSE_OIDC_CLIENT_SECRET",
-		"Login.Audience": "GATEHOUSE_AUDIENCE",
-		"Login.Scope":    "GATEHOUSE_OIDC_SCOPE",
+		"Access.TrustedProxies":    "GATEHOUSE_TRUSTED_PROXIES",
+		"BaseURL":                  "GATEHOUSE_BASE_URL",
+		"Client.AssertionAudience": "GATEHOUSE_OIDC_ASSERTION_AUDIENCE",
+		"Client.Auth":              "GATEHOUSE_OIDC_CLIENT_AUTH",
+		"Client.ID":                "GATEHOUSE_OIDC_CLIENT_ID",
+		"Client.Key":               "GATEHOUSE_OIDC_CLIENT_KEY",
+		"Client.Secret":            "GATEHOUSE_OIDC_CLIENT_SECRET",
+		"Login.Audience":           "GATEHOUSE_AUDIENCE",
+		"Login.OmitPAR":            "GATEHOUSE_OIDC_OMIT_PAR",
+		"Login.OmitResource":       "GATEHOUSE_OIDC_OMIT_RESOURCE",
+		"Login.ResponseMode":       "GATEHOUSE_OIDC_RESPONSE_MODE",
+		"Login.Scope":              "GATEHOUSE_OIDC_SCOPE",
+		"Provider.InternalURL":     "GATEHOUSE_OIDC_INTERNAL_URL",
+		"Provider.Issuer":          "GATEHOUSE_OIDC_ISSUER",
 	}[field]
 }
 

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
@@ -20,10 +18,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/logout"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/probe"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -33,25 +33,26 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
+// requestTimeout bounds what a browser's request may need of the provider.
+const requestTimeout = 10 * time.Second
+
 // A BFF is an http.Handler for everything a browser asks for. It is safe for
 // concurrent use.
 type BFF struct {
-	base     *url.URL
 	secure   bool // the base URL is https
 	provider *oidc.Provider
-	rp       *relyingParty
+	party    *rp.Party
 	origins  *origins.Origins
-	keys     sealer
 	sessions *session.Manager
 	pages    *web.Pages
 	respond  *respond.Responder
 	hosts    *hostcheck.Hosts // nil for any
-	now      func() time.Time
-	rand     io.Reader
 	logger   *slog.Logger
 	auth     map[string]map[string]http.HandlerFunc // below /api/auth, by path and method
 	handler  http.Handler
 
+	login     *login.Handlers
+	prober    *probe.Prober
 	refresher *refresh.Refresher
 	logout    *logout.Handlers
 	pending   *logout.Revocations
@@ -62,19 +63,8 @@ type BFF struct {
 	// exchanges, revocations.
 	work      inflight.Group
 	workLimit time.Duration // how long a stop waits for it
-	revoker   *revocation.Revoker
-	once      *login.Once   // redeems codes
-	moved     sync.Once     // the log of logins at another host
 	stopping  chan struct{} // closed when this process is about to stop
 	stop      sync.Once
-	starts    *loginStarts
-}
-
-// A sealer seals what browsers keep for us under a secret that all live nodes
-// have.
-type sealer interface {
-	Seal(purpose string, salt, plaintext []byte) ([]byte, error)
-	Open(purpose string, salt, sealed []byte) ([]byte, error)
 }
 
 // New builds a bff. Every error names what is wrong with which setting, and
@@ -89,19 +79,16 @@ func New(cfg Config) (*BFF, error) {
 		return nil, err
 	}
 	b := &BFF{
-		base:      base,
 		secure:    base.Scheme == "https",
 		provider:  cfg.Provider,
-		now:       cfg.Now,
-		rand:      cfg.Rand,
 		logger:    cfg.Logger,
 		stopping:  make(chan struct{}),
-		starts:    newLoginStarts(cfg.Login.Rate, cfg.Now),
-		workLimit: cfg.Sessions.RefreshTimeout + connectTimeout,
+		workLimit: cfg.Sessions.RefreshTimeout + rp.ConnectTimeout,
 	}
-	if b.rp, err = newRelyingParty(cfg, b.provider, base); err != nil {
-		return nil, err
+	if b.party, err = rp.New(cfg.party(base)); err != nil {
+		return nil, fmt.Errorf("bff: %w", err)
 	}
+	b.prober = probe.New(b.party)
 	logoutTokens, err := token.NewLogoutVerifier(token.LogoutConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
 	if err != nil {
 		return nil, err
@@ -112,10 +99,9 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.keys = b.sessions
 	b.origins = origins.New(origins.Config{
 		Base: base, SessionCookie: b.sessions.CookieName(), TrustedProxies: cfg.Access.TrustedProxies,
-		CrossSite: func(r *http.Request) bool { return r.URL.Path == route.BackchannelLogout || b.postsForm(r) },
+		CrossSite: func(r *http.Request) bool { return r.URL.Path == route.BackchannelLogout || b.login.IsFormPost(r) },
 	})
 	rules, err := protect.New(protect.Config{Protect: cfg.Access.Protect, Public: cfg.Access.Public, Host: base.Host})
 	if err != nil {
@@ -133,23 +119,24 @@ func New(cfg Config) (*BFF, error) {
 		cfg.Frontend = b.pages
 	}
 	b.pending = logout.NewRevocations(logout.RevocationsConfig{
-		Notes: b.sessions.Notes("revocation"), Revoke: b.revoke, Final: finalRefusal,
+		Notes: b.sessions.Notes("revocation"), Revoke: b.party.Revoke, Final: refresh.IsFinal,
 		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
 	})
-	b.refresher = b.newRefresher(cfg)
+	b.refresher = refresh.New(refresh.Config{
+		Sessions: b.sessions, Party: b.party, RevokeAt: b.pending.At, Setting: cfg.SettingName,
+		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
+	})
 	denier := denier{cfg.Revoke, cfg.Logger}
-	b.revoker = revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: denier.target, Now: cfg.Now})
+	revoker := revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: denier.target, Now: cfg.Now})
 	b.logout = logout.New(logout.Config{
 		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens,
-		EndSession: func(md *oidc.Metadata, idToken, state string) string {
-			return b.rp.endSessionURL(md, base.String(), idToken, state)
-		},
-		Deny: denier.session, Revoker: b.revoker, Revocations: b.pending, ForgetLogins: b.dropTrail,
+		EndSession: b.party.EndSessionURL,
+		Deny:       denier.session, Revoker: revoker, Revocations: b.pending, ForgetLogins: func(w http.ResponseWriter, r *http.Request) { b.login.ForgetHistory(w, r) },
 		Origins: b.origins, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	lookup := account.NewLookup(account.LookupConfig{Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger})
 	b.account = account.New(account.Config{
-		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: b.revoker, Denies: cfg.Revoke != nil,
+		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: revoker, Denies: cfg.Revoke != nil,
 		Stopping: b.stopping, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
@@ -160,9 +147,10 @@ func New(cfg Config) (*BFF, error) {
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
 		Returned: b.logout.Returned, Origins: b.origins, Respond: b.respond, Logger: cfg.Logger,
 	})
-	b.once = login.New(login.Config{
-		Marks: b.sessions.Notes("login attempt"), Outcomes: b.sessions.Notes("login outcome"),
-		Sealer: b.keys, Work: &b.work, Limit: requestTimeout, Now: cfg.Now, Logger: cfg.Logger,
+	b.login = login.New(login.Config{
+		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
+		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: requestTimeout,
+		Origins: b.origins, Respond: b.respond, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
 	})
 	b.auth = b.authRoutes()
 	b.handler = b.chain()
@@ -186,7 +174,7 @@ func (b *BFF) Run(ctx context.Context) error {
 	group.Go(func() error { return b.sessions.Run(running) })
 	group.Go(func() error { b.pending.Run(running); return nil })
 	group.Go(func() error { b.refresher.Run(running); return nil })
-	group.Go(func() error { b.logMismatches(running); return nil })
+	group.Go(func() error { b.prober.LogMismatches(running); return nil })
 	err := group.Wait()
 	b.endStreams()
 	return errors.Join(err, b.finishWork(ctx))
@@ -218,7 +206,7 @@ func (b *BFF) Ready() error {
 	if err != nil {
 		return err
 	}
-	return b.rp.fits(md)
+	return b.party.Fits(md)
 }
 
 // ServeHTTP answers one request.

@@ -193,7 +193,7 @@ func TestCheck(t *testing.T) {
 		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", check.Warn},
 		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", check.Warn},
 		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", check.Wrong},
-		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "GATEHOUSE_OIDC_CLIENT_SECRET", check.Wrong},
+		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "Client.Secret", check.Wrong},
 		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", check.Wrong},
 		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", check.Wrong},
 		"HTML": {func(p *provider) {

@@ -35,46 +35,46 @@ func TestCheckFindsMismatches(t *testing.T) {
 		"all is well": {},
 		"secret, where keys are wanted": {
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt", "tls_client_auth"}},
-			says:     []string{"client_secret_basic, but private_key_jwt, tls_client_auth", "set GATEHOUSE_OIDC_CLIENT_KEY for private_key_jwt"}},
+			says:     []string{"client_secret_basic, but private_key_jwt, tls_client_auth", "set Client.Key for private_key_jwt"}},
 		"only ways that Gatehouse has not": {
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"tls_client_auth", "self_signed_tls_client_auth"}},
 			says:     []string{"client_secret_basic, but tls_client_auth", "allow one of client_secret_basic, client_secret_post, private_key_jwt and none for the client there"}},
-		"key, where secrets are wanted": {cfg: withKey(clientRSA()), says: []string{"private_key_jwt, but client_secret_basic", "GATEHOUSE_OIDC_CLIENT_AUTH"}},
+		"key, where secrets are wanted": {cfg: withKey(clientRSA()), says: []string{"private_key_jwt, but client_secret_basic", "Client.Auth"}},
 		"public, where none are": {
 			cfg:  func(c *bff.Config) { c.Client.Secret = "" },
-			says: []string{"client authentication none", "set GATEHOUSE_OIDC_CLIENT_SECRET"}},
+			says: []string{"client authentication none", "set Client.Secret"}},
 		"a key of the wrong kind": {
 			cfg:      withKey(clientEC()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}, "token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"}},
-			says:     []string{"GATEHOUSE_OIDC_CLIENT_KEY", "signs with ES256", "takes RS256, PS256", "another kind"}},
+			says:     []string{"Client.Key", "signs with ES256", "takes RS256, PS256", "another kind"}},
 		"a key that nobody registered": {
 			cfg:      withKey(clientRSA()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}},
-			says:     []string{"invalid_client", "GATEHOUSE_OIDC_CLIENT_KEY", "http://localhost:3000/api/auth/jwks.json", "private_key_jwt"}},
-		"a wrong secret": {cfg: func(c *bff.Config) { c.Client.Secret = "another" }, says: []string{"refuses client", "GATEHOUSE_OIDC_CLIENT_SECRET", "client_secret_basic"}},
+			says:     []string{"invalid_client", "Client.Key", "http://localhost:3000/api/auth/jwks.json", "private_key_jwt"}},
+		"a wrong secret": {cfg: func(c *bff.Config) { c.Client.Secret = "another" }, says: []string{"refuses client", "Client.Secret", "client_secret_basic"}},
 		"no S256":        {metadata: map[string]any{"code_challenge_methods_supported": []string{"plain"}}, says: []string{"PKCE with S256", "[plain]", "turn it on"}},
 		"no code flow":   {metadata: map[string]any{"response_types_supported": []string{"id_token"}}, says: []string{"response type code"}},
 		"no RS256":       {metadata: map[string]any{"id_token_signing_alg_values_supported": []string{"ES256"}}, says: []string{"RS256", "[ES256]"}},
 		"no form_post": {
 			cfg: formPost, metadata: map[string]any{"response_modes_supported": []string{"query", "fragment"}},
-			says: []string{"GATEHOUSE_OIDC_RESPONSE_MODE=form_post", "[query fragment]", "unset it"}},
+			says: []string{"Login.ResponseMode=form_post", "[query fragment]", "unset it"}},
 		"form_post, and the list is silent": {cfg: formPost},
 		"pushed requests required and turned off": {
 			cfg:      func(c *bff.Config) { c.Login.OmitPAR = true },
 			metadata: map[string]any{"require_pushed_authorization_requests": true, "pushed_authorization_request_endpoint": issuerURL + "/par"},
-			says:     []string{"GATEHOUSE_OIDC_OMIT_PAR", "unset"}},
+			says:     []string{"Login.OmitPAR", "unset"}},
 		"a push refused for its audience": {
 			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
 			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_target") },
-			says:     []string{"refuses the audience " + audience, "GATEHOUSE_AUDIENCE", "GATEHOUSE_OIDC_OMIT_RESOURCE"}},
+			says:     []string{"refuses the audience " + audience, "Login.Audience", "Login.OmitResource"}},
 		"a push refused for its scope": {
 			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
 			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_scope") },
-			says:     []string{"invalid_scope", "GATEHOUSE_OIDC_SCOPE"}},
+			says:     []string{"invalid_scope", "Login.Scope"}},
 		"a push refused": {
 			metadata: map[string]any{"pushed_authorization_request_endpoint": issuerURL + "/par"},
 			change:   func(p *provider) { p.instead["/par"] = refuse(400, "invalid_request") },
-			says:     []string{"invalid_request", "redirect URI http://localhost:3000/api/auth/callback registered", "GATEHOUSE_OIDC_OMIT_PAR"}},
+			says:     []string{"invalid_request", "redirect URI http://localhost:3000/api/auth/callback registered", "Login.OmitPAR"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

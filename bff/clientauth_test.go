@@ -65,10 +65,10 @@ func TestAssertionAudience(t *testing.T) {
 	}{
 		{issuerURL, "", ""},
 		{issuerURL, bff.AssertionForIssuer, ""},
-		{issuerURL, bff.AssertionForTokenEndpoint, "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=issuer"},
+		{issuerURL, bff.AssertionForTokenEndpoint, "Client.AssertionAudience=issuer"},
 		{tokenEndpoint, bff.AssertionForTokenEndpoint, ""},
-		{tokenEndpoint, "", "GATEHOUSE_OIDC_ASSERTION_AUDIENCE=token_endpoint"},
-		{"https://neither.example", "", "GATEHOUSE_OIDC_CLIENT_KEY"},
+		{tokenEndpoint, "", "Client.AssertionAudience=token_endpoint"},
+		{"https://neither.example", "", "Client.Key"},
 	} {
 		t.Run(c.accepts+" "+string(c.configured), func(t *testing.T) {
 			t.Parallel()

@@ -10,11 +10,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
@@ -433,5 +436,21 @@ func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
+	}
+}
+
+// party returns the configuration of the relying party.
+func (cfg Config) party(base *url.URL) rp.Config {
+	return rp.Config{
+		Provider: cfg.Provider, BaseURL: base.String(), Callback: base.String() + route.Callback,
+		Client: rp.ClientConfig{
+			ID: cfg.Client.ID, Secret: cfg.Client.Secret, Key: cfg.Client.Key, Auth: rp.AuthMethod(cfg.Client.Auth),
+			AssertForTokenEndpoint: cfg.Client.AssertionAudience == AssertionForTokenEndpoint,
+		},
+		Scope: cfg.Login.Scope, DefaultScope: DefaultScope,
+		Audience: cfg.Login.Audience, OmitAudience: cfg.Login.OmitAudience, OmitResource: cfg.Login.OmitResource,
+		ConsentAlways: cfg.Login.OfflineConsent == ConsentAlways, ConsentNever: cfg.Login.OfflineConsent == ConsentNever,
+		ResponseMode: string(cfg.Login.ResponseMode), OmitPAR: cfg.Login.OmitPAR, RefreshTimeout: cfg.Sessions.RefreshTimeout,
+		HTTPClient: cfg.HTTPClient, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
 	}
 }

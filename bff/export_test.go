@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
 
@@ -22,12 +23,12 @@ func Lasts(contentType string) bool { return forward.Lasts(http.Header{"Content-
 
 // LoginStarts is the limit of login starts, and how many clients it remembers.
 func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) time.Duration, size func() int) {
-	l := newLoginStarts(perMinute, now)
+	rate := login.NewRate(perMinute, now)
 	admit = func(address netip.Addr) time.Duration {
-		wait, _ := l.admit(address)
+		wait, _ := rate.Allow(address)
 		return wait
 	}
-	return admit, func() int { return len(l.due) }
+	return admit, rate.Len
 }
 
 // StepUpLogin is the login to which an API's challenge leads.

@@ -228,7 +228,7 @@ func TestAPIPaths(t *testing.T) {
 	}
 }
 
-// GATEHOUSE_TRUSTED_PROXIES: whose word counts for the address of a browser.
+// Access.TrustedProxies: whose word counts for the address of a browser.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}

@@ -109,7 +109,7 @@ func TestLimitIsLogged(t *testing.T) {
 	record.mu.Lock()
 	defer record.mu.Unlock()
 	log.Write(record.log.Bytes())
-	if n := strings.Count(log.String(), "too many logins"); n != 1 || !strings.Contains(log.String(), "GATEHOUSE_TRUSTED_PROXIES") {
+	if n := strings.Count(log.String(), "too many logins"); n != 1 || !strings.Contains(log.String(), "Access.TrustedProxies") {
 		t.Errorf("%d lines: %s", n, log.String())
 	}
 }

@@ -324,7 +324,7 @@ func TestCheckExpectsRefreshTokens(t *testing.T) {
 		says     string
 	}{
 		"asked for":            {nil, nil, check.OK, "sessions outlive"},
-		"the tutorial's scope": {func(c *bff.Config) { c.Login.Scope = "openid profile email" }, nil, check.Warn, "GATEHOUSE_OIDC_SCOPE lacks offline_access"},
+		"the tutorial's scope": {func(c *bff.Config) { c.Login.Scope = "openid profile email" }, nil, check.Warn, "Login.Scope lacks offline_access"},
 		"not offered":          {nil, map[string]any{"scopes_supported": []string{"openid"}}, check.Warn, "does not list the scope offline_access"},
 		"no such grant":        {nil, map[string]any{"grant_types_supported": []string{"authorization_code"}}, check.Warn, "does not list the grant refresh_token"},
 	} {

@@ -24,9 +24,9 @@ import (
 // method.
 func (b *BFF) authRoutes() map[string]map[string]http.HandlerFunc {
 	return map[string]map[string]http.HandlerFunc{
-		route.Login:              {http.MethodGet: b.login},
-		route.Callback:           {http.MethodGet: b.callback},
-		route.ClientKeys:         {http.MethodGet: b.clientKeySet},
+		route.Login:              {http.MethodGet: b.login.Login},
+		route.Callback:           {http.MethodGet: b.login.Callback},
+		route.ClientKeys:         {http.MethodGet: b.clientKeys},
 		route.Logout:             {http.MethodGet: b.logout.Logout, http.MethodPost: b.logout.Logout},
 		route.BackchannelLogout:  {http.MethodPost: b.logout.Backchannel},
 		route.FrontchannelLogout: {http.MethodGet: b.logout.Frontchannel},
@@ -43,7 +43,7 @@ func (b *BFF) chain() http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,           // before anything acts on a cookie
-		b.refuseCrowded,          // before anybody behind us does, and locks the person out
+		b.login.LimitCookies,     // before anybody behind us does, and locks the person out
 		b.refuseHost,             // before a page of another site learns anything
 		refuseMethods,            // whatever the address
 		b.secureHeaders,          // on refusals too
@@ -104,8 +104,8 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	methods, ok := b.auth[path]
 	serve := methods[r.Method]
 	switch {
-	case b.postsForm(r):
-		b.keepForm(w, r)
+	case b.login.IsFormPost(r):
+		b.login.FormPost(w, r)
 	case !ok:
 		respond.Error(w, http.StatusNotFound, "no such address")
 	case serve == nil:
@@ -152,7 +152,7 @@ func (b *BFF) notReady(r *http.Request) string {
 	if err == nil {
 		return ""
 	}
-	b.logger.WarnContext(r.Context(), "not ready", "cause", err)
+	b.logger.WarnContext(r.Context(), "not ready", "err", err)
 	return why
 }
 

@@ -58,8 +58,8 @@ func TestSignedUserinfo(t *testing.T) {
 		"signature cut off":      {body: segments[0] + "." + segments[1] + ".", says: "signature"},
 		"crit":                   {body: mint(nil, claims{"crit": []string{"x"}}), says: "crit"},
 		"encrypted":              {body: good + "." + segments[0] + "." + segments[1], says: "turn userinfo encryption off"},
-		"JSON under this type":   {body: `{"sub":"user-1","name":"Ada Userinfo"}`, says: "signed answer"},
-		"empty":                  {body: "", says: "signed answer"},
+		"JSON under this type":   {body: `{"sub":"user-1","name":"Ada Userinfo"}`, says: "signed response"},
+		"empty":                  {body: "", says: "signed response"},
 		"signed, called JSON":    {body: good, kind: "application/json", says: "no JSON object"},
 		"signed, without a type": {body: good, kind: "none", says: "no JSON object"},
 	} {

@@ -1,6 +1,3 @@
-// Package login owns the single use of a login attempt: of all callbacks of one attempt, at whichever process of a session
-// store, one redeems the code, and the others get the same outcome. What an outcome is, and how a browser proves that the
-// attempt is its own, is left to package bff.
 package login
 
 import (
@@ -19,70 +16,52 @@ import (
 )
 
 const (
-	// OutcomeLifetime is how long an outcome is kept for callbacks that are repeated.
-	OutcomeLifetime = time.Minute
+	// outcomeLifetime is how long an outcome is stored for repeated callbacks.
+	outcomeLifetime = time.Minute
 
 	outcomePurpose = "login outcome"
-	// storeTimeout bounds one write to the store after the code was redeemed.
+	// storeTimeout bounds a write to the store after the code was redeemed.
 	storeTimeout = 5 * time.Second
-	// grace is how long after Config.Limit an outcome may still come, at least: it has to be stored.
+	// grace is the time after once.limit in which an outcome is stored.
 	grace            = 2 * time.Second
 	minPoll, maxPoll = 20 * time.Millisecond, 250 * time.Millisecond
 	clockSkew        = time.Minute
 )
 
 var (
-	// ErrUsed says that the attempt was used before: with another code, or so long ago that its outcome is not kept any more.
-	ErrUsed = errors.New("login: the attempt was used before")
-	// ErrInterrupted says that another process is redeeming the code, or was, and no outcome of it has come in time.
-	ErrInterrupted = errors.New("login: the process that redeemed the code has left no outcome")
+	// errUsed means that the attempt was used before: with another code, or so
+	// long ago that its outcome is no longer stored.
+	errUsed = errors.New("the attempt was used before")
+	// errInterrupted means that another process has started to redeem the code,
+	// and stored no outcome in time.
+	errInterrupted = errors.New("the process that redeemed the code has stored no outcome")
 )
 
-// Notes are shared by the processes of a store, as [session.Notes] are.
-type Notes interface {
-	Add(ctx context.Context, key string, value []byte, expires time.Time) (first bool, err error)
-	Put(ctx context.Context, key string, value []byte, due, expires time.Time) error
-	Get(ctx context.Context, key string) ([]byte, error)
-}
+// A once has each login attempt used once: of all its callbacks, at any process
+// of the session store, one redeems the code, and the others get its outcome.
+type once struct {
+	marks    session.Notes // of attempts that were used
+	outcomes session.Notes
+	sealer   *session.Manager // seals outcomes
+	work     *inflight.Group
+	limit    time.Duration // for redeeming
+	now      func() time.Time
+	logger   *slog.Logger
 
-// A Sealer encrypts under the secret and a salt, as seal.Keyring does.
-type Sealer interface {
-	Seal(purpose string, salt, plaintext []byte) ([]byte, error)
-	Open(purpose string, salt, sealed []byte) ([]byte, error)
-}
-
-// Config describes a Once. Every field is required.
-type Config struct {
-	// Marks remember the attempts that were used, Outcomes what became of them.
-	Marks, Outcomes Notes
-	Sealer          Sealer
-	// Work is what a stop of the process waits for.
-	Work *inflight.Group
-	// Limit is how long redeeming may take.
-	Limit  time.Duration
-	Now    func() time.Time
-	Logger *slog.Logger
-}
-
-// A Once has each login attempt used once. It is safe for concurrent use.
-type Once struct {
-	cfg     Config
 	flights singleflight.Group
 }
 
-// New returns a Once.
-func New(cfg Config) *Once { return &Once{cfg: cfg} }
-
-// An Attempt is what a callback brings.
-type Attempt struct {
-	// State names the attempt. Seed is known to its browser alone; the outcome is sealed under it.
-	State, Seed string
-	Code        string
-	// Ends is when the attempt cannot be used any more.
-	Ends time.Time
+// A use is a callback of an attempt.
+type use struct {
+	// state identifies the attempt. seed is known to its browser alone; the
+	// outcome is sealed with it.
+	state, seed string
+	code        string
+	// ends is when the attempt can no longer be used.
+	ends time.Time
 }
 
-// mark is what the store keeps of an attempt that was used.
+// A mark is the stored note of an attempt that was used.
 type mark struct {
 	At   int64  `json:"t"` // milliseconds
 	Code string `json:"c"` // hash
@@ -93,14 +72,16 @@ type result struct {
 	repeated bool
 }
 
-// Do redeems the attempt's code if no other callback has, and returns the outcome, or waits for that of the callback that
-// has; repeated says so. Redeeming goes on when ctx ends, for Config.Limit. Besides ErrUsed and ErrInterrupted, errors are
-// those of the context, and of the store before the code was redeemed: then the attempt may be used again.
-func (o *Once) Do(ctx context.Context, a Attempt, redeem func(context.Context) []byte) (outcome []byte, repeated bool, err error) {
+// do redeems the code if no other callback has, and returns the outcome.
+// Otherwise it waits for the outcome of that callback and returns repeated.
+// Redeeming goes on when ctx ends, for at most limit. Errors other than errUsed
+// and errInterrupted are those of ctx, and of the store before the code was
+// redeemed; the attempt can then be used again.
+func (o *once) do(ctx context.Context, u use, redeem func(context.Context) []byte) (outcome []byte, repeated bool, err error) {
 	detached := context.WithoutCancel(ctx)
-	done := o.flights.DoChan(a.State+" "+a.Code, func() (any, error) {
-		defer o.cfg.Work.Begin()()
-		return o.do(detached, a, redeem)
+	done := o.flights.DoChan(u.state+" "+u.code, func() (any, error) {
+		defer o.work.Begin()()
+		return o.flight(detached, u, redeem)
 	})
 	select {
 	case r := <-done:
@@ -114,76 +95,77 @@ func (o *Once) Do(ctx context.Context, a Attempt, redeem func(context.Context) [
 	}
 }
 
-func (o *Once) do(ctx context.Context, a Attempt, redeem func(context.Context) []byte) (result, error) {
-	now := o.cfg.Now()
-	value, err := json.Marshal(mark{At: now.UnixMilli(), Code: codeHash(a.Code)})
+// flight is do for all callbacks of this process at once.
+func (o *once) flight(ctx context.Context, u use, redeem func(context.Context) []byte) (result, error) {
+	value, err := json.Marshal(mark{At: o.now().UnixMilli(), Code: codeHash(u.code)})
 	if err != nil {
 		return result{}, err
 	}
-	first, err := o.cfg.Marks.Add(ctx, a.State, value, a.Ends.Add(clockSkew))
+	first, err := o.marks.Add(ctx, u.state, value, u.ends.Add(clockSkew))
 	switch {
 	case err != nil:
 		return result{}, err
 	case !first:
-		outcome, err := o.wait(ctx, a)
+		outcome, err := o.wait(ctx, u)
 		return result{outcome, true}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, o.cfg.Limit)
+	limited, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	outcome := redeem(limited)
-	if err := o.keep(ctx, a, outcome); err != nil {
-		o.cfg.Logger.WarnContext(ctx, "login outcome not stored; a repeated callback will not find it", "err", err)
+	if err := o.store(ctx, u, outcome); err != nil {
+		o.logger.WarnContext(ctx, "login outcome not stored; a repeated callback will not find it", "err", err)
 	}
 	return result{outcome, false}, nil
 }
 
-func (o *Once) keep(ctx context.Context, a Attempt, outcome []byte) error {
+func (o *once) store(ctx context.Context, u use, outcome []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	sealed, err := o.cfg.Sealer.Seal(outcomePurpose, []byte(a.Seed), outcome)
+	sealed, err := o.sealer.Seal(outcomePurpose, []byte(u.seed), outcome)
 	if err != nil {
 		return err
 	}
-	return o.cfg.Outcomes.Put(ctx, a.State, sealed, time.Time{}, o.cfg.Now().Add(OutcomeLifetime))
+	return o.outcomes.Put(ctx, u.state, sealed, time.Time{}, o.now().Add(outcomeLifetime))
 }
 
-// wait returns the outcome of a callback that came before, and waits for it as long as it may still come.
-func (o *Once) wait(ctx context.Context, a Attempt) ([]byte, error) {
-	value, err := o.cfg.Marks.Get(ctx, a.State)
+// wait returns the outcome of an earlier callback. It waits as long as it may
+// still be stored.
+func (o *once) wait(ctx context.Context, u use) ([]byte, error) {
+	value, err := o.marks.Get(ctx, u.state)
 	if errors.Is(err, session.ErrNotFound) {
-		return nil, ErrUsed
+		return nil, errUsed
 	}
 	if err != nil {
 		return nil, err
 	}
 	var used mark
-	if err := json.Unmarshal(value, &used); err != nil || used.Code != codeHash(a.Code) {
-		return nil, ErrUsed
+	if err := json.Unmarshal(value, &used); err != nil || used.Code != codeHash(u.code) {
+		return nil, errUsed
 	}
-	limit := o.cfg.Limit + grace
-	left := min(time.UnixMilli(used.At).Add(limit).Sub(o.cfg.Now()), limit)
+	limit := o.limit + grace
+	left := min(time.UnixMilli(used.At).Add(limit).Sub(o.now()), limit)
 	over := time.NewTimer(left)
 	defer over.Stop()
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
-		sealed, err := o.cfg.Outcomes.Get(ctx, a.State)
+		sealed, err := o.outcomes.Get(ctx, u.state)
 		if err == nil {
-			return o.cfg.Sealer.Open(outcomePurpose, []byte(a.Seed), sealed)
+			return o.sealer.Open(outcomePurpose, []byte(u.seed), sealed)
 		}
 		switch {
 		case !errors.Is(err, session.ErrNotFound):
 			return nil, err
 		case left <= 0:
-			return nil, ErrUsed
+			return nil, errUsed
 		}
 		select {
 		case <-over.C:
-			return nil, ErrInterrupted
+			return nil, errInterrupted
 		case <-time.After(pause):
 		}
 	}
 }
 
-// codeHash tells codes apart without keeping one.
+// codeHash identifies a code without storing it.
 func codeHash(code string) string {
 	sum := sha256.Sum256([]byte(code))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

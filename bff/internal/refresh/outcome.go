@@ -1,8 +1,10 @@
 package refresh
 
 import (
+	"errors"
 	"net/http"
-	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 )
 
 // A Class says what follows a token request that gave no tokens.
@@ -65,33 +67,23 @@ func Classify(code string, status int) Class {
 	return Operator
 }
 
-// A Failure is a token request that gave no tokens.
-type Failure struct {
-	// Status is the HTTP status of the answer, 0 for none.
-	Status int
-	// Code is the answer's error code, "" for none that can be read.
-	Code string
-	// RetryAfter is how long the provider asks to be left alone, 0 if it does not.
-	RetryAfter time.Duration
-	// NotSent says of a request without an answer that nothing of it has left this process.
-	NotSent bool
-	// Err is the cause, for the log.
-	Err error
-}
-
-// Error is the cause's.
-func (f *Failure) Error() string { return f.Err.Error() }
-
-// Unwrap returns the cause.
-func (f *Failure) Unwrap() error { return f.Err }
-
-// Class returns the class of the failure.
-func (f *Failure) Class() Class {
-	switch {
-	case f.Status != 0:
-		return Classify(f.Code, f.Status)
-	case f.NotSent:
+// classOf returns the class of an error of [rp.Party.Refresh].
+func classOf(err error) Class {
+	if refusal, ok := errors.AsType[*rp.Error](err); ok {
+		return Classify(refusal.Code, refusal.Status)
+	}
+	if none, ok := errors.AsType[*rp.NoResponse](err); ok {
+		if none.Sent {
+			return Unknown
+		}
 		return Transient
 	}
-	return Unknown
+	return Classify("", http.StatusOK) // a response that cannot be interpreted
+}
+
+// IsFinal reports whether repeating a call to the provider would give the same
+// error.
+func IsFinal(err error) bool {
+	_, ok := errors.AsType[*rp.Error](err)
+	return ok && classOf(err) != Transient
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 const (
@@ -61,16 +61,11 @@ func (e *Unavailable) Error() string {
 // Config configures a Refresher. All fields are required.
 type Config struct {
 	Sessions *session.Manager
-	// Grant trades a refresh token for new tokens (RFC 6749 section 6). It bounds its own time; an error is a *Failure.
-	Grant func(ctx context.Context, refreshToken string) (session.Tokens, error)
-	// Verify verifies the ID token of a refresh.
-	Verify func(ctx context.Context, raw string, checks token.IDChecks) (*token.Claims, error)
-	// Revoke revokes a refresh token that no session has any more, RevokeAt when it is due.
-	Revoke   func(ctx context.Context, refreshToken string)
+	Party    *rp.Party
+	// RevokeAt revokes a refresh token when it is due.
 	RevokeAt func(ctx context.Context, refreshToken string, due time.Time)
-	// Setting returns the name of the setting that an operator looks at first when the token endpoint answers with an error
-	// code.
-	Setting func(code string) string
+	// Setting returns the name of the setting for a field of bff.Config.
+	Setting func(field string) string
 	// Work counts what a stop of the process must wait for.
 	Work   *inflight.Group
 	Now    func() time.Time

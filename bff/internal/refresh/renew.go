@@ -9,6 +9,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -90,42 +91,41 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 		l.release(ctx)
 		return nil, &Unavailable{wait}
 	}
-	tokens, err := r.cfg.Grant(ctx, s.Data.Tokens.Refresh)
+	tokens, err := r.cfg.Party.Refresh(ctx, s.Data.Tokens.Refresh)
 	if err != nil {
-		failure, ok := errors.AsType[*Failure](err)
-		if !ok {
-			failure = &Failure{Err: err}
-		}
-		return r.failed(ctx, s, l, failure, probe, good)
+		return r.failed(ctx, s, l, err, probe, good)
 	}
 	r.breaker.answered(ctx, probe)
 	data, err := r.renewed(ctx, s, tokens)
 	if err != nil {
-		r.cfg.Revoke(ctx, tokens.Refresh)
+		r.revoke(ctx, tokens.Refresh)
 		return r.over(ctx, s, l, err)
 	}
 	return r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
 }
 
 // failed does what the table in docs/login.md says of a failure.
-func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *Failure, probe, good bool) (*session.Session, error) {
-	class, retryAfter := f.Class(), min(f.RetryAfter, maxRetryAfter)
+func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cause error, probe, good bool) (*session.Session, error) {
+	class, retryAfter := classOf(cause), time.Duration(0)
+	if refusal, ok := errors.AsType[*rp.Error](cause); ok {
+		retryAfter = min(refusal.RetryAfter, maxRetryAfter)
+	}
 	open := false
 	if class == Transient || class == Unknown {
-		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, f)
+		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, cause)
 	} else {
 		r.breaker.answered(ctx, probe)
 	}
 	switch class {
 	case Over:
-		return r.over(ctx, s, l, f)
+		return r.over(ctx, s, l, cause)
 	case User:
-		return r.wantsUser(ctx, s, l, f, good)
+		return r.wantsUser(ctx, s, l, cause, good)
 	case Operator:
 		wait, _ := r.holdBack(s, func(failures int) time.Duration {
 			return min(pause<<min(max(0, failures-quickTries), 6), maxBackoff)
 		})
-		r.logOperator(ctx, s, f)
+		r.logOperator(ctx, s, cause)
 		l.release(ctx)
 		return nil, &Unavailable{wait}
 	}
@@ -144,27 +144,60 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, f *
 	}
 	if class == Unknown && good {
 		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is good",
-			"session", s, "next_try", wait.Round(time.Second), "err", f)
+			"session", s, "next_try", wait.Round(time.Second), "err", cause)
 		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
 	} else {
-		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", f)
+		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", cause)
 		l.release(ctx)
 	}
 	return nil, &Unavailable{wait}
 }
 
 // logOperator logs a failure that an operator has to mend, each error code once in a while and not for each session.
-func (r *Refresher) logOperator(ctx context.Context, s *session.Session, f *Failure) {
+func (r *Refresher) logOperator(ctx context.Context, s *session.Session, cause error) {
+	code := errorCode(cause)
 	r.mu.Lock()
 	now, level := r.cfg.Now(), slog.LevelError
-	if last, ok := r.operator[f.Code]; ok && now.Sub(last) < operatorTick || !ok && len(r.operator) >= 64 {
+	if last, ok := r.operator[code]; ok && now.Sub(last) < operatorTick || !ok && len(r.operator) >= 64 {
 		level = slog.LevelDebug
 	} else {
-		r.operator[f.Code] = now
+		r.operator[code] = now
 	}
 	r.mu.Unlock()
-	r.cfg.Logger.Log(ctx, level, "the provider refuses refreshes: check the setting", "setting", r.cfg.Setting(f.Code),
-		"error", f.Code, "session", s, "err", f)
+	r.cfg.Logger.Log(ctx, level, "the provider refuses refreshes: check the setting", "setting", r.cfg.Setting(r.fieldFor(code)),
+		"error", code, "session", s, "err", cause)
+}
+
+// errorCode returns the error code of the provider, "" for none.
+func errorCode(err error) string {
+	if refusal, ok := errors.AsType[*rp.Error](err); ok {
+		return refusal.Code
+	}
+	return ""
+}
+
+// fieldFor returns the field of bff.Config that an operator checks first after
+// an error code of the token endpoint.
+func (r *Refresher) fieldFor(code string) string {
+	switch code {
+	case "invalid_client", "unauthorized_client": // Keycloak answers the latter to a wrong secret
+		if r.cfg.Party.Client().UsesKey() {
+			return "Client.Key"
+		}
+		return "Client.Secret"
+	case "invalid_scope", "unsupported_grant_type":
+		return "Login.Scope"
+	case "invalid_target", "invalid_request":
+		return "Login.Audience"
+	}
+	return "Client.ID"
+}
+
+// revoke revokes a refresh token that no session has any more.
+func (r *Refresher) revoke(ctx context.Context, refreshToken string) {
+	if err := r.cfg.Party.Revoke(ctx, refreshToken); err != nil {
+		r.cfg.Logger.WarnContext(ctx, "refresh token not revoked", "err", err)
+	}
 }
 
 // over ends a session that the provider will not renew, unless another node has renewed it: then the token that was sent was
@@ -186,11 +219,11 @@ func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause
 
 // wantsUser has the session end with its access token, as one without a refresh token does, so that the user signs in again
 // and answers what the provider asks.
-func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, f *Failure, good bool) (*session.Session, error) {
+func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, cause error, good bool) (*session.Session, error) {
 	if !good || s.Data.Tokens.ExpiresAt.IsZero() {
-		current, err := r.over(ctx, s, l, f)
+		current, err := r.over(ctx, s, l, cause)
 		if errors.Is(err, session.ErrNotFound) {
-			r.cfg.Revoke(ctx, s.Data.Tokens.Refresh)
+			r.revoke(ctx, s.Data.Tokens.Refresh)
 		}
 		return current, err
 	}
@@ -201,7 +234,7 @@ func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, 
 		return nil, err
 	}
 	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider demands a login", "session", s,
-		"error", f.Code, "ends", s.Data.Tokens.ExpiresAt, "err", f)
+		"error", errorCode(cause), "ends", s.Data.Tokens.ExpiresAt, "err", cause)
 	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
 	return written, nil
 }
@@ -227,7 +260,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	checks.Nonce, _ = s.Data.Claims["nonce"].(string)
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	claims, err := r.cfg.Verify(bounded, tokens.ID, checks)
+	claims, err := r.cfg.Party.VerifyID(bounded, tokens.ID, checks)
 	switch {
 	case errors.Is(err, oidc.ErrUnavailable), errors.Is(err, oidc.ErrUnknownKey):
 		r.cfg.Logger.WarnContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)

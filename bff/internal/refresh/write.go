@@ -62,7 +62,7 @@ func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Sess
 		return s, true, nil
 	case errors.Is(err, session.ErrNotFound):
 		// Signed out meanwhile (nextjs-auth0 #2335): what we got must not outlive the session.
-		r.cfg.Revoke(ctx, cmp.Or(u.granted, u.s.Data.Tokens.Refresh))
+		r.revoke(ctx, cmp.Or(u.granted, u.s.Data.Tokens.Refresh))
 		return nil, true, err
 	case errors.Is(err, session.ErrFenced): // another node has refreshed since
 		s, err = r.reload(ctx, u.s)

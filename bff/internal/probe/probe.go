@@ -1,14 +1,13 @@
-package bff
+package probe
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -18,22 +17,22 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// A prober asks the provider what a login would ask it, with a code that it has
-// not issued and without a person.
-type prober struct {
-	rp *relyingParty
+// A run makes the requests of a login, with a code that the provider has not
+// issued and without a user.
+type run struct {
+	*Prober
+	rp.Config
 	md *oidc.Metadata
-	// skew is how far the provider's clock is ahead of ours; dated tells whether
-	// it is known.
+	// skew is how far the provider's clock is ahead of ours. dated reports
+	// whether it is known.
 	skew  time.Duration
 	dated bool
 }
-
-func newProber(rp *relyingParty, md *oidc.Metadata) *prober { return &prober{rp: rp, md: md} }
 
 // An answer is one of the provider, of any status.
 type answer struct {
@@ -82,48 +81,25 @@ func (a *answer) accessToken() string {
 }
 
 // post makes a request to an endpoint of the provider as a client.
-func (p *prober) post(ctx context.Context, client *relyingParty, endpoint string, form url.Values) (*answer, error) {
-	basic, err := client.authenticate(p.md, form)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.GetBody = nil
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	if basic {
-		req.SetBasicAuth(url.QueryEscape(client.cfg.Client.ID), url.QueryEscape(client.cfg.Client.Secret))
-	}
-	return p.do(req)
+func (p *run) post(ctx context.Context, client *rp.Client, endpoint string, form url.Values) (*answer, error) {
+	return p.read(func() (*rp.Response, error) { return p.party.Post(ctx, client, p.md, endpoint, form) })
 }
 
-func (p *prober) do(req *http.Request) (*answer, error) {
-	ctx, cancel := context.WithTimeout(req.Context(), providerTimeout)
-	defer cancel()
-	asked := p.rp.cfg.Now()
-	resp, err := p.rp.http.Do(req.WithContext(ctx))
+// read makes a request and interprets the response.
+func (p *run) read(request func() (*rp.Response, error)) (*answer, error) {
+	asked := p.Now()
+	resp, err := request()
 	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL and its parameters
-		}
-		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
+		return nil, err
 	}
-	defer resp.Body.Close()
 	p.date(resp.Header, asked)
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProviderBytes))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
-	}
-	a := &answer{status: resp.StatusCode, location: resp.Header.Get("Location"), body: body}
+	a := &answer{status: resp.Status, location: resp.Header.Get("Location"), body: resp.Body}
 	var refusal struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	if json.Unmarshal(body, &refusal) == nil {
-		a.code, a.description = errorCode(refusal.Error), p.presentable(refusal.Description)
+	if json.Unmarshal(resp.Body, &refusal) == nil {
+		a.code, a.description = rp.ErrorCode(refusal.Error), p.presentable(refusal.Description)
 	} else if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); len(kind) < 80 {
 		a.kind = kind
 	}
@@ -131,9 +107,9 @@ func (p *prober) do(req *http.Request) (*answer, error) {
 }
 
 // presentable bounds a text of the provider, and hides a credential in it.
-func (p *prober) presentable(text string) string {
+func (p *run) presentable(text string) string {
 	const most = 200
-	if secret := p.rp.cfg.Client.Secret; len(secret) >= 8 {
+	if secret := p.Client.Secret; len(secret) >= 8 {
 		text = strings.ReplaceAll(text, secret, "…")
 	}
 	if runes := []rune(text); len(runes) > most {
@@ -144,12 +120,12 @@ func (p *prober) presentable(text string) string {
 
 // date compares the clocks. A cached answer has its own time, so it is passed
 // over.
-func (p *prober) date(header http.Header, asked time.Time) {
+func (p *run) date(header http.Header, asked time.Time) {
 	theirs, err := http.ParseTime(header.Get("Date"))
 	if err != nil || header.Get("Age") != "" {
 		return
 	}
-	answered := p.rp.cfg.Now()
+	answered := p.Now()
 	// The header has whole seconds, and was written at some moment in between.
 	skew := time.Duration(0)
 	switch {
@@ -166,15 +142,15 @@ func (p *prober) date(header http.Header, asked time.Time) {
 // maxSkew is what verification tolerates.
 const maxSkew = time.Minute
 
-func (p *prober) clock() CheckResult {
+func (p *run) clock() check.Result {
 	switch seconds := int(p.skew.Abs().Round(time.Second).Seconds()); {
 	case !p.dated:
-		return CheckResult{Status: check.Unknown, Proof: "clock", Optional: true, What: "whether the clocks agree: no answer of the provider had a Date header"}
+		return check.Result{Status: check.Unknown, Proof: "clock", Optional: true, What: "whether the clocks agree: no answer of the provider had a Date header"}
 	case p.skew > maxSkew:
-		return CheckResult{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s behind the provider's, so that new tokens are from the future here (60 s are tolerated)", seconds),
+		return check.Result{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s behind the provider's, so that new tokens are from the future here (60 s are tolerated)", seconds),
 			Remedy: "synchronise this machine's clock (NTP), or the provider's"}
 	case p.skew < -maxSkew:
-		return CheckResult{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s ahead of the provider's, so that tokens expire too early here (60 s are tolerated)", seconds),
+		return check.Result{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s ahead of the provider's, so that tokens expire too early here (60 s are tolerated)", seconds),
 			Remedy: "synchronise this machine's clock (NTP), or the provider's"}
 	default:
 		return good("clock", "the clocks of this machine and of the provider differ by %d s", seconds)
@@ -182,57 +158,64 @@ func (p *prober) clock() CheckResult {
 }
 
 // redeem redeems a code that was never issued.
-func (p *prober) redeem(ctx context.Context, client *relyingParty) (*answer, error) {
+func (p *run) redeem(ctx context.Context, client *rp.Client) (*answer, error) {
 	return p.post(ctx, client, p.md.TokenEndpoint, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {"gatehouse-check"},
-		"redirect_uri":  {p.rp.callback},
-		"code_verifier": {"gatehouse-check-gatehouse-check-gatehouse-check"},
+		"redirect_uri":  {p.Callback},
+		"code_verifier": {verifier},
 	})
 }
 
-// stranger is the same client with a credential that cannot be right: one that
-// is drawn for this request. A public client gets another id.
-func (p *prober) stranger() (*relyingParty, error) {
-	other := *p.rp
-	switch p.rp.clientAuth(p.md) {
-	case AuthNone:
-		other.cfg.Client.ID = "gatehouse-check-" + rand.Text()
-	case AuthPrivateKey:
-		keys, err := p.rp.keys.Another(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		other.keys = keys
-	default:
-		other.cfg.Client.Secret = rand.Text()
+// verifier is the code verifier of the requests that are made here.
+const verifier = "gatehouse-check-gatehouse-check-gatehouse-check"
+
+// request is an authorization request that no browser follows.
+var request = func() rp.Request {
+	challenge := sha256.Sum256([]byte(verifier))
+	return rp.Request{State: "gatehouse-check", Nonce: "gatehouse-check", Challenge: base64.RawURLEncoding.EncodeToString(challenge[:])}
+}()
+
+// credentialName names the setting with which the client authenticates.
+func (p *run) credentialName() string {
+	if p.party.Client().Method(p.md) == rp.PrivateKey {
+		return p.Setting("Client.Key") + " (its public half is registered there, or read from " + p.BaseURL + route.ClientKeys + ")"
 	}
-	return &other, nil
+	return p.Setting("Client.Secret")
+}
+
+// assertionAudience returns the value of the setting for a client's audience of
+// assertions.
+func assertionAudience(c *rp.Client) string {
+	if c.AssertForTokenEndpoint {
+		return "token_endpoint"
+	}
+	return "issuer"
 }
 
 // credential proves that the provider knows the client and takes its credential:
 // it refuses the code, not the client, and refuses a client with a random
 // credential in another way. Any other pair of answers proves nothing. The
 // random credential is sent once, so that no provider locks the client out.
-func (p *prober) credential(ctx context.Context) CheckResult {
-	id, method := p.rp.cfg.Client.ID, p.rp.clientAuth(p.md)
-	wrong := func(remedy, format string, args ...any) CheckResult {
-		return CheckResult{Status: check.Wrong, Proof: "credential", What: fmt.Sprintf(format, args...), Remedy: remedy}
+func (p *run) credential(ctx context.Context) check.Result {
+	id, method := p.Client.ID, p.party.Client().Method(p.md)
+	wrong := func(remedy, format string, args ...any) check.Result {
+		return check.Result{Status: check.Wrong, Proof: "credential", What: fmt.Sprintf(format, args...), Remedy: remedy}
 	}
-	unknown := func(format string, args ...any) CheckResult {
-		return CheckResult{Status: check.Unknown, Proof: "credential",
+	unknown := func(format string, args ...any) check.Result {
+		return check.Result{Status: check.Unknown, Proof: "credential",
 			What:   fmt.Sprintf("whether the provider takes the credential of client %s (%s): ", id, method) + fmt.Sprintf(format, args...),
 			Remedy: "sign in once to find out"}
 	}
-	a, err := p.redeem(ctx, p.rp)
+	a, err := p.redeem(ctx, p.party.Client())
 	switch {
 	case err != nil:
 		return unknown("the token endpoint %s did not answer: %s", p.md.TokenEndpoint, whyNoAnswer(err))
 	case a.refusesClient():
-		if method == AuthPrivateKey {
-			other := p.rp.withOtherAudience()
+		if method == rp.PrivateKey {
+			other := p.party.Client().WithOtherAudience()
 			if a, err := p.redeem(ctx, other); err == nil && a.code == "invalid_grant" {
-				return wrong("set GATEHOUSE_OIDC_ASSERTION_AUDIENCE="+string(other.cfg.Client.AssertionAudience),
+				return wrong("set "+p.Setting("Client.AssertionAudience")+"="+assertionAudience(other),
 					"the provider takes the key of client %s, but not the audience of its assertions", id)
 			}
 		}
@@ -244,7 +227,7 @@ func (p *prober) credential(ctx context.Context) CheckResult {
 	case a.code != "invalid_grant":
 		return unknown("the token endpoint answers %s to a code that was never issued, where invalid_grant would prove it", a)
 	}
-	stranger, err := p.stranger()
+	stranger, err := p.party.Client().WithWrongCredential(p.md)
 	if err != nil {
 		return unknown("%v", err)
 	}
@@ -258,25 +241,25 @@ func (p *prober) credential(ctx context.Context) CheckResult {
 		return unknown("the token endpoint answers %s to the control request with a random credential, where invalid_client would prove it", control)
 	}
 	switch method {
-	case AuthNone:
+	case rp.NoAuth:
 		return good("credential", "client %s is known to the provider as a public one", id)
-	case AuthPrivateKey:
+	case rp.PrivateKey:
 		return good("credential", "client %s is known to the provider, and its key is right (%s)", id, method)
 	}
 	return good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
 }
 
-func (p *prober) clientRemedy(method AuthMethod) string {
-	return fmt.Sprintf("correct GATEHOUSE_OIDC_CLIENT_ID and %s, or its way of authentication, %s, with GATEHOUSE_OIDC_CLIENT_AUTH", p.rp.credentialName(p.md), method)
+func (p *run) clientRemedy(method rp.AuthMethod) string {
+	return fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth"))
 }
 
 // redirect proves that the provider takes our authorization request and so
 // knows the redirect URI.
-func (p *prober) redirect(ctx context.Context) CheckResult {
-	if p.rp.pushes(p.md) {
+func (p *run) redirect(ctx context.Context) check.Result {
+	if p.party.Pushes(p.md) {
 		return p.push(ctx)
 	}
-	none := p.authorize(ctx, p.rp.callback, "none")
+	none := p.authorize(ctx, p.Callback, "none")
 	switch verdict := p.judge(none); {
 	case verdict.Status != check.Unknown:
 		return verdict
@@ -286,34 +269,34 @@ func (p *prober) redirect(ctx context.Context) CheckResult {
 	// The provider went on to its login page, or does not know prompt=none. It
 	// has judged the redirect URI if it treats one that cannot be registered
 	// otherwise.
-	ours := p.authorize(ctx, p.rp.callback, "")
+	ours := p.authorize(ctx, p.Callback, "")
 	if verdict := p.judge(ours); verdict.Status != check.Unknown || ours.err != nil {
 		return verdict
 	}
-	other := p.authorize(ctx, p.rp.callback+"/"+rand.Text(), "")
+	other := p.authorize(ctx, p.Callback+"/"+rand.Text(), "")
 	switch {
 	case other.err != nil:
 		return p.redirectUnknown("no answer to the control request: " + whyNoAnswer(other.err))
 	case ours.a.status < 400 && (other.a.refusesRequest() || blamesRedirect(other.a)):
 		return p.redirectKnown()
 	case ours.a.refusesRequest() && ours.a.status == other.a.status:
-		return CheckResult{Status: check.Wrong, Proof: "redirect URI",
+		return check.Result{Status: check.Wrong, Proof: "redirect URI",
 			What:   fmt.Sprintf("the provider refuses our authorization request (%s), as it does one with a redirect URI that cannot be registered", ours.a),
 			Remedy: p.redirectRemedy()}
 	}
 	return p.redirectUnknown(fmt.Sprintf("the authorization endpoint answers %s, and %s to a redirect URI that cannot be registered", ours.a, other.a))
 }
 
-func (p *prober) redirectRemedy() string {
-	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct GATEHOUSE_BASE_URL=%s", p.rp.callback, p.rp.cfg.Client.ID, strings.TrimSuffix(p.rp.callback, route.Callback))
+func (p *run) redirectRemedy() string {
+	return fmt.Sprintf("register the redirect URI %s for client %s at the provider, or correct %s=%s", p.Callback, p.Client.ID, p.Setting("BaseURL"), p.BaseURL)
 }
 
-func (p *prober) redirectKnown() CheckResult {
-	return good("redirect URI", "the redirect URI %s is registered", p.rp.callback)
+func (p *run) redirectKnown() check.Result {
+	return good("redirect URI", "the redirect URI %s is registered", p.Callback)
 }
 
-func (p *prober) redirectUnknown(why string) CheckResult {
-	return CheckResult{Status: check.Unknown, Proof: "redirect URI", What: fmt.Sprintf("whether the redirect URI %s is registered: %s", p.rp.callback, why), Remedy: p.redirectRemedy()}
+func (p *run) redirectUnknown(why string) check.Result {
+	return check.Result{Status: check.Unknown, Proof: "redirect URI", What: fmt.Sprintf("whether the redirect URI %s is registered: %s", p.Callback, why), Remedy: p.redirectRemedy()}
 }
 
 // An attempted authorization request, made without a browser.
@@ -322,12 +305,12 @@ type authorizationAnswer struct {
 	err error
 }
 
-func (p *prober) authorize(ctx context.Context, callback, prompt string) authorizationAnswer {
+func (p *run) authorize(ctx context.Context, callback, prompt string) authorizationAnswer {
 	u, err := url.Parse(p.md.AuthorizationEndpoint)
 	if err != nil {
 		return authorizationAnswer{err: err}
 	}
-	q := p.rp.authorizationRequest(p.md, &attempt{Seed: "gatehouse-check"}, url.Values{})
+	q := p.party.AuthorizationRequest(p.md, request, url.Values{})
 	q.Set("redirect_uri", callback)
 	q.Del("prompt")
 	if prompt != "" {
@@ -340,12 +323,7 @@ func (p *prober) authorize(ctx context.Context, callback, prompt string) authori
 	u.RawQuery = own.Encode()
 	const mostHops = 3
 	for hops := 0; ; hops++ {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-		if err != nil {
-			return authorizationAnswer{err: err}
-		}
-		req.Header.Set("Accept", "text/html")
-		a, err := p.do(req)
+		a, err := p.read(func() (*rp.Response, error) { return p.party.Get(ctx, u.String()) })
 		if err != nil || hops == mostHops {
 			return authorizationAnswer{a, err}
 		}
@@ -374,7 +352,7 @@ func passedOn(from *url.URL, a *answer, callback string) *url.URL {
 
 // judge reads an answer that settles the question: one that leads back to the
 // redirect URI, and one that blames it. Others are unknown.
-func (p *prober) judge(got authorizationAnswer) CheckResult {
+func (p *run) judge(got authorizationAnswer) check.Result {
 	if got.err != nil {
 		return p.redirectUnknown("the authorization endpoint did not answer: " + whyNoAnswer(got.err))
 	}
@@ -383,11 +361,11 @@ func (p *prober) judge(got authorizationAnswer) CheckResult {
 		return p.judgeError(back)
 	}
 	if blamesRedirect(a) {
-		return CheckResult{Status: check.Wrong, Proof: "redirect URI",
-			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.rp.callback, a), Remedy: p.redirectRemedy()}
+		return check.Result{Status: check.Wrong, Proof: "redirect URI",
+			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a), Remedy: p.redirectRemedy()}
 	}
-	if code := errorCode(locationParameter(a.location, "error")); code != "" && a.status < 400 { // to an error page of its own
-		return CheckResult{Status: check.Wrong, Proof: "redirect URI",
+	if code := rp.ErrorCode(locationParameter(a.location, "error")); code != "" && a.status < 400 { // to an error page of its own
+		return check.Result{Status: check.Wrong, Proof: "redirect URI",
 			What: fmt.Sprintf("the provider refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(p.presentable(locationParameter(a.location, "error_description")))), Remedy: p.redirectRemedy()}
 	}
 	return p.redirectUnknown("the authorization endpoint answers " + a.String())
@@ -395,20 +373,20 @@ func (p *prober) judge(got authorizationAnswer) CheckResult {
 
 // ledBack returns the parameters of an answer that sends the browser back to the
 // redirect URI.
-func (p *prober) ledBack(a *answer) (url.Values, bool) {
+func (p *run) ledBack(a *answer) (url.Values, bool) {
 	if location, err := url.Parse(a.location); a.status >= 300 && a.status < 400 && err == nil {
 		parameters := location.Query()
 		if fragment, err := url.ParseQuery(location.Fragment); err == nil && len(parameters) == 0 {
 			parameters = fragment
 		}
 		location.RawQuery, location.Fragment, location.ForceQuery = "", "", false
-		if location.String() == p.rp.callback {
+		if location.String() == p.Callback {
 			return parameters, true
 		}
 	}
 	page := html.UnescapeString(string(a.body))
-	if a.status == http.StatusOK && p.rp.cfg.Login.ResponseMode == ModeFormPost &&
-		(strings.Contains(page, `action="`+p.rp.callback+`"`) || strings.Contains(page, `action='`+p.rp.callback+`'`)) {
+	if a.status == http.StatusOK && p.ResponseMode == "form_post" &&
+		(strings.Contains(page, `action="`+p.Callback+`"`) || strings.Contains(page, `action='`+p.Callback+`'`)) {
 		return url.Values{}, true // a form for the redirect URI; its fields are the provider's business
 	}
 	return nil, false
@@ -416,15 +394,15 @@ func (p *prober) ledBack(a *answer) (url.Values, bool) {
 
 // judgeError judges the error with which the provider leads back.
 // login_required and its like are expected, the rest would end every login.
-func (p *prober) judgeError(back url.Values) CheckResult {
-	code, description := errorCode(back.Get("error")), p.presentable(back.Get("error_description"))
-	refused := func(remedy string) CheckResult {
-		return CheckResult{Status: check.Wrong, Proof: "authorization request",
+func (p *run) judgeError(back url.Values) check.Result {
+	code, description := rp.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
+	refused := func(remedy string) check.Result {
+		return check.Result{Status: check.Wrong, Proof: "authorization request",
 			What: fmt.Sprintf("the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description)), Remedy: remedy}
 	}
 	switch code {
 	case "invalid_scope":
-		return refused(fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", requestedScope(p.rp, p.md)))
+		return refused(p.scopeRemedy())
 	case "invalid_target":
 		return refused(p.targetRemedy())
 	case "unauthorized_client", "unsupported_response_type":
@@ -440,13 +418,13 @@ func (p *prober) judgeError(back url.Values) CheckResult {
 	return p.redirectKnown() // login_required, interaction_required, temporarily_unavailable, …
 }
 
-func requestedScope(rp *relyingParty, md *oidc.Metadata) string {
-	scope, _ := rp.scope(md)
-	return scope
+func (p *run) scopeRemedy() string {
+	scope, _ := p.party.Scope(p.md)
+	return fmt.Sprintf("allow the scope %q there, or correct %s", scope, p.Setting("Login.Scope"))
 }
 
-func (p *prober) targetRemedy() string {
-	return fmt.Sprintf("correct GATEHOUSE_AUDIENCE=%s, allow it for the client there, or set GATEHOUSE_OIDC_OMIT_RESOURCE", p.rp.cfg.Login.Audience)
+func (p *run) targetRemedy() string {
+	return fmt.Sprintf("correct %s=%s, allow it for the client there, or set %s", p.Setting("Login.Audience"), p.Audience, p.Setting("Login.OmitResource"))
 }
 
 // redirectHints are what providers call a redirect URI that they do not know.
@@ -484,11 +462,11 @@ func locationParameter(location, name string) string {
 
 // push pushes an authorization request that no browser will follow, and so has
 // the provider judge redirect URI, scope and audience.
-func (p *prober) push(ctx context.Context) CheckResult {
-	wrong := func(a *answer, remedy, format string, args ...any) CheckResult {
-		return CheckResult{Status: check.Wrong, Proof: "authorization request", What: fmt.Sprintf(format, args...) + fmt.Sprintf(" (%s)", a), Remedy: remedy}
+func (p *run) push(ctx context.Context) check.Result {
+	wrong := func(a *answer, remedy, format string, args ...any) check.Result {
+		return check.Result{Status: check.Wrong, Proof: "authorization request", What: fmt.Sprintf(format, args...) + fmt.Sprintf(" (%s)", a), Remedy: remedy}
 	}
-	a, err := p.post(ctx, p.rp, p.md.PushedAuthorizationRequestEndpoint, p.rp.authorizationRequest(p.md, &attempt{Seed: "gatehouse-check"}, url.Values{}))
+	a, err := p.post(ctx, p.party.Client(), p.md.PushedAuthorizationRequestEndpoint, p.party.AuthorizationRequest(p.md, request, url.Values{}))
 	if err != nil {
 		return p.redirectUnknown("the endpoint for pushed authorization requests did not answer: " + whyNoAnswer(err))
 	}
@@ -497,16 +475,16 @@ func (p *prober) push(ctx context.Context) CheckResult {
 	}
 	switch {
 	case a.status < 300 && json.Unmarshal(a.body, &pushed) == nil && pushed.RequestURI != "":
-		return good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.rp.callback)
+		return good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.Callback)
 	case a.code == "invalid_target":
-		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.rp.cfg.Login.Audience)
+		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.Audience)
 	case a.code == "invalid_scope":
-		return wrong(a, fmt.Sprintf("allow the scope %q there, or correct GATEHOUSE_OIDC_SCOPE", requestedScope(p.rp, p.md)), "the provider refuses a scope")
+		return wrong(a, p.scopeRemedy(), "the provider refuses a scope")
 	case blamesRedirect(a):
-		return CheckResult{Status: check.Wrong, Proof: "redirect URI",
-			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.rp.callback, a), Remedy: p.redirectRemedy()}
+		return check.Result{Status: check.Wrong, Proof: "redirect URI",
+			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a), Remedy: p.redirectRemedy()}
 	case a.refusesRequest():
-		return wrong(a, fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? GATEHOUSE_OIDC_OMIT_PAR sends them through the browser instead", p.rp.callback),
+		return wrong(a, fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? %s sends them through the browser instead", p.Callback, p.Setting("Login.OmitPAR")),
 			"the provider refuses our authorization request")
 	}
 	return p.redirectUnknown("the endpoint for pushed authorization requests answers " + a.String())
@@ -514,22 +492,22 @@ func (p *prober) push(ctx context.Context) CheckResult {
 
 // accessToken asks for a token of the client's own, if the provider gives one,
 // and has it judged as the server would judge it.
-func (p *prober) accessToken(ctx context.Context, verify func(context.Context, string) error) CheckResult {
-	unknown := func(why string) CheckResult {
-		return CheckResult{Status: check.Unknown, Proof: "access token", Optional: true, What: "the audience and the kind of access tokens: " + why,
+func (p *run) accessToken(ctx context.Context, verify func(context.Context, string) error) check.Result {
+	unknown := func(why string) check.Result {
+		return check.Result{Status: check.Unknown, Proof: "access token", Optional: true, What: "the audience and the kind of access tokens: " + why,
 			Remedy: "sign in once and call the API to find out"}
 	}
 	switch {
 	case verify == nil:
 		return unknown("no server verifies them here")
-	case p.rp.clientAuth(p.md) == AuthNone:
+	case p.party.Client().Method(p.md) == rp.NoAuth:
 		return unknown("a public client gets none of its own")
 	case !slices.Contains(p.md.GrantTypesSupported, "client_credentials"):
 		return unknown("the provider does not list the grant client_credentials, with which one could be had without a person")
 	}
 	form := url.Values{"grant_type": {"client_credentials"}}
-	p.rp.addAudience(form)
-	a, err := p.post(ctx, p.rp, p.md.TokenEndpoint, form)
+	p.party.AddAudience(form)
+	a, err := p.post(ctx, p.party.Client(), p.md.TokenEndpoint, form)
 	if err != nil {
 		return unknown("the token endpoint did not answer: " + whyNoAnswer(err))
 	}
@@ -540,18 +518,18 @@ func (p *prober) accessToken(ctx context.Context, verify func(context.Context, s
 	return p.judgeToken(raw, verify(ctx, raw))
 }
 
-func (p *prober) judgeToken(raw string, err error) CheckResult {
+func (p *run) judgeToken(raw string, err error) check.Result {
 	if err == nil {
-		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.rp.cfg.Login.Audience)
+		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.Audience)
 	}
-	r := CheckResult{Status: check.Wrong, Proof: "access token"}
+	r := check.Result{Status: check.Wrong, Proof: "access token"}
 	claims, ok := audienceOf(raw)
 	switch {
 	case !ok:
 		r.What = "the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401"
-		r.Remedy = fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.rp.cfg.Login.Audience)
-	case !slices.Contains(claims, p.rp.cfg.Login.Audience):
-		r.What = fmt.Sprintf("access tokens have the audience %q, not GATEHOUSE_AUDIENCE=%s: the API answers every call with 401", claims, p.rp.cfg.Login.Audience)
+		r.Remedy = fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience)
+	case !slices.Contains(claims, p.Audience):
+		r.What = fmt.Sprintf("access tokens have the audience %q, not %s=%s: the API answers every call with 401", claims, p.Setting("Login.Audience"), p.Audience)
 		r.Remedy = "correct the setting, or the provider's audience for this client"
 	default:
 		r.What = fmt.Sprintf("the server would refuse the provider's access tokens: %v", err)

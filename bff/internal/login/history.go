@@ -1,0 +1,141 @@
+package login
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
+)
+
+const (
+	historyPurpose = "login trail"
+	// loopLogins is the number of logins to one page within loopWindow that make
+	// a loop. No user signs in that often by hand; a page that sends the browser
+	// back to the login does, until its tab is closed.
+	loopLogins = 5
+	loopWindow = time.Minute
+	// maxHistoryTo bounds loginHistory.To, in bytes: browsers send all cookies
+	// with each request of a login.
+	maxHistoryTo = 512
+)
+
+// A loginHistory is the recent logins of a browser that led to one page. It has
+// a cookie of its own: in a loop the session does not last, so it cannot be kept
+// there.
+type loginHistory struct {
+	Page  string  `json:"p"` // hash of the returnTo
+	Ended []int64 `json:"t"` // seconds
+	// Last is a hash of the state of the last login, and To where it led, if
+	// that is short.
+	Last string `json:"s,omitempty"`
+	To   string `json:"r,omitempty"`
+}
+
+// A history reads and writes the login histories of browsers.
+type history struct{ jar *jar }
+
+// load returns the history of a browser, which may be about any page.
+func (h *history) load(r *http.Request) (lh loginHistory) {
+	cookies := r.CookiesNamed(h.jar.historyName())
+	if len(cookies) != 1 {
+		return loginHistory{}
+	}
+	plain, _, err := h.jar.open(cookies[0], historyPurpose, nil)
+	if err != nil || json.Unmarshal(plain, &lh) != nil {
+		return loginHistory{}
+	}
+	return lh
+}
+
+// of returns the recent logins of a browser that led to a page.
+func (h *history) of(r *http.Request, to string) loginHistory {
+	lh, stored := loginHistory{Page: shortHash(to)}, h.load(r)
+	if stored.Page != lh.Page {
+		return lh
+	}
+	for _, ended := range stored.Ended {
+		if h.jar.now().Sub(time.Unix(ended, 0)) < loopWindow {
+			lh.Ended = append(lh.Ended, ended)
+		}
+	}
+	return lh
+}
+
+// ledTo returns where the browser's last login led, if it had this state, and ""
+// otherwise.
+func (h *history) ledTo(r *http.Request, state string) string {
+	if lh := h.load(r); lh.Last == shortHash(state) {
+		return lh.To
+	}
+	return ""
+}
+
+// add adds a login that has ended, successful or not. state is "" for one
+// without an attempt.
+func (h *history) add(w http.ResponseWriter, r *http.Request, state, to string) {
+	lh := h.of(r, to)
+	if state != "" && len(to) <= maxHistoryTo {
+		lh.Last, lh.To = shortHash(state), to
+	}
+	lh.Ended = append(lh.Ended, h.jar.now().Unix())
+	if len(lh.Ended) > loopLogins {
+		lh.Ended = lh.Ended[len(lh.Ended)-loopLogins:]
+	}
+	var plain bytes.Buffer
+	if json.NewEncoder(&plain).Encode(lh) != nil {
+		return
+	}
+	cookie, err := h.jar.seal(h.jar.historyName(), historyPurpose, nil, plain.Bytes(), loopWindow)
+	if err != nil {
+		return // without a history no loop is found, and no login refused
+	}
+	http.SetCookie(w, cookie)
+}
+
+// ForgetHistory removes the login history of a browser: after a logout, or when
+// a loop was stopped.
+func (h *Handlers) ForgetHistory(w http.ResponseWriter, r *http.Request) {
+	h.jar.remove(w, r, h.jar.historyName())
+}
+
+// stopsLoop reports whether a login would continue a loop. It then has answered
+// with an explanation.
+func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silent bool) bool {
+	if len(h.history.of(r, to).Ended) < loopLogins {
+		return false
+	}
+	h.ForgetHistory(w, r)
+	p := web.Problem{
+		Status:    http.StatusBadRequest,
+		Title:     "You are being sent in circles",
+		Detail:    respond.Detail(r),
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
+		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
+	}
+	reason := ""
+	_, err := h.cfg.Sessions.Load(r.Context(), r)
+	switch {
+	case silent:
+		reason = "a page tries to sign in without asking at each visit"
+		p.Message = "The page that you want tries again and again to sign you in without asking, and the sign-in service does not know you in this browser. Sign in yourself, or go on elsewhere."
+		p.Action.Label = "Sign in"
+	case err == nil:
+		reason = "the session is there; what it opens asks for another login each time"
+		p.Message = "You are signed in, and the page that you want asked for another sign-in each time. It may want more than the sign-in service gives. Please tell the people who run this application."
+		p.Action = web.Link{Label: "Go to the home page", Href: "/"}
+		p.Secondary = nil
+	case len(r.CookiesNamed(h.cfg.Sessions.CookieName())) == 0:
+		reason = "the browser does not send the session cookie back"
+		p.Message = "You have signed in several times, but your browser does not keep the cookie that says so. Allow cookies for this site, or turn off what blocks them, and try again."
+	default:
+		reason = "the session of the cookie is not found: do all bffs share one store?"
+		p.Message = "You have signed in several times, and each time this application did not know you afterwards. That is not your fault. Please tell the people who run it."
+	}
+	h.cfg.Logger.WarnContext(r.Context(), "login loop stopped", "logins", loopLogins, "within", loopWindow, "reason", reason)
+	h.cfg.Respond.Problem(w, r, p)
+	return true
+}

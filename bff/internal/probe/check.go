@@ -1,0 +1,231 @@
+// Package probe owns the proofs of a configuration at the provider, made before
+// the first login: metadata, keys, clocks, the client's credential, the
+// redirect URI and access tokens. It leaves the requests themselves to package
+// rp, and the report to internal/check.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// A Prober proves the configuration of a relying party. It is safe for
+// concurrent use.
+type Prober struct {
+	party *rp.Party
+	cfg   rp.Config
+}
+
+// New returns a Prober.
+func New(party *rp.Party) *Prober { return &Prober{party, party.Config()} }
+
+// Check proves what it can. verify, if not nil, verifies an access token as the
+// server does.
+func (p *Prober) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []check.Result {
+	md, err := p.cfg.Provider.Discover(ctx)
+	if err != nil {
+		return []check.Result{p.unreachable(err)}
+	}
+	results := []check.Result{good("provider", "the provider answers, and calls itself %s", md.Issuer), p.keys(ctx, md)}
+	mismatches := p.mismatches(md)
+	if len(mismatches) > 0 {
+		return append(results, mismatches...) // requests would give the same results in other words
+	}
+	r := &run{Prober: p, Config: p.cfg, md: md}
+	credential := r.credential(ctx)
+	results = append(results, credential)
+	if credential.Status != check.Wrong {
+		results = append(results, r.redirect(ctx), r.accessToken(ctx, verify))
+	}
+	results = append(results, r.clock())
+	return append(results, p.remarks(md)...)
+}
+
+// Registrations returns the values to register at the provider for the client.
+func (p *Prober) Registrations() []check.Registration {
+	base := p.cfg.BaseURL
+	list := []check.Registration{
+		{Name: "redirect URI (callback)", Value: p.cfg.Callback},
+		{Name: "post-logout redirect URI", Value: base},
+		{Name: "back-channel logout URI", Value: base + route.BackchannelLogout},
+		{Name: "front-channel logout URI", Value: base + route.FrontchannelLogout},
+		{Name: "web origin (where asked for)", Value: base},
+	}
+	if p.cfg.Client.Key != "" {
+		list = append(list, check.Registration{Name: "key set URI (jwks_uri)", Value: base + route.ClientKeys})
+	}
+	if p.cfg.Audience != "" {
+		list = append(list, check.Registration{Name: "API (audience)", Value: p.cfg.Audience})
+	}
+	return list
+}
+
+// mismatchRetry is how often LogMismatches looks for metadata that is missing.
+const mismatchRetry = 5 * time.Second
+
+// LogMismatches waits for the provider's metadata and logs what in them does
+// not fit the configuration. It stops nothing, because metadata can be wrong.
+func (p *Prober) LogMismatches(ctx context.Context) {
+	md, err := p.cfg.Provider.AwaitMetadata(ctx)
+	retry := time.NewTicker(mismatchRetry)
+	defer retry.Stop()
+	for err != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry.C:
+			md, err = p.cfg.Provider.Metadata()
+		}
+	}
+	for _, m := range p.mismatches(md) {
+		p.cfg.Logger.WarnContext(ctx, "provider metadata does not go with the configuration", "problem", m.What, "remedy", m.Remedy)
+	}
+}
+
+func good(proof, format string, args ...any) check.Result {
+	return check.Result{Status: check.OK, Proof: proof, What: fmt.Sprintf(format, args...)}
+}
+
+// unreachable is the result for a provider whose metadata cannot be fetched.
+func (p *Prober) unreachable(err error) check.Result {
+	setting, internal := p.cfg.Setting("Provider.Issuer")+"="+p.cfg.Provider.Issuer(), p.cfg.Setting("Provider.InternalURL")
+	r := check.Result{Status: check.Wrong, Proof: "provider", What: fmt.Sprintf("%s: %v", setting, err),
+		Remedy: "correct the issuer, or let this machine reach the provider, at " + internal + " if not at its issuer"}
+	problem, remedy := cause.Of(err)
+	mismatch, mismatched := errors.AsType[*oidc.IssuerMismatchError](err)
+	switch {
+	case mismatched: // the error has a remedy
+		r.Remedy = ""
+		if address := mismatch.InternalURL(); address != "" {
+			r.Remedy = "the setting for that is " + internal + "=" + address
+		}
+	case strings.Contains(problem, "certificate"):
+		r.What, r.Remedy = fmt.Sprintf("%s: %s (%v)", setting, problem, err), remedy
+	case problem != "":
+		r.What, r.Remedy = fmt.Sprintf("%s: %s (%v)", setting, problem, err), remedy+"; "+r.Remedy
+	}
+	return r
+}
+
+// keys fetches the key set, without which no token can be verified.
+func (p *Prober) keys(ctx context.Context, md *oidc.Metadata) check.Result {
+	err := p.cfg.Provider.Refresh(ctx)
+	if err == nil {
+		return good("keys", "the provider's key set has keys that can be used")
+	}
+	r := check.Result{Status: check.Wrong, Proof: "keys", What: "the provider's key set at " + md.JWKSURI + " cannot be used: " + err.Error(),
+		Remedy: "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here"}
+	if problem, remedy := cause.Of(err); problem != "" {
+		r.What, r.Remedy = fmt.Sprintf("the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err), remedy
+	}
+	return r
+}
+
+// mismatches returns what in the metadata does not fit the configuration. What
+// the metadata do not mention is no mismatch.
+func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
+	var results []check.Result
+	lacks := func(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
+	add := func(remedy, format string, args ...any) {
+		results = append(results, check.Result{Status: check.Wrong, Proof: "metadata", What: fmt.Sprintf(format, args...), Remedy: remedy})
+	}
+	if err := p.party.Fits(md); err != nil {
+		add("", "%v", err)
+	}
+	if methods := md.CodeChallengeMethodsSupported; lacks(methods, "S256") {
+		add("turn it on there", "the provider does not offer PKCE with S256 (it lists %v), which every login here uses", methods)
+	}
+	if types := md.ResponseTypesSupported; lacks(types, "code") {
+		add("turn the authorization code flow on there", "the provider does not offer the response type code (it lists %v), which every login here uses", types)
+	}
+	if algs := md.IDTokenSigningAlgValuesSupported; lacks(algs, "RS256") {
+		add("turn it on there", "the provider does not sign ID tokens with RS256 (it lists %v), the one algorithm that is accepted here", algs)
+	}
+	if mode, modes := p.cfg.ResponseMode, md.ResponseModesSupported; mode != "" && lacks(modes, mode) {
+		add("unset it", "%s=%s: the provider does not offer it (it lists %v)", p.cfg.Setting("Login.ResponseMode"), mode, modes)
+	}
+	if problem, remedy := p.party.AuthMismatch(md); problem != "" {
+		add(remedy, "%s", problem)
+	}
+	return results
+}
+
+// unlistedScopes returns the requested scopes that the provider does not list.
+// It need not list all (Discovery §3).
+func (p *Prober) unlistedScopes(md *oidc.Metadata) []string {
+	if len(md.ScopesSupported) == 0 {
+		return nil
+	}
+	scope, _ := p.party.Scope(md)
+	return slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(md.ScopesSupported, s) })
+}
+
+// remarks returns what works with a consequence.
+func (p *Prober) remarks(md *oidc.Metadata) []check.Result {
+	results := []check.Result{p.refreshRemark(md)}
+	note := func(proof, format string, args ...any) {
+		results = append(results, check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf(format, args...)})
+	}
+	if p.party.EndSessionURL(md, "", "") == "" {
+		note("logout", "no end-session endpoint: logging out here leaves the user signed in at the provider")
+	}
+	if len(md.CodeChallengeMethodsSupported) == 0 {
+		note("pkce", "the provider does not say whether it enforces PKCE; it gets a code challenge at every login all the same")
+	}
+	if unlisted := p.unlistedScopes(md); len(unlisted) > 0 {
+		note("scope", "not in the provider's list of scopes: %s; if logins end with invalid_scope, allow them there or take them out of %s",
+			strings.Join(unlisted, " "), p.cfg.Setting("Login.Scope"))
+	}
+	return results
+}
+
+// refreshRemark tells whether sessions outlive their first access token.
+func (p *Prober) refreshRemark(md *oidc.Metadata) check.Result {
+	_, offline := p.party.Scope(md)
+	grants := md.GrantTypesSupported
+	const short = ": a session lasts as long as its first access token, then the user signs in again"
+	warn := func(what, remedy string) check.Result {
+		return check.Result{Status: check.Warn, Proof: "refresh", What: what + short, Remedy: remedy}
+	}
+	switch {
+	case len(grants) > 0 && !slices.Contains(grants, "refresh_token"):
+		return warn("the provider does not list the grant refresh_token", "allow it there")
+	case rp.IsKeycloak(md):
+		return good("refresh", "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
+	case rp.IsCognito(md):
+		return good("refresh", "this is Cognito: refresh tokens come without offline access, and sessions outlive their first access token")
+	case offline:
+		return good("refresh", "offline access is offered and asked for: sessions outlive their first access token, if the client may have refresh tokens")
+	case !slices.Contains(md.ScopesSupported, "offline_access"):
+		return warn("no refresh token is to be expected, as the provider does not list the scope offline_access (no offline access)",
+			"turn it on there, or let access tokens live longer")
+	}
+	return warn("no refresh token is to be expected, as "+p.cfg.Setting("Login.Scope")+" lacks offline_access",
+		"add offline_access to the scope, and allow the client refresh tokens at the provider")
+}
+
+// whyNoAnswer returns why a request got no response.
+func whyNoAnswer(err error) string {
+	if problem, remedy := cause.Of(err); problem != "" {
+		return fmt.Sprintf("%s (%v); %s", problem, err, remedy)
+	}
+	return err.Error()
+}
+
+// refusesClient reports whether the client or its credential is refused (RFC
+// 6749 §5.2). Keycloak answers unauthorized_client with status 401 to a wrong
+// secret; with another status that code is about the grant.
+func (a *answer) refusesClient() bool {
+	return a.code == "invalid_client" || a.status == http.StatusUnauthorized && (a.code == "" || a.code == "unauthorized_client")
+}

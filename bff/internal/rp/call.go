@@ -1,0 +1,251 @@
+package rp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+const (
+	// CallTimeout bounds one call to the provider, other than a refresh.
+	CallTimeout = 5 * time.Second
+	// ConnectTimeout bounds an attempt to connect to the provider.
+	ConnectTimeout = 5 * time.Second
+	// maxResponse bounds a response of the provider, in bytes.
+	maxResponse = 1 << 20
+	// maxDescription bounds an error description in a log, in bytes.
+	maxDescription = 256
+)
+
+// An Error is a response of the provider other than success (RFC 6749 §5.2).
+type Error struct {
+	Status int    // HTTP
+	Code   string // "error", "" if it is missing or not fit for a log
+	// Description and Suberror (Microsoft Entra) are for the log, without the
+	// credentials that were sent.
+	Description, Suberror string
+	RetryAfter            time.Duration // 0 for no Retry-After
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Code == "" {
+		fmt.Fprintf(&b, "the provider answered with status %d", e.Status)
+	} else {
+		fmt.Fprintf(&b, "the provider answered %s (status %d)", e.Code, e.Status)
+	}
+	if e.Suberror != "" {
+		fmt.Fprintf(&b, ", suberror %s", e.Suberror)
+	}
+	if e.Description != "" {
+		fmt.Fprintf(&b, ": %q", e.Description)
+	}
+	return b.String()
+}
+
+// A NoResponse is a call without a complete response.
+type NoResponse struct {
+	Sent bool // a part of the request may have reached the provider
+	Err  error
+}
+
+func (e *NoResponse) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NoResponse) Unwrap() error { return e.Err }
+
+var errNotConnected = fmt.Errorf("no connection within %v", ConnectTimeout)
+
+// post makes an authenticated request. The authentication method is chosen
+// beforehand: trying one after the other would spend a code or a refresh token
+// twice (oauth2-proxy #1473).
+func (p *Party) post(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
+	return p.postWithin(ctx, CallTimeout, md, endpoint, form)
+}
+
+func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	req, err := p.client.request(ctx, md, endpoint, form)
+	if err != nil {
+		return nil, &NoResponse{false, err}
+	}
+	body, _, err := p.do(req)
+	if refusal, ok := errors.AsType[*Error](err); ok {
+		refusal.Description = withoutCredentials(refusal.Description, form, p.client.Secret)
+	}
+	return body, err
+}
+
+// do makes a request, and returns the body of a successful response and its
+// Content-Type. Its errors are an *Error or a *NoResponse.
+func (p *Party) do(req *http.Request) (body []byte, contentType string, err error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	// A transport without traces may have sent everything.
+	var traced, sent atomic.Bool
+	var connecting atomic.Pointer[time.Timer]
+	stop := func() {
+		if timer := connecting.Load(); timer != nil {
+			timer.Stop()
+		}
+	}
+	defer stop()
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			traced.Store(true)
+			connecting.Store(time.AfterFunc(ConnectTimeout, func() { cancel(errNotConnected) }))
+		},
+		GotConn:      func(httptrace.GotConnInfo) { stop() },
+		WroteHeaders: func() { sent.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { sent.Store(true) },
+	}))
+	failed := func(err error) error {
+		// The URL in a *url.Error can hold what must not be logged.
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		if cause := context.Cause(ctx); cause == errNotConnected {
+			err = cause
+		}
+		return &NoResponse{sent.Load() || !traced.Load(), fmt.Errorf("%s: %w", req.URL.Host, err)}
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return nil, "", failed(err)
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
+	switch {
+	case err != nil:
+		return nil, "", failed(err)
+	case len(body) > maxResponse:
+		return nil, "", fmt.Errorf("%s: the response is longer than %d bytes: %w", req.URL.Host, maxResponse, &Error{Status: resp.StatusCode})
+	}
+	if refusal := errorIn(resp, body, p.cfg.Now()); refusal != nil {
+		return nil, "", refusal
+	}
+	return body, resp.Header.Get("Content-Type"), nil
+}
+
+// A Response is a response of the provider with any status.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte // at most 1 MiB of it
+}
+
+// Post makes a request to an endpoint, authenticated as client.
+func (p *Party) Post(ctx context.Context, client *Client, md *oidc.Metadata, endpoint string, form url.Values) (*Response, error) {
+	req, err := client.request(ctx, md, endpoint, form)
+	if err != nil {
+		return nil, err
+	}
+	return p.response(req)
+}
+
+// Get requests a page, as a browser would.
+func (p *Party) Get(ctx context.Context, address string) (*Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/html")
+	return p.response(req)
+}
+
+func (p *Party) response(req *http.Request) (*Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), CallTimeout)
+	defer cancel()
+	resp, err := p.http.Do(req.WithContext(ctx))
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // without the URL and its parameters
+		}
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
+	}
+	return &Response{resp.StatusCode, resp.Header, body}, nil
+}
+
+// errorIn returns the error in a response, nil for success. Some providers
+// respond to a refused request with status 200.
+func errorIn(resp *http.Response, body []byte, now time.Time) *Error {
+	var response struct {
+		Error       any `json:"error"`
+		Description any `json:"error_description"`
+		Suberror    any `json:"suberror"`
+	}
+	_ = json.Unmarshal(body, &response) // a body of another form has no code
+	code, _ := response.Error.(string)
+	success := resp.StatusCode >= 200 && resp.StatusCode < 300
+	if code == "" && success {
+		return nil
+	}
+	description, _ := response.Description.(string)
+	suberror, _ := response.Suberror.(string)
+	return &Error{
+		Status:      resp.StatusCode,
+		Code:        ErrorCode(code),
+		Description: description,
+		Suberror:    ErrorCode(suberror),
+		RetryAfter:  retryafter.Parse(resp.Header, now),
+	}
+}
+
+// withoutCredentials returns a description that is fit for logs: [Printable],
+// and without the credentials that were sent, which a provider may repeat.
+func withoutCredentials(description string, sent url.Values, secret string) string {
+	hidden := []string{secret, url.QueryEscape(secret)}
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
+		hidden = append(hidden, sent.Get(name), url.QueryEscape(sent.Get(name)))
+	}
+	for _, value := range hidden {
+		if value != "" {
+			description = strings.ReplaceAll(description, value, "…")
+		}
+	}
+	return Printable(description)
+}
+
+// Printable returns an error_description that is fit for logs: printable
+// characters, at most 256 bytes.
+func Printable(description string) string {
+	description = strings.Map(func(c rune) rune {
+		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, description[:min(len(description), 4*maxDescription)])
+	if len(description) > maxDescription {
+		description = strings.ToValidUTF8(description[:maxDescription], "") + "…"
+	}
+	return description
+}
+
+// ErrorCode returns an error code that is fit for logs and pages, "" for any
+// other text.
+func ErrorCode(code string) string {
+	if len(code) > 64 || strings.ContainsFunc(code, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.')
+	}) {
+		return ""
+	}
+	return code
+}

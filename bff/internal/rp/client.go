@@ -1,0 +1,190 @@
+package rp
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// An AuthMethod is a client authentication method of OpenID Connect Core §9.
+type AuthMethod string
+
+// The supported client authentication methods.
+const (
+	Basic      AuthMethod = "client_secret_basic"
+	Post       AuthMethod = "client_secret_post"
+	PrivateKey AuthMethod = "private_key_jwt"
+	NoAuth     AuthMethod = "none"
+)
+
+// assertionType is the client_assertion_type of RFC 7523 §2.2.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// ClientConfig is a client as it is registered at the provider.
+type ClientConfig struct {
+	ID, Secret, Key string
+	Auth            AuthMethod // "" for the one that goes with the credential
+	// AssertForTokenEndpoint makes the token endpoint, instead of the issuer,
+	// the audience of client assertions.
+	AssertForTokenEndpoint bool
+}
+
+// A Client authenticates at the provider's endpoints. It is safe for concurrent
+// use.
+type Client struct {
+	ClientConfig
+	keys *token.ClientKeys // nil without Key
+	now  func() time.Time
+	rand io.Reader
+}
+
+func newClient(cfg ClientConfig, now func() time.Time, random io.Reader) (*Client, error) {
+	c := &Client{ClientConfig: cfg, now: now, rand: random}
+	if cfg.Key != "" {
+		var err error
+		if c.keys, err = token.ParseClientKeys(cfg.Key); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// PublicKeys returns the JWK set of the client's public keys, nil without a key.
+func (c *Client) PublicKeys() []byte {
+	if c.keys == nil {
+		return nil
+	}
+	return c.keys.PublicSet()
+}
+
+// Method returns the authentication method: the configured one, or the one that
+// goes with the credential and with what the provider lists.
+func (c *Client) Method(md *oidc.Metadata) AuthMethod {
+	supported := md.TokenEndpointAuthMethodsSupported
+	switch {
+	case c.Auth != "":
+		return c.Auth
+	case c.keys != nil:
+		return PrivateKey
+	case c.Secret == "":
+		return NoAuth
+	case len(supported) > 0 && !lists(supported, Basic) && lists(supported, Post): // the default is Basic: Discovery §3
+		return Post
+	}
+	return Basic
+}
+
+func lists(supported []string, method AuthMethod) bool {
+	return slices.Contains(supported, string(method))
+}
+
+// UsesKey reports whether the client authenticates with its key, as far as that
+// is known without the provider's metadata.
+func (c *Client) UsesKey() bool { return c.keys != nil && c.Auth != Basic && c.Auth != Post }
+
+// request returns an authenticated POST of form to an endpoint.
+func (c *Client) request(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) (*http.Request, error) {
+	method := c.Method(md)
+	switch method {
+	case Post:
+		form.Set("client_secret", c.Secret)
+	case PrivateKey:
+		audience := md.Issuer
+		if c.AssertForTokenEndpoint {
+			audience = md.TokenEndpoint
+		}
+		assertion, err := c.keys.Assertion(md, audience, c.ID, c.now(), c.rand)
+		if err != nil {
+			return nil, fmt.Errorf("client assertion: %w", err)
+		}
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", assertion)
+	}
+	if method != Basic {
+		form.Set("client_id", c.ID)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.GetBody = nil // so that no transport sends a one-time credential twice
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if method == Basic { // form-encoded first: RFC 6749 §2.3.1
+		req.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+	}
+	return req, nil
+}
+
+// WithOtherAudience returns the client with the other audience of client
+// assertions.
+func (c *Client) WithOtherAudience() *Client {
+	other := *c
+	other.AssertForTokenEndpoint = !c.AssertForTokenEndpoint
+	return &other
+}
+
+// WithWrongCredential returns the client with a random credential. A public
+// client gets another id.
+func (c *Client) WithWrongCredential(md *oidc.Metadata) (*Client, error) {
+	other := *c
+	switch c.Method(md) {
+	case NoAuth:
+		other.ID = "gatehouse-check-" + rand.Text()
+	case PrivateKey:
+		keys, err := c.keys.Another(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		other.keys = keys
+	default:
+		other.Secret = rand.Text()
+	}
+	return &other, nil
+}
+
+// AuthMismatch returns what is wrong with the authentication method at the
+// provider, "" for nothing. The remedy names only what both sides support.
+func (p *Party) AuthMismatch(md *oidc.Metadata) (problem, remedy string) {
+	c, setting := p.client, p.cfg.Setting
+	method, supported := c.Method(md), md.TokenEndpointAuthMethodsSupported
+	if len(supported) == 0 || lists(supported, method) {
+		if method == PrivateKey {
+			if _, err := c.keys.Algorithm(md.TokenEndpointAuthSigningAlgValues); err != nil {
+				return setting("Client.Key") + ": " + err.Error(), "give a key of another kind"
+			}
+		}
+		return "", ""
+	}
+	problem = fmt.Sprintf("the provider does not list the client authentication %s, but %s", method, strings.Join(supported, ", "))
+	var remedies []string
+	if lists(supported, Basic) || lists(supported, Post) {
+		switch {
+		case c.Secret != "":
+			remedies = append(remedies, fmt.Sprintf("unset %s and %s, so that %s is used", setting("Client.Auth"), setting("Client.Key"), setting("Client.Secret")))
+		case c.Auth != "" || c.Key != "":
+			remedies = append(remedies, fmt.Sprintf("set %s instead of %s and %s", setting("Client.Secret"), setting("Client.Auth"), setting("Client.Key")))
+		default:
+			remedies = append(remedies, "set "+setting("Client.Secret"))
+		}
+	}
+	if lists(supported, PrivateKey) {
+		remedies = append(remedies, "set "+setting("Client.Key")+" for private_key_jwt")
+	}
+	if lists(supported, NoAuth) {
+		remedies = append(remedies, "leave out secret and key, for a public client")
+	}
+	if remedies == nil {
+		return problem, fmt.Sprintf("allow one of %s, %s, %s and %s for the client there: Gatehouse has no other", Basic, Post, PrivateKey, NoAuth)
+	}
+	return problem, strings.Join(remedies, "; or ")
+}

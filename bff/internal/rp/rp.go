@@ -1,0 +1,118 @@
+// Package rp owns the relying party's side of OpenID Connect: every request to
+// the provider as one of its clients, directly or through the browser. It
+// leaves sessions, cookies and answers to browsers to its callers.
+package rp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// Config configures a Party. The comments of bff.Config say what the fields
+// mean.
+type Config struct {
+	Provider *oidc.Provider
+	// BaseURL is the origin of the bff, Callback the redirect URI.
+	BaseURL, Callback string
+	Client            ClientConfig
+
+	Scope, DefaultScope         string
+	Audience                    string
+	OmitAudience, OmitResource  bool
+	ConsentAlways, ConsentNever bool
+	ResponseMode                string // "" for the provider's default
+	OmitPAR                     bool
+	// RefreshTimeout is how long an answer to a refresh may take, in addition
+	// to ConnectTimeout.
+	RefreshTimeout time.Duration
+
+	HTTPClient *http.Client
+	// Setting returns the name of the setting for a field of bff.Config.
+	Setting func(field string) string
+	Now     func() time.Time
+	Rand    io.Reader
+	Logger  *slog.Logger
+}
+
+// A Party is a relying party of one provider. It is safe for concurrent use.
+type Party struct {
+	cfg       Config
+	client    *Client
+	ids       *token.IDVerifier
+	userinfos *token.UserinfoVerifier
+	http      *http.Client
+
+	hintOmitted sync.Once // the warning that logouts lack id_token_hint
+}
+
+// New returns a Party.
+func New(cfg Config) (*Party, error) {
+	client, err := newClient(cfg.Client, cfg.Now, cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := token.NewIDVerifier(token.IDConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	userinfos, err := token.NewUserinfoVerifier(token.UserinfoConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	own := *cfg.HTTPClient
+	own.Timeout = 0 // each call has its own
+	own.Transport = cfg.Provider.Transport(own.Transport)
+	// A redirect would send the client's secret, or a token, elsewhere.
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Party{cfg: cfg, client: client, ids: ids, userinfos: userinfos, http: &own}, nil
+}
+
+// Config returns the configuration.
+func (p *Party) Config() Config { return p.cfg }
+
+// Client returns the client as which the Party authenticates.
+func (p *Party) Client() *Client { return p.client }
+
+// VerifyID verifies an ID token of the provider for this client.
+func (p *Party) VerifyID(ctx context.Context, raw string, checks token.IDChecks) (*token.Claims, error) {
+	return p.ids.Verify(ctx, raw, checks)
+}
+
+// Metadata returns the provider's metadata. It waits for the first fetch of
+// them, and returns an error if a login is not possible with them.
+func (p *Party) Metadata(ctx context.Context) (*oidc.Metadata, error) {
+	md, err := p.cfg.Provider.AwaitMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return md, p.Fits(md)
+}
+
+// Fits returns an error if the provider lacks what a login needs. The error
+// names no address, because /readyz shows it.
+func (p *Party) Fits(md *oidc.Metadata) error {
+	needed := []struct{ name, endpoint string }{
+		{"authorization_endpoint", md.AuthorizationEndpoint}, {"token_endpoint", md.TokenEndpoint},
+	}
+	if md.RequirePushedAuthorizationRequests {
+		if p.cfg.OmitPAR {
+			return errors.New("the provider requires pushed authorization requests (RFC 9126), and " + p.cfg.Setting("Login.OmitPAR") + " turns them off: unset it")
+		}
+		needed = append(needed, struct{ name, endpoint string }{"pushed_authorization_request_endpoint", md.PushedAuthorizationRequestEndpoint})
+	}
+	for _, n := range needed {
+		if n.endpoint == "" {
+			return fmt.Errorf("the provider's metadata has no %s: is its issuer an OpenID provider?", n.name)
+		}
+	}
+	return nil
+}

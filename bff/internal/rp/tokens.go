@@ -1,0 +1,95 @@
+package rp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// Exchange redeems an authorization code (RFC 6749 §4.1.3).
+func (p *Party) Exchange(ctx context.Context, md *oidc.Metadata, code, verifier string) (session.Tokens, error) {
+	form := url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {code},
+		"redirect_uri":  {p.cfg.Callback},
+		"code_verifier": {verifier},
+	}
+	return p.tokens(ctx, CallTimeout, md, form)
+}
+
+// Refresh exchanges a refresh token for new tokens (RFC 6749 §6). It waits for
+// the first fetch of the provider's metadata.
+func (p *Party) Refresh(ctx context.Context, refreshToken string) (session.Tokens, error) {
+	md, err := p.cfg.Provider.AwaitMetadata(ctx)
+	if err != nil {
+		return session.Tokens{}, &NoResponse{false, err}
+	}
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
+	return p.tokens(ctx, p.cfg.RefreshTimeout+ConnectTimeout, md, form)
+}
+
+// Revoke revokes a refresh token, and with it the access tokens of its grant
+// (RFC 7009). It does nothing at a provider without the endpoint.
+func (p *Party) Revoke(ctx context.Context, refreshToken string) error {
+	md, err := p.cfg.Provider.Metadata()
+	if err != nil {
+		return err
+	}
+	if md.RevocationEndpoint == "" || refreshToken == "" {
+		return nil
+	}
+	form := url.Values{"token": {refreshToken}, "token_type_hint": {"refresh_token"}}
+	_, err = p.post(ctx, md, md.RevocationEndpoint, form)
+	return err
+}
+
+// tokens makes a token request.
+func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (session.Tokens, error) {
+	p.AddAudience(form)
+	body, err := p.postWithin(ctx, limit, md, md.TokenEndpoint, form)
+	if err != nil {
+		return session.Tokens{}, err
+	}
+	var response struct {
+		AccessToken  string      `json:"access_token"`
+		TokenType    string      `json:"token_type"`
+		ExpiresIn    json.Number `json:"expires_in"` // some send a string
+		RefreshToken string      `json:"refresh_token"`
+		IDToken      string      `json:"id_token"`
+		Scope        string      `json:"scope"`
+	}
+	if err := json.Unmarshal(body, &response); err != nil {
+		return session.Tokens{}, errors.New("token endpoint: the response is not the JSON of RFC 6749 section 5.1")
+	}
+	switch {
+	case response.AccessToken == "":
+		return session.Tokens{}, errors.New("token endpoint: the response has no access_token")
+	case !strings.EqualFold(response.TokenType, "Bearer"):
+		return session.Tokens{}, errors.New("token endpoint: the token_type is not Bearer")
+	case strings.ContainsFunc(response.AccessToken, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		return session.Tokens{}, errors.New("token endpoint: the access_token is not fit for a header")
+	}
+	now := p.cfg.Now()
+	tokens := session.Tokens{
+		Access:     response.AccessToken,
+		Refresh:    response.RefreshToken,
+		ID:         response.IDToken,
+		Type:       "Bearer",
+		Scope:      response.Scope,
+		ObtainedAt: now,
+	}
+	if seconds, err := response.ExpiresIn.Float64(); err == nil && seconds > 0 {
+		tokens.ExpiresAt = now.Add(time.Duration(min(seconds, maxExpiresIn) * float64(time.Second)))
+	}
+	return tokens, nil
+}
+
+// maxExpiresIn is ten years in seconds. It keeps a nonsensical lifetime from
+// overflowing.
+const maxExpiresIn = 10 * 365 * 24 * 60 * 60
