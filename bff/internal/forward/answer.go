@@ -12,19 +12,19 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// maxHints is how many answers 103 (Early Hints) may come before the final one.
+// maxHints is how many answers 103 (Early Hints) may precede the final one.
 const maxHints = 8
 
-// An Answer is the response filter: it stands between a server or handler
-// behind the bff and the browser. The headers that were set before it was made
-// are the bff's own. They go out with the final header even if they were
-// removed meanwhile: net/http/httputil clears them after each 1xx.
+// An Answer is the response filter between a server or handler behind the bff
+// and the browser. The headers that are set when it begins are the bff's own.
+// They are part of the final header even if they are removed before it:
+// net/http/httputil clears them after each 1xx.
 type Answer struct {
 	http.ResponseWriter
 	// Correct changes the final header before it is sent, or calls Discard.
 	Correct func(status int, h http.Header)
-	// Unavailable answers in the place of a server that does not; nil leaves
-	// that to the proxy.
+	// Unavailable answers for a server that does not respond; nil leaves that
+	// to the proxy.
 	Unavailable http.HandlerFunc
 
 	request   *http.Request
@@ -35,13 +35,13 @@ type Answer struct {
 	discarded bool
 }
 
-// A field is one of a header.
+// A field is a header field with its values.
 type field struct {
 	name   string
 	values []string
 }
 
-// Begin starts the filter of the answer to r, which goes out to w.
+// Begin starts the filter of the answer to r, which is written to w.
 func (a *Answer) Begin(w http.ResponseWriter, r *http.Request) {
 	a.ResponseWriter, a.request = w, r
 	a.ours = a.room[:0]
@@ -67,8 +67,8 @@ func (a *Answer) WriteHeader(status int) {
 	}
 }
 
-// interim sends an answer that precedes the final one: early hints, of which
-// browsers use the links. 100 would answer an Expect, which is not forwarded.
+// interim sends early hints, of which browsers use the links. It drops other
+// interim answers: 100 would answer an Expect, which is not forwarded.
 func (a *Answer) interim(status int) {
 	h := a.Header()
 	links := h["Link"]
@@ -91,12 +91,12 @@ func (a *Answer) addOurs() {
 		theirs := h[our.name]
 		switch our.name {
 		case requestid.Header, "X-Content-Type-Options", "Strict-Transport-Security":
-			h[our.name] = our.values // once, and as we say it
-		case "Content-Security-Policy": // browsers enforce all
+			h[our.name] = our.values // replaces theirs
+		case "Content-Security-Policy": // browsers enforce all of them
 			if !slices.Contains(theirs, our.values[0]) {
 				h[our.name] = slices.Concat(our.values, theirs)
 			}
-		default: // what the server says counts
+		default: // theirs replaces ours
 			switch {
 			case len(theirs) == 0:
 				h[our.name] = our.values
@@ -107,8 +107,8 @@ func (a *Answer) addOurs() {
 	}
 }
 
-// Discard drops what was said and will be said: nothing of it reaches the
-// browser, which then may get another answer, by ResponseWriter.
+// Discard drops the answer, header and body. The browser may then get another
+// one through ResponseWriter.
 func (a *Answer) Discard() {
 	a.discarded = true
 	h := a.Header()
@@ -129,8 +129,7 @@ func (a *Answer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
-// FlushError sends what was written so far; a stream's first event does not
-// wait for the second.
+// FlushError sends what was written so far.
 func (a *Answer) FlushError() error {
 	a.Finish()
 	if a.discarded {
@@ -139,7 +138,7 @@ func (a *Answer) FlushError() error {
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
-// Finish sends the header of a handler that wrote nothing at all.
+// Finish sends the header of a handler that wrote nothing.
 func (a *Answer) Finish() {
 	if !a.sent {
 		a.WriteHeader(http.StatusOK)
@@ -157,17 +156,15 @@ func (a *Answer) unavailable() http.HandlerFunc { return a.Unavailable }
 // Unwrap serves http.ResponseController.
 func (a *Answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// OverridesCaching reports whether a header has more weight with some shared
-// cache than Cache-Control has: those of CDNs (RFC 9213, and what its authors
-// found in use), and nginx's own.
+// OverridesCaching reports whether some shared caches prefer a header to
+// Cache-Control: those of CDNs (RFC 9213) and of nginx.
 func OverridesCaching(name string) bool {
 	return strings.HasSuffix(name, "Cdn-Cache-Control") || name == "Surrogate-Control" || name == "X-Accel-Expires"
 }
 
-// WithoutOurCookies takes those out of an answer of the front end that would
-// set a cookie of the bff's, whose session cookie has this name. It may keep
-// something of its own in the browser, but one that was taken over must not
-// plant a session there (session fixation).
+// WithoutOurCookies removes from an answer of the front end each Set-Cookie of a
+// cookie of the bff, whose session cookie has this name. A compromised front end
+// must not set a session (session fixation).
 func WithoutOurCookies(h http.Header, session string) {
 	session = strings.TrimPrefix(session, hostPrefix)
 	ours := func(line string) bool { return sets(line, session) }
@@ -182,9 +179,9 @@ func WithoutOurCookies(h http.Header, session string) {
 	h["Set-Cookie"] = cookies
 }
 
-// sets reports whether a Set-Cookie is for the session cookie of this name, or
-// for one whose name begins with it. A browser sends a cookie without a name,
-// "=name=value", just as one with that name (CVE-2022-2860).
+// sets reports whether a Set-Cookie sets the session cookie of this name, or
+// another cookie of the bff. A browser sends a cookie without a name,
+// "=name=value", like one with that name (CVE-2022-2860).
 func sets(line, session string) bool {
 	pair, _, _ := strings.Cut(line, ";")
 	name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
@@ -197,19 +194,19 @@ const hostPrefix = "__Host-"
 
 type cookieKey struct{}
 
-// WithSessionCookie has a [NewProxy] know the name of the session cookie for
-// [WithoutOurCookies]: an answer that takes over the connection passes by the
-// filter.
+// WithSessionCookie returns a context with the name of the session cookie, for
+// [WithoutOurCookies] in a [NewProxy]: an answer that takes over the connection
+// bypasses the filter.
 func WithSessionCookie(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, cookieKey{}, name)
 }
 
-// ourCookies are what distinguishes the names of the bff's cookies from the
-// session's.
+// ourCookies are what the names of the bff's other cookies have after that of
+// the session cookie.
 var ourCookies = []string{"-login-", "-answer-", "-trail"}
 
-// Privately is a Cache-Control for one person: no shared cache may keep the
-// answer (CVE-2025-48947).
+// Privately returns a Cache-Control with which no shared cache stores the answer
+// (CVE-2025-48947).
 func Privately(lines []string) string {
 	directives := []string{"private"}
 	for directive := range strings.SplitSeq(strings.Join(lines, ","), ",") {
@@ -223,7 +220,7 @@ func Privately(lines []string) string {
 			directives = append(directives, directive)
 		}
 	}
-	if len(directives) == 1 { // a browser would guess
+	if len(directives) == 1 { // browsers would use a heuristic
 		return "private, no-cache"
 	}
 	return strings.Join(directives, ", ")

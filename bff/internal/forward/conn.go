@@ -19,11 +19,11 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return &serverConn{Conn: conn}, nil
 }
 
-// A serverConn is a connection to a server that may answer before it has read
-// the request, and hang up, as many do with what they refuse. http.Transport
-// then fails in writing the request, and gives up the connection with the
-// answer that has arrived. So what the server does not take any more is dropped
-// here: reading tells what became of the request.
+// A serverConn is a connection to a server that may answer and close before it
+// has read the request, as many servers do with requests that they refuse.
+// http.Transport would get an error of writing, and discard the answer that has
+// arrived. A serverConn drops what the server does not read any more; reading
+// returns the answer, or the error.
 type serverConn struct {
 	net.Conn
 	deaf atomic.Bool
@@ -41,8 +41,8 @@ func (c *serverConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite tells a server that took over the connection, for a WebSocket,
-// that the browser has nothing more to say.
+// CloseWrite tells the server, after an upgrade, that the browser sends nothing
+// more.
 func (c *serverConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -11,51 +11,51 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// flushAfter is how long a part of an answer of known length may wait for the
-// next one. Answers of unknown length wait for nothing.
+// flushAfter is how long a part of an answer of known length may be buffered.
+// Answers of unknown length are not buffered.
 const flushAfter = 10 * time.Millisecond
 
-// maxHeaderBytes bounds the header of an answer.
+// maxHeaderBytes bounds the header of an answer, in bytes.
 const maxHeaderBytes = 1 << 20
 
 // ProxyConfig describes a proxy. All fields are required.
 type ProxyConfig struct {
-	// Target is the server: scheme, host, and perhaps a path before those of
-	// requests. Nothing in a request changes it.
+	// Target is the server: scheme, host, and a path that is put before those
+	// of requests. Nothing in a request changes it.
 	Target *url.URL
 	// HeaderTimeout is how long the server may take from a request to the
 	// header of its answer.
 	HeaderTimeout time.Duration
-	// Unavailable answers in the place of a server that does not, unless the
-	// answer is an [Answer] that knows better.
+	// Unavailable answers for a server that does not respond, unless the
+	// Unavailable of an [Answer] does.
 	Unavailable http.HandlerFunc
-	// Logger gets the cause.
+	// Logger gets the error.
 	Logger *slog.Logger
 }
 
-// NewProxy returns a handler that passes requests on to a server in another
-// process. Answers are passed on as they come, so that streams flow, and
-// WebSockets are carried. An answer that breaks off is cut for the browser too.
+// NewProxy returns a handler that forwards requests, and WebSockets, to a server
+// in another process. Streams are not buffered. If the answer is interrupted,
+// the browser's connection is cut too.
 func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
 	target := cfg.Target
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
 			DialContext:            dial,
 			TLSHandshakeTimeout:    5 * time.Second,
-			Proxy:                  nil, // never through a proxy that the environment names
+			Proxy:                  nil, // no proxy of the environment
 			MaxIdleConnsPerHost:    256,
 			IdleConnTimeout:        90 * time.Second,
 			ResponseHeaderTimeout:  cfg.HeaderTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
-			DisableCompression:     true, // what the browser accepts is its own affair
+			DisableCompression:     true, // the browser says what it accepts
 		},
-		BufferPool:    &buffers, // or each answer has one made for it
+		BufferPool:    &buffers, // otherwise one is allocated for each answer
 		FlushInterval: flushAfter,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host
 			pr.Out.Host = target.Host
-			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it came: the server that answers judges it
-			// ReverseProxy takes these out; they are our own by now.
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: the server interprets it
+			// ReverseProxy removes these; here they are the bff's own.
 			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 				if values := pr.In.Header[name]; len(values) > 0 {
 					pr.Out.Header[name] = values
@@ -69,18 +69,18 @@ func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
 		ModifyResponse: func(resp *http.Response) error {
 			resp.Header.Del(requestid.Header) // the answer has it already
 			if resp.StatusCode == http.StatusSwitchingProtocols {
-				// It bypasses the filter, and a browser takes its cookies as it
-				// does those of any answer (RFC 6455 §1.3).
+				// It bypasses the filter of the Answer, and its cookies count as
+				// those of any answer do (RFC 6455 §1.3).
 				name, _ := resp.Request.Context().Value(cookieKey{}).(string)
 				WithoutOurCookies(resp.Header, name)
 			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() != nil { // the browser went away
+			if r.Context().Err() != nil { // the browser closed the connection
 				panic(http.ErrAbortHandler)
 			}
-			cfg.Logger.ErrorContext(r.Context(), "no answer from "+target.Host, "err", err)
+			cfg.Logger.ErrorContext(r.Context(), "upstream does not respond", "host", target.Host, "err", err)
 			answer := cfg.Unavailable
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				answer = a.unavailable()

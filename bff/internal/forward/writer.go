@@ -12,44 +12,43 @@ import (
 )
 
 const (
-	// Patience is how long one write of an answer may wait for the client, less
-	// the second within which a deadline serves further writes.
+	// Patience is the write deadline of an answer. A deadline serves all writes
+	// within deadlineLife, so that a client has a second less at the least.
 	Patience     = 30 * time.Second
 	deadlineLife = time.Second
-	// restPatience is how long the rest of a request's body is waited for
-	// after its answer, and restLull how long the client may be silent where
-	// the end of the answer is sent only after that.
+	// restPatience is how long the rest of a request's body is read after its
+	// answer. restLull ends that earlier if the client sends nothing and the
+	// end of the answer has not been sent.
 	restPatience = 5 * time.Second
 	restLull     = 250 * time.Millisecond
-	// maxRest bounds that rest, in bytes.
+	// maxRest bounds the rest, in bytes.
 	maxRest = 64 << 20
 )
 
-// A Writer is the outermost http.ResponseWriter of a request. It owns the
-// deadlines of the connection, and what becomes of a request's body that is
-// still arriving when its answer begins.
+// A Writer is the outermost http.ResponseWriter of a request. It sets the
+// deadlines of the connection, and handles a request's body that is still
+// arriving when its answer begins.
 //
-// A write deadline ends a client that does not read, and never a server behind
-// that pauses. Over HTTP/1, one that passes between writes is no harm, so that
-// it stands until it is flushed or set again; over HTTP/2, where it resets the
-// stream, it stands only while something is written. net/http lifts it after
-// the request.
+// A write deadline ends requests of clients that do not read, and not those of
+// servers that pause. Over HTTP/1, a deadline between writes has no effect, and
+// is set until a flush. Over HTTP/2 it would reset the stream, and is set during
+// writes only. net/http removes it after the request.
 //
 // Over HTTP/1, net/http stops reading the body when the answer begins. A proxy
-// still reads it then, gets an error, and cuts the answer (golang/go#40747). So
-// bodies pass in both directions at once, and an answer that begins before its
-// request has been read is the last one on its connection: what remains of the
-// body can neither be taken for another request, nor be read by net/http while
-// it waits for one (golang/go#68560).
+// that still reads it gets an error and cuts the answer (golang/go#40747). So
+// the Writer enables full duplex, and an answer that begins before its request
+// was read is the last one on its connection: net/http must neither take the
+// rest of the body for a request, nor read it while it waits for one
+// (golang/go#68560).
 type Writer struct {
 	http.ResponseWriter
-	body     *body // of a request over HTTP/1; nil for none
+	body     *body // of a request over HTTP/1; nil if there is none
 	started  bool
 	hijacked bool
-	left     int64 // bytes of a body of declared length; -1 for none declared
+	left     int64 // bytes to write of an answer with Content-Length; -1 without
 
 	mu      sync.Mutex // of the write deadline
-	armed   time.Time  // when it was set; zero for none, or a handler's own
+	armed   time.Time  // when it was set; zero if it is not, or by a handler
 	severed bool
 
 	multiplexed bool // HTTP/2
@@ -60,7 +59,7 @@ type Writer struct {
 func NewWriter(w http.ResponseWriter, r *http.Request) (*Writer, *http.Request) {
 	writer := &Writer{ResponseWriter: w, multiplexed: r.ProtoMajor > 1}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.Body != nil {
-		_ = writer.control().EnableFullDuplex() // what cannot has no connection
+		_ = writer.control().EnableFullDuplex() // an error means that there is no connection
 		writer.body = &body{ReadCloser: r.Body}
 		r = r.WithContext(r.Context())
 		r.Body = writer.body
@@ -126,7 +125,7 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffered, err
 }
 
-// SetWriteDeadline is for handlers that are stricter, until their next write.
+// SetWriteDeadline sets a deadline of the handler's until its next write.
 func (w *Writer) SetWriteDeadline(deadline time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,8 +143,8 @@ func (w *Writer) setLocked(deadline time.Time) error {
 // Unwrap serves http.ResponseController.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Finish ends the answer. The last deadline holds until net/http has written
-// its end.
+// Finish ends the answer. Its deadline remains until net/http has written the
+// end.
 func (w *Writer) Finish() {
 	if w.hijacked {
 		return
@@ -159,12 +158,12 @@ func (w *Writer) Finish() {
 	}
 }
 
-// drain reads what a client still sends after its answer, for a while: many
-// clients read the answer only after they have sent everything, and a
-// connection that is closed before loses it.
+// drain reads what a client sends after its answer, for a limited time: many
+// clients read the answer only after they have sent everything, and lose it if
+// the connection is closed before.
 func (w *Writer) drain() {
 	_ = w.control().Flush()
-	lull := restLull // net/http sends the last chunk when this has returned
+	lull := restLull // net/http sends the last chunk after drain
 	if w.left == 0 {
 		lull = restPatience
 	}
@@ -181,7 +180,7 @@ func (w *Writer) drain() {
 			deadline = lulled
 		}
 		if w.control().SetReadDeadline(deadline) != nil {
-			return // no connection, and nothing that could wait
+			return // there is no connection
 		}
 		m, err := w.body.Read(buffer)
 		if n += m; err == io.EOF {
@@ -191,16 +190,16 @@ func (w *Writer) drain() {
 		}
 	}
 	if !w.cut() {
-		_ = w.control().SetReadDeadline(until) // for what net/http reads of it itself
+		_ = w.control().SetReadDeadline(until) // for the rest that net/http reads
 	}
 }
 
-// control is made where it is used, which costs no allocation.
+// control returns the controller of the inner writer, without an allocation.
 func (w *Writer) control() *http.ResponseController {
 	return http.NewResponseController(w.ResponseWriter)
 }
 
-// arm sets the deadline, unless it was set just now.
+// arm sets the deadline, unless it was set within deadlineLife.
 func (w *Writer) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -212,7 +211,7 @@ func (w *Writer) arm() {
 	_ = w.setLocked(now.Add(Patience))
 }
 
-// disarm lifts the deadline.
+// disarm removes the deadline.
 func (w *Writer) disarm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,8 +225,8 @@ func (w *Writer) cut() bool {
 	return w.severed
 }
 
-// Sever ends an answer at once, from another goroutine: it ends the request's
-// context, frees a write that waits for the client, and lets none follow.
+// Sever ends an answer from another goroutine: it cancels the request's context,
+// and pending and later writes fail.
 func Sever(w http.ResponseWriter) {
 	past := time.Unix(1, 0)
 	for {
@@ -236,22 +235,22 @@ func Sever(w http.ResponseWriter) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.severed = true
-			_ = t.control().SetReadDeadline(past) // by which net/http ends the context
+			_ = t.control().SetReadDeadline(past) // net/http then cancels the context
 			_ = t.control().SetWriteDeadline(past)
 			return
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
 			control := http.NewResponseController(w)
-			_ = control.SetReadDeadline(past) // where neither is possible, there is no connection
+			_ = control.SetReadDeadline(past) // an error means that there is no connection
 			_ = control.SetWriteDeadline(past)
 			return
 		}
 	}
 }
 
-// A body knows whether it has been read to its end. The proxy may still read
-// it when its answer has ended.
+// A body records whether it was read to its end. A proxy may read it after its
+// answer has ended.
 type body struct {
 	io.ReadCloser
 	ended atomic.Bool
@@ -267,7 +266,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) remains() bool { return b != nil && !b.ended.Load() }
 
-// buffers are for copying bodies.
+// buffers is a pool of buffers for copying bodies.
 var buffers bufferPool
 
 type bufferPool struct{ pool sync.Pool }

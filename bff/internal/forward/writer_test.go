@@ -13,8 +13,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 )
 
-// pipes is a listener whose connections are in memory, so that their deadlines
-// are of a test's own time. Each counts the write deadlines that are set.
+// pipes is a listener of connections in memory, whose deadlines follow the fake
+// clock. Each counts the calls of SetWriteDeadline.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -32,7 +32,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.done); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// dial returns a client's end, and the count of deadlines at the other.
+// dial returns the client's end of a connection, and the server's.
 func (p *pipes) dial() (net.Conn, *counted) {
 	client, server := net.Pipe()
 	c := &counted{Conn: server}
@@ -76,8 +76,8 @@ func receive(t *testing.T, r *bufio.Reader) (status int, body string) {
 	return res.StatusCode, string(content)
 }
 
-// The deadline of an answer does not reach the next request of the connection,
-// to which net/http itself writes 100 (Continue).
+// The deadline of an answer does not apply to the next request of the
+// connection, to which net/http writes 100 (Continue).
 func TestContinueOnIdleConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestContinueOnIdleConnection(t *testing.T) {
 	})
 }
 
-// An answer may pause for as long as it likes, also where nothing flushes it,
-// and a client that does not read is given up.
+// An answer may pause for any time, with and without flushes, and a client that
+// does not read is disconnected.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	for _, flushes := range []bool{false, true} {
@@ -137,14 +137,14 @@ func TestDeadlines(t *testing.T) {
 			stopped := time.Now()
 			<-failed
 			if waited := time.Since(stopped); waited > time.Hour+forward.Patience+time.Second {
-				t.Errorf("flushes %v: a client that does not read was waited for for %v", flushes, waited)
+				t.Errorf("flushes %v: a client that does not read was disconnected after %v", flushes, waited)
 			}
 		})
 	}
 }
 
-// Each deadline costs as much as a system call: one is enough for an answer
-// that is written at once. net/http lifts it.
+// An answer that is written at once sets one deadline, since each costs as much
+// as a system call. net/http removes it.
 func TestOneDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestOneDeadline(t *testing.T) {
 		receive(t, bufio.NewReader(client))
 		synctest.Wait()
 		if server.deadlines != 2 {
-			t.Errorf("the write deadline was set or lifted %d times, want 2", server.deadlines)
+			t.Errorf("SetWriteDeadline was called %d times, want 2", server.deadlines)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 // ":name" for one segment, and at the end ":name?", ":name+" or ":name*" for at
 // most one, at least one, or any number.
 type pattern struct {
-	segments []string // literal; "" stands for any
-	min, max int      // how many more segments may follow; max -1: no bound
+	segments []string // literal; "" for any
+	min, max int      // number of further segments; max -1 for any
 }
 
 func parsePatterns(setting string, texts []string) ([]pattern, error) {
@@ -83,10 +83,9 @@ func identifier(s string) bool {
 	return s != ""
 }
 
-// guards reports whether a path belongs to a page that the pattern protects:
-// the page itself, in any case, and with an extension or parameters, and
-// everything below it. Which of those a front end answers, and with what, is
-// known to the front end alone; so all of them are the page.
+// guards reports whether a path belongs to a page that the pattern protects: the
+// page itself, in upper or lower case, with an extension or parameters, and all
+// paths below it. Only the front end knows which of these it answers.
 func (p pattern) guards(segments []string) bool {
 	if len(p.segments) == 0 && p.min == 0 && p.max == 0 {
 		return ofRoot(segments)
@@ -102,10 +101,10 @@ func (p pattern) guards(segments []string) bool {
 	return true
 }
 
-// ofRoot reports whether a path belongs to the page "/", below which everything
-// lies: the page, its index file in any form ("/index.html",
-// "/index.segments/…"), and what frameworks keep of it beside it, which begins
-// with an underscore ("/_root.data", "/__data.json", "/_payload.json").
+// ofRoot reports whether a path belongs to the page "/": the page, its index file
+// in any form ("/index.html", "/index.segments/…"), and the files that frameworks
+// have for it, which begin with an underscore ("/_root.data", "/__data.json",
+// "/_payload.json").
 func ofRoot(segments []string) bool {
 	if len(segments) == 0 || begins(segments[0], "index") {
 		return true
@@ -113,8 +112,8 @@ func ofRoot(segments []string) bool {
 	return len(segments) == 1 && segments[0][0] == '_' && strings.Contains(segments[0], ".")
 }
 
-// begins reports whether a segment is the wanted one in any case, alone or
-// followed by a character that no name goes on with: "private.data",
+// begins reports whether a segment is the wanted one, in upper or lower case,
+// alone or followed by a character that is not part of a name: "private.data",
 // "private;v=1", but not "privateer" and not "private-policy".
 func begins(segment, want string) bool {
 	for i, r := range segment {
@@ -129,9 +128,8 @@ func nameRune(r rune) bool {
 	return r != utf8.RuneError && (r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r))
 }
 
-// admits reports whether the pattern makes a path public. Nothing is folded or
-// cut, so that a front end which reads the path in another way reads it as one
-// that needs a login.
+// admits reports whether the pattern makes a path public. The case counts and
+// nothing is cut, so that other spellings of a public path need a login.
 func (p pattern) admits(segments []string) bool {
 	more := len(segments) - len(p.segments)
 	if more < p.min || p.max >= 0 && more > p.max {
@@ -144,20 +142,20 @@ func (p pattern) admits(segments []string) bool {
 			return false
 		}
 	}
-	// "/blog/:slug" makes the posts public, and not /blog/__data.json, which is
-	// what a framework has of the page /blog.
+	// "/blog/:slug" makes the posts public, and not /blog/__data.json, the data
+	// of the page /blog.
 	parameterLast := more == 0 && len(p.segments) > 0 && p.segments[len(p.segments)-1] == "" || more == 1 && p.min == 1
 	return !parameterLast || !ofParent(segments[len(segments)-1])
 }
 
-// ofParent reports whether a file by this name belongs to the page in whose
-// folder it lies.
+// ofParent reports whether a file of this name belongs to the page of its
+// folder.
 func ofParent(name string) bool {
 	return name[0] == '_' || begins(name, "index")
 }
 
-// internalName reports whether a path that begins with this segment is an
-// address of a framework or a server and no page.
+// internalName reports whether paths that begin with this segment are addresses
+// of a framework or server, not pages.
 func internalName(segment string) bool {
 	return strings.ContainsAny(segment[:1], "_.@") || segment == "cdn-cgi"
 }

@@ -1,6 +1,7 @@
-// Package protect owns the question which requests for the front end need a
+// Package protect owns the decision which requests for the front end need a
 // login: by a list of pages that do, or by a list of paths that do not. It
-// leaves the session, and the answer to a request without one, to the bff.
+// leaves the session, and the answer to a request without one, to
+// bff/internal/frontend.
 package protect
 
 import (
@@ -17,27 +18,27 @@ import (
 
 // Config holds one of two lists of patterns; see [CheckPattern].
 type Config struct {
-	// Protect lists the pages that need a login. An extension of such a page
-	// and everything below it belong to the page.
+	// Protect lists the pages that need a login. The path of a page with an
+	// extension, and all paths below it, belong to the page.
 	Protect []string
 	// Public, if it is not nil, lists the paths that need no login. All others
 	// do. Protect must then be nil.
 	Public []string
-	// Host is that of the base URL: an address with it is one of the front end.
+	// Host is the host of the base URL. Addresses with it are the front end's.
 	Host string
 }
 
 // Rules are the patterns of a Config. They are safe for concurrent use.
 type Rules struct {
 	protect, public []pattern
-	closed          bool // all but public needs a login
+	closed          bool // all paths but public ones need a login
 	host            string
 }
 
-// New parses the patterns. Its error names each that is not understood.
+// New returns the Rules of a Config. Its error names each invalid pattern.
 func New(cfg Config) (*Rules, error) {
 	if cfg.Protect != nil && cfg.Public != nil {
-		return nil, errors.New("protected pages and public paths are both listed: with public paths everything else needs a login already; drop one of the two lists")
+		return nil, errors.New("protected pages and public paths are both listed: with public paths all other paths need a login already; drop one of the two lists")
 	}
 	r := &Rules{closed: cfg.Public != nil, host: cfg.Host}
 	var errs [2]error
@@ -46,15 +47,15 @@ func New(cfg Config) (*Rules, error) {
 	return r, errors.Join(errs[:]...)
 }
 
-// CheckPattern reports what is wrong with one pattern.
+// CheckPattern returns what is wrong with one pattern, nil if nothing is.
 func CheckPattern(text string) error {
 	_, err := parsePattern(text)
 	return err
 }
 
-// NeedsLogin reports whether a request for a URL needs a login. The path must
-// be [Canonical] and without an [EncodedSlash]: others have more than one
-// reading.
+// NeedsLogin reports whether a request for a URL needs a login. The path must be
+// [Canonical] and have no [EncodedSlash]: the front end may interpret others
+// differently.
 func (r *Rules) NeedsLogin(u *url.URL) bool {
 	if r.closed {
 		return !r.admitted(u.Path) || internal(u.Path) && !r.harmless(u)
@@ -81,9 +82,9 @@ func (r *Rules) guardedWithin(segments []string) bool {
 }
 
 // queryGuarded reports whether the query of an internal address names a
-// protected page, as that of an image optimizer does, which fetches the picture
-// from the front end past us. A query that does not parse cleanly may name
-// anything: Go drops a pair with a semicolon, and Node.js keeps it.
+// protected page. That of an image optimizer does, which fetches the picture
+// from the front end directly. A query that cannot be parsed may name anything:
+// Go drops a pair with a semicolon, and Node.js keeps it.
 func (r *Rules) queryGuarded(u *url.URL) bool {
 	if strings.HasSuffix(u.Path, manifest) {
 		return false
@@ -92,9 +93,9 @@ func (r *Rules) queryGuarded(u *url.URL) bool {
 	return !clean || slices.ContainsFunc(texts, r.mentions)
 }
 
-// mentions reports whether a text can be read as the address of a protected
-// page: decoded as often as it can be, from any slash on, unless it is an
-// address of another host.
+// mentions reports whether a text can be interpreted as the address of a
+// protected page: decoded any number of times, from any slash on, unless it is
+// the address of another host.
 func (r *Rules) mentions(text string) bool {
 	for range maxDecoded {
 		if r.elsewhere(text) {
@@ -120,21 +121,21 @@ func (r *Rules) mentions(text string) bool {
 	return true
 }
 
-// maxDecoded is how often a text may be encoded before it counts as hiding
-// something.
+// maxDecoded is how often a text is decoded. A text that is encoded more often
+// counts as the address of a protected page.
 const maxDecoded = 5
 
-// likeNode drops and turns what Node.js and browsers do in a URL (WHATWG URL,
-// section 4.4).
+// likeNode removes and replaces the characters of a URL that Node.js and browsers
+// do (WHATWG URL, section 4.4).
 var likeNode = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/")
 
-// named are the segments of a path that name something.
+// named returns the segments of a path without empty ones and dots.
 func named(path string) []string {
 	return slices.DeleteFunc(split(path), func(s string) bool { return s == "" || s == "." })
 }
 
-// withoutParameters takes the parameters off each segment (RFC 3986 section
-// 3.3), as some servers do before they look for a page.
+// withoutParameters removes the parameters of each segment (RFC 3986 §3.3), as
+// some servers do before they look for a page.
 func withoutParameters(path string) string {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
@@ -143,7 +144,7 @@ func withoutParameters(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// admitted reports whether a path is listed as public. One that a sloppy reader
+// admitted reports whether a path is listed as public. A path that some servers
 // would cut, at a parameter, a query or a fragment, is not.
 func (r *Rules) admitted(path string) bool {
 	if strings.ContainsAny(path, ";?#") {
@@ -153,9 +154,9 @@ func (r *Rules) admitted(path string) bool {
 	return slices.ContainsFunc(r.public, func(p pattern) bool { return p.admits(segments) })
 }
 
-// harmless reports whether an internal address that is public leads to nothing
-// that is not: what its query names, and what the path of Nuxt's image optimizer
-// names, must be public too.
+// harmless reports whether an internal address that is public gives access to
+// public paths only: those in its query, and in the path of Nuxt's image
+// optimizer, must be public too.
 func (r *Rules) harmless(u *url.URL) bool {
 	if strings.HasSuffix(u.Path, manifest) {
 		return true
@@ -167,15 +168,15 @@ func (r *Rules) harmless(u *url.URL) bool {
 		}
 	}
 	texts, clean := query(u)
-	// A page's data has the page's own query, with any text in it.
+	// The data of a page has the page's query, which may have any text.
 	ofPage := path.Ext(u.Path) != ""
 	return clean && !slices.ContainsFunc(texts, func(text string) bool {
 		return !token.MatchString(text) && !(ofPage && !absolute(text)) && !r.elsewhere(text) && !r.isPublicAddress(text)
 	})
 }
 
-// isPublicAddress reports whether a text in the query of an internal address
-// can be read as that of a public page or file, and in no other way.
+// isPublicAddress reports whether a text in the query of an internal address is
+// the address of a public page or file under every interpretation.
 func (r *Rules) isPublicAddress(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && u.Scheme == "" && u.Host == "" && u.User == nil && r.isPublic(u)
@@ -185,7 +186,7 @@ func (r *Rules) isPublic(u *url.URL) bool {
 	return Canonical(u) && !EncodedSlash(u) && r.admitted(u.Path) && !internal(u.Path)
 }
 
-// absolute reports whether a text, decoded as often as it can be, is an absolute
+// absolute reports whether a text, decoded any number of times, is an absolute
 // path or URL.
 func absolute(text string) bool {
 	for range maxDecoded {
@@ -203,9 +204,8 @@ func absolute(text string) bool {
 
 var scheme = regexp.MustCompile(`^(?i)https?:`)
 
-// internal reports whether a path is an address by which a framework's own
-// script speaks to its server. Beside the folders in which a build puts its
-// files, which are known, anything may be answered there.
+// internal reports whether a path is an address at which a framework's scripts
+// call its server. It excludes the folders of build files.
 func internal(path string) bool {
 	segments := split(path)
 	i := slices.IndexFunc(segments, internalName) // a base path may come first
@@ -218,15 +218,15 @@ func internal(path string) bool {
 
 var buildFolders = []string{"_next/static/", "_nuxt/", "_app/immutable/", "_astro/"}
 
-// manifest is where React Router asks which script belongs to which page. It
-// names pages in its query and answers with names of scripts alone.
+// manifest is the address of React Router's list of the scripts of pages. It has
+// paths of pages in its query, and returns names of scripts only.
 const manifest = "/__manifest"
 
-// token is what a query may hold that is no address: a number, a build's id.
+// token matches values of a query that are not addresses, such as numbers.
 var token = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
-// query returns all keys and values of a query, and whether every parser reads
-// it as Go does.
+// query returns all keys and values of a query, and whether every parser agrees
+// with Go's.
 func query(u *url.URL) (texts []string, clean bool) {
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -240,8 +240,8 @@ func query(u *url.URL) (texts []string, clean bool) {
 	})
 }
 
-// elsewhere reports whether a text is, under every reading, the address of
-// another host.
+// elsewhere reports whether a text is the address of another host under every
+// interpretation.
 func (r *Rules) elsewhere(text string) bool {
 	m := otherOrigin.FindStringSubmatch(text)
 	if m == nil || strings.EqualFold(m[1], r.host) {
@@ -250,7 +250,7 @@ func (r *Rules) elsewhere(text string) bool {
 	host, _, _ := strings.Cut(m[1], ":")
 	base, _, _ := strings.Cut(r.host, ":")
 	if _, err := netip.ParseAddr(host); err == nil {
-		return false // perhaps the front end's own
+		return false // may be the front end's
 	}
 	return strings.Contains(host, ".") && !loopback.Host(host) && !strings.EqualFold(strings.TrimSuffix(host, "."), base)
 }
@@ -264,11 +264,11 @@ func split(path string) []string {
 	return strings.Split(path, "/")
 }
 
-// Canonical reports whether a path has one reading only: no empty, "." or
-// ".." segments, also where parameters hide them ("/public/..;/private", which
-// servlet containers cut and then clean), no backslash and no control
-// character, also after decoding. Two parts that read a path differently
-// disagree about what is protected.
+// Canonical reports whether all servers interpret a path alike: it has no empty,
+// "." or ".." segments, also not before parameters ("/public/..;/private", which
+// servlet containers cut and then clean), no backslash and no control character,
+// also not encoded. Parts that interpret a path differently disagree about what
+// is protected.
 func Canonical(u *url.URL) bool {
 	path := u.Path
 	if path == "" || path[0] != '/' {
@@ -290,8 +290,8 @@ func Canonical(u *url.URL) bool {
 	return true
 }
 
-// EncodedSlash reports whether the path hides a separator from one of its
-// readers, once or twice encoded.
+// EncodedSlash reports whether a path has an encoded slash or backslash, or an
+// encoded percent sign.
 func EncodedSlash(u *url.URL) bool {
 	path := strings.ToLower(u.EscapedPath())
 	return strings.Contains(path, "%2f") || strings.Contains(path, "%5c") || strings.Contains(path, "%25")

@@ -30,8 +30,8 @@ func target(t testing.TB, text string) *url.URL {
 	return r.URL
 }
 
-// A pattern of a protected page covers the page in any spelling, its extensions
-// and everything below it.
+// A pattern of Protect covers the page in any spelling, with extensions, and all
+// paths below it.
 func TestProtect(t *testing.T) {
 	t.Parallel()
 	for pattern, paths := range map[string]struct{ covers, leaves []string }{
@@ -58,7 +58,7 @@ func TestProtect(t *testing.T) {
 			[]string{"/", "/index.html", "/index.txt", "/index.rsc", "/index.segments/_tree.segment.rsc", "/_root.data", "/_.data", "/_.rsc", "/__data.json", "/_payload.json", "/__next._tree.txt", "/_next/data/build/index.json", "/_next/image?url=/"},
 			[]string{"/a", "/favicon.ico", "/_next/static/a.js", "/indexes", "/a.data", "/_next/image?url=/a.png&w=64", "/_next/image?url=&w=64"},
 		},
-		// Characters that fold to ASCII on a file system that folds case.
+		// Characters that a case-insensitive file system folds to ASCII.
 		"/secrets/keys": {[]string{"/%C5%BFecrets/%E2%84%AAeys", "/%C5%BFecrets/%E2%84%AAeys.txt"}, []string{"/ecrets/keys"}},
 	} {
 		r := rules(t, protect.Config{Protect: []string{pattern}})
@@ -72,8 +72,8 @@ func TestProtect(t *testing.T) {
 	}
 }
 
-// With public paths everything else needs a login, and a path that could be
-// read as another counts as that.
+// With public paths all others need a login, also those that a server may
+// interpret as another path.
 func TestPublic(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -89,7 +89,7 @@ func TestPublic(t *testing.T) {
 				"/_next/image?url=//cdn.example/a.png", "/_next/image?url=http://localhost:3000/img/a.png", "/_next/image?url=http://10.0.0.5/a.png", `/_next/image?url=/img\..\private\a.png`, "/_next/image?url=/img/%2fprivate", "/_next/image?url=/_next/image%3Furl=/private/a.png", "/_next/image?url=/img/a.png;x", "/_next/image?url=/IMG/a.png",
 				"/_next/data/build/about.json", "/_next/image/x?url=/private/a.png"},
 		},
-		// The posts are public, their list is not, nor what a framework has of it.
+		// The posts are public, their list and its data are not.
 		{[]string{"/blog/:slug"}, []string{"/blog/a", "/blog/a.data"}, []string{"/blog", "/blog.data", "/blog/__data.json", "/blog/_payload.json", "/blog/_.data", "/blog/index.txt", "/blog/index.html", "/blog/a/__data.json", "/blog/a/b"}},
 		{[]string{"/blog/:path*"}, []string{"/blog", "/blog/", "/blog/__data.json", "/blog/a/__data.json", "/blog/__data.json?q=a.b", "/blog/__data.json?q=a/b&x=1"}, []string{"/blog.data", "/blog/__data.json?q=;", "/blog/__data.json?url=/private", "/blog/__data.json?url=%5Cprivate"}},
 		{[]string{"/:lang/about"}, []string{"/en/about"}, []string{"/_next/about", "/about", "/@x/about"}},
@@ -102,7 +102,7 @@ func TestPublic(t *testing.T) {
 			for _, text := range list {
 				u := target(t, text)
 				if !protect.Canonical(u) || protect.EncodedSlash(u) {
-					continue // refused before
+					continue // refused by the frontend
 				}
 				if got := r.NeedsLogin(u); got != (i == 1) {
 					t.Errorf("public %q, %s: needs a login: %t", c.patterns, text, got)
@@ -125,9 +125,9 @@ func TestBothLists(t *testing.T) {
 	}
 }
 
-// The doubt is on the side of protection: what a pattern protects, it protects
-// in any case, with a slash, an extension or parameters at the end, and below;
-// and what it makes public it also protects.
+// A pattern protects a path in upper and lower case, with a slash, an extension
+// or parameters at the end, and the paths below; and it protects whatever it
+// makes public.
 func FuzzPatterns(f *testing.F) {
 	for _, pattern := range []string{"/private/:path*", "/orders/:id", "/", "/a/:b?", "/a/:b+", "/private?x", "//", "/:a*/b", "/\u017f", "/a.b"} {
 		for _, path := range []string{"/private", "/orders/5/", "/a/b/c", "/", "/PRIVATE;x", "/\xff", "/a.b.c", "/_next/image"} {
@@ -147,12 +147,12 @@ func FuzzPatterns(f *testing.F) {
 		}
 		u := &url.URL{Path: path}
 		if !protect.Canonical(u) {
-			return // no such path gets so far
+			return // refused by the frontend
 		}
 		pages, public := rules(t, protect.Config{Protect: []string{pattern}}), rules(t, protect.Config{Public: []string{pattern}})
 		guarded := pages.NeedsLogin(u)
 		if !guarded && !public.NeedsLogin(u) {
-			t.Fatalf("public %q opens %q, and protected leaves it out", pattern, path)
+			t.Fatalf("%q makes %q public and does not protect it", pattern, path)
 		}
 		same := []string{path + ";x=1"}
 		if path != "/" {
@@ -162,7 +162,7 @@ func FuzzPatterns(f *testing.F) {
 			same = append(same, strings.ToUpper(path))
 		}
 		for _, other := range same {
-			// Of the root, below which everything lies, only forms of itself.
+			// The pattern "/" protects only forms of itself.
 			if guarded && pattern != "/" && !pages.NeedsLogin(&url.URL{Path: other}) {
 				t.Fatalf("%q protects %q and not %q", pattern, path, other)
 			}
