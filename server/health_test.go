@@ -47,7 +47,7 @@ func TestHealth(t *testing.T) {
 				}
 			}
 			if ready := s.Ready() == nil; ready != (want == serving) {
-				t.Errorf("%s: Ready says %v", when, s.Ready())
+				t.Errorf("%s: Ready returned %v", when, s.Ready())
 			}
 		}
 		want("before Run", not)

@@ -39,7 +39,7 @@ func TestPath(t *testing.T) {
 			t.Parallel()
 			answer := raw(t, s.address, path, "Bearer "+good)
 			if code := answer["grpc-status"]; code == "0" || code == "" && answer[":status"] == "200" {
-				t.Errorf("network: the call was answered with %v", answer)
+				t.Errorf("network: got the answer %v, want a refusal", answer)
 			}
 			if path == "/probe.v1.Probe/Scoped" {
 				return
@@ -64,7 +64,7 @@ func TestPath(t *testing.T) {
 		t.Parallel()
 		able := s.issuer.Mint(map[string]any{"aud": audience, "scope": "write"})
 		if answer := raw(t, s.address, scoped, "Bearer "+able); answer["grpc-status"] != "0" {
-			t.Errorf("the raw client gets %v for a good call: what it finds above proves nothing", answer)
+			t.Errorf("the raw client gets %v for a valid call, so the checks above prove nothing", answer)
 		}
 		if answer := raw(t, s.address, scoped, "Bearer "+good); answer["grpc-status"] != "7" {
 			t.Errorf("without the scope: %v", answer)
@@ -164,10 +164,10 @@ func TestSizes(t *testing.T) {
 	// The client has no limit of its own.
 	answer := raw(t, s.address, echo, "Bearer "+strings.Repeat("a", 60<<10))
 	if code := answer["grpc-status"]; code == "0" || code == "" && answer[":status"] == "200" {
-		t.Errorf("metadata of 60 KiB was answered with %v", answer)
+		t.Errorf("metadata of 60 KiB: got the answer %v", answer)
 	}
 	if _, err := invoke(ctx, conn, echo, "x"); err != nil {
-		t.Errorf("after all that: %v", err)
+		t.Errorf("a call afterwards: %v", err)
 	}
 }
 

@@ -58,13 +58,13 @@ func TestLog(t *testing.T) {
 				id, _ := line["request_id"].(string)
 				if line["msg"] != "finished call" {
 					if line["msg"] != "token refused" || id != "expired" && id != "forged" || line["err"] == nil {
-						t.Errorf("an odd line: %v", line)
+						t.Errorf("unexpected line: %v", line)
 					}
 					continue
 				}
 				calls[id] = append(calls[id], line["grpc.code"].(string))
 				if method := "/" + line["grpc.service"].(string) + "/" + line["grpc.method"].(string); method != ids[id] {
-					t.Errorf("the line of %s names %s", ids[id], method)
+					t.Errorf("the line of a call of %s has the method %s", ids[id], method)
 				}
 				allowed := []string{"time", "level", "msg", "request_id", "grpc.service", "grpc.method", "grpc.code", "grpc.error", "grpc.time_ms", "grpc.request.deadline", "peer.address"}
 				for key := range maps.Keys(line) {
@@ -124,10 +124,10 @@ func TestLogOfARequest(t *testing.T) {
 	stop(t, s)
 	lines, own := request.lines(t), s.log.lines(t)
 	if len(lines) != 2 || lines[0]["grpc.code"] != "Unknown" || lines[0]["err"] != "the cause" || lines[0]["level"] != "ERROR" {
-		t.Errorf("the requests' lines are %v", lines)
+		t.Errorf("the lines of the requests are %v", lines)
 	}
 	if len(own) != 1 || own[0]["grpc.code"] != "NotFound" || own[0]["rpc"] != watch || own[0]["level"] != "INFO" {
-		t.Errorf("the server's own are %v", own)
+		t.Errorf("the lines of the server are %v", own)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestRequestID(t *testing.T) {
 				}
 			}
 			if !c.kept && unary == streamed {
-				t.Errorf("%s: %s: two calls have one id", way, c.name)
+				t.Errorf("%s: %s: two calls have the same id", way, c.name)
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func TestUnfinishedMessages(t *testing.T) {
 				t.Fatalf("stream %d: grpc-status %q, want 14 (UNAVAILABLE)", i, got)
 			}
 		case <-time.After(patience):
-			t.Fatalf("%d streams were refused, so more than 64 messages are waited for", i)
+			t.Fatalf("%d streams were refused; the server holds more than 64 messages", i)
 		}
 	}
 	conn := s.dial(t)
@@ -181,7 +181,7 @@ func TestMessageThatNeverComes(t *testing.T) {
 						t.Errorf("%s: grpc-status %q, want 4 (DEADLINE_EXCEEDED)", seen, got)
 					}
 				case <-time.After(patience):
-					t.Errorf("%s: the call waits for its message without end", seen)
+					t.Errorf("%s: the call still waits for its message", seen)
 				}
 			}
 		})

@@ -71,7 +71,7 @@ func TestShutdownWithWatchers(t *testing.T) {
 		t.Fatalf("Shutdown: %v", err)
 	}
 	if took := time.Since(began); took > soon {
-		t.Errorf("the end took %v", took)
+		t.Errorf("Shutdown took %v", took)
 	}
 	reading.Wait()
 	if err := <-s.served; err != nil {
@@ -151,7 +151,7 @@ func TestShutdownWaits(t *testing.T) {
 		t.Errorf("a second Shutdown: %v", err)
 	}
 	if err := invokeOnce(t, s.Conn()); status.Code(err) != codes.Unavailable {
-		t.Errorf("a call in process after the end: %v", err)
+		t.Errorf("a call in process after Shutdown: got %v, want Unavailable", err)
 	}
 }
 
@@ -250,7 +250,7 @@ func TestShutdownFirst(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if _, err := net.Dial("tcp", listener.Addr().String()); err == nil {
-		t.Error("the listener is open")
+		t.Error("the listener is still open")
 	}
 }
 

@@ -23,11 +23,11 @@ func subject(ctx context.Context) string {
 	if p, ok := authn.FromContext(ctx); ok {
 		return p.Subject
 	}
-	return "nobody"
+	return "anonymous"
 }
 
 // The same policy applies on the network and in process.
-func TestWhoMayCall(t *testing.T) {
+func TestPolicies(t *testing.T) {
 	t.Parallel()
 	s := start(t, &probe{
 		unary:  func(ctx context.Context, text string) (string, error) { return text + " by " + subject(ctx), nil },
@@ -48,7 +48,7 @@ func TestWhoMayCall(t *testing.T) {
 		{echo, good, codes.OK, "", "user-1"},
 		{scoped, good, codes.PermissionDenied, authn.ReasonScopeMissing, ""},
 		{scoped, able, codes.OK, "", "user-1"},
-		{openEcho, "", codes.OK, "", "nobody"},
+		{openEcho, "", codes.OK, "", "anonymous"},
 		{openEcho, "rubbish", codes.Unauthenticated, authn.ReasonTokenInvalid, ""},
 		{openEcho, good, codes.OK, "", "user-1"},
 		{watch, "", codes.Unauthenticated, authn.ReasonTokenMissing, ""},
@@ -58,7 +58,7 @@ func TestWhoMayCall(t *testing.T) {
 		{collect, good, codes.OK, "", "user-1"},
 		{chat, "", codes.Unauthenticated, authn.ReasonTokenMissing, ""},
 		{chat, good, codes.OK, "", "user-1"},
-		{openWatch, "", codes.OK, "", "nobody"},
+		{openWatch, "", codes.OK, "", "anonymous"},
 		{openWatch, "rubbish", codes.Unauthenticated, authn.ReasonTokenInvalid, ""},
 		{"/probe.v1.Probe/Unknown", good, codes.Unimplemented, "", ""},
 		{"/unknown.v1.Service/Method", "", codes.Unimplemented, "", ""},
@@ -109,7 +109,7 @@ func TestOutcome(t *testing.T) {
 		{"deadline", context.DeadlineExceeded, codes.DeadlineExceeded, "the call took too long", "deadline"},
 		{"wrapped deadline", fmt.Errorf("SELECT secret: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "the call took too long", "SELECT secret"},
 		{"cancelled", fmt.Errorf("SELECT secret: %w", context.Canceled), codes.Canceled, "the call was cancelled", "SELECT secret"},
-		{"error that claims to be none", claimsOK{}, codes.Unknown, "internal error", "claims OK"},
+		{"error with the status OK", claimsOK{}, codes.Unknown, "internal error", "claims OK"},
 		{"error with a nil status", nilStatus{typedNil}, codes.Unknown, "internal error", "nil status"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,17 +128,17 @@ func TestOutcome(t *testing.T) {
 						t.Errorf("%s, %s: got %v, want %v: %s", way, kind, err, c.code, c.text)
 					}
 					if strings.Contains(err.Error(), "secret") {
-						t.Errorf("%s, %s: the caller is told %v", way, kind, err)
+						t.Errorf("%s, %s: the caller gets %v, which has internal details", way, kind, err)
 					}
 				}
 			}
 			stop(t, s)
 			for _, line := range s.log.lines(t) {
 				if cause, _ := line["err"].(string); c.logged != "" && !strings.Contains(cause, c.logged) || c.logged == "" && cause != "" {
-					t.Errorf("the log says %v, want the cause %q", line, c.logged)
+					t.Errorf("got the log line %v, want the cause %q", line, c.logged)
 				}
 				if line["grpc.code"] != c.code.String() {
-					t.Errorf("the log says %v, want the code the caller got, %v", line, c.code)
+					t.Errorf("got the log line %v, want the code of the answer, %v", line, c.code)
 				}
 			}
 			if n := len(s.log.lines(t)); n != 4 {
@@ -203,7 +203,7 @@ func TestPanic(t *testing.T) {
 	}
 	stop(t, s)
 	if log := s.log.String(); strings.Count(log, `"panic":"secret"`) != 4 || !strings.Contains(log, "ways_test.go") {
-		t.Errorf("the log does not tell of the panics and where they were:\n%s", log)
+		t.Errorf("the log lacks the panics and their stacks:\n%s", log)
 	}
 }
 
@@ -223,17 +223,17 @@ func TestDeadline(t *testing.T) {
 	for way, conn := range s.ways {
 		ctx := s.authorized(t.Context(), nil)
 		if _, err := invoke(ctx, conn, echo, "hang"); status.Code(err) != codes.DeadlineExceeded {
-			t.Errorf("%s: a handler that hangs: %v", way, err)
+			t.Errorf("%s: a hanging handler: got %v", way, err)
 		}
 		if left := <-lefts; left > 300*time.Millisecond {
-			t.Errorf("%s: the handler had %v", way, left)
+			t.Errorf("%s: the handler had a deadline in %v", way, left)
 		}
 		later, cancel := context.WithTimeout(ctx, time.Hour)
 		if _, err := invoke(later, conn, echo, ""); err != nil {
 			t.Errorf("%s: %v", way, err)
 		}
 		if left := <-lefts; left > 300*time.Millisecond {
-			t.Errorf("%s: a caller's hour gave the handler %v", way, left)
+			t.Errorf("%s: with a deadline of the caller in 1 h the handler has %v", way, left)
 		}
 		cancel()
 		earlier, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
@@ -241,7 +241,7 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("%s: the caller's deadline: %v", way, err)
 		}
 		if left := <-lefts; left > 200*time.Millisecond {
-			t.Errorf("%s: a caller's 200 ms gave the handler %v", way, left)
+			t.Errorf("%s: with a deadline of the caller in 200 ms the handler has %v", way, left)
 		}
 		cancel()
 	}

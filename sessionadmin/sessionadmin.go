@@ -109,7 +109,9 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// ListSessions implements sessionadminv1.SessionAdminServiceServer.
+// ListSessions implements sessionadminv1.SessionAdminServiceServer. Pages have 50
+// sessions by default and 500 at most. The order of all sessions is that of the
+// store; those of one subject are listed newest first.
 func (s *Service) ListSessions(ctx context.Context, req *sessionadminv1.ListSessionsRequest) (*sessionadminv1.ListSessionsResponse, error) {
 	if s.store == nil {
 		return nil, errNoStore
@@ -183,11 +185,13 @@ func (s *Service) listBySubject(ctx context.Context, req *sessionadminv1.ListSes
 	return all[:size], position(&all[size-1]), nil
 }
 
+// newestFirst orders the sessions of a subject.
 func newestFirst(a, b session.Record) int {
 	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
 }
 
-// DeleteSession implements sessionadminv1.SessionAdminServiceServer.
+// DeleteSession implements sessionadminv1.SessionAdminServiceServer. It returns
+// NOT_FOUND if the session does not exist or has ended.
 func (s *Service) DeleteSession(ctx context.Context, req *sessionadminv1.DeleteSessionRequest) (*emptypb.Empty, error) {
 	if s.store == nil {
 		return nil, errNoStore
@@ -219,6 +223,7 @@ func (s *Service) EndSessions(ctx context.Context, req *sessionadminv1.EndSessio
 	return &sessionadminv1.EndSessionsResponse{Ended: int32(len(ended))}, nil //nolint:gosec // a subject has far fewer sessions
 }
 
+// message returns what operators see of a session.
 func message(r *session.Record) *sessionadminv1.Session {
 	return &sessionadminv1.Session{
 		Name:            namePrefix + base64.RawURLEncoding.EncodeToString(r.ID[:]),
@@ -235,6 +240,7 @@ func message(r *session.Record) *sessionadminv1.Session {
 	}
 }
 
+// parseName returns the ID in the resource name of a session.
 func parseName(name string) (id session.ID, err error) {
 	text, ok := strings.CutPrefix(name, namePrefix)
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
@@ -276,6 +282,7 @@ var (
 	errNoStore   = refuse(codes.Unimplemented, ReasonNoSessionStore, "this server has no session store")
 )
 
+// refuse returns a status with an ErrorInfo.
 func refuse(code codes.Code, reason, text string) error {
 	st := status.New(code, text)
 	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain}); err == nil {

@@ -111,7 +111,7 @@ func TestSenderIsReleased(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		if len(stuck) != 2 {
-			t.Errorf("%d of the two senders came back", len(stuck))
+			t.Errorf("%d of the two senders returned", len(stuck))
 		}
 	})
 }
@@ -132,7 +132,7 @@ func TestSendAfterTheEnd(t *testing.T) {
 		t.Fatal(got)
 	}
 	if err := (<-left).SendMsg(text("late")); err == nil {
-		t.Error("a message was sent after the end")
+		t.Error("a message was sent after the stream had ended")
 	}
 }
 

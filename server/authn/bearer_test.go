@@ -104,7 +104,7 @@ func TestNoPrincipal(t *testing.T) {
 	t.Parallel()
 	for _, ctx := range []context.Context{t.Context(), authn.NewContext(t.Context(), nil)} {
 		if p, ok := authn.FromContext(ctx); ok || p != nil {
-			t.Errorf("FromContext gives %v, %v", p, ok)
+			t.Errorf("FromContext returned %v, %v", p, ok)
 		}
 	}
 }
@@ -119,6 +119,6 @@ func TestHandlerOutcome(t *testing.T) {
 	resp, err := i.Unary(incoming(t.Context(), "Bearer "+mint(issuer, nil)), "request", info(methods[0]),
 		func(_ context.Context, req any) (any, error) { return req, want })
 	if resp != "request" || err != want {
-		t.Errorf("got %v, %v; want the handler's own answer", resp, err)
+		t.Errorf("got %v, %v; want what the handler returned", resp, err)
 	}
 }

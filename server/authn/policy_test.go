@@ -222,11 +222,11 @@ func TestUncheckedTable(t *testing.T) {
 func wantError(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
-		t.Fatalf("no error, want one that says %q", parts)
+		t.Fatalf("no error, want one with %q", parts)
 	}
 	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("the error is %q, want it to say %q", err, part)
+			t.Errorf("the error is %q, want %q in it", err, part)
 		}
 	}
 }

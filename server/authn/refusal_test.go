@@ -26,7 +26,7 @@ func info(method string) *grpc.UnaryServerInfo { return &grpc.UnaryServerInfo{Fu
 func TestRefusedTokens(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
-	stranger := tokentest.NewKey(t, 2048)
+	otherKey := tokentest.NewKey(t, 2048)
 	now := time.Now()
 	for _, c := range []struct {
 		name   string
@@ -39,13 +39,13 @@ func TestRefusedTokens(t *testing.T) {
 		{"other issuer", mint(issuer, map[string]any{"iss": "https://evil.example"}), authn.ReasonTokenInvalid, "iss"},
 		{"no exp", mint(issuer, map[string]any{"exp": tokentest.Absent}), authn.ReasonTokenInvalid, "exp is missing"},
 		{"no subject and no client", mint(issuer, map[string]any{"sub": tokentest.Absent}), authn.ReasonTokenInvalid, "neither sub nor a client id"},
-		{"another's signature", stranger.Sign(`{"alg":"RS256","kid":"`+issuer.Key().ID+`"}`, payload(t, mint(issuer, nil))), authn.ReasonTokenInvalid, "signature"},
+		{"signed with another key", otherKey.Sign(`{"alg":"RS256","kid":"`+issuer.Key().ID+`"}`, payload(t, mint(issuer, nil))), authn.ReasonTokenInvalid, "signature"},
 		{"alg none", issuer.Sign(`{"alg":"none","kid":"`+issuer.Key().ID+`"}`, payload(t, mint(issuer, nil))), authn.ReasonTokenInvalid, "alg"}, // CVE-2015-9235
 		{"bound to a key", mint(issuer, map[string]any{"cnf": map[string]any{"jkt": "x"}}), authn.ReasonTokenInvalid, "cnf"},
 		{"permissions of a wrong type", mint(issuer, map[string]any{"permissions": map[string]any{"a": true}}), authn.ReasonTokenInvalid, "claim permissions is neither"},
 		{"a number among permissions", mint(issuer, map[string]any{"permissions": []any{"a", 1}}), authn.ReasonTokenInvalid, "claim permissions is neither"},
 		{"permissions null", mint(issuer, map[string]any{"permissions": nil}), authn.ReasonTokenInvalid, "claim permissions is neither"},
-		{"no token", "rubbish", authn.ReasonTokenInvalid, "malformed"},
+		{"malformed", "rubbish", authn.ReasonTokenInvalid, "malformed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -62,10 +62,10 @@ func TestRefusedTokens(t *testing.T) {
 				authn.ReasonTokenInvalid: "the bearer token is not valid here",
 			}[c.reason]
 			if st := status.Convert(err); st.Message() != public || len(st.Details()) != 1 {
-				t.Errorf("the public status is %v; it must say %q and give the reason, and nothing else", st.Proto(), public)
+				t.Errorf("the public status is %v, want %q with the reason only", st.Proto(), public)
 			}
 			if !strings.Contains(log.String(), c.logged) {
-				t.Errorf("the log says %q, want the cause %q", log.String(), c.logged)
+				t.Errorf("the log is %q, want the cause %q in it", log.String(), c.logged)
 			}
 			if strings.Contains(log.String(), c.token) {
 				t.Error("the log has the token")
@@ -104,7 +104,7 @@ func TestUnverifiable(t *testing.T) {
 		}
 		st := status.Convert(err)
 		if strings.Contains(st.String(), "refused") || strings.Contains(st.String(), "issuer.example") {
-			t.Errorf("the public status tells of the provider: %v", st)
+			t.Errorf("the public status names the provider: %v", st)
 		}
 		retry := slices.IndexFunc(st.Details(), func(d any) bool {
 			info, ok := d.(*errdetails.RetryInfo)
@@ -118,7 +118,7 @@ func TestUnverifiable(t *testing.T) {
 		t.Errorf("an anonymous call of a public method is refused: %v", err)
 	}
 	if _, _, err := call(t.Context(), i, methods[0]); status.Code(err) != codes.Unauthenticated {
-		t.Errorf("a call without a token needs no provider to be refused, got %v", err)
+		t.Errorf("a call without a token got %v, want Unauthenticated even without keys", err)
 	}
 	// A malformed token is invalid even without keys.
 	_, _, err := call(incoming(t.Context(), "Bearer x.y.z"), i, methods[0])
@@ -258,7 +258,7 @@ func TestPrincipal(t *testing.T) {
 		"ExpiresAt":   p.ExpiresAt.Equal(now.Add(time.Minute)),
 	} {
 		if !ok {
-			t.Errorf("%s is wrong: %+v", name, p)
+			t.Errorf("%s: got %+v", name, p)
 		}
 	}
 	for path, want := range map[string]any{"email": "ada@example.org", "https://example.org/tier": "gold"} {
@@ -267,7 +267,7 @@ func TestPrincipal(t *testing.T) {
 		}
 	}
 	if got, ok := p.Claim("org.name"); ok {
-		t.Errorf("Claim of what is absent gives %v", got)
+		t.Errorf("Claim of an absent claim returned %v", got)
 	}
 	if _, ok := (&authn.Principal{}).Claim("email"); ok {
 		t.Error("a principal made by a test has a claim")

@@ -70,20 +70,20 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 	if len(asked) != 15 {
-		t.Errorf("the hook was asked %d times at 15 calls", len(asked))
+		t.Errorf("Revoked was asked %d times, want 15", len(asked))
 	}
 	want := authn.RevocationKey{
 		Issuer: issuer.URL, Subject: "s", ClientID: "c", SessionID: "S", ID: "J", IssuedAt: now, Expiry: now.Add(time.Hour),
 	}
 	for _, key := range asked {
 		if key != want {
-			t.Fatalf("the hook was asked about %+v, want %+v", key, want)
+			t.Fatalf("Revoked was asked about %+v, want %+v", key, want)
 		}
 	}
 
 	before := len(asked)
 	if _, _, err := call(incoming(t.Context(), "Bearer x.y.z"), i, methods[0]); err == nil || len(asked) != before {
-		t.Error("the hook was asked about a token that is not good")
+		t.Error("Revoked was asked about an invalid token")
 	}
 }
 
@@ -232,7 +232,7 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 							allowed += 100 * time.Millisecond
 						}
 						if took := time.Since(began); took > allowed {
-							t.Errorf("ended after %v, want %v at most", took, allowed)
+							t.Errorf("ended after %v, want at most %v", took, allowed)
 						}
 					})
 				})

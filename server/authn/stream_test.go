@@ -130,7 +130,7 @@ func TestStreamPasses(t *testing.T) {
 						t.Errorf("received %q and %q, %v", one, two, err)
 					}
 					if err := ss.RecvMsg(&three); err != io.EOF {
-						t.Errorf("the end of the client's messages is %v, want io.EOF itself", err)
+						t.Errorf("at the end of the client's messages got %v, want io.EOF", err)
 					}
 					if err := ss.SendMsg("three"); err != nil || len(s.sent) != 1 {
 						t.Errorf("sent %v, %v", s.sent, err)
@@ -193,10 +193,10 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 					err := stream(ctx, i, info, methods[0], s, handler)
 					wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenExpired)
 					if lived := time.Since(began); lived != life {
-						t.Errorf("the stream lived %v, its token %v", lived, life)
+						t.Errorf("the stream ended after %v, want %v, when its token expired", lived, life)
 					}
 					if name == "sending now and then" && len(s.sent) != 8 {
-						t.Errorf("%d messages were sent, want the 8 of before the token expired", len(s.sent))
+						t.Errorf("%d messages were sent, want the 8 before the token expired", len(s.sent))
 					}
 				})
 			})
