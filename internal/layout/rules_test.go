@@ -49,9 +49,19 @@ var importRules = []importRule{
 		why: "the bff works in front of any HTTP API: it gets the gateway as an http.Handler or a URL",
 	},
 	{
-		name: "server knows nobody in front of it",
-		of:   "./server/...", never: []string{"./gateway/...", "./bff/..."}, tests: true,
-		why: "the server is the only authority on who may call what, whichever way the call came",
+		name: "server knows no part in front of it",
+		of:   "./server/...", never: []string{"./gateway/...", "./bff/...", "./sessionadmin"}, tests: true,
+		why: "the server alone decides about authorization, the same for calls from anywhere",
+	},
+	{
+		name: "sessionadmin joins session stores and gRPC alone",
+		of:   "./sessionadmin", never: []string{"./server", "./gateway/...", "./bff"},
+		why: "any gRPC server can register the service, in a process without a bff too",
+	},
+	{
+		name: "lifecycle knows no part",
+		of:   "./lifecycle", never: []string{"./server/...", "./gateway/...", "./bff/...", "google.golang.org/grpc/..."}, tests: true,
+		why: "it serves anything that has Serve and Shutdown",
 	},
 	{
 		name: "the sample's services know nobody in front of them",
