@@ -107,10 +107,9 @@ func (d *description) serve(x *exchange.Exchange, r *http.Request) {
 	if !x.ReadOnly() {
 		return
 	}
-	zipped := httpheader.AcceptsGzip(r.Header["Accept-Encoding"])
 	if r.URL.Path != documentPath {
 		x.Pattern = referencePath
-		d.page.Serve(x, r.URL.Path, zipped)
+		d.page.ServeHTTP(x, r)
 		return
 	}
 	x.Pattern = documentPath
@@ -119,7 +118,7 @@ func (d *description) serve(x *exchange.Exchange, r *http.Request) {
 	h.Set("Cache-Control", "no-cache")
 	h.Add("Vary", "Accept-Encoding")
 	content, etag := d.document, d.etag
-	if zipped { // another representation needs another entity tag (RFC 9110 §8.8.3.3)
+	if httpheader.AcceptsGzip(r.Header["Accept-Encoding"]) { // another representation needs another entity tag (RFC 9110 §8.8.3.3)
 		content, etag = d.zipped, d.etag+"-gzip"
 		h.Set("Content-Encoding", "gzip")
 	}

@@ -13,46 +13,48 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/swaggest/swgui/v5/static" // Swagger UI as a Go module, so that it is neither copied nor fetched
+	"github.com/swaggest/swgui/v5/static" // Swagger UI
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
 )
 
-// Config says what the page shows and where it is.
+// Config configures a page. Path and Document are required.
 type Config struct {
-	// Title is the API's name.
+	// Title is the name of the API, for the heading.
 	Title string
-	// Path is the page's, /api/docs; its assets lie below it.
+	// Path is the path of the page, such as "/api/docs". Its files are below it.
 	Path string
-	// Document is the path of the OpenAPI document.
+	// Document is the path of the OpenAPI document, on the same origin.
 	Document string
-	// BaseURL is the bff's origin, where a person can sign in and then try
-	// the API as themselves. Empty: the page does not offer it.
+	// BaseURL is the origin of a bff, where users can sign in and then use the
+	// page with their session. Default: the page links to no sign-in.
 	BaseURL string
 }
 
 //go:embed assets
 var assets embed.FS
 
-// Page serves the page and its assets. It is safe for concurrent use.
+// Page is the handler of the page and its files. It is safe for concurrent use.
 type Page struct {
 	path  string
 	page  []byte
 	files map[string]*file // by path
 }
 
-// file is an asset, kept as it comes: plain or zipped.
+// file is an asset in one of its forms: plain, or compressed with gzip.
 type file struct {
 	contentType   string
 	plain, zipped []byte
 }
 
-// contentSecurityPolicy allows the page's own files and requests to its own
-// origin. Swagger UI needs neither inline scripts nor eval; images in its style
-// sheet are data URLs.
+// contentSecurityPolicy allows the files of the page and requests to its origin.
+// Swagger UI needs neither inline scripts nor eval; the images in its style sheet
+// are data URLs.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// New makes the page. It fails only if the embedded files are not what they
-// are expected to be, which is a defect of the build.
+// New returns a page. An error is a defect of the build: an embedded file is
+// missing or the page's template is not valid.
 func New(cfg Config) (*Page, error) {
 	p := &Page{path: cfg.Path, files: map[string]*file{}}
 	links := map[string]string{}
@@ -67,7 +69,7 @@ func New(cfg Config) (*Page, error) {
 			return nil, fmt.Errorf("reference: %s: %w", asset.name, err)
 		}
 		f.contentType = asset.contentType
-		// The name changes with the content, so that it can be kept for good.
+		// The path changes with the content, so that caches may keep it forever.
 		links[asset.name] = cfg.Path + "/" + sum + "/" + asset.name
 		p.files[links[asset.name]] = f
 	}
@@ -87,7 +89,7 @@ func New(cfg Config) (*Page, error) {
 	return p, nil
 }
 
-// load reads an asset of ours, or else one of Swagger UI, which come zipped.
+// load reads an asset of this package or of Swagger UI, which are compressed.
 func load(name string) (f *file, sum string, err error) {
 	f = &file{}
 	if f.plain, err = assets.ReadFile("assets/" + name); err != nil {
@@ -99,10 +101,10 @@ func load(name string) (f *file, sum string, err error) {
 	return f, hex.EncodeToString(hash[:8]), nil
 }
 
-// Serve answers with what is at a path: the page, one of its assets, or 404;
-// zipped where it has that and the client takes it.
-func (p *Page) Serve(w http.ResponseWriter, path string, zipped bool) {
-	h := w.Header()
+// ServeHTTP serves the page at its path, its files below it, and 404 otherwise. It
+// does not look at the request's method.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, path := w.Header(), r.URL.Path
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Referrer-Policy", "same-origin")
@@ -128,14 +130,14 @@ func (p *Page) Serve(w http.ResponseWriter, path string, zipped bool) {
 		return
 	}
 	h.Add("Vary", "Accept-Encoding")
-	if zipped {
+	if httpheader.AcceptsGzip(r.Header["Accept-Encoding"]) {
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.Itoa(len(f.zipped)))
 		_, _ = w.Write(f.zipped)
 		return
 	}
-	unzipped, err := gzip.NewReader(bytes.NewReader(f.zipped))
+	plain, err := gzip.NewReader(bytes.NewReader(f.zipped))
 	if err == nil {
-		_, _ = io.Copy(w, unzipped) // embedded, so that only the client can fail
+		_, _ = io.Copy(w, plain) // only the client can fail
 	}
 }

@@ -1,15 +1,15 @@
 // Shows the document in Swagger UI.
 const main = document.getElementById("reference");
 
-// What a person can use here: a token. The session goes with every request by
-// itself, and the provider's metadata lies on another origin, which this page
-// may not ask.
-function usableHere(spec) {
+// Removes the security schemes that cannot be entered on this page. The session
+// cookie is sent with every request anyway, and the provider's metadata is on
+// another origin, to which this page may not send requests.
+function withoutOtherSchemes(spec) {
   const schemes = spec.components.securitySchemes;
   for (const name of ["openid", "session"]) delete schemes[name];
   for (const item of Object.values(spec.paths)) {
     for (const operation of Object.values(item)) {
-      operation.security = operation.security?.filter((way) => Object.keys(way).every((name) => name in schemes));
+      operation.security = operation.security?.filter((requirement) => Object.keys(requirement).every((name) => name in schemes));
     }
   }
   return spec;
@@ -19,7 +19,7 @@ async function show() {
   const response = await fetch(main.dataset.document);
   if (!response.ok) throw new Error(`${main.dataset.document}: ${response.status}`);
   SwaggerUIBundle({
-    spec: usableHere(await response.json()),
+    spec: withoutOtherSchemes(await response.json()),
     domNode: main,
     deepLinking: true,
     defaultModelsExpandDepth: 0,
@@ -27,8 +27,8 @@ async function show() {
     // Swagger UI would keep a token in local storage, where it outlives the tab.
     persistAuthorization: false,
     validatorUrl: null,
-    // The API is where this page is; there is no choice to offer, and its menu
-    // has no name that a screen reader could tell.
+    // The API is on the origin of this page, and the menu of servers has no name
+    // for screen readers.
     plugins: [() => ({ components: { ServersContainer: () => null } })],
     onComplete: () => (main.dataset.ready = ""),
   });
