@@ -24,7 +24,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// protocols are the ways over which bytes go, each with a client of its own.
+// protocols are the versions of HTTP, each with a client.
 var protocols = map[string]func() *http.Client{
 	"HTTP/1.1": func() *http.Client { return &http.Client{Transport: &http.Transport{}} },
 	"HTTP/2": func() *http.Client {
@@ -34,7 +34,7 @@ var protocols = map[string]func() *http.Client{
 	},
 }
 
-// listen serves a gateway in front of the backend over loopback.
+// listen serves a gateway in front of the backend on loopback.
 func overNetwork(t *testing.T, cfg gateway.Config, b *backend) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -44,7 +44,7 @@ func overNetwork(t *testing.T, cfg gateway.Config, b *backend) string {
 	return server.URL
 }
 
-// chunks sends an HttpBody for each chunk, then ends, or fails.
+// chunks sends an HttpBody for each chunk, then ends or fails.
 func chunks(contentType string, header metadata.MD, failure error, chunks ...[]byte) answerFunc {
 	return func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 		if header != nil {
@@ -65,8 +65,8 @@ func chunks(contentType string, header metadata.MD, failure error, chunks ...[]b
 	}
 }
 
-// TestDownload: a server stream of google.api.HttpBody is its bytes and nothing
-// else, and one that fails never looks like a whole.
+// TestDownload checks that a server stream of google.api.HttpBody is answered with
+// its bytes alone, and that a failed one never looks complete.
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	mib := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
@@ -83,17 +83,17 @@ func TestDownload(t *testing.T) {
 
 		status int
 		want   string
-		cut    bool // the answer breaks off after want
+		cut    bool // the answer is cut off after want
 		reply  []string
-		range_ string // what the server was asked for
+		range_ string // metadata that the server got
 	}{
 		{name: "three chunks", answer: chunks("audio/wav", nil, nil, mib, mib, mib), status: 200, want: string(whole), reply: []string{"Content-Type: audio/wav", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
-		{name: "line breaks are its own", answer: chunks("text/plain", nil, nil, []byte("a\n"), []byte("b"), nil, []byte("\nc")), status: 200, want: "a\nb\nc", reply: []string{"Content-Type: text/plain"}},
+		{name: "line breaks are content", answer: chunks("text/plain", nil, nil, []byte("a\n"), []byte("b"), nil, []byte("\nc")), status: 200, want: "a\nb\nc", reply: []string{"Content-Type: text/plain"}},
 		{name: "nothing", answer: chunks("", nil, nil), status: 200, reply: []string{"Content-Length: 0"}},
 		{name: "no bytes", answer: chunks("audio/wav", nil, nil, nil), status: 200, reply: []string{"Content-Length: 0", "Content-Type: audio/wav"}},
 		{name: "no type", answer: chunks("", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Type: application/octet-stream"}},
-		{name: "a type that no header can hold", answer: chunks("text/html\r\nSet-Cookie: a=b", nil, nil, []byte("x")), status: 200, want: "x", reply: []string{"Content-Type: application/octet-stream", "Set-Cookie: "}},
-		{name: "a page in a sandbox", answer: chunks("text/html", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Security-Policy: sandbox"}},
+		{name: "an invalid type", answer: chunks("text/html\r\nSet-Cookie: a=b", nil, nil, []byte("x")), status: 200, want: "x", reply: []string{"Content-Type: application/octet-stream", "Set-Cookie: "}},
+		{name: "HTML in a sandbox", answer: chunks("text/html", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Security-Policy: sandbox"}},
 		{name: "HEAD", method: "HEAD", answer: chunks("audio/wav", sized("bytes 0-3145727/3145728"), nil, mib, mib, mib), status: 200, reply: []string{"Content-Type: audio/wav", "Content-Length: 3145728"}},
 		{name: "error before the first byte", answer: chunks("", nil, failure), status: 404, want: `{"code":5,"message":"no such file","details":[]}`, reply: []string{"Content-Type: application/json"}},
 		{name: "error after a message without bytes", answer: chunks("audio/wav", sized("bytes 0-0/1"), failure, nil), status: 404, want: `{"code":5,"message":"no such file","details":[]}`, reply: []string{"Content-Type: application/json", "Etag: ", "Content-Disposition: "}},
@@ -107,13 +107,13 @@ func TestDownload(t *testing.T) {
 		{name: "longer than announced", answer: chunks("audio/wav", sized("bytes 0-3/4"), nil, []byte("abc"), []byte("de")), status: 200, want: "abc", cut: true},
 		{name: "a range", header: []string{"Range: bytes=1-2", `If-Range: "v1"`}, answer: chunks("audio/wav", sized("bytes 1-2/4"), nil, []byte("bc")), status: 206, want: "bc",
 			reply: []string{"Content-Range: bytes 1-2/4", "Content-Length: 2", "Accept-Ranges: bytes"}, range_: `bytes=1-2 "v1"`},
-		{name: "a range of what has no end yet", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", sized("bytes 1-2/*"), nil, []byte("bc")), status: 206, want: "bc", reply: []string{"Content-Range: bytes 1-2/*"}, range_: "bytes=1-2"},
-		{name: "a range that the service passes over", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", nil, nil, []byte("abcd")), status: 200, want: "abcd", reply: []string{"Content-Range: "}, range_: "bytes=1-2"},
-		{name: "a range that there is not", header: []string{"Range: bytes=9-"}, answer: chunks("", sized("bytes */4"), status.Error(codes.OutOfRange, "4 bytes")), status: 416, want: `{"code":11,"message":"4 bytes","details":[]}`,
+		{name: "a range of unknown total length", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", sized("bytes 1-2/*"), nil, []byte("bc")), status: 206, want: "bc", reply: []string{"Content-Range: bytes 1-2/*"}, range_: "bytes=1-2"},
+		{name: "a range that the service ignores", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", nil, nil, []byte("abcd")), status: 200, want: "abcd", reply: []string{"Content-Range: "}, range_: "bytes=1-2"},
+		{name: "an unsatisfiable range", header: []string{"Range: bytes=9-"}, answer: chunks("", sized("bytes */4"), status.Error(codes.OutOfRange, "4 bytes")), status: 416, want: `{"code":11,"message":"4 bytes","details":[]}`,
 			reply: []string{"Content-Range: bytes */4", "Etag: "}, range_: "bytes=9-"},
-		{name: "out of range without one", answer: chunks("", sized("bytes */4"), status.Error(codes.OutOfRange, "4 bytes")), status: 400, want: `{"code":11,"message":"4 bytes","details":[]}`, reply: []string{"Content-Range: "}},
-		{name: "a part that was not asked for", answer: chunks("audio/wav", sized("bytes 1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`},
-		{name: "a content-range that is none", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", sized("1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`, range_: "bytes=1-2"},
+		{name: "OUT_OF_RANGE without a range", answer: chunks("", sized("bytes */4"), status.Error(codes.OutOfRange, "4 bytes")), status: 400, want: `{"code":11,"message":"4 bytes","details":[]}`, reply: []string{"Content-Range: "}},
+		{name: "an unrequested part", answer: chunks("audio/wav", sized("bytes 1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`},
+		{name: "an invalid content-range", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", sized("1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`, range_: "bytes=1-2"},
 		{name: "HEAD has no range", method: "HEAD", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", nil, nil, []byte("abcd")), status: 200, reply: []string{"Content-Type: audio/wav"}},
 		{name: "If-None-Match", header: []string{`If-None-Match: "v1"`}, answer: chunks("audio/wav", sized("bytes 0-3/4"), nil, []byte("abcd")), status: 304, reply: []string{`Etag: "v1"`, "Content-Type: "}},
 	} {
@@ -152,8 +152,8 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// TestDownloadFlushes: each chunk arrives when it is sent, and the call ends at
-// the server when the client goes.
+// TestDownloadFlushes checks that each chunk arrives when it is sent, and that the
+// call ends when the client closes the connection.
 func TestDownloadFlushes(t *testing.T) {
 	t.Parallel()
 	for protocol, client := range protocols {
@@ -200,12 +200,12 @@ func TestDownloadFlushes(t *testing.T) {
 	}
 }
 
-// TestUpload: a body of any type goes to the server as the bytes it is, in one
-// message or in a stream of them.
+// TestUpload checks that the server gets the bytes of a body of any type, in one
+// message or in a stream.
 func TestUpload(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("0123456789abcdef", 1<<16) // more than a body in one message may have
-	// received collects what a client stream brings, as text.
+	long := strings.Repeat("0123456789abcdef", 1<<16) // more than the limit of a body in one message
+	// received is what the server got from a client stream, as text.
 	type received struct {
 		id, etag, contentType string
 		number                int32
@@ -250,24 +250,24 @@ func TestUpload(t *testing.T) {
 		outcome       func(*received) (proto.Message, error)
 
 		status int
-		want   string // the answer's body, "" for any
+		want   string // body of the answer, "" for any
 		has    string
-		sent   received // but for messages and data
+		sent   received // without messages and data
 		parts  bool     // several messages
 		reply  []string
 	}{
 		{name: "stream", request: "POST /api/things/7/files/3", header: []string{"Content-Type: application/octet-stream"}, body: long, outcome: done, status: 200, want: `{"id":"1","etag":"\"v1\""}`,
 			sent: received{id: "7", number: 3, contentType: "application/octet-stream"}, parts: true, reply: []string{"Content-Type: application/json", `Etag: "v1"`}},
-		{name: "a form is bytes, too", request: "POST /api/things/7/files/3", header: []string{"Content-Type: " + form}, body: "--x\r\n\r\n--x--", outcome: done, status: 200, sent: received{id: "7", number: 3, contentType: form}},
+		{name: "a form", request: "POST /api/things/7/files/3", header: []string{"Content-Type: " + form}, body: "--x\r\n\r\n--x--", outcome: done, status: 200, sent: received{id: "7", number: 3, contentType: form}},
 		{name: "without a type", request: "POST /api/things/7/files/3", body: "x", outcome: done, status: 200, sent: received{id: "7", number: 3}},
-		{name: "without a byte", request: "POST /api/things/7/files/3", header: []string{"Content-Type: text/plain"}, outcome: done, status: 200, sent: received{id: "7", number: 3, contentType: "text/plain"}},
+		{name: "empty", request: "POST /api/things/7/files/3", header: []string{"Content-Type: text/plain"}, outcome: done, status: 200, sent: received{id: "7", number: 3, contentType: "text/plain"}},
 		{name: "with a condition", request: "POST /api/things/7/files/3", header: []string{`If-Match: "a"`}, body: "x", outcome: done, status: 200, sent: received{id: "7", number: 3, etag: `"a"`}},
 		{name: "with a query", request: "POST /api/things/7/files/3?etag=a", body: "x", outcome: done, status: 200, sent: received{id: "7", number: 3, etag: "a"}},
 		{name: "to a path of another type", request: "POST /api/things/7/files/three", body: "x", status: 400, has: `{"field":"number","description":"must be a whole number from -2147483648 to 2147483647, not \"three\""}`},
 		{name: "with an unknown parameter", request: "POST /api/things/7/files/3?x=1", body: "x", status: 400, has: `"field":"x"`},
 		{name: "with a parameter that the body fills", request: "POST /api/things/7/files/3?file.content_type=text/plain", body: "x", status: 400, has: "the body fills"},
 		{name: "compressed", request: "POST /api/things/7/files/3", header: []string{"Content-Encoding: gzip"}, body: "x", status: 415, has: "Content-Encoding"},
-		{name: "two types in one", request: "POST /api/things/7/files/3", header: []string{"Content-Type: a/b, c/d"}, body: "x", status: 415, has: "one media type"},
+		{name: "two types", request: "POST /api/things/7/files/3", header: []string{"Content-Type: a/b, c/d"}, body: "x", status: 415, has: "one media type"},
 		{name: "refused at its end", request: "POST /api/things/7/files/3", body: long, outcome: func(*received) (proto.Message, error) { return nil, status.Error(codes.AlreadyExists, "there is one") },
 			status: 409, want: `{"code":6,"message":"there is one","details":[]}`, sent: received{id: "7", number: 3}, parts: true},
 		{name: "both ways", request: "POST /api/files:stream", header: []string{"Content-Type: audio/wav"}, body: long, outcome: back, status: 200, want: long, sent: received{contentType: "audio/wav"}, parts: true, reply: []string{"Content-Type: audio/wav"}},
@@ -323,8 +323,8 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// brokenBody gives some bytes and fails once they have arrived, as a client that
-// is cut off.
+// brokenBody returns some bytes, and fails after they have arrived, like a client
+// whose connection breaks.
 type brokenBody struct {
 	left    int
 	arrived <-chan struct{}
@@ -340,9 +340,8 @@ func (b *brokenBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestUploadBreaksOff: a body that does not come to its end is not a whole one
-// for the server, whichever way the call streams; and a server that has seen
-// enough need not read all of it.
+// TestUploadBreaksOff checks that the server never takes a body that broke off for
+// a complete one, and that it may answer before the end of the body.
 func TestUploadBreaksOff(t *testing.T) {
 	t.Parallel()
 	for protocol, client := range protocols {
@@ -393,9 +392,9 @@ func TestUploadBreaksOff(t *testing.T) {
 	}
 }
 
-// TestUploadTalks: where both sides stream, each gets the other's bytes as they
-// come, over HTTP/1.1 too.
-func TestUploadTalks(t *testing.T) {
+// TestUploadFullDuplex checks that client and server get each other's bytes as they
+// are sent if both stream, over HTTP/1.1 as well.
+func TestUploadFullDuplex(t *testing.T) {
 	t.Parallel()
 	for protocol, client := range protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -446,7 +445,8 @@ func TestUploadTalks(t *testing.T) {
 	}
 }
 
-// TestDownloadCutIsLogged: the client is not told why, so the log is.
+// TestDownloadCutIsLogged checks that the log has the reason, which the client
+// cannot get.
 func TestDownloadCutIsLogged(t *testing.T) {
 	t.Parallel()
 	log := &logLines{}

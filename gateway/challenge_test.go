@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestChallenge: RFC 6750 §3, RFC 9470 §3. The status message is hostile in
-// every case and must never reach the header: grpc-gateway's own error handler
-// copies it there.
+// TestChallenge checks challenges of RFC 6750 §3 and RFC 9470 §3. The status message
+// is hostile in every case and must not become part of the header, as with the
+// error handler of grpc-gateway.
 func TestChallenge(t *testing.T) {
 	t.Parallel()
 	const bearer = `Bearer realm="gatehouse"`
@@ -40,11 +40,11 @@ func TestChallenge(t *testing.T) {
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a scope that is needed.", scope="products:write products:read"`},
 		{"scope, unnamed", codes.PermissionDenied, info("SCOPE_MISSING"), 403,
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a scope that is needed."`},
-		{"scope that cannot be one", codes.PermissionDenied, info("SCOPE_MISSING", "scope", "a\"b ok \r\n c\\d é"), 403,
+		{"malformed scope", codes.PermissionDenied, info("SCOPE_MISSING", "scope", "a\"b ok \r\n c\\d é"), 403,
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a scope that is needed.", scope="ok"`},
 		{"permission", codes.PermissionDenied, info("PERMISSION_MISSING", "permissions", "delete:all"), 403,
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a permission that is needed."`},
-		{"permission that a scope grants", codes.PermissionDenied, info("PERMISSION_MISSING", "scope", "admin"), 403,
+		{"permission with a scope", codes.PermissionDenied, info("PERMISSION_MISSING", "scope", "admin"), 403,
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a permission that is needed.", scope="admin"`},
 		{"step up", codes.Unauthenticated, info("STEP_UP_REQUIRED", "acr_values", "urn:a urn:b", "max_age", "300"), 401,
 			bearer + `, error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is required.", acr_values="urn:a urn:b", max_age="300"`},
@@ -54,11 +54,11 @@ func TestChallenge(t *testing.T) {
 			bearer + `, error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is required."`},
 		{"quoting", codes.Unauthenticated, info("STEP_UP_REQUIRED", "acr_values", "a\"b\\c\r\nd", "max_age", "5, error=x"), 401,
 			bearer + `, error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is required.", acr_values="a\"b\\cd"`},
-		{"a reason of the future", codes.Unauthenticated, info("TOKEN_PURPLE"), 401, bearer},
+		{"unknown reason", codes.Unauthenticated, info("TOKEN_PURPLE"), 401, bearer},
 		{"no reason", codes.Unauthenticated, nil, 401, bearer},
 		{"another domain", codes.PermissionDenied, &errdetails.ErrorInfo{Domain: "things", Reason: "SCOPE_MISSING", Metadata: map[string]string{"scope": "x"}}, 403, ""},
-		{"forbidden for a reason of the service", codes.PermissionDenied, nil, 403, ""},
-		{"no refusal of a token", codes.NotFound, info("TOKEN_INVALID"), 404, ""},
+		{"reason of the service", codes.PermissionDenied, nil, 403, ""},
+		{"not about a token", codes.NotFound, info("TOKEN_INVALID"), 404, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,8 +85,9 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// TestTwoAuthorizations: metadata would carry both values, and which one counts
-// would be the server's accident. RFC 6750 §3.1: invalid_request is a 400.
+// TestTwoAuthorizations checks that two values are refused with 400
+// (invalid_request, RFC 6750 §3.1): metadata would contain both, and the server
+// would use either.
 func TestTwoAuthorizations(t *testing.T) {
 	t.Parallel()
 	const want = `Bearer realm="gatehouse", error="invalid_request", error_description="Send one Authorization header."`
@@ -94,7 +95,7 @@ func TestTwoAuthorizations(t *testing.T) {
 		{"Authorization: Bearer a", "Authorization: Bearer b"},
 		{"Authorization: Bearer a", "Authorization: Bearer a"},
 		{"Authorization: Bearer a", "authorization: Basic b"},
-		{"Authorization: Bearer \xc3\xa9"}, // the runtime would drop it, and the call go on without a token
+		{"Authorization: Bearer \xc3\xa9"}, // the runtime would drop it and call without a token
 	} {
 		b := &backend{}
 		response := send(start(t, gateway.Config{}, b), "GET", "/api/private-route", header, "")

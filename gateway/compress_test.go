@@ -18,8 +18,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestCompression: what is compressed, and what must not be (BREACH,
-// CVE-2013-3587; RFC 9110 §8.8.3.3).
+// TestCompression checks which answers are compressed, and which must not be
+// (BREACH, CVE-2013-3587; RFC 9110 §8.8.3.3).
 func TestCompression(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 2000)
@@ -50,9 +50,9 @@ func TestCompression(t *testing.T) {
 		{"a short answer", "GET /api/things/1", []string{accept}, "", nil, 200, false, false},
 		{"an answer to a change", "PUT /api/things/1", []string{accept, jsonBody}, "{}", big, 200, false, false},
 		{"an entity tag", "GET /api/things/1", []string{accept}, "", withHeader("etag", `"1"`), 200, false, false},
-		{"where the service says no", "GET /api/things/1", []string{accept}, "", withHeader("cache-control", "no-store, no-transform"), 200, false, false},
-		{"an error, which repeats what was asked", "GET /api/things/1", []string{accept}, "", fails(status.Error(codes.NotFound, long)), 404, false, false},
-		{"a body of the service's own", "GET /api/files/a", []string{accept}, "", answers(&httpbody.HttpBody{ContentType: "application/octet-stream", Data: []byte(long)}), 200, false, false},
+		{"no-transform of the service", "GET /api/things/1", []string{accept}, "", withHeader("cache-control", "no-store, no-transform"), 200, false, false},
+		{"an error", "GET /api/things/1", []string{accept}, "", fails(status.Error(codes.NotFound, long)), 404, false, false},
+		{"an HttpBody", "GET /api/files/a", []string{accept}, "", answers(&httpbody.HttpBody{ContentType: "application/octet-stream", Data: []byte(long)}), 200, false, false},
 		{"a stream", "GET /api/things:watch", []string{accept}, "", big, 200, false, false},
 		{"events", "GET /api/things:watch", []string{accept, "Accept: text/event-stream"}, "", big, 200, false, false},
 	} {
@@ -93,8 +93,8 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// TestCompressedLengthIsBlurred: contents of one compressed length have several
-// lengths on the wire, and the same content always the same.
+// TestCompressedLengthIsBlurred checks that contents of the same compressed length
+// have different lengths on the wire, and the same content always has the same.
 func TestCompressedLengthIsBlurred(t *testing.T) {
 	t.Parallel()
 	g := start(t, gateway.Config{}, &backend{answer: func(_ context.Context, request proto.Message, _ grpc.ServerStream) (proto.Message, error) {

@@ -26,8 +26,8 @@ func described(t *testing.T, document gateway.DocumentConfig, services ...gatewa
 	return g
 }
 
-// TestDocument: the document is served as what it is, without a token, and
-// costs nothing the second time.
+// TestDocument checks that the document is public, has its media type, and can be
+// revalidated.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	g := described(t, gateway.DocumentConfig{Title: "Things"})
@@ -67,8 +67,8 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// TestReference: the page and everything that it names come from here, under a
-// policy that lets nothing inline run.
+// TestReference checks that the page and its files come from the gateway, under a
+// Content-Security-Policy that allows nothing inline.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	g := described(t, gateway.DocumentConfig{Title: `<Things> & "more"`})
@@ -118,7 +118,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestDocumentOff: nothing is told, and its paths are like any other.
+// TestDocumentOff checks that nothing is published, and that the paths are free.
 func TestDocumentOff(t *testing.T) {
 	t.Parallel()
 	g := described(t, gateway.DocumentConfig{Off: true}, exposeDynamic(declareService(t, `get: "/api/docs"`)))
@@ -132,7 +132,8 @@ func TestDocumentOff(t *testing.T) {
 	}
 }
 
-// A wildcard route does not answer where the API describes itself.
+// TestDocumentBeforeWildcards checks that a wildcard route does not answer at the
+// paths of the description.
 func TestDocumentBeforeWildcards(t *testing.T) {
 	t.Parallel()
 	g := described(t, gateway.DocumentConfig{}, exposeDynamic(declareService(t, `get: "/api/{id}"`, `get: "/api/{id}/{title}"`)))
@@ -147,7 +148,7 @@ func TestDocumentBeforeWildcards(t *testing.T) {
 	}
 }
 
-// Each route is in the document once, under its method.
+// TestDocumentHasEveryRoute checks that each route is in the document once.
 func TestDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
 	g := described(t, gateway.DocumentConfig{})

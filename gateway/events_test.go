@@ -23,7 +23,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// tells sends a header, settings with these resume tokens, and ends.
+// tells sends a header and settings with these resume tokens, and ends.
 func tells(err error, tokens ...string) answerFunc {
 	return func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 		if err := stream.SendHeader(metadata.Pairs("x-stream", "open")); err != nil {
@@ -47,7 +47,7 @@ func later(t *testing.T, delay time.Duration) error {
 	return st.Err()
 }
 
-// TestEvents: server-sent events as WHATWG HTML §9.2 has them.
+// TestEvents checks server-sent events (WHATWG HTML §9.2).
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	const accept = "Accept: text/event-stream"
@@ -69,43 +69,43 @@ func TestEvents(t *testing.T) {
 		{name: "each message has its id", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil, "1", "2"),
 			status: 200, call: "WatchSettings", want: event("1") + event("2") + end,
 			reply: []string{"Content-Type: text/event-stream", "Cache-Control: no-store, no-transform", "X-Accel-Buffering: no", "Content-Encoding: "}},
-		{name: "nothing to tell", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
+		{name: "no message", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
 		{name: "no token, no id", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil, ""), status: 200, call: "WatchSettings",
 			want: "data: {\"id\":\"\",\"resumeToken\":\"\"}\n\n" + end},
-		{name: "a token that would break the line has none either", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil, `1\ndata: x`), status: 200, call: "WatchSettings",
+		{name: "a token with a line break, no id", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(nil, `1\ndata: x`), status: 200, call: "WatchSettings",
 			want: "data: {\"id\":\"\",\"resumeToken\":\"1\\ndata: x\"}\n\n" + end},
-		{name: "a type without one", request: "GET /api/things:watch", header: []string{accept}, status: 200, call: "WatchThings",
+		{name: "a type without a token", request: "GET /api/things:watch", header: []string{accept}, status: 200, call: "WatchThings",
 			answer: answers(thing(`title: "a\nb"`)),
 			want:   "data: {\"id\":\"\",\"title\":\"a\\nb\",\"priceCents\":\"0\",\"tags\":[],\"createTime\":null,\"parent\":null}\n\n" + end},
 		{name: "failed", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(status.Error(codes.Unauthenticated, "expired"), "1"), status: 200, call: "WatchSettings",
 			want: event("1") + "event: error\ndata: {\"code\":16,\"message\":\"expired\",\"details\":[]}\n\n"},
-		{name: "failed inside", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(status.Error(codes.Internal, "pq: password")), status: 200, call: "WatchSettings",
+		{name: "internal error", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(status.Error(codes.Internal, "pq: password")), status: 200, call: "WatchSettings",
 			want: "event: error\ndata: {\"code\":13,\"message\":\"internal error\",\"details\":[]}\n\n"},
-		{name: "put off", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(later(t, 1500*time.Millisecond), "1"), status: 200, call: "WatchSettings",
+		{name: "unavailable with a delay", request: "GET /api/settings:watch", header: []string{accept}, answer: tells(later(t, 1500*time.Millisecond), "1"), status: 200, call: "WatchSettings",
 			want: event("1") + "event: end\nretry: 1500\ndata: {\"code\":14,\"message\":\"stopping\",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"1.500s\"}]}\n\n"},
-		{name: "put off before it began", request: "GET /api/settings:watch", header: []string{accept}, answer: fails(later(t, 1500*time.Millisecond)), status: 503, call: "WatchSettings",
+		{name: "unavailable before the first message", request: "GET /api/settings:watch", header: []string{accept}, answer: fails(later(t, 1500*time.Millisecond)), status: 503, call: "WatchSettings",
 			want:  `{"code":14,"message":"stopping","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.500s"}]}`,
 			reply: []string{"Content-Type: application/json", "Retry-After: 2", "Cache-Control: no-store"}},
-		{name: "refused before it began", request: "GET /api/settings:watch", header: []string{accept}, answer: fails(status.Error(codes.Unauthenticated, "no")), status: 401, call: "WatchSettings",
+		{name: "refused", request: "GET /api/settings:watch", header: []string{accept}, answer: fails(status.Error(codes.Unauthenticated, "no")), status: 401, call: "WatchSettings",
 			want: `{"code":16,"message":"no","details":[]}`, reply: []string{"Content-Type: application/json", `WWW-Authenticate: Bearer realm="gatehouse"`}},
 		{name: "HEAD", request: "HEAD /api/settings:watch", header: []string{accept}, answer: tells(nil, "1"), status: 200, call: "WatchSettings", reply: []string{"Content-Type: text/event-stream"}},
 
 		{name: "Last-Event-ID resumes", request: "GET /api/settings:watch", header: []string{accept, "Last-Event-ID: 7"}, answer: tells(nil), status: 200, call: `WatchSettings resume_token:"7"`, want: end},
-		{name: "and says more than the address, which an EventSource repeats", request: "GET /api/settings:watch?resume_token=3", header: []string{accept, "Last-Event-ID: 7"}, answer: tells(nil), status: 200, call: `WatchSettings resume_token:"7"`, want: end},
-		{name: "and more than the body", request: "POST /api/settings:watch", body: `{"resumeToken":"3"}`, header: []string{accept, jsonBody, "Last-Event-ID: 7"}, answer: tells(nil), status: 200, call: `WatchSettings resume_token:"7"`, want: end},
-		{name: "for JSON lines too", request: "GET /api/settings:watch", header: []string{"Last-Event-ID: 7"}, answer: tells(nil, "8"), status: 200, call: `WatchSettings resume_token:"7"`, want: `{"result":{"id":"","resumeToken":"8"}}` + "\n"},
-		{name: "is nothing where nothing can be resumed", request: "GET /api/things:watch", header: []string{accept, "Last-Event-ID: 7"}, answer: answers(nil), status: 200, call: "WatchThings", want: end},
-		{name: "is one", request: "GET /api/settings:watch", header: []string{accept, "Last-Event-ID: 7", "Last-Event-ID: 8"}, status: 400, want: `{"code":3,"message":"Last-Event-ID must be one value, in UTF-8","details":[]}`},
-		{name: "is UTF-8", request: "GET /api/settings:watch", header: []string{accept, "Last-Event-ID: \xff"}, status: 400, want: `{"code":3,"message":"Last-Event-ID must be one value, in UTF-8","details":[]}`},
+		{name: "Last-Event-ID replaces the query", request: "GET /api/settings:watch?resume_token=3", header: []string{accept, "Last-Event-ID: 7"}, answer: tells(nil), status: 200, call: `WatchSettings resume_token:"7"`, want: end},
+		{name: "Last-Event-ID replaces the body", request: "POST /api/settings:watch", body: `{"resumeToken":"3"}`, header: []string{accept, jsonBody, "Last-Event-ID: 7"}, answer: tells(nil), status: 200, call: `WatchSettings resume_token:"7"`, want: end},
+		{name: "Last-Event-ID with JSON lines", request: "GET /api/settings:watch", header: []string{"Last-Event-ID: 7"}, answer: tells(nil, "8"), status: 200, call: `WatchSettings resume_token:"7"`, want: `{"result":{"id":"","resumeToken":"8"}}` + "\n"},
+		{name: "Last-Event-ID ignored without resume_token", request: "GET /api/things:watch", header: []string{accept, "Last-Event-ID: 7"}, answer: answers(nil), status: 200, call: "WatchThings", want: end},
+		{name: "two Last-Event-IDs", request: "GET /api/settings:watch", header: []string{accept, "Last-Event-ID: 7", "Last-Event-ID: 8"}, status: 400, want: `{"code":3,"message":"Last-Event-ID must be one value, in UTF-8","details":[]}`},
+		{name: "Last-Event-ID not UTF-8", request: "GET /api/settings:watch", header: []string{accept, "Last-Event-ID: \xff"}, status: 400, want: `{"code":3,"message":"Last-Event-ID must be one value, in UTF-8","details":[]}`},
 
-		{name: "JSON lines for who takes anything", request: "GET /api/settings:watch", header: []string{"Accept: */*"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson", "X-Accel-Buffering: no"}},
-		{name: "or likes them better", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream;q=0.5, application/x-ndjson"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson"}},
-		{name: "or anything else better", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream;q=0.5, */*"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson"}},
-		{name: "events for who names both", request: "GET /api/settings:watch", header: []string{"Accept: application/x-ndjson, text/event-stream"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
-		{name: "or events and anything", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream, */*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
-		{name: "or any text", request: "GET /api/settings:watch", header: []string{"Accept: text/*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
+		{name: "JSON lines for */*", request: "GET /api/settings:watch", header: []string{"Accept: */*"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson", "X-Accel-Buffering: no"}},
+		{name: "JSON lines preferred", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream;q=0.5, application/x-ndjson"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson"}},
+		{name: "*/* preferred", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream;q=0.5, */*"}, answer: tells(nil), status: 200, call: "WatchSettings", reply: []string{"Content-Type: application/x-ndjson"}},
+		{name: "events for both", request: "GET /api/settings:watch", header: []string{"Accept: application/x-ndjson, text/event-stream"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
+		{name: "events for events and */*", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream, */*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
+		{name: "events for text/*", request: "GET /api/settings:watch", header: []string{"Accept: text/*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
 		{name: "neither", request: "GET /api/settings:watch", header: []string{"Accept: text/html"}, status: 406, want: `{"code":3,"message":"this route answers with application/x-ndjson or text/event-stream, which the Accept header rules out","details":[]}`},
-		{name: "no events of what does not stream", request: "GET /api/things/1", header: []string{accept}, status: 406, want: `{"code":3,"message":"this route answers with application/json, which the Accept header rules out","details":[]}`},
+		{name: "no events of a unary call", request: "GET /api/things/1", header: []string{accept}, status: 406, want: `{"code":3,"message":"this route answers with application/json, which the Accept header rules out","details":[]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -128,7 +128,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: a quiet stream carries a comment, and a busy one does not.
+// TestHeartbeat checks that a silent stream gets comments, and a busy one does not.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -167,8 +167,8 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestStreamReaderStalls: a client that keeps its connection and reads nothing
-// costs neither the call nor the goroutine for longer than it may take.
+// TestStreamReaderStalls checks that a client that keeps its connection and reads
+// nothing ends call and goroutine after the time limit.
 func TestStreamReaderStalls(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -176,8 +176,8 @@ func TestStreamReaderStalls(t *testing.T) {
 		quiet bool
 		want  time.Duration
 	}{
-		{"while there is much to tell", false, 30 * time.Second},
-		{"while there is nothing but a heartbeat", true, 45 * time.Second},
+		{"while messages are sent", false, 30 * time.Second},
+		{"while only heartbeats are sent", true, 45 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -202,7 +202,7 @@ func TestStreamReaderStalls(t *testing.T) {
 				if _, err := io.WriteString(client, "GET /api/settings:watch HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
-				for reader := bufio.NewReaderSize(client, 16); ; { // the header, and little more
+				for reader := bufio.NewReaderSize(client, 16); ; { // the header and little more
 					if line, err := reader.ReadString('\n'); err != nil || line == "\r\n" {
 						break
 					}
@@ -215,8 +215,8 @@ func TestStreamReaderStalls(t *testing.T) {
 	}
 }
 
-// TestStreamOverHTTP2: a deadline for writing must not outlive the write, since
-// HTTP/2 resets a stream whose deadline passes.
+// TestStreamOverHTTP2 checks that a write deadline ends with the write: HTTP/2
+// resets a stream whose deadline passes.
 func TestStreamOverHTTP2(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,9 +249,9 @@ func TestStreamOverHTTP2(t *testing.T) {
 	})
 }
 
-// TestShutdownSaysGoodbye: who watches is told to come back, and not cut off;
-// who comes now is told the same.
-func TestShutdownSaysGoodbye(t *testing.T) {
+// TestShutdownEndsStreams checks that a stream ends with a message that tells the
+// client when to reconnect, and that a new one gets the same.
+func TestShutdownEndsStreams(t *testing.T) {
 	t.Parallel()
 	for accept, want := range map[string]string{
 		"text/event-stream":    "event: end\nretry: 2000\ndata: {\"code\":14,",
@@ -286,7 +286,7 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-gone
-			body, err := io.ReadAll(response.Body) // whole: not cut off
+			body, err := io.ReadAll(response.Body) // complete, not cut off
 			if err != nil || !strings.HasPrefix(string(body), want) || !strings.Contains(string(body), "SERVER_STOPPING") {
 				t.Errorf("%v: %s", err, body)
 			}
@@ -298,8 +298,9 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 	}
 }
 
-// TestEventsEndWithTheirReader: the call ends when the browser goes.
-func TestEventsEndWithTheirReader(t *testing.T) {
+// TestEventsEndWithClient checks that the call ends when the client closes the
+// connection.
+func TestEventsEndWithClient(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
 	g := start(t, gateway.Config{}, &backend{answer: func(ctx context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {

@@ -20,9 +20,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestStreamFailures: a stream that fails says so in each of the ways in which
-// it can be read, after no message, after one and after several, and whatever
-// text or message it fails with.
+// TestStreamFailures checks that a stream that fails reports it in each format,
+// after no, one and several messages, and with any text or message.
 func TestStreamFailures(t *testing.T) {
 	t.Parallel()
 	const good = `{"id":"1","detail":null}`
@@ -45,20 +44,20 @@ func TestStreamFailures(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		err    error
-		text   string // what of it a client reads
+		text   string // the part that the client gets
 		code   codes.Code
 		reason string // in details
 	}{
 		{"text", status.Error(codes.InvalidArgument, "bad input"), "bad input", codes.InvalidArgument, ""},
 		{"text that is not UTF-8", status.Error(codes.InvalidArgument, "bad \xff\xfe bytes"), "bad \uFFFD", codes.InvalidArgument, ""},
-		{"text that is cut within a letter", status.Error(codes.FailedPrecondition, "caf\xc3"), "caf\uFFFD", codes.FailedPrecondition, ""},
-		{"text that breaks lines", status.Error(codes.InvalidArgument, "a\n\ndata: {}\r\n"), "a", codes.InvalidArgument, ""},
+		{"text cut within a character", status.Error(codes.FailedPrecondition, "caf\xc3"), "caf\uFFFD", codes.FailedPrecondition, ""},
+		{"text with line breaks", status.Error(codes.InvalidArgument, "a\n\ndata: {}\r\n"), "a", codes.InvalidArgument, ""},
 		{"details", withDetails.Err(), "moved", codes.Aborted, "MOVED"},
-		{"details that cannot be read", status.FromProto(unreadable).Err(), "moved", codes.Aborted, "MOVED"},
-		{"what stays inside", status.Error(codes.Internal, "pq: \xff"), "internal error", codes.Internal, ""},
+		{"details of an unknown type", status.FromProto(unreadable).Err(), "moved", codes.Aborted, "MOVED"},
+		{"internal error", status.Error(codes.Internal, "pq: \xff"), "internal error", codes.Internal, ""},
 		{"gRPC's own limit", status.Error(codes.ResourceExhausted, "grpc: received message larger than max (9 vs. 8)"), "internal error", codes.Internal, ""},
 		{"the service's limit", status.Error(codes.ResourceExhausted, "too many at a time"), "too many at a time", codes.ResourceExhausted, ""},
-		{"a message that cannot be written", nil, "internal error", codes.Unknown, ""},
+		{"a message that cannot be marshaled", nil, "internal error", codes.Unknown, ""},
 	} {
 		for _, before := range []int{0, 1, 3} {
 			answer := func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
@@ -94,7 +93,7 @@ func TestStreamFailures(t *testing.T) {
 					if !ok {
 						t.Fatalf("got %q, want %d messages first", got, before)
 					}
-					plain := before == 0 && c.err != nil // an answer that is an error, and no stream
+					plain := before == 0 && c.err != nil // an error answer, not a stream
 					switch way.name {
 					case "NDJSON", "SSE":
 						object := `{"code":` + itoa(code) + `,"message":"` + c.text
@@ -142,7 +141,7 @@ func TestStreamFailures(t *testing.T) {
 	}
 }
 
-// TestUnaryFailures: the same of calls that do not stream.
+// TestUnaryFailures is TestStreamFailures for unary calls.
 func TestUnaryFailures(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 5000)
@@ -153,13 +152,13 @@ func TestUnaryFailures(t *testing.T) {
 		want   string
 	}{
 		{"text that is not UTF-8", fails(status.Error(codes.InvalidArgument, "bad \xff\xfe bytes")), 400, "bad \uFFFD"},
-		{"an answer as long as allowed", answers(thing(`title: "` + long[:3900] + `"`)), 200, long[:3900]},
+		{"an answer of the maximum length", answers(thing(`title: "` + long[:3900] + `"`)), 200, long[:3900]},
 		{"an answer that is too long", answers(thing(`title: "` + long + `"`)), 500, "internal error"},
 		{"the service's limit, in gRPC's code", fails(status.Error(codes.ResourceExhausted, "slow down")), 429, "slow down"},
 		{"a limit of the server's transport", fails(status.Error(codes.ResourceExhausted, "trying to send message larger than max (5000 vs. 4000)")), 500, "internal error"},
-		{"a stream that the transport gave up", fails(status.Error(codes.ResourceExhausted, "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM")), 500, "internal error"},
-		{"a message that grew when it was unpacked", fails(status.Error(codes.ResourceExhausted, "grpc: received message after decompression larger than max 4000")), 500, "internal error"},
-		{"a request that the server finds too long", fails(status.Error(codes.ResourceExhausted, "grpc: received message larger than max (3 vs. 2)")), 413, "longer than the service takes"},
+		{"a stream reset by the transport", fails(status.Error(codes.ResourceExhausted, "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM")), 500, "internal error"},
+		{"a message too long after decompression", fails(status.Error(codes.ResourceExhausted, "grpc: received message after decompression larger than max 4000")), 500, "internal error"},
+		{"a request too long for the server", fails(status.Error(codes.ResourceExhausted, "grpc: received message larger than max (3 vs. 2)")), 413, "longer than the service takes"},
 	} {
 		for _, way := range []struct {
 			name, target string

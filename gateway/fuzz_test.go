@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// direct is a connection that keeps what it is asked and answers nothing.
+// direct is a connection that records the request and returns an empty answer.
 type direct struct {
 	ctx     context.Context
 	rpc     string
@@ -33,7 +33,7 @@ func (d *direct) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Ca
 	return nil, http.ErrNotSupported
 }
 
-// fuzzed returns what asks a gateway, made once, and tells what it called.
+// fuzzed returns a function that sends a request to one gateway, and its backend.
 func fuzzed(f *testing.F) func(*http.Request) (*direct, *httptest.ResponseRecorder) {
 	d := &direct{}
 	g, err := gateway.New(gateway.Config{Conn: d, Services: []gateway.Service{exposeDynamic(thingService)}})
@@ -48,8 +48,8 @@ func fuzzed(f *testing.F) func(*http.Request) (*direct, *httptest.ResponseRecord
 	}
 }
 
-// FuzzPath: a name in a path reaches the server decoded exactly once, or not
-// at all, and never as another resource.
+// FuzzPath checks that a name in a path is decoded exactly once or refused, and
+// never becomes the name of another resource.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"1", "a%2Fb", "a%252Fb", "%2e%2e", "..", "", "a:archive", "a%3Aarchive", "%ff", "%00", "a%5cb", `a\b`, "a//b", "caf%C3%A9", "%", "%zz", "a;b=c", "a%3Fb", "a%23b", "+"} {
 		f.Add(seed)
@@ -81,8 +81,8 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// FuzzQuery: a query is answered or refused, and what is answered has set
-// something for each of its names.
+// FuzzQuery checks that a query is refused, or that each of its parameters sets a
+// field.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"page_size=3", "pageSize=3&page_size=3", "like.parent.parent.id=x", "labels[a]=b", "labels[a][b]=c", "labels[]=", "tags=a&tags=b", "x=1", "=", "&&", "%", "a;b", "tags[a]=b",
 		"like=x", "labels[\n]=b", "like.create_time=2026-01-02T03:04:05Z", "tags=%ff", ".=1", "like.=1", "like..id=1"} {
@@ -112,8 +112,8 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// isSet follows a parameter's name to its field. A scalar may have been set to
-// its zero value, which leaves no trace.
+// isSet reports whether the field of a parameter is set. A scalar may have been set
+// to its zero value, which cannot be seen.
 func isSet(m protoreflect.Message, key string) bool {
 	name, _, _ := strings.Cut(key, "[")
 	first, rest, nested := strings.Cut(name, ".")
@@ -130,7 +130,7 @@ func isSet(m protoreflect.Message, key string) bool {
 	return m.Has(field) || !field.HasPresence() && !field.IsList() && !field.IsMap()
 }
 
-// FuzzRequestID: whatever comes, one safe identifier goes back.
+// FuzzRequestID checks that every answer has one valid request id.
 func FuzzRequestID(f *testing.F) {
 	for _, seed := range []string{"", "abc", "a b", "a\nb", strings.Repeat("x", 65), "é", "\xff"} {
 		f.Add(seed)
@@ -145,9 +145,8 @@ func FuzzRequestID(f *testing.F) {
 	})
 }
 
-// FuzzConditions: whatever a header says of entity tags, a call that changes
-// something is made with the tag that it names, with none for "*" alone, or
-// not at all.
+// FuzzConditions checks that a call with If-Match is made with that entity tag,
+// without one only for "*", or not at all.
 func FuzzConditions(f *testing.F) {
 	for _, seed := range []string{`"a"`, `W/"a"`, "*", "", `""`, `"a", "b"`, "a", `"a""b"`, "\"\xff\"", ` "a" `, "\"a b\"", `"`} {
 		f.Add(seed)
@@ -172,8 +171,8 @@ func FuzzConditions(f *testing.F) {
 	})
 }
 
-// FuzzAccept: any Accept and Accept-Encoding leads to an answer of a type that
-// was declared, or to 406, and never to a panic.
+// FuzzAccept checks that any Accept and Accept-Encoding get an answer of a declared
+// type, or 406.
 func FuzzAccept(f *testing.F) {
 	f.Add("text/event-stream;q=0.5, */*", "gzip;q=0, *")
 	f.Add("application/json;q=2", "gzip;;q=1")

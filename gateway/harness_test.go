@@ -21,11 +21,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// answerFunc is what the server behind the gateway does with a call. Messages
-// of a stream are sent before it returns; a nil message then ends it.
+// answerFunc handles a call at the server behind the gateway. It sends the messages
+// of a stream before it returns nil.
 type answerFunc func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error)
 
-// backend is a real gRPC server for every method that a descriptor knows.
+// backend is a gRPC server for every method that has a descriptor.
 type backend struct {
 	answer answerFunc
 
@@ -57,8 +57,8 @@ func (b *backend) handle(_ any, stream grpc.ServerStream) error {
 	return stream.SendMsg(response)
 }
 
-// call returns what the server has seen last: the method's name and the
-// request as text, without a space that varies.
+// call returns the last call that the server got: the name of the method and the
+// request as text, without the spaces that vary.
 func (b *backend) call() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,7 +69,7 @@ func (b *backend) call() string {
 	return strings.TrimSpace(b.rpc[strings.LastIndex(b.rpc, "/")+1:] + " " + text)
 }
 
-// metadata returns what the gateway has sent, without what gRPC itself adds.
+// metadata returns the metadata that the gateway sent, without that of gRPC.
 func (b *backend) metadata() metadata.MD {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -80,7 +80,7 @@ func (b *backend) metadata() metadata.MD {
 	return md
 }
 
-// usual answers as the services of the tutorial would.
+// usual answers like the services of the tutorial.
 func usual(_ context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 	rpc, _ := grpc.MethodFromServerStream(stream)
 	switch output := methodDescriptor(rpc).Output(); output.FullName() {
@@ -101,7 +101,7 @@ func answers(m proto.Message) answerFunc {
 	return func(context.Context, proto.Message, grpc.ServerStream) (proto.Message, error) { return m, nil }
 }
 
-// connect serves a backend over a connection in memory.
+// connect serves a backend over a connection in memory and returns the client.
 func connect(tb testing.TB, b *backend) *grpc.ClientConn {
 	tb.Helper()
 	listener := bufconn.Listen(1 << 20)
@@ -121,8 +121,8 @@ func connect(tb testing.TB, b *backend) *grpc.ClientConn {
 	return conn
 }
 
-// start returns a gateway for the status and the things, in front
-// of the backend.
+// start returns a gateway for statusService and thingService in front of the
+// backend.
 func start(tb testing.TB, cfg gateway.Config, b *backend) *gateway.Gateway {
 	tb.Helper()
 	cfg.Conn = connect(tb, b)
@@ -134,8 +134,7 @@ func start(tb testing.TB, cfg gateway.Config, b *backend) *gateway.Gateway {
 	return g
 }
 
-// send gives a request to a handler as net/http would. Header lines are
-// "Name: value"; a line "Host: x" is left to net/http.
+// send calls a handler with a request. Header lines are "Name: value".
 func send(h http.Handler, method, target string, header []string, body string) *http.Response {
 	var content io.Reader
 	if body != "" {

@@ -11,8 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// With a base URL on loopback the gateway answers to names of this machine, to
-// those that are allowed, and to the audience's.
+// TestHosts checks that a gateway with a base URL on loopback answers to loopback
+// names, the allowed hosts and the host of the audience alone.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	dev := gateway.Config{
@@ -57,8 +57,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// The name counts wherever a request says it: HTTP/2's :authority, an absolute
-// target, which goes before Host (RFC 9112 section 3.2.2), and an upgrade's.
+// TestHostsOnTheWire checks all places of the host in a request: :authority of
+// HTTP/2, an absolute target, which precedes Host (RFC 9112 §3.2.2), and upgrades.
 func TestHostsOnTheWire(t *testing.T) {
 	t.Parallel()
 	g := start(t, gateway.Config{Access: gateway.AccessConfig{BaseURL: "http://localhost:3000"}}, &backend{})

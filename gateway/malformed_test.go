@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestMalformed: what of a request is no value of its field is named in a
-// google.rpc.BadRequest, with what it should look like and what it is, and never
-// in the words of a library.
+// TestMalformed checks that values that do not fit their field are named in a
+// google.rpc.BadRequest, with the expected form and the value, and never in the
+// words of a library.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	const (
@@ -88,7 +88,7 @@ func TestMalformed(t *testing.T) {
 		{"JSON field mask", post, `{"mask":"a_b"}`, []fault{{"mask", mask + `"a_b"`}}},
 		{"JSON wrapper", post, `{"count":true}`, []fault{{"count", i64 + `true`}}},
 		{"JSON list", post, `{"numbers":[1,"two",3,"four"]}`, []fault{{"numbers[1]", i32 + `"two"`}, {"numbers[3]", i32 + `"four"`}}},
-		{"JSON no list", post, `{"numbers":1}`, []fault{{"numbers", "must be a JSON array, of which each element is a whole number from -2147483648 to 2147483647, not 1"}}},
+		{"JSON not a list", post, `{"numbers":1}`, []fault{{"numbers", "must be a JSON array, of which each element is a whole number from -2147483648 to 2147483647, not 1"}}},
 		{"JSON null in a list", post, `{"list":[{},null]}`, []fault{{"list[1]", "must be a JSON object, not null"}}},
 		{"JSON map key", post, `{"byNumber":{"one":true}}`, []fault{{"by_number[one]", `has the key "one", which must be a whole number from -2147483648 to 2147483647`}}},
 		{"JSON map value", post, `{"by_number":{"1":1}}`, []fault{{"by_number[1]", boole + `1`}}},
@@ -99,10 +99,10 @@ func TestMalformed(t *testing.T) {
 		{"JSON by both names", post, `{"byNumber":{},"by_number":{}}`, []fault{{"by_number", "is a duplicate: the field is there twice"}}},
 		{"JSON oneof", post, `{"left":"a","right":"b"}`, []fault{{"right", "excludes left, which is set as well"}}},
 		{"JSON Any", post, `{"any":{"@type":"type.googleapis.com/unknown.v1.This"}}`, []fault{{"any", `must be a JSON object whose "@type" names a message that is known here, not {"@type":"type.googleapis.com/unknown.v1.This"}`}}},
-		{"JSON no object", post, `[]`, []fault{{"", "must be a JSON object, not []"}}},
+		{"JSON not an object", post, `[]`, []fault{{"", "must be a JSON object, not []"}}},
 		{"JSON null", post, `null`, []fault{{"", "must be a JSON object, not null"}}},
 		{"JSON of a field", "POST /api/allkinds:nested", `{"i32":"x"}`, []fault{{"nested.i32", i32 + `"x"`}}},
-		{"JSON that goes deep", post, strings.Repeat(`{"nested":`, 40) + `{"i32":"x"}` + strings.Repeat("}", 40), []fault{{strings.Repeat("nested.", 16) + "nested", ""}}},
+		{"JSON nested deeply", post, strings.Repeat(`{"nested":`, 40) + `{"i32":"x"}` + strings.Repeat("}", 40), []fault{{strings.Repeat("nested.", 16) + "nested", ""}}},
 
 		{"Connect", "POST " + things + "/EchoAllKinds", `{"nested":{"i32":"x"}}`, []fault{{"nested.i32", i32 + `"x"`}}},
 	} {
@@ -159,7 +159,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestNotJSON: a body that is no JSON at all.
+// TestNotJSON checks the errors about bodies that are not JSON.
 func TestNotJSON(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
@@ -175,8 +175,9 @@ func TestNotJSON(t *testing.T) {
 	}
 }
 
-// What is wrong with a large body is looked for with a limited effort, since the caller is not
-// known yet: with lists in lists the whole would be read again at each level.
+// TestMalformedLargeBodies checks that explaining a large body has a limit, because
+// the caller has not been authenticated: with lists in lists each level would parse
+// the body again.
 func TestMalformedLargeBodies(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("{},", 20_000)

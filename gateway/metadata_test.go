@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// TestMetadata: what of a request's header a server sees is this and no more.
+// TestMetadata checks which header fields become metadata.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	const id = "X-Request-Id: abc"
@@ -29,18 +29,18 @@ func TestMetadata(t *testing.T) {
 		want   metadata.MD
 	}{
 		{"nothing", nil, nil},
-		{"what is listed", []string{"Authorization: Bearer t", "traceparent: 00-1-2-01", "tracestate: a=1", "tracestate: b=2", "Accept-Language: de", "Accept-Language: en;q=0.5"},
+		{"forwarded header fields", []string{"Authorization: Bearer t", "traceparent: 00-1-2-01", "tracestate: a=1", "tracestate: b=2", "Accept-Language: de", "Accept-Language: en;q=0.5"},
 			metadata.Pairs("authorization", "Bearer t", "traceparent", "00-1-2-01", "tracestate", "a=1,b=2", "accept-language", "de, en;q=0.5")},
 		{"CVE-2026-18972", []string{"Grpc-Metadata-X-Role: admin", "Grpc-Metadata-Authorization: Bearer evil", "Grpc-Metadata-X-Forwarded-For: 1.2.3.4", "Grpcgateway-Host: evil"}, nil},
 		{"cookies", []string{"Cookie: session=secret"}, nil},
 		{"addresses", []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4"}, nil},
-		{"permanent headers, which the runtime would pass", []string{"Accept: application/json", "Origin: https://evil.example", "Referer: https://evil.example", "User-Agent: x", "If-Match: *", "Via: x", "From: a@b"}, nil},
+		{"permanent headers", []string{"Accept: application/json", "Origin: https://evil.example", "Referer: https://evil.example", "User-Agent: x", "If-Match: *", "Via: x", "From: a@b"}, nil},
 		{"binary metadata", []string{"X-Token-Bin: AAAA", "Grpc-Metadata-X-Bin: AAAA"}, nil},
 		{"underscores", []string{"X_request_id: evil", "X_Auth: evil"}, nil},
 		{"several traceparents are none", []string{"traceparent: a", "traceparent: b", "tracestate: a=1"}, nil},
 		{"not ASCII", []string{"Accept-Language: \xc3\xa9", "traceparent: \xc3\xa9"}, nil},
-		{"a client's deadline is no deadline", []string{"Grpc-Timeout: 0S"}, nil},
-		{"even a malformed one", []string{"Grpc-Timeout: soon"}, nil},
+		{"a deadline of the client", []string{"Grpc-Timeout: 0S"}, nil},
+		{"a malformed deadline", []string{"Grpc-Timeout: soon"}, nil},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestMetadata(t *testing.T) {
 				t.Fatalf("status %d: %s", response.StatusCode, read(t, response))
 			}
 			got := b.metadata()
-			delete(got, "grpc-timeout") // ours; TestTimeout looks at it
+			delete(got, "grpc-timeout") // set by the gateway; see TestTimeout
 			if diff := cmp.Diff(metadata.Join(base, c.want), got); diff != "" {
 				t.Errorf("metadata differs (-want +got):\n%s", diff)
 			}
@@ -59,6 +59,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// TestRequestID checks which ids of clients are kept.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 64)
@@ -68,7 +69,7 @@ func TestRequestID(t *testing.T) {
 		kept bool
 	}{
 		{"safe", []string{"aZ09-_."}, true},
-		{"as long as allowed", []string{long}, true},
+		{"maximum length", []string{long}, true},
 		{"too long", []string{long + "x"}, false},
 		{"empty", []string{""}, false},
 		{"none", nil, false},
@@ -99,7 +100,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// TestLog: one line a request, with what finds it again and nothing secret.
+// TestLog checks that each request has one line, without secrets.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -113,7 +114,7 @@ func TestLog(t *testing.T) {
 			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "/api/private-route", "rpc": "/gatewaytest.status.v1.StatusService/GetPrivateRoute", "status": 400.0, "request_id": "abc"}},
 		{"no route", "GET", "/api/secret-path", "", nil,
 			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "-", "rpc": "", "status": 404.0, "request_id": "abc"}},
-		{"a made-up method", "SECRET-METHOD", "/api", "", nil,
+		{"an unknown method", "SECRET-METHOD", "/api", "", nil,
 			map[string]any{"level": "INFO", "msg": "request", "method": "other", "route": "-", "rpc": "", "status": 405.0, "request_id": "abc"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,7 +127,7 @@ func TestLog(t *testing.T) {
 				t.Errorf("logged what is secret: %s", &out)
 			}
 			var got map[string]any
-			if err := json.Unmarshal(out.Bytes(), &got); err != nil { // fails for two lines
+			if err := json.Unmarshal(out.Bytes(), &got); err != nil { // fails if there are two lines
 				t.Fatalf("%v: %s", err, &out)
 			}
 			for _, name := range []string{"time", "duration", "bytes"} {
@@ -142,9 +143,9 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestLogBehindAnother: where a part in front writes the line, in this process,
-// it gets what only the gateway knows; ours is for debugging.
-func TestLogBehindAnother(t *testing.T) {
+// TestLogBehindAnotherPart checks that a part in front, in this process, gets what
+// only the gateway knows for its line, and that the gateway logs at debug level.
+func TestLogBehindAnotherPart(t *testing.T) {
 	t.Parallel()
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
 		var outer, own bytes.Buffer
@@ -167,8 +168,9 @@ func TestLogBehindAnother(t *testing.T) {
 	}
 }
 
-// The log has what the client does not get.
-func TestLogHasTheCause(t *testing.T) {
+// TestLogHasCause checks that the log has the part of an error that the client does
+// not get.
+func TestLogHasCause(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(&out, nil)))

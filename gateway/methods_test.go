@@ -12,8 +12,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// Methods that echo a request or ask for a tunnel are served nowhere.
-func TestNoTraceNorConnect(t *testing.T) {
+// TestTraceAndConnect checks that no path serves TRACE, which echoes a request, and
+// CONNECT, which asks for a tunnel.
+func TestTraceAndConnect(t *testing.T) {
 	t.Parallel()
 	g := start(t, gateway.Config{}, &backend{})
 	for _, method := range []string{http.MethodTrace, http.MethodConnect} {
@@ -31,8 +32,9 @@ type hidden struct{ cause error }
 func (e hidden) Error() string { return "the server does not answer" }
 func (e hidden) Unwrap() error { return e.cause }
 
-// What an error of Ready wraps is for the log alone.
-func TestReadyHidesTheCause(t *testing.T) {
+// TestReadyHidesCause checks that the error that an error of Ready wraps is logged
+// and not shown.
+func TestReadyHidesCause(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	g := start(t, gateway.Config{
@@ -48,7 +50,7 @@ func TestReadyHidesTheCause(t *testing.T) {
 	}
 }
 
-// A path as long as the server takes leaves a short line.
+// TestLongPathsAreNotLogged checks that a long path does not make a long line.
 func TestLongPathsAreNotLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

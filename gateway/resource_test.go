@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestProtectedResourceMetadata is RFC 9728: where the audience is an address
-// of the gateway, a client that is refused learns whose token to bring.
+// TestProtectedResourceMetadata checks RFC 9728: if the audience is an address of
+// the gateway, refused clients learn which issuer's token they need.
 func TestProtectedResourceMetadata(t *testing.T) {
 	t.Parallel()
 	missing, err := status.New(codes.Unauthenticated, "a bearer token is required").
@@ -33,7 +33,7 @@ func TestProtectedResourceMetadata(t *testing.T) {
 		{"with a port", "https://api.example:8443", "api.example:8443", "/.well-known/oauth-protected-resource", true},
 		{"reached under another host", "https://api.example", "localhost:5000", "/.well-known/oauth-protected-resource", false},
 		{"not https", "http://api.example", "api.example", "/.well-known/oauth-protected-resource", false},
-		{"an identifier that is no address", "shop-api", "shop-api", "/.well-known/oauth-protected-resource", false},
+		{"not a URL", "shop-api", "shop-api", "/.well-known/oauth-protected-resource", false},
 		{"with a query", "https://api.example?v=1", "api.example", "/.well-known/oauth-protected-resource", false},
 		{"none", "", "example.com", "/.well-known/oauth-protected-resource", false},
 	} {

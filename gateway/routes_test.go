@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
+// TestRoutes checks the list of routes.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	g, err := gateway.New(gateway.Config{Conn: connect(t, &backend{}), Services: []gateway.Service{exposeStatus(), exposeDynamic(declareService(t, `get: "/api/x/{id}" additional_bindings { post: "/api/x/{id}:y" body: "*" }`, ""))}})
@@ -34,8 +35,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestNewRefuses wants each refusal to name what is wrong, where, and what to
-// do about it.
+// TestNewRefuses checks that New refuses wrong configurations, and that the error
+// names what is wrong and where.
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	of := func(rules ...string) []gateway.Service {
@@ -75,7 +76,7 @@ func TestNewRefuses(t *testing.T) {
 		{"outside by a wildcard", gateway.Config{Services: of(`get: "/{id}/x"`)}, []string{"/{id}/x", "outside /api"}},
 		{"the document's path", gateway.Config{Services: of(`get: "/api/openapi.json"`)}, []string{"/M0", "GET /api/openapi.json", "describes itself", "Document.Off"}},
 		{"below the reference", gateway.Config{Services: of(`get: "/api/docs/{id}"`)}, []string{"/M0", "GET /api/docs/{id}", "describes itself"}},
-		{"comments that are none", gateway.Config{Services: of(`get: "/api/x"`), Document: gateway.DocumentConfig{Comments: []byte("x")}}, []string{"FileDescriptorSet", "buf build -o"}},
+		{"invalid comments", gateway.Config{Services: of(`get: "/api/x"`), Document: gateway.DocumentConfig{Comments: []byte("x")}}, []string{"FileDescriptorSet", "buf build -o"}},
 		{"HEAD", gateway.Config{Services: of(`custom { kind: "HEAD" path: "/api/x" }`)}, []string{"HEAD", "/api/x"}},
 		{"any method", gateway.Config{Services: of(`custom { kind: "*" path: "/api/x" }`)}, []string{"/api/x", "no HTTP method"}},
 		{"client stream", gateway.Config{Services: of(`post: "/api/x" body: "*" # client stream`)}, []string{".S.M0", "POST /api/x", "client stream"}},
@@ -123,8 +124,8 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// TestWildcardTakesNoRPC: what a request at a service's address means does not
-// depend on its header.
+// TestWildcardTakesNoRPC checks that a wildcard route does not match the paths of a
+// service, whatever the header is.
 func TestWildcardTakesNoRPC(t *testing.T) {
 	t.Parallel()
 	b := &backend{}
@@ -151,7 +152,8 @@ func TestWildcardTakesNoRPC(t *testing.T) {
 	}
 }
 
-// TestSpecificRouteDeclaredLater is the order that TestNewRefuses recommends.
+// TestSpecificRouteDeclaredLater checks the order that the error in TestNewRefuses
+// recommends.
 func TestSpecificRouteDeclaredLater(t *testing.T) {
 	t.Parallel()
 	b := &backend{}
@@ -167,7 +169,8 @@ func TestSpecificRouteDeclaredLater(t *testing.T) {
 	}
 }
 
-// A wildcard that would also match the bff's paths is served everywhere else.
+// TestWildcardDoesNotReachBFF checks that a wildcard that matches the bff's paths is
+// served everywhere else.
 func TestWildcardDoesNotReachBFF(t *testing.T) {
 	t.Parallel()
 	b := &backend{}

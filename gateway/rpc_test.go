@@ -27,7 +27,7 @@ const (
 	version1      = "Connect-Protocol-Version: 1"
 )
 
-// envelope frames a message of a stream, and of gRPC-Web.
+// envelope returns a message with its prefix in streams and gRPC-Web.
 func envelope(flags byte, message string) string {
 	prefix := binary.BigEndian.AppendUint32([]byte{flags}, uint32(len(message)))
 	return string(prefix) + message
@@ -50,7 +50,7 @@ func failure(t *testing.T, code codes.Code, message string, details ...protoadap
 	return fails(st.Err())
 }
 
-// TestRPC is what generated clients meet, byte by byte: the Connect protocol
+// TestRPC checks the protocols of generated clients byte by byte: Connect
 // (connectrpc.com/docs/protocol) and gRPC-Web.
 func TestRPC(t *testing.T) {
 	t.Parallel()
@@ -80,15 +80,15 @@ func TestRPC(t *testing.T) {
 		"Connect": {
 			{name: "unary", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: answers(thing(`id: "1"`)), status: 200, call: `GetThing id:"1"`, want: one,
 				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"}},
-			{name: "in UTF-8", request: "POST " + get, header: []string{"Content-Type: application/json; charset=utf-8", version1}, body: one, status: 200, call: `GetThing id:"1"`, want: "{}"},
+			{name: "charset UTF-8", request: "POST " + get, header: []string{"Content-Type: application/json; charset=utf-8", version1}, body: one, status: 200, call: `GetThing id:"1"`, want: "{}"},
 			{name: "binary", request: "POST " + get, header: []string{"Content-Type: application/proto", version1}, body: "\n\x011", answer: answers(thing(`id: "1"`)), status: 200, call: `GetThing id:"1"`, want: "\n\x011",
 				reply: []string{"Content-Type: application/proto"}},
-			{name: "a method without an annotation is the policy's business alone", request: "POST /api/" + statusService + "/GetPrivateRoute", header: []string{connectJSON, version1}, body: "{}", status: 200, call: "GetPrivateRoute",
+			{name: "a method without an annotation", request: "POST /api/" + statusService + "/GetPrivateRoute", header: []string{connectJSON, version1}, body: "{}", status: 200, call: "GetPrivateRoute",
 				want: `{"message":"This is a private route"}`},
-			{name: "fields of a newer client", request: "POST " + get, header: []string{connectJSON, version1}, body: `{"id":"1","new":1}`, status: 200, call: `GetThing id:"1"`, want: "{}"},
+			{name: "unknown fields", request: "POST " + get, header: []string{connectJSON, version1}, body: `{"id":"1","new":1}`, status: 200, call: `GetThing id:"1"`, want: "{}"},
 			{name: "not JSON", request: "POST " + get, header: []string{connectJSON, version1}, body: `{`, status: 400, has: `{"code":"invalid_argument"`},
 			{name: "compressed", request: "POST " + get, header: []string{connectJSON, version1, "Content-Encoding: gzip"}, body: zipped(one), status: 200, call: `GetThing id:"1"`, want: "{}"},
-			{name: "compressed in a way unknown", request: "POST " + get, header: []string{connectJSON, version1, "Content-Encoding: br"}, body: one, status: 501, has: `{"code":"unimplemented"`},
+			{name: "unknown compression", request: "POST " + get, header: []string{connectJSON, version1, "Content-Encoding: br"}, body: one, status: 501, has: `{"code":"unimplemented"`},
 			{name: "stream", request: "POST " + watch, header: []string{connectStream, version1}, body: envelope(0, one), answer: answers(thing(`id: "1"`)), status: 200, call: `WatchThings id:"1"`,
 				want: envelope(0, one) + envelope(2, "{}"), reply: []string{"Content-Type: application/connect+json"}},
 			{name: "an empty stream", request: "POST " + watch, header: []string{connectStream, version1}, body: envelope(0, one), answer: answers(nil), status: 200, call: `WatchThings id:"1"`, want: envelope(2, "{}")},
@@ -99,11 +99,11 @@ func TestRPC(t *testing.T) {
 			{name: "without side effects", request: "GET " + query("&connect=v1"), status: 200, call: `GetThing id:"1"`, answer: answers(thing(`id: "1"`)), want: one,
 				reply: []string{"Content-Type: application/json", "Cache-Control: no-store", "Vary: Accept-Encoding"}},
 			{name: "HEAD", request: "HEAD " + query("&connect=v1"), status: 200, call: `GetThing id:"1"`, want: ""},
-			{name: "what the version is missing", request: "GET " + query(""), status: 400, has: "connect=v1"},
+			{name: "missing version", request: "GET " + query(""), status: 400, has: "connect=v1"},
 			{name: "of another version", request: "GET " + query("&connect=v2"), status: 400, has: "connect=v1"},
 			{name: "of two", request: "GET " + query("&connect=v1&connect=v1"), status: 400, has: "connect=v1"},
 			{name: "with a body", request: "GET " + query("&connect=v1"), body: "x", status: 400, has: `{"code":"invalid_argument"`},
-			{name: "a bomb", request: "GET " + get + "?encoding=json&connect=v1&compression=gzip&base64=1&message=" + b64url(zipped(`{"id":"`+strings.Repeat("x", 2000)+`"}`)), status: 413, has: `{"code":"resource_exhausted"`},
+			{name: "a decompression bomb", request: "GET " + get + "?encoding=json&connect=v1&compression=gzip&base64=1&message=" + b64url(zipped(`{"id":"`+strings.Repeat("x", 2000)+`"}`)), status: 413, has: `{"code":"resource_exhausted"`},
 			{name: "with side effects", request: "GET " + things + "/CreateThing?encoding=json&connect=v1&message=" + url.QueryEscape(`{}`), status: 405, reply: []string{"Allow: POST, OPTIONS"}},
 			{name: "a stream", request: "GET " + watch + "?encoding=json&connect=v1&message=" + url.QueryEscape(one), status: 405, reply: []string{"Allow: POST, OPTIONS"}},
 		},
@@ -115,37 +115,37 @@ func TestRPC(t *testing.T) {
 				reply: []string{`WWW-Authenticate: Bearer realm="gatehouse"`}},
 		},
 		"errors": {
-			{name: "who are you", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Unauthenticated, "no", missing), status: 401, call: `GetThing id:"1"`,
+			{name: "unauthenticated", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Unauthenticated, "no", missing), status: 401, call: `GetThing id:"1"`,
 				has: `{"code":"unauthenticated","message":"no","details":[{"type":"google.rpc.ErrorInfo","value":"`, reply: []string{`WWW-Authenticate: Bearer realm="gatehouse"`, "Content-Type: application/json", "Cache-Control: no-store"}},
-			{name: "not you", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.PermissionDenied, "no", &errdetails.ErrorInfo{Domain: "gatehouse", Reason: "SCOPE_MISSING", Metadata: map[string]string{"scope": "a"}}), status: 403, call: `GetThing id:"1"`,
+			{name: "permission denied", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.PermissionDenied, "no", &errdetails.ErrorInfo{Domain: "gatehouse", Reason: "SCOPE_MISSING", Metadata: map[string]string{"scope": "a"}}), status: 403, call: `GetThing id:"1"`,
 				has: `"permission_denied"`, reply: []string{`WWW-Authenticate: Bearer realm="gatehouse", error="insufficient_scope", error_description="The access token lacks a scope that is needed.", scope="a"`}},
 			{name: "a stream", request: "POST " + watch, header: []string{connectStream}, body: envelope(0, one), answer: failure(t, codes.Unauthenticated, "no", missing), status: 200, call: `WatchThings id:"1"`,
 				has: `"unauthenticated"`, reply: []string{`WWW-Authenticate: Bearer realm="gatehouse"`}},
-			{name: "later", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Unavailable, "later", &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)}), status: 503, call: `GetThing id:"1"`,
+			{name: "unavailable", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Unavailable, "later", &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)}), status: 503, call: `GetThing id:"1"`,
 				has: `"unavailable"`, reply: []string{"Retry-After: 2"}},
-			{name: "what went wrong inside", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Internal, "pq: password", &errdetails.DebugInfo{Detail: "stack"}), status: 500, call: `GetThing id:"1"`,
+			{name: "internal error", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.Internal, "pq: password", &errdetails.DebugInfo{Detail: "stack"}), status: 500, call: `GetThing id:"1"`,
 				want: `{"code":"internal","message":"internal error"}`},
 			{name: "a stack trace", request: "POST " + get, header: []string{connectJSON, version1}, body: one, answer: failure(t, codes.NotFound, "no", &errdetails.DebugInfo{Detail: "stack"}), status: 404, call: `GetThing id:"1"`,
 				want: `{"code":"not_found","message":"no"}`},
 			{name: "two tokens (RFC 6750 section 3.1)", request: "POST " + get, header: []string{connectJSON, version1, "Authorization: Bearer a", "Authorization: Bearer b"}, body: one, status: 400, has: `{"code":"invalid_argument"`,
 				reply: []string{`WWW-Authenticate: Bearer realm="gatehouse", error="invalid_request", error_description="Send one Authorization header."`}},
-			{name: "a condition that is none of the message's", request: "POST " + get, header: []string{connectJSON, version1, `If-Match: "a"`}, body: one, status: 400, has: "cannot honour If-Match"},
+			{name: "If-Match", request: "POST " + get, header: []string{connectJSON, version1, `If-Match: "a"`}, body: one, status: 400, has: "cannot honour If-Match"},
 			{name: "two tokens, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Authorization: Bearer a", "Authorization: Bearer b"}, body: envelope(0, one), status: 200, reply: []string{"Grpc-Status: 3"}},
 		},
 		"limits": {
 			{name: "a long body", request: "POST " + get, header: []string{connectJSON, version1}, body: `{"id":"` + strings.Repeat("x", 2000) + `"}`, status: 413, has: `{"code":"resource_exhausted"`},
 			{name: "a long body, gRPC-Web", request: "POST " + get, header: []string{grpcWeb}, body: envelope(0, `{"id":"`+strings.Repeat("x", 2000)+`"}`), status: 200, reply: []string{"Grpc-Status: 8"}},
 			{name: "a long body, stream", request: "POST " + watch, header: []string{connectStream}, body: envelope(0, `{"id":"`+strings.Repeat("x", 2000)+`"}`), status: 200, has: `"code":"resource_exhausted"`},
-			{name: "a bomb", request: "POST " + get, header: []string{connectJSON, version1, "Content-Encoding: gzip"}, body: zipped(`{"id":"` + strings.Repeat("x", 100000) + `"}`), status: 413, has: `{"code":"resource_exhausted"`},
-			{name: "a bomb, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Grpc-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, reply: []string{"Grpc-Status: 8"}},
-			{name: "a bomb, stream", request: "POST " + watch, header: []string{connectStream, "Connect-Content-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, has: `"code":"resource_exhausted"`},
+			{name: "a decompression bomb", request: "POST " + get, header: []string{connectJSON, version1, "Content-Encoding: gzip"}, body: zipped(`{"id":"` + strings.Repeat("x", 100000) + `"}`), status: 413, has: `{"code":"resource_exhausted"`},
+			{name: "a decompression bomb, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Grpc-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, reply: []string{"Grpc-Status: 8"}},
+			{name: "a decompression bomb, stream", request: "POST " + watch, header: []string{connectStream, "Connect-Content-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, has: `"code":"resource_exhausted"`},
 			{name: "a message that claims 4 GiB", request: "POST " + watch, header: []string{connectStream}, body: "\x00\xff\xff\xff\xff{}", status: 200, has: `"code":"resource_exhausted"`},
 			{name: "a stream of requests", request: "POST " + things + "/UploadThings", header: []string{connectStream}, body: envelope(0, one), status: 200, has: `"code":"unimplemented","message":"a stream of requests is served over gRPC alone`},
 			{name: "streams both ways", request: "POST " + things + "/TradeThings", header: []string{grpcWeb}, body: envelope(0, one), status: 200, reply: []string{"Grpc-Status: 12"}},
 		},
 		"what is no call": {
-			// The bff lets a page of another site send none of these: a body
-			// of a simple request (CORS), or one that means something else.
+			// A page of another site must not be able to call a method with a
+			// simple request (CORS).
 			{name: "JSON for REST", request: "POST " + get, header: []string{connectJSON}, body: one, status: 400, has: version1},
 			{name: "binary without a version", request: "POST " + get, header: []string{"Content-Type: application/proto"}, status: 400, has: version1},
 			{name: "another version", request: "POST " + get, header: []string{connectJSON, "Connect-Protocol-Version: 2"}, body: one, status: 400, has: version1},
@@ -154,7 +154,7 @@ func TestRPC(t *testing.T) {
 			{name: "two types", request: "POST " + get, header: []string{connectJSON, connectJSON, version1}, body: one, status: 415},
 			{name: "text", request: "POST " + get, header: []string{"Content-Type: text/plain", version1}, body: one, status: 415, reply: []string{"Accept-Post: " + unaryTypes}},
 			{name: "a form", request: "POST " + get, header: []string{"Content-Type: application/x-www-form-urlencoded", version1}, body: one, status: 415},
-			{name: "another alphabet", request: "POST " + get, header: []string{"Content-Type: application/json; charset=utf-7", version1}, body: one, status: 415},
+			{name: "another charset", request: "POST " + get, header: []string{"Content-Type: application/json; charset=utf-7", version1}, body: one, status: 415},
 			{name: "gRPC", request: "POST " + get, header: []string{"Content-Type: application/grpc"}, body: envelope(0, ""), status: 415, has: "gRPC is served at the server's own address"},
 			{name: "gRPC with a codec", request: "POST " + get, header: []string{"Content-Type: application/grpc+proto"}, body: envelope(0, ""), status: 415, has: "gRPC is served at the server's own address"},
 			{name: "gRPC-Web in base64", request: "POST " + get, header: []string{"Content-Type: application/grpc-web-text"}, status: 415},
@@ -189,7 +189,7 @@ func TestRPC(t *testing.T) {
 				if response.StatusCode != c.status || b.call() != c.call {
 					t.Errorf("%d and the call %q, want %d and %q\n%s", response.StatusCode, b.call(), c.status, c.call, got)
 				}
-				got = strings.ReplaceAll(got, `": "`, `":"`) // protojson's spaces vary
+				got = strings.ReplaceAll(got, `": "`, `":"`) // the spaces of protojson vary
 				if c.has == "" && c.want != got && (c.want != "" || c.status == 200 && c.reply == nil) || !strings.Contains(got, c.has) {
 					t.Errorf("body\n got %q\nwant %q%q", got, c.want, c.has)
 				}

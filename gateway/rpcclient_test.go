@@ -34,13 +34,13 @@ import (
 
 func b64url(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// specs are what generated code of connect-go would hold.
+// specs are those of generated code of connect-go.
 var (
 	getThing    = connectrpc.Spec{Procedure: "/" + thingService + "/GetThing", IdempotencyLevel: connectrpc.IdempotencyNoSideEffects}
 	watchThings = connectrpc.Spec{Procedure: "/" + thingService + "/WatchThings", StreamType: connectrpc.StreamTypeServer}
 )
 
-// listen serves a gateway over a real connection.
+// listen serves a gateway on loopback.
 func listen(t *testing.T, g *gateway.Gateway) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -50,7 +50,7 @@ func listen(t *testing.T, g *gateway.Gateway) *httptest.Server {
 	return server
 }
 
-// ways are how a client can speak to the gateway.
+// ways are the protocols of clients.
 var ways = map[string][]connecthttp.Option{
 	"Connect, binary":     nil,
 	"Connect, JSON":       {connecthttp.WithProtoJSON()},
@@ -61,8 +61,8 @@ var ways = map[string][]connecthttp.Option{
 	"gRPC-Web compressed": {connecthttp.WithGRPCWeb(), connecthttp.WithSendGzip()},
 }
 
-// TestRPCClients: connect-go's own client gets messages, streams and errors
-// with all that belongs to them, over a network and in one process.
+// TestRPCClients checks that the client of connect-go gets messages, streams and
+// errors with their details, over a network and in one process.
 func TestRPCClients(t *testing.T) {
 	t.Parallel()
 	violation := &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "id", Description: "is bad"}}}
@@ -70,7 +70,7 @@ func TestRPCClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := strings.Repeat("long ", 1000) // worth compressing
+	long := strings.Repeat("long ", 1000) // long enough to be compressed
 	b := &backend{answer: func(_ context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 		id := request.ProtoReflect().Get(request.ProtoReflect().Descriptor().Fields().ByName("id")).String()
 		if id == "bad" {
@@ -144,8 +144,8 @@ func TestRPCClients(t *testing.T) {
 	}
 }
 
-// TestRPCDeadline: what a client says of time can only shorten. Of
-// grpc-gateway, "Grpc-Timeout: 0S" lifted the deadline.
+// TestRPCDeadline checks that a client can only shorten the deadline. In
+// grpc-gateway, "Grpc-Timeout: 0S" removed it.
 func TestRPCDeadline(t *testing.T) {
 	t.Parallel()
 	hung := invoker(func(ctx context.Context, _ any) error {
@@ -160,9 +160,9 @@ func TestRPCDeadline(t *testing.T) {
 		{"none", []string{connectJSON}, 30 * time.Second},
 		{"shorter", []string{connectJSON, "Connect-Timeout-Ms: 2000"}, 2 * time.Second},
 		{"longer", []string{connectJSON, "Connect-Timeout-Ms: 9999999999"}, 30 * time.Second},
-		{"none at all", []string{connectJSON, "Connect-Timeout-Ms: 0"}, 0},
+		{"zero", []string{connectJSON, "Connect-Timeout-Ms: 0"}, 0},
 		{"malformed", []string{connectJSON, "Connect-Timeout-Ms: -1"}, 0},
-		{"another protocol's", []string{connectJSON, "Grpc-Timeout: 1S"}, 30 * time.Second},
+		{"of the other protocol", []string{connectJSON, "Grpc-Timeout: 1S"}, 30 * time.Second},
 		{"gRPC-Web, shorter", []string{grpcWeb, "Grpc-Timeout: 2S"}, 2 * time.Second},
 		{"gRPC-Web, longer", []string{grpcWeb, "Grpc-Timeout: 99H"}, 30 * time.Second},
 		{"gRPC-Web, overflowing", []string{grpcWeb, "Grpc-Timeout: 99999999H"}, 30 * time.Second},
@@ -186,9 +186,9 @@ func TestRPCDeadline(t *testing.T) {
 	}
 }
 
-// TestRPCStreamEnds: a client knows that it is let in before there is anything
-// to tell, each message comes when it is sent, the stream has no deadline of
-// ours, and it ends at the server when the client goes.
+// TestRPCStreamEnds checks that a client gets the header before the first message
+// and each message when it is sent, and that the call has no deadline and ends when
+// the client closes the connection.
 func TestRPCStreamEnds(t *testing.T) {
 	t.Parallel()
 	for name, mediaType := range map[string]string{"Connect": "application/connect+json", "gRPC-Web": "application/grpc-web+json"} {
@@ -214,7 +214,7 @@ func TestRPCStreamEnds(t *testing.T) {
 				}
 			}}
 			server := listen(t, start(t, gateway.Config{}, b))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // for a test that fails
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // if the test fails
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+things+"/WatchThings", strings.NewReader(envelope(0, `{"id":"1"}`)))
 			if err != nil {
@@ -243,7 +243,7 @@ func TestRPCStreamEnds(t *testing.T) {
 	}
 }
 
-// TestRPCDrain: a gateway that stops says so, and when to come back.
+// TestRPCDrain checks that streams end with the time to wait before reconnecting.
 func TestRPCDrain(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]connecthttp.Option{"Connect": nil, "gRPC-Web": {connecthttp.WithGRPCWeb()}} {
@@ -278,8 +278,7 @@ func TestRPCDrain(t *testing.T) {
 	}
 }
 
-// TestRPCMetadata: what of a request's header a server sees is what REST
-// clients can say, and no more.
+// TestRPCMetadata checks that the same header fields become metadata as with REST.
 func TestRPCMetadata(t *testing.T) {
 	t.Parallel()
 	for name, header := range map[string][]string{"Connect": {connectJSON, version1}, "gRPC-Web": {grpcWeb}} {
@@ -290,7 +289,7 @@ func TestRPCMetadata(t *testing.T) {
 		}
 		header = append(header,
 			"X-Request-Id: abc", "Authorization: Bearer t", "Traceparent: 00-1-2-01", "Tracestate: a=1", "Accept-Language: de",
-			// CVE-2026-18972, CVE-2025-64484, and what Connect's own servers would pass on.
+			// CVE-2026-18972, CVE-2025-64484, and what servers of connect-go would pass on.
 			"Cookie: session=secret", "Grpc-Metadata-X-Role: admin", "X-Role: admin", "X-Token-Bin: AAAA", "Trailer-X: 1", "X_Auth: 1",
 			"X-Forwarded-For: 1.2.3.4", "User-Agent: x", "X-User-Agent: y", "Referer: z", "Origin: https://evil.example")
 		response := send(start(t, gateway.Config{}, b), "POST", things+"/GetThing", header, body)
@@ -306,7 +305,7 @@ func TestRPCMetadata(t *testing.T) {
 	}
 }
 
-// TestRPCLog: one line a request, that names the method.
+// TestRPCLog checks that each request has one line with its method.
 func TestRPCLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -336,8 +335,9 @@ func TestRPCLog(t *testing.T) {
 	}
 }
 
-// Without a wire between, nothing has checked that an answer can be written.
-func TestRPCAnswerThatCannotBeWritten(t *testing.T) {
+// TestRPCInvalidAnswer checks an answer that cannot be marshaled, which only a
+// connection in this process delivers.
+func TestRPCInvalidAnswer(t *testing.T) {
 	t.Parallel()
 	g, err := gateway.New(gateway.Config{Conn: invalidAnswers{inProcess(&backend{}, "hello")}, Services: []gateway.Service{exposeStatus()}})
 	if err != nil {
@@ -349,7 +349,8 @@ func TestRPCAnswerThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// In one process a refusal of a stream may come before any header.
+// TestRPCInProcess checks a stream that is refused without a header, as in one
+// process.
 func TestRPCInProcess(t *testing.T) {
 	t.Parallel()
 	b := &backend{answer: failure(t, codes.Unauthenticated, "no", &errdetails.ErrorInfo{Domain: "gatehouse", Reason: "TOKEN_EXPIRED"})}

@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// FuzzRPC: a request at a method's address calls that method if it says that it
-// is a call of one of the two protocols, and otherwise nothing at all.
+// FuzzRPC checks that a request for the path of a method calls that method if it is
+// a call in one of the protocols, and otherwise no method.
 func FuzzRPC(f *testing.F) {
 	const one = `{"id":"1"}`
 	for _, seed := range []struct{ method, query, mediaType, version, body string }{
@@ -37,7 +37,7 @@ func FuzzRPC(f *testing.F) {
 		f.Add(seed.method, seed.query, seed.mediaType, seed.version, []byte(seed.body))
 	}
 	d := &direct{}
-	g := over(f, gateway.Config{}, d) // one for all: what is fuzzed comes one by one
+	g := over(f, gateway.Config{}, d) // shared: inputs are fuzzed one by one
 	f.Fuzz(func(t *testing.T, method, query, mediaType, version string, body []byte) {
 		r := &http.Request{
 			Method: method, URL: &url.URL{Path: things + "/GetThing", RawQuery: query}, Header: http.Header{},

@@ -23,7 +23,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// invoker is a connection made of a function. It has no streams; scripted has.
+// invoker is a connection for unary calls; scripted is one for streams.
 type invoker func(ctx context.Context, response any) error
 
 func (f invoker) Invoke(ctx context.Context, _ string, _, response any, _ ...grpc.CallOption) error {
@@ -44,8 +44,8 @@ func over(t testing.TB, cfg gateway.Config, conn grpc.ClientConnInterface) *gate
 	return g
 }
 
-// TestTimeout: a call ends when we say so, whatever the client says. Over
-// grpc-gateway's defaults "Grpc-Timeout: 0S" lifts the deadline.
+// TestTimeout checks that clients cannot change the deadline of a call. With the
+// defaults of grpc-gateway, "Grpc-Timeout: 0S" removes it.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	hung := invoker(func(ctx context.Context, _ any) error {
@@ -54,7 +54,7 @@ func TestTimeout(t *testing.T) {
 	})
 	raw := invoker(func(ctx context.Context, _ any) error {
 		<-ctx.Done()
-		return ctx.Err() // as a channel in this process may
+		return ctx.Err() // as a connection in this process may
 	})
 	for _, c := range []struct {
 		name   string
@@ -65,7 +65,7 @@ func TestTimeout(t *testing.T) {
 	}{
 		{"default", hung, gateway.Config{}, nil, 30 * time.Second},
 		{"set", hung, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Second}}, nil, time.Second},
-		{"lifted by the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 0S"}, 30 * time.Second},
+		{"removed by the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 0S"}, 30 * time.Second},
 		{"longer for the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 99H"}, 30 * time.Second},
 		{"shorter for the client", hung, gateway.Config{}, []string{"Grpc-Timeout: 1n"}, 30 * time.Second},
 		{"no status", raw, gateway.Config{}, nil, 30 * time.Second},
@@ -86,7 +86,7 @@ func TestTimeout(t *testing.T) {
 			})
 		})
 	}
-	t.Run("the server learns it", func(t *testing.T) {
+	t.Run("deadline at the server", func(t *testing.T) {
 		t.Parallel()
 		left := make(chan time.Duration, 1)
 		g := start(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: time.Hour}}, &backend{answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
@@ -101,7 +101,8 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// pipes is a listener for connections in memory, which keep to a bubble's time.
+// pipes is a listener for connections in memory, which use the time of a synctest
+// bubble.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) {
@@ -113,11 +114,11 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// lingering is how long net/http keeps a connection for a client to read what
-// was sent before it was closed.
+// lingering is how long net/http keeps a connection so that the client can read
+// the answer before it is closed.
 const lingering = 500 * time.Millisecond
 
-// TestSlowClients: a client that stalls is let go, at every stage.
+// TestSlowClients checks that a client that stalls is disconnected at every stage.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	long := invoker(func(ctx context.Context, response any) error {
@@ -125,7 +126,7 @@ func TestSlowClients(t *testing.T) {
 			say(m, strings.Repeat("x", 1<<20))
 			return nil
 		}
-		<-ctx.Done() // any other call hangs
+		<-ctx.Done() // all other calls hang
 		return status.FromContextError(ctx.Err()).Err()
 	})
 	for _, c := range []struct {
@@ -136,9 +137,9 @@ func TestSlowClients(t *testing.T) {
 	}{
 		{"half a header", "GET /api HTTP/1.1\r\nHost: x\r\n", "", 10 * time.Second},
 		{"half a body", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{", "HTTP/1.1 408 Request Timeout", 30 * time.Second},
-		{"half of a body that is not wanted", "DELETE /api/things/1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "HTTP/1.1 408 Request Timeout", 30 * time.Second},
+		{"half a body without a route", "DELETE /api/things/1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "HTTP/1.1 408 Request Timeout", 30 * time.Second},
 		{"half a body, refused by its type", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n{", "HTTP/1.1 415 Unsupported Media Type", 40 * time.Second},
-		{"half a body for nothing", "POST /api/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "HTTP/1.1 404 Not Found", 40 * time.Second},
+		{"half a body for a route without one", "POST /api/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "HTTP/1.1 404 Not Found", 40 * time.Second},
 		{"a body that grows too long", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("8\r\n        \r\n", 20), "HTTP/1.1 413 Request Entity Too Large", 30*time.Second + lingering},
 		{"a call that hangs after its body", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", "HTTP/1.1 504 Gateway Timeout", 30 * time.Second},
 		{"idle after an answer", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", 2 * time.Minute},
@@ -160,7 +161,7 @@ func TestSlowClients(t *testing.T) {
 			})
 		})
 	}
-	t.Run("an answer that nobody reads", func(t *testing.T) {
+	t.Run("an answer that the client does not read", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			client, stop := serve(t, over(t, gateway.Config{}, long))
@@ -190,7 +191,8 @@ func TestSlowClients(t *testing.T) {
 	})
 }
 
-// scripted is a stream made of a function, which gets the number of the message.
+// scripted is a connection whose streams receive from a function, which gets the
+// number of the message.
 type scripted struct {
 	invoker
 	grpc.ClientStream
@@ -211,7 +213,8 @@ func (s *scripted) RecvMsg(m any) error {
 	return s.receive(s.n, m.(proto.Message))
 }
 
-// A stream outlives the limits that hold for a request and its answer.
+// TestStreamOutlivesTimeouts checks that the limits for a request and its answer do
+// not end a stream.
 func TestStreamOutlivesTimeouts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +237,7 @@ func TestStreamOutlivesTimeouts(t *testing.T) {
 	})
 }
 
-// serve serves a gateway on one connection, within a bubble.
+// serve serves a gateway on one connection in a synctest bubble.
 func serve(t *testing.T, g *gateway.Gateway) (client net.Conn, stop func()) {
 	t.Helper()
 	client, there := net.Pipe()
@@ -253,7 +256,7 @@ func serve(t *testing.T, g *gateway.Gateway) (client net.Conn, stop func()) {
 	}
 }
 
-// TestHTTP2: without TLS too, for the bff in another process.
+// TestHTTP2 checks HTTP/2 with and without TLS.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	g := start(t, gateway.Config{}, &backend{})
@@ -280,6 +283,7 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
+// TestHealth checks /healthz and /readyz.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	notReady := func() error { return errors.New("no key set yet") }
@@ -310,6 +314,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestCORS checks which origins may read answers.
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const base = "https://app.example.com"
@@ -343,7 +348,7 @@ func TestCORS(t *testing.T) {
 		{"preflight of a conditional change", base, "OPTIONS /api/things/1", preflight(base, "PATCH", "authorization,content-type,if-match"), base},
 		{"preflight of a stream that resumes", base, "OPTIONS /api/things:watch", preflight(base, "GET", "authorization,last-event-id"), base},
 		{"preflight of another origin", base, "OPTIONS /api/things/1", preflight("https://evil.example", "DELETE", "authorization"), ""},
-		{"preflight for a header that means nothing here", base, "OPTIONS /api/things/1", preflight(base, "DELETE", "grpc-metadata-x"), ""},
+		{"preflight for an unknown header", base, "OPTIONS /api/things/1", preflight(base, "DELETE", "grpc-metadata-x"), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -374,7 +379,8 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// TestPanic: a channel in this process may panic on our goroutine.
+// TestPanic checks that a panic of a service in this process, which runs in the
+// goroutine of the request, is an error answer or cuts it off.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

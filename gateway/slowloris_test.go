@@ -17,12 +17,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// TestSlowloris: hundreds of connections that never finish what they begin
-// (CVE-2007-6750) keep nobody else from being answered, and are closed when
-// their time is up. The sockets are real; the times are shortened.
+// TestSlowloris checks that hundreds of connections that never complete a request
+// (CVE-2007-6750) do not prevent answers to others, and are closed after their time
+// limit. The sockets are real; the times are shortened.
 func TestSlowloris(t *testing.T) {
 	t.Parallel()
-	g := start(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: 3 * time.Second}}, &backend{}) // of a body, too
+	g := start(t, gateway.Config{Limits: gateway.LimitsConfig{Timeout: 3 * time.Second}}, &backend{}) // also for bodies
 	server := g.Server()
 	if server.ReadHeaderTimeout <= 0 || server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
 		t.Fatalf("a limit is missing: %+v", server)
@@ -47,13 +47,13 @@ func TestSlowloris(t *testing.T) {
 				_, err = io.WriteString(conn, "GET /api/private-route HTTP/1.1\r\nHost: x\r\nX-A: ")
 			case 1:
 				_, err = io.WriteString(conn, "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-			case 2: // HTTP/2, and nothing after the preface
+			case 2: // HTTP/2 without anything after the preface
 				_, err = io.WriteString(conn, http2.ClientPreface)
 			}
 			begun <- struct{}{}
 			if err == nil {
 				if _, err = io.ReadAll(conn); err != nil && strings.Contains(err.Error(), "reset") {
-					err = nil // closed with what was never read
+					err = nil // closed with unread data
 				}
 			}
 			if err != nil {
@@ -74,12 +74,12 @@ func TestSlowloris(t *testing.T) {
 	slow.Wait()
 	close(errs)
 	for err := range errs {
-		t.Error(err) // a deadline of ours: it was not closed
+		t.Error(err) // deadline of the test: it was not closed
 	}
 }
 
-// TestOversizedHeaders: as real requests, over both versions of HTTP; what
-// comes after is answered.
+// TestOversizedHeaders checks that requests with headers that are too long are
+// refused over both versions of HTTP, and that later requests are answered.
 func TestOversizedHeaders(t *testing.T) {
 	t.Parallel()
 	g := start(t, gateway.Config{}, &backend{})
@@ -120,7 +120,7 @@ func TestOversizedHeaders(t *testing.T) {
 		request.Header.Set("X-A", strings.Repeat("x", 64<<10))
 		response, err := client.Do(request)
 		if err == nil {
-			t.Errorf("answered %d", response.StatusCode) // a client heeds SETTINGS_MAX_HEADER_LIST_SIZE
+			t.Errorf("answered %d", response.StatusCode) // the client respects SETTINGS_MAX_HEADER_LIST_SIZE
 			_ = response.Body.Close()
 		}
 	})
@@ -142,7 +142,7 @@ func TestOversizedHeaders(t *testing.T) {
 		}
 		err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(block.String())})
 		sent := 0
-		for n := 0; err == nil && sent < 64<<20; n++ { // the server closes long before
+		for n := 0; err == nil && sent < 64<<20; n++ { // the server closes the connection long before
 			block.Reset()
 			_ = encoder.WriteField(hpack.HeaderField{Name: fmt.Sprintf("x-%d", n), Value: strings.Repeat("x", 4<<10), Sensitive: true})
 			err = framer.WriteContinuation(1, false, []byte(block.String()))
@@ -160,7 +160,7 @@ func TestOversizedHeaders(t *testing.T) {
 	})
 }
 
-// patience bounds a wait for what happens by itself.
+// patience limits the wait for an event.
 const patience = 30 * time.Second
 
 func listenAndServe(t *testing.T, server *http.Server) (address string) {

@@ -11,9 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// statusService has the two routes that a reader of the tutorial knows. It is
-// the tests' own, as a descriptor: they must go on passing where the sample
-// application, which has it too, has been dropped.
+// statusService has the two routes of the tutorial. It is a descriptor of the tests,
+// which must pass without the sample application.
 const statusService = "gatewaytest.status.v1.StatusService"
 
 const statusFile = `
@@ -42,14 +41,14 @@ func init() {
 
 func exposeStatus() gateway.Service { return exposeDynamic(statusService) }
 
-// privateRoute is the answer of GetPrivateRoute.
+// privateRoute returns an answer of GetPrivateRoute.
 func privateRoute(message string) proto.Message {
 	m := newMessage(methodDescriptor("/" + statusService + "/GetPrivateRoute").Output())
 	say(m, message)
 	return m
 }
 
-// say sets the message in an answer of GetPrivateRoute.
+// say sets the message of an answer of GetPrivateRoute.
 func say(answer proto.Message, message string) {
 	m := answer.ProtoReflect()
 	m.Set(m.Descriptor().Fields().ByName("message"), protoreflect.ValueOfString(message))

@@ -19,8 +19,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
-// inProcess is a channel in this process, over which a server need not send a
-// header before its first message.
+// inProcess returns a connection in this process, over which a server need not send
+// a header before its first message.
 func inProcess(b *backend, message string) grpc.ClientConnInterface {
 	channel := inprocess.New(inprocess.Config{})
 	channel.RegisterService(&grpc.ServiceDesc{
@@ -28,13 +28,12 @@ func inProcess(b *backend, message string) grpc.ClientConnInterface {
 		Streams: []grpc.StreamDesc{{StreamName: "WatchThings", ServerStreams: true, Handler: b.handle}},
 	}, b)
 	registerStatus(channel, message)
-	// The gateway asks a channel with the method HasMethod whether all services are registered; here
-	// are only some of their methods.
+	// Hide HasMethod: only some methods are registered.
 	return struct{ grpc.ClientConnInterface }{channel}
 }
 
-// invalidAnswers is a channel whose unary answers cannot be encoded, as they have a string that is
-// not UTF-8. A channel without a wire between may deliver such answers.
+// invalidAnswers is a connection whose unary answers cannot be marshaled, because a
+// string in them is not UTF-8. Only a connection in this process can deliver them.
 type invalidAnswers struct{ grpc.ClientConnInterface }
 
 func (c invalidAnswers) Invoke(ctx context.Context, method string, req, answer any, opts ...grpc.CallOption) error {
@@ -43,15 +42,15 @@ func (c invalidAnswers) Invoke(ctx context.Context, method string, req, answer a
 	return err
 }
 
-// TestStream: newline-delimited JSON, and the status that belongs to a refusal.
-// It holds over a network and in one process.
+// TestStream checks newline-delimited JSON and the status of refused calls, over a
+// network and in one process.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	refused, err := status.New(codes.Unauthenticated, "no").WithDetails(&errdetails.ErrorInfo{Domain: "gatehouse", Reason: "TOKEN_MISSING"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// messages sends things with these identifiers, then fails or ends.
+	// messages sends things with these ids, then fails or ends.
 	messages := func(header metadata.MD, err error, ids ...string) answerFunc {
 		return func(_ context.Context, _ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 			if header != nil {
@@ -91,7 +90,7 @@ func TestStream(t *testing.T) {
 			`{"type":"about:blank","title":"Not Found","status":404,"detail":"no","code":5,"details":[]}`},
 		{"failed after a header", "GET", nil, messages(ready, status.Error(codes.Aborted, "over")), 200, "application/x-ndjson", "", `{"error":{"code":10,"message":"over","details":[]}}` + "\n"},
 		{"failed after a message", "GET", nil, messages(nil, status.Error(codes.Aborted, "over"), "1"), 200, "application/x-ndjson", "", line("1") + `{"error":{"code":10,"message":"over","details":[]}}` + "\n"},
-		{"failed inside", "GET", nil, messages(nil, status.Error(codes.Internal, "pq: password"), "1"), 200, "application/x-ndjson", "", line("1") + `{"error":{"code":13,"message":"internal error","details":[]}}` + "\n"},
+		{"internal error", "GET", nil, messages(nil, status.Error(codes.Internal, "pq: password"), "1"), 200, "application/x-ndjson", "", line("1") + `{"error":{"code":13,"message":"internal error","details":[]}}` + "\n"},
 		{"HEAD", "HEAD", nil, messages(ready, nil, "1"), 200, "application/x-ndjson", "", ""},
 		{"Accept", "GET", []string{"Accept: application/x-ndjson"}, messages(nil, nil, "1"), 200, "application/x-ndjson", "", line("1")},
 		{"Accept of one value", "GET", []string{"Accept: application/json"}, messages(nil, nil, "1"), 406, "application/json", "",
@@ -129,9 +128,9 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestStreamOpens: the client knows that it is let in before there is anything
-// to tell; each message comes when it is sent; the stream has no deadline, and
-// ends at the server when the client goes.
+// TestStreamOpens checks that the client gets the header before the first message
+// and each message when it is sent, and that the call has no deadline and ends when
+// the client closes the connection.
 func TestStreamOpens(t *testing.T) {
 	t.Parallel()
 	next, gone, deadline := make(chan string), make(chan struct{}), make(chan bool, 1)
@@ -185,7 +184,7 @@ func TestStreamOpens(t *testing.T) {
 	<-gone
 }
 
-// HEAD must not keep a stream open that nobody reads.
+// TestStreamHEADEnds checks that HEAD does not keep a stream open.
 func TestStreamHEADEnds(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
@@ -204,7 +203,7 @@ func TestStreamHEADEnds(t *testing.T) {
 	}
 }
 
-// In one process the gateway meets no network and the same errors.
+// TestInProcess checks that errors are the same without a network.
 func TestInProcess(t *testing.T) {
 	t.Parallel()
 	g, err := gateway.New(gateway.Config{Conn: inProcess(&backend{}, "hello"), Services: []gateway.Service{exposeStatus()}})
@@ -221,9 +220,9 @@ func TestInProcess(t *testing.T) {
 	}
 }
 
-// Without a wire between, nothing has checked that an answer can be written at
-// all; what was said of the answer must not be said of the error.
-func TestAnswerThatCannotBeWritten(t *testing.T) {
+// TestInvalidAnswer checks an answer that cannot be marshaled: the error does not
+// have the header of the answer.
+func TestInvalidAnswer(t *testing.T) {
 	t.Parallel()
 	g, err := gateway.New(gateway.Config{Conn: invalidAnswers{inProcess(&backend{}, "hello")}, Services: []gateway.Service{exposeStatus()}})
 	if err != nil {

@@ -28,7 +28,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
-// thingService has a route of every kind that [statusService] does not have. It exists as a descriptor alone.
+// thingService has a route of every kind that [statusService] does not have. It is a
+// descriptor without generated code.
 const thingService = "gatewaytest.things.v1.ThingService"
 
 const thingsFile = `
@@ -216,7 +217,7 @@ func init() {
 	}
 }
 
-// declare registers a file descriptor, as generated code does when it is linked.
+// declare registers a file descriptor, like linked generated code.
 func declare(text string) error {
 	file := new(descriptorpb.FileDescriptorProto)
 	if err := prototext.Unmarshal([]byte(text), file); err != nil {
@@ -226,7 +227,7 @@ func declare(text string) error {
 	if err != nil {
 		return err
 	}
-	for i := range desc.Enums().Len() { // which the runtime looks up for queries
+	for i := range desc.Enums().Len() { // the runtime looks them up for queries
 		if err := protoregistry.GlobalTypes.RegisterEnum(dynamicpb.NewEnumType(desc.Enums().Get(i))); err != nil {
 			return err
 		}
@@ -236,8 +237,8 @@ func declare(text string) error {
 
 var declared atomic.Int64
 
-// declareService registers a service of its own whose methods have the given
-// rules, each in text format, and returns its name.
+// declareService registers a new service whose methods have the given rules, each
+// in text format, and returns its name.
 func declareService(t *testing.T, rules ...string) string {
 	t.Helper()
 	pkg := fmt.Sprintf("gatewaytest.generated%d", declared.Add(1))
@@ -270,8 +271,8 @@ func exposeDynamic(service string) gateway.Service {
 		}, service)
 }
 
-// registerDynamic does for a descriptor what protoc-gen-grpc-gateway's code
-// does for generated types, step by step as its templates do.
+// registerDynamic registers handlers for a descriptor like the code that
+// protoc-gen-grpc-gateway generates for types.
 func registerDynamic(mux *runtime.ServeMux, conn grpc.ClientConnInterface, service string) error {
 	methods := serviceDescriptor(service).Methods()
 	for i := range methods.Len() {
@@ -424,10 +425,10 @@ func newMessage(d protoreflect.MessageDescriptor) proto.Message {
 	return dynamicpb.NewMessage(d)
 }
 
-// thing makes a Thing from text format.
+// thing returns a Thing from text format.
 func thing(text string) proto.Message { return answerOf("GetThing", text) }
 
-// answerOf makes what a method answers with from text format.
+// answerOf returns an answer of a method from text format.
 func answerOf(method protoreflect.Name, text string) proto.Message {
 	m := newMessage(serviceDescriptor(thingService).Methods().ByName(method).Output())
 	if err := prototext.Unmarshal([]byte(text), m); err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
 )
 
-// FuzzComments: whatever a file of comments holds, the document is made or
-// refused, and not both.
+// FuzzComments checks that Document returns a document or an error for any file of
+// comments.
 func FuzzComments(f *testing.F) {
 	content, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{{
 		Name: proto.String("a.proto"), MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("M")}},

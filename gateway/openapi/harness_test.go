@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
 )
 
-// A document is one that was made, as JSON.
+// A document is the result of openapi.Document, decoded.
 type document map[string]any
 
 func made(t *testing.T, cfg openapi.Config) document {
@@ -29,8 +29,7 @@ func made(t *testing.T, cfg openapi.Config) document {
 	return d
 }
 
-// at is what stands at a path of members; it fails the test if there is
-// nothing.
+// at returns the value at a path of members. The test fails if there is none.
 func at[T any](t *testing.T, v any, path ...string) T {
 	t.Helper()
 	if d, ok := v.(document); ok {

@@ -62,15 +62,15 @@ service { name: "BookService"
 }
 `
 
-// described makes the document of a text.
+// described returns the document of a file in text format.
 func described(t *testing.T, text string) document {
 	t.Helper()
 	file, _ := openapitest.Declare(t, text)
 	return made(t, openapi.Config{Title: "T", Version: "1", Issuer: "https://id.example/", Cookie: "__Host-gatehouse", Routes: openapitest.Routes(file)})
 }
 
-// TestPaths: a path in OpenAPI has one name for one segment, and one spelling
-// for all methods that it takes.
+// TestPaths checks that a path has one name for each segment, the same for all its
+// methods.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	doc := described(t, shelf)
@@ -110,7 +110,7 @@ func TestPaths(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths differ (-want +got):\n%s", diff)
 	}
-	// What the path fills is not asked for in the body as well.
+	// The body does not have the fields that the path fills.
 	body := at[map[string]any](t, doc, "paths", "/api/{from}/{id}:move", "post", "requestBody", "content", "application/json", "schema", "properties")
 	if len(body) != 1 || body["force"] == nil {
 		t.Errorf("the body of a move has %v, want force alone", body)
@@ -127,8 +127,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestAnswersOfOperations: which statuses and media types each kind of
-// operation promises.
+// TestAnswersOfOperations checks statuses and media types of each kind of operation.
 func TestAnswersOfOperations(t *testing.T) {
 	t.Parallel()
 	doc := described(t, shelf)
@@ -148,7 +147,7 @@ func TestAnswersOfOperations(t *testing.T) {
 			t.Errorf("%s: %s, want %s", operation, got, want.types)
 		}
 	}
-	// Every error comes in two forms, with the request's id.
+	// Every error has two formats and the request id.
 	for name, answer := range at[map[string]any](t, doc, "components", "responses") {
 		if name == "NotModified" {
 			continue
@@ -165,8 +164,8 @@ func TestAnswersOfOperations(t *testing.T) {
 	}
 }
 
-// TestConditional: what the gateway does with entity tags and Last-Event-ID is
-// said of the routes for which it does.
+// TestConditional checks that the routes that support entity tags and Last-Event-ID
+// have those headers.
 func TestConditional(t *testing.T) {
 	t.Parallel()
 	file, _ := openapitest.Declare(t, shelf)
@@ -210,8 +209,8 @@ func TestConditional(t *testing.T) {
 	}
 }
 
-// TestPolicies: each part of a policy is in security, in the text, and in the
-// refusal that it leads to.
+// TestPolicies checks that each part of a policy is in security, in the text and in
+// the error answers.
 func TestPolicies(t *testing.T) {
 	t.Parallel()
 	doc := described(t, shelf)
@@ -248,7 +247,7 @@ func TestPolicies(t *testing.T) {
 	if got := at[string](t, doc, "components", "securitySchemes", "openid", "openIdConnectUrl"); got != "https://id.example/.well-known/openid-configuration" {
 		t.Errorf("the issuer's metadata is at %s", got)
 	}
-	// Where neither issuer nor bff is known, nothing is said of them.
+	// Without issuer and bff the document does not mention them.
 	file, _ := openapitest.Declare(t, shelf)
 	plain := made(t, openapi.Config{Title: "T", Version: "1", Routes: openapitest.Routes(file)})
 	if got := keys(at[map[string]any](t, plain, "components", "securitySchemes")); !slices.Equal(got, []string{"bearer"}) {
@@ -256,7 +255,7 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// TestNames: two services of one name, in two packages, keep apart.
+// TestNames checks that two services with the same name have different operations.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	one, _ := openapitest.Declare(t, shelf)
@@ -277,8 +276,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestComments: what the .proto says is in the document, without what it says
-// to tools.
+// TestComments checks that the document has the comments of the .proto files,
+// without directives for tools.
 func TestComments(t *testing.T) {
 	t.Parallel()
 	file, proto3 := openapitest.Declare(t, shelf)
@@ -326,7 +325,7 @@ func TestComments(t *testing.T) {
 	}
 }
 
-// withComments is a descriptor set as buf writes it; comments are by path.
+// withComments returns a descriptor set like the output of buf. comments are by path.
 func withComments(t *testing.T, file *descriptorpb.FileDescriptorProto, comments map[string]string) []byte {
 	t.Helper()
 	file = proto.CloneOf(file)
