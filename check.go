@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,23 +22,23 @@ var (
 	errUnproved = errors.New("nothing is wrong, but not everything could be proved")
 )
 
-// runCheck validates the configuration of gatehouse serve, proves what can be
-// proved of it at the provider, the session store, the denylist and the
-// database, and writes to cfg.Output what holds, what is wrong and how to mend
-// it, what could not be proved, what is to be registered, and who may call what;
-// as JSON if asJSON is set. It opens no port, and what it makes elsewhere is gone
-// when it returns. The error is errCheck, errUnproved, or of cfg.Output.
-func runCheck(ctx context.Context, cfg config, asJSON bool) error {
-	cfg.withDefaults()
+// check validates the configuration of serve, proves what can be proved of it at
+// the provider, the session store, the denylist and the database, and writes a
+// report: what holds, what is wrong and how to correct it, what could not be
+// proved, what is to be registered, and the policy of each method; as JSON if
+// asJSON is set. It opens no port, and what it makes elsewhere is gone when it
+// returns. The error is errCheck, errUnproved, or that of writing.
+func (p *program) check(ctx context.Context, asJSON bool) error {
+	p.setDefaults()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	report := examine(ctx, cfg)
+	report := p.examine(ctx)
 	if asJSON {
-		if err := report.JSON(cfg.Output); err != nil {
+		if err := report.JSON(p.out); err != nil {
 			return err
 		}
 	} else {
-		report.Text(cfg.Output)
+		report.Text(p.out)
 	}
 	switch {
 	case report.Wrong():
@@ -48,35 +49,35 @@ func runCheck(ctx context.Context, cfg config, asJSON bool) error {
 	return nil
 }
 
-func examine(ctx context.Context, cfg config) *check.Report {
+func (p *program) examine(ctx context.Context) *check.Report {
 	report := &check.Report{}
-	if err := cfg.Validate(allParts); err != nil {
+	if err := p.validate(allParts); err != nil {
 		report.AddErrors("settings", err)
-		return report // the rest would only say the same in other words
+		return report // further proofs would repeat this
 	}
 	report.Add(ok("settings", "every setting is there and makes sense"))
-	report.Add(checkSessions(ctx, cfg))
-	report.Add(checkDatabase(ctx, cfg)...)
-	report.Add(atRoot("session store", storeSetting, cfg.SessionStore)...)
-	report.Add(atRoot("database", "GATEHOUSE_DATABASE_URL", cfg.DatabaseURL)...)
-	if cfg.Denylist != "" && cfg.Denylist != "memory:" {
-		report.Add(checkDenylist(ctx, cfg))
+	report.Add(p.proveSessions(ctx))
+	report.Add(p.proveDatabase(ctx)...)
+	report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
+	report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
+	if p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
+		report.Add(p.proveDenylist(ctx))
 	}
-	// The parts are made without what has been looked at already, and none runs.
-	parts := cfg
-	parts.SessionStore, parts.DatabaseURL, parts.Denylist = "memory:", "memory:", ""
-	p, err := assemble(ctx, parts, allParts, false)
+	// The parts are made without what has been proved already, and none runs.
+	alone := *p
+	alone.cfg.SessionStore, alone.cfg.DatabaseURL, alone.cfg.Denylist = inMemory, inMemory, ""
+	parts, err := alone.assemble(ctx, allParts)
 	if err != nil {
 		report.AddErrors("settings", err)
 		return report
 	}
-	defer p.close(nil)
-	report.Add(p.bff.Check(ctx, p.verifier(cfg))...)
-	for _, finding := range cfg.blurred() {
+	defer parts.close(nil)
+	report.Add(parts.bff.Check(ctx, parts.verifier())...)
+	for _, finding := range p.blurred() {
 		report.Add(check.Result{Status: check.Warn, Proof: "token profiles", What: finding})
 	}
-	report.Register = p.bff.Registrations()
-	report.Methods = p.methods()
+	report.Register = parts.bff.Registrations()
+	report.Methods = parts.methods()
 	return report
 }
 
@@ -93,59 +94,74 @@ func result(proof, what string, err error) check.Result {
 
 // atRoot warns of a file at the root of the file system that was written as if
 // its name were the host of a URL: sqlite://shop.db.
-func atRoot(proof, setting, value string) []check.Result {
+func (p *program) atRoot(proof, setting, value string) []check.Result {
 	path, ok := strings.CutPrefix(value, "sqlite://")
 	if !ok || strings.HasPrefix(path, "/") {
 		return nil
 	}
-	return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s=%s is the file /%s", setting, value, path),
+	return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s is the file /%s", p.values.Name(setting), path),
 		Remedy: "write sqlite:" + path + " for one in the working directory"}}
 }
 
-func checkSessions(ctx context.Context, cfg config) check.Result {
-	switch storeKind(cfg.SessionStore) {
+func (p *program) proveSessions(ctx context.Context) check.Result {
+	const proof = "session store"
+	switch storeKind(p.cfg.SessionStore) {
 	case "memory":
-		return check.Result{Status: check.Warn, Proof: "session store", What: "sessions are kept in memory and end with the process"}
+		return check.Result{Status: check.Warn, Proof: proof, What: "sessions are kept in memory and end with the process"}
 	case "sqlite":
-		return result("session store", "the session store can be written: "+place(cfg.SessionStore), probeStore(ctx, cfg))
+		return result(proof, "the session store can be written: "+place(p.cfg.SessionStore), p.probeStore(ctx))
 	}
-	return result("session store", "the session store answers, and its user has the rights that sessions need: "+place(cfg.SessionStore), probeStore(ctx, cfg))
+	return result(proof, "the session store answers, and its user has the rights that sessions need: "+place(p.cfg.SessionStore), p.probeStore(ctx))
 }
 
-// checkDatabase says nothing where no service keeps anything.
-func checkDatabase(ctx context.Context, cfg config) []check.Result {
-	asked, err := probeDatabase(ctx, cfg.app.Services, newEnvironment(cfg, false))
-	if !asked {
+// proveDatabase returns nothing if no service keeps data.
+func (p *program) proveDatabase(ctx context.Context) []check.Result {
+	probed, err := probeDatabase(ctx, p.app.Services, p.environment())
+	if !probed {
 		return nil
 	}
 	proved := "the database answers, and its user has the rights that the services need: "
-	switch scheme, _, _ := strings.Cut(cfg.DatabaseURL, ":"); scheme {
+	switch scheme, _, _ := strings.Cut(p.cfg.DatabaseURL, ":"); scheme {
 	case "memory":
 		return []check.Result{{Status: check.Warn, Proof: "database", What: "the services' data is kept in memory and ends with the process"}}
 	case "sqlite":
 		proved = "the database can be written: "
 	}
-	return []check.Result{result("database", proved+place(cfg.DatabaseURL), err)}
+	return []check.Result{result("database", proved+place(p.cfg.DatabaseURL), err)}
 }
 
-func checkDenylist(ctx context.Context, cfg config) check.Result {
-	err := redis.Probe(ctx, redis.Config{URL: cfg.Denylist, Logger: cfg.Logger.With("part", "denylist")})
-	if err != nil {
-		err = fmt.Errorf("GATEHOUSE_DENYLIST=%s: %w", place(cfg.Denylist), err)
+func (p *program) proveDenylist(ctx context.Context) check.Result {
+	err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
+	return result("denylist", "the denylist answers, and its user has the rights that denials need: "+place(p.cfg.Denylist), p.about("denylist", err))
+}
+
+// blurred returns what blurs the difference between access tokens and other
+// tokens.
+func (p *program) blurred() []string {
+	auth := p.cfg.Server.Authn
+	profiles := token.ProfileSettings{
+		ClientID: auth.Profile.ClientID, Scope: p.cfg.BFF.Login.Scope, Audience: auth.Audience, RequireATJWT: auth.Profile.RequireATJWT,
+		IDTokenClients: auth.Profile.IDTokenClients, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape,
 	}
-	return result("denylist", "the denylist answers, and its user has the rights that denials need: "+place(cfg.Denylist), err)
+	var lines []string
+	for _, f := range profiles.Findings() {
+		setting := cmp.Or(p.values.Variable("Server.Authn.Profile."+f.Field), p.values.Variable("BFF.Login."+f.Field), f.Field)
+		lines = append(lines, setting+": "+f.What+"; "+f.Remedy)
+	}
+	return lines
 }
 
-// verifier judges access tokens as the server does.
-func (p *parts) verifier(cfg config) func(context.Context, string) error {
+// verifier verifies access tokens as the server does.
+func (p *parts) verifier() func(context.Context, string) error {
+	auth := p.cfg.Server.Authn
 	v, err := token.NewAccessVerifier(token.AccessConfig[struct{}]{
-		Provider: p.provider, Audience: cfg.Audience, RequireATJWT: cfg.RequireATJWT,
-		IDTokenClients: cfg.IDTokenClients, InsecureIDTokenShape: cfg.InsecureIDTokenShape,
+		Provider: p.provider, Audience: auth.Audience, RequireATJWT: auth.Profile.RequireATJWT,
+		IDTokenClients: auth.Profile.IDTokenClients, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape,
 		Principal: func(*token.Claims) (struct{}, error) { return struct{}{}, nil },
 		CacheSize: -1,
 	})
 	if err != nil {
-		return nil // the validation has found what could be wrong
+		return nil // the validation has found it
 	}
 	return func(ctx context.Context, raw string) error {
 		_, _, err := v.Verify(ctx, raw)
@@ -153,7 +169,7 @@ func (p *parts) verifier(cfg config) func(context.Context, string) error {
 	}
 }
 
-// methods are who may call what.
+// methods returns the policy of each method.
 func (p *parts) methods() []check.Method {
 	routes := map[string][]string{}
 	for _, route := range p.gateway.Routes() {

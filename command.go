@@ -6,206 +6,203 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"reflect"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
 // The exit codes.
 const (
-	exitOK    = 0
-	exitFail  = 1 // something went wrong while it ran
-	exitUsage = 2 // it was asked for something that makes no sense
-	// exitUnproved is check's: nothing is wrong, but what most providers allow
-	// to be proved could not be.
-	exitUnproved = 3
+	exitOK       = 0
+	exitFail     = 1 // an error while the command ran
+	exitUsage    = 2 // arguments or values of the wrong form
+	exitUnproved = 3 // check found no error, but could not prove everything
 )
 
-const description = `Gatehouse lets a browser application use gRPC services safely.
+// usageError is an error in arguments or in the form of a source.
+type usageError struct{ error }
+
+// command returns the command line of the program.
+func (p *program) command(environ []string, stderr io.Writer) *cobra.Command {
+	name := p.app.name()
+	root := &cobra.Command{
+		Use:     name,
+		Version: version(),
+		Long: `Gatehouse lets a browser application use gRPC services safely.
 
 Settings come from flags, then the environment, then .env, then the YAML file
-of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`
-
-// commandLine is the program as kong sees it.
-type commandLine struct {
-	settings
-
-	Dev     struct{} `cmd:"" help:"Run everything with a provider for development; needs no configuration."`
-	Serve   struct{} `cmd:"" help:"Run bff, gateway and server in one process, with your provider."`
-	BFF     struct{} `cmd:"" name:"bff" help:"Run the bff alone; needs --gateway-url."`
-	Gateway struct{} `cmd:"" help:"Run the gateway alone; needs --grpc-target."`
-	Server  struct{} `cmd:"" help:"Run the server alone."`
-	Check   struct {
-		JSON bool `name:"json" help:"Write the report as JSON."`
-	} `cmd:"" help:"Validate the configuration, prove what can be proved at the provider, the stores and the database, and say what is wrong and how to mend it. Exit code 0: nothing is wrong; 1: something is; 3: nothing is, but not everything could be proved."`
-	Version struct{} `cmd:"" help:"Print the version."`
-
-	Reference struct{} `cmd:"" hidden:"" help:"Write the reference of all settings as Markdown."`
-	OpenAPI   struct{} `cmd:"" hidden:"" name:"openapi" help:"Write the OpenAPI document."`
-
-	Help struct{} `cmd:"" help:"Print this help."`
-}
-
-// Run runs the command and settings in args around app, and returns the exit
-// code: 0 for success, 1 for a failure, 2 for arguments and values of the wrong
-// form, 3 if check could not prove everything. environ has the form of
-// os.Environ. Run returns when the command has ended; serving commands end with
-// ctx, after the work in flight.
-func Run(ctx context.Context, app App, args, environ []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 || args[0] == "help" {
-		args = []string{"--help"}
-	}
-	from := &sources{}
-	if !informs(args) {
-		var err error
-		if from, err = readSources(environ, configFlag(args)); err != nil {
-			return complain(stderr, exitUsage, err)
-		}
-	}
-	var line commandLine
-	exited := false
-	parser, err := newParser(&line, from, stdout, stderr, func(int) { exited = true })
-	if err != nil {
-		return complain(stderr, exitFail, err)
-	}
-	parsed, err := parser.Parse(args)
-	switch {
-	case exited: // by --help
-		return exitOK
-	case err != nil:
-		return complain(stderr, exitUsage, fmt.Errorf("%s; gatehouse help lists commands and settings", named(err)))
-	}
-	command := parsed.Command()
-	if command == "version" {
-		fmt.Fprintln(stdout, "gatehouse", version())
-		return exitOK
-	}
-	if command == "reference" {
-		writeReference(stdout, parser.Model)
-		return exitOK
-	}
-	cfg := line.config()
-	cfg.app, cfg.Output = app, stdout
-	level := line.LogLevel
-	if command == "check" && level == "info" {
-		level = "warn" // the report says the rest
-	}
-	cfg.Logger = newLogger(stderr, line.LogFormat, level, command == "dev")
-	for _, note := range slices.Concat(from.notes, line.assumed()) {
-		fmt.Fprintln(stderr, "gatehouse: note:", note)
-	}
-	for _, name := range from.unknown(parser.Model) {
-		fmt.Fprintf(stderr, "gatehouse: note: %s is the name of no setting and has no effect\n", name)
-	}
-	if err := execute(ctx, command, cfg, line.Check.JSON); err != nil {
-		switch {
-		case errors.Is(err, errCheck):
-			return exitFail
-		case errors.Is(err, errUnproved):
-			return exitUnproved
-		}
-		return complain(stderr, exitFail, err)
-	}
-	return exitOK
-}
-
-func execute(ctx context.Context, command string, cfg config, asJSON bool) error {
-	switch command {
-	case "dev":
-		return runDev(ctx, cfg)
-	case "serve":
-		return runParts(ctx, cfg, allParts)
-	case "bff":
-		return runParts(ctx, cfg, partSet{BFF: true})
-	case "gateway":
-		return runParts(ctx, cfg, partSet{Gateway: true})
-	case "server":
-		return runParts(ctx, cfg, partSet{Server: true})
-	case "openapi":
-		return writeOpenAPI(cfg)
-	default: // kong knows no others
-		return runCheck(ctx, cfg, asJSON)
-	}
-}
-
-func newParser(line *commandLine, from *sources, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
-	return kong.New(line,
-		kong.Name("gatehouse"),
-		kong.Description(description),
-		kong.Writers(stdout, stderr),
-		kong.Exit(exit),
-		kong.ValueFormatter(func(v *kong.Value) string {
-			if !v.HasDefault || v.Default == "" || v.IsBool() {
-				return v.Help
+of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
+		Args:          cobra.ArbitraryArgs,
+		SilenceErrors: true, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return p.misused(unknownCommand(cmd, args[0]))
 			}
-			return v.Help + " Default: " + v.Default + "."
-		}),
-		kong.Resolvers(from),
-		kong.KindMapper(reflect.Int, kong.MapperFunc(decodeNumber)),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
-	)
-}
-
-// informs reports whether the program is only asked about itself. A broken
-// configuration must not stand in the way of that.
-func informs(args []string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool {
-		return arg == "--help" || arg == "-h" || arg == "version"
-	})
-}
-
-// named adds the variable to an error that names a flag, since the value may
-// have come from there.
-func named(err error) string {
-	text := err.Error()
-	if m := choiceInError.FindStringSubmatch(text); m != nil {
-		choices := strings.ReplaceAll(strings.ReplaceAll(m[2], `"`, ""), ",", ", ")
-		text = fmt.Sprintf("--%s: %s is not a choice; give one of %s", m[1], m[3], choices)
+			return cmd.Help()
+		},
 	}
-	return flagInError.ReplaceAllStringFunc(text, func(match string) string {
-		flag := flagInError.FindStringSubmatch(match)[1]
-		return "GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) + " (--" + flag + "): "
+	flags := p.table.AddFlags(root.PersistentFlags())
+	var asJSON bool
+	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
+		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			err := p.start(cmd.Name(), settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}, stderr)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context())
+		}}
+		root.AddCommand(cmd)
+		return cmd
+	}
+	serve := func(which partSet) func(context.Context) error {
+		return func(ctx context.Context) error { return p.run(ctx, which) }
+	}
+	add("dev", "Run everything with a provider for development; needs no configuration.", p.runDev)
+	add("serve", "Run bff, gateway and server in one process, with your provider.", serve(allParts))
+	add("bff", "Run the bff alone; needs --gateway-url.", serve(partSet{BFF: true}))
+	add("gateway", "Run the gateway alone; needs --grpc-target.", serve(partSet{Gateway: true}))
+	add("server", "Run the server alone.", serve(partSet{Server: true}))
+	check := add("check", "Validate the configuration, prove what can be proved at the provider, the stores and the database, and say what is wrong and how to correct it. "+
+		"Exit code 0: nothing is wrong; 1: something is; 3: nothing is, but not everything could be proved. With --json the report is JSON.",
+		func(ctx context.Context) error { return p.check(ctx, asJSON) })
+	check.Flags().BoolVar(&asJSON, "json", false, "Write the report as JSON.")
+
+	about := func(use, short string, run func() error) *cobra.Command {
+		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs, RunE: func(*cobra.Command, []string) error { return run() }}
+		root.AddCommand(cmd)
+		return cmd
+	}
+	about("version", "Print the version.", func() error {
+		_, err := fmt.Fprintln(p.out, name, version())
+		return err
 	})
+	about("reference", "Write the reference of all settings as Markdown.", func() error { return p.writeReference(p.out) }).Hidden = true
+	about("openapi", "Write the OpenAPI document.", p.writeOpenAPI).Hidden = true
+
+	root.SuggestionsMinimumDistance = 2
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetHelpCommand(&cobra.Command{Use: "help", Short: "Print this help.", RunE: func(*cobra.Command, []string) error { return root.Help() }})
+	root.SetHelpFunc(func(*cobra.Command, []string) { p.writeHelp(root) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return p.misused(p.flagError(err)) })
+	root.SetOut(p.out)
+	root.SetErr(stderr)
+	return root
 }
 
-var (
-	flagInError   = regexp.MustCompile(`^--([a-z-]+)(?:=\S+)?: `)
-	choiceInError = regexp.MustCompile(`^--([a-z-]+) must be one of (\S+) but got (.*)$`)
-)
-
-// configFlag finds --config before the rest is parsed, since the file holds
-// values for the rest.
-func configFlag(args []string) string {
-	for i, arg := range args {
-		if value, ok := strings.CutPrefix(arg, "--config="); ok {
-			return value
+// start reads the settings for a command. All problems of their form are one
+// error, with what else is wrong as far as that can be told.
+func (p *program) start(command string, from settings.Sources, stderr io.Writer) error {
+	p.read(from)
+	for _, note := range p.values.Notes() {
+		fmt.Fprintf(stderr, "%s: note: %s\n", p.app.name(), note)
+	}
+	if p.values.Failed() {
+		err := p.values.Err()
+		if which, ok := runs[command]; ok && p.values.Complete() {
+			p.setDefaults()
+			err = errors.Join(err, p.validate(which))
 		}
-		if arg == "--config" && i+1 < len(args) {
-			return args[i+1]
+		return &usageError{err}
+	}
+	level := p.cfg.LogLevel
+	if command == "check" && level == "info" {
+		level = "warn" // the report has the rest
+	}
+	p.logger = newLogger(stderr, p.cfg.LogFormat, level, command == "dev")
+	return nil
+}
+
+// runs has the parts whose configuration a command validates.
+var runs = map[string]partSet{
+	"serve": allParts, "check": allParts, "bff": {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
+}
+
+// writeHelp writes commands and flags.
+func (p *program) writeHelp(root *cobra.Command) {
+	fmt.Fprintf(p.out, "Usage: %s <command> [flags]\n\n%s\n\nCommands\n", p.app.name(), root.Long)
+	for _, c := range root.Commands() {
+		if !c.Hidden {
+			fmt.Fprintf(p.out, "  %-11s %s\n", c.Name(), c.Short)
 		}
 	}
-	return ""
+	fmt.Fprint(p.out, p.table.Usage(100))
 }
 
-// complain prints an error, one line for each thing that is wrong.
-func complain(stderr io.Writer, code int, err error) int {
+// noArgs refuses arguments behind a command.
+func (p *program) noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return p.misused(fmt.Errorf("unexpected argument %s", args[0]))
+	}
+	return nil
+}
+
+// misused returns the error about a command line.
+func (p *program) misused(err error) error {
+	return &usageError{fmt.Errorf("%w; %s help lists commands and settings", err, p.app.name())}
+}
+
+// unknownCommand returns the error about a command that does not exist.
+func unknownCommand(root *cobra.Command, name string) error {
+	text := fmt.Sprintf("unknown command %q", name)
+	if similar := root.SuggestionsFor(name); len(similar) > 0 {
+		text += "; did you mean " + strings.Join(similar, " or ") + "?"
+	}
+	return errors.New(text)
+}
+
+// flagError adds the flag that was most likely meant to an error of pflag.
+func (p *program) flagError(err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return err
+	}
+	names := make([]string, len(p.table))
+	for i, s := range p.table {
+		names[i] = s.Name
+	}
+	text := "unknown flag --" + unknown.GetSpecifiedName()
+	if similar := settings.Suggest(unknown.GetSpecifiedName(), names); similar != "" {
+		text += "; did you mean --" + similar + "?"
+	}
+	return errors.New(text)
+}
+
+// execute runs the command in args and returns the exit code.
+func (p *program) execute(ctx context.Context, args, environ []string, stderr io.Writer) int {
+	root := p.command(environ, stderr)
+	root.SetArgs(slices.Concat([]string{}, args)) // nil would mean os.Args
+	err := root.ExecuteContext(ctx)
+	usage, isUsage := errors.AsType[*usageError](err)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errCheck):
+		return exitFail
+	case errors.Is(err, errUnproved):
+		return exitUnproved
+	case isUsage:
+		return p.complain(stderr, exitUsage, usage.error)
+	}
+	return p.complain(stderr, exitFail, err)
+}
+
+// complain writes an error, one line for each problem.
+func (p *program) complain(stderr io.Writer, code int, err error) int {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(stderr, "gatehouse:", strings.TrimSpace(line))
+		fmt.Fprintf(stderr, "%s: %s\n", p.app.name(), strings.TrimSpace(line))
 	}
 	return code
 }
 
 func newLogger(w io.Writer, format, level string, development bool) *slog.Logger {
 	var least slog.Level
-	_ = least.UnmarshalText([]byte(level)) // kong has checked it
+	_ = least.UnmarshalText([]byte(level)) // one of the setting's choices
 	options := &slog.HandlerOptions{Level: least}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" || format == "auto" && development {
@@ -214,7 +211,7 @@ func newLogger(w io.Writer, format, level string, development bool) *slog.Logger
 	return slog.New(requestid.LogHandler(h))
 }
 
-// version is the module's, and the commit where the build knows it.
+// version returns that of the main module, and the commit if the build knows it.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

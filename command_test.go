@@ -3,27 +3,32 @@ package gatehouse
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
-// settled returns the settings that a program with these sources would have.
-func settled(t *testing.T, environ, args []string) (settings, error) {
+// settled returns the configuration that a program with these sources has, and the
+// error about their form.
+func settled(t *testing.T, environ, args []string) (config, error) {
 	t.Helper()
-	from, err := readSources(environ, configFlag(args))
-	if err != nil {
-		return settings{}, err
-	}
-	var line commandLine
-	var out bytes.Buffer
-	parser, err := newParser(&line, from, &out, &out, func(int) {})
+	p, err := newProgram(App{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = parser.Parse(append([]string{"serve"}, args...))
-	return line.settings, err
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags := p.table.AddFlags(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	p.read(settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"})
+	return p.cfg, p.values.Err()
 }
 
 func write(t *testing.T, name, content string) string {
@@ -58,14 +63,14 @@ func TestPrecedence(t *testing.T) { // not parallel: .env is read from the worki
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Audience != c.want {
-				t.Errorf("audience = %q, want %q", got.Audience, c.want)
+			if got.Server.Authn.Audience != c.want {
+				t.Errorf("audience = %q, want %q", got.Server.Authn.Audience, c.want)
 			}
-			if got.OIDCClientID != "file" || got.OIDCScope != "openid file" || got.BaseURL != "https://dotenv.example" {
-				t.Errorf("client id %q, scope %q, base URL %q", got.OIDCClientID, got.OIDCScope, got.BaseURL)
+			if got.BFF.Client.ID != "file" || got.BFF.Login.Scope != "openid file" || got.BFF.BaseURL != "https://dotenv.example" {
+				t.Errorf("client id %q, scope %q, base URL %q", got.BFF.Client.ID, got.BFF.Login.Scope, got.BFF.BaseURL)
 			}
-			if strings.Join(got.Secret, "|") != "one|two" {
-				t.Errorf("secret = %q, want the file's list", got.Secret)
+			if strings.Join(got.BFF.Sessions.Secrets, "|") != "one|two" {
+				t.Errorf("secret = %q, want the file's list", got.BFF.Sessions.Secrets)
 			}
 		})
 	}
@@ -79,7 +84,7 @@ func TestFileKeepsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.OIDCClientID != "0123456" || got.OIDCClientSecret != "12345678901234567890123" || got.Audience != "1.10" || strings.Join(got.Secret, " ") != "0x1F yes" || got.BaseURL != "" {
+	if got.BFF.Client.ID != "0123456" || got.BFF.Client.Secret != "12345678901234567890123" || got.Server.Authn.Audience != "1.10" || strings.Join(got.BFF.Sessions.Secrets, " ") != "0x1F yes" || got.BFF.BaseURL != "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -99,7 +104,7 @@ func TestMisspeltVariable(t *testing.T) {
 	t.Parallel()
 	var out, er bytes.Buffer
 	Run(t.Context(), App{}, []string{"check"}, []string{"GATEHOUSE_OIDC_ISUER=x", "GATEHOUSE_PORT_3000_TCP=x", "GATEHOUSE_SERVICE_HOST=x"}, &out, &er)
-	if !strings.Contains(er.String(), "GATEHOUSE_OIDC_ISUER is the name of no setting") || strings.Contains(er.String(), "TCP") || strings.Contains(er.String(), "HOST") {
+	if !strings.Contains(er.String(), "GATEHOUSE_OIDC_ISUER (environment) is the name of no setting and has no effect; did you mean GATEHOUSE_OIDC_ISSUER?") || strings.Contains(er.String(), "TCP") || strings.Contains(er.String(), "HOST") {
 		t.Errorf("%s", er.String())
 	}
 }
@@ -109,8 +114,8 @@ func TestSecretFile(t *testing.T) {
 	path := write(t, "secret", "from-a-file\n")
 	for _, name := range []string{"GATEHOUSE_OIDC_CLIENT_SECRET_FILE", "AUTH0_CLIENT_SECRET_FILE"} {
 		got, err := settled(t, []string{name + "=" + path}, nil)
-		if err != nil || got.OIDCClientSecret != "from-a-file" {
-			t.Errorf("%s: %q, %v", name, got.OIDCClientSecret, err)
+		if err != nil || got.BFF.Client.Secret != "from-a-file" {
+			t.Errorf("%s: %q, %v", name, got.BFF.Client.Secret, err)
 		}
 	}
 	if _, err := settled(t, []string{"GATEHOUSE_SECRET=a", "GATEHOUSE_SECRET_FILE=" + path}, nil); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SECRET and GATEHOUSE_SECRET_FILE are both set") {
@@ -128,16 +133,16 @@ func TestBadSettings(t *testing.T) {
 		environ    []string
 		want       string
 	}{
-		{name: "unknown key", file: "oidc-isuer: https://x.example\n", want: `unknown setting "oidc-isuer"`},
+		{name: "unknown key", file: "oidc-isuer: https://x.example\n", want: `gatehouse.yaml:1: unknown setting "oidc-isuer"; did you mean oidc-issuer?`},
 		{name: "nested", file: "oidc:\n  issuer: x\n", want: "oidc has settings below it"},
 		{name: "a list in a list", file: "secret: [[a]]\n", want: "more than plain values"},
 		{name: "not a map", file: "- a\n", want: "not a YAML map"},
-		{name: "twice", file: "base-url: a\nbase_url: b\n", want: "base-url is set twice"},
+		{name: "twice", file: "base-url: a\nbase_url: b\n", want: "gatehouse.yaml:2: base-url is set twice, first in line 1"},
 		{name: "the file names itself", file: "config: other.yaml\n", want: `unknown setting "config"`},
-		{name: "number", environ: []string{"GATEHOUSE_REPLICAS=many"}, want: "--replicas"},
-		{name: "duration", environ: []string{"GATEHOUSE_SESSION_IDLE_TIMEOUT=5"}, want: "--session-idle-timeout"},
-		{name: "network", environ: []string{"GATEHOUSE_TRUSTED_PROXIES=ten"}, want: "--trusted-proxies"},
-		{name: "word", environ: []string{"GATEHOUSE_LOG_LEVEL=loud"}, want: "--log-level"},
+		{name: "number", environ: []string{"GATEHOUSE_REPLICAS=many"}, want: "GATEHOUSE_REPLICAS=many (environment): "},
+		{name: "duration", environ: []string{"GATEHOUSE_SESSION_IDLE_TIMEOUT=5"}, want: "GATEHOUSE_SESSION_IDLE_TIMEOUT=5 (environment): "},
+		{name: "network", environ: []string{"GATEHOUSE_TRUSTED_PROXIES=ten"}, want: "GATEHOUSE_TRUSTED_PROXIES=ten (environment): is no network"},
+		{name: "word", environ: []string{"GATEHOUSE_LOG_LEVEL=loud"}, want: "GATEHOUSE_LOG_LEVEL=loud (environment): "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -162,11 +167,11 @@ func TestRun(t *testing.T) {
 		out, er string
 	}{
 		{"nothing shows the help", nil, exitOK, "Usage: gatehouse <command>", ""},
-		{"help", []string{"help"}, exitOK, "--oidc-issuer=URL", ""},
+		{"help", []string{"help"}, exitOK, "--oidc-issuer URL", ""},
 		{"version", []string{"version"}, exitOK, "gatehouse ", ""},
-		{"unknown flag", []string{"serve", "--oidc-isuer=x"}, exitUsage, "", "unknown flag --oidc-isuer, did you mean"},
-		{"unknown command", []string{"sreve"}, exitUsage, "", "unexpected argument sreve"},
-		{"nothing configured", []string{"serve"}, exitFail, "", "GATEHOUSE_OIDC_ISSUER: missing"},
+		{"unknown flag", []string{"serve", "--oidc-isuer=x"}, exitUsage, "", "unknown flag --oidc-isuer; did you mean --oidc-issuer?"},
+		{"unknown command", []string{"sreve"}, exitUsage, "", `unknown command "sreve"; did you mean serve?`},
+		{"nothing configured", []string{"serve"}, exitFail, "", "GATEHOUSE_OIDC_ISSUER: is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -184,14 +189,14 @@ func TestRun(t *testing.T) {
 func TestWrongForm(t *testing.T) {
 	t.Parallel()
 	for pair, want := range map[string]string{
-		"GATEHOUSE_LOGIN_RATE=ten":             `GATEHOUSE_LOGIN_RATE (--login-rate): "ten" is not a whole number; write digits alone, such as 120`,
-		"GATEHOUSE_MAX_REQUEST_BYTES=1MiB":     `GATEHOUSE_MAX_REQUEST_BYTES (--max-request-bytes): "1MiB" is not a whole number`,
-		"GATEHOUSE_SESSION_IDLE_TIMEOUT=24":    `GATEHOUSE_SESSION_IDLE_TIMEOUT (--session-idle-timeout): "24" has no unit; write 24s, 24m or 24h`,
-		"GATEHOUSE_SESSION_IDLE_TIMEOUT=1d":    `GATEHOUSE_SESSION_IDLE_TIMEOUT (--session-idle-timeout): "1d" is not a duration; write it like 90s, 15m or 24h`,
-		"GATEHOUSE_REFRESH_TIMEOUT=soon":       `GATEHOUSE_REFRESH_TIMEOUT (--refresh-timeout): "soon" is not a duration`,
-		"GATEHOUSE_LOG_LEVEL=INFO":             `GATEHOUSE_LOG_LEVEL (--log-level): "INFO" is not a choice; give one of debug, info, warn, error`,
-		"GATEHOUSE_API_DOCS=yes":               `GATEHOUSE_API_DOCS (--api-docs): "yes" is not a choice; give one of public, off`,
-		"GATEHOUSE_SECRET_COMPROMISED=perhaps": `GATEHOUSE_SECRET_COMPROMISED (--secret-compromised): bool value must be true`,
+		"GATEHOUSE_LOGIN_RATE=ten":             `GATEHOUSE_LOGIN_RATE=ten (environment): is not a whole number; write digits alone, such as 120`,
+		"GATEHOUSE_MAX_REQUEST_BYTES=1MiB":     `GATEHOUSE_MAX_REQUEST_BYTES=1MiB (environment): is not a whole number`,
+		"GATEHOUSE_SESSION_IDLE_TIMEOUT=24":    `GATEHOUSE_SESSION_IDLE_TIMEOUT=24 (environment): has no unit; write 24s, 24m or 24h`,
+		"GATEHOUSE_SESSION_IDLE_TIMEOUT=1d":    `GATEHOUSE_SESSION_IDLE_TIMEOUT=1d (environment): is not a duration; write it like 90s, 15m or 24h`,
+		"GATEHOUSE_REFRESH_TIMEOUT=soon":       `GATEHOUSE_REFRESH_TIMEOUT=soon (environment): is not a duration`,
+		"GATEHOUSE_LOG_LEVEL=INFO":             `GATEHOUSE_LOG_LEVEL=INFO (environment): is not a choice; give one of debug, info, warn, error`,
+		"GATEHOUSE_API_DOCS=yes":               `GATEHOUSE_API_DOCS=yes (environment): is not a choice; give one of public, off`,
+		"GATEHOUSE_SECRET_COMPROMISED=perhaps": `GATEHOUSE_SECRET_COMPROMISED=perhaps (environment): is neither true nor false; give one of true, 1, yes, false, 0, no`,
 	} {
 		var out, er bytes.Buffer
 		if code := Run(t.Context(), App{}, []string{"check"}, []string{pair}, &out, &er); code != exitUsage || !strings.Contains(er.String(), want) {
@@ -200,7 +205,7 @@ func TestWrongForm(t *testing.T) {
 	}
 	for pair, want := range map[string]string{"GATEHOUSE_LOGIN_RATE=7": "7", "GATEHOUSE_REFRESH_TIMEOUT=90s": "1m30s"} {
 		got, err := settled(t, []string{pair}, nil)
-		if set := fmt.Sprint(got.LoginRate, got.RefreshTimeout); err != nil || !strings.Contains(set, want) {
+		if set := fmt.Sprint(got.BFF.Login.Rate, got.BFF.Sessions.RefreshTimeout); err != nil || !strings.Contains(set, want) {
 			t.Errorf("%s: %s, %v", pair, set, err)
 		}
 	}
@@ -215,16 +220,29 @@ func TestMissingScheme(t *testing.T) {
 		"https://shop.example": "", "localhost:3000": "", "127.0.0.1:3000": "", "3000": "", "//shop.example": "", "http:/shop.example": "", "http:shop.example": "",
 		"htps://shop.example": "", "": "", "user:hunter2@shop.example": "",
 	} {
-		s := settings{BaseURL: raw}
-		notes := strings.Join(s.assumed(), "\n")
+		p := configured(t, "GATEHOUSE_BASE_URL="+raw)
+		notes := strings.Join(p.values.Notes(), "\n")
 		if want == "" {
 			if got := withScheme(raw); got != raw || notes != "" {
 				t.Errorf("%q: %q, note %q", raw, got, notes)
 			}
 			continue
 		}
-		if got := withScheme(raw); got != want || notes != "GATEHOUSE_BASE_URL="+raw+": the scheme is missing; read as "+want {
+		if got := withScheme(raw); got != want || notes != "GATEHOUSE_BASE_URL="+raw+" (environment): the scheme is missing; read as "+want {
 			t.Errorf("%q: %q, note %q; want %q", raw, got, notes, want)
+		}
+	}
+}
+
+// A base URL without a scheme is https, as the tutorial has it, but on loopback.
+func TestAddressWithoutScheme(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		"shop.example": "https://shop.example", "localhost:3000": "localhost:3000", "127.0.0.1:3000": "127.0.0.1:3000", "[::1]:3000": "[::1]:3000", "LOCALHOST": "LOCALHOST",
+	} {
+		cfg := configured(t, "GATEHOUSE_BASE_URL="+value, "AUTH0_ISSUER_BASE_URL="+value).cfg
+		if cfg.BFF.BaseURL != want || cfg.Provider.Issuer != want {
+			t.Errorf("%s: got %q and %q, want %q", value, cfg.BFF.BaseURL, cfg.Provider.Issuer, want)
 		}
 	}
 }

@@ -4,90 +4,47 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+	"github.com/gatehouse-dev/gatehouse/server"
 )
 
-// config is everything that can be set, with the types that the parts want.
-// The comments name the settings; what they mean, and what happens to a bad
-// value, is in docs/configuration.md.
+// config is made of the configurations of the parts and of what only the program
+// knows. The table of settings has pointers to its fields.
 type config struct {
-	// Issuer, ClientID, ClientSecret, ClientKey, Scope, ClientAuth,
-	// AssertionAudience, ResponseMode, OmitAudience, OmitResource, OmitPAR, OfflineConsent and
-	// LoginRate are those of bff.Config.
-	Issuer string
-	// InternalURL and InsecureInternalHTTP are bff.Config's ProviderInternalURL
-	// and InsecureProviderHTTP.
-	InternalURL          string
-	InsecureInternalHTTP bool
+	Provider oidc.Config
+	Server   server.Config
+	Gateway  gateway.Config
+	BFF      bff.Config
 
-	ClientID     string
-	ClientSecret string
-	ClientKey    string
-	Scope        string
-	ClientAuth   string
-	OmitAudience bool
-	ResponseMode string
+	// File is the configuration file that was read.
+	File string
 
-	AssertionAudience string
-
-	OmitResource   bool
-	OmitPAR        bool
-	OfflineConsent string
-	LoginRate      int
-
-	// Audience is the API's identifier. RequireATJWT, IDTokenClients,
-	// InsecureIDTokenShape and PermissionsClaim are those of authn.Config.
-	Audience             string
-	RequireATJWT         bool
-	IDTokenClients       []string
-	InsecureIDTokenShape bool
-	PermissionsClaim     string
-
-	// Denylist is where revoked access tokens are known: "" for nowhere,
-	// "memory:" or a redis:// URL.
-	Denylist string
-
-	// DatabaseURL is where the services keep their data: "memory:", "sqlite:PATH" or "postgres://…".
-	DatabaseURL string
-
-	// APIDocs says whether the gateway describes the API, apiDocsPublic or
-	// apiDocsOff.
-	APIDocs string
-
-	// BaseURL is the public origin of the bff.
-	BaseURL string
-	// Secrets are the key material for cookies and stored tokens.
-	Secrets []string
-	// SecretsCompromised says that secrets which are not among Secrets must
-	// not be used any more.
-	SecretsCompromised bool
-	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…", "redis-cluster://…" or "redis-sentinel://…"; the
-	// latter three also with rediss for TLS.
+	// SessionStore is "memory:", "sqlite:PATH", "postgres://…", "redis://…",
+	// "redis-cluster://…" or "redis-sentinel://…"; the latter three also with
+	// rediss for TLS.
 	SessionStore string
-	// CookieName is that of bff.Config.
-	CookieName string
-	// IdleTimeout and AbsoluteTimeout end sessions.
-	IdleTimeout, AbsoluteTimeout time.Duration
-	// RefreshTimeout is how long the provider may take to answer a refresh.
-	RefreshTimeout time.Duration
-	// Replicas is how many bffs share the session store.
-	Replicas int
+	// DatabaseURL is where services keep their data: "memory:", "sqlite:PATH" or
+	// "postgres://…".
+	DatabaseURL string
+	// Denylist is where revoked access tokens are known: "" for nowhere,
+	// "memory:", or a redis:// URL.
+	Denylist string
 	// Frontend is "embedded:", "dir:PATH" or the URL of a front-end server.
 	Frontend string
 	// FrontendCSP is the Content Security Policy of the pages in a directory;
 	// "" for the one of package spa.
 	FrontendCSP string
-	// Protect lists the pages that need a login; nil for the embedded ones.
-	Protect []string
-	// Public, if it is not nil, lists the paths that need no login: all others do.
-	Public []string
-	// AllowedHosts are the names to which bff and gateway answer in development
-	// beside those of loopback.
-	AllowedHosts []string
-	// TrustedProxies are the networks whose forwarded headers are believed.
-	TrustedProxies []netip.Prefix
 
 	// The addresses to listen on. An empty one takes the command's default;
 	// ListenAdmin has none.
@@ -96,78 +53,92 @@ type config struct {
 	GatewayURL string
 	// GRPCTarget is the server of a gateway that runs alone.
 	GRPCTarget string
-	// MaxRequestBytes and MaxResponseBytes bound a message of the API, a body
-	// included; 0 for 1 MiB and 16 MiB.
-	MaxRequestBytes, MaxResponseBytes int
-	// StreamHeartbeat is how long an event stream of the API may be silent; 0
-	// for the gateway's default.
-	StreamHeartbeat time.Duration
 	// ShutdownTimeout bounds how long requests in flight may take to end.
 	ShutdownTimeout time.Duration
 
-	// app is the application around which the program runs.
-	app App
-
-	// Logger is told what happens; nil for nothing.
-	Logger *slog.Logger
-	// Output is where a person reads how to go on; nil for nowhere.
-	Output io.Writer
+	LogFormat, LogLevel string
 }
 
-// The defaults of settings that have one everywhere.
+// The defaults of settings that depend on the command.
 const (
-	defaultListenBFF       = ":3000"
-	defaultListenGateway   = ":5000"
-	defaultListenGRPC      = ":9090"
-	defaultListenDevIDP    = "127.0.0.1:3001"
-	defaultSessionStore    = "sqlite:gatehouse-sessions.db"
-	defaultDatabaseURL     = "sqlite:gatehouse.db"
-	defaultFrontend        = "embedded:"
-	defaultShutdownTimeout = 20 * time.Second
+	defaultListenBFF     = ":3000"
+	defaultListenGateway = ":5000"
+	defaultListenGRPC    = ":9090"
+	defaultListenDevIDP  = "127.0.0.1:3001"
+	defaultSessionStore  = "sqlite:gatehouse-sessions.db"
+	defaultDatabaseURL   = "sqlite:gatehouse.db"
 
-	defaultMaxRequestBytes  = 1 << 20
-	defaultMaxResponseBytes = 16 << 20
+	embeddedFrontend = "embedded:"
+	inMemory         = "memory:"
 )
 
-// What APIDocs can be.
-const (
-	apiDocsPublic = "public"
-	apiDocsOff    = "off"
-)
+// A program is an application with its settings.
+type program struct {
+	app    App
+	cfg    config
+	table  settings.Table
+	values *settings.Values
 
-func (cfg *config) withDefaults() {
-	set := func(target *string, value string) {
-		if *target == "" {
-			*target = value
+	development bool
+	logger      *slog.Logger
+	out         io.Writer // where people read how to go on
+}
+
+// newProgram returns a program whose settings have not been read. Its logger
+// discards.
+func newProgram(app App, out io.Writer) (*program, error) {
+	p := &program{app: app, logger: slog.New(slog.DiscardHandler), out: out}
+	p.table = p.settings()
+	return p, p.table.Check()
+}
+
+// read reads the settings from their sources and adjusts those whose text is not
+// their value.
+func (p *program) read(from settings.Sources) {
+	cfg := &p.cfg
+	p.values = p.table.Read(from)
+	p.values.Bind(cfg)
+	for _, s := range []struct{ name, address string }{{"oidc-issuer", cfg.Provider.Issuer}, {"base-url", cfg.BFF.BaseURL}} {
+		if full := withScheme(s.address); full != s.address {
+			p.values.Note(s.name, "the scheme is missing; read as "+full)
+			p.values.Set(s.name, full)
 		}
 	}
-	set(&cfg.ListenBFF, defaultListenBFF)
-	set(&cfg.ListenGateway, defaultListenGateway)
-	set(&cfg.ListenGRPC, defaultListenGRPC)
-	set(&cfg.SessionStore, defaultSessionStore)
-	set(&cfg.DatabaseURL, defaultDatabaseURL)
-	set(&cfg.Frontend, defaultFrontend)
-	// Every part sees the base URL as browsers write it; Validate reports one that cannot be read.
-	if base, err := origin.Parse(cfg.BaseURL); err == nil {
-		cfg.BaseURL = base.String()
+	// Every part gets the base URL as browsers write it.
+	if base, err := origin.Parse(cfg.BFF.BaseURL); err == nil {
+		p.values.Set("base-url", base.String())
 	}
-	if cfg.MaxRequestBytes == 0 {
-		cfg.MaxRequestBytes = defaultMaxRequestBytes
+	for _, list := range []*[]string{&cfg.BFF.Access.Protect, &cfg.BFF.Access.Public} {
+		if len(*list) == 1 && (*list)[0] == "none" {
+			*list = []string{}
+		}
 	}
-	if cfg.MaxResponseBytes == 0 {
-		cfg.MaxResponseBytes = defaultMaxResponseBytes
+	if n := &cfg.Server.Limits.MaxRequestBytes; *n > 0 {
+		*n += server.RequestRoom
 	}
-	if cfg.Replicas == 0 {
-		cfg.Replicas = 1
-	}
+	cfg.BFF.Sessions.Secrets = settings.WithTidied(cfg.BFF.Sessions.Secrets)
+}
+
+// setDefaults gives settings without a value the defaults of commands other than
+// dev.
+func (p *program) setDefaults() {
+	cfg := &p.cfg
+	p.setDefault("listen-bff", cfg.ListenBFF, defaultListenBFF)
+	p.setDefault("listen-gateway", cfg.ListenGateway, defaultListenGateway)
+	p.setDefault("listen-grpc", cfg.ListenGRPC, defaultListenGRPC)
+	p.setDefault("session-store", cfg.SessionStore, defaultSessionStore)
+	p.setDefault("database-url", cfg.DatabaseURL, defaultDatabaseURL)
 	if cfg.ShutdownTimeout == 0 {
-		cfg.ShutdownTimeout = defaultShutdownTimeout
+		cfg.ShutdownTimeout = lifecycle.DefaultShutdownTimeout
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.BFF.Sessions.Nodes == 0 {
+		cfg.BFF.Sessions.Nodes = 1
 	}
-	if cfg.Output == nil {
-		cfg.Output = io.Discard
+}
+
+func (p *program) setDefault(name, value, fallback string) {
+	if value == "" {
+		p.values.Set(name, fallback)
 	}
 }
 
@@ -178,3 +149,23 @@ type partSet struct {
 
 // allParts is every part.
 var allParts = partSet{BFF: true, Gateway: true, Server: true}
+
+// withScheme adds https to a host without a scheme, as the tutorial's variables
+// allow. It adds nothing to other text, such as a port or a mistyped address,
+// nor on loopback, where https is rarely meant.
+func withScheme(raw string) string {
+	if strings.Contains(raw, "://") {
+		return raw
+	}
+	u, err := url.Parse("http://" + raw)
+	if err != nil || u.User != nil || strings.HasSuffix(u.Host, ":") || loopback.Host(u.Hostname()) {
+		return raw
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !hostName.MatchString(u.Hostname()) {
+		return raw
+	}
+	return "https://" + raw
+}
+
+// hostName matches a name whose last label is no number.
+var hostName = regexp.MustCompile(`^(.+\.)?\pL[\pL\pN-]*\.?$`)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
 // The development provider's idea of this application.
@@ -24,88 +26,87 @@ const (
 	devMachineSecret = "demo-machine"
 )
 
-// runDev runs everything together with a provider for development: nothing
-// has to be configured, and unless a store is, nothing outlives the process.
-// It listens on loopback only, as each caller chooses who to be.
-func runDev(ctx context.Context, cfg config) error {
-	for address, fallback := range map[*string]string{
-		&cfg.ListenBFF: defaultListenBFF, &cfg.ListenGateway: defaultListenGateway, &cfg.ListenGRPC: defaultListenGRPC,
-	} {
-		if *address == "" {
-			*address = "127.0.0.1" + fallback
-		}
-	}
-	if cfg.ListenDevIDP == "" {
-		cfg.ListenDevIDP = defaultListenDevIDP
-	}
-	if err := cfg.onLoopback(); err != nil {
+// runDev runs all parts with a provider for development: nothing has to be
+// configured, and unless a store is, nothing outlives the process. It listens on
+// loopback only, as the provider asks for no password.
+func (p *program) runDev(ctx context.Context) error {
+	cfg := &p.cfg
+	p.development = true
+	p.setDefault("listen-bff", cfg.ListenBFF, "127.0.0.1"+defaultListenBFF)
+	p.setDefault("listen-gateway", cfg.ListenGateway, "127.0.0.1"+defaultListenGateway)
+	p.setDefault("listen-grpc", cfg.ListenGRPC, "127.0.0.1"+defaultListenGRPC)
+	p.setDefault("listen-devidp", cfg.ListenDevIDP, defaultListenDevIDP)
+	p.setDefault("session-store", cfg.SessionStore, inMemory)
+	p.setDefault("database-url", cfg.DatabaseURL, inMemory)
+	p.setDefaults()
+	if err := p.stayOnLoopback(); err != nil {
 		return err
 	}
-	if cfg.SessionStore == "" {
-		cfg.SessionStore = "memory:"
-	}
-	if cfg.DatabaseURL == "" {
-		cfg.DatabaseURL = "memory:"
-	}
-	cfg.withDefaults()
-	l, err := listen(cfg, allParts, true)
+	ports, err := p.listen(allParts)
 	if err != nil {
 		return err
 	}
-	if cfg.Issuer != "" {
-		fmt.Fprintf(cfg.Output, "Note: dev brings a provider of its own, GATEHOUSE_OIDC_ISSUER=%s is not used. With your provider: gatehouse serve\n", cfg.Issuer)
+	if cfg.Provider.Issuer != "" {
+		fmt.Fprintf(p.out, "Note: dev brings a provider of its own, %s is not used. With your provider: %s serve\n", p.values.Name("oidc-issuer"), p.app.name())
 	}
 	// Another site than the application's, as in production: the browser
 	// keeps their cookies apart.
-	cfg.Issuer = "http://" + l.devidp.Addr().String()
-	cfg.BaseURL = "http://localhost:" + port(l.bff)
-	cfg.ListenGateway = l.gateway.Addr().String()
-	cfg.Scope, cfg.ClientAuth, cfg.ClientKey, cfg.InternalURL = "", "", "", ""
-	cfg.ClientID, cfg.ClientSecret = devClientID, rand.Text()
-	cfg.Secrets = []string{rand.Text() + rand.Text()}
-	if cfg.Audience == "" {
-		cfg.Audience = devAudience
+	issuer := "http://" + ports.devidp.Listener.Addr().String()
+	base := "http://localhost:" + port(ports.bff)
+	for name, value := range map[string]string{
+		"oidc-issuer": issuer, "oidc-internal-url": "", "base-url": base, "listen-gateway": ports.gateway.Listener.Addr().String(),
+		"oidc-scope": "", "oidc-client-id": devClientID, "oidc-client-secret": rand.Text(), "oidc-client-key": "", "oidc-client-auth": "",
+	} {
+		p.values.Set(name, value)
 	}
-	if err := cfg.Validate(allParts); err != nil {
-		l.close()
+	cfg.BFF.Sessions.Secrets = []string{rand.Text() + rand.Text()}
+	p.setDefault("audience", cfg.Server.Authn.Audience, devAudience)
+	if err := p.validate(allParts); err != nil {
+		ports.CloseListeners()
 		return err
 	}
 	provider, err := devidp.New(devidp.Config{
-		Issuer: cfg.Issuer,
+		Issuer: issuer,
 		Clients: []devidp.Client{{
-			ID:                     cfg.ClientID,
-			Secret:                 cfg.ClientSecret,
-			RedirectURIs:           []string{cfg.BaseURL + "/api/auth/callback"},
-			PostLogoutRedirectURIs: []string{cfg.BaseURL},
-			BackchannelLogoutURI:   cfg.BaseURL + "/api/auth/backchannel-logout",
+			ID:                     devClientID,
+			Secret:                 cfg.BFF.Client.Secret,
+			RedirectURIs:           []string{base + "/api/auth/callback"},
+			PostLogoutRedirectURIs: []string{base},
+			BackchannelLogoutURI:   base + "/api/auth/backchannel-logout",
 		}},
-		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: cfg.app.DevPermissions}},
-		Audience: cfg.Audience,
-		Logger:   cfg.Logger.With("part", "provider"),
+		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: p.app.DevPermissions}},
+		Audience: cfg.Server.Authn.Audience,
+		Logger:   p.logger.With("part", "provider"),
 	})
 	if err != nil {
-		l.close()
+		ports.CloseListeners()
 		return err
 	}
-	p, err := assemble(ctx, cfg, allParts, true)
+	parts, err := p.assemble(ctx, allParts)
 	if err != nil {
-		l.close()
+		ports.CloseListeners()
 		return err
 	}
-	if cfg.DatabaseURL != "memory:" {
-		fmt.Fprintf(cfg.Output, "Note: data is kept in GATEHOUSE_DATABASE_URL=%s, and every program on this machine can change it\n", place(cfg.DatabaseURL))
+	if cfg.DatabaseURL != inMemory {
+		fmt.Fprintf(p.out, "Note: data is kept in %s, and every program on this machine can change it\n", p.values.Name("database-url"))
 	}
 	// The provider's last back-channel calls end before the process does.
-	p.closers = append(p.closers, func() error {
+	parts.closers = append(parts.closers, func() error {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
 		return provider.Shutdown(bounded)
 	})
-	reference := cfg.BaseURL + "/api/docs"
-	if cfg.APIDocs == apiDocsOff {
+	p.welcome(ports)
+	return parts.serve(ctx, ports, knownHosts(provider, p.logger))
+}
+
+// welcome tells people how to go on.
+func (p *program) welcome(ports *ports) {
+	reference := p.cfg.BFF.BaseURL + "/api/docs"
+	if p.cfg.Gateway.Document.Off {
 		reference = "off"
 	}
-	fmt.Fprintf(cfg.Output, `
+	fmt.Fprintf(p.out, `
   Gatehouse runs. Open %[1]s in a browser and press Login:
   the provider asks which demo user to be, and needs no password.
 
@@ -117,10 +118,9 @@ func runDev(ctx context.Context, cfg config) error {
 
   A token:     curl -s -u %[5]s:%[6]s -d grant_type=client_credentials %[4]s/oauth/token
 
-  Stop with Ctrl-C. With your own provider: gatehouse serve
+  Stop with Ctrl-C. With your own provider: %[8]s serve
 
-`, cfg.BaseURL, port(l.gateway), port(l.grpc), cfg.Issuer, devMachine, devMachineSecret, reference)
-	return p.run(ctx, cfg, l, knownHosts(provider, cfg.Logger))
+`, p.cfg.BFF.BaseURL, port(ports.gateway), port(ports.grpc), p.cfg.Provider.Issuer, devMachine, devMachineSecret, reference, p.app.name())
 }
 
 // knownHosts answers requests for names of this machine only. The development
@@ -138,18 +138,20 @@ func knownHosts(next http.Handler, logger *slog.Logger) http.Handler {
 	})
 }
 
-func port(l net.Listener) string {
-	_, port, _ := net.SplitHostPort(l.Addr().String()) // every listener is TCP
+// port returns the port of an open part.
+func port(p *lifecycle.Part) string {
+	_, port, _ := net.SplitHostPort(p.Listener.Addr().String()) // every listener is TCP
 	return port
 }
 
-// onLoopback keeps the listeners of dev on loopback: an address without a
-// host gets one, any other host is refused.
-func (cfg *config) onLoopback() error {
+// stayOnLoopback gives addresses without a host one on loopback, and returns an
+// error about every other host.
+func (p *program) stayOnLoopback() error {
+	cfg := &p.cfg
 	var errs []error
-	for setting, address := range map[string]*string{
-		"GATEHOUSE_LISTEN_BFF": &cfg.ListenBFF, "GATEHOUSE_LISTEN_GATEWAY": &cfg.ListenGateway, "GATEHOUSE_LISTEN_GRPC": &cfg.ListenGRPC,
-		"GATEHOUSE_LISTEN_DEVIDP": &cfg.ListenDevIDP, "GATEHOUSE_LISTEN_ADMIN": &cfg.ListenAdmin,
+	for field, address := range map[string]*string{
+		"ListenBFF": &cfg.ListenBFF, "ListenGateway": &cfg.ListenGateway, "ListenGRPC": &cfg.ListenGRPC,
+		"ListenDevIDP": &cfg.ListenDevIDP, "ListenAdmin": &cfg.ListenAdmin,
 	} {
 		host, port, err := net.SplitHostPort(*address)
 		switch {
@@ -157,8 +159,8 @@ func (cfg *config) onLoopback() error {
 		case host == "":
 			*address = net.JoinHostPort("127.0.0.1", port)
 		case !loopback.Host(host):
-			errs = append(errs, settingError(setting, *address, "dev asks for no password, and so listens on loopback only", "give 127.0.0.1:"+port))
+			errs = append(errs, invalid.Field(field, *address, "is not on loopback, and dev asks for no password", "give 127.0.0.1:"+port))
 		}
 	}
-	return errors.Join(errs...)
+	return p.values.Explain(errors.Join(errs...))
 }

@@ -6,13 +6,16 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
 // An App is an application: what a program serves besides Gatehouse itself. No
@@ -35,18 +38,68 @@ type App struct {
 	// Call is the path that the page /private calls, and CallConfirmed the one
 	// that it calls to show a step-up; "" for none.
 	Call, CallConfirmed string
+	// Settings are those of the application. They come from the same sources as
+	// those of the program, and stand beside them in help and reference.
+	Settings []Setting
 	// DevPermissions are what the development provider grants to its demo
 	// machine.
 	DevPermissions []string
+}
+
+// A Setting is a setting of an application. The setting "page-size" of the
+// application "notes" is the flag --page-size, the variable NOTES_PAGE_SIZE, and
+// the key page-size of the configuration file.
+type Setting struct {
+	// Name is that of the flag: lower case, with hyphens. It differs from the names
+	// of the program's settings.
+	Name string
+	// Group is its heading in help and reference. Default: the application's title.
+	Group string
+	// Placeholder stands for the value in the help. Default: "VALUE".
+	Placeholder string
+	// Default is the value if no source has one. Default: Target stays as it is.
+	Default string
+	// Help describes the setting in a few sentences.
+	Help string
+	// Secret values are never shown in errors, and can be given as a file whose
+	// path is in the variable with _FILE behind its name.
+	Secret bool
+	// Target is a pointer to the variable that gets the value before services are
+	// opened: to a string, bool, int, int64, time.Duration, netip.Prefix, an
+	// encoding.TextUnmarshaler, whose error is shown to the user, or a slice of
+	// these, which is given with commas.
+	Target any
+}
+
+// name is the application's name in messages.
+func (app App) name() string { return cmp.Or(app.Name, "gatehouse") }
+
+// variablePrefix is that of the variables of its settings.
+func (app App) variablePrefix() string {
+	return strings.ToUpper(strings.ReplaceAll(app.name(), "-", "_"))
 }
 
 // Main runs the command that the process was started with, until it ends or
 // the process is told to stop by SIGTERM or an interrupt, and exits with the
 // code of Run. A second signal ends the process at once.
 func Main(app App) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := lifecycle.NotifyContext(context.Background())
 	code := Run(ctx, app, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// Run runs the command and settings in args around app, and returns the exit
+// code: 0 for success, 1 for a failure, 2 for arguments and values of the wrong
+// form, 3 if check could not prove everything. environ has the form of
+// os.Environ; a file .env in the working directory is read as well. Run returns
+// when the command has ended; serving commands end with ctx, after the work in
+// flight.
+func Run(ctx context.Context, app App, args, environ []string, stdout, stderr io.Writer) int {
+	p, err := newProgram(app, stdout)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", app.name(), err)
+		return exitUsage
+	}
+	return p.execute(ctx, args, environ, stderr)
 }

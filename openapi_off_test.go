@@ -1,16 +1,11 @@
 package gatehouse
 
-import (
-	"io"
-	"testing"
-)
+import "testing"
 
 // TestOpenAPIOff: GATEHOUSE_API_DOCS=off.
 func TestOpenAPIOff(t *testing.T) {
 	t.Parallel()
-	cfg := config{GRPCTarget: "passthrough:///127.0.0.1:1", APIDocs: apiDocsOff, Output: io.Discard}
-	cfg.withDefaults()
-	p, err := assemble(t.Context(), cfg, partSet{Gateway: true}, false)
+	p, err := configured(t, "GATEHOUSE_GRPC_TARGET=passthrough:///127.0.0.1:1", "GATEHOUSE_API_DOCS=off").assemble(t.Context(), partSet{Gateway: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@
 package gatehouse
 
 import (
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -34,10 +33,11 @@ func TestStoresOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			setting, kill := begin(t)
+			p := configured(t, "GATEHOUSE_SESSION_STORE="+setting)
 			if err := checkStore(setting); err != nil {
 				t.Fatal(err)
 			}
-			store, err := openStore(t.Context(), config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)})
+			store, err := p.openStore(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,15 +45,14 @@ func TestStoresOpen(t *testing.T) {
 			if err := storeReady(t.Context(), store); err != nil {
 				t.Errorf("not ready: %v", err)
 			}
-			cfg := config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)}
-			if err := probeStore(t.Context(), cfg); err != nil {
+			if err := p.probeStore(t.Context()); err != nil {
 				t.Errorf("probing: %v", err)
 			}
 			if kill == nil {
 				return
 			}
 			kill()
-			if err := probeStore(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") {
+			if err := p.probeStore(t.Context()); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") {
 				t.Errorf("probing what is gone: %v, want the setting", err)
 			}
 			tick := time.NewTicker(10 * time.Millisecond)
@@ -63,7 +62,7 @@ func TestStoresOpen(t *testing.T) {
 					t.Fatal("ready without its server")
 				}
 			}
-			_, err = openStore(t.Context(), config{SessionStore: setting, Logger: slog.New(slog.DiscardHandler)})
+			_, err = p.openStore(t.Context())
 			if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") || !strings.Contains(err.Error(), "start it, or correct the address") {
 				t.Errorf("opening it again: %v, want the setting and a remedy", err)
 			}

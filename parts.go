@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
-	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
 // readyTimeout bounds what /readyz asks of others.
@@ -36,231 +36,171 @@ const (
 
 // parts are those that run in this process; the others are nil.
 type parts struct {
+	*program
 	provider *oidc.Provider
 	denylist denier
-	upstream func() error // says why the remote server behind a gateway cannot be reached
+	upstream func() error // the error of the connection to a remote server
 	leaving  atomic.Bool  // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
 	services implementations // of the server
-	store    sessionStore    // of the bff, and of a server that may look after sessions
+	store    sessionStore    // of the bff, and of a server that shares it
 	closers  []func() error
 }
 
-// assemble makes the parts, each with the next one behind it: in process
-// where that runs here, over the network where not.
-func assemble(ctx context.Context, cfg config, which partSet, development bool) (*parts, error) {
-	p := &parts{}
-	var err error
-	if which.BFF || which.Server {
-		// One for all in this process: one key set, one discovery.
-		p.provider, err = oidc.NewProvider(oidc.Config{
-			Issuer: cfg.Issuer, InternalURL: cfg.InternalURL, InsecureInternalHTTP: cfg.InsecureInternalHTTP,
-			Logger: cfg.Logger.With("part", "provider"),
-		})
-		if err != nil {
-			return nil, err
-		}
+// assemble makes the parts, each with the next one behind it: in process if that
+// runs here, over the network if not.
+func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
+	all := &parts{program: p}
+	if err := all.add(ctx, run); err != nil {
+		return nil, all.close(err)
 	}
-	if which.BFF || which.Server {
-		if p.denylist, err = openDenylist(ctx, cfg); err != nil {
-			return nil, err
+	return all, nil
+}
+
+func (p *parts) add(ctx context.Context, run partSet) (err error) {
+	if run.BFF || run.Server {
+		// One for both: one set of metadata and keys.
+		cfg := p.cfg.Provider
+		cfg.Logger = p.logger.With("part", "provider")
+		if p.provider, err = oidc.NewProvider(cfg); err != nil {
+			return err
+		}
+		if p.denylist, err = p.openDenylist(ctx); err != nil {
+			return err
 		}
 		if p.denylist != nil {
 			p.closers = append(p.closers, func() error { p.denylist.Close(); return nil })
 		}
 	}
-	if which.BFF || which.Server && cfg.sharesSessions() {
-		if p.store, err = openStore(ctx, cfg); err != nil {
-			return nil, p.close(err)
+	if run.BFF || run.Server && p.sharesSessions() {
+		if p.store, err = p.openStore(ctx); err != nil {
+			return err
 		}
 		p.closers = append(p.closers, p.store.Close)
 	}
-	if which.Server {
-		if p.services, err = openServices(ctx, cfg.app.Services, newEnvironment(cfg, development)); err != nil {
-			return nil, p.close(err)
+	if run.Server {
+		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
+			return err
 		}
 		p.closers = append(p.closers, p.services.close)
-		if err = p.addServer(cfg, development); err != nil {
-			return nil, p.close(err)
+		if err = p.addServer(); err != nil {
+			return err
 		}
 	}
-	if which.Gateway {
-		if err = p.addGateway(cfg, which); err != nil {
-			return nil, p.close(err)
+	if run.Gateway {
+		if err = p.addGateway(run); err != nil {
+			return err
 		}
 	}
-	if which.BFF {
-		if err = p.addBFF(cfg, development); err != nil {
-			return nil, p.close(err)
-		}
+	if run.BFF {
+		return p.addBFF()
 	}
-	return p, nil
+	return nil
 }
 
-func (p *parts) addServer(cfg config, development bool) error {
-	auth := authn.Config{
-		Audience: cfg.Audience,
-		Profile: authn.ProfileConfig{
-			RequireATJWT: cfg.RequireATJWT, IDTokenClients: cfg.IDTokenClients,
-			InsecureIDTokenShape: cfg.InsecureIDTokenShape, ClientID: cfg.ClientID,
-		},
-		PermissionsClaim: cfg.PermissionsClaim,
-		Provider:         p.provider,
-	}
+func (p *parts) addServer() (err error) {
+	cfg := p.cfg.Server
+	cfg.Authn.Provider = p.provider
 	if p.denylist != nil {
-		auth.Revoked, auth.RevokedChanged = p.denylist.Revoked, p.denylist.Changed
+		cfg.Authn.Revoked, cfg.Authn.RevokedChanged = p.denylist.Revoked, p.denylist.Changed
 	}
-	var err error
-	p.server, err = server.New(server.Config{
-		Authn: auth,
-		Register: func(r grpc.ServiceRegistrar) {
-			p.services.register(r)
-			p.registerAdmin(cfg, r)
-		},
-		Policies:   cfg.app.Policies,
-		Reflection: development,
-		Limits:     server.LimitsConfig{MaxRequestBytes: cfg.MaxRequestBytes + server.RequestRoom, MaxResponseBytes: cfg.MaxResponseBytes},
-		Logger:     cfg.Logger.With("part", "server"),
-	})
+	cfg.Register = func(r grpc.ServiceRegistrar) {
+		p.services.register(r)
+		p.registerAdmin(r)
+	}
+	cfg.Policies = p.app.Policies
+	cfg.Reflection = p.development
+	cfg.Logger = p.logger.With("part", "server")
+	p.server, err = server.New(cfg)
 	return err
 }
 
-func (p *parts) addGateway(cfg config, which partSet) error {
-	var conn grpc.ClientConnInterface
+func (p *parts) addGateway(run partSet) (err error) {
+	cfg := p.cfg.Gateway
 	ready := func() error { return nil }
 	if p.server != nil {
-		conn, ready = p.server.Conn(), p.server.Ready
+		cfg.Conn, ready = p.server.Conn(), p.server.Ready
 	} else {
-		remote, err := grpc.NewClient(cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow))
 		if err != nil {
-			return settingError("GATEHOUSE_GRPC_TARGET", cfg.GRPCTarget, err.Error(), "give the server's address, such as dns:///server:9090")
+			return p.values.Describe("grpc-target", err.Error(), "give the server's address, such as dns:///server:9090")
 		}
 		p.closers = append(p.closers, remote.Close)
 		p.upstream = func() error { return connected(remote) }
-		conn, ready = remote, func() error {
+		cfg.Conn, ready = remote, func() error {
 			if err := p.upstream(); err != nil {
 				return &unreachable{err}
 			}
 			return nil
 		}
 	}
-	var err error
-	p.gateway, err = gateway.New(gateway.Config{
-		Conn:     conn,
-		Services: append(exposedServices(cfg.app.Services), exposedAdmin),
-		Access: gateway.AccessConfig{
-			BaseURL:      cfg.BaseURL,
-			AllowedHosts: cfg.AllowedHosts,
-			// A bff in another process calls it by a name of their network.
-			AnyHost: !which.BFF && !onLoopback(cfg.ListenGateway) && len(cfg.AllowedHosts) == 0,
-		},
-		Resource: gateway.ResourceConfig{Audience: cfg.Audience, Issuer: cfg.Issuer},
-		Document: gateway.DocumentConfig{Off: cfg.APIDocs == apiDocsOff, Title: cfg.app.Title, Version: cfg.app.Version, Comments: cfg.app.Comments},
-		Ready: func() error {
-			if p.leaving.Load() {
-				return errLeaving
-			}
-			return ready()
-		},
-		Limits: gateway.LimitsConfig{
-			MaxBodyBytes:     int64(cfg.MaxRequestBytes),
-			MaxResponseBytes: cfg.MaxResponseBytes,
-			Heartbeat:        cfg.StreamHeartbeat,
-		},
-		Logger: cfg.Logger.With("part", "gateway"),
-	})
+	cfg.Ready = func() error {
+		if p.leaving.Load() {
+			return errLeaving
+		}
+		return ready()
+	}
+	cfg.Services = append(exposedServices(p.app.Services), exposedAdmin)
+	// A bff in another process calls it by a name of their network.
+	cfg.Access.AnyHost = !run.BFF && !isOnLoopback(p.cfg.ListenGateway) && len(cfg.Access.AllowedHosts) == 0
+	cfg.Document.Title, cfg.Document.Version, cfg.Document.Comments = p.app.Title, p.app.Version, p.app.Comments
+	cfg.Logger = p.logger.With("part", "gateway")
+	p.gateway, err = gateway.New(cfg)
 	return err
 }
 
-func (p *parts) addBFF(cfg config, development bool) error {
-	logger := cfg.Logger.With("part", "bff")
-	var api http.Handler = p.gateway
+func (p *parts) addBFF() (err error) {
+	cfg := p.cfg.BFF
+	cfg.Logger = p.logger.With("part", "bff")
+	cfg.API = p.gateway
 	if p.gateway == nil {
-		target, err := url.Parse(cfg.GatewayURL)
+		target, err := url.Parse(p.cfg.GatewayURL)
 		if err != nil {
 			return err
 		}
-		api = bff.NewProxy(target, logger)
+		cfg.API = bff.NewProxy(target, cfg.Logger)
 	}
-	var frontend http.Handler
-	var err error
-	if dir, ok := strings.CutPrefix(cfg.Frontend, "dir:"); ok {
-		frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: cfg.FrontendCSP, Logger: logger})
+	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
+		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
 		if err != nil {
 			return err
 		}
-	} else if cfg.Frontend != defaultFrontend {
-		target, err := url.Parse(cfg.Frontend)
+	} else if p.cfg.Frontend != embeddedFrontend {
+		target, err := url.Parse(p.cfg.Frontend)
 		if err != nil {
 			return err
 		}
-		frontend = bff.NewProxy(target, logger)
+		cfg.Frontend = bff.NewProxy(target, cfg.Logger)
 	}
-	var revokes func(context.Context, bff.Revocation) error
 	if p.denylist != nil {
-		revokes = bff.DenyIn(p.denylist)
+		cfg.Revoke = bff.DenyIn(p.denylist)
 	}
-	p.bff, err = bff.New(bff.Config{
-		BaseURL:  cfg.BaseURL,
-		Provider: p.provider,
-		Client: bff.ClientConfig{
-			ID: cfg.ClientID, Secret: cfg.ClientSecret, Key: cfg.ClientKey, Auth: bff.AuthMethod(cfg.ClientAuth),
-			AssertionAudience: bff.AssertionAudience(cfg.AssertionAudience),
-		},
-		Login: bff.LoginConfig{
-			Scope: cfg.Scope, Audience: cfg.Audience, OmitAudience: cfg.OmitAudience, OmitResource: cfg.OmitResource,
-			OfflineConsent: bff.OfflineConsent(cfg.OfflineConsent), ResponseMode: bff.ResponseMode(cfg.ResponseMode),
-			OmitPAR: cfg.OmitPAR, Rate: cfg.LoginRate,
-		},
-		Sessions: bff.SessionConfig{
-			Store: p.store, Secrets: cfg.Secrets, SecretsCompromised: cfg.SecretsCompromised, Nodes: cfg.Replicas,
-			IdleTimeout: cfg.IdleTimeout, AbsoluteTimeout: cfg.AbsoluteTimeout, CookieName: cfg.CookieName,
-			RefreshTimeout: cfg.RefreshTimeout,
-		},
-		Pages:        bff.PagesConfig{Sections: cfg.app.Pages, Call: cfg.app.Call, CallConfirmed: cfg.app.CallConfirmed, Development: development},
-		Access:       bff.AccessConfig{Protect: cfg.Protect, Public: cfg.Public, AllowedHosts: cfg.AllowedHosts, TrustedProxies: cfg.TrustedProxies},
-		Revoke:       revokes,
-		API:          api,
-		TokenAddress: p.tokenAddress(cfg),
-		Frontend:     frontend,
-		SettingName:  settingName,
-		Logger:       logger,
-	})
+	cfg.Provider = p.provider
+	cfg.Sessions.Store = p.store
+	cfg.Pages = bff.PagesConfig{Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed, Development: p.development}
+	cfg.TokenAddress = p.tokenAddress()
+	cfg.SettingName = p.settingName
+	p.bff, err = bff.New(cfg)
 	return err
 }
 
-// settingName returns the setting behind a field of bff.Config that its log
-// lines name.
-func settingName(field string) string {
-	return map[string]string{
-		"Access.TrustedProxies":    "GATEHOUSE_TRUSTED_PROXIES",
-		"BaseURL":                  "GATEHOUSE_BASE_URL",
-		"Client.AssertionAudience": "GATEHOUSE_OIDC_ASSERTION_AUDIENCE",
-		"Client.Auth":              "GATEHOUSE_OIDC_CLIENT_AUTH",
-		"Client.ID":                "GATEHOUSE_OIDC_CLIENT_ID",
-		"Client.Key":               "GATEHOUSE_OIDC_CLIENT_KEY",
-		"Client.Secret":            "GATEHOUSE_OIDC_CLIENT_SECRET",
-		"Login.Audience":           "GATEHOUSE_AUDIENCE",
-		"Login.OmitPAR":            "GATEHOUSE_OIDC_OMIT_PAR",
-		"Login.OmitResource":       "GATEHOUSE_OIDC_OMIT_RESOURCE",
-		"Login.ResponseMode":       "GATEHOUSE_OIDC_RESPONSE_MODE",
-		"Login.Scope":              "GATEHOUSE_OIDC_SCOPE",
-		"Provider.InternalURL":     "GATEHOUSE_OIDC_INTERNAL_URL",
-		"Provider.Issuer":          "GATEHOUSE_OIDC_ISSUER",
-	}[field]
+// settingName returns the variable that sets a field of bff.Config, or of the
+// provider that it has.
+func (p *program) settingName(field string) string {
+	return cmp.Or(p.values.Variable("BFF."+field), p.values.Variable(field), field)
 }
 
-// tokenAddress is where clients with bearer tokens reach the gateway, as far as
-// that is known: on a developer's machine.
-func (p *parts) tokenAddress(cfg config) string {
-	base, err := url.Parse(cfg.BaseURL)
+// tokenAddress returns where clients with bearer tokens reach the gateway, as far
+// as that is known: on a developer's machine.
+func (p *parts) tokenAddress() string {
+	base, err := url.Parse(p.cfg.BFF.BaseURL)
 	if err != nil || p.gateway == nil || !loopback.Host(base.Hostname()) {
 		return ""
 	}
-	_, port, err := net.SplitHostPort(cfg.ListenGateway)
+	_, port, err := net.SplitHostPort(p.cfg.ListenGateway)
 	if err != nil || port == "0" {
 		return ""
 	}

@@ -80,19 +80,24 @@ type Environment struct {
 	Development bool
 	// Logger is never nil.
 	Logger *slog.Logger
+
+	database string // how errors name the setting
 }
 
-func newEnvironment(cfg config, development bool) Environment {
-	return Environment{DatabaseURL: cfg.DatabaseURL, Issuer: cfg.Issuer, Development: development, Logger: cfg.Logger.With("part", "services")}
+func (p *program) environment() Environment {
+	return Environment{
+		DatabaseURL: p.cfg.DatabaseURL, Issuer: p.cfg.Provider.Issuer, Development: p.development,
+		Logger: p.logger.With("part", "services"), database: p.values.Name("database-url"),
+	}
 }
 
-// DatabaseError returns err with the setting of the database before it, and
-// nil for nil. The database's password is not shown.
+// DatabaseError returns err with the setting of the database before it, without
+// its password, and nil for nil.
 func (env Environment) DatabaseError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("GATEHOUSE_DATABASE_URL=%s: %w", place(env.DatabaseURL), err)
+	return fmt.Errorf("%s: %w", env.database, err)
 }
 
 // probeDatabase runs the probes of all services, and reports whether there is

@@ -1,8 +1,6 @@
 package gatehouse
 
 import (
-	"strings"
-
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
@@ -12,8 +10,9 @@ import (
 
 // sharesSessions reports whether the session store is one that several
 // processes can open, so that a server by itself can look after sessions too.
-func (cfg config) sharesSessions() bool {
-	return cfg.SessionStore != "memory:" && !strings.HasPrefix(cfg.SessionStore, "sqlite:")
+func (p *program) sharesSessions() bool {
+	kind := storeKind(p.cfg.SessionStore)
+	return kind == "postgres" || kind == "redis"
 }
 
 // exposedAdmin is the operator's service for the gateway.
@@ -21,8 +20,8 @@ var exposedAdmin = gateway.Expose(sessionadminv1.NewSessionAdminServiceClient, s
 
 // registerAdmin registers the operator's service, which is of Gatehouse
 // itself and so stands in no list.
-func (p *parts) registerAdmin(cfg config, r grpc.ServiceRegistrar) {
-	admin := sessionadmin.Config{Issuer: cfg.Issuer, Logger: cfg.Logger.With("part", "server")}
+func (p *parts) registerAdmin(r grpc.ServiceRegistrar) {
+	admin := sessionadmin.Config{Issuer: p.cfg.Provider.Issuer, Logger: p.logger.With("part", "server")}
 	if p.store != nil {
 		admin.Store = p.store
 	}

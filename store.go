@@ -17,8 +17,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
-const storeSetting = "GATEHOUSE_SESSION_STORE"
-
 // storeKind is the kind of a session store: "memory", "sqlite", "postgres",
 // "redis", or "" for none that is known.
 func storeKind(value string) string {
@@ -44,22 +42,31 @@ func storeKind(value string) string {
 	return ""
 }
 
-// checkStore says what is wrong with a GATEHOUSE_SESSION_STORE, without
-// contacting anybody.
+// checkStore returns what is wrong with the form of a session store's address.
 func checkStore(value string) error {
-	var err error
+	const field = "SessionStore"
 	switch storeKind(value) {
-	case "":
-		return settingError(storeSetting, value, "no such store", "give memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, "+
-			"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER")
-	case "postgres":
-		err = postgres.Config{URL: value}.Validate()
-	case "redis":
-		err = redis.Config{URL: value}.Validate()
 	case "sqlite":
-		return folderError(storeSetting, value)
+		return checkFolder(field, value)
+	case "postgres":
+		return ofField(field, postgres.Config{URL: value}.Validate())
+	case "redis":
+		return ofField(field, redis.Config{URL: value}.Validate())
+	case "memory":
+		return nil
 	}
-	return storeError(value, err)
+	return invalid.Field(field, value, "is no session store", "give memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, "+
+		"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER")
+}
+
+// ofField returns the errors about an address as errors about the field that has
+// it.
+func ofField(field string, err error) error {
+	fields, errs := invalid.All(err)
+	for _, e := range fields {
+		errs = append(errs, &invalid.Error{Field: field, Problem: e.Problem, Remedy: e.Remedy})
+	}
+	return errors.Join(errs...)
 }
 
 // A sessionStore is a session store of this program.
@@ -68,56 +75,53 @@ type sessionStore interface {
 	io.Closer
 }
 
-// openStore opens the session store, which the validation has found to be
-// one of these.
-func openStore(ctx context.Context, cfg config) (sessionStore, error) {
-	logger := cfg.Logger.With("part", "sessions")
-	switch storeKind(cfg.SessionStore) {
+// openStore opens the session store. Its form is valid.
+func (p *program) openStore(ctx context.Context) (store sessionStore, err error) {
+	address, logger := p.cfg.SessionStore, p.logger.With("part", "sessions")
+	switch storeKind(address) {
 	case "sqlite":
-		s, err := sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(cfg.SessionStore, "sqlite:")})
-		if err != nil {
-			return nil, storeError(cfg.SessionStore, err)
-		}
-		return s, nil
+		store, err = sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(address, "sqlite:")})
 	case "postgres":
-		s, err := postgres.Open(ctx, postgres.Config{URL: cfg.SessionStore, Logger: logger})
-		if err != nil {
-			return nil, storeError(cfg.SessionStore, err)
-		}
-		return s, nil
+		store, err = postgres.Open(ctx, postgres.Config{URL: address, Logger: logger})
 	case "redis":
-		s, err := redis.Open(ctx, redis.Config{URL: cfg.SessionStore, Logger: logger})
-		if err != nil {
-			return nil, storeError(cfg.SessionStore, err)
-		}
-		return s, nil
+		store, err = redis.Open(ctx, redis.Config{URL: address, Logger: logger})
+	default:
+		store, err = memory.New(memory.Config{})
 	}
-	s, err := memory.New(memory.Config{})
 	if err != nil {
-		return nil, err
+		return nil, p.about("session-store", err)
 	}
-	return s, nil
+	return store, nil
 }
 
-// probeStore proves that the session store can be used, rights included; what it
-// makes is gone when it returns.
-func probeStore(ctx context.Context, cfg config) error {
+// probeStore proves that the session store can be used, rights included. What it
+// makes there is gone when it returns.
+func (p *program) probeStore(ctx context.Context) error {
+	address := p.cfg.SessionStore
 	var err error
-	switch storeKind(cfg.SessionStore) {
+	switch storeKind(address) {
 	case "sqlite":
-		err = filecheck.Writable(strings.TrimPrefix(cfg.SessionStore, "sqlite:"))
+		err = filecheck.Writable(strings.TrimPrefix(address, "sqlite:"))
 	case "postgres":
-		err = postgres.Probe(ctx, cfg.SessionStore)
+		err = postgres.Probe(ctx, address)
 	case "redis":
 		var s *redis.Store
-		if s, err = redis.Open(ctx, redis.Config{URL: cfg.SessionStore, Logger: cfg.Logger.With("part", "sessions")}); err == nil {
+		if s, err = redis.Open(ctx, redis.Config{URL: address, Logger: p.logger.With("part", "sessions")}); err == nil {
 			if err = session.Exercise(ctx, s); err != nil {
 				err = redis.Explain(err)
 			}
 			_ = s.Close() // its connections alone
 		}
 	}
-	return storeError(cfg.SessionStore, err)
+	return p.about("session-store", err)
+}
+
+// about returns err with the setting that it is about before it, and nil for nil.
+func (p *program) about(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", p.values.Name(name), err)
 }
 
 // storeReady asks a session store whether it can be used, if it can tell.
@@ -126,18 +130,4 @@ func storeReady(ctx context.Context, store session.Store) error {
 		return s.Ready(ctx)
 	}
 	return nil
-}
-
-// storeError names the setting; the stores' own errors say what to do, and
-// show nothing of the value.
-func storeError(value string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*invalid.Error](err); ok && e.Remedy == "" {
-		err = errors.New(e.Problem)
-	} else if ok {
-		return settingError(storeSetting, value, e.Problem, e.Remedy)
-	}
-	return fmt.Errorf("%s=%s: %w", storeSetting, place(value), err)
 }

@@ -1,17 +1,10 @@
 package gatehouse
 
 import (
-	"crypto/rand"
+	"fmt"
 	"strings"
 	"testing"
 )
-
-func bffConfig(store string, replicas int) config {
-	return config{
-		Issuer: "https://issuer.example", Audience: "https://api.example", ClientID: "bff", BaseURL: "https://shop.example",
-		Secrets: []string{rand.Text() + rand.Text()}, GatewayURL: "http://gateway:5000", SessionStore: store, Replicas: replicas,
-	}
-}
 
 func TestSessionStores(t *testing.T) {
 	t.Parallel()
@@ -28,13 +21,13 @@ func TestSessionStores(t *testing.T) {
 		{"rediss://user:hunter2@cache.example:6380/2", 3, ""},
 		{"redis-cluster://a.example:6379,b.example:6379", 3, ""},
 		{"redis-sentinel://:hunter2@a.example,b.example,c.example/main", 3, ""},
-		{"memory:", 2, "GATEHOUSE_REPLICAS=2: the session store memory: is of one process alone"},
-		{"sqlite:sessions.db", 2, "GATEHOUSE_REPLICAS=2: the session store sqlite: is of one process alone"},
-		{"sqlite:/no/such/folder/sessions.db", 1, "the folder /no/such/folder does not exist"},
-		{"sqlite:", 1, "no such store"},
-		{"memory:x", 1, "no such store"},
-		{"mysql://user:hunter2@db/x", 1, "no such store"},
-		{"redis:hunter2@cache:6379", 1, "no such store"},
+		{"memory:", 2, "GATEHOUSE_REPLICAS=2 (environment): needs a session store that is shared, which memory: is not"},
+		{"sqlite:sessions.db", 2, "GATEHOUSE_REPLICAS=2 (environment): needs a session store that is shared, which sqlite: is not"},
+		{"sqlite:/no/such/folder/sessions.db", 1, "is in the folder /no/such/folder, which does not exist"},
+		{"sqlite:", 1, "is no session store"},
+		{"memory:x", 1, "is no session store"},
+		{"mysql://user:hunter2@db/x", 1, "is no session store"},
+		{"redis:hunter2@cache:6379", 1, "is no session store"},
 		{"postgres://user:hunter2@db:54x/x", 1, "not an address of PostgreSQL"},
 		{"redis://user:hunter2@cache:63x", 1, "an invalid port"},
 		{"redis://user:hunt%er2@cache", 1, "percent-encode"},
@@ -43,7 +36,7 @@ func TestSessionStores(t *testing.T) {
 		{"redis-cluster://user:hunter2@a/1", 1, "a cluster has no databases"},
 		{"redis://a/x?hunter2=1", 1, "a database that is not a number"},
 	} {
-		err := bffConfig(c.store, c.replicas).Validate(partSet{BFF: true})
+		err := validated(t, partSet{BFF: true}, bffEnvironment("GATEHOUSE_SESSION_STORE="+c.store, fmt.Sprintf("GATEHOUSE_REPLICAS=%d", c.replicas))...)
 		switch {
 		case c.problem == "" && err != nil:
 			t.Errorf("%s with %d replicas: %v", c.store, c.replicas, err)

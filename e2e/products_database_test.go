@@ -19,7 +19,7 @@ func TestDatabaseUnreachable(t *testing.T) {
 			"GATEHOUSE_OIDC_ISSUER=https://issuer.example", "GATEHOUSE_AUDIENCE=https://api.example", "GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
 			"GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=" + address,
 		}, &out, &er)
-		if code != 1 || !strings.Contains(er.String(), "GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached") || strings.Contains(er.String(), "hunter2") {
+		if code != 1 || !strings.Contains(er.String(), "GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1 (environment): PostgreSQL cannot be reached") || strings.Contains(er.String(), "hunter2") {
 			t.Errorf("%s: exit code %d, %s", address, code, er.String())
 		}
 	}
@@ -32,7 +32,7 @@ func TestCheckAsksTheDatabase(t *testing.T) {
 	for address, want := range map[string]string{
 		"memory:":                            "warn  the services' data is kept in memory",
 		"sqlite:new.db":                      "ok    the database can be written: sqlite:new.db",
-		"postgres://u:hunter2@127.0.0.1:1/x": "WRONG GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1: PostgreSQL cannot be reached",
+		"postgres://u:hunter2@127.0.0.1:1/x": "WRONG GATEHOUSE_DATABASE_URL=postgres://127.0.0.1:1 (environment): PostgreSQL cannot be reached",
 	} {
 		_, said := outcome(t, t.TempDir(), append(env, "GATEHOUSE_DATABASE_URL="+address), "check")
 		if !strings.Contains(said, want) || strings.Contains(said, "hunter2") {

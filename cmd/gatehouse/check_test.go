@@ -124,7 +124,7 @@ func TestCheckRedisRights(t *testing.T) {
 	}
 	for user, want := range map[string][2]string{
 		"good":     {"ok the session store answers", "ok the denylist answers"},
-		"reader":   {"wrong GATEHOUSE_SESSION_STORE=redis://" + server.Addr() + ": begin a session: Redis refuses (NOPERM", "wrong GATEHOUSE_DENYLIST=redis://" + server.Addr() + ": follow the feed: Redis refuses (NOPERM"},
+		"reader":   {"wrong GATEHOUSE_SESSION_STORE=redis://" + server.Addr() + " (environment): begin a session: Redis refuses (NOPERM", "wrong GATEHOUSE_DENYLIST=redis://" + server.Addr() + " (environment): follow the feed: Redis refuses (NOPERM"},
 		"silent":   {"begin a session: Redis refuses (NOPERM", "Redis refuses (NOPERM"},
 		"stranger": {"Redis refuses (NOPERM", "Redis refuses (NOPERM"},
 		"unknown":  {"Redis refuses (WRONGPASS", "Redis refuses (WRONGPASS"},
@@ -310,7 +310,7 @@ func TestCheckSQLite(t *testing.T) {
 func TestCheckWarnsOfFileAtRoot(t *testing.T) {
 	t.Parallel()
 	got := checked(t, "GATEHOUSE_SESSION_STORE=sqlite://shop.db")["session store"]
-	want := "warn GATEHOUSE_SESSION_STORE=sqlite://shop.db is the file /shop.db write sqlite:shop.db for one in the working directory"
+	want := "warn GATEHOUSE_SESSION_STORE=sqlite://shop.db (environment) is the file /shop.db write sqlite:shop.db for one in the working directory"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

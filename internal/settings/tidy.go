@@ -1,4 +1,4 @@
-package gatehouse
+package settings
 
 import (
 	"fmt"
@@ -6,40 +6,38 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
-// tidied returns a value without what surrounds it by accident, and takes a note
-// of what that was. A client's secret keeps its quotes, which may belong to it,
-// and the bff's own secrets keep everything: see withTidied.
-func (s *sources) tidied(name, value string, flag *kong.Flag) (string, error) {
-	secret := flag.Name == "oidc-client-secret" || flag.IsSlice() && isSecret(flag)
+// tidied returns a value without what surrounds it by accident, and notes what
+// that was; "" after an error. An opaque secret keeps its quotes, which may
+// belong to it, and a list of secrets keeps everything: see WithTidied.
+func (r *reader) tidied(s *Setting, from source, value string) string {
 	clean, what := tidy(value)
 	switch {
 	case what == "":
-	case flag.IsSlice() && isSecret(flag):
-		s.note("%s: has %s around it, which are part of it; leave them out at the next rotation", name, what)
-		return value, nil
-	case secret && strings.Contains(what, quotes):
-		s.note("%s: is in quotes, which are part of it; if they are not meant, leave them out (docker --env-file and systemd keep some that a shell removes)", name)
-		return strings.TrimFunc(value, blank), nil
+	case s.Secret && s.isList():
+		r.note("%s: has %s around it, which are part of it; leave them out at the next rotation", from.with(""), what)
+		return value
+	case s.Opaque && strings.Contains(what, quotes):
+		r.note("%s: is in quotes, which are part of it; if they are not meant, leave them out (docker --env-file and systemd keep some that a shell removes)", from.with(""))
+		return strings.TrimFunc(value, blank)
 	default:
-		s.note("%s: %s around the value left out", name, what)
+		r.note("%s: %s around the value left out", from.with(""), what)
 	}
-	if secret {
-		return clean, nil
+	if s.Opaque || s.Secret && s.isList() {
+		return clean
 	}
-	for at, r := range clean {
+	for at, c := range clean {
 		switch {
-		case unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r':
-			return "", fmt.Errorf("%s: has the control character %U at position %d; write the value again", name, r, at)
-		case blank(r) && r > unicode.MaxASCII, unicode.Is(unicode.Cf, r):
-			s.note("%s: has %U, which cannot be seen or looks like a space, at position %d; if it came with pasting, write the value again", name, r, at)
+		case unicode.IsControl(c) && c != '\t' && c != '\n' && c != '\r':
+			r.fail(s, from, fmt.Sprintf("has the control character %U at position %d; write the value again", c, at))
+			return ""
+		case blank(c) && c > unicode.MaxASCII, unicode.Is(unicode.Cf, c):
+			r.note("%s: has %U, which cannot be seen or looks like a space, at position %d; if it came with pasting, write the value again", from.with(""), c, at)
 		}
 	}
-	return clean, nil
+	return clean
 }
 
 const quotes = "quotes"
@@ -70,10 +68,10 @@ func blank(r rune) bool {
 	return unicode.IsSpace(r) || r == '\u200b' || r == '\u2060' || r == '\ufeff'
 }
 
-// withTidied adds to the secrets, behind all of them, those that another
-// process may have meant: without the whitespace or the quotes around them. What
-// is sealed stays as it is, so that "new, old" opens what "old" has sealed.
-func withTidied(secrets []string) []string {
+// WithTidied adds to the secrets, behind all of them, those that another
+// process may use: without the whitespace or the quotes around them. The first
+// one stays, so that "new, old" opens what "old" has sealed.
+func WithTidied(secrets []string) []string {
 	all := slices.Clone(secrets)
 	for _, secret := range secrets {
 		if clean, _ := tidy(secret); clean != "" && !slices.Contains(all, clean) && seal.Weakness(clean) == "" {
@@ -93,13 +91,13 @@ func withTidied(secrets []string) []string {
 func secretList(raw []byte, text string) (list []string, note string) {
 	weak := func(secret string) bool { return seal.Weakness(secret) != "" }
 	for line := range strings.Lines(text) {
-		for _, secret := range kong.SplitEscaped(line, ',') {
+		for _, secret := range splitList(line) {
 			if clean := strings.TrimFunc(secret, blank); clean != "" {
 				list = append(list, clean)
 			}
 		}
 	}
-	earlier := slices.DeleteFunc(kong.SplitEscaped(strings.TrimSpace(string(raw)), ','), weak)
+	earlier := slices.DeleteFunc(splitList(strings.TrimSpace(string(raw))), weak)
 	if strings.Contains(strings.TrimSpace(text), "\n") && len(earlier) > 0 && slices.ContainsFunc(list, weak) {
 		note = "a line is too weak to be a secret of its own, so all lines together are one secret, as before; write each secret on one line"
 		list = append(earlier, slices.DeleteFunc(list, weak)...)
@@ -113,13 +111,4 @@ func secretList(raw []byte, text string) (list []string, note string) {
 		}
 	}
 	return once, note
-}
-
-// kongList is a list in a form that kong takes for a slice without splitting it.
-func kongList(list []string) any {
-	items := make([]any, len(list))
-	for i, item := range list {
-		items[i] = item
-	}
-	return items
 }

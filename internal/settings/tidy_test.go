@@ -1,13 +1,14 @@
-package gatehouse
+package settings
 
 import (
 	"bytes"
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
 	"github.com/joho/godotenv"
 
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
@@ -19,21 +20,43 @@ const (
 	secretB = "eeee5555ffff6666gggg7777hhhh8888"
 )
 
-// noted is what a program with these sources would have, and what it would tell.
-func noted(t *testing.T, environ, args []string) (settings, string, error) {
+// A configuration has a setting of each kind.
+type configuration struct {
+	file, clientID, clientSecret, audience, scope, baseURL string
+	secrets                                                []string
+}
+
+// noted returns what the sources say, the notes, and the error about their form.
+func noted(t *testing.T, environ []string, file string) (*configuration, string, error) {
 	t.Helper()
-	from, err := readSources(environ, configFlag(args))
-	if err != nil {
-		return settings{}, "", err
+	got := &configuration{}
+	table := Table{
+		{Name: "config", Targets: []any{&got.file}},
+		{Name: "oidc-client-id", Targets: []any{&got.clientID}},
+		{Name: "oidc-client-secret", Aliases: []string{"AUTH0_CLIENT_SECRET"}, Secret: true, Opaque: true, Targets: []any{&got.clientSecret}},
+		{Name: "secret", Aliases: []string{"AUTH0_SECRET"}, Secret: true, Targets: []any{&got.secrets}},
+		{Name: "audience", Targets: []any{&got.audience}},
+		{Name: "oidc-scope", Targets: []any{&got.scope}},
+		{Name: "base-url", Targets: []any{&got.baseURL}},
 	}
-	var line commandLine
-	var out bytes.Buffer
-	parser, err := newParser(&line, from, &out, &out, func(int) {})
-	if err != nil {
+	for _, s := range table {
+		s.Prefix = "GATEHOUSE"
+	}
+	flags := Flags{}
+	if file != "" {
+		flags["config"] = []string{file}
+	}
+	v := table.Read(Sources{Flags: flags, Environ: environ, Dotenv: ".env"})
+	return got, strings.Join(v.Notes(), "\n"), v.Err()
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = parser.Parse(append([]string{"serve"}, args...))
-	return line.settings, strings.Join(from.notes, "\n"), err
+	return path
 }
 
 // Whatever an editor did to a secret's file, the secret is what a person sees.
@@ -50,14 +73,14 @@ func TestSecretFileEncodings(t *testing.T) {
 		"too long":          {strings.Repeat("x", textfile.MaxBytes+1), "", "longer than"},
 	} {
 		path := write(t, "secret", c.content)
-		got, _, err := noted(t, []string{"GATEHOUSE_OIDC_CLIENT_SECRET_FILE=" + path}, nil)
-		if got.OIDCClientSecret != c.want || (err == nil) != (c.problem == "") ||
+		got, _, err := noted(t, []string{"GATEHOUSE_OIDC_CLIENT_SECRET_FILE=" + path}, "")
+		if got.clientSecret != c.want || (err == nil) != (c.problem == "") ||
 			err != nil && (!strings.Contains(err.Error(), c.problem) || !strings.Contains(err.Error(), "GATEHOUSE_OIDC_CLIENT_SECRET_FILE="+path)) {
-			t.Errorf("%s: got %q, %v, want %q, %q", name, got.OIDCClientSecret, err, c.want, c.problem)
+			t.Errorf("%s: got %q, %v, want %q, %q", name, got.clientSecret, err, c.want, c.problem)
 		}
 	}
 	dir := t.TempDir()
-	if _, _, err := noted(t, []string{"GATEHOUSE_SECRET_FILE=" + dir}, nil); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SECRET_FILE="+dir+": is a directory; give the path of a file in it") {
+	if _, _, err := noted(t, []string{"GATEHOUSE_SECRET_FILE=" + dir}, ""); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SECRET_FILE="+dir+" (environment): is a directory; give the path of a file in it") {
 		t.Errorf("a directory: %v", err)
 	}
 }
@@ -85,9 +108,9 @@ func TestSecretsOneALine(t *testing.T) {
 		"a backslash at the end": {secretA + "\\\n" + secretB, []string{secretA + "\\", secretB, secretA + "\\\n" + secretB}, ""},
 	} {
 		for _, variable := range []string{"GATEHOUSE_SECRET_FILE", "AUTH0_SECRET_FILE"} {
-			got, notes, err := noted(t, []string{variable + "=" + write(t, "secret", c.content)}, nil)
-			if err != nil || !slices.Equal(got.Secret, c.want) || !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
-				t.Errorf("%s: got %q, note %q, %v, want %q, %q", name, got.Secret, notes, err, c.want, c.note)
+			got, notes, err := noted(t, []string{variable + "=" + write(t, "secret", c.content)}, "")
+			if err != nil || !slices.Equal(got.secrets, c.want) || !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
+				t.Errorf("%s: got %q, note %q, %v, want %q, %q", name, got.secrets, notes, err, c.want, c.note)
 			}
 		}
 	}
@@ -97,13 +120,13 @@ func TestSecretsOneALine(t *testing.T) {
 // space behind the comma.
 func TestSecretsWithSpaces(t *testing.T) {
 	t.Parallel()
-	got, _, err := noted(t, []string{"GATEHOUSE_SECRET=" + secretA + ", " + secretB}, nil)
-	if want := []string{secretA, " " + secretB, secretB}; err != nil || !slices.Equal(got.config().Secrets, want) {
-		t.Errorf("got %q, %v, want %q", got.config().Secrets, err, want)
+	got, _, err := noted(t, []string{"GATEHOUSE_SECRET=" + secretA + ", " + secretB}, "")
+	if want := []string{secretA, " " + secretB, secretB}; err != nil || !slices.Equal(WithTidied(got.secrets), want) {
+		t.Errorf("got %q, %v, want %q", WithTidied(got.secrets), err, want)
 	}
-	got, notes, err := noted(t, []string{`GATEHOUSE_SECRET="` + secretA + `"`}, nil)
-	if want := []string{`"` + secretA + `"`, secretA}; err != nil || !slices.Equal(got.config().Secrets, want) || !strings.Contains(notes, "GATEHOUSE_SECRET: has quotes around it") {
-		t.Errorf("got %q, %q, %v, want %q", got.config().Secrets, notes, err, want)
+	got, notes, err := noted(t, []string{`GATEHOUSE_SECRET="` + secretA + `"`}, "")
+	if want := []string{`"` + secretA + `"`, secretA}; err != nil || !slices.Equal(WithTidied(got.secrets), want) || !strings.Contains(notes, "GATEHOUSE_SECRET (environment): has quotes around it") {
+		t.Errorf("got %q, %q, %v, want %q", WithTidied(got.secrets), notes, err, want)
 	}
 }
 
@@ -113,7 +136,7 @@ func TestTidiedValues(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ value, want, note string }{
 		"plain":              {"client", "client", ""},
-		"spaces":             {" client\t", "client", "GATEHOUSE_OIDC_CLIENT_ID: whitespace around"},
+		"spaces":             {" client\t", "client", "GATEHOUSE_OIDC_CLIENT_ID (environment): whitespace around"},
 		"carriage return":    {"client\r", "client", "whitespace around"},
 		"no-break space":     {"\u00a0client\u00a0", "client", "whitespace around"},
 		"zero-width space":   {"client\u200b", "client", "whitespace around"},
@@ -126,30 +149,17 @@ func TestTidiedValues(t *testing.T) {
 		"zero width inside":  {"my\u200bclient", "my\u200bclient", "has U+200B"},
 		"one quote":          {`"client`, `"client`, ""},
 	} {
-		got, notes, err := noted(t, []string{"GATEHOUSE_OIDC_CLIENT_ID=" + c.value}, nil)
-		if err != nil || got.OIDCClientID != c.want || !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
-			t.Errorf("%s: got %q, %q, %v, want %q, %q", name, got.OIDCClientID, notes, err, c.want, c.note)
+		got, notes, err := noted(t, []string{"GATEHOUSE_OIDC_CLIENT_ID=" + c.value}, "")
+		if err != nil || got.clientID != c.want || !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
+			t.Errorf("%s: got %q, %q, %v, want %q, %q", name, got.clientID, notes, err, c.want, c.note)
 		}
 	}
-	if _, _, err := noted(t, []string{"GATEHOUSE_BASE_URL=https://shop\x1b.example"}, nil); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_BASE_URL: has the control character U+001B at position 12") {
+	if _, _, err := noted(t, []string{"GATEHOUSE_BASE_URL=https://shop\x1b.example"}, ""); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_BASE_URL (environment): has the control character U+001B at position 12") {
 		t.Errorf("a control character: %v", err)
 	}
-	got, notes, err := noted(t, []string{`GATEHOUSE_OIDC_CLIENT_SECRET=" s3cret "`}, nil)
-	if err != nil || got.OIDCClientSecret != `" s3cret "` || !strings.Contains(notes, "is in quotes, which are part of it") || strings.Contains(notes, "s3cret") {
-		t.Errorf("a quoted client secret: %q, %q, %v", got.OIDCClientSecret, notes, err)
-	}
-}
-
-// A base URL without a scheme is https, as the tutorial has it, but on loopback.
-func TestAddressWithoutScheme(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[string]string{
-		"shop.example": "https://shop.example", "localhost:3000": "localhost:3000", "127.0.0.1:3000": "127.0.0.1:3000", "[::1]:3000": "[::1]:3000", "LOCALHOST": "LOCALHOST",
-	} {
-		got, _, err := noted(t, []string{"GATEHOUSE_BASE_URL=" + value, "AUTH0_ISSUER_BASE_URL=" + value}, nil)
-		if cfg := got.config(); err != nil || cfg.BaseURL != want || cfg.Issuer != want {
-			t.Errorf("%s: got %q and %q, %v, want %q", value, cfg.BaseURL, cfg.Issuer, err, want)
-		}
+	got, notes, err := noted(t, []string{`GATEHOUSE_OIDC_CLIENT_SECRET=" s3cret "`}, "")
+	if err != nil || got.clientSecret != `" s3cret "` || !strings.Contains(notes, "is in quotes, which are part of it") || strings.Contains(notes, "s3cret") {
+		t.Errorf("a quoted client secret: %q, %q, %v", got.clientSecret, notes, err)
 	}
 }
 
@@ -171,14 +181,14 @@ func TestDotenv(t *testing.T) { // not parallel: .env is read from the working d
 			if err := os.WriteFile(".env", []byte(c.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, notes, err := noted(t, nil, nil)
+			got, notes, err := noted(t, nil, "")
 			switch {
 			case c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem) || strings.Contains(err.Error(), "hunter2")):
 				t.Errorf("got %v, want %q", err, c.problem)
 			case c.problem == "" && err != nil:
 				t.Error(err)
-			case got.Audience != c.want || !strings.Contains(notes, c.note) || c.note == "" && notes != "" || strings.Contains(notes, "hunter2"):
-				t.Errorf("got %q, %q, want %q, %q", got.Audience, notes, c.want, c.note)
+			case got.audience != c.want || !strings.Contains(notes, c.note) || c.note == "" && notes != "" || strings.Contains(notes, "hunter2"):
+				t.Errorf("got %q, %q, want %q, %q", got.audience, notes, c.want, c.note)
 			}
 		})
 	}
@@ -187,7 +197,7 @@ func TestDotenv(t *testing.T) { // not parallel: .env is read from the working d
 		if err := os.Mkdir(".env", 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := noted(t, nil, nil); err == nil || !strings.Contains(err.Error(), ".env: is a directory") {
+		if _, _, err := noted(t, nil, ""); err == nil || !strings.Contains(err.Error(), ".env: is a directory") {
 			t.Error(err)
 		}
 	})
@@ -195,15 +205,15 @@ func TestDotenv(t *testing.T) { // not parallel: .env is read from the working d
 
 func TestFileEncodings(t *testing.T) {
 	t.Parallel()
-	got, _, err := noted(t, nil, []string{"--config", write(t, "gatehouse.yaml", "\xef\xbb\xbfaudience: a\r\noidc-scope: |\r\n  openid\r\n")})
-	if err != nil || got.Audience != "a" || got.OIDCScope != "openid" {
-		t.Errorf("got %q, %q, %v", got.Audience, got.OIDCScope, err)
+	got, _, err := noted(t, nil, write(t, "gatehouse.yaml", "\xef\xbb\xbfaudience: a\r\noidc-scope: |\r\n  openid\r\n"))
+	if err != nil || got.audience != "a" || got.scope != "openid" {
+		t.Errorf("got %q, %q, %v", got.audience, got.scope, err)
 	}
 	for content, want := range map[string]string{
 		"\xff\xfea\x00":                   ": is UTF-16",
-		"audience: a\nsecret: [hunter2\n": "gatehouse.yaml: not a YAML map",
+		"audience: a\nsecret: [hunter2\n": "gatehouse.yaml:2: not YAML",
 	} {
-		if _, _, err := noted(t, nil, []string{"--config", write(t, "gatehouse.yaml", content)}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+		if _, _, err := noted(t, nil, write(t, "gatehouse.yaml", content)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: got %v, want %q", content, err, want)
 		}
 	}
@@ -224,32 +234,13 @@ func FuzzSecretFile(f *testing.F) {
 			t.Errorf("%q: a byte order mark is left", raw)
 		}
 		list, note := secretList(raw, text)
-		for _, secret := range kong.SplitEscaped(strings.TrimSpace(string(raw)), ',') {
+		for _, secret := range splitList(strings.TrimSpace(string(raw))) {
 			if seal.Weakness(secret) == "" && !slices.Contains(list, secret) {
 				t.Errorf("%q: %q was a secret and is not in %q", raw, secret, list)
 			}
 		}
 		if note == "" && len(list) > 0 && strings.ContainsAny(list[0], "\n\ufeff") && !strings.ContainsAny(strings.TrimFunc(list[0], blank), "\ufeff") {
 			t.Errorf("%q: the first is %q", raw, list[0])
-		}
-		// Through kong nothing is lost.
-		var cli struct {
-			Secret []string
-		}
-		parser, err := kong.New(&cli, kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			if flag.Name != "secret" {
-				return nil, nil
-			}
-			return kongList(list), nil
-		})))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := parser.Parse(nil); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(cli.Secret, list) && len(list) > 0 {
-			t.Errorf("%q: kong made %q of %q", raw, cli.Secret, list)
 		}
 	})
 }
@@ -260,21 +251,34 @@ func FuzzDotenv(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, skipped, err := parseDotenv(text)
+		got, err := parseDotenv(text)
 		if err != nil {
-			if i := strings.IndexByte(err.Error(), ':'); i < 1 || strings.Trim(err.Error()[:i], "0123456789") != "" {
+			if _, ok := errors.AsType[*lineError](err); !ok {
 				t.Errorf("%q: no line in %q", text, err)
 			}
 			return
 		}
 		want, err := godotenv.Unmarshal(text)
-		if err != nil || len(skipped) > 0 {
+		if err != nil || len(got.skipped) > 0 {
 			return
 		}
 		for name, value := range want {
-			if got[name] != value && !strings.ContainsAny(name, " \t") && name != "" {
-				t.Errorf("%q: %s is %q, godotenv says %q", text, name, got[name], value)
+			if got.values[name] != value && !strings.ContainsAny(name, " \t") && name != "" {
+				t.Errorf("%q: %s is %q, godotenv says %q", text, name, got.values[name], value)
 			}
 		}
 	})
+}
+
+// A list is split as earlier versions split it.
+func TestSplitList(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"": nil, "a": {"a"}, "a,b": {"a", "b"}, "a,": {"a"}, ",a": {"", "a"}, "a,,b": {"a", "", "b"}, `a\,b`: {"a,b"}, `a\\,b`: {`a\\`, "b"},
+		`a\b,c`: {`a\b`, "c"}, `a\`: {`a\`}, "a, b": {"a", " b"}, "a\xff,b": {"a\ufffd", "b"}, `\\\,`: {`\\,`},
+	} {
+		if got := splitList(text); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package gatehouse
+package settings
 
 import (
 	"fmt"
@@ -8,30 +8,48 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// parseDotenv reads the text of a .env file. A line that does not begin with a
-// name is skipped and its number returned. An error begins with a line number,
-// and quotes nothing, since a line may hold a secret.
+// A dotenv is a parsed .env file.
+type dotenv struct {
+	values  map[string]string
+	lines   map[string]int // by name
+	skipped []int          // lines that do not begin with a name
+}
+
+// A lineError is an error in a line of a file. It quotes nothing of the line,
+// which may hold a secret.
+type lineError struct {
+	line int
+	text string
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("%d: %s", e.line, e.text) }
+
+// parseDotenv reads the text of a .env file. Its errors are *lineError.
 //
 // godotenv reads the values, for compatibility with other programs. It stops at
-// the first bad line and does not say which, so the statements are told apart
+// the first bad line and does not say which, so the statements are separated
 // here, and given to it together, since one may refer to another.
-func parseDotenv(text string) (values map[string]string, skipped []int, err error) {
+func parseDotenv(text string) (*dotenv, error) {
 	statements, skipped, err := dotenvStatements(strings.ReplaceAll(text, "\r\n", "\n"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	env := &dotenv{lines: map[string]int{}, skipped: skipped}
 	var all strings.Builder
 	for _, s := range statements {
-		if _, err := godotenv.Unmarshal(s.text); err != nil {
-			return nil, nil, fmt.Errorf("%d: cannot be read as NAME=value; correct or remove it", s.line)
+		values, err := godotenv.Unmarshal(s.text)
+		if err != nil {
+			return nil, &lineError{s.line, "cannot be read as NAME=value; correct or remove it"}
+		}
+		for name := range values {
+			env.lines[name] = s.line
 		}
 		all.WriteString(s.text + "\n")
 	}
-	values, err = godotenv.Unmarshal(all.String())
-	if err != nil { // each can be read by itself, so this cannot be
-		return nil, nil, fmt.Errorf("1: cannot be read as lines of NAME=value")
+	if env.values, err = godotenv.Unmarshal(all.String()); err != nil { // each statement alone is valid
+		return nil, &lineError{1, "cannot be read as lines of NAME=value"}
 	}
-	return values, skipped, nil
+	return env, nil
 }
 
 type statement struct {
@@ -55,7 +73,7 @@ func dotenvStatements(text string) (statements []statement, skipped []int, err e
 			if value := text[len(begin):]; value != "" && (value[0] == '"' || value[0] == '\'') {
 				n := closingQuote(value)
 				if n < 0 {
-					return nil, nil, fmt.Errorf("%d: the value begins with a quote that is not closed; close it, or remove the line", line)
+					return nil, nil, &lineError{line, "the value begins with a quote that is not closed; close it, or remove the line"}
 				}
 				end = len(begin) + n + 1 // what follows on its line is a comment or another statement
 			}

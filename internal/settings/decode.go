@@ -1,0 +1,128 @@
+package settings
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// assign decodes a value, or the items of a list, into all targets. Its errors
+// say what to write instead of the value.
+func (s *Setting) assign(items []string) error {
+	for _, item := range items {
+		if len(s.Choices) > 0 && !slices.Contains(s.Choices, item) {
+			return fmt.Errorf("is not a choice; give one of %s", strings.Join(s.Choices, ", "))
+		}
+	}
+	for _, target := range s.Targets {
+		if set, ok := target.(func(string) error); ok {
+			if err := set(strings.Join(items, ",")); err != nil {
+				return err
+			}
+			continue
+		}
+		v := reflect.ValueOf(target).Elem()
+		if !s.isList() {
+			if err := s.decode(v, strings.Join(items, ",")); err != nil {
+				return err
+			}
+			continue
+		}
+		list := reflect.MakeSlice(v.Type(), len(items), len(items))
+		for i, item := range items {
+			if err := s.decode(list.Index(i), item); err != nil {
+				return err
+			}
+		}
+		v.Set(list)
+	}
+	return nil
+}
+
+func (s *Setting) decode(v reflect.Value, text string) error {
+	switch target := v.Addr().Interface().(type) {
+	case *time.Duration:
+		return decodeDuration(target, text)
+	case *netip.Prefix:
+		return decodeNetwork(target, text)
+	case encoding.TextUnmarshaler:
+		return target.UnmarshalText([]byte(text))
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		on, off := []string{"true", "1", "yes"}, []string{"false", "0", "no"}
+		word := strings.ToLower(text)
+		if !slices.Contains(slices.Concat(on, off), word) {
+			return fmt.Errorf("is neither true nor false; give one of %s", strings.Join(slices.Concat(on, off), ", "))
+		}
+		v.SetBool(slices.Contains(on, word))
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(text, 0, v.Type().Bits())
+		if err != nil {
+			return fmt.Errorf("is not a whole number; write digits alone, such as 120")
+		}
+		v.SetInt(n)
+	default:
+		return fmt.Errorf("cannot be decoded into %v", v.Type())
+	}
+	return nil
+}
+
+func decodeDuration(target *time.Duration, text string) (err error) {
+	*target, err = time.ParseDuration(text)
+	switch _, noUnit := strconv.ParseFloat(text, 64); {
+	case err != nil && noUnit == nil:
+		return fmt.Errorf("has no unit; write %ss, %sm or %sh", text, text, text)
+	case err != nil:
+		return fmt.Errorf("is not a duration; write it like 90s, 15m or 24h")
+	}
+	return nil
+}
+
+// decodeNetwork reads a network, or an address, which is a network of its own.
+func decodeNetwork(target *netip.Prefix, text string) (err error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		*target = netip.PrefixFrom(address, address.BitLen())
+		return nil
+	}
+	if *target, err = netip.ParsePrefix(text); err != nil {
+		return fmt.Errorf("is no network; give one such as 10.0.0.0/8, or an address")
+	}
+	return nil
+}
+
+// splitList splits a list at commas, but for those behind a backslash. A byte
+// that is not UTF-8 becomes U+FFFD.
+func splitList(text string) []string {
+	var items []string
+	var item strings.Builder
+	escaped := false
+	for i, r := range text {
+		switch {
+		case escaped:
+			if r != ',' {
+				item.WriteByte('\\')
+			}
+			item.WriteRune(r)
+			escaped = false
+		case r == '\\' && i < len(text)-1:
+			escaped = true
+		case r == ',':
+			items = append(items, item.String())
+			item.Reset()
+		default:
+			item.WriteRune(r)
+		}
+	}
+	if item.Len() > 0 {
+		items = append(items, item.String())
+	}
+	return items
+}

@@ -1,0 +1,374 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
+)
+
+// Sources are where settings come from.
+type Sources struct {
+	// Flags come first.
+	Flags Flags
+	// Environ has the form of os.Environ.
+	Environ []string
+	// Dotenv is the path of a .env file; it need not exist.
+	Dotenv string
+}
+
+// A source is where a value comes from, for messages.
+type source struct {
+	name  string // of the flag, variable or key
+	place string // of a value in a file, FILE:LINE; or "environment"
+	key   bool   // in the configuration file
+}
+
+// with returns the source with what may be shown of its value.
+func (s source) with(value string) string {
+	text := s.name
+	if value != "" {
+		text += "=" + value
+	}
+	switch {
+	case s.place == "":
+		return text
+	case s.key:
+		return s.place + ": " + text
+	}
+	return text + " (" + s.place + ")"
+}
+
+// A layer is one of the sources behind the flags.
+type layer struct {
+	values map[string]string
+	source func(name string) source
+	names  func(*Setting) []string // by which the layer may have a setting, first one first
+	suffix string                  // of a name whose value is the path of a file
+}
+
+// reader reads the sources of a table into Values.
+type reader struct {
+	table Table
+	*Values
+}
+
+// Read decodes the value of each setting into its targets, from the first source
+// that has one: flags, environment, .env, and the file that FileSetting names.
+// An empty value counts as none.
+//
+// The Values have all problems. Where a source cannot be read at all, they are
+// those of that source alone.
+func (t Table) Read(from Sources) *Values {
+	r := &reader{t, &Values{table: t, found: map[*Setting]found{}}}
+	environment := layer{values: map[string]string{}, names: (*Setting).variables, suffix: "_FILE",
+		source: func(name string) source { return source{name: name, place: "environment"} }}
+	for _, pair := range from.Environ {
+		name, value, _ := strings.Cut(pair, "=")
+		environment.values[name] = value
+	}
+	layers := []layer{environment, r.readDotenv(from.Dotenv)}
+	if r.Failed() {
+		return r.Values
+	}
+	r.noteUnknown(layers)
+	if file := t.Find(FileSetting); file != nil {
+		r.find(file, from.Flags, layers)
+		if path := r.found[file].text; path != "" {
+			layers = append(layers, r.readFile(path))
+		}
+	}
+	for _, s := range t {
+		r.find(s, from.Flags, layers)
+	}
+	return r.Values
+}
+
+// find looks for a setting in all sources and assigns its value.
+func (r *reader) find(s *Setting, flags Flags, layers []layer) {
+	if _, done := r.found[s]; done {
+		return
+	}
+	if given := flags[s.Name]; len(given) > 0 {
+		r.assign(s, source{name: "--" + s.Name}, strings.Join(given, ","))
+		return
+	}
+	for _, l := range layers {
+		for _, name := range l.names(s) {
+			value, path := l.values[name], ""
+			if s.Secret {
+				path = l.values[name+l.suffix]
+			}
+			switch {
+			case value != "" && path != "":
+				r.fail(s, source{}, fmt.Sprintf("%s and %s are both set; drop one", name, name+l.suffix))
+				return
+			case path != "":
+				r.assignFile(s, l.source(name+l.suffix), path)
+				return
+			case value != "":
+				if value = r.tidied(s, l.source(name), value); value != "" {
+					r.assign(s, l.source(name), value)
+					return
+				}
+			}
+		}
+	}
+	if s.Default != "" {
+		if err := s.assign([]string{s.Default}); err != nil {
+			r.fail(s, source{name: s.Variable()}, err.Error())
+		}
+	}
+}
+
+// assign decodes the text of a value.
+func (r *reader) assign(s *Setting, from source, text string) {
+	items := []string{text}
+	if s.isList() {
+		items = splitList(text)
+	}
+	r.assignItems(s, from, text, items)
+}
+
+func (r *reader) assignItems(s *Setting, from source, text string, items []string) {
+	r.found[s] = found{from, text, len(items)}
+	if err := s.assign(items); err != nil {
+		r.fail(s, source{}, from.with(s.shown(text))+": "+err.Error())
+	}
+}
+
+// assignFile decodes a secret from the file that a setting names.
+func (r *reader) assignFile(s *Setting, from source, path string) {
+	if _, err := os.Stat(path); err != nil {
+		if clean, what := tidy(path); what != "" {
+			r.note("%s: %s around the path left out", from.with(""), what)
+			path = clean
+		}
+	}
+	raw, err := textfile.Bytes(path)
+	var content string
+	if err == nil {
+		content, err = textfile.Decode(raw)
+	}
+	if err == nil && strings.TrimSpace(content) == "" {
+		err = errors.New("the file is empty")
+	}
+	if err != nil {
+		r.found[s] = found{from, "", 0}
+		r.fail(s, source{}, from.with(path)+": "+err.Error())
+		return
+	}
+	if !utf8.ValidString(content) {
+		r.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
+	}
+	if s.isList() {
+		list, note := secretList(raw, content)
+		if note != "" {
+			r.note("%s: %s", from.with(path), note)
+		}
+		r.assignItems(s, from, "", list)
+		return
+	}
+	value := strings.TrimSpace(content)
+	if strings.Contains(value, "\n") && !s.Multiline {
+		r.note("%s: has more than one line, all of which are the value; is it the right file?", from.with(path))
+	}
+	r.assignItems(s, from, "", []string{value})
+}
+
+// readDotenv reads a .env file, if there is one.
+func (r *reader) readDotenv(path string) layer {
+	l := layer{names: (*Setting).variables, suffix: "_FILE"}
+	text, err := textfile.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l
+	}
+	var env *dotenv
+	if err != nil {
+		r.unread("%s: %w", path, err)
+	} else if env, err = parseDotenv(text); err != nil {
+		r.unread("%s:%w", path, err)
+	}
+	if err != nil {
+		return l
+	}
+	for _, line := range env.skipped {
+		r.note("%s:%d: skipped, as it is not NAME=value", path, line)
+	}
+	l.values = env.values
+	l.source = func(name string) source {
+		return source{name: name, place: path + ":" + strconv.Itoa(env.lines[name])}
+	}
+	return l
+}
+
+// readFile reads a configuration file: a flat map in YAML from the names of
+// settings to their values. Scalars keep their text, so that an id like 0123
+// and a version like 1.10 are not read as numbers.
+func (r *reader) readFile(path string) layer {
+	lines := map[string]int{}
+	l := layer{values: map[string]string{}, suffix: "-file",
+		names:  func(s *Setting) []string { return []string{s.Name} },
+		source: func(name string) source { return source{name, path + ":" + strconv.Itoa(lines[name]), true} }}
+	text, err := textfile.Read(path)
+	if err != nil {
+		r.unread("%s: %w", r.found[r.table.Find(FileSetting)].source.with(path), err)
+		return l
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		r.unread("%s:%d: not YAML; correct quotes, brackets and indentation there or in a line before", path, errorLine(text, err))
+		return l
+	}
+	if document.Kind == 0 || document.Content[0].Tag == "!!null" {
+		return l
+	}
+	top := document.Content[0]
+	if top.Kind != yaml.MappingNode {
+		r.unread("%s:%d: not a YAML map from setting to value; write lines such as oidc-issuer: https://…", path, top.Line)
+		return l
+	}
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key, node := top.Content[i], top.Content[i+1]
+		name := strings.ReplaceAll(key.Value, "_", "-")
+		at := fmt.Sprintf("%s:%d", path, key.Line)
+		if first, twice := lines[name]; twice {
+			r.failSource("%s: %s is set twice, first in line %d", at, name, first)
+			continue
+		}
+		lines[name] = key.Line
+		value, problem := scalar(node)
+		switch {
+		case problem != "":
+			r.failSource("%s: %s %s", at, key.Value, problem)
+		case !r.table.hasKey(name):
+			r.failSource("%s: unknown setting %q%s", at, key.Value, r.table.suggestKey(name))
+		default:
+			l.values[name] = value
+		}
+	}
+	return l
+}
+
+// errorLine returns the line that an error of the YAML parser is about. Nothing
+// else of the error may be shown, since it may quote a secret.
+func errorLine(text string, err error) int {
+	line := 1
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		line, _ = strconv.Atoi(m[1]) // digits, as matched
+	}
+	if grammarError.MatchString(err.Error()) {
+		line++ // the parser counts these from 0, others from 1
+	}
+	return min(line, 1+strings.Count(strings.TrimRight(text, "\r\n"), "\n"))
+}
+
+var (
+	yamlLine     = regexp.MustCompile(`\bline (\d+)`)
+	grammarError = regexp.MustCompile(`did not find expected (<|node content|'-' indicator|key|',' or)`)
+)
+
+// scalar returns a value of the configuration file as text, a list with commas.
+func scalar(node *yaml.Node) (value, problem string) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "", "has settings below it; write each by the name of its flag, such as oidc-issuer"
+	case yaml.SequenceNode:
+		items := make([]string, len(node.Content))
+		for i, item := range node.Content {
+			if item.Kind != yaml.ScalarNode {
+				return "", "has more than plain values in its list"
+			}
+			items[i] = item.Value
+		}
+		return strings.Join(items, ","), ""
+	}
+	if node.Tag == "!!null" {
+		return "", ""
+	}
+	return node.Value, ""
+}
+
+// hasKey reports whether a key of the configuration file names a setting.
+func (t Table) hasKey(key string) bool {
+	if key == FileSetting {
+		return false // the file cannot name another
+	}
+	return slices.ContainsFunc(t, func(s *Setting) bool { return key == s.Name || s.Secret && key == s.Name+"-file" })
+}
+
+// suggestKey returns the key that was most likely meant, as part of a message.
+func (t Table) suggestKey(key string) string {
+	key = strings.ToLower(key)
+	var names []string
+	for _, s := range t {
+		key = strings.TrimPrefix(key, strings.ToLower(s.Prefix)+"-")
+		if s.Name != FileSetting {
+			names = append(names, s.Name)
+		}
+		for _, alias := range s.Aliases { // such as AUTH0_DOMAIN
+			if key == strings.ToLower(strings.ReplaceAll(alias, "_", "-")) {
+				return did(s.Name)
+			}
+		}
+	}
+	return did(Suggest(key, names))
+}
+
+// did asks whether a name was meant.
+func did(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "; did you mean " + name + "?"
+}
+
+// noteUnknown notes variables that look like settings and are none. Kubernetes
+// makes variables of the names of its services, which are left out.
+func (r *reader) noteUnknown(layers []layer) {
+	var known, prefixes []string
+	for _, s := range r.table {
+		for _, name := range s.variables() {
+			known = append(known, name)
+			if s.Secret {
+				known = append(known, name+"_FILE")
+			}
+		}
+		if prefix := s.Prefix + "_"; !slices.Contains(prefixes, prefix) {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	for _, l := range layers {
+		var unknown []string
+		for name := range l.values {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) &&
+				!slices.Contains(known, name) && !kubernetes.MatchString(name) {
+				unknown = append(unknown, name)
+			}
+		}
+		slices.Sort(unknown)
+		for _, name := range unknown {
+			r.note("%s is the name of no setting and has no effect%s", l.source(name).with(""), did(Suggest(name, known)))
+		}
+	}
+}
+
+var kubernetes = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT(_|$)`)
+
+// unread adds an error about a source that cannot be read.
+func (r *reader) unread(format string, args ...any) {
+	r.incomplete = true
+	r.failSource(format, args...)
+}
