@@ -13,24 +13,23 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
-// purpose separates session data from everything else that is sealed under the same secret.
+// purpose separates session data from other values sealed under the same secret.
 const purpose = "session data"
 
-// maxData bounds what one session may cost a store, in bytes. ID tokens of 64 KiB with their claims fit.
+// maxData bounds the data of a session, in bytes. ID tokens of 64 KiB with their claims fit.
 const maxData = 256 << 10
 
-// Data at rest is a byte for the format, the texts of Tokens each preceded by its length, its two times in milliseconds,
-// and the claims as JSON. Tokens stay out of the JSON since they are most of the bytes and need no parsing: that makes
-// opening a session more than twice as quick.
+// Stored data is a byte for the format, the texts of Tokens each preceded by its length, the two times in milliseconds, and
+// the claims as JSON. The tokens are most of the bytes and not in the JSON, which makes opening a session twice as fast.
 const dataFormat = 1
 
-var errData = errors.New("session: the sealed data is not in a format of ours")
+var errData = errors.New("session: sealed data is malformed")
 
-// A formatError is the format of data that a newer build has written.
+// A formatError is the format of data that a newer version has written.
 type formatError byte
 
 func (e formatError) Error() string {
-	return fmt.Sprintf("session: the sealed data has the format %d, which is newer than %d, the newest of this build", byte(e), dataFormat)
+	return fmt.Sprintf("session: sealed data has format %d, newer than %d", byte(e), dataFormat)
 }
 
 func (t *Tokens) texts() [5]*string {
@@ -40,16 +39,15 @@ func (t *Tokens) texts() [5]*string {
 func encodeData(d Data) ([]byte, error) {
 	claims, err := json.Marshal(d.Claims)
 	if err != nil {
-		// The cause could quote a claim.
-		return nil, errors.New("session: the claims cannot be written as JSON")
+		// The error could quote a claim.
+		return nil, errors.New("session: claims cannot be encoded as JSON")
 	}
 	size := 64 + len(claims)
 	for _, s := range d.Tokens.texts() {
 		size += len(*s)
 	}
 	if size > maxData {
-		return nil, fmt.Errorf("session: tokens and claims take %d bytes, at most %d are kept: have the provider send fewer claims",
-			size, maxData)
+		return nil, fmt.Errorf("session: tokens and claims have %d bytes, more than %d: have the provider send fewer claims", size, maxData)
 	}
 	b := append(make([]byte, 0, size), dataFormat)
 	for _, s := range d.Tokens.texts() {
@@ -94,9 +92,9 @@ func decodeData(b []byte) (d Data, err error) {
 	return d, nil
 }
 
-// sealContext is what the key of a session's seal is derived from besides the secret: the cookie value, so that a store
-// with the secret opens nothing, and everything in the record that never changes, so that whoever can write to the store
-// can neither move a sealed value to another row, nor give a session another subject, nor prolong it.
+// sealContext returns what the key of a session's seal is derived from besides the secret: the cookie value, so that the
+// store and the secret together open nothing, and the fields of the record that never change, so that an attacker who can
+// write to the store can neither move a sealed value to another record, nor change a subject, nor extend a session.
 func sealContext(v *cookieValue, r *Record) []byte {
 	h := sha256.New()
 	var n [8]byte

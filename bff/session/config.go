@@ -16,15 +16,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
-// The lifetimes that a zero ManagerConfig means.
+// The defaults of ManagerConfig.
 const (
 	DefaultIdleTimeout     = 24 * time.Hour
 	DefaultAbsoluteTimeout = 7 * 24 * time.Hour
 )
 
 const (
-	// touchParts and maxTouchInterval say how often use is written down: once in a twentieth of the idle timeout, and at
-	// least every 5 minutes of use. A session may so end that much earlier than its last request would allow.
+	// Use is recorded once in a twentieth (touchParts) of the idle timeout, and at least every maxTouchInterval. A session may
+	// end that much earlier than its last request would allow.
 	touchParts       = 20
 	maxTouchInterval = 5 * time.Minute
 
@@ -32,41 +32,42 @@ const (
 	defaultCacheSize     = 8192
 )
 
-// ManagerConfig configures a Manager. Store and Secrets are required; every other zero value is a safe default.
+// ManagerConfig configures a Manager. Store and Secrets are required; other zero values are safe defaults.
 type ManagerConfig struct {
 	// Store keeps the sessions. The Manager does not close it.
 	Store Store
-	// Secrets seal what is stored, newest first: all of them open, and the first that all live nodes have seals. To rotate,
-	// give every node the new secret beside the old one, in either order, and remove the old one when AbsoluteTimeout has
-	// passed. A session whose secret no node has any more is not found; its record stays until it expires.
+	// Secrets are the secrets that seal, newest first, of at least 32 characters each. All of them open, and the first that
+	// all live processes have seals. To rotate, give every process the new secret beside the old one, in any order, and
+	// remove the old one after AbsoluteTimeout. A session whose secret was removed everywhere is not found; its record stays
+	// until it expires.
 	Secrets []string
-	// SecretsCompromised says that secrets which are not given here must not be used any more. This node then starts beside
-	// nodes that have none of its secrets, and its first secret seals even if the others lack it. While they live, each
-	// answers with [ErrSealedElsewhere] for the other's sessions.
+	// SecretsCompromised says that secrets other than Secrets must no longer be used. The process then starts beside others
+	// that have none of its secrets, and its first secret seals even if they lack it. While they live, each answers with
+	// [ErrSealedElsewhere] for the other's sessions.
 	SecretsCompromised bool
-	// Nodes is how many managers share the store, this one included, 0 if that is not known. While fewer than that have
-	// announced themselves, a newer secret than that of the stored sessions does not seal: those that are missing may be of
-	// a version that does not announce itself and deletes what it cannot open.
+	// Nodes is how many managers share the store, this one included, 0 if unknown. While fewer have announced themselves, no
+	// newer secret than that of the stored sessions seals: the missing ones may be of a version that does not announce itself
+	// and deletes what it cannot open.
 	Nodes int
-	// IdleTimeout is how long a session lasts unused, 24 h if zero; AbsoluteTimeout how long it lasts at all, 7 days if
-	// zero. They hold for sessions created, or used, from now on.
+	// IdleTimeout ends an unused session, AbsoluteTimeout every session. Defaults: DefaultIdleTimeout, but not more than
+	// AbsoluteTimeout, and DefaultAbsoluteTimeout. They apply to sessions created or used from now on.
 	IdleTimeout, AbsoluteTimeout time.Duration
-	// BaseURL is the public origin of the bff. With https, and with nil, the cookie is Secure and has the __Host- prefix.
+	// BaseURL is the public origin of the bff. With https, and if it is nil, the cookie is Secure and has the prefix __Host-.
 	BaseURL *url.URL
-	// CookieName is the cookie's name without the prefix __Host-, [CookieName] if empty. Instances on one host need different
-	// ones, also on different ports.
+	// CookieName is the cookie's name without the prefix __Host-. Default: [CookieName]. Instances on one host need different
+	// names, also on different ports.
 	CookieName string
-	// CacheSize is how many opened sessions the process remembers, so as not to decrypt one at every request: 8192 if zero,
-	// at some 10 KB each. What is remembered is used only while the store still has the very same sealed bytes. What the
-	// memory holds, tokens included, a core dump shows.
+	// CacheSize is how many opened sessions are cached, so that a request need not decrypt one; at about 10 KB each. Default:
+	// 8192. A cached session is used only while the store has the same sealed bytes. A core dump of the process shows the
+	// cached tokens.
 	CacheSize int
-	// SweepInterval is how often Run removes expired sessions, 5 minutes if zero.
+	// SweepInterval is how often Run removes expired sessions. Default: 5 minutes.
 	SweepInterval time.Duration
-	// Now tells the time; nil means time.Now.
+	// Now is the clock. Default: time.Now.
 	Now func() time.Time
-	// Rand gives the cookie values; nil means crypto/rand.Reader.
+	// Rand is the source of cookie values. Default: crypto/rand.Reader.
 	Rand io.Reader
-	// Logger gets what ends sessions unasked; nil discards it.
+	// Logger logs failures of the store, changes of the feed, and sessions that cannot be opened. Default: none.
 	Logger *slog.Logger
 }
 
@@ -179,10 +180,10 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 	return m, nil
 }
 
-// now is the time as records keep it.
+// now returns the time in UTC and whole milliseconds, as in records.
 func (m *Manager) now() time.Time { return m.clock().UTC().Truncate(time.Millisecond) }
 
-// touchInterval is how old LastSeenAt must be before it is written anew.
+// touchInterval returns how old LastSeenAt must be to be written again.
 func (m *Manager) touchInterval() time.Duration {
 	return min(m.idle/touchParts, maxTouchInterval)
 }

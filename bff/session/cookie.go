@@ -13,22 +13,21 @@ import (
 )
 
 const (
-	// CookieName is the cookie on http, which is allowed on loopback alone.
+	// CookieName is the name of the cookie over http, which is allowed on loopback only.
 	CookieName = "gatehouse"
-	// SecureCookieName is the cookie on https. By its prefix browsers take it from this very host alone, over https, for
-	// the whole host (RFC 6265bis §4.1.3.2): a sibling subdomain cannot plant one.
+	// SecureCookieName is the name of the cookie over https. Because of the prefix, browsers accept it only from this host,
+	// over https and for the whole host (RFC 6265bis §4.1.3.2): a sibling subdomain cannot set it.
 	SecureCookieName = hostPrefix + CookieName
 )
 
-// cookieValue is what the cookie holds. It is the one thing that opens a session, so it has no String and never leaves
-// this package except inside a cookie.
+// cookieValue is the value of the cookie. It opens a session, so it has no String and leaves this package only in a cookie.
 type cookieValue [32]byte
 
-// encodedLength is that of 32 bytes in unpadded base64url.
+// encodedLength is the length of 32 bytes in unpadded base64url.
 const encodedLength = 43
 
-// strict refuses the trailing bits that base64 leaves over: each value has exactly one spelling. Line breaks, which the
-// decoder would skip, are kept out by the length and by checking the decoded size.
+// strict rejects non-zero trailing bits, so that each value has one encoding. The decoder skips line breaks, which the
+// checks of both lengths reject.
 var strict = base64.RawURLEncoding.Strict()
 
 func newCookieValue(random io.Reader) (v cookieValue, err error) {
@@ -36,7 +35,7 @@ func newCookieValue(random io.Reader) (v cookieValue, err error) {
 	return v, err
 }
 
-// parseCookieValue accepts exactly what encode makes.
+// parseCookieValue accepts exactly the results of encode.
 func parseCookieValue(s string) (v cookieValue, ok bool) {
 	if len(s) != encodedLength {
 		return cookieValue{}, false
@@ -53,7 +52,7 @@ func (v *cookieValue) encode() string { return strict.EncodeToString(v[:]) }
 
 func (v *cookieValue) id() ID { return sha256.Sum256(v[:]) }
 
-// jar makes and reads the cookie.
+// jar sets and reads the cookie.
 type jar struct {
 	secure bool
 	base   string // name without prefix
@@ -69,13 +68,13 @@ func (j jar) CookieName() string {
 
 const hostPrefix = "__Host-"
 
-// CheckCookieName returns what is wrong with a cookie name for [ManagerConfig.CookieName], nil if it is good.
+// CheckCookieName returns what is wrong with a [ManagerConfig.CookieName], nil if it is valid.
 func CheckCookieName(name string) error {
 	switch lower := strings.ToLower(name); {
 	case len(name) > 64:
 		return errors.New("longer than 64 characters")
 	case !httpguts.ValidHeaderFieldName(name): // the same "token" (RFC 6265 §4.1.1)
-		return errors.New("has a character that no cookie's name has, or none")
+		return errors.New("is empty or has a character that is not allowed in a cookie name")
 	case strings.HasPrefix(lower, "__"):
 		return errors.New("has a prefix; __Host- is added where the base URL is https")
 	case strings.Contains(lower, "-login") || strings.Contains(lower, "-answer") || strings.Contains(lower, "-trail"):
@@ -103,10 +102,9 @@ func (j jar) ClearCookie() *http.Cookie {
 	}
 }
 
-// find returns the one value of the cookie. A request that brings two different ones does so because somebody else could
-// plant a cookie here, a sibling subdomain on plain http for instance, and nothing in the request says which is whose: to
-// believe either might sign the browser in as the attacker (cookie tossing), so none is believed. The same value twice is
-// harmless.
+// find returns the value of the cookie. A request with two different values carries one that another origin has set, such as
+// a sibling subdomain over http, and does not say which: to use either could sign the browser in as the attacker (cookie
+// tossing), so neither is used. The same value twice is harmless.
 func (j jar) find(r *http.Request) (v cookieValue, state cookieState) {
 	first := ""
 	for _, c := range r.CookiesNamed(j.CookieName()) {

@@ -1,29 +1,29 @@
 package session
 
-// Reason says why a session ended, for other tabs and for the log. Nothing is decided by it.
+// Reason is why a session ended, for other tabs and for the log. It decides nothing.
 type Reason uint8
 
-// The reasons for an end.
+// The reasons.
 const (
-	// ReasonUnknown is all that is known of an end that was seen only afterwards, as after a broken connection.
+	// ReasonUnknown is the reason of an end that was noticed afterwards, as after a lost connection.
 	ReasonUnknown Reason = iota
-	// ReasonSignedOut: the person signed out of this session.
+	// ReasonSignedOut says that the user signed out of the session.
 	ReasonSignedOut
-	// ReasonReplaced: a new login in the same browser took its place.
+	// ReasonReplaced says that a login in the same browser replaced the session.
 	ReasonReplaced
-	// ReasonElsewhere: the person ended it from another of their sessions.
+	// ReasonElsewhere says that the user ended it from another session.
 	ReasonElsewhere
-	// ReasonOperator: an operator ended it.
+	// ReasonOperator says that an operator ended it.
 	ReasonOperator
-	// ReasonProvider: the provider signed the person out, or renews their tokens no more.
+	// ReasonProvider says that the provider signed the user out, or refused to refresh the tokens.
 	ReasonProvider
-	// ReasonExpired: its idle or its absolute timeout passed, or its access token did and there is no other.
+	// ReasonExpired says that the idle or absolute timeout passed, or the access token expired and could not be refreshed.
 	ReasonExpired
 )
 
 var reasons = [...]string{"unknown", "signed_out", "replaced", "elsewhere", "operator", "provider", "expired"}
 
-// String is the reason in one word, fit for a browser and for logs.
+// String returns the reason in one word, such as "signed_out", for browsers and logs.
 func (r Reason) String() string {
 	if int(r) < len(reasons) {
 		return reasons[r]
@@ -31,12 +31,11 @@ func (r Reason) String() string {
 	return reasons[ReasonUnknown]
 }
 
-// Event tells of a session that ended or changed.
+// Event reports that a session ended or changed.
 type Event struct {
-	// ID is whose event it is. The zero ID means that anything may have happened to any session: look again at all that
-	// matter.
+	// ID is the session's. The zero ID says that events may be missing: every session of interest must be read again.
 	ID ID
-	// Ended tells whether it has ended, and Reason why. Otherwise what is sealed or its idle timeout was written.
+	// Ended is whether the session ended, and Reason why. Otherwise Sealed or IdleExpiresAt was written.
 	Ended  bool
 	Reason Reason
 }

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// exerciseFor is how long what Exercise leaves behind lasts, if it is cut off.
+// exerciseFor is the lifetime of what an interrupted Exercise leaves in the store.
 const exerciseFor = time.Minute
 
-// Exercise proves that a store does what sessions need, with a session of a
-// random subject and a note that are gone when it returns. The error names the
-// operation.
+// Exercise checks that a store works, and that its user has the rights it needs: it creates a session of a random subject
+// and, in a [NoteStore], a note, uses them and removes them. The error names the operation.
 func Exercise(ctx context.Context, s Store) (err error) {
 	now := time.Now()
 	r := Record{
@@ -39,13 +38,13 @@ func Exercise(ctx context.Context, s Store) (err error) {
 		}
 	}()
 	try("read a session", func() error { _, err := s.Get(ctx, r.ID); return err })
-	try("note that a session is used", func() error { return s.Touch(ctx, r.ID, now.Add(time.Second), r.IdleExpiresAt.Add(time.Second)) })
+	try("touch a session", func() error { return s.Touch(ctx, r.ID, now.Add(time.Second), r.IdleExpiresAt.Add(time.Second)) })
 	try("lock a session", lock)
-	try("keep a lock", func() error { return s.Renew(ctx, r.ID, fence, exerciseFor) })
+	try("renew a lock", func() error { return s.Renew(ctx, r.ID, fence, exerciseFor) })
 	try("write a session", func() error { return s.Write(ctx, r.ID, fence, r.Sealed) })
 	try("lock a session", lock)
 	try("unlock a session", func() error { return s.Unlock(ctx, r.ID, fence) })
-	try("list the sessions of a person", func() error {
+	try("list the sessions of a subject", func() error {
 		list, err := IndexOf(s).ListBySubject(ctx, r.Issuer, r.Subject)
 		if err == nil && len(list) == 0 {
 			err = errors.New("the session is missing")
@@ -58,7 +57,7 @@ func Exercise(ctx context.Context, s Store) (err error) {
 		return err
 	}
 	n := Note{Kind: "gatehouse check", Key: rand.Text(), Value: []byte("gatehouse check"), DueAt: now, ExpiresAt: now.Add(exerciseFor)}
-	try("keep a note", func() error { _, err := notes.AddNote(ctx, n); return err })
+	try("add a note", func() error { _, err := notes.AddNote(ctx, n); return err })
 	try("replace a note", func() error { return notes.PutNote(ctx, n) })
 	try("find a note", func() error { _, err := notes.DueNotes(ctx, n.Kind, 1); return err })
 	try("take a note", func() error { _, err := notes.TakeNote(ctx, n.Kind, n.Key); return err })

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Touch notes that the session is being used, which prolongs its idle timeout. It writes only when a twentieth of the idle
-// timeout, or 5 minutes, have passed since the last note, and while one such write is under way for a session, further
-// calls return at once. [ErrNotFound] means that the session has ended. The session given is brought up to date.
+// Touch records that the session is used, which extends its idle timeout. It writes if a twentieth of the idle timeout, or
+// 5 minutes, have passed since the last write; during a write, other calls for the session return at once. It returns
+// [ErrNotFound] if the session has ended, and updates s.
 func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	now := m.now()
 	if now.Sub(s.LastSeenAt) < m.touchInterval() || !m.touching.begin(s.ID) {
@@ -32,7 +32,7 @@ func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// inFlight is the set of sessions for which something is being done.
+// inFlight is the set of sessions that are being touched.
 type inFlight struct {
 	mu  sync.Mutex
 	ids map[ID]struct{}
@@ -54,15 +54,15 @@ func (f *inFlight) end(id ID) {
 	delete(f.ids, id)
 }
 
-// TimeLeft tells how long the session lasts if it is not used, and how long at most; never negative, and the first never
-// more than the second. It prolongs nothing.
+// TimeLeft returns how long the session lasts if it is not used, and how long at most. Neither is negative, and the first
+// is not more than the second. It does not extend the session.
 func (m *Manager) TimeLeft(s *Session) (idle, absolute time.Duration) {
 	now := m.now()
 	idleEnd, latest := s.Ends()
 	return max(idleEnd.Sub(now), 0), max(latest.Sub(now), 0)
 }
 
-// End ends the session. That it had ended already is no error.
+// End ends the session. It is no error if it has ended already.
 func (m *Manager) End(ctx context.Context, s *Session, why Reason) error {
 	err := m.EndByID(ctx, s.ID, why)
 	if errors.Is(err, ErrNotFound) {
@@ -71,20 +71,21 @@ func (m *Manager) End(ctx context.Context, s *Session, why Reason) error {
 	return err
 }
 
-// EndByID ends a session that is known from a list. [ErrNotFound] if there was none.
+// EndByID ends a session that [Manager.List] has returned. It returns [ErrNotFound] if there was none.
 func (m *Manager) EndByID(ctx context.Context, id ID, why Reason) error {
-	// Forgotten either way: if the store fails, the next request asks it again.
+	// Dropped after an error too: then the next request asks the store.
 	defer m.opened.Drop(id)
 	return storeError("delete", m.store.Delete(ctx, id, why))
 }
 
-// EndBySID ends, at the provider's word, the sessions to which it gave this sid and returns them. The empty sid names none.
+// EndBySID ends the sessions that the provider knows by a sid, with ReasonProvider, and returns them. The empty sid names
+// none.
 func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error) {
 	ids, err := m.index.DeleteBySID(ctx, issuer, sid, ReasonProvider)
 	return m.ended(ids), storeError("delete by sid", err)
 }
 
-// EndBySubject ends all sessions of a person and returns them.
+// EndBySubject ends all sessions of a subject and returns them.
 func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error) {
 	ids, err := m.index.DeleteBySubject(ctx, issuer, subject, why)
 	return m.ended(ids), storeError("delete by subject", err)
@@ -97,14 +98,14 @@ func (m *Manager) ended(ids []ID) []ID {
 	return ids
 }
 
-// List returns a person's sessions, newest first, without what is sealed.
+// List returns the sessions of a subject, newest first, without Sealed.
 func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, error) {
 	records, err := m.index.ListBySubject(ctx, issuer, subject)
 	return records, storeError("list", err)
 }
 
-// CookieValue returns the well-formed cookie value of a request, for [NewSession.Replaces], or "". It opens a session and
-// is not for logs.
+// CookieValue returns the cookie value of a request, for [NewSession.Replaces], or "" if it is missing or malformed. It
+// opens a session and must not be logged.
 func (m *Manager) CookieValue(r *http.Request) string {
 	value, state := m.jar.find(r)
 	if state != cookieGood {
@@ -113,15 +114,14 @@ func (m *Manager) CookieValue(r *http.Request) string {
 	return value.encode()
 }
 
-// Join announces this node to the others of its store, and learns which secret all of them have, which seals from then on.
-// It returns a [*NoSharedSecretError] if they have none of its secrets. Call it before requests are served; [Manager.Run]
-// does it otherwise. A store that does not answer is no error: Run tries again.
+// Join announces this process to the others of its store, and seals from then on with the newest secret that all of them
+// have. It returns a [*NoSharedSecretError] if they have none of its secrets. Call it before serving requests; otherwise
+// [Manager.Run] does so. It is no error if the store does not answer: Run tries again.
 func (m *Manager) Join(ctx context.Context) error { return m.nodes.join(ctx) }
 
-// Run announces this node to the others of its store, removes expired sessions now and then, and listens to the store for
-// those who [Manager.Watch], until the context ends; then it returns nil. The one error is that of [Manager.Join]. A failure
-// of the store is logged and tried again: what has expired is not found anyway, and while the store's feed is broken, it is
-// asked about the watched sessions instead.
+// Run announces this process to the others of its store, removes expired sessions every SweepInterval, and follows the
+// store's feed for [Manager.Watch], until the context ends. Then it returns nil; its only error is that of [Manager.Join].
+// Failures of the store are logged and retried. While the feed is broken, the store is asked about watched sessions.
 func (m *Manager) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.nodes.run(running) })

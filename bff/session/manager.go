@@ -15,36 +15,36 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
-// NewSession is what a finished login hands to [Manager.Create].
+// NewSession is a completed login.
 type NewSession struct {
-	// Issuer and Subject are required; SID is the provider's sid claim, if it gave one.
+	// Issuer and Subject are required. SID is the claim "sid", if there is one.
 	Issuer, Subject, SID string
 	Data                 Data
-	// UserAgent and Address are shown to the person in the list of their sessions. They are cut and cleaned.
+	// UserAgent and Address are shown to the user in the list of sessions. They are cut to 256 bytes and cleaned.
 	UserAgent, Address string
-	// Replaces is the cookie value of the session that this login ends, as [Manager.CookieValue] gave it; "" if none.
+	// Replaces is the cookie value of the session that this login ends, from [Manager.CookieValue]; "" for none.
 	Replaces string
 }
 
-// Create starts a session under a new random value, never one that a browser sent (session fixation), and returns it with
-// the cookie to set. The session it replaces ends in the same transaction. A session whose access token cannot be renewed
-// ends with that token, at the latest.
+// Create begins a session under a new random value, never one from the browser (session fixation), and returns it with the
+// cookie to set. The session it replaces ends in the same transaction. A session whose access token cannot be refreshed
+// ends with that token at the latest.
 func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Cookie, error) {
 	for _, f := range [...]struct {
 		name, value string
 		required    bool
 	}{{"issuer", n.Issuer, true}, {"subject", n.Subject, true}, {"sid", n.SID, false}} {
 		if f.required && f.value == "" {
-			return nil, nil, fmt.Errorf("session: the %s is empty", f.name)
+			return nil, nil, fmt.Errorf("session: create: %s is empty", f.name)
 		}
 		// PostgreSQL stores neither.
 		if !utf8.ValidString(f.value) || strings.ContainsRune(f.value, 0) {
-			return nil, nil, fmt.Errorf("session: the %s is not clean UTF-8", f.name)
+			return nil, nil, fmt.Errorf("session: create: %s %q is not UTF-8, or has a NUL", f.name, f.value)
 		}
 	}
 	value, err := newCookieValue(m.random)
 	if err != nil {
-		return nil, nil, fmt.Errorf("session: random bytes: %w", err)
+		return nil, nil, fmt.Errorf("session: create: read random bytes: %w", err)
 	}
 	now := m.now()
 	s := &Session{
@@ -93,23 +93,24 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// Load returns the session of a request's cookie. [ErrNotFound] means that the request has none: no cookie, one that is
-// malformed or unknown, two that differ, a session that has ended, or one that no live node can open, since its secret was
-// removed or it was altered. [ErrSealedElsewhere] means that another node can. It and every other error, which is an outage
-// of the store, must not sign anybody out. What cannot be opened is left alone until it expires.
+// Load returns the session of a request's cookie. It returns [ErrNotFound] if there is none: no cookie, a malformed or
+// unknown one, two that differ, a session that has ended, or one that no live process can open, because its secret was
+// removed or it was altered. It returns [ErrSealedElsewhere] if another process can open it. No error except ErrNotFound
+// may sign the user out. A record that cannot be opened stays until it expires.
 func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	value, state := m.jar.find(r)
 	switch state {
 	case cookieGood:
 		return m.load(ctx, &value)
 	case cookieAmbiguous:
-		m.log.LogAttrs(ctx, slog.LevelWarn, "a request brought two different session cookies; neither was believed",
+		m.log.LogAttrs(ctx, slog.LevelWarn, "request with two different session cookies: neither used",
 			slog.String("cookie", m.CookieName()))
 	}
 	return nil, ErrNotFound
 }
 
-// Resume returns the session of a cookie value, and the cookie to set for it once more. [ErrNotFound] if it has ended.
+// Resume returns the session of a cookie value, and the cookie to set for it again. It returns [ErrNotFound] if the session
+// has ended.
 func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *http.Cookie, error) {
 	value, ok := parseCookieValue(cookieValue)
 	if !ok {
@@ -122,12 +123,12 @@ func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *ht
 	return s, m.jar.set(&value, s.ExpiresAt.Sub(m.now())), nil
 }
 
-// Reload returns the session as it is now in the store, with what others wrote. [ErrNotFound] if it has ended since.
+// Reload returns the session as the store has it now. It returns [ErrNotFound] if it has ended.
 func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 	return m.load(ctx, s.value)
 }
 
-// Ready says why sessions cannot be had at the moment, if the store can tell.
+// Ready returns why the store cannot serve requests at the moment, if it is a [ReadyChecker], and otherwise nil.
 func (m *Manager) Ready(ctx context.Context) error {
 	if s, ok := m.store.(ReadyChecker); ok {
 		return storeError("ready", s.Ready(ctx))
@@ -135,14 +136,14 @@ func (m *Manager) Ready(ctx context.Context) error {
 	return nil
 }
 
-// opened is what is remembered of a session that was decrypted.
+// opened is the cache entry of a session.
 type opened struct {
 	record Record // with Sealed
 	data   *Data
 	bearer string // of which data's access token is a part
 }
 
-// matches tells whether the record is, in all that the seal binds, the one that was opened.
+// matches reports whether a record equals the opened one in everything that the seal binds.
 func (o *opened) matches(r *Record) bool {
 	k := &o.record
 	return bytes.Equal(k.Sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject && k.SID == r.SID &&
@@ -175,41 +176,42 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	return &Session{Record: r, Data: *o.data, bearer: o.bearer, value: v}, nil
 }
 
-// unopenable says what a record is that this node cannot open: one that another live node can, or no session.
+// unopenable returns the error for a record that this process cannot open: ErrSealedElsewhere if another live one can, and
+// otherwise ErrNotFound.
 func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error {
 	format, _ := errors.AsType[formatError](cause)
 	elsewhere, err := m.nodes.elsewhere(ctx, r.Sealed, int(format))
 	if err != nil {
 		return err
 	}
-	text, err := "a session cannot be opened and counts as signed out: was its secret removed?", ErrNotFound
+	text, err := "session cannot be opened: its secret was removed, or it was altered", ErrNotFound
 	if elsewhere {
-		text, err = "a session can be opened by other nodes only: do all have the same secrets and version?", ErrSealedElsewhere
+		text, err = "session can be opened only by other nodes: secrets or versions differ", ErrSealedElsewhere
 	}
 	if ok, held := m.unopened.Next(); ok {
 		_, key := seal.Header(r.Sealed)
 		m.log.LogAttrs(ctx, slog.LevelWarn, text, slog.String("session", r.ID.String()), slog.String("key", key.String()),
-			slog.String("cause", cause.Error()), slog.Int("suppressed", held))
+			slog.String("err", cause.Error()), slog.Int("suppressed", held))
 	}
 	return err
 }
 
-// Lock takes the lock of the session for the length of the lease: [ErrLocked] while another holds it, [ErrNotFound] when
-// the session has ended. After it, [Manager.Reload] shows what the last holder wrote.
+// Lock takes the lock of the session for the length of the lease. It returns [ErrLocked] while the lock is held, and
+// [ErrNotFound] if the session has ended. Afterwards [Manager.Reload] returns what the last holder wrote.
 func (m *Manager) Lock(ctx context.Context, s *Session, lease time.Duration) (Fence, error) {
 	f, err := m.store.Lock(ctx, s.ID, lease)
 	return f, storeError("lock", err)
 }
 
-// Renew has the lease of the lock end that much later than now: [ErrFenced] when the lock was released or granted to
-// another since, [ErrNotFound] when the session has ended.
+// Renew extends the lease of the lock to this long from now. It returns [ErrFenced] if the lock was released or granted
+// again, and [ErrNotFound] if the session has ended.
 func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Duration) error {
 	return storeError("renew", m.store.Renew(ctx, s.ID, f, lease))
 }
 
-// Write seals new Data, stores it if the lock was not granted to another since ([ErrFenced]) and the
-// session has not ended ([ErrNotFound]), and releases the lock. A write that was under way when the session ended never
-// revives it (nextjs-auth0 #2335). It returns the session with the new Data.
+// Write seals and stores new Data, releases the lock, and returns the session with the new Data. It returns [ErrFenced] if
+// the lock was granted again, and [ErrNotFound] if the session has ended: a write in progress never restores a session
+// (nextjs-auth0 #2335).
 func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
 	sealed, err := m.sealData(s, d)
 	if err != nil {
@@ -222,8 +224,7 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	written := *s
 	written.Data = d
 	if end := d.Tokens.end(); !end.IsZero() && end.Before(s.IdleExpiresAt) {
-		// The refresh token is gone, so the session ends with the access token. Where this note of it fails, the next use of
-		// the session writes it down.
+		// Without a refresh token the session ends with the access token. If this fails, the next Touch records it.
 		if now := m.now(); m.store.Touch(ctx, s.ID, now, end) == nil {
 			written.LastSeenAt, written.IdleExpiresAt = now, end
 		}
@@ -231,13 +232,13 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	return &written, nil
 }
 
-// Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that there was nothing left to release.
+// Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that the lock was lost already.
 func (m *Manager) Unlock(ctx context.Context, s *Session, f Fence) error {
 	return storeError("unlock", m.store.Unlock(ctx, s.ID, f))
 }
 
-// Elsewhere returns [ErrSealedElsewhere] for a value of [Manager.Seal] that another live node can open and this one cannot, nil
-// for any other, and the error of a store that does not answer.
+// Elsewhere returns [ErrSealedElsewhere] if a value of Seal can be opened by another live process and not by this one, nil
+// if not, and the store's error if that is unknown.
 func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
 	elsewhere, err := m.nodes.elsewhere(ctx, sealed, 0)
 	if err == nil && elsewhere {
@@ -246,7 +247,7 @@ func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
 	return err
 }
 
-// storeError adds what was being done; the errors of this package stay recognisable.
+// storeError adds the operation to an error of the store.
 func storeError(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -254,11 +255,11 @@ func storeError(doing string, err error) error {
 	return fmt.Errorf("session store: %s: %w", doing, err)
 }
 
-// maxShown bounds, in bytes, what a browser can have stored about itself.
+// maxShown bounds UserAgent and Address, in bytes.
 const maxShown = 256
 
-// clean makes a header's text storable and showable: printable characters only, so neither broken UTF-8 nor what turns the
-// writing direction round, and of bounded length.
+// clean returns the printable characters of a header, at most maxShown bytes: no invalid UTF-8 and no change of the writing
+// direction.
 func clean(s string) string {
 	if len(s) > maxShown {
 		s = s[:maxShown]

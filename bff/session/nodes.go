@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	// leaseLength is how long a node that has stopped renewing its lease counts as live, and leaseRenewal how often a live
-	// one renews it, and reads those of the others.
+	// leaseLength is how long a node counts as live after its last renewal. leaseRenewal is how often a live node renews its
+	// lease and reads those of the others.
 	leaseLength  = 30 * time.Second
 	leaseRenewal = 10 * time.Second
 	// leaseRetry is the interval after a failure.
 	leaseRetry = time.Second
-	// viewFresh is how old the view of the other nodes may be by which a session is taken for lost, and viewTimeout how long
-	// reading it may take.
+	// viewFresh is how old the view of the other nodes may be when it decides that a session is lost, and viewTimeout how
+	// long reading it may take.
 	viewFresh   = 100 * time.Millisecond
 	viewTimeout = 5 * time.Second
-	// silentNodes is how long a node waits for as many nodes as are expected before it seals with a newer key without them.
+	// silentNodes is how long a node waits for the expected number of nodes before it seals with a newer key without them.
 	silentNodes = time.Hour
-	// sampled is how many stored sessions are looked at for the key that they are sealed under.
+	// sampled is how many stored sessions are read to find the key that seals them.
 	sampled = 32
 	// maxNodes bounds how many leases are read.
 	maxNodes = 1000
@@ -40,29 +40,29 @@ const (
 	nodeKind = "node"
 )
 
-// leaseDue is when leases are due: long ago, so that DueNotes lists them all.
+// leaseDue is when leases are due: in the past, so that DueNotes returns all of them.
 var leaseDue = time.UnixMilli(1).UTC()
 
-// ErrSealedElsewhere says that something is sealed under a key, or written in a format, that this node does not have and
-// another live node has. It is no end: the cookie stays, and the answer is 503 until this node can open it.
-var ErrSealedElsewhere = errors.New("session: sealed under a key or in a format that only other nodes have")
+// ErrSealedElsewhere says that a value is sealed under a key, or has a format, that another live node has and this one does
+// not. The session has not ended: the cookie must be kept and the request answered with 503.
+var ErrSealedElsewhere = errors.New("session: sealed under a key or in a format of other nodes")
 
-// A NoSharedSecretError says that a node has no secret in common with the live nodes of its store. Each would answer for the
-// other's sessions with 503.
+// A NoSharedSecretError says that a node shares no secret with the live nodes of its store. Each would answer requests for
+// the other's sessions with 503.
 type NoSharedSecretError struct {
-	// Nodes is how many other nodes are live. Theirs and Ours are the IDs of the keys, which give nothing of the secrets away.
+	// Nodes is how many other nodes are live. Theirs and Ours are the IDs of keys, which reveal nothing of the secrets.
 	Nodes        int
 	Theirs, Ours []string
 }
 
 func (e *NoSharedSecretError) Error() string {
-	return fmt.Sprintf("session: Secrets: none of them is one of the %d other live nodes of the session store (their keys %s, ours %s): "+
-		"give this node the secret that they have, beside a new one if there is one; a node that was killed counts as live for %v; "+
-		"SecretsCompromised starts it all the same",
+	return fmt.Sprintf("session: Secrets has none of the secrets of the %d other live nodes of the session store (their keys %s, ours %s): "+
+		"give this node the secret that they have, beside a new one if there is one; a killed node counts as live for %v; "+
+		"with SecretsCompromised it starts without",
 		e.Nodes, shownKeys(e.Theirs), shownKeys(e.Ours), leaseLength)
 }
 
-// shownKeys are IDs of keys as a message shows them. Those of others come from the store, and so may be any text.
+// shownKeys returns IDs of keys for a message. Those of others come from the store and may be any text.
 func shownKeys(ids []string) string {
 	const most, longest = 16, 64
 	var shown []string
@@ -78,8 +78,8 @@ func shownKeys(ids []string) string {
 	return strings.Join(shown, " ")
 }
 
-// A lease is what a live node publishes: the IDs of its keys, the versions of seals and the formats of records that it
-// can open. It lies in the store unsealed, since nodes without its keys read it.
+// A lease is what a live node publishes: the IDs of its keys, and the versions of seals and formats of records that it can
+// open. It is stored unsealed, since nodes without its keys read it.
 type lease struct {
 	Keys    []string `json:"keys"`
 	Seals   []int    `json:"seals"`
@@ -88,8 +88,8 @@ type lease struct {
 
 func (l *lease) has(id seal.KeyID) bool { return slices.Contains(l.Keys, id.String()) }
 
-// nodes are the processes that share a store. Each publishes a lease as a note, renews it while it runs, and seals under
-// the newest key that all of them have.
+// nodes are the processes that share a store. Each publishes a lease as a note, renews it while it runs, and seals under the
+// newest key that all have.
 type nodes struct {
 	// store is nil where the store is local. Its notes are the leases.
 	store Store
@@ -98,30 +98,30 @@ type nodes struct {
 	now   func() time.Time
 	log   *slog.Logger
 	id    string
-	// expected is how many nodes share the store, this one included; 0 if that is not known.
+	// expected is how many nodes share the store, this one included; 0 if unknown.
 	expected int
-	// compromised has the first key seal, even if other nodes lack it.
+	// compromised makes the first key seal even if other nodes lack it.
 	compromised bool
 
 	failures, mismatches *throttle.Log
 
-	// turn is held over a join, a renewal or a withdrawal, which call the store. Requests never wait for it.
+	// turn is held during a join, a renewal or a withdrawal, which call the store. Requests never wait for it.
 	turn sync.Mutex
 	// joined is when this node published its first lease.
 	joined time.Time
-	// settled tells whether the key that seals was chosen with the others, or the store, in view.
+	// settled is whether the key that seals was chosen by the leases of others or by stored sessions.
 	settled bool
 
-	// views are the readings of the leases that requests wait for.
+	// views are the reads of leases that requests wait for.
 	views singleflight.Group
 
 	mu sync.Mutex
-	// others are the live nodes by their IDs, as read at the time. The map is replaced, never changed.
+	// others are the live nodes by ID, as last read. The map is replaced, never changed.
 	others map[string]lease
-	// asked is when the store was last asked for them, and unread why it did not answer.
+	// asked is when they were last read, and unread the error of that read.
 	asked  time.Time
 	unread error
-	// failed is when a lease was last not published.
+	// failed is when publishing a lease last failed.
 	failed time.Time
 }
 
@@ -136,8 +136,8 @@ func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, n
 	return n
 }
 
-// join publishes this node unless it shares no secret with the others. A store that does not answer keeps no node from
-// starting: run goes on trying.
+// join publishes this node unless it shares no secret with the others. If the store does not answer, it returns nil and run
+// tries again.
 func (n *nodes) join(ctx context.Context) error {
 	if n.store == nil {
 		return nil
@@ -156,7 +156,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 		return nil
 	}
 	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "the leases of the other nodes were not read", err)
+		n.failure(ctx, "leases of other nodes not read", err)
 		return nil
 	}
 	if err := n.mismatch(); err != nil && !n.compromised {
@@ -164,12 +164,12 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 	}
 	n.choose(ctx)
 	if err := n.publish(ctx); err != nil {
-		n.failure(ctx, "this node's lease was not published", err)
+		n.failure(ctx, "lease not published", err)
 		return nil
 	}
-	// One that starts at the same moment was not seen before. Of the two, one goes on.
+	// A node that starts at the same moment was not in the first view. Of the two, one continues.
 	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "the leases of the other nodes were not read", err)
+		n.failure(ctx, "leases of other nodes not read", err)
 		return nil
 	}
 	if err := n.mismatch(); err != nil && !n.compromised {
@@ -183,7 +183,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 	return nil
 }
 
-// run renews the lease until the context ends, and then withdraws it. The error is that of join.
+// run renews the lease until the context ends, and then withdraws it. Its error is that of join.
 func (n *nodes) run(ctx context.Context) error {
 	if n.store == nil {
 		return nil
@@ -217,15 +217,15 @@ func (n *nodes) renew(ctx context.Context) bool {
 	}
 	err := n.publish(ctx)
 	if err != nil {
-		n.failure(ctx, "this node's lease was not published", err)
+		n.failure(ctx, "lease not published", err)
 	}
 	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "the leases of the other nodes were not read", err)
+		n.failure(ctx, "leases of other nodes not read", err)
 		return false
 	}
 	if mismatch := n.mismatch(); mismatch != nil {
 		if ok, held := n.mismatches.Next(); ok {
-			n.log.LogAttrs(ctx, slog.LevelError, "this node shares no secret with the other nodes: neither opens the other's sessions",
+			n.log.LogAttrs(ctx, slog.LevelError, "no secret in common with other nodes: neither opens the other's sessions",
 				slog.String("err", mismatch.Error()), slog.Int("suppressed", held))
 		}
 	}
@@ -233,7 +233,7 @@ func (n *nodes) renew(ctx context.Context) bool {
 	return err == nil
 }
 
-// publish writes the lease. It is this node's turn, as for choose.
+// publish writes the lease. turn is held, as in choose.
 func (n *nodes) publish(ctx context.Context) error {
 	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat}}
 	for _, id := range n.keys.IDs() {
@@ -267,7 +267,7 @@ func (n *nodes) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := n.notes.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
-		n.log.LogAttrs(ctx, slog.LevelWarn, "this node's lease was not withdrawn: the others take it for live until the lease ends",
+		n.log.LogAttrs(ctx, slog.LevelWarn, "lease not withdrawn: this node counts as live until it expires",
 			slog.String("err", err.Error()), slog.Duration("lease", leaseLength))
 	}
 }
@@ -286,7 +286,7 @@ func (n *nodes) view(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if asked.Before(n.asked) {
-		return err // a reading that began later is there already
+		return err // a later read has finished
 	}
 	n.asked, n.unread = asked, err
 	if err != nil {
@@ -301,7 +301,7 @@ func (n *nodes) view(ctx context.Context) error {
 		others[note.Key] = l
 	}
 	if time.Since(n.failed) < leaseLength {
-		// The store does not take writes, or does so again just now: the others could not renew their leases either.
+		// The store accepts no writes, or did not until now: the others could not renew their leases either.
 		for id, l := range n.others {
 			if _, ok := others[id]; !ok {
 				others[id] = l
@@ -312,7 +312,7 @@ func (n *nodes) view(ctx context.Context) error {
 	return nil
 }
 
-// freshView is view for a request: it returns when the view is at most viewFresh older than the call.
+// freshView is view for a request. It returns when the view is at most viewFresh older than the call.
 func (n *nodes) freshView(ctx context.Context) error {
 	since := time.Now().Add(-viewFresh)
 	for {
@@ -328,7 +328,7 @@ func (n *nodes) freshView(ctx context.Context) error {
 			return nil, n.view(bounded)
 		})
 		select {
-		case <-done: // of a reading that may have begun long before this call
+		case <-done: // of a read that may have begun long before this call
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -358,8 +358,8 @@ func (n *nodes) mismatch() error {
 
 func (n *nodes) shares(l lease) bool { return slices.ContainsFunc(n.keys.IDs(), l.has) }
 
-// choose has the newest key seal that all live nodes have. Nodes that share no key with this one do not count: they were
-// started in spite of it.
+// choose makes the newest key seal that all live nodes have. Nodes that share no key with this one are ignored: they were
+// started with SecretsCompromised.
 func (n *nodes) choose(ctx context.Context) {
 	ids := n.keys.IDs()
 	if n.compromised || len(ids) == 1 {
@@ -383,8 +383,8 @@ func (n *nodes) choose(ctx context.Context) {
 		n.sealWith(common[0])
 	case n.settled && slices.Contains(common, before):
 	default:
-		// Nodes are missing: they are down, or of a version that publishes nothing and deletes what it cannot open. The key of
-		// the stored sessions is one that they have.
+		// The missing nodes are down, or of a version that publishes nothing and deletes what it cannot open. They have the key
+		// of the stored sessions.
 		id, found := n.sample(ctx, common)
 		if !found {
 			id = common[0]
@@ -393,7 +393,7 @@ func (n *nodes) choose(ctx context.Context) {
 		n.keys.SealWith(id)
 	}
 	if after := n.keys.Sealing(); after != before {
-		n.log.LogAttrs(ctx, slog.LevelInfo, "another secret seals sessions now", slog.String("key", after.String()),
+		n.log.LogAttrs(ctx, slog.LevelInfo, "sessions are sealed with another secret", slog.String("key", after.String()),
 			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(others)+1))
 	}
 }
@@ -403,7 +403,7 @@ func (n *nodes) sealWith(id seal.KeyID) {
 	n.keys.SealWith(id)
 }
 
-// sample returns which of the keys the newest of some stored sessions is sealed under.
+// sample returns which of the keys seals the newest of some stored sessions.
 func (n *nodes) sample(ctx context.Context, among []seal.KeyID) (id seal.KeyID, found bool) {
 	page, _, err := n.store.List(ctx, "", sampled)
 	if err != nil {
@@ -425,15 +425,15 @@ func (n *nodes) sample(ctx context.Context, among []seal.KeyID) (id seal.KeyID, 
 	return id, false
 }
 
-// elsewhere reports whether a live node can open what is sealed, by a view of the nodes that is fresh. Format is the one
-// inside of the seal, 0 if it is not known.
+// elsewhere reports whether another live node can open a sealed value, by a fresh view. Format is that inside the seal, 0 if
+// unknown.
 func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool, error) {
 	version, id := seal.Header(sealed)
 	if n.store == nil || version == seal.Version && format <= dataFormat && slices.Contains(n.keys.IDs(), id) {
-		return false, nil // it is of this node's own and was altered
+		return false, nil // sealed under a key of this node, and altered
 	}
 	if err := n.freshView(ctx); err != nil {
-		return false, fmt.Errorf("session store: read the leases of the nodes: %w", err)
+		return false, fmt.Errorf("session store: read leases: %w", err)
 	}
 	for _, l := range n.live() {
 		switch {
@@ -454,7 +454,7 @@ func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool,
 
 func (n *nodes) failure(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil {
-		return // this node is about to end
+		return // the node is ending
 	}
 	if ok, held := n.failures.Next(); ok {
 		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()), slog.Int("suppressed", held))

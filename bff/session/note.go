@@ -12,15 +12,16 @@ import (
 	"time"
 )
 
-// Note is something small that the processes of a store share for a while, beside the sessions: that a logout token was
-// used, that logins of somebody are barred, what is still to be revoked. Times are UTC and exact to the millisecond.
+// Note is a small value that the processes of a store share for a time: that a logout token was used, that a user was
+// signed out, a refresh token to revoke. Times are in UTC and whole milliseconds.
 type Note struct {
-	// Kind and Key name it together. A kind is a word of ours; a key is opaque to a store.
+	// Kind and Key identify the note. A kind is a constant of the caller; a key is opaque to a store.
 	Kind, Key string
-	Value     []byte
-	// DueAt is when somebody has to act on it, zero if nobody has to.
+	// Value is opaque to a store.
+	Value []byte
+	// DueAt is when the note must be acted on, zero for never.
 	DueAt time.Time
-	// ExpiresAt is when it goes away by itself.
+	// ExpiresAt is when the note is removed.
 	ExpiresAt time.Time
 }
 
@@ -29,36 +30,37 @@ type Note struct {
 // store shared by several processes must implement it, and so must every store of a bff; one of a single process can embed
 // [LocalNotes].
 type NoteStore interface {
-	// AddNote stores a note unless there is one of its name, and tells whether it did: of all callers one gets true.
+	// AddNote stores a note unless there is one with its kind and key, and reports whether it did. Of concurrent callers,
+	// one gets true.
 	AddNote(ctx context.Context, n Note) (added bool, err error)
-	// PutNote stores a note in the place of one of its name.
+	// PutNote stores a note and replaces one with its kind and key.
 	PutNote(ctx context.Context, n Note) error
-	// CountNote counts up from 1 under a name and returns the number. It starts anew when expires, as it was given to the
-	// first call, has passed.
+	// CountNote increments the counter of a kind and key and returns it, 1 at the first call. The counter starts again when
+	// the expiry given to its first call has passed.
 	CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error)
 	// GetNote returns a note, or ErrNotFound.
 	GetNote(ctx context.Context, kind, key string) (Note, error)
-	// TakeNote removes a note and returns it, or ErrNotFound: of all callers one gets it.
+	// TakeNote removes a note and returns it, or ErrNotFound. Of concurrent callers, one gets it.
 	TakeNote(ctx context.Context, kind, key string) (Note, error)
-	// DueNotes returns notes of a kind that are due, those that have been for longest first, at most limit of them.
+	// DueNotes returns at most limit notes of a kind that are due, the longest due first.
 	DueNotes(ctx context.Context, kind string, limit int) ([]Note, error)
 }
 
-// Notes are what the processes of a store tell each other of one kind; see [Manager.Notes].
+// Notes are the notes of one kind, hashed and sealed; see [Manager.Notes].
 type Notes struct {
 	m    *Manager
 	kind string
 }
 
-// Notes returns the notes of a kind, which is a short word. Keys are hashed before a store sees them, and values sealed
-// under a secret alone (there is no cookie to seal them under): a stolen store shows neither. A note that this node cannot
-// open stays in the store: [ErrSealedElsewhere] while another live node can, and [ErrNotFound] otherwise. They go by the
-// store's clock.
+// Notes returns the notes of a kind, which is a short word. Keys are hashed and values sealed before a store gets them, so
+// that a stolen store shows neither. Values are sealed under the secret alone, since no cookie belongs to them. A note that
+// this process cannot open stays in the store; the error is [ErrSealedElsewhere] if another live one can, and otherwise
+// [ErrNotFound]. The store's clock decides what is due and what has expired.
 func (m *Manager) Notes(kind string) Notes { return Notes{m, kind} }
 
 const notePurpose = "note"
 
-// key is the name of a note in the store.
+// key returns the key of a note in the store.
 func (n Notes) key(key string) string {
 	h := sha256.New()
 	var size [8]byte
@@ -93,11 +95,11 @@ func (n Notes) failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("session store: %s a note (%s): %w", doing, n.kind, err)
+	return fmt.Errorf("session store: %s note of kind %q: %w", doing, n.kind, err)
 }
 
-// Add stores a value unless there is one under the key, and tells whether it did: of all callers in all processes, one is
-// the first.
+// Add stores a value unless there is one under the key, and reports whether it did. Of concurrent callers in all processes,
+// one gets true.
 func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.Time) (first bool, err error) {
 	note, err := n.note(key, value, time.Time{}, expires)
 	if err != nil {
@@ -107,8 +109,7 @@ func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.T
 	return first, n.failed("add", err)
 }
 
-// Put stores a value in the place of what is there. With a time at which it is due (not zero), [Notes.TakeDue] finds it
-// from then on.
+// Put stores a value and replaces that under the key. From due on, unless that is zero, [Notes.TakeDue] finds it.
 func (n Notes) Put(ctx context.Context, key string, value []byte, due, expires time.Time) error {
 	note, err := n.note(key, value, due, expires)
 	if err != nil {
@@ -127,7 +128,7 @@ func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
 	return value, n.failed("get", err)
 }
 
-// Take removes a value and returns it, or [ErrNotFound]: of all callers in all processes one gets it.
+// Take removes a value and returns it, or [ErrNotFound]. Of concurrent callers in all processes, one gets it.
 func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
 	note, err := n.m.notes.GetNote(ctx, n.kind, n.key(key))
 	if err != nil {
@@ -136,29 +137,29 @@ func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
 	return n.take(ctx, note)
 }
 
-// take removes a note, as it was read, and returns its value.
+// take removes a note that was read and returns its value.
 func (n Notes) take(ctx context.Context, note Note) ([]byte, error) {
 	if _, err := n.open(ctx, note); err != nil {
-		return nil, n.failed("take", err) // it is for a node that can open it
+		return nil, n.failed("take", err) // left to a process that can open it
 	}
 	note, err := n.m.notes.TakeNote(ctx, n.kind, note.Key)
 	if err != nil {
 		return nil, n.failed("take", err)
 	}
 	value, err := n.open(ctx, note)
-	if err != nil { // another has replaced it in between
+	if err != nil { // replaced since it was read
 		_, put := n.m.notes.AddNote(ctx, note)
 		return nil, n.failed("take", errors.Join(err, put))
 	}
 	return value, nil
 }
 
-// maxDue bounds how many notes are looked at for some that can be opened.
+// maxDue bounds how many notes are read to find some that can be opened.
 const maxDue = 1024
 
-// TakeDue removes what is due and returns it, at most limit values, fewer or none if other processes are taking too. Who
-// gets a value has to act on it: it is nowhere else any more. With an error come the values that were taken before it. What
-// this node cannot open is passed over.
+// TakeDue removes and returns at most limit values that are due, fewer or none if other processes take some. The caller
+// must act on them: they are stored nowhere else. Values taken before an error are returned with it. Values that this
+// process cannot open are left.
 func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
 	var values [][]byte
 	for look := limit; ; look *= 4 {

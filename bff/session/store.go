@@ -12,20 +12,20 @@ import (
 // ID is the key of a session in a store: the SHA-256 of the cookie value. It cannot be turned back into a cookie.
 type ID [sha256.Size]byte
 
-// String returns a handle of 16 hexadecimal digits: short, fit for logs and for pages, and enough to tell one person's
-// sessions apart. It is not enough to ask a store with.
+// String returns a handle of 16 hexadecimal digits for logs and pages. It tells the sessions of a user apart, and is not
+// enough to find one in a store.
 func (id ID) String() string { return hex.EncodeToString(id[:8]) }
 
-// MarshalText is String, so that JSON and structured logs show the handle and not the key.
+// MarshalText returns String, so that JSON and structured logs show the handle and not the key.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// IsZero tells whether the ID is unset. No session has the zero ID.
+// IsZero reports whether the ID is unset. No session has the zero ID.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// Cursor is a cursor for [Store.List] in a store that lists by ID: it goes on behind this one.
+// Cursor returns the cursor of the page that follows an ID, for a [Store.List] in the order of IDs.
 func Cursor(last ID) string { return base64.RawURLEncoding.EncodeToString(last[:]) }
 
-// ParseCursor returns the ID of a [Cursor], zero for "", or [ErrCursor].
+// ParseCursor returns the ID of a [Cursor], the zero ID for "", or [ErrCursor].
 func ParseCursor(cursor string) (id ID, err error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || cursor != "" && len(raw) != len(id) {
@@ -35,43 +35,44 @@ func ParseCursor(cursor string) (id ID, err error) {
 	return id, nil
 }
 
-// Fence numbers the grants of one session's lock. Each grant has a higher number than all before it; zero is never granted.
+// Fence is the number of a grant of a session's lock. Each grant has a higher number than those before it; zero is never
+// granted.
 type Fence int64
 
-// Record is a session as a store keeps it. Times are UTC and exact to the millisecond.
+// Record is a session as a store keeps it. Times are in UTC and whole milliseconds.
 type Record struct {
 	ID ID
-	// Issuer and Subject say whose session it is; SID is the provider's name for it, "" if it gave none.
+	// Issuer and Subject identify the user. SID is the provider's name of the session (claim "sid"), "" if there is none.
 	Issuer, Subject, SID string
 	CreatedAt            time.Time
 	LastSeenAt           time.Time
-	// IdleExpiresAt moves with use, ExpiresAt never does. The session ends at whichever comes first.
+	// IdleExpiresAt moves with use, ExpiresAt does not. The session ends at the earlier of both.
 	IdleExpiresAt time.Time
 	ExpiresAt     time.Time
-	// UserAgent and Address are of the login, for the person to recognise the session by. Nothing is decided by them.
+	// UserAgent and Address are those of the login. They are shown to the user and decide nothing.
 	UserAgent, Address string
-	// Sealed holds tokens and claims, encrypted. Opaque to a store, which keeps a copy of what it is given. What it gives may
-	// be shared, and is not written to.
+	// Sealed holds tokens and claims, encrypted. It is opaque to a store, which copies what it is given. What a store
+	// returns may be shared and must not be written to.
 	Sealed []byte
 }
 
-// Expired tells whether the session has ended by time. The instant of expiry itself is past it.
+// Expired reports whether the session has expired. At the instant of expiry it has.
 func (r *Record) Expired(now time.Time) bool {
 	return !now.Before(r.IdleExpiresAt) || !now.Before(r.ExpiresAt)
 }
 
 var (
-	// ErrNotFound says that there is no such session, or no longer. Only this error may sign anybody out: every other
-	// error of a store is an outage, after which everybody is still signed in (oauth2-proxy #2503, #1325).
+	// ErrNotFound says that there is no such session. It is the only error that signs a user out: every other error of a
+	// store is an outage, and sessions go on after it (oauth2-proxy #2503, #1325).
 	ErrNotFound = errors.New("session: not found")
-	// ErrLocked says that another holds the lock of the session. The error is a [*LockedError] when it is known until when.
-	ErrLocked = errors.New("session: locked by another")
-	// ErrFenced says that the lock was granted to another since, so the write was not made.
-	ErrFenced = errors.New("session: the lock was granted to another since")
-	// ErrCursor says that List was given a cursor that the store did not make.
-	ErrCursor = errors.New("session: no such cursor")
-	// ErrExists says that Create was given the ID of a live session.
-	ErrExists = errors.New("session: exists already")
+	// ErrLocked says that the lock of the session is held. The error is a [*LockedError] if its end is known.
+	ErrLocked = errors.New("session: locked")
+	// ErrFenced says that the lock was granted again, so that the write was not made.
+	ErrFenced = errors.New("session: lock lost")
+	// ErrCursor says that the store did not make the cursor given to List.
+	ErrCursor = errors.New("session: invalid cursor")
+	// ErrExists says that there is a live session with the ID given to Create.
+	ErrExists = errors.New("session: already exists")
 )
 
 // IsAnswer reports whether err is one of the errors by which a store answers: [ErrNotFound], [ErrLocked], [ErrFenced],
@@ -85,14 +86,15 @@ func IsAnswer(err error) bool {
 	return false
 }
 
-// LockedError is an [ErrLocked] that knows when the holder's lease runs out.
+// LockedError is an [ErrLocked] with the end of the lease.
 type LockedError struct {
+	// Until is when the lease runs out.
 	Until time.Time
 }
 
 func (e *LockedError) Error() string { return ErrLocked.Error() }
 
-// Is makes errors.Is(err, ErrLocked) true.
+// Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // Store is the least that a store of sessions must do. What a store can do besides is found by type assertion: [Index],

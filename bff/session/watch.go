@@ -13,37 +13,36 @@ import (
 )
 
 const (
-	// watchTick is how often the hub looks whether a watched session has expired by the manager's clock.
+	// watchTick is how often the hub checks whether a watched session has expired by the manager's clock.
 	watchTick = 250 * time.Millisecond
-	// recheckEvery is how often the store is asked about all watched sessions while its feed is broken, and resubscribe how
-	// soon the feed is tried again.
+	// recheckEvery is how often the store is asked about all watched sessions without a feed, and resubscribe the pause
+	// before the feed is tried again.
 	recheckEvery = 500 * time.Millisecond
 	resubscribe  = 100 * time.Millisecond
-	// reasonWithin is how long the feed is given to tell the reason of an end that a look at the store has found before it.
+	// reasonWithin is how long to wait for the event of an end that reading the store has found first.
 	reasonWithin = 200 * time.Millisecond
-	// recheckers bounds how many of those questions are under way at once, so that thousands of watched sessions do not
-	// fall upon a store that has just come back.
+	// recheckers bounds concurrent reads, so that thousands of watched sessions do not overload a store that is back.
 	recheckers = 4
 )
 
-// Change is what a watcher of a session hears of it.
+// Change is an end or a change of a watched session.
 type Change struct {
-	// Ended tells whether it has ended, and Reason why. That is the last there is to hear.
+	// Ended is whether the session ended, and Reason why. It is the last Change.
 	Ended  bool
 	Reason Reason
-	// Record is the session as it is now if it lives, without Sealed: its timeouts, to which the tabs may count down.
+	// Record is the session if it lives, without Sealed. Its timeouts are what pages count down to.
 	Record Record
 }
 
-// Watch tells of what happens to a session, whichever process of the store does it, within a second; while the store is
-// down it tells nothing, since an outage is no end. The channel holds the latest change for a reader who is slow, and is
-// closed after an end, and by stop, which may be called more than once. A session that has ended before is heard of as
-// soon as the store is asked. [Manager.Run] must be running.
+// Watch reports ends and changes of a session by any process of the store, within a second. During an outage of the store
+// it reports nothing. The channel holds the latest change for a slow reader. It is closed after an end and by stop, which
+// may be called more than once. An end before Watch is reported as soon as the store has been asked. [Manager.Run] must be
+// running.
 func (m *Manager) Watch(s *Session) (changes <-chan Change, stop func()) {
 	return m.hub.add(s.Record)
 }
 
-// hub has the watchers of a process and one subscription to the store for all of them.
+// hub has the watchers of a process, and one subscription to the store for all of them.
 type hub struct {
 	store Store
 	now   func() time.Time
@@ -51,25 +50,25 @@ type hub struct {
 	// ended is called with every session whose end the feed reports.
 	ended func(ID)
 
-	// wake has run look at what is dirty.
+	// wake makes run check dirty sessions.
 	wake chan struct{}
 
 	mu      sync.Mutex
 	watched map[ID]*watched
-	// dirty are the sessions to ask the store about; all stands for every watched one.
+	// dirty are the sessions to ask the store about; all means every watched session.
 	dirty map[ID]struct{}
 	all   bool
-	// down tells whether the feed is broken.
+	// down is whether there is no feed.
 	down bool
-	// nextEnd is no later than the first end of a watched session; zero if that must be found out.
+	// nextEnd is not after the first expiry of a watched session; zero if unknown.
 	nextEnd time.Time
 }
 
 type watched struct {
 	record Record
-	// sealed is the hash of what was sealed, zero before the store was asked.
+	// sealed is the hash of Sealed, zero before the store was asked.
 	sealed [sha256.Size]byte
-	// missing is since when the store has not found it, zero if it has.
+	// missing is when the store first did not find it, zero if it did.
 	missing  time.Time
 	watchers map[chan Change]struct{}
 }
@@ -81,7 +80,7 @@ func (w *watched) end() time.Time {
 	return w.record.ExpiresAt
 }
 
-// reasonMayCome tells whether the event of an end that was found may still be on its way.
+// reasonMayCome reports whether the event of an end that was found may still arrive.
 func (w *watched) reasonMayCome() bool {
 	if w.missing.IsZero() {
 		w.missing = time.Now()
@@ -104,15 +103,15 @@ func (h *hub) add(r Record) (<-chan Change, func()) {
 		h.watched[r.ID] = w
 		h.nextEnd = time.Time{}
 	} else if w.record.IdleExpiresAt.After(r.IdleExpiresAt) {
-		c <- Change{Record: w.record} // it was extended since it was loaded, and the others know already
+		c <- Change{Record: w.record} // extended since it was loaded, which other watchers know already
 	}
 	w.watchers[c] = struct{}{}
-	// It may have ended since it was loaded, before anybody watched.
+	// It may have ended after it was loaded and before it was watched.
 	h.mark(r.ID)
 	return c, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		// After an end the channel is closed, and another watched may be under the ID.
+		// After an end the channel is closed, and the ID may be watched anew.
 		if _, open := w.watchers[c]; !open {
 			return
 		}
@@ -124,7 +123,7 @@ func (h *hub) add(r Record) (<-chan Change, func()) {
 	}
 }
 
-// mark has the store asked about a session; the zero ID stands for all. The mutex is held.
+// mark makes run ask the store about a session, or about all for the zero ID. The mutex is held.
 func (h *hub) mark(id ID) {
 	if id.IsZero() {
 		h.all = true
@@ -137,7 +136,7 @@ func (h *hub) mark(id ID) {
 	}
 }
 
-// hear takes an event of the store. It does not wait.
+// hear handles an event of the store. It does not wait.
 func (h *hub) hear(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -152,12 +151,12 @@ func (h *hub) hear(e Event) {
 	h.mark(e.ID)
 }
 
-// tell gives a change to the watchers of a session. The mutex is held, so nobody else puts anything into their channels.
+// tell sends a change to the watchers of a session. The mutex is held, so that it is the only sender.
 func (h *hub) tell(id ID, c Change) {
 	w := h.watched[id]
 	for ch := range w.watchers {
 		select {
-		case <-ch: // what was not read yet is older
+		case <-ch: // drop the older change
 		default:
 		}
 		ch <- c
@@ -171,7 +170,7 @@ func (h *hub) tell(id ID, c Change) {
 	}
 }
 
-// found takes what the store says of a session.
+// found handles the store's answer about a session.
 func (h *hub) found(id ID, r Record, err error, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,7 +186,7 @@ func (h *hub) found(id ID, r Record, err error, now time.Time) {
 	case errors.Is(err, ErrNotFound):
 		h.tell(id, Change{Ended: true})
 	case err != nil:
-		h.dirty[id] = struct{}{} // asked again at the next tick
+		h.dirty[id] = struct{}{} // ask again at the next tick
 	default:
 		sealed := sha256.Sum256(r.Sealed)
 		changed := sealed != w.sealed && w.sealed != [sha256.Size]byte{} || !r.IdleExpiresAt.Equal(w.record.IdleExpiresAt)
@@ -199,7 +198,7 @@ func (h *hub) found(id ID, r Record, err error, now time.Time) {
 	}
 }
 
-// take empties the list of those to ask about.
+// take returns the sessions to ask about and empties the list.
 func (h *hub) take() []ID {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -213,8 +212,8 @@ func (h *hub) take() []ID {
 	return slices.Collect(maps.Keys(ids))
 }
 
-// expire marks the sessions that have reached their end as far as this process knows: another may have prolonged them, so
-// the store decides.
+// expire marks the sessions that have expired as far as this process knows. Another process may have extended them, so the
+// store decides.
 func (h *hub) expire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -261,8 +260,8 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 			return
 		}
 		if h.broke() {
-			h.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: its sessions are asked for until it is back",
-				slog.String("cause", errorText(err)))
+			h.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: watched sessions are polled",
+				slog.String("err", errorText(err)))
 		}
 		if !pause(ctx, resubscribe) {
 			return
@@ -270,7 +269,7 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 	}
 }
 
-// run asks the store about watched sessions when something may have happened to them, until the context ends.
+// run asks the store about watched sessions that may have changed, until the context ends.
 func (h *hub) run(ctx context.Context) {
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
@@ -291,15 +290,15 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// hearAll has all watched sessions asked for.
+// hearAll marks all watched sessions.
 func (h *hub) hearAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.mark(ID{})
 }
 
-// check asks the store about sessions: about one, and only if it answers, about the others. Once it fails, those that are
-// left wait for the next tick.
+// check asks the store about one session and, if it answers, about the others. After a failure the rest wait for the next
+// tick.
 func (h *hub) check(ctx context.Context, ids []ID) {
 	var outage atomic.Pointer[error]
 	ask := func(id ID) {
@@ -334,7 +333,7 @@ func (h *hub) check(ctx context.Context, ids []ID) {
 	done.Wait()
 }
 
-// pause waits and tells whether the context is still good.
+// pause waits, and reports whether the context has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -348,7 +347,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 func errorText(err error) string {
 	if err == nil {
-		return "it ended"
+		return "feed ended"
 	}
 	return err.Error()
 }

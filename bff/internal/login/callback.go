@@ -237,7 +237,7 @@ func (h *Handlers) signIn(ctx context.Context, new session.NewSession, md *oidc.
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
 	}
-	barred, err := h.cfg.Revoker.Barred(ctx, revocation.Login{
+	barred, err := h.cfg.Revoker.Revoked(ctx, revocation.Login{
 		Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SessionID,
 		Number: a.Number, Started: time.Unix(a.Started, 0), AuthTime: id.AuthTime,
 	})

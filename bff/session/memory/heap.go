@@ -1,6 +1,6 @@
 package memory
 
-// expiryHeap implements heap.Interface; each entry knows its place, so that it can be moved and removed.
+// expiryHeap implements heap.Interface. Each entry has its index, so that it can be moved and removed.
 type expiryHeap []*entry
 
 func (h expiryHeap) Len() int           { return len(h) }

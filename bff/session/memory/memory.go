@@ -1,5 +1,5 @@
-// Package memory owns a session store in the memory of the process: bounded, quick, and gone with the process. What a
-// session is and which rules a store keeps is left to package session.
+// Package memory owns a session store in the memory of the process. It is bounded, and its sessions end with the process.
+// What a session is, and the rules of a store, are left to package session.
 package memory
 
 import (
@@ -17,22 +17,22 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
-// DefaultMaxSessions is the bound that a zero Config means. At about 6 KB a session it is some 600 MB.
+// DefaultMaxSessions is used when Config.MaxSessions is 0. At about 6 KB a session it is 600 MB.
 const DefaultMaxSessions = 100_000
 
 // Config configures a Store; the zero value is usable.
 type Config struct {
-	// MaxSessions bounds the store, 100,000 if zero; as many notes are kept. A login beyond it ends the session that would expire soonest, which as
-	// a rule is the one that was unused for longest.
+	// MaxSessions bounds the number of sessions, and that of notes. A login beyond it ends the session that would expire
+	// first, which usually is the one unused for longest. Default: DefaultMaxSessions.
 	MaxSessions int
-	// Now tells the time; nil means time.Now.
+	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
 var errClosed = errors.New("memory session store: closed")
 
-// Store implements [session.Store]. Expired sessions go whenever one is created, so it does not grow even if nobody ever
-// calls DeleteExpired.
+// Store implements [session.Store] and all optional parts that one process needs. It is safe for concurrent use. Create
+// removes expired sessions, so that the store does not grow without DeleteExpired.
 type Store struct {
 	now func() time.Time
 	max int
@@ -40,10 +40,10 @@ type Store struct {
 	mu       sync.RWMutex
 	closed   bool
 	sessions map[session.ID]*entry
-	// bySubject and bySID hold no empty sets: what is gone leaves nothing behind.
+	// bySubject and bySID hold no empty sets.
 	bySubject map[name]map[session.ID]*entry
 	bySID     map[name]map[session.ID]*entry
-	// byExpiry is a heap: the session that expires first is at its head.
+	// byExpiry is a heap with the session that expires first at its head.
 	byExpiry expiryHeap
 
 	localNotes
@@ -62,15 +62,15 @@ var _ interface {
 
 type localNotes = session.LocalNotes
 
-// name is a subject or a sid, which mean nothing without their issuer.
+// name is a subject or a sid of an issuer.
 type name struct{ issuer, value string }
 
 type entry struct {
 	record session.Record
 	fence  session.Fence
-	// lockedUntil is zero when nobody holds the lock.
+	// lockedUntil is the end of the lease, zero if the lock is not held.
 	lockedUntil time.Time
-	// place is where in the heap the entry is.
+	// place is the index in the heap.
 	place int
 }
 
@@ -219,12 +219,12 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 	})
 }
 
-// DeleteBySID implements [session.Store].
+// DeleteBySID implements [session.Index].
 func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.bySID, name{issuer, sid}, why)
 }
 
-// DeleteBySubject implements [session.Store].
+// DeleteBySubject implements [session.Index].
 func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.bySubject, name{issuer, subject}, why)
 }
@@ -245,7 +245,7 @@ func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry,
 	return ids, nil
 }
 
-// ListBySubject implements [session.Store].
+// ListBySubject implements [session.Index].
 func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
 	now := s.now()
 	s.mu.RLock()
@@ -299,7 +299,7 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	return page, next, nil
 }
 
-// DeleteExpired implements [session.Store].
+// DeleteExpired implements [session.Sweeper]. Notes are removed by AddNote and PutNote.
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	now := s.now()
 	s.mu.Lock()
@@ -310,15 +310,15 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	return s.removeExpired(now), nil
 }
 
-// Watch implements [session.Store]. Its feed breaks only with the store.
+// Watch implements [session.Watcher]. The feed breaks only when the store is closed.
 func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return s.events.Watch(ctx, event)
 }
 
-// ProcessLocal tells a manager that no other process has this store.
+// ProcessLocal implements [session.Local] and returns true.
 func (s *Store) ProcessLocal() bool { return true }
 
-// Close forgets all sessions.
+// Close drops all sessions and notes. Later calls fail.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -329,7 +329,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// change runs do on a live session, alone.
+// change runs do on a live session under the mutex.
 func (s *Store) change(ctx context.Context, id session.ID, do func(e *entry, now time.Time) error) error {
 	now := s.now()
 	s.mu.Lock()
@@ -368,7 +368,7 @@ func (s *Store) removeExpired(now time.Time) int {
 	return n
 }
 
-// end removes a session that had not expired, and tells those who watch.
+// end removes a live session and publishes its end.
 func (s *Store) end(e *entry, why session.Reason) {
 	s.remove(e)
 	s.events.Publish(session.Event{ID: e.record.ID, Ended: true, Reason: why})

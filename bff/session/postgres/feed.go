@@ -17,32 +17,33 @@ import (
 )
 
 const (
-	// channel carries the news. Sessions of another schema in the same database are told there too, and concern nobody.
+	// channel is the channel of notifications. Those of another schema in the same database arrive too, and have no effect.
 	channel = "gatehouse_sessions"
-	// beatEvery is how often it is proved that no news is under way, answeredWithin how long a proof may take, and
-	// believedFor how long what is remembered is believed after one.
+	// beatEvery is how often the listening connection is pinged, answeredWithin how long an answer may take, and believedFor
+	// how long after an answered ping the cache is used.
 	beatEvery      = 300 * time.Millisecond
 	answeredWithin = 400 * time.Millisecond
 	believedFor    = 700 * time.Millisecond
-	// newsWithin is how long it may take a notification to arrive when listening is tried out.
+	// newsWithin is how long the test notification of a new connection may take.
 	newsWithin = 5 * time.Second
-	// retryAfter and its multiples lie between the attempts to listen again.
+	// retryAfter is the first pause between attempts to listen again; it doubles up to maxRetryAfter.
 	retryAfter    = 100 * time.Millisecond
 	maxRetryAfter = 2 * time.Second
 )
 
-// errNoNews says that LISTEN was accepted and nothing came.
-var errNoNews = errors.New("LISTEN brings no notifications: is there a pooler in transaction mode between? Give the address of the server itself, or of a pooler in session mode")
+// errNoNews says that LISTEN was accepted and no notification arrived.
+var errNoNews = errors.New("LISTEN brings no notifications, as with a pooler in transaction mode: " +
+	"give the address of the server itself, or of a pooler in session mode")
 
 // feed is the connection that listens.
 type feed struct {
 	config *pgx.ConnConfig
-	// probe is the payload that listen waits for, probed whether it came. Both are of the goroutine that has the connection.
+	// probe is the payload that listen waits for, and probed whether it has arrived. The goroutine of the connection uses them.
 	probe  string
 	probed bool
 
 	born time.Time
-	// asOf is since when, in monotonic time after born, everything that was committed before is known here; 0 for not.
+	// asOf is the monotonic time after born before which all commits are known here; 0 if there is none.
 	asOf atomic.Int64
 }
 
@@ -50,21 +51,21 @@ func (f *feed) init(config *pgx.ConnConfig) {
 	f.config, f.born = config, time.Now()
 }
 
-// elapsed is the monotonic time; never 0.
+// elapsed returns the monotonic time since born, never 0.
 func (f *feed) elapsed() time.Duration { return max(1, time.Since(f.born)) }
 
-// current tells whether what is remembered is to be believed.
+// current reports whether the cache may be used.
 func (f *feed) current() bool {
 	asOf := f.asOf.Load()
 	return asOf != 0 && f.elapsed()-time.Duration(asOf) < believedFor
 }
 
-// Watch implements [session.Store].
+// Watch implements [session.Watcher].
 func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return s.events.Watch(ctx, event)
 }
 
-// follow listens until the context ends, beginning with a connection that listens already.
+// follow listens until the context ends, first on a connection that listens already.
 func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 	for wait := retryAfter; ; wait = min(2*wait, maxRetryAfter) {
 		if conn != nil {
@@ -74,9 +75,9 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 			if ctx.Err() != nil {
 				return
 			}
-			s.events.Break(outage(fmt.Errorf("listening: %w", err)))
-			s.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: the database is asked at every request until it is back",
-				slog.String("cause", err.Error()))
+			s.events.Break(outage(fmt.Errorf("listen: %w", err)))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: every request reads the database",
+				slog.String("err", err.Error()))
 			wait = retryAfter
 		}
 		timer := time.NewTimer(wait)
@@ -88,22 +89,22 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 		}
 		var err error
 		if conn, err = s.listen(ctx); err == nil {
-			s.log.LogAttrs(ctx, slog.LevelInfo, "the session store's feed is back")
+			s.log.LogAttrs(ctx, slog.LevelInfo, "session feed restored")
 		} else if ctx.Err() == nil {
-			s.log.LogAttrs(ctx, slog.LevelDebug, "listening to the session store failed", slog.String("cause", pgcheck.Explain(err).Error()))
+			s.log.LogAttrs(ctx, slog.LevelDebug, "session feed not restored", slog.String("err", pgcheck.Explain(err).Error()))
 		}
 	}
 }
 
-// expired is a context that keeps closing a connection from waiting for the server's farewell.
+// expired is a context with which closing a connection does not wait for the server.
 var expired = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// listen opens a connection, listens, and tries it out: only what another connection sends while this one is idle proves
-// that there is no pooler that gives the connection to others meanwhile.
+// listen opens a connection, listens and tests it: only a notification that another connection sends while this one is idle
+// proves that no pooler gives the connection to other clients.
 func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, newsWithin)
 	defer cancel()
@@ -134,16 +135,15 @@ func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 			return nil, err
 		}
 	}
-	// What was read before is forgotten, and what is being read now is not remembered.
+	// Sessions read before are dropped, and those being read now are not cached.
 	s.records.Clear()
 	s.feed.asOf.Store(int64(at))
 	s.events.Mend()
 	return conn, nil
 }
 
-// hear takes the news, and proves every now and then that none is under way, until one of both fails. The server sends an
-// idle session's notifications before it is ready for the next question, so an answer comes after all news of what was
-// committed before it was asked.
+// hear receives notifications and pings the connection until one of both fails. The server sends notifications to an idle
+// connection before it takes the next command, so the answer to a ping comes after those of all earlier commits.
 func (s *Store) hear(ctx context.Context, conn *pgx.Conn) error {
 	next := time.Now().Add(beatEvery)
 	for {
@@ -172,18 +172,18 @@ func (s *Store) hear(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// news is one notification: "c" and an ID for a change, "e", the reason and an ID for an end.
+// news handles a notification: "c" and an ID for a change; "e", the reason and an ID for an end.
 func (s *Store) news(payload string) {
 	if payload == s.feed.probe {
 		s.feed.probed = true
 		return
 	}
 	if payload != "" && payload[0] == 'p' {
-		return // another process tries out its connection
+		return // the test of another process
 	}
 	e, err := parseNews(payload)
 	if err != nil {
-		s.records.Clear() // by an older or a newer program: it means something to it
+		s.records.Clear() // of another version
 		s.events.Publish(session.Event{})
 		return
 	}
@@ -199,7 +199,7 @@ func parseNews(payload string) (e session.Event, err error) {
 		e.Ended, e.Reason = true, session.Reason(payload[1]-'0')
 		payload = payload[2:]
 	default:
-		return session.Event{}, errors.New("no news of ours")
+		return session.Event{}, errors.New("unknown notification")
 	}
 	if _, err := hex.Decode(e.ID[:], []byte(payload)); err != nil {
 		return session.Event{}, err
@@ -207,13 +207,13 @@ func parseNews(payload string) (e session.Event, err error) {
 	return e, nil
 }
 
-// forget drops what is remembered and what is being read.
+// forget drops a session from the cache, and a read in progress.
 func (s *Store) forget(id session.ID) {
 	s.records.Drop(id)
 	s.reads.Forget(string(id[:]))
 }
 
-// told are the expressions that tell of the sessions in a column id.
+// toldChanged is the expression that notifies of changes of the sessions in a column id, toldEnded of their ends.
 const toldChanged = "pg_notify('" + channel + "', 'c' || encode(id, 'hex'))"
 
 func toldEnded(why session.Reason) string {

@@ -1,13 +1,13 @@
-// Package postgres owns a session store in PostgreSQL, for any number of bffs: its tables, how its processes hear of each
-// other, and what of it each remembers. What a session is and which rules a store keeps is left to package session.
+// Package postgres owns a session store in PostgreSQL for any number of bffs: its tables, notifications between processes,
+// and a cache in each. What a session is, and the rules of a store, are left to package session.
 //
-// A process remembers the sessions that it has read, and forgets one as soon as another process changes it: LISTEN on a
-// connection of its own brings the news, and a question on that very connection every 300 ms proves that none is under way.
-// 700 ms without such proof, and every request asks the database. A logout is so honoured everywhere within 700 ms, whatever
-// breaks: with the connection cut, requests ask; with the database down, they get an error, never an old answer.
+// A process caches the sessions that it has read, and drops one as soon as another process changes it: a connection of its
+// own listens for notifications (LISTEN), and a ping on that connection every 300 ms proves that none is outstanding. After
+// 700 ms without an answer every request reads the database. A logout thus takes effect everywhere within 700 ms: without
+// the connection requests read the database, and without the database they fail; no stale session is used.
 //
-// LISTEN needs a connection to the server itself, or through a pooler in session mode. Open tries it out, and refuses a
-// pooler in transaction mode, through which no news would come.
+// LISTEN needs a connection to the server itself, or through a pooler in session mode. Open tests it, and rejects a pooler in
+// transaction mode, which delivers no notifications.
 package postgres
 
 import (
@@ -43,48 +43,47 @@ import (
 var migrations embed.FS
 
 const (
-	// migrationsTable is our own, so that another application of goose can share the database.
+	// migrationsTable is not goose's default, so that another user of goose can share the database.
 	migrationsTable = "gatehouse_session_migrations"
-	// migrationsLock is the advisory lock of those who migrate: "gatehouse" as a number, more or less.
+	// migrationsLock is the advisory lock of migrations: the bytes of "gateh".
 	migrationsLock = 0x6761746568
 
 	defaultCacheSize = 8192
-	// defaultMaxConns bounds the connections to a server whose own bound is 100 for all clients together.
+	// defaultMaxConns bounds the connections to a server, whose own default bound is 100 for all clients.
 	defaultMaxConns = 10
-	// answerWithin bounds a call, with the wait for a connection; the server gives up a little earlier.
+	// answerWithin bounds a call, including the wait for a connection. The server's own bound is a little shorter.
 	answerWithin     = 2 * time.Second
 	statementTimeout = "1800ms"
 	connectTimeout   = 5 * time.Second
-	// openWithin bounds connecting and migrating, which may have to wait for another process that migrates.
+	// openWithin bounds connecting and migrating, which may wait for another process that migrates.
 	openWithin = 60 * time.Second
 )
 
 // Config configures a Store. URL is required.
 type Config struct {
-	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq and pool_max_conns, 10 if it has none.
-	// Sessions need one connection more. With search_path the tables are made in another schema.
+	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq, and pool_max_conns (default: 10). The
+	// store uses one connection more. With search_path the tables are created in another schema.
 	URL string
-	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
-	// stored of it.
+	// CacheSize is how many sessions are cached in the process, each at a little more than its stored size. Default: 8192.
 	CacheSize int
-	// Now tells the time; nil means time.Now. The processes' clocks decide what has expired, so they should agree.
+	// Now is the clock, by which sessions expire. The clocks of all processes should agree. Default: time.Now.
 	Now func() time.Time
-	// Logger gets what breaks and mends; nil discards it.
+	// Logger logs changes of the feed. Default: none.
 	Logger *slog.Logger
 }
 
-// Store implements [session.Store].
+// Store implements [session.Store] and all optional parts except [session.Local]. It is safe for concurrent use.
 type Store struct {
 	now  func() time.Time
 	log  *slog.Logger
 	pool *pgxpool.Pool
 	tables
 	records *cache.Cache[session.Record]
-	// reads has one question to the database for all who ask for a session at once.
+	// reads merges concurrent reads of a session.
 	reads  singleflight.Group
 	events fanout.Hub
 	feed   feed
-	// refused is when a new connection led to a server that takes no writes, in nanoseconds since 1970.
+	// refused is when a new connection led to a server that accepts no writes, in nanoseconds since 1970.
 	refused atomic.Int64
 
 	closed  atomic.Bool
@@ -118,8 +117,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Open connects, brings the tables up to date (several processes may do so at once) and begins to listen. Its errors show
-// neither user nor password. The caller closes the store.
+// Open connects, creates or updates the tables (several processes may do so at once) and begins to listen. It takes at most
+// a minute. Its errors show neither user nor password. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, invalid.In("postgres", err)
@@ -152,8 +151,7 @@ func (s *Store) open(ctx context.Context, address string) error {
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.feed.init(config.ConnConfig.Copy())
-	// The first is awaited, for what is wrong with it to be told at the start, and before a lock is taken that a pooler in
-	// transaction mode would never give back.
+	// Listen first: Open returns its error, and a pooler in transaction mode would never release the lock of migrate.
 	conn, err := s.listen(ctx)
 	if err != nil {
 		return err
@@ -166,9 +164,8 @@ func (s *Store) open(ctx context.Context, address string) error {
 	return nil
 }
 
-// Probe proves, without changing anything, that [Open] and the store could do
-// their work: that the user has the rights to the tables, or to make them, and
-// that news come through. Its errors show neither user nor password.
+// Probe checks, without changing anything, that [Open] and the store would work: that the user has the rights to use or
+// create the tables, and that notifications arrive. Its errors show neither user nor password.
 func Probe(ctx context.Context, address string) error {
 	config, err := poolConfig(address)
 	if err != nil {
@@ -212,10 +209,10 @@ func poolConfig(address string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// migrate waits for its turn on a lock that the server gives back if this process dies.
+// migrate updates the tables under a lock that the server releases if this process dies.
 func migrate(ctx context.Context, pool *pgxpool.Config) error {
 	config := pool.ConnConfig.Copy()
-	// A migration of a large table may take its time.
+	// A migration of a large table may take long.
 	config.RuntimeParams["statement_timeout"], config.RuntimeParams["lock_timeout"] = "0", "0"
 	lock, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -237,17 +234,17 @@ func migrate(ctx context.Context, pool *pgxpool.Config) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("bringing the tables up to date: %w", err)
+		return fmt.Errorf("update the tables: %w", err)
 	}
 	return nil
 }
 
-// Ready says why requests cannot be served at the moment.
+// Ready implements [session.ReadyChecker]. It pings the database.
 func (s *Store) Ready(ctx context.Context) error {
 	return s.do(ctx, true, func(ctx context.Context) error { return s.pool.Ping(ctx) })
 }
 
-// Close ends listening and closes the connections.
+// Close closes the connections. Later calls fail.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -256,7 +253,7 @@ func (s *Store) Close() error {
 		s.stop()
 	}
 	s.running.Wait()
-	s.events.Break(errClosed) // for good, as nobody mends it any more
+	s.events.Break(errClosed)
 	s.records.Clear()
 	if s.pool != nil {
 		s.pool.Close()
@@ -264,8 +261,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// do runs a call within its bounds. One that failed because the connection was gone is made again, once, if it surely had
-// no effect, or may have it twice.
+// do runs a call within answerWithin. It repeats it once after a lost connection if the call had no effect, or is repeatable.
 func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.Context) error) error {
 	if s.closed.Load() {
 		return errClosed
@@ -274,7 +270,7 @@ func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.C
 	defer cancel()
 	err := call(ctx)
 	if err != nil && ctx.Err() == nil && (pgconn.SafeToRetry(err) || demoted(err) && !s.readOnly() || repeatable && lost(err)) {
-		s.pool.Reset() // the other idle connections are of the same age
+		s.pool.Reset() // the other idle connections are as old
 		if err = call(ctx); demoted(err) {
 			s.refused.Store(time.Now().UnixNano())
 		}
@@ -282,17 +278,17 @@ func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.C
 	return outage(err)
 }
 
-// readOnly tells whether new connections led to a server that takes no writes, within the last second: then there is no
-// use in making more of them.
+// readOnly reports whether a new connection led to a server that accepts no writes within the last second, so that another
+// would too.
 func (s *Store) readOnly() bool { return time.Now().UnixNano()-s.refused.Load() < int64(time.Second) }
 
-// demoted tells whether a connection leads to a server that is a standby since, and so did nothing.
+// demoted reports whether the server has become a standby, and so did nothing.
 func demoted(err error) bool {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && refused.Code == "25006" // read_only_sql_transaction
 }
 
-// lost tells whether an error is of the connection, or of a server that ends, rather than of the question.
+// lost reports whether an error is of the connection, or of a server that shuts down, and not of the statement.
 func lost(err error) bool {
 	if session.IsAnswer(err) || errors.Is(err, pgx.ErrNoRows) {
 		return false
@@ -301,7 +297,7 @@ func lost(err error) bool {
 	return !ok || len(refused.Code) == 5 && refused.Code[:4] == "57P0"
 }
 
-// outage says where an error comes from, unless it is one of the answers that package session defines.
+// outage adds where an error comes from, unless it is an answer.
 func outage(err error) error {
 	if err == nil || session.IsAnswer(err) {
 		return err

@@ -19,7 +19,7 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	defer s.forget(replaces)
 	return s.do(ctx, false, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			// One of the same ID that has expired gives way.
+			// An expired session with the ID is replaced.
 			made, err := tx.Exec(ctx, `INSERT INTO gatehouse_sessions AS old (`+rows.Columns+`, sealed)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 				ON CONFLICT (id) DO UPDATE SET issuer = $2, subject = $3, sid = $4, created_at = $5, last_seen_at = $6, idle_expires = $7,
@@ -48,7 +48,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 		return session.Record{}, errClosed
 	}
 	if s.feed.current() {
-		// One that looks expired may have been prolonged by another process: the database decides.
+		// Another process may have extended one that looks expired: the database decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(s.now()) {
 			return r, nil
 		}
@@ -56,8 +56,8 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	return s.await(ctx, id)
 }
 
-// await asks the database, together with all who ask for the session at the moment. The question outlives whoever asked
-// first, since others may be waiting for the answer.
+// await reads a session, once for all concurrent callers. The read does not end with the context of the first caller, since
+// others may wait for it.
 func (s *Store) await(ctx context.Context, id session.ID) (session.Record, error) {
 	read := s.reads.DoChan(string(id[:]), func() (any, error) { return s.read(context.WithoutCancel(ctx), id) })
 	select {
@@ -99,13 +99,13 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 
 // Lock implements [session.Store].
 func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
-	// What the last holder wrote may have been written by another process.
+	// The last holder may have been another process.
 	defer s.forget(id)
 	now := s.now()
 	err = s.do(ctx, false, func(ctx context.Context) error {
 		var fence *int64
 		var until int64
-		// The row stays as it is found until the statement has ended.
+		// The row is locked until the statement ends.
 		err := s.pool.QueryRow(ctx, `WITH
 				found AS (SELECT id, locked_until FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
 				granted AS (UPDATE gatehouse_sessions AS s SET fence = fence + 1, locked_until = $3
@@ -172,18 +172,18 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 		SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM told)`, id[:], s.now().UnixMilli())
 }
 
-// DeleteBySID implements [session.Store].
+// DeleteBySID implements [session.Index].
 func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
-	// sid <> '' keeps the sessions without one out, and is what lets PostgreSQL use the partial index.
+	// sid <> '' excludes sessions without a sid, and lets PostgreSQL use the partial index.
 	return s.deleteWhere(ctx, why, "issuer = $1 AND sid = $2 AND sid <> ''", issuer, sid)
 }
 
-// DeleteBySubject implements [session.Store].
+// DeleteBySubject implements [session.Index].
 func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
 	return s.deleteWhere(ctx, why, "issuer = $1 AND subject = $2", issuer, subject)
 }
 
-// deleteWhere locks in the order of the keys, so that two who end the same sessions do not wait for each other.
+// deleteWhere locks rows in the order of keys, so that two calls for the same sessions do not deadlock.
 func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
 	if !rows.Storable(issuer, value) {
 		return nil, nil
@@ -222,10 +222,10 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issu
 	return slices.DeleteFunc(ended, session.ID.IsZero), nil
 }
 
-// batch bounds how much a clean-up locks at a time.
+// batch bounds how many rows a sweep locks at a time.
 const batch = 500
 
-// DeleteExpired implements [session.Store].
+// DeleteExpired implements [session.Sweeper].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	if err := s.exec(ctx, true, nil, `WITH
 			over AS (SELECT kind, key FROM gatehouse_session_notes WHERE expires_at <= $1 LIMIT 10000 FOR UPDATE SKIP LOCKED),
@@ -259,7 +259,7 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 	})
 }
 
-// exec runs a statement that selects how many rows it found, and how many it told of. None found is the error none.
+// exec runs a statement that selects how many rows it found and how many it notified of. It returns none if it found none.
 func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string, args ...any) error {
 	return s.do(ctx, repeatable, func(ctx context.Context) error {
 		var found, told int64

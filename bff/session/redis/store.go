@@ -248,7 +248,7 @@ func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) erro
 	return nil
 }
 
-// DeleteBySID implements [session.Store].
+// DeleteBySID implements [session.Index].
 func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
 	if sid == "" {
 		return nil, nil
@@ -256,7 +256,7 @@ func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session
 	return s.deleteIn(ctx, s.keys.sid(issuer, sid), why)
 }
 
-// DeleteBySubject implements [session.Store].
+// DeleteBySubject implements [session.Index].
 func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.keys.subject(issuer, subject), why)
 }
@@ -283,7 +283,7 @@ func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([
 	return ended, nil
 }
 
-// ListBySubject implements [session.Store].
+// ListBySubject implements [session.Index].
 func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {

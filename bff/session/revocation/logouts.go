@@ -15,30 +15,30 @@ import (
 
 const (
 	noteKind = "logout"
-	// remembered is how long a logout is relevant: longer than any login takes.
+	// remembered is how long a logout is kept: longer than any login takes.
 	remembered = 20 * time.Minute
 	// clockSkew is how far the clocks of two nodes may differ.
 	clockSkew = time.Minute
-	// maxLogouts is how many logouts of one target and period are told apart. Those beyond it take the place of the last one.
+	// maxLogouts is how many logouts of a target and period are kept. Further ones replace the last.
 	maxLogouts = 32
 )
 
-// sequenceEnds is when the sequence begins anew: never, in practice.
+// sequenceEnds is when the sequence starts again: never, in practice.
 var sequenceEnds = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// recentLogouts are the revocations of the last minutes, for logins that have no session yet which could be ended: the
-// code may have been redeemed at one node while another learns of the logout. Their order is the store's, not that of
-// clocks. They are not sealed, since a server that revokes has no secret, and hold times alone.
+// recentLogouts are the revocations of the last minutes, for logins without a session that could be ended: one process may
+// be redeeming the code while another receives the logout. The store orders them, not the clocks. They are not sealed,
+// since a server that revokes has no secret, and contain only times.
 type recentLogouts struct {
 	store session.NoteStore
 	now   func() time.Time
 }
 
-// A logout is what the store keeps of one.
+// A logout is the stored form of a revocation.
 type logout struct {
 	Number    int64 `json:"n"`
-	Arrived   int64 `json:"a"` // seconds, by our clock
-	DecidedAt int64 `json:"d"` // seconds, by the clock of the party that decided
+	Arrived   int64 `json:"a"` // seconds since 1970, by this process's clock
+	DecidedAt int64 `json:"d"` // seconds since 1970, by the clock of the party that decided
 }
 
 // next returns the next number of the sequence.
@@ -46,7 +46,7 @@ func (l recentLogouts) next(ctx context.Context) (int64, error) {
 	return l.store.CountNote(ctx, noteKind, "sequence", sequenceEnds)
 }
 
-// key names a target, without showing a subject.
+// key returns the key of a target, which does not show a subject.
 func (t Target) key() string {
 	h := sha256.New()
 	what, name := "sub", t.Subject
@@ -55,14 +55,14 @@ func (t Target) key() string {
 	}
 	for _, s := range [...]string{what, t.Issuer, name} {
 		fmt.Fprintf(h, "%d:", len(s))
-		_, _ = io.WriteString(h, s) // a hash takes everything
+		_, _ = io.WriteString(h, s) // a hash returns no error
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// add stores a logout beside the others of its target, none of which it replaces: a token that was long on its way, and is
-// older than another, bars other logins than that one. Each takes the first free place of its period, and those of a period
-// expire together, so that there is no gap behind which one would be overlooked.
+// add stores a logout beside the others of its target. It replaces none: a delayed logout token, older than another, rejects
+// other logins. Each takes the first free slot of its period, and the slots of a period expire together, so that a read
+// which stops at a free slot misses none.
 func (l recentLogouts) add(ctx context.Context, t Target) error {
 	number, err := l.next(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (l recentLogouts) add(ctx context.Context, t Target) error {
 	return l.store.PutNote(ctx, note)
 }
 
-// A period is one of those of the length remembered, counted from 1970.
+// A period is the number of an interval of the length remembered since 1970.
 type period int64
 
 func periodOf(t time.Time) period { return period(t.Unix() / int64(remembered/time.Second)) }
@@ -95,8 +95,8 @@ func (p period) end() time.Time {
 
 func (p period) slot(key string, i int) string { return fmt.Sprintf("%s.%d.%d", key, p, i) }
 
-// bar reports whether one of a target's logouts bars the login, which has lasted no longer than remembered.
-func (l recentLogouts) bar(ctx context.Context, t Target, login Login) (bool, error) {
+// after reports whether a logout of a target came after the login, which began at most remembered ago.
+func (l recentLogouts) after(ctx context.Context, t Target, login Login) (bool, error) {
 	key := t.key()
 	for p := periodOf(login.Started.Add(-clockSkew)); p <= periodOf(l.now().Add(clockSkew)); p++ {
 		for i := range maxLogouts {
@@ -109,9 +109,9 @@ func (l recentLogouts) bar(ctx context.Context, t Target, login Login) (bool, er
 			}
 			var out logout
 			if err := json.Unmarshal(note.Value, &out); err != nil {
-				return false, fmt.Errorf("revocation: read a logout: %w", err)
+				return false, fmt.Errorf("revocation: decode logout: %w", err)
 			}
-			if out.bars(login) {
+			if out.after(login) {
 				return true, nil
 			}
 		}
@@ -119,8 +119,8 @@ func (l recentLogouts) bar(ctx context.Context, t Target, login Login) (bool, er
 	return false, nil
 }
 
-// bars reports whether a logout came after the login had begun, unless the person has authenticated since.
-func (out logout) bars(login Login) bool {
+// after reports whether a logout came after the login began, and the user has not authenticated since.
+func (out logout) after(login Login) bool {
 	before := login.Number < out.Number
 	if login.Number == 0 {
 		before = login.Started.Unix() <= out.Arrived

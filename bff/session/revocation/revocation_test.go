@@ -60,7 +60,7 @@ func TestLogoutBehindOneThatWasNotStored(t *testing.T) {
 			t.Fatal(err)
 		}
 		login := revocation.Login{Issuer: target.Issuer, Subject: target.Subject, Number: began, Started: time.Now()}
-		if barred, err := r.Barred(t.Context(), login); !barred || err != nil {
+		if barred, err := r.Revoked(t.Context(), login); !barred || err != nil {
 			t.Errorf("after %d logouts that were not stored: Barred = %t, %v, want true", lost, barred, err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestLogoutsAreFoundWhileALoginLasts(t *testing.T) {
 			login := revocation.Login{
 				Issuer: target.Issuer, Subject: "user-1", SessionID: "sid-1", Number: number, Started: began, AuthTime: began.Add(time.Second),
 			}
-			if barred, err := r.Barred(t.Context(), login); !barred || err != nil {
+			if barred, err := r.Revoked(t.Context(), login); !barred || err != nil {
 				t.Errorf("%d logouts since %v: Barred = %t, %v, want true", logouts, began.UTC(), barred, err)
 			}
 			after, err := r.Begin(t.Context())
@@ -107,7 +107,7 @@ func TestLogoutsAreFoundWhileALoginLasts(t *testing.T) {
 				t.Fatal(err)
 			}
 			login.Number, login.Started, login.AuthTime = after, now, time.Time{}
-			if barred, err := r.Barred(t.Context(), login); barred || err != nil {
+			if barred, err := r.Revoked(t.Context(), login); barred || err != nil {
 				t.Errorf("a login that began after %d logouts: Barred = %t, %v, want false", logouts, barred, err)
 			}
 		}

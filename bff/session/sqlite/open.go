@@ -1,9 +1,9 @@
-// Package sqlite owns a session store in one SQLite file: it survives a restart and needs no server. What a session is and
-// which rules a store keeps is left to package session.
+// Package sqlite owns a session store in one SQLite file. It survives a restart and needs no server. What a session is, and
+// the rules of a store, are left to package session.
 //
-// The file belongs to one bff. A second process may have it open for a while, as in a restart that overlaps: both are
-// correct, and what one ends the other sees within 300 ms. WAL needs shared memory, so the file cannot lie on a network file
-// system. Commits survive a crash of the process; one of the whole machine may lose the last few (synchronous=NORMAL).
+// The file belongs to one bff. A second process may open it for a time, as in an overlapping restart: both work, and each
+// sees an end at the other within 300 ms. WAL needs shared memory, so the file must not be on a network file system. Commits
+// survive a crash of the process; a crash of the machine may lose the last ones (synchronous=NORMAL).
 package sqlite
 
 import (
@@ -35,27 +35,27 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationsTable is our own, so that another application of goose can share the file.
+// migrationsTable is not goose's default, so that another user of goose can share the file.
 const migrationsTable = "session_migrations"
 
 const defaultCacheSize = 8192
 
 // Config configures a Store. Path is required.
 type Config struct {
-	// Path of the database file. It is made, readable by its owner alone, if there is none; its folder is not.
+	// Path is the path of the database file. The file is created, readable by its owner only, if it does not exist; its folder
+	// is not.
 	Path string
-	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
-	// stored of it.
+	// CacheSize is how many sessions are cached in the process, each at a little more than its stored size. Default: 8192.
 	CacheSize int
-	// Now tells the time; nil means time.Now.
+	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
-// Store implements [session.Store].
+// Store implements [session.Store] and all optional parts that one process needs. It is safe for concurrent use.
 type Store struct {
 	now func() time.Time
-	// reads has a few connections that cannot write. writes has exactly one: SQLite allows one writer at a time anyway, and
-	// waiting in line here is fairer than its busy handler.
+	// reads has several connections that cannot write. writes has one: SQLite allows one writer at a time, and its busy
+	// handler is less fair than a queue.
 	reads, writes *sql.DB
 	get           *sql.Stmt
 	closed        atomic.Bool
@@ -141,15 +141,15 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 	return s, nil
 }
 
-// prepareFile finds out what is wrong with the path before SQLite says "unable to open database file (14)", and sees to it
-// that nobody else on the machine reads it. SQLite gives its -wal and -shm files the same mode.
+// prepareFile returns a better error than SQLite's "unable to open database file (14)", and makes the file readable by its
+// owner only. SQLite gives its -wal and -shm files the same mode.
 func prepareFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the folder %s does not exist: make it, writable by the user that runs gatehouse", filepath.Dir(path))
+		return fmt.Errorf("the folder %s does not exist: make it, writable by the user of this process", filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the file cannot be written: give the user that runs gatehouse write permission for it and its folder: %w", err)
+		return fmt.Errorf("the file cannot be written: give the user of this process write permission for it and its folder: %w", err)
 	case err != nil:
 		return fmt.Errorf("name a file on a writable disk: %w", err)
 	}
@@ -160,7 +160,7 @@ func prepareFile(path string) error {
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		if err := f.Chmod(0o600); err != nil {
-			return fmt.Errorf("others may read the file, and its mode cannot be changed: chmod it to 600: %w", err)
+			return fmt.Errorf("other users may read the file, and its mode cannot be changed: chmod it to 600: %w", err)
 		}
 	}
 	return nil
@@ -188,8 +188,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
-	// Two processes that start on a new file at once both want to migrate it. One of them fails; by the next look the
-	// other is done.
+	// Of two processes that start on a new file at once, one fails to migrate it, and finds it migrated at the next attempt.
 	for attempt := 0; ; attempt++ {
 		_, err = p.Up(ctx)
 		if err == nil || attempt == 4 || ctx.Err() != nil {
@@ -197,15 +196,15 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("bring the schema up to date (is it a database of Gatehouse?): %w", err)
+		return fmt.Errorf("update the schema (is it a database of Gatehouse?): %w", err)
 	}
 	return nil
 }
 
-// ProcessLocal tells a manager that the file belongs to one bff.
+// ProcessLocal implements [session.Local] and returns true.
 func (s *Store) ProcessLocal() bool { return true }
 
-// Close closes the file.
+// Close closes the file. Later calls fail.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	s.records.Clear()

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// freshFor is how long what the process remembers is believed without asking whether another process has written.
+// freshFor is how long the cache is used without asking whether another process has written.
 const freshFor = 300 * time.Millisecond
 
-// peers knows whether another process has changed the file. SQLite counts that for each connection: PRAGMA data_version
-// changes with every commit but the connection's own, and all our commits are made on one connection.
+// peers detects writes by other processes. PRAGMA data_version changes with every commit except the connection's own, and
+// all commits of this process are made on one connection.
 type peers struct {
-	// turn is taken by putting a token in: whoever did may use the connection. A mutex would not heed a caller's context.
+	// turn holds a token while the connection is in use. Unlike a mutex, it can be waited for with a context.
 	turn    chan struct{}
 	db      *sql.DB
 	version int64
-	// checked is when the version was last looked at, in nanoseconds since 1970.
+	// checked is when the version was last read, in nanoseconds since 1970.
 	checked atomic.Int64
 }
 
@@ -31,9 +31,9 @@ func (p *peers) init(ctx context.Context, writes *sql.DB, now time.Time) error {
 	return nil
 }
 
-// quiet tells whether what is remembered may be believed now, having had it forgotten if another process has written since
-// the last look. It never waits: if the connection is taken by a write of ours or by another look, the answer is no, and
-// the caller reads the file, which is slower by some microseconds and always right.
+// quiet reports whether the cache is current, after calling forget if another process has written since the last check. It
+// never waits: while the connection is in use it returns false, and the caller reads the file, which takes some microseconds
+// more.
 func (p *peers) quiet(ctx context.Context, now time.Time, forget func()) bool {
 	if p.recent(now) {
 		return true
@@ -47,7 +47,7 @@ func (p *peers) quiet(ctx context.Context, now time.Time, forget func()) bool {
 	return p.recent(now) || p.compare(ctx, now, forget) == nil
 }
 
-// look does the same for those who must know and may wait.
+// look is quiet for a caller that waits.
 func (p *peers) look(ctx context.Context, now time.Time, forget func()) error {
 	select {
 	case p.turn <- struct{}{}:
@@ -76,7 +76,7 @@ func (p *peers) recent(now time.Time) bool {
 	return 0 <= age && age < int64(freshFor)
 }
 
-// writing runs a write of ours when its turn comes, during which nobody looks.
+// writing runs a write, during which the version is not read.
 func (p *peers) writing(ctx context.Context, do func() error) error {
 	select {
 	case p.turn <- struct{}{}:

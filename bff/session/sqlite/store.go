@@ -15,9 +15,9 @@ import (
 var errClosed = errors.New("sqlite session store: closed")
 
 const (
-	// endsAt is when a session ends. There is an index of it.
+	// endsAt is when a session ends. It has an index.
 	endsAt = "min(idle_expires, expires_at)"
-	// live is the condition for a session that has not expired; its parameter is the time.
+	// live is the condition for a live session. Its parameter is the time.
 	live = endsAt + " > ?"
 )
 
@@ -28,7 +28,7 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 		defer func() { s.tell(replaces, true, session.ReasonReplaced, err) }()
 	}
 	return s.transaction(ctx, func(tx *sql.Tx) error {
-		// The first also removes a session of the same ID that has expired.
+		// This also removes an expired session with the ID.
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? OR id = ? AND NOT "+live,
 			replaces[:], r.ID[:], now.UnixMilli()); err != nil {
 			return err
@@ -46,7 +46,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 		return session.Record{}, errClosed
 	}
 	if s.peers.quiet(ctx, now, s.forget) {
-		// One that looks expired may have been prolonged by another process: the file decides.
+		// Another process may have extended one that looks expired: the file decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
 			return r, nil
 		}
@@ -75,7 +75,7 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 
 // Lock implements [session.Store].
 func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
-	// What the last holder wrote may have been written by another process.
+	// The last holder may have been another process.
 	defer s.records.Drop(id)
 	err = s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
 		if now.Before(until) {
@@ -126,7 +126,7 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 	})
 }
 
-// withLock runs do with the state of a live session's lock, in a transaction that has the file for itself.
+// withLock runs do with the state of a live session's lock, in a write transaction.
 func (s *Store) withLock(ctx context.Context, id session.ID, do func(tx *sql.Tx, newest session.Fence, until, now time.Time) error) error {
 	return s.transaction(ctx, func(tx *sql.Tx) error {
 		now := s.now()
@@ -146,13 +146,13 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) (
 	return s.exec(ctx, "DELETE FROM sessions WHERE id = ? AND "+live, id[:], s.now().UnixMilli())
 }
 
-// DeleteBySID implements [session.Store].
+// DeleteBySID implements [session.Index].
 func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
-	// sid <> '' keeps the sessions without one out, and is what lets SQLite use the partial index.
+	// sid <> '' excludes sessions without a sid, and lets SQLite use the partial index.
 	return s.deleteWhere(ctx, why, "issuer = ? AND sid = ? AND sid <> ''", issuer, sid)
 }
 
-// DeleteBySubject implements [session.Store].
+// DeleteBySubject implements [session.Index].
 func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
 	return s.deleteWhere(ctx, why, "issuer = ? AND subject = ?", issuer, subject)
 }
@@ -194,10 +194,10 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 	return ended, nil
 }
 
-// batch bounds how long a clean-up keeps other writers waiting.
+// batch bounds how long a sweep makes other writers wait.
 const batch = 500
 
-// DeleteExpired implements [session.Store].
+// DeleteExpired implements [session.Sweeper].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	if err := s.exec(ctx, "DELETE FROM session_notes WHERE expires_at <= ?", s.now().UnixMilli()); err != nil && !session.IsAnswer(err) {
 		return 0, err
@@ -224,7 +224,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	}
 }
 
-// transaction runs do in an immediate transaction: what it reads nobody changes before it writes.
+// transaction runs do in an immediate transaction: no other writer comes between its reads and writes.
 func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return s.peers.writing(ctx, func() error {
 		tx, err := s.writes.BeginTx(ctx, nil)
@@ -258,7 +258,7 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 	return s.transaction(ctx, func(tx *sql.Tx) error { return ask(tx) })
 }
 
-// exec runs one statement that changes one live session.
+// exec runs a statement that changes one live session.
 func (s *Store) exec(ctx context.Context, statement string, args ...any) error {
 	return s.peers.writing(ctx, func() error {
 		result, err := s.writes.ExecContext(ctx, statement, args...)
@@ -266,7 +266,7 @@ func (s *Store) exec(ctx context.Context, statement string, args ...any) error {
 	})
 }
 
-// orElse is the error of a statement, or none when it changed no row.
+// orElse returns the error of a statement, or none if it changed no row.
 func orElse(none error, result sql.Result, err error) error {
 	if err != nil {
 		return err
@@ -285,7 +285,7 @@ func notFound(err error) error {
 	return err
 }
 
-// outage says where an error comes from, unless it is one of the answers that package session defines.
+// outage adds where an error comes from, unless it is an answer.
 func outage(err error) error {
 	if err == nil || session.IsAnswer(err) {
 		return err

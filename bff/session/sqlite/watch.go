@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// Watch implements [session.Store]. What this process does is told as it happens. Of another process no more is known than
-// that it has written something, which is found out within 300 ms and told as an event without an ID.
+// Watch implements [session.Watcher]. Changes by this process are reported at once. A write by another process is detected
+// within 300 ms and reported as an event with the zero ID.
 func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -25,7 +25,7 @@ func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 			case <-tick.C:
 			}
 			if err := s.peers.look(ctx, s.now(), s.forget); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("sqlite session store: watching for other processes: %w", err))
+				cancel(fmt.Errorf("sqlite session store: watch for other processes: %w", err))
 				return
 			}
 		}
@@ -38,8 +38,8 @@ func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return err
 }
 
-// tell drops what is remembered of a session that a call may have changed, and only then tells of it: who hears of it will
-// ask. It is also told of a call that failed, as its commit may have been made all the same.
+// tell drops a session that a call may have changed from the cache, and then publishes an event, since watchers read the
+// session. A call that failed is published too, as its commit may have been made.
 func (s *Store) tell(id session.ID, ended bool, why session.Reason, err error) {
 	s.records.Drop(id)
 	switch {
@@ -50,7 +50,7 @@ func (s *Store) tell(id session.ID, ended bool, why session.Reason, err error) {
 	}
 }
 
-// forget drops what is remembered: another process has written.
+// forget clears the cache, because another process has written.
 func (s *Store) forget() {
 	s.records.Clear()
 	s.events.Publish(session.Event{})

@@ -1,31 +1,31 @@
-// Package cache owns a bounded map from session IDs to what a process remembers of them, made so that a slow reader cannot
-// put back what was dropped meanwhile. What is remembered, and when it must be dropped, is left to the caller.
+// Package cache owns a bounded map from session IDs to values read from a store. A slow reader cannot put back a value that
+// was dropped while it read. When a value must be dropped is left to the caller.
 package cache
 
 import "sync"
 
-// shards bound contention. The keys are hashes, so any byte of them picks a shard evenly.
+// shards reduce contention. The keys are hashes, so that any byte selects a shard evenly.
 const shards = 16
 
-// Cache is safe for concurrent use. Make it with New.
+// Cache is a cache made by [New]. It is safe for concurrent use.
 type Cache[V any] struct {
 	shards [shards]shard[V]
 }
 
-// shard keeps two generations: what was asked for lately and what was before. When the young one is full it becomes the old
-// one and the old one goes, which approximates "least recently used" at the price of a map look-up.
+// shard has two generations of entries. A full young generation becomes the old one, whose entries are dropped unless they
+// were used since. This approximates "least recently used" at the price of a map look-up.
 type shard[V any] struct {
 	mu         sync.RWMutex
 	young, old map[[32]byte]V
 	room       int
-	// drops counts the removals. A value that was read before a drop is not put after it.
+	// drops counts removals. A value read before a drop is not put after it.
 	drops uint64
 }
 
 // Stamp is a moment in the life of a cache; see [Cache.Put].
 type Stamp uint64
 
-// New makes a cache for about size entries, at least a few.
+// New returns a cache of about size entries.
 func New[V any](size int) *Cache[V] {
 	c := &Cache[V]{}
 	for i := range c.shards {
@@ -37,7 +37,7 @@ func New[V any](size int) *Cache[V] {
 
 func (c *Cache[V]) shard(key [32]byte) *shard[V] { return &c.shards[key[31]%shards] }
 
-// Get returns what is remembered.
+// Get returns the value of a key.
 func (c *Cache[V]) Get(key [32]byte) (V, bool) {
 	s := c.shard(key)
 	s.mu.RLock()
@@ -53,7 +53,7 @@ func (c *Cache[V]) Get(key [32]byte) (V, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Looked up again: it may have been dropped between the two locks.
+	// It may have been dropped between the two locks.
 	if v, ok = s.old[key]; ok {
 		delete(s.old, key)
 		s.add(key, v)
@@ -63,7 +63,7 @@ func (c *Cache[V]) Get(key [32]byte) (V, bool) {
 	return v, ok
 }
 
-// Stamp is taken before the source is read, and given to Put with what was read.
+// Stamp must be called before the store is read. Its result is given to Put with the value.
 func (c *Cache[V]) Stamp(key [32]byte) Stamp {
 	s := c.shard(key)
 	s.mu.RLock()
@@ -71,8 +71,8 @@ func (c *Cache[V]) Stamp(key [32]byte) Stamp {
 	return Stamp(s.drops)
 }
 
-// Put remembers a value that was read after the stamp was taken, unless something was dropped since: then the value may be
-// from before the change that caused the drop.
+// Put stores a value that was read after the stamp was taken, unless an entry of its shard was dropped since: then the value
+// may be older than the change that caused the drop.
 func (c *Cache[V]) Put(key [32]byte, v V, at Stamp) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -91,7 +91,7 @@ func (s *shard[V]) add(key [32]byte, v V) {
 	s.young[key] = v
 }
 
-// Drop forgets one value.
+// Drop removes a value.
 func (c *Cache[V]) Drop(key [32]byte) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -101,7 +101,7 @@ func (c *Cache[V]) Drop(key [32]byte) {
 	delete(s.old, key)
 }
 
-// Clear forgets everything.
+// Clear removes all values.
 func (c *Cache[V]) Clear() {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -113,7 +113,7 @@ func (c *Cache[V]) Clear() {
 	}
 }
 
-// Len returns how many values are remembered.
+// Len returns the number of values.
 func (c *Cache[V]) Len() int {
 	n := 0
 	for i := range c.shards {
