@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: gatehouse/auth/v1/policy.proto
 
-// The policy option: who may call a method, said once, beside the method.
+// The policy option: the authorization of a method, declared beside the method.
 
 package authv1
 
@@ -25,25 +25,24 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A Policy says who may call a method. A method without one needs a valid
-// token and nothing more. All conditions that are given must hold.
+// A Policy is the authorization of a method. All conditions in it must hold. A
+// method without a policy requires a valid token and nothing else.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Anyone may call, with or without a token. A token that is sent all the
-	// same must be good. Excludes every other field.
+	// Calls without a token are accepted. A token that is sent must be valid. Excludes
+	// every other field.
 	Public bool `protobuf:"varint,1,opt,name=public,proto3" json:"public,omitempty"`
-	// OAuth 2.0 scopes the token must carry, all of them (claims "scope" or
-	// "scp").
+	// OAuth 2.0 scopes, all of which the token must have (claim "scope" or "scp").
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// Permissions the token must carry, all of them (the claim "permissions",
-	// as Auth0's role-based access control writes it, or the claim that the
-	// server's configuration names).
+	// Permissions, all of which the token must have (the claim "permissions", as in
+	// Auth0's role-based access control, or the claim that the server's configuration
+	// names).
 	Permissions []string `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
-	// The longest time that may have passed since the person actively signed
-	// in (claim "auth_time"). An older sign-in is asked for again, RFC 9470.
+	// The maximum time since the user actively signed in (claim "auth_time"). After
+	// that the user must sign in again (RFC 9470).
 	MaxAge *durationpb.Duration `protobuf:"bytes,4,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	// Authentication context class references of which the token must carry
-	// one (claim "acr"), RFC 9470.
+	// Authentication context classes, one of which the token must have (claim "acr",
+	// RFC 9470).
 	AcrValues     []string `protobuf:"bytes,5,rep,name=acr_values,json=acrValues,proto3" json:"acr_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -127,10 +126,10 @@ var file_gatehouse_auth_v1_policy_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// The method's policy.
+	// The policy of the method.
 	//
-	// The number lies in the range that is free for use inside one
-	// organisation, 50000 to 99999.
+	// The field number is in the range for use within an organization, 50000 to
+	// 99999.
 	//
 	// optional gatehouse.auth.v1.Policy policy = 54770;
 	E_Policy = &file_gatehouse_auth_v1_policy_proto_extTypes[0]

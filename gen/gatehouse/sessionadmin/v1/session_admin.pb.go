@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: gatehouse/sessionadmin/v1/session_admin.proto
 
-// What an operator may see of people's sessions, and do to them.
+// Administration of login sessions.
 
 package sessionadminv1
 
@@ -28,30 +28,29 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A Session is a browser's login session, as far as an operator may see it.
+// A Session is the login session of a browser, as operators see it.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resource name, "sessions/" and the key under which the store keeps the
-	// session. The key is a hash: it opens nothing.
+	// The resource name: "sessions/" and the key of the session in the store. The key
+	// is a hash and gives no access.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The short form by which logs and the person's own page name the session.
+	// The short name of the session in logs and on the user's own page.
 	Handle string `protobuf:"bytes,2,opt,name=handle,proto3" json:"handle,omitempty"`
-	// Whose session it is: the provider's issuer identifier, and its name for
-	// the person.
+	// The issuer identifier of the provider that the user signed in with.
 	Issuer string `protobuf:"bytes,3,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// The provider's identifier of the person (claim "sub").
+	// The provider's identifier of the user (claim "sub").
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The provider's own session (claim "sid"), empty if it named none.
+	// The provider's identifier of its session (claim "sid"); empty if there is none.
 	ProviderSession string `protobuf:"bytes,5,opt,name=provider_session,json=providerSession,proto3" json:"provider_session,omitempty"`
-	// When the person signed in.
+	// When the user signed in.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When the session was last used, exact to a few minutes.
+	// When the session was last used, to within a few minutes.
 	LastSeenTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen_time,json=lastSeenTime,proto3" json:"last_seen_time,omitempty"`
-	// When the session ends if it is not used until then.
+	// When the session ends unless it is used before.
 	IdleExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=idle_expire_time,json=idleExpireTime,proto3" json:"idle_expire_time,omitempty"`
 	// When the session ends in any case.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// What the browser called itself at the login. Nothing proves it.
+	// The User-Agent of the login, as the browser sent it.
 	UserAgent string `protobuf:"bytes,10,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// The network address of the login.
 	Address       string `protobuf:"bytes,11,opt,name=address,proto3" json:"address,omitempty"`
@@ -169,16 +168,15 @@ func (x *Session) GetAddress() string {
 // The request of ListSessions.
 type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only sessions of this person; empty for everybody's.
+	// The subject whose sessions are listed; empty for all sessions.
 	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The provider that the subject is of; empty for the one that this
-	// installation signs in with. Without a subject it must be empty.
+	// The issuer of the subject; empty for the provider of this installation. Must be
+	// empty without a subject.
 	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// The most sessions to return, 50 if 0, and never more than 500. A page may
-	// have fewer though there are more.
+	// The maximum number of sessions to return: 50 if 0, and at most 500. A page may
+	// have fewer although more follow.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before. It belongs to one person, or to
-	// everybody, as it was asked for.
+	// The next_page_token of the previous page, which had the same subject and issuer.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -247,7 +245,7 @@ type ListSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sessions of this page.
 	Sessions []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
-	// What to ask the next page with; empty on the last one.
+	// The page_token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -346,10 +344,9 @@ func (x *DeleteSessionRequest) GetName() string {
 // The request of EndSessions.
 type EndSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The person whose sessions end.
+	// The subject whose sessions end.
 	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The provider that the subject is of; empty for the one that this
-	// installation signs in with.
+	// The issuer of the subject; empty for the provider of this installation.
 	Issuer        string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -402,7 +399,7 @@ func (x *EndSessionsRequest) GetIssuer() string {
 // The answer of EndSessions.
 type EndSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many sessions there were.
+	// The number of sessions that ended.
 	Ended         int32 `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,14 +463,14 @@ const file_gatehouse_sessionadmin_v1_session_admin_proto_rawDesc = "" +
 	"user_agent\x18\n" +
 	" \x01(\tB\x04\xe2A\x01\x03R\tuserAgent\x12\x1e\n" +
 	"\aaddress\x18\v \x01(\tB\x04\xe2A\x01\x03R\aaddress:A\xeaA>\n" +
-	"\x15gatehouse.dev/Session\x12\x12sessions/{session}*\bsessions2\asession\"\xaf\x02\n" +
+	"\x15gatehouse.dev/Session\x12\x12sessions/{session}*\bsessions2\asession\"\xb2\x02\n" +
 	"\x13ListSessionsRequest\x12&\n" +
 	"\asubject\x18\x01 \x01(\tB\f\xe2A\x01\x01\xbaH\x05r\x03(\x80\x04R\asubject\x12$\n" +
 	"\x06issuer\x18\x02 \x01(\tB\f\xe2A\x01\x01\xbaH\x05r\x03(\x80\x04R\x06issuer\x12(\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\v\xe2A\x01\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12+\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\f\xe2A\x01\x01\xbaH\x05r\x03(\x80\bR\tpageToken:s\xbaHp\x1an\n" +
-	"\x14issuer_needs_subject\x12-issuer: give the subject too, or leave it out\x1a'this.issuer == '' || this.subject != ''\"~\n" +
+	"page_token\x18\x04 \x01(\tB\f\xe2A\x01\x01\xbaH\x05r\x03(\x80\bR\tpageToken:v\xbaHs\x1aq\n" +
+	"\x14issuer_needs_subject\x120issuer: give the subject too, or omit the issuer\x1a'this.issuer == '' || this.subject != ''\"~\n" +
 	"\x14ListSessionsResponse\x12>\n" +
 	"\bsessions\x18\x01 \x03(\v2\".gatehouse.sessionadmin.v1.SessionR\bsessions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"m\n" +

@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: gatehouse/sessionadmin/v1/session_admin.proto
 
-// What an operator may see of people's sessions, and do to them.
+// Administration of login sessions.
 
 package sessionadminv1
 
@@ -31,26 +31,26 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SessionAdminService is for operators: it lists the login sessions that
-// browsers have, and ends them. It shows no token, no claim and no cookie; the
-// store keeps those under a seal that needs the browser's own cookie.
+// SessionAdminService lists and ends login sessions, for operators. It does not
+// show tokens, claims or cookies: the store keeps them encrypted under a key that
+// only the browser's cookie yields.
 //
-// Every method asks for the permission sessions:admin. People look after
-// their own sessions at /api/auth/sessions instead, which needs none.
+// Every method requires the permission sessions:admin. Users manage their own
+// sessions at /api/auth/sessions, which requires none.
 type SessionAdminServiceClient interface {
-	// Lists sessions, of everybody or of one person. Those of one person come
-	// newest first; those of everybody in no particular order, and what begins
-	// or ends while pages are read may be among them or not.
+	// Lists all sessions, or those of one subject. Those of one subject come newest
+	// first; all sessions come in no particular order, and sessions that begin or
+	// end while pages are read may be missing.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// Ends one session: within a second no node honours its cookie any more.
-	// NOT_FOUND if it has ended already. An access token that was handed to the
-	// API before stays good until it expires.
+	// Ends one session: within a second no node accepts its cookie. Returns
+	// NOT_FOUND if the session has ended already. Its access token stays valid until
+	// it expires.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// Ends all sessions of one person, and has the access tokens that were
-	// issued to them until now refused where the server keeps a denylist. That
-	// there were none is no error.
+	// Ends all sessions of one subject. If the server has a denylist, it refuses the
+	// access tokens that were issued to the subject until now. It is no error if the
+	// subject has no session.
 	EndSessions(ctx context.Context, in *EndSessionsRequest, opts ...grpc.CallOption) (*EndSessionsResponse, error)
 }
 
@@ -96,26 +96,26 @@ func (c *sessionAdminServiceClient) EndSessions(ctx context.Context, in *EndSess
 // All implementations must embed UnimplementedSessionAdminServiceServer
 // for forward compatibility.
 //
-// SessionAdminService is for operators: it lists the login sessions that
-// browsers have, and ends them. It shows no token, no claim and no cookie; the
-// store keeps those under a seal that needs the browser's own cookie.
+// SessionAdminService lists and ends login sessions, for operators. It does not
+// show tokens, claims or cookies: the store keeps them encrypted under a key that
+// only the browser's cookie yields.
 //
-// Every method asks for the permission sessions:admin. People look after
-// their own sessions at /api/auth/sessions instead, which needs none.
+// Every method requires the permission sessions:admin. Users manage their own
+// sessions at /api/auth/sessions, which requires none.
 type SessionAdminServiceServer interface {
-	// Lists sessions, of everybody or of one person. Those of one person come
-	// newest first; those of everybody in no particular order, and what begins
-	// or ends while pages are read may be among them or not.
+	// Lists all sessions, or those of one subject. Those of one subject come newest
+	// first; all sessions come in no particular order, and sessions that begin or
+	// end while pages are read may be missing.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// Ends one session: within a second no node honours its cookie any more.
-	// NOT_FOUND if it has ended already. An access token that was handed to the
-	// API before stays good until it expires.
+	// Ends one session: within a second no node accepts its cookie. Returns
+	// NOT_FOUND if the session has ended already. Its access token stays valid until
+	// it expires.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error)
-	// Ends all sessions of one person, and has the access tokens that were
-	// issued to them until now refused where the server keeps a denylist. That
-	// there were none is no error.
+	// Ends all sessions of one subject. If the server has a denylist, it refuses the
+	// access tokens that were issued to the subject until now. It is no error if the
+	// subject has no session.
 	EndSessions(context.Context, *EndSessionsRequest) (*EndSessionsResponse, error)
 	mustEmbedUnimplementedSessionAdminServiceServer()
 }

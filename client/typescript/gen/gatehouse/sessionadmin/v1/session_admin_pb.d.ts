@@ -2,7 +2,7 @@
 // @generated from file gatehouse/sessionadmin/v1/session_admin.proto (package gatehouse.sessionadmin.v1, syntax proto3)
 /* eslint-disable */
 
-// What an operator may see of people's sessions, and do to them.
+// Administration of login sessions.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,64 +14,63 @@ import type { EmptySchema, Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_gatehouse_sessionadmin_v1_session_admin: GenFile;
 
 /**
- * A Session is a browser's login session, as far as an operator may see it.
+ * A Session is the login session of a browser, as operators see it.
  *
  * @generated from message gatehouse.sessionadmin.v1.Session
  */
 export declare type Session = Message<"gatehouse.sessionadmin.v1.Session"> & {
   /**
-   * The resource name, "sessions/" and the key under which the store keeps the
-   * session. The key is a hash: it opens nothing.
+   * The resource name: "sessions/" and the key of the session in the store. The key
+   * is a hash and gives no access.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The short form by which logs and the person's own page name the session.
+   * The short name of the session in logs and on the user's own page.
    *
    * @generated from field: string handle = 2;
    */
   handle: string;
 
   /**
-   * Whose session it is: the provider's issuer identifier, and its name for
-   * the person.
+   * The issuer identifier of the provider that the user signed in with.
    *
    * @generated from field: string issuer = 3;
    */
   issuer: string;
 
   /**
-   * The provider's identifier of the person (claim "sub").
+   * The provider's identifier of the user (claim "sub").
    *
    * @generated from field: string subject = 4;
    */
   subject: string;
 
   /**
-   * The provider's own session (claim "sid"), empty if it named none.
+   * The provider's identifier of its session (claim "sid"); empty if there is none.
    *
    * @generated from field: string provider_session = 5;
    */
   providerSession: string;
 
   /**
-   * When the person signed in.
+   * When the user signed in.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When the session was last used, exact to a few minutes.
+   * When the session was last used, to within a few minutes.
    *
    * @generated from field: google.protobuf.Timestamp last_seen_time = 7;
    */
   lastSeenTime?: Timestamp | undefined;
 
   /**
-   * When the session ends if it is not used until then.
+   * When the session ends unless it is used before.
    *
    * @generated from field: google.protobuf.Timestamp idle_expire_time = 8;
    */
@@ -85,7 +84,7 @@ export declare type Session = Message<"gatehouse.sessionadmin.v1.Session"> & {
   expireTime?: Timestamp | undefined;
 
   /**
-   * What the browser called itself at the login. Nothing proves it.
+   * The User-Agent of the login, as the browser sent it.
    *
    * @generated from field: string user_agent = 10;
    */
@@ -112,31 +111,30 @@ export declare const SessionSchema: GenMessage<Session>;
  */
 export declare type ListSessionsRequest = Message<"gatehouse.sessionadmin.v1.ListSessionsRequest"> & {
   /**
-   * Only sessions of this person; empty for everybody's.
+   * The subject whose sessions are listed; empty for all sessions.
    *
    * @generated from field: string subject = 1;
    */
   subject: string;
 
   /**
-   * The provider that the subject is of; empty for the one that this
-   * installation signs in with. Without a subject it must be empty.
+   * The issuer of the subject; empty for the provider of this installation. Must be
+   * empty without a subject.
    *
    * @generated from field: string issuer = 2;
    */
   issuer: string;
 
   /**
-   * The most sessions to return, 50 if 0, and never more than 500. A page may
-   * have fewer though there are more.
+   * The maximum number of sessions to return: 50 if 0, and at most 500. A page may
+   * have fewer although more follow.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * The next_page_token of the page before. It belongs to one person, or to
-   * everybody, as it was asked for.
+   * The next_page_token of the previous page, which had the same subject and issuer.
    *
    * @generated from field: string page_token = 4;
    */
@@ -163,7 +161,7 @@ export declare type ListSessionsResponse = Message<"gatehouse.sessionadmin.v1.Li
   sessions: Session[];
 
   /**
-   * What to ask the next page with; empty on the last one.
+   * The page_token of the next page; empty on the last one.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -203,15 +201,14 @@ export declare const DeleteSessionRequestSchema: GenMessage<DeleteSessionRequest
  */
 export declare type EndSessionsRequest = Message<"gatehouse.sessionadmin.v1.EndSessionsRequest"> & {
   /**
-   * The person whose sessions end.
+   * The subject whose sessions end.
    *
    * @generated from field: string subject = 1;
    */
   subject: string;
 
   /**
-   * The provider that the subject is of; empty for the one that this
-   * installation signs in with.
+   * The issuer of the subject; empty for the provider of this installation.
    *
    * @generated from field: string issuer = 2;
    */
@@ -231,7 +228,7 @@ export declare const EndSessionsRequestSchema: GenMessage<EndSessionsRequest>;
  */
 export declare type EndSessionsResponse = Message<"gatehouse.sessionadmin.v1.EndSessionsResponse"> & {
   /**
-   * How many sessions there were.
+   * The number of sessions that ended.
    *
    * @generated from field: int32 ended = 1;
    */
@@ -245,20 +242,20 @@ export declare type EndSessionsResponse = Message<"gatehouse.sessionadmin.v1.End
 export declare const EndSessionsResponseSchema: GenMessage<EndSessionsResponse>;
 
 /**
- * SessionAdminService is for operators: it lists the login sessions that
- * browsers have, and ends them. It shows no token, no claim and no cookie; the
- * store keeps those under a seal that needs the browser's own cookie.
+ * SessionAdminService lists and ends login sessions, for operators. It does not
+ * show tokens, claims or cookies: the store keeps them encrypted under a key that
+ * only the browser's cookie yields.
  *
- * Every method asks for the permission sessions:admin. People look after
- * their own sessions at /api/auth/sessions instead, which needs none.
+ * Every method requires the permission sessions:admin. Users manage their own
+ * sessions at /api/auth/sessions, which requires none.
  *
  * @generated from service gatehouse.sessionadmin.v1.SessionAdminService
  */
 export declare const SessionAdminService: GenService<{
   /**
-   * Lists sessions, of everybody or of one person. Those of one person come
-   * newest first; those of everybody in no particular order, and what begins
-   * or ends while pages are read may be among them or not.
+   * Lists all sessions, or those of one subject. Those of one subject come newest
+   * first; all sessions come in no particular order, and sessions that begin or
+   * end while pages are read may be missing.
    *
    * @generated from rpc gatehouse.sessionadmin.v1.SessionAdminService.ListSessions
    */
@@ -268,9 +265,9 @@ export declare const SessionAdminService: GenService<{
     output: typeof ListSessionsResponseSchema;
   },
   /**
-   * Ends one session: within a second no node honours its cookie any more.
-   * NOT_FOUND if it has ended already. An access token that was handed to the
-   * API before stays good until it expires.
+   * Ends one session: within a second no node accepts its cookie. Returns
+   * NOT_FOUND if the session has ended already. Its access token stays valid until
+   * it expires.
    * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
@@ -282,9 +279,9 @@ export declare const SessionAdminService: GenService<{
     output: typeof EmptySchema;
   },
   /**
-   * Ends all sessions of one person, and has the access tokens that were
-   * issued to them until now refused where the server keeps a denylist. That
-   * there were none is no error.
+   * Ends all sessions of one subject. If the server has a denylist, it refuses the
+   * access tokens that were issued to the subject until now. It is no error if the
+   * subject has no session.
    *
    * @generated from rpc gatehouse.sessionadmin.v1.SessionAdminService.EndSessions
    */

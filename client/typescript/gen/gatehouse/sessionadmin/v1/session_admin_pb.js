@@ -2,7 +2,7 @@
 // @generated from file gatehouse/sessionadmin/v1/session_admin.proto (package gatehouse.sessionadmin.v1, syntax proto3)
 /* eslint-disable */
 
-// What an operator may see of people's sessions, and do to them.
+// Administration of login sessions.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_empty, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -56,12 +56,12 @@ export const EndSessionsResponseSchema = /*@__PURE__*/
   messageDesc(file_gatehouse_sessionadmin_v1_session_admin, 5);
 
 /**
- * SessionAdminService is for operators: it lists the login sessions that
- * browsers have, and ends them. It shows no token, no claim and no cookie; the
- * store keeps those under a seal that needs the browser's own cookie.
+ * SessionAdminService lists and ends login sessions, for operators. It does not
+ * show tokens, claims or cookies: the store keeps them encrypted under a key that
+ * only the browser's cookie yields.
  *
- * Every method asks for the permission sessions:admin. People look after
- * their own sessions at /api/auth/sessions instead, which needs none.
+ * Every method requires the permission sessions:admin. Users manage their own
+ * sessions at /api/auth/sessions, which requires none.
  *
  * @generated from service gatehouse.sessionadmin.v1.SessionAdminService
  */
