@@ -13,12 +13,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// A slow provider answers each request after delay, and refuses connections until up. The clock is that of the bubble.
+// A slow provider responds after delay, and refuses connections until up.
 type slow struct {
 	issuer *tokentest.Issuer
 	delay  time.Duration
 	up     time.Time
-	header http.Header // of a 503 that it answers with instead of refusing connections
+	header http.Header // of a 503 that it sends instead of refusing connections
 	calls  int
 }
 
@@ -39,7 +39,7 @@ func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.issuer.Client().Transport.RoundTrip(r)
 }
 
-// starting is a provider that Run has just begun to follow, and a token of its issuer.
+// starting returns a provider whose Run has just begun, a verifier, and a token.
 func starting(t *testing.T, s *slow) (p *oidc.Provider, v *token.AccessVerifier[*principal], raw string) {
 	t.Helper()
 	s.issuer = tokentest.NewUnserved(t, "https://id.example")
@@ -51,14 +51,14 @@ func starting(t *testing.T, s *slow) (p *oidc.Provider, v *token.AccessVerifier[
 	return p, newAccess(t, p), s.issuer.Mint(map[string]any{"aud": audience})
 }
 
-// took calls f, and says how long it took.
+// took calls f and returns how long it took.
 func took(f func()) time.Duration {
 	began := time.Now()
 	f()
 	return time.Since(began)
 }
 
-// A request that arrives during the first fetch waits for it, at most 2 s.
+// TestFirstFetchIsAwaited: a call during the first fetch waits for it, at most 2 s.
 func TestFirstFetchIsAwaited(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -86,7 +86,8 @@ func TestFirstFetchIsAwaited(t *testing.T) {
 	}
 }
 
-// After a first fetch that failed, a request does not wait for the next one that is scheduled, but brings it about.
+// TestFirstFetchIsRetriedForCallers: after a failed first fetch, a call leads to the
+// next one instead of waiting for the scheduled one.
 func TestFirstFetchIsRetriedForCallers(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -113,7 +114,7 @@ func TestFirstFetchIsRetriedForCallers(t *testing.T) {
 	}
 }
 
-// However many callers wait, the provider is asked twice a second at most.
+// TestFirstFetchBudget: any number of callers leads to at most two fetches a second.
 func TestFirstFetchBudget(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := &slow{up: time.Now().Add(time.Hour)}
@@ -132,7 +133,8 @@ func TestFirstFetchBudget(t *testing.T) {
 	})
 }
 
-// A provider that names a time is not asked before, and nothing waits for it that cannot be served.
+// TestFirstFetchRetryAfter: there is no fetch before the time of Retry-After, and no
+// call waits that cannot succeed.
 func TestFirstFetchRetryAfter(t *testing.T) {
 	for name, header := range map[string]string{
 		"seconds": "30", "date": "set below", "a day": "86400",
@@ -149,11 +151,11 @@ func TestFirstFetchRetryAfter(t *testing.T) {
 				s := &slow{up: time.Now().Add(again), header: http.Header{"Retry-After": {header}}}
 				_, v, raw := starting(t, s)
 				if waited := took(func() { check(t, v, raw, token.ReasonUnavailable) }); waited != 0 {
-					t.Errorf("waited %v for a provider that will not answer", waited)
+					t.Errorf("waited %v for a provider that will not respond in time", waited)
 				}
 				advance(again - time.Second)
 				if s.calls != 1 {
-					t.Errorf("asked %d times before the time that the provider named", s.calls)
+					t.Errorf("got %d requests before the time of Retry-After, want 1", s.calls)
 				}
 				if waited := took(func() { check(t, v, raw, 0) }); waited != time.Second {
 					t.Errorf("waited %v, want 1s", waited)
@@ -163,7 +165,8 @@ func TestFirstFetchRetryAfter(t *testing.T) {
 	}
 }
 
-// What no provider can make good is refused without waiting.
+// TestNothingWaitsForABadToken: tokens that are invalid with any keys are refused at
+// once.
 func TestNothingWaitsForABadToken(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := &slow{delay: time.Hour}
@@ -189,13 +192,13 @@ func TestAwaitMetadata(t *testing.T) {
 		if waited := took(func() { m, err = p.AwaitMetadata(t.Context()) }); waited != 1500*time.Millisecond || err != nil || m.Issuer != s.issuer.URL {
 			t.Errorf("metadata %v after %v: %v; it must not wait for the keys", m, waited, err)
 		}
-		if waited := took(func() { _, err = p.Await(t.Context()) }); waited != 1500*time.Millisecond || err != nil {
+		if waited := took(func() { _, err = p.AwaitReady(t.Context()) }); waited != 1500*time.Millisecond || err != nil {
 			t.Errorf("keys after %v: %v", waited, err)
 		}
 	})
 }
 
-// A caller that goes away waits no longer.
+// TestAwaitEndsWithItsCaller: a wait ends with its context.
 func TestAwaitEndsWithItsCaller(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p, _, _ := starting(t, &slow{delay: time.Hour})

@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// A misspelt configuration is reported field by field.
+// Each wrong field is reported with its remedy.
 func ExampleConfig_Validate() {
 	err := oidc.Config{
 		Issuer:      "http://keycloak.auth.svc:8080/realms/shop",

@@ -16,19 +16,20 @@ import (
 
 const (
 	callTimeout  = 5 * time.Second
-	maxBody      = 1 << 20 // bytes; the largest key sets in use have some 20 kB
+	maxBody      = 1 << 20 // bytes; the largest known key sets have about 20 kB
 	maxRedirects = 3
 )
 
-// response is a whole answer, its body within maxBody.
+// A response is a complete HTTP response with a body of at most maxBody.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// newClient makes the client that all calls go through: that of the configuration, with our own redirect rule.
-// With internal, all calls go to one internal URL, those after a redirect too.
+// newClient returns the client for all requests: base, if there is one, with our
+// rule for redirects. With internal, all requests go to the internal URL, also
+// after a redirect.
 func newClient(base *http.Client, internal bool) *http.Client {
 	var c http.Client
 	if base != nil {
@@ -45,7 +46,7 @@ func newClient(base *http.Client, internal bool) *http.Client {
 			ForceAttemptHTTP2:      true,
 		}
 	}
-	theirs := c.CheckRedirect
+	next := c.CheckRedirect
 	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
 			return fmt.Errorf("more than %d redirects", maxRedirects)
@@ -58,17 +59,18 @@ func newClient(base *http.Client, internal bool) *http.Client {
 				return fmt.Errorf("redirect refused: %w", err)
 			}
 		}
-		if theirs != nil {
-			return theirs(r, via)
+		if next != nil {
+			return next(r, via)
 		}
 		return nil
 	}
 	return &c
 }
 
-// get fetches a JSON document. Nothing of the answer gets into an error but its status and type.
+// get fetches a JSON document. Its errors contain nothing of the response but
+// status and media type.
 func (p *Provider) get(ctx context.Context, url string, header http.Header) (*response, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no answer within %v", callTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no response within %v", callTimeout))
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -90,33 +92,33 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 	if res.StatusCode != http.StatusOK {
 		return nil, &statusError{url, res.StatusCode, retryafter.Parse(res.Header, time.Now())}
 	}
-	// One byte more than allowed is read, to tell an endless body from one that just fits.
+	// One byte more tells a body that is too long from one that just fits.
 	out.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", url, plain(ctx, err))
 	}
 	if len(out.body) > maxBody {
-		return nil, fmt.Errorf("GET %s: the answer is longer than %d bytes", url, maxBody)
+		return nil, fmt.Errorf("GET %s: the response is longer than %d bytes", url, maxBody)
 	}
-	// Login pages and error pages of proxies come with 200 (threats: HTML with 200). The type is not relied on, since
-	// providers send keys as text/plain, but it explains the failure.
+	// Proxies send login and error pages with status 200. Some providers send keys
+	// as text/plain, so other types are not refused.
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if strings.Contains(kind, "html") {
-		return nil, fmt.Errorf("GET %s: the answer is %s, not JSON", url, kind)
+		return nil, fmt.Errorf("GET %s: the response is %s, not JSON", url, kind)
 	}
 	return out, nil
 }
 
-// A statusError is an answer with another status than 200.
+// A statusError is a response with a status other than 200.
 type statusError struct {
 	url        string
 	status     int
-	retryAfter time.Duration // 0 when the answer does not say
+	retryAfter time.Duration // of Retry-After; 0 without one
 }
 
 func (e *statusError) Error() string { return fmt.Sprintf("GET %s: status %d", e.url, e.status) }
 
-// plain replaces "context deadline exceeded" by what happened.
+// plain adds the cause of a cancelled context, such as our timeout.
 func plain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("%w: %w", cause, err)

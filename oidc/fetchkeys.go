@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// fetchKeys asks the provider for its key set and publishes the answer. It returns how long that answer will do. Whenever
-// it fails, the set that is there stays: a provider that is down, or answers {"keys":[]} or a login page, must not sign
-// everybody out, and never is there a key that did not come from it (CVE-2026-31837).
+// fetchKeys fetches and publishes the key set, and returns when to fetch it
+// again. If it fails the current set stays: a provider that is down, or responds
+// with {"keys":[]} or an HTML page, must not invalidate all tokens. There is no
+// built-in key to fall back to (CVE-2026-31837).
 func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, error) {
 	m := p.metadata.Load()
 	if m == nil {
@@ -29,10 +30,10 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 		header.Set("If-None-Match", have.etag)
 	}
 	if noCache {
-		// A cache on the way may go on serving the set from before the rotation that this fetch is to find.
+		// A cache on the path may still have the set from before the rotation.
 		header.Set("Cache-Control", "no-cache")
 	}
-	asked := p.now()
+	sent := p.now()
 	res, err := p.get(ctx, m.JWKSURI, header)
 	if err != nil {
 		return 0, fmt.Errorf("keys: %w", err)
@@ -46,19 +47,20 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 			return 0, fmt.Errorf("keys: GET %s: %w", m.JWKSURI, err)
 		}
 		if skipped != "" {
-			p.log.Debug("keys of no use in the provider's set", "keys", skipped)
+			p.log.Debug("unusable keys skipped", "keys", skipped)
 		}
 		set.uri = m.JWKSURI
 		if etag := res.header.Get("ETag"); len(etag) <= 256 {
 			set.etag = etag
 		}
 	}
-	set.confirmed = asked
+	set.confirmed = sent
 	p.publish(number, set)
 	return freshness(res.header), nil
 }
 
-// publish makes set the current one, unless the answer of a later fetch already is: answers overtake one another.
+// publish makes set the current one, unless it is the response to an earlier
+// fetch than the current one: responses can arrive out of order.
 func (p *Provider) publish(number uint64, set *keySet) {
 	defer p.announce()
 	p.mu.Lock()
@@ -69,7 +71,7 @@ func (p *Provider) publish(number uint64, set *keySet) {
 	p.published = number
 	gone, added := set.inherit(p.set.Load())
 	p.set.Store(set)
-	// Only now, so that a key is at every moment in the set or withdrawn.
+	// After the store, so that a key is at all times in the set or withdrawn.
 	for _, k := range gone {
 		k.withdrawn.Store(true)
 	}
@@ -77,12 +79,12 @@ func (p *Provider) publish(number uint64, set *keySet) {
 		p.refetch.forget()
 	}
 	if added || len(gone) > 0 {
-		p.log.Info("provider's keys changed", "keys", len(set.keys), "withdrawn", len(gone))
+		p.log.Info("provider keys changed", "keys", len(set.keys), "withdrawn", len(gone))
 	}
 }
 
-// freshness is the answer's max-age, within bounds: a provider that says a day is still asked every 10 minutes, since it
-// may have to withdraw a stolen key.
+// freshness returns the max-age of a response, between minRefresh and softTTL: a
+// longer one would delay the withdrawal of a stolen key.
 func freshness(h http.Header) time.Duration {
 	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")

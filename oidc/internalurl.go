@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Transport returns base, or a transport on top of it that makes every request at the internal URL, if there is one: scheme,
-// host and port are replaced, path and query stay. Host header and TLS server name are those of the internal URL. A nil base is
-// http.DefaultTransport.
+// Transport returns a transport that sends every request to Config.InternalURL,
+// by way of base, or base if there is no internal URL. A nil base means
+// http.DefaultTransport. It is for further requests to the provider, such as
+// those to its token endpoint.
 func (p *Provider) Transport(base http.RoundTripper) http.RoundTripper {
 	if p.internal == nil {
 		return base
@@ -36,20 +37,23 @@ func (t *internalTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// CloseIdleConnections is for http.Client.CloseIdleConnections.
+// CloseIdleConnections makes http.Client.CloseIdleConnections work.
 func (t *internalTransport) CloseIdleConnections() {
 	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// An IssuerMismatchError says that the metadata at the configured issuer are another issuer's (OpenID Connect Discovery §4.3).
+// An IssuerMismatchError says that the metadata at the configured issuer has
+// another issuer (OpenID Connect Discovery §4.3).
 type IssuerMismatchError struct {
 	Configured, Published string
 }
 
-// InternalURL is what Config.InternalURL may have to be: the origin of the configured issuer, where the published one
-// differs in nothing but its origin, as when a provider inside a cluster is reached by another name; "" where not.
+// InternalURL returns the origin of the configured issuer if the published one
+// differs in its origin only, as it does for a provider that is reached by
+// another name inside a cluster. Config.InternalURL may then have to be this
+// origin. Otherwise it returns "".
 func (e *IssuerMismatchError) InternalURL() string {
 	configured, err := url.Parse(e.Configured)
 	if err != nil {
@@ -63,9 +67,9 @@ func (e *IssuerMismatchError) InternalURL() string {
 	return configured.Scheme + "://" + configured.Host
 }
 
-// Error names both issuers, and the remedy.
+// Error returns a text with both issuers and the remedy.
 func (e *IssuerMismatchError) Error() string {
-	text := fmt.Sprintf("issuer mismatch: the configured issuer is %q, its metadata says %.128q; configure the latter if that is the provider you mean",
+	text := fmt.Sprintf("issuer mismatch: the configured issuer is %q, the issuer in its metadata is %.128q; configure the latter if that is the provider",
 		e.Configured, e.Published)
 	if internal := e.InternalURL(); internal != "" {
 		text += fmt.Sprintf(", and %s as its internal URL if it can be reached only there", internal)

@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// A provider that is reached at another address than its issuer is called there, over TLS under that name, and is the same
-// provider in every other respect.
+// TestInternalURL: a provider with an internal URL is called there, over TLS under
+// that name. Metadata and tokens do not change.
 func TestInternalURL(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example/realms/shop")
@@ -26,7 +26,7 @@ func TestInternalURL(t *testing.T) {
 		seen = append(seen, r.Host+r.URL.Path)
 		mu.Unlock()
 		if r.URL.Path == "/realms/shop/keys" {
-			http.Redirect(w, r, "https://id.example/realms/shop/moved/keys", http.StatusFound) // inside is where that is, too
+			http.Redirect(w, r, "https://id.example/realms/shop/moved/keys", http.StatusFound) // also reached at the internal URL
 			return
 		}
 		res, err := issuer.Client().Get(r.URL.String())
@@ -58,15 +58,16 @@ func TestInternalURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Issuer != issuer.URL || m.AuthorizationEndpoint != issuer.URL+"/authorize" || m.TokenEndpoint != issuer.URL+"/token" || m.EndSessionEndpoint != issuer.URL+"/logout" {
-		t.Errorf("the metadata are not the provider's own: %+v", m)
+		t.Errorf("got metadata %+v, want the provider's own", m)
 	}
 	v := newAccess(t, p)
 	check(t, v, issuer.Mint(map[string]any{"aud": audience}), 0)
 	check(t, v, issuer.Mint(map[string]any{"aud": audience, "iss": inside.URL + "/realms/shop"}), token.ReasonInvalid)
 }
 
-// A provider that names its endpoints after the address at which it was asked (Keycloak with hostname-backchannel-dynamic)
-// may name http ones to us, and never to browsers.
+// TestInternalURLMetadata: a provider that names its endpoints after the address of
+// the request (Keycloak with hostname-backchannel-dynamic) may have http endpoints
+// for this process, never for browsers.
 func TestInternalURLMetadata(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -123,7 +124,7 @@ func TestInternalURLRefused(t *testing.T) {
 	}
 }
 
-// An address that cannot be reached is named in the error: the issuer alone would mislead.
+// TestInternalURLUnreachable: the error names the internal URL, not just the issuer.
 func TestInternalURLUnreachable(t *testing.T) {
 	t.Parallel()
 	p, err := oidc.NewProvider(oidc.Config{
@@ -138,7 +139,7 @@ func TestInternalURLUnreachable(t *testing.T) {
 	}
 }
 
-// The remedy for an issuer mismatch names the internal URL where it can be one.
+// TestIssuerMismatchRemedy: the remedy names the internal URL if it can be one.
 func TestIssuerMismatchRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ configured, published, internal string }{
@@ -159,7 +160,7 @@ func TestIssuerMismatchRemedy(t *testing.T) {
 		_, err = p.Discover(t.Context())
 		mismatch, ok := errors.AsType[*oidc.IssuerMismatchError](err)
 		if !ok {
-			t.Fatalf("%v is no mismatch", err)
+			t.Fatalf("got %v, want an IssuerMismatchError", err)
 		}
 		if got := mismatch.InternalURL(); got != c.internal || strings.Contains(err.Error(), "internal URL") != (c.internal != "") {
 			t.Errorf("%s, published %s: internal URL %q, want %q: %v", c.configured, c.published, got, c.internal, err)

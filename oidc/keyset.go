@@ -14,7 +14,7 @@ import (
 type Key struct {
 	// ID is the key's "kid"; "" if it has none.
 	ID string
-	// Algorithm is the JWS algorithm that the key is for, such as "RS256".
+	// Algorithm is the key's "alg", such as "RS256"; "" if it has none.
 	Algorithm string
 	// Public is the key: an *rsa.PublicKey.
 	Public crypto.PublicKey
@@ -31,17 +31,18 @@ func (k *Key) same(other *Key) bool {
 	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && public.Equal(other.Public)
 }
 
-// keySet is what the provider published at one time. Nothing in it changes once it is reachable, except withdrawn.
+// A keySet is what the provider published at one time. It is immutable, except
+// for Key.withdrawn.
 type keySet struct {
 	keys      []*Key
 	byID      map[string][]*Key
 	uri       string
 	etag      string
-	confirmed time.Time // when the provider last said that this is its set
+	confirmed time.Time // when the provider last returned this set, or "not modified"
 }
 
-// usable says whether the set may still be believed at now: hardTTL after the provider last confirmed it, a key that was
-// withdrawn because it was stolen must not work any longer, come what may.
+// usable reports whether the set may be used at now. After hardTTL without
+// confirmation it may contain keys that were withdrawn because they were stolen.
 func (s *keySet) usable(now time.Time) bool {
 	return s != nil && now.Sub(s.confirmed) < hardTTL
 }
@@ -67,8 +68,9 @@ func (s *keySet) add(k *Key) {
 	}
 }
 
-// copy returns an equal set that shares nothing which changes: an answer "not modified" may confirm a set that another
-// answer has replaced in the meantime, whose keys are retired for good.
+// copy returns an equal set with keys of its own. A response "not modified" may
+// confirm a set that another response has replaced meanwhile, and the keys of
+// that one stay withdrawn.
 func (s *keySet) copy() *keySet {
 	c := &keySet{uri: s.uri, etag: s.etag, byID: make(map[string][]*Key, len(s.byID))}
 	for _, k := range s.keys {
@@ -86,8 +88,8 @@ func (s *keySet) find(k *Key) *Key {
 	return nil
 }
 
-// inherit puts the objects of an earlier set in the place of equal keys, and returns the keys of earlier that are gone,
-// and whether any key is new.
+// inherit replaces keys by the equal ones of an earlier set. It returns the keys
+// of earlier that are gone, and whether a key is new.
 func (s *keySet) inherit(earlier *keySet) (gone []*Key, added bool) {
 	if earlier == nil {
 		return nil, true

@@ -16,7 +16,7 @@ import (
 
 const audience = "https://api.example"
 
-// principal is what the tests cache; it holds enough to tell one token's from another's.
+// principal is what the verifiers of these tests cache.
 type principal struct {
 	subject string
 	scopes  []string
@@ -26,7 +26,8 @@ func toPrincipal(c *token.Claims) (*principal, error) {
 	return &principal{c.Subject, c.Scopes}, nil
 }
 
-// newProvider makes a provider that reaches issuer through client (nil: in memory), with its keys fetched.
+// newProvider returns a provider with fetched keys that reaches issuer through
+// client (nil: in memory).
 func newProvider(t testing.TB, issuer *tokentest.Issuer, client *http.Client) *oidc.Provider {
 	t.Helper()
 	if client == nil {
@@ -55,7 +56,7 @@ func newAccess(t testing.TB, p *oidc.Provider, change ...func(*token.AccessConfi
 	return v
 }
 
-// reason is the reason of err, 0 for nil.
+// reason returns the reason of err, 0 for nil.
 func reason(t testing.TB, err error) token.Reason {
 	t.Helper()
 	if err == nil {
@@ -63,7 +64,7 @@ func reason(t testing.TB, err error) token.Reason {
 	}
 	e, ok := errors.AsType[*token.Error](err)
 	if !ok {
-		t.Fatalf("%v (%T) is no *token.Error", err, err)
+		t.Fatalf("got %v (%T), want a *token.Error", err, err)
 	}
 	return e.Reason
 }
@@ -73,24 +74,24 @@ func check(t testing.TB, v *token.AccessVerifier[*principal], raw string, want t
 	t.Helper()
 	_, _, err := v.Verify(t.Context(), raw)
 	if got := reason(t, err); got != want {
-		t.Errorf("reason %v, want %v (%v)", got, want, err)
+		t.Errorf("got reason %v, want %v (%v)", got, want, err)
 	}
 }
 
-// bubble runs f under a fake clock.
+// bubble runs f with a fake clock.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, f)
 }
 
-// advance lets d pass on the fake clock, and everything settle that then happens.
+// advance lets d pass on the fake clock and waits until all goroutines are idle.
 func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// run runs p until the test's bubble ends.
+// run runs p until the test ends.
 func run(t *testing.T, p *oidc.Provider) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -105,12 +106,12 @@ func run(t *testing.T, p *oidc.Provider) {
 	synctest.Wait()
 }
 
-// transport is a RoundTripper made of a function.
+// transport is a function as an http.RoundTripper.
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// payload is that of a good token, with further members.
+// payload returns the payload of a good token with further members.
 func payload(issuer *tokentest.Issuer, more string) string {
 	now := time.Now().Unix()
 	return fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-1","iat":%d,"exp":%d%s}`, issuer.URL, audience, now, now+300, more)

@@ -10,11 +10,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// Metadata is a provider's own description (OpenID Connect Discovery 1.0 §3, RFC 8414 §2). It is an immutable snapshot:
-// nobody may change its slices. Endpoints that the provider does not have are empty; those it has are https, or http on
-// loopback.
+// Metadata is the metadata of a provider (OpenID Connect Discovery 1.0 §3, RFC
+// 8414 §2). It is shared and must not be changed. Endpoints are https URLs, or
+// http URLs on loopback; "" if the provider has none.
 type Metadata struct {
-	Issuer                             string   `json:"issuer"` // exactly as the provider spells it; tokens carry it byte for byte
+	Issuer                             string   `json:"issuer"` // as published; the "iss" of tokens is equal byte for byte
 	AuthorizationEndpoint              string   `json:"authorization_endpoint"`
 	TokenEndpoint                      string   `json:"token_endpoint"`
 	UserinfoEndpoint                   string   `json:"userinfo_endpoint"`
@@ -27,7 +27,7 @@ type Metadata struct {
 	ResponseModesSupported             []string `json:"response_modes_supported"`
 	GrantTypesSupported                []string `json:"grant_types_supported"`
 	IDTokenSigningAlgValuesSupported   []string `json:"id_token_signing_alg_values_supported"`
-	TokenEndpointAuthMethodsSupported  []string `json:"token_endpoint_auth_methods_supported"` // absent means client_secret_basic
+	TokenEndpointAuthMethodsSupported  []string `json:"token_endpoint_auth_methods_supported"` // nil means client_secret_basic
 	TokenEndpointAuthSigningAlgValues  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethodsSupported      []string `json:"code_challenge_methods_supported"` // RFC 7636
 
@@ -35,17 +35,19 @@ type Metadata struct {
 	RequirePushedAuthorizationRequests         bool `json:"require_pushed_authorization_requests"`          // RFC 9126
 }
 
-// parseMetadata reads a metadata document fetched for issuer. With internal, our own calls go to an internal URL, so that
-// their endpoints may be http ones, as those that a provider names after the address at which it was asked.
+// parseMetadata reads a metadata document fetched for issuer. With internal, our
+// requests go to an internal URL, so that their endpoints may be http URLs: some
+// providers name them after the address of the request.
 func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error) {
 	var m Metadata
 	if err := json.Unmarshal(body, &m); err != nil {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return nil, fmt.Errorf("metadata: %s is a JSON %s", wrong.Field, wrong.Value)
 		}
-		return nil, errors.New("metadata: the answer is no JSON object")
+		return nil, errors.New("metadata: the response is not a JSON object")
 	}
-	// A document that names another issuer is another provider's, or an attacker's (OpenID Connect Discovery §4.3).
+	// OpenID Connect Discovery §4.3: otherwise one provider could impersonate
+	// another.
 	if !sameIssuer(m.Issuer, issuer) {
 		return nil, &IssuerMismatchError{issuer, m.Issuer}
 	}
@@ -54,7 +56,7 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 	}
 	for _, endpoint := range []struct {
 		name, value string
-		browser     bool // browsers are sent there, and we never call it
+		browser     bool // browsers are sent there; this process sends no request
 	}{
 		{"jwks_uri", m.JWKSURI, false},
 		{"authorization_endpoint", m.AuthorizationEndpoint, true},
@@ -69,10 +71,10 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 		}
 		u, err := url.Parse(endpoint.value)
 		if err != nil {
-			return nil, fmt.Errorf("metadata: %s is no URL", endpoint.name)
+			return nil, fmt.Errorf("metadata: %s is not a URL", endpoint.name)
 		}
 		if internal && !endpoint.browser && u.Scheme == "http" {
-			u.Scheme = "https" // it is replaced
+			u.Scheme = "https" // replaced by that of the internal URL
 		}
 		if err := checkURL(u); err != nil {
 			return nil, fmt.Errorf("metadata: %s %.128q: %w", endpoint.name, endpoint.value, err)
@@ -81,12 +83,12 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 	return &m, nil
 }
 
-// sameIssuer compares a spelling of an issuer with the configured one: a slash at the end may be missing there.
+// sameIssuer reports whether two issuers are equal except for a trailing slash.
 func sameIssuer(issuer, configured string) bool {
 	return strings.TrimSuffix(issuer, "/") == strings.TrimSuffix(configured, "/")
 }
 
-// checkURL lets https pass, and http on loopback, where nobody else is on the wire.
+// checkURL accepts https, and http on loopback.
 func checkURL(u *url.URL) error {
 	switch {
 	case u.Opaque != "" || u.Hostname() == "":

@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	softTTL      = 10 * time.Minute // a key set is asked for again after this, or earlier when its max-age says so
-	hardTTL      = 24 * time.Hour   // and no longer believed after this
+	softTTL      = 10 * time.Minute // a key set is fetched again after this, or earlier by its max-age
+	hardTTL      = 24 * time.Hour   // a key set is not used after this
 	minRefresh   = time.Minute
-	firstRetry   = 2 * time.Second // while there is nothing to work with
-	firstBackoff = 5 * time.Second // while there is
-	maxBackoff   = 5 * time.Minute // and the most that Retry-After can ask for
+	firstRetry   = 2 * time.Second // after a failed fetch, while metadata or keys are missing
+	firstBackoff = 5 * time.Second // after a failed fetch, while there are usable keys
+	maxBackoff   = 5 * time.Minute
 
-	firstWait  = 2 * time.Second        // how long a caller waits for metadata or keys that are not there
-	firstPause = 500 * time.Millisecond // between two tries while callers wait
+	firstWait  = 2 * time.Second        // for which a caller waits for the first metadata or keys
+	firstPause = 500 * time.Millisecond // between two fetches while callers wait
 )
 
 // A Provider is an OpenID provider as its clients see it: metadata and signing
@@ -58,7 +58,7 @@ type Provider struct {
 type failure struct {
 	err   error
 	at    time.Time
-	again time.Time // no new try before, on the real clock
+	again time.Time // of the earliest next fetch, on the real clock
 }
 
 func (f *failure) Error() string {
@@ -141,7 +141,7 @@ func (p *Provider) Run(ctx context.Context) error {
 		}
 		wait, err := p.refresh(ctx)
 		if ctx.Err() != nil {
-			return nil // what failed then says nothing about the provider
+			return nil // the fetch was cancelled
 		}
 		pause := firstPause
 		switch {
@@ -162,7 +162,8 @@ func (p *Provider) Run(ctx context.Context) error {
 	}
 }
 
-// refresh brings what is missing or due, and says how long that will do.
+// refresh fetches the metadata, if there is none, and the keys. It returns when
+// to fetch again.
 func (p *Provider) refresh(ctx context.Context) (time.Duration, error) {
 	if p.metadata.Load() == nil {
 		if _, err := p.discover(ctx); err != nil {
@@ -173,7 +174,8 @@ func (p *Provider) refresh(ctx context.Context) (time.Duration, error) {
 	if err == nil {
 		return jitter(wait), nil
 	}
-	// The keys may have moved: ask where they are now. Its own failure is the same outage and adds nothing.
+	// The key set may have moved. A failure of discovery is the same outage, so
+	// it is not reported.
 	before := p.metadata.Load()
 	if after, derr := p.discover(ctx); derr == nil && after.JWKSURI != before.JWKSURI {
 		wait, err = p.fetchKeys(ctx, false)
@@ -190,13 +192,15 @@ func (p *Provider) schedule(wait time.Duration) {
 	p.due = time.Now().Add(wait)
 }
 
-// jitter shortens d by up to a tenth, so that replicas which started together do not ask together.
+// jitter shortens d by up to a tenth, so that replicas that started together do
+// not fetch together.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/10)
 }
 
-// Discover fetches the metadata once, now, and publishes it when it is good. The error says in one line what is wrong with
-// the answer or the way to it.
+// Discover fetches the metadata once, without Run. Valid metadata is published.
+// The error says in one line what is wrong with the response or the connection;
+// it may wrap an [*IssuerMismatchError].
 func (p *Provider) Discover(ctx context.Context) (*Metadata, error) {
 	m, err := p.discover(ctx)
 	if err != nil {
@@ -219,9 +223,9 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 	return m, nil
 }
 
-// Refresh fetches metadata, unless they are there, and keys once, without Run.
-// It is for checks of a configuration and for tests. The error says in one line
-// what is wrong.
+// Refresh fetches the metadata, if there is none, and the keys once, without
+// Run. It is for checks of a configuration and for tests. The error says in one
+// line what is wrong.
 func (p *Provider) Refresh(ctx context.Context) error {
 	wait, err := p.refresh(ctx)
 	if err != nil {
@@ -231,8 +235,9 @@ func (p *Provider) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// Metadata returns the snapshot of the last discovery that succeeded. Until there is one the error wraps ErrUnavailable
-// and says what went wrong last, and when.
+// Metadata returns the result of the last successful discovery. Before there is
+// one, the error wraps [ErrUnavailable] and says what the last failure was, and
+// when.
 func (p *Provider) Metadata() (*Metadata, error) {
 	if m := p.metadata.Load(); m != nil {
 		return m, nil
@@ -240,8 +245,9 @@ func (p *Provider) Metadata() (*Metadata, error) {
 	return nil, p.unavailable("no metadata yet")
 }
 
-// AwaitMetadata returns what Metadata does. Where no metadata is there yet, it waits for the fetch that brings it, at most
-// 2 s: a request that arrives while a process starts is served late rather than refused.
+// AwaitMetadata is Metadata that waits for the first discovery, at most 2
+// seconds, so that a request that arrives while a process starts is delayed and
+// not refused.
 func (p *Provider) AwaitMetadata(ctx context.Context) (*Metadata, error) {
 	if err := p.await(ctx, func() bool { return p.metadata.Load() != nil }); err != nil {
 		return nil, err
@@ -249,18 +255,18 @@ func (p *Provider) AwaitMetadata(ctx context.Context) (*Metadata, error) {
 	return p.Metadata()
 }
 
-// Await is AwaitMetadata for callers that need usable keys too.
-func (p *Provider) Await(ctx context.Context) (*Metadata, error) {
+// AwaitReady is AwaitMetadata that waits for usable keys too.
+func (p *Provider) AwaitReady(ctx context.Context) (*Metadata, error) {
 	if err := p.await(ctx, func() bool { return p.Ready() == nil }); err != nil {
 		return nil, err
 	}
 	return p.Metadata()
 }
 
-// await waits until there reports true, for at most firstWait. The fetches are Run's, which is asked to make the next one
+// await waits until ready returns true, at most firstWait, and asks Run to fetch
 // soon. The error wraps ErrUnavailable.
-func (p *Provider) await(ctx context.Context, there func() bool) error {
-	if there() {
+func (p *Provider) await(ctx context.Context, ready func() bool) error {
+	if ready() {
 		return nil
 	}
 	deadline := time.Now().Add(firstWait)
@@ -270,15 +276,15 @@ func (p *Provider) await(ctx context.Context, there func() bool) error {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		if there() {
+		if ready() {
 			return nil
 		}
 		if f := p.failure.Load(); f != nil && f.again.After(deadline) {
-			return p.Ready() // the provider has said that it will not answer in time
+			return p.Ready() // Retry-After: the provider will not respond in time
 		}
 		select {
 		case p.wanted <- struct{}{}:
-		default: // a caller before this one has asked already
+		default: // another caller has asked
 		}
 		select {
 		case <-changed:
@@ -286,14 +292,14 @@ func (p *Provider) await(ctx context.Context, there func() bool) error {
 		case <-timer.C:
 		case <-ctx.Done():
 		}
-		if there() {
+		if ready() {
 			return nil
 		}
 		return p.Ready()
 	}
 }
 
-// announce wakes the callers that wait.
+// announce wakes the waiting callers.
 func (p *Provider) announce() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -305,8 +311,8 @@ func (p *Provider) announce() {
 // tokens carry, is Metadata.Issuer.
 func (p *Provider) Issuer() string { return p.issuer }
 
-// Ready returns nil when metadata and a usable key set are there, and otherwise one line that says why not. It wraps
-// ErrUnavailable.
+// Ready returns nil if there are metadata and usable keys, and otherwise an
+// error of one line that wraps [ErrUnavailable].
 func (p *Provider) Ready() error {
 	switch set := p.set.Load(); {
 	case p.metadata.Load() == nil:
@@ -314,7 +320,7 @@ func (p *Provider) Ready() error {
 	case set == nil:
 		return p.unavailable("no keys yet")
 	case !set.usable(p.now()):
-		return p.unavailable("the keys are too old to be believed")
+		return p.unavailable("the key set is too old")
 	}
 	return nil
 }
@@ -338,15 +344,16 @@ func (p *Provider) unavailable(what string) error {
 	return fmt.Errorf("%w: %s: %s", ErrUnavailable, p.issuer, what)
 }
 
-// note keeps the outcome of a periodic fetch for Ready, and logs it, a failure once a minute: an outage of hours at one try
-// in 2 s must not fill the log. No new try is made before again.
+// note stores the outcome of a periodic fetch for Ready and logs it, failures
+// once a minute: an outage of hours with a fetch every 2 s must not fill the log.
+// The next fetch is not before again.
 func (p *Provider) note(err error, again time.Time) {
 	before := p.failure.Load()
 	switch {
 	case err == nil:
 		p.failure.Store(nil)
 		if before != nil {
-			p.log.Info("provider answers again", "after", before.Error())
+			p.log.Info("provider available again", "after", before.Error())
 		}
 	default:
 		now := p.now()
@@ -354,7 +361,7 @@ func (p *Provider) note(err error, again time.Time) {
 		p.announce()
 		if before == nil || now.Sub(p.warned) >= time.Minute {
 			p.warned = now
-			p.log.Warn("provider does not answer as it should", "error", err)
+			p.log.Warn("provider unavailable", "err", err)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestIssuerRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", issuer, err, want)
 		} else if strings.Contains(err.Error(), "pw") {
-			t.Errorf("%q: the error holds the password: %v", issuer, err)
+			t.Errorf("%q: the error contains the password: %v", issuer, err)
 		}
 	}
 	for _, issuer := range []string{"https://id.example", "https://id.example/tenant/", "http://localhost:1", "http://127.0.0.1", "http://[::1]:8"} {
@@ -77,14 +77,14 @@ func TestIssuerSlash(t *testing.T) {
 		}
 		if err != nil {
 			if !strings.Contains(err.Error(), fmt.Sprintf("%q", c.configured)) || !strings.Contains(err.Error(), fmt.Sprintf("%q", c.published)) {
-				t.Errorf("%v does not name both issuers", err)
+				t.Errorf("got %v, want both issuers named", err)
 			}
 			continue
 		}
 		if m.Issuer != c.published {
 			t.Errorf("issuer %q, want it as published, %q", m.Issuer, c.published)
 		}
-		// Tokens carry the published spelling, byte for byte; the configured one is no better than any other.
+		// The iss of tokens is the published issuer, byte for byte.
 		if err := p.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestIssuerSlash(t *testing.T) {
 
 func TestMetadata(t *testing.T) {
 	t.Parallel()
-	issuer := tokentest.NewIssuer(t) // a real server, once
+	issuer := tokentest.NewIssuer(t) // over a real connection
 	issuer.SetMetadata("authorization_response_iss_parameter_supported", true)
 	issuer.SetMetadata("pushed_authorization_request_endpoint", issuer.URL+"/par")
 	issuer.SetMetadata("x_unknown", map[string]any{"a": 1})
@@ -151,7 +151,7 @@ func TestMetadataRefused(t *testing.T) {
 	}
 }
 
-// endless never stops, and never waits.
+// endless is a body without an end.
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) {
@@ -161,7 +161,7 @@ func (endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// stalled gives nothing until the request is given up.
+// stalled is a body that sends nothing until the request is cancelled.
 type stalled struct{ ctx context.Context }
 
 func (s stalled) Read([]byte) (int, error) {
@@ -183,15 +183,15 @@ func jsonAnswer(body string) func(*http.Request) (*http.Response, error) {
 	}
 }
 
-// misbehaviour is everything a provider, or what stands before it, was seen to do instead of answering. Those without text
-// for the metadata are about the key set alone.
+// misbehaviour lists failures of providers, and of proxies in front of them. Those
+// without a text for the metadata are about the key set only.
 var misbehaviour = []struct {
 	name           string
 	respond        func(*http.Request) (*http.Response, error)
-	metadata, keys string // what Ready must say
+	metadata, keys string // in the error of Ready
 }{
 	{"connection refused", func(*http.Request) (*http.Response, error) { return nil, errors.New("connect: connection refused") }, "connection refused", "connection refused"},
-	{"hung", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, "no answer within 5s", "no answer within 5s"},
+	{"hung", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, "no response within 5s", "no response within 5s"},
 	{"500", answer(500, "text/plain", strings.NewReader("")), "status 500", "status 500"},
 	{"304 unasked", answer(304, "", strings.NewReader("")), "status 304", "status 304"},
 	{"204", answer(204, "", strings.NewReader("")), "status 204", "status 204"},
@@ -207,10 +207,10 @@ var misbehaviour = []struct {
 	{"endless body", answer(200, "application/json", endless{}), "longer than", "longer than"},
 	{"stalled body", func(r *http.Request) (*http.Response, error) {
 		return answer(200, "application/json", stalled{r.Context()})(r)
-	}, "no answer within 5s", "no answer within 5s"},
-	{"truncated", jsonAnswer(`{"keys":[{"kty":"RS`), "no JSON object", "not a key set"},
+	}, "no response within 5s", "no response within 5s"},
+	{"truncated", jsonAnswer(`{"keys":[{"kty":"RS`), "not a JSON object", "not a key set"},
 	{"a list", jsonAnswer(`[]`), "JSON array", "not a key set"},
-	{"empty body", jsonAnswer(``), "no JSON object", "not a key set"},
+	{"empty body", jsonAnswer(``), "not a JSON object", "not a key set"},
 	{"no keys", jsonAnswer(`{"keys":[]}`), "", "the key set is empty"},
 	{"no member keys", jsonAnswer(`{}`), "", "the key set is empty"},
 	{"keys null", jsonAnswer(`{"keys":null}`), "", "the key set is empty"},
@@ -257,12 +257,12 @@ func TestProviderMisbehaves(t *testing.T) {
 					}
 					for _, text := range texts {
 						if !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
-							t.Errorf("Ready says %q, which is not one line with %q", err, text)
+							t.Errorf("Ready: got %q, want one line with %q", err, text)
 						}
 					}
 				}
 
-				// At boot: not ready, 503, never a key of our own (CVE-2026-31837).
+				// At start: not ready, 503, no built-in key (CVE-2026-31837).
 				if c.metadata != "" {
 					wants("no metadata yet", c.metadata, "last tried at 2000-01-01T00:00:0")
 					if _, err := p.Metadata(); err == nil || !strings.Contains(err.Error(), c.metadata) {
@@ -274,23 +274,23 @@ func TestProviderMisbehaves(t *testing.T) {
 				wants("no keys yet", c.keys)
 				check(t, v, mint(), token.ReasonUnavailable)
 
-				// It recovers: ready within one retry.
+				// It recovers: ready with the next fetch.
 				set("none")
-				advance(7*time.Second + 100*time.Millisecond) // a hung call ends after 5 s, the next try is 2 s later
+				advance(7*time.Second + 100*time.Millisecond) // a request that hangs ends after 5 s, the next one is 2 s later
 				if err := p.Ready(); err != nil {
 					t.Fatalf("2 s after recovery: %v", err)
 				}
 				seen := mint()
 				check(t, v, seen, 0)
 
-				// It misbehaves again: known keys go on working for a day, for tokens seen and new, and not a moment longer.
+				// It fails again: known keys are used for a day, for cached and new tokens.
 				set("all")
 				confirmed := p.KeysConfirmed()
 				advance(23 * time.Hour)
 				check(t, v, seen, 0)
 				check(t, v, mint(), 0)
 				if !p.KeysConfirmed().Equal(confirmed) {
-					t.Errorf("keys confirmed at %v by an answer that is none", p.KeysConfirmed())
+					t.Errorf("keys confirmed at %v by a failed fetch", p.KeysConfirmed())
 				}
 				advance(time.Until(confirmed.Add(24*time.Hour - time.Nanosecond)))
 				check(t, v, seen, 0)
@@ -307,7 +307,7 @@ func TestProviderMisbehaves(t *testing.T) {
 	}
 }
 
-func TestKeysOfNoUseDoNotSpoilTheRest(t *testing.T) {
+func TestUnusableKeysAreSkipped(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	good := issuer.Key()
@@ -319,7 +319,7 @@ func TestKeysOfNoUseDoNotSpoilTheRest(t *testing.T) {
 	set := func(name string, value any) map[string]any {
 		return as(func(k map[string]any) { k[name] = value })
 	}
-	// Every bad key is the good one under its own kid, spoiled in one respect: it must be that which keeps it out.
+	// Each bad key is the good one with another kid and one defect.
 	bad := []map[string]any{
 		{"kty": "oct", "kid": "oct", "k": "AAAA", "alg": "RS256"},
 		{"kty": "AKP", "kid": "unknown type"},
@@ -335,7 +335,7 @@ func TestKeysOfNoUseDoNotSpoilTheRest(t *testing.T) {
 		if id, ok := k["kid"].(string); ok && id == good.ID {
 			k["kid"] = fmt.Sprintf("bad-%d", i)
 			if k["use"] == nil {
-				delete(k, "kid") // use null is absent to the reader: then it is the good key without a kid
+				delete(k, "kid") // use null counts as absent: the good key without a kid
 			}
 		}
 	}
@@ -421,7 +421,8 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// Several parts run the provider: one Run does the work, and another takes over when the first one's context ends.
+// TestRunTakesOver: of two Runs one does the work, and the other takes over when its
+// context ends.
 func TestRunTakesOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, p, _ := running(t)
@@ -459,7 +460,7 @@ func TestRunTakesOver(t *testing.T) {
 	})
 }
 
-// A Run that waits for its turn ends with its context.
+// TestRunEndsWhileWaiting: a Run that waits for its turn ends with its context.
 func TestRunEndsWhileWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, p, _ := running(t)

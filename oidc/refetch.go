@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Refetches for an unknown kid have a budget of their own. A rotation must be noticed at once, without waiting for the
-// periodic refresh; but kids are made up at no cost, so what they can cause is bounded: at most 5 fetches in a minute, and
-// 2 s of waiting for those whose kid is not known.
+// An unknown kid leads to a fetch of the key set, since a rotation must be
+// noticed at once. A caller can invent any number of kids, so these fetches have
+// a budget: at most 5 in a minute, and 2 s of waiting for each caller.
 const (
 	refetchBurst  = 2
 	refetchEvery  = 20 * time.Second
 	refetchWait   = 2 * time.Second
 	negativeTTL   = 30 * time.Second
-	maxNegative   = 1024 // kids; with maxKeyID that bounds the memory at about 300 kB
+	maxNegative   = 1024 // kids, of at most jwk.MaxID bytes: about 300 kB
 	maxFetchTries = 2
 )
 
@@ -28,9 +28,9 @@ var (
 // refetch is guarded by Provider.mu.
 type refetch struct {
 	flight   *flight
-	spent    float64 // tokens taken from the bucket and not yet given back
+	spent    float64 // tokens taken from the bucket and not yet returned
 	at       time.Time
-	negative map[string]time.Time // kid → until when it is known to be unknown
+	negative map[string]time.Time // kid to the end of its negative entry
 }
 
 type flight struct {
@@ -67,7 +67,7 @@ func (r *refetch) setUnknown(kid string, now time.Time) {
 		}
 	}
 	if len(r.negative) >= maxNegative {
-		for k := range r.negative { // any one
+		for k := range r.negative { // an arbitrary one
 			delete(r.negative, k)
 			break
 		}
@@ -108,7 +108,8 @@ func (p *Provider) KnownKeys(kid string) ([]*Key, error) {
 	return nil, errNotPublished
 }
 
-// awaitKey fetches the key set for a kid that it lacks, or joins a fetch that others wait for.
+// awaitKey fetches the key set for a kid that it lacks, or joins a fetch in
+// flight.
 func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*Key, error) {
 	var expired <-chan time.Time
 	for try := 1; ; try++ {
@@ -151,8 +152,8 @@ func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*Key, error) {
 		if f.err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, f.err)
 		}
-		// A fetch that was under way when this token came may have been answered before the key was published; only the
-		// answer to one that began afterwards proves that there is no such key.
+		// The response to a fetch that was in flight already may be older than the
+		// key. Only a fetch that began later proves that there is no such key.
 		if !joined || try == maxFetchTries {
 			p.mu.Lock()
 			if p.set.Load().byID[kid] == nil {
@@ -164,15 +165,15 @@ func (p *Provider) awaitKey(ctx context.Context, kid string) ([]*Key, error) {
 	}
 }
 
-// startFlight begins a fetch on a context that is not the caller's: who happened to be first may hang up, the others still
-// want the answer. It is called with p.mu held.
+// startFlight begins a fetch with a context that is not the caller's: the first
+// caller may go away while others wait. It is called with p.mu held.
 func (p *Provider) startFlight() *flight {
 	f := &flight{done: make(chan struct{})}
 	p.refetch.flight = f
 	fetch := func(ctx context.Context) {
 		_, err := p.fetchKeys(ctx, true)
 		if err != nil {
-			p.log.Warn("refetch for an unknown kid failed", "error", err)
+			p.log.Warn("key set not fetched for unknown kid", "err", err)
 		}
 		p.mu.Lock()
 		f.err = err
@@ -183,7 +184,7 @@ func (p *Provider) startFlight() *flight {
 	if ctx := p.life; ctx != nil {
 		p.flights.Go(func() { fetch(ctx) })
 	} else {
-		go fetch(context.Background()) // it ends with its call, within 5 s
+		go fetch(context.Background()) // ends within callTimeout
 	}
 	return f
 }

@@ -17,15 +17,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// recorder is a transport to an issuer that notes each fetch of the key set, and does as it is told with it.
+// recorder is a transport to an issuer that records each fetch of the key set.
 type recorder struct {
 	issuer *tokentest.Issuer
 
 	mu       sync.Mutex
 	periodic []time.Time // when
-	unknown  []time.Time // those for an unknown kid, which ask caches to stand aside
-	etags    []string    // If-None-Match, of all
-	header   http.Header // added to answers
+	unknown  []time.Time // those for an unknown kid, which have no-cache
+	etags    []string    // If-None-Match of all fetches
+	header   http.Header // added to responses
 	before   func(*http.Request) error
 	after    func(*http.Request)
 }
@@ -58,7 +58,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	for name := range header {
 		res.Header[name] = header[name]
 	}
-	if after != nil { // the answer is made, and still on its way
+	if after != nil { // the response exists and has not arrived
 		after(req)
 	}
 	return res, nil
@@ -76,14 +76,14 @@ func (r *recorder) counts() (periodic, unknown int) {
 	return len(r.periodic), len(r.unknown)
 }
 
-// times are when keys were fetched, periodically and for unknown kids.
+// times returns when keys were fetched, periodically and for unknown kids.
 func (r *recorder) times() (periodic, unknown []time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.periodic), slices.Clone(r.unknown)
 }
 
-// running is an issuer, a provider that runs, and a verifier.
+// running returns an issuer, a provider that runs, and a verifier.
 func running(t *testing.T) (*tokentest.Issuer, *recorder, *oidc.Provider, *token.AccessVerifier[*principal]) {
 	t.Helper()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -114,7 +114,7 @@ func TestRotationIsNoticedAtOnce(t *testing.T) {
 		issuer, rec, _, v := running(t)
 		old := mintFor(issuer)
 		check(t, v, old, 0)
-		issuer.Rotate() // the key is used the moment it is published
+		issuer.Rotate() // the key is used as soon as it is published
 		check(t, v, mintFor(issuer), 0)
 		wantUnknown(t, rec, 1)
 		check(t, v, old, 0)
@@ -153,7 +153,8 @@ func TestUnknownKeyIDIsRemembered(t *testing.T) {
 	})
 }
 
-// A kid that was asked for a moment before its key was published must not stay refused for the rest of the 30 s.
+// TestNegativeCacheGoesWithANewSet: a kid that was used just before its key was
+// published is not refused for the rest of the 30 s.
 func TestNegativeCacheGoesWithANewSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, _, v := running(t)
@@ -163,15 +164,16 @@ func TestNegativeCacheGoesWithANewSet(t *testing.T) {
 		raw := mintFor(issuer)
 		check(t, v, raw, token.ReasonInvalid)
 		issuer.PublishKeys(published, early.JWK())
-		check(t, v, raw, token.ReasonInvalid) // remembered
+		check(t, v, raw, token.ReasonInvalid) // in the negative cache
 		wantUnknown(t, rec, 1)
-		check(t, v, mintFor(issuer, kid("another")), token.ReasonInvalid) // brings the set in which the first one is
+		check(t, v, mintFor(issuer, kid("another")), token.ReasonInvalid) // fetches the set with the first one
 		check(t, v, raw, 0)
 		wantUnknown(t, rec, 2)
 	})
 }
 
-// Any new set is a sign that the provider is rotating: what was unknown before it is worth asking for again.
+// TestNegativeCacheGoesWithAnyNewSet: a new key means that the provider is rotating,
+// so kids that were unknown before lead to a fetch again.
 func TestNegativeCacheGoesWithAnyNewSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, p, v := running(t)
@@ -191,8 +193,8 @@ func TestNegativeCacheGoesWithAnyNewSet(t *testing.T) {
 	})
 }
 
-// The answer to a fetch that began before the token came proves nothing about its key: the fetch may have been answered
-// before the key was published.
+// TestJoiningAnOlderFetchIsNoProof: the response to a fetch that began before the
+// call may be older than the key, so it does not prove the kid unknown.
 func TestJoiningAnOlderFetchIsNoProof(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, _, v := running(t)
@@ -203,7 +205,7 @@ func TestJoiningAnOlderFetchIsNoProof(t *testing.T) {
 			defer close(first)
 			check(t, v, mintFor(issuer, kid("made up")), token.ReasonInvalid)
 		}()
-		synctest.Wait() // the answer is made, without the key, and on its way
+		synctest.Wait() // the response exists, without the key, and has not arrived
 		issuer.Rotate()
 		second := make(chan struct{})
 		go func() {
@@ -219,8 +221,9 @@ func TestJoiningAnOlderFetchIsNoProof(t *testing.T) {
 	})
 }
 
-// A slow answer from before a rotation must not undo the set that a later fetch brought.
-func TestAnswersOvertakingOneAnother(t *testing.T) {
+// TestResponsesOutOfOrder: a delayed response from before a rotation does not
+// replace the set of a later fetch.
+func TestResponsesOutOfOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, _, v := running(t)
 		gate := make(chan struct{})
@@ -231,7 +234,7 @@ func TestAnswersOvertakingOneAnother(t *testing.T) {
 				}
 			}
 		})
-		advance(10 * time.Minute) // the periodic fetch is answered, and its answer on its way
+		advance(10 * time.Minute) // the response to the periodic fetch exists and has not arrived
 		if periodic, _ := rec.counts(); periodic != 2 {
 			t.Fatalf("%d periodic fetches, want 2", periodic)
 		}
@@ -267,7 +270,7 @@ func TestWaitForAKeyIsBounded(t *testing.T) {
 			t.Errorf("a known key waited %v", d)
 		}
 
-		// The caller's own end is respected too, and says 503, for nothing is known about the token.
+		// A call also ends with its context, with 503: nothing is known about the token.
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		start = time.Now()
@@ -275,11 +278,12 @@ func TestWaitForAKeyIsBounded(t *testing.T) {
 		if reason(t, err) != token.ReasonUnavailable || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 100*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		wantUnknown(t, rec, 1) // all of these waited for one fetch
+		wantUnknown(t, rec, 1) // one fetch for all calls
 	})
 }
 
-// The caller that happened to start the fetch hangs up; the others still get the answer.
+// TestFetchOutlivesItsCaller: a fetch goes on for other callers when the one that
+// started it goes away.
 func TestFetchOutlivesItsCaller(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, _, v := running(t)
@@ -325,19 +329,19 @@ func TestFailedRefetch(t *testing.T) {
 		raw := mintFor(issuer)
 		issuer.SetDown(true)
 		check(t, v, raw, token.ReasonUnavailable)
-		check(t, v, raw, token.ReasonUnavailable) // no answer was had, so none is remembered
+		check(t, v, raw, token.ReasonUnavailable) // a failed fetch is not cached
 		check(t, v, raw, token.ReasonInvalid)     // the budget is spent
 		wantUnknown(t, rec, 2)
 		check(t, v, known, 0)
 		if err := p.Ready(); err != nil {
-			t.Errorf("known keys work, yet: %v", err)
+			t.Errorf("Ready with known keys: %v", err)
 		}
 		issuer.SetDown(false)
 		advance(20 * time.Second)
 		check(t, v, raw, 0)
 		wantUnknown(t, rec, 3)
 
-		// An answer without usable keys is none.
+		// A response without usable keys is a failure.
 		advance(time.Minute)
 		issuer.PublishKeys()
 		check(t, v, mintFor(issuer, kid("made up")), token.ReasonUnavailable)
@@ -354,8 +358,9 @@ func TestExpiredTokensCauseNoFetch(t *testing.T) {
 	})
 }
 
-// 10,000 made-up kids in two minutes, while the provider rotates: the provider sees no more than the budget, honest callers
-// with known keys do not wait at all, and the new key is found within the 20 s that the bucket needs.
+// TestFloodDuringRotation sends 10,000 invented kids in two minutes, while the
+// provider rotates. The fetches stay within the budget, calls with known keys do not
+// wait, and the new key is found within the 20 s of the bucket.
 func TestFloodDuringRotation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		issuer, rec, _, v := running(t)
@@ -364,7 +369,7 @@ func TestFloodDuringRotation(t *testing.T) {
 		oldKey := issuer.Key()
 		rec.set(func() { rec.before = func(*http.Request) error { <-time.After(50 * time.Millisecond); return nil } })
 
-		// The kids must differ, the signatures need not be good: nobody gets so far.
+		// The kids differ; the signatures are invalid, which is never checked.
 		template := strings.SplitN(mintFor(issuer), ".", 2)[1]
 		const calls, length = 10_000, 2 * time.Minute
 		var wg sync.WaitGroup
@@ -378,14 +383,14 @@ func TestFloodDuringRotation(t *testing.T) {
 		start := time.Now()
 		var found time.Duration
 		fresh := 0
-		for range 240 { // honest calls, two a second
+		for range 240 { // valid calls, two a second
 			advance(500 * time.Millisecond)
 			asked := time.Now()
 			check(t, v, seen, 0)
 			fresh++
 			check(t, v, oldKey.Sign(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, oldKey.ID), payload(issuer, fmt.Sprintf(`,"jti":"%d"`, fresh))), 0)
 			if d := time.Since(asked); d != 0 {
-				t.Fatalf("honest calls waited %v", d)
+				t.Fatalf("valid calls waited %v", d)
 			}
 			if rotated.IsZero() && time.Since(start) > 45*time.Second {
 				issuer.Rotate()
@@ -432,7 +437,7 @@ func TestPeriodicRefresh(t *testing.T) {
 		if got := periodic[1].Sub(start); got < 9*time.Minute || got > 10*time.Minute {
 			t.Errorf("refreshed after %v, want 9 to 10 minutes", got)
 		}
-		for range 10 { // a max-age of a day is clamped to 10 minutes, all the same
+		for range 10 { // a max-age of a day is clamped to 10 minutes
 			advance(10 * time.Minute)
 		}
 		if periodic, _ := rec.counts(); periodic < 11 || periodic > 13 {
@@ -443,7 +448,7 @@ func TestPeriodicRefresh(t *testing.T) {
 				t.Errorf("If-None-Match %q", rec.etags[2])
 			}
 		})
-		// "Not modified" keeps the keys alive beyond the day, as an answer with keys does.
+		// "Not modified" extends the use of the keys, as a response with keys does.
 		for range 3 * 24 * 6 {
 			advance(10 * time.Minute)
 		}
@@ -451,7 +456,7 @@ func TestPeriodicRefresh(t *testing.T) {
 		if age := time.Since(p.KeysConfirmed()); age > 10*time.Minute {
 			t.Errorf("keys confirmed %v ago", age)
 		}
-		// And the keys stay the same objects: what was verified before stays cached.
+		// The keys stay the same objects, so tokens stay cached.
 		rec.set(func() { rec.header = http.Header{"Cache-Control": {"max-age=0"}} })
 		advance(10 * time.Minute)
 		before, _ := rec.counts()

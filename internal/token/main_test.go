@@ -14,7 +14,7 @@ import (
 
 const audience = "https://api.example"
 
-// principal is what the tests cache; it holds enough to tell one token's from another's.
+// principal is what the verifiers of these tests cache.
 type principal struct {
 	subject string
 	scopes  []string
@@ -24,7 +24,8 @@ func toPrincipal(c *token.Claims) (*principal, error) {
 	return &principal{c.Subject, c.Scopes}, nil
 }
 
-// newProvider makes a provider that reaches issuer through client (nil: in memory), with its keys fetched.
+// newProvider returns a provider with fetched keys that reaches issuer through
+// client (nil: in memory).
 func newProvider(t testing.TB, issuer *tokentest.Issuer, client *http.Client) *oidc.Provider {
 	t.Helper()
 	if client == nil {
@@ -53,7 +54,7 @@ func newAccess(t testing.TB, p *oidc.Provider, change ...func(*token.AccessConfi
 	return v
 }
 
-// reason is the reason of err, 0 for nil.
+// reason returns the reason of err, 0 for nil.
 func reason(t testing.TB, err error) token.Reason {
 	t.Helper()
 	if err == nil {
@@ -61,7 +62,7 @@ func reason(t testing.TB, err error) token.Reason {
 	}
 	e, ok := errors.AsType[*token.Error](err)
 	if !ok {
-		t.Fatalf("%v (%T) is no *token.Error", err, err)
+		t.Fatalf("got %v (%T), want a *token.Error", err, err)
 	}
 	return e.Reason
 }
@@ -71,18 +72,18 @@ func check(t testing.TB, v *token.AccessVerifier[*principal], raw string, want t
 	t.Helper()
 	_, _, err := v.Verify(t.Context(), raw)
 	if got := reason(t, err); got != want {
-		t.Errorf("reason %v, want %v (%v)", got, want, err)
+		t.Errorf("got reason %v, want %v (%v)", got, want, err)
 	}
 }
 
-// bubble runs f under a fake clock.
+// bubble runs f with a fake clock.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, f)
 }
 
-// advance lets d pass on the fake clock, and everything settle that then happens.
+// advance lets d pass on the fake clock and waits until all goroutines are idle.
 func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()

@@ -107,7 +107,7 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 		return nil, nil, &Error{ReasonInvalid, err}
 	}
 	// Only the metadata tells how the issuer is spelt, and nothing but a token that is good so far is worth waiting for them.
-	m, err := v.provider.Await(ctx)
+	m, err := v.provider.AwaitReady(ctx)
 	if err != nil {
 		return nil, nil, &Error{ReasonUnavailable, err}
 	}
