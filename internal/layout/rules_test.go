@@ -49,6 +49,20 @@ var importRules = []importRule{
 		why: "the bff works in front of any HTTP API: it gets the gateway as an http.Handler or a URL",
 	},
 	{
+		name: "areas of the bff meet in package bff",
+		of:   "./bff/...", except: []string{"./bff", "./bff/internal/frontend"},
+		never: []string{"./bff/internal/login", "./bff/internal/logout", "./bff/internal/account", "./bff/internal/frontend", "./bff/internal/probe"},
+		why:   "each area is read, tested and changed alone; bff joins them by interfaces of one or two methods. The front end shows the user's claims, which are the account's",
+	},
+	{
+		name: "what the areas of the bff share lies below them",
+		of:   "./bff/internal/...",
+		except: []string{"./bff/internal/login", "./bff/internal/logout", "./bff/internal/account", "./bff/internal/frontend",
+			"./bff/internal/probe", "./bff/internal/forward", "./bff/internal/refresh"},
+		never: []string{"./bff/internal/forward", "./bff/internal/refresh"},
+		why:   "answers, routes, origins and calls of the provider are used by every area, and must not bring forwarding or refresh along",
+	},
+	{
 		name: "server knows no part in front of it",
 		of:   "./server/...", never: []string{"./gateway/...", "./bff/...", "./sessionadmin"}, tests: true,
 		why: "the server alone decides about authorization, the same for calls from anywhere",

@@ -126,3 +126,8 @@ func (want *IDChecks) compare(c *Claims, now time.Time) error {
 	}
 	return nil
 }
+
+// ProtocolClaims are the claims of an ID token that describe the token and not the user.
+var ProtocolClaims = []string{
+	"aud", "iss", "iat", "exp", "nbf", "nonce", "azp", "auth_time", "s_hash", "at_hash", "c_hash",
+}

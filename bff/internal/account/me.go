@@ -8,18 +8,14 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// ProtocolClaims are the claims of an ID token that describe the token and not
-// the user. nextjs-auth0 leaves out the same ones.
-var ProtocolClaims = []string{
-	"aud", "iss", "iat", "exp", "nbf", "nonce", "azp", "auth_time", "s_hash", "at_hash", "c_hash",
-}
-
-// Claims returns the claims of a session that describe its user.
+// Claims returns the claims of a session that describe its user: those that
+// nextjs-auth0 returns.
 func Claims(s *session.Session) map[string]any {
 	claims := maps.Clone(s.Data.Claims)
-	for _, name := range ProtocolClaims {
+	for _, name := range token.ProtocolClaims {
 		delete(claims, name)
 	}
 	return claims

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -282,7 +281,7 @@ func (h *Handlers) claims(ctx context.Context, md *oidc.Metadata, id *token.Clai
 	case subject != id.Subject:
 		return nil, errors.New("userinfo: the response is about another subject")
 	}
-	for _, name := range append([]string{"sid", "acr", "amr"}, account.ProtocolClaims...) {
+	for _, name := range append([]string{"sid", "acr", "amr"}, token.ProtocolClaims...) {
 		delete(more, name) // about a login, which only the signed ID token describes
 	}
 	maps.Copy(more, claims) // signed claims win
