@@ -1,6 +1,7 @@
-// Package tokentest owns a signing OpenID issuer for tests: metadata, a key set, and tokens of any shape, good or bad.
-// It leaves verification to package token, login pages to the development provider, and uses the standard library alone,
-// so that a mistake in the verifier cannot hide behind the same mistake here.
+// Package tokentest owns a signing OpenID issuer for tests: metadata, a key set, and valid and
+// invalid tokens. It leaves verification to package token and login pages to the development
+// provider. It uses the standard library alone, so that it does not share a mistake with the
+// verifier.
 package tokentest
 
 import (
@@ -22,21 +23,22 @@ import (
 	"time"
 )
 
-// Absent, given as the value of a claim or header member to Mint, leaves that member out.
-// (A nil value mints a JSON null.)
+// Absent is the value of a claim or header member that Mint leaves out. (Nil is a JSON null.)
 var Absent any = absent{}
 
 type absent struct{}
 
-// Issuer is an OpenID provider reduced to what a verifier sees: metadata, keys and signed tokens.
-// Its methods may be called from several goroutines; its fields are set before the first use.
+// An Issuer is an OpenID provider as a verifier sees it: metadata, keys and signed tokens. Its
+// methods are safe for concurrent use. Its fields are set before the first use.
 type Issuer struct {
-	// URL is the issuer identifier, without a trailing slash. NewIssuer sets it to a loopback http address.
+	// URL is the issuer identifier, without a trailing slash. NewIssuer sets it to an http URL on
+	// loopback.
 	URL string
-	// Now dates the tokens that Mint makes; nil means time.Now.
+	// Now is the clock of Mint; nil means time.Now.
 	Now func() time.Time
 
 	server *httptest.Server
+	test   testing.TB
 
 	mu            sync.Mutex
 	current       *Key
@@ -54,20 +56,21 @@ type Key struct {
 	Private *rsa.PrivateKey
 }
 
-// NewIssuer starts an issuer on a loopback port, with one 2048-bit key, and stops it when the test ends.
+// NewIssuer starts an issuer on a loopback port, with one 2048-bit key, and stops it at the end of
+// the test.
 func NewIssuer(t testing.TB) *Issuer {
 	t.Helper()
 	i := newIssuer(t)
 	i.server = httptest.NewUnstartedServer(http.HandlerFunc(i.serve))
 	i.URL = "http://" + i.server.Listener.Addr().String()
-	i.publishMetadata() // before anybody can ask: the port may have been another's a moment ago
+	i.publishMetadata() // before the server starts
 	i.server.Start()
 	t.Cleanup(i.server.Close)
 	return i
 }
 
-// NewUnserved makes an issuer for url that listens nowhere: Client reaches it in memory, which is what a
-// testing/synctest bubble needs, where a real connection would stop the fake clock.
+// NewUnserved returns an issuer for url that does not listen. Its Client reaches it in memory, as a
+// testing/synctest bubble requires.
 func NewUnserved(t testing.TB, url string) *Issuer {
 	t.Helper()
 	i := newIssuer(t)
@@ -78,7 +81,7 @@ func NewUnserved(t testing.TB, url string) *Issuer {
 
 func newIssuer(t testing.TB) *Issuer {
 	t.Helper()
-	i := &Issuer{}
+	i := &Issuer{test: t}
 	i.current = NewKey(t, 2048)
 	i.published = []map[string]any{i.current.JWK()}
 	return i
@@ -102,9 +105,10 @@ func (i *Issuer) publishMetadata() {
 	}
 }
 
-// Mint signs a token with the current key. Claims are laid over these defaults: iss (URL), sub ("user-1"), iat (now),
-// exp (five minutes on) and a fresh jti; there is no aud unless given. The header starts as alg RS256, typ JWT and the
-// key's kid; each map in header is laid over it. Absent removes a member.
+// Mint returns a token signed with the current key. The claims replace these defaults: iss (URL),
+// sub ("user-1"), iat (now), exp (in five minutes) and a unique jti. There is no default aud. The
+// header has alg RS256, typ JWT and the key's kid; each map in header replaces members. Absent
+// removes a member.
 func (i *Issuer) Mint(claims map[string]any, header ...map[string]any) string {
 	i.mu.Lock()
 	key := i.current
@@ -127,22 +131,20 @@ func (i *Issuer) Mint(claims map[string]any, header ...map[string]any) string {
 	return key.Sign(encode(h), encode(c))
 }
 
-// Sign signs the header and payload exactly as given, with the current key: for tokens no library would make.
+// Sign returns a token of the header and payload exactly as given, signed with the current key, for
+// tokens that no library would make.
 func (i *Issuer) Sign(header, payload string) string { return i.Key().Sign(header, payload) }
 
-// Key returns the key that signs now.
+// Key returns the current signing key.
 func (i *Issuer) Key() *Key {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current
 }
 
-// Rotate makes a new signing key and publishes it beside the earlier ones, as providers do, and returns it.
+// Rotate makes a new signing key current, publishes it beside the earlier ones, and returns it.
 func (i *Issuer) Rotate() *Key {
-	key, err := newKey(2048)
-	if err != nil {
-		panic(err) // the random source of the machine is broken: no test can go on
-	}
+	key := NewKey(i.test, 2048)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.current = key
@@ -150,21 +152,22 @@ func (i *Issuer) Rotate() *Key {
 	return key
 }
 
-// Retire takes every key but the current one out of the published set.
+// Retire removes every key but the current one from the published set.
 func (i *Issuer) Retire() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.published = []map[string]any{i.current.JWK()}
 }
 
-// PublishKeys replaces the published set with these JWKs, whatever they are. The signing key stays.
+// PublishKeys replaces the published set with these JWKs, which may be invalid. The signing key
+// stays.
 func (i *Issuer) PublishKeys(keys ...map[string]any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.published = keys
 }
 
-// SetMetadata sets one member of the metadata document; Absent removes it.
+// SetMetadata sets a member of the metadata document; Absent removes it.
 func (i *Issuer) SetMetadata(name string, value any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -173,21 +176,21 @@ func (i *Issuer) SetMetadata(name string, value any) {
 	i.metadata = m
 }
 
-// SetDown makes every answer 503 until it is called with false.
+// SetDown makes every response a 503 until it is called with false.
 func (i *Issuer) SetDown(down bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.down = down
 }
 
-// Fetches says how often the metadata and the key set have been asked for.
+// Fetches returns the number of requests for the metadata and for the key set.
 func (i *Issuer) Fetches() (metadata, keys int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.metadataCalls, i.keyCalls
 }
 
-// Client returns a client that reaches the issuer in memory, without a connection, whatever host it names.
+// Client returns a client that sends every request to the issuer in memory, without a connection.
 func (i *Issuer) Client() *http.Client { return &http.Client{Transport: transport{i}} }
 
 type transport struct{ issuer *Issuer }
@@ -227,25 +230,44 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func newKey(bits int) (*Key, error) {
-	private, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		return nil, err
-	}
-	return &Key{ID: rand.Text(), Private: private}, nil
+// keys holds the 2048-bit keys of this process. The n-th key of every test is the same one, because
+// generating it takes a second under the race detector. Within a test all keys differ.
+var keys struct {
+	mu   sync.Mutex
+	made []*rsa.PrivateKey
+	used map[string]int // by name of the test without subtests
 }
 
-// NewKey makes a key that no issuer has, of so many bits. (Below 1024 only with GODEBUG=rsa1024min=0.)
+// NewKey returns a key with a random ID that is published nowhere. It generates keys of a size other
+// than 2048 bits. Sizes below 1024 need GODEBUG=rsa1024min=0.
 func NewKey(t testing.TB, bits int) *Key {
 	t.Helper()
-	k, err := newKey(bits)
+	if bits != 2048 {
+		return &Key{ID: rand.Text(), Private: generate(t, bits)}
+	}
+	keys.mu.Lock()
+	defer keys.mu.Unlock()
+	if keys.used == nil {
+		keys.used = map[string]int{}
+	}
+	name, _, _ := strings.Cut(t.Name(), "/")
+	n := keys.used[name]
+	keys.used[name]++
+	if n == len(keys.made) {
+		keys.made = append(keys.made, generate(t, bits))
+	}
+	return &Key{ID: rand.Text(), Private: keys.made[n]}
+}
+
+func generate(t testing.TB, bits int) *rsa.PrivateKey {
+	private, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k
+	return private
 }
 
-// Sign makes a compact token of header and payload, taken literally, with an RS256 signature over them.
+// Sign returns a compact token of the header and payload exactly as given, signed with RS256.
 func (k *Key) Sign(header, payload string) string {
 	input := Segment(header) + "." + Segment(payload)
 	sum := sha256.Sum256([]byte(input))
@@ -256,7 +278,7 @@ func (k *Key) Sign(header, payload string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// JWK is the public key as a member of a key set, with kid, use and alg.
+// JWK returns the public key as a member of a key set, with kid, use and alg.
 func (k *Key) JWK() map[string]any {
 	return map[string]any{
 		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": k.ID,
@@ -268,7 +290,7 @@ func (k *Key) JWK() map[string]any {
 // Segment encodes one part of a compact token.
 func Segment(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// AccessTokenHash is the at_hash of an access token (OpenID Connect Core §3.1.3.6, for RS256).
+// AccessTokenHash returns the at_hash of an access token (OpenID Connect Core §3.1.3.6, for RS256).
 func AccessTokenHash(accessToken string) string {
 	sum := sha256.Sum256([]byte(accessToken))
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
