@@ -22,8 +22,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// TestDirectCallers is about those who have a token of their own and come to
-// the gateway's or the server's port, not through the bff.
+// TestDirectCallers covers clients with a bearer token of their own, which call the gateway or the
+// server and not the bff.
 func TestDirectCallers(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewIssuer(t)
@@ -32,7 +32,7 @@ func TestDirectCallers(t *testing.T) {
 	p := gatehouse(t, tutorialEnvironment(issuer.URL, base),
 		"serve", "--listen-bff="+freeAddress(t), "--listen-gateway="+rest, "--listen-grpc="+grpcAddress)
 	p.ready(t, "http://"+rest+"/readyz")
-	// For an hour: where many tests run, these wait for their turn.
+	// One hour, because the test may wait for others.
 	good := issuer.Mint(map[string]any{"aud": opAudience, "exp": time.Now().Add(time.Hour).Unix()})
 	expired := issuer.Mint(map[string]any{"aud": opAudience, "exp": time.Now().Add(-time.Hour).Unix(), "iat": time.Now().Add(-2 * time.Hour).Unix()})
 	foreign := tokentest.NewIssuer(t).Mint(map[string]any{"aud": opAudience})
@@ -42,8 +42,8 @@ func TestDirectCallers(t *testing.T) {
 		for _, c := range []struct {
 			name, path, authorization string
 			status                    int
-			errorCode, mediaType      string // the challenge's error, "" for none; a 401 without one is bare
-			body                      string // all of it, for 200
+			errorCode, mediaType      string // of the challenge, "" for none; a 401 without one has no body
+			body                      string // the whole body, for 200
 		}{
 			{"status", "/api", "Bearer " + good, 200, "", "text/plain", "Server Running..."},
 			{"private route", "/api/private-route", "Bearer " + good, 200, "", "application/json", `{"message":"This is a private route"}`},
@@ -83,7 +83,7 @@ func TestDirectCallers(t *testing.T) {
 			if asks := strings.HasPrefix(challenge, "Bearer "); asks != (c.status == http.StatusUnauthorized) {
 				t.Errorf("%s: %d with the challenge %q", c.name, c.status, challenge)
 			}
-			// RFC 6750 section 3.1: no error where no token came.
+			// RFC 6750 §3.1: no error code without a token.
 			if has := strings.Contains(challenge, "error="); has != (c.errorCode != "") || !strings.Contains(challenge, c.errorCode) {
 				t.Errorf("%s: challenge %q, want the error %q", c.name, challenge, c.errorCode)
 			}
@@ -154,8 +154,8 @@ func TestDirectCallers(t *testing.T) {
 	})
 }
 
-// TestDevServesAPI is the same for gatehouse dev, which needs no
-// configuration, and shows its contract.
+// TestDevServesAPI covers the same for gatehouse dev, which needs no configuration and has
+// reflection on.
 func TestDevServesAPI(t *testing.T) {
 	t.Parallel()
 	pages, rest, grpcAddress := freeAddress(t), freeAddress(t), freeAddress(t)
@@ -208,16 +208,16 @@ func errorInfo(err error) *errdetails.ErrorInfo {
 	return nil
 }
 
-// reflected asks a server which services it has.
+// reflected returns the services that server reflection lists.
 func reflected(t *testing.T, address string) ([]string, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel() // an open stream would keep the server from ending
+	defer cancel() // an open stream would delay the end of the server
 	stream, err := reflectionpb.NewServerReflectionClient(dial(t, address)).ServerReflectionInfo(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// A refusal shows at Recv; Send says no more than EOF then.
+	// A refusal arrives at Recv; Send returns io.EOF.
 	_ = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
 	got, err := stream.Recv()
 	if err != nil {

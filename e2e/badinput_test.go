@@ -13,32 +13,31 @@ import (
 	"testing"
 )
 
-// What stands in the settings of these tests and must never be shown.
+// Secret values in the settings of these tests, which no output may contain.
 const (
 	shortSecret   = "tooshort-4711"
 	storePassword = "store-password-4711"
 )
 
-// clientKey is a private key, new in each run.
+// clientKey returns a private key, a new one in each run.
 var clientKey = string(pem.EncodeToMemory(&pem.Block{
 	Type: "PRIVATE KEY", Bytes: must1(x509.MarshalPKCS8PrivateKey(must1(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)))),
 }))
 
-// TestBadInput gives settings that cannot be meant. Each is answered with one
-// line that names the setting and the remedy, and an exit code that says
-// whether the command (2) or the configuration (1) was at fault.
+// TestBadInput: each invalid setting leads to one line with the setting and the remedy, and to exit
+// code 2 for an error in the command line and 1 for one in the configuration.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		args  []string // serve, if there are none
-		env   []string // on top of the tutorial's
-		unset []string // of the tutorial's
+		args  []string // default: serve
+		env   []string // added to the tutorial's
+		unset []string // removed from the tutorial's
 		files map[string]string
 		code  int
-		says  []string // all in the one line
+		says  []string // texts that the line contains
 	}{
-		// The command line and where settings come from.
+		// The command line and the sources of settings.
 		{name: "unknown flag", args: []string{"serve", "--no-such-flag"}, code: 2,
 			says: []string{"unknown flag --no-such-flag", "gatehouse help"}},
 		{name: "unknown command", args: []string{"sevre"}, code: 2,
@@ -84,7 +83,7 @@ func TestBadInput(t *testing.T) {
 			files: map[string]string{"secret": tutorialSecret},
 			says:  []string{"AUTH0_SECRET and AUTH0_SECRET_FILE are both set", "drop one"}},
 
-		// What is missing.
+		// Missing settings.
 		{name: "no issuer", unset: []string{"AUTH0_ISSUER_BASE_URL"}, code: 1,
 			says: []string{"GATEHOUSE_OIDC_ISSUER", "missing", "https://"}},
 		{name: "an empty variable is none", env: []string{"AUTH0_ISSUER_BASE_URL="}, code: 1,
@@ -102,7 +101,7 @@ func TestBadInput(t *testing.T) {
 		{name: "no server for the gateway", args: []string{"gateway"}, code: 1,
 			says: []string{"GATEHOUSE_GRPC_TARGET", "missing", "dns:///"}},
 
-		// What is unsafe.
+		// Unsafe settings.
 		{name: "http issuer off loopback", env: []string{"AUTH0_ISSUER_BASE_URL=http://id.example"}, code: 1,
 			says: []string{"AUTH0_ISSUER_BASE_URL=http://id.example", "loopback", "https://"}},
 		{name: "an internal address as the issuer", env: []string{"AUTH0_ISSUER_BASE_URL=http://keycloak.auth.svc:8080/realms/shop"}, code: 1,
@@ -132,7 +131,7 @@ func TestBadInput(t *testing.T) {
 		{name: "audience is the client", env: []string{"AUTH0_AUDIENCE=" + opClientID}, code: 1,
 			says: []string{"AUTH0_AUDIENCE=" + opClientID, "RFC 8725", "GATEHOUSE_REQUIRE_AT_JWT"}},
 
-		// What makes no sense.
+		// Contradictory and malformed settings.
 		{name: "base URL with a path", env: []string{"AUTH0_BASE_URL=https://shop.example/app"}, code: 1,
 			says: []string{"AUTH0_BASE_URL=https://shop.example/app", "path", "origin"}},
 		{name: "base URL that is none", env: []string{"AUTH0_BASE_URL=https://"}, code: 1,
@@ -198,7 +197,7 @@ func TestBadInput(t *testing.T) {
 			if args == nil {
 				args = []string{"serve"}
 			}
-			if args[0] == "serve" { // what listens at the default ports must not matter
+			if args[0] == "serve" { // so that a process at a default port does not matter
 				args = append([]string{"serve", "--listen-bff=" + freeAddress(t), "--listen-gateway=" + freeAddress(t), "--listen-grpc=" + freeAddress(t)}, args[1:]...)
 			}
 			env := without(tutorialEnvironment("http://127.0.0.1:1", "http://localhost:3000"), c.unset)
@@ -211,7 +210,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestPortTaken has a port taken, each in its turn.
+// TestPortTaken takes each port in turn.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bff", "gateway", "grpc", "admin", "devidp"} {
@@ -237,9 +236,9 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestWhereSettingsComeFrom sets one thing in several places. The value that
-// counts shows in the error about it, with its source.
-func TestWhereSettingsComeFrom(t *testing.T) {
+// TestSettingPrecedence sets one setting in several sources. The error about it shows which value
+// is used, and its source.
+func TestSettingPrecedence(t *testing.T) {
 	t.Parallel()
 	const config = "--config=gatehouse.yaml"
 	for _, c := range []struct {
@@ -286,8 +285,7 @@ func TestWhereSettingsComeFrom(t *testing.T) {
 	}
 }
 
-// TestSecretsFromFiles gives every secret as a file, in the ways in which it
-// can be named, and shows that they are used.
+// TestSecretsFromFiles gives each secret as a file, under each of its names.
 func TestSecretsFromFiles(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -316,7 +314,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 }
 
-// outcome runs the program until it ends by itself.
+// outcome runs the program until it ends.
 func outcome(t *testing.T, dir string, env []string, args ...string) (code int, said string) {
 	t.Helper()
 	p := startIn(t, dir, "gatehouse "+args[0], env, program, args...)
@@ -324,8 +322,7 @@ func outcome(t *testing.T, dir string, env []string, args ...string) (code int, 
 	return code, p.out.String()
 }
 
-// oneLine fails the test unless one line was said, with all of the texts and
-// none of the secrets.
+// oneLine fails the test unless the output is one line that contains all texts and no secret.
 func oneLine(t *testing.T, said string, texts ...string) {
 	t.Helper()
 	line, rest, _ := strings.Cut(said, "\n")
@@ -344,7 +341,7 @@ func oneLine(t *testing.T, said string, texts ...string) {
 	}
 }
 
-// without returns an environment without some of its variables.
+// without returns an environment without the named variables.
 func without(env, names []string) []string {
 	var left []string
 	for _, pair := range env {

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// testDevices signs one person in in two browsers, who look at the list of
-// their sessions and end one, and then all others.
+// testDevices signs a user in in two browsers. The list of sessions in one of them ends first one
+// session, then all others.
 func testDevices(t *testing.T, c *chromium, _ *system) {
-	dev := startDev(t) // nobody else's sessions may be among them
+	dev := startDev(t) // without other tests' sessions
 	laptop, phone := c.person(t), c.person(t)
 	laptop.signIn(dev, "seller")
 	phone.signIn(dev, "seller")
@@ -25,7 +25,7 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 		t.Errorf("the first of the list is not this browser: %s", first)
 	}
 
-	// One: the other browser's page says so by itself.
+	// One session: the other browser's page reports the end.
 	laptop.click("#sessions button")
 	laptop.lists(1)
 	laptop.becomes("what was done is told, and has the focus", `document.activeElement.id === "sessions-note" && document.activeElement.innerText.includes("has ended")`)
@@ -34,7 +34,7 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 		t.Error("somebody else is signed out")
 	}
 
-	// All others, from the other side, which has signed in again.
+	// All other sessions, from the other browser, which has signed in again.
 	phone.click("main.ended a.primary")
 	phone.at(dev.base + "/private")
 	phone.open(dev.base + "/sessions")
@@ -52,15 +52,15 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 	}
 }
 
-// lists waits for a number of sessions.
+// lists waits until the page lists n sessions.
 func (tb *tab) lists(n int) {
 	tb.t.Helper()
 	tb.becomes(fmt.Sprintf("%d sessions are listed", n), fmt.Sprintf(`document.querySelectorAll("#sessions[data-ready] > li").length === %d`, n))
 }
 
-// testTabs has three tabs of one browser open. One of them holds the event
-// stream, and all of them follow: when the session ends at the provider, when
-// its person comes back, and when somebody else does.
+// testTabs opens three tabs of one browser. One of them holds the event stream, and all of them
+// follow it: when the session ends at the provider, when the same user signs in again, and when
+// another user does.
 func testTabs(t *testing.T, c *chromium, dev *system) {
 	one := c.person(t)
 	one.signIn(dev, "admin")
@@ -71,18 +71,18 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 	one.becomes("one tab holds the stream, and the others wait for it", `navigator.locks.query()
 		.then((l) => l.held.filter((k) => k.name === "gatehouse-events").length === 1 && l.pending.filter((k) => k.name === "gatehouse-events").length === 2)`)
 
-	// The one that holds it goes; another takes over.
+	// The tab with the stream is closed; another takes over.
 	one.open(dev.base + "/public")
 	js[bool](two, `(window.kept = "what was typed", true)`)
 
 	out := one.another()
 	out.open(dev.provider + "/end_session")
-	out.click("button[name=confirm]") // the provider tells the bff over the back channel
+	out.click("button[name=confirm]") // the provider notifies the bff over the back channel
 	two.wasEnded("Your sign-in service has ended this session.")
 	three.wasEnded("Your sign-in service has ended this session.")
 	one.becomes("a page that is nobody's own shows itself to a visitor", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Sign in"`)
 
-	// The same person: the pages are as they were.
+	// The same user: the pages are unchanged.
 	one.signIn(dev, "admin")
 	two.becomes("the page is uncovered", `!document.querySelector("main.ended") && document.querySelector("#main").checkVisibility()`)
 	if kept := js[string](two, `window.kept ?? ""`); kept != "what was typed" {
@@ -93,7 +93,7 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 		t.Errorf("Call API after coming back: %s: %s", state, text)
 	}
 
-	// Another person: nothing of the first is left.
+	// Another user: nothing of the first one is left.
 	one.open(dev.base + "/api/auth/login?prompt=login&returnTo=/profile")
 	one.choose("buyer")
 	one.at(dev.base + "/profile")

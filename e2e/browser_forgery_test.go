@@ -9,12 +9,11 @@ import (
 	"testing"
 )
 
-// testForgery opens pages of others while somebody is signed in, which try
-// what browsers let them: forms, fetches, images, WebSockets and event
-// streams, at what would sign the person out or act for them. One page is of
-// another site, to whose requests the cookie does not come along. The other is
-// of the same site and another origin, as a sibling subdomain is: there it
-// does (SameSite knows no ports).
+// testForgery opens pages of other origins while a user is signed in. They send what browsers
+// allow, forms, fetches, images, WebSockets and event streams, to addresses that would sign the
+// user out or act for them. One page is of another site, whose requests carry no session cookie.
+// The other is of the same site and another origin, such as a sibling subdomain, whose requests
+// carry it (SameSite ignores ports).
 func testForgery(t *testing.T, c *chromium, dev *system) {
 	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -62,7 +61,7 @@ func testForgery(t *testing.T, c *chromium, dev *system) {
 				t.Errorf("%s, %s: %q, want %q", origin, attempt, got[attempt], want)
 			}
 		}
-		// They did arrive: what stopped them was the bff.
+		// The requests arrived, and the bff refused them.
 		eventually(t, "the refusals", func() error {
 			if n := refusals() - refused; n < 6 { // forms, fetches, beacon and WebSocket
 				return fmt.Errorf("%d refusals", n)

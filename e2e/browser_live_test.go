@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// testLive has a seller change things in one window, and looks at others that
-// nobody touches.
+// testLive: changes that a seller makes in one window appear in other windows without a reload.
 func testLive(t *testing.T, c *chromium, dev *system) {
 	seller := c.person(t)
 	seller.signIn(dev, "seller")
@@ -54,7 +53,7 @@ func testLive(t *testing.T, c *chromium, dev *system) {
 	list.becomes("what is new is listed", listed("Lighthouse"))
 	mine.becomes("what is new is the seller's", listed("Lighthouse"))
 
-	// A window that nobody looks at holds no connection, and misses nothing.
+	// A hidden window holds no connection, and shows all changes when it is visible again.
 	hide := func(tb *tab, hidden bool) {
 		js[bool](tb, fmt.Sprintf(`(Object.defineProperty(document, "hidden", {value: %t, configurable: true}), document.dispatchEvent(new Event("visibilitychange")))`, hidden))
 	}
@@ -84,9 +83,8 @@ func testLive(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// testEventSource has a page listen for longer than an access token lives, and
-// until its session ends: with an EventSource, which decides by itself when to
-// come back, and through bff, gateway and server.
+// testEventSource listens with an EventSource for longer than an access token lives and until the
+// session ends, through bff, gateway and server. The EventSource reconnects by itself.
 func testEventSource(t *testing.T, c *chromium, _ *system) {
 	in := serveWithProvider(t)
 	tb := c.person(t)
@@ -94,7 +92,7 @@ func testEventSource(t *testing.T, c *chromium, _ *system) {
 	tb.becomes("the provider asks who to be", `document.querySelector("input[name=login]") && document.readyState === "complete"`)
 	js[bool](tb, `(document.querySelector("input[name=login]").value = "alice", document.querySelector("form").submit(), true)`)
 	tb.at(in.base + "/private")
-	tb.open(in.base + "/healthz") // a page without a script, which stays as it is when the session ends
+	tb.open(in.base + "/healthz") // a page without a script, which does not change when the session ends
 	js[bool](tb, `(window.heard = [], window.made = [], window.source = new EventSource("/api/products:watch"),
 		source.onopen = () => heard.push("open"),
 		source.onmessage = (e) => heard.push(JSON.parse(e.data).product?.name ?? "ready"),
@@ -109,9 +107,9 @@ func testEventSource(t *testing.T, c *chromium, _ *system) {
 			await new Promise((done) => setTimeout(done, 100));
 		}
 	})(), true)`)
-	// The server ends the stream with the token that opened it, and says so. The
-	// browser comes back, with a new token that the bff has got, and says what it
-	// has heard last: nothing is lost between, or told twice.
+	// The server ends the stream when the token that opened it expires, with an error event. The
+	// browser reconnects with Last-Event-ID, the bff sends a new token, and no event is lost or
+	// repeated.
 	js[bool](tb, `making.then(() => true)`)
 	tb.becomes("everything was told", `heard.at(-1) === made.at(-1)`)
 	heard, made := js[[]string](tb, `heard`), js[[]string](tb, `made`)
@@ -121,7 +119,7 @@ func testEventSource(t *testing.T, c *chromium, _ *system) {
 		case strings.HasPrefix(h, "products/"):
 			told = append(told, h)
 		case h == "ready", h == "open", h == "error 16":
-		case h == "broken 0" && heard[i-1] == "error 16": // it connects again
+		case h == "broken 0" && heard[i-1] == "error 16": // it reconnects
 		default:
 			t.Errorf("heard %q in %q", h, heard)
 		}

@@ -8,9 +8,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 )
 
-// testStepUp calls what wants a stronger sign-in (RFC 9470): the page offers
-// the way, the provider asks, and the person is back on the page, where the
-// call succeeds.
+// testStepUp calls a method that requires a stronger authentication (RFC 9470). The page offers the
+// login, the provider asks, and back on the page the call succeeds.
 func testStepUp(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -40,7 +39,7 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 		t.Error("the session from before the step-up lives on")
 	}
 
-	// Without a script the address itself leads there and back.
+	// Without a script the link itself leads there and back.
 	other := c.person(t)
 	other.signIn(dev, "buyer")
 	other.open(dev.base + "/api/confirmed-route")
@@ -49,8 +48,8 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 	other.shows("This is a confirmed route")
 }
 
-// testSilentLogin signs in whom the provider knows without asking, and leaves
-// everybody else where they are.
+// testSilentLogin signs in a user whom the provider knows without asking, and leaves all others on
+// the page.
 func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	silent := dev.base + "/api/auth/login?prompt=none&returnTo=/public"
@@ -60,7 +59,7 @@ func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 		t.Errorf("nobody is known, and the navigation ends with %q", got)
 	}
 	tb.signIn(dev, "seller")
-	// Here the session is over; the provider still knows.
+	// The session here is over; the one at the provider is not.
 	must(tb, network.DeleteCookies, network.DeleteCookiesParams{Name: sessionCookie, URL: dev.base})
 	tb.open(silent)
 	tb.at(dev.base + "/public")
@@ -69,8 +68,8 @@ func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// TestFormPostInABrowser has the provider answer in a form, as a page of
-// another site, to whose POST a real browser adds none of our cookies.
+// TestFormPostInABrowser: the provider answers in a form, as a page of another site, so that the
+// browser adds no cookies with SameSite to its POST.
 func TestFormPostInABrowser(t *testing.T) {
 	t.Parallel()
 	c := startChromium(t)

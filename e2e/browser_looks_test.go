@@ -10,12 +10,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// axeFile is what `make test` installs with npm ci in the directory node.
+// axeFile is the script of axe-core, which `make test` installs.
 const axeFile = "node/node_modules/axe-core/axe.min.js"
 
-// testLooks shows every page in light and dark, on a desk and on a phone:
-// axe-core finds no accessibility defect, nothing is cut off at the side, and
-// a picture is left in the directory screenshots.
+// testLooks shows every page in light and dark, on a desktop and on a phone: axe-core finds no
+// accessibility defect, nothing overflows at the side, and a screenshot is written to the directory
+// screenshots.
 func testLooks(t *testing.T, c *chromium, dev *system) {
 	axe, err := os.ReadFile(axeFile)
 	if err != nil {
@@ -45,7 +45,7 @@ func testLooks(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// A gallery looks at one page after the other.
+// A gallery shows one page after the other.
 type gallery struct {
 	*tab
 	suffix string
@@ -116,8 +116,8 @@ func (g *gallery) walk(s *system) {
 	g.look("signed-out")
 }
 
-// quietly runs axe-core on a page that is not loading anything: what does is
-// shown dimmed, and a list does whenever another test changes a product.
+// quietly runs axe-core once the page loads nothing: elements that load are dimmed, and lists load
+// whenever another test changes a product.
 const quietly = `(async () => {
 	for (;;) {
 		while (document.querySelector('[aria-busy="true"]')) await new Promise((r) => setTimeout(r, 20));
@@ -130,7 +130,7 @@ const quietly = `(async () => {
 	}
 })()`
 
-// look takes the picture and checks what can be checked without eyes.
+// look writes the screenshot and checks the layout.
 func (g *gallery) look(name string) {
 	g.t.Helper()
 	g.keep(name+g.suffix, run(g.tab, chromedp.FullScreenshot(100)))

@@ -12,8 +12,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// testQuiet opens every page signed out and in: the console stays empty, so
-// that no script failed and the Content-Security-Policy refused nothing.
+// testQuiet opens every page signed out and signed in. The console stays empty: no script failed,
+// and the Content-Security-Policy refused nothing.
 func testQuiet(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	quiet := func(what string) {
@@ -57,7 +57,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 	tb.click("button[name=confirm]")
 	tb.becomes("the provider has signed out", `document.body.innerText.includes("You are signed out")`)
 	quiet("the provider's last page")
-	// The provider tells the bff over the back channel, not through the browser.
+	// The provider notifies the bff over the back channel, not through the browser.
 	eventually(t, "the session has ended", func() error {
 		if status := meWith(t, dev, cookieValue(tb, dev)); status != http.StatusNoContent {
 			return fmt.Errorf("me: %d", status)
@@ -65,7 +65,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 		return nil
 	})
 
-	// Had there been something to hear, it would have been heard.
+	// An event would have been received by now.
 	tb.open(dev.base + "/public")
 	quiet("/public")
 	js[bool](tb, `(() => { const s = document.createElement("script"); s.textContent = "document.title = 'injected'"; document.body.append(s); return true })()`)
@@ -80,7 +80,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 	})
 }
 
-// testKeyboard uses the private page without a mouse.
+// testKeyboard uses the private page with the keyboard alone.
 func testKeyboard(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.open(dev.base + "/private")
@@ -131,7 +131,7 @@ func testKeyboard(t *testing.T, c *chromium, dev *system) {
 
 const (
 	focused = `((e) => (e.querySelector(".name") ?? e).innerText.trim())(document.activeElement)`
-	// A ring is drawn around what has the focus.
+	// A focus ring is drawn around the element with the focus.
 	focusShows = `(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2 || s.boxShadow !== "none" })()`
 )
 
@@ -152,8 +152,8 @@ func tabUntil(tb *tab, name string) {
 	tb.t.Fatalf("Tab never leads to %q, but to %q", name, seen)
 }
 
-// testNoScript uses the pages with JavaScript off: everything still works,
-// with the answer as a page of its own.
+// testNoScript uses the pages without JavaScript: everything works, and the result of a call is a
+// page of its own.
 func testNoScript(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	must(tb, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -161,7 +161,7 @@ func testNoScript(t *testing.T, c *chromium, dev *system) {
 	tb.click("button[name=user][value=seller]")
 	tb.at(dev.base + "/private")
 	tb.shows("You are signed in as Sofia Marchetti", "JavaScript is off")
-	if got := tb.lastItem(); got != "Sign out" { // the server said so: nothing flashes before a script corrects it
+	if got := tb.lastItem(); got != "Sign out" { // rendered by the server, so that no script changes it after loading
 		t.Errorf("the navigation ends with %q", got)
 	}
 	tb.click("#call-api")

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// oldestProduct is the last of a list: an example that dev begins with, which
-// no other test withdraws meanwhile.
+// oldestProduct is the last product of the list. It is one of the demo products, which no other
+// test deletes.
 const oldestProduct = `(({href, textContent}) => ({link: new URL(href).pathname, title: textContent.trim()}))([...document.querySelectorAll("#products a[href^='/products/']")].at(-1))`
 
-// testProducts is the marketplace as a buyer and a seller use it.
+// testProducts uses the marketplace as a buyer and as a seller.
 func testProducts(t *testing.T, c *chromium, dev *system) {
 	t.Run("anybody browses", func(t *testing.T) {
 		t.Parallel()
@@ -20,7 +20,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		product := js[struct{ Link, Title string }](tb, oldestProduct)
 		tb.open(dev.base + product.Link)
 		tb.becomes("the product is shown", fmt.Sprintf(`document.querySelector("#product-title").textContent.trim() === %q`, product.Title))
-		tb.open(dev.base + "/my/products") // which asks who one is
+		tb.open(dev.base + "/my/products") // leads to the login
 		tb.becomes("the provider asks who to be", `document.querySelector("button[name=user]")`)
 	})
 	t.Run("a seller offers, mends and withdraws", func(t *testing.T) {
@@ -33,13 +33,12 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		fill := func(control, value string) {
 			js[bool](tb, fmt.Sprintf(`(document.getElementById(%q).value = %q, true)`, control, value))
 		}
-		// A price that was not written is not a gift.
+		// An empty price is not a price of zero.
 		fill("title", "x")
 		fill("daw", "DAW_REAPER")
 		tb.click("#save")
 		tb.becomes("the price is asked for", `document.querySelector("#amount[aria-invalid]")`)
-		// The server's refusals are shown at the fields that they are about, all
-		// of them at once.
+		// The server's field errors are shown at the fields, all at once.
 		refused := map[string]string{"title": "", "description": "bell \x01", "daw": "", "tempo": "7"}
 		for control, value := range refused {
 			fill(control, value)
@@ -59,7 +58,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 		const title = "Night bus to Harbour Street"
 		save := func() { js[bool](tb, `(document.querySelector("#save").click(), true)`) }
 		fill("title", title)
-		save() // not with the mouse: the page may still be scrolling to what was refused
+		save() // not with the mouse: the page may still be scrolling to the error
 		tb.becomes("the product's own page", fmt.Sprintf(`location.pathname.startsWith("/products/") && document.querySelector("#product-title").textContent.trim() === %q`, title))
 		tb.becomes("its seller may change it", `!document.querySelector("#own").hidden`)
 		tb.shows("19.99", "REAPER")

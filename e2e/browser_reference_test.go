@@ -11,8 +11,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// testReference tries the API on its own page: as the person who is signed in
-// at the bff's address, and with a token at the gateway's.
+// testReference tries the API on its reference page: with the session at the bff's address, and
+// with a token at the gateway's.
 func testReference(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -24,8 +24,8 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	js[bool](tb, `(document.querySelector(".live-responses-table").scrollIntoView({block: "center"}), true)`)
 	tb.keep("reference-tried", run(tb, chromedp.CaptureScreenshot()))
 
-	// A change, with the body that the document's examples make up: the bff
-	// knows that no other origin has caused it.
+	// A POST with the example body of the document. The bff accepts it, because it comes from its
+	// own origin.
 	tb.open(dev.base + "/api/docs")
 	tb.tryOut("POST", "/api/products")
 	tb.answered(`Deep House Drums`, 200)
@@ -54,10 +54,9 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// testReferenceLooks leaves pictures of the page in light and dark. axe-core
-// finds one defect, which is the viewer's: each operation's head is a button
-// with another in it. In the dark Swagger UI's colours are turned round by a
-// filter, through which axe-core does not see.
+// testReferenceLooks writes screenshots of the page in light and dark. axe-core finds one defect,
+// which is the viewer's: the head of each operation is a button within a button. In dark mode
+// Swagger UI inverts its colours with a filter, which axe-core does not evaluate.
 func testReferenceLooks(t *testing.T, c *chromium, dev *system) {
 	axe, err := os.ReadFile(axeFile)
 	if err != nil {
@@ -83,8 +82,8 @@ func testReferenceLooks(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// quietHere fails the test if the console has shown anything: a violated
-// Content-Security-Policy would be there.
+// quietHere fails the test if the console has shown anything, such as a violation of the
+// Content-Security-Policy.
 func (tb *tab) quietHere() {
 	tb.t.Helper()
 	if complaints := tb.complained(); len(complaints) > 0 {
@@ -101,7 +100,7 @@ func (tb *tab) find(method, path string) {
 	tb.becomes("it is open", `document.querySelector(".opblock.is-open .try-out__btn")`)
 }
 
-// tryOut presses Try it out, and Execute.
+// tryOut presses Try it out and Execute.
 func (tb *tab) tryOut(method, path string) {
 	tb.t.Helper()
 	tb.find(method, path)
@@ -109,7 +108,7 @@ func (tb *tab) tryOut(method, path string) {
 	tb.click(".opblock.is-open .btn.execute")
 }
 
-// answered waits for the answer that the page shows.
+// answered waits until the page shows the response.
 func (tb *tab) answered(text string, status int) {
 	tb.t.Helper()
 	tb.becomes("the answer has come", fmt.Sprintf(`document.querySelector(".live-responses-table tbody .response-col_status")?.innerText.startsWith("%d")

@@ -25,8 +25,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 )
 
-// testNoToken shows that no token reaches the browser of somebody who uses
-// `gatehouse dev`: nothing that it sends, receives or holds looks like one.
+// testNoToken: no token reaches the browser of a user of `gatehouse dev`. Nothing that the browser
+// sends, receives or stores looks like one.
 func testNoToken(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	pieces := tour(tb, dev, nil)
@@ -34,9 +34,8 @@ func testNoToken(t *testing.T, c *chromium, dev *system) {
 	checkCookies(t, dev, pieces)
 }
 
-// testNoKnownSecret shows the same where every secret is known, since a
-// refresh token does not look like anything: the provider notes what it gives
-// out. Its access tokens are short-lived, so that a refresh takes part.
+// testNoKnownSecret covers secrets that look like nothing, such as refresh tokens: the provider
+// records each secret that it issues. Access tokens are short-lived, so that a refresh is included.
 func testNoKnownSecret(t *testing.T, c *chromium, _ *system) {
 	notes := &secretNotes{known: make(map[string]string)}
 	s := startServe(t, notes)
@@ -62,8 +61,8 @@ func testNoKnownSecret(t *testing.T, c *chromium, _ *system) {
 	checkCookies(t, s, pieces)
 }
 
-// tour signs in, uses every page, signs out, and returns what the browser
-// sent, received and held on the way.
+// tour signs in, uses every page, signs out, and returns everything that the browser sent, received
+// and stored.
 func tour(tb *tab, s *system, more func()) []piece {
 	tb.t.Helper()
 	var pieces []piece
@@ -86,7 +85,7 @@ func tour(tb *tab, s *system, more func()) []piece {
 		tb.open(s.base + path)
 		look()
 	}
-	// What a script could ask for in the person's name.
+	// Requests that a script could send with the session.
 	for _, path := range []string{"/api", "/api/private-route", "/api/auth/me", "/api/auth/session", "/api/nothing-here"} {
 		js[string](tb, fmt.Sprintf(`fetch(%q).then((r) => r.text())`, path))
 	}
@@ -99,7 +98,7 @@ func tour(tb *tab, s *system, more func()) []piece {
 	}
 	pieces = append(pieces, tb.recorded()...)
 
-	// The session cookie is the browser's to keep, but not a script's to read.
+	// The browser keeps the session cookie, but scripts cannot read it.
 	for _, p := range pieces {
 		if p.kind != "request header cookie" && p.kind != "response header set-cookie" && strings.Contains(p.text, session) {
 			tb.t.Errorf("the session cookie's value is in the %s of %s", p.kind, p.url)
@@ -111,7 +110,7 @@ func tour(tb *tab, s *system, more func()) []piece {
 	return pieces
 }
 
-// sessionCookie is the name that the bff gives its cookie on http.
+// sessionCookie is the name of the session cookie on http.
 const sessionCookie = "gatehouse"
 
 func cookieValue(tb *tab, s *system) string {
@@ -125,8 +124,8 @@ func cookieValue(tb *tab, s *system) string {
 	return ""
 }
 
-// checkPieces finds tokens. One is expected, in one place: the id_token_hint
-// with which the logout leads through the browser to the provider.
+// checkPieces finds tokens. One is expected, in one place: the id_token_hint that the logout sends
+// through the browser to the provider.
 func checkPieces(t *testing.T, s *system, pieces []piece, secrets map[string]string) {
 	t.Helper()
 	kinds := make(map[string]int)
@@ -147,7 +146,7 @@ func checkPieces(t *testing.T, s *system, pieces []piece, secrets map[string]str
 			}
 		}
 	}
-	// Where the exception was seen, the search works; and it was seen once.
+	// The expected token was found, so the search works; and it was found once.
 	if hints["request URL"] != 1 || hints["response header location"] == 0 {
 		t.Errorf("id_token_hint was seen in %v, want it in one request's URL and the redirect there", hints)
 	}
@@ -158,8 +157,8 @@ func checkPieces(t *testing.T, s *system, pieces []piece, secrets map[string]str
 	}
 }
 
-// expectedHint is the id_token_hint that a piece may hold: the address of the
-// provider's end_session_endpoint, asked for or named in logout's answer.
+// expectedHint returns the id_token_hint that a piece may contain: in a request to the provider's
+// end_session_endpoint, or in the redirect there.
 func expectedHint(s *system, p piece) string {
 	switch p.kind {
 	case "request URL":
@@ -177,8 +176,8 @@ func expectedHint(s *system, p piece) string {
 	return u.Query().Get("id_token_hint")
 }
 
-// checkCookies holds the bff's cookies against what keeps them out of the
-// reach of scripts, other sites and sibling hosts.
+// checkCookies checks the attributes that keep the bff's cookies from scripts, other sites and
+// sibling hosts.
 func checkCookies(t *testing.T, s *system, pieces []piece) {
 	t.Helper()
 	names := make(map[string]bool)
@@ -203,7 +202,7 @@ func checkCookies(t *testing.T, s *system, pieces []piece) {
 	}
 }
 
-// secretNotes are what a provider gave out and was told, by value.
+// secretNotes are the secrets that a provider issued or received, by value.
 type secretNotes struct {
 	mu      sync.Mutex
 	known   map[string]string
@@ -230,10 +229,10 @@ func (n *secretNotes) refreshed() bool {
 	return n.refresh
 }
 
-// watch notes the secrets that pass the provider's token endpoint.
+// watch records the secrets that pass the provider's token endpoint.
 func (n *secretNotes) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.Header.Get("Origin") != "" { // a browser's forms carry an Origin
+		if r.Method != http.MethodPost || r.Header.Get("Origin") != "" { // forms of a browser carry an Origin
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -245,7 +244,7 @@ func (n *secretNotes) watch(next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer := httptest.NewRecorder()
 		next.ServeHTTP(answer, r)
-		form, _ := url.ParseQuery(string(body)) // what cannot be read holds no code verifier
+		form, _ := url.ParseQuery(string(body)) // an unparsable body has no code verifier
 		n.add(form.Get("code_verifier"), "code_verifier")
 		var tokens map[string]any
 		if json.Unmarshal(answer.Body.Bytes(), &tokens) == nil && answer.Code == http.StatusOK {
@@ -267,8 +266,8 @@ func (n *secretNotes) watch(next http.Handler) http.Handler {
 	})
 }
 
-// startServe starts `gatehouse serve` with a provider in this process whose
-// token endpoint is watched.
+// startServe starts `gatehouse serve` with a provider in this process whose token endpoint is
+// watched.
 func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,20 +12,20 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// testBackAfterLogout presses Back where a browser may have frozen a page
-// that was private then.
+// testBackAfterLogout presses Back after a logout, where the browser may have kept the private page
+// in its back/forward cache.
 func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.open(dev.base + "/public")
 	tb.signIn(dev, "seller")
-	// What the page looks like at the moment when it comes back, if it does.
+	// Records how the page looks when the cache restores it.
 	js[bool](tb, `addEventListener("pageshow", (e) => sessionStorage.setItem("returned",
 		JSON.stringify({persisted: e.persisted, visibility: getComputedStyle(document.body).visibility}))) ?? true`)
 	js[bool](tb, `document.querySelector("nav .session a").click() ?? true`)
 	tb.at(dev.base + "/")
 
 	back(tb)
-	// The page asks who is there, reloads, and is sent to the login.
+	// The page asks for the session, reloads, and is redirected to the login.
 	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
 	if here := js[string](tb, `location.origin`); here != dev.provider {
 		t.Errorf("Back after Logout shows %s", here)
@@ -41,16 +41,16 @@ func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// back goes to the previous entry of the history. chromedp's NavigateBack
-// waits for a load event, which a page that was frozen never sends.
+// back goes to the previous entry of the history. chromedp's NavigateBack waits for a load event,
+// which a restored page does not send.
 func back(tb *tab) {
 	tb.t.Helper()
 	history := run(tb, chromedp.NavigationEntries())
 	must(tb, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex-1].ID})
 }
 
-// testSignedOutBehind has a page open while its person signs out in another
-// tab: the page says so and offers to sign in, and Back shows nothing.
+// testSignedOutBehind has a page open while the user signs out in another tab: the page says so and
+// offers to sign in, and Back shows nothing.
 func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -67,7 +67,7 @@ func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	back(tb)
 	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
 
-	// Where nobody tells the page, its next call does.
+	// Without an event the next call of the page shows it.
 	forgetful := c.person(t)
 	forgetful.signIn(dev, "seller")
 	forgetful.forget()
@@ -75,8 +75,7 @@ func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	checkEnded(t, state, text)
 }
 
-// wasEnded waits until the page says that its session is over, and why, and
-// shows nothing else.
+// wasEnded waits until the page says that its session has ended, and why, and shows nothing else.
 func (tb *tab) wasEnded(why string) {
 	tb.t.Helper()
 	tb.becomes("the page says that the session has ended", `document.querySelector("main.ended")`)
@@ -93,16 +92,16 @@ func checkEnded(t *testing.T, state, text string) {
 	}
 }
 
-// testExpired waits out a short idle timeout on the private page.
+// testExpired waits until a short idle timeout has passed on the private page.
 func testExpired(t *testing.T, c *chromium, _ *system) {
 	s := startDev(t, "--session-idle-timeout=3s")
 	tb := c.person(t)
 	tb.signIn(s, "seller")
-	// This address tells the time left and does not extend it.
+	// This endpoint returns the time left and does not extend it.
 	tb.becomes("the session has expired", `fetch("/api/auth/session").then((r) => r.status === 204)`)
 	tb.wasEnded("Your session has expired.")
 	tb.click("main.ended a.primary")
-	tb.at(s.base + "/private") // the provider still knows the person
+	tb.at(s.base + "/private") // the provider still has a session
 	if state, text := tb.callAPI(); state != "ok" {
 		t.Errorf("Call API after signing in again: %s: %s", state, text)
 	}
@@ -153,8 +152,8 @@ func atOnce(t *testing.T, tabs []*tab, step chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// testStaleCallback opens the address of a callback again: it signs nobody
-// in, and says what to do.
+// testStaleCallback opens the address of a callback again: nothing is signed in, and the page says
+// what to do.
 func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -165,7 +164,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	tb.open(callbacks[0])
 	tb.shows("You are signed in already", "Continue")
 	tb.click(".actions a")
-	tb.at(dev.base + "/private") // where the login led
+	tb.at(dev.base + "/private") // the target of the login
 	if got := tb.lastItem(); got != "Sign out" {
 		t.Errorf("the navigation ends with %q: a stale callback has signed the person out", got)
 	}
@@ -184,8 +183,8 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// testOtherUser signs in as somebody else without signing out: the session
-// before is over, not merely forgotten (CVE-2026-34454).
+// testOtherUser signs in as another user without signing out first. The earlier session is ended,
+// not only replaced (CVE-2026-34454).
 func testOtherUser(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
@@ -208,7 +207,7 @@ func testOtherUser(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// meWith asks who is signed in by a session cookie.
+// meWith requests /api/auth/me with a session cookie.
 func meWith(t *testing.T, s *system, cookie string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/api/auth/me", nil)
@@ -224,7 +223,7 @@ func meWith(t *testing.T, s *system, cookie string) int {
 	return resp.StatusCode
 }
 
-// testCancelled goes back at the provider instead of choosing somebody.
+// testCancelled goes back at the provider instead of choosing a user.
 func testCancelled(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.open(dev.base + "/private")
@@ -236,12 +235,12 @@ func testCancelled(t *testing.T, c *chromium, dev *system) {
 	tb.at(dev.base + "/private")
 }
 
-// testLogoutFromAfar is sent to the logout by another site, which must not
-// sign anybody out by itself.
+// testLogoutFromAfar navigates to the logout from another site, which must not sign the user out
+// without a confirmation.
 func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.signIn(dev, "seller")
-	tb.open(dev.provider + "/") // 127.0.0.1: another site than localhost
+	tb.open(dev.provider + "/") // 127.0.0.1 is another site than localhost
 	js[bool](tb, fmt.Sprintf(`(location.href = %q, true)`, dev.base+"/api/auth/logout"))
 	tb.at(dev.base + "/api/auth/logout")
 	tb.shows("Do you want to sign out?")

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// testStory is the tutorial's: a page that needs login, a call to the API,
-// and the way out.
+// testStory is the tutorial's story: a page that needs login, a call to the API, and the logout.
 func testStory(t *testing.T, c *chromium, dev *system) {
 	tb := c.person(t)
 	tb.open(dev.base + "/")

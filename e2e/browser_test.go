@@ -21,9 +21,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestBrowser is what a person with a browser meets. One Chromium and one
-// `gatehouse dev` serve all cases: each is a person with a cookie jar of their
-// own, and starting both anew would take longer than the case.
+// TestBrowser holds the tests with a browser. One Chromium and one `gatehouse dev` serve all cases,
+// each with a cookie jar of its own, because starting both anew would take longer than the case.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	c := startChromium(t)
@@ -96,13 +95,13 @@ func startChromium(t *testing.T) *chromium {
 	if err != nil {
 		t.Fatalf("Chromium is needed and not installed: run `make test`, which installs it where it can (%v)", err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], // a temporary profile among them
+	options := append(chromedp.DefaultExecAllocatorOptions[:], // includes a temporary profile
 		chromedp.ExecPath(path),
 		chromedp.NoSandbox, // for containers that run as root
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true),
 	)
-	// Not the test's own context: that ends before the cleanups, and with it the browser.
+	// Not the context of the test, which ends before the cleanups and would end the browser.
 	ctx, cancelAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
@@ -120,7 +119,7 @@ func startChromium(t *testing.T) *chromium {
 	return &chromium{ctx: ctx}
 }
 
-// A tab is a page in the browser. It is for one goroutine.
+// A tab is a page in the browser. It is used by one goroutine.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -128,16 +127,16 @@ type tab struct {
 	traffic *traffic
 
 	mu         sync.Mutex
-	complaints []string // of the console
+	complaints []string // messages of the console
 }
 
-// person opens a tab for somebody whom the browser has never seen.
+// person opens a tab in a browser context of its own, without cookies.
 func (c *chromium) person(t *testing.T) *tab {
 	t.Helper()
 	return newTab(t, c.ctx, chromedp.WithNewBrowserContext())
 }
 
-// another opens a second tab for the same person.
+// another opens a second tab in the same browser context.
 func (tb *tab) another() *tab {
 	tb.t.Helper()
 	return newTab(tb.t, tb.ctx)
@@ -154,11 +153,11 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 		}
 		cancel()
 	})
-	// The first run opens the tab and lives as long as its context: no deadline.
+	// The first run opens the tab, which lives as long as its context: no deadline.
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("opening a tab: %v", err)
 	}
-	// Several windows cannot all have the focus; the keyboard needs it.
+	// Emulates focus, as only one window has it and the keyboard needs it.
 	must(tb, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	must(tb, network.ConfigureDurableMessages, network.ConfigureDurableMessagesParams{
 		MaxTotalBufferSize: new(int64(64 << 20)), MaxResourceBufferSize: new(int64(8 << 20)),
@@ -166,7 +165,7 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 	return tb
 }
 
-// hear receives the tab's events, in their order.
+// hear receives the tab's events in order.
 func (tb *tab) hear(event any) {
 	tb.traffic.hear(event)
 	var complaint string
@@ -194,7 +193,7 @@ func (tb *tab) hear(event any) {
 	tb.complaints = append(tb.complaints, complaint)
 }
 
-// complained returns what the console has shown since the last call.
+// complained returns the messages of the console since the last call.
 func (tb *tab) complained() []string {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
@@ -203,7 +202,7 @@ func (tb *tab) complained() []string {
 	return all
 }
 
-// confess logs what the tab shows, for a test that has failed.
+// confess logs the state of the tab of a failed test.
 func (tb *tab) confess() {
 	ctx, cancel := context.WithTimeout(tb.ctx, 5*time.Second)
 	defer cancel()
@@ -218,7 +217,7 @@ func (tb *tab) confess() {
 	}
 }
 
-// screenshots is where pictures of the pages are left for people to look at.
+// screenshots is the directory for screenshots of the pages.
 const screenshots = "screenshots"
 
 func (tb *tab) keep(name string, picture []byte) {
@@ -232,7 +231,7 @@ func (tb *tab) keep(name string, picture []byte) {
 	}
 }
 
-// do runs steps, all within one deadline.
+// do runs actions within one deadline.
 func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
@@ -242,7 +241,7 @@ func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// run runs an action that has a value.
+// run runs an action that returns a value.
 func run[T any](tb *tab, action chromedp.Action[T]) T {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
@@ -260,26 +259,25 @@ func must[P, R any](tb *tab, command cdp.Command[P, R], params P) R {
 	return run(tb, func(ctx context.Context, t *chromedp.Target) (R, error) { return cdp.Call(ctx, t, command, params) })
 }
 
-// js evaluates an expression, and waits for it if it is a promise.
+// js evaluates an expression, and awaits it if it is a promise.
 func js[T any](tb *tab, expression string) T {
 	tb.t.Helper()
 	return run(tb, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
-// open goes to an address as if it were typed, and waits for what it leads to.
+// open navigates to an address and waits until the page has loaded.
 func (tb *tab) open(url string) {
 	tb.t.Helper()
 	tb.do(chromedp.Navigate(url))
 }
 
-// click clicks with the mouse on an element that can be seen.
+// click clicks on a visible element.
 func (tb *tab) click(selector string) {
 	tb.t.Helper()
 	tb.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
-// becomes waits until an expression, or what it promises, is true, across
-// navigations.
+// becomes waits until an expression, or the promise that it returns, is true, across navigations.
 func (tb *tab) becomes(what, expression string) {
 	tb.t.Helper()
 	eventually(tb.t, what, func() error {
@@ -293,7 +291,7 @@ func (tb *tab) becomes(what, expression string) {
 	})
 }
 
-// at waits until the tab shows the whole page of an address.
+// at waits until the tab has loaded the page of an address.
 func (tb *tab) at(url string) {
 	tb.t.Helper()
 	tb.becomes("the tab is at "+url, fmt.Sprintf(`location.href === %q && document.readyState === "complete"`, url))
@@ -314,7 +312,7 @@ func (tb *tab) signIn(s *system, user string) {
 	tb.at(s.base + "/private")
 }
 
-// callAPI presses Call API and returns the answer's state and text.
+// callAPI presses Call API and returns state and text of the result.
 func (tb *tab) callAPI() (state, text string) {
 	tb.t.Helper()
 	tb.becomes("Call API is ready", `document.querySelector("#call-api[data-ready]")`)
@@ -328,13 +326,13 @@ func (tb *tab) answer() (state, text string) {
 	return js[string](tb, `document.querySelector("#api-result").dataset.state`), js[string](tb, `document.querySelector("#api-result").innerText`)
 }
 
-// lastItem is the text of the navigation bar's last item: Login or Logout.
+// lastItem returns the last item of the navigation bar: Login or Logout.
 func (tb *tab) lastItem() string {
 	tb.t.Helper()
 	return js[string](tb, `document.querySelector("nav ul").lastElementChild.innerText.trim()`)
 }
 
-// text is what the page shows.
+// text returns the visible text of the page.
 func (tb *tab) text() string {
 	tb.t.Helper()
 	return js[string](tb, `document.body.innerText`)
@@ -350,13 +348,13 @@ func (tb *tab) shows(texts ...string) {
 	}
 }
 
-// cookies are those that the browser would send to a URL.
+// cookies returns the cookies that the browser would send to a URL.
 func (tb *tab) cookies(url string) []*network.Cookie {
 	tb.t.Helper()
 	return must(tb, network.GetCookies, network.GetCookiesParams{URLs: []string{url}}).Cookies
 }
 
-// forget deletes the person's cookies.
+// forget deletes the cookies of the tab's browser context.
 func (tb *tab) forget() {
 	tb.t.Helper()
 	must(tb, network.ClearBrowserCookies, cdp.Empty{})

@@ -16,24 +16,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A piece is something that the browser sent, received or holds.
+// A piece is a text that the browser sent, received or stores.
 type piece struct {
 	kind string // such as "response header location" or "document.cookie"
-	url  string // of the request that it belongs to, or of the page
+	url  string // of the request, or of the page
 	text string
 }
 
-// traffic collects what passes between a tab and the network.
+// traffic records what passes between a tab and the network.
 type traffic struct {
 	mu     sync.Mutex
 	pieces []piece
-	// A redirect keeps the id of the request that it answers, and the events
-	// with the raw headers name no URL: the n-th of them is of the n-th hop.
+	// A redirect keeps the id of its request, and the events with the raw headers have no URL: the
+	// n-th of them belongs to the n-th hop.
 	hops      map[network.RequestID][]string
 	sent      map[network.RequestID][]network.Headers
 	received  map[network.RequestID][]network.Headers
-	completed map[network.RequestID]bool // whether its answer came as a whole
-	cached    map[network.RequestID]bool // whether it was answered from the renderer's own cache
+	completed map[network.RequestID]bool // whether the whole body arrived
+	cached    map[network.RequestID]bool // whether it came from the renderer's own cache
 }
 
 func newTraffic() *traffic {
@@ -108,7 +108,7 @@ func (tb *tab) recorded() []piece {
 	read := make(map[string]bool)
 	for id, url := range bodies {
 		if cached[id] {
-			continue // the same bytes as those that came first
+			continue // the same bytes as the first time
 		}
 		ctx, cancel := context.WithTimeout(tb.ctx, patience)
 		body, err := chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) (network.GetResponseBodyResult, error) {
@@ -130,7 +130,7 @@ func (tb *tab) recorded() []piece {
 	return pieces
 }
 
-// visited returns the URLs that the tab asked for and that match.
+// visited returns the URLs that the tab requested and that match.
 func (tr *traffic) visited(match func(u *url.URL) bool) []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -143,8 +143,8 @@ func (tr *traffic) visited(match func(u *url.URL) bool) []string {
 	return found
 }
 
-// scriptVisible is a promise of everything that a script of the page can get
-// at without being told where to look, by name.
+// scriptVisible is a promise of everything that a script of the page can read without knowing where
+// to look, by name.
 const scriptVisible = `(async () => {
 	const list = (storage) => JSON.stringify(Object.entries(storage));
 	const strings = Object.getOwnPropertyNames(window)
@@ -167,7 +167,7 @@ const scriptVisible = `(async () => {
 	};
 })()`
 
-// scriptSees returns what a script of the present page can see.
+// scriptSees returns what a script of the current page can read.
 func (tb *tab) scriptSees() []piece {
 	tb.t.Helper()
 	page := js[string](tb, `location.href`)
@@ -180,8 +180,8 @@ func (tb *tab) scriptSees() []piece {
 
 var threeSegments = regexp.MustCompile(`[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
 
-// jwts returns what looks like a token in a text: three segments of base64url,
-// the first of which is a JOSE header.
+// jwts returns what looks like a token in a text: three segments of base64url, the first of which
+// is a JOSE header.
 func jwts(text string) []string {
 	var found []string
 	for _, candidate := range threeSegments.FindAllString(text, -1) {

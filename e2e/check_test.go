@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// TestCheck asks `gatehouse check` about configurations that work, and that
-// only the provider can tell not to.
+// TestCheck runs `gatehouse check` with valid configurations, and with ones that only the provider
+// can show to be wrong.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const base = "http://localhost:3000"
@@ -22,7 +22,7 @@ func TestCheck(t *testing.T) {
 		name string
 		env  []string
 		code int
-		// wrong is in the one line that says what is wrong, says in the others.
+		// wrong is a text of the line that reports the error; says are texts of the other lines.
 		wrong, says []string
 	}{
 		{name: "all is well", says: []string{"every setting", op.issuer, opClientID, "its secret is right", "offline access", "took one of ours with the redirect URI " + base + "/api/auth/callback",
@@ -81,7 +81,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckJSON reads the report as a program does.
+// TestCheckJSON reads the report in JSON.
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	const base = "http://localhost:3000"
@@ -114,7 +114,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestHelp holds the help to the settings that the contract names.
+// TestHelp compares the help with the settings of the contract.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"help"}, {"--help"}} {

@@ -27,8 +27,7 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 )
 
-// TestClients is what docs/clients.md promises, with the clients themselves:
-// one `gatehouse dev` serves them all.
+// TestClients runs the clients that docs/clients.md describes against one `gatehouse dev`.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	dev := startDev(t)
@@ -49,10 +48,10 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// gateway is the origin of the gateway.
+// gateway returns the origin of the gateway.
 func (s *system) gateway(t *testing.T) string { return s.says(t, `REST +(http://[a-z0-9.]+:[0-9]+)`) }
 
-// grpc is the address of the server.
+// grpc returns the address of the server.
 func (s *system) grpc(t *testing.T) string { return s.says(t, `gRPC +([a-z0-9.]+:[0-9]+)`) }
 
 func (s *system) says(t *testing.T, pattern string) string {
@@ -64,7 +63,7 @@ func (s *system) says(t *testing.T, pattern string) string {
 	return found[1]
 }
 
-// tokenSource is the demo machine's.
+// tokenSource returns a token source of the demo machine.
 func (s *system) tokenSource(t *testing.T) *client.TokenSource {
 	t.Helper()
 	tokens, err := client.NewTokenSource(client.Credentials{TokenURL: s.provider + "/oauth/token", ClientID: "demo-machine", ClientSecret: "demo-machine"})
@@ -83,7 +82,7 @@ func (s *system) machineToken(t *testing.T) string {
 	return token.AccessToken
 }
 
-// npmTool is a program of e2e/typescript.
+// npmTool returns the path of a program of e2e/typescript.
 func npmTool(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	program := filepath.Join("typescript", "node_modules", ".bin", name)
@@ -102,8 +101,7 @@ func succeeds(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
-// testTypeScriptInNode: the generated client is held to its types, and calls
-// the gateway with a bearer token.
+// testTypeScriptInNode: the generated client compiles, and calls the gateway with a bearer token.
 func testTypeScriptInNode(t *testing.T, dev *system) {
 	succeeds(t, npmTool(t, "tsc", "-p", "typescript"))
 	docs := typescriptOfDocs(t)
@@ -125,7 +123,7 @@ func testTypeScriptInNode(t *testing.T, dev *system) {
 	}
 }
 
-// typescriptOfDocs puts what docs/clients.md shows where tsc finds it.
+// typescriptOfDocs writes the code of docs/clients.md to where tsc finds it.
 func typescriptOfDocs(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(clientsDocs)
@@ -169,8 +167,7 @@ func typescriptOfDocs(t *testing.T) string {
 	return dir
 }
 
-// testTypeScriptInBrowser: the same in a page behind the bff, where there is a
-// cookie and no token.
+// testTypeScriptInBrowser: the same in a page behind the bff, with a cookie and without a token.
 func testTypeScriptInBrowser(t *testing.T, _ *system) {
 	dir := t.TempDir()
 	succeeds(t, npmTool(t, "esbuild", "typescript/src/browser.ts", "--bundle", "--format=esm", "--log-level=warning", "--outfile="+filepath.Join(dir, "client.js")))
@@ -192,7 +189,7 @@ func testTypeScriptInBrowser(t *testing.T, _ *system) {
 			tb.at(dev.base + "/")
 		}
 	}
-	// A page of another site cannot call, whatever it says of its body.
+	// A page of another site cannot call, with any Content-Type.
 	for _, mediaType := range []string{"application/json", "application/grpc-web+proto", "text/plain"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, dev.base+"/api/audioarchive.v1.ProductService/CreateProduct", strings.NewReader("{}"))
 		if err != nil {
@@ -212,7 +209,7 @@ func testTypeScriptInBrowser(t *testing.T, _ *system) {
 	}
 }
 
-// testGoClient: a program in its own name, over gRPC.
+// testGoClient: a program with its own token, over gRPC.
 func testGoClient(t *testing.T, dev *system) {
 	conn, err := client.New(client.Config{Target: dev.grpc(t), Plaintext: true, Tokens: dev.tokenSource(t)})
 	if err != nil {
@@ -240,7 +237,7 @@ func testGoClient(t *testing.T, dev *system) {
 	if status.Code(err) != codes.InvalidArgument || len(status.Convert(err).Details()) == 0 {
 		t.Errorf("without a title: %v", err)
 	}
-	// Somebody else's secret.
+	// A wrong secret.
 	wrong, err := client.NewTokenSource(client.Credentials{TokenURL: dev.provider + "/oauth/token", ClientID: "demo-machine", ClientSecret: "wrong"})
 	if err != nil {
 		t.Fatal(err)
@@ -310,7 +307,7 @@ func tool(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	return out.String(), complaints.String(), err
 }
 
-// testGRPCurl: the contract comes by reflection, which dev has on.
+// testGRPCurl: grpcurl with reflection, which dev has on.
 func testGRPCurl(t *testing.T, dev *system) {
 	address := dev.grpc(t)
 	list, complaint, err := tool(t, "grpcurl", "-plaintext", address, "list")
@@ -326,8 +323,8 @@ func testGRPCurl(t *testing.T, dev *system) {
 	}
 }
 
-// testBufCurl: gRPC by reflection at the server's port, Connect and gRPC-Web by
-// the .proto at the gateway's.
+// testBufCurl: gRPC with reflection at the server's port, Connect and gRPC-Web with the .proto at
+// the gateway's.
 func testBufCurl(t *testing.T, dev *system) {
 	authorization := "authorization: Bearer " + dev.machineToken(t)
 	for name, args := range map[string][]string{
@@ -349,8 +346,7 @@ func testBufCurl(t *testing.T, dev *system) {
 
 const clientsDocs = "../docs/clients.md"
 
-// testCommandLine runs what docs/clients.md shows, as it stands there but for
-// the ports.
+// testCommandLine runs the commands of docs/clients.md, with other ports.
 func testCommandLine(t *testing.T, dev *system) {
 	docs, err := os.ReadFile(clientsDocs)
 	if err != nil {
@@ -372,7 +368,7 @@ func testCommandLine(t *testing.T, dev *system) {
 	}
 }
 
-// testREADME: a newcomer's way to a token, and to a product of their own.
+// testREADME: the README's commands get a token and create a product.
 func testREADME(t *testing.T, dev *system) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

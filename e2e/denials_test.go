@@ -35,9 +35,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
-// TestDenialEndsStreams: a token that is put on the denylist loses its open
-// streams within a second, whichever protocol they speak, and no other token
-// does.
+// TestDenialEndsStreams: when a token is put on the denylist, its open streams end within a second
+// in every protocol, and streams with other tokens go on.
 func TestDenialEndsStreams(t *testing.T) {
 	t.Parallel()
 	list, err := denylist.New(denylist.Config{})
@@ -84,7 +83,7 @@ func TestDenialEndsStreams(t *testing.T) {
 		rest.Close()
 		_ = conn.Close()
 		stop()
-		_ = srv.Shutdown(ctx) // over at once
+		_ = srv.Shutdown(ctx) // at once
 		<-done
 		<-done
 		_ = db.Close()
@@ -94,7 +93,7 @@ func TestDenialEndsStreams(t *testing.T) {
 	envelope := func(message string) io.Reader {
 		return bytes.NewReader(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...))
 	}
-	// open opens a stream over HTTP and reads until a text has come.
+	// open opens a stream over HTTP and reads until a text has arrived.
 	open := func(t *testing.T, token, method, target string, body io.Reader, until string, header ...string) *bufio.Reader {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, rest.URL+target, body)
@@ -136,7 +135,7 @@ func TestDenialEndsStreams(t *testing.T) {
 	none := func() io.Reader { return nil }
 	empty := func() io.Reader { return envelope("{}") }
 	for name, way := range map[string]struct {
-		open   func(*testing.T, string) func() string // returns what waits for the end
+		open   func(*testing.T, string) func() string // returns a function that waits for the end
 		want   string
 		reason func(t *testing.T, end string) string // of google.rpc.ErrorInfo
 	}{
@@ -200,8 +199,8 @@ func TestDenialEndsStreams(t *testing.T) {
 	}
 }
 
-// reasonInJSON is the reason of the ErrorInfo in a google.rpc.Status as JSON,
-// the last object of a stream.
+// reasonInJSON returns the reason of the ErrorInfo in a google.rpc.Status as JSON, the last object
+// of a stream.
 func reasonInJSON(t *testing.T, end string) string {
 	t.Helper()
 	var last struct {
@@ -222,7 +221,7 @@ func reasonInJSON(t *testing.T, end string) string {
 	return ""
 }
 
-// reasonInConnect is the same in the end of a stream of the Connect protocol.
+// reasonInConnect returns the reason in the end of a stream of the Connect protocol.
 func reasonInConnect(t *testing.T, end string) string {
 	t.Helper()
 	var last struct {
@@ -253,8 +252,7 @@ func reasonInConnect(t *testing.T, end string) string {
 	return ""
 }
 
-// reasonInGRPCWeb is the same in the trailers of gRPC-Web, which are part of
-// the body.
+// reasonInGRPCWeb returns the reason in the trailers of gRPC-Web, which are part of the body.
 func reasonInGRPCWeb(t *testing.T, end string) string {
 	t.Helper()
 	for line := range strings.SplitSeq(end, "\r\n") {

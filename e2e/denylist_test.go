@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestLogoutReachesTokens: with a denylist, a token that somebody has copied
-// out of a server's memory stops working when its person signs out, though it
-// has not expired: in one process, and across processes that share a Redis.
+// TestLogoutReachesTokens: with a denylist, an access token that was copied from the memory of a
+// process is refused after its user has signed out, although it has not expired: in one process,
+// and across processes that share a Redis.
 func TestLogoutReachesTokens(t *testing.T) {
 	t.Parallel()
 	t.Run("one process", func(t *testing.T) {
@@ -70,7 +70,7 @@ func logoutReachesToken(t *testing.T, in installation, rest string) {
 	if got := bearing(t, rest, bobs); got.StatusCode != http.StatusOK {
 		t.Errorf("bob, who is signed in: %d, want 200", got.StatusCode)
 	}
-	signsIn(t, in, alice, "alice") // and is not locked out
+	signsIn(t, in, alice, "alice") // signing in again works
 	alice.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json")
 }
 
@@ -90,7 +90,7 @@ func bearing(t *testing.T, rest, token string) *http.Response {
 	return resp
 }
 
-// startRedis runs a Redis that keeps nothing, and returns its URL.
+// startRedis runs a Redis without persistence and returns its URL.
 func startRedis(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {

@@ -1,5 +1,3 @@
-// Package e2e owns the tests of the whole system as its users meet it: the
-// built program as one process or three, real OpenID providers, a real
-// browser. It leaves everything that one package can show by itself to that
-// package's tests.
+// Package e2e owns the tests of the whole system: the program as one process or three, OpenID
+// providers of others, and a browser. It leaves to other packages what their own tests can show.
 package e2e

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// A listener is a stream that a browser has open at a node.
+// A listener is an event stream that a browser has open at a node.
 type listener struct {
 	lines chan string // closed when the stream has ended
 }
 
-// listens opens a stream at a node, and waits until it has begun.
+// listens opens a stream at a node and waits for its first event.
 func (c *caller) listens(t *testing.T, n *node, path string) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -43,7 +43,7 @@ func (c *caller) listens(t *testing.T, n *node, path string) *listener {
 	return l
 }
 
-// hears waits for a line that begins so, and returns what follows.
+// hears waits for a line with the prefix and returns the rest of it.
 func (l *listener) hears(t *testing.T, prefix string) string {
 	t.Helper()
 	limit := time.After(patience)
@@ -62,7 +62,7 @@ func (l *listener) hears(t *testing.T, prefix string) string {
 	}
 }
 
-// ends waits until the stream has ended, and returns how long that took.
+// ends waits until the stream has ended and returns how long that took.
 func (l *listener) ends(t *testing.T) time.Duration {
 	t.Helper()
 	begun, limit := time.Now(), time.After(patience)
@@ -78,9 +78,9 @@ func (l *listener) ends(t *testing.T) time.Duration {
 	}
 }
 
-// TestEndsEverywhere ends sessions at one node whose streams are open at
-// another: those end, and their browsers hear why. A node that is killed after
-// a logout leaves nothing undone, and one that is stopped says goodbye.
+// TestEndsEverywhere ends sessions at one node whose streams are open at another one: the streams
+// end, with the reason. A node that is killed after a logout leaves nothing undone, and one that is
+// stopped ends its streams.
 func TestEndsEverywhere(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {
@@ -102,7 +102,7 @@ func TestEndsEverywhere(t *testing.T) {
 			return c, events, products
 		}
 
-		// At the provider, which tells the first node.
+		// At the provider, which notifies the first node.
 		_, events, products := watch(bob)
 		bob.open(t, op.issuer+"/session/end").wants(t, http.StatusOK, "text/html")
 		begun := time.Now()
@@ -115,7 +115,7 @@ func TestEndsEverywhere(t *testing.T) {
 		products.ends(t)
 		t.Logf("signed out by the provider: heard and cut at the other node %v after the click at the provider", time.Since(begun))
 
-		// Here, and the node that did it dies.
+		// At a node, which is killed afterwards.
 		c, events, products := watch(alice)
 		refresh := len(op.state(t).Live)
 		begun = time.Now()
@@ -124,7 +124,7 @@ func TestEndsEverywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header = http.Header{"Cookie": {c.cookie}, "Accept": {"text/html"}, "Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
-		resp, err := http.DefaultTransport.RoundTrip(req) // not followed: the browser never arrives at the provider
+		resp, err := http.DefaultTransport.RoundTrip(req) // not followed: the browser never reaches the provider
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestEndsEverywhere(t *testing.T) {
 			return nil
 		})
 
-		// A process that ends is no logout.
+		// The end of a process is no logout.
 		begun = time.Now()
 		stopped := make(chan int)
 		go func() { stopped <- second.stop(t) }()

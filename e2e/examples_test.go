@@ -15,12 +15,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// compiling bounds the wait for a front end's build tool on a busy machine.
+// compiling is the time limit for a front end's build tool.
 const compiling = 4 * time.Minute
 
-// TestExamples shows the tutorial's application behind `gatehouse serve`: on
-// Next.js, which asks Gatehouse who is signed in, and as a static Vite build
-// in a directory; and both while they are being developed.
+// TestExamples runs the tutorial's application behind `gatehouse serve`: on Next.js, which asks
+// Gatehouse for the session, and as a Vite build in a directory; and both with their development
+// servers.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	c := startChromium(t)
@@ -45,8 +45,8 @@ func testNextJS(t *testing.T, c *chromium) {
 	tb := c.person(t)
 	storyOfExample(tb, s)
 
-	// Server components act in the person's name, and hold nothing but their
-	// cookie: not in the page, and not in what Next.js sends for it.
+	// Server components call the API with the user's cookie and hold nothing else: the cookie is
+	// neither in the page nor in the data that Next.js sends for it.
 	tb.open(s.base + "/private")
 	tb.choose("seller")
 	tb.at(s.base + "/private")
@@ -65,7 +65,7 @@ func testSPA(t *testing.T, c *chromium) {
 	tb.open(s.base + "/nothing-here") // the application's own router answers
 	tb.becomes("the application says that there is no such page", `document.querySelector("h1")?.innerText === "Not found"`)
 
-	// What a browser keeps: the script for good, the page not at all.
+	// Caching: the script for ever, the page not at all.
 	script := js[string](tb, `document.querySelector("script[src^='/assets/']").src`)
 	for address, want := range map[string]string{script: "public, max-age=31536000, immutable", s.base + "/": "no-store", s.base + "/public": "no-store"} {
 		resp, err := http.Get(address)
@@ -99,8 +99,8 @@ func testSPAHotReload(t *testing.T, c *chromium) {
 	hotReload(c.person(t), s, filepath.Join(dir, "src/pages.tsx"))
 }
 
-// storyOfExample is what the tutorial's reader tries: a public page, a private
-// one that leads to the login and back, the API, and signing out.
+// storyOfExample is the tutorial's story: a public page, a private one that leads to the login and
+// back, the API, and the logout.
 func storyOfExample(tb *tab, s *system) {
 	tb.t.Helper()
 	title := func(want string) string { return fmt.Sprintf(`document.querySelector("h1")?.innerText === %q`, want) }
@@ -120,7 +120,7 @@ func storyOfExample(tb *tab, s *system) {
 	tb.choose("seller")
 	tb.at(s.base + "/private")
 	tb.becomes("the private page is shown", title("Private")+` && document.body.innerText.includes("You are Sofia Marchetti.")`)
-	// Hydrated: only then does the button do anything.
+	// Hydrated: only then does the button work.
 	tb.becomes("the person's name is in the navigation bar", `document.querySelector("nav")?.innerText.includes("Sofia Marchetti")`)
 	tb.click("main button")
 	tb.becomes("the API has answered", `document.querySelector("main [role=status]").innerText === "This is a private route"`)
@@ -133,18 +133,18 @@ func storyOfExample(tb *tab, s *system) {
 			tb.t.Errorf("signed out, the browser still has the cookie %s", cookie.Name)
 		}
 	}
-	// Signed out, the private page asks for a login again.
+	// Signed out, the private page leads to a login again.
 	tb.open(s.base + "/private")
 	tb.becomes("the provider is asked", fmt.Sprintf(`location.href.startsWith(%q)`, s.provider))
 	if complaints := slices.DeleteFunc(tb.complained(), func(line string) bool {
-		return strings.Contains(line, "401") // the private page asked for by a script, before the login
+		return strings.Contains(line, "401") // a script requested the private page before the login
 	}); len(complaints) > 0 {
 		tb.t.Errorf("the console complains: %q", complaints)
 	}
 }
 
-// galleryOfExample looks at the pages in light and dark, on a desk and on a
-// phone, and has axe-core look for accessibility defects.
+// galleryOfExample shows the pages in light and dark, on a desktop and on a phone, and runs
+// axe-core.
 func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 	t.Helper()
 	axe, err := os.ReadFile(axeFile)
@@ -159,7 +159,7 @@ func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 	}{{"light", 1280, 800}, {"dark", 390, 844}, {"light", 390, 844}, {"dark", 1280, 800}} {
 		tb.do(chromedp.EmulateViewport(look.width, look.height))
 		must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
-		// The policy of its pages forbids what is not their own, axe-core too.
+		// The pages' policy forbids other scripts, axe-core included.
 		g := &gallery{tab: tb, suffix: fmt.Sprintf("-%s-%d", look.scheme, look.width), width: look.width, axe: string(axe)}
 		for _, page := range []string{"", "public", "private"} {
 			tb.open(s.base + "/" + page)
@@ -169,8 +169,8 @@ func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 	}
 }
 
-// hotReload edits a file, and waits for the page to show it without having
-// been loaded anew: the WebSocket through the bff works.
+// hotReload edits a file and waits until the page shows the change without a reload: the WebSocket
+// through the bff works.
 func hotReload(tb *tab, s *system, file string) {
 	tb.t.Helper()
 	const before, after = "Anybody may read this page.", "Whoever comes by may read this page."
@@ -185,7 +185,7 @@ func hotReload(tb *tab, s *system, file string) {
 	if changed == string(source) {
 		tb.t.Fatalf("%s does not say %q", file, before)
 	}
-	// It shares its content with the original.
+	// A hard link shares its content with the original.
 	if err := os.Remove(file); err != nil {
 		tb.t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func hotReload(tb *tab, s *system, file string) {
 	}
 }
 
-// exampleDir is the folder of an example, whose packages make test installs.
+// exampleDir returns the directory of an example, whose packages make test installs.
 func exampleDir(t *testing.T, name string) string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("..", "examples", name))
@@ -211,7 +211,7 @@ func exampleDir(t *testing.T, name string) string {
 	return dir
 }
 
-// build runs a build tool to its end.
+// build runs a build tool until it ends.
 func build(t *testing.T, dir string, tool ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "node", tool...)
@@ -222,22 +222,22 @@ func build(t *testing.T, dir string, tool ...string) {
 	}
 }
 
-// copyOf is a copy of a directory, to be edited; by links where it can be, for
-// there are many packages in it.
+// copyOf returns a copy of a directory that may be edited. It uses hard links where it can, because
+// the directory has many packages.
 func copyOf(t *testing.T, dir string) string {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "copy")
 	if exec.CommandContext(t.Context(), "cp", "-al", dir, target).Run() == nil {
 		return target
 	}
-	_ = os.RemoveAll(target) // half a copy, on another file system
+	_ = os.RemoveAll(target) // an incomplete copy, on another file system
 	if out, err := exec.CommandContext(t.Context(), "cp", "-a", dir, target).CombinedOutput(); err != nil {
 		t.Fatalf("copying %s: %v\n%s", dir, err, out)
 	}
 	return target
 }
 
-// answers waits until the front end does.
+// answers waits until the front end answers.
 func answers(t *testing.T, address string) {
 	t.Helper()
 	within(t, compiling, address, func() error {

@@ -23,8 +23,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// An authority signs certificates, and is trusted by nothing but what a test
-// gives its file to.
+// An authority signs certificates. Only a test that is given its file trusts it.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -56,8 +55,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign returns a certificate and its key, in PEM. It is for 127.0.0.1 unless a
-// host name is given.
+// sign returns a certificate and its key in PEM. The certificate is for 127.0.0.1 unless a host
+// name is given.
 func (a *authority) sign(t *testing.T, host string, until time.Time) (certificate, private []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -84,7 +83,7 @@ func (a *authority) sign(t *testing.T, host string, until time.Time) (certificat
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
-// behindTLS returns an address that speaks TLS before a server that does not.
+// behindTLS returns an address that terminates TLS in front of a server.
 func behindTLS(t *testing.T, server string, certificate, key []byte, clients tls.ClientAuthType) string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(certificate, key)
@@ -123,8 +122,8 @@ func behindTLS(t *testing.T, server string, certificate, key []byte, clients tls
 	return listener.Addr().String()
 }
 
-// TestStoresThatCannotBeUsed: gatehouse check and the start name the same
-// cause and the remedy, and show no password.
+// TestStoresThatCannotBeUsed: gatehouse check and the start name the same cause and remedy, and no
+// password.
 func TestStoresThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	const wrong = "not-the-password"
@@ -132,8 +131,8 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 	in := time.Now().Add(time.Hour)
 	op := startProvider(t, freeAddress(t), "http://localhost:3000", time.Hour)
 
-	// tried runs both commands with a session store, or another setting; more
-	// variables follow in lines of their own.
+	// tried runs both commands with a session store or another setting; further variables follow,
+	// one a line.
 	tried := func(t *testing.T, store string, want ...string) {
 		t.Helper()
 		setting := store

@@ -36,8 +36,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// A service of files, as a descriptor and by hand what its generated code would
-// be: bytes come back as they came, or fail after some.
+// A service of files, declared by a descriptor and registered by hand: bytes are returned as they
+// arrived, or the stream fails after some.
 const fileService = "e2e.files.v1.FileService"
 
 const filesFile = `
@@ -50,7 +50,7 @@ service { name: "FileService"
     options { [google.api.http] { post: "/api/files" body: "*" } } }
 }`
 
-// declareFiles links the descriptor into the test.
+// declareFiles registers the descriptor.
 var declareFiles = sync.OnceValue(func() error {
 	described := new(descriptorpb.FileDescriptorProto)
 	if err := prototext.Unmarshal([]byte(filesFile), described); err != nil {
@@ -96,7 +96,7 @@ var filesDesc = grpc.ServiceDesc{ServiceName: fileService, HandlerType: (*files)
 		return nil
 	}},
 	{StreamName: "Echo", ServerStreams: true, ClientStreams: true, Handler: func(_ any, ss grpc.ServerStream) error {
-		var all []*httpbody.HttpBody // read first: a browser sends before it reads
+		var all []*httpbody.HttpBody // read everything first: a browser sends before it reads
 		for {
 			m := new(httpbody.HttpBody)
 			if err := ss.RecvMsg(m); errors.Is(err, io.EOF) {
@@ -115,7 +115,7 @@ var filesDesc = grpc.ServiceDesc{ServiceName: fileService, HandlerType: (*files)
 	}},
 }}
 
-// registerFiles does what generated code would.
+// registerFiles does what generated code would do.
 func registerFiles(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 	download := func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
 		_, out := runtime.MarshalerForRequest(mux, r)
@@ -146,9 +146,8 @@ func registerFiles(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientCon
 	)
 }
 
-// TestFilesThroughTheBFF: bytes go through bff, gateway and server as they
-// are, in one process and with a network between each two, and where they break
-// off the browser sees that they do.
+// TestFilesThroughTheBFF: bytes pass bff, gateway and server unchanged, in one process and over a
+// network, and the browser notices when a stream is aborted.
 func TestFilesThroughTheBFF(t *testing.T) {
 	t.Parallel()
 	if err := declareFiles(); err != nil {
@@ -199,7 +198,7 @@ func TestFilesThroughTheBFF(t *testing.T) {
 	}
 }
 
-// startFiles serves the files behind a bff, and returns its address.
+// startFiles serves the files behind a bff and returns its address.
 func startFiles(t *testing.T, apart bool) string {
 	t.Helper()
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")

@@ -18,22 +18,22 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 )
 
-// A gate stands before a provider's token endpoint: it counts refreshes, and
-// holds or answers them as a test says.
+// A gate stands in front of a provider's token endpoint. It counts refreshes, and holds or answers
+// them as a test says.
 type gate struct {
 	next http.Handler
-	// came gets each refresh that meets the hold below.
+	// came receives each held refresh.
 	came chan *heldRefresh
 
 	mu        sync.Mutex
 	hold      bool
-	instead   http.HandlerFunc // answers refreshes in the provider's place
-	refreshes int              // that the provider has carried out
-	access    []string         // access tokens that logins have brought, oldest first
+	instead   http.HandlerFunc // answers refreshes instead of the provider
+	refreshes int              // that the provider has executed
+	access    []string         // access tokens issued to logins, oldest first
 }
 
-// A heldRefresh waits until it is told how to go on.
-type heldRefresh struct{ goOn chan bool } // false: the provider never saw it
+// A heldRefresh waits for the test's decision.
+type heldRefresh struct{ goOn chan bool } // false: the provider never receives it
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -41,7 +41,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	form, _ := url.ParseQuery(string(body)) // what is none is no refresh
+	form, _ := url.ParseQuery(string(body)) // an unparsable body is no refresh
 	if r.Method != http.MethodPost || form.Get("grant_type") != "refresh_token" {
 		g.pass(w, r, form.Get("grant_type") == "authorization_code")
 		return
@@ -67,7 +67,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(w, r)
 }
 
-// pass hands a request to the provider, and keeps the access token of a login.
+// pass forwards a request to the provider, and keeps the access token of a login.
 func (g *gate) pass(w http.ResponseWriter, r *http.Request, login bool) {
 	if !login {
 		g.next.ServeHTTP(w, r)
@@ -85,10 +85,10 @@ func (g *gate) pass(w http.ResponseWriter, r *http.Request, login bool) {
 	}
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
-	_, _ = w.Write(answer.Body.Bytes()) // fails only for a bff that is gone
+	_, _ = w.Write(answer.Body.Bytes()) // fails only if the bff has gone
 }
 
-// lastAccess is the access token of the latest login.
+// lastAccess returns the access token of the latest login.
 func (g *gate) lastAccess(t *testing.T) string {
 	t.Helper()
 	g.mu.Lock()
@@ -118,8 +118,8 @@ func (g *gate) answer(instead http.HandlerFunc) {
 	g.instead = instead
 }
 
-// startGated starts a development provider, which rotates refresh tokens and
-// detects their second use, behind a gate. Its access tokens live for ttl.
+// startGated starts a development provider behind a gate. It rotates refresh tokens and detects
+// their reuse. Its access tokens live for ttl.
 func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, *http.Server) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,32 +12,32 @@ import (
 	"testing"
 )
 
-// h2specCases is how many cases h2spec 2.2.1 has when it is strict.
+// h2specCases is the number of cases of h2spec 2.2.1 in strict mode.
 const h2specCases = 146
 
-// h2specDeviations are the cases that Go's own HTTP/2 server decides
-// otherwise, each with its reason.
+// h2specDeviations are the cases in which Go's HTTP/2 server deviates, each with the reason.
 var h2specDeviations = map[string]string{
 	"http2/6.5.3 Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE":                                            "net/http takes a SETTINGS frame that repeats a setting for an attack, and closes the connection",
 	"http2/8.1.2.2 Sends a HEADERS frame that contains the connection-specific header field":                       "net/http answers a malformed request with 400, as RFC 9113 §8.1.1 allows",
 	"http2/8.1.2.2 Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"": "as above",
 }
 
-// h2specEither are cases that end in one of two ways: where the gateway refuses
-// a request by its header, its answer and the end of the stream may come before
-// the frames that do not fit, and then they stand (RFC 9113 §8.1).
+// h2specEither are cases with two valid ends: when the gateway refuses a request by its header, the
+// response and the end of the stream may come before the frames that exceed a limit (RFC 9113
+// §8.1).
 var h2specEither = map[string]bool{
 	`http2/8.1.2.6 Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length`:                      true,
 	`http2/8.1.2.6 Sends a HEADERS frame with the "content-length" header field which does not equal the sum of the multiple DATA frames payload length`: true,
 	`http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream`:                                     true,
 }
 
-// h2specCleartext is one more on a port without TLS.
-const h2specCleartext = "http2/3.5 Sends invalid connection preface" // HTTP/1.1 is spoken there too: it is read as such a request, answered with 400, and the connection closed
+// h2specCleartext deviates on a port without TLS only: HTTP/1.1 is served there too, so the preface
+// is read as such a request, answered with 400, and the connection closed.
+const h2specCleartext = "http2/3.5 Sends invalid connection preface"
 
-// TestHTTP2Conformance runs h2spec, every case of it, against the gateway's
-// server: on the port of the program, where a bff or a proxy may speak HTTP/2
-// without TLS, and under TLS, as a program that imports it may serve it.
+// TestHTTP2Conformance runs all cases of h2spec against the gateway's server: on the program's
+// port, where a bff or a proxy may use HTTP/2 without TLS, and with TLS, as an importing program
+// may serve it.
 func TestHTTP2Conformance(t *testing.T) {
 	t.Parallel()
 	t.Run("without TLS", func(t *testing.T) {
@@ -63,8 +63,7 @@ func TestHTTP2Conformance(t *testing.T) {
 func conforms(t *testing.T, deviations map[string]string, args ...string) {
 	t.Helper()
 	report := filepath.Join(t.TempDir(), "report.xml")
-	// Any answer does that is longer than five bytes: for a shorter one, it
-	// leaves a case out.
+	// Any response longer than five bytes; for a shorter one h2spec leaves out a case.
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"tool", "-modfile=../tools/go.mod", "h2spec",
 		"--host=127.0.0.1", "--path=/api/nothing", "--strict", "--timeout=6", "--junit-report=" + report}, args...)...)
 	out, err := cmd.CombinedOutput()

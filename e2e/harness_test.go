@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// program is the path of the gatehouse binary that all tests run.
+// program is the path of the gatehouse binary under test.
 var program string
 
 func TestMain(m *testing.M) {
@@ -41,8 +41,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// patience bounds every wait for something that a process does. It is long
-// because the machine may be busy, and costs nothing when all is well.
+// patience limits every wait for a process. It is long because the machine may be busy.
 const patience = 60 * time.Second
 
 // eventually polls until do succeeds.
@@ -51,7 +50,7 @@ func eventually(t *testing.T, what string, do func() error) {
 	within(t, patience, what, do)
 }
 
-// within polls until do succeeds, where lateness is a fault of its own.
+// within polls until do succeeds, and fails the test after limit.
 func within(t *testing.T, limit time.Duration, what string, do func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -71,10 +70,9 @@ func within(t *testing.T, limit time.Duration, what string, do func() error) {
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on at the moment, and
-// that no other test of this run is given. It lies below the ports that
-// systems hand out for outgoing connections, one of which would otherwise
-// take it now and then before its process has started.
+// freeAddress returns a loopback address with a free port that no other test of this run gets. The
+// port is below the range that systems use for outgoing connections, which might otherwise take it
+// before the process listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -108,14 +106,13 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// start runs a command in an empty directory of its own, with env as its
-// whole environment but for PATH and HOME.
+// start runs a command in an empty directory, with env as its environment plus PATH and HOME.
 func start(t *testing.T, name string, env []string, command string, args ...string) *process {
 	t.Helper()
 	return startIn(t, t.TempDir(), name, env, command, args...)
 }
 
-// startIn is start in a directory that the test has prepared.
+// startIn is start in an existing directory.
 func startIn(t *testing.T, dir, name string, env []string, command string, args ...string) *process {
 	t.Helper()
 	p := &process{name: name, cmd: exec.Command(command, args...), out: &transcript{}, done: make(chan struct{})}
@@ -144,15 +141,14 @@ func gatehouse(t *testing.T, env []string, args ...string) *process {
 	return start(t, "gatehouse "+args[0], env, program, args...)
 }
 
-// stop asks the process to end as an orchestrator does, and returns its exit
-// code.
+// stop sends SIGTERM and returns the exit code.
 func (p *process) stop(t *testing.T) int {
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	return p.wait(t)
 }
 
-// wait waits for the process to end by itself.
+// wait waits until the process has ended and returns the exit code.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	select {
@@ -198,7 +194,7 @@ func (p *process) said(t *testing.T, text string) {
 	})
 }
 
-// transcript is what a process has printed.
+// transcript is the output of a process.
 type transcript struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestHostsInDevelopment asks every web port of `gatehouse dev`, of `serve` on
-// loopback and of processes of their own under names that others control.
+// TestHostsInDevelopment sends Host headers with foreign names to every web port of `gatehouse
+// dev`, of `serve` on loopback, and of separate processes.
 func TestHostsInDevelopment(t *testing.T) {
 	t.Parallel()
 	status := func(address, host string) int {
@@ -43,8 +43,8 @@ func TestHostsInDevelopment(t *testing.T) {
 	wants("serve", serve.base+"/public", map[string]int{"evil.example": 421, "localhost": 200})
 	wants("serve, gateway", "http://"+gatewayListen+"/api", map[string]int{"evil.example": 421, "localhost": 401})
 
-	// A gateway of its own is called by the bff under a name of their network,
-	// unless it listens on loopback.
+	// A bff calls a separate gateway by a name of their network, unless the gateway listens on
+	// loopback.
 	for _, c := range []struct {
 		listen, allowed string
 		hosts           map[string]int
