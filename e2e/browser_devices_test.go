@@ -10,10 +10,10 @@ import (
 // session, then all others.
 func testDevices(t *testing.T, c *chromium, _ *system) {
 	dev := startDev(t) // without other tests' sessions
-	laptop, phone := c.person(t), c.person(t)
+	laptop, phone := c.newTab(t), c.newTab(t)
 	laptop.signIn(dev, "seller")
 	phone.signIn(dev, "seller")
-	stranger := c.person(t)
+	stranger := c.newTab(t)
 	stranger.signIn(dev, "buyer")
 
 	laptop.open(dev.base + "/profile")
@@ -29,9 +29,9 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 	laptop.click("#sessions button")
 	laptop.lists(1)
 	laptop.becomes("what was done is told, and has the focus", `document.activeElement.id === "sessions-note" && document.activeElement.innerText.includes("has ended")`)
-	phone.wasEnded("You have ended this session from another of your devices.")
+	phone.hasEnded("You have ended this session from another of your devices.")
 	if laptop.lastItem() != "Sign out" || stranger.lastItem() != "Sign out" {
-		t.Error("somebody else is signed out")
+		t.Error("another user is signed out")
 	}
 
 	// All other sessions, from the other browser, which has signed in again.
@@ -41,12 +41,12 @@ func testDevices(t *testing.T, c *chromium, _ *system) {
 	phone.lists(2)
 	phone.click("#end-others")
 	phone.lists(1)
-	laptop.wasEnded("You have ended this session from another of your devices.")
+	laptop.hasEnded("You have ended this session from another of your devices.")
 	if state, text := stranger.callAPI(); state != "ok" {
-		t.Errorf("another person's call: %s: %s", state, text)
+		t.Errorf("another user's call: %s: %s", state, text)
 	}
 	for name, tb := range map[string]*tab{"laptop": laptop, "phone": phone} {
-		for _, complaint := range tb.complained() {
+		for _, complaint := range tb.consoleMessages() {
 			t.Errorf("%s: the console shows %s", name, complaint)
 		}
 	}
@@ -62,7 +62,7 @@ func (tb *tab) lists(n int) {
 // follow it: when the session ends at the provider, when the same user signs in again, and when
 // another user does.
 func testTabs(t *testing.T, c *chromium, dev *system) {
-	one := c.person(t)
+	one := c.newTab(t)
 	one.signIn(dev, "admin")
 	two, three := one.another(), one.another()
 	two.open(dev.base + "/profile")
@@ -78,15 +78,15 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 	out := one.another()
 	out.open(dev.provider + "/end_session")
 	out.click("button[name=confirm]") // the provider notifies the bff over the back channel
-	two.wasEnded("Your sign-in service has ended this session.")
-	three.wasEnded("Your sign-in service has ended this session.")
-	one.becomes("a page that is nobody's own shows itself to a visitor", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Sign in"`)
+	two.hasEnded("Your sign-in service has ended this session.")
+	three.hasEnded("Your sign-in service has ended this session.")
+	one.becomes("a public page stays visible after the logout", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Sign in"`)
 
 	// The same user: the pages are unchanged.
 	one.signIn(dev, "admin")
 	two.becomes("the page is uncovered", `!document.querySelector("main.ended") && document.querySelector("#main").checkVisibility()`)
 	if kept := js[string](two, `window.kept ?? ""`); kept != "what was typed" {
-		t.Error("the page was loaded anew, and what was on it is gone")
+		t.Error("the page was reloaded and lost its content")
 	}
 	three.becomes("the page is uncovered", `!document.querySelector("main.ended")`)
 	if state, text := three.callAPI(); state != "ok" {
@@ -97,12 +97,12 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 	one.open(dev.base + "/api/auth/login?prompt=login&returnTo=/profile")
 	one.choose("buyer")
 	one.at(dev.base + "/profile")
-	two.becomes("the page is the other person's", `document.querySelector("main").innerText.includes("Ben Okafor")`)
+	two.becomes("the page is the other user's", `document.querySelector("main").innerText.includes("Ben Okafor")`)
 	if text := two.text(); strings.Contains(text, "Ada Lindholm") {
-		t.Errorf("the page still shows the person before:\n%s", text)
+		t.Errorf("the page still shows the user before:\n%s", text)
 	}
 	for i, tb := range tabs {
-		for _, complaint := range tb.complained() {
+		for _, complaint := range tb.consoleMessages() {
 			t.Errorf("tab %d: the console shows %s", i+1, complaint)
 		}
 	}

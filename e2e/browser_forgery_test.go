@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// testForgery opens pages of other origins while a user is signed in. They send what browsers
+// testCrossOrigin opens pages of other origins while a user is signed in. They send what browsers
 // allow, forms, fetches, images, WebSockets and event streams, to addresses that would sign the
 // user out or act for them. One page is of another site, whose requests carry no session cookie.
 // The other is of the same site and another origin, such as a sibling subdomain, whose requests
 // carry it (SameSite ignores ports).
-func testForgery(t *testing.T, c *chromium, dev *system) {
+func testCrossOrigin(t *testing.T, c *chromium, dev *system) {
 	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, `<!doctype html><title>Win a prize</title><iframe name="hidden"></iframe>`)
 	}))
 	t.Cleanup(attacker.Close)
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	handle := js[string](tb, `fetch("/api/auth/sessions").then((r) => r.json()).then((b) => b.sessions.find((s) => s.current).handle)`)
 	refusals := func() int { return strings.Count(dev.out.String(), "cross-origin request refused") }
@@ -71,10 +71,10 @@ func testForgery(t *testing.T, c *chromium, dev *system) {
 		refused = refusals()
 		tb.open(dev.base + "/private")
 		if got := tb.lastItem(); got != "Sign out" {
-			t.Fatalf("%s has signed the person out: the navigation ends with %q", origin, got)
+			t.Fatalf("%s has signed the user out: the navigation ends with %q", origin, got)
 		}
 		if js[bool](tb, `fetch("/api/my/products?pageSize=100").then((r) => r.json()).then((b) => (b.products ?? []).some((p) => p.title === "Forged"))`) {
-			t.Errorf("%s has acted for the person", origin)
+			t.Errorf("%s has acted for the user", origin)
 		}
 	}
 }

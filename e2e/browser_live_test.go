@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// testLive: changes that a seller makes in one window appear in other windows without a reload.
-func testLive(t *testing.T, c *chromium, dev *system) {
-	seller := c.person(t)
+// testLiveUpdates: changes that a seller makes in one window appear in other windows without a reload.
+func testLiveUpdates(t *testing.T, c *chromium, dev *system) {
+	seller := c.newTab(t)
 	seller.signIn(dev, "seller")
 	offer := func(title string) (id string) {
 		return js[string](seller, fmt.Sprintf(`fetch("/api/products", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(
@@ -29,7 +29,7 @@ func testLive(t *testing.T, c *chromium, dev *system) {
 	}
 
 	id := offer("Harbour, take one")
-	buyer := c.person(t)
+	buyer := c.newTab(t)
 	buyer.signIn(dev, "buyer")
 	list := buyer.another()
 	mine := seller.another()
@@ -64,7 +64,7 @@ func testLive(t *testing.T, c *chromium, dev *system) {
 	withdraw(second)
 	mine.becomes("a window that is open was told", listed("Harbour, take three")+` && !`+listed("Lighthouse"))
 	if !js[bool](list, listed("Lighthouse")) || !js[bool](buyer, titled("Harbour, take two")) {
-		t.Error("a hidden window was told")
+		t.Error("a hidden window received the change")
 	}
 	for _, tb := range []*tab{buyer, list} {
 		hide(tb, false)
@@ -87,7 +87,7 @@ func testLive(t *testing.T, c *chromium, dev *system) {
 // session ends, through bff, gateway and server. The EventSource reconnects by itself.
 func testEventSource(t *testing.T, c *chromium, _ *system) {
 	in := serveWithProvider(t)
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.open(in.base + "/private")
 	tb.becomes("the provider asks who to be", `document.querySelector("input[name=login]") && document.readyState === "complete"`)
 	js[bool](tb, `(document.querySelector("input[name=login]").value = "alice", document.querySelector("form").submit(), true)`)

@@ -11,7 +11,7 @@ import (
 // testStepUp calls a method that requires a stronger authentication (RFC 9470). The page offers the
 // login, the provider asks, and back on the page the call succeeds.
 func testStepUp(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	before := cookieValue(tb, dev)
 	call := func() (state, text string) {
@@ -22,10 +22,10 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 		return tb.answer()
 	}
 	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "needs a recent sign-in") {
-		t.Fatalf("not asked for more: %s: %s", state, text)
+		t.Fatalf("the page offers no step-up: %s: %s", state, text)
 	}
 	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {
-		t.Errorf("what wants no more is out of reach now: %s: %s", state, text)
+		t.Errorf("a method without step-up fails: %s: %s", state, text)
 	}
 	call()
 	tb.click("#api-result a.button")
@@ -36,11 +36,11 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 		t.Errorf("after the stronger sign-in: %s: %s", state, text)
 	}
 	if now := cookieValue(tb, dev); now == before || meWith(t, dev, before) != http.StatusNoContent {
-		t.Error("the session from before the step-up lives on")
+		t.Error("the session of before the step-up is still valid")
 	}
 
 	// Without a script the link itself leads there and back.
-	other := c.person(t)
+	other := c.newTab(t)
 	other.signIn(dev, "buyer")
 	other.open(dev.base + "/api/confirmed-route")
 	other.choose("buyer")
@@ -51,12 +51,12 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 // testSilentLogin signs in a user whom the provider knows without asking, and leaves all others on
 // the page.
 func testSilentLogin(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	silent := dev.base + "/api/auth/login?prompt=none&returnTo=/public"
 	tb.open(silent)
 	tb.at(dev.base + "/public")
 	if got := tb.lastItem(); got != "Sign in" {
-		t.Errorf("nobody is known, and the navigation ends with %q", got)
+		t.Errorf("without a session at the provider the navigation ends with %q", got)
 	}
 	tb.signIn(dev, "seller")
 	// The session here is over; the one at the provider is not.
@@ -64,7 +64,7 @@ func testSilentLogin(t *testing.T, c *chromium, dev *system) {
 	tb.open(silent)
 	tb.at(dev.base + "/public")
 	if got := tb.lastItem(); got != "Sign out" {
-		t.Errorf("the provider knows the person, and the navigation ends with %q", got)
+		t.Errorf("with a session at the provider the navigation ends with %q", got)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestFormPostInABrowser(t *testing.T) {
 	t.Parallel()
 	c := startChromium(t)
 	dev := startDev(t, "--oidc-response-mode=form_post")
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {
 		t.Errorf("Call API: %s: %s", state, text)

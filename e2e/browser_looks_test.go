@@ -13,10 +13,10 @@ import (
 // axeFile is the script of axe-core, which `make test` installs.
 const axeFile = "node/node_modules/axe-core/axe.min.js"
 
-// testLooks shows every page in light and dark, on a desktop and on a phone: axe-core finds no
+// testAppearance shows every page in light and dark, on a desktop and on a phone: axe-core finds no
 // accessibility defect, nothing overflows at the side, and a screenshot is written to the directory
 // screenshots.
-func testLooks(t *testing.T, c *chromium, dev *system) {
+func testAppearance(t *testing.T, c *chromium, dev *system) {
 	axe, err := os.ReadFile(axeFile)
 	if err != nil {
 		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
@@ -32,7 +32,7 @@ func testLooks(t *testing.T, c *chromium, dev *system) {
 		} {
 			t.Run(scheme+"-"+device.name, func(t *testing.T) {
 				t.Parallel()
-				tb := c.person(t)
+				tb := c.newTab(t)
 				tb.do(chromedp.EmulateViewport(device.width, device.height, device.options...))
 				must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 					{Name: "prefers-color-scheme", Value: scheme},
@@ -151,7 +151,7 @@ func (g *gallery) look(name string) {
 		Violations []violation
 	}](g.tab, quietly)
 	if result.Passes < 10 {
-		g.t.Errorf("%s: axe-core has looked at %d things only", name, result.Passes)
+		g.t.Errorf("%s: axe-core passed only %d checks", name, result.Passes)
 	}
 	for _, v := range result.Violations {
 		var where strings.Builder

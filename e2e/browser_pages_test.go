@@ -12,13 +12,13 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// testQuiet opens every page signed out and signed in. The console stays empty: no script failed,
+// testConsole opens every page signed out and signed in. The console stays empty: no script failed,
 // and the Content-Security-Policy refused nothing.
-func testQuiet(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+func testConsole(t *testing.T, c *chromium, dev *system) {
+	tb := c.newTab(t)
 	quiet := func(what string) {
 		t.Helper()
-		for _, complaint := range tb.complained() {
+		for _, complaint := range tb.consoleMessages() {
 			t.Errorf("%s: the console shows %s", what, complaint)
 		}
 	}
@@ -73,7 +73,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 		t.Error("an inline script ran in spite of the Content-Security-Policy")
 	}
 	eventually(t, "the console's complaint", func() error {
-		if all := tb.complained(); !slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "Content Security Policy") }) {
+		if all := tb.consoleMessages(); !slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "Content Security Policy") }) {
 			return fmt.Errorf("%q", all)
 		}
 		return nil
@@ -82,7 +82,7 @@ func testQuiet(t *testing.T, c *chromium, dev *system) {
 
 // testKeyboard uses the private page with the keyboard alone.
 func testKeyboard(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.open(dev.base + "/private")
 	tb.becomes("the provider asks who to be", `document.querySelector("button[name=user]") && document.readyState === "complete"`)
 	tabUntil(tb, "Sofia Marchetti")
@@ -155,7 +155,7 @@ func tabUntil(tb *tab, name string) {
 // testNoScript uses the pages without JavaScript: everything works, and the result of a call is a
 // page of its own.
 func testNoScript(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	must(tb, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	tb.open(dev.base + "/private")
 	tb.click("button[name=user][value=seller]")

@@ -12,9 +12,9 @@ const oldestProduct = `(({href, textContent}) => ({link: new URL(href).pathname,
 
 // testProducts uses the marketplace as a buyer and as a seller.
 func testProducts(t *testing.T, c *chromium, dev *system) {
-	t.Run("anybody browses", func(t *testing.T) {
+	t.Run("browse signed out", func(t *testing.T) {
 		t.Parallel()
-		tb := c.person(t)
+		tb := c.newTab(t)
 		tb.open(dev.base + "/products")
 		tb.becomes("products are listed", `document.querySelectorAll("#products > li").length > 0`)
 		product := js[struct{ Link, Title string }](tb, oldestProduct)
@@ -25,7 +25,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 	})
 	t.Run("a seller offers, mends and withdraws", func(t *testing.T) {
 		t.Parallel()
-		tb := c.person(t)
+		tb := c.newTab(t)
 		tb.signIn(dev, "seller")
 		tb.open(dev.base + "/my/products/new")
 		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)
@@ -49,7 +49,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 			tb.becomes(control+" is refused, with a reason", fmt.Sprintf(`document.getElementById(%[1]q).getAttribute("aria-invalid") === "true" && !document.getElementById(%[1]q + "-error").hidden && document.getElementById(%[1]q + "-error").textContent.trim() !== ""`, control))
 		}
 		if js[bool](tb, `document.querySelector("#amount").hasAttribute("aria-invalid")`) {
-			t.Error("the price is refused, and there is nothing wrong with it")
+			t.Error("a valid price is reported as invalid")
 		}
 		fill("description", "")
 		fill("daw", "DAW_REAPER")
@@ -79,7 +79,7 @@ func testProducts(t *testing.T, c *chromium, dev *system) {
 	})
 	t.Run("a buyer may not sell", func(t *testing.T) {
 		t.Parallel()
-		tb := c.person(t)
+		tb := c.newTab(t)
 		tb.signIn(dev, "buyer")
 		tb.open(dev.base + "/my/products/new")
 		tb.becomes("the form is ready", `document.querySelector("#product-form[data-ready]")`)

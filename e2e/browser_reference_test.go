@@ -14,9 +14,9 @@ import (
 // testReference tries the API on its reference page: with the session at the bff's address, and
 // with a token at the gateway's.
 func testReference(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
-	tb.complained()
+	tb.consoleMessages()
 	tb.open(dev.base + "/api/docs")
 	tb.tryOut("GET", "/api/private-route")
 	tb.answered(`This is a private route`, 200)
@@ -39,8 +39,8 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	tb.open(m[1] + "/api/docs")
 	tb.tryOut("GET", "/api/private-route")
 	tb.answered(`TOKEN_MISSING`, 401)
-	if complaints := tb.complained(); len(complaints) != 1 || !strings.Contains(complaints[0], "401") {
-		t.Errorf("at the gateway the console showed %q, want the 401 alone", complaints)
+	if messages := tb.consoleMessages(); len(messages) != 1 || !strings.Contains(messages[0], "401") {
+		t.Errorf("at the gateway the console showed %q, want the 401 alone", messages)
 	}
 	tb.click(".btn.authorize")
 	tb.becomes("it asks for a token", `document.querySelectorAll(".modal-ux input[type=text]").length === 1`)
@@ -54,16 +54,16 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	}
 }
 
-// testReferenceLooks writes screenshots of the page in light and dark. axe-core finds one defect,
+// testReferenceAppearance writes screenshots of the page in light and dark. axe-core finds one defect,
 // which is the viewer's: the head of each operation is a button within a button. In dark mode
 // Swagger UI inverts its colours with a filter, which axe-core does not evaluate.
-func testReferenceLooks(t *testing.T, c *chromium, dev *system) {
+func testReferenceAppearance(t *testing.T, c *chromium, dev *system) {
 	axe, err := os.ReadFile(axeFile)
 	if err != nil {
 		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
 	}
 	for _, scheme := range []string{"light", "dark"} {
-		tb := c.person(t)
+		tb := c.newTab(t)
 		tb.do(chromedp.EmulateViewport(1280, 1600))
 		must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		tb.open(dev.base + "/api/docs")
@@ -86,8 +86,8 @@ func testReferenceLooks(t *testing.T, c *chromium, dev *system) {
 // Content-Security-Policy.
 func (tb *tab) quietHere() {
 	tb.t.Helper()
-	if complaints := tb.complained(); len(complaints) > 0 {
-		tb.t.Errorf("%s: the console showed %q", js[string](tb, `location.href`), complaints)
+	if messages := tb.consoleMessages(); len(messages) > 0 {
+		tb.t.Errorf("%s: the console showed %q", js[string](tb, `location.href`), messages)
 	}
 }
 

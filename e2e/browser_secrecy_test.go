@@ -28,7 +28,7 @@ import (
 // testNoToken: no token reaches the browser of a user of `gatehouse dev`. Nothing that the browser
 // sends, receives or stores looks like one.
 func testNoToken(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	pieces := tour(tb, dev, nil)
 	checkPieces(t, dev, pieces, nil)
 	checkCookies(t, dev, pieces)
@@ -39,7 +39,7 @@ func testNoToken(t *testing.T, c *chromium, dev *system) {
 func testNoKnownSecret(t *testing.T, c *chromium, _ *system) {
 	notes := &secretNotes{known: make(map[string]string)}
 	s := startServe(t, notes)
-	tb := c.person(t)
+	tb := c.newTab(t)
 	pieces := tour(tb, s, func() {
 		eventually(t, "a refresh", func() error {
 			if state, text := tb.callAPI(); state != "ok" {
@@ -54,7 +54,7 @@ func testNoKnownSecret(t *testing.T, c *chromium, _ *system) {
 	secrets := notes.all()
 	for _, kind := range []string{"access_token", "refresh_token", "id_token", "code_verifier", "client secret"} {
 		if !slices.Contains(slices.Collect(maps.Values(secrets)), kind) {
-			t.Fatalf("the provider has noted no %s: this test proves nothing", kind)
+			t.Fatalf("the provider has recorded no %s, so that the test finds nothing", kind)
 		}
 	}
 	checkPieces(t, s, pieces, secrets)

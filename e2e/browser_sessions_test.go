@@ -15,7 +15,7 @@ import (
 // testBackAfterLogout presses Back after a logout, where the browser may have kept the private page
 // in its back/forward cache.
 func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.open(dev.base + "/public")
 	tb.signIn(dev, "seller")
 	// Records how the page looks when the cache restores it.
@@ -37,7 +37,7 @@ func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
 	returned := js[string](tb, `sessionStorage.getItem("returned") ?? ""`)
 	t.Logf("the private page came back as %q", returned)
 	if returned != "" && !strings.Contains(returned, `"visibility":"hidden"`) {
-		t.Errorf("the frozen page was shown when it came back: %s", returned)
+		t.Errorf("the restored page was visible: %s", returned)
 	}
 }
 
@@ -49,17 +49,17 @@ func back(tb *tab) {
 	must(tb, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex-1].ID})
 }
 
-// testSignedOutBehind has a page open while the user signs out in another tab: the page says so and
+// testSignedOutInAnotherTab has a page open while the user signs out in another tab: the page says so and
 // offers to sign in, and Back shows nothing.
-func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+func testSignedOutInAnotherTab(t *testing.T, c *chromium, dev *system) {
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	other := tb.another()
 	other.open(dev.base + "/profile")
 	other.click("nav .session a")
 	other.at(dev.base + "/")
 
-	tb.wasEnded("You have signed out in this browser.")
+	tb.hasEnded("You have signed out in this browser.")
 	tb.open(dev.base + "/public")
 	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("the navigation ends with %q, want Login", got)
@@ -68,20 +68,20 @@ func testSignedOutBehind(t *testing.T, c *chromium, dev *system) {
 	tb.becomes("Back leads to the login", `document.querySelector("button[name=user]")`)
 
 	// Without an event the next call of the page shows it.
-	forgetful := c.person(t)
-	forgetful.signIn(dev, "seller")
-	forgetful.forget()
-	state, text := forgetful.callAPI()
+	signedOut := c.newTab(t)
+	signedOut.signIn(dev, "seller")
+	signedOut.forget()
+	state, text := signedOut.callAPI()
 	checkEnded(t, state, text)
 }
 
-// wasEnded waits until the page says that its session has ended, and why, and shows nothing else.
-func (tb *tab) wasEnded(why string) {
+// hasEnded waits until the page says that its session has ended, and why, and shows nothing else.
+func (tb *tab) hasEnded(why string) {
 	tb.t.Helper()
 	tb.becomes("the page says that the session has ended", `document.querySelector("main.ended")`)
 	tb.shows("You have been signed out", why, "Sign in again")
 	if text := tb.text(); strings.Contains(text, "Sofia") || strings.Contains(text, "Sign out") {
-		tb.t.Errorf("the page still shows what was the person's:\n%s", text)
+		tb.t.Errorf("the page still shows data of the user:\n%s", text)
 	}
 }
 
@@ -95,11 +95,11 @@ func checkEnded(t *testing.T, state, text string) {
 // testExpired waits until a short idle timeout has passed on the private page.
 func testExpired(t *testing.T, c *chromium, _ *system) {
 	s := startDev(t, "--session-idle-timeout=3s")
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(s, "seller")
 	// This endpoint returns the time left and does not extend it.
 	tb.becomes("the session has expired", `fetch("/api/auth/session").then((r) => r.status === 204)`)
-	tb.wasEnded("Your session has expired.")
+	tb.hasEnded("Your session has expired.")
 	tb.click("main.ended a.primary")
 	tb.at(s.base + "/private") // the provider still has a session
 	if state, text := tb.callAPI(); state != "ok" {
@@ -109,7 +109,7 @@ func testExpired(t *testing.T, c *chromium, _ *system) {
 
 // testTwoTabs signs in in two tabs at once (oauth2-proxy #611, #817).
 func testTwoTabs(t *testing.T, c *chromium, dev *system) {
-	one := c.person(t)
+	one := c.newTab(t)
 	tabs := []*tab{one, one.another()}
 	atOnce(t, tabs, chromedp.Navigate(dev.base+"/private"))
 	for _, tb := range tabs {
@@ -155,7 +155,7 @@ func atOnce(t *testing.T, tabs []*tab, step chromedp.Action[chromedp.Void]) {
 // testStaleCallback opens the address of a callback again: nothing is signed in, and the page says
 // what to do.
 func testStaleCallback(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	callbacks := tb.traffic.visited(func(u *url.URL) bool { return u.Path == "/api/auth/callback" })
 	if len(callbacks) != 1 {
@@ -166,10 +166,10 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 	tb.click(".actions a")
 	tb.at(dev.base + "/private") // the target of the login
 	if got := tb.lastItem(); got != "Sign out" {
-		t.Errorf("the navigation ends with %q: a stale callback has signed the person out", got)
+		t.Errorf("the navigation ends with %q: a stale callback has signed the user out", got)
 	}
 
-	stranger := c.person(t)
+	stranger := c.newTab(t)
 	stranger.open(callbacks[0])
 	stranger.shows("This sign-in cannot be completed here", "began in another browser", "Sign in")
 	for _, cookie := range stranger.cookies(dev.base) {
@@ -186,7 +186,7 @@ func testStaleCallback(t *testing.T, c *chromium, dev *system) {
 // testOtherUser signs in as another user without signing out first. The earlier session is ended,
 // not only replaced (CVE-2026-34454).
 func testOtherUser(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	before := cookieValue(tb, dev)
 	if status := meWith(t, dev, before); status != http.StatusOK {
@@ -197,7 +197,7 @@ func testOtherUser(t *testing.T, c *chromium, dev *system) {
 	tb.at(dev.base + "/profile")
 	tb.shows("Ben Okafor", "dev|buyer")
 	if strings.Contains(tb.text(), "Sofia") {
-		t.Error("the profile still shows the person before")
+		t.Error("the profile still shows the user before")
 	}
 	if after := cookieValue(tb, dev); after == before {
 		t.Error("the session kept its id through a login")
@@ -223,9 +223,9 @@ func meWith(t *testing.T, s *system, cookie string) int {
 	return resp.StatusCode
 }
 
-// testCancelled goes back at the provider instead of choosing a user.
-func testCancelled(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+// testCancelledLogin goes back at the provider instead of choosing a user.
+func testCancelledLogin(t *testing.T, c *chromium, dev *system) {
+	tb := c.newTab(t)
 	tb.open(dev.base + "/private")
 	tb.click("button[name=cancel]")
 	tb.becomes("the bff says that the sign-in was cancelled", fmt.Sprintf(`location.origin === %q && document.readyState === "complete"`, dev.base))
@@ -235,10 +235,10 @@ func testCancelled(t *testing.T, c *chromium, dev *system) {
 	tb.at(dev.base + "/private")
 }
 
-// testLogoutFromAfar navigates to the logout from another site, which must not sign the user out
+// testCrossSiteLogout navigates to the logout from another site, which must not sign the user out
 // without a confirmation.
-func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+func testCrossSiteLogout(t *testing.T, c *chromium, dev *system) {
+	tb := c.newTab(t)
 	tb.signIn(dev, "seller")
 	tb.open(dev.provider + "/") // 127.0.0.1 is another site than localhost
 	js[bool](tb, fmt.Sprintf(`(location.href = %q, true)`, dev.base+"/api/auth/logout"))
@@ -247,7 +247,7 @@ func testLogoutFromAfar(t *testing.T, c *chromium, dev *system) {
 	tb.click(".actions a:not(.primary)")
 	tb.at(dev.base + "/")
 	if got := tb.lastItem(); got != "Sign out" {
-		t.Errorf("the navigation ends with %q: another site has signed the person out", got)
+		t.Errorf("the navigation ends with %q: another site has signed the user out", got)
 	}
 	tb.open(dev.provider + "/")
 	js[bool](tb, fmt.Sprintf(`(location.href = %q, true)`, dev.base+"/api/auth/logout"))

@@ -7,7 +7,7 @@ import (
 
 // testStory is the tutorial's story: a page that needs login, a call to the API, and the logout.
 func testStory(t *testing.T, c *chromium, dev *system) {
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.open(dev.base + "/")
 	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("the navigation ends with %q, want Login", got)

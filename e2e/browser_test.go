@@ -28,31 +28,31 @@ func TestBrowser(t *testing.T) {
 	c := startChromium(t)
 	dev := startDev(t)
 	for name, test := range map[string]func(t *testing.T, c *chromium, dev *system){
-		"Story":           testStory,
-		"NoToken":         testNoToken,
-		"NoKnownSecret":   testNoKnownSecret,
-		"Quiet":           testQuiet,
-		"BackAfterLogout": testBackAfterLogout,
-		"TwoTabs":         testTwoTabs,
-		"StaleCallback":   testStaleCallback,
-		"OtherUser":       testOtherUser,
-		"SignedOutBehind": testSignedOutBehind,
-		"Expired":         testExpired,
-		"Cancelled":       testCancelled,
-		"LogoutFromAfar":  testLogoutFromAfar,
-		"Keyboard":        testKeyboard,
-		"NoScript":        testNoScript,
-		"Looks":           testLooks,
-		"Products":        testProducts,
-		"StepUp":          testStepUp,
-		"SilentLogin":     testSilentLogin,
-		"Devices":         testDevices,
-		"Tabs":            testTabs,
-		"Forgery":         testForgery,
-		"Live":            testLive,
-		"EventSource":     testEventSource,
-		"Reference":       testReference,
-		"ReferenceLooks":  testReferenceLooks,
+		"Story":                 testStory,
+		"NoToken":               testNoToken,
+		"NoKnownSecret":         testNoKnownSecret,
+		"Console":               testConsole,
+		"BackAfterLogout":       testBackAfterLogout,
+		"TwoTabs":               testTwoTabs,
+		"StaleCallback":         testStaleCallback,
+		"OtherUser":             testOtherUser,
+		"SignedOutInAnotherTab": testSignedOutInAnotherTab,
+		"Expired":               testExpired,
+		"CancelledLogin":        testCancelledLogin,
+		"CrossSiteLogout":       testCrossSiteLogout,
+		"Keyboard":              testKeyboard,
+		"NoScript":              testNoScript,
+		"Appearance":            testAppearance,
+		"Products":              testProducts,
+		"StepUp":                testStepUp,
+		"SilentLogin":           testSilentLogin,
+		"Devices":               testDevices,
+		"Tabs":                  testTabs,
+		"CrossOrigin":           testCrossOrigin,
+		"LiveUpdates":           testLiveUpdates,
+		"EventSource":           testEventSource,
+		"Reference":             testReference,
+		"ReferenceAppearance":   testReferenceAppearance,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -126,12 +126,12 @@ type tab struct {
 
 	traffic *traffic
 
-	mu         sync.Mutex
-	complaints []string // messages of the console
+	mu       sync.Mutex
+	messages []string // messages of the console
 }
 
-// person opens a tab in a browser context of its own, without cookies.
-func (c *chromium) person(t *testing.T) *tab {
+// newTab opens a tab in a browser context of its own, without cookies.
+func (c *chromium) newTab(t *testing.T) *tab {
 	t.Helper()
 	return newTab(t, c.ctx, chromedp.WithNewBrowserContext())
 }
@@ -149,7 +149,7 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 	tb.ctx = ctx
 	t.Cleanup(func() {
 		if t.Failed() {
-			tb.confess()
+			tb.logState()
 		}
 		cancel()
 	})
@@ -190,27 +190,27 @@ func (tb *tab) hear(event any) {
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	tb.complaints = append(tb.complaints, complaint)
+	tb.messages = append(tb.messages, complaint)
 }
 
-// complained returns the messages of the console since the last call.
-func (tb *tab) complained() []string {
+// consoleMessages returns the messages of the console since the last call.
+func (tb *tab) consoleMessages() []string {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	all := tb.complaints
-	tb.complaints = nil
+	all := tb.messages
+	tb.messages = nil
 	return all
 }
 
-// confess logs the state of the tab of a failed test.
-func (tb *tab) confess() {
+// logState logs the state of the tab of a failed test.
+func (tb *tab) logState() {
 	ctx, cancel := context.WithTimeout(tb.ctx, 5*time.Second)
 	defer cancel()
 	seen, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + (document.body?.innerText ?? "").slice(0, 600)`))
 	if err != nil {
 		seen = err.Error()
 	}
-	tb.t.Logf("the tab showed %s\nits console: %q", seen, tb.complained())
+	tb.t.Logf("the tab showed %s\nits console: %q", seen, tb.consoleMessages())
 	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err == nil {
 		tb.keep("failed-"+strings.ReplaceAll(tb.t.Name(), "/", "-"), picture)

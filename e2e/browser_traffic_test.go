@@ -124,7 +124,7 @@ func (tb *tab) recorded() []piece {
 	}
 	for id, url := range bodies {
 		if cached[id] && !read[url] {
-			tb.t.Errorf("the body of %s came from a cache that nothing is known to have filled", url)
+			tb.t.Errorf("the body of %s came from a cache, and no earlier response is known", url)
 		}
 	}
 	return pieces

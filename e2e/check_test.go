@@ -17,7 +17,7 @@ func TestCheck(t *testing.T) {
 	op := startProvider(t, freeAddress(t), base, firstTTL)
 	other := tokentest.NewIssuer(t)
 	other.SetMetadata("issuer", "https://someone-else.example")
-	nobody := "http://" + freeAddress(t)
+	closed := "http://" + freeAddress(t)
 	for _, c := range []struct {
 		name string
 		env  []string
@@ -31,14 +31,14 @@ func TestCheck(t *testing.T) {
 			wrong: []string{"GATEHOUSE_AUDIENCE", "opaque access tokens", "register the API", "give its identifier"}},
 		{name: "wrong secret", env: []string{"AUTH0_CLIENT_SECRET=" + shortSecret}, code: 1,
 			wrong: []string{"refuses client " + opClientID, "invalid_client", "GATEHOUSE_OIDC_CLIENT_SECRET"}},
-		{name: "unknown client", env: []string{"AUTH0_CLIENT_ID=nobody"}, code: 1,
-			wrong: []string{"refuses client nobody", "GATEHOUSE_OIDC_CLIENT_ID"}},
+		{name: "unknown client", env: []string{"AUTH0_CLIENT_ID=unregistered"}, code: 1,
+			wrong: []string{"refuses client unregistered", "GATEHOUSE_OIDC_CLIENT_ID"}},
 		{name: "another base URL", env: []string{"AUTH0_BASE_URL=http://localhost:3999"}, code: 1,
 			wrong: []string{"redirect URI http://localhost:3999/api/auth/callback is not registered", "register the redirect URI", "GATEHOUSE_BASE_URL=http://localhost:3999"}},
 		{name: "the tutorial's scope", env: []string{"AUTH0_SCOPE=openid profile email"},
 			says: []string{"warn  no refresh token is to be expected, as GATEHOUSE_OIDC_SCOPE lacks offline_access"}},
-		{name: "nobody there", env: []string{"AUTH0_ISSUER_BASE_URL=" + nobody}, code: 1,
-			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + nobody, "refused", "correct the issuer"}},
+		{name: "no listener", env: []string{"AUTH0_ISSUER_BASE_URL=" + closed}, code: 1,
+			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + closed, "refused", "correct the issuer"}},
 		{name: "no provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer + "/nowhere"}, code: 1,
 			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + op.issuer + "/nowhere", "404", "correct the issuer"}},
 		{name: "another provider there", env: []string{"AUTH0_ISSUER_BASE_URL=" + other.URL}, code: 1,
@@ -62,16 +62,16 @@ func TestCheck(t *testing.T) {
 				}
 			}
 			if want := min(1, len(c.wrong)); len(wrong) != want {
-				t.Errorf("%d things are said to be wrong, want %d:\n%s", len(wrong), want, said)
+				t.Errorf("%d errors reported, want %d:\n%s", len(wrong), want, said)
 			}
 			for _, text := range c.wrong {
 				if !strings.Contains(strings.Join(wrong, ""), text) {
-					t.Errorf("what is wrong lacks %q:\n%s", text, said)
+					t.Errorf("the errors lack %q:\n%s", text, said)
 				}
 			}
 			for _, text := range c.says {
 				if !strings.Contains(strings.Join(rest, ""), text) {
-					t.Errorf("what is right lacks %q:\n%s", text, said)
+					t.Errorf("the other lines lack %q:\n%s", text, said)
 				}
 			}
 			if contains(said, []string{tutorialSecret, opClientSecret, shortSecret}) {

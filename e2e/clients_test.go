@@ -176,14 +176,14 @@ func testTypeScriptInBrowser(t *testing.T, _ *system) {
 		t.Fatal(err)
 	}
 	dev := startDev(t, "--frontend=dir:"+dir)
-	tb := startChromium(t).person(t)
+	tb := startChromium(t).newTab(t)
 	tb.open(dev.base + "/")
-	for _, person := range []string{"out", "in"} {
+	for _, signed := range []string{"out", "in"} {
 		tb.becomes("the page is ready", `document.body.dataset.ready === ""`)
-		if said := js[string](tb, `run("`+person+`")`); said != "well: Connect; Connect, binary; gRPC-Web" {
-			t.Errorf("signed %s: %s", person, said)
+		if said := js[string](tb, `run("`+signed+`")`); said != "well: Connect; Connect, binary; gRPC-Web" {
+			t.Errorf("signed %s: %s", signed, said)
 		}
-		if person == "out" {
+		if signed == "out" {
 			tb.open(dev.base + "/api/auth/login")
 			tb.choose("seller")
 			tb.at(dev.base + "/")
@@ -301,10 +301,10 @@ func testConnectGo(t *testing.T, dev *system) {
 func tool(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"tool", "-modfile=../tools/go.mod"}, args...)...)
-	var out, complaints bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaints
+	var out, messages bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &messages
 	err = cmd.Run()
-	return out.String(), complaints.String(), err
+	return out.String(), messages.String(), err
 }
 
 // testGRPCurl: grpcurl with reflection, which dev has on.

@@ -42,7 +42,7 @@ func testNextJS(t *testing.T, c *chromium) {
 	startIn(t, dir, "next", []string{"GATEHOUSE_URL=" + s.base, "NODE_ENV=production", "NEXT_TELEMETRY_DISABLED=1"},
 		"node", "node_modules/next/dist/bin/next", "start", "--hostname=127.0.0.1", "--port="+portOf(front))
 	answers(t, s.base+"/public")
-	tb := c.person(t)
+	tb := c.newTab(t)
 	storyOfExample(tb, s)
 
 	// Server components call the API with the user's cookie and hold nothing else: the cookie is
@@ -60,7 +60,7 @@ func testSPA(t *testing.T, c *chromium) {
 	dir := exampleDir(t, "spa")
 	build(t, dir, "node_modules/vite/bin/vite.js", "build")
 	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=dir:"+filepath.Join(dir, "dist"), "GATEHOUSE_PROTECT=/private/:path*")
-	tb := c.person(t)
+	tb := c.newTab(t)
 	storyOfExample(tb, s)
 	tb.open(s.base + "/nothing-here") // the application's own router answers
 	tb.becomes("the application says that there is no such page", `document.querySelector("h1")?.innerText === "Not found"`)
@@ -87,7 +87,7 @@ func testNextJSHotReload(t *testing.T, c *chromium) {
 	startIn(t, dir, "next dev", []string{"GATEHOUSE_URL=" + s.base, "NEXT_TELEMETRY_DISABLED=1"},
 		"node", "node_modules/next/dist/bin/next", "dev", "--hostname=127.0.0.1", "--port="+portOf(front))
 	answers(t, s.base+"/public")
-	hotReload(c.person(t), s, filepath.Join(dir, "app/public/page.tsx"))
+	hotReload(c.newTab(t), s, filepath.Join(dir, "app/public/page.tsx"))
 }
 
 func testSPAHotReload(t *testing.T, c *chromium) {
@@ -96,7 +96,7 @@ func testSPAHotReload(t *testing.T, c *chromium) {
 	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
 	startIn(t, dir, "vite", nil, "node", "node_modules/vite/bin/vite.js", "--host=127.0.0.1", "--port="+portOf(front), "--strictPort")
 	answers(t, s.base+"/public")
-	hotReload(c.person(t), s, filepath.Join(dir, "src/pages.tsx"))
+	hotReload(c.newTab(t), s, filepath.Join(dir, "src/pages.tsx"))
 }
 
 // storyOfExample is the tutorial's story: a public page, a private one that leads to the login and
@@ -113,7 +113,7 @@ func storyOfExample(tb *tab, s *system) {
 		js[bool](tb, `(`+link(text)+`.click(), true)`)
 	}
 	tb.open(s.base + "/")
-	tb.becomes("nobody is signed in", link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	tb.becomes("the page says signed out", link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
 	follow("Public")
 	tb.becomes("the public page is shown", title("Public"))
 	follow("Private")
@@ -121,13 +121,13 @@ func storyOfExample(tb *tab, s *system) {
 	tb.at(s.base + "/private")
 	tb.becomes("the private page is shown", title("Private")+` && document.body.innerText.includes("You are Sofia Marchetti.")`)
 	// Hydrated: only then does the button work.
-	tb.becomes("the person's name is in the navigation bar", `document.querySelector("nav")?.innerText.includes("Sofia Marchetti")`)
+	tb.becomes("the user's name is in the navigation bar", `document.querySelector("nav")?.innerText.includes("Sofia Marchetti")`)
 	tb.click("main button")
 	tb.becomes("the API has answered", `document.querySelector("main [role=status]").innerText === "This is a private route"`)
 	follow("Home")
-	tb.becomes("the home page knows the person", `document.body.innerText.includes("Welcome back, Sofia Marchetti.")`)
+	tb.becomes("the home page greets the user", `document.body.innerText.includes("Welcome back, Sofia Marchetti.")`)
 	follow("Logout")
-	tb.becomes("nobody is signed in any more", `location.pathname === "/" && `+link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	tb.becomes("the page says signed out again", `location.pathname === "/" && `+link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
 	for _, cookie := range tb.cookies(s.base) {
 		if strings.HasPrefix(cookie.Name, "gatehouse") {
 			tb.t.Errorf("signed out, the browser still has the cookie %s", cookie.Name)
@@ -136,10 +136,10 @@ func storyOfExample(tb *tab, s *system) {
 	// Signed out, the private page leads to a login again.
 	tb.open(s.base + "/private")
 	tb.becomes("the provider is asked", fmt.Sprintf(`location.href.startsWith(%q)`, s.provider))
-	if complaints := slices.DeleteFunc(tb.complained(), func(line string) bool {
+	if messages := slices.DeleteFunc(tb.consoleMessages(), func(line string) bool {
 		return strings.Contains(line, "401") // a script requested the private page before the login
-	}); len(complaints) > 0 {
-		tb.t.Errorf("the console complains: %q", complaints)
+	}); len(messages) > 0 {
+		tb.t.Errorf("the console complains: %q", messages)
 	}
 }
 
@@ -151,7 +151,7 @@ func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 	if err != nil {
 		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
 	}
-	tb := c.person(t)
+	tb := c.newTab(t)
 	tb.signIn(s, "seller")
 	for _, look := range []struct {
 		scheme        string
@@ -194,7 +194,7 @@ func hotReload(tb *tab, s *system, file string) {
 	}
 	tb.becomes("the page shows the change", fmt.Sprintf(`document.body.innerText.includes(%q)`, after))
 	if !js[bool](tb, `window.loadedOnce === true`) {
-		tb.t.Error("the page was loaded anew: hot reload does not work through the bff")
+		tb.t.Error("the page was reloaded: hot reload does not work through the bff")
 	}
 }
 

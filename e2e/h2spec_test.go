@@ -104,7 +104,7 @@ func conforms(t *testing.T, deviations map[string]string, args ...string) {
 	}
 	for name := range deviations {
 		if !deviated[name] {
-			t.Errorf("passes by now, so take it off the list: %s", name)
+			t.Errorf("passes now, remove it from the list: %s", name)
 		}
 	}
 	if want := h2specCases - len(deviations) - len(h2specEither); either != len(h2specEither) || len(result.Cases) != h2specCases || passed != want {

@@ -10,21 +10,20 @@ import (
 	"time"
 )
 
-// An installation is a running gatehouse, in one process or in several, and
-// its provider.
+// An installation is a running gatehouse, in one process or in several, and its provider.
 type installation struct {
-	base      string // the bff as browsers know it
+	base      string // the bff's address for browsers
 	op        *openIDProvider
 	processes []*process
 }
 
-// firstTTL is how long access tokens live when a journey begins: short, so
-// that one can be waited out.
+// firstTTL is the lifetime of access tokens at the beginning of a journey. It is short, so that a
+// test can wait for the expiry.
 const firstTTL = 3 * time.Second
 
-// journey is what the whole is for: a person signs in, calls the API,
-// calls it again when the access token has run out, and signs out; then the
-// provider ends a session by itself. It returns the browsers that it used.
+// journey is the story of the whole system: a user signs in, calls the API, calls it again after
+// the access token has expired, and signs out; then the provider ends a session. It returns the
+// visitors.
 func journey(t *testing.T, in installation) []*visitor {
 	t.Helper()
 	alice, elsewhere := newVisitor(t), newVisitor(t)
@@ -39,7 +38,7 @@ func journey(t *testing.T, in installation) []*visitor {
 	return []*visitor{alice, elsewhere}
 }
 
-// signsIn opens a protected page, is asked to sign in, and lands on it.
+// signsIn opens a protected page, is redirected to the login, and returns to the page.
 func signsIn(t *testing.T, in installation, v *visitor, name string) {
 	t.Helper()
 	v.open(t, in.base+"/").wants(t, http.StatusOK, "text/html")
@@ -60,7 +59,7 @@ func signsIn(t *testing.T, in installation, v *visitor, name string) {
 	}
 }
 
-// callsAPI asks for everything that a page of a signed-in person asks for.
+// callsAPI sends the requests of a signed-in user's page.
 func callsAPI(t *testing.T, in installation, v *visitor) {
 	t.Helper()
 	if got := v.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json").json(t); got["message"] != "This is a private route" || len(got) != 1 {
@@ -93,24 +92,24 @@ func callsAPI(t *testing.T, in installation, v *visitor) {
 	if id == "" {
 		t.Fatal("/api/private-route: the answer has no X-Request-Id")
 	}
-	for _, p := range in.processes { // one id through all of them
+	for _, p := range in.processes { // the same id in all of them
 		p.said(t, id)
 	}
 }
 
-// outlivesToken waits until the access token has run out, and calls again,
-// from eight tabs at once: they get their answers, from exactly one refresh.
+// outlivesToken waits until the access token has expired, and sends requests from eight tabs at
+// once: all succeed, with exactly one refresh.
 func outlivesToken(t *testing.T, in installation, v *visitor) {
 	t.Helper()
 	eventually(t, "the access token runs out", func() error {
 		tokens := in.op.state(t).of("access_token")
-		// A second more: the bff counts from when it got the token.
+		// One second more: the bff counts from the time of the response.
 		if left := time.Until(expiry(t, tokens[len(tokens)-1]).Add(time.Second)); left > 0 {
 			return fmt.Errorf("%v left", left)
 		}
 		return nil
 	})
-	in.op.setTTL(t, 10*time.Minute) // so that no second refresh falls due, however slow the machine
+	in.op.setTTL(t, 10*time.Minute) // so that no second refresh falls due
 	before := in.op.state(t)
 	var tabs sync.WaitGroup
 	for range 8 {
@@ -149,8 +148,7 @@ func signsOut(t *testing.T, in installation, v *visitor) {
 	}
 	v.fetch(t, "/api/auth/me").wants(t, http.StatusNoContent, "")
 	v.fetch(t, "/api/private-route").wants(t, http.StatusUnauthorized, "application/json")
-	// At once when the browser has come back, not after the 30 s that one has
-	// which does not.
+	// At once when the browser returns, and not after the 30 s for a browser that does not.
 	within(t, 10*time.Second, "the refresh token is revoked", func() error {
 		if live := len(in.op.state(t).Live); live != before-1 {
 			return fmt.Errorf("%d refresh tokens would still work, want one less than %d", live, before)
@@ -162,10 +160,9 @@ func signsOut(t *testing.T, in installation, v *visitor) {
 	}
 }
 
-// endedByProvider ends alice's session at the provider, where another
-// application of hers might have done so: within a second her session here is
-// gone too, though her browser has not been here. Her session in another
-// browser, which is another one at the provider, goes on.
+// endedByProvider ends alice's session at the provider, as another application may. Within a second
+// her session here has ended too, without a request of her browser. Her session in another browser,
+// a separate one at the provider, goes on.
 func endedByProvider(t *testing.T, in installation, here, elsewhere *visitor) {
 	t.Helper()
 	signsIn(t, in, here, "alice")
@@ -173,7 +170,7 @@ func endedByProvider(t *testing.T, in installation, here, elsewhere *visitor) {
 	before := in.op.state(t).Backchannel.Success
 	here.open(t, in.op.issuer+"/session/end").wants(t, http.StatusOK, "text/html")
 	here.submit(t, nil)
-	here.page.url = in.base + "/" // back in the tab of the application
+	here.page.url = in.base + "/" // in the tab of the application
 	within(t, time.Second, "the session has ended here too", func() error {
 		if got := here.fetch(t, "/api/auth/me"); got.status != http.StatusNoContent {
 			return httpError(got)
@@ -194,7 +191,7 @@ func endedByProvider(t *testing.T, in installation, here, elsewhere *visitor) {
 	elsewhere.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json")
 }
 
-// httpError is an answer as an error.
+// httpError is a response as an error.
 func httpError(a answer) error {
 	return fmt.Errorf("%s %s: %d %s", a.method, a.url, a.status, a.body)
 }

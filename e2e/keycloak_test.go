@@ -16,12 +16,11 @@ import (
 	"time"
 )
 
-// keycloakVersion is the one that tools/setup installs.
+// keycloakVersion is the version that tools/setup installs.
 const keycloakVersion = "26.4.7"
 
-// A keycloak is the real one, in a process of its own, with the realm
-// "gatehouse": one person, alice, and one client for each way of proving
-// itself, all for a bff at one base URL.
+// A keycloak is a Keycloak process with the realm "gatehouse": one user, alice, and one client for
+// each authentication method, all for a bff at one base URL.
 type keycloak struct {
 	*process
 	origin, issuer string
@@ -74,7 +73,7 @@ func startKeycloak(t *testing.T, base string) *keycloak {
 	return k
 }
 
-// realm is what docs/providers/keycloak.md tells to enter.
+// realm is the configuration that docs/providers/keycloak.md describes.
 func (k *keycloak) realm(base string) map[string]any {
 	client := func(id string, more map[string]any) map[string]any {
 		c := map[string]any{
@@ -106,7 +105,7 @@ func (k *keycloak) realm(base string) map[string]any {
 	return map[string]any{
 		"realm": "gatehouse", "enabled": true, "sslRequired": "external",
 		"accessTokenLifespan": int(keycloakTTL / time.Second),
-		"revokeRefreshToken":  true, "refreshTokenMaxReuse": 0, // rotation, with detection of a second use
+		"revokeRefreshToken":  true, "refreshTokenMaxReuse": 0, // rotation, with detection of reuse
 		"clients": []any{
 			client(keycloakSecretClient, map[string]any{"secret": k.clientSecret}),
 			client(keycloakKeyClient, map[string]any{
@@ -122,8 +121,7 @@ func (k *keycloak) realm(base string) map[string]any {
 	}
 }
 
-// admin calls Keycloak's administration, as somebody else's tool would, with
-// a path below /admin/realms.
+// admin calls Keycloak's administration API at a path below /admin/realms.
 func (k *keycloak) admin(t *testing.T, method, path string, content any) []byte {
 	t.Helper()
 	resp, err := http.PostForm(k.origin+"/realms/master/protocol/openid-connect/token", url.Values{
@@ -162,7 +160,7 @@ func (k *keycloak) admin(t *testing.T, method, path string, content any) []byte 
 	return body
 }
 
-// endSessions signs alice out at Keycloak, which tells its clients so.
+// endSessions ends alice's sessions at Keycloak, which notifies its clients.
 func (k *keycloak) endSessions(t *testing.T) {
 	t.Helper()
 	var users []struct {

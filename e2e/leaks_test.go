@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// nothingReached fails the test if a token of the provider was in anything
-// that a browser has got.
+// nothingReached fails the test if a response to a browser contained a token of the provider.
 func nothingReached(t *testing.T, in installation, v *visitor) {
 	t.Helper()
 	state := in.op.state(t)
@@ -34,8 +33,8 @@ func nothingReached(t *testing.T, in installation, v *visitor) {
 	}
 }
 
-// nothingPrinted fails the test if a token, a code, a secret, or a cookie that
-// the visitors were given is in what the processes have said.
+// nothingPrinted fails the test if the output of a process contains a token, a code, a secret, or a
+// cookie of a visitor.
 func nothingPrinted(t *testing.T, in installation, visitors ...*visitor) {
 	t.Helper()
 	state := in.op.state(t)
@@ -67,9 +66,8 @@ func nothingPrinted(t *testing.T, in installation, visitors ...*visitor) {
 	}
 }
 
-// withoutHint removes the one token that passes the browser by design
-// (RP-Initiated Logout section 2: id_token_hint), having made sure that it is
-// an ID token.
+// withoutHint removes the one token that passes the browser by design (RP-Initiated Logout §2:
+// id_token_hint), after checking that it is an ID token.
 func withoutHint(t *testing.T, a answer, idTokens []string) answer {
 	t.Helper()
 	u, err := url.Parse(a.header.Get("Location"))
@@ -91,7 +89,7 @@ func withoutHint(t *testing.T, a answer, idTokens []string) answer {
 	return a
 }
 
-// leak says where in an answer one of the values is, as it is or encoded.
+// leak returns where in a response one of the values is, as it is or encoded.
 func leak(a answer, values []string) string {
 	for name, lines := range a.header {
 		if contains(strings.Join(lines, "\n"), values) {
@@ -113,7 +111,7 @@ func contains(text string, values []string) bool {
 	}
 	for _, encoded := range base64Text.FindAllString(text, -1) {
 		encoded = strings.NewReplacer("+", "-", "/", "_").Replace(encoded)
-		for drop := range 4 { // the run may begin before the encoding does
+		for drop := range 4 { // the value may begin within a base64 group
 			if plain, err := base64.RawURLEncoding.DecodeString(encoded[drop : drop+(len(encoded)-drop)/4*4]); err == nil {
 				texts = append(texts, string(plain))
 			}

@@ -15,9 +15,9 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 )
 
-// TestProviderUnreachableAtStart starts gatehouse before its provider: it
-// runs, says that it is not ready, and for which issuer it waits to the admin
-// port and the log alone, and needs no help when the provider comes up.
+// TestProviderUnreachableAtStart starts gatehouse before its provider: it runs, is not ready, names
+// the issuer at the admin port and in the log alone, and becomes ready by itself when the provider
+// starts.
 func TestProviderUnreachableAtStart(t *testing.T) {
 	t.Parallel()
 	address, admin, providerAddress := freeAddress(t), freeAddress(t), freeAddress(t)
@@ -50,7 +50,7 @@ func TestProviderUnreachableAtStart(t *testing.T) {
 			return nil
 		})
 	}
-	p.said(t, issuer) // the log says so too
+	p.said(t, issuer) // the log names it too
 	early := newVisitor(t)
 	early.open(t, base+"/").wants(t, http.StatusOK, "text/html")
 	refused := early.open(t, base+"/private").wants(t, http.StatusServiceUnavailable, "text/html")
@@ -65,12 +65,12 @@ func TestProviderUnreachableAtStart(t *testing.T) {
 	early.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json")
 }
 
-// TestIdleEndsAtOnce sends SIGTERM to each command while nothing is in
-// flight, though clients keep connections open, as browsers, proxies and gRPC
-// clients do: used ones, and ones opened beforehand that were never used.
+// TestIdleEndsAtOnce sends SIGTERM to each command without requests in flight. Clients keep
+// connections open, as browsers, proxies and gRPC clients do: used ones, and ones that were never
+// used.
 func TestIdleEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	const issuer, base = "http://127.0.0.1:1", "http://localhost:3000" // nobody is asked
+	const issuer, base = "http://127.0.0.1:1", "http://localhost:3000" // never contacted
 	env := tutorialEnvironment(issuer, base)
 	listen := func(t *testing.T, args []string, names ...string) (_ []string, addresses map[string]string) {
 		addresses = map[string]string{}
@@ -103,7 +103,7 @@ func TestIdleEndsAtOnce(t *testing.T) {
 						_, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{})
 						return err
 					})
-					// A client that watches holds nothing up either.
+					// A health watch does not delay the end either.
 					watch, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
 					if err == nil {
 						_, err = watch.Recv()
@@ -117,22 +117,21 @@ func TestIdleEndsAtOnce(t *testing.T) {
 				if name == "devidp" {
 					path = "/.well-known/openid-configuration"
 				}
-				p.ready(t, "http://"+address+path) // which leaves a connection to be used again
+				p.ready(t, "http://"+address+path) // leaves an idle connection
 			}
 			began := time.Now()
 			if code := p.stop(t); code != 0 {
 				t.Errorf("exit code %d, want 0", code)
 			}
 			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("it took %v to end with nothing in flight, want 2 s at most", took)
+				t.Errorf("ended after %v with nothing in flight, want at most 2 s", took)
 			}
 		})
 	}
 }
 
-// TestShutdownIsBounded has a client that does not end its stream. The process
-// waits for it as long as it is told to, and says so; a second signal does not
-// wait.
+// TestShutdownIsBounded has a client that does not end its stream. The process waits for the
+// shutdown timeout and logs it; a second signal ends it at once.
 func TestShutdownIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -177,14 +176,14 @@ func TestShutdownIsBounded(t *testing.T) {
 			}
 			for _, text := range c.says {
 				if !strings.Contains(p.out.String(), text) {
-					t.Errorf("it did not say %s:\n%s", text, p.out.String())
+					t.Errorf("the output lacks %s:\n%s", text, p.out.String())
 				}
 			}
 		})
 	}
 }
 
-// connect opens a connection as soon as somebody listens.
+// connect opens a connection as soon as the port is open.
 func connect(t *testing.T, address string) net.Conn {
 	t.Helper()
 	var conn net.Conn

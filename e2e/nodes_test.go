@@ -21,10 +21,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// A fleet is several `gatehouse serve` on one session store, as behind a load
-// balancer: each can be asked by itself.
+// A fleet is several `gatehouse serve` with one session store, as behind a load balancer. Each node
+// can be addressed.
 type fleet struct {
-	base  string // as browsers know it: the first node's address
+	base  string // the base URL: the first node's address
 	nodes []*node
 }
 
@@ -80,13 +80,13 @@ func (n *node) start(t *testing.T, replicas int, env ...string) {
 	}, env...), "serve")
 }
 
-// A caller is a browser that is signed in, as any node sees it.
+// A caller is a signed-in browser that can call any node.
 type caller struct {
 	client *http.Client
 	cookie string
 }
 
-// callerOf takes a visitor's session to all nodes.
+// callerOf returns a caller with a visitor's session.
 func callerOf(t *testing.T, f *fleet, v *visitor) *caller {
 	t.Helper()
 	u, err := url.Parse(f.base)
@@ -106,8 +106,8 @@ func callerOf(t *testing.T, f *fleet, v *visitor) *caller {
 	return c
 }
 
-// get asks a node for a path. The answer's body is part of the error that
-// wants200 makes of it.
+// get requests a path at a node. The body of the response is part of the error that wants200
+// returns.
 func (c *caller) get(ctx context.Context, n *node, path string) (*http.Response, string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.address+path, nil)
 	if err != nil {
@@ -140,10 +140,9 @@ func (c *caller) status(t *testing.T, n *node, path string) (int, http.Header) {
 	return resp.StatusCode, resp.Header
 }
 
-// TestRefreshStorm shows one refresh for a thousand requests at once over
-// three nodes, whose access token has run out, at a provider that rotates
-// refresh tokens and takes the second use of one for theft (oauth2-proxy
-// #1992, #1006).
+// TestRefreshStorm sends a thousand requests at once to three nodes after the access token has
+// expired: there is one refresh, at a provider that rotates refresh tokens and treats reuse as
+// theft (oauth2-proxy #1992, #1006).
 func TestRefreshStorm(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {
@@ -161,7 +160,7 @@ func TestRefreshStorm(t *testing.T) {
 			}
 			return nil
 		})
-		op.setTTL(t, 10*time.Minute) // so that no second refresh falls due, however slow the machine
+		op.setTTL(t, 10*time.Minute) // so that no second refresh falls due
 		before := op.state(t)
 		const requests = 1000
 		var failed atomic.Int64
@@ -196,9 +195,8 @@ func entersAs(t *testing.T, base, user string) *visitor {
 	return v
 }
 
-// TestNodeKilledInARefresh shows that a node which is killed while it holds
-// the lock of a refresh delays the others by the lock's lease at most, and
-// that nothing is lost: the provider had not answered yet.
+// TestNodeKilledInARefresh kills a node that holds the lock of a refresh: the others wait for the
+// lease at most, and the session goes on, because the provider had not answered yet.
 func TestNodeKilledInARefresh(t *testing.T) {
 	t.Parallel()
 	const (
@@ -224,7 +222,7 @@ func TestNodeKilledInARefresh(t *testing.T) {
 				return err
 			case resp.StatusCode == http.StatusOK && g.carriedOut() > 0:
 				return nil
-			case resp.StatusCode == http.StatusOK: // the token was good still
+			case resp.StatusCode == http.StatusOK: // the token was still valid
 			case resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "":
 				t.Fatalf("meanwhile the other node answers %s: %s, want 503 with Retry-After", resp.Status, body)
 			}
@@ -233,9 +231,8 @@ func TestNodeKilledInARefresh(t *testing.T) {
 	})
 }
 
-// TestStopInARefresh shows that a process which is told to stop while the
-// provider thinks about a refresh that no request waits for stores what the
-// provider answers, and ends at once when it has.
+// TestStopInARefresh stops a process during a refresh that no request waits for: the process stores
+// the provider's response and ends at once afterwards.
 func TestStopInARefresh(t *testing.T) {
 	t.Parallel()
 	store := "sqlite:" + filepath.Join(t.TempDir(), "sessions.db")
@@ -278,14 +275,14 @@ func TestStopInARefresh(t *testing.T) {
 	}
 }
 
-// refreshComes asks a node again and again until a refresh waits at the gate.
+// refreshComes sends requests to a node until a refresh is held at the gate.
 func refreshComes(t *testing.T, g *gate, c *caller, n *node) *heldRefresh {
 	t.Helper()
 	var h *heldRefresh
 	eventually(t, "a refresh", func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_ = c.works(ctx, n) // one that waits for the refresh runs into its deadline
+		_ = c.works(ctx, n) // a request that waits for the refresh ends with its deadline
 		select {
 		case h = <-g.came:
 			return nil
@@ -296,9 +293,8 @@ func refreshComes(t *testing.T, g *gate, c *caller, n *node) *heldRefresh {
 	return h
 }
 
-// TestBrowserHangsUpInARefresh shows that the rotated token of a refresh is
-// kept although the browser that caused it has gone, and that other nodes see
-// it (oauth2-proxy #2904).
+// TestBrowserHangsUpInARefresh: the rotated token of a refresh is stored although the browser that
+// caused it has gone, and other nodes use it (oauth2-proxy #2904).
 func TestBrowserHangsUpInARefresh(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {
@@ -344,8 +340,8 @@ func TestBrowserHangsUpInARefresh(t *testing.T) {
 	})
 }
 
-// TestProviderFailsInARefresh shows what the person meets: while the token is
-// good, nothing; then 503, and never a logout, until the provider is well.
+// TestProviderFailsInARefresh: requests succeed while the token is valid; afterwards they get 503,
+// without a logout, until the provider answers again.
 func TestProviderFailsInARefresh(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
@@ -373,7 +369,7 @@ func TestProviderFailsInARefresh(t *testing.T) {
 			return nil
 		})
 		if status, _ := c.status(t, f.nodes[0], "/api/auth/me"); status != http.StatusOK {
-			t.Errorf("%s: /api/auth/me says %d, want 200: the person is signed in", name, status)
+			t.Errorf("%s: /api/auth/me says %d, want 200: the user is signed in", name, status)
 		}
 		g.answer(nil)
 		eventually(t, "after "+name+" all is well", func() error { return c.works(t.Context(), f.nodes[0]) })
@@ -395,8 +391,7 @@ func TestProviderFailsInARefresh(t *testing.T) {
 	}
 }
 
-// TestProviderDown shows that who is signed in stays so, and that their valid
-// tokens go on working, when the provider is gone.
+// TestProviderDown: sessions and their valid tokens go on working while the provider is down.
 func TestProviderDown(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
@@ -416,9 +411,8 @@ func TestProviderDown(t *testing.T) {
 	}
 }
 
-// TestStoreDown shows that an outage of the store is 503 with Retry-After and
-// never a logout, in bounded time, and that everybody is signed in as before
-// when it is back (oauth2-proxy #2503, #1325).
+// TestStoreDown: an outage of the store leads to 503 with Retry-After within a limit, without a
+// logout, and all sessions work again afterwards (oauth2-proxy #2503, #1325).
 func TestStoreDown(t *testing.T) {
 	t.Parallel()
 	type server interface {
@@ -480,9 +474,8 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
-// TestSecretRotation shows that a secret is replaced without anybody being
-// signed out while the old one is kept, and that its sessions end cleanly
-// with it.
+// TestSecretRotation: a secret is replaced without ending a session while the old one is kept;
+// without the old one its sessions end.
 func TestSecretRotation(t *testing.T) {
 	t.Parallel()
 	store := pgtest.Start(t).New(t)

@@ -19,15 +19,15 @@ const (
 	opAudience     = "https://api.audioarchive.example"
 )
 
-// An openIDProvider is the npm package oidc-provider in a process of its own,
-// with one client: the bff at a base URL.
+// An openIDProvider is the npm package oidc-provider in a process of its own, with one client: the
+// bff at a base URL.
 type openIDProvider struct {
 	*process
 	issuer string
 }
 
-// startProvider runs oidc-provider at an address, for a bff at base. Access
-// tokens live for ttl. More of the script's variables may follow.
+// startProvider runs oidc-provider at an address, for a bff at base. Access tokens live for ttl.
+// Further variables of the script may follow.
 func startProvider(t *testing.T, address, base string, ttl time.Duration, more ...string) *openIDProvider {
 	t.Helper()
 	script, err := filepath.Abs("oidcprovider/provider.mjs")
@@ -53,8 +53,7 @@ func startProvider(t *testing.T, address, base string, ttl time.Duration, more .
 	return op
 }
 
-// environment is the tutorial's, complete: what a reader of the tutorial has
-// in .env.local.
+// environment returns the tutorial's environment: what a reader has in .env.local.
 func (op *openIDProvider) environment(base string) []string {
 	return tutorialEnvironment(op.issuer, base)
 }
@@ -71,18 +70,18 @@ func tutorialEnvironment(issuer, base string) []string {
 	}
 }
 
-// tutorialSecret is what `openssl rand -hex 32` prints.
+// tutorialSecret returns a secret like the output of `openssl rand -hex 32`.
 const tutorialSecret = "5b1c0f9d27e84a63b0d5f2c8719e3a46d7084bce915f2a3d6c7e80f14b95a2d3"
 
-// providerState is what has happened at the provider.
+// providerState is what the provider has issued and received.
 type providerState struct {
 	Issued []struct {
 		Kind  string `json:"kind"` // access_token, refresh_token, id_token or code
 		Value string `json:"value"`
 	} `json:"issued"`
-	Grants      map[string]int `json:"grants"`  // how often tokens were given, by grant type
+	Grants      map[string]int `json:"grants"`  // token responses by grant type
 	Refused     []string       `json:"refused"` // errors of the token endpoint
-	Live        []string       `json:"live"`    // refresh tokens that would still work
+	Live        []string       `json:"live"`    // refresh tokens that are still valid
 	Backchannel struct {
 		Success int      `json:"success"`
 		Error   []string `json:"error"`
@@ -103,7 +102,7 @@ func (op *openIDProvider) state(t *testing.T) providerState {
 	return s
 }
 
-// setTTL says how long access tokens live from now on.
+// setTTL sets the lifetime of access tokens from now on.
 func (op *openIDProvider) setTTL(t *testing.T, ttl time.Duration) {
 	t.Helper()
 	resp, err := http.Post(op.issuer+"/test/ttl", "text/plain", strings.NewReader(fmt.Sprint(int(ttl/time.Second))))
@@ -113,7 +112,7 @@ func (op *openIDProvider) setTTL(t *testing.T, ttl time.Duration) {
 	resp.Body.Close()
 }
 
-// of returns everything of a kind that was issued, oldest first.
+// of returns all issued values of a kind, oldest first.
 func (s providerState) of(kind string) []string {
 	var values []string
 	for _, i := range s.Issued {
@@ -124,12 +123,12 @@ func (s providerState) of(kind string) []string {
 	return values
 }
 
-// tokens returns every token that was issued, and the telling parts of those
-// that have parts: a token that was cut up has leaked just as well.
+// tokens returns every issued token, and the segments of those that have segments, because a part
+// of a token is a leak too.
 func (s providerState) tokens() []string {
 	var values []string
 	for _, i := range s.Issued {
-		if i.Kind == "code" { // which passes the browser by its nature
+		if i.Kind == "code" { // which passes the browser by design
 			continue
 		}
 		values = append(values, i.Value)
@@ -140,7 +139,7 @@ func (s providerState) tokens() []string {
 	return values
 }
 
-// expiry reads exp from a token that the provider has just signed.
+// expiry returns exp of a token that the provider has just signed.
 func expiry(t *testing.T, jwt string) time.Time {
 	t.Helper()
 	parts := strings.Split(jwt, ".")

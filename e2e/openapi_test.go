@@ -17,8 +17,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// TestOpenAPI holds the document to programs that nobody here wrote: it is
-// valid, and what it says of the API is true.
+// TestOpenAPI checks the document with programs of others: it is valid, and the API behaves as it
+// says.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewIssuer(t)
@@ -63,15 +63,14 @@ func TestOpenAPI(t *testing.T) {
 	})
 	t.Run("Fuzz", func(t *testing.T) {
 		t.Parallel()
-		// One after the other: they share a caller's limits. The stream is left
-		// out, since it does not end.
+		// One operation after the other, because they share a caller's limits. The stream is left
+		// out, because it does not end.
 		fuzz(t, rest, 6, 400, "--header=Authorization: Bearer "+token, "--phases=examples,coverage,fuzzing,stateful")
 		fuzz(t, rest, 1, 150, "--phases=coverage")
 	})
 }
 
-// lint returns what the validators say about a document, and an error if it is
-// anything.
+// lint returns the output of the validators, and an error if there is any.
 func lint(t *testing.T, document []byte) (string, error) {
 	t.Helper()
 	if _, err := os.Stat("openapi/node_modules"); err != nil {
@@ -86,10 +85,9 @@ func lint(t *testing.T, document []byte) (string, error) {
 	return string(out), err
 }
 
-// fuzz has schemathesis make up requests, good ones and bad ones, the same at
-// every run. None is answered with a 5xx, or with a status, a media type, a
-// header or a body that the document does not promise; none that the document
-// forbids goes through, with what is needed missing, or without a token.
+// fuzz has schemathesis generate valid and invalid requests, the same in every run. No response is
+// a 5xx, or has a status, media type, header or body that the document does not declare. No request
+// that the document forbids succeeds, with a required value missing or without a token.
 func fuzz(t *testing.T, gateway string, examples, atLeast int, args ...string) {
 	t.Helper()
 	schemathesis, err := filepath.Abs("fuzz/.venv/bin/schemathesis")
@@ -99,18 +97,17 @@ func fuzz(t *testing.T, gateway string, examples, atLeast int, args ...string) {
 	if _, err := os.Stat(schemathesis); err != nil {
 		t.Fatalf("schemathesis is needed and not installed: run `make test`, which installs it (%v)", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it takes well under one where nothing else runs
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // takes less than a minute on an idle machine
 	defer cancel()
 	cmd := exec.CommandContext(ctx, schemathesis, append([]string{
 		"run", "http://" + gateway + "/api/openapi.json",
 		"--seed=1", "--max-examples=" + strconv.Itoa(examples), "--no-shrink", "--generation-database=none",
 		"--exclude-path-regex=:watch$", "--request-timeout=30",
-		// Rules in CEL, and the language of filters, refuse more than a schema
-		// can say.
+		// Rules in CEL and the filter language refuse more than a schema can express.
 		"--exclude-checks=positive_data_acceptance",
 		"--warnings=off", "--no-color",
 	}, args...)...)
-	cmd.Dir = t.TempDir() // it leaves files
+	cmd.Dir = t.TempDir() // it writes files
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("schemathesis: %v\n%s", err, out)

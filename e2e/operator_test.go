@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// An operator sees who is signed in, through the same REST facade and policy
-// as everything else, and ends sessions; a person does not.
+// An operator lists and ends sessions through the same REST facade and policy as every other call;
+// other users may not.
 func TestOperatorEndsSessions(t *testing.T) {
 	t.Parallel()
 	s := startDev(t)
@@ -22,9 +22,9 @@ func TestOperatorEndsSessions(t *testing.T) {
 	list(laptop, ofBuyer).wants(t, http.StatusForbidden, "application/json")
 	list(newVisitorAt(t, s.base), "").wants(t, http.StatusUnauthorized, "application/json")
 
-	everybody := list(operator, "").wants(t, http.StatusOK, "application/json")
-	if got := len(sessionsIn(t, everybody)); got != 3 {
-		t.Fatalf("the operator sees %d sessions, want 3: %s", got, everybody.body)
+	all := list(operator, "").wants(t, http.StatusOK, "application/json")
+	if got := len(sessionsIn(t, all)); got != 3 {
+		t.Fatalf("the operator sees %d sessions, want 3: %s", got, all.body)
 	}
 	sessions := sessionsIn(t, list(operator, ofBuyer).wants(t, http.StatusOK, "application/json"))
 	if len(sessions) != 2 || sessions[0]["subject"] != "dev|buyer" || !strings.Contains(sessions[0]["userAgent"].(string), "Chrome") {
@@ -54,7 +54,7 @@ func TestOperatorEndsSessions(t *testing.T) {
 	operator.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json")
 }
 
-// newVisitorAt is somebody who is signed out and looks at the home page.
+// newVisitorAt returns a signed-out visitor at the home page.
 func newVisitorAt(t *testing.T, base string) *visitor {
 	t.Helper()
 	v := newVisitor(t)
@@ -71,17 +71,16 @@ func sessionsIn(t *testing.T, a answer) []map[string]any {
 	return sessions
 }
 
-// TestOperatorRevokesSubject ends all sessions of a subject at one node while
-// that subject has a login in progress at another. All three effects are
-// there: the login fails, the access token is denied, the session ends. A
-// login that begins afterwards succeeds.
+// TestOperatorRevokesSubject ends all sessions of a subject at one node while that subject has a
+// login in progress at another one. The login fails, the access token is denied, and the session
+// ends. A login that begins afterwards succeeds.
 func TestOperatorRevokesSubject(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {
 		f := newFleet(t, 2)
 		g, env, _ := startGated(t, f.base, 10*time.Minute)
 		env = append(env, "GATEHOUSE_SESSION_STORE="+store, "GATEHOUSE_DENYLIST="+startRedis(t))
-		var rest []string // the nodes' gateways
+		var rest []string // the gateways of the other nodes
 		for _, n := range f.nodes {
 			rest = append(rest, freeAddress(t))
 			n.start(t, len(f.nodes), append(env, "GATEHOUSE_LISTEN_GATEWAY="+rest[len(rest)-1])...)

@@ -13,10 +13,9 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// TestOwnModule follows the second chapter of docs/add-a-service.md to the
-// letter, in an empty directory: every file is written and every command is
-// run as it stands there. The module comes from a proxy that has this checkout
-// as its newest commit, and the values of the settings are the test's.
+// TestOwnModule follows the second chapter of docs/add-a-service.md in an empty directory: it
+// writes every file and runs every command as printed. The module comes from a proxy that has this
+// checkout as its newest commit. The values of the settings are the test's.
 func TestOwnModule(t *testing.T) {
 	t.Parallel()
 	f := own(t, "", "OIDC_")
@@ -34,7 +33,7 @@ func TestOwnModule(t *testing.T) {
 
 const ownModule = "In a module of your own"
 
-// servesGRPC asks the server's health over the network.
+// servesGRPC checks the server's health over the network.
 func servesGRPC(t *testing.T, address string) {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -51,8 +50,8 @@ func servesGRPC(t *testing.T, address string) {
 	})
 }
 
-// TestOwnModuleIsShort holds the promise of 40 lines, and the versions that
-// the tutorial names to those that this repository is built with.
+// TestOwnModuleIsShort checks the promise of 40 lines, and that the tutorial names the versions
+// that this repository uses.
 func TestOwnModuleIsShort(t *testing.T) {
 	t.Parallel()
 	blocks := chapter(t, ownModule)
@@ -87,11 +86,10 @@ func TestOwnModuleIsShort(t *testing.T) {
 	}
 }
 
-// pins reports whether a go.mod requires the module of the package at the
-// version.
+// pins reports whether a go.mod requires the module of the package at the version.
 func pins(gomod, pkg, version string) bool {
 	for module := pkg; module != "."; module = filepath.Dir(module) {
-		if strings.Contains(gomod, "\t"+module+" v") { // the innermost module counts
+		if strings.Contains(gomod, "\t"+module+" v") { // the innermost module
 			return regexp.MustCompile(regexp.QuoteMeta("\t"+module+" "+version) + `\s`).MatchString(gomod)
 		}
 	}

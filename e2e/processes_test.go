@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// TestThreeProcesses makes the same journey through bff, gateway and server
-// as processes of their own, each with no more than the settings that it
-// needs.
+// TestThreeProcesses makes the journey through bff, gateway and server as separate processes, each
+// with only the settings that it needs.
 func TestThreeProcesses(t *testing.T) {
 	t.Parallel()
 	var (
@@ -35,7 +34,7 @@ func TestThreeProcesses(t *testing.T) {
 	in := installation{base: base, op: op, processes: []*process{bff, gateway, server}}
 	visitors := journey(t, in)
 
-	// A server that is restarted is an outage of the API, not a logout.
+	// A restart of the server is an outage of the API, not a logout.
 	bob := newVisitor(t)
 	signsIn(t, in, bob, "bob")
 	generatedClient(t, bob, base)
@@ -60,8 +59,8 @@ func TestThreeProcesses(t *testing.T) {
 	nothingPrinted(t, in, append(visitors, bob)...)
 }
 
-// generatedClient is one that a signed-in person's page has: its calls go the
-// same way, through every process, and so do streams.
+// generatedClient returns a generated client of a signed-in user's page, whose calls and streams
+// pass every process.
 func generatedClient(t *testing.T, v *visitor, base string) {
 	t.Helper()
 	header := func(mediaType string) http.Header {

@@ -9,8 +9,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )
 
-// The start fails too where the URL is well formed and leads nowhere, and its
-// error does not show a password.
+// The start fails for a valid URL that cannot be reached, and the error contains no password.
 func TestDatabaseUnreachable(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"postgres://user:hunter2@127.0.0.1:1/products", "postgres://127.0.0.1:1/db?user=u&password=hunter2&connect_timeout=1"} {
@@ -25,7 +24,7 @@ func TestDatabaseUnreachable(t *testing.T) {
 	}
 }
 
-// The check asks about the database by itself.
+// The check covers the database too.
 func TestCheckAsksTheDatabase(t *testing.T) {
 	t.Parallel()
 	env := tutorialEnvironment("http://127.0.0.1:1", "http://localhost:3000")

@@ -67,7 +67,7 @@ func newShop(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for srv.Ready() != nil { // a call waits for the keys by itself; readiness is what it then has
+	for srv.Ready() != nil { // calls wait for the keys; readiness requires them
 		s.call("GET", "/api/my/products", "warm-up", "")
 	}
 	return s
@@ -77,7 +77,7 @@ func (s *shop) token(subject string, permissions ...string) string {
 	return s.issuer.Mint(map[string]any{"sub": subject, "aud": shopAudience, "permissions": append([]string{}, permissions...)})
 }
 
-// call is a call by somebody who may sell, or by nobody for "". Header lines
+// call calls the API as a user with the permission to sell, or without a token for "". Header lines
 // are "Name: value".
 func (s *shop) call(method, target, subject, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -119,24 +119,24 @@ func TestREST(t *testing.T) {
 		{"list", "GET", "/api/products?filter=daw%3DDAW_REAPER&order_by=title&page_size=1", "", "", 200, `"products":[{"name":"` + p.GetName()},
 		{"list in camel case", "GET", "/api/products?orderBy=title&pageSize=1", "", "", 200, p.GetName()},
 		{"mine", "GET", "/api/my/products", "sofia", "", 200, p.GetName()},
-		{"mine, of somebody else", "GET", "/api/my/products", "sam", "", 200, `{"products":[],"nextPageToken":""}`},
-		{"mine, of nobody", "GET", "/api/my/products", "", "", 401, "TOKEN_MISSING"},
-		{"create as nobody", "POST", "/api/products", "", body, 401, "TOKEN_MISSING"},
+		{"mine, of another user", "GET", "/api/my/products", "sam", "", 200, `{"products":[],"nextPageToken":""}`},
+		{"mine, without a token", "GET", "/api/my/products", "", "", 401, "TOKEN_MISSING"},
+		{"create without a token", "POST", "/api/products", "", body, 401, "TOKEN_MISSING"},
 		{"create nonsense", "POST", "/api/products", "sofia", `{"title":"","price":{"currencyCode":"EUR"},"daw":"DAW_REAPER"}`, 400, `"field":"product.title"`},
-		{"change as somebody else", "PATCH", self, "sam", `{"title":"x"}`, 403, "NOT_SELLER"},
+		{"change as another user", "PATCH", self, "sam", `{"title":"x"}`, 403, "NOT_SELLER"},
 		{"change one field", "PATCH", self, "sofia", `{"title":"Deeper House"}`, 200, `"amountMinor":"1999"`},
 		{"clear what is required", "PATCH", self, "sofia", `{"title":""}`, 400, `"field":"product.title"`},
 		{"change with an old etag", "PATCH", self + "?etag=" + etag, "sofia", `{"title":"x"}`, 409, "ETAG_MISMATCH"},
 		{"change with an old etag in the product", "PATCH", self, "sofia", `{"title":"x","etag":` + string(quoted(t, p.GetEtag())) + `}`, 409, "ETAG_MISMATCH"},
 		{"a whole product read before, without its etag", "PATCH", self, "sofia", strings.Replace(created.Body.String(), `"etag":`+string(quoted(t, p.GetEtag())), `"etag":""`, 1), 200, `"title":"Deep House"`},
 		{"delete with an old etag", "DELETE", self + "?etag=" + etag, "sofia", "", 409, "ETAG_MISMATCH"},
-		{"delete as somebody else", "DELETE", self, "sam", "", 403, "NOT_SELLER"},
+		{"delete as another user", "DELETE", self, "sam", "", 403, "NOT_SELLER"},
 		{"delete", "DELETE", self, "sofia", "", 200, "{}"},
 		{"delete again", "DELETE", self, "sofia", "", 404, "PRODUCT_NOT_FOUND"},
 		{"get what is gone", "GET", self, "", "", 404, "PRODUCT_NOT_FOUND"},
 		{"get nonsense", "GET", "/api/products/nonsense", "", "", 404, "PRODUCT_NOT_FOUND"},
 		{"a filter that is none", "GET", "/api/products?filter=x", "", "", 400, `"field":"filter"`},
-		{"watch as nobody", "GET", "/api/products:watch", "", "", 401, "TOKEN_MISSING"},
+		{"watch without a token", "GET", "/api/products:watch", "", "", 401, "TOKEN_MISSING"},
 		{"watch from nowhere", "GET", "/api/products:watch?resume_token=x", "sofia", "", 400, "RESUME_TOKEN_EXPIRED"},
 	} {
 		w := s.call(tc.method, tc.target, tc.who, tc.body)
@@ -146,9 +146,8 @@ func TestREST(t *testing.T) {
 	}
 }
 
-// Entity tags all the way: of two people who read the same state, the second
-// to write is told so (RFC 9110 §13.1.1), and who has a state already does not
-// get it again.
+// Entity tags: of two clients that read the same state, the second to write is refused (RFC 9110
+// §13.1.1), and a client that has the current state does not get it again.
 func TestRESTConditions(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -164,14 +163,14 @@ func TestRESTConditions(t *testing.T) {
 	for _, tc := range []struct {
 		name, method, body, header string
 		status                     int
-		same                       bool // the entity tag afterwards
+		same                       bool // whether the entity tag stays the same
 	}{
 		{"read what one has", "GET", "", "If-None-Match: " + tag, 304, true},
 		{"change what one knows", "PATCH", `{"title":"Deeper House"}`, "If-Match: " + tag, 200, false},
 		{"change what one knew", "PATCH", `{"title":"x"}`, "If-Match: " + tag, 412, true},
 		{"withdraw what one knew", "DELETE", "", "If-Match: " + tag, 412, true},
 		{"read anew", "GET", "", "If-None-Match: " + tag, 200, true},
-		{"change whatever it is", "PATCH", `{"title":"Deepest House"}`, "If-Match: *", 200, false},
+		{"change with any entity tag", "PATCH", `{"title":"Deepest House"}`, "If-Match: *", 200, false},
 	} {
 		before := s.call("GET", self, "", "").Header().Get("ETag")
 		w := s.call(tc.method, self, "sofia", tc.body, tc.header)
@@ -185,7 +184,7 @@ func TestRESTConditions(t *testing.T) {
 	}
 	now := s.call("GET", self, "", "").Header().Get("ETag")
 	if w := s.call("DELETE", self, "sofia", "", "If-Match: "+now); w.Code != 200 {
-		t.Errorf("withdraw what one knows: %d %s", w.Code, w.Body)
+		t.Errorf("delete with the current entity tag: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -27,24 +27,24 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
-// marker is what the loader of each fixture's protected page returns. The
-// protected picture is all of secretColour.
+// marker is the text that the loader of each fixture's protected page returns. The protected
+// picture is a single colour, secretColour.
 const marker = "MARKER-of-the-protected-loader"
 
 var secretColour = color.RGBA{R: 255, B: 255, A: 255}
 
-// A framework is a fixture below e2e/frameworks: a public page at / with a
-// picture, and a protected page at /private with a loader and a picture.
+// A framework is a fixture below e2e/frameworks: a public page at / with a picture, and a protected
+// page at /private with a loader and a picture.
 type framework struct {
 	name, dir string
 	root      string     // within dir, where the build tool runs
-	build     []string   // a script, its arguments
+	build     []string   // a script and its arguments
 	serve     []string   // likewise; nil for a static export
-	built     string     // within root: what the build wrote for browsers
-	folders   []string   // addresses below which those files lie, beside the root
+	built     string     // within root: the build's output for browsers
+	folders   []string   // path prefixes of these files, besides the root
 	public    string     // GATEHOUSE_PUBLIC
-	open      []string   // addresses that must answer signed out, with public paths
-	secret    [][]string // an address, and headers, that gives the secret without a guard
+	open      []string   // public addresses, which must answer signed out
+	secret    [][]string // addresses, and headers, that return the secret without a guard
 }
 
 var frameworks = []framework{
@@ -94,9 +94,9 @@ var frameworks = []framework{
 	},
 }
 
-// TestProofFrameworks builds an application of each framework and asks for its
-// protected page, signed out, under every address that the build lists, every
-// one under which the framework gives it away, and mutations of both.
+// TestProofFrameworks builds an application with each framework and requests its protected page,
+// signed out, at every address that the build lists, every address at which the framework returns
+// it, and mutations of both.
 func TestProofFrameworks(t *testing.T) {
 	base, err := filepath.Abs("frameworks")
 	if err != nil {
@@ -125,11 +125,12 @@ func TestProofFrameworks(t *testing.T) {
 					startIn(t, root, f.name, []string{"SECRET_MARKER=" + marker, "NODE_ENV=production", "NEXT_TELEMETRY_DISABLED=1", "HOST=127.0.0.1", "PORT=" + portOf(address)}, node, f.serve...)
 					answers(t, front+"/")
 				}
-				// Straight to the framework: an address that gives nothing away proves nothing.
+				// Directly at the framework: an address that does not return the secret proves
+				// nothing.
 				if f.serve != nil {
 					for _, s := range f.secret {
 						if !f.optional(s) && !gives(get(t, strings.TrimPrefix(front, "http://"), s[0], s[1:]...)) {
-							t.Errorf("%s gives nothing away without a guard", s)
+							t.Errorf("%s does not return the secret without a guard", s)
 						}
 					}
 				}
@@ -148,10 +149,10 @@ func TestProofFrameworks(t *testing.T) {
 	proof.Report(t, section)
 }
 
-// optional addresses are of other versions and modes of a framework.
+// optional addresses belong to other versions and modes of a framework.
 func (f framework) optional(s []string) bool { return s[0] == "/private.rsc" }
 
-// signedIn signs in and asks for everything again.
+// signedIn signs in and repeats all requests.
 func (f framework) signedIn(t *testing.T, s *system) string {
 	t.Helper()
 	v := newVisitor(t)
@@ -190,7 +191,7 @@ func (f framework) signedIn(t *testing.T, s *system) string {
 	return fmt.Sprintf("%d of %d", works, of)
 }
 
-// crawl asks for everything, signed out.
+// crawl sends all requests, signed out.
 func crawl(t *testing.T, f framework, root, host string) (asked, leaks int) {
 	t.Helper()
 	var targets []string
@@ -232,8 +233,8 @@ func crawl(t *testing.T, f framework, root, host string) (asked, leaks int) {
 	return asked, leaks
 }
 
-// secretAddresses are under which some framework, in some version, gives the
-// data or the picture of /private.
+// secretAddresses are addresses at which a framework, in some version, returns the data or the
+// picture of /private.
 var secretAddresses = []string{
 	"/private.data", "/private.rsc", "/private.txt", "/private.json", "/private.html", "/private.md", "/private/index.html", "/private/index.txt", "/private/index.rsc", "/private/_.data", "/private/_index.data", "/private/__data.json", "/private/_payload.json", "/private/_payload.js", "/private/__route.js", "/private.html__data.json",
 	"/private/__next._tree.txt", "/private/__next._full.txt", "/private/__next._head.txt", "/private/__next._index.txt", "/private/__next.private.txt", "/private/__next.private.__PAGE__.txt", "/private.segments/_tree.segment.rsc", "/private.segments/private/__PAGE__.segment.rsc", "/private.prefetch.rsc",
@@ -245,7 +246,7 @@ var secretAddresses = []string{
 	"/_vercel/image?url=/private/secret.png&w=64&q=75", "/_image?href=/private/secret.png&w=64", "/.netlify/images?url=/private/secret.png", "/cdn-cgi/image/width=64/private/secret.png",
 }
 
-// mutations are other spellings of a request target.
+// mutations returns other spellings of a request target.
 func mutations(target string) []string {
 	path, query, hasQuery := strings.Cut(target, "?")
 	with := func(p string) string {
@@ -271,9 +272,8 @@ func mutations(target string) []string {
 	return all
 }
 
-// gives reports whether an answer holds the secret: the loader's text, or a
-// picture of its colour. Browsers take more formats than this can decode, which
-// is why get asks for PNG.
+// gives reports whether a response contains the secret: the loader's text, or a picture of its
+// colour. Browsers accept more image formats than the test can decode, so get requests PNG.
 func gives(got reply) bool {
 	if bytes.Contains(got.body, []byte(marker)) {
 		return true
@@ -286,14 +286,14 @@ func gives(got reply) bool {
 	return r > 0xc000 && g < 0x4000 && b > 0xc000
 }
 
-// A reply is an answer to get.
+// A reply is the result of get.
 type reply struct {
 	status    int
 	mediaType string
 	body      []byte
 }
 
-// get sends a request target as it is, which no HTTP client does.
+// get sends a request target unchanged, which no HTTP client does.
 func get(t *testing.T, host, target string, header ...string) reply {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", strings.Replace(host, "localhost", "127.0.0.1", 1), patience)
@@ -313,15 +313,14 @@ func get(t *testing.T, host, target string, header ...string) reply {
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return reply{} // such a target is no request
+		return reply{} // not a valid request target
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body) // half of it tells as much
+	body, _ := io.ReadAll(resp.Body) // half of it is enough
 	return reply{resp.StatusCode, resp.Header.Get("Content-Type"), body}
 }
 
-// installed installs the packages of a fixture, as tools/setup does for those of
-// the other tests.
+// installed installs the packages of a fixture, as tools/setup does for the other tests.
 func installed(t *testing.T, base, dir string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "../tools/npmci", filepath.Join(base, dir))
@@ -330,7 +329,7 @@ func installed(t *testing.T, base, dir string) {
 	}
 }
 
-// runTool runs a build tool to its end.
+// runTool runs a build tool until it ends.
 func runTool(t *testing.T, dir, node string, tool ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), node, tool...)
@@ -341,8 +340,7 @@ func runTool(t *testing.T, dir, node string, tool ...string) {
 	}
 }
 
-// pictures writes logo.png and private/secret.png where the framework keeps
-// files for the public.
+// pictures writes logo.png and private/secret.png to the framework's directory of public files.
 func pictures(t *testing.T, root, dir string) {
 	t.Helper()
 	folder := filepath.Join(root, "public")

@@ -25,15 +25,15 @@ import (
 
 const (
 	hostileConns  = 1000
-	hostileRamp   = 10 * time.Second // in which they are opened
-	hostileTime   = 15 * time.Second // for which they are held then, while requests are measured
-	hostilePause  = 10 * time.Second // before one that was closed is opened anew
-	hostileMemory = 256 << 20        // by which resident memory may grow
-	hostileFactor = 10               // by which the p99 of signed-in requests may grow
+	hostileRamp   = 10 * time.Second // to open them
+	hostileTime   = 15 * time.Second // to hold them afterwards, while requests are measured
+	hostilePause  = 10 * time.Second // before a closed one is opened again
+	hostileMemory = 256 << 20        // limit for the growth of resident memory
+	hostileFactor = 10               // limit for the growth of the p99 of signed-in requests
 )
 
-// TestProofHostile opens 1,000 connections that never finish what they begin, of each kind, to one
-// `gatehouse serve`, and measures its memory and the answers that a signed-in user gets meanwhile.
+// TestProofHostile opens 1,000 connections of each kind, which never finish what they begin, to one
+// `gatehouse serve`. It measures memory and the response times of a signed-in user meanwhile.
 func TestProofHostile(t *testing.T) {
 	var (
 		bff     = freeAddress(t)
@@ -189,7 +189,7 @@ func unfinishedCalls(method, authorization string, streams, size, frame int) fun
 
 func endlessHeader(c net.Conn) {
 	framer := preface(c)
-	part := bytes.Repeat([]byte{0x00, 0x01, 'a', 0x01, 'b'}, 3000) // literals that are not indexed
+	part := bytes.Repeat([]byte{0x00, 0x01, 'a', 0x01, 'b'}, 3000) // literals without indexing
 	if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock(":method", "POST", ":scheme", "http", ":path", "/", ":authority", "x")}) != nil {
 		return
 	}
@@ -236,7 +236,7 @@ func eventStream(c net.Conn) {
 	_, _ = io.WriteString(c, "GET /api/auth/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nX-Large: "+strings.Repeat("a", 16<<10)+"\r\n\r\n")
 }
 
-// latencyRun is what requests took, shortest first.
+// latencyRun holds the durations of requests, shortest first.
 type latencyRun struct {
 	took   []time.Duration
 	failed int
@@ -250,7 +250,7 @@ func ms(l *latencyRun, p int) string {
 	return fmt.Sprintf("%.2f ms", float64(l.percentile(p))/float64(time.Millisecond))
 }
 
-// latencies sends one request after another for some time.
+// latencies sends one request after another for a while.
 func (c *caller) latencies(t *testing.T, n *node, d time.Duration) *latencyRun {
 	t.Helper()
 	run := &latencyRun{}
@@ -285,7 +285,7 @@ func residentBytes(p *process) (int64, error) {
 	return kib << 10, err
 }
 
-// peakResident is the largest resident memory until stop.
+// peakResident returns the largest resident memory until stop.
 func peakResident(p *process, stop chan struct{}) (peak int64) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

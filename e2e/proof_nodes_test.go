@@ -28,8 +28,8 @@ const (
 )
 
 // TestProofNodes takes three nodes with 50 signed-in sessions through faults of the token endpoint
-// and restarts. The provider rotates refresh tokens and ends a login whose refresh token comes
-// twice. No session may be lost, and requests may fail with 503 only.
+// and restarts. The provider rotates refresh tokens and ends a login when a refresh token is
+// reused. No session may be lost, and requests may fail with 503 only.
 func TestProofNodes(t *testing.T) {
 	for _, store := range []struct {
 		name  string
@@ -70,7 +70,8 @@ func TestProofNodes(t *testing.T) {
 			phase("token endpoint 429 with Retry-After: 5 for 30 s", answersStatus(http.StatusTooManyRequests, "5"), wait(30*time.Second))
 			phase("token endpoint 400 invalid_client for 30 s", answersError(http.StatusUnauthorized, "invalid_client"), wait(30*time.Second))
 
-			// kill -9 while refreshes are under way may lose exactly those whose answer never arrived.
+			// kill -9 during refreshes may lose exactly those sessions whose response never
+			// arrived.
 			nodes.gate.answer(slow(time.Second))
 			var under int
 			got := nodes.load(t, func() {
@@ -105,7 +106,7 @@ type proofNodes struct {
 	gate    *gate
 	env     []string
 	callers []*caller
-	under   atomic.Int64 // slow answers under way
+	under   atomic.Int64 // slow responses in progress
 }
 
 func newProofNodes(t *testing.T, store string) *proofNodes {
@@ -177,7 +178,7 @@ func (n *proofNodes) load(t *testing.T, during func()) loadResult {
 	return result
 }
 
-// ask sends one request as a balancer does that tries the next node when a connection fails.
+// ask sends one request as a load balancer does, which tries the next node when a connection fails.
 func (n *proofNodes) ask(ctx context.Context, c *caller, first int) (status int, err error) {
 	for try := range len(n.nodes) {
 		var resp *http.Response
@@ -205,7 +206,7 @@ func (n *proofNodes) recover(t *testing.T) time.Duration {
 	return time.Since(began)
 }
 
-// lost counts the sessions that are signed out, and signs in anew in their place.
+// lost counts the sessions that are signed out, and replaces them with new logins.
 func (n *proofNodes) lost(t *testing.T) int {
 	t.Helper()
 	lost := 0
@@ -222,7 +223,7 @@ func (n *proofNodes) lost(t *testing.T) int {
 func (n *proofNodes) roll(t *testing.T) {
 	t.Helper()
 	for _, node := range n.nodes {
-		n.pause(t, 8*time.Second) // until refreshes are under way again
+		n.pause(t, 8*time.Second) // until refreshes are in progress again
 		if code := node.stop(t); code != 0 {
 			t.Errorf("a node ended with exit code %d, want 0", code)
 		}
@@ -231,7 +232,7 @@ func (n *proofNodes) roll(t *testing.T) {
 	}
 }
 
-// kill ends a node while refreshes are under way, and starts it again. It returns how many were.
+// kill ends a node during refreshes and starts it again. It returns the number of these refreshes.
 func (n *proofNodes) kill(t *testing.T) int {
 	t.Helper()
 	eventually(t, "refreshes are under way", func() error {
@@ -250,8 +251,8 @@ func (n *proofNodes) kill(t *testing.T) int {
 	return under
 }
 
-// answersAfter has the provider carry out a refresh at once and answer it later: the refresh token
-// that was sent is spent meanwhile.
+// answersAfter has the provider execute a refresh at once and answer it later, when the refresh
+// token that was sent is used up.
 func (n *proofNodes) answersAfter(d time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		n.under.Add(1)
@@ -267,7 +268,7 @@ func (n *proofNodes) answersAfter(d time.Duration) http.HandlerFunc {
 			w.Header()[name] = values
 		}
 		w.WriteHeader(answer.Code)
-		_, _ = io.Copy(w, bytes.NewReader(answer.Body.Bytes())) // a client that has gone is its own affair
+		_, _ = io.Copy(w, bytes.NewReader(answer.Body.Bytes())) // the client may have gone
 	}
 }
 

@@ -19,11 +19,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// earlier is the commit whose nodes publish nothing, and delete what they cannot open.
+// earlier is a commit whose nodes publish no key ids and delete records that they cannot open.
 const earlier = "1fe628bf67fc1158ed492c8ba6c97a036c3bd279"
 
-// TestProofRotation takes three nodes with 50 signed-in sessions through rotations of the secret, a node with another secret,
-// nodes of an earlier build, and a store that takes no writes. No session may be lost, and requests may fail with 503 only.
+// TestProofRotation takes three nodes with 50 signed-in sessions through rotations of the secret, a
+// node with another secret, nodes of an earlier build, and a read-only store. No session may be
+// lost, and requests may fail with 503 only.
 func TestProofRotation(t *testing.T) {
 	old := buildEarlier(t)
 	for _, store := range []struct {
@@ -87,7 +88,7 @@ func TestProofRotation(t *testing.T) {
 					n.pause(t, 3*time.Second)
 					node.startsAgain(t, n.fleet, env)
 				}
-				n.pause(t, 12*time.Second) // until all know of all
+				n.pause(t, 12*time.Second) // until all nodes have read the leases of the others
 			}
 			replace := func(node *node, program string, env []string) {
 				t.Helper()
@@ -170,7 +171,7 @@ func buildEarlier(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	archive := exec.CommandContext(t.Context(), "git", "archive", earlier)
-	archive.Dir = ".." // all of it
+	archive.Dir = ".." // of the whole repository
 	var failure bytes.Buffer
 	archive.Stderr = &failure
 	source, err := archive.Output()

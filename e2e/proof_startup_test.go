@@ -11,16 +11,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
-// TestProofStartup restarts serve under load while the provider is slow. A
-// request fails only if the provider has not answered within 2 s of its
-// arrival, and then after 2 s.
+// TestProofStartup restarts serve under load while the provider is slow. A request may fail only if
+// the provider has not answered within 2 s of its arrival, and only after 2 s.
 func TestProofStartup(t *testing.T) {
 	t.Parallel()
-	const margin = 300 * time.Millisecond // for a machine that is busy
+	const margin = 300 * time.Millisecond // for a busy machine
 	var rows [][]string
 	for _, c := range []struct {
 		name string
-		each time.Duration // of metadata and of keys
+		each time.Duration // for metadata and for keys
 		runs int
 	}{
 		{"at once", 0, 3},
@@ -46,7 +45,7 @@ func TestProofStartup(t *testing.T) {
 					t.Errorf("%s: login %t failed after %v although the provider answered in time", c.name, a.login, a.took)
 				default:
 					failed++
-					// Half a second early where the next try comes too late.
+					// Half a second early where the next attempt comes too late.
 					if a.took < 1500*time.Millisecond-margin {
 						t.Errorf("%s: login %t was given up after %v", c.name, a.login, a.took)
 					}
@@ -63,8 +62,8 @@ func TestProofStartup(t *testing.T) {
 	})
 }
 
-// slowStart is restarted, for 5 s, with the times from which on logins (true)
-// and calls (false) could be served.
+// slowStart is restarted for 5 s, and returns the times from which on logins (true) and calls
+// (false) could be served.
 func slowStart(t *testing.T, each time.Duration) (seen []arrival, available map[bool]time.Time) {
 	t.Helper()
 	seen, idp := restarted(t, each, func(*process, string) { <-time.After(5 * time.Second) })

@@ -14,10 +14,9 @@ import (
 	"testing"
 )
 
-// TestStrictProvider signs in where no secret is shared and nothing of the
-// protocol passes the browser in an address: the client proves itself with a
-// key that the provider fetches from the bff, requests are pushed, because the
-// provider insists, and the answer comes in a form.
+// TestStrictProvider signs in without a shared secret and without protocol parameters in browser
+// addresses: the client authenticates with a key that the provider fetches from the bff, requests
+// are pushed, as the provider requires, and the response is a form post.
 func TestStrictProvider(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string]any{
@@ -38,8 +37,8 @@ func TestStrictProvider(t *testing.T) {
 			p.ready(t, base+"/readyz")
 			in := installation{base: base, op: op, processes: []*process{p}}
 
-			// The provider knows nobody yet, and says so in a form, too, on a
-			// page with the status of an error.
+			// The provider has no session, and returns that error in a form too, on a page with an
+			// error status.
 			v := newVisitor(t)
 			v.open(t, base+"/api/auth/login?prompt=none&returnTo=/public").wants(t, http.StatusBadRequest, "text/html")
 			if landed := v.submit(t, nil).wants(t, http.StatusOK, "text/html"); landed.url != base+"/public" {
@@ -63,7 +62,7 @@ func TestStrictProvider(t *testing.T) {
 				}
 			}
 			callsAPI(t, in, v)
-			outlivesToken(t, in, v) // a refresh authenticates by the key, too
+			outlivesToken(t, in, v) // a refresh authenticates with the key too
 			signsOut(t, in, v)
 			nothingPrinted(t, in, v)
 

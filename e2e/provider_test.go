@@ -4,9 +4,8 @@ import (
 	"testing"
 )
 
-// TestServeWithTutorialEnvironment runs `gatehouse serve` on the variables of
-// the tutorial's stack and nothing else, with a certified provider that
-// nobody here wrote.
+// TestServeWithTutorialEnvironment runs `gatehouse serve` with the variables of the tutorial alone
+// and a certified provider.
 func TestServeWithTutorialEnvironment(t *testing.T) {
 	t.Parallel()
 	in := serveWithProvider(t)
@@ -14,7 +13,7 @@ func TestServeWithTutorialEnvironment(t *testing.T) {
 	if code := in.processes[0].stop(t); code != 0 {
 		t.Errorf("gatehouse serve ended with exit code %d, want 0", code)
 	}
-	nothingPrinted(t, in, visitors...) // while it ended included
+	nothingPrinted(t, in, visitors...) // including the output of the shutdown
 }
 
 // serveWithProvider starts oidc-provider and gatehouse serve.
@@ -25,7 +24,7 @@ func serveWithProvider(t *testing.T, args ...string) installation {
 	op := startProvider(t, freeAddress(t), base, firstTTL)
 	p := gatehouse(t, op.environment(base), append([]string{
 		"serve", "--listen-bff=" + address, "--listen-gateway=" + freeAddress(t), "--listen-grpc=" + freeAddress(t),
-		"--log-level=debug", // the most that it may say
+		"--log-level=debug", // the most verbose level
 	}, args...)...)
 	p.ready(t, base+"/readyz")
 	return installation{base: base, op: op, processes: []*process{p}}

@@ -16,22 +16,21 @@ import (
 	"time"
 )
 
-// A provider under test: how `gatehouse serve` is told of it, and how a person
-// gets through its pages.
+// A provider under test: how `gatehouse serve` is configured for it, and how a visitor uses its
+// pages.
 type tried struct {
-	issuer string // where its pages are, too
+	issuer string // the prefix of its pages too
 	ttl    time.Duration
 	env    []string
-	// enters signs the person in, from the page that the visitor looks at.
+	// enters signs the user in, from the page that the visitor has open.
 	enters func(t *testing.T, v *visitor)
-	// confirms answers what the provider asks at a logout, if it asks.
+	// confirms submits the provider's logout confirmation, if there is one.
 	confirms func(t *testing.T, v *visitor)
-	// ends ends the person's sessions at the provider, at which v is signed in,
-	// without the browser's coming back here.
+	// ends ends the user's sessions at the provider without the browser's help.
 	ends func(t *testing.T, v *visitor)
 }
 
-// TestProviders runs one story with every provider that can be had here.
+// TestProviders runs one story with every provider.
 func TestProviders(t *testing.T) {
 	t.Parallel()
 	t.Run("OidcProvider", func(t *testing.T) {
@@ -70,8 +69,8 @@ func TestProviders(t *testing.T) {
 	})
 	t.Run("Keycloak", func(t *testing.T) {
 		t.Parallel()
-		// Both clients of one Keycloak, one after the other: it takes a while to
-		// start, and its pages and tokens are the same.
+		// Both clients of one Keycloak, one after the other: it is slow to start, and its pages and
+		// tokens are the same.
 		address := freeAddress(t)
 		base := "http://localhost:" + portOf(address)
 		k := startKeycloak(t, base)
@@ -89,8 +88,7 @@ func TestProviders(t *testing.T) {
 		}
 		for name, env := range map[string][]string{
 			"Secret": {"GATEHOUSE_OIDC_CLIENT_ID=" + keycloakSecretClient, "GATEHOUSE_OIDC_CLIENT_SECRET=" + k.clientSecret},
-			// A key instead of a secret, and pushed requests, on which the client
-			// insists.
+			// A key instead of a secret, and pushed requests, which the client requires.
 			"KeyAndPushedRequests": {"GATEHOUSE_OIDC_CLIENT_ID=" + keycloakKeyClient, "GATEHOUSE_OIDC_CLIENT_KEY_FILE=" + file},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -106,9 +104,9 @@ func TestProviders(t *testing.T) {
 	})
 }
 
-// tellStory signs a person in and out in every way there is: by opening a
-// protected page; without being asked, since the provider knows them; past the
-// life of an access token; ended by the provider; and by their own logout.
+// tellStory signs a user in and out in every way: by a protected page; without a prompt, as the
+// provider has a session; past the expiry of an access token; ended by the provider; and by a
+// logout.
 func tellStory(t *testing.T, base, address string, p tried) {
 	t.Helper()
 	bff := gatehouse(t, append(p.env, "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:",
@@ -143,13 +141,13 @@ func tellStory(t *testing.T, base, address string, p tried) {
 		signedIn(what)
 	}
 
-	// A silent login where the provider knows nobody: back, and nothing lost.
+	// A silent login without a session at the provider returns to the page.
 	v.open(t, base+"/")
 	v.open(t, base+"/api/auth/login?prompt=none&returnTo=/public").wants(t, http.StatusOK, "text/html")
 	if v.page.url != base+"/public" {
-		t.Errorf("a silent login of nobody ended at %s, want %s/public", v.page.url, base)
+		t.Errorf("a silent login without a session ended at %s, want %s/public", v.page.url, base)
 	}
-	signedOut("after a silent login of nobody")
+	signedOut("after a silent login without a session")
 
 	enters("the first login")
 	entered := time.Now()
@@ -175,7 +173,7 @@ func tellStory(t *testing.T, base, address string, p tried) {
 	}
 	tabs.Wait()
 
-	// Our cookie is gone, the provider's is not: it asks nobody.
+	// The session cookie is gone, the provider's is not: it does not prompt.
 	u, err := url.Parse(base)
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +184,7 @@ func tellStory(t *testing.T, base, address string, p tried) {
 	signedIn("a silent login")
 
 	p.ends(t, v)
-	v.page.url = base + "/" // back in the tab of the application
+	v.page.url = base + "/" // in the tab of the application
 	eventually(t, "the provider's logout arrives", func() error {
 		if got := v.fetch(t, "/api/auth/me"); got.status != http.StatusNoContent {
 			return httpError(got)

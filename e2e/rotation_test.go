@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// withSecrets is an environment with other secrets.
+// withSecrets returns an environment with other secrets.
 func withSecrets(env []string, secrets ...string) []string {
 	var changed []string
 	for _, line := range env {
@@ -31,8 +31,9 @@ func (n *node) startsAgain(t *testing.T, f *fleet, env []string) {
 	n.ready(t, "http://"+n.address+"/readyz")
 }
 
-// TestRollingRotation shows that a new secret can come in either order, one node after the other, and that neither it nor a
-// node with another secret, which does not start unless it is forced to, signs a session out.
+// TestRollingRotation: a new secret may be added in either order, one node after the other, without
+// ending a session. A node with an unrelated secret does not start unless it is forced to, and ends
+// no session either.
 func TestRollingRotation(t *testing.T) {
 	t.Parallel()
 	onStores(t, func(t *testing.T, store string) {

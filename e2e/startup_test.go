@@ -14,8 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// A slowProvider is an issuer that takes its time over each document; metadata
-// and keys are two.
+// A slowProvider is an issuer that delays each of its two documents, metadata and keys.
 type slowProvider struct {
 	*tokentest.Issuer
 	each     atomic.Int64 // nanoseconds
@@ -56,9 +55,9 @@ type arrival struct {
 	status int
 }
 
-// load sends calls with a bearer token to the gateway and logins to the bff, a
-// hundred of each a second, until it is stopped. What finds no listener, or one
-// that is about to close, is no arrival.
+// load sends calls with a bearer token to the gateway and logins to the bff, a hundred of each a
+// second, until it is stopped. Requests that find no listener, or one that is closing, are not
+// counted.
 func load(t *testing.T, rest, bff, bearer string) (stop func() []arrival) {
 	t.Helper()
 	client := &http.Client{
@@ -121,9 +120,8 @@ func (a arrival) good() bool {
 	return a.login && a.status == http.StatusSeeOther || !a.login && a.status == http.StatusOK
 }
 
-// restarted runs gatehouse serve under load, stops it, starts it again beside a
-// provider that takes each of its documents so long, and returns what arrived
-// at the second process until done.
+// restarted runs gatehouse serve under load, stops it, starts it again with a provider that delays
+// each document, and returns what arrived at the second process until done.
 func restarted(t *testing.T, each time.Duration, done func(second *process, rest string)) ([]arrival, *slowProvider) {
 	t.Helper()
 	idp := newSlowProvider(t)
@@ -147,8 +145,8 @@ func restarted(t *testing.T, each time.Duration, done func(second *process, rest
 	return seen, idp
 }
 
-// A restart under traffic fails no request that can be served within 2 s: those
-// that arrive before the provider has answered wait for it.
+// A restart under load fails no request that can be served within 2 s: requests that arrive before
+// the provider has answered wait for it.
 func TestRestartUnderLoad(t *testing.T) {
 	t.Parallel()
 	seen, _ := restarted(t, 500*time.Millisecond, func(second *process, rest string) { second.ready(t, "http://"+rest+"/readyz") })

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestStreamThroughThreeProcesses: a stream of the API flows through gateway
-// and bff as it comes, carries a heartbeat, and ends with a word when any of
-// the three stops, which does not wait for it.
+// TestStreamThroughThreeProcesses: messages of a stream pass gateway and bff without delay,
+// heartbeats included. When one of the three processes stops, it ends the stream with a message and
+// does not wait for it.
 func TestStreamThroughThreeProcesses(t *testing.T) {
 	t.Parallel()
 	var (

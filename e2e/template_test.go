@@ -9,12 +9,10 @@ import (
 	"testing"
 )
 
-// TestTemplate follows the first chapter of docs/add-a-service.md to the
-// letter, in an empty directory: a copy of the repository under another name,
-// with a service of its own, first beside the sample application and then
-// without it. What is cloned is this checkout. Of "make unit", which would run
-// for minutes, the test runs what has ever known the sample, without the race
-// detector; "make check" has compiled the rest.
+// TestTemplate follows the first chapter of docs/add-a-service.md in an empty directory: a copy of
+// the repository under another name, with a service of its own, first beside the sample application
+// and then without it. The repository is a copy of this checkout. Instead of "make unit", which
+// takes minutes, the test runs the packages that have had to do with the sample.
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	f := own(t, "GATEHOUSE_", "GATEHOUSE_OIDC_")
@@ -40,7 +38,7 @@ func TestTemplate(t *testing.T) {
 	}
 	f.follow(t, chapter(t, "As a template"))
 
-	// The three things that come by themselves, and what must be gone.
+	// What the chapter promises without further work, and what must be gone.
 	log := f.program.out.String()
 	for _, want := range []string{"/guestbook.v1.GuestbookService/AddEntry", "/guestbook.v1.GuestbookService/ClearEntries"} {
 		if !strings.Contains(log, want) {
@@ -61,8 +59,8 @@ func TestTemplate(t *testing.T) {
 	f.done(t, map[string]int{"file": 5, "run": 7, "test": 1, "environment": 1, "start": 1, "status": 1, "request": 11})
 }
 
-// check is what "gatehouse check" prints. The provider of the test takes no
-// logins, which it says too.
+// check returns the output of "gatehouse check". The provider of the test accepts no logins, which
+// the output says too.
 func (f *follower) check(t *testing.T) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(f.dir, "gatehouse"), "check")
@@ -71,7 +69,7 @@ func (f *follower) check(t *testing.T) string {
 	return string(out)
 }
 
-// repository makes one of this checkout, with a single commit.
+// repository makes a repository of this checkout, with a single commit.
 func repository(t *testing.T) string {
 	t.Helper()
 	root, files := checkout(t)

@@ -19,8 +19,8 @@ import (
 
 const tutorial = "../docs/add-a-service.md"
 
-// A block is a fenced one of the tutorial that says what it is for, behind the
-// language: one word, or KIND=NAME.
+// A block is a fenced block of the tutorial whose info string has a second word, which says what it
+// is for: a word, or KIND=NAME.
 type block struct{ use, name, text string }
 
 // chapter returns the marked blocks of one chapter of the tutorial.
@@ -43,16 +43,15 @@ func chapter(t *testing.T, title string) []block {
 	return blocks
 }
 
-// A follower does what a chapter says, to the letter: it writes the files, runs
-// the commands and makes the requests, each shell beginning where the one
-// before has ended.
+// A follower does exactly what a chapter says: it writes the files, runs the commands and makes the
+// requests. Each shell begins where the one before has ended.
 type follower struct {
 	dir      string
-	env      []string            // of the commands, on top of the test's
+	env      []string            // of the commands, added to the test's
 	values   map[string]string   // of the settings that the chapter exports, and of TOKEN
-	promises map[string]string   // what an answer must hold, by words behind its status
-	ready    []string            // URLs that answer once the program is up
-	instead  map[string][]string // commands in the place of blocks of a kind
+	promises map[string]string   // texts in a response, by the words after its status
+	ready    []string            // URLs that answer once the program has started
+	instead  map[string][]string // commands that replace blocks of a kind
 
 	mint     func() string
 	settings []string
@@ -60,8 +59,8 @@ type follower struct {
 	did      map[string]int
 }
 
-// own is a follower in an empty directory, with a provider, free ports and a
-// token. The settings have names with the prefix, but for prefixed ones.
+// own returns a follower in an empty directory, with a provider, free ports and a token. The
+// settings have names with the prefix, except those in prefixed.
 func own(t *testing.T, prefix, oidc string) *follower {
 	t.Helper()
 	issuer := tokentest.NewIssuer(t)
@@ -77,13 +76,12 @@ func own(t *testing.T, prefix, oidc string) *follower {
 	}}
 	f.mint = func() string { return issuer.Mint(map[string]any{"aud": "https://hello.example"}) }
 	f.ready = []string{"http://" + f.values[prefix+"LISTEN_GATEWAY"] + "/readyz", f.values[prefix+"BASE_URL"] + "/readyz"}
-	// The sum database is not asked, so that a machine that has all modules
-	// needs no network.
+	// Without the checksum database, so that a machine with all modules needs no network.
 	f.env = []string{"GOWORK=off", "GOSUMDB=off", "GOFLAGS="}
 	return f
 }
 
-// follow does what the blocks say.
+// follow executes the blocks.
 func (f *follower) follow(t *testing.T, blocks []block) {
 	t.Helper()
 	for _, b := range blocks {
@@ -114,7 +112,7 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 				f.program.ready(t, url)
 			}
 		case "status":
-			f.values["TOKEN"] = f.mint() // not before: it lasts for minutes, and so may the chapter
+			f.values["TOKEN"] = f.mint() // as late as possible, because it is valid for minutes
 			f.did["request"] += f.requests(t, b.text)
 		default:
 			t.Errorf("%s: a block is marked %q, which means nothing to this test", tutorial, b.use)
@@ -122,8 +120,7 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 	}
 }
 
-// done holds what was done to what there must at least have been, and ends the
-// program.
+// done compares what was done with the least that is expected, and ends the program.
 func (f *follower) done(t *testing.T, atLeast map[string]int) {
 	t.Helper()
 	for use, n := range atLeast {
@@ -166,9 +163,9 @@ func (f *follower) write(t *testing.T, name, text string) {
 	}
 }
 
-// requests makes those that a block lists, one command a line with what is to
-// come of it behind: a status, and after a comma an explanation. One that
-// promises something must get it.
+// requests makes the requests of a block: one command a line, followed by the expected status and,
+// after a comma, an explanation. If the explanation promises something, the response must contain
+// it.
 func (f *follower) requests(t *testing.T, text string) (made int) {
 	t.Helper()
 	text = strings.ReplaceAll(text, "\\\n", " ")
@@ -199,8 +196,7 @@ func (f *follower) requests(t *testing.T, text string) (made int) {
 	return made
 }
 
-// checkout lists the files of this checkout, those included that are not
-// committed yet.
+// checkout lists the files of this checkout, including uncommitted ones.
 func checkout(t *testing.T) (root string, files []string) {
 	t.Helper()
 	root, err := filepath.Abs("..")
@@ -219,9 +215,9 @@ func checkout(t *testing.T) (root string, files []string) {
 	return root, files
 }
 
-// proxied offers this checkout as the newest commit of main, at a module proxy
-// in a directory: what "go get …@main" then gets is what it would get of the
-// commit, without modules that lie below. It returns the value of GOPROXY.
+// proxied offers this checkout as the newest commit of main at a module proxy in a directory. "go
+// get …@main" gets what it would get of the commit, without the modules below. It returns the value
+// of GOPROXY.
 func proxied(t *testing.T) string {
 	t.Helper()
 	const module = "github.com/gatehouse-dev/gatehouse"
@@ -278,8 +274,7 @@ func proxied(t *testing.T) string {
 	return "file://" + filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(dir)))) + "," + strings.TrimSpace(string(out))
 }
 
-// forget removes a version from the module cache when the test ends: nobody
-// will ask for it again.
+// forget removes a version from the module cache when the test ends.
 func forget(t *testing.T, module, version string) {
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
@@ -294,7 +289,7 @@ func forget(t *testing.T, module, version string) {
 			}
 			return err
 		})
-		_ = os.RemoveAll(tree) // a leftover hurts nobody
+		_ = os.RemoveAll(tree) // a leftover does no harm
 		downloads, _ := filepath.Glob(filepath.Join(cache, "cache/download", module, "@v", version+".*"))
 		for _, file := range downloads {
 			_ = os.Remove(file)

@@ -14,9 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// TestUnregisteredService checks that a gateway in the process of its server
-// refuses a service that the server does not have, and names it, so that the
-// program does not start and answer 501.
+// TestUnregisteredService: in one process, a gateway refuses a service that the server does not
+// have, and names it, so that the program does not start and answer 501.
 func TestUnregisteredService(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")

@@ -14,19 +14,17 @@ import (
 	"golang.org/x/net/html"
 )
 
-// A visitor behaves like a browser as far as a server can tell: it keeps
-// cookies, says with Sec-Fetch headers what a request is for and who caused
-// it, follows redirects and submits forms. It remembers every answer, so that
-// a test can look for what should not have been in one.
+// A visitor behaves like a browser towards a server: it keeps cookies, sends Sec-Fetch headers,
+// follows redirects and submits forms. It records every response, so that a test can search them.
 type visitor struct {
 	client *http.Client
-	page   answer // what the tab shows
+	page   answer // of the tab
 
 	mu   sync.Mutex
 	seen []answer
 }
 
-// An answer is one response, with the request that it answers.
+// An answer is a response with its request.
 type answer struct {
 	method, url string
 	status      int
@@ -49,8 +47,8 @@ func newVisitor(t *testing.T) *visitor {
 	}}
 }
 
-// A trustingJar gives and takes Secure cookies on loopback without TLS too, as
-// browsers do: Keycloak counts on it.
+// A trustingJar also accepts and sends Secure cookies on loopback without TLS, as browsers do.
+// Keycloak relies on it.
 type trustingJar struct{ http.CookieJar }
 
 func (j trustingJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
@@ -67,19 +65,19 @@ func trusted(u *url.URL) *url.URL {
 	return &secure
 }
 
-// open types an address.
+// open navigates to an address, as if typed.
 func (v *visitor) open(t *testing.T, address string) answer {
 	t.Helper()
 	return v.navigate(t, http.MethodGet, address, nil, "")
 }
 
-// follow clicks on a link of the page, given as it stands there.
+// follow clicks on a link of the page, given by its address.
 func (v *visitor) follow(t *testing.T, href string) answer {
 	t.Helper()
 	return v.navigate(t, http.MethodGet, resolve(t, v.page.url, href), nil, v.page.url)
 }
 
-// submit fills in the one form of the page and presses its button.
+// submit fills in the only form of the page and presses its button.
 func (v *visitor) submit(t *testing.T, fields map[string]string) answer {
 	t.Helper()
 	method, action, values := formOf(t, v.page)
@@ -92,16 +90,16 @@ func (v *visitor) submit(t *testing.T, fields map[string]string) answer {
 	return v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url)
 }
 
-// navigate loads a page, wherever the servers lead.
+// navigate loads a page and follows redirects.
 func (v *visitor) navigate(t *testing.T, method, address string, form url.Values, initiator string) answer {
 	t.Helper()
-	site := "none" // the person, not a page, has caused it
+	site := "none" // caused by the user, not by a page
 	if initiator != "" {
 		site = "same-origin"
 	}
 	for range 20 {
 		if initiator != "" {
-			site = farther(site, relation(t, initiator, address)) // a redirect does not make it nearer again
+			site = farther(site, relation(t, initiator, address)) // a redirect never makes it closer again
 		}
 		h := http.Header{
 			"Accept":                    {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
@@ -131,7 +129,7 @@ func (v *visitor) navigate(t *testing.T, method, address string, form url.Values
 	return answer{}
 }
 
-// fetch is a request by a script of the page. It may be used concurrently.
+// fetch sends a request as a script of the page. It is safe for concurrent use.
 func (v *visitor) fetch(t *testing.T, path string) answer {
 	t.Helper()
 	address := resolve(t, v.page.url, path)
@@ -168,8 +166,7 @@ func (v *visitor) send(t *testing.T, method, address string, h http.Header, body
 	return got
 }
 
-// wants fails the test unless the answer has the status and, if one is named,
-// the media type.
+// wants fails the test unless the answer has the status and, if given, the media type.
 func (a answer) wants(t *testing.T, status int, mediaType string) answer {
 	t.Helper()
 	got, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
@@ -189,7 +186,7 @@ func (a answer) json(t *testing.T) map[string]any {
 	return v
 }
 
-// formOf reads the one form of a page, with the button that submits it.
+// formOf returns the only form of a page, with the button that submits it.
 func formOf(t *testing.T, page answer) (method, action string, values url.Values) {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(page.body))
@@ -252,8 +249,8 @@ func originOf(t *testing.T, address string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// relation is what Sec-Fetch-Site says of a request from one address to
-// another. Ports make another origin, but not another site.
+// relation returns the value of Sec-Fetch-Site for a request from one address to another. Different
+// ports are different origins, but the same site.
 func relation(t *testing.T, from, to string) string {
 	t.Helper()
 	a, b := originOf(t, from), originOf(t, to)

@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/openapitest"
 )
 
-// everything has a field of each kind, and some with rules.
+// everything has a field of each kind, and fields with rules.
 const everything = `
 message_type { name: "Everything"
   field { name: "a_bool" json_name: "aBool" number: 1 type: TYPE_BOOL label: LABEL_OPTIONAL }
@@ -98,7 +98,7 @@ func document(t *testing.T, file protoreflect.FileDescriptor) map[string]any {
 func schemaOf(t *testing.T, doc map[string]any, name string) *jsonschema.Schema {
 	t.Helper()
 	c := jsonschema.NewCompiler()
-	c.AssertFormat() // uuid counts
+	c.AssertFormat() // so that uuid is checked
 	if err := c.AddResource("mem://doc.json", doc); err != nil {
 		t.Fatal(err)
 	}
@@ -118,14 +118,14 @@ func parsed(t *testing.T, content string) any {
 	return v
 }
 
-// full is a message of every kind, as a request may bring it.
+// full is a message with a field of every kind, as a request may contain it.
 const full = `{"aBool":true,"anInt32":-5,"anInt64":"-9223372036854775808","aUint32":4294967295,"aUint64":"18446744073709551615","aDouble":1.5,
 	"aText":"x","bytes":"AAEC","colour":"COLOUR_RED","itself":{"aText":"y"},"texts":["a","b"],"counts":{"k":"5"},"at":"2026-03-01T09:30:00Z",
 	"within":"1.500s","mask":"aText,anInt32","any":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"2s"},
 	"struct":{"a":[1,null]},"value":null,"wrapped":"7","empty":{},"or":3,"maybe":""}`
 
-// TestAnswers: what the gateway writes, fields that are not set included, is
-// what the schema says, and the schema says no less.
+// TestAnswers: messages as the gateway writes them, unset fields included, are valid by the schema,
+// and other messages are not.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	file, _ := openapitest.Declare(t, everything)
@@ -183,8 +183,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestRequests: the schema takes what the server takes, and nothing else: the
-// rules are protovalidate's, which is asked as well.
+// TestRequests: the schema accepts what the server accepts and nothing else. The rules are
+// protovalidate's, which is asked as well.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	file, _ := openapitest.Declare(t, everything)
@@ -204,7 +204,7 @@ func TestRequests(t *testing.T) {
 		`{"aUint64":18446744073709551615}`: true, `{"counts":{"k":5}}`: true, `{"colour":"RED"}`: false, `{"texts":[null]}`: false, `{"within":"5"}`: false, `{"any":{}}`: true,
 	} {
 		server, schema := judge(all, string(all.FullName())+"-input", content)
-		if content == `{"any":{}}` { // an Any without a type is an empty one, which is nothing to promise
+		if content == `{"any":{}}` { // an Any without a type is empty, which the schema does not promise
 			schema = nil
 		}
 		if (server == nil) != good || (schema == nil) != good {
