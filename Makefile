@@ -18,11 +18,11 @@ MODULES := $(dir $(wildcard go.mod bench/go.mod e2e/go.mod))
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
 
-test: setup check ## what CI runs: set-up, check, and all tests
+test: setup check ## what CI runs: set-up, check, and all tests with the race detector
 	GOTESTFLAGS=-race tools/gotest $(MODULES)
 
-unit: ## the tests that need neither a browser nor a foreign provider
-	GOTESTFLAGS=-race tools/gotest $(filter-out e2e/,$(MODULES))
+unit: ## tests without browser and foreign providers, without the race detector
+	tools/gotest $(filter-out e2e/,$(MODULES))
 
 setup: ## installs what the tests need, or names what is missing
 	tools/setup
