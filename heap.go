@@ -5,14 +5,19 @@ import (
 	"runtime/debug"
 )
 
-// heapFloor is memory, in bytes, that is reserved and never touched, so that it
-// takes none of the machine's: the garbage collector runs when the heap has
-// doubled, and a few megabytes double many times a second. With this it runs a
-// tenth as often, at the price of as much garbage in memory at a time.
+// heapFloor is reserved and never touched, in bytes, so that it takes no memory of
+// the machine. The garbage collector runs when the heap has doubled, and a few
+// megabytes double many times a second; with the floor it runs a tenth as often,
+// at the price of as much garbage in memory.
+//
+// debug.SetGCPercent(800) saves the same processor time of a small heap (13% of a
+// request), but then a heap of 1 GB, such as that of sessions in memory, grows to
+// 9 GB instead of 2.
 const heapFloor = 32 << 20
 
-// reserveHeap returns it, to be kept while the program runs; nothing where
-// somebody has set a memory limit (GOMEMLIMIT), which it would count towards.
+// reserveHeap returns the floor, which must be kept while the program runs. It
+// returns nil if there is a memory limit (GOMEMLIMIT), which the floor would
+// count towards.
 func reserveHeap() []byte {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return nil

@@ -2,7 +2,6 @@ package gatehouse
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -45,28 +44,19 @@ func storeKind(value string) string {
 // checkStore returns what is wrong with the form of a session store's address.
 func checkStore(value string) error {
 	const field = "SessionStore"
+	fields := map[string]string{"URL": field}
 	switch storeKind(value) {
 	case "sqlite":
 		return checkFolder(field, value)
 	case "postgres":
-		return ofField(field, postgres.Config{URL: value}.Validate())
+		return renamed(postgres.Config{URL: value}.Validate(), fields)
 	case "redis":
-		return ofField(field, redis.Config{URL: value}.Validate())
+		return renamed(redis.Config{URL: value}.Validate(), fields)
 	case "memory":
 		return nil
 	}
 	return invalid.Field(field, value, "is no session store", "give memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, "+
 		"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER")
-}
-
-// ofField returns the errors about an address as errors about the field that has
-// it.
-func ofField(field string, err error) error {
-	fields, errs := invalid.All(err)
-	for _, e := range fields {
-		errs = append(errs, &invalid.Error{Field: field, Problem: e.Problem, Remedy: e.Remedy})
-	}
-	return errors.Join(errs...)
 }
 
 // A sessionStore is a session store of this program.

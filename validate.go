@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
 // validate returns everything that is missing, unsafe or contradictory for the
@@ -154,8 +155,10 @@ func (p *program) checkReplicas() error {
 // checkDenylist returns what is wrong with a denylist.
 func checkDenylist(value string, run partSet) error {
 	switch {
-	case value == "" || strings.HasPrefix(value, "redis://") || strings.HasPrefix(value, "rediss://"):
+	case value == "":
 		return nil
+	case strings.HasPrefix(value, "redis://") || strings.HasPrefix(value, "rediss://"):
+		return renamed(redis.Config{URL: value}.Validate(), map[string]string{"URL": "Denylist"})
 	case value != inMemory:
 		return invalid.Field("Denylist", value, "is no denylist", "give memory: or redis://HOST:PORT")
 	case !(run.BFF && run.Server):
@@ -207,10 +210,8 @@ func (p *program) checkFrontend() error {
 	case value == embeddedFrontend:
 		return nil
 	case isDir:
-		if _, err := spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: csp}); err != nil {
-			return &invalid.Error{Field: "Frontend", Value: value, Problem: err.Error()}
-		}
-		return nil
+		return renamed(spa.Config{Dir: dir, ContentSecurityPolicy: csp}.Validate(),
+			map[string]string{"Dir": "Frontend", "ContentSecurityPolicy": "FrontendCSP"})
 	}
 	_, err := origin.Upstream(value)
 	if err == nil {
@@ -223,4 +224,14 @@ func (p *program) checkFrontend() error {
 		return invalid.Field("Frontend", value, "is a directory", "did you mean dir:"+value+"?")
 	}
 	return invalid.Field("Frontend", value, "is no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")
+}
+
+// renamed returns the errors in err with the names of the program's fields
+// instead of those of a part.
+func renamed(err error, fields map[string]string) error {
+	invalids, errs := invalid.All(err)
+	for _, e := range invalids {
+		errs = append(errs, &invalid.Error{Field: fields[e.Field], Value: e.Value, Problem: e.Problem, Remedy: e.Remedy})
+	}
+	return errors.Join(errs...)
 }

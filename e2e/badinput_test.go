@@ -147,7 +147,7 @@ func TestBadInput(t *testing.T) {
 		{name: "a store in no directory", env: []string{"GATEHOUSE_SESSION_STORE=sqlite:no/such/place.db"}, code: 1,
 			says: []string{"GATEHOUSE_SESSION_STORE", "no/such/place.db"}},
 		{name: "a front end in no directory", env: []string{"GATEHOUSE_FRONTEND=dir:no/such/place"}, code: 1,
-			says: []string{"GATEHOUSE_FRONTEND=dir:no/such/place", "no such directory"}},
+			says: []string{"GATEHOUSE_FRONTEND=dir:no/such/place", "is not a directory"}},
 		{name: "a front end of another kind", env: []string{"GATEHOUSE_FRONTEND=next"}, code: 1,
 			says: []string{"GATEHOUSE_FRONTEND=next", "embedded:"}},
 		{name: "a pattern that protects nothing", env: []string{"GATEHOUSE_PROTECT=private"}, code: 1,
