@@ -33,10 +33,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// requestTimeout bounds what a browser's request may need of the provider.
+// requestTimeout bounds the calls of the provider for one request.
 const requestTimeout = 10 * time.Second
 
-// A BFF is an http.Handler for everything a browser asks for. It is safe for
+// A BFF is an http.Handler for all requests of browsers. It is safe for
 // concurrent use.
 type BFF struct {
 	secure   bool // the base URL is https
@@ -59,16 +59,16 @@ type BFF struct {
 	account   *account.Handlers
 	api       *forward.API
 	frontend  *frontend.Frontend
-	// work is what a stop waits for besides requests: refreshes, code
-	// exchanges, revocations.
+	// work counts the refreshes, code exchanges and revocations that Run waits
+	// for, at most for workLimit.
 	work      inflight.Group
-	workLimit time.Duration // how long a stop waits for it
+	workLimit time.Duration
 	stopping  chan struct{} // closed when this process is about to stop
 	stop      sync.Once
 }
 
-// New builds a bff. Every error names what is wrong with which setting, and
-// how to mend it. It contacts nobody; Run does.
+// New returns a BFF. Its errors are those of [Config.Validate]. It makes no
+// network connection; [BFF.Run] does.
 func New(cfg Config) (*BFF, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("bff: %w", err)
@@ -158,16 +158,15 @@ func New(cfg Config) (*BFF, error) {
 }
 
 // Join announces this bff to the others that share its session store; see
-// session.Manager.Join. Call it before requests are served; Run does it
-// otherwise.
+// session.Manager.Join. Without it, Run does.
 func (b *BFF) Join(ctx context.Context) error { return b.sessions.Join(ctx) }
 
-// Run keeps the provider's metadata and keys fresh and expired sessions away,
-// hears of sessions that end elsewhere, and revokes the refresh tokens of
-// logouts whose browser does not come back, until the context ends. Then it
-// revokes those that are still waiting here, and returns when no refresh, code
-// exchange or revocation is under way any more, or 5 seconds after
-// Config.RefreshTimeout.
+// Run does the work outside requests until the context ends: it refreshes the
+// provider's metadata and keys, removes expired sessions, receives the events of
+// the session store, and revokes refresh tokens after logouts. Then it revokes
+// the tokens that this process still has to, and returns when no refresh, code
+// exchange or revocation is under way, or 5 seconds after
+// SessionConfig.RefreshTimeout with an error.
 func (b *BFF) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.provider.Run(running) })
@@ -180,8 +179,8 @@ func (b *BFF) Run(ctx context.Context) error {
 	return errors.Join(err, b.finishWork(ctx))
 }
 
-// finishWork waits for what is under way without a request. Cut off, a refresh
-// would lose the refresh token that the provider has just rotated.
+// finishWork waits for the work outside requests. An interrupted refresh would
+// lose the refresh token that the provider has just rotated.
 func (b *BFF) finishWork(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.workLimit)
 	defer cancel()
@@ -197,7 +196,7 @@ func (b *BFF) endStreams() {
 	b.api.Drain()
 }
 
-// Ready says why nobody can sign in at the moment, nil if they can.
+// Ready returns why no login is possible at the moment, nil if one is.
 func (b *BFF) Ready() error {
 	if err := b.provider.Ready(); err != nil {
 		return err

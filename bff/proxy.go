@@ -14,12 +14,12 @@ import (
 // its answer.
 const headerTimeout = time.Minute
 
-// NewProxy returns a handler that passes requests on to a server in another
-// process, for Config.API (a gateway) or Config.Frontend (a front-end
-// server). The target is fixed here: nothing in a request changes the host.
-// Answers are passed on as they come, so that streams flow, and WebSockets
-// are carried. A target that does not answer within a minute is 502, for the
-// log too; an answer that breaks off is cut for the browser as well.
+// NewProxy returns a handler that forwards requests, and WebSockets, to a server
+// in another process: for Config.API a gateway, for Config.Frontend a front-end
+// server. Nothing in a request changes the host. Streams are not buffered. The
+// handler answers 502 if the target sends no header within a minute, and cuts
+// the connection to the browser if the answer is interrupted. A nil logger
+// discards the log.
 func NewProxy(target *url.URL, logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)

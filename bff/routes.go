@@ -43,19 +43,19 @@ func (b *BFF) chain() http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,           // before anything acts on a cookie
-		b.login.LimitCookies,     // before anybody behind us does, and locks the person out
-		b.refuseHost,             // before a page of another site learns anything
-		refuseMethods,            // whatever the address
+		b.login.LimitCookies,     // before a server behind the bff refuses them, which would lock the user out
+		b.refuseHost,             // before another site gets an answer
+		refuseMethods,            // at every address
 		b.secureHeaders,          // on refusals too
 		b.answered,               // deadlines, and a panic becomes an answer
-		accesslog.Wrap(b.logger), // outermost, so that it sees what the browser got, and names the request
+		accesslog.Wrap(b.logger), // outermost, since it logs the final answer and sets the request id
 	} {
 		h = wrap(h)
 	}
 	return h
 }
 
-// route finds who answers. Paths are compared as they are: a router that
+// route calls the handler of a path. Paths are compared exactly: a router that
 // cleans them would give protected pages second names.
 func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
@@ -77,13 +77,12 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// allowedMethods are told with a 405; which of them an address serves is said
-// there.
+// allowedMethods is the Allow header of refuseMethods.
 const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// refuseMethods refuses the methods that echo the request, with cookies and the
-// headers that we add (TRACE, and Microsoft's TRACK), and the one that asks for a
-// tunnel (CONNECT). Some servers read methods in any case.
+// refuseMethods refuses the methods that return the request, with cookies and
+// added headers (TRACE, and Microsoft's TRACK), and CONNECT, which asks for a
+// tunnel. Some servers ignore the case of methods.
 func refuseMethods(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch strings.ToUpper(r.Method) {
@@ -96,6 +95,7 @@ func refuseMethods(next http.Handler) http.Handler {
 	})
 }
 
+// routeAuth calls the handler of a path below /api/auth.
 func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if handle, ok := strings.CutPrefix(path, route.Sessions+"/"); ok && handle != "" && !strings.Contains(handle, "/") {
@@ -118,7 +118,7 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// health says that the process lives, and whether people can sign in.
+// health answers /healthz, and /readyz with 503 if no login is possible.
 func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -132,11 +132,11 @@ func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// readyTimeout bounds what /readyz asks of the session store.
+// readyTimeout bounds the call of the session store for /readyz.
 const readyTimeout = 2 * time.Second
 
-// notReady says in public words why no one can sign in at the moment, "" if they
-// can. The log has the cause, which names machines.
+// notReady returns a public text that says why no login is possible, "" if one
+// is. The error, which may name machines, is logged.
 func (b *BFF) notReady(r *http.Request) string {
 	why, err := "the provider's metadata or keys cannot be fetched", b.provider.Ready()
 	if err == nil {
@@ -156,6 +156,7 @@ func (b *BFF) notReady(r *http.Request) string {
 	return why
 }
 
+// refuseForged refuses requests that another origin has caused.
 func (b *BFF) refuseForged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.origins.Forged(r) {
@@ -167,9 +168,9 @@ func (b *BFF) refuseForged(next http.Handler) http.Handler {
 	})
 }
 
-// refuseHost keeps names that others control away from a server on loopback
-// (DNS rebinding). A provider or a health checker may know it by another name,
-// and learns nothing there.
+// refuseHost refuses requests to a server on loopback by other names (DNS
+// rebinding). Exempt are addresses that providers and health checks call, maybe
+// by another name; their answers are of no use to an attacker.
 func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -185,6 +186,7 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	})
 }
 
+// secureHeaders sets the headers of setSecure.
 func (b *BFF) secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.setSecure(w.Header())
@@ -192,8 +194,8 @@ func (b *BFF) secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// Values that every answer has, in slices that are full: appending to one makes
-// another.
+// Header values of every answer. The slices are full, so that appending copies
+// them.
 var (
 	nosniff         = []string{"nosniff"}
 	sameOrigin      = []string{"same-origin"}
@@ -208,8 +210,7 @@ func (b *BFF) setSecure(h http.Header) {
 	}
 }
 
-// answered gives each answer its deadlines, and makes an answer, and a line in
-// the log, of a panic.
+// answered sets the deadlines of an answer, and handles panics.
 func (b *BFF) answered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, r := forward.NewWriter(w, r)
@@ -218,21 +219,21 @@ func (b *BFF) answered(next http.Handler) http.Handler {
 	})
 }
 
+// recovered logs a panic of next and answers 500.
 func (b *BFF) recovered(next http.Handler, w *forward.Writer, r *http.Request) {
 	defer func() {
 		p := recover()
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler { // net/http's own way to cut an answer off
+		if p == http.ErrAbortHandler { // net/http cuts the answer
 			panic(p)
 		}
 		b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		if w.Started() { // half an answer must not look like a whole one
+		if w.Started() { // a partial answer must not look complete
 			panic(http.ErrAbortHandler)
 		}
-		// What was to go with another answer, a cookie perhaps, does not go
-		// with this one.
+		// Headers of the intended answer, such as cookies, are dropped.
 		id := w.Header().Get(requestid.Header)
 		clear(w.Header())
 		w.Header().Set(requestid.Header, id)

@@ -9,16 +9,15 @@ import (
 )
 
 const (
-	maxHeaderBytes    = 1 << 20 // all cookies that a browser keeps for a domain: what to do about them is ours to say
+	maxHeaderBytes    = 1 << 20 // more than all cookies of a domain, which LimitCookies bounds
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 )
 
-// Server returns an HTTP server for the bff, without an address, with the
-// limits that net/http leaves open: on a header's size and time, and on idle
-// connections. When it shuts down, it ends the event streams of sessions,
-// which would go on for hours. A request that is answered by the API or the front end takes as
-// long as these let it.
+// Server returns an HTTP server for the bff without an address. It limits the
+// size of a request header to 1 MiB, its time to 10 seconds, and idle
+// connections to 2 minutes. The time of a request is not limited. A shutdown of
+// the server ends the event streams of sessions.
 func (b *BFF) Server() *http.Server {
 	server := &http.Server{
 		Handler:           arrival.Handler(b),
