@@ -104,7 +104,7 @@ func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
 	cfg.Authn.Provider = p.provider
 	if p.denylist != nil {
-		cfg.Authn.Revoked, cfg.Authn.RevokedChanged = p.denylist.Revoked, p.denylist.Changed
+		cfg.Authn.Denylist = p.denylist
 	}
 	cfg.Register = func(r grpc.ServiceRegistrar) {
 		p.services.register(r)

@@ -49,7 +49,7 @@ func TestDenialEndsStreams(t *testing.T) {
 	}
 	issuer := tokentest.NewUnserved(t, "https://issuer.test")
 	srv, err := server.New(server.Config{
-		Authn: authn.Config{Provider: oidctest.NewProvider(t, issuer), Audience: shopAudience, Revoked: list.Revoked, RevokedChanged: list.Changed},
+		Authn: authn.Config{Provider: oidctest.NewProvider(t, issuer), Audience: shopAudience, Denylist: list},
 		Register: func(r grpc.ServiceRegistrar) {
 			audioarchivev1.RegisterProductServiceServer(r, catalog.NewProducts(catalog.ProductsConfig{DB: db}))
 		},

@@ -111,7 +111,8 @@ func UntilSignal(cfg Config) error {
 func (cfg Config) Validate() error {
 	var errs []error
 	if cfg.ShutdownTimeout < 0 {
-		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout, "is negative", "give a positive duration, or 0 for the default"))
+		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout,
+			"is negative", "give a positive duration, or 0 for the default"))
 	}
 	for p := range cfg.parts {
 		switch {
@@ -182,8 +183,8 @@ func (p *Part) listenError(err error) error {
 }
 
 // Run opens all ports, serves until the context ends or a part fails, and then
-// stops the parts as Config says. Connections on which no request is in flight
-// are closed at once. The error is nil if the context has ended the program and
+// stops the parts as Config says. Idle connections are then closed at once, and
+// those that have not begun a request within half a second. The error is nil if the context has ended the program and
 // every request has ended; it wraps [context.DeadlineExceeded] if requests were
 // cut off because they took longer than ShutdownTimeout. Run owns the listeners
 // of the parts, also if it fails.

@@ -81,7 +81,8 @@ func (cfg Config) Validate() error {
 func (cfg LimitsConfig) validate() error {
 	var errs []error
 	if cfg.Timeout < 0 {
-		errs = append(errs, invalid.Field("Timeout", cfg.Timeout, "is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
+		errs = append(errs, invalid.Field("Timeout", cfg.Timeout,
+			"is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
 	}
 	check := func(field string, bytes, most int) {
 		if bytes != 0 && (bytes < minMessageBytes || bytes > most) {

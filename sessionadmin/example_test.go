@@ -15,7 +15,7 @@ import (
 )
 
 // An operator ends the sessions of a subject. The server refuses the access
-// tokens of the subject if it asks the same denylist (authn.Config.Revoked).
+// tokens of the subject if it asks the same denylist (authn.Config.Denylist).
 func Example() {
 	store, err := memory.New(memory.Config{}) // the one that the bff uses
 	if err != nil {

@@ -61,7 +61,7 @@ func BenchmarkUnary(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		cfg  authn.Config
-	}{{"plain", authn.Config{}}, {"denylist of 100,000", authn.Config{Revoked: list.Revoked}}} {
+	}{{"plain", authn.Config{}}, {"denylist of 100,000", authn.Config{Denylist: list}}} {
 		table, methods := newTable(b, &authv1.Policy{Scopes: []string{"products:write"}, Permissions: []string{"edit"}})
 		i := authn.NewInterceptor(newVerifier(b, issuer, c.cfg), table)
 		raw := sized(b, func(claims map[string]any) string { return mint(issuer, claims) }, nil)

@@ -23,17 +23,9 @@ type Config struct {
 	// nested objects ("realm_access.roles"). Default: "permissions".
 	PermissionsClaim string
 
-	// Revoked is asked at every call whether a valid token has been revoked: nil
-	// accepts it, an error that wraps ErrRevoked refuses it with Unauthenticated, any
-	// other error with Unavailable. For each open stream it is asked again once a
-	// second. It must be safe for concurrent use and fast, and neither change the key
-	// nor keep it. The lists of package denylist have such a method. Default: no
-	// token is revoked.
-	Revoked func(ctx context.Context, key *RevocationKey) error
-	// RevokedChanged returns a channel that is closed at the next revocation, so that
-	// open streams end at once instead of within a second. The lists of package
-	// denylist have it as Changed. Default: none.
-	RevokedChanged func() <-chan struct{}
+	// Denylist is asked at every call whether a valid token has been revoked, and for
+	// each open stream once a second. Default: no token is revoked.
+	Denylist Denylist
 	// CacheSize is the maximum number of verified tokens in memory; a token of 1 KB
 	// takes about 3 KB. Negative for none. Default: 65,536.
 	CacheSize int
@@ -42,6 +34,17 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets the reason of each refusal, never the token. Default: no log.
 	Logger *slog.Logger
+}
+
+// A Denylist knows revoked tokens. The lists of package denylist are such. If a
+// Denylist has a method Changed() <-chan struct{}, which returns a channel that is
+// closed at the next revocation, open streams end at once instead of within a
+// second. It is safe for concurrent use.
+type Denylist interface {
+	// Revoked returns nil for a token that is not revoked. An error that wraps
+	// ErrRevoked refuses the token with Unauthenticated, any other error with
+	// Unavailable. Revoked must be fast, and neither change the key nor keep it.
+	Revoked(ctx context.Context, key *RevocationKey) error
 }
 
 // ProfileConfig says how access tokens differ from the other tokens of their

@@ -85,7 +85,7 @@ func ExampleConfig_revoked() {
 	verifier, err := authn.NewVerifier(authn.Config{
 		Provider: provider,
 		Audience: "https://api.example",
-		Revoked:  list.Revoked,
+		Denylist: list,
 	})
 	if err != nil {
 		log.Fatal(err)

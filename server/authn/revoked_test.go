@@ -21,6 +21,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
+// A revokedFunc is a denylist without Changed.
+type revokedFunc func(context.Context, *authn.RevocationKey) error
+
+func (f revokedFunc) Revoked(ctx context.Context, key *authn.RevocationKey) error { return f(ctx, key) }
+
 // Revoked is asked at every call, also for cached tokens, and applies at once.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
@@ -30,10 +35,10 @@ func TestRevocation(t *testing.T) {
 	var answer error
 	table, methods := newTable(t, nil, &authv1.Policy{Public: true})
 	i := authn.NewInterceptor(newVerifier(t, issuer, authn.Config{
-		Revoked: func(_ context.Context, key *authn.RevocationKey) error {
+		Denylist: revokedFunc(func(_ context.Context, key *authn.RevocationKey) error {
 			asked = append(asked, *key)
 			return answer
-		},
+		}),
 	}), table)
 	ctx := incoming(t.Context(), "Bearer "+mint(issuer, map[string]any{
 		"sub": "s", "client_id": "c", "sid": "S", "jti": "J", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
@@ -96,7 +101,7 @@ func TestDenylist(t *testing.T) {
 		t.Fatal(err)
 	}
 	table, methods := newTable(t, nil)
-	i := authn.NewInterceptor(newVerifier(t, issuer, authn.Config{Revoked: list.Revoked}), table)
+	i := authn.NewInterceptor(newVerifier(t, issuer, authn.Config{Denylist: list}), table)
 	ctx := incoming(t.Context(), "Bearer "+mint(issuer, map[string]any{"sid": "S"}))
 	other := incoming(t.Context(), "Bearer "+mint(issuer, map[string]any{"sid": "T"}))
 	if _, _, err := call(ctx, i, methods[0]); err != nil {
@@ -141,7 +146,7 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 	}
 	type system struct {
 		list *denylist.List
-		hook func(error) // sets the answer of a Revoked without RevokedChanged
+		hook func(error) // sets the answer of a denylist without Changed
 		clk  *clock
 	}
 	revoked := func(deny func(*denylist.List, time.Time) error) func(*testing.T, system) {
@@ -193,10 +198,9 @@ func TestStreamEndsWithItsRefusal(t *testing.T) {
 						var mu sync.Mutex
 						var answer error
 						s.hook = func(err error) { mu.Lock(); answer = err; mu.Unlock() }
-						cfg := authn.Config{Now: s.clk.Now, Revoked: s.list.Revoked, RevokedChanged: s.list.Changed}
+						cfg := authn.Config{Now: s.clk.Now, Denylist: s.list}
 						if c.within == time.Second {
-							cfg.RevokedChanged = nil
-							cfg.Revoked = func(context.Context, *authn.RevocationKey) error { mu.Lock(); defer mu.Unlock(); return answer }
+							cfg.Denylist = revokedFunc(func(context.Context, *authn.RevocationKey) error { mu.Lock(); defer mu.Unlock(); return answer })
 						}
 						table, methods := newTable(t, &authv1.Policy{MaxAge: durationpb.New(10 * time.Minute)})
 						i := authn.NewInterceptor(newVerifier(t, issuer, cfg), table)

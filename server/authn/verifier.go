@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// ErrRevoked is the error that Config.Revoked returns or wraps for a revoked token.
+// ErrRevoked is the error that a Denylist returns or wraps for a revoked token.
 var ErrRevoked = errors.New("authn: the token has been revoked")
 
 // A RevocationKey has the claims by which a token can be revoked. Strings are empty
@@ -43,7 +43,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("authn: %w", err)
 	}
-	v := &Verifier{provider: cfg.Provider, watch: newWatch(cfg.RevokedChanged), now: cfg.Now, logger: cfg.Logger}
+	v := &Verifier{provider: cfg.Provider, watch: newWatch(changed(cfg.Denylist)), now: cfg.Now, logger: cfg.Logger}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -63,7 +63,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape,
 
 		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
-		Revoked:   revoked(cfg.Revoked),
+		Revoked:   revoked(cfg.Denylist),
 		CacheSize: cfg.CacheSize,
 		Now:       cfg.Now,
 		Logger:    cfg.Logger,
@@ -75,13 +75,21 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// revoked adapts Config.Revoked to internal/token, whose types importers cannot name.
-func revoked(hook func(context.Context, *RevocationKey) error) func(context.Context, *token.RevocationKey) error {
-	if hook == nil {
+// changed returns the method Changed of a denylist, nil if it has none.
+func changed(list Denylist) func() <-chan struct{} {
+	if l, ok := list.(interface{ Changed() <-chan struct{} }); ok {
+		return l.Changed
+	}
+	return nil
+}
+
+// revoked adapts a denylist to internal/token, whose types importers cannot name.
+func revoked(list Denylist) func(context.Context, *token.RevocationKey) error {
+	if list == nil {
 		return nil
 	}
 	return func(ctx context.Context, key *token.RevocationKey) error {
-		err := hook(ctx, (*RevocationKey)(key))
+		err := list.Revoked(ctx, (*RevocationKey)(key))
 		if errors.Is(err, ErrRevoked) {
 			return &token.Error{Reason: token.ReasonRevoked, Err: err}
 		}

@@ -48,8 +48,8 @@ type Config struct {
 // A Denylist is a set of denials, of one process ([List]) or shared by several
 // (package redis below this one). It is safe for concurrent use.
 //
-// Its methods fit both sides: authn.Config.Revoked and RevokedChanged take
-// Revoked and Changed, and bff.Config.Revoke takes bff.DenyIn of a Denylist.
+// It is an [authn.Denylist] and a sessionadmin.Denylist, and bff.DenyIn makes a
+// bff.Config.Revoke of it.
 type Denylist interface {
 	// DenySession refuses every token of a provider's session (claims "iss" and
 	// "sid") until the last one expires; the zero time means the lifetime of
@@ -188,8 +188,8 @@ func (l *List) Revoked(_ context.Context, key *authn.RevocationKey) error {
 	return nil
 }
 
-// Changed returns a channel that is closed at the next denial. It is made for
-// authn.Config.RevokedChanged.
+// Changed returns a channel that is closed at the next denial, for open streams
+// (authn.Denylist).
 func (l *List) Changed() <-chan struct{} { return l.changed.Wait() }
 
 // Len returns the number of denials held, some of which may have ended.

@@ -17,7 +17,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	_ = authn.Config{Revoked: list.Revoked, RevokedChanged: list.Changed}
+	_ = authn.Config{Denylist: list}
 	// bff.Config{Revoke: bff.DenyIn(list)}
 
 	ctx := context.Background()

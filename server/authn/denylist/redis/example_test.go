@@ -24,7 +24,7 @@ func ExampleOpen() {
 	defer list.Close()
 	go func() { _ = list.Run(ctx) }()
 
-	_ = authn.Config{Revoked: list.Revoked, RevokedChanged: list.Changed}
+	_ = authn.Config{Denylist: list}
 	if err := list.DenySubject(ctx, "https://idp.example", "user-1", time.Now(), time.Time{}); err != nil {
 		logger.ErrorContext(ctx, "denial", "err", err)
 	}

@@ -179,7 +179,7 @@ func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 }
 
 // Changed returns a channel that is closed at the next denial that this
-// process learns of. It is made for authn.Config.RevokedChanged.
+// process learns of, for open streams (authn.Denylist).
 func (l *List) Changed() <-chan struct{} { return l.mirror.changed.Wait() }
 
 // Ready returns nil while look-ups can be answered without waiting for the

@@ -16,7 +16,7 @@ import (
 )
 
 // The method is what the verifier takes.
-var _ = authn.Config{Revoked: (*redis.List)(nil).Revoked}
+var _ authn.Denylist = (*redis.List)(nil)
 
 // TestMatch: which tokens a denial refuses, at whoever made it, at another
 // process that mirrors it, and at one that must ask.
