@@ -73,6 +73,8 @@ func TestBroken(t *testing.T) {
 		{"areas of the bff meet in package bff", "bff/internal/respond", source{imports: []string{"./bff/internal/account"}}, "bff/internal/respond imports bff/internal/account"},
 		{"areas of the bff meet in package bff", "bff/web", source{imports: []string{"./bff/internal/frontend"}}, "bff/web imports bff/internal/frontend"},
 		{"what the areas of the bff share lies below them", "bff/internal/respond", source{imports: []string{"./bff/internal/forward"}}, "bff/internal/respond imports bff/internal/forward"},
+		{"calls of the provider know no browser", "bff/internal/rp", source{imports: []string{"./bff/internal/respond"}}, "bff/internal/rp imports bff/internal/respond"},
+		{"refreshes know no request of a browser", "bff/internal/refresh", source{imports: []string{"./bff/internal/respond"}}, "bff/internal/refresh imports bff/internal/respond"},
 		{"server knows no part in front of it", "server", source{imports: []string{"./gateway"}}, "server imports gateway"},
 		{"server knows no part in front of it", "server/authn", source{imports: []string{"./bff/session"}}, "server/authn imports bff/session"},
 		{"server knows no part in front of it", "server", source{testImports: []string{"./sessionadmin"}}, "server imports sessionadmin"},

@@ -63,6 +63,16 @@ var importRules = []importRule{
 		why:   "answers, routes, origins and calls of the provider are used by every area, and must not bring forwarding or refresh along",
 	},
 	{
+		name: "calls of the provider know no browser",
+		of:   "./bff/internal/rp", never: []string{"./bff/web", "./bff/internal/respond", "./bff/internal/origins", "./bff/internal/refresh"},
+		why: "login, refresh, logout and check make the same requests for different reasons; cookies, pages and redirects are theirs",
+	},
+	{
+		name: "refreshes know no request of a browser",
+		of:   "./bff/internal/refresh", never: []string{"./bff/web", "./bff/internal/respond", "./bff/internal/origins"},
+		why: "a refresh is shared by all requests of a session and outlives each of them",
+	},
+	{
 		name: "server knows no part in front of it",
 		of:   "./server/...", never: []string{"./gateway/...", "./bff/...", "./sessionadmin"}, tests: true,
 		why: "the server alone decides about authorization, the same for calls from anywhere",

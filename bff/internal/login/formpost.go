@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -42,7 +41,7 @@ func (h *Handlers) IsFormPost(r *http.Request) bool {
 // checked: any site can post a form, which signs nobody in by itself.
 func (h *Handlers) FormPost(w http.ResponseWriter, r *http.Request) {
 	kept := url.Values{}
-	if err := forward.ReadForm(w, r, maxForm); err == nil {
+	if err := rp.ReadForm(w, r, maxForm); err == nil {
 		for _, name := range formParameters {
 			if values := r.PostForm[name]; len(values) > 0 {
 				kept[name] = values // all of them: several are refused later

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -30,7 +30,7 @@ func (h *Handlers) Backchannel(w http.ResponseWriter, r *http.Request) {
 			"error": "invalid_request", "error_description": "the logout token was not accepted",
 		})
 	}
-	if err := forward.ReadForm(w, r, maxLogoutToken); err != nil {
+	if err := rp.ReadForm(w, r, maxLogoutToken); err != nil {
 		refuse(errors.New("the body is not a form"))
 		return
 	}

@@ -1,4 +1,4 @@
-package forward
+package rp
 
 import (
 	"net/http"
