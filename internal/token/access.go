@@ -10,38 +10,42 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// AccessConfig configures an AccessVerifier. P is the caller's principal: built once per token, then cached and shared, so
-// it must be immutable.
+// AccessConfig configures an AccessVerifier. P is the principal. It is made once
+// per token, cached and shared, so it must be immutable.
 type AccessConfig[P any] struct {
 	// Provider issues the tokens. Required.
 	Provider *oidc.Provider
 	// Audience must be among the token's audiences. Required.
 	Audience string
-	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set where the audience is also a client id,
-	// since ID tokens would pass otherwise (RFC 8725 §3.12).
+	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set
+	// if the audience is also a client id, since ID tokens would pass otherwise
+	// (RFC 8725 §3.12).
 	RequireATJWT bool
-	// IDTokenClients are the ids of clients whose ID tokens are refused: a token that names one of them as an audience is
-	// accepted only with the typ at+jwt.
+	// IDTokenClients are the ids of clients whose ID tokens are refused: a token
+	// that has one of them as an audience is accepted only with the typ at+jwt.
 	IDTokenClients []string
-	// InsecureIDTokenShape accepts tokens with nonce or at_hash, which ID tokens have and access tokens do not, for issuers
-	// whose access tokens look like ID tokens (Dex). ID tokens that name Audience then pass for access tokens.
+	// InsecureIDTokenShape accepts tokens with nonce or at_hash, for issuers whose
+	// access tokens look like ID tokens (Dex). ID tokens for Audience then pass for
+	// access tokens.
 	InsecureIDTokenShape bool
-	// Principal makes the cached value of verified claims; an error makes the token invalid. Required.
+	// Principal makes the principal from verified claims. An error makes the token
+	// invalid. Required.
 	Principal func(*Claims) (P, error)
-	// Revoked is asked at every call, on cache hits too, and must be safe for concurrent use; it may neither change the key
-	// nor keep it after it returned. An *Error comes through as it is, any other error counts as ReasonUnavailable.
-	// Nil: nothing is revoked.
+	// Revoked is called for every valid token, also on cache hits. It must be safe
+	// for concurrent use, and neither change nor keep the key. An *Error is returned
+	// as it is; any other error means ReasonUnavailable. Nil revokes nothing.
 	Revoked func(ctx context.Context, key *RevocationKey) error
-	// CacheSize is how many verified tokens are remembered at most; 0 means 65,536, below 0 none. A full cache costs about
-	// 900 bytes a token beyond what P holds, whatever the token's size; the table, 13 bytes a token, is allocated at once.
+	// CacheSize is the largest number of verified tokens in the cache; 0 means
+	// 65,536, a negative number none. A token takes about 900 bytes and its P,
+	// independent of its length. The table, 13 bytes per token, is allocated at once.
 	CacheSize int
-	// Now tells the time; nil means time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Logger is told of refused tokens, at debug level; nil discards.
+	// Logger gets the refused tokens' reasons at debug level; nil discards.
 	Logger *slog.Logger
 }
 
-// RevocationKey is what denials are kept by.
+// A RevocationKey is what a token can be revoked by.
 type RevocationKey struct {
 	Issuer    string
 	Subject   string
@@ -52,8 +56,9 @@ type RevocationKey struct {
 	Expiry    time.Time
 }
 
-// AccessVerifier verifies access tokens, and remembers those it has verified. It is safe for concurrent use. Two verifiers
-// share no memory: what one accepted says nothing to the other, whose audience may differ (lua-resty-openidc #569).
+// An AccessVerifier verifies access tokens and caches the valid ones. It is safe
+// for concurrent use. Verifiers share no cache, since their audiences may differ
+// (lua-resty-openidc #569).
 type AccessVerifier[P any] struct {
 	*verifier
 	principal func(*Claims) (P, error)
@@ -61,13 +66,13 @@ type AccessVerifier[P any] struct {
 	cache     *cache[P]
 }
 
-// NewAccessVerifier refuses a configuration that lacks a required field.
+// NewAccessVerifier returns a verifier. It fails if a required field is missing.
 func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 	if cfg.Audience == "" {
-		return nil, errors.New("token: access token verifier: Audience is empty; set it to the API's identifier, or any token of the provider would do")
+		return nil, errors.New("token: access token verifier: Audience is missing; give the API's identifier")
 	}
 	if cfg.Principal == nil {
-		return nil, errors.New("token: access token verifier: Principal is nil; give it the function that maps claims to a principal")
+		return nil, errors.New("token: access token verifier: Principal is missing; give a function from claims to a principal")
 	}
 	pr := profile{
 		kind:     "access token",
@@ -96,8 +101,8 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 	}, nil
 }
 
-// Verify returns the principal of a good token, and its exp, at which a stream that it opened must end. (Because of the
-// permitted skew that may lie up to 60 s in the past.) Every error is an *Error.
+// Verify returns the principal of a valid token and its exp, which may be up to
+// 60 s in the past because of the permitted skew. Every error is an *Error.
 func (v *AccessVerifier[P]) Verify(ctx context.Context, raw string) (P, time.Time, error) {
 	e, err := v.accept(ctx, raw)
 	if err != nil {
@@ -107,9 +112,10 @@ func (v *AccessVerifier[P]) Verify(ctx context.Context, raw string) (P, time.Tim
 	return e.value, e.revocation.Expiry, nil
 }
 
-// Open is Verify for what stays open, such as a stream. still says why the token would be refused by now, nil if it would
-// not: the key that verified it has left the key set, the key set may no longer be believed, or the token was revoked. It
-// leaves expiry to the caller, verifies nothing anew, and contacts nothing but Revoked.
+// Open is Verify for calls that stay open, such as streams. still returns nil
+// while the token is accepted, and an *Error once its key has left the key set,
+// the key set is too old, or the token is revoked. It does not check expiry, and
+// calls nothing but Revoked.
 func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, still func(context.Context) error, err error) {
 	e, err := v.accept(ctx, raw)
 	if err != nil {
@@ -118,9 +124,9 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 	return e.value, func(ctx context.Context) error {
 		switch {
 		case e.key.Withdrawn():
-			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified it has left the key set")})
+			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified the token has left the key set")})
 		case !v.provider.KeysUsable(v.now()):
-			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old to be believed")})
+			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old")})
 		}
 		return v.denied(ctx, e)
 	}, nil
@@ -138,15 +144,15 @@ func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], 
 	return e, nil
 }
 
-// Known reports whether a token is among those verified before, and neither it nor its key has
-// expired since. It never blocks.
+// Known reports whether a token is in the cache and would be accepted but for
+// revocation. It never blocks.
 func (v *AccessVerifier[P]) Known(raw string) bool {
 	var f fingerprint
-	return f.take(raw) && v.remembered(&f) != nil
+	return f.take(raw) && v.cached(&f) != nil
 }
 
-// remembered returns a token's entry if nothing has changed since that could have: time, and the keys.
-func (v *AccessVerifier[P]) remembered(f *fingerprint) *entry[P] {
+// cached returns a token's entry if neither the token nor its key has expired.
+func (v *AccessVerifier[P]) cached(f *fingerprint) *entry[P] {
 	e := v.cache.get(f)
 	if now := v.now(); e == nil || e.key.Withdrawn() || !now.Before(e.until) || !v.provider.KeysUsable(now) {
 		return nil
@@ -154,12 +160,12 @@ func (v *AccessVerifier[P]) remembered(f *fingerprint) *entry[P] {
 	return e
 }
 
-// entry finds the token among those verified before, or verifies it.
+// entry returns the cached entry of a token, or verifies the token.
 func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (*entry[P], error) {
 	var f fingerprint
 	cacheable := f.take(raw)
 	if cacheable {
-		if e := v.remembered(&f); e != nil {
+		if e := v.cached(&f); e != nil {
 			return e, nil
 		}
 	}
@@ -188,7 +194,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (*entry[P], e
 	return e, nil
 }
 
-// denied asks whether a good token has been revoked.
+// denied returns an error if a valid token has been revoked.
 func (v *AccessVerifier[P]) denied(ctx context.Context, e *entry[P]) error {
 	if v.revoked == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// verified counts the tokens that a verifier verified, instead of finding them in its cache.
+// verified counts the tokens that a verifier did not find in its cache.
 type verified struct{ atomic.Int64 }
 
 func (n *verified) config(c *token.AccessConfig[*principal]) {
@@ -52,8 +52,8 @@ func TestSeenTokens(t *testing.T) {
 		}
 		anew.want(t, 1)
 
-		// A token that differs in one byte is another token (GHSA-rp9m-7r4c-75qg: it passed for the cached one).
-		// Wherever the byte is: in the signature's tail, or in what is hashed.
+		// A token that differs in one byte does not pass for the cached one
+		// (GHSA-rp9m-7r4c-75qg), in the tail of the signature or in the hashed part.
 		for _, at := range []int{len(raw) - 20, len(raw) - 342, len(raw) - 400} {
 			forged := []byte(raw)
 			forged[at] = 'A'
@@ -66,10 +66,10 @@ func TestSeenTokens(t *testing.T) {
 		}
 		anew.want(t, 1)
 
-		// Another verifier shares nothing (lua-resty-openidc #569).
+		// Verifiers share no cache (lua-resty-openidc #569).
 		check(t, newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.Audience = "https://other.example" }), raw, token.ReasonInvalid)
 
-		// Expiry is looked at on every hit.
+		// Expiry is checked at every hit.
 		advance(360*time.Second - time.Nanosecond)
 		check(t, v, raw, 0)
 		anew.want(t, 1)
@@ -92,7 +92,7 @@ func TestKeyRemovedFromTheSet(t *testing.T) {
 		if err := p.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		check(t, v, raw, 0) // a key more does not disturb what was verified with the others
+		check(t, v, raw, 0) // a new key does not invalidate the others
 		anew.want(t, 1)
 		issuer.Retire()
 		if err := p.Refresh(t.Context()); err != nil {
@@ -100,7 +100,7 @@ func TestKeyRemovedFromTheSet(t *testing.T) {
 		}
 		check(t, v, raw, token.ReasonInvalid)
 		anew.want(t, 1)
-		// It comes back: verified anew, not believed for having been so once.
+		// The key is published again: the token is verified again.
 		issuer.PublishKeys(stolen.JWK(), issuer.Key().JWK())
 		if err := p.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestKeyRemovedFromTheSet(t *testing.T) {
 	})
 }
 
-// denials is the simplest store of them, with the rules of design §6.
+// denials is a simple store of revocations.
 type denials struct {
 	mu       sync.RWMutex
 	down     error
@@ -169,9 +169,9 @@ func TestRevocation(t *testing.T) {
 			if unavailable := errors.Is(err, oidc.ErrUnavailable); unavailable != (c.want == token.ReasonUnavailable) {
 				t.Errorf("errors.Is(%v, ErrUnavailable) = %v", err, unavailable)
 			}
-			// Forged tokens are invalid, whatever the store says: it is not even asked.
+			// Revoked is not called for a forged token.
 			check(t, v, seen[:len(seen)-4]+"AAAA", token.ReasonInvalid)
-			// And no denial is remembered.
+			// A revocation is not cached.
 			d.mu.Lock()
 			d.down, d.sessions, d.ids, d.subjects = nil, nil, nil, nil
 			d.mu.Unlock()
@@ -204,7 +204,8 @@ func TestPrincipalRefuses(t *testing.T) {
 	}
 }
 
-// What a verifier that came before its provider says: 503 and why, not 401; but garbage is garbage.
+// TestBeforeTheFirstKeys: without keys a token is refused with 503, not 401, unless
+// it is invalid with any keys.
 func TestBeforeTheFirstKeys(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -239,7 +240,7 @@ func TestCacheIsBounded(t *testing.T) {
 				check(t, v, raws[i], 0)
 			}
 			anew.want(t, 200)
-			// A miss may displace what is still to be looked for, so this counts too few rather than too many.
+			// A miss may evict a token that comes later, so the count may be too low.
 			held := 0
 			for _, raw := range raws {
 				before := anew.Load()
@@ -249,7 +250,7 @@ func TestCacheIsBounded(t *testing.T) {
 				}
 			}
 			if most := max(size, 0); held > most {
-				t.Errorf("%d tokens are remembered, more than %d", held, most)
+				t.Errorf("got %d cached tokens, want at most %d", held, most)
 			}
 			if size > 0 {
 				last := issuer.Mint(map[string]any{"aud": audience})
@@ -257,14 +258,15 @@ func TestCacheIsBounded(t *testing.T) {
 				before := anew.Load()
 				check(t, v, last, 0)
 				if anew.Load() != before {
-					t.Error("the latest token is not remembered")
+					t.Error("the latest token is not cached")
 				}
 			}
 		})
 	}
 }
 
-// A token in constant use stays, however many come once and never again.
+// TestCacheKeepsWhatIsUsed: a token in constant use is not evicted by tokens that are
+// used once.
 func TestCacheKeepsWhatIsUsed(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -293,9 +295,9 @@ func TestSeenTokenAllocatesNothing(t *testing.T) {
 	}
 }
 
-// tokenOfSize makes a good token of about n bytes, as providers make them.
+// tokenOfSize returns a valid token of about n bytes, as providers make them.
 func tokenOfSize(issuer *tokentest.Issuer, n int) string {
-	const rest = 851 // bytes of a token without padding, more or less
+	const rest = 851 // approximate bytes of a token without padding
 	return issuer.Mint(map[string]any{
 		"aud": []string{audience, issuer.URL + "/userinfo"}, "azp": "web-client", "scope": "openid profile email offline_access products:write",
 		"sid": "0b1a4c7e-5a3d-4a55-9d8a-3c9f3b1f9f10", "permissions": []string{"products:write"},
@@ -303,7 +305,8 @@ func tokenOfSize(issuer *tokentest.Issuer, n int) string {
 	})
 }
 
-// The cost of a remembered token is what AccessConfig.CacheSize says, whatever the size of the token itself.
+// TestCacheMemory: a cached token takes what AccessConfig.CacheSize says, independent
+// of its length.
 func TestCacheMemory(t *testing.T) {
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	p := newProvider(t, issuer, nil)
@@ -322,7 +325,7 @@ func TestCacheMemory(t *testing.T) {
 	runtime.KeepAlive(raws)
 	t.Logf("%d bytes a token, principal included", each)
 	if each > 900 {
-		t.Errorf("a remembered token costs %d bytes", each)
+		t.Errorf("a cached token takes %d bytes, want at most 900", each)
 	}
 }
 
@@ -335,7 +338,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Everything at once, for the race detector: hits, new tokens, evictions, rotation, withdrawal, unknown kids.
+// TestConcurrentUse mixes hits, new tokens, evictions, rotation, withdrawal and
+// unknown kids, for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -352,9 +356,10 @@ func TestConcurrentUse(t *testing.T) {
 				raw := issuer.Mint(map[string]any{"aud": audience, "sub": who})
 				for range 3 {
 					got, _, err := v.Verify(t.Context(), raw)
-					// A key may have been withdrawn since, or rotated beyond the budget; another principal may never come out.
+					// The key may have been withdrawn, or rotated beyond the budget. The
+					// principal must never be another one.
 					if err == nil && got.subject != who {
-						t.Errorf("%s came out as %s", who, got.subject)
+						t.Errorf("got the principal %[2]s, want %[1]s", who, got.subject)
 					}
 				}
 				if got, _, err := v.Verify(t.Context(), steady); err != nil || got.subject != "steady" {
@@ -375,7 +380,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// The log tells why; it never holds a token.
+// TestLog: the log has the cause and never the token.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")

@@ -23,7 +23,8 @@ func allowAll(c *token.AccessConfig[*principal]) {
 	c.Revoked = d.check
 }
 
-// BenchmarkSeenToken: budget 1 µs and no allocation for a token of 1 KB, however many are remembered.
+// BenchmarkSeenToken has a budget of 1 µs and no allocation for a token of 1 KB, with
+// any number of cached tokens.
 func BenchmarkSeenToken(b *testing.B) {
 	issuer := tokentest.NewUnserved(b, "https://id.example")
 	p := newProvider(b, issuer, nil)
@@ -80,8 +81,8 @@ func BenchmarkSeenToken(b *testing.B) {
 				b.ReportMetric(float64(anew.Load()), "misses")
 			}
 		}
-		// A token comes out of a request that was just read, so it is in the processor's cache when it gets here. Hence the
-		// rows in which 1,000 tokens out of all are in use; in the others, memory is what is measured.
+		// The token of a request is in the processor's cache, since it was just read.
+		// Hence the rows in which 1,000 of the tokens are used; the others measure memory.
 		var use []string
 		for i := 0; i < n; i += max(1, n/1000) {
 			use = append(use, raws[i])
@@ -102,12 +103,12 @@ func BenchmarkSeenToken(b *testing.B) {
 	})
 }
 
-// BenchmarkNewToken measures a token never seen before and a bare signature check of the same key in turn, so that what else
-// the machine does falls on both. Budget: 1.3.
+// BenchmarkNewToken measures a new token and a bare signature check with the same key
+// in turn, so that other load affects both. The budget is a ratio of 1.3.
 func BenchmarkNewToken(b *testing.B) {
 	issuer := tokentest.NewUnserved(b, "https://id.example")
 	v := newAccess(b, newProvider(b, issuer, nil), allowAll, func(c *token.AccessConfig[*principal]) { c.CacheSize = 8 })
-	const n = 256 // far more than the cache holds, so that each is new every time
+	const n = 256 // more than the cache holds, so that each is new every time
 	raws := make([]string, n)
 	sums := make([][32]byte, n)
 	signatures := make([][]byte, n)
@@ -137,7 +138,8 @@ func BenchmarkNewToken(b *testing.B) {
 	b.ReportMetric(float64(whole)/float64(bare), "verify/bare")
 }
 
-// BenchmarkFlood reports the latency of honest calls with and without a flood of made-up kids from 8 goroutines.
+// BenchmarkFlood reports the latency of valid calls with and without a flood of
+// invented kids from 8 goroutines.
 func BenchmarkFlood(b *testing.B) {
 	for _, floods := range []int{0, 8} {
 		b.Run(fmt.Sprintf("floods=%d", floods), func(b *testing.B) {

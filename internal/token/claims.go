@@ -10,15 +10,16 @@ import (
 	"time"
 )
 
-// Claims is what a verified token says. Absent strings are empty, absent times are zero. It is immutable. Its fields may be
-// kept one by one; the Claims itself keeps the whole payload in memory, so what is cached long should not keep that.
+// Claims are the claims of a verified token. Absent strings are empty, absent
+// times are zero. It is immutable. It refers to the whole payload, so a cache
+// should keep single fields instead.
 type Claims struct {
 	Issuer          string
 	Subject         string
-	ClientID        string // client_id (RFC 9068), or azp where that is absent
+	ClientID        string // client_id (RFC 9068), or azp if absent
 	AuthorizedParty string // azp
 	Audience        []string
-	Scopes          []string // scope, or scp where that is absent; a space-separated string or a list
+	Scopes          []string // scope, or scp if absent; a space-separated string or a list
 	Expiry          time.Time
 	IssuedAt        time.Time
 	NotBefore       time.Time
@@ -29,7 +30,7 @@ type Claims struct {
 	ID              string // jti
 	Nonce           string
 	AtHash          string
-	Type            string // the typ of the header, as it was sent
+	Type            string // the typ of the header, as sent
 
 	payloadType string // the claim typ
 	tokenUse    string // the claim token_use
@@ -37,9 +38,10 @@ type Claims struct {
 	members     []member
 }
 
-// Lookup returns the value of any claim, as string, bool, json.Number, []any, map[string]any or nil. A path is the name of a
-// claim, taken whole ("https://example.com/roles"), or names joined by dots ("realm_access.roles"); where both could be
-// meant, the longer name wins. The value is the caller's own.
+// Lookup returns the value of a claim, as string, bool, json.Number, []any,
+// map[string]any or nil. A path is the name of a claim
+// ("https://example.com/roles"), or names joined by dots ("realm_access.roles").
+// If both match, the longer name wins. The caller may change the value.
 func (c *Claims) Lookup(path string) (any, bool) {
 	if raw, ok := c.raw(path); ok {
 		v, err := decodeValue(raw)
@@ -81,8 +83,8 @@ func (c *Claims) raw(name string) (string, bool) {
 	return "", false
 }
 
-// Strings returns the claim at path as a list of strings: a list as it is, a string split at spaces. It is false when there
-// is no such claim, or it is of another type.
+// Strings returns the claim at path as a list of strings. A string is split at
+// spaces. It returns false if there is no such claim, or it has another type.
 func (c *Claims) Strings(path string) ([]string, bool) {
 	v, ok := c.Lookup(path)
 	if !ok {
@@ -97,25 +99,26 @@ func (c *Claims) Strings(path string) ([]string, bool) {
 	return nil, false
 }
 
-// Map returns all claims, decoded as Lookup does. The map is the caller's own.
+// Map returns all claims, decoded as by Lookup. The caller may change the map.
 func (c *Claims) Map() map[string]any {
 	m := make(map[string]any, len(c.members))
 	for _, member := range c.members {
-		if v, err := decodeValue(member.raw); err == nil { // it was parsed before, so it always is
+		if v, err := decodeValue(member.raw); err == nil { // always, since it was parsed before
 			m[strings.Clone(member.name)] = v
 		}
 	}
 	return m
 }
 
-// JSON returns a copy of the payload as the provider signed it.
+// JSON returns a copy of the payload as signed.
 func (c *Claims) JSON() []byte { return []byte(c.payload) }
 
-// logoutEvent is the member of events that makes a logout token (Back-Channel Logout §2.4).
+// logoutEvent is the member of events in a logout token (Back-Channel Logout §2.4).
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
-// parseClaims reads a payload. A registered claim of the wrong JSON type, null included, makes it invalid: a reader that
-// takes null for absent, and one that does not, would see two different tokens.
+// parseClaims reads a payload. A registered claim with the wrong JSON type,
+// including null, makes it invalid: a parser that takes null for absent and one
+// that does not would see different tokens.
 func parseClaims(payload string) (*Claims, error) {
 	members, err := parseObject(payload)
 	if err != nil {
@@ -167,12 +170,11 @@ func parseClaims(payload string) (*Claims, error) {
 		case "token_use":
 			c.tokenUse, ok = decodeString(m.raw)
 		case "cnf":
-			// Bound to a key (RFC 8705, RFC 9449) that nobody here can be asked to prove: taking it for a bearer token would
-			// undo the binding.
-			return nil, errors.New("cnf: the token is bound to a key, and possession cannot be proven here")
+			// RFC 8705, RFC 9449: accepting it as a bearer token would undo the binding.
+			return nil, errors.New("cnf: the token is bound to a key, which is not supported")
 		}
 		if !ok {
-			return nil, fmt.Errorf("claim %s has the wrong type or an impossible value", m.name)
+			return nil, fmt.Errorf("claim %s has the wrong type or an invalid value", m.name)
 		}
 	}
 	if !hasScope {
@@ -225,13 +227,13 @@ func allStrings(list []any) ([]string, bool) {
 	return texts, true
 }
 
-// splitSpaces splits as RFC 6749 §3.3 has it, at the space alone: other white space is no separator there.
+// splitSpaces splits at spaces only, not at other white space (RFC 6749 §3.3).
 func splitSpaces(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
 }
 
-// numericDate reads an RFC 7519 §2 NumericDate: seconds, perhaps with a fraction, from 1970 to the year 9999. What is
-// negative or larger was made to overflow something.
+// numericDate reads a NumericDate (RFC 7519 §2): seconds since 1970, possibly with
+// a fraction. Negative values and years after 9999 are refused.
 func numericDate(raw string) (time.Time, bool) {
 	const last = 253402300799 // 9999-12-31T23:59:59Z
 	if raw[0] < '0' || raw[0] > '9' {
@@ -248,8 +250,8 @@ func numericDate(raw string) (time.Time, bool) {
 	return time.Unix(whole, int64((f-float64(whole))*1e9)), true
 }
 
-// ID returns the jti of an access token that nobody has verified, "" if it has none or is no token: good for naming the
-// token to those who refuse it, and for nothing else.
+// ID returns the jti of an access token without verifying it; "" if there is none.
+// It must be used for nothing but revoking the token.
 func ID(raw string) string {
 	c, err := split(raw, maxAccess)
 	if err != nil {
@@ -264,8 +266,8 @@ func ID(raw string) string {
 	return claims.ID
 }
 
-// MayName reports whether an ID token, which is not verified, has audience among its audiences. It is true of a token that
-// cannot be read: the answer decides whether the token may be shown.
+// MayName reports whether an ID token, which is not verified, may have the
+// audience. It returns true for a token that cannot be parsed.
 func MayName(raw, audience string) bool {
 	t, err := split(raw, maxIDToken)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// claimsOf verifies an access token with these claims and hands over what the principal is made of.
+// claimsOf verifies an access token with these claims and returns what Principal
+// gets.
 func claimsOf(t *testing.T, claims map[string]any) *token.Claims {
 	t.Helper()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -128,7 +129,7 @@ func TestLookup(t *testing.T) {
 			t.Errorf("Strings(%q) = %q; want nothing", path, got)
 		}
 	}
-	// What one caller does to its copy must not reach another: claims are cached.
+	// Claims are shared, so callers must get copies.
 	c.Map()["realm_access"].(map[string]any)["roles"] = "changed"
 	c.JSON()[0] = 'X'
 	var want map[string]any

@@ -21,26 +21,29 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// assertionLifetime is short: an assertion is made for one request, which is sent at once.
+// assertionLifetime is short, since an assertion is made for one request.
 const assertionLifetime = time.Minute
 
-// ClientKeys are the private keys with which a client proves to the provider who it is (private_key_jwt, OpenID Connect
-// Core §9): the first signs, all are published. It is immutable.
+// ClientKeys are the private keys of a client for private_key_jwt (OpenID Connect
+// Core §9). The first one signs; the public keys of all are published. It is
+// immutable.
 type ClientKeys struct {
 	keys   []*clientKey
 	public []byte
 }
 
-// A clientKey signs with one algorithm, or, an RSA key that names none, with RS256 or PS256 as the provider likes.
+// A clientKey signs with one algorithm. An RSA key without alg signs with RS256 or
+// PS256, whichever the provider supports.
 type clientKey struct {
 	id      string
 	algs    []string
 	private crypto.Signer
 }
 
-// ParseClientKeys reads one or more private keys: PEM blocks (PKCS #8, PKCS #1, SEC 1), a JWK or a JWK set. RSA keys of
-// 2048 bits and more are good for RS256 and PS256, keys on P-256 for ES256. A key without a kid gets its thumbprint
-// (RFC 7638) for one. No error holds a part of a key.
+// ParseClientKeys reads one or more private keys: PEM blocks (PKCS #8, PKCS #1,
+// SEC 1), a JWK or a JWK set. RSA keys of 2048 to 8192 bits sign with RS256 and
+// PS256, keys on P-256 with ES256. The default kid is the thumbprint (RFC 7638).
+// Errors contain no part of a key.
 func ParseClientKeys(text string) (*ClientKeys, error) {
 	parse := parsePEM
 	if strings.HasPrefix(strings.TrimSpace(text), "{") {
@@ -63,7 +66,7 @@ func ParseClientKeys(text string) (*ClientKeys, error) {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
 		if seen[k.id] {
-			return nil, fmt.Errorf("key %d: the kid %.128q is another key's too", i+1, k.id)
+			return nil, fmt.Errorf("key %d: the kid %.128q is used twice", i+1, k.id)
 		}
 		seen[k.id] = true
 		set.Keys = append(set.Keys, public)
@@ -75,7 +78,7 @@ func ParseClientKeys(text string) (*ClientKeys, error) {
 	return &ClientKeys{keys: keys, public: body}, nil
 }
 
-// parsePEM reads private keys, and passes over whatever else is in the file, such as certificates.
+// parsePEM reads private keys and skips other blocks, such as certificates.
 func parsePEM(text []byte) ([]*clientKey, error) {
 	var keys []*clientKey
 	for {
@@ -99,7 +102,7 @@ func parsePEM(text []byte) ([]*clientKey, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("key %d: a %s that cannot be read; give an unencrypted one", len(keys)+1, block.Type)
+			return nil, fmt.Errorf("key %d: %s cannot be parsed; give an unencrypted one", len(keys)+1, block.Type)
 		}
 		signer, ok := private.(crypto.Signer)
 		if !ok {
@@ -134,7 +137,7 @@ func parsePrivateJWKs(text []byte) ([]*clientKey, error) {
 	return keys, nil
 }
 
-// complete says what the key is good for, names it, and returns its public half.
+// complete sets the algorithms and the kid of a key, and returns its public key.
 func (k *clientKey) complete() (public json.RawMessage, err error) {
 	var able []string
 	switch private := k.private.(type) {
@@ -155,7 +158,7 @@ func (k *clientKey) complete() (public json.RawMessage, err error) {
 	case k.algs == nil:
 		k.algs = able
 	case !slices.Contains(able, k.algs[0]):
-		return nil, fmt.Errorf("alg %.128q does not go with it; use %s, or leave it out", k.algs[0], strings.Join(able, " or "))
+		return nil, fmt.Errorf("alg %.128q does not fit the key; use %s, or leave it out", k.algs[0], strings.Join(able, " or "))
 	}
 	alg := ""
 	if len(k.algs) == 1 {
@@ -165,11 +168,12 @@ func (k *clientKey) complete() (public json.RawMessage, err error) {
 	return public, err
 }
 
-// PublicSet is the JWK set with the public halves, for the provider to fetch.
+// PublicSet returns the JWK set of the public keys, for the provider to fetch.
 func (k *ClientKeys) PublicSet() []byte { return bytes.Clone(k.public) }
 
-// Algorithm is the one that an assertion is signed with where the provider takes those offered
-// (token_endpoint_auth_signing_alg_values_supported); it says nothing where there are none.
+// Algorithm returns the algorithm of assertions for a provider that supports those
+// offered (token_endpoint_auth_signing_alg_values_supported), or any if there are
+// none.
 func (k *ClientKeys) Algorithm(offered []string) (string, error) {
 	able := k.keys[0].algs
 	for _, alg := range able {
@@ -177,13 +181,14 @@ func (k *ClientKeys) Algorithm(offered []string) (string, error) {
 			return alg, nil
 		}
 	}
-	return "", fmt.Errorf("the client key signs with %s, the provider takes %s", strings.Join(able, " or "), strings.Join(offered, ", "))
+	return "", fmt.Errorf("the client key signs with %s, the provider supports %s", strings.Join(able, " or "), strings.Join(offered, ", "))
 }
 
-// Assertion makes the JWT with which clientID authenticates at the provider, once. Its audience is to be the issuer: a client
-// of several providers that takes the audience from an endpoint, or gives several, could be led to make an assertion for one
-// provider that another accepts (audience injection, OpenID Foundation notice of January 2025). Providers that know no other
-// audience than their token endpoint are what audience is a parameter for.
+// Assertion returns a JWT with which clientID authenticates at the provider, once.
+// The audience should be the issuer: a client of several providers that uses an
+// endpoint could be made to sign an assertion for another provider (audience
+// injection, OpenID Foundation notice of January 2025). It is a parameter because
+// some providers accept their token endpoint only.
 func (k *ClientKeys) Assertion(md *oidc.Metadata, audience, clientID string, now time.Time, random io.Reader) (string, error) {
 	alg, err := k.Algorithm(md.TokenEndpointAuthSigningAlgValues)
 	if err != nil {
@@ -212,8 +217,8 @@ func (k *ClientKeys) Assertion(md *oidc.Metadata, audience, clientID string, now
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// Another returns keys that are registered nowhere: a new one that signs with the algorithm of the first, and has its kid, so
-// that a provider which verifies signatures refuses it.
+// Another returns a new key with the algorithm and kid of the first, which a
+// provider that verifies signatures refuses.
 func (k *ClientKeys) Another(random io.Reader) (*ClientKeys, error) {
 	var private crypto.Signer
 	var err error

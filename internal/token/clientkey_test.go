@@ -21,7 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// Keys are costly to make, and nothing changes them.
+// Keys are expensive to generate and are shared by the tests.
 var (
 	rsaKey = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 	ecKey  = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
@@ -40,7 +40,7 @@ func pemOf(kind string, der []byte) string {
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// rsaJWK is rsaKey as a JWK, with more members.
+// rsaJWK returns rsaKey as a JWK with further members.
 func rsaJWK(more string) string {
 	k := rsaKey()
 	k.Precompute()
@@ -53,8 +53,8 @@ func ecJWK(more string) string {
 	return `{"kty":"EC","crv":"P-256","x":"` + b64(raw[1:33]) + `","y":"` + b64(raw[33:]) + `","d":"` + b64(must(ecKey().Bytes())) + `"` + more + `}`
 }
 
-// Every kind of key that operators have makes an assertion that a provider can verify with what is published
-// (OpenID Connect Core §9, RFC 7523 §3).
+// TestClientAssertion: each kind of key signs an assertion that a provider can verify
+// with the published set (OpenID Connect Core §9, RFC 7523 §3).
 func TestClientAssertion(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
@@ -89,7 +89,8 @@ func TestClientAssertion(t *testing.T) {
 			}
 			jti, _ := claims["jti"].(string)
 			delete(claims, "jti")
-			// The audience is the issuer, byte for byte, as a string of its own: the notice of January 2025 on audience injection.
+			// The audience is the issuer only, byte for byte, as a string (OpenID
+			// Foundation notice of January 2025).
 			want := map[string]any{"iss": client, "sub": client, "aud": issuer, "iat": float64(now.Unix()), "exp": float64(now.Unix() + 60)}
 			if must(json.Marshal(claims)); string(must(json.Marshal(claims))) != string(must(json.Marshal(want))) {
 				t.Errorf("claims %v, want %v", claims, want)
@@ -101,7 +102,7 @@ func TestClientAssertion(t *testing.T) {
 	}
 }
 
-// verifyAssertion does as a provider does, with the standard library.
+// verifyAssertion verifies an assertion with the standard library.
 func verifyAssertion(t *testing.T, published []byte, assertion string) (head, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(assertion, ".")
@@ -162,19 +163,19 @@ func TestClientKeysRefused(t *testing.T) {
 		"nothing":                    {"", "no private key"},
 		"neither PEM nor JSON":       {"hunter2-hunter2", "no private key"},
 		"a public key":               {pemOf("PUBLIC KEY", public), "no private key"},
-		"a public JWK":               {`{"kty":"RSA","n":"` + b64(rsaKey().N.Bytes()) + `","e":"AQAB"}`, "no private key"},
-		"a shared secret":            {`{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"}`, "no private key"},
+		"a public JWK":               {`{"kty":"RSA","n":"` + b64(rsaKey().N.Bytes()) + `","e":"AQAB"}`, "not a private key"},
+		"a shared secret":            {`{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"}`, "not a private key"},
 		"a key for encryption":       {rsaJWK(`,"use":"enc"`), `use "enc"`},
 		"an empty set":               {`{"keys":[]}`, "no private key"},
 		"broken JSON":                {`{"kty":"RSA","d":"c2VjcmV0`, "neither PEM nor"},
-		"broken DER":                 {pemOf("PRIVATE KEY", []byte("c2VjcmV0")), "cannot be read"},
+		"broken DER":                 {pemOf("PRIVATE KEY", []byte("c2VjcmV0")), "cannot be parsed"},
 		"encrypted":                  {pemOf("ENCRYPTED PRIVATE KEY", []byte("x")), "unencrypted"},
 		"1024 bits":                  {pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small)), "1024 bits"},
 		"P-384":                      {pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p384))), "P-384"},
 		"alg of another kind of key": {ecJWK(`,"alg":"RS256"`), `alg "RS256"`},
-		"alg that is shared":         {rsaJWK(`,"alg":"HS256"`), `alg "HS256"`},
-		"one kid twice":              {good + good, "another key's too"},
-		"the second is no good":      {good + pemOf("PRIVATE KEY", []byte("x")), "key 2"},
+		"alg of a shared secret":     {rsaJWK(`,"alg":"HS256"`), `alg "HS256"`},
+		"one kid twice":              {good + good, "is used twice"},
+		"the second is malformed":    {good + pemOf("PRIVATE KEY", []byte("x")), "key 2"},
 	} {
 		keys, err := token.ParseClientKeys(c.key)
 		if err == nil || keys != nil || !strings.Contains(err.Error(), c.says) {
@@ -183,7 +184,7 @@ func TestClientKeysRefused(t *testing.T) {
 		}
 		for _, leak := range []string{"c2VjcmV0", "hunter2", b64(rsaKey().D.Bytes())[:16]} {
 			if strings.Contains(err.Error(), leak) {
-				t.Errorf("%s: the error shows the key", name)
+				t.Errorf("%s: the error contains the key", name)
 			}
 		}
 	}
@@ -193,7 +194,7 @@ func TestClientKeysRefused(t *testing.T) {
 	}
 }
 
-// FuzzParseClientKeys: whatever an operator puts there, an error or keys that sign.
+// FuzzParseClientKeys: any input gives an error or keys that sign.
 func FuzzParseClientKeys(f *testing.F) {
 	f.Add(rsaJWK(""))
 	f.Add(ecJWK(`,"kid":"x"`))

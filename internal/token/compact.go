@@ -8,9 +8,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 )
 
-// compact is a token taken apart; nothing in it has been verified.
+// A compact is a token in compact serialisation, parsed and not verified.
 type compact struct {
-	input     string // header and payload as they were signed
+	input     string // header and payload as signed
 	payload   string
 	signature []byte
 	header    header
@@ -22,12 +22,14 @@ type header struct {
 }
 
 var (
-	errCharacters = errors.New("characters that base64url does not have")
-	errBase64     = errors.New("base64url that is not canonical")
+	errCharacters = errors.New("characters that are not base64url")
+	errBase64     = errors.New("base64url is not canonical")
 )
 
-// base64url is true for the 64 characters. The library's strict decoder still skips CR and LF, hence the look beforehand:
-// one token must have one spelling, or a denied or cached one has others (CVE-2025-27144 was about such leniency).
+// base64url is true for the 64 characters of base64url. They are checked before
+// decoding, because the strict decoder of package base64 skips CR and LF: a token
+// must have one spelling, or a revoked or cached one has others (compare
+// CVE-2025-27144).
 var base64url = func() (table [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
 		table[c] = true
@@ -35,8 +37,9 @@ var base64url = func() (table [256]bool) {
 	return table
 }()
 
-// split takes a compact JWS apart. Length and the number of dots are settled before anything is decoded or allocated
-// (CVE-2025-30204: a token of a million dots); five segments, a JWE, end here (CVE-2026-29000).
+// split parses a compact JWS. Length and number of segments are checked before
+// anything is decoded or allocated (CVE-2025-30204: a token of a million dots).
+// Five segments, a JWE, are refused (CVE-2026-29000).
 func split(raw string, maxLen int) (compact, error) {
 	var c compact
 	if len(raw) > maxLen {
@@ -87,13 +90,14 @@ func decodeSegment(s string) ([]byte, error) {
 	}
 	b, err := strictBase64.DecodeString(s)
 	if err != nil {
-		return nil, errBase64 // the library's text tells a position, which is of no use, and may quote
+		return nil, errBase64 // without the position, and without quoting
 	}
 	return b, nil
 }
 
-// parseHeader reads a JOSE header. RS256 is the only algorithm, whatever the key: no confusion with HMAC (CVE-2016-10555),
-// no none (CVE-2015-9235). jku, x5u, x5c and jwk are not looked at, so they lead to no key (CVE-2018-0114).
+// parseHeader reads a JOSE header. The only algorithm is RS256, for any key: not
+// HMAC (CVE-2016-10555), not none (CVE-2015-9235). jku, x5u, x5c and jwk are
+// ignored, so they lead to no key (CVE-2018-0114).
 func parseHeader(data string) (header, error) {
 	var h header
 	members, err := parseObject(data)
@@ -115,18 +119,18 @@ func parseHeader(data string) (header, error) {
 				return h, fmt.Errorf("kid of %d bytes; 1 to %d are accepted", len(h.kid), jwk.MaxID)
 			}
 		case "crit":
-			// An extension that must be understood, and none is: even an empty list is malformed (RFC 7515 §4.1.11;
-			// CVE-2025-59420, CVE-2026-32597).
+			// No extension is supported, and an empty list is malformed (RFC 7515
+			// §4.1.11; CVE-2025-59420, CVE-2026-32597).
 			return h, errors.New("crit is not accepted")
 		case "b64":
-			return h, errors.New("b64 is not accepted") // RFC 7797; signed over another input
+			return h, errors.New("b64 is not accepted") // RFC 7797: the signed input differs
 		case "cty":
 			return h, errors.New("cty is not accepted") // announces a nested token (RFC 7519 §5.2)
 		case "zip", "enc":
 			return h, fmt.Errorf("%s belongs to encrypted tokens", m.name)
 		}
 		if !ok {
-			return h, fmt.Errorf("%s is no string, or empty", m.name)
+			return h, fmt.Errorf("%s is not a string, or empty", m.name)
 		}
 	}
 	if alg != "RS256" {

@@ -1,5 +1,7 @@
-// Package token owns the verification of RS256 tokens (access, ID and logout tokens), the provider's metadata and key set,
-// and the cache of verified tokens; it is the only importer of jwx.
-// It leaves to others what a verified token allows (server/authn), login and sessions (bff), and the store of denials that
-// answers the revocation hook.
+// Package token owns the verification of RS256 tokens (access tokens, ID tokens,
+// logout tokens, signed userinfo) and the cache of verified access tokens. With
+// package jwk it is the only importer of jwx.
+//
+// It leaves the provider's keys to package oidc, authorization to server/authn,
+// login and sessions to bff, and the store of revocations to its users.
 package token

@@ -6,24 +6,26 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// ErrStepUp is wrapped by errors that say that an ID token is good, and tells of a login that is not as fresh or as strong
-// as was asked for (IDChecks.MaxAge, IDChecks.ACRValues).
-var ErrStepUp = errors.New("the login is not what was asked for")
+// ErrStepUp is wrapped by errors that say that an ID token is valid, but its
+// authentication is older or weaker than requested (IDChecks.MaxAge,
+// IDChecks.ACRValues).
+var ErrStepUp = errors.New("authentication older or weaker than requested")
 
-// Reason is why a token was not accepted: all that may be told to whoever sent it.
+// A Reason is the public reason for which a token was refused.
 type Reason int
 
-// The reasons. ReasonUnavailable is the only one that is no fault of the token: 503, the others 401.
+// The reasons. ReasonUnavailable says nothing about the token: it becomes 503, the
+// others 401.
 const (
-	ReasonInvalid     Reason = iota + 1 // wrong in any way that has no reason of its own
-	ReasonMissing                       // there was no token
-	ReasonMalformed                     // not a compact JWS of the strict kind that is accepted here
-	ReasonExpired                       // authentic, but past its exp
-	ReasonRevoked                       // authentic, but denied
-	ReasonUnavailable                   // the keys or the denials could not be consulted
+	ReasonInvalid     Reason = iota + 1 // invalid, without a reason of its own
+	ReasonMissing                       // no token
+	ReasonMalformed                     // not a compact JWS, or one that is not accepted
+	ReasonExpired                       // authentic, but expired
+	ReasonRevoked                       // authentic, but revoked
+	ReasonUnavailable                   // keys or revocations not available
 )
 
-// String returns the reason as one public word.
+// String returns the reason as one word.
 func (r Reason) String() string {
 	switch r {
 	case ReasonMissing:
@@ -41,14 +43,15 @@ func (r Reason) String() string {
 	}
 }
 
-// Error is the error of every verification. Reason is public; Err is for the log, and never holds the token or a part of it
-// that is secret. An error with ReasonUnavailable wraps oidc.ErrUnavailable.
+// An Error is the error of every verification. Reason is public. Err is for the
+// log and never contains the token. An error with ReasonUnavailable matches
+// oidc.ErrUnavailable.
 type Error struct {
 	Reason Reason
 	Err    error
 }
 
-// Error tells reason and cause, for the log.
+// Error returns reason and cause, for the log.
 func (e *Error) Error() string {
 	if e.Err == nil {
 		return "token: " + e.Reason.String()
@@ -56,10 +59,10 @@ func (e *Error) Error() string {
 	return "token: " + e.Reason.String() + ": " + e.Err.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors.Is(err, oidc.ErrUnavailable) true for every error with ReasonUnavailable.
+// Is makes an error with ReasonUnavailable match oidc.ErrUnavailable.
 func (e *Error) Is(target error) bool {
 	return target == oidc.ErrUnavailable && e.Reason == ReasonUnavailable
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// FuzzVerify feeds the verifier anything. It must neither panic nor accept what the issuer did not sign.
+// FuzzVerify: the verifier neither panics nor accepts what the issuer did not sign.
 func FuzzVerify(f *testing.F) {
 	issuer := tokentest.NewUnserved(f, "https://id.example")
-	now := time.Now() // and it stays so: the seeds that are a second too early must not ripen
+	now := time.Now() // a fixed time: seeds that are a second too early must stay so
 	v := newAccess(f, newProvider(f, issuer, nil), func(c *token.AccessConfig[*principal]) { c.Now = func() time.Time { return now } })
 	fg := forge{issuer, now}
 	good := fg.good()
@@ -37,15 +37,15 @@ func FuzzVerify(f *testing.F) {
 		if err == nil {
 			t.Fatalf("accepted for %v: %q", p, raw)
 		}
-		// The provider is up, so whatever is wrong is wrong with the token.
+		// The provider is available, so the reason is the token's.
 		if r := reason(t, err); r == token.ReasonUnavailable || r == 0 {
 			t.Fatalf("reason %v: %v", r, err)
 		}
 	})
 }
 
-// FuzzPayload signs any header and payload. What is then accepted must say to encoding/json what it says to us, and must
-// have no member twice: an independent reading of the rules.
+// FuzzPayload signs any header and payload. An accepted token must have the same
+// meaning to encoding/json and no duplicate names.
 func FuzzPayload(f *testing.F) {
 	issuer := tokentest.NewUnserved(f, "https://id.example")
 	now := time.Now()
@@ -88,7 +88,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// decodeJSON reads one JSON value with encoding/json, refusing what that alone would let pass: duplicate members.
+// decodeJSON reads one JSON value with encoding/json and refuses duplicate names.
 func decodeJSON(data []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()

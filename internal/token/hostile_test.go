@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// forge makes tokens of the issuer's that no honest library would.
+// A forge makes tokens of the issuer that are defective.
 type forge struct {
 	*tokentest.Issuer
 	now time.Time
@@ -33,7 +33,7 @@ func (f forge) payload(extra string) string {
 	return fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-1","iat":%d,"exp":%d%s}`, f.URL, audience, f.now.Unix(), f.now.Unix()+300, extra)
 }
 
-// signed has its header and payload as given, and a good signature.
+// signed returns a token with this header and payload and a valid signature.
 func (f forge) signed(header, payload string) string { return f.Sign(header, payload) }
 
 func (f forge) good() string { return f.signed(f.header(""), f.payload("")) }
@@ -42,12 +42,12 @@ func (f forge) withHeader(extra string) string { return f.signed(f.header(extra)
 
 func (f forge) withPayload(extra string) string { return f.signed(f.header(""), f.payload(extra)) }
 
-// claim replaces one claim of a good token, so that the only fault is the one meant.
+// claim returns a valid token with one claim replaced.
 func (f forge) claim(name string, value any) string {
 	return f.Mint(with(map[string]any{"aud": audience, "iat": f.now.Unix(), "exp": f.now.Unix() + 300}, name, value))
 }
 
-// parts returns the three segments of a good token.
+// parts returns the three segments of a valid token.
 func (f forge) parts() [3]string { return [3]string(strings.Split(f.good(), ".")) }
 
 func hmacToken(header, payload string, secret []byte) string {
@@ -57,10 +57,10 @@ func hmacToken(header, payload string, secret []byte) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// hostileTokens are refused, all of them, with one of the 401 reasons, without a fetch and without panic. Each is signed
-// correctly unless it is about the signature, so that nothing but the fault in question can be why it is refused.
+// hostileTokens are refused with a 401 reason and without a fetch. Each is signed
+// correctly unless it is about the signature, so that it has one defect only.
 var hostileTokens = []struct {
-	name string // cites the case, where there is one
+	name string // with the CVE or RFC, if there is one
 	want token.Reason
 	make func(f forge) string
 }{
@@ -291,7 +291,7 @@ func pssToken(f forge, header string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// stranger is a key that the provider never published.
+// stranger is a key that the provider has not published.
 var stranger = func() *tokentest.Key {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -325,19 +325,19 @@ func TestHostileTokens(t *testing.T) {
 	now := time.Now()
 	v := newAccess(t, p, func(c *token.AccessConfig[*principal]) { c.Now = func() time.Time { return now } })
 	f := forge{issuer, now}
-	check(t, v, f.good(), 0) // or the table would prove nothing
+	check(t, v, f.good(), 0) // so that the table proves something
 	_, before := issuer.Fetches()
 	for _, c := range hostileTokens {
 		t.Run(c.name, func(t *testing.T) {
 			raw := c.make(f)
-			for range 2 { // failures are not cached, nor do they become good
+			for range 2 { // a failure is not cached, nor a success later
 				_, _, err := v.Verify(t.Context(), raw)
 				if got := reason(t, err); got != c.want {
 					t.Fatalf("reason %v, want %v (%v)", got, c.want, err)
 				}
 				for _, segment := range strings.Split(raw, ".") {
 					if len(segment) > 16 && strings.Contains(err.Error(), segment) {
-						t.Errorf("the error text holds a part of the token: %v", err)
+						t.Errorf("the error contains a part of the token: %v", err)
 					}
 				}
 			}
@@ -385,12 +385,12 @@ func TestAcceptedTokens(t *testing.T) {
 		strict := newAccess(t, p, clock, func(c *token.AccessConfig[*principal]) { c.RequireATJWT = true })
 		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": "at+jwt"}), 0)
 		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": "application/AT+jwt"}), 0)
-		check(t, strict, f.Mint(goodClaims(f)), token.ReasonInvalid) // an ID token says JWT
+		check(t, strict, f.Mint(goodClaims(f)), token.ReasonInvalid) // the typ of ID tokens
 		check(t, strict, f.Mint(goodClaims(f), map[string]any{"typ": tokentest.Absent}), token.ReasonInvalid)
 	})
 }
 
-// padTo makes the longest good token of at most n bytes. (Not every length is one of base64url.)
+// padTo returns the longest valid token of at most n bytes.
 func padTo(f forge, n int) string {
 	pad := n
 	for {

@@ -16,35 +16,38 @@ import (
 // IDConfig configures an IDVerifier. Provider and ClientID are required.
 type IDConfig struct {
 	Provider *oidc.Provider
-	ClientID string           // must be an audience, and the azp where there is one
-	Now      func() time.Time // nil: time.Now
-	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
+	ClientID string           // must be an audience, and the azp if there is one
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
 }
 
-// IDChecks is what an ID token must agree with, beyond what every ID token must (OpenID Connect Core §3.1.3.7).
+// IDChecks are the checks of an ID token that depend on the request (OpenID
+// Connect Core §3.1.3.7).
 type IDChecks struct {
-	// Nonce is the one sent with the authorization request. It is required at login, where Subject is empty. At a refresh
-	// the token need not have a nonce, but when it has one, and Nonce is given, they must be equal (§12.2).
+	// Nonce is that of the authorization request. It is required at login, when
+	// Subject is empty. At a refresh the token need not have a nonce; if it has one
+	// and Nonce is given, they must be equal (§12.2).
 	Nonce string
-	// AccessToken is compared with at_hash where the token has one.
+	// AccessToken is compared with at_hash if the token has one.
 	AccessToken string
-	// Subject, when set, says that this ID token came with a refresh, and which sub it must have (§12.2).
+	// Subject, if set, is the required sub of an ID token from a refresh (§12.2).
 	Subject string
-	// MaxAge, when set, requires auth_time, at most that long ago (and 60 s of skew).
+	// MaxAge, if set, requires an auth_time that is at most this long ago, with 60 s
+	// of skew.
 	MaxAge *time.Duration
-	// ACRValues, when not empty, requires acr to be one of them.
+	// ACRValues, if not empty, requires acr to be one of them.
 	ACRValues []string
 }
 
-// IDVerifier verifies ID tokens for one client. It is safe for concurrent use.
+// An IDVerifier verifies ID tokens for one client. It is safe for concurrent use.
 type IDVerifier struct {
 	*verifier
 }
 
-// NewIDVerifier refuses a configuration that lacks a required field.
+// NewIDVerifier returns a verifier. It fails if a required field is missing.
 func NewIDVerifier(cfg IDConfig) (*IDVerifier, error) {
 	if cfg.ClientID == "" {
-		return nil, errors.New("token: ID token verifier: ClientID is empty; set it to the client's id, or ID tokens for other clients would do")
+		return nil, errors.New("token: ID token verifier: ClientID is missing; give the client's id")
 	}
 	pr := profile{
 		kind:     "ID token",
@@ -60,7 +63,7 @@ func NewIDVerifier(cfg IDConfig) (*IDVerifier, error) {
 	return &IDVerifier{v}, nil
 }
 
-// checkID is what needs no IDChecks.
+// checkID makes the checks that do not depend on the request.
 func checkID(c *Claims, clientID string) error {
 	switch {
 	case c.Subject == "":
@@ -70,7 +73,7 @@ func checkID(c *Claims, clientID string) error {
 	case c.IssuedAt.IsZero():
 		return errors.New("iat is missing")
 	case c.AuthorizedParty == "" && len(c.Audience) > 1:
-		return errors.New("several audiences, and no azp to say which of them it was issued to")
+		return errors.New("several audiences and no azp")
 	case c.AuthorizedParty != "" && c.AuthorizedParty != clientID:
 		return fmt.Errorf("azp %.128q is not this client", c.AuthorizedParty)
 	}
@@ -80,7 +83,7 @@ func checkID(c *Claims, clientID string) error {
 	return c.notMarked("id", "Bearer", "Refresh", "Offline", "Logout")
 }
 
-// Verify returns the claims of a good ID token. Every error is an *Error.
+// Verify returns the claims of a valid ID token. Every error is an *Error.
 func (v *IDVerifier) Verify(ctx context.Context, raw string, checks IDChecks) (*Claims, error) {
 	c, _, err := v.verify(ctx, raw)
 	if err != nil {
@@ -96,33 +99,33 @@ func (want *IDChecks) compare(c *Claims, now time.Time) error {
 	_, hasNonce := c.raw("nonce")
 	switch {
 	case want.Subject == "" && want.Nonce == "":
-		// Without one, a token stolen from another login would do: the zero value must not be the lax one.
-		return errors.New("no nonce to compare with was given")
+		// The zero value must not accept the ID token of another login.
+		return errors.New("no nonce to compare with")
 	case want.Subject == "" && !hasNonce:
 		return errors.New("nonce is missing")
 	case want.Nonce != "" && hasNonce && c.Nonce != want.Nonce:
-		return errors.New("nonce is not that of the request")
+		return errors.New("nonce differs from that of the request")
 	case want.Subject != "" && c.Subject != want.Subject:
-		return errors.New("sub is not that of the session")
-	case want.Subject == "" && c.AuthTime.After(now.Add(skew)): // that of a refresh is not used
+		return errors.New("sub differs from that of the session")
+	case want.Subject == "" && c.AuthTime.After(now.Add(skew)): // not used at a refresh
 		return errors.New("auth_time is in the future")
 	}
 	if want.AccessToken != "" && c.AtHash != "" {
 		sum := sha256.Sum256([]byte(want.AccessToken))
 		if c.AtHash != base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) {
-			return errors.New("at_hash is not that of the access token")
+			return errors.New("at_hash differs from that of the access token")
 		}
 	}
 	if want.MaxAge != nil {
 		if c.AuthTime.IsZero() {
-			return fmt.Errorf("%w: auth_time is missing, though max_age was asked for", ErrStepUp)
+			return fmt.Errorf("%w: auth_time is missing though max_age was requested", ErrStepUp)
 		}
 		if now.Sub(c.AuthTime) > *want.MaxAge+skew {
-			return fmt.Errorf("%w: auth_time is longer ago than max_age, %v", ErrStepUp, *want.MaxAge)
+			return fmt.Errorf("%w: auth_time is longer ago than max_age %v", ErrStepUp, *want.MaxAge)
 		}
 	}
 	if len(want.ACRValues) > 0 && !slices.Contains(want.ACRValues, c.ACR) {
-		return fmt.Errorf("%w: acr %.128q is none of those asked for", ErrStepUp, c.ACR)
+		return fmt.Errorf("%w: acr %.128q was not requested", ErrStepUp, c.ACR)
 	}
 	return nil
 }

@@ -13,26 +13,28 @@ import (
 // LogoutConfig configures a LogoutVerifier. Provider and ClientID are required.
 type LogoutConfig struct {
 	Provider *oidc.Provider
-	ClientID string           // must be among the audiences
-	Now      func() time.Time // nil: time.Now
-	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
+	ClientID string           // must be an audience
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
 }
 
-// logoutLifetime is how long a logout token without exp is good. Back-Channel Logout 1.0 §2.4 requires exp, its drafts did not,
-// and Ory Hydra writes none (ory/hydra#4035). With the skew that is two minutes from iat, the lifetime that the
-// specification recommends at most (§4).
+// logoutLifetime is the lifetime of a logout token without exp, which Ory Hydra
+// does not write (ory/hydra#4035) though Back-Channel Logout 1.0 §2.4 requires it.
+// With the skew it is two minutes from iat, the longest lifetime that §4
+// recommends.
 const logoutLifetime = 2*time.Minute - skew
 
-// LogoutVerifier verifies logout tokens for one client (OpenID Connect Back-Channel Logout §2.6). It is safe for concurrent
-// use. That a jti is used once only is left to the caller, because that memory must be shared by all replicas.
+// A LogoutVerifier verifies logout tokens for one client (OpenID Connect
+// Back-Channel Logout §2.6). It is safe for concurrent use. The caller refuses a
+// jti that was used before, since all replicas must know it.
 type LogoutVerifier struct {
 	*verifier
 }
 
-// NewLogoutVerifier refuses a configuration that lacks a required field.
+// NewLogoutVerifier returns a verifier. It fails if a required field is missing.
 func NewLogoutVerifier(cfg LogoutConfig) (*LogoutVerifier, error) {
 	if cfg.ClientID == "" {
-		return nil, errors.New("token: logout token verifier: ClientID is empty; set it to the client's id")
+		return nil, errors.New("token: logout token verifier: ClientID is missing; give the client's id")
 	}
 	pr := profile{
 		kind:     "logout token",
@@ -52,7 +54,7 @@ func NewLogoutVerifier(cfg LogoutConfig) (*LogoutVerifier, error) {
 func checkLogout(c *Claims, _ time.Time) error {
 	for _, name := range []string{"nonce", "at_hash", "c_hash", "s_hash"} {
 		if c.has(name) {
-			return fmt.Errorf("%s is present, which tells an ID token from a logout token", name)
+			return fmt.Errorf("%s: an ID token, not a logout token", name)
 		}
 	}
 	if err := c.notMarked("logout", "Bearer", "ID", "Refresh", "Offline"); err != nil {
@@ -72,12 +74,12 @@ func checkLogout(c *Claims, _ time.Time) error {
 	}
 	events, err := parseObject(raw)
 	if err != nil {
-		return errors.New("events is no object")
+		return errors.New("events is not an object")
 	}
 	for _, m := range events {
 		if m.name == logoutEvent {
 			if m.raw[0] != '{' {
-				return errors.New("events: the logout event is no object")
+				return errors.New("events: the logout event is not an object")
 			}
 			return nil
 		}
@@ -85,7 +87,8 @@ func checkLogout(c *Claims, _ time.Time) error {
 	return errors.New("events has no logout event")
 }
 
-// Verify returns the claims of a good logout token; Subject or SessionID, or both, are set. Every error is an *Error.
+// Verify returns the claims of a valid logout token. At least one of Subject and
+// SessionID is set. Every error is an *Error.
 func (v *LogoutVerifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	c, _, err := v.verify(ctx, raw)
 	return c, err

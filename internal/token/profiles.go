@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file holds what tells the kinds of token from each other, so that none passes for another of the same issuer and
-// audience (RFC 8725 §3.11, §3.12). Each kind has a closed list of what marks the others.
+// The kinds of token exclude each other, so that none passes for another with the
+// same issuer and audience (RFC 8725 §3.11, §3.12).
 
 // accessTypes are the header types of RFC 9068 §2.1, in lower case.
 var accessTypes = []string{"at+jwt", "application/at+jwt"}
@@ -16,9 +16,9 @@ var accessTypes = []string{"at+jwt", "application/at+jwt"}
 // isAccessType reports whether the header says that the token is an access token.
 func (c *Claims) isAccessType() bool { return slices.Contains(accessTypes, strings.ToLower(c.Type)) }
 
-// accessProfile says which tokens are no access tokens.
+// An accessProfile refuses tokens that are not access tokens.
 type accessProfile struct {
-	idTokenClients []string // client ids whose ID tokens are refused
+	idTokenClients []string // ids of clients whose ID tokens are refused
 	idTokenShape   bool     // nonce and at_hash are accepted
 }
 
@@ -32,7 +32,7 @@ func (p *accessProfile) check(c *Claims) error {
 	if err := c.notMarked("access", "ID", "Refresh", "Offline", "Logout"); err != nil {
 		return err
 	}
-	// Hashes of what an ID token is issued with (OpenID Connect Core §3.3.2.11, FAPI 1.0 part 2 §5.1).
+	// Claims of ID tokens (OpenID Connect Core §3.3.2.11, FAPI 1.0 part 2 §5.1).
 	for _, name := range []string{"c_hash", "s_hash"} {
 		if c.has(name) {
 			return fmt.Errorf("%s: an ID token, not an access token", name)
@@ -49,18 +49,19 @@ func (p *accessProfile) check(c *Claims) error {
 	if !c.isAccessType() {
 		for _, id := range p.idTokenClients {
 			if slices.Contains(c.Audience, id) {
-				return fmt.Errorf("aud contains the client id %q: an ID token, unless its typ is at+jwt", id)
+				return fmt.Errorf("aud contains the client id %q and typ is not at+jwt: an ID token", id)
 			}
 		}
 	}
 	return nil
 }
 
-// notMarked refuses a payload typ of another kind, as Keycloak writes it, and a token_use other than use, as Cognito does.
+// notMarked refuses a payload typ of another kind (Keycloak) and a token_use other
+// than use (Cognito).
 func (c *Claims) notMarked(use string, others ...string) error {
 	for _, other := range others {
 		if strings.EqualFold(c.payloadType, other) {
-			return fmt.Errorf("payload typ %.128q: a token of another kind", c.payloadType)
+			return fmt.Errorf("payload typ %.128q: another kind of token", c.payloadType)
 		}
 	}
 	if c.has("token_use") && c.tokenUse != use {
@@ -69,7 +70,7 @@ func (c *Claims) notMarked(use string, others ...string) error {
 	return nil
 }
 
-// has reports whether there is a claim of that name, null included.
+// has reports whether there is a claim with this name, including null.
 func (c *Claims) has(name string) bool {
 	_, ok := c.raw(name)
 	return ok

@@ -10,8 +10,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// Tokens of the right issuer, with our audience and a good signature, that are no access tokens (RFC 8725 §3.11, §3.12).
-// Each case is tried with the types that an access token may have: a type does not make an access token of a logout token.
+// TestAccessTokensAreNothingElse: tokens of our issuer with our audience and a valid
+// signature that are not access tokens (RFC 8725 §3.11, §3.12), each with the types
+// that an access token may have.
 func TestAccessTokensAreNothingElse(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -25,8 +26,8 @@ func TestAccessTokensAreNothingElse(t *testing.T) {
 		claims map[string]any
 		jwt    token.Reason // with the header's typ absent or JWT
 		at     token.Reason // with at+jwt
-		dex    token.Reason // with JWT, where access tokens look like ID tokens
-		told   token.Reason // with JWT, where the server knows the client ids
+		dex    token.Reason // with JWT and InsecureIDTokenShape
+		told   token.Reason // with JWT and IDTokenClients
 	}{
 		{map[string]any{}, 0, 0, 0, 0},
 		{map[string]any{"azp": "web-client", "client_id": "web-client", "auth_time": 1, "acr": "1", "sid": "s"}, 0, 0, 0, 0},
@@ -51,13 +52,13 @@ func TestAccessTokensAreNothingElse(t *testing.T) {
 		{map[string]any{"aud": both}, 0, 0, 0, bad},
 		{map[string]any{"aud": both, "typ": "Bearer"}, 0, 0, 0, bad},
 
-		// Security events, logout tokens among them.
+		// Security events, including logout tokens.
 		{map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}, bad, bad, bad, bad},
 		{map[string]any{"events": map[string]any{}}, bad, bad, bad, bad},
 		{map[string]any{"events": nil}, bad, bad, bad, bad},
 		{map[string]any{"events": "x"}, bad, bad, bad, bad},
 
-		// Keycloak writes the kind into the payload.
+		// Keycloak's payload typ.
 		{map[string]any{"typ": "Bearer"}, 0, 0, 0, 0},
 		{map[string]any{"typ": "Bearer", "nonce": "n"}, 0, 0, 0, 0}, // before version 25
 		{map[string]any{"typ": "bearer", "nonce": "n"}, bad, 0, 0, bad},
@@ -74,9 +75,9 @@ func TestAccessTokensAreNothingElse(t *testing.T) {
 		{map[string]any{"typ": nil}, bad, bad, bad, bad},
 		{map[string]any{"typ": []string{"Bearer"}}, bad, bad, bad, bad},
 		{map[string]any{"typ": true}, bad, bad, bad, bad},
-		{map[string]any{"typ": "another kind"}, 0, 0, 0, 0}, // a claim of that name that means something else
+		{map[string]any{"typ": "another kind"}, 0, 0, 0, 0}, // a claim with another meaning
 
-		// Cognito has token_use.
+		// Cognito's token_use.
 		{map[string]any{"token_use": "access"}, 0, 0, 0, 0},
 		{map[string]any{"token_use": "access", "nonce": "n"}, bad, 0, 0, bad},
 		{map[string]any{"token_use": "id"}, bad, bad, bad, bad},
@@ -109,7 +110,8 @@ func TestAccessTokensAreNothingElse(t *testing.T) {
 	})
 }
 
-// An access token is no ID token and no logout token, and the other way about.
+// TestIDAndLogoutTokensAreNothingElse: other kinds of token are refused as ID tokens
+// and as logout tokens.
 func TestIDAndLogoutTokensAreNothingElse(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
@@ -160,7 +162,8 @@ func TestIDAndLogoutTokensAreNothingElse(t *testing.T) {
 	}
 }
 
-// Ory Hydra's logout tokens have no exp (ory/hydra#4035). They are good for two minutes from iat, whatever the clocks.
+// TestLogoutTokenWithoutExpiry: the logout tokens of Ory Hydra have no exp
+// (ory/hydra#4035). They are valid for two minutes from iat.
 func TestLogoutTokenWithoutExpiry(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")

@@ -24,7 +24,7 @@ func verifySignature(key crypto.PublicKey, input string, signature []byte) error
 	return rs256.Verify([]byte(input), signature, key)
 }
 
-// sign makes the signature of a client assertion.
+// sign returns the signature of a client assertion.
 func sign(alg string, key crypto.Signer, input string) ([]byte, error) {
 	signer, err := jws.NewSigner(jwa.SignatureAlgorithm(alg))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
-// ID names a token without believing it, and rubbish has no name.
+// TestID: ID does not verify the token, and returns "" for other text.
 func TestID(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://issuer.example")

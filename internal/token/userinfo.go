@@ -12,21 +12,21 @@ import (
 // UserinfoConfig configures a UserinfoVerifier. Provider and ClientID are required.
 type UserinfoConfig struct {
 	Provider *oidc.Provider
-	ClientID string           // must be among the audiences, where there are any
-	Now      func() time.Time // nil: time.Now
-	Logger   *slog.Logger     // is told of refused tokens, at debug level; nil: discard
+	ClientID string           // must be an audience, if there are any
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
 }
 
-// UserinfoVerifier verifies signed answers of the userinfo endpoint for one client (OpenID Connect Core §5.3.2). It is safe
-// for concurrent use.
+// A UserinfoVerifier verifies signed userinfo responses for one client (OpenID
+// Connect Core §5.3.2). It is safe for concurrent use.
 type UserinfoVerifier struct {
 	*verifier
 }
 
-// NewUserinfoVerifier refuses a configuration that lacks a required field.
+// NewUserinfoVerifier returns a verifier. It fails if a required field is missing.
 func NewUserinfoVerifier(cfg UserinfoConfig) (*UserinfoVerifier, error) {
 	if cfg.ClientID == "" {
-		return nil, errors.New("token: userinfo verifier: ClientID is empty; set it to the client's id")
+		return nil, errors.New("token: userinfo verifier: ClientID is missing; give the client's id")
 	}
 	pr := profile{
 		kind:     "userinfo",
@@ -53,8 +53,8 @@ func checkUserinfo(c *Claims, _ time.Time) error {
 	return nil
 }
 
-// Verify returns the claims of a good answer. That its sub is that of the ID token is left to the caller. Every error is an
-// *Error.
+// Verify returns the claims of a valid response. The caller compares its sub with
+// that of the ID token. Every error is an *Error.
 func (v *UserinfoVerifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	c, _, err := v.verify(ctx, raw)
 	return c, err

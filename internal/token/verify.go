@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	skew       = 60 * time.Second // that clocks may differ, at most, in exp, nbf and iat
+	skew       = 60 * time.Second // permitted difference of clocks, for exp, nbf and iat
 	maxAccess  = 16 << 10         // bytes of an access token
-	maxIDToken = 64 << 10         // bytes of an ID or logout token, whose claims may be many
+	maxIDToken = 64 << 10         // bytes of an ID token or logout token
 )
 
-// profile is what distinguishes the kinds of token before their own checks.
+// A profile is what the kinds of token differ in.
 type profile struct {
 	kind     string // for the log
 	maxLen   int
 	audience string
-	types    []string // accepted typ values in lower case (media types have no case); "" is an absent typ
+	types    []string // accepted typ values in lower case; "" is an absent typ
 	check    func(*Claims, time.Time) error
-	partial  bool          // iss, aud and exp may be absent, and are checked where they are there
-	lifetime time.Duration // of a token without exp, from its iat; 0 where exp is required
+	partial  bool          // iss, aud and exp are checked only if present
+	lifetime time.Duration // from iat, of a token without exp; 0 if exp is required
 }
 
-// verifier is the engine under the public ones.
+// A verifier verifies tokens of one profile.
 type verifier struct {
 	profile
 	provider *oidc.Provider
@@ -39,7 +39,7 @@ type verifier struct {
 
 func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.Logger) (*verifier, error) {
 	if p == nil {
-		return nil, fmt.Errorf("token: %s verifier: Provider is nil; give it the provider that issues the tokens", pr.kind)
+		return nil, fmt.Errorf("token: %s verifier: Provider is missing; give the provider that issues the tokens", pr.kind)
 	}
 	v := &verifier{profile: pr, provider: p, now: now, log: log}
 	if v.now == nil {
@@ -51,23 +51,24 @@ func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.L
 	return v, nil
 }
 
-// verify takes a token through everything but the caller's own checks. The order is that of cost and of consequence: what
-// needs no decoding, what needs no key, what needs no signature; a key is looked up, let alone fetched, only for a token
-// that names our issuer.
+// verify checks everything that the profile prescribes. It returns the claims and
+// the key that verified the signature.
 func (v *verifier) verify(ctx context.Context, raw string) (*Claims, *oidc.Key, error) {
 	c, key, err := v.run(ctx, raw)
 	if err == nil {
-		return c, key, nil // not a nil *Error in a non-nil error
+		return c, key, nil // a nil *Error is not a nil error
 	}
 	return nil, nil, v.refuse(ctx, err)
 }
 
-// refuse logs why, and returns err as an error.
+// refuse logs the cause and returns err as an error.
 func (v *verifier) refuse(ctx context.Context, err *Error) error {
-	v.log.DebugContext(ctx, "token refused", "kind", v.kind, "reason", err.Reason.String(), "error", err.Err)
+	v.log.DebugContext(ctx, "token refused", "kind", v.kind, "reason", err.Reason.String(), "err", err.Err)
 	return err
 }
 
+// run makes the cheap checks first. Keys are looked up only for a token of our
+// issuer that is otherwise valid.
 func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Error) {
 	if raw == "" {
 		return nil, nil, &Error{ReasonMissing, errors.New("no token")}
@@ -77,7 +78,7 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 		return nil, nil, &Error{ReasonMalformed, err}
 	}
 	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
-		return nil, nil, invalid("typ %.128q is no %s", t.header.typ, v.kind)
+		return nil, nil, invalid("typ %.128q is not accepted for kind %q", t.header.typ, v.kind)
 	}
 	c, err := parseClaims(t.payload)
 	if err != nil {
@@ -106,7 +107,8 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	if err := v.check(c, now); err != nil {
 		return nil, nil, &Error{ReasonInvalid, err}
 	}
-	// Only the metadata tells how the issuer is spelt, and nothing but a token that is good so far is worth waiting for them.
+	// The metadata has the exact issuer. Only a token that is valid so far waits
+	// for it.
 	m, err := v.provider.AwaitReady(ctx)
 	if err != nil {
 		return nil, nil, &Error{ReasonUnavailable, err}
@@ -114,8 +116,9 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	if hasIssuer && c.Issuer != m.Issuer {
 		return nil, nil, invalid("iss %.128q is not %q", c.Issuer, m.Issuer)
 	}
-	// Expired is a public reason, so it is told of authentic tokens only. An expired token is not worth a fetch, though:
-	// the clients of yesterday would spend the budget on keys that were withdrawn in the night.
+	// Expired is a public reason, so the signature is checked first. An expired
+	// token leads to no fetch: clients with old tokens would use up the budget for
+	// keys that were withdrawn since.
 	expired := !c.Expiry.IsZero() && !now.Before(c.Expiry.Add(skew))
 	keys, err := v.keys(ctx, t.header.kid, expired)
 	if errors.Is(err, oidc.ErrUnavailable) {
@@ -136,7 +139,7 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	if expired {
 		return nil, nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
 	}
-	c.Issuer = m.Issuer // one string for all, instead of one a token
+	c.Issuer = m.Issuer // share one string among all tokens
 	return c, signer, nil
 }
 

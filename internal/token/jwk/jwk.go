@@ -89,7 +89,8 @@ func ParseSet(body []byte) (keys []Key, skipped string, err error) {
 	return keys, skipped, nil
 }
 
-// fields are the members that decide whether a key is of use here. Pointers tell absent from empty.
+// fields are the members that decide whether a key is usable. Pointers tell absent
+// from empty.
 type fields struct {
 	Type   string    `json:"kty"`
 	Use    *string   `json:"use"`
@@ -109,7 +110,7 @@ func parse(raw json.RawMessage) (Key, error) {
 	}
 	switch {
 	case f.Type != "RSA":
-		return Key{}, fmt.Errorf("kty %.128q", f.Type) // oct above all: a public "shared" secret (CVE-2016-10555)
+		return Key{}, fmt.Errorf("kty %.128q", f.Type) // above all oct, a shared secret made public (CVE-2016-10555)
 	case f.Use != nil && *f.Use != "sig":
 		return Key{}, fmt.Errorf("use %.128q", *f.Use)
 	case f.Alg != nil && *f.Alg != "RS256":
@@ -121,11 +122,12 @@ func parse(raw json.RawMessage) (Key, error) {
 	case f.ID != nil && (*f.ID == "" || len(*f.ID) > MaxID):
 		return Key{}, errors.New("kid empty or too long")
 	}
-	// jwx narrows a long exponent without a word; four bytes are what crypto/rsa takes.
+	// jwx truncates a long exponent silently. crypto/rsa accepts four bytes.
 	if e, err := base64.RawURLEncoding.DecodeString(f.E); err != nil || len(bytes.TrimLeft(e, "\x00")) > 4 {
 		return Key{}, errors.New("exponent malformed or too large")
 	}
-	// Only what makes the key goes to jwx: a broken x5c or an unknown member is no reason to lose a good key.
+	// Only kty, n and e are passed to jwx, so that a malformed x5c or an unknown
+	// member does not make a key unusable.
 	bare, err := json.Marshal(map[string]string{"kty": f.Type, "n": f.N, "e": f.E})
 	if err != nil {
 		return Key{}, errors.New("malformed")
@@ -168,18 +170,18 @@ type PrivateKey struct {
 func ParsePrivate(raw json.RawMessage) (*PrivateKey, error) {
 	parsed, err := jwxjwk.ParseKey(raw)
 	if err != nil {
-		return nil, errors.New("no JSON Web Key that can be read")
+		return nil, errors.New("not a JSON Web Key")
 	}
 	if use := parsed.KeyUsage(); use != "" && use != string(jwxjwk.ForSignature) {
 		return nil, fmt.Errorf("use %.128q; give a key for signing", use)
 	}
 	var private any
 	if err := parsed.Raw(&private); err != nil {
-		return nil, errors.New("a JSON Web Key without what makes a key")
+		return nil, errors.New("an incomplete JSON Web Key")
 	}
 	signer, ok := private.(crypto.Signer)
 	if !ok {
-		return nil, errors.New("no private key; give one that has d")
+		return nil, errors.New("not a private key; give one with d")
 	}
 	return &PrivateKey{ID: parsed.KeyID(), Algorithm: parsed.Algorithm().String(), Signer: signer}, nil
 }
