@@ -73,6 +73,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	g.exchanges = exchange.New(exchange.Config{
 		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log,
+		Handler:   g.serve,
 		Challenge: func(value string, r *http.Request) string { return g.resource.challenge(value, r) },
 	})
 	g.api = http.HandlerFunc(g.serveAPI)
@@ -151,11 +152,10 @@ func crossOrigin(origin string) *cors.Cors {
 
 // ServeHTTP serves /api, /healthz and /readyz, and the metadata of a protected
 // resource if the gateway is one. Every other path is 404.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.exchanges.Serve(w, r, func(x *exchange.Exchange) { g.serve(x, x.Request) })
-}
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.exchanges.ServeHTTP(w, r) }
 
-func (g *Gateway) serve(x *exchange.Exchange, r *http.Request) {
+func (g *Gateway) serve(x *exchange.Exchange) {
+	r := x.Request
 	health := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
 	if health {
 		x.Quiet, x.Pattern = true, r.URL.Path

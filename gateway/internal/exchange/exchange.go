@@ -36,12 +36,15 @@ type Config struct {
 	MaxBodyBytes int64
 	// Timeout bounds a unary call, including the time to read its body.
 	Timeout time.Duration
+	// Handler answers a request. An exchange is not used after it returns.
+	Handler func(*Exchange)
 	// Challenge completes a WWW-Authenticate value for a request.
 	Challenge func(value string, r *http.Request) string
 	Logger    *slog.Logger
 }
 
-// Server begins and ends exchanges. It is safe for concurrent use.
+// Server is the http.Handler that begins and ends exchanges. It is safe for
+// concurrent use.
 type Server struct {
 	cfg       Config
 	arriving  *arrival.Limiter // bodies of unary calls
@@ -87,9 +90,9 @@ var (
 	noStore = []string{"no-store"}
 )
 
-// Serve calls next with an exchange for the request, recovers from a panic in it
-// and logs the request.
-func (s *Server) Serve(w http.ResponseWriter, r *http.Request, next func(*Exchange)) {
+// ServeHTTP calls Handler with an exchange for the request, recovers from a panic in
+// it and logs the request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := ""
 	if values := r.Header[requestid.Header]; len(values) == 1 {
 		id = values[0]
@@ -125,7 +128,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, next func(*Exchan
 			panic(cause)
 		}
 	}()
-	next(x)
+	s.cfg.Handler(x)
 }
 
 // log writes the line of a request: the pattern, never the path, the query or

@@ -24,7 +24,7 @@ import (
 )
 
 // A call is one exchange with a route. It is in the context of everything that
-// belongs to the call, and observes it as an upstream.Call.
+// belongs to the call, as its upstream.Call.
 type call struct {
 	*exchange.Exchange
 	route      *route.Route
@@ -39,11 +39,9 @@ type call struct {
 	rendered   rendered
 }
 
-type callKey struct{}
-
 // callOf returns the call of a context, nil if there is none.
 func callOf(ctx context.Context) *call {
-	c, _ := ctx.Value(callKey{}).(*call)
+	c, _ := upstream.CallOf(ctx).(*call)
 	return c
 }
 
@@ -111,7 +109,7 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 		x.Refuse(refused)
 		return
 	}
-	ctx := upstream.NewContext(context.WithValue(r.Context(), callKey{}, c), c)
+	ctx := upstream.NewContext(r.Context(), c)
 	if rt.Raw {
 		c.raw, ctx = rawbody.NewAnswer(ctx, x, conditions)
 	}

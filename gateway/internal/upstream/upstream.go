@@ -35,6 +35,12 @@ func NewContext(ctx context.Context, call Call) context.Context {
 	return context.WithValue(ctx, callKey{}, call)
 }
 
+// CallOf returns the call that a context has, nil if it has none.
+func CallOf(ctx context.Context) Call {
+	call, _ := ctx.Value(callKey{}).(Call)
+	return call
+}
+
 // Conn is a connection to the server. It is safe for concurrent use.
 type Conn struct {
 	conn    grpc.ClientConnInterface
@@ -78,7 +84,7 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 		return cs, nil // an upload with one answer
 	}
 	s := &Stream{ClientStream: cs, output: output, ctx: ctx, oneRequest: !desc.ClientStreams}
-	if call, ok := ctx.Value(callKey{}).(Call); ok {
+	if call := CallOf(ctx); call != nil {
 		call.Receiving(s)
 	}
 	return s, nil
@@ -86,14 +92,14 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 
 // calling tells the call that it is made.
 func calling(ctx context.Context) {
-	if call, ok := ctx.Value(callKey{}).(Call); ok {
+	if call := CallOf(ctx); call != nil {
 		call.Calling()
 	}
 }
 
 // sending tells the call about a message before it is sent.
 func sending(ctx context.Context, request any) error {
-	if call, ok := ctx.Value(callKey{}).(Call); ok {
+	if call := CallOf(ctx); call != nil {
 		return call.Sending(request.(proto.Message))
 	}
 	return nil
