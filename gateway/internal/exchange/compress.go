@@ -44,15 +44,14 @@ var gzippers = sync.Pool{New: func() any {
 // would hold back; not answers with a strong entity tag, which would need
 // another tag per encoding (RFC 9110 §8.8.3.3); not an HttpBody, whose service
 // knows whether compression is worthwhile.
-func (x *Exchange) compressed(body []byte) []byte {
-	h := x.Header()
-	if len(body) < CompressFrom || x.Request.Method != http.MethodGet && x.Request.Method != http.MethodHead ||
+func compressed(r *http.Request, h http.Header, body []byte) []byte {
+	if len(body) < CompressFrom || r.Method != http.MethodGet && r.Method != http.MethodHead ||
 		h.Get("Content-Type") != httpheader.JSON || len(h["Etag"]) > 0 || len(h["Content-Encoding"]) > 0 ||
 		strings.Contains(h.Get("Cache-Control"), "no-transform") {
 		return body
 	}
 	h.Add("Vary", "Accept-Encoding")
-	if !httpheader.AcceptsGzip(x.Request.Header["Accept-Encoding"]) {
+	if !httpheader.AcceptsGzip(r.Header["Accept-Encoding"]) {
 		return body
 	}
 	var buffer bytes.Buffer

@@ -63,6 +63,7 @@ type Exchange struct {
 	Route   *route.Route  // nil until one is found
 	Pattern string        // for the log, of a path without a route
 	Success int           // status of a successful answer; 0 means 200
+	Done    bool          // the answer is complete: Write discards the rest
 	Quiet   bool          // logs at debug level: health checks, and refusals in large numbers
 
 	server   *Server
@@ -73,7 +74,6 @@ type Exchange struct {
 	stream   Stream          // nil unless the answer is written in parts
 	override atomic.Pointer[refusal.Refusal]
 	status   int   // 0 until the header is sent
-	complete bool  // the rest of what is written is discarded
 	written  int64 // bytes of the body
 }
 
@@ -123,7 +123,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				cause = http.ErrAbortHandler // the client must notice that the answer is incomplete
 			}
 		}
-		x.log()
+		s.log(x)
 		if cause != nil {
 			panic(cause)
 		}
@@ -134,12 +134,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // log writes the line of a request: the pattern, never the path, the query or
 // the header. If a part in front of this one writes the line, it gets what only
 // the gateway knows, and the gateway logs at debug level.
-func (x *Exchange) log() {
+func (s *Server) log(x *Exchange) {
 	pattern := cmp.Or(x.Pattern, "-")
 	if x.Route != nil {
 		pattern = x.Route.Pattern
 	}
-	ctx, logger := x.Request.Context(), x.server.cfg.Logger
+	ctx, logger := x.Request.Context(), s.cfg.Logger
 	attrs := [...]slog.Attr{
 		slog.String("route", pattern),
 		slog.String("rpc", x.rpc()),
@@ -326,11 +326,11 @@ func (x *Exchange) Write(b []byte) (int, error) {
 	whole := len(b)
 	if x.status == 0 {
 		if x.stream == nil {
-			b = x.compressed(b) // the whole body: only streams are written in parts
+			b = compressed(x.Request, x.Header(), b) // the whole body: only streams are written in parts
 		}
 		x.Begin()
 	}
-	if x.complete || x.Request.Method == http.MethodHead {
+	if x.Done || x.Request.Method == http.MethodHead {
 		return whole, nil
 	}
 	if x.stream != nil {
@@ -359,12 +359,6 @@ func (x *Exchange) Begin() {
 
 // Begun reports whether a header has been sent.
 func (x *Exchange) Begun() bool { return x.status != 0 }
-
-// Complete makes Write discard everything from now on.
-func (x *Exchange) Complete() { x.complete = true }
-
-// Completed reports whether Complete has been called.
-func (x *Exchange) Completed() bool { return x.complete }
 
 // WriteRaw writes to the connection, past the stream and the compression.
 func (x *Exchange) WriteRaw(b []byte) (int, error) {

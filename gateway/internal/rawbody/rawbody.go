@@ -131,7 +131,7 @@ func (a *Answer) Header(md metadata.MD) (length int64, err error) {
 	if tag := h.Get("Etag"); tag != "" && a.conditions.NotModified(tag) {
 		h.Del("Content-Type")
 		x.WriteHeader(http.StatusNotModified)
-		x.Complete()
+		x.Done = true
 		return -1, nil
 	}
 	values := md.Get("content-range")

@@ -128,11 +128,11 @@ func tag(ctx context.Context, _ http.ResponseWriter, m proto.Message) error {
 	switch {
 	case c.conditions.Mismatched(value):
 		c.Refuse(condition.Refusal())
-		c.Complete()
+		c.Done = true
 	case c.conditions.NotModified(value):
 		h.Del("Content-Type")
 		c.WriteHeader(http.StatusNotModified)
-		c.Complete()
+		c.Done = true
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 	switch {
 	case c == nil:
 		return m, nil
-	case c.Completed(): // 304, 412
+	case c.Done: // 304, 412
 		return &c.rendered, nil
 	case c.raw != nil:
 		_, c.rendered = rawbody.Content(m)
@@ -156,7 +156,7 @@ func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 	data, err := h.marshal(c.route, m)
 	if err != nil {
 		c.Refuse(c.RefusalOf(ctx, err))
-		c.Complete()
+		c.Done = true
 	}
 	c.rendered = data
 	return &c.rendered, nil
