@@ -104,8 +104,8 @@ func TestEvents(t *testing.T) {
 		{name: "events for both", request: "GET /api/settings:watch", header: []string{"Accept: application/x-ndjson, text/event-stream"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
 		{name: "events for events and */*", request: "GET /api/settings:watch", header: []string{"Accept: text/event-stream, */*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
 		{name: "events for text/*", request: "GET /api/settings:watch", header: []string{"Accept: text/*"}, answer: tells(nil), status: 200, call: "WatchSettings", want: end},
-		{name: "neither", request: "GET /api/settings:watch", header: []string{"Accept: text/html"}, status: 406, want: `{"code":3,"message":"this route answers with application/x-ndjson or text/event-stream, which the Accept header rules out","details":[]}`},
-		{name: "no events of a unary call", request: "GET /api/things/1", header: []string{accept}, status: 406, want: `{"code":3,"message":"this route answers with application/json, which the Accept header rules out","details":[]}`},
+		{name: "neither", request: "GET /api/settings:watch", header: []string{"Accept: text/html"}, status: 406, want: `{"code":3,"message":"this route answers with application/x-ndjson or text/event-stream, which the Accept header excludes","details":[]}`},
+		{name: "no events of a unary call", request: "GET /api/things/1", header: []string{accept}, status: 406, want: `{"code":3,"message":"this route answers with application/json, which the Accept header excludes","details":[]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

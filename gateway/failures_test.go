@@ -158,7 +158,7 @@ func TestUnaryFailures(t *testing.T) {
 		{"a limit of the server's transport", fails(status.Error(codes.ResourceExhausted, "trying to send message larger than max (5000 vs. 4000)")), 500, "internal error"},
 		{"a stream reset by the transport", fails(status.Error(codes.ResourceExhausted, "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM")), 500, "internal error"},
 		{"a message too long after decompression", fails(status.Error(codes.ResourceExhausted, "grpc: received message after decompression larger than max 4000")), 500, "internal error"},
-		{"a request too long for the server", fails(status.Error(codes.ResourceExhausted, "grpc: received message larger than max (3 vs. 2)")), 413, "longer than the service takes"},
+		{"a request too long for the server", fails(status.Error(codes.ResourceExhausted, "grpc: received message larger than max (3 vs. 2)")), 413, "too long for the service"},
 	} {
 		for _, way := range []struct {
 			name, target string

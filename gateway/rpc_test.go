@@ -129,7 +129,7 @@ func TestRPC(t *testing.T) {
 				want: `{"code":"not_found","message":"no"}`},
 			{name: "two tokens (RFC 6750 section 3.1)", request: "POST " + get, header: []string{connectJSON, version1, "Authorization: Bearer a", "Authorization: Bearer b"}, body: one, status: 400, has: `{"code":"invalid_argument"`,
 				reply: []string{`WWW-Authenticate: Bearer realm="gatehouse", error="invalid_request", error_description="Send one Authorization header."`}},
-			{name: "If-Match", request: "POST " + get, header: []string{connectJSON, version1, `If-Match: "a"`}, body: one, status: 400, has: "cannot honour If-Match"},
+			{name: "If-Match", request: "POST " + get, header: []string{connectJSON, version1, `If-Match: "a"`}, body: one, status: 400, has: "does not support If-Match"},
 			{name: "two tokens, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Authorization: Bearer a", "Authorization: Bearer b"}, body: envelope(0, one), status: 200, reply: []string{"Grpc-Status: 3"}},
 		},
 		"limits": {
@@ -140,7 +140,7 @@ func TestRPC(t *testing.T) {
 			{name: "a decompression bomb, gRPC-Web", request: "POST " + get, header: []string{grpcWeb, "Grpc-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, reply: []string{"Grpc-Status: 8"}},
 			{name: "a decompression bomb, stream", request: "POST " + watch, header: []string{connectStream, "Connect-Content-Encoding: gzip"}, body: envelope(1, zipped(`{"id":"`+strings.Repeat("x", 100000)+`"}`)), status: 200, has: `"code":"resource_exhausted"`},
 			{name: "a message that claims 4 GiB", request: "POST " + watch, header: []string{connectStream}, body: "\x00\xff\xff\xff\xff{}", status: 200, has: `"code":"resource_exhausted"`},
-			{name: "a stream of requests", request: "POST " + things + "/UploadThings", header: []string{connectStream}, body: envelope(0, one), status: 200, has: `"code":"unimplemented","message":"a stream of requests is served over gRPC alone`},
+			{name: "a stream of requests", request: "POST " + things + "/UploadThings", header: []string{connectStream}, body: envelope(0, one), status: 200, has: `"code":"unimplemented","message":"a stream of requests is served over gRPC only`},
 			{name: "streams both ways", request: "POST " + things + "/TradeThings", header: []string{grpcWeb}, body: envelope(0, one), status: 200, reply: []string{"Grpc-Status: 12"}},
 		},
 		"what is no call": {

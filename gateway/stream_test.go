@@ -94,7 +94,7 @@ func TestStream(t *testing.T) {
 		{"HEAD", "HEAD", nil, messages(ready, nil, "1"), 200, "application/x-ndjson", "", ""},
 		{"Accept", "GET", []string{"Accept: application/x-ndjson"}, messages(nil, nil, "1"), 200, "application/x-ndjson", "", line("1")},
 		{"Accept of one value", "GET", []string{"Accept: application/json"}, messages(nil, nil, "1"), 406, "application/json", "",
-			`{"code":3,"message":"this route answers with application/x-ndjson or text/event-stream, which the Accept header rules out","details":[]}`},
+			`{"code":3,"message":"this route answers with application/x-ndjson or text/event-stream, which the Accept header excludes","details":[]}`},
 	}
 	for _, over := range []struct {
 		name    string

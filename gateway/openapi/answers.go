@@ -46,8 +46,8 @@ var (
 		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false}
 	notFound = failure{404, "NotFound", "The resource does not exist, or the caller may not know that it does.",
 		code.Code_NOT_FOUND, "not found", nil, false}
-	notAcceptable = failure{406, "NotAcceptable", "The Accept header rules out the media type that this operation answers with.",
-		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header rules out", nil, false}
+	notAcceptable = failure{406, "NotAcceptable", "The Accept header excludes the media type of the answer.",
+		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header excludes", nil, false}
 	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
 		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
 	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not that of the resource.",

@@ -716,7 +716,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The Accept header rules out the media type that this operation answers with. */
+        /** @description The Accept header excludes the media type of the answer. */
         NotAcceptable: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -726,7 +726,7 @@ export interface components {
                 /**
                  * @example {
                  *       "code": 3,
-                 *       "message": "this route answers with application/json, which the Accept header rules out",
+                 *       "message": "this route answers with application/json, which the Accept header excludes",
                  *       "details": []
                  *     }
                  */
@@ -736,7 +736,7 @@ export interface components {
                  *       "type": "about:blank",
                  *       "title": "Not Acceptable",
                  *       "status": 406,
-                 *       "detail": "this route answers with application/json, which the Accept header rules out",
+                 *       "detail": "this route answers with application/json, which the Accept header excludes",
                  *       "code": 3,
                  *       "details": []
                  *     }

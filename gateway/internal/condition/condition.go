@@ -65,7 +65,7 @@ func Parse(rt *route.Route, h http.Header) (*Conditions, *refusal.Refusal) {
 
 // Unsupported refuses a conditional request that a method cannot honour.
 func Unsupported(header string) *refusal.Refusal {
-	return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "this route cannot honour "+header+", so it does nothing")
+	return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "this route does not support "+header)
 }
 
 // Refusal returns the answer to a failed If-Match.
@@ -96,7 +96,7 @@ func (c *Conditions) Fill(request any) error {
 	if present := m.Get(field).String(); present != "" && present != c.etag {
 		st := status.New(codes.InvalidArgument, "If-Match and the request's etag are not the same")
 		if detailed, err := st.WithDetails(&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-			{Field: route.ETagField, Description: "is not what If-Match says"},
+			{Field: route.ETagField, Description: "differs from If-Match"},
 		}}); err == nil {
 			st = detailed
 		}

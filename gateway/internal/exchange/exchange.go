@@ -200,7 +200,7 @@ func (x *Exchange) RefusalOf(ctx context.Context, err error) *refusal.Refusal {
 		return refused
 	}
 	if upstream.RequestTooLong(err) {
-		return refusal.New(http.StatusRequestEntityTooLarge, codes.InvalidArgument, "the request is longer than the service takes")
+		return refusal.New(http.StatusRequestEntityTooLarge, codes.InvalidArgument, "the request is too long for the service")
 	}
 	st := refusal.StatusOf(ctx, err)
 	switch st.Code() {

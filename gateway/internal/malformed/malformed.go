@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -139,14 +140,9 @@ var noFilter = utilities.NewDoubleArray(nil)
 
 // query sets the fields that the parameters of a query fill.
 func (l *violations) query(m proto.Message, query map[string][]string) {
-	keys := make([]string, 0, len(query))
-	for key := range query {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
 	desc := m.ProtoReflect().Descriptor()
 	seen := map[string]string{}
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(query)) {
 		values := query[key]
 		name, mapKey, _ := strings.Cut(key, "[")
 		field, path := fieldAt(desc, name)
@@ -299,7 +295,7 @@ func (e *explanation) object(path string, desc protoreflect.MessageDescriptor, c
 		}
 		at := below(path, string(field.Name()))
 		if seen[field.Number()] {
-			e.add(at, "is a duplicate: the field is there twice")
+			e.add(at, "is a duplicate: the field occurs twice")
 			continue
 		}
 		seen[field.Number()] = true
@@ -356,7 +352,7 @@ func (e *explanation) entries(at string, field protoreflect.FieldDescriptor, val
 		case e.over():
 			return
 		case seen[member.name]:
-			e.add(at, "is a duplicate: the key is there twice")
+			e.add(at, "is a duplicate: the key occurs twice")
 		case e.accepts(field, fmt.Appendf(nil, "{%s:%s}", name, member.value)):
 		case e.accepts(field, fmt.Appendf(nil, "{%q:%s}", zeroKey(field), member.value)) && e.left >= 0:
 			e.add(at, "has the key "+strconv.Quote(shortened(member.name))+", which must be "+form(field.MapKey()))

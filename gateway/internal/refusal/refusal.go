@@ -90,7 +90,7 @@ func StatusOf(ctx context.Context, err error) *status.Status {
 
 // stopping is the status of a stream that ends because the gateway stops.
 func stopping() *status.Status {
-	st := status.New(codes.Unavailable, "this gateway stops; come back")
+	st := status.New(codes.Unavailable, "the gateway is stopping; reconnect")
 	detailed, err := st.WithDetails(
 		&errdetails.ErrorInfo{Domain: reason.Domain, Reason: reason.ServerStopping},
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(reconnectAfter)},

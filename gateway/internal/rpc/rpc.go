@@ -181,7 +181,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 	md, refused := sanitize.Metadata(x.Request.Header, x.ID)
 	if refused == nil && m.streams {
 		refused = refusal.New(http.StatusNotImplemented, codes.Unimplemented,
-			"a stream of requests is served over gRPC alone, at the server's own address")
+			"a stream of requests is served over gRPC only, at the server's own address")
 	}
 	if refused == nil && x.Request.Header["If-Match"] != nil {
 		refused = condition.Unsupported("If-Match") // the message has a field for it
@@ -245,7 +245,7 @@ func (m *method) read(from, to *http.Request) *refusal.Refusal {
 		delete(to.Header, "Accept-Encoding")
 		if versions := from.URL.Query()["connect"]; !slices.Equal(versions, []string{"v1"}) {
 			return refusal.New(http.StatusBadRequest, codes.InvalidArgument,
-				"this is the address of a method, for Connect clients: a GET says so with the query parameter connect=v1")
+				"this is the path of a method for Connect clients, whose GET has the query parameter connect=v1")
 		}
 		return nil
 	}
@@ -268,7 +268,7 @@ func (m *method) contentType(from, to http.Header) *refusal.Refusal {
 	}
 	mediaType, params, err := mime.ParseMediaType(values[0])
 	if err == nil && (mediaType == typeGRPC || strings.HasPrefix(mediaType, typeGRPC+"+")) {
-		return unsupported("gRPC is served at the server's own address; here are gRPC-Web and Connect")
+		return unsupported("gRPC is served at the server's own address; this path serves gRPC-Web and Connect")
 	}
 	if err != nil || !slices.Contains(m.accept(), mediaType) {
 		return unsupported(wanted)
@@ -280,7 +280,7 @@ func (m *method) contentType(from, to http.Header) *refusal.Refusal {
 	}
 	if (mediaType == httpheader.JSON || mediaType == typeProto) && !slices.Equal(from[protocolVersion], []string{"1"}) {
 		return refusal.New(http.StatusBadRequest, codes.InvalidArgument,
-			"this is the address of a method, for Connect clients: they say so with the header "+protocolVersion+": 1")
+			"this is the path of a method for Connect clients, which send the header "+protocolVersion+": 1")
 	}
 	to["Content-Type"] = []string{mediaType}
 	return nil

@@ -89,7 +89,7 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 	x.Route = rt
 	if types := rt.MediaTypes(); types != nil && !httpheader.Accepts(x.Request.Header, types...) {
 		x.Refuse(refusal.New(http.StatusNotAcceptable, codes.InvalidArgument,
-			"this route answers with "+strings.Join(types, " or ")+", which the Accept header rules out"))
+			"this route answers with "+strings.Join(types, " or ")+", which the Accept header excludes"))
 		return
 	}
 	conditions, refused := condition.Parse(rt, x.Request.Header)
