@@ -1,5 +1,5 @@
-// Package audioarchive owns the sample application: which services and pages
-// it has. Packages catalog, productdb and pages hold them. It leaves the program around them to package gatehouse.
+// Package audioarchive owns the sample application: the list of its services and pages. Packages
+// catalog, productdb and pages hold them. It leaves the program around them to package gatehouse.
 package audioarchive
 
 import (
@@ -31,7 +31,7 @@ func App() gatehouse.App {
 	}
 }
 
-// devSeller is the user of the development provider who has products to sell.
+// devSeller is the user of the development provider who sells the demo products.
 const devSeller = "dev|seller"
 
 func openProducts(ctx context.Context, env gatehouse.Environment) (*catalog.Products, error) {
@@ -43,7 +43,7 @@ func openProducts(ctx context.Context, env gatehouse.Environment) (*catalog.Prod
 	return service, env.DatabaseError(err)
 }
 
-// probeProducts proves that the products can be kept at DatabaseURL.
+// probeProducts checks that products can be stored at DatabaseURL.
 func probeProducts(ctx context.Context, env gatehouse.Environment) error {
 	return env.DatabaseError(productdb.Probe(ctx, env.DatabaseURL))
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
-// demo are products to look at before anybody has offered one.
+// demo are products for a database that has none.
 var demo = []struct {
 	title, description, currency string
 	amount                       int64
 	daw                          audioarchivev1.Daw
 	tempo                        int32
-	others                       bool // sold by somebody who never signs in
+	others                       bool // sold by a seller who never signs in
 }{
 	{"Deep House Starter", "A full arrangement with grouped drums, a warm bass and side-chained pads.\nStock devices only, every chain labelled.", "EUR", 1999, audioarchivev1.Daw_DAW_ABLETON_LIVE, 122, false},
 	{"Liquid Drum & Bass", "Rolling breaks, Reese bass and a vocal chop rack. Ready to be taken apart.", "EUR", 2450, audioarchivev1.Daw_DAW_BITWIG_STUDIO, 174, false},
@@ -26,8 +26,8 @@ var demo = []struct {
 	{"Techno Live Set", "Two hours of loops in scenes, with macros for every transition.", "EUR", 3500, audioarchivev1.Daw_DAW_ABLETON_LIVE, 132, true},
 }
 
-// AddDemo offers the demo products, most of them for the given seller (see
-// SellerID). In a database that has products it does nothing.
+// AddDemo adds the demo products, most of them with the given seller (see SellerID), to a database
+// without products. In another database it does nothing.
 func AddDemo(ctx context.Context, db *productdb.DB, seller string) error {
 	if any, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(any.Products) > 0 {
 		return err

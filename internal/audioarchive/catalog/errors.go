@@ -12,16 +12,16 @@ import (
 // Domain is the domain of every ErrorInfo that this package attaches.
 const Domain = "audioarchive.example"
 
-// The reasons of refusals, in google.rpc.ErrorInfo.reason.
+// Reasons of errors, in google.rpc.ErrorInfo.reason.
 const (
 	ReasonProductNotFound    = "PRODUCT_NOT_FOUND"
-	ReasonNotSeller          = "NOT_SELLER"           // only a product's seller may do this
-	ReasonETagMismatch       = "ETAG_MISMATCH"        // the product is not in the state that the caller knows
-	ReasonConcurrentChange   = "CONCURRENT_CHANGE"    // others changed the product again and again
-	ReasonRequestIDReused    = "REQUEST_ID_REUSED"    // for a request with another content
-	ReasonResumeTokenExpired = "RESUME_TOKEN_EXPIRED" // changes that it would have to tell are forgotten
+	ReasonNotSeller          = "NOT_SELLER"           // only the product's seller may change it
+	ReasonETagMismatch       = "ETAG_MISMATCH"        // the product is in another state than the caller's etag says
+	ReasonConcurrentChange   = "CONCURRENT_CHANGE"    // concurrent changes made all attempts fail
+	ReasonRequestIDReused    = "REQUEST_ID_REUSED"    // used with another product
+	ReasonResumeTokenExpired = "RESUME_TOKEN_EXPIRED" // the following changes are no longer in the log
 	ReasonTooManyWatchers    = "TOO_MANY_WATCHERS"
-	ReasonStopping           = "SERVER_STOPPING" // come back with the last resume_token
+	ReasonStopping           = "SERVER_STOPPING" // reconnect with the latest resume_token
 )
 
 func refuse(code codes.Code, reason, message string) error {
@@ -34,17 +34,16 @@ func refuse(code codes.Code, reason, message string) error {
 
 var errNotFound = refuse(codes.NotFound, ReasonProductNotFound, "there is no such product")
 
-// failed turns what the database says into what a caller may know. A status
-// passes as it is.
+// failed turns an error of the database into a status. A status is returned as it is.
 func failed(ctx context.Context, err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
-	if ctx.Err() != nil { // drivers wrap it in ways of their own
+	if ctx.Err() != nil { // drivers wrap it in different ways
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return status.FromContextError(err).Err()
 	}
-	return status.Errorf(codes.Internal, "products: %v", err) // its text is for the log; the gateway shows none of it
+	return status.Errorf(codes.Internal, "products: %v", err) // for the log; the gateway shows no text of internal errors
 }

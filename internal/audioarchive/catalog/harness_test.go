@@ -28,8 +28,7 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 
 const audience = "https://api.test"
 
-// system is the product service as callers meet it: behind every interceptor
-// of the server.
+// system is the product service behind all interceptors of the server.
 type system struct {
 	audioarchivev1.ProductServiceClient
 	t       testing.TB
@@ -39,7 +38,7 @@ type system struct {
 
 var (
 	issuerMu sync.Mutex
-	issuer   *tokentest.Issuer // one for all tests: its key takes time to make
+	issuer   *tokentest.Issuer // for all tests, because its key is slow to generate
 )
 
 func theIssuer(t testing.TB) *tokentest.Issuer {
@@ -51,7 +50,7 @@ func theIssuer(t testing.TB) *tokentest.Issuer {
 	return issuer
 }
 
-// onEach runs a test on both databases.
+// onEach runs a test with both databases.
 func onEach(t *testing.T, cfg catalog.ProductsConfig, test func(t *testing.T, s *system)) {
 	t.Helper()
 	for name, url := range map[string]func() string{
@@ -93,18 +92,18 @@ func newSystem(t testing.TB, url string, cfg catalog.ProductsConfig) *system {
 	}()
 	t.Cleanup(func() { stop(); <-done })
 	s.ProductServiceClient = audioarchivev1.NewProductServiceClient(srv.Conn())
-	for srv.Ready() != nil { // a call waits for the keys by itself; readiness is what it then has
+	for srv.Ready() != nil { // calls wait for the keys; readiness requires them
 		_, _ = s.ListMyProducts(s.as("warm-up"), &audioarchivev1.ListMyProductsRequest{})
 	}
 	return s
 }
 
-// token is one of a person, who may sell if seller.
+// token returns a token, with the permission to sell if seller.
 func (s *system) token(subject string, permissions ...string) string {
 	return s.issuer.Mint(map[string]any{"sub": subject, "aud": audience, "permissions": append([]string{}, permissions...)})
 }
 
-// as is the context of a call by somebody who may sell; by nobody for "".
+// as returns the context of a call with a seller's token, or without a token for "".
 func (s *system) as(subject string) context.Context {
 	if subject == "" {
 		return s.t.Context()
@@ -116,7 +115,7 @@ func (s *system) with(token string) context.Context {
 	return metadata.AppendToOutgoingContext(s.t.Context(), "authorization", "Bearer "+token)
 }
 
-// product is a valid one.
+// product returns a valid product.
 func product(title string) *audioarchivev1.Product {
 	return &audioarchivev1.Product{
 		Title: title, Description: "Two lines\nof text.", Price: &audioarchivev1.Price{CurrencyCode: "EUR", AmountMinor: 1999},
@@ -133,7 +132,7 @@ func (s *system) offer(t testing.TB, subject string, p *audioarchivev1.Product) 
 	return created
 }
 
-// reason is the code of an error and the reason in its ErrorInfo.
+// reason returns the code of an error and the reason in its ErrorInfo.
 func reason(err error) string {
 	st := status.Convert(err)
 	for _, detail := range st.Details() {
@@ -144,7 +143,7 @@ func reason(err error) string {
 	return st.Code().String()
 }
 
-// fields are the paths that a refusal names.
+// fields returns the field paths in a BadRequest.
 func fields(err error) string {
 	var paths []string
 	for _, detail := range status.Convert(err).Details() {

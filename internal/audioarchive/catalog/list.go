@@ -34,7 +34,7 @@ func (s *Products) ListMyProducts(ctx context.Context, req *audioarchivev1.ListM
 	return &audioarchivev1.ListMyProductsResponse{Products: products, NextPageToken: next}, nil
 }
 
-// listRequest is what both requests ask for.
+// listRequest is the common part of both requests.
 type listRequest interface {
 	GetPageSize() int32
 	GetPageToken() string
@@ -42,9 +42,9 @@ type listRequest interface {
 	GetOrderBy() string
 }
 
-// list returns a page of the products of one seller, or of all for "". A page
-// begins right after the last product of the one before, wherever that is by
-// now: what is created or deleted meanwhile neither repeats nor hides another.
+// list returns a page of the products of one seller, or of all sellers for "". A page begins after
+// the position of the last product of the page before, so that products that are created or deleted
+// meanwhile cause neither repetitions nor gaps.
 func (s *Products) list(ctx context.Context, req listRequest, seller string) ([]*audioarchivev1.Product, string, error) {
 	order, descending, err := parseOrder(req.GetOrderBy())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
-// shop offers a few products, oldest first.
+// shop adds a few products, oldest first.
 func shop(t *testing.T, s *system) (offered []*audioarchivev1.Product) {
 	t.Helper()
 	for _, p := range []struct {
@@ -49,11 +49,11 @@ func TestFilterAndOrder(t *testing.T) {
 			{`title = "deep*"`, "title", "deep drums|Deep House"},
 			{`title = "DEEP HOUSE"`, "", "Deep House"},
 			{`title = "dr*"`, "", "Drum & Bass"},
-			{"title:drum", "", "Drum & Bass"}, // a word, not a part of one
+			{"title:drum", "", "Drum & Bass"}, // a whole word, not a part of one
 			{"daw = DAW_CUBASE", "", "Drum & Bass|deep drums"},
 			{`daw != "DAW_CUBASE"`, "", "Ambient|Deep House"},
 			{"price.amount_minor <= 1000 AND price.currency_code = EUR", "", "Ambient|Deep House"},
-			{"price.amount_minor > 500 price.amount_minor < 2000", "", "Deep House"}, // a space is AND
+			{"price.amount_minor > 500 price.amount_minor < 2000", "", "Deep House"}, // a space means AND
 			{"tempo_bpm = 174 AND NOT_A_FIELD_BUT_NOT_REACHED = 1 OR title:x", "", "!"},
 			{"title:ambient OR title:bass", "", "Ambient|Drum & Bass"},
 			{"tempo_bpm >= 100 AND (title:house OR title:bass)", "", "Drum & Bass|Deep House"},
@@ -107,7 +107,7 @@ func TestFilterRefusals(t *testing.T) {
 		{"exists(title)", `function "exists" is not supported`},
 		{strings.Repeat("(", 400) + "title:x" + strings.Repeat(")", 400), "more than 8 brackets"},
 		{strings.Repeat("title:x ", 21), "more than 20 comparisons"},
-		{`title:"a b c d e f g h i j k l m n o p q r s t u"`, "each word of a title being one"}, // an EXISTS each: 200 of them took PostgreSQL 23 s
+		{`title:"a b c d e f g h i j k l m n o p q r s t u"`, "each word of a title being one"}, // one EXISTS each: 200 of them took PostgreSQL 23 s
 		{strings.Repeat("a", 1001), "1000"},
 	} {
 		_, err := s.ListProducts(t.Context(), &audioarchivev1.ListProductsRequest{Filter: tc.filter})
@@ -140,7 +140,7 @@ func TestPages(t *testing.T) {
 		}
 		var seen []*audioarchivev1.Product
 		token := ""
-		for _, size := range []int32{50, 7, 60, 13} { // the size may change between pages; the last is exactly full
+		for _, size := range []int32{50, 7, 60, 13} { // the size may change between pages; the last page is exactly full
 			page, err := request(size, token)
 			if err != nil {
 				t.Fatal(err)
@@ -156,7 +156,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 
-		// A token is of one list and cannot be made up.
+		// A token is bound to its list and cannot be forged.
 		first, err := request(5, "")
 		if err != nil {
 			t.Fatal(err)
@@ -185,8 +185,8 @@ func swap(letter string) string {
 	return "A"
 }
 
-// The parser takes twice as long for each open bracket; without a bound a
-// thousand characters would take longer than there is time.
+// The parser's time doubles with each open bracket. Without a limit a thousand brackets would never
+// end.
 func TestFilterIsCheapToRefuse(t *testing.T) {
 	t.Parallel()
 	for _, filter := range []string{

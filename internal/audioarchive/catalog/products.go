@@ -28,19 +28,19 @@ import (
 
 const (
 	defaultMaxWatchers = 1000
-	// defaultMaxWatchersEach keeps one caller from taking all of them.
+	// defaultMaxWatchersEach keeps one caller from using all streams.
 	defaultMaxWatchersEach = 20
-	// attempts is how often an update without an etag is tried when others
-	// change the same product at the same time.
+	// attempts is how often an update without an etag is tried while others change the same
+	// product.
 	attempts = 10
 )
 
-// ProductsConfig says what the product service works with. DB is required.
+// ProductsConfig configures the product service. DB is required.
 type ProductsConfig struct {
-	// DB is where the products are. Close closes it, and nothing else does.
+	// DB is the database. Close closes it.
 	DB *productdb.DB
-	// MaxWatchers bounds the streams of WatchProducts, MaxWatchersEach those
-	// of one caller; 0 means 1000, and 20.
+	// MaxWatchers limits the streams of WatchProducts, MaxWatchersEach those of one caller; 0 means
+	// 1000 and 20.
 	MaxWatchers, MaxWatchersEach int
 }
 
@@ -50,10 +50,10 @@ type Products struct {
 	audioarchivev1.UnimplementedProductServiceServer
 	db       *productdb.DB
 	tokens   tokens
-	watchers chan struct{} // one place for each stream
+	watchers chan struct{} // one element for each stream
 	mu       sync.Mutex
 	watching map[string]int // streams by caller
-	each     int            // how many of them one may have
+	each     int            // limit for one caller
 	stopping chan struct{}  // closed by Drain
 	drain    func()
 }
@@ -78,12 +78,12 @@ func NewProducts(cfg ProductsConfig) *Products {
 	return s
 }
 
-// Config says where a product service keeps its products.
+// Config configures the product service and its database.
 type Config struct {
-	// URL is that of productdb.Config.
+	// URL is the URL of productdb.Config.
 	URL string
-	// DemoSeller is a seller (see SellerID) for whom demo products are
-	// offered in a database that has no products; "" for none.
+	// DemoSeller is the seller (see SellerID) of the demo products that a database without products
+	// gets; "" for none.
 	DemoSeller string
 }
 
@@ -101,10 +101,10 @@ func Open(ctx context.Context, cfg Config) (*Products, error) {
 	return NewProducts(ProductsConfig{DB: db}), nil
 }
 
-// Ready says why the service cannot do its work at the moment.
+// Ready returns an error if the database does not answer.
 func (s *Products) Ready(ctx context.Context) error {
 	if err := s.db.Ping(ctx); err != nil {
-		return fmt.Errorf("the database of the products (GATEHOUSE_DATABASE_URL) does not answer: %w", err)
+		return fmt.Errorf("catalog: the database does not answer: %w", err)
 	}
 	return nil
 }
@@ -112,8 +112,8 @@ func (s *Products) Ready(ctx context.Context) error {
 // Close closes the database.
 func (s *Products) Close() error { return s.db.Close() }
 
-// Drain ends the streams of WatchProducts, telling their callers to come back:
-// they would keep a server that is to stop from stopping.
+// Drain ends the streams of WatchProducts with a status that tells clients to reconnect. They would
+// delay the end of the server.
 func (s *Products) Drain() { s.drain() }
 
 // GetProduct implements audioarchive.v1.ProductService.
@@ -156,12 +156,12 @@ func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.Create
 	return message(created), nil
 }
 
-// maxTitleKey keeps the tokens of a list that is sorted by title within their
-// length, and the keys of the index within what PostgreSQL takes.
+// maxTitleKey limits the tokens of a list that is sorted by title, and the keys of PostgreSQL's
+// index.
 const maxTitleKey = 450
 
-// sortable refuses a title that is short to look at and long to sort: a single
-// character can stand for a phrase (U+FDFA).
+// sortable refuses a short title with a long sort key: a single character can stand for a phrase
+// (U+FDFA).
 func sortable(p *audioarchivev1.Product) error {
 	if size := productdb.TitleKeySize(p.GetTitle()); size > maxTitleKey {
 		return validate.Field("product.title", "its characters take %d bytes written out, and %d are the most; use plainer ones", size, maxTitleKey)
@@ -200,8 +200,8 @@ func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.Update
 		assign(p, merged)
 		return nil
 	}
-	// Somebody else's change in between is no failure: edit looks at the
-	// product again, and refuses if an etag no longer fits.
+	// A concurrent change is no failure: edit reads the product again, and refuses if an etag no
+	// longer fits.
 	for range attempts {
 		updated, err := s.db.Update(ctx, id, edit)
 		if err == nil {
@@ -236,9 +236,8 @@ func (s *Products) DeleteProduct(ctx context.Context, req *audioarchivev1.Delete
 	return &emptypb.Empty{}, nil
 }
 
-// allowed holds a change to who may make it, and to the state that the caller
-// believes the product to be in. Who may not change it does not learn whether
-// an etag fits.
+// allowed checks that the caller may change the product and that the etag fits. A caller who may
+// not change it does not learn whether the etag fits.
 func allowed(p productdb.Product, seller string, etags ...string) error {
 	if p.Seller != seller {
 		return refuse(codes.PermissionDenied, ReasonNotSeller, "only its seller may change a product")
@@ -267,15 +266,15 @@ func (s *Products) failed(ctx context.Context, err error) error {
 // writable are the fields that a caller may set.
 var writable = []string{"title", "description", "price", "daw", "tempo_bpm"}
 
-// written is p with the writable fields alone.
+// written returns p with the writable fields alone.
 func written(p *audioarchivev1.Product) *audioarchivev1.Product {
 	return &audioarchivev1.Product{
 		Title: p.GetTitle(), Description: p.GetDescription(), Price: proto.CloneOf(p.GetPrice()), Daw: p.GetDaw(), TempoBpm: p.GetTempoBpm(),
 	}
 }
 
-// writableMask is the update mask without what only the server sets, which is
-// passed over (AIP-203); nil if that leaves nothing of a mask that was given.
+// writableMask returns the update mask without the fields that only the server sets, which are
+// ignored (AIP-203); nil if nothing of a given mask is left.
 func writableMask(req *audioarchivev1.UpdateProductRequest) (*fieldmaskpb.FieldMask, error) {
 	paths := req.GetUpdateMask().GetPaths()
 	if len(paths) == 0 {
@@ -322,14 +321,14 @@ func message(p productdb.Product) *audioarchivev1.Product {
 	}
 }
 
-// etag is a strong entity tag of RFC 9110, quotation marks included.
+// etag returns a strong entity tag (RFC 9110), quotation marks included.
 func etag(p productdb.Product) string {
 	sum := sha256.Sum256([]byte(p.ID + " " + strconv.FormatInt(p.Version, 10)))
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
-// productID reads a product's name, which is in the given field. A name that
-// cannot be one of ours is not found, like one that is not.
+// productID parses a product's name, which is in the given field. A malformed name is reported as
+// not found.
 func productID(field, name string) (string, error) {
 	id, ok := strings.CutPrefix(name, "products/")
 	if !ok || id == "" || strings.Contains(id, "/") {
@@ -341,17 +340,15 @@ func productID(field, name string) (string, error) {
 	return id, nil
 }
 
-// validID reports whether id can be that of a product or a seller: 128 bits in
-// lower-case base32.
+// validID reports whether id can be that of a product or a seller: 128 bits in lower-case base32.
 func validID(id string) bool {
 	return len(id) == 26 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
 var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// SellerID is the seller that a subject of an issuer is: the same for a
-// person always, and nothing from which the provider's identifier, often an
-// e-mail address or the key to one, could be read.
+// SellerID returns the seller of a subject of an issuer. It is stable, and does not reveal the
+// provider's identifier, which is often an e-mail address or can be resolved to one.
 func SellerID(issuer, subject string) string {
 	sum := sha256.Sum256([]byte(issuer + "\x00" + subject))
 	return lowerBase32.EncodeToString(sum[:16])
@@ -360,7 +357,7 @@ func SellerID(issuer, subject string) string {
 func sellerOf(ctx context.Context) (string, error) {
 	principal, ok := authn.FromContext(ctx)
 	if !ok {
-		return "", refuse(codes.Unauthenticated, authn.ReasonTokenMissing, "this needs a caller who is known")
+		return "", refuse(codes.Unauthenticated, authn.ReasonTokenMissing, "this needs a signed-in caller")
 	}
 	subject := principal.Subject
 	if subject == "" {

@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
-// Who may do what: with the permission to sell, and with products of one's own.
+// Authorization: the permission to sell, and the product's seller.
 func TestOwnership(t *testing.T) {
 	t.Parallel()
 	onEach(t, catalog.ProductsConfig{}, func(t *testing.T, s *system) {
@@ -26,7 +26,7 @@ func TestOwnership(t *testing.T) {
 			who  string
 			want string // of create, update, delete, list mine
 		}{
-			{"nobody", "Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING"},
+			{"without a token", "Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING|Unauthenticated TOKEN_MISSING"},
 			{"a buyer", "PermissionDenied PERMISSION_MISSING|PermissionDenied PERMISSION_MISSING|PermissionDenied PERMISSION_MISSING|OK"},
 			{"another seller", "OK|PermissionDenied NOT_SELLER|PermissionDenied NOT_SELLER|OK"},
 		} {
@@ -51,14 +51,14 @@ func TestOwnership(t *testing.T) {
 		if err != nil || got.GetTitle() != "Hers" {
 			t.Errorf("afterwards: %v, %v", got, err)
 		}
-		// A bad token is refused where none is needed.
+		// An invalid token is refused by public methods too.
 		if _, err := s.GetProduct(s.with("x.y.z"), &audioarchivev1.GetProductRequest{Name: name}); reason(err) != "Unauthenticated TOKEN_INVALID" {
 			t.Errorf("bad token at a public method: %v", err)
 		}
 	})
 }
 
-// The seller that others see is stable, and not the provider's identifier.
+// The seller's id is stable and does not contain the provider's identifier.
 func TestSeller(t *testing.T) {
 	t.Parallel()
 	onEach(t, catalog.ProductsConfig{}, func(t *testing.T, s *system) {
@@ -115,7 +115,7 @@ func TestRules(t *testing.T) {
 			if got := fields(err); got != tc.want {
 				t.Errorf("create: %q, want %q (%v)", got, tc.want, err)
 			}
-			// The same rules hold for what an update would make of it.
+			// The same rules hold for the result of an update.
 			p.Name = good.GetName()
 			_, err = s.UpdateProduct(s.as("sofia"), &audioarchivev1.UpdateProductRequest{Product: p, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"*"}}})
 			if got := fields(err); got != tc.want {
@@ -136,13 +136,13 @@ func TestRules(t *testing.T) {
 	if err := errorOf(s.UpdateProduct(s.as("sofia"), &audioarchivev1.UpdateProductRequest{})); fields(err) != "product.name" {
 		t.Errorf("update of nothing: %v", err)
 	}
-	// Strangers do not get as far as the rules.
+	// Callers without the permission do not get as far as validation.
 	if err := errorOf(s.CreateProduct(t.Context(), &audioarchivev1.CreateProductRequest{})); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("bad request without a token: %v", err)
 	}
 }
 
-// errorOf drops an answer.
+// errorOf drops the answer.
 func errorOf[T any](_ T, err error) error { return err }
 
 func TestUpdateMask(t *testing.T) {
@@ -152,7 +152,7 @@ func TestUpdateMask(t *testing.T) {
 		name    string
 		paths   []string
 		product *audioarchivev1.Product
-		want    func(p *audioarchivev1.Product) // what becomes of product("Old")
+		want    func(p *audioarchivev1.Product) // the result of the update of product("Old")
 		fields  string
 	}{
 		{name: "one field", paths: []string{"title"}, product: &audioarchivev1.Product{Title: "New", Description: "not this"},
@@ -236,7 +236,7 @@ func TestETags(t *testing.T) {
 			t.Errorf("any state: %v", err)
 		}
 
-		// Of many who read the same state, one wins.
+		// Of many updates with the same etag, one succeeds.
 		current, err := s.GetProduct(t.Context(), &audioarchivev1.GetProductRequest{Name: first.GetName()})
 		if err != nil {
 			t.Fatal(err)
@@ -263,7 +263,7 @@ func TestETags(t *testing.T) {
 		if won != 1 || lost != 11 {
 			t.Errorf("%d won, %d lost", won, lost)
 		}
-		// Without an etag none of those who change different fields loses.
+		// Without an etag, concurrent updates of different fields all succeed.
 		group.Go(func() { _, _ = retitle("Last", "", "") })
 		group.Go(func() {
 			_, err := s.UpdateProduct(s.as("sofia"), &audioarchivev1.UpdateProductRequest{
@@ -293,7 +293,7 @@ func TestRequestID(t *testing.T) {
 		const uuid = "0b1c6c7e-4a0e-4f8e-9a57-6f0d5f2c9a11"
 		create := func(who, id, title string) (*audioarchivev1.Product, error) {
 			p := product(title)
-			p.Seller = "sellers/ignored" // what only the server sets makes no other request
+			p.Seller = "sellers/ignored" // ignored, so that it does not make another request
 			return s.CreateProduct(s.as(who), &audioarchivev1.CreateProductRequest{Product: p, RequestId: id})
 		}
 		first, err := create("sofia", uuid, "Once")
@@ -337,8 +337,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A title of few characters that stand for phrases would make tokens longer
-// than the server takes back, and so break everybody's list by title.
+// A title of a few characters that stand for phrases would make page tokens longer than the server
+// accepts.
 func TestTitleThatSortsLong(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "memory:", catalog.ProductsConfig{})

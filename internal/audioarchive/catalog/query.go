@@ -17,15 +17,13 @@ import (
 )
 
 const (
-	// maxBrackets bounds the nesting of a filter: the parser tries each
-	// bracket in more than one way, so that its time doubles with every one.
+	// maxBrackets limits the nesting of a filter: the parser's time doubles with every bracket.
 	maxBrackets = 8
-	// maxTerms bounds the comparisons of a filter.
+	// maxTerms limits the comparisons of a filter.
 	maxTerms = 20
 )
 
-// orders are the fields that a list can be ordered by, each backed by an
-// index.
+// orders are the fields that a list can be ordered by. Each has an index.
 var orders = map[string]productdb.Field{
 	"create_time":        productdb.ByCreated,
 	"update_time":        productdb.ByUpdated,
@@ -33,7 +31,7 @@ var orders = map[string]productdb.Field{
 	"price.amount_minor": productdb.ByAmount,
 }
 
-// parseOrder reads order_by.
+// parseOrder parses order_by.
 func parseOrder(text string) (field productdb.Field, descending bool, err error) {
 	if strings.TrimSpace(text) == "" {
 		return productdb.ByCreated, true, nil
@@ -49,10 +47,9 @@ func parseOrder(text string) (field productdb.Field, descending bool, err error)
 	return field, order.Fields[0].Desc, nil
 }
 
-// parseFilter reads filter, a part of AIP-160: comparisons of a field with a
-// constant, joined by AND and OR. The library parses; what the fields are and
-// what they may be compared with is checked here, so that the error says it in
-// the words of this API.
+// parseFilter parses filter, a subset of AIP-160: comparisons of a field with a constant, joined by
+// AND and OR. The library parses the syntax. Fields and values are checked here, with error
+// messages in the terms of this API.
 func parseFilter(text string) (productdb.And, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -77,8 +74,8 @@ func parseFilter(text string) (productdb.And, error) {
 	return productdb.And{condition}, nil
 }
 
-// position says where the parser stopped, where it knows. It wraps each rule's
-// error in that of the rule around it, which began earlier.
+// position returns where the parser stopped, if known. The parser wraps the error of each rule in
+// that of the enclosing rule, which began earlier.
 func position(err error) string {
 	text := ""
 	for ; err != nil; err = errors.Unwrap(err) {
@@ -91,7 +88,7 @@ func position(err error) string {
 
 type compiler struct{ terms int }
 
-// operators maps those of AIP-160 to SQL's.
+// operators maps the operators of AIP-160 to SQL.
 var operators = map[string]string{
 	filtering.FunctionEquals: "=", filtering.FunctionNotEquals: "<>", filtering.FunctionLessThan: "<",
 	filtering.FunctionLessEquals: "<=", filtering.FunctionGreaterThan: ">", filtering.FunctionGreaterEquals: ">=",
@@ -120,7 +117,7 @@ func (c *compiler) compile(e *expr.Expr) (productdb.Condition, error) {
 	case function == filtering.FunctionHas || operators[function] != "":
 		condition, err := compare(function, args[0], args[1])
 		c.terms++
-		if words, ok := condition.(productdb.And); ok { // each is a look-up of its own to the database
+		if words, ok := condition.(productdb.And); ok { // each is a look-up in the database
 			c.terms += len(words) - 1
 		}
 		if c.terms > maxTerms {
@@ -146,8 +143,8 @@ func (c *compiler) compileAll(args []*expr.Expr) ([]productdb.Condition, error) 
 	return all, nil
 }
 
-// filterFields are the fields that a filter can name, each with the operators
-// it knows and how its value is read.
+// filterFields are the fields that a filter can name, with their operators and the parser of their
+// value.
 var filterFields = map[string]struct {
 	operators string
 	compile   func(operator string, value *expr.Expr) (productdb.Condition, error)
@@ -254,7 +251,7 @@ func timestamp(field productdb.Field) func(string, *expr.Expr) (productdb.Condit
 	}
 }
 
-// path is the dotted name that e is, or "".
+// path returns the dotted name that e is, or "".
 func path(e *expr.Expr) string {
 	if e.GetIdentExpr() != nil {
 		return e.GetIdentExpr().GetName()
@@ -267,8 +264,8 @@ func path(e *expr.Expr) string {
 	return ""
 }
 
-// text is a value as text: what stands in quotation marks, or one plain word.
-// PostgreSQL knows no NUL in text, so it is none.
+// text returns a value as text: a quoted string or one plain word. A value with NUL is none,
+// because PostgreSQL has no NUL in text.
 func text(e *expr.Expr) string {
 	value := e.GetIdentExpr().GetName()
 	if constant, ok := e.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); ok {
@@ -280,7 +277,7 @@ func text(e *expr.Expr) string {
 	return strings.ToValidUTF8(value, "\uFFFD")
 }
 
-// describe repeats to a client what it wrote.
+// describe returns an expression as the client wrote it.
 func describe(e *expr.Expr) string {
 	switch constant := e.GetConstExpr().GetConstantKind().(type) {
 	case *expr.Constant_StringValue:

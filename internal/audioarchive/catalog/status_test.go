@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
-// TestStatus: word for word what the tutorial's reader expects.
+// TestStatus: the answers are the tutorial's, word for word.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	var service audioarchivev1.StatusServiceServer = catalog.Status{}

@@ -14,13 +14,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
-// tokens makes and checks what a client holds for us: where a list or a watch
-// goes on. A token is signed, so that nobody writes one, and bound to what it
-// was given for.
+// tokens makes and checks page tokens and resume tokens. A token is signed, so that clients cannot
+// forge one, and bound to the request that it was issued for.
 type tokens struct{ key []byte }
 
-// macSize in bytes. 128 bits are more than enough for what a forged token
-// would gain: a look at public products from an odd place.
+// macSize is in bytes. 128 bits are enough: a forged token gives access to public products only.
 const macSize = 16
 
 func (t tokens) seal(content []byte, purpose ...string) string {
@@ -39,7 +37,7 @@ func (t tokens) open(token string, purpose ...string) ([]byte, bool) {
 func (t tokens) mac(content []byte, purpose []string) []byte {
 	h := hmac.New(sha256.New, t.key)
 	for _, part := range append([]string{string(content)}, purpose...) {
-		// With its length, so that no two lists of parts look the same.
+		// With its length, so that different lists of parts have different encodings.
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		h.Write(length[:])
@@ -48,10 +46,10 @@ func (t tokens) mac(content []byte, purpose []string) []byte {
 	return h.Sum(nil)[:macSize]
 }
 
-// page signs where a list goes on, for a list with this filter and order.
+// page signs the position where a list with this filter and order continues.
 func (t tokens) page(at productdb.Position, list ...string) (string, error) {
 	content, err := json.Marshal(struct {
-		Text   []byte `json:",omitempty"` // bytes: a key need not be what JSON calls a string
+		Text   []byte `json:",omitempty"` // not a string: a key need not be UTF-8
 		Number int64  `json:",omitempty"`
 		ID     string
 	}{[]byte(at.Text), at.Number, at.ID})
@@ -74,7 +72,7 @@ func (t tokens) openPage(token string, list ...string) (*productdb.Position, err
 	return &productdb.Position{Text: string(at.Text), Number: at.Number, ID: at.ID}, nil
 }
 
-// resume signs where a watch goes on.
+// resume signs the position where a watch continues.
 func (t tokens) resume(sequence int64) string {
 	return t.seal(binary.AppendUvarint(nil, uint64(sequence)), "watch")
 }
@@ -88,8 +86,8 @@ func (t tokens) openResume(token string) (int64, error) {
 	case strings.TrimSpace(token) == "":
 		return 0, validate.Field("resume_token", "is blank")
 	}
-	// Forged, or of another database: a server for development, started anew,
-	// has one. Either way what to do is the same.
+	// The token is forged, or of another database, such as that of an earlier development server.
+	// The remedy is the same.
 	return 0, refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
 }
 

@@ -17,11 +17,10 @@ import (
 )
 
 const (
-	// changesAtOnce is how many changes a watch reads from the database at a
-	// time.
+	// changesAtOnce is the number of changes that a watch reads from the database at a time.
 	changesAtOnce = 100
-	// comeBack is how long a stream that is not served should wait.
-	comeBack = 2 * time.Second
+	// retryDelay is the retry delay for a stream that is not served.
+	retryDelay = 2 * time.Second
 )
 
 var kinds = map[productdb.Kind]audioarchivev1.WatchProductsResponse_Kind{
@@ -59,8 +58,8 @@ func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, strea
 	if err != nil {
 		return s.watchEnd(ctx, err)
 	}
-	// Whoever opens a stream learns at once that it is open, and where it
-	// stands. In process a header without content is no header.
+	// The header tells the client at once that the stream is open. In process a header without
+	// content is not sent.
 	if err := stream.SendHeader(metadata.Pairs("x-stream", "open")); err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, strea
 	return err
 }
 
-// begin is the change after which the stream begins.
+// begin returns the change after which the stream begins.
 func (s *Products) begin(ctx context.Context, token string) (int64, error) {
 	last, err := s.db.LastChange(ctx)
 	if err != nil || token == "" {
@@ -100,7 +99,7 @@ func (s *Products) begin(ctx context.Context, token string) (int64, error) {
 
 var errStopping = errors.New("catalog: the server stops")
 
-// watchEnd says why a stream ends.
+// watchEnd returns the status with which a stream ends.
 func (s *Products) watchEnd(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), errStopping):
@@ -111,12 +110,12 @@ func (s *Products) watchEnd(ctx context.Context, err error) error {
 	return failed(ctx, err)
 }
 
-// later is a refusal that says when to come back.
+// later returns an error with a retry delay.
 func later(code codes.Code, reason, text string) error {
 	st := status.New(code, text)
 	detailed, err := st.WithDetails(
 		&errdetails.ErrorInfo{Reason: reason, Domain: Domain},
-		&errdetails.RetryInfo{RetryDelay: durationpb.New(comeBack)},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)},
 	)
 	if err == nil {
 		st = detailed
@@ -124,7 +123,7 @@ func later(code codes.Code, reason, text string) error {
 	return st.Err()
 }
 
-// enter counts a caller's streams, and reports whether there may be one more.
+// enter counts a caller's streams, and reports whether one more is allowed.
 func (s *Products) enter(caller string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

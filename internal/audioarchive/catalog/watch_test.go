@@ -65,7 +65,7 @@ func TestWatch(t *testing.T) {
 				t.Errorf("got %v, want %v", got, w)
 			}
 		}
-		// From each of the tokens the rest follows, and nothing else.
+		// Each token resumes with exactly the rest.
 		for i, token := range tokens {
 			ctx, cancel := context.WithCancel(s.as("ben"))
 			stream, first, err := s.watch(ctx, token)
@@ -85,8 +85,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// A watcher whose connection breaks all the time, while writers write, ends up
-// with every change once and in order.
+// A watcher whose connection breaks again and again receives every change once and in order.
 func TestWatchSurvivesReconnects(t *testing.T) {
 	t.Parallel()
 	onEach(t, catalog.ProductsConfig{MaxWatchersEach: 100}, func(t *testing.T, s *system) {
@@ -142,7 +141,7 @@ func TestWatchSurvivesReconnects(t *testing.T) {
 	})
 }
 
-// One caller does not take everybody's streams.
+// One caller cannot use all streams.
 func TestWatchersEach(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "memory:", catalog.ProductsConfig{MaxWatchersEach: 2})
@@ -155,7 +154,7 @@ func TestWatchersEach(t *testing.T) {
 		t.Errorf("the third of two: %v", err)
 	}
 	if _, _, err := s.watch(s.as("sofia"), ""); err != nil {
-		t.Errorf("somebody else: %v", err)
+		t.Errorf("another caller: %v", err)
 	}
 }
 
@@ -164,7 +163,7 @@ func TestWatchRefusals(t *testing.T) {
 	s := newSystem(t, "memory:", catalog.ProductsConfig{MaxWatchers: 2})
 	other := newSystem(t, "memory:", catalog.ProductsConfig{})
 	if _, _, err := s.watch(t.Context(), ""); reason(err) != "Unauthenticated TOKEN_MISSING" {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("without a token: %v", err)
 	}
 	_, foreign, err := other.watch(other.as("ben"), "")
 	if err != nil {
@@ -198,7 +197,7 @@ func TestWatchRefusals(t *testing.T) {
 	cancel()
 	for _, err := stream.Recv(); err == nil; _, err = stream.Recv() {
 	}
-	// The place is free once the handler has noticed.
+	// The slot is free once the handler has noticed the end.
 	for _, _, err = s.watch(s.as("ben"), ""); err != nil; _, _, err = s.watch(s.as("ben"), "") {
 		if reason(err) != "ResourceExhausted TOO_MANY_WATCHERS" {
 			t.Fatal(err)
@@ -206,7 +205,7 @@ func TestWatchRefusals(t *testing.T) {
 	}
 
 	s.service.Drain()
-	s.service.Drain() // twice does no harm
+	s.service.Drain() // a second call has no effect
 	if _, err := second.Recv(); reason(err) != "Unavailable SERVER_STOPPING" {
 		t.Errorf("at the end: %v", err)
 	}

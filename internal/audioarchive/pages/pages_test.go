@@ -13,7 +13,7 @@ import (
 
 const product = "/products/aaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-// show answers a navigation by somebody who is signed in, or not.
+// show returns the response to a navigation, signed in or signed out.
 func show(t *testing.T, path string, signedIn bool) *httptest.ResponseRecorder {
 	t.Helper()
 	p, err := web.New(web.Config{
@@ -87,16 +87,16 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestWhereTheyAreFound: in the bar, on the home page and in the list of who
-// can open what.
-func TestWhereTheyAreFound(t *testing.T) {
+// TestPagesAreListed: the pages are in the navigation bar, on the home page, and in the list of
+// public and protected pages.
+func TestPagesAreListed(t *testing.T) {
 	t.Parallel()
 	home := show(t, "/", false)
 	var items []string
 	for _, li := range webtest.Find(webtest.Find(webtest.Parse(t, home), "nav")[0], "li") {
 		items = append(items, webtest.Text(li))
 	}
-	if got := strings.Join(items, "|"); got != "Home|Products|Public|Private|Login" {
+	if got := strings.Join(items, "|"); got != "Home|Products|Public|Private|Sign in" {
 		t.Errorf("items = %q", got)
 	}
 	if !strings.Contains(home.Body.String(), "Audio Archive") {
@@ -107,8 +107,8 @@ func TestWhereTheyAreFound(t *testing.T) {
 	}
 }
 
-// TestLinksAndFiles: every link leads to a page or an endpoint, and every file
-// that a page loads is there.
+// TestLinksAndFiles: every link leads to a page or an endpoint, and every file that a page loads
+// exists.
 func TestLinksAndFiles(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/products", product, "/my/products", "/my/products/new", "/my" + product} {

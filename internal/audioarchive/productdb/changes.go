@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Kind is what happened to a product.
+// Kind is the kind of a change.
 type Kind int
 
 // The kinds of changes.
@@ -19,16 +19,15 @@ const (
 	Deleted Kind = 3
 )
 
-// A Change is one entry of the log. Sequences count up from 1 without gaps, in
-// the order of the commits.
+// A Change is an entry of the log. Sequence numbers count up from 1 without gaps, in the order of
+// the commits.
 type Change struct {
 	Sequence int64
 	Kind     Kind
-	Product  Product // right after the change; of a deletion, right before
+	Product  Product // after the change; of a deletion, before it
 }
 
-// ErrForgotten says that the changes asked for are no longer in the log, or
-// never were.
+// ErrForgotten means that the requested changes are no longer in the log, or never were.
 var ErrForgotten = errors.New("productdb: those changes are not in the log")
 
 type change struct {
@@ -36,12 +35,11 @@ type change struct {
 	product Product
 }
 
-// pruneEvery is how many changes lie between two prunings of what is kept for
-// a while only.
+// pruneEvery is the number of changes between two removals of outdated rows.
 const pruneEvery = 100
 
-// log takes the next number and writes the change down. The number's row stays
-// locked until the transaction ends, so nobody commits a later one before.
+// log takes the next sequence number and records the change. The row with the number stays locked
+// until the transaction ends, so that no later number is committed before.
 func (db *DB) log(ctx context.Context, tx *sql.Tx, c change) (int64, error) {
 	encoded, err := json.Marshal(c.product)
 	if err != nil {
@@ -63,20 +61,19 @@ func (db *DB) log(ctx context.Context, tx *sql.Tx, c change) (int64, error) {
 	return sequence, err
 }
 
-// LastChange is the sequence of the latest change, 0 before the first.
+// LastChange returns the sequence number of the latest change, 0 before the first.
 func (db *DB) LastChange(ctx context.Context) (sequence int64, err error) {
 	err = db.reads.QueryRowContext(ctx, `SELECT last_change FROM catalog_state WHERE id = 1`).Scan(&sequence)
 	return sequence, err
 }
 
-// Changes returns the changes after the given one, oldest first and limit at
-// most, waiting until there is one. It returns ErrForgotten if some of them
-// are no longer in the log.
+// Changes returns at most limit changes after the given one, oldest first. It waits until there is
+// one. It returns ErrForgotten if some of them are no longer in the log.
 func (db *DB) Changes(ctx context.Context, after int64, limit int) ([]Change, error) {
 	leave := db.feed.enter()
 	defer leave()
 	for {
-		moved := db.feed.signal() // before the look, so that nothing falls between
+		moved := db.feed.signal() // before the query, so that no change is missed
 		changes, err := db.changes(ctx, after, limit)
 		if err != nil || len(changes) > 0 {
 			return changes, err
@@ -115,7 +112,7 @@ func (db *DB) changes(ctx context.Context, after int64, limit int) (changes []Ch
 	if err := rows.Err(); err != nil || len(changes) > 0 {
 		return changes, err
 	}
-	// Nothing after it: because it is the latest, or of another history.
+	// There is no later change: the given one is the latest, or is not in this log.
 	last, err := db.LastChange(ctx)
 	if err == nil && last < after {
 		err = ErrForgotten
@@ -123,14 +120,14 @@ func (db *DB) changes(ctx context.Context, after int64, limit int) (changes []Ch
 	return nil, err
 }
 
-// feed wakes those who wait for changes: at once for those of this process,
-// and by asking the database while anybody waits for those of others.
+// feed wakes those who wait for changes: at once after changes of this process, and by polling the
+// database, while there are waiters, for changes of other processes.
 type feed struct {
 	mu       sync.Mutex
 	latest   int64
 	waiting  chan struct{} // closed at the next change
 	watchers int
-	wanted   chan struct{} // tells the poller that somebody waits
+	wanted   chan struct{} // tells the poller that there is a waiter
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
@@ -157,8 +154,7 @@ func (f *feed) start(interval time.Duration, last func(context.Context) (int64, 
 				return
 			case <-ticker.C:
 			}
-			// A database that is away for a while is asked again; whoever waits
-			// finds out by their own call's deadline.
+			// Polling goes on while the database is down; waiters have their own deadlines.
 			if sequence, err := last(ctx); err == nil {
 				f.moved(sequence)
 			}

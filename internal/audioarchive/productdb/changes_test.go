@@ -11,9 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
-// Writers write through two handles, as two processes would, while watchers
-// come and go. Every watcher sees every change once and in one order, and what
-// it saw adds up to what is there.
+// Writers write through two handles, as two processes do, while watchers come and go. Every watcher
+// sees every change once and in the same order, and the changes add up to the final state.
 func TestWatchersLoseAndDoubleNothing(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {
@@ -31,7 +30,7 @@ func TestWatchersLoseAndDoubleNothing(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, uint64(w)))
 			group.Go(func() {
 				for n := range writes {
-					p := id(random.IntN(12) + 1) // few, so that writers meet
+					p := id(random.IntN(12) + 1) // few ids, so that writers conflict
 					var err error
 					switch random.IntN(4) {
 					case 0:
@@ -40,10 +39,10 @@ func TestWatchersLoseAndDoubleNothing(t *testing.T) {
 						_, err = db.Update(t.Context(), p, func(p *productdb.Product) error { p.Title = fmt.Sprint("by ", w, " ", n); return nil })
 					default:
 						_, err = db.Create(t.Context(), sample(1000+w*writes+n), nil)
-						if err == nil && n%3 == 0 { // make it one of the few
+						if err == nil && n%3 == 0 { // one of the few ids
 							err = db.Delete(t.Context(), id(1000+w*writes+n), func(productdb.Product) error { return nil })
 							if _, taken := db.Create(t.Context(), productdb.Product{ID: p, Seller: "s", Title: "t", Currency: "EUR"}, nil); taken != nil {
-								continue // it is there: refused, and not in the log
+								continue // it exists: refused, and not in the log
 							}
 						}
 					}
@@ -56,7 +55,7 @@ func TestWatchersLoseAndDoubleNothing(t *testing.T) {
 		done := make(chan int64, 1)
 		go func() {
 			group.Wait()
-			create(t, handles[0], sample(9999)) // what watchers wait for
+			create(t, handles[0], sample(9999)) // the last change, which watchers wait for
 			last, err := handles[1].LastChange(t.Context())
 			if err != nil {
 				t.Error(err)
@@ -72,7 +71,7 @@ func TestWatchersLoseAndDoubleNothing(t *testing.T) {
 			watching.Go(func() {
 				after := int64(0)
 				for {
-					// Each round is a fresh connection that resumes.
+					// Each round resumes with a new connection.
 					changes, err := db.Changes(t.Context(), after, 1+random.IntN(5))
 					if err != nil {
 						t.Errorf("watcher %d: %v", w, err)
@@ -134,7 +133,7 @@ func TestForgottenChanges(t *testing.T) {
 		}
 		for _, tc := range []struct {
 			after int64
-			first int64 // 0: forgotten
+			first int64 // 0 for ErrForgotten
 		}{{0, 0}, {79, 0}, {80, 81}, {104, 105}, {106, 0}, {1 << 40, 0}} {
 			changes, err := db.Changes(t.Context(), tc.after, 10)
 			switch {

@@ -11,7 +11,7 @@ type Statement struct {
 	Args []any
 }
 
-// Statements are all that a page of the query may run, by what they are for.
+// Statements returns all statements that a page of the query may run, by purpose.
 func (db *DB) Statements(ctx context.Context, q Query) (map[string]Statement, error) {
 	all := map[string]Statement{}
 	add := func(name string, s *statement) { all[name] = Statement{s.String(), s.args} }
@@ -34,17 +34,17 @@ func (db *DB) Statements(ctx context.Context, q Query) (map[string]Statement, er
 	return all, nil
 }
 
-// Bound sets how many products a page looks at, and how many it sorts.
+// Bound sets how many products a page reads, and how many it sorts.
 func (db *DB) Bound(walk, found int) { db.maxWalk, db.maxFound = walk, found }
 
-// The bounds.
+// The limits.
 const (
 	MaxWalk  = maxWalk
 	MaxFound = maxFound
 )
 
-// Pool is where the database is read from.
+// Pool returns the pool for reading.
 func (db *DB) Pool() *sql.DB { return db.reads }
 
-// WritePool is where it is written.
+// WritePool returns the pool for writing.
 func (db *DB) WritePool() *sql.DB { return db.writes }

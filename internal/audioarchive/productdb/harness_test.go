@@ -15,14 +15,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 
-// databases are all that the package supports, each as the URL of a fresh one.
+// databases returns a URL of a new database of each kind.
 var databases = map[string]func(testing.TB) string{
 	"memory":   func(testing.TB) string { return "memory:" },
 	"sqlite":   func(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "products ä.db") },
 	"postgres": pgtest.New,
 }
 
-// onEach runs a test on every database.
+// onEach runs a test with every database.
 func onEach(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	for name, fresh := range databases {
@@ -47,7 +47,7 @@ func open(t testing.TB, cfg productdb.Config) *productdb.DB {
 	return db
 }
 
-// clock is a clock that a test moves.
+// clock is a clock that the test sets.
 type clock struct{ now time.Time }
 
 func newClock() *clock                   { return &clock{time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)} }
@@ -102,7 +102,7 @@ func ids(products []productdb.Product) string {
 	return strings.Join(all, " ")
 }
 
-// allChanges reads the log from its beginning to its end.
+// allChanges returns the whole log.
 func allChanges(t testing.TB, db *productdb.DB) []productdb.Change {
 	t.Helper()
 	last, err := db.LastChange(t.Context())

@@ -6,14 +6,14 @@ import (
 	"errors"
 )
 
-// Field is what products can be searched and ordered by.
+// Field is a field that products can be searched and ordered by.
 type Field int
 
 // The fields.
 const (
 	ByID       Field = iota // a string
 	BySeller                // a string
-	ByTitle                 // a string; compared without regard to case
+	ByTitle                 // a string; compared case-insensitively
 	ByCurrency              // a string
 	ByAmount                // an int64
 	ByDAW                   // an int64
@@ -27,28 +27,26 @@ var column = map[Field]string{
 	ByDAW: "p.daw", ByTempo: "p.tempo", ByCreated: "p.created", ByUpdated: "p.updated",
 }
 
-// A Condition says which products are meant: it is And, Or, Compare, Prefix
-// or Word.
+// A Condition selects products. It is an And, Or, Compare, Prefix or Word.
 type Condition interface{ isCondition() }
 
-// And means what all of its conditions mean, everything if it has none.
+// And selects products that fulfil all conditions; all products if it is empty.
 type And []Condition
 
-// Or means what one of its conditions means.
+// Or selects products that fulfil one of the conditions.
 type Or []Condition
 
-// Compare compares a field with a value of the field's type. Operator is one
-// of = <> < <= > >=.
+// Compare compares a field with a value of the field's type. Operator is one of = <> < <= > >=.
 type Compare struct {
 	Field    Field
 	Operator string
 	Value    any
 }
 
-// Prefix means titles that begin so.
+// Prefix selects titles with a prefix.
 type Prefix string
 
-// Word means titles that have a word, which is one of Words.
+// Word selects titles with a word, which is one of Words.
 type Word string
 
 func (And) isCondition()     {}
@@ -57,29 +55,27 @@ func (Compare) isCondition() {}
 func (Prefix) isCondition()  {}
 func (Word) isCondition()    {}
 
-// A Query asks for a page of products.
+// A Query selects a page of products.
 type Query struct {
 	Where And
-	// Order is ByCreated, ByUpdated, ByTitle or ByAmount. Products that are
-	// equal in it come in the order of their ids.
+	// Order is ByCreated, ByUpdated, ByTitle or ByAmount. Ties are ordered by id.
 	Order Field
-	// Descending turns the order round.
+	// Descending reverses the order.
 	Descending bool
-	// After is where the page before ended; nil for the first.
+	// After is the end of the page before; nil for the first page.
 	After *Position
-	// Limit is how many products to return at most.
+	// Limit is the maximum number of products.
 	Limit int
 }
 
-// A Position is a place in an order. It stays the same place when the product
-// that was there goes.
+// A Position is a place in an order. It remains valid when the product there is deleted.
 type Position struct {
-	Text   string // the title's key, where that is the order
+	Text   string // the title's key, if ordered by title
 	Number int64  // the number, in other orders
 	ID     string
 }
 
-// PositionOf is where p stands in an order.
+// PositionOf returns the position of p in an order.
 func PositionOf(p Product, order Field) Position {
 	at := Position{ID: p.ID}
 	switch order {
@@ -98,29 +94,27 @@ func PositionOf(p Product, order Field) Position {
 // A Page is a part of a list.
 type Page struct {
 	Products []Product
-	// Next is where the list goes on; nil after its end. With it there may be
-	// fewer products than the limit, or none: see [DB.List].
+	// Next is where the list continues; nil at the end. A page with Next may have fewer products
+	// than the limit, or none: see [DB.List].
 	Next *Position
 }
 
 const (
-	// maxWalk bounds the products that are looked at for a page, along an
-	// index that has them in order.
+	// maxWalk limits the products that are read for a page along an index in the requested order.
 	maxWalk = 5000
-	// firstWalk is tried before anything else: most filters let enough through.
+	// firstWalk is tried first: most filters match enough products.
 	firstWalk = 256
-	// maxFound bounds the products that are found by an index on a condition,
-	// and then sorted. More of them are many enough to be met along the order.
+	// maxFound limits the products that are found by an index on a condition and then sorted. If
+	// there are more, a walk along the order finds them soon enough.
 	maxFound = 2000
 )
 
-// List returns a page of products. What it costs is bounded, however many
-// products there are and whatever the filter asks for: a page ends when it is
-// full, and also when maxWalk products have been looked at. A list goes on
-// until Next is nil (AIP-158 allows for pages that are short).
+// List returns a page of products. Its cost does not depend on the number of products or the
+// filter: a page ends when it is full, or when maxWalk products were read. The list continues until
+// Next is nil (AIP-158 allows short pages).
 func (db *DB) List(ctx context.Context, q Query) (Page, error) {
 	w := q.walk()
-	if len(w.rest) == 0 { // nothing is looked at in vain
+	if len(w.rest) == 0 { // every product read is part of the page
 		return db.page(ctx, q, w.sql(nil))
 	}
 	page, ended, err := db.walked(ctx, q, w, min(firstWalk, db.maxWalk))
@@ -138,11 +132,11 @@ func (db *DB) List(ctx context.Context, q Query) (Page, error) {
 	return page, err
 }
 
-// walked looks at n products at most, and reports whether that has filled the
-// page or reached the end of the list.
+// walked reads at most n products, and reports whether that has filled the page or reached the end
+// of the list.
 func (db *DB) walked(ctx context.Context, q Query, w walk, n int) (page Page, ended bool, err error) {
-	// Where to stop is found first, so that what comes and goes between the two
-	// queries is neither passed over nor looked at for ever.
+	// The end is determined first, so that concurrent changes between the two queries neither skip
+	// products nor repeat them.
 	stop, err := db.position(ctx, q.Order, w.stop(n))
 	if err != nil {
 		return Page{}, false, err
@@ -157,7 +151,7 @@ func (db *DB) walked(ctx context.Context, q Query, w walk, n int) (page Page, en
 	return page, false, nil
 }
 
-// page runs a statement that yields one product more than the page may have.
+// page runs a statement that returns one product more than the page may have.
 func (db *DB) page(ctx context.Context, q Query, s *statement) (page Page, err error) {
 	rows, err := db.reads.QueryContext(ctx, s.String(), s.args...)
 	if err != nil {
@@ -179,7 +173,7 @@ func (db *DB) page(ctx context.Context, q Query, s *statement) (page Page, err e
 	return page, rows.Err()
 }
 
-// position runs a statement that yields one position or none.
+// position runs a statement that returns at most one position.
 func (db *DB) position(ctx context.Context, order Field, s *statement) (*Position, error) {
 	at := Position{}
 	key := any(&at.Number)
@@ -195,8 +189,8 @@ func (db *DB) position(ctx context.Context, order Field, s *statement) (*Positio
 	return &at, err
 }
 
-// rarest returns the conditions on one field, or the word, that the fewest
-// products fulfil, if those are few enough to be sorted.
+// rarest returns the conditions on one field, or the word, that match the fewest products, if these
+// are few enough to be sorted.
 func (db *DB) rarest(ctx context.Context, q Query) (group And, ok bool, err error) {
 	least := db.maxFound + 1
 	for _, g := range q.groups() {

@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
-// titles in which collations, letter case and encodings disagree.
+// titles differ in collation, letter case and encoding.
 var titles = []string{
 	"apple", "Apple", "Äpfel", "A\u0308pfel", "banana split", "Banana", "co-op", "coop", "Co op", "résumé", "Resume", "ß", "SS",
 	"zebra 2", "Zebra 10", "🎹 keys", "ﬁlter", "日本 ドラム", "a", "A b", "ab",
@@ -51,7 +51,7 @@ func key(title string) []byte {
 	return []byte(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(title))))
 }
 
-// compareProducts is the order that a query asks for, in Go's terms.
+// compareProducts implements the order of a query in Go.
 func compareProducts(order productdb.Field, a, b productdb.Product) int {
 	c := 0
 	switch order {
@@ -70,7 +70,7 @@ func compareProducts(order productdb.Field, a, b productdb.Product) int {
 	return c
 }
 
-// means is what a condition means, in Go's terms.
+// means implements a condition in Go.
 func means(c productdb.Condition, p productdb.Product) bool {
 	switch c := c.(type) {
 	case productdb.And:
@@ -110,7 +110,7 @@ func means(c productdb.Condition, p productdb.Product) bool {
 	}
 }
 
-// randomCondition draws from everything that can be said.
+// randomCondition returns a random condition of every kind.
 func randomCondition(random *rand.Rand, some productdb.Product, depth int) productdb.Condition {
 	if depth > 0 && random.IntN(2) == 0 {
 		parts := make([]productdb.Condition, random.IntN(4))
@@ -159,8 +159,8 @@ func randomCondition(random *rand.Rand, some productdb.Product, depth int) produ
 	}
 }
 
-// Whatever is asked, every database answers what the question means, in the
-// same order, whole or page by page.
+// For random queries, every database returns the products that the Go implementation selects, in
+// the same order, whole or page by page.
 func TestListMeansWhatItSays(t *testing.T) {
 	t.Parallel()
 	orders := []productdb.Field{productdb.ByCreated, productdb.ByUpdated, productdb.ByTitle, productdb.ByAmount}
@@ -171,7 +171,7 @@ func TestListMeansWhatItSays(t *testing.T) {
 		random := rand.New(rand.NewPCG(5, 6))
 		for n := range 120 {
 			q := productdb.Query{Order: orders[n%4], Descending: n/4%2 == 0}
-			if n >= 8 { // the first of each order ask for everything
+			if n >= 8 { // the first of each order have no condition
 				for range random.IntN(4) {
 					q.Where = append(q.Where, randomCondition(random, all[random.IntN(len(all))], 2))
 				}
@@ -192,7 +192,7 @@ func TestListMeansWhatItSays(t *testing.T) {
 				t.Fatalf("%+v:\n%s", q, diff)
 			}
 			q.Limit = 5 + random.IntN(20)
-			// Bounds so tight that pages are short, and every way is taken.
+			// Limits so low that pages are short and every path is taken.
 			db.Bound(3+random.IntN(30), random.IntN(20))
 			paged := list(t, db, q)
 			db.Bound(productdb.MaxWalk, productdb.MaxFound)
@@ -203,8 +203,8 @@ func TestListMeansWhatItSays(t *testing.T) {
 	})
 }
 
-// While somebody turns pages, products come and go. Those that were there all
-// the time are seen exactly once.
+// Products are created and deleted while a list is read page by page. Those that existed all the
+// time are seen exactly once.
 func TestPagesWhileTheCatalogueChanges(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {
@@ -216,7 +216,7 @@ func TestPagesWhileTheCatalogueChanges(t *testing.T) {
 			gone := map[string]bool{}
 			seen := map[string]int{}
 			q := productdb.Query{Order: order, Limit: 7}
-			if order == productdb.ByAmount { // a filter that most pass, and pages that end before they are full
+			if order == productdb.ByAmount { // a filter that most products match, and short pages
 				q.Where = productdb.And{productdb.Compare{Field: productdb.ByTempo, Operator: "<>", Value: int64(-1)}}
 				db.Bound(5, 0)
 			}
@@ -228,7 +228,7 @@ func TestPagesWhileTheCatalogueChanges(t *testing.T) {
 				if q.After = page.Next; q.After == nil {
 					break
 				}
-				// The very product that the page ended with goes, and another.
+				// The last product of the page is deleted, and another one.
 				for _, victim := range []string{q.After.ID, all[random.IntN(len(all))].ID} {
 					if !gone[victim] && db.Delete(t.Context(), victim, func(productdb.Product) error { return nil }) == nil {
 						gone[victim] = true

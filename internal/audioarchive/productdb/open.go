@@ -1,7 +1,6 @@
-// Package productdb owns the products at rest: their tables, in SQLite and in
-// PostgreSQL with one SQL text, how they are found, and the log of their
-// changes. It leaves who may do what, the rules for what a product is, and
-// everything a client sees to package catalog.
+// Package productdb owns the stored products: their tables, in SQLite and in PostgreSQL with the
+// same SQL, the queries, and the log of changes. It leaves authorization, validation and the API to
+// package catalog.
 package productdb
 
 import (
@@ -30,55 +29,54 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationsTable is our own, so that another application of goose can share
-// the database.
+// migrationsTable has a name of its own, so that another application that uses goose can share the
+// database.
 const migrationsTable = "catalog_migrations"
 
 const (
-	// maxConns bounds the connections to PostgreSQL, whose default is 100 for
-	// all clients together.
+	// maxConns limits the connections to PostgreSQL, which allows 100 for all clients by default.
 	maxConns = 16
-	// openTimeout bounds connecting and migrating.
+	// openTimeout limits connecting and migrating.
 	openTimeout = 30 * time.Second
 
 	defaultKeepChanges  = 100_000
 	defaultPollInterval = 500 * time.Millisecond
 )
 
-// Config says where the products are. URL is required.
+// Config configures a database. URL is required.
 type Config struct {
 	// URL is "memory:", "sqlite:PATH" or "postgres://USER:PASSWORD@HOST/NAME",
 	// with the parameters of libpq.
 	URL string
-	// KeepChanges is how many changes are kept for those who watch and come
-	// back; 0 means 100,000.
+	// KeepChanges is the number of changes that are kept for watchers that reconnect; 0 means
+	// 100,000.
 	KeepChanges int64
-	// PollInterval is how often the database is asked for changes of other
-	// processes while somebody watches; 0 means half a second.
+	// PollInterval is the interval at which the database is asked for changes of other processes
+	// while there are watchers; 0 means half a second.
 	PollInterval time.Duration
-	// Now is the clock; nil for time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// A DB is the database of products. It is safe for concurrent use, and several
-// processes may have the same one open.
+// A DB is the database of products. It is safe for concurrent use. Several processes may have the
+// same database open.
 type DB struct {
-	// reads and writes are one pool but for SQLite, which has one writer at a
-	// time: waiting in line for its connection is fairer than its busy handler.
+	// reads and writes are the same pool, except for SQLite, which allows one writer at a time:
+	// waiting for its connection is fairer than its busy handler.
 	reads, writes *sql.DB
 	// anchor keeps a database in memory alive; nil for others.
 	anchor *sql.Conn
 
 	keepChanges int64
-	// The bounds of a page of a list.
+	// The limits of a page of a list.
 	maxWalk, maxFound int
 	now               func() time.Time
 	tokenKey          []byte
 	feed              feed
 }
 
-// Open opens or makes the database and brings its tables up to date. Its
-// errors name neither user nor password.
+// Open opens or creates the database and migrates its tables. Its errors contain neither user nor
+// password.
 func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	db := &DB{keepChanges: cfg.KeepChanges, maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now}
 	if db.keepChanges == 0 {
@@ -112,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	return db, nil
 }
 
-// connect opens the pools that fit the URL.
+// connect opens the pools for the URL.
 func (db *DB) connect(ctx context.Context, address string) (database.Dialect, error) {
 	path, isFile := strings.CutPrefix(address, "sqlite:")
 	switch {
@@ -132,10 +130,10 @@ func (db *DB) openMemory(ctx context.Context) (err error) {
 		return err
 	}
 	db.reads = db.writes
-	if db.anchor, err = db.writes.Conn(ctx); err != nil { // does nothing, so it is in nobody's way
+	if db.anchor, err = db.writes.Conn(ctx); err != nil { // it never holds a lock
 		return err
 	}
-	db.writes.SetMaxOpenConns(2) // the anchor, and one for everybody: no locks to wait for
+	db.writes.SetMaxOpenConns(2) // the anchor, and one for all callers: no locks to wait for
 	return nil
 }
 
@@ -155,8 +153,8 @@ func (db *DB) openFile(path string) (err error) {
 	return nil
 }
 
-// prepareFile finds out what is wrong with the path before SQLite says "unable
-// to open database file (14)".
+// prepareFile reports what is wrong with the path, in place of SQLite's "unable to open database
+// file (14)".
 func prepareFile(path string) error {
 	if path == "" || strings.Contains(path, ":memory:") {
 		return errors.New("the path is missing; give sqlite:PATH, or memory: for products that end with the process")
@@ -208,8 +206,8 @@ func migrate(ctx context.Context, db *sql.DB, dialect database.Dialect) error {
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
-	// Two processes that start on a new database at once both want to migrate
-	// it. One of them fails; by the next look the other is done.
+	// When two processes start with a new database at once, both migrate it and one of them fails.
+	// When it tries again, the other has finished.
 	for attempt := 0; ; attempt++ {
 		_, err = p.Up(ctx)
 		if err == nil || attempt == 4 || ctx.Err() != nil {
@@ -222,9 +220,9 @@ func migrate(ctx context.Context, db *sql.DB, dialect database.Dialect) error {
 	return nil
 }
 
-// loadTokenKey reads the key with which page tokens are signed, and makes it
-// in a new database. It lies there so that all processes have the same, and
-// tokens of one database mean nothing to another.
+// loadTokenKey reads the key with which page tokens are signed, and creates it in a new database.
+// It is stored there so that all processes have the same one, and tokens of other databases are
+// invalid.
 func (db *DB) loadTokenKey(ctx context.Context) error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
@@ -236,14 +234,14 @@ func (db *DB) loadTokenKey(ctx context.Context) error {
 	return db.writes.QueryRowContext(ctx, `SELECT token_key FROM catalog_state WHERE id = 1`).Scan(&db.tokenKey)
 }
 
-// TokenKey is a secret of the database, 32 bytes, for signing what clients
-// hold for it. It must not be changed.
+// TokenKey returns a secret of the database, 32 bytes, for signing tokens. The caller must not
+// change it.
 func (db *DB) TokenKey() []byte { return db.tokenKey }
 
-// Ping asks whether the database answers.
+// Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.reads.PingContext(ctx) }
 
-// Close closes the database. Those who watch it are told of no more changes.
+// Close closes the database. Watchers receive no more changes.
 func (db *DB) Close() error {
 	db.feed.stop()
 	var errs []error

@@ -27,7 +27,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a folder", "sqlite:" + dir, "cannot be opened for writing"},
 		{"no database", "sqlite:" + text, "is it a database of Gatehouse?"},
 		{"malformed", "postgres://user:hunter2@[/x", "not an address of PostgreSQL"},
-		{"nobody there", "postgres://user:hunter2@127.0.0.1:1/x", "PostgreSQL cannot be reached at 127.0.0.1 port 1"},
+		{"no listener", "postgres://user:hunter2@127.0.0.1:1/x", "PostgreSQL cannot be reached at 127.0.0.1 port 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -50,8 +50,7 @@ func TestOpenRefuses(t *testing.T) {
 	})
 }
 
-// What was written is there after a restart, and several that start at once on
-// a new database do not trip over each other.
+// Products remain after a restart, and several processes can start at once with a new database.
 func TestOpenAgain(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {

@@ -15,8 +15,7 @@ var (
 	showPlans = flag.Bool("plans", false, "print the query plans of the benchmark")
 )
 
-// shapes are the lists that people ask for, each at its first page and deep
-// inside.
+// shapes are typical lists, each with its first page and a page far into it.
 func shapes() map[string]productdb.Query {
 	daw := productdb.Compare{Field: productdb.ByDAW, Operator: "=", Value: int64(3)}
 	return map[string]productdb.Query{
@@ -37,7 +36,7 @@ func shapes() map[string]productdb.Query {
 		"cheap ones":             {Order: productdb.ByCreated, Descending: true, Where: productdb.And{productdb.Compare{Field: productdb.ByAmount, Operator: "<=", Value: int64(2000)}, productdb.Compare{Field: productdb.ByCurrency, Operator: "=", Value: "EUR"}}},
 		"a price range ordered":  {Order: productdb.ByAmount, Where: productdb.And{productdb.Compare{Field: productdb.ByAmount, Operator: ">=", Value: int64(2000)}, productdb.Compare{Field: productdb.ByAmount, Operator: "<=", Value: int64(4000)}}},
 		"a common word by title": {Order: productdb.ByTitle, Where: productdb.And{productdb.Word("drums")}},
-		"a price nobody asks":    {Order: productdb.ByCreated, Descending: true, Where: productdb.And{productdb.Compare{Field: productdb.ByAmount, Operator: ">", Value: int64(1_000_000)}}},
+		"a price of no product":  {Order: productdb.ByCreated, Descending: true, Where: productdb.And{productdb.Compare{Field: productdb.ByAmount, Operator: ">", Value: int64(1_000_000)}}},
 		"a rare tempo by title":  {Order: productdb.ByTitle, Where: productdb.And{productdb.Compare{Field: productdb.ByTempo, Operator: "=", Value: int64(300)}}},
 		"an OR nothing passes":   {Order: productdb.ByCreated, Descending: true, Where: productdb.And{productdb.Or{productdb.Compare{Field: productdb.ByTempo, Operator: "=", Value: int64(300)}, productdb.Compare{Field: productdb.ByAmount, Operator: ">", Value: int64(1_000_000)}}}},
 		"no such pair":           {Order: productdb.ByTitle, Where: productdb.And{productdb.Compare{Field: productdb.ByDAW, Operator: "<>", Value: int64(3)}, productdb.Compare{Field: productdb.ByTempo, Operator: "=", Value: int64(62)}, productdb.Compare{Field: productdb.ByAmount, Operator: "=", Value: int64(61)}}},
@@ -46,10 +45,10 @@ func shapes() map[string]productdb.Query {
 	}
 }
 
-// fill writes n products by way of SQL alone, which both databases run.
+// fill writes n products with SQL alone, which both databases run.
 func fill(t testing.TB, db *productdb.DB, n int) {
 	t.Helper()
-	if !isPostgres(db) { // so many rows at once want more memory than serving does
+	if !isPostgres(db) { // so many rows at once need more memory than serving
 		if _, err := db.WritePool().ExecContext(t.Context(), "PRAGMA cache_size = -200000"); err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +81,7 @@ func isPostgres(db *productdb.DB) bool {
 	return strings.Contains(fmt.Sprintf("%T", db.Pool().Driver()), "stdlib")
 }
 
-// plan is what the database says it would do.
+// plan returns the database's query plan.
 func plan(t testing.TB, db *productdb.DB, statement productdb.Statement) string {
 	t.Helper()
 	text, args := statement.Text, statement.Args
@@ -116,7 +115,7 @@ func plan(t testing.TB, db *productdb.DB, statement productdb.Statement) string 
 	return strings.Join(lines, "\n")
 }
 
-// deep is the same query from further in its list on.
+// deep returns the same query for a page further into its list.
 func deep(t testing.TB, db *productdb.DB, q productdb.Query) productdb.Query {
 	t.Helper()
 	first := q
@@ -125,8 +124,8 @@ func deep(t testing.TB, db *productdb.DB, q productdb.Query) productdb.Query {
 	return q
 }
 
-// everyFilter is a condition of every kind on every field, alone and beside
-// one that most products fulfil, in every order.
+// everyFilter returns a condition of every kind on every field, alone and beside one that most
+// products match, in every order.
 func everyFilter() map[string]productdb.Query {
 	conditions := map[string]productdb.Condition{
 		"id": productdb.Compare{Field: productdb.ByID, Operator: "=", Value: "id100007919"}, "id <>": productdb.Compare{Field: productdb.ByID, Operator: "<>", Value: "id100007919"},
@@ -156,9 +155,8 @@ func everyFilter() map[string]productdb.Query {
 	return queries
 }
 
-// TestPlans: no list reads or sorts the whole table, whatever is asked. What
-// walks along an order finds it in an index, and stops; what is sorted was
-// found by an index, and counted before.
+// TestPlans: no list reads or sorts the whole table, for any filter. A walk along an order uses an
+// index and stops. Only products that an index has found, and that were counted before, are sorted.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sqlite", "postgres"} {
@@ -181,15 +179,14 @@ func TestPlans(t *testing.T) {
 						}
 						checked++
 						got := plan(t, db, statement)
-						// PostgreSQL: without an index, or through all of one for
-						// what is to be found by it.
+						// PostgreSQL: without an index, or through a whole index.
 						whole := strings.Contains(got, "Seq Scan") ||
 							strings.HasPrefix(what, "found ") && strings.Count(got, "Index Cond") < strings.Count(got, "Index Scan")+strings.Count(got, "Index Only Scan")
 						for line := range strings.Lines(got) { // SQLite
 							whole = whole || strings.HasPrefix(line, "SCAN p") && !strings.Contains(line, "INDEX")
 						}
 						sorts := strings.Contains(got, "Sort") || strings.Contains(got, "Bitmap") || strings.Contains(got, "TEMP B-TREE")
-						// What an index finds may be sorted where it was counted.
+						// Products that an index finds may be sorted if they were counted.
 						little := strings.HasPrefix(what, "found ") || strings.Contains(got, "One-Time Filter: false")
 						if whole || sorts && !little {
 							t.Errorf("%s, %s, %s: %s %v\n%s", shape, at, what, statement.Text, statement.Args, got)
@@ -213,7 +210,7 @@ func statements(t testing.TB, db *productdb.DB, q productdb.Query) map[string]pr
 	return all
 }
 
-// few reports whether a statement counts few enough to be sorted.
+// few reports whether a statement counts products, so that few enough are sorted.
 func few(t testing.TB, db *productdb.DB, count productdb.Statement) bool {
 	t.Helper()
 	var n int
@@ -223,8 +220,8 @@ func few(t testing.TB, db *productdb.DB, count productdb.Statement) bool {
 	return n <= productdb.MaxFound
 }
 
-// TestPagesAreBounded: a filter that nothing passes ends a page after so many
-// products, and the list when all were seen.
+// TestPagesAreBounded: a filter that matches nothing ends a page after a limited number of
+// products, and the list when all were read.
 func TestPagesAreBounded(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {
@@ -252,9 +249,8 @@ func TestPagesAreBounded(t *testing.T) {
 	})
 }
 
-// BenchmarkList lists -rows products, the first page and a later one of every
-// shape. With -plans it prints what the databases do. The figures in
-// docs/products.md come from -rows 1000000.
+// BenchmarkList lists -rows products, the first page and a later one of every shape. With -plans it
+// prints the query plans. The figures in docs/products.md come from -rows 1000000.
 func BenchmarkList(b *testing.B) {
 	for _, name := range []string{"sqlite", "postgres"} {
 		b.Run(name, func(b *testing.B) {

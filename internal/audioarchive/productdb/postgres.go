@@ -10,20 +10,18 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
-// onlyIndexes has a connection read by indexes, in their order, where there is
-// one that fits. Every statement here is written for one, and bounded if it is
-// used; what the planner believes of the data at the moment must not decide.
+// onlyIndexes makes a connection use indexes where there is one that fits. Every statement here is
+// written for an index and bounded if it is used. The planner's estimates must not decide.
 func onlyIndexes(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
 	return err
 }
 
-// tables are those that the migrations make.
+// tables are the tables that the migrations create.
 var tables = []string{"products", "product_words", "product_changes", "product_requests", "catalog_state"}
 
-// Probe proves, without changing anything, that Open and the database could do
-// their work: for a file that it can be written, for PostgreSQL that the user
-// has the rights to the tables or to make them.
+// Probe checks, without changing anything, that Open and the database would work: that a file can
+// be written, or that the PostgreSQL user has rights to the tables or may create them.
 func Probe(ctx context.Context, address string) error {
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return filecheck.Writable(path)

@@ -16,36 +16,35 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A Product is one row. Its times are whole microseconds.
+// A Product is a row. Its times are whole microseconds.
 type Product struct {
 	ID, Seller         string
 	Title, Description string
 	Currency           string // ISO 4217
 	Amount             int64  // in the currency's smallest unit
-	DAW                int32  // the number of the contract's enum
+	DAW                int32  // the number of the enum value
 	Tempo              int32  // beats a minute, 0 for none
 	Created, Updated   time.Time
 	Version            int64 // 1, and one more with every change
 }
 
-// Errors that callers branch on.
+// Errors that callers test for.
 var (
-	// ErrNotFound says that there is no such product.
+	// ErrNotFound means that there is no such product.
 	ErrNotFound = errors.New("productdb: no such product")
-	// ErrChanged says that somebody else's change came first.
+	// ErrChanged means that a concurrent change was committed first.
 	ErrChanged = errors.New("productdb: changed meanwhile")
-	// ErrRequestReused says that the request identifier was used for a request
-	// with another content.
+	// ErrRequestReused means that the request id was used for a request with other content.
 	ErrRequestReused = errors.New("productdb: request identifier used for something else")
 )
 
-// KeepRequests is how long the identifier of a creation is remembered.
+// KeepRequests is how long the request id of a creation is kept.
 const KeepRequests = 7 * 24 * time.Hour
 
 // A Request makes a creation safe to repeat.
 type Request struct {
 	ID     string // unique for a seller
-	Digest []byte // of what was asked for
+	Digest []byte // of the request's content
 }
 
 const columns = "p.id, p.seller, p.title, p.description, p.currency, p.amount, p.daw, p.tempo, p.created, p.updated, p.version"
@@ -60,7 +59,7 @@ func scan(row scanner) (Product, error) {
 	return p, err
 }
 
-// Get returns one product, or ErrNotFound.
+// Get returns a product, or ErrNotFound.
 func (db *DB) Get(ctx context.Context, id string) (Product, error) {
 	p, err := scan(db.reads.QueryRowContext(ctx, "SELECT "+columns+" FROM products p WHERE p.id = $1", id))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -69,8 +68,8 @@ func (db *DB) Get(ctx context.Context, id string) (Product, error) {
 	return p, err
 }
 
-// Create adds a product, setting its times and version, and returns it. A
-// request that was seen before gets what it got then.
+// Create adds a product, sets its times and version, and returns it. A repeated request gets the
+// result of the first one.
 func (db *DB) Create(ctx context.Context, p Product, request *Request) (Product, error) {
 	p.Created = db.now().UTC().Truncate(time.Microsecond)
 	p.Updated, p.Version = p.Created, 1
@@ -96,8 +95,8 @@ func (db *DB) Create(ctx context.Context, p Product, request *Request) (Product,
 	return p, err
 }
 
-// claim notes the request identifier for p. If it was noted before it returns
-// what was created then. Of two at once, the second waits for the first.
+// claim records the request id for p. If it was recorded before, claim returns the product of that
+// request. Of two requests at once, the second waits for the first.
 func claim(ctx context.Context, tx *sql.Tx, p Product, request *Request) (*Product, error) {
 	encoded, err := json.Marshal(p)
 	if err != nil {
@@ -125,9 +124,9 @@ func claim(ctx context.Context, tx *sql.Tx, p Product, request *Request) (*Produ
 	return earlier, json.Unmarshal(encoded, earlier)
 }
 
-// Update changes a product: edit gets it as it is and changes its fields. An
-// error of edit is returned as it is. If p comes out as it went in, nothing is
-// written. ErrChanged means that another change came between.
+// Update changes a product. It calls edit, which changes the product's fields, and returns an error
+// of edit as it is. If nothing changes, nothing is written. ErrChanged means that a concurrent
+// change was committed first.
 func (db *DB) Update(ctx context.Context, id string, edit func(p *Product) error) (Product, error) {
 	before, err := db.Get(ctx, id)
 	if err != nil {
@@ -137,7 +136,7 @@ func (db *DB) Update(ctx context.Context, id string, edit func(p *Product) error
 	if err := edit(&p); err != nil {
 		return Product{}, err
 	}
-	// What edit may not touch.
+	// Fields that edit must not change.
 	p.ID, p.Seller, p.Created, p.Updated, p.Version = before.ID, before.Seller, before.Created, before.Updated, before.Version
 	if p == before {
 		return before, nil
@@ -165,8 +164,8 @@ func (db *DB) Update(ctx context.Context, id string, edit func(p *Product) error
 	return p, err
 }
 
-// Delete removes a product if check, which gets it as it is, returns nil.
-// ErrChanged means that a change came between.
+// Delete removes a product if check returns nil for it. ErrChanged means that a concurrent change
+// was committed first.
 func (db *DB) Delete(ctx context.Context, id string, check func(p Product) error) error {
 	p, err := db.Get(ctx, id)
 	if err != nil {
@@ -195,20 +194,20 @@ func changedOne(result sql.Result, err error) error {
 	return err
 }
 
-// write runs do in a transaction, and logs the change that it reports.
+// write runs do in a transaction, and records the change that it returns.
 func (db *DB) write(ctx context.Context, do func(*sql.Tx) (*change, error)) error {
 	tx, err := db.writes.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it says so, and after an error that one counts
+	defer tx.Rollback() //nolint:errcheck // after a commit it returns an error, and after an error that one is returned
 	changed, err := do(tx)
 	if err != nil {
 		return err
 	}
 	var sequence int64
 	if changed != nil {
-		// Last, so that writers hold each other up no longer than they must.
+		// Last, so that writers hold the lock for a short time.
 		if sequence, err = db.log(ctx, tx, *changed); err != nil {
 			return err
 		}
@@ -242,18 +241,17 @@ func deleteWords(ctx context.Context, tx *sql.Tx, id string) error {
 	return err
 }
 
-// fold makes text comparable without regard to case and to ways of encoding
-// the same letters.
+// fold makes text comparable without regard to letter case and Unicode normalization.
 func fold(text string) string { return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(text))) }
 
-// TitleKeySize is how many bytes a title takes where it is sorted and sought:
-// some characters become a whole phrase there.
+// TitleKeySize returns the size in bytes of a title's sort key, in which some characters become a
+// whole phrase.
 func TitleKeySize(title string) int { return len(titleKey(title)) }
 
-// titleKey is what titles are ordered and compared by.
+// titleKey returns the key by which titles are ordered and compared.
 func titleKey(title string) []byte { return []byte(fold(title)) }
 
-// Words are the different words of a text, as they are found by.
+// Words returns the different words of a text, by which it can be found.
 func Words(text string) []string {
 	words := strings.FieldsFunc(fold(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
 	slices.Sort(words)

@@ -33,7 +33,7 @@ func TestLife(t *testing.T) {
 		clock.advance(time.Hour)
 		updated, err := db.Update(t.Context(), p.ID, func(p *productdb.Product) error {
 			p.Title, p.Amount = "Other", 5
-			p.Seller, p.ID, p.Version, p.Created = "thief", "x", 99, time.Time{} // not for edit to change
+			p.Seller, p.ID, p.Version, p.Created = "thief", "x", 99, time.Time{} // edit must not change them
 			return nil
 		})
 		p.Title, p.Amount, p.Version, p.Updated = "Other", 5, 2, clock.Now()
@@ -83,7 +83,7 @@ func TestLife(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// Two changes at once: one of them has to look again.
+// Of two concurrent changes, one has to retry.
 func TestChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {
@@ -148,7 +148,7 @@ func TestRequestsRepeated(t *testing.T) {
 		if p, err := db.Create(t.Context(), other, request); err != nil || p.ID != other.ID {
 			t.Errorf("another seller's request of the same name: %v, %v", p.ID, err)
 		}
-		// The answer is what was created, whatever became of it.
+		// The answer is the created product, even if it was changed later.
 		if err := db.Delete(t.Context(), answers[0].ID, func(productdb.Product) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestRequestsRepeated(t *testing.T) {
 		}
 
 		clock.advance(productdb.KeepRequests + time.Second)
-		for i := range 100 { // pruning comes with every hundredth change
+		for i := range 100 { // outdated rows are removed with every hundredth change
 			create(t, db, sample(100+i))
 		}
 		if p, err := db.Create(t.Context(), sample(23), request); err != nil || p.ID != id(23) {
@@ -176,7 +176,7 @@ func TestCancelled(t *testing.T) {
 		if _, err := db.Changes(ended(t), 0, 1); err == nil {
 			t.Error("waits for a caller who is gone")
 		}
-		// The database is none the worse for it.
+		// The database works as before.
 		create(t, db, sample(1))
 		if found := list(t, db, productdb.Query{}); len(found) != 1 {
 			t.Errorf("%d products", len(found))

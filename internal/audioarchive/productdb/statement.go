@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Neither database is left to guess which index to use: SQLite has no
-// statistics to guess from, and PostgreSQL's are wrong now and then. So a
-// column is written plainly where its index is to be used, and as an
-// expression, COALESCE(column, column), where it is not.
+// No database chooses the index: SQLite has no statistics, and PostgreSQL's are sometimes wrong. A
+// column is written plainly where its index is to be used, and as the expression COALESCE(column,
+// column) where it is not.
 
 // statement is a query under construction.
 type statement struct {
@@ -22,8 +21,8 @@ func (s *statement) bind(value any) string {
 	return fmt.Sprintf("$%d", len(s.args))
 }
 
-// The products that have a word, beginning with its entries: CROSS JOIN tells
-// SQLite the order, and to PostgreSQL the join offers no way back.
+// The products that have a word, beginning with the word's entries: CROSS JOIN fixes the order for
+// SQLite, and PostgreSQL cannot reorder this join.
 const (
 	wordsFirst = "product_words w CROSS JOIN products p"
 	joined     = "p.id = COALESCE(w.id, w.id)"
@@ -36,18 +35,18 @@ func (s *statement) where(conditions ...string) {
 	}
 }
 
-// A walk goes along the index that has products in the order asked for, and
-// holds each to the rest of the conditions.
+// A walk reads along an index in the requested order, and checks the rest of the conditions for
+// each product.
 type walk struct {
 	query   Query
 	word    *Word // walks along this word's entries, which are in the order of creation
-	served  And   // what the index serves besides
-	rest    And   // what each product is held to
+	served  And   // conditions that the index fulfils
+	rest    And   // conditions that each product is checked for
 	key, id string
 }
 
-// walk chooses the index: that of a word, of a workstation or of a seller
-// where there is one in this order, or else that of the order itself.
+// walk chooses the index: that of a word, of a workstation or of a seller if there is one in this
+// order, or else that of the order itself.
 func (q Query) walk() walk {
 	w := walk{query: q, key: column[q.Order], id: "p.id"}
 	lead := slices.IndexFunc(q.Where, func(c Condition) bool { return q.Order == ByCreated && isWord(c) })
@@ -71,8 +70,8 @@ func (q Query) walk() walk {
 	return w
 }
 
-// from begins a statement with what is to be selected, and returns the
-// conditions that the index serves: up to stop, where that is given.
+// from begins a statement with the selected columns, and returns the conditions that the index
+// fulfils: up to stop, if given.
 func (w walk) from(what string, products bool, stop *Position) (*statement, []string) {
 	s := &statement{}
 	source := "products p"
@@ -104,7 +103,7 @@ func (w walk) from(what string, products bool, stop *Position) (*statement, []st
 	return s, conditions
 }
 
-// sql is the statement for a page.
+// sql returns the statement for a page.
 func (w walk) sql(stop *Position) *statement {
 	s, conditions := w.from(columns, true, stop)
 	for _, c := range w.rest {
@@ -115,8 +114,8 @@ func (w walk) sql(stop *Position) *statement {
 	return s
 }
 
-// stop is the statement for the position of the nth product from here, whatever
-// the rest of the conditions says of it. There is none if the list ends before.
+// stop returns the statement for the position of the nth product from here, regardless of the rest
+// of the conditions. It returns no row if the list ends before.
 func (w walk) stop(n int) *statement {
 	s, conditions := w.from(w.key+", "+w.id, false, nil)
 	s.where(conditions...)
@@ -125,8 +124,8 @@ func (w walk) stop(n int) *statement {
 	return s
 }
 
-// found is the statement for a page of what an index on some of the conditions
-// finds, sorted.
+// found returns the statement for a page of the products that an index on some conditions finds,
+// sorted.
 func (q Query) found(group And) *statement {
 	s := &statement{}
 	source := "products p"
@@ -158,8 +157,8 @@ func (q Query) found(group And) *statement {
 	return s
 }
 
-// groups are the conditions that an index can find products by: those on one
-// field together, and each word by itself. Within an Or nothing can.
+// groups returns the conditions for which an index can find products: those on one field together,
+// and each word by itself. There is none within an Or.
 func (q Query) groups() []And {
 	byField := map[Field]And{}
 	var groups []And
@@ -175,7 +174,7 @@ func (q Query) groups() []And {
 			}
 		}
 	}
-	for field := ByID; field <= ByUpdated; field++ { // in one order always, so that statements can be kept
+	for field := ByID; field <= ByUpdated; field++ { // always in the same order, so that prepared statements are reused
 		if group := byField[field]; len(group) > 0 {
 			groups = append(groups, group)
 		}
@@ -183,7 +182,7 @@ func (q Query) groups() []And {
 	return groups
 }
 
-// count counts what a group finds, up to most.
+// count returns the statement that counts the products of a group, up to most.
 func (q Query) count(group And, most int) *statement {
 	s := &statement{}
 	s.WriteString("SELECT count(*) FROM (SELECT 1 FROM ")
@@ -196,8 +195,8 @@ func (q Query) count(group And, most int) *statement {
 	return s
 }
 
-// inIndex is the order of the index that a condition's field has. In another
-// order than the index's, PostgreSQL may do without it.
+// inIndex returns the order of the index of a condition's field. In another order PostgreSQL may
+// ignore the index.
 func inIndex(c Condition) string {
 	compare, ok := c.(Compare)
 	switch {
@@ -209,8 +208,7 @@ func inIndex(c Condition) string {
 	return column[compare.Field] + ", p.id"
 }
 
-// order ends a statement. The limit is in the text: PostgreSQL plans for it
-// then.
+// order ends a statement. The limit is part of the text, so that PostgreSQL plans for it.
 func (s *statement) order(q Query, key, id string) {
 	direction := q.direction()
 	fmt.Fprintf(s, " ORDER BY %s%s, %s%s LIMIT %d", key, direction, id, direction, q.Limit+1)
@@ -223,7 +221,7 @@ func (q Query) direction() string {
 	return ""
 }
 
-// compare compares a place in the order with a position.
+// compare writes the comparison of the order with a position.
 func (s *statement) compare(q Query, key, id, operator string, at *Position) string {
 	var place any = at.Number
 	if q.Order == ByTitle {
@@ -232,7 +230,7 @@ func (s *statement) compare(q Query, key, id, operator string, at *Position) str
 	return fmt.Sprintf("(%s, %s) %s (%s, %s)", key, id, operator, s.bind(place), s.bind(at.ID))
 }
 
-// How a column is written.
+// Ways to write a column.
 func plain(column string) string { return column }
 func hide(column string) string  { return "COALESCE(" + column + ", " + column + ")" }
 
@@ -254,11 +252,11 @@ func (s *statement) condition(c Condition, written func(string) string) string {
 	case Prefix:
 		low := titleKey(string(c))
 		key := written(column[ByTitle])
-		// No title's key has a byte 0xff, since it is UTF-8.
+		// No title key has a byte 0xff, as it is UTF-8.
 		return fmt.Sprintf("(%s >= %s AND %s < %s)", key, s.bind(low), key, s.bind(append(low, 0xff)))
 	case Word:
-		// A value and no EXISTS, which PostgreSQL would turn into a join that
-		// begins with all products that have the word.
+		// A value and not EXISTS, which PostgreSQL would turn into a join that begins with all
+		// products that have the word.
 		return "(SELECT 1 FROM product_words e WHERE e.id = p.id AND e.word = " + s.bind([]byte(c)) + ") = 1"
 	}
 	return "1 = 0" // there are no others

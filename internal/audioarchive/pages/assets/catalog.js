@@ -1,6 +1,5 @@
-// What the pages of the catalogue share: calls, errors, and how a product is
-// written down. Everything goes into a page as text: an answer is data,
-// whatever it looks like.
+// Shared by the pages of the catalogue: calls, errors, and the display of a product. Data of the
+// API is inserted into a page as text only.
 
 export const workstations = {
   DAW_ABLETON_LIVE: "Ableton Live", DAW_BITWIG_STUDIO: "Bitwig Studio", DAW_CUBASE: "Cubase", DAW_FL_STUDIO: "FL Studio",
@@ -14,8 +13,7 @@ export function element(name, className, text) {
   return e;
 }
 
-// Problem is a call that did not succeed: what to tell the person, and which
-// fields were refused why.
+// Problem is the error of a call: the message for the user, and the errors of fields.
 export class Problem extends Error {
   constructor(message, status, body) {
     super(message);
@@ -36,13 +34,13 @@ function sentence(response, body) {
       return needed ? `You are signed in, but your account lacks the permission ${needed}.` : "You are signed in, but your account may not do this.";
     }
     case 404: return "There is no such product. It may have been deleted.";
-    case 429: return `That was too often. ${later}`;
+    case 429: return `Too many requests. ${later}`;
     case 502: case 503: case 504: return `The catalogue cannot answer right now. ${later}`;
   }
   return response.status < 500 && body?.message ? `The catalogue refused: ${body.message}.` : "The catalogue failed to answer.";
 }
 
-// call returns the JSON of an answer, or throws a Problem.
+// call returns the JSON of a response, or throws a Problem.
 export async function call(method, path, body) {
   let response, answer;
   try {
@@ -63,7 +61,7 @@ export async function call(method, path, body) {
   return answer;
 }
 
-// digits is how many of an amount's digits stand behind the point.
+// digits is the number of decimal places of an amount.
 export function digits(currency) {
   return new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
 }
@@ -83,8 +81,7 @@ export function day(timestamp) {
 
 export const idOf = (product) => product.name.replace(/^products\//, "");
 
-// complain shows a problem in a place for it, with a way to sign in again
-// where that helps.
+// complain shows a problem in an element, with a link to sign in again if that helps.
 export function complain(place, problem) {
   const parts = [element("p", "status", problem.message)];
   if (problem.status === 401 && place.dataset.login) {

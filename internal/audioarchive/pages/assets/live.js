@@ -1,12 +1,11 @@
-// What happens to products while a page shows them, told by the server as it
-// happens. What was missed between two connections is told by the next one.
+// Changes of products while a page shows them, as a stream of the server. A new connection
+// delivers the changes since the one before.
 
 const address = "/api/products:watch";
-const longest = 60000; // of the waits between attempts, in milliseconds
+const longest = 60000; // delay between attempts, in milliseconds
 
-// follow calls changed(kind, product) for each change, in their order, and
-// anew() when the page may have missed some: then it has to ask for everything
-// again. Only who is signed in is told.
+// follow calls changed(kind, product) for each change, in order, and anew() when the page may have
+// missed some and has to load everything again. It needs a signed-in user.
 export function follow({ changed, anew }) {
   if (document.documentElement.dataset.session !== "in") return;
   let source, timer, token = "", failures = 0;
@@ -14,8 +13,8 @@ export function follow({ changed, anew }) {
   function open() {
     clearTimeout(timer);
     if (source || document.hidden) return;
-    // A browser that connects again by itself says in a header how far it has
-    // come, which counts for more than the address.
+    // A browser that reconnects by itself sends Last-Event-ID, which takes precedence over the
+    // address.
     source = new EventSource(token ? `${address}?${new URLSearchParams({ resume_token: token })}` : address);
     source.addEventListener("message", hear);
     source.addEventListener("error", fail);
@@ -36,30 +35,29 @@ export function follow({ changed, anew }) {
     else if (!resumed) anew();
   }
 
-  // The server's own word that the stream is over has data; a connection that
-  // broke has none, and the browser is mending it already unless it was refused.
+  // The server's error event has data. A broken connection has none: the browser reconnects unless
+  // the connection was refused.
   function fail(event) {
     if (event.data) {
-      if (JSON.parse(event.data).code === 11) restart(); // OUT_OF_RANGE: what it would have to tell is forgotten
+      if (JSON.parse(event.data).code === 11) restart(); // OUT_OF_RANGE: the changes are no longer in the log
     } else if (source.readyState === EventSource.CLOSED) {
       restart();
     }
   }
 
-  // Why a connection was refused, an EventSource does not say.
+  // An EventSource does not tell why a connection was refused.
   function restart() {
     close();
     token = "";
     const wait = Math.min(longest, 1000 * 2 ** failures++);
     timer = setTimeout(async () => {
       const me = await fetch("/api/auth/me", { cache: "no-store" }).catch(() => undefined);
-      if (me?.status === 204 || me?.status === 401) return; // signed out: the next page begins anew
+      if (me?.status === 204 || me?.status === 401) return; // signed out
       open();
     }, wait * (0.5 + Math.random() / 2)); // not all pages at once
   }
 
-  // A browser has few connections to spare (six without HTTP/2, for all of its
-  // tabs), and nobody looks at a page that is hidden.
+  // A hidden page closes its connection: a browser has six for all tabs without HTTP/2.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);

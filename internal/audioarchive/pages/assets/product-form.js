@@ -1,5 +1,4 @@
-// Offering a product, and changing one. The server's rules are the only ones:
-// what it refuses is said at the field that it refuses.
+// The form to offer or change a product. The server validates; its errors are shown at the fields.
 
 import { call, complain, digits } from "./catalog.js";
 
@@ -10,13 +9,13 @@ const remove = document.getElementById("delete");
 const id = form.dataset.id;
 let etag = "";
 
-// Which control a field of the API is shown in.
+// The form control of each field of the API.
 const controls = {
   "product.title": "title", "product.description": "description", "product.daw": "daw", "product.tempo_bpm": "tempo",
   "product.price": "amount", "product.price.amount_minor": "amount", "product.price.currency_code": "currency",
 };
 
-// amount reads what a person writes for a price, exactly; NaN is none.
+// amount parses a price exactly; NaN means that it is invalid.
 function amount(text, currency) {
   const places = digits(currency);
   const match = /^(\d{1,9})(?:[.,](\d*))?$/.exec(text.trim().replace(/\s/g, ""));
@@ -30,7 +29,7 @@ function written(price) {
   return (Number(price.amountMinor) / 10 ** places).toFixed(places);
 }
 
-// The highest price, in minor units; product.proto says the same.
+// The highest price in minor units, as in product.proto.
 const dearest = 100_000_000;
 
 function refuse(control, text) {
@@ -62,7 +61,7 @@ function show(problem) {
   }
   const first = form.querySelector("[aria-invalid]");
   if (first) first.focus();
-  if (problem.reason === "ETAG_MISMATCH") problem.message = "Somebody changed this product since you opened it, perhaps you in another tab. Reload the page to see it as it is now; what you have written here is lost then.";
+  if (problem.reason === "ETAG_MISMATCH") problem.message = "This product was changed after you opened it, perhaps in another tab. Reload the page to see it as it is now; what you have written here is lost then.";
   if (first && elsewhere.length === 0) problem = { message: "Not saved yet: look at the fields that are marked." };
   else if (elsewhere.length) problem = { message: elsewhere.join(" ") };
   complain(notice, problem);
@@ -96,7 +95,7 @@ function product() {
   };
 }
 
-// A request that is sent again because no answer came is the same request.
+// A request that is repeated because no response arrived has the same request id.
 let sent = { body: "", id: "" };
 function requestID(body) {
   if (sent.body !== body) sent = { body, id: crypto.randomUUID() };
@@ -104,7 +103,7 @@ function requestID(body) {
 }
 
 async function busy(button, work) {
-  // Not disabled: that would take the focus from a person at the keyboard.
+  // Not disabled, which would remove the keyboard focus.
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
   try {
@@ -130,7 +129,7 @@ form.addEventListener("submit", (event) => {
 });
 
 remove?.addEventListener("click", () => {
-  if (!confirm("Delete this product? Nobody can bring it back.")) return;
+  if (!confirm("Delete this product? It cannot be restored.")) return;
   clear();
   busy(remove, async () => {
     await call("DELETE", `/api/products/${id}?${new URLSearchParams({ etag })}`);

@@ -1,4 +1,4 @@
-// One product, and the way to change it for its seller.
+// The page of a product, with a link for its seller to change it.
 
 import { call, complain, day, element, money, workstations } from "./catalog.js";
 import { follow } from "./live.js";
@@ -33,7 +33,7 @@ function none(problem) {
   complain(page, problem);
 }
 
-// Of two answers, and of an answer and what was told meanwhile, the later counts.
+// The latest version of the product counts, from a response or from the stream.
 let turn = 0;
 
 async function show() {
@@ -54,7 +54,7 @@ async function own() {
     const answer = await call("GET", `/api/my/products?${new URLSearchParams({ filter: `name = "products/${id}"` })}`);
     document.getElementById("own").hidden = answer.products.length === 0;
   } catch {
-    // The product is shown; that it cannot be told whose it is hides a link.
+    // The product is shown; only the link stays hidden.
   }
 }
 
@@ -65,7 +65,7 @@ follow({
   changed(kind, product) {
     if (product.name !== `products/${id}`) return;
     turn++;
-    if (kind === "KIND_DELETED") none({ message: "This product has just been withdrawn." });
+    if (kind === "KIND_DELETED") none({ message: "This product has just been deleted." });
     else fill(product);
   },
 });

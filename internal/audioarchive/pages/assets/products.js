@@ -1,4 +1,4 @@
-// The list of products: of all sellers, or one's own.
+// The list of products: of all sellers, or the user's own.
 
 import { call, complain, day, element, idOf, money, workstations } from "./catalog.js";
 import { follow } from "./live.js";
@@ -8,12 +8,12 @@ const more = document.getElementById("more");
 const note = document.getElementById("products-note");
 const search = document.getElementById("search");
 const mine = list.dataset.api === "/api/my/products";
-const patience = 10; // empty pages in a row, before the person is asked
+const patience = 10; // empty pages in a row before the user has to press Show more
 const pageSize = 24;
 let next = "";
 let asked = 0;
 
-// The address holds what was searched for, so that it can be kept and shared.
+// The address has the search, so that it can be bookmarked and shared.
 const wanted = new URLSearchParams(location.search);
 for (const field of search?.elements ?? []) {
   if (field.name && wanted.has(field.name)) field.value = wanted.get(field.name);
@@ -50,12 +50,12 @@ function item(product) {
 
 async function load(fresh) {
   let turns = 0;
-  const turn = ++asked; // of two answers, the later question's counts
+  const turn = ++asked; // only the response to the latest request counts
   if (fresh) next = "";
   list.setAttribute("aria-busy", "true");
   try {
     const items = [];
-    do { // a page may be empty, or short, with more of the list behind it
+    do { // a page may be empty or short although the list continues
       const answer = await call("GET", `${list.dataset.api}?${query()}`);
       if (turn !== asked) return;
       items.push(...answer.products.map(item));
@@ -77,11 +77,11 @@ async function load(fresh) {
 function count() {
   const shown = list.children.length;
   delete note.dataset.state;
-  note.replaceChildren(element("p", "quiet", shown === 0 ? (next ? "Nothing so far. There is more to look through." : list.dataset.none) : `${shown} ${shown === 1 ? "product" : "products"}${next ? " so far" : ""}`));
+  note.replaceChildren(element("p", "quiet", shown === 0 ? (next ? "No match so far. There are more products to search." : list.dataset.none) : `${shown} ${shown === 1 ? "product" : "products"}${next ? " so far" : ""}`));
   note.hidden = false;
 }
 
-// A person at the keyboard stays where they are, on a product that is drawn anew.
+// Keeps the keyboard focus on a product that is rendered again.
 function keepingFocus(draw) {
   const name = document.activeElement?.closest("#products > li")?.dataset.name;
   draw();
@@ -90,8 +90,8 @@ function keepingFocus(draw) {
 
 const shown = (name) => [...list.children].find((li) => li.dataset.name === name);
 
-// Where only the first page is shown, the server says what belongs there, once
-// a second at most. Below more of them nothing moves under the reader's eyes.
+// If only the first page is shown, it is loaded again at most once a second. With more pages the
+// list stays as it is.
 let soon;
 function again() {
   soon ??= setTimeout(() => {
@@ -116,9 +116,9 @@ follow({
   anew: again,
   changed(kind, product) {
     const there = shown(product.name);
-    if (list.hasAttribute("aria-busy")) again(); // the answer may be older than this
+    if (list.hasAttribute("aria-busy")) again(); // the response may be older than this change
     if (kind === "KIND_CREATED") {
-      again(); // perhaps what was searched for
+      again(); // it may match the search
     } else if (there && kind === "KIND_DELETED") {
       there.remove();
       count();
