@@ -47,7 +47,7 @@ func TestTemplate(t *testing.T) {
 	}
 	f.run(t, `test -z "$(git grep -l -e audioarchive -- '*.go' '*.proto' ':!internal/layout')"`)
 	f.run(t, `test -z "$(git status --porcelain)"`)
-	table := f.check(t)
+	table := f.check(t, "gatehouse")
 	for method, rule := range map[string]string{"ListEntries": "public", "AddEntry": "token", "ClearEntries": "token, scope guestbook:clear"} {
 		if !strings.Contains(table, "/guestbook.v1.GuestbookService/"+method) || !strings.Contains(table, rule+"\n") {
 			t.Errorf("check does not print %s for %s:\n%s", rule, method, table)
@@ -61,9 +61,9 @@ func TestTemplate(t *testing.T) {
 
 // check returns the output of "gatehouse check". The provider of the test accepts no logins, which
 // the output says too.
-func (f *follower) check(t *testing.T) string {
+func (f *follower) check(t *testing.T, program string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(f.dir, "gatehouse"), "check")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(f.dir, program), "check")
 	cmd.Dir, cmd.Env = f.dir, f.settings
 	out, _ := cmd.CombinedOutput()
 	return string(out)
