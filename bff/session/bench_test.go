@@ -100,7 +100,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// tokenBytes are what real providers give: an RS256 access token, an ID token, and an opaque refresh token.
+// tokenBytes are what real providers give: an RS256 access token, an ID token, and an opaque
+// refresh token.
 const accessBytes, idBytesLong, refreshBytes = 1100, 1100, 60
 
 func typical() session.Data {
@@ -136,8 +137,8 @@ func fill(b *testing.B, m *session.Manager, n int) []*http.Request {
 	return requests
 }
 
-// BenchmarkLoad is the look-up of every request: warm, when the session was asked for lately, and cold, when the process
-// remembers nothing of it (every session in turn, with room for a few).
+// BenchmarkLoad is the look-up of every request: warm, when the session was asked for lately, and
+// cold, when the process remembers nothing of it (every session in turn, with room for a few).
 func BenchmarkLoad(b *testing.B) {
 	for _, store := range stores {
 		for _, sessions := range []int{100, 10_000} {

@@ -19,8 +19,9 @@ const purpose = "session data"
 // maxData bounds the data of a session, in bytes. ID tokens of 64 KiB with their claims fit.
 const maxData = 256 << 10
 
-// Stored data is a byte for the format, the texts of Tokens each preceded by its length, the two times in milliseconds, and
-// the claims as JSON. The tokens are most of the bytes and not in the JSON, which makes opening a session twice as fast.
+// Stored data is a byte for the format, the texts of Tokens each preceded by its length, the two
+// times in milliseconds, and the claims as JSON. The tokens are most of the bytes and not in the
+// JSON, which makes opening a session twice as fast.
 const dataFormat = 1
 
 var errData = errors.New("session: sealed data is malformed")
@@ -92,9 +93,10 @@ func decodeData(b []byte) (d Data, err error) {
 	return d, nil
 }
 
-// sealContext returns what the key of a session's seal is derived from besides the secret: the cookie value, so that the
-// store and the secret together open nothing, and the fields of the record that never change, so that an attacker who can
-// write to the store can neither move a sealed value to another record, nor change a subject, nor extend a session.
+// sealContext returns what the key of a session's seal is derived from besides the secret: the
+// cookie value, so that the store and the secret together open nothing, and the fields of the
+// record that never change, so that an attacker who can write to the store can neither move a
+// sealed value to another record, nor change a subject, nor extend a session.
 func sealContext(v *cookieValue, r *Record) []byte {
 	h := sha256.New()
 	var n [8]byte
@@ -116,8 +118,8 @@ func sealContext(v *cookieValue, r *Record) []byte {
 // vault seals under the secrets of a manager.
 type vault struct{ keys *seal.Keyring }
 
-// Seal seals a value for a browser to keep, under the newest secret that all live nodes have. A value sealed for one purpose
-// does not open for another; the salt may be nil.
+// Seal seals a value for a browser to keep, under the newest secret that all live nodes have. A
+// value sealed for one purpose does not open for another; the salt may be nil.
 func (v vault) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
 	return v.keys.Seal(purpose, salt, plaintext)
 }

@@ -23,8 +23,8 @@ const (
 )
 
 const (
-	// Use is recorded once in a twentieth (touchParts) of the idle timeout, and at least every maxTouchInterval. A session may
-	// end that much earlier than its last request would allow.
+	// Use is recorded once in a twentieth (touchParts) of the idle timeout, and at least every
+	// maxTouchInterval. A session may end that much earlier than its last request would allow.
 	touchParts       = 20
 	maxTouchInterval = 5 * time.Minute
 
@@ -32,34 +32,38 @@ const (
 	defaultCacheSize     = 8192
 )
 
-// ManagerConfig configures a Manager. Store and Secrets are required; other zero values are safe defaults.
+// ManagerConfig configures a Manager. Store and Secrets are required; other zero values are safe
+// defaults.
 type ManagerConfig struct {
 	// Store keeps the sessions. The Manager does not close it.
 	Store Store
-	// Secrets are the secrets that seal, newest first, of at least 32 characters each. All of them open, and the first that
-	// all live processes have seals. To rotate, give every process the new secret beside the old one, in any order, and
-	// remove the old one after AbsoluteTimeout. A session whose secret was removed everywhere is not found; its record stays
-	// until it expires.
+	// Secrets are the secrets that seal, newest first, of at least 32 characters each. All of them
+	// open, and the first that all live processes have seals. To rotate, give every process the new
+	// secret beside the old one, in any order, and remove the old one after AbsoluteTimeout. A
+	// session whose secret was removed everywhere is not found; its record stays until it expires.
 	Secrets []string
-	// SecretsCompromised says that secrets other than Secrets must no longer be used. The process then starts beside others
-	// that have none of its secrets, and its first secret seals even if they lack it. While they live, each answers with
-	// [ErrSealedElsewhere] for the other's sessions.
+	// SecretsCompromised says that secrets other than Secrets must no longer be used. The process
+	// then starts beside others that have none of its secrets, and its first secret seals even if
+	// they lack it. While they live, each answers with [ErrSealedElsewhere] for the other's
+	// sessions.
 	SecretsCompromised bool
-	// Nodes is how many managers share the store, this one included, 0 if unknown. While fewer have announced themselves, no
-	// newer secret than that of the stored sessions seals: the missing ones may be of a version that does not announce itself
-	// and deletes what it cannot open.
+	// Nodes is how many managers share the store, this one included, 0 if unknown. While fewer have
+	// announced themselves, no newer secret than that of the stored sessions seals: the missing
+	// ones may be of a version that does not announce itself and deletes what it cannot open.
 	Nodes int
-	// IdleTimeout ends an unused session, AbsoluteTimeout every session. Defaults: DefaultIdleTimeout, but not more than
-	// AbsoluteTimeout, and DefaultAbsoluteTimeout. They apply to sessions created or used from now on.
+	// IdleTimeout ends an unused session, AbsoluteTimeout every session. Defaults:
+	// DefaultIdleTimeout, but not more than AbsoluteTimeout, and DefaultAbsoluteTimeout. They apply
+	// to sessions created or used from now on.
 	IdleTimeout, AbsoluteTimeout time.Duration
-	// BaseURL is the public origin of the bff. With https, and if it is nil, the cookie is Secure and has the prefix __Host-.
+	// BaseURL is the public origin of the bff. With https, and if it is nil, the cookie is Secure
+	// and has the prefix __Host-.
 	BaseURL *url.URL
-	// CookieName is the cookie's name without the prefix __Host-. Default: [CookieName]. Instances on one host need different
-	// names, also on different ports.
+	// CookieName is the cookie's name without the prefix __Host-. Default: [CookieName]. Instances
+	// on one host need different names, also on different ports.
 	CookieName string
-	// CacheSize is how many opened sessions are cached, so that a request need not decrypt one; at about 10 KB each. Default:
-	// 8192. A cached session is used only while the store has the same sealed bytes. A core dump of the process shows the
-	// cached tokens.
+	// CacheSize is how many opened sessions are cached, so that a request need not decrypt one; at
+	// about 10 KB each. Default: 8192. A cached session is used only while the store has the same
+	// sealed bytes. A core dump of the process shows the cached tokens.
 	CacheSize int
 	// SweepInterval is how often Run removes expired sessions. Default: 5 minutes.
 	SweepInterval time.Duration
@@ -67,7 +71,8 @@ type ManagerConfig struct {
 	Now func() time.Time
 	// Rand is the source of cookie values. Default: crypto/rand.Reader.
 	Rand io.Reader
-	// Logger logs failures of the store, changes of the feed, and sessions that cannot be opened. Default: none.
+	// Logger logs failures of the store, changes of the feed, and sessions that cannot be opened.
+	// Default: none.
 	Logger *slog.Logger
 }
 
@@ -93,7 +98,8 @@ type Manager struct {
 	unopened *throttle.Log
 }
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing. [NewManager] calls it.
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing.
+// [NewManager] calls it.
 func (c ManagerConfig) Validate() error {
 	var errs []error
 	bad := func(field string, value any, problem, remedy string) {

@@ -15,19 +15,21 @@ import (
 const (
 	// CookieName is the name of the cookie over http, which is allowed on loopback only.
 	CookieName = "gatehouse"
-	// SecureCookieName is the name of the cookie over https. Because of the prefix, browsers accept it only from this host,
-	// over https and for the whole host (RFC 6265bis §4.1.3.2): a sibling subdomain cannot set it.
+	// SecureCookieName is the name of the cookie over https. Because of the prefix, browsers accept
+	// it only from this host, over https and for the whole host (RFC 6265bis §4.1.3.2): a sibling
+	// subdomain cannot set it.
 	SecureCookieName = hostPrefix + CookieName
 )
 
-// cookieValue is the value of the cookie. It opens a session, so it has no String and leaves this package only in a cookie.
+// cookieValue is the value of the cookie. It opens a session, so it has no String and leaves this
+// package only in a cookie.
 type cookieValue [32]byte
 
 // encodedLength is the length of 32 bytes in unpadded base64url.
 const encodedLength = 43
 
-// strict rejects non-zero trailing bits, so that each value has one encoding. The decoder skips line breaks, which the
-// checks of both lengths reject.
+// strict rejects non-zero trailing bits, so that each value has one encoding. The decoder skips
+// line breaks, which the checks of both lengths reject.
 var strict = base64.RawURLEncoding.Strict()
 
 func newCookieValue(random io.Reader) (v cookieValue, err error) {
@@ -58,7 +60,8 @@ type jar struct {
 	base   string // name without prefix
 }
 
-// CookieName returns the name of the cookie: [SecureCookieName] or [CookieName], or that of [ManagerConfig.CookieName].
+// CookieName returns the name of the cookie: [SecureCookieName] or [CookieName], or that of
+// [ManagerConfig.CookieName].
 func (j jar) CookieName() string {
 	if j.secure {
 		return hostPrefix + j.base
@@ -102,9 +105,10 @@ func (j jar) ClearCookie() *http.Cookie {
 	}
 }
 
-// find returns the value of the cookie. A request with two different values carries one that another origin has set, such as
-// a sibling subdomain over http, and does not say which: to use either could sign the browser in as the attacker (cookie
-// tossing), so neither is used. The same value twice is harmless.
+// find returns the value of the cookie. A request with two different values carries one that
+// another origin has set, such as a sibling subdomain over http, and does not say which: to use
+// either could sign the browser in as the attacker (cookie tossing), so neither is used. The same
+// value twice is harmless.
 func (j jar) find(r *http.Request) (v cookieValue, state cookieState) {
 	first := ""
 	for _, c := range r.CookiesNamed(j.CookieName()) {

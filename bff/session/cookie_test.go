@@ -121,8 +121,8 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 func idBytes(s *session.Session) []byte { return s.ID[:] }
 
-// A sibling subdomain can plant a second cookie next to ours ("cookie tossing"), with a path that puts it in front. To pick
-// one would let its owner sign the browser in as himself.
+// A sibling subdomain can plant a second cookie next to ours ("cookie tossing"), with a path that
+// puts it in front. To pick one would let its owner sign the browser in as himself.
 func TestTwoCookies(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, baseURL(t, "http://localhost:3000"))
@@ -160,8 +160,9 @@ func TestTwoCookies(t *testing.T) {
 	}
 }
 
-// On https only the prefixed cookie counts: the other can be planted by a sibling subdomain, or over plain http. Servers
-// that trim Unicode spaces off cookie names have taken "\u2000__Host-…", which browsers do not protect, for the real one.
+// On https only the prefixed cookie counts: the other can be planted by a sibling subdomain, or
+// over plain http. Servers that trim Unicode spaces off cookie names have taken "\u2000__Host-…",
+// which browsers do not protect, for the real one.
 func TestOnlyTheExactNameCounts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -176,7 +177,8 @@ func TestOnlyTheExactNameCounts(t *testing.T) {
 	}
 }
 
-// Session fixation: a value that the browser brings never becomes a session, neither by a request nor by a login.
+// Session fixation: a value that the browser brings never becomes a session, neither by a request
+// nor by a login.
 func TestFixation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

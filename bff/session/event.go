@@ -5,7 +5,8 @@ type Reason uint8
 
 // The reasons.
 const (
-	// ReasonUnknown is the reason of an end that was noticed afterwards, as after a lost connection.
+	// ReasonUnknown is the reason of an end that was noticed afterwards, as after a lost
+	// connection.
 	ReasonUnknown Reason = iota
 	// ReasonSignedOut says that the user signed out of the session.
 	ReasonSignedOut
@@ -17,7 +18,8 @@ const (
 	ReasonOperator
 	// ReasonProvider says that the provider signed the user out, or refused to refresh the tokens.
 	ReasonProvider
-	// ReasonExpired says that the idle or absolute timeout passed, or the access token expired and could not be refreshed.
+	// ReasonExpired says that the idle or absolute timeout passed, or the access token expired and
+	// could not be refreshed.
 	ReasonExpired
 )
 
@@ -33,9 +35,11 @@ func (r Reason) String() string {
 
 // Event reports that a session ended or changed.
 type Event struct {
-	// ID is the session's. The zero ID says that events may be missing: every session of interest must be read again.
+	// ID is the session's. The zero ID says that events may be missing: every session of interest
+	// must be read again.
 	ID ID
-	// Ended is whether the session ended, and Reason why. Otherwise Sealed or IdleExpiresAt was written.
+	// Ended is whether the session ended, and Reason why. Otherwise Sealed or IdleExpiresAt was
+	// written.
 	Ended  bool
 	Reason Reason
 }

@@ -11,8 +11,9 @@ import (
 // exerciseFor is the lifetime of what an interrupted Exercise leaves in the store.
 const exerciseFor = time.Minute
 
-// Exercise checks that a store works, and that its user has the rights it needs: it creates a session of a random subject
-// and, in a [NoteStore], a note, uses them and removes them. The error names the operation.
+// Exercise checks that a store works, and that its user has the rights it needs: it creates a
+// session of a random subject and, in a [NoteStore], a note, uses them and removes them. The error
+// names the operation.
 func Exercise(ctx context.Context, s Store) (err error) {
 	now := time.Now()
 	r := Record{

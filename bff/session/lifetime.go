@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Touch records that the session is used, which extends its idle timeout. It writes if a twentieth of the idle timeout, or
-// 5 minutes, have passed since the last write; during a write, other calls for the session return at once. It returns
-// [ErrNotFound] if the session has ended, and updates s.
+// Touch records that the session is used, which extends its idle timeout. It writes if a twentieth
+// of the idle timeout, or 5 minutes, have passed since the last write; during a write, other calls
+// for the session return at once. It returns [ErrNotFound] if the session has ended, and updates s.
 func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	now := m.now()
 	if now.Sub(s.LastSeenAt) < m.touchInterval() || !m.touching.begin(s.ID) {
@@ -54,8 +54,8 @@ func (f *inFlight) end(id ID) {
 	delete(f.ids, id)
 }
 
-// TimeLeft returns how long the session lasts if it is not used, and how long at most. Neither is negative, and the first
-// is not more than the second. It does not extend the session.
+// TimeLeft returns how long the session lasts if it is not used, and how long at most. Neither is
+// negative, and the first is not more than the second. It does not extend the session.
 func (m *Manager) TimeLeft(s *Session) (idle, absolute time.Duration) {
 	now := m.now()
 	idleEnd, latest := s.Ends()
@@ -71,15 +71,16 @@ func (m *Manager) End(ctx context.Context, s *Session, why Reason) error {
 	return err
 }
 
-// EndByID ends a session that [Manager.List] has returned. It returns [ErrNotFound] if there was none.
+// EndByID ends a session that [Manager.List] has returned. It returns [ErrNotFound] if there was
+// none.
 func (m *Manager) EndByID(ctx context.Context, id ID, why Reason) error {
 	// Dropped after an error too: then the next request asks the store.
 	defer m.opened.Drop(id)
 	return storeError("delete", m.store.Delete(ctx, id, why))
 }
 
-// EndBySID ends the sessions that the provider knows by a sid, with ReasonProvider, and returns them. The empty sid names
-// none.
+// EndBySID ends the sessions that the provider knows by a sid, with ReasonProvider, and returns
+// them. The empty sid names none.
 func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error) {
 	ids, err := m.index.DeleteBySID(ctx, issuer, sid, ReasonProvider)
 	return m.ended(ids), storeError("delete by sid", err)
@@ -104,8 +105,8 @@ func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, e
 	return records, storeError("list", err)
 }
 
-// CookieValue returns the cookie value of a request, for [NewSession.Replaces], or "" if it is missing or malformed. It
-// opens a session and must not be logged.
+// CookieValue returns the cookie value of a request, for [NewSession.Replaces], or "" if it is
+// missing or malformed. It opens a session and must not be logged.
 func (m *Manager) CookieValue(r *http.Request) string {
 	value, state := m.jar.find(r)
 	if state != cookieGood {
@@ -114,14 +115,16 @@ func (m *Manager) CookieValue(r *http.Request) string {
 	return value.encode()
 }
 
-// Join announces this process to the others of its store, and seals from then on with the newest secret that all of them
-// have. It returns a [*NoSharedSecretError] if they have none of its secrets. Call it before serving requests; otherwise
-// [Manager.Run] does so. It is no error if the store does not answer: Run tries again.
+// Join announces this process to the others of its store, and seals from then on with the newest
+// secret that all of them have. It returns a [*NoSharedSecretError] if they have none of its
+// secrets. Call it before serving requests; otherwise [Manager.Run] does so. It is no error if the
+// store does not answer: Run tries again.
 func (m *Manager) Join(ctx context.Context) error { return m.nodes.join(ctx) }
 
-// Run announces this process to the others of its store, removes expired sessions every SweepInterval, and follows the
-// store's feed for [Manager.Watch], until the context ends. Then it returns nil; its only error is that of [Manager.Join].
-// Failures of the store are logged and retried. While the feed is broken, the store is asked about watched sessions.
+// Run announces this process to the others of its store, removes expired sessions every
+// SweepInterval, and follows the store's feed for [Manager.Watch], until the context ends. Then it
+// returns nil; its only error is that of [Manager.Join]. Failures of the store are logged and
+// retried. While the feed is broken, the store is asked about watched sessions.
 func (m *Manager) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.nodes.run(running) })

@@ -19,16 +19,17 @@ const (
 )
 
 var (
-	// errNotesFull refuses a note rather than dropping another: the dropped one could be a logout token that was used, and
-	// would be accepted again.
+	// errNotesFull refuses a note rather than dropping another: the dropped one could be a logout
+	// token that was used, and would be accepted again.
 	errNotesFull   = errors.New("session: local notes: full of notes that have not expired")
 	errNotesClosed = errors.New("session: local notes: closed")
 )
 
-// LocalNotes is a [NoteStore] in the memory of the process. A store that belongs to a single process can embed it. The zero
-// value is ready; the fields must not change once it is in use.
+// LocalNotes is a [NoteStore] in the memory of the process. A store that belongs to a single
+// process can embed it. The zero value is ready; the fields must not change once it is in use.
 type LocalNotes struct {
-	// Max bounds the number of notes; 0 means DefaultMaxNotes. AddNote, PutNote and CountNote fail at the bound.
+	// Max bounds the number of notes; 0 means DefaultMaxNotes. AddNote, PutNote and CountNote fail
+	// at the bound.
 	Max int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

@@ -20,15 +20,17 @@ type NewSession struct {
 	// Issuer and Subject are required. SID is the claim "sid", if there is one.
 	Issuer, Subject, SID string
 	Data                 Data
-	// UserAgent and Address are shown to the user in the list of sessions. They are cut to 256 bytes and cleaned.
+	// UserAgent and Address are shown to the user in the list of sessions. They are cut to 256
+	// bytes and cleaned.
 	UserAgent, Address string
-	// Replaces is the cookie value of the session that this login ends, from [Manager.CookieValue]; "" for none.
+	// Replaces is the cookie value of the session that this login ends, from [Manager.CookieValue];
+	// "" for none.
 	Replaces string
 }
 
-// Create begins a session under a new random value, never one from the browser (session fixation), and returns it with the
-// cookie to set. The session it replaces ends in the same transaction. A session whose access token cannot be refreshed
-// ends with that token at the latest.
+// Create begins a session under a new random value, never one from the browser (session fixation),
+// and returns it with the cookie to set. The session it replaces ends in the same transaction. A
+// session whose access token cannot be refreshed ends with that token at the latest.
 func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Cookie, error) {
 	for _, f := range [...]struct {
 		name, value string
@@ -93,10 +95,11 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// Load returns the session of a request's cookie. It returns [ErrNotFound] if there is none: no cookie, a malformed or
-// unknown one, two that differ, a session that has ended, or one that no live process can open, because its secret was
-// removed or it was altered. It returns [ErrSealedElsewhere] if another process can open it. No error except ErrNotFound
-// may sign the user out. A record that cannot be opened stays until it expires.
+// Load returns the session of a request's cookie. It returns [ErrNotFound] if there is none: no
+// cookie, a malformed or unknown one, two that differ, a session that has ended, or one that no
+// live process can open, because its secret was removed or it was altered. It returns
+// [ErrSealedElsewhere] if another process can open it. No error except ErrNotFound may sign the
+// user out. A record that cannot be opened stays until it expires.
 func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	value, state := m.jar.find(r)
 	switch state {
@@ -109,8 +112,8 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	return nil, ErrNotFound
 }
 
-// Resume returns the session of a cookie value, and the cookie to set for it again. It returns [ErrNotFound] if the session
-// has ended.
+// Resume returns the session of a cookie value, and the cookie to set for it again. It returns
+// [ErrNotFound] if the session has ended.
 func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *http.Cookie, error) {
 	value, ok := parseCookieValue(cookieValue)
 	if !ok {
@@ -128,7 +131,8 @@ func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
 	return m.load(ctx, s.value)
 }
 
-// Ready returns why the store cannot serve requests at the moment, if it is a [ReadyChecker], and otherwise nil.
+// Ready returns why the store cannot serve requests at the moment, if it is a [ReadyChecker], and
+// otherwise nil.
 func (m *Manager) Ready(ctx context.Context) error {
 	if s, ok := m.store.(ReadyChecker); ok {
 		return storeError("ready", s.Ready(ctx))
@@ -176,8 +180,8 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	return &Session{Record: r, Data: *o.data, bearer: o.bearer, value: v}, nil
 }
 
-// unopenable returns the error for a record that this process cannot open: ErrSealedElsewhere if another live one can, and
-// otherwise ErrNotFound.
+// unopenable returns the error for a record that this process cannot open: ErrSealedElsewhere if
+// another live one can, and otherwise ErrNotFound.
 func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error {
 	format, _ := errors.AsType[formatError](cause)
 	elsewhere, err := m.nodes.elsewhere(ctx, r.Sealed, int(format))
@@ -196,22 +200,23 @@ func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error 
 	return err
 }
 
-// Lock takes the lock of the session for the length of the lease. It returns [ErrLocked] while the lock is held, and
-// [ErrNotFound] if the session has ended. Afterwards [Manager.Reload] returns what the last holder wrote.
+// Lock takes the lock of the session for the length of the lease. It returns [ErrLocked] while the
+// lock is held, and [ErrNotFound] if the session has ended. Afterwards [Manager.Reload] returns
+// what the last holder wrote.
 func (m *Manager) Lock(ctx context.Context, s *Session, lease time.Duration) (Fence, error) {
 	f, err := m.store.Lock(ctx, s.ID, lease)
 	return f, storeError("lock", err)
 }
 
-// Renew extends the lease of the lock to this long from now. It returns [ErrFenced] if the lock was released or granted
-// again, and [ErrNotFound] if the session has ended.
+// Renew extends the lease of the lock to this long from now. It returns [ErrFenced] if the lock was
+// released or granted again, and [ErrNotFound] if the session has ended.
 func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Duration) error {
 	return storeError("renew", m.store.Renew(ctx, s.ID, f, lease))
 }
 
-// Write seals and stores new Data, releases the lock, and returns the session with the new Data. It returns [ErrFenced] if
-// the lock was granted again, and [ErrNotFound] if the session has ended: a write in progress never restores a session
-// (nextjs-auth0 #2335).
+// Write seals and stores new Data, releases the lock, and returns the session with the new Data. It
+// returns [ErrFenced] if the lock was granted again, and [ErrNotFound] if the session has ended: a
+// write in progress never restores a session (nextjs-auth0 #2335).
 func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
 	sealed, err := m.sealData(s, d)
 	if err != nil {
@@ -224,7 +229,8 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	written := *s
 	written.Data = d
 	if end := d.Tokens.end(); !end.IsZero() && end.Before(s.IdleExpiresAt) {
-		// Without a refresh token the session ends with the access token. If this fails, the next Touch records it.
+		// Without a refresh token the session ends with the access token. If this fails, the next
+		// Touch records it.
 		if now := m.now(); m.store.Touch(ctx, s.ID, now, end) == nil {
 			written.LastSeenAt, written.IdleExpiresAt = now, end
 		}
@@ -232,13 +238,14 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	return &written, nil
 }
 
-// Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that the lock was lost already.
+// Unlock releases the lock without writing. [ErrFenced] and [ErrNotFound] say that the lock was
+// lost already.
 func (m *Manager) Unlock(ctx context.Context, s *Session, f Fence) error {
 	return storeError("unlock", m.store.Unlock(ctx, s.ID, f))
 }
 
-// Elsewhere returns [ErrSealedElsewhere] if a value of Seal can be opened by another live process and not by this one, nil
-// if not, and the store's error if that is unknown.
+// Elsewhere returns [ErrSealedElsewhere] if a value of Seal can be opened by another live process
+// and not by this one, nil if not, and the store's error if that is unknown.
 func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
 	elsewhere, err := m.nodes.elsewhere(ctx, sealed, 0)
 	if err == nil && elsewhere {
@@ -258,8 +265,8 @@ func storeError(doing string, err error) error {
 // maxShown bounds UserAgent and Address, in bytes.
 const maxShown = 256
 
-// clean returns the printable characters of a header, at most maxShown bytes: no invalid UTF-8 and no change of the writing
-// direction.
+// clean returns the printable characters of a header, at most maxShown bytes: no invalid UTF-8 and
+// no change of the writing direction.
 func clean(s string) string {
 	if len(s) > maxShown {
 		s = s[:maxShown]

@@ -46,7 +46,8 @@ func TestCreateAndLoad(t *testing.T) {
 	}
 }
 
-// Claims come back digit for digit: float64 would turn 9007199254740993 into …992 and 1.10 into 1.1.
+// Claims come back digit for digit: float64 would turn 9007199254740993 into …992 and 1.10 into
+// 1.1.
 func TestNumbersStayExact(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -118,7 +119,8 @@ func TestWhatABrowserSaysOfItselfIsCleaned(t *testing.T) {
 	}
 }
 
-// A store error is an outage: 503, never a logout (oauth2-proxy #2503). Nor is a browser that hangs up (#1325).
+// A store error is an outage: 503, never a logout (oauth2-proxy #2503). Nor is a browser that hangs
+// up (#1325).
 func TestOutageSignsNobodyOut(t *testing.T) {
 	t.Parallel()
 	outage := errors.New("connection refused")
@@ -179,7 +181,8 @@ func TestWriteUnderTheLock(t *testing.T) {
 	if got, err := f.Reload(t.Context(), s); err != nil || got.Data.Tokens != fresh.Tokens {
 		t.Errorf("Reload after Write gives the old tokens, or %v", err)
 	}
-	// The lock was released; the next holder's number is higher, and the first's is worth nothing then.
+	// The lock was released; the next holder's number is higher, and the first's is worth nothing
+	// then.
 	next, err := f.Lock(t.Context(), s, 10*time.Second)
 	if err != nil || next <= fence {
 		t.Fatalf("Lock after Write = %d, %v", next, err)
@@ -190,7 +193,8 @@ func TestWriteUnderTheLock(t *testing.T) {
 	if err := f.Unlock(t.Context(), s, next); err != nil {
 		t.Error(err)
 	}
-	// What is written can be read by a node that starts now, and is still bound to the same session.
+	// What is written can be read by a node that starts now, and is still bound to the same
+	// session.
 	if got := f.with(t, f.secrets...).load(t, cookie); got.Data.Tokens != fresh.Tokens {
 		t.Error("another node reads the old tokens")
 	}
@@ -249,7 +253,8 @@ func TestRefreshDoesNotUndoLogout(t *testing.T) {
 	}
 }
 
-// A Load that was reading while the session was written to must not leave the old tokens remembered.
+// A Load that was reading while the session was written to must not leave the old tokens
+// remembered.
 func TestSlowLoadRemembersNothingOld(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

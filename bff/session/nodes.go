@@ -20,17 +20,18 @@ import (
 )
 
 const (
-	// leaseLength is how long a node counts as live after its last renewal. leaseRenewal is how often a live node renews its
-	// lease and reads those of the others.
+	// leaseLength is how long a node counts as live after its last renewal. leaseRenewal is how
+	// often a live node renews its lease and reads those of the others.
 	leaseLength  = 30 * time.Second
 	leaseRenewal = 10 * time.Second
 	// leaseRetry is the interval after a failure.
 	leaseRetry = time.Second
-	// viewFresh is how old the view of the other nodes may be when it decides that a session is lost, and viewTimeout how
-	// long reading it may take.
+	// viewFresh is how old the view of the other nodes may be when it decides that a session is
+	// lost, and viewTimeout how long reading it may take.
 	viewFresh   = 100 * time.Millisecond
 	viewTimeout = 5 * time.Second
-	// silentNodes is how long a node waits for the expected number of nodes before it seals with a newer key without them.
+	// silentNodes is how long a node waits for the expected number of nodes before it seals with a
+	// newer key without them.
 	silentNodes = time.Hour
 	// sampled is how many stored sessions are read to find the key that seals them.
 	sampled = 32
@@ -43,14 +44,16 @@ const (
 // leaseDue is when leases are due: in the past, so that DueNotes returns all of them.
 var leaseDue = time.UnixMilli(1).UTC()
 
-// ErrSealedElsewhere says that a value is sealed under a key, or has a format, that another live node has and this one does
-// not. The session has not ended: the cookie must be kept and the request answered with 503.
+// ErrSealedElsewhere says that a value is sealed under a key, or has a format, that another live
+// node has and this one does not. The session has not ended: the cookie must be kept and the
+// request answered with 503.
 var ErrSealedElsewhere = errors.New("session: sealed under a key or in a format of other nodes")
 
-// A NoSharedSecretError says that a node shares no secret with the live nodes of its store. Each would answer requests for
-// the other's sessions with 503.
+// A NoSharedSecretError says that a node shares no secret with the live nodes of its store. Each
+// would answer requests for the other's sessions with 503.
 type NoSharedSecretError struct {
-	// Nodes is how many other nodes are live. Theirs and Ours are the IDs of keys, which reveal nothing of the secrets.
+	// Nodes is how many other nodes are live. Theirs and Ours are the IDs of keys, which reveal
+	// nothing of the secrets.
 	Nodes        int
 	Theirs, Ours []string
 }
@@ -62,7 +65,8 @@ func (e *NoSharedSecretError) Error() string {
 		e.Nodes, shownKeys(e.Theirs), shownKeys(e.Ours), leaseLength)
 }
 
-// shownKeys returns IDs of keys for a message. Those of others come from the store and may be any text.
+// shownKeys returns IDs of keys for a message. Those of others come from the store and may be any
+// text.
 func shownKeys(ids []string) string {
 	const most, longest = 16, 64
 	var shown []string
@@ -78,8 +82,8 @@ func shownKeys(ids []string) string {
 	return strings.Join(shown, " ")
 }
 
-// A lease is what a live node publishes: the IDs of its keys, and the versions of seals and formats of records that it can
-// open. It is stored unsealed, since nodes without its keys read it.
+// A lease is what a live node publishes: the IDs of its keys, and the versions of seals and formats
+// of records that it can open. It is stored unsealed, since nodes without its keys read it.
 type lease struct {
 	Keys    []string `json:"keys"`
 	Seals   []int    `json:"seals"`
@@ -88,8 +92,8 @@ type lease struct {
 
 func (l *lease) has(id seal.KeyID) bool { return slices.Contains(l.Keys, id.String()) }
 
-// nodes are the processes that share a store. Each publishes a lease as a note, renews it while it runs, and seals under the
-// newest key that all have.
+// nodes are the processes that share a store. Each publishes a lease as a note, renews it while it
+// runs, and seals under the newest key that all have.
 type nodes struct {
 	// store is nil where the store is local. Its notes are the leases.
 	store Store
@@ -105,11 +109,13 @@ type nodes struct {
 
 	failures, mismatches *throttle.Log
 
-	// turn is held during a join, a renewal or a withdrawal, which call the store. Requests never wait for it.
+	// turn is held during a join, a renewal or a withdrawal, which call the store. Requests never
+	// wait for it.
 	turn sync.Mutex
 	// joined is when this node published its first lease.
 	joined time.Time
-	// settled is whether the key that seals was chosen by the leases of others or by stored sessions.
+	// settled is whether the key that seals was chosen by the leases of others or by stored
+	// sessions.
 	settled bool
 
 	// views are the reads of leases that requests wait for.
@@ -136,8 +142,8 @@ func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, n
 	return n
 }
 
-// join publishes this node unless it shares no secret with the others. If the store does not answer, it returns nil and run
-// tries again.
+// join publishes this node unless it shares no secret with the others. If the store does not
+// answer, it returns nil and run tries again.
 func (n *nodes) join(ctx context.Context) error {
 	if n.store == nil {
 		return nil
@@ -301,7 +307,8 @@ func (n *nodes) view(ctx context.Context) error {
 		others[note.Key] = l
 	}
 	if time.Since(n.failed) < leaseLength {
-		// The store accepts no writes, or did not until now: the others could not renew their leases either.
+		// The store accepts no writes, or did not until now: the others could not renew their
+		// leases either.
 		for id, l := range n.others {
 			if _, ok := others[id]; !ok {
 				others[id] = l
@@ -312,7 +319,8 @@ func (n *nodes) view(ctx context.Context) error {
 	return nil
 }
 
-// freshView is view for a request. It returns when the view is at most viewFresh older than the call.
+// freshView is view for a request. It returns when the view is at most viewFresh older than the
+// call.
 func (n *nodes) freshView(ctx context.Context) error {
 	since := time.Now().Add(-viewFresh)
 	for {
@@ -335,7 +343,8 @@ func (n *nodes) freshView(ctx context.Context) error {
 	}
 }
 
-// mismatch returns a NoSharedSecretError if there are other nodes and none of them has a key of this one.
+// mismatch returns a NoSharedSecretError if there are other nodes and none of them has a key of
+// this one.
 func (n *nodes) mismatch() error {
 	others := n.live()
 	if len(others) == 0 {
@@ -358,8 +367,8 @@ func (n *nodes) mismatch() error {
 
 func (n *nodes) shares(l lease) bool { return slices.ContainsFunc(n.keys.IDs(), l.has) }
 
-// choose makes the newest key seal that all live nodes have. Nodes that share no key with this one are ignored: they were
-// started with SecretsCompromised.
+// choose makes the newest key seal that all live nodes have. Nodes that share no key with this one
+// are ignored: they were started with SecretsCompromised.
 func (n *nodes) choose(ctx context.Context) {
 	ids := n.keys.IDs()
 	if n.compromised || len(ids) == 1 {
@@ -383,8 +392,8 @@ func (n *nodes) choose(ctx context.Context) {
 		n.sealWith(common[0])
 	case n.settled && slices.Contains(common, before):
 	default:
-		// The missing nodes are down, or of a version that publishes nothing and deletes what it cannot open. They have the key
-		// of the stored sessions.
+		// The missing nodes are down, or of a version that publishes nothing and deletes what it
+		// cannot open. They have the key of the stored sessions.
 		id, found := n.sample(ctx, common)
 		if !found {
 			id = common[0]
@@ -425,8 +434,8 @@ func (n *nodes) sample(ctx context.Context, among []seal.KeyID) (id seal.KeyID, 
 	return id, false
 }
 
-// elsewhere reports whether another live node can open a sealed value, by a fresh view. Format is that inside the seal, 0 if
-// unknown.
+// elsewhere reports whether another live node can open a sealed value, by a fresh view. Format is
+// that inside the seal, 0 if unknown.
 func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool, error) {
 	version, id := seal.Header(sealed)
 	if n.store == nil || version == seal.Version && format <= dataFormat && slices.Contains(n.keys.IDs(), id) {

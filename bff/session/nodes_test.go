@@ -156,7 +156,8 @@ func keyID(t *testing.T, secret string) seal.KeyID {
 	return k.IDs()[0]
 }
 
-// Whichever secret comes first, and whichever node is restarted or killed first: what one node seals, all live ones open.
+// Whichever secret comes first, and whichever node is restarted or killed first: what one node
+// seals, all live ones open.
 func TestRollingRotation(t *testing.T) {
 	t.Parallel()
 	old, fresh := secret(), secret()
@@ -264,7 +265,8 @@ func TestUnopenableIsLeftAlone(t *testing.T) {
 	})
 }
 
-// A record in a newer format, inside or outside of the seal, is one of the nodes that publish that format.
+// A record in a newer format, inside or outside of the seal, is one of the nodes that publish that
+// format.
 func TestNewerFormat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -380,7 +382,8 @@ func TestStrangersStartTogether(t *testing.T) {
 	})
 }
 
-// A meeting has both of two nodes see no other before one publishes anything, and both publish before one looks again.
+// A meeting has both of two nodes see no other before one publishes anything, and both publish
+// before one looks again.
 type meeting struct {
 	*place
 	first, second *barrier
@@ -441,8 +444,8 @@ func TestLeasesOutliveAReadOnlyStore(t *testing.T) {
 	})
 }
 
-// Nodes that announce nothing, as those of a version before this, delete what they cannot open. While some are missing, the
-// stored sessions' key goes on sealing.
+// Nodes that announce nothing, as those of a version before this, delete what they cannot open.
+// While some are missing, the stored sessions' key goes on sealing.
 func TestMissingNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -490,7 +493,8 @@ func TestMissingNodes(t *testing.T) {
 	})
 }
 
-// Notes that a node cannot open are for the others: they are neither taken nor in the way of those behind them.
+// Notes that a node cannot open are for the others: they are neither taken nor in the way of those
+// behind them.
 func TestNotesOfOtherKeys(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -12,10 +12,12 @@ import (
 	"time"
 )
 
-// Note is a small value that the processes of a store share for a time: that a logout token was used, that a user was
-// signed out, a refresh token to revoke. Times are in UTC and whole milliseconds.
+// Note is a small value that the processes of a store share for a time: that a logout token was
+// used, that a user was signed out, a refresh token to revoke. Times are in UTC and whole
+// milliseconds.
 type Note struct {
-	// Kind and Key identify the note. A kind is a constant of the caller; a key is opaque to a store.
+	// Kind and Key identify the note. A kind is a constant of the caller; a key is opaque to a
+	// store.
 	Kind, Key string
 	// Value is opaque to a store.
 	Value []byte
@@ -25,18 +27,18 @@ type Note struct {
 	ExpiresAt time.Time
 }
 
-// NoteStore is implemented by a [Store] that keeps notes, by the same rules: an expired note is not found, and a context
-// that has ended is an error other than [ErrNotFound]. No answer comes from a cache: all processes see a write at once. A
-// store shared by several processes must implement it, and so must every store of a bff; one of a single process can embed
-// [LocalNotes].
+// NoteStore is implemented by a [Store] that keeps notes, by the same rules: an expired note is not
+// found, and a context that has ended is an error other than [ErrNotFound]. No answer comes from a
+// cache: all processes see a write at once. A store shared by several processes must implement it,
+// and so must every store of a bff; one of a single process can embed [LocalNotes].
 type NoteStore interface {
-	// AddNote stores a note unless there is one with its kind and key, and reports whether it did. Of concurrent callers,
-	// one gets true.
+	// AddNote stores a note unless there is one with its kind and key, and reports whether it did.
+	// Of concurrent callers, one gets true.
 	AddNote(ctx context.Context, n Note) (added bool, err error)
 	// PutNote stores a note and replaces one with its kind and key.
 	PutNote(ctx context.Context, n Note) error
-	// CountNote increments the counter of a kind and key and returns it, 1 at the first call. The counter starts again when
-	// the expiry given to its first call has passed.
+	// CountNote increments the counter of a kind and key and returns it, 1 at the first call. The
+	// counter starts again when the expiry given to its first call has passed.
 	CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error)
 	// GetNote returns a note, or ErrNotFound.
 	GetNote(ctx context.Context, kind, key string) (Note, error)
@@ -52,10 +54,11 @@ type Notes struct {
 	kind string
 }
 
-// Notes returns the notes of a kind, which is a short word. Keys are hashed and values sealed before a store gets them, so
-// that a stolen store shows neither. Values are sealed under the secret alone, since no cookie belongs to them. A note that
-// this process cannot open stays in the store; the error is [ErrSealedElsewhere] if another live one can, and otherwise
-// [ErrNotFound]. The store's clock decides what is due and what has expired.
+// Notes returns the notes of a kind, which is a short word. Keys are hashed and values sealed
+// before a store gets them, so that a stolen store shows neither. Values are sealed under the
+// secret alone, since no cookie belongs to them. A note that this process cannot open stays in the
+// store; the error is [ErrSealedElsewhere] if another live one can, and otherwise [ErrNotFound].
+// The store's clock decides what is due and what has expired.
 func (m *Manager) Notes(kind string) Notes { return Notes{m, kind} }
 
 const notePurpose = "note"
@@ -98,8 +101,8 @@ func (n Notes) failed(doing string, err error) error {
 	return fmt.Errorf("session store: %s note of kind %q: %w", doing, n.kind, err)
 }
 
-// Add stores a value unless there is one under the key, and reports whether it did. Of concurrent callers in all processes,
-// one gets true.
+// Add stores a value unless there is one under the key, and reports whether it did. Of concurrent
+// callers in all processes, one gets true.
 func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.Time) (first bool, err error) {
 	note, err := n.note(key, value, time.Time{}, expires)
 	if err != nil {
@@ -109,7 +112,8 @@ func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.T
 	return first, n.failed("add", err)
 }
 
-// Put stores a value and replaces that under the key. From due on, unless that is zero, [Notes.TakeDue] finds it.
+// Put stores a value and replaces that under the key. From due on, unless that is zero,
+// [Notes.TakeDue] finds it.
 func (n Notes) Put(ctx context.Context, key string, value []byte, due, expires time.Time) error {
 	note, err := n.note(key, value, due, expires)
 	if err != nil {
@@ -128,7 +132,8 @@ func (n Notes) Get(ctx context.Context, key string) ([]byte, error) {
 	return value, n.failed("get", err)
 }
 
-// Take removes a value and returns it, or [ErrNotFound]. Of concurrent callers in all processes, one gets it.
+// Take removes a value and returns it, or [ErrNotFound]. Of concurrent callers in all processes,
+// one gets it.
 func (n Notes) Take(ctx context.Context, key string) ([]byte, error) {
 	note, err := n.m.notes.GetNote(ctx, n.kind, n.key(key))
 	if err != nil {
@@ -157,9 +162,9 @@ func (n Notes) take(ctx context.Context, note Note) ([]byte, error) {
 // maxDue bounds how many notes are read to find some that can be opened.
 const maxDue = 1024
 
-// TakeDue removes and returns at most limit values that are due, fewer or none if other processes take some. The caller
-// must act on them: they are stored nowhere else. Values taken before an error are returned with it. Values that this
-// process cannot open are left.
+// TakeDue removes and returns at most limit values that are due, fewer or none if other processes
+// take some. The caller must act on them: they are stored nowhere else. Values taken before an
+// error are returned with it. Values that this process cannot open are left.
 func (n Notes) TakeDue(ctx context.Context, limit int) ([][]byte, error) {
 	var values [][]byte
 	for look := limit; ; look *= 4 {

@@ -81,7 +81,8 @@ func TestNotesDue(t *testing.T) {
 	take(10)
 }
 
-// A stolen store shows neither keys nor values, and whoever can write to it cannot move a value to another key.
+// A stolen store shows neither keys nor values, and whoever can write to it cannot move a value to
+// another key.
 func TestNotesAtRest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

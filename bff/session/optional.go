@@ -7,11 +7,11 @@ import (
 	"slices"
 )
 
-// Index is implemented by a [Store] that finds sessions by provider session and by subject. For other stores, [IndexOf]
-// reads all sessions.
+// Index is implemented by a [Store] that finds sessions by provider session and by subject. For
+// other stores, [IndexOf] reads all sessions.
 type Index interface {
-	// DeleteBySID ends the sessions that the provider knows by this sid and returns them; none is no error. The empty sid
-	// names no session.
+	// DeleteBySID ends the sessions that the provider knows by this sid and returns them; none is
+	// no error. The empty sid names no session.
 	DeleteBySID(ctx context.Context, issuer, sid string, why Reason) ([]ID, error)
 	// DeleteBySubject ends all sessions of a subject and returns them; none is no error.
 	DeleteBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error)
@@ -19,27 +19,30 @@ type Index interface {
 	ListBySubject(ctx context.Context, issuer, subject string) ([]Record, error)
 }
 
-// Watcher is implemented by a [Store] that reports ends and changes. A [Manager] asks other stores twice a second about
-// the sessions that are watched, and learns no [Reason].
+// Watcher is implemented by a [Store] that reports ends and changes. A [Manager] asks other stores
+// twice a second about the sessions that are watched, and learns no [Reason].
 type Watcher interface {
-	// Watch calls event for every session that ends (a replaced one with ReasonReplaced) and for every Touch and Write that
-	// changes one, by any process of the store, within a second. Expiry is no event. The first event has the zero ID and
-	// says that the feed is established: from then on no event is lost, or an event with the zero ID says that some may be.
-	// Events come one at a time and may overtake each other: a change reported after an end is older than it. Watch always
-	// returns an error: when its context ends, the store is closed or the feed breaks. After a break, Get does not answer
-	// from a cache until the feed is established again. A slow event function delays only its own feed.
+	// Watch calls event for every session that ends (a replaced one with ReasonReplaced) and for
+	// every Touch and Write that changes one, by any process of the store, within a second. Expiry
+	// is no event. The first event has the zero ID and says that the feed is established: from then
+	// on no event is lost, or an event with the zero ID says that some may be. Events come one at a
+	// time and may overtake each other: a change reported after an end is older than it. Watch
+	// always returns an error: when its context ends, the store is closed or the feed breaks. After
+	// a break, Get does not answer from a cache until the feed is established again. A slow event
+	// function delays only its own feed.
 	Watch(ctx context.Context, event func(Event)) error
 }
 
-// Sweeper is implemented by a [Store] whose expired sessions and notes must be removed. [Manager.Run] does so.
+// Sweeper is implemented by a [Store] whose expired sessions and notes must be removed.
+// [Manager.Run] does so.
 type Sweeper interface {
-	// DeleteExpired removes expired sessions and notes and returns the number of sessions. Several processes may call it at
-	// the same time.
+	// DeleteExpired removes expired sessions and notes and returns the number of sessions. Several
+	// processes may call it at the same time.
 	DeleteExpired(ctx context.Context) (int, error)
 }
 
-// Local is implemented by a [Store] that may belong to a single process. A [Manager] announces itself to the others of
-// every other store, by notes.
+// Local is implemented by a [Store] that may belong to a single process. A [Manager] announces
+// itself to the others of every other store, by notes.
 type Local interface {
 	// ProcessLocal reports whether no other process uses the store.
 	ProcessLocal() bool
@@ -56,7 +59,8 @@ func isLocal(s Store) bool {
 	return ok && l.ProcessLocal()
 }
 
-// IndexOf returns the store itself if it is an [Index], and otherwise an Index that reads all sessions at every call.
+// IndexOf returns the store itself if it is an [Index], and otherwise an Index that reads all
+// sessions at every call.
 func IndexOf(s Store) Index {
 	if index, ok := s.(Index); ok {
 		return index

@@ -17,9 +17,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
-// BenchmarkScale is a look-up among from a hundred to a million sessions, in the stores of one process: warm, as at every
-// request but a person's first in a while, and cold, of one that the process remembers nothing of. It tells, too, what a
-// session takes in the store, tokens included, and the process in memory.
+// BenchmarkScale is a look-up among from a hundred to a million sessions, in the stores of one
+// process: warm, as at every request but a person's first in a while, and cold, of one that the
+// process remembers nothing of. It tells, too, what a session takes in the store, tokens included,
+// and the process in memory.
 //
 //	go test ./bff/session -run '^$' -bench Scale -benchtime 20000x
 //
@@ -67,8 +68,8 @@ func BenchmarkScale(b *testing.B) {
 	}
 }
 
-// crowd puts sessions into a store, and returns requests of at most 1000 of them, which lie evenly among the rest. The rest
-// are as long as real ones and cannot be opened, which saves sealing them.
+// crowd puts sessions into a store, and returns requests of at most 1000 of them, which lie evenly
+// among the rest. The rest are as long as real ones and cannot be opened, which saves sealing them.
 func crowd(b *testing.B, store sessiontest.Store, m *session.Manager, n int) []*http.Request {
 	b.Helper()
 	first := fill(b, m, 1)

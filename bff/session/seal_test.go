@@ -45,7 +45,8 @@ func TestSecretRotation(t *testing.T) {
 	during.load(t, idle)
 }
 
-// Whoever can write to the store can neither move what is sealed to another row, nor give a session away, nor prolong it.
+// Whoever can write to the store can neither move what is sealed to another row, nor give a session
+// away, nor prolong it.
 func TestRecordsCannotBeForged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -136,7 +137,8 @@ func TestSessionsAreNotPrinted(t *testing.T) {
 	}
 }
 
-// The cookie's bytes are not shown by a dereferenced session either, in whatever form fmt prints an array.
+// The cookie's bytes are not shown by a dereferenced session either, in whatever form fmt prints an
+// array.
 func TestCookieBytesAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *session.ManagerConfig) { c.Rand = strings.NewReader(strings.Repeat("\xab", 32)) })

@@ -22,7 +22,8 @@ type Tokens struct {
 	ObtainedAt, ExpiresAt time.Time
 }
 
-// end returns when the access token expires if it cannot be refreshed, and zero if it can, or if its expiry is unknown.
+// end returns when the access token expires if it cannot be refreshed, and zero if it can, or if
+// its expiry is unknown.
 func (t *Tokens) end() time.Time {
 	if t.Refresh != "" {
 		return time.Time{}
@@ -44,14 +45,15 @@ func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // Data is the part of a session that is sealed.
 type Data struct {
-	// Claims are those of the ID token and of userinfo. Numbers read from a store are json.Number, digit for digit.
+	// Claims are those of the ID token and of userinfo. Numbers read from a store are json.Number,
+	// digit for digit.
 	Claims map[string]any
 	Tokens Tokens
 }
 
-// Session is an open session, as one request sees it. Its fields are read-only: Data may be shared with other requests, so
-// its map must not be written to; [Manager.Write] takes new Data. Several goroutines may read a Session, except during
-// [Manager.Touch].
+// Session is an open session, as one request sees it. Its fields are read-only: Data may be shared
+// with other requests, so its map must not be written to; [Manager.Write] takes new Data. Several
+// goroutines may read a Session, except during [Manager.Touch].
 type Session struct {
 	// Record is the part outside the seal. Its Sealed is nil.
 	Record
@@ -63,8 +65,8 @@ type Session struct {
 	value *cookieValue
 }
 
-// Ends returns when the session ends if it is not used, and when it ends at the latest. The access token's expiry is the
-// latest time if it cannot be refreshed.
+// Ends returns when the session ends if it is not used, and when it ends at the latest. The access
+// token's expiry is the latest time if it cannot be refreshed.
 func (s *Session) Ends() (idle, latest time.Time) {
 	idle, latest = s.IdleExpiresAt, s.ExpiresAt
 	if end := s.Data.Tokens.end(); !end.IsZero() {

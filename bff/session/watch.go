@@ -13,15 +13,18 @@ import (
 )
 
 const (
-	// watchTick is how often the hub checks whether a watched session has expired by the manager's clock.
+	// watchTick is how often the hub checks whether a watched session has expired by the manager's
+	// clock.
 	watchTick = 250 * time.Millisecond
-	// recheckEvery is how often the store is asked about all watched sessions without a feed, and resubscribe the pause
-	// before the feed is tried again.
+	// recheckEvery is how often the store is asked about all watched sessions without a feed, and
+	// resubscribe the pause before the feed is tried again.
 	recheckEvery = 500 * time.Millisecond
 	resubscribe  = 100 * time.Millisecond
-	// reasonWithin is how long to wait for the event of an end that reading the store has found first.
+	// reasonWithin is how long to wait for the event of an end that reading the store has found
+	// first.
 	reasonWithin = 200 * time.Millisecond
-	// recheckers bounds concurrent reads, so that thousands of watched sessions do not overload a store that is back.
+	// recheckers bounds concurrent reads, so that thousands of watched sessions do not overload a
+	// store that is back.
 	recheckers = 4
 )
 
@@ -34,10 +37,10 @@ type Change struct {
 	Record Record
 }
 
-// Watch reports ends and changes of a session by any process of the store, within a second. During an outage of the store
-// it reports nothing. The channel holds the latest change for a slow reader. It is closed after an end and by stop, which
-// may be called more than once. An end before Watch is reported as soon as the store has been asked. [Manager.Run] must be
-// running.
+// Watch reports ends and changes of a session by any process of the store, within a second. During
+// an outage of the store it reports nothing. The channel holds the latest change for a slow reader.
+// It is closed after an end and by stop, which may be called more than once. An end before Watch is
+// reported as soon as the store has been asked. [Manager.Run] must be running.
 func (m *Manager) Watch(s *Session) (changes <-chan Change, stop func()) {
 	return m.hub.add(s.Record)
 }
@@ -151,7 +154,8 @@ func (h *hub) hear(e Event) {
 	h.mark(e.ID)
 }
 
-// tell sends a change to the watchers of a session. The mutex is held, so that it is the only sender.
+// tell sends a change to the watchers of a session. The mutex is held, so that it is the only
+// sender.
 func (h *hub) tell(id ID, c Change) {
 	w := h.watched[id]
 	for ch := range w.watchers {
@@ -212,8 +216,8 @@ func (h *hub) take() []ID {
 	return slices.Collect(maps.Keys(ids))
 }
 
-// expire marks the sessions that have expired as far as this process knows. Another process may have extended them, so the
-// store decides.
+// expire marks the sessions that have expired as far as this process knows. Another process may
+// have extended them, so the store decides.
 func (h *hub) expire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -297,8 +301,8 @@ func (h *hub) hearAll() {
 	h.mark(ID{})
 }
 
-// check asks the store about one session and, if it answers, about the others. After a failure the rest wait for the next
-// tick.
+// check asks the store about one session and, if it answers, about the others. After a failure the
+// rest wait for the next tick.
 func (h *hub) check(ctx context.Context, ids []ID) {
 	var outage atomic.Pointer[error]
 	ask := func(id ID) {

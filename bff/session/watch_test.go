@@ -66,7 +66,8 @@ func (f *feed) set(broken chan struct{}, outage error) {
 	f.broken, f.outage = broken, outage
 }
 
-// watching has a manager on a feed, running, in a bubble of synctest: its clock and all timers are the bubble's.
+// watching has a manager on a feed, running, in a bubble of synctest: its clock and all timers are
+// the bubble's.
 func watching(t *testing.T, test func(t *testing.T, f *fixture, store *feed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -220,7 +221,8 @@ func TestWatchExpiry(t *testing.T) {
 	})
 }
 
-// Who loaded the session before it was extended, and watches it afterwards, hears what another watcher has heard already.
+// Who loaded the session before it was extended, and watches it afterwards, hears what another
+// watcher has heard already.
 func TestWatchWhatWasExtended(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, _ *feed) {
@@ -263,8 +265,8 @@ func TestWatchWritten(t *testing.T) {
 	})
 }
 
-// While the feed is broken, the store is asked; while the store is down too, nobody is told of an end (oauth2-proxy #2503);
-// and when it is back, what happened meanwhile is heard within a second.
+// While the feed is broken, the store is asked; while the store is down too, nobody is told of an
+// end (oauth2-proxy #2503); and when it is back, what happened meanwhile is heard within a second.
 func TestWatchThroughAnOutage(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, store *feed) {

@@ -1,5 +1,5 @@
-// Package filecheck owns one question: whether a process could keep a SQLite
-// database at a path. It leaves the database alone.
+// Package filecheck owns the check whether a process can have a SQLite database at
+// a path. It does not change the database.
 package filecheck
 
 import (
@@ -16,9 +16,9 @@ import (
 
 var sqliteHeader = []byte("SQLite format 3\x00")
 
-// Writable says why a SQLite database cannot be at a path: the file and its
-// folder must be writable, since SQLite keeps a journal beside the file. It
-// makes a file in the folder and removes it.
+// Writable returns why there can be no SQLite database at a path, nil if there
+// can: the file and its folder must be writable, since SQLite keeps a journal
+// beside the file. It creates a file in the folder and removes it.
 func Writable(path string) error {
 	folder := filepath.Dir(path)
 	probe, err := os.CreateTemp(folder, ".gatehouse-check-*")
@@ -32,7 +32,7 @@ func Writable(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil // it will be made
+		return nil // it will be created
 	case err != nil:
 		return fmt.Errorf("the file %s cannot be opened for writing (%w): correct the path, or its permissions", path, textfile.WithoutPath(err))
 	}

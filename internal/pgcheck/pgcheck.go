@@ -1,6 +1,6 @@
-// Package pgcheck owns what can be said about a PostgreSQL before it is used:
-// why a connection fails, and whether a user has the rights to a set of tables.
-// It changes nothing. What the tables are for is left to their packages.
+// Package pgcheck owns checks of a PostgreSQL server before it is used: why a
+// connection fails, and whether a user has the rights to a set of tables. It
+// changes nothing. The tables are left to their packages.
 package pgcheck
 
 import (
@@ -19,9 +19,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 )
 
-// Explain says why PostgreSQL cannot be used, and what to do. The driver's own
-// texts repeat the address with its user, and for a malformed one with its
-// password; nothing of that is shown.
+// Explain returns why PostgreSQL cannot be used, and a remedy. It does not show
+// the driver's texts, which repeat the address with its user, and a malformed one
+// with its password.
 func Explain(err error) error {
 	if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		if strings.Contains(parse.Error(), "failed to configure TLS") { // pgx has no value for it; its cause names options and files
@@ -91,9 +91,9 @@ type Tables struct {
 	Latest       int64
 }
 
-// Latest is the version that the newest of some migrations brings tables to.
+// Latest returns the version of the newest migration.
 func Latest(migrations fs.FS, dir string) (latest int64) {
-	entries, _ := fs.ReadDir(migrations, dir) // embedded, so it is there
+	entries, _ := fs.ReadDir(migrations, dir) // embedded, so that it exists
 	for _, entry := range entries {
 		if version, err := goose.NumericComponent(entry.Name()); err == nil {
 			latest = max(latest, version)
@@ -102,8 +102,8 @@ func Latest(migrations fs.FS, dir string) (latest int64) {
 	return latest
 }
 
-// Rights proves that the user of a connection can do what the tables need, or
-// make them if they are not there yet.
+// Rights checks that the user of a connection can use the tables, or create them
+// if they do not exist.
 func Rights(ctx context.Context, conn *pgx.Conn, t Tables) error {
 	var standby bool
 	var readOnly, user string
@@ -140,7 +140,7 @@ func Rights(ctx context.Context, conn *pgx.Conn, t Tables) error {
 	return nil
 }
 
-// pending tells whether migrations are to be made.
+// pending reports whether there are migrations to apply.
 func (t Tables) pending(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	there, err := exists(ctx, conn, t.VersionTable)
 	if err != nil || !there {
@@ -156,7 +156,7 @@ func exists(ctx context.Context, conn *pgx.Conn, table string) (there bool, err 
 	return there, err
 }
 
-// canCreate makes a table in a transaction that is rolled back.
+// canCreate creates a table in a transaction that is rolled back.
 func canCreate(ctx context.Context, conn *pgx.Conn) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -167,8 +167,8 @@ func canCreate(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// missingRights names the rights that the user lacks on a table; "" for none, or
-// if the table is not there.
+// missingRights returns the rights that the user lacks on a table; "" for none, or
+// if the table does not exist.
 func missingRights(ctx context.Context, conn *pgx.Conn, table string, pending, versions bool) (string, error) {
 	there, err := exists(ctx, conn, table)
 	if err != nil || !there {
@@ -192,7 +192,7 @@ func missingRights(ctx context.Context, conn *pgx.Conn, table string, pending, v
 			missing = append(missing, right)
 		}
 	}
-	if pending && !versions { // a migration alters it
+	if pending && !versions { // a migration may alter it
 		var owner bool
 		if err := conn.QueryRow(ctx, "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", name).Scan(&owner); err != nil {
 			return "", err

@@ -57,7 +57,8 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
-// FuzzParseAddress: an error never quotes a password, and what is accepted names hosts that can be dialled.
+// FuzzParseAddress: an error never quotes a password, and what is accepted names hosts that can be
+// dialled.
 func FuzzParseAddress(f *testing.F) {
 	for _, s := range []string{"redis://u:p@h:1/2", "rediss-sentinel://a,b/m/1?sentinel_user=x", "redis-cluster://[::1]:1,b", "redis://%@"} {
 		f.Add(s)

@@ -1,5 +1,5 @@
-// Package rediscause owns the explanation of why a Redis cannot be used. It
-// leaves talking to it to its clients.
+// Package rediscause owns explanations of why a Redis cannot be used. Connections
+// are left to its users.
 package rediscause
 
 import (
@@ -17,20 +17,19 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 )
 
-// Refusal is the text of an error that Redis answers, without the arguments of
-// the command, of which the password may be one: servers that do not know HELLO
-// quote them.
+// Refusal returns the text of an error that Redis answers, without the arguments
+// of the command, which servers that do not support HELLO quote with the password.
 func Refusal(refused error) string {
 	text, _, _ := strings.Cut(refused.Error(), ", with args beginning with")
 	return text
 }
 
-// Refused says why Redis refuses a command, and what to do about it.
+// Refused returns why Redis refuses a command, and a remedy.
 func Refused(refused *rueidis.RedisError) error {
 	return fmt.Errorf("Redis refuses (%s): %s", Refusal(refused), remedy(refused))
 }
 
-// Explain says why Redis at these hosts cannot be used, and what to do about it.
+// Explain returns why Redis at these hosts cannot be used, and a remedy.
 func Explain(hosts []string, secure bool, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		return Refused(refused)
@@ -42,7 +41,7 @@ func Explain(hosts []string, secure bool, err error) error {
 	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
 }
 
-// remedy says what to do about an error that Redis answers.
+// remedy returns what to do about an error that Redis answers.
 func remedy(refused error) string {
 	code, _, _ := strings.Cut(refused.Error(), " ")
 	switch code {
@@ -71,12 +70,12 @@ func remedy(refused error) string {
 	return "correct user, password or the user's rights"
 }
 
-// within bounds finding out the cause of a failure.
+// within bounds the search for the cause of a failure.
 const within = time.Second
 
-// connection says what is wrong with the way to a server at a host and port, as
-// package cause does, and finds out whether one side speaks TLS and the other
-// does not, which the client only sees as silence or as a closed connection.
+// connection returns what is wrong with the connection to a host and port, as
+// package cause does. It also detects that only one side uses TLS, which the client
+// sees as silence or as a closed connection.
 func connection(addr string, secure bool, err error) (problem, remedy string) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -110,10 +109,10 @@ func speaksPlain(ctx context.Context, addr string) bool {
 }
 
 func speaksTLS(ctx context.Context, addr string) bool {
-	// Nothing is sent that a stranger must not see, so its certificate does not matter.
+	// Nothing confidential is sent, so the certificate does not matter.
 	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		_, refused := cause.Alert(err) // it wants a client certificate, for example
+		_, refused := cause.Alert(err) // such as a demand for a client certificate
 		return refused
 	}
 	_ = conn.Close()

@@ -119,7 +119,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A store that is full of notes takes no more of them, rather than forget a logout token that was used.
+// A store that is full of notes takes no more of them, rather than forget a logout token that was
+// used.
 func TestNotesAreBounded(t *testing.T) {
 	t.Parallel()
 	clock := sessiontest.NewClock()

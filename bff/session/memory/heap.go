@@ -1,6 +1,7 @@
 package memory
 
-// expiryHeap implements heap.Interface. Each entry has its index, so that it can be moved and removed.
+// expiryHeap implements heap.Interface. Each entry has its index, so that it can be moved and
+// removed.
 type expiryHeap []*entry
 
 func (h expiryHeap) Len() int           { return len(h) }

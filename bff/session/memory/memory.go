@@ -1,5 +1,5 @@
-// Package memory owns a session store in the memory of the process. It is bounded, and its sessions end with the process.
-// What a session is, and the rules of a store, are left to package session.
+// Package memory owns a session store in the memory of the process. It is bounded, and its sessions
+// end with the process. What a session is, and the rules of a store, are left to package session.
 package memory
 
 import (
@@ -22,8 +22,9 @@ const DefaultMaxSessions = 100_000
 
 // Config configures a Store; the zero value is usable.
 type Config struct {
-	// MaxSessions bounds the number of sessions, and that of notes. A login beyond it ends the session that would expire
-	// first, which usually is the one unused for longest. Default: DefaultMaxSessions.
+	// MaxSessions bounds the number of sessions, and that of notes. A login beyond it ends the
+	// session that would expire first, which usually is the one unused for longest. Default:
+	// DefaultMaxSessions.
 	MaxSessions int
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -31,8 +32,9 @@ type Config struct {
 
 var errClosed = errors.New("memory session store: closed")
 
-// Store implements [session.Store] and all optional parts that one process needs. It is safe for concurrent use. Create
-// removes expired sessions, so that the store does not grow without DeleteExpired.
+// Store implements [session.Store] and all optional parts that one process needs. It is safe for
+// concurrent use. Create removes expired sessions, so that the store does not grow without
+// DeleteExpired.
 type Store struct {
 	now func() time.Time
 	max int

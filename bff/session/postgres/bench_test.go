@@ -18,7 +18,8 @@ import (
 // most is up to how many sessions BenchmarkScale goes. A million take some minutes and 4 GB.
 var most = flag.Int("sessions", 10_000, "up to how many sessions the benchmarks go")
 
-// BenchmarkScale looks sessions up, as in memory and as asked for, among a hundred, ten thousand and so on.
+// BenchmarkScale looks sessions up, as in memory and as asked for, among a hundred, ten thousand
+// and so on.
 func BenchmarkScale(b *testing.B) {
 	for n := 100; n <= *most; n *= 100 {
 		address := pgtest.New(b)

@@ -17,16 +17,18 @@ import (
 )
 
 const (
-	// channel is the channel of notifications. Those of another schema in the same database arrive too, and have no effect.
+	// channel is the channel of notifications. Those of another schema in the same database arrive
+	// too, and have no effect.
 	channel = "gatehouse_sessions"
-	// beatEvery is how often the listening connection is pinged, answeredWithin how long an answer may take, and believedFor
-	// how long after an answered ping the cache is used.
+	// beatEvery is how often the listening connection is pinged, answeredWithin how long an answer
+	// may take, and believedFor how long after an answered ping the cache is used.
 	beatEvery      = 300 * time.Millisecond
 	answeredWithin = 400 * time.Millisecond
 	believedFor    = 700 * time.Millisecond
 	// newsWithin is how long the test notification of a new connection may take.
 	newsWithin = 5 * time.Second
-	// retryAfter is the first pause between attempts to listen again; it doubles up to maxRetryAfter.
+	// retryAfter is the first pause between attempts to listen again; it doubles up to
+	// maxRetryAfter.
 	retryAfter    = 100 * time.Millisecond
 	maxRetryAfter = 2 * time.Second
 )
@@ -38,12 +40,14 @@ var errNoNews = errors.New("LISTEN brings no notifications, as with a pooler in 
 // feed is the connection that listens.
 type feed struct {
 	config *pgx.ConnConfig
-	// probe is the payload that listen waits for, and probed whether it has arrived. The goroutine of the connection uses them.
+	// probe is the payload that listen waits for, and probed whether it has arrived. The goroutine
+	// of the connection uses them.
 	probe  string
 	probed bool
 
 	born time.Time
-	// asOf is the monotonic time after born before which all commits are known here; 0 if there is none.
+	// asOf is the monotonic time after born before which all commits are known here; 0 if there is
+	// none.
 	asOf atomic.Int64
 }
 
@@ -103,8 +107,8 @@ var expired = func() context.Context {
 	return ctx
 }()
 
-// listen opens a connection, listens and tests it: only a notification that another connection sends while this one is idle
-// proves that no pooler gives the connection to other clients.
+// listen opens a connection, listens and tests it: only a notification that another connection
+// sends while this one is idle proves that no pooler gives the connection to other clients.
 func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, newsWithin)
 	defer cancel()
@@ -142,8 +146,9 @@ func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 	return conn, nil
 }
 
-// hear receives notifications and pings the connection until one of both fails. The server sends notifications to an idle
-// connection before it takes the next command, so the answer to a ping comes after those of all earlier commits.
+// hear receives notifications and pings the connection until one of both fails. The server sends
+// notifications to an idle connection before it takes the next command, so the answer to a ping
+// comes after those of all earlier commits.
 func (s *Store) hear(ctx context.Context, conn *pgx.Conn) error {
 	next := time.Now().Add(beatEvery)
 	for {
@@ -213,7 +218,8 @@ func (s *Store) forget(id session.ID) {
 	s.reads.Forget(string(id[:]))
 }
 
-// toldChanged is the expression that notifies of changes of the sessions in a column id, toldEnded of their ends.
+// toldChanged is the expression that notifies of changes of the sessions in a column id, toldEnded
+// of their ends.
 const toldChanged = "pg_notify('" + channel + "', 'c' || encode(id, 'hex'))"
 
 func toldEnded(why session.Reason) string {

@@ -1,13 +1,15 @@
-// Package postgres owns a session store in PostgreSQL for any number of bffs: its tables, notifications between processes,
-// and a cache in each. What a session is, and the rules of a store, are left to package session.
+// Package postgres owns a session store in PostgreSQL for any number of bffs: its tables,
+// notifications between processes, and a cache in each. What a session is, and the rules of a
+// store, are left to package session.
 //
-// A process caches the sessions that it has read, and drops one as soon as another process changes it: a connection of its
-// own listens for notifications (LISTEN), and a ping on that connection every 300 ms proves that none is outstanding. After
-// 700 ms without an answer every request reads the database. A logout thus takes effect everywhere within 700 ms: without
-// the connection requests read the database, and without the database they fail; no stale session is used.
+// A process caches the sessions that it has read, and drops one as soon as another process changes
+// it: a connection of its own listens for notifications (LISTEN), and a ping on that connection
+// every 300 ms proves that none is outstanding. After 700 ms without an answer every request reads
+// the database. A logout thus takes effect everywhere within 700 ms: without the connection
+// requests read the database, and without the database they fail; no stale session is used.
 //
-// LISTEN needs a connection to the server itself, or through a pooler in session mode. Open tests it, and rejects a pooler in
-// transaction mode, which delivers no notifications.
+// LISTEN needs a connection to the server itself, or through a pooler in session mode. Open tests
+// it, and rejects a pooler in transaction mode, which delivers no notifications.
 package postgres
 
 import (
@@ -49,9 +51,11 @@ const (
 	migrationsLock = 0x6761746568
 
 	defaultCacheSize = 8192
-	// defaultMaxConns bounds the connections to a server, whose own default bound is 100 for all clients.
+	// defaultMaxConns bounds the connections to a server, whose own default bound is 100 for all
+	// clients.
 	defaultMaxConns = 10
-	// answerWithin bounds a call, including the wait for a connection. The server's own bound is a little shorter.
+	// answerWithin bounds a call, including the wait for a connection. The server's own bound is a
+	// little shorter.
 	answerWithin     = 2 * time.Second
 	statementTimeout = "1800ms"
 	connectTimeout   = 5 * time.Second
@@ -61,18 +65,22 @@ const (
 
 // Config configures a Store. URL is required.
 type Config struct {
-	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq, and pool_max_conns (default: 10). The
-	// store uses one connection more. With search_path the tables are created in another schema.
+	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq, and
+	// pool_max_conns (default: 10). The store uses one connection more. With search_path the tables
+	// are created in another schema.
 	URL string
-	// CacheSize is how many sessions are cached in the process, each at a little more than its stored size. Default: 8192.
+	// CacheSize is how many sessions are cached in the process, each at a little more than its
+	// stored size. Default: 8192.
 	CacheSize int
-	// Now is the clock, by which sessions expire. The clocks of all processes should agree. Default: time.Now.
+	// Now is the clock, by which sessions expire. The clocks of all processes should agree.
+	// Default: time.Now.
 	Now func() time.Time
 	// Logger logs changes of the feed. Default: none.
 	Logger *slog.Logger
 }
 
-// Store implements [session.Store] and all optional parts except [session.Local]. It is safe for concurrent use.
+// Store implements [session.Store] and all optional parts except [session.Local]. It is safe for
+// concurrent use.
 type Store struct {
 	now  func() time.Time
 	log  *slog.Logger
@@ -83,7 +91,8 @@ type Store struct {
 	reads  singleflight.Group
 	events fanout.Hub
 	feed   feed
-	// refused is when a new connection led to a server that accepts no writes, in nanoseconds since 1970.
+	// refused is when a new connection led to a server that accepts no writes, in nanoseconds since
+	// 1970.
 	refused atomic.Int64
 
 	closed  atomic.Bool
@@ -104,8 +113,8 @@ var _ interface {
 
 var errClosed = errors.New("postgres session store: closed")
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and its errors show neither
-// user nor password.
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
+// its errors show neither user nor password.
 func (c Config) Validate() error {
 	var errs []error
 	if _, err := poolConfig(c.URL); err != nil {
@@ -117,8 +126,9 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Open connects, creates or updates the tables (several processes may do so at once) and begins to listen. It takes at most
-// a minute. Its errors show neither user nor password. The caller closes the store.
+// Open connects, creates or updates the tables (several processes may do so at once) and begins to
+// listen. It takes at most a minute. Its errors show neither user nor password. The caller closes
+// the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, invalid.In("postgres", err)
@@ -151,7 +161,8 @@ func (s *Store) open(ctx context.Context, address string) error {
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.feed.init(config.ConnConfig.Copy())
-	// Listen first: Open returns its error, and a pooler in transaction mode would never release the lock of migrate.
+	// Listen first: Open returns its error, and a pooler in transaction mode would never release
+	// the lock of migrate.
 	conn, err := s.listen(ctx)
 	if err != nil {
 		return err
@@ -164,8 +175,9 @@ func (s *Store) open(ctx context.Context, address string) error {
 	return nil
 }
 
-// Probe checks, without changing anything, that [Open] and the store would work: that the user has the rights to use or
-// create the tables, and that notifications arrive. Its errors show neither user nor password.
+// Probe checks, without changing anything, that [Open] and the store would work: that the user has
+// the rights to use or create the tables, and that notifications arrive. Its errors show neither
+// user nor password.
 func Probe(ctx context.Context, address string) error {
 	config, err := poolConfig(address)
 	if err != nil {
@@ -261,7 +273,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// do runs a call within answerWithin. It repeats it once after a lost connection if the call had no effect, or is repeatable.
+// do runs a call within answerWithin. It repeats it once after a lost connection if the call had no
+// effect, or is repeatable.
 func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.Context) error) error {
 	if s.closed.Load() {
 		return errClosed
@@ -278,8 +291,8 @@ func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.C
 	return outage(err)
 }
 
-// readOnly reports whether a new connection led to a server that accepts no writes within the last second, so that another
-// would too.
+// readOnly reports whether a new connection led to a server that accepts no writes within the last
+// second, so that another would too.
 func (s *Store) readOnly() bool { return time.Now().UnixNano()-s.refused.Load() < int64(time.Second) }
 
 // demoted reports whether the server has become a standby, and so did nothing.
@@ -288,7 +301,8 @@ func demoted(err error) bool {
 	return ok && refused.Code == "25006" // read_only_sql_transaction
 }
 
-// lost reports whether an error is of the connection, or of a server that shuts down, and not of the statement.
+// lost reports whether an error is of the connection, or of a server that shuts down, and not of
+// the statement.
 func lost(err error) bool {
 	if session.IsAnswer(err) || errors.Is(err, pgx.ErrNoRows) {
 		return false

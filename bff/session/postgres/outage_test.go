@@ -97,8 +97,8 @@ func TestListenersAreEnded(t *testing.T) {
 	}
 }
 
-// A server that takes no writes, as a master that has become a standby, is an outage: sessions are read, and nobody is signed
-// out.
+// A server that takes no writes, as a master that has become a standby, is an outage: sessions are
+// read, and nobody is signed out.
 func TestReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -139,7 +139,8 @@ func TestReadOnlyServer(t *testing.T) {
 	eventually(t, "writes are taken", func() bool { return s.Delete(t.Context(), r.ID, session.ReasonSignedOut) == nil })
 }
 
-// A pooler that gives the listening connection to others would keep all news from us: it is found out at the start.
+// A pooler that gives the listening connection to others would keep all news from us: it is found
+// out at the start.
 func TestPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)

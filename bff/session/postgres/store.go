@@ -56,8 +56,8 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	return s.await(ctx, id)
 }
 
-// await reads a session, once for all concurrent callers. The read does not end with the context of the first caller, since
-// others may wait for it.
+// await reads a session, once for all concurrent callers. The read does not end with the context of
+// the first caller, since others may wait for it.
 func (s *Store) await(ctx context.Context, id session.ID) (session.Record, error) {
 	read := s.reads.DoChan(string(id[:]), func() (any, error) { return s.read(context.WithoutCancel(ctx), id) })
 	select {
@@ -183,7 +183,8 @@ func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why
 	return s.deleteWhere(ctx, why, "issuer = $1 AND subject = $2", issuer, subject)
 }
 
-// deleteWhere locks rows in the order of keys, so that two calls for the same sessions do not deadlock.
+// deleteWhere locks rows in the order of keys, so that two calls for the same sessions do not
+// deadlock.
 func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
 	if !rows.Storable(issuer, value) {
 		return nil, nil
@@ -259,7 +260,8 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 	})
 }
 
-// exec runs a statement that selects how many rows it found and how many it notified of. It returns none if it found none.
+// exec runs a statement that selects how many rows it found and how many it notified of. It returns
+// none if it found none.
 func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string, args ...any) error {
 	return s.do(ctx, repeatable, func(ctx context.Context) error {
 		var found, told int64

@@ -21,19 +21,20 @@ import (
 )
 
 const (
-	// beatEvery is how often it is proved that no news is under way, answeredWithin how long a proof may take, and
-	// believedFor how long what is remembered is believed after one.
+	// beatEvery is how often each server is pinged on the connection that reports changes,
+	// answeredWithin how long an answer may take, and believedFor how long after an answered ping
+	// the cache is used.
 	beatEvery      = 300 * time.Millisecond
 	answeredWithin = 400 * time.Millisecond
 	believedFor    = 700 * time.Millisecond
 )
 
 var (
-	errReplica  = errors.New("it is a replica, which takes no writes")
-	errNoMaster = errors.New("there is no master among the servers")
+	errReplica  = errors.New("the server is a replica, which accepts no writes")
+	errNoMaster = errors.New("no server is a master")
 )
 
-// feed is the process's knowledge of what others change: what it remembers, and whether that can be believed.
+// feed is the cache of the process, and the reports that keep it current.
 type feed struct {
 	*server
 	log     *slog.Logger
@@ -42,23 +43,24 @@ type feed struct {
 	events  fanout.Hub
 
 	born time.Time
-	// asOf is since when, in monotonic time after born, everything that was committed before is known here; 0 for not.
+	// asOf is the monotonic time after born before which all writes are known here; 0 if there is
+	// none.
 	asOf atomic.Int64
-	// dials counts the connections that were made, and told is how many there were when those who watch were last told that
-	// they may have missed something.
+	// dials counts connections. told was their number when watchers were last sent the event with
+	// the zero ID.
 	dials atomic.Int64
 	told  int64
-	// failure is why the last proof failed.
+	// failure is why the last ping failed.
 	failure atomic.Pointer[error]
-	// mastersMu guards masters, the addresses that answered as masters to the last proof.
+	// mastersMu guards masters, the servers that answered the last ping as masters, by address.
 	mastersMu sync.Mutex
 	masters   map[string]rueidis.Client
 }
 
-// elapsed is the monotonic time; never 0.
+// elapsed returns the monotonic time since born, never 0.
 func (f *feed) elapsed() time.Duration { return max(1, time.Since(f.born)) }
 
-// current tells whether what is remembered is to be believed.
+// current reports whether the cache may be used.
 func (f *feed) current() bool {
 	asOf := f.asOf.Load()
 	return asOf != 0 && f.elapsed()-time.Duration(asOf) < believedFor
@@ -69,7 +71,7 @@ func (f *feed) Watch(ctx context.Context, event func(session.Event)) error {
 	return f.events.Watch(ctx, event)
 }
 
-// follow asks every server for a proof, again and again.
+// follow pings the servers until the context ends.
 func (f *feed) follow(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -84,22 +86,22 @@ func (f *feed) follow(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !broken:
-			f.log.LogAttrs(ctx, slog.LevelWarn, "the session store's feed is broken: Redis is asked at every request until it is back",
-				slog.String("cause", err.Error()))
+			f.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: every request reads Redis",
+				slog.String("err", err.Error()))
 		case err == nil && broken:
-			f.log.LogAttrs(ctx, slog.LevelInfo, "the session store's feed is back")
+			f.log.LogAttrs(ctx, slog.LevelInfo, "session feed restored")
 		}
 		broken = err != nil
 	}
 }
 
-// beat asks every server something on the connection that brings its news. The answers come after all news of what was
-// done before they were asked. The question is about a key, since a master that the others of its cluster have lost still
-// answers a PING, but not that.
+// beat sends each server a command on the connection that reports changes. The answer comes after
+// the reports of all earlier writes. The command is about a key, since a master that has lost its
+// cluster answers PING, but not that.
 func (f *feed) beat(ctx context.Context) error {
 	limit := answeredWithin
 	if f.asOf.Load() == 0 {
-		limit = connectWithin // there may be a connection to be made first
+		limit = connectWithin // it may dial first
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -149,14 +151,14 @@ func (f *feed) beat(ctx context.Context) error {
 func (f *feed) ask(ctx context.Context, node rueidis.Client) (master bool, err error) {
 	answers := node.DoMulti(ctx, node.B().Exists().Key(f.keys.sessions()+"{beat}").Build(), node.B().Role().Build())
 	if err := answers[0].Error(); err != nil {
-		// Where the key would be is not the question.
+		// It does not matter which node has the key.
 		if refused, ok := rueidis.IsRedisErr(err); !ok || !strings.HasPrefix(refused.Error(), "MOVED ") {
 			return false, err
 		}
 	}
 	role, err := answers[1].ToArray()
 	if refused, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(refused.Error(), "NOPERM") {
-		return true, nil // not to be found out
+		return true, nil // unknown
 	}
 	if err != nil || len(role) == 0 {
 		return false, errors.Join(err, errNoMaster)
@@ -168,8 +170,9 @@ func (f *feed) ask(ctx context.Context, node rueidis.Client) (master bool, err e
 	return master, err
 }
 
-// news is what Redis says has changed: keys of sessions, or nil for anything, also when a connection has ended. An end says
-// so by another key beside that of the session. It is called by the goroutine that reads the connection.
+// news handles a report of changed keys. nil means that any may have changed, as when a connection
+// ended. An end is reported by a key of its own beside that of the session. The goroutine that
+// reads the connection calls news.
 func (f *feed) news(keys []rueidis.RedisMessage) {
 	if keys == nil {
 		f.records.Clear()
@@ -187,7 +190,8 @@ func (f *feed) news(keys []rueidis.RedisMessage) {
 			events = append(events, e)
 		}
 	}
-	// The ends first: who heard of a change before would ask, and find nothing and no reason.
+	// Ends come first: a watcher that learns of a change reads the session, and would find no
+	// reason for its absence.
 	for _, ended := range []bool{true, false} {
 		for _, e := range events {
 			if e.Ended == ended {
@@ -213,7 +217,7 @@ func (f *feed) sortedMasters() []rueidis.Client {
 	return nodes
 }
 
-// dial counts the connections, since each is deaf to what happened before it.
+// dial counts connections, since each reports only later changes.
 func (f *feed) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 	f.dials.Add(1)
 	if secure != nil {
@@ -233,5 +237,5 @@ func (f *feed) Ready(context.Context) error {
 	if err := f.failure.Load(); err != nil {
 		return outage(*err)
 	}
-	return outage(errors.New("no answer for 0.7 s"))
+	return outage(errors.New("no answer for 700 ms"))
 }

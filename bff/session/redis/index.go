@@ -23,8 +23,8 @@ func (x index) add(ctx context.Context, id session.ID, f *fixed, expires int64) 
 	return nil
 }
 
-// remove takes a session that has ended out of the indexes. An entry that stays there because of an error goes when the
-// session would have expired.
+// remove takes a session that has ended out of the indexes. An entry that stays there because of an
+// error goes when the session would have expired.
 func (x index) remove(ctx context.Context, id session.ID, m string) {
 	var f fixed
 	if err := json.Unmarshal([]byte(m), &f); err != nil {

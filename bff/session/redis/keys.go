@@ -10,7 +10,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// keys is the prefix of all keys of a store. The part of a key in braces decides where a cluster keeps it.
+// keys is the prefix of all keys of a store. The part of a key in braces decides where a cluster
+// keeps it.
 type keys string
 
 // sessions begins the keys whose changes Redis reports.
@@ -51,7 +52,8 @@ func (k keys) parse(key string) (e session.Event, ok bool) {
 	return e, true
 }
 
-// subject and sid are the keys of sets of IDs, named by a hash since names may have any length and any bytes.
+// subject and sid are the keys of sets of IDs, named by a hash since names may have any length and
+// any bytes.
 func (k keys) subject(issuer, subject string) string { return k.hashed("subject:", issuer, subject) }
 func (k keys) sid(issuer, sid string) string         { return k.hashed("sid:", issuer, sid) }
 
@@ -65,8 +67,8 @@ func (k keys) hashed(kind, issuer, value string) string {
 	return string(k) + kind + "{" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)) + "}"
 }
 
-// note returns the key of a note and that of the set of the notes of its kind that become due. A cluster keeps all notes
-// of a kind in one place, so that both change in one step.
+// note returns the key of a note and that of the set of the notes of its kind that become due. A
+// cluster keeps all notes of a kind in one place, so that both change in one step.
 func (k keys) note(kind, key string) []string {
 	return []string{string(k) + "note:{" + kind + "}:" + key, string(k) + "due:{" + kind + "}"}
 }

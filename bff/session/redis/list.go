@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// scanCount is how many keys a server looks at for us at a time, and scanRounds how often it is asked for one page, where
-	// keys of others lie between ours.
+	// scanCount is how many keys a server scans at a time, and scanRounds how often it is asked for
+	// a page if other keys lie between.
 	scanCount  = 1000
 	scanRounds = 20
 )
 
-// List implements [session.Store], in the order in which the servers hold the sessions, one server after another. Sessions
-// that a cluster moves between its servers meanwhile may be missed.
+// List implements [session.Store], in the order of the servers and of their keys. It may miss
+// sessions that a cluster moves between servers meanwhile.
 func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
 	c, err := parseCursor(cursor)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	defer cancel()
 	nodes := s.sortedMasters()
 	if c.node >= len(nodes) {
-		return nil, "", nil // there were more when the list began
+		return nil, "", nil // there were more servers when the list began
 	}
 	node := nodes[c.node]
 	var ids []session.ID
@@ -67,7 +67,8 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	return records, next.String(), nil
 }
 
-// position is where a list goes on: at which server, at which of its own cursors, and behind how many of what it gives then.
+// position is where a list continues: the server, its own cursor, and how many of the sessions
+// there to skip.
 type position struct {
 	node int
 	scan uint64

@@ -75,7 +75,7 @@ func (s notes) getNote(kind, key string) rueidis.Completed {
 	return s.client.B().Hmget().Key(s.keys.note(kind, key)[0]).Field("v", "d", "e").Build()
 }
 
-// note makes a note of the fields v, d and e.
+// note returns the note of the fields v, d and e.
 func (s notes) note(kind, key string, answer rueidis.RedisResult) (session.Note, error) {
 	fields, err := answer.ToArray()
 	if err != nil || len(fields) != 3 {
@@ -136,7 +136,7 @@ func (s notes) DueNotes(ctx context.Context, kind string, limit int) ([]session.
 		n, err := s.note(kind, keys[i], answer)
 		switch {
 		case err == session.ErrNotFound:
-			// Best effort: a Redis that takes no writes still answers.
+			// An error is ignored: a Redis that accepts no writes still answers.
 			_ = missNote.Exec(ctx, s.client, s.keys.note(kind, keys[i]), []string{keys[i]}).Error()
 		case err != nil:
 			return nil, outage(err)

@@ -1,15 +1,15 @@
-// Package redis owns a session store in Redis 7 or Valkey, alone, under Sentinel or as a cluster, for any number of bffs:
-// what is kept under which key, how its processes hear of each other, and what of it each remembers. What a session is and
-// which rules a store keeps is left to package session.
+// Package redis owns a session store in Redis 7 or Valkey, single, under Sentinel or as a cluster,
+// for any number of bffs: its keys, notifications between processes, and a cache in each. What a
+// session is, and the rules of a store, are left to package session.
 //
-// A process remembers the sessions that it has read. Redis tells it, on the connection that it reads through (RESP3 client
-// tracking in broadcasting mode), whenever a key of a session changes or goes; when such a connection ends, everything is
-// forgotten. Every 300 ms each server is asked something on that connection, and its answer proves that no news is under
-// way; 700 ms without such proof, and every request asks Redis. A logout is so honoured everywhere within 700 ms, whatever
-// breaks between the processes and Redis.
+// A process caches the sessions that it has read. Redis reports changes of their keys on the
+// connection that it reads from (RESP3 client tracking in broadcasting mode); when such a
+// connection ends, the cache is cleared. Every 300 ms a command on that connection proves that no
+// report is outstanding. After 700 ms without an answer every request reads Redis. A logout thus
+// takes effect everywhere within 700 ms, also when a connection fails.
 //
-// What Redis itself loses is lost: it acknowledges a write before a replica has it, so a failover can undo the last second's
-// logins, refreshes and logouts, and a Redis that keeps nothing on disk signs everybody out when it restarts.
+// Redis acknowledges a write before a replica has it: a failover can undo the logins, refreshes and
+// logouts of the last second. A Redis without persistence loses all sessions when it restarts.
 package redis
 
 import (
@@ -37,14 +37,15 @@ const (
 	DefaultPrefix = "gatehouse:"
 
 	defaultCacheSize = 8192
-	// answerWithin bounds a call, with its repetitions.
+	// answerWithin bounds a call, including its repetitions.
 	answerWithin = 2 * time.Second
-	// connectWithin bounds making a connection, which with TLS takes some round trips.
+	// connectWithin bounds dialling, which with TLS takes several round trips.
 	connectWithin = 2 * time.Second
-	// brokenAfter is how long a connection may be silent, and pingEvery how soon silence is noticed.
+	// brokenAfter is how long a connection may be silent, and pingEvery how soon silence is
+	// detected.
 	brokenAfter = 500 * time.Millisecond
 	pingEvery   = 250 * time.Millisecond
-	// topologyEvery is how often a cluster or the sentinels are asked who is the master, beside being told.
+	// topologyEvery is how often a cluster or the sentinels are asked for the masters.
 	topologyEvery = 2 * time.Second
 	openWithin    = 10 * time.Second
 )
@@ -52,19 +53,22 @@ const (
 // Config configures a Store. URL is required.
 type Config struct {
 	// URL is redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or
-	// redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DATABASE]; with rediss, rediss-cluster and rediss-sentinel they use TLS, which
-	// trusts the system's authorities or those in the parameter ca_file. The parameters sentinel_user and sentinel_password are
-	// for the sentinels themselves.
+	// redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DATABASE]. With rediss, rediss-cluster and
+	// rediss-sentinel connections use TLS, with the system's authorities or those in the file of
+	// the parameter ca_file. The parameters sentinel_user and sentinel_password are for the
+	// sentinels.
 	URL string
-	// Prefix begins every key, "gatehouse:" if empty. Stores with the same prefix share their sessions.
+	// Prefix begins every key. Stores with the same prefix share their sessions. Default:
+	// DefaultPrefix.
 	Prefix string
-	// CacheSize is how many sessions are remembered in the process, 8192 if zero. Each costs a little more than what is
-	// stored of it.
+	// CacheSize is how many sessions are cached in the process, each at a little more than its
+	// stored size. Default: 8192.
 	CacheSize int
-	// Now tells the time; nil means time.Now. The processes' clocks decide what has expired, so they should agree, and with
-	// Redis's own within a minute.
+	// Now is the clock, by which sessions expire. The clocks of all processes should agree, and
+	// with that of Redis within a minute. Default: time.Now.
 	Now func() time.Time
-	// Logger gets what breaks and mends, and what about the server's settings can lose sessions; nil discards it.
+	// Logger logs changes of the feed, and settings of the server that can lose sessions. Default:
+	// none.
 	Logger *slog.Logger
 }
 
@@ -90,8 +94,8 @@ var _ interface {
 const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or " +
 	"redis-sentinel://HOST:PORT,HOST:PORT/MASTER, each also as rediss… for TLS, with special characters of the password percent-encoded"
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and its errors show no
-// password.
+// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
+// its errors show no password.
 func (c Config) Validate() error {
 	var errs []error
 	if _, err := redisaddr.Parse(c.URL); err != nil {
@@ -106,7 +110,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Open connects. Its errors show no password. The caller closes the store.
+// Open connects, which takes at most 10 s. Its errors show no password. The caller closes the
+// store.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, invalid.In("redis", err)
@@ -134,7 +139,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// option returns the options of the client. It has one connection to each server: the one that answers reports changes.
+// option returns the options of the client. It has one connection to each server: the one that
+// answers reports changes.
 func (f *feed) option(a redisaddr.Address) (rueidis.ClientOption, error) {
 	option, err := a.Option()
 	if err != nil {
@@ -160,7 +166,7 @@ func (s *Store) open(ctx context.Context, option rueidis.ClientOption) (err erro
 		return err
 	}
 	if mode := s.client.Mode(); s.kind == redisaddr.Cluster && mode != rueidis.ClientModeCluster {
-		return errors.New("it is no cluster: write redis://")
+		return errors.New("the server is not a cluster: write redis://")
 	}
 	if err := s.examine(ctx); err != nil {
 		return err
@@ -174,7 +180,7 @@ func (s *Store) open(ctx context.Context, option rueidis.ClientOption) (err erro
 	return nil
 }
 
-// examine looks at the settings of the servers.
+// examine checks the settings of the servers.
 func (f *feed) examine(ctx context.Context) error {
 	for addr, node := range f.client.Nodes() {
 		info, err := node.Do(ctx, node.B().Info().Section("everything").Build()).ToString()
@@ -186,10 +192,10 @@ func (f *feed) examine(ctx context.Context) error {
 		}
 		has := func(line string) bool { return strings.Contains("\r\n"+info, "\r\n"+line+"\r\n") }
 		if f.kind == redisaddr.Single && has("redis_mode:cluster") {
-			return errors.New("it is a node of a cluster: write redis-cluster://")
+			return errors.New("the server is a node of a cluster: write redis-cluster://")
 		}
 		warn := func(problem string) {
-			f.log.LogAttrs(ctx, slog.LevelWarn, "the session store may lose sessions: "+problem, slog.String("server", addr))
+			f.log.LogAttrs(ctx, slog.LevelWarn, "session store may lose sessions: "+problem, slog.String("server", addr))
 		}
 		if strings.Contains(info, "\r\nmaxmemory_policy:") && !has("maxmemory_policy:noeviction") && !has("maxmemory:0") {
 			warn("Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
@@ -201,7 +207,7 @@ func (f *feed) examine(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connections.
+// Close closes the connections. Later calls fail.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -210,7 +216,7 @@ func (s *Store) Close() error {
 		s.stop()
 	}
 	s.running.Wait()
-	s.events.Break(errClosed) // for good, as nobody mends it any more
+	s.events.Break(errClosed)
 	s.records.Clear()
 	if s.client != nil {
 		s.client.Close()
@@ -218,15 +224,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// connectError says why Redis cannot be used.
+// connectError returns why Redis cannot be used.
 func connectError(a redisaddr.Address, err error) error {
 	if errors.Is(err, rueidis.ErrNoCache) {
-		return errors.New("the server knows no RESP3 or no client tracking: use Redis 7 or Valkey")
+		return errors.New("the server does not support RESP3 or client tracking: use Redis 7 or Valkey")
 	}
 	return rediscause.Explain(a.Hosts, a.Secure, err)
 }
 
-// Explain adds to an error of a store what to do about it.
+// Explain adds a remedy to an error of a store, if Redis has refused a command.
 func Explain(err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		operation, _, _ := strings.Cut(err.Error(), ": ")

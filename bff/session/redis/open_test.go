@@ -24,7 +24,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// certificate makes one for 127.0.0.1 that vouches for itself, and returns the files that hold it and its key.
+// certificate makes one for 127.0.0.1 that vouches for itself, and returns the files that hold it
+// and its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -66,7 +66,8 @@ func create(t *testing.T, s *redis.Store) session.Record {
 	return r
 }
 
-// A master that dies, and one that is frozen, are replaced by the sentinels, and everybody stays signed in.
+// A master that dies, and one that is frozen, are replaced by the sentinels, and everybody stays
+// signed in.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	for name, goes := range map[string]func(*testing.T, *redistest.Server){

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 )
 
-// fixed is what of a record never changes.
+// fixed are the fields of a record that never change.
 type fixed struct {
 	Issuer    string `json:"i"`
 	Subject   string `json:"u"`
@@ -24,9 +24,10 @@ type fixed struct {
 	Address   string `json:"r,omitempty"`
 }
 
-// Create implements [session.Store]. The indexes come first: an entry there without a session is harmless, a session without
-// one could not be ended by the provider. In a cluster the session and the one it replaces are in different places, so they
-// begin and end one after the other: for a moment both are there, and if the second step fails the first is undone.
+// Create implements [session.Store]. It writes the indexes first: an entry without a session is
+// harmless, and a session without an entry could not be ended by the provider. In a cluster the new
+// session and the one it replaces are at different nodes, so that both exist for a moment; if
+// ending the old one fails, the new one is removed.
 func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
@@ -72,7 +73,7 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	if err := s.end(ctx, replaces, session.ReasonReplaced); err != nil && !errors.Is(err, session.ErrNotFound) {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 		defer cancel()
-		_ = s.end(undo, r.ID, session.ReasonUnknown) // nobody has its cookie
+		_ = s.end(undo, r.ID, session.ReasonUnknown) // no browser has its cookie
 		return err
 	}
 	return nil
@@ -85,7 +86,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	}
 	now := s.now()
 	if s.current() {
-		// One that looks expired may have been prolonged by another process: Redis decides.
+		// Another process may have extended one that looks expired: Redis decides.
 		if r, ok := s.records.Get(id); ok && !r.Expired(now) {
 			return r, nil
 		}
@@ -115,7 +116,7 @@ func (s *Store) get(id session.ID) rueidis.Completed {
 	return s.client.B().Hmget().Key(s.keys.session(id)).Field("m", "l", "x", "e", "s").Build()
 }
 
-// record makes a record of the fields m, l, x, e and, unless it is for a list, s.
+// record returns the record of the fields m, l, x, e and, except in lists, s.
 func (s *Store) record(id session.ID, fields []rueidis.RedisMessage) (session.Record, error) {
 	if len(fields) < 4 {
 		return session.Record{}, errAnswer
@@ -148,7 +149,8 @@ func (s *Store) record(id session.ID, fields []rueidis.RedisMessage) (session.Re
 	return r, nil
 }
 
-// Touch implements [session.Store]. It also puts the session back into the indexes, in case a failover has lost that.
+// Touch implements [session.Store]. It also adds the session to the indexes again, in case a
+// failover has lost that.
 func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
@@ -163,7 +165,7 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 	}
 	answer, err := moved.ToArray()
 	if err != nil || len(answer) != 2 {
-		return nil // it was overtaken
+		return nil // a later touch came first
 	}
 	var m fixed
 	if err := answer[0].DecodeJSON(&m); err != nil {
@@ -183,7 +185,7 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (s
 		return 0, err
 	}
 	defer cancel()
-	// What the last holder wrote may have been written by another process.
+	// The last holder may have been another process.
 	defer s.records.Drop(id)
 	now := s.now()
 	answer, err := lock.Exec(ctx, s.client, []string{s.keys.session(id)},
@@ -277,7 +279,7 @@ func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([
 		case err == nil:
 			ended = append(ended, id)
 		case !errors.Is(err, session.ErrNotFound):
-			return ended, err // to be repeated: those that are left are still in the index
+			return ended, err // may be repeated: the others are still in the index
 		}
 	}
 	return ended, nil
@@ -304,7 +306,7 @@ func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]se
 	return records, nil
 }
 
-// withoutSealed reads those sessions that live.
+// withoutSealed reads the sessions that live.
 func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []session.ID) ([]session.Record, error) {
 	if len(ids) == 0 {
 		return nil, nil

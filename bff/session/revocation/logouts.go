@@ -19,16 +19,18 @@ const (
 	remembered = 20 * time.Minute
 	// clockSkew is how far the clocks of two nodes may differ.
 	clockSkew = time.Minute
-	// maxLogouts is how many logouts of a target and period are kept. Further ones replace the last.
+	// maxLogouts is how many logouts of a target and period are kept. Further ones replace the
+	// last.
 	maxLogouts = 32
 )
 
 // sequenceEnds is when the sequence starts again: never, in practice.
 var sequenceEnds = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// recentLogouts are the revocations of the last minutes, for logins without a session that could be ended: one process may
-// be redeeming the code while another receives the logout. The store orders them, not the clocks. They are not sealed,
-// since a server that revokes has no secret, and contain only times.
+// recentLogouts are the revocations of the last minutes, for logins without a session that could be
+// ended: one process may be redeeming the code while another receives the logout. The store orders
+// them, not the clocks. They are not sealed, since a server that revokes has no secret, and contain
+// only times.
 type recentLogouts struct {
 	store session.NoteStore
 	now   func() time.Time
@@ -60,9 +62,9 @@ func (t Target) key() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// add stores a logout beside the others of its target. It replaces none: a delayed logout token, older than another, rejects
-// other logins. Each takes the first free slot of its period, and the slots of a period expire together, so that a read
-// which stops at a free slot misses none.
+// add stores a logout beside the others of its target. It replaces none: a delayed logout token,
+// older than another, rejects other logins. Each takes the first free slot of its period, and the
+// slots of a period expire together, so that a read which stops at a free slot misses none.
 func (l recentLogouts) add(ctx context.Context, t Target) error {
 	number, err := l.next(ctx)
 	if err != nil {
@@ -95,7 +97,8 @@ func (p period) end() time.Time {
 
 func (p period) slot(key string, i int) string { return fmt.Sprintf("%s.%d.%d", key, p, i) }
 
-// after reports whether a logout of a target came after the login, which began at most remembered ago.
+// after reports whether a logout of a target came after the login, which began at most remembered
+// ago.
 func (l recentLogouts) after(ctx context.Context, t Target, login Login) (bool, error) {
 	key := t.key()
 	for p := periodOf(login.Started.Add(-clockSkew)); p <= periodOf(l.now().Add(clockSkew)); p++ {
@@ -119,7 +122,8 @@ func (l recentLogouts) after(ctx context.Context, t Target, login Login) (bool, 
 	return false, nil
 }
 
-// after reports whether a logout came after the login began, and the user has not authenticated since.
+// after reports whether a logout came after the login began, and the user has not authenticated
+// since.
 func (out logout) after(login Login) bool {
 	before := login.Number < out.Number
 	if login.Number == 0 {

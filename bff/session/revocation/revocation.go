@@ -1,6 +1,7 @@
-// Package revocation owns the revocation of a subject, or of one session at the provider. It is one operation with three
-// effects: access tokens are denied, logins in progress are rejected, sessions are ended. All processes of a session store
-// take part, servers without a bff too. Authorization, and how a denial reaches the servers, are left to the caller.
+// Package revocation owns the revocation of a subject, or of one session at the provider. It is one
+// operation with three effects: access tokens are denied, logins in progress are rejected, sessions
+// are ended. All processes of a session store take part, servers without a bff too. Authorization,
+// and how a denial reaches the servers, are left to the caller.
 package revocation
 
 import (
@@ -11,15 +12,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// A Target is what is revoked: the provider's session SessionID, or, if that is empty, everything of the subject.
+// A Target is what is revoked: the provider's session SessionID, or, if that is empty, everything
+// of the subject.
 type Target struct {
 	Issuer, Subject string
 	// SessionID is the claim "sid".
 	SessionID string
-	// DecidedAt is when the revocation was decided: the claim "iat" of a logout token, otherwise the time of the call. A login
-	// with a later authentication is not rejected.
+	// DecidedAt is when the revocation was decided: the claim "iat" of a logout token, otherwise
+	// the time of the call. A login with a later authentication is not rejected.
 	DecidedAt time.Time
-	// KeepTokens does not deny access tokens, for a session that goes on and whose token cannot be refreshed.
+	// KeepTokens does not deny access tokens, for a session that goes on and whose token cannot be
+	// refreshed.
 	KeepTokens bool
 }
 
@@ -58,8 +61,8 @@ func New(cfg Config) *Revoker {
 	return &Revoker{store: cfg.Store, index: session.IndexOf(cfg.Store), deny: cfg.Deny, logouts: recentLogouts{store: cfg.Store, now: cfg.Now}}
 }
 
-// Revoke revokes a target and returns the sessions that it ended. All three effects are attempted; after an error the
-// caller may repeat it.
+// Revoke revokes a target and returns the sessions that it ended. All three effects are attempted;
+// after an error the caller may repeat it.
 func (r *Revoker) Revoke(ctx context.Context, t Target, why session.Reason) ([]session.ID, error) {
 	return r.revoke(ctx, t, func() ([]session.ID, error) {
 		if t.SessionID != "" {
@@ -69,7 +72,8 @@ func (r *Revoker) Revoke(ctx context.Context, t Target, why session.Reason) ([]s
 	})
 }
 
-// RevokeOthers revokes everything of a subject except one session, whose access token must be refreshed afterwards.
+// RevokeOthers revokes everything of a subject except one session, whose access token must be
+// refreshed afterwards.
 func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID, why session.Reason) ([]session.ID, error) {
 	return r.revoke(ctx, t, func() (ended []session.ID, err error) {
 		records, err := r.index.ListBySubject(ctx, t.Issuer, t.Subject)
@@ -87,8 +91,9 @@ func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID,
 	})
 }
 
-// revoke denies tokens first, since a token that works after its session has ended is worse than the reverse. It records
-// the logout before it ends sessions: a login that completes in between is found by one or the other.
+// revoke denies tokens first, since a token that works after its session has ended is worse than
+// the reverse. It records the logout before it ends sessions: a login that completes in between is
+// found by one or the other.
 func (r *Revoker) revoke(ctx context.Context, t Target, end func() ([]session.ID, error)) ([]session.ID, error) {
 	var denied error
 	if !t.KeepTokens {
@@ -107,13 +112,15 @@ type Login struct {
 	Issuer, Subject, SessionID string
 	// Number is the result of Begin, 0 if unknown.
 	Number int64
-	// Started is when the login began, at most 15 minutes ago. Without a Number it decides whether a revocation came later.
+	// Started is when the login began, at most 15 minutes ago. Without a Number it decides whether
+	// a revocation came later.
 	Started time.Time
 	// AuthTime is when the user authenticated, zero if unknown.
 	AuthTime time.Time
 }
 
-// Revoked reports whether a revocation came after the login began. Call it after the session was created.
+// Revoked reports whether a revocation came after the login began. Call it after the session was
+// created.
 func (r *Revoker) Revoked(ctx context.Context, l Login) (bool, error) {
 	targets := []Target{{Issuer: l.Issuer, Subject: l.Subject}}
 	if l.SessionID != "" {

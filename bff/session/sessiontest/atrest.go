@@ -14,9 +14,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// AtRest fills an empty store as a manager does, with sessions that live, that were written to, that have ended and that
-// wait to be revoked, and checks a dump of it, in whatever form a thief would have it: it shows no token, no claim and no
-// cookie, and it opens no session, with the secret neither.
+// AtRest fills an empty store as a manager does, with sessions that live, that were written to,
+// that have ended and that wait to be revoked, and checks a dump of it, in whatever form a thief
+// would have it: it shows no token, no claim and no cookie, and it opens no session, with the
+// secret neither.
 func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	t.Helper()
 	secret := rand.Text() + rand.Text()
@@ -80,7 +81,8 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 			t.Errorf("hidden text %d is in the dump", i)
 		}
 	}
-	// The sessions open with their cookies; what a thief has instead of them, the keys of the store, opens none.
+	// The sessions open with their cookies; what a thief has instead of them, the keys of the
+	// store, opens none.
 	for _, cookie := range cookies {
 		load := func(value string) error {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -23,8 +23,8 @@ func (c counting) Touch(ctx context.Context, id session.ID, lastSeen, idleExpire
 	return c.Store.Touch(ctx, id, lastSeen, idleExpires)
 }
 
-// usedAtBoth has one session used at two nodes, once a second for a quarter of an hour: what is written is one note every
-// five minutes, and not one at each node, nor one for each request.
+// usedAtBoth has one session used at two nodes, once a second for a quarter of an hour: what is
+// written is one note every five minutes, and not one at each node, nor one for each request.
 func usedAtBoth(t *testing.T, a, b *fixture) {
 	var touches atomic.Int64
 	secrets := []string{"a secret for this test alone, thirty-two bytes"}

@@ -50,14 +50,16 @@ var ends = map[string]func(*testing.T, *fixture){
 		wantIDs(t, "DeleteBySID again", ids, err, nil)
 	},
 	"the empty sid is nobody's": func(t *testing.T, f *fixture) {
-		// A logout token may lack the sid; it must not end the sessions of everybody whose provider gives none.
+		// A logout token may lack the sid; it must not end the sessions of everybody whose provider
+		// gives none.
 		r := f.create(t, func(r *session.Record) { r.SID = "" })
 		ids, err := f.index.DeleteBySID(t.Context(), issuer, "", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID", ids, err, nil)
 		same(t, f.get(t, r.ID), r)
 	},
 	"a name that no session can have is nobody's": func(t *testing.T, f *fixture) {
-		// Anybody can name a sid at the front channel. One that the store cannot hold must not pass for an outage.
+		// Anybody can name a sid at the front channel. One that the store cannot hold must not pass
+		// for an outage.
 		r := f.create(t)
 		for _, name := range []string{"a\x00b", "\xff"} {
 			ids, err := f.index.DeleteBySID(t.Context(), issuer, name, session.ReasonProvider)
@@ -192,8 +194,8 @@ func wantIDs(t *testing.T, doing string, got []session.ID, err error, want []ses
 	}
 }
 
-// failures are about errors that must not be taken for an answer: oauth2-proxy #1325 and #2904 signed people out when their
-// browser hung up, #2503 when the store did.
+// failures are about errors that must not be taken for an answer: oauth2-proxy #1325 and #2904
+// signed people out when their browser hung up, #2503 when the store did.
 var failures = map[string]func(*testing.T, *fixture){
 	"a context that has ended is no missing session": func(t *testing.T, f *fixture) {
 		r := f.create(t)

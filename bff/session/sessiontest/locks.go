@@ -65,8 +65,8 @@ var locks = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(time.Millisecond)
 		second := f.lock(t, r.ID)
 
-		// The first holder comes back late: what it has must not overwrite what the second will have, and it must not
-		// release the second's lock.
+		// The first holder comes back late: what it has must not overwrite what the second will
+		// have, and it must not release the second's lock.
 		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
 		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first), session.ErrFenced)
 		same(t, f.get(t, r.ID), r)

@@ -18,22 +18,23 @@ type Storage struct {
 	Open func(t *testing.T) session.Store
 	// OpenAway makes one whose network can be frozen, thawed and cut.
 	OpenAway func(t *testing.T) (store session.Store, freeze, thaw, cut func())
-	// Freeze stops the server without closing a connection, and Thaw lets it go on; Kill ends it without warning, and
-	// Restart starts it again, with what it had stored.
+	// Freeze stops the server without closing a connection, and Thaw lets it go on; Kill ends it
+	// without warning, and Restart starts it again, with what it had stored.
 	Freeze, Thaw, Kill, Restart func(t *testing.T)
 }
 
 const (
-	// endsWithin bounds every call of a store whose server is down. It is longer than what stores need, for a machine that
-	// is busy.
+	// endsWithin bounds every call of a store whose server is down. It is longer than what stores
+	// need, for a machine that is busy.
 	endsWithin = 15 * time.Second
 	// crowd is how many requests come at once while the server is down.
 	crowd = 200
 )
 
-// RunOutages checks what a store does when its server, or the network to it, does not: every call ends in time, none takes
-// an outage for a missing session, nothing that has ended is believed for longer than a second, and afterwards everybody is
-// still signed in. It takes some seconds of real time.
+// RunOutages checks what a store does when its server, or the network to it, does not: every call
+// ends in time, none takes an outage for a missing session, nothing that has ended is believed for
+// longer than a second, and afterwards everybody is still signed in. It takes some seconds of real
+// time.
 func RunOutages(t *testing.T, start func(t *testing.T) Storage) {
 	for name, test := range outages {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +235,8 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 		t.Errorf("Sealed = %q", got.Sealed)
 	}
 	a.hasNote(t, n)
-	// And it takes what it is given again, though a lock that was asked for meanwhile may first have to run out.
+	// And it takes what it is given again, though a lock that was asked for meanwhile may first
+	// have to run out.
 	fence = a.lock(t, signedIn[1].ID)
 	a.write(t, signedIn[1].ID, fence, "written after")
 	within(t, patience, "the other sees what is written", func() bool {
@@ -246,7 +248,8 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 // realFixture is a fixture by the real clock.
 func realFixture(s session.Store) *fixture { return newFixture(nil, s) }
 
-// isBack waits until a session is found again, and holds every error before to be none that signs anybody out.
+// isBack waits until a session is found again, and holds every error before to be none that signs
+// anybody out.
 func (f *fixture) isBack(t *testing.T, r session.Record) {
 	t.Helper()
 	within(t, patience, "the session is there", func() bool {
@@ -258,8 +261,8 @@ func (f *fixture) isBack(t *testing.T, r session.Record) {
 	})
 }
 
-// neverFoundAfter asks until the error is the wanted one, and fails if the session is found when it was asked for a second
-// or more after it ended.
+// neverFoundAfter asks until the error is the wanted one, and fails if the session is found when it
+// was asked for a second or more after it ended.
 func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time, until func(error) bool) {
 	t.Helper()
 	within(t, patience, "the end is known", func() bool {

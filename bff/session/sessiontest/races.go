@@ -66,9 +66,9 @@ var races = map[string]func(*testing.T, *fixture){
 	},
 }
 
-// neverRevived has requests refresh, touch and read a session at every handle, while one handle ends it in each of the ways
-// there are. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote the session back, and the person who had signed out
-// was signed in again.
+// neverRevived has requests refresh, touch and read a session at every handle, while one handle
+// ends it in each of the ways there are. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote
+// the session back, and the person who had signed out was signed in again.
 func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 	for name, end := range map[string]func(context.Context, session.Record) error{
 		"Delete": func(ctx context.Context, r session.Record) error {
@@ -151,7 +151,8 @@ func (f *fixture) refresh(ctx context.Context, id session.ID) error {
 	return f.store.Write(ctx, id, fence, []byte("refreshed"))
 }
 
-// noLostUpdate has several refreshers count in what is sealed. Each count needs the lock, and what the last holder wrote.
+// noLostUpdate has several refreshers count in what is sealed. Each count needs the lock, and what
+// the last holder wrote.
 func noLostUpdate(t *testing.T, handles ...*fixture) {
 	const workers, each, maxTries = 4, 10, 100_000
 	r := handles[0].create(t, func(r *session.Record) { r.Sealed = []byte("0") })

@@ -1,5 +1,6 @@
-// Package sessiontest owns the conformance suite of [session.Store] and of its optional parts, which are tested where a
-// store implements them. What else a store does, such as surviving a restart, is left to the store's own tests.
+// Package sessiontest owns the conformance suite of [session.Store] and of its optional parts,
+// which are tested where a store implements them. What else a store does, such as surviving a
+// restart, is left to the store's own tests.
 //
 //	func TestConformance(t *testing.T) {
 //		sessiontest.Run(t, func(t *testing.T, now func() time.Time) session.Store {
@@ -21,16 +22,16 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// Open makes an empty store for one test, and has t.Cleanup close it. Everything the store decides by time it must decide
-// by now, which starts at the present, to the millisecond, and goes forward as the test wants. Open is called by several
-// tests at once; their stores share nothing.
+// Open makes an empty store for one test, and has t.Cleanup close it. Everything the store decides
+// by time it must decide by now, which starts at the present, to the millisecond, and goes forward
+// as the test wants. Open is called by several tests at once; their stores share nothing.
 type Open func(t *testing.T, now func() time.Time) session.Store
 
 // OpenShared makes two handles on one empty storage, as two processes would have them.
 type OpenShared func(t *testing.T, now func() time.Time) (a, b session.Store)
 
-// Store is a store with all parts that a bff uses, for tests that replace some methods of one. Embedding it hides
-// [session.Local] and [session.ReadyChecker].
+// Store is a store with all parts that a bff uses, for tests that replace some methods of one.
+// Embedding it hides [session.Local] and [session.ReadyChecker].
 type Store interface {
 	session.Store
 	session.Index
@@ -39,9 +40,9 @@ type Store interface {
 	io.Closer
 }
 
-// Run checks everything that one process can see of a store: [session.Store], [session.Index] (that of [session.IndexOf],
-// if the store has none), and each of [session.NoteStore], [session.Watcher], [session.Sweeper] and [io.Closer] that it
-// implements.
+// Run checks everything that one process can see of a store: [session.Store], [session.Index] (that
+// of [session.IndexOf], if the store has none), and each of [session.NoteStore], [session.Watcher],
+// [session.Sweeper] and [io.Closer] that it implements.
 func Run(t *testing.T, open Open) {
 	groups := []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, failures}
 	store := open(t, NewClock().Now)
@@ -65,8 +66,8 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// RunShared checks what two processes that share a storage owe each other. The store must be a [session.NoteStore] and a
-// [session.Watcher]. Stores of a single process need not pass it.
+// RunShared checks what two processes that share a storage owe each other. The store must be a
+// [session.NoteStore] and a [session.Watcher]. Stores of a single process need not pass it.
 func RunShared(t *testing.T, open OpenShared) {
 	for name, test := range shared {
 		t.Run(name, func(t *testing.T) {

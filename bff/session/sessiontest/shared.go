@@ -80,8 +80,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		first := a.lock(t, r.ID)
 		_, err := b.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock", err, session.ErrLocked)
-		// The first node is killed: the second takes over when the lease has run out, and what the first then still
-		// writes does not count.
+		// The first node is killed: the second takes over when the lease has run out, and what the
+		// first then still writes does not count.
 		a.clock.Advance(lease)
 		second := b.lock(t, r.ID)
 		if second <= first {
@@ -91,8 +91,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		b.write(t, r.ID, second, "second")
 	},
 	"who has the lock sees what the last holder wrote": func(t *testing.T, a, b *fixture) {
-		// Otherwise the second refresh sends a refresh token that the first has spent, and a provider that detects reuse
-		// ends the session (oauth2-proxy #1992).
+		// Otherwise the second refresh sends a refresh token that the first has spent, and a
+		// provider that detects reuse ends the session (oauth2-proxy #1992).
 		r := a.create(t)
 		for range 3 {
 			b.get(t, r.ID)
@@ -155,8 +155,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 	},
 }
 
-// patience is how long a test waits for what takes a moment of real time. It is more than a store has, since the machine
-// that runs the tests may be busy.
+// patience is how long a test waits for what takes a moment of real time. It is more than a store
+// has, since the machine that runs the tests may be busy.
 const patience = 10 * time.Second
 
 // eventually waits for a notification, which takes real time to arrive.

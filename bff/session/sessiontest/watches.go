@@ -14,13 +14,15 @@ import (
 type watcher struct {
 	mu     sync.Mutex
 	events []session.Event
-	// breaks is how often the feed has broken, which a machine that is busy may cause, and err why Watch returned last.
+	// breaks is how often the feed has broken, which a machine that is busy may cause, and err why
+	// Watch returned last.
 	breaks int
 	err    error
 	cancel context.CancelFunc
 }
 
-// watch watches until the test ends, also after the feed has broken, and returns when the feed stands.
+// watch watches until the test ends, also after the feed has broken, and returns when the feed
+// stands.
 func (f *fixture) watch(t *testing.T) *watcher {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -79,7 +81,8 @@ func (w *watcher) forget() {
 	w.events = nil
 }
 
-// hears waits for an event, or, if that will do or the feed has broken, for one that says that anything may have happened.
+// hears waits for an event, or, if that will do or the feed has broken, for one that says that
+// anything may have happened.
 func (w *watcher) hears(t *testing.T, what string, want session.Event, anyWillDo bool) {
 	t.Helper()
 	eventually(t, what+" is told", func() bool {

@@ -49,7 +49,8 @@ func newSession(subject string) session.NewSession {
 	}
 }
 
-// Everybody is still signed in after a restart, and a lock that was held goes on with higher fences.
+// Everybody is still signed in after a restart, and a lock that was held goes on with higher
+// fences.
 func TestSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	p, secret := path(t), rand.Text()+rand.Text()
@@ -243,7 +244,8 @@ func TestOpenedAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// The sample application may keep its tables in the same file; its migrations have a history of their own.
+// The sample application may keep its tables in the same file; its migrations have a history of
+// their own.
 func TestSharesAFileWithOthersMigrations(t *testing.T) {
 	t.Parallel()
 	p := path(t)
@@ -262,8 +264,8 @@ func TestSharesAFileWithOthersMigrations(t *testing.T) {
 	}
 }
 
-// While another process writes for long, requests go on being served, and a write ends with its context: an outage, not a
-// missing session.
+// While another process writes for long, requests go on being served, and a write ends with its
+// context: an outage, not a missing session.
 func TestAnotherProcessWritesForLong(t *testing.T) {
 	t.Parallel()
 	p := path(t)

@@ -1,9 +1,10 @@
-// Package sqlite owns a session store in one SQLite file. It survives a restart and needs no server. What a session is, and
-// the rules of a store, are left to package session.
+// Package sqlite owns a session store in one SQLite file. It survives a restart and needs no
+// server. What a session is, and the rules of a store, are left to package session.
 //
-// The file belongs to one bff. A second process may open it for a time, as in an overlapping restart: both work, and each
-// sees an end at the other within 300 ms. WAL needs shared memory, so the file must not be on a network file system. Commits
-// survive a crash of the process; a crash of the machine may lose the last ones (synchronous=NORMAL).
+// The file belongs to one bff. A second process may open it for a time, as in an overlapping
+// restart: both work, and each sees an end at the other within 300 ms. WAL needs shared memory, so
+// the file must not be on a network file system. Commits survive a crash of the process; a crash of
+// the machine may lose the last ones (synchronous=NORMAL).
 package sqlite
 
 import (
@@ -42,20 +43,22 @@ const defaultCacheSize = 8192
 
 // Config configures a Store. Path is required.
 type Config struct {
-	// Path is the path of the database file. The file is created, readable by its owner only, if it does not exist; its folder
-	// is not.
+	// Path is the path of the database file. The file is created, readable by its owner only, if it
+	// does not exist; its folder is not.
 	Path string
-	// CacheSize is how many sessions are cached in the process, each at a little more than its stored size. Default: 8192.
+	// CacheSize is how many sessions are cached in the process, each at a little more than its
+	// stored size. Default: 8192.
 	CacheSize int
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
-// Store implements [session.Store] and all optional parts that one process needs. It is safe for concurrent use.
+// Store implements [session.Store] and all optional parts that one process needs. It is safe for
+// concurrent use.
 type Store struct {
 	now func() time.Time
-	// reads has several connections that cannot write. writes has one: SQLite allows one writer at a time, and its busy
-	// handler is less fair than a queue.
+	// reads has several connections that cannot write. writes has one: SQLite allows one writer at
+	// a time, and its busy handler is less fair than a queue.
 	reads, writes *sql.DB
 	get           *sql.Stmt
 	closed        atomic.Bool
@@ -77,7 +80,8 @@ var _ interface {
 	session.Local
 } = (*Store)(nil)
 
-// Validate returns everything that is wrong with the values of c, joined. It does not look at the file.
+// Validate returns everything that is wrong with the values of c, joined. It does not look at the
+// file.
 func (c Config) Validate() error {
 	var errs []error
 	switch {
@@ -92,8 +96,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Open opens or creates the file and brings its schema up to date. Its errors are those of [Config.Validate] or name the
-// path and what to do. The caller closes the store.
+// Open opens or creates the file and brings its schema up to date. Its errors are those of
+// [Config.Validate] or name the path and what to do. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, invalid.In("sqlite", err)
@@ -141,8 +145,8 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 	return s, nil
 }
 
-// prepareFile returns a better error than SQLite's "unable to open database file (14)", and makes the file readable by its
-// owner only. SQLite gives its -wal and -shm files the same mode.
+// prepareFile returns a better error than SQLite's "unable to open database file (14)", and makes
+// the file readable by its owner only. SQLite gives its -wal and -shm files the same mode.
 func prepareFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
@@ -188,7 +192,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
-	// Of two processes that start on a new file at once, one fails to migrate it, and finds it migrated at the next attempt.
+	// Of two processes that start on a new file at once, one fails to migrate it, and finds it
+	// migrated at the next attempt.
 	for attempt := 0; ; attempt++ {
 		_, err = p.Up(ctx)
 		if err == nil || attempt == 4 || ctx.Err() != nil {

@@ -10,10 +10,11 @@ import (
 // freshFor is how long the cache is used without asking whether another process has written.
 const freshFor = 300 * time.Millisecond
 
-// peers detects writes by other processes. PRAGMA data_version changes with every commit except the connection's own, and
-// all commits of this process are made on one connection.
+// peers detects writes by other processes. PRAGMA data_version changes with every commit except the
+// connection's own, and all commits of this process are made on one connection.
 type peers struct {
-	// turn holds a token while the connection is in use. Unlike a mutex, it can be waited for with a context.
+	// turn holds a token while the connection is in use. Unlike a mutex, it can be waited for with
+	// a context.
 	turn    chan struct{}
 	db      *sql.DB
 	version int64
@@ -31,9 +32,9 @@ func (p *peers) init(ctx context.Context, writes *sql.DB, now time.Time) error {
 	return nil
 }
 
-// quiet reports whether the cache is current, after calling forget if another process has written since the last check. It
-// never waits: while the connection is in use it returns false, and the caller reads the file, which takes some microseconds
-// more.
+// quiet reports whether the cache is current, after calling forget if another process has written
+// since the last check. It never waits: while the connection is in use it returns false, and the
+// caller reads the file, which takes some microseconds more.
 func (p *peers) quiet(ctx context.Context, now time.Time, forget func()) bool {
 	if p.recent(now) {
 		return true

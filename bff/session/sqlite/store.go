@@ -224,7 +224,8 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	}
 }
 
-// transaction runs do in an immediate transaction: no other writer comes between its reads and writes.
+// transaction runs do in an immediate transaction: no other writer comes between its reads and
+// writes.
 func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return s.peers.writing(ctx, func() error {
 		tx, err := s.writes.BeginTx(ctx, nil)

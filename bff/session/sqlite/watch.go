@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// Watch implements [session.Watcher]. Changes by this process are reported at once. A write by another process is detected
-// within 300 ms and reported as an event with the zero ID.
+// Watch implements [session.Watcher]. Changes by this process are reported at once. A write by
+// another process is detected within 300 ms and reported as an event with the zero ID.
 func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -38,8 +38,9 @@ func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return err
 }
 
-// tell drops a session that a call may have changed from the cache, and then publishes an event, since watchers read the
-// session. A call that failed is published too, as its commit may have been made.
+// tell drops a session that a call may have changed from the cache, and then publishes an event,
+// since watchers read the session. A call that failed is published too, as its commit may have been
+// made.
 func (s *Store) tell(id session.ID, ended bool, why session.Reason, err error) {
 	s.records.Drop(id)
 	switch {

@@ -21,27 +21,26 @@ const (
 	DefaultTokenLifetime = 24 * time.Hour
 )
 
-// leeway is how long after its expiry a token is still accepted, because
-// clocks differ. A denial outlasts that.
+// leeway is how long after its expiry a token is still accepted, since clocks
+// differ. A denial lasts as much longer.
 const leeway = time.Minute
 
-// shards keep calls on many processors from meeting at one lock.
+// shards reduce contention between processors.
 const shards = 64
 
-// ErrFull is returned for a denial that found no room: the list holds
-// Config.MaxEntries denials and none of them has ended. What it holds goes on
-// being denied.
+// ErrFull is returned for a denial that is not stored because the list has
+// Config.MaxEntries denials and none of them has ended. Those stay.
 var ErrFull = errors.New("denylist: full; raise MaxEntries, or deny for a shorter time")
 
-// Config describes a List. The zero value is good.
+// Config configures a List. The zero value is valid.
 type Config struct {
-	// MaxEntries bounds the number of denials; 0 means DefaultMaxEntries. A
-	// full list of that size takes about 60 MB.
+	// MaxEntries bounds the number of denials. A full list of the default size
+	// takes about 60 MB. Default: DefaultMaxEntries.
 	MaxEntries int
-	// TokenLifetime is how long access tokens live at most: denials without an
-	// end of their own last that long. 0 means DefaultTokenLifetime.
+	// TokenLifetime is the longest lifetime of access tokens, which is how long
+	// denials without an end last. Default: DefaultTokenLifetime.
 	TokenLifetime time.Duration
-	// Now is the clock; nil for time.Now.
+	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
@@ -78,7 +77,7 @@ type List struct {
 	now      func() time.Time
 	seed     maphash.Seed
 	size     atomic.Int64        // of all denials
-	kinds    [kinds]atomic.Int64 // of those of one kind, to pass over those that nobody uses
+	kinds    [kinds]atomic.Int64 // of those of one kind, to skip look-ups of unused kinds
 	shards   [shards]shard
 	changed  broadcast.Signal
 }
@@ -89,7 +88,7 @@ type shard struct {
 	next    time.Time // no denial here ends earlier
 }
 
-// A name is what is denied, at one issuer: others may use the same names.
+// A name is a session, token or subject of an issuer.
 type name struct {
 	kind   kind
 	issuer string
@@ -107,7 +106,7 @@ const (
 
 type denial struct {
 	until time.Time // forgotten then
-	at    time.Time // of a subject: tokens issued later are good
+	at    time.Time // of a subject: tokens issued later are accepted
 }
 
 // Validate returns everything that is wrong with the values of cfg, joined.
@@ -140,22 +139,21 @@ func New(cfg Config) (*List, error) {
 	return l, nil
 }
 
-// DenySession refuses every token of a provider's session (claims "iss" and
-// "sid") until its last one expires; zero means TokenLifetime from now.
+// DenySession implements [Denylist]. Its error is [ErrFull], or that a name is
+// empty.
 func (l *List) DenySession(_ context.Context, issuer, sid string, until time.Time) error {
 	return l.deny(name{session, issuer, sid}, denial{until: until})
 }
 
-// DenyToken refuses one token (claims "iss" and "jti") until it expires; zero
-// means TokenLifetime from now.
+// DenyToken implements [Denylist]. Its error is [ErrFull], or that a name is
+// empty.
 func (l *List) DenyToken(_ context.Context, issuer, jti string, until time.Time) error {
 	return l.deny(name{tokenID, issuer, jti}, denial{until: until})
 }
 
-// DenySubject refuses every token of a subject (claims "iss" and "sub") that
-// was not issued after at (claim "iat", whole seconds as a rule: a token that
-// was issued in the same second is refused, and so is one that does not say),
-// until the last of them expires; zero means TokenLifetime after at.
+// DenySubject implements [Denylist]. The claim "iat" usually has whole seconds:
+// a token issued in the same second is refused, and so is one without "iat".
+// Its error is [ErrFull], or that a name is empty.
 func (l *List) DenySubject(_ context.Context, issuer, sub string, at, until time.Time) error {
 	if until.IsZero() {
 		until = at.Add(l.lifetime)
@@ -163,8 +161,8 @@ func (l *List) DenySubject(_ context.Context, issuer, sub string, at, until time
 	return l.deny(name{subject, issuer, sub}, denial{until: until, at: at})
 }
 
-// Revoked returns authn.ErrRevoked if the token is denied, and nil if not. It
-// does not allocate.
+// Revoked implements [Denylist]. It returns authn.ErrRevoked or nil, and does not
+// allocate.
 func (l *List) Revoked(_ context.Context, key *authn.RevocationKey) error {
 	if l.size.Load() == 0 {
 		return nil
@@ -188,11 +186,10 @@ func (l *List) Revoked(_ context.Context, key *authn.RevocationKey) error {
 	return nil
 }
 
-// Changed returns a channel that is closed at the next denial, for open streams
-// (authn.Denylist).
+// Changed implements [Denylist] and authn.Denylist.
 func (l *List) Changed() <-chan struct{} { return l.changed.Wait() }
 
-// Len returns the number of denials held, some of which may have ended.
+// Len returns the number of denials, some of which may have ended.
 func (l *List) Len() int { return int(l.size.Load()) }
 
 func (l *List) get(n name, now time.Time) (denial, bool) {
@@ -205,7 +202,7 @@ func (l *List) get(n name, now time.Time) (denial, bool) {
 
 func (l *List) deny(n name, d denial) error {
 	if n.issuer == "" || n.value == "" {
-		return fmt.Errorf("denylist: issuer %q, %s %q: both must be given, or tokens without one would be denied", n.issuer, n.kind, n.value)
+		return fmt.Errorf("denylist: deny issuer %q, %s %q: an empty one would deny tokens without the claim", n.issuer, n.kind, n.value)
 	}
 	now := l.now()
 	if d.until.IsZero() {
@@ -213,7 +210,7 @@ func (l *List) deny(n name, d denial) error {
 	}
 	d.until = d.until.Add(leeway)
 	if !now.Before(d.until) {
-		return nil // all that it would refuse has expired
+		return nil // all tokens that it would refuse have expired
 	}
 	for swept := false; ; swept = true {
 		if l.put(n, d, now) {
@@ -231,8 +228,8 @@ func (l *List) shard(n name) *shard {
 	return &l.shards[maphash.String(l.seed, n.value)%shards]
 }
 
-// put adds a denial, or extends the one that is there: a later one never
-// takes back an earlier one. It reports whether there was room.
+// put adds a denial, or extends an existing one; it never shortens one. It
+// reports whether there was room.
 func (l *List) put(n name, d denial, now time.Time) bool {
 	s := l.shard(n)
 	s.mu.Lock()
@@ -267,7 +264,7 @@ func (l *List) sweep(now time.Time) {
 	}
 }
 
-// forget drops what has ended. It looks only when something has.
+// forget removes ended denials. It scans the shard only if there are some.
 func (l *List) forget(s *shard, now time.Time) {
 	if s.next.IsZero() || now.Before(s.next) {
 		return

@@ -1,5 +1,5 @@
-// Package denylist owns the memory of what has been revoked: sessions, tokens
-// and whole subjects, each until its last token has expired. It leaves it to
-// package authn to ask at every call, and to whoever learns of a logout to
-// tell it; it tells no other process.
+// Package denylist owns the set of revoked sessions, tokens and subjects of one
+// process, each until its last token has expired. Looking tokens up is left to
+// package authn, adding denials to the part that handles logouts, and sharing
+// them between processes to package redis below this one.
 package denylist

@@ -1,5 +1,6 @@
-// Package cache owns a bounded map from session IDs to values read from a store. A slow reader cannot put back a value that
-// was dropped while it read. When a value must be dropped is left to the caller.
+// Package cache owns a bounded map from session IDs to values read from a store. A slow reader
+// cannot put back a value that was dropped while it read. When a value must be dropped is left to
+// the caller.
 package cache
 
 import "sync"
@@ -12,8 +13,9 @@ type Cache[V any] struct {
 	shards [shards]shard[V]
 }
 
-// shard has two generations of entries. A full young generation becomes the old one, whose entries are dropped unless they
-// were used since. This approximates "least recently used" at the price of a map look-up.
+// shard has two generations of entries. A full young generation becomes the old one, whose entries
+// are dropped unless they were used since. This approximates "least recently used" at the price of
+// a map look-up.
 type shard[V any] struct {
 	mu         sync.RWMutex
 	young, old map[[32]byte]V
@@ -71,8 +73,8 @@ func (c *Cache[V]) Stamp(key [32]byte) Stamp {
 	return Stamp(s.drops)
 }
 
-// Put stores a value that was read after the stamp was taken, unless an entry of its shard was dropped since: then the value
-// may be older than the change that caused the drop.
+// Put stores a value that was read after the stamp was taken, unless an entry of its shard was
+// dropped since: then the value may be older than the change that caused the drop.
 func (c *Cache[V]) Put(key [32]byte, v V, at Stamp) {
 	s := c.shard(key)
 	s.mu.Lock()

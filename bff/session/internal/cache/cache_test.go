@@ -68,7 +68,8 @@ func TestKeepsWhatIsUsed(t *testing.T) {
 	}
 }
 
-// A reader that is slow must not put back what was dropped while it read: that is how a logout would be undone.
+// A reader that is slow must not put back what was dropped while it read: that is how a logout
+// would be undone.
 func TestSlowReaderPutsNothingBack(t *testing.T) {
 	t.Parallel()
 	for name, drop := range map[string]func(*cache.Cache[int]){

@@ -1,5 +1,5 @@
-// Package fanout owns the delivery of a store's events to its watchers within one process. Publishing never waits for a
-// watcher. The events of other processes are left to the stores.
+// Package fanout owns the delivery of a store's events to its watchers within one process.
+// Publishing never waits for a watcher. The events of other processes are left to the stores.
 package fanout
 
 import (
@@ -11,7 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 )
 
-// maxQueue is how many events wait for a slow watcher. An event with the zero ID replaces older ones.
+// maxQueue is how many events wait for a slow watcher. An event with the zero ID replaces older
+// ones.
 const maxQueue = 1024
 
 // Hub is the feed of a store. The zero value is ready; it is safe for concurrent use.
@@ -22,7 +23,8 @@ type Hub struct {
 	// log are the newest events, of which the first has the number start.
 	log   []session.Event
 	start int
-	// broken is why there is no feed, nil if there is one; lastErr is why the last of breaks happened.
+	// broken is why there is no feed, nil if there is one; lastErr is why the last of breaks
+	// happened.
 	broken, lastErr error
 	breaks          int
 }
@@ -87,8 +89,8 @@ func (h *Hub) Watch(ctx context.Context, event func(session.Event)) error {
 	}
 }
 
-// take returns the events from number next on, or, if there are none, the error of a break since. An event from before
-// the break is still delivered.
+// take returns the events from number next on, or, if there are none, the error of a break since.
+// An event from before the break is still delivered.
 func (h *Hub) take(next *int, breaks int) ([]session.Event, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

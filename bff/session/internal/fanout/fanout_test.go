@@ -11,8 +11,8 @@ import (
 
 var errBroken = errors.New("the feed is broken")
 
-// A watcher that does not keep up holds up nobody, takes no memory without end, and is told in the end that it has missed
-// something.
+// A watcher that does not keep up holds up nobody, takes no memory without end, and is told in the
+// end that it has missed something.
 func TestSlowWatcher(t *testing.T) {
 	t.Parallel()
 	var hub fanout.Hub

@@ -1,5 +1,6 @@
-// Package rows owns what the SQL stores have in common: how sessions and notes are laid out in columns, and the statements
-// that are the same in SQLite and PostgreSQL. Connections, transactions and locks are left to the stores.
+// Package rows owns what the SQL stores have in common: how sessions and notes are laid out in
+// columns, and the statements that are the same in SQLite and PostgreSQL. Connections, transactions
+// and locks are left to the stores.
 package rows
 
 import (
@@ -68,7 +69,8 @@ func NotNil(b []byte) []byte {
 	return b
 }
 
-// Storable reports whether PostgreSQL can store the texts. It refuses a query for others, and a browser may ask for any.
+// Storable reports whether PostgreSQL can store the texts. It refuses a query for others, and a
+// browser may ask for any.
 func Storable(texts ...string) bool {
 	for _, text := range texts {
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
@@ -90,9 +92,11 @@ const (
 
 // Tables implements the part of a store that is the same in SQLite and PostgreSQL.
 type Tables struct {
-	// Sessions and Notes are the names of the tables, and EndsAt is the expression for when a session ends.
+	// Sessions and Notes are the names of the tables, and EndsAt is the expression for when a
+	// session ends.
 	Sessions, Notes, EndsAt string
-	// Query runs a statement, whose parameters are $1, $2 and so on, and calls read with the rows, once for each attempt.
+	// Query runs a statement, whose parameters are $1, $2 and so on, and calls read with the rows,
+	// once for each attempt.
 	Query func(ctx context.Context, mode Mode, read func(Rows) error, statement string, args ...any) error
 	// Now is the clock.
 	Now func() time.Time

@@ -22,30 +22,29 @@ import (
 // DefaultPrefix is the default of Config.Prefix.
 const DefaultPrefix = "gatehouse:deny:"
 
-// Config describes a List. URL is required.
+// Config configures a List. URL is required.
 type Config struct {
 	// URL is redis://[user:password@]host[:port][/database], or rediss:// with
-	// TLS. It is in no error and no log line, since it may hold a password. A
-	// cluster is not supported: one server, or one address that leads to the
-	// primary.
+	// TLS, whose parameter ca_file names a file of authorities. It is in no error
+	// and no log line, since it may contain a password. A cluster is not
+	// supported: give one server, or one address that leads to the primary.
 	URL string
-	// TLS is for rediss, for example with RootCAs of one's own; nil means the
-	// system's roots and the URL's host.
+	// TLS configures rediss. Default: the system's authorities and the host of
+	// URL.
 	TLS *tls.Config
-	// Prefix begins every key; "" means DefaultPrefix. Processes share a list
-	// if they use the same database with the same prefix.
+	// Prefix begins every key. Processes share a list if they use the same
+	// database and prefix. Default: DefaultPrefix.
 	Prefix string
-	// MaxEntries bounds the mirror; 0 means denylist.DefaultMaxEntries, which
-	// take about 35 MB. If Redis holds more, Redis is asked at every look-up.
+	// MaxEntries bounds the mirror. If Redis has more denials, every look-up asks
+	// Redis. Default: denylist.DefaultMaxEntries, which take about 35 MB.
 	MaxEntries int
-	// TokenLifetime is how long access tokens live at most: denials without an
-	// end of their own last that long. 0 means denylist.DefaultTokenLifetime.
+	// TokenLifetime is the longest lifetime of access tokens, which is how long
+	// denials without an end last. Default: denylist.DefaultTokenLifetime.
 	TokenLifetime time.Duration
-	// Now is the clock that denials end by; nil means time.Now. The age of the
-	// feed is measured by the process's monotonic clock, so that no adjustment
-	// makes an old feed look fresh.
+	// Now is the clock by which denials end. The age of the feed is measured by
+	// the monotonic clock. Default: time.Now.
 	Now func() time.Time
-	// Logger is told when the feed breaks and when it is back; nil discards.
+	// Logger logs changes of the feed. Default: none.
 	Logger *slog.Logger
 }
 
@@ -123,8 +122,8 @@ func (c *Config) clientOption() (rueidis.ClientOption, error) {
 	return option, nil
 }
 
-// problem wraps an error of the client. Servers that do not know HELLO quote
-// its arguments, of which the password is one.
+// problem wraps an error of the client. Servers that do not support HELLO quote
+// its arguments, among them the password.
 func (l *List) problem(what string, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok && refused.Error() != rediscause.Refusal(refused) {
 		return errors.New("redis denylist: " + what + ": " + rediscause.Refusal(refused))

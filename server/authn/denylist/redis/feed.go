@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// beat is how long Redis may keep a question of the feed open.
+	// beat is how long Redis may block a read of the feed.
 	beat = 200 * time.Millisecond
 	// page is how many denials are read or written at a time.
 	page = 1000
 	// The pauses between attempts to follow the feed.
 	minPause, maxPause = 50 * time.Millisecond, 300 * time.Millisecond
-	// fullPause is how long a mirror that is too small is left alone: each
-	// attempt loads everything.
+	// fullPause is the pause after an attempt with a mirror that is too small,
+	// since each attempt loads everything.
 	fullPause = 10 * time.Second
-	// unsentPause is how often denials that Redis refused are offered again.
+	// unsentPause is how often denials that Redis refused are written again.
 	unsentPause = 5 * time.Second
 )
 
@@ -41,9 +41,9 @@ type follower struct {
 	last    int64 // number of the last change that is in the mirror
 }
 
-// Run keeps the mirror in step with Redis until ctx or the list ends, and
-// returns nil then. It must run once, all the time: without it every look-up
-// asks Redis.
+// Run synchronizes the mirror with Redis until ctx ends or the list is closed, and
+// then returns nil. It must run once, at all times: without it every look-up asks
+// Redis.
 func (l *List) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -58,7 +58,7 @@ func (l *List) Run(ctx context.Context) error {
 			err = l.follow(ctx, f, func() {
 				if pause = minPause; broken {
 					broken = false
-					l.cfg.Logger.InfoContext(ctx, "denylist feed is back")
+					l.cfg.Logger.InfoContext(ctx, "denylist feed restored")
 				}
 			})
 			f.release()
@@ -68,12 +68,12 @@ func (l *List) Run(ctx context.Context) error {
 		}
 		if errors.Is(err, denylist.ErrFull) {
 			l.full.Store(true)
-			l.asOf.Store(0) // what has no room is not in the mirror
+			l.asOf.Store(0) // denials without room are not in the mirror
 			pause = fullPause
 		}
 		if !broken {
 			broken = true
-			l.cfg.Logger.WarnContext(ctx, "denylist feed is broken", "cause", err)
+			l.cfg.Logger.WarnContext(ctx, "denylist feed broken", "err", err)
 		}
 		if sleep(ctx, pause/2+rand.N(pause/2)) != nil {
 			return nil
@@ -82,8 +82,8 @@ func (l *List) Run(ctx context.Context) error {
 	}
 }
 
-// connect opens a connection and makes the mirror and Redis agree: each is
-// told what only the other holds.
+// connect opens a connection and copies to the mirror and to Redis the denials
+// that only the other has.
 func (l *List) connect(ctx context.Context) (*follower, error) {
 	f := &follower{}
 	f.conn, f.release = l.client.Dedicate()
@@ -95,35 +95,35 @@ func (l *List) connect(ctx context.Context) (*follower, error) {
 }
 
 func (l *List) sync(ctx context.Context, f *follower) error {
-	l.unsent.Store(false) // what comes in from now on may be missed below
+	l.unsent.Store(false) // first, since denials from now on may be missed below
 	sent := l.elapsed()
 	age, err := l.hello(ctx, f)
 	if err != nil {
-		return l.problem("greeting", err)
+		return l.problem("read the epoch", err)
 	}
 	stored, fits, err := l.load(ctx, f)
 	if err != nil {
-		return l.problem("loading", err)
+		return l.problem("load denials", err)
 	}
 	if err := l.putBack(ctx, l.mirror.missing(stored)); err != nil {
 		l.unsent.Store(true)
 		if _, refused := rueidis.IsRedisErr(err); !refused {
-			return l.problem("putting back", err)
+			return l.problem("restore denials", err)
 		}
-		// Out of memory, read-only: what others write can still be followed.
-		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process knows", "cause", l.problem("putting back", err))
+		// Out of memory or read-only: the changes of others can still be followed.
+		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process has", "err", l.problem("restore denials", err))
 	}
 	l.epoch.Store(&f.epoch)
 	l.settled.Store(int64(sent + max(0, settleFor-age)))
 	if l.full.Store(!fits); !fits {
-		return l.problem("loading", denylist.ErrFull)
+		return l.problem("load denials", denylist.ErrFull)
 	}
 	l.freshAsOf(sent)
 	return nil
 }
 
-// freshAsOf says that all denials made before a time are in the mirror. Those
-// of an epoch that has just begun may not all be back.
+// freshAsOf records that all denials made before a time are in the mirror. In an
+// epoch that has just begun some may not be restored yet.
 func (l *List) freshAsOf(t time.Duration) {
 	if l.closing.Err() == nil && !l.settling() {
 		l.asOf.Store(int64(t))
@@ -150,9 +150,9 @@ func (l *List) hello(ctx context.Context, f *follower) (age time.Duration, err e
 	return time.Duration(ms) * time.Millisecond, err
 }
 
-// load reads all denials. What is written meanwhile may be missed: the feed
-// has it, since its position was taken before. It reports whether the mirror
-// had room for them.
+// load reads all denials and reports whether the mirror had room for them. It may
+// miss denials written meanwhile, which the feed has from its position, taken
+// before.
 func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, fits bool, err error) {
 	stored, fits = map[name]denial{}, true
 	for cursor := uint64(0); ; {
@@ -164,7 +164,7 @@ func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, f
 		if err != nil {
 			return nil, false, err
 		}
-		for len(scan.Elements) > 0 { // small sets come in one piece, whatever the count
+		for len(scan.Elements) > 0 { // small sets ignore the count
 			n := min(len(scan.Elements), 2*page)
 			if err := l.loadPage(ctx, f, scan.Elements[:n], stored); err != nil {
 				return nil, false, err
@@ -181,7 +181,7 @@ func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, f
 	return stored, fits, nil
 }
 
-// loadPage takes names and scores in turn.
+// loadPage reads denials, given names and scores in turn.
 func (l *List) loadPage(ctx context.Context, f *follower, scores []string, stored map[name]denial) error {
 	var names []name
 	var keys []string
@@ -204,7 +204,7 @@ func (l *List) loadPage(ctx context.Context, f *follower, scores []string, store
 		for i, v := range values {
 			s, err := v.ToString()
 			if rueidis.IsRedisNil(err) {
-				continue // it has expired
+				continue // expired
 			}
 			if err != nil {
 				return err
@@ -225,7 +225,7 @@ func (l *List) feedDo(ctx context.Context, f *follower, cmd rueidis.Completed, r
 	return read(f.conn.Do(ctx, cmd))
 }
 
-// putBack writes what Redis does not hold.
+// putBack writes denials that Redis lacks.
 func (l *List) putBack(ctx context.Context, entries []entry) error {
 	for len(entries) > 0 {
 		n := min(len(entries), page)
@@ -257,25 +257,24 @@ func (l *List) putBack(ctx context.Context, entries []entry) error {
 	return nil
 }
 
-// follow reads the feed until something is wrong, and calls healthy at each
-// news.
+// follow reads the feed until an error, and calls healthy after each read.
 func (l *List) follow(ctx context.Context, f *follower, healthy func()) error {
 	began := l.elapsed()
 	for {
 		if err := l.next(ctx, f); err != nil {
-			return l.problem("following", err)
+			return l.problem("follow the feed", err)
 		}
 		healthy()
 		if l.unsent.Load() && l.elapsed()-began > unsentPause {
-			return errUnsent // to be put back
+			return errUnsent // sync writes them again
 		}
 	}
 }
 
-// next waits for changes, a beat at most. The answer to the first command
-// tells which changes there were when it was sent, and the second must then
-// deliver those; so a feed that was emptied, trimmed or replaced is noticed,
-// and the time at which the commands were sent is one up to which all is known.
+// next waits for changes, a beat at most. The first command returns the number of
+// the last change, and the second must deliver the changes up to it. This detects
+// a feed that was emptied, trimmed or replaced, and all changes before the
+// commands were sent are then known.
 func (l *List) next(ctx context.Context, f *follower) error {
 	ctx, cancel := context.WithTimeout(ctx, beat+answerWithin)
 	defer cancel()
@@ -311,7 +310,7 @@ func (l *List) next(ctx context.Context, f *follower) error {
 	case seq <= f.last:
 		l.freshAsOf(sent)
 	}
-	return nil // with more to come, if it was not all
+	return nil // there may be more to read
 }
 
 func (l *List) apply(f *follower, change rueidis.XRangeEntry) error {

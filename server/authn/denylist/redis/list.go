@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// staleAfter is how long the mirror is believed without news.
+	// staleAfter is how long the mirror is used without news.
 	staleAfter = time.Second
 	// answerWithin bounds a single command of the feed, and a dial.
 	answerWithin = 500 * time.Millisecond
-	// askWithin bounds a question about one token.
+	// askWithin bounds a look-up in Redis.
 	askWithin = 400 * time.Millisecond
-	// writeWithin bounds a denial, with its repetitions.
+	// writeWithin bounds a denial, including its repetitions.
 	writeWithin = 2 * time.Second
-	// settleFor is how long after the begin of an epoch the others are given to
-	// put back what they know: long enough to notice a frozen connection, pause
-	// and dial.
+	// settleFor is how long after the begin of an epoch the other processes may
+	// take to write back their denials: long enough to detect a frozen
+	// connection, pause and dial.
 	settleFor = 2 * time.Second
-	// leeway is how long after its expiry a token is still accepted, because
-	// clocks differ. A denial outlasts that.
+	// leeway is how long after its expiry a token is still accepted, since
+	// clocks differ. A denial lasts as much longer.
 	leeway = time.Minute
-	// maxQuestions is how many look-ups ask Redis at a time; more wait in line.
+	// maxQuestions bounds concurrent look-ups in Redis.
 	maxQuestions = 256
 )
 
 var (
-	errLost   = errors.New("redis has lost what it held; it is being put back")
+	errLost   = errors.New("redis has lost data, which is being restored")
 	errNoFeed = errors.New("no news from the feed for a second")
 	errClosed = errors.New("redis denylist: closed")
 )
@@ -49,22 +49,22 @@ type List struct {
 	mirror *mirror
 
 	born      time.Time                // origin of the monotonic times below
-	asOf      atomic.Int64             // all denials made before are in the mirror; 0 for never
-	settled   atomic.Int64             // until then, others may be putting back what Redis lost
-	epoch     atomic.Pointer[string]   // that the mirror was last made to agree with
-	full      atomic.Bool              // the mirror cannot hold what Redis does
-	unsent    atomic.Bool              // the mirror holds what could not be written
-	questions chan struct{}            // a place for each look-up that asks Redis
-	first     atomic.Pointer[follower] // what Open began, for Run to go on with
+	asOf      atomic.Int64             // all earlier denials are in the mirror; 0 for never
+	settled   atomic.Int64             // until then, others may be restoring what Redis lost
+	epoch     atomic.Pointer[string]   // of the last synchronization
+	full      atomic.Bool              // Redis has more than fits into the mirror
+	unsent    atomic.Bool              // the mirror has denials that could not be written
+	questions chan struct{}            // a token for each look-up in Redis
+	first     atomic.Pointer[follower] // that Open began, for Run
 	closing   context.Context
 	close     context.CancelFunc
 	closeOnce sync.Once
 }
 
-// Open connects and loads what is denied. It fails if Redis cannot be reached
-// or refuses; it waits no longer than ctx. After the first start ever, or a
-// loss in Redis, it waits up to two seconds for others to put back what they
-// know. The caller runs Run, and Close at the end.
+// Open connects and loads the denials. It fails if Redis cannot be reached or
+// refuses, and waits no longer than ctx. After the very first start, or a loss in
+// Redis, it waits up to two seconds for other processes to restore theirs. The
+// caller runs Run, and Close at the end.
 func Open(ctx context.Context, cfg Config) (*List, error) {
 	l, option, err := cfg.open()
 	if err != nil {
@@ -80,20 +80,20 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 	switch {
 	case err == nil:
 		l.first.Store(f)
-	case !l.full.Load(): // too many for the mirror are no reason not to start
+	case !l.full.Load(): // it starts also if the mirror is too small
 		l.Close()
 		return nil, err
 	}
 	if err := sleep(ctx, time.Duration(l.settled.Load())-time.Since(l.born)); err != nil {
 		l.Close()
-		return nil, l.problem("loading", err)
+		return nil, l.problem("load denials", err)
 	}
 	return l, nil
 }
 
 var _ denylist.Denylist = (*List)(nil)
 
-// newList makes a list that is not connected yet.
+// newList returns a list that is not connected.
 func newList(cfg Config) *List {
 	l := &List{
 		cfg: cfg, keys: newKeys(cfg.Prefix), mirror: newMirror(cfg.MaxEntries, cfg.Now),
@@ -103,25 +103,21 @@ func newList(cfg Config) *List {
 	return l
 }
 
-// DenySession refuses every token of a provider's session (claims "iss" and
-// "sid") until its last one expires; zero means TokenLifetime from now.
-//
-// All Deny methods return when Redis holds the denial, or, after 2 s at most,
-// an error. This process refuses even then, and goes on telling Redis.
+// DenySession implements [denylist.Denylist]. Like the other Deny methods, it
+// returns nil when Redis has the denial, and otherwise, after 2 s at most, an
+// error. Even then this process refuses the tokens, and goes on writing to Redis.
 func (l *List) DenySession(ctx context.Context, issuer, sid string, until time.Time) error {
 	return l.deny(ctx, session, issuer, sid, time.Time{}, until)
 }
 
-// DenyToken refuses one token (claims "iss" and "jti") until it expires; zero
-// means TokenLifetime from now.
+// DenyToken implements [denylist.Denylist]; see DenySession.
 func (l *List) DenyToken(ctx context.Context, issuer, jti string, until time.Time) error {
 	return l.deny(ctx, tokenID, issuer, jti, time.Time{}, until)
 }
 
-// DenySubject refuses every token of a subject (claims "iss" and "sub") that
-// was not issued after at (claim "iat", whole seconds as a rule: a token that
-// was issued in the same second is refused, and so is one that does not say),
-// until the last of them expires; zero means TokenLifetime after at.
+// DenySubject implements [denylist.Denylist]; see DenySession. The claim "iat"
+// usually has whole seconds: a token issued in the same second is refused, and
+// so is one without "iat".
 func (l *List) DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error {
 	if until.IsZero() {
 		until = at.Add(l.cfg.TokenLifetime)
@@ -131,7 +127,7 @@ func (l *List) DenySubject(ctx context.Context, issuer, sub string, at, until ti
 
 func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until time.Time) error {
 	if issuer == "" || value == "" {
-		return fmt.Errorf("redis denylist: issuer %q, %s %q: both must be given, or tokens without one would be denied", issuer, k, value)
+		return fmt.Errorf("redis denylist: deny issuer %q, %s %q: an empty one would deny tokens without the claim", issuer, k, value)
 	}
 	now := l.cfg.Now()
 	if until.IsZero() {
@@ -142,10 +138,10 @@ func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until
 		d.at = ceilMilli(at)
 	}
 	if d.until <= now.UnixMilli() {
-		return nil // all that it would refuse has expired
+		return nil // all tokens that it would refuse have expired
 	}
 	e := entry{newName(k, issuer, value), d}
-	// If there is no room, the feed will find that too, and have Redis asked.
+	// Without room, the feed fails too, and look-ups ask Redis.
 	held := l.mirror.put(e.name, e.denial)
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
@@ -155,20 +151,19 @@ func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until
 		return nil
 	}
 	if !held {
-		return l.problem("a denial was lost: the mirror is full and writing failed", err)
+		return l.problem("denial lost: the mirror is full and writing failed", err)
 	}
 	l.unsent.Store(true)
-	return l.problem("the denial holds in this process; writing it for the others failed and will be repeated", err)
+	return l.problem("denial effective in this process only: writing it failed and will be repeated", err)
 }
 
-// ceilMilli rounds up, to refuse rather more than less.
+// ceilMilli rounds up, so that no denial is shortened.
 func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
 
-// Revoked returns authn.ErrRevoked if the token is denied, nil if not, and
-// another error if that cannot be told. While the feed is healthy it neither
-// allocates nor touches the network; while it is not, it takes up to 0.4 s.
+// Revoked implements [denylist.Denylist]. While the feed is current it neither
+// allocates nor uses the network; otherwise it takes up to 0.4 s.
 func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
-	fresh := l.fresh() // before the look-up: the mirror holds what it held then
+	fresh := l.fresh() // before the look-up, since the mirror only grows until then
 	if l.mirror.denies(key) {
 		return authn.ErrRevoked
 	}
@@ -178,12 +173,11 @@ func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 	return l.ask(ctx, key)
 }
 
-// Changed returns a channel that is closed at the next denial that this
-// process learns of, for open streams (authn.Denylist).
+// Changed returns a channel that is closed at the next denial that this process
+// learns of.
 func (l *List) Changed() <-chan struct{} { return l.mirror.changed.Wait() }
 
-// Ready returns nil while look-ups can be answered without waiting for the
-// feed to return. It does not wait.
+// Ready returns nil while look-ups can be answered. It does not wait.
 func (l *List) Ready() error {
 	switch {
 	case l.closing.Err() != nil:
@@ -195,8 +189,8 @@ func (l *List) Ready() error {
 	}
 }
 
-// Close ends Run and closes the connections. Afterwards look-ups fail, but
-// for what is known to be denied.
+// Close ends Run and closes the connections. Afterwards look-ups fail, except of
+// tokens that are known to be denied.
 func (l *List) Close() {
 	l.closeOnce.Do(func() {
 		l.close()
@@ -208,7 +202,7 @@ func (l *List) Close() {
 	})
 }
 
-// elapsed is the monotonic time; never 0.
+// elapsed returns the monotonic time since born, never 0.
 func (l *List) elapsed() time.Duration { return max(1, time.Since(l.born)) }
 
 func (l *List) fresh() bool {
@@ -220,7 +214,7 @@ func (l *List) settling() bool { return l.elapsed() < time.Duration(l.settled.Lo
 
 // ask asks Redis about one token.
 func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
-	const what = "asking directly, as the feed is broken"
+	const what = "look up in Redis, since the feed is broken"
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	select {
@@ -263,7 +257,7 @@ func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
 			return authn.ErrRevoked
 		}
 	}
-	// That it is not there says something only if all is there.
+	// That a denial is missing counts only if Redis has lost nothing.
 	if epoch, err := values[0].ToString(); err != nil || epoch != *l.epoch.Load() || l.settling() {
 		return l.problem(what, errLost)
 	}

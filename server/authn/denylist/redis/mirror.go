@@ -9,17 +9,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// shards keep calls on many processors from meeting at one lock.
+// shards reduce contention between processors.
 const shards = 64
 
-// A mirror is all that this process knows to be denied. Package denylist keeps
-// names instead of sums, which would have to be in Redis, and cannot list what
-// it holds, which a Redis that lost its memory must be told.
+// A mirror is the set of denials that this process knows. It has sums instead of
+// the names of denylist.List, as Redis has, and can list them, to restore a Redis
+// that lost its data.
 type mirror struct {
 	max    int64
 	now    func() time.Time
 	size   atomic.Int64
-	kinds  [3]atomic.Int64 // by kind.index, to save the sums of those that nobody uses
+	kinds  [3]atomic.Int64 // by kind.index, to skip the sums of unused kinds
 	shards [shards]shard
 
 	changed broadcast.Signal
@@ -62,8 +62,8 @@ func (m *mirror) denies(key *authn.RevocationKey) bool {
 	return false
 }
 
-// covers reports whether a subject's denial refuses what was issued then. The
-// zero time, of a token that does not say, is before all.
+// covers reports whether a subject's denial refuses a token issued then. The zero
+// time, of a token without "iat", is before all others.
 func (d denial) covers(issuedAt time.Time) bool { return issuedAt.UnixMilli() <= d.at }
 
 func (m *mirror) get(n name) (denial, bool) {
@@ -74,14 +74,14 @@ func (m *mirror) get(n name) (denial, bool) {
 	return d, ok && m.now().UnixMilli() < d.until
 }
 
-// put adds a denial, or extends the one that is there. It reports whether
-// there was room.
+// put adds a denial, or extends an existing one. It reports whether there was
+// room.
 func (m *mirror) put(n name, d denial) bool {
 	now := m.now().UnixMilli()
 	if d.until <= now {
 		return true
 	}
-	defer m.changed.Send() // also what has no room: Redis, which has it, is asked from now on
+	defer m.changed.Send() // also without room: look-ups ask Redis, which has the denial
 	if m.tryPut(n, d, now) {
 		return true
 	}
@@ -114,7 +114,7 @@ func (m *mirror) tryPut(n name, d denial, now int64) bool {
 	return true
 }
 
-// forget drops what has ended. It looks only when something has.
+// forget removes ended denials. It scans the shard only if there are some.
 func (m *mirror) forget(s *shard, now int64) {
 	if s.next == 0 || now < s.next {
 		return
@@ -132,8 +132,7 @@ func (m *mirror) forget(s *shard, now int64) {
 	}
 }
 
-// missing returns what the mirror holds and stored does not, or holds for a
-// shorter time.
+// missing returns the denials that stored lacks or has for a shorter time.
 func (m *mirror) missing(stored map[name]denial) []entry {
 	now := m.now().UnixMilli()
 	var out []entry

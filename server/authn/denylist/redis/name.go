@@ -18,7 +18,7 @@ const (
 	subject kind = 'u'
 )
 
-// index numbers the kinds, and is -1 for what is none.
+// index returns the number of the kind, -1 if it is invalid.
 func (k kind) index() int { return strings.IndexByte("sju", byte(k)) }
 
 func (k kind) String() string {
@@ -32,15 +32,14 @@ func (k kind) String() string {
 	}
 }
 
-// A name is what is denied, as a sum: neither Redis nor the mirror learns
-// whom it concerns.
+// A name is a session, token or subject of an issuer, as a sum, so that neither
+// Redis nor the mirror has the name itself.
 type name struct {
 	kind kind
 	sum  [sha256.Size]byte
 }
 
-// newName does not allocate, unless issuer and value are longer than any sane
-// provider makes them.
+// newName allocates only if issuer and value together are longer than 251 bytes.
 func newName(k kind, issuer, value string) name {
 	var room [256]byte
 	b := append(room[:0], byte(k))
@@ -59,24 +58,24 @@ func parseName(s string) (name, error) {
 	var n name
 	letter, sum, ok := strings.Cut(s, ":")
 	if !ok || len(letter) != 1 || kind(letter[0]).index() < 0 || len(sum) != base64.RawURLEncoding.EncodedLen(len(n.sum)) {
-		return name{}, fmt.Errorf("%q is no name of a denial", s)
+		return name{}, fmt.Errorf("malformed name of a denial %q", s)
 	}
 	n.kind = kind(letter[0])
 	if _, err := base64.RawURLEncoding.Strict().Decode(n.sum[:], []byte(sum)); err != nil {
-		return name{}, fmt.Errorf("%q is no name of a denial", s)
+		return name{}, fmt.Errorf("malformed name of a denial %q", s)
 	}
 	return n, nil
 }
 
-// A denial is how long and, of a subject, what for. Times are milliseconds
-// since 1970.
+// A denial has its end and, of a subject, the latest issue time that it refuses.
+// Times are milliseconds since 1970.
 type denial struct {
-	until int64 // forgotten then; the leeway is included
-	at    int64 // of a subject: tokens issued later are good
+	until int64 // the end, including the leeway
+	at    int64 // of a subject: tokens issued later are accepted
 }
 
-// merge returns what refuses all that either refuses: denying again never
-// takes anything back, in whatever order the news comes in.
+// merge returns a denial that refuses all tokens that either refuses. The order
+// in which changes arrive does not matter.
 func (d denial) merge(e denial) denial {
 	return denial{until: max(d.until, e.until), at: max(d.at, e.at)}
 }
@@ -90,11 +89,11 @@ func parseDenial(s string) (denial, error) {
 	u, a, _ := strings.Cut(s, " ")
 	until, err := strconv.ParseInt(u, 10, 64)
 	if err != nil {
-		return denial{}, fmt.Errorf("%q is no denial", s)
+		return denial{}, fmt.Errorf("malformed denial %q", s)
 	}
 	at, err := strconv.ParseInt(a, 10, 64)
 	if err != nil {
-		return denial{}, fmt.Errorf("%q is no denial", s)
+		return denial{}, fmt.Errorf("malformed denial %q", s)
 	}
 	return denial{until, at}, nil
 }

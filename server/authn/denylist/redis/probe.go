@@ -13,9 +13,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 )
 
-// Probe proves that Open and the list could do their work: it follows the feed
-// and makes a denial under a prefix of its own, below cfg.Prefix, and removes
-// what it has made. Its errors show no password.
+// Probe checks that Open and the list would work: it follows the feed and writes a
+// denial under a prefix of its own below cfg.Prefix, and removes both. Its errors
+// show no password.
 func Probe(ctx context.Context, cfg Config) error {
 	cfg.Prefix = cmp.Or(cfg.Prefix, DefaultPrefix) + "check-" + rand.Text() + ":"
 	l, option, err := cfg.open()
@@ -34,7 +34,7 @@ func Probe(ctx context.Context, cfg Config) error {
 	exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
 	defer func() {
 		remove := l.client.B().Del().Key(exec.Keys...).Build()
-		_ = l.client.Do(context.WithoutCancel(ctx), remove).Error() // its rights have been seen by then, or are the error
+		_ = l.client.Do(context.WithoutCancel(ctx), remove).Error() // the keys expire otherwise
 	}()
 	f, err := l.connect(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func Probe(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// explained says why Redis cannot be used for an operation.
+// explained returns why Redis cannot be used for an operation.
 func explained(operation string, option rueidis.ClientOption, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		return fmt.Errorf("%s: %w", operation, rediscause.Refused(refused))

@@ -7,11 +7,11 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// begin starts an epoch if there is none. Its name ends in the time of its
-// begin by the server's clock, which every process compares with that same
-// clock. A feed without its epoch or counter is of no use and starts anew.
+// begin starts an epoch if there is none. Its name ends in the time of its begin
+// by the server's clock, with which every process compares it. A feed without its
+// epoch or counter starts again.
 //
-// KEYS epoch seq feed; ARGV[1] is a random name, used if it is needed.
+// KEYS epoch seq feed; ARGV[1] is a random name for a new epoch.
 const begin = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -30,13 +30,14 @@ local born = tonumber(string.match(epoch, '@(%d+)$')) or 0
 return {epoch, string.format('%.0f', now - born), redis.call('GET', KEYS[2])}
 `)
 
-// deny stores a denial, merged with the one that is there, and tells the
-// feed, in one step. It may be repeated, by the client when a connection breaks,
-// too: what changes nothing is told to nobody, so processes that put back the same denials do not echo each other.
-// The server's clock decides about the index, as it does about the keys.
+// deny stores a denial, merged with an existing one, and adds it to the feed, in
+// one step. It may be repeated, also by the client after a broken connection: what
+// changes nothing is not in the feed, so that processes which restore the same
+// denials do not echo each other. The server's clock decides about the index, as
+// about the keys.
 //
 // KEYS[4] index, KEYS[5] the denial; ARGV[2] its name, [3] milliseconds until
-// Redis may drop it, [4] until, [5] at. A value that is not ours is replaced.
+// Redis may drop it, [4] until, [5] at. A malformed value is replaced.
 var deny = rueidis.NewLuaScriptRetryable(begin + `
 local ttl, ends, at = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local have = redis.call('GET', KEYS[5])
@@ -60,7 +61,7 @@ redis.call('PEXPIRE', KEYS[3], 600000)
 return 1
 `)
 
-// keys are the names of what is in Redis beside the denials.
+// keys are the names of the keys beside those of denials.
 type keys struct{ prefix, epoch, seq, feed, index string }
 
 func newKeys(prefix string) keys {
@@ -71,8 +72,8 @@ func (k *keys) hello() (names, args []string) {
 	return []string{k.epoch, k.seq, k.feed}, []string{rand.Text()}
 }
 
-// deny takes the time now in milliseconds since 1970. Redis keeps a denial a
-// minute longer than it refuses, in case the clocks of the processes differ.
+// deny takes the time in milliseconds since 1970. Redis keeps a denial a minute
+// longer than it lasts, since clocks differ.
 func (k *keys) deny(e entry, now int64) rueidis.LuaExec {
 	n := e.name.String()
 	return rueidis.LuaExec{
