@@ -1,7 +1,6 @@
-// Package accesslog owns the one line that each HTTP request leaves in the
-// log of a process, whichever parts it passes there, and the request id that
-// ties the lines of several processes together. It leaves what else is worth
-// logging to the parts.
+// Package accesslog owns the one line that each HTTP request has in the log of a
+// process, whichever parts it passes there, and the request id that connects the
+// lines of several processes. It leaves all other log lines to the parts.
 package accesslog
 
 import (
@@ -12,11 +11,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// Wrap returns a middleware that gives each request an id (the client's if it
-// is fit for a log, a fresh one otherwise), answers with it, and logs one line
-// when the request has ended: method, path, status, bytes, duration, whether the
-// answer was cut off, and what the parts behind have added. Query, headers and
-// bodies are never logged: they carry codes, tokens and names.
+// Wrap returns a middleware that gives each request an id (the client's if it is
+// safe to log, otherwise a new one), sends it in the answer, and logs one line when
+// the request has ended: method, path, status, bytes, duration, whether the answer
+// was cut off, and what the parts behind have added. Query, headers and bodies are
+// never logged: they contain codes, tokens and names.
 func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -27,7 +26,7 @@ func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 			answer := &recorder{ResponseWriter: w}
 			whole := false
 			defer func() {
-				if !whole { // by a panic that cuts the connection
+				if !whole { // a panic has cut the connection
 					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
 				}
 				status := answer.status
@@ -70,5 +69,5 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

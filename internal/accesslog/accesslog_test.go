@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// lines are the records of a JSON log, without what differs at each run.
+// lines returns the records of a JSON log without times.
 func lines(t *testing.T, out *bytes.Buffer) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -35,8 +35,8 @@ func logger(out *bytes.Buffer) *slog.Logger {
 	return slog.New(requestid.LogHandler(slog.NewJSONHandler(out, nil)))
 }
 
-// TestOneLine: the parts behind add to the line of the one in front, the last
-// word counts, and the worst level.
+// The parts behind add to the line of the part in front. The last value of a key and
+// the highest level are written.
 func TestOneLine(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -44,11 +44,11 @@ func TestOneLine(t *testing.T) {
 	h := accesslog.Wrap(logger(&out))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		line := accesslog.FromContext(r.Context())
 		if ctx, ours := accesslog.Begin(r.Context(), logger(&out)); ctx == r.Context() || ours == line {
-			t.Error("a part that begins a line of its own gets another's")
+			t.Error("Begin returned the line of another part")
 		}
 		for _, code := range []string{"Unavailable", "OK"} {
 			if !line.Add(slog.LevelWarn, slog.String("route", "/api/{id}"), slog.String("code", code)) {
-				t.Error("not added")
+				t.Error("Add reported false")
 			}
 		}
 		line.Add(slog.LevelInfo, slog.Int("more", 1))
@@ -60,7 +60,7 @@ func TestOneLine(t *testing.T) {
 	r.Header.Set(requestid.Header, "abc")
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	if late.Add(slog.LevelError, slog.String("late", "x")) {
-		t.Error("added to a line that is written")
+		t.Error("Add reported true for a line that has been written")
 	}
 	want := []map[string]any{{
 		"level": "WARN", "msg": "request", "request_id": "abc", "method": "GET", "path": "/api/1", "status": 418.0, "bytes": 5.0,
@@ -71,19 +71,18 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-// TestNobodyListens: without a reader there is no line, and parts behind that
-// do have one write their own.
-func TestNobodyListens(t *testing.T) {
+// If the logger discards the line, there is none, and the parts behind write their own.
+func TestDiscarded(t *testing.T) {
 	t.Parallel()
 	h := accesslog.Wrap(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if line := accesslog.FromContext(r.Context()); line != nil || line.Add(slog.LevelInfo) {
-			t.Error("there is a line that nobody writes")
+			t.Error("there is a line that is not written")
 		}
 	}))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 }
 
-// TestConcurrently: a stream's end and the request's may come together.
+// A stream and its request may end at the same time.
 func TestConcurrently(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -7,25 +7,25 @@ import (
 	"sync"
 )
 
-// A Line is the line of a request that is under way. It belongs to the first
-// part of this process that the request came to; those behind it add what they
-// know rather than write lines of their own, or do so at debug level alone. It
-// is safe for concurrent use, and nil is a line that nobody will write.
+// A Line is the line of a request that is under way. The first part of this process
+// that the request reaches writes it; the parts behind add attributes instead of
+// writing lines of their own above debug level. It is safe for concurrent use. A nil
+// Line is not written.
 type Line struct {
 	mu      sync.Mutex
-	attrs   []slog.Attr // the first own are for the part that writes the line
+	attrs   []slog.Attr // the first own are set by the part that writes the line
 	level   slog.Level
 	written bool
 	room    [own + 6]slog.Attr
 }
 
-// own is how many attributes the part that writes a line has, as a rule.
+// own is the usual number of attributes of the part that writes the line.
 const own = 6
 
 type lineKey struct{}
 
-// Begin returns the context of a request whose line this part writes, and the
-// line; the context as it is, and nil, where nobody reads the logger.
+// Begin returns the context of a request whose line this part writes, and the line. If
+// the logger discards it, Begin returns ctx and nil.
 func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
 	if !logger.Enabled(ctx, slog.LevelInfo) {
 		return ctx, nil
@@ -35,21 +35,20 @@ func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
 	return NewContext(ctx, l), l
 }
 
-// NewContext returns a context that carries the line.
+// NewContext returns a context with the line.
 func NewContext(ctx context.Context, l *Line) context.Context {
 	return context.WithValue(ctx, lineKey{}, l)
 }
 
-// FromContext returns the line that a part in front of this one will write, nil
-// if there is none.
+// FromContext returns the line that a part in front of this one writes, nil if there
+// is none.
 func FromContext(ctx context.Context) *Line {
 	l, _ := ctx.Value(lineKey{}).(*Line)
 	return l
 }
 
-// Add adds to the line, in the place of what is there under the same key, and
-// raises its level. It reports whether that came in time: a line that is
-// written already does not change.
+// Add adds attributes to the line, replacing those with the same keys, and raises its
+// level. It reports false if the line has been written already.
 func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
 	if l == nil {
 		return false
@@ -70,7 +69,7 @@ func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
 	return true
 }
 
-// Write writes the line, the given attributes first, then what was added.
+// Write writes the line: the given attributes, then those that were added.
 func (l *Line) Write(ctx context.Context, logger *slog.Logger, attrs ...slog.Attr) {
 	if l == nil {
 		return

@@ -1,7 +1,7 @@
-// Package arrival bounds the memory that requests take before they have arrived whole. A client that
-// sends a part of a request and then nothing costs what it has sent for as long as it is waited for;
-// thousands of such clients must not cost more than a fixed sum. What a request is, how long it may
-// take and what the client is told is left to the caller.
+// Package arrival owns the bound on the memory of requests that have not arrived completely. A client
+// that sends a part of a request and then nothing holds that memory until a timeout; thousands of such
+// clients must not hold more than a fixed total. It leaves what a request is, how long it may take and
+// what the client gets to the caller.
 package arrival
 
 import (
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// grace is how long a request is safe from being given up for another. Requests of well-connected
-// clients arrive in milliseconds, so under attack it is the attacker's that are given up.
+// grace is how long a request cannot be given up for another. Requests of well-connected clients
+// arrive in milliseconds, so under attack those of the attacker are given up.
 const grace = time.Second
 
 // A Limiter is shared by all requests of a port. It is safe for concurrent use.
@@ -29,7 +29,7 @@ func New(max int64, now func() time.Time) *Limiter {
 	return &Limiter{max: max, now: now}
 }
 
-// A Request is one that has not arrived whole.
+// A Request is a request that has not arrived completely.
 type Request struct {
 	limiter *Limiter
 	giveUp  func()
@@ -40,7 +40,7 @@ type Request struct {
 
 // Begin counts a request that holds size bytes. giveUp is called at most once, when the memory is
 // needed for a newer request; it must not block and must not call the limiter. Begin returns nil if
-// there is no room and all that arrive are younger than a second.
+// there is no room and all arriving requests are younger than a second.
 func (l *Limiter) Begin(size int64, giveUp func()) *Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,8 +53,8 @@ func (l *Limiter) Begin(size int64, giveUp func()) *Request {
 	return r
 }
 
-// Grow counts size bytes more. It returns false if there is no room for them, or if the request was
-// given up; the caller ends it then.
+// Grow counts size more bytes. It returns false if there is no room for them or the request was given
+// up; the caller then ends the request.
 func (r *Request) Grow(size int64) bool {
 	l := r.limiter
 	l.mu.Lock()
@@ -78,9 +78,9 @@ func (r *Request) Arrived() bool {
 	return true
 }
 
-// room gives up the oldest requests until there is room for size bytes more for r.
+// room gives up the oldest requests until r has room for size more bytes.
 func (l *Limiter) room(r *Request, size int64) bool {
-	if r.held+size > l.max { // would not fit alone
+	if r.held+size > l.max { // too large even without other requests
 		return false
 	}
 	for l.held+size > l.max {

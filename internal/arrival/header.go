@@ -13,35 +13,33 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// freeHeader is what the header of a request may hold without being counted: more than any browser
-// sends that has not been given cookies on purpose.
+// freeHeader is the part of a header that is not counted, in bytes: more than browsers send unless
+// they were given large cookies on purpose.
 const freeHeader = 32 << 10
 
 const (
-	// maxConnections is how many connections a port has at once. Later ones wait to be accepted.
+	// maxConnections bounds the connections of a port. Further ones wait to be accepted.
 	maxConnections = 20_000
-	// headerBytes is what large headers may hold while they arrive at a port, all together.
+	// headerBytes bounds the large headers that are arriving at a port, in bytes in total.
 	headerBytes = 16 << 20
 )
 
-// Port bounds what the connections of a port cost before a request has arrived: their number, and
-// the headers of HTTP/1 requests as [Limiter.Listen] does.
+// Port bounds the number of connections of a port and, as [Limiter.Listen] does, the memory of
+// arriving HTTP/1 headers.
 func Port(l net.Listener) net.Listener {
 	return limitConnections(New(headerBytes, time.Now).Listen(l), maxConnections)
 }
 
-var errCrowded = errors.New("arrival: no room for the header of a request")
+var errNoRoom = errors.New("arrival: no room for the header of a request")
 
-// Listen returns a listener whose connections count the headers of HTTP/1 requests while they
-// arrive, beyond 32 KiB each. It needs [ConnContext] at the server and [Handler] around its handler;
-// without them it counts nothing.
+// Listen returns a listener whose connections count arriving HTTP/1 headers beyond 32 KiB each. The
+// server needs [ConnContext], and its handler [Handler]; without them nothing is counted.
 func (l *Limiter) Listen(inner net.Listener) net.Listener {
 	return &listener{Listener: inner, limiter: l}
 }
 
-// limitConnections has a listener of [Limiter.Listen] accept at most n connections at once.
-// netutil.LimitListener hides what a connection can do beyond net.Conn: CloseWrite was lost, by
-// which net/http and its proxy end one direction.
+// limitConnections makes a listener of [Limiter.Listen] accept at most n connections at once.
+// netutil.LimitListener hides CloseWrite, by which net/http and its proxy end one direction.
 func limitConnections(l net.Listener, n int64) net.Listener {
 	limited := l.(*listener)
 	limited.slots = semaphore.NewWeighted(n)
@@ -74,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c, limiter: l.limiter, release: release}, nil
 }
 
-// Close ends Accept too where that waits for a connection to end.
+// Close also ends an Accept that waits for a connection to end.
 func (l *listener) Close() error {
 	err := l.Listener.Close()
 	if l.close != nil {
@@ -83,16 +81,16 @@ func (l *listener) Close() error {
 	return err
 }
 
-// A conn counts what it reads, except while a request is handled: that is the request's body.
+// A conn counts the bytes that it reads, except those of bodies, while a request is handled.
 type conn struct {
 	net.Conn
 	limiter  *Limiter
-	release  func() // gives its place among the connections of the port to another
+	release  func() // admits another connection to the port
 	counting atomic.Bool
 	header   atomic.Int64 // bytes of the header that is arriving
 
 	mu      sync.Mutex
-	request *Request // nil until the header is larger than what is free
+	request *Request // nil until the header is larger than freeHeader
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -100,7 +98,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n <= 0 || !c.counting.Load() || c.header.Add(int64(n)) <= freeHeader || c.grow(int64(n)) {
 		return n, err
 	}
-	return 0, errors.Join(errCrowded, c.Conn.Close())
+	return 0, errors.Join(errNoRoom, c.Conn.Close())
 }
 
 func (c *conn) grow(n int64) bool {
@@ -113,7 +111,7 @@ func (c *conn) grow(n int64) bool {
 	return c.request != nil
 }
 
-// Close releases what a header has held that never arrived.
+// Close also releases the memory of a header that has not arrived completely.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.stop()
@@ -121,8 +119,8 @@ func (c *conn) Close() error {
 	return err
 }
 
-// CloseWrite is for net/http, which half-closes a connection whose client still sends, and for its
-// proxy, which tells a browser so that the server has ended a WebSocket.
+// CloseWrite is for net/http, which half-closes a connection whose client is still sending, and for
+// its proxy, which does so when the server has ended a WebSocket.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -130,7 +128,7 @@ func (c *conn) CloseWrite() error {
 	return c.Close()
 }
 
-// ReadFrom is for net/http, which has the kernel send files.
+// ReadFrom lets net/http send files with sendfile.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(c.Conn, r)
 }
@@ -152,7 +150,7 @@ func (c *conn) stop() {
 
 type connKey struct{}
 
-// ConnContext is for [http.Server]: it has the handler find the connection.
+// ConnContext is for [http.Server]: it gives [Handler] access to the connection.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	counted, ok := c.(*conn)
 	if !ok {
@@ -162,8 +160,8 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, counted)
 }
 
-// Handler tells connections that a header has arrived. Of a connection over HTTP/2, whose headers
-// net/http bounds, only the first is counted.
+// Handler ends the counting when a header has arrived. Of a connection over HTTP/2 only the first
+// header is counted; net/http bounds the others.
 func Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*conn); ok {

@@ -7,15 +7,14 @@ import (
 )
 
 const (
-	// maxText bounds a message and each text attribute of a log line, in bytes:
-	// paths, header values and error texts can be as long as a client likes.
+	// maxText bounds a message and each text attribute of a log line, in bytes.
+	// Clients determine the length of paths, header values and error texts.
 	maxText = 1 << 10
-	// maxStack bounds the attribute "stack", which no client writes.
+	// maxStack bounds the attribute "stack", which does not come from clients.
 	maxStack = 32 << 10
 )
 
-// bound returns a record without texts that are too long; the record itself, as
-// a rule.
+// bound returns the record with long texts cut, usually the record itself.
 func bound(r slog.Record) slog.Record {
 	long := len(r.Message) > maxText
 	r.Attrs(func(a slog.Attr) bool {
@@ -75,7 +74,7 @@ func boundAttr(a slog.Attr) slog.Attr {
 	return a
 }
 
-// textOf is what a handler would write of a value.
+// textOf returns the text that a handler writes for a value.
 func textOf(v any) (string, bool) {
 	switch v := v.(type) {
 	case error, fmt.Stringer, []string:
@@ -86,7 +85,7 @@ func textOf(v any) (string, bool) {
 	return "", false
 }
 
-// cut shortens a text, between two characters, and says how long it was.
+// cut shortens a text between two characters and appends its length.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text

@@ -1,7 +1,6 @@
-// Package requestid owns the identifier that follows one request through
-// every part: what a good one looks like, how it travels in a context, and how
-// it reaches each log line, whose length it bounds. It leaves reading it from a
-// header or from metadata, and sending it on, to the parts.
+// Package requestid owns the identifier of a request: its form, how a context carries
+// it, and how it gets into each log line, whose length it bounds. It leaves reading
+// it from headers or metadata, and sending it on, to the parts.
 package requestid
 
 import (
@@ -14,11 +13,11 @@ import (
 // carries the identifier.
 const Header = "X-Request-Id"
 
-// maxLength bounds what a client can put into our logs.
+// maxLength bounds what a client can write into a log.
 const maxLength = 64
 
-// Valid reports whether a client's identifier may be kept: 1 to 64 letters,
-// digits, and "-_.:" (so that it cannot forge a log line or a header).
+// Valid reports whether a client's identifier is safe to log and to send on: 1 to 64
+// letters, digits, and "-_.:", so that it cannot forge a log line or a header.
 func Valid(id string) bool {
 	for i := range len(id) {
 		switch c := id[i]; {
@@ -31,8 +30,7 @@ func Valid(id string) bool {
 	return 0 < len(id) && len(id) <= maxLength
 }
 
-// Keep returns the identifier if it is valid and a fresh random one
-// otherwise.
+// Keep returns the identifier if it is valid, otherwise a new random one.
 func Keep(id string) string {
 	if Valid(id) {
 		return id
@@ -42,7 +40,7 @@ func Keep(id string) string {
 
 type key struct{}
 
-// NewContext returns a context that carries the identifier.
+// NewContext returns a context with the identifier.
 func NewContext(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, key{}, id)
 }
@@ -53,9 +51,9 @@ func FromContext(ctx context.Context) string {
 	return id
 }
 
-// LogHandler wraps a handler so that each record which is logged with a
-// request's context has the attribute "request_id", once, and so that no text
-// in a record is longer than 1 KiB (a stack trace 32 KiB).
+// LogHandler wraps a handler so that each record with a request's context has the
+// attribute "request_id" once, and no text in a record is longer than 1 KiB (a stack
+// trace: 32 KiB).
 func LogHandler(h slog.Handler) slog.Handler {
 	if wrapped, ok := h.(handler); ok {
 		return wrapped
@@ -63,8 +61,7 @@ func LogHandler(h slog.Handler) slog.Handler {
 	return handler{h}
 }
 
-// Logger returns a logger that names the request in each line, whoever made
-// it; nil gives one that discards.
+// Logger returns a logger with a [LogHandler]; for nil, one that discards.
 func Logger(l *slog.Logger) *slog.Logger {
 	if l == nil {
 		return slog.New(slog.DiscardHandler)
