@@ -82,7 +82,7 @@ func NewUnserved(t testing.TB, url string) *Issuer {
 func newIssuer(t testing.TB) *Issuer {
 	t.Helper()
 	i := &Issuer{test: t}
-	i.current = NewKey(t, 2048)
+	i.current = sharedKey(t)
 	i.published = []map[string]any{i.current.JWK()}
 	return i
 }
@@ -144,7 +144,7 @@ func (i *Issuer) Key() *Key {
 
 // Rotate makes a new signing key current, publishes it beside the earlier ones, and returns it.
 func (i *Issuer) Rotate() *Key {
-	key := NewKey(i.test, 2048)
+	key := sharedKey(i.test)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.current = key
@@ -230,7 +230,14 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// keys holds the 2048-bit keys of this process. The n-th key of every test is the same one, because
+// NewKey returns a new key with a random ID, which no issuer has. Sizes below 1024 need
+// GODEBUG=rsa1024min=0.
+func NewKey(t testing.TB, bits int) *Key {
+	t.Helper()
+	return &Key{ID: rand.Text(), Private: generate(t, bits)}
+}
+
+// keys holds the 2048-bit keys of issuers. The n-th key of every test is the same one, because
 // generating it takes a second under the race detector. Within a test all keys differ.
 var keys struct {
 	mu   sync.Mutex
@@ -238,13 +245,9 @@ var keys struct {
 	used map[string]int // by name of the test without subtests
 }
 
-// NewKey returns a key with a random ID that is published nowhere. It generates keys of a size other
-// than 2048 bits. Sizes below 1024 need GODEBUG=rsa1024min=0.
-func NewKey(t testing.TB, bits int) *Key {
+// sharedKey returns the next key of an issuer, with a random ID.
+func sharedKey(t testing.TB) *Key {
 	t.Helper()
-	if bits != 2048 {
-		return &Key{ID: rand.Text(), Private: generate(t, bits)}
-	}
 	keys.mu.Lock()
 	defer keys.mu.Unlock()
 	if keys.used == nil {
@@ -254,7 +257,7 @@ func NewKey(t testing.TB, bits int) *Key {
 	n := keys.used[name]
 	keys.used[name]++
 	if n == len(keys.made) {
-		keys.made = append(keys.made, generate(t, bits))
+		keys.made = append(keys.made, generate(t, 2048))
 	}
 	return &Key{ID: rand.Text(), Private: keys.made[n]}
 }
