@@ -1,13 +1,11 @@
-// Command bench owns measurements that set Gatehouse beside something else in
-// one run: what a request costs in processor time, as a ratio to what it costs
-// a bare net/http handler. It leaves the benchmarks of single parts to the
-// packages of those parts.
+// Command bench owns measurements that compare Gatehouse with other ways to the same answer in one
+// run: the processor time of a request, as a ratio to that of a bare net/http handler. It leaves
+// benchmarks of single packages to these packages.
 //
 //	go run -C bench .
 //
-// builds the program, starts a provider, each variant as processes of its own,
-// and a client, asks all variants in turns for one and the same answer, and
-// prints the processor time of the servers alone. Turns are short and many, so
-// that whatever else the machine does falls upon all of them; what counts are
-// the medians.
+// builds the program, starts a provider, each variant as separate processes, and a client. It sends
+// the same request to all variants in turns, and prints the processor time of the servers alone.
+// The turns are short and many, so that other load on the machine affects all variants alike. The
+// results are medians.
 package main

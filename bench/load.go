@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// answer is what every variant has to say.
+// answer is the response of every variant.
 const answer = `{"message":"This is a private route"}`
 
-// browserHeaders are what a page's fetch sends.
+// browserHeaders are the headers of a page's fetch.
 var browserHeaders = []string{
 	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
 	"Accept: */*",
@@ -35,7 +35,7 @@ var browserHeaders = []string{
 	"Sec-Fetch-Site: same-origin",
 }
 
-// request is the bytes of the GET that is measured.
+// request returns the bytes of the measured GET.
 func request(s settings, host, credential string) []byte {
 	var b bytes.Buffer
 	b.WriteString("GET /api/private-route HTTP/1.1\r\nHost: " + host + "\r\n")
@@ -46,8 +46,8 @@ func request(s settings, host, credential string) []byte {
 	return b.Bytes()
 }
 
-// ask sends n requests over the variant's connections, each of which asks
-// again when it has been answered.
+// ask sends n requests over the variant's connections. Each connection sends the next request after
+// the response.
 func ask(ctx context.Context, v *variant, n int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, request := range v.requests {
@@ -78,8 +78,8 @@ func ask(ctx context.Context, v *variant, n int) error {
 	return group.Wait()
 }
 
-// receive reads one answer. It does no more than it has to: the client shares
-// the processors with what it measures.
+// receive reads one response. It does as little as possible, because the client shares the
+// processors with the servers.
 func receive(r *bufio.Reader, body []byte) error {
 	status, err := r.ReadSlice('\n')
 	if err != nil {

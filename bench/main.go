@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -24,11 +25,11 @@ func main() {
 	}
 }
 
-// settings of one run.
+// settings are the settings of a run.
 type settings struct {
-	binary      string // gatehouse, built already; "" builds it
+	binary      string // gatehouse; "" builds it
 	rounds      int
-	requests    int // of each variant in each round
+	requests    int // for each variant in each round
 	connections int
 	minimal     bool
 	store       string
@@ -41,18 +42,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&s.binary, "gatehouse", "", "the program to measure; without it, it is built")
-	flags.IntVar(&s.rounds, "rounds", 9, "how many turns each variant has")
+	flags.StringVar(&s.binary, "gatehouse", "", "gatehouse `binary` to measure (default: built from source)")
+	flags.IntVar(&s.rounds, "rounds", 9, "turns of each variant")
 	flags.IntVar(&s.requests, "requests", 6000, "requests in a turn")
-	flags.IntVar(&s.connections, "connections", 16, "connections, each of which waits for an answer before it asks again")
-	flags.BoolVar(&s.minimal, "minimal", false, "send no header but Host and the credential, rather than what a browser's fetch sends")
-	flags.StringVar(&s.store, "store", "sqlite", "where sessions are kept: sqlite or memory")
-	flags.BoolVar(&s.quiet, "quiet", false, "log errors alone, to see what the request log costs")
-	if err := flags.Parse(args); err != nil {
+	flags.IntVar(&s.connections, "connections", 16, "connections to each variant")
+	flags.BoolVar(&s.minimal, "minimal", false, "send only Host and the credential instead of the headers of a browser")
+	flags.StringVar(&s.store, "store", "sqlite", "session `store`: sqlite or memory")
+	flags.BoolVar(&s.quiet, "quiet", false, "log errors only, to measure the cost of the request log")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if s.rounds < 1 || s.requests < 1 || s.connections < 1 || flags.NArg() > 0 {
-		return fmt.Errorf("rounds, requests and connections must be positive, and %d further arguments are not understood", flags.NArg())
+		return errors.New("rounds, requests and connections must be positive, and there are no arguments")
 	}
 	dir, err := os.MkdirTemp("", "gatehouse-bench")
 	if err != nil {
@@ -71,18 +74,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return report(out, s, variants, time.Since(started))
 }
 
-// A variant is one way to get the answer.
+// A variant is one way to the answer.
 type variant struct {
 	name     string
-	address  string     // where the client asks
+	address  string     // for the client
 	requests [][]byte   // one for each connection
-	servers  []*process // whose processor time counts
+	servers  []*process // whose processor time is measured
 	cost     []float64  // of a request in each round, µs
 }
 
-// measure gives each variant its turns.
+// measure runs the turns of all variants.
 func measure(ctx context.Context, s settings, variants []*variant) error {
-	for round := -1; round < s.rounds; round++ { // the first warms up
+	for round := -1; round < s.rounds; round++ { // the first round warms up
 		for _, v := range variants {
 			before, err := spent(v.servers)
 			if err != nil {
@@ -103,7 +106,7 @@ func measure(ctx context.Context, s settings, variants []*variant) error {
 	return nil
 }
 
-// report prints medians: of the cost, and of the ratios within each round.
+// report prints the medians of the cost, and of the ratios within each round.
 func report(out io.Writer, s settings, variants []*variant, took time.Duration) error {
 	bare, plain := variants[0], variants[1]
 	fmt.Fprintf(out, "%d rounds of %d requests over %d connections, in %v; sessions in %s\n\n",

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Only Linux tells one process what another has used of the processor.
+// Only Linux provides the processor time of another process.
 func main() {
 	fmt.Fprintln(os.Stderr, "bench: this measures on Linux only")
 	os.Exit(1)

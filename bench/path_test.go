@@ -32,9 +32,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// BenchmarkPath is the way of a request through the handlers of one process,
-// without net/http's server around it: for profiles, and for counting
-// allocations.
+// BenchmarkPath sends a request through the handlers of one process without net/http's server, for
+// profiles and for counting allocations.
 //
 //	go test -C bench -run '^$' -bench Path/all -cpuprofile cpu.out
 func BenchmarkPath(b *testing.B) {
@@ -77,7 +76,7 @@ func BenchmarkPath(b *testing.B) {
 	}
 }
 
-// paths are the parts that a request passes, with one person signed in.
+// paths are the parts that a request passes, with one signed-in user.
 type paths struct {
 	logger           *slog.Logger
 	provider         *oidc.Provider
@@ -164,8 +163,8 @@ func (p *paths) newBFF(b *testing.B, api http.Handler) *bff.BFF {
 	return web
 }
 
-// cpu is the processor time of this process, the garbage collector's included,
-// which other programs do not lengthen.
+// cpu returns the processor time of this process, garbage collection included. Other programs do
+// not affect it.
 func cpu(b *testing.B) int64 {
 	b.Helper()
 	var t unix.Timespec
@@ -175,7 +174,7 @@ func cpu(b *testing.B) int64 {
 	return t.Nano()
 }
 
-// discarded is an answer that nobody reads.
+// discarded is a response whose body is dropped.
 type discarded struct {
 	header http.Header
 	status int

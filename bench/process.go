@@ -19,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process is one server.
+// A process is a server process.
 type process struct {
 	name string
 	cmd  *exec.Cmd
-	log  string // what it writes to standard error, which is its log
+	log  string // standard error, which is its log
 }
 
-// launch starts a program whose log goes to a file, as a service's does.
+// launch starts a program with its log in a file, as a service has it.
 func launch(ctx context.Context, dir, name, program string, args ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log")}
 	log, err := os.Create(p.log)
@@ -36,14 +36,13 @@ func launch(ctx context.Context, dir, name, program string, args ...string) (*pr
 	defer log.Close()
 	p.cmd = exec.CommandContext(ctx, program, args...)
 	p.cmd.Dir, p.cmd.Stderr = dir, log
-	p.cmd.Env = []string{} // no setting of whoever measures
+	p.cmd.Env = []string{} // no settings of the caller's environment
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 5 * time.Second
 	return p, p.cmd.Start()
 }
 
-// launchSelf starts this program in another role, and returns the address that
-// it listens at.
+// launchSelf starts this program in another role, and returns the address that it listens at.
 func launchSelf(ctx context.Context, role string) (*process, string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -68,11 +67,11 @@ func launchSelf(ctx context.Context, role string) (*process, string, error) {
 	return p, strings.TrimSpace(address), nil
 }
 
-// spent is the processor time of processes so far, user and system.
+// spent returns the processor time of the processes so far, user and system.
 func spent(processes []*process) (total time.Duration, err error) {
 	for _, p := range processes {
-		// The clock of another process's processor time, see
-		// clock_getcpuclockid(3); /proc counts in hundredths of a second.
+		// The clock of another process's processor time, see clock_getcpuclockid(3). /proc counts
+		// in hundredths of a second.
 		var t unix.Timespec
 		if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &t); err != nil {
 			return 0, fmt.Errorf("processor time of %s: %w", p.name, err)
@@ -82,7 +81,7 @@ func spent(processes []*process) (total time.Duration, err error) {
 	return total, nil
 }
 
-// ready waits until a server says so.
+// ready waits until a server is ready.
 func (p *process) ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -109,7 +108,7 @@ func (p *process) ready(ctx context.Context, url string) error {
 	}
 }
 
-// freeAddress is one of loopback where nobody listens at the moment.
+// freeAddress returns a free address on loopback.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

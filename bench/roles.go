@@ -18,13 +18,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
 )
 
-// What Gatehouse is held against; this program in another role.
+// The reference servers, which are this program in another role.
 const (
 	roleBare  = "serve-bare"  // a net/http handler that writes JSON
-	rolePlain = "serve-plain" // grpc-gateway over an in-process channel, as its documentation has it, with nothing around it
+	rolePlain = "serve-plain" // grpc-gateway over an in-process channel, as in its documentation
 )
 
-// serve is the whole of such a process.
+// serve runs this program in a role.
 func serve(ctx context.Context, role string, out io.Writer) error {
 	handler := http.Handler(http.HandlerFunc(bare))
 	if role == rolePlain {

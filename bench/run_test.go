@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestMain lets this program be started in its other roles.
+// TestMain starts this program in its other roles.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == roleBare || os.Args[1] == rolePlain) {
 		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestRun makes the measurement with so few requests that its figures mean
-// nothing: every variant starts, and gives the answer to each of them.
+// TestRun measures so few requests that the figures mean nothing: every variant starts and answers
+// each request.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"-minimal", "-store=memory"}} {
@@ -38,8 +38,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestAnswersAreCompared: a variant that says something else is an error, and
-// not a cheap one.
+// TestAnswersAreCompared: a wrong answer of a variant is an error.
 func TestAnswersAreCompared(t *testing.T) {
 	t.Parallel()
 	process, address, err := launchSelf(t.Context(), roleBare)

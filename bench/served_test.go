@@ -18,10 +18,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
-// BenchmarkServed is the same request over a connection, with the servers as
-// they are in production: net/http's and grpc-go's parts are counted too. All
-// of them run in this process, so that allocations of several are added up. The
-// client allocates nothing.
+// BenchmarkServed sends the same request over a connection to the servers as in production, so that
+// net/http and grpc-go are included. All servers run in this process, so that their allocations add
+// up. The client allocates nothing.
 //
 //	go test -C bench -run '^$' -bench Served -benchmem
 func BenchmarkServed(b *testing.B) {
@@ -50,7 +49,7 @@ func BenchmarkServed(b *testing.B) {
 		<-served
 	})
 	remote, err := grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(256<<10), grpc.WithInitialConnWindowSize(4<<20)) // as the program does
+		grpc.WithInitialWindowSize(256<<10), grpc.WithInitialConnWindowSize(4<<20)) // as in the program
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func BenchmarkServed(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for range 100 { // connections behind are made, buffers are in their pools
+			for range 100 { // so that connections exist and pools have buffers
 				ask()
 			}
 			b.ReportAllocs()

@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 )
 
-// signIn signs a demo user in and returns the session's cookie.
+// signIn signs a demo user in and returns the session cookie.
 func signIn(ctx context.Context, base string) (cookie string, err error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -41,7 +41,7 @@ func signIn(ctx context.Context, base string) (cookie string, err error) {
 	return "", fmt.Errorf("no session cookie after the login at %s", base)
 }
 
-// accessToken gets one as a client of the provider's own would.
+// accessToken gets an access token as another client of the provider.
 func accessToken(ctx context.Context, issuer string, c devidp.Client) (string, error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -92,7 +92,7 @@ func accessToken(ctx context.Context, issuer string, c devidp.Client) (string, e
 
 var requestField = regexp.MustCompile(`name="request" value="([^"]+)"`)
 
-// choose goes to the provider's login page and chooses the seller there.
+// choose loads the provider's login page and chooses the seller.
 func choose(ctx context.Context, client *http.Client, address string) (*http.Response, error) {
 	page, body, err := do(ctx, client, http.MethodGet, address, nil)
 	if err != nil {
@@ -102,7 +102,7 @@ func choose(ctx context.Context, client *http.Client, address string) (*http.Res
 	if found == nil {
 		return nil, fmt.Errorf("%s leads to no login page: %s", address, page.Status)
 	}
-	// The button's own name and value are what the browser would add.
+	// The button's name and value, as a browser sends them.
 	login := page.Request.URL.ResolveReference(&url.URL{Path: "/login"}).String()
 	answered, _, err := do(ctx, client, http.MethodPost, login, url.Values{"request": {found[1]}, "user": {"seller"}})
 	return answered, err

@@ -19,18 +19,18 @@ import (
 
 const audience = "https://api.gatehouse.localhost"
 
-// tokenLifetime is longer than a run, so that no refresh falls into a turn.
+// tokenLifetime is longer than a run, so that there is no refresh.
 const tokenLifetime = 12 * time.Hour
 
-// An installation is one bff, with the client that the provider knows it by.
+// An installation is a bff and its client at the provider.
 type installation struct {
 	client  devidp.Client
 	base    string // its origin
 	address string
 }
 
-// start starts everything. The variants are in the order of the report, the
-// bare handler and the plain grpc-gateway first. stop may be called in any case.
+// start starts everything. The variants are in the order of the report, the bare handler and the
+// plain grpc-gateway first. stop may be called after an error too.
 func start(ctx context.Context, s settings, dir string) (variants []*variant, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running []*process
@@ -62,7 +62,7 @@ func start(ctx context.Context, s settings, dir string) (variants []*variant, st
 		return nil, stop, err
 	}
 
-	// The addresses come first: the provider has to know them.
+	// The addresses come first, because the provider needs them.
 	address := map[string]string{}
 	for _, name := range []string{"all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin"} {
 		if address[name], err = freeAddress(); err != nil {
@@ -153,7 +153,7 @@ func start(ctx context.Context, s settings, dir string) (variants []*variant, st
 		variants = append(variants, v)
 		return nil
 	}
-	// Each connection is of a person of its own.
+	// Each connection has a user of its own.
 	signedIn := func(name, at string, servers ...*process) error {
 		in := installations[at]
 		v := &variant{name: name, address: in.address, servers: servers}
@@ -182,8 +182,8 @@ func start(ctx context.Context, s settings, dir string) (variants []*variant, st
 	return variants, stop, nil
 }
 
-// startProvider starts the development provider in this process, whose
-// processor time nobody counts.
+// startProvider starts the development provider in this process, whose processor time is not
+// measured.
 func startProvider(ctx context.Context, clients []devidp.Client) (issuer string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

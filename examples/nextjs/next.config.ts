@@ -1,7 +1,7 @@
 import type { NextConfig } from "next";
 
-// No rewrites, no middleware, no authentication library: Gatehouse stands in
-// front, signs people in, and answers everything under /api.
+// No rewrites, no middleware and no authentication library: Gatehouse is in front, signs users in,
+// and serves everything under /api.
 const config: NextConfig = {
   poweredByHeader: false,
 };

@@ -1,7 +1,6 @@
-// Command printproto owns third_party/proto: it prints the .proto files that
-// ours import from the descriptors of the Go modules that define them, so
-// that buf works without a schema registry and no file is copied by hand. It
-// leaves our own .proto files, and generating from them, to buf.
+// Command printproto owns third_party/proto: it prints the imported .proto files from the
+// descriptors of the Go modules that define them, so that buf works without a schema registry and
+// no file is copied by hand. It leaves the other .proto files and code generation to buf.
 package main
 
 import (
@@ -23,8 +22,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// files are the imports that a .proto of this project, or of a user's, may
-// name, beyond google/protobuf, which buf itself brings.
+// files are the files that a .proto file of this project or of an application may import, except
+// those of google/protobuf, which buf has.
 var files = []string{
 	"buf/validate/validate.proto",
 	"google/api/annotations.proto",

@@ -9,7 +9,7 @@ export function CallApi() {
     try {
       const response = await fetch("/api/private-route");
       if (response.status === 401) {
-        // The session is over. Signing in leads back to this page.
+        // The session has ended. The login leads back to this page.
         location.assign(`/api/auth/login?returnTo=${encodeURIComponent(location.pathname)}`);
         return;
       }

@@ -19,14 +19,14 @@ export function Navbar() {
         <ul>
           {pages.map(([href, title]) => (
             <li key={href}>
-              {/* Not prefetched: the private page is for people who are signed in. */}
+              {/* Not prefetched, because the private page needs a session. */}
               <Link href={href} prefetch={false} aria-current={path === href ? "page" : undefined}>
                 {title}
               </Link>
             </li>
           ))}
         </ul>
-        {/* Plain links: signing in and out leaves this application. */}
+        {/* Plain links, because login and logout leave this application. */}
         {user === undefined ? null : user ? (
           <p>
             <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Logout</a>

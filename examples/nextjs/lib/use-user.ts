@@ -3,7 +3,7 @@
 import { useEffect, useState } from "react";
 import type { User } from "./user";
 
-/** Who is signed in: undefined until that is known, null for nobody. */
+/** The signed-in user: undefined while loading, null if signed out. */
 export function useUser(): User | null | undefined {
   const [user, setUser] = useState<User | null>();
   useEffect(() => {

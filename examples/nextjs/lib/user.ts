@@ -1,4 +1,4 @@
-/** The claims of a person, as /api/auth/me tells them. */
+/** The claims of a user, as /api/auth/me returns them. */
 export type User = {
   sub: string;
   name?: string;

@@ -4,8 +4,8 @@ import { Home, Missing, Private, Public } from "./pages";
 import { login, useUser, type User } from "./user";
 import "./style.css";
 
-// A router needs a dozen lines for three pages. Gatehouse answers every path
-// that is no file with index.html, so each of these can be opened directly.
+// A router for three pages. Gatehouse serves index.html at every path that is not a file, so that
+// each page can be opened directly.
 const pages: Record<string, { title: string; page: (user: User | null) => ReactNode }> = {
   "/": { title: "Home", page: (user) => <Home user={user} /> },
   "/public": { title: "Public", page: () => <Public /> },
@@ -23,8 +23,8 @@ function App() {
   const here = pages[path];
   useEffect(() => {
     document.title = `${here?.title ?? "Not found"} · Gatehouse and Vite`;
-    // Opened directly, Gatehouse has asked for a login already; a click within
-    // the application asks nobody, and shows nothing that the API would not.
+    // If the page was opened directly, Gatehouse has redirected to the login. A click within the
+    // application reaches no server, and shows only what the API returns.
     if (path === "/private" && user === null) location.assign(login(path));
   }, [path, user]);
   return (
@@ -38,7 +38,7 @@ function App() {
                   href={href}
                   aria-current={path === href ? "page" : undefined}
                   onClick={(event) => {
-                    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // another tab
+                    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // opens another tab
                     event.preventDefault();
                     history.pushState(null, "", href);
                     setPath(href);

@@ -27,7 +27,7 @@ export function Private({ user }: { user: User }) {
     try {
       const response = await fetch("/api/private-route");
       if (response.status === 401) {
-        // The session is over. Signing in leads back to this page.
+        // The session has ended. The login leads back to this page.
         location.assign(login(location.pathname));
         return;
       }

@@ -1,9 +1,9 @@
 import { useEffect, useState } from "react";
 
-/** The claims of a person, as /api/auth/me tells them. */
+/** The claims of a user, as /api/auth/me returns them. */
 export type User = { sub: string; name?: string; email?: string };
 
-/** Who is signed in: undefined until that is known, null for nobody. */
+/** The signed-in user: undefined while loading, null if signed out. */
 export function useUser(): User | null | undefined {
   const [user, setUser] = useState<User | null>();
   useEffect(() => {
@@ -14,5 +14,5 @@ export function useUser(): User | null | undefined {
   return user;
 }
 
-/** Where to sign in and come back to this page. */
+/** The address of a login that returns to this page. */
 export const login = (page: string) => `/api/auth/login?returnTo=${encodeURIComponent(page)}`;

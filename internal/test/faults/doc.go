@@ -1,3 +1,3 @@
-// Package faults owns a proxy that stops, cuts and counts what passes between a program and its server, for tests of what
-// a broken network does. What is said through it is left to both sides; it is imported by tests alone.
+// Package faults owns a TCP proxy that freezes, cuts and counts connections, for tests of network
+// failures. It leaves the protocol to client and server.
 package faults

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Proxy passes TCP connections on to one server.
+// A Proxy forwards TCP connections to one server.
 type Proxy struct {
 	ln              net.Listener
 	network, target string
@@ -18,7 +18,8 @@ type Proxy struct {
 	conns  map[net.Conn]struct{}
 }
 
-// NewProxy starts a proxy to a server, such as ("tcp", "127.0.0.1:6379") or ("unix", a socket), until the test ends.
+// NewProxy starts a proxy to a server, such as ("tcp", "127.0.0.1:6379") or ("unix", a socket). It
+// stops at the end of the test.
 func NewProxy(t testing.TB, network, target string) *Proxy {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,13 +33,13 @@ func NewProxy(t testing.TB, network, target string) *Proxy {
 	return p
 }
 
-// Addr is where it listens, as "host:port".
+// Addr returns the proxy's address, as "host:port".
 func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 
-// Freeze passes nothing on, and closes nothing: as when a machine or a cable is gone.
+// Freeze forwards no more data and closes nothing, like a lost machine or cable.
 func (p *Proxy) Freeze() { p.set(true) }
 
-// Thaw passes on again, also what has waited.
+// Thaw forwards again, including the data that has waited.
 func (p *Proxy) Thaw() { p.set(false) }
 
 func (p *Proxy) set(frozen bool) {
@@ -48,7 +49,7 @@ func (p *Proxy) set(frozen bool) {
 	p.thawed.Broadcast()
 }
 
-// Cut closes all connections. New ones are let through.
+// Cut closes all connections. New ones are forwarded.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,9 +1,9 @@
 //go:build unix
 
-// Package pgtest owns a real PostgreSQL for the tests of one package: it is
-// made when the first test wants it and gone when the tests have ended; and
-// others that tests may freeze, kill and start again. It leaves installing
-// PostgreSQL to tools/setup, and is imported by tests alone.
+// Package pgtest owns real PostgreSQL servers for the tests of one package: a shared one, which is
+// started by the first test that needs it and stopped after the tests, and servers of a single test
+// that may be frozen, killed and restarted. It leaves the installation of PostgreSQL to
+// tools/setup.
 package pgtest
 
 import (
@@ -30,16 +30,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// patience is long because the machine may be busy, and costs nothing when all
-// is well.
+// patience limits every wait. It is long because the machine may be busy.
 const patience = 60 * time.Second
 
 var (
 	mu     sync.Mutex
 	shared *Server // nil until it runs
 
-	// template is a fresh cluster, made once: copying one takes a tenth of the
-	// time.
+	// template is a new cluster, made once: copying it takes a tenth of the time.
 	template    = sync.OnceValues(initialise)
 	templateDir string
 )
@@ -51,13 +49,12 @@ func Run(m *testing.M) int {
 		if shared != nil {
 			shared.remove()
 		}
-		_ = os.RemoveAll(templateDir) // "" is no folder
+		_ = os.RemoveAll(templateDir) // "" is no directory
 	}()
 	return m.Run()
 }
 
-// New returns the URL of a fresh database on the server that the tests of the
-// package share.
+// New returns the URL of a new database on the shared server.
 func New(t testing.TB) string {
 	t.Helper()
 	mu.Lock()
@@ -72,23 +69,22 @@ func New(t testing.TB) string {
 	return shared.New(t)
 }
 
-// A Server is a PostgreSQL.
+// A Server is a PostgreSQL server.
 type Server struct {
 	bin, dir   string
 	attributes *syscall.SysProcAttr
 	input      io.Closer
 	process    *exec.Cmd
-	durable    bool  // what was committed survives Kill
+	durable    bool  // committed data survives Kill
 	port       int   // on loopback; 0 for the socket alone
-	frozen     []int // processes, in the order in which they were stopped
+	frozen     []int // process ids, in the order in which they were stopped
 }
 
-// Start makes a server of the test's own, to be broken.
+// Start starts a server for one test, which may break it.
 func Start(t testing.TB) *Server { return start(t, 0) }
 
-// StartTCP is Start for a server that listens on loopback as well as on its
-// socket. There it speaks TLS, as far as its files server.crt and server.key
-// are there, and wants a password.
+// StartTCP is Start for a server that listens on loopback too. There it requires a password, and
+// uses TLS if it has the files server.crt and server.key.
 func StartTCP(t testing.TB) *Server {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,7 +101,7 @@ func StartTCP(t testing.TB) *Server {
 	return s
 }
 
-// Allow says in a line of pg_hba.conf what connections on loopback must bring.
+// Allow sets the line of pg_hba.conf for connections on loopback.
 func (s *Server) Allow(t testing.TB, line string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte("local all all trust\n"+line+"\n"), 0o600); err != nil {
@@ -114,8 +110,7 @@ func (s *Server) Allow(t testing.TB, line string) {
 	s.reload(t)
 }
 
-// reload has the server read its configuration, and waits until connections
-// that begin see it.
+// reload makes the server read its configuration, and waits until new connections use it.
 func (s *Server) reload(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -136,18 +131,17 @@ func (s *Server) reload(t testing.TB) {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !ask("SELECT pg_conf_load_time()").After(began) {
-		<-ticker.C // a query fails the test when patience is over
+		<-ticker.C // a query fails the test after patience
 	}
 }
 
-// Password is that of the user postgres where a server wants one.
+// Password is the password of the user postgres.
 const Password = "a-password-for-tests"
 
-// Addr is the server's address on loopback.
+// Addr returns the server's address on loopback.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// UseCertificate has the server speak TLS with a certificate, in PEM. It holds
-// for connections that begin afterwards.
+// UseCertificate makes the server use TLS with a certificate and key in PEM, for new connections.
 func (s *Server) UseCertificate(t testing.TB, certificate, key []byte) {
 	t.Helper()
 	for name, content := range map[string][]byte{"server.crt": certificate, "server.key": key} {
@@ -161,7 +155,7 @@ func (s *Server) UseCertificate(t testing.TB, certificate, key []byte) {
 			}
 		}
 	}
-	// Certificates of clients are those of the server's own authority, should they be demanded.
+	// Client certificates, if required, are of the server's own authority.
 	s.exec(t, "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_ca_file = 'server.crt'")
 	s.reload(t)
 }
@@ -196,7 +190,7 @@ func start(t testing.TB, port int) *Server {
 	return s
 }
 
-// New returns the URL of a fresh database.
+// New returns the URL of a new database.
 func (s *Server) New(t testing.TB) string {
 	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
@@ -204,10 +198,10 @@ func (s *Server) New(t testing.TB) string {
 	return s.address(name)
 }
 
-// Socket is the path of the socket that the server listens on.
+// Socket returns the path of the server's socket.
 func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL."+strconv.Itoa(s.number())) }
 
-// number is the port that names the socket.
+// number is the port number in the socket's name.
 func (s *Server) number() int { return cmp.Or(s.port, 5432) }
 
 func (s *Server) address(database string) string {
@@ -219,8 +213,8 @@ func (s *Server) address(database string) string {
 	return u.String()
 }
 
-// begin makes a cluster and runs it on a socket in a folder of its own: no
-// port that another program could have or reach.
+// begin makes a cluster and runs it on a socket in a directory of its own, without a port that
+// another program could use.
 func begin(durable bool, port int) (*Server, error) {
 	fresh, err := template()
 	if err != nil {
@@ -249,7 +243,7 @@ func begin(durable bool, port int) (*Server, error) {
 	return s, nil
 }
 
-// initialise makes a cluster in a folder of its own.
+// initialise makes a cluster in a directory of its own.
 func initialise() (dir string, err error) {
 	bin, err := binaries()
 	if err != nil {
@@ -262,8 +256,7 @@ func initialise() (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	// A linguistic collation on purpose: what must be compared byte by byte
-	// has to say so.
+	// A linguistic collation, so that code which needs byte order has to ask for it.
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", filepath.Join(dir, "data"), "--username", "postgres", "--auth", "trust", "--no-sync",
 		"--encoding", "UTF8", "--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US")
 	initdb.SysProcAttr, initdb.Dir = attributes, dir
@@ -277,8 +270,8 @@ func initialise() (dir string, err error) {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) run() error {
-	// The shell waits for the end of its input, which comes with the end of
-	// this process, however that ends, and takes the server with it.
+	// The shell waits for the end of its input, which comes with the end of this process in any
+	// case, and then stops the server.
 	commit := "off"
 	if s.durable {
 		commit = "on"
@@ -310,12 +303,12 @@ func (s *Server) run() error {
 func (s *Server) remove() {
 	if s.input != nil {
 		_ = s.input.Close()
-		_ = s.process.Wait() // its status is that of rm
+		_ = s.process.Wait() // the status is that of rm
 	}
 	_ = os.RemoveAll(s.dir)
 }
 
-// Kill ends the server without warning. What was committed is in its log.
+// Kill ends the server without a shutdown. Committed data is in its log.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	postmaster := s.postmaster(t)
@@ -323,7 +316,7 @@ func (s *Server) Kill(t testing.TB) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	_, _ = io.WriteString(s.input.(io.Writer), "stay\n")
-	_ = s.process.Wait() // its status is that of the server
+	_ = s.process.Wait() // the status is that of the server
 	s.input = nil
 }
 
@@ -335,20 +328,20 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
-// Freeze stops the server with all its processes. Its connections stay open
-// and new ones are accepted by the system, but nothing answers.
+// Freeze stops all processes of the server. Connections stay open, the system accepts new ones, and
+// nothing answers.
 func (s *Server) Freeze(t testing.TB) {
 	t.Helper()
 	postmaster := s.postmaster(t)
 	s.frozen = []int{postmaster}
-	_ = syscall.Kill(postmaster, syscall.SIGSTOP) // first, so that it begets no more
+	_ = syscall.Kill(postmaster, syscall.SIGSTOP) // first, so that it starts no more
 	for _, pid := range children(t, postmaster) {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 		s.frozen = append(s.frozen, pid)
 	}
 }
 
-// Thaw lets the server go on.
+// Thaw lets a frozen server continue.
 func (s *Server) Thaw(testing.TB) {
 	for _, pid := range s.frozen {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
@@ -370,7 +363,7 @@ func (s *Server) postmaster(t testing.TB) int {
 	return pid
 }
 
-// children are the processes that a process has started.
+// children returns the child processes of a process.
 func children(t testing.TB, parent int) (pids []int) {
 	t.Helper()
 	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
@@ -413,17 +406,16 @@ func logOf(dir string) string {
 		return err.Error()
 	}
 	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 8<<10)) // as much as can be had
+	text, _ := io.ReadAll(io.LimitReader(f, 8<<10)) // as much as there is
 	return string(text)
 }
 
-// binaries is the folder with initdb and postgres, which Debian keeps off the
-// path.
+// binaries returns the directory with initdb and postgres, which Debian keeps out of PATH.
 func binaries() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(path), nil
 	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is well formed
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is valid
 	if len(found) == 0 {
 		return "", errors.New("initdb is not installed; run tools/setup, or install PostgreSQL (Debian: apt-get install postgresql)")
 	}
@@ -431,8 +423,8 @@ func binaries() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-// unprivileged lets root run the server, which refuses to run as root, as
-// somebody else, who gets dir.
+// unprivileged returns the credentials of another user for the server, which refuses to run as
+// root, and gives that user dir.
 func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil

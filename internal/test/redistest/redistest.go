@@ -1,8 +1,8 @@
 //go:build unix
 
-// Package redistest owns real Redis servers for the tests of one package: alone, as a cluster and under Sentinel, those that
-// all tests of the package share and those that one test may freeze, kill and start again. It leaves installing them to
-// tools/setup, and is imported by tests alone.
+// Package redistest owns real Redis servers for the tests of one package: single ones, a cluster
+// and Sentinels, shared by all tests or started for one test that may freeze, kill and restart
+// them. It leaves the installation of Redis to tools/setup.
 package redistest
 
 import (
@@ -24,11 +24,11 @@ import (
 	"time"
 )
 
-// patience is long because the machine may be busy, and costs nothing when all is well.
+// patience limits every wait. It is long because the machine may be busy.
 const patience = 60 * time.Second
 
-// steady servers wait long before they take one another for dead, as the machine may be busy; nervous ones are for tests of
-// what happens then.
+// steady and nervous are how long servers wait for each other before a failover. steady suits a
+// busy machine, nervous tests of failovers.
 const (
 	steady  = 30 * time.Second
 	nervous = time.Second
@@ -40,7 +40,8 @@ var (
 	folders []string
 )
 
-// Run runs the tests, stops the servers that they share, and returns the exit code, for TestMain: os.Exit(redistest.Run(m)).
+// Run runs the tests, stops the shared servers, and returns the exit code, for TestMain:
+// os.Exit(redistest.Run(m)).
 func Run(m *testing.M) int {
 	defer func() {
 		mu.Lock()
@@ -57,7 +58,7 @@ func Run(m *testing.M) int {
 	return m.Run()
 }
 
-// Single returns the address of a server that the tests of the package share.
+// Single returns the address of the shared server.
 func Single(t testing.TB) string {
 	t.Helper()
 	return share(t, "single", func(dir string) ([]*Server, error) {
@@ -66,13 +67,13 @@ func Single(t testing.TB) string {
 	})[0].Addr()
 }
 
-// Cluster returns the addresses of a cluster of three masters that the tests of the package share.
+// Cluster returns the addresses of the shared cluster of three masters.
 func Cluster(t testing.TB) []string {
 	t.Helper()
 	return addrs(share(t, "cluster", func(dir string) ([]*Server, error) { return beginCluster(dir, 3, 0, steady) }))
 }
 
-// Sentinels returns the addresses of sentinels that the tests of the package share; they know their master as "main".
+// Sentinels returns the addresses of shared sentinels; their master is named "main".
 func Sentinels(t testing.TB) []string {
 	t.Helper()
 	return addrs(share(t, "sentinels", func(dir string) ([]*Server, error) { return beginSentinels(dir, steady) })[2:])
@@ -105,7 +106,7 @@ func addrs(servers []*Server) (addrs []string) {
 	return addrs
 }
 
-// A Server is a process of Redis.
+// A Server is a Redis process.
 type Server struct {
 	dir, addr string
 	args      []string
@@ -114,14 +115,15 @@ type Server struct {
 	pid       int
 }
 
-// Start makes a server of the test's own, to be broken, with settings such as "--appendonly", "yes".
+// Start starts a server for one test, with settings such as "--appendonly", "yes".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s, err := begin(t.TempDir(), args...)
 	return own(t, []*Server{s}, err)[0]
 }
 
-// StartCluster makes a cluster of the test's own, of masters that have replicas each. The masters come first.
+// StartCluster starts a cluster for one test, with the given numbers of masters and of replicas of
+// each. The masters come first.
 func StartCluster(t testing.TB, masters, replicas int) []*Server {
 	t.Helper()
 	servers, err := beginCluster(t.TempDir(), masters, replicas, 2*nervous)
@@ -143,8 +145,8 @@ func own(t testing.TB, servers []*Server, err error) []*Server {
 	return servers
 }
 
-// StartSentinels makes a master with a replica, and three sentinels that know them as "main" and replace a master that does
-// not answer for a second.
+// StartSentinels starts a master with a replica, and three sentinels that name it "main" and
+// replace a master that does not answer for a second.
 func StartSentinels(t testing.TB) (master, replica *Server, sentinels []*Server) {
 	t.Helper()
 	servers, err := beginSentinels(t.TempDir(), nervous)
@@ -194,7 +196,7 @@ func beginSentinels(dir string, patience time.Duration) (servers []*Server, err 
 	return servers, nil
 }
 
-// until asks until the answer has something in it.
+// until repeats a command until the answer contains a text.
 func (s *Server) until(want string, args ...string) error {
 	for deadline := time.Now().Add(patience); ; tick(20 * time.Millisecond) {
 		answer, err := s.ask(args...)
@@ -216,9 +218,9 @@ func begin(dir string, args ...string) (*Server, error) {
 	return s, s.run()
 }
 
-// FreePort is a port that was free a moment ago, and that no other server of this program is given. It lies below the ports
-// that systems hand out for ":0" and for outgoing connections, one of which would otherwise take it now and then before its
-// server has started, or while it is down.
+// FreePort returns a port that is free and that no other server of this program gets. The port is
+// below the range that systems use for ":0" and for outgoing connections, which might otherwise
+// take it while the server is not running.
 func FreePort() (string, error) {
 	for range 1000 {
 		port := strconv.Itoa(10000 + rand.IntN(5000))
@@ -242,7 +244,7 @@ func beginCluster(dir string, masters, replicas int, patience time.Duration) (se
 		if err := os.Mkdir(sub, 0o700); err != nil {
 			return servers, err
 		}
-		bus, err := FreePort() // by default it is the port and 10,000, which may be too much
+		bus, err := FreePort() // the default is the port plus 10,000, which may be too large
 		if err != nil {
 			return servers, err
 		}
@@ -277,8 +279,8 @@ func (s *Server) run() error {
 	if !strings.Contains(strings.Join(s.args, " "), "--sentinel") {
 		args = append(args, "--save", "", "--rdbcompression", "no", "--repl-diskless-sync-delay", "0")
 	}
-	// The shell waits for the end of its input, which comes with the end of this process, however that ends, and takes the
-	// server with it. It tells the server's id first.
+	// The shell waits for the end of its input, which comes with the end of this process in any
+	// case, and then stops the server. It prints the server's process id first.
 	s.process = exec.Command("/bin/sh", append([]string{"-c", `
 		redis-server "$@" >>log 2>&1 &
 		echo $!
@@ -313,31 +315,31 @@ func (s *Server) run() error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // as much as can be had
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // as much as there is
 			return fmt.Errorf("redis-server does not answer: %w\n%s", err, text)
 		}
 	}
 }
 
-// Addr is where the server listens, as "host:port".
+// Addr returns the server's address, as "host:port".
 func (s *Server) Addr() string { return s.addr }
 
-// Dir is the server's folder.
+// Dir returns the server's directory.
 func (s *Server) Dir() string { return s.dir }
 
-// Kill ends the server without warning.
+// Kill ends the server without a shutdown.
 func (s *Server) Kill() { s.stop() }
 
 func (s *Server) stop() {
 	if s.input != nil {
 		_ = s.input.Close()
-		_ = s.process.Wait() // its status is that of the server
+		_ = s.process.Wait() // the status is that of the server
 		s.input = nil
 	}
 }
 
-// Replicated waits until a replica has all that was written until now. The
-// command WAIT would not do: it speaks of what its own connection has written.
+// Replicated waits until a replica has everything that was written. The command WAIT covers only
+// the writes of its own connection.
 func (s *Server) Replicated(t testing.TB) {
 	t.Helper()
 	var written int64
@@ -347,7 +349,7 @@ func (s *Server) Replicated(t testing.TB) {
 			for line := range strings.Lines(info) {
 				line = strings.TrimSpace(line)
 				if offset, ok := strings.CutPrefix(line, "master_repl_offset:"); ok && written == 0 {
-					written, _ = strconv.ParseInt(offset, 10, 64) // what is none leaves us waiting
+					written, _ = strconv.ParseInt(offset, 10, 64) // 0 keeps waiting
 				}
 				if replica, ok := strings.CutPrefix(line, "slave0:"); ok {
 					for field := range strings.SplitSeq(replica, ",") {
@@ -378,7 +380,7 @@ func (s *Server) Restart(t testing.TB) {
 // Freeze stops the server; its connections stay open and nothing answers.
 func (s *Server) Freeze(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
 
-// Thaw lets it go on.
+// Thaw lets a frozen server continue.
 func (s *Server) Thaw(t testing.TB) { s.signal(t, syscall.SIGCONT) }
 
 func (s *Server) signal(t testing.TB, sig syscall.Signal) {
@@ -388,7 +390,7 @@ func (s *Server) signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// Do runs one command and returns the answer as redis-cli prints it.
+// Do runs a command and returns the output of redis-cli.
 func (s *Server) Do(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := s.ask(args...)

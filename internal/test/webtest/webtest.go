@@ -1,5 +1,5 @@
-// Package webtest owns checks that every page of the front end must pass, for
-// the tests of whoever adds pages. It leaves what is on a page to them.
+// Package webtest owns checks that every page of the front end must pass, and functions to read
+// pages. It leaves the content of a page to its tests.
 package webtest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
-// Parse reads the page that was answered.
+// Parse parses the body of a response as HTML.
 func Parse(t *testing.T, w *httptest.ResponseRecorder) *html.Node {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(w.Body.String()))
@@ -23,7 +23,7 @@ func Parse(t *testing.T, w *httptest.ResponseRecorder) *html.Node {
 	return doc
 }
 
-// Find lists the elements below n that have one of the names, in document order.
+// Find returns the elements below n with one of the names, in document order.
 func Find(n *html.Node, names ...string) []*html.Node {
 	var found []*html.Node
 	for d := range n.Descendants() {
@@ -34,7 +34,7 @@ func Find(n *html.Node, names ...string) []*html.Node {
 	return found
 }
 
-// Attr is the value of an attribute, or "".
+// Attr returns the value of an attribute, or "".
 func Attr(n *html.Node, key string) string {
 	for _, a := range n.Attr {
 		if a.Key == key {
@@ -44,7 +44,7 @@ func Attr(n *html.Node, key string) string {
 	return ""
 }
 
-// Text is what a reader hears of n: no content that is hidden from them.
+// Text returns the text of n without hidden elements, as a screen reader reads it.
 func Text(n *html.Node) string {
 	var b strings.Builder
 	var walk func(*html.Node)
@@ -63,9 +63,9 @@ func Text(n *html.Node) string {
 	return strings.Join(strings.Fields(b.String()), " ")
 }
 
-// NothingInline holds a page to the Content-Security-Policy, which forbids
-// anything inline. Markup that needed it would be broken, and markup that came
-// from a claim would be an injection: either fails here.
+// NothingInline fails the test if a page has inline scripts or styles. The Content-Security-Policy
+// forbids them, so markup that needs them would not work, and markup from a claim would be an
+// injection.
 func NothingInline(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	doc := Parse(t, w)
@@ -96,8 +96,8 @@ func NothingInline(t *testing.T, w *httptest.ResponseRecorder) {
 	}
 }
 
-// Structure holds a page to what somebody who hears it needs: one heading of
-// the first level, no gaps in the levels below it, labels that exist.
+// Structure fails the test unless the page has one heading of the first level, no gaps in the
+// heading levels, and labels that exist.
 func Structure(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	doc := Parse(t, w)
@@ -134,7 +134,7 @@ func Structure(t *testing.T, w *httptest.ResponseRecorder) {
 		}
 		if len(n.Data) == 2 && n.Data[0] == 'h' && n.Data[1] >= '1' && n.Data[1] <= '6' {
 			if next := int(n.Data[1] - '0'); next > level+1 {
-				// Home's h1 comes first; a gap confuses who navigates by headings.
+				// The h1 comes first; gaps confuse readers who navigate by headings.
 				t.Errorf("heading %q skips from level %d to %d", Text(n), level, next)
 			} else {
 				level = next

@@ -4,8 +4,8 @@ import { ask, getUser } from "@/lib/session";
 
 export const metadata: Metadata = { title: "Private" };
 
-// Gatehouse lets nobody see this page who is not signed in, and the API
-// decides for itself; this page need not check anything.
+// Gatehouse redirects signed-out users to the login before they reach this page, and the API
+// authorizes each call. The page checks nothing.
 export default async function Private() {
   const [user, answer] = await Promise.all([getUser(), ask("/api/private-route")]);
   const { message } = await answer.json();
