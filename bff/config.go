@@ -386,29 +386,6 @@ func (cfg AccessConfig) validate() error {
 // joinedPatterns returns a list of patterns as one text.
 func joinedPatterns(patterns []string) string { return cmp.Or(strings.Join(patterns, ","), "none") }
 
-// CheckPattern returns what is wrong with one pattern of AccessConfig.Protect
-// or AccessConfig.Public.
-func CheckPattern(pattern string) error { return protect.CheckPattern(pattern) }
-
-// CheckClientAuth returns what is wrong with an authentication method beside
-// the credentials.
-func CheckClientAuth(method AuthMethod, secret, key string) error {
-	if problem := (ClientConfig{Auth: method, Secret: secret, Key: key}).authProblem(); problem != "" {
-		return errors.New(problem)
-	}
-	return nil
-}
-
-// CheckClientKey returns what is wrong with ClientConfig.Key. The error holds
-// nothing of it.
-func CheckClientKey(key string) error {
-	if key == "" {
-		return nil
-	}
-	_, err := token.ParseClientKeys(key)
-	return err
-}
-
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.Login.Rate, DefaultLoginRate)
