@@ -48,10 +48,12 @@ func TestProtectedPathBypass(t *testing.T) {
 		"/private;jsessionid=x/a", "/private;/;/a", "/Private;x", "/_next/data/build/PRIVATE.json", "/_next/data/build/private.json?x", "/_NEXT/data/build/private.json", "/_next/data/build/private.JSON", "/_next/Data/build/orders/5.json", "/_next/data//private.json", "/_next/data/build//private.json",
 		"http://evil.example/private", "http://evil.example//private", "/orders/5", "/orders/5;x", "/Orders/5/",
 		"/_next/data/build/private.json", "/_next/data/build/private/a.json", "/_next/data/build/orders/5.json?id=5",
-		// What a front end has of a page besides the page: as a file, compressed, and as the data that Next.js gives of it
-		// (CVE-2026-44575, CVE-2026-45109).
+		// What a front end has of a page besides the page: as a file, compressed,
+		// and as the data that Next.js gives of it (CVE-2026-44575,
+		// CVE-2026-45109).
 		"/private.html", "/private.HTML", "/private.htm", "/private.html.gz", "/private.html.br", "/private.txt", "/private.txt.zst", "/private.html/", "/private.html;x", "/private;x.html",
-		// An extension, and what lies below a page, are the page's own: the data of React Router, SvelteKit and Nuxt.
+		// An extension, and what lies below a page, are the page's own: the data
+		// of React Router, SvelteKit and Nuxt.
 		"/private.data", "/private.DATA", "/private.data?_routes=routes%2Fprivate", "/private.js", "/private.css.gz", "/private.", "/private.data;x", "/private%2edata", "/private/__data.json", "/private/_payload.json", "/private/a.data", "/orders/5.data", "/orders/5/__data.json",
 		"/private%20", "/private%23", "/private%3f", "/private::$DATA", "/_next/data/private.json",
 		"/_ipx/w_64/private/a.png", "/_vercel/image?url=%2Fprivate%2Fa.png", "/_image?href=/private/a.png", "/docs/_next/image?url=/private/a.png",

@@ -148,7 +148,8 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 			"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1",
 			"Authorization": "Bearer x", "X-Forwarded-User": "admin", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6",
 			"X-Original-Url": "/private", "X-Rewrite-Url": "/private", "X-Auth-User": "admin", "X_User": "admin", "Grpc-Metadata-X": "x", "X-Hop": "x",
-			// What parts of Next.js say to each other (CVE-2025-29927); the last is a browser's to say.
+			// What parts of Next.js say to each other (CVE-2025-29927); the last
+			// is a browser's to say.
 			"X-Middleware-Subrequest": "middleware:middleware", "X-Middleware-Rewrite": "/private", "X-Matched-Path": "/private", "X-Invoke-Path": "/private", "X-Middleware-Prefetch": "1",
 		} {
 			r.Header[name] = []string{value}

@@ -19,8 +19,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// A store that answers and takes no writes fails only what must be written: a login, a logout, a refresh. Everything else is
-// served, and the log stays short.
+// A store that answers and takes no writes fails only what must be written: a
+// login, a logout, a refresh. Everything else is served, and the log stays short.
 func TestStoreRefusesWrites(t *testing.T) {
 	t.Parallel()
 	onRedis := func(refuse, accept []string) func(t *testing.T) (realStore, func(bool)) {
@@ -45,7 +45,8 @@ func TestStoreRefusesWrites(t *testing.T) {
 		"Redis that is full":     onRedis([]string{"CONFIG", "SET", "maxmemory", "1"}, []string{"CONFIG", "SET", "maxmemory", "0"}),
 		// Of a master that is not there, so that it keeps its data.
 		"Redis that became a replica": onRedis([]string{"REPLICAOF", "127.0.0.1", "1"}, []string{"REPLICAOF", "NO", "ONE"}),
-		// A client cannot tell this from a disk that is full: nothing can be added, and rows can be removed.
+		// A client cannot tell this from a disk that is full: nothing can be
+		// added, and rows can be removed.
 		"PostgreSQL without space": func(t *testing.T) (realStore, func(bool)) {
 			address := pgtest.Start(t).New(t)
 			real := realStore{open: func(cfg *bff.Config) (sessiontest.Store, error) {

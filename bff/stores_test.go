@@ -58,7 +58,8 @@ func (r realStore) handle(t *testing.T) func(*bff.Config) {
 	}
 }
 
-// oauth2-proxy #1992: however many requests come to however many nodes, a provider with rotation sees one refresh.
+// oauth2-proxy #1992: however many requests come to however many nodes, a
+// provider with rotation sees one refresh.
 func TestThreeNodesRefreshOnce(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -102,7 +103,8 @@ func TestThreeNodesRefreshOnce(t *testing.T) {
 	}
 }
 
-// A session that ends at one node ends at the others: their tabs hear of it, and why, and their requests go without a token.
+// A session that ends at one node ends at the others: their tabs hear of it, and
+// why, and their requests go without a token.
 func TestEndsAtEveryNode(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -138,7 +140,8 @@ func TestEndsAtEveryNode(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #2503: a store that is down is an outage and no logout, and everybody is still signed in when it is back.
+// oauth2-proxy #2503: a store that is down is an outage and no logout, and
+// everybody is still signed in when it is back.
 func TestRealStoreOutage(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {

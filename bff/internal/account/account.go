@@ -24,7 +24,7 @@ type SignOut interface {
 
 // A Renewer replaces the access token of a session.
 type Renewer interface {
-	Another(ctx context.Context, s *session.Session) (*session.Session, error)
+	WaitForRefresh(ctx context.Context, s *session.Session) (*session.Session, error)
 }
 
 // Config configures the Handlers. All fields are required.

@@ -131,7 +131,7 @@ func (h *Handlers) EndOthers(w http.ResponseWriter, r *http.Request) {
 func (h *Handlers) replaceDenied(ctx context.Context, s *session.Session) {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	if _, err := h.cfg.Tokens.Another(ctx, s); err != nil {
+	if _, err := h.cfg.Tokens.WaitForRefresh(ctx, s); err != nil {
 		h.cfg.Logger.InfoContext(ctx, "denied access token not renewed", "session", s, "err", err)
 	}
 }

@@ -98,7 +98,7 @@ func (api *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The API refuses a token that has not expired: its key was withdrawn, or
 	// the token was revoked. Another token is tried once.
 	api.cfg.Logger.InfoContext(r.Context(), "the API refused the access token; trying with another one", "session", s)
-	s, err = api.cfg.Tokens.Another(r.Context(), s)
+	s, err = api.cfg.Tokens.WaitForRefresh(r.Context(), s)
 	answer = api.newAnswer(w, r, s)
 	if err != nil && !api.continueWithoutToken(answer, err) {
 		return

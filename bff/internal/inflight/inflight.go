@@ -1,5 +1,6 @@
-// Package inflight owns the count of work that goes on without a request: refreshes, code exchanges and revocations whose
-// result must be stored although the browser has gone. What the work is, and how long it may take, is left to its owner.
+// Package inflight owns the count of work without a request: refreshes, code
+// exchanges and revocations whose result must be stored although the browser has
+// closed the connection. It leaves the work and its limits to their owners.
 package inflight
 
 import (
@@ -7,14 +8,14 @@ import (
 	"sync"
 )
 
-// A Group is work under way. The zero value is ready for use, by several goroutines at once.
+// A Group counts work under way. The zero value is ready for use. It is safe for concurrent use.
 type Group struct {
 	mu    sync.Mutex
 	count int
-	idle  chan struct{} // made by a waiter; closed when count falls to zero
+	idle  chan struct{} // made by Wait; closed when count becomes zero
 }
 
-// Begin counts work that the caller does itself, until it calls end. More calls of end do nothing.
+// Begin counts work of the caller until it calls end. Further calls of end do nothing.
 func (g *Group) Begin() (end func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -29,7 +30,7 @@ func (g *Group) Begin() (end func()) {
 	})
 }
 
-// Go does work in a goroutine of its own.
+// Go does work in a new goroutine.
 func (g *Group) Go(work func()) {
 	end := g.Begin()
 	go func() {
@@ -38,8 +39,8 @@ func (g *Group) Go(work func()) {
 	}()
 }
 
-// Wait returns when nothing is under way, also if more was begun meanwhile, or when the context ends. It returns how much
-// was left then, 0 if nothing.
+// Wait waits until no work is under way, work begun meanwhile included, or until
+// the context ends. It returns how much is left.
 func (g *Group) Wait(ctx context.Context) (left int) {
 	for {
 		g.mu.Lock()

@@ -34,17 +34,17 @@ type run struct {
 	dated bool
 }
 
-// An answer is one of the provider, of any status.
+// An answer is a response of the provider with any status.
 type answer struct {
 	status      int
-	code        string // the error of RFC 6749 section 5.2, "" for none
-	description string // fit to be shown
-	kind        string // the media type of an answer that is not JSON
+	code        string // "error" (RFC 6749 §5.2), "" for none
+	description string // presentable
+	kind        string // the media type of a body that is not JSON
 	location    string
 	body        []byte
 }
 
-// String is the answer as a message shows it.
+// String returns the answer as results show it.
 func (a *answer) String() string {
 	text := fmt.Sprintf("status %d", a.status)
 	if a.code != "" {
@@ -59,8 +59,8 @@ func (a *answer) String() string {
 	return text
 }
 
-// refusesRequest tells whether a status is about the request, rather than about
-// who asks how often, or an address that is not there.
+// refusesRequest reports whether a status is about the request, and not about the
+// rate of requests or the address.
 func (a *answer) refusesRequest() bool {
 	switch a.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity:
@@ -69,7 +69,7 @@ func (a *answer) refusesRequest() bool {
 	return false
 }
 
-// accessToken is the one in a successful answer, "" for none.
+// accessToken returns the access token of a successful answer, "" for none.
 func (a *answer) accessToken() string {
 	var tokens struct {
 		Access string `json:"access_token"`
@@ -106,7 +106,8 @@ func (p *run) read(request func() (*rp.Response, error)) (*answer, error) {
 	return a, nil
 }
 
-// presentable bounds a text of the provider, and hides a credential in it.
+// presentable returns a text of the provider, shortened and without the client
+// secret.
 func (p *run) presentable(text string) string {
 	const most = 200
 	if secret := p.Client.Secret; len(secret) >= 8 {
@@ -118,15 +119,14 @@ func (p *run) presentable(text string) string {
 	return text
 }
 
-// date compares the clocks. A cached answer has its own time, so it is passed
-// over.
+// date compares the clocks. It ignores cached answers, whose Date is older.
 func (p *run) date(header http.Header, asked time.Time) {
 	theirs, err := http.ParseTime(header.Get("Date"))
 	if err != nil || header.Get("Age") != "" {
 		return
 	}
 	answered := p.Now()
-	// The header has whole seconds, and was written at some moment in between.
+	// The header has whole seconds, and was written between the two times.
 	skew := time.Duration(0)
 	switch {
 	case theirs.Before(asked.Add(-time.Second)):
@@ -139,7 +139,7 @@ func (p *run) date(header http.Header, asked time.Time) {
 	}
 }
 
-// maxSkew is what verification tolerates.
+// maxSkew is the clock difference that verification tolerates.
 const maxSkew = time.Minute
 
 func (p *run) clock() check.Result {
@@ -157,7 +157,7 @@ func (p *run) clock() check.Result {
 	}
 }
 
-// redeem redeems a code that was never issued.
+// redeem tries to redeem a code that was never issued.
 func (p *run) redeem(ctx context.Context, client *rp.Client) (*answer, error) {
 	return p.post(ctx, client, p.md.TokenEndpoint, url.Values{
 		"grant_type":    {"authorization_code"},
@@ -193,10 +193,10 @@ func assertionAudience(c *rp.Client) string {
 	return "issuer"
 }
 
-// credential proves that the provider knows the client and takes its credential:
-// it refuses the code, not the client, and refuses a client with a random
+// credential proves that the provider accepts the client's credential: it
+// refuses the code and not the client, and refuses the client with a random
 // credential in another way. Any other pair of answers proves nothing. The
-// random credential is sent once, so that no provider locks the client out.
+// random credential is sent once, so that no provider locks the client.
 func (p *run) credential(ctx context.Context) check.Result {
 	id, method := p.Client.ID, p.party.Client().Method(p.md)
 	wrong := func(remedy, format string, args ...any) check.Result {
@@ -253,8 +253,8 @@ func (p *run) clientRemedy(method rp.AuthMethod) string {
 	return fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth"))
 }
 
-// redirect proves that the provider takes our authorization request and so
-// knows the redirect URI.
+// redirect proves that the provider accepts our authorization request, and so
+// that the redirect URI is registered.
 func (p *run) redirect(ctx context.Context) check.Result {
 	if p.party.Pushes(p.md) {
 		return p.push(ctx)
@@ -266,9 +266,9 @@ func (p *run) redirect(ctx context.Context) check.Result {
 	case none.err != nil || none.a.status >= 500 || none.a.status == http.StatusTooManyRequests:
 		return verdict
 	}
-	// The provider went on to its login page, or does not know prompt=none. It
-	// has judged the redirect URI if it treats one that cannot be registered
-	// otherwise.
+	// The provider shows its login page, or does not support prompt=none. It has
+	// checked the redirect URI if its answer to one that cannot be registered is
+	// different.
 	ours := p.authorize(ctx, p.Callback, "")
 	if verdict := p.judge(ours); verdict.Status != check.Unknown || ours.err != nil {
 		return verdict
@@ -299,7 +299,8 @@ func (p *run) redirectUnknown(why string) check.Result {
 	return check.Result{Status: check.Unknown, Proof: "redirect URI", What: fmt.Sprintf("whether the redirect URI %s is registered: %s", p.Callback, why), Remedy: p.redirectRemedy()}
 }
 
-// An attempted authorization request, made without a browser.
+// An authorizationAnswer is the answer to an authorization request that was made
+// without a browser.
 type authorizationAnswer struct {
 	a   *answer
 	err error
@@ -335,9 +336,9 @@ func (p *run) authorize(ctx context.Context, callback, prompt string) authorizat
 	}
 }
 
-// passedOn is the address to which an authorization server passes our request
-// on without having judged it, as Dex does to its connectors: one of its own,
-// with our redirect URI still in it. It is nil for any other answer.
+// passedOn returns the address to which the provider redirects our request
+// before it has checked it, as Dex does to its connectors: an address of its own
+// with our redirect URI in it. It returns nil for any other answer.
 func passedOn(from *url.URL, a *answer, callback string) *url.URL {
 	if a.status < 300 || a.status >= 400 {
 		return nil
@@ -350,8 +351,8 @@ func passedOn(from *url.URL, a *answer, callback string) *url.URL {
 	return to
 }
 
-// judge reads an answer that settles the question: one that leads back to the
-// redirect URI, and one that blames it. Others are unknown.
+// judge returns the result of an answer that redirects to the redirect URI, or
+// names it as the problem. Other answers prove nothing.
 func (p *run) judge(got authorizationAnswer) check.Result {
 	if got.err != nil {
 		return p.redirectUnknown("the authorization endpoint did not answer: " + whyNoAnswer(got.err))
@@ -371,8 +372,8 @@ func (p *run) judge(got authorizationAnswer) check.Result {
 	return p.redirectUnknown("the authorization endpoint answers " + a.String())
 }
 
-// ledBack returns the parameters of an answer that sends the browser back to the
-// redirect URI.
+// ledBack returns the parameters of an answer that redirects to the redirect
+// URI.
 func (p *run) ledBack(a *answer) (url.Values, bool) {
 	if location, err := url.Parse(a.location); a.status >= 300 && a.status < 400 && err == nil {
 		parameters := location.Query()
@@ -387,13 +388,14 @@ func (p *run) ledBack(a *answer) (url.Values, bool) {
 	page := html.UnescapeString(string(a.body))
 	if a.status == http.StatusOK && p.ResponseMode == "form_post" &&
 		(strings.Contains(page, `action="`+p.Callback+`"`) || strings.Contains(page, `action='`+p.Callback+`'`)) {
-		return url.Values{}, true // a form for the redirect URI; its fields are the provider's business
+		return url.Values{}, true // a form for the redirect URI
 	}
 	return nil, false
 }
 
-// judgeError judges the error with which the provider leads back.
-// login_required and its like are expected, the rest would end every login.
+// judgeError returns the result of an error that the provider sends to the
+// redirect URI. login_required and similar ones are expected; others would end
+// every login.
 func (p *run) judgeError(back url.Values) check.Result {
 	code, description := rp.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
 	refused := func(remedy string) check.Result {
@@ -412,7 +414,7 @@ func (p *run) judgeError(back url.Values) check.Result {
 			return refused(p.targetRemedy())
 		}
 		if code == "invalid_request" && !strings.Contains(strings.ToLower(description), "prompt") {
-			return refused("see the provider's log for the parameter that it does not like")
+			return refused("see the provider's log for the parameter that it refuses")
 		}
 	}
 	return p.redirectKnown() // login_required, interaction_required, temporarily_unavailable, …
@@ -427,11 +429,11 @@ func (p *run) targetRemedy() string {
 	return fmt.Sprintf("correct %s=%s, allow it for the client there, or set %s", p.Setting("Login.Audience"), p.Audience, p.Setting("Login.OmitResource"))
 }
 
-// redirectHints are what providers call a redirect URI that they do not know.
+// redirectHints are words of providers for an unknown redirect URI.
 var redirectHints = []string{"redirect_uri", "redirect uri", "redirecturi", "redirect url", "callback url", "callback_url", "aadsts50011", "not registered for it"}
 
-// blamesRedirect tells whether an error page, or the way to one, is about the
-// redirect URI.
+// blamesRedirect reports whether an error page, or the redirect to one, is about
+// the redirect URI.
 func blamesRedirect(a *answer) bool {
 	text := ""
 	switch {
@@ -460,8 +462,8 @@ func locationParameter(location, name string) string {
 	return u.Query().Get(name)
 }
 
-// push pushes an authorization request that no browser will follow, and so has
-// the provider judge redirect URI, scope and audience.
+// push pushes an authorization request that no browser follows, so that the
+// provider checks redirect URI, scope and audience.
 func (p *run) push(ctx context.Context) check.Result {
 	wrong := func(a *answer, remedy, format string, args ...any) check.Result {
 		return check.Result{Status: check.Wrong, Proof: "authorization request", What: fmt.Sprintf(format, args...) + fmt.Sprintf(" (%s)", a), Remedy: remedy}
@@ -490,8 +492,8 @@ func (p *run) push(ctx context.Context) check.Result {
 	return p.redirectUnknown("the endpoint for pushed authorization requests answers " + a.String())
 }
 
-// accessToken asks for a token of the client's own, if the provider gives one,
-// and has it judged as the server would judge it.
+// accessToken requests an access token for the client itself, if the provider
+// issues one, and verifies it as the server does.
 func (p *run) accessToken(ctx context.Context, verify func(context.Context, string) error) check.Result {
 	unknown := func(why string) check.Result {
 		return check.Result{Status: check.Unknown, Proof: "access token", Optional: true, What: "the audience and the kind of access tokens: " + why,
@@ -503,7 +505,7 @@ func (p *run) accessToken(ctx context.Context, verify func(context.Context, stri
 	case p.party.Client().Method(p.md) == rp.NoAuth:
 		return unknown("a public client gets none of its own")
 	case !slices.Contains(p.md.GrantTypesSupported, "client_credentials"):
-		return unknown("the provider does not list the grant client_credentials, with which one could be had without a person")
+		return unknown("the provider does not list the grant client_credentials, with which one could be had without a user")
 	}
 	form := url.Values{"grant_type": {"client_credentials"}}
 	p.party.AddAudience(form)
@@ -538,8 +540,8 @@ func (p *run) judgeToken(raw string, err error) check.Result {
 	return r
 }
 
-// audienceOf reads the audience of a JWT without verifying it; ok is false for
-// what is none.
+// audienceOf returns the audience of a JWT without verifying it. ok is false for
+// any other text.
 func audienceOf(raw string) (audience []string, ok bool) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {

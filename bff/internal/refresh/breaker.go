@@ -10,50 +10,52 @@ import (
 )
 
 const (
-	// breakerFailures is how many failures in succession, of more than one session, open a breaker.
+	// breakerFailures is the number of failures in succession, of more than one
+	// session, that open a breaker.
 	breakerFailures = 5
-	// firstProbe is how long an open breaker waits for its first probe. Each one that fails doubles the wait, up to
-	// lastProbe.
+	// firstProbe is the wait of an open breaker before its first probe. Each
+	// failed probe doubles the wait, up to lastProbe.
 	firstProbe = time.Second
 	lastProbe  = 5 * time.Second
-	// maxRetryAfter bounds for how long a provider can have refreshes held back.
+	// maxRetryAfter bounds the Retry-After of a provider.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// A breaker holds back refreshes while a provider's token endpoint fails, so that an outage costs one request now and then
-// and not one for each session, and two lines in the log.
+// A breaker holds back refreshes while a provider's token endpoint fails. So an
+// outage costs one probe at a time, not one request for each session, and two log
+// lines.
 type breaker struct {
 	now    func() time.Time
 	logger *slog.Logger
 
 	mu       sync.Mutex
 	failures int        // in succession
-	sole     session.ID // of the one session that they were of
-	several  bool       // they were of more
-	notUntil time.Time  // what the provider's Retry-After demands
+	sole     session.ID // the session of the first failure
+	several  bool       // the failures are of several sessions
+	notUntil time.Time  // from the provider's Retry-After
 	open     bool
 	since    time.Time     // when it opened
 	wait     time.Duration // between probes
 	next     time.Time     // the next probe
 	probing  bool
-	heldBack int // refreshes, since it opened
+	heldBack int // refreshes since it opened
 }
 
-// wouldHold returns how long a refresh is held back at the moment, 0 if it is not.
+// wouldHold returns how long a refresh is held back now, 0 if it is not.
 func (b *breaker) wouldHold() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.holds()
 }
 
-// holds counts a refresh that is held back. The mutex is held.
+// holds is wouldHold, and counts the refresh. The caller holds the mutex.
 func (b *breaker) holds() time.Duration {
 	if !b.open {
 		return 0
 	}
 	wait := b.next.Sub(b.now())
 	switch {
-	case b.probing: // its answer decides
+	case b.probing: // the probe decides
 		wait = max(wait, firstProbe)
 	case wait <= 0:
 		return 0
@@ -62,7 +64,8 @@ func (b *breaker) holds() time.Duration {
 	return wait
 }
 
-// begin permits a request, which must then be reported by end, or returns how long it is held back.
+// begin allows a request, or returns how long it is held back. The caller must
+// report an allowed one with answered or failed.
 func (b *breaker) begin() (probe bool, wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,7 +76,7 @@ func (b *breaker) begin() (probe bool, wait time.Duration) {
 	return b.open, 0
 }
 
-// answered reports a request that the endpoint has answered as one that works.
+// answered records a request that a working endpoint has answered.
 func (b *breaker) answered(ctx context.Context, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,7 +90,7 @@ func (b *breaker) answered(ctx context.Context, probe bool) {
 	}
 }
 
-// failed reports a request that has failed. It returns whether the breaker is open, and has said so.
+// failed records a request that has failed. It reports whether the breaker is open.
 func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAfter time.Duration, cause error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +121,7 @@ func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAf
 	return true
 }
 
-// obey puts the next probe off as the provider demands. The mutex is held.
+// obey delays the next probe until notUntil. The caller holds the mutex.
 func (b *breaker) obey() {
 	if b.notUntil.After(b.next) {
 		b.next = b.notUntil

@@ -9,16 +9,16 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// A lock is the lock of a session, held by this process.
+// A lock is the lock of a session that this process holds.
 type lock struct {
 	r     *Refresher
 	s     *session.Session
 	fence session.Fence
-	until time.Time // when the lease ends, as far as it was prolonged
+	until time.Time // when the lease ends
 	stop  func()    // ends keep
 }
 
-// keep prolongs the lease for as long as the refresh takes, until stop is called.
+// keep renews the lease until stop is called.
 func (l *lock) keep(ctx context.Context) {
 	keeping, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
@@ -42,7 +42,8 @@ func (l *lock) keep(ctx context.Context) {
 	l.stop = sync.OnceFunc(func() { cancel(); done.Wait() })
 }
 
-// prolong has the lease end so much later than now. It returns whether the lock is still ours, as far as is known.
+// prolong renews the lease. It reports whether this process still holds the lock,
+// as far as is known.
 func (l *lock) prolong(ctx context.Context, lease time.Duration) bool {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -56,7 +57,7 @@ func (l *lock) prolong(ctx context.Context, lease time.Duration) bool {
 	return true
 }
 
-// holdUntil keeps all nodes from refreshing until then.
+// holdUntil prevents all nodes from refreshing until a time.
 func (l *lock) holdUntil(ctx context.Context, until time.Time) {
 	l.stop()
 	lease := until.Sub(l.r.cfg.Now())
@@ -68,7 +69,7 @@ func (l *lock) holdUntil(ctx context.Context, until time.Time) {
 	}
 }
 
-// release releases the lock early. Where it cannot, the lease does.
+// release releases the lock. If that fails, the lease ends it.
 func (l *lock) release(ctx context.Context) {
 	l.stop()
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)

@@ -7,20 +7,22 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 )
 
-// A Class says what follows a token request that gave no tokens.
+// A Class is the kind of a failed token request, by what follows it.
 type Class int
 
 // The classes. docs/login.md describes them to operators.
 const (
-	// Transient failures pass: the token is used while it is valid, and the request is repeated.
+	// Transient failures pass. The token is used while it is valid, and the request is repeated.
 	Transient Class = iota + 1
-	// Over is the end of the grant, and of the session.
+	// Over means that the grant has ended, and with it the session.
 	Over
-	// User failures need the user at the provider: no further refresh, and the session ends with its access token.
+	// User failures need the user at the provider. There is no further refresh,
+	// and the session ends with its access token.
 	User
-	// Operator failures need another configuration, here or at the provider.
+	// Operator failures need a change of the configuration, here or at the provider.
 	Operator
-	// Unknown is the outcome of a request that was sent and not answered: the provider may have rotated the refresh token.
+	// Unknown is the outcome of a request that was sent and not answered: the
+	// provider may have rotated the refresh token.
 	Unknown
 )
 
@@ -29,8 +31,9 @@ var classNames = [...]string{"", "transient", "over", "user", "operator", "unkno
 // String returns the class in one word.
 func (c Class) String() string { return classNames[c] }
 
-// byError has the error codes of RFC 6749 section 5.2 and 4.1.2.1, RFC 7009, RFC 8628 and RFC 8707, of OpenID Connect Core
-// section 3.1.2.6 and its extensions, and those that providers have added.
+// byError has the error codes of RFC 6749 section 5.2 and 4.1.2.1, RFC 7009, RFC
+// 8628 and RFC 8707, of OpenID Connect Core section 3.1.2.6 and its extensions,
+// and those that providers have added.
 var byError = map[string]Class{
 	"invalid_grant": Over,
 
@@ -55,8 +58,9 @@ var byError = map[string]Class{
 	"unsupported_grant_type": Operator,
 }
 
-// Classify returns the class of an answer without tokens: by its error code and, where that has no class of its own, by its
-// HTTP status. code is "" for an answer that holds none, such as a proxy's page, which cannot be interpreted.
+// Classify returns the class of a response without tokens: by its error code or,
+// if that has no class, by its HTTP status. code is "" for a response without
+// one, such as the page of a proxy.
 func Classify(code string, status int) Class {
 	if class, ok := byError[code]; ok {
 		return class

@@ -13,44 +13,48 @@ import (
 )
 
 const (
-	// patience is how long a browser's request waits for a token.
+	// patience bounds how long a browser's request waits for a token.
 	patience = 10 * time.Second
 	// lead is how long before expiry a token is refreshed.
 	lead = 60 * time.Second
-	// lockLease is for how long a lock outlives a process that is killed, and leaseTick how often a longer refresh has it
-	// prolonged.
+	// lockLease is how long a lock outlives a process that is killed, and
+	// leaseTick how often a longer refresh renews it.
 	lockLease = 10 * time.Second
 	leaseTick = 3 * time.Second
-	// lockPoll is how often a node looks whether another has finished.
+	// lockPoll is how often a node checks whether another one has finished.
 	lockPoll = 100 * time.Millisecond
 	// storeTimeout bounds one call of the session store, and the verification of an ID token.
 	storeTimeout = 10 * time.Second
-	// writePatience is how long a refresh waits for a store that does not take the new tokens, and writePoll how often it is
-	// asked.
+	// writePatience is how long a refresh retries to store the new tokens, and writePoll how often.
 	writePatience = 8 * time.Second
 	writePoll     = 250 * time.Millisecond
-	// refusalPause is how soon another refusal by the API can cause another refresh. A refusal of a token that a refresh has
-	// given less than provenAge ago, and that the API has not accepted before, causes none in that time either: an API that
-	// refuses all tokens would cause a refresh at each request.
+	// refusalPause is the time between two refreshes because of refusals by the
+	// API. A refusal of a token that a refresh has obtained less than provenAge
+	// ago, and that the API has not accepted yet, causes none in that time
+	// either. Otherwise an API that refuses all tokens would cause a refresh at
+	// each request.
 	refusalPause = 30 * time.Second
 	provenAge    = 5 * time.Second
-	// pause is how long after a transient failure a session is left alone. After manyFailures in succession it is longPause.
+	// pause is the time without a refresh after a transient failure, longPause
+	// that after manyFailures in succession.
 	pause        = time.Second
 	manyFailures = 5
 	longPause    = 5 * time.Second
-	// After a failure of class Operator a session is left alone for pause, after more than quickTries for twice as long each
-	// time, up to maxBackoff.
+	// After a failure of class Operator there is no refresh for pause. After
+	// quickTries it doubles each time, up to maxBackoff.
 	quickTries = 3
 	maxBackoff = time.Minute
-	// forget is when what is remembered of a session has no more bearing.
+	// forget is how long a hold is remembered.
 	forget = 2 * time.Minute
-	// operatorTick is how often one error code of class Operator is logged as an error.
+	// operatorTick is the time between two log lines at error level for one error
+	// code of class Operator.
 	operatorTick = time.Minute
 )
 
-// An Unavailable error says that a session's access token cannot be renewed at the moment: 503, not a logout.
+// An Unavailable error means that a session's access token cannot be refreshed at
+// the moment. It leads to a 503, not to a logout.
 type Unavailable struct {
-	// RetryAfter is when to try again, 0 if that is not known.
+	// RetryAfter is the time until the next attempt, 0 if it is not known.
 	RetryAfter time.Duration
 }
 
@@ -72,46 +76,47 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// A Refresher renews the access tokens of sessions. It is safe for concurrent use.
+// A Refresher refreshes the access tokens of sessions. It is safe for concurrent use.
 type Refresher struct {
 	cfg     Config
 	breaker breaker
-	// refusals tell all nodes that an API's refusal has led to a refresh.
+	// refusals tells all nodes that a refusal by the API has caused a refresh.
 	refusals session.Notes
 
 	mu       sync.Mutex
 	flights  map[session.ID]*flight
 	holds    map[session.ID]hold
-	swept    time.Time            // when holds were last looked through
+	swept    time.Time            // when old holds were last removed
 	operator map[string]time.Time // error code → when it was last logged
-	// unwritten are new tokens that the store did not take.
+	// unwritten holds new tokens that could not be stored.
 	unwritten map[session.ID]*unwritten
 }
 
-// A flight is a refresh under way in this process. It is shared by the requests of its session, never by those of another
-// (CVE-2025-67490).
+// A flight is a refresh under way in this process. The requests of its session
+// share it, and never those of another one (CVE-2025-67490).
 type flight struct {
-	refused bool          // the API has refused the present token
+	refused bool          // the API has refused the current token
 	done    chan struct{} // closed when session and err are set
 	session *session.Session
 	err     error
 }
 
-// A hold is what is remembered of a session whose refresh has failed, or whose token the API has refused.
+// A hold remembers that a session's refresh has failed, or that the API has refused its token.
 type hold struct {
 	obtained time.Time // of the tokens that until, failures and refused are about
 	until    time.Time // no refresh before
 	failures int       // in succession
 	accepted bool      // the API has accepted the token
-	refused  bool      // the API refuses the token, which no refresh has followed yet
-	// later is until when a token that is due and good is left alone: another node refreshes it, or the store has failed.
+	refused  bool      // the API refuses the token, and no refresh has followed yet
+	// later is until when a due and valid token is not refreshed: another node
+	// does it, or the store has failed.
 	later time.Time
-	// spent is when a refusal by the API last caused a refresh, of any token.
+	// spent is when a refusal by the API last caused a refresh of any token.
 	spent time.Time
 	kept  time.Time // when this was last written
 }
 
-// New makes a Refresher.
+// New returns a Refresher.
 func New(cfg Config) *Refresher {
 	return &Refresher{
 		cfg:      cfg,
@@ -125,9 +130,10 @@ func New(cfg Config) *Refresher {
 	}
 }
 
-// Fresh returns the session with an access token that is valid. While the present one is, no request waits: a refresh that is
-// due goes on in the background. [session.ErrNotFound] means that the session is over, an *[Unavailable] that the provider
-// gives no token, any other error that the store does not answer.
+// Fresh returns the session with a valid access token. While the current one is
+// valid, no request waits: a due refresh runs in the background.
+// [session.ErrNotFound] means that the session is over, an *[Unavailable] that
+// the provider issues no token, any other error that the store does not answer.
 func (r *Refresher) Fresh(ctx context.Context, s *session.Session) (*session.Session, error) {
 	t := s.Data.Tokens
 	if t.Refresh == "" {
@@ -143,18 +149,19 @@ func (r *Refresher) Fresh(ctx context.Context, s *session.Session) (*session.Ses
 		}
 		return fresh, err
 	case r.due(t) && !r.isLater(s):
-		_, _ = r.begin(ctx, s, false) // held back: the token is good still
+		_, _ = r.begin(ctx, s, false) // if it is held back, the token is still valid
 	}
 	return s, nil
 }
 
-// Another returns the session with an access token for one that the API has refused, or with the same one if such a refusal
-// has caused a refresh a short while ago. The errors are those of Fresh.
-func (r *Refresher) Another(ctx context.Context, s *session.Session) (*session.Session, error) {
+// WaitForRefresh refreshes an access token that the API has refused, and returns
+// the session with the new one. If a refusal has caused a refresh a short while
+// ago, the token stays the same. The errors are those of Fresh.
+func (r *Refresher) WaitForRefresh(ctx context.Context, s *session.Session) (*session.Session, error) {
 	return r.await(ctx, s, true)
 }
 
-// Refused notes that the API has refused the session's access token, which is due from then on.
+// Refused records that the API has refused the session's access token. It is due from then on.
 func (r *Refresher) Refused(s *session.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,9 +172,9 @@ func (r *Refresher) Refused(s *session.Session) {
 	}
 }
 
-// Accepted notes that the API has accepted the session's access token.
+// Accepted records that the API has accepted the session's access token.
 func (r *Refresher) Accepted(s *session.Session) {
-	if !r.justGiven(s) { // nothing hangs on it
+	if !r.justGiven(s) { // it makes no difference
 		return
 	}
 	r.mu.Lock()
@@ -178,14 +185,14 @@ func (r *Refresher) Accepted(s *session.Session) {
 	}
 }
 
-// justGiven reports whether a refresh has given the token a short while ago.
+// justGiven reports whether a refresh has obtained the token a short while ago.
 func (r *Refresher) justGiven(s *session.Session) bool {
 	obtained := s.Data.Tokens.ObtainedAt
 	return obtained.After(s.CreatedAt) && r.cfg.Now().Sub(obtained) < refusalPause
 }
 
-// Renewable reports whether it makes sense to get another token for one that the API refuses: where that has not been tried
-// a short while ago, or an API that refuses all tokens would cause a refresh at each request.
+// Renewable reports whether a token that the API refuses may be refreshed: not if
+// that was tried a short while ago.
 func (r *Refresher) Renewable(s *session.Session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,13 +205,14 @@ func (r *Refresher) mayRenew(s *session.Session, h hold) bool {
 		(!r.justGiven(s) || h.accepted || now.Sub(t.ObtainedAt) >= provenAge)
 }
 
-// Expired reports whether the API would refuse an access token for its age. One whose lifetime the provider did not tell is
-// good until the API says otherwise.
+// Expired reports whether an access token has expired. One without a known
+// lifetime is valid until the API refuses it.
 func (r *Refresher) Expired(t session.Tokens) bool {
 	return !t.ExpiresAt.IsZero() && !r.cfg.Now().Before(t.ExpiresAt)
 }
 
-// due reports whether a token is near its end: 60 s before, or at half of a lifetime that is shorter than two minutes.
+// due reports whether a token expires soon: in 60 s, or after half of a lifetime
+// shorter than two minutes.
 func (r *Refresher) due(t session.Tokens) bool {
 	if t.ExpiresAt.IsZero() {
 		return false
@@ -216,7 +224,8 @@ func (r *Refresher) due(t session.Tokens) bool {
 	return !r.cfg.Now().Before(due)
 }
 
-// isRefused reports whether the API has refused the session's token, or a request is finding that out.
+// isRefused reports whether the API has refused the session's token, or a refresh
+// because of a refusal is under way.
 func (r *Refresher) isRefused(s *session.Session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,7 +239,8 @@ func (r *Refresher) isLater(s *session.Session) bool {
 	return r.cfg.Now().Before(r.hold(s).later)
 }
 
-// await waits for the session with another token. The request waits for a limited time; the refresh goes on after it.
+// await waits for the session with a new token. The request waits for a limited
+// time; the refresh goes on.
 func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool) (*session.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -250,11 +260,11 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 	}
 }
 
-// errElsewhere ends a background refresh: another node has the lock, and the token is good.
+// errElsewhere ends a background refresh: another node has the lock, and the token is valid.
 var errElsewhere = errors.New("another node refreshes")
 
-// begin begins a refresh, or joins the one that is under way for this session. While it is held back there is none, but the
-// time to wait.
+// begin starts a refresh, or joins the one under way for this session. While
+// refreshes are held back it returns no flight but the time to wait.
 func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool) (*flight, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -275,7 +285,8 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 		r.keep(s.ID, h)
 	}
 	r.flights[s.ID] = f
-	// A browser that hangs up must not lose a refresh token that the provider has just rotated.
+	// When the browser closes the connection, a refresh token that the provider
+	// has just rotated must not be lost.
 	ctx = context.WithoutCancel(ctx)
 	r.cfg.Work.Go(func() {
 		switch {
@@ -283,7 +294,7 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 			f.session, f.err = r.writeLate(ctx, late)
 		case claim:
 			f.session, f.err = r.renewRefused(ctx, s)
-		case refused: // the one refresh of a refusal was a short while ago
+		case refused: // a refusal has caused a refresh a short while ago
 			f.session, f.err = r.cfg.Sessions.Reload(ctx, s)
 		default:
 			f.session, f.err = r.refresh(ctx, s, false)
@@ -301,7 +312,8 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 	return f, 0
 }
 
-// renewRefused refreshes a token that the API has refused, if no other node has done so a short while ago.
+// renewRefused refreshes a token that the API has refused, unless another node
+// has done so a short while ago.
 func (r *Refresher) renewRefused(ctx context.Context, s *session.Session) (*session.Session, error) {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -312,13 +324,14 @@ func (r *Refresher) renewRefused(ctx context.Context, s *session.Session) (*sess
 	case !first:
 		return r.cfg.Sessions.Reload(bounded, s)
 	}
-	// The claim "iat" has whole seconds, so that a subject's denial includes the tokens of its own second: after a login
-	// that began right after the denial, another token of that second would be refused as well.
+	// The claim "iat" has whole seconds, so that a subject's denial includes the
+	// tokens of its own second: after a login that began right after the denial,
+	// another token of that second would be refused as well.
 	if rest := s.Data.Tokens.ObtainedAt.Truncate(time.Second).Add(time.Second).Sub(r.cfg.Now()); rest > 0 {
 		time.Sleep(rest)
 	}
 	fresh, err := r.refresh(ctx, s, true)
-	if _, ok := errors.AsType[*Unavailable](err); ok { // so it counts for nothing
+	if _, ok := errors.AsType[*Unavailable](err); ok { // it does not count
 		r.mu.Lock()
 		h := r.hold(s)
 		h.spent = time.Time{}
@@ -333,16 +346,16 @@ func (r *Refresher) renewRefused(ctx context.Context, s *session.Session) (*sess
 	return fresh, err
 }
 
-// hold returns what is remembered of a session. The mutex is held.
+// hold returns the hold of a session. The caller holds the mutex.
 func (r *Refresher) hold(s *session.Session) hold {
 	h := r.holds[s.ID]
-	if !h.obtained.Equal(s.Data.Tokens.ObtainedAt) { // it has other tokens by now
+	if !h.obtained.Equal(s.Data.Tokens.ObtainedAt) { // the session has other tokens now
 		h = hold{obtained: s.Data.Tokens.ObtainedAt, spent: h.spent}
 	}
 	return h
 }
 
-// holdBack has a session's refreshes wait, for as long as duration makes of the number of failures in succession.
+// holdBack delays a session's refreshes by the duration for the number of failures in succession.
 func (r *Refresher) holdBack(s *session.Session, duration func(failures int) time.Duration) (time.Duration, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -354,7 +367,7 @@ func (r *Refresher) holdBack(s *session.Session, duration func(failures int) tim
 	return wait, h.failures
 }
 
-// keep remembers something of a session, and forgets what has no more bearing. The mutex is held.
+// keep stores the hold of a session, and removes old ones. The caller holds the mutex.
 func (r *Refresher) keep(id session.ID, h hold) {
 	now := r.cfg.Now()
 	h.kept = now

@@ -15,15 +15,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// refresh renews a session's tokens, or waits for the node that does.
+// refresh refreshes a session's tokens, or waits for the node that does.
 func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused bool) (*session.Session, error) {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	good := !refused && !r.Expired(stale.Data.Tokens)
 	lease := lockLease
 	if good && !stale.Data.Tokens.ExpiresAt.IsZero() {
-		// Should this process be killed, the refresh token may be spent: no other node sends it while the access token is
-		// good.
+		// If this process is killed, the refresh token may be spent: no other
+		// node sends it while the access token is valid.
 		lease = max(lease, stale.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()))
 	}
 	for {
@@ -59,12 +59,13 @@ func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused
 	}
 }
 
-// changed reports whether there is nothing left to refresh of what stale was.
+// changed reports whether the tokens of stale were refreshed, or must not be any more.
 func changed(stale, current *session.Session) bool {
 	return current.Data.Tokens.Access != stale.Data.Tokens.Access || current.Data.Tokens.Refresh == ""
 }
 
-// settled returns a session that another has refreshed, or was told not to refresh any more: it ends with its access token.
+// settled returns a session that another node has refreshed, or one without a
+// refresh token, which ends with its access token.
 func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.Session, error) {
 	if s.Data.Tokens.Refresh != "" || !r.Expired(s.Data.Tokens) {
 		return s, nil
@@ -75,14 +76,15 @@ func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.S
 	return nil, session.ErrNotFound
 }
 
-// locked refreshes while it holds the session's lock, and releases it. good says that the present token can be used.
+// locked refreshes with the session's lock, and releases it. good means that the
+// current token is valid.
 func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock, good bool) (*session.Session, error) {
 	s, err := r.reload(ctx, stale)
 	if err != nil {
 		l.release(ctx)
 		return nil, err
 	}
-	if changed(stale, s) { // while we waited for the lock
+	if changed(stale, s) { // before the lock was acquired
 		l.release(ctx)
 		return r.settled(ctx, s)
 	}
@@ -104,7 +106,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 	return r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
 }
 
-// failed does what the table in docs/login.md says of a failure.
+// failed does what the table in docs/login.md says about a failure.
 func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cause error, probe, good bool) (*session.Session, error) {
 	class, retryAfter := classOf(cause), time.Duration(0)
 	if refusal, ok := errors.AsType[*rp.Error](cause); ok {
@@ -139,11 +141,11 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 		return max(pause, retryAfter)
 	})
 	level := slog.LevelWarn
-	if open || failures > 1 { // said before
+	if open || failures > 1 { // logged before
 		level = slog.LevelDebug
 	}
 	if class == Unknown && good {
-		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is good",
+		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is valid",
 			"session", s, "next_try", wait.Round(time.Second), "err", cause)
 		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
 	} else {
@@ -153,7 +155,8 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 	return nil, &Unavailable{wait}
 }
 
-// logOperator logs a failure that an operator has to mend, each error code once in a while and not for each session.
+// logOperator logs a failure that an operator has to correct: each error code at
+// most once in operatorTick.
 func (r *Refresher) logOperator(ctx context.Context, s *session.Session, cause error) {
 	code := errorCode(cause)
 	r.mu.Lock()
@@ -200,15 +203,15 @@ func (r *Refresher) revoke(ctx context.Context, refreshToken string) {
 	}
 }
 
-// over ends a session that the provider will not renew, unless another node has renewed it: then the token that was sent was
-// not the newest.
+// over ends a session that the provider does not refresh, unless another node has
+// refreshed it: then the token that was sent was not the newest.
 func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause error) (*session.Session, error) {
 	current, err := r.reload(ctx, s)
 	if err != nil || current.Data.Tokens.Refresh != s.Data.Tokens.Refresh {
 		l.release(ctx)
 		return current, err
 	}
-	r.cfg.Logger.InfoContext(ctx, "session ended: the provider does not renew it any more", "session", s, "err", cause)
+	r.cfg.Logger.InfoContext(ctx, "session ended: the provider does not refresh it any more", "session", s, "err", cause)
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := r.cfg.Sessions.End(bounded, s, session.ReasonProvider); err != nil {
@@ -217,8 +220,8 @@ func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause
 	return nil, session.ErrNotFound
 }
 
-// wantsUser has the session end with its access token, as one without a refresh token does, so that the user signs in again
-// and answers what the provider asks.
+// wantsUser removes the refresh token, so that the session ends with its access
+// token. Then the user signs in again and answers the provider's questions.
 func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, cause error, good bool) (*session.Session, error) {
 	if !good || s.Data.Tokens.ExpiresAt.IsZero() {
 		current, err := r.over(ctx, s, l, cause)
@@ -233,7 +236,7 @@ func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, 
 	if err != nil {
 		return nil, err
 	}
-	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider demands a login", "session", s,
+	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider requires a login", "session", s,
 		"error", errorCode(cause), "ends", s.Data.Tokens.ExpiresAt, "err", cause)
 	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
 	return written, nil
@@ -245,8 +248,9 @@ func (r *Refresher) reload(ctx context.Context, s *session.Session) (*session.Se
 	return r.cfg.Sessions.Reload(bounded, s)
 }
 
-// renewed returns a session's data with new tokens. An error says that the ID token is about another user, or another login
-// (OpenID Connect Core section 12.2): then nothing of the answer is used.
+// renewed returns a session's data with new tokens. An error means that the ID
+// token is about another user or another login (OpenID Connect Core §12.2), so
+// that the response must not be used.
 func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens session.Tokens) (session.Data, error) {
 	old := s.Data.Tokens
 	data := session.Data{Claims: s.Data.Claims, Tokens: tokens}
@@ -270,7 +274,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 		return session.Data{}, fmt.Errorf("ID token: %w", err)
 	}
 	fresh := claims.Map()
-	// Amazon Cognito and Azure AD B2C put the time of the refresh there, against section 12.2.
+	// Amazon Cognito and Azure AD B2C set it to the time of the refresh, against §12.2.
 	if at, ok := s.Data.Claims["auth_time"]; ok {
 		if changed, ok := fresh["auth_time"]; ok && fmt.Sprint(changed) != fmt.Sprint(at) {
 			r.cfg.Logger.InfoContext(ctx, "the refreshed ID token has another auth_time; the login's is kept", "session", s,
@@ -281,7 +285,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 		delete(fresh, "auth_time")
 	}
 	data.Claims = make(map[string]any, len(s.Data.Claims)+len(fresh))
-	maps.Copy(data.Claims, s.Data.Claims) // with those that came from userinfo
+	maps.Copy(data.Claims, s.Data.Claims) // including those from userinfo
 	maps.Copy(data.Claims, fresh)
 	return data, nil
 }

@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// lateTick is how often a store is asked again that did not take new tokens, and lateLimit how long.
+	// lateTick is how often Run tries again to store new tokens, and lateLimit how long.
 	lateTick  = time.Second
 	lateLimit = 5 * time.Minute
 )
 
-// An unwritten is what a refresh has changed, until the store has it. The old refresh token is spent: a new one that is lost
-// loses the session (oauth2-proxy #2503).
+// An unwritten is the result of a refresh that is not stored yet. The old refresh
+// token is spent, so that without the new one the session is lost (oauth2-proxy
+// #2503).
 type unwritten struct {
 	s       *session.Session
 	fence   session.Fence
@@ -27,7 +28,8 @@ type unwritten struct {
 	until   time.Time
 }
 
-// write stores what has changed. If the store does not take it for some time, it is kept for Run and for the next request.
+// write stores the result of a refresh. If the store fails for some time, the
+// result is kept for Run and for the next request.
 func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, error) {
 	bounded, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
@@ -51,7 +53,7 @@ func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, 
 	}
 }
 
-// tryWrite writes once. An error that is not final is the store's.
+// tryWrite writes once. An error that is not final is one of the store.
 func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Session, final bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -61,7 +63,7 @@ func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Sess
 		r.cfg.Logger.InfoContext(ctx, "access token refreshed", "session", u.s)
 		return s, true, nil
 	case errors.Is(err, session.ErrNotFound):
-		// Signed out meanwhile (nextjs-auth0 #2335): what we got must not outlive the session.
+		// Signed out meanwhile (nextjs-auth0 #2335): the new tokens must not outlive the session.
 		r.revoke(ctx, cmp.Or(u.granted, u.s.Data.Tokens.Refresh))
 		return nil, true, err
 	case errors.Is(err, session.ErrFenced): // another node has refreshed since
@@ -71,7 +73,7 @@ func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Sess
 	return nil, false, err
 }
 
-// writeLate writes what is kept. The errors are those of Fresh.
+// writeLate stores a kept result. The errors are those of Fresh.
 func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Session, error) {
 	s, final, err := r.tryWrite(ctx, u)
 	expired := !final && !r.cfg.Now().Before(u.until)
@@ -81,13 +83,14 @@ func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Sessi
 		r.mu.Unlock()
 	}
 	if expired {
-		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store did not take them", "session", u.s, "after", lateLimit, "err", err)
+		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store failed", "session", u.s, "after", lateLimit, "err", err)
 	}
 	return s, err
 }
 
-// Run writes what a store did not take, until the context ends. What is left then is tried until the store takes it, as
-// work that Config.Work counts and a stop of the process waits for, within its own limit.
+// Run stores kept results until the context ends. Then it goes on in the
+// background until all are stored. Config.Work counts that, so that a stop of the
+// process waits for it, within its own limit.
 func (r *Refresher) Run(ctx context.Context) {
 	tick := time.NewTicker(lateTick)
 	defer tick.Stop()
@@ -106,8 +109,9 @@ func (r *Refresher) Run(ctx context.Context) {
 	}
 }
 
-// writeAll writes what is kept, as flights, so that no request of the session does the same, and returns how much is left. A
-// store that takes one may take the others.
+// writeAll stores the kept results, as flights, so that no request of the session
+// does the same. It stops at the first failure of the store, and returns how many
+// are left.
 func (r *Refresher) writeAll(ctx context.Context) (left int) {
 	r.mu.Lock()
 	all := slices.Collect(maps.Values(r.unwritten))
