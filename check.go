@@ -74,7 +74,7 @@ func (p *program) examine(ctx context.Context) *check.Report {
 	defer parts.close(nil)
 	report.Add(parts.bff.Check(ctx, parts.verifier())...)
 	for _, finding := range p.blurred() {
-		report.Add(check.Result{Status: check.Warn, Proof: "token profiles", What: finding})
+		report.Add(warn("token profiles", finding))
 	}
 	report.Register = parts.bff.Registrations()
 	report.Methods = parts.methods()
@@ -85,9 +85,14 @@ func ok(proof, what string) check.Result {
 	return check.Result{Status: check.OK, Proof: proof, What: what}
 }
 
+func warn(proof, what string) check.Result {
+	return check.Result{Status: check.Warn, Proof: proof, What: what}
+}
+
 func result(proof, what string, err error) check.Result {
 	if err != nil {
-		return check.Result{Status: check.Wrong, Proof: proof, What: strings.Join(strings.Fields(err.Error()), " ")}
+		what = strings.Join(strings.Fields(err.Error()), " ")
+		return check.Result{Status: check.Wrong, Proof: proof, What: what}
 	}
 	return ok(proof, what)
 }
@@ -99,19 +104,21 @@ func (p *program) atRoot(proof, setting, value string) []check.Result {
 	if !ok || strings.HasPrefix(path, "/") {
 		return nil
 	}
-	return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s is the file /%s", p.values.Name(setting), path),
-		Remedy: "write sqlite:" + path + " for one in the working directory"}}
+	return []check.Result{{
+		Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s is the file /%s", p.values.Name(setting), path),
+		Remedy: "write sqlite:" + path + " for one in the working directory",
+	}}
 }
 
 func (p *program) proveSessions(ctx context.Context) check.Result {
-	const proof = "session store"
+	proved := "the session store answers, and its user has the rights that sessions need: "
 	switch storeKind(p.cfg.SessionStore) {
 	case "memory":
-		return check.Result{Status: check.Warn, Proof: proof, What: "sessions are kept in memory and end with the process"}
+		return warn("session store", "sessions are kept in memory and end with the process")
 	case "sqlite":
-		return result(proof, "the session store can be written: "+place(p.cfg.SessionStore), p.probeStore(ctx))
+		proved = "the session store can be written: "
 	}
-	return result(proof, "the session store answers, and its user has the rights that sessions need: "+place(p.cfg.SessionStore), p.probeStore(ctx))
+	return result("session store", proved+place(p.cfg.SessionStore), p.probeStore(ctx))
 }
 
 // proveDatabase returns nothing if no service keeps data.
@@ -123,7 +130,7 @@ func (p *program) proveDatabase(ctx context.Context) []check.Result {
 	proved := "the database answers, and its user has the rights that the services need: "
 	switch scheme, _, _ := strings.Cut(p.cfg.DatabaseURL, ":"); scheme {
 	case "memory":
-		return []check.Result{{Status: check.Warn, Proof: "database", What: "the services' data is kept in memory and ends with the process"}}
+		return []check.Result{warn("database", "the services' data is kept in memory and ends with the process")}
 	case "sqlite":
 		proved = "the database can be written: "
 	}
@@ -131,8 +138,9 @@ func (p *program) proveDatabase(ctx context.Context) []check.Result {
 }
 
 func (p *program) proveDenylist(ctx context.Context) check.Result {
+	const proved = "the denylist answers, and its user has the rights that denials need: "
 	err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
-	return result("denylist", "the denylist answers, and its user has the rights that denials need: "+place(p.cfg.Denylist), p.about("denylist", err))
+	return result("denylist", proved+place(p.cfg.Denylist), p.about("denylist", err))
 }
 
 // blurred returns what blurs the difference between access tokens and other
@@ -140,12 +148,14 @@ func (p *program) proveDenylist(ctx context.Context) check.Result {
 func (p *program) blurred() []string {
 	auth := p.cfg.Server.Authn
 	profiles := token.ProfileSettings{
-		ClientID: auth.Profile.ClientID, Scope: p.cfg.BFF.Login.Scope, Audience: auth.Audience, RequireATJWT: auth.Profile.RequireATJWT,
+		ClientID: auth.Profile.ClientID, Scope: p.cfg.BFF.Login.Scope, Audience: auth.Audience,
+		RequireATJWT:   auth.Profile.RequireATJWT,
 		IDTokenClients: auth.Profile.IDTokenClients, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape,
 	}
 	var lines []string
 	for _, f := range profiles.Findings() {
-		setting := cmp.Or(p.values.Variable("Server.Authn.Profile."+f.Field), p.values.Variable("BFF.Login."+f.Field), f.Field)
+		setting := cmp.Or(p.values.Variable("Server.Authn.Profile."+f.Field),
+			p.values.Variable("BFF.Login."+f.Field), f.Field)
 		lines = append(lines, setting+": "+f.What+"; "+f.Remedy)
 	}
 	return lines

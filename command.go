@@ -50,44 +50,51 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	flags := p.table.AddFlags(root.PersistentFlags())
 	var asJSON bool
 	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
-		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			err := p.start(cmd.Name(), settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}, stderr)
-			if err != nil {
+		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+			from := settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}
+			if err := p.start(use, from, stderr); err != nil {
 				return err
 			}
 			return run(cmd.Context())
-		}}
+		}
 		root.AddCommand(cmd)
 		return cmd
 	}
-	serve := func(which partSet) func(context.Context) error {
-		return func(ctx context.Context) error { return p.run(ctx, which) }
+	serve := func(use, short string) {
+		add(use, short, func(ctx context.Context) error { return p.run(ctx, runs[use]) })
 	}
 	add("dev", "Run everything with a provider for development; needs no configuration.", p.runDev)
-	add("serve", "Run bff, gateway and server in one process, with your provider.", serve(allParts))
-	add("bff", "Run the bff alone; needs --gateway-url.", serve(partSet{BFF: true}))
-	add("gateway", "Run the gateway alone; needs --grpc-target.", serve(partSet{Gateway: true}))
-	add("server", "Run the server alone.", serve(partSet{Server: true}))
-	check := add("check", "Validate the configuration, prove what can be proved at the provider, the stores and the database, and say what is wrong and how to correct it. "+
-		"Exit code 0: nothing is wrong; 1: something is; 3: nothing is, but not everything could be proved. With --json the report is JSON.",
+	serve("serve", "Run bff, gateway and server in one process, with your provider.")
+	serve("bff", "Run the bff alone; needs --gateway-url.")
+	serve("gateway", "Run the gateway alone; needs --grpc-target.")
+	serve("server", "Run the server alone.")
+	check := add("check", "Validate the configuration, prove what can be proved at the provider, the stores "+
+		"and the database, and say what is wrong and how to correct it. Exit code 0: nothing is wrong; "+
+		"1: something is; 3: nothing is, but not everything could be proved. With --json the report is JSON.",
 		func(ctx context.Context) error { return p.check(ctx, asJSON) })
 	check.Flags().BoolVar(&asJSON, "json", false, "Write the report as JSON.")
 
-	about := func(use, short string, run func() error) *cobra.Command {
-		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs, RunE: func(*cobra.Command, []string) error { return run() }}
-		root.AddCommand(cmd)
-		return cmd
+	// These read no settings, so that a broken configuration does not matter.
+	write := func(use, short string, hidden bool, run func() error) {
+		root.AddCommand(&cobra.Command{
+			Use: use, Short: short, Hidden: hidden, Args: p.noArgs,
+			RunE: func(*cobra.Command, []string) error { return run() },
+		})
 	}
-	about("version", "Print the version.", func() error {
+	write("version", "Print the version.", false, func() error {
 		_, err := fmt.Fprintln(p.out, name, version())
 		return err
 	})
-	about("reference", "Write the reference of all settings as Markdown.", func() error { return p.writeReference(p.out) }).Hidden = true
-	about("openapi", "Write the OpenAPI document.", p.writeOpenAPI).Hidden = true
+	write("reference", "Write the reference of all settings as Markdown.", true, p.writeReference)
+	write("openapi", "Write the OpenAPI document.", true, p.writeOpenAPI)
 
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.SetHelpCommand(&cobra.Command{Use: "help", Short: "Print this help.", RunE: func(*cobra.Command, []string) error { return root.Help() }})
+	root.SetHelpCommand(&cobra.Command{
+		Use: "help", Short: "Print this help.",
+		RunE: func(*cobra.Command, []string) error { return root.Help() },
+	})
 	root.SetHelpFunc(func(*cobra.Command, []string) { p.writeHelp(root) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return p.misused(p.flagError(err)) })
 	root.SetOut(p.out)
@@ -120,7 +127,8 @@ func (p *program) start(command string, from settings.Sources, stderr io.Writer)
 
 // runs has the parts whose configuration a command validates.
 var runs = map[string]partSet{
-	"serve": allParts, "check": allParts, "bff": {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
+	"serve": allParts, "check": allParts,
+	"bff": {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
 }
 
 // writeHelp writes commands and flags.

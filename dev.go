@@ -47,15 +47,17 @@ func (p *program) runDev(ctx context.Context) error {
 		return err
 	}
 	if cfg.Provider.Issuer != "" {
-		fmt.Fprintf(p.out, "Note: dev brings a provider of its own, %s is not used. With your provider: %s serve\n", p.values.Name("oidc-issuer"), p.app.name())
+		fmt.Fprintf(p.out, "Note: dev has a provider of its own, %s is not used. With your provider: %s serve\n",
+			p.values.Name("oidc-issuer"), p.app.name())
 	}
 	// Another site than the application's, as in production: the browser
 	// keeps their cookies apart.
 	issuer := "http://" + ports.devidp.Listener.Addr().String()
 	base := "http://localhost:" + port(ports.bff)
 	for name, value := range map[string]string{
-		"oidc-issuer": issuer, "oidc-internal-url": "", "base-url": base, "listen-gateway": ports.gateway.Listener.Addr().String(),
-		"oidc-scope": "", "oidc-client-id": devClientID, "oidc-client-secret": rand.Text(), "oidc-client-key": "", "oidc-client-auth": "",
+		"oidc-issuer": issuer, "oidc-internal-url": "",
+		"oidc-client-id": devClientID, "oidc-client-secret": rand.Text(), "oidc-client-key": "", "oidc-client-auth": "",
+		"oidc-scope": "", "base-url": base, "listen-gateway": ports.gateway.Listener.Addr().String(),
 	} {
 		p.values.Set(name, value)
 	}
@@ -88,7 +90,8 @@ func (p *program) runDev(ctx context.Context) error {
 		return err
 	}
 	if cfg.DatabaseURL != inMemory {
-		fmt.Fprintf(p.out, "Note: data is kept in %s, and every program on this machine can change it\n", p.values.Name("database-url"))
+		fmt.Fprintf(p.out, "Note: data is kept in %s, and every program on this machine can change it\n",
+			p.values.Name("database-url"))
 	}
 	// The provider's last back-channel calls end before the process does.
 	parts.closers = append(parts.closers, func() error {
@@ -120,7 +123,8 @@ func (p *program) welcome(ports *ports) {
 
   Stop with Ctrl-C. With your own provider: %[8]s serve
 
-`, p.cfg.BFF.BaseURL, port(ports.gateway), port(ports.grpc), p.cfg.Provider.Issuer, devMachine, devMachineSecret, reference, p.app.name())
+`, p.cfg.BFF.BaseURL, port(ports.gateway), port(ports.grpc), p.cfg.Provider.Issuer,
+		devMachine, devMachineSecret, reference, p.app.name())
 }
 
 // knownHosts answers requests for names of this machine only. The development
@@ -159,7 +163,8 @@ func (p *program) stayOnLoopback() error {
 		case host == "":
 			*address = net.JoinHostPort("127.0.0.1", port)
 		case !loopback.Host(host):
-			errs = append(errs, invalid.Field(field, *address, "is not on loopback, and dev asks for no password", "give 127.0.0.1:"+port))
+			errs = append(errs, invalid.Field(field, *address,
+				"is not on loopback, and dev asks for no password", "give 127.0.0.1:"+port))
 		}
 	}
 	return p.values.Explain(errors.Join(errs...))

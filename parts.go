@@ -180,7 +180,10 @@ func (p *parts) addBFF() (err error) {
 	}
 	cfg.Provider = p.provider
 	cfg.Sessions.Store = p.store
-	cfg.Pages = bff.PagesConfig{Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed, Development: p.development}
+	cfg.Pages = bff.PagesConfig{
+		Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
+		Development: p.development,
+	}
 	cfg.TokenAddress = p.tokenAddress()
 	cfg.SettingName = p.settingName
 	p.bff, err = bff.New(cfg)

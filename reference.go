@@ -11,8 +11,8 @@ import (
 )
 
 // writeReference writes the reference of all settings in Markdown.
-func (p *program) writeReference(out io.Writer) error {
-	_, err := io.WriteString(out, referenceIntroduction+p.table.Reference())
+func (p *program) writeReference() error {
+	_, err := io.WriteString(p.out, referenceIntroduction+p.table.Reference())
 	return err
 }
 

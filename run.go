@@ -94,7 +94,8 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	defer runtime.KeepAlive(reserved)
 	err := lifecycle.Run(ctx, ports.Config)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v", err, p.cfg.ShutdownTimeout)
+		err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v",
+			err, p.cfg.ShutdownTimeout)
 	}
 	return err
 }
@@ -103,9 +104,10 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 func (p *parts) join(ctx context.Context) error {
 	err := p.bff.Join(ctx)
 	if mismatch, ok := errors.AsType[*session.NoSharedSecretError](err); ok {
-		return p.values.Describe("secret", fmt.Sprintf("none of the secrets is one of the %d other nodes that use the session store (their keys %s, ours %s)",
-			mismatch.Nodes, strings.Join(mismatch.Theirs, " "), strings.Join(mismatch.Ours, " ")),
-			"give this node the secret that they have, beside a new one if there is one; after a kill wait 30 s; only if the old secrets are compromised, set GATEHOUSE_SECRET_COMPROMISED")
+		problem := fmt.Sprintf("none of the secrets is one of the %d other nodes that use the session store (their keys %s, ours %s)",
+			mismatch.Nodes, strings.Join(mismatch.Theirs, " "), strings.Join(mismatch.Ours, " "))
+		return p.values.Describe("secret", problem, "give this node the secret that they have, in addition to a new one if there is one; "+
+			"after a kill wait 30 s; only if the old secrets are compromised, set GATEHOUSE_SECRET_COMPROMISED")
 	}
 	return err
 }

@@ -42,7 +42,9 @@ func NewService[C any](
 	rest func(context.Context, *runtime.ServeMux, C) error,
 	implementation any,
 ) Service {
-	return NewServiceFunc(desc, client, rest, func(context.Context, Environment) (any, error) { return implementation, nil })
+	return NewServiceFunc(desc, client, rest, func(context.Context, Environment) (any, error) {
+		return implementation, nil
+	})
 }
 
 // NewServiceFunc is NewService for an implementation that open makes of the
@@ -127,8 +129,9 @@ type implementation struct {
 func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
 	for _, s := range services {
 		value, err := s.open(ctx, env)
-		if want := reflect.TypeOf(s.desc.HandlerType).Elem(); err == nil && (value == nil || !reflect.TypeOf(value).Implements(want)) {
-			err = fmt.Errorf("service %s: the implementation %T is no %v", s.desc.ServiceName, value, want)
+		want := reflect.TypeOf(s.desc.HandlerType).Elem()
+		if err == nil && (value == nil || !reflect.TypeOf(value).Implements(want)) {
+			err = fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
 		}
 		if err != nil {
 			_ = all.close() // err is the cause

@@ -16,7 +16,8 @@ func (p *program) sharesSessions() bool {
 }
 
 // exposedAdmin is the operator's service for the gateway.
-var exposedAdmin = gateway.Expose(sessionadminv1.NewSessionAdminServiceClient, sessionadminv1.RegisterSessionAdminServiceHandlerClient, "gatehouse.sessionadmin.v1.SessionAdminService")
+var exposedAdmin = gateway.Expose(sessionadminv1.NewSessionAdminServiceClient,
+	sessionadminv1.RegisterSessionAdminServiceHandlerClient, "gatehouse.sessionadmin.v1.SessionAdminService")
 
 // registerAdmin registers the operator's service, which is of Gatehouse
 // itself and so stands in no list.

@@ -31,7 +31,8 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, invalid.In("Server", cfg.Server.Validate()))
 	} else if run.BFF && cfg.BFF.Login.Audience == "" {
 		errs = append(errs, invalid.Missing("BFF.Login.Audience",
-			"register the API with the provider and give its identifier; without one, many providers issue opaque access tokens, which cannot be verified"))
+			"register the API with the provider and give its identifier; without one, "+
+				"many providers issue opaque access tokens, which cannot be verified"))
 	}
 	if run.BFF {
 		errs = append(errs, invalid.In("BFF", cfg.BFF.Validate()))
@@ -75,13 +76,17 @@ func (p *program) checkLimits() []error {
 		bytes int64
 	}{{"MaxBodyBytes", limits.MaxBodyBytes}, {"MaxResponseBytes", int64(limits.MaxResponseBytes)}} {
 		if limit.bytes != 0 && (limit.bytes < minMessageBytes || limit.bytes > maxMessageBytes) {
-			errs = append(errs, invalid.Field("Gateway.Limits."+limit.field, limit.bytes, "is too small or too large a limit on messages",
+			errs = append(errs, invalid.Field("Gateway.Limits."+limit.field, limit.bytes,
+				"is too small or too large a limit on messages",
 				fmt.Sprintf("give a number of bytes from %d to %d", minMessageBytes, maxMessageBytes)))
 		}
 	}
-	for field, timeout := range map[string]time.Duration{"Gateway.Limits.Heartbeat": limits.Heartbeat, "ShutdownTimeout": p.cfg.ShutdownTimeout} {
+	for field, timeout := range map[string]time.Duration{
+		"Gateway.Limits.Heartbeat": limits.Heartbeat, "ShutdownTimeout": p.cfg.ShutdownTimeout,
+	} {
 		if timeout != 0 && timeout < time.Second {
-			errs = append(errs, invalid.Field(field, timeout, "is shorter than a second", "give a duration such as 90s or 24h"))
+			errs = append(errs, invalid.Field(field, timeout,
+				"is shorter than a second", "give a duration such as 90s or 24h"))
 		}
 	}
 	return errs
@@ -104,14 +109,17 @@ func (p *program) checkAddresses(run partSet) []error {
 		if !l.wanted {
 			continue
 		}
-		bad := func(problem, remedy string) { errs = append(errs, invalid.Field(l.field, l.address, problem, remedy)) }
+		bad := func(problem, remedy string) {
+			errs = append(errs, invalid.Field(l.field, l.address, problem, remedy))
+		}
 		_, port, err := net.SplitHostPort(l.address)
 		_, numberErr := strconv.ParseUint(l.address, 10, 16)
 		switch {
 		case err != nil && numberErr == nil:
 			bad("is not an address with a port", "did you mean :"+l.address+"?")
 		case err != nil:
-			bad("is not an address with a port", "give HOST:PORT of this machine, such as 127.0.0.1:3000, or :3000 for all its addresses")
+			bad("is not an address with a port",
+				"give HOST:PORT of this machine, such as 127.0.0.1:3000, or :3000 for all its addresses")
 		case !isPort(port):
 			bad(fmt.Sprintf("has the port %q, which is neither a number up to 65535 nor the name of a service", port), "correct the port")
 		case taken[l.address] != "" && port != "0":
@@ -147,7 +155,8 @@ func (p *program) checkReplicas() error {
 		return invalid.Field("BFF.Sessions.Nodes", n, "needs a session store that is shared, which "+kind+": is not",
 			"run one bff, or give them postgres://… or redis://… as SessionStore")
 	case p.cfg.Denylist == inMemory:
-		return invalid.Field("BFF.Sessions.Nodes", n, "needs a denylist that is shared, which memory: is not", "give redis://HOST:PORT as Denylist")
+		return invalid.Field("BFF.Sessions.Nodes", n,
+			"needs a denylist that is shared, which memory: is not", "give redis://HOST:PORT as Denylist")
 	}
 	return nil
 }
@@ -162,7 +171,8 @@ func checkDenylist(value string, run partSet) error {
 	case value != inMemory:
 		return invalid.Field("Denylist", value, "is no denylist", "give memory: or redis://HOST:PORT")
 	case !(run.BFF && run.Server):
-		return invalid.Field("Denylist", value, "belongs to one process, and bff and server are two", "give redis://HOST:PORT to both")
+		return invalid.Field("Denylist", value,
+			"belongs to one process, and bff and server are two", "give redis://HOST:PORT to both")
 	}
 	return nil
 }
@@ -184,7 +194,8 @@ func checkFolder(field, value string) error {
 		return nil
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-		return invalid.Field(field, value, "is in the folder "+filepath.Dir(path)+", which does not exist", "make it, writable by the user that runs gatehouse")
+		return invalid.Field(field, value, "is in the folder "+filepath.Dir(path)+", which does not exist",
+			"make it, writable by the user that runs gatehouse")
 	}
 	return nil
 }
@@ -196,7 +207,8 @@ func checkTarget(target string) error {
 	case target == "":
 		return invalid.Missing("GRPCTarget", "give the server's address, such as dns:///server:9090")
 	case isURL && (scheme == "http" || scheme == "https"):
-		return invalid.Field("GRPCTarget", target, "is the address of an HTTP server", "did you mean dns:///"+strings.TrimSuffix(address, "/")+"?")
+		return invalid.Field("GRPCTarget", target, "is the address of an HTTP server",
+			"did you mean dns:///"+strings.TrimSuffix(address, "/")+"?")
 	}
 	return nil
 }
@@ -206,7 +218,8 @@ func (p *program) checkFrontend() error {
 	dir, isDir := strings.CutPrefix(value, "dir:")
 	switch {
 	case csp != "" && !isDir:
-		return invalid.Field("FrontendCSP", csp, "is for a front end from a directory only: a front-end server, and the embedded pages, send their own", "remove it")
+		return invalid.Field("FrontendCSP", csp,
+			"is for a front end from a directory only: a front-end server, and the embedded pages, send their own", "remove it")
 	case value == embeddedFrontend:
 		return nil
 	case isDir:
@@ -223,7 +236,8 @@ func (p *program) checkFrontend() error {
 	if info, err := os.Stat(value); err == nil && info.IsDir() {
 		return invalid.Field("Frontend", value, "is a directory", "did you mean dir:"+value+"?")
 	}
-	return invalid.Field("Frontend", value, "is no kind of front end that is known", "give embedded:, dir:PATH or the http:// address of a front-end server")
+	return invalid.Field("Frontend", value, "is no kind of front end that is known",
+		"give embedded:, dir:PATH or the http:// address of a front-end server")
 }
 
 // renamed returns the errors in err with the names of the program's fields
