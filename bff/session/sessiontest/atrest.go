@@ -14,10 +14,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// AtRest fills an empty store as a manager does, with sessions that live, that were written to,
-// that have ended and that wait to be revoked, and checks a dump of it, in whatever form a thief
-// would have it: it shows no token, no claim and no cookie, and it opens no session, with the
-// secret neither.
+// AtRest fills an empty store through a Manager, with live, written and ended sessions and with
+// notes, and checks a dump of the store's data: it contains no token, claim or cookie value, and
+// its IDs open no session, even with the secret.
 func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	t.Helper()
 	secret := rand.Text() + rand.Text()
@@ -74,15 +73,14 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	}
 	stolen := dump(t)
 	if !bytes.Contains(stolen, []byte("alice-the-subject")) {
-		t.Fatalf("the dump of %d bytes lacks what lies outside the seal: the test looks at the wrong bytes", len(stolen))
+		t.Fatalf("the dump of %d bytes lacks the fields outside the seal: it is not of the store", len(stolen))
 	}
 	for i, h := range hidden {
 		if bytes.Contains(stolen, []byte(h)) {
 			t.Errorf("hidden text %d is in the dump", i)
 		}
 	}
-	// The sessions open with their cookies; what a thief has instead of them, the keys of the
-	// store, opens none.
+	// The sessions open with their cookies, and not with the IDs, which the dump contains.
 	for _, cookie := range cookies {
 		load := func(value string) error {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -98,7 +96,7 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 		req := httptest.NewRequest(http.MethodGet, "/", nil)
 		req.AddCookie(&http.Cookie{Name: m.CookieName(), Value: base64.RawURLEncoding.EncodeToString(r.ID[:])})
 		if _, err := m.Load(t.Context(), req); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("with its key as the cookie a session opens: %v", err)
+			t.Errorf("a session opens with its ID as the cookie: %v", err)
 		}
 	}
 }

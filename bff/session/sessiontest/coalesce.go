@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// counting counts the touches that reach a store.
+// counting counts calls of Touch.
 type counting struct {
 	session.Store
 	session.NoteStore
@@ -23,8 +23,8 @@ func (c counting) Touch(ctx context.Context, id session.ID, lastSeen, idleExpire
 	return c.Store.Touch(ctx, id, lastSeen, idleExpires)
 }
 
-// usedAtBoth has one session used at two nodes, once a second for a quarter of an hour: what is
-// written is one note every five minutes, and not one at each node, nor one for each request.
+// usedAtBoth uses a session at two processes for a quarter of an hour. Use is recorded every five
+// minutes, not at each process and not for each request.
 func usedAtBoth(t *testing.T, a, b *fixture) {
 	var touches atomic.Int64
 	secrets := []string{"a secret for this test alone, thirty-two bytes"}
@@ -58,8 +58,8 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 		before := touches.Load()
 		seen := use(managers[0])
 		if touches.Load() != before {
-			// The other hears of it; how soon is for other tests.
-			within(t, patience, "the other knows of the use", func() bool {
+			// The other learns of it; other tests check how soon.
+			within(t, patience, "the other process sees the use", func() bool {
 				r, err := b.store.Get(t.Context(), seen.ID)
 				return err == nil && r.LastSeenAt.Equal(seen.LastSeenAt)
 			})
@@ -67,6 +67,6 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 		use(managers[1])
 	}
 	if n := touches.Load(); n < 2 || n > 3 {
-		t.Errorf("%d touches were written in %d minutes of use at two nodes, want one every 5 minutes", n, minutes)
+		t.Errorf("%d touches in %d minutes of use at two processes, want one every 5 minutes", n, minutes)
 	}
 }

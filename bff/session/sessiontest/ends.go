@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// ends are about ending sessions and finding those to end.
+// ends test Delete, List and the index.
 var ends = map[string]func(*testing.T, *fixture){
 	"an ended session is gone": func(t *testing.T, f *fixture) {
 		r, other := f.create(t), f.create(t)
@@ -23,7 +23,7 @@ var ends = map[string]func(*testing.T, *fixture){
 		f.gone(t, r)
 		same(t, f.get(t, other.ID), other)
 	},
-	"logout by sid ends what the provider means": func(t *testing.T, f *fixture) {
+	"DeleteBySID ends the sessions of an issuer and sid": func(t *testing.T, f *fixture) {
 		sid := func(issuer, sid string) func(*session.Record) {
 			return func(r *session.Record) { r.Issuer, r.SID = issuer, sid }
 		}
@@ -33,7 +33,7 @@ var ends = map[string]func(*testing.T, *fixture){
 			f.create(t, sid(issuer, "S1")),
 			f.create(t, sid(issuer, "s1 ")),
 			f.create(t, sid(issuer, "")),
-			f.create(t, sid("https://other.example/", "s1")), // providers may use the same sid
+			f.create(t, sid("https://other.example/", "s1")), // sids are unique per issuer only
 		}
 		fence := f.lock(t, meant[0].ID)
 		f.get(t, meant[1].ID)
@@ -49,17 +49,16 @@ var ends = map[string]func(*testing.T, *fixture){
 		ids, err = f.index.DeleteBySID(t.Context(), issuer, "s1", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID again", ids, err, nil)
 	},
-	"the empty sid is nobody's": func(t *testing.T, f *fixture) {
-		// A logout token may lack the sid; it must not end the sessions of everybody whose provider
-		// gives none.
+	"the empty sid names no session": func(t *testing.T, f *fixture) {
+		// A logout token without a sid must not end the sessions that have none.
 		r := f.create(t, func(r *session.Record) { r.SID = "" })
 		ids, err := f.index.DeleteBySID(t.Context(), issuer, "", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID", ids, err, nil)
 		same(t, f.get(t, r.ID), r)
 	},
-	"a name that no session can have is nobody's": func(t *testing.T, f *fixture) {
-		// Anybody can name a sid at the front channel. One that the store cannot hold must not pass
-		// for an outage.
+	"a name that cannot be stored names no session": func(t *testing.T, f *fixture) {
+		// Any browser can send a sid to the front channel. One that the store cannot store is not
+		// an outage.
 		r := f.create(t)
 		for _, name := range []string{"a\x00b", "\xff"} {
 			ids, err := f.index.DeleteBySID(t.Context(), issuer, name, session.ReasonProvider)
@@ -74,7 +73,7 @@ var ends = map[string]func(*testing.T, *fixture){
 		}
 		same(t, f.get(t, r.ID), r)
 	},
-	"logout by subject ends all sessions of a person": func(t *testing.T, f *fixture) {
+	"DeleteBySubject ends all sessions of a subject": func(t *testing.T, f *fixture) {
 		who := func(issuer, subject string) func(*session.Record) {
 			return func(r *session.Record) { r.Issuer, r.Subject = issuer, subject }
 		}
@@ -82,7 +81,7 @@ var ends = map[string]func(*testing.T, *fixture){
 		others := []session.Record{
 			f.create(t, who(issuer, "AUTH0|5f7c8ec7")),
 			f.create(t, who(issuer, subject+" ")),
-			f.create(t, who("https://idp.example", subject)), // an issuer is compared byte for byte
+			f.create(t, who("https://idp.example", subject)), // issuers are compared byte for byte
 		}
 		f.get(t, meant[1].ID)
 		ids, err := f.index.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
@@ -96,20 +95,20 @@ var ends = map[string]func(*testing.T, *fixture){
 		ids, err = f.index.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
 		wantIDs(t, "DeleteBySubject again", ids, err, nil)
 	},
-	"a person's sessions are listed newest first, without what is sealed": func(t *testing.T, f *fixture) {
+	"the sessions of a subject are listed newest first, without Sealed": func(t *testing.T, f *fixture) {
 		var want []session.Record
 		for range 3 {
 			want = append(want, f.create(t))
 			f.clock.Advance(time.Minute)
 		}
 		slices.Reverse(want)
-		// Being used does not change the order.
+		// Touch does not change the order.
 		now := f.clock.Now()
 		if err := f.store.Touch(t.Context(), want[2].ID, now, now.Add(idle)); err != nil {
 			t.Fatal(err)
 		}
 		want[2].LastSeenAt, want[2].IdleExpiresAt = now, now.Add(idle)
-		f.create(t, func(r *session.Record) { r.Subject = "somebody else" })
+		f.create(t, func(r *session.Record) { r.Subject = "another subject" })
 		f.create(t, func(r *session.Record) { r.Issuer = "https://other.example/" })
 
 		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
@@ -118,16 +117,16 @@ var ends = map[string]func(*testing.T, *fixture){
 		}
 		for i := range want {
 			if list[i].Sealed != nil {
-				t.Error("what is sealed is in the list")
+				t.Error("Sealed is in the list")
 			}
 			want[i].Sealed = nil
 			same(t, list[i], want[i])
 		}
-		if list, err := f.index.ListBySubject(t.Context(), issuer, "nobody"); err != nil || len(list) != 0 {
-			t.Errorf("ListBySubject of nobody = %v, %v", list, err)
+		if list, err := f.index.ListBySubject(t.Context(), issuer, "a third subject"); err != nil || len(list) != 0 {
+			t.Errorf("ListBySubject of a third subject = %v, %v", list, err)
 		}
 	},
-	"everybody's sessions are listed in pages": func(t *testing.T, f *fixture) {
+	"all sessions are listed in pages": func(t *testing.T, f *fixture) {
 		want := map[session.ID]session.Record{}
 		for i := range 7 {
 			r := f.create(t, func(r *session.Record) { r.Subject = fmt.Sprint("person ", i%3) })
@@ -148,14 +147,14 @@ var ends = map[string]func(*testing.T, *fixture){
 			}
 			for _, r := range page {
 				if r.Sealed != nil {
-					t.Error("what is sealed is in the list")
+					t.Error("Sealed is in the list")
 				}
 				got[r.ID] = r
 			}
 			if cursor = next; cursor == "" {
 				break
 			}
-			if pages > 10_000 { // many may be empty: what other tests keep on the same server is passed over
+			if pages > 10_000 { // pages may be empty: sessions of other tests on the server are skipped
 				t.Fatal("the list does not end")
 			}
 		}
@@ -169,7 +168,7 @@ var ends = map[string]func(*testing.T, *fixture){
 			t.Error("an expired session is in the list")
 		}
 	},
-	"a cursor that is none is refused": func(t *testing.T, f *fixture) {
+	"an invalid cursor is refused": func(t *testing.T, f *fixture) {
 		f.create(t)
 		for _, cursor := range []string{"%", "x", strings.Repeat("z", 200), "9223372036854775808999"} {
 			if page, _, err := f.store.List(t.Context(), cursor, 10); !errors.Is(err, session.ErrCursor) {
@@ -194,10 +193,10 @@ func wantIDs(t *testing.T, doing string, got []session.ID, err error, want []ses
 	}
 }
 
-// failures are about errors that must not be taken for an answer: oauth2-proxy #1325 and #2904
-// signed people out when their browser hung up, #2503 when the store did.
+// failures test errors that are not answers: oauth2-proxy #1325 and #2904 signed users out when the
+// browser disconnected, #2503 when the store failed.
 var failures = map[string]func(*testing.T, *fixture){
-	"a context that has ended is no missing session": func(t *testing.T, f *fixture) {
+	"an ended context is not ErrNotFound": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.get(t, r.ID)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -205,22 +204,22 @@ var failures = map[string]func(*testing.T, *fixture){
 		for name, call := range f.calls(r) {
 			if err := call(ctx); errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrLocked) ||
 				err == nil && name != "Get" {
-				t.Errorf("%s with a context that has ended: %v, want an error of its own", name, err)
+				t.Errorf("%s with an ended context: %v, want another error", name, err)
 			}
 		}
 		if ids, err := f.index.DeleteBySubject(ctx, issuer, subject, session.ReasonOperator); err == nil {
-			t.Errorf("DeleteBySubject with a context that has ended = %v, nil", ids)
+			t.Errorf("DeleteBySubject with an ended context = %v, nil", ids)
 		}
 		if err := f.store.Create(ctx, f.record(), r.ID); err == nil {
-			t.Error("Create with a context that has ended succeeded")
+			t.Error("Create with an ended context succeeded")
 		}
 		same(t, f.get(t, r.ID), r)
 	},
 }
 
-// closings are about what comes after Close.
+// closings test calls after Close.
 var closings = map[string]func(*testing.T, *fixture){
-	"a closed store is no empty one": func(t *testing.T, f *fixture) {
+	"a closed store does not return ErrNotFound": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.get(t, r.ID)
 		f.close(t)

@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// lifetimes are about expiry and what puts it off.
+// lifetimes test expiry and Touch.
 var lifetimes = map[string]func(*testing.T, *fixture){
 	"a session ends at its idle timeout": func(t *testing.T, f *fixture) {
 		r := f.create(t)
@@ -39,7 +39,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.gone(t, old)
 		f.gone(t, young)
 	},
-	"a touch prolongs the idle timeout": func(t *testing.T, f *fixture) {
+	"Touch extends the idle timeout": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.get(t, r.ID)
 		f.clock.Advance(idle - time.Minute)
@@ -57,7 +57,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(time.Millisecond)
 		f.gone(t, r)
 	},
-	"no touch prolongs the absolute timeout": func(t *testing.T, f *fixture) {
+	"Touch does not extend the absolute timeout": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		for range absolute/idle*2 - 1 {
 			f.clock.Advance(idle / 2)
@@ -69,7 +69,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle / 2)
 		f.gone(t, r)
 	},
-	"a touch that was overtaken does nothing": func(t *testing.T, f *fixture) {
+	"an overtaken Touch does nothing": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.clock.Advance(2 * time.Minute)
 		now := f.clock.Now()
@@ -84,7 +84,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		r.LastSeenAt, r.IdleExpiresAt = now, now.Add(idle)
 		same(t, f.get(t, r.ID), r)
 	},
-	"a later touch may shorten the idle timeout": func(t *testing.T, f *fixture) {
+	"a later Touch may shorten the idle timeout": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.clock.Advance(time.Minute)
 		now := f.clock.Now()
@@ -94,7 +94,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(time.Minute)
 		f.gone(t, r)
 	},
-	"a touch does not revive": func(t *testing.T, f *fixture) {
+	"Touch does not restore an ended session": func(t *testing.T, f *fixture) {
 		ended, expired := f.create(t), f.create(t)
 		if err := f.store.Delete(t.Context(), ended.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 			f.gone(t, r)
 		}
 	},
-	"what has expired is removed and counted": func(t *testing.T, f *fixture) {
+	"expired sessions are removed and counted": func(t *testing.T, f *fixture) {
 		const many = 1200 // more than a store would delete at once
 		for range many {
 			f.create(t)
@@ -115,7 +115,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		living := f.create(t)
 		f.clock.Advance(idle / 2)
 		n, err := f.sweep(t.Context())
-		// A store may have removed some on its own, as those with a time to live do.
+		// A store with times to live may have removed some already.
 		if err != nil || n > many {
 			t.Errorf("DeleteExpired = %d, %v, want at most %d", n, err, many)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// locks are about who may write.
+// locks test locks and fences.
 var locks = map[string]func(*testing.T, *fixture){
 	"a lock has one holder": func(t *testing.T, f *fixture) {
 		r, other := f.create(t), f.create(t)
@@ -22,7 +22,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		}
 		f.lock(t, other.ID)
 	},
-	"a lock keeps nobody from reading, touching and ending": func(t *testing.T, f *fixture) {
+	"a locked session can be read, touched and ended": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.lock(t, r.ID)
 		same(t, f.get(t, r.ID), r)
@@ -56,7 +56,7 @@ var locks = map[string]func(*testing.T, *fixture){
 			last = next
 		}
 	},
-	"a lease that has run out is taken over": func(t *testing.T, f *fixture) {
+	"an expired lease is taken over": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		first := f.lock(t, r.ID)
 		f.clock.Advance(lease - time.Millisecond)
@@ -65,8 +65,8 @@ var locks = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(time.Millisecond)
 		second := f.lock(t, r.ID)
 
-		// The first holder comes back late: what it has must not overwrite what the second will
-		// have, and it must not release the second's lock.
+		// The first holder comes back late: it must neither overwrite what the second writes nor
+		// release its lock.
 		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
 		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first), session.ErrFenced)
 		same(t, f.get(t, r.ID), r)
@@ -79,16 +79,16 @@ var locks = map[string]func(*testing.T, *fixture){
 			t.Errorf("Sealed = %q", got.Sealed)
 		}
 	},
-	"a lease that has run out is still good when nobody took over": func(t *testing.T, f *fixture) {
+	"an expired lease is valid until the lock is granted again": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		fence := f.lock(t, r.ID)
 		f.clock.Advance(2 * lease)
-		f.write(t, r.ID, fence, "late, and alone")
-		if got := f.get(t, r.ID); string(got.Sealed) != "late, and alone" {
+		f.write(t, r.ID, fence, "late write")
+		if got := f.get(t, r.ID); string(got.Sealed) != "late write" {
 			t.Errorf("Sealed = %q", got.Sealed)
 		}
 	},
-	"a write of which the answer was lost may be repeated": func(t *testing.T, f *fixture) {
+	"a write may be repeated": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		fence := f.lock(t, r.ID)
 		f.write(t, r.ID, fence, "once")
@@ -97,7 +97,7 @@ var locks = map[string]func(*testing.T, *fixture){
 			t.Errorf("Unlock after Write: %v", err)
 		}
 	},
-	"fences that were never granted write nothing": func(t *testing.T, f *fixture) {
+	"fences that were not granted write nothing": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		for _, fence := range []session.Fence{0, 1, -1} {
 			wantErr(t, "Write before any grant", f.store.Write(t.Context(), r.ID, fence, []byte("x")), session.ErrFenced)
@@ -112,7 +112,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		_, err := f.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock", err, session.ErrLocked)
 	},
-	"a renewed lease runs from then on": func(t *testing.T, f *fixture) {
+	"a renewed lease runs from the renewal": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		fence := f.lock(t, r.ID)
 		for range 3 {
@@ -128,7 +128,7 @@ var locks = map[string]func(*testing.T, *fixture){
 			}
 		}
 		f.clock.Advance(time.Millisecond)
-		f.renew(t, r.ID, fence) // it has run out, and no other took it
+		f.renew(t, r.ID, fence) // expired and not taken over
 		_, err = f.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock after a late renewal", err, session.ErrLocked)
 		same(t, f.get(t, r.ID), r)
@@ -141,7 +141,7 @@ var locks = map[string]func(*testing.T, *fixture){
 			t.Errorf("the third fence is %d, want more than %d", third, second)
 		}
 	},
-	"a lock that was released is not renewed": func(t *testing.T, f *fixture) {
+	"a released lock is not renewed": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		for name, release := range map[string]func(session.Fence) error{
 			"Unlock": func(fence session.Fence) error { return f.store.Unlock(t.Context(), r.ID, fence) },
@@ -158,7 +158,7 @@ var locks = map[string]func(*testing.T, *fixture){
 			wantErr(t, "Renew", f.store.Renew(t.Context(), r.ID, wrong, lease), session.ErrFenced)
 		}
 	},
-	"unlocking releases and may be repeated": func(t *testing.T, f *fixture) {
+	"Unlock releases and may be repeated": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		fence := f.lock(t, r.ID)
 		for range 2 {
@@ -169,7 +169,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		f.lock(t, r.ID)
 		same(t, f.get(t, r.ID), r)
 	},
-	"a write does not revive what expired under the lock": func(t *testing.T, f *fixture) {
+	"a write does not restore a session that expired under the lock": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.clock.Advance(idle - time.Second)
 		fence := f.lock(t, r.ID)

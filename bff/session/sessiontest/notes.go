@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// note makes a note of a kind that this test has for itself.
+// note returns a note.
 func (f *fixture) note(key string) session.Note {
 	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key), ExpiresAt: f.now().Add(time.Minute)}
 }
@@ -62,26 +62,26 @@ func sameNote(t *testing.T, got, want session.Note) {
 	}
 }
 
-// notes are about what processes tell each other beside the sessions.
+// notes test a session.NoteStore.
 var notes = map[string]func(*testing.T, *fixture){
-	"the first note of a name stays": func(t *testing.T, f *fixture) {
+	"AddNote does not replace": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		if !f.add(t, n) {
-			t.Error("the first was not added")
+			t.Error("the first note was not added")
 		}
 		second := n
 		second.Value = []byte("second")
 		if f.add(t, second) {
-			t.Error("a second was added")
+			t.Error("a second note was added")
 		}
 		f.hasNote(t, n)
 		other := n
 		other.Kind = "other"
 		if !f.add(t, other) {
-			t.Error("one of another kind was not added")
+			t.Error("a note of another kind was not added")
 		}
 	},
-	"putting replaces": func(t *testing.T, f *fixture) {
+	"PutNote replaces": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		n.DueAt = f.clock.Now()
 		f.put(t, n)
@@ -92,7 +92,7 @@ var notes = map[string]func(*testing.T, *fixture){
 			t.Errorf("DueNotes = %v, %v: the note is not due any more", due, err)
 		}
 	},
-	"any key and any value are kept": func(t *testing.T, f *fixture) {
+	"any key and value are stored": func(t *testing.T, f *fixture) {
 		every := make([]byte, 256)
 		for i := range every {
 			every[i] = byte(i)
@@ -105,12 +105,12 @@ var notes = map[string]func(*testing.T, *fixture){
 		} {
 			n.ExpiresAt = f.clock.Now().Add(time.Minute)
 			if !f.add(t, n) {
-				t.Errorf("%q was there already", n.Key)
+				t.Errorf("%q exists already", n.Key)
 			}
 			f.hasNote(t, n)
 		}
 	},
-	"a note that has expired is not there": func(t *testing.T, f *fixture) {
+	"an expired note is not found": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		n.DueAt = f.clock.Now()
 		f.put(t, n)
@@ -123,7 +123,7 @@ var notes = map[string]func(*testing.T, *fixture){
 		}
 		n.ExpiresAt = f.clock.Now().Add(time.Minute)
 		if !f.add(t, n) {
-			t.Error("one that has expired keeps another out")
+			t.Error("an expired note prevents another")
 		}
 		f.hasNote(t, n)
 		f.clock.Advance(time.Hour)
@@ -135,10 +135,10 @@ var notes = map[string]func(*testing.T, *fixture){
 	"a note is taken once": func(t *testing.T, f *fixture) {
 		takenOnce(t, f, f)
 	},
-	"one of many adds it": func(t *testing.T, f *fixture) {
+	"one of several callers adds a note": func(t *testing.T, f *fixture) {
 		addedOnce(t, f, f)
 	},
-	"what is due is found, the oldest first": func(t *testing.T, f *fixture) {
+	"due notes are found, the longest due first": func(t *testing.T, f *fixture) {
 		now := f.clock.Now()
 		for _, c := range []struct {
 			key string
@@ -166,7 +166,7 @@ var notes = map[string]func(*testing.T, *fixture){
 			return keys
 		}
 		if got := keys(10); got != nil {
-			t.Errorf("%v are due before their time", got)
+			t.Errorf("%v are due early", got)
 		}
 		f.clock.Advance(time.Second)
 		if got := keys(10); !slices.Equal(got, []string{"a"}) {
@@ -186,11 +186,11 @@ var notes = map[string]func(*testing.T, *fixture){
 			t.Errorf("%v are due, want a, c", got)
 		}
 	},
-	"counting starts anew when its time is over": func(t *testing.T, f *fixture) {
+	"a counter starts again when it has expired": func(t *testing.T, f *fixture) {
 		expires := f.clock.Now().Add(time.Minute)
 		count := func(key string, want int64) {
 			t.Helper()
-			// A later call does not put off the end.
+			// A later call does not change the expiry.
 			if got, err := f.notes.CountNote(t.Context(), "kind", key, f.clock.Now().Add(time.Minute)); err != nil || got != want {
 				t.Errorf("CountNote(%s) = %d, %v, want %d", key, got, err, want)
 			}
@@ -204,10 +204,10 @@ var notes = map[string]func(*testing.T, *fixture){
 		count("a", 1)
 		count("a", 2)
 	},
-	"every call is counted": func(t *testing.T, f *fixture) {
+	"every CountNote counts": func(t *testing.T, f *fixture) {
 		everyCounted(t, f, f)
 	},
-	"neither side of a note sees the other's changes": func(t *testing.T, f *fixture) {
+	"notes are copied": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		want := string(n.Value)
 		f.put(t, n)
@@ -220,7 +220,7 @@ var notes = map[string]func(*testing.T, *fixture){
 			got.Value[0] = 'Y'
 		}
 	},
-	"a failure is no missing note": func(t *testing.T, f *fixture) {
+	"a failure is not ErrNotFound": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		f.put(t, n)
 		calls := map[string]func(context.Context) error{
@@ -238,13 +238,13 @@ var notes = map[string]func(*testing.T, *fixture){
 			t.Helper()
 			for name, call := range calls {
 				if err := call(ctx); err == nil || errors.Is(err, session.ErrNotFound) {
-					t.Errorf("%s %s: %v, want an error of its own", name, when, err)
+					t.Errorf("%s %s: %v, want another error", name, when, err)
 				}
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		fails(ctx, "with a context that has ended")
+		fails(ctx, "with an ended context")
 		f.hasNote(t, n)
 		if _, ok := f.store.(io.Closer); ok {
 			f.close(t)
@@ -301,7 +301,7 @@ func addedOnce(t *testing.T, at ...*fixture) {
 		}
 		done.Wait()
 		if added.Load() != 1 {
-			t.Errorf("%d callers were told that they were the first, want 1", added.Load())
+			t.Errorf("%d callers added the note, want 1", added.Load())
 		}
 	}
 }

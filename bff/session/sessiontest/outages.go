@@ -12,29 +12,28 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// Storage is a server of a test's own that keeps sessions, and what can be done to it.
+// Storage is a server that one test uses, and controls of it.
 type Storage struct {
-	// Open makes a handle on the storage, by the real clock, as another process would.
+	// Open opens a store on the server, by the real clock, as another process would.
 	Open func(t *testing.T) session.Store
-	// OpenAway makes one whose network can be frozen, thawed and cut.
+	// OpenAway opens one whose network can be frozen, thawed and cut.
 	OpenAway func(t *testing.T) (store session.Store, freeze, thaw, cut func())
-	// Freeze stops the server without closing a connection, and Thaw lets it go on; Kill ends it
-	// without warning, and Restart starts it again, with what it had stored.
+	// Freeze stops the server without closing connections, and Thaw continues it. Kill ends it at
+	// once, and Restart starts it again with its data.
 	Freeze, Thaw, Kill, Restart func(t *testing.T)
 }
 
 const (
-	// endsWithin bounds every call of a store whose server is down. It is longer than what stores
-	// need, for a machine that is busy.
+	// endsWithin bounds every call of a store whose server is down. It is longer than stores need,
+	// for a busy machine.
 	endsWithin = 15 * time.Second
-	// crowd is how many requests come at once while the server is down.
+	// crowd is the number of concurrent requests while the server is down.
 	crowd = 200
 )
 
-// RunOutages checks what a store does when its server, or the network to it, does not: every call
-// ends in time, none takes an outage for a missing session, nothing that has ended is believed for
-// longer than a second, and afterwards everybody is still signed in. It takes some seconds of real
-// time.
+// RunOutages checks a store during failures of its server and network: every call ends in time,
+// none returns ErrNotFound, no ended session is found for longer than a second, and afterwards all
+// sessions are found. It takes some seconds of real time.
 func RunOutages(t *testing.T, start func(t *testing.T) Storage) {
 	for name, test := range outages {
 		t.Run(name, func(t *testing.T) {
@@ -45,13 +44,13 @@ func RunOutages(t *testing.T, start func(t *testing.T) Storage) {
 }
 
 var outages = map[string]func(*testing.T, Storage){
-	"a server that is frozen is an outage and no logout": func(t *testing.T, s Storage) {
+	"a frozen server is an outage": func(t *testing.T, s Storage) {
 		outage(t, s, s.Freeze, s.Thaw)
 	},
-	"a server that is killed is an outage and no logout": func(t *testing.T, s Storage) {
+	"a killed server is an outage": func(t *testing.T, s Storage) {
 		outage(t, s, s.Kill, s.Restart)
 	},
-	"who cannot hear the server believes nothing for longer than a second": func(t *testing.T, s Storage) {
+	"a process without connection uses its cache for at most a second": func(t *testing.T, s Storage) {
 		home := realFixture(s.Open(t))
 		store, freeze, thaw, _ := s.OpenAway(t)
 		away := realFixture(store)
@@ -68,12 +67,12 @@ var outages = map[string]func(*testing.T, Storage){
 		select {
 		case <-broke:
 		case <-time.After(patience):
-			t.Error("who watches is not told that the feed is broken")
+			t.Error("Watch does not return when the feed breaks")
 		}
-		within(t, patience, "no answer comes from memory any more", func() bool {
+		within(t, patience, "no answer comes from the cache", func() bool {
 			_, err := away.store.Get(t.Context(), stays.ID)
 			if errors.Is(err, session.ErrNotFound) {
-				t.Errorf("a broken network has signed somebody out: %v", err)
+				t.Errorf("a broken network returned ErrNotFound: %v", err)
 			}
 			return err != nil
 		})
@@ -82,7 +81,7 @@ var outages = map[string]func(*testing.T, Storage){
 		_, err := away.store.Get(t.Context(), ends.ID)
 		wantErr(t, "Get of what ended meanwhile", err, session.ErrNotFound)
 	},
-	"connections that are cut again and again hide no end": func(t *testing.T, s Storage) {
+	"repeatedly cut connections hide no end": func(t *testing.T, s Storage) {
 		home := realFixture(s.Open(t))
 		store, _, _, cut := s.OpenAway(t)
 		away := realFixture(store)
@@ -98,7 +97,7 @@ var outages = map[string]func(*testing.T, Storage){
 		}
 		away.isBack(t, stays)
 	},
-	"who watches through a manager hears of an end during an outage, and of no other": func(t *testing.T, s Storage) {
+	"Manager.Watch reports an end during an outage, and no other": func(t *testing.T, s Storage) {
 		home := realFixture(s.Open(t))
 		store, freeze, thaw, _ := s.OpenAway(t)
 		secret := []string{"a secret for this test alone, thirty-two bytes"}
@@ -138,23 +137,23 @@ var outages = map[string]func(*testing.T, Storage){
 		select {
 		case c := <-c1:
 			if !c.Ended {
-				t.Errorf("heard %+v, want an end", c)
+				t.Errorf("got %+v, want an end", c)
 			}
 		case <-time.After(patience):
-			t.Error("the end is not heard of")
+			t.Error("the end is not reported")
 		}
 		within(t, patience, "the other is still signed in", func() bool { _, err := m.Load(t.Context(), request); return err == nil })
 		select {
 		case c := <-c2:
 			if c.Ended {
-				t.Errorf("the other was told of an end: %+v", c)
+				t.Errorf("the other got an end: %+v", c)
 			}
 		default:
 		}
 	},
 }
 
-// outage has the server go and come back.
+// outage stops and restores the server.
 func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 	a, b := realFixture(s.Open(t)), realFixture(s.Open(t))
 	var signedIn []session.Record
@@ -172,12 +171,12 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 
 	goes(t)
 	went := time.Now()
-	// What is remembered may be believed for a moment.
+	// The cache may be used for a moment.
 	for _, f := range []*fixture{a, b} {
-		within(t, patience, "no answer comes from memory any more", func() bool {
+		within(t, patience, "no answer comes from the cache", func() bool {
 			_, err := f.store.Get(t.Context(), signedIn[1].ID)
 			if errors.Is(err, session.ErrNotFound) {
-				t.Fatalf("an outage has signed somebody out: %v", err)
+				t.Fatalf("an outage returned ErrNotFound: %v", err)
 			}
 			return err != nil
 		})
@@ -188,7 +187,7 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 		"Create":      func(ctx context.Context) error { return a.store.Create(ctx, a.record(), session.ID{}) },
 		"DeleteBySID": func(ctx context.Context) error { _, err := a.index.DeleteBySID(ctx, issuer, "s", 0); return err },
 		"DeleteBySubject": func(ctx context.Context) error {
-			_, err := a.index.DeleteBySubject(ctx, issuer, "nobody", 0)
+			_, err := a.index.DeleteBySubject(ctx, issuer, "another subject", 0)
 			return err
 		},
 		"ListBySubject": func(ctx context.Context) error { _, err := a.index.ListBySubject(ctx, issuer, subject); return err },
@@ -201,14 +200,14 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 	} {
 		calls[name] = call
 	}
-	delete(calls, "Delete") // it may be carried out when the server goes on
+	delete(calls, "Delete") // the server may execute it when it continues
 	delete(calls, "Write")
 	var asking sync.WaitGroup
 	ask := func(name string, call func(context.Context) error) {
 		asking.Go(func() {
 			asked := time.Now()
 			if err := call(t.Context()); err == nil || errors.Is(err, session.ErrNotFound) {
-				t.Errorf("%s during an outage: %v, want an error of its own", name, err)
+				t.Errorf("%s during an outage: %v, want another error", name, err)
 			}
 			if took := time.Since(asked); took > endsWithin {
 				t.Errorf("%s during an outage took %v", name, took)
@@ -235,8 +234,7 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 		t.Errorf("Sealed = %q", got.Sealed)
 	}
 	a.hasNote(t, n)
-	// And it takes what it is given again, though a lock that was asked for meanwhile may first
-	// have to run out.
+	// It accepts writes again, although a lock requested meanwhile may have to expire first.
 	fence = a.lock(t, signedIn[1].ID)
 	a.write(t, signedIn[1].ID, fence, "written after")
 	within(t, patience, "the other sees what is written", func() bool {
@@ -245,24 +243,23 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 	})
 }
 
-// realFixture is a fixture by the real clock.
+// realFixture returns a fixture by the real clock.
 func realFixture(s session.Store) *fixture { return newFixture(nil, s) }
 
-// isBack waits until a session is found again, and holds every error before to be none that signs
-// anybody out.
+// isBack waits until a session is found again, and fails if an error before is ErrNotFound.
 func (f *fixture) isBack(t *testing.T, r session.Record) {
 	t.Helper()
-	within(t, patience, "the session is there", func() bool {
+	within(t, patience, "the session is found", func() bool {
 		_, err := f.store.Get(t.Context(), r.ID)
 		if errors.Is(err, session.ErrNotFound) {
-			t.Fatalf("an outage has signed somebody out: %v", err)
+			t.Fatalf("an outage returned ErrNotFound: %v", err)
 		}
 		return err == nil
 	})
 }
 
-// neverFoundAfter asks until the error is the wanted one, and fails if the session is found when it
-// was asked for a second or more after it ended.
+// neverFoundAfter reads a session until the error is the wanted one, and fails if it is found a
+// second or more after it ended.
 func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time, until func(error) bool) {
 	t.Helper()
 	within(t, patience, "the end is known", func() bool {
@@ -275,7 +272,7 @@ func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time, 
 	})
 }
 
-// broken is closed when the feed that it starts has broken.
+// broken starts a feed, and returns a channel that is closed when it breaks.
 func (f *fixture) broken(t *testing.T) <-chan struct{} {
 	t.Helper()
 	stands, broke := make(chan struct{}), make(chan struct{})
@@ -287,7 +284,7 @@ func (f *fixture) broken(t *testing.T) <-chan struct{} {
 	select {
 	case <-stands:
 	case <-time.After(patience):
-		t.Fatal("the feed does not stand")
+		t.Fatal("the feed is not established")
 	}
 	return broke
 }

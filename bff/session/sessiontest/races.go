@@ -12,15 +12,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// races are about what happens at once. They are worth most under -race.
+// races test concurrent calls. Run them with -race.
 var races = map[string]func(*testing.T, *fixture){
-	"nothing under way revives a session that has ended": func(t *testing.T, f *fixture) {
+	"no call in progress restores an ended session": func(t *testing.T, f *fixture) {
 		neverRevived(t, f, f)
 	},
-	"updates under the lock are never lost": func(t *testing.T, f *fixture) {
+	"no update under the lock is lost": func(t *testing.T, f *fixture) {
 		noLostUpdate(t, f, f)
 	},
-	"a login repeated at once leaves the last sessions alone": func(t *testing.T, f *fixture) {
+	"concurrent logins replace one session": func(t *testing.T, f *fixture) {
 		old := f.create(t)
 		var made sync.WaitGroup
 		records := make([]session.Record, 8)
@@ -38,7 +38,7 @@ var races = map[string]func(*testing.T, *fixture){
 			same(t, f.get(t, r.ID), r)
 		}
 	},
-	"a session is ended once": func(t *testing.T, f *fixture) {
+	"one of several callers ends a session": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		var ended atomic.Int32
 		var done sync.WaitGroup
@@ -61,14 +61,14 @@ var races = map[string]func(*testing.T, *fixture){
 		}
 		done.Wait()
 		if n := ended.Load(); n != 1 {
-			t.Errorf("%d callers were told that they ended the session, want 1", n)
+			t.Errorf("%d callers ended the session, want 1", n)
 		}
 	},
 }
 
-// neverRevived has requests refresh, touch and read a session at every handle, while one handle
-// ends it in each of the ways there are. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote
-// the session back, and the person who had signed out was signed in again.
+// neverRevived refreshes, touches and reads a session at every handle while one handle ends it, in
+// each possible way. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote the session back,
+// so that a user who had signed out was signed in again.
 func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 	for name, end := range map[string]func(context.Context, session.Record) error{
 		"Delete": func(ctx context.Context, r session.Record) error {
@@ -99,7 +99,7 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 						func() error { return f.store.Touch(t.Context(), r.ID, now, now.Add(idle)) },
 					}
 					if f == ender {
-						// Another process may remember the session for up to a second.
+						// Another process may cache the session for up to a second.
 						read := func() error { _, err := f.store.Get(t.Context(), r.ID); return err }
 						requests = append(requests, read, read)
 					}
@@ -127,7 +127,7 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 						})
 					}
 				}
-				running.Wait() // every request has been through at least once
+				running.Wait() // every request has run at least once
 				if err := end(t.Context(), r); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -139,7 +139,7 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 	}
 }
 
-// refresh does what a token refresh does to a store.
+// refresh calls the store as a token refresh does.
 func (f *fixture) refresh(ctx context.Context, id session.ID) error {
 	fence, err := f.store.Lock(ctx, id, lease)
 	if err != nil {
@@ -151,8 +151,8 @@ func (f *fixture) refresh(ctx context.Context, id session.ID) error {
 	return f.store.Write(ctx, id, fence, []byte("refreshed"))
 }
 
-// noLostUpdate has several refreshers count in what is sealed. Each count needs the lock, and what
-// the last holder wrote.
+// noLostUpdate counts in Sealed from several goroutines. Each increment needs the lock and what the
+// last holder wrote.
 func noLostUpdate(t *testing.T, handles ...*fixture) {
 	const workers, each, maxTries = 4, 10, 100_000
 	r := handles[0].create(t, func(r *session.Record) { r.Sealed = []byte("0") })
@@ -164,7 +164,7 @@ func noLostUpdate(t *testing.T, handles ...*fixture) {
 					fence, err := f.store.Lock(t.Context(), r.ID, lease)
 					if errors.Is(err, session.ErrLocked) {
 						if tries++; tries > maxTries {
-							t.Error("the lock is never released")
+							t.Error("the lock is not released")
 							return
 						}
 						runtime.Gosched()

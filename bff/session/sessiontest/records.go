@@ -9,17 +9,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// records are about what is kept and given back.
+// records test Create, Get and Write.
 var records = map[string]func(*testing.T, *fixture){
-	"what is created is found": func(t *testing.T, f *fixture) {
+	"a created session is found": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		same(t, f.get(t, r.ID), r)
-		same(t, f.get(t, r.ID), r) // a second time, for stores that remember
+		same(t, f.get(t, r.ID), r) // again, from a cache
 	},
 	"nothing is found in an empty store": func(t *testing.T, f *fixture) {
 		f.gone(t, f.record())
 	},
-	"any text and any bytes are kept": func(t *testing.T, f *fixture) {
+	"any text and bytes are stored": func(t *testing.T, f *fixture) {
 		every := make([]byte, 256)
 		for i := range every {
 			every[i] = byte(i)
@@ -41,7 +41,7 @@ var records = map[string]func(*testing.T, *fixture){
 			same(t, f.get(t, r.ID), r)
 		}
 	},
-	"a store keeps what it was given": func(t *testing.T, f *fixture) {
+	"a store copies its arguments and results": func(t *testing.T, f *fixture) {
 		r := f.create(t, func(r *session.Record) { r.Sealed = []byte("as it was") })
 		r.Sealed[0] = 'X'
 		for range 2 {
@@ -59,7 +59,7 @@ var records = map[string]func(*testing.T, *fixture){
 			t.Errorf("Sealed = %q", got.Sealed)
 		}
 	},
-	"a live session is not created over": func(t *testing.T, f *fixture) {
+	"Create does not replace a live session with the same ID": func(t *testing.T, f *fixture) {
 		r, bystander := f.create(t), f.create(t)
 		second := f.record(func(s *session.Record) { s.ID, s.Subject, s.Sealed = r.ID, "mallory", []byte("other") })
 		wantErr(t, "Create", f.store.Create(t.Context(), second, bystander.ID), session.ErrExists)
@@ -75,7 +75,7 @@ var records = map[string]func(*testing.T, *fixture){
 			t.Fatal(err)
 		}
 		same(t, f.get(t, r.ID), r)
-		// The refresh of the old session that was under way.
+		// A refresh of the old session in progress.
 		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")), session.ErrNotFound)
 		f.gone(t, old)
 		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
@@ -83,14 +83,14 @@ var records = map[string]func(*testing.T, *fixture){
 			t.Errorf("ListBySubject = %v, %v, want the new session", list, err)
 		}
 	},
-	"a session may replace another person's": func(t *testing.T, f *fixture) {
-		old := f.create(t, func(r *session.Record) { r.Subject = "somebody else" })
+	"a session may replace one of another subject": func(t *testing.T, f *fixture) {
+		old := f.create(t, func(r *session.Record) { r.Subject = "another subject" })
 		if err := f.store.Create(t.Context(), f.record(), old.ID); err != nil {
 			t.Fatal(err)
 		}
 		f.gone(t, old)
 	},
-	"replacing what is not there is no error": func(t *testing.T, f *fixture) {
+	"replacing a missing session is no error": func(t *testing.T, f *fixture) {
 		r := f.record()
 		if err := f.store.Create(t.Context(), r, newID()); err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ var records = map[string]func(*testing.T, *fixture){
 		}
 		same(t, f.get(t, next.ID), next)
 	},
-	"a write changes what is sealed and nothing else": func(t *testing.T, f *fixture) {
+	"Write changes only Sealed": func(t *testing.T, f *fixture) {
 		r, other := f.create(t), f.create(t)
 		f.get(t, r.ID)
 		f.write(t, r.ID, f.lock(t, r.ID), "second")
@@ -113,7 +113,7 @@ var records = map[string]func(*testing.T, *fixture){
 		same(t, f.get(t, r.ID), want)
 		same(t, f.get(t, other.ID), other)
 		if bytes.Equal(want.Sealed, r.Sealed) {
-			t.Fatal("the test is no test")
+			t.Fatal("the test cannot fail")
 		}
 	},
 }

@@ -22,12 +22,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// Open makes an empty store for one test, and has t.Cleanup close it. Everything the store decides
-// by time it must decide by now, which starts at the present, to the millisecond, and goes forward
-// as the test wants. Open is called by several tests at once; their stores share nothing.
+// Open returns an empty store for one test, which t.Cleanup closes. The store's clock must be now,
+// which starts at the present, in whole milliseconds, and advances as the test wants. Open is
+// called by several tests at once; their stores share nothing.
 type Open func(t *testing.T, now func() time.Time) session.Store
 
-// OpenShared makes two handles on one empty storage, as two processes would have them.
+// OpenShared returns two stores on one empty storage, as two processes would open them.
 type OpenShared func(t *testing.T, now func() time.Time) (a, b session.Store)
 
 // Store is a store with all parts that a bff uses, for tests that replace some methods of one.
@@ -66,7 +66,7 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// RunShared checks what two processes that share a storage owe each other. The store must be a
+// RunShared checks two processes that share a storage. The store must be a
 // [session.NoteStore] and a [session.Watcher]. Stores of a single process need not pass it.
 func RunShared(t *testing.T, open OpenShared) {
 	for name, test := range shared {
@@ -79,25 +79,25 @@ func RunShared(t *testing.T, open OpenShared) {
 	}
 }
 
-// Clock is a clock that stands still until it is told otherwise. It is safe for concurrent use.
+// Clock is a clock that only Advance moves. It is safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// NewClock makes a clock that shows the present, to the millisecond.
+// NewClock returns a clock at the present, in whole milliseconds.
 func NewClock() *Clock {
 	return &Clock{now: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
-// Now returns what the clock shows.
+// Now returns the time of the clock.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Advance moves the clock on.
+// Advance moves the clock forward.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +113,7 @@ const (
 	subject = "auth0|5f7c8ec7"
 )
 
-// fixture is a store under test, with what every test does to it.
+// fixture is a store under test.
 type fixture struct {
 	clock *Clock // nil for the real one
 	store session.Store
@@ -152,7 +152,7 @@ func (f *fixture) now() time.Time {
 	return f.clock.Now()
 }
 
-// record makes a session of the fixture's person that has just begun.
+// record returns a new session of the fixture's subject.
 func (f *fixture) record(change ...func(*session.Record)) session.Record {
 	now := f.now()
 	r := session.Record{
@@ -179,7 +179,7 @@ func newID() (id session.ID) {
 	return id
 }
 
-// create stores a new session.
+// create creates a session.
 func (f *fixture) create(t *testing.T, change ...func(*session.Record)) session.Record {
 	t.Helper()
 	r := f.record(change...)
@@ -224,12 +224,12 @@ func (f *fixture) write(t *testing.T, id session.ID, fence session.Fence, sealed
 	}
 }
 
-// gone checks that no method finds the session.
+// gone checks that no method finds a session.
 func (f *fixture) gone(t *testing.T, r session.Record) {
 	t.Helper()
 	for name, call := range f.calls(r) {
 		if err := call(t.Context()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("%s of a session that is not there: %v, want ErrNotFound", name, err)
+			t.Errorf("%s of a missing session: %v, want ErrNotFound", name, err)
 		}
 	}
 	list, err := f.index.ListBySubject(t.Context(), r.Issuer, r.Subject)
@@ -237,11 +237,11 @@ func (f *fixture) gone(t *testing.T, r session.Record) {
 		t.Errorf("ListBySubject: %v", err)
 	}
 	if slices.ContainsFunc(list, func(l session.Record) bool { return l.ID == r.ID }) {
-		t.Error("a session that is not there is listed")
+		t.Error("a missing session is listed")
 	}
 }
 
-// calls are the methods that are about one session, as they would be called for it.
+// calls are the methods about one session, with arguments for it.
 func (f *fixture) calls(r session.Record) map[string]func(context.Context) error {
 	now := f.now()
 	return map[string]func(context.Context) error{
@@ -255,7 +255,7 @@ func (f *fixture) calls(r session.Record) map[string]func(context.Context) error
 	}
 }
 
-// wantErr checks for one of the errors of package session.
+// wantErr checks for an error of package session.
 func wantErr(t *testing.T, doing string, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) {
@@ -263,7 +263,7 @@ func wantErr(t *testing.T, doing string, got, want error) {
 	}
 }
 
-// same compares records; times by the instant, as their location is no business of a store's user.
+// same compares records. Times must be equal and in UTC.
 func same(t *testing.T, got, want session.Record) {
 	t.Helper()
 	if got.ID != want.ID || got.Issuer != want.Issuer || got.Subject != want.Subject || got.SID != want.SID ||

@@ -11,13 +11,13 @@ import (
 // seenWithin is how soon one process must see what another did.
 const seenWithin = time.Second
 
-// shared are about two processes, a and b, on one storage.
+// shared test two processes, a and b, on one storage.
 var shared = map[string]func(t *testing.T, a, b *fixture){
-	"a session made here is found there": func(t *testing.T, a, b *fixture) {
+	"a session created at one process is found at the other": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
 		same(t, b.get(t, r.ID), r)
 	},
-	"a session ended here ends there within a second": func(t *testing.T, a, b *fixture) {
+	"an end is seen by the other process within a second": func(t *testing.T, a, b *fixture) {
 		for name, end := range map[string]func(session.Record) error{
 			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
 			"DeleteBySID": func(r session.Record) error {
@@ -32,7 +32,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		} {
 			r := a.create(t)
 			for range 3 {
-				b.get(t, r.ID) // so that b remembers it
+				b.get(t, r.ID) // so that b caches it
 			}
 			if err := end(r); err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -45,14 +45,14 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			b.gone(t, r)
 		}
 	},
-	"what was ended here cannot be changed there at once": func(t *testing.T, a, b *fixture) {
+	"an ended session cannot be changed by the other process": func(t *testing.T, a, b *fixture) {
 		for name, end := range map[string]func(session.Record) error{
 			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
 			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
 		} {
 			r := a.create(t)
 			for range 3 {
-				b.get(t, r.ID) // so that b remembers it
+				b.get(t, r.ID) // so that b caches it
 			}
 			if err := end(r); err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -63,7 +63,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			wantErr(t, "Lock", err, session.ErrNotFound)
 		}
 	},
-	"a session prolonged here lives there": func(t *testing.T, a, b *fixture) {
+	"an extended session lives at the other process": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
 		b.get(t, r.ID)
 		a.clock.Advance(idle - time.Millisecond)
@@ -75,13 +75,13 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		b.clock.Advance(2 * time.Millisecond)
 		b.get(t, r.ID)
 	},
-	"a lock has one holder among both": func(t *testing.T, a, b *fixture) {
+	"a lock has one holder among processes": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
 		first := a.lock(t, r.ID)
 		_, err := b.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock", err, session.ErrLocked)
-		// The first node is killed: the second takes over when the lease has run out, and what the
-		// first then still writes does not count.
+		// The first process is killed: the second takes over when the lease has expired, and later
+		// writes of the first have no effect.
 		a.clock.Advance(lease)
 		second := b.lock(t, r.ID)
 		if second <= first {
@@ -90,9 +90,9 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		wantErr(t, "Write", a.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
 		b.write(t, r.ID, second, "second")
 	},
-	"who has the lock sees what the last holder wrote": func(t *testing.T, a, b *fixture) {
-		// Otherwise the second refresh sends a refresh token that the first has spent, and a
-		// provider that detects reuse ends the session (oauth2-proxy #1992).
+	"the holder of the lock reads what the last holder wrote": func(t *testing.T, a, b *fixture) {
+		// Otherwise the second refresh sends a used refresh token, and a provider that detects
+		// reuse ends the session (oauth2-proxy #1992).
 		r := a.create(t)
 		for range 3 {
 			b.get(t, r.ID)
@@ -103,7 +103,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			t.Errorf("Sealed = %q, want what the other wrote", got.Sealed)
 		}
 	},
-	"a write here is seen there within a second": func(t *testing.T, a, b *fixture) {
+	"a write is seen by the other process within a second": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
 		for range 3 {
 			b.get(t, r.ID)
@@ -114,12 +114,12 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 			return string(b.get(t, r.ID).Sealed) == "rotated"
 		})
 	},
-	"nothing under way elsewhere revives a session that has ended": func(t *testing.T, a, b *fixture) {
+	"no call in progress at another process restores an ended session": func(t *testing.T, a, b *fixture) {
 		neverRevived(t, a, a, b)
 	},
-	"who watches there hears of what happens here": func(t *testing.T, a, b *fixture) {
+	"events reach the watchers of the other process": func(t *testing.T, a, b *fixture) {
 		told(t, a, b.watch(t), true)
-		// What the event said is so.
+		// After the event the session is gone.
 		r := a.create(t)
 		b.get(t, r.ID)
 		w := b.watch(t)
@@ -130,7 +130,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		_, err := b.store.Get(t.Context(), r.ID)
 		wantErr(t, "Get", err, session.ErrNotFound)
 	},
-	"a note made here is there at once": func(t *testing.T, a, b *fixture) {
+	"a note is seen by the other process at once": func(t *testing.T, a, b *fixture) {
 		n := a.note("k")
 		b.noNote(t, n.Kind, n.Key)
 		a.put(t, n)
@@ -139,27 +139,27 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		a.put(t, n)
 		b.hasNote(t, n)
 		if b.add(t, n) {
-			t.Error("it was added again")
+			t.Error("the note was added again")
 		}
 		if _, err := a.notes.TakeNote(t.Context(), n.Kind, n.Key); err != nil {
 			t.Error(err)
 		}
 		b.noNote(t, n.Kind, n.Key)
 	},
-	"use at both is written once":     usedAtBoth,
-	"a note is taken once among both": func(t *testing.T, a, b *fixture) { takenOnce(t, a, b) },
-	"one of many adds it among both":  func(t *testing.T, a, b *fixture) { addedOnce(t, a, b) },
-	"every call of both is counted":   func(t *testing.T, a, b *fixture) { everyCounted(t, a, b) },
-	"updates under the lock are never lost between both": func(t *testing.T, a, b *fixture) {
+	"use at both processes is recorded once":   usedAtBoth,
+	"a note is taken once among processes":     func(t *testing.T, a, b *fixture) { takenOnce(t, a, b) },
+	"one of several processes adds a note":     func(t *testing.T, a, b *fixture) { addedOnce(t, a, b) },
+	"every CountNote of both processes counts": func(t *testing.T, a, b *fixture) { everyCounted(t, a, b) },
+	"no update under the lock is lost between processes": func(t *testing.T, a, b *fixture) {
 		noLostUpdate(t, a, b)
 	},
 }
 
-// patience is how long a test waits for what takes a moment of real time. It is more than a store
-// has, since the machine that runs the tests may be busy.
+// patience is how long a test waits in real time. It is longer than a store needs, for a busy
+// machine.
 const patience = 10 * time.Second
 
-// eventually waits for a notification, which takes real time to arrive.
+// eventually waits for a notification, which takes real time.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	within(t, patience, what, done)
@@ -170,7 +170,7 @@ func within(t *testing.T, limit time.Duration, what string, done func() bool) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(limit); ; <-tick.C {
-		asked := time.Now() // how long the answer takes on a busy machine is no matter
+		asked := time.Now() // the answer may take long on a busy machine
 		if done() {
 			return
 		}

@@ -14,15 +14,15 @@ import (
 type watcher struct {
 	mu     sync.Mutex
 	events []session.Event
-	// breaks is how often the feed has broken, which a machine that is busy may cause, and err why
-	// Watch returned last.
+	// breaks counts breaks of the feed, which a busy machine may cause, and err is the last result
+	// of Watch.
 	breaks int
 	err    error
 	cancel context.CancelFunc
 }
 
-// watch watches until the test ends, also after the feed has broken, and returns when the feed
-// stands.
+// watch watches until the test ends, also after the feed has broken, and returns when the feed is
+// established.
 func (f *fixture) watch(t *testing.T) *watcher {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -41,7 +41,7 @@ func (f *fixture) watch(t *testing.T) *watcher {
 			w.err = err
 		})
 	})
-	eventually(t, "the feed stands", func() bool { return len(w.all()) > 0 })
+	eventually(t, "the feed is established", func() bool { return len(w.all()) > 0 })
 	if first := w.all()[0]; first != (session.Event{}) {
 		t.Errorf("the first event is %+v, want the zero one", first)
 	}
@@ -49,7 +49,7 @@ func (f *fixture) watch(t *testing.T) *watcher {
 	return w
 }
 
-// watchOn watches until the context ends, and tells of every return of Watch.
+// watchOn watches until the context ends, and reports every result of Watch.
 func (f *fixture) watchOn(ctx context.Context, event func(session.Event), returned func(error)) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -62,7 +62,7 @@ func (f *fixture) watchOn(ctx context.Context, event func(session.Event), return
 	}
 }
 
-// over tells whether Watch has returned, and why.
+// over reports whether Watch has returned, and its error.
 func (w *watcher) over() (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,8 +81,7 @@ func (w *watcher) forget() {
 	w.events = nil
 }
 
-// hears waits for an event, or, if that will do or the feed has broken, for one that says that
-// anything may have happened.
+// hears waits for an event, or, with anyWillDo or after a break, for one with the zero ID.
 func (w *watcher) hears(t *testing.T, what string, want session.Event, anyWillDo bool) {
 	t.Helper()
 	eventually(t, what+" is told", func() bool {
@@ -101,7 +100,7 @@ func (w *watcher) hears(t *testing.T, what string, want session.Event, anyWillDo
 	}
 }
 
-// told has one fixture do everything that makes an event, and the watcher hear of it.
+// told makes every kind of event at a fixture, and checks that the watcher gets it.
 func told(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
 	for _, c := range []struct {
 		name string
@@ -141,12 +140,12 @@ func told(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
 	}
 }
 
-// watches are about being told.
+// watches test a session.Watcher.
 var watches = map[string]func(*testing.T, *fixture){
-	"who watches hears of ends and changes": func(t *testing.T, f *fixture) {
+	"ends and changes are reported": func(t *testing.T, f *fixture) {
 		told(t, f, f.watch(t), false)
 	},
-	"every watcher hears": func(t *testing.T, f *fixture) {
+	"every watcher gets an event": func(t *testing.T, f *fixture) {
 		first, second := f.watch(t), f.watch(t)
 		r := f.create(t)
 		if err := f.store.Delete(t.Context(), r.ID, session.ReasonElsewhere); err != nil {
@@ -156,7 +155,7 @@ var watches = map[string]func(*testing.T, *fixture){
 		first.hears(t, "Delete", want, false)
 		second.hears(t, "Delete", want, false)
 	},
-	"who hears of a change finds it": func(t *testing.T, f *fixture) {
+	"a reported change can be read": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.get(t, r.ID)
 		seen := make(chan string, 10)
@@ -167,7 +166,7 @@ var watches = map[string]func(*testing.T, *fixture){
 				seen <- string(got.Sealed)
 			}
 		}, func(error) {})
-		<-seen // the feed stands
+		<-seen // the feed is established
 		f.write(t, r.ID, f.lock(t, r.ID), "changed")
 		deadline := time.After(patience)
 		for {
@@ -177,11 +176,11 @@ var watches = map[string]func(*testing.T, *fixture){
 					return
 				}
 			case <-deadline:
-				t.Fatal("who heard of the change did not find it")
+				t.Fatal("the reported change was not found")
 			}
 		}
 	},
-	"watching ends with its context and with the store": func(t *testing.T, f *fixture) {
+	"Watch ends with its context and with the store": func(t *testing.T, f *fixture) {
 		first, second := f.watch(t), f.watch(t)
 		first.cancel()
 		eventually(t, "Watch returns", func() bool { over, _ := first.over(); return over })
@@ -201,7 +200,7 @@ var watches = map[string]func(*testing.T, *fixture){
 			return
 		}
 		if err := f.feed.Watch(t.Context(), func(session.Event) {}); err == nil {
-			t.Error("watching a closed store succeeds")
+			t.Error("Watch of a closed store succeeds")
 		}
 	},
 }
