@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 
-// stores are what the benchmarks compare.
+// stores are the stores that the benchmarks compare.
 var stores = []struct {
 	name string
 	open func(b *testing.B) (store sessiontest.Store, size func() int64)
@@ -100,8 +100,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// tokenBytes are what real providers give: an RS256 access token, an ID token, and an opaque
-// refresh token.
+// tokenBytes are the lengths of real tokens: an RS256 access token, an ID token, an opaque refresh
+// token.
 const accessBytes, idBytesLong, refreshBytes = 1100, 1100, 60
 
 func typical() session.Data {
@@ -137,8 +137,8 @@ func fill(b *testing.B, m *session.Manager, n int) []*http.Request {
 	return requests
 }
 
-// BenchmarkLoad is the look-up of every request: warm, when the session was asked for lately, and
-// cold, when the process remembers nothing of it (every session in turn, with room for a few).
+// BenchmarkLoad is the look-up of each request: warm, with the session in the cache, and cold,
+// without (every session in turn, in a cache for a few).
 func BenchmarkLoad(b *testing.B) {
 	for _, store := range stores {
 		for _, sessions := range []int{100, 10_000} {
@@ -187,7 +187,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkCreate is a login, and tells what a session takes in the store beyond its tokens.
+// BenchmarkCreate is a login. It reports the bytes of a session in the store beyond its tokens.
 func BenchmarkCreate(b *testing.B) {
 	for _, store := range stores {
 		b.Run(store.name, func(b *testing.B) {
@@ -212,7 +212,7 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
-// BenchmarkWrite is what a refresh does to the store.
+// BenchmarkWrite writes a session as a refresh does.
 func BenchmarkWrite(b *testing.B) {
 	for _, store := range stores {
 		b.Run(store.name, func(b *testing.B) {

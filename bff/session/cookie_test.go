@@ -75,7 +75,7 @@ func TestStoreKeyIsAHash(t *testing.T) {
 	}
 }
 
-// A value has one spelling. Everything else is no cookie of ours, and is not an outage either.
+// A value has one encoding. Any other is no session, and no outage.
 func TestCookieIsParsedStrictly(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -121,8 +121,8 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 func idBytes(s *session.Session) []byte { return s.ID[:] }
 
-// A sibling subdomain can plant a second cookie next to ours ("cookie tossing"), with a path that
-// puts it in front. To pick one would let its owner sign the browser in as himself.
+// A sibling subdomain can set a second cookie ("cookie tossing"), with a path that puts it first.
+// To use either could sign the browser in as the attacker.
 func TestTwoCookies(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, baseURL(t, "http://localhost:3000"))
@@ -160,9 +160,9 @@ func TestTwoCookies(t *testing.T) {
 	}
 }
 
-// On https only the prefixed cookie counts: the other can be planted by a sibling subdomain, or
-// over plain http. Servers that trim Unicode spaces off cookie names have taken "\u2000__Host-…",
-// which browsers do not protect, for the real one.
+// Over https only the prefixed cookie is used: a sibling subdomain, or http, can set the other.
+// Servers that trim Unicode spaces from cookie names have accepted "\u2000__Host-…", which browsers
+// do not protect.
 func TestOnlyTheExactNameCounts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -177,8 +177,8 @@ func TestOnlyTheExactNameCounts(t *testing.T) {
 	}
 }
 
-// Session fixation: a value that the browser brings never becomes a session, neither by a request
-// nor by a login.
+// Session fixation: a value from the browser never becomes a session, neither by a request nor by a
+// login.
 func TestFixation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -191,7 +191,7 @@ func TestFixation(t *testing.T) {
 	f.signedOut(t, planted)
 	f.load(t, cookie)
 
-	// Also one that is a session: the login gets another, and the old one ends.
+	// The same with the value of a session: the login gets another, and the old one ends.
 	_, next := f.login(t, func(n *session.NewSession) { n.Replaces = f.CookieValue(request(cookie)) })
 	if next.Value == cookie.Value {
 		t.Fatal("the login kept the old value")
@@ -218,7 +218,7 @@ func FuzzCookie(f *testing.F) {
 		case err != nil:
 			t.Fatalf("a cookie made an outage: %v", err)
 		default:
-			// Found: then every cookie of the name in the header is the true one.
+			// If one is found, all cookies of the name in the header have its value.
 			for _, c := range r.CookiesNamed(cookie.Name) {
 				if c.Value != cookie.Value || c.Quoted {
 					t.Fatalf("%q opened the session %v", value, s)

@@ -1,14 +1,14 @@
 package session
 
-// SealPlain seals data of any format for a session, as a newer build would.
+// SealPlain seals data of any format for a session, as a newer version would.
 func (m *Manager) SealPlain(s *Session, plain []byte) ([]byte, error) {
 	return m.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
 }
 
-// OpenPlain opens what is sealed of a session and does not decode it.
+// OpenPlain opens the sealed data of a session without decoding it.
 func (m *Manager) OpenPlain(s *Session, sealed []byte) ([]byte, error) {
 	return m.keys.Open(purpose, sealContext(s.value, &s.Record), sealed)
 }
 
-// EncodeData is what is sealed of a session.
+// EncodeData returns the data of a session before sealing.
 func EncodeData(d Data) ([]byte, error) { return encodeData(d) }

@@ -28,7 +28,7 @@ import (
 
 const golden = "testdata/1fe628b"
 
-// A goldenSession is what a stored session has to open to.
+// A goldenSession is the expected content of a stored session.
 type goldenSession struct {
 	Cookie    string          `json:"cookie"`
 	Handle    string          `json:"handle"`
@@ -50,7 +50,8 @@ func goldenFile(t *testing.T, name string) []byte {
 	return b
 }
 
-// The stores of commit 1fe628b open, and what is written into them is what it would have written.
+// The stores of commit 1fe628b can be opened, and are written as that version would have written
+// them.
 func TestStoresOfCommit1fe628b(t *testing.T) {
 	t.Parallel()
 	var want struct {
@@ -116,7 +117,7 @@ func TestStoresOfCommit1fe628b(t *testing.T) {
 	})
 	t.Run("records in memory", func(t *testing.T) {
 		t.Parallel()
-		// A process does not outlive its store in memory; what it keeps are the same records.
+		// A store in memory ends with the process; its records are the same.
 		path := filepath.Join(t.TempDir(), "sessions.db")
 		if err := os.WriteFile(path, goldenFile(t, "sqlite.db"), 0o600); err != nil {
 			t.Fatal(err)

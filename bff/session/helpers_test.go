@@ -49,7 +49,7 @@ func newFixture(t testing.TB, change ...func(*session.ManagerConfig)) *fixture {
 	return &fixture{Manager: m, clock: clock, store: c.Store.(sessiontest.Store), secrets: c.Secrets}
 }
 
-// with makes another manager on the same store, as a restart or another node would.
+// with returns another manager on the store, as after a restart or of another node.
 func (f *fixture) with(t testing.TB, secrets ...string) *fixture {
 	t.Helper()
 	m, err := session.NewManager(session.ManagerConfig{Store: f.store, Secrets: secrets, Now: f.clock.Now})
@@ -97,7 +97,7 @@ func (f *fixture) login(t testing.TB, change ...func(*session.NewSession)) (*ses
 	return s, cookie
 }
 
-// request is one that brings cookies.
+// request returns a request with cookies.
 func request(cookies ...*http.Cookie) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for _, c := range cookies {
@@ -131,7 +131,7 @@ func baseURL(t testing.TB, s string) func(*session.ManagerConfig) {
 	return func(c *session.ManagerConfig) { c.BaseURL = u }
 }
 
-// spy is a store that counts, and fails when told to.
+// spy is a store that counts calls and fails on demand.
 type spy struct {
 	sessiontest.Store
 	fail                    error

@@ -21,7 +21,7 @@ func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, timeouts(time.Hour, 24*time.Hour))
 	_, cookie := f.login(t)
-	// Loading alone prolongs nothing: a page may ask how much time is left.
+	// Load does not extend a session: a page may ask how much time is left.
 	f.clock.Advance(59 * time.Minute)
 	s := f.load(t, cookie)
 	if idle, absolute := f.TimeLeft(s); idle != time.Minute || absolute != 24*time.Hour-59*time.Minute {
@@ -73,7 +73,7 @@ func TestIdleTimeoutDefaultsToTheAbsoluteWhenShorter(t *testing.T) {
 	}
 }
 
-// Idle-timeout writes are coalesced, never one per request.
+// Touches are coalesced, not one for each request.
 func TestTouchIsCoalesced(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -105,7 +105,7 @@ func TestTouchIsCoalesced(t *testing.T) {
 	}
 }
 
-// The requests of one page come all at once, and after a pause each of them finds the session due.
+// The requests of a page come at once, and after a pause each finds that a write is due.
 func TestTouchesAtOnceAreOneWrite(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -115,7 +115,7 @@ func TestTouchesAtOnceAreOneWrite(t *testing.T) {
 	f.clock.Advance(time.Hour)
 	first, second := m.load(t, cookie), m.load(t, cookie)
 	spy.onTouch = func() {
-		// While the first is writing, the second does not wait for it.
+		// The second does not wait for the first.
 		if err := m.Touch(t.Context(), second); err != nil {
 			t.Error(err)
 		}

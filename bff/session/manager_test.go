@@ -22,7 +22,7 @@ func TestCreateAndLoad(t *testing.T) {
 	made, cookie := f.login(t, func(n *session.NewSession) {
 		n.SID, n.Data, n.UserAgent, n.Address = "sid-1", want, "Firefox", "192.0.2.1"
 	})
-	// The first Load decrypts, the second remembers, and another node decrypts again.
+	// The first Load decrypts, the second uses the cache, and another node decrypts again.
 	for name, m := range map[string]*fixture{"here": f, "again": f, "elsewhere": f.with(t, f.secrets...)} {
 		s := m.load(t, cookie)
 		if s.ID != made.ID || s.Issuer != issuer || s.Subject != subject || s.SID != "sid-1" ||
@@ -46,7 +46,7 @@ func TestCreateAndLoad(t *testing.T) {
 	}
 }
 
-// Claims come back digit for digit: float64 would turn 9007199254740993 into …992 and 1.10 into
+// Numbers in claims keep their digits: float64 would turn 9007199254740993 into …992 and 1.10 into
 // 1.1.
 func TestNumbersStayExact(t *testing.T) {
 	t.Parallel()
@@ -119,9 +119,9 @@ func TestWhatABrowserSaysOfItselfIsCleaned(t *testing.T) {
 	}
 }
 
-// A store error is an outage: 503, never a logout (oauth2-proxy #2503). Nor is a browser that hangs
-// up (#1325).
-func TestOutageSignsNobodyOut(t *testing.T) {
+// A store error is an outage: 503, never a logout (oauth2-proxy #2503). Nor is a browser that
+// disconnects (#1325).
+func TestOutageIsNoLogout(t *testing.T) {
 	t.Parallel()
 	outage := errors.New("connection refused")
 	f := newFixture(t)
@@ -173,7 +173,7 @@ func TestWriteUnderTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Data.Tokens != old || written.Data.Tokens != fresh.Tokens || written.ID != s.ID {
-		t.Error("Write is to return the new and leave the old alone")
+		t.Error("Write changed the old session")
 	}
 	if got := f.load(t, cookie); got.Data.Tokens != fresh.Tokens {
 		t.Error("Load gives the old tokens after Write")
@@ -181,8 +181,7 @@ func TestWriteUnderTheLock(t *testing.T) {
 	if got, err := f.Reload(t.Context(), s); err != nil || got.Data.Tokens != fresh.Tokens {
 		t.Errorf("Reload after Write gives the old tokens, or %v", err)
 	}
-	// The lock was released; the next holder's number is higher, and the first's is worth nothing
-	// then.
+	// The lock was released; the next holder's fence is higher, and the first's is invalid then.
 	next, err := f.Lock(t.Context(), s, 10*time.Second)
 	if err != nil || next <= fence {
 		t.Fatalf("Lock after Write = %d, %v", next, err)
@@ -193,8 +192,7 @@ func TestWriteUnderTheLock(t *testing.T) {
 	if err := f.Unlock(t.Context(), s, next); err != nil {
 		t.Error(err)
 	}
-	// What is written can be read by a node that starts now, and is still bound to the same
-	// session.
+	// Another node can read the written data, which is still bound to the session.
 	if got := f.with(t, f.secrets...).load(t, cookie); got.Data.Tokens != fresh.Tokens {
 		t.Error("another node reads the old tokens")
 	}
@@ -253,9 +251,8 @@ func TestRefreshDoesNotUndoLogout(t *testing.T) {
 	}
 }
 
-// A Load that was reading while the session was written to must not leave the old tokens
-// remembered.
-func TestSlowLoadRemembersNothingOld(t *testing.T) {
+// A Load during a write must not leave the old tokens in the cache.
+func TestSlowLoadCachesNothingOld(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	spy := newSpy(t, f.clock.Now)
@@ -274,7 +271,7 @@ func TestSlowLoadRemembersNothingOld(t *testing.T) {
 	}
 	f.load(t, cookie)
 	if got := f.load(t, cookie); got.Data.Tokens != fresh.Tokens {
-		t.Error("the old tokens are remembered")
+		t.Error("the old tokens are cached")
 	}
 }
 

@@ -24,7 +24,7 @@ type place struct {
 	readOnly atomic.Bool
 }
 
-// sharedPlace makes a store by the clock of the bubble.
+// sharedPlace returns a place by the clock of the bubble.
 func sharedPlace(t *testing.T) *place {
 	t.Helper()
 	store, err := memory.New(memory.Config{})
@@ -34,7 +34,7 @@ func sharedPlace(t *testing.T) *place {
 	return &place{Store: store}
 }
 
-// door is how one node reaches the place, until it is killed.
+// door is a node's access to the place, until it is killed.
 type door struct {
 	*place
 	dead atomic.Bool
@@ -91,7 +91,7 @@ func (p *place) member(t *testing.T, secrets []string, change ...func(*session.M
 	return &member{fixture: &fixture{Manager: m, store: d, secrets: secrets}, door: d}
 }
 
-// start runs a member whose secrets are welcome.
+// start runs a member that may join.
 func (p *place) start(t *testing.T, secrets []string, change ...func(*session.ManagerConfig)) *member {
 	t.Helper()
 	m := p.member(t, secrets, change...)
@@ -113,14 +113,14 @@ func (m *member) stop(t *testing.T) {
 	}
 }
 
-// kill ends a member that cannot say so.
+// kill ends a member without withdrawing its lease.
 func (m *member) kill(t *testing.T) {
 	t.Helper()
 	m.door.dead.Store(true)
 	m.stop(t)
 }
 
-// elsewhere checks that the session is one of other nodes.
+// elsewhere checks that only other nodes can open the session.
 func (m *member) elsewhere(t *testing.T, c *http.Cookie) {
 	t.Helper()
 	if _, err := m.Load(t.Context(), request(c)); !errors.Is(err, session.ErrSealedElsewhere) || errors.Is(err, session.ErrNotFound) {
@@ -132,11 +132,11 @@ func (m *member) elsewhere(t *testing.T, c *http.Cookie) {
 func (p *place) kept(t *testing.T, s *session.Session) {
 	t.Helper()
 	if _, err := p.Get(t.Context(), s.ID); err != nil {
-		t.Errorf("the record: %v, want it left alone", err)
+		t.Errorf("the record: %v, want it kept", err)
 	}
 }
 
-// keyOf is the key that a stored session is sealed under.
+// keyOf returns the key that seals a stored session.
 func (p *place) keyOf(t *testing.T, s *session.Session) seal.KeyID {
 	t.Helper()
 	r, err := p.Get(t.Context(), s.ID)
@@ -156,8 +156,7 @@ func keyID(t *testing.T, secret string) seal.KeyID {
 	return k.IDs()[0]
 }
 
-// Whichever secret comes first, and whichever node is restarted or killed first: what one node
-// seals, all live ones open.
+// For any order of secrets, restarts and kills, all live nodes open what one node seals.
 func TestRollingRotation(t *testing.T) {
 	t.Parallel()
 	old, fresh := secret(), secret()
@@ -231,8 +230,8 @@ func TestRollingRotation(t *testing.T) {
 	}
 }
 
-// What a node cannot open stays, and is 503 for as long as a live node can open it.
-func TestUnopenableIsLeftAlone(t *testing.T) {
+// A record that a node cannot open stays, and is 503 while a live node can open it.
+func TestUnopenableStays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		mine, theirs := secret(), secret()
@@ -252,7 +251,7 @@ func TestUnopenableIsLeftAlone(t *testing.T) {
 		here.signedOut(t, cookie)
 		p.kept(t, s)
 
-		// It is there for a node that has the secret, as soon as there is one again.
+		// A node with the secret opens it later.
 		there = p.start(t, []string{theirs}, forced)
 		there.load(t, cookie)
 		time.Sleep(2 * time.Second)
@@ -265,7 +264,7 @@ func TestUnopenableIsLeftAlone(t *testing.T) {
 	})
 }
 
-// A record in a newer format, inside or outside of the seal, is one of the nodes that publish that
+// A record in a newer format, inside or outside the seal, belongs to the nodes that publish the
 // format.
 func TestNewerFormat(t *testing.T) {
 	t.Parallel()
@@ -338,7 +337,8 @@ func TestJoinRefusesStrangers(t *testing.T) {
 		if notes, err := p.DueNotes(t.Context(), "node", 10); err != nil || len(notes) != 1 {
 			t.Errorf("%d leases, %v, want that of the first node", len(notes), err)
 		}
-		// In spite of it: the others go on sealing under theirs, and a node of theirs can start.
+		// With SecretsCompromised, the others go on sealing under their key, and another of them
+		// can start.
 		forced := p.start(t, []string{wrong}, func(c *session.ManagerConfig) { c.SecretsCompromised = true })
 		time.Sleep(time.Minute)
 		again := p.start(t, []string{secret(), good})
@@ -358,7 +358,7 @@ func TestJoinRefusesStrangers(t *testing.T) {
 	})
 }
 
-// Of two nodes with different secrets that start at the same moment, one goes on.
+// Of two nodes with different secrets that start at once, one starts.
 func TestStrangersStartTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -382,8 +382,8 @@ func TestStrangersStartTogether(t *testing.T) {
 	})
 }
 
-// A meeting has both of two nodes see no other before one publishes anything, and both publish
-// before one looks again.
+// A meeting makes two nodes read no leases before one publishes, and publish both before one reads
+// again.
 type meeting struct {
 	*place
 	first, second *barrier
@@ -404,7 +404,7 @@ func (m *meeting) PutNote(ctx context.Context, n session.Note) error {
 	return m.place.PutNote(ctx, n)
 }
 
-// A barrier is passed by two at once.
+// A barrier holds a goroutine until a second arrives.
 type barrier struct {
 	came atomic.Int32
 	both chan struct{}
@@ -419,7 +419,7 @@ func (b *barrier) wait() {
 	<-b.both
 }
 
-// A store that takes no writes for longer than leases last makes no node forget the others.
+// Nodes know each other also while a store takes no writes for longer than leases last.
 func TestLeasesOutliveAReadOnlyStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -444,8 +444,8 @@ func TestLeasesOutliveAReadOnlyStore(t *testing.T) {
 	})
 }
 
-// Nodes that announce nothing, as those of a version before this, delete what they cannot open.
-// While some are missing, the stored sessions' key goes on sealing.
+// Nodes of an earlier version publish nothing and delete what they cannot open. While nodes are
+// missing, the key of the stored sessions seals.
 func TestMissingNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -474,13 +474,13 @@ func TestMissingNodes(t *testing.T) {
 		seals(c, fresh)
 		time.Sleep(11 * time.Second)
 		seals(a, fresh)
-		// One that goes again changes nothing.
+		// A node that leaves changes nothing.
 		b.stop(t)
 		time.Sleep(time.Minute)
 		seals(a, fresh)
 		c.stop(t)
 		a.stop(t)
-		// Missing for an hour, they are not waited for.
+		// After an hour, missing nodes are ignored.
 		q := sharedPlace(t)
 		q.member(t, []string{old}).login(t)
 		alone := q.start(t, []string{fresh, old}, three)
@@ -493,8 +493,7 @@ func TestMissingNodes(t *testing.T) {
 	})
 }
 
-// Notes that a node cannot open are for the others: they are neither taken nor in the way of those
-// behind them.
+// Notes that a node cannot open are left to others, and do not hide later ones.
 func TestNotesOfOtherKeys(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

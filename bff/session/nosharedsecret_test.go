@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
-// The store's leases are text of any kind to a node that reads them.
+// Leases in the store may contain any text.
 func TestNoSharedSecretErrorShowsNoForeignText(t *testing.T) {
 	t.Parallel()
 	theirs := []string{"0a1b2c3d", "\x1b[2Jforged\nlevel=INFO", strings.Repeat("f", 5000)}

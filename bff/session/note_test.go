@@ -81,8 +81,7 @@ func TestNotesDue(t *testing.T) {
 	take(10)
 }
 
-// A stolen store shows neither keys nor values, and whoever can write to it cannot move a value to
-// another key.
+// A stolen store shows neither keys nor values, and a value cannot be moved to another key.
 func TestNotesAtRest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -119,7 +118,7 @@ func TestNotesAtRest(t *testing.T) {
 	if got, err := f.Notes("revocation").Get(t.Context(), "target"); !errors.Is(err, session.ErrNotFound) {
 		t.Errorf("a value that was moved opens: %q, %v", got, err)
 	}
-	// After a rotation the old secret still opens; without it, nothing does.
+	// After a rotation the old secret opens old values; without it they cannot be opened.
 	rotated := f.with(t, secret(), f.secrets[0])
 	if got, err := rotated.Notes("revocation").Get(t.Context(), "other"); err != nil || string(got) != "x" {
 		t.Errorf("Get after a rotation = %q, %v", got, err)

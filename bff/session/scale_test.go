@@ -17,10 +17,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
-// BenchmarkScale is a look-up among from a hundred to a million sessions, in the stores of one
-// process: warm, as at every request but a person's first in a while, and cold, of one that the
-// process remembers nothing of. It tells, too, what a session takes in the store, tokens included,
-// and the process in memory.
+// BenchmarkScale looks up one of a hundred to a million sessions in the stores of one process, warm
+// (cached) and cold (not cached). It reports the bytes of a session in the store, tokens included,
+// and the memory of the process.
 //
 //	go test ./bff/session -run '^$' -bench Scale -benchtime 20000x
 //
@@ -68,8 +67,8 @@ func BenchmarkScale(b *testing.B) {
 	}
 }
 
-// crowd puts sessions into a store, and returns requests of at most 1000 of them, which lie evenly
-// among the rest. The rest are as long as real ones and cannot be opened, which saves sealing them.
+// crowd creates sessions in a store, and returns requests of at most 1000 of them, evenly spread.
+// The others have the length of real ones and cannot be opened, since sealing them takes long.
 func crowd(b *testing.B, store sessiontest.Store, m *session.Manager, n int) []*http.Request {
 	b.Helper()
 	first := fill(b, m, 1)
@@ -125,7 +124,7 @@ func benchManagerWith(b *testing.B, store session.Store, secret string, cache in
 	return m
 }
 
-// residentNow is the memory that the process takes, in bytes.
+// residentNow returns the resident memory of the process in bytes.
 func residentNow(b *testing.B) int {
 	b.Helper()
 	content, err := os.ReadFile("/proc/self/statm")

@@ -19,7 +19,7 @@ func TestSecretRotation(t *testing.T) {
 	_, idle := before.login(t)
 	_, used := before.login(t)
 
-	// Both secrets: everybody stays signed in, and what is written goes under the new one.
+	// With both secrets all sessions are found, and writes use the new one.
 	during := before.with(t, fresh, old)
 	during.load(t, idle)
 	s := during.load(t, used)
@@ -32,7 +32,7 @@ func TestSecretRotation(t *testing.T) {
 	}
 	_, newcomer := during.login(t)
 
-	// The old one gone: those that were never written since are signed out, and their records stay.
+	// Without the old one, sessions not written since are not found, and their records stay.
 	after := before.with(t, fresh)
 	after.load(t, used)
 	after.load(t, newcomer)
@@ -45,8 +45,8 @@ func TestSecretRotation(t *testing.T) {
 	during.load(t, idle)
 }
 
-// Whoever can write to the store can neither move what is sealed to another row, nor give a session
-// away, nor prolong it.
+// With write access to the store, sealed data cannot be moved to another record, nor a session
+// given another subject, nor extended.
 func TestRecordsCannotBeForged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -92,7 +92,7 @@ func TestRecordsCannotBeForged(t *testing.T) {
 	}
 }
 
-// No way of printing a session shows what is worth stealing.
+// No way of printing a session shows a cookie or a token.
 func TestSessionsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -137,8 +137,7 @@ func TestSessionsAreNotPrinted(t *testing.T) {
 	}
 }
 
-// The cookie's bytes are not shown by a dereferenced session either, in whatever form fmt prints an
-// array.
+// Nor does a dereferenced session, in any form in which fmt prints an array.
 func TestCookieBytesAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *session.ManagerConfig) { c.Rand = strings.NewReader(strings.Repeat("\xab", 32)) })

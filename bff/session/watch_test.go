@@ -13,7 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
-// feed is a store whose feed and whose answers can be broken.
+// feed is a store whose feed and answers can be broken.
 type feed struct {
 	sessiontest.Store
 	mu     sync.Mutex
@@ -66,8 +66,7 @@ func (f *feed) set(broken chan struct{}, outage error) {
 	f.broken, f.outage = broken, outage
 }
 
-// watching has a manager on a feed, running, in a bubble of synctest: its clock and all timers are
-// the bubble's.
+// watching runs a manager on a feed in a synctest bubble.
 func watching(t *testing.T, test func(t *testing.T, f *fixture, store *feed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -91,7 +90,7 @@ func watching(t *testing.T, test func(t *testing.T, f *fixture, store *feed)) {
 	})
 }
 
-// next returns what a watcher hears within a second.
+// next returns the change that a watcher gets within a second.
 func next(t *testing.T, c <-chan session.Change) session.Change {
 	t.Helper()
 	select {
@@ -180,7 +179,7 @@ func TestWatchReplaced(t *testing.T) {
 	})
 }
 
-// A session that ended between the request that loaded it and the watch is not waited for in vain.
+// An end between Load and Watch is reported.
 func TestWatchWhatHasEnded(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, _ *feed) {
@@ -188,7 +187,7 @@ func TestWatchWhatHasEnded(t *testing.T) {
 		if err := f.End(t.Context(), s, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the event is over before anybody watches
+		synctest.Wait() // the event is delivered before the watch
 		c, stop := f.Watch(s)
 		defer stop()
 		ends(t, c, session.ReasonUnknown)
@@ -202,7 +201,7 @@ func TestWatchExpiry(t *testing.T) {
 		began := time.Now()
 		c, _ := f.Watch(s)
 		time.Sleep(30 * time.Minute)
-		// Another handle on the session, as another request has.
+		// Another copy of the session, as of another request.
 		again := *s
 		if err := f.Touch(t.Context(), &again); err != nil {
 			t.Fatal(err)
@@ -221,8 +220,8 @@ func TestWatchExpiry(t *testing.T) {
 	})
 }
 
-// Who loaded the session before it was extended, and watches it afterwards, hears what another
-// watcher has heard already.
+// A watcher that loaded the session before it was extended gets the change that another watcher
+// already got.
 func TestWatchWhatWasExtended(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, _ *feed) {
@@ -265,8 +264,8 @@ func TestWatchWritten(t *testing.T) {
 	})
 }
 
-// While the feed is broken, the store is asked; while the store is down too, nobody is told of an
-// end (oauth2-proxy #2503); and when it is back, what happened meanwhile is heard within a second.
+// Without a feed the store is polled. While the store is down too, no end is reported (oauth2-proxy
+// #2503). When it is back, changes are reported within a second.
 func TestWatchThroughAnOutage(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, store *feed) {
@@ -309,7 +308,7 @@ func TestWatchThroughAnOutage(t *testing.T) {
 	})
 }
 
-// A reader who does not read blocks nobody, and finds the latest when it does.
+// A slow reader blocks no other, and then reads the latest change.
 func TestWatchSlowReader(t *testing.T) {
 	t.Parallel()
 	watching(t, func(t *testing.T, f *fixture, _ *feed) {

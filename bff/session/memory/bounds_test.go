@@ -47,7 +47,7 @@ func TestBoundEndsWhatWasUnusedForLongest(t *testing.T) {
 		ids = append(ids, create(t, s, record(clock.Now(), time.Hour)))
 		clock.Advance(time.Minute)
 	}
-	// The oldest is used again, so the second is now the one unused for longest.
+	// The oldest is used again, so that the second is unused for longest.
 	now := clock.Now()
 	if err := s.Touch(t.Context(), ids[0], now, now.Add(time.Hour)); err != nil {
 		t.Fatal(err)
@@ -79,11 +79,11 @@ func TestExpiredMakeRoomFirst(t *testing.T) {
 	clock.Advance(time.Hour)
 	create(t, s, record(clock.Now(), 3*time.Hour))
 	if !lives(t, s, long) {
-		t.Error("a live session had to go although an expired one was there")
+		t.Error("a live session was ended although another had expired")
 	}
 }
 
-// Without anybody calling DeleteExpired, what has expired goes and leaves nothing behind.
+// Without DeleteExpired, expired sessions are removed and leave nothing.
 func TestDoesNotGrow(t *testing.T) {
 	clock := sessiontest.NewClock() // not parallel: it measures the heap
 	s := open(t, memory.Config{Now: clock.Now})
@@ -105,7 +105,7 @@ func TestDoesNotGrow(t *testing.T) {
 	for range 20 {
 		fill()
 	}
-	// 20 rounds that stayed would be 40 MB and more.
+	// 20 rounds would be more than 40 MB.
 	if grown := heap() - before; grown > 8<<20 {
 		t.Errorf("the heap grew by %d KiB", grown>>10)
 	}
@@ -119,8 +119,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A store that is full of notes takes no more of them, rather than forget a logout token that was
-// used.
+// A store full of notes refuses more, so that no used logout token is lost.
 func TestNotesAreBounded(t *testing.T) {
 	t.Parallel()
 	clock := sessiontest.NewClock()

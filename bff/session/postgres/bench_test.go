@@ -15,11 +15,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
-// most is up to how many sessions BenchmarkScale goes. A million take some minutes and 4 GB.
+// most is the largest number of sessions of BenchmarkScale. A million take some minutes and 4 GB.
 var most = flag.Int("sessions", 10_000, "up to how many sessions the benchmarks go")
 
-// BenchmarkScale looks sessions up, as in memory and as asked for, among a hundred, ten thousand
-// and so on.
+// BenchmarkScale looks up sessions, cached and not cached, among a hundred, ten thousand and so on.
 func BenchmarkScale(b *testing.B) {
 	for n := 100; n <= *most; n *= 100 {
 		address := pgtest.New(b)

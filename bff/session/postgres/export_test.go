@@ -1,4 +1,4 @@
 package postgres
 
-// Acquired is how often a connection was wanted.
+// Acquired returns how often a connection was acquired.
 func Acquired(s *Store) int64 { return s.pool.Stat().AcquireCount() }

@@ -46,7 +46,7 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// through is the address of a database as it is reached by way of a proxy.
+// through returns the address of a database through a proxy.
 func through(t testing.TB, address, proxy string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -60,7 +60,7 @@ func through(t testing.TB, address, proxy string) string {
 	return u.String()
 }
 
-// The server ends the connections that listen, as an administrator or a failover does.
+// The server ends the listening connections, as an administrator or a failover does.
 func TestListenersAreEnded(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t) // the others keep their connections
@@ -97,8 +97,8 @@ func TestListenersAreEnded(t *testing.T) {
 	}
 }
 
-// A server that takes no writes, as a master that has become a standby, is an outage: sessions are
-// read, and nobody is signed out.
+// A server that takes no writes, such as a primary that has become a standby, is an outage for
+// writes: sessions are read, and none ends.
 func TestReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -139,8 +139,8 @@ func TestReadOnlyServer(t *testing.T) {
 	eventually(t, "writes are taken", func() bool { return s.Delete(t.Context(), r.ID, session.ReasonSignedOut) == nil })
 }
 
-// A pooler that gives the listening connection to others would keep all news from us: it is found
-// out at the start.
+// Open fails behind a pooler that gives the listening connection to other clients, and so delivers
+// no notifications.
 func TestPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -186,7 +186,7 @@ func pooler(t *testing.T, server *pgtest.Server, address, mode string) string {
 		t.Fatal(err)
 	}
 	args := []string{file}
-	if os.Geteuid() == 0 { // it refuses to run as root, so it runs as whoever runs the server
+	if os.Geteuid() == 0 { // it refuses to run as root, so it runs as the user of the server
 		info, err := os.Stat(filepath.Dir(server.Socket()))
 		if err != nil {
 			t.Fatal(err)
@@ -245,7 +245,7 @@ func TestMigrateTogether(t *testing.T) {
 	opening.Wait()
 }
 
-// A thousand requests for a session that nobody remembers are one question to the database.
+// A thousand requests for a session that is not cached read the database once.
 func TestStampede(t *testing.T) {
 	t.Parallel()
 	s := open(t, postgres.Config{URL: schema(t)})
@@ -266,7 +266,7 @@ func TestStampede(t *testing.T) {
 	}
 	close(start)
 	asking.Wait()
-	// More than one, as some may come after the news of the login has had it forgotten.
+	// More than one, since some may come after the notification of the login has cleared it.
 	if asked := postgres.Acquired(s) - before; asked > 20 {
 		t.Errorf("the database was asked %d times", asked)
 	}
@@ -284,7 +284,7 @@ func TestAtRest(t *testing.T) {
 	})
 }
 
-// What is wrong is told without what may be a password.
+// Errors show nothing that may be a password.
 func TestErrorsShowNoPassword(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{

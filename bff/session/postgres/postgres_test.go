@@ -33,7 +33,7 @@ var (
 	sharedURL  string
 )
 
-// schema returns the URL of a schema of its own in the database of this package.
+// schema returns the URL of a new schema in the database of this package.
 func schema(t testing.TB) string {
 	t.Helper()
 	sharedOnce.Do(func() { sharedURL = pgtest.New(t) })
@@ -64,7 +64,7 @@ func TestConformanceShared(t *testing.T) {
 	})
 }
 
-// record makes a session that has just begun.
+// record returns a new session.
 func record() (r session.Record) {
 	_, _ = rand.Read(r.ID[:])
 	now := time.Now().UTC().Truncate(time.Millisecond)

@@ -17,11 +17,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// most is up to how many sessions BenchmarkScale goes. A million take some minutes and 4 GB.
+// most is the largest number of sessions of BenchmarkScale. A million take some minutes and 4 GB.
 var most = flag.Int("sessions", 10_000, "up to how many sessions the benchmarks go")
 
-// BenchmarkScale looks sessions up, as in memory and as asked for, among a hundred, ten thousand
-// and so on.
+// BenchmarkScale looks up sessions, cached and not cached, among a hundred, ten thousand and so on.
 func BenchmarkScale(b *testing.B) {
 	for n := 100; n <= *most; n *= 100 {
 		server := redistest.Start(b)
@@ -90,7 +89,7 @@ func used(b *testing.B, server *redistest.Server) int64 {
 	return n
 }
 
-// resident is the memory of this process, in bytes.
+// resident returns the resident memory of the process in bytes.
 func resident(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/statm")

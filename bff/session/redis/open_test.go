@@ -24,8 +24,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// certificate makes one for 127.0.0.1 that vouches for itself, and returns the files that hold it
-// and its key.
+// certificate creates a self-signed certificate for 127.0.0.1, and returns its file and that of its
+// key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -55,7 +55,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 }
 
-// A password and TLS, with an authority of one's own.
+// A password and TLS, with a private authority.
 func TestPasswordAndTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
@@ -91,7 +91,7 @@ func TestPasswordAndTLS(t *testing.T) {
 	}
 }
 
-// A Redis that is of another kind than the address says is found out at the start.
+// Open fails if the Redis is of another kind than the address says.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	replica := redistest.Start(t, "--replicaof", strings.Replace(redistest.Single(t), ":", " ", 1))
@@ -111,7 +111,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Settings that lose sessions are told at the start.
+// Open logs settings that lose sessions.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

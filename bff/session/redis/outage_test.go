@@ -36,13 +36,13 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// found waits for a session through an outage in which nobody may be signed out.
+// found waits for a session during an outage, and fails on ErrNotFound.
 func found(t *testing.T, s *redis.Store, id session.ID) {
 	t.Helper()
 	eventually(t, "the session is there", func() bool {
 		_, err := s.Get(t.Context(), id)
 		if errors.Is(err, session.ErrNotFound) {
-			t.Fatalf("an outage has signed somebody out: %v", err)
+			t.Fatalf("an outage returned ErrNotFound: %v", err)
 		}
 		return err == nil
 	})
@@ -66,8 +66,7 @@ func create(t *testing.T, s *redis.Store) session.Record {
 	return r
 }
 
-// A master that dies, and one that is frozen, are replaced by the sentinels, and everybody stays
-// signed in.
+// A killed or frozen master is replaced by the sentinels, and all sessions go on.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	for name, goes := range map[string]func(*testing.T, *redistest.Server){
@@ -109,7 +108,7 @@ func TestSentinelFailover(t *testing.T) {
 	}
 }
 
-// A master of a cluster that dies is replaced by its replica, and everybody stays signed in.
+// A killed master of a cluster is replaced by its replica, and all sessions go on.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartCluster(t, 3, 1)
@@ -119,23 +118,23 @@ func TestClusterFailover(t *testing.T) {
 	}
 	c := redis.Config{URL: "redis-cluster://" + strings.Join(hosts, ",")}
 	a, b := open(t, c), open(t, c)
-	var everybody []session.Record
+	var all []session.Record
 	for range 10 { // some on each master
 		r := create(t, a)
 		found(t, b, r.ID)
-		everybody = append(everybody, r)
+		all = append(all, r)
 	}
 	for _, s := range servers[:3] {
 		s.Replicated(t) // what Redis had not passed on would be lost
 	}
 	servers[0].Kill()
-	for _, r := range everybody {
+	for _, r := range all {
 		found(t, a, r.ID)
 		found(t, b, r.ID)
 		refreshed(t, b, r.ID)
 	}
-	eventually(t, "the feed is whole again", func() bool { return a.Ready(t.Context()) == nil && b.Ready(t.Context()) == nil })
-	for _, r := range everybody {
+	eventually(t, "the feed is restored", func() bool { return a.Ready(t.Context()) == nil && b.Ready(t.Context()) == nil })
+	for _, r := range all {
 		found(t, b, r.ID)
 		if err := a.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
@@ -144,7 +143,7 @@ func TestClusterFailover(t *testing.T) {
 	}
 }
 
-// Scripts that the server has forgotten, as a failover does, are sent again.
+// Scripts that the server has lost, as after a failover, are sent again.
 func TestForgottenScripts(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -156,7 +155,7 @@ func TestForgottenScripts(t *testing.T) {
 	}
 }
 
-// A server that has lost everything has no sessions, and nobody goes on believing in them.
+// After a server has lost all data, no session is found.
 func TestFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -167,7 +166,7 @@ func TestFlushed(t *testing.T) {
 	eventually(t, "the loss is seen", func() bool { _, err := s.Get(t.Context(), r.ID); return errors.Is(err, session.ErrNotFound) })
 }
 
-// What has expired goes by itself, with all that belongs to it.
+// Redis removes an expired session and its index entries.
 func TestKeysExpire(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -193,7 +192,7 @@ func TestKeysExpire(t *testing.T) {
 	}
 }
 
-// An index that a failover has lost is made again when the session is next used.
+// Touch restores an index that a failover has lost.
 func TestLostIndex(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -32,7 +32,7 @@ func open(t testing.TB, c redis.Config) *redis.Store {
 	return s
 }
 
-// prefix keeps a test's sessions apart from those of others on the same server.
+// prefix separates the sessions of tests on one server.
 func prefix() string { return "test-" + rand.Text() + ":" }
 
 var kinds = map[string]func(t testing.TB) string{
@@ -68,7 +68,7 @@ func TestConformanceShared(t *testing.T) {
 	}
 }
 
-// record makes a session that has just begun.
+// record returns a new session.
 func record() (r session.Record) {
 	_, _ = rand.Read(r.ID[:])
 	now := time.Now().UTC().Truncate(time.Millisecond)

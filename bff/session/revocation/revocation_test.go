@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
-// A faulty store does not take some notes.
+// A faulty store fails to store some notes.
 type faulty struct {
 	sessiontest.Store
 	left int // to fail
@@ -36,8 +36,7 @@ func (f *faulty) AddNote(ctx context.Context, n session.Note) (bool, error) {
 	return f.Store.AddNote(ctx, n)
 }
 
-// A logout that was not stored, because the store or the process failed, hides none that comes
-// later.
+// A logout that was not stored, because the store or the process failed, does not hide a later one.
 func TestLogoutBehindOneThatWasNotStored(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []int{1, 2, 3} {
@@ -66,10 +65,10 @@ func TestLogoutBehindOneThatWasNotStored(t *testing.T) {
 	}
 }
 
-// Logouts are found however many came before, and for as long as a login may take.
+// Logouts are found after any number of earlier ones, for as long as a login may take.
 func TestLogoutsAreFoundWhileALoginLasts(t *testing.T) {
 	t.Parallel()
-	// From one period of notes into the next, and with many logouts of one user.
+	// Across periods of notes, and with many logouts of a user.
 	for _, began := range []time.Time{time.Unix(1_800_000_000, 0), time.Unix(1_800_000_000+1199, 0), time.Unix(1_800_000_000+700, 0)} {
 		for _, logouts := range []int{1, 2, 40} {
 			now := began

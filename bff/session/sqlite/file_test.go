@@ -49,8 +49,7 @@ func newSession(subject string) session.NewSession {
 	}
 }
 
-// Everybody is still signed in after a restart, and a lock that was held goes on with higher
-// fences.
+// Sessions survive a restart, and the fences of a held lock go on rising.
 func TestSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	p, secret := path(t), rand.Text()+rand.Text()
@@ -91,13 +90,13 @@ func TestSurvivesARestart(t *testing.T) {
 	}
 }
 
-// A stolen file, with the log that belongs to it.
+// A stolen file with its log.
 func TestAtRest(t *testing.T) {
 	t.Parallel()
 	p := path(t)
 	store := open(t, sqlite.Config{Path: p})
 	sessiontest.AtRest(t, store, func(t *testing.T) []byte { return dump(t, p) })
-	// And after its log has gone into it.
+	// And after a checkpoint.
 	p = path(t)
 	store = open(t, sqlite.Config{Path: p})
 	sessiontest.AtRest(t, store, func(t *testing.T) []byte {
@@ -113,7 +112,7 @@ func TestAtRest(t *testing.T) {
 	})
 }
 
-// dump reads the database with its log and its shared memory.
+// dump returns the database, its log and its shared memory.
 func dump(t *testing.T, p string) []byte {
 	t.Helper()
 	names, err := filepath.Glob(p + "*")
@@ -223,7 +222,7 @@ func TestOddFileNames(t *testing.T) {
 	}
 }
 
-// Two processes that start at once on a new file both get it.
+// Two processes that start at once on a new file both open it.
 func TestOpenedAtOnce(t *testing.T) {
 	t.Parallel()
 	p := path(t)
@@ -244,8 +243,7 @@ func TestOpenedAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// The sample application may keep its tables in the same file; its migrations have a history of
-// their own.
+// The sample application may use the same file; its migrations have a table of their own.
 func TestSharesAFileWithOthersMigrations(t *testing.T) {
 	t.Parallel()
 	p := path(t)
@@ -264,8 +262,8 @@ func TestSharesAFileWithOthersMigrations(t *testing.T) {
 	}
 }
 
-// While another process writes for long, requests go on being served, and a write ends with its
-// context: an outage, not a missing session.
+// During a long write by another process, sessions are read, and a write ends with its context: an
+// outage, not a missing session.
 func TestAnotherProcessWritesForLong(t *testing.T) {
 	t.Parallel()
 	p := path(t)

@@ -19,7 +19,7 @@ const issuer = "https://issuer.example"
 
 var start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// A clock that tests set.
+// A clock that only tests move.
 type clock struct{ passed atomic.Int64 }
 
 func (c *clock) Now() time.Time          { return start.Add(time.Duration(c.passed.Load())) }
@@ -52,7 +52,7 @@ func revoked(t *testing.T, l *denylist.List, key authn.RevocationKey) bool {
 	return err != nil
 }
 
-// TestMatch: which tokens a denial refuses, and which it leaves alone.
+// TestMatch: which tokens a denial refuses.
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	type key = authn.RevocationKey
@@ -98,8 +98,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestTime: a denial lasts until the last token that it refuses is refused for
-// its age, which is 60 s after its expiry, and no longer.
+// TestTime: a denial lasts until the last token that it refuses has expired, including the leeway
+// of 60 s, and no longer.
 func TestTime(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -144,9 +144,8 @@ func TestTime(t *testing.T) {
 	})
 }
 
-// TestNeverTakesBack: denying again, in whatever order the news comes in, only
-// ever denies more.
-func TestNeverTakesBack(t *testing.T) {
+// TestNeverShortened: denying again, in any order, never shortens a denial.
+func TestNeverShortened(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{})
 	must(t, l.DenySubject(t.Context(), issuer, "ada", start.Add(time.Minute), start.Add(time.Hour)))
@@ -170,8 +169,7 @@ func TestNeverTakesBack(t *testing.T) {
 	}
 }
 
-// TestBound: a full list says so, keeps what it has, and takes more when
-// something has ended.
+// TestBound: a full list returns ErrFull, keeps its denials, and accepts more when some have ended.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	const limit = 1000
@@ -208,7 +206,7 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestRoomElsewhere: what has ended makes room, wherever in the list it lies.
+// TestRoomElsewhere: an ended denial in any shard makes room.
 func TestRoomElsewhere(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{MaxEntries: 1})
@@ -220,22 +218,21 @@ func TestRoomElsewhere(t *testing.T) {
 	}
 }
 
-// TestForgets: without ever being full, the list does not grow with the
-// denials of all time.
-func TestForgets(t *testing.T) {
+// TestRemovesEnded: the list removes ended denials before it is full.
+func TestRemovesEnded(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{})
 	for n := range 10_000 {
 		must(t, l.DenyToken(t.Context(), issuer, fmt.Sprint(n), clock.Now().Add(time.Minute)))
 		clock.Advance(time.Second)
 	}
-	// Two minutes each, at one a second; a shard forgets when it is written to.
+	// Two minutes each, at one a second; a shard removes ended denials when it is written to.
 	if l.Len() > 1000 {
 		t.Errorf("the list holds %d denials, of which 120 have not ended", l.Len())
 	}
 }
 
-// TestEmptyNames: a denial of "" would refuse every token that says nothing.
+// TestEmptyNames: a denial of "" would refuse every token without the claim.
 func TestEmptyNames(t *testing.T) {
 	t.Parallel()
 	l, _ := newList(t, denylist.Config{})
@@ -263,8 +260,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestConcurrent denies and asks at once; a denial is seen by whoever asks
-// after it was made.
+// TestConcurrent denies and looks up at once; a look-up after a denial finds it.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	l, clock := newList(t, denylist.Config{MaxEntries: 4000})
@@ -289,7 +285,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// TestLookupAllocations: the list is asked at every call.
+// TestLookupAllocations: each call looks a token up.
 func TestLookupAllocations(t *testing.T) {
 	l, _ := newList(t, denylist.Config{})
 	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
@@ -334,8 +330,7 @@ func BenchmarkRevoked(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports what one denial takes, to be multiplied with
-// MaxEntries.
+// BenchmarkMemory reports the bytes of a denial.
 func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {
 		l, _ := newList(b, denylist.Config{})
@@ -355,7 +350,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestChanged: each denial is told to all that wait at that moment, once.
+// TestChanged: each denial closes the channels of all that wait, once.
 func TestChanged(t *testing.T) {
 	t.Parallel()
 	l, _ := newList(t, denylist.Config{})
@@ -373,18 +368,18 @@ func TestChanged(t *testing.T) {
 	}
 	must(t, l.DenySession(t.Context(), issuer, "S", time.Time{}))
 	if !closed(first) || !closed(second) {
-		t.Error("a denial was not told")
+		t.Error("Changed was not closed by a denial")
 	}
 	next := l.Changed()
 	if closed(next) {
-		t.Error("a denial was told twice")
+		t.Error("Changed was closed twice")
 	}
 	must(t, l.DenyToken(t.Context(), issuer, "over", start.Add(-time.Hour)))
 	if closed(next) {
-		t.Error("what denies nothing was told")
+		t.Error("Changed was closed by a denial that has ended")
 	}
 	must(t, l.DenySession(t.Context(), issuer, "S", start.Add(time.Hour)))
 	if !closed(next) {
-		t.Error("a denial that extends another was not told")
+		t.Error("Changed was not closed by an extension")
 	}
 }

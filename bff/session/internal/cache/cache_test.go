@@ -16,11 +16,11 @@ func key(i int) (k [32]byte) {
 
 func put(c *cache.Cache[int], i int) { c.Put(key(i), i, c.Stamp(key(i))) }
 
-func TestRemembers(t *testing.T) {
+func TestGet(t *testing.T) {
 	t.Parallel()
 	c := cache.New[int](100)
 	if _, ok := c.Get(key(1)); ok {
-		t.Error("an empty cache remembers")
+		t.Error("an empty cache has a value")
 	}
 	put(c, 1)
 	c.Put(key(1), 11, c.Stamp(key(1)))
@@ -29,12 +29,12 @@ func TestRemembers(t *testing.T) {
 	}
 	c.Drop(key(1))
 	if _, ok := c.Get(key(1)); ok {
-		t.Error("what was dropped is remembered")
+		t.Error("a dropped value is found")
 	}
 	put(c, 2)
 	c.Clear()
 	if _, ok := c.Get(key(2)); ok || c.Len() != 0 {
-		t.Error("what was cleared is remembered")
+		t.Error("a cleared value is found")
 	}
 }
 
@@ -53,23 +53,23 @@ func TestIsBounded(t *testing.T) {
 	}
 }
 
-func TestKeepsWhatIsUsed(t *testing.T) {
+func TestKeepsUsedValues(t *testing.T) {
 	t.Parallel()
 	c := cache.New[int](320)
 	put(c, 0)
 	for i := range 10_000 {
 		put(c, i+1)
 		if _, ok := c.Get(key(0)); !ok {
-			t.Fatalf("what is asked for all the time was forgotten after %d others", i)
+			t.Fatalf("a used value was dropped after %d others", i)
 		}
 	}
 	if _, ok := c.Get(key(1)); ok {
-		t.Error("what is never asked for was kept")
+		t.Error("an unused value was kept")
 	}
 }
 
-// A reader that is slow must not put back what was dropped while it read: that is how a logout
-// would be undone.
+// A slow reader must not put back a value that was dropped while it read, which would undo a
+// logout.
 func TestSlowReaderPutsNothingBack(t *testing.T) {
 	t.Parallel()
 	for name, drop := range map[string]func(*cache.Cache[int]){
@@ -81,11 +81,11 @@ func TestSlowReaderPutsNothingBack(t *testing.T) {
 		drop(c)
 		c.Put(key(1), 1, stamp)
 		if _, ok := c.Get(key(1)); ok {
-			t.Errorf("%s: a value from before it is remembered", name)
+			t.Errorf("%s: a value read before it is found", name)
 		}
 		put(c, 1)
 		if _, ok := c.Get(key(1)); !ok {
-			t.Errorf("%s: a value from after it is not remembered", name)
+			t.Errorf("%s: a value read after it is not found", name)
 		}
 	}
 }

@@ -27,7 +27,7 @@ const issuer = "https://issuer.example"
 
 type key = authn.RevocationKey
 
-// A server is a redis-server of the test's own, without persistence.
+// A server is a redis-server of one test, without persistence.
 type server struct {
 	t    testing.TB
 	addr string
@@ -49,8 +49,8 @@ func startServer(t testing.TB, args ...string) *server {
 	return s
 }
 
-// oldServer is one whose lists are empty but not new, so that nobody waits for
-// what others may put back.
+// oldServer has empty lists that are not new, so that no process waits for others to restore
+// denials.
 func oldServer(t testing.TB) *server {
 	t.Helper()
 	s := startServer(t)
@@ -86,7 +86,7 @@ func (s *server) start() {
 	})
 }
 
-// kill ends the server without warning; start begins an empty one.
+// kill ends the server at once; start starts an empty one.
 func (s *server) kill() {
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
@@ -99,7 +99,7 @@ func (s *server) signal(sig syscall.Signal) {
 
 func (s *server) url() string { return "redis://" + s.addr }
 
-// do runs one command, from a client that is not ours.
+// do runs a command from another client.
 func (s *server) do(args ...string) rueidis.RedisResult {
 	s.t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true})
@@ -112,7 +112,7 @@ func (s *server) do(args ...string) rueidis.RedisResult {
 	return r
 }
 
-// A clock that tests set.
+// A clock that only tests move.
 type clock struct {
 	start  time.Time
 	passed atomic.Int64
@@ -159,12 +159,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// patience is how long a test waits for what takes a moment. It is long because
-// the machine may be busy, and costs nothing when all is well; what must happen
-// within a second is for neverGoodAfter.
+// patience is how long a test waits. It is long, for a busy machine; neverGoodAfter checks what
+// must happen within a second.
 const patience = 30 * time.Second
 
-// eventually polls. The short wait between looks is no assumption about time.
+// eventually polls. The pause between polls is no assumption about time.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -207,7 +206,7 @@ func want(t testing.TB, l *redis.List, k key, v verdict) {
 
 func sid(value string) key { return key{Issuer: issuer, SessionID: value} }
 
-// A proxy lies between a list and its server.
+// A proxy is between a list and its server.
 type proxy struct {
 	ln     net.Listener
 	target string
@@ -288,8 +287,7 @@ func (p *proxy) copy(to, from net.Conn, questions bool) {
 	}
 }
 
-// holds returns the keys with a prefix, and everything in the server as its
-// dump has it.
+// holds returns the keys with a prefix, and a dump of the server.
 func (s *server) holds(prefix string) (keys []string, dump string) {
 	s.t.Helper()
 	keys, err := s.do("KEYS", prefix+"*").AsStrSlice()

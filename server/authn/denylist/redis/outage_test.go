@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
-// neverGoodAfter asks until the verdict is the wanted one, and fails if the
-// token is good when it was asked about a second or more after it was denied.
+// neverGoodAfter looks up a token until the verdict is the wanted one, and fails if it is good a
+// second or more after it was denied.
 func neverGoodAfter(t *testing.T, l *redis.List, k key, deniedAt time.Time, until verdict) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%+v is %s", k, until), func() bool {
@@ -28,9 +28,9 @@ func neverGoodAfter(t *testing.T, l *redis.List, k key, deniedAt time.Time, unti
 	})
 }
 
-// TestFrozenServer: a server that stops without closing anything is noticed
-// within a second; what is known stays refused, the rest cannot be told; and
-// what was denied meanwhile reaches the others afterwards.
+// TestFrozenServer: a server that stops without closing connections is detected within a second.
+// Known denials hold, other look-ups fail, and denials made meanwhile reach the other processes
+// afterwards.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -46,7 +46,7 @@ func TestFrozenServer(t *testing.T) {
 	if took := time.Since(frozen); took > 10*time.Second { // on a machine that is busy
 		t.Errorf("it took %v to notice, want about 1.4 s", took)
 	}
-	// Many at once do not wait for each other.
+	// Concurrent look-ups do not wait for each other.
 	asked := time.Now()
 	var wait sync.WaitGroup
 	for n := range 1000 {
@@ -66,7 +66,7 @@ func TestFrozenServer(t *testing.T) {
 		t.Error("the second is ready")
 	}
 	if <-err == nil {
-		t.Error("a denial that nobody can hear of succeeds")
+		t.Error("a denial without Redis succeeds")
 	}
 
 	s.signal(syscall.SIGCONT)
@@ -77,8 +77,8 @@ func TestFrozenServer(t *testing.T) {
 	}
 }
 
-// TestCutOff: one process of three cannot hear the server, which goes on for
-// the others: nothing that they deny is good here after a second.
+// TestCutOff: one process of three has no connection to the server: tokens that the others deny are
+// not good there after a second.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -95,8 +95,8 @@ func TestCutOff(t *testing.T) {
 	eventually(t, "the others are good again", func() bool { return ask(away, sid("T")) == good })
 }
 
-// TestFeedBroken: only the feed is broken, so Redis is asked, and what was
-// denied is refused at once.
+// TestFeedBroken: with only the feed broken, look-ups ask Redis, and denied tokens are refused at
+// once.
 func TestFeedBroken(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -122,7 +122,7 @@ func TestFeedBroken(t *testing.T) {
 	s.signal(syscall.SIGCONT)
 }
 
-// TestKilledConnections: connections that end again and again lose no denial.
+// TestKilledConnections: repeatedly ended connections lose no denial.
 func TestKilledConnections(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -136,14 +136,14 @@ func TestKilledConnections(t *testing.T) {
 	want(t, second, sid("other"), good)
 }
 
-// TestLostMemory: a server that forgets everything is told again by those who
-// know, exactly, and until then nobody takes its word that nothing is denied.
+// TestLostMemory: processes restore exactly the denials that a server has lost, and until then
+// look-ups in it do not count.
 func TestLostMemory(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*server){
 		"restart":  func(s *server) { s.kill(); s.start() },
 		"FLUSHALL": func(s *server) { s.do("FLUSHALL") },
-		// One that lost as much and was told as many other things since.
+		// A server that lost as many changes and got as many others since.
 		"replaced": func(s *server) {
 			s.do("EVAL", `local seq, t = redis.call('GET', KEYS[2]), redis.call('TIME')
 				redis.call('FLUSHALL')
@@ -190,9 +190,8 @@ func TestLostMemory(t *testing.T) {
 	}
 }
 
-// TestLostWhileAsking: a process that must ask does not believe a server that
-// has forgotten what it held, neither at once nor before others had the time
-// to put it back.
+// TestLostWhileAsking: a process that asks Redis does not use the answers of a server that has lost
+// its data, until the others had time to restore it.
 func TestLostWhileAsking(t *testing.T) {
 	t.Parallel()
 	for _, feed := range []bool{false, true} { // of the process that asks, after the loss
@@ -231,8 +230,8 @@ func TestLostWhileAsking(t *testing.T) {
 	}
 }
 
-// TestGap: a change that was made but never told, as when a server that
-// lagged behind takes over, is found all the same.
+// TestGap: a change that is missing in the feed, as after a failover to a lagging replica, is
+// found.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -256,7 +255,7 @@ func TestGap(t *testing.T) {
 	eventually(t, "all is well", func() bool { return l.Ready() == nil && ask(l, sid("U")) == good })
 }
 
-// lines is a log that may be read while it is written.
+// lines is a log for concurrent use.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -15,11 +15,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
-// The method is what the verifier takes.
+// The verifier takes a list.
 var _ authn.Denylist = (*redis.List)(nil)
 
-// TestMatch: which tokens a denial refuses, at whoever made it, at another
-// process that mirrors it, and at one that must ask.
+// TestMatch: which tokens a denial refuses, at the process that made it, at another with a current
+// mirror, and at one that asks Redis.
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -75,7 +75,7 @@ func TestMatch(t *testing.T) {
 			if c.want == denied {
 				neverGoodAfter(t, second, c.key, time.Now(), denied)
 			} else {
-				// Refuse something else after it: then this one is known, too.
+				// A later denial shows that this one is known too.
 				must(t, first.DenySession(t.Context(), iss, "after", until))
 				eventually(t, "the second has caught up", func() bool {
 					return ask(second, key{Issuer: iss, SessionID: "after"}) == denied
@@ -86,15 +86,14 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// run3 runs a list that will not be ready.
+// run3 runs a list that does not become ready.
 func run3(t *testing.T, l *redis.List) {
 	done := make(chan error, 1)
 	go func() { done <- l.Run(t.Context()) }()
 	t.Cleanup(func() { <-done })
 }
 
-// TestLoad: what was denied before a process began it refuses from the
-// beginning, and without Run it is right, too.
+// TestLoad: a new process refuses tokens denied before it started, also without Run.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -124,8 +123,7 @@ func TestLoad(t *testing.T) {
 	want(t, second, sid("other"), good)
 }
 
-// TestTime: a denial ends 60 s after what it refuses; Redis forgets it then,
-// too, and all that belongs to it.
+// TestTime: a denial ends 60 s after the tokens it refuses; Redis removes it and its index entries.
 func TestTime(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -147,7 +145,7 @@ func TestTime(t *testing.T) {
 		}
 		ms, err := s.do("PTTL", of[0]).AsInt64()
 		must(t, err)
-		// Redis may keep it a minute longer, for clocks that differ.
+		// Redis keeps it a minute longer, since clocks differ.
 		if ttl := time.Duration(ms) * time.Millisecond; ttl < end || ttl > end+time.Minute {
 			t.Errorf("%s expires in %v, want %v", of[0], ttl, end)
 		}
@@ -175,9 +173,8 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// TestNeverTakesBack: denying again, at whatever process, only ever denies
-// more.
-func TestNeverTakesBack(t *testing.T) {
+// TestNeverShortened: denying again, at any process, never shortens a denial.
+func TestNeverShortened(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
 	c := newClock()
@@ -202,7 +199,7 @@ func TestNeverTakesBack(t *testing.T) {
 	eventually(t, "the first agrees", func() bool { return ask(first, ada) == denied })
 }
 
-// TestFull: a mirror that is too small is not believed, and stops nothing.
+// TestFull: with a mirror that is too small, look-ups ask Redis.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -223,8 +220,7 @@ func TestFull(t *testing.T) {
 	eventually(t, "what the small one denied is refused", func() bool { return ask(first, sid("e")) == denied })
 }
 
-// TestNames: a dump of Redis, and the names of its keys, tell nothing about
-// whom they concern.
+// TestNames: a dump of Redis and its keys contain no subject.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -247,7 +243,7 @@ func TestNames(t *testing.T) {
 	want(t, two, sid("session-4711"), good) // of another prefix
 }
 
-// TestEmptyNames: a denial of "" would refuse every token that says nothing.
+// TestEmptyNames: a denial of "" would refuse every token without the claim.
 func TestEmptyNames(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -268,7 +264,7 @@ func TestEmptyNames(t *testing.T) {
 	}
 }
 
-// TestClose: a closed list says so, and still refuses what it knows.
+// TestClose: look-ups of a closed list fail, except of tokens known to be denied.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	s := oldServer(t)
@@ -282,7 +278,7 @@ func TestClose(t *testing.T) {
 	case err := <-done:
 		must(t, err)
 	case <-time.After(5 * time.Second):
-		t.Fatal("Run goes on after Close")
+		t.Fatal("Run does not return after Close")
 	}
 	want(t, l, sid("S"), denied)
 	want(t, l, sid("T"), unknown)
@@ -291,13 +287,13 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestConfig: what is refused, with a text that helps and holds no password.
+// TestConfig: errors have a remedy and no password.
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--requirepass", "right-secret")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	nobody := ln.Addr().String()
+	closed := ln.Addr().String()
 	must(t, ln.Close())
 	for _, c := range []struct {
 		says string
@@ -312,7 +308,7 @@ func TestConfig(t *testing.T) {
 		{`has the scheme "redis-cluster"`, redis.Config{URL: "redis-cluster://:wrong-secret@" + s.addr}},
 		{"WRONGPASS", redis.Config{URL: "redis://:wrong-secret@" + s.addr}},
 		{"NOAUTH", redis.Config{URL: s.url()}},
-		{nobody, redis.Config{URL: "redis://:wrong-secret@" + nobody}},
+		{closed, redis.Config{URL: "redis://:wrong-secret@" + closed}},
 		{`MaxEntries "-1" is negative`, redis.Config{URL: s.url(), MaxEntries: -1}},
 		{`TokenLifetime "-1s" is negative`, redis.Config{URL: s.url(), TokenLifetime: -time.Second}},
 	} {
@@ -331,7 +327,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestLookupAllocations: the list is asked at every call.
+// TestLookupAllocations: each call looks a token up.
 func TestLookupAllocations(t *testing.T) {
 	s := oldServer(t)
 	l := open(t, redis.Config{URL: s.url()})
@@ -343,8 +339,8 @@ func TestLookupAllocations(t *testing.T) {
 		{Issuer: issuer, SessionID: "S"},
 		{Issuer: issuer, Subject: "ada"},
 	} {
-		// The feed's own allocations, a few a second, must not count: any of
-		// several short runs without one will do.
+		// The feed allocates a few times a second: one of several short runs without allocations is
+		// enough.
 		least := 1.0
 		for range 20 {
 			least = min(least, testing.AllocsPerRun(100, func() { _ = l.Revoked(context.Background(), &k) }))
@@ -355,7 +351,7 @@ func TestLookupAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkRevoked measures look-ups while the feed is healthy.
+// BenchmarkRevoked measures look-ups with a current feed.
 func BenchmarkRevoked(b *testing.B) {
 	s := oldServer(b)
 	l := open(b, redis.Config{URL: s.url()})
@@ -390,7 +386,7 @@ func BenchmarkRevoked(b *testing.B) {
 	})
 }
 
-// TestChanged: a denial is told in every process, no later than it holds there.
+// TestChanged: a denial closes the channel in every process when it takes effect there.
 func TestChanged(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
