@@ -118,7 +118,8 @@ func New(cfg Config) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	s.inproc = inprocess.New(inprocess.Config{
-		Unary: append(before, after...), Stream: stream, MaxReceiveBytes: cfg.Limits.MaxRequestBytes, MaxSendBytes: cfg.Limits.MaxResponseBytes,
+		Unary: append(before, after...), Stream: stream,
+		MaxReceiveBytes: cfg.Limits.MaxRequestBytes, MaxSendBytes: cfg.Limits.MaxResponseBytes,
 		Begin: s.calls.begin, End: s.calls.end,
 	})
 	for _, service := range services {

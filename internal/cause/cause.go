@@ -1,6 +1,6 @@
-// Package cause owns the explanation of failed connections: what went wrong
-// between two machines, and what to do about it. It leaves errors of protocols
-// above TCP and TLS to their clients.
+// Package cause owns the explanation of failed connections: the problem between two
+// machines and its remedy. It leaves errors of protocols above TCP and TLS to their
+// clients.
 package cause
 
 import (
@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Of returns what is wrong with the way to a server, and the remedy; "" for an
-// error that is not about that. Neither holds a credential.
+// Of returns the problem of a connection to a server and its remedy, or "" for an error
+// that is not about a connection. Neither contains a credential.
 func Of(err error) (problem, remedy string) {
 	if problem, remedy = certificate(err); problem != "" {
 		return problem, remedy
@@ -56,8 +56,8 @@ func Of(err error) (problem, remedy string) {
 	return "", ""
 }
 
-// Alert returns the TLS alert of the other side that an error is of. Package
-// tls has an exported type for QUIC alone.
+// Alert returns the TLS alert of the peer in an error. Package tls exports a type only
+// for QUIC.
 func Alert(err error) (alert error, ok bool) {
 	e, ok := errors.AsType[*net.OpError](err)
 	if !ok || e.Op != "remote error" {

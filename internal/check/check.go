@@ -1,6 +1,6 @@
-// Package check owns what a check of a configuration finds: results, what is to
-// be registered at the provider, and how both are written for people and for
-// programs. It leaves the proofs to the parts that they are about.
+// Package check owns the report of a check of a configuration: results, the values to
+// register at the provider, and their form for people and for programs. It leaves the
+// checks to the parts that they are about.
 package check
 
 import (
@@ -11,25 +11,25 @@ import (
 	"text/tabwriter"
 )
 
-// A Status says how a proof ended.
+// A Status is the outcome of a proof.
 type Status string
 
 const (
 	OK      Status = "ok"      // proved
-	Warn    Status = "warn"    // works, with a consequence worth knowing
+	Warn    Status = "warn"    // works, with a caveat
 	Wrong   Status = "wrong"   // proved not to work
 	Unknown Status = "unknown" // could not be proved
 )
 
-// A Result is the outcome of one proof.
+// A Result is the result of one proof.
 type Result struct {
 	Status Status `json:"status"`
-	// Proof names what was to be proved, such as "credential".
+	// Proof names what was checked, such as "credential".
 	Proof  string `json:"proof"`
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
-	// Optional marks what cannot be proved at many providers, so that not having
-	// proved it is no reason for an exit code.
+	// Optional marks a proof that many providers do not allow. Without it the check
+	// still succeeds.
 	Optional bool `json:"optional,omitempty"`
 }
 
@@ -46,7 +46,7 @@ type Method struct {
 	Policy string   `json:"policy"`
 }
 
-// A Report is all that a check has found.
+// A Report is the outcome of a check.
 type Report struct {
 	Results  []Result       `json:"results"`
 	Register []Registration `json:"register,omitempty"`
@@ -56,7 +56,7 @@ type Report struct {
 // Add adds results.
 func (r *Report) Add(results ...Result) { r.Results = append(r.Results, results...) }
 
-// AddErrors adds what is wrong, one result for each line of err.
+// AddErrors adds a result with the status Wrong for each line of err.
 func (r *Report) AddErrors(proof string, err error) {
 	for line := range strings.Lines(err.Error()) {
 		r.Add(Result{Status: Wrong, Proof: proof, What: strings.TrimSpace(line)})
@@ -68,8 +68,7 @@ func (r *Report) Wrong() bool {
 	return r.has(func(result Result) bool { return result.Status == Wrong })
 }
 
-// Unproved reports whether something could not be proved that most providers
-// allow to.
+// Unproved reports whether a proof that is not optional has no result.
 func (r *Report) Unproved() bool {
 	return r.has(func(result Result) bool { return result.Status == Unknown && !result.Optional })
 }
@@ -85,7 +84,7 @@ func (r *Report) has(f func(Result) bool) bool {
 
 var labels = map[Status]string{OK: "ok   ", Warn: "warn ", Wrong: "WRONG", Unknown: "?    "}
 
-// Text writes the report for people, one line a result.
+// Text writes the report for people, one line per result.
 func (r *Report) Text(w io.Writer) {
 	for _, result := range r.Results {
 		text := result.What

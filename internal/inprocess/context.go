@@ -73,7 +73,10 @@ func (o *observer) AfterFunc(func()) func() bool {
 }
 
 var (
-	self     = &peer.Peer{Addr: address{}, LocalAddr: address{}, AuthInfo: authInfo{credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}}
+	self = &peer.Peer{
+		Addr: address{}, LocalAddr: address{},
+		AuthInfo: authInfo{credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}},
+	}
 	samePeer = peer.NewContext(context.Background(), self)
 )
 

@@ -1,6 +1,5 @@
-// Package loopback owns one question: whether a host is this very machine, so
-// that plain http to it crosses no wire. It leaves what follows from the
-// answer to those who ask.
+// Package loopback owns the test whether a host is this machine, so that plain http to
+// it crosses no network. It leaves the consequences to the caller.
 package loopback
 
 import (
@@ -9,8 +8,8 @@ import (
 )
 
 // Host reports whether host, without a port, names a loopback address:
-// "localhost", 127.0.0.0/8 or ::1. Other names are not looked up, since their
-// answer could change.
+// "localhost", 127.0.0.0/8 or ::1. It does not look up other names, whose addresses
+// could change.
 func Host(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

@@ -1,4 +1,5 @@
-// Package throttle bounds how often a recurring event is logged.
+// Package throttle owns how often a recurring event is logged. It leaves what is
+// logged to the caller.
 package throttle
 
 import (
@@ -6,7 +7,8 @@ import (
 	"time"
 )
 
-// A Log lets one event an interval through and counts those between. It is safe for concurrent use. Make it with [Every].
+// A Log admits one event per interval and counts the others. It is safe for concurrent
+// use. Make it with [Every].
 type Log struct {
 	interval time.Duration
 
@@ -15,10 +17,11 @@ type Log struct {
 	held int
 }
 
-// Every returns a Log for one event an interval.
+// Every returns a Log for one event per interval.
 func Every(interval time.Duration) *Log { return &Log{interval: interval} }
 
-// Next reports whether an event is to be logged, and how many were not since the last one that was.
+// Next reports whether to log an event, and how many events were omitted since the last
+// one that was logged.
 func (l *Log) Next() (ok bool, held int) {
 	now := time.Now()
 	l.mu.Lock()

@@ -78,7 +78,8 @@ func (cfg Config) Validate() error {
 	switch {
 	case cfg.Audience == "":
 		errs = append(errs, invalid.Missing("Audience",
-			"register the API with the provider and give its identifier; without one, many providers issue opaque access tokens, which cannot be verified"))
+			"register the API with the provider and give its identifier; "+
+				"without one, many providers issue opaque access tokens, which cannot be verified"))
 	case cfg.Audience == cfg.Profile.ClientID && !cfg.Profile.RequireATJWT:
 		errs = append(errs, invalid.Field("Audience", cfg.Audience,
 			"is also the client's id, so that ID tokens would pass for access tokens (RFC 8725 §3.12)",

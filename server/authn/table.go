@@ -56,7 +56,8 @@ func (t *Table) Check(services map[string]grpc.ServiceInfo) error {
 	}
 	for full := range t.policies {
 		if checked[full] == nil {
-			errs = append(errs, fmt.Errorf("policy for %s: no such method is served; correct the name or remove the entry", full))
+			errs = append(errs, fmt.Errorf("policy for %s: no such method is served; "+
+				"correct the name or remove the entry", full))
 		}
 	}
 	t.add(checked)
@@ -133,7 +134,8 @@ func declared(service, method string) (policy *authv1.Policy, linked bool, err e
 	}
 	if !proto.HasExtension(md.Options(), authv1.E_Policy) {
 		if unread(md.Options(), authv1.E_Policy) {
-			return nil, true, errors.New("its descriptor was read without the policy option; link gatehouse.auth.v1 into what reads it")
+			return nil, true, errors.New("its descriptor was read without the policy option; " +
+				"link gatehouse.auth.v1 into what reads it")
 		}
 		return nil, true, nil
 	}
