@@ -18,28 +18,29 @@ func (p *program) writeReference() error {
 
 const referenceIntroduction = `# Configuration
 
-<!-- Generated from settings.go by "make generate"; edit there. -->
+<!-- Written by the command "reference"; do not edit. -->
 
-A setting comes from the first of these that has it: a flag, the environment,
-` + "`.env`" + ` in the working directory, the YAML file that ` + "`--config`" + ` or
+A setting comes from the first of these sources that has it: a flag, the
+environment, ` + "`.env`" + ` in the working directory, the YAML file that ` + "`--config`" + ` or
 ` + "`GATEHOUSE_CONFIG`" + ` names. An empty variable counts as unset. In the YAML file a
-setting is called as its flag (` + "`oidc-issuer: https://…`" + `), lists may be YAML
-lists, and a key that no setting has stops the start.
+setting has the name of its flag (` + "`oidc-issuer: https://…`" + `), lists may be YAML
+lists, and an unknown key stops the start.
 
-Files are UTF-8; a byte order mark and Windows line ends do no harm, other
-encodings are refused. Whitespace and quotes around a value, which come with
-pasting or with a file that no shell reads, are left out with a note. A line of
-` + "`.env`" + ` that is not NAME=value is skipped with a note that has its number.
+Files are UTF-8. A byte order mark and Windows line ends are accepted, other
+encodings are refused. Whitespace and quotes around a value are removed, with a
+note. A line of ` + "`.env`" + ` that is not NAME=value is skipped, with a note that has its
+number.
 
-Lists are separated by commas, durations are written like ` + "`90s`, `15m` or `24h`" + `,
-and 0 stands for the default of a number or a duration. Addresses have a scheme;
-https is added, with a note, where base URL or issuer is a host alone and not on
-loopback.
+Lists are separated by commas. Durations are written like ` + "`90s`, `15m` or `24h`" + `.
+0 means the default of a number or a duration. Addresses have a scheme; if base URL
+or issuer is a host alone, and not on loopback, https is added with a note.
 
-What is unsafe or contradictory is refused at the start with the name of the
-setting and the remedy; [` + "`gatehouse check`" + `](check.md) tells the same of
-` + "`gatehouse serve`" + ` without starting it, and proves what it can at the provider, the
-stores and the database.
+All problems are reported at once. Each has the source of the value, such as
+` + "`--base-url`, `GATEHOUSE_BASE_URL (environment)`, `GATEHOUSE_BASE_URL (.env:3)`" + ` or
+` + "`gatehouse.yaml:12: base-url`" + `, what is wrong, and the remedy. Unsafe and
+contradictory settings stop the start. [` + "`gatehouse check`" + `](check.md) reports the same
+for ` + "`gatehouse serve`" + ` without starting it, and proves what it can at the provider,
+the stores and the database.
 `
 
 // writeOpenAPI writes the OpenAPI document of the application's services, for

@@ -1,0 +1,108 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+)
+
+// greeter is the server interface of a service that only has a descriptor.
+type greeter interface{ Greet() }
+
+var greeterDesc = grpc.ServiceDesc{ServiceName: "greeter.v1.GreeterService", HandlerType: (*greeter)(nil)}
+
+func greeterClient(grpc.ClientConnInterface) any { return nil }
+
+func registerGreeter(context.Context, *runtime.ServeMux, any) error { return nil }
+
+// polite implements greeter and every optional method, and records the calls.
+type polite struct {
+	calls []string
+	err   error
+}
+
+func (p *polite) Greet() {}
+
+func (p *polite) Ready(context.Context) error { p.calls = append(p.calls, "ready"); return p.err }
+func (p *polite) Drain()                      { p.calls = append(p.calls, "drain") }
+func (p *polite) Close() error                { p.calls = append(p.calls, "close"); return nil }
+
+// TestOptionalMethods: an implementation's Ready, Drain and Close are called.
+func TestOptionalMethods(t *testing.T) {
+	t.Parallel()
+	impl := &polite{err: errors.New("no paper")}
+	services := []Service{
+		NewService(&greeterDesc, greeterClient, registerGreeter, impl),
+		NewServiceFunc(&greeterDesc, greeterClient, registerGreeter, func(context.Context, Environment) (silent, error) { return silent{}, nil }),
+	}
+	all, err := openServices(t.Context(), services, Environment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all.ready(t.Context()); !errors.Is(err, impl.err) {
+		t.Errorf("ready: got %v, want %v", err, impl.err)
+	}
+	if err := errors.Join(all.drain(t.Context()), all.close()); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(impl.calls, " "); got != "ready drain close" {
+		t.Errorf("called %q, want each method once", got)
+	}
+}
+
+// silent implements greeter and no optional method.
+type silent struct{}
+
+func (silent) Greet() {}
+
+// TestBadImplementation: a service that is not implemented, or cannot be opened,
+// stops the start, and what is open is closed.
+func TestBadImplementation(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("no ink")
+	for want, bad := range map[string]Service{
+		"gatehouse: service greeter.v1.GreeterService: implementation string is not a gatehouse.greeter": NewService(&greeterDesc, greeterClient, registerGreeter, "hello"),
+		"gatehouse: service greeter.v1.GreeterService: implementation <nil> is not a":                    NewService(&greeterDesc, greeterClient, registerGreeter, nil),
+		"no ink": NewServiceFunc(&greeterDesc, greeterClient, registerGreeter, func(context.Context, Environment) (silent, error) { return silent{}, failed }),
+	} {
+		impl := &polite{}
+		_, err := openServices(t.Context(), []Service{NewService(&greeterDesc, greeterClient, registerGreeter, impl), bad}, Environment{})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Join(impl.calls, " ") != "close" {
+			t.Errorf("got %v, calls %q, want %q and the first service closed", err, impl.calls, want)
+		}
+	}
+}
+
+// TestApplicationSettings: settings of an application have variables with its
+// name, and must not take a name of the program's.
+func TestApplicationSettings(t *testing.T) {
+	t.Parallel()
+	var size int
+	var secret string
+	app := App{Name: "note-book", Settings: []Setting{{Name: "page-size", Default: "20", Target: &size}, {Name: "token", Secret: true, Target: &secret}}}
+	read := func(environ ...string) string {
+		var er strings.Builder
+		Run(t.Context(), app, []string{"gateway"}, environ, io.Discard, &er) // ends with an error: there is no target
+		return er.String()
+	}
+	if read(); size != 20 {
+		t.Errorf("got %d, want the default", size)
+	}
+	if said := read("NOTE_BOOK_PAGE_SIZE=7", "NOTE_BOOK_TOKEN=hunter2", "NOTE_BOOK_TOKN=x"); size != 7 || secret != "hunter2" ||
+		!strings.Contains(said, "NOTE_BOOK_TOKN (environment) is the name of no setting and has no effect; did you mean NOTE_BOOK_TOKEN?") {
+		t.Errorf("got %d and %q: %s", size, secret, said)
+	}
+	for _, name := range []string{"audience", "page-size"} {
+		bad := app
+		bad.Settings = append(bad.Settings[:2:2], Setting{Name: name, Target: &secret})
+		var er strings.Builder
+		if code := Run(t.Context(), bad, []string{"version"}, nil, io.Discard, &er); code != exitUsage || !strings.Contains(er.String(), "two settings are named") {
+			t.Errorf("%s: exit code %d, %s", name, code, er.String())
+		}
+	}
+}
