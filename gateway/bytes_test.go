@@ -385,7 +385,7 @@ func TestUploadBreaksOff(t *testing.T) {
 				}
 				defer response.Body.Close()
 				if got := read(t, response); response.StatusCode != 403 || got != `{"code":7,"message":"not you","details":[]}` {
-					t.Errorf("%d %s", response.StatusCode, got)
+					t.Errorf("got %d %s, want 403 and the error", response.StatusCode, got)
 				}
 			})
 		}
@@ -460,7 +460,7 @@ func TestDownloadCutIsLogged(t *testing.T) {
 		send(g, "GET", "/api/downloads/a", nil, "")
 	}()
 	if got := log.String(); !strings.Contains(got, `"answer cut off"`) || !strings.Contains(got, "moved away") {
-		t.Errorf("the log says %s", got)
+		t.Errorf("got log %s", got)
 	}
 }
 

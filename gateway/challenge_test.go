@@ -100,7 +100,7 @@ func TestTwoAuthorizations(t *testing.T) {
 		b := &backend{}
 		response := send(start(t, gateway.Config{}, b), "GET", "/api/private-route", header, "")
 		if got := response.Header.Get("WWW-Authenticate"); response.StatusCode != 400 || got != want {
-			t.Errorf("%q: %d, %s", header, response.StatusCode, got)
+			t.Errorf("%q: got %d, %s; want 400, %s", header, response.StatusCode, got, want)
 		}
 		if b.call() != "" {
 			t.Errorf("%q: the server was called", header)

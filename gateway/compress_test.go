@@ -63,7 +63,7 @@ func TestCompression(t *testing.T) {
 			response := send(g, method, target, c.header, c.body)
 			body := read(t, response)
 			if response.StatusCode != c.status {
-				t.Fatalf("%d %s", response.StatusCode, body)
+				t.Fatalf("got status %d, want %d: %s", response.StatusCode, c.status, body)
 			}
 			if got := response.Header.Get("Content-Encoding") == "gzip"; got != c.gzip {
 				t.Fatalf("compressed %t, want %t", got, c.gzip)
@@ -83,11 +83,11 @@ func TestCompression(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(reader); err != nil || string(got) != plain {
-				t.Errorf("%v: %s", err, got)
+				t.Errorf("got %s, %v; want the uncompressed body %s", got, err, plain)
 			}
 			head := send(g, "HEAD", target, c.header, "")
 			if got := head.Header.Get("Content-Length"); got != response.Header.Get("Content-Length") || len(read(t, head)) > 0 {
-				t.Errorf("HEAD says %s bytes, GET %s", got, response.Header.Get("Content-Length"))
+				t.Errorf("got Content-Length %s for HEAD, want %s as for GET", got, response.Header.Get("Content-Length"))
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestCompressedLengthIsBlurred(t *testing.T) {
 		for range 2 {
 			body := []byte(read(t, send(g, "GET", "/api/things/"+id, []string{"Accept-Encoding: gzip"}, "")))
 			if first != nil && !bytes.Equal(first, body) {
-				t.Fatalf("%s is compressed in two ways: asking again would average them", id)
+				t.Fatalf("%s: got two compressed forms, want one: repeated requests would average their lengths", id)
 			}
 			first = body
 		}

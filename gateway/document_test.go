@@ -45,10 +45,10 @@ func TestDocument(t *testing.T) {
 	zipped := send(g, http.MethodGet, "/api/openapi.json", []string{"Accept-Encoding: gzip"}, "")
 	plain, err := gzip.NewReader(strings.NewReader(read(t, zipped)))
 	if err != nil || zipped.Header.Get("Content-Encoding") != "gzip" || zipped.Header.Get("Etag") == etag {
-		t.Fatalf("zipped: %v, %v", zipped.Header, err)
+		t.Fatalf("compressed: got %v, %v", zipped.Header, err)
 	}
 	if content, err := io.ReadAll(plain); err != nil || !bytes.Equal(content, g.OpenAPI()) {
-		t.Errorf("zipped it is another document (%v)", err)
+		t.Errorf("the compressed document differs (%v)", err)
 	}
 	head := send(g, http.MethodHead, "/api/openapi.json", nil, "")
 	if head.StatusCode != http.StatusOK || head.Header.Get("Etag") != etag || read(t, head) != "" {
@@ -57,7 +57,7 @@ func TestDocument(t *testing.T) {
 	for _, path := range []string{"/api/openapi.json", "/api/docs"} {
 		for method, status := range map[string]int{http.MethodPost: http.StatusMethodNotAllowed, http.MethodOptions: http.StatusNoContent} {
 			if got := send(g, method, path, nil, ""); got.StatusCode != status || got.Header.Get("Allow") != "GET, HEAD, OPTIONS" {
-				t.Errorf("%s %s: got %s, Allow %q", method, path, got.Status, got.Header.Get("Allow"))
+				t.Errorf("%s %s: got %s, Allow %q; want %d, \"GET, HEAD, OPTIONS\"", method, path, got.Status, got.Header.Get("Allow"), status)
 			}
 		}
 	}
@@ -96,19 +96,19 @@ func TestReference(t *testing.T) {
 		zipped := send(g, http.MethodGet, link[1], []string{"Accept-Encoding: br, gzip"}, "")
 		content := read(t, plain)
 		if plain.StatusCode != http.StatusOK || plain.Header.Get("Content-Encoding") != "" || content == "" || strings.HasPrefix(content, "\x1f\x8b") {
-			t.Errorf("%s: got %s, %v", link[1], plain.Status, plain.Header)
+			t.Errorf("%s: got %s, %v; want 200 without Content-Encoding", link[1], plain.Status, plain.Header)
 		}
 		if zipped.StatusCode != http.StatusOK || !strings.Contains(zipped.Header.Get("Cache-Control"), "immutable") {
-			t.Errorf("%s: got %s, %v", link[1], zipped.Status, zipped.Header)
+			t.Errorf("%s: got %s, %v; want 200, immutable", link[1], zipped.Status, zipped.Header)
 		}
 		if encoded := zipped.Header.Get("Content-Encoding") == "gzip"; encoded != strings.HasPrefix(read(t, zipped), "\x1f\x8b") {
-			t.Errorf("%s: Content-Encoding %q belongs to other content", link[1], zipped.Header.Get("Content-Encoding"))
+			t.Errorf("%s: Content-Encoding %q does not match the content", link[1], zipped.Header.Get("Content-Encoding"))
 		}
 		if refused := send(g, http.MethodGet, link[1], []string{"Accept-Encoding: gzip;q=0"}, ""); refused.Header.Get("Content-Encoding") != "" {
-			t.Errorf("%s: zipped for who refuses that", link[1])
+			t.Errorf("%s: got gzip for gzip;q=0", link[1])
 		}
 		if plain.Header.Get("X-Content-Type-Options") != "nosniff" || plain.Header.Get("Content-Security-Policy") != csp {
-			t.Errorf("%s: %v", link[1], plain.Header)
+			t.Errorf("%s: got %v, want nosniff and the policy %q", link[1], plain.Header, csp)
 		}
 	}
 	for _, path := range []string{"/api/docs/", "/api/docs/nothing", "/api/docs/0/swagger-ui.css", "/api/docsy"} {
@@ -161,6 +161,6 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 		operations += len(item)
 	}
 	if routes := g.Routes(); operations != len(routes) || slices.ContainsFunc(routes, func(r gateway.Route) bool { return r.RPC == "" }) {
-		t.Errorf("%d operations for %d routes", operations, len(routes))
+		t.Errorf("got %d operations, want %d, one for each route", operations, len(routes))
 	}
 }

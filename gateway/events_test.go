@@ -244,7 +244,7 @@ func TestStreamOverHTTP2(t *testing.T) {
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		if got := strings.Count(string(body), "data: "); err != nil || got != 4 {
-			t.Errorf("%d events, %v: %s", got, err, body)
+			t.Errorf("got %d events, %v, want 4: %s", got, err, body)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 			<-gone
 			body, err := io.ReadAll(response.Body) // complete, not cut off
 			if err != nil || !strings.HasPrefix(string(body), want) || !strings.Contains(string(body), "SERVER_STOPPING") {
-				t.Errorf("%v: %s", err, body)
+				t.Errorf("got %s, %v; want %s with SERVER_STOPPING", body, err, want)
 			}
 			late := send(g, "GET", "/api/settings:watch", []string{"Accept: " + accept}, "")
 			if got := read(t, late); late.StatusCode != 503 || late.Header.Get("Retry-After") != "2" {
@@ -328,7 +328,7 @@ func TestEventsEndWithClient(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if line, err := bufio.NewReader(response.Body).ReadString('\n'); line != "id: 1\n" || err != nil {
-		t.Fatalf("%q, %v", line, err)
+		t.Fatalf("got %q, %v; want \"id: 1\"", line, err)
 	}
 	cancel()
 	<-gone

@@ -186,7 +186,7 @@ func TestUnaryFailures(t *testing.T) {
 					t.Errorf("got %.300q, want %.100q", got, want)
 				}
 				if logged := strings.Contains(log.String(), `"call failed"`); logged != (c.status == 500) {
-					t.Errorf("the log says %s", log)
+					t.Errorf("got log %s", log)
 				}
 			})
 		}

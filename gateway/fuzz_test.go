@@ -63,7 +63,7 @@ func FuzzPath(f *testing.F) {
 		d, w := ask(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}, Body: http.NoBody})
 		if d.request == nil {
 			if w.Code < 400 || w.Code >= 500 {
-				t.Fatalf("%q: %d without a call", name, w.Code)
+				t.Fatalf("%q: got status %d without a call, want 4xx", name, w.Code)
 			}
 			return
 		}
@@ -93,7 +93,7 @@ func FuzzQuery(f *testing.F) {
 		d, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things", RawQuery: query}, Header: http.Header{}, Body: http.NoBody})
 		if d.request == nil {
 			if w.Code != http.StatusBadRequest || !utf8.Valid(w.Body.Bytes()) {
-				t.Fatalf("%q: %d %q", query, w.Code, w.Body)
+				t.Fatalf("%q: got %d %q without a call, want 400 in UTF-8", query, w.Code, w.Body)
 			}
 			return
 		}
@@ -140,7 +140,7 @@ func FuzzRequestID(f *testing.F) {
 		_, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things/1"}, Header: http.Header{"X-Request-Id": {id}}, Body: http.NoBody})
 		got := w.Header()["X-Request-Id"]
 		if w.Code != 200 || len(got) != 1 || !requestid.Valid(got[0]) || (requestid.Valid(id) && got[0] != id) {
-			t.Fatalf("%q: %d, %q", id, w.Code, got)
+			t.Fatalf("%q: got %d and the ids %q, want 200 and one valid id", id, w.Code, got)
 		}
 	})
 }
@@ -157,7 +157,7 @@ func FuzzConditions(f *testing.F) {
 		trimmed := strings.TrimSpace(match)
 		if d.request == nil {
 			if w.Code != http.StatusBadRequest && w.Code != http.StatusPreconditionFailed || trimmed == "*" {
-				t.Fatalf("%q: %d without a call", match, w.Code)
+				t.Fatalf("%q: got status %d without a call, want 400 or 412", match, w.Code)
 			}
 			return
 		}
@@ -166,7 +166,7 @@ func FuzzConditions(f *testing.F) {
 			t.Fatalf("%q called with %q", match, tag)
 		}
 		if strings.Count(tag, `"`) != 2 && tag != "" {
-			t.Fatalf("%q is no entity tag", tag)
+			t.Fatalf("called with %q, want an entity tag", tag)
 		}
 	})
 }
@@ -182,9 +182,9 @@ func FuzzAccept(f *testing.F) {
 		_, w := ask(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/api/things/1"}, Header: http.Header{"Accept": {accept}, "Accept-Encoding": {encoding}}, Body: http.NoBody})
 		switch mediaType := w.Header().Get("Content-Type"); {
 		case w.Code != http.StatusOK && w.Code != http.StatusNotAcceptable:
-			t.Fatalf("%q: %d", accept, w.Code)
+			t.Fatalf("%q: got status %d, want 200 or 406", accept, w.Code)
 		case mediaType != "application/json" && mediaType != "application/problem+json":
-			t.Fatalf("%q: %s", accept, mediaType)
+			t.Fatalf("%q: got %s, want JSON", accept, mediaType)
 		}
 	})
 }

@@ -37,7 +37,7 @@ func TestHosts(t *testing.T) {
 				w := httptest.NewRecorder()
 				g.ServeHTTP(w, r)
 				if got := w.Code != http.StatusMisdirectedRequest; got != c.want {
-					t.Errorf("%s, Host %q, %s: status %d", name, host, target, w.Code)
+					t.Errorf("%s, Host %q, %s: got status %d, want answered: %v", name, host, target, w.Code, c.want)
 				}
 			}
 			for _, target := range []string{"/healthz", "/readyz"} {
@@ -45,7 +45,7 @@ func TestHosts(t *testing.T) {
 				r.Host = host
 				w := httptest.NewRecorder()
 				if g.ServeHTTP(w, r); w.Code != http.StatusOK {
-					t.Errorf("%s, Host %q, %s: status %d", name, host, target, w.Code)
+					t.Errorf("%s, Host %q, %s: got status %d, want 200", name, host, target, w.Code)
 				}
 			}
 		}

@@ -121,7 +121,7 @@ func TestMalformed(t *testing.T) {
 			}
 			for _, word := range []string{"strconv", "proto:", "parsing", "syntax", "unmarshal", "json:", "time:", "line 1", "\u00a0"} {
 				if strings.Contains(got, word) {
-					t.Errorf("%s says %q", got, word)
+					t.Errorf("%s contains %q, a word of a library", got, word)
 				}
 			}
 			if strings.HasPrefix(c.name, "Connect") {
@@ -137,7 +137,7 @@ func TestMalformed(t *testing.T) {
 				}
 			}
 			if err := json.Unmarshal([]byte(got), &answer); err != nil || len(answer.Details) != 1 {
-				t.Fatalf("%s: %v", got, err)
+				t.Fatalf("got %s, %v; want JSON with one detail", got, err)
 			}
 			var faults []fault
 			for i, v := range answer.Details[0].FieldViolations {

@@ -128,7 +128,7 @@ func TestLog(t *testing.T) {
 			}
 			var got map[string]any
 			if err := json.Unmarshal(out.Bytes(), &got); err != nil { // fails if there are two lines
-				t.Fatalf("%v: %s", err, &out)
+				t.Fatalf("got %v, want one line: %s", err, &out)
 			}
 			for _, name := range []string{"time", "duration", "bytes"} {
 				if _, ok := got[name]; !ok {

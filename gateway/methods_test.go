@@ -21,7 +21,7 @@ func TestTraceAndConnect(t *testing.T) {
 		for _, target := range []string{"/api/private-route", "/api/nothing", "/healthz", "/"} {
 			response := send(g, method, target, nil, "")
 			if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") == "" {
-				t.Errorf("%s %s: %s, Allow %q", method, target, response.Status, response.Header.Get("Allow"))
+				t.Errorf("%s %s: got %s, Allow %q; want 405 with Allow", method, target, response.Status, response.Header.Get("Allow"))
 			}
 		}
 	}
@@ -46,7 +46,7 @@ func TestReadyHidesCause(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if !strings.Contains(log.String(), "10.0.0.7:9090") {
-		t.Errorf("the log says %s", log.String())
+		t.Errorf("got log %s", log.String())
 	}
 }
 

@@ -123,7 +123,7 @@ func TestRPCClients(t *testing.T) {
 			}
 			short := info.ReceiveStats.CompressedSize > 0 && info.ReceiveStats.CompressedSize < 1000
 			if other := name == "Connect, GET"; short == other { // CVE-2013-3587
-				t.Errorf("%d bytes came as %d", info.ReceiveStats.Size, info.ReceiveStats.CompressedSize)
+				t.Errorf("got %d bytes compressed to %d, want compression except for GET", info.ReceiveStats.Size, info.ReceiveStats.CompressedSize)
 			}
 			set("bad")
 			wantsRefusal(client.CallUnary(t.Context(), getThing, request, response))
@@ -227,7 +227,7 @@ func TestRPCStreamEnds(t *testing.T) {
 			}
 			defer response.Body.Close()
 			if <-deadline || response.StatusCode != 200 || response.Header.Get("Etag") != `"7"` {
-				t.Fatalf("%d %v; or the stream has a deadline", response.StatusCode, response.Header)
+				t.Fatalf("got %d %v, or a deadline; want 200, an ETag and none", response.StatusCode, response.Header)
 			}
 			for _, id := range []string{"1", "2"} {
 				next <- id
@@ -300,7 +300,7 @@ func TestRPCMetadata(t *testing.T) {
 			t.Errorf("%s: metadata differs (-want +got):\n%s", name, diff)
 		}
 		if id := response.Header.Get("X-Request-Id"); id != "abc" {
-			t.Errorf("%s: answered with the id %q", name, id)
+			t.Errorf("%s: got the id %q, want abc", name, id)
 		}
 	}
 }
@@ -345,7 +345,7 @@ func TestRPCInvalidAnswer(t *testing.T) {
 	}
 	response := send(g, "POST", "/api/"+statusService+"/GetPrivateRoute", []string{connectJSON, version1}, "{}")
 	if got := read(t, response); response.StatusCode != 500 || got != `{"code":"internal","message":"internal error"}` {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 500 and an internal error", response.StatusCode, got)
 	}
 }
 
@@ -360,10 +360,10 @@ func TestRPCInProcess(t *testing.T) {
 	}
 	response := send(g, "POST", things+"/WatchThings", []string{connectStream}, envelope(0, `{"id":"1"}`))
 	if got, challenge := read(t, response), response.Header.Get("WWW-Authenticate"); response.StatusCode != 200 || !strings.Contains(got, `"unauthenticated"`) || !strings.Contains(challenge, "expired") {
-		t.Errorf("%d %q %s", response.StatusCode, got, challenge)
+		t.Errorf("got %d %q, challenge %s; want 200, unauthenticated, expired", response.StatusCode, got, challenge)
 	}
 	response = send(g, "POST", "/api/"+statusService+"/GetPrivateRoute", []string{connectJSON, version1}, "{}")
 	if got := read(t, response); response.StatusCode != 200 || strings.ReplaceAll(got, " ", "") != `{"message":"hello"}` {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 200 and the message", response.StatusCode, got)
 	}
 }

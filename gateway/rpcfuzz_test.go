@@ -52,7 +52,7 @@ func FuzzRPC(f *testing.F) {
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, r)
 		if w.Code >= 500 {
-			t.Fatalf("%s ?%s, %q: %d %s", method, query, mediaType, w.Code, w.Body)
+			t.Fatalf("%s ?%s, %q: got %d %s, want less than 500", method, query, mediaType, w.Code, w.Body)
 		}
 		if d.request == nil {
 			return

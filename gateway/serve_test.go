@@ -81,7 +81,7 @@ func TestTimeout(t *testing.T) {
 				}
 				const want = `{"code":4,"message":"the service did not answer in time","details":[]}`
 				if got := read(t, response); response.StatusCode != 504 || got != want {
-					t.Errorf("%d %s", response.StatusCode, got)
+					t.Errorf("got %d %s, want 504 %s", response.StatusCode, got, want)
 				}
 			})
 		})
@@ -96,7 +96,7 @@ func TestTimeout(t *testing.T) {
 		}})
 		send(g, "GET", "/api", nil, "")
 		if got := <-left; got <= 0 || got > time.Hour {
-			t.Errorf("%v left of an hour", got)
+			t.Errorf("got %v to the deadline, want at most an hour", got)
 		}
 	})
 }
@@ -232,7 +232,7 @@ func TestStreamOutlivesTimeouts(t *testing.T) {
 		}()
 		answer, _ := io.ReadAll(client)
 		if got := strings.Count(string(answer), `"late"`); got != 2 || !strings.HasSuffix(string(answer), "\r\n0\r\n\r\n") {
-			t.Errorf("%d messages in %s", got, answer)
+			t.Errorf("got %d messages, want 2 and the end: %s", got, answer)
 		}
 	})
 }
@@ -279,7 +279,7 @@ func TestHTTP2(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if response.ProtoMajor != 2 || response.StatusCode != 200 {
-		t.Errorf("%s %d", response.Proto, response.StatusCode)
+		t.Errorf("got %s %d, want HTTP/2.0 200", response.Proto, response.StatusCode)
 	}
 }
 
@@ -309,7 +309,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d %q", c.request, response.StatusCode, got, c.status, c.want)
 		}
 		if got := response.Header.Get("Cache-Control"); got != "no-store" {
-			t.Errorf("%s: Cache-Control %q", c.request, got)
+			t.Errorf("%s: got Cache-Control %q, want no-store", c.request, got)
 		}
 	}
 }
@@ -387,13 +387,13 @@ func TestPanic(t *testing.T) {
 	g := over(t, gateway.Config{Logger: slog.New(slog.NewTextHandler(&out, nil))}, invoker(func(context.Context, any) error { panic("the cause") }))
 	response := send(g, "GET", "/api", nil, "")
 	if got := read(t, response); response.StatusCode != 500 || got != `{"code":13,"message":"internal error","details":[]}` {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 500 and an internal error", response.StatusCode, got)
 	}
 	if !strings.Contains(out.String(), "the cause") || !strings.Contains(out.String(), "status=500") {
 		t.Errorf("log: %s", &out)
 	}
 	if got := recovered(over(t, gateway.Config{}, &scripted{receive: func(int, proto.Message) error { panic("after the header") }}), "/api/things:watch"); got != http.ErrAbortHandler {
-		t.Errorf("half an answer ended with %v, and so looks whole", got)
+		t.Errorf("got %v after half an answer, want http.ErrAbortHandler", got)
 	}
 	if got := recovered(over(t, gateway.Config{}, invoker(func(context.Context, any) error { panic(http.ErrAbortHandler) })), "/api"); got != http.ErrAbortHandler {
 		t.Errorf("recovered %v", got)

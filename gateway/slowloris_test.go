@@ -149,7 +149,7 @@ func TestOversizedHeaders(t *testing.T) {
 			sent += block.Len()
 		}
 		if err == nil {
-			t.Errorf("%d bytes of header were taken", sent)
+			t.Errorf("%d bytes of header were accepted, want an error", sent)
 		}
 	})
 	t.Cleanup(func() {

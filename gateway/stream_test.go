@@ -199,7 +199,7 @@ func TestStreamHEADEnds(t *testing.T) {
 	response := send(g, "HEAD", "/api/things:watch", nil, "")
 	<-gone
 	if b, err := io.ReadAll(response.Body); response.StatusCode != 200 || len(b) > 0 || err != nil {
-		t.Errorf("%d, %q, %v", response.StatusCode, b, err)
+		t.Errorf("got %d, %q, %v; want 200 without a body", response.StatusCode, b, err)
 	}
 }
 
@@ -212,11 +212,11 @@ func TestInProcess(t *testing.T) {
 	}
 	response := send(g, "GET", "/api/private-route", nil, "")
 	if got := read(t, response); response.StatusCode != 200 || got != `{"message":"hello"}` {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 200 and the message", response.StatusCode, got)
 	}
 	response = send(g, "GET", "/api", nil, "")
 	if got := read(t, response); response.StatusCode != 501 {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 501", response.StatusCode, got)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestInvalidAnswer(t *testing.T) {
 	}
 	response := send(g, "GET", "/api/private-route", nil, "")
 	if got := read(t, response); response.StatusCode != 500 || got != `{"code":2,"message":"internal error","details":[]}` {
-		t.Errorf("%d %s", response.StatusCode, got)
+		t.Errorf("got %d %s, want 500 and an internal error", response.StatusCode, got)
 	}
 	if cache, etag := response.Header.Values("Cache-Control"), response.Header.Values("Etag"); len(cache) != 1 || cache[0] != "no-store" || len(etag) > 0 {
 		t.Errorf("Cache-Control %q, ETag %q", cache, etag)

@@ -141,10 +141,10 @@ func TestAnswersOfOperations(t *testing.T) {
 		answers := at[map[string]any](t, doc, "paths", path, method, "responses")
 		types := at[map[string]any](t, answers, "200", "content")
 		if got := strings.Join(keys(answers), " "); got != want.statuses {
-			t.Errorf("%s: %s, want %s", operation, got, want.statuses)
+			t.Errorf("%s: got statuses %s, want %s", operation, got, want.statuses)
 		}
 		if got := strings.Join(keys(types), " "); got != want.types {
-			t.Errorf("%s: %s, want %s", operation, got, want.types)
+			t.Errorf("%s: got media types %s, want %s", operation, got, want.types)
 		}
 	}
 	// Every error has two formats and the request id.
@@ -153,7 +153,7 @@ func TestAnswersOfOperations(t *testing.T) {
 			continue
 		}
 		if got := strings.Join(keys(at[map[string]any](t, answer, "content")), " "); got != "application/json application/problem+json" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got media types %s, want JSON and problem", name, got)
 		}
 		if at[map[string]any](t, answer, "headers")["X-Request-Id"] == nil {
 			t.Errorf("%s has no X-Request-Id", name)
@@ -234,7 +234,7 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("%s: security is %s, want %s", c.operation, got, c.security)
 		}
 		if got := at[string](t, op, "description"); !strings.Contains(got, c.access) {
-			t.Errorf("%s: %q does not say %q", c.operation, got, c.access)
+			t.Errorf("%s: got description %q, want %q in it", c.operation, got, c.access)
 		}
 		for status, part := range c.refusals {
 			for _, mediaType := range []string{"application/json", "application/problem+json"} {
