@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -261,22 +260,12 @@ func (m *method) contentType(from, to http.Header) *refusal.Refusal {
 		refused.AcceptPost = strings.Join(m.accept(), ", ")
 		return refused
 	}
-	wanted := "the Content-Type must be one of " + strings.Join(m.accept(), ", ")
-	values := from["Content-Type"]
-	if len(values) != 1 {
-		return unsupported(wanted)
-	}
-	mediaType, params, err := mime.ParseMediaType(values[0])
-	if err == nil && (mediaType == typeGRPC || strings.HasPrefix(mediaType, typeGRPC+"+")) {
+	mediaType, ok := sanitize.MediaType(from)
+	if mediaType == typeGRPC || strings.HasPrefix(mediaType, typeGRPC+"+") {
 		return unsupported("gRPC is served at the server's own address; this path serves gRPC-Web and Connect")
 	}
-	if err != nil || !slices.Contains(m.accept(), mediaType) {
-		return unsupported(wanted)
-	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return unsupported(wanted)
-		}
+	if !ok || !slices.Contains(m.accept(), mediaType) {
+		return unsupported("the Content-Type must be one of " + strings.Join(m.accept(), ", "))
 	}
 	if (mediaType == httpheader.JSON || mediaType == typeProto) && !slices.Equal(from[protocolVersion], []string{"1"}) {
 		return refusal.New(http.StatusBadRequest, codes.InvalidArgument,

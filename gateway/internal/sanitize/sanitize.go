@@ -153,41 +153,21 @@ func ResponseHeader(key string) (string, bool) {
 // site can send text/plain or a form without a preflight request (CORS), so such
 // a body is never read as JSON.
 func JSONContentType(h http.Header) *refusal.Refusal {
-	unsupported := func(message string) *refusal.Refusal {
-		return refusal.New(http.StatusUnsupportedMediaType, codes.InvalidArgument, message)
+	if refused := encoded(h); refused != nil {
+		return refused
 	}
-	if encoding := h.Values("Content-Encoding"); len(encoding) > 0 && !slices.Equal(encoding, []string{"identity"}) {
-		return unsupported("a request body must come without Content-Encoding")
-	}
-	values := h.Values("Content-Type")
-	if len(values) == 1 && values[0] == "application/json" {
-		return nil
-	}
-	const wanted = "the Content-Type must be application/json, in UTF-8"
-	if len(values) != 1 {
-		return unsupported(wanted)
-	}
-	mediaType, params, err := mime.ParseMediaType(values[0])
-	if err != nil || mediaType != "application/json" {
-		return unsupported(wanted)
-	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return unsupported(wanted)
-		}
+	if mediaType, ok := MediaType(h); !ok || mediaType != httpheader.JSON {
+		return unsupported("the Content-Type must be application/json, in UTF-8")
 	}
 	return nil
 }
 
 // ContentType returns the content type of a body of any type, "" if it has none.
 func ContentType(h http.Header) (string, *refusal.Refusal) {
-	unsupported := func(message string) (string, *refusal.Refusal) {
-		return "", refusal.New(http.StatusUnsupportedMediaType, codes.InvalidArgument, message)
+	if refused := encoded(h); refused != nil {
+		return "", refused
 	}
-	if encoding := h.Values("Content-Encoding"); len(encoding) > 0 && !slices.Equal(encoding, []string{"identity"}) {
-		return unsupported("a request body must come without Content-Encoding")
-	}
-	switch values := h.Values("Content-Type"); len(values) {
+	switch values := h["Content-Type"]; len(values) {
 	case 0:
 		return "", nil
 	case 1:
@@ -195,5 +175,36 @@ func ContentType(h http.Header) (string, *refusal.Refusal) {
 			return values[0], nil
 		}
 	}
-	return unsupported("the Content-Type must be one media type")
+	return "", unsupported("the Content-Type must be one media type")
+}
+
+// MediaType returns the media type of a body. ok reports whether Content-Type has
+// one value and no other parameter than charset=utf-8.
+func MediaType(h http.Header) (mediaType string, ok bool) {
+	values := h["Content-Type"]
+	if len(values) != 1 {
+		return "", false
+	}
+	if values[0] == httpheader.JSON { // most requests
+		return values[0], true
+	}
+	mediaType, params, err := mime.ParseMediaType(values[0])
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return mediaType, false
+		}
+	}
+	return mediaType, err == nil
+}
+
+// encoded refuses a body with a Content-Encoding.
+func encoded(h http.Header) *refusal.Refusal {
+	if encoding := h["Content-Encoding"]; len(encoding) > 0 && !slices.Equal(encoding, []string{"identity"}) {
+		return unsupported("a request body must come without Content-Encoding")
+	}
+	return nil
+}
+
+func unsupported(message string) *refusal.Refusal {
+	return refusal.New(http.StatusUnsupportedMediaType, codes.InvalidArgument, message)
 }
