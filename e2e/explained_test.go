@@ -188,7 +188,7 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 	t.Run("PostgreSQL, expired", func(t *testing.T) {
 		t.Parallel()
 		expired := postgres(t, "", time.Now().Add(-time.Hour))
-		tried(t, expired(pgtest.Password, "sslmode=verify-full", trusted), "certificate has expired on ", "renew it there")
+		tried(t, expired(pgtest.Password, "sslmode=verify-full", trusted), "certificate has expired on ", "renew it at the server")
 	})
 	t.Run("PostgreSQL, client certificates", func(t *testing.T) {
 		t.Parallel()

@@ -37,7 +37,7 @@ func Of(err error) (problem, remedy string) {
 		if dns.IsNotFound {
 			return fmt.Sprintf("the host name %s does not exist", dns.Name), "correct the name, or the DNS of this machine"
 		}
-		return fmt.Sprintf("the host name %s cannot be looked up (%s)", dns.Name, dns.Err), "mend the DNS of this machine"
+		return fmt.Sprintf("the host name %s cannot be looked up (%s)", dns.Name, dns.Err), "correct the DNS of this machine"
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -47,9 +47,9 @@ func Of(err error) (problem, remedy string) {
 	case errors.Is(err, syscall.ENOENT):
 		return "the socket does not exist", "start it, or correct the address"
 	case errors.Is(err, syscall.EACCES):
-		return "this user must not open the socket", "give the user that runs gatehouse the right"
+		return "permission denied for the socket", "let the user that runs gatehouse open it"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "the server closes the connection", "see its log; one that expects TLS, or does not, closes too"
+		return "the server closes the connection", "see its log; it may expect TLS, or not support it"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), timeout(err):
 		return "no answer in time", "correct the address, or let this machine through the firewall"
 	}
@@ -80,10 +80,10 @@ func certificate(err error) (problem, remedy string) {
 		if invalid.Cert != nil {
 			until = " on " + date(invalid.Cert.NotAfter)
 		}
-		return "the server's certificate has expired" + until, "renew it there; nothing needs to change here"
+		return "the server's certificate has expired" + until, "renew it at the server"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "the server's certificate is signed by an authority that this machine does not trust", "add that authority to the system's trusted ones (SSL_CERT_FILE names a file of them), or correct the certificate"
+		return "the server's certificate is signed by an authority that this machine does not trust", "add the authority to the system's trusted ones (SSL_CERT_FILE is the path of a file with them), or correct the certificate"
 	}
 	if wrong, ok := errors.AsType[x509.HostnameError](err); ok {
 		names := "no host name"

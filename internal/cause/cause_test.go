@@ -80,7 +80,7 @@ func TestOf(t *testing.T) {
 		err             error
 		problem, remedy string
 	}{
-		"expired":            {get(serve(expired), expiredRoots), "has expired on " + now.Add(-24*time.Hour).UTC().Format("2006-01-02"), "renew it there; nothing needs to change here"},
+		"expired":            {get(serve(expired), expiredRoots), "has expired on " + now.Add(-24*time.Hour).UTC().Format("2006-01-02"), "renew it at the server"},
 		"not yet valid":      {get(serve(early), earlyRoots), "is valid from", "clock"},
 		"unknown authority":  {get(serve(good), x509.NewCertPool()), "an authority that this machine does not trust", "SSL_CERT_FILE"},
 		"another host":       {get(serve(other), otherRoots), "is for other.example, not for id.example", "use a name that is in the certificate"},

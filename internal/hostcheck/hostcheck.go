@@ -1,10 +1,10 @@
-// Package hostcheck owns the check of the Host header in development: which
-// names a server on loopback answers to. It leaves the answer to others, and
-// the addresses that are exempt, to the servers.
+// Package hostcheck owns the check of the Host header in development: the names
+// that a server on loopback accepts. It leaves the response to other names, and
+// the paths that are exempt, to the servers.
 //
-// A page of another site can have its own name resolve to 127.0.0.1 once it is
-// loaded (DNS rebinding). It is then of the same origin as the development
-// server and reads everything there, unless the server knows its own names.
+// A page of another site can make its own name resolve to 127.0.0.1 after it is
+// loaded (DNS rebinding). It then has the same origin as the development server and
+// can read its responses, unless the server checks the name.
 package hostcheck
 
 import (
@@ -17,15 +17,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// Hosts are the names that a server answers to. The nil *Hosts answers to every
-// name.
+// Hosts are the names that a server accepts. The nil *Hosts accepts every name.
 type Hosts struct {
 	allowed map[string]bool
 }
 
-// New returns the hosts of a server with a base URL of this host (without a
-// port): loopback names and those that are allowed beside them if it is a
-// loopback name itself, nil if not.
+// New returns the hosts of a server whose base URL has this host (without a port):
+// loopback names and the allowed ones if baseHost is a loopback name, otherwise
+// nil.
 func New(baseHost string, allowed []string) (*Hosts, error) {
 	h := &Hosts{allowed: map[string]bool{}}
 	for _, name := range allowed {
@@ -40,7 +39,7 @@ func New(baseHost string, allowed []string) (*Hosts, error) {
 	return h, nil
 }
 
-// CheckName reports what is wrong with one allowed name.
+// CheckName returns what is wrong with an allowed name; nil if nothing is.
 func CheckName(name string) error {
 	host := canonical(name)
 	if _, err := netip.ParseAddr(host); err == nil || isName(host) {
@@ -49,7 +48,7 @@ func CheckName(name string) error {
 	return fmt.Errorf("host %q: not a host name or address; give one without scheme, port and wildcard, such as app.test", name)
 }
 
-// Allow reports whether a request with this Host, or :authority, is answered.
+// Allow reports whether a request with this Host, or :authority, is accepted.
 func (h *Hosts) Allow(host string) bool {
 	if h == nil {
 		return true
@@ -58,10 +57,10 @@ func (h *Hosts) Allow(host string) bool {
 	return ok && (isLoopback(name) || h.allowed[name])
 }
 
-// Remedy is what a log says of a refused Host.
+// Remedy is the remedy for a refused Host, for the log.
 const Remedy = "if this server is meant to be reached by that name, add it to AllowedHosts"
 
-// withoutPort returns the canonical name of a Host; ok is false if it is none.
+// withoutPort returns the canonical name of a Host; ok is false if it is invalid.
 func withoutPort(host string) (name string, ok bool) {
 	name = host
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
@@ -89,8 +88,7 @@ func withoutPort(host string) (name string, ok bool) {
 	return name, isName(name)
 }
 
-// parseAddr parses an address. It does not pay for an error that says that a
-// name is none.
+// parseAddr parses an address. It avoids the cost of the error for a name.
 func parseAddr(name string) (addr netip.Addr, ok bool) {
 	if name == "" || name[0] > '9' && !strings.Contains(name, ":") {
 		return addr, false
@@ -99,8 +97,8 @@ func parseAddr(name string) (addr netip.Addr, ok bool) {
 	return addr, err == nil
 }
 
-// canonical is a name without what does not distinguish it: case, the dot of
-// the root, the brackets of an address.
+// canonical returns a name in lower case, without a trailing dot and without the
+// brackets of an address.
 func canonical(name string) string {
 	name = strings.ToLower(name)
 	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
@@ -109,14 +107,14 @@ func canonical(name string) string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// isLoopback reports whether a canonical name leads to this machine alone. All
-// names below localhost do (RFC 6761 section 6.3).
+// isLoopback reports whether a canonical name is a loopback name, such as those
+// below localhost (RFC 6761 §6.3).
 func isLoopback(name string) bool {
 	return loopback.Host(name) || strings.HasSuffix(name, ".localhost") && isName(name)
 }
 
-// isName reports whether a name is made of labels of letters, digits, hyphens
-// and underscores.
+// isName reports whether a name consists of labels of letters, digits, hyphens and
+// underscores.
 func isName(name string) bool {
 	if len(name) > 253 {
 		return false

@@ -1,6 +1,6 @@
-// Package origin owns the text of a web origin: it parses what an operator or a
-// browser wrote and returns it as browsers write it in an Origin header. It
-// leaves what an origin may do to its callers.
+// Package origin owns the text of web origins: it parses origins of operators and
+// browsers and returns them as in an Origin header. It leaves what an origin may do
+// to its callers.
 package origin
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// An Error says what is wrong with an address and how to correct it. It does
-// not repeat the address, which may hold a password.
+// An Error is what is wrong with an address, and the remedy. It does not contain
+// the address, which may have a password.
 type Error struct {
 	Problem string
 	Remedy  string
@@ -66,7 +66,7 @@ func Parse(raw string) (*url.URL, error) {
 // [*Error].
 func Upstream(raw string) (*url.URL, error) { return parse(raw, exampleUpstream) }
 
-// Issuer says what is wrong with an issuer identifier, nil if nothing is. An
+// Issuer returns what is wrong with an issuer identifier; nil if nothing is. An
 // issuer is compared byte for byte, so it has no canonical form.
 func Issuer(raw string) error {
 	const (

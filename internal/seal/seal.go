@@ -1,6 +1,5 @@
-// Package seal owns authenticated encryption under a rotating secret: what is sealed can be read and altered by nobody
-// without the secret, and the secret can be replaced without anybody noticing. Where sealed values are kept, how long they
-// are good for and what they mean is left to the caller.
+// Package seal owns authenticated encryption under secrets that can be rotated. It
+// leaves storage, lifetime and meaning of sealed values to its callers.
 package seal
 
 import (
@@ -20,18 +19,20 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
-// Overhead is by how many bytes a sealed value is longer than its plaintext.
+// Overhead is the difference in length of a sealed value and its plaintext, in
+// bytes.
 const Overhead = headerSize + tagSize
 
 // A sealed value is
 //
 //	version (1) ‖ key ID (4) ‖ random (24) ‖ AES-256-GCM ciphertext and tag (16)
 //
-// The first half of the random bytes goes into the key derivation and the second is the GCM nonce. So every value has a
-// key of its own, and the 2³² messages after which random 96-bit nonces under one key become unsafe (NIST SP 800-38D §8.3)
-// are out of reach even for purposes without a salt.
+// The first half of the random bytes is used in the key derivation, the second half
+// is the GCM nonce. So each value has its own key, and the limit of 2³² messages
+// for random 96-bit nonces under one key (NIST SP 800-38D §8.3) is never reached,
+// also not without a salt.
 const (
-	// Version is the first byte of what Seal makes, and the only one that Open accepts.
+	// Version is the first byte of a sealed value. Open accepts no other.
 	Version    = 1
 	hintSize   = 4
 	randomSize = 24
@@ -39,18 +40,21 @@ const (
 	tagSize    = 16
 )
 
-// ErrOpen says that a value could not be opened. It deliberately does not tell a value that was altered from one that is
-// malformed, was sealed for another purpose or salt, or under a secret that is no longer in the keyring.
+// ErrOpen is the error for a value that cannot be opened: altered, malformed,
+// sealed for another purpose or salt, or under a secret that is not in the keyring.
+// It deliberately does not tell which.
 var ErrOpen = errors.New("seal: the value cannot be opened")
 
-// A KeyID tells the secrets of an installation apart. It is derived from the secret, stands in the clear in every sealed
-// value, and gives nothing of the secret away. Two secrets share one once in 2³².
+// A KeyID identifies a secret. It is derived from the secret, does not reveal it,
+// and is in the clear in each sealed value. Two secrets have the same ID with a
+// probability of 2⁻³².
 type KeyID [hintSize]byte
 
-// String is the ID in hexadecimal digits.
+// String returns the ID in hexadecimal digits.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// Keyring holds the secrets: one of them seals, at first the first, and all of them open. It is safe for concurrent use.
+// A Keyring holds the secrets. One of them seals, initially the first; all of them
+// open. It is safe for concurrent use.
 type Keyring struct {
 	keys []key
 	// sealing is the index of the key that seals.
@@ -58,13 +62,16 @@ type Keyring struct {
 }
 
 type key struct {
-	// prk is HKDF-Extract of the secret; every purpose and salt expands from it.
+	// prk is HKDF-Extract of the secret; the keys of all purposes and salts expand
+	// from it.
 	prk []byte
 	id  KeyID
 }
 
-// Validate returns what is wrong with a list of secrets, joined, as errors about a field Secrets or its elements. There
-// must be one, and each must have at least 32 characters and not be an evident placeholder. No error shows a secret.
+// Validate returns what is wrong with a list of secrets, as joined errors about a
+// field Secrets or its elements. There must be at least one secret, and each must
+// have at least 32 characters and not be an obvious placeholder. Errors contain no
+// secret.
 func Validate(secrets []string) error {
 	if len(secrets) == 0 {
 		return invalid.Missing("Secrets", remedy)
@@ -78,7 +85,8 @@ func Validate(secrets []string) error {
 	return errors.Join(errs...)
 }
 
-// NewKeyring makes a keyring of secrets, newest first. Its errors are those of [Validate].
+// NewKeyring returns a keyring of secrets, newest first. Its errors are those of
+// [Validate].
 func NewKeyring(secrets ...string) (*Keyring, error) {
 	if err := Validate(secrets); err != nil {
 		return nil, err
@@ -98,7 +106,7 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 	return k, nil
 }
 
-// IDs are those of the keys, newest first.
+// IDs returns the IDs of the keys, newest first.
 func (k *Keyring) IDs() []KeyID {
 	ids := make([]KeyID, len(k.keys))
 	for i := range k.keys {
@@ -107,10 +115,10 @@ func (k *Keyring) IDs() []KeyID {
 	return ids
 }
 
-// Sealing is the ID of the key that seals.
+// Sealing returns the ID of the key that seals.
 func (k *Keyring) Sealing() KeyID { return k.keys[k.sealing.Load()].id }
 
-// SealWith has one of the keys seal from now on. It panics if there is no such key.
+// SealWith sets the key that seals. It panics if there is no such key.
 func (k *Keyring) SealWith(id KeyID) {
 	i := slices.IndexFunc(k.keys, func(key key) bool { return key.id == id })
 	if i < 0 {
@@ -119,8 +127,8 @@ func (k *Keyring) SealWith(id KeyID) {
 	k.sealing.Store(int32(i))
 }
 
-// Header returns the format of a sealed value, and the key that it is sealed under if it is of [Version]. Neither is
-// authenticated.
+// Header returns the format of a sealed value and, for [Version], the key that it
+// is sealed under. Neither is authenticated.
 func Header(sealed []byte) (format byte, id KeyID) {
 	if len(sealed) == 0 {
 		return 0, KeyID{}
@@ -131,16 +139,17 @@ func Header(sealed []byte) (format byte, id KeyID) {
 	return format, id
 }
 
-// Seal encrypts and authenticates plaintext for one purpose under the key that seals. The salt may be nil; otherwise it is
-// mixed into the key, so that whoever has the secret but not the salt opens nothing. The purpose is a constant of the
-// caller, such as "session"; a value sealed for one purpose does not open for another.
+// Seal encrypts and authenticates plaintext for one purpose under the key that
+// seals. The purpose is a constant of the caller, such as "session"; a value sealed
+// for one purpose does not open for another. The salt may be nil; otherwise it is
+// part of the key, so that the secret alone does not open the value.
 func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
 	key := &k.keys[k.sealing.Load()]
 	sealed := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
 	sealed[0] = Version
 	copy(sealed[1:], key.id[:])
 	random := sealed[1+hintSize : headerSize]
-	// crypto/rand never fails: it crashes the process rather than return predictable bytes.
+	// crypto/rand.Read does not return errors: it ends the process instead.
 	_, _ = rand.Read(random)
 	aead, err := key.derive(purpose, salt, random[:randomSize/2])
 	if err != nil {
@@ -149,8 +158,9 @@ func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
 	return aead.Seal(sealed, random[randomSize/2:], plaintext, sealed[:headerSize]), nil
 }
 
-// Open returns the plaintext of a value that Seal made for the same purpose and salt under any secret of the keyring, and
-// [ErrOpen] for everything else. The key ID picks the secret, so many secrets cost no more than one.
+// Open returns the plaintext of a value that was sealed for the same purpose and
+// salt under any secret of the keyring, and otherwise [ErrOpen]. The key ID selects
+// the secret, so the number of secrets does not matter.
 func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
 	if len(sealed) < Overhead || sealed[0] != Version {
 		return nil, ErrOpen
@@ -168,13 +178,13 @@ func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
 		if err == nil {
 			return plaintext, nil
 		}
-		// Two secrets share an ID once in 2³²: go on and try the other.
+		// Another secret may have the same ID.
 	}
 	return nil, ErrOpen
 }
 
-// derive expands the key of one sealed value. Purpose and salt are preceded by their lengths, so that no two pairs of them
-// run together into the same input.
+// derive expands the key of one sealed value. Purpose and salt are preceded by
+// their lengths, so that different pairs give different inputs.
 func (k *key) derive(purpose string, salt, random []byte) (cipher.AEAD, error) {
 	info := make([]byte, 0, 32+len(purpose)+len(salt)+len(random))
 	info = append(info, "seal"...)
@@ -198,11 +208,11 @@ func appendLength(b []byte, n int) []byte {
 	return append(b, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }
 
-// String shows how many secrets there are and nothing of them.
+// String returns the number of secrets, and nothing of them.
 func (k *Keyring) String() string { return fmt.Sprintf("seal.Keyring(%d secrets)", len(k.keys)) }
 
-// Format is String for every verb, so that neither %#v nor %x shows a key.
+// Format writes String for every verb, so that neither %#v nor %x shows a key.
 func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// LogValue is String, for log/slog.
+// LogValue returns String, for log/slog.
 func (k *Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }

@@ -8,14 +8,15 @@ import (
 
 const (
 	minCharacters = 32
-	// minDistinct tells "aaaa…" and "0101…" from random text. A random secret of 32 hexadecimal digits has fewer than 8
-	// different ones about once in 10¹⁰.
+	// minDistinct refuses "aaaa…" and "0101…". A random secret of 32 hexadecimal
+	// digits has fewer than 8 different ones with a probability of about 10⁻¹⁰.
 	minDistinct = 8
 	remedy      = "make one with: openssl rand -hex 32"
 )
 
-// placeholders are what people leave in from examples; the first is what the tutorial's .env and the nextjs-auth0 README
-// say. Compared in lower case, with spaces, '-', '_' and '.' removed.
+// placeholders are texts from examples, compared in lower case and without spaces,
+// '-', '_' and '.'. The first is in the tutorial's .env and the README of
+// nextjs-auth0.
 var placeholders = []string{
 	"opensslrand",
 	"changeme",
@@ -34,7 +35,8 @@ var placeholders = []string{
 	"abcdefghijklmnop",
 }
 
-// Weakness says what is wrong with a secret, in words that follow "the secret", or "" when nothing is.
+// Weakness returns what is wrong with a secret, in words that follow "the secret";
+// "" if nothing is.
 func Weakness(secret string) string {
 	if n := utf8.RuneCountInString(secret); n < minCharacters {
 		return fmt.Sprintf("has %d characters and needs at least %d", n, minCharacters)

@@ -1,5 +1,5 @@
-// Package textfile owns reading the small text files that operators write:
-// secrets, .env and configuration. It leaves what a text means to its callers.
+// Package textfile owns the reading of small text files of operators: secrets,
+// .env and configuration. It leaves their meaning to its callers.
 package textfile
 
 import (
@@ -19,8 +19,8 @@ const MaxBytes = 1 << 20
 // remove it.
 const BOM = "\ufeff"
 
-// Read returns the text of a file. Errors name neither path nor content, and say
-// what to do.
+// Read returns the text of a file. Errors contain neither path nor content, but a
+// remedy.
 func Read(path string) (string, error) {
 	raw, err := Bytes(path)
 	if err != nil {
@@ -29,8 +29,8 @@ func Read(path string) (string, error) {
 	return Decode(raw)
 }
 
-// Bytes returns the content of a file as it is, for [Decode]. Its errors are
-// those of [Read].
+// Bytes returns the content of a file, for [Decode]. Its errors are those of
+// [Read].
 func Bytes(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
@@ -55,7 +55,7 @@ func Bytes(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// A readError has a text of its own for what the system says in another way.
+// A readError is an error of the system with another text.
 type readError struct {
 	text string
 	err  error
@@ -73,9 +73,9 @@ func WithoutPath(err error) error {
 	return err
 }
 
-// Decode returns the text of a file's bytes without a byte order mark. It
-// refuses other encodings, and NUL, which no text has; bytes that are not UTF-8
-// pass, since a secret may be made of any.
+// Decode returns the text of a file's bytes without a byte order mark. It refuses
+// UTF-16, UTF-32 and NUL bytes. It accepts other bytes that are not UTF-8, which a
+// secret may contain.
 func Decode(raw []byte) (string, error) {
 	switch {
 	case bytes.HasPrefix(raw, []byte{0xff, 0xfe}), bytes.HasPrefix(raw, []byte{0xfe, 0xff}):
