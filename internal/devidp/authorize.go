@@ -14,16 +14,17 @@ import (
 	"github.com/zitadel/schema"
 )
 
-// authorization signs people in: the authorization endpoint and the sign-in
-// page.
+// authorization has the authorization endpoint and the sign-in page.
 type authorization struct {
 	*realm
 	logouts *logouts
 	encoder *schema.Encoder
 }
 
-// authorize answers an authorization request: at once when the browser's session will do, else by way of the sign-in
-// page. Until client and redirect URI are known to be good, failures are shown here; after that they go to the client.
+// authorize is the authorization endpoint. It responds at once if the browser's
+// session satisfies the request, and otherwise redirects to the sign-in page.
+// Failures are shown as a page until client and redirect URI are validated, and
+// then sent to the client.
 func (a *authorization) authorize(w http.ResponseWriter, r *http.Request) {
 	in, err := op.ParseAuthorizeRequest(r, a.decoder)
 	if err != nil {
@@ -55,14 +56,14 @@ func (a *authorization) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if slices.Contains(req.prompt, oidc.PromptNone) {
-		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("no session at the provider that would do"))
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("no session that satisfies the request"))
 		return
 	}
 	a.state.keepRequest(req, now)
 	http.Redirect(w, r, a.base+client.LoginURL(req.id), http.StatusSeeOther)
 }
 
-// checkAuthRequest checks everything that the client may be told about.
+// checkAuthRequest checks the request of a valid client with a valid redirect URI.
 func (a *authorization) checkAuthRequest(ctx context.Context, in *oidc.AuthRequest, client *registration, form url.Values) (*authRequest, error) {
 	if form.Has("request") || form.Has("request_uri") {
 		return nil, oidc.ErrRequestNotSupported().WithDescription("request objects are not supported")
@@ -91,13 +92,13 @@ func (a *authorization) checkAuthRequest(ctx context.Context, in *oidc.AuthReque
 		return nil, oidc.ErrInvalidRequest().WithDescription("PKCE is required: code_challenge with code_challenge_method=S256 (RFC 7636)")
 	}
 	if sum, err := base64.RawURLEncoding.Strict().DecodeString(in.CodeChallenge); err != nil || len(sum) != len(digest{}) {
-		return nil, oidc.ErrInvalidRequest().WithDescription("code_challenge is no unpadded base64url SHA-256 (RFC 7636, section 4.2)")
+		return nil, oidc.ErrInvalidRequest().WithDescription("code_challenge is not a SHA-256 in unpadded base64url (RFC 7636 §4.2)")
 	}
 	if err := a.checkTarget(form); err != nil {
 		return nil, err
 	}
-	// Keys do not outlive the process, so that a hint from before a restart cannot be checked. It decides something
-	// only where nobody may be asked.
+	// A hint from before a restart cannot be verified, since the key is new. It
+	// matters only if the user may not be asked.
 	subject, err := op.ValidateAuthReqIDTokenHint(ctx, in.IDTokenHint, a.hints())
 	if err != nil && slices.Contains(in.Prompt, oidc.PromptNone) {
 		return nil, err
@@ -109,8 +110,8 @@ func (a *authorization) checkAuthRequest(ctx context.Context, in *oidc.AuthReque
 	}, nil
 }
 
-// satisfiedBy reports whether the session answers the request without asking the person anything. There is nothing to
-// consent to, the clients being the developer's own, so that prompt=consent shows no page.
+// satisfiedBy reports whether the session satisfies the request without a sign-in.
+// There is no consent page, also not for prompt=consent.
 func (req *authRequest) satisfiedBy(ses *session, now time.Time) bool {
 	switch {
 	case slices.Contains(req.prompt, oidc.PromptLogin), slices.Contains(req.prompt, oidc.PromptSelectAccount):
@@ -118,7 +119,7 @@ func (req *authRequest) satisfiedBy(ses *session, now time.Time) bool {
 	case req.subject != "" && req.subject != ses.user.Subject:
 		return false
 	case req.maxAge != nil && now.Sub(ses.authTime)/time.Second >= time.Duration(min(*req.maxAge, 1<<30)):
-		// Equality counts as too old, so that max_age=0 means prompt=login.
+		// Equality is too old, so that max_age=0 means prompt=login.
 		return false
 	case len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr):
 		return false
@@ -126,7 +127,7 @@ func (req *authRequest) satisfiedBy(ses *session, now time.Time) bool {
 	return true
 }
 
-// showLogin shows the people to choose from.
+// showLogin shows the users to choose from.
 func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 	req := a.state.request(r.FormValue("request"), a.now())
 	if req == nil {
@@ -146,7 +147,7 @@ func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 	a.pages.write(w, r, http.StatusOK, "login", []string{req.redirectURI}, data)
 }
 
-// login receives the choice.
+// login handles the form of the sign-in page.
 func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		a.pages.fail(w, r, "The form could not be read.")
@@ -165,11 +166,11 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if cancelled {
-		a.refuse(w, r, req, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the person went back"})
+		a.refuse(w, r, req, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the user cancelled the sign-in"})
 		return
 	}
-	// Nobody proves anything here, so whatever strength of authentication was asked for is reached by a click: that is
-	// what lets step-up (RFC 9470) be developed against this provider.
+	// Every requested acr is reached, so that step-up authentication (RFC 9470) can be
+	// tried.
 	var acr string
 	if len(req.acrValues) > 0 {
 		acr = req.acrValues[0]
@@ -182,13 +183,13 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 	}
 	a.log.InfoContext(r.Context(), "development sign-in", "user", u.Key, "client_id", req.client.ID)
 	if req.subject != "" && req.subject != u.Subject {
-		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("another person signed in than id_token_hint names"))
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the user is not that of id_token_hint"))
 		return
 	}
 	a.answer(w, r, req, ses)
 }
 
-// success and failure are authorization responses, with the issuer of RFC 9207.
+// success and failure are authorization responses, with iss (RFC 9207).
 type success struct {
 	Code   string `schema:"code"`
 	State  string `schema:"state,omitempty"`
@@ -202,27 +203,27 @@ type failure struct {
 	Issuer      string `schema:"iss"`
 }
 
-// answer gives the client a code.
+// answer sends a code to the client.
 func (a *authorization) answer(w http.ResponseWriter, r *http.Request, req *authRequest, ses *session) {
 	code := newSecret()
 	if !a.state.keepCode(code, req, ses, a.now()) {
-		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session ended meanwhile"))
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session has ended"))
 		return
 	}
 	a.respond(w, r, req, &success{Code: code, State: req.state, Issuer: a.issuer})
 }
 
-// refuse tells the client why not.
+// refuse sends an error to the client.
 func (a *authorization) refuse(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
 	var e *oidc.Error
 	if !errors.As(err, &e) {
 		e = oidc.ErrServerError()
 	}
-	a.log.DebugContext(r.Context(), "authorization refused", "client_id", req.client.ID, "error", string(e.ErrorType), "reason", e.Description)
+	a.log.DebugContext(r.Context(), "authorization refused", "client_id", req.client.ID, "code", string(e.ErrorType), "reason", e.Description)
 	a.respond(w, r, req, &failure{Error: string(e.ErrorType), Description: e.Description, State: req.state, Issuer: a.issuer})
 }
 
-// respond carries an authorization response to the client through the browser.
+// respond sends an authorization response to the client through the browser.
 func (a *authorization) respond(w http.ResponseWriter, r *http.Request, req *authRequest, response any) {
 	if req.mode == oidc.ResponseModeFormPost {
 		fields := make(map[string][]string)
@@ -242,7 +243,7 @@ func (a *authorization) respond(w http.ResponseWriter, r *http.Request, req *aut
 	http.Redirect(w, r, location, http.StatusSeeOther)
 }
 
-// words drops the empty strings that splitting at single spaces leaves.
+// words removes empty strings.
 func words(list []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == "" })
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// registration is a Client in the shape that zitadel's checks of requests ask for.
+// A registration is a Client or Machine as an op.Client.
 type registration struct {
 	Client
 	machine *Machine // nil for a relying party
@@ -37,8 +37,8 @@ func (c *registration) LoginURL(id string) string {
 func (c *registration) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
 func (c *registration) IDTokenLifetime() time.Duration      { return idTokenLifetime }
 
-// DevMode lets redirect URIs be http whatever the response type, so that a wrong response type is reported to the
-// client instead of being hidden behind a complaint about http.
+// DevMode permits http redirect URIs for every response type, so that a wrong
+// response type is reported as such and not as an http redirect URI.
 func (c *registration) DevMode() bool { return true }
 
 func (c *registration) RestrictAdditionalIdTokenScopes() func([]string) []string {
@@ -51,10 +51,10 @@ func (c *registration) IsScopeAllowed(scope string) bool     { return slices.Con
 func (c *registration) IDTokenUserinfoClaimsAssertion() bool { return true }
 func (c *registration) ClockSkew() time.Duration             { return 0 }
 
-// Origin names the application to people: the origin that it is signed in from.
+// Origin returns the origin of the application, for pages.
 func (c *registration) Origin() string { return origin(c.Client.RedirectURIs[0]) }
 
-// Home is where a person who is lost finds the application again.
+// Home returns the address of the application, for links.
 func (c *registration) Home() string {
 	if uris := c.Client.PostLogoutRedirectURIs; len(uris) > 0 {
 		return uris[0]
@@ -74,14 +74,15 @@ func (c clients) find(id string) *registration {
 	return c[i]
 }
 
-// hasSecret compares in constant time.
+// hasSecret compares the secret in constant time.
 func (c *registration) hasSecret(secret string) bool {
 	want, got := sha256.Sum256([]byte(c.Secret)), sha256.Sum256([]byte(secret))
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
-// credentials collects client_id and client_secret for op.ParseAuthenticatedTokenRequest, which reads them from the
-// header (client_secret_basic) or the form (client_secret_post) and refuses both at once (RFC 6749, section 2.3).
+// credentials are client_id and client_secret for op.ParseAuthenticatedTokenRequest,
+// which reads them from the header (client_secret_basic) or the form
+// (client_secret_post) and refuses both at once (RFC 6749 §2.3).
 type credentials struct {
 	ClientID            string `schema:"client_id"`
 	ClientSecret        string `schema:"client_secret"`
@@ -97,10 +98,10 @@ func (c *credentials) IsSetClientIDAndClientSecret() bool { return c.ClientSecre
 // authenticate parses the form and identifies the client that sent it.
 func (t *tokens) authenticate(r *http.Request) (*registration, error) {
 	if r.URL.RawQuery != "" {
-		// RFC 6749, sections 2.3.1 and 3.2: a secret in a URL ends up in logs.
+		// RFC 6749 §2.3.1, §3.2: URLs are logged.
 		return nil, oidc.ErrInvalidRequest().WithDescription("parameters belong in the body, not in the URL")
 	}
-	// Before zitadel parses it: that happens on a copy of the request.
+	// zitadel parses the form of a copy of the request.
 	if err := r.ParseForm(); err != nil {
 		return nil, oidc.ErrInvalidRequest().WithDescription("the form could not be read")
 	}
@@ -121,8 +122,8 @@ func (t *tokens) authenticate(r *http.Request) (*registration, error) {
 	return client, nil
 }
 
-// repeated names a parameter that is given more than once, which RFC 6749, section 3.1, forbids; only resource may be
-// (RFC 8707, section 2).
+// repeated returns a parameter that occurs more than once (RFC 6749 §3.1), except
+// resource (RFC 8707 §2); "" if there is none.
 func repeated(form url.Values) string {
 	for name, values := range form {
 		if len(values) > 1 && name != "resource" {
@@ -132,7 +133,7 @@ func repeated(form url.Values) string {
 	return ""
 }
 
-// origin is the scheme and host of an absolute URL.
+// origin returns scheme and host of an absolute URL.
 func origin(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -18,7 +18,7 @@ func TestIssuer(t *testing.T) {
 		"http://[::1]:3001":             "",
 		"http://127.0.0.1:3001/":        "",
 		"":                              "empty",
-		"127.0.0.1:3001":                "no URL",
+		"127.0.0.1:3001":                "not a URL",
 		"localhost:3001":                "neither http nor https",
 		"ftp://127.0.0.1":               "neither http nor https",
 		"http://":                       "not on loopback",

@@ -11,8 +11,9 @@ type sessionCookie struct {
 	secure bool
 }
 
-// newSessionCookie puts the port into the name, because cookies of a host are shared by all its ports, and on loopback there may well be
-// two providers. The prefix follows the scheme: __Host- demands Secure, which http cannot have.
+// newSessionCookie returns the cookie for an issuer. Its name contains the port,
+// since all ports of a host share cookies. The prefix __Host- requires Secure, and so
+// https.
 func newSessionCookie(issuer *url.URL) *sessionCookie {
 	name := "devidp"
 	if port := issuer.Port(); port != "" {
@@ -24,7 +25,7 @@ func newSessionCookie(issuer *url.URL) *sessionCookie {
 	return &sessionCookie{name: name, secure: issuer.Scheme == "https"}
 }
 
-// value is the secret of the browser's session, or empty.
+// value returns the secret of the browser's session; "" if there is none.
 func (c *sessionCookie) value(r *http.Request) string {
 	found, err := r.Cookie(c.name)
 	if err != nil {

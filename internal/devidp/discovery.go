@@ -7,7 +7,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// Paths of the endpoints, below the issuer.
+// The paths of the endpoints below the issuer.
 const (
 	pathAuthorize     = "/authorize"
 	pathLogin         = "/login"
@@ -19,10 +19,10 @@ const (
 	pathConfirmLogout = "/end_session/confirm"
 )
 
-// metadata adds to zitadel's document what it lacks.
+// metadata adds members to zitadel's document.
 type metadata struct {
 	oidc.DiscoveryConfiguration
-	// RFC 9207, section 3.
+	// RFC 9207 §3.
 	IssParameterSupported bool `json:"authorization_response_iss_parameter_supported"`
 }
 

@@ -1,14 +1,16 @@
-// Package devidp owns the OpenID provider for development: a real provider, with discovery, authorization code flow,
-// rotation of refresh tokens and logout, at which a newcomer signs in by choosing one of three demo users, with no
-// account and no password.
+// Package devidp owns the OpenID provider for development: discovery, authorization
+// code flow, rotation of refresh tokens and logout, with demo users instead of
+// accounts and passwords.
 //
-// It leaves listening to its caller, and everything about relying parties and resource servers to the rest of the
-// system, which talks to it over HTTP alone, as to any other provider. Because whoever reaches it may be whomever they
-// like, it refuses an issuer that is not on loopback, and requests that were addressed to another name.
+// It leaves listening to its caller. The other parts use it over HTTP only, as any
+// provider. Since every client can sign in as every user, it refuses an issuer off
+// loopback and requests with another Host.
 //
-// Parsing and checking of requests, the claims of tokens and their signature come from zitadel/oidc. Its ready-made
-// storage-driven server is not used, for four reasons: it gives ID tokens the audience of access tokens, reads the
-// wall clock, logs the URL of error redirects (state included) through the default logger, and shows JSON to people.
+// Parsing and validation of requests, claims and signatures come from zitadel/oidc.
+// Its storage-driven server is not used, because it gives ID tokens the audience of
+// access tokens, reads the wall clock, logs the URLs of error redirects with state
+// through the default logger, and shows JSON to users.
 //
-// State lives in memory and the signing key is made at each start: nothing survives a restart, by intent.
+// State is in memory and the signing key is new at each start, so nothing survives a
+// restart.
 package devidp

@@ -12,14 +12,14 @@ import (
 	oidccrypto "github.com/zitadel/oidc/v3/pkg/crypto"
 )
 
-// The `typ` headers tell the three kinds of token apart, as RFC 8725, section 3.11, advises.
+// The typ headers of the three kinds of token (RFC 8725 §3.11).
 const (
-	typeAccessToken jose.ContentType = "at+jwt" // RFC 9068, section 2.1
+	typeAccessToken jose.ContentType = "at+jwt" // RFC 9068 §2.1
 	typeIDToken     jose.ContentType = "JWT"
-	typeLogoutToken jose.ContentType = "logout+jwt" // OpenID Connect Back-Channel Logout, section 2.4
+	typeLogoutToken jose.ContentType = "logout+jwt" // OpenID Connect Back-Channel Logout §2.4
 )
 
-// signingKey signs everything, and checks the provider's own ID tokens when they come back as a hint.
+// A signingKey signs all tokens and verifies ID tokens in id_token_hint.
 type signingKey struct {
 	public  jose.JSONWebKey
 	private *rsa.PrivateKey
@@ -39,7 +39,7 @@ func newSigningKey() (*signingKey, error) {
 	return &signingKey{public: public, private: private}, nil
 }
 
-// sign makes a compact RS256 JWS of claims.
+// sign returns claims as a compact JWS with RS256.
 func (k *signingKey) sign(claims any, typ jose.ContentType) (string, error) {
 	signer, err := jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.private, KeyID: k.public.KeyID}},
@@ -59,5 +59,5 @@ func (k *signingKey) VerifySignature(_ context.Context, jws *jose.JSONWebSignatu
 	return jws.Verify(k.public.Key)
 }
 
-// newSecret is an identifier that cannot be guessed: at least 128 random bits.
+// newSecret returns an identifier of at least 128 random bits.
 func newSecret() string { return rand.Text() }

@@ -13,7 +13,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// logoutEvent is the one member of a logout token's events claim.
+// logoutEvent is the member of the events claim of a logout token.
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // logouts ends sessions: at the end_session endpoint, and with logout tokens at
@@ -38,8 +38,9 @@ func newLogouts(rl *realm, client *http.Client) *logouts {
 	return l
 }
 
-// endSession is RP-Initiated Logout. A valid id_token_hint for the person who is signed in ends the session at once;
-// without one the person is asked, since any page can send a browser here.
+// endSession is RP-Initiated Logout. With a valid id_token_hint for the signed-in
+// user it ends the session at once. Without one it asks, since any page can send a
+// browser here.
 func (l *logouts) endSession(w http.ResponseWriter, r *http.Request) {
 	req, err := op.ParseEndSessionRequest(r, l.decoder)
 	if err != nil {
@@ -62,7 +63,8 @@ func (l *logouts) endSession(w http.ResponseWriter, r *http.Request) {
 	current := l.session(r)
 	switch {
 	case hint != nil && (current == nil || current.sid == hint.SessionID || current.user.Subject == hint.Subject):
-		// The hint's session may be another browser's, or this one's without its cookie (a POST from another site).
+		// The session of the hint may be that of another browser, or that of this one
+		// without its cookie (a POST from another site).
 		l.end(hint.SessionID)
 		if current != nil {
 			l.end(current.sid)
@@ -77,7 +79,7 @@ func (l *logouts) endSession(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// confirmLogout receives a person's word that they want to sign out.
+// confirmLogout handles the form with which the user confirms the logout.
 func (l *logouts) confirmLogout(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		l.pages.fail(w, r, "The form could not be read.")
@@ -95,8 +97,8 @@ func (l *logouts) confirmLogout(w http.ResponseWriter, r *http.Request) {
 	l.signedOut(w, r, next)
 }
 
-// verifyHint returns the claims of an ID token of this run, expired or not, or nil. One from before a restart was
-// signed with a key that is gone: it counts as absent, and the person is asked instead.
+// verifyHint returns the claims of an ID token, which may have expired; nil if it is
+// invalid. An ID token from before a restart is invalid, so the user is asked.
 func (l *logouts) verifyHint(ctx context.Context, hint string) *oidc.IDTokenClaims {
 	if hint == "" {
 		return nil
@@ -109,8 +111,9 @@ func (l *logouts) verifyHint(ctx context.Context, hint string) *oidc.IDTokenClai
 	return claims
 }
 
-// afterLogout is where to go after logout; empty: stay here. It must be registered for the client, or, when none is
-// named, for any: the hint that would have named it may be from before a restart.
+// afterLogout returns the address to redirect to after logout; "" for none. It must
+// be registered for the client, or for any client if there is no client id, since
+// the hint may be from before a restart.
 func (l *logouts) afterLogout(clientID, uri, state string) (next string, ok bool) {
 	clients := l.clients
 	if clientID != "" {
@@ -149,21 +152,21 @@ func (l *logouts) signedOut(w http.ResponseWriter, r *http.Request, next string)
 	}
 	l.pages.write(w, r, http.StatusOK, "message", nil, &message{
 		Title: "You are signed out",
-		Text:  []string{"Your session at the development provider has ended, and the applications that took part in it were told."},
+		Text:  []string{"Your session at the development provider has ended, and its applications have been notified."},
 		Links: l.pages.homes(),
 	})
 }
 
-// end ends a session and tells its clients. Refresh tokens with offline_access outlive it, as Back-Channel Logout,
-// section 2.7, wants: revoking them is the relying party's part.
+// end ends a session and notifies its clients. Refresh tokens with offline_access
+// stay valid (Back-Channel Logout §2.7).
 func (l *logouts) end(sid string) {
 	if ses := l.state.endSession(sid); ses != nil {
 		l.notify(ses)
 	}
 }
 
-// notify sends a logout token to every client of a session that has ended, without waiting for the answers. The
-// caller is the only one who still holds ses.
+// notify sends a logout token to each client of an ended session, without waiting
+// for the responses. It takes ownership of ses.
 func (l *logouts) notify(ses *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +179,7 @@ func (l *logouts) notify(ses *session) {
 		}
 		l.calls.Go(func() {
 			if err := l.sendLogoutToken(c, ses); err != nil {
-				l.log.Warn("back-channel logout failed", "client_id", c.ID, "error", err)
+				l.log.Warn("back-channel logout failed", "client_id", c.ID, "err", err)
 			}
 		})
 	}
@@ -212,7 +215,7 @@ func (l *logouts) sendLogoutToken(c *registration, ses *session) error {
 	}
 	defer discard(resp.Body)
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
-		return errors.New("the client answered " + resp.Status)
+		return errors.New("the client responded with status " + resp.Status)
 	}
 	return nil
 }
@@ -238,7 +241,7 @@ func (l *logouts) shutdown(ctx context.Context) error {
 	}
 }
 
-// discard empties and closes a body, so that its connection can be used again.
+// discard reads and closes a body, so that its connection can be reused.
 func discard(body io.ReadCloser) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxForm))
 	_ = body.Close()

@@ -19,7 +19,7 @@ var (
 	assetFiles embed.FS
 )
 
-// templates holds one template a page, each within the layout.
+// templates holds a template per page, with the layout.
 var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for _, name := range []string{"login", "logout", "form_post", "message", "home"} {
@@ -37,7 +37,7 @@ type pages struct {
 type loginPage struct {
 	Request string
 	Host    string // of the application
-	StepUp  string // the acr that the present session lacks
+	StepUp  string // the acr that the session lacks
 	Current *user
 	Hinted  *user
 	Users   []loginChoice
@@ -70,7 +70,7 @@ type homePage struct {
 	Links     []link
 }
 
-// message is a page that only says something.
+// A message is a page with text only.
 type message struct {
 	Title string
 	Text  []string
@@ -79,12 +79,13 @@ type message struct {
 
 type link struct{ URL, Text string }
 
-// page writes a page. Its forms may lead to the given addresses besides the provider itself: Chromium holds form-action
-// against the redirects that follow a submission as well, and these lead back to the client.
+// write writes a page. Its forms may be submitted to the provider and to
+// formTargets: Chromium applies form-action to redirects after a submission, which
+// lead to the client.
 func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name string, formTargets []string, data any) {
 	var buf bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&buf, "layout", data); err != nil {
-		p.log.ErrorContext(r.Context(), "page failed", "page", name, "error", err)
+		p.log.ErrorContext(r.Context(), "page not rendered", "page", name, "err", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
 	}
@@ -102,13 +103,14 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name s
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", csp)
 	h.Set("Cache-Control", "no-store")
-	// Not no-referrer: that would make the forms' Origin "null", which older browsers are recognised by.
+	// With no-referrer the forms' Origin would be "null", which the cross-origin
+	// protection refuses in older browsers.
 	h.Set("Referrer-Policy", "same-origin")
 	w.WriteHeader(status)
 	_, _ = buf.WriteTo(w)
 }
 
-// failPage tells a person why a request cannot go on, when there is no client to tell.
+// fail shows why a request is refused, if the client cannot be told.
 func (p *pages) fail(w http.ResponseWriter, r *http.Request, reason string) {
 	p.log.WarnContext(r.Context(), "request refused", "path", r.URL.Path, "reason", reason)
 	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
@@ -118,7 +120,8 @@ func (p *pages) fail(w http.ResponseWriter, r *http.Request, reason string) {
 	})
 }
 
-// expired is for a sign-in that is unknown: answered already, too old, or from before a restart.
+// expired is the page for an unknown sign-in: finished, expired, or from before a
+// restart.
 func (p *pages) expired(w http.ResponseWriter, r *http.Request) {
 	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
 		Title: "This sign-in has expired",
@@ -157,7 +160,7 @@ func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
 	rl.pages.write(w, r, http.StatusOK, "home", nil, data)
 }
 
-// homes links to the applications.
+// homes returns links to the applications.
 func (p *pages) homes() []link {
 	var links []link
 	for _, c := range p.clients {
@@ -174,7 +177,7 @@ func hostOf(raw string) string {
 	return host
 }
 
-// serveAsset serves the style sheet, the icon and the one script.
+// serveAsset serves the style sheet, the icon and the script.
 func serveAsset(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache")
 	name := strings.TrimPrefix(r.URL.Path, "/")

@@ -17,8 +17,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// How long things live. Only access tokens are worth a setting: their short life is what exercises the refresh of a
-// relying party.
+// Lifetimes and timeouts. That of access tokens is configurable, to exercise the
+// refresh of a relying party.
 const (
 	defaultAccessTokenLifetime = 5 * time.Minute
 	idTokenLifetime            = time.Hour
@@ -30,7 +30,7 @@ const (
 	logoutCallTimeout          = 5 * time.Second
 )
 
-// maxForm bounds the body of any request, in bytes.
+// maxForm is the largest request body, in bytes.
 const maxForm = 64 << 10
 
 // Client is a relying party that may use the provider. All clients are confidential.
@@ -38,46 +38,47 @@ type Client struct {
 	ID     string // client_id
 	Secret string // client_secret, for client_secret_basic and client_secret_post
 
-	// RedirectURIs are compared with redirect_uri as they are, byte for byte. At least one.
+	// RedirectURIs are compared with redirect_uri byte for byte. At least one is
+	// required.
 	RedirectURIs []string
-	// PostLogoutRedirectURIs are compared with post_logout_redirect_uri in the same way. May be empty.
+	// PostLogoutRedirectURIs are compared with post_logout_redirect_uri byte for byte.
 	PostLogoutRedirectURIs []string
-	// BackchannelLogoutURI receives a logout token when a session that the client took part in ends. Empty: no call.
+	// BackchannelLogoutURI receives a logout token when a session of the client ends.
+	// "" means no request.
 	BackchannelLogoutURI string
 }
 
-// Machine is a program that calls the API in its own name, by the client credentials grant (RFC 6749, section 4.4). It
-// signs nobody in.
+// Machine is a client with the client credentials grant only (RFC 6749 §4.4).
 type Machine struct {
 	ID     string // client_id, and the subject of its tokens
 	Secret string // client_secret
 
-	// Permissions is the claim of that name, and which scopes it may ask for.
+	// Permissions is the permissions claim, and the scopes that may be requested.
 	Permissions []string
 }
 
-// Config says what the provider is called and whom it serves. Issuer, Audience and one client are required; the rest
-// may be left at zero.
+// Config configures a Provider. Issuer, Audience and one client are required.
 type Config struct {
-	// Issuer is the origin under which browser and relying party reach the provider: http or https, on 127.0.0.0/8,
-	// [::1] or localhost, without a path. Anything else is refused.
+	// Issuer is the origin at which browsers and relying parties reach the provider:
+	// http or https, on 127.0.0.0/8, [::1] or localhost, without a path.
 	Issuer string
 	// Clients are the relying parties.
 	Clients []Client
-	// Machines are programs that call the API by themselves. None is needed.
+	// Machines are programs that call the API. They are optional.
 	Machines []Machine
-	// Audience is the API's identifier: the `aud` of every access token. A client may ask for it by `audience` or
-	// `resource`, or leave it out; asking for another is an error (invalid_target). It must differ from every client's
-	// ID, or access tokens and ID tokens could be taken for each other.
+	// Audience is the API's identifier, the aud of all access tokens. A client may
+	// request it with audience or resource; another one is the error invalid_target.
+	// It must differ from the ids of all clients, so that ID tokens do not pass for
+	// access tokens.
 	Audience string
-	// AccessTokenLifetime is how long an access token is valid; 0 means 5 minutes.
+	// AccessTokenLifetime is the lifetime of access tokens; 0 means 5 minutes.
 	AccessTokenLifetime time.Duration
-	// HTTPClient makes the back-channel logout calls; nil means one that follows no redirect. A call ends within 5 s
-	// in either case.
+	// HTTPClient sends back-channel logout requests; nil means a client that follows
+	// no redirects. In either case a request ends within 5 s.
 	HTTPClient *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Logger says who signed in and what went wrong, never a token, code or cookie; nil discards.
+	// Logger gets sign-ins and failures, never a token, code or cookie; nil discards.
 	Logger *slog.Logger
 }
 
@@ -88,7 +89,8 @@ type Provider struct {
 	handler http.Handler
 }
 
-// New makes a provider with a fresh RSA-2048 key and no state. The error names the field at fault.
+// New returns a provider with a new RSA key of 2048 bits and no state. The error
+// names the wrong field.
 func New(cfg Config) (*Provider, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
@@ -133,14 +135,14 @@ func New(cfg Config) (*Provider, error) {
 	return p, nil
 }
 
-// parseIssuer refuses whatever would let strangers reach a provider that asks nobody for a password.
+// parseIssuer refuses an issuer off loopback, since the provider has no passwords.
 func parseIssuer(issuer string) (*url.URL, error) {
 	u, err := url.Parse(issuer)
 	switch {
 	case issuer == "":
 		return nil, errors.New("devidp: Issuer is empty; set it to the origin of this provider, for example http://127.0.0.1:3001")
 	case err != nil:
-		return nil, fmt.Errorf("devidp: Issuer %q is no URL; give an origin such as http://127.0.0.1:3001", issuer)
+		return nil, fmt.Errorf("devidp: Issuer %q is not a URL; give an origin such as http://127.0.0.1:3001", issuer)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("devidp: Issuer %q is neither http nor https; give an origin such as http://127.0.0.1:3001", issuer)
 	case u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(issuer, "#"):
@@ -154,7 +156,7 @@ func parseIssuer(issuer string) (*url.URL, error) {
 // register checks the configured clients and machines.
 func register(relyingParties []Client, machines []Machine, audience string) (clients, error) {
 	if len(relyingParties) == 0 {
-		return nil, errors.New("devidp: Clients is empty; nobody could sign in to anything")
+		return nil, errors.New("devidp: Clients is empty; give at least one")
 	}
 	var all []*registration
 	for _, c := range relyingParties {
@@ -171,7 +173,7 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 		case c.Secret == "":
 			return nil, fmt.Errorf("devidp: client %q has no Secret; all clients are confidential", c.ID)
 		case c.ID == audience:
-			return nil, fmt.Errorf("devidp: client ID %q equals Audience; ID tokens would pass for access tokens (RFC 8725, section 3.12): give the API an identifier of its own", c.ID)
+			return nil, fmt.Errorf("devidp: client ID %q equals Audience; ID tokens would pass for access tokens (RFC 8725 §3.12): give the API an identifier of its own", c.ID)
 		case c.machine == nil && len(c.Client.RedirectURIs) == 0:
 			return nil, fmt.Errorf("devidp: client %q has no RedirectURIs", c.ID)
 		case slices.ContainsFunc(out, func(o *registration) bool { return o.ID == c.ID }):
@@ -184,7 +186,7 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 		for _, raw := range uris {
 			u, err := url.Parse(raw)
 			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Contains(raw, "#") {
-				return nil, fmt.Errorf("devidp: client %q: %q is no absolute http or https URL without a fragment", c.ID, raw)
+				return nil, fmt.Errorf("devidp: client %q: %q is not an absolute http or https URL without a fragment", c.ID, raw)
 			}
 		}
 		out = append(out, c)
@@ -192,11 +194,11 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 	return out, nil
 }
 
-// routes is the table of what the provider answers.
+// routes returns the handler of all endpoints and pages.
 func (p *Provider) routes() http.Handler {
 	mux := http.NewServeMux()
-	// Pages that only this provider's own pages may post to: a sign-in forced from elsewhere is login CSRF. The
-	// protocol's endpoints stay outside, since a relying party may post to them across sites.
+	// Forms of the provider's pages only, against login CSRF. Relying parties may post
+	// to the endpoints of the protocol across sites.
 	own := http.NewCrossOriginProtection()
 	own.SetDenyHandler(http.HandlerFunc(p.pages.denyCrossOrigin))
 
@@ -219,7 +221,7 @@ func (p *Provider) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", p.home)
 	mux.HandleFunc("/", p.pages.notFound)
 	for _, path := range []string{pathToken, pathRevoke, pathConfirmLogout} {
-		// The catch-all above would turn the mux's own 405 into a 404.
+		// Because of the catch-all the mux would respond with 404 instead of 405.
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, "send this as a POST", http.StatusMethodNotAllowed)
@@ -228,8 +230,9 @@ func (p *Provider) routes() http.Handler {
 	return mux
 }
 
-// ServeHTTP answers a request that was addressed to a loopback name. Any other Host is refused: a page elsewhere whose
-// name resolves to 127.0.0.1 (DNS rebinding) would otherwise be of the provider's own origin.
+// ServeHTTP serves requests with a loopback Host. Others are refused with 421, since
+// a page whose name resolves to 127.0.0.1 (DNS rebinding) would have the provider's
+// origin.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	host := (&url.URL{Host: r.Host}).Hostname()
@@ -244,6 +247,6 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.handler.ServeHTTP(w, r)
 }
 
-// Shutdown stops making back-channel logout calls and waits for those in flight. When ctx ends first, they are
-// cancelled and its error is returned.
+// Shutdown waits for the back-channel logout requests in flight and sends no others.
+// When ctx ends first, it cancels them and returns the error of ctx.
 func (p *Provider) Shutdown(ctx context.Context) error { return p.logouts.shutdown(ctx) }

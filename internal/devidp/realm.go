@@ -14,8 +14,8 @@ import (
 
 // A realm is what all endpoints share.
 type realm struct {
-	issuer   string // as configured: the `iss` of every token, byte for byte
-	base     string // the issuer without a trailing slash: what endpoints are appended to
+	issuer   string // as configured: the iss of all tokens, byte for byte
+	base     string // the issuer without a trailing slash, for the addresses of endpoints
 	cookie   *sessionCookie
 	clients  clients
 	pages    *pages
@@ -33,17 +33,17 @@ func (rl *realm) session(r *http.Request) *session {
 	return rl.state.session(rl.cookie.value(r), rl.now())
 }
 
-// checkTarget refuses any audience or resource (RFC 8707) but ours.
+// checkTarget refuses every audience and resource (RFC 8707) except ours.
 func (rl *realm) checkTarget(form url.Values) error {
 	for _, target := range slices.Concat(form["audience"], form["resource"]) {
 		if target != "" && target != rl.audience {
-			return oidc.ErrInvalidTarget().WithDescription("the only audience here is the configured one")
+			return oidc.ErrInvalidTarget().WithDescription("audience unknown")
 		}
 	}
 	return nil
 }
 
-// hints verifies ID tokens that come back as a hint.
+// hints returns the verifier of id_token_hint.
 func (rl *realm) hints() *op.IDTokenHintVerifier {
 	return op.NewIDTokenHintVerifier(rl.issuer, rl.key, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
 }

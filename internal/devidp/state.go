@@ -10,12 +10,13 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// digest is what secrets are looked up by, so that a look-up's timing tells nothing about them.
+// A digest is the key for looking up a secret, so that the time of a look-up reveals
+// nothing about the secret.
 type digest [sha256.Size]byte
 
 func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
 
-// authRequest is an authorization request that was found good and waits for a person, or is being answered.
+// An authRequest is a valid authorization request.
 type authRequest struct {
 	id          string
 	client      *registration
@@ -29,22 +30,23 @@ type authRequest struct {
 	maxAge      *uint // seconds
 	acrValues   []string
 	loginHint   string
-	subject     string // from id_token_hint: only this person's answer will do
+	subject     string // from id_token_hint: the required user
 	expires     time.Time
 }
 
-// session is a browser's session at the provider.
+// A session is a browser's session at the provider.
 type session struct {
 	sid      string
 	user     *user
 	authTime time.Time
 	acr      string
-	clients  map[string]*registration // who took part, and is told when it ends
+	clients  map[string]*registration // that took part and get a logout token
 	cookie   digest
 	expires  time.Time
 }
 
-// grant is what a person allowed a client at one login. Every token of that login hangs on it.
+// A grant is the authorization of a client at one login. All tokens of the login
+// refer to it.
 type grant struct {
 	client   *registration
 	user     *user
@@ -56,7 +58,8 @@ type grant struct {
 	revoked  bool
 }
 
-// authCode is an authorization code; it stays known after its use, so that a second use can be told from a guess.
+// An authCode is an authorization code. It is kept after its use, to detect a second
+// use.
 type authCode struct {
 	request authRequest
 	grant   *grant
@@ -64,20 +67,21 @@ type authCode struct {
 	expires time.Time
 }
 
-// refreshToken is one link of a family; used ones stay known while the family lives, to detect reuse.
+// A refreshToken is a refresh token of a grant. It is kept after its use, to detect
+// reuse.
 type refreshToken struct {
 	grant *grant
 	used  bool
 }
 
-// accessToken is remembered for userinfo and revocation; resource servers verify the JWT themselves.
+// An accessToken is an access token, for userinfo and revocation.
 type accessToken struct {
 	grant   *grant
 	scopes  []string
 	expires time.Time
 }
 
-// state is everything the provider remembers. What has expired is dropped at most a minute later.
+// state is the state of the provider. Expired entries are deleted within a minute.
 type state struct {
 	mu       sync.Mutex
 	requests map[string]*authRequest
@@ -98,7 +102,7 @@ func newState() *state {
 	}
 }
 
-// sweep drops what has expired. The lock is held.
+// sweep deletes expired entries. It is called with the lock held.
 func (s *state) sweep(now time.Time) {
 	if now.Sub(s.swept) < time.Minute {
 		return
@@ -111,7 +115,7 @@ func (s *state) sweep(now time.Time) {
 	maps.DeleteFunc(s.access, func(_ digest, t *accessToken) bool { return !now.Before(t.expires) })
 }
 
-// keepRequest stores a request until a person has answered it.
+// keepRequest stores a request until the user has signed in.
 func (s *state) keepRequest(r *authRequest, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +134,7 @@ func (s *state) request(id string, now time.Time) *authRequest {
 	return r
 }
 
-// takeRequest returns a waiting request and forgets it, or nil: each is answered once.
+// takeRequest returns a waiting request and deletes it, or returns nil.
 func (s *state) takeRequest(id string, now time.Time) *authRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,8 +158,9 @@ func (s *state) session(cookie string, now time.Time) *session {
 	return &c
 }
 
-// signIn records that somebody authenticated in a browser. The same person as before keeps the session, under a new
-// cookie value (against fixation); another gets a new one, and the session that this ends is returned.
+// signIn records a sign-in of a browser. The same user keeps the session with a new
+// cookie value, against session fixation. Another user gets a new session, and the
+// ended one is returned.
 func (s *state) signIn(oldCookie, newCookie string, u *user, acr string, now time.Time) (current, ended *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +179,8 @@ func (s *state) signIn(oldCookie, newCookie string, u *user, acr string, now tim
 	return &c, ended
 }
 
-// endSession ends the session with that sid and returns it, or nil when there is none. From then on only the caller
-// holds it.
+// endSession ends the session with this sid and returns it; nil if there is none.
+// The caller then owns it.
 func (s *state) endSession(sid string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,8 +193,8 @@ func (s *state) endSession(sid string) *session {
 	return nil
 }
 
-// keepCode issues a code for a request to the person of a session, and makes the client a part of that session. It
-// reports false when the session has ended meanwhile.
+// keepCode issues a code for a request and adds the client to the session. It
+// returns false if the session has ended.
 func (s *state) keepCode(code string, r *authRequest, ses *session, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,9 +215,8 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now time.Tim
 	return true
 }
 
-// redeem spends a code, whatever the caller then finds wrong with the request. It returns nil for a code that is
-// unknown, spent, expired or another client's. A code that comes twice was stolen: what it gave is revoked (RFC 6749,
-// section 4.1.2).
+// redeem uses up a code and returns it; nil if it is unknown, used, expired or of
+// another client. A second use revokes the tokens of the first (RFC 6749 §4.1.2).
 func (s *state) redeem(code string, client *registration, now time.Time) *authCode {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +232,7 @@ func (s *state) redeem(code string, client *registration, now time.Time) *authCo
 	return c
 }
 
-// keepTokens remembers the tokens of a grant; refresh may be empty.
+// keepTokens stores the tokens of a grant; refresh may be empty.
 func (s *state) keepTokens(g *grant, access, refresh string, scopes []string, expires, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,9 +243,9 @@ func (s *state) keepTokens(g *grant, access, refresh string, scopes []string, ex
 	}
 }
 
-// rotate spends a refresh token for the scopes asked for (none: all of the grant's) and returns its grant and them.
-// A token that comes twice revokes the whole family, the thief's tokens and the victim's alike (RFC 9700, section
-// 4.14.2); reused tells that from a token that was never good.
+// rotate uses up a refresh token and returns its grant and the requested scopes, or
+// all of the grant if none are requested. A second use revokes all tokens of the
+// grant (RFC 9700 §4.14.2) and is reported as reused.
 func (s *state) rotate(token string, client *registration, asked []string, now time.Time) (g *grant, scopes []string, reused bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,7 +260,7 @@ func (s *state) rotate(token string, client *registration, asked []string, now t
 	scopes = t.grant.scopes
 	if len(asked) > 0 {
 		if slices.ContainsFunc(asked, func(scope string) bool { return !slices.Contains(t.grant.scopes, scope) }) {
-			return nil, nil, false, oidc.ErrInvalidScope().WithDescription("scope exceeds what was granted at login")
+			return nil, nil, false, oidc.ErrInvalidScope().WithDescription("scope exceeds the granted scope")
 		}
 		scopes = asked
 	}
@@ -264,7 +268,7 @@ func (s *state) rotate(token string, client *registration, asked []string, now t
 	return t.grant, scopes, false, nil
 }
 
-// accessToken returns what an access token stands for, or nil.
+// accessToken returns a valid access token, or nil.
 func (s *state) accessToken(token string, now time.Time) *accessToken {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,8 +279,9 @@ func (s *state) accessToken(token string, now time.Time) *accessToken {
 	return t
 }
 
-// revoke revokes an access token alone, or a refresh token together with every token of its login (RFC 7009, section
-// 2.1). It reports false for another client's token; an unknown one is no failure (section 2.2).
+// revoke revokes an access token, or a refresh token with all tokens of its login
+// (RFC 7009 §2.1). It returns false for a token of another client, and true for an
+// unknown one (§2.2).
 func (s *state) revoke(token string, client *registration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// tokens issues and revokes tokens, and answers with what they stand for: the
-// endpoints for token, revocation and userinfo.
+// tokens has the endpoints for token, revocation and userinfo.
 type tokens struct{ *realm }
 
 // serve is the token endpoint.
@@ -29,7 +28,7 @@ func (t *tokens) serve(w http.ResponseWriter, r *http.Request) {
 	case grantType == oidc.GrantTypeClientCredentials && client.machine != nil:
 		resp, err = t.machineToken(r, client.machine)
 	case grantType == oidc.GrantTypeClientCredentials, client.machine != nil && grantType != "":
-		err = oidc.ErrUnauthorizedClient().WithDescription("a relying party signs people in, a machine has client_credentials alone")
+		err = oidc.ErrUnauthorizedClient().WithDescription("client_credentials is for machines only, the other grants are for relying parties")
 	case grantType == oidc.GrantTypeCode:
 		resp, err = t.exchangeCode(r, client)
 	case grantType == oidc.GrantTypeRefreshToken:
@@ -55,10 +54,10 @@ func (t *tokens) exchangeCode(r *http.Request, client *registration) (*oidc.Acce
 	}
 	code := t.state.redeem(r.PostForm.Get("code"), client, t.now())
 	if code == nil {
-		return nil, oidc.ErrInvalidGrant().WithDescription("code unknown, expired, used before, or another client's")
+		return nil, oidc.ErrInvalidGrant().WithDescription("code unknown, expired, used before, or issued to another client")
 	}
 	if r.PostForm.Get("redirect_uri") != code.request.redirectURI {
-		return nil, oidc.ErrInvalidGrant().WithDescription("redirect_uri is not the one of the authorization request")
+		return nil, oidc.ErrInvalidGrant().WithDescription("redirect_uri differs from that of the authorization request")
 	}
 	challenge := &oidc.CodeChallenge{Challenge: code.request.challenge, Method: oidc.CodeChallengeMethodS256}
 	if err := op.AuthorizeCodeChallenge(r.PostForm.Get("code_verifier"), challenge); err != nil {
@@ -81,12 +80,12 @@ func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.Acc
 	if err != nil {
 		return nil, err
 	}
-	// OpenID Connect Core, section 12.2: the ID token of a refresh should carry no nonce.
+	// OpenID Connect Core §12.2: the ID token of a refresh should carry no nonce.
 	return t.issue(g, scopes, "")
 }
 
-// machineToken answers a machine: an access token, and neither a refresh token (RFC 6749, section 4.4.3) nor an ID
-// token, since there is nobody to tell of.
+// machineToken issues an access token to a machine, without a refresh token (RFC
+// 6749 §4.4.3) and without an ID token.
 func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenResponse, error) {
 	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
@@ -94,14 +93,14 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 	var scopes []string
 	for _, scope := range strings.Fields(r.PostForm.Get("scope")) {
 		if !slices.Contains(m.Permissions, scope) {
-			return nil, oidc.ErrInvalidScope().WithDescription("the machine lacks a permission of that name")
+			return nil, oidc.ErrInvalidScope().WithDescription("the machine lacks the permission of this name")
 		}
 		scopes = append(scopes, scope)
 	}
 	now := t.now()
 	claims := &oidc.AccessTokenClaims{
 		TokenClaims: oidc.TokenClaims{
-			Issuer: t.issuer, Subject: m.ID, Audience: oidc.Audience{t.audience}, // RFC 9068, section 2.2: the client is the subject
+			Issuer: t.issuer, Subject: m.ID, Audience: oidc.Audience{t.audience}, // RFC 9068 §2.2: the client is the subject
 			Expiration: oidc.FromTime(now.Add(t.lifetime)), IssuedAt: oidc.FromTime(now),
 			AuthorizedParty: m.ID, ClientID: m.ID, JWTID: newSecret(),
 		},
@@ -117,8 +116,8 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 	}, nil
 }
 
-// issue makes the tokens of one answer. A refresh token comes with offline_access alone, and goes on coming however the
-// scopes of the access token are narrowed.
+// issue returns the tokens of a response. There is a refresh token if the grant has
+// offline_access, also if the scopes of the access token are fewer.
 func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
 	expires := now.Add(t.lifetime)
@@ -148,7 +147,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTok
 	return resp, nil
 }
 
-// accessClaims follows RFC 9068, with Auth0's permissions claim.
+// accessClaims returns the claims of RFC 9068, and Auth0's permissions claim.
 func (t *tokens) accessClaims(g *grant, scopes []string, now, expires time.Time) *oidc.AccessTokenClaims {
 	return &oidc.AccessTokenClaims{
 		TokenClaims: oidc.TokenClaims{
@@ -168,7 +167,8 @@ func (t *tokens) accessClaims(g *grant, scopes []string, now, expires time.Time)
 	}
 }
 
-// idClaims is for the client alone: an audience shared with access tokens would let one pass for the other.
+// idClaims returns claims whose audience is the client only, so that ID tokens do
+// not pass for access tokens.
 func (t *tokens) idClaims(g *grant, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
 	atHash, err := oidc.ClaimHash(access, jose.RS256)
 	if err != nil {
@@ -192,7 +192,7 @@ func (t *tokens) idClaims(g *grant, scopes []string, nonce, access string, now t
 	return claims, nil
 }
 
-// userinfo answers with what the token's scopes allow.
+// userinfo is the userinfo endpoint. The scopes of the token select the claims.
 func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, oidc.BearerToken) || token == "" {
@@ -213,8 +213,8 @@ func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// revoke is the revocation endpoint (RFC 7009). A revoked access token is refused here at once; resource servers that
-// verify it by its signature go on accepting it until it expires.
+// revoke is the revocation endpoint (RFC 7009). A revoked access token is refused by
+// userinfo; resource servers that verify its signature accept it until it expires.
 func (t *tokens) revoke(w http.ResponseWriter, r *http.Request) {
 	client, err := t.authenticate(r)
 	if err != nil {
@@ -234,11 +234,11 @@ func (t *tokens) revoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// writeError answers a relying party's back-channel request (RFC 6749, section 5.2).
+// writeError writes the error response to a client's request (RFC 6749 §5.2).
 func (t *tokens) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	var e *oidc.Error
 	if !errors.As(err, &e) {
-		t.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+		t.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "err", err)
 		e = oidc.ErrServerError().WithDescription("see the log of the development provider")
 	}
 	status := http.StatusBadRequest
@@ -249,11 +249,11 @@ func (t *tokens) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case oidc.ServerError:
 		status = http.StatusInternalServerError
 	}
-	t.log.DebugContext(r.Context(), "request refused", "path", r.URL.Path, "error", string(e.ErrorType), "reason", e.Description)
+	t.log.DebugContext(r.Context(), "request refused", "path", r.URL.Path, "code", string(e.ErrorType), "reason", e.Description)
 	writeJSON(w, status, e)
 }
 
-// writeJSON answers with JSON that no cache may keep (RFC 6749, section 5.1).
+// writeJSON writes a JSON response that is not cached (RFC 6749 §5.1).
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

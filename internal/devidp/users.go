@@ -6,7 +6,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// user is somebody to sign in as.
+// A user is a demo user.
 type user struct {
 	Key         string // value of the button on the sign-in page
 	Subject     string
@@ -14,17 +14,18 @@ type user struct {
 	FamilyName  string
 	Email       string
 	Role        string
-	About       string   // what the user may do, for people
-	Permissions []string // the same, for the API; also the API scopes that a client is granted when it asks
+	About       string   // what the user may do, for the page
+	Permissions []string // the permissions claim, and the API scopes that are granted on request
 }
 
-// Name is the full name.
+// Name returns the full name.
 func (u *user) Name() string { return u.GivenName + " " + u.FamilyName }
 
-// Initial stands for a portrait.
+// Initial returns the letter in place of a portrait.
 func (u *user) Initial() string { return u.GivenName[:1] }
 
-// demoUsers are all there are. The sample application's demo products belong to the seller's subject.
+// demoUsers are all users. The demo products of the sample application belong to the
+// subject of the seller.
 var demoUsers = []*user{
 	{
 		Key: "seller", Subject: "dev|seller", GivenName: "Sofia", FamilyName: "Marchetti", Email: "sofia@example.com",
@@ -38,7 +39,7 @@ var demoUsers = []*user{
 	},
 	{
 		Key: "admin", Subject: "dev|admin", GivenName: "Ada", FamilyName: "Lindholm", Email: "ada@example.com",
-		Role: "Administrator", About: "Like a buyer, and may see and end everybody's login sessions.",
+		Role: "Administrator", About: "Like a buyer, and may see and end the sessions of all users.",
 		Permissions: []string{"sessions:admin"},
 	},
 }
@@ -53,7 +54,8 @@ func userByKey(key string) *user {
 	return nil
 }
 
-// userByHint returns the demo user that a login_hint means, by key, subject or e-mail address, or nil.
+// userByHint returns the demo user with the key, subject or email address of a
+// login_hint, or nil.
 func userByHint(hint string) *user {
 	for _, u := range demoUsers {
 		if hint == u.Key || hint == u.Subject || hint == u.Email {
@@ -63,10 +65,10 @@ func userByHint(hint string) *user {
 	return nil
 }
 
-// standardScopes are granted to everybody.
+// standardScopes are granted to all users.
 var standardScopes = []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, oidc.ScopeOfflineAccess}
 
-// apiScopes are the scopes of the API: everybody's permissions together.
+// apiScopes returns the scopes of the API: the permissions of all users.
 func apiScopes() []string {
 	var all []string
 	for _, u := range demoUsers {
@@ -76,7 +78,8 @@ func apiScopes() []string {
 	return slices.Compact(all)
 }
 
-// grantedScopes is what u gets of the scopes that were asked for: an API scope only with the permission of its name.
+// grantedScopes returns the requested scopes that u is granted. An API scope needs
+// the permission of the same name.
 func (u *user) grantedScopes(asked []string) []string {
 	var granted []string
 	for _, s := range asked {
@@ -87,7 +90,7 @@ func (u *user) grantedScopes(asked []string) []string {
 	return granted
 }
 
-// info is what scopes allow a client to learn about u.
+// info returns the claims about u that scopes select.
 func (u *user) info(scopes []string) *oidc.UserInfo {
 	info := &oidc.UserInfo{Subject: u.Subject}
 	if slices.Contains(scopes, oidc.ScopeProfile) {
