@@ -10,7 +10,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// tell is the provider's call: it has no cookie, and nothing of a browser.
+// tell makes the provider's request, which has no cookie and no header of a
+// browser.
 func tell(s *system, form url.Values, edits ...edit) *response {
 	s.t.Helper()
 	edits = append([]edit{header("Content-Type", "application/x-www-form-urlencoded")}, edits...)
@@ -56,7 +57,7 @@ func TestBackchannelLogout(t *testing.T) {
 	}
 }
 
-// OpenID Connect Back-Channel Logout section 2.6, each check once.
+// Each check of OpenID Connect Back-Channel Logout §2.6.
 func TestBackchannelLogoutRefuses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -106,14 +107,14 @@ func TestBackchannelLogoutRefuses(t *testing.T) {
 	token := s.idp.logoutToken(nil)
 	wantStatus(t, tell(s, url.Values{"logout_token": {token}}, header("Content-Type", "application/json")), http.StatusBadRequest)
 	res := s.browser().do(http.MethodPost, "/api/auth/backchannel-logout?logout_token="+token, nil)
-	wantStatus(t, res, http.StatusBadRequest) // in a query it would stand in logs
+	wantStatus(t, res, http.StatusBadRequest) // a query would be logged
 	wantStatus(t, s.browser().fetch("/api/auth/backchannel-logout?logout_token="+token), http.StatusMethodNotAllowed)
 	if !b.signedIn() {
 		t.Error("signed out")
 	}
 }
 
-// A logout token that somebody recorded ends no later session.
+// A logout token that was used ends no later session.
 func TestBackchannelReplay(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -129,15 +130,15 @@ func TestBackchannelReplay(t *testing.T) {
 	if !b.signedIn() {
 		t.Error("signed out by a replay")
 	}
-	// Nor at another node: what was used is known to all.
+	// Used tokens are known to all nodes.
 	wantStatus(t, tell(s.node(), form), http.StatusBadRequest)
 	if !b.signedIn() {
 		t.Error("signed out by a replay at another node")
 	}
 }
 
-// Ory Hydra's logout tokens have no exp and no sub. They end the session of
-// their sid, once, for as long as they are good.
+// Ory Hydra's logout tokens have no exp and no sub. They end the session of their
+// sid, once, while they are valid.
 func TestBackchannelLogoutWithoutExpiry(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -151,7 +152,7 @@ func TestBackchannelLogoutWithoutExpiry(t *testing.T) {
 	s.clock.Advance(time.Second)
 	b.signIn()
 	for range 3 {
-		wantStatus(t, tell(s, form), http.StatusBadRequest) // by its jti, and then by its age
+		wantStatus(t, tell(s, form), http.StatusBadRequest) // because of its jti, and then of its age
 		s.clock.Advance(time.Minute)
 	}
 	if !b.signedIn() {
@@ -159,17 +160,16 @@ func TestBackchannelLogoutWithoutExpiry(t *testing.T) {
 	}
 }
 
-// A logout of the provider's overtakes a login: its code was redeemed, and
-// there is no session yet that could be ended. Wherever it is heard of, the
-// login does not come through, and what it got is given back.
-func TestBackchannelBarsALogin(t *testing.T) {
+// A back-channel logout arrives, at any node, while a login of its user is in
+// progress and has no session yet. The login fails and its tokens are revoked.
+func TestBackchannelBarsLogin(t *testing.T) {
 	t.Parallel()
 	const behind = "behind"
 	for name, c := range map[string]struct {
 		claims   map[string]any // of the logout
 		sid, sub any            // of the login
 		begun    time.Duration  // how long after the logout it begins
-		authTime time.Duration  // how long after the logout the person authenticated; 0 for no auth_time
+		authTime time.Duration  // how long after the logout the user authenticated; 0 for no auth_time
 		barred   bool
 	}{
 		"of this session":                      {claims: nil, barred: true},
@@ -178,7 +178,7 @@ func TestBackchannelBarsALogin(t *testing.T) {
 		"of another person":                    {claims: map[string]any{"sid": tokentest.Absent, "sub": "user-2"}},
 		"of this person, who has come again":   {claims: map[string]any{"sid": tokentest.Absent}, authTime: 5 * time.Second},
 		"of this person, who was there before": {claims: map[string]any{"sid": tokentest.Absent}, authTime: -5 * time.Second, barred: true},
-		// A clock may be off by a minute, here as with tokens.
+		// Clocks may differ by a minute, as with tokens.
 		"of this person, by a clock that is behind": {claims: map[string]any{"sid": tokentest.Absent, "iat": behind}, authTime: -time.Minute, barred: true},
 		"a login that begins afterwards, by sid":    {claims: nil, begun: time.Second},
 		"a login that begins afterwards, by sub":    {claims: map[string]any{"sid": tokentest.Absent}, begun: time.Second},
@@ -202,8 +202,8 @@ func TestBackchannelBarsALogin(t *testing.T) {
 			callback := s.idp.authorize(b.navigate("/api/auth/login").location())
 			if c.begun == 0 {
 				s.clock.Advance(6 * time.Second)
-				// In the worst moment: the sessions have been looked through, and this
-				// one is being created.
+				// After the revocation has looked for sessions, and before this one
+				// is stored.
 				s.store.change(func(st *store) {
 					st.create = func() error {
 						wantStatus(t, tell(other, form), http.StatusOK)
@@ -221,18 +221,17 @@ func TestBackchannelBarsALogin(t *testing.T) {
 			}
 			wantStatus(t, res, http.StatusUnauthorized)
 			if !strings.Contains(res.body, "could not be completed") || b.session() != "" || res.set("gatehouse") != nil {
-				t.Errorf("signed in all the same: %s", res.body)
+				t.Errorf("signed in: %s", res.body)
 			}
 			if _, err := s.store.Get(t.Context(), s.store.newest()); err == nil {
-				t.Error("the session lives on")
+				t.Error("the session has not ended")
 			}
 			eventually(t, "what it got is revoked", func() bool { return len(s.idp.revoked()) == 1 })
 		})
 	}
 }
 
-// Where it cannot be told whether a login is barred, it does not come through,
-// and nobody is told to have signed out either.
+// A login fails with 503 if the store does not tell whether it is barred.
 func TestBarsDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -246,7 +245,7 @@ func TestBarsDuringAnOutage(t *testing.T) {
 	wantStatus(t, tell(s, url.Values{"logout_token": {s.idp.logoutToken(nil)}}), http.StatusServiceUnavailable)
 }
 
-// What could not be done is not told as done, and may be tried again.
+// A logout that fails is answered with 503, and the provider may retry it.
 func TestBackchannelDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// A back-channel logout names the session, or else the person and the moment.
-// Where the tokens could not be revoked, the session ends all the same, and
-// the provider is asked to say it again.
+// A back-channel logout denies the tokens of the session, or of the user up to
+// its time. If that fails, the session ends and the answer is 503, so that the
+// provider retries.
 func TestBackchannelLogoutRevokes(t *testing.T) {
 	t.Parallel()
 	for name, claims := range map[string]map[string]any{"by sid": nil, "by sub": {"sid": tokentest.Absent}} {
@@ -36,32 +36,32 @@ func TestBackchannelLogoutRevokes(t *testing.T) {
 				t.Error("503 without Retry-After")
 			}
 			if laptop.signedIn() {
-				t.Error("the session goes on")
+				t.Error("the session has not ended")
 			}
 			answer = nil
 			wantStatus(t, tell(s, form), http.StatusOK)
-			wantStatus(t, tell(s, form), http.StatusBadRequest) // once is enough
+			wantStatus(t, tell(s, form), http.StatusBadRequest) // used
 
 			if len(told) != 2 {
-				t.Fatalf("told %d times, want twice", len(told))
+				t.Fatalf("Config.Revoke was called %d times, want twice", len(told))
 			}
 			for _, r := range told {
 				bySID := r.SessionID != ""
 				if r.Issuer == "" || r.TokenID != "" || bySID != (claims == nil) || r.Subject == "" || r.At.IsZero() {
-					t.Errorf("told %+v", r)
+					t.Errorf("revoked %+v", r)
 				}
 			}
 		})
 	}
 }
 
-// A token without a jti has no name to be refused by: the person signs out
-// all the same, and nobody is told an empty name.
-func TestLogoutOfANamelessToken(t *testing.T) {
+// A logout succeeds although the access token has no jti. Config.Revoke gets no
+// empty id.
+func TestLogoutWithoutTokenID(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *bff.Config) {
 		cfg.Revoke = func(_ context.Context, r bff.Revocation) error {
-			t.Errorf("told %+v", r)
+			t.Errorf("revoked %+v", r)
 			return nil
 		}
 	})

@@ -30,7 +30,7 @@ func TestDevice(t *testing.T) {
 		"a name with spaces/1.0": "Unknown device",
 	} {
 		if got := bff.Device(userAgent); got != want {
-			t.Errorf("%q is %q, want %q", userAgent, got, want)
+			t.Errorf("Device(%q) = %q, want %q", userAgent, got, want)
 		}
 	}
 }

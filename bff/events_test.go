@@ -17,13 +17,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// An event is one of an event stream.
+// An event is an event of a stream.
 type event struct {
 	name, retry string
 	data        map[string]any
 }
 
-// nextEvent reads one event; comments are passed over.
+// nextEvent reads the next event and skips comments.
 func nextEvent(t *testing.T, r *bufio.Reader) (e event, err error) {
 	t.Helper()
 	for {
@@ -61,7 +61,7 @@ func wantEvent(t *testing.T, r *bufio.Reader, name string) event {
 	return e
 }
 
-// wantEnd reads a stream to its end, at which nothing more comes.
+// wantEnd reads to the end of a stream, without further events.
 func wantEnd(t *testing.T, r *bufio.Reader) {
 	t.Helper()
 	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
@@ -69,9 +69,9 @@ func wantEnd(t *testing.T, r *bufio.Reader) {
 	}
 }
 
-// Whoever ends a session, and at whichever node, its browser hears of it and
-// why.
-func TestEventsOfTheEnd(t *testing.T) {
+// A browser gets the event of its session's end, with the reason, whatever ends
+// it, at any node.
+func TestEndedEvents(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"by logout here": "signed_out", "by logout at another node": "signed_out", "by the back channel of another node": "provider",
@@ -97,12 +97,13 @@ func TestEventsOfTheEnd(t *testing.T) {
 		})
 	}
 	if len(endings) != 7 {
-		t.Errorf("%d ways to end", len(endings))
+		t.Errorf("%d endings, want more", len(endings))
 	}
 }
 
-// Use that extends a session is told; the stream itself is no use.
-func TestEventsOfUse(t *testing.T) {
+// Use of a session gives an event when it extends the session. The stream itself
+// is not use.
+func TestExtendedEvents(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.run()
@@ -118,7 +119,7 @@ func TestEventsOfUse(t *testing.T) {
 	if e := wantEvent(t, stream, "extended"); e.data["idle_seconds"] != 86400.0 || e.data["absolute_seconds"] != 601200.0 {
 		t.Errorf("extended: %v", e.data)
 	}
-	// A refresh writes the session too, and extends nothing.
+	// A refresh writes the session and does not extend it.
 	if err := refreshed(s, b); err != nil {
 		t.Fatal(err)
 	}
@@ -146,13 +147,13 @@ func refreshed(s *system, b *browser) error {
 	return nil
 }
 
-// Nobody to tell, or nobody who may ask.
-func TestEventsRefuse(t *testing.T) {
+// Signed-out browsers get 204, other origins 403.
+func TestEventsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser()
 	res := b.fetch("/api/auth/events")
-	wantStatus(t, res, http.StatusNoContent) // which tells an EventSource to give up
+	wantStatus(t, res, http.StatusNoContent) // after which an EventSource does not connect again
 	b.signIn()
 	for _, from := range []string{"cross-site", "same-site"} {
 		wantStatus(t, b.fetch("/api/auth/events", site(from)), http.StatusForbidden)
@@ -165,8 +166,8 @@ func TestEventsRefuse(t *testing.T) {
 	}
 }
 
-// One session cannot have a node keep any number of streams.
-func TestEventsAreFew(t *testing.T) {
+// The streams of a session at one node are limited.
+func TestEventStreamLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.run()
@@ -190,8 +191,8 @@ func TestEventsAreFew(t *testing.T) {
 	}
 }
 
-// The header of a stream, and its heart: proxies must neither keep it back nor
-// take it for dead.
+// A stream has the headers and heartbeats that proxies need, to neither buffer
+// nor close it.
 func TestEventsHeaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -223,8 +224,8 @@ func TestEventsHeaders(t *testing.T) {
 	})
 }
 
-// A server that shuts down says goodbye, instead of waiting for streams that
-// have no end; the session goes on at the next one.
+// A server that shuts down ends its streams with the event goodbye. The session
+// goes on at another server.
 func TestEventsAtShutdown(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -261,7 +262,7 @@ func TestEventsAtShutdown(t *testing.T) {
 	}
 }
 
-// A stream that has ended leaves its connection fit for the next request.
+// The connection of a stream that has ended serves further requests.
 func TestConnectionAfterEvents(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Sessions.IdleTimeout = time.Hour })
@@ -290,7 +291,7 @@ func TestConnectionAfterEvents(t *testing.T) {
 		t.Errorf("status %d", res.StatusCode)
 	}
 
-	// Nor does the time that an event was given run on into it.
+	// The write deadline of an event does not apply to the next request.
 	s.clock.Advance(time.Second)
 	b.signIn()
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
@@ -299,9 +300,9 @@ func TestConnectionAfterEvents(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w.flushed = cancel
 	s.ServeHTTP(w, r.WithContext(ctx))
-	// One stands while an event is sent, and for the end, which net/http lifts.
+	// A deadline is set for each event and for the end; net/http removes the last.
 	if len(w.set)%2 == 0 {
-		t.Errorf("the deadlines were %v", w.set)
+		t.Errorf("deadlines: %v", w.set)
 	}
 	for i, deadline := range w.set {
 		if deadline.IsZero() != (i%2 == 1) {
@@ -310,7 +311,7 @@ func TestConnectionAfterEvents(t *testing.T) {
 	}
 }
 
-// deadlines is a recorder that notes them.
+// deadlines is a recorder with the write deadlines that were set.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	set     []time.Time

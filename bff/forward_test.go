@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// Of what a browser sends, the API sees the listed headers and ours.
+// The API gets the listed headers of a browser, and those of the bff.
 func TestForwardedHeaders(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -70,8 +70,8 @@ func TestForwardedHeaders(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 7.6.1: what Connection names is dropped, and ours is added
-// after that, so that nobody can have the token or the address dropped.
+// Headers that Connection names are dropped (RFC 9110 §7.6.1) before the bff's own
+// are added, so that a client cannot have the token or the address dropped.
 func TestConnectionHeader(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -102,12 +102,12 @@ func TestForwardWithoutSession(t *testing.T) {
 	if got := s.api.requests(); len(got) != 1 || got[0].Header.Get("Authorization") != "" {
 		t.Errorf("%d requests, Authorization %q", len(got), got[0].Header.Get("Authorization"))
 	}
-	// The API's own answer, with its challenge.
+	// The answer is the API's, with its challenge.
 	if res.Header.Get("Www-Authenticate") != "Bearer" || !strings.Contains(res.body, "no token") || res.Header.Get("Vary") != "Cookie" {
 		t.Errorf("%v: %s", res.Header, res.body)
 	}
 	s.api.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	wantStatus(t, s.browser().navigate("/api/private-route"), http.StatusForbidden) // a login would not help
+	wantStatus(t, s.browser().navigate("/api/private-route"), http.StatusForbidden) // for which a login is no remedy
 }
 
 func TestAnswerHeaders(t *testing.T) {
@@ -127,7 +127,7 @@ func TestAnswerHeaders(t *testing.T) {
 			w.Header().Set("Cache-Control", "no-store, no-transform")
 			_, _ = w.Write([]byte("x"))
 		}, 200, "no-store, no-transform"},
-		// Some caches that people share pass over Vary (CVE-2025-48947).
+		// Some shared caches ignore Vary (CVE-2025-48947).
 		{"the API takes it for everybody's", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Cache-Control", "public, max-age=60, s-maxage=600")
 			w.Header().Set("CDN-Cache-Control", "max-age=600") // RFC 9213
@@ -144,7 +144,7 @@ func TestAnswerHeaders(t *testing.T) {
 			b := s.browser().signIn()
 			s.api.set(func(w http.ResponseWriter, r *http.Request) {
 				h := w.Header()
-				h.Set("Set-Cookie", "gatehouse=evil") // a fixation, or cached for others: CVE-2025-48947
+				h.Set("Set-Cookie", "gatehouse=evil") // session fixation, or cached (CVE-2025-48947)
 				h.Set("Access-Control-Allow-Origin", "*")
 				h.Set("Access-Control-Allow-Credentials", "true")
 				h.Add("X-Request-Id", "another")
@@ -168,8 +168,8 @@ func TestAnswerHeaders(t *testing.T) {
 	}
 }
 
-// Each event of a stream is sent when it is written.
-func TestStreamsFlow(t *testing.T) {
+// Each event of a stream is sent at once.
+func TestStreamsAreNotBuffered(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser().signIn()
@@ -205,7 +205,7 @@ func TestStreamsFlow(t *testing.T) {
 	}
 }
 
-// Addresses below /api/ have one spelling; others reach nobody.
+// Paths below /api/ with a second spelling are not forwarded.
 func TestAPIPaths(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -228,7 +228,7 @@ func TestAPIPaths(t *testing.T) {
 	}
 }
 
-// Access.TrustedProxies: whose word counts for the address of a browser.
+// X-Forwarded-For is believed of Access.TrustedProxies only.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
@@ -265,7 +265,7 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// A browser's body goes through as it is, and request trailers do not.
+// Bodies are forwarded unchanged, request trailers are not.
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	s := start(t)

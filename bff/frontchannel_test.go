@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// frame is a page of the provider that shows our logout in a frame.
+// frame makes the request of a frame in a page of the provider.
 func frame(b *browser, iss, sid string, edits ...edit) *response {
 	b.s.t.Helper()
 	edits = append([]edit{
@@ -19,8 +19,8 @@ func frame(b *browser, iss, sid string, edits ...edit) *response {
 	return b.do(http.MethodGet, "/api/auth/frontchannel-logout?"+url.Values{"iss": {iss}, "sid": {sid}}.Encode(), nil, edits...)
 }
 
-// OpenID Connect Front-Channel Logout: the frame is of another site, so that
-// no cookie comes; iss and sid find the session.
+// OpenID Connect Front-Channel Logout: the frame is of another site, so that its
+// request has no cookie. iss and sid name the session.
 func TestFrontchannelLogout(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -36,8 +36,7 @@ func TestFrontchannelLogout(t *testing.T) {
 	if !phone.signedIn() {
 		t.Error("another session has ended")
 	}
-	// Framed by the provider, and by nobody else: X-Frame-Options cannot say so
-	// and would forbid it.
+	// Only the provider may frame the answer. X-Frame-Options would forbid that.
 	if csp := res.Header["Content-Security-Policy"]; len(csp) != 1 || csp[0] != "default-src 'none'; frame-ancestors "+issuerURL {
 		t.Errorf("Content-Security-Policy %q", csp)
 	}
@@ -47,14 +46,14 @@ func TestFrontchannelLogout(t *testing.T) {
 		}
 	}
 
-	// What nobody has gives the same answer as what somebody had.
+	// An unknown sid gives the same answer.
 	unknown := frame(s.browser(), issuerURL, "sid-1")
 	if unknown.StatusCode != res.StatusCode || unknown.body != res.body || len(unknown.Header) != len(res.Header) {
-		t.Errorf("an unknown sid can be told from a known one: %d %q %v", unknown.StatusCode, unknown.body, unknown.Header)
+		t.Errorf("the answer for an unknown sid differs: %d %q %v", unknown.StatusCode, unknown.body, unknown.Header)
 	}
 }
 
-// A session is named by iss and sid, both, once each; nothing else ends one.
+// A request needs iss and sid, once each.
 func TestFrontchannelLogoutRefuses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -72,7 +71,7 @@ func TestFrontchannelLogoutRefuses(t *testing.T) {
 		"iss=" + issuerURL + "/&sid=sid-1":   400,
 		"iss=" + issuerURL + "&sid=sid-1&sid=sid-2":                400,
 		"iss=" + issuerURL + "&iss=https://evil.example&sid=sid-1": 400,
-		"iss=" + issuerURL + "&sid=SID-1":                          200, // nobody's
+		"iss=" + issuerURL + "&sid=SID-1":                          200, // of no session
 		"iss=" + issuerURL + "&sid=user-1":                         200,
 	} {
 		res := s.browser().do(http.MethodGet, "/api/auth/frontchannel-logout?"+query, nil)
@@ -93,8 +92,8 @@ func TestFrontchannelLogoutRefuses(t *testing.T) {
 	}
 }
 
-// Where provider and bff are of one site the cookie does come along: it goes,
-// and the refresh token with it. The cookie of another session stays.
+// If provider and bff are of one site, the cookie is sent. It is cleared, and the
+// refresh token revoked. The cookie of another session is kept.
 func TestFrontchannelLogoutWithCookie(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -102,17 +101,17 @@ func TestFrontchannelLogoutWithCookie(t *testing.T) {
 	res := frame(b, issuerURL, "sid-2", site("same-site"))
 	wantStatus(t, res, http.StatusOK)
 	if len(res.Cookies()) != 0 || !b.signedIn() {
-		t.Fatal("a logout of another session has signed this one out")
+		t.Fatal("signed out by the logout of another session")
 	}
 	refresh := s.idp.good()
 	res = frame(b, issuerURL, "sid-1", site("same-site"))
 	if cleared := res.set("gatehouse"); cleared == nil || cleared.MaxAge >= 0 || b.signedIn() {
-		t.Error("the cookie stays")
+		t.Error("the cookie is not cleared")
 	}
 	eventually(t, "the refresh token is revoked", func() bool { return len(s.idp.revoked()) == 1 && s.idp.revoked()[0] == refresh[0] })
 }
 
-// Not signed out is not told as signed out.
+// A logout that fails is answered with 503.
 func TestFrontchannelLogoutDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -127,7 +126,7 @@ func TestFrontchannelLogoutDuringAnOutage(t *testing.T) {
 	if !b.signedIn() {
 		t.Error("signed out")
 	}
-	// Before the provider was ever reached, nobody knows whom to believe.
+	// Before the provider was reached, its issuer is not verified.
 	unfollowed(t, s)
 	wantStatus(t, frame(s.browser(), issuerURL, "sid-1"), http.StatusServiceUnavailable)
 }

@@ -27,7 +27,7 @@ func TestLogout(t *testing.T) {
 		res := b.navigate("/api/auth/logout?returnTo=/public", site("same-origin"))
 		wantStatus(t, res, http.StatusSeeOther)
 
-		// At the provider: RP-Initiated Logout section 2.
+		// At the provider (RP-Initiated Logout §2).
 		u, err := url.Parse(res.location())
 		if err != nil || u.Scheme+"://"+u.Host+u.Path != issuerURL+"/logout" {
 			t.Fatalf("sent to %q", res.location())
@@ -36,31 +36,31 @@ func TestLogout(t *testing.T) {
 		if q.Get("client_id") != clientID || q.Get("post_logout_redirect_uri") != "http://localhost:3000" || strings.Count(q.Get("id_token_hint"), ".") != 2 || q.Get("state") == "" {
 			t.Error("a parameter is wrong")
 		}
-		// The hint passes in the address, and nowhere else.
+		// The hint is in the address only.
 		if res.body != "" || res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("Cache-Control %q, body %q", res.Header.Get("Cache-Control"), res.body)
 		}
 
-		// Here, at once, whatever the provider does.
+		// Here the session ends at once.
 		if cleared := res.set("gatehouse"); cleared == nil || cleared.MaxAge >= 0 || b.signedIn() {
-			t.Error("the cookie stays")
+			t.Error("the cookie is not cleared")
 		}
 		b.cookies["gatehouse"] = stolen
 		if b.signedIn() {
-			t.Error("the session lives on")
+			t.Error("the session has not ended")
 		}
 		if !elsewhere.signedIn() {
 			t.Error("another session ended")
 		}
 
-		// Revoked afterwards: earlier would keep Keycloak from telling others.
+		// Revoked afterwards: otherwise Keycloak would not tell its other clients.
 		synctest.Wait()
 		if len(s.idp.revoked()) != 0 {
-			t.Error("revoked before the browser was at the provider")
+			t.Error("revoked before the browser returned from the provider")
 		}
 		back := b.navigate("/?state="+url.QueryEscape(q.Get("state")), site("cross-site"))
 		wantStatus(t, back, http.StatusSeeOther)
-		b.navigate("/?state=" + url.QueryEscape(q.Get("state"))) // a second click, while the first revokes
+		b.navigate("/?state=" + url.QueryEscape(q.Get("state"))) // again, while the first revokes
 		if back.location() != "/public" {
 			t.Errorf("back to %q", back.location())
 		}
@@ -71,16 +71,16 @@ func TestLogout(t *testing.T) {
 		if call := s.idp.called("/revoke")[0]; call.form.Get("token_type_hint") != "refresh_token" || call.header.Get("Authorization") == "" {
 			t.Errorf("the revocation: %v", call.form["token_type_hint"])
 		}
-		time.Sleep(time.Minute) // of the bubble's clock: once is enough
+		time.Sleep(time.Minute) // of the fake clock
 		if n := len(s.idp.revoked()); n != 1 {
 			t.Errorf("%d revocations", n)
 		}
 	})
 }
 
-// A person who closes the window at the provider: the token is revoked all the
-// same.
-func TestLogoutThatDoesNotComeBack(t *testing.T) {
+// The refresh token is revoked although the browser does not return from the
+// provider.
+func TestLogoutWithoutReturn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -100,9 +100,9 @@ func TestLogoutThatDoesNotComeBack(t *testing.T) {
 	})
 }
 
-// A node that stops while it revokes waits for the provider: what it has
-// taken out of the store, nobody else will revoke.
-func TestAStopWaitsForARevocation(t *testing.T) {
+// A node that stops while it revokes waits for the provider: no other node has
+// the token.
+func TestStopWaitsForRevocation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -115,7 +115,7 @@ func TestAStopWaitsForARevocation(t *testing.T) {
 		b := s.browser().signIn()
 		q := sentTo(t, b.navigate("/api/auth/logout"))
 		b.navigate("/?state=" + url.QueryEscape(q.Get("state")))
-		synctest.Wait() // the provider is asked, and thinks
+		synctest.Wait() // the provider has the request
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
 		synctest.Wait()
@@ -129,7 +129,7 @@ func TestAStopWaitsForARevocation(t *testing.T) {
 	})
 }
 
-// running is run in a bubble, which must end before the test does.
+// running is run for a bubble: it stops before the bubble ends.
 func (s *system) running(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -143,14 +143,13 @@ func (s *system) running(t *testing.T) (stop func()) {
 	}
 }
 
-// A node that is killed after a logout leaves nothing behind: another one
-// revokes what is due. Of all that could, one does.
+// When a node is killed after a logout, one other node revokes the token.
 func TestAnotherNodeRevokes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		refresh := s.idp.good
-		s.browser().signIn().navigate("/api/auth/logout") // here, and this node does nothing any more
+		s.browser().signIn().navigate("/api/auth/logout") // at this node, which then stops working
 		due := refresh()
 		s.reconfigure()
 		stopOne := s.running(t)
@@ -169,8 +168,8 @@ func TestAnotherNodeRevokes(t *testing.T) {
 	})
 }
 
-// A browser that comes back to another node than it left from.
-func TestLogoutComesBackElsewhere(t *testing.T) {
+// A browser may return from the provider to another node.
+func TestLogoutReturnsToAnotherNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -191,9 +190,8 @@ func TestLogoutComesBackElsewhere(t *testing.T) {
 	})
 }
 
-// A provider that is away when a revocation is due is asked again; one that
-// refuses is not.
-func TestRevocationIsTriedAgain(t *testing.T) {
+// A revocation is retried if the provider is unavailable, and not if it refuses.
+func TestRevocationRetry(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
@@ -226,8 +224,8 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A store that takes no note of a revocation does not keep it from being made.
-func TestRevocationThatCannotBePutOff(t *testing.T) {
+// A revocation that cannot be stored is made at once.
+func TestRevocationNotStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -241,7 +239,7 @@ func TestRevocationThatCannotBePutOff(t *testing.T) {
 	})
 }
 
-// What waits for its revocation is sealed: a stolen store shows no token.
+// Pending revocations are sealed: a stolen store reveals no token.
 func TestPendingRevocationsAreSealed(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -254,11 +252,12 @@ func TestPendingRevocationsAreSealed(t *testing.T) {
 		t.Fatalf("%d notes, %v", len(notes), err)
 	}
 	if bytes.Contains(notes[0].Value, []byte(refresh)) || strings.Contains(notes[0].Key, refresh) {
-		t.Error("the refresh token lies open in the store")
+		t.Error("the store has the refresh token in plain text")
 	}
 }
 
-// A form of our own page signs out as a link does; another site's does not.
+// A form of the bff's own pages signs out like a link. One of another site does
+// not.
 func TestLogoutByPost(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -278,7 +277,7 @@ func TestLogoutByPost(t *testing.T) {
 	}
 }
 
-// A process that is told to stop revokes first what waits.
+// A process that stops carries out its pending revocations.
 func TestStopRevokes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -299,7 +298,7 @@ func TestStopRevokes(t *testing.T) {
 	})
 }
 
-// Whatever the provider lacks, the person is signed out here.
+// The session ends here if the provider has no logout, or is unavailable.
 func TestLogoutWithoutProvider(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -313,10 +312,10 @@ func TestLogoutWithoutProvider(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(s.idp.revoked()); n != 1 {
-			t.Errorf("%d revocations: there was nothing to wait for", n)
+			t.Errorf("%d revocations, want one at once", n)
 		}
 
-		// Not reached yet since the start, and the store is another node's too.
+		// Not reached since the start of this node; the session is of another.
 		b.signIn()
 		known := s.BFF
 		again := unfollowed(t, s)
@@ -348,11 +347,11 @@ func TestLogoutAtAuth0(t *testing.T) {
 	}
 }
 
-// Cognito's logout endpoint has parameters of its own, and redirects to an
-// allowed sign-out URL for these two alone.
+// Cognito's logout endpoint redirects to an allowed sign-out URL for its own two
+// parameters only.
 func TestLogoutAtCognito(t *testing.T) {
 	t.Parallel()
-	const issuer = "https://cognito-idp.eu-central-1.amazonaws.com" // and the pool's id, for which the provider of these tests has no path
+	const issuer = "https://cognito-idp.eu-central-1.amazonaws.com" // without the id of the pool
 	for name, announced := range map[string]any{"announced": "https://idp.example/logout", "not announced": tokentest.Absent} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -373,7 +372,7 @@ func TestLogoutAtCognito(t *testing.T) {
 	}
 }
 
-// Dex answers a redirect URI without a hint with an error page.
+// Dex answers a redirect URI without an id_token_hint with an error page.
 func TestLogoutAtDex(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *bff.Config) { cfg.Login.Scope = "openid audience:server:client_id:" + audience })
@@ -384,9 +383,9 @@ func TestLogoutAtDex(t *testing.T) {
 	}
 }
 
-// Logout CSRF: another site asks, the person decides. The sibling subdomain is
-// another site here, although SameSite calls it the same.
-func TestLogoutFromElsewhere(t *testing.T) {
+// Logout CSRF: a logout by a link of another site needs a confirmation. So does
+// one of a sibling subdomain, which SameSite takes for the same site.
+func TestLogoutFromAnotherSite(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser().signIn()
@@ -400,7 +399,7 @@ func TestLogoutFromElsewhere(t *testing.T) {
 		"a prefetch of our own page":     {site("same-origin"), header("Sec-Purpose", "prefetch")},
 		"a prerender of the address bar": {site("none"), header("Sec-Purpose", "prefetch;prerender")},
 		"an older prefetch":              {site("same-origin"), header("Purpose", "prefetch")},
-		// What somebody has written for others to read may show an image of any address.
+		// Texts of other users may have images of any address.
 		"an image of our own page":        {site("same-origin"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "image")},
 		"a frame of our own page":         {site("same-origin"), header("Sec-Fetch-Dest", "iframe")},
 		"a style of our own page":         {site("same-origin"), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "style")},
@@ -428,7 +427,7 @@ func TestLogoutFromElsewhere(t *testing.T) {
 	}
 }
 
-// Without a session there is nothing to sign out of, here or there.
+// Without a session the browser is not sent to the provider.
 func TestLogoutWithoutSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -443,7 +442,7 @@ func TestLogoutWithoutSession(t *testing.T) {
 	}
 }
 
-// Not signed out is not told as signed out.
+// A logout that fails keeps the cookie.
 func TestLogoutDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -460,7 +459,7 @@ func TestLogoutDuringAnOutage(t *testing.T) {
 	}
 }
 
-// The state that comes back is ours, of this purpose, and not for ever.
+// Only a state of a logout of this bff is accepted, and only for 15 minutes.
 func TestLogoutState(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -484,7 +483,7 @@ func TestLogoutState(t *testing.T) {
 			t.Errorf("%s: status %d", name, res.StatusCode)
 		}
 	}
-	for _, value := range b.cookies { // an attempt's cookie is sealed, too, for another purpose
+	for _, value := range b.cookies { // sealed for another purpose
 		wantStatus(t, b.navigate("/?state="+value), http.StatusOK)
 	}
 	if res := b.fetch("/?state=" + state); res.StatusCode != http.StatusOK {
@@ -496,7 +495,7 @@ func TestLogoutState(t *testing.T) {
 	}
 }
 
-// A logout of this node is one of all that share the store.
+// A logout at one node signs out at all.
 func TestLogoutOnAnotherNode(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -511,8 +510,8 @@ func TestLogoutOnAnotherNode(t *testing.T) {
 	}
 }
 
-// The redirect shows no ID token that names the API, which an API may take for
-// an access token: client_id identifies the client. It is said once.
+// The redirect has no ID token with the API's audience, which an API may accept
+// as an access token: client_id identifies the client. This is logged once.
 func TestLogoutHint(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

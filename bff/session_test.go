@@ -33,16 +33,16 @@ func TestSessionCookie(t *testing.T) {
 			got := res.set(c.cookie)
 			if got == nil || got.Secure != (c.name == "https") || !got.HttpOnly || got.SameSite != http.SameSiteLaxMode ||
 				got.Path != "/" || got.Domain != "" || got.MaxAge != 7*24*3600 {
-				t.Fatal("the cookie is not as it should be")
+				t.Fatal("the cookie has wrong attributes")
 			}
 			if raw, err := base64.RawURLEncoding.DecodeString(got.Value); err != nil || len(raw) != 32 {
-				t.Errorf("the cookie is %d bytes, and is to be 256 random bits", len(raw))
+				t.Errorf("cookie value of %d bytes, want 32", len(raw))
 			}
 		})
 	}
 }
 
-// Session fixation: a value that was there before the login is none after it.
+// Session fixation: a session cookie from before a login is not valid after it.
 func TestFixation(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -63,8 +63,7 @@ func TestFixation(t *testing.T) {
 	}
 }
 
-// CVE-2026-34454: a login that leaves the old session alive. A new one ends
-// what it replaces, and that one alone.
+// A login ends the session that it replaces, and no other (CVE-2026-34454).
 func TestLoginReplacesTheSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -73,12 +72,12 @@ func TestLoginReplacesTheSession(t *testing.T) {
 	old.cookies[session.CookieName] = b.session()
 	b.signIn()
 	if old.signedIn() {
-		t.Error("the old session lives on")
+		t.Error("the old session has not ended")
 	}
 	if !b.signedIn() || !elsewhere.signedIn() {
 		t.Error("another session ended")
 	}
-	// A login that fails ends nothing.
+	// A failed login ends no session.
 	s.idp.change(func(p *provider) { p.id["nonce"] = "wrong" })
 	b.back(s.idp.authorize(b.navigate("/api/auth/login").location()))
 	if !b.signedIn() {
@@ -86,7 +85,7 @@ func TestLoginReplacesTheSession(t *testing.T) {
 	}
 }
 
-// A sibling subdomain can plant a second cookie; neither is believed then.
+// A sibling subdomain can set a second session cookie. Both are then ignored.
 func TestTwoSessionCookies(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -123,7 +122,7 @@ func TestMe(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(got, "jti")
-	// As nextjs-auth0 v3: nothing that is about the ID token.
+	// As in nextjs-auth0 v3: without the claims about the ID token.
 	want := map[string]any{
 		"sub": "user-1", "sid": "sid-1", "name": "Ada", "email": "ada@example.com", "picture": "https://idp.example/ada.png",
 		"big": json.Number("9007199254740993"), "roles": []any{"seller"}, "email_verified": true,
@@ -136,14 +135,14 @@ func TestMe(t *testing.T) {
 	}
 }
 
-// Userinfo is asked only for what the ID token lacks; what is signed wins, and
-// nothing about the login is taken from what is not.
+// Userinfo is requested only for claims that the ID token lacks. The claims of
+// the ID token take precedence, and userinfo says nothing about the login.
 func TestUserinfo(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.browser().signIn()
 	if n := len(s.idp.called("/userinfo")); n != 0 {
-		t.Errorf("%d calls, though nothing lacked", n)
+		t.Errorf("%d calls, want none", n)
 	}
 	s.idp.id["name"] = tokentest.Absent
 	s.idp.person["acr"], s.idp.person["sid"], s.idp.person["nonce"] = "urn:mfa", "sid-2", "n"
@@ -155,7 +154,7 @@ func TestUserinfo(t *testing.T) {
 	body := b.fetch("/api/auth/me").body
 	for text, want := range map[string]bool{"Ada Userinfo": true, "ada@example.com": true, "ada@userinfo": false, "urn:mfa": false, "sid-2": false} {
 		if strings.Contains(body, text) != want {
-			t.Errorf("%q there: %t, in %s", text, !want, body)
+			t.Errorf("contains %q: %t: %s", text, !want, body)
 		}
 	}
 }
@@ -173,16 +172,16 @@ func TestStoreOutage(t *testing.T) {
 				t.Errorf("%s: Retry-After %q, %d cookies", path, res.Header.Get("Retry-After"), len(res.Cookies()))
 			}
 			if strings.Contains(res.body, errOutage.Error()) {
-				t.Errorf("%s: the cause is told: %s", path, res.body)
+				t.Errorf("%s: the answer has the error: %s", path, res.body)
 			}
 		}
 	}
-	for _, r := range s.api.requests() { // which decides what is public
+	for _, r := range s.api.requests() { // the API knows which routes are public
 		if r.Method != http.MethodGet || bearer(r) != "" {
-			t.Errorf("%s went on, with the token %q", r.Method, bearer(r))
+			t.Errorf("%s forwarded with the token %q", r.Method, bearer(r))
 		}
 	}
-	// A public page needs no session, and does not say that one has ended.
+	// A public page is shown, and keeps the cookie.
 	wantStatus(t, s.browser().navigate("/public"), http.StatusOK)
 	res := b.navigate("/public")
 	wantStatus(t, res, http.StatusOK)
@@ -198,7 +197,7 @@ func TestStoreOutage(t *testing.T) {
 func TestSessionTimeouts(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Sessions.IdleTimeout, c.Sessions.AbsoluteTimeout = time.Hour, 3*time.Hour })
-	s.idp.lifetime = 24 * time.Hour // so that no refresh comes between
+	s.idp.lifetime = 24 * time.Hour // so that no refresh is due
 	b := s.browser().signIn()
 	left := func() (idle, absolute int) {
 		t.Helper()
@@ -216,9 +215,9 @@ func TestSessionTimeouts(t *testing.T) {
 		t.Errorf("left: %d, %d", idle, absolute)
 	}
 	if idle, _ := left(); idle != 600 {
-		t.Error("asking has extended it")
+		t.Error("the request has extended it")
 	}
-	for range 2 { // use extends it, up to the end
+	for range 2 { // use extends it, up to the absolute end
 		if !b.signedIn() {
 			t.Fatal("not signed in")
 		}
@@ -232,19 +231,20 @@ func TestSessionTimeouts(t *testing.T) {
 	}
 	s.clock.Advance(30 * time.Minute)
 	if b.signedIn() {
-		t.Error("the absolute timeout does not hold")
+		t.Error("signed in after the absolute timeout")
 	}
 	wantStatus(t, b.fetch("/api/auth/session"), http.StatusNoContent)
 
 	b = s.browser().signIn()
 	s.clock.Advance(time.Hour)
 	if b.signedIn() {
-		t.Error("the idle timeout does not hold")
+		t.Error("signed in after the idle timeout")
 	}
 }
 
-// Without a refresh token a session is over when its access token is: 401, and
-// navigations go to the login (nextjs-auth0 #1723: expired tokens forwarded).
+// Without a refresh token a session ends with its access token: 401, and
+// navigations are redirected to the login (nextjs-auth0 #1723: expired tokens
+// were forwarded).
 func TestNoRefreshToken(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -266,6 +266,6 @@ func TestNoRefreshToken(t *testing.T) {
 		t.Errorf("status %d, to %q", res.StatusCode, res.location())
 	}
 	if b.signedIn() {
-		t.Error("me says signed in")
+		t.Error("signed in")
 	}
 }

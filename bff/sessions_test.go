@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A listed session as the address gives it.
+// A listed session is an element of the list in JSON.
 type listed struct {
 	Handle  string `json:"handle"`
 	Current bool   `json:"current"`
@@ -35,13 +35,13 @@ func (b *browser) sessions() []listed {
 	return answer.Sessions
 }
 
-// end is a script of our page asking for an end.
+// end makes the request of the page to end a session.
 func (b *browser) end(path string, edits ...edit) *response {
 	b.s.t.Helper()
 	return b.do(http.MethodDelete, path, nil, append([]edit{site("same-origin"), header("Origin", b.s.cfg.BaseURL)}, edits...)...)
 }
 
-// signInAs is signIn of another browser and place.
+// signInAs is signIn with a User-Agent and an address.
 func (s *system) signInAs(userAgent, address string) *browser {
 	s.t.Helper()
 	b := s.browser()
@@ -69,7 +69,7 @@ func TestListSessions(t *testing.T) {
 
 	all := laptop.sessions()
 	if len(all) != 2 {
-		t.Fatalf("%d sessions, want the person's two", len(all))
+		t.Fatalf("%d sessions, want the user's two", len(all))
 	}
 	newer, older := all[0], all[1]
 	if newer.Current || newer.Device != "Safari on iPhone" || newer.Address != "2001:db8::1" {
@@ -77,21 +77,22 @@ func TestListSessions(t *testing.T) {
 	}
 	if !older.Current || older.Device != "Firefox on Linux" || older.Address != "203.0.113.7" || !older.CreatedAt.Equal(created) || !older.LastSeenAt.Equal(created) ||
 		!older.IdleExpiresAt.Equal(created.Add(24*time.Hour)) || !older.ExpiresAt.Equal(created.Add(7*24*time.Hour)) {
-		t.Errorf("the laptop, whose session no listing extends: %+v", older)
+		t.Errorf("the laptop, whose session the list does not extend: %+v", older)
 	}
 	if phone.sessions()[0].Handle != newer.Handle || !phone.sessions()[0].Current {
-		t.Error("the phone sees another session as its own")
+		t.Error("the wrong session is marked as current")
 	}
-	// A handle opens nothing, and is not what a store is asked with.
+	// A handle is not a cookie value.
 	if len(newer.Handle) != 16 || strings.Contains(phone.session(), newer.Handle) {
-		t.Errorf("the handle %q", newer.Handle)
+		t.Errorf("handle %q", newer.Handle)
 	}
 	stranger := s.browser()
 	stranger.cookies["gatehouse"] = newer.Handle
 	wantStatus(t, stranger.fetch("/api/auth/sessions"), http.StatusUnauthorized)
 }
 
-// One is ended; the others go on, and one's own is signing out.
+// The chosen session ends and the others do not. Ending the current one is a
+// logout.
 func TestEndOneSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -102,7 +103,7 @@ func TestEndOneSession(t *testing.T) {
 	res := laptop.end("/api/auth/sessions/" + all[0].Handle)
 	wantStatus(t, res, http.StatusNoContent)
 	if phone.signedIn() || !laptop.signedIn() || len(res.Cookies()) != 0 {
-		t.Error("another session has ended than the one that was chosen")
+		t.Error("the wrong session has ended")
 	}
 	wantStatus(t, laptop.end("/api/auth/sessions/"+all[0].Handle), http.StatusNotFound)
 
@@ -110,7 +111,7 @@ func TestEndOneSession(t *testing.T) {
 	res = laptop.end("/api/auth/sessions/" + all[1].Handle)
 	wantStatus(t, res, http.StatusNoContent)
 	if cleared := res.set("gatehouse"); cleared == nil || cleared.MaxAge >= 0 || laptop.signedIn() {
-		t.Error("one's own session goes on")
+		t.Error("the current session has not ended")
 	}
 	if len(refresh) == 0 {
 		t.Fatal("no tokens were got")
@@ -130,12 +131,12 @@ func TestEndOtherSessions(t *testing.T) {
 		t.Errorf("%s", res.body)
 	}
 	if one.signedIn() || three.signedIn() || !two.signedIn() || !other.signedIn() {
-		t.Error("not exactly the others have ended")
+		t.Error("want the others ended, and the current session not")
 	}
 }
 
-// Somebody else's session is not found, whatever handle is tried; nobody's
-// request ends anything.
+// The handle of another user's session is not found, and a request without a
+// session ends none.
 func TestSessionsOfOthers(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -151,8 +152,8 @@ func TestSessionsOfOthers(t *testing.T) {
 	}
 	wantStatus(t, s.browser().end("/api/auth/sessions/"+handle), http.StatusUnauthorized)
 	wantStatus(t, s.browser().end("/api/auth/sessions"), http.StatusUnauthorized)
-	// Nor does one that another origin causes (CSRF), a sibling subdomain's
-	// among them, to which the cookie does come along.
+	// Requests of other origins are refused (CSRF), also of sibling subdomains,
+	// which have the cookie.
 	for _, from := range []string{"cross-site", "same-site"} {
 		for _, path := range []string{"/api/auth/sessions", "/api/auth/sessions/" + handle} {
 			wantStatus(t, victim.do(http.MethodDelete, path, nil, site(from)), http.StatusForbidden)
