@@ -8,9 +8,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// What another origin may cause: nothing that changes anything, although the
-// cookie would come along from a sibling subdomain (SameSite calls it the same
-// site).
+// Requests of other origins that can change something are refused, also of
+// sibling subdomains, which SameSite takes for the same site.
 func TestCrossOriginRequests(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -24,7 +23,7 @@ func TestCrossOriginRequests(t *testing.T) {
 	}{
 		{"our own page", "POST", []edit{site("same-origin"), header("Origin", "https://shop.example")}, false},
 		{"our own page, an old browser", "POST", []edit{header("Origin", "https://shop.example")}, false},
-		{"neither header: no browser, or SameSite's blessing", "POST", nil, false},
+		{"neither header: not a browser", "POST", nil, false},
 		{"another site", "POST", []edit{site("cross-site"), header("Origin", "https://evil.example")}, true},
 		{"a sibling subdomain", "POST", []edit{site("same-site"), header("Origin", "https://blog.shop.example")}, true},
 		{"another port", "POST", []edit{site("same-site"), header("Origin", "https://shop.example:8443")}, true},
@@ -40,7 +39,7 @@ func TestCrossOriginRequests(t *testing.T) {
 		{"an old browser, our name in another", "POST", []edit{header("Origin", "https://shop.example.evil.example")}, true},
 		{"an old browser, null", "POST", []edit{header("Origin", "null")}, true},
 		{"an old browser, no URL", "POST", []edit{header("Origin", "%zz")}, true},
-		// DNS rebinding: the Host says what the attacker wants. The base URL counts.
+		// DNS rebinding: the attacker chooses Host. The base URL counts.
 		{"Host and Origin of the attacker", "POST", []edit{host("evil.example"), header("Origin", "https://evil.example")}, true},
 		{"Host of the attacker, our page", "POST", []edit{host("evil.example"), header("Origin", "https://shop.example")}, false},
 		{"an upgrade that is none", "POST", []edit{header("Connection", "Upgrade"), header("Origin", "https://shop.example"), site("cross-site")}, true},
@@ -61,8 +60,8 @@ func TestCrossOriginRequests(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #2996: a WebSocket handshake is a GET that no browser keeps to
-// one origin, and that brings the cookies.
+// A WebSocket handshake is a GET with cookies that browsers allow to any origin
+// (oauth2-proxy #2996).
 func TestWebSocketOrigin(t *testing.T) {
 	t.Parallel()
 	reached := 0
@@ -101,7 +100,7 @@ func TestWebSocketOrigin(t *testing.T) {
 	}
 }
 
-// The base URL as people write it is the origin as browsers write it.
+// The base URL in any form is compared in the form that browsers send.
 func TestOriginSpelling(t *testing.T) {
 	t.Parallel()
 	for base, origin := range map[string]string{

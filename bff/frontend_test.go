@@ -11,10 +11,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 )
 
-// A front end that was taken over, or that shares a cookie's name by
-// accident, does not plant a session (session fixation), nor touch a login
-// under way; its own cookies pass.
-func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
+// A front end can set its own cookies, and none of the bff: neither a session
+// (session fixation) nor a login in progress.
+func TestFrontEndSetsNoCookieOfTheBFF(t *testing.T) {
 	t.Parallel()
 	for _, instance := range []struct{ base, cookie, name string }{
 		{"http://localhost:3000", "", "gatehouse"},
@@ -29,7 +28,7 @@ func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
 				for _, line := range []string{
 					name + "=planted; Path=/", " " + name + " =planted", name + "-login-x=planted; Path=/", "theme=dark; Path=/", strings.TrimPrefix(name, "__Host-") + "-like=mine",
 					name + "-answer-x=planted", name + "-trail=planted", name,
-					// Without a name, which browsers send just like one (CVE-2022-2860).
+					// Without a name, which browsers send like one with it (CVE-2022-2860).
 					"=" + name + "=planted; Path=/", " = " + name + "=planted",
 				} {
 					w.Header().Add("Set-Cookie", line)
@@ -43,9 +42,9 @@ func TestAFrontEndSetsNoCookieOfOurs(t *testing.T) {
 	}
 }
 
-// What is shown to one person must not come out of a cache for another
-// (CVE-2025-48947), whatever the front end says of it.
-func TestProtectedPagesAreKeptByOneBrowser(t *testing.T) {
+// No shared cache stores protected pages (CVE-2025-48947), whatever the front end
+// allows.
+func TestProtectedPagesAreNotShared(t *testing.T) {
 	t.Parallel()
 	said := ""
 	s := start(t, func(c *bff.Config) {
@@ -70,22 +69,21 @@ func TestProtectedPagesAreKeptByOneBrowser(t *testing.T) {
 		{"/public", "", ""},
 	} {
 		said = c.said
-		// RFC 9213: who knows it passes over Cache-Control.
+		// RFC 9213: it takes precedence over Cache-Control.
 		res := b.navigate(c.path)
 		for _, name := range []string{"Cdn-Cache-Control", "Some-Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires"} {
 			if private := strings.HasPrefix(c.path, "/private"); (res.Header.Get(name) == "") != private {
-				t.Errorf("%s goes out with %s %q", c.path, name, res.Header.Get(name))
+				t.Errorf("%s has %s %q", c.path, name, res.Header.Get(name))
 			}
 		}
 		if got := b.navigate(c.path).Header.Get("Cache-Control"); got != c.want {
-			t.Errorf("%s, of which the front end says %q, goes out with %q, want %q", c.path, c.said, got, c.want)
+			t.Errorf("%s with %q of the front end: %q, want %q", c.path, c.said, got, c.want)
 		}
 	}
 }
 
-// A page of a static export has one address, which the rules that protect
-// pages know.
-func TestADirectoryHasNoWayRoundALogin(t *testing.T) {
+// Other paths to a protected page of a static export do not bypass the login.
+func TestProtectedPagesOfDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -111,21 +109,21 @@ func TestADirectoryHasNoWayRoundALogin(t *testing.T) {
 	for _, path := range []string{
 		"/private", "/private/", "/private.html", "/PRIVATE", "/private;x", "//private", "/./private", "/private%2f", "/private%2ehtml",
 		"/orders", "/orders/", "/orders/index.html", "/orders/data.json", "/ORDERS/data.json", "/x/../orders/data.json",
-		// What lies beside the page: compressed, and its data.
+		// Files beside the page: compressed, and its data.
 		"/private.html.gz", "/private.html.br", "/private.txt", "/private.segments/_tree.txt", "/private.HTML.GZ",
 	} {
 		res := b.navigate(path)
-		for range 3 { // a redirect within the front end must not lead to it either
+		for range 3 { // redirects of the front end included
 			if to := res.Header.Get("Location"); strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "/api/auth/") {
 				res = b.navigate(to)
 			}
 		}
 		if strings.Contains(res.body, "secret") {
-			t.Errorf("%s shows the page to somebody who is signed out", path)
+			t.Errorf("%s shows the page without a session", path)
 		}
 	}
 	if res := b.navigate("/"); res.StatusCode != http.StatusOK || len(res.Header["Content-Security-Policy"]) != 2 {
-		t.Errorf("the index: %d, policies %q, want the bff's and its own", res.StatusCode, res.Header["Content-Security-Policy"])
+		t.Errorf("index: %d, policies %q, want the bff's and its own", res.StatusCode, res.Header["Content-Security-Policy"])
 	}
 	b.signIn()
 	if res := b.navigate("/private"); res.body != "secret" || res.Header.Get("Cache-Control") != "no-store" {

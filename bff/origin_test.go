@@ -9,9 +9,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// A base URL that browsers write in another way is taken as they write it:
-// in the redirect URI, and where an Origin header is compared with it.
-func TestBaseURLAsBrowsersWriteIt(t *testing.T) {
+// A base URL is used in the form that browsers send: in the redirect URI, and for
+// the comparison with Origin headers.
+func TestBaseURLForms(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
 		"https://bücher.example":                   "https://xn--bcher-kva.example",

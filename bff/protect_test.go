@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// GHSA-7rh7: a rule with a query protected nothing. A pattern that is not
-// understood stops the start, and says which it is.
+// New refuses invalid patterns and names them (GHSA-7rh7: a rule with a query
+// protected nothing).
 func TestPatternsRefused(t *testing.T) {
 	t.Parallel()
 	for _, pattern := range []string{
@@ -29,8 +29,8 @@ func TestPatternsRefused(t *testing.T) {
 	}
 }
 
-// Every way to write /private that has passed a guard somewhere: the page is
-// not there under it, or is guarded all the same.
+// Spellings of /private that have bypassed other products: each gives no page, or
+// a protected one.
 func TestProtectedPathBypass(t *testing.T) {
 	t.Parallel()
 	reached := false
@@ -48,12 +48,11 @@ func TestProtectedPathBypass(t *testing.T) {
 		"/private;jsessionid=x/a", "/private;/;/a", "/Private;x", "/_next/data/build/PRIVATE.json", "/_next/data/build/private.json?x", "/_NEXT/data/build/private.json", "/_next/data/build/private.JSON", "/_next/Data/build/orders/5.json", "/_next/data//private.json", "/_next/data/build//private.json",
 		"http://evil.example/private", "http://evil.example//private", "/orders/5", "/orders/5;x", "/Orders/5/",
 		"/_next/data/build/private.json", "/_next/data/build/private/a.json", "/_next/data/build/orders/5.json?id=5",
-		// What a front end has of a page besides the page: as a file, compressed,
-		// and as the data that Next.js gives of it (CVE-2026-44575,
-		// CVE-2026-45109).
+		// Other forms of a page: its file, compressed, and the data that Next.js
+		// has of it (CVE-2026-44575, CVE-2026-45109).
 		"/private.html", "/private.HTML", "/private.htm", "/private.html.gz", "/private.html.br", "/private.txt", "/private.txt.zst", "/private.html/", "/private.html;x", "/private;x.html",
-		// An extension, and what lies below a page, are the page's own: the data
-		// of React Router, SvelteKit and Nuxt.
+		// The page with an extension, and paths below it: the data of React
+		// Router, SvelteKit and Nuxt.
 		"/private.data", "/private.DATA", "/private.data?_routes=routes%2Fprivate", "/private.js", "/private.css.gz", "/private.", "/private.data;x", "/private%2edata", "/private/__data.json", "/private/_payload.json", "/private/a.data", "/orders/5.data", "/orders/5/__data.json",
 		"/private%20", "/private%23", "/private%3f", "/private::$DATA", "/_next/data/private.json",
 		"/_ipx/w_64/private/a.png", "/_vercel/image?url=%2Fprivate%2Fa.png", "/_image?href=/private/a.png", "/docs/_next/image?url=/private/a.png",
@@ -82,7 +81,7 @@ func TestProtectedPathBypass(t *testing.T) {
 			}
 		}
 	}
-	// CVE-2026-41059: what comes after "#" in a request line is of the path.
+	// A "#" in a request line is part of the path (CVE-2026-41059).
 	r := httptest.NewRequest(http.MethodGet, "/private%23/../../public", nil)
 	r.Host = "localhost:3000"
 	w := httptest.NewRecorder()
@@ -92,19 +91,19 @@ func TestProtectedPathBypass(t *testing.T) {
 	for _, path := range []string{"/privateer.html", "/public/private.html", "/orders.html", "/_next/static/private.segments.js", "/__next._tree.txt",
 		"/_next/image?url=%2Flogo.png&w=64", "/_next/image?url=https://cdn.example/private/a.png", "/public?url=/private"} {
 		if b.fetch(path); !reached {
-			t.Errorf("%s is kept from those who are signed out", path)
+			t.Errorf("%s needs a login", path)
 		}
 		reached = false
 	}
 	b.signIn()
 	wantStatus(t, b.navigate("/private/a"), http.StatusOK)
 	if !reached {
-		t.Error("not reached when signed in")
+		t.Error("not forwarded with a session")
 	}
 }
 
-// oauth2-proxy #1522, envoy #30102: a fetch that gets a 302 sees a CORS error
-// instead of "signed out". Only a navigation is sent to the login.
+// Only navigations are redirected to the login. A fetch would get a CORS error
+// instead of 401 (oauth2-proxy #1522, envoy #30102).
 func TestNavigationOrFetch(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -154,9 +153,9 @@ func TestNavigationOrFetch(t *testing.T) {
 	}
 }
 
-// Protected or not is decided for the embedded pages as the design says, and
-// for an empty list not at all.
-func TestWhatIsProtected(t *testing.T) {
+// By default the private embedded pages are protected; with an empty list no page
+// is.
+func TestDefaultProtect(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{"/": 200, "/public": 200, "/private": 303, "/profile": 303, "/nowhere": 404} {
 		wantStatus(t, start(t).browser().navigate(path), want)
@@ -168,7 +167,7 @@ func TestWhatIsProtected(t *testing.T) {
 	wantStatus(t, s.browser().navigate("/private"), http.StatusOK)
 }
 
-// The front end that shows pages must not be framed by anybody.
+// Other sites must not frame pages.
 func TestPagesAreNotFramed(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) {
@@ -186,9 +185,9 @@ func TestPagesAreNotFramed(t *testing.T) {
 	}
 }
 
-// Whatever the request line is, a front end is asked only for what nobody can
-// read as a protected page: not after decoding, cleaning, folding of case, or
-// cutting of parameters, in any order and three times over.
+// No request line reaches the front end without a login that can be interpreted
+// as a protected page: by decoding, cleaning, folding of case or cutting of
+// parameters, in any order, three times.
 func FuzzProtectedPath(f *testing.F) {
 	for _, target := range []string{
 		"/", "/public", "/private", "//private", "/%2570rivate", "/public/..;/private", "/private;x/a", "/PRIVATE%2f", "/x/%2e%2e/private", "/private?x", "*", "http://x/private",
@@ -215,7 +214,7 @@ func FuzzProtectedPath(f *testing.F) {
 			var next []string
 			for _, reading := range readings {
 				if strings.HasPrefix(strings.ToLower(reading)+"/", "/private/") {
-					t.Fatalf("%q reaches the front end, which may read it as %q", target, reading)
+					t.Fatalf("%q reaches the front end, which may interpret it as %q", target, reading)
 				}
 				decoded, err := url.PathUnescape(reading)
 				if err != nil {
@@ -233,8 +232,7 @@ func FuzzProtectedPath(f *testing.F) {
 	})
 }
 
-// cutParameters drops what follows a semicolon in each segment, as servlet
-// containers do.
+// cutParameters cuts each segment at a semicolon, as servlet containers do.
 func cutParameters(reading string) string {
 	segments := strings.Split(reading, "/")
 	for i, segment := range segments {

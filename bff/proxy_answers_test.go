@@ -21,9 +21,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// A server that pauses longer than a client may take to read loses nothing: a
-// write deadline that was set before the pause would cut the end of the answer.
-func TestSlowServersFinish(t *testing.T) {
+// An answer is complete although the server pauses for longer than the write
+// deadline.
+func TestSlowServers(t *testing.T) {
 	t.Parallel()
 	const pause = 31 * time.Second
 	for name, answer := range map[string]func(w http.ResponseWriter, wait func()){
@@ -93,7 +93,7 @@ func TestSlowServersFinish(t *testing.T) {
 	}
 }
 
-// pipeClient serves in memory, and returns a client that asks there.
+// pipeClient serves over connections in memory and returns their client.
 func pipeClient(server *http.Server, http2 bool) (client *http.Client, stop func()) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!http2)
@@ -114,8 +114,8 @@ func pipeClient(server *http.Server, http2 bool) (client *http.Client, stop func
 	}
 }
 
-// A client over HTTP/2 that stops reading is let go, too, without the
-// connection and the streams beside it.
+// The stream of an HTTP/2 client that does not read is reset, and the others of
+// its connection are not.
 func TestStalledStreamOfHTTP2(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -143,28 +143,28 @@ func TestStalledStreamOfHTTP2(t *testing.T) {
 		}
 		other, err := client.Get("http://localhost:3000/public")
 		if err != nil {
-			t.Fatalf("beside it: %v", err)
+			t.Fatalf("other stream: %v", err)
 		}
 		_ = other.Body.Close()
 		if _, err := io.Copy(io.Discard, res.Body); err == nil {
-			t.Error("what it reads later ends as if it were whole")
+			t.Error("the answer ended without an error")
 		}
 	})
 }
 
 // An answer that begins before its request has been read is the last one on its
-// connection: what comes after it is a body, and never a request.
+// connection: the rest of the body is not taken for a request.
 func TestEarlyAnswersEndTheConnection(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map
 	early := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r.URL.Path, true)
-		_ = http.NewResponseController(w).EnableFullDuplex() // or net/http waits for the body itself
+		_ = http.NewResponseController(w).EnableFullDuplex() // otherwise net/http waits for the body
 		w.Header().Set("Content-Length", "5")
 		_, _ = io.WriteString(w, "early")
 	})
 	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Connection", "close") // or it panics over the body (golang/go#68560)
+		w.Header().Set("Connection", "close") // otherwise net/http panics (golang/go#68560)
 		early(w, r)
 	})
 	for name, change := range map[string]func(*bff.Config){
@@ -213,8 +213,8 @@ func TestEarlyAnswersEndTheConnection(t *testing.T) {
 	}
 }
 
-// A client that sends everything before it reads gets its answer, though no
-// handler reads what it sends.
+// A client that sends everything before it reads gets its answer, although the
+// handler does not read the body.
 func TestEarlyRefusalsArrive(t *testing.T) {
 	t.Parallel()
 	refusing := func(w http.ResponseWriter, _ *http.Request) {
@@ -254,8 +254,8 @@ func TestEarlyRefusalsArrive(t *testing.T) {
 	}
 }
 
-// A body that no handler reads leaves the connection in order: net/http panics
-// where it meets one in the search for the next request (golang/go#68560).
+// A body that the handler does not read causes no panic of net/http in the search
+// for the next request (golang/go#68560).
 func TestUnreadBodies(t *testing.T) {
 	t.Parallel()
 	rec := &record{}
@@ -315,7 +315,7 @@ func TestBothDirections(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					go func() { _, _ = io.WriteString(in, "1\n") }() // a server may wait for it before its header
+					go func() { _, _ = io.WriteString(in, "1\n") }() // the server waits for it before its header
 					res, err := client.Do(req)
 					if err != nil {
 						t.Fatal(err)
@@ -340,9 +340,8 @@ func TestBothDirections(t *testing.T) {
 	}
 }
 
-// What we say of an answer goes out with it, whatever came before it, and
-// nothing of it with what comes before.
-func TestOurHeadersSurviveInterimAnswers(t *testing.T) {
+// The bff's own headers are part of the final answer, and not of interim ones.
+func TestOwnHeadersAfterInterimAnswers(t *testing.T) {
 	t.Parallel()
 	var expected atomic.Bool
 	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -423,7 +422,7 @@ func TestOurHeadersSurviveInterimAnswers(t *testing.T) {
 	}
 }
 
-// Methods that echo a request or ask for a tunnel reach nothing.
+// TRACE, TRACK and CONNECT are refused.
 func TestNoTraceNorConnect(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Int64
@@ -451,11 +450,11 @@ func TestNoTraceNorConnect(t *testing.T) {
 		}
 	}
 	if n := reached.Load(); n != 0 {
-		t.Errorf("%d requests got through", n)
+		t.Errorf("%d requests were forwarded", n)
 	}
 }
 
-// A path of a megabyte leaves a short line, wherever it is logged.
+// A path of a megabyte is cut in the log.
 func TestLongPathsAreNotLogged(t *testing.T) {
 	t.Parallel()
 	rec := &record{}
@@ -480,9 +479,9 @@ func TestLongPathsAreNotLogged(t *testing.T) {
 	}
 }
 
-// A client that sends its bearer token to the bff learns where to send it, and
-// the log never has the token.
-func TestBearerTokensGoElsewhere(t *testing.T) {
+// A client that sends a bearer token to the bff gets the address for tokens, and
+// the token is not logged.
+func TestBearerTokenHint(t *testing.T) {
 	t.Parallel()
 	const plain = `{"code":16,"message":"no token","details":[{"reason":"TOKEN_MISSING"}]}`
 	for _, c := range []struct {
@@ -519,8 +518,8 @@ func TestBearerTokensGoElsewhere(t *testing.T) {
 	}
 }
 
-// While the session store is away, what the API gives everyone is still served,
-// and no one is told to be signed out.
+// During an outage of the session store, public answers of the API are served,
+// and others are 503, not 401.
 func TestStoreOutageAtTheAPI(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -530,7 +529,7 @@ func TestStoreOutageAtTheAPI(t *testing.T) {
 		status := http.StatusOK
 		switch {
 		case bearer(r) != "":
-			t.Error("a token went on")
+			t.Error("a token was forwarded")
 		case strings.HasSuffix(r.URL.Path, "private"):
 			status = http.StatusUnauthorized
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -557,7 +556,7 @@ func TestStoreOutageAtTheAPI(t *testing.T) {
 			t.Errorf("%s %s: %s %v %q", c.method, c.path, res.Status, res.Header, res.body)
 		}
 		if asked := len(s.api.requests()) > 0; asked != (c.method == "GET" || c.method == "HEAD") {
-			t.Errorf("%s %s: the API was asked: %t", c.method, c.path, asked)
+			t.Errorf("%s %s: forwarded: %t", c.method, c.path, asked)
 		}
 	}
 }

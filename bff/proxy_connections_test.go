@@ -20,14 +20,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// A scripted server says word for word what a test has it say.
+// A scripted server sends exactly the bytes of a test.
 type scripted struct {
 	listener    net.Listener
 	connections atomic.Int64
 }
 
-// script starts one. say answers the nth request of the nth connection, both
-// from 1, and reports whether the connection stays open.
+// script starts a scripted server. say answers a request of a connection, both
+// counted from 1, and reports whether the connection stays open.
 func script(t *testing.T, say func(w io.Writer, connection, request int) (open bool)) *scripted {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,8 +70,8 @@ func write(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
 
 const plainAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
 
-// TestProxyConnections: what a proxy does with connections that serve more than
-// one request, where a wrong step gives one person another's answer.
+// A connection that serves several requests must never give a browser the answer
+// of another.
 func TestProxyConnections(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -133,18 +133,17 @@ func TestProxyConnections(t *testing.T) {
 	}
 }
 
-// TestProxyIdleConnectionIsGone: a connection that the server has closed while
-// it was idle fails no request.
-func TestProxyIdleConnectionIsGone(t *testing.T) {
+// No request fails because the server has closed an idle connection.
+func TestProxyClosedIdleConnection(t *testing.T) {
 	t.Parallel()
 	idle, gone := make(chan struct{}), make(chan struct{})
 	s := script(t, func(w io.Writer, connection, request int) bool {
-		if connection == 1 && request > 1 { // sent before the end was noticed, and again
+		if connection == 1 && request > 1 { // sent before the close was noticed, and sent again
 			return false
 		}
 		write(w, plainAnswer)
 		if connection == 1 {
-			<-idle // the answer has been read, and the connection put away
+			<-idle // the answer was read and the connection is idle
 			_ = w.(*net.TCPConn).CloseWrite()
 			close(gone)
 		}
@@ -164,12 +163,12 @@ func TestProxyIdleConnectionIsGone(t *testing.T) {
 	}
 }
 
-// TestProxySlowServer: a server that does not answer in time is given up.
+// A server that does not answer in time is answered for with 502.
 func TestProxySlowServer(t *testing.T) {
 	t.Parallel()
 	s := script(t, func(w io.Writer, connection, request int) bool {
 		if connection > 1 || request > 1 {
-			_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy hangs up
+			_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy closes it
 			return false
 		}
 		write(w, plainAnswer)
@@ -186,9 +185,9 @@ func TestProxySlowServer(t *testing.T) {
 	}
 }
 
-// TestProxyGivesUp: a browser that goes away frees the connection, whether the
-// server had begun to answer or not.
-func TestProxyGivesUp(t *testing.T) {
+// When a browser disconnects, the connection to the server is closed, before and
+// after the answer has begun.
+func TestProxyBrowserDisconnects(t *testing.T) {
 	t.Parallel()
 	for name, begins := range map[string]string{
 		"before the answer": "",
@@ -205,7 +204,7 @@ func TestProxyGivesUp(t *testing.T) {
 				}
 				write(w, begins)
 				asked <- struct{}{}
-				_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy hangs up
+				_, _ = io.Copy(io.Discard, w.(*net.TCPConn)) // until the proxy closes it
 				return false
 			})
 			proxy := s.proxy()
@@ -229,8 +228,7 @@ func TestProxyGivesUp(t *testing.T) {
 	}
 }
 
-// TestProxyInterimAnswers: early hints (RFC 8297) reach the browser before the
-// answer does.
+// Early hints (RFC 8297) reach the browser before the answer.
 func TestProxyInterimAnswers(t *testing.T) {
 	t.Parallel()
 	s := script(t, func(w io.Writer, _, _ int) bool {
@@ -261,7 +259,7 @@ func TestProxyInterimAnswers(t *testing.T) {
 	}
 }
 
-// TestProxyTruncatedAnswer: what breaks off does not pass for a whole answer.
+// An interrupted answer is an error for the browser.
 func TestProxyTruncatedAnswer(t *testing.T) {
 	t.Parallel()
 	s := script(t, func(w io.Writer, _, _ int) bool {
@@ -271,7 +269,7 @@ func TestProxyTruncatedAnswer(t *testing.T) {
 	front := httptest.NewServer(s.proxy())
 	defer front.Close()
 	resp, err := front.Client().Get(front.URL)
-	if errors.Is(err, io.EOF) { // cut before its first part was sent on
+	if errors.Is(err, io.EOF) { // cut before the first part was sent
 		return
 	} else if err != nil {
 		t.Fatal(err)

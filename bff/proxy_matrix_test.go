@@ -23,10 +23,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// The matrix of proxying: servers in three languages, what each of them may do
-// to an answer, and the protocol of the browser. Each case is asked for with
-// and without a body, short and long, of known and unknown length, at the API
-// and at the front end.
+// The matrix of the proxy: servers in three languages, kinds of answers, and
+// protocols of the browser. Requests of each case have no body, or one that is
+// short or long, of known or unknown length, and are for the API or the front
+// end.
 var (
 	upstreams = []struct {
 		name  string
@@ -46,7 +46,7 @@ const upstreamSize = 9000
 
 var upstreamBody = strings.Repeat("a", 3000) + strings.Repeat("b", 3000) + strings.Repeat("c", 3000)
 
-// goUpstream is a server that misbehaves as it is told.
+// goUpstream is a server that gives the kind of answer that a request names.
 func goUpstream(t testing.TB) *url.URL {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
@@ -123,8 +123,8 @@ func goUpstream(t testing.TB) *url.URL {
 	return u
 }
 
-// program starts a server that prints its port, and ends with its standard
-// input.
+// program starts a server that prints its port, and stops when its standard
+// input is closed.
 func program(t testing.TB, name string, args ...string) *url.URL {
 	cmd := exec.Command(name, args...)
 	var errs bytes.Buffer
@@ -155,7 +155,7 @@ func program(t testing.TB, name string, args ...string) *url.URL {
 	return &url.URL{Scheme: "http", Host: "127.0.0.1:" + strings.TrimSpace(port)}
 }
 
-// fronts start a bff as browsers see it, by the protocol they speak.
+// fronts start a bff, by the protocol of its browsers.
 var fronts = []struct {
 	name  string
 	start func(testing.TB, http.Handler) (base string, client *http.Client)
@@ -175,14 +175,14 @@ var fronts = []struct {
 	}},
 }
 
-// matrixResult counts what became of the requests of one case.
+// A matrixResult counts the requests of one case.
 type matrixResult struct {
 	requests, lost int
-	first          error // why the first one counts as lost
+	first          error // the error of the first lost one
 }
 
-// matrix asks each case n times at each server and by each protocol, 8 at a
-// time. The servers pause for so long.
+// matrix makes n requests of each case for each server and protocol, 8 at a time.
+// pause is the pause of the servers.
 func matrix(t *testing.T, n int, pause time.Duration, report func(upstream, front, kind string, got matrixResult)) {
 	for _, upstream := range upstreams {
 		target := upstream.start(t)
@@ -222,8 +222,7 @@ func matrix(t *testing.T, n int, pause time.Duration, report func(upstream, fron
 	}
 }
 
-// askUpstream makes one request of the matrix, and says what is wrong with its
-// answer.
+// askUpstream makes one request of the matrix and checks its answer.
 func askUpstream(ctx context.Context, client *http.Client, base, kind string, i int, pause time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -272,7 +271,7 @@ func askUpstream(ctx context.Context, client *http.Client, base, kind string, i 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case aborts && err == nil && res.StatusCode != http.StatusBadGateway:
-		return fmt.Errorf("%s, and %d bytes that end as if they were whole", res.Status, len(got))
+		return fmt.Errorf("%s, with %d bytes and no error", res.Status, len(got))
 	case aborts:
 		return nil
 	case err != nil:
@@ -282,14 +281,14 @@ func askUpstream(ctx context.Context, client *http.Client, base, kind string, i 
 	case kind == "hint" && hints != 1:
 		return fmt.Errorf("%d early hints", hints)
 	case len(res.Header["X-Request-Id"]) != 1 || res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Referrer-Policy") == "":
-		return fmt.Errorf("the header lacks what is ours: %v", res.Header)
+		return fmt.Errorf("the header lacks the bff's fields: %v", res.Header)
 	case i%2 == 0 && res.Header.Get("Content-Security-Policy") != "frame-ancestors 'none'":
 		return errors.New("the page can be framed")
 	}
 	return nil
 }
 
-// TestProxyMatrix is the short form of TestProofProxyMatrix.
+// TestProofProxyMatrix is the long form.
 func TestProxyMatrix(t *testing.T) {
 	t.Parallel()
 	matrix(t, 16, time.Millisecond, func(upstream, front, kind string, got matrixResult) {

@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
 )
 
-// TestProofProxyMatrix asks for each case of the matrix 3,000 times.
+// Each case of the matrix 3,000 times.
 func TestProofProxyMatrix(t *testing.T) {
 	const n = 3000
 	section := proof.Section{

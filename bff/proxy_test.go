@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
-// behind starts a server for a proxy to pass on to.
+// behind starts a server behind a proxy.
 func behind(t *testing.T, h http.HandlerFunc) *url.URL {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -29,7 +29,7 @@ func behind(t *testing.T, h http.HandlerFunc) *url.URL {
 	return u
 }
 
-// Through real connections: what the gateway in another process sees.
+// What a gateway in another process gets, over real connections.
 func TestProxyToTheAPI(t *testing.T) {
 	t.Parallel()
 	var seen *http.Request
@@ -79,7 +79,7 @@ func TestProxyToTheAPI(t *testing.T) {
 		t.Errorf("asked %s for %s", seen.Host, seen.RequestURI)
 	}
 	if !strings.HasPrefix(bearer(seen), "at-") || seen.Header.Get("Cookie") != "" || seen.Header.Get("X-Auth-User") != "" {
-		t.Error("credentials are not the session's alone")
+		t.Error("the request has other credentials than the session's")
 	}
 	for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost:3000", "X-Forwarded-Proto": "http"} {
 		if got := strings.Join(seen.Header[name], "|"); got != want {
@@ -103,7 +103,7 @@ func TestProxyBelowAPath(t *testing.T) {
 	}
 }
 
-func TestProxyToNobody(t *testing.T) {
+func TestProxyToClosedPort(t *testing.T) {
 	t.Parallel()
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	s := start(t, func(c *bff.Config) { c.API = bff.NewProxy(target, c.Logger) })
@@ -114,9 +114,9 @@ func TestProxyToNobody(t *testing.T) {
 	}
 }
 
-// Whoever opens a page while the front-end server is away gets a page that says
-// so, and a script JSON; neither is told where that server would be.
-func TestNoFrontEndServer(t *testing.T) {
+// While the front-end server is unavailable, navigations get a problem page and
+// scripts JSON. Neither has the address of the server.
+func TestFrontEndServerUnavailable(t *testing.T) {
 	t.Parallel()
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/below"}
 	s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
@@ -136,8 +136,8 @@ func TestNoFrontEndServer(t *testing.T) {
 	}
 }
 
-// A front-end server sees the browser's headers and cookies, and no header in
-// which a browser could pose as a proxy.
+// A front-end server gets the browser's headers and cookies, except headers that
+// only a proxy may set.
 func TestProxyToTheFrontEnd(t *testing.T) {
 	t.Parallel()
 	var seen *http.Request
@@ -148,8 +148,7 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 			"Cookie": "theme=dark", "Accept-Language": "pl", "X-Custom": "x", "Rsc": "1",
 			"Authorization": "Bearer x", "X-Forwarded-User": "admin", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6",
 			"X-Original-Url": "/private", "X-Rewrite-Url": "/private", "X-Auth-User": "admin", "X_User": "admin", "Grpc-Metadata-X": "x", "X-Hop": "x",
-			// What parts of Next.js say to each other (CVE-2025-29927); the last
-			// is a browser's to say.
+			// Internal headers of Next.js (CVE-2025-29927); browsers send the last.
 			"X-Middleware-Subrequest": "middleware:middleware", "X-Middleware-Rewrite": "/private", "X-Matched-Path": "/private", "X-Invoke-Path": "/private", "X-Middleware-Prefetch": "1",
 		} {
 			r.Header[name] = []string{value}
@@ -172,10 +171,9 @@ func TestProxyToTheFrontEnd(t *testing.T) {
 	}
 }
 
-// Behind an upgrade to HTTP/2 nobody would see what is asked: a front-end
-// server that takes one gave out everything (h2c smuggling, Bishop Fox 2020).
-// WebSockets are the one protocol to which a browser asks to change.
-func TestNoUpgradeButToWebSockets(t *testing.T) {
+// Only upgrades to WebSocket are forwarded. Requests after an upgrade to HTTP/2
+// would bypass the bff (h2c smuggling, Bishop Fox 2020).
+func TestUpgrades(t *testing.T) {
 	t.Parallel()
 	var seen http.Header
 	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -208,8 +206,8 @@ func TestNoUpgradeButToWebSockets(t *testing.T) {
 	}
 }
 
-// A WebSocket of the front end (the reload of a development server) works
-// through all layers.
+// A WebSocket of the front end, such as the reload of a development server, works
+// through the bff.
 func TestWebSocketThroughTheProxy(t *testing.T) {
 	t.Parallel()
 	target := behind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -219,7 +217,7 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		// RFC 6455 section 1.3: a handshake can set cookies.
+		// A handshake can set cookies (RFC 6455 §1.3).
 		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nSet-Cookie: gatehouse=planted; Path=/\r\nSet-Cookie: theme=dark\r\n\r\n", r.Header.Get("Upgrade"))
 		_ = rw.Flush()
 		line, _ := rw.ReadString('\n')
@@ -245,15 +243,15 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 		}
 		if want == 101 {
 			if got := strings.Join(res.Header["Set-Cookie"], " | "); got != "theme=dark" {
-				t.Errorf("the front end set %q, which fixes a session", got)
+				t.Errorf("the front end set %q (session fixation)", got)
 			}
 			fmt.Fprintf(conn, "hello\n")
 			if line, err := r.ReadString('\n'); line != "echo hello\n" {
 				t.Errorf("%q, %v", line, err)
 			}
-			// The server has ended it by now, which the browser learns.
+			// The server has closed it.
 			if _, err := r.ReadByte(); err != io.EOF {
-				t.Errorf("after the server's end: %v, want EOF", err)
+				t.Errorf("after the close of the server: %v, want EOF", err)
 			}
 		}
 		_ = conn.Close()

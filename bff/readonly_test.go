@@ -19,8 +19,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// A store that answers and takes no writes fails only what must be written: a
-// login, a logout, a refresh. Everything else is served, and the log stays short.
+// While a store takes no writes, only logins, logouts and refreshes fail.
+// Everything else is served, and the log stays short.
 func TestStoreRefusesWrites(t *testing.T) {
 	t.Parallel()
 	onRedis := func(refuse, accept []string) func(t *testing.T) (realStore, func(bool)) {
@@ -43,10 +43,9 @@ func TestStoreRefusesWrites(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T) (realStore, func(bool)){
 		"Redis without replicas": onRedis([]string{"CONFIG", "SET", "min-replicas-to-write", "1"}, []string{"CONFIG", "SET", "min-replicas-to-write", "0"}),
 		"Redis that is full":     onRedis([]string{"CONFIG", "SET", "maxmemory", "1"}, []string{"CONFIG", "SET", "maxmemory", "0"}),
-		// Of a master that is not there, so that it keeps its data.
+		// Of a master that does not exist, so that it keeps its data.
 		"Redis that became a replica": onRedis([]string{"REPLICAOF", "127.0.0.1", "1"}, []string{"REPLICAOF", "NO", "ONE"}),
-		// A client cannot tell this from a disk that is full: nothing can be
-		// added, and rows can be removed.
+		// Like a full disk: nothing can be added, and rows can be removed.
 		"PostgreSQL without space": func(t *testing.T) (realStore, func(bool)) {
 			address := pgtest.Start(t).New(t)
 			real := realStore{open: func(cfg *bff.Config) (sessiontest.Store, error) {
@@ -117,7 +116,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 					t.Errorf("%s: %d %v, want 503 with Retry-After and no session cookie", what, res.StatusCode, res.Header)
 				}
 			}
-			s.clock.Advance(6 * time.Minute) // so that its use is to be recorded
+			s.clock.Advance(6 * time.Minute) // so that use of the session is recorded
 			for range 30 {
 				wantStatus(t, b.fetch("/api/private-route"), http.StatusOK)
 				wantStatus(t, b.fetch("/api/auth/me"), http.StatusOK)
@@ -126,7 +125,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 			}
 			switch {
 			case strings.Contains(name, "full"):
-				// Redis still removes, and a script that has removed something may write.
+				// Redis still removes, and a script that has removed something can write.
 				wantStatus(t, leaver.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
 				leaver.signIn()
 			case strings.Contains(name, "space"):
@@ -140,7 +139,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 				}
 				wantStatus(t, leaver.fetch("/api/private-route"), http.StatusOK)
 			}
-			s.clock.Advance(20 * time.Minute) // the access token has run out
+			s.clock.Advance(20 * time.Minute) // the access token has expired
 			later(b.fetch("/api/private-route"), "a refresh")
 			wantStatus(t, b.fetch("/api/auth/me"), http.StatusOK)
 
@@ -163,7 +162,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 			eventually(t, "all is well", func() bool { return b.fetch("/api/private-route").StatusCode == http.StatusOK })
 			wantStatus(t, leaver.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
 			if !s.browser().signIn().signedIn() {
-				t.Error("a login afterwards comes to nothing")
+				t.Error("a login afterwards fails")
 			}
 		})
 	}

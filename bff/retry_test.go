@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// refusing answers 401 with a challenge to the tokens it is told to refuse,
-// with headers and a body that must not reach the browser.
+// refusing answers 401 to some tokens, with headers and a body that must not
+// reach the browser.
 func refusing(challenge string, refused func(token string) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if bearer(r) == "" || refused(bearer(r)) {
@@ -44,7 +44,7 @@ func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 			res := b.do(method, "/api/private-route?x=1", nil, site("same-origin"))
 			wantStatus(t, res, http.StatusOK)
 			if res.Header.Get("X-First") != "" || res.Header.Get("Www-Authenticate") != "" || res.Header.Get("X-Second") == "" || strings.Contains(res.body, "refused") {
-				t.Errorf("%s: something of the first answer came through: %v, %s", method, res.Header, res.body)
+				t.Errorf("%s: the answer has parts of the first one: %v, %s", method, res.Header, res.body)
 			}
 			if len(res.Header["Vary"]) != 1 || res.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("headers: %v", res.Header)
@@ -60,7 +60,7 @@ func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 	})
 }
 
-// What is no refusal of the token, or cannot be made twice, is passed on.
+// Other refusals, and those of requests that cannot be repeated, reach the browser.
 func TestNoRetry(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -104,8 +104,8 @@ func TestNoRetry(t *testing.T) {
 	}
 }
 
-// An API that refuses them all (a wrong audience) does not make the bff ask
-// the provider at each request.
+// An API that refuses all tokens, because of a wrong audience for example, does
+// not cause a refresh for each request.
 func TestAPIThatRefusesEverything(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestAPIThatRefusesEverything(t *testing.T) {
 			t.Error("signed out")
 		}
 	})
-	// A token that a refresh has just given, because the former had expired.
+	// A token of a refresh of an expired one.
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
 		b := s.browser().signIn()
@@ -141,9 +141,8 @@ func TestAPIThatRefusesEverything(t *testing.T) {
 	})
 }
 
-// A subject's denial includes all tokens of its own second. A login that
-// begins right after it works all the same: the token for the refused one is of
-// another second.
+// The denial of a subject includes all tokens of its second. After a login in
+// that second, the refused token is replaced by one of a later second.
 func TestLoginInTheSecondOfADenial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -203,8 +202,8 @@ func TestParallelRefusalsRefreshOnce(t *testing.T) {
 	})
 }
 
-// When no other token can be had: 503 while the provider is away, and the
-// answer of a person who is signed out when the grant is over.
+// If the refused token cannot be renewed: 503 while the provider is unavailable,
+// and the answer for signed-out users when the grant has ended.
 func TestRefusedAndNotRenewed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

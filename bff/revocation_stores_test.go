@@ -16,8 +16,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// twoNodes are two bffs with a connection of their own each to one store, and a
-// third one for a server, which has no secret.
+// twoNodes are two bffs with connections of their own to one store, and a third
+// connection for a server, which has no secret.
 func twoNodes(t *testing.T, begin func(t *testing.T) realStore) (s, other *system, server sessiontest.Store) {
 	t.Helper()
 	real := begin(t)
@@ -41,8 +41,8 @@ func TestParallelCallbacksAtRealStores(t *testing.T) {
 	}
 }
 
-// Who revokes, and at which node, makes no difference: a login that began
-// before does not complete, one that begins afterwards does, within one second.
+// A revocation of any kind, at any node, bars a login that began before it, and
+// not one that begins after it in the same second.
 func TestRevocationBarsLogins(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -66,8 +66,8 @@ func TestRevocationBarsLogins(t *testing.T) {
 				revoke  func()
 				sid     string // of the login
 				barred  bool
-				ended   bool // the session that was there
-				subject bool // is what is denied
+				ended   bool // whether the earlier session ends
+				subject bool // whether the subject is denied
 			}{
 				"a logout token, by sub": {logout(map[string]any{"sid": tokentest.Absent}), "sid-1", true, true, true},
 				"a logout token, by sid": {logout(nil), "sid-1", true, true, false},
@@ -86,7 +86,7 @@ func TestRevocationBarsLogins(t *testing.T) {
 						t.Errorf("%s, and signed in: %t", res.body, third.signedIn())
 					}
 					if third.access() == "" {
-						t.Error("no access token any more")
+						t.Error("no access token")
 					}
 					wantStatus(t, third.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
 				}, "sid-1", true, true, true},
@@ -121,7 +121,7 @@ func TestRevocationBarsLogins(t *testing.T) {
 	}
 }
 
-// An older logout token that comes late takes nothing back, and bars no login
+// A logout token that arrives late removes no later revocation, and bars no login
 // that began in between.
 func TestLateLogoutTokens(t *testing.T) {
 	t.Parallel()

@@ -15,8 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// TestServer: Config's bff answers behind the server's own limits, and a
-// header beyond them is refused.
+// The server has limits of its own, and refuses larger headers.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	srv := start(t).Server()
@@ -50,7 +49,7 @@ func TestServer(t *testing.T) {
 		}
 	}
 	if srv.ReadHeaderTimeout <= 0 || srv.IdleTimeout <= 0 {
-		t.Errorf("a header may take %v and a connection be idle for %v, want bounds", srv.ReadHeaderTimeout, srv.IdleTimeout)
+		t.Errorf("ReadHeaderTimeout %v, IdleTimeout %v, want limits", srv.ReadHeaderTimeout, srv.IdleTimeout)
 	}
 	if err := srv.Shutdown(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
@@ -60,8 +59,8 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestSlowBrowsers: one that stalls is let go, at every stage (CVE-2007-6750);
-// what an API or a front end reads of a body, it bounds itself.
+// A browser that stalls is disconnected at every stage of a request
+// (CVE-2007-6750). Bodies are limited by the API or front end that reads them.
 func TestSlowBrowsers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -106,7 +105,7 @@ func TestSlowBrowsers(t *testing.T) {
 				}()
 				<-closed
 				if got := time.Since(begun); got.Round(time.Second) != c.end {
-					t.Errorf("let go after %v, want %v", got, c.end)
+					t.Errorf("disconnected after %v, want %v", got, c.end)
 				}
 				_ = browser.Close()
 				_ = server.Close()

@@ -10,9 +10,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// Without a refresh token a session ends when its access token expires, and
-// every place that tells about the end says so beforehand.
-func TestEndWithoutARefreshToken(t *testing.T) {
+// Without a refresh token a session ends when its access token expires, and every
+// address that tells the end says so before.
+func TestEndWithoutRefreshToken(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.idp.change(func(p *provider) {
@@ -32,10 +32,9 @@ func TestEndWithoutARefreshToken(t *testing.T) {
 	wantEndTold(t, s, b, end)
 }
 
-// When the provider refuses to refresh until the user has signed in again, the
-// end that was told first is too late: from the refusal on every place tells
-// the expiry of the access token.
-func TestEndAfterARefusedRefresh(t *testing.T) {
+// When the provider refuses a refresh until the user has signed in again, every
+// address tells the expiry of the access token as the end, from then on.
+func TestEndAfterRefusedRefresh(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"interaction_required", "access_denied"} {
 		t.Run(code, func(t *testing.T) {
@@ -51,7 +50,7 @@ func TestEndAfterARefusedRefresh(t *testing.T) {
 			wantEvent(t, listening, "session")
 			s.idp.change(func(p *provider) { p.instead["/token"] = refuse(http.StatusBadRequest, code) })
 			s.clock.Advance(s.idp.lifetime - 20*time.Second)
-			wantStatus(t, b.fetch("/api/private-route"), http.StatusOK) // and refreshes meanwhile
+			wantStatus(t, b.fetch("/api/private-route"), http.StatusOK) // which causes a refresh
 			eventually(t, "the refusal is noted", func() bool {
 				return sessionEnds(t, b.fetch("/api/auth/session").body).End.Equal(end)
 			})
@@ -65,7 +64,7 @@ func TestEndAfterARefusedRefresh(t *testing.T) {
 				heard = append(heard, e.name)
 			}
 			if heard[0] != "extended" {
-				t.Errorf("a stream that was open before the refusal heard %q, want the new end first", heard)
+				t.Errorf("a stream from before the refusal got %q, want the new end first", heard)
 			}
 			if n := len(s.idp.refreshes()); n != 1 {
 				t.Errorf("%d refreshes, want 1", n)
@@ -74,7 +73,7 @@ func TestEndAfterARefusedRefresh(t *testing.T) {
 	}
 }
 
-// A toldEnd is what a session's end looks like to scripts.
+// A toldEnd is the end of a session as scripts get it.
 type toldEnd struct {
 	Idle     int       `json:"idle_seconds"`
 	Absolute int       `json:"absolute_seconds"`
@@ -91,8 +90,8 @@ func sessionEnds(t *testing.T, text string) toldEnd {
 	return told
 }
 
-// wantEndTold wants every place to tell the same end, and the session to end
-// then.
+// wantEndTold checks that every address tells the same end, and that the session
+// ends then.
 func wantEndTold(t *testing.T, s *system, b *browser, end time.Time) {
 	t.Helper()
 	check := func(what, text string) {
@@ -119,7 +118,7 @@ func wantEndTold(t *testing.T, s *system, b *browser, end time.Time) {
 	page := b.navigate("/profile")
 	wantStatus(t, page, http.StatusOK)
 	if want := end.UTC().Format(time.RFC3339); !strings.Contains(page.body, want) {
-		t.Errorf("the profile page does not say %s", want)
+		t.Errorf("the profile page lacks %s", want)
 	}
 
 	s.clock.Advance(end.Sub(s.clock.Now()))

@@ -20,10 +20,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 )
 
-// told is what a front end hears of the session of a request.
+// told is what the headers of a request tell a front end of the session.
 type told struct{ session, subject string }
 
-// listening gives the bff a front end that remembers what it was told last.
+// listening gives the bff a front end that records the headers of its last request.
 func listening(last *told) func(*bff.Config) {
 	return func(c *bff.Config) {
 		c.Frontend = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func listening(last *told) func(*bff.Config) {
 	}
 }
 
-// A front-end server is told whether there is a session, and whose.
+// A front-end server gets the state of the session and the subject.
 func TestSessionHeader(t *testing.T) {
 	t.Parallel()
 	var got told
@@ -52,11 +52,11 @@ func TestSessionHeader(t *testing.T) {
 	b.cookies[session.CookieName] = strings.Repeat("A", 43)
 	wantStatus(t, b.navigate("/public"), http.StatusOK)
 	if got != (told{"none", ""}) {
-		t.Errorf("a session that is unknown: told %q", got)
+		t.Errorf("unknown session: told %q", got)
 	}
 }
 
-// A subject is any text of the provider's, and becomes a header's.
+// Any subject of the provider is encoded as a header value.
 func TestSubjectHeader(t *testing.T) {
 	t.Parallel()
 	for sub, want := range map[string]string{
@@ -76,8 +76,8 @@ func TestSubjectHeader(t *testing.T) {
 	}
 }
 
-// What browsers send under the names of the header is removed, in whatever
-// spelling a server might read as ours.
+// Headers of browsers with these names are removed, also in spellings that
+// servers take for them.
 func TestSessionHeaderForged(t *testing.T) {
 	t.Parallel()
 	var seen http.Header
@@ -124,8 +124,8 @@ func TestSessionHeaderForged(t *testing.T) {
 	}
 }
 
-// frozen has the store answer nothing more until the test ends. Not even a
-// context ends a call.
+// frozen blocks all calls of the store until the test ends. A context does not
+// end them.
 func (s *system) frozen(t *testing.T) {
 	t.Helper()
 	release := make(chan struct{})
@@ -133,8 +133,7 @@ func (s *system) frozen(t *testing.T) {
 	s.store.change(func(s *store) { s.get = func() error { <-release; return errOutage } })
 }
 
-// A public page of a front-end server waits 200 ms for a store that does not
-// answer, and no longer.
+// A public page of a front-end server waits for a frozen store for 200 ms.
 func TestFrozenStorePublicPage(t *testing.T) {
 	t.Parallel()
 	for name, embedded := range map[string]bool{"a front-end server": false, "embedded": true} {
@@ -162,12 +161,12 @@ func TestFrozenStorePublicPage(t *testing.T) {
 				if len(res.Cookies()) > 0 {
 					t.Errorf("sets %v", res.Cookies())
 				}
-				// An asset of the embedded pages asks nothing.
+				// Assets need no store.
 				began = time.Now()
 				if b.fetch("/api/auth/assets/x/site.css"); time.Since(began) > 0 {
 					t.Errorf("an asset after %v", time.Since(began))
 				}
-				// A visitor without a cookie waits for nothing.
+				// A request without a cookie does not wait.
 				began = time.Now()
 				wantStatus(t, s.browser().navigate("/public"), http.StatusOK)
 				if took := time.Since(began); took > 0 || !embedded && got.session != "none" {
@@ -178,15 +177,15 @@ func TestFrozenStorePublicPage(t *testing.T) {
 				s.store.change(func(s *store) { s.get = nil })
 				wantStatus(t, b.navigate("/public"), http.StatusOK)
 				if !embedded && got != (told{"active", "user-1"}) {
-					t.Errorf("the store is back: told %q", got)
+					t.Errorf("after the outage: told %q", got)
 				}
 			})
 		})
 	}
 }
 
-// An answer that ends with its session is not begun without one: it could not
-// be ended.
+// Streams and WebSockets, which end with their session, are 503 while it is
+// unknown.
 func TestFrozenStoreLastingAnswers(t *testing.T) {
 	t.Parallel()
 	var got told
@@ -205,8 +204,8 @@ func TestFrozenStoreLastingAnswers(t *testing.T) {
 	}
 }
 
-// Public files of a directory need no session: a store that is frozen, or away,
-// keeps none of them back.
+// Public files of a directory are served while the store is frozen or
+// unavailable.
 func TestFrozenStorePublicFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -238,7 +237,7 @@ func TestFrozenStorePublicFiles(t *testing.T) {
 	}
 }
 
-// A request whose browser has gone is not looked up to its end.
+// The look-up for a request ends when its browser disconnects.
 func TestSessionHeaderOfAbandonedRequest(t *testing.T) {
 	t.Parallel()
 	var got told
@@ -253,8 +252,8 @@ func TestSessionHeaderOfAbandonedRequest(t *testing.T) {
 	}
 }
 
-// With public paths everything else needs a login: pages, their data under any
-// name, files, pictures that an optimizer would fetch.
+// With public paths all others need a login: pages, their data under any name,
+// files, pictures for an image optimizer.
 func TestPublicPaths(t *testing.T) {
 	t.Parallel()
 	reached := false
@@ -283,7 +282,7 @@ func TestPublicPaths(t *testing.T) {
 			t.Errorf("%s reached the front end", path)
 		}
 	}
-	// Next.js would show the page that this header names around the other.
+	// Next.js would show the page of this header around the other.
 	wantStatus(t, b.fetch("/about", header("Next-Url", "/private")), http.StatusUnauthorized)
 	wantStatus(t, b.fetch("/about", header("Next-Url", "/%zz")), http.StatusUnauthorized)
 	wantStatus(t, b.fetch("/about", header("Next-Url", "/")), http.StatusOK)
@@ -296,8 +295,7 @@ func TestPublicPaths(t *testing.T) {
 	}
 }
 
-// Both lists contradict each other, and one pattern that is not understood
-// stops the start.
+// New refuses both lists together, and invalid patterns.
 func TestPublicPathsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := start(t).cfg
@@ -317,6 +315,6 @@ func TestPublicPathsRefused(t *testing.T) {
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost:3000/", nil))
 	if w.Code != http.StatusUnauthorized {
-		t.Errorf("nothing is public: status %d", w.Code)
+		t.Errorf("with no public path: status %d", w.Code)
 	}
 }

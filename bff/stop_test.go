@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A process that stops while a refresh is under way would lose the rotated
-// refresh token, and with it the session.
+// A stop waits for a refresh under way. Otherwise the rotated refresh token, and
+// with it the session, would be lost.
 func TestStopWaitsForRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -19,7 +19,7 @@ func TestStopWaitsForRefresh(t *testing.T) {
 		b := s.browser().signIn()
 		time.Sleep(4*time.Minute + 30*time.Second) // due, and still valid
 		s.idp.change(func(p *provider) { p.instead["/token"] = after(p, 3*time.Second) })
-		b.access() // waits for nothing
+		b.access() // does not wait
 		began := time.Now()
 		stop()
 		if took := time.Since(began); took != 3*time.Second {
@@ -33,8 +33,8 @@ func TestStopWaitsForRefresh(t *testing.T) {
 	})
 }
 
-// With nothing under way a stop takes no time; a provider that never answers
-// holds it up for the refresh timeout and 5 seconds.
+// A stop with nothing under way takes no time. One with a provider that does not
+// answer takes the refresh timeout and 5 seconds.
 func TestStopIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestStopIsBounded(t *testing.T) {
 		began = time.Now()
 		cancel()
 		if err := <-ended; err == nil || !strings.Contains(err.Error(), "not finished within 35s") {
-			t.Errorf("Run returned %v, want that the time was up", err)
+			t.Errorf("Run returned %v, want an error about the time limit", err)
 		}
 		if took := time.Since(began); took != 35*time.Second {
 			t.Errorf("the stop took %v, want 35s", took)
@@ -68,7 +68,7 @@ func TestStopIsBounded(t *testing.T) {
 	})
 }
 
-// after answers as the provider would, after some time.
+// after delays the answer of the provider.
 func after(p *provider, d time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {

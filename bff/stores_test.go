@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// A realStore is a server of the test's own that keeps sessions.
+// A realStore is a server of session data for one test.
 type realStore struct {
 	open          func(cfg *bff.Config) (sessiontest.Store, error)
 	kill, restart func()
@@ -46,7 +46,7 @@ var realStores = map[string]func(t *testing.T) realStore{
 	},
 }
 
-// handle gives a node a connection of its own to the store.
+// handle returns a connection of a node to the store.
 func (r realStore) handle(t *testing.T) func(*bff.Config) {
 	return func(cfg *bff.Config) {
 		real, err := r.open(cfg)
@@ -58,8 +58,7 @@ func (r realStore) handle(t *testing.T) func(*bff.Config) {
 	}
 }
 
-// oauth2-proxy #1992: however many requests come to however many nodes, a
-// provider with rotation sees one refresh.
+// Parallel requests at several nodes cause one refresh (oauth2-proxy #1992).
 func TestThreeNodesRefreshOnce(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -76,14 +75,14 @@ func TestThreeNodesRefreshOnce(t *testing.T) {
 			}
 			b := s.browser().signIn()
 			old := b.access()
-			for _, n := range nodes { // each remembers the session
+			for _, n := range nodes { // each caches the session
 				if b.as(n).access() != old {
 					t.Fatal("another token")
 				}
 			}
-			s.clock.Advance(20 * time.Minute) // the access token has run out, the session has not
+			s.clock.Advance(20 * time.Minute) // the access token has expired, the session has not
 			var asking sync.WaitGroup
-			for i := range 300 { // more at once in one process run into the stores' own time limits
+			for i := range 300 { // more in one process reach the time limits of the stores
 				asking.Go(func() {
 					if res := b.as(nodes[i%len(nodes)]).fetch("/api/private-route"); res.StatusCode != http.StatusOK {
 						t.Errorf("status %d: %s", res.StatusCode, res.body)
@@ -96,15 +95,15 @@ func TestThreeNodesRefreshOnce(t *testing.T) {
 			}
 			for _, r := range s.api.requests() {
 				if bearer(r) == "" {
-					t.Error("a request went without a token")
+					t.Error("a request was forwarded without a token")
 				}
 			}
 		})
 	}
 }
 
-// A session that ends at one node ends at the others: their tabs hear of it, and
-// why, and their requests go without a token.
+// A session that ends at one node ends at the others: their streams get the
+// event with the reason, and their requests have no token.
 func TestEndsAtEveryNode(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -131,7 +130,7 @@ func TestEndsAtEveryNode(t *testing.T) {
 			}
 			t.Logf("heard of after %v", time.Since(ended).Round(time.Millisecond))
 			wantEnd(t, stream)
-			// The cookie that a thief has kept.
+			// A copy of the cookie.
 			thief := &browser{s: &other, cookies: map[string]string{session.CookieName: there.session()}}
 			if thief.signedIn() {
 				t.Error("the session is found at the other node")
@@ -140,8 +139,7 @@ func TestEndsAtEveryNode(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #2503: a store that is down is an outage and no logout, and
-// everybody is still signed in when it is back.
+// An outage of the store ends no session (oauth2-proxy #2503).
 func TestRealStoreOutage(t *testing.T) {
 	t.Parallel()
 	for name, begin := range realStores {
@@ -168,7 +166,7 @@ func TestRealStoreOutage(t *testing.T) {
 			eventually(t, "the store is back", func() bool { return b.fetch("/api/auth/me").StatusCode != http.StatusServiceUnavailable })
 			wantStatus(t, b.fetch("/api/auth/me"), http.StatusOK)
 			if b.session() != cookie || b.access() == "" {
-				t.Error("the outage has signed somebody out")
+				t.Error("signed out by the outage")
 			}
 			eventually(t, "it is ready again", func() bool { return b.fetch("/readyz").StatusCode == http.StatusOK })
 		})

@@ -20,8 +20,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// patience bounds a wait for something that happens by itself. It is long
-// because the machine may be busy, and costs nothing when all is well.
+// patience bounds a wait for an event in the background. It is long because the
+// machine may be busy.
 const patience = 20 * time.Second
 
 // endings are the ways in which a session ends, seen from one node.
@@ -46,15 +46,15 @@ var endings = map[string]func(t *testing.T, s *system, b *browser){
 	"by time":        func(t *testing.T, s *system, b *browser) { s.clock.Advance(25 * time.Hour) },
 }
 
-// What goes on under a session ends with it, whoever ends it and at whichever
-// node: the browser gets nothing more, and the API's work stops.
+// A stream ends with its session, whatever ends that, at any node: the browser
+// gets nothing more, and the API's context ends.
 func TestStreamsEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	for name, end := range endings {
 		for _, contentType := range []string{"text/event-stream", "application/x-ndjson", "application/connect+json"} {
 			for _, proxied := range []bool{false, true} {
 				if contentType != "text/event-stream" && name != "by logout here" {
-					continue // how it ends and what ends have nothing to do with each other
+					continue // the kind of end does not depend on the kind of stream
 				}
 				t.Run(fmt.Sprintf("%s, %s, proxied %t", name, contentType, proxied), func(t *testing.T) {
 					t.Parallel()
@@ -82,15 +82,15 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 					end(t, s, b)
 					begun := time.Now()
 					if rest, err := io.ReadAll(body); err == nil || len(rest) > 0 {
-						t.Errorf("the stream ended as if it were whole, with %q", rest)
+						t.Errorf("the stream ended without an error, with %q", rest)
 					} else if errors.Is(err, context.DeadlineExceeded) {
-						t.Fatal("the stream goes on")
+						t.Fatal("the stream has not ended")
 					}
 					t.Logf("cut after %v", time.Since(begun))
 					select {
 					case <-stopped:
 					case <-time.After(patience):
-						t.Error("the API goes on")
+						t.Error("the API's context has not ended")
 					}
 				})
 			}
@@ -98,7 +98,7 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 	}
 }
 
-// open asks a real server that has s for its handler.
+// open makes a request of a real server with the handler s.
 func open(t *testing.T, s *system, b *browser, path string) *bufio.Reader {
 	t.Helper()
 	front := httptest.NewServer(s)
@@ -123,7 +123,7 @@ func open(t *testing.T, s *system, b *browser, path string) *bufio.Reader {
 	return bufio.NewReader(res.Body)
 }
 
-// An API that goes on writing after the end writes to nobody.
+// Writes of the API after the end do not reach the browser.
 func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	begun, ended, refused := make(chan bool), make(chan bool), make(chan error, 1)
@@ -137,7 +137,7 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 		<-ended
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for range tick.C { // it does not look at its context, and a recorder has no deadlines
+		for range tick.C { // it ignores its context, and a recorder has no deadlines
 			if _, err := io.WriteString(w, "more\n"); err != nil {
 				refused <- err
 				return
@@ -161,8 +161,8 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A browser that reads no more does not keep a stream of an ended session
-// alive: whoever writes into it is freed.
+// The stream of an ended session ends although its browser does not read: the
+// write fails.
 func TestStalledStreamsEnd(t *testing.T) {
 	t.Parallel()
 	var written atomic.Int64
@@ -173,7 +173,7 @@ func TestStalledStreamsEnd(t *testing.T) {
 		defer close(stopped)
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		_ = http.NewResponseController(w).Flush()
-		chunk := make([]byte, 64<<10) // several fit what the system buffers, however little that is
+		chunk := make([]byte, 64<<10) // a few fill the buffers of the system
 		for {
 			if _, err := w.Write(chunk); err != nil {
 				return
@@ -182,9 +182,9 @@ func TestStalledStreamsEnd(t *testing.T) {
 		}
 	})
 	b := s.browser().signIn()
-	open(t, s, b, "/api/watch") // and nobody reads
+	open(t, s, b, "/api/watch") // which is not read
 	before, same := int64(0), 0
-	eventually(t, "the stream is stuck", func() bool { // nothing has moved for a while
+	eventually(t, "the stream is stuck", func() bool { // no write for a while
 		if now := written.Load(); now == before && now > 0 {
 			same++
 		} else {
@@ -195,12 +195,12 @@ func TestStalledStreamsEnd(t *testing.T) {
 	b.navigate("/api/auth/logout")
 	select {
 	case <-stopped:
-	case <-time.After(patience / 2): // after all of it the browser gives up
+	case <-time.After(patience / 2): // after patience the browser disconnects
 		t.Error("the API still writes")
 	}
 }
 
-// A connection that has carried a stream to its own end is as good as new.
+// The connection of a stream that has ended serves further requests.
 func TestConnectionAfterAStream(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -227,12 +227,12 @@ func TestConnectionAfterAStream(t *testing.T) {
 		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "{}\n" {
 			t.Fatalf("request %d: %q, %v", i, body, err)
 		}
-		b.navigate("/api/auth/logout") // of a session whose stream is over
+		b.navigate("/api/auth/logout") // ends the session of a stream that has ended
 	}
 }
 
-// Short answers are not watched: nobody would pay for that at each request.
-func TestShortAnswersAreNotTied(t *testing.T) {
+// Only streams are tied to their session, since that costs a watch.
+func TestShortAnswersAreNotWatched(t *testing.T) {
 	t.Parallel()
 	for contentType, want := range map[string]bool{
 		"application/json": false, "application/json; charset=utf-8": false, "text/html": false, "": false, "application/proto": false, "text/plain": false,
@@ -245,7 +245,7 @@ func TestShortAnswersAreNotTied(t *testing.T) {
 	}
 }
 
-// WebSockets of a front-end server close, on both sides.
+// WebSockets of a front-end server are closed on both sides.
 func TestWebSocketsEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	for name, end := range endings {
@@ -274,7 +274,7 @@ func TestWebSocketsEndWithTheirSession(t *testing.T) {
 			mine, other := dial(t, front.URL, b.session()), dial(t, front.URL, "")
 			end(t, s, b)
 			if rest, err := io.ReadAll(mine); len(rest) > 0 || errors.Is(err, context.DeadlineExceeded) {
-				t.Fatalf("the socket goes on: %q, %v", rest, err)
+				t.Fatalf("the socket is open: %q, %v", rest, err)
 			}
 			select {
 			case <-closed:
@@ -282,7 +282,7 @@ func TestWebSocketsEndWithTheirSession(t *testing.T) {
 				t.Error("the front-end server's side stays open")
 			}
 			if _, err := other.conn.Write([]byte("x")); err != nil {
-				t.Errorf("a socket that is nobody's has closed: %v", err)
+				t.Errorf("a socket without a session was closed: %v", err)
 			}
 		})
 	}
@@ -318,8 +318,8 @@ func dial(t *testing.T, server, session string) socket {
 	return socket{conn, r}
 }
 
-// A session that cannot be renewed is over when its token is, and what goes on
-// under it ends then, not at the next request.
+// A session without a refresh token ends with its access token, and its streams
+// end then, not at the next request.
 func TestStreamsEndWithTheLastToken(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -22,9 +22,9 @@ type drained struct {
 
 func (d *drained) Drain() { close(d.told) }
 
-// TestStreamsAtShutdown: streams do not hold a shutdown up, and are not simply
-// cut: the browser is told to come back, in the stream's own terms, and never
-// in the midst of a message.
+// A shutdown does not wait for streams. They end with a message that tells the
+// browser to connect again, in the form of the stream, and never within a
+// message.
 func TestStreamsAtShutdown(t *testing.T) {
 	t.Parallel()
 	const event, line = "data: 1\n\n", "{\"result\":{}}\n"
@@ -68,7 +68,7 @@ func TestStreamsAtShutdown(t *testing.T) {
 				}
 				shutdown()
 				rest, err := io.ReadAll(res.Body)
-				// A handler in this process that returns has said all that it wants to.
+				// A handler in this process ends its streams itself.
 				if got := string(begun) + string(rest); got != c.want || (err == nil) != (c.whole || !proxied) {
 					t.Errorf("got %q, %v\nwant %q, whole %t", got, err, c.want, c.whole)
 				}
@@ -98,8 +98,8 @@ func TestStreamsAtShutdown(t *testing.T) {
 	})
 }
 
-// listen opens a stream of the API at a real server for s. What it returns
-// shuts the server down, which must not have to wait for the time to be up.
+// listen opens a stream of the API at a real server for s. The function that it
+// returns shuts the server down, which must succeed.
 func listen(t *testing.T, s *system) (*http.Response, func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,9 +128,9 @@ func listen(t *testing.T, s *system) (*http.Response, func()) {
 	}
 }
 
-// A browser that keeps its connection and reads nothing is let go: of a
-// proxied stream the gateway cannot know.
-func TestReaderStalls(t *testing.T) {
+// A browser that keeps its connection and reads nothing is disconnected: the
+// gateway behind a proxy cannot detect it.
+func TestStalledReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan time.Duration, 1)
@@ -157,7 +157,7 @@ func TestReaderStalls(t *testing.T) {
 			t.Fatalf("%q, %v", line, err)
 		}
 		if got := <-ended; got != 30*time.Second {
-			t.Errorf("the API went on for %v, want 30 s", got)
+			t.Errorf("the API was called for %v, want 30 s", got)
 		}
 		_ = server.Close()
 		_ = browser.Close()
@@ -177,8 +177,9 @@ func (p pipe) Accept() (net.Conn, error) {
 func (p pipe) Close() error   { close(p); return nil }
 func (p pipe) Addr() net.Addr { return &net.TCPAddr{} }
 
-// An open page comes back again and again to listen, without anybody at it.
-func TestListeningIsNoUse(t *testing.T) {
+// An open page that reconnects its stream does not extend the session: its user
+// may be away.
+func TestReconnectingDoesNotExtend(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		accept string
