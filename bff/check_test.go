@@ -46,7 +46,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 		"a key of the wrong kind": {
 			cfg:      withKey(clientEC()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}, "token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"}},
-			says:     []string{"Client.Key", "signs with ES256", "takes RS256, PS256", "another kind"}},
+			says:     []string{"Client.Key", "signs with ES256", "supports RS256, PS256", "another kind"}},
 		"a key that nobody registered": {
 			cfg:      withKey(clientRSA()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}},
