@@ -108,37 +108,45 @@ func (c ManagerConfig) Validate() error {
 	if c.Store == nil {
 		errs = append(errs, invalid.Missing("Store", "give a session store"))
 	} else if _, ok := c.Store.(NoteStore); !ok && !isLocal(c.Store) {
-		errs = append(errs, &invalid.Error{Field: "Store", Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
-			Remedy: "have it implement session.NoteStore, or session.Local if it belongs to one process"})
+		errs = append(errs, &invalid.Error{Field: "Store",
+			Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
+			Remedy:  "have it implement session.NoteStore, or session.Local if it belongs to one process"})
 	}
 	errs = append(errs, seal.Validate(c.Secrets))
 	if c.Nodes < 0 {
-		bad("Nodes", c.Nodes, "is negative", "give the number of processes that share the session store")
+		bad("Nodes", c.Nodes, "is negative",
+			"give the number of processes that share the session store")
 	}
 	for _, timeout := range []struct {
 		field string
 		value time.Duration
 	}{{"IdleTimeout", c.IdleTimeout}, {"AbsoluteTimeout", c.AbsoluteTimeout}} {
 		if timeout.value != 0 && timeout.value < time.Second {
-			bad(timeout.field, timeout.value, "is shorter than a second", "give a duration such as 90s or 24h")
+			bad(timeout.field, timeout.value, "is shorter than a second",
+				"give a duration such as 90s or 24h")
 		}
 	}
 	if absolute := cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout); c.IdleTimeout > absolute {
-		bad("IdleTimeout", c.IdleTimeout, fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute), "give a shorter one")
+		problem := fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute)
+		bad("IdleTimeout", c.IdleTimeout, problem, "give a shorter one")
 	}
 	if c.BaseURL != nil && c.BaseURL.Scheme != "https" && c.BaseURL.Scheme != "http" {
-		bad("BaseURL", c.BaseURL, fmt.Sprintf("has the scheme %q", c.BaseURL.Scheme), "give an https URL, or an http one on loopback")
+		bad("BaseURL", c.BaseURL, fmt.Sprintf("has the scheme %q", c.BaseURL.Scheme),
+			"give an https URL, or an http one on loopback")
 	}
 	if c.CookieName != "" {
 		if err := CheckCookieName(c.CookieName); err != nil {
-			bad("CookieName", c.CookieName, "is not usable: "+err.Error(), "give letters, digits and hyphens, such as "+CookieName)
+			bad("CookieName", c.CookieName, "is not usable: "+err.Error(),
+				"give letters, digits and hyphens, such as "+CookieName)
 		}
 	}
 	if c.CacheSize < 0 {
-		bad("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize))
+		bad("CacheSize", c.CacheSize, "is negative",
+			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize))
 	}
 	if c.SweepInterval < 0 {
-		bad("SweepInterval", c.SweepInterval, "is negative", fmt.Sprintf("give a duration, or 0 for %v", defaultSweepInterval))
+		bad("SweepInterval", c.SweepInterval, "is negative",
+			fmt.Sprintf("give a duration, or 0 for %v", defaultSweepInterval))
 	}
 	return errors.Join(errs...)
 }
@@ -157,11 +165,12 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		notes = &LocalNotes{Now: c.Now}
 	}
 	m := &Manager{
-		store:    c.Store,
-		index:    IndexOf(c.Store),
-		notes:    notes,
-		vault:    vault{keys},
-		jar:      jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https", base: cmp.Or(c.CookieName, CookieName)},
+		store: c.Store,
+		index: IndexOf(c.Store),
+		notes: notes,
+		vault: vault{keys},
+		jar: jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https",
+			base: cmp.Or(c.CookieName, CookieName)},
 		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
 		sweep:    cmp.Or(c.SweepInterval, defaultSweepInterval),
 		clock:    c.Now,

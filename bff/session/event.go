@@ -23,7 +23,8 @@ const (
 	ReasonExpired
 )
 
-var reasons = [...]string{"unknown", "signed_out", "replaced", "elsewhere", "operator", "provider", "expired"}
+var reasons = [...]string{"unknown", "signed_out", "replaced", "elsewhere", "operator", "provider",
+	"expired"}
 
 // String returns the reason in one word, such as "signed_out", for browsers and logs.
 func (r Reason) String() string {

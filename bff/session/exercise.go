@@ -57,7 +57,8 @@ func Exercise(ctx context.Context, s Store) (err error) {
 	if !ok {
 		return err
 	}
-	n := Note{Kind: "gatehouse check", Key: rand.Text(), Value: []byte("gatehouse check"), DueAt: now, ExpiresAt: now.Add(exerciseFor)}
+	n := Note{Kind: "gatehouse check", Key: rand.Text(), Value: []byte("gatehouse check"),
+		DueAt: now, ExpiresAt: now.Add(exerciseFor)}
 	try("add a note", func() error { _, err := notes.AddNote(ctx, n); return err })
 	try("replace a note", func() error { return notes.PutNote(ctx, n) })
 	try("find a note", func() error { _, err := notes.DueNotes(ctx, n.Kind, 1); return err })

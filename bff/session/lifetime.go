@@ -87,7 +87,8 @@ func (m *Manager) EndBySID(ctx context.Context, issuer, sid string) ([]ID, error
 }
 
 // EndBySubject ends all sessions of a subject and returns them.
-func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error) {
+func (m *Manager) EndBySubject(ctx context.Context, issuer, subject string,
+	why Reason) ([]ID, error) {
 	ids, err := m.index.DeleteBySubject(ctx, issuer, subject, why)
 	return m.ended(ids), storeError("delete by subject", err)
 }
@@ -148,7 +149,8 @@ func removeExpired(ctx context.Context, store Sweeper, every time.Duration, log 
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			log.LogAttrs(ctx, slog.LevelWarn, "expired sessions not removed", slog.String("err", err.Error()))
+			log.LogAttrs(ctx, slog.LevelWarn, "expired sessions not removed",
+				slog.String("err", err.Error()))
 		case n > 0:
 			log.LogAttrs(ctx, slog.LevelInfo, "expired sessions removed", slog.Int("sessions", n))
 		}

@@ -124,7 +124,8 @@ func (n *LocalNotes) PutNote(ctx context.Context, note Note) error {
 }
 
 // CountNote implements [NoteStore].
-func (n *LocalNotes) CountNote(ctx context.Context, kind, key string, expires time.Time) (count int64, err error) {
+func (n *LocalNotes) CountNote(ctx context.Context, kind, key string,
+	expires time.Time) (count int64, err error) {
 	err = n.do(ctx, func(now time.Time) error {
 		note, there := n.find(noteName{kind, key}, now)
 		if !there {

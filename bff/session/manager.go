@@ -41,7 +41,8 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 		}
 		// PostgreSQL stores neither.
 		if !utf8.ValidString(f.value) || strings.ContainsRune(f.value, 0) {
-			return nil, nil, fmt.Errorf("session: create: %s %q is not UTF-8, or has a NUL", f.name, f.value)
+			return nil, nil, fmt.Errorf("session: create: %s %q is not UTF-8, or has a NUL", f.name,
+				f.value)
 		}
 	}
 	value, err := newCookieValue(m.random)
@@ -106,7 +107,8 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	case cookieGood:
 		return m.load(ctx, &value)
 	case cookieAmbiguous:
-		m.log.LogAttrs(ctx, slog.LevelWarn, "request with two different session cookies: neither used",
+		m.log.LogAttrs(ctx, slog.LevelWarn,
+			"request with two different session cookies: neither used",
 			slog.String("cookie", m.CookieName()))
 	}
 	return nil, ErrNotFound
@@ -150,7 +152,8 @@ type opened struct {
 // matches reports whether a record equals the opened one in everything that the seal binds.
 func (o *opened) matches(r *Record) bool {
 	k := &o.record
-	return bytes.Equal(k.Sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject && k.SID == r.SID &&
+	return bytes.Equal(k.Sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject &&
+		k.SID == r.SID &&
 		k.CreatedAt.Equal(r.CreatedAt) && k.ExpiresAt.Equal(r.ExpiresAt)
 }
 
@@ -194,7 +197,8 @@ func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error 
 	}
 	if ok, held := m.unopened.Next(); ok {
 		_, key := seal.Header(r.Sealed)
-		m.log.LogAttrs(ctx, slog.LevelWarn, text, slog.String("session", r.ID.String()), slog.String("key", key.String()),
+		m.log.LogAttrs(ctx, slog.LevelWarn, text, slog.String("session", r.ID.String()),
+			slog.String("key", key.String()),
 			slog.String("err", cause.Error()), slog.Int("suppressed", held))
 	}
 	return err

@@ -131,7 +131,8 @@ type nodes struct {
 	failed time.Time
 }
 
-func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, now func() time.Time, log *slog.Logger) *nodes {
+func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, now func() time.Time,
+	log *slog.Logger) *nodes {
 	n := &nodes{
 		keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
 		failures: throttle.Every(time.Minute), mismatches: throttle.Every(time.Minute),
@@ -231,7 +232,8 @@ func (n *nodes) renew(ctx context.Context) bool {
 	}
 	if mismatch := n.mismatch(); mismatch != nil {
 		if ok, held := n.mismatches.Next(); ok {
-			n.log.LogAttrs(ctx, slog.LevelError, "no secret in common with other nodes: neither opens the other's sessions",
+			n.log.LogAttrs(ctx, slog.LevelError,
+				"no secret in common with other nodes: neither opens the other's sessions",
 				slog.String("err", mismatch.Error()), slog.Int("suppressed", held))
 		}
 	}
@@ -273,7 +275,8 @@ func (n *nodes) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := n.notes.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
-		n.log.LogAttrs(ctx, slog.LevelWarn, "lease not withdrawn: this node counts as live until it expires",
+		n.log.LogAttrs(ctx, slog.LevelWarn,
+			"lease not withdrawn: this node counts as live until it expires",
 			slog.String("err", err.Error()), slog.Duration("lease", leaseLength))
 	}
 }
@@ -402,7 +405,8 @@ func (n *nodes) choose(ctx context.Context) {
 		n.keys.SealWith(id)
 	}
 	if after := n.keys.Sealing(); after != before {
-		n.log.LogAttrs(ctx, slog.LevelInfo, "sessions are sealed with another secret", slog.String("key", after.String()),
+		n.log.LogAttrs(ctx, slog.LevelInfo, "sessions are sealed with another secret",
+			slog.String("key", after.String()),
 			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(others)+1))
 	}
 }
@@ -466,6 +470,7 @@ func (n *nodes) failure(ctx context.Context, what string, err error) {
 		return // the node is ending
 	}
 	if ok, held := n.failures.Next(); ok {
-		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()), slog.Int("suppressed", held))
+		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()),
+			slog.Int("suppressed", held))
 	}
 }

@@ -83,7 +83,8 @@ func (n Notes) note(key string, value []byte, due, expires time.Time) (Note, err
 	if !due.IsZero() {
 		due = due.UTC().Truncate(time.Millisecond)
 	}
-	return Note{Kind: n.kind, Key: name, Value: sealed, DueAt: due, ExpiresAt: expires.UTC().Truncate(time.Millisecond)}, nil
+	return Note{Kind: n.kind, Key: name, Value: sealed, DueAt: due,
+		ExpiresAt: expires.UTC().Truncate(time.Millisecond)}, nil
 }
 
 func (n Notes) open(ctx context.Context, note Note) ([]byte, error) {
@@ -103,7 +104,8 @@ func (n Notes) failed(doing string, err error) error {
 
 // Add stores a value unless there is one under the key, and reports whether it did. Of concurrent
 // callers in all processes, one gets true.
-func (n Notes) Add(ctx context.Context, key string, value []byte, expires time.Time) (first bool, err error) {
+func (n Notes) Add(ctx context.Context, key string, value []byte,
+	expires time.Time) (first bool, err error) {
 	note, err := n.note(key, value, time.Time{}, expires)
 	if err != nil {
 		return false, err

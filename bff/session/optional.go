@@ -117,7 +117,8 @@ func (s scan) DeleteBySID(ctx context.Context, issuer, sid string, why Reason) (
 	return s.end(ctx, why, func(r *Record) bool { return sid != "" && r.Issuer == issuer && r.SID == sid })
 }
 
-func (s scan) DeleteBySubject(ctx context.Context, issuer, subject string, why Reason) ([]ID, error) {
+func (s scan) DeleteBySubject(ctx context.Context, issuer, subject string,
+	why Reason) ([]ID, error) {
 	return s.end(ctx, why, func(r *Record) bool { return r.Issuer == issuer && r.Subject == subject })
 }
 

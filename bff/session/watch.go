@@ -92,7 +92,8 @@ func (w *watched) reasonMayCome() bool {
 }
 
 func newHub(store Store, now func() time.Time, ended func(ID), log *slog.Logger) *hub {
-	return &hub{store: store, now: now, log: log, ended: ended, wake: make(chan struct{}, 1), watched: make(map[ID]*watched), dirty: make(map[ID]struct{}), down: true}
+	return &hub{store: store, now: now, log: log, ended: ended, wake: make(chan struct{}, 1),
+		watched: make(map[ID]*watched), dirty: make(map[ID]struct{}), down: true}
 }
 
 func (h *hub) add(r Record) (<-chan Change, func()) {
@@ -193,7 +194,8 @@ func (h *hub) found(id ID, r Record, err error, now time.Time) {
 		h.dirty[id] = struct{}{} // ask again at the next tick
 	default:
 		sealed := sha256.Sum256(r.Sealed)
-		changed := sealed != w.sealed && w.sealed != [sha256.Size]byte{} || !r.IdleExpiresAt.Equal(w.record.IdleExpiresAt)
+		changed := sealed != w.sealed && w.sealed != [sha256.Size]byte{} ||
+			!r.IdleExpiresAt.Equal(w.record.IdleExpiresAt)
 		r.Sealed = nil
 		w.record, w.sealed, h.nextEnd = r, sealed, time.Time{}
 		if changed {

@@ -30,11 +30,13 @@ func Explain(err error) error {
 		return errors.New("not an address of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters in the password percent-encoded")
 	}
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("PostgreSQL refuses (%s, SQLSTATE %s): %s", refused.Message, refused.Code, remedy(refused))
+		return fmt.Errorf("PostgreSQL refuses (%s, SQLSTATE %s): %s", refused.Message, refused.Code,
+			remedy(refused))
 	}
 	where := "PostgreSQL"
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		where = fmt.Sprintf("PostgreSQL cannot be reached at %s port %d", connect.Config.Host, connect.Config.Port)
+		where = fmt.Sprintf("PostgreSQL cannot be reached at %s port %d", connect.Config.Host,
+			connect.Config.Port)
 		if strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for it
 			return errors.New(where + " with TLS, which the server does not offer: turn TLS on there, or write sslmode=disable if the network between is yours alone")
 		}
@@ -134,7 +136,8 @@ func Rights(ctx context.Context, conn *pgx.Conn, t Tables) error {
 		case err != nil:
 			return Explain(err)
 		case missing != "":
-			return fmt.Errorf("the user %s lacks %s on the table %s: give that user the right", user, missing, table)
+			return fmt.Errorf("the user %s lacks %s on the table %s: give that user the right",
+				user, missing, table)
 		}
 	}
 	return nil
@@ -147,12 +150,14 @@ func (t Tables) pending(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		return true, err
 	}
 	var version int64
-	err = conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+pgx.Identifier{t.VersionTable}.Sanitize()).Scan(&version)
+	err = conn.QueryRow(ctx,
+		"SELECT coalesce(max(version_id), 0) FROM "+pgx.Identifier{t.VersionTable}.Sanitize()).Scan(&version)
 	return version < t.Latest, err
 }
 
 func exists(ctx context.Context, conn *pgx.Conn, table string) (there bool, err error) {
-	err = conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{table}.Sanitize()).Scan(&there)
+	err = conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL",
+		pgx.Identifier{table}.Sanitize()).Scan(&there)
 	return there, err
 }
 
@@ -163,13 +168,15 @@ func canCreate(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	_, err = tx.Exec(ctx, "CREATE TABLE "+pgx.Identifier{"gatehouse_check_" + strings.ToLower(rand.Text())}.Sanitize()+" (x INT)")
+	_, err = tx.Exec(ctx,
+		"CREATE TABLE "+pgx.Identifier{"gatehouse_check_" + strings.ToLower(rand.Text())}.Sanitize()+" (x INT)")
 	return err
 }
 
 // missingRights returns the rights that the user lacks on a table; "" for none, or
 // if the table does not exist.
-func missingRights(ctx context.Context, conn *pgx.Conn, table string, pending, versions bool) (string, error) {
+func missingRights(ctx context.Context, conn *pgx.Conn, table string, pending,
+	versions bool) (string, error) {
 	there, err := exists(ctx, conn, table)
 	if err != nil || !there {
 		return "", err

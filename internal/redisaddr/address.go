@@ -190,7 +190,8 @@ func (a *Address) Option() (rueidis.ClientOption, error) {
 		ForceSingleClient: a.Kind == Single,
 	}
 	if a.Kind == Sentinel {
-		option.Sentinel = rueidis.SentinelOption{MasterSet: a.Master, TLSConfig: secure, Username: a.User, Password: a.Password}
+		option.Sentinel = rueidis.SentinelOption{MasterSet: a.Master, TLSConfig: secure,
+			Username: a.User, Password: a.Password}
 		if a.SentinelCredential {
 			option.Sentinel.Username, option.Sentinel.Password = a.SentinelUser, a.SentinelPassword
 		}

@@ -110,7 +110,8 @@ func speaksPlain(ctx context.Context, addr string) bool {
 
 func speaksTLS(ctx context.Context, addr string) bool {
 	// Nothing confidential is sent, so the certificate does not matter.
-	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", addr)
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx,
+		"tcp", addr)
 	if err != nil {
 		_, refused := cause.Alert(err) // such as a demand for a client certificate
 		return refused

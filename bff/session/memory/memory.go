@@ -86,7 +86,8 @@ func (e *entry) expiry() time.Time {
 // Validate returns what is wrong with the values of c.
 func (c Config) Validate() error {
 	if c.MaxSessions < 0 {
-		return invalid.Field("MaxSessions", c.MaxSessions, "is negative", fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxSessions))
+		return invalid.Field("MaxSessions", c.MaxSessions, "is negative",
+			fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxSessions))
 	}
 	return nil
 }
@@ -164,7 +165,8 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 }
 
 // Lock implements [session.Store].
-func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+func (s *Store) Lock(ctx context.Context, id session.ID,
+	lease time.Duration) (f session.Fence, err error) {
 	err = s.change(ctx, id, func(e *entry, now time.Time) error {
 		if now.Before(e.lockedUntil) {
 			return &session.LockedError{Until: e.lockedUntil}
@@ -178,7 +180,8 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 }
 
 // Renew implements [session.Store].
-func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
+	lease time.Duration) error {
 	return s.change(ctx, id, func(e *entry, now time.Time) error {
 		if f == 0 || f != e.fence || e.lockedUntil.IsZero() {
 			return session.ErrFenced
@@ -222,16 +225,19 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 }
 
 // DeleteBySID implements [session.Index].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string,
+	why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.bySID, name{issuer, sid}, why)
 }
 
 // DeleteBySubject implements [session.Index].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string,
+	why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.bySubject, name{issuer, subject}, why)
 }
 
-func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry, n name, why session.Reason) ([]session.ID, error) {
+func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry, n name,
+	why session.Reason) ([]session.ID, error) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,7 +254,8 @@ func (s *Store) deleteIn(ctx context.Context, by map[name]map[session.ID]*entry,
 }
 
 // ListBySubject implements [session.Index].
-func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+func (s *Store) ListBySubject(ctx context.Context, issuer,
+	subject string) ([]session.Record, error) {
 	now := s.now()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -270,7 +277,8 @@ func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]se
 }
 
 // List implements [session.Store].
-func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+func (s *Store) List(ctx context.Context, cursor string,
+	limit int) ([]session.Record, string, error) {
 	last, err := session.ParseCursor(cursor)
 	if err != nil {
 		return nil, "", err
@@ -332,7 +340,8 @@ func (s *Store) Close() error {
 }
 
 // change runs do on a live session under the mutex.
-func (s *Store) change(ctx context.Context, id session.ID, do func(e *entry, now time.Time) error) error {
+func (s *Store) change(ctx context.Context, id session.ID,
+	do func(e *entry, now time.Time) error) error {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

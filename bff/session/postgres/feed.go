@@ -80,7 +80,8 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 				return
 			}
 			s.events.Break(outage(fmt.Errorf("listen: %w", err)))
-			s.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: every request reads the database",
+			s.log.LogAttrs(ctx, slog.LevelWarn,
+				"session feed broken: every request reads the database",
 				slog.String("err", err.Error()))
 			wait = retryAfter
 		}
@@ -95,7 +96,8 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 		if conn, err = s.listen(ctx); err == nil {
 			s.log.LogAttrs(ctx, slog.LevelInfo, "session feed restored")
 		} else if ctx.Err() == nil {
-			s.log.LogAttrs(ctx, slog.LevelDebug, "session feed not restored", slog.String("err", pgcheck.Explain(err).Error()))
+			s.log.LogAttrs(ctx, slog.LevelDebug, "session feed not restored",
+				slog.String("err", pgcheck.Explain(err).Error()))
 		}
 	}
 }

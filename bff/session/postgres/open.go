@@ -118,10 +118,12 @@ var errClosed = errors.New("postgres session store: closed")
 func (c Config) Validate() error {
 	var errs []error
 	if _, err := poolConfig(c.URL); err != nil {
-		errs = append(errs, &invalid.Error{Field: "URL", Problem: "is not usable: " + pgcheck.Explain(err).Error()})
+		errs = append(errs, &invalid.Error{Field: "URL",
+			Problem: "is not usable: " + pgcheck.Explain(err).Error()})
 	}
 	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
+			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }
@@ -133,14 +135,16 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, invalid.In("postgres", err)
 	}
-	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize))}
+	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](cmp.Or(c.CacheSize,
+		defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.tables = tables{Sessions: "gatehouse_sessions", Notes: "gatehouse_session_notes", EndsAt: "ends_at", Query: s.query, Now: s.now}
+	s.tables = tables{Sessions: "gatehouse_sessions", Notes: "gatehouse_session_notes",
+		EndsAt: "ends_at", Query: s.query, Now: s.now}
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	if err := s.open(ctx, c.URL); err != nil {
@@ -183,7 +187,8 @@ func Probe(ctx context.Context, address string) error {
 	if err != nil {
 		return pgcheck.Explain(err)
 	}
-	s := &Store{now: time.Now, log: slog.New(slog.DiscardHandler), records: cache.New[session.Record](1)}
+	s := &Store{now: time.Now, log: slog.New(slog.DiscardHandler),
+		records: cache.New[session.Record](1)}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return pgcheck.Explain(err)
 	}
@@ -195,7 +200,8 @@ func Probe(ctx context.Context, address string) error {
 	}
 	defer func() { _ = conn.Close(expired) }()
 	return pgcheck.Rights(ctx, conn, pgcheck.Tables{
-		Names: []string{"gatehouse_sessions", "gatehouse_session_notes"}, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations"),
+		Names: []string{"gatehouse_sessions",
+			"gatehouse_session_notes"}, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations"),
 	})
 }
 
@@ -275,7 +281,8 @@ func (s *Store) Close() error {
 
 // do runs a call within answerWithin. It repeats it once after a lost connection if the call had no
 // effect, or is repeatable.
-func (s *Store) do(ctx context.Context, repeatable bool, call func(ctx context.Context) error) error {
+func (s *Store) do(ctx context.Context, repeatable bool,
+	call func(ctx context.Context) error) error {
 	if s.closed.Load() {
 		return errClosed
 	}

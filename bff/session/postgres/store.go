@@ -74,7 +74,8 @@ func (s *Store) await(ctx context.Context, id session.ID) (session.Record, error
 func (s *Store) read(ctx context.Context, id session.ID) (r session.Record, err error) {
 	stamp := s.records.Stamp(id)
 	err = s.do(ctx, true, func(ctx context.Context) error {
-		row := s.pool.QueryRow(ctx, "SELECT "+rows.Columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
+		row := s.pool.QueryRow(ctx,
+			"SELECT "+rows.Columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
 			id[:], s.now().UnixMilli())
 		return notFound(rows.Scan(row, &r, &r.Sealed))
 	})
@@ -98,7 +99,8 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 }
 
 // Lock implements [session.Store].
-func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+func (s *Store) Lock(ctx context.Context, id session.ID,
+	lease time.Duration) (f session.Fence, err error) {
 	// The last holder may have been another process.
 	defer s.forget(id)
 	now := s.now()
@@ -125,14 +127,17 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 }
 
 // Renew implements [session.Store].
-func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
-	return s.fenced(ctx, id, f, "locked_until = $4", "s.locked_until > 0", "1", s.now().Add(lease).UnixMilli())
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
+	lease time.Duration) error {
+	return s.fenced(ctx, id, f, "locked_until = $4", "s.locked_until > 0", "1",
+		s.now().Add(lease).UnixMilli())
 }
 
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) error {
 	defer s.forget(id)
-	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", "true", toldChanged, rows.NotNil(sealed))
+	return s.fenced(ctx, id, f, "sealed = $4, locked_until = 0", "true", toldChanged,
+		rows.NotNil(sealed))
 }
 
 // Unlock implements [session.Store].
@@ -141,7 +146,8 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 }
 
 // fenced changes a live session if the fence is the newest granted and a condition holds.
-func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, where, told string, args ...any) error {
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, where, told string,
+	args ...any) error {
 	return s.do(ctx, true, func(ctx context.Context) error {
 		var live, written int64
 		err := s.pool.QueryRow(ctx, `WITH
@@ -173,19 +179,22 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 }
 
 // DeleteBySID implements [session.Index].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string,
+	why session.Reason) ([]session.ID, error) {
 	// sid <> '' excludes sessions without a sid, and lets PostgreSQL use the partial index.
 	return s.deleteWhere(ctx, why, "issuer = $1 AND sid = $2 AND sid <> ''", issuer, sid)
 }
 
 // DeleteBySubject implements [session.Index].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string,
+	why session.Reason) ([]session.ID, error) {
 	return s.deleteWhere(ctx, why, "issuer = $1 AND subject = $2", issuer, subject)
 }
 
 // deleteWhere locks rows in the order of keys, so that two calls for the same sessions do not
 // deadlock.
-func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer, value string) (ended []session.ID, err error) {
+func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where, issuer,
+	value string) (ended []session.ID, err error) {
 	if !rows.Storable(issuer, value) {
 		return nil, nil
 	}
@@ -249,7 +258,8 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 }
 
 // query is [rows.Tables.Query].
-func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error, statement string, args ...any) error {
+func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error,
+	statement string, args ...any) error {
 	return s.do(ctx, mode != rows.Once, func(ctx context.Context) error {
 		answer, err := s.pool.Query(ctx, statement, args...)
 		if err != nil {
@@ -262,7 +272,8 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 
 // exec runs a statement that selects how many rows it found and how many it notified of. It returns
 // none if it found none.
-func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string, args ...any) error {
+func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string,
+	args ...any) error {
 	return s.do(ctx, repeatable, func(ctx context.Context) error {
 		var found, told int64
 		if err := s.pool.QueryRow(ctx, statement, args...).Scan(&found, &told); err != nil {

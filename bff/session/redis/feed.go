@@ -149,7 +149,8 @@ func (f *feed) beat(ctx context.Context) error {
 }
 
 func (f *feed) ask(ctx context.Context, node rueidis.Client) (master bool, err error) {
-	answers := node.DoMulti(ctx, node.B().Exists().Key(f.keys.sessions()+"{beat}").Build(), node.B().Role().Build())
+	answers := node.DoMulti(ctx, node.B().Exists().Key(f.keys.sessions()+"{beat}").Build(),
+		node.B().Role().Build())
 	if err := answers[0].Error(); err != nil {
 		// It does not matter which node has the key.
 		if refused, ok := rueidis.IsRedisErr(err); !ok || !strings.HasPrefix(refused.Error(), "MOVED ") {
@@ -218,7 +219,8 @@ func (f *feed) sortedMasters() []rueidis.Client {
 }
 
 // dial counts connections, since each reports only later changes.
-func (f *feed) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+func (f *feed) dial(ctx context.Context, addr string, d *net.Dialer,
+	secure *tls.Config) (net.Conn, error) {
 	f.dials.Add(1)
 	if secure != nil {
 		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)

@@ -32,7 +32,8 @@ func (x index) remove(ctx context.Context, id session.ID, m string) {
 	}
 	var commands rueidis.Commands
 	for _, key := range x.of(&f) {
-		commands = append(commands, x.client.B().Zrem().Key(key).Member(rueidis.BinaryString(id[:])).Build())
+		commands = append(commands,
+			x.client.B().Zrem().Key(key).Member(rueidis.BinaryString(id[:])).Build())
 	}
 	x.client.DoMulti(ctx, commands...)
 }
@@ -47,7 +48,8 @@ func (x index) of(f *fixed) []string {
 
 // in returns the sessions in the index with a key.
 func (x index) in(ctx context.Context, key string) ([]session.ID, error) {
-	members, err := x.client.Do(ctx, x.client.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	members, err := x.client.Do(ctx,
+		x.client.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
 	if err != nil {
 		return nil, err
 	}

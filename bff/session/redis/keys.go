@@ -54,8 +54,11 @@ func (k keys) parse(key string) (e session.Event, ok bool) {
 
 // subject and sid are the keys of sets of IDs, named by a hash since names may have any length and
 // any bytes.
-func (k keys) subject(issuer, subject string) string { return k.hashed("subject:", issuer, subject) }
-func (k keys) sid(issuer, sid string) string         { return k.hashed("sid:", issuer, sid) }
+func (k keys) subject(issuer,
+	subject string) string {
+	return k.hashed("subject:", issuer, subject)
+}
+func (k keys) sid(issuer, sid string) string { return k.hashed("sid:", issuer, sid) }
 
 func (k keys) hashed(kind, issuer, value string) string {
 	h := sha256.New()

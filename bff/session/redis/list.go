@@ -18,7 +18,8 @@ const (
 
 // List implements [session.Store], in the order of the servers and of their keys. It may miss
 // sessions that a cluster moves between servers meanwhile.
-func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+func (s *Store) List(ctx context.Context, cursor string,
+	limit int) ([]session.Record, string, error) {
 	c, err := parseCursor(cursor)
 	if err != nil {
 		return nil, "", err
@@ -36,7 +37,8 @@ func (s *Store) List(ctx context.Context, cursor string, limit int) ([]session.R
 	var ids []session.ID
 	var next position
 	for range scanRounds {
-		scanned, err := node.Do(ctx, node.B().Scan().Cursor(c.scan).Match(s.keys.sessions()+"{*}").Count(scanCount).Type("hash").Build()).AsScanEntry()
+		scanned, err := node.Do(ctx,
+			node.B().Scan().Cursor(c.scan).Match(s.keys.sessions()+"{*}").Count(scanCount).Type("hash").Build()).AsScanEntry()
 		if err != nil {
 			return nil, "", outage(err)
 		}

@@ -50,7 +50,8 @@ func (s notes) CountNote(ctx context.Context, kind, key string, expires time.Tim
 		return 0, err
 	}
 	defer cancel()
-	count, err := countNote.Exec(ctx, s.client, s.keys.note(kind, key)[:1], []string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
+	count, err := countNote.Exec(ctx, s.client, s.keys.note(kind, key)[:1],
+		[]string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
 	return count, outage(err)
 }
 
@@ -110,7 +111,8 @@ func (s notes) TakeNote(ctx context.Context, kind, key string) (session.Note, er
 		return session.Note{}, err
 	}
 	defer cancel()
-	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.keys.note(kind, key), []string{s.nowMillis(), key}))
+	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.keys.note(kind, key),
+		[]string{s.nowMillis(), key}))
 	return n, outage(err)
 }
 
@@ -122,7 +124,8 @@ func (s notes) DueNotes(ctx context.Context, kind string, limit int) ([]session.
 	}
 	defer cancel()
 	now := s.now()
-	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.keys.note(kind, "")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
+	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.keys.note(kind,
+		"")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
 		Byscore().Limit(0, int64(limit)).Build()).AsStrSlice()
 	if err != nil || len(keys) == 0 {
 		return nil, outage(err)

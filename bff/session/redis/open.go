@@ -102,10 +102,12 @@ func (c Config) Validate() error {
 		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
 	}
 	if strings.ContainsAny(c.Prefix, "{}") {
-		errs = append(errs, invalid.Field("Prefix", c.Prefix, "has a brace, which decides where a cluster keeps a key", "leave braces out"))
+		errs = append(errs, invalid.Field("Prefix", c.Prefix,
+			"has a brace, which decides where a cluster keeps a key", "leave braces out"))
 	}
 	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
+			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }
@@ -125,7 +127,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	server := &server{keys: keys(cmp.Or(c.Prefix, DefaultPrefix)), now: c.Now}
 	s := &Store{server: server, index: index{server}, notes: notes{server}}
-	s.feed = feed{server: server, log: c.Logger, kind: a.Kind, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize)), born: time.Now()}
+	s.feed = feed{server: server, log: c.Logger, kind: a.Kind,
+		records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize)), born: time.Now()}
 	option, err := s.option(a)
 	if err != nil {
 		return nil, err
@@ -195,7 +198,8 @@ func (f *feed) examine(ctx context.Context) error {
 			return errors.New("the server is a node of a cluster: write redis-cluster://")
 		}
 		warn := func(problem string) {
-			f.log.LogAttrs(ctx, slog.LevelWarn, "session store may lose sessions: "+problem, slog.String("server", addr))
+			f.log.LogAttrs(ctx, slog.LevelWarn, "session store may lose sessions: "+problem,
+				slog.String("server", addr))
 		}
 		if strings.Contains(info, "\r\nmaxmemory_policy:") && !has("maxmemory_policy:noeviction") && !has("maxmemory:0") {
 			warn("Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")

@@ -179,7 +179,8 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 }
 
 // Lock implements [session.Store].
-func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (session.Fence, error) {
+func (s *Store) Lock(ctx context.Context, id session.ID,
+	lease time.Duration) (session.Fence, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return 0, err
@@ -200,7 +201,8 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (s
 }
 
 // Renew implements [session.Store].
-func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
+	lease time.Duration) error {
 	return s.fenced(ctx, renew, id, f, itoa(s.now().Add(lease).UnixMilli()))
 }
 
@@ -216,7 +218,8 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 }
 
 // fenced runs a script that changes a session if the fence is the newest granted.
-func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, f session.Fence, args ...string) error {
+func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, f session.Fence,
+	args ...string) error {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return err
@@ -242,7 +245,8 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) e
 
 func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) error {
 	defer s.records.Drop(id)
-	m, err := remove.Exec(ctx, s.client, []string{s.keys.session(id), s.keys.end(id, why)}, []string{s.nowMillis()}).ToString()
+	m, err := remove.Exec(ctx, s.client, []string{s.keys.session(id), s.keys.end(id, why)},
+		[]string{s.nowMillis()}).ToString()
 	if err != nil {
 		return outage(notFound(err))
 	}
@@ -251,7 +255,8 @@ func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) erro
 }
 
 // DeleteBySID implements [session.Index].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string,
+	why session.Reason) ([]session.ID, error) {
 	if sid == "" {
 		return nil, nil
 	}
@@ -259,11 +264,13 @@ func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session
 }
 
 // DeleteBySubject implements [session.Index].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string,
+	why session.Reason) ([]session.ID, error) {
 	return s.deleteIn(ctx, s.keys.subject(issuer, subject), why)
 }
 
-func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([]session.ID, error) {
+func (s *Store) deleteIn(ctx context.Context, key string,
+	why session.Reason) ([]session.ID, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return nil, err
@@ -286,7 +293,8 @@ func (s *Store) deleteIn(ctx context.Context, key string, why session.Reason) ([
 }
 
 // ListBySubject implements [session.Index].
-func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+func (s *Store) ListBySubject(ctx context.Context, issuer,
+	subject string) ([]session.Record, error) {
 	ctx, cancel, err := s.bounded(ctx)
 	if err != nil {
 		return nil, err
@@ -307,7 +315,8 @@ func (s *Store) ListBySubject(ctx context.Context, issuer, subject string) ([]se
 }
 
 // withoutSealed reads the sessions that live.
-func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client, ids []session.ID) ([]session.Record, error) {
+func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client,
+	ids []session.ID) ([]session.Record, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}

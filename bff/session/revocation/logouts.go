@@ -71,7 +71,8 @@ func (l recentLogouts) add(ctx context.Context, t Target) error {
 		return err
 	}
 	now := l.now()
-	value, err := json.Marshal(logout{Number: number, Arrived: now.Unix(), DecidedAt: t.DecidedAt.Unix()})
+	value, err := json.Marshal(logout{Number: number, Arrived: now.Unix(),
+		DecidedAt: t.DecidedAt.Unix()})
 	if err != nil {
 		return err
 	}

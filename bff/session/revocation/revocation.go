@@ -58,7 +58,8 @@ func New(cfg Config) *Revoker {
 	if cfg.Deny == nil {
 		cfg.Deny = func(context.Context, Target) error { return nil }
 	}
-	return &Revoker{store: cfg.Store, index: session.IndexOf(cfg.Store), deny: cfg.Deny, logouts: recentLogouts{store: cfg.Store, now: cfg.Now}}
+	return &Revoker{store: cfg.Store, index: session.IndexOf(cfg.Store), deny: cfg.Deny,
+		logouts: recentLogouts{store: cfg.Store, now: cfg.Now}}
 }
 
 // Revoke revokes a target and returns the sessions that it ended. All three effects are attempted;
@@ -74,7 +75,8 @@ func (r *Revoker) Revoke(ctx context.Context, t Target, why session.Reason) ([]s
 
 // RevokeOthers revokes everything of a subject except one session, whose access token must be
 // refreshed afterwards.
-func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID, why session.Reason) ([]session.ID, error) {
+func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID,
+	why session.Reason) ([]session.ID, error) {
 	return r.revoke(ctx, t, func() (ended []session.ID, err error) {
 		records, err := r.index.ListBySubject(ctx, t.Issuer, t.Subject)
 		for i := range records {
@@ -94,7 +96,8 @@ func (r *Revoker) RevokeOthers(ctx context.Context, t Target, except session.ID,
 // revoke denies tokens first, since a token that works after its session has ended is worse than
 // the reverse. It records the logout before it ends sessions: a login that completes in between is
 // found by one or the other.
-func (r *Revoker) revoke(ctx context.Context, t Target, end func() ([]session.ID, error)) ([]session.ID, error) {
+func (r *Revoker) revoke(ctx context.Context, t Target, end func() ([]session.ID,
+	error)) ([]session.ID, error) {
 	var denied error
 	if !t.KeepTokens {
 		denied = r.deny(ctx, t)

@@ -26,14 +26,16 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	}
 	var hidden []string
 	hide := func(what string) {
-		hidden = append(hidden, what, base64.StdEncoding.EncodeToString([]byte(what)), base64.RawURLEncoding.EncodeToString([]byte(what)),
+		hidden = append(hidden, what, base64.StdEncoding.EncodeToString([]byte(what)),
+			base64.RawURLEncoding.EncodeToString([]byte(what)),
 			hex.EncodeToString([]byte(what)))
 	}
 	hide(secret)
 	data := func() session.Data {
 		d := session.Data{
 			Claims: map[string]any{"email": "alice-" + rand.Text() + "@wonderland.example"},
-			Tokens: session.Tokens{Access: "access-" + rand.Text(), Refresh: "refresh-" + rand.Text(), ID: "id-" + rand.Text()},
+			Tokens: session.Tokens{Access: "access-" + rand.Text(),
+				Refresh: "refresh-" + rand.Text(), ID: "id-" + rand.Text()},
 		}
 		hide(d.Tokens.Access)
 		hide(d.Tokens.Refresh)
@@ -69,11 +71,13 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 		key, value := "key-"+rand.Text(), "pending-"+rand.Text()
 		hide(key)
 		hide(value)
-		must(m.Notes("revocation").Put(t.Context(), key, []byte(value), time.Now().Add(time.Minute), time.Now().Add(time.Hour)))
+		must(m.Notes("revocation").Put(t.Context(), key, []byte(value), time.Now().Add(time.Minute),
+			time.Now().Add(time.Hour)))
 	}
 	stolen := dump(t)
 	if !bytes.Contains(stolen, []byte("alice-the-subject")) {
-		t.Fatalf("the dump of %d bytes lacks the fields outside the seal: it is not of the store", len(stolen))
+		t.Fatalf("the dump of %d bytes lacks the fields outside the seal: it is not of the store",
+			len(stolen))
 	}
 	for i, h := range hidden {
 		if bytes.Contains(stolen, []byte(h)) {
@@ -94,7 +98,8 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	must(err)
 	for _, r := range list {
 		req := httptest.NewRequest(http.MethodGet, "/", nil)
-		req.AddCookie(&http.Cookie{Name: m.CookieName(), Value: base64.RawURLEncoding.EncodeToString(r.ID[:])})
+		req.AddCookie(&http.Cookie{Name: m.CookieName(),
+			Value: base64.RawURLEncoding.EncodeToString(r.ID[:])})
 		if _, err := m.Load(t.Context(), req); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("a session opens with its ID as the cookie: %v", err)
 		}

@@ -30,13 +30,15 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 	secrets := []string{"a secret for this test alone, thirty-two bytes"}
 	var managers []*session.Manager
 	for _, f := range []*fixture{a, b} {
-		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, f.notes, &touches}, Secrets: secrets, Now: f.clock.Now})
+		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, f.notes,
+			&touches}, Secrets: secrets, Now: f.clock.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
 		managers = append(managers, m)
 	}
-	_, cookie, err := managers[0].Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject})
+	_, cookie, err := managers[0].Create(t.Context(), session.NewSession{Issuer: issuer,
+		Subject: subject})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +69,7 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 		use(managers[1])
 	}
 	if n := touches.Load(); n < 2 || n > 3 {
-		t.Errorf("%d touches in %d minutes of use at two processes, want one every 5 minutes", n, minutes)
+		t.Errorf("%d touches in %d minutes of use at two processes, want one every 5 minutes", n,
+			minutes)
 	}
 }

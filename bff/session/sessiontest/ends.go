@@ -39,7 +39,8 @@ var ends = map[string]func(*testing.T, *fixture){
 		f.get(t, meant[1].ID)
 		ids, err := f.index.DeleteBySID(t.Context(), issuer, "s1", session.ReasonProvider)
 		wantIDs(t, "DeleteBySID", ids, err, meant)
-		wantErr(t, "Write", f.store.Write(t.Context(), meant[0].ID, fence, []byte("revived")), session.ErrNotFound)
+		wantErr(t, "Write", f.store.Write(t.Context(), meant[0].ID, fence, []byte("revived")),
+			session.ErrNotFound)
 		for _, r := range meant {
 			f.gone(t, r)
 		}

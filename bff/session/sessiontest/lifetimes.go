@@ -102,7 +102,8 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle)
 		now := f.clock.Now()
 		for _, r := range []session.Record{ended, expired} {
-			wantErr(t, "Touch", f.store.Touch(t.Context(), r.ID, now, now.Add(idle)), session.ErrNotFound)
+			wantErr(t, "Touch", f.store.Touch(t.Context(), r.ID, now, now.Add(idle)),
+				session.ErrNotFound)
 			f.gone(t, r)
 		}
 	},

@@ -67,14 +67,17 @@ var locks = map[string]func(*testing.T, *fixture){
 
 		// The first holder comes back late: it must neither overwrite what the second writes nor
 		// release its lock.
-		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
-		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first), session.ErrFenced)
+		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")),
+			session.ErrFenced)
+		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first),
+			session.ErrFenced)
 		same(t, f.get(t, r.ID), r)
 		_, err = f.store.Lock(t.Context(), r.ID, lease)
 		wantErr(t, "Lock while the second holds it", err, session.ErrLocked)
 
 		f.write(t, r.ID, second, "second")
-		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
+		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")),
+			session.ErrFenced)
 		if got := f.get(t, r.ID); string(got.Sealed) != "second" {
 			t.Errorf("Sealed = %q", got.Sealed)
 		}
@@ -100,12 +103,15 @@ var locks = map[string]func(*testing.T, *fixture){
 	"fences that were not granted write nothing": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		for _, fence := range []session.Fence{0, 1, -1} {
-			wantErr(t, "Write before any grant", f.store.Write(t.Context(), r.ID, fence, []byte("x")), session.ErrFenced)
-			wantErr(t, "Unlock before any grant", f.store.Unlock(t.Context(), r.ID, fence), session.ErrFenced)
+			wantErr(t, "Write before any grant", f.store.Write(t.Context(), r.ID, fence,
+				[]byte("x")), session.ErrFenced)
+			wantErr(t, "Unlock before any grant", f.store.Unlock(t.Context(), r.ID, fence),
+				session.ErrFenced)
 		}
 		granted := f.lock(t, r.ID)
 		for _, fence := range []session.Fence{0, granted + 1, -granted} {
-			wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("x")), session.ErrFenced)
+			wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("x")),
+				session.ErrFenced)
 			wantErr(t, "Unlock", f.store.Unlock(t.Context(), r.ID, fence), session.ErrFenced)
 		}
 		same(t, f.get(t, r.ID), r)
@@ -135,7 +141,8 @@ var locks = map[string]func(*testing.T, *fixture){
 
 		f.clock.Advance(lease)
 		second := f.lock(t, r.ID)
-		wantErr(t, "Renew of the first", f.store.Renew(t.Context(), r.ID, fence, time.Hour), session.ErrFenced)
+		wantErr(t, "Renew of the first", f.store.Renew(t.Context(), r.ID, fence, time.Hour),
+			session.ErrFenced)
 		f.clock.Advance(lease)
 		if third := f.lock(t, r.ID); third <= second {
 			t.Errorf("the third fence is %d, want more than %d", third, second)
@@ -151,7 +158,8 @@ var locks = map[string]func(*testing.T, *fixture){
 			if err := release(fence); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			wantErr(t, "Renew after "+name, f.store.Renew(t.Context(), r.ID, fence, lease), session.ErrFenced)
+			wantErr(t, "Renew after "+name, f.store.Renew(t.Context(), r.ID, fence, lease),
+				session.ErrFenced)
 		}
 		fence := f.lock(t, r.ID)
 		for _, wrong := range []session.Fence{0, fence + 1, -fence} {
@@ -174,7 +182,8 @@ var locks = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle - time.Second)
 		fence := f.lock(t, r.ID)
 		f.clock.Advance(time.Second)
-		wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("revived")), session.ErrNotFound)
+		wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("revived")),
+			session.ErrNotFound)
 		f.gone(t, r)
 	},
 }

@@ -17,7 +17,8 @@ import (
 
 // note returns a note.
 func (f *fixture) note(key string) session.Note {
-	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key), ExpiresAt: f.now().Add(time.Minute)}
+	return session.Note{Kind: "kind", Key: key, Value: []byte("value of " + key),
+		ExpiresAt: f.now().Add(time.Minute)}
 }
 
 func (f *fixture) add(t *testing.T, n session.Note) bool {

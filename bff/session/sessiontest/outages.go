@@ -114,7 +114,8 @@ var outages = map[string]func(*testing.T, Storage){
 			var cookie *http.Cookie
 			within(t, patience, "a login", func() (done bool) {
 				var err error
-				s, cookie, err = m.Create(t.Context(), session.NewSession{Issuer: issuer, Subject: subject, SID: "sid"})
+				s, cookie, err = m.Create(t.Context(), session.NewSession{Issuer: issuer,
+					Subject: subject, SID: "sid"})
 				return err == nil
 			})
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -260,7 +261,8 @@ func (f *fixture) isBack(t *testing.T, r session.Record) {
 
 // neverFoundAfter reads a session until the error is the wanted one, and fails if it is found a
 // second or more after it ended.
-func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time, until func(error) bool) {
+func (f *fixture) neverFoundAfter(t *testing.T, id session.ID, ended time.Time,
+	until func(error) bool) {
 	t.Helper()
 	within(t, patience, "the end is known", func() bool {
 		asked := time.Now()

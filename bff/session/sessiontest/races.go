@@ -52,7 +52,8 @@ var races = map[string]func(*testing.T, *fixture){
 				}
 			})
 			done.Go(func() {
-				ids, err := f.index.DeleteBySubject(t.Context(), issuer, subject, session.ReasonOperator)
+				ids, err := f.index.DeleteBySubject(t.Context(), issuer, subject,
+					session.ReasonOperator)
 				if err != nil {
 					t.Errorf("DeleteBySubject: %v", err)
 				}
@@ -114,10 +115,12 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 								once()
 								switch {
 								case over:
-									wantErr(t, "a request after the end was reported", err, session.ErrNotFound)
+									wantErr(t, "a request after the end was reported", err,
+										session.ErrNotFound)
 									return
 								case err == nil, errors.Is(err, session.ErrNotFound),
-									errors.Is(err, session.ErrLocked), errors.Is(err, session.ErrFenced):
+									errors.Is(err, session.ErrLocked), errors.Is(err,
+										session.ErrFenced):
 									runtime.Gosched()
 								default:
 									t.Errorf("a request failed: %v", err)

@@ -76,7 +76,8 @@ var records = map[string]func(*testing.T, *fixture){
 		}
 		same(t, f.get(t, r.ID), r)
 		// A refresh of the old session in progress.
-		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")), session.ErrNotFound)
+		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")),
+			session.ErrNotFound)
 		f.gone(t, old)
 		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
 		if err != nil || len(list) != 1 || list[0].ID != r.ID {

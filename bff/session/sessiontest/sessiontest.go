@@ -267,7 +267,8 @@ func wantErr(t *testing.T, doing string, got, want error) {
 func same(t *testing.T, got, want session.Record) {
 	t.Helper()
 	if got.ID != want.ID || got.Issuer != want.Issuer || got.Subject != want.Subject || got.SID != want.SID ||
-		got.UserAgent != want.UserAgent || got.Address != want.Address || string(got.Sealed) != string(want.Sealed) {
+		got.UserAgent != want.UserAgent || got.Address != want.Address ||
+		string(got.Sealed) != string(want.Sealed) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 	for _, tm := range []struct {

@@ -25,7 +25,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 				return err
 			},
 			"DeleteBySubject": func(r session.Record) error {
-				_, err := a.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator)
+				_, err := a.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject,
+					session.ReasonOperator)
 				return err
 			},
 			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
@@ -58,7 +59,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 				t.Fatalf("%s: %v", name, err)
 			}
 			now := b.clock.Now()
-			wantErr(t, "Touch", b.store.Touch(t.Context(), r.ID, now.Add(time.Second), now.Add(idle)), session.ErrNotFound)
+			wantErr(t, "Touch", b.store.Touch(t.Context(), r.ID, now.Add(time.Second),
+				now.Add(idle)), session.ErrNotFound)
 			_, err := b.store.Lock(t.Context(), r.ID, lease)
 			wantErr(t, "Lock", err, session.ErrNotFound)
 		}
@@ -87,7 +89,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		if second <= first {
 			t.Errorf("the fence of the other is %d, want more than %d", second, first)
 		}
-		wantErr(t, "Write", a.store.Write(t.Context(), r.ID, first, []byte("late")), session.ErrFenced)
+		wantErr(t, "Write", a.store.Write(t.Context(), r.ID, first, []byte("late")),
+			session.ErrFenced)
 		b.write(t, r.ID, second, "second")
 	},
 	"the holder of the lock reads what the last holder wrote": func(t *testing.T, a, b *fixture) {
@@ -126,7 +129,8 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		if err := a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
 		}
-		w.hears(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut}, true)
+		w.hears(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut},
+			true)
 		_, err := b.store.Get(t.Context(), r.ID)
 		wantErr(t, "Get", err, session.ErrNotFound)
 	},

@@ -122,7 +122,8 @@ func told(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
 			return err
 		}, session.Event{Ended: true, Reason: session.ReasonProvider}},
 		{"DeleteBySubject", func(r session.Record) error {
-			_, err := f.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject, session.ReasonOperator)
+			_, err := f.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject,
+				session.ReasonOperator)
 			return err
 		}, session.Event{Ended: true, Reason: session.ReasonOperator}},
 		{"Create", func(r session.Record) error {

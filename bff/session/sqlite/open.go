@@ -88,10 +88,12 @@ func (c Config) Validate() error {
 	case c.Path == "":
 		errs = append(errs, invalid.Missing("Path", "give the path of a file"))
 	case strings.Contains(c.Path, ":memory:"):
-		errs = append(errs, invalid.Field("Path", c.Path, "is SQLite's name for memory", "use package memory for sessions that end with the process"))
+		errs = append(errs, invalid.Field("Path", c.Path, "is SQLite's name for memory",
+			"use package memory for sessions that end with the process"))
 	}
 	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative", fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
+		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
+			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }
@@ -113,11 +115,13 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 	if err := prepareFile(c.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{now: c.Now, records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize))}
+	s := &Store{now: c.Now, records: cache.New[session.Record](cmp.Or(c.CacheSize,
+		defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.tables = tables{Sessions: "sessions", Notes: "session_notes", EndsAt: endsAt, Query: s.query, Now: s.now}
+	s.tables = tables{Sessions: "sessions", Notes: "session_notes", EndsAt: endsAt, Query: s.query,
+		Now: s.now}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -178,7 +182,8 @@ func dsn(path string, params ...string) string {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path // Windows: file:///C:/…
 	}
-	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0", "_pragma=secure_delete(fast)")
+	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0",
+		"_pragma=secure_delete(fast)")
 	return "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
 }
 

@@ -33,7 +33,8 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 			replaces[:], r.ID[:], now.UnixMilli()); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, "INSERT INTO sessions ("+rows.Columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+		result, err := tx.ExecContext(ctx,
+			"INSERT INTO sessions ("+rows.Columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
 			rows.Values(&r)...)
 		return orElse(session.ErrExists, result, err)
 	})
@@ -64,7 +65,8 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 }
 
 // Touch implements [session.Store].
-func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) (err error) {
+func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen,
+	idleExpires time.Time) (err error) {
 	defer func() { s.tell(id, false, 0, err) }()
 	return s.exec(ctx, `UPDATE sessions SET
 		idle_expires = CASE WHEN last_seen_at < ?2 THEN ?3 ELSE idle_expires END,
@@ -74,7 +76,8 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 }
 
 // Lock implements [session.Store].
-func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f session.Fence, err error) {
+func (s *Store) Lock(ctx context.Context, id session.ID,
+	lease time.Duration) (f session.Fence, err error) {
 	// The last holder may have been another process.
 	defer s.records.Drop(id)
 	err = s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
@@ -82,7 +85,8 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 			return &session.LockedError{Until: until}
 		}
 		f = newest + 1
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET fence = ?, locked_until = ? WHERE id = ?",
+		_, err := tx.ExecContext(ctx,
+			"UPDATE sessions SET fence = ?, locked_until = ? WHERE id = ?",
 			int64(f), now.Add(lease).UnixMilli(), id[:])
 		return err
 	})
@@ -93,24 +97,28 @@ func (s *Store) Lock(ctx context.Context, id session.ID, lease time.Duration) (f
 }
 
 // Renew implements [session.Store].
-func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence, lease time.Duration) error {
+func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
+	lease time.Duration) error {
 	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
 		if f == 0 || f != newest || until.UnixMilli() == 0 { // 0: released
 			return session.ErrFenced
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = ? WHERE id = ?", now.Add(lease).UnixMilli(), id[:])
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = ? WHERE id = ?",
+			now.Add(lease).UnixMilli(), id[:])
 		return err
 	})
 }
 
 // Write implements [session.Store].
-func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence, sealed []byte) (err error) {
+func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence,
+	sealed []byte) (err error) {
 	defer func() { s.tell(id, false, 0, err) }()
 	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
 		if f == 0 || f != newest {
 			return session.ErrFenced
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", rows.NotNil(sealed), id[:])
+		_, err := tx.ExecContext(ctx,
+			"UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", rows.NotNil(sealed), id[:])
 		return err
 	})
 }
@@ -127,11 +135,13 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 }
 
 // withLock runs do with the state of a live session's lock, in a write transaction.
-func (s *Store) withLock(ctx context.Context, id session.ID, do func(tx *sql.Tx, newest session.Fence, until, now time.Time) error) error {
+func (s *Store) withLock(ctx context.Context, id session.ID,
+	do func(tx *sql.Tx, newest session.Fence, until, now time.Time) error) error {
 	return s.transaction(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		var fence, until int64
-		err := tx.QueryRowContext(ctx, "SELECT fence, locked_until FROM sessions WHERE id = ? AND "+live, id[:], now.UnixMilli()).
+		err := tx.QueryRowContext(ctx,
+			"SELECT fence, locked_until FROM sessions WHERE id = ? AND "+live, id[:], now.UnixMilli()).
 			Scan(&fence, &until)
 		if err != nil {
 			return notFound(err)
@@ -147,17 +157,20 @@ func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) (
 }
 
 // DeleteBySID implements [session.Index].
-func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySID(ctx context.Context, issuer, sid string,
+	why session.Reason) ([]session.ID, error) {
 	// sid <> '' excludes sessions without a sid, and lets SQLite use the partial index.
 	return s.deleteWhere(ctx, why, "issuer = ? AND sid = ? AND sid <> ''", issuer, sid)
 }
 
 // DeleteBySubject implements [session.Index].
-func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string, why session.Reason) ([]session.ID, error) {
+func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string,
+	why session.Reason) ([]session.ID, error) {
 	return s.deleteWhere(ctx, why, "issuer = ? AND subject = ?", issuer, subject)
 }
 
-func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where string, args ...any) (ended []session.ID, err error) {
+func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where string,
+	args ...any) (ended []session.ID, err error) {
 	now := s.now().UnixMilli()
 	var ids []session.ID
 	defer func() {
@@ -166,7 +179,8 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 		}
 	}()
 	err = s.transaction(ctx, func(tx *sql.Tx) error {
-		deleted, err := tx.QueryContext(ctx, "DELETE FROM sessions WHERE "+where+" RETURNING id, "+endsAt, args...)
+		deleted, err := tx.QueryContext(ctx,
+			"DELETE FROM sessions WHERE "+where+" RETURNING id, "+endsAt, args...)
 		if err != nil {
 			return err
 		}
@@ -206,7 +220,8 @@ func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
 	for {
 		var n int64
 		err := s.transaction(ctx, func(tx *sql.Tx) error {
-			result, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE min(idle_expires, expires_at) <= ? LIMIT ?)",
+			result, err := tx.ExecContext(ctx,
+				"DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE min(idle_expires, expires_at) <= ? LIMIT ?)",
 				s.now().UnixMilli(), batch)
 			if err != nil {
 				return err
@@ -241,7 +256,8 @@ func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) erro
 }
 
 // query is [rows.Tables.Query].
-func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error, statement string, args ...any) error {
+func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error,
+	statement string, args ...any) error {
 	statement = strings.ReplaceAll(statement, "$", "?")
 	ask := func(from interface {
 		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

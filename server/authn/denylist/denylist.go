@@ -113,10 +113,12 @@ type denial struct {
 func (cfg Config) Validate() error {
 	var errs []error
 	if cfg.MaxEntries < 0 {
-		errs = append(errs, invalid.Field("MaxEntries", cfg.MaxEntries, "is negative", fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxEntries)))
+		errs = append(errs, invalid.Field("MaxEntries", cfg.MaxEntries, "is negative",
+			fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxEntries)))
 	}
 	if cfg.TokenLifetime < 0 {
-		errs = append(errs, invalid.Field("TokenLifetime", cfg.TokenLifetime, "is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTokenLifetime)))
+		errs = append(errs, invalid.Field("TokenLifetime", cfg.TokenLifetime, "is negative",
+			fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTokenLifetime)))
 	}
 	return errors.Join(errs...)
 }
@@ -127,7 +129,8 @@ func New(cfg Config) (*List, error) {
 		return nil, invalid.In("denylist", err)
 	}
 	l := &List{
-		max: int64(cmp.Or(cfg.MaxEntries, DefaultMaxEntries)), lifetime: cmp.Or(cfg.TokenLifetime, DefaultTokenLifetime),
+		max: int64(cmp.Or(cfg.MaxEntries, DefaultMaxEntries)), lifetime: cmp.Or(cfg.TokenLifetime,
+			DefaultTokenLifetime),
 		now: cfg.Now, seed: maphash.MakeSeed(),
 	}
 	if l.now == nil {

@@ -32,7 +32,8 @@ type Rows interface {
 func Scan(row Scanner, r *session.Record, more ...any) error {
 	var key []byte
 	var created, seen, idle, end int64
-	dest := append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end, &r.UserAgent, &r.Address}, more...)
+	dest := append([]any{&key, &r.Issuer, &r.Subject, &r.SID, &created, &seen, &idle, &end,
+		&r.UserAgent, &r.Address}, more...)
 	err := row.Scan(dest...)
 	if err != nil {
 		return err
@@ -103,7 +104,8 @@ type Tables struct {
 }
 
 // ListBySubject implements [session.Index].
-func (t *Tables) ListBySubject(ctx context.Context, issuer, subject string) ([]session.Record, error) {
+func (t *Tables) ListBySubject(ctx context.Context, issuer,
+	subject string) ([]session.Record, error) {
 	if !Storable(issuer, subject) {
 		return nil, nil
 	}
@@ -112,13 +114,15 @@ func (t *Tables) ListBySubject(ctx context.Context, issuer, subject string) ([]s
 }
 
 // List implements [session.Store].
-func (t *Tables) List(ctx context.Context, cursor string, limit int) ([]session.Record, string, error) {
+func (t *Tables) List(ctx context.Context, cursor string,
+	limit int) ([]session.Record, string, error) {
 	last, err := session.ParseCursor(cursor)
 	if err != nil {
 		return nil, "", err
 	}
 	// One more than asked for tells whether there is another page.
-	page, err := t.list(ctx, "id > $1 AND "+t.EndsAt+" > $2 ORDER BY id LIMIT $3", last[:], t.Now().UnixMilli(), limit+1)
+	page, err := t.list(ctx, "id > $1 AND "+t.EndsAt+" > $2 ORDER BY id LIMIT $3", last[:],
+		t.Now().UnixMilli(), limit+1)
 	if err != nil || len(page) <= limit {
 		return page, "", err
 	}
@@ -126,7 +130,8 @@ func (t *Tables) List(ctx context.Context, cursor string, limit int) ([]session.
 	return page, session.Cursor(page[limit-1].ID), nil
 }
 
-func (t *Tables) list(ctx context.Context, where string, args ...any) (records []session.Record, err error) {
+func (t *Tables) list(ctx context.Context, where string,
+	args ...any) (records []session.Record, err error) {
 	err = t.Query(ctx, Read, func(rows Rows) error {
 		records = nil
 		for rows.Next() {
@@ -159,7 +164,8 @@ func (t *Tables) PutNote(ctx context.Context, n session.Note) error {
 }
 
 // CountNote implements [session.NoteStore].
-func (t *Tables) CountNote(ctx context.Context, kind, key string, expires time.Time) (count int64, err error) {
+func (t *Tables) CountNote(ctx context.Context, kind, key string,
+	expires time.Time) (count int64, err error) {
 	err = t.Query(ctx, Once, func(rows Rows) error { return one(rows, &count) },
 		`INSERT INTO `+t.Notes+` AS old (kind, key, value, count, expires_at) VALUES ($1, $2, $3, 1, $4)
 		ON CONFLICT (kind, key) DO UPDATE SET
@@ -171,18 +177,21 @@ func (t *Tables) CountNote(ctx context.Context, kind, key string, expires time.T
 
 // GetNote implements [session.NoteStore].
 func (t *Tables) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
-	return t.note(ctx, Read, "SELECT "+noteColumns+" FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3",
+	return t.note(ctx, Read,
+		"SELECT "+noteColumns+" FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3",
 		kind, key, t.Now().UnixMilli())
 }
 
 // TakeNote implements [session.NoteStore].
 func (t *Tables) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
-	return t.note(ctx, Once, "DELETE FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3 RETURNING "+noteColumns,
+	return t.note(ctx, Once,
+		"DELETE FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3 RETURNING "+noteColumns,
 		kind, key, t.Now().UnixMilli())
 }
 
 // DueNotes implements [session.NoteStore].
-func (t *Tables) DueNotes(ctx context.Context, kind string, limit int) (due []session.Note, err error) {
+func (t *Tables) DueNotes(ctx context.Context, kind string,
+	limit int) (due []session.Note, err error) {
 	err = t.Query(ctx, Read, func(rows Rows) error {
 		due = nil
 		for rows.Next() {
@@ -203,7 +212,8 @@ func (t *Tables) insert(values string) string {
 	return "INSERT INTO " + t.Notes + " AS old (" + noteColumns + ") VALUES " + values
 }
 
-func (t *Tables) note(ctx context.Context, mode Mode, statement string, args ...any) (n session.Note, err error) {
+func (t *Tables) note(ctx context.Context, mode Mode, statement string,
+	args ...any) (n session.Note, err error) {
 	err = t.Query(ctx, mode, func(rows Rows) (err error) {
 		if !rows.Next() {
 			return noRow(rows)

@@ -64,9 +64,11 @@ func (c Config) Validate() error {
 	case err != nil:
 		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
 	case a.Kind != redisaddr.Single:
-		errs = append(errs, &invalid.Error{Field: "URL", Problem: fmt.Sprintf("has the scheme %q", a.Kind), Remedy: urlRemedy})
+		errs = append(errs, &invalid.Error{Field: "URL",
+			Problem: fmt.Sprintf("has the scheme %q", a.Kind), Remedy: urlRemedy})
 	case c.TLS != nil && !a.Secure:
-		errs = append(errs, &invalid.Error{Field: "TLS", Problem: "is set, but the scheme of URL is redis", Remedy: "give rediss://…"})
+		errs = append(errs, &invalid.Error{Field: "TLS",
+			Problem: "is set, but the scheme of URL is redis", Remedy: "give rediss://…"})
 	}
 	return errors.Join(errs...)
 }

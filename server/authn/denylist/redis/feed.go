@@ -111,7 +111,8 @@ func (l *List) sync(ctx context.Context, f *follower) error {
 			return l.problem("restore denials", err)
 		}
 		// Out of memory or read-only: the changes of others can still be followed.
-		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process has", "err", l.problem("restore denials", err))
+		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process has", "err",
+			l.problem("restore denials", err))
 	}
 	l.epoch.Store(&f.epoch)
 	l.settled.Store(int64(sent + max(0, settleFor-age)))
@@ -153,7 +154,8 @@ func (l *List) hello(ctx context.Context, f *follower) (age time.Duration, err e
 // load reads all denials and reports whether the mirror had room for them. It may
 // miss denials written meanwhile, which the feed has from its position, taken
 // before.
-func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, fits bool, err error) {
+func (l *List) load(ctx context.Context,
+	f *follower) (stored map[name]denial, fits bool, err error) {
 	stored, fits = map[name]denial{}, true
 	for cursor := uint64(0); ; {
 		var scan rueidis.ScanEntry
@@ -182,7 +184,8 @@ func (l *List) load(ctx context.Context, f *follower) (stored map[name]denial, f
 }
 
 // loadPage reads denials, given names and scores in turn.
-func (l *List) loadPage(ctx context.Context, f *follower, scores []string, stored map[name]denial) error {
+func (l *List) loadPage(ctx context.Context, f *follower, scores []string,
+	stored map[name]denial) error {
 	var names []name
 	var keys []string
 	for i := 0; i < len(scores); i += 2 {
@@ -219,7 +222,8 @@ func (l *List) loadPage(ctx context.Context, f *follower, scores []string, store
 	})
 }
 
-func (l *List) feedDo(ctx context.Context, f *follower, cmd rueidis.Completed, read func(rueidis.RedisResult) error) error {
+func (l *List) feedDo(ctx context.Context, f *follower, cmd rueidis.Completed,
+	read func(rueidis.RedisResult) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	return read(f.conn.Do(ctx, cmd))

@@ -230,7 +230,8 @@ func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
 		value string
 	}{{session, key.SessionID}, {tokenID, key.ID}, {subject, key.Subject}} {
 		if claim.value != "" {
-			names = append(names, l.keys.prefix+newName(claim.kind, key.Issuer, claim.value).String())
+			names = append(names, l.keys.prefix+newName(claim.kind, key.Issuer,
+				claim.value).String())
 		}
 	}
 	values, err := l.client.Do(ctx, l.client.B().Mget().Key(names...).Build()).ToArray()
