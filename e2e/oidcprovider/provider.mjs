@@ -1,10 +1,9 @@
 // The OpenID provider of the end-to-end tests: the certified npm package
-// oidc-provider, set up as a tenant of a hosted provider would be. It has one
-// confidential client and believes every login name. With CLIENT_JWKS_URI the
-// client has keys instead of a secret, which are fetched there, and with
-// REQUIRE_PAR its requests have to be pushed. Beside the protocol it
-// answers under /test/, where a test learns what has happened here and which
-// tokens exist. Everything is in memory, and new at each start.
+// oidc-provider, configured like a tenant of a hosted provider. It has one
+// confidential client and accepts every login name. With CLIENT_JWKS_URI the
+// client has keys instead of a secret, which are fetched from there, and with
+// REQUIRE_PAR its requests must be pushed. Endpoints under /test/ tell a test
+// what was issued. Everything is in memory and new at each start.
 import { createServer } from 'node:http';
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
@@ -18,19 +17,19 @@ if (missing.length > 0) {
 const { env } = process;
 const issuer = `http://127.0.0.1:${env.PORT}`;
 
-// How long the next access token lives, in seconds; POST /test/ttl changes it.
+// Lifetime of the next access token in seconds; POST /test/ttl changes it.
 let accessTokenTTL = Number(env.ACCESS_TOKEN_TTL || 600);
 
-// What has happened, for GET /test/state.
+// The response of GET /test/state.
 const seen = {
   issued: [], // { kind, value }
-  grants: {}, // grant type -> how often tokens were given for it
+  grants: {}, // grant type -> number of token responses
   refused: [], // errors of the token endpoint
   backchannel: { success: 0, error: [] },
 };
 
-// The key goes through PEM. One start of many hung before it listened; exporting a key object that
-// was generated just before was the only thing there that takes a lock.
+// The key goes through PEM, because exporting a key object right after its generation takes a lock,
+// and one start of many hung there.
 const { privateKey } = generateKeyPairSync('rsa', {
   modulusLength: 2048,
   publicKeyEncoding: { type: 'spki', format: 'pem' },
@@ -59,8 +58,8 @@ const provider = new Provider(issuer, {
   cookies: { keys: [randomBytes(32).toString('hex')] },
   scopes: ['openid', 'offline_access'],
   claims: { profile: ['name', 'nickname'], email: ['email', 'email_verified'] },
-  // As at Auth0: the ID token itself tells who has signed in. An access token
-  // for an API is refused at the userinfo endpoint here.
+  // As at Auth0, the ID token has the user's claims. The userinfo endpoint
+  // refuses an access token for an API.
   conformIdTokenClaims: false,
   findAccount: (_ctx, sub) => ({
     accountId: sub,
@@ -88,7 +87,7 @@ const provider = new Provider(issuer, {
       },
     },
   },
-  // Everybody here may sell.
+  // Every user may sell.
   extraTokenClaims: () => ({ permissions: ['products:write'] }),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: {
@@ -99,8 +98,8 @@ const provider = new Provider(issuer, {
     RefreshToken: 24 * 3600,
     Session: 24 * 3600,
   },
-  // The package refuses to call loopback addresses, by an option that it adds
-  // here; the relying party under test lives on one.
+  // Removes the option with which the package refuses to call loopback
+  // addresses: the relying party under test has one.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
 });
 
@@ -132,8 +131,7 @@ provider.on('backchannel.success', () => { seen.backchannel.success += 1; });
 provider.on('backchannel.error', (_ctx, err) => seen.backchannel.error.push(String(err)));
 provider.on('server_error', (_ctx, err) => console.error(err.stack));
 
-// state is what a test asks about: what was issued, and which refresh tokens
-// would still work.
+// state returns what was issued, and which refresh tokens are still valid.
 async function state() {
   const live = [];
   for (const { kind, value } of seen.issued) {
@@ -147,7 +145,7 @@ async function state() {
   return { ...seen, live };
 }
 
-// interact signs in whoever gives a name, and consents to everything.
+// interact accepts every login name and grants everything.
 async function interact(req, res) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(req, res);
   if (prompt.name === 'login') {

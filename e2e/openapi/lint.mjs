@@ -1,6 +1,6 @@
 // Usage: node lint.mjs FILE
-// Says in one line each what is wrong with an OpenAPI document, and ends with 1
-// if anything is.
+// Prints one line for each error in an OpenAPI document, and exits with 1 if
+// there is one.
 import { readFileSync } from "node:fs";
 import { createConfig, lint } from "@redocly/openapi-core";
 import { Validator } from "@seriousme/openapi-schema-validator";
@@ -15,9 +15,9 @@ if (!valid) problems.push(`invalid: ${JSON.stringify(errors)}`);
 const config = await createConfig({
   extends: ["recommended-strict"],
   rules: {
-    // Under which licence an API may be used is its operator's to say.
+    // The licence of an API is its operator's decision.
     "info-license": "off",
-    // Examples are written by hand, so they can be wrong.
+    // Examples are written by hand and may be wrong.
     "no-invalid-schema-examples": "error",
     "no-invalid-parameter-examples": "error",
   },

@@ -1,4 +1,4 @@
-// A page behind the bff: the browser's cookie does what a token does elsewhere.
+// A page behind the bff, which has a cookie instead of a token.
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { rest, signedIn, signedOut } from "./story.js";
 

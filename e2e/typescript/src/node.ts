@@ -1,4 +1,4 @@
-// A program in Node, with a token of its own, at the gateway's port.
+// A program in Node that calls the gateway with a token.
 import type { Interceptor } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import * as web from "@connectrpc/connect-web";
@@ -33,4 +33,4 @@ for (const interceptors of [[bearer], []]) {
 }
 await rest(gateway, token);
 console.log("REST: well");
-process.exit(); // HTTP/2 keeps its connection
+process.exit(); // the HTTP/2 connection stays open

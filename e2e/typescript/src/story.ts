@@ -1,6 +1,5 @@
-// What each client does, whatever carries its calls: an answer, an error with
-// its details, a stream, and being refused. Everything is held to its types by
-// tsc.
+// What each client does with every transport: a response, an error with
+// details, a stream, and a refusal. tsc checks the types.
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import createREST from "openapi-fetch";
 import { Daw, ProductService, WatchProductsResponse_Kind } from "gatehouse-client/audioarchive/v1/product_pb.js";
@@ -25,7 +24,7 @@ async function refusal(call: Promise<unknown>): Promise<ConnectError> {
 
 const price = { currencyCode: "EUR", amountMinor: 900n };
 
-// signedIn is somebody who may sell.
+// signedIn calls as a user with the permission to sell.
 export async function signedIn(transport: Transport): Promise<void> {
   const status = createClient(StatusService, transport);
   const answer = await status.getPrivateRoute({});
@@ -64,7 +63,7 @@ export async function signedIn(transport: Transport): Promise<void> {
   want(gone.code === Code.NotFound, "the product after its end", gone);
 }
 
-// signedOut is somebody without a token.
+// signedOut calls without a token.
 export async function signedOut(transport: Transport): Promise<void> {
   const list = await createClient(ProductService, transport).listProducts({ pageSize: 1 });
   want(list.products.length === 1, "a public list", list.products.length);
@@ -77,7 +76,7 @@ export async function signedOut(transport: Transport): Promise<void> {
   want(refused.code === Code.Unauthenticated, "a stream without a token", refused);
 }
 
-// rest is the same API by its paths.
+// rest calls the REST paths of the same API.
 export async function rest(base: string, token: string): Promise<void> {
   const api = createREST<paths>({ baseUrl: base, headers: token === "" ? {} : { Authorization: `Bearer ${token}` } });
   const list = await api.GET("/api/products", { params: { query: { pageSize: 1 } } });

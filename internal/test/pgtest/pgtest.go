@@ -429,18 +429,18 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	somebody, err := user.Lookup("postgres")
+	account, err := user.Lookup("postgres")
 	if err != nil {
-		somebody, err = user.Lookup("nobody")
+		account, err = user.Lookup("nobody")
 	}
 	if err != nil {
 		return nil, err
 	}
-	uid, err := strconv.ParseUint(somebody.Uid, 10, 32)
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
 	if err != nil {
 		return nil, err
 	}
-	gid, err := strconv.ParseUint(somebody.Gid, 10, 32)
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
 	if err != nil {
 		return nil, err
 	}

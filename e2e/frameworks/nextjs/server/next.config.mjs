@@ -1,4 +1,4 @@
 import path from "node:path";
 
-// The packages lie one folder up, for both applications.
+// Both applications share the packages of the parent directory.
 export default { turbopack: { root: path.resolve(import.meta.dirname, "..") } };
