@@ -13,10 +13,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
-// checkTimeout bounds everything that a check asks of others.
+// checkTimeout bounds all questions of a check to provider, stores and services.
 const checkTimeout = 30 * time.Second
 
-// What a check has found, and told in its report.
+// The results of a check, which its report explains.
 var (
 	errCheck    = errors.New("the configuration does not work")
 	errUnproved = errors.New("nothing is wrong, but not everything could be proved")

@@ -76,7 +76,7 @@ func TestPrecedence(t *testing.T) { // not parallel: .env is read from the worki
 	}
 }
 
-// What YAML takes for a number is taken as it is written.
+// A value that is a number in YAML keeps its text.
 func TestFileKeepsText(t *testing.T) {
 	t.Parallel()
 	file := write(t, "gatehouse.yaml", "oidc-client-id: 0123456\noidc-client-secret: 12345678901234567890123\naudience: 1.10\nsecret: [0x1F, yes]\nbase-url: ~\nreplicas: 1\n")
@@ -89,7 +89,7 @@ func TestFileKeepsText(t *testing.T) {
 	}
 }
 
-// A broken configuration does not keep anybody from the help.
+// Help and version work with a broken configuration.
 func TestHelpDespiteConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"help"}, {"serve", "--help"}, {"version"}} {
@@ -184,8 +184,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A value of the wrong form is reported by the setting's name, with the value and
-// with what to write.
+// A value of the wrong form is reported with its source and with what to write.
 func TestWrongForm(t *testing.T) {
 	t.Parallel()
 	for pair, want := range map[string]string{
@@ -234,7 +233,7 @@ func TestMissingScheme(t *testing.T) {
 	}
 }
 
-// A base URL without a scheme is https, as the tutorial has it, but on loopback.
+// A base URL without a scheme gets https, unless it is on loopback.
 func TestAddressWithoutScheme(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A database that is none stops the start, with the setting's name and without
-// a password.
+// An invalid database URL stops the start. The error has the setting and no
+// password.
 func TestDatabaseURL(t *testing.T) {
 	t.Parallel()
 	for url, ok := range map[string]bool{
@@ -26,8 +26,7 @@ func TestDatabaseURL(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a confidential setting, its error does not show what
-// may be a password.
+// No error about a URL with a password shows the password.
 func TestConfidentialSettings(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{
@@ -52,8 +51,8 @@ func TestDevStaysOnLoopback(t *testing.T) {
 	}
 }
 
-// Two parts at one address, and an address that is none, are told before
-// anything listens.
+// Two parts at one address, and an invalid address, are reported before anything
+// listens.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	err := validated(t, partSet{Gateway: true, Server: true}, serverEnvironment(

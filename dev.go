@@ -16,12 +16,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
-// The development provider's idea of this application.
+// The clients of the development provider.
 const (
 	devClientID = "gatehouse-dev"
 	devAudience = "https://api.gatehouse.localhost"
-	// devMachine is a program that gets tokens of its own, for a newcomer's
-	// curl. Its secret is no secret: at this provider each caller chooses who to be.
+	// devMachine is a client that gets access tokens without a user, for curl. Its
+	// secret is public, because this provider asks for no password either.
 	devMachine       = "demo-machine"
 	devMachineSecret = "demo-machine"
 )
@@ -103,7 +103,7 @@ func (p *program) runDev(ctx context.Context) error {
 	return parts.serve(ctx, ports, knownHosts(provider, p.logger))
 }
 
-// welcome tells people how to go on.
+// welcome writes the addresses of everything that runs.
 func (p *program) welcome(ports *ports) {
 	reference := p.cfg.BFF.BaseURL + "/api/docs"
 	if p.cfg.Gateway.Document.Off {
@@ -127,11 +127,11 @@ func (p *program) welcome(ports *ports) {
 		devMachine, devMachineSecret, reference, p.app.name())
 }
 
-// knownHosts answers requests for names of this machine only. The development
-// provider asks for no password: a page of another site must not reach it by a name
-// of its own (DNS rebinding).
+// knownHosts refuses requests for names of other machines. The development
+// provider asks for no password, so a page of another site must not reach it
+// through a name of its own (DNS rebinding).
 func knownHosts(next http.Handler, logger *slog.Logger) http.Handler {
-	hosts, _ := hostcheck.New("localhost", nil) // no name that could be wrong
+	hosts, _ := hostcheck.New("localhost", nil) // the name is valid
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hosts.Allow(r.Host) {
 			logger.WarnContext(r.Context(), "request for an unknown host refused", "part", "provider", "host", r.Host)
@@ -159,7 +159,7 @@ func (p *program) stayOnLoopback() error {
 	} {
 		host, port, err := net.SplitHostPort(*address)
 		switch {
-		case *address == "" || err != nil: // listening says what is wrong
+		case *address == "" || err != nil: // listen returns the error
 		case host == "":
 			*address = net.JoinHostPort("127.0.0.1", port)
 		case !loopback.Host(host):

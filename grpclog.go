@@ -10,15 +10,15 @@ import (
 	"google.golang.org/grpc/grpclog"
 )
 
-// gRPC and grpc-gateway write to one logger of the whole process, by default as
-// lines of text to stderr. It is to be set before anything else of gRPC runs,
-// and gets the program's logger when that exists.
+// grpcLogger is the logger of gRPC and grpc-gateway, which is one for the process
+// and writes text to stderr by default. It must be replaced before gRPC is used,
+// so importing this package replaces it. It discards until Run sets its logger.
 var grpcLogger = &grpcLog{}
 
 func init() { grpclog.SetLoggerV2(grpcLogger) }
 
-// grpcLog is a grpclog.LoggerV2. What fails because of a call or a connection
-// is an error of that already; here it is a detail.
+// grpcLog is a grpclog.LoggerV2. It lowers levels: a failed call or connection is
+// reported as an error elsewhere.
 type grpcLog struct{ logger atomic.Pointer[slog.Logger] }
 
 func (g *grpcLog) log(level slog.Level, text string) {

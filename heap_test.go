@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestReserveHeap: what is reserved takes no memory of the machine, and nothing
-// is where somebody has set a limit. Not parallel: the limit is the process's.
+// TestReserveHeap: the reserve takes no memory of the machine, and there is none
+// under a memory limit. It is not parallel, because the limit is the process's.
 func TestReserveHeap(t *testing.T) {
 	before := resident(t)
 	reserved := reserveHeap()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What is often written by mistake is answered with what to write instead.
+// Typical mistakes get a remedy that says what to write.
 func TestTypicalMistakes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -39,7 +39,7 @@ func TestTypicalMistakes(t *testing.T) {
 	}
 }
 
-// Limits on messages are held to their range by each part that uses them.
+// The limits on messages have a range, for each part.
 func TestMessageLimits(t *testing.T) {
 	t.Parallel()
 	for _, parts := range []partSet{{BFF: true}, {Gateway: true}, {Server: true}} {
@@ -52,7 +52,7 @@ func TestMessageLimits(t *testing.T) {
 	}
 }
 
-// A gateway's target is one of gRPC.
+// A gateway refuses a target that is not one of gRPC.
 func TestGRPCTarget(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string]string{

@@ -2,7 +2,7 @@ package gatehouse
 
 import "testing"
 
-// TestOpenAPIOff: GATEHOUSE_API_DOCS=off.
+// TestOpenAPIOff: GATEHOUSE_API_DOCS=off removes the description of the API.
 func TestOpenAPIOff(t *testing.T) {
 	t.Parallel()
 	p, err := configured(t, "GATEHOUSE_GRPC_TARGET=passthrough:///127.0.0.1:1", "GATEHOUSE_API_DOCS=off").assemble(t.Context(), partSet{Gateway: true})

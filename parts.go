@@ -23,12 +23,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server"
 )
 
-// readyTimeout bounds what /readyz asks of others.
+// readyTimeout bounds the questions of /readyz to stores and services.
 const readyTimeout = 2 * time.Second
 
-// streamWindow and connWindow bound what is read ahead of a remote server's
-// answers. grpc-go's default grows to 16 MiB a stream, and has the connection
-// measured with pings, which costs two system calls a call at either end.
+// streamWindow and connWindow limit, in bytes, what is read ahead of a remote
+// server's answers. grpc-go's default grows to 16 MiB a stream and measures the
+// connection with pings, which costs two system calls per call at either end.
 const (
 	streamWindow = 256 << 10
 	connWindow   = 4 << 20
@@ -210,8 +210,8 @@ func (p *parts) tokenAddress() string {
 	return "http://" + net.JoinHostPort(base.Hostname(), port)
 }
 
-// connected asks for a connection if there is none, and reports whether one
-// is up.
+// connected begins to connect if there is no connection, and returns an error
+// until there is one.
 func connected(conn *grpc.ClientConn) error {
 	conn.Connect()
 	if state := conn.GetState(); state.String() != "READY" && state.String() != "IDLE" {
@@ -220,8 +220,8 @@ func connected(conn *grpc.ClientConn) error {
 	return nil
 }
 
-// unreachable is what /readyz of a public port says; the log has the cause, and
-// the admin port tells it.
+// An unreachable error hides its cause from /readyz of a public port. Log and
+// admin port have the cause.
 type unreachable struct{ cause error }
 
 func (e *unreachable) Error() string { return "the server does not answer" }
@@ -229,7 +229,7 @@ func (e *unreachable) Unwrap() error { return e.cause }
 
 var errLeaving = errors.New("the process is about to end")
 
-// ready says why this process cannot do its work at the moment.
+// ready returns an error while this process is not ready to serve.
 func (p *parts) ready(ctx context.Context) error {
 	if p.leaving.Load() {
 		return errLeaving
@@ -257,15 +257,16 @@ func (p *parts) ready(ctx context.Context) error {
 	return p.services.ready(ctx)
 }
 
+// close closes parts that do not serve, and returns cause.
 func (p *parts) close(cause error) error {
 	for _, closer := range p.closers {
-		_ = closer() // the cause is worth more
+		_ = closer() // cause is the error to report
 	}
 	return cause
 }
 
-// httpServer is a server for what stands beside the parts: limits on a
-// header's size and time, and on idle connections, which net/http leaves open.
+// httpServer returns a server for the ports that belong to no part. It limits the
+// size and time of headers, and the time of idle connections.
 func httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,

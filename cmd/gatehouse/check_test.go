@@ -148,7 +148,7 @@ func TestCheckRedisRights(t *testing.T) {
 	}
 }
 
-// The cause is told, and a short password hides nothing of it.
+// The cause is reported, and a short password masks nothing of it.
 func TestCheckTellsWhyRedisIsNotUsed(t *testing.T) {
 	t.Parallel()
 	plain := redistest.Start(t, "--requirepass", password).Addr()
@@ -280,7 +280,7 @@ func TestCheckTellsWhyPostgresIsNotUsed(t *testing.T) {
 	}
 }
 
-// A file is tried without being made.
+// A file is proved to be writable without being created.
 func TestCheckSQLite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -59,7 +59,7 @@ func write(t *testing.T, name, content string) string {
 	return path
 }
 
-// Whatever an editor did to a secret's file, the secret is what a person sees.
+// A secret's file may have any encoding that an editor writes.
 func TestSecretFileEncodings(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ content, want, problem string }{
@@ -130,8 +130,8 @@ func TestSecretsWithSpaces(t *testing.T) {
 	}
 }
 
-// What comes with pasting, or with a file that no shell reads, is left out and
-// said; what cannot be a value is refused.
+// Whitespace and quotes around a value, which come with pasting, are removed and
+// noted. Control characters are refused.
 func TestTidiedValues(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ value, want, note string }{
@@ -219,7 +219,7 @@ func TestFileEncodings(t *testing.T) {
 	}
 }
 
-// A file of secrets yields what a person reads, and behind it what earlier
+// A file of secrets yields its lines, and behind them what earlier
 // versions read.
 func FuzzSecretFile(f *testing.F) {
 	for _, seed := range []string{secretA, secretA + "\n" + secretB, "\ufeff" + secretA + "\r\n\r\n" + secretB, secretA + "," + secretB, "\xff\xfe", "a\\,b", "\\", secretA + "\\\n" + secretB, secretA + "\xff"} {
