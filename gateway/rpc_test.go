@@ -58,7 +58,7 @@ func TestRPC(t *testing.T) {
 		get        = things + "/GetThing"
 		watch      = things + "/WatchThings"
 		one        = `{"id":"1"}`
-		nobody     = `{"code":5,"message":"there is no such method","details":[]}`
+		noMethod   = `{"code":5,"message":"there is no such method","details":[]}`
 		nothing    = `{"code":5,"message":"there is nothing at this path","details":[]}`
 		unaryTypes = "application/json, application/proto, application/grpc-web, application/grpc-web+json, application/grpc-web+proto"
 	)
@@ -165,11 +165,11 @@ func TestRPC(t *testing.T) {
 			{name: "OPTIONS", request: "OPTIONS " + get, status: 204, reply: []string{"Allow: GET, HEAD, POST, OPTIONS"}},
 		},
 		"what is not there": {
-			{name: "method", request: "POST " + things + "/Nothing", header: []string{connectJSON, version1}, body: "{}", status: 404, want: nobody},
-			{name: "method, gRPC-Web", request: "POST " + things + "/Nothing", header: []string{grpcWeb}, body: envelope(0, "{}"), status: 404, want: nobody},
-			{name: "in lower case", request: "POST " + things + "/getthing", header: []string{connectJSON, version1}, body: "{}", status: 404, want: nobody},
-			{name: "deeper", request: "POST " + get + "/1", header: []string{connectJSON, version1}, body: "{}", status: 404, want: nobody},
-			{name: "the service", request: "POST " + things, header: []string{connectJSON, version1}, body: "{}", status: 404, want: nobody},
+			{name: "method", request: "POST " + things + "/Nothing", header: []string{connectJSON, version1}, body: "{}", status: 404, want: noMethod},
+			{name: "method, gRPC-Web", request: "POST " + things + "/Nothing", header: []string{grpcWeb}, body: envelope(0, "{}"), status: 404, want: noMethod},
+			{name: "in lower case", request: "POST " + things + "/getthing", header: []string{connectJSON, version1}, body: "{}", status: 404, want: noMethod},
+			{name: "deeper", request: "POST " + get + "/1", header: []string{connectJSON, version1}, body: "{}", status: 404, want: noMethod},
+			{name: "the service", request: "POST " + things, header: []string{connectJSON, version1}, body: "{}", status: 404, want: noMethod},
 			{name: "service", request: "POST /api/gatewaytest.things.v1.Nothing/GetThing", header: []string{connectJSON, version1}, body: "{}", status: 404, want: nothing},
 			{name: "a service that is not exposed: health", request: "POST /api/grpc.health.v1.Health/Check", header: []string{connectJSON, version1}, body: "{}", status: 404, want: nothing},
 			{name: "a service that is not exposed: reflection", request: "POST /api/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", header: []string{connectStream}, body: envelope(0, "{}"), status: 404, want: nothing},
