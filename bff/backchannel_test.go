@@ -27,8 +27,8 @@ func TestBackchannelLogout(t *testing.T) {
 		"by sid":                          {map[string]any{"sub": tokentest.Absent}, []string{"laptop"}},
 		"by sid, sub beside it":           {nil, []string{"laptop"}},
 		"by sub: all of the person's":     {map[string]any{"sid": tokentest.Absent}, []string{"laptop", "phone"}},
-		"by a sid that nobody has":        {map[string]any{"sid": "sid-9", "sub": tokentest.Absent}, nil},
-		"by a sub that nobody has":        {map[string]any{"sid": tokentest.Absent, "sub": "user-9"}, nil},
+		"by an unknown sid":               {map[string]any{"sid": "sid-9", "sub": tokentest.Absent}, nil},
+		"by an unknown sub":               {map[string]any{"sid": tokentest.Absent, "sub": "user-9"}, nil},
 		"several audiences, ours of them": {map[string]any{"aud": []string{"other", clientID}}, []string{"laptop"}},
 	} {
 		t.Run(name, func(t *testing.T) {

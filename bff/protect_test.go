@@ -67,7 +67,7 @@ func TestProtectedPathBypass(t *testing.T) {
 			"X-Forwarded-Uri (CVE-2026-40575)": {header("X-Forwarded-Uri", "/public"), header("X-Original-Url", "/public"), header("X-Rewrite-Url", "/public")},
 			"a health checker's agent (CVE-2026-34457)":    {header("User-Agent", "GoogleHC/1.0"), header("X-Forwarded-For", "127.0.0.1")},
 			"a method override":                            {header("X-Http-Method-Override", "OPTIONS")},
-			"somebody else's session":                      {header("Authorization", "Bearer x"), header("Cookie", "gatehouse=x; appSession=y")},
+			"another session":                              {header("Authorization", "Bearer x"), header("Cookie", "gatehouse=x; appSession=y")},
 			"Next's middleware recursion (CVE-2025-29927)": {header("X-Middleware-Subrequest", "middleware:middleware:middleware")},
 		} {
 			for i, res := range []*response{b.navigate(target, edits...), b.fetch(target, edits...), b.do(http.MethodHead, target, nil, edits...), b.do(http.MethodOptions, target, nil, edits...)} {

@@ -38,7 +38,8 @@ func (b *BFF) authRoutes() map[string]map[string]http.HandlerFunc {
 	}
 }
 
-// chain is what every request passes, outermost first.
+// chain returns the handler of all requests: the routes behind the checks that
+// every request passes.
 func (b *BFF) chain() http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first

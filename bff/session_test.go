@@ -159,7 +159,7 @@ func TestUserinfo(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #2503, #1325, #2904: an outage of the store signs nobody out.
+// oauth2-proxy #2503, #1325, #2904: an outage of the store ends no session.
 func TestStoreOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)
