@@ -10,7 +10,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// change is the address with some parameters replaced; an empty value takes one away.
+// change returns the address with some parameters replaced; an empty value removes one.
 func change(t *testing.T, address string, pairs ...string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -28,7 +28,7 @@ func change(t *testing.T, address string, pairs ...string) string {
 	return u.String()
 }
 
-// TestRefusedToTheClient: what a client did wrong is told to the client.
+// TestRefusedToTheClient: errors of a valid client are sent to its redirect URI.
 func TestRefusedToTheClient(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -71,8 +71,9 @@ func TestRefusedToTheClient(t *testing.T) {
 	}
 }
 
-// TestShownToThePerson: while it is not known who is asking, nobody is sent anywhere (RFC 6749, section 4.1.2.1).
-func TestShownToThePerson(t *testing.T) {
+// TestShownToTheUser: without a valid client and redirect URI there is no redirect
+// (RFC 6749 §4.1.2.1).
+func TestShownToTheUser(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	good := s.attempt(s.oauth()).url
@@ -104,7 +105,7 @@ func TestShownToThePerson(t *testing.T) {
 	}
 }
 
-// TestPrompt: what a session at the provider is good for, and what asks again.
+// TestPrompt: which requests a session satisfies, and which show the sign-in page.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -151,7 +152,7 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
-// TestStepUp (RFC 9470): a click reaches whatever strength was asked for, and both tokens say so.
+// TestStepUp (RFC 9470): every requested acr is reached, and both tokens have it.
 func TestStepUp(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -220,7 +221,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestSignInIsAnsweredOnce, and within half an hour.
+// TestSignInIsAnsweredOnce: a sign-in page works once, within half an hour.
 func TestSignInIsAnsweredOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -239,7 +240,7 @@ func TestSignInIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestLoginFromAnotherSite is login CSRF: another site submits the form in the person's browser.
+// TestLoginFromAnotherSite: another site submits the form (login CSRF).
 func TestLoginFromAnotherSite(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -263,7 +264,7 @@ func TestLoginFromAnotherSite(t *testing.T) {
 	}
 }
 
-// TestOtherHost: a foreign name that resolves to loopback (DNS rebinding) gets nothing.
+// TestOtherHost: requests with a foreign Host are refused (DNS rebinding).
 func TestOtherHost(t *testing.T) {
 	t.Parallel()
 	s := start(t)

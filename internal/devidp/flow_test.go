@@ -46,7 +46,7 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-// TestCodeFlow is the whole way: redirect, choice, code, tokens, and what is in them.
+// TestCodeFlow: redirect, sign-in page, code, tokens and their claims.
 func TestCodeFlow(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -77,7 +77,7 @@ func TestCodeFlow(t *testing.T) {
 	want := map[string]any{
 		"iss": s.issuer, "sub": "dev|seller", "aud": []any{audience}, "client_id": clientID, "azp": clientID,
 		"iat": now, "exp": now + 300, "auth_time": now, "sid": sid, "jti": jti,
-		// An API scope is granted with the permission of its name; unknown ones are dropped.
+		// An API scope needs the permission of the same name; unknown scopes are ignored.
 		"scope": "openid profile email offline_access products:write", "permissions": []any{"products:write"},
 	}
 	if diff := cmp.Diff(want, access); diff != "" {
@@ -123,7 +123,8 @@ func TestEachUserHasTheirPermissions(t *testing.T) {
 	}
 }
 
-// TestScopesLimitClaims: without profile and email no claims about the person, without offline_access no refresh token.
+// TestScopesLimitClaims: profile and email select claims, offline_access a refresh
+// token.
 func TestScopesLimitClaims(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -142,7 +143,7 @@ func TestScopesLimitClaims(t *testing.T) {
 	}
 }
 
-// TestFreshKey: a key from before a restart verifies nothing afterwards.
+// TestFreshKey: tokens from before a restart are invalid.
 func TestFreshKey(t *testing.T) {
 	t.Parallel()
 	a, b := start(t), start(t)
@@ -198,7 +199,8 @@ func TestSessionCookie(t *testing.T) {
 	}
 }
 
-// TestFormPost answers by a form that submits itself with a script from a file, as the strict policy allows.
+// TestFormPost: the response is a form that a script file submits, as the content
+// security policy requires.
 func TestFormPost(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -233,7 +235,7 @@ func TestFragment(t *testing.T) {
 	}
 }
 
-// TestNothingSecretIsLogged runs logins, failures and a logout with the log at its most talkative.
+// TestNothingSecretIsLogged: logins, failures and a logout at debug level.
 func TestNothingSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -35,7 +35,7 @@ const (
 	otherURI   = "http://localhost:4000/cb"
 )
 
-// clock is set far from the wall clock, so that a reading of that one shows.
+// A clock is set far from the wall clock, so that a use of the wall clock shows.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -53,7 +53,7 @@ func (c *clock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// logBuffer collects what is logged.
+// A logBuffer collects log lines.
 type logBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -71,7 +71,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// system is a provider behind a real listener.
+// A system is a provider with a real listener.
 type system struct {
 	t        *testing.T
 	issuer   string
@@ -80,7 +80,7 @@ type system struct {
 	logs     *logBuffer
 }
 
-// start runs a provider with two clients; change may alter the configuration first.
+// start runs a provider with two clients; change may change the configuration.
 func start(t *testing.T, change ...func(*devidp.Config)) *system {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(nil)
@@ -113,7 +113,7 @@ func start(t *testing.T, change ...func(*devidp.Config)) *system {
 	return s
 }
 
-// oauth is the relying party's configuration.
+// oauth returns the configuration of the relying party.
 func (s *system) oauth(scopes ...string) *oauth2.Config {
 	if scopes == nil {
 		scopes = []string{"openid", "profile", "email", "offline_access"}
@@ -126,7 +126,7 @@ func (s *system) oauth(scopes ...string) *oauth2.Config {
 	}
 }
 
-// browser is a person's browser: cookies, and redirects followed as far as the provider goes.
+// A browser keeps cookies and follows the redirects of the provider.
 type browser struct {
 	*http.Client
 	s *system
@@ -145,13 +145,13 @@ func (s *system) browser() *browser {
 	}}}
 }
 
-// answer is where a browser ended: a page of the provider, or on its way to a client.
+// An answer is the last response: a page of the provider, or a redirect to a client.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 	url    *url.URL // of the page
-	to     *url.URL // Location, when it leads away
+	to     *url.URL // Location, if it is not at the provider
 }
 
 func (b *browser) do(r *http.Request) answer {
@@ -198,7 +198,7 @@ func (b *browser) submit(address string, form url.Values, header ...string) answ
 
 var requestField = regexp.MustCompile(`name="request" value="([^"]+)"`)
 
-// choose clicks a user's button on the sign-in page.
+// choose submits a user's button on the sign-in page.
 func (b *browser) choose(page answer, user string) answer {
 	b.s.t.Helper()
 	m := requestField.FindStringSubmatch(page.body)
@@ -208,7 +208,7 @@ func (b *browser) choose(page answer, user string) answer {
 	return b.submit(b.s.issuer+"/login", url.Values{"request": {m[1]}, "user": {user}}, "Sec-Fetch-Site", "same-origin")
 }
 
-// attempt is one login that is under way.
+// An attempt is a login in progress.
 type attempt struct {
 	verifier, state, nonce string
 	url                    string
@@ -224,7 +224,7 @@ func (s *system) attempt(conf *oauth2.Config, extra ...string) attempt {
 	return a
 }
 
-// code is the code in an answer that leads back to the client, after the checks that a client makes.
+// code returns the code of a redirect to the client, after the checks of a client.
 func (a attempt) code(t *testing.T, s *system, got answer) string {
 	t.Helper()
 	if got.to == nil || !strings.HasPrefix(got.to.String(), callback+"?") {
@@ -237,7 +237,7 @@ func (a attempt) code(t *testing.T, s *system, got answer) string {
 	return q.Get("code")
 }
 
-// signIn is a whole login of user in a browser that is signed out, or signed in as the same user.
+// signIn signs user in, in a browser that is signed out or signed in as the same user.
 func (s *system) signIn(b *browser, user string, scopes ...string) *oauth2.Token {
 	s.t.Helper()
 	conf := s.oauth(scopes...)
@@ -253,7 +253,7 @@ func (s *system) signIn(b *browser, user string, scopes ...string) *oauth2.Token
 	return token
 }
 
-// refresh spends a refresh token.
+// refresh uses a refresh token.
 func (s *system) refresh(token string) (*oauth2.Token, error) {
 	return s.oauth().TokenSource(s.t.Context(), &oauth2.Token{RefreshToken: token}).Token()
 }
@@ -301,8 +301,8 @@ func (s *system) userinfo(access string) (int, map[string]any) {
 	return s.getJSON(s.issuer+"/userinfo", "Authorization", "Bearer "+access)
 }
 
-// verify checks a token's signature against the published keys, with nothing but the standard library, and returns
-// header and claims.
+// verify verifies a token with the published keys and the standard library, and
+// returns header and claims.
 func (s *system) verify(token string) (header, claims map[string]any) {
 	s.t.Helper()
 	parts := strings.Split(token, ".")
@@ -343,13 +343,13 @@ func (s *system) verify(token string) (header, claims map[string]any) {
 	return header, claims
 }
 
-// idToken is the ID token of a token answer.
+// idToken returns the ID token of a token response.
 func idToken(t *oauth2.Token) string {
 	id, _ := t.Extra("id_token").(string)
 	return id
 }
 
-// logoutCalls is a client's back-channel logout endpoint. It never blocks the provider.
+// logoutCalls is a client's back-channel logout endpoint.
 type logoutCalls struct {
 	url    string
 	tokens chan string

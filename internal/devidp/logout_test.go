@@ -36,7 +36,7 @@ func TestEndSession(t *testing.T) {
 	s := start(t)
 	b := s.browser()
 	token := s.signIn(b, "seller")
-	s.clock.advance(2 * time.Hour) // the ID token has expired: as a hint it will do all the same
+	s.clock.advance(2 * time.Hour) // the ID token has expired, and is valid as a hint
 	got := b.open(s.endSession("id_token_hint", idToken(token), "post_logout_redirect_uri", afterwards, "state", "a b&c"))
 	if got.to == nil || got.to.String() != afterwards+"?state=a+b%26c" {
 		t.Errorf("sent to %v (%d)", got.to, got.status)
@@ -62,7 +62,8 @@ func TestEndSessionStaysHere(t *testing.T) {
 	}
 }
 
-// TestEndSessionAsks: without proof that the person's own application sent them, any page could sign them out.
+// TestEndSessionAsks: without a valid hint the user is asked, since any page could
+// send the browser here.
 func TestEndSessionAsks(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -99,7 +100,8 @@ func TestEndSessionAsks(t *testing.T) {
 	}
 }
 
-// TestEndSessionWithoutSession: nothing to end, nothing to ask; after a restart of the provider that is the usual case.
+// TestEndSessionWithoutSession: without a session the user is not asked, as after a
+// restart of the provider.
 func TestEndSessionWithoutSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -109,7 +111,7 @@ func TestEndSessionWithoutSession(t *testing.T) {
 	}
 }
 
-// TestEndSessionRefuses: whatever else is true, nobody is sent to an address that is not registered.
+// TestEndSessionRefuses: there is no redirect to an address that is not registered.
 func TestEndSessionRefuses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -146,7 +148,7 @@ func TestBackChannelLogout(t *testing.T) {
 	_, id := s.verify(idToken(token))
 	s.clock.advance(time.Minute)
 
-	// POST, and without the cookie, as from another site: the hint names the session.
+	// A POST without the cookie, as from another site: the hint has the session.
 	s.browser().submit(s.issuer+"/end_session", url.Values{"id_token_hint": {idToken(token)}})
 	header, claims := s.verify(calls.next(t))
 	if header["typ"] != "logout+jwt" {
@@ -164,7 +166,7 @@ func TestBackChannelLogout(t *testing.T) {
 	if b.signedIn() {
 		t.Error("the session lives")
 	}
-	// Shutdown waits for calls in flight: afterwards nothing more can come.
+	// Shutdown waits for the requests in flight.
 	if err := s.provider.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -173,8 +175,9 @@ func TestBackChannelLogout(t *testing.T) {
 	}
 }
 
-// TestAnotherPersonEndsTheSession: the browser's earlier session is over, and its clients hear of it.
-func TestAnotherPersonEndsTheSession(t *testing.T) {
+// TestAnotherUserEndsTheSession: the browser's earlier session ends, and its clients
+// get logout tokens.
+func TestAnotherUserEndsTheSession(t *testing.T) {
 	t.Parallel()
 	calls := newLogoutCalls(t)
 	s := start(t, func(c *devidp.Config) { c.Clients[0].BackchannelLogoutURI = calls.url })
@@ -190,7 +193,7 @@ func TestAnotherPersonEndsTheSession(t *testing.T) {
 	}
 }
 
-// TestBackChannelFailure: a client that fails is logged, and holds up nobody.
+// TestBackChannelFailure: a failed request is logged and delays nothing.
 func TestBackChannelFailure(t *testing.T) {
 	t.Parallel()
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
@@ -209,12 +212,12 @@ func TestBackChannelFailure(t *testing.T) {
 	}
 }
 
-// TestShutdownCancels calls that hang once its own time is up.
+// TestShutdownCancels: requests that hang are cancelled when the context ends.
 func TestShutdownCancels(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{})
 	hung := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // a server notices a lost client only once the body is read
+		_, _ = io.Copy(io.Discard, r.Body) // a server notices a closed connection only after the body is read
 		close(arrived)
 		<-r.Context().Done()
 	}))

@@ -20,8 +20,8 @@ func withMachine(c *devidp.Config) {
 	c.Machines = []devidp.Machine{{ID: "robot", Secret: machineSecret, Permissions: []string{"products:write"}}}
 }
 
-// TestClientCredentials: a machine gets a token of its own (RFC 6749 section
-// 4.4, RFC 9068 section 2.2), and nothing that belongs to a person.
+// TestClientCredentials: a machine gets an access token (RFC 6749 §4.4, RFC 9068
+// §2.2) without claims of a user.
 func TestClientCredentials(t *testing.T) {
 	t.Parallel()
 	s := start(t, withMachine)
@@ -78,7 +78,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 			t.Errorf("%s: %d %v, want %d %s", name, status, body, c.status, c.want)
 		}
 	}
-	// Nobody signs in to a machine, and no page leads to one.
+	// A machine has no authorization endpoint, and no page links to it.
 	b := s.browser()
 	if page := b.open(s.issuer + "/authorize?" + url.Values{"client_id": {"robot"}, "response_type": {"code"}, "scope": {"openid"}, "redirect_uri": {callback}}.Encode()); page.status != http.StatusBadRequest {
 		t.Errorf("a login for a machine: %d", page.status)

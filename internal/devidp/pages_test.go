@@ -13,7 +13,8 @@ var (
 	assetLinks   = regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`)
 )
 
-// TestPages: each is whole, strict, uncached, and works without anything from elsewhere.
+// TestPages: each page is complete, has a strict content security policy, is not
+// cached, and loads nothing from other origins.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -63,8 +64,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestSignInPageIsAccessible: every button is named by all the text that it shows (WCAG 2.5.3), and the order is the
-// users'.
+// TestSignInPageIsAccessible: the name of each button is its visible text (WCAG
+// 2.5.3), in the order of the users.
 func TestSignInPageIsAccessible(t *testing.T) {
 	t.Parallel()
 	s := start(t)

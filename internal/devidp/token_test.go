@@ -11,7 +11,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// redeemable returns a fresh code and the form that redeems it.
+// redeemable returns a new code and the form that redeems it.
 func (s *system) redeemable(b *browser) (attempt, url.Values) {
 	s.t.Helper()
 	a := s.attempt(s.oauth(), "prompt", "login")
@@ -77,7 +77,8 @@ func TestClientAuthentication(t *testing.T) {
 	}
 }
 
-// TestCodeIsBound to client, redirect URI, verifier, audience and a minute.
+// TestCodeIsBound: a code is bound to client, redirect URI, verifier, audience and one
+// minute.
 func TestCodeIsBound(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -116,7 +117,7 @@ func TestCodeIsBound(t *testing.T) {
 	}
 }
 
-// TestCodeReplay (RFC 6749, section 4.1.2): a code that comes twice was stolen, and what it gave is revoked.
+// TestCodeReplay: a second use of a code revokes its tokens (RFC 6749 §4.1.2).
 func TestCodeReplay(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -134,7 +135,8 @@ func TestCodeReplay(t *testing.T) {
 	}
 }
 
-// TestFailedExchangeSpendsTheCode, so that a verifier cannot be guessed at.
+// TestFailedExchangeSpendsTheCode: a code has one attempt, so that the verifier cannot
+// be guessed.
 func TestFailedExchangeSpendsTheCode(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -163,7 +165,7 @@ func TestRefreshRotation(t *testing.T) {
 	}
 	_, id2 := s.verify(idToken(second))
 	_, at2 := s.verify(second.AccessToken)
-	// OpenID Connect Core, section 12.2.
+	// OpenID Connect Core §12.2.
 	for _, name := range []string{"iss", "sub", "azp", "auth_time", "sid", "email"} {
 		if id1[name] != id2[name] {
 			t.Errorf("ID token %s: %v → %v", name, id1[name], id2[name])
@@ -181,7 +183,8 @@ func TestRefreshRotation(t *testing.T) {
 	}
 }
 
-// TestRefreshReuse (RFC 9700, section 4.14.2): a token that comes twice costs thief and victim everything.
+// TestRefreshReuse: a second use of a refresh token revokes all tokens of the login
+// (RFC 9700 §4.14.2).
 func TestRefreshReuse(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -211,7 +214,8 @@ func TestRefreshReuse(t *testing.T) {
 	}
 }
 
-// TestParallelRefresh: of two requests with one token, one wins, and the family is then revoked.
+// TestParallelRefresh: of two requests with one token, one succeeds, and all tokens of
+// the login are revoked.
 func TestParallelRefresh(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -251,7 +255,7 @@ func TestRefreshIsBound(t *testing.T) {
 		}
 		return f
 	}
-	// None of these spends the token.
+	// None of these uses up the token.
 	for name, tt := range map[string]struct {
 		form url.Values
 		want string
@@ -270,7 +274,7 @@ func TestRefreshIsBound(t *testing.T) {
 		t.Errorf("another client's token: %d %v", status, body)
 	}
 
-	// A narrower scope narrows the access token, not the grant.
+	// A narrower scope applies to the access token, not to the grant.
 	status, body := s.post("/oauth/token", form("scope", "openid", "audience", audience))
 	if status != http.StatusOK || body["scope"] != "openid" {
 		t.Fatalf("narrower scope: %d %v", status, body)

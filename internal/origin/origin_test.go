@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
-// The right column is what a browser answers to new URL(raw).origin.
+// The right column is new URL(raw).origin in a browser.
 var canonical = []struct{ raw, want string }{
 	{"https://shop.example", "https://shop.example"},
 	{"https://shop.example/", "https://shop.example"},
@@ -136,7 +136,7 @@ func TestUpstreamAndIssuer(t *testing.T) {
 	}
 }
 
-// Whatever is accepted is in its canonical form: parsing it again changes nothing.
+// An accepted origin is canonical: parsing it again does not change it.
 func FuzzOrigin(f *testing.F) {
 	for _, c := range canonical {
 		f.Add(c.raw)

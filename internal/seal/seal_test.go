@@ -58,7 +58,7 @@ func TestSameTextSealsDifferently(t *testing.T) {
 	}
 }
 
-// What is sealed for one thing must not pass for another: a login attempt's cookie is no session.
+// A value sealed for one purpose or salt does not open for another.
 func TestOpensForItsPurposeAndSaltAlone(t *testing.T) {
 	t.Parallel()
 	k := keyring(t, secret())
@@ -72,7 +72,7 @@ func TestOpensForItsPurposeAndSaltAlone(t *testing.T) {
 		{"session", nil},
 		{"session", []byte("Salt")},
 		{"session", []byte("salt\x00")},
-		// The same bytes, divided elsewhere.
+		// The same bytes, split differently.
 		{"sessions", []byte("alt")},
 		{"sessionsalt", nil},
 		{"", []byte("sessionsalt")},
