@@ -38,8 +38,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Validate returns what is wrong with the configuration, all problems joined;
-// nil if nothing is. It contacts nothing.
+// Validate returns what is wrong with the configuration, as joined errors that
+// name field, value, problem and remedy; nil if nothing is. It contacts nothing.
 func (cfg Config) Validate() error {
 	err := origin.Invalid("Issuer", cfg.Issuer, cfg.checkIssuer())
 	if cfg.InternalURL != "" {

@@ -1,10 +1,25 @@
 package oidc_test
 
 import (
+	"errors"
 	"fmt"
+	"log"
 
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
+
+// One Provider is shared by the parts of a process: set it as bff.Config.Provider
+// and authn.Config.Provider. Run of either part fetches its metadata and keys.
+func ExampleNewProvider() {
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://tenant.eu.auth0.com/"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = provider.Ready() // for a readiness check
+	fmt.Println(errors.Is(err, oidc.ErrUnavailable), err)
+	// Output:
+	// true oidc: provider unavailable: https://tenant.eu.auth0.com/: no metadata yet
+}
 
 // Each wrong field is reported with its remedy.
 func ExampleConfig_Validate() {

@@ -47,7 +47,8 @@ func (t *internalTransport) CloseIdleConnections() {
 // An IssuerMismatchError says that the metadata at the configured issuer has
 // another issuer (OpenID Connect Discovery §4.3).
 type IssuerMismatchError struct {
-	Configured, Published string
+	Configured string // Config.Issuer
+	Published  string // in the metadata
 }
 
 // InternalURL returns the origin of the configured issuer if the published one
