@@ -47,8 +47,8 @@ func TestAttemptCookie(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #2163, nextjs-auth0 #1917: login cookies that grow, or pile up,
-// until the server answers 431.
+// Login cookies must not grow or accumulate until the server answers 431
+// (oauth2-proxy #2163, nextjs-auth0 #1917).
 func TestAttemptCookieIsSmall(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -101,9 +101,9 @@ func TestAtMostFiveAttempts(t *testing.T) {
 				s.clock.Advance(c.step)
 			}
 			if c.step == 0 {
-				return // this browser sends its cookies by name, and so cannot tell which is older
+				return // this browser sends its cookies by name, so that their age is not known
 			}
-			// The five newest still work, in any order (oauth2-proxy #611, #817).
+			// The five newest are completed in any order (oauth2-proxy #611, #817).
 			for _, i := range []int{9, 11, 7, 8, 10} {
 				res := b.back(s.idp.authorize(locations[i]))
 				if want := fmt.Sprintf("/%d", i); res.location() != want {
@@ -118,8 +118,8 @@ func TestAtMostFiveAttempts(t *testing.T) {
 	}
 }
 
-// Cookies under our prefix that we did not seal, or that another secret
-// sealed, go with the next login; other cookies stay.
+// The next login removes cookies with our prefix that were not sealed here, or
+// with another secret. Other cookies stay.
 func TestForeignAttemptsAreCleared(t *testing.T) {
 	t.Parallel()
 	b := start(t).browser()
@@ -135,8 +135,8 @@ func TestForeignAttemptsAreCleared(t *testing.T) {
 	}
 }
 
-// A callback takes its own attempt's cookie away, whether the login succeeded
-// or not, and no other's.
+// A callback removes the cookie of its own attempt, whether the login succeeds
+// or not, and no other.
 func TestCallbackTakesItsAttempt(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -171,8 +171,8 @@ func TestAttemptRunsOut(t *testing.T) {
 	}
 }
 
-// An attempt that was begun under the former secret goes on under the new one,
-// and under no other.
+// An attempt that started with the former secret is completed with the new one,
+// and with no other.
 func TestAttemptSurvivesRotation(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -192,7 +192,8 @@ func TestAttemptSurvivesRotation(t *testing.T) {
 	}
 }
 
-// A node that cannot open an attempt of another live node leaves it to that node.
+// A node that cannot open an attempt of another live node leaves it to that
+// node.
 func TestAttemptOfAnotherNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -223,8 +224,8 @@ func TestAttemptOfAnotherNode(t *testing.T) {
 	})
 }
 
-// A deep link is kept, and what a browser sends of all attempts stays
-// below 6 KB: the oldest give way.
+// A deep link is kept, and all attempts together send less than 6 KB: the oldest
+// are removed.
 func TestAttemptsTogether(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -255,8 +256,8 @@ func TestAttemptsTogether(t *testing.T) {
 	}
 }
 
-// Tabs that are restored at once begin logins that know nothing of each other.
-// Their cookies are no cookie bomb, which would cost the session.
+// Tabs that are restored at once start parallel logins. Their cookies are not
+// treated as a cookie bomb, which would cost the session.
 func TestManyTabsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)

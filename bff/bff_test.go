@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// Each refusal names what is wrong; none shows a secret.
+// Each error names what is wrong and contains no secret.
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -77,7 +77,7 @@ func TestHealth(t *testing.T) {
 	wantStatus(t, s.browser().fetch("/healthz"), http.StatusOK)
 	res := s.browser().fetch("/readyz")
 	wantStatus(t, res, http.StatusServiceUnavailable)
-	// On a public port the cause, with the addresses in it, stays in the log.
+	// On a public port the error, which contains addresses, is only logged.
 	if !strings.Contains(res.body, "provider") || strings.Contains(res.body, issuerURL) || strings.Contains(res.body, "idp.example") {
 		t.Errorf("not ready: %q", res.body)
 	}
@@ -86,7 +86,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// A provider that is away at the start is found when it comes.
+// A provider that is unavailable at the start is found later.
 func TestRunFollowsTheProvider(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -115,8 +115,8 @@ func TestRunFollowsTheProvider(t *testing.T) {
 	})
 }
 
-// A panic costs one request: 500, a line in the log, and nothing of what was
-// to go with another answer.
+// A panic costs one request: it gets 500 without headers of the other answer,
+// and a log line.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	s := start(t, https)
@@ -139,7 +139,7 @@ func TestPanics(t *testing.T) {
 		t.Error("the log does not say so")
 	}
 
-	// Half an answer is cut off: it must not pass for a whole one.
+	// A partial answer is cut off: it must not look complete.
 	s.api.set(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
 		_ = http.NewResponseController(w).Flush()
@@ -157,7 +157,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// Addresses of the login answer one method, and carry no-store.
+// Each address of the login answers one method, with no-store.
 func TestAuthRoutes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -187,7 +187,7 @@ func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*provider)
 		says   string
-		status check.Status // of the result that says it
+		status check.Status // of the result
 	}{
 		"all is well":       {nil, "offline access is offered", check.OK},
 		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", check.Warn},

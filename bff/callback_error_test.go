@@ -11,8 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// The provider's own errors lead to words of ours; its words are shown only
-// when they are error codes.
+// Errors of the provider lead to our own messages. Of its text only error codes
+// are shown.
 func TestProviderErrors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -48,15 +48,15 @@ func TestProviderErrors(t *testing.T) {
 				t.Errorf("%q: the page shows %q", c.code, hostile)
 			}
 		}
-		// With a code beside it, an error is an error all the same.
+		// An error with a code is still an error.
 		if len(s.idp.called("/token")) != 0 || b.session() != "" {
 			t.Errorf("%q: the code was redeemed", c.code)
 		}
 	}
 }
 
-// RFC 6749 section 3.1: a parameter comes once. Two readers that take
-// different ones would check another value than they use.
+// RFC 6749 §3.1: a parameter comes once. Otherwise two parsers could use
+// different values.
 func TestCallbackParametersTwice(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"state", "code", "error", "error_description", "iss"} {
@@ -72,7 +72,7 @@ func TestCallbackParametersTwice(t *testing.T) {
 	}
 }
 
-// A form_post, or any other method, signs nobody in.
+// A response in a form, or with another method, does not sign in.
 func TestCallbackByPost(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -85,11 +85,11 @@ func TestCallbackByPost(t *testing.T) {
 			t.Errorf("%s: status %d", method, res.StatusCode)
 		}
 	}
-	wantStatus(t, b.back(callback), http.StatusSeeOther) // and spoils nothing
+	wantStatus(t, b.back(callback), http.StatusSeeOther) // and does not use up the attempt
 }
 
-// A node that has just started does not know the provider yet. The answer is
-// not lost by that: reloading the page goes on.
+// A node that has just started does not know the provider yet. The response
+// stays valid: after a reload the login goes on.
 func TestCallbackWhileTheProviderIsAway(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -106,7 +106,7 @@ func TestCallbackWhileTheProviderIsAway(t *testing.T) {
 	wantStatus(t, b.back(callback), http.StatusSeeOther)
 }
 
-// auth_time and acr that were asked for are required (Core section 3.1.3.7).
+// Requested auth_time and acr are required (OpenID Connect Core §3.1.3.7).
 func TestStepUp(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -134,8 +134,8 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
-// A provider that hangs costs a browser 5 seconds at the token endpoint, and
-// another 5 at userinfo: a request that needs it ends within 10.
+// A hanging provider costs a browser 5 seconds at the token endpoint and 5 at
+// userinfo. A request ends within 10.
 func TestCallbackWithAHungProvider(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,15 +150,14 @@ func TestCallbackWithAHungProvider(t *testing.T) {
 		s.idp.instead = map[string]http.HandlerFunc{"/userinfo": hang}
 		s.idp.id["email"] = tokentest.Absent
 		began = time.Now()
-		b.signIn() // userinfo is not worth failing for
+		b.signIn() // the login does not fail without userinfo
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
-// A store outage at the end of a login is 503, and not a claim that the
-// provider was wrong.
+// A store outage at the end of a login is 503, and not an error of the provider.
 func TestCallbackWithoutStore(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -24,7 +24,7 @@ func TestSignIn(t *testing.T) {
 	if res.location() != "/private?x=1&y=//z#part" {
 		t.Errorf("back to %q", res.location())
 	}
-	// CVE-2025-48947: a cookie that a cache hands to the next person.
+	// CVE-2025-48947: a cookie that a cache gives to another user.
 	if res.Header.Get("Cache-Control") != "no-store" || res.body != "" {
 		t.Errorf("Cache-Control %q, body %q", res.Header.Get("Cache-Control"), res.body)
 	}
@@ -35,8 +35,8 @@ func TestSignIn(t *testing.T) {
 	if len(f) != 1 || f[0].form.Get("redirect_uri") != "http://localhost:3000/api/auth/callback" || f[0].form.Has("client_secret") {
 		t.Errorf("token calls: %d", len(f))
 	}
-	// oauth2-proxy #1473: trying one way of authentication after the other
-	// spends the code twice. Here the way is known beforehand.
+	// oauth2-proxy #1473: trying one authentication method after the other spends
+	// the code twice. Here the method is chosen beforehand.
 	if user, _, ok := (&http.Request{Header: f[0].header}).BasicAuth(); !ok || user != url.QueryEscape(clientID) {
 		t.Errorf("not client_secret_basic, form-encoded: %q", user)
 	}
@@ -74,7 +74,7 @@ func TestClientAuthentication(t *testing.T) {
 	}
 }
 
-// A public client has PKCE alone, and sends no empty secret along.
+// A public client has PKCE alone, and sends no empty secret.
 func TestPublicClient(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Client.Secret = "" })
@@ -87,9 +87,9 @@ func TestPublicClient(t *testing.T) {
 	}
 }
 
-// What the provider may answer and must not be believed (threats.md, BFF:
-// mix-up, injected codes; Core section 3.1.3.7). Nobody is signed in, the page
-// helps, and nothing of the answer is shown.
+// Responses of the provider that must be rejected (mix-up, injected codes;
+// OpenID Connect Core §3.1.3.7): the login fails, the page helps, and nothing of
+// the response is shown.
 func TestCallbackRefuses(t *testing.T) {
 	t.Parallel()
 	now := time.Now().Unix()
@@ -133,12 +133,12 @@ func TestCallbackRefuses(t *testing.T) {
 		"redirect elsewhere": tokenCall(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, issuerURL+"/elsewhere", http.StatusFound)
 		}),
-		"HTML with 200":                   tokenCall(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>Sign in</html>")) }),
-		"JSON null":                       tokenCall(func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, nil) }),
-		"invalid_client":                  tokenCall(refuse(http.StatusUnauthorized, "invalid_client")),
-		"an endless answer":               tokenCall(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 2<<20)) }),
-		"userinfo about somebody else":    func(p *provider) { p.id["name"] = tokentest.Absent; p.person["sub"] = "user-2" },
-		"userinfo about somebody similar": func(p *provider) { p.id["name"] = tokentest.Absent; p.person["sub"] = "USER-1" },
+		"HTML with 200":                    tokenCall(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>Sign in</html>")) }),
+		"JSON null":                        tokenCall(func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, nil) }),
+		"invalid_client":                   tokenCall(refuse(http.StatusUnauthorized, "invalid_client")),
+		"an endless answer":                tokenCall(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 2<<20)) }),
+		"userinfo about another user":      func(p *provider) { p.id["name"] = tokentest.Absent; p.userinfo["sub"] = "user-2" },
+		"userinfo about a similar subject": func(p *provider) { p.id["name"] = tokentest.Absent; p.userinfo["sub"] = "USER-1" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,13 +165,13 @@ func TestCallbackRefuses(t *testing.T) {
 			if calls := len(s.idp.called("/token")); calls != 1 {
 				t.Errorf("%d token calls: a code is spent once", calls)
 			}
-			// Over is over: the same answer again finds no attempt.
+			// The same response again finds no attempt.
 			wantStatus(t, b.back(callback), http.StatusBadRequest)
 		})
 	}
 }
 
-// What is unusual, and nevertheless good.
+// Unusual and valid responses.
 func TestCallbackAccepts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*provider){
@@ -191,8 +191,8 @@ func TestCallbackAccepts(t *testing.T) {
 			p.instead["/userinfo"] = refuse(401, "invalid_token")
 		},
 		"userinfo 500":           func(p *provider) { p.id["name"] = tokentest.Absent; p.instead["/userinfo"] = refuse(500, "") },
-		"userinfo without a sub": func(p *provider) { p.id["name"] = tokentest.Absent; delete(p.person, "sub") },
-		"userinfo JSON null":     func(p *provider) { p.id["name"] = tokentest.Absent; p.person = nil },
+		"userinfo without a sub": func(p *provider) { p.id["name"] = tokentest.Absent; delete(p.userinfo, "sub") },
+		"userinfo JSON null":     func(p *provider) { p.id["name"] = tokentest.Absent; p.userinfo = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,8 +209,8 @@ func TestCallbackAccepts(t *testing.T) {
 	}
 }
 
-// A callback that this browser has no attempt for never signs anybody in:
-// login CSRF, and a code injected into another browser's login.
+// A callback without an attempt in this browser never signs in: login CSRF, and
+// a code injected into another browser's login.
 func TestForeignCallback(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -231,7 +231,7 @@ func TestForeignCallback(t *testing.T) {
 			t.Fatalf("%s: signed in, or the code redeemed", name)
 		}
 	}
-	// His code under her state: PKCE, the provider refuses (RFC 9700 section 4.5).
+	// An attacker's code with the user's state: with PKCE the provider refuses it (RFC 9700 section 4.5).
 	res := alice.back(s.idp.authorize(hers, func(q url.Values) { q.Set("code", code.Get("code")) }))
 	wantStatus(t, res, http.StatusBadRequest)
 	if alice.session() != "" {
@@ -239,8 +239,8 @@ func TestForeignCallback(t *testing.T) {
 	}
 }
 
-// oauth2-proxy #1888: a stale callback of a person with a good session is told
-// so, and does not end it.
+// oauth2-proxy #1888: a stale callback of a signed-in user says so, and does not
+// end the session.
 func TestStaleCallbackWhenSignedIn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -256,7 +256,7 @@ func TestStaleCallbackWhenSignedIn(t *testing.T) {
 	if len(s.idp.called("/token")) != 1 {
 		t.Error("the code was redeemed twice")
 	}
-	// The page leads to where the login did, and only for that login's link.
+	// The page links to where the login led, for the link of that login only.
 	for _, to := range []string{"/private?tab=2", "/private?x=" + strings.Repeat("y", 600)} {
 		callback := s.idp.authorize(b.navigate("/api/auth/login?returnTo=" + url.QueryEscape(to)).location())
 		wantStatus(t, b.back(callback), http.StatusSeeOther)
@@ -273,13 +273,13 @@ func TestStaleCallbackWhenSignedIn(t *testing.T) {
 			t.Errorf("the link of another login leads there: %s", res.body)
 		}
 	}
-	// A program is told in its own language.
+	// A program gets JSON.
 	if res := b.fetch(callback); res.StatusCode != http.StatusBadRequest || !strings.HasPrefix(res.body, `{"code":3,`) {
 		t.Errorf("status %d: %s", res.StatusCode, res.body)
 	}
 }
 
-// Mix-up: RFC 9207, RFC 9700 section 4.4.
+// Mix-up: RFC 9207, RFC 9700 §4.4.
 func TestMixUp(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -320,14 +320,14 @@ func TestMixUp(t *testing.T) {
 				}
 				wantStatus(t, res, want)
 				if calls := len(s.idp.called("/token")) - before; (calls > 0) != (want == http.StatusSeeOther) {
-					t.Errorf("%d token calls: the code of another issuer goes to nobody", calls)
+					t.Errorf("%d token calls: the code of another issuer must not be sent", calls)
 				}
 			}
 		})
 	}
 }
 
-// A login that was begun with the former provider does not end at the new one.
+// A login that started with the former provider does not end at the new one.
 func TestAnotherProviderMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := start(t)

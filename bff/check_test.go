@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// found are the results of these statuses, one a line.
+// found returns the results with these statuses, one a line.
 func found(s *system, statuses ...check.Status) string {
 	s.t.Helper()
 	var lines strings.Builder
@@ -22,15 +22,15 @@ func found(s *system, statuses ...check.Status) string {
 	return lines.String()
 }
 
-// What the provider says of itself and what is configured here are compared
-// before anybody signs in; each mismatch names the remedy.
+// The provider's metadata are compared with the configuration before the first
+// login. Each mismatch has a remedy.
 func TestCheckFindsMismatches(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		cfg      func(*bff.Config)
 		metadata map[string]any
 		change   func(*provider)
-		says     []string // nil: all is well
+		says     []string // nil: no problem
 	}{
 		"all is well": {},
 		"secret, where keys are wanted": {
@@ -47,7 +47,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 			cfg:      withKey(clientEC()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}, "token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"}},
 			says:     []string{"Client.Key", "signs with ES256", "supports RS256, PS256", "another kind"}},
-		"a key that nobody registered": {
+		"a key that is not registered": {
 			cfg:      withKey(clientRSA()),
 			metadata: map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}},
 			says:     []string{"invalid_client", "Client.Key", "http://localhost:3000/api/auth/jwks.json", "private_key_jwt"}},
@@ -103,8 +103,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 	}
 }
 
-// Several mismatches are told at once, and what is merely worth knowing is
-// told without an alarm.
+// All mismatches are reported at once. Remarks are reported without an alarm.
 func TestCheckTellsAll(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)

@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// A client with a key authenticates by it wherever it authenticates: pushed
-// request, token, refresh, revocation; with another assertion each time.
+// A client with a key authenticates with it at every endpoint, with a new
+// assertion each time.
 func TestPrivateKeyJWT(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -53,8 +53,8 @@ func TestPrivateKeyJWT(t *testing.T) {
 	}
 }
 
-// Some providers accept no other audience of a client assertion than their
-// token endpoint, wherever the client authenticates.
+// Some providers accept no other audience of a client assertion than their token
+// endpoint, wherever the client authenticates.
 func TestAssertionAudience(t *testing.T) {
 	t.Parallel()
 	const tokenEndpoint = issuerURL + "/token"
@@ -103,16 +103,16 @@ func TestAssertionAudience(t *testing.T) {
 	}
 }
 
-// Rotation: the provider has to know a key before it is used, so all are
-// published, and the first alone signs.
+// Rotation: the provider has to know a key before it is used, so all keys are
+// published, and the first one signs.
 func TestClientKeyRotation(t *testing.T) {
 	t.Parallel()
 	s := start(t, withKey(clientRSA()))
 	s.readClientKeys()
 	s.browser().signIn()
-	s.cfg.Client.Key = clientRSA() + clientEC() // the next one is announced
+	s.cfg.Client.Key = clientRSA() + clientEC() // the next one is published
 	s.reconfigure()
-	s.browser().signIn() // and the provider, which has not looked, knows the one that signs
+	s.browser().signIn() // the provider, which has not fetched again, knows the first one
 	s.readClientKeys()
 	s.cfg.Client.Key = clientEC() + clientRSA() // the next one signs
 	s.reconfigure()
@@ -141,7 +141,7 @@ func TestClientKeySet(t *testing.T) {
 	wantStatus(t, start(t).browser().fetch("/api/auth/jwks.json"), http.StatusNotFound)
 }
 
-// A provider that takes public clients gets no credential, and no empty one.
+// A public client sends no credential, and no empty one.
 func TestPublicClientSignsIn(t *testing.T) {
 	t.Parallel()
 	for _, auth := range []bff.AuthMethod{"", bff.AuthNone} {
@@ -152,7 +152,8 @@ func TestPublicClientSignsIn(t *testing.T) {
 	}
 }
 
-// What contradicts itself stops the start, and says why; it shows no key.
+// Contradictory client authentication is refused with a reason, and no key is
+// shown.
 func TestClientAuthRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -176,7 +177,7 @@ func TestClientAuthRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// With both at hand the way says which is used.
+	// With both, the method selects one.
 	s := start(t, func(c *bff.Config) { c.Client.Key, c.Client.Auth = clientRSA(), bff.AuthPost })
 	s.browser().signIn()
 }

@@ -20,9 +20,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// The whole way with a provider that nobody wrote for this test, over real
-// connections: sign in by a page, call the API, outlive an access token, sign
-// out.
+// The whole flow with an independent provider over real connections: sign in on
+// a page, call the API, outlive an access token, sign out.
 func TestWithTheDevelopmentProvider(t *testing.T) {
 	t.Parallel()
 	clock := sessiontest.NewClock()
@@ -111,7 +110,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 		return status
 	}
 
-	// Sign in, from the page that asked for it.
+	// Sign in, from a page that needs it.
 	signIn := func() {
 		t.Helper()
 		_, at, page := open(base + "/private?x=1")
@@ -141,7 +140,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 		}
 	}
 
-	// Sign out there, and come back to where we wanted to go.
+	// Sign out there, and return to the requested page.
 	if status, at, _ := open(base + "/api/auth/logout?returnTo=/public"); status != http.StatusOK || at.String() != base+"/public" {
 		t.Errorf("after the logout: at %s, status %d", at, status)
 	}

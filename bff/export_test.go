@@ -12,16 +12,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 )
 
-// LocalPath is what decides about every returnTo.
+// LocalPath reports whether a returnTo is accepted.
 func LocalPath(raw string) bool { return route.Local(raw) }
 
-// Device is what the list of a person's sessions says of a User-Agent.
+// Device is the description of a User-Agent in the list of sessions.
 func Device(userAgent string) string { return account.Device(userAgent) }
 
-// Lasts tells whether answers of a media type end with their session.
+// Lasts reports whether answers of a media type end with their session.
 func Lasts(contentType string) bool { return forward.Lasts(http.Header{"Content-Type": {contentType}}) }
 
-// LoginStarts is the limit of login starts, and how many clients it remembers.
+// LoginStarts is the limit of login starts, and the number of remembered
+// addresses.
 func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) time.Duration, size func() int) {
 	rate := login.NewRate(perMinute, now)
 	admit = func(address netip.Addr) time.Duration {
@@ -31,12 +32,12 @@ func LoginStarts(perMinute int, now func() time.Time) (admit func(netip.Addr) ti
 	return admit, rate.Len
 }
 
-// StepUpLogin is the login to which an API's challenge leads.
+// StepUpLogin is the login address for a challenge of the API.
 func StepUpLogin(challenge, to string) string {
 	return route.LoginFor(route.StepUp(http.Header{"Www-Authenticate": {challenge}}), to)
 }
 
-// AnswerWithin has a proxy wait so long for the header of an answer.
+// AnswerWithin sets how long a proxy waits for the header of an answer.
 func AnswerWithin(proxy http.Handler, d time.Duration) {
 	proxy.(*httputil.ReverseProxy).Transport.(*http.Transport).ResponseHeaderTimeout = d
 }

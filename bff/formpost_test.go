@@ -14,9 +14,9 @@ import (
 
 func formPost(c *bff.Config) { c.Login.ResponseMode = bff.ModeFormPost }
 
-// posts is the provider's page submitting its answer: a navigation from
-// another site, to which browsers add no cookie of ours (SameSite=Lax), and
-// then the way on, to which they do.
+// posts is the provider's page that submits its response: a navigation from
+// another site, to which browsers add no cookie of ours (SameSite=Lax), and then
+// the redirect, with cookies.
 func (b *browser) posts(callback string, edits ...edit) *response {
 	b.s.t.Helper()
 	path, query, _ := strings.Cut(callback, "?")
@@ -31,7 +31,7 @@ func (b *browser) posts(callback string, edits ...edit) *response {
 		b.s.t.Fatalf("sent on to %q", res.location())
 	}
 	if b.session() != "" {
-		b.s.t.Fatal("the form itself signed somebody in")
+		b.s.t.Fatal("the form itself signed in")
 	}
 	return b.back(res.location())
 }
@@ -84,8 +84,8 @@ func TestFormPost(t *testing.T) {
 	}
 }
 
-// Everything is checked where the cookies are: a form signs in nobody whose
-// browser did not begin the login (login CSRF), and nobody twice.
+// Everything is checked where the cookies are: a form signs in only the browser
+// that started the login (login CSRF), and once.
 func TestFormPostIsNoShortcut(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)
@@ -119,13 +119,13 @@ func TestFormPostIsNoShortcut(t *testing.T) {
 			t.Errorf("%s: signed in, or the code redeemed", name)
 		}
 	}
-	// Again, as from a page that is loaded anew.
+	// Again, as after a reload.
 	b := s.browser()
 	callback := s.idp.authorize(b.navigate("/api/auth/login").location(), iss)
 	wantStatus(t, b.posts(callback), http.StatusSeeOther)
 	b.cookies = map[string]string{}
 	wantStatus(t, b.posts(callback), http.StatusBadRequest)
-	// What is not a form, or too much of one.
+	// Other bodies, and too large ones.
 	for name, edits := range map[string][]edit{
 		"JSON":     {header("Content-Type", "application/json")},
 		"no type":  {without("Content-Type")},
@@ -140,7 +140,7 @@ func TestFormPostIsNoShortcut(t *testing.T) {
 	}
 }
 
-// The answer waits a minute, sealed, for the browser that has it.
+// The response waits a minute, sealed, for its browser.
 func TestFormAnswerRunsOut(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)
@@ -154,8 +154,8 @@ func TestFormAnswerRunsOut(t *testing.T) {
 	}
 }
 
-// A stranger's page can post forms too, and must not fill the browser with
-// cookies until every request is answered 431.
+// A page of another site can post forms too, and must not fill the browser with
+// cookies until every request gets 431.
 func TestFormsDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)
@@ -166,7 +166,7 @@ func TestFormsDoNotPileUp(t *testing.T) {
 			t.Fatalf("%d cookies", n)
 		}
 	}
-	// Left alone between two posts, as by windows that are closed at once.
+	// Without the GET between two posts, as from windows that are closed at once.
 	for i := range 20 {
 		b.do(http.MethodPost, "/api/auth/callback", strings.NewReader("state=x"+strings.Repeat("y", i)+"&code=z"), site("cross-site"),
 			header("Content-Type", "application/x-www-form-urlencoded"), without("Cookie"))
@@ -178,9 +178,9 @@ func TestFormsDoNotPileUp(t *testing.T) {
 	}
 }
 
-// Forms that fill the browser, each of whose windows is closed before it comes
-// back, are no cookie bomb (which costs the person every cookie of the domain).
-// They last for a minute, and a login goes on all the while.
+// Forms of windows that are closed before they return are not treated as a
+// cookie bomb, which would cost all cookies of the domain. They last a minute,
+// and a login goes on meanwhile.
 func TestFormsOfStrangersSignNobodyOut(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)
@@ -204,7 +204,7 @@ func TestFormsOfStrangersSignNobodyOut(t *testing.T) {
 	}
 }
 
-// Parallel tabs all end signed in, in whatever order their forms come.
+// Parallel tabs are all signed in, whatever the order of their forms.
 func TestFormPostInParallelTabs(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)
@@ -226,8 +226,8 @@ func TestFormPostInParallelTabs(t *testing.T) {
 	}
 }
 
-// The one POST that may come from another site is this one: not another
-// method, not another path, and not where forms were not asked for.
+// This is the one POST from another site that is accepted: no other method or
+// path, and only with form_post.
 func TestOnlyTheFormMayComeFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s := start(t, formPost)

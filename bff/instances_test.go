@@ -10,7 +10,7 @@ import (
 )
 
 // Browsers keep cookies by host, whatever the port. Instances with different
-// cookie names leave each other alone, also while logins are in progress.
+// cookie names do not affect each other, even during logins.
 func TestTwoInstancesOnOneHost(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []func(*bff.Config){func(*bff.Config) {}, https} {
@@ -55,7 +55,7 @@ func TestCookieNames(t *testing.T) {
 	}
 }
 
-// A login that is begun at another host is moved to the base URL, once.
+// A login at another host is redirected to the base URL, once.
 func TestLoginAtAnotherHost(t *testing.T) {
 	t.Parallel()
 	log := &record{secrets: map[string]string{}}
@@ -72,7 +72,7 @@ func TestLoginAtAnotherHost(t *testing.T) {
 		if len(res.Cookies()) != 0 {
 			t.Errorf("%s: a cookie is set where it is of no use", host)
 		}
-		// Behind a proxy that rewrites Host, it comes to us as before.
+		// Behind a proxy that rewrites Host, the request is the same as before.
 		again := b.navigate(to.RequestURI(), at(host))
 		wantStatus(t, again, http.StatusSeeOther)
 		if sentTo(t, again).Has("moved") {
@@ -90,8 +90,8 @@ func TestLoginAtAnotherHost(t *testing.T) {
 	}
 }
 
-// In development, a login begun at an allowed host is moved as well: its answer
-// comes to the base URL, where the attempt's cookie is unknown otherwise.
+// In development, a login at an allowed host is redirected as well: its callback
+// is at the base URL, where the attempt's cookie would be unknown.
 func TestLoginAtAllowedHost(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *bff.Config) {
@@ -105,6 +105,6 @@ func TestLoginAtAllowedHost(t *testing.T) {
 	if err != nil || to.Host != "localhost:3000" || to.Query().Get("returnTo") != "/private" {
 		t.Fatalf("moved to %q", res.location())
 	}
-	// A proxy that rewrites Host, as a container's may, is not sent in circles.
+	// A proxy that rewrites Host, as that of a container may, causes no loop.
 	wantStatus(t, b.navigate(to.RequestURI(), at), http.StatusSeeOther)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// hosts records where requests go.
+// hosts records the hosts of requests.
 type hosts struct {
 	http.RoundTripper
 	mu   sync.Mutex
@@ -25,8 +25,8 @@ func (h *hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.RoundTripper.RoundTrip(r)
 }
 
-// Inside a cluster the provider is called at an address of its own: each of
-// our calls goes there, and the browser is sent to the provider's addresses.
+// Inside a cluster the provider is called at an address of its own, and browsers
+// are sent to the provider's public addresses.
 func TestProviderInternalURL(t *testing.T) {
 	t.Parallel()
 	const inside = "http://keycloak.auth.svc:8080"

@@ -61,7 +61,7 @@ func TestLoginRedirect(t *testing.T) {
 		t.Errorf("Cache-Control %q, body %q", res.Header.Get("Cache-Control"), res.body)
 	}
 
-	// What the provider learns later fits the challenge.
+	// The code verifier matches the challenge.
 	wantStatus(t, b.back(s.idp.authorize(res.location())), http.StatusSeeOther)
 	f := s.idp.called("/token")[0].form
 	sum := sha256.Sum256([]byte(f.Get("code_verifier")))
@@ -76,7 +76,7 @@ func TestLoginRedirect(t *testing.T) {
 	}
 }
 
-// Each login has values of its own: a state or nonce used twice is none.
+// Each login has a state and nonce of its own.
 func TestLoginsDiffer(t *testing.T) {
 	t.Parallel()
 	b := start(t).browser()
@@ -149,9 +149,9 @@ func TestLoginByConfiguration(t *testing.T) {
 	}
 }
 
-// Keycloak 25 and newer end their own session when a login asks for offline
-// access: the next login would ask the person again, and a logout there would
-// tell us nothing. Its refresh tokens come without.
+// Keycloak 25 and newer end their own session when a login requests offline
+// access: the user would have to sign in again at the next login, and a logout
+// there would not reach us. Its refresh tokens need no offline access.
 func TestNoOfflineAccessAtKeycloakUnlessChosen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ issuer, endpoint, chosen, want string }{
@@ -174,8 +174,8 @@ func TestNoOfflineAccessAtKeycloakUnlessChosen(t *testing.T) {
 	}
 }
 
-// Providers that decide by the client's settings are not asked for a consent
-// that would annoy everybody at each login.
+// Providers that decide by the client's configuration are not asked to prompt
+// for consent at each login.
 func TestConsentByProvider(t *testing.T) {
 	t.Parallel()
 	for issuer, want := range map[string]string{
@@ -261,8 +261,8 @@ func TestLoginRefusesNonsense(t *testing.T) {
 	}
 }
 
-// Signing in at 127.0.0.1 while the base URL says localhost would set the
-// attempt's cookie where the callback does not look for it.
+// A login at 127.0.0.1 with a base URL of localhost would set the attempt's
+// cookie where the callback does not find it.
 func TestLoginMovesToTheBaseURL(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Access.AllowedHosts = []string{"allowed.test"} })
@@ -302,8 +302,8 @@ func TestLoginWhileTheProviderIsAway(t *testing.T) {
 	}
 }
 
-// A document that lacks the endpoints of a login is answered as an outage, and
-// not with a redirect to nowhere.
+// Metadata without the endpoints of a login are answered as an outage, not with
+// a redirect to an empty address.
 func TestLoginWithHalfAProvider(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"authorization_endpoint", "token_endpoint"} {
@@ -319,8 +319,8 @@ func TestLoginWithHalfAProvider(t *testing.T) {
 	}
 }
 
-// A browser that loads the login link of a page beforehand begins nothing: no
-// attempt, no pushed request, and nothing of it counts against the limit.
+// A prefetch of a login link starts nothing: no attempt, no pushed request, and
+// it does not count for the limit.
 func TestLoginIsNotPrefetched(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Login.Rate = 1 })

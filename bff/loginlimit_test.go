@@ -15,8 +15,8 @@ import (
 
 func from(address string) edit { return func(r *http.Request) { r.RemoteAddr = address } }
 
-// Whoever starts logins without end is told to wait; others notice nothing,
-// and the provider neither.
+// An address that starts too many logins has to wait. Others, and the provider,
+// are not affected.
 func TestLoginStartsAreLimited(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *bff.Config) { c.Login.Rate = 60 })
@@ -42,7 +42,7 @@ func TestLoginStartsAreLimited(t *testing.T) {
 		t.Error("the provider was asked all the same")
 	}
 	wantStatus(t, s.browser().navigate("/api/auth/login", from("198.51.100.8:4711")), http.StatusSeeOther)
-	// A login under way ends, whatever else its address does.
+	// A login under way is completed, whatever else its address does.
 	s.idp.metadata["pushed_authorization_request_endpoint"] = ""
 	s.clock.Advance(time.Second)
 	wantStatus(t, b.navigate("/api/auth/login", mallory), http.StatusSeeOther)
@@ -54,8 +54,8 @@ func TestLoginStartsAreLimited(t *testing.T) {
 	wantStatus(t, b.navigate("/api/auth/login", mallory), http.StatusTooManyRequests)
 }
 
-// Who counts as one: an IPv4 address, an IPv6 /64, and behind trusted proxies
-// the address that these saw. Nobody else's word for it is taken.
+// The limit counts an IPv4 address, an IPv6 /64, and behind trusted proxies the
+// address that they report. Other forwarded addresses are not used.
 func TestWhoIsLimited(t *testing.T) {
 	t.Parallel()
 	proxy := func(c *bff.Config) { c.Access.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }
@@ -97,7 +97,7 @@ func TestWhoIsLimited(t *testing.T) {
 	}
 }
 
-// The log hears of it once, and of a proxy that was forgotten in the settings.
+// The limit is logged once, with a remedy for a proxy that is not configured.
 func TestLimitIsLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -114,7 +114,7 @@ func TestLimitIsLogged(t *testing.T) {
 	}
 }
 
-// A flood from everywhere costs bounded memory, and lets people in.
+// A flood from many addresses takes bounded memory, and logins succeed.
 func TestLimitIsBounded(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
@@ -129,7 +129,7 @@ func TestLimitIsBounded(t *testing.T) {
 	if n := size(); n > 50_000 {
 		t.Errorf("%d clients remembered", n)
 	}
-	// One that insists is held back in the middle of it.
+	// An address that goes on is limited meanwhile.
 	insists := netip.MustParseAddr("198.51.100.7")
 	for range 10 {
 		admit(insists)

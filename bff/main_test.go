@@ -18,8 +18,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
-// TestMain reads, after all tests, every line that any of them has logged: no
-// token, code, cookie or secret that a test saw may stand in one.
+// TestMain searches all lines that the tests have logged: they must contain no
+// token, code, cookie or secret that a test has used.
 func TestMain(m *testing.M) {
 	code := pgtest.Run(m)
 	if leaks := everything.leaks(); len(leaks) > 0 {
@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// everything is what the whole run logged, and what must not be in it.
+// everything is the log of the whole run, with the values that it must not
+// contain.
 var everything = &record{secrets: map[string]string{}}
 
 type record struct {
@@ -44,17 +45,17 @@ func (r *record) Write(p []byte) (int, error) {
 	return r.log.Write(p)
 }
 
-// secret notes a value that no log may hold, and returns it.
+// secret records a value that no log may contain, and returns it.
 func secret(what, value string) string {
 	everything.mu.Lock()
 	defer everything.mu.Unlock()
-	if len(value) >= 16 { // shorter ones are in any log by chance
+	if len(value) >= 16 { // shorter ones may be in any log by chance
 		everything.secrets[value] = what
 	}
 	return value
 }
 
-// count says how often text was logged.
+// count returns how often text was logged.
 func (r *record) count(text string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +80,7 @@ func (r *record) leaks() []string {
 	return found
 }
 
-// logged reports whether a line of the log has all the texts.
+// logged reports whether a line of the log has all texts.
 func logged(texts ...string) bool {
 	everything.mu.Lock()
 	defer everything.mu.Unlock()
@@ -91,7 +92,7 @@ func logged(texts ...string) bool {
 	return false
 }
 
-// The check of the logs must itself be able to fail.
+// TestLeaksAreFound checks that the search of the logs can fail.
 func TestLeaksAreFound(t *testing.T) {
 	t.Parallel()
 	r := &record{secrets: map[string]string{"0123456789abcdef": "a test value", "fedcba9876543210": "another"}}
@@ -101,7 +102,7 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 }
 
-// logsTo has a system log to r too.
+// logsTo makes a system log to r too.
 func logsTo(r *record) func(*bff.Config) {
 	return func(cfg *bff.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r, everything), &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 )
 
-// held has the token endpoint wait, once it was called, until release is.
+// held makes the token endpoint wait, once it was called, until release.
 func (p *provider) held() (called chan struct{}, release func()) {
 	called, gate := make(chan struct{}, 16), make(chan struct{})
 	p.change(func(p *provider) {
@@ -30,7 +30,7 @@ func (p *provider) held() (called chan struct{}, release func()) {
 	}
 }
 
-// copied is another browser with the same cookies.
+// copied returns another browser with the same cookies.
 func (b *browser) copied() *browser {
 	other := b.s.browser()
 	for name, value := range b.cookies {
@@ -39,9 +39,9 @@ func (b *browser) copied() *browser {
 	return other
 }
 
-// A person who clicks twice, or a browser that tries again, makes the same
-// callback several times at once, at several nodes. The code is redeemed once,
-// all get one session, and the provider sees no reuse, which would end it.
+// After a double click or a retry, a browser makes the same callback several
+// times at once, at several nodes. The code is redeemed once, all get one
+// session, and the provider sees no reuse, which would end the grant.
 func testParallelCallbacks(t *testing.T, s, other *system) {
 	t.Helper()
 	b := s.browser()
@@ -91,7 +91,7 @@ func testParallelCallbacks(t *testing.T, s, other *system) {
 	if late.session() != "" {
 		t.Error("a callback is good for longer than a minute")
 	}
-	// The grant lives on.
+	// The grant is valid.
 	s.clock.Advance(10 * time.Minute)
 	if b.access() == "" || len(s.idp.refreshes()) != 1 {
 		t.Error("the session has not survived its first refresh")
@@ -104,8 +104,8 @@ func TestParallelCallbacks(t *testing.T) {
 	testParallelCallbacks(t, s, s.node())
 }
 
-// A session that has ended since is not brought back by the callback that made
-// it, nor does it take the place of another.
+// A repeated callback does not bring back a session that has ended since, and
+// does not replace another one.
 func TestRepeatedCallbackAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -120,7 +120,7 @@ func TestRepeatedCallbackAfterTheEnd(t *testing.T) {
 	}
 }
 
-// What has failed has failed for all.
+// A failed attempt has failed for all its callbacks.
 func TestParallelCallbacksFail(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -128,7 +128,7 @@ func TestParallelCallbacksFail(t *testing.T) {
 		status int
 	}{
 		"invalid_grant":   {refuse(http.StatusBadRequest, "invalid_grant"), http.StatusBadRequest},
-		"invalid_request": {refuse(http.StatusBadRequest, "invalid_request"), http.StatusBadRequest}, // Entra's, for a code that is none
+		"invalid_request": {refuse(http.StatusBadRequest, "invalid_request"), http.StatusBadRequest}, // Entra, for a malformed code
 		"invalid_client":  {refuse(http.StatusUnauthorized, "invalid_client"), http.StatusBadGateway},
 		"status 500":      {refuse(http.StatusInternalServerError, "server_error"), http.StatusBadGateway},
 		"panics":          {func(http.ResponseWriter, *http.Request) { panic("in the provider's client: boom") }, http.StatusInternalServerError},
@@ -161,9 +161,9 @@ func TestParallelCallbacksFail(t *testing.T) {
 	}
 }
 
-// The browser goes away, and this process is told to stop, while a code is
-// being redeemed: both wait for the end of it, and the session is there when
-// the browser comes again, at another node.
+// While a code is being redeemed, the browser closes the connection and the
+// process is told to stop. The process waits, and the browser finds its session
+// at another node.
 func TestExchangeOutlivesTheBrowser(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -201,13 +201,13 @@ func TestExchangeOutlivesTheBrowser(t *testing.T) {
 	}
 }
 
-// A forgetful store loses what a node that dies would not have written.
+// A forgetful store loses what a node that ends would not have written.
 type forgetful struct{ sessiontest.Store }
 
 func (forgetful) PutNote(context.Context, session.Note) error { return nil }
 
-// The node that redeems the code dies. The others do not wait for ever, and
-// say what to do.
+// The node that redeems the code ends. The others stop waiting and say what to
+// do.
 func TestInterruptedLogin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestInterruptedLogin(t *testing.T) {
 		if !strings.Contains(res.body, "interrupted") || !strings.Contains(res.body, "returnTo=%2Fprivate") || waiting.session() != "" || len(waiting.attempts()) != 0 {
 			t.Errorf("the page: %s", res.body)
 		}
-		// Later there is nothing to wait for.
+		// Later it does not wait.
 		began = time.Now()
 		wantStatus(t, b.back(callback), http.StatusBadRequest)
 		if took := time.Since(began); took > time.Second {
@@ -237,8 +237,8 @@ func TestInterruptedLogin(t *testing.T) {
 	})
 }
 
-// A store that is away before the code was redeemed spoils nothing: reloading
-// goes on.
+// A store outage before the code is redeemed does not use up the attempt: after
+// a reload the login goes on.
 func TestCallbackBeforeTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -253,7 +253,7 @@ func TestCallbackBeforeTheStoreIsBack(t *testing.T) {
 	wantStatus(t, b.back(callback), http.StatusSeeOther)
 }
 
-// A code that no provider makes is not sent to one.
+// A malformed code is not sent to the provider.
 func TestImpossibleCodes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -268,8 +268,8 @@ func TestImpossibleCodes(t *testing.T) {
 	}
 }
 
-// The reason that a provider gives for a refusal is logged, quoted and bounded,
-// as a warning unless the person alone is concerned.
+// A refusal's error_description is logged, quoted and bounded, as a warning
+// unless only the user is concerned.
 func TestRefusalIsLogged(t *testing.T) {
 	t.Parallel()
 	const reason = "Requested audience https://api.example.com has not been whitelisted"

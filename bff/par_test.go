@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// RFC 9126: the browser carries client_id and request_uri, and everything else
-// goes to the provider directly, with the client's authentication.
+// RFC 9126: the browser carries client_id and request_uri. Everything else is
+// sent to the provider directly, with the client's authentication.
 func TestPushedAuthorizationRequest(t *testing.T) {
 	t.Parallel()
 	for name, auth := range map[string]bff.AuthMethod{"basic": bff.AuthBasic, "post": bff.AuthPost} {
@@ -47,8 +47,8 @@ func TestPushedAuthorizationRequest(t *testing.T) {
 	}
 }
 
-// A push that fails is no reason to send the parameters through the browser:
-// whoever can make it fail would choose the weaker way.
+// After a failed push the parameters are not sent through the browser: an
+// attacker who makes pushes fail could force that.
 func TestPushFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -97,7 +97,7 @@ func TestPushIsOptional(t *testing.T) {
 	if len(s.idp.called("/par")) != 0 {
 		t.Error("pushed although turned off")
 	}
-	// What the provider requires cannot be turned off, or be missing there.
+	// What the provider requires can be neither turned off nor missing.
 	for _, change := range []map[string]any{
 		{"require_pushed_authorization_requests": true},
 		{"require_pushed_authorization_requests": true, "pushed_authorization_request_endpoint": tokentest.Absent},
@@ -112,7 +112,7 @@ func TestPushIsOptional(t *testing.T) {
 	}
 }
 
-// A provider that hangs costs a browser 5 seconds.
+// A hanging provider costs a browser 5 seconds.
 func TestPushHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestPushHangs(t *testing.T) {
 	})
 }
 
-// Whatever part of the provider hangs, and however slow the rest is, a
-// browser's request ends within 10 seconds.
+// Whatever part of the provider hangs or is slow, a browser's request ends
+// within 10 seconds.
 func TestCallbackIsBounded(t *testing.T) {
 	t.Parallel()
 	slowly := func(h http.HandlerFunc) http.HandlerFunc {
@@ -156,11 +156,11 @@ func TestCallbackIsBounded(t *testing.T) {
 				t.Errorf("%s: took %v", name, took)
 			}
 		}
-		<-time.After(time.Minute) // on the bubble's clock, so that the call for the keys ends within it
+		<-time.After(time.Minute) // on the bubble's clock, so that the request for the keys ends within it
 	})
 }
 
-// RFC 6749 section 3.1: the endpoint's own query stays, and gives way to ours.
+// RFC 6749 §3.1: the endpoint's own query is kept; our parameters win.
 func TestEndpointQuery(t *testing.T) {
 	t.Parallel()
 	s := start(t)

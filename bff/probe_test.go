@@ -51,7 +51,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		token  func() http.HandlerFunc // nil for a provider as it should be
+		token  func() http.HandlerFunc // nil for a working provider
 		cfg    func(*bff.Config)
 		status check.Status
 		says   string
@@ -112,8 +112,8 @@ func TestCheckProvesTheCredential(t *testing.T) {
 
 func public(c *bff.Config) { c.Client.Secret = "" }
 
-// A description that a provider writes into a refusal is shown, bounded and
-// quoted, and never with the secret.
+// The error_description of a refusal is shown, bounded and quoted, and without
+// the secret.
 func TestCheckShowsTheAnswer(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -128,8 +128,8 @@ func TestCheckShowsTheAnswer(t *testing.T) {
 	}
 }
 
-// What providers answer to an authorization request without a person says
-// whether they know the redirect URI.
+// The answer to an authorization request without a user tells whether the
+// redirect URI is registered.
 func TestCheckProvesTheRedirectURI(t *testing.T) {
 	t.Parallel()
 	const callback = "http://localhost:3000/api/auth/callback"
@@ -156,7 +156,7 @@ func TestCheckProvesTheRedirectURI(t *testing.T) {
 			}
 		}
 	}
-	// Dex passes the request on to its connector, which judges it.
+	// Dex redirects to its connector, which checks the request.
 	passedOn := func(judge http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.FormValue("passed") != "" {
@@ -261,7 +261,8 @@ func TestCheckJudgesTheKeys(t *testing.T) {
 	}
 }
 
-// A token of the client's own tells the audience and the kind of access tokens.
+// An access token of the client itself tells the audience and the format of
+// access tokens.
 func TestCheckJudgesAccessTokens(t *testing.T) {
 	t.Parallel()
 	jwt := func(aud any) string { return signer().Mint(map[string]any{"aud": aud, "sub": "client"}) }
@@ -314,7 +315,7 @@ func TestCheckJudgesAccessTokens(t *testing.T) {
 	}
 }
 
-// A session that cannot outlive its first access token is told beforehand.
+// A session that cannot outlive its first access token is reported.
 func TestCheckExpectsRefreshTokens(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -354,7 +355,7 @@ func TestRegistrations(t *testing.T) {
 	}
 }
 
-// The running bff says once what in the metadata cannot work.
+// A running bff logs once what in the metadata cannot work.
 func TestMismatchesAreLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// authenticated judges the client as RFC 6749 section 2.3 and OpenID Connect
-// Core section 9 have it, with the standard library alone.
+// authenticated verifies the client's authentication by RFC 6749 §2.3 and OpenID
+// Connect Core §9, with the standard library alone.
 func (p *provider) authenticated(r *http.Request) bool {
 	f := r.PostForm
 	methods := 0
@@ -50,8 +50,8 @@ func (p *provider) authenticated(r *http.Request) bool {
 // A jwk is a public key as a client publishes it.
 type jwk struct{ Kty, Kid, Use, Alg, N, E, Crv, X, Y string }
 
-// proves judges a client assertion: RFC 7523 section 3, and an audience that
-// is the issuer and nothing else (the audience injection of January 2025).
+// proves verifies a client assertion by RFC 7523 §3. The audience must be the
+// issuer alone (the audience injection of January 2025).
 func (p *provider) proves(assertion string) bool {
 	secret("client assertion", assertion)
 	parts := strings.Split(assertion, ".")
@@ -105,8 +105,7 @@ func (p *provider) proves(assertion string) bool {
 	return false
 }
 
-// readClientKeys makes the provider know the client's keys, from where the
-// client publishes them.
+// readClientKeys fetches the client's keys where the client publishes them.
 func (s *system) readClientKeys() {
 	s.t.Helper()
 	res := s.browser().do(http.MethodGet, "/api/auth/jwks.json", nil) // as a provider asks: without a browser's headers
@@ -118,7 +117,7 @@ func (s *system) readClientKeys() {
 	s.idp.change(func(p *provider) { p.clients = set.Keys })
 }
 
-// push takes an authorization request (RFC 9126).
+// push accepts a pushed authorization request (RFC 9126).
 func (p *provider) push(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,8 +133,8 @@ func (p *provider) push(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// request is what the browser asks for: what its address says, or what was
-// pushed beforehand, once.
+// request returns the parameters of an authorization request: those of its
+// address, or those that were pushed, once.
 func (p *provider) request(q url.Values) url.Values {
 	p.t.Helper()
 	if !q.Has("request_uri") {
@@ -154,12 +153,12 @@ func (p *provider) request(q url.Values) url.Values {
 	return pushed
 }
 
-// offersPAR makes the provider take pushed requests.
+// offersPAR makes the provider accept pushed requests.
 func (p *provider) offersPAR() {
 	p.metadata["pushed_authorization_request_endpoint"] = issuerURL + "/par"
 }
 
-// Keys of the client, as an operator would make them.
+// Keys of the client, as an operator would generate them.
 var (
 	clientRSA = sync.OnceValue(func() string {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)

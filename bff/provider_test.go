@@ -25,11 +25,11 @@ const (
 	audience     = "https://api.example.com"
 )
 
-// signer signs for all tests: keys are costly, and a key has no state.
+// signer signs for all tests, because keys are costly and have no state.
 var signer = sync.OnceValue(func() *tokentest.Issuer { return tokentest.NewUnserved(new(testing.B), issuerURL) })
 
-// A provider is an OpenID provider in memory, which misbehaves on demand. Its
-// switches are set with change.
+// A provider is an OpenID provider in memory that misbehaves on demand. Its
+// fields are changed with change.
 type provider struct {
 	t   testing.TB
 	now func() time.Time
@@ -37,8 +37,8 @@ type provider struct {
 	mu                sync.Mutex
 	metadata          map[string]any
 	signer            *tokentest.Issuer
-	keys              []any                 // what is published instead of the signer's key
-	clients           []jwk                 // the client's keys, where it has some
+	keys              []any                 // published instead of the signer's key
+	clients           []jwk                 // the client's keys
 	assertionAudience string                // the one audience of client assertions that is accepted; "" for the issuer
 	pushed            map[string]url.Values // request_uri → the authorization request
 	codes             map[string]url.Values // code → the authorization request
@@ -46,24 +46,24 @@ type provider struct {
 	calls             []call
 
 	lifetime time.Duration  // of access tokens
-	id       map[string]any // laid over the claims of ID tokens; tokentest.Absent removes
-	idHeader map[string]any // laid over their header
+	id       map[string]any // overrides claims of ID tokens; tokentest.Absent removes them
+	idHeader map[string]any // overrides their header
 	reform   func(idToken string) string
-	answer   map[string]any // laid over the answer of the token endpoint
-	person   map[string]any // what userinfo says
+	answer   map[string]any // overrides the response of the token endpoint
+	userinfo map[string]any // the userinfo response
 	dated    bool           // answers have a Date header
-	ahead    time.Duration  // of the clock that it comes from
+	ahead    time.Duration  // of the provider's clock
 	instead  map[string]http.HandlerFunc
 }
 
-// A grant is what the person has allowed once.
+// A grant is what the user has granted once.
 type grant struct {
 	request url.Values
-	current string // the one refresh token that is good
+	current string // the valid refresh token
 	revoked bool
 }
 
-// A call is one that the relying party made.
+// A call is a request of the relying party.
 type call struct {
 	path   string
 	form   url.Values
@@ -76,7 +76,7 @@ func newProvider(t testing.TB, now func() time.Time) *provider {
 		t: t, now: now, lifetime: 5 * time.Minute, signer: signer(), pushed: map[string]url.Values{},
 		codes: map[string]url.Values{}, grants: map[string]*grant{},
 		id: map[string]any{}, idHeader: map[string]any{}, answer: map[string]any{}, instead: map[string]http.HandlerFunc{},
-		person: map[string]any{"sub": "user-1", "name": "Ada Userinfo", "email": "ada@userinfo.example"},
+		userinfo: map[string]any{"sub": "user-1", "name": "Ada Userinfo", "email": "ada@userinfo.example"},
 		metadata: map[string]any{
 			"issuer":                                issuerURL,
 			"authorization_endpoint":                issuerURL + "/authorize?tenant=a",
@@ -98,7 +98,7 @@ func (p *provider) change(f func(*provider)) {
 	f(p)
 }
 
-// client reaches the provider in memory.
+// client returns a client that reaches the provider in memory.
 func (p *provider) client() *http.Client { return &http.Client{Transport: p} }
 
 // RoundTrip implements http.RoundTripper.
@@ -109,7 +109,7 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	p.serve(w, r)
 	if err := r.Context().Err(); err != nil {
-		return nil, err // it hung
+		return nil, err // it does not answer
 	}
 	res := w.Result()
 	res.Request = r
@@ -143,7 +143,7 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, http.StatusOK, map[string]any{"keys": keys})
 	case r.URL.Path == "/authorize":
-		// No user is signed in here: only the first step is taken, as by a browser without cookies.
+		// Without a user only the first step is taken, as for a browser without cookies.
 		if back := r.FormValue("redirect_uri"); strings.HasSuffix(back, "/api/auth/callback") && r.FormValue("client_id") == clientID {
 			http.Redirect(w, r, back+"?"+url.Values{"error": {"login_required"}, "state": {r.FormValue("state")}}.Encode(), http.StatusSeeOther)
 			return
@@ -156,7 +156,7 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/userinfo":
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		reply(w, http.StatusOK, p.person)
+		reply(w, http.StatusOK, p.userinfo)
 	case r.URL.Path == "/revoke":
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -178,12 +178,12 @@ func refuse(status int, code string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { reply(w, status, map[string]string{"error": code}) }
 }
 
-// hang never answers; only the caller's patience ends it.
+// hang never answers. The caller's timeout ends it.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// authorize is what happens at the provider: it takes the address to which
-// the browser was sent, and returns the callback's path and query. Each edit
-// may change its parameters.
+// authorize is the user's sign-in at the provider: it takes the address to which
+// the browser was sent, and returns the callback's path and query. Each edit may
+// change the parameters.
 func (p *provider) authorize(location string, edit ...func(url.Values)) string {
 	p.t.Helper()
 	u, err := url.Parse(location)
@@ -226,7 +226,7 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 		}
 	case "refresh_token":
 		if g = p.grants[f.Get("refresh_token")]; g != nil && g.current != f.Get("refresh_token") {
-			g.revoked = true // reuse: somebody has stolen it
+			g.revoked = true // reuse: it was stolen
 		}
 	}
 	if g == nil || g.revoked {
@@ -252,7 +252,7 @@ func (p *provider) idToken(g *grant, access string) string {
 		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "at_hash": tokentest.AccessTokenHash(access),
 		"name": "Ada", "email": "ada@example.com", "picture": "https://idp.example/ada.png",
 	}
-	maps.Copy(claims, p.id) // Mint takes out what is Absent
+	maps.Copy(claims, p.id) // Mint removes Absent
 	raw := p.signer.Mint(claims, p.idHeader)
 	if p.reform != nil {
 		raw = p.reform(raw)
@@ -278,7 +278,7 @@ func (p *provider) called(path string) []call {
 	return found
 }
 
-// refreshes returns the token calls that spent a refresh token.
+// refreshes returns the token requests with a refresh token.
 func (p *provider) refreshes() []call {
 	return slices.DeleteFunc(p.called("/token"), func(c call) bool { return c.form.Get("grant_type") != "refresh_token" })
 }
@@ -292,7 +292,7 @@ func (p *provider) revoked() []string {
 	return tokens
 }
 
-// good returns the refresh tokens that could still be used.
+// good returns the refresh tokens that are still valid.
 func (p *provider) good() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -305,7 +305,7 @@ func (p *provider) good() []string {
 	return tokens
 }
 
-// logoutToken makes a token for the back channel, good unless changed.
+// logoutToken returns a logout token, valid unless changed.
 func (p *provider) logoutToken(claims map[string]any, header ...map[string]any) string {
 	now := p.now()
 	all := map[string]any{

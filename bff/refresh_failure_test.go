@@ -11,7 +11,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// invalid_grant ends the session: 401, and navigations go to the login.
+// invalid_grant ends the session: 401, and navigations are redirected to the
+// login.
 func TestGrantOver(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
@@ -37,14 +38,14 @@ func TestGrantOver(t *testing.T) {
 	}
 }
 
-// Everything else keeps the session: the token goes on being used while it is
-// valid, then 503, and when the provider is well again all is well.
+// Other errors keep the session: the token is used while it is valid, then 503,
+// and after the outage refreshes go on.
 func TestRefreshFailures(t *testing.T) {
 	t.Parallel()
 	for name, h := range map[string]http.HandlerFunc{
 		"500":             refuse(http.StatusInternalServerError, "server_error"),
 		"429":             refuse(http.StatusTooManyRequests, "slow_down"),
-		"invalid_client":  refuse(http.StatusUnauthorized, "invalid_client"), // the secret was changed there first
+		"invalid_client":  refuse(http.StatusUnauthorized, "invalid_client"), // the secret was changed at the provider first
 		"invalid_request": refuse(http.StatusBadRequest, "invalid_request"),
 		"not JSON":        func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"empty":           func(http.ResponseWriter, *http.Request) {},
@@ -84,7 +85,7 @@ func TestRefreshFailures(t *testing.T) {
 					t.Errorf("took %v", took)
 				}
 				if res.Header.Get("Retry-After") == "" || len(res.Cookies()) != 0 || len(s.api.requests()) != 0 {
-					t.Error("not a 503 that keeps the cookie and asks nobody")
+					t.Error("not a 503 that keeps the cookie and calls no provider")
 				}
 				if !b.signedIn() {
 					t.Error("signed out")
@@ -97,14 +98,14 @@ func TestRefreshFailures(t *testing.T) {
 					t.Error("no token although the provider is back")
 				}
 				if took := time.Since(began); took > 0 {
-					t.Errorf("waited %v for a lock that nobody needs", took)
+					t.Errorf("waited %v for a lock that is not needed", took)
 				}
 			})
 		})
 	}
 }
 
-// Failures are tried again after a second, not at each request.
+// Failed refreshes are retried after a second, not at each request.
 func TestFailurePause(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +132,8 @@ func TestFailurePause(t *testing.T) {
 	})
 }
 
-// Core section 12.2: an ID token that is about another person, or another
-// login, discards the whole answer and ends the session.
+// OpenID Connect Core §12.2: an ID token about another user or another login
+// discards the response and ends the session.
 func TestRefreshedIDToken(t *testing.T) {
 	t.Parallel()
 	signedInAt := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix() // when bubbles begin
@@ -182,8 +183,8 @@ func TestRefreshedIDToken(t *testing.T) {
 	}
 }
 
-// nextjs-auth0 #2335, #2530, #2616: a logout undone by a request in flight. A
-// refresh that finishes after its session ended revokes what it got.
+// nextjs-auth0 #2335, #2530, #2616: a logout that a request in flight undoes. A
+// refresh that ends after its session revokes the new tokens.
 func TestLogoutDuringRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -214,8 +215,8 @@ func TestLogoutDuringRefresh(t *testing.T) {
 	})
 }
 
-// A store that is away between the provider's answer and the write: the write
-// is tried again, since the old refresh token is spent.
+// The store fails between the provider's response and the write. The write is
+// repeated, because the old refresh token is spent.
 func TestStoreOutageDuringRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -232,7 +233,7 @@ func TestStoreOutageDuringRefresh(t *testing.T) {
 		if b.access() == "" || len(s.idp.refreshes()) != 2 {
 			t.Errorf("%d refreshes", len(s.idp.refreshes()))
 		}
-		// Away for good: 503, and bounded.
+		// For longer: 503 within a bounded time.
 		time.Sleep(20 * time.Minute)
 		s.store.change(func(s *store) { s.write = outage })
 		began := time.Now()
@@ -244,8 +245,8 @@ func TestStoreOutageDuringRefresh(t *testing.T) {
 }
 
 // invalid_grant ends the session only if the refresh token that was sent is
-// still the stored one: a node that was asleep for longer than its lease must
-// not end what another has renewed.
+// still the stored one: a node that was suspended for longer than its lease must
+// not end a session that another node has refreshed.
 func TestGrantOverOfAnOldToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -273,7 +274,7 @@ func TestGrantOverOfAnOldToken(t *testing.T) {
 }
 
 // A node that waits for another's lock gives up before the browser does, and
-// waits no longer once the lease is over.
+// stops waiting when the lease ends.
 func TestLockOfADeadNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -305,8 +306,8 @@ func TestLockOfADeadNode(t *testing.T) {
 	})
 }
 
-// A token call that begins late still gets its whole time: the lock was had
-// after 8 of the 10 seconds, the provider takes 4.
+// A token request that starts late has its full time: the lock was acquired
+// after 8 of the 10 seconds, and the provider takes 4.
 func TestLateLockKeepsTheCallsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -325,7 +326,7 @@ func TestLateLockKeepsTheCallsTime(t *testing.T) {
 				}
 			}
 		})
-		wantStatus(t, b.fetch("/api/private-route"), http.StatusServiceUnavailable) // it waited its 10 s
+		wantStatus(t, b.fetch("/api/private-route"), http.StatusServiceUnavailable) // after 10 s
 		time.Sleep(5 * time.Second)
 		if b.access() == "" || len(s.idp.refreshes()) != 1 {
 			t.Errorf("%d refreshes: the first was cut off and its token lost", len(s.idp.refreshes()))
@@ -333,8 +334,7 @@ func TestLateLockKeepsTheCallsTime(t *testing.T) {
 	})
 }
 
-// A provider whose token says nothing of its end is believed until the API
-// says otherwise.
+// An access token without a known lifetime is used until the API refuses it.
 func TestUnknownLifetime(t *testing.T) {
 	t.Parallel()
 	for _, value := range []any{tokentest.Absent, nil, json.Number("0"), -5} {

@@ -19,18 +19,18 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// due is when the token of a bubble's session is due for a refresh and good
-// still; it expires 30 s later.
+// due is when a token in a bubble is due for a refresh and still valid. It
+// expires 30 s later.
 const due = 4*time.Minute + 30*time.Second
 
-// keepLog has a system's log lines kept, beside those of the whole run.
+// keepLog records a system's log lines, in addition to those of the whole run.
 func keepLog(cfg *bff.Config) *record {
 	r := &record{secrets: map[string]string{}}
 	cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r, everything), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	return r
 }
 
-// lines returns how many lines hold all of the texts.
+// lines returns the number of lines with all texts.
 func (r *record) lines(texts ...string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,9 +54,9 @@ func answer(status int, body string) http.HandlerFunc {
 	}
 }
 
-// TestRefreshOutcomes has the token endpoint answer with every error code of
-// RFC 6749 section 5.2 and OpenID Connect Core section 3.1.2.6, and as some
-// providers do.
+// TestRefreshOutcomes makes the token endpoint answer with every error code of
+// RFC 6749 §5.2 and OpenID Connect Core §3.1.2.6, and with those of some
+// providers.
 func TestRefreshOutcomes(t *testing.T) {
 	t.Parallel()
 	const over, user, transient, operator = "over", "user", "transient", "operator"
@@ -120,7 +120,7 @@ func outcomeOf(t *testing.T, answer http.HandlerFunc, class string) {
 		cfg.SettingName = func(field string) string { return "SETTING_" + field }
 	})
 	b := s.browser().signIn()
-	late := s.browser().signIn() // comes back when its token has expired
+	late := s.browser().signIn() // returns when its token has expired
 	old := b.access()
 	s.idp.change(func(p *provider) { p.instead["/token"] = answer })
 	time.Sleep(due)
@@ -185,7 +185,7 @@ func outcomeOf(t *testing.T, answer http.HandlerFunc, class string) {
 	}
 }
 
-// wantSignedOut wants a session to have ended as for a browser without one.
+// wantSignedOut checks that a browser has no session.
 func wantSignedOut(t *testing.T, b *browser) {
 	t.Helper()
 	res := b.fetch("/api/private-route")
@@ -201,8 +201,8 @@ func wantSignedOut(t *testing.T, b *browser) {
 	}
 }
 
-// Tabs that count down to the end of a session hear that the provider wants
-// the user.
+// The event stream says that the session ends with its access token because the
+// provider requires the user.
 func TestEventsOfALoginDemanded(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -218,8 +218,8 @@ func TestEventsOfALoginDemanded(t *testing.T) {
 	}
 }
 
-// A provider that takes its time, with rotation and without grace: as long as
-// the access token is good no request notices, and no session is lost.
+// A slow provider with rotation and without grace: while the access token is
+// valid no request waits, and no session is lost.
 func TestSlowRefresh(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []time.Duration{6 * time.Second, 15 * time.Second, 30 * time.Second} {
@@ -267,8 +267,8 @@ func TestSlowRefresh(t *testing.T) {
 	}
 }
 
-// A refresh that was sent and not answered: the refresh token may be spent, so
-// no node sends it again while the access token is good. Then one does.
+// A refresh that was sent and not answered may have spent the refresh token, so
+// no node sends it again while the access token is valid. Then one does.
 func TestUnansweredRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestUnansweredRefresh(t *testing.T) {
 		s.idp.change(func(p *provider) { p.instead["/token"] = hang })
 		time.Sleep(9*time.Minute + time.Second)
 		b.access()
-		time.Sleep(12 * time.Second) // given up
+		time.Sleep(12 * time.Second) // timed out
 		s.idp.change(func(p *provider) { clear(p.instead) })
 		for i := range 46 {
 			if b.as([]*system{s, &other}[i%2]).access() != old {
@@ -300,7 +300,7 @@ func TestUnansweredRefresh(t *testing.T) {
 }
 
 // unreachable is a transport that cannot connect to the token endpoint while
-// dial is set; otherwise the provider answers.
+// dial is set. Otherwise the provider answers.
 type unreachable struct {
 	*provider
 	mu   sync.Mutex
@@ -319,7 +319,7 @@ func (u *unreachable) RoundTrip(r *http.Request) (*http.Response, error) {
 	}).RoundTrip(r)
 }
 
-// Nothing was sent: the refresh token is sent again at once.
+// If nothing was sent, the refresh token is sent again at once.
 func TestUnsentRefresh(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -363,8 +363,8 @@ func TestUnsentRefresh(t *testing.T) {
 	}
 }
 
-// TestBreaker has an outage of the token endpoint cost a request now and then
-// and two lines of the log, whatever the number of sessions; logins go on.
+// TestBreaker checks that an outage of the token endpoint costs a few probes and
+// two log lines, whatever the number of sessions, and that logins go on.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -425,7 +425,7 @@ func TestBreaker(t *testing.T) {
 						t.Errorf("a probe after %v, want %v at least", gap, c.least)
 					}
 				}
-				s.browser().signIn() // no breaker for logins
+				s.browser().signIn() // the breaker does not hold back logins
 				s.idp.change(func(p *provider) { clear(p.instead) })
 				time.Sleep(5 * time.Minute)
 				for _, b := range all {
@@ -450,7 +450,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// One session's failures do not hold back others.
+// Failures of one session do not hold back others.
 func TestBreakerOfOneSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -469,8 +469,8 @@ func TestBreakerOfOneSession(t *testing.T) {
 	})
 }
 
-// A key that the provider has withdrawn: the API refuses a token that it took
-// a moment ago, though a refresh has just given it. One request may fail.
+// The provider withdraws a key: the API refuses a token that it has just
+// accepted, although a refresh has just obtained it. One request may fail.
 func TestWithdrawnKey(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
@@ -505,8 +505,8 @@ func TestWithdrawnKey(t *testing.T) {
 	}
 }
 
-// An API that refuses every token, of which it took some before, causes no
-// storm of refreshes, at however many nodes.
+// An API that refuses all tokens, after it has accepted some, causes no storm of
+// refreshes, whatever the number of nodes.
 func TestRefusalsCauseNoStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -536,7 +536,7 @@ func TestRefusalsCauseNoStorm(t *testing.T) {
 	})
 }
 
-// A key of a refreshed ID token that cannot be had is no mismatch.
+// A refreshed ID token whose key cannot be fetched is no mismatch.
 func TestRefreshedIDTokenWithoutKey(t *testing.T) {
 	t.Parallel()
 	for name, keys := range map[string]http.HandlerFunc{
@@ -554,7 +554,7 @@ func TestRefreshedIDTokenWithoutKey(t *testing.T) {
 						p.instead["/keys"] = keys
 					}
 				})
-				for i := range 5 { // more than there are fetches in the budget
+				for i := range 5 { // more than the limit of fetches
 					time.Sleep(6 * time.Minute)
 					if b.access() == "" || !b.signedIn() || len(s.idp.refreshes()) != i+1 {
 						t.Fatalf("%d refreshes, want %d and a session", len(s.idp.refreshes()), i+1)
@@ -565,8 +565,8 @@ func TestRefreshedIDTokenWithoutKey(t *testing.T) {
 	}
 }
 
-// The lines of a log show neither what a provider repeats of a refresh token,
-// nor is a description of any length or kind.
+// Log lines contain no refresh token that a provider repeats, and only bounded,
+// printable descriptions.
 func TestDescriptionsInLogs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -586,8 +586,8 @@ func TestDescriptionsInLogs(t *testing.T) {
 	})
 }
 
-// A store that refuses writes when the provider has just answered: the new
-// tokens are kept, and stored when it takes them.
+// The store refuses writes after the provider has answered. The new tokens are
+// kept, and stored later.
 func TestStoreRefusesNewTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

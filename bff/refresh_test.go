@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// 60 s before expiry, or at half of a lifetime below two minutes; while the
-// token is valid nobody waits.
+// A token is refreshed 60 s before it expires, or after half of a lifetime below
+// two minutes. No request waits while it is valid.
 func TestRefreshInTheBackground(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ lifetime, due time.Duration }{
@@ -40,7 +40,7 @@ func TestRefreshInTheBackground(t *testing.T) {
 				time.Sleep(time.Second)
 				slow := make(chan bool)
 				s.idp.change(func(p *provider) { p.instead["/token"] = slowly(p, slow) })
-				for range 3 { // the provider takes its time, the requests do not
+				for range 3 { // the provider is slow, the requests are not
 					if b.access() != old {
 						t.Error("another token already")
 					}
@@ -59,7 +59,7 @@ func TestRefreshInTheBackground(t *testing.T) {
 	}
 }
 
-// slowly answers as the provider would, once the gate is open.
+// slowly answers as the provider does, once the gate is open.
 func slowly(p *provider, gate chan bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -70,8 +70,8 @@ func slowly(p *provider, gate chan bool) http.HandlerFunc {
 	}
 }
 
-// nextjs-auth0 #1723, oauth2-proxy #841: an expired token is not forwarded;
-// the request waits for another one.
+// nextjs-auth0 #1723, oauth2-proxy #841: an expired token is not forwarded; the
+// request waits for a new one.
 func TestRefreshOfAnExpiredToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -93,9 +93,9 @@ func TestRefreshOfAnExpiredToken(t *testing.T) {
 	})
 }
 
-// oauth2-proxy #1992, #1006: providers with rotation answer a second use of a
-// refresh token by ending everything. CVE-2025-67490, CVE-2026-40155: what is
-// shared is shared within one session.
+// oauth2-proxy #1992, #1006: providers with rotation end the grant at a second
+// use of a refresh token. CVE-2025-67490, CVE-2026-40155: a refresh is shared
+// within one session only.
 func TestParallelRequestsRefreshOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestParallelRequestsRefreshOnce(t *testing.T) {
 	})
 }
 
-// Two nodes on one store: the lock lets one refresh, the other gets the
+// Of two nodes with one store, the lock lets one refresh. The other gets the
 // result.
 func TestTwoNodesRefreshOnce(t *testing.T) {
 	t.Parallel()
@@ -172,8 +172,8 @@ func TestTwoNodesRefreshOnce(t *testing.T) {
 	})
 }
 
-// A node that comes to the lock when another has just refreshed gets the
-// result, and spends no second refresh token.
+// A node that acquires the lock after another has refreshed gets the result, and
+// spends no second refresh token.
 func TestLateNodeDoesNotRefreshAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestLateNodeDoesNotRefreshAgain(t *testing.T) {
 	})
 }
 
-// A browser that hangs up loses nothing: the rotated token is stored.
+// When the browser closes the connection, the rotated token is stored.
 func TestRefreshOutlivesTheBrowser(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -226,7 +226,8 @@ func TestRefreshOutlivesTheBrowser(t *testing.T) {
 	})
 }
 
-// No new refresh token: keep the old. No ID token: keep the claims.
+// Without a new refresh token the old one is kept, without an ID token the
+// claims.
 func TestSparseRefreshAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -250,14 +251,14 @@ func TestSparseRefreshAnswers(t *testing.T) {
 		if body := b.fetch("/api/auth/me").body; !strings.Contains(body, `"name":"Ada"`) {
 			t.Errorf("me: %s", body)
 		}
-		// The logout's hint is the login's.
+		// The logout sends the ID token of the login.
 		if res := b.navigate("/api/auth/logout"); !strings.Contains(res.location(), "id_token_hint=ey") {
 			t.Error("no id_token_hint")
 		}
 	})
 }
 
-// What a new ID token says is taken over; what came from userinfo stays.
+// The claims of a new ID token replace the old ones. Those from userinfo stay.
 func TestRefreshUpdatesClaims(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

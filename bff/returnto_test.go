@@ -15,7 +15,7 @@ var staysHere = []string{
 	"/a.b/c;d=1", "/caf%C3%A9", "/@user", "/~user", "/a/...", "/.well-known/x", "/apidocs", "/api/private-route", "/api/authors", "/x:y",
 }
 
-// What has led away elsewhere (threats.md): GHSA-j7px, GHSA-5m6c, GHSA-4mf2,
+// Addresses that were open redirects elsewhere: GHSA-j7px, GHSA-5m6c, GHSA-4mf2,
 // GHSA-qqxw, CVE-2022-23527, nextjs-auth0 #2413.
 var leadsAway = []string{
 	"", "evil.example", "private", "./private", "../private", "?x", "#x", "https://evil.example", "https://localhost:3000/private", "HTTPS://evil.example",

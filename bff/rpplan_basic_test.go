@@ -75,7 +75,7 @@ var basicPlan = []module{
 		rejects(t, s, signIn)
 	}},
 	{"oidcc-client-test-userinfo-invalid-sub", func(t *testing.T, s *system, signIn signIn) {
-		s.idp.person["sub"] = "user-1invalid"
+		s.idp.userinfo["sub"] = "user-1invalid"
 		b := s.browser()
 		wantStatus(t, signIn(b), http.StatusBadGateway)
 		if b.session() != "" || len(s.idp.called("/userinfo")) != 1 {

@@ -17,7 +17,7 @@ var configPlan = []module{
 			s.idp.metadata[name] = issuerURL + path
 		}
 		s.idp.instead["/t/9"] = s.idp.token
-		s.idp.instead["/u/9"] = func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.idp.person) }
+		s.idp.instead["/u/9"] = func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.idp.userinfo) }
 		s.reconfigure()
 		b := s.browser()
 		location := b.navigate("/api/auth/login").location()

@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// signsOut is the part that all logout plans share: the person signs out here,
-// and is sent to the end_session_endpoint. It returns what is asked there.
+// signsOut is the common part of the logout plans: the user signs out here, and
+// is sent to the end_session_endpoint. It returns the parameters.
 func signsOut(t *testing.T, b *browser) url.Values {
 	t.Helper()
 	res := b.navigate("/api/auth/logout?returnTo=/public", site("same-origin"))
@@ -29,7 +29,7 @@ func signsOut(t *testing.T, b *browser) url.Values {
 	return q
 }
 
-// returns is the post logout redirect; it must end at a page.
+// returns is the post-logout redirect. It must end at a page.
 func returns(t *testing.T, b *browser, query, to string) {
 	t.Helper()
 	res := b.navigate("/"+query, site("cross-site"))
@@ -65,9 +65,9 @@ func TestRPPlanRPInitiatedLogout(t *testing.T) {
 	}, byQuery)
 }
 
-// TestRPPlanBackChannelLogout is oidcc-client-back-channel-logout-rp-basic.
-// Each token is sent twice: while the session lives, which a bad one must not
-// end, and, as in the plan, while the person signs out.
+// TestRPPlanBackChannelLogout is oidcc-client-back-channel-logout-rp-basic. Each
+// token is sent twice: during the session, which an invalid one must not end,
+// and, as in the plan, while the user signs out.
 func TestRPPlanBackChannelLogout(t *testing.T) {
 	t.Parallel()
 	const backchannel = "oidcc-client-test-rp-backchannel-rpinitlogout"

@@ -36,8 +36,8 @@ var refreshPlan = []module{
 	{"iat missing", func(t *testing.T, s *system, signIn signIn) { refreshRejects(t, s, signIn, "iat", tokentest.Absent) }},
 }
 
-// refreshRejects wants a refresh whose ID token is about something else to end
-// the session, and what came with it to be of no use to anybody.
+// refreshRejects checks that a refresh with an ID token about something else
+// ends the session, and that the new tokens are revoked.
 func refreshRejects(t *testing.T, s *system, signIn signIn, claim string, value any) {
 	t.Helper()
 	b := accepts(t, s, signIn)

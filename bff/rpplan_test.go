@@ -22,8 +22,8 @@ import (
 // with parameters of its own), session management (an iframe that browsers
 // without third-party cookies have made useless).
 
-// A module is one of a plan. signIn goes through a whole login as the plan has
-// the provider answer.
+// A module is one module of a plan. signIn is a whole login with the provider's
+// responses of the plan.
 type module struct {
 	name string
 	run  func(t *testing.T, s *system, signIn signIn)
@@ -31,7 +31,7 @@ type module struct {
 
 type signIn = func(*browser) *response
 
-// byQuery and byForm are the two ways in which an answer comes back.
+// byQuery and byForm are the two response modes.
 func byQuery(b *browser) *response {
 	b.s.t.Helper()
 	return b.back(b.s.idp.authorize(b.navigate("/api/auth/login?returnTo=/private").location()))
@@ -42,8 +42,8 @@ func byForm(b *browser) *response {
 	return b.posts(b.s.idp.authorize(b.navigate("/api/auth/login?returnTo=/private").location()))
 }
 
-// planned starts a system whose provider tells who somebody is at the userinfo
-// endpoint alone, as the suite's does.
+// planned starts a system whose provider returns the user's claims at the
+// userinfo endpoint alone, as the suite's does.
 func planned(t *testing.T, options ...func(*bff.Config)) *system {
 	t.Helper()
 	s := start(t, options...)
@@ -63,7 +63,7 @@ func run(t *testing.T, modules []module, signIn signIn, options ...func(*bff.Con
 	}
 }
 
-// accepts wants a login to end well.
+// accepts checks that a login succeeds.
 func accepts(t *testing.T, s *system, signIn signIn) *browser {
 	t.Helper()
 	b := s.browser()
@@ -75,8 +75,8 @@ func accepts(t *testing.T, s *system, signIn signIn) *browser {
 	return b
 }
 
-// rejects wants a login to end without a session, with an explanation, and
-// without a use of the tokens that came.
+// rejects checks that a login ends without a session, with an explanation, and
+// without a use of the tokens.
 func rejects(t *testing.T, s *system, signIn signIn) {
 	t.Helper()
 	b := s.browser()
@@ -90,11 +90,10 @@ func rejects(t *testing.T, s *system, signIn signIn) {
 	}
 }
 
-// secondKey is another key of the provider's.
+// secondKey is another key of the provider.
 var secondKey = sync.OnceValue(func() *tokentest.Issuer { return tokentest.NewUnserved(new(testing.B), issuerURL) })
 
-// rotate makes the provider sign with its second key, and publish that beside
-// the first.
+// rotate makes the provider sign with its second key, and publish both.
 func (p *provider) rotate() {
 	p.change(func(p *provider) {
 		p.keys = []any{signer().Key().JWK(), secondKey().Key().JWK()}

@@ -145,7 +145,7 @@ func TestUserinfo(t *testing.T) {
 		t.Errorf("%d calls, want none", n)
 	}
 	s.idp.id["name"] = tokentest.Absent
-	s.idp.person["acr"], s.idp.person["sid"], s.idp.person["nonce"] = "urn:mfa", "sid-2", "n"
+	s.idp.userinfo["acr"], s.idp.userinfo["sid"], s.idp.userinfo["nonce"] = "urn:mfa", "sid-2", "n"
 	b := s.browser().signIn()
 	calls := s.idp.called("/userinfo")
 	if len(calls) != 1 || calls[0].header.Get("Authorization") != "Bearer "+b.access() {

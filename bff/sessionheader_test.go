@@ -68,7 +68,7 @@ func TestSubjectHeader(t *testing.T) {
 	} {
 		var got told
 		s := start(t, listening(&got))
-		s.idp.change(func(p *provider) { p.id["sub"], p.person = sub, nil })
+		s.idp.change(func(p *provider) { p.id["sub"], p.userinfo = sub, nil })
 		wantStatus(t, s.browser().signIn().navigate("/public"), http.StatusOK)
 		if back, err := url.PathUnescape(got.subject); got != (told{"active", want}) || err != nil || back != sub {
 			t.Errorf("%q: told %q, want %q", sub, got, want)

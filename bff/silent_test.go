@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// prompt=none: whoever has a session at the provider is signed in without
-// being asked.
+// With prompt=none, a user with a session at the provider is signed in without
+// interaction.
 func TestSilentLogin(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -24,8 +24,8 @@ func TestSilentLogin(t *testing.T) {
 	}
 }
 
-// A silent login that comes to nothing leads back to where the person was,
-// with nothing lost: nobody asked for it, so nobody is shown an error.
+// A silent login that fails returns to the page, without an error and with the
+// session as it was.
 func TestSilentLoginRefused(t *testing.T) {
 	t.Parallel()
 	refused := func(code string) func(url.Values) {
@@ -51,10 +51,10 @@ func TestSilentLoginRefused(t *testing.T) {
 	if res := b.posts(s.idp.authorize(b.navigate("/api/auth/login?prompt=none&returnTo=/public").location(), refused("login_required"))); res.location() != "/public" {
 		t.Errorf("by form: status %d, to %q", res.StatusCode, res.location())
 	}
-	// A login that the person has asked for says what went wrong.
+	// A login that the user has started shows the error.
 	b = s.browser()
 	wantStatus(t, b.back(s.idp.authorize(b.navigate("/api/auth/login").location(), refused("login_required"))), http.StatusUnauthorized)
-	// An answer that does not pass the checks is no refusal.
+	// An invalid response is no refusal.
 	b = s.browser()
 	wantStatus(t, b.back(s.idp.authorize(b.navigate("/api/auth/login?prompt=none").location(), func(q url.Values) {
 		refused("login_required")(q)
@@ -62,7 +62,7 @@ func TestSilentLoginRefused(t *testing.T) {
 	})), http.StatusBadRequest)
 }
 
-// Nor does an outage of the provider show on a page that only tried.
+// An outage of the provider does not show on a page that tries a silent login.
 func TestSilentLoginWhileTheProviderIsAway(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -78,8 +78,8 @@ func TestSilentLoginWhileTheProviderIsAway(t *testing.T) {
 	}
 }
 
-// A page that tries a silent login at each visit would go in circles for ever:
-// it is stopped, and told.
+// A page that tries a silent login at each visit loops. The loop is stopped with
+// an explanation.
 func TestSilentLoginLoop(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// A process that has just started, as in a restart under traffic, has not
-// heard of the provider yet. What arrives then waits for it, at most 2 s, and
-// gets 503 only after that.
+// A process that has just started does not know the provider yet. Requests wait
+// for it, at most 2 s, and only then get 503.
 func TestFirstRequestsWaitForTheProvider(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
-// demands answers every request as an API does that wants another login (RFC
-// 9470 section 3).
+// demands answers every request as an API that requires another login (RFC 9470
+// §3).
 func demands(challenge ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for _, c := range challenge {
@@ -23,8 +23,8 @@ func demands(challenge ...string) http.HandlerFunc {
 
 const insufficient = `Bearer error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is required.", acr_values="urn:a urn:b", max_age="300"`
 
-// From the API's challenge by way of the provider back to where the person
-// was: a navigation goes by itself, a script is told where to go.
+// From the API's challenge to the provider and back to the page: a navigation is
+// redirected, a script is told the address.
 func TestAPIStepUp(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -62,8 +62,8 @@ func TestAPIStepUp(t *testing.T) {
 	}
 }
 
-// A login that does not reach what was asked for leaves the person signed in
-// as before, and says what is the matter.
+// A login that does not satisfy the request leaves the user signed in as before,
+// with an explanation.
 func TestStepUpNotReached(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -77,7 +77,7 @@ func TestStepUpNotReached(t *testing.T) {
 	}
 }
 
-// Where every 401 of the API points a script to.
+// The login address of a 401 of the API, for scripts.
 func TestGatehouseLogin(t *testing.T) {
 	t.Parallel()
 	page := header("Referer", "http://localhost:3000/orders/5?x=1#part")
@@ -114,8 +114,8 @@ func TestGatehouseLogin(t *testing.T) {
 	}
 }
 
-// What an API writes into its challenge cannot lead anywhere else than to our
-// login, with our parameters.
+// A challenge of the API cannot lead anywhere but to our login, with our
+// parameters.
 func FuzzStepUp(f *testing.F) {
 	for _, seed := range []string{insufficient, `Bearer error="insufficient_user_authentication", acr_values="a&returnTo=//evil.example", max_age="5#"`, `Bearer a="\`, `Bearer =,=,"`, "Bearer error=x,,,b"} {
 		f.Add(seed)
@@ -140,8 +140,7 @@ func FuzzStepUp(f *testing.F) {
 	})
 }
 
-// A person who signs in for a step-up whose access token the API never finds
-// good enough is not sent round for ever.
+// A step-up whose access token the API does not accept does not loop.
 func TestStepUpLoop(t *testing.T) {
 	t.Parallel()
 	s := start(t)

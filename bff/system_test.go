@@ -34,7 +34,7 @@ type system struct {
 	cfg   bff.Config
 }
 
-// start makes a system on http://localhost:3000 with a clock of its own; each
+// start returns a system at http://localhost:3000 with a clock of its own. Each
 // option may change the configuration.
 func start(t testing.TB, options ...func(*bff.Config)) *system {
 	t.Helper()
@@ -44,7 +44,7 @@ func start(t testing.TB, options ...func(*bff.Config)) *system {
 	return s
 }
 
-// bubble makes a system in a bubble of testing/synctest.
+// bubble returns a system in a bubble of testing/synctest.
 func bubble(t testing.TB, options ...func(*bff.Config)) *system {
 	t.Helper()
 	return assemble(t, time.Now, options...)
@@ -72,7 +72,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 	return s
 }
 
-// reconfigure makes the bff anew from s.cfg and what the provider says now:
+// reconfigure makes the bff anew from s.cfg and the provider's current metadata:
 // another node, or the same one after a restart.
 func (s *system) reconfigure() {
 	s.t.Helper()
@@ -89,14 +89,14 @@ func (s *system) reconfigure() {
 	}
 }
 
-// run has the bff hear of what happens to its sessions until the test ends. It
-// returns once the store's feed is up: of an end before that no reason is known.
+// run runs the bff until the test ends. It returns once the store's feed is up:
+// the reason of an earlier end of a session is not known.
 func (s *system) run() {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	node := s.BFF
-	if st, ok := s.cfg.Sessions.Store.(*store); ok && s.clock != nil { // in a bubble nothing is late
+	if st, ok := s.cfg.Sessions.Store.(*store); ok && s.clock != nil { // not needed in a bubble
 		before := st.feeds.Load()
 		defer eventually(s.t, "the store's feed is up", func() bool { return st.feeds.Load() > before })
 	}
@@ -109,7 +109,7 @@ func (s *system) run() {
 	})
 }
 
-// node returns another bff on the same store, which runs too.
+// node returns another running bff with the same store.
 func (s *system) node() *system {
 	s.t.Helper()
 	other := *s
@@ -118,14 +118,14 @@ func (s *system) node() *system {
 	return &other
 }
 
-// as is the same browser at another node, or at the same.
+// as returns the same browser at another node.
 func (b *browser) as(s *system) *browser { return &browser{s: s, cookies: b.cookies} }
 
 // https puts the bff behind TLS, as in production.
 func https(cfg *bff.Config) { cfg.BaseURL = "https://shop.example" }
 
-// api is the API behind the bff. It says 200 to a bearer token and 401 to
-// none, unless answer says something else.
+// api is the API behind the bff. It answers 200 to a bearer token and 401
+// without one, unless answer is set.
 type api struct {
 	mu     sync.Mutex
 	answer http.HandlerFunc
@@ -154,7 +154,7 @@ func (a *api) set(answer http.HandlerFunc) {
 	a.answer = answer
 }
 
-// requests returns what the API has seen since it was last asked.
+// requests returns the requests to the API since the last call.
 func (a *api) requests() []*http.Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -209,7 +209,7 @@ func (s *store) fault(which func() func() error) error {
 	return f()
 }
 
-// Ready is that of the store behind it, if it can tell.
+// Ready is that of the store behind it, if it has one.
 func (s *store) Ready(ctx context.Context) error {
 	if r, ok := s.Store.(interface{ Ready(context.Context) error }); ok {
 		return r.Ready(ctx)
@@ -217,7 +217,7 @@ func (s *store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Watch counts the feeds that are up: the first event of each says so.
+// Watch counts the feeds that are up, by the first event of each.
 func (s *store) Watch(ctx context.Context, event func(session.Event)) error {
 	up := false
 	return s.Store.Watch(ctx, func(e session.Event) {
@@ -311,7 +311,7 @@ func (s *store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 	return s.Store.Touch(ctx, id, lastSeen, idleExpires)
 }
 
-// Lock remembers what it granted.
+// Lock records the lock that it grants.
 func (s *store) Lock(ctx context.Context, id session.ID, lease time.Duration) (session.Fence, error) {
 	s.mu.Lock()
 	first := s.beforeLock
@@ -327,7 +327,7 @@ func (s *store) Lock(ctx context.Context, id session.ID, lease time.Duration) (s
 	return f, err
 }
 
-// expireLock makes the lock that was granted last run out.
+// expireLock makes the last lock expire.
 func (s *store) expireLock(t testing.TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -338,14 +338,14 @@ func (s *store) expireLock(t testing.TB) {
 	}
 }
 
-// newest is the session that was created last.
+// newest returns the session that was created last.
 func (s *store) newest() session.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.created
 }
 
-// A browser keeps cookies and says what browsers say.
+// A browser keeps cookies and sends a browser's headers.
 type browser struct {
 	s       *system
 	cookies map[string]string
@@ -353,7 +353,7 @@ type browser struct {
 
 func (s *system) browser() *browser { return &browser{s: s, cookies: map[string]string{}} }
 
-// A response is one that was read to its end.
+// A response is a response with its whole body.
 type response struct {
 	*http.Response
 	body string
@@ -361,7 +361,7 @@ type response struct {
 
 func (r *response) location() string { return r.Header.Get("Location") }
 
-// set returns the cookie that the response sets under a name, nil if none.
+// set returns the cookie of this name that the response sets, nil if none.
 func (r *response) set(name string) *http.Cookie {
 	for _, c := range r.Cookies() {
 		if c.Name == name {
@@ -379,7 +379,7 @@ func without(name string) edit { return func(r *http.Request) { r.Header.Del(nam
 
 func site(value string) edit { return header("Sec-Fetch-Site", value) }
 
-// do makes a request of any kind.
+// do makes a request.
 func (b *browser) do(method, target string, body io.Reader, edits ...edit) *response {
 	b.s.t.Helper()
 	r := httptest.NewRequest(method, target, body)
@@ -394,8 +394,8 @@ func (b *browser) do(method, target string, body io.Reader, edits ...edit) *resp
 	w := httptest.NewRecorder()
 	b.s.ServeHTTP(w, r)
 	res := &response{w.Result(), w.Body.String()}
-	// Whatever the test is about: a cookie of ours that a cache keeps signs the
-	// next person in (CVE-2025-48947).
+	// In every test: a cookie of ours that a cache keeps signs the
+	// next user in (CVE-2025-48947).
 	for _, c := range res.Cookies() {
 		if cc := res.Header.Get("Cache-Control"); (strings.HasSuffix(c.Name, "gatehouse") || strings.Contains(c.Name, "gatehouse-login-")) && cc != "no-store" {
 			b.s.t.Errorf("%s %s sets %s with Cache-Control %q", method, target, c.Name, cc)
@@ -411,7 +411,7 @@ func (b *browser) do(method, target string, body io.Reader, edits ...edit) *resp
 	return res
 }
 
-// navigate is a person opening an address.
+// navigate opens an address in a tab.
 func (b *browser) navigate(target string, edits ...edit) *response {
 	b.s.t.Helper()
 	return b.do(http.MethodGet, target, nil, slices.Concat([]edit{
@@ -419,7 +419,7 @@ func (b *browser) navigate(target string, edits ...edit) *response {
 	}, edits)...)
 }
 
-// fetch is a script of our own pages asking for something.
+// fetch is a request of a script of our pages.
 func (b *browser) fetch(target string, edits ...edit) *response {
 	b.s.t.Helper()
 	return b.do(http.MethodGet, target, nil, slices.Concat([]edit{
@@ -427,7 +427,7 @@ func (b *browser) fetch(target string, edits ...edit) *response {
 	}, edits)...)
 }
 
-// back is the provider sending the browser to the callback.
+// back is the provider's redirect to the callback.
 func (b *browser) back(callback string, edits ...edit) *response {
 	b.s.t.Helper()
 	return b.navigate(callback, append([]edit{site("cross-site")}, edits...)...)
@@ -443,12 +443,12 @@ func (b *browser) signIn() *browser {
 	return b
 }
 
-// session is the value of the session cookie, "" if there is none.
+// session returns the value of the session cookie, "" if there is none.
 func (b *browser) session() string {
 	return b.cookies[session.CookieName] + b.cookies[session.SecureCookieName]
 }
 
-// attempts are the names of the login attempts' cookies.
+// attempts returns the names of the login attempts' cookies.
 func (b *browser) attempts() []string {
 	var names []string
 	for name := range b.cookies {
@@ -459,7 +459,7 @@ func (b *browser) attempts() []string {
 	return names
 }
 
-// signedIn asks me.
+// signedIn reports whether /api/auth/me returns a user.
 func (b *browser) signedIn() bool {
 	b.s.t.Helper()
 	switch res := b.fetch("/api/auth/me"); res.StatusCode {
@@ -473,7 +473,7 @@ func (b *browser) signedIn() bool {
 	}
 }
 
-// access is the access token that the API gets at the moment.
+// access returns the access token that the API gets.
 func (b *browser) access() string {
 	b.s.t.Helper()
 	b.s.api.requests()
@@ -492,7 +492,7 @@ func wantStatus(t testing.TB, res *response, status int) {
 	}
 }
 
-// eventually waits for what happens in the background.
+// eventually waits for an effect in the background.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	limit := time.After(patience)
@@ -537,7 +537,7 @@ func unfollowed(t testing.TB, s *system) *browser {
 	return s.browser()
 }
 
-// flushes is a recorder that tells what was written whenever it is flushed.
+// flushes is a recorder that reports what was written at each flush.
 type flushes struct {
 	*httptest.ResponseRecorder
 	flushed chan string

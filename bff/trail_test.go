@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// round signs in once as a browser in a loop does: without being asked.
+// round signs in once, as a browser in a loop does without a question.
 func (b *browser) round(t *testing.T, query string, lose func(*browser)) *response {
 	t.Helper()
 	res := b.navigate("/api/auth/login?" + query)
@@ -22,8 +22,8 @@ func (b *browser) round(t *testing.T, query string, lose func(*browser)) *respon
 	return res
 }
 
-// A login that leads straight back to itself is stopped after a few rounds,
-// and the page says which of the causes it is.
+// A login that leads back to itself is stopped after a few rounds. The page
+// names the reason.
 func TestLoginLoop(t *testing.T) {
 	t.Parallel()
 	noCookie := func(b *browser) {
@@ -45,7 +45,7 @@ func TestLoginLoop(t *testing.T) {
 		says string
 	}{
 		"the browser keeps no session cookie": {noCookie, "does not keep the cookie"},
-		"nobody knows the session":            {notFound, "did not know you afterwards"},
+		"the session is not found":            {notFound, "did not know you afterwards"},
 		"the page asks again and again":       {nil, "asked for another sign-in"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,13 +62,13 @@ func TestLoginLoop(t *testing.T) {
 			if !strings.Contains(res.body, "in circles") || !strings.Contains(res.body, c.says) || len(b.attempts()) != 0 {
 				t.Errorf("%s", res.body)
 			}
-			// Who has mended it and tries again is let in.
+			// After a correction the next login succeeds.
 			wantStatus(t, b.round(t, "returnTo=/private", nil), http.StatusSeeOther)
 		})
 	}
 }
 
-// What is no loop is not taken for one.
+// Other repeated logins are no loop.
 func TestNoLoginLoop(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -78,7 +78,7 @@ func TestNoLoginLoop(t *testing.T) {
 		wantStatus(t, b.navigate("/api/auth/logout", site("same-origin")), http.StatusSeeOther)
 	}
 	b = s.browser()
-	for range 8 { // slowly, as a person does
+	for range 8 { // slowly, as a user does
 		wantStatus(t, b.round(t, "returnTo=/private", nil), http.StatusSeeOther)
 		s.clock.Advance(15 * time.Second)
 	}
@@ -86,14 +86,14 @@ func TestNoLoginLoop(t *testing.T) {
 	for _, to := range []string{"/a", "/b", "/c", "/d", "/e", "/f", "/g"} { // other pages
 		wantStatus(t, b.round(t, "returnTo="+to, nil), http.StatusSeeOther)
 	}
-	// A cookie that is no trail of ours counts for nothing.
+	// A cookie with another content is ignored.
 	for _, value := range []string{"", "x", strings.Repeat("A", 200)} {
 		b.cookies["gatehouse-trail"] = value
 		wantStatus(t, b.navigate("/api/auth/login"), http.StatusSeeOther)
 	}
 }
 
-// Parallel tabs, all begun before the first has ended, all end signed in.
+// Parallel tabs that all start before the first one ends are all signed in.
 func TestParallelTabs(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -111,8 +111,8 @@ func TestParallelTabs(t *testing.T) {
 	}
 }
 
-// A browser that keeps no cookies at all does not get as far as a loop: the
-// first callback says what is the matter.
+// A browser without cookies does not loop: its first callback explains the
+// problem.
 func TestCookiesBlocked(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -124,7 +124,7 @@ func TestCookiesBlocked(t *testing.T) {
 	if !strings.Contains(res.body, "does not keep cookies for this site") {
 		t.Errorf("%s", res.body)
 	}
-	b.cookies["other"] = "x" // so it does keep some
+	b.cookies["other"] = "x" // it keeps some cookies
 	if res := b.back(callback); strings.Contains(res.body, "does not keep cookies") || !strings.Contains(res.body, "has run out") {
 		t.Errorf("%s", res.body)
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-// A signed answer of the userinfo endpoint (OpenID Connect Core section 5.3.2)
-// is used when it is good, and only then. A bad one costs the claims and not
-// the login, unless it is about another person.
+// A signed userinfo response (OpenID Connect Core §5.3.2) is used only if it is
+// valid. An invalid one costs the claims and not the login, unless it is about
+// another user.
 func TestSignedUserinfo(t *testing.T) {
 	t.Parallel()
 	type claims = map[string]any
@@ -105,8 +105,8 @@ func TestSignedUserinfo(t *testing.T) {
 	}
 }
 
-// A userinfo endpoint that repeats the access token in its refusal does not
-// have it logged, nor more than a line of its words.
+// A userinfo endpoint that repeats the access token in its error does not get it
+// logged, nor more than one bounded line.
 func TestUserinfoRefusalInTheLog(t *testing.T) {
 	t.Parallel()
 	log := &record{}
