@@ -93,7 +93,7 @@ func (p *program) probeStore(ctx context.Context) error {
 	case "sqlite":
 		err = filecheck.Writable(strings.TrimPrefix(address, "sqlite:"))
 	case "postgres":
-		err = postgres.Probe(ctx, address)
+		err = postgres.Probe(ctx, postgres.Config{URL: address})
 	case "redis":
 		var s *redis.Store
 		if s, err = redis.Open(ctx, redis.Config{URL: address, Logger: p.logger.With("part", "sessions")}); err == nil {

@@ -140,8 +140,8 @@ func (h *hub) mark(id ID) {
 	}
 }
 
-// hear handles an event of the store. It does not wait.
-func (h *hub) hear(e Event) {
+// handle handles an event of the store. It does not wait.
+func (h *hub) handle(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.down = false
@@ -149,15 +149,15 @@ func (h *hub) hear(e Event) {
 		return
 	}
 	if e.Ended {
-		h.tell(e.ID, Change{Ended: true, Reason: e.Reason})
+		h.send(e.ID, Change{Ended: true, Reason: e.Reason})
 		return
 	}
 	h.mark(e.ID)
 }
 
-// tell sends a change to the watchers of a session. The mutex is held, so that it is the only
+// send sends a change to the watchers of a session. The mutex is held, so that it is the only
 // sender.
-func (h *hub) tell(id ID, c Change) {
+func (h *hub) send(id ID, c Change) {
 	w := h.watched[id]
 	for ch := range w.watchers {
 		select {
@@ -185,11 +185,11 @@ func (h *hub) found(id ID, r Record, err error, now time.Time) {
 	}
 	switch {
 	case errors.Is(err, ErrNotFound) && w.record.Expired(now):
-		h.tell(id, Change{Ended: true, Reason: ReasonExpired})
+		h.send(id, Change{Ended: true, Reason: ReasonExpired})
 	case errors.Is(err, ErrNotFound) && !h.down && w.reasonMayCome():
 		h.dirty[id] = struct{}{}
 	case errors.Is(err, ErrNotFound):
-		h.tell(id, Change{Ended: true})
+		h.send(id, Change{Ended: true})
 	case err != nil:
 		h.dirty[id] = struct{}{} // ask again at the next tick
 	default:
@@ -199,7 +199,7 @@ func (h *hub) found(id ID, r Record, err error, now time.Time) {
 		r.Sealed = nil
 		w.record, w.sealed, h.nextEnd = r, sealed, time.Time{}
 		if changed {
-			h.tell(id, Change{Record: r})
+			h.send(id, Change{Record: r})
 		}
 	}
 }
@@ -260,7 +260,7 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 			if e.Ended {
 				h.ended(e.ID)
 			}
-			h.hear(e)
+			h.handle(e)
 		})
 		if ctx.Err() != nil {
 			return
@@ -289,15 +289,15 @@ func (h *hub) run(ctx context.Context) {
 			h.expire(h.now())
 			if h.isDown() && time.Since(checked) >= recheckEvery {
 				checked = time.Now()
-				h.hearAll()
+				h.markAll()
 			}
 		}
 		h.check(ctx, h.take())
 	}
 }
 
-// hearAll marks all watched sessions.
-func (h *hub) hearAll() {
+// markAll marks all watched sessions.
+func (h *hub) markAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.mark(ID{})

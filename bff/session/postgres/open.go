@@ -182,8 +182,8 @@ func (s *Store) open(ctx context.Context, address string) error {
 // Probe checks, without changing anything, that [Open] and the store would work: that the user has
 // the rights to use or create the tables, and that notifications arrive. Its errors show neither
 // user nor password.
-func Probe(ctx context.Context, address string) error {
-	config, err := poolConfig(address)
+func Probe(ctx context.Context, c Config) error {
+	config, err := poolConfig(c.URL)
 	if err != nil {
 		return pgcheck.Explain(err)
 	}

@@ -46,10 +46,10 @@ type feed struct {
 	// asOf is the monotonic time after born before which all writes are known here; 0 if there is
 	// none.
 	asOf atomic.Int64
-	// dials counts connections. told was their number when watchers were last sent the event with
+	// dials counts connections. reported was their number when watchers were last sent the event with
 	// the zero ID.
-	dials atomic.Int64
-	told  int64
+	dials    atomic.Int64
+	reported int64
 	// failure is why the last ping failed.
 	failure atomic.Pointer[error]
 	// mastersMu guards masters, the servers that answered the last ping as masters, by address.
@@ -138,8 +138,8 @@ func (f *feed) beat(ctx context.Context) error {
 	f.masters = masters
 	f.mastersMu.Unlock()
 	f.events.Mend()
-	if dials := f.dials.Load(); dials != f.told {
-		f.told = dials
+	if dials := f.dials.Load(); dials != f.reported {
+		f.reported = dials
 		f.records.Clear()
 		f.events.Publish(session.Event{})
 	}

@@ -121,7 +121,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		neverRevived(t, a, a, b)
 	},
 	"events reach the watchers of the other process": func(t *testing.T, a, b *fixture) {
-		told(t, a, b.watch(t), true)
+		report(t, a, b.watch(t), true)
 		// After the event the session is gone.
 		r := a.create(t)
 		b.get(t, r.ID)
@@ -129,7 +129,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		if err := a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
 			t.Fatal(err)
 		}
-		w.hears(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut},
+		w.expect(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut},
 			true)
 		_, err := b.store.Get(t.Context(), r.ID)
 		wantErr(t, "Get", err, session.ErrNotFound)

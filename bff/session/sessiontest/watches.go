@@ -81,8 +81,8 @@ func (w *watcher) forget() {
 	w.events = nil
 }
 
-// hears waits for an event, or, with anyWillDo or after a break, for one with the zero ID.
-func (w *watcher) hears(t *testing.T, what string, want session.Event, anyWillDo bool) {
+// expect waits for an event, or, with anyWillDo or after a break, for one with the zero ID.
+func (w *watcher) expect(t *testing.T, what string, want session.Event, anyWillDo bool) {
 	t.Helper()
 	eventually(t, what+" is told", func() bool {
 		broken, _ := w.over()
@@ -100,8 +100,8 @@ func (w *watcher) hears(t *testing.T, what string, want session.Event, anyWillDo
 	}
 }
 
-// told makes every kind of event at a fixture, and checks that the watcher gets it.
-func told(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
+// report makes every kind of event at a fixture, and checks that the watcher gets it.
+func report(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
 	for _, c := range []struct {
 		name string
 		do   func(r session.Record) error
@@ -137,14 +137,14 @@ func told(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
 			continue
 		}
 		c.want.ID = r.ID
-		w.hears(t, c.name, c.want, anyWillDo)
+		w.expect(t, c.name, c.want, anyWillDo)
 	}
 }
 
 // watches test a session.Watcher.
 var watches = map[string]func(*testing.T, *fixture){
 	"ends and changes are reported": func(t *testing.T, f *fixture) {
-		told(t, f, f.watch(t), false)
+		report(t, f, f.watch(t), false)
 	},
 	"every watcher gets an event": func(t *testing.T, f *fixture) {
 		first, second := f.watch(t), f.watch(t)
@@ -153,8 +153,8 @@ var watches = map[string]func(*testing.T, *fixture){
 			t.Fatal(err)
 		}
 		want := session.Event{ID: r.ID, Ended: true, Reason: session.ReasonElsewhere}
-		first.hears(t, "Delete", want, false)
-		second.hears(t, "Delete", want, false)
+		first.expect(t, "Delete", want, false)
+		second.expect(t, "Delete", want, false)
 	},
 	"a reported change can be read": func(t *testing.T, f *fixture) {
 		r := f.create(t)

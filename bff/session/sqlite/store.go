@@ -25,7 +25,7 @@ const (
 func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) (err error) {
 	now := s.now()
 	if !replaces.IsZero() {
-		defer func() { s.tell(replaces, true, session.ReasonReplaced, err) }()
+		defer func() { s.publish(replaces, true, session.ReasonReplaced, err) }()
 	}
 	return s.transaction(ctx, func(tx *sql.Tx) error {
 		// This also removes an expired session with the ID.
@@ -67,7 +67,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 // Touch implements [session.Store].
 func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen,
 	idleExpires time.Time) (err error) {
-	defer func() { s.tell(id, false, 0, err) }()
+	defer func() { s.publish(id, false, 0, err) }()
 	return s.exec(ctx, `UPDATE sessions SET
 		idle_expires = CASE WHEN last_seen_at < ?2 THEN ?3 ELSE idle_expires END,
 		last_seen_at = max(last_seen_at, ?2)
@@ -112,7 +112,7 @@ func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence,
 	sealed []byte) (err error) {
-	defer func() { s.tell(id, false, 0, err) }()
+	defer func() { s.publish(id, false, 0, err) }()
 	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
 		if f == 0 || f != newest {
 			return session.ErrFenced
@@ -152,7 +152,7 @@ func (s *Store) withLock(ctx context.Context, id session.ID,
 
 // Delete implements [session.Store].
 func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) (err error) {
-	defer func() { s.tell(id, true, why, err) }()
+	defer func() { s.publish(id, true, why, err) }()
 	return s.exec(ctx, "DELETE FROM sessions WHERE id = ? AND "+live, id[:], s.now().UnixMilli())
 }
 
@@ -175,7 +175,7 @@ func (s *Store) deleteWhere(ctx context.Context, why session.Reason, where strin
 	var ids []session.ID
 	defer func() {
 		for _, id := range ids {
-			s.tell(id, true, why, err)
+			s.publish(id, true, why, err)
 		}
 	}()
 	err = s.transaction(ctx, func(tx *sql.Tx) error {

@@ -38,10 +38,10 @@ func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
 	return err
 }
 
-// tell drops a session that a call may have changed from the cache, and then publishes an event,
+// publish drops a session that a call may have changed from the cache, and then publishes an event,
 // since watchers read the session. A call that failed is published too, as its commit may have been
 // made.
-func (s *Store) tell(id session.ID, ended bool, why session.Reason, err error) {
+func (s *Store) publish(id session.ID, ended bool, why session.Reason, err error) {
 	s.records.Drop(id)
 	switch {
 	case err == nil:
