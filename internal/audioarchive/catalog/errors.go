@@ -16,10 +16,10 @@ const Domain = "audioarchive.example"
 const (
 	ReasonProductNotFound    = "PRODUCT_NOT_FOUND"
 	ReasonNotSeller          = "NOT_SELLER"           // only the product's seller may change it
-	ReasonETagMismatch       = "ETAG_MISMATCH"        // the product is in another state than the caller's etag says
+	ReasonETagMismatch       = "ETAG_MISMATCH"        // the etag does not fit the product
 	ReasonConcurrentChange   = "CONCURRENT_CHANGE"    // concurrent changes made all attempts fail
 	ReasonRequestIDReused    = "REQUEST_ID_REUSED"    // used with another product
-	ReasonResumeTokenExpired = "RESUME_TOKEN_EXPIRED" // the following changes are no longer in the log
+	ReasonResumeTokenExpired = "RESUME_TOKEN_EXPIRED" // changes left the log
 	ReasonTooManyWatchers    = "TOO_MANY_WATCHERS"
 	ReasonStopping           = "SERVER_STOPPING" // reconnect with the latest resume_token
 )
@@ -45,5 +45,6 @@ func failed(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return status.FromContextError(err).Err()
 	}
-	return status.Errorf(codes.Internal, "products: %v", err) // for the log; the gateway shows no text of internal errors
+	// The text is for the log. The gateway does not show texts of internal errors.
+	return status.Errorf(codes.Internal, "products: %v", err)
 }

@@ -200,7 +200,7 @@ func (db *DB) write(ctx context.Context, do func(*sql.Tx) (*change, error)) erro
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it returns an error, and after an error that one is returned
+	defer tx.Rollback() //nolint:errcheck // fails after a commit
 	changed, err := do(tx)
 	if err != nil {
 		return err

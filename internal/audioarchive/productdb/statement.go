@@ -174,7 +174,8 @@ func (q Query) groups() []And {
 			}
 		}
 	}
-	for field := ByID; field <= ByUpdated; field++ { // always in the same order, so that prepared statements are reused
+	// Always in the same order, so that prepared statements are reused.
+	for field := ByID; field <= ByUpdated; field++ {
 		if group := byField[field]; len(group) > 0 {
 			groups = append(groups, group)
 		}

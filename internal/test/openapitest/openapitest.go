@@ -1,5 +1,5 @@
-// Package openapitest owns what tests of OpenAPI documents share: file descriptors made of text, and
-// the routes of their methods. It leaves the documents to the tests.
+// Package openapitest owns what tests of OpenAPI documents share: file descriptors made of text,
+// and the routes of their methods. It leaves the documents to the tests.
 package openapitest
 
 import (

@@ -1,5 +1,5 @@
-// Package proof collects the results of the long tests that "make proof" runs. Such a test stands in
-// a file with the build tag proof, is named TestProof…, and reports one section.
+// Package proof collects the results of the long tests that "make proof" runs. Such a test is in a
+// file with the build tag proof, is named TestProof…, and reports one section.
 package proof
 
 import (

@@ -293,7 +293,7 @@ func (k *Key) JWK() map[string]any {
 // Segment encodes one part of a compact token.
 func Segment(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// AccessTokenHash returns the at_hash of an access token (OpenID Connect Core §3.1.3.6, for RS256).
+// AccessTokenHash returns the at_hash of an access token for RS256 (OpenID Connect Core §3.1.3.6).
 func AccessTokenHash(accessToken string) string {
 	sum := sha256.Sum256([]byte(accessToken))
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
