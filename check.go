@@ -49,6 +49,7 @@ func (p *program) check(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
+// examine returns the report. It stops at invalid settings.
 func (p *program) examine(ctx context.Context) *check.Report {
 	report := &check.Report{}
 	if err := p.validate(allParts); err != nil {
@@ -81,6 +82,7 @@ func (p *program) examine(ctx context.Context) *check.Report {
 	return report
 }
 
+// ok, warn and result make results: result is wrong if err is not nil.
 func ok(proof, what string) check.Result {
 	return check.Result{Status: check.OK, Proof: proof, What: what}
 }
@@ -110,6 +112,7 @@ func (p *program) atRoot(proof, setting, value string) []check.Result {
 	}}
 }
 
+// proveSessions proves that sessions can be kept.
 func (p *program) proveSessions(ctx context.Context) check.Result {
 	proved := "the session store answers, and its user has the rights that sessions need: "
 	switch storeKind(p.cfg.SessionStore) {
@@ -121,7 +124,8 @@ func (p *program) proveSessions(ctx context.Context) check.Result {
 	return result("session store", proved+place(p.cfg.SessionStore), p.probeStore(ctx))
 }
 
-// proveDatabase returns nothing if no service keeps data.
+// proveDatabase proves that services can keep their data. It returns nothing if no
+// service has a probe.
 func (p *program) proveDatabase(ctx context.Context) []check.Result {
 	probed, err := probeDatabase(ctx, p.app.Services, p.environment())
 	if !probed {
@@ -137,6 +141,7 @@ func (p *program) proveDatabase(ctx context.Context) []check.Result {
 	return []check.Result{result("database", proved+place(p.cfg.DatabaseURL), err)}
 }
 
+// proveDenylist proves that revoked access tokens can be recorded.
 func (p *program) proveDenylist(ctx context.Context) check.Result {
 	const proved = "the denylist answers, and its user has the rights that denials need: "
 	err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})

@@ -25,7 +25,7 @@ const (
 	exitUnproved = 3 // check found no error, but could not prove everything
 )
 
-// usageError is an error in arguments or in the form of a source.
+// A usageError is an error in arguments or in the form of a source.
 type usageError struct{ error }
 
 // command returns the command line of the program.
@@ -181,7 +181,8 @@ func (p *program) flagError(err error) error {
 	return errors.New(text)
 }
 
-// execute runs the command in args and returns the exit code.
+// execute runs the command in args and returns the exit code. Reports go to p.out,
+// everything else to stderr.
 func (p *program) execute(ctx context.Context, args, environ []string, stderr io.Writer) int {
 	root := p.command(environ, stderr)
 	root.SetArgs(slices.Concat([]string{}, args)) // nil would mean os.Args
@@ -208,6 +209,7 @@ func (p *program) complain(stderr io.Writer, code int, err error) int {
 	return code
 }
 
+// newLogger returns the program's logger, which adds the request id of a context.
 func newLogger(w io.Writer, format, level string, development bool) *slog.Logger {
 	var least slog.Level
 	_ = least.UnmarshalText([]byte(level)) // one of the setting's choices

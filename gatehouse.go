@@ -3,6 +3,38 @@
 // joined, stores, checks, development, and the life of the process. It leaves
 // what is served to the application, and each part's work to package server,
 // gateway and bff.
+//
+// An application is a value of type [App]; its main function calls [Main].
+//
+// # Commands
+//
+//	dev      runs all parts with a provider for development; needs no settings
+//	serve    runs bff, gateway and server in one process
+//	bff, gateway, server
+//	         run one part
+//	check    validates the settings, and proves what it can at the provider,
+//	         the stores and the database
+//	version, help, completion
+//
+// The hidden commands reference and openapi write the reference of all settings
+// in Markdown and the OpenAPI document.
+//
+// # Settings
+//
+// A setting comes from a flag, the environment, a file .env in the working
+// directory, or the YAML file of --config, in this order. Variables of the
+// program begin with GATEHOUSE_, those of the application with its name.
+// Secrets can be given as files, by variables that end in _FILE. All problems
+// are reported at once, each with the source of the value and the remedy.
+//
+// # Life of the process
+//
+// All ports are opened before anything else happens. SIGTERM and interrupts end
+// the process: readiness checks fail, then bff and gateway finish the requests in
+// flight, then the server, all within GATEHOUSE_SHUTDOWN_TIMEOUT. Refreshes and
+// revocations in flight are finished as well.
+//
+// Importing the package replaces the process-wide logger of gRPC.
 package gatehouse
 
 import (

@@ -59,6 +59,8 @@ func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 	return all, nil
 }
 
+// add adds the parts in the order in which they need each other: stores, server,
+// gateway, bff.
 func (p *parts) add(ctx context.Context, run partSet) (err error) {
 	if run.BFF || run.Server {
 		// One for both: one set of metadata and keys.
@@ -100,6 +102,8 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 	return nil
 }
 
+// addServer adds the server with the services of the application and the
+// operator's.
 func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
 	cfg.Authn.Provider = p.provider
@@ -117,6 +121,8 @@ func (p *parts) addServer() (err error) {
 	return err
 }
 
+// addGateway adds the gateway in front of the server, in this process or at
+// grpc-target.
 func (p *parts) addGateway(run partSet) (err error) {
 	cfg := p.cfg.Gateway
 	ready := func() error { return nil }
@@ -152,6 +158,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 	return err
 }
 
+// addBFF adds the bff in front of the gateway, in this process or at gateway-url.
 func (p *parts) addBFF() (err error) {
 	cfg := p.cfg.BFF
 	cfg.Logger = p.logger.With("part", "bff")
@@ -227,6 +234,7 @@ type unreachable struct{ cause error }
 func (e *unreachable) Error() string { return "the server does not answer" }
 func (e *unreachable) Unwrap() error { return e.cause }
 
+// errLeaving is the readiness of a process that is stopping.
 var errLeaving = errors.New("the process is about to end")
 
 // ready returns an error while this process is not ready to serve.

@@ -86,6 +86,7 @@ type Environment struct {
 	database string // how errors name the setting
 }
 
+// environment returns the settings for implementations of services.
 func (p *program) environment() Environment {
 	return Environment{
 		DatabaseURL: p.cfg.DatabaseURL, Issuer: p.cfg.Provider.Issuer, Development: p.development,
@@ -116,9 +117,11 @@ func probeDatabase(ctx context.Context, services []Service, env Environment) (pr
 	return probed, nil
 }
 
-// implementations are those of all services, opened.
+// implementations are the opened implementations of all services, in the order of
+// the services.
 type implementations []implementation
 
+// An implementation is registered by its service's descriptor.
 type implementation struct {
 	desc  *grpc.ServiceDesc
 	value any
@@ -142,6 +145,7 @@ func openServices(ctx context.Context, services []Service, env Environment) (all
 	return all, nil
 }
 
+// register adds all services to a gRPC server.
 func (all implementations) register(r grpc.ServiceRegistrar) {
 	for _, one := range all {
 		r.RegisterService(one.desc, one.value)
@@ -170,6 +174,7 @@ func (all implementations) drain(context.Context) error {
 	return nil
 }
 
+// close closes what has a method Close, and returns all errors.
 func (all implementations) close() error {
 	var errs []error
 	for _, one := range all {
@@ -182,7 +187,7 @@ func (all implementations) close() error {
 
 // exposedServices returns what the gateway serves of the application.
 func exposedServices(services []Service) []gateway.Service {
-	exposed := make([]gateway.Service, 0, len(services)+1)
+	exposed := make([]gateway.Service, 0, len(services)+1) // with room for the operator's
 	for _, s := range services {
 		exposed = append(exposed, s.exposed)
 	}

@@ -12,353 +12,239 @@ import (
 const variablePrefix = "GATEHOUSE"
 
 // settings returns the table of all settings: those of the program, then those
-// of the application. Flag, variable, key in the file, help, reference, and the
-// names in errors about the targets come from a setting's row.
+// of the application. A row is all there is of a setting: flag, variable, key in
+// the file, help, reference, and the name in errors about the targets come from
+// it. The targets are fields of p.cfg; a value that several parts need has
+// several.
 func (p *program) settings() settings.Table {
 	cfg := &p.cfg
 	table := settings.Table{
-		{
-			Name: "config", Group: "General", Placeholder: "FILE",
+		{Name: "config", Group: "General", Placeholder: "FILE",
 			Targets: []any{&cfg.File},
-			Help: "A YAML file of settings, under the names of the flags. Flags, environment and .env " +
-				"take precedence.",
-		},
-		{
-			Name: "oidc-issuer", Group: "Login", Placeholder: "URL", Show: redacted,
-			Aliases: []string{"AUTH0_ISSUER_BASE_URL"},
+			Help: "A YAML file of settings, under the names of the flags. Flags, environment and .env take " +
+				"precedence."},
+		{Name: "oidc-issuer", Group: "Login", Placeholder: "URL", Show: redacted, Aliases: []string{"AUTH0_ISSUER_BASE_URL"},
 			Targets: []any{&cfg.Provider.Issuer, &cfg.Gateway.Resource.Issuer},
-			Help: "The issuer of the OpenID provider. Only a trailing slash may differ from the " +
-				"metadata. http is accepted on loopback only.",
-		},
-		{
-			Name: "oidc-internal-url", Group: "Login", Placeholder: "URL", Show: redacted,
+			Help: "The issuer of the OpenID provider. Only a trailing slash may differ from the metadata. " +
+				"http is accepted on loopback only."},
+		{Name: "oidc-internal-url", Group: "Login", Placeholder: "URL", Show: redacted,
 			Targets: []any{&cfg.Provider.InternalURL},
-			Help: "The origin at which this process reaches the provider, if it is not that of the " +
-				"issuer, for example inside a cluster: https://HOST:PORT. It replaces scheme, host " +
-				"and port of discovery, keys, token, userinfo, revocation and pushed requests; the " +
-				"path stays. Host header and TLS server name are those of this URL, so the " +
-				"certificate must name it. Browsers are still sent to the addresses in the metadata, " +
-				"and tokens must still have the issuer.",
-		},
-		{
-			Name: "insecure-oidc-internal-http", Group: "Login",
+			Help: "The origin at which this process reaches the provider, if it is not that of the issuer, " +
+				"for example inside a cluster: https://HOST:PORT. It replaces scheme, host and port of " +
+				"discovery, keys, token, userinfo, revocation and pushed requests; the path stays. Host " +
+				"header and TLS server name are those of this URL, so the certificate must name it. " +
+				"Browsers are still sent to the addresses in the metadata, and tokens must still have the " +
+				"issuer."},
+		{Name: "insecure-oidc-internal-http", Group: "Login",
 			Targets: []any{&cfg.Provider.InsecureInternalHTTP},
-			Help: "Accept an oidc-internal-url with http off loopback. INSECURE: the client's secret, " +
-				"codes and tokens are sent in the clear, and any host on the path can replace the " +
-				"provider's keys.",
-		},
-		{
-			Name: "oidc-client-id", Group: "Login", Placeholder: "ID", Aliases: []string{"AUTH0_CLIENT_ID"},
+			Help: "Accept an oidc-internal-url with http off loopback. INSECURE: the client's secret, codes " +
+				"and tokens are sent in the clear, and any host on the path can replace the provider's " +
+				"keys."},
+		{Name: "oidc-client-id", Group: "Login", Placeholder: "ID", Aliases: []string{"AUTH0_CLIENT_ID"},
 			Targets: []any{&cfg.BFF.Client.ID, &cfg.Server.Authn.Profile.ClientID},
-			Help:    "The id of the bff's client at the provider.",
-		},
-		{
-			Name: "oidc-client-secret", Group: "Login", Placeholder: "SECRET", Secret: true, Opaque: true,
-			Aliases: []string{"AUTH0_CLIENT_SECRET"},
+			Help:    "The id of the bff's client at the provider."},
+		{Name: "oidc-client-secret", Group: "Login", Placeholder: "SECRET", Secret: true, Opaque: true, Aliases: []string{"AUTH0_CLIENT_SECRET"},
 			Targets: []any{&cfg.BFF.Client.Secret},
-			Help: "The client's secret. A client without a secret or a key is public, and PKCE alone " +
-				"protects its codes.",
-		},
-		{
-			Name: "oidc-client-key", Group: "Login", Placeholder: "KEY", Secret: true, Multiline: true,
+			Help: "The client's secret. A client without a secret or a key is public, and PKCE alone protects " +
+				"its codes."},
+		{Name: "oidc-client-key", Group: "Login", Placeholder: "KEY", Secret: true, Multiline: true,
 			Targets: []any{&cfg.BFF.Client.Key},
-			Help: "A private key instead of a secret (private_key_jwt): PEM or JWK, RSA or P-256. To " +
-				"rotate it, give several, one after the other or as a JWK set: the first signs, and " +
-				"the public keys of all are published at /api/auth/jwks.json.",
-		},
-		{
-			Name: "oidc-client-auth", Group: "Login", Placeholder: "METHOD",
+			Help: "A private key instead of a secret (private_key_jwt): PEM or JWK, RSA or P-256. To rotate " +
+				"it, give several, one after the other or as a JWK set: the first signs, and the public " +
+				"keys of all are published at /api/auth/jwks.json."},
+		{Name: "oidc-client-auth", Group: "Login", Placeholder: "METHOD",
 			Targets: []any{&cfg.BFF.Client.Auth},
-			Help: "How the client authenticates: client_secret_basic, client_secret_post, " +
-				"private_key_jwt or none. Default: as the secret or the key requires; for a secret " +
-				"the first method that the provider lists, basic before post.",
-		},
-		{
-			Name: "oidc-assertion-audience", Group: "Login", Placeholder: "AUDIENCE",
+			Help: "How the client authenticates: client_secret_basic, client_secret_post, private_key_jwt or " +
+				"none. Default: as the secret or the key requires; for a secret the first method that the " +
+				"provider lists, basic before post."},
+		{Name: "oidc-assertion-audience", Group: "Login", Placeholder: "AUDIENCE",
 			Targets: []any{&cfg.BFF.Client.AssertionAudience},
-			Help: "The audience of the assertions that the client key signs: issuer, or token_endpoint " +
-				"for providers that accept no other, such as Ory Hydra, Okta and Entra. With " +
-				"token_endpoint the key must be used at this provider only. Default: issuer.",
-		},
-		{
-			Name: "oidc-response-mode", Group: "Login", Placeholder: "MODE",
+			Help: "The audience of the assertions that the client key signs: issuer, or token_endpoint for " +
+				"providers that accept no other, such as Ory Hydra, Okta and Entra. With token_endpoint the " +
+				"key must be used at this provider only. Default: issuer."},
+		{Name: "oidc-response-mode", Group: "Login", Placeholder: "MODE",
 			Targets: []any{&cfg.BFF.Login.ResponseMode},
 			Help: "form_post asks the provider to send the code in a form, so that it is in no address. " +
-				"Default: in the address of the callback.",
-		},
-		{
-			Name: "oidc-omit-par", Group: "Login",
+				"Default: in the address of the callback."},
+		{Name: "oidc-omit-par", Group: "Login",
 			Targets: []any{&cfg.BFF.Login.OmitPAR},
-			Help:    "Do not push authorization requests (RFC 9126), even if the provider supports it.",
-		},
-		{
-			Name: "oidc-scope", Group: "Login", Placeholder: "SCOPES", Aliases: []string{"AUTH0_SCOPE"},
+			Help:    "Do not push authorization requests (RFC 9126), even if the provider supports it."},
+		{Name: "oidc-scope", Group: "Login", Placeholder: "SCOPES", Aliases: []string{"AUTH0_SCOPE"},
 			Targets: []any{&cfg.BFF.Login.Scope},
-			Help: "The scopes of a login, separated by spaces. offline_access is left out if the " +
-				"provider does not list it. Default: openid profile email offline_access; at Keycloak " +
-				"openid profile email, because it issues refresh tokens without offline_access, and " +
-				"ends its own session after a login with it.",
-		},
-		{
-			Name: "oidc-offline-consent", Group: "Login", Placeholder: "WHEN",
+			Help: "The scopes of a login, separated by spaces. offline_access is left out if the provider " +
+				"does not list it. Default: openid profile email offline_access; at Keycloak openid profile " +
+				"email, because it issues refresh tokens without offline_access, and ends its own session " +
+				"after a login with it."},
+		{Name: "oidc-offline-consent", Group: "Login", Placeholder: "WHEN",
 			Targets: []any{&cfg.BFF.Login.OfflineConsent},
-			Help: "Whether a login with offline_access prompts for consent (OpenID Connect Core, " +
-				"section 11): always or never. Default: always, except at providers known not to need " +
-				"it.",
-		},
-		{
-			Name: "oidc-omit-audience", Group: "Login",
+			Help: "Whether a login with offline_access prompts for consent (OpenID Connect Core, section 11): " +
+				"always or never. Default: always, except at providers known not to need it."},
+		{Name: "oidc-omit-audience", Group: "Login",
 			Targets: []any{&cfg.BFF.Login.OmitAudience},
-			Help:    "Do not send the audience as the parameter audience.",
-		},
-		{
-			Name: "oidc-omit-resource", Group: "Login",
+			Help:    "Do not send the audience as the parameter audience."},
+		{Name: "oidc-omit-resource", Group: "Login",
 			Targets: []any{&cfg.BFF.Login.OmitResource},
-			Help: "Do not send the audience as the parameter resource (RFC 8707), for providers that " +
-				"refuse it, such as Entra.",
-		},
-		{
-			Name: "login-rate", Group: "Login", Placeholder: "N", Default: "120",
+			Help: "Do not send the audience as the parameter resource (RFC 8707), for providers that refuse " +
+				"it, such as Entra."},
+		{Name: "login-rate", Group: "Login", Placeholder: "N", Default: "120",
 			Targets: []any{&cfg.BFF.Login.Rate},
-			Help: "The number of logins that one address (an IPv6 /64) may start in a minute. Behind " +
-				"proxies, set trusted-proxies as well, or all users count as one address.",
-		},
-		{
-			Name: "base-url", Group: "Login", Placeholder: "URL", Show: redacted,
-			Aliases: []string{"AUTH0_BASE_URL"},
+			Help: "The number of logins that one address (an IPv6 /64) may start in a minute. Behind proxies, " +
+				"set trusted-proxies as well, or all users count as one address."},
+		{Name: "base-url", Group: "Login", Placeholder: "URL", Show: redacted, Aliases: []string{"AUTH0_BASE_URL"},
 			Targets: []any{&cfg.BFF.BaseURL, &cfg.Gateway.Access.BaseURL},
 			Help: "The origin of the bff as browsers see it: scheme, host and port. It is also the only " +
-				"origin whose pages may read the gateway's answers (CORS). Any form that a browser " +
-				"accepts is accepted, such as https://bücher.example, and used in the form that " +
-				"browsers send. http is accepted on loopback only.",
-		},
-		{
-			Name: "secret", Group: "Login", Placeholder: "SECRET", Secret: true,
-			Aliases: []string{"AUTH0_SECRET"},
+				"origin whose pages may read the gateway's answers (CORS). Any form that a browser accepts " +
+				"is accepted, such as https://bücher.example, and used in the form that browsers send. http " +
+				"is accepted on loopback only."},
+		{Name: "secret", Group: "Login", Placeholder: "SECRET", Secret: true, Aliases: []string{"AUTH0_SECRET"},
 			Targets: []any{&cfg.BFF.Sessions.Secrets},
-			Help: "Key material for cookies and stored tokens, at least 32 characters: openssl rand " +
-				"-hex 32. To rotate it, give several, newest first, separated by commas or one per " +
-				"line of the file: all of them open, and the first one that all live bffs have seals " +
-				"(docs/sessions.md).",
-		},
-		{
-			Name: "secret-compromised", Group: "Login",
+			Help: "Key material for cookies and stored tokens, at least 32 characters: openssl rand -hex 32. " +
+				"To rotate it, give several, newest first, separated by commas or one per line of the file: " +
+				"all of them open, and the first one that all live bffs have seals (docs/sessions.md)."},
+		{Name: "secret-compromised", Group: "Login",
 			Targets: []any{&cfg.BFF.Sessions.SecretsCompromised},
-			Help: "The old secrets are compromised: start even if no other live bff has one of these " +
-				"secrets, and seal with the first one at once. Until the other bffs have it, each " +
-				"answers 503 for the sessions of the others.",
-		},
-		{
-			Name: "audience", Group: "API", Placeholder: "ID", Aliases: []string{"AUTH0_AUDIENCE"},
-			Targets: []any{
-				&cfg.Server.Authn.Audience, &cfg.Gateway.Resource.Audience, &cfg.BFF.Login.Audience,
-			},
-			Help: "The identifier of the API: requested at login, required in access tokens. Without " +
-				"one, many providers issue opaque tokens, which cannot be verified.",
-		},
-		{
-			Name: "require-at-jwt", Group: "API",
+			Help: "The old secrets are compromised: start even if no other live bff has one of these secrets, " +
+				"and seal with the first one at once. Until the other bffs have it, each answers 503 for " +
+				"the sessions of the others."},
+		{Name: "audience", Group: "API", Placeholder: "ID", Aliases: []string{"AUTH0_AUDIENCE"},
+			Targets: []any{&cfg.Server.Authn.Audience, &cfg.Gateway.Resource.Audience, &cfg.BFF.Login.Audience},
+			Help: "The identifier of the API: requested at login, required in access tokens. Without one, " +
+				"many providers issue opaque tokens, which cannot be verified."},
+		{Name: "require-at-jwt", Group: "API",
 			Targets: []any{&cfg.Server.Authn.Profile.RequireATJWT},
-			Help: "Accept only access tokens of the type at+jwt (RFC 9068). Required if the audience is " +
-				"also the client's id.",
-		},
-		{
-			Name: "id-token-clients", Group: "API", Placeholder: "ID",
+			Help: "Accept only access tokens of the type at+jwt (RFC 9068). Required if the audience is also " +
+				"the client's id."},
+		{Name: "id-token-clients", Group: "API", Placeholder: "ID",
 			Targets: []any{&cfg.Server.Authn.Profile.IDTokenClients},
-			Help: "The ids of clients whose ID tokens the server refuses, separated by commas: a token " +
-				"with one of them as an audience must have the type at+jwt. Use it if a client's ID " +
-				"tokens name the API. Tokens with at_hash, c_hash, s_hash, nonce or events are " +
-				"refused in any case. Default: none.",
-		},
-		{
-			Name: "insecure-id-token-shape", Group: "API",
+			Help: "The ids of clients whose ID tokens the server refuses, separated by commas: a token with " +
+				"one of them as an audience must have the type at+jwt. Use it if a client's ID tokens name " +
+				"the API. Tokens with at_hash, c_hash, s_hash, nonce or events are refused in any case. " +
+				"Default: none."},
+		{Name: "insecure-id-token-shape", Group: "API",
 			Targets: []any{&cfg.Server.Authn.Profile.InsecureIDTokenShape},
-			Help: "Accept access tokens that look like ID tokens (with nonce or at_hash), for a " +
-				"provider that issues no others, such as Dex. INSECURE: an ID token that names the " +
-				"API then gives access to it.",
-		},
-		{
-			Name: "database-url", Group: "API", Placeholder: "URL", Secret: true, Show: place,
+			Help: "Accept access tokens that look like ID tokens (with nonce or at_hash), for a provider that " +
+				"issues no others, such as Dex. INSECURE: an ID token that names the API then gives access " +
+				"to it."},
+		{Name: "database-url", Group: "API", Placeholder: "URL", Secret: true, Show: place,
 			Targets: []any{&cfg.DatabaseURL},
 			Help: "Where services keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or " +
-				"memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory:, " +
-				"with example data.",
-		},
-		{
-			Name: "permissions-claim", Group: "API", Placeholder: "CLAIM", Default: "permissions",
+				"memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory:, with " +
+				"example data."},
+		{Name: "permissions-claim", Group: "API", Placeholder: "CLAIM", Default: "permissions",
 			Targets: []any{&cfg.Server.Authn.PermissionsClaim},
-			Help: "The claim with a caller's permissions, for policies that require some. Dots lead " +
-				"into nested objects (realm_access.roles).",
-		},
-		{
-			Name: "api-docs", Group: "API", Placeholder: "WHO",
-			Choices: []string{"public", "off"}, Default: "public",
+			Help: "The claim with a caller's permissions, for policies that require some. Dots lead into " +
+				"nested objects (realm_access.roles)."},
+		{Name: "api-docs", Group: "API", Placeholder: "WHO", Choices: []string{"public", "off"}, Default: "public",
 			Targets: []any{p.setAPIDocs},
-			Help: "Who can read the description of the API at /api/docs and /api/openapi.json: public " +
-				"for everyone, off for no one. It contains paths, fields and policies, which requests " +
-				"to the API reveal as well.",
-		},
-		{
-			Name: "denylist", Group: "API", Placeholder: "WHERE", Secret: true, Show: place,
+			Help: "Who can read the description of the API at /api/docs and /api/openapi.json: public for " +
+				"everyone, off for no one. It contains paths, fields and policies, which requests to the " +
+				"API reveal as well."},
+		{Name: "denylist", Group: "API", Placeholder: "WHERE", Secret: true, Show: place,
 			Targets: []any{&cfg.Denylist},
-			Help: "Where access tokens that a logout revokes before they expire are recorded: memory: " +
-				"if bff and server are one process, redis://HOST:PORT (rediss:// with TLS) if they " +
-				"are several. A token is refused by its jti, so the provider must include one. What a " +
-				"back-channel logout revokes is refused for 24 hours, which must be longer than " +
-				"access tokens live. Open streams end within a second. Default: none; an access token " +
-				"is accepted until it expires. No browser ever has one.",
-		},
-		{
-			Name: "session-store", Group: "Sessions", Placeholder: "STORE", Secret: true, Show: place,
+			Help: "Where access tokens that a logout revokes before they expire are recorded: memory: if bff " +
+				"and server are one process, redis://HOST:PORT (rediss:// with TLS) if they are several. A " +
+				"token is refused by its jti, so the provider must include one. What a back-channel logout " +
+				"revokes is refused for 24 hours, which must be longer than access tokens live. Open " +
+				"streams end within a second. Default: none; an access token is accepted until it expires. " +
+				"No browser ever has one."},
+		{Name: "session-store", Group: "Sessions", Placeholder: "STORE", Secret: true, Show: place,
 			Targets: []any{&cfg.SessionStore},
 			Help: "Where sessions are kept: memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, " +
 				"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or " +
-				"redis-sentinel://HOST:PORT,HOST:PORT/MASTER (rediss… with TLS). docs/sessions.md has " +
-				"the guarantees of each. Default: sqlite:gatehouse-sessions.db; in dev memory:.",
-		},
-		{
-			Name: "cookie-name", Group: "Sessions", Placeholder: "NAME", Default: "gatehouse",
+				"redis-sentinel://HOST:PORT,HOST:PORT/MASTER (rediss… with TLS). docs/sessions.md has the " +
+				"guarantees of each. Default: sqlite:gatehouse-sessions.db; in dev memory:."},
+		{Name: "cookie-name", Group: "Sessions", Placeholder: "NAME", Default: "gatehouse",
 			Targets: []any{&cfg.BFF.Sessions.CookieName},
-			Help: "The name of the session cookie; over https it has the prefix __Host-. The names of " +
-				"login cookies begin with it. Instances on one host need different names, even on " +
-				"different ports, because browsers do not separate cookies by port.",
-		},
-		{
-			Name: "session-idle-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "24h",
+			Help: "The name of the session cookie; over https it has the prefix __Host-. The names of login " +
+				"cookies begin with it. Instances on one host need different names, even on different " +
+				"ports, because browsers do not separate cookies by port."},
+		{Name: "session-idle-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "24h",
 			Targets: []any{&cfg.BFF.Sessions.IdleTimeout},
-			Help:    "How long a session lasts without use.",
-		},
-		{
-			Name: "session-absolute-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "168h",
+			Help:    "How long a session lasts without use."},
+		{Name: "session-absolute-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "168h",
 			Targets: []any{&cfg.BFF.Sessions.AbsoluteTimeout},
-			Help:    "How long a session lasts at most.",
-		},
-		{
-			Name: "refresh-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "30s",
+			Help:    "How long a session lasts at most."},
+		{Name: "refresh-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "30s",
 			Targets: []any{&cfg.BFF.Sessions.RefreshTimeout},
-			Help: "How long the provider may take to answer a refresh, in addition to 5 seconds to " +
-				"connect. It must be longer than the slowest answer: after a refresh without an " +
-				"answer, the refresh token may be spent. A stop of the process waits for refreshes in " +
-				"flight, at most this time and 5 seconds.",
-		},
-		{
-			Name: "replicas", Group: "Sessions", Placeholder: "N", Default: "1",
+			Help: "How long the provider may take to answer a refresh, in addition to 5 seconds to connect. " +
+				"It must be longer than the slowest answer: after a refresh without an answer, the refresh " +
+				"token may be spent. A stop of the process waits for refreshes in flight, at most this time " +
+				"and 5 seconds."},
+		{Name: "replicas", Group: "Sessions", Placeholder: "N", Default: "1",
 			Targets: []any{&cfg.BFF.Sessions.Nodes},
-			Help: "The number of bffs that share the session store. With more than 1, memory: and " +
-				"sqlite: are refused.",
-		},
-		{
-			Name: "frontend", Group: "Front end", Placeholder: "WHERE", Show: redacted, Default: "embedded:",
+			Help: "The number of bffs that share the session store. With more than 1, memory: and sqlite: are " +
+				"refused."},
+		{Name: "frontend", Group: "Front end", Placeholder: "WHERE", Show: redacted, Default: "embedded:",
 			Targets: []any{&cfg.Frontend},
 			Help: "What serves requests outside /api: embedded:, dir:PATH for a built single-page " +
-				"application, or http://HOST:PORT of a front-end server.",
-		},
-		{
-			Name: "frontend-csp", Group: "Front end", Placeholder: "POLICY",
+				"application, or http://HOST:PORT of a front-end server."},
+		{Name: "frontend-csp", Group: "Front end", Placeholder: "POLICY",
 			Targets: []any{&cfg.FrontendCSP},
-			Help: "The Content Security Policy of pages from dir:PATH, or none. Default: scripts from " +
-				"the application's own files and inline in its pages, images over https, and requests " +
-				"to its own origin only.",
-		},
-		{
-			Name: "protect", Group: "Front end", Placeholder: "PATTERN",
+			Help: "The Content Security Policy of pages from dir:PATH, or none. Default: scripts from the " +
+				"application's own files and inline in its pages, images over https, and requests to its " +
+				"own origin only."},
+		{Name: "protect", Group: "Front end", Placeholder: "PATTERN",
 			Targets: []any{&cfg.BFF.Access.Protect},
 			Help: "Pages that require a login, as patterns of a Next.js matcher: /private, /orders/:id, " +
 				"/private/:path*. none for no page. Default: " +
-				"/private/:path*,/profile/:path*,/my/:path*,/sessions/:path*.",
-		},
-		{
-			Name: "public", Group: "Front end", Placeholder: "PATTERN",
+				"/private/:path*,/profile/:path*,/my/:path*,/sessions/:path*."},
+		{Name: "public", Group: "Front end", Placeholder: "PATTERN",
 			Targets: []any{&cfg.BFF.Access.Public},
-			Help: "Paths that require no login; all other paths outside /api then require one. " +
-				"Recommended for front-end servers (docs/front-ends.md). Patterns are those of " +
-				"protect, but exact: /, /about, /assets/:path*. none for no path. It excludes " +
-				"protect. Default: protect decides.",
-		},
-		{
-			Name: "allowed-hosts", Group: "Front end", Placeholder: "HOST",
+			Help: "Paths that require no login; all other paths outside /api then require one. Recommended " +
+				"for front-end servers (docs/front-ends.md). Patterns are those of protect, but exact: /, " +
+				"/about, /assets/:path*. none for no path. It excludes protect. Default: protect decides."},
+		{Name: "allowed-hosts", Group: "Front end", Placeholder: "HOST",
 			Targets: []any{&cfg.BFF.Access.AllowedHosts, &cfg.Gateway.Access.AllowedHosts},
-			Help: "Additional host names to which bff and gateway answer, such as those by which a " +
-				"phone or another container reaches this machine. With a base URL on loopback they " +
-				"answer to loopback names and these only, and to others with 421, against DNS " +
-				"rebinding. Exempt are health checks, back-channel logout and, unless this is set, a " +
-				"gateway that runs alone and listens beyond loopback. Default: none.",
-		},
-		{
-			Name: "trusted-proxies", Group: "Front end", Placeholder: "NETWORK",
+			Help: "Additional host names to which bff and gateway answer, such as those by which a phone or " +
+				"another container reaches this machine. With a base URL on loopback they answer to " +
+				"loopback names and these only, and to others with 421, against DNS rebinding. Exempt are " +
+				"health checks, back-channel logout and, unless this is set, a gateway that runs alone and " +
+				"listens beyond loopback. Default: none."},
+		{Name: "trusted-proxies", Group: "Front end", Placeholder: "NETWORK",
 			Targets: []any{&cfg.BFF.Access.TrustedProxies},
-			Help:    "Networks, or addresses, of proxies whose X-Forwarded-For is trusted. Default: none.",
-		},
-		{
-			Name: "listen-bff", Group: "Addresses", Placeholder: "HOST:PORT",
+			Help:    "Networks, or addresses, of proxies whose X-Forwarded-For is trusted. Default: none."},
+		{Name: "listen-bff", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenBFF},
-			Help:    "The address of the bff. Default: :3000; in dev 127.0.0.1:3000.",
-		},
-		{
-			Name: "listen-gateway", Group: "Addresses", Placeholder: "HOST:PORT",
+			Help:    "The address of the bff. Default: :3000; in dev 127.0.0.1:3000."},
+		{Name: "listen-gateway", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenGateway},
-			Help:    "The address of the gateway. Default: :5000; in dev 127.0.0.1:5000.",
-		},
-		{
-			Name: "listen-grpc", Group: "Addresses", Placeholder: "HOST:PORT",
+			Help:    "The address of the gateway. Default: :5000; in dev 127.0.0.1:5000."},
+		{Name: "listen-grpc", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenGRPC},
-			Help:    "The address of the server. Default: :9090; in dev 127.0.0.1:9090.",
-		},
-		{
-			Name: "listen-admin", Group: "Addresses", Placeholder: "HOST:PORT",
+			Help:    "The address of the server. Default: :9090; in dev 127.0.0.1:9090."},
+		{Name: "listen-admin", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenAdmin},
-			Help:    "An address for /healthz and /readyz, apart from the public ports. Default: none.",
-		},
-		{
-			Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
+			Help:    "An address for /healthz and /readyz, apart from the public ports. Default: none."},
+		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
-			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001.",
-		},
-		{
-			Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redacted,
+			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
+		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redacted,
 			Targets: []any{&cfg.GatewayURL},
-			Help:    "The gateway of a bff that runs alone: http://gateway:5000.",
-		},
-		{
-			Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redacted,
+			Help:    "The gateway of a bff that runs alone: http://gateway:5000."},
+		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redacted,
 			Targets: []any{&cfg.GRPCTarget},
-			Help:    "The server of a gateway that runs alone, as a gRPC target: dns:///server:9090.",
-		},
-		{
-			Name: "max-request-bytes", Group: "API", Placeholder: "BYTES", Default: "1048576",
+			Help:    "The server of a gateway that runs alone, as a gRPC target: dns:///server:9090."},
+		{Name: "max-request-bytes", Group: "API", Placeholder: "BYTES", Default: "1048576",
 			Targets: []any{&cfg.Gateway.Limits.MaxBodyBytes, &cfg.Server.Limits.MaxRequestBytes},
-			Help: "The longest request to the API in bytes: its body at the gateway (413), and each " +
-				"message at the server. Streamed uploads are limited by their service only.",
-		},
-		{
-			Name: "max-response-bytes", Group: "API", Placeholder: "BYTES", Default: "16777216",
+			Help: "The longest request to the API in bytes: its body at the gateway (413), and each message " +
+				"at the server. Streamed uploads are limited by their service only."},
+		{Name: "max-response-bytes", Group: "API", Placeholder: "BYTES", Default: "16777216",
 			Targets: []any{&cfg.Gateway.Limits.MaxResponseBytes, &cfg.Server.Limits.MaxResponseBytes},
-			Help: "The longest message of an answer in bytes, at the gateway and at the server. A " +
-				"longer one is an internal error (500) and is logged.",
-		},
-		{
-			Name: "stream-heartbeat", Group: "API", Placeholder: "DURATION", Default: "15s",
+			Help: "The longest message of an answer in bytes, at the gateway and at the server. A longer one " +
+				"is an internal error (500) and is logged."},
+		{Name: "stream-heartbeat", Group: "API", Placeholder: "DURATION", Default: "15s",
 			Targets: []any{&cfg.Gateway.Limits.Heartbeat},
-			Help: "The longest silence of an event stream before it carries a comment. It must be " +
-				"shorter than the idle timeout of any proxy in front.",
-		},
-		{
-			Name: "shutdown-timeout", Group: "Addresses", Placeholder: "DURATION", Default: "20s",
+			Help: "The longest silence of an event stream before it carries a comment. It must be shorter " +
+				"than the idle timeout of any proxy in front."},
+		{Name: "shutdown-timeout", Group: "Addresses", Placeholder: "DURATION", Default: "20s",
 			Targets: []any{&cfg.ShutdownTimeout},
-			Help:    "How long requests in flight may take to end after SIGTERM.",
-		},
-		{
-			Name: "log-format", Group: "Log", Placeholder: "FORMAT",
-			Choices: []string{"auto", "text", "json"}, Default: "auto",
+			Help:    "How long requests in flight may take to end after SIGTERM."},
+		{Name: "log-format", Group: "Log", Placeholder: "FORMAT", Choices: []string{"auto", "text", "json"}, Default: "auto",
 			Targets: []any{&cfg.LogFormat},
-			Help:    "text for people, json for programs; auto is text in dev and json otherwise.",
-		},
-		{
-			Name: "log-level", Group: "Log", Placeholder: "LEVEL",
-			Choices: []string{"debug", "info", "warn", "error"}, Default: "info",
+			Help:    "text for people, json for programs; auto is text in dev and json otherwise."},
+		{Name: "log-level", Group: "Log", Placeholder: "LEVEL", Choices: []string{"debug", "info", "warn", "error"}, Default: "info",
 			Targets: []any{&cfg.LogLevel},
-			Help:    "The lowest level that is logged: debug, info, warn or error.",
-		},
+			Help:    "The lowest level that is logged: debug, info, warn or error."},
 	}
 	for _, s := range table {
 		s.Prefix = variablePrefix
@@ -375,6 +261,7 @@ func (p *program) settings() settings.Table {
 	return table
 }
 
+// setAPIDocs sets whether the API is described.
 func (p *program) setAPIDocs(who string) error {
 	p.cfg.Gateway.Document.Off = who == "off"
 	return nil

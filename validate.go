@@ -213,6 +213,7 @@ func checkTarget(target string) error {
 	return nil
 }
 
+// checkFrontend returns what is wrong with the front end or its policy.
 func (p *program) checkFrontend() error {
 	value, csp := p.cfg.Frontend, p.cfg.FrontendCSP
 	dir, isDir := strings.CutPrefix(value, "dir:")

@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 			wrong: []string{"GATEHOUSE_OIDC_ISSUER=" + other.URL, "https://someone-else.example", "GATEHOUSE_OIDC_INTERNAL_URL=" + other.URL}},
 		{name: "tokens that blur", env: []string{"GATEHOUSE_INSECURE_ID_TOKEN_SHAPE=true"}, says: []string{"warn  GATEHOUSE_INSECURE_ID_TOKEN_SHAPE", "are accepted as access tokens"}},
 		{name: "short secret", env: []string{"AUTH0_SECRET=" + shortSecret}, code: 1,
-			wrong: []string{"GATEHOUSE_SECRET", "openssl rand -hex 32"}},
+			wrong: []string{"AUTH0_SECRET (environment)", "openssl rand -hex 32"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
