@@ -171,7 +171,7 @@ func TestREST(t *testing.T) {
 				call: `UpdateThing thing:{id:"1" title:"x"} update_mask:{paths:"title" paths:"tags"}`},
 		},
 		"answers": {
-			{name: "every field", source: "docs/rest.md, Answers", request: "GET /api/things/1", answer: answers(thing(`id: "1" price_cents: 9007199254740993 create_time { seconds: 1767323045 } tags: "a: b, \"c\" \\"`)), status: 200, call: `GetThing id:"1"`,
+			{name: "every field", source: "docs/rest.md, Responses", request: "GET /api/things/1", answer: answers(thing(`id: "1" price_cents: 9007199254740993 create_time { seconds: 1767323045 } tags: "a: b, \"c\" \\"`)), status: 200, call: `GetThing id:"1"`,
 				want: `{"id":"1","title":"","priceCents":"9007199254740993","tags":["a: b, \"c\" \\"],"createTime":"2026-01-02T03:04:05Z","parent":null}`},
 			{name: "empty", source: "ProtoJSON", request: "DELETE /api/things/1", status: 200, call: `DeleteThing id:"1"`, want: `{}`},
 			{name: "a type of its own", source: "google/api/httpbody.proto", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "audio/flac", Data: []byte("fLaC")}), status: 200, call: `ReadFile path:"a"`,
