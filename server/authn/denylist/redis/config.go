@@ -98,10 +98,7 @@ func (c Config) open() (*List, rueidis.ClientOption, error) {
 // broken after a second. The library's own take ten seconds to give up a frozen
 // server.
 func (c *Config) clientOption() (rueidis.ClientOption, error) {
-	a, err := redisaddr.Parse(c.URL)
-	if err != nil {
-		return rueidis.ClientOption{}, err
-	}
+	a, _ := redisaddr.Parse(c.URL) // validated
 	option, err := a.Option()
 	if err != nil {
 		return rueidis.ClientOption{}, err

@@ -2,9 +2,12 @@ package redis
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
 
 const (
@@ -105,7 +109,7 @@ func (l *List) sync(ctx context.Context, f *follower) error {
 	if err != nil {
 		return l.problem("load denials", err)
 	}
-	if err := l.putBack(ctx, l.mirror.missing(stored)); err != nil {
+	if err := l.putBack(ctx, l.mirror.Missing(stored)); err != nil {
 		l.unsent.Store(true)
 		if _, refused := rueidis.IsRedisErr(err); !refused {
 			return l.problem("restore denials", err)
@@ -134,8 +138,8 @@ func (l *List) freshAsOf(t time.Duration) {
 func (l *List) hello(ctx context.Context, f *follower) (age time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	names, args := l.keys.hello()
-	reply, err := hello.Exec(ctx, l.client, names, args).AsStrSlice()
+	names := []string{l.keys.epoch, l.keys.seq, l.keys.feed}
+	reply, err := hello.Exec(ctx, l.client, names, []string{crand.Text()}).AsStrSlice()
 	if err != nil {
 		return 0, err
 	}
@@ -155,106 +159,81 @@ func (l *List) hello(ctx context.Context, f *follower) (age time.Duration, err e
 // miss denials written meanwhile, which the feed has from its position, taken
 // before.
 func (l *List) load(ctx context.Context,
-	f *follower) (stored map[name]denial, fits bool, err error) {
-	stored, fits = map[name]denial{}, true
+	f *follower) (stored map[denials.Name]denials.Denial, fits bool, err error) {
+	stored, fits = map[denials.Name]denials.Denial{}, true
 	for cursor := uint64(0); ; {
-		var scan rueidis.ScanEntry
-		err := l.feedDo(ctx, f, f.conn.B().Zscan().Key(l.keys.index).Cursor(cursor).Count(page).Build(), func(r rueidis.RedisResult) (err error) {
-			scan, err = r.AsScanEntry()
-			return err
-		})
+		scan, err := l.feedDo(ctx, f, f.conn.B().Zscan().Key(l.keys.index).Cursor(cursor).Count(page).Build()).AsScanEntry()
 		if err != nil {
 			return nil, false, err
 		}
-		for len(scan.Elements) > 0 { // small sets ignore the count
-			n := min(len(scan.Elements), 2*page)
-			if err := l.loadPage(ctx, f, scan.Elements[:n], stored); err != nil {
+		for scores := range slices.Chunk(scan.Elements, 2*page) { // small sets ignore the count
+			read, err := l.loadPage(ctx, f, scores)
+			if err != nil {
 				return nil, false, err
 			}
-			scan.Elements = scan.Elements[n:]
+			maps.Copy(stored, read)
 		}
 		if cursor = scan.Cursor; cursor == 0 {
 			break
 		}
 	}
 	for n, d := range stored {
-		fits = l.mirror.put(n, d) && fits
+		fits = l.mirror.Put(denials.Entry{Name: n, Denial: d}) && fits
 	}
 	return stored, fits, nil
 }
 
 // loadPage reads denials, given names and scores in turn.
-func (l *List) loadPage(ctx context.Context, f *follower, scores []string,
-	stored map[name]denial) error {
-	var names []name
+func (l *List) loadPage(ctx context.Context, f *follower,
+	scores []string) (map[denials.Name]denials.Denial, error) {
+	var names []denials.Name
 	var keys []string
 	for i := 0; i < len(scores); i += 2 {
-		n, err := parseName(scores[i])
+		n, err := denials.ParseName(scores[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		names = append(names, n)
 		keys = append(keys, l.keys.prefix+scores[i])
 	}
-	return l.feedDo(ctx, f, f.conn.B().Mget().Key(keys...).Build(), func(r rueidis.RedisResult) error {
-		values, err := r.ToArray()
-		if err != nil {
-			return err
-		}
-		if len(values) != len(names) {
-			return fmt.Errorf("%d values for %d keys", len(values), len(names))
-		}
-		for i, v := range values {
-			s, err := v.ToString()
-			if rueidis.IsRedisNil(err) {
-				continue // expired
-			}
-			if err != nil {
-				return err
-			}
-			d, err := parseDenial(s)
-			if err != nil {
-				return fmt.Errorf("%s: %w", names[i], err)
-			}
-			stored[names[i]] = d
-		}
-		return nil
-	})
+	values, err := l.feedDo(ctx, f, f.conn.B().Mget().Key(keys...).Build()).ToArray()
+	if err != nil {
+		return nil, err
+	}
+	return parse(names, values)
 }
 
-func (l *List) feedDo(ctx context.Context, f *follower, cmd rueidis.Completed,
-	read func(rueidis.RedisResult) error) error {
+func (l *List) feedDo(ctx context.Context, f *follower,
+	cmd rueidis.Completed) rueidis.RedisResult {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	return read(f.conn.Do(ctx, cmd))
+	return f.conn.Do(ctx, cmd)
 }
 
 // putBack writes denials that Redis lacks.
-func (l *List) putBack(ctx context.Context, entries []entry) error {
-	for len(entries) > 0 {
-		n := min(len(entries), page)
-		batch := make([]rueidis.LuaExec, 0, n)
-		now := l.cfg.Now().UnixMilli()
-		for _, e := range entries[:n] {
-			if e.denial.until > now {
-				batch = append(batch, l.keys.deny(e, now))
+func (l *List) putBack(ctx context.Context, entries []denials.Entry) error {
+	for some := range slices.Chunk(entries, page) {
+		var batch []rueidis.LuaExec
+		for _, e := range some {
+			if !l.mirror.Ended(e.Denial) {
+				batch = append(batch, l.keys.deny(e, l.cfg.Now().UnixMilli()))
 			}
 		}
-		entries = entries[n:]
 		if len(batch) == 0 {
 			continue
 		}
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, writeWithin)
-			defer cancel()
-			for _, r := range deny.ExecMulti(ctx, l.client, batch...) {
-				if err := r.Error(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}()
-		if err != nil {
+		if err := l.denyAll(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *List) denyAll(ctx context.Context, batch []rueidis.LuaExec) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	for _, r := range deny.ExecMulti(ctx, l.client, batch...) {
+		if err := r.Error(); err != nil {
 			return err
 		}
 	}
@@ -322,15 +301,15 @@ func (l *List) apply(f *follower, change rueidis.XRangeEntry) error {
 		return errGap
 	}
 	id, value, _ := strings.Cut(change.FieldValues["d"], " ")
-	n, err := parseName(id)
+	n, err := denials.ParseName(id)
 	if err != nil {
 		return err
 	}
-	d, err := parseDenial(value)
+	d, err := denials.ParseDenial(value)
 	if err != nil {
 		return err
 	}
-	if !l.mirror.put(n, d) {
+	if !l.mirror.Put(denials.Entry{Name: n, Denial: d}) {
 		return denylist.ErrFull
 	}
 	f.last++

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
 
 const (
@@ -27,9 +28,6 @@ const (
 	// take to write back their denials: long enough to detect a frozen
 	// connection, pause and dial.
 	settleFor = 2 * time.Second
-	// leeway is how long after its expiry a token is still accepted, since
-	// clocks differ. A denial lasts as much longer.
-	leeway = time.Minute
 	// maxQuestions bounds concurrent look-ups in Redis.
 	maxQuestions = 256
 )
@@ -46,7 +44,7 @@ type List struct {
 	cfg    Config
 	client rueidis.Client
 	keys   keys
-	mirror *mirror
+	mirror *denials.Set
 
 	born      time.Time                // origin of the monotonic times below
 	asOf      atomic.Int64             // all earlier denials are in the mirror; 0 for never
@@ -96,8 +94,9 @@ var _ denylist.Denylist = (*List)(nil)
 // newList returns a list that is not connected.
 func newList(cfg Config) *List {
 	l := &List{
-		cfg: cfg, keys: newKeys(cfg.Prefix), mirror: newMirror(cfg.MaxEntries, cfg.Now),
-		born: time.Now(), questions: make(chan struct{}, maxQuestions),
+		cfg: cfg, keys: newKeys(cfg.Prefix),
+		mirror: denials.NewSet(cfg.MaxEntries, cfg.TokenLifetime, cfg.Now),
+		born:   time.Now(), questions: make(chan struct{}, maxQuestions),
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	return l
@@ -107,47 +106,36 @@ func newList(cfg Config) *List {
 // returns nil when Redis has the denial, and otherwise, after 2 s at most, an
 // error. Even then this process refuses the tokens, and goes on writing to Redis.
 func (l *List) DenySession(ctx context.Context, issuer, sid string, until time.Time) error {
-	return l.deny(ctx, session, issuer, sid, time.Time{}, until)
+	return l.deny(ctx, denials.Session, issuer, sid, time.Time{}, until)
 }
 
 // DenyToken implements [denylist.Denylist]; see DenySession.
 func (l *List) DenyToken(ctx context.Context, issuer, jti string, until time.Time) error {
-	return l.deny(ctx, tokenID, issuer, jti, time.Time{}, until)
+	return l.deny(ctx, denials.TokenID, issuer, jti, time.Time{}, until)
 }
 
 // DenySubject implements [denylist.Denylist]; see DenySession. The claim "iat"
 // usually has whole seconds: a token issued in the same second is refused, and
 // so is one without "iat".
 func (l *List) DenySubject(ctx context.Context, issuer, sub string, at, until time.Time) error {
-	if until.IsZero() {
-		until = at.Add(l.cfg.TokenLifetime)
-	}
-	return l.deny(ctx, subject, issuer, sub, at, until)
+	return l.deny(ctx, denials.Subject, issuer, sub, at, until)
 }
 
-func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until time.Time) error {
-	if issuer == "" || value == "" {
-		return fmt.Errorf("redis denylist: deny issuer %q, %s %q: an empty one would deny tokens without the claim", issuer, k, value)
+func (l *List) deny(ctx context.Context, k denials.Kind, issuer, value string,
+	at, until time.Time) error {
+	e, err := l.mirror.Entry(k, issuer, value, at, until)
+	if err != nil {
+		return fmt.Errorf("redis denylist: %w", err)
 	}
-	now := l.cfg.Now()
-	if until.IsZero() {
-		until = now.Add(l.cfg.TokenLifetime)
+	if l.mirror.Ended(e.Denial) {
+		return nil
 	}
-	d := denial{until: ceilMilli(until.Add(leeway))}
-	if k == subject {
-		d.at = ceilMilli(at)
-	}
-	if d.until <= now.UnixMilli() {
-		return nil // all tokens that it would refuse have expired
-	}
-	e := entry{newName(k, issuer, value), d}
 	// Without room, the feed fails too, and look-ups ask Redis.
-	held := l.mirror.put(e.name, e.denial)
+	held := l.mirror.Put(e)
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
-	exec := l.keys.deny(e, now.UnixMilli())
-	err := deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error()
-	if err == nil {
+	exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
+	if err = deny.Exec(ctx, l.client, exec.Keys, exec.Args).Error(); err == nil {
 		return nil
 	}
 	if !held {
@@ -157,14 +145,11 @@ func (l *List) deny(ctx context.Context, k kind, issuer, value string, at, until
 	return l.problem("denial effective in this process only: writing it failed and will be repeated", err)
 }
 
-// ceilMilli rounds up, so that no denial is shortened.
-func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
-
 // Revoked implements [denylist.Denylist]. While the feed is current it neither
 // allocates nor uses the network; otherwise it takes up to 0.4 s.
 func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 	fresh := l.fresh() // before the look-up, since the mirror only grows until then
-	if l.mirror.denies(key) {
+	if l.mirror.Denies(key) {
 		return authn.ErrRevoked
 	}
 	if fresh {
@@ -175,7 +160,7 @@ func (l *List) Revoked(ctx context.Context, key *authn.RevocationKey) error {
 
 // Changed returns a channel that is closed at the next denial that this process
 // learns of.
-func (l *List) Changed() <-chan struct{} { return l.mirror.changed.Wait() }
+func (l *List) Changed() <-chan struct{} { return l.mirror.Changed() }
 
 // Ready returns nil while look-ups can be answered. It does not wait.
 func (l *List) Ready() error {
@@ -223,38 +208,30 @@ func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
 	case <-ctx.Done():
 		return l.problem(what, ctx.Err())
 	}
-	names := make([]string, 1, 4)
-	names[0] = l.keys.epoch
+	names := make([]denials.Name, 0, 3)
+	keys := []string{l.keys.epoch}
 	for _, claim := range []struct {
-		kind  kind
+		kind  denials.Kind
 		value string
-	}{{session, key.SessionID}, {tokenID, key.ID}, {subject, key.Subject}} {
+	}{{denials.Session, key.SessionID}, {denials.TokenID, key.ID}, {denials.Subject, key.Subject}} {
 		if claim.value != "" {
-			names = append(names, l.keys.prefix+newName(claim.kind, key.Issuer,
-				claim.value).String())
+			n := denials.NewName(claim.kind, key.Issuer, claim.value)
+			names, keys = append(names, n), append(keys, l.keys.prefix+n.String())
 		}
 	}
-	values, err := l.client.Do(ctx, l.client.B().Mget().Key(names...).Build()).ToArray()
+	values, err := l.client.Do(ctx, l.client.B().Mget().Key(keys...).Build()).ToArray()
 	if err != nil {
 		return l.problem(what, err)
 	}
-	if len(values) != len(names) {
-		return l.problem(what, fmt.Errorf("%d values for %d keys", len(values), len(names)))
+	if len(values) != len(keys) {
+		return l.problem(what, fmt.Errorf("%d values for %d keys", len(values), len(keys)))
 	}
-	now := l.cfg.Now().UnixMilli()
-	for i, name := range names[1:] {
-		value, err := values[i+1].ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
-		}
-		if err != nil {
-			return l.problem(what, err)
-		}
-		d, err := parseDenial(value)
-		if err != nil {
-			return l.problem(what, err)
-		}
-		if now < d.until && (kind(name[len(l.keys.prefix)]) != subject || d.covers(key.IssuedAt)) {
+	stored, err := parse(names, values[1:])
+	if err != nil {
+		return l.problem(what, err)
+	}
+	for n, d := range stored {
+		if !l.mirror.Ended(d) && d.Covers(n.Kind, key.IssuedAt) {
 			return authn.ErrRevoked
 		}
 	}
@@ -263,4 +240,23 @@ func (l *List) ask(ctx context.Context, key *authn.RevocationKey) error {
 		return l.problem(what, errLost)
 	}
 	return nil
+}
+
+// parse returns the denials of names, given their values in Redis, nil for those
+// that have expired there.
+func parse(names []denials.Name, values []rueidis.RedisMessage) (map[denials.Name]denials.Denial, error) {
+	stored := make(map[denials.Name]denials.Denial, len(names))
+	for i, v := range values {
+		s, err := v.ToString()
+		if rueidis.IsRedisNil(err) {
+			continue
+		}
+		if err == nil {
+			stored[names[i]], err = denials.ParseDenial(s)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", names[i], err)
+		}
+	}
+	return stored, nil
 }

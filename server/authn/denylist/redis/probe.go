@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
 
 // Probe checks that Open and the list would work: it follows the feed and writes a
@@ -29,8 +30,11 @@ func Probe(ctx context.Context, cfg Config) error {
 		return explained("connect", option, err)
 	}
 	defer l.Close()
-	d := denial{until: ceilMilli(l.cfg.Now().Add(time.Minute))}
-	e := entry{newName(tokenID, "https://gatehouse-check.invalid", rand.Text()), d}
+	e, err := l.mirror.Entry(denials.TokenID, "https://gatehouse-check.invalid", rand.Text(),
+		time.Time{}, l.cfg.Now())
+	if err != nil {
+		return err
+	}
 	exec := l.keys.deny(e, l.cfg.Now().UnixMilli())
 	defer func() {
 		remove := l.client.B().Del().Key(exec.Keys...).Build()

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
+
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
 
 // begin starts an epoch if there is none. Its name ends in the time of its begin
@@ -68,19 +70,15 @@ func newKeys(prefix string) keys {
 	return keys{prefix, prefix + "epoch", prefix + "seq", prefix + "feed", prefix + "index"}
 }
 
-func (k *keys) hello() (names, args []string) {
-	return []string{k.epoch, k.seq, k.feed}, []string{rand.Text()}
-}
-
 // deny takes the time in milliseconds since 1970. Redis keeps a denial a minute
 // longer than it lasts, since clocks differ.
-func (k *keys) deny(e entry, now int64) rueidis.LuaExec {
-	n := e.name.String()
+func (k *keys) deny(e denials.Entry, now int64) rueidis.LuaExec {
+	n := e.Name.String()
 	return rueidis.LuaExec{
 		Keys: []string{k.epoch, k.seq, k.feed, k.index, k.prefix + n},
 		Args: []string{
-			rand.Text(), n, strconv.FormatInt(e.denial.until-now+leeway.Milliseconds(), 10),
-			strconv.FormatInt(e.denial.until, 10), strconv.FormatInt(e.denial.at, 10),
+			rand.Text(), n, strconv.FormatInt(e.Denial.Until-now+denials.Leeway.Milliseconds(), 10),
+			strconv.FormatInt(e.Denial.Until, 10), strconv.FormatInt(e.Denial.At, 10),
 		},
 	}
 }
