@@ -1,11 +1,8 @@
 package openapi
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -32,16 +29,18 @@ type failure struct {
 	about   string
 	code    code.Code
 	message string   // of the example
-	details []string // of the example, as JSON
+	details []object // of the example
 	retry   bool     // may have Retry-After
 }
 
 var (
 	badRequest = failure{400, "BadRequest", "The request is malformed, violates a rule of a field, or is not possible in the current state.",
 		code.Code_INVALID_ARGUMENT, `query parameter "colour" is unknown: no field of the request has that name`,
-		[]string{`{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"colour","description":"is unknown: no field of the request has that name"}]}`}, false}
+		[]object{{{"@type", "type.googleapis.com/google.rpc.BadRequest"}, {"fieldViolations", []object{{
+			{"field", "colour"}, {"description", "is unknown: no field of the request has that name"},
+		}}}}}, false}
 	unauthorized = failure{401, "Unauthorized", "The token is missing, expired, revoked or otherwise not valid.",
-		code.Code_UNAUTHENTICATED, "a bearer token is required", []string{errorInfo(reason.TokenMissing, "")}, false}
+		code.Code_UNAUTHENTICATED, "a bearer token is required", []object{errorInfo(reason.TokenMissing, nil)}, false}
 	forbidden = failure{403, "Forbidden", "The caller is authenticated and not permitted to do this.",
 		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false}
 	notFound = failure{404, "NotFound", "The resource does not exist, or the caller may not know that it does.",
@@ -51,7 +50,7 @@ var (
 	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
 		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
 	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not that of the resource.",
-		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []string{errorInfo(reason.ETagMismatch, "")}, false}
+		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []object{errorInfo(reason.ETagMismatch, nil)}, false}
 	conflict = failure{409, "Conflict", "The resource already exists, or has changed in the meantime.",
 		code.Code_ABORTED, "the resource has changed; read it again and repeat the change", nil, false}
 	tooLarge = failure{413, "ContentTooLarge", "The body is too long.",
@@ -72,13 +71,14 @@ var (
 		preconditionFailed, tooLarge, unsupported, tooMany, internal, unavailable, timeout}
 )
 
-// errorInfo returns a google.rpc.ErrorInfo of Gatehouse as JSON. metadata is a JSON
-// object, or "".
-func errorInfo(why, metadata string) string {
-	if metadata != "" {
-		metadata = `,"metadata":` + metadata
+// errorInfo returns a google.rpc.ErrorInfo of Gatehouse as JSON. metadata may be
+// nil.
+func errorInfo(why string, metadata object) object {
+	info := object{{"@type", "type.googleapis.com/google.rpc.ErrorInfo"}, {"reason", why}, {"domain", reason.Domain}}
+	if metadata != nil {
+		info.set("metadata", metadata)
 	}
-	return `{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"` + why + `","domain":"` + reason.Domain + `"` + metadata + `}`
+	return info
 }
 
 // answers returns the answers that an operation can have, and no others.
@@ -114,49 +114,41 @@ func (b *builder) answers(r Route, access policy) object {
 func (f failure) under(p policy) (failure, bool) {
 	switch {
 	case f.status == 401 && (p.MaxAge > 0 || len(p.ACRValues) > 0):
-		metadata := map[string]string{}
-		f.about += " Or the sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge has the requirement (RFC 9470)."
-		if p.MaxAge > 0 {
-			metadata["max_age"] = strconv.FormatInt(p.MaxAge, 10)
-		}
+		var metadata object
 		if len(p.ACRValues) > 0 {
-			metadata["acr_values"] = strings.Join(p.ACRValues, " ")
+			metadata.set("acr_values", strings.Join(p.ACRValues, " "))
 		}
-		f.message, f.details = "a fresher or stronger sign-in is required", []string{errorInfo(reason.StepUpRequired, object(pairs(metadata)).String())}
+		if p.MaxAge > 0 {
+			metadata.set("max_age", strconv.FormatInt(p.MaxAge, 10))
+		}
+		f.about += " Or the sign-in is too old or too weak: `STEP_UP_REQUIRED`, and the challenge has the requirement (RFC 9470)."
+		f.message, f.details = "a fresher or stronger sign-in is required", []object{errorInfo(reason.StepUpRequired, metadata)}
 	case f.status == 403 && len(p.Scopes) > 0:
-		needs := strings.Join(p.Scopes, " ")
-		f.about = fmt.Sprintf("The token lacks a required scope: `%s`. Or the caller is not permitted for another reason.", needs)
-		f.message, f.details = "the token lacks a scope that this method needs: "+needs, []string{errorInfo(reason.ScopeMissing, object{{"scope", needs}}.String())}
+		return f.lacking("scope", reason.ScopeMissing, "scope", p.Scopes), true
 	case f.status == 403 && len(p.Permissions) > 0:
-		needs := strings.Join(p.Permissions, " ")
-		f.about = fmt.Sprintf("The token lacks a required permission: `%s`. Or the caller is not permitted for another reason.", needs)
-		f.message, f.details = "the token lacks a permission that this method needs: "+needs, []string{errorInfo(reason.PermissionMissing, object{{"permissions", needs}}.String())}
+		return f.lacking("permission", reason.PermissionMissing, "permissions", p.Permissions), true
 	default:
 		return f, false
 	}
 	return f, true
 }
 
-func pairs(m map[string]string) (o object) {
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		o.set(key, m[key])
-	}
-	return o
-}
-
-// String returns the object as JSON.
-func (o object) String() string {
-	content, _ := o.MarshalJSON() // cannot fail for strings
-	return string(content)
+// lacking returns the failure for a method that requires scopes or permissions. key
+// is their name in the metadata of the ErrorInfo.
+func (f failure) lacking(what, why, key string, required []string) failure {
+	needs := strings.Join(required, " ")
+	f.about = fmt.Sprintf("The token lacks a required %s: `%s`. Or the caller is not permitted for another reason.", what, needs)
+	f.message = fmt.Sprintf("the token lacks a %s that this method needs: %s", what, needs)
+	f.details = []object{errorInfo(why, object{{key, needs}})}
+	return f
 }
 
 // response returns the description of a failure, with an example of both formats.
 func (f failure) response() *response {
-	details := make([]json.RawMessage, len(f.details))
-	for i, d := range f.details {
-		details[i] = json.RawMessage(d)
+	number, details := int(f.code.Number()), f.details
+	if details == nil {
+		details = []object{} // not null
 	}
-	number := int(f.code.Number())
 	r := &response{Description: f.about, Headers: object{{"X-Request-Id", ref("headers/RequestId")}}}
 	switch {
 	case f.status == 401 || f.status == 403:
@@ -231,10 +223,8 @@ func (b *builder) line(r Route) *schema {
 	}
 }
 
-func errorSchemas() []struct {
-	name  string
-	value *schema
-} {
+// errorSchemas returns the schemas of errors and their details.
+func errorSchemas() object {
 	integer := func(about string) *schema { return &schema{Type: "integer", Format: "int32", Description: about} }
 	text := func(about string) *schema { return &schema{Type: "string", Description: about} }
 	details := &schema{
@@ -255,11 +245,7 @@ func errorSchemas() []struct {
 	}}
 	all := wellKnown("google.protobuf.Any")
 	all.Description = "A detail of another type."
-	type named = struct {
-		name  string
-		value *schema
-	}
-	return []named{
+	return object{
 		{"google.rpc.Status", &schema{
 			Type: "object", Description: "An error.", Required: []string{"code", "message", "details"},
 			Properties: object{

@@ -1,10 +1,13 @@
 package openapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -40,71 +43,50 @@ func readComments(content []byte) (comments, error) {
 }
 
 func (c comments) addFile(file *descriptorpb.FileDescriptorProto) error {
-	written := map[string]string{} // by path in the descriptor
 	for _, l := range file.GetSourceCodeInfo().GetLocation() {
-		text := l.GetLeadingComments()
-		if text == "" {
-			text = l.GetTrailingComments()
-		}
-		if text != "" {
-			written[fmt.Sprint(l.GetPath())] = text
-		}
-	}
-	// The numbers are field numbers of descriptor.proto.
-	var failed error
-	add := func(name protoreflect.FullName, path []int32) {
-		text, ok := written[fmt.Sprint(path)]
-		if !ok {
-			return
+		text := cmp.Or(l.GetLeadingComments(), l.GetTrailingComments())
+		name, ok := nameAt(file, l.GetPath())
+		if text == "" || !ok {
+			continue
 		}
 		found, err := parseComment(text)
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("%s: comment on %s: %w", file.GetName(), name, err)
+		if err != nil {
+			return fmt.Errorf("%s: comment on %s: %w", file.GetName(), name, err)
 		}
 		c[name] = found
 	}
-	at := func(path []int32, more ...int) []int32 {
-		path = path[:len(path):len(path)]
-		for _, n := range more {
-			path = append(path, int32(n)) //nolint:gosec // indices of a descriptor
-		}
-		return path
+	return nil
+}
+
+// nameAt returns the full name of the message, field, enum, value, service or method
+// at a path of SourceCodeInfo: pairs of a field number of descriptor.proto and an
+// index. ok is false for every other path.
+func nameAt(file *descriptorpb.FileDescriptorProto, path []int32) (name protoreflect.FullName, ok bool) {
+	if len(path) == 0 || len(path)%2 != 0 {
+		return "", false
 	}
-	addEnum := func(scope protoreflect.FullName, e *descriptorpb.EnumDescriptorProto, path []int32) {
-		add(scope.Append(protoreflect.Name(e.GetName())), path)
-		for i, v := range e.GetValue() { // values are siblings of their enum
-			add(scope.Append(protoreflect.Name(v.GetName())), at(path, 2, i))
+	name = protoreflect.FullName(file.GetPackage())
+	m := file.ProtoReflect()
+	for step := range slices.Chunk(path, 2) {
+		field := m.Descriptor().Fields().ByNumber(protowire.Number(step[0]))
+		if field == nil || !field.IsList() || field.Message() == nil {
+			return "", false
 		}
-	}
-	var addMessage func(protoreflect.FullName, *descriptorpb.DescriptorProto, []int32)
-	addMessage = func(scope protoreflect.FullName, m *descriptorpb.DescriptorProto, path []int32) {
-		name := scope.Append(protoreflect.Name(m.GetName()))
-		add(name, path)
-		for i, f := range m.GetField() {
-			add(name.Append(protoreflect.Name(f.GetName())), at(path, 2, i))
+		list, index := m.Get(field).List(), int(step[1])
+		if index < 0 || index >= list.Len() {
+			return "", false
 		}
-		for i, nested := range m.GetNestedType() {
-			addMessage(name, nested, at(path, 3, i))
-		}
-		for i, e := range m.GetEnumType() {
-			addEnum(name, e, at(path, 4, i))
-		}
-	}
-	scope := protoreflect.FullName(file.GetPackage())
-	for i, m := range file.GetMessageType() {
-		addMessage(scope, m, at(nil, 4, i))
-	}
-	for i, e := range file.GetEnumType() {
-		addEnum(scope, e, at(nil, 5, i))
-	}
-	for i, s := range file.GetService() {
-		name := scope.Append(protoreflect.Name(s.GetName()))
-		add(name, at(nil, 6, i))
-		for j, m := range s.GetMethod() {
-			add(name.Append(protoreflect.Name(m.GetName())), at(nil, 6, i, 2, j))
+		m = list.Get(index).Message()
+		switch described := m.Interface().(type) {
+		case *descriptorpb.EnumValueDescriptorProto: // values are siblings of their enum
+			name = name.Parent().Append(protoreflect.Name(described.GetName()))
+		case interface{ GetName() string }:
+			name = name.Append(protoreflect.Name(described.GetName()))
+		default:
+			return "", false
 		}
 	}
-	return failed
+	return name, true
 }
 
 // parseComment separates a comment from its lines for tools: directives of the

@@ -1,6 +1,8 @@
 package openapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -57,28 +59,35 @@ func Document(cfg Config) ([]byte, error) {
 	for _, r := range cfg.Routes {
 		b.collect(r.RPC.Output())
 	}
-	doc := document{
-		OpenAPI: "3.1.0",
-		Info:    info{cfg.Title, about, cfg.Version},
-		Servers: []server{{"/", "The origin of this document."}},
-	}
+	var tags []tag
+	var paths object
 	b.name()
 	for _, r := range cfg.Routes {
 		service := r.RPC.Parent()
-		if name := string(service.Name()); !slices.ContainsFunc(doc.Tags, func(t tag) bool { return t.Name == name }) {
-			doc.Tags = append(doc.Tags, tag{name, found[service.FullName()].text})
+		if name := string(service.Name()); !slices.ContainsFunc(tags, func(t tag) bool { return t.Name == name }) {
+			tags = append(tags, tag{name, found[service.FullName()].text})
 		}
 		path, parameters := b.path(r)
-		item, _ := doc.Paths.get(path).(object)
+		item, _ := paths.get(path).(object)
 		item.set(strings.ToLower(r.Method), b.operation(r, parameters))
-		doc.Paths.set(path, item)
+		paths.set(path, item)
 	}
-	doc.Components = b.components()
-	content, err := encode(doc)
+	content, err := object{
+		{"openapi", "3.1.0"},
+		{"info", object{{"title", cfg.Title}, {"description", about}, {"version", cfg.Version}}},
+		{"servers", []object{{{"url", "/"}, {"description", "The origin of this document."}}}},
+		{"tags", tags},
+		{"paths", paths},
+		{"components", b.components()},
+	}.MarshalJSON()
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
-	return content, nil
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, content); err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
+	return compact.Bytes(), nil
 }
 
 type builder struct {
@@ -144,32 +153,34 @@ func (b *builder) body(r Route) *requestBody {
 	if r.Method == http.MethodPatch {
 		as = patches
 	}
-	s := &schema{}
-	description := ""
-	content := r.RPC.Input()
-	if fd := content.Fields().ByName(protoreflect.Name(r.Body)); fd != nil {
-		content = fd.Message()
-		description = b.comments[fd.FullName()].text
+	content, description := r.RPC.Input(), ""
+	field := content.Fields().ByName(protoreflect.Name(r.Body))
+	if field != nil {
+		content = field.Message()
+		description = b.comments[field.FullName()].text
 	}
 	if content != nil && content.FullName() == "google.api.HttpBody" {
 		return &requestBody{description, false, object{{"*/*", mediaType{}}}}
 	}
-	if r.Body == "*" {
-		var taken []protoreflect.Name
-		for _, v := range variables(r.Pattern) {
-			if field, _, nested := strings.Cut(v, "."); !nested {
-				taken = append(taken, protoreflect.Name(field))
-			}
-		}
-		if taken == nil {
-			s = b.reference(r.RPC.Input(), as)
-		} else {
-			b.message(s, r.RPC.Input(), as, taken...)
-		}
-	} else if fd := r.RPC.Input().Fields().ByName(protoreflect.Name(r.Body)); fd != nil {
-		s = b.typeOf(fd, as)
+	s := &schema{}
+	if field != nil {
+		s = b.typeOf(field, as)
+	} else if taken := pathFields(r.Pattern); taken == nil {
+		s = b.reference(content, as)
+	} else {
+		b.message(s, content, as, taken...)
 	}
 	return &requestBody{description, true, object{{"application/json", mediaType{Schema: s}}}}
+}
+
+// pathFields returns the fields of the message itself that the path fills.
+func pathFields(pattern string) (fields []protoreflect.Name) {
+	for _, v := range variables(pattern) {
+		if !strings.Contains(v, ".") {
+			fields = append(fields, protoreflect.Name(v))
+		}
+	}
+	return fields
 }
 
 // policyOf returns the policy of a method. Without one, a valid token is required
@@ -206,12 +217,6 @@ func (p policy) sentence() string {
 	return "**Access:** requires " + strings.Join(words, ", and ") + "."
 }
 
-const (
-	schemeBearer  = "bearer"
-	schemeOpenID  = "openid"
-	schemeSession = "session"
-)
-
 // security returns the security requirements. A public method also has the empty
 // one.
 func (b *builder) security(p policy) []map[string][]string {
@@ -219,43 +224,51 @@ func (b *builder) security(p policy) []map[string][]string {
 	if scopes == nil {
 		scopes = []string{}
 	}
-	schemes := []map[string][]string{{schemeBearer: scopes}}
+	var requirements []map[string][]string
+	if p.Public {
+		requirements = append(requirements, map[string][]string{})
+	}
+	for _, scheme := range b.securitySchemes() {
+		requirements = append(requirements, map[string][]string{scheme.name: scopes})
+	}
+	return requirements
+}
+
+// securitySchemes returns the ways to send an access token.
+func (b *builder) securitySchemes() object {
+	schemes := object{{"bearer", object{
+		{"type", "http"}, {"scheme", "bearer"}, {"bearerFormat", "JWT"},
+		{"description", "An access token of the OpenID provider for this API, in the Authorization header only (RFC 6750)."},
+	}}}
 	if b.Issuer != "" {
-		schemes = append(schemes, map[string][]string{schemeOpenID: scopes})
+		schemes.set("openid", object{
+			{"type", "openIdConnect"}, {"openIdConnectUrl", strings.TrimSuffix(b.Issuer, "/") + "/.well-known/openid-configuration"},
+			{"description", "The same access token, and the provider that issues it."},
+		})
 	}
 	if b.Cookie != "" {
-		schemes = append(schemes, map[string][]string{schemeSession: scopes})
-	}
-	if p.Public {
-		schemes = append([]map[string][]string{{}}, schemes...)
+		schemes.set("session", object{
+			{"type", "apiKey"}, {"in", "cookie"}, {"name", b.Cookie},
+			{"description", "The session of a browser that has signed in at the bff, for requests to the bff's address. " +
+				"The bff replaces the cookie by the access token, and refuses requests from other origins with 403."},
+		})
 	}
 	return schemes
 }
 
-func (b *builder) components() components {
-	c := components{Responses: errorResponses(), Headers: headers(), Parameters: sharedParameters()}
+func (b *builder) components() object {
+	var schemas object
 	for _, name := range slices.Sorted(maps.Keys(b.made)) {
-		c.Schemas.set(name, b.made[name])
+		schemas.set(name, b.made[name])
 	}
 	for _, s := range errorSchemas() {
-		c.Schemas.set(s.name, s.value)
+		schemas.set(s.name, s.value)
 	}
-	c.SecuritySchemes.set(schemeBearer, securityScheme{
-		Type: "http", Scheme: "bearer", BearerFormat: "JWT",
-		Description: "An access token of the OpenID provider for this API, in the Authorization header only (RFC 6750).",
-	})
-	if b.Issuer != "" {
-		c.SecuritySchemes.set(schemeOpenID, securityScheme{
-			Type: "openIdConnect", OpenIDConnectURL: strings.TrimSuffix(b.Issuer, "/") + "/.well-known/openid-configuration",
-			Description: "The same access token, and the provider that issues it.",
-		})
+	return object{
+		{"schemas", schemas},
+		{"responses", errorResponses()},
+		{"parameters", sharedParameters()},
+		{"headers", headers()},
+		{"securitySchemes", b.securitySchemes()},
 	}
-	if b.Cookie != "" {
-		c.SecuritySchemes.set(schemeSession, securityScheme{
-			Type: "apiKey", In: "cookie", Name: b.Cookie,
-			Description: "The session of a browser that has signed in at the bff, for requests to the bff's address. " +
-				"The bff replaces the cookie by the access token, and refuses requests from other origins with 403.",
-		})
-	}
-	return c
 }

@@ -59,9 +59,11 @@ func constrain(s *schema, fd protoreflect.FieldDescriptor, rules *validate.Field
 	case fd.Kind() == protoreflect.EnumKind:
 		choose(target, m, func(v protoreflect.Value) any { return enumName(fd.Enum(), v) })
 	case wide(fd):
-		notes = wideNumber(target, m)
+		if words := number(target, m, func(v protoreflect.Value) any { return v.String() }); words != nil {
+			notes = append(notes, sentence("It must be "+strings.Join(words, " and ")))
+		}
 	case fd.Message() == nil && fd.Kind() != protoreflect.BoolKind:
-		number(target, m)
+		number(target, m, func(v protoreflect.Value) any { return v.Interface() })
 	}
 	for _, rule := range rules.GetCel() {
 		if rule.GetMessage() != "" {
@@ -167,14 +169,24 @@ func size(r *validate.BytesRules) (notes []string) {
 	return notes
 }
 
-// number sets the bounds of a number that is a number in JSON.
-func number(s *schema, m protoreflect.Message) {
-	choose(s, m, func(v protoreflect.Value) any { return v.Interface() })
+// boundWords are the lower and upper limits in words.
+var boundWords = map[protoreflect.Name]string{"gte": "at least ", "gt": "more than ", "lte": "at most ", "lt": "less than "}
+
+// number sets the rules of a number, and returns its bounds in words: JSON Schema
+// ignores those of a 64-bit number that is a string. value returns a number in JSON.
+func number(s *schema, m protoreflect.Message, value func(protoreflect.Value) any) (words []string) {
+	choose(s, m, value)
 	lower, upper, gap := bounds(m)
 	if gap {
-		return // two ranges: possible with anyOf, but not used in practice
+		return nil // two ranges: possible with anyOf, but not used in practice
 	}
 	limit(s, lower, upper)
+	for _, b := range []bound{lower, upper} {
+		if b.name != "" {
+			words = append(words, boundWords[b.name]+b.value.String())
+		}
+	}
+	return words
 }
 
 // limit sets the limits of a number. JSON Schema ignores them for strings.
@@ -189,27 +201,6 @@ func limit(s *schema, lower, upper bound) {
 	}
 }
 
-// wideNumber sets the rules of a 64-bit number, which may be a string in JSON. It
-// returns the bounds in words.
-func wideNumber(s *schema, m protoreflect.Message) (notes []string) {
-	choose(s, m, func(v protoreflect.Value) any { return v.String() })
-	lower, upper, gap := bounds(m)
-	if !gap {
-		limit(s, lower, upper)
-	}
-	words := map[protoreflect.Name]string{"gte": "at least ", "gt": "more than ", "lte": "at most ", "lt": "less than "}
-	switch {
-	case gap:
-	case lower.name != "" && upper.name != "":
-		notes = append(notes, sentence("It must be "+words[lower.name]+lower.value.String()+" and "+words[upper.name]+upper.value.String()))
-	case lower.name != "":
-		notes = append(notes, sentence("It must be "+words[lower.name]+lower.value.String()))
-	case upper.name != "":
-		notes = append(notes, sentence("It must be "+words[upper.name]+upper.value.String()))
-	}
-	return notes
-}
-
 type bound struct {
 	name  protoreflect.Name // "" for none
 	value protoreflect.Value
@@ -218,14 +209,9 @@ type bound struct {
 // bounds returns the limits of a number. In protovalidate, a lower limit above the
 // upper one excludes the range between them: gap.
 func bounds(m protoreflect.Message) (lower, upper bound, gap bool) {
-	for _, name := range []protoreflect.Name{"gt", "gte"} {
-		if v, ok := rule(m, name); ok {
-			lower = bound{name, v}
-		}
-	}
-	for _, name := range []protoreflect.Name{"lt", "lte"} {
-		if v, ok := rule(m, name); ok {
-			upper = bound{name, v}
+	for name, side := range map[protoreflect.Name]*bound{"gt": &lower, "gte": &lower, "lt": &upper, "lte": &upper} {
+		if v, ok := rule(m, name); ok { // only one of each side can be set
+			*side = bound{name, v}
 		}
 	}
 	if lower.name != "" && upper.name != "" {

@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // A role is the use of a message. An answer has all fields and no rules; a request
@@ -152,29 +151,26 @@ func float64Schema(format string) *schema {
 // bounded sets the bounds of a number's type in a request, unless a rule has
 // narrower ones.
 func bounded(s *schema, fd protoreflect.FieldDescriptor) {
-	switch {
-	case s.AnyOf != nil: // of a rule that excludes the zero value
-	case s.Format == "int32":
-		between(s, math.MinInt32, math.MaxInt32)
-	case s.Format == "uint32":
-		between(s, 0, math.MaxUint32)
-	case s.Format == "int64":
-		between(s, math.MinInt64, math.MaxInt64)
-	case s.Format == "uint64":
-		between(s, 0, uint64(math.MaxUint64))
+	bounds, ok := boundsOf[s.Format]
+	if ok && s.AnyOf == nil { // of a rule that excludes the zero value
+		if s.Minimum == nil && s.ExclusiveMinimum == nil {
+			s.Minimum = bounds.least
+		}
+		if s.Maximum == nil && s.ExclusiveMaximum == nil {
+			s.Maximum = bounds.most
+		}
 	}
 	if fd.IsList() {
 		bounded(s.Items, element{fd})
 	}
 }
 
-func between(s *schema, least int64, most any) {
-	if s.Minimum == nil && s.ExclusiveMinimum == nil {
-		s.Minimum = least
-	}
-	if s.Maximum == nil && s.ExclusiveMaximum == nil {
-		s.Maximum = most
-	}
+// boundsOf are the bounds of the integer types, by the format of their schema.
+var boundsOf = map[string]struct{ least, most any }{
+	"int32":  {math.MinInt32, math.MaxInt32},
+	"uint32": {0, math.MaxUint32},
+	"int64":  {math.MinInt64, math.MaxInt64},
+	"uint64": {0, uint64(math.MaxUint64)},
 }
 
 // nullable returns a schema that also allows null.
@@ -221,41 +217,34 @@ func (b *schemas) enum(ed protoreflect.EnumDescriptor) *schema {
 // in a query as proto names.
 const maskInJSON, maskInQuery = "`someField`", "`some_field`"
 
+// wellKnownSchemas are the schemas of messages whose JSON is not an object of their
+// fields (ProtoJSON).
+var wellKnownSchemas = map[protoreflect.FullName]schema{
+	"google.protobuf.Timestamp": {Type: "string", Format: "date-time"},
+	"google.protobuf.Duration":  {Type: "string", Pattern: `^-?[0-9]+(\.[0-9]{1,9})?s$`, Description: "A duration in seconds, such as `1.5s`."},
+	"google.protobuf.FieldMask": {Type: "string", Description: "Names of fields (" + maskInJSON + "), separated by commas."},
+	"google.protobuf.Empty":     {Type: "object"},
+	"google.protobuf.Struct":    {Type: "object", Additional: &schema{}},
+	"google.protobuf.Value":     {},
+	"google.protobuf.ListValue": {Type: "array", Items: &schema{}},
+	"google.protobuf.Any": {Type: "object", Required: []string{"@type"}, Additional: &schema{},
+		Properties: object{{"@type", &schema{Type: "string", Description: "A URL whose last segment is the type of the other members."}}}},
+	"google.protobuf.BoolValue":   {Type: []string{"boolean", "null"}},
+	"google.protobuf.StringValue": {Type: []string{"string", "null"}},
+	"google.protobuf.BytesValue":  {Type: []string{"string", "null"}, ContentEncoding: "base64"},
+	"google.protobuf.Int32Value":  {Type: []string{"integer", "null"}},
+	"google.protobuf.UInt32Value": {Type: []string{"integer", "null"}},
+	"google.protobuf.Int64Value":  {Type: []string{"string", "null"}, Format: "int64"},
+	"google.protobuf.UInt64Value": {Type: []string{"string", "null"}, Format: "uint64"},
+	"google.protobuf.FloatValue":  {Type: []string{"number", "string", "null"}},
+	"google.protobuf.DoubleValue": {Type: []string{"number", "string", "null"}},
+}
+
 // wellKnown returns the schema of a message whose JSON is not an object of its
 // fields, nil for all others.
 func wellKnown(name protoreflect.FullName) *schema {
-	switch name {
-	case "google.protobuf.Timestamp":
-		return &schema{Type: "string", Format: "date-time"}
-	case "google.protobuf.Duration":
-		return &schema{Type: "string", Pattern: `^-?[0-9]+(\.[0-9]{1,9})?s$`, Description: "A duration in seconds, such as `1.5s`."}
-	case "google.protobuf.FieldMask":
-		return &schema{Type: "string", Description: "Names of fields (" + maskInJSON + "), separated by commas."}
-	case "google.protobuf.Empty":
-		return &schema{Type: "object"}
-	case "google.protobuf.Struct":
-		return &schema{Type: "object", Additional: &schema{}}
-	case "google.protobuf.Value":
-		return &schema{}
-	case "google.protobuf.ListValue":
-		return &schema{Type: "array", Items: &schema{}}
-	case "google.protobuf.Any":
-		return &schema{Type: "object", Required: []string{"@type"}, Additional: &schema{},
-			Properties: object{{"@type", &schema{Type: "string", Description: "A URL whose last segment is the type of the other members."}}}}
-	case "google.protobuf.BoolValue":
-		return &schema{Type: []string{"boolean", "null"}}
-	case "google.protobuf.StringValue":
-		return &schema{Type: []string{"string", "null"}}
-	case "google.protobuf.BytesValue":
-		return &schema{Type: []string{"string", "null"}, ContentEncoding: "base64"}
-	case "google.protobuf.Int32Value", "google.protobuf.UInt32Value":
-		return &schema{Type: []string{"integer", "null"}}
-	case "google.protobuf.Int64Value":
-		return &schema{Type: []string{"string", "null"}, Format: "int64"}
-	case "google.protobuf.UInt64Value":
-		return &schema{Type: []string{"string", "null"}, Format: "uint64"}
-	case "google.protobuf.FloatValue", "google.protobuf.DoubleValue":
-		return &schema{Type: []string{"number", "string", "null"}}
+	if s, ok := wellKnownSchemas[name]; ok {
+		return &s
 	}
 	return nil
 }
@@ -278,13 +267,8 @@ func (b *schemas) collect(md protoreflect.MessageDescriptor) {
 
 // deprecated reports whether a field or a method is deprecated.
 func deprecated(d protoreflect.Descriptor) bool {
-	switch options := d.Options().(type) {
-	case *descriptorpb.FieldOptions:
-		return options.GetDeprecated()
-	case *descriptorpb.MethodOptions:
-		return options.GetDeprecated()
-	}
-	return false
+	options, ok := d.Options().(interface{ GetDeprecated() bool })
+	return ok && options.GetDeprecated()
 }
 
 // paragraphs joins the texts that are not empty.

@@ -9,26 +9,6 @@ import (
 // written in the order of these structs, and those of an object in the order in
 // which they were set, so that a document has the order of its .proto files.
 
-type document struct {
-	OpenAPI    string     `json:"openapi"`
-	Info       info       `json:"info"`
-	Servers    []server   `json:"servers"`
-	Tags       []tag      `json:"tags"`
-	Paths      object     `json:"paths"` // of object, by method in lower case
-	Components components `json:"components"`
-}
-
-type info struct {
-	Title       string `json:"title"`
-	Description string `json:"description"`
-	Version     string `json:"version"`
-}
-
-type server struct {
-	URL         string `json:"url"`
-	Description string `json:"description"`
-}
-
 type tag struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
@@ -96,24 +76,6 @@ type mediaType struct {
 	Example any     `json:"example,omitempty"`
 }
 
-type components struct {
-	Schemas         object `json:"schemas"`         // of *schema
-	Responses       object `json:"responses"`       // of *response
-	Parameters      object `json:"parameters"`      // of *parameter
-	Headers         object `json:"headers"`         // of *header
-	SecuritySchemes object `json:"securitySchemes"` // of securityScheme
-}
-
-type securityScheme struct {
-	Type             string `json:"type"`
-	Scheme           string `json:"scheme,omitempty"`
-	BearerFormat     string `json:"bearerFormat,omitempty"`
-	In               string `json:"in,omitempty"`
-	Name             string `json:"name,omitempty"`
-	OpenIDConnectURL string `json:"openIdConnectUrl,omitempty"`
-	Description      string `json:"description"`
-}
-
 type schema struct {
 	Ref              string    `json:"$ref,omitempty"`
 	Type             any       `json:"type,omitempty"` // a name, or several
@@ -174,38 +136,26 @@ func (o *object) set(name string, value any) {
 	*o = append(*o, member{name, value})
 }
 
-// MarshalJSON returns the members in order.
+// MarshalJSON returns the members in order, without escapes for HTML, so that "<="
+// in a description stays readable. Package encoding/json removes the line breaks
+// when it marshals an object within another value.
 func (o object) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
 	b.WriteByte('{')
 	for i, m := range o {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		name, err := encode(m.name)
-		if err != nil {
+		if err := e.Encode(m.name); err != nil {
 			return nil, err
 		}
-		value, err := encode(m.value)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(name)
 		b.WriteByte(':')
-		b.Write(value)
+		if err := e.Encode(m.value); err != nil {
+			return nil, err
+		}
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil
-}
-
-// encode is json.Marshal without escapes for HTML, so that "<=" in a description
-// stays readable.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
