@@ -27,11 +27,8 @@ func (b *bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 		info, _ := credentials.RequestInfoFromContext(ctx)
 		err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity)
 		if err != nil {
-			return nil, status.Errorf(
-				codes.Unauthenticated,
-				"the connection does not protect a token: %v",
-				err,
-			)
+			return nil, status.Errorf(codes.Unauthenticated,
+				"the connection does not protect a token: %v", err)
 		}
 	}
 	token, err := b.tokens.Token(ctx)
@@ -77,9 +74,7 @@ type watchedStream struct {
 
 func (s *watchedStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if status.Code(err) == codes.Unauthenticated && tokenRefused(err) {
-		s.tokens.refused()
-	}
+	s.tokens.observe(err)
 	return err
 }
 
@@ -88,10 +83,16 @@ func (s *TokenSource) watchUnary(ctx context.Context, method string, req, reply 
 	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	err := invoke(ctx, method, req, reply, conn, opts...)
+	s.observe(err)
+	return err
+}
+
+// observe makes the next call request another token if err says that a server has refused this
+// one.
+func (s *TokenSource) observe(err error) {
 	if status.Code(err) == codes.Unauthenticated && tokenRefused(err) {
 		s.refused()
 	}
-	return err
 }
 
 // tokenRefused reports whether another token may be accepted where this one was not.

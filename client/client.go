@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -94,9 +95,6 @@ func New(cfg Config) (*grpc.ClientConn, error) {
 }
 
 func (cfg Config) dialOptions() []grpc.DialOption {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
-	}
 	transport := insecure.NewCredentials()
 	if !cfg.Plaintext {
 		tlsConfig := cfg.TLS.Clone()
@@ -111,9 +109,8 @@ func (cfg Config) dialOptions() []grpc.DialOption {
 		grpc.WithUserAgent("gatehouse-client"),
 		// Detects a dead connection while a call waits. The server allows a ping every 10 s.
 		grpc.WithKeepaliveParams(
-			keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second},
-		),
-		grpc.WithChainUnaryInterceptor(withTimeout(cfg.Timeout), propagateUnary),
+			keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithChainUnaryInterceptor(withTimeout(cmp.Or(cfg.Timeout, DefaultTimeout)), propagateUnary),
 		grpc.WithChainStreamInterceptor(propagateStream),
 	}
 	if cfg.Tokens != nil {
@@ -127,18 +124,15 @@ func (cfg Config) dialOptions() []grpc.DialOption {
 
 // onLoopback reports whether target can only be this machine.
 func onLoopback(target string) bool {
-	for _, scheme := range []string{"dns", "passthrough"} {
-		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
-			authority, endpoint, ok := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-			switch {
-			case !strings.HasPrefix(rest, "//"):
-				target = rest
-			case !ok || authority != "": // another name server resolves it
+	scheme, rest, _ := strings.Cut(target, ":")
+	if scheme == "dns" || scheme == "passthrough" {
+		target = rest
+		if location, ok := strings.CutPrefix(rest, "//"); ok {
+			authority, endpoint, ok := strings.Cut(location, "/")
+			if !ok || authority != "" { // another name server resolves it
 				return false
-			default:
-				target = endpoint
 			}
-			break
+			target = endpoint
 		}
 	}
 	host, _, err := net.SplitHostPort(target)

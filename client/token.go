@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,13 +220,8 @@ func (s *TokenSource) finish(r *request, requested time.Time) {
 	s.request, s.failure = nil, r.err
 	if r.err != nil {
 		s.notBefore = time.Now().Add(retryAfter)
-		s.logger.Warn(
-			"access token request failed",
-			"token_url",
-			s.config.TokenURL,
-			"err",
-			publicText(r.err),
-		)
+		s.logger.Warn("access token request failed",
+			"token_url", s.config.TokenURL, "err", publicText(r.err))
 		return
 	}
 	lifetime := assumedLifetime
@@ -252,11 +248,7 @@ func (s *TokenSource) refused() {
 // beside its error code, such as a page of HTML.
 func publicText(err error) string {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		code := refused.ErrorCode
-		if code == "" {
-			code = "no OAuth error"
-		}
-		return fmt.Sprintf("%s (%s)", code, refused.Response.Status)
+		return fmt.Sprintf("%s (%s)", cmp.Or(refused.ErrorCode, "no OAuth error"), refused.Response.Status)
 	}
 	return err.Error()
 }

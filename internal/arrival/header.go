@@ -24,46 +24,35 @@ const (
 	headerBytes = 16 << 20
 )
 
-// Port bounds the number of connections of a port and, as [Limiter.Listen] does, the memory of
-// arriving HTTP/1 headers.
-func Port(l net.Listener) net.Listener {
-	return limitConnections(New(headerBytes, time.Now).Listen(l), maxConnections)
-}
+// Port bounds the number of connections of a port and the memory of arriving HTTP/1 headers, as
+// [Limiter.Listen] does.
+func Port(l net.Listener) net.Listener { return New(headerBytes, time.Now).Listen(l) }
 
 var errNoRoom = errors.New("arrival: no room for the header of a request")
 
-// Listen returns a listener whose connections count arriving HTTP/1 headers beyond 32 KiB each. The
-// server needs [ConnContext], and its handler [Handler]; without them nothing is counted.
-func (l *Limiter) Listen(inner net.Listener) net.Listener {
-	return &listener{Listener: inner, limiter: l}
-}
-
-// limitConnections makes a listener of [Limiter.Listen] accept at most n connections at once.
+// Listen returns a listener that accepts at most 20,000 connections at once, which count arriving
+// HTTP/1 headers beyond 32 KiB each. The server needs [ConnContext], and its handler [Handler];
+// without them no header is counted.
+//
 // netutil.LimitListener hides CloseWrite, by which net/http and its proxy end one direction.
-func limitConnections(l net.Listener, n int64) net.Listener {
-	limited := l.(*listener)
-	limited.slots = semaphore.NewWeighted(n)
-	limited.closed, limited.close = context.WithCancel(context.Background())
-	return limited
+func (l *Limiter) Listen(inner net.Listener) net.Listener {
+	closed, end := context.WithCancel(context.Background())
+	return &listener{inner, l, semaphore.NewWeighted(maxConnections), closed, end}
 }
 
 type listener struct {
 	net.Listener
 	limiter *Limiter
-
-	slots  *semaphore.Weighted // nil for no limit
-	closed context.Context     // by Close, which ends the wait for a slot
-	close  context.CancelFunc
+	slots   *semaphore.Weighted
+	closed  context.Context // by Close, which ends the wait for a slot
+	end     context.CancelFunc
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	release := func() {}
-	if l.slots != nil {
-		if l.slots.Acquire(l.closed, 1) != nil {
-			return nil, net.ErrClosed
-		}
-		release = sync.OnceFunc(func() { l.slots.Release(1) })
+	if l.slots.Acquire(l.closed, 1) != nil {
+		return nil, net.ErrClosed
 	}
+	release := sync.OnceFunc(func() { l.slots.Release(1) })
 	c, err := l.Listener.Accept()
 	if err != nil {
 		release()
@@ -74,11 +63,8 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Close also ends an Accept that waits for a connection to end.
 func (l *listener) Close() error {
-	err := l.Listener.Close()
-	if l.close != nil {
-		l.close()
-	}
-	return err
+	defer l.end()
+	return l.Listener.Close()
 }
 
 // A conn counts the bytes that it reads, except those of bodies, while a request is handled.
@@ -113,10 +99,9 @@ func (c *conn) grow(n int64) bool {
 
 // Close also releases the memory of a header that has not arrived completely.
 func (c *conn) Close() error {
-	err := c.Conn.Close()
-	c.stop()
-	c.release()
-	return err
+	defer c.release()
+	defer c.stop()
+	return c.Conn.Close()
 }
 
 // CloseWrite is for net/http, which half-closes a connection whose client is still sending, and for

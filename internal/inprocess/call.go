@@ -1,6 +1,7 @@
 package inprocess
 
 import (
+	"maps"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -55,11 +56,7 @@ func (c *call) SendHeader(md metadata.MD) error {
 // send is called with the lock held.
 func (c *call) send() {
 	c.sent = true
-	for key := range c.header {
-		if reserved(key) {
-			delete(c.header, key)
-		}
-	}
+	maps.DeleteFunc(c.header, reserved)
 	if c.headed != nil {
 		c.header = metadata.Join(c.header, minimalHeader)
 		close(c.headed)
@@ -92,11 +89,7 @@ func (c *call) finish() {
 		close(c.headed)
 	}
 	c.ended = true
-	for key := range c.trailer {
-		if reserved(key) {
-			delete(c.trailer, key)
-		}
-	}
+	maps.DeleteFunc(c.trailer, reserved)
 }
 
 // sentHeader returns the header for the caller; it is not changed after send.

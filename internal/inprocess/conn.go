@@ -1,6 +1,7 @@
 package inprocess
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"strings"
@@ -32,14 +33,11 @@ const defaultMaxBytes = 4 << 20
 // A Conn is client and server of every call. It is safe for concurrent use when all
 // services are registered.
 type Conn struct {
-	methods    map[string]*method // by full name, "/package.Service/Method"
-	services   map[string]bool
-	unary      grpc.UnaryServerInterceptor
-	stream     grpc.StreamServerInterceptor
-	maxReceive int
-	maxSend    int
-	begin      func() error
-	end        func()
+	cfg      Config             // with its defaults
+	methods  map[string]*method // by full name, "/package.Service/Method"
+	services map[string]bool
+	unary    grpc.UnaryServerInterceptor
+	stream   grpc.StreamServerInterceptor
 }
 
 var (
@@ -57,24 +55,18 @@ type method struct {
 
 // New returns a Conn without services.
 func New(cfg Config) *Conn {
-	c := &Conn{
-		methods: map[string]*method{}, services: map[string]bool{},
+	cfg.MaxSendBytes = cmp.Or(cfg.MaxSendBytes, math.MaxInt)
+	cfg.MaxReceiveBytes = cmp.Or(cfg.MaxReceiveBytes, defaultMaxBytes)
+	if cfg.Begin == nil {
+		cfg.Begin = func() error { return nil }
+	}
+	if cfg.End == nil {
+		cfg.End = func() {}
+	}
+	return &Conn{
+		cfg: cfg, methods: map[string]*method{}, services: map[string]bool{},
 		unary: ChainUnary(cfg.Unary), stream: ChainStream(cfg.Stream),
-		maxReceive: cfg.MaxReceiveBytes, maxSend: cfg.MaxSendBytes, begin: cfg.Begin, end: cfg.End,
 	}
-	if c.maxSend == 0 {
-		c.maxSend = math.MaxInt
-	}
-	if c.maxReceive == 0 {
-		c.maxReceive = defaultMaxBytes
-	}
-	if c.begin == nil {
-		c.begin = func() error { return nil }
-	}
-	if c.end == nil {
-		c.end = func() {}
-	}
-	return c
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -153,8 +145,11 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	sent, err := c.request(req, o)
+	sent, err := encodeWithin(req, o.maxSend)
 	if err != nil {
+		return err
+	}
+	if err := withinLimit(sent, c.cfg.MaxReceiveBytes); err != nil {
 		return err
 	}
 	inner, cancel, err := serverContext(ctx, call, o)
@@ -162,31 +157,22 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 		return err
 	}
 	defer cancel() // as grpc.Server does when a handler has returned
-	if err := c.begin(); err != nil {
+	if err := c.cfg.Begin(); err != nil {
 		return err
 	}
-	defer c.end()
-	answer, err := m.unary.Handler(m.impl, inner, func(v any) error { return decodeRequest(sent, v) }, c.unary)
+	defer c.cfg.End()
+	answer, err := m.unary.Handler(m.impl, inner, func(v any) error { return decode(sent, v, "error unmarshalling request") }, c.unary)
 	if ended := ctx.Err(); ended != nil {
 		return status.FromContextError(ended).Err() // over a network, the caller would not have waited
 	}
 	if err != nil {
 		return overTheWire(err)
 	}
-	received, err := encodeWithin(answer, c.maxSend)
+	received, err := encodeWithin(answer, c.cfg.MaxSendBytes)
 	if err != nil {
 		return err
 	}
-	return decodeAnswer(received, resp, o.maxReceive)
-}
-
-// request encodes the message of a caller, within the limits of both sides.
-func (c *Conn) request(m any, o *options) ([]byte, error) {
-	raw, err := encodeWithin(m, o.maxSend)
-	if err != nil {
-		return nil, err
-	}
-	return raw, withinLimit(raw, c.maxReceive)
+	return decodeWithin(received, resp, o.maxReceive)
 }
 
 // overTheWire returns what the caller gets of a handler's error: its status, without
@@ -244,21 +230,18 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, name string
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
-	s := &stream{
-		call:     call{method: name, headed: make(chan struct{})},
-		toServer: pipe{}, toClient: pipe{}, maxReceive: c.maxReceive, maxSend: c.maxSend,
-	}
+	s := &stream{call: call{method: name, headed: make(chan struct{})}, cfg: &c.cfg}
 	inner, cancel, err := serverContext(ctx, &s.call, &o)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.begin(); err != nil {
+	if err := c.cfg.Begin(); err != nil {
 		cancel()
 		return nil, err
 	}
 	server := &serverStream{stream: s, ctx: inner, clientStreams: m.stream != nil && m.stream.ClientStreams}
 	go func() {
-		defer c.end()
+		defer c.cfg.End()
 		defer cancel()
 		s.close(c.serve(m, server))
 	}()

@@ -3,6 +3,8 @@ package inprocess
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -101,11 +103,7 @@ func outgoing(ctx context.Context, method string, o *options) (metadata.MD, erro
 	if err := valid(md); err != nil {
 		return nil, err
 	}
-	for key := range md {
-		if reserved(key) {
-			delete(md, key)
-		}
-	}
+	maps.DeleteFunc(md, reserved)
 	if o.creds == nil {
 		return md, nil
 	}
@@ -113,7 +111,7 @@ func outgoing(ctx context.Context, method string, o *options) (metadata.MD, erro
 		credentials.NewContextWithRequestInfo(ctx, credentials.RequestInfo{Method: method, AuthInfo: self.AuthInfo}),
 		"https://"+address{}.String()+method[:strings.LastIndexByte(method, '/')])
 	if err != nil {
-		if st, ok := status.FromError(err); ok && restricted(st.Code()) {
+		if st, ok := status.FromError(err); ok && slices.Contains(restricted, st.Code()) {
 			return nil, status.Errorf(codes.Internal, "transport: received per-RPC creds error with illegal status: %v", err)
 		} else if ok {
 			return nil, st.Err()
@@ -130,13 +128,9 @@ func outgoing(ctx context.Context, method string, o *options) (metadata.MD, erro
 	return md, nil
 }
 
-// restricted reports whether only a service may return the code (gRFC A54).
-func restricted(code codes.Code) bool {
-	switch code {
-	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted, codes.OutOfRange, codes.DataLoss:
-		return true
-	}
-	return false
+// restricted are the codes that only a service may return (gRFC A54).
+var restricted = []codes.Code{
+	codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted, codes.OutOfRange, codes.DataLoss,
 }
 
 // valid returns an error for metadata that a network cannot carry, with the text of
@@ -157,27 +151,22 @@ func invalidPair(key string, values []string) string {
 	if key[0] == ':' {
 		return "" // dropped later
 	}
-	for i := range len(key) {
-		if c := key[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
-			return fmt.Sprintf("header key %q contains illegal characters not in [0-9a-z-_.]", key)
-		}
+	illegal := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_')
 	}
-	if strings.HasSuffix(key, "-bin") {
-		return ""
+	if strings.ContainsFunc(key, illegal) {
+		return fmt.Sprintf("header key %q contains illegal characters not in [0-9a-z-_.]", key)
 	}
-	for _, value := range values {
-		for i := range len(value) {
-			if value[i] < ' ' || value[i] > '~' {
-				return fmt.Sprintf("header key %q contains value with non-printable ASCII characters", key)
-			}
-		}
+	unprintable := func(c rune) bool { return c < ' ' || c > '~' }
+	if !strings.HasSuffix(key, "-bin") && slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, unprintable) }) {
+		return fmt.Sprintf("header key %q contains value with non-printable ASCII characters", key)
 	}
 	return ""
 }
 
 // reserved reports whether a key belongs to the protocol, which drops it from
 // metadata.
-func reserved(key string) bool {
+func reserved(key string, _ []string) bool {
 	switch key {
 	case "content-type", "user-agent", "grpc-message-type", "grpc-encoding", "grpc-message", "grpc-status", "grpc-timeout", "te":
 		return true

@@ -7,10 +7,10 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// encode encodes a message. So what cannot be sent over a network, such as a string
-// that is not UTF-8, cannot be sent here either, and the two ends may have different
-// Go types for one message.
-func encode(m any) ([]byte, error) {
+// encodeWithin encodes a message within the sender's limit. So what cannot be sent over
+// a network, such as a string that is not UTF-8, cannot be sent here either, and the two
+// ends may have different Go types for one message. The errors have the text of grpc-go.
+func encodeWithin(m any, limit int) ([]byte, error) {
 	if m == nil { // for grpc-go an empty message
 		return nil, nil
 	}
@@ -22,17 +22,18 @@ func encode(m any) ([]byte, error) {
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
 	}
+	if len(raw) > limit {
+		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), limit)
+	}
 	return raw, nil
 }
 
-// encodeWithin encodes a message within the sender's limit. The errors have the text
-// of grpc-go.
-func encodeWithin(m any, limit int) ([]byte, error) {
-	raw, err := encode(m)
-	if err == nil && len(raw) > limit {
-		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", len(raw), limit)
+// decodeWithin decodes a message within the receiver's limit.
+func decodeWithin(raw []byte, m any, limit int) error {
+	if err := withinLimit(raw, limit); err != nil {
+		return err
 	}
-	return raw, err
+	return decode(raw, m, "failed to unmarshal the received message")
 }
 
 func decode(raw []byte, m any, failed string) error {
@@ -44,15 +45,6 @@ func decode(raw []byte, m any, failed string) error {
 		return status.Errorf(codes.Internal, "grpc: %s: %v", failed, err)
 	}
 	return nil
-}
-
-func decodeRequest(raw []byte, m any) error { return decode(raw, m, "error unmarshalling request") }
-
-func decodeAnswer(raw []byte, m any, limit int) error {
-	if err := withinLimit(raw, limit); err != nil {
-		return err
-	}
-	return decode(raw, m, "failed to unmarshal the received message")
 }
 
 func withinLimit(raw []byte, limit int) error {

@@ -15,8 +15,7 @@ import (
 type stream struct {
 	call
 	toServer, toClient pipe
-	maxReceive         int   // bytes of a message to the service
-	maxSend            int   // bytes of a message from it
+	cfg                *Config
 	err                error // set before toClient is closed
 }
 
@@ -59,7 +58,7 @@ func (s *serverStream) SendHeader(md metadata.MD) error {
 func (s *serverStream) SetTrailer(md metadata.MD) { _ = s.call.SetTrailer(md) }
 
 func (s *serverStream) SendMsg(m any) error {
-	raw, err := encodeWithin(m, s.maxSend)
+	raw, err := encodeWithin(m, s.cfg.MaxSendBytes)
 	if err != nil {
 		return err
 	}
@@ -68,10 +67,7 @@ func (s *serverStream) SendMsg(m any) error {
 		s.send()
 	}
 	s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return s.over()
-	}
-	if s.toClient.put(s.ctx, raw) != nil {
+	if s.ctx.Err() != nil || s.toClient.put(s.ctx, raw) != nil {
 		return s.over()
 	}
 	return nil
@@ -86,10 +82,7 @@ func (s *serverStream) RecvMsg(m any) error {
 		return err
 	}
 	s.received = true
-	if err := withinLimit(raw, s.maxReceive); err != nil {
-		return err
-	}
-	if err := decode(raw, m, "failed to unmarshal the received message"); err != nil {
+	if err := decodeWithin(raw, m, s.cfg.MaxReceiveBytes); err != nil {
 		return err
 	}
 	if s.clientStreams {
@@ -227,7 +220,7 @@ func (s *clientStream) receive(m any) error {
 		return status.FromContextError(err).Err()
 	}
 	s.answered = true
-	return decodeAnswer(raw, m, s.options.maxReceive)
+	return decodeWithin(raw, m, s.options.maxReceive)
 }
 
 // finish ends this side of the stream, once, and returns the error.
