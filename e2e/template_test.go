@@ -31,7 +31,7 @@ func TestTemplate(t *testing.T) {
 		"under your subject":   `"entry":{"author":"user-1","text":"I was here"}`,
 		"names the field":      `"field":"text"`,
 		"the scope is missing": `"SCOPE_MISSING"`,
-		"with your comments":   `"summary":"Lists what was written, the oldest first"`,
+		"with your comments":   `"summary":"Lists the entries, oldest first"`,
 		"the page to try it":   "swagger-ui-bundle.js",
 		"to the login":         "ocation: /api/auth/login?returnTo=%2Fprivate",
 		"through the bff":      `{"entries":[]}`,
