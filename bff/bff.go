@@ -89,7 +89,7 @@ func New(cfg Config) (*BFF, error) {
 		return nil, fmt.Errorf("bff: %w", err)
 	}
 	b.prober = probe.New(b.party)
-	logoutTokens, err := token.NewLogoutVerifier(token.LogoutConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
+	logoutTokens, err := token.NewLogoutVerifier(token.ClientConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -81,7 +82,7 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		types:    []string{"", "jwt", "at+jwt", "application/at+jwt"},
 	}
 	rules := &accessProfile{idTokenClients: slices.Clone(cfg.IDTokenClients), idTokenShape: cfg.InsecureIDTokenShape}
-	pr.check = func(c *Claims, _ time.Time) error { return rules.check(c) }
+	pr.check = rules.check
 	if cfg.RequireATJWT {
 		pr.types = accessTypes
 	}
@@ -89,15 +90,11 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 	if err != nil {
 		return nil, err
 	}
-	size := cfg.CacheSize
-	if size == 0 {
-		size = 1 << 16
-	}
 	return &AccessVerifier[P]{
 		verifier:  v,
 		principal: cfg.Principal,
 		revoked:   cfg.Revoked,
-		cache:     newCache[P](size),
+		cache:     newCache[P](cmp.Or(cfg.CacheSize, 1<<16)),
 	}, nil
 }
 

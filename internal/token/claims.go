@@ -86,11 +86,8 @@ func (c *Claims) raw(name string) (string, bool) {
 // Strings returns the claim at path as a list of strings. A string is split at
 // spaces. It returns false if there is no such claim, or it has another type.
 func (c *Claims) Strings(path string) ([]string, bool) {
-	v, ok := c.Lookup(path)
-	if !ok {
-		return nil, false
-	}
-	switch v := v.(type) {
+	value, _ := c.Lookup(path)
+	switch v := value.(type) {
 	case string:
 		return splitSpaces(v), true
 	case []any:

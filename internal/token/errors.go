@@ -25,22 +25,21 @@ const (
 	ReasonUnavailable                   // keys or revocations not available
 )
 
+var reasons = [...]string{
+	ReasonInvalid:     "invalid",
+	ReasonMissing:     "missing",
+	ReasonMalformed:   "malformed",
+	ReasonExpired:     "expired",
+	ReasonRevoked:     "revoked",
+	ReasonUnavailable: "unavailable",
+}
+
 // String returns the reason as one word.
 func (r Reason) String() string {
-	switch r {
-	case ReasonMissing:
-		return "missing"
-	case ReasonMalformed:
-		return "malformed"
-	case ReasonExpired:
-		return "expired"
-	case ReasonRevoked:
-		return "revoked"
-	case ReasonUnavailable:
-		return "unavailable"
-	default:
+	if r < ReasonInvalid || r > ReasonUnavailable {
 		return "invalid"
 	}
+	return reasons[r]
 }
 
 // An Error is the error of every verification. Reason is public. Err is for the

@@ -6,20 +6,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
-
-	"github.com/gatehouse-dev/gatehouse/oidc"
 )
-
-// IDConfig configures an IDVerifier. Provider and ClientID are required.
-type IDConfig struct {
-	Provider *oidc.Provider
-	ClientID string           // must be an audience, and the azp if there is one
-	Now      func() time.Time // nil means time.Now
-	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
-}
 
 // IDChecks are the checks of an ID token that depend on the request (OpenID
 // Connect Core §3.1.3.7).
@@ -45,22 +34,16 @@ type IDVerifier struct {
 }
 
 // NewIDVerifier returns a verifier. It fails if a required field is missing.
-func NewIDVerifier(cfg IDConfig) (*IDVerifier, error) {
-	if cfg.ClientID == "" {
-		return nil, errors.New("token: ID token verifier: ClientID is missing; give the client's id")
-	}
-	pr := profile{
-		kind:     "ID token",
-		maxLen:   maxIDToken,
-		audience: cfg.ClientID,
-		types:    []string{"", "jwt"},
-		check:    func(c *Claims, _ time.Time) error { return checkID(c, cfg.ClientID) },
-	}
-	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+func NewIDVerifier(cfg ClientConfig) (*IDVerifier, error) {
+	v, err := newClientVerifier(cfg, profile{
+		kind:  "ID token",
+		types: []string{"", "jwt"},
+		check: func(c *Claims) error { return checkID(c, cfg.ClientID) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &IDVerifier{v}, nil
+	return &IDVerifier{v.verifier}, nil
 }
 
 // checkID makes the checks that do not depend on the request.

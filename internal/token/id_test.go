@@ -14,7 +14,7 @@ func TestIDTokens(t *testing.T) {
 	const client, nonce, access = "web-client", "nonce-1", "an access token"
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	now := time.Now()
-	v, err := token.NewIDVerifier(token.IDConfig{Provider: newProvider(t, issuer, nil), ClientID: client, Now: func() time.Time { return now }})
+	v, err := token.NewIDVerifier(token.ClientConfig{Provider: newProvider(t, issuer, nil), ClientID: client, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestLogoutTokens(t *testing.T) {
 	t.Parallel()
 	const client = "web-client"
 	issuer := tokentest.NewUnserved(t, "https://id.example")
-	v, err := token.NewLogoutVerifier(token.LogoutConfig{Provider: newProvider(t, issuer, nil), ClientID: client})
+	v, err := token.NewLogoutVerifier(token.ClientConfig{Provider: newProvider(t, issuer, nil), ClientID: client})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,10 +160,10 @@ func TestVerifierConfigs(t *testing.T) {
 	_, noAudience := token.NewAccessVerifier(token.AccessConfig[*principal]{Provider: p, Principal: toPrincipal})
 	_, noPrincipal := token.NewAccessVerifier(token.AccessConfig[*principal]{Provider: p, Audience: audience})
 	_, noProvider := token.NewAccessVerifier(token.AccessConfig[*principal]{Audience: audience, Principal: toPrincipal})
-	_, noClient := token.NewIDVerifier(token.IDConfig{Provider: p})
-	_, noIDProvider := token.NewIDVerifier(token.IDConfig{ClientID: "c"})
-	_, noLogoutClient := token.NewLogoutVerifier(token.LogoutConfig{Provider: p})
-	_, noLogoutProvider := token.NewLogoutVerifier(token.LogoutConfig{ClientID: "c"})
+	_, noClient := token.NewIDVerifier(token.ClientConfig{Provider: p})
+	_, noIDProvider := token.NewIDVerifier(token.ClientConfig{ClientID: "c"})
+	_, noLogoutClient := token.NewLogoutVerifier(token.ClientConfig{Provider: p})
+	_, noLogoutProvider := token.NewLogoutVerifier(token.ClientConfig{ClientID: "c"})
 	for field, errs := range map[string][]error{
 		"Audience":  {noAudience},
 		"Principal": {noPrincipal},

@@ -116,11 +116,11 @@ func TestIDAndLogoutTokensAreNothingElse(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	p := newProvider(t, issuer, nil)
-	ids, err := token.NewIDVerifier(token.IDConfig{Provider: p, ClientID: "web-client"})
+	ids, err := token.NewIDVerifier(token.ClientConfig{Provider: p, ClientID: "web-client"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	logouts, err := token.NewLogoutVerifier(token.LogoutConfig{Provider: p, ClientID: "web-client"})
+	logouts, err := token.NewLogoutVerifier(token.ClientConfig{Provider: p, ClientID: "web-client"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestLogoutTokenWithoutExpiry(t *testing.T) {
 	t.Parallel()
 	issuer := tokentest.NewUnserved(t, "https://id.example")
 	now := time.Now()
-	v, err := token.NewLogoutVerifier(token.LogoutConfig{
+	v, err := token.NewLogoutVerifier(token.ClientConfig{
 		Provider: newProvider(t, issuer, nil), ClientID: "web-client", Now: func() time.Time { return now },
 	})
 	if err != nil {

@@ -24,7 +24,7 @@ type profile struct {
 	maxLen   int
 	audience string
 	types    []string // accepted typ values in lower case; "" is an absent typ
-	check    func(*Claims, time.Time) error
+	check    func(*Claims) error
 	partial  bool          // iss, aud and exp are checked only if present
 	lifetime time.Duration // from iat, of a token without exp; 0 if exp is required
 }
@@ -49,6 +49,39 @@ func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.L
 		v.log = slog.New(slog.DiscardHandler)
 	}
 	return v, nil
+}
+
+// ClientConfig configures a verifier of tokens for one client. Provider and ClientID
+// are required.
+type ClientConfig struct {
+	Provider *oidc.Provider
+	ClientID string           // must be an audience, and the azp of an ID token that has one
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
+}
+
+// A ClientVerifier verifies the tokens of one kind for one client. It is safe for
+// concurrent use.
+type ClientVerifier struct {
+	*verifier
+}
+
+func newClientVerifier(cfg ClientConfig, pr profile) (*ClientVerifier, error) {
+	if cfg.ClientID == "" {
+		return nil, fmt.Errorf("token: %s verifier: ClientID is missing; give the client's id", pr.kind)
+	}
+	pr.maxLen, pr.audience = maxIDToken, cfg.ClientID
+	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return &ClientVerifier{v}, nil
+}
+
+// Verify returns the claims of a valid token. Every error is an *Error.
+func (v *ClientVerifier) Verify(ctx context.Context, raw string) (*Claims, error) {
+	c, _, err := v.verify(ctx, raw)
+	return c, err
 }
 
 // verify checks everything that the profile prescribes. It returns the claims and
@@ -104,7 +137,7 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	case c.IssuedAt.After(now.Add(skew)):
 		return nil, nil, invalid("iat is in the future")
 	}
-	if err := v.check(c, now); err != nil {
+	if err := v.check(c); err != nil {
 		return nil, nil, &Error{ReasonInvalid, err}
 	}
 	// The metadata has the exact issuer. Only a token that is valid so far waits

@@ -39,7 +39,7 @@ type Config struct {
 	Sessions *session.Manager
 	Provider *oidc.Provider
 	// Tokens verifies logout tokens.
-	Tokens *token.LogoutVerifier
+	Tokens *token.ClientVerifier
 	// EndSession returns the address of the provider's logout, "" for none.
 	EndSession func(md *oidc.Metadata, idToken, state string) string
 	// Deny has the access token of a session refused. It logs its errors: the

@@ -48,7 +48,7 @@ type Party struct {
 	cfg       Config
 	client    *Client
 	ids       *token.IDVerifier
-	userinfos *token.UserinfoVerifier
+	userinfos *token.ClientVerifier
 	http      *http.Client
 
 	hintOmitted sync.Once // the warning that logouts lack id_token_hint
@@ -60,11 +60,11 @@ func New(cfg Config) (*Party, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := token.NewIDVerifier(token.IDConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	ids, err := token.NewIDVerifier(token.ClientConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	userinfos, err := token.NewUserinfoVerifier(token.UserinfoConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	userinfos, err := token.NewUserinfoVerifier(token.ClientConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
