@@ -189,15 +189,10 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 	a.answer(w, r, req, ses)
 }
 
-// success and failure are authorization responses, with iss (RFC 9207).
-type success struct {
-	Code   string `schema:"code"`
-	State  string `schema:"state,omitempty"`
-	Issuer string `schema:"iss"`
-}
-
-type failure struct {
-	Error       string `schema:"error"`
+// A response is an authorization response, with iss (RFC 9207): a code or an error.
+type response struct {
+	Code        string `schema:"code,omitempty"`
+	Error       string `schema:"error,omitempty"`
 	Description string `schema:"error_description,omitempty"`
 	State       string `schema:"state,omitempty"`
 	Issuer      string `schema:"iss"`
@@ -210,7 +205,7 @@ func (a *authorization) answer(w http.ResponseWriter, r *http.Request, req *auth
 		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session has ended"))
 		return
 	}
-	a.respond(w, r, req, &success{Code: code, State: req.state, Issuer: a.issuer})
+	a.respond(w, r, req, &response{Code: code, State: req.state, Issuer: a.issuer})
 }
 
 // refuse sends an error to the client.
@@ -220,21 +215,21 @@ func (a *authorization) refuse(w http.ResponseWriter, r *http.Request, req *auth
 		e = oidc.ErrServerError()
 	}
 	a.log.DebugContext(r.Context(), "authorization refused", "client_id", req.client.ID, "code", string(e.ErrorType), "reason", e.Description)
-	a.respond(w, r, req, &failure{Error: string(e.ErrorType), Description: e.Description, State: req.state, Issuer: a.issuer})
+	a.respond(w, r, req, &response{Error: string(e.ErrorType), Description: e.Description, State: req.state, Issuer: a.issuer})
 }
 
 // respond sends an authorization response to the client through the browser.
-func (a *authorization) respond(w http.ResponseWriter, r *http.Request, req *authRequest, response any) {
+func (a *authorization) respond(w http.ResponseWriter, r *http.Request, req *authRequest, answer *response) {
 	if req.mode == oidc.ResponseModeFormPost {
 		fields := make(map[string][]string)
-		if err := a.encoder.Encode(response, fields); err != nil {
+		if err := a.encoder.Encode(answer, fields); err != nil {
 			a.pages.fail(w, r, "The answer to the application could not be written.")
 			return
 		}
 		a.pages.write(w, r, http.StatusOK, "form_post", []string{req.redirectURI}, &formPostPage{Action: req.redirectURI, Host: hostOf(req.redirectURI), Fields: fields})
 		return
 	}
-	location, err := op.AuthResponseURL(req.redirectURI, oidc.ResponseTypeCode, req.mode, response, a.encoder)
+	location, err := op.AuthResponseURL(req.redirectURI, oidc.ResponseTypeCode, req.mode, answer, a.encoder)
 	if err != nil {
 		a.pages.fail(w, r, "The answer to the application could not be written.")
 		return

@@ -34,14 +34,13 @@ func (c *sessionCookie) value(r *http.Request) string {
 	return found.Value
 }
 
+// set sets the cookie, or deletes it if the value is "".
 func (c *sessionCookie) set(w http.ResponseWriter, value string) {
-	http.SetCookie(w, &http.Cookie{
+	cookie := &http.Cookie{
 		Name: c.name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode,
-	})
-}
-
-func (c *sessionCookie) clear(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{
-		Name: c.name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode,
-	})
+	}
+	if value == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
 }

@@ -3,7 +3,6 @@ package devidp
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,7 +68,7 @@ func (l *logouts) endSession(w http.ResponseWriter, r *http.Request) {
 		if current != nil {
 			l.end(current.sid)
 		}
-		l.cookie.clear(w)
+		l.cookie.set(w, "")
 		l.signedOut(w, r, next)
 	case current != nil:
 		data := &logoutPage{User: current.user, ClientID: req.ClientID, PostLogoutRedirectURI: req.PostLogoutRedirectURI, State: req.State}
@@ -93,7 +92,7 @@ func (l *logouts) confirmLogout(w http.ResponseWriter, r *http.Request) {
 	if current := l.session(r); current != nil {
 		l.end(current.sid)
 	}
-	l.cookie.clear(w)
+	l.cookie.set(w, "")
 	l.signedOut(w, r, next)
 }
 
@@ -150,11 +149,8 @@ func (l *logouts) signedOut(w http.ResponseWriter, r *http.Request, next string)
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	l.pages.write(w, r, http.StatusOK, "message", nil, &message{
-		Title: "You are signed out",
-		Text:  []string{"Your session at the development provider has ended, and its applications have been notified."},
-		Links: l.pages.homes(),
-	})
+	l.pages.message(w, r, http.StatusOK, "You are signed out",
+		"Your session at the development provider has ended, and its applications have been notified.")
 }
 
 // end ends a session and notifies its clients. Refresh tokens with offline_access
@@ -213,7 +209,7 @@ func (l *logouts) sendLogoutToken(c *registration, ses *session) error {
 	if err != nil {
 		return err
 	}
-	defer discard(resp.Body)
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
 		return errors.New("the client responded with status " + resp.Status)
 	}
@@ -239,10 +235,4 @@ func (l *logouts) shutdown(ctx context.Context) error {
 		<-done
 		return ctx.Err()
 	}
-}
-
-// discard reads and closes a body, so that its connection can be reused.
-func discard(body io.ReadCloser) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxForm))
-	_ = body.Close()
 }

@@ -110,43 +110,34 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name s
 	_, _ = buf.WriteTo(w)
 }
 
+// message writes a page with text and links to the applications.
+func (p *pages) message(w http.ResponseWriter, r *http.Request, status int, title string, text ...string) {
+	p.write(w, r, status, "message", nil, &message{Title: title, Text: text, Links: p.homes()})
+}
+
 // fail shows why a request is refused, if the client cannot be told.
 func (p *pages) fail(w http.ResponseWriter, r *http.Request, reason string) {
 	p.log.WarnContext(r.Context(), "request refused", "path", r.URL.Path, "reason", reason)
-	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
-		Title: "This request cannot go on",
-		Text:  []string{reason, "It is the application, or its configuration, that needs mending."},
-		Links: p.homes(),
-	})
+	p.message(w, r, http.StatusBadRequest, "This request cannot go on", reason,
+		"It is the application, or its configuration, that needs mending.")
 }
 
 // expired is the page for an unknown sign-in: finished, expired, or from before a
 // restart.
 func (p *pages) expired(w http.ResponseWriter, r *http.Request) {
-	p.write(w, r, http.StatusBadRequest, "message", nil, &message{
-		Title: "This sign-in has expired",
-		Text: []string{
-			"It was finished already, or left open for more than 30 minutes, or begun before the provider was restarted.",
-			"Go back to the application and sign in again.",
-		},
-		Links: p.homes(),
-	})
+	p.message(w, r, http.StatusBadRequest, "This sign-in has expired",
+		"It was finished already, or left open for more than 30 minutes, or begun before the provider was restarted.",
+		"Go back to the application and sign in again.")
 }
 
 func (p *pages) denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
-	p.write(w, r, http.StatusForbidden, "message", nil, &message{
-		Title: "Refused",
-		Text:  []string{"This form was sent by another site. Only the provider’s own pages may send it."},
-		Links: p.homes(),
-	})
+	p.message(w, r, http.StatusForbidden, "Refused",
+		"This form was sent by another site. Only the provider’s own pages may send it.")
 }
 
 func (p *pages) notFound(w http.ResponseWriter, r *http.Request) {
-	p.write(w, r, http.StatusNotFound, "message", nil, &message{
-		Title: "There is no such page",
-		Text:  []string{"This is the development provider of Gatehouse; the application is elsewhere."},
-		Links: p.homes(),
-	})
+	p.message(w, r, http.StatusNotFound, "There is no such page",
+		"This is the development provider of Gatehouse; the application is elsewhere.")
 }
 
 func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
@@ -164,10 +155,9 @@ func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
 func (p *pages) homes() []link {
 	var links []link
 	for _, c := range p.clients {
-		if c.machine != nil {
-			continue
+		if c.machine == nil {
+			links = append(links, link{URL: c.Home(), Text: "Go to " + hostOf(c.Home())})
 		}
-		links = append(links, link{URL: c.Home(), Text: "Go to " + hostOf(c.Home())})
 	}
 	return links
 }

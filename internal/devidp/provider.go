@@ -1,6 +1,7 @@
 package devidp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func New(cfg Config) (*Provider, error) {
 		base:     strings.TrimSuffix(cfg.Issuer, "/"),
 		cookie:   newSessionCookie(issuer),
 		audience: cfg.Audience,
-		lifetime: cfg.AccessTokenLifetime,
+		lifetime: cmp.Or(cfg.AccessTokenLifetime, defaultAccessTokenLifetime),
 		now:      cfg.Now,
 		log:      cfg.Logger,
 		decoder:  schema.NewDecoder(),
@@ -118,9 +119,6 @@ func New(cfg Config) (*Provider, error) {
 	}
 	if rl.key, err = newSigningKey(); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
-	}
-	if rl.lifetime == 0 {
-		rl.lifetime = defaultAccessTokenLifetime
 	}
 	if rl.now == nil {
 		rl.now = time.Now
@@ -158,15 +156,14 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 	if len(relyingParties) == 0 {
 		return nil, errors.New("devidp: Clients is empty; give at least one")
 	}
-	var all []*registration
+	var all clients
 	for _, c := range relyingParties {
 		all = append(all, &registration{Client: c})
 	}
 	for i, m := range machines {
 		all = append(all, &registration{Client: Client{ID: m.ID, Secret: m.Secret}, machine: &machines[i]})
 	}
-	var out []*registration
-	for _, c := range all {
+	for i, c := range all {
 		switch {
 		case c.ID == "":
 			return nil, errors.New("devidp: a client has no ID")
@@ -176,7 +173,7 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 			return nil, fmt.Errorf("devidp: client ID %q equals Audience; ID tokens would pass for access tokens (RFC 8725 §3.12): give the API an identifier of its own", c.ID)
 		case c.machine == nil && len(c.Client.RedirectURIs) == 0:
 			return nil, fmt.Errorf("devidp: client %q has no RedirectURIs", c.ID)
-		case slices.ContainsFunc(out, func(o *registration) bool { return o.ID == c.ID }):
+		case all[:i].find(c.ID) != nil:
 			return nil, fmt.Errorf("devidp: client ID %q is given twice", c.ID)
 		}
 		uris := slices.Concat(c.Client.RedirectURIs, c.Client.PostLogoutRedirectURIs)
@@ -189,9 +186,8 @@ func register(relyingParties []Client, machines []Machine, audience string) (cli
 				return nil, fmt.Errorf("devidp: client %q: %q is not an absolute http or https URL without a fragment", c.ID, raw)
 			}
 		}
-		out = append(out, c)
 	}
-	return out, nil
+	return all, nil
 }
 
 // routes returns the handler of all endpoints and pages.

@@ -97,17 +97,16 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 		}
 		scopes = append(scopes, scope)
 	}
-	now := t.now()
-	claims := &oidc.AccessTokenClaims{
-		TokenClaims: oidc.TokenClaims{
-			Issuer: t.issuer, Subject: m.ID, Audience: oidc.Audience{t.audience}, // RFC 9068 §2.2: the client is the subject
-			Expiration: oidc.FromTime(now.Add(t.lifetime)), IssuedAt: oidc.FromTime(now),
-			AuthorizedParty: m.ID, ClientID: m.ID, JWTID: newSecret(),
-		},
-		Scopes: scopes,
-		Claims: map[string]any{"permissions": append([]string{}, m.Permissions...)},
-	}
-	access, err := t.key.sign(claims, typeAccessToken)
+	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID} // RFC 9068 §2.2: the client is the subject
+	return t.respond(claims, scopes, map[string]any{"permissions": append([]string{}, m.Permissions...)}, t.now())
+}
+
+// respond returns a response with an access token of these claims and those of RFC
+// 9068.
+func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) (*oidc.AccessTokenResponse, error) {
+	claims.Issuer, claims.Audience, claims.AuthorizedParty = t.issuer, oidc.Audience{t.audience}, claims.ClientID
+	claims.IssuedAt, claims.Expiration, claims.JWTID = oidc.FromTime(now), oidc.FromTime(now.Add(t.lifetime)), newSecret()
+	access, err := t.key.sign(&oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}, typeAccessToken)
 	if err != nil {
 		return nil, err
 	}
@@ -116,23 +115,20 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 	}, nil
 }
 
-// issue returns the tokens of a response. There is a refresh token if the grant has
+// issue returns the tokens of a response, with Auth0's permissions claim. There is a refresh token if the grant has
 // offline_access, also if the scopes of the access token are fewer.
 func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
-	expires := now.Add(t.lifetime)
-	access, err := t.key.sign(t.accessClaims(g, scopes, now, expires), typeAccessToken)
+	claims := oidc.TokenClaims{
+		Subject: g.user.Subject, ClientID: g.client.ID,
+		AuthTime: oidc.FromTime(g.authTime), AuthenticationContextClassReference: g.acr,
+	}
+	resp, err := t.respond(claims, scopes, map[string]any{"sid": g.sid, "permissions": g.user.Permissions}, now)
 	if err != nil {
 		return nil, err
 	}
-	resp := &oidc.AccessTokenResponse{
-		AccessToken: access,
-		TokenType:   oidc.BearerToken,
-		ExpiresIn:   uint64(t.lifetime / time.Second),
-		Scope:       scopes,
-	}
 	if slices.Contains(scopes, oidc.ScopeOpenID) {
-		claims, err := t.idClaims(g, scopes, nonce, access, now)
+		claims, err := t.idClaims(g, scopes, nonce, resp.AccessToken, now)
 		if err != nil {
 			return nil, err
 		}
@@ -143,28 +139,8 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTok
 	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) {
 		resp.RefreshToken = newSecret()
 	}
-	t.state.keepTokens(g, access, resp.RefreshToken, scopes, expires, now)
+	t.state.keepTokens(g, resp.AccessToken, resp.RefreshToken, scopes, now.Add(t.lifetime), now)
 	return resp, nil
-}
-
-// accessClaims returns the claims of RFC 9068, and Auth0's permissions claim.
-func (t *tokens) accessClaims(g *grant, scopes []string, now, expires time.Time) *oidc.AccessTokenClaims {
-	return &oidc.AccessTokenClaims{
-		TokenClaims: oidc.TokenClaims{
-			Issuer:                              t.issuer,
-			Subject:                             g.user.Subject,
-			Audience:                            oidc.Audience{t.audience},
-			Expiration:                          oidc.FromTime(expires),
-			IssuedAt:                            oidc.FromTime(now),
-			AuthTime:                            oidc.FromTime(g.authTime),
-			AuthenticationContextClassReference: g.acr,
-			AuthorizedParty:                     g.client.ID,
-			ClientID:                            g.client.ID,
-			JWTID:                               newSecret(),
-		},
-		Scopes: scopes,
-		Claims: map[string]any{"sid": g.sid, "permissions": g.user.Permissions},
-	}
 }
 
 // idClaims returns claims whose audience is the client only, so that ID tokens do
