@@ -4,56 +4,59 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
-// A Status is the outcome of a proof.
+// A Status is the outcome of one check.
 type Status string
 
+// The outcomes.
 const (
-	OK      Status = "ok"      // proved
+	OK      Status = "ok"      // works
 	Warn    Status = "warn"    // works, with a caveat
-	Wrong   Status = "wrong"   // proved not to work
-	Unknown Status = "unknown" // could not be proved
+	Wrong   Status = "wrong"   // does not work
+	Unknown Status = "unknown" // could not be checked
 )
 
-// A Result is the result of one proof.
+// A Result is the result of one check.
 type Result struct {
 	Status Status `json:"status"`
 	// Proof names what was checked, such as "credential".
 	Proof  string `json:"proof"`
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
-	// Optional marks a proof that many providers do not allow. Without it the check
-	// still succeeds.
+	// Optional marks a check that many providers do not allow. If it is Unknown, the
+	// report as a whole still succeeds.
 	Optional bool `json:"optional,omitempty"`
 }
 
-// A Registration is a value that has to be registered at the provider.
+// A Registration is a value to register at the provider.
 type Registration struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// A Method is a method of the API and the policy for it.
+// A Method is a method of the API, its REST routes and its policy.
 type Method struct {
 	Name   string   `json:"method"`
 	Routes []string `json:"rest,omitempty"`
 	Policy string   `json:"policy"`
 }
 
-// A Report is the outcome of a check.
+// A Report is the outcome of all checks.
 type Report struct {
 	Results  []Result       `json:"results"`
 	Register []Registration `json:"register,omitempty"`
 	Methods  []Method       `json:"methods,omitempty"`
 }
 
-// Add adds results.
+// Add appends results.
 func (r *Report) Add(results ...Result) { r.Results = append(r.Results, results...) }
 
 // AddErrors adds a result with the status Wrong for each line of err.
@@ -63,23 +66,14 @@ func (r *Report) AddErrors(proof string, err error) {
 	}
 }
 
-// Wrong reports whether something does not work.
+// Wrong reports whether a result has the status Wrong.
 func (r *Report) Wrong() bool {
-	return r.has(func(result Result) bool { return result.Status == Wrong })
+	return slices.ContainsFunc(r.Results, func(result Result) bool { return result.Status == Wrong })
 }
 
-// Unproved reports whether a proof that is not optional has no result.
+// Unproved reports whether a result that is not optional has the status Unknown.
 func (r *Report) Unproved() bool {
-	return r.has(func(result Result) bool { return result.Status == Unknown && !result.Optional })
-}
-
-func (r *Report) has(f func(Result) bool) bool {
-	for _, result := range r.Results {
-		if f(result) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Results, func(result Result) bool { return result.Status == Unknown && !result.Optional })
 }
 
 var labels = map[Status]string{OK: "ok   ", Warn: "warn ", Wrong: "WRONG", Unknown: "?    "}
@@ -96,9 +90,9 @@ func (r *Report) Text(w io.Writer) {
 		}
 		fmt.Fprintln(w, labels[result.Status], text)
 	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Register) > 0 {
 		fmt.Fprintln(w, "\nTo be registered at the provider:")
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, registration := range r.Register {
 			fmt.Fprintf(table, "  %s\t%s\n", registration.Name, registration.Value)
 		}
@@ -106,13 +100,9 @@ func (r *Report) Text(w io.Writer) {
 	}
 	if len(r.Methods) > 0 {
 		fmt.Fprintln(w)
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "METHOD\tREST\tWHO MAY CALL")
+		fmt.Fprintln(table, "METHOD\tREST\tPOLICY")
 		for _, method := range r.Methods {
-			routes := "-"
-			if len(method.Routes) > 0 {
-				routes = strings.Join(method.Routes, ", ")
-			}
+			routes := cmp.Or(strings.Join(method.Routes, ", "), "-")
 			fmt.Fprintf(table, "%s\t%s\t%s\n", method.Name, routes, method.Policy)
 		}
 		_ = table.Flush()

@@ -22,7 +22,7 @@ func TestReport(t *testing.T) {
 		check.Result{Status: check.Unknown, Proof: "clock", What: "the time", Optional: true},
 	)
 	if r.Wrong() || r.Unproved() {
-		t.Errorf("wrong %t, unproved %t, want neither: what is optional counts for nothing", r.Wrong(), r.Unproved())
+		t.Errorf("wrong %t, unproved %t, want neither: optional results do not count", r.Wrong(), r.Unproved())
 	}
 	r.Add(check.Result{Status: check.Unknown, Proof: "credential", What: "the secret", Remedy: "try"})
 	if r.Wrong() || !r.Unproved() {
@@ -30,7 +30,7 @@ func TestReport(t *testing.T) {
 	}
 	r.AddErrors("settings", errors.Join(errors.New("one"), errors.New("two")))
 	if !r.Wrong() {
-		t.Error("nothing is wrong")
+		t.Error("Wrong() = false after AddErrors")
 	}
 	var text bytes.Buffer
 	r.Text(&text)
@@ -44,7 +44,7 @@ WRONG two
 To be registered at the provider:
   redirect URI  https://shop.example/<cb>
 
-METHOD  REST    WHO MAY CALL
+METHOD  REST    POLICY
 /a.B/C  GET /c  token
 /a.B/D  -       public
 `
