@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
-	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 )
 
 // storeKind is the kind of a session store: "memory", "sqlite", "postgres",
@@ -91,7 +91,7 @@ func (p *program) probeStore(ctx context.Context) error {
 	var err error
 	switch storeKind(address) {
 	case "sqlite":
-		err = filecheck.Writable(strings.TrimPrefix(address, "sqlite:"))
+		err = sqlitefile.Writable(strings.TrimPrefix(address, "sqlite:"))
 	case "postgres":
 		err = postgres.Probe(ctx, postgres.Config{URL: address})
 	case "redis":

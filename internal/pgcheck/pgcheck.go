@@ -90,12 +90,12 @@ func remedy(refused *pgconn.PgError) string {
 type Tables struct {
 	Names        []string
 	VersionTable string
-	Latest       int64
+	Migrations   fs.FS // with the folder "migrations"
 }
 
-// Latest returns the version of the newest migration.
-func Latest(migrations fs.FS, dir string) (latest int64) {
-	entries, _ := fs.ReadDir(migrations, dir) // embedded, so that it exists
+// latest returns the version of the newest migration.
+func (t Tables) latest() (latest int64) {
+	entries, _ := fs.ReadDir(t.Migrations, "migrations") // embedded, so that it exists
 	for _, entry := range entries {
 		if version, err := goose.NumericComponent(entry.Name()); err == nil {
 			latest = max(latest, version)
@@ -152,7 +152,7 @@ func (t Tables) pending(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	var version int64
 	err = conn.QueryRow(ctx,
 		"SELECT coalesce(max(version_id), 0) FROM "+pgx.Identifier{t.VersionTable}.Sanitize()).Scan(&version)
-	return version < t.Latest, err
+	return version < t.latest(), err
 }
 
 func exists(ctx context.Context, conn *pgx.Conn, table string) (there bool, err error) {

@@ -19,7 +19,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/url"
 	"sync"
@@ -38,6 +37,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/migrate"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 )
 
@@ -166,12 +166,12 @@ func (s *Store) open(ctx context.Context, address string) error {
 	s.stop = stop
 	s.feed.init(config.ConnConfig.Copy())
 	// Listen first: Open returns its error, and a pooler in transaction mode would never release
-	// the lock of migrate.
+	// the lock of migrateLocked.
 	conn, err := s.listen(ctx)
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, config); err != nil {
+	if err := migrateLocked(ctx, config); err != nil {
 		_ = conn.Close(expired)
 		return err
 	}
@@ -200,8 +200,7 @@ func Probe(ctx context.Context, c Config) error {
 	}
 	defer func() { _ = conn.Close(expired) }()
 	return pgcheck.Rights(ctx, conn, pgcheck.Tables{
-		Names: []string{"gatehouse_sessions",
-			"gatehouse_session_notes"}, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations"),
+		Names: []string{"gatehouse_sessions", "gatehouse_session_notes"}, VersionTable: migrationsTable, Migrations: migrations,
 	})
 }
 
@@ -227,8 +226,8 @@ func poolConfig(address string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// migrate updates the tables under a lock that the server releases if this process dies.
-func migrate(ctx context.Context, pool *pgxpool.Config) error {
+// migrateLocked updates the tables under a lock that the server releases if this process dies.
+func migrateLocked(ctx context.Context, pool *pgxpool.Config) error {
 	config := pool.ConnConfig.Copy()
 	// A migration of a large table may take long.
 	config.RuntimeParams["statement_timeout"], config.RuntimeParams["lock_timeout"] = "0", "0"
@@ -240,21 +239,9 @@ func migrate(ctx context.Context, pool *pgxpool.Config) error {
 	if _, err := lock.Exec(ctx, "SELECT pg_advisory_lock($1)", migrationsLock); err != nil {
 		return err
 	}
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
 	db := stdlib.OpenDB(*config)
 	defer func() { _ = db.Close() }()
-	p, err := goose.NewProvider(goose.DialectPostgres, db, dir,
-		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("update the tables: %w", err)
-	}
-	return nil
+	return migrate.Up(ctx, goose.DialectPostgres, db, migrations, migrationsTable)
 }
 
 // Ready implements [session.ReadyChecker]. It pings the database.

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,19 +23,19 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/fanout"
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/rows"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/migrate"
+	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationsTable is not goose's default, so that another user of goose can share the file.
 const migrationsTable = "session_migrations"
 
 const defaultCacheSize = 8192
@@ -56,10 +55,8 @@ type Config struct {
 // Store implements [session.Store] and all optional parts that one process needs. It is safe for
 // concurrent use.
 type Store struct {
-	now func() time.Time
-	// reads has several connections that cannot write. writes has one: SQLite allows one writer at
-	// a time, and its busy handler is less fair than a queue.
-	reads, writes *sql.DB
+	now           func() time.Time
+	reads, writes *sql.DB // see sqlitefile.Open
 	get           *sql.Stmt
 	closed        atomic.Bool
 
@@ -127,17 +124,12 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 			_ = s.Close()
 		}
 	}()
-	if s.writes, err = sql.Open("sqlite", dsn(c.Path, "_journal_mode=WAL", "_txlock=immediate")); err != nil {
-		return nil, err
-	}
-	s.writes.SetMaxOpenConns(1)
-	if s.reads, err = sql.Open("sqlite", dsn(c.Path, "_query_only=1")); err != nil {
-		return nil, err
-	}
 	readers := max(runtime.GOMAXPROCS(0), 4)
-	s.reads.SetMaxOpenConns(readers)
-	s.reads.SetMaxIdleConns(readers)
-	if err := migrate(ctx, s.writes); err != nil {
+	s.reads, s.writes, err = sqlitefile.Open(c.Path, readers, "_pragma=secure_delete(fast)")
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate.Up(ctx, goose.DialectSQLite3, s.writes, migrations, migrationsTable); err != nil {
 		return nil, err
 	}
 	if s.get, err = s.reads.PrepareContext(ctx, "SELECT "+rows.Columns+", sealed FROM sessions WHERE id = ? AND "+live); err != nil {
@@ -170,43 +162,6 @@ func prepareFile(path string) error {
 		if err := f.Chmod(0o600); err != nil {
 			return fmt.Errorf("other users may read the file, and its mode cannot be changed: chmod it to 600: %w", err)
 		}
-	}
-	return nil
-}
-
-func dsn(path string, params ...string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // Windows: file:///C:/…
-	}
-	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0",
-		"_pragma=secure_delete(fast)")
-	return "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir,
-		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	// Of two processes that start on a new file at once, one fails to migrate it, and finds it
-	// migrated at the next attempt.
-	for attempt := 0; ; attempt++ {
-		_, err = p.Up(ctx)
-		if err == nil || attempt == 4 || ctx.Err() != nil {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("update the schema (is it a database of Gatehouse?): %w", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package productdb
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -11,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,16 +21,15 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/gatehouse-dev/gatehouse/internal/migrate"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationsTable has a name of its own, so that another application that uses goose can share the
-// database.
 const migrationsTable = "catalog_migrations"
 
 const (
@@ -61,8 +60,7 @@ type Config struct {
 // A DB is the database of products. It is safe for concurrent use. Several processes may have the
 // same database open.
 type DB struct {
-	// reads and writes are the same pool, except for SQLite, which allows one writer at a time:
-	// waiting for its connection is fairer than its busy handler.
+	// reads and writes are the same pool, except for a file of SQLite.
 	reads, writes *sql.DB
 	// anchor keeps a database in memory alive; nil for others.
 	anchor *sql.Conn
@@ -78,10 +76,7 @@ type DB struct {
 // Open opens or creates the database and migrates its tables. Its errors contain neither user nor
 // password.
 func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
-	db := &DB{keepChanges: cfg.KeepChanges, maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now}
-	if db.keepChanges == 0 {
-		db.keepChanges = defaultKeepChanges
-	}
+	db := &DB{keepChanges: cmp.Or(cfg.KeepChanges, defaultKeepChanges), maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now}
 	if db.now == nil {
 		db.now = time.Now
 	}
@@ -96,17 +91,13 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, db.writes, dialect); err != nil {
+	if err := migrate.Up(ctx, dialect, db.writes, migrations, migrationsTable); err != nil {
 		return nil, err
 	}
 	if err := db.loadTokenKey(ctx); err != nil {
 		return nil, err
 	}
-	interval := cfg.PollInterval
-	if interval == 0 {
-		interval = defaultPollInterval
-	}
-	db.feed.start(interval, db.LastChange)
+	db.feed.start(cmp.Or(cfg.PollInterval, defaultPollInterval), db.LastChange)
 	return db, nil
 }
 
@@ -141,16 +132,8 @@ func (db *DB) openFile(path string) (err error) {
 	if err := prepareFile(path); err != nil {
 		return err
 	}
-	if db.writes, err = sql.Open("sqlite", fileDSN(path, "_journal_mode=WAL", "_txlock=immediate")); err != nil {
-		return err
-	}
-	db.writes.SetMaxOpenConns(1)
-	if db.reads, err = sql.Open("sqlite", fileDSN(path, "_query_only=1")); err != nil {
-		return err
-	}
-	db.reads.SetMaxOpenConns(4)
-	db.reads.SetMaxIdleConns(4)
-	return nil
+	db.reads, db.writes, err = sqlitefile.Open(path, 4)
+	return err
 }
 
 // prepareFile reports what is wrong with the path, in place of SQLite's "unable to open database
@@ -169,18 +152,6 @@ func prepareFile(path string) error {
 	return f.Close()
 }
 
-func fileDSN(path string, params ...string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // Windows: file:///C:/…
-	}
-	params = append(params, "_busy_timeout=5000", "_synchronous=NORMAL", "_dqs=0")
-	return "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
-}
-
 func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -193,29 +164,6 @@ func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
 	db.writes.SetConnMaxIdleTime(5 * time.Minute)
 	if err := db.writes.PingContext(ctx); err != nil {
 		return pgcheck.Explain(err)
-	}
-	return nil
-}
-
-func migrate(ctx context.Context, db *sql.DB, dialect database.Dialect) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(dialect, db, dir, goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	// When two processes start with a new database at once, both migrate it and one of them fails.
-	// When it tries again, the other has finished.
-	for attempt := 0; ; attempt++ {
-		_, err = p.Up(ctx)
-		if err == nil || attempt == 4 || ctx.Err() != nil {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("bring the tables up to date (is it a database of Gatehouse?): %w", err)
 	}
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gatehouse-dev/gatehouse/internal/filecheck"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 )
 
 // onlyIndexes makes a connection use indexes where there is one that fits. Every statement here is
@@ -24,7 +24,7 @@ var tables = []string{"products", "product_words", "product_changes", "product_r
 // be written, or that the PostgreSQL user has rights to the tables or may create them.
 func Probe(ctx context.Context, address string) error {
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
-		return filecheck.Writable(path)
+		return sqlitefile.Writable(path)
 	}
 	if !strings.HasPrefix(address, "postgres") {
 		return nil
@@ -38,5 +38,5 @@ func Probe(ctx context.Context, address string) error {
 		return pgcheck.Explain(err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return pgcheck.Rights(ctx, conn, pgcheck.Tables{Names: tables, VersionTable: migrationsTable, Latest: pgcheck.Latest(migrations, "migrations")})
+	return pgcheck.Rights(ctx, conn, pgcheck.Tables{Names: tables, VersionTable: migrationsTable, Migrations: migrations})
 }
