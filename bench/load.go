@@ -37,13 +37,12 @@ var browserHeaders = []string{
 
 // request returns the bytes of the measured GET.
 func request(s settings, host, credential string) []byte {
-	var b bytes.Buffer
-	b.WriteString("GET /api/private-route HTTP/1.1\r\nHost: " + host + "\r\n")
+	lines := []string{"GET /api/private-route HTTP/1.1", "Host: " + host}
 	if !s.minimal {
-		b.WriteString(strings.Join(browserHeaders, "\r\n") + "\r\n")
+		lines = append(lines, browserHeaders...)
 	}
-	b.WriteString(credential + "\r\n\r\n")
-	return b.Bytes()
+	lines = append(lines, credential, "", "")
+	return []byte(strings.Join(lines, "\r\n"))
 }
 
 // ask sends n requests over the variant's connections. Each connection sends the next request after

@@ -37,8 +37,8 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	if len(args) > 0 && (args[0] == roleBare || args[0] == rolePlain) {
-		return serve(ctx, args[0], out)
+	if len(args) == 2 && (args[0] == roleBare || args[0] == rolePlain) {
+		return serve(ctx, args[0], args[1])
 	}
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -62,8 +62,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	variants, stop, err := start(ctx, s, dir)
-	defer stop()
+	sys := &system{settings: s, dir: dir, processes: map[string]*process{}}
+	defer sys.wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	variants, err := sys.start(ctx)
 	if err != nil {
 		return err
 	}

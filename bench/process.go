@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,45 +23,20 @@ type process struct {
 	log  string // standard error, which is its log
 }
 
-// launch starts a program with its log in a file, as a service has it.
-func launch(ctx context.Context, dir, name, program string, args ...string) (*process, error) {
+// launch starts a command with its log in a file, as a service has it.
+func launch(ctx context.Context, dir, name string, command []string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log")}
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd = exec.CommandContext(ctx, program, args...)
+	p.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	p.cmd.Dir, p.cmd.Stderr = dir, log
 	p.cmd.Env = []string{} // no settings of the caller's environment
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
-	p.cmd.WaitDelay = 5 * time.Second
-	return p, p.cmd.Start()
-}
-
-// launchSelf starts this program in another role, and returns the address that it listens at.
-func launchSelf(ctx context.Context, role string) (*process, string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, "", err
-	}
-	p := &process{name: role, cmd: exec.CommandContext(ctx, self, role)}
-	p.cmd.Env = []string{}
-	p.cmd.Stderr = os.Stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = 5 * time.Second
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, "", err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, "", err
-	}
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return p, "", fmt.Errorf("%s does not say where it listens: %w", role, err)
-	}
-	return p, strings.TrimSpace(address), nil
+	return p, p.cmd.Start()
 }
 
 // spent returns the processor time of the processes so far, user and system.

@@ -6,9 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -24,8 +21,8 @@ const (
 	rolePlain = "serve-plain" // grpc-gateway over an in-process channel, as in its documentation
 )
 
-// serve runs this program in a role.
-func serve(ctx context.Context, role string, out io.Writer) error {
+// serve runs this program in a role at an address, until the context ends.
+func serve(ctx context.Context, role, address string) error {
 	handler := http.Handler(http.HandlerFunc(bare))
 	if role == rolePlain {
 		channel := &inprocgrpc.Channel{}
@@ -36,15 +33,10 @@ func serve(ctx context.Context, role string, out io.Writer) error {
 		}
 		handler = mux
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, listener.Addr())
-	server := &http.Server{Handler: handler}
+	server := &http.Server{Addr: address, Handler: handler}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -12,7 +14,7 @@ import (
 
 // TestMain starts this program in its other roles.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && (os.Args[1] == roleBare || os.Args[1] == rolePlain) {
+	if len(os.Args) == 3 && (os.Args[1] == roleBare || os.Args[1] == rolePlain) {
 		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 			panic(err)
 		}
@@ -41,12 +43,9 @@ func TestRun(t *testing.T) {
 // TestAnswersAreCompared: a wrong answer of a variant is an error.
 func TestAnswersAreCompared(t *testing.T) {
 	t.Parallel()
-	process, address, err := launchSelf(t.Context(), roleBare)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = process.cmd.Wait() }()
-	defer func() { _ = process.cmd.Process.Kill() }()
+	server := httptest.NewServer(http.HandlerFunc(bare))
+	defer server.Close()
+	address := server.Listener.Addr().String()
 	for want, request := range map[string]string{
 		"":         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
 		"answered": "GET / HTTP/1.1\r\nHost: h h\r\n\r\n",

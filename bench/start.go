@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/oauth2/clientcredentials"
+
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 )
 
@@ -22,182 +24,173 @@ const audience = "https://api.gatehouse.localhost"
 // tokenLifetime is longer than a run, so that there is no refresh.
 const tokenLifetime = 12 * time.Hour
 
-// An installation is a bff and its client at the provider.
-type installation struct {
-	client  devidp.Client
-	base    string // its origin
-	address string
+// A system is what start starts.
+type system struct {
+	settings
+	dir       string
+	address   map[string]string // of every listener
+	processes map[string]*process
+}
+
+// wait returns when all processes have ended. Their context ends them.
+func (sys *system) wait() {
+	for _, p := range sys.processes {
+		_ = p.cmd.Wait() // it was told to end
+	}
 }
 
 // start starts everything. The variants are in the order of the report, the bare handler and the
-// plain grpc-gateway first. stop may be called after an error too.
-func start(ctx context.Context, s settings, dir string) (variants []*variant, stop func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running []*process
-	stop = func() {
-		cancel()
-		for _, p := range running {
-			_ = p.cmd.Wait() // it was told to end
-		}
-	}
-	add := func(p *process, err error) (*process, error) {
-		if p != nil && p.cmd.Process != nil {
-			running = append(running, p)
-		}
-		return p, err
-	}
-	program := s.binary
-	if program == "" {
-		program = filepath.Join(dir, "gatehouse")
-		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/gatehouse-dev/gatehouse").Output()
-		if err != nil {
-			return nil, stop, fmt.Errorf("find the module of gatehouse: %w", err)
-		}
-		build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/gatehouse")
-		build.Dir, build.Stderr = strings.TrimSpace(string(root)), os.Stderr
-		if err := build.Run(); err != nil {
-			return nil, stop, fmt.Errorf("building gatehouse: %w", err)
-		}
-	} else if program, err = filepath.Abs(program); err != nil {
-		return nil, stop, err
-	}
-
-	// The addresses come first, because the provider needs them.
-	address := map[string]string{}
-	for _, name := range []string{"all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin"} {
-		if address[name], err = freeAddress(); err != nil {
-			return nil, stop, err
-		}
-	}
-	installations := map[string]installation{}
-	var clients []devidp.Client
-	for _, name := range []string{"all", "bff", "three"} {
-		base := "http://" + address[name]
-		in := installation{base: base, address: address[name], client: devidp.Client{
-			ID: name, Secret: rand.Text(), RedirectURIs: []string{base + "/api/auth/callback"},
-		}}
-		installations[name], clients = in, append(clients, in.client)
-	}
-	direct := devidp.Client{ID: "direct", Secret: rand.Text(), RedirectURIs: []string{"http://127.0.0.1:1/callback"}}
-	issuer, err := startProvider(ctx, append(clients, direct))
+// plain grpc-gateway first.
+func (sys *system) start(ctx context.Context) ([]*variant, error) {
+	self, err := os.Executable()
 	if err != nil {
-		return nil, stop, err
+		return nil, err
 	}
-
-	bareProcess, bareAddress, err := launchSelf(ctx, roleBare)
-	if _, err = add(bareProcess, err); err != nil {
-		return nil, stop, err
+	program, err := sys.program(ctx)
+	if err != nil {
+		return nil, err
 	}
-	plainProcess, plainAddress, err := launchSelf(ctx, rolePlain)
-	if _, err = add(plainProcess, err); err != nil {
-		return nil, stop, err
+	// The addresses come first, because the provider needs them.
+	sys.address = map[string]string{}
+	for _, name := range []string{
+		roleBare, rolePlain, "all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin",
+	} {
+		if sys.address[name], err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	clients := map[string]devidp.Client{}
+	for _, name := range []string{"all", "bff", "three"} {
+		clients[name] = devidp.Client{
+			ID: name, Secret: rand.Text(), RedirectURIs: []string{sys.base(name) + "/api/auth/callback"},
+		}
+	}
+	direct := devidp.Machine{ID: "direct", Secret: rand.Text()}
+	issuer, err := startProvider(ctx, devidp.Config{
+		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["three"]},
+		Machines: []devidp.Machine{direct},
+		Audience: audience, AccessTokenLifetime: tokenLifetime,
+	})
+	if err != nil {
+		return nil, err
 	}
 
 	level := "--log-level=info"
-	if s.quiet {
+	if sys.quiet {
 		level = "--log-level=error"
 	}
-	run := func(name, command, readyURL string, args ...string) (*process, error) {
-		p, err := add(launch(ctx, dir, name, program, append([]string{command, "--log-format=json", level}, args...)...))
-		if err != nil {
-			return nil, err
-		}
-		return p, p.ready(ctx, readyURL)
+	gatehouse := func(command string, args ...string) []string {
+		return append([]string{program, command, "--log-format=json", level}, args...)
 	}
 	api := []string{"--oidc-issuer=" + issuer, "--audience=" + audience}
 	login := func(name string) []string {
-		in := installations[name]
-		store := "--session-store=memory:"
-		if s.store == "sqlite" {
-			store = "--session-store=sqlite:" + filepath.Join(dir, name+".db")
+		store := "memory:"
+		if sys.store == "sqlite" {
+			store = "sqlite:" + filepath.Join(sys.dir, name+".db")
 		}
 		return append([]string{
-			"--oidc-client-id=" + in.client.ID, "--oidc-client-secret=" + in.client.Secret, "--secret=" + rand.Text() + rand.Text(),
-			"--base-url=" + in.base, "--listen-bff=" + in.address, store,
+			"--oidc-client-id=" + name, "--oidc-client-secret=" + clients[name].Secret, "--secret=" + rand.Text() + rand.Text(),
+			"--base-url=" + sys.base(name), "--listen-bff=" + sys.address[name], "--session-store=" + store,
 		}, api...)
 	}
-	all, err := run("all", "serve", installations["all"].base+"/readyz", append(login("all"),
-		"--listen-gateway="+address["all gateway"], "--listen-grpc="+address["all grpc"], "--database-url=memory:")...)
-	if err != nil {
-		return nil, stop, err
-	}
-	bffAlone, err := run("bff", "bff", installations["bff"].base+"/readyz", append(login("bff"), "--gateway-url=http://"+bareAddress)...)
-	if err != nil {
-		return nil, stop, err
-	}
-	server, err := run("three-server", "server", "http://"+address["three admin"]+"/readyz", append([]string{
-		"--listen-grpc=" + address["three grpc"], "--listen-admin=" + address["three admin"], "--database-url=memory:",
-	}, api...)...)
-	if err != nil {
-		return nil, stop, err
-	}
-	gateway, err := run("three-gateway", "gateway", "http://"+address["three gateway"]+"/readyz",
-		"--listen-gateway="+address["three gateway"], "--grpc-target=dns:///"+address["three grpc"])
-	if err != nil {
-		return nil, stop, err
-	}
-	threeBFF, err := run("three-bff", "bff", installations["three"].base+"/readyz", append(login("three"), "--gateway-url=http://"+address["three gateway"])...)
-	if err != nil {
-		return nil, stop, err
+	for _, p := range []struct {
+		name, ready string
+		command     []string
+	}{
+		{roleBare, sys.base(roleBare) + "/api/private-route", []string{self, roleBare, sys.address[roleBare]}},
+		{rolePlain, sys.base(rolePlain) + "/api/private-route", []string{self, rolePlain, sys.address[rolePlain]}},
+		{"all", sys.base("all") + "/readyz", gatehouse("serve", append(login("all"),
+			"--listen-gateway="+sys.address["all gateway"], "--listen-grpc="+sys.address["all grpc"], "--database-url=memory:")...)},
+		{"bff", sys.base("bff") + "/readyz", gatehouse("bff", append(login("bff"), "--gateway-url="+sys.base(roleBare))...)},
+		{"three-server", sys.base("three admin") + "/readyz", gatehouse("server", append(api,
+			"--listen-grpc="+sys.address["three grpc"], "--listen-admin="+sys.address["three admin"], "--database-url=memory:")...)},
+		{"three-gateway", sys.base("three gateway") + "/readyz", gatehouse("gateway",
+			"--listen-gateway="+sys.address["three gateway"], "--grpc-target=dns:///"+sys.address["three grpc"])},
+		{"three-bff", sys.base("three") + "/readyz", gatehouse("bff", append(login("three"), "--gateway-url="+sys.base("three gateway"))...)},
+	} {
+		started, err := launch(ctx, sys.dir, p.name, p.command)
+		if err != nil {
+			return nil, err
+		}
+		sys.processes[p.name] = started
+		if err := started.ready(ctx, p.ready); err != nil {
+			return nil, err
+		}
 	}
 
-	token, err := accessToken(ctx, issuer, direct)
+	grant := clientcredentials.Config{ClientID: direct.ID, ClientSecret: direct.Secret, TokenURL: issuer + "/oauth/token"}
+	token, err := grant.Token(ctx)
 	if err != nil {
-		return nil, stop, err
+		return nil, err
 	}
-	bearer := func(name, address string, servers ...*process) error {
-		v := &variant{name: name, address: address, servers: servers}
-		for range s.connections {
-			v.requests = append(v.requests, request(s, address, "Authorization: Bearer "+token))
-		}
-		variants = append(variants, v)
-		return nil
-	}
-	// Each connection has a user of its own.
-	signedIn := func(name, at string, servers ...*process) error {
-		in := installations[at]
-		v := &variant{name: name, address: in.address, servers: servers}
-		for range s.connections {
-			cookie, err := signIn(ctx, in.base)
-			if err != nil {
-				return fmt.Errorf("%s: signing in: %w", name, err)
-			}
-			v.requests = append(v.requests, request(s, in.address, "Cookie: "+cookie))
-		}
-		variants = append(variants, v)
-		return nil
-	}
-	for _, add := range []func() error{
-		func() error { return bearer("bare net/http handler", bareAddress, bareProcess) },
-		func() error { return bearer("plain grpc-gateway in process, no auth", plainAddress, plainProcess) },
-		func() error { return bearer("gateway + server in one process", address["all gateway"], all) },
-		func() error { return signedIn("everything in one process, signed in", "all", all) },
-		func() error { return signedIn("bff alone, own part", "bff", bffAlone) },
-		func() error { return signedIn("three processes, signed in", "three", threeBFF, gateway, server) },
+	var variants []*variant
+	for _, v := range []struct {
+		name, at string
+		signedIn bool
+		servers  []string
+	}{
+		{"bare net/http handler", roleBare, false, []string{roleBare}},
+		{"plain grpc-gateway in process, no auth", rolePlain, false, []string{rolePlain}},
+		{"gateway + server in one process", "all gateway", false, []string{"all"}},
+		{"everything in one process, signed in", "all", true, []string{"all"}},
+		{"bff alone, own part", "bff", true, []string{"bff"}},
+		{"three processes, signed in", "three", true, []string{"three-bff", "three-gateway", "three-server"}},
 	} {
-		if err := add(); err != nil {
-			return nil, stop, err
+		measured := &variant{name: v.name, address: sys.address[v.at]}
+		for _, name := range v.servers {
+			measured.servers = append(measured.servers, sys.processes[name])
 		}
+		for range sys.connections {
+			credential := "Authorization: Bearer " + token.AccessToken
+			if v.signedIn { // each connection has a user of its own
+				cookie, err := signIn(sys.base(v.at))
+				if err != nil {
+					return nil, fmt.Errorf("%s: signing in: %w", v.name, err)
+				}
+				credential = "Cookie: " + cookie
+			}
+			measured.requests = append(measured.requests, request(sys.settings, measured.address, credential))
+		}
+		variants = append(variants, measured)
 	}
-	return variants, stop, nil
+	return variants, nil
+}
+
+// base returns the origin of a listener.
+func (sys *system) base(name string) string { return "http://" + sys.address[name] }
+
+// program returns the path of gatehouse, which it builds unless there is a setting for it.
+func (sys *system) program(ctx context.Context) (string, error) {
+	if sys.binary != "" {
+		return filepath.Abs(sys.binary)
+	}
+	path := filepath.Join(sys.dir, "gatehouse")
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/gatehouse-dev/gatehouse").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module of gatehouse: %w", err)
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/gatehouse")
+	build.Dir, build.Stderr = strings.TrimSpace(string(root)), os.Stderr
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("build gatehouse: %w", err)
+	}
+	return path, nil
 }
 
 // startProvider starts the development provider in this process, whose processor time is not
 // measured.
-func startProvider(ctx context.Context, clients []devidp.Client) (issuer string, err error) {
+func startProvider(ctx context.Context, cfg devidp.Config) (issuer string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	issuer = "http://" + listener.Addr().String()
-	provider, err := devidp.New(devidp.Config{
-		Issuer: issuer, Clients: clients, Audience: audience, AccessTokenLifetime: tokenLifetime,
-	})
+	cfg.Issuer = "http://" + listener.Addr().String()
+	provider, err := devidp.New(cfg)
 	if err != nil {
 		return "", err
 	}
 	server := &http.Server{Handler: provider, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() { _ = server.Serve(listener) }() // ends with the context
-	return issuer, nil
+	return cfg.Issuer, nil
 }
