@@ -57,12 +57,24 @@ func (p *program) examine(ctx context.Context) *check.Report {
 		return report // further proofs would repeat this
 	}
 	report.Add(ok("settings", "every setting is there and makes sense"))
-	report.Add(p.proveSessions(ctx))
-	report.Add(p.proveDatabase(ctx)...)
+	if storeKind(p.cfg.SessionStore) == "memory" {
+		report.Add(warn("session store", "sessions are kept in memory and end with the process"))
+	} else {
+		report.Add(kept("session store", p.cfg.SessionStore, "sessions", p.probeStore(ctx)))
+	}
+	probed, err := probeDatabase(ctx, p.app.Services, p.environment())
+	switch {
+	case !probed: // no service keeps data
+	case p.cfg.DatabaseURL == inMemory:
+		report.Add(warn("database", "the services' data is kept in memory and ends with the process"))
+	default:
+		report.Add(kept("database", p.cfg.DatabaseURL, "the services", err))
+	}
 	report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
 	report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
 	if p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
-		report.Add(p.proveDenylist(ctx))
+		err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
+		report.Add(kept("denylist", p.cfg.Denylist, "denials", p.about("denylist", err)))
 	}
 	// The parts are made without what has been proved already, and none runs.
 	alone := *p
@@ -82,21 +94,13 @@ func (p *program) examine(ctx context.Context) *check.Report {
 	return report
 }
 
-// ok, warn and result make results: result is wrong if err is not nil.
+// ok and warn make results.
 func ok(proof, what string) check.Result {
 	return check.Result{Status: check.OK, Proof: proof, What: what}
 }
 
 func warn(proof, what string) check.Result {
 	return check.Result{Status: check.Warn, Proof: proof, What: what}
-}
-
-func result(proof, what string, err error) check.Result {
-	if err != nil {
-		what = strings.Join(strings.Fields(err.Error()), " ")
-		return check.Result{Status: check.Wrong, Proof: proof, What: what}
-	}
-	return ok(proof, what)
 }
 
 // atRoot warns of a file at the root of the file system that was written as if
@@ -112,40 +116,18 @@ func (p *program) atRoot(proof, setting, value string) []check.Result {
 	}}
 }
 
-// proveSessions proves that sessions can be kept.
-func (p *program) proveSessions(ctx context.Context) check.Result {
-	proved := "the session store answers, and its user has the rights that sessions need: "
-	switch storeKind(p.cfg.SessionStore) {
-	case "memory":
-		return warn("session store", "sessions are kept in memory and end with the process")
-	case "sqlite":
-		proved = "the session store can be written: "
+// kept is the result of the probe of a store: a proof such as "database". The
+// store's address says what it has proved. users need rights there.
+func kept(proof, address, users string, err error) check.Result {
+	what := "the " + proof + " answers, and its user has the rights that " + users + " need: "
+	if strings.HasPrefix(address, "sqlite:") {
+		what = "the " + proof + " can be written: "
 	}
-	return result("session store", proved+place(p.cfg.SessionStore), p.probeStore(ctx))
-}
-
-// proveDatabase proves that services can keep their data. It returns nothing if no
-// service has a probe.
-func (p *program) proveDatabase(ctx context.Context) []check.Result {
-	probed, err := probeDatabase(ctx, p.app.Services, p.environment())
-	if !probed {
-		return nil
+	if err != nil {
+		what = strings.Join(strings.Fields(err.Error()), " ")
+		return check.Result{Status: check.Wrong, Proof: proof, What: what}
 	}
-	proved := "the database answers, and its user has the rights that the services need: "
-	switch scheme, _, _ := strings.Cut(p.cfg.DatabaseURL, ":"); scheme {
-	case "memory":
-		return []check.Result{warn("database", "the services' data is kept in memory and ends with the process")}
-	case "sqlite":
-		proved = "the database can be written: "
-	}
-	return []check.Result{result("database", proved+place(p.cfg.DatabaseURL), err)}
-}
-
-// proveDenylist proves that revoked access tokens can be recorded.
-func (p *program) proveDenylist(ctx context.Context) check.Result {
-	const proved = "the denylist answers, and its user has the rights that denials need: "
-	err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
-	return result("denylist", proved+place(p.cfg.Denylist), p.about("denylist", err))
+	return ok(proof, what+place(address))
 }
 
 // blurred returns what blurs the difference between access tokens and other
