@@ -46,6 +46,7 @@ func (p *program) runDev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer ports.CloseListeners() // those that no part has taken over
 	if cfg.Provider.Issuer != "" {
 		fmt.Fprintf(p.out, "Note: dev has a provider of its own, %s is not used. With your provider: %s serve\n",
 			p.values.Name("oidc-issuer"), p.app.name())
@@ -64,7 +65,6 @@ func (p *program) runDev(ctx context.Context) error {
 	cfg.BFF.Sessions.Secrets = []string{rand.Text() + rand.Text()}
 	p.setDefault("audience", cfg.Server.Authn.Audience, devAudience)
 	if err := p.validate(allParts); err != nil {
-		ports.CloseListeners()
 		return err
 	}
 	provider, err := devidp.New(devidp.Config{
@@ -81,12 +81,10 @@ func (p *program) runDev(ctx context.Context) error {
 		Logger:   p.logger.With("part", "provider"),
 	})
 	if err != nil {
-		ports.CloseListeners()
 		return err
 	}
 	parts, err := p.assemble(ctx, allParts)
 	if err != nil {
-		ports.CloseListeners()
 		return err
 	}
 	if cfg.DatabaseURL != inMemory {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,9 +19,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
+	"github.com/gatehouse-dev/gatehouse/sessionadmin"
 )
 
 // readyTimeout bounds the questions of /readyz to stores and services.
@@ -38,15 +44,17 @@ const (
 type parts struct {
 	*program
 	provider *oidc.Provider
-	denylist denier
-	upstream func() error // the error of the connection to a remote server
-	leaving  atomic.Bool  // the process is about to end
+	denylist denylist.Denylist
+	leaving  atomic.Bool // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
 	services implementations // of the server
 	store    sessionStore    // of the bff, and of a server that shares it
-	closers  []func() error
+
+	readiness []func(context.Context) error // says why the process is not ready
+	upkeep    []*lifecycle.Part             // work without a port
+	closers   []func() error
 }
 
 // assemble makes the parts, each with the next one behind it: in process if that
@@ -69,23 +77,23 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.provider, err = oidc.NewProvider(cfg); err != nil {
 			return err
 		}
-		if p.denylist, err = p.openDenylist(ctx); err != nil {
+		p.readiness = append(p.readiness, func(context.Context) error { return p.provider.Ready() })
+		if err = p.addDenylist(ctx); err != nil {
 			return err
-		}
-		if p.denylist != nil {
-			p.closers = append(p.closers, func() error { p.denylist.Close(); return nil })
 		}
 	}
 	if run.BFF || run.Server && p.sharesSessions() {
 		if p.store, err = p.openStore(ctx); err != nil {
 			return err
 		}
+		p.readiness = append(p.readiness, func(ctx context.Context) error { return storeReady(ctx, p.store) })
 		p.closers = append(p.closers, p.store.Close)
 	}
 	if run.Server {
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
+		p.readiness = append(p.readiness, p.services.ready)
 		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(); err != nil {
 			return err
@@ -102,14 +110,33 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 	return nil
 }
 
+// addDenylist opens the denylist, whose form is valid. A list in memory needs no
+// upkeep.
+func (p *parts) addDenylist(ctx context.Context) (err error) {
+	switch p.cfg.Denylist {
+	case "":
+		return nil
+	case inMemory:
+		p.denylist, err = denylist.New(denylist.Config{})
+		return err
+	}
+	list, err := redis.Open(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
+	if err != nil {
+		return p.about("denylist", errors.New(err.Error()+"; start it, or correct the address"))
+	}
+	p.denylist = list
+	p.readiness = append(p.readiness, func(context.Context) error { return list.Ready() })
+	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "denylist", Run: list.Run})
+	p.closers = append(p.closers, func() error { list.Close(); return nil })
+	return nil
+}
+
 // addServer adds the server with the services of the application and the
 // operator's.
 func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
 	cfg.Authn.Provider = p.provider
-	if p.denylist != nil {
-		cfg.Authn.Denylist = p.denylist
-	}
+	cfg.Authn.Denylist = p.denylist
 	cfg.Register = func(r grpc.ServiceRegistrar) {
 		p.services.register(r)
 		p.registerAdmin(r)
@@ -121,13 +148,24 @@ func (p *parts) addServer() (err error) {
 	return err
 }
 
+// registerAdmin registers the operator's service, which is of Gatehouse itself
+// and so stands in no list.
+func (p *parts) registerAdmin(r grpc.ServiceRegistrar) {
+	sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(sessionadmin.Config{
+		Issuer: p.cfg.Provider.Issuer, Store: p.store, Denylist: p.denylist, Logger: p.logger.With("part", "server"),
+	}))
+}
+
+// exposedAdmin is the operator's service for the gateway.
+var exposedAdmin = gateway.Expose(sessionadminv1.NewSessionAdminServiceClient,
+	sessionadminv1.RegisterSessionAdminServiceHandlerClient, "gatehouse.sessionadmin.v1.SessionAdminService")
+
 // addGateway adds the gateway in front of the server, in this process or at
 // grpc-target.
 func (p *parts) addGateway(run partSet) (err error) {
 	cfg := p.cfg.Gateway
-	ready := func() error { return nil }
 	if p.server != nil {
-		cfg.Conn, ready = p.server.Conn(), p.server.Ready
+		cfg.Conn, cfg.Ready = p.server.Conn(), p.server.Ready
 	} else {
 		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow))
@@ -135,14 +173,15 @@ func (p *parts) addGateway(run partSet) (err error) {
 			return p.values.Describe("grpc-target", err.Error(), "give the server's address, such as dns:///server:9090")
 		}
 		p.closers = append(p.closers, remote.Close)
-		p.upstream = func() error { return connected(remote) }
-		cfg.Conn, ready = remote, func() error {
-			if err := p.upstream(); err != nil {
+		p.readiness = append(p.readiness, func(context.Context) error { return connected(remote) })
+		cfg.Conn, cfg.Ready = remote, func() error {
+			if err := connected(remote); err != nil {
 				return &unreachable{err}
 			}
 			return nil
 		}
 	}
+	ready := cfg.Ready
 	cfg.Ready = func() error {
 		if p.leaving.Load() {
 			return errLeaving
@@ -164,23 +203,17 @@ func (p *parts) addBFF() (err error) {
 	cfg.Logger = p.logger.With("part", "bff")
 	cfg.API = p.gateway
 	if p.gateway == nil {
-		target, err := url.Parse(p.cfg.GatewayURL)
-		if err != nil {
+		if cfg.API, err = newProxy(p.cfg.GatewayURL, cfg.Logger); err != nil {
 			return err
 		}
-		cfg.API = bff.NewProxy(target, cfg.Logger)
 	}
 	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
 		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
-		if err != nil {
-			return err
-		}
 	} else if p.cfg.Frontend != embeddedFrontend {
-		target, err := url.Parse(p.cfg.Frontend)
-		if err != nil {
-			return err
-		}
-		cfg.Frontend = bff.NewProxy(target, cfg.Logger)
+		cfg.Frontend, err = newProxy(p.cfg.Frontend, cfg.Logger)
+	}
+	if err != nil {
+		return err
 	}
 	if p.denylist != nil {
 		cfg.Revoke = bff.DenyIn(p.denylist)
@@ -195,6 +228,15 @@ func (p *parts) addBFF() (err error) {
 	cfg.SettingName = p.settingName
 	p.bff, err = bff.New(cfg)
 	return err
+}
+
+// newProxy returns the proxy to an address.
+func newProxy(address string, logger *slog.Logger) (http.Handler, error) {
+	target, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return bff.NewProxy(target, logger), nil
 }
 
 // settingName returns the variable that sets a field of bff.Config, or of the
@@ -242,27 +284,14 @@ func (p *parts) ready(ctx context.Context) error {
 	if p.leaving.Load() {
 		return errLeaving
 	}
-	if p.provider != nil {
-		if err := p.provider.Ready(); err != nil {
-			return err
-		}
-	}
-	if p.denylist != nil {
-		if err := p.denylist.Ready(); err != nil {
-			return err
-		}
-	}
-	if p.upstream != nil {
-		if err := p.upstream(); err != nil {
-			return err
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := storeReady(ctx, p.store); err != nil {
-		return err
+	for _, ready := range p.readiness {
+		if err := ready(ctx); err != nil {
+			return err
+		}
 	}
-	return p.services.ready(ctx)
+	return nil
 }
 
 // close closes parts that do not serve, and returns cause.

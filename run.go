@@ -23,9 +23,9 @@ func (p *program) run(ctx context.Context, which partSet) error {
 	if err != nil {
 		return err
 	}
+	defer ports.CloseListeners() // those that no part has taken over
 	parts, err := p.assemble(ctx, which)
 	if err != nil {
-		ports.CloseListeners()
 		return err
 	}
 	return parts.serve(ctx, ports, nil)
@@ -65,7 +65,6 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	grpcLogger.logger.Store(p.logger)
 	if p.bff != nil {
 		if err := p.join(ctx); err != nil {
-			ports.CloseListeners()
 			return p.close(err)
 		}
 		ports.bff.Server, ports.bff.Run = p.bff.Server(), p.bff.Run
@@ -82,9 +81,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	if ports.admin != nil {
 		ports.admin.Server = httpServer(p.admin())
 	}
-	if p.denylist != nil {
-		ports.Last = append(ports.Last, &lifecycle.Part{Name: "denylist", Run: p.denylist.Run})
-	}
+	ports.Last = append(ports.Last, p.upkeep...)
 	ports.Drain = func(ctx context.Context) error {
 		p.leaving.Store(true)
 		return p.services.drain(ctx)

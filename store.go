@@ -41,6 +41,13 @@ func storeKind(value string) string {
 	return ""
 }
 
+// sharesSessions reports whether several processes can open the session store, so
+// that a server by itself can look after sessions too.
+func (p *program) sharesSessions() bool {
+	kind := storeKind(p.cfg.SessionStore)
+	return kind == "postgres" || kind == "redis"
+}
+
 // checkStore returns what is wrong with the form of a session store's address.
 func checkStore(value string) error {
 	const field = "SessionStore"
