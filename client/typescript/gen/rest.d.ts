@@ -12,8 +12,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Says that the server runs, as plain text
-         * @description Says that the server runs, as plain text.
+         * Returns the status of the server as plain text
+         * @description Returns the status of the server as plain text.
          *
          *     **Access:** requires a valid token.
          */
@@ -34,8 +34,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Answers with a message that only a signed-in caller sees
-         * @description Answers with a message that only a signed-in caller sees.
+         * Returns a message for signed-in callers
+         * @description Returns a message for signed-in callers.
          *
          *     **Access:** requires a valid token.
          */
@@ -56,9 +56,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Answers with a message that a caller sees who has confirmed at the provider who they are
-         * @description Answers with a message that a caller sees who has confirmed at the provider
-         *     who they are. Others are sent there and back (step-up, RFC 9470).
+         * Returns a message for callers who have confirmed their identity at the provider (step-up authentication, RFC 9470)
+         * @description Returns a message for callers who have confirmed their identity at the
+         *     provider (step-up authentication, RFC 9470).
          *
          *     **Access:** requires a valid token, and the authentication context `urn:audioarchive:confirmed`.
          */
@@ -89,7 +89,7 @@ export interface paths {
         post?: never;
         /**
          * Deletes a product
-         * @description Deletes a product. Only its seller may.
+         * @description Deletes a product. Only its seller can do this.
          *
          *     **Access:** requires a valid token, and the permission `products:write`.
          */
@@ -98,7 +98,7 @@ export interface paths {
         head?: never;
         /**
          * Changes fields of a product
-         * @description Changes fields of a product. Only its seller may.
+         * @description Changes fields of a product. Only its seller can do this.
          *
          *     **Access:** requires a valid token, and the permission `products:write`.
          */
@@ -113,16 +113,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Lists products of all sellers, the newest first
-         * @description Lists products of all sellers, the newest first.
+         * Lists the products of all sellers, newest first
+         * @description Lists the products of all sellers, newest first.
          *
          *     **Access:** public. If a token is sent, it must be valid.
          */
         get: operations["ProductService_ListProducts"];
         put?: never;
         /**
-         * Offers a product
-         * @description Offers a product. The caller becomes its seller.
+         * Creates a product
+         * @description Creates a product. The caller becomes its seller.
          *
          *     **Access:** requires a valid token, and the permission `products:write`.
          */
@@ -141,9 +141,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Lists the caller's own products, the newest first
-         * @description Lists the caller's own products, the newest first. It is a method of its
-         *     own because it needs a token, where ListProducts needs none.
+         * Lists the caller's own products, newest first
+         * @description Lists the caller's own products, newest first. Unlike ListProducts it needs a
+         *     token.
          *
          *     **Access:** requires a valid token.
          */
@@ -164,13 +164,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells of every product that is created, changed or deleted, in the order in which it happened, until the caller goes away
-         * @description Tells of every product that is created, changed or deleted, in the order
-         *     in which it happened, until the caller goes away. A stream that resumes
-         *     from a token neither loses a change nor tells one twice.
+         * Streams all changes of products in their order: creations, updates and deletions
+         * @description Streams all changes of products in their order: creations, updates and
+         *     deletions. A stream that resumes from a token neither loses nor repeats a
+         *     change.
          *
-         *     What it tells is public; but a stream holds something of the server for
-         *     as long as it is open, so it takes a token.
+         *     The changes are public. The method needs a token because an open stream uses
+         *     resources of the server.
          *
          *     **Access:** requires a valid token.
          */
@@ -190,7 +190,7 @@ export interface components {
         /**
          * @description Digital audio workstations.
          *
-         *     - `DAW_UNSPECIFIED`: Not said.
+         *     - `DAW_UNSPECIFIED`: Not specified.
          *     - `DAW_ABLETON_LIVE`: Ableton Live.
          *     - `DAW_BITWIG_STUDIO`: Bitwig Studio.
          *     - `DAW_CUBASE`: Cubase.
@@ -202,12 +202,12 @@ export interface components {
          * @enum {string}
          */
         "audioarchive.v1.Daw": "DAW_UNSPECIFIED" | "DAW_ABLETON_LIVE" | "DAW_BITWIG_STUDIO" | "DAW_CUBASE" | "DAW_FL_STUDIO" | "DAW_LOGIC_PRO" | "DAW_PRO_TOOLS" | "DAW_REAPER" | "DAW_STUDIO_ONE";
-        /** @description The answer of GetConfirmedRoute. */
+        /** @description The response of GetConfirmedRoute. */
         "audioarchive.v1.GetConfirmedRouteResponse": {
             /** @description The message for the caller. */
             message: string;
         };
-        /** @description The answer of GetPrivateRoute. */
+        /** @description The response of GetPrivateRoute. */
         "audioarchive.v1.GetPrivateRouteResponse": {
             /**
              * @description The message for the caller.
@@ -215,32 +215,32 @@ export interface components {
              */
             message: string;
         };
-        /** @description The answer of ListMyProducts. */
+        /** @description The response of ListMyProducts. */
         "audioarchive.v1.ListMyProductsResponse": {
             /** @description The products of this page. */
             products: components["schemas"]["audioarchive.v1.Product"][];
             /**
-             * @description Asks for the page after this one; empty at the last. A page may be short,
-             *     or empty, with more behind it: where a filter lets next to nothing through,
-             *     a page ends after so many products that it has passed over.
+             * @description The token of the next page; empty on the last page. A page can be short or
+             *     empty although more follow, because the number of products that are read for
+             *     a page is limited.
              */
             nextPageToken: string;
         };
-        /** @description The answer of ListProducts. */
+        /** @description The response of ListProducts. */
         "audioarchive.v1.ListProductsResponse": {
             /** @description The products of this page. */
             products: components["schemas"]["audioarchive.v1.Product"][];
             /**
-             * @description Asks for the page after this one; empty at the last. A page may be short,
-             *     or empty, with more behind it: where a filter lets next to nothing through,
-             *     a page ends after so many products that it has passed over.
+             * @description The token of the next page; empty on the last page. A page can be short or
+             *     empty although more follow, because the number of products that are read for
+             *     a page is limited.
              */
             nextPageToken: string;
         };
-        /** @description An amount of money, exact. */
+        /** @description An exact amount of money. */
         "audioarchive.v1.Price": {
             /**
-             * @description The currency, by its ISO 4217 code.
+             * @description The ISO 4217 code of the currency.
              * @example EUR
              */
             currencyCode: string;
@@ -252,10 +252,10 @@ export interface components {
              */
             amountMinor: string;
         };
-        /** @description An amount of money, exact. */
+        /** @description An exact amount of money. */
         "audioarchive.v1.Price-input": {
             /**
-             * @description The currency, by its ISO 4217 code.
+             * @description The ISO 4217 code of the currency.
              * @example EUR
              * @enum {string}
              */
@@ -270,10 +270,10 @@ export interface components {
              */
             amountMinor?: string | number | null;
         };
-        /** @description An amount of money, exact. */
+        /** @description An exact amount of money. */
         "audioarchive.v1.Price-patch": {
             /**
-             * @description The currency, by its ISO 4217 code.
+             * @description The ISO 4217 code of the currency.
              * @example EUR
              * @enum {string}
              */
@@ -288,24 +288,24 @@ export interface components {
              */
             amountMinor?: string | number | null;
         };
-        /** @description A project file that somebody sells. */
+        /** @description A project file for sale. */
         "audioarchive.v1.Product": {
             /**
-             * @description The product's name. The server chooses it.
+             * @description The product's name, assigned by the server.
              * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
              */
             name: string;
             /**
-             * @description What the product is called, in one line.
+             * @description The title, in one line.
              * @example Deep House Drums
              */
             title: string;
             /**
-             * @description What a buyer should know, in plain text.
+             * @description A description for buyers, in plain text.
              * @example A whole kit, mixed and ready to play.
              */
             description: string;
-            /** @description What it costs. */
+            /** @description The price. */
             price: components["schemas"]["audioarchive.v1.Price"];
             /**
              * @description The workstation that opens the project.
@@ -314,58 +314,57 @@ export interface components {
             daw: components["schemas"]["audioarchive.v1.Daw"];
             /**
              * Format: int32
-             * @description The tempo in beats a minute; 0 where the project has no single one.
+             * @description The tempo in beats per minute; 0 if the project has no single tempo.
              * @example 124
              */
             tempoBpm: number;
             /**
-             * @description Who sells it: stable for a person, and no identifier that the login
-             *     provider knows.
+             * @description The seller. The value is stable for a user and differs from the provider's
+             *     identifiers.
              * @example sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a
              */
             seller: string;
             /**
              * Format: date-time
-             * @description When it was first offered.
+             * @description The time of creation.
              * @example 2026-03-01T09:30:00Z
              */
             createTime: string | null;
             /**
              * Format: date-time
-             * @description When it was last changed.
+             * @description The time of the last update.
              * @example 2026-03-04T16:05:12Z
              */
             updateTime: string | null;
             /**
-             * @description Identifies this state of the product (AIP-154), in the form of an HTTP
-             *     entity tag, quotation marks included. Sent back with an update, it keeps
-             *     that from overwriting somebody else's.
+             * @description The entity tag of this version of the product (AIP-154), quotation marks
+             *     included. An update with it fails if the product has changed since.
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag: string;
         };
-        /** @description A project file that somebody sells. */
+        /** @description A project file for sale. */
         "audioarchive.v1.Product-input": {
             /**
-             * @description The product's name. The server chooses it.
+             * @description The product's name, assigned by the server.
              * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
              */
             name?: string | null;
             /**
-             * @description What the product is called, in one line.
+             * @description The title, in one line.
              *
              *     It must be one line, without a space at either end.
              * @example Deep House Drums
              */
             title: string;
             /**
-             * @description What a buyer should know, in plain text.
+             * @description A description for buyers, in plain text.
              *
              *     It must be text, without control characters.
              * @example A whole kit, mixed and ready to play.
              */
             description?: string | null;
-            /** @description What it costs. */
+            /** @description The price. */
             price: components["schemas"]["audioarchive.v1.Price-input"];
             /**
              * @description The workstation that opens the project.
@@ -373,58 +372,57 @@ export interface components {
              */
             daw: components["schemas"]["audioarchive.v1.Daw"];
             /**
-             * @description The tempo in beats a minute; 0 where the project has no single one.
+             * @description The tempo in beats per minute; 0 if the project has no single tempo.
              * @example 124
              */
             tempoBpm?: (number | 0 | unknown) | null;
             /**
-             * @description Who sells it: stable for a person, and no identifier that the login
-             *     provider knows.
+             * @description The seller. The value is stable for a user and differs from the provider's
+             *     identifiers.
              * @example sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a
              */
             readonly seller?: string | null;
             /**
              * Format: date-time
-             * @description When it was first offered.
+             * @description The time of creation.
              * @example 2026-03-01T09:30:00Z
              */
             readonly createTime?: string | null;
             /**
              * Format: date-time
-             * @description When it was last changed.
+             * @description The time of the last update.
              * @example 2026-03-04T16:05:12Z
              */
             readonly updateTime?: string | null;
             /**
-             * @description Identifies this state of the product (AIP-154), in the form of an HTTP
-             *     entity tag, quotation marks included. Sent back with an update, it keeps
-             *     that from overwriting somebody else's.
+             * @description The entity tag of this version of the product (AIP-154), quotation marks
+             *     included. An update with it fails if the product has changed since.
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag?: string | null;
         };
-        /** @description A project file that somebody sells. */
+        /** @description A project file for sale. */
         "audioarchive.v1.Product-patch": {
             /**
-             * @description The product's name. The server chooses it.
+             * @description The product's name, assigned by the server.
              * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
              */
             name?: string | null;
             /**
-             * @description What the product is called, in one line.
+             * @description The title, in one line.
              *
              *     It must be one line, without a space at either end.
              * @example Deep House Drums
              */
             title?: string;
             /**
-             * @description What a buyer should know, in plain text.
+             * @description A description for buyers, in plain text.
              *
              *     It must be text, without control characters.
              * @example A whole kit, mixed and ready to play.
              */
             description?: string | null;
-            /** @description What it costs. */
+            /** @description The price. */
             price?: components["schemas"]["audioarchive.v1.Price-patch"];
             /**
              * @description The workstation that opens the project.
@@ -432,54 +430,53 @@ export interface components {
              */
             daw?: components["schemas"]["audioarchive.v1.Daw"];
             /**
-             * @description The tempo in beats a minute; 0 where the project has no single one.
+             * @description The tempo in beats per minute; 0 if the project has no single tempo.
              * @example 124
              */
             tempoBpm?: (number | 0 | unknown) | null;
             /**
-             * @description Who sells it: stable for a person, and no identifier that the login
-             *     provider knows.
+             * @description The seller. The value is stable for a user and differs from the provider's
+             *     identifiers.
              * @example sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a
              */
             readonly seller?: string | null;
             /**
              * Format: date-time
-             * @description When it was first offered.
+             * @description The time of creation.
              * @example 2026-03-01T09:30:00Z
              */
             readonly createTime?: string | null;
             /**
              * Format: date-time
-             * @description When it was last changed.
+             * @description The time of the last update.
              * @example 2026-03-04T16:05:12Z
              */
             readonly updateTime?: string | null;
             /**
-             * @description Identifies this state of the product (AIP-154), in the form of an HTTP
-             *     entity tag, quotation marks included. Sent back with an update, it keeps
-             *     that from overwriting somebody else's.
+             * @description The entity tag of this version of the product (AIP-154), quotation marks
+             *     included. An update with it fails if the product has changed since.
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag?: string | null;
         };
         /** @description One message of WatchProducts. */
         "audioarchive.v1.WatchProductsResponse": {
-            /** @description What happened. */
+            /** @description The kind of this message. */
             kind: components["schemas"]["audioarchive.v1.WatchProductsResponse.Kind"];
-            /** @description The product right after it; none in KIND_READY. */
+            /** @description The product after the change; not set for KIND_READY. */
             product: components["schemas"]["audioarchive.v1.Product"] | null;
-            /** @description Where to resume after this message. */
+            /** @description The token to resume after this message. */
             resumeToken: string;
         };
         /**
-         * @description What happened.
+         * @description The kind of a message.
          *
-         *     - `KIND_UNSPECIFIED`: Not said.
-         *     - `KIND_READY`: Nothing yet: the stream stands at resume_token. It is the first message
-         *       of every stream, so that who lists after it misses nothing.
-         *     - `KIND_CREATED`: The product is new.
+         *     - `KIND_UNSPECIFIED`: Not specified.
+         *     - `KIND_READY`: The first message of every stream. It has the position in resume_token.
+         *       A client that lists products after it misses no change.
+         *     - `KIND_CREATED`: The product was created.
          *     - `KIND_UPDATED`: The product was changed.
-         *     - `KIND_DELETED`: The product is gone; product is its last state.
+         *     - `KIND_DELETED`: The product was deleted; product is its last state.
          * @enum {string}
          */
         "audioarchive.v1.WatchProductsResponse.Kind": "KIND_UNSPECIFIED" | "KIND_READY" | "KIND_CREATED" | "KIND_UPDATED" | "KIND_DELETED";
@@ -1239,7 +1236,7 @@ export interface operations {
     ProductService_DeleteProduct: {
         parameters: {
             query?: {
-                /** @description The etag that the product must still have; empty for any. */
+                /** @description The etag that the product must have; empty for any. */
                 etag?: string;
             };
             header?: {
@@ -1332,15 +1329,15 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The fields to change; those with a value where empty; "*" for all. Fields
-                 *     that only the server sets are passed over.
+                 * @description The fields to change; "*" for all. The default is the fields with a value.
+                 *     Output-only fields are ignored.
                  *
                  *     Names of fields (`some_field`), separated by commas.
                  */
                 updateMask?: string;
                 /**
-                 * @description The etag that the product must still have; the one in product counts as
-                 *     well. Empty for any.
+                 * @description The etag that the product must have; empty for any. An etag in product has
+                 *     the same effect.
                  */
                 etag?: string;
             };
@@ -1352,7 +1349,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Part of `name`, which is `products/*`. The product's name. The server chooses it.
+                 * @description Part of `name`, which is `products/*`. The product's name, assigned by the server.
                  * @example q3v7xk2m5n4a6b7c2d3e4f5g6h
                  */
                 product: string;
@@ -1360,8 +1357,8 @@ export interface operations {
             cookie?: never;
         };
         /**
-         * @description The product's name, and the new values. They are held to the rules of
-         *     Product once they are merged with the old ones.
+         * @description The product's name and the new values. The rules of Product apply after the
+         *     new values are merged with the old ones.
          */
         requestBody: {
             content: {
@@ -1445,31 +1442,28 @@ export interface operations {
     ProductService_ListProducts: {
         parameters: {
             query?: {
-                /**
-                 * @description How many products to return at most: 25 for 0; more than 100 counts as
-                 *     100.
-                 */
+                /** @description The maximum number of products to return: 25 by default, at most 100. */
                 pageSize?: number;
                 /**
-                 * @description The next_page_token of the page before, whose filter and order must be
-                 *     this request's.
+                 * @description The next_page_token of the previous page. Filter and order must be the same
+                 *     as for that page.
                  */
                 pageToken?: string;
                 /**
-                 * @description Which products to return, in the manner of AIP-160: comparisons joined by
-                 *     AND and OR, for example
+                 * @description A filter in the style of AIP-160: comparisons joined by AND and OR, for
+                 *     example
                  *
                  *         daw = DAW_REAPER AND price.amount_minor <= 2000 AND title:drums
                  *
                  *     Fields: name, seller (= !=); daw (= !=); price.currency_code (= !=);
                  *     price.amount_minor, tempo_bpm, create_time, update_time
-                 *     (= != < <= > >=); title (= whole title, or a beginning with * at its end:
-                 *     "Deep*"; title:word finds a word in it; neither heeds case).
+                 *     (= != < <= > >=); title (= for the whole title, or for a prefix that ends
+                 *     with *: "Deep*"; title:word for a word in it; both ignore case).
                  */
                 filter?: string;
                 /**
-                 * @description The order: create_time, update_time, title or price.amount_minor, with
-                 *     "desc" after it to reverse it. "create_time desc" where empty.
+                 * @description The order: create_time, update_time, title or price.amount_minor, followed by
+                 *     "desc" for descending order. The default is "create_time desc".
                  */
                 orderBy?: string;
             };
@@ -1505,8 +1499,8 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description A UUID that the caller makes up (AIP-155). A request that is repeated with
-                 *     it within seven days gets the first one's answer, and creates nothing.
+                 * @description A UUID generated by the caller (AIP-155). A request repeated with it within
+                 *     seven days returns the first response and creates nothing.
                  */
                 requestId?: string | "" | unknown;
             };
@@ -1517,7 +1511,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description The product to offer. Its name and what is output only are ignored. */
+        /** @description The product to create. Its name and output-only fields are ignored. */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["audioarchive.v1.Product-input"];
@@ -1640,9 +1634,9 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The resume_token of the last message that arrived; empty to begin now.
-                 *     One that is too old is refused with OUT_OF_RANGE: list anew, then watch
-                 *     without one.
+                 * @description The resume_token of the last message received; empty to start now. A token
+                 *     that is too old gets OUT_OF_RANGE. Then watch without a token, and list again
+                 *     after KIND_READY.
                  */
                 resumeToken?: string;
             };

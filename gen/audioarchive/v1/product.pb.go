@@ -31,7 +31,7 @@ const (
 type Daw int32
 
 const (
-	// Not said.
+	// Not specified.
 	Daw_DAW_UNSPECIFIED Daw = 0
 	// Ableton Live.
 	Daw_DAW_ABLETON_LIVE Daw = 1
@@ -104,20 +104,20 @@ func (Daw) EnumDescriptor() ([]byte, []int) {
 	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{0}
 }
 
-// What happened.
+// The kind of a message.
 type WatchProductsResponse_Kind int32
 
 const (
-	// Not said.
+	// Not specified.
 	WatchProductsResponse_KIND_UNSPECIFIED WatchProductsResponse_Kind = 0
-	// Nothing yet: the stream stands at resume_token. It is the first message
-	// of every stream, so that who lists after it misses nothing.
+	// The first message of every stream. It has the position in resume_token.
+	// A client that lists products after it misses no change.
 	WatchProductsResponse_KIND_READY WatchProductsResponse_Kind = 1
-	// The product is new.
+	// The product was created.
 	WatchProductsResponse_KIND_CREATED WatchProductsResponse_Kind = 2
 	// The product was changed.
 	WatchProductsResponse_KIND_UPDATED WatchProductsResponse_Kind = 3
-	// The product is gone; product is its last state.
+	// The product was deleted; product is its last state.
 	WatchProductsResponse_KIND_DELETED WatchProductsResponse_Kind = 4
 )
 
@@ -166,47 +166,46 @@ func (WatchProductsResponse_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{11, 0}
 }
 
-// A project file that somebody sells.
+// A project file for sale.
 type Product struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The product's name. The server chooses it.
+	// The product's name, assigned by the server.
 	//
 	// Example: "products/q3v7xk2m5n4a6b7c2d3e4f5g6h"
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What the product is called, in one line.
+	// The title, in one line.
 	//
 	// Example: "Deep House Drums"
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// What a buyer should know, in plain text.
+	// A description for buyers, in plain text.
 	//
 	// Example: "A whole kit, mixed and ready to play."
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// What it costs.
+	// The price.
 	Price *Price `protobuf:"bytes,4,opt,name=price,proto3" json:"price,omitempty"`
 	// The workstation that opens the project.
 	//
 	// Example: "DAW_REAPER"
 	Daw Daw `protobuf:"varint,5,opt,name=daw,proto3,enum=audioarchive.v1.Daw" json:"daw,omitempty"`
-	// The tempo in beats a minute; 0 where the project has no single one.
+	// The tempo in beats per minute; 0 if the project has no single tempo.
 	//
 	// Example: 124
 	TempoBpm int32 `protobuf:"varint,6,opt,name=tempo_bpm,json=tempoBpm,proto3" json:"tempo_bpm,omitempty"`
-	// Who sells it: stable for a person, and no identifier that the login
-	// provider knows.
+	// The seller. The value is stable for a user and differs from the provider's
+	// identifiers.
 	//
 	// Example: "sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a"
 	Seller string `protobuf:"bytes,7,opt,name=seller,proto3" json:"seller,omitempty"`
-	// When it was first offered.
+	// The time of creation.
 	//
 	// Example: "2026-03-01T09:30:00Z"
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it was last changed.
+	// The time of the last update.
 	//
 	// Example: "2026-03-04T16:05:12Z"
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Identifies this state of the product (AIP-154), in the form of an HTTP
-	// entity tag, quotation marks included. Sent back with an update, it keeps
-	// that from overwriting somebody else's.
+	// The entity tag of this version of the product (AIP-154), quotation marks
+	// included. An update with it fails if the product has changed since.
 	//
 	// Example: "\"UtK7xLr2mAq9Zc4E\""
 	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
@@ -314,10 +313,10 @@ func (x *Product) GetEtag() string {
 	return ""
 }
 
-// An amount of money, exact.
+// An exact amount of money.
 type Price struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The currency, by its ISO 4217 code.
+	// The ISO 4217 code of the currency.
 	//
 	// Example: "EUR"
 	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
@@ -423,24 +422,23 @@ func (x *GetProductRequest) GetName() string {
 // The request of ListProducts.
 type ListProductsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many products to return at most: 25 for 0; more than 100 counts as
-	// 100.
+	// The maximum number of products to return: 25 by default, at most 100.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before, whose filter and order must be
-	// this request's.
+	// The next_page_token of the previous page. Filter and order must be the same
+	// as for that page.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which products to return, in the manner of AIP-160: comparisons joined by
-	// AND and OR, for example
+	// A filter in the style of AIP-160: comparisons joined by AND and OR, for
+	// example
 	//
 	//	daw = DAW_REAPER AND price.amount_minor <= 2000 AND title:drums
 	//
 	// Fields: name, seller (= !=); daw (= !=); price.currency_code (= !=);
 	// price.amount_minor, tempo_bpm, create_time, update_time
-	// (= != < <= > >=); title (= whole title, or a beginning with * at its end:
-	// "Deep*"; title:word finds a word in it; neither heeds case).
+	// (= != < <= > >=); title (= for the whole title, or for a prefix that ends
+	// with *: "Deep*"; title:word for a word in it; both ignore case).
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The order: create_time, update_time, title or price.amount_minor, with
-	// "desc" after it to reverse it. "create_time desc" where empty.
+	// The order: create_time, update_time, title or price.amount_minor, followed by
+	// "desc" for descending order. The default is "create_time desc".
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -504,14 +502,14 @@ func (x *ListProductsRequest) GetOrderBy() string {
 	return ""
 }
 
-// The answer of ListProducts.
+// The response of ListProducts.
 type ListProductsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The products of this page.
 	Products []*Product `protobuf:"bytes,1,rep,name=products,proto3" json:"products,omitempty"`
-	// Asks for the page after this one; empty at the last. A page may be short,
-	// or empty, with more behind it: where a filter lets next to nothing through,
-	// a page ends after so many products that it has passed over.
+	// The token of the next page; empty on the last page. A page can be short or
+	// empty although more follow, because the number of products that are read for
+	// a page is limited.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -634,14 +632,14 @@ func (x *ListMyProductsRequest) GetOrderBy() string {
 	return ""
 }
 
-// The answer of ListMyProducts.
+// The response of ListMyProducts.
 type ListMyProductsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The products of this page.
 	Products []*Product `protobuf:"bytes,1,rep,name=products,proto3" json:"products,omitempty"`
-	// Asks for the page after this one; empty at the last. A page may be short,
-	// or empty, with more behind it: where a filter lets next to nothing through,
-	// a page ends after so many products that it has passed over.
+	// The token of the next page; empty on the last page. A page can be short or
+	// empty although more follow, because the number of products that are read for
+	// a page is limited.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -694,10 +692,10 @@ func (x *ListMyProductsResponse) GetNextPageToken() string {
 // The request of CreateProduct.
 type CreateProductRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The product to offer. Its name and what is output only are ignored.
+	// The product to create. Its name and output-only fields are ignored.
 	Product *Product `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
-	// A UUID that the caller makes up (AIP-155). A request that is repeated with
-	// it within seven days gets the first one's answer, and creates nothing.
+	// A UUID generated by the caller (AIP-155). A request repeated with it within
+	// seven days returns the first response and creates nothing.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -750,14 +748,14 @@ func (x *CreateProductRequest) GetRequestId() string {
 // The request of UpdateProduct.
 type UpdateProductRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The product's name, and the new values. They are held to the rules of
-	// Product once they are merged with the old ones.
+	// The product's name and the new values. The rules of Product apply after the
+	// new values are merged with the old ones.
 	Product *Product `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
-	// The fields to change; those with a value where empty; "*" for all. Fields
-	// that only the server sets are passed over.
+	// The fields to change; "*" for all. The default is the fields with a value.
+	// Output-only fields are ignored.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// The etag that the product must still have; the one in product counts as
-	// well. Empty for any.
+	// The etag that the product must have; empty for any. An etag in product has
+	// the same effect.
 	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -819,7 +817,7 @@ type DeleteProductRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The product's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The etag that the product must still have; empty for any.
+	// The etag that the product must have; empty for any.
 	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -872,9 +870,9 @@ func (x *DeleteProductRequest) GetEtag() string {
 // The request of WatchProducts.
 type WatchProductsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resume_token of the last message that arrived; empty to begin now.
-	// One that is too old is refused with OUT_OF_RANGE: list anew, then watch
-	// without one.
+	// The resume_token of the last message received; empty to start now. A token
+	// that is too old gets OUT_OF_RANGE. Then watch without a token, and list again
+	// after KIND_READY.
 	ResumeToken   string `protobuf:"bytes,1,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -920,11 +918,11 @@ func (x *WatchProductsRequest) GetResumeToken() string {
 // One message of WatchProducts.
 type WatchProductsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// The kind of this message.
 	Kind WatchProductsResponse_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=audioarchive.v1.WatchProductsResponse_Kind" json:"kind,omitempty"`
-	// The product right after it; none in KIND_READY.
+	// The product after the change; not set for KIND_READY.
 	Product *Product `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
-	// Where to resume after this message.
+	// The token to resume after this message.
 	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

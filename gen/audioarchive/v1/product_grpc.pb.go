@@ -33,36 +33,36 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ProductService keeps what sellers offer: project files for digital audio
-// workstations. Anyone may browse. Whoever has the permission to sell may
-// offer products, and change their own.
+// ProductService stores the products of sellers: project files for digital audio
+// workstations. Reading is public. Users with the permission to sell can create
+// products, and change and delete their own.
 type ProductServiceClient interface {
 	// Returns one product.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	GetProduct(ctx context.Context, in *GetProductRequest, opts ...grpc.CallOption) (*Product, error)
-	// Lists products of all sellers, the newest first.
+	// Lists the products of all sellers, newest first.
 	ListProducts(ctx context.Context, in *ListProductsRequest, opts ...grpc.CallOption) (*ListProductsResponse, error)
-	// Lists the caller's own products, the newest first. It is a method of its
-	// own because it needs a token, where ListProducts needs none.
+	// Lists the caller's own products, newest first. Unlike ListProducts it needs a
+	// token.
 	ListMyProducts(ctx context.Context, in *ListMyProductsRequest, opts ...grpc.CallOption) (*ListMyProductsResponse, error)
-	// Offers a product. The caller becomes its seller.
+	// Creates a product. The caller becomes its seller.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	CreateProduct(ctx context.Context, in *CreateProductRequest, opts ...grpc.CallOption) (*Product, error)
-	// Changes fields of a product. Only its seller may.
+	// Changes fields of a product. Only its seller can do this.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	UpdateProduct(ctx context.Context, in *UpdateProductRequest, opts ...grpc.CallOption) (*Product, error)
-	// Deletes a product. Only its seller may.
+	// Deletes a product. Only its seller can do this.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	DeleteProduct(ctx context.Context, in *DeleteProductRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// Tells of every product that is created, changed or deleted, in the order
-	// in which it happened, until the caller goes away. A stream that resumes
-	// from a token neither loses a change nor tells one twice.
+	// Streams all changes of products in their order: creations, updates and
+	// deletions. A stream that resumes from a token neither loses nor repeats a
+	// change.
 	//
-	// What it tells is public; but a stream holds something of the server for
-	// as long as it is open, so it takes a token.
+	// The changes are public. The method needs a token because an open stream uses
+	// resources of the server.
 	WatchProducts(ctx context.Context, in *WatchProductsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProductsResponse], error)
 }
 
@@ -157,36 +157,36 @@ type ProductService_WatchProductsClient = grpc.ServerStreamingClient[WatchProduc
 // All implementations must embed UnimplementedProductServiceServer
 // for forward compatibility.
 //
-// ProductService keeps what sellers offer: project files for digital audio
-// workstations. Anyone may browse. Whoever has the permission to sell may
-// offer products, and change their own.
+// ProductService stores the products of sellers: project files for digital audio
+// workstations. Reading is public. Users with the permission to sell can create
+// products, and change and delete their own.
 type ProductServiceServer interface {
 	// Returns one product.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	GetProduct(context.Context, *GetProductRequest) (*Product, error)
-	// Lists products of all sellers, the newest first.
+	// Lists the products of all sellers, newest first.
 	ListProducts(context.Context, *ListProductsRequest) (*ListProductsResponse, error)
-	// Lists the caller's own products, the newest first. It is a method of its
-	// own because it needs a token, where ListProducts needs none.
+	// Lists the caller's own products, newest first. Unlike ListProducts it needs a
+	// token.
 	ListMyProducts(context.Context, *ListMyProductsRequest) (*ListMyProductsResponse, error)
-	// Offers a product. The caller becomes its seller.
+	// Creates a product. The caller becomes its seller.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	CreateProduct(context.Context, *CreateProductRequest) (*Product, error)
-	// Changes fields of a product. Only its seller may.
+	// Changes fields of a product. Only its seller can do this.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	UpdateProduct(context.Context, *UpdateProductRequest) (*Product, error)
-	// Deletes a product. Only its seller may.
+	// Deletes a product. Only its seller can do this.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	DeleteProduct(context.Context, *DeleteProductRequest) (*emptypb.Empty, error)
-	// Tells of every product that is created, changed or deleted, in the order
-	// in which it happened, until the caller goes away. A stream that resumes
-	// from a token neither loses a change nor tells one twice.
+	// Streams all changes of products in their order: creations, updates and
+	// deletions. A stream that resumes from a token neither loses nor repeats a
+	// change.
 	//
-	// What it tells is public; but a stream holds something of the server for
-	// as long as it is open, so it takes a token.
+	// The changes are public. The method needs a token because an open stream uses
+	// resources of the server.
 	WatchProducts(*WatchProductsRequest, grpc.ServerStreamingServer[WatchProductsResponse]) error
 	mustEmbedUnimplementedProductServiceServer()
 }

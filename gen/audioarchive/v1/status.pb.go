@@ -98,7 +98,7 @@ func (*GetPrivateRouteRequest) Descriptor() ([]byte, []int) {
 	return file_audioarchive_v1_status_proto_rawDescGZIP(), []int{1}
 }
 
-// The answer of GetPrivateRoute.
+// The response of GetPrivateRoute.
 type GetPrivateRouteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message for the caller.
@@ -183,7 +183,7 @@ func (*GetConfirmedRouteRequest) Descriptor() ([]byte, []int) {
 	return file_audioarchive_v1_status_proto_rawDescGZIP(), []int{3}
 }
 
-// The answer of GetConfirmedRoute.
+// The response of GetConfirmedRoute.
 type GetConfirmedRouteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message for the caller.

@@ -29,16 +29,16 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// StatusService answers the two routes every reader of the tutorial knows, and
-// one that shows what a stronger sign-in is for.
+// StatusService has the two routes of the tutorial, and one that requires step-up
+// authentication.
 type StatusServiceClient interface {
-	// Says that the server runs, as plain text.
+	// Returns the status of the server as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
-	// Answers with a message that only a signed-in caller sees.
+	// Returns a message for signed-in callers.
 	GetPrivateRoute(ctx context.Context, in *GetPrivateRouteRequest, opts ...grpc.CallOption) (*GetPrivateRouteResponse, error)
-	// Answers with a message that a caller sees who has confirmed at the provider
-	// who they are. Others are sent there and back (step-up, RFC 9470).
+	// Returns a message for callers who have confirmed their identity at the
+	// provider (step-up authentication, RFC 9470).
 	GetConfirmedRoute(ctx context.Context, in *GetConfirmedRouteRequest, opts ...grpc.CallOption) (*GetConfirmedRouteResponse, error)
 }
 
@@ -84,16 +84,16 @@ func (c *statusServiceClient) GetConfirmedRoute(ctx context.Context, in *GetConf
 // All implementations must embed UnimplementedStatusServiceServer
 // for forward compatibility.
 //
-// StatusService answers the two routes every reader of the tutorial knows, and
-// one that shows what a stronger sign-in is for.
+// StatusService has the two routes of the tutorial, and one that requires step-up
+// authentication.
 type StatusServiceServer interface {
-	// Says that the server runs, as plain text.
+	// Returns the status of the server as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetStatus(context.Context, *GetStatusRequest) (*httpbody.HttpBody, error)
-	// Answers with a message that only a signed-in caller sees.
+	// Returns a message for signed-in callers.
 	GetPrivateRoute(context.Context, *GetPrivateRouteRequest) (*GetPrivateRouteResponse, error)
-	// Answers with a message that a caller sees who has confirmed at the provider
-	// who they are. Others are sent there and back (step-up, RFC 9470).
+	// Returns a message for callers who have confirmed their identity at the
+	// provider (step-up authentication, RFC 9470).
 	GetConfirmedRoute(context.Context, *GetConfirmedRouteRequest) (*GetConfirmedRouteResponse, error)
 	mustEmbedUnimplementedStatusServiceServer()
 }

@@ -12,13 +12,13 @@ import type { EmptySchema, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_audioarchive_v1_product: GenFile;
 
 /**
- * A project file that somebody sells.
+ * A project file for sale.
  *
  * @generated from message audioarchive.v1.Product
  */
 export declare type Product = Message<"audioarchive.v1.Product"> & {
   /**
-   * The product's name. The server chooses it.
+   * The product's name, assigned by the server.
    *
    * Example: "products/q3v7xk2m5n4a6b7c2d3e4f5g6h"
    *
@@ -27,7 +27,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   name: string;
 
   /**
-   * What the product is called, in one line.
+   * The title, in one line.
    *
    * Example: "Deep House Drums"
    *
@@ -36,7 +36,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   title: string;
 
   /**
-   * What a buyer should know, in plain text.
+   * A description for buyers, in plain text.
    *
    * Example: "A whole kit, mixed and ready to play."
    *
@@ -45,7 +45,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   description: string;
 
   /**
-   * What it costs.
+   * The price.
    *
    * @generated from field: audioarchive.v1.Price price = 4;
    */
@@ -61,7 +61,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   daw: Daw;
 
   /**
-   * The tempo in beats a minute; 0 where the project has no single one.
+   * The tempo in beats per minute; 0 if the project has no single tempo.
    *
    * Example: 124
    *
@@ -70,8 +70,8 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   tempoBpm: number;
 
   /**
-   * Who sells it: stable for a person, and no identifier that the login
-   * provider knows.
+   * The seller. The value is stable for a user and differs from the provider's
+   * identifiers.
    *
    * Example: "sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a"
    *
@@ -80,7 +80,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   seller: string;
 
   /**
-   * When it was first offered.
+   * The time of creation.
    *
    * Example: "2026-03-01T09:30:00Z"
    *
@@ -89,7 +89,7 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When it was last changed.
+   * The time of the last update.
    *
    * Example: "2026-03-04T16:05:12Z"
    *
@@ -98,9 +98,8 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Identifies this state of the product (AIP-154), in the form of an HTTP
-   * entity tag, quotation marks included. Sent back with an update, it keeps
-   * that from overwriting somebody else's.
+   * The entity tag of this version of the product (AIP-154), quotation marks
+   * included. An update with it fails if the product has changed since.
    *
    * Example: "\"UtK7xLr2mAq9Zc4E\""
    *
@@ -116,13 +115,13 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
 export declare const ProductSchema: GenMessage<Product>;
 
 /**
- * An amount of money, exact.
+ * An exact amount of money.
  *
  * @generated from message audioarchive.v1.Price
  */
 export declare type Price = Message<"audioarchive.v1.Price"> & {
   /**
-   * The currency, by its ISO 4217 code.
+   * The ISO 4217 code of the currency.
    *
    * Example: "EUR"
    *
@@ -174,39 +173,38 @@ export declare const GetProductRequestSchema: GenMessage<GetProductRequest>;
  */
 export declare type ListProductsRequest = Message<"audioarchive.v1.ListProductsRequest"> & {
   /**
-   * How many products to return at most: 25 for 0; more than 100 counts as
-   * 100.
+   * The maximum number of products to return: 25 by default, at most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The next_page_token of the page before, whose filter and order must be
-   * this request's.
+   * The next_page_token of the previous page. Filter and order must be the same
+   * as for that page.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Which products to return, in the manner of AIP-160: comparisons joined by
-   * AND and OR, for example
+   * A filter in the style of AIP-160: comparisons joined by AND and OR, for
+   * example
    *
    *     daw = DAW_REAPER AND price.amount_minor <= 2000 AND title:drums
    *
    * Fields: name, seller (= !=); daw (= !=); price.currency_code (= !=);
    * price.amount_minor, tempo_bpm, create_time, update_time
-   * (= != < <= > >=); title (= whole title, or a beginning with * at its end:
-   * "Deep*"; title:word finds a word in it; neither heeds case).
+   * (= != < <= > >=); title (= for the whole title, or for a prefix that ends
+   * with *: "Deep*"; title:word for a word in it; both ignore case).
    *
    * @generated from field: string filter = 3;
    */
   filter: string;
 
   /**
-   * The order: create_time, update_time, title or price.amount_minor, with
-   * "desc" after it to reverse it. "create_time desc" where empty.
+   * The order: create_time, update_time, title or price.amount_minor, followed by
+   * "desc" for descending order. The default is "create_time desc".
    *
    * @generated from field: string order_by = 4;
    */
@@ -220,7 +218,7 @@ export declare type ListProductsRequest = Message<"audioarchive.v1.ListProductsR
 export declare const ListProductsRequestSchema: GenMessage<ListProductsRequest>;
 
 /**
- * The answer of ListProducts.
+ * The response of ListProducts.
  *
  * @generated from message audioarchive.v1.ListProductsResponse
  */
@@ -233,9 +231,9 @@ export declare type ListProductsResponse = Message<"audioarchive.v1.ListProducts
   products: Product[];
 
   /**
-   * Asks for the page after this one; empty at the last. A page may be short,
-   * or empty, with more behind it: where a filter lets next to nothing through,
-   * a page ends after so many products that it has passed over.
+   * The token of the next page; empty on the last page. A page can be short or
+   * empty although more follow, because the number of products that are read for
+   * a page is limited.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -290,7 +288,7 @@ export declare type ListMyProductsRequest = Message<"audioarchive.v1.ListMyProdu
 export declare const ListMyProductsRequestSchema: GenMessage<ListMyProductsRequest>;
 
 /**
- * The answer of ListMyProducts.
+ * The response of ListMyProducts.
  *
  * @generated from message audioarchive.v1.ListMyProductsResponse
  */
@@ -303,9 +301,9 @@ export declare type ListMyProductsResponse = Message<"audioarchive.v1.ListMyProd
   products: Product[];
 
   /**
-   * Asks for the page after this one; empty at the last. A page may be short,
-   * or empty, with more behind it: where a filter lets next to nothing through,
-   * a page ends after so many products that it has passed over.
+   * The token of the next page; empty on the last page. A page can be short or
+   * empty although more follow, because the number of products that are read for
+   * a page is limited.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -325,15 +323,15 @@ export declare const ListMyProductsResponseSchema: GenMessage<ListMyProductsResp
  */
 export declare type CreateProductRequest = Message<"audioarchive.v1.CreateProductRequest"> & {
   /**
-   * The product to offer. Its name and what is output only are ignored.
+   * The product to create. Its name and output-only fields are ignored.
    *
    * @generated from field: audioarchive.v1.Product product = 1;
    */
   product?: Product | undefined;
 
   /**
-   * A UUID that the caller makes up (AIP-155). A request that is repeated with
-   * it within seven days gets the first one's answer, and creates nothing.
+   * A UUID generated by the caller (AIP-155). A request repeated with it within
+   * seven days returns the first response and creates nothing.
    *
    * @generated from field: string request_id = 2;
    */
@@ -353,24 +351,24 @@ export declare const CreateProductRequestSchema: GenMessage<CreateProductRequest
  */
 export declare type UpdateProductRequest = Message<"audioarchive.v1.UpdateProductRequest"> & {
   /**
-   * The product's name, and the new values. They are held to the rules of
-   * Product once they are merged with the old ones.
+   * The product's name and the new values. The rules of Product apply after the
+   * new values are merged with the old ones.
    *
    * @generated from field: audioarchive.v1.Product product = 1;
    */
   product?: Product | undefined;
 
   /**
-   * The fields to change; those with a value where empty; "*" for all. Fields
-   * that only the server sets are passed over.
+   * The fields to change; "*" for all. The default is the fields with a value.
+   * Output-only fields are ignored.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
   updateMask?: FieldMask | undefined;
 
   /**
-   * The etag that the product must still have; the one in product counts as
-   * well. Empty for any.
+   * The etag that the product must have; empty for any. An etag in product has
+   * the same effect.
    *
    * @generated from field: string etag = 3;
    */
@@ -397,7 +395,7 @@ export declare type DeleteProductRequest = Message<"audioarchive.v1.DeleteProduc
   name: string;
 
   /**
-   * The etag that the product must still have; empty for any.
+   * The etag that the product must have; empty for any.
    *
    * @generated from field: string etag = 2;
    */
@@ -417,9 +415,9 @@ export declare const DeleteProductRequestSchema: GenMessage<DeleteProductRequest
  */
 export declare type WatchProductsRequest = Message<"audioarchive.v1.WatchProductsRequest"> & {
   /**
-   * The resume_token of the last message that arrived; empty to begin now.
-   * One that is too old is refused with OUT_OF_RANGE: list anew, then watch
-   * without one.
+   * The resume_token of the last message received; empty to start now. A token
+   * that is too old gets OUT_OF_RANGE. Then watch without a token, and list again
+   * after KIND_READY.
    *
    * @generated from field: string resume_token = 1;
    */
@@ -439,21 +437,21 @@ export declare const WatchProductsRequestSchema: GenMessage<WatchProductsRequest
  */
 export declare type WatchProductsResponse = Message<"audioarchive.v1.WatchProductsResponse"> & {
   /**
-   * What happened.
+   * The kind of this message.
    *
    * @generated from field: audioarchive.v1.WatchProductsResponse.Kind kind = 1;
    */
   kind: WatchProductsResponse_Kind;
 
   /**
-   * The product right after it; none in KIND_READY.
+   * The product after the change; not set for KIND_READY.
    *
    * @generated from field: audioarchive.v1.Product product = 2;
    */
   product?: Product | undefined;
 
   /**
-   * Where to resume after this message.
+   * The token to resume after this message.
    *
    * @generated from field: string resume_token = 3;
    */
@@ -467,28 +465,28 @@ export declare type WatchProductsResponse = Message<"audioarchive.v1.WatchProduc
 export declare const WatchProductsResponseSchema: GenMessage<WatchProductsResponse>;
 
 /**
- * What happened.
+ * The kind of a message.
  *
  * @generated from enum audioarchive.v1.WatchProductsResponse.Kind
  */
 export enum WatchProductsResponse_Kind {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: KIND_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Nothing yet: the stream stands at resume_token. It is the first message
-   * of every stream, so that who lists after it misses nothing.
+   * The first message of every stream. It has the position in resume_token.
+   * A client that lists products after it misses no change.
    *
    * @generated from enum value: KIND_READY = 1;
    */
   READY = 1,
 
   /**
-   * The product is new.
+   * The product was created.
    *
    * @generated from enum value: KIND_CREATED = 2;
    */
@@ -502,7 +500,7 @@ export enum WatchProductsResponse_Kind {
   UPDATED = 3,
 
   /**
-   * The product is gone; product is its last state.
+   * The product was deleted; product is its last state.
    *
    * @generated from enum value: KIND_DELETED = 4;
    */
@@ -521,7 +519,7 @@ export declare const WatchProductsResponse_KindSchema: GenEnum<WatchProductsResp
  */
 export enum Daw {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: DAW_UNSPECIFIED = 0;
    */
@@ -590,9 +588,9 @@ export enum Daw {
 export declare const DawSchema: GenEnum<Daw>;
 
 /**
- * ProductService keeps what sellers offer: project files for digital audio
- * workstations. Anyone may browse. Whoever has the permission to sell may
- * offer products, and change their own.
+ * ProductService stores the products of sellers: project files for digital audio
+ * workstations. Reading is public. Users with the permission to sell can create
+ * products, and change and delete their own.
  *
  * @generated from service audioarchive.v1.ProductService
  */
@@ -610,7 +608,7 @@ export declare const ProductService: GenService<{
     output: typeof ProductSchema;
   },
   /**
-   * Lists products of all sellers, the newest first.
+   * Lists the products of all sellers, newest first.
    *
    * @generated from rpc audioarchive.v1.ProductService.ListProducts
    */
@@ -620,8 +618,8 @@ export declare const ProductService: GenService<{
     output: typeof ListProductsResponseSchema;
   },
   /**
-   * Lists the caller's own products, the newest first. It is a method of its
-   * own because it needs a token, where ListProducts needs none.
+   * Lists the caller's own products, newest first. Unlike ListProducts it needs a
+   * token.
    *
    * @generated from rpc audioarchive.v1.ProductService.ListMyProducts
    */
@@ -631,7 +629,7 @@ export declare const ProductService: GenService<{
     output: typeof ListMyProductsResponseSchema;
   },
   /**
-   * Offers a product. The caller becomes its seller.
+   * Creates a product. The caller becomes its seller.
    * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
@@ -643,7 +641,7 @@ export declare const ProductService: GenService<{
     output: typeof ProductSchema;
   },
   /**
-   * Changes fields of a product. Only its seller may.
+   * Changes fields of a product. Only its seller can do this.
    * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
@@ -655,7 +653,7 @@ export declare const ProductService: GenService<{
     output: typeof ProductSchema;
   },
   /**
-   * Deletes a product. Only its seller may.
+   * Deletes a product. Only its seller can do this.
    * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    *
    * @generated from rpc audioarchive.v1.ProductService.DeleteProduct
@@ -666,12 +664,12 @@ export declare const ProductService: GenService<{
     output: typeof EmptySchema;
   },
   /**
-   * Tells of every product that is created, changed or deleted, in the order
-   * in which it happened, until the caller goes away. A stream that resumes
-   * from a token neither loses a change nor tells one twice.
+   * Streams all changes of products in their order: creations, updates and
+   * deletions. A stream that resumes from a token neither loses nor repeats a
+   * change.
    *
-   * What it tells is public; but a stream holds something of the server for
-   * as long as it is open, so it takes a token.
+   * The changes are public. The method needs a token because an open stream uses
+   * resources of the server.
    *
    * @generated from rpc audioarchive.v1.ProductService.WatchProducts
    */

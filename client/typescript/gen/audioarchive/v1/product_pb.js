@@ -102,7 +102,7 @@ export const WatchProductsResponse_KindSchema = /*@__PURE__*/
   enumDesc(file_audioarchive_v1_product, 11, 0);
 
 /**
- * What happened.
+ * The kind of a message.
  *
  * @generated from enum audioarchive.v1.WatchProductsResponse.Kind
  */
@@ -124,9 +124,9 @@ export const Daw = /*@__PURE__*/
   tsEnum(DawSchema);
 
 /**
- * ProductService keeps what sellers offer: project files for digital audio
- * workstations. Anyone may browse. Whoever has the permission to sell may
- * offer products, and change their own.
+ * ProductService stores the products of sellers: project files for digital audio
+ * workstations. Reading is public. Users with the permission to sell can create
+ * products, and change and delete their own.
  *
  * @generated from service audioarchive.v1.ProductService
  */

@@ -40,7 +40,7 @@ export declare type GetPrivateRouteRequest = Message<"audioarchive.v1.GetPrivate
 export declare const GetPrivateRouteRequestSchema: GenMessage<GetPrivateRouteRequest>;
 
 /**
- * The answer of GetPrivateRoute.
+ * The response of GetPrivateRoute.
  *
  * @generated from message audioarchive.v1.GetPrivateRouteResponse
  */
@@ -76,7 +76,7 @@ export declare type GetConfirmedRouteRequest = Message<"audioarchive.v1.GetConfi
 export declare const GetConfirmedRouteRequestSchema: GenMessage<GetConfirmedRouteRequest>;
 
 /**
- * The answer of GetConfirmedRoute.
+ * The response of GetConfirmedRoute.
  *
  * @generated from message audioarchive.v1.GetConfirmedRouteResponse
  */
@@ -96,14 +96,14 @@ export declare type GetConfirmedRouteResponse = Message<"audioarchive.v1.GetConf
 export declare const GetConfirmedRouteResponseSchema: GenMessage<GetConfirmedRouteResponse>;
 
 /**
- * StatusService answers the two routes every reader of the tutorial knows, and
- * one that shows what a stronger sign-in is for.
+ * StatusService has the two routes of the tutorial, and one that requires step-up
+ * authentication.
  *
  * @generated from service audioarchive.v1.StatusService
  */
 export declare const StatusService: GenService<{
   /**
-   * Says that the server runs, as plain text.
+   * Returns the status of the server as plain text.
    * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    *
    * @generated from rpc audioarchive.v1.StatusService.GetStatus
@@ -114,7 +114,7 @@ export declare const StatusService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
-   * Answers with a message that only a signed-in caller sees.
+   * Returns a message for signed-in callers.
    *
    * @generated from rpc audioarchive.v1.StatusService.GetPrivateRoute
    */
@@ -124,8 +124,8 @@ export declare const StatusService: GenService<{
     output: typeof GetPrivateRouteResponseSchema;
   },
   /**
-   * Answers with a message that a caller sees who has confirmed at the provider
-   * who they are. Others are sent there and back (step-up, RFC 9470).
+   * Returns a message for callers who have confirmed their identity at the
+   * provider (step-up authentication, RFC 9470).
    *
    * @generated from rpc audioarchive.v1.StatusService.GetConfirmedRoute
    */

@@ -47,8 +47,8 @@ export const GetConfirmedRouteResponseSchema = /*@__PURE__*/
   messageDesc(file_audioarchive_v1_status, 4);
 
 /**
- * StatusService answers the two routes every reader of the tutorial knows, and
- * one that shows what a stronger sign-in is for.
+ * StatusService has the two routes of the tutorial, and one that requires step-up
+ * authentication.
  *
  * @generated from service audioarchive.v1.StatusService
  */
