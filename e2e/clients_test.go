@@ -2,12 +2,9 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +24,8 @@ import (
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 )
 
-// TestClients runs the clients that docs/clients.md describes against one `gatehouse dev`.
+// TestClients runs clients like those of docs/clients.md against one `gatehouse dev`. TestDocuments
+// runs the ones printed there.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	dev := startDev(t)
@@ -38,8 +36,6 @@ func TestClients(t *testing.T) {
 		"ConnectGo":           testConnectGo,
 		"grpcurl":             testGRPCurl,
 		"BufCurl":             testBufCurl,
-		"README":              testREADME,
-		"CommandLine":         testCommandLine,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,8 +100,6 @@ func succeeds(t *testing.T, cmd *exec.Cmd) string {
 // testTypeScriptInNode: the generated client compiles, and calls the gateway with a bearer token.
 func testTypeScriptInNode(t *testing.T, dev *system) {
 	succeeds(t, npmTool(t, "tsc", "-p", "typescript"))
-	docs := typescriptOfDocs(t)
-	succeeds(t, npmTool(t, "tsc", "-p", docs))
 	bundle := filepath.Join(t.TempDir(), "node.mjs")
 	succeeds(t, npmTool(t, "esbuild", "typescript/src/node.ts", "--bundle", "--platform=node", "--format=esm", "--log-level=warning", "--outfile="+bundle))
 	cmd := exec.CommandContext(t.Context(), "node", bundle)
@@ -121,50 +115,6 @@ func testTypeScriptInNode(t *testing.T, dev *system) {
 	if !strings.Contains(said, "REST: well") {
 		t.Errorf("Node said\n%s", said)
 	}
-}
-
-// typescriptOfDocs writes the code of docs/clients.md to where tsc finds it.
-func typescriptOfDocs(t *testing.T) string {
-	t.Helper()
-	content, err := os.ReadFile(clientsDocs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	blocks := regexp.MustCompile("(?ms)^```ts\n(.*?)^```$").FindAllStringSubmatch(string(content), -1)
-	if len(blocks) < 3 {
-		t.Fatalf("%s shows %d pieces of TypeScript", clientsDocs, len(blocks))
-	}
-	files := map[string]string{"package.json": `{"type": "module"}`}
-	for i, block := range blocks {
-		files[fmt.Sprintf("src/block%d.ts", i)] = block[1]
-	}
-	for name, link := range map[string]string{"node_modules": "typescript/node_modules", "tsconfig.json": "typescript/tsconfig.json"} {
-		target, err := filepath.Abs(link)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "node_modules" {
-			err = os.Symlink(target, filepath.Join(dir, name))
-		} else {
-			var config []byte
-			config, err = os.ReadFile(target)
-			files[name] = string(config)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }
 
 // testTypeScriptInBrowser: the same in a page behind the bff, with a cookie and without a token.
@@ -341,57 +291,5 @@ func testBufCurl(t *testing.T, dev *system) {
 		if _, complaint, err = tool(t, args...); err == nil || !strings.Contains(complaint, `"unauthenticated"`) || !strings.Contains(complaint, "google.rpc.ErrorInfo") {
 			t.Errorf("%s, without a token: %v\n%s", name, err, complaint)
 		}
-	}
-}
-
-const clientsDocs = "../docs/clients.md"
-
-// testCommandLine runs the commands of docs/clients.md, with other ports.
-func testCommandLine(t *testing.T, dev *system) {
-	docs, err := os.ReadFile(clientsDocs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?ms)^```sh run\n(.*?)^```$").FindAllStringSubmatch(string(docs), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("%s has %d blocks to run, want 3", clientsDocs, len(blocks))
-	}
-	for i, want := range []string{"Thisisaprivateroute", `"nextPageToken"`, `{"products":[{"name":`} {
-		script := strings.NewReplacer("localhost:9090", dev.grpc(t), "http://localhost:5000", dev.gateway(t)).Replace(blocks[i][1])
-		cmd := exec.CommandContext(t.Context(), "sh", "-euc", script)
-		cmd.Dir = ".."
-		cmd.Env = append(os.Environ(), "TOKEN="+dev.machineToken(t))
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(strings.ReplaceAll(string(out), " ", ""), want) { // protojson's spaces vary
-			t.Errorf("%s\n%v, want %s in\n%s", script, err, want, out)
-		}
-	}
-}
-
-// testREADME: the README's commands get a token and create a product.
-func testREADME(t *testing.T, dev *system) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile("(?s)```sh\n(TOKEN=.*?)```").FindSubmatch(readme)
-	if found == nil {
-		t.Fatal("README.md does not show how to get a token")
-	}
-	script := string(found[1])
-	for origin, actual := range map[string]string{"http://127.0.0.1:3001": dev.provider, "http://localhost:5000": dev.gateway(t)} {
-		if _, err := url.Parse(actual); err != nil || !strings.Contains(script, origin) {
-			t.Fatalf("README.md's commands lack %s", origin)
-		}
-		script = strings.ReplaceAll(script, origin, actual)
-	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-euc", script)
-	out, err := cmd.Output()
-	header, body, _ := strings.Cut(string(out), "\r\n\r\n")
-	var made struct {
-		Name, Title string
-	}
-	if err != nil || !strings.HasPrefix(header, "HTTP/1.1 200 ") || json.Unmarshal([]byte(body), &made) != nil || made.Name == "" || made.Title != "Night drive" {
-		t.Errorf("README.md's commands: %v\n%s", err, out)
 	}
 }

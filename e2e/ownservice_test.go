@@ -27,13 +27,14 @@ func TestOwnModule(t *testing.T) {
 	f.values["GATEHOUSE_OIDC_CLIENT_ID"], f.values["GATEHOUSE_OIDC_CLIENT_SECRET"] = "hello", "a secret of the test"
 	f.values["HELLO_MOTTO"] = "Upwards"
 	f.env = append(f.env, "GOPROXY="+proxied(t))
+	f.instead = map[string][]string{"replace": nil}
 	f.promises = ownPromises("Upwards")
 	f.follow(t, chapter(t, ownModule))
 	servesGRPC(t, f.values["GATEHOUSE_LISTEN_GRPC"])
 	if said := f.check(t, "hello"); !strings.Contains(said, "/greeter.v1.GreeterService/SetMotto") || !strings.Contains(said, "token, scope motto:write\n") {
 		t.Errorf("check does not print the policy of SetMotto:\n%s", said)
 	}
-	f.done(t, map[string]int{"file": 5, "run": 6, "environment": 1, "start": 1, "status": 1, "request": 9})
+	f.done(t, map[string]int{"file": 5, "run": 5, "newest": 1, "environment": 1, "start": 1, "status": 1, "request": 9})
 
 	hello := filepath.Join(f.dir, "hello")
 	if said, err := exec.CommandContext(t.Context(), hello, "reference").Output(); err != nil || !strings.Contains(string(said), "\n## Hello\n\n### `HELLO_MOTTO`\n\nThe first motto.\n\n- flag: `--motto`\n- default: `Onwards`\n") {
@@ -52,18 +53,23 @@ func TestOwnModule(t *testing.T) {
 }
 
 // TestOwnMain follows the chapter that joins the parts without package gatehouse, after the beginning
-// of the one before.
+// of the one before. The module is a checkout that replaces it.
 func TestOwnMain(t *testing.T) {
 	t.Parallel()
 	f := own(t, "", "OIDC_")
 	f.values["CLIENT_ID"], f.values["CLIENT_SECRET"] = "hello", "a secret of the test"
-	f.env = append(f.env, "GOPROXY="+proxied(t))
+	f.instead = map[string][]string{"newest": nil}
+	f.dir = filepath.Join(t.TempDir(), "hello")
+	if err := os.Mkdir(f.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	succeeds(t, exec.CommandContext(t.Context(), "git", "clone", "-q", repository(t), filepath.Join(f.dir, "../gatehouse")))
 	f.promises = ownPromises("Onwards")
 	blocks := chapter(t, ownModule)
 	program := slices.IndexFunc(blocks, func(b block) bool { return b.name == "main.go" })
-	f.follow(t, slices.Concat(blocks[:program], chapter(t, "With a main of your own")))
+	f.follow(t, slices.Concat(blocks[:program], chapter(t, ownMain)))
 	servesGRPC(t, f.values["LISTEN_GRPC"])
-	f.done(t, map[string]int{"file": 6, "run": 6, "environment": 1, "start": 1, "status": 1, "request": 9})
+	f.done(t, map[string]int{"file": 6, "run": 5, "replace": 1, "environment": 1, "start": 1, "status": 1, "request": 9})
 }
 
 // ownPromises are texts of responses, by the words that announce them.
@@ -76,7 +82,11 @@ func ownPromises(motto string) map[string]string {
 	}
 }
 
-const ownModule = "In a module of your own"
+// The chapters of docs/add-a-service.md without the repository.
+const (
+	ownModule = "In a module of your own"
+	ownMain   = "With a main of your own"
+)
 
 // body returns the body of a GET.
 func body(t *testing.T, url string) string {
@@ -114,7 +124,7 @@ func servesGRPC(t *testing.T, address string) {
 // that this repository uses.
 func TestOwnModuleIsShort(t *testing.T) {
 	t.Parallel()
-	blocks := append(chapter(t, ownModule), chapter(t, "With a main of your own")...)
+	blocks := append(chapter(t, ownModule), chapter(t, ownMain)...)
 	pinned, err := os.ReadFile("../tools/go.mod")
 	if err != nil {
 		t.Fatal(err)

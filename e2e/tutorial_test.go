@@ -95,7 +95,7 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 		switch b.use {
 		case "file":
 			f.write(t, b.name, b.text)
-		case "run":
+		case "run", "newest", "replace":
 			f.run(t, b.text)
 		case "environment":
 			for _, found := range regexp.MustCompile(`(?m)^export (\w+)=`).FindAllStringSubmatch(b.text, -1) {

@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestDocumentsNames checks what the documents name: settings, flags and commands of the program,
+// targets of make, tests, files, pages and their headings exist.
+func TestDocumentsNames(t *testing.T) {
+	t.Parallel()
+	n := knownNames(t)
+	for _, name := range listDocuments(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			content, err := os.ReadFile(filepath.Join(n.root, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, text := n, string(content)
+			n.files = slices.Clip(n.files)
+			n.links(t, name, text)
+			switch name {
+			case "CHANGELOG.md": // names what is gone, too
+				return
+			case "docs/add-a-service.md": // has files of its own
+				for _, found := range regexp.MustCompile(`(?m)^\x60{3}\w+ file=(\S+)$`).FindAllStringSubmatch(text, -1) {
+					n.files = append(n.files, found[1])
+				}
+			case "docs/from-oauth2-proxy.md":
+				n.flags = append(slices.Clip(n.flags), all(text, `(?m)\x60--([a-z0-9-]+)(?:=\w+)?\x60`)...) // of oauth2-proxy
+			}
+			n.settings(t, text)
+			for _, code := range codeOf(text) {
+				n.code(t, code)
+			}
+		})
+	}
+}
+
+// names is what documents may name.
+type names struct {
+	root     string
+	files    []string
+	targets  []string          // of make
+	commands []string          // of gatehouse
+	flags    []string          // of gatehouse
+	vars     []string          // GATEHOUSE_…
+	pins     map[string]string // versions of npm packages
+}
+
+func knownNames(t *testing.T) (n names) {
+	t.Helper()
+	n.root, n.files = checkout(t)
+	makefile, err := os.ReadFile(filepath.Join(n.root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.targets = all(string(makefile), `(?m)^([a-z-]+):`)
+	reference, err := exec.CommandContext(t.Context(), program, "reference").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	help, err := exec.CommandContext(t.Context(), program, "help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.vars = append(all(string(reference), `\b((?:GATEHOUSE|AUTH0)_[A-Z0-9_]+)`), "GATEHOUSE_PROOF_DIR")
+	n.flags = append(all(string(help), `(?m)^ +--([a-z0-9-]+)`), "json", "help", "version")
+	n.commands = append(all(string(help), `(?m)^  ([a-z]+)  +\S`), "reference", "openapi")
+	manifest, err := os.ReadFile("typescript/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packages struct{ Dependencies map[string]string }
+	if err := json.Unmarshal(manifest, &packages); err != nil {
+		t.Fatal(err)
+	}
+	n.pins = packages.Dependencies
+	for what, found := range map[string]int{"targets": len(n.targets), "commands": len(n.commands), "flags": len(n.flags), "variables": len(n.vars)} {
+		if found < 8 {
+			t.Fatalf("found %d %s, want at least 8", found, what)
+		}
+	}
+	return n
+}
+
+// all returns what the first group of the pattern matches.
+func all(text, pattern string) (found []string) {
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+// codeOf returns the inline code of a document, and the lines of its blocks of commands.
+func codeOf(text string) (code []string) {
+	blocks := regexp.MustCompile("(?ms)^ *```(\\w*)[^\n]*\n(.*?)^ *```$")
+	for _, b := range blocks.FindAllStringSubmatch(text, -1) {
+		if (section{language: b[1], text: b[2]}).commands() {
+			code = append(code, strings.Split(strings.ReplaceAll(b[2], "\\\n", " "), "\n")...)
+		}
+	}
+	rest := blocks.ReplaceAllString(text, "")
+	return append(code, all(rest, "(?s)`([^`]+)`")...)
+}
+
+// settings checks the variables that a text names. One that ends in _ or with a wildcard is the
+// beginning of others; _FILE stands behind a secret.
+func (n names) settings(t *testing.T, text string) {
+	t.Helper()
+	for _, name := range all(text, `\b((?:GATEHOUSE|AUTH0)_[A-Z0-9_]*)`) {
+		if !slices.ContainsFunc(n.vars, func(v string) bool {
+			return v == name || v == strings.TrimSuffix(name, "_FILE") || strings.HasSuffix(name, "_") && strings.HasPrefix(v, name)
+		}) {
+			t.Errorf("there is no setting %s", name)
+		}
+	}
+}
+
+// repositoryPath matches inline code that is a path in the repository.
+var repositoryPath = regexp.MustCompile(`^(\.ci|\.github|bench|bff|client|cmd|docs|e2e|examples|gateway|gen|internal|lifecycle|oidc|proto|server|sessionadmin|third_party|tools)/[\w./-]*$`)
+
+// code checks a piece of code that names something of this repository.
+func (n names) code(t *testing.T, code string) {
+	t.Helper()
+	code, _, _ = strings.Cut(strings.Join(strings.Fields(code), " "), " # ")
+	for _, target := range all(code, `(?:^|&& )make ((?:[a-z-]+ ?)+)`) {
+		for target := range strings.FieldsSeq(target) {
+			if !slices.Contains(n.targets, target) {
+				t.Errorf("%s: make has no target %s", code, target)
+			}
+		}
+	}
+	if strings.HasPrefix(code, "go test ") {
+		checkGoTest(t, n.root, code)
+	}
+	if args := all(code, `(?:^| )(?:gatehouse|\./gatehouse|\./hello|\./cmd/gatehouse) ([a-z-].*)$`); len(args) == 1 {
+		command := strings.Fields(args[0])[0]
+		if !strings.HasPrefix(command, "-") && !slices.Contains(n.commands, command) {
+			t.Errorf("%s: gatehouse has no command %s", code, command)
+		}
+		n.options(t, code, args[0])
+	} else if strings.HasPrefix(code, "--") {
+		n.options(t, code, code)
+	}
+	for _, found := range regexp.MustCompile(`(@?[a-z][\w./-]*)@(\d+\.\d+\.\d+)\b`).FindAllStringSubmatch(code, -1) {
+		if want := n.pins[found[1]]; strings.HasPrefix(code, "npm ") && found[2] != want {
+			t.Errorf("%s: %s is not at the version of e2e/typescript, %q", code, found[1], want)
+		}
+	}
+	if repositoryPath.MatchString(code) && !n.exists(strings.TrimSuffix(code, "/")) {
+		t.Errorf("%s does not exist", code)
+	}
+}
+
+// otherFlags are flags in prose that belong to other programs.
+var otherFlags = []string{"skip-consent", "motto"}
+
+func (n names) options(t *testing.T, code, args string) {
+	t.Helper()
+	for _, flag := range all(args, `(?:^| )--([a-z0-9-]+)`) {
+		if !slices.Contains(n.flags, flag) && !slices.Contains(otherFlags, flag) {
+			t.Errorf("%s: gatehouse has no flag --%s", code, flag)
+		}
+	}
+}
+
+// exists reports whether the repository has the file or folder, as a name of Go code too: bff.New.
+func (n names) exists(name string) bool {
+	if base, _, ok := strings.Cut(path.Base(name), "."); ok && n.exists(path.Join(path.Dir(name), base)) {
+		return true
+	}
+	return slices.ContainsFunc(n.files, func(f string) bool { return f == name || strings.HasPrefix(f, name+"/") })
+}
+
+// links checks the relative links of a document, and the headings that they name.
+func (n names) links(t *testing.T, document, text string) {
+	t.Helper()
+	prose := regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
+	for _, link := range all(prose, `\]\(([^)\s]+)\)`) {
+		if strings.Contains(link, "://") || strings.HasPrefix(link, "mailto:") {
+			continue
+		}
+		name, anchor, _ := strings.Cut(link, "#")
+		target := document
+		if name != "" {
+			target = path.Join(path.Dir(document), name)
+		}
+		if !n.exists(target) {
+			t.Errorf("the link %s leads nowhere", link)
+			continue
+		}
+		if anchor == "" {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(n.root, target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(anchors(string(content)), anchor) {
+			t.Errorf("the link %s names no heading", link)
+		}
+	}
+}
+
+// anchors returns the anchors of the headings, as GitHub forms them.
+func anchors(text string) (anchors []string) {
+	prose := regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
+	for _, heading := range all(prose, `(?m)^#+ (.*)$`) {
+		heading = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(heading, "$1")
+		anchor := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(heading)), "")
+		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return anchors
+}
