@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -52,9 +53,9 @@ type feed struct {
 	reported int64
 	// failure is why the last ping failed.
 	failure atomic.Pointer[error]
-	// mastersMu guards masters, the servers that answered the last ping as masters, by address.
-	mastersMu sync.Mutex
-	masters   map[string]rueidis.Client
+	// masters are the servers that answered the last ping as masters, and so hold sessions, in the
+	// order of their addresses.
+	masters atomic.Pointer[[]rueidis.Client]
 }
 
 // elapsed returns the monotonic time since born, never 0.
@@ -134,9 +135,11 @@ func (f *feed) beat(ctx context.Context) error {
 		f.events.Break(outage(failed))
 		return failed
 	}
-	f.mastersMu.Lock()
-	f.masters = masters
-	f.mastersMu.Unlock()
+	var sorted []rueidis.Client
+	for _, addr := range slices.Sorted(maps.Keys(masters)) {
+		sorted = append(sorted, masters[addr])
+	}
+	f.masters.Store(&sorted)
 	f.events.Mend()
 	if dials := f.dials.Load(); dials != f.reported {
 		f.reported = dials
@@ -200,22 +203,6 @@ func (f *feed) news(keys []rueidis.RedisMessage) {
 			}
 		}
 	}
-}
-
-// sortedMasters are the servers that hold sessions, in the order of their addresses.
-func (f *feed) sortedMasters() []rueidis.Client {
-	f.mastersMu.Lock()
-	defer f.mastersMu.Unlock()
-	addrs := make([]string, 0, len(f.masters))
-	for addr := range f.masters {
-		addrs = append(addrs, addr)
-	}
-	slices.Sort(addrs)
-	nodes := make([]rueidis.Client, len(addrs))
-	for i, addr := range addrs {
-		nodes[i] = f.masters[addr]
-	}
-	return nodes
 }
 
 // dial counts connections, since each reports only later changes.

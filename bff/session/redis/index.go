@@ -15,8 +15,8 @@ type index struct{ *server }
 // add puts a session into the indexes until it expires, in milliseconds since 1970.
 func (x index) add(ctx context.Context, id session.ID, f *fixed, expires int64) error {
 	for _, key := range x.of(f) {
-		args := []string{x.nowMillis(), itoa(expires), rueidis.BinaryString(id[:])}
-		if err := addToIndex.Exec(ctx, x.client, []string{key}, args).Error(); err != nil {
+		err := x.run(ctx, addToIndex, []string{key}, itoa(expires), rueidis.BinaryString(id[:])).Error()
+		if err != nil {
 			return err
 		}
 	}

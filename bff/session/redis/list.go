@@ -24,12 +24,9 @@ func (s *Store) List(ctx context.Context, cursor string,
 	if err != nil {
 		return nil, "", err
 	}
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return nil, "", err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	nodes := s.sortedMasters()
+	nodes := *s.masters.Load()
 	if c.node >= len(nodes) {
 		return nil, "", nil // there were more servers when the list began
 	}

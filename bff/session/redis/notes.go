@@ -25,42 +25,24 @@ func (s notes) PutNote(ctx context.Context, n session.Note) error {
 }
 
 func (s notes) putNote(ctx context.Context, n session.Note, how string) (bool, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return false, err
+	due := "0"
+	if !n.DueAt.IsZero() {
+		due = millis(n.DueAt)
 	}
-	defer cancel()
-	stored, err := putNote.Exec(ctx, s.client, s.keys.note(n.Kind, n.Key), []string{
-		s.nowMillis(), n.Key, rueidis.BinaryString(n.Value), dueMillis(n.DueAt), itoa(n.ExpiresAt.UnixMilli()), how,
-	}).AsInt64()
+	stored, err := s.run(ctx, putNote, s.keys.note(n.Kind, n.Key), n.Key,
+		rueidis.BinaryString(n.Value), due, millis(n.ExpiresAt), how).AsInt64()
 	return stored == 1, outage(err)
-}
-
-func dueMillis(t time.Time) string {
-	if t.IsZero() {
-		return "0"
-	}
-	return itoa(t.UnixMilli())
 }
 
 // CountNote implements [session.NoteStore].
 func (s notes) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer cancel()
-	count, err := countNote.Exec(ctx, s.client, s.keys.note(kind, key)[:1],
-		[]string{s.nowMillis(), itoa(expires.UnixMilli())}).AsInt64()
+	count, err := s.run(ctx, countNote, s.keys.note(kind, key)[:1], millis(expires)).AsInt64()
 	return count, outage(err)
 }
 
 // GetNote implements [session.NoteStore].
 func (s notes) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return session.Note{}, err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	n, err := s.note(kind, key, s.client.Do(ctx, s.getNote(kind, key)))
 	if err == nil && !s.now().Before(n.ExpiresAt) {
@@ -85,16 +67,10 @@ func (s notes) note(kind, key string, answer rueidis.RedisResult) (session.Note,
 	if fields[2].IsNil() {
 		return session.Note{}, session.ErrNotFound
 	}
-	value, err := fields[0].ToString()
-	if err != nil {
-		return session.Note{}, errAnswer
-	}
-	due, err := fields[1].AsInt64()
-	if err != nil {
-		return session.Note{}, errAnswer
-	}
-	expires, err := fields[2].AsInt64()
-	if err != nil {
+	value, err1 := fields[0].ToString()
+	due, err2 := fields[1].AsInt64()
+	expires, err3 := fields[2].AsInt64()
+	if err1 != nil || err2 != nil || err3 != nil {
 		return session.Note{}, errAnswer
 	}
 	n := session.Note{Kind: kind, Key: key, Value: []byte(value), ExpiresAt: fromMillis(expires)}
@@ -106,26 +82,17 @@ func (s notes) note(kind, key string, answer rueidis.RedisResult) (session.Note,
 
 // TakeNote implements [session.NoteStore].
 func (s notes) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return session.Note{}, err
-	}
-	defer cancel()
-	n, err := s.note(kind, key, takeNote.Exec(ctx, s.client, s.keys.note(kind, key),
-		[]string{s.nowMillis(), key}))
+	n, err := s.note(kind, key, s.run(ctx, takeNote, s.keys.note(kind, key), key))
 	return n, outage(err)
 }
 
 // DueNotes implements [session.NoteStore].
 func (s notes) DueNotes(ctx context.Context, kind string, limit int) ([]session.Note, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	now := s.now()
 	keys, err := s.client.Do(ctx, s.client.B().Zrange().Key(s.keys.note(kind,
-		"")[1]).Min("-inf").Max(itoa(now.UnixMilli())).
+		"")[1]).Min("-inf").Max(millis(now)).
 		Byscore().Limit(0, int64(limit)).Build()).AsStrSlice()
 	if err != nil || len(keys) == 0 {
 		return nil, outage(err)

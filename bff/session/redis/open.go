@@ -221,6 +221,7 @@ func (s *Store) Close() error {
 	}
 	s.running.Wait()
 	s.events.Break(errClosed)
+	s.asOf.Store(0) // Get uses the cache no more
 	s.records.Clear()
 	if s.client != nil {
 		s.client.Close()

@@ -26,19 +26,22 @@ type server struct {
 	closed atomic.Bool
 }
 
-// bounded returns the context of a call.
-func (s *server) bounded(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// bounded returns the context of a call. It has ended if the store is closed, since a closed
+// client of a cluster may still answer.
+func (s *server) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.closed.Load() {
-		return nil, nil, errClosed
+		return context.WithTimeout(ctx, 0)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, outage(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	return ctx, cancel, nil
+	return context.WithTimeout(ctx, answerWithin)
 }
 
-func (s *server) nowMillis() string { return itoa(s.now().UnixMilli()) }
+// run runs a script, whose first argument is the time.
+func (s *server) run(ctx context.Context, script *rueidis.Lua, keys []string,
+	args ...string) rueidis.RedisResult {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return script.Exec(ctx, s.client, keys, append([]string{millis(s.now())}, args...))
+}
 
 // outage adds where an error comes from, unless it is an answer.
 func outage(err error) error {
@@ -57,5 +60,7 @@ func notFound(err error) error {
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func millis(t time.Time) string { return itoa(t.UnixMilli()) }
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -29,10 +29,7 @@ type fixed struct {
 // session and the one it replaces are at different nodes, so that both exist for a moment; if
 // ending the old one fails, the new one is removed.
 func (s *Store) Create(ctx context.Context, r session.Record, replaces session.ID) error {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	defer s.records.Drop(r.ID)
 	f := fixed{r.Issuer, r.Subject, r.SID, r.CreatedAt.UnixMilli(), r.UserAgent, r.Address}
@@ -49,10 +46,8 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 		defer s.records.Drop(replaces)
 		keys = append(keys, s.keys.session(replaces), s.keys.end(replaces, session.ReasonReplaced))
 	}
-	answer, err := create.Exec(ctx, s.client, keys, []string{
-		s.nowMillis(), string(m), itoa(r.LastSeenAt.UnixMilli()), itoa(r.IdleExpiresAt.UnixMilli()), itoa(r.ExpiresAt.UnixMilli()),
-		rueidis.BinaryString(r.Sealed),
-	}).ToArray()
+	answer, err := s.run(ctx, create, keys, string(m), millis(r.LastSeenAt),
+		millis(r.IdleExpiresAt), millis(r.ExpiresAt), rueidis.BinaryString(r.Sealed)).ToArray()
 	if err != nil || len(answer) == 0 {
 		return outage(cmp.Or(err, errAnswer))
 	}
@@ -70,10 +65,10 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	if together || replaces.IsZero() {
 		return nil
 	}
-	if err := s.end(ctx, replaces, session.ReasonReplaced); err != nil && !errors.Is(err, session.ErrNotFound) {
+	if err := s.Delete(ctx, replaces, session.ReasonReplaced); err != nil && !errors.Is(err, session.ErrNotFound) {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 		defer cancel()
-		_ = s.end(undo, r.ID, session.ReasonUnknown) // no browser has its cookie
+		_ = s.Delete(undo, r.ID, session.ReasonUnknown) // no browser has its cookie
 		return err
 	}
 	return nil
@@ -81,9 +76,6 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 
 // Get implements [session.Store].
 func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) {
-	if s.closed.Load() {
-		return session.Record{}, errClosed
-	}
 	now := s.now()
 	if s.current() {
 		// Another process may have extended one that looks expired: Redis decides.
@@ -91,10 +83,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 			return r, nil
 		}
 	}
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return session.Record{}, err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	stamp := s.records.Stamp(id)
 	fields, err := s.client.Do(ctx, s.get(id)).ToArray()
@@ -152,14 +141,10 @@ func (s *Store) record(id session.ID, fields []rueidis.RedisMessage) (session.Re
 // Touch implements [session.Store]. It also adds the session to the indexes again, in case a
 // failover has lost that.
 func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	defer s.records.Drop(id)
-	moved := touch.Exec(ctx, s.client, []string{s.keys.session(id)},
-		[]string{s.nowMillis(), itoa(lastSeen.UnixMilli()), itoa(idleExpires.UnixMilli())})
+	moved := s.run(ctx, touch, []string{s.keys.session(id)}, millis(lastSeen), millis(idleExpires))
 	if err := moved.Error(); err != nil {
 		return outage(notFound(err))
 	}
@@ -181,16 +166,10 @@ func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires 
 // Lock implements [session.Store].
 func (s *Store) Lock(ctx context.Context, id session.ID,
 	lease time.Duration) (session.Fence, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer cancel()
 	// The last holder may have been another process.
 	defer s.records.Drop(id)
-	now := s.now()
-	answer, err := lock.Exec(ctx, s.client, []string{s.keys.session(id)},
-		[]string{itoa(now.UnixMilli()), itoa(now.Add(lease).UnixMilli())}).AsIntSlice()
+	answer, err := s.run(ctx, lock, []string{s.keys.session(id)},
+		millis(s.now().Add(lease))).AsIntSlice()
 	if err != nil || len(answer) != 2 {
 		return 0, outage(notFound(cmp.Or(err, errAnswer)))
 	}
@@ -203,7 +182,7 @@ func (s *Store) Lock(ctx context.Context, id session.ID,
 // Renew implements [session.Store].
 func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
 	lease time.Duration) error {
-	return s.fenced(ctx, renew, id, f, itoa(s.now().Add(lease).UnixMilli()))
+	return s.fenced(ctx, renew, id, f, millis(s.now().Add(lease)))
 }
 
 // Write implements [session.Store].
@@ -220,13 +199,8 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 // fenced runs a script that changes a session if the fence is the newest granted.
 func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, f session.Fence,
 	args ...string) error {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	written, err := script.Exec(ctx, s.client, []string{s.keys.session(id)},
-		append([]string{s.nowMillis(), itoa(int64(f))}, args...)).AsInt64()
+	written, err := s.run(ctx, script, []string{s.keys.session(id)},
+		append([]string{itoa(int64(f))}, args...)...).AsInt64()
 	if err == nil && written == 0 {
 		err = session.ErrFenced
 	}
@@ -235,18 +209,10 @@ func (s *Store) fenced(ctx context.Context, script *rueidis.Lua, id session.ID, 
 
 // Delete implements [session.Store].
 func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return s.end(ctx, id, why)
-}
-
-func (s *Store) end(ctx context.Context, id session.ID, why session.Reason) error {
 	defer s.records.Drop(id)
-	m, err := remove.Exec(ctx, s.client, []string{s.keys.session(id), s.keys.end(id, why)},
-		[]string{s.nowMillis()}).ToString()
+	m, err := s.run(ctx, remove, []string{s.keys.session(id), s.keys.end(id, why)}).ToString()
 	if err != nil {
 		return outage(notFound(err))
 	}
@@ -271,10 +237,7 @@ func (s *Store) DeleteBySubject(ctx context.Context, issuer, subject string,
 
 func (s *Store) deleteIn(ctx context.Context, key string,
 	why session.Reason) ([]session.ID, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	ids, err := s.index.in(ctx, key)
 	if err != nil {
@@ -282,7 +245,7 @@ func (s *Store) deleteIn(ctx context.Context, key string,
 	}
 	var ended []session.ID
 	for _, id := range ids {
-		switch err := s.end(ctx, id, why); {
+		switch err := s.Delete(ctx, id, why); {
 		case err == nil:
 			ended = append(ended, id)
 		case !errors.Is(err, session.ErrNotFound):
@@ -295,10 +258,7 @@ func (s *Store) deleteIn(ctx context.Context, key string,
 // ListBySubject implements [session.Index].
 func (s *Store) ListBySubject(ctx context.Context, issuer,
 	subject string) ([]session.Record, error) {
-	ctx, cancel, err := s.bounded(ctx)
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	ids, err := s.index.in(ctx, s.keys.subject(issuer, subject))
 	if err != nil {
