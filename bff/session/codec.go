@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
 // purpose separates session data from other values sealed under the same secret.
@@ -115,30 +113,27 @@ func sealContext(v *cookieValue, r *Record) []byte {
 	return h.Sum(context)
 }
 
-// vault seals under the secrets of a manager.
-type vault struct{ keys *seal.Keyring }
-
 // Seal seals a value for a browser to keep, under the newest secret that all live nodes have. A
 // value sealed for one purpose does not open for another; the salt may be nil.
-func (v vault) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
-	return v.keys.Seal(purpose, salt, plaintext)
+func (m *Manager) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
+	return m.keys.Seal(purpose, salt, plaintext)
 }
 
 // Open opens a value that Seal has sealed for the same purpose and salt, under any of the secrets.
-func (v vault) Open(purpose string, salt, sealed []byte) ([]byte, error) {
-	return v.keys.Open(purpose, salt, sealed)
+func (m *Manager) Open(purpose string, salt, sealed []byte) ([]byte, error) {
+	return m.keys.Open(purpose, salt, sealed)
 }
 
-func (v vault) sealData(s *Session, d Data) ([]byte, error) {
+func (m *Manager) sealData(s *Session, d Data) ([]byte, error) {
 	plain, err := encodeData(d)
 	if err != nil {
 		return nil, err
 	}
-	return v.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
+	return m.keys.Seal(purpose, sealContext(s.value, &s.Record), plain)
 }
 
-func (v vault) openData(value *cookieValue, r *Record) (Data, error) {
-	plain, err := v.keys.Open(purpose, sealContext(value, r), r.Sealed)
+func (m *Manager) openData(value *cookieValue, r *Record) (Data, error) {
+	plain, err := m.keys.Open(purpose, sealContext(value, r), r.Sealed)
 	if err != nil {
 		return Data{}, err
 	}

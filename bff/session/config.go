@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
@@ -28,8 +29,8 @@ const (
 	touchParts       = 20
 	maxTouchInterval = 5 * time.Minute
 
-	defaultSweepInterval = 5 * time.Minute
-	defaultCacheSize     = 8192
+	sweepInterval    = 5 * time.Minute
+	defaultCacheSize = 8192
 )
 
 // ManagerConfig configures a Manager. Store and Secrets are required; other zero values are safe
@@ -65,8 +66,6 @@ type ManagerConfig struct {
 	// about 10 KB each. Default: 8192. A cached session is used only while the store has the same
 	// sealed bytes. A core dump of the process shows the cached tokens.
 	CacheSize int
-	// SweepInterval is how often Run removes expired sessions. Default: 5 minutes.
-	SweepInterval time.Duration
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Rand is the source of cookie values. Default: crypto/rand.Reader.
@@ -81,17 +80,17 @@ type Manager struct {
 	store Store
 	index Index
 	notes NoteStore
-	vault
+	keys  *seal.Keyring
 	jar
 	idle     time.Duration
 	absolute time.Duration
-	sweep    time.Duration
 	clock    func() time.Time
 	random   io.Reader
 	log      *slog.Logger
 
-	opened   *cache.Cache[opened]
-	touching inFlight
+	opened *cache.Cache[opened]
+	// touching has the IDs of the sessions that are being touched.
+	touching sync.Map
 	hub      *hub
 	nodes    *nodes
 
@@ -144,10 +143,6 @@ func (c ManagerConfig) Validate() error {
 		bad("CacheSize", c.CacheSize, "is negative",
 			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize))
 	}
-	if c.SweepInterval < 0 {
-		bad("SweepInterval", c.SweepInterval, "is negative",
-			fmt.Sprintf("give a duration, or 0 for %v", defaultSweepInterval))
-	}
 	return errors.Join(errs...)
 }
 
@@ -168,16 +163,14 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		store: c.Store,
 		index: IndexOf(c.Store),
 		notes: notes,
-		vault: vault{keys},
+		keys:  keys,
 		jar: jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https",
 			base: cmp.Or(c.CookieName, CookieName)},
 		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
-		sweep:    cmp.Or(c.SweepInterval, defaultSweepInterval),
 		clock:    c.Now,
 		random:   c.Rand,
 		log:      c.Logger,
 		opened:   cache.New[opened](cmp.Or(c.CacheSize, defaultCacheSize)),
-		touching: inFlight{ids: make(map[ID]struct{})},
 		unopened: throttle.Every(10 * time.Second),
 	}
 	m.idle = min(cmp.Or(c.IdleTimeout, DefaultIdleTimeout), m.absolute)
@@ -197,8 +190,3 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 
 // now returns the time in UTC and whole milliseconds, as in records.
 func (m *Manager) now() time.Time { return m.clock().UTC().Truncate(time.Millisecond) }
-
-// touchInterval returns how old LastSeenAt must be to be written again.
-func (m *Manager) touchInterval() time.Duration {
-	return min(m.idle/touchParts, maxTouchInterval)
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,12 +15,14 @@ import (
 // for the session return at once. It returns [ErrNotFound] if the session has ended, and updates s.
 func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	now := m.now()
-	if now.Sub(s.LastSeenAt) < m.touchInterval() || !m.touching.begin(s.ID) {
+	if now.Sub(s.LastSeenAt) < min(m.idle/touchParts, maxTouchInterval) {
 		return nil
 	}
-	defer m.touching.end(s.ID)
-	idle := now.Add(m.idle)
-	idle = earliest(idle, s.ExpiresAt)
+	if _, busy := m.touching.LoadOrStore(s.ID, nil); busy {
+		return nil
+	}
+	defer m.touching.Delete(s.ID)
+	idle := earliest(now.Add(m.idle), s.ExpiresAt)
 	if end := s.Data.Tokens.end(); end.After(now) {
 		idle = earliest(idle, end)
 	}
@@ -30,28 +31,6 @@ func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	}
 	s.LastSeenAt, s.IdleExpiresAt = now, idle
 	return nil
-}
-
-// inFlight is the set of sessions that are being touched.
-type inFlight struct {
-	mu  sync.Mutex
-	ids map[ID]struct{}
-}
-
-func (f *inFlight) begin(id ID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, busy := f.ids[id]; busy {
-		return false
-	}
-	f.ids[id] = struct{}{}
-	return true
-}
-
-func (f *inFlight) end(id ID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.ids, id)
 }
 
 // TimeLeft returns how long the session lasts if it is not used, and how long at most. Neither is
@@ -123,7 +102,7 @@ func (m *Manager) CookieValue(r *http.Request) string {
 func (m *Manager) Join(ctx context.Context) error { return m.nodes.join(ctx) }
 
 // Run announces this process to the others of its store, removes expired sessions every
-// SweepInterval, and follows the store's feed for [Manager.Watch], until the context ends. Then it
+// 5 minutes, and follows the store's feed for [Manager.Watch], until the context ends. Then it
 // returns nil; its only error is that of [Manager.Join]. Failures of the store are logged and
 // retried. While the feed is broken, the store is asked about watched sessions.
 func (m *Manager) Run(ctx context.Context) error {
@@ -134,14 +113,14 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { m.hub.run(running); return nil })
 	if store, ok := m.store.(Sweeper); ok {
-		group.Go(func() error { removeExpired(running, store, m.sweep, m.log); return nil })
+		group.Go(func() error { m.removeExpired(running, store); return nil })
 	}
 	return group.Wait()
 }
 
 // removeExpired sweeps until the context ends.
-func removeExpired(ctx context.Context, store Sweeper, every time.Duration, log *slog.Logger) {
-	tick := time.NewTicker(every)
+func (m *Manager) removeExpired(ctx context.Context, store Sweeper) {
+	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
 		n, err := store.DeleteExpired(ctx)
@@ -149,10 +128,10 @@ func removeExpired(ctx context.Context, store Sweeper, every time.Duration, log 
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			log.LogAttrs(ctx, slog.LevelWarn, "expired sessions not removed",
+			m.log.LogAttrs(ctx, slog.LevelWarn, "expired sessions not removed",
 				slog.String("err", err.Error()))
 		case n > 0:
-			log.LogAttrs(ctx, slog.LevelInfo, "expired sessions removed", slog.Int("sessions", n))
+			m.log.LogAttrs(ctx, slog.LevelInfo, "expired sessions removed", slog.Int("sessions", n))
 		}
 		select {
 		case <-ctx.Done():

@@ -313,7 +313,6 @@ func TestNewManagerRefuses(t *testing.T) {
 		"another scheme":        {func(c *session.ManagerConfig) { c.BaseURL = &url.URL{Scheme: "ftp", Host: "x"} }, `"ftp"`},
 		"no scheme":             {func(c *session.ManagerConfig) { c.BaseURL = &url.URL{Host: "x"} }, `scheme ""`},
 		"a negative cache":      {func(c *session.ManagerConfig) { c.CacheSize = -1 }, "-1"},
-		"a negative sweep":      {func(c *session.ManagerConfig) { c.SweepInterval = -1 }, "SweepInterval"},
 		"the second is a dummy": {func(c *session.ManagerConfig) { c.Secrets = append(c.Secrets, strings.Repeat("changeme", 5)) }, "Secrets[1] has too few"},
 	} {
 		t.Run(name, func(t *testing.T) {
