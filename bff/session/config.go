@@ -160,12 +160,11 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		notes = &LocalNotes{Now: c.Now}
 	}
 	m := &Manager{
-		store: c.Store,
-		index: IndexOf(c.Store),
-		notes: notes,
-		keys:  keys,
-		jar: jar{secure: c.BaseURL == nil || c.BaseURL.Scheme == "https",
-			base: cmp.Or(c.CookieName, CookieName)},
+		store:    c.Store,
+		index:    IndexOf(c.Store),
+		notes:    notes,
+		keys:     keys,
+		jar:      jar{name: cmp.Or(c.CookieName, CookieName)},
 		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
 		clock:    c.Now,
 		random:   c.Rand,
@@ -174,6 +173,9 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		unopened: throttle.Every(10 * time.Second),
 	}
 	m.idle = min(cmp.Or(c.IdleTimeout, DefaultIdleTimeout), m.absolute)
+	if c.BaseURL == nil || c.BaseURL.Scheme == "https" {
+		m.jar = jar{secure: true, name: hostPrefix + m.jar.name}
+	}
 	if m.clock == nil {
 		m.clock = time.Now
 	}

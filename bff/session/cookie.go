@@ -57,17 +57,12 @@ func (v *cookieValue) id() ID { return sha256.Sum256(v[:]) }
 // jar sets and reads the cookie.
 type jar struct {
 	secure bool
-	base   string // name without prefix
+	name   string
 }
 
 // CookieName returns the name of the cookie: [SecureCookieName] or [CookieName], or that of
 // [ManagerConfig.CookieName].
-func (j jar) CookieName() string {
-	if j.secure {
-		return hostPrefix + j.base
-	}
-	return j.base
-}
+func (j jar) CookieName() string { return j.name }
 
 const hostPrefix = "__Host-"
 
@@ -96,7 +91,7 @@ func (j jar) set(v *cookieValue, lifetime time.Duration) *http.Cookie {
 // ClearCookie returns the cookie that removes the session cookie from the browser.
 func (j jar) ClearCookie() *http.Cookie {
 	return &http.Cookie{
-		Name:     j.CookieName(),
+		Name:     j.name,
 		Path:     "/",
 		MaxAge:   -1,
 		Secure:   j.secure,
@@ -109,32 +104,16 @@ func (j jar) ClearCookie() *http.Cookie {
 // another origin has set, such as a sibling subdomain over http, and does not say which: to use
 // either could sign the browser in as the attacker (cookie tossing), so neither is used. The same
 // value twice is harmless.
-func (j jar) find(r *http.Request) (v cookieValue, state cookieState) {
-	first := ""
-	for _, c := range r.CookiesNamed(j.CookieName()) {
-		if c.Quoted {
-			c.Value = `"` + c.Value + `"`
+func (j jar) find(r *http.Request) (v cookieValue, ok, ambiguous bool) {
+	cookies := r.CookiesNamed(j.name)
+	for _, c := range cookies {
+		if c.Value != cookies[0].Value || c.Quoted != cookies[0].Quoted {
+			return cookieValue{}, false, true
 		}
-		if state != cookieAbsent && c.Value != first {
-			return cookieValue{}, cookieAmbiguous
-		}
-		first, state = c.Value, cookieMalformed
 	}
-	if state == cookieAbsent {
-		return cookieValue{}, cookieAbsent
+	if len(cookies) == 0 || cookies[0].Quoted {
+		return cookieValue{}, false, false
 	}
-	v, ok := parseCookieValue(first)
-	if !ok {
-		return cookieValue{}, cookieMalformed
-	}
-	return v, cookieGood
+	v, ok = parseCookieValue(cookies[0].Value)
+	return v, ok, false
 }
-
-type cookieState int
-
-const (
-	cookieAbsent cookieState = iota
-	cookieMalformed
-	cookieAmbiguous
-	cookieGood
-)

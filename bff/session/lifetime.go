@@ -88,8 +88,8 @@ func (m *Manager) List(ctx context.Context, issuer, subject string) ([]Record, e
 // CookieValue returns the cookie value of a request, for [NewSession.Replaces], or "" if it is
 // missing or malformed. It opens a session and must not be logged.
 func (m *Manager) CookieValue(r *http.Request) string {
-	value, state := m.jar.find(r)
-	if state != cookieGood {
+	value, ok, _ := m.jar.find(r)
+	if !ok {
 		return ""
 	}
 	return value.encode()

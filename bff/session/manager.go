@@ -102,11 +102,11 @@ func earliest(a, b time.Time) time.Time {
 // [ErrSealedElsewhere] if another process can open it. No error except ErrNotFound may sign the
 // user out. A record that cannot be opened stays until it expires.
 func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
-	value, state := m.jar.find(r)
-	switch state {
-	case cookieGood:
+	value, ok, ambiguous := m.jar.find(r)
+	switch {
+	case ok:
 		return m.load(ctx, &value)
-	case cookieAmbiguous:
+	case ambiguous:
 		m.log.LogAttrs(ctx, slog.LevelWarn,
 			"request with two different session cookies: neither used",
 			slog.String("cookie", m.CookieName()))

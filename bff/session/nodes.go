@@ -392,7 +392,8 @@ func (n *nodes) choose(ctx context.Context) {
 	before := n.keys.Sealing()
 	switch {
 	case len(others)+1 >= n.expected, !n.joined.IsZero() && time.Since(n.joined) > silentNodes:
-		n.sealWith(common[0])
+		n.settled = true
+		n.keys.SealWith(common[0])
 	case n.settled && slices.Contains(common, before):
 	default:
 		// The missing nodes are down, or of a version that publishes nothing and deletes what it
@@ -409,11 +410,6 @@ func (n *nodes) choose(ctx context.Context) {
 			slog.String("key", after.String()),
 			slog.Int("position", slices.Index(ids, after)+1), slog.Int("nodes", len(others)+1))
 	}
-}
-
-func (n *nodes) sealWith(id seal.KeyID) {
-	n.settled = true
-	n.keys.SealWith(id)
 }
 
 // sample returns which of the keys seals the newest of some stored sessions.

@@ -58,10 +58,11 @@ type Record struct {
 	Sealed []byte
 }
 
+// End returns when the session ends if it is not used.
+func (r *Record) End() time.Time { return earliest(r.IdleExpiresAt, r.ExpiresAt) }
+
 // Expired reports whether the session has expired. At the instant of expiry it has.
-func (r *Record) Expired(now time.Time) bool {
-	return !now.Before(r.IdleExpiresAt) || !now.Before(r.ExpiresAt)
-}
+func (r *Record) Expired(now time.Time) bool { return !now.Before(r.End()) }
 
 var (
 	// ErrNotFound says that there is no such session. It is the only error that signs a user out:

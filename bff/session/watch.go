@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -61,8 +63,9 @@ type hub struct {
 	// dirty are the sessions to ask the store about; all means every watched session.
 	dirty map[ID]struct{}
 	all   bool
-	// down is whether there is no feed.
-	down bool
+	// down is whether there is no feed, and checked when all were last marked for that.
+	down    bool
+	checked time.Time
 	// nextEnd is not after the first expiry of a watched session; zero if unknown.
 	nextEnd time.Time
 }
@@ -74,13 +77,6 @@ type watched struct {
 	// missing is when the store first did not find it, zero if it did.
 	missing  time.Time
 	watchers map[chan Change]struct{}
-}
-
-func (w *watched) end() time.Time {
-	if w.record.IdleExpiresAt.Before(w.record.ExpiresAt) {
-		return w.record.IdleExpiresAt
-	}
-	return w.record.ExpiresAt
 }
 
 // reasonMayCome reports whether the event of an end that was found may still arrive.
@@ -218,17 +214,21 @@ func (h *hub) take() []ID {
 	return slices.Collect(maps.Keys(ids))
 }
 
-// expire marks the sessions that have expired as far as this process knows. Another process may
-// have extended them, so the store decides.
+// expire marks the sessions that have expired as far as this process knows, and from time to time
+// all of them if there is no feed. Another process may have extended them, so the store decides.
 func (h *hub) expire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.down && time.Since(h.checked) >= recheckEvery {
+		h.checked = time.Now()
+		h.mark(ID{})
+	}
 	if now.Before(h.nextEnd) {
 		return
 	}
 	next := now.Add(24 * time.Hour)
 	for id, w := range h.watched {
-		if end := w.end(); !now.Before(end) {
+		if end := w.record.End(); !now.Before(end) {
 			h.mark(id)
 		} else if end.Before(next) {
 			next = end
@@ -247,12 +247,6 @@ func (h *hub) broke() (newly bool) {
 	return newly
 }
 
-func (h *hub) isDown() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.down
-}
-
 // subscribe keeps the hub subscribed to the store until the context ends.
 func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 	for {
@@ -267,7 +261,7 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 		}
 		if h.broke() {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: watched sessions are polled",
-				slog.String("err", errorText(err)))
+				slog.Any("err", err))
 		}
 		if !pause(ctx, resubscribe) {
 			return
@@ -279,7 +273,6 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 func (h *hub) run(ctx context.Context) {
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
-	checked := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -287,20 +280,9 @@ func (h *hub) run(ctx context.Context) {
 		case <-h.wake:
 		case <-tick.C:
 			h.expire(h.now())
-			if h.isDown() && time.Since(checked) >= recheckEvery {
-				checked = time.Now()
-				h.markAll()
-			}
 		}
 		h.check(ctx, h.take())
 	}
-}
-
-// markAll marks all watched sessions.
-func (h *hub) markAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.mark(ID{})
 }
 
 // check asks the store about one session and, if it answers, about the others. After a failure the
@@ -322,21 +304,15 @@ func (h *hub) check(ctx context.Context, ids []ID) {
 		return
 	}
 	ask(ids[0])
-	ids = ids[1:]
-	next := make(chan ID)
-	var done sync.WaitGroup
-	for range min(recheckers, len(ids)) {
-		done.Go(func() {
-			for id := range next {
-				ask(id)
-			}
+	var asking errgroup.Group
+	asking.SetLimit(recheckers)
+	for _, id := range ids[1:] {
+		asking.Go(func() error {
+			ask(id)
+			return nil
 		})
 	}
-	for _, id := range ids {
-		next <- id
-	}
-	close(next)
-	done.Wait()
+	_ = asking.Wait()
 }
 
 // pause waits, and reports whether the context has not ended.
@@ -349,11 +325,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return "feed ended"
-	}
-	return err.Error()
 }

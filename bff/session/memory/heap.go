@@ -5,7 +5,7 @@ package memory
 type expiryHeap []*entry
 
 func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].expiry().Before(h[j].expiry()) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].record.End().Before(h[j].record.End()) }
 
 func (h expiryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]

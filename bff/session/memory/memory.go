@@ -76,13 +76,6 @@ type entry struct {
 	place int
 }
 
-func (e *entry) expiry() time.Time {
-	if e.record.IdleExpiresAt.Before(e.record.ExpiresAt) {
-		return e.record.IdleExpiresAt
-	}
-	return e.record.ExpiresAt
-}
-
 // Validate returns what is wrong with the values of c.
 func (c Config) Validate() error {
 	if c.MaxSessions < 0 {
@@ -372,7 +365,7 @@ func (s *Store) usable(ctx context.Context) error {
 
 func (s *Store) removeExpired(now time.Time) int {
 	n := 0
-	for len(s.byExpiry) > 0 && !now.Before(s.byExpiry[0].expiry()) {
+	for len(s.byExpiry) > 0 && s.byExpiry[0].record.Expired(now) {
 		s.remove(s.byExpiry[0])
 		n++
 	}
