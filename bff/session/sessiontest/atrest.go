@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -20,10 +18,7 @@ import (
 func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	t.Helper()
 	secret := rand.Text() + rand.Text()
-	m, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: []string{secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newManager(t, session.ManagerConfig{Store: store, Secrets: []string{secret}})
 	var hidden []string
 	hide := func(what string) {
 		hidden = append(hidden, what, base64.StdEncoding.EncodeToString([]byte(what)),
@@ -86,22 +81,13 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	}
 	// The sessions open with their cookies, and not with the IDs, which the dump contains.
 	for _, cookie := range cookies {
-		load := func(value string) error {
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: value})
-			_, err := m.Load(t.Context(), r)
-			return err
-		}
-		must(load(cookie.Value))
+		_, err := load(t, m, cookie.Value)
+		must(err)
 	}
 	list, err := m.List(t.Context(), issuer, "alice-the-subject")
 	must(err)
 	for _, r := range list {
-		req := httptest.NewRequest(http.MethodGet, "/", nil)
-		req.AddCookie(&http.Cookie{Name: m.CookieName(),
-			Value: base64.RawURLEncoding.EncodeToString(r.ID[:])})
-		if _, err := m.Load(t.Context(), req); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("a session opens with its ID as the cookie: %v", err)
-		}
+		_, err := load(t, m, base64.RawURLEncoding.EncodeToString(r.ID[:]))
+		wantErr(t, "Load with the ID as the cookie", err, session.ErrNotFound)
 	}
 }

@@ -11,6 +11,26 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
+// newManager returns a Manager, with a secret unless the configuration has one.
+func newManager(t *testing.T, cfg session.ManagerConfig) *session.Manager {
+	t.Helper()
+	if cfg.Secrets == nil {
+		cfg.Secrets = []string{"a secret for this test alone, thirty-two bytes"}
+	}
+	m, err := session.NewManager(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// load returns the session of a request with a cookie.
+func load(t *testing.T, m *session.Manager, cookie string) (*session.Session, error) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(&http.Cookie{Name: m.CookieName(), Value: cookie})
+	return m.Load(t.Context(), r)
+}
+
 // counting counts calls of Touch.
 type counting struct {
 	session.Store
@@ -27,15 +47,10 @@ func (c counting) Touch(ctx context.Context, id session.ID, lastSeen, idleExpire
 // minutes, not at each process and not for each request.
 func usedAtBoth(t *testing.T, a, b *fixture) {
 	var touches atomic.Int64
-	secrets := []string{"a secret for this test alone, thirty-two bytes"}
 	var managers []*session.Manager
 	for _, f := range []*fixture{a, b} {
-		m, err := session.NewManager(session.ManagerConfig{Store: counting{f.store, f.notes,
-			&touches}, Secrets: secrets, Now: f.clock.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		managers = append(managers, m)
+		managers = append(managers, newManager(t, session.ManagerConfig{
+			Store: counting{f.store, f.notes, &touches}, Now: f.clock.Now}))
 	}
 	_, cookie, err := managers[0].Create(t.Context(), session.NewSession{Issuer: issuer,
 		Subject: subject})
@@ -43,9 +58,7 @@ func usedAtBoth(t *testing.T, a, b *fixture) {
 		t.Fatal(err)
 	}
 	use := func(m *session.Manager) *session.Session {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
-		s, err := m.Load(t.Context(), r)
+		s, err := load(t, m, cookie.Value)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,14 +28,11 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle / 2)
 		young := f.create(t, func(r *session.Record) { r.SID = "sid" })
 		f.clock.Advance(idle / 2)
-		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
-		if err != nil || len(list) != 1 || list[0].ID != young.ID {
-			t.Errorf("ListBySubject = %v, %v, want the one that lives", list, err)
+		if list := f.listed(t, issuer, subject); len(list) != 1 || list[0].ID != young.ID {
+			t.Errorf("ListBySubject = %v, want the one that lives", list)
 		}
 		ids, err := f.index.DeleteBySID(t.Context(), issuer, "sid", session.ReasonProvider)
-		if err != nil || len(ids) != 1 || ids[0] != young.ID {
-			t.Errorf("DeleteBySID = %v, %v, want the one that lived", ids, err)
-		}
+		wantIDs(t, "DeleteBySID", ids, err, []session.Record{young})
 		f.gone(t, old)
 		f.gone(t, young)
 	},
@@ -43,16 +40,13 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		r := f.create(t)
 		f.get(t, r.ID)
 		f.clock.Advance(idle - time.Minute)
-		now := f.clock.Now()
-		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
-			t.Fatal(err)
-		}
+		now := f.use(t, r.ID)
 		r.LastSeenAt, r.IdleExpiresAt = now, now.Add(idle)
 		same(t, f.get(t, r.ID), r)
 		f.clock.Advance(idle - time.Millisecond)
 		same(t, f.get(t, r.ID), r)
-		if list, err := f.index.ListBySubject(t.Context(), issuer, subject); err != nil || len(list) != 1 || !list[0].LastSeenAt.Equal(now) {
-			t.Errorf("ListBySubject = %v, %v, want the new LastSeenAt", list, err)
+		if list := f.listed(t, issuer, subject); len(list) != 1 || !list[0].LastSeenAt.Equal(now) {
+			t.Errorf("ListBySubject = %v, want the new LastSeenAt", list)
 		}
 		f.clock.Advance(time.Millisecond)
 		f.gone(t, r)
@@ -61,10 +55,7 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		r := f.create(t)
 		for range absolute/idle*2 - 1 {
 			f.clock.Advance(idle / 2)
-			now := f.clock.Now()
-			if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
-				t.Fatal(err)
-			}
+			f.use(t, r.ID)
 		}
 		f.clock.Advance(idle / 2)
 		f.gone(t, r)
@@ -72,14 +63,9 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 	"an overtaken Touch does nothing": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		f.clock.Advance(2 * time.Minute)
-		now := f.clock.Now()
-		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
-			t.Fatal(err)
-		}
+		now := f.use(t, r.ID)
 		for _, late := range []time.Duration{time.Minute, 0} {
-			if err := f.store.Touch(t.Context(), r.ID, now.Add(-late), now.Add(-late).Add(2*idle)); err != nil {
-				t.Errorf("a touch %v behind: %v", late, err)
-			}
+			f.touch(t, r.ID, now.Add(-late), now.Add(-late).Add(2*idle))
 		}
 		r.LastSeenAt, r.IdleExpiresAt = now, now.Add(idle)
 		same(t, f.get(t, r.ID), r)
@@ -88,17 +74,13 @@ var lifetimes = map[string]func(*testing.T, *fixture){
 		r := f.create(t)
 		f.clock.Advance(time.Minute)
 		now := f.clock.Now()
-		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
+		f.touch(t, r.ID, now, now.Add(time.Minute))
 		f.clock.Advance(time.Minute)
 		f.gone(t, r)
 	},
 	"Touch does not restore an ended session": func(t *testing.T, f *fixture) {
 		ended, expired := f.create(t), f.create(t)
-		if err := f.store.Delete(t.Context(), ended.ID, session.ReasonSignedOut); err != nil {
-			t.Fatal(err)
-		}
+		f.delete(t, ended.ID)
 		f.clock.Advance(idle)
 		now := f.clock.Now()
 		for _, r := range []session.Record{ended, expired} {

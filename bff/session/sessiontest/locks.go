@@ -1,7 +1,6 @@
 package sessiontest
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -13,13 +12,7 @@ var locks = map[string]func(*testing.T, *fixture){
 	"a lock has one holder": func(t *testing.T, f *fixture) {
 		r, other := f.create(t), f.create(t)
 		f.lock(t, r.ID)
-		_, err := f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock of what is locked", err, session.ErrLocked)
-		if locked := new(session.LockedError); errors.As(err, &locked) {
-			if until := f.clock.Now().Add(lease); !locked.Until.Equal(until) {
-				t.Errorf("locked until %v, want %v", locked.Until, until)
-			}
-		}
+		f.lockedFor(t, r.ID, lease)
 		f.lock(t, other.ID)
 	},
 	"a locked session can be read, touched and ended": func(t *testing.T, f *fixture) {
@@ -30,9 +23,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		if err := f.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
 			t.Errorf("Touch: %v", err)
 		}
-		if err := f.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
-			t.Errorf("Delete: %v", err)
-		}
+		f.delete(t, r.ID)
 		f.gone(t, r)
 	},
 	"fences rise with every grant": func(t *testing.T, f *fixture) {
@@ -60,24 +51,18 @@ var locks = map[string]func(*testing.T, *fixture){
 		r := f.create(t)
 		first := f.lock(t, r.ID)
 		f.clock.Advance(lease - time.Millisecond)
-		_, err := f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock within the lease", err, session.ErrLocked)
+		f.noLock(t, "Lock within the lease", r.ID, session.ErrLocked)
 		f.clock.Advance(time.Millisecond)
 		second := f.lock(t, r.ID)
 
 		// The first holder comes back late: it must neither overwrite what the second writes nor
 		// release its lock.
-		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")),
-			session.ErrFenced)
-		wantErr(t, "Unlock of the first", f.store.Unlock(t.Context(), r.ID, first),
-			session.ErrFenced)
+		f.fenced(t, r.ID, first)
 		same(t, f.get(t, r.ID), r)
-		_, err = f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock while the second holds it", err, session.ErrLocked)
+		f.noLock(t, "Lock while the second holds it", r.ID, session.ErrLocked)
 
 		f.write(t, r.ID, second, "second")
-		wantErr(t, "Write of the first", f.store.Write(t.Context(), r.ID, first, []byte("late")),
-			session.ErrFenced)
+		f.fenced(t, r.ID, first)
 		if got := f.get(t, r.ID); string(got.Sealed) != "second" {
 			t.Errorf("Sealed = %q", got.Sealed)
 		}
@@ -103,20 +88,14 @@ var locks = map[string]func(*testing.T, *fixture){
 	"fences that were not granted write nothing": func(t *testing.T, f *fixture) {
 		r := f.create(t)
 		for _, fence := range []session.Fence{0, 1, -1} {
-			wantErr(t, "Write before any grant", f.store.Write(t.Context(), r.ID, fence,
-				[]byte("x")), session.ErrFenced)
-			wantErr(t, "Unlock before any grant", f.store.Unlock(t.Context(), r.ID, fence),
-				session.ErrFenced)
+			f.fenced(t, r.ID, fence)
 		}
 		granted := f.lock(t, r.ID)
 		for _, fence := range []session.Fence{0, granted + 1, -granted} {
-			wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("x")),
-				session.ErrFenced)
-			wantErr(t, "Unlock", f.store.Unlock(t.Context(), r.ID, fence), session.ErrFenced)
+			f.fenced(t, r.ID, fence)
 		}
 		same(t, f.get(t, r.ID), r)
-		_, err := f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock", err, session.ErrLocked)
+		f.noLock(t, "Lock", r.ID, session.ErrLocked)
 	},
 	"a renewed lease runs from the renewal": func(t *testing.T, f *fixture) {
 		r := f.create(t)
@@ -126,17 +105,10 @@ var locks = map[string]func(*testing.T, *fixture){
 			f.renew(t, r.ID, fence)
 		}
 		f.clock.Advance(lease - time.Millisecond)
-		_, err := f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock within the renewed lease", err, session.ErrLocked)
-		if locked := new(session.LockedError); errors.As(err, &locked) {
-			if until := f.clock.Now().Add(time.Millisecond); !locked.Until.Equal(until) {
-				t.Errorf("locked until %v, want %v", locked.Until, until)
-			}
-		}
+		f.lockedFor(t, r.ID, time.Millisecond)
 		f.clock.Advance(time.Millisecond)
 		f.renew(t, r.ID, fence) // expired and not taken over
-		_, err = f.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock after a late renewal", err, session.ErrLocked)
+		f.noLock(t, "Lock after a late renewal", r.ID, session.ErrLocked)
 		same(t, f.get(t, r.ID), r)
 
 		f.clock.Advance(lease)
@@ -182,8 +154,7 @@ var locks = map[string]func(*testing.T, *fixture){
 		f.clock.Advance(idle - time.Second)
 		fence := f.lock(t, r.ID)
 		f.clock.Advance(time.Second)
-		wantErr(t, "Write", f.store.Write(t.Context(), r.ID, fence, []byte("revived")),
-			session.ErrNotFound)
+		f.noWrite(t, r.ID, fence)
 		f.gone(t, r)
 	},
 }

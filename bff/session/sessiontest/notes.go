@@ -55,11 +55,43 @@ func (f *fixture) noNote(t *testing.T, kind, key string) {
 	wantErr(t, "TakeNote", err, session.ErrNotFound)
 }
 
+// due checks the keys of the due notes, and returns them.
+func (f *fixture) due(t *testing.T, kind string, limit int, want ...string) []session.Note {
+	t.Helper()
+	due, err := f.notes.DueNotes(t.Context(), kind, limit)
+	if err != nil {
+		t.Fatalf("DueNotes: %v", err)
+	}
+	var keys []string
+	for _, n := range due {
+		keys = append(keys, n.Key)
+	}
+	if !slices.Equal(keys, want) {
+		t.Errorf("%v are due, want %v", keys, want)
+	}
+	return due
+}
+
 func sameNote(t *testing.T, got, want session.Note) {
 	t.Helper()
 	if got.Kind != want.Kind || got.Key != want.Key || string(got.Value) != string(want.Value) ||
 		!got.DueAt.Equal(want.DueAt) || !got.ExpiresAt.Equal(want.ExpiresAt) {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+// noteCalls are the methods of a NoteStore, with arguments for a note.
+func (f *fixture) noteCalls(n session.Note) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"AddNote": func(ctx context.Context) error { _, err := f.notes.AddNote(ctx, n); return err },
+		"PutNote": func(ctx context.Context) error { return f.notes.PutNote(ctx, n) },
+		"CountNote": func(ctx context.Context) error {
+			_, err := f.notes.CountNote(ctx, n.Kind, "c", n.ExpiresAt)
+			return err
+		},
+		"GetNote":  func(ctx context.Context) error { _, err := f.notes.GetNote(ctx, n.Kind, n.Key); return err },
+		"TakeNote": func(ctx context.Context) error { _, err := f.notes.TakeNote(ctx, n.Kind, n.Key); return err },
+		"DueNotes": func(ctx context.Context) error { _, err := f.notes.DueNotes(ctx, n.Kind, 1); return err },
 	}
 }
 
@@ -89,9 +121,7 @@ var notes = map[string]func(*testing.T, *fixture){
 		n.Value, n.DueAt, n.ExpiresAt = []byte("second"), time.Time{}, n.ExpiresAt.Add(time.Minute)
 		f.put(t, n)
 		f.hasNote(t, n)
-		if due, err := f.notes.DueNotes(t.Context(), n.Kind, 10); err != nil || len(due) != 0 {
-			t.Errorf("DueNotes = %v, %v: the note is not due any more", due, err)
-		}
+		f.due(t, n.Kind, 10)
 	},
 	"any key and value are stored": func(t *testing.T, f *fixture) {
 		every := make([]byte, 256)
@@ -119,9 +149,7 @@ var notes = map[string]func(*testing.T, *fixture){
 		f.hasNote(t, n)
 		f.clock.Advance(time.Millisecond)
 		f.noNote(t, n.Kind, n.Key)
-		if due, err := f.notes.DueNotes(t.Context(), n.Kind, 10); err != nil || len(due) != 0 {
-			t.Errorf("DueNotes = %v, %v", due, err)
-		}
+		f.due(t, n.Kind, 10)
 		n.ExpiresAt = f.clock.Now().Add(time.Minute)
 		if !f.add(t, n) {
 			t.Error("an expired note prevents another")
@@ -153,39 +181,24 @@ var notes = map[string]func(*testing.T, *fixture){
 		other := f.note("a")
 		other.Kind, other.DueAt = "other", now
 		f.put(t, other)
-		keys := func(limit int) (keys []string) {
-			due, err := f.notes.DueNotes(t.Context(), "kind", limit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range due {
-				keys = append(keys, n.Key)
+		due := func(limit int, want ...string) {
+			t.Helper()
+			for _, n := range f.due(t, "kind", limit, want...) {
 				if string(n.Value) != "value of "+n.Key || !n.ExpiresAt.Equal(now.Add(time.Minute)) {
 					t.Errorf("due is %+v", n)
 				}
 			}
-			return keys
 		}
-		if got := keys(10); got != nil {
-			t.Errorf("%v are due early", got)
-		}
+		due(10)
 		f.clock.Advance(time.Second)
-		if got := keys(10); !slices.Equal(got, []string{"a"}) {
-			t.Errorf("%v are due, want a", got)
-		}
+		due(10, "a")
 		f.clock.Advance(9 * time.Second)
-		if got := keys(10); !slices.Equal(got, []string{"a", "b", "c"}) {
-			t.Errorf("%v are due, want a, b, c", got)
-		}
-		if got := keys(2); !slices.Equal(got, []string{"a", "b"}) {
-			t.Errorf("the first two are %v, want a, b", got)
-		}
+		due(10, "a", "b", "c")
+		due(2, "a", "b")
 		if _, err := f.notes.TakeNote(t.Context(), "kind", "b"); err != nil {
 			t.Error(err)
 		}
-		if got := keys(10); !slices.Equal(got, []string{"a", "c"}) {
-			t.Errorf("%v are due, want a, c", got)
-		}
+		due(10, "a", "c")
 	},
 	"a counter starts again when it has expired": func(t *testing.T, f *fixture) {
 		expires := f.clock.Now().Add(time.Minute)
@@ -224,17 +237,7 @@ var notes = map[string]func(*testing.T, *fixture){
 	"a failure is not ErrNotFound": func(t *testing.T, f *fixture) {
 		n := f.note("k")
 		f.put(t, n)
-		calls := map[string]func(context.Context) error{
-			"AddNote": func(ctx context.Context) error { _, err := f.notes.AddNote(ctx, n); return err },
-			"PutNote": func(ctx context.Context) error { return f.notes.PutNote(ctx, n) },
-			"CountNote": func(ctx context.Context) error {
-				_, err := f.notes.CountNote(ctx, n.Kind, "c", n.ExpiresAt)
-				return err
-			},
-			"GetNote":  func(ctx context.Context) error { _, err := f.notes.GetNote(ctx, n.Kind, n.Key); return err },
-			"TakeNote": func(ctx context.Context) error { _, err := f.notes.TakeNote(ctx, n.Kind, n.Key); return err },
-			"DueNotes": func(ctx context.Context) error { _, err := f.notes.DueNotes(ctx, n.Kind, 1); return err },
-		}
+		calls := f.noteCalls(n)
 		fails := func(ctx context.Context, when string) {
 			t.Helper()
 			for name, call := range calls {
@@ -258,26 +261,15 @@ func takenOnce(t *testing.T, at ...*fixture) {
 	for round := range 10 {
 		n := at[0].note(strconv.Itoa(round) + rand.Text())
 		at[0].put(t, n)
-		var taken atomic.Int32
-		var done sync.WaitGroup
-		for range 4 {
-			for _, f := range at {
-				done.Go(func() {
-					got, err := f.notes.TakeNote(t.Context(), n.Kind, n.Key)
-					switch {
-					case err == nil:
-						taken.Add(1)
-						sameNote(t, got, n)
-					case !errors.Is(err, session.ErrNotFound):
-						t.Errorf("TakeNote: %v", err)
-					}
-				})
+		once(t, "took the note", at, func(f *fixture) bool {
+			got, err := f.notes.TakeNote(t.Context(), n.Kind, n.Key)
+			if err != nil {
+				wantErr(t, "TakeNote", err, session.ErrNotFound)
+				return false
 			}
-		}
-		done.Wait()
-		if taken.Load() != 1 {
-			t.Errorf("%d callers took the note, want 1", taken.Load())
-		}
+			sameNote(t, got, n)
+			return true
+		})
 		at[0].noNote(t, n.Kind, n.Key)
 	}
 }
@@ -285,25 +277,32 @@ func takenOnce(t *testing.T, at ...*fixture) {
 func addedOnce(t *testing.T, at ...*fixture) {
 	for range 10 {
 		key := rand.Text()
-		var added atomic.Int32
-		var done sync.WaitGroup
-		for range 4 {
-			for _, f := range at {
-				done.Go(func() {
-					first, err := f.notes.AddNote(t.Context(), f.note(key))
-					if err != nil {
-						t.Errorf("AddNote: %v", err)
-					}
-					if first {
-						added.Add(1)
-					}
-				})
+		once(t, "added the note", at, func(f *fixture) bool {
+			added, err := f.notes.AddNote(t.Context(), f.note(key))
+			if err != nil {
+				t.Errorf("AddNote: %v", err)
 			}
+			return added
+		})
+	}
+}
+
+// once checks that one of four concurrent callers at each handle succeeds.
+func once(t *testing.T, did string, at []*fixture, call func(*fixture) bool) {
+	var successes atomic.Int32
+	var done sync.WaitGroup
+	for range 4 {
+		for _, f := range at {
+			done.Go(func() {
+				if call(f) {
+					successes.Add(1)
+				}
+			})
 		}
-		done.Wait()
-		if added.Load() != 1 {
-			t.Errorf("%d callers added the note, want 1", added.Load())
-		}
+	}
+	done.Wait()
+	if n := successes.Load(); n != 1 {
+		t.Errorf("%d callers %s, want 1", n, did)
 	}
 }
 

@@ -3,8 +3,8 @@ package sessiontest
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -60,9 +60,7 @@ var outages = map[string]func(*testing.T, Storage){
 		broke := away.broken(t)
 
 		freeze()
-		if err := home.store.Delete(t.Context(), ends.ID, session.ReasonSignedOut); err != nil {
-			t.Fatal(err)
-		}
+		home.delete(t, ends.ID)
 		away.neverFoundAfter(t, ends.ID, time.Now(), func(err error) bool { return err != nil })
 		select {
 		case <-broke:
@@ -90,9 +88,7 @@ var outages = map[string]func(*testing.T, Storage){
 			r := home.create(t)
 			away.isBack(t, r)
 			cut()
-			if err := home.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
-				t.Fatal(err)
-			}
+			home.delete(t, r.ID)
 			away.neverFoundAfter(t, r.ID, time.Now(), func(err error) bool { return errors.Is(err, session.ErrNotFound) })
 		}
 		away.isBack(t, stays)
@@ -100,16 +96,12 @@ var outages = map[string]func(*testing.T, Storage){
 	"Manager.Watch reports an end during an outage, and no other": func(t *testing.T, s Storage) {
 		home := realFixture(s.Open(t))
 		store, freeze, thaw, _ := s.OpenAway(t)
-		secret := []string{"a secret for this test alone, thirty-two bytes"}
-		m, err := session.NewManager(session.ManagerConfig{Store: store, Secrets: secret})
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := newManager(t, session.ManagerConfig{Store: store})
 		running, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- m.Run(running) }()
 		defer func() { stop(); <-done }()
-		login := func() (*session.Session, *http.Request, <-chan session.Change) {
+		login := func() (*session.Session, string, <-chan session.Change) {
 			var s *session.Session
 			var cookie *http.Cookie
 			within(t, patience, "a login", func() (done bool) {
@@ -118,20 +110,16 @@ var outages = map[string]func(*testing.T, Storage){
 					Subject: subject, SID: "sid"})
 				return err == nil
 			})
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
 			c, _ := m.Watch(s)
-			return s, r, c
+			return s, cookie.Value, c
 		}
 		ended, _, c1 := login()
-		_, request, c2 := login()
+		_, cookie, c2 := login()
 
 		freeze()
-		if err := home.store.Delete(t.Context(), ended.ID, session.ReasonSignedOut); err != nil {
-			t.Fatal(err)
-		}
+		home.delete(t, ended.ID)
 		within(t, patience, "the outage is seen", func() bool {
-			_, err := m.Load(t.Context(), request)
+			_, err := load(t, m, cookie)
 			return err != nil && !errors.Is(err, session.ErrNotFound)
 		})
 		thaw()
@@ -143,7 +131,7 @@ var outages = map[string]func(*testing.T, Storage){
 		case <-time.After(patience):
 			t.Error("the end is not reported")
 		}
-		within(t, patience, "the other is still signed in", func() bool { _, err := m.Load(t.Context(), request); return err == nil })
+		within(t, patience, "the other is still signed in", func() bool { _, err := load(t, m, cookie); return err == nil })
 		select {
 		case c := <-c2:
 			if c.Ended {
@@ -184,7 +172,8 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 	}
 	t.Logf("noticed within %v", time.Since(went).Round(time.Millisecond))
 	calls := a.calls(signedIn[0])
-	for name, call := range map[string]func(context.Context) error{
+	maps.Copy(calls, a.noteCalls(a.note("other")))
+	maps.Copy(calls, map[string]func(context.Context) error{
 		"Create":      func(ctx context.Context) error { return a.store.Create(ctx, a.record(), session.ID{}) },
 		"DeleteBySID": func(ctx context.Context) error { _, err := a.index.DeleteBySID(ctx, issuer, "s", 0); return err },
 		"DeleteBySubject": func(ctx context.Context) error {
@@ -193,14 +182,7 @@ func outage(t *testing.T, s Storage, goes, comes func(t *testing.T)) {
 		},
 		"ListBySubject": func(ctx context.Context) error { _, err := a.index.ListBySubject(ctx, issuer, subject); return err },
 		"List":          func(ctx context.Context) error { _, _, err := a.store.List(ctx, "", 10); return err },
-		"AddNote":       func(ctx context.Context) error { _, err := a.notes.AddNote(ctx, a.note("other")); return err },
-		"CountNote":     func(ctx context.Context) error { _, err := a.notes.CountNote(ctx, "c", "c", n.ExpiresAt); return err },
-		"GetNote":       func(ctx context.Context) error { _, err := a.notes.GetNote(ctx, n.Kind, n.Key); return err },
-		"TakeNote":      func(ctx context.Context) error { _, err := a.notes.TakeNote(ctx, n.Kind, "other"); return err },
-		"DueNotes":      func(ctx context.Context) error { _, err := a.notes.DueNotes(ctx, n.Kind, 1); return err },
-	} {
-		calls[name] = call
-	}
+	})
 	delete(calls, "Delete") // the server may execute it when it continues
 	delete(calls, "Write")
 	var asking sync.WaitGroup

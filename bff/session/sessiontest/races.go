@@ -71,25 +71,10 @@ var races = map[string]func(*testing.T, *fixture){
 // each possible way. In nextjs-auth0 (#2335, #2530, #2616) such a request wrote the session back,
 // so that a user who had signed out was signed in again.
 func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
-	for name, end := range map[string]func(context.Context, session.Record) error{
-		"Delete": func(ctx context.Context, r session.Record) error {
-			return ender.store.Delete(ctx, r.ID, session.ReasonSignedOut)
-		},
-		"DeleteBySID": func(ctx context.Context, r session.Record) error {
-			_, err := ender.index.DeleteBySID(ctx, r.Issuer, r.SID, session.ReasonProvider)
-			return err
-		},
-		"DeleteBySubject": func(ctx context.Context, r session.Record) error {
-			_, err := ender.index.DeleteBySubject(ctx, r.Issuer, r.Subject, session.ReasonOperator)
-			return err
-		},
-		"Create": func(ctx context.Context, r session.Record) error {
-			return ender.store.Create(ctx, ender.record(), r.ID)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, end := range ender.endings() {
+		t.Run(end.name, func(t *testing.T) {
 			for round := range 10 {
-				r := ender.create(t, func(r *session.Record) { r.Subject += name + strconv.Itoa(round) })
+				r := ender.create(t, func(r *session.Record) { r.Subject += end.name + strconv.Itoa(round) })
 				var ended atomic.Bool
 				var busy, running sync.WaitGroup
 				for _, f := range at {
@@ -131,8 +116,8 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 					}
 				}
 				running.Wait() // every request has run at least once
-				if err := end(t.Context(), r); err != nil {
-					t.Errorf("%s: %v", name, err)
+				if err := end.do(t.Context(), r); err != nil {
+					t.Errorf("%s: %v", end.name, err)
 				}
 				ended.Store(true)
 				busy.Wait()

@@ -71,31 +71,23 @@ var records = map[string]func(*testing.T, *fixture){
 		f.get(t, old.ID)
 		fence := f.lock(t, old.ID)
 		r := f.record()
-		if err := f.store.Create(t.Context(), r, old.ID); err != nil {
-			t.Fatal(err)
-		}
+		f.replace(t, r, old.ID)
 		same(t, f.get(t, r.ID), r)
 		// A refresh of the old session in progress.
-		wantErr(t, "Write", f.store.Write(t.Context(), old.ID, fence, []byte("revived")),
-			session.ErrNotFound)
+		f.noWrite(t, old.ID, fence)
 		f.gone(t, old)
-		list, err := f.index.ListBySubject(t.Context(), issuer, subject)
-		if err != nil || len(list) != 1 || list[0].ID != r.ID {
-			t.Errorf("ListBySubject = %v, %v, want the new session", list, err)
+		if list := f.listed(t, issuer, subject); len(list) != 1 || list[0].ID != r.ID {
+			t.Errorf("ListBySubject = %v, want the new session", list)
 		}
 	},
 	"a session may replace one of another subject": func(t *testing.T, f *fixture) {
 		old := f.create(t, func(r *session.Record) { r.Subject = "another subject" })
-		if err := f.store.Create(t.Context(), f.record(), old.ID); err != nil {
-			t.Fatal(err)
-		}
+		f.replace(t, f.record(), old.ID)
 		f.gone(t, old)
 	},
 	"replacing a missing session is no error": func(t *testing.T, f *fixture) {
 		r := f.record()
-		if err := f.store.Create(t.Context(), r, newID()); err != nil {
-			t.Fatal(err)
-		}
+		f.replace(t, r, newID())
 		same(t, f.get(t, r.ID), r)
 
 		f.clock.Advance(idle)

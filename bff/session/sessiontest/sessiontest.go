@@ -183,10 +183,38 @@ func newID() (id session.ID) {
 func (f *fixture) create(t *testing.T, change ...func(*session.Record)) session.Record {
 	t.Helper()
 	r := f.record(change...)
-	if err := f.store.Create(t.Context(), r, session.ID{}); err != nil {
+	f.replace(t, r, session.ID{})
+	return r
+}
+
+// replace creates a session that replaces another.
+func (f *fixture) replace(t *testing.T, r session.Record, old session.ID) {
+	t.Helper()
+	if err := f.store.Create(t.Context(), r, old); err != nil {
 		t.Fatalf("Create: %v", err)
 	}
-	return r
+}
+
+func (f *fixture) touch(t *testing.T, id session.ID, lastSeen, idleExpires time.Time) {
+	t.Helper()
+	if err := f.store.Touch(t.Context(), id, lastSeen, idleExpires); err != nil {
+		t.Fatalf("Touch: %v", err)
+	}
+}
+
+// use touches a session and returns the time.
+func (f *fixture) use(t *testing.T, id session.ID) time.Time {
+	t.Helper()
+	now := f.clock.Now()
+	f.touch(t, id, now, now.Add(idle))
+	return now
+}
+
+func (f *fixture) delete(t *testing.T, id session.ID) {
+	t.Helper()
+	if err := f.store.Delete(t.Context(), id, session.ReasonSignedOut); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
 }
 
 func (f *fixture) get(t *testing.T, id session.ID) session.Record {
@@ -224,6 +252,82 @@ func (f *fixture) write(t *testing.T, id session.ID, fence session.Fence, sealed
 	}
 }
 
+// caches reads a session so often that a cache has it.
+func (f *fixture) caches(t *testing.T, id session.ID) {
+	t.Helper()
+	for range 3 {
+		f.get(t, id)
+	}
+}
+
+// listed returns the sessions of a subject.
+func (f *fixture) listed(t *testing.T, issuer, subject string) []session.Record {
+	t.Helper()
+	list, err := f.index.ListBySubject(t.Context(), issuer, subject)
+	if err != nil {
+		t.Errorf("ListBySubject: %v", err)
+	}
+	return list
+}
+
+func (f *fixture) noLock(t *testing.T, doing string, id session.ID, want error) {
+	t.Helper()
+	_, err := f.store.Lock(t.Context(), id, lease)
+	wantErr(t, doing, err, want)
+}
+
+// lockedFor checks that the lock is held, and for how long if the store says so.
+func (f *fixture) lockedFor(t *testing.T, id session.ID, left time.Duration) {
+	t.Helper()
+	_, err := f.store.Lock(t.Context(), id, lease)
+	wantErr(t, "Lock of what is locked", err, session.ErrLocked)
+	until := f.clock.Now().Add(left)
+	if e, ok := errors.AsType[*session.LockedError](err); ok && !e.Until.Equal(until) {
+		t.Errorf("locked until %v, want %v", e.Until, until)
+	}
+}
+
+// fenced checks that a fence neither writes nor releases the lock.
+func (f *fixture) fenced(t *testing.T, id session.ID, fence session.Fence) {
+	t.Helper()
+	wantErr(t, "Write", f.store.Write(t.Context(), id, fence, []byte("late")), session.ErrFenced)
+	wantErr(t, "Unlock", f.store.Unlock(t.Context(), id, fence), session.ErrFenced)
+}
+
+// noWrite checks that a write under a lock does not restore a session that has ended.
+func (f *fixture) noWrite(t *testing.T, id session.ID, fence session.Fence) {
+	t.Helper()
+	err := f.store.Write(t.Context(), id, fence, []byte("revived"))
+	wantErr(t, "Write", err, session.ErrNotFound)
+}
+
+// An ending is a way to end a session.
+type ending struct {
+	name string
+	do   func(ctx context.Context, r session.Record) error
+	why  session.Reason
+}
+
+// endings are all ways to end a session.
+func (f *fixture) endings() []ending {
+	return []ending{
+		{"Delete", func(ctx context.Context, r session.Record) error {
+			return f.store.Delete(ctx, r.ID, session.ReasonSignedOut)
+		}, session.ReasonSignedOut},
+		{"DeleteBySID", func(ctx context.Context, r session.Record) error {
+			_, err := f.index.DeleteBySID(ctx, r.Issuer, r.SID, session.ReasonProvider)
+			return err
+		}, session.ReasonProvider},
+		{"DeleteBySubject", func(ctx context.Context, r session.Record) error {
+			_, err := f.index.DeleteBySubject(ctx, r.Issuer, r.Subject, session.ReasonOperator)
+			return err
+		}, session.ReasonOperator},
+		{"Create", func(ctx context.Context, r session.Record) error {
+			return f.store.Create(ctx, f.record(), r.ID)
+		}, session.ReasonReplaced},
+	}
+}
+
 // gone checks that no method finds a session.
 func (f *fixture) gone(t *testing.T, r session.Record) {
 	t.Helper()
@@ -232,10 +336,7 @@ func (f *fixture) gone(t *testing.T, r session.Record) {
 			t.Errorf("%s of a missing session: %v, want ErrNotFound", name, err)
 		}
 	}
-	list, err := f.index.ListBySubject(t.Context(), r.Issuer, r.Subject)
-	if err != nil {
-		t.Errorf("ListBySubject: %v", err)
-	}
+	list := f.listed(t, r.Issuer, r.Subject)
 	if slices.ContainsFunc(list, func(l session.Record) bool { return l.ID == r.ID }) {
 		t.Error("a missing session is listed")
 	}

@@ -18,28 +18,14 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		same(t, b.get(t, r.ID), r)
 	},
 	"an end is seen by the other process within a second": func(t *testing.T, a, b *fixture) {
-		for name, end := range map[string]func(session.Record) error{
-			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
-			"DeleteBySID": func(r session.Record) error {
-				_, err := a.index.DeleteBySID(t.Context(), r.Issuer, r.SID, session.ReasonProvider)
-				return err
-			},
-			"DeleteBySubject": func(r session.Record) error {
-				_, err := a.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject,
-					session.ReasonOperator)
-				return err
-			},
-			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
-		} {
+		for _, end := range a.endings() {
 			r := a.create(t)
-			for range 3 {
-				b.get(t, r.ID) // so that b caches it
-			}
-			if err := end(r); err != nil {
-				t.Fatalf("%s: %v", name, err)
+			b.caches(t, r.ID)
+			if err := end.do(t.Context(), r); err != nil {
+				t.Fatalf("%s: %v", end.name, err)
 			}
 			b.clock.Advance(seenWithin)
-			within(t, seenWithin, name+" is seen by the other", func() bool {
+			within(t, seenWithin, end.name+" is seen by the other", func() bool {
 				_, err := b.store.Get(t.Context(), r.ID)
 				return errors.Is(err, session.ErrNotFound)
 			})
@@ -47,22 +33,16 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		}
 	},
 	"an ended session cannot be changed by the other process": func(t *testing.T, a, b *fixture) {
-		for name, end := range map[string]func(session.Record) error{
-			"Delete": func(r session.Record) error { return a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut) },
-			"Create": func(r session.Record) error { return a.store.Create(t.Context(), a.record(), r.ID) },
-		} {
+		for _, end := range a.endings() {
 			r := a.create(t)
-			for range 3 {
-				b.get(t, r.ID) // so that b caches it
-			}
-			if err := end(r); err != nil {
-				t.Fatalf("%s: %v", name, err)
+			b.caches(t, r.ID)
+			if err := end.do(t.Context(), r); err != nil {
+				t.Fatalf("%s: %v", end.name, err)
 			}
 			now := b.clock.Now()
 			wantErr(t, "Touch", b.store.Touch(t.Context(), r.ID, now.Add(time.Second),
 				now.Add(idle)), session.ErrNotFound)
-			_, err := b.store.Lock(t.Context(), r.ID, lease)
-			wantErr(t, "Lock", err, session.ErrNotFound)
+			b.noLock(t, "Lock", r.ID, session.ErrNotFound)
 		}
 	},
 	"an extended session lives at the other process": func(t *testing.T, a, b *fixture) {
@@ -70,18 +50,14 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		b.get(t, r.ID)
 		a.clock.Advance(idle - time.Millisecond)
 		b.get(t, r.ID)
-		now := a.clock.Now()
-		if err := a.store.Touch(t.Context(), r.ID, now, now.Add(idle)); err != nil {
-			t.Fatal(err)
-		}
+		a.use(t, r.ID)
 		b.clock.Advance(2 * time.Millisecond)
 		b.get(t, r.ID)
 	},
 	"a lock has one holder among processes": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
 		first := a.lock(t, r.ID)
-		_, err := b.store.Lock(t.Context(), r.ID, lease)
-		wantErr(t, "Lock", err, session.ErrLocked)
+		b.noLock(t, "Lock", r.ID, session.ErrLocked)
 		// The first process is killed: the second takes over when the lease has expired, and later
 		// writes of the first have no effect.
 		a.clock.Advance(lease)
@@ -89,17 +65,14 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		if second <= first {
 			t.Errorf("the fence of the other is %d, want more than %d", second, first)
 		}
-		wantErr(t, "Write", a.store.Write(t.Context(), r.ID, first, []byte("late")),
-			session.ErrFenced)
+		a.fenced(t, r.ID, first)
 		b.write(t, r.ID, second, "second")
 	},
 	"the holder of the lock reads what the last holder wrote": func(t *testing.T, a, b *fixture) {
 		// Otherwise the second refresh sends a used refresh token, and a provider that detects
 		// reuse ends the session (oauth2-proxy #1992).
 		r := a.create(t)
-		for range 3 {
-			b.get(t, r.ID)
-		}
+		b.caches(t, r.ID)
 		a.write(t, r.ID, a.lock(t, r.ID), "rotated")
 		b.lock(t, r.ID)
 		if got := b.get(t, r.ID); string(got.Sealed) != "rotated" {
@@ -108,9 +81,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 	},
 	"a write is seen by the other process within a second": func(t *testing.T, a, b *fixture) {
 		r := a.create(t)
-		for range 3 {
-			b.get(t, r.ID)
-		}
+		b.caches(t, r.ID)
 		a.write(t, r.ID, a.lock(t, r.ID), "rotated")
 		b.clock.Advance(seenWithin)
 		within(t, seenWithin, "the write is seen by the other", func() bool {
@@ -126,9 +97,7 @@ var shared = map[string]func(t *testing.T, a, b *fixture){
 		r := a.create(t)
 		b.get(t, r.ID)
 		w := b.watch(t)
-		if err := a.store.Delete(t.Context(), r.ID, session.ReasonSignedOut); err != nil {
-			t.Fatal(err)
-		}
+		a.delete(t, r.ID)
 		w.expect(t, "Delete", session.Event{ID: r.ID, Ended: true, Reason: session.ReasonSignedOut},
 			true)
 		_, err := b.store.Get(t.Context(), r.ID)

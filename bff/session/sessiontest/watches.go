@@ -102,42 +102,24 @@ func (w *watcher) expect(t *testing.T, what string, want session.Event, anyWillD
 
 // report makes every kind of event at a fixture, and checks that the watcher gets it.
 func report(t *testing.T, f *fixture, w *watcher, anyWillDo bool) {
-	for _, c := range []struct {
-		name string
-		do   func(r session.Record) error
-		want session.Event
-	}{
-		{"Touch", func(r session.Record) error {
+	changes := []ending{
+		{name: "Touch", do: func(ctx context.Context, r session.Record) error {
 			f.clock.Advance(time.Second)
-			return f.store.Touch(t.Context(), r.ID, f.clock.Now(), f.clock.Now().Add(idle))
-		}, session.Event{}},
-		{"Write", func(r session.Record) error {
-			return f.store.Write(t.Context(), r.ID, f.lock(t, r.ID), []byte("written"))
-		}, session.Event{}},
-		{"Delete", func(r session.Record) error {
-			return f.store.Delete(t.Context(), r.ID, session.ReasonSignedOut)
-		}, session.Event{Ended: true, Reason: session.ReasonSignedOut}},
-		{"DeleteBySID", func(r session.Record) error {
-			_, err := f.index.DeleteBySID(t.Context(), r.Issuer, r.SID, session.ReasonProvider)
-			return err
-		}, session.Event{Ended: true, Reason: session.ReasonProvider}},
-		{"DeleteBySubject", func(r session.Record) error {
-			_, err := f.index.DeleteBySubject(t.Context(), r.Issuer, r.Subject,
-				session.ReasonOperator)
-			return err
-		}, session.Event{Ended: true, Reason: session.ReasonOperator}},
-		{"Create", func(r session.Record) error {
-			return f.store.Create(t.Context(), f.record(), r.ID)
-		}, session.Event{Ended: true, Reason: session.ReasonReplaced}},
-	} {
+			return f.store.Touch(ctx, r.ID, f.clock.Now(), f.clock.Now().Add(idle))
+		}},
+		{name: "Write", do: func(ctx context.Context, r session.Record) error {
+			return f.store.Write(ctx, r.ID, f.lock(t, r.ID), []byte("written"))
+		}},
+	}
+	for i, c := range append(changes, f.endings()...) {
 		r := f.create(t)
 		w.forget()
-		if err := c.do(r); err != nil {
+		if err := c.do(t.Context(), r); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		c.want.ID = r.ID
-		w.expect(t, c.name, c.want, anyWillDo)
+		want := session.Event{ID: r.ID, Ended: i >= len(changes), Reason: c.why}
+		w.expect(t, c.name, want, anyWillDo)
 	}
 }
 
