@@ -54,10 +54,8 @@ func (cfg Config) Validate() error {
 		errs = append(errs, invalid.Missing("Target",
 			`give the address of the server, such as "dns:///catalog.internal:9090"`))
 	}
-	if cfg.Timeout < 0 {
-		errs = append(errs, invalid.Field("Timeout", cfg.Timeout, "is negative",
-			fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
-	}
+	errs = append(errs,
+		invalid.NotNegative("Timeout", cfg.Timeout, "a positive duration", DefaultTimeout))
 	if cfg.Plaintext && cfg.TLS != nil {
 		errs = append(errs, &invalid.Error{
 			Field: "TLS", Problem: "excludes Plaintext", Remedy: "leave out one of them",

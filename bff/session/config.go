@@ -111,7 +111,8 @@ func (c ManagerConfig) Validate() error {
 			Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
 			Remedy:  "have it implement session.NoteStore, or session.Local if it belongs to one process"})
 	}
-	errs = append(errs, seal.Validate(c.Secrets))
+	errs = append(errs, seal.Validate(c.Secrets),
+		invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions", defaultCacheSize))
 	if c.Nodes < 0 {
 		bad("Nodes", c.Nodes, "is negative",
 			"give the number of processes that share the session store")
@@ -138,10 +139,6 @@ func (c ManagerConfig) Validate() error {
 			bad("CookieName", c.CookieName, "is not usable: "+err.Error(),
 				"give letters, digits and hyphens, such as "+CookieName)
 		}
-	}
-	if c.CacheSize < 0 {
-		bad("CacheSize", c.CacheSize, "is negative",
-			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize))
 	}
 	return errors.Join(errs...)
 }

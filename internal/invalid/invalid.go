@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // An Error is one thing that is wrong with a configuration.
@@ -44,6 +45,15 @@ func Field(field string, value any, problem, remedy string) error {
 // Missing returns the error about a required field that is not set.
 func Missing(field, remedy string) error {
 	return &Error{Field: field, Problem: "is missing", Remedy: remedy}
+}
+
+// NotNegative returns an error if value is negative. The remedy is to give what the field is, as in
+// "a number of sessions", or 0 for the default.
+func NotNegative[T int | time.Duration](field string, value T, what string, byDefault T) error {
+	if value >= 0 {
+		return nil
+	}
+	return Field(field, value, "is negative", fmt.Sprintf("give %s, or 0 for %v", what, byDefault))
 }
 
 // In puts prefix and a dot before the field of each Error in err, for a part

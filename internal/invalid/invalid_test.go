@@ -3,6 +3,7 @@ package invalid_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
@@ -39,5 +40,16 @@ func TestInAndAll(t *testing.T) {
 	}
 	if len(others) != 1 || !errors.Is(others[0], other) {
 		t.Errorf("others = %v, want the other error alone", others)
+	}
+}
+
+func TestNotNegative(t *testing.T) {
+	t.Parallel()
+	if err := invalid.NotNegative("Size", 0, "a number", 5); err != nil {
+		t.Errorf("0: %v", err)
+	}
+	want := `Wait "-1s" is negative; give a duration, or 0 for 5s`
+	if err := invalid.NotNegative("Wait", -time.Second, "a duration", 5*time.Second); err == nil || err.Error() != want {
+		t.Errorf("-1s: %v, want %s", err, want)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -78,11 +77,7 @@ type entry struct {
 
 // Validate returns what is wrong with the values of c.
 func (c Config) Validate() error {
-	if c.MaxSessions < 0 {
-		return invalid.Field("MaxSessions", c.MaxSessions, "is negative",
-			fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxSessions))
-	}
-	return nil
+	return invalid.NotNegative("MaxSessions", c.MaxSessions, "a positive number", DefaultMaxSessions)
 }
 
 // New returns an empty store. Its errors are those of [Config.Validate].

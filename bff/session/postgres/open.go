@@ -116,14 +116,11 @@ var errClosed = errors.New("postgres session store: closed")
 // Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
 // its errors show neither user nor password.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+		defaultCacheSize)}
 	if _, err := poolConfig(c.URL); err != nil {
 		errs = append(errs, &invalid.Error{Field: "URL",
 			Problem: "is not usable: " + pgcheck.Explain(err).Error()})
-	}
-	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
-			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }

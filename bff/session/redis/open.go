@@ -97,17 +97,14 @@ const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-clus
 // Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
 // its errors show no password.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+		defaultCacheSize)}
 	if _, err := redisaddr.Parse(c.URL); err != nil {
 		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
 	}
 	if strings.ContainsAny(c.Prefix, "{}") {
 		errs = append(errs, invalid.Field("Prefix", c.Prefix,
 			"has a brace, which decides where a cluster keeps a key", "leave braces out"))
-	}
-	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
-			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }

@@ -80,17 +80,14 @@ var _ interface {
 // Validate returns everything that is wrong with the values of c, joined. It does not look at the
 // file.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+		defaultCacheSize)}
 	switch {
 	case c.Path == "":
 		errs = append(errs, invalid.Missing("Path", "give the path of a file"))
 	case strings.Contains(c.Path, ":memory:"):
 		errs = append(errs, invalid.Field("Path", c.Path, "is SQLite's name for memory",
 			"use package memory for sessions that end with the process"))
-	}
-	if c.CacheSize < 0 {
-		errs = append(errs, invalid.Field("CacheSize", c.CacheSize, "is negative",
-			fmt.Sprintf("give a number of sessions, or 0 for %d", defaultCacheSize)))
 	}
 	return errors.Join(errs...)
 }

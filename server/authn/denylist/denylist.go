@@ -65,16 +65,10 @@ type List struct{ set *denials.Set }
 
 // Validate returns everything that is wrong with the values of cfg, joined.
 func (cfg Config) Validate() error {
-	var errs []error
-	if cfg.MaxEntries < 0 {
-		errs = append(errs, invalid.Field("MaxEntries", cfg.MaxEntries, "is negative",
-			fmt.Sprintf("give a positive number, or 0 for %d", DefaultMaxEntries)))
-	}
-	if cfg.TokenLifetime < 0 {
-		errs = append(errs, invalid.Field("TokenLifetime", cfg.TokenLifetime, "is negative",
-			fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTokenLifetime)))
-	}
-	return errors.Join(errs...)
+	return errors.Join(
+		invalid.NotNegative("MaxEntries", cfg.MaxEntries, "a positive number", DefaultMaxEntries),
+		invalid.NotNegative("TokenLifetime", cfg.TokenLifetime, "a positive duration",
+			DefaultTokenLifetime))
 }
 
 // New returns an empty list. Its errors are those of [Config.Validate].
