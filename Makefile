@@ -9,11 +9,13 @@ BREAKING_AGAINST ?= .git\#ref=$(shell git log --format=%H -2 -- proto | tail -n 
 
 FUZZTIME ?= 10s
 
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
 # The directories of the Go modules with tests. Those of e2e and bench are apart, so that what they
 # depend on is not required of programs that import the library.
 MODULES := $(dir $(wildcard go.mod bench/go.mod e2e/go.mod))
 
-.PHONY: help test unit check tidy generate generated contract lint-proto setup bench bench-cpu fuzz proof
+.PHONY: help test unit check lint api tidy generate generated contract lint-proto setup bench bench-cpu fuzz proof
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -27,11 +29,18 @@ unit: ## tests without browser and foreign providers, without the race detector
 setup: ## installs what the tests need, or names what is missing
 	tools/setup
 
-check: lint-proto generated ## formatting, vet, the rules of the .proto files, stale generated files
+check: lint-proto generated ## formatting, vet, rules of the .proto files, stale generated files, the API
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags proof ./... || exit 1; done
 	go vet -C tools ./...
+	tools/api --check
+
+lint: ## golangci-lint in every module; builds it first, which takes minutes
+	for module in $(MODULES); do go run -C $$module $(GOLANGCI) run --config $(CURDIR)/.golangci.yaml || exit 1; done
+
+api: ## compares the Go API with the last release; writes docs/api-changes.md
+	tools/api
 
 tidy: ## updates the go.mod and go.sum of every module
 	for module in $(MODULES) tools; do go mod tidy -C $$module || exit 1; done
