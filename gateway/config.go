@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -154,18 +155,11 @@ func (cfg LimitsConfig) validate() error {
 
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
-	setDefault(&cfg.Limits.MaxBodyBytes, defaultMaxBodyBytes)
-	setDefault(&cfg.Limits.MaxResponseBytes, defaultMaxResponseBytes)
-	setDefault(&cfg.Limits.Timeout, defaultTimeout)
-	setDefault(&cfg.Limits.Heartbeat, defaultHeartbeat)
-	setDefault(&cfg.Document.Title, "API")
-	setDefault(&cfg.Document.Version, "0")
+	cfg.Limits.MaxBodyBytes = cmp.Or(cfg.Limits.MaxBodyBytes, defaultMaxBodyBytes)
+	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, defaultMaxResponseBytes)
+	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, defaultTimeout)
+	cfg.Limits.Heartbeat = cmp.Or(cfg.Limits.Heartbeat, defaultHeartbeat)
+	cfg.Document.Title = cmp.Or(cfg.Document.Title, "API")
+	cfg.Document.Version = cmp.Or(cfg.Document.Version, "0")
 	return cfg
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

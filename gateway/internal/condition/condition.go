@@ -94,13 +94,10 @@ func (c *Conditions) Fill(request any) error {
 	}
 	field := m.Descriptor().Fields().ByName(route.ETagField)
 	if present := m.Get(field).String(); present != "" && present != c.etag {
-		st := status.New(codes.InvalidArgument, "If-Match and the request's etag are not the same")
-		if detailed, err := st.WithDetails(&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-			{Field: route.ETagField, Description: "differs from If-Match"},
-		}}); err == nil {
-			st = detailed
-		}
-		return st.Err()
+		return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "If-Match and the request's etag are not the same",
+			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+				{Field: route.ETagField, Description: "differs from If-Match"},
+			}}).Status.Err()
 	}
 	m.Set(field, protoreflect.ValueOfString(c.etag))
 	return nil

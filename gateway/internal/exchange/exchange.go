@@ -38,7 +38,7 @@ type Config struct {
 	Timeout time.Duration
 	// Handler answers a request. An exchange is not used after it returns.
 	Handler func(*Exchange)
-	// Challenge completes a WWW-Authenticate value for a request.
+	// Challenge completes a WWW-Authenticate value for a request, unless it is "".
 	Challenge func(value string, r *http.Request) string
 	Logger    *slog.Logger
 }
@@ -227,7 +227,7 @@ func (x *Exchange) Abort(ctx context.Context, st *status.Status, err error) {
 
 // RefusalHeader returns the header fields of an error answer to this request.
 func (x *Exchange) RefusalHeader(refused *refusal.Refusal) http.Header {
-	return refused.Header(func(challenge string) string { return x.server.cfg.Challenge(challenge, x.Request) })
+	return refused.Header(x.server.cfg.Challenge(refused.Challenge, x.Request))
 }
 
 // Refuse sends an error answer. If an answer has begun, it aborts the connection
@@ -313,12 +313,9 @@ var fromService = []string{"Cache-Control", "Etag"}
 // sandbox (CSP Level 3 §6.3.2) they do not run.
 func scripted(mediaType string) bool {
 	mediaType = strings.ToLower(mediaType)
-	for _, kind := range []string{"html", "xml", "svg", "xsl", "multipart/"} {
-		if strings.Contains(mediaType, kind) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"html", "xml", "svg", "xsl", "multipart/"}, func(kind string) bool {
+		return strings.Contains(mediaType, kind)
+	})
 }
 
 // Write sends a part of the body. It discards the body of an answer to HEAD.

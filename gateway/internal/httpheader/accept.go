@@ -84,22 +84,17 @@ var onlyJSON = []mediaRange{{JSON, 1}}
 // type, 0 if none does.
 func quality(ranges []mediaRange, mediaType string) float64 {
 	major, _, _ := strings.Cut(mediaType, "/")
-	for _, wanted := range []string{mediaType, major + "/*", "*/*"} {
-		for _, r := range ranges {
-			if r.mediaType == wanted {
-				return r.quality
-			}
-		}
-	}
-	return 0
+	return explicitQuality(ranges, mediaType, major+"/*", "*/*")
 }
 
-// explicitQuality returns the quality of the range that names a media type
-// without a wildcard, 0 if there is none.
-func explicitQuality(ranges []mediaRange, mediaType string) float64 {
-	for _, r := range ranges {
-		if r.mediaType == mediaType {
-			return r.quality
+// explicitQuality returns the quality of the range with the first of the names that
+// occurs, 0 if none does.
+func explicitQuality(ranges []mediaRange, names ...string) float64 {
+	for _, name := range names {
+		for _, r := range ranges {
+			if r.mediaType == name {
+				return r.quality
+			}
 		}
 	}
 	return 0

@@ -121,7 +121,7 @@ func (l *violations) params(m proto.Message, rt *route.Route, params map[string]
 
 // path sets the field that a variable of the path fills.
 func (l *violations) path(m proto.Message, name, value string) {
-	field, _ := fieldAt(m.ProtoReflect().Descriptor(), name)
+	field, _, _ := fieldAt(m.ProtoReflect().Descriptor(), name)
 	values := []string{value}
 	if field != nil && field.IsList() {
 		values = strings.Split(value, ",") // like generated code
@@ -145,7 +145,7 @@ func (l *violations) query(m proto.Message, query map[string][]string) {
 	for _, key := range slices.Sorted(maps.Keys(query)) {
 		values := query[key]
 		name, mapKey, _ := strings.Cut(key, "[")
-		field, path := fieldAt(desc, name)
+		field, path, _ := fieldAt(desc, name)
 		if field == nil {
 			continue // refused by Query
 		}
@@ -223,20 +223,27 @@ func setOneof(m proto.Message, path string) string {
 	return ""
 }
 
-// fieldAt returns the field with a dotted name, and its path in proto names.
-func fieldAt(desc protoreflect.MessageDescriptor, dotted string) (field protoreflect.FieldDescriptor, path string) {
-	var names []string
+// unknown is the problem of a name that is not that of a field.
+const unknown = "is unknown: no field of the request has that name"
+
+// fieldAt returns the field with a dotted name and its path in proto names, or why
+// there is none.
+func fieldAt(desc protoreflect.MessageDescriptor, dotted string) (field protoreflect.FieldDescriptor, path, problem string) {
+	var outer string // name of field, as in dotted
 	for name := range strings.SplitSeq(dotted, ".") {
+		if field != nil && (field.IsList() || field.IsMap()) {
+			return nil, "", "cannot be set: " + strconv.Quote(outer) + " is repeated"
+		}
 		if desc == nil {
-			return nil, ""
+			return nil, "", unknown
 		}
 		if field = fieldByName(desc, name); field == nil {
-			return nil, ""
+			return nil, "", unknown
 		}
-		names = append(names, string(field.Name()))
-		desc = field.Message()
+		path = below(path, string(field.Name()))
+		desc, outer = field.Message(), name
 	}
-	return field, strings.Join(names, ".")
+	return field, path, ""
 }
 
 // fieldByName returns the field with a proto or JSON name.

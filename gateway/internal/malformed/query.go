@@ -13,7 +13,6 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
@@ -38,7 +37,7 @@ func Query(rt *route.Route, raw string) (url.Values, *refusal.Refusal) {
 	var list []*violation
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		problem := parameter(rt, key)
-		if problem == "" && !validUTF8(values[key]) {
+		if problem == "" && slices.ContainsFunc(values[key], func(v string) bool { return !utf8.ValidString(v) }) {
 			problem = "is not UTF-8"
 		}
 		if problem != "" {
@@ -50,9 +49,8 @@ func Query(rt *route.Route, raw string) (url.Values, *refusal.Refusal) {
 	if list == nil {
 		return values, nil
 	}
-	first := list[0]
 	return nil, refusal.New(http.StatusBadRequest, codes.InvalidArgument,
-		fmt.Sprintf("query parameter %s %s", strconv.Quote(first.Field), first.Description),
+		fmt.Sprintf("query parameter %q %s", list[0].Field, list[0].Description),
 		&errdetails.BadRequest{FieldViolations: list})
 }
 
@@ -83,38 +81,20 @@ func parameter(rt *route.Route, key string) string {
 	if open := strings.LastIndexByte(key, '['); open >= 0 && strings.HasSuffix(key, "]") {
 		name, mapKey = key[:open], true
 	}
-	names := strings.Split(name, ".")
-	if len(names) > maxFieldDepth {
+	if strings.Count(name, ".") >= maxFieldDepth {
 		return "is nested too deeply"
 	}
-	const unknown = "is unknown: no field of the request has that name"
-	message := rt.Input
-	path := make([]string, 0, len(names))
-	var field protoreflect.FieldDescriptor
-	for i, name := range names {
-		if message == nil {
-			return unknown
-		}
-		if field = fieldByName(message, name); field == nil {
-			return unknown
-		}
-		path = append(path, string(field.Name()))
-		message = field.Message()
-		if i < len(names)-1 && (field.IsList() || field.IsMap()) {
-			return "cannot be set: " + strconv.Quote(name) + " is repeated"
-		}
-	}
+	field, dotted, problem := fieldAt(rt.Input, name)
 	switch {
+	case problem != "":
+		return problem
 	case mapKey && !field.IsMap():
 		return "has a key in brackets, but is no map"
 	case !mapKey && field.IsMap():
 		return "is a map: name the key, as in " + string(field.Name()) + "[key]=value"
 	}
-	dotted := strings.Join(path, ".")
-	for _, variable := range rt.Template.Variables {
-		if overlap(dotted, variable) {
-			return "names a field that the path fills"
-		}
+	if slices.ContainsFunc(rt.Template.Variables, func(variable string) bool { return overlap(dotted, variable) }) {
+		return "names a field that the path fills"
 	}
 	if rt.Body == "*" || rt.Body != "" && overlap(dotted, rt.Body) {
 		return "names a field that the body fills"
@@ -125,10 +105,6 @@ func parameter(rt *route.Route, key string) string {
 // overlap reports whether one field path is the other or lies within it.
 func overlap(a, b string) bool {
 	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
-}
-
-func validUTF8(values []string) bool {
-	return !slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) })
 }
 
 // shortened cuts a client's text that an error repeats.

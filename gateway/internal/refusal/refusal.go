@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,15 +91,10 @@ func StatusOf(ctx context.Context, err error) *status.Status {
 
 // stopping is the status of a stream that ends because the gateway stops.
 func stopping() *status.Status {
-	st := status.New(codes.Unavailable, "the gateway is stopping; reconnect")
-	detailed, err := st.WithDetails(
+	return New(http.StatusServiceUnavailable, codes.Unavailable, "the gateway is stopping; reconnect",
 		&errdetails.ErrorInfo{Domain: reason.Domain, Reason: reason.ServerStopping},
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(reconnectAfter)},
-	)
-	if err != nil {
-		return st
-	}
-	return detailed
+	).Status
 }
 
 // public returns what clients may see of a status. Messages of Unknown, Internal
@@ -106,13 +102,9 @@ func stopping() *status.Status {
 // tcp 10.0.0.3:9090: …"), which come without details.
 func public(st *status.Status) *status.Status {
 	switch st.Code() {
-	case codes.Unavailable:
+	case codes.Unavailable, codes.DeadlineExceeded:
 		if len(st.Proto().GetDetails()) == 0 {
-			return status.New(codes.Unavailable, "the service is not available at the moment")
-		}
-	case codes.DeadlineExceeded:
-		if len(st.Proto().GetDetails()) == 0 {
-			return status.New(codes.DeadlineExceeded, "the service did not answer in time")
+			return status.New(st.Code(), ofTransport[st.Code()])
 		}
 	case codes.Canceled:
 		return status.New(codes.Canceled, "the request was cancelled")
@@ -125,18 +117,22 @@ func public(st *status.Status) *status.Status {
 	}
 	p := proto.CloneOf(st.Proto())
 	p.Message = strings.ToValidUTF8(p.GetMessage(), "\uFFFD") // otherwise it cannot be marshaled
-	kept := p.Details[:0]
-	for _, detail := range p.GetDetails() {
+	p.Details = slices.DeleteFunc(p.Details, func(detail *anypb.Any) bool {
 		// A detail whose type is not linked cannot be marshaled. DebugInfo is a
 		// stack trace.
-		if _, err := protojson.Marshal(detail); err == nil && !detail.MessageIs((*errdetails.DebugInfo)(nil)) {
-			kept = append(kept, detail)
-		}
-	}
-	p.Details = kept
+		_, err := protojson.Marshal(detail)
+		return err != nil || detail.MessageIs((*errdetails.DebugInfo)(nil))
+	})
 	return status.FromProto(p)
 }
 
+// ofTransport are the public messages of statuses of the transport.
+var ofTransport = map[codes.Code]string{
+	codes.Unavailable:      "the service is not available at the moment",
+	codes.DeadlineExceeded: ErrSlow.Error(),
+}
+
+// runtimeStatus returns the HTTP status that grpc-gateway gives a code.
 func runtimeStatus(code codes.Code) int {
 	if code > codes.Unauthenticated { // undefined: the runtime would log a warning each time
 		return http.StatusInternalServerError
@@ -209,14 +205,10 @@ func (r *Refusal) Body(problem bool) (contentType string, content []byte) {
 	return contentType, content
 }
 
-// Header returns the header fields of the answer. complete adds to a challenge
-// what depends on the request; nil adds nothing.
-func (r *Refusal) Header(complete func(challenge string) string) http.Header {
+// Header returns the header fields of the answer. challenge is r.Challenge with what
+// depends on the request.
+func (r *Refusal) Header(challenge string) http.Header {
 	h := http.Header{}
-	challenge := r.Challenge
-	if challenge != "" && complete != nil {
-		challenge = complete(challenge)
-	}
 	for name, value := range map[string]string{
 		"Www-Authenticate": challenge,
 		"Retry-After":      r.RetryAfter,
