@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -59,12 +58,8 @@ func newDescription(cfg Config, routes []*route.Route) (*description, error) {
 	d.etag = hex.EncodeToString(sum[:8])
 	var buffer bytes.Buffer
 	w := gzip.NewWriter(&buffer)
-	if _, err = w.Write(d.document); err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
+	_, _ = w.Write(d.document) // a buffer does not fail
+	_ = w.Close()
 	d.zipped = buffer.Bytes()
 	d.page, err = reference.New(reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL})
 	return d, err
@@ -95,11 +90,7 @@ func (g *Gateway) OpenAPI() []byte {
 // describes reports whether a path belongs to the description. A wildcard route
 // must not answer there.
 func (d *description) describes(path string) bool {
-	if d == nil {
-		return false
-	}
-	rest, ok := strings.CutPrefix(path, referencePath)
-	return path == documentPath || ok && (rest == "" || rest[0] == '/')
+	return d != nil && (path == documentPath || route.Within(path, referencePath))
 }
 
 // serve answers with the document, the page or one of its files.

@@ -33,43 +33,40 @@ type failure struct {
 	retry   bool     // may have Retry-After
 }
 
-var (
-	badRequest = failure{400, "BadRequest", "The request is malformed, violates a rule of a field, or is not possible in the current state.",
+// failures are all failures, in the order of the document.
+var failures = []failure{
+	{400, "BadRequest", "The request is malformed, violates a rule of a field, or is not possible in the current state.",
 		code.Code_INVALID_ARGUMENT, `query parameter "colour" is unknown: no field of the request has that name`,
 		[]object{{{"@type", "type.googleapis.com/google.rpc.BadRequest"}, {"fieldViolations", []object{{
 			{"field", "colour"}, {"description", "is unknown: no field of the request has that name"},
-		}}}}}, false}
-	unauthorized = failure{401, "Unauthorized", "The token is missing, expired, revoked or otherwise not valid.",
-		code.Code_UNAUTHENTICATED, "a bearer token is required", []object{errorInfo(reason.TokenMissing, nil)}, false}
-	forbidden = failure{403, "Forbidden", "The caller is authenticated and not permitted to do this.",
-		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false}
-	notFound = failure{404, "NotFound", "The resource does not exist, or the caller may not know that it does.",
-		code.Code_NOT_FOUND, "not found", nil, false}
-	notAcceptable = failure{406, "NotAcceptable", "The Accept header excludes the media type of the answer.",
-		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header excludes", nil, false}
-	requestTimeout = failure{408, "RequestTimeout", "The body did not arrive in time.",
-		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false}
-	preconditionFailed = failure{412, "PreconditionFailed", "The entity tag in If-Match is not that of the resource.",
-		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []object{errorInfo(reason.ETagMismatch, nil)}, false}
-	conflict = failure{409, "Conflict", "The resource already exists, or has changed in the meantime.",
-		code.Code_ABORTED, "the resource has changed; read it again and repeat the change", nil, false}
-	tooLarge = failure{413, "ContentTooLarge", "The body is too long.",
-		code.Code_INVALID_ARGUMENT, "the request body is longer than 1048576 bytes", nil, false}
-	unsupported = failure{415, "UnsupportedMediaType", "The Content-Type is not JSON, or the body has a Content-Encoding.",
-		code.Code_INVALID_ARGUMENT, "the Content-Type must be application/json, in UTF-8", nil, false}
-	tooMany = failure{429, "TooManyRequests", "The caller has exceeded a limit.",
-		code.Code_RESOURCE_EXHAUSTED, "too many requests", nil, true}
-	internal = failure{500, "InternalServerError", "An internal error. The log has the cause, under the id of the request.",
-		code.Code_INTERNAL, "internal error", nil, false}
-	unavailable = failure{503, "ServiceUnavailable", "The service, or one that it needs, is temporarily unavailable.",
-		code.Code_UNAVAILABLE, "the service is not available at the moment", nil, true}
-	timeout = failure{504, "GatewayTimeout", "The service did not answer in time.",
-		code.Code_DEADLINE_EXCEEDED, "the service did not answer in time", nil, false}
-
-	// failures are all failures, in the order of the document.
-	failures = []failure{badRequest, unauthorized, forbidden, notFound, notAcceptable, requestTimeout, conflict,
-		preconditionFailed, tooLarge, unsupported, tooMany, internal, unavailable, timeout}
-)
+		}}}}}, false},
+	{401, "Unauthorized", "The token is missing, expired, revoked or otherwise not valid.",
+		code.Code_UNAUTHENTICATED, "a bearer token is required", []object{errorInfo(reason.TokenMissing, nil)}, false},
+	{403, "Forbidden", "The caller is authenticated and not permitted to do this.",
+		code.Code_PERMISSION_DENIED, "only its owner may do this", nil, false},
+	{404, "NotFound", "The resource does not exist, or the caller may not know that it does.",
+		code.Code_NOT_FOUND, "not found", nil, false},
+	{406, "NotAcceptable", "The Accept header excludes the media type of the answer.",
+		code.Code_INVALID_ARGUMENT, "this route answers with application/json, which the Accept header excludes", nil, false},
+	{408, "RequestTimeout", "The body did not arrive in time.",
+		code.Code_DEADLINE_EXCEEDED, "the request body did not arrive in time", nil, false},
+	{409, "Conflict", "The resource already exists, or has changed in the meantime.",
+		code.Code_ABORTED, "the resource has changed; read it again and repeat the change", nil, false},
+	{412, "PreconditionFailed", "The entity tag in If-Match is not that of the resource.",
+		code.Code_FAILED_PRECONDITION, "the entity tag in If-Match is not the resource's", []object{errorInfo(reason.ETagMismatch, nil)}, false},
+	{413, "ContentTooLarge", "The body is too long.",
+		code.Code_INVALID_ARGUMENT, "the request body is longer than 1048576 bytes", nil, false},
+	{415, "UnsupportedMediaType", "The Content-Type is not JSON, or the body has a Content-Encoding.",
+		code.Code_INVALID_ARGUMENT, "the Content-Type must be application/json, in UTF-8", nil, false},
+	{429, "TooManyRequests", "The caller has exceeded a limit.",
+		code.Code_RESOURCE_EXHAUSTED, "too many requests", nil, true},
+	{500, "InternalServerError", "An internal error. The log has the cause, under the id of the request.",
+		code.Code_INTERNAL, "internal error", nil, false},
+	{503, "ServiceUnavailable", "The service, or one that it needs, is temporarily unavailable.",
+		code.Code_UNAVAILABLE, "the service is not available at the moment", nil, true},
+	{504, "GatewayTimeout", "The service did not answer in time.",
+		code.Code_DEADLINE_EXCEEDED, "the service did not answer in time", nil, false},
+}
 
 // errorInfo returns a google.rpc.ErrorInfo of Gatehouse as JSON. metadata may be
 // nil.

@@ -32,16 +32,13 @@ func (x *Exchange) ReadBody() ([]byte, *refusal.Refusal) {
 		return nil, x.overloaded()
 	}
 	content, err := io.ReadAll(&countedBody{http.MaxBytesReader(x.w, r.Body, x.server.cfg.MaxBodyBytes), arriving})
-	if !arriving.Arrived() && err == nil {
-		err = errOverloaded
-	}
-	if err != nil {
-		if errors.Is(err, errOverloaded) {
-			return nil, x.overloaded()
-		}
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, x.tooLong()
-		}
+	arrived := arriving.Arrived()
+	switch _, tooLong := errors.AsType[*http.MaxBytesError](err); {
+	case err == nil && !arrived, errors.Is(err, errOverloaded):
+		return nil, x.overloaded()
+	case tooLong:
+		return nil, x.tooLong()
+	case err != nil:
 		return nil, x.unread(err)
 	}
 	_ = controller.SetReadDeadline(time.Time{})

@@ -47,7 +47,7 @@ func (f *Flows) Stop() { f.stop() }
 // A Flow is the answer of one call that streams. It is an exchange.Stream.
 type Flow struct {
 	x         *exchange.Exchange
-	format    Format // nil for raw bytes
+	format    Format
 	heartbeat time.Duration
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
@@ -64,15 +64,14 @@ type Flow struct {
 var errGone = errors.New("gateway: the client does not read")
 
 // Begin makes the answer of x a stream. The time limits of http.Server for a
-// request and its answer no longer apply to it. A nil format is for raw bytes.
-// The caller must call Close.
+// request and its answer no longer apply to it. The caller must call Close.
 func (f *Flows) Begin(ctx context.Context, x *exchange.Exchange, format Format) *Flow {
 	controller := x.Controller()
 	_ = controller.SetReadDeadline(time.Time{})
 	_ = controller.SetWriteDeadline(time.Time{})
 	flow := &Flow{x: x, format: format, heartbeat: f.heartbeat, unhook: func() bool { return true }}
 	flow.ctx, flow.cancel = context.WithCancelCause(ctx)
-	if format != nil { // raw bytes end by themselves, and are useless when incomplete
+	if format != Raw { // raw bytes end by themselves, and are useless when incomplete
 		flow.unhook = context.AfterFunc(f.stopping, func() { flow.cancel(refusal.ErrStopping) })
 		if f.stopping.Err() != nil { // at once, so that the server is not called
 			flow.cancel(refusal.ErrStopping)
@@ -89,16 +88,14 @@ func (f *Flow) Context() context.Context { return f.ctx }
 func (f *Flow) Cancel(cause error) { f.cancel(cause) }
 
 // Raw reports whether the answer is raw bytes.
-func (f *Flow) Raw() bool { return f.format == nil }
-
-func (f *Flow) events() bool { return f.format == Events{} }
+func (f *Flow) Raw() bool { return f.format == Raw }
 
 // Start sends the header, and from then on heartbeats. It returns whether a body
 // follows.
 func (f *Flow) Start() (body bool, err error) {
 	h := f.x.Header()
 	h.Set("Content-Type", httpheader.NDJSON)
-	if f.events() {
+	if f.format == Events {
 		h.Set("Content-Type", httpheader.Events)
 	}
 	h.Set("X-Accel-Buffering", "no") // nginx must not hold messages back
@@ -111,7 +108,7 @@ func (f *Flow) Start() (body bool, err error) {
 		f.cancel(nil)
 		return false, err
 	}
-	if f.events() {
+	if f.format == Events {
 		f.beats.Go(f.beat)
 	}
 	return true, err
@@ -165,7 +162,7 @@ func (f *Flow) beat() {
 
 // End writes the end of a successful stream, unless another end was written.
 func (f *Flow) End() {
-	if !f.events() || !f.begun || f.x.Request.Method == http.MethodHead {
+	if f.format != Events || !f.begun || f.x.Request.Method == http.MethodHead {
 		return
 	}
 	f.mu.Lock()

@@ -18,50 +18,57 @@ var (
 	endEvent  = []byte("event: end\ndata: {}\n\n")
 )
 
-// A Format writes the messages of a stream, and the status of one that fails.
-type Format interface {
-	// message writes a message whose JSON is data.
-	message(b *bytes.Buffer, m proto.Message, data []byte)
-	// failure writes a status whose JSON is data.
-	failure(b *bytes.Buffer, st *status.Status, data []byte)
-}
+// A Format is how the messages of a stream are written, and the status of one that
+// fails.
+type Format int
 
-// Lines is the format of JSON values, each on a line of its own.
-type Lines struct{}
+const (
+	// Raw is the format of bytes without structure.
+	Raw Format = iota
+	// Lines is the format of JSON values, each on a line of its own.
+	Lines
+	// Events is the format of server-sent events (WHATWG HTML §9.2). A message is the
+	// data of an unnamed event, whose id is the message's resume_token. The last event
+	// has a name: "end", or "error" with a google.rpc.Status. UNAVAILABLE with
+	// google.rpc.RetryInfo is an "end" with that delay as the reconnection time.
+	Events
+)
 
-func (Lines) message(b *bytes.Buffer, _ proto.Message, data []byte) {
-	b.WriteString(`{"result":`)
-	b.Write(data)
-	b.WriteString("}\n")
-}
-
-func (Lines) failure(b *bytes.Buffer, _ *status.Status, data []byte) {
-	b.WriteString(`{"error":`)
-	b.Write(data)
-	b.WriteString("}\n")
-}
-
-// Events is the format of server-sent events (WHATWG HTML §9.2). A message is the
-// data of an unnamed event, whose id is the message's resume_token. The last event
-// has a name: "end", or "error" with a google.rpc.Status. UNAVAILABLE with
-// google.rpc.RetryInfo is an "end" with that delay as the reconnection time.
-type Events struct{}
-
-func (Events) message(b *bytes.Buffer, m proto.Message, data []byte) {
+// message writes a message whose JSON is data.
+func (f Format) message(b *bytes.Buffer, m proto.Message, data []byte) {
+	if f == Lines {
+		line(b, "result", data)
+		return
+	}
 	if id := resumeToken(m); id != "" {
 		b.WriteString("id: " + id + "\n")
 	}
-	b.WriteString("data: ")
-	b.Write(data) // JSON on one line
-	b.WriteString("\n\n")
+	event(b, data)
 }
 
-func (Events) failure(b *bytes.Buffer, st *status.Status, data []byte) {
+// failure writes a status whose JSON is data.
+func (f Format) failure(b *bytes.Buffer, st *status.Status, data []byte) {
+	if f == Lines {
+		line(b, "error", data)
+		return
+	}
 	if after := refusal.RetryDelay(st); st.Code() == codes.Unavailable && after >= 0 {
 		b.WriteString("event: end\nretry: " + strconv.FormatInt(after.Milliseconds(), 10) + "\n")
 	} else {
 		b.WriteString("event: error\n")
 	}
+	event(b, data)
+}
+
+// line writes an object with one member.
+func line(b *bytes.Buffer, name string, data []byte) {
+	b.WriteString(`{"` + name + `":`)
+	b.Write(data)
+	b.WriteString("}\n")
+}
+
+// event ends an event with its data, which is JSON on one line.
+func event(b *bytes.Buffer, data []byte) {
 	b.WriteString("data: ")
 	b.Write(data)
 	b.WriteString("\n\n")

@@ -9,6 +9,7 @@ package malformed
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -57,7 +58,7 @@ func badRequest(part string, list []*violation) *refusal.Refusal {
 // Request explains a request for a route that makes no message. body is the JSON
 // body, nil if there is none.
 func Request(rt *route.Route, params map[string]string, query map[string][]string, body []byte) *refusal.Refusal {
-	m := route.MessageType(rt.Input).New().Interface()
+	m := route.MessageType(rt.Descriptor.Input()).New().Interface()
 	var list violations
 	list.params(m, rt, params)
 	if len(list) > 0 {
@@ -257,10 +258,10 @@ func fieldByName(desc protoreflect.MessageDescriptor, name string) protoreflect.
 // body explains a JSON body that makes no message.
 func (l *violations) body(rt *route.Route, content []byte) {
 	if rt.Body == "*" {
-		l.explain(content, false).object("", rt.Input, content, 0)
+		l.explain(content, false).object("", rt.Descriptor.Input(), content, 0)
 		return
 	}
-	if field := rt.Input.Fields().ByName(protoreflect.Name(rt.Body)); field != nil {
+	if field := rt.Descriptor.Input().Fields().ByName(protoreflect.Name(rt.Body)); field != nil {
 		l.explain(content, false).field(rt.Body, field, content, 0)
 	}
 }
@@ -418,7 +419,7 @@ func (e *explanation) refused(field protoreflect.FieldDescriptor, elements []jso
 
 // value explains a value that neither the field nor an element of it can hold.
 func (e *explanation) value(at string, field protoreflect.FieldDescriptor, value []byte, depth int) {
-	if desc := field.Message(); desc != nil && forms[desc.FullName()] == "" && depth < maxExplained {
+	if desc := field.Message(); desc != nil && formOf(desc) == "" && depth < maxExplained {
 		e.object(at, desc, value, depth+1)
 		return
 	}
@@ -492,67 +493,51 @@ func shownJSON(value []byte) string {
 	}, shortened(string(value)))
 }
 
-// forms describe the well-known types whose JSON is not an object of their fields.
+// forms describe the well-known types whose JSON is not an object of their fields,
+// without the wrappers of single values.
 var forms = map[protoreflect.FullName]string{
-	"google.protobuf.Any":         `a JSON object whose "@type" names a message that is known here`,
-	"google.protobuf.Timestamp":   `a time as in RFC 3339, such as "2026-01-02T03:04:05Z"`,
-	"google.protobuf.Duration":    `a number of seconds and an s, such as "1.5s"`,
-	"google.protobuf.FieldMask":   "names of fields with commas between",
-	"google.protobuf.Empty":       "{}",
-	"google.protobuf.Struct":      "a JSON object",
-	"google.protobuf.Value":       "a JSON value",
-	"google.protobuf.ListValue":   "a JSON array",
-	"google.protobuf.BoolValue":   formBool,
-	"google.protobuf.BytesValue":  formBytes,
-	"google.protobuf.DoubleValue": formFloat,
-	"google.protobuf.FloatValue":  formFloat,
-	"google.protobuf.Int32Value":  formInt32,
-	"google.protobuf.Int64Value":  formInt64,
-	"google.protobuf.StringValue": formString,
-	"google.protobuf.UInt32Value": formUint32,
-	"google.protobuf.UInt64Value": formUint64,
+	"google.protobuf.Any":       `a JSON object whose "@type" names a message that is known here`,
+	"google.protobuf.Timestamp": `a time as in RFC 3339, such as "2026-01-02T03:04:05Z"`,
+	"google.protobuf.Duration":  `a number of seconds and an s, such as "1.5s"`,
+	"google.protobuf.FieldMask": "names of fields with commas between",
+	"google.protobuf.Empty":     "{}",
+	"google.protobuf.Struct":    "a JSON object",
+	"google.protobuf.Value":     "a JSON value",
+	"google.protobuf.ListValue": "a JSON array",
 }
 
-const (
-	formBool   = "true or false"
-	formBytes  = "bytes in base64"
-	formFloat  = `a number, "NaN", "Infinity" or "-Infinity"`
-	formString = "text in Unicode"
-)
-
-var (
-	formInt32  = fmt.Sprintf("a whole number from %d to %d", math.MinInt32, math.MaxInt32)
-	formInt64  = fmt.Sprintf("a whole number from %d to %d", int64(math.MinInt64), int64(math.MaxInt64))
-	formUint32 = fmt.Sprintf("a whole number from 0 to %d", uint32(math.MaxUint32))
-	formUint64 = fmt.Sprintf("a whole number from 0 to %d", uint64(math.MaxUint64))
-)
+// formOf describes a message whose JSON is not an object of its fields, "" for all
+// others.
+func formOf(desc protoreflect.MessageDescriptor) string {
+	if desc.ParentFile().Path() == "google/protobuf/wrappers.proto" {
+		return form(desc.Fields().ByName("value"))
+	}
+	return forms[desc.FullName()]
+}
 
 // form describes a value of a field, or an element of it.
 func form(field protoreflect.FieldDescriptor) string {
 	switch field.Kind() {
 	case protoreflect.BoolKind:
-		return formBool
+		return "true or false"
 	case protoreflect.EnumKind:
 		return formEnum(field.Enum().Values())
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		return formInt32
+		return fmt.Sprintf("a whole number from %d to %d", math.MinInt32, math.MaxInt32)
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		return formInt64
+		return fmt.Sprintf("a whole number from %d to %d", int64(math.MinInt64), int64(math.MaxInt64))
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		return formUint32
+		return fmt.Sprintf("a whole number from 0 to %d", uint32(math.MaxUint32))
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		return formUint64
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(math.MaxUint64))
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
-		return formFloat
+		return `a number, "NaN", "Infinity" or "-Infinity"`
 	case protoreflect.BytesKind:
-		return formBytes
+		return "bytes in base64"
 	case protoreflect.MessageKind, protoreflect.GroupKind:
-		if known := forms[field.Message().FullName()]; known != "" {
-			return known
-		}
-		return "a JSON object"
+		return cmp.Or(formOf(field.Message()), "a JSON object")
 	}
-	return formString
+	return "text in Unicode"
 }
 
 func formEnum(values protoreflect.EnumValueDescriptors) string {

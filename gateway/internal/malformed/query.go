@@ -84,7 +84,7 @@ func parameter(rt *route.Route, key string) string {
 	if strings.Count(name, ".") >= maxFieldDepth {
 		return "is nested too deeply"
 	}
-	field, dotted, problem := fieldAt(rt.Input, name)
+	field, dotted, problem := fieldAt(rt.Descriptor.Input(), name)
 	switch {
 	case problem != "":
 		return problem

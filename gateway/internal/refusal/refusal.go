@@ -187,22 +187,16 @@ type problemJSON struct {
 // google.rpc.Status otherwise.
 func (r *Refusal) Body(problem bool) (contentType string, content []byte) {
 	details := detailsJSON(r.Status.Proto().GetDetails())
-	var err error
-	if problem {
-		title := http.StatusText(r.HTTP)
-		if r.HTTP == 499 { // Canceled; net/http has no text for it
-			title = "Client Closed Request"
-		}
-		contentType = httpheader.Problem
-		content, err = json.Marshal(problemJSON{"about:blank", title, r.HTTP, r.Status.Message(), int(r.Status.Code()), details})
-	} else {
-		contentType = httpheader.JSON
-		content, err = json.Marshal(statusJSON{int(r.Status.Code()), r.Status.Message(), details})
+	if !problem {
+		content, _ = json.Marshal(statusJSON{int(r.Status.Code()), r.Status.Message(), details}) // details are valid JSON
+		return httpheader.JSON, content
 	}
-	if err != nil { // cannot happen: details are valid JSON
-		content = []byte(`{"code":13,"message":"internal error","details":[]}`)
+	title := http.StatusText(r.HTTP)
+	if r.HTTP == 499 { // Canceled; net/http has no text for it
+		title = "Client Closed Request"
 	}
-	return contentType, content
+	content, _ = json.Marshal(problemJSON{"about:blank", title, r.HTTP, r.Status.Message(), int(r.Status.Code()), details})
+	return httpheader.Problem, content
 }
 
 // Header returns the header fields of the answer. challenge is r.Challenge with what

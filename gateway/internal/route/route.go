@@ -42,8 +42,6 @@ type Route struct {
 	Template Template
 
 	Descriptor protoreflect.MethodDescriptor
-	Input      protoreflect.MessageDescriptor
-	Output     protoreflect.MessageDescriptor
 	Scopes     []string // of the method's policy
 
 	Body    string // the field that the body fills, "*" for the whole message, "" for no body
@@ -142,8 +140,6 @@ func parse(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) (*R
 		Template: t,
 
 		Descriptor: method,
-		Input:      method.Input(),
-		Output:     method.Output(),
 		Scopes:     policy.GetScopes(),
 
 		Body:      rule.GetBody(),
@@ -195,10 +191,10 @@ func CheckDuplicates(routes []*Route) error {
 
 // Served reports whether the gateway serves a request path: below APIPrefix and
 // not below the bff's prefix, where a wildcard route must not answer either.
-func Served(path string) bool { return within(path, APIPrefix) && !within(path, authPrefix) }
+func Served(path string) bool { return Within(path, APIPrefix) && !Within(path, authPrefix) }
 
-// within reports whether a path is prefix or lies below it.
-func within(path, prefix string) bool {
+// Within reports whether a path is prefix or lies below it.
+func Within(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || rest[0] == '/')
 }

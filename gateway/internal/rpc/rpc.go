@@ -89,7 +89,7 @@ func New(cfg Config) *Handler {
 			m := &method{
 				route: &route.Route{
 					Method: http.MethodPost, Pattern: route.APIPrefix + procedure, RPC: procedure,
-					Input: desc.Input(), Output: desc.Output(), Stream: desc.IsStreamingServer(),
+					Descriptor: desc, Stream: desc.IsStreamingServer(),
 				},
 				input:   route.MessageType(desc.Input()),
 				output:  route.MessageType(desc.Output()),
@@ -195,7 +195,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 	}
 	var ctx context.Context
 	if m.route.Stream {
-		stream := h.flows.Begin(r.Context(), x, flow.Lines{})
+		stream := h.flows.Begin(r.Context(), x, flow.Lines)
 		defer stream.Close()
 		ctx = stream.Context()
 	} else {

@@ -132,13 +132,13 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 	registered.next(x, r.WithContext(ctx), params)
 }
 
-// format returns the format of a stream, nil for raw bytes.
+// format returns the format of a stream.
 func (c *call) format() flow.Format {
 	switch {
 	case c.route.Raw:
-		return nil
+		return flow.Raw
 	case httpheader.WantsEvents(c.Request.Header):
-		return flow.Events{}
+		return flow.Events
 	}
-	return flow.Lines{}
+	return flow.Lines
 }

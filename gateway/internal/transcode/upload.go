@@ -53,7 +53,7 @@ func (h *Handler) serveUpload(ctx context.Context, c *call) {
 		c.Refuse(refused)
 		return
 	}
-	u := &upload{call: c, h: h, label: label, first: route.MessageType(rt.Input).New().Interface()}
+	u := &upload{call: c, h: h, label: label, first: route.MessageType(rt.Descriptor.Input()).New().Interface()}
 	if refused := malformed.Populate(rt, u.first, c.params, c.query); refused != nil {
 		c.Refuse(refused)
 		return
@@ -62,7 +62,7 @@ func (h *Handler) serveUpload(ctx context.Context, c *call) {
 		c.Refuse(c.RefusalOf(ctx, err))
 		return
 	}
-	var format flow.Format
+	format := flow.Raw
 	if rt.Stream {
 		format = c.format()
 	}
@@ -88,7 +88,7 @@ func (h *Handler) serveUpload(ctx context.Context, c *call) {
 		h.run(ctx, c)
 		return
 	}
-	answer := route.MessageType(rt.Output).New().Interface()
+	answer := route.MessageType(rt.Descriptor.Output()).New().Interface()
 	err = upstream.LimitError(stream.RecvMsg(answer), nil)
 	header, _ := stream.Header()
 	if err != nil {
@@ -118,7 +118,7 @@ func (u *upload) send(stream grpc.ClientStream) {
 			if stream.SendMsg(message) != nil {
 				return // RecvMsg returns the error
 			}
-			message, label = route.MessageType(u.route.Input).New().Interface(), ""
+			message, label = route.MessageType(u.route.Descriptor.Input()).New().Interface(), ""
 		}
 		if end {
 			u.end(stream)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,16 +56,14 @@ func LimitError(err error, request any) error {
 		return err
 	}
 	st := status.Convert(err)
-	for _, limit := range transportLimits {
-		if !strings.HasPrefix(st.Message(), limit) || len(st.Proto().GetDetails()) > 0 {
-			continue
-		}
-		e := &limitError{cause: st}
-		if m, ok := request.(proto.Message); ok {
-			size := limitedSize.FindStringSubmatch(st.Message())
-			e.request = size != nil && size[1] == strconv.Itoa(proto.Size(m))
-		}
-		return e
+	ofTransport := slices.ContainsFunc(transportLimits, func(limit string) bool { return strings.HasPrefix(st.Message(), limit) })
+	if !ofTransport || len(st.Proto().GetDetails()) > 0 {
+		return err
 	}
-	return err
+	e := &limitError{cause: st}
+	if m, ok := request.(proto.Message); ok {
+		size := limitedSize.FindStringSubmatch(st.Message())
+		e.request = size != nil && size[1] == strconv.Itoa(proto.Size(m))
+	}
+	return e
 }
