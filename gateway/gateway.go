@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -108,7 +107,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	rest := transcode.Config{Conn: conn, Flows: g.flows, Routes: g.routes}
 	for _, service := range cfg.Services {
-		rest.Services = append(rest.Services, transcode.Service{Name: service.name, Register: service.register})
+		rest.Services = append(rest.Services, service.rest)
 	}
 	g.rest, err = transcode.New(rest)
 	return g, err
@@ -119,7 +118,7 @@ func (g *Gateway) addRoutes(cfg Config) ([]protoreflect.ServiceDescriptor, error
 	var services []protoreflect.ServiceDescriptor
 	registry, _ := cfg.Conn.(methodRegistry)
 	for _, service := range cfg.Services {
-		desc, err := route.Service(service.name)
+		desc, err := route.Service(service.rest.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +127,7 @@ func (g *Gateway) addRoutes(cfg Config) ([]protoreflect.ServiceDescriptor, error
 			return nil, err
 		}
 		if registry != nil && !registry.HasMethod(route.FullMethod(desc.Methods().Get(0))) {
-			return nil, invalid.Field("Services", service.name,
+			return nil, invalid.Field("Services", service.rest.Name,
 				"is not registered at the server behind Conn", "register it there, or do not expose it")
 		}
 		services = append(services, desc)
@@ -186,7 +185,7 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 		x.Refuse(refused)
 	case !route.Served(path.Path):
 		x.Refuse(g.rest.NotFound(nil))
-	case hasEmptySegment(path):
+	case strings.Contains(path.Path, "//"), strings.HasSuffix(path.Path, "/"):
 		// GET /api/things/ must not become GetThing("").
 		x.Refuse(g.rest.NotFound(path))
 	case g.rpcs.Owns(path.Path):
@@ -196,8 +195,4 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
 	default:
 		g.rest.Serve(x, r, path)
 	}
-}
-
-func hasEmptySegment(path *url.URL) bool {
-	return strings.Contains(path.Path, "//") || strings.HasSuffix(path.Path, "/")
 }

@@ -5,14 +5,13 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/transcode"
 )
 
 // Service is a gRPC service to serve as REST and to generated clients. [Expose]
 // returns one.
-type Service struct {
-	name     string
-	register func(context.Context, *runtime.ServeMux, grpc.ClientConnInterface) error
-}
+type Service struct{ rest transcode.Service }
 
 // Expose returns a service to serve: at the paths of its google.api.http
 // annotations, and, for gRPC-Web and Connect, each method at
@@ -29,9 +28,9 @@ func Expose[C any](
 	register func(context.Context, *runtime.ServeMux, C) error,
 	name string,
 ) Service {
-	return Service{name: name, register: func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+	return Service{rest: transcode.Service{Name: name, Register: func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return register(ctx, mux, client(conn))
-	}}
+	}}}
 }
 
 // Route is one HTTP method and path, and the gRPC method that it calls.

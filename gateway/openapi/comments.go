@@ -35,27 +35,20 @@ func readComments(content []byte) (comments, error) {
 	}
 	c := comments{}
 	for _, file := range set.GetFile() {
-		if err := c.addFile(file); err != nil {
-			return nil, err
+		for _, l := range file.GetSourceCodeInfo().GetLocation() {
+			text := cmp.Or(l.GetLeadingComments(), l.GetTrailingComments())
+			name, ok := nameAt(file, l.GetPath())
+			if text == "" || !ok {
+				continue
+			}
+			found, err := parseComment(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: comment on %s: %w", file.GetName(), name, err)
+			}
+			c[name] = found
 		}
 	}
 	return c, nil
-}
-
-func (c comments) addFile(file *descriptorpb.FileDescriptorProto) error {
-	for _, l := range file.GetSourceCodeInfo().GetLocation() {
-		text := cmp.Or(l.GetLeadingComments(), l.GetTrailingComments())
-		name, ok := nameAt(file, l.GetPath())
-		if text == "" || !ok {
-			continue
-		}
-		found, err := parseComment(text)
-		if err != nil {
-			return fmt.Errorf("%s: comment on %s: %w", file.GetName(), name, err)
-		}
-		c[name] = found
-	}
-	return nil
 }
 
 // nameAt returns the full name of the message, field, enum, value, service or method

@@ -111,8 +111,6 @@ func (l *violations) add(field, description string) {
 	}
 }
 
-func (l *violations) full() bool { return len(*l) >= maxViolations }
-
 // params sets the fields that the path fills.
 func (l *violations) params(m proto.Message, rt *route.Route, params map[string]string) {
 	for _, name := range rt.Template.Variables {
@@ -279,7 +277,7 @@ type explanation struct {
 	lenient bool
 }
 
-func (e *explanation) over() bool { return e.left < 0 || e.full() }
+func (e *explanation) over() bool { return e.left < 0 || len(*e.violations) >= maxViolations }
 
 // object explains the members of a JSON object.
 func (e *explanation) object(path string, desc protoreflect.MessageDescriptor, content []byte, depth int) {
@@ -297,7 +295,7 @@ func (e *explanation) object(path string, desc protoreflect.MessageDescriptor, c
 		field := fieldByName(desc, member.name)
 		if field == nil {
 			if !e.lenient {
-				e.add(below(path, shortened(member.name)), "is unknown: "+nameOf(path)+" has no field "+strconv.Quote(shortened(member.name)))
+				e.add(below(path, shortened(member.name)), "is unknown: "+cmp.Or(path, "the message")+" has no field "+strconv.Quote(shortened(member.name)))
 			}
 			continue
 		}
@@ -467,13 +465,6 @@ func below(path, name string) string {
 		return name
 	}
 	return path + "." + name
-}
-
-func nameOf(path string) string {
-	if path == "" {
-		return "the message"
-	}
-	return path
 }
 
 func mustBe(field protoreflect.FieldDescriptor, shown string) string {

@@ -195,7 +195,8 @@ func (a *Answer) Refuse(refused *refusal.Refusal, md metadata.MD) {
 
 // Stream writes a stream of HttpBody: the bytes and nothing else. The first
 // message has the content type. Before the first byte, a failure is an ordinary
-// error answer; later it aborts the connection.
+// error answer; later it cuts off the answer: over HTTP/1 the connection closes before
+// the last chunk, over HTTP/2 the stream is reset.
 func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Stream) {
 	x := a.x
 	md, _ := answers.Header() // has succeeded before
@@ -242,7 +243,12 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 			return
 		}
 		if err != nil && !end {
-			a.Abort(ctx, md, err)
+			if x.Begun() {
+				x.Abort(ctx, refusal.StatusOf(ctx, err), err)
+			}
+			refused := x.RefusalOf(ctx, err)
+			a.Refuse(refused, md)
+			x.Refuse(refused)
 			return
 		}
 		if begun {
@@ -256,18 +262,4 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 			return
 		}
 	}
-}
-
-// Abort answers a call that failed: with an error before the first byte, later by
-// cutting off the answer. Over HTTP/1 the connection closes before the last
-// chunk, over HTTP/2 the stream is reset.
-func (a *Answer) Abort(ctx context.Context, md metadata.MD, err error) {
-	x := a.x
-	if !x.Begun() {
-		refused := x.RefusalOf(ctx, err)
-		a.Refuse(refused, md)
-		x.Refuse(refused)
-		return
-	}
-	x.Abort(ctx, refusal.StatusOf(ctx, err), err)
 }

@@ -46,7 +46,7 @@ type Route struct {
 
 	Body    string // the field that the body fills, "*" for the whole message, "" for no body
 	RawBody bool   // the body is a google.api.HttpBody: any content type
-	Uploads bool   // the body is a stream of google.api.HttpBody
+	Uploads bool   // the body is a client stream, of google.api.HttpBody
 	// BodyField is the field that a raw body fills, nil if it is the message.
 	BodyField protoreflect.FieldDescriptor
 

@@ -60,7 +60,7 @@ func (h *Handler) callUnary(m *method) connect.ServerFunc {
 			return err
 		}
 		var header metadata.MD
-		err := h.conn.Invoke(metadata.NewOutgoingContext(ctx, c.header), m.route.RPC, request, response, grpc.Header(&header))
+		err := h.cfg.Conn.Invoke(metadata.NewOutgoingContext(ctx, c.header), m.route.RPC, request, response, grpc.Header(&header))
 		answerHeader(ctx, header)
 		if err != nil {
 			return c.fail(ctx, err)
@@ -88,7 +88,7 @@ func (h *Handler) callStream(m *method) connect.ServerFunc {
 		}
 		ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(ctx, c.header))
 		defer cancel() // ends the server's side if the client stops reading
-		answers, err := h.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, m.route.RPC)
+		answers, err := h.cfg.Conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, m.route.RPC)
 		if err != nil {
 			return c.fail(ctx, err)
 		}

@@ -52,8 +52,7 @@ type Config struct {
 
 // Handler serves the methods of services. It is safe for concurrent use.
 type Handler struct {
-	conn     *upstream.Conn
-	flows    *flow.Flows
+	cfg      Config
 	methods  map[string]*method // by path
 	services map[string]bool    // by "/api/SERVICE"
 	errors   *connecthttp.ErrorWriter
@@ -65,7 +64,6 @@ type method struct {
 	input   protoreflect.MessageType
 	output  protoreflect.MessageType
 	safe    bool // without side effects: Connect's GET is served
-	streams bool // the client's side is a stream, which is not served here
 	handler http.Handler
 }
 
@@ -78,7 +76,7 @@ func New(cfg Config) *Handler {
 		connecthttp.WithReadMaxBytes(int(cfg.MaxBodyBytes)), // after decompression
 		connecthttp.WithCompressMinBytes(exchange.CompressFrom),
 	}
-	h := &Handler{conn: cfg.Conn, flows: cfg.Flows, methods: map[string]*method{}, services: map[string]bool{}, errors: connecthttp.NewErrorWriter(options...)}
+	h := &Handler{cfg: cfg, methods: map[string]*method{}, services: map[string]bool{}, errors: connecthttp.NewErrorWriter(options...)}
 	server := connect.NewServer()
 	for _, service := range cfg.Services {
 		h.services[route.APIPrefix+"/"+string(service.FullName())] = true
@@ -89,12 +87,11 @@ func New(cfg Config) *Handler {
 			m := &method{
 				route: &route.Route{
 					Method: http.MethodPost, Pattern: route.APIPrefix + procedure, RPC: procedure,
-					Descriptor: desc, Stream: desc.IsStreamingServer(),
+					Descriptor: desc, Stream: desc.IsStreamingServer(), Uploads: desc.IsStreamingClient(),
 				},
-				input:   route.MessageType(desc.Input()),
-				output:  route.MessageType(desc.Output()),
-				safe:    idempotency == descriptorpb.MethodOptions_NO_SIDE_EFFECTS && !desc.IsStreamingServer(),
-				streams: desc.IsStreamingClient(),
+				input:  route.MessageType(desc.Input()),
+				output: route.MessageType(desc.Output()),
+				safe:   idempotency == descriptorpb.MethodOptions_NO_SIDE_EFFECTS && !desc.IsStreamingServer(),
 			}
 			h.methods[route.APIPrefix+procedure] = m
 			spec := connect.Spec{
@@ -150,7 +147,7 @@ func (m *method) allow() string {
 // accept returns the content types of a method.
 func (m *method) accept() []string {
 	types := []string{httpheader.JSON, typeProto}
-	if m.route.Stream || m.streams {
+	if m.route.Stream || m.route.Uploads {
 		types = []string{typeConnectStream + "json", typeConnectStream + "proto"}
 	}
 	return append(types, typeGRPCWeb, typeGRPCWeb+"+json", typeGRPCWeb+"+proto")
@@ -178,7 +175,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 	}
 	// From here on the client's protocol is known, and errors are sent in it.
 	md, refused := sanitize.Metadata(x.Request.Header, x.ID)
-	if refused == nil && m.streams {
+	if refused == nil && m.route.Uploads { // a client stream is not served here
 		refused = refusal.New(http.StatusNotImplemented, codes.Unimplemented,
 			"a stream of requests is served over gRPC only, at the server's own address")
 	}
@@ -195,7 +192,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 	}
 	var ctx context.Context
 	if m.route.Stream {
-		stream := h.flows.Begin(r.Context(), x, flow.Lines)
+		stream := h.cfg.Flows.Begin(r.Context(), x, flow.Lines)
 		defer stream.Close()
 		ctx = stream.Context()
 	} else {

@@ -122,7 +122,7 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 	// form in the body nor anything unchecked fills a message.
 	r.Form, r.PostForm = c.query, url.Values{}
 	if rt.Stream {
-		c.flow = h.flows.Begin(ctx, x, c.format())
+		c.flow = h.cfg.Flows.Begin(ctx, x, c.format())
 		defer c.flow.Close()
 		registered.next(x, r.WithContext(c.flow.Context()), params)
 		return

@@ -42,11 +42,9 @@ type Service struct {
 
 // Handler serves routes. It is safe for concurrent use.
 type Handler struct {
-	conn     *upstream.Conn
-	flows    *flow.Flows
+	cfg      Config
 	json     *strictJSON
 	mux      *runtime.ServeMux
-	routes   []*route.Route
 	handlers []*handler
 	methods  []string // HTTP methods of the routes, sorted
 }
@@ -54,7 +52,7 @@ type Handler struct {
 // New registers the services and checks that their handlers are those of the
 // routes.
 func New(cfg Config) (*Handler, error) {
-	h := &Handler{conn: cfg.Conn, flows: cfg.Flows, routes: cfg.Routes}
+	h := &Handler{cfg: cfg}
 	h.json = &strictJSON{runtime.JSONPb{
 		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // clients see every field that exists
 		// UnmarshalOptions is zero: unknown fields are errors.
@@ -63,11 +61,11 @@ func New(cfg Config) (*Handler, error) {
 	for _, service := range cfg.Services {
 		// Only generated functions that dial use the context, and Expose does not
 		// take those.
-		if err := service.Register(context.Background(), h.mux, h.conn); err != nil {
+		if err := service.Register(context.Background(), h.mux, cfg.Conn); err != nil {
 			return nil, fmt.Errorf("register service %q: %w", service.Name, err)
 		}
 	}
-	for _, rt := range h.routes {
+	for _, rt := range cfg.Routes {
 		h.methods = append(h.methods, rt.Method)
 	}
 	slices.Sort(h.methods)
@@ -185,7 +183,7 @@ func (h *Handler) probe(method string, u *url.URL) *probe {
 // bindRoutes finds the route of each registered handler, and checks that the
 // descriptors declare the same routes that generated code registers.
 func (h *Handler) bindRoutes() error {
-	for _, rt := range h.routes {
+	for _, rt := range h.cfg.Routes {
 		p := h.probe(rt.Method, &url.URL{Path: rt.Template.Example()})
 		switch {
 		case p.found == nil:

@@ -66,11 +66,11 @@ func (h *Handler) serveUpload(ctx context.Context, c *call) {
 	if rt.Stream {
 		format = c.format()
 	}
-	c.flow = h.flows.Begin(ctx, c.Exchange, format)
+	c.flow = h.cfg.Flows.Begin(ctx, c.Exchange, format)
 	defer c.flow.Close()
 	_ = c.Controller().EnableFullDuplex() // the answer may begin before the body ends; HTTP/2 allows it anyway
 	ctx = c.flow.Context()
-	stream, err := h.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: rt.Stream}, rt.RPC)
+	stream, err := h.cfg.Conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: rt.Stream}, rt.RPC)
 	if err != nil {
 		c.Refuse(c.RefusalOf(ctx, err))
 		return
@@ -110,7 +110,8 @@ func (u *upload) send(stream grpc.ClientStream) {
 		n, err := u.Request.Body.Read(buffer)
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			u.breakOff(err)
+			u.Override(exchange.BodyError(err))
+			u.flow.Cancel(errUpload)
 			return
 		}
 		if n > 0 || end && message == u.first {
@@ -145,11 +146,6 @@ func (u *upload) end(stream grpc.ClientStream) {
 		context.AfterFunc(u.flow.Context(), func() { slow.Stop() })
 	}
 	_ = stream.CloseSend() // RecvMsg returns the error
-}
-
-func (u *upload) breakOff(err error) {
-	u.Override(exchange.BodyError(err))
-	u.flow.Cancel(errUpload)
 }
 
 // header sets the header of an answer from metadata.
