@@ -48,7 +48,8 @@ type Credentials struct {
 	// ClientID and ClientSecret belong to a client with the grant client_credentials.
 	ClientID, ClientSecret string
 	// ClientAuth is how the secret is sent; "" means ClientSecretBasic. The package never tries
-	// both, which would send the secret twice.
+	// both, which would send the secret twice. A provider's metadata lists the supported methods in
+	// token_endpoint_auth_methods_supported.
 	ClientAuth AuthMethod
 	// Scopes are the requested scopes; none by default.
 	Scopes []string

@@ -167,8 +167,11 @@ func (f failure) response() *response {
 	return r
 }
 
+// ref returns a reference to a header among the components.
 func ref(component string) *header { return &header{Ref: "#/components/" + component} }
 
+// errorResponses returns the answers that operations refer to unless theirs depends
+// on a policy.
 func errorResponses() (o object) {
 	o.set("NotModified", &response{
 		Description: "The client has the current state: If-None-Match contains its entity tag.",
@@ -278,6 +281,8 @@ func errorSchemas() object {
 	}
 }
 
+// headers returns the headers of answers. Challenge401 and Challenge403 are those of
+// the failures with these statuses.
 func headers() object {
 	return object{
 		{"RequestId", &header{
@@ -307,6 +312,7 @@ func headers() object {
 // request, or is compared with the answer of a GET.
 func (r Route) conditional() bool { return r.TakesETag || r.readsTagged() }
 
+// readsTagged reports whether the route supports If-None-Match.
 func (r Route) readsTagged() bool { return r.GivesETag && r.Method == http.MethodGet }
 
 // headers returns the request headers of a route.

@@ -17,6 +17,7 @@ import (
 // describe. Linked descriptors have none.
 type comments map[protoreflect.FullName]comment
 
+// A comment is a comment without its lines for tools.
 type comment struct {
 	text     string            // CommonMark
 	examples []json.RawMessage // lines that begin with "Example:"

@@ -16,18 +16,25 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 )
 
-// Config configures a document.
+// Config configures a document. Title and Version are required by OpenAPI; the zero
+// value of every other field leaves out a part of the document. Document does not
+// change a Config.
 type Config struct {
-	// Title is the name of the API, Version the version of its release. Both are
-	// required by OpenAPI.
-	Title, Version string
-	// Issuer is the issuer of the access tokens. Default: the document has no
-	// security scheme of type openIdConnect.
+	// Title is the name of the API, for people.
+	Title string
+	// Version is the version of the API's release, such as "1.4.0". It is not the
+	// version of OpenAPI.
+	Version string
+	// Issuer is the issuer of the access tokens, an https URL. Its metadata is the
+	// openIdConnectUrl of a security scheme; nothing is fetched from it. Default: the
+	// document has no security scheme of type openIdConnect.
 	Issuer string
 	// Cookie is the name of the session cookie of a bff. Default: the document has
 	// no security scheme for a session.
 	Cookie string
-	// Routes are the routes to describe, in this order.
+	// Routes are the routes to describe. Paths, tags and parameters have their order.
+	// Two templates that differ only in the names of variables are one path, with the
+	// names of the first.
 	Routes []Route
 	// Comments is a serialized FileDescriptorSet with source info, such as
 	// `buf build -o FILE.binpb` writes. The comments of the .proto files become
@@ -35,21 +42,37 @@ type Config struct {
 	Comments []byte
 }
 
-// Route is one HTTP method and path, and the gRPC method that it calls.
+// Route is one HTTP method and path, and the gRPC method that it calls: one rule of
+// google.api.http, additional bindings included. Method, Pattern and RPC are required.
 type Route struct {
-	Method  string                        // HTTP method, GET
-	Pattern string                        // path template of google.api.http, /api/{name=things/*}
-	Body    string                        // the field that the body fills, "*" for the whole message, "" for no body
-	RPC     protoreflect.MethodDescriptor // called by the route
+	// Method is the HTTP method in upper case, such as GET.
+	Method string
+	// Pattern is the path template of google.api.http, such as
+	// /api/{name=things/*}.
+	Pattern string
+	// Body is the proto name of the field that the body fills, "*" for the whole
+	// message, and "" for no body.
+	Body string
+	// RPC is the method that the route calls. Its options hold the policy; its input
+	// and output are the messages of the request and the answer. A server stream is
+	// described as JSON lines and as server-sent events.
+	RPC protoreflect.MethodDescriptor
 
-	TakesETag bool // If-Match fills a field of the request message
-	GivesETag bool // the answer has an ETag header, from its message
-	Resumable bool // Last-Event-ID fills a field of the request message
+	// TakesETag states that If-Match fills a field of the request message.
+	TakesETag bool
+	// GivesETag states that the answer has an ETag header, from its message. A GET
+	// with it may be answered with 304.
+	GivesETag bool
+	// Resumable states that Last-Event-ID fills a field of the request message.
+	Resumable bool
 }
 
 // Document returns the document as JSON without line breaks. The same cfg always
-// gives the same bytes. The error is about Comments: not a FileDescriptorSet, or
-// a line "Example:" that is not JSON.
+// gives the same bytes. It is safe for concurrent use and contacts nothing.
+//
+// The error is about Comments: not a FileDescriptorSet, or a line "Example:" that is
+// not JSON; the error names the file and what the comment describes. Document does
+// not check routes, which package gateway has checked when it describes its own.
 func Document(cfg Config) ([]byte, error) {
 	found, err := readComments(cfg.Comments)
 	if err != nil {
@@ -90,6 +113,7 @@ func Document(cfg Config) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
+// A builder makes one document.
 type builder struct {
 	Config
 	schemas
@@ -121,6 +145,8 @@ func (b *builder) name() {
 	}
 }
 
+// operation returns the operation of a route. It counts the uses of an operationId,
+// so that it is called once for each route, in their order.
 func (b *builder) operation(r Route, parameters []*parameter) *operation {
 	id := b.operations[string(r.RPC.FullName())]
 	if b.used[id]++; b.used[id] > 1 { // an additional binding
@@ -256,6 +282,8 @@ func (b *builder) securitySchemes() object {
 	return schemes
 }
 
+// components returns what operations refer to. It is called after all operations
+// have been made, because they make the schemas.
 func (b *builder) components() object {
 	var schemas object
 	for _, name := range slices.Sorted(maps.Keys(b.made)) {

@@ -21,6 +21,7 @@ type wildcard struct {
 	name     string // of the parameter in the document
 }
 
+// variable matches a variable of a path template, with or without its segments.
 var variable = regexp.MustCompile(`\{([^{}=]+)(?:=([^{}]*))?\}`)
 
 // variables returns the fields that a path template fills.
@@ -74,6 +75,8 @@ func (b *builder) path(r Route) (string, []*parameter) {
 	return path, parameters
 }
 
+// unique returns a name that no wildcard has: the name itself, or with a number from
+// 2 on.
 func unique(wildcards []*wildcard, name string) string {
 	for i := 2; slices.ContainsFunc(wildcards, func(w *wildcard) bool { return w.name == name }); i++ {
 		name = fmt.Sprintf("%s%d", strings.TrimRight(name, "0123456789"), i)
@@ -81,6 +84,8 @@ func unique(wildcards []*wildcard, name string) string {
 	return name
 }
 
+// pathParameter returns the parameter of a wildcard. Only a wildcard that is the
+// whole field has the field's type and rules; a part of a resource name is a string.
 func (b *builder) pathParameter(rpc protoreflect.MethodDescriptor, w *wildcard) *parameter {
 	p := &parameter{Name: w.name, In: "path", Required: true, Schema: &schema{Type: "string", MinLength: new(uint64(1))}}
 	fd := fieldAt(rpc.Input(), w.variable)
@@ -165,6 +170,8 @@ func (b *builder) names(rpc protoreflect.MethodDescriptor, field string, segment
 	return names
 }
 
+// resource returns the declaration that a message is a resource (AIP-123), nil if
+// there is none.
 func resource(md protoreflect.MessageDescriptor) *annotations.ResourceDescriptor {
 	r, _ := proto.GetExtension(md.Options(), annotations.E_Resource).(*annotations.ResourceDescriptor)
 	return r

@@ -24,6 +24,7 @@ func rulesOf(fd protoreflect.FieldDescriptor) *validate.FieldRules {
 	return rules
 }
 
+// behaves reports whether a field is annotated with a behavior (AIP-203).
 func behaves(fd protoreflect.FieldDescriptor, as annotations.FieldBehavior) bool {
 	behaviors, _ := proto.GetExtension(fd.Options(), annotations.E_FieldBehavior).([]annotations.FieldBehavior)
 	return slices.Contains(behaviors, as)
@@ -96,6 +97,8 @@ func typed(rules *validate.FieldRules) protoreflect.Message {
 	return nil
 }
 
+// rule returns the rule with a name in the rules of a type. ok is false if the type
+// has no such rule or it is not set.
 func rule(m protoreflect.Message, name protoreflect.Name) (protoreflect.Value, bool) {
 	fd := m.Descriptor().Fields().ByName(name)
 	if fd == nil || !m.Has(fd) {
@@ -130,6 +133,8 @@ var formats = map[protoreflect.Name]string{
 	"uri": "uri", "uri_ref": "uri-reference", "uuid": "uuid",
 }
 
+// text sets the rules of a string. JSON Schema has one pattern: a second one, and a
+// well-known string without a format, becomes a sentence.
 func text(s *schema, r *validate.StringRules) (notes []string) {
 	s.MinLength, s.MaxLength, s.Pattern = r.MinLen, r.MaxLen, r.GetPattern()
 	if r.Len != nil {
@@ -156,6 +161,8 @@ func text(s *schema, r *validate.StringRules) (notes []string) {
 	return notes
 }
 
+// size returns the rules of bytes, whose length JSON Schema cannot express: it counts
+// the characters of base64.
 func size(r *validate.BytesRules) (notes []string) {
 	switch {
 	case r.Len != nil:
@@ -201,6 +208,7 @@ func limit(s *schema, lower, upper bound) {
 	}
 }
 
+// A bound is one limit of a number.
 type bound struct {
 	name  protoreflect.Name // "" for none
 	value protoreflect.Value
@@ -220,6 +228,8 @@ func bounds(m protoreflect.Message) (lower, upper bound, gap bool) {
 	return lower, upper, gap
 }
 
+// float returns a number of any kind, for comparison. A difference that float64
+// cannot represent counts as equal.
 func float(v protoreflect.Value) float64 {
 	f, _ := json.Number(v.String()).Float64()
 	return f
@@ -284,6 +294,8 @@ func zero(fd protoreflect.FieldDescriptor) any {
 	return 0
 }
 
+// enumName returns the name of an enum value in a rule, or its number if the enum has
+// no value with it.
 func enumName(ed protoreflect.EnumDescriptor, v protoreflect.Value) any {
 	number, ok := v.Interface().(protoreflect.EnumNumber)
 	if !ok {

@@ -144,6 +144,8 @@ func wideSchema(format, pattern string, as role) *schema {
 	return s
 }
 
+// float64Schema returns the schema of a number that may be infinite or NaN, which are
+// strings in JSON.
 func float64Schema(format string) *schema {
 	return &schema{AnyOf: []*schema{{Type: "number", Format: format}, {Enum: []any{"NaN", "Infinity", "-Infinity"}}}}
 }
@@ -193,6 +195,8 @@ func nullable(s *schema) *schema {
 	return wider
 }
 
+// enum returns the schema of an enum: a reference to a component with the names and
+// comments of its values.
 func (b *schemas) enum(ed protoreflect.EnumDescriptor) *schema {
 	if ed.FullName() == "google.protobuf.NullValue" {
 		return &schema{Type: "null"}

@@ -9,11 +9,13 @@ import (
 // written in the order of these structs, and those of an object in the order in
 // which they were set, so that a document has the order of its .proto files.
 
+// A tag groups the operations of a service.
 type tag struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 }
 
+// An operation is one HTTP method of a path (OpenAPI 3.1 §4.8.10).
 type operation struct {
 	OperationID string                `json:"operationId"`
 	Summary     string                `json:"summary,omitempty"`
@@ -37,6 +39,8 @@ type policy struct {
 	ACRValues   []string `json:"acrValues,omitempty"`
 }
 
+// A parameter is one in a path, a query or a header, or a reference to one
+// (OpenAPI 3.1 §4.8.12).
 type parameter struct {
 	Ref         string  `json:"$ref,omitempty"`
 	Name        string  `json:"name,omitempty"`
@@ -50,12 +54,15 @@ type parameter struct {
 	Example     any     `json:"example,omitempty"`
 }
 
+// A requestBody is the body of an operation's request (OpenAPI 3.1 §4.8.13).
 type requestBody struct {
 	Description string `json:"description,omitempty"`
 	Required    bool   `json:"required"`
 	Content     object `json:"content"` // of mediaType
 }
 
+// A response is one answer of an operation, or a reference to one (OpenAPI 3.1
+// §4.8.17).
 type response struct {
 	Ref         string `json:"$ref,omitempty"`
 	Description string `json:"description,omitempty"`
@@ -63,6 +70,8 @@ type response struct {
 	Content     object `json:"content,omitempty"` // of mediaType
 }
 
+// A header is a header field of an answer, or a reference to one (OpenAPI 3.1
+// §4.8.21).
 type header struct {
 	Ref         string  `json:"$ref,omitempty"`
 	Description string  `json:"description,omitempty"`
@@ -71,11 +80,14 @@ type header struct {
 	Example     any     `json:"example,omitempty"`
 }
 
+// A mediaType is a body in one media type (OpenAPI 3.1 §4.8.14). Its zero value
+// describes any content.
 type mediaType struct {
 	Schema  *schema `json:"schema,omitempty"`
 	Example any     `json:"example,omitempty"`
 }
 
+// A schema is a JSON Schema (draft 2020-12). Its zero value admits every value.
 type schema struct {
 	Ref              string    `json:"$ref,omitempty"`
 	Type             any       `json:"type,omitempty"` // a name, or several
@@ -112,11 +124,14 @@ type schema struct {
 // object is a JSON object that keeps the order of its members.
 type object []member
 
+// A member is one member of an object. Its value is anything that encoding/json can
+// marshal.
 type member struct {
 	name  string
 	value any
 }
 
+// get returns the value of a member, nil if there is none.
 func (o object) get(name string) any {
 	for _, m := range o {
 		if m.name == name {
@@ -126,6 +141,7 @@ func (o object) get(name string) any {
 	return nil
 }
 
+// set replaces the value of a member in its place, or appends the member.
 func (o *object) set(name string, value any) {
 	for i, m := range *o {
 		if m.name == name {

@@ -41,7 +41,8 @@ type Page struct {
 	files map[string]*file // by path
 }
 
-// file is an asset in one of its forms: plain, or compressed with gzip.
+// file is an asset in one of its forms: plain, or compressed with gzip. The other form
+// is nil.
 type file struct {
 	contentType   string
 	plain, zipped []byte
