@@ -78,7 +78,11 @@ func errorInfo(why string, metadata object) object {
 	return info
 }
 
-// answers returns the answers that an operation can have, and no others.
+// answers returns the answers that an operation can have, and no others: a generated
+// client handles what is listed. A public method is never forbidden; only a path with
+// variables, or a service, finds nothing; only a GET cannot conflict; only a body can
+// be late, too long or of another type. A policy that names its requirements has
+// answers of its own, any other one refers to the components.
 func (b *builder) answers(r Route, access policy) object {
 	var o object
 	o.set("200", b.success(r))
@@ -183,7 +187,8 @@ func errorResponses() (o object) {
 	return o
 }
 
-// success returns the answer of a successful call.
+// success returns the answer of a successful call. A stream has a schema for JSON
+// lines only: OpenAPI 3.1 cannot describe the events of text/event-stream.
 func (b *builder) success(r Route) *response {
 	output := r.RPC.Output()
 	answer := &response{Headers: object{{"X-Request-Id", ref("headers/RequestId")}}}
@@ -211,7 +216,8 @@ func (b *builder) success(r Route) *response {
 const events = `Server-sent events. A message is the data of an event without a name, as JSON; the id of the event is the message's
 ` + "`resumeToken`" + `, if it has one. The last event has a name: ` + "`end`" + `, or ` + "`error`" + ` with a ` + "`google.rpc.Status`" + ` as its data.`
 
-// line returns the schema of one line of a stream.
+// line returns the schema of one line of a stream. The last line of a stream that
+// failed has an error, because the status 200 was sent before.
 func (b *builder) line(r Route) *schema {
 	return &schema{
 		Type:        "object",

@@ -173,7 +173,8 @@ func (b *builder) operation(r Route, parameters []*parameter) *operation {
 }
 
 // body returns the request body: a field of the message, or the message without
-// the fields that the path fills.
+// the fields that the path fills, or content of any media type for an HttpBody. A
+// message whose fields are all left for the body is a reference to its component.
 func (b *builder) body(r Route) *requestBody {
 	as := requests
 	if r.Method == http.MethodPatch {

@@ -232,7 +232,10 @@ func (b *builder) query(r Route) []*parameter {
 }
 
 // fields returns the parameters for the fields of a message. within are the
-// messages around it: the recursion ends at a message that contains itself.
+// messages around it: the recursion ends at a message that contains itself. path is
+// that of the message in proto names, prefix the same in JSON names, each with a dot at
+// its end. must is false within a message that may be omitted; filled are the paths of
+// fields that path and body fill. Lists of messages have no form in a query.
 func (b *builder) fields(within []protoreflect.FullName, md protoreflect.MessageDescriptor, path, prefix string, must bool, filled []string) (parameters []*parameter) {
 	for fd := range each(md.Fields()) {
 		at := path + string(fd.Name())

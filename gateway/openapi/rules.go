@@ -37,6 +37,10 @@ func needed(fd protoreflect.FieldDescriptor) bool {
 
 // constrain narrows the schema of a field to its rules. It returns sentences for
 // the description about the rules that JSON Schema cannot express.
+//
+// Rules that are ignored for the zero value (IGNORE_IF_ZERO_VALUE) become a schema of
+// their own, beside the zero value. The rules of keys of maps are left out, as the
+// names of properties have no schema here.
 func constrain(s *schema, fd protoreflect.FieldDescriptor, rules *validate.FieldRules) (notes []string) {
 	if rules == nil {
 		return nil
@@ -107,7 +111,8 @@ func rule(m protoreflect.Message, name protoreflect.Name) (protoreflect.Value, b
 	return m.Get(fd), true
 }
 
-// choose sets the rules const, in and not_in.
+// choose sets the rules const, in and not_in. value returns a value of the rules as
+// the JSON of a request has it.
 func choose(s *schema, m protoreflect.Message, value func(protoreflect.Value) any) {
 	list := func(l protoreflect.List) (values []any) {
 		for i := range l.Len() {

@@ -80,7 +80,9 @@ func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role,
 	}
 }
 
-// field returns the schema of a field, with its description.
+// field returns the schema of a field, with its description. Rules and bounds narrow
+// requests only: the server does not validate its answers, and a client that did would
+// refuse old data after a rule was added.
 func (b *schemas) field(fd protoreflect.FieldDescriptor, as role) *schema {
 	s := b.typeOf(fd, as)
 	about := b.comments[fd.FullName()]
@@ -175,7 +177,10 @@ var boundsOf = map[string]struct{ least, most any }{
 	"uint64": {0, uint64(math.MaxUint64)},
 }
 
-// nullable returns a schema that also allows null.
+// nullable returns a schema that also allows null. A schema with one or more types
+// gets one more; a reference, or a schema whose enum, const or anyOf would exclude
+// null in spite of its type, becomes one of two alternatives. What describes the field
+// moves to the outer schema.
 func nullable(s *schema) *schema {
 	name, one := s.Type.(string)
 	several, _ := s.Type.([]string)
