@@ -22,7 +22,8 @@ An error is a ` + "`google.rpc.Status`" + `, or a problem (RFC 9457) for clients
 HEAD works wherever GET does, and OPTIONS everywhere. Any other method gets 405, and ` + "`Allow`" + ` lists the supported ones. Every
 answer has an ` + "`X-Request-Id`" + `, which also identifies the request in the log.`
 
-// A failure is an error as the gateway answers it.
+// A failure is an error as the gateway answers it: in general, or, with under, for a
+// method with a certain policy.
 type failure struct {
 	status  int
 	name    string // of the component
@@ -335,7 +336,8 @@ func (r Route) headers() (parameters []*parameter) {
 }
 
 // sharedParameters returns the parameters for headers. They have no examples: the
-// reference page would send them with every request.
+// reference page would send them with every request. The patterns are those of entity
+// tags (RFC 9110 §8.8.3); a gateway takes only strong ones in If-Match.
 func sharedParameters() object {
 	in := func(name, about, pattern string) *parameter {
 		return &parameter{Name: name, In: "header", Description: about, Schema: &schema{Type: "string", Pattern: pattern}}

@@ -219,7 +219,7 @@ func fieldAt(md protoreflect.MessageDescriptor, path string) (fd protoreflect.Fi
 }
 
 // query returns the query parameters of a route: the fields that neither path nor
-// body fills.
+// body fills. The gateway refuses parameters that name any other field.
 func (b *builder) query(r Route) []*parameter {
 	if r.Body == "*" {
 		return nil

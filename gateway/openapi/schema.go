@@ -47,7 +47,8 @@ func (b *schemas) reference(md protoreflect.MessageDescriptor, as role) *schema 
 }
 
 // message sets the schema of a message, without the fields that path or query
-// fill.
+// fill. JSON Schema could express a oneof with anyOf, which generators of clients turn
+// into unions that are hard to use; a sentence names its fields instead.
 func (b *schemas) message(s *schema, md protoreflect.MessageDescriptor, as role, without ...protoreflect.Name) {
 	s.Type, s.Description = "object", b.comments[md.FullName()].text
 	for fd := range each(md.Fields()) {
@@ -258,7 +259,8 @@ func wellKnown(name protoreflect.FullName) *schema {
 	return nil
 }
 
-// collect records that answers contain the message and the messages in it.
+// collect records that answers contain the message and the messages in it. A message
+// that no answer contains needs one schema only, without a suffix.
 func (b *schemas) collect(md protoreflect.MessageDescriptor) {
 	if b.answered[md.FullName()] || wellKnown(md.FullName()) != nil {
 		return
