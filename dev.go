@@ -108,7 +108,7 @@ func (p *program) welcome(ports *ports) {
 		reference = "off"
 	}
 	fmt.Fprintf(p.out, `
-  Gatehouse runs. Open %[1]s in a browser and press Login:
+  Gatehouse runs. Open %[1]s in a browser and press Sign in:
   the provider asks which demo user to be, and needs no password.
 
     pages      %[1]s
