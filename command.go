@@ -109,8 +109,7 @@ func (p *program) start(command string, from settings.Sources, stderr io.Writer)
 	for _, note := range p.values.Notes() {
 		fmt.Fprintf(stderr, "%s: note: %s\n", p.app.name(), note)
 	}
-	if p.values.Failed() {
-		err := p.values.Err()
+	if err := p.values.Err(); err != nil {
 		if which, ok := runs[command]; ok && p.values.Complete() {
 			p.setDefaults()
 			err = errors.Join(err, p.validate(which))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -56,12 +57,6 @@ type layer struct {
 	suffix string                  // of a name whose value is the path of a file
 }
 
-// reader reads the sources of a table into Values.
-type reader struct {
-	table Table
-	*Values
-}
-
 // Read decodes the value of each setting into its targets, from the first source
 // that has one: flags, environment, .env, and the file that FileSetting names.
 // An empty value counts as none.
@@ -69,37 +64,37 @@ type reader struct {
 // The Values have all problems. Where a source cannot be read at all, they are
 // those of that source alone.
 func (t Table) Read(from Sources) *Values {
-	r := &reader{t, &Values{table: t, found: map[*Setting]found{}}}
+	v := &Values{table: t, found: map[*Setting]found{}}
 	environment := layer{values: map[string]string{}, names: (*Setting).variables, suffix: "_FILE",
 		source: func(name string) source { return source{name: name, place: "environment"} }}
 	for _, pair := range from.Environ {
 		name, value, _ := strings.Cut(pair, "=")
 		environment.values[name] = value
 	}
-	layers := []layer{environment, r.readDotenv(from.Dotenv)}
-	if r.Failed() {
-		return r.Values
+	layers := []layer{environment, v.readDotenv(from.Dotenv)}
+	if v.incomplete {
+		return v
 	}
-	r.noteUnknown(layers)
+	v.noteUnknown(layers)
 	if file := t.Find(FileSetting); file != nil {
-		r.find(file, from.Flags, layers)
-		if path := r.found[file].text; path != "" {
-			layers = append(layers, r.readFile(path))
+		v.find(file, from.Flags, layers)
+		if path := v.found[file].text; path != "" {
+			layers = append(layers, v.readFile(path))
 		}
 	}
 	for _, s := range t {
-		r.find(s, from.Flags, layers)
+		v.find(s, from.Flags, layers)
 	}
-	return r.Values
+	return v
 }
 
 // find looks for a setting in all sources and assigns its value.
-func (r *reader) find(s *Setting, flags Flags, layers []layer) {
-	if _, done := r.found[s]; done {
+func (v *Values) find(s *Setting, flags Flags, layers []layer) {
+	if _, done := v.found[s]; done {
 		return
 	}
 	if given := flags[s.Name]; len(given) > 0 {
-		r.assign(s, source{name: "--" + s.Name}, strings.Join(given, ","))
+		v.assign(s, source{name: "--" + s.Name}, strings.Join(given, ","))
 		return
 	}
 	for _, l := range layers {
@@ -110,14 +105,14 @@ func (r *reader) find(s *Setting, flags Flags, layers []layer) {
 			}
 			switch {
 			case value != "" && path != "":
-				r.fail(s, source{}, fmt.Sprintf("%s and %s are both set; drop one", name, name+l.suffix))
+				v.fail(s, "%s and %s are both set; drop one", name, name+l.suffix)
 				return
 			case path != "":
-				r.assignFile(s, l.source(name+l.suffix), path)
+				v.assignFile(s, l.source(name+l.suffix), path)
 				return
 			case value != "":
-				if value = r.tidied(s, l.source(name), value); value != "" {
-					r.assign(s, l.source(name), value)
+				if value = v.tidied(s, l.source(name), value); value != "" {
+					v.assign(s, l.source(name), value)
 					return
 				}
 			}
@@ -125,32 +120,32 @@ func (r *reader) find(s *Setting, flags Flags, layers []layer) {
 	}
 	if s.Default != "" {
 		if err := s.assign([]string{s.Default}); err != nil {
-			r.fail(s, source{name: s.Variable()}, err.Error())
+			v.fail(s, "%s: %w", s.Variable(), err)
 		}
 	}
 }
 
 // assign decodes the text of a value.
-func (r *reader) assign(s *Setting, from source, text string) {
+func (v *Values) assign(s *Setting, from source, text string) {
 	items := []string{text}
 	if s.isList() {
 		items = splitList(text)
 	}
-	r.assignItems(s, from, text, items)
+	v.assignItems(s, from, text, items)
 }
 
-func (r *reader) assignItems(s *Setting, from source, text string, items []string) {
-	r.found[s] = found{from, text, len(items)}
+func (v *Values) assignItems(s *Setting, from source, text string, items []string) {
+	v.found[s] = found{from, text, len(items)}
 	if err := s.assign(items); err != nil {
-		r.fail(s, source{}, from.with(s.shown(text))+": "+err.Error())
+		v.fail(s, "%s: %w", from.with(s.shown(text)), err)
 	}
 }
 
 // assignFile decodes a secret from the file that a setting names.
-func (r *reader) assignFile(s *Setting, from source, path string) {
+func (v *Values) assignFile(s *Setting, from source, path string) {
 	if _, err := os.Stat(path); err != nil {
 		if clean, what := tidy(path); what != "" {
-			r.note("%s: %s around the path left out", from.with(""), what)
+			v.note("%s: %s around the path left out", from.with(""), what)
 			path = clean
 		}
 	}
@@ -163,30 +158,30 @@ func (r *reader) assignFile(s *Setting, from source, path string) {
 		err = errors.New("the file is empty")
 	}
 	if err != nil {
-		r.found[s] = found{from, "", 0}
-		r.fail(s, source{}, from.with(path)+": "+err.Error())
+		v.found[s] = found{from, "", 0}
+		v.fail(s, "%s: %w", from.with(path), err)
 		return
 	}
 	if !utf8.ValidString(content) {
-		r.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
+		v.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
 	}
 	if s.isList() {
 		list, note := secretList(raw, content)
 		if note != "" {
-			r.note("%s: %s", from.with(path), note)
+			v.note("%s: %s", from.with(path), note)
 		}
-		r.assignItems(s, from, "", list)
+		v.assignItems(s, from, "", list)
 		return
 	}
 	value := strings.TrimSpace(content)
 	if strings.Contains(value, "\n") && !s.Multiline {
-		r.note("%s: has more than one line, all of which are the value; is it the right file?", from.with(path))
+		v.note("%s: has more than one line, all of which are the value; is it the right file?", from.with(path))
 	}
-	r.assignItems(s, from, "", []string{value})
+	v.assignItems(s, from, "", []string{value})
 }
 
 // readDotenv reads a .env file, if there is one.
-func (r *reader) readDotenv(path string) layer {
+func (v *Values) readDotenv(path string) layer {
 	l := layer{names: (*Setting).variables, suffix: "_FILE"}
 	text, err := textfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -194,15 +189,15 @@ func (r *reader) readDotenv(path string) layer {
 	}
 	var env *dotenv
 	if err != nil {
-		r.unread("%s: %w", path, err)
+		v.unread("%s: %w", path, err)
 	} else if env, err = parseDotenv(text); err != nil {
-		r.unread("%s:%w", path, err)
+		v.unread("%s:%w", path, err)
 	}
 	if err != nil {
 		return l
 	}
 	for _, line := range env.skipped {
-		r.note("%s:%d: skipped, as it is not NAME=value", path, line)
+		v.note("%s:%d: skipped, as it is not NAME=value", path, line)
 	}
 	l.values = env.values
 	l.source = func(name string) source {
@@ -214,19 +209,19 @@ func (r *reader) readDotenv(path string) layer {
 // readFile reads a configuration file: a flat map in YAML from the names of
 // settings to their values. Scalars keep their text, so that an id like 0123
 // and a version like 1.10 are not read as numbers.
-func (r *reader) readFile(path string) layer {
+func (v *Values) readFile(path string) layer {
 	lines := map[string]int{}
 	l := layer{values: map[string]string{}, suffix: "-file",
 		names:  func(s *Setting) []string { return []string{s.Name} },
 		source: func(name string) source { return source{name, path + ":" + strconv.Itoa(lines[name]), true} }}
 	text, err := textfile.Read(path)
 	if err != nil {
-		r.unread("%s: %w", r.found[r.table.Find(FileSetting)].source.with(path), err)
+		v.unread("%s: %w", v.found[v.table.Find(FileSetting)].source.with(path), err)
 		return l
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		r.unread("%s:%d: not YAML; correct quotes, brackets and indentation there or in a line before", path, errorLine(text, err))
+		v.unread("%s:%d: not YAML; correct quotes, brackets and indentation there or in a line before", path, errorLine(text, err))
 		return l
 	}
 	if document.Kind == 0 || document.Content[0].Tag == "!!null" {
@@ -234,7 +229,7 @@ func (r *reader) readFile(path string) layer {
 	}
 	top := document.Content[0]
 	if top.Kind != yaml.MappingNode {
-		r.unread("%s:%d: not a YAML map from setting to value; write lines such as oidc-issuer: https://…", path, top.Line)
+		v.unread("%s:%d: not a YAML map from setting to value; write lines such as oidc-issuer: https://…", path, top.Line)
 		return l
 	}
 	for i := 0; i+1 < len(top.Content); i += 2 {
@@ -242,16 +237,16 @@ func (r *reader) readFile(path string) layer {
 		name := strings.ReplaceAll(key.Value, "_", "-")
 		at := fmt.Sprintf("%s:%d", path, key.Line)
 		if first, twice := lines[name]; twice {
-			r.failSource("%s: %s is set twice, first in line %d", at, name, first)
+			v.failSource("%s: %s is set twice, first in line %d", at, name, first)
 			continue
 		}
 		lines[name] = key.Line
 		value, problem := scalar(node)
 		switch {
 		case problem != "":
-			r.failSource("%s: %s %s", at, key.Value, problem)
-		case !r.table.hasKey(name):
-			r.failSource("%s: unknown setting %q%s", at, key.Value, r.table.suggestKey(name))
+			v.failSource("%s: %s %s", at, key.Value, problem)
+		case !v.table.hasKey(name):
+			v.failSource("%s: unknown setting %q%s", at, key.Value, v.table.suggestKey(name))
 		default:
 			l.values[name] = value
 		}
@@ -337,30 +332,23 @@ func did(name string) string {
 
 // noteUnknown notes variables that look like settings and are none. Kubernetes
 // makes variables of the names of its services, which are left out.
-func (r *reader) noteUnknown(layers []layer) {
+func (v *Values) noteUnknown(layers []layer) {
 	var known, prefixes []string
-	for _, s := range r.table {
+	for _, s := range v.table {
 		for _, name := range s.variables() {
 			known = append(known, name)
 			if s.Secret {
 				known = append(known, name+"_FILE")
 			}
 		}
-		if prefix := s.Prefix + "_"; !slices.Contains(prefixes, prefix) {
-			prefixes = append(prefixes, prefix)
-		}
+		prefixes = append(prefixes, s.Prefix+"_")
 	}
 	for _, l := range layers {
-		var unknown []string
-		for name := range l.values {
+		for _, name := range slices.Sorted(maps.Keys(l.values)) {
 			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) &&
 				!slices.Contains(known, name) && !kubernetes.MatchString(name) {
-				unknown = append(unknown, name)
+				v.note("%s is the name of no setting and has no effect%s", l.source(name).with(""), did(Suggest(name, known)))
 			}
-		}
-		slices.Sort(unknown)
-		for _, name := range unknown {
-			r.note("%s is the name of no setting and has no effect%s", l.source(name).with(""), did(Suggest(name, known)))
 		}
 	}
 }
@@ -368,7 +356,7 @@ func (r *reader) noteUnknown(layers []layer) {
 var kubernetes = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT(_|$)`)
 
 // unread adds an error about a source that cannot be read.
-func (r *reader) unread(format string, args ...any) {
-	r.incomplete = true
-	r.failSource(format, args...)
+func (v *Values) unread(format string, args ...any) {
+	v.incomplete = true
+	v.failSource(format, args...)
 }

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -12,18 +11,18 @@ import (
 // tidied returns a value without what surrounds it by accident, and notes what
 // that was; "" after an error. An opaque secret keeps its quotes, which may
 // belong to it, and a list of secrets keeps everything: see WithTidied.
-func (r *reader) tidied(s *Setting, from source, value string) string {
+func (v *Values) tidied(s *Setting, from source, value string) string {
 	clean, what := tidy(value)
 	switch {
 	case what == "":
 	case s.Secret && s.isList():
-		r.note("%s: has %s around it, which are part of it; leave them out at the next rotation", from.with(""), what)
+		v.note("%s: has %s around it, which are part of it; leave them out at the next rotation", from.with(""), what)
 		return value
 	case s.Opaque && strings.Contains(what, quotes):
-		r.note("%s: is in quotes, which are part of it; if they are not meant, leave them out (docker --env-file and systemd keep some that a shell removes)", from.with(""))
+		v.note("%s: is in quotes, which are part of it; if they are not meant, leave them out (docker --env-file and systemd keep some that a shell removes)", from.with(""))
 		return strings.TrimFunc(value, blank)
 	default:
-		r.note("%s: %s around the value left out", from.with(""), what)
+		v.note("%s: %s around the value left out", from.with(""), what)
 	}
 	if s.Opaque || s.Secret && s.isList() {
 		return clean
@@ -31,10 +30,10 @@ func (r *reader) tidied(s *Setting, from source, value string) string {
 	for at, c := range clean {
 		switch {
 		case unicode.IsControl(c) && c != '\t' && c != '\n' && c != '\r':
-			r.fail(s, from, fmt.Sprintf("has the control character %U at position %d; write the value again", c, at))
+			v.fail(s, "%s: has the control character %U at position %d; write the value again", from.with(""), c, at)
 			return ""
 		case blank(c) && c > unicode.MaxASCII, unicode.Is(unicode.Cf, c):
-			r.note("%s: has %U, which cannot be seen or looks like a space, at position %d; if it came with pasting, write the value again", from.with(""), c, at)
+			v.note("%s: has %U, which cannot be seen or looks like a space, at position %d; if it came with pasting, write the value again", from.with(""), c, at)
 		}
 	}
 	return clean

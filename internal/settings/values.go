@@ -38,9 +38,6 @@ func (v *Values) Notes() []string { return v.notes }
 // Err returns everything that is wrong with the form of the sources, joined.
 func (v *Values) Err() error { return errors.Join(v.errs...) }
 
-// Failed reports whether Err is an error.
-func (v *Values) Failed() bool { return len(v.errs) > 0 }
-
 // Complete reports whether all sources could be read. Where one could not, a
 // setting may seem to be missing.
 func (v *Values) Complete() bool { return !v.incomplete }
@@ -56,12 +53,9 @@ func (v *Values) note(format string, args ...any) {
 }
 
 // fail adds an error about a value.
-func (v *Values) fail(s *Setting, from source, text string) {
-	if from.name != "" {
-		text = from.with("") + ": " + text
-	}
+func (v *Values) fail(s *Setting, format string, args ...any) {
 	v.bad = append(v.bad, s)
-	v.errs = append(v.errs, errors.New(text))
+	v.failSource(format, args...)
 }
 
 // failSource adds an error about a part of a source.
