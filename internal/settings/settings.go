@@ -19,6 +19,9 @@ type Setting struct {
 	// Name is the name of the flag and of the key in the file, such as
 	// "oidc-issuer".
 	Name string
+	// OldNames are names that it had before a release renamed it. Flag, variable and
+	// key by an old name still work, with a note.
+	OldNames []string
 	// Prefix is that of the variable: GATEHOUSE makes GATEHOUSE_OIDC_ISSUER.
 	Prefix string
 	// Aliases are other variables that set it.
@@ -48,11 +51,21 @@ type Setting struct {
 }
 
 // Variable returns the name of the environment variable.
-func (s *Setting) Variable() string {
-	return s.Prefix + "_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+func (s *Setting) Variable() string { return s.variable(s.Name) }
+
+func (s *Setting) variable(name string) string {
+	return s.Prefix + "_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-func (s *Setting) variables() []string { return append([]string{s.Variable()}, s.Aliases...) }
+func (s *Setting) names() []string { return append([]string{s.Name}, s.OldNames...) }
+
+func (s *Setting) variables() []string {
+	var variables []string
+	for _, name := range s.names() {
+		variables = append(variables, s.variable(name))
+	}
+	return append(variables, s.Aliases...)
+}
 
 func (s *Setting) targetType() reflect.Type {
 	if t := reflect.TypeOf(s.Targets[0]); t.Kind() == reflect.Pointer {
@@ -86,7 +99,7 @@ const FileSetting = "config"
 func (t Table) Check() error {
 	seen := map[string]bool{}
 	for _, s := range t {
-		for _, name := range append(s.variables(), "--"+s.Name) {
+		for _, name := range append(s.variables(), s.names()...) {
 			if seen[name] {
 				return fmt.Errorf("two settings are named %s", name)
 			}
@@ -137,9 +150,12 @@ func (t Table) AddFlags(set *pflag.FlagSet) Flags {
 		if s.Default != "" && !s.isBool() {
 			help += " Default: " + s.Default + "."
 		}
-		f := set.VarPF(&flag{s, flags}, s.Name, "", help)
-		if s.isBool() {
-			f.NoOptDefVal = "true"
+		for _, name := range s.names() {
+			f := set.VarPF(&flag{s, name, flags}, name, "", help)
+			f.Hidden = name != s.Name
+			if s.isBool() {
+				f.NoOptDefVal = "true"
+			}
 		}
 	}
 	return flags
@@ -148,14 +164,15 @@ func (t Table) AddFlags(set *pflag.FlagSet) Flags {
 // A flag collects the values of one flag. It implements pflag.Value.
 type flag struct {
 	setting *Setting
+	name    string
 	flags   Flags
 }
 
 func (f *flag) Set(value string) error {
 	if !f.setting.isList() {
-		f.flags[f.setting.Name] = nil // the last one counts
+		f.flags[f.name] = nil // the last one counts
 	}
-	f.flags[f.setting.Name] = append(f.flags[f.setting.Name], value)
+	f.flags[f.name] = append(f.flags[f.name], value)
 	return nil
 }
 

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
@@ -101,6 +105,65 @@ func TestExplain(t *testing.T) {
 	}
 	if err := v.Err(); err == nil || err.Error() != "P_BAD=x (environment): is not a whole number; write digits alone, such as 120" {
 		t.Errorf("form: %v", err)
+	}
+}
+
+// TestOldNames: a setting is read by its old names in every source, with a note, and
+// two settings cannot share one.
+func TestOldNames(t *testing.T) {
+	t.Parallel()
+	var timeout time.Duration
+	var secret string
+	table := Table{
+		{Name: "config", Prefix: "P", Targets: []any{new(string)}},
+		{Name: "timeout", OldNames: []string{"time-limit"}, Prefix: "P", Targets: []any{&timeout}},
+		{Name: "secret", OldNames: []string{"pass-phrase"}, Prefix: "P", Secret: true, Targets: []any{&secret}},
+	}
+	if err := table.Check(); err != nil {
+		t.Fatal(err)
+	}
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "settings")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	phrase, config := file("hunter2"), file("time_limit: 3s\n")
+	for _, c := range []struct {
+		args, environ []string
+		timeout       time.Duration
+		secret, note  string // note without what is behind the colon
+	}{
+		{[]string{"--time-limit=1s"}, nil, time.Second, "", "--time-limit"},
+		{nil, []string{"P_TIME_LIMIT=2s"}, 2 * time.Second, "", "P_TIME_LIMIT (environment)"},
+		{nil, []string{"P_CONFIG=" + config}, 3 * time.Second, "", config + ":1: time-limit"},
+		{nil, []string{"P_PASS_PHRASE_FILE=" + phrase}, 0, "hunter2", "P_PASS_PHRASE_FILE (environment)"},
+		{[]string{"--timeout=4s"}, []string{"P_TIME_LIMIT=2s"}, 4 * time.Second, "", ""},
+		{nil, []string{"P_TIME_LIMIT=2s", "P_TIMEOUT=5s"}, 5 * time.Second, "", ""},
+	} {
+		timeout, secret = 0, ""
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		flags := table.AddFlags(set)
+		if err := set.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		v := table.Read(Sources{Flags: flags, Environ: c.environ, Dotenv: ".env.none"})
+		if v.Err() != nil || timeout != c.timeout || secret != c.secret {
+			t.Errorf("%q %q: got %v and %q, %v", c.args, c.environ, timeout, secret, v.Err())
+		}
+		notes := strings.Join(v.Notes(), "\n")
+		name, text, _ := strings.Cut(notes, ": this is an old name; the setting is now named ")
+		if name != c.note || (text != "") != (c.note != "") {
+			t.Errorf("%q %q: noted %q, want one about %q", c.args, c.environ, notes, c.note)
+		}
+	}
+	if usage := table.Usage(100); strings.Contains(usage, "time-limit") {
+		t.Errorf("the help has the old name:\n%s", usage)
+	}
+	taken := append(table, &Setting{Name: "time-limit", Prefix: "P", Targets: []any{new(int)}})
+	if err := taken.Check(); err == nil {
+		t.Error("a new setting may take an old name")
 	}
 }
 

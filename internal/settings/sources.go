@@ -93,9 +93,11 @@ func (v *Values) find(s *Setting, flags Flags, layers []layer) {
 	if _, done := v.found[s]; done {
 		return
 	}
-	if given := flags[s.Name]; len(given) > 0 {
-		v.assign(s, source{name: "--" + s.Name}, strings.Join(given, ","))
-		return
+	for _, name := range s.names() {
+		if given := flags[name]; len(given) > 0 {
+			v.assign(s, source{name: "--" + name}, strings.Join(given, ","))
+			return
+		}
 	}
 	for _, l := range layers {
 		for _, name := range l.names(s) {
@@ -135,9 +137,20 @@ func (v *Values) assign(s *Setting, from source, text string) {
 }
 
 func (v *Values) assignItems(s *Setting, from source, text string, items []string) {
+	v.noteOldName(s, from)
 	v.found[s] = found{from, text, len(items)}
 	if err := s.assign(items); err != nil {
 		v.fail(s, "%s: %w", from.with(s.shown(text)), err)
+	}
+}
+
+// noteOldName notes a value that its source has under an old name of the setting.
+func (v *Values) noteOldName(s *Setting, from source) {
+	name := strings.TrimSuffix(strings.TrimSuffix(from.name, "_FILE"), "-file")
+	for _, old := range s.OldNames {
+		if slices.Contains([]string{"--" + old, s.variable(old), old}, name) {
+			v.note("%s: this is an old name; the setting is now named %s", from.with(""), s.Name)
+		}
 	}
 }
 
@@ -212,7 +225,7 @@ func (v *Values) readDotenv(path string) layer {
 func (v *Values) readFile(path string) layer {
 	lines := map[string]int{}
 	l := layer{values: map[string]string{}, suffix: "-file",
-		names:  func(s *Setting) []string { return []string{s.Name} },
+		names:  (*Setting).names,
 		source: func(name string) source { return source{name, path + ":" + strconv.Itoa(lines[name]), true} }}
 	text, err := textfile.Read(path)
 	if err != nil {
@@ -301,7 +314,10 @@ func (t Table) hasKey(key string) bool {
 	if key == FileSetting {
 		return false // the file cannot name another
 	}
-	return slices.ContainsFunc(t, func(s *Setting) bool { return key == s.Name || s.Secret && key == s.Name+"-file" })
+	return slices.ContainsFunc(t, func(s *Setting) bool {
+		secret, isFile := strings.CutSuffix(key, "-file")
+		return slices.Contains(s.names(), key) || s.Secret && isFile && slices.Contains(s.names(), secret)
+	})
 }
 
 // suggestKey returns the key that was most likely meant, as part of a message.
