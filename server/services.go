@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -58,11 +59,11 @@ func (c *collection) check() error {
 
 func (s service) check() error {
 	if v := reflect.ValueOf(s.impl); s.impl == nil || v.Kind() == reflect.Pointer && v.IsNil() {
-		return fmt.Errorf("is registered without an implementation; pass one that is not nil")
+		return errors.New("is registered without an implementation; pass one that is not nil")
 	}
 	handler := reflect.TypeOf(s.desc.HandlerType)
 	if handler == nil || handler.Kind() != reflect.Pointer || handler.Elem().Kind() != reflect.Interface {
-		return fmt.Errorf("has a description without the interface to implement (HandlerType); use generated code")
+		return errors.New("has a description without the interface to implement (HandlerType); use generated code")
 	}
 	if want := handler.Elem(); !reflect.TypeOf(s.impl).Implements(want) {
 		return fmt.Errorf("is registered with a %T, which does not implement %s", s.impl, want)

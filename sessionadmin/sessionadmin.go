@@ -220,7 +220,7 @@ func (s *Service) EndSessions(ctx context.Context, req *sessionadminv1.EndSessio
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	return &sessionadminv1.EndSessionsResponse{Ended: int32(len(ended))}, nil //nolint:gosec // a subject has far fewer sessions
+	return &sessionadminv1.EndSessionsResponse{Ended: int32(len(ended))}, nil // a subject has far fewer
 }
 
 // message returns what operators see of a session.

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -66,7 +67,7 @@ func (s *Setting) decode(v reflect.Value, text string) error {
 	case reflect.Int, reflect.Int64:
 		n, err := strconv.ParseInt(text, 0, v.Type().Bits())
 		if err != nil {
-			return fmt.Errorf("is not a whole number; write digits alone, such as 120")
+			return errors.New("is not a whole number; write digits alone, such as 120")
 		}
 		v.SetInt(n)
 	default:
@@ -81,7 +82,7 @@ func decodeDuration(target *time.Duration, text string) (err error) {
 	case err != nil && noUnit == nil:
 		return fmt.Errorf("has no unit; write %ss, %sm or %sh", text, text, text)
 	case err != nil:
-		return fmt.Errorf("is not a duration; write it like 90s, 15m or 24h")
+		return errors.New("is not a duration; write it like 90s, 15m or 24h")
 	}
 	return nil
 }
@@ -93,7 +94,7 @@ func decodeNetwork(target *netip.Prefix, text string) (err error) {
 		return nil
 	}
 	if *target, err = netip.ParsePrefix(text); err != nil {
-		return fmt.Errorf("is no network; give one such as 10.0.0.0/8, or an address")
+		return errors.New("is no network; give one such as 10.0.0.0/8, or an address")
 	}
 	return nil
 }

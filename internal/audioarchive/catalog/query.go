@@ -125,7 +125,7 @@ func (c *compiler) compile(e *expr.Expr) (productdb.Condition, error) {
 		}
 		return condition, err
 	case function == filtering.FunctionNot:
-		return nil, fmt.Errorf("NOT is not supported; use != instead")
+		return nil, errors.New("NOT is not supported; use != instead")
 	default:
 		return nil, fmt.Errorf("function %q is not supported", function)
 	}
