@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -49,10 +50,6 @@ type feed struct {
 	// asOf is the monotonic time after born before which all commits are known here; 0 if there is
 	// none.
 	asOf atomic.Int64
-}
-
-func (f *feed) init(config *pgx.ConnConfig) {
-	f.config, f.born = config, time.Now()
 }
 
 // elapsed returns the monotonic time since born, never 0.
@@ -128,7 +125,7 @@ func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return nil, err
 	}
-	s.feed.probe, s.feed.probed = "p"+nonce(), false
+	s.feed.probe, s.feed.probed = "p"+rand.Text(), false
 	at := s.feed.elapsed()
 	if _, err := s.pool.Exec(ctx, "SELECT pg_notify($1, $2)", channel, s.feed.probe); err != nil {
 		return nil, err

@@ -15,7 +15,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
@@ -156,15 +155,11 @@ func (s *Store) open(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return err
-	}
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.feed.init(config.ConnConfig.Copy())
 	// Listen first: Open returns its error, and a pooler in transaction mode would never release
 	// the lock of migrateLocked.
-	conn, err := s.listen(ctx)
+	conn, err := s.connect(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -174,6 +169,15 @@ func (s *Store) open(ctx context.Context, address string) error {
 	}
 	s.running.Go(func() { s.follow(running, conn) })
 	return nil
+}
+
+// connect opens the pool and the connection that listens.
+func (s *Store) connect(ctx context.Context, config *pgxpool.Config) (_ *pgx.Conn, err error) {
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, err
+	}
+	s.feed.config, s.feed.born = config.ConnConfig.Copy(), time.Now()
+	return s.listen(ctx)
 }
 
 // Probe checks, without changing anything, that [Open] and the store would work: that the user has
@@ -186,12 +190,8 @@ func Probe(ctx context.Context, c Config) error {
 	}
 	s := &Store{now: time.Now, log: slog.New(slog.DiscardHandler),
 		records: cache.New[session.Record](1)}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return pgcheck.Explain(err)
-	}
 	defer func() { _ = s.Close() }()
-	s.feed.init(config.ConnConfig.Copy())
-	conn, err := s.listen(ctx)
+	conn, err := s.connect(ctx, config)
 	if err != nil {
 		return pgcheck.Explain(err)
 	}
@@ -309,5 +309,3 @@ func outage(err error) error {
 	}
 	return fmt.Errorf("postgres session store: %w", err)
 }
-
-func nonce() string { return rand.Text() }

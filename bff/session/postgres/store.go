@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -77,7 +76,7 @@ func (s *Store) read(ctx context.Context, id session.ID) (r session.Record, err 
 		row := s.pool.QueryRow(ctx,
 			"SELECT "+rows.Columns+", sealed FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2",
 			id[:], s.now().UnixMilli())
-		return notFound(rows.Scan(row, &r, &r.Sealed))
+		return rows.NotFound(rows.Scan(row, &r, &r.Sealed))
 	})
 	if err != nil {
 		return session.Record{}, err
@@ -89,7 +88,7 @@ func (s *Store) read(ctx context.Context, id session.ID) (r session.Record, err 
 // Touch implements [session.Store].
 func (s *Store) Touch(ctx context.Context, id session.ID, lastSeen, idleExpires time.Time) error {
 	defer s.forget(id)
-	return s.exec(ctx, true, session.ErrNotFound, `WITH
+	return s.exec(ctx, true, session.ErrNotFound, nil, `WITH
 			live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $4 FOR UPDATE),
 			moved AS (UPDATE gatehouse_sessions AS s SET last_seen_at = $2, idle_expires = $3
 				FROM live WHERE s.id = live.id AND s.last_seen_at < $2 RETURNING s.id),
@@ -115,7 +114,7 @@ func (s *Store) Lock(ctx context.Context, id session.ID,
 			SELECT (SELECT fence FROM granted), locked_until FROM found`,
 			id[:], now.UnixMilli(), now.Add(lease).UnixMilli()).Scan(&fence, &until)
 		if err != nil {
-			return notFound(err)
+			return rows.NotFound(err)
 		}
 		if fence == nil {
 			return &session.LockedError{Until: time.UnixMilli(until).UTC()}
@@ -148,31 +147,19 @@ func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) erro
 // fenced changes a live session if the fence is the newest granted and a condition holds.
 func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, set, where, told string,
 	args ...any) error {
-	return s.do(ctx, true, func(ctx context.Context) error {
-		var live, written int64
-		err := s.pool.QueryRow(ctx, `WITH
-				live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
-				written AS (UPDATE gatehouse_sessions AS s SET `+set+`
-					FROM live WHERE s.id = live.id AND s.fence = $3 AND $3 > 0 AND `+where+` RETURNING s.id),
-				told AS MATERIALIZED (SELECT `+told+` FROM written)
-			SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM told)`,
-			append([]any{id[:], s.now().UnixMilli(), int64(f)}, args...)...).Scan(&live, &written)
-		switch {
-		case err != nil:
-			return err
-		case live == 0:
-			return session.ErrNotFound
-		case written == 0:
-			return session.ErrFenced
-		}
-		return nil
-	})
+	return s.exec(ctx, true, session.ErrNotFound, session.ErrFenced, `WITH
+			live AS (SELECT id FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 FOR UPDATE),
+			written AS (UPDATE gatehouse_sessions AS s SET `+set+`
+				FROM live WHERE s.id = live.id AND s.fence = $3 AND $3 > 0 AND `+where+` RETURNING s.id),
+			told AS MATERIALIZED (SELECT `+told+` FROM written)
+		SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM told)`,
+		append([]any{id[:], s.now().UnixMilli(), int64(f)}, args...)...)
 }
 
 // Delete implements [session.Store].
 func (s *Store) Delete(ctx context.Context, id session.ID, why session.Reason) error {
 	defer s.forget(id)
-	return s.exec(ctx, false, session.ErrNotFound, `WITH
+	return s.exec(ctx, false, session.ErrNotFound, nil, `WITH
 			ended AS (DELETE FROM gatehouse_sessions WHERE id = $1 AND ends_at > $2 RETURNING id),
 			told AS MATERIALIZED (SELECT `+toldEnded(why)+` FROM ended)
 		SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM told)`, id[:], s.now().UnixMilli())
@@ -237,7 +224,7 @@ const batch = 500
 
 // DeleteExpired implements [session.Sweeper].
 func (s *Store) DeleteExpired(ctx context.Context) (int, error) {
-	if err := s.exec(ctx, true, nil, `WITH
+	if err := s.exec(ctx, true, nil, nil, `WITH
 			over AS (SELECT kind, key FROM gatehouse_session_notes WHERE expires_at <= $1 LIMIT 10000 FOR UPDATE SKIP LOCKED),
 			gone AS (DELETE FROM gatehouse_session_notes n USING over WHERE n.kind = over.kind AND n.key = over.key RETURNING 1)
 		SELECT (SELECT count(*) FROM over), (SELECT count(*) FROM gone)`, s.now().UnixMilli()); err != nil {
@@ -270,25 +257,21 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 	})
 }
 
-// exec runs a statement that selects how many rows it found and how many it notified of. It returns
-// none if it found none.
-func (s *Store) exec(ctx context.Context, repeatable bool, none error, statement string,
+// exec runs a statement that selects how many rows it found and how many of them it changed. It
+// returns none if it found none, and unchanged if it changed none.
+func (s *Store) exec(ctx context.Context, repeatable bool, none, unchanged error, statement string,
 	args ...any) error {
 	return s.do(ctx, repeatable, func(ctx context.Context) error {
-		var found, told int64
-		if err := s.pool.QueryRow(ctx, statement, args...).Scan(&found, &told); err != nil {
+		var found, changed int64
+		err := s.pool.QueryRow(ctx, statement, args...).Scan(&found, &changed)
+		switch {
+		case err != nil:
 			return err
-		}
-		if found == 0 {
+		case found == 0:
 			return none
+		case changed == 0:
+			return unchanged
 		}
 		return nil
 	})
-}
-
-func notFound(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return session.ErrNotFound
-	}
-	return err
 }

@@ -55,11 +55,9 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Record, error) 
 	stamp := s.records.Stamp(id)
 	row := s.get.QueryRowContext(ctx, id[:], now.UnixMilli())
 	var r session.Record
-	var sealed []byte
-	if err := rows.Scan(row, &r, &sealed); err != nil {
-		return session.Record{}, outage(notFound(err))
+	if err := rows.Scan(row, &r, &r.Sealed); err != nil {
+		return session.Record{}, outage(rows.NotFound(err))
 	}
-	r.Sealed = sealed
 	s.records.Put(id, r, stamp)
 	return r, nil
 }
@@ -99,37 +97,31 @@ func (s *Store) Lock(ctx context.Context, id session.ID,
 // Renew implements [session.Store].
 func (s *Store) Renew(ctx context.Context, id session.ID, f session.Fence,
 	lease time.Duration) error {
-	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, now time.Time) error {
-		if f == 0 || f != newest || until.UnixMilli() == 0 { // 0: released
-			return session.ErrFenced
-		}
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = ? WHERE id = ?",
-			now.Add(lease).UnixMilli(), id[:])
-		return err
-	})
+	return s.fenced(ctx, id, f, true, "locked_until = ?", s.now().Add(lease).UnixMilli())
 }
 
 // Write implements [session.Store].
 func (s *Store) Write(ctx context.Context, id session.ID, f session.Fence,
 	sealed []byte) (err error) {
 	defer func() { s.publish(id, false, 0, err) }()
-	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
-		if f == 0 || f != newest {
-			return session.ErrFenced
-		}
-		_, err := tx.ExecContext(ctx,
-			"UPDATE sessions SET sealed = ?, locked_until = 0 WHERE id = ?", rows.NotNil(sealed), id[:])
-		return err
-	})
+	return s.fenced(ctx, id, f, false, "sealed = ?, locked_until = 0", rows.NotNil(sealed))
 }
 
 // Unlock implements [session.Store].
 func (s *Store) Unlock(ctx context.Context, id session.ID, f session.Fence) error {
-	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, _, _ time.Time) error {
-		if f == 0 || f != newest {
+	return s.fenced(ctx, id, f, false, "locked_until = 0")
+}
+
+// fenced changes a live session if the fence is the newest granted and, with held, the lock was not
+// released.
+func (s *Store) fenced(ctx context.Context, id session.ID, f session.Fence, held bool, set string,
+	args ...any) error {
+	return s.withLock(ctx, id, func(tx *sql.Tx, newest session.Fence, until, _ time.Time) error {
+		if f == 0 || f != newest || held && until.UnixMilli() == 0 { // 0: released
 			return session.ErrFenced
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET locked_until = 0 WHERE id = ?", id[:])
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET "+set+" WHERE id = ?",
+			append(args, id[:])...)
 		return err
 	})
 }
@@ -144,7 +136,7 @@ func (s *Store) withLock(ctx context.Context, id session.ID,
 			"SELECT fence, locked_until FROM sessions WHERE id = ? AND "+live, id[:], now.UnixMilli()).
 			Scan(&fence, &until)
 		if err != nil {
-			return notFound(err)
+			return rows.NotFound(err)
 		}
 		return do(tx, session.Fence(fence), time.UnixMilli(until).UTC(), now)
 	})
@@ -291,13 +283,6 @@ func orElse(none error, result sql.Result, err error) error {
 	n, err := result.RowsAffected()
 	if err == nil && n == 0 {
 		return none
-	}
-	return err
-}
-
-func notFound(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return session.ErrNotFound
 	}
 	return err
 }

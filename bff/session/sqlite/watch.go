@@ -5,37 +5,31 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
 // Watch implements [session.Watcher]. Changes by this process are reported at once. A write by
 // another process is detected within 300 ms and reported as an event with the zero ID.
 func (s *Store) Watch(ctx context.Context, event func(session.Event)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	looked := make(chan struct{})
-	go func() {
-		defer close(looked)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.events.Watch(ctx, event) })
+	group.Go(func() error {
 		tick := time.NewTicker(freshFor)
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			case <-tick.C:
 			}
-			if err := s.peers.look(ctx, s.now(), s.forget); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("sqlite session store: watch for other processes: %w", err))
-				return
+			if err := s.peers.look(ctx, s.now(), s.forget); err != nil {
+				return fmt.Errorf("sqlite session store: watch for other processes: %w", err)
 			}
 		}
-	}()
-	defer func() { cancel(nil); <-looked }()
-	err := s.events.Watch(ctx, event)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	})
+	return group.Wait()
 }
 
 // publish drops a session that a call may have changed from the cache, and then publishes an event,

@@ -5,6 +5,8 @@ package rows
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -60,6 +62,14 @@ func ID(key []byte) (session.ID, error) {
 		return session.ID{}, fmt.Errorf("session key of %d bytes", len(key))
 	}
 	return session.ID(key), nil
+}
+
+// NotFound returns ErrNotFound for a statement without rows, by either driver.
+func NotFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return session.ErrNotFound
+	}
+	return err
 }
 
 // NotNil returns b, or an empty slice for nil, which would be stored as NULL.
