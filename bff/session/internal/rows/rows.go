@@ -140,124 +140,89 @@ func (t *Tables) List(ctx context.Context, cursor string,
 	return page, session.Cursor(page[limit-1].ID), nil
 }
 
-func (t *Tables) list(ctx context.Context, where string,
-	args ...any) (records []session.Record, err error) {
-	err = t.Query(ctx, Read, func(rows Rows) error {
-		records = nil
+func (t *Tables) list(ctx context.Context, where string, args ...any) ([]session.Record, error) {
+	return collect(ctx, t, Read, func(row Scanner) (r session.Record, err error) {
+		err = Scan(row, &r)
+		return r, err
+	}, "SELECT "+Columns+" FROM "+t.Sessions+" WHERE "+where, args...)
+}
+
+// collect runs a statement and returns what scan makes of its rows.
+func collect[T any](ctx context.Context, t *Tables, mode Mode, scan func(Scanner) (T, error),
+	statement string, args ...any) (all []T, err error) {
+	err = t.Query(ctx, mode, func(rows Rows) error {
+		all = nil
 		for rows.Next() {
-			var r session.Record
-			if err := Scan(rows, &r); err != nil {
+			v, err := scan(rows)
+			if err != nil {
 				return err
 			}
-			records = append(records, r)
+			all = append(all, v)
 		}
 		return rows.Err()
-	}, "SELECT "+Columns+" FROM "+t.Sessions+" WHERE "+where, args...)
-	return records, err
+	}, statement, args...)
+	return all, err
 }
 
 // AddNote implements [session.NoteStore].
 func (t *Tables) AddNote(ctx context.Context, n session.Note) (added bool, err error) {
-	err = t.Query(ctx, Once, func(rows Rows) error {
-		added = rows.Next()
-		return drained(rows)
-	}, t.insert(`($1, $2, $3, $4, $5) ON CONFLICT (kind, key)
+	made, err := collect(ctx, t, Once, scanNumber, t.insert(`($1, $2, $3, $4, $5) ON CONFLICT (kind, key)
 		DO UPDATE SET value = $3, count = 0, due_at = $4, expires_at = $5 WHERE old.expires_at <= $6 RETURNING 1`),
 		append(noteValues(n), t.Now().UnixMilli())...)
-	return added && err == nil, err
+	return len(made) > 0 && err == nil, err
 }
 
 // PutNote implements [session.NoteStore].
 func (t *Tables) PutNote(ctx context.Context, n session.Note) error {
-	return t.Query(ctx, Repeatable, drained, t.insert(`($1, $2, $3, $4, $5) ON CONFLICT (kind, key)
+	_, err := collect(ctx, t, Repeatable, scanNumber, t.insert(`($1, $2, $3, $4, $5) ON CONFLICT (kind, key)
 		DO UPDATE SET value = $3, count = 0, due_at = $4, expires_at = $5`), noteValues(n)...)
+	return err
 }
 
 // CountNote implements [session.NoteStore].
-func (t *Tables) CountNote(ctx context.Context, kind, key string,
-	expires time.Time) (count int64, err error) {
-	err = t.Query(ctx, Once, func(rows Rows) error { return one(rows, &count) },
+func (t *Tables) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
+	return one(collect(ctx, t, Once, scanNumber,
 		`INSERT INTO `+t.Notes+` AS old (kind, key, value, count, expires_at) VALUES ($1, $2, $3, 1, $4)
 		ON CONFLICT (kind, key) DO UPDATE SET
 			count = CASE WHEN old.expires_at <= $5 THEN 1 ELSE old.count + 1 END,
 			expires_at = CASE WHEN old.expires_at <= $5 THEN $4 ELSE old.expires_at END
-		RETURNING count`, kind, key, []byte{}, expires.UnixMilli(), t.Now().UnixMilli())
-	return count, err
+		RETURNING count`, kind, key, []byte{}, expires.UnixMilli(), t.Now().UnixMilli()))
 }
 
 // GetNote implements [session.NoteStore].
 func (t *Tables) GetNote(ctx context.Context, kind, key string) (session.Note, error) {
-	return t.note(ctx, Read,
+	return one(collect(ctx, t, Read, scanNote,
 		"SELECT "+noteColumns+" FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3",
-		kind, key, t.Now().UnixMilli())
+		kind, key, t.Now().UnixMilli()))
 }
 
 // TakeNote implements [session.NoteStore].
 func (t *Tables) TakeNote(ctx context.Context, kind, key string) (session.Note, error) {
-	return t.note(ctx, Once,
+	return one(collect(ctx, t, Once, scanNote,
 		"DELETE FROM "+t.Notes+" WHERE kind = $1 AND key = $2 AND expires_at > $3 RETURNING "+noteColumns,
-		kind, key, t.Now().UnixMilli())
+		kind, key, t.Now().UnixMilli()))
 }
 
 // DueNotes implements [session.NoteStore].
-func (t *Tables) DueNotes(ctx context.Context, kind string,
-	limit int) (due []session.Note, err error) {
-	err = t.Query(ctx, Read, func(rows Rows) error {
-		due = nil
-		for rows.Next() {
-			n, err := scanNote(rows)
-			if err != nil {
-				return err
-			}
-			due = append(due, n)
-		}
-		return rows.Err()
-	}, "SELECT "+noteColumns+" FROM "+t.Notes+`
+func (t *Tables) DueNotes(ctx context.Context, kind string, limit int) ([]session.Note, error) {
+	return collect(ctx, t, Read, scanNote, "SELECT "+noteColumns+" FROM "+t.Notes+`
 		WHERE kind = $1 AND due_at > 0 AND due_at <= $2 AND expires_at > $2 ORDER BY due_at, key LIMIT $3`,
 		kind, t.Now().UnixMilli(), limit)
-	return due, err
 }
 
 func (t *Tables) insert(values string) string {
 	return "INSERT INTO " + t.Notes + " AS old (" + noteColumns + ") VALUES " + values
 }
 
-func (t *Tables) note(ctx context.Context, mode Mode, statement string,
-	args ...any) (n session.Note, err error) {
-	err = t.Query(ctx, mode, func(rows Rows) (err error) {
-		if !rows.Next() {
-			return noRow(rows)
-		}
-		if n, err = scanNote(rows); err != nil {
-			return err
-		}
-		return drained(rows)
-	}, statement, args...)
-	return n, err
-}
-
-func one(rows Rows, dest any) error {
-	if !rows.Next() {
-		return noRow(rows)
+// one returns the only row, or ErrNotFound.
+func one[T any](all []T, err error) (T, error) {
+	if err == nil && len(all) == 0 {
+		err = session.ErrNotFound
 	}
-	if err := rows.Scan(dest); err != nil {
-		return err
+	if err != nil {
+		return *new(T), err
 	}
-	return drained(rows)
-}
-
-func noRow(rows Rows) error {
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	return session.ErrNotFound
-}
-
-// drained reads to the end, where a driver reports the statement's error.
-func drained(rows Rows) error {
-	for rows.Next() {
-	}
-	return rows.Err()
+	return all[0], nil
 }
 
 func noteValues(n session.Note) []any {
@@ -266,6 +231,11 @@ func noteValues(n session.Note) []any {
 		due = n.DueAt.UnixMilli()
 	}
 	return []any{n.Kind, n.Key, NotNil(n.Value), due, n.ExpiresAt.UnixMilli()}
+}
+
+func scanNumber(row Scanner) (n int64, err error) {
+	err = row.Scan(&n)
+	return n, err
 }
 
 func scanNote(row Scanner) (n session.Note, err error) {
