@@ -162,21 +162,15 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 	if !n.joined.IsZero() {
 		return nil
 	}
-	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "leases of other nodes not read", err)
+	if !n.see(ctx) {
 		return nil
 	}
 	if err := n.mismatch(); err != nil && !n.compromised {
 		return err
 	}
 	n.choose(ctx)
-	if err := n.publish(ctx); err != nil {
-		n.failure(ctx, "lease not published", err)
-		return nil
-	}
 	// A node that starts at the same moment was not in the first view. Of the two, one continues.
-	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "leases of other nodes not read", err)
+	if !n.publish(ctx) || !n.see(ctx) {
 		return nil
 	}
 	if err := n.mismatch(); err != nil && !n.compromised {
@@ -222,12 +216,8 @@ func (n *nodes) renew(ctx context.Context) bool {
 	if n.joined.IsZero() {
 		return false
 	}
-	err := n.publish(ctx)
-	if err != nil {
-		n.failure(ctx, "lease not published", err)
-	}
-	if err := n.view(ctx); err != nil {
-		n.failure(ctx, "leases of other nodes not read", err)
+	published := n.publish(ctx)
+	if !n.see(ctx) {
 		return false
 	}
 	if mismatch := n.mismatch(); mismatch != nil {
@@ -238,30 +228,38 @@ func (n *nodes) renew(ctx context.Context) bool {
 		}
 	}
 	n.choose(ctx)
+	return published
+}
+
+// see is view for join and renew: it logs an error, and reports whether there was none.
+func (n *nodes) see(ctx context.Context) bool {
+	err := n.view(ctx)
+	n.failure(ctx, "leases of other nodes not read", err)
 	return err == nil
 }
 
-// publish writes the lease. turn is held, as in choose.
-func (n *nodes) publish(ctx context.Context) error {
+// publish writes the lease and reports whether it did. turn is held, as in choose.
+func (n *nodes) publish(ctx context.Context) bool {
 	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat}}
 	for _, id := range n.keys.IDs() {
 		l.Keys = append(l.Keys, id.String())
 	}
 	value, err := json.Marshal(l)
-	if err != nil {
-		return err
+	if err == nil {
+		err = n.notes.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue,
+			ExpiresAt: n.now().Add(leaseLength).Truncate(time.Millisecond)})
 	}
-	expires := n.now().Add(leaseLength).Truncate(time.Millisecond)
-	if err := n.notes.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue, ExpiresAt: expires}); err != nil {
+	if err != nil {
+		n.failure(ctx, "lease not published", err)
 		n.mu.Lock()
 		n.failed = time.Now()
 		n.mu.Unlock()
-		return err
+		return false
 	}
 	if n.joined.IsZero() {
 		n.joined = time.Now()
 	}
-	return nil
+	return true
 }
 
 // withdraw removes the lease.
@@ -461,9 +459,10 @@ func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool,
 	return false, nil
 }
 
+// failure logs an error, unless the node is ending.
 func (n *nodes) failure(ctx context.Context, what string, err error) {
-	if ctx.Err() != nil {
-		return // the node is ending
+	if err == nil || ctx.Err() != nil {
+		return
 	}
 	if ok, held := n.failures.Next(); ok {
 		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()),

@@ -180,7 +180,8 @@ func (t *Tables) PutNote(ctx context.Context, n session.Note) error {
 }
 
 // CountNote implements [session.NoteStore].
-func (t *Tables) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
+func (t *Tables) CountNote(ctx context.Context, kind, key string,
+	expires time.Time) (int64, error) {
 	return one(collect(ctx, t, Once, scanNumber,
 		`INSERT INTO `+t.Notes+` AS old (kind, key, value, count, expires_at) VALUES ($1, $2, $3, 1, $4)
 		ON CONFLICT (kind, key) DO UPDATE SET
