@@ -56,7 +56,7 @@ func (s *Store) List(ctx context.Context, cursor string,
 	} else if next.scan == 0 {
 		next.node++
 	}
-	records, err := s.withoutSealed(ctx, s.client, ids)
+	records, err := s.withoutSealed(ctx, ids)
 	if err != nil {
 		return nil, "", outage(err)
 	}

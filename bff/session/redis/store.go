@@ -264,7 +264,7 @@ func (s *Store) ListBySubject(ctx context.Context, issuer,
 	if err != nil {
 		return nil, outage(err)
 	}
-	records, err := s.withoutSealed(ctx, s.client, ids)
+	records, err := s.withoutSealed(ctx, ids)
 	if err != nil {
 		return nil, outage(err)
 	}
@@ -275,7 +275,7 @@ func (s *Store) ListBySubject(ctx context.Context, issuer,
 }
 
 // withoutSealed reads the sessions that live.
-func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client,
+func (s *Store) withoutSealed(ctx context.Context,
 	ids []session.ID) ([]session.Record, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -283,10 +283,10 @@ func (s *Store) withoutSealed(ctx context.Context, client rueidis.Client,
 	now := s.now()
 	questions := make(rueidis.Commands, len(ids))
 	for i, id := range ids {
-		questions[i] = client.B().Hmget().Key(s.keys.session(id)).Field("m", "l", "x", "e").Build()
+		questions[i] = s.client.B().Hmget().Key(s.keys.session(id)).Field("m", "l", "x", "e").Build()
 	}
 	var records []session.Record
-	for i, answer := range client.DoMulti(ctx, questions...) {
+	for i, answer := range s.client.DoMulti(ctx, questions...) {
 		fields, err := answer.ToArray()
 		if err != nil {
 			return nil, err

@@ -79,9 +79,11 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 				var busy, running sync.WaitGroup
 				for _, f := range at {
 					now := f.clock.Now()
+					refreshed := func(string) string { return "refreshed" }
+					refresh := func() error { return f.refresh(t.Context(), r.ID, refreshed) }
 					requests := []func() error{
-						func() error { return f.refresh(t.Context(), r.ID) },
-						func() error { return f.refresh(t.Context(), r.ID) },
+						refresh,
+						refresh,
 						func() error { return f.store.Touch(t.Context(), r.ID, now, now.Add(idle)) },
 					}
 					if f == ender {
@@ -127,56 +129,48 @@ func neverRevived(t *testing.T, ender *fixture, at ...*fixture) {
 	}
 }
 
-// refresh calls the store as a token refresh does.
-func (f *fixture) refresh(ctx context.Context, id session.ID) error {
+// refresh changes Sealed as a token refresh does.
+func (f *fixture) refresh(ctx context.Context, id session.ID,
+	change func(sealed string) string) error {
 	fence, err := f.store.Lock(ctx, id, lease)
 	if err != nil {
 		return err
 	}
-	if _, err := f.store.Get(ctx, id); err != nil {
+	r, err := f.store.Get(ctx, id)
+	if err != nil {
 		return err
 	}
-	return f.store.Write(ctx, id, fence, []byte("refreshed"))
+	return f.store.Write(ctx, id, fence, []byte(change(string(r.Sealed))))
 }
 
 // noLostUpdate counts in Sealed from several goroutines. Each increment needs the lock and what the
 // last holder wrote.
 func noLostUpdate(t *testing.T, handles ...*fixture) {
 	const workers, each, maxTries = 4, 10, 100_000
+	increment := func(sealed string) string {
+		n, err := strconv.Atoi(sealed)
+		if err != nil {
+			t.Errorf("Sealed = %q", sealed)
+		}
+		return strconv.Itoa(n + 1)
+	}
 	r := handles[0].create(t, func(r *session.Record) { r.Sealed = []byte("0") })
 	var done sync.WaitGroup
 	for _, f := range handles {
 		for range workers {
 			done.Go(func() {
 				for counted, tries := 0, 0; counted < each; {
-					fence, err := f.store.Lock(t.Context(), r.ID, lease)
-					if errors.Is(err, session.ErrLocked) {
-						if tries++; tries > maxTries {
-							t.Error("the lock is not released")
-							return
-						}
+					err := f.refresh(t.Context(), r.ID, increment)
+					switch {
+					case err == nil:
+						counted++
+					case errors.Is(err, session.ErrLocked) && tries < maxTries:
+						tries++
 						runtime.Gosched()
-						continue
-					}
-					if err != nil {
-						t.Errorf("Lock: %v", err)
+					default:
+						t.Errorf("increment: %v", err)
 						return
 					}
-					got, err := f.store.Get(t.Context(), r.ID)
-					if err != nil {
-						t.Errorf("Get: %v", err)
-						return
-					}
-					n, err := strconv.Atoi(string(got.Sealed))
-					if err != nil {
-						t.Errorf("Sealed = %q", got.Sealed)
-						return
-					}
-					if err := f.store.Write(t.Context(), r.ID, fence, []byte(strconv.Itoa(n+1))); err != nil {
-						t.Errorf("Write: %v", err)
-						return
-					}
-					counted++
 				}
 			})
 		}
