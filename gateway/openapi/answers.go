@@ -69,8 +69,8 @@ var failures = []failure{
 		code.Code_DEADLINE_EXCEEDED, "the service did not answer in time", nil, false},
 }
 
-// errorInfo returns a google.rpc.ErrorInfo of Gatehouse as JSON. metadata may be
-// nil.
+// errorInfo returns a google.rpc.ErrorInfo of Gatehouse as ProtoJSON writes it in a
+// google.protobuf.Any. metadata may be nil.
 func errorInfo(why string, metadata object) object {
 	info := object{{"@type", "type.googleapis.com/google.rpc.ErrorInfo"}, {"reason", why}, {"domain", reason.Domain}}
 	if metadata != nil {
@@ -80,10 +80,12 @@ func errorInfo(why string, metadata object) object {
 }
 
 // answers returns the answers that an operation can have, and no others: a generated
-// client handles what is listed. A public method is never forbidden; only a path with
-// variables, or a service, finds nothing; only a GET cannot conflict; only a body can
-// be late, too long or of another type. A policy that names its requirements has
-// answers of its own, any other one refers to the components.
+// client handles what is listed. A public method is never forbidden. A path without
+// variables names no resource that could be missing. A GET cannot conflict. Only a
+// body can be late, too long or of another type.
+//
+// A policy that names its requirements has answers of its own, any other one refers to
+// the components.
 func (b *builder) answers(r Route, access policy) object {
 	var o object
 	o.set("200", b.success(r))
@@ -230,7 +232,8 @@ func (b *builder) line(r Route) *schema {
 	}
 }
 
-// errorSchemas returns the schemas of errors and their details.
+// errorSchemas returns the schemas of errors and their details. They replace those of
+// messages with the same names, which answers of services may contain.
 func errorSchemas() object {
 	integer := func(about string) *schema { return &schema{Type: "integer", Format: "int32", Description: about} }
 	text := func(about string) *schema { return &schema{Type: "string", Description: about} }
