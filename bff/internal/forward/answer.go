@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -19,6 +20,11 @@ const maxHints = 8
 // and the browser. The headers that are set when it begins are the bff's own.
 // They are part of the final header even if they are removed before it:
 // net/http/httputil clears them after each 1xx.
+//
+// An answer that turns out to last, a stream or a connection that is taken over,
+// ends with its session. That shows when its header is sent, and other answers
+// cost nothing: the answer is cut at its connection, because a context that can
+// be cancelled would have to be made for each request beforehand.
 type Answer struct {
 	http.ResponseWriter
 	// Correct changes the final header before it is sent, or calls Discard.
@@ -26,7 +32,11 @@ type Answer struct {
 	// Unavailable answers for a server that does not respond; nil leaves that
 	// to the proxy.
 	Unavailable http.HandlerFunc
+	Sessions    Watcher
+	Session     *session.Session // nil for none
 
+	closer    *streamCloser // nil for a handler that ends its streams itself
+	watch     *sessionWatch // nil before the header of a lasting answer
 	request   *http.Request
 	ours      []field
 	room      [8]field // for ours
@@ -61,9 +71,32 @@ func (a *Answer) WriteHeader(status int) {
 	}
 	a.sent = true
 	a.Correct(status, a.Header())
-	if !a.discarded {
-		a.addOurs()
-		a.ResponseWriter.WriteHeader(status)
+	if a.discarded {
+		return
+	}
+	a.addOurs()
+	if status == http.StatusOK && Lasts(a.Header()) {
+		a.endWithSession()
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// endWithSession ties a lasting answer to its session, and to the process.
+func (a *Answer) endWithSession() {
+	if a.closer != nil {
+		a.closer.begin(a.Header())
+	}
+	if a.Session != nil {
+		a.watch = watch(a.Sessions, a.Session, func() { Sever(a.ResponseWriter) })
+	}
+}
+
+func (a *Answer) cut() bool { return a.watch != nil && a.watch.severed.Load() }
+
+// Release ends the watch. It is called when the handler has returned.
+func (a *Answer) Release() {
+	if a.watch != nil {
+		a.watch.release()
 	}
 }
 
@@ -118,22 +151,28 @@ func (a *Answer) Discard() {
 	}
 }
 
-// Write sends a part of the body.
+// Write sends a part of the body. It fails when the session has ended.
 func (a *Answer) Write(p []byte) (int, error) {
-	if !a.sent {
-		a.WriteHeader(http.StatusOK)
-	}
-	if a.discarded {
+	a.Finish()
+	switch {
+	case a.discarded:
 		return len(p), nil
+	case a.cut():
+		return 0, errSessionEnded
+	case a.closer != nil:
+		a.closer.written(p)
 	}
 	return a.ResponseWriter.Write(p)
 }
 
-// FlushError sends what was written so far.
+// FlushError sends what was written so far. It fails when the session has ended.
 func (a *Answer) FlushError() error {
 	a.Finish()
-	if a.discarded {
+	switch {
+	case a.discarded:
 		return nil
+	case a.cut():
+		return errSessionEnded
 	}
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
@@ -145,10 +184,17 @@ func (a *Answer) Finish() {
 	}
 }
 
-// Hijack hands over the connection of a WebSocket.
+// Hijack hands over the connection of a WebSocket, which is closed when the
+// session ends; a proxy then closes the one behind it.
 func (a *Answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.sent = true
-	return http.NewResponseController(a.ResponseWriter).Hijack()
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil || a.Session == nil {
+		return conn, buffered, err
+	}
+	c := &sessionConn{Conn: conn}
+	c.watch = watch(a.Sessions, a.Session, func() { _ = conn.Close() }) // an error means that it is closed
+	return c, buffered, nil
 }
 
 func (a *Answer) unavailable() http.HandlerFunc { return a.Unavailable }
@@ -165,9 +211,9 @@ func OverridesCaching(name string) bool {
 // WithoutOurCookies removes from an answer of the front end each Set-Cookie of a
 // cookie of the bff, whose session cookie has this name. A compromised front end
 // must not set a session (session fixation).
-func WithoutOurCookies(h http.Header, session string) {
-	session = strings.TrimPrefix(session, hostPrefix)
-	ours := func(line string) bool { return sets(line, session) }
+func WithoutOurCookies(h http.Header, sessionCookie string) {
+	sessionCookie = strings.TrimPrefix(sessionCookie, hostPrefix)
+	ours := func(line string) bool { return sets(line, sessionCookie) }
 	cookies := h["Set-Cookie"]
 	if !slices.ContainsFunc(cookies, ours) {
 		return
@@ -182,11 +228,11 @@ func WithoutOurCookies(h http.Header, session string) {
 // sets reports whether a Set-Cookie sets the session cookie of this name, or
 // another cookie of the bff. A browser sends a cookie without a name,
 // "=name=value", like one with that name (CVE-2022-2860).
-func sets(line, session string) bool {
+func sets(line, sessionCookie string) bool {
 	pair, _, _ := strings.Cut(line, ";")
 	name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
 	name = strings.TrimPrefix(strings.TrimSpace(name), hostPrefix)
-	rest, ok := strings.CutPrefix(name, session)
+	rest, ok := strings.CutPrefix(name, sessionCookie)
 	return ok && (rest == "" || slices.ContainsFunc(ourCookies, func(kind string) bool { return strings.HasPrefix(rest, kind) }))
 }
 

@@ -86,7 +86,7 @@ func (api *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil && !api.continueWithoutToken(answer, err) {
 		return
 	}
-	defer func() { answer.writer.Release() }()
+	defer func() { answer.Release() }()
 	answer.renewable = s != nil && replayable(r) && api.cfg.Tokens.Renewable(s)
 	api.call(answer, r, s)
 	if s != nil && answer.invalid && !answer.refused { // too late for this request, not for the next
@@ -185,9 +185,7 @@ func replayable(r *http.Request) bool {
 // An apiAnswer is the API's answer, corrected for one browser.
 type apiAnswer struct {
 	Answer
-	writer    SessionWriter
 	api       *API
-	request   *http.Request
 	private   bool  // answers a signed-in user
 	renewable bool  // a refused token is not reported to the browser
 	invalid   bool  // the API refused the token
@@ -199,19 +197,16 @@ type apiAnswer struct {
 }
 
 func (api *API) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
-	a := &apiAnswer{
-		writer: SessionWriter{ResponseWriter: w, Sessions: api.cfg.Watcher, Session: s},
-		api:    api, request: r, private: s != nil,
-	}
-	a.Correct = a.correct
-	a.Begin(&a.writer, r)
+	a := &apiAnswer{api: api, private: s != nil}
+	a.Correct, a.Sessions, a.Session = a.correct, api.cfg.Watcher, s
+	a.Begin(w, r)
 	return a
 }
 
 func (a *apiAnswer) correct(status int, h http.Header) {
 	a.invalid = status == http.StatusUnauthorized && invalidToken(h)
 	if a.private && status != http.StatusUnauthorized && status < http.StatusInternalServerError {
-		a.api.cfg.Tokens.Accepted(a.writer.Session)
+		a.api.cfg.Tokens.Accepted(a.Session)
 	}
 	switch {
 	case a.outage != nil && (status == http.StatusUnauthorized || status == http.StatusForbidden):

@@ -37,7 +37,7 @@ type streamCloser struct {
 func (c *streamCloser) serve(ctx context.Context, a *apiAnswer, handler func(context.Context)) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	defer c.cancel(nil)
-	a.writer.closer = c
+	a.closer = c
 	defer func() {
 		p := recover()
 		if context.Cause(c.ctx) == errStopping && (p == nil || p == http.ErrAbortHandler) && c.end(a) {

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -43,9 +44,13 @@ func (c *serverConn) Write(p []byte) (int, error) {
 
 // CloseWrite tells the server, after an upgrade, that the browser sends nothing
 // more.
-func (c *serverConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *serverConn) CloseWrite() error { return closeWrite(c.Conn, c) }
+
+// closeWrite ends one direction of a connection, or closes all if that is not
+// possible.
+func closeWrite(conn net.Conn, all io.Closer) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return c.Close()
+	return all.Close()
 }

@@ -81,8 +81,8 @@ func (f *Frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.cfg.Respond.StoreUnavailable(w, r, err)
 		return
 	case s != nil:
-		a.writer.Session = s
-		defer a.writer.Release()
+		a.Session = s
+		defer a.Release()
 	case state == stateUnknown, !a.protected:
 	case origins.Navigation(r):
 		respond.SeeOther(w, route.LoginURL(route.ReturnTo(r.URL.RequestURI())))
@@ -173,19 +173,14 @@ func (f *Frontend) needsLogin(r *http.Request) bool {
 // browser only, and the front end cannot set the bff's cookies.
 type answer struct {
 	forward.Answer
-	writer    forward.SessionWriter
 	cookie    string // the name of the session cookie
 	protected bool   // the page needs a login
 }
 
 func (f *Frontend) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
-	a := &answer{
-		writer:    forward.SessionWriter{ResponseWriter: w, Sessions: f.cfg.Watcher},
-		cookie:    f.cfg.Manager.CookieName(),
-		protected: f.needsLogin(r),
-	}
-	a.Correct, a.Unavailable = a.correct, f.cfg.Respond.FrontendUnavailable
-	a.Begin(&a.writer, r)
+	a := &answer{cookie: f.cfg.Manager.CookieName(), protected: f.needsLogin(r)}
+	a.Correct, a.Unavailable, a.Sessions = a.correct, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
+	a.Begin(w, r)
 	return a
 }
 
