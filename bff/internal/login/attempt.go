@@ -43,9 +43,12 @@ func newAttempt(random io.Reader, now time.Time, issuer, to string) (*attempt, e
 }
 
 // shortHash returns 128 bits of the hash of a text.
-func shortHash(text string) string {
+func shortHash(text string) string { return hash(text, 16) }
+
+// hash returns so many bytes of the SHA-256 hash of a text.
+func hash(text string, size int) string {
 	sum := sha256.Sum256([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return base64.RawURLEncoding.EncodeToString(sum[:size])
 }
 
 func (a *attempt) state() string    { return a.derive("state") }
@@ -63,11 +66,9 @@ func (a *attempt) derive(purpose string) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// request returns what ties the authorization request to the attempt. The PKCE
-// code challenge has the method S256 (RFC 7636 §4.2).
+// request returns what ties the authorization request to the attempt.
 func (a *attempt) request() rp.Request {
-	challenge := sha256.Sum256([]byte(a.verifier()))
-	return rp.Request{State: a.state(), Nonce: a.nonce(), Challenge: base64.RawURLEncoding.EncodeToString(challenge[:])}
+	return rp.Request{State: a.state(), Nonce: a.nonce(), Verifier: a.verifier()}
 }
 
 // ends returns when the attempt can no longer be completed.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -47,13 +46,8 @@ func (j *jar) historyName() string   { return j.sessions.CookieName() + "-trail"
 
 // The cookies of an attempt are named by a hash of its state, by which the
 // callback finds them.
-func (j *jar) attemptName(state string) string { return j.attemptPrefix() + stateHash(state) }
-func (j *jar) formName(state string) string    { return j.formPrefix() + stateHash(state) }
-
-func stateHash(state string) string {
-	sum := sha256.Sum256([]byte(state))
-	return base64.RawURLEncoding.EncodeToString(sum[:9])
-}
+func (j *jar) attemptName(state string) string { return j.attemptPrefix() + hash(state, 9) }
+func (j *jar) formName(state string) string    { return j.formPrefix() + hash(state, 9) }
 
 func (j *jar) cookie(name, value string, lifetime time.Duration) *http.Cookie {
 	return &http.Cookie{

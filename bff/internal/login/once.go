@@ -3,7 +3,6 @@ package login
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -64,7 +63,7 @@ type use struct {
 // A mark is the stored note of an attempt that was used.
 type mark struct {
 	At   int64  `json:"t"` // milliseconds
-	Code string `json:"c"` // hash
+	Code string `json:"c"` // its hash
 }
 
 type result struct {
@@ -97,7 +96,7 @@ func (o *once) do(ctx context.Context, u use, redeem func(context.Context) []byt
 
 // flight is do for all callbacks of this process at once.
 func (o *once) flight(ctx context.Context, u use, redeem func(context.Context) []byte) (result, error) {
-	value, err := json.Marshal(mark{At: o.now().UnixMilli(), Code: codeHash(u.code)})
+	value, err := json.Marshal(mark{At: o.now().UnixMilli(), Code: hash(u.code, sha256.Size)})
 	if err != nil {
 		return result{}, err
 	}
@@ -139,7 +138,7 @@ func (o *once) wait(ctx context.Context, u use) ([]byte, error) {
 		return nil, err
 	}
 	var used mark
-	if err := json.Unmarshal(value, &used); err != nil || used.Code != codeHash(u.code) {
+	if err := json.Unmarshal(value, &used); err != nil || used.Code != hash(u.code, sha256.Size) {
 		return nil, errUsed
 	}
 	limit := o.limit + grace
@@ -163,10 +162,4 @@ func (o *once) wait(ctx context.Context, u use) ([]byte, error) {
 		case <-time.After(pause):
 		}
 	}
-}
-
-// codeHash identifies a code without storing it.
-func codeHash(code string) string {
-	sum := sha256.Sum256([]byte(code))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -97,11 +97,14 @@ func good(proof, format string, args ...any) check.Result {
 	return check.Result{Status: check.OK, Proof: proof, What: fmt.Sprintf(format, args...)}
 }
 
+func wrong(proof, remedy, format string, args ...any) check.Result {
+	return check.Result{Status: check.Wrong, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
 // unreachable is the result for a provider whose metadata cannot be fetched.
 func (p *Prober) unreachable(err error) check.Result {
 	setting, internal := p.cfg.Setting("Provider.Issuer")+"="+p.cfg.Provider.Issuer(), p.cfg.Setting("Provider.InternalURL")
-	r := check.Result{Status: check.Wrong, Proof: "provider", What: fmt.Sprintf("%s: %v", setting, err),
-		Remedy: "correct the issuer, or let this machine reach the provider, at " + internal + " if not at its issuer"}
+	r := wrong("provider", "correct the issuer, or let this machine reach the provider, at "+internal+" if not at its issuer", "%s: %v", setting, err)
 	problem, remedy := cause.Of(err)
 	mismatch, mismatched := errors.AsType[*oidc.IssuerMismatchError](err)
 	switch {
@@ -124,12 +127,11 @@ func (p *Prober) keys(ctx context.Context, md *oidc.Metadata) check.Result {
 	if err == nil {
 		return good("keys", "the provider's key set has keys that can be used")
 	}
-	r := check.Result{Status: check.Wrong, Proof: "keys", What: "the provider's key set at " + md.JWKSURI + " cannot be used: " + err.Error(),
-		Remedy: "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here"}
 	if problem, remedy := cause.Of(err); problem != "" {
-		r.What, r.Remedy = fmt.Sprintf("the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err), remedy
+		return wrong("keys", remedy, "the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err)
 	}
-	return r
+	return wrong("keys", "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here",
+		"the provider's key set at %s cannot be used: %v", md.JWKSURI, err)
 }
 
 // mismatches returns what in the metadata does not fit the configuration. What
@@ -138,7 +140,7 @@ func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
 	var results []check.Result
 	lacks := func(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
 	add := func(remedy, format string, args ...any) {
-		results = append(results, check.Result{Status: check.Wrong, Proof: "metadata", What: fmt.Sprintf(format, args...), Remedy: remedy})
+		results = append(results, wrong("metadata", remedy, format, args...))
 	}
 	if err := p.party.Fits(md); err != nil {
 		add("", "%v", err)

@@ -3,11 +3,11 @@ package probe
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -143,15 +143,14 @@ func (p *run) date(header http.Header, asked time.Time) {
 const maxSkew = time.Minute
 
 func (p *run) clock() check.Result {
+	const synchronise = "synchronise this machine's clock (NTP), or the provider's"
 	switch seconds := int(p.skew.Abs().Round(time.Second).Seconds()); {
 	case !p.dated:
 		return check.Result{Status: check.Unknown, Proof: "clock", Optional: true, What: "whether the clocks agree: no answer of the provider had a Date header"}
 	case p.skew > maxSkew:
-		return check.Result{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s behind the provider's, so that new tokens are from the future here (60 s are tolerated)", seconds),
-			Remedy: "synchronise this machine's clock (NTP), or the provider's"}
+		return wrong("clock", synchronise, "this machine's clock is %d s behind the provider's, so that new tokens are from the future here (60 s are tolerated)", seconds)
 	case p.skew < -maxSkew:
-		return check.Result{Status: check.Wrong, Proof: "clock", What: fmt.Sprintf("this machine's clock is %d s ahead of the provider's, so that tokens expire too early here (60 s are tolerated)", seconds),
-			Remedy: "synchronise this machine's clock (NTP), or the provider's"}
+		return wrong("clock", synchronise, "this machine's clock is %d s ahead of the provider's, so that tokens expire too early here (60 s are tolerated)", seconds)
 	default:
 		return good("clock", "the clocks of this machine and of the provider differ by %d s", seconds)
 	}
@@ -171,10 +170,7 @@ func (p *run) redeem(ctx context.Context, client *rp.Client) (*answer, error) {
 const verifier = "gatehouse-check-gatehouse-check-gatehouse-check"
 
 // request is an authorization request that no browser follows.
-var request = func() rp.Request {
-	challenge := sha256.Sum256([]byte(verifier))
-	return rp.Request{State: "gatehouse-check", Nonce: "gatehouse-check", Challenge: base64.RawURLEncoding.EncodeToString(challenge[:])}
-}()
+var request = rp.Request{State: "gatehouse-check", Nonce: "gatehouse-check", Verifier: verifier}
 
 // credentialName names the setting with which the client authenticates.
 func (p *run) credentialName() string {
@@ -199,9 +195,6 @@ func assertionAudience(c *rp.Client) string {
 // random credential is sent once, so that no provider locks the client.
 func (p *run) credential(ctx context.Context) check.Result {
 	id, method := p.Client.ID, p.party.Client().Method(p.md)
-	wrong := func(remedy, format string, args ...any) check.Result {
-		return check.Result{Status: check.Wrong, Proof: "credential", What: fmt.Sprintf(format, args...), Remedy: remedy}
-	}
 	unknown := func(format string, args ...any) check.Result {
 		return check.Result{Status: check.Unknown, Proof: "credential",
 			What:   fmt.Sprintf("whether the provider takes the credential of client %s (%s): ", id, method) + fmt.Sprintf(format, args...),
@@ -215,15 +208,15 @@ func (p *run) credential(ctx context.Context) check.Result {
 		if method == rp.PrivateKey {
 			other := p.party.Client().WithOtherAudience()
 			if a, err := p.redeem(ctx, other); err == nil && a.code == "invalid_grant" {
-				return wrong("set "+p.Setting("Client.AssertionAudience")+"="+assertionAudience(other),
+				return wrong("credential", "set "+p.Setting("Client.AssertionAudience")+"="+assertionAudience(other),
 					"the provider takes the key of client %s, but not the audience of its assertions", id)
 			}
 		}
-		return wrong(p.clientRemedy(method), "the provider refuses client %s (%s)", id, a)
+		return wrong("credential", p.clientRemedy(method), "the provider refuses client %s (%s)", id, a)
 	case a.code == "unauthorized_client":
-		return wrong("allow it there", "the provider does not allow client %s the authorization code grant (%s)", id, a)
+		return wrong("credential", "allow it there", "the provider does not allow client %s the authorization code grant (%s)", id, a)
 	case a.accessToken() != "":
-		return wrong("do not trust it", "the token endpoint %s accepts a code that was never issued (%s)", p.md.TokenEndpoint, a)
+		return wrong("credential", "do not trust it", "the token endpoint %s accepts a code that was never issued (%s)", p.md.TokenEndpoint, a)
 	case a.code != "invalid_grant":
 		return unknown("the token endpoint answers %s to a code that was never issued, where invalid_grant would prove it", a)
 	}
@@ -259,32 +252,27 @@ func (p *run) redirect(ctx context.Context) check.Result {
 	if p.party.Pushes(p.md) {
 		return p.push(ctx)
 	}
-	none := p.authorize(ctx, p.Callback, "none")
-	switch verdict := p.judge(none); {
-	case verdict.Status != check.Unknown:
-		return verdict
-	case none.err != nil || none.a.status >= 500 || none.a.status == http.StatusTooManyRequests:
+	none, err := p.authorize(ctx, p.Callback, "none")
+	if verdict := p.judge(none, err); verdict.Status != check.Unknown || err != nil || none.status >= 500 || none.status == http.StatusTooManyRequests {
 		return verdict
 	}
 	// The provider shows its login page, or does not support prompt=none. It has
 	// checked the redirect URI if its answer to one that cannot be registered is
 	// different.
-	ours := p.authorize(ctx, p.Callback, "")
-	if verdict := p.judge(ours); verdict.Status != check.Unknown || ours.err != nil {
+	ours, err := p.authorize(ctx, p.Callback, "")
+	if verdict := p.judge(ours, err); verdict.Status != check.Unknown || err != nil {
 		return verdict
 	}
-	other := p.authorize(ctx, p.Callback+"/"+rand.Text(), "")
+	other, err := p.authorize(ctx, p.Callback+"/"+rand.Text(), "")
 	switch {
-	case other.err != nil:
-		return p.redirectUnknown("no answer to the control request: " + whyNoAnswer(other.err))
-	case ours.a.status < 400 && (other.a.refusesRequest() || blamesRedirect(other.a)):
+	case err != nil:
+		return p.redirectUnknown("no answer to the control request: %s", whyNoAnswer(err))
+	case ours.status < 400 && (other.refusesRequest() || blamesRedirect(other)):
 		return p.redirectKnown()
-	case ours.a.refusesRequest() && ours.a.status == other.a.status:
-		return check.Result{Status: check.Wrong, Proof: "redirect URI",
-			What:   fmt.Sprintf("the provider refuses our authorization request (%s), as it does one with a redirect URI that cannot be registered", ours.a),
-			Remedy: p.redirectRemedy()}
+	case ours.refusesRequest() && ours.status == other.status:
+		return p.redirectWrong("the provider refuses our authorization request (%s), as it does one with a redirect URI that cannot be registered", ours)
 	}
-	return p.redirectUnknown(fmt.Sprintf("the authorization endpoint answers %s, and %s to a redirect URI that cannot be registered", ours.a, other.a))
+	return p.redirectUnknown("the authorization endpoint answers %s, and %s to a redirect URI that cannot be registered", ours, other)
 }
 
 func (p *run) redirectRemedy() string {
@@ -295,21 +283,20 @@ func (p *run) redirectKnown() check.Result {
 	return good("redirect URI", "the redirect URI %s is registered", p.Callback)
 }
 
-func (p *run) redirectUnknown(why string) check.Result {
-	return check.Result{Status: check.Unknown, Proof: "redirect URI", What: fmt.Sprintf("whether the redirect URI %s is registered: %s", p.Callback, why), Remedy: p.redirectRemedy()}
+func (p *run) redirectWrong(format string, args ...any) check.Result {
+	return wrong("redirect URI", p.redirectRemedy(), format, args...)
 }
 
-// An authorizationAnswer is the answer to an authorization request that was made
-// without a browser.
-type authorizationAnswer struct {
-	a   *answer
-	err error
+func (p *run) redirectUnknown(format string, args ...any) check.Result {
+	return check.Result{Status: check.Unknown, Proof: "redirect URI", Remedy: p.redirectRemedy(),
+		What: fmt.Sprintf("whether the redirect URI %s is registered: ", p.Callback) + fmt.Sprintf(format, args...)}
 }
 
-func (p *run) authorize(ctx context.Context, callback, prompt string) authorizationAnswer {
+// authorize makes an authorization request without a browser.
+func (p *run) authorize(ctx context.Context, callback, prompt string) (*answer, error) {
 	u, err := url.Parse(p.md.AuthorizationEndpoint)
 	if err != nil {
-		return authorizationAnswer{err: err}
+		return nil, err
 	}
 	q := p.party.AuthorizationRequest(p.md, request, url.Values{})
 	q.Set("redirect_uri", callback)
@@ -318,19 +305,17 @@ func (p *run) authorize(ctx context.Context, callback, prompt string) authorizat
 		q.Set("prompt", prompt)
 	}
 	own := u.Query()
-	for name, values := range q {
-		own[name] = values
-	}
+	maps.Copy(own, q)
 	u.RawQuery = own.Encode()
 	const mostHops = 3
 	for hops := 0; ; hops++ {
 		a, err := p.read(func() (*rp.Response, error) { return p.party.Get(ctx, u.String()) })
 		if err != nil || hops == mostHops {
-			return authorizationAnswer{a, err}
+			return a, err
 		}
 		next := passedOn(u, a, callback)
 		if next == nil {
-			return authorizationAnswer{a, nil}
+			return a, nil
 		}
 		u = next
 	}
@@ -353,23 +338,20 @@ func passedOn(from *url.URL, a *answer, callback string) *url.URL {
 
 // judge returns the result of an answer that redirects to the redirect URI, or
 // names it as the problem. Other answers prove nothing.
-func (p *run) judge(got authorizationAnswer) check.Result {
-	if got.err != nil {
-		return p.redirectUnknown("the authorization endpoint did not answer: " + whyNoAnswer(got.err))
+func (p *run) judge(a *answer, err error) check.Result {
+	if err != nil {
+		return p.redirectUnknown("the authorization endpoint did not answer: %s", whyNoAnswer(err))
 	}
-	a := got.a
 	if back, ok := p.ledBack(a); ok {
 		return p.judgeError(back)
 	}
 	if blamesRedirect(a) {
-		return check.Result{Status: check.Wrong, Proof: "redirect URI",
-			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a), Remedy: p.redirectRemedy()}
+		return p.redirectWrong("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a)
 	}
 	if code := rp.ErrorCode(locationParameter(a.location, "error")); code != "" && a.status < 400 { // to an error page of its own
-		return check.Result{Status: check.Wrong, Proof: "redirect URI",
-			What: fmt.Sprintf("the provider refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(p.presentable(locationParameter(a.location, "error_description")))), Remedy: p.redirectRemedy()}
+		return p.redirectWrong("the provider refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(p.presentable(locationParameter(a.location, "error_description"))))
 	}
-	return p.redirectUnknown("the authorization endpoint answers " + a.String())
+	return p.redirectUnknown("the authorization endpoint answers %s", a)
 }
 
 // ledBack returns the parameters of an answer that redirects to the redirect
@@ -399,8 +381,7 @@ func (p *run) ledBack(a *answer) (url.Values, bool) {
 func (p *run) judgeError(back url.Values) check.Result {
 	code, description := rp.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
 	refused := func(remedy string) check.Result {
-		return check.Result{Status: check.Wrong, Proof: "authorization request",
-			What: fmt.Sprintf("the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description)), Remedy: remedy}
+		return wrong("authorization request", remedy, "the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description))
 	}
 	switch code {
 	case "invalid_scope":
@@ -465,12 +446,9 @@ func locationParameter(location, name string) string {
 // push pushes an authorization request that no browser follows, so that the
 // provider checks redirect URI, scope and audience.
 func (p *run) push(ctx context.Context) check.Result {
-	wrong := func(a *answer, remedy, format string, args ...any) check.Result {
-		return check.Result{Status: check.Wrong, Proof: "authorization request", What: fmt.Sprintf(format, args...) + fmt.Sprintf(" (%s)", a), Remedy: remedy}
-	}
 	a, err := p.post(ctx, p.party.Client(), p.md.PushedAuthorizationRequestEndpoint, p.party.AuthorizationRequest(p.md, request, url.Values{}))
 	if err != nil {
-		return p.redirectUnknown("the endpoint for pushed authorization requests did not answer: " + whyNoAnswer(err))
+		return p.redirectUnknown("the endpoint for pushed authorization requests did not answer: %s", whyNoAnswer(err))
 	}
 	var pushed struct {
 		RequestURI string `json:"request_uri"`
@@ -479,17 +457,16 @@ func (p *run) push(ctx context.Context) check.Result {
 	case a.status < 300 && json.Unmarshal(a.body, &pushed) == nil && pushed.RequestURI != "":
 		return good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.Callback)
 	case a.code == "invalid_target":
-		return wrong(a, p.targetRemedy(), "the provider refuses the audience %s", p.Audience)
+		return wrong("authorization request", p.targetRemedy(), "the provider refuses the audience %s (%s)", p.Audience, a)
 	case a.code == "invalid_scope":
-		return wrong(a, p.scopeRemedy(), "the provider refuses a scope")
+		return wrong("authorization request", p.scopeRemedy(), "the provider refuses a scope (%s)", a)
 	case blamesRedirect(a):
-		return check.Result{Status: check.Wrong, Proof: "redirect URI",
-			What: fmt.Sprintf("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a), Remedy: p.redirectRemedy()}
+		return p.redirectWrong("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a)
 	case a.refusesRequest():
-		return wrong(a, fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? %s sends them through the browser instead", p.Callback, p.Setting("Login.OmitPAR")),
-			"the provider refuses our authorization request")
+		return wrong("authorization request", fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? %s sends them through the browser instead", p.Callback, p.Setting("Login.OmitPAR")),
+			"the provider refuses our authorization request (%s)", a)
 	}
-	return p.redirectUnknown("the endpoint for pushed authorization requests answers " + a.String())
+	return p.redirectUnknown("the endpoint for pushed authorization requests answers %s", a)
 }
 
 // accessToken requests an access token for the client itself, if the provider
@@ -524,20 +501,16 @@ func (p *run) judgeToken(raw string, err error) check.Result {
 	if err == nil {
 		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.Audience)
 	}
-	r := check.Result{Status: check.Wrong, Proof: "access token"}
-	claims, ok := audienceOf(raw)
+	audience, ok := audienceOf(raw)
 	switch {
 	case !ok:
-		r.What = "the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401"
-		r.Remedy = fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience)
-	case !slices.Contains(claims, p.Audience):
-		r.What = fmt.Sprintf("access tokens have the audience %q, not %s=%s: the API answers every call with 401", claims, p.Setting("Login.Audience"), p.Audience)
-		r.Remedy = "correct the setting, or the provider's audience for this client"
-	default:
-		r.What = fmt.Sprintf("the server would refuse the provider's access tokens: %v", err)
-		r.Remedy = "see docs/providers for the settings of this provider"
+		return wrong("access token", fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience),
+			"the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401")
+	case !slices.Contains(audience, p.Audience):
+		return wrong("access token", "correct the setting, or the provider's audience for this client",
+			"access tokens have the audience %q, not %s=%s: the API answers every call with 401", audience, p.Setting("Login.Audience"), p.Audience)
 	}
-	return r
+	return wrong("access token", "see docs/providers for the settings of this provider", "the server would refuse the provider's access tokens: %v", err)
 }
 
 // audienceOf returns the audience of a JWT without verifying it. ok is false for

@@ -3,6 +3,8 @@ package rp
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +19,8 @@ import (
 // A Request holds what ties an authorization request to one browser.
 type Request struct {
 	State, Nonce string
-	// Challenge is the PKCE code challenge, method S256.
-	Challenge string
+	// Verifier is the PKCE code verifier.
+	Verifier string
 }
 
 // AuthorizationURL returns the address at which the browser signs in, with the
@@ -53,7 +55,8 @@ func (p *Party) AuthorizationRequest(md *oidc.Metadata, r Request, extra url.Val
 	q.Set("scope", scope)
 	q.Set("state", r.State)
 	q.Set("nonce", r.Nonce)
-	q.Set("code_challenge", r.Challenge)
+	challenge := sha256.Sum256([]byte(r.Verifier)) // RFC 7636 §4.2
+	q.Set("code_challenge", base64.RawURLEncoding.EncodeToString(challenge[:]))
 	q.Set("code_challenge_method", "S256")
 	if p.cfg.ResponseMode != "" {
 		q.Set("response_mode", p.cfg.ResponseMode)

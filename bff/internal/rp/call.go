@@ -82,16 +82,41 @@ func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Me
 	if err != nil {
 		return nil, &NoResponse{false, err}
 	}
-	body, _, err := p.do(req)
+	resp, err := p.do(req)
 	if refusal, ok := errors.AsType[*Error](err); ok {
 		refusal.Description = withoutCredentials(refusal.Description, form, p.client.Secret)
 	}
-	return body, err
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }
 
-// do makes a request, and returns the body of a successful response and its
-// Content-Type. Its errors are an *Error or a *NoResponse.
-func (p *Party) do(req *http.Request) (body []byte, contentType string, err error) {
+// do makes a request, and returns a successful response. Its errors are an
+// *Error or a *NoResponse.
+func (p *Party) do(req *http.Request) (*Response, error) {
+	resp, err := p.exchange(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(resp.Body) > maxResponse:
+		return nil, fmt.Errorf("%s: the response is longer than %d bytes: %w", req.URL.Host, maxResponse, &Error{Status: resp.Status})
+	}
+	if refusal := errorIn(resp, p.cfg.Now()); refusal != nil {
+		return nil, refusal
+	}
+	return resp, nil
+}
+
+// A Response is a response of the provider with any status.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte // at most 1 MiB of it, and one byte more if it is longer
+}
+
+// exchange makes a request. Its error is a *NoResponse.
+func (p *Party) exchange(req *http.Request) (*Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
 	// A transport without traces may have sent everything.
@@ -124,84 +149,56 @@ func (p *Party) do(req *http.Request) (body []byte, contentType string, err erro
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return nil, "", failed(err)
+		return nil, failed(err)
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	switch {
-	case err != nil:
-		return nil, "", failed(err)
-	case len(body) > maxResponse:
-		return nil, "", fmt.Errorf("%s: the response is longer than %d bytes: %w", req.URL.Host, maxResponse, &Error{Status: resp.StatusCode})
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
+	if err != nil {
+		return nil, failed(err)
 	}
-	if refusal := errorIn(resp, body, p.cfg.Now()); refusal != nil {
-		return nil, "", refusal
-	}
-	return body, resp.Header.Get("Content-Type"), nil
-}
-
-// A Response is a response of the provider with any status.
-type Response struct {
-	Status int
-	Header http.Header
-	Body   []byte // at most 1 MiB of it
+	return &Response{resp.StatusCode, resp.Header, body}, nil
 }
 
 // Post makes a request to an endpoint, authenticated as client.
 func (p *Party) Post(ctx context.Context, client *Client, md *oidc.Metadata, endpoint string, form url.Values) (*Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
 	req, err := client.request(ctx, md, endpoint, form)
 	if err != nil {
 		return nil, err
 	}
-	return p.response(req)
+	return p.exchange(req)
 }
 
 // Get requests a page, as a browser would.
 func (p *Party) Get(ctx context.Context, address string) (*Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "text/html")
-	return p.response(req)
-}
-
-func (p *Party) response(req *http.Request) (*Response, error) {
-	ctx, cancel := context.WithTimeout(req.Context(), CallTimeout)
-	defer cancel()
-	resp, err := p.http.Do(req.WithContext(ctx))
-	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL and its parameters
-		}
-		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", req.URL.Host, err)
-	}
-	return &Response{resp.StatusCode, resp.Header, body}, nil
+	return p.exchange(req)
 }
 
 // errorIn returns the error in a response, nil for success. Some providers
 // respond to a refused request with status 200.
-func errorIn(resp *http.Response, body []byte, now time.Time) *Error {
+func errorIn(resp *Response, now time.Time) *Error {
 	var response struct {
 		Error       any `json:"error"`
 		Description any `json:"error_description"`
 		Suberror    any `json:"suberror"`
 	}
-	_ = json.Unmarshal(body, &response) // a body of another form has no code
+	_ = json.Unmarshal(resp.Body, &response) // a body of another form has no code
 	code, _ := response.Error.(string)
-	success := resp.StatusCode >= 200 && resp.StatusCode < 300
-	if code == "" && success {
+	if code == "" && resp.Status >= 200 && resp.Status < 300 {
 		return nil
 	}
 	description, _ := response.Description.(string)
 	suberror, _ := response.Suberror.(string)
 	return &Error{
-		Status:      resp.StatusCode,
+		Status:      resp.Status,
 		Code:        ErrorCode(code),
 		Description: description,
 		Suberror:    ErrorCode(suberror),

@@ -26,7 +26,7 @@ func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken str
 	}
 	req.Header.Set("Authorization", "Bearer "+accessToken)
 	req.Header.Set("Accept", "application/json, application/jwt")
-	body, contentType, err := p.do(req)
+	resp, err := p.do(req)
 	if refusal, ok := errors.AsType[*Error](err); ok {
 		refusal.Description = withoutCredentials(refusal.Description, url.Values{"token": {accessToken}}, "")
 	}
@@ -35,8 +35,8 @@ func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken str
 	}
 	// A client that is registered with userinfo_signed_response_alg gets a
 	// signed response, one with userinfo_encrypted_response_alg an encrypted one.
-	if kind, _, _ := mime.ParseMediaType(contentType); kind == "application/jwt" {
-		raw := string(bytes.TrimSpace(body))
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "application/jwt" {
+		raw := string(bytes.TrimSpace(resp.Body))
 		if strings.Count(raw, ".") == 4 {
 			return nil, errors.New("userinfo: the response is encrypted, which is not supported: turn userinfo encryption off for this client at the provider")
 		}
@@ -46,7 +46,7 @@ func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken str
 		}
 		return signed.Map(), nil
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder := json.NewDecoder(bytes.NewReader(resp.Body))
 	decoder.UseNumber()
 	var claims map[string]any
 	if err := decoder.Decode(&claims); err != nil {
