@@ -114,13 +114,12 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.respond = respond.New(respond.Config{Pages: b.pages, Logger: cfg.Logger})
+	b.respond = respond.New(b.pages, cfg.Logger)
 	if cfg.Frontend == nil {
 		cfg.Frontend = b.pages
 	}
 	b.pending = logout.NewRevocations(logout.RevocationsConfig{
-		Notes: b.sessions.Notes("revocation"), Revoke: b.party.Revoke, Final: refresh.IsFinal,
-		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
+		Notes: b.sessions.Notes("revocation"), Party: b.party, Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	b.refresher = refresh.New(refresh.Config{
 		Sessions: b.sessions, Party: b.party, RevokeAt: b.pending.At, Setting: cfg.SettingName,
@@ -129,9 +128,8 @@ func New(cfg Config) (*BFF, error) {
 	denier := denier{cfg.Revoke, cfg.Logger}
 	revoker := revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: denier.target, Now: cfg.Now})
 	b.logout = logout.New(logout.Config{
-		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens,
-		EndSession: b.party.EndSessionURL,
-		Deny:       denier.session, Revoker: revoker, Revocations: b.pending, ForgetLogins: func(w http.ResponseWriter, r *http.Request) { b.login.ForgetHistory(w, r) },
+		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens, Party: b.party,
+		Deny: denier.session, Revoker: revoker, Revocations: b.pending, ForgetLogins: func(w http.ResponseWriter, r *http.Request) { b.login.ForgetHistory(w, r) },
 		Origins: b.origins, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	lookup := account.NewLookup(account.LookupConfig{Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,11 +78,7 @@ func sections(others []Section) []Section {
 		{Path: "/sessions", Template: "sessions.html", Title: "Your sessions", Script: "sessions.js", Personal: true,
 			About: "Every browser in which you are signed in. You can end each session."},
 	}}
-	return append(append([]Section{first}, others...), last)
-}
-
-func notFound() page {
-	return page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
+	return slices.Concat([]Section{first}, others, []Section{last})
 }
 
 // A view is the data of layout.html and the page templates.
@@ -154,16 +151,16 @@ func loginURL(u *url.URL) string {
 	return "/api/auth/login?returnTo=" + url.QueryEscape(back)
 }
 
-// parse reads the templates of a page: ours are names in this package, own are
-// names in fsys, which may be nil. The template to execute is the first of ours.
-func parse(a *assets, ours []string, fsys fs.FS, own ...string) (*template.Template, error) {
-	t := template.New(ours[0]).Funcs(template.FuncMap{
+// parse reads the templates of a page: ours, which is executed, and own, which
+// are names in fsys. fsys may be nil.
+func parse(a *assets, ours string, fsys fs.FS, own ...string) (*template.Template, error) {
+	t := template.New(ours).Funcs(template.FuncMap{
 		"asset":   a.url,
 		"dict":    dict,
 		"utc":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).Option("missingkey=error")
-	read := func(fsys fs.FS, names []string) error {
+	read := func(fsys fs.FS, names ...string) error {
 		for _, name := range names {
 			if _, err := t.ParseFS(fsys, "templates/"+name); err != nil {
 				return fmt.Errorf("web: template %s: %w", name, err)
@@ -171,17 +168,11 @@ func parse(a *assets, ours []string, fsys fs.FS, own ...string) (*template.Templ
 		}
 		return nil
 	}
-	if err := read(files, append([]string{"partials.html"}, ours...)); err != nil {
-		return nil, err
-	}
-	if fsys == nil {
-		return t, nil
+	if err := read(files, "partials.html", ours); err != nil || fsys == nil {
+		return t, err
 	}
 	if _, err := fs.Stat(fsys, "templates/partials.html"); err == nil {
 		own = append([]string{"partials.html"}, own...)
 	}
-	if err := read(fsys, own); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t, read(fsys, own...)
 }

@@ -48,5 +48,5 @@ func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, pr Problem) {
 	p.write(w, r, p.problem, pr.Status, struct {
 		Problem
 		Dev bool
-	}{pr, p.dev})
+	}{pr, p.cfg.DevBanner})
 }

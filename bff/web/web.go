@@ -91,12 +91,7 @@ type Config struct {
 // Pages is an http.Handler for the embedded front end. It is safe for concurrent
 // use.
 type Pages struct {
-	user    func(*http.Request) (User, bool)
-	unknown func(*http.Request) bool
-	log     *slog.Logger
-	dev     bool
-	call    string
-	confirm string
+	cfg     Config
 	assets  *assets
 	list    []*page // in the order of the navigation bar
 	byPath  map[string]*page
@@ -107,16 +102,16 @@ type Pages struct {
 // New returns Pages. An error names the page or file: sections with equal paths
 // or file names, a missing script, a template that cannot be parsed.
 func New(cfg Config) (*Pages, error) {
-	p := &Pages{user: cfg.User, unknown: cfg.Unknown, log: cfg.Logger, dev: cfg.DevBanner, call: cfg.Call, confirm: cfg.CallConfirmed, byPath: make(map[string]*page)}
-	if p.user == nil {
-		p.user = func(*http.Request) (User, bool) { return User{}, false }
+	if cfg.User == nil {
+		cfg.User = func(*http.Request) (User, bool) { return User{}, false }
 	}
-	if p.unknown == nil {
-		p.unknown = func(*http.Request) bool { return false }
+	if cfg.Unknown == nil {
+		cfg.Unknown = func(*http.Request) bool { return false }
 	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	p := &Pages{cfg: cfg, byPath: make(map[string]*page)}
 	all := []fs.FS{files}
 	for _, section := range cfg.Sections {
 		all = append(all, section.Files)
@@ -132,12 +127,11 @@ func New(cfg Config) (*Pages, error) {
 			}
 		}
 	}
-	missing := notFound()
-	if missing.parsed, err = parse(p.assets, []string{"layout.html"}, files, missing.Template); err != nil {
+	p.missing = &page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
+	if p.missing.parsed, err = parse(p.assets, "layout.html", files, p.missing.Template); err != nil {
 		return nil, err
 	}
-	p.missing = &missing
-	if p.problem, err = parse(p.assets, []string{"problem.html"}, nil); err != nil {
+	if p.problem, err = parse(p.assets, "problem.html", nil); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -145,7 +139,7 @@ func New(cfg Config) (*Pages, error) {
 
 // add parses the template of a page and adds the page to the list.
 func (p *Pages) add(pg page, files fs.FS) (err error) {
-	if pg.parsed, err = parse(p.assets, []string{"layout.html"}, files, pg.Template); err != nil {
+	if pg.parsed, err = parse(p.assets, "layout.html", files, pg.Template); err != nil {
 		return err
 	}
 	if pg.Script != "" && !p.assets.has(pg.Script) {
@@ -214,8 +208,8 @@ func (p *Pages) Assets() http.Handler { return p.assets }
 
 // show answers with a page.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string, status int) {
-	user, signedIn := p.user(r)
-	unknown := !signedIn && p.unknown(r)
+	user, signedIn := p.cfg.User(r)
+	unknown := !signedIn && p.cfg.Unknown(r)
 	h := w.Header()
 	h.Add("Vary", "Cookie")
 	switch {
@@ -232,11 +226,11 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 		SignedIn: signedIn,
 		Unknown:  unknown,
 		Personal: pg.Personal,
-		Dev:      p.dev,
+		Dev:      p.cfg.DevBanner,
 		LoginURL: loginURL(r.URL),
 		ID:       id,
-		Call:     p.call,
-		Confirm:  p.confirm,
+		Call:     p.cfg.Call,
+		Confirm:  p.cfg.CallConfirmed,
 		Pages:    p.listed(),
 	}
 	if signedIn {
@@ -256,7 +250,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 func (p *Pages) write(w http.ResponseWriter, r *http.Request, t *template.Template, status int, v any) {
 	var body bytes.Buffer
 	if err := t.Execute(&body, v); err != nil {
-		p.log.ErrorContext(r.Context(), "page not rendered", "template", t.Name(), "err", err)
+		p.cfg.Logger.ErrorContext(r.Context(), "page not rendered", "template", t.Name(), "err", err)
 		plain(w, http.StatusInternalServerError, "This page could not be shown.")
 		return
 	}

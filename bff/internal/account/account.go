@@ -7,10 +7,12 @@ package account
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
@@ -22,18 +24,13 @@ type SignOut interface {
 	SignOut(ctx context.Context, s *session.Session, why session.Reason) error
 }
 
-// A Renewer replaces the access token of a session.
-type Renewer interface {
-	WaitForRefresh(ctx context.Context, s *session.Session) (*session.Session, error)
-}
-
 // Config configures the Handlers. All fields are required.
 type Config struct {
 	Lookup *Lookup
 	// Logouts ends the session that makes the request.
 	Logouts SignOut
 	// Tokens replaces an access token that was denied with the user's others.
-	Tokens Renewer
+	Tokens *refresh.Refresher
 	// Revoker ends the user's other sessions.
 	Revoker *revocation.Revoker
 	// Denies tells whether Revoker has access tokens refused.
@@ -57,8 +54,15 @@ func New(cfg Config) *Handlers {
 	return &Handlers{cfg: cfg, streams: streamCount{count: map[session.ID]int{}}}
 }
 
-// noContent is the answer to a browser that is signed out.
-func noContent(w http.ResponseWriter) {
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusNoContent)
+// answered reports whether it has answered a request because the look-up of its
+// session gave an error: with 204 if it has none.
+func (h *Handlers) answered(w http.ResponseWriter, r *http.Request, err error) bool {
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+	case err != nil:
+		h.cfg.Respond.StoreUnavailable(w, r, err)
+	}
+	return err != nil
 }

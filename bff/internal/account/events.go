@@ -2,7 +2,6 @@ package account
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -44,11 +43,7 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 	}
 	s, err := h.cfg.Lookup.Current(r)
 	switch {
-	case errors.Is(err, session.ErrNotFound):
-		noContent(w)
-		return
-	case err != nil:
-		h.cfg.Respond.StoreUnavailable(w, r, err)
+	case h.answered(w, r, err):
 		return
 	case !h.streams.begin(s.ID):
 		w.Header().Set("Retry-After", respond.RetryAfter)
@@ -61,7 +56,7 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 
 // stream sends the events of a session.
 func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Session) {
-	sessions := h.cfg.Lookup.sessions
+	sessions := h.cfg.Lookup.cfg.Sessions
 	changes, stop := sessions.Watch(s)
 	defer stop()
 	defer h.cfg.Lookup.endWithToken(s, func() {})()

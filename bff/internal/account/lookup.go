@@ -33,35 +33,28 @@ type LookupConfig struct {
 // A Lookup finds the sessions of requests and reports their ends. It is safe
 // for concurrent use.
 type Lookup struct {
-	sessions *session.Manager
-	expired  func(session.Tokens) bool
-	now      func() time.Time
-	logger   *slog.Logger
-
+	cfg           LookupConfig
 	pausedUntil   atomic.Int64  // Unix nanoseconds
 	touchFailures *throttle.Log // for the log
 }
 
 // NewLookup returns a Lookup.
 func NewLookup(cfg LookupConfig) *Lookup {
-	return &Lookup{
-		sessions: cfg.Sessions, expired: cfg.Expired, now: cfg.Now, logger: cfg.Logger,
-		touchFailures: throttle.Every(time.Minute),
-	}
+	return &Lookup{cfg: cfg, touchFailures: throttle.Every(time.Minute)}
 }
 
 // Current returns the session of a request without extending it. The error is
 // session.ErrNotFound for a request without one. A session whose access token
 // has expired and cannot be renewed has ended: its user must sign in again.
 func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
-	s, err := l.sessions.Load(r.Context(), r)
+	s, err := l.cfg.Sessions.Load(r.Context(), r)
 	if err != nil {
 		return nil, err
 	}
-	if s.Data.Tokens.Refresh == "" && l.expired(s.Data.Tokens) {
+	if s.Data.Tokens.Refresh == "" && l.cfg.Expired(s.Data.Tokens) {
 		// The session has ended whether the store records it or not.
-		if err := l.sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
-			l.logger.DebugContext(r.Context(), "expired session not removed", "session", s, "err", err)
+		if err := l.cfg.Sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
+			l.cfg.Logger.DebugContext(r.Context(), "expired session not removed", "session", s, "err", err)
 		}
 		return nil, session.ErrNotFound
 	}
@@ -75,14 +68,14 @@ func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 	if err != nil || time.Now().UnixNano() < l.pausedUntil.Load() {
 		return s, err
 	}
-	err = l.sessions.Touch(r.Context(), s)
+	err = l.cfg.Sessions.Touch(r.Context(), s)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, err
 	case err != nil && r.Context().Err() == nil:
 		l.pausedUntil.Store(time.Now().Add(touchPause).UnixNano())
 		if ok, suppressed := l.touchFailures.Next(); ok {
-			l.logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
+			l.cfg.Logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
 				"err", err, "suppressed", suppressed)
 		}
 	}
@@ -92,7 +85,7 @@ func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 // OnEnd calls f when the session ends: at this node or another, by logout or by
 // time. f may be called twice. stop ends that and frees what it takes.
 func (l *Lookup) OnEnd(s *session.Session, f func()) (stop func()) {
-	changes, stop := l.sessions.Watch(s)
+	changes, stop := l.cfg.Sessions.Watch(s)
 	stopTimer := l.endWithToken(s, f)
 	go func() {
 		defer stopTimer()
@@ -113,11 +106,11 @@ func (l *Lookup) endWithToken(s *session.Session, f func()) (stop func()) {
 	if t.Refresh != "" || t.ExpiresAt.IsZero() {
 		return func() {}
 	}
-	timer := time.AfterFunc(t.ExpiresAt.Sub(l.now()), func() {
+	timer := time.AfterFunc(t.ExpiresAt.Sub(l.cfg.Now()), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
-		if err := l.sessions.End(ctx, s, session.ReasonExpired); err != nil {
-			l.logger.WarnContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
+		if err := l.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
+			l.cfg.Logger.WarnContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
 		}
 		f()
 	})

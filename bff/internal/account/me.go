@@ -1,7 +1,6 @@
 package account
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"time"
@@ -24,12 +23,7 @@ func Claims(s *session.Session) map[string]any {
 // Me answers with the user's claims, or 204 for a request without a session, as
 // the useUser hook of nextjs-auth0 expects.
 func (h *Handlers) Me(w http.ResponseWriter, r *http.Request) {
-	switch s, err := h.cfg.Lookup.Used(r); {
-	case errors.Is(err, session.ErrNotFound):
-		noContent(w)
-	case err != nil:
-		h.cfg.Respond.StoreUnavailable(w, r, err)
-	default:
+	if s, err := h.cfg.Lookup.Used(r); !h.answered(w, r, err) {
 		respond.JSON(w, http.StatusOK, Claims(s))
 	}
 }
@@ -37,19 +31,14 @@ func (h *Handlers) Me(w http.ResponseWriter, r *http.Request) {
 // Session answers with the time that is left to the session, without extending
 // it, or 204 for a request without a session.
 func (h *Handlers) Session(w http.ResponseWriter, r *http.Request) {
-	switch s, err := h.cfg.Lookup.Current(r); {
-	case errors.Is(err, session.ErrNotFound):
-		noContent(w)
-	case err != nil:
-		h.cfg.Respond.StoreUnavailable(w, r, err)
-	default:
+	if s, err := h.cfg.Lookup.Current(r); !h.answered(w, r, err) {
 		respond.JSON(w, http.StatusOK, h.timeLeft(s))
 	}
 }
 
 // timeLeft is the JSON form of the time that is left to a session.
 func (h *Handlers) timeLeft(s *session.Session) map[string]any {
-	idle, absolute := h.cfg.Lookup.sessions.TimeLeft(s)
+	idle, absolute := h.cfg.Lookup.cfg.Sessions.TimeLeft(s)
 	idleEnd, latest := s.Ends()
 	return map[string]any{
 		"idle_seconds":     int(idle / time.Second),

@@ -74,7 +74,7 @@ func (h *Handlers) End(w http.ResponseWriter, r *http.Request) {
 		var err error
 		if record.ID == s.ID { // a logout without the provider
 			if err = h.cfg.Logouts.SignOut(r.Context(), s, session.ReasonSignedOut); err == nil {
-				http.SetCookie(w, h.cfg.Lookup.sessions.ClearCookie())
+				http.SetCookie(w, h.cfg.Lookup.cfg.Sessions.ClearCookie())
 			}
 		} else {
 			err = h.endOther(r.Context(), record.ID)
@@ -92,7 +92,7 @@ func (h *Handlers) End(w http.ResponseWriter, r *http.Request) {
 // endOther ends another session of the user. That it has ended meanwhile is no
 // error.
 func (h *Handlers) endOther(ctx context.Context, id session.ID) error {
-	err := h.cfg.Lookup.sessions.EndByID(ctx, id, session.ReasonElsewhere)
+	err := h.cfg.Lookup.cfg.Sessions.EndByID(ctx, id, session.ReasonElsewhere)
 	if errors.Is(err, session.ErrNotFound) {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (h *Handlers) own(w http.ResponseWriter, r *http.Request) (*session.Session
 	if !ok {
 		return nil, nil, false
 	}
-	records, err := h.cfg.Lookup.sessions.List(r.Context(), s.Issuer, s.Subject)
+	records, err := h.cfg.Lookup.cfg.Sessions.List(r.Context(), s.Issuer, s.Subject)
 	if err != nil {
 		h.cfg.Respond.StoreUnavailable(w, r, err)
 		return nil, nil, false

@@ -44,7 +44,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.jar.drop(w, r, state)
 		h.cfg.Logger.InfoContext(r.Context(), "login not completed", "err", err)
-		h.stale(w, r, h.history.ledTo(r, state))
+		h.stale(w, r, h.jar.ledTo(r, state))
 		return
 	}
 	if err := checkResponse(md, a, response); err != nil {
@@ -99,7 +99,7 @@ func (h *Handlers) completed(w http.ResponseWriter, r *http.Request, a *attempt,
 		http.SetCookie(w, cookie)
 		h.jar.drop(w, r, a.state())
 		if !repeated {
-			h.history.add(w, r, a.state(), a.ReturnTo)
+			h.jar.addLogin(w, r, a.state(), a.ReturnTo)
 		}
 		respond.SeeOther(w, a.ReturnTo)
 	}
@@ -242,13 +242,14 @@ func (h *Handlers) signIn(ctx context.Context, new session.NewSession, md *oidc.
 	})
 	switch {
 	case err != nil:
-		h.cfg.Undo(ctx, s)
-		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
+		err = fmt.Errorf("%w: %w", errStore, err)
 	case barred:
-		h.cfg.Undo(ctx, s)
-		return nil, nil, errRevoked
+		err = errRevoked
+	default:
+		return s, cookie, nil
 	}
-	return s, cookie, nil
+	h.cfg.Undo(ctx, s)
+	return nil, nil, err
 }
 
 // claims returns the claims of the ID token, and those from the userinfo

@@ -93,19 +93,25 @@ func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
 	h.cfg.Respond.Problem(w, r, p)
 }
 
+// tryAgain returns a page about a login that did not work. It offers to start the
+// login again, or the home page.
+func tryAgain(r *http.Request, to string, status int, title string) web.Problem {
+	return web.Problem{
+		Status:    status,
+		Title:     title,
+		Detail:    respond.Detail(r),
+		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
+		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
+	}
+}
+
 // refused answers a login with an error of the provider. status is for errors
 // without a status of their own: 400 where the browser can have made up the
 // response. 503 is what server_error and temporarily_unavailable stand for (RFC
 // 6749 §4.1.2.1).
 func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
-	p := web.Problem{
-		Status:    status,
-		Title:     "The sign-in did not work",
-		Message:   "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application.",
-		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: route.LoginURL(a.ReturnTo)},
-		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
-	}
+	p := tryAgain(r, a.ReturnTo, status, "The sign-in did not work")
+	p.Message = "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application."
 	if code != "" {
 		p.Detail = "Error: " + code
 	}
@@ -128,14 +134,8 @@ func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, c
 // would tell an attacker which check failed. 4xx is for what a browser can
 // cause, 502 for a provider that misbehaves.
 func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
-	p := web.Problem{
-		Status:    http.StatusBadGateway,
-		Title:     "The sign-in could not be completed",
-		Message:   "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application.",
-		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: route.LoginURL(a.ReturnTo)},
-		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
-	}
+	p := tryAgain(r, a.ReturnTo, http.StatusBadGateway, "The sign-in could not be completed")
+	p.Message = "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application."
 	switch f {
 	case failureResponse:
 		p.Status = http.StatusBadRequest
@@ -146,12 +146,10 @@ func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		p.Message = "You were signed out while this sign-in was in progress. Please start again."
 		p.Action.Label = "Sign in"
 	case failureInterrupted:
-		w.Header().Set("Retry-After", respond.RetryAfter)
 		p.Status, p.Title = http.StatusServiceUnavailable, "The sign-in was interrupted"
 		p.Message = "The server that was completing it has stopped, so you are not signed in. That is not your fault. Please start again."
 		p.Action.Label = "Sign in"
 	case failureStore:
-		w.Header().Set("Retry-After", respond.RetryAfter)
 		p.Status, p.Title = http.StatusServiceUnavailable, "Please try again in a little while"
 		p.Message = "Your sign-in cannot be stored at the moment, so you are not signed in."
 	case failureInternal:
@@ -162,6 +160,9 @@ func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		p.Message = "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was."
 		p.Action = web.Link{Label: "Go to the home page", Href: "/"}
 		p.Secondary = &web.Link{Label: "Sign in anew", Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", respond.RetryAfter)
 	}
 	h.cfg.Respond.Problem(w, r, p)
 }

@@ -1,13 +1,10 @@
 package login
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
@@ -35,30 +32,27 @@ type loginHistory struct {
 	To   string `json:"r,omitempty"`
 }
 
-// A history reads and writes the login histories of browsers.
-type history struct{ jar *jar }
-
-// load returns the history of a browser, which may be about any page.
-func (h *history) load(r *http.Request) (lh loginHistory) {
-	cookies := r.CookiesNamed(h.jar.historyName())
+// history returns the login history of a browser, which may be about any page.
+func (j *jar) history(r *http.Request) (lh loginHistory) {
+	cookies := r.CookiesNamed(j.historyName())
 	if len(cookies) != 1 {
 		return loginHistory{}
 	}
-	plain, _, err := h.jar.open(cookies[0], historyPurpose, nil)
+	plain, _, err := j.open(cookies[0], historyPurpose, nil)
 	if err != nil || json.Unmarshal(plain, &lh) != nil {
 		return loginHistory{}
 	}
 	return lh
 }
 
-// of returns the recent logins of a browser that led to a page.
-func (h *history) of(r *http.Request, to string) loginHistory {
-	lh, stored := loginHistory{Page: shortHash(to)}, h.load(r)
+// recentLogins returns the recent logins of a browser that led to a page.
+func (j *jar) recentLogins(r *http.Request, to string) loginHistory {
+	lh, stored := loginHistory{Page: shortHash(to)}, j.history(r)
 	if stored.Page != lh.Page {
 		return lh
 	}
 	for _, ended := range stored.Ended {
-		if h.jar.now().Sub(time.Unix(ended, 0)) < loopWindow {
+		if j.now().Sub(time.Unix(ended, 0)) < loopWindow {
 			lh.Ended = append(lh.Ended, ended)
 		}
 	}
@@ -67,33 +61,32 @@ func (h *history) of(r *http.Request, to string) loginHistory {
 
 // ledTo returns where the browser's last login led, if it had this state, and ""
 // otherwise.
-func (h *history) ledTo(r *http.Request, state string) string {
-	if lh := h.load(r); lh.Last == shortHash(state) {
+func (j *jar) ledTo(r *http.Request, state string) string {
+	if lh := j.history(r); lh.Last == shortHash(state) {
 		return lh.To
 	}
 	return ""
 }
 
-// add adds a login that has ended, successful or not. state is "" for one
-// without an attempt.
-func (h *history) add(w http.ResponseWriter, r *http.Request, state, to string) {
-	lh := h.of(r, to)
+// addLogin adds a login that has ended, successful or not, to the history. state
+// is "" for one without an attempt.
+func (j *jar) addLogin(w http.ResponseWriter, r *http.Request, state, to string) {
+	lh := j.recentLogins(r, to)
 	if state != "" && len(to) <= maxHistoryTo {
 		lh.Last, lh.To = shortHash(state), to
 	}
-	lh.Ended = append(lh.Ended, h.jar.now().Unix())
+	lh.Ended = append(lh.Ended, j.now().Unix())
 	if len(lh.Ended) > loopLogins {
 		lh.Ended = lh.Ended[len(lh.Ended)-loopLogins:]
 	}
-	var plain bytes.Buffer
-	if json.NewEncoder(&plain).Encode(lh) != nil {
+	plain, err := json.Marshal(lh)
+	if err != nil {
 		return
 	}
-	cookie, err := h.jar.seal(h.jar.historyName(), historyPurpose, nil, plain.Bytes(), loopWindow)
-	if err != nil {
-		return // without a history no loop is found, and no login refused
+	// Without a history no loop is found, and no login refused.
+	if cookie, err := j.seal(j.historyName(), historyPurpose, nil, plain, loopWindow); err == nil {
+		http.SetCookie(w, cookie)
 	}
-	http.SetCookie(w, cookie)
 }
 
 // ForgetHistory removes the login history of a browser: after a logout, or when
@@ -105,17 +98,11 @@ func (h *Handlers) ForgetHistory(w http.ResponseWriter, r *http.Request) {
 // stopsLoop reports whether a login would continue a loop. It then has answered
 // with an explanation.
 func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, silent bool) bool {
-	if len(h.history.of(r, to).Ended) < loopLogins {
+	if len(h.jar.recentLogins(r, to).Ended) < loopLogins {
 		return false
 	}
 	h.ForgetHistory(w, r)
-	p := web.Problem{
-		Status:    http.StatusBadRequest,
-		Title:     "You are being sent in circles",
-		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
-		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
-	}
+	p := tryAgain(r, to, http.StatusBadRequest, "You are being sent in circles")
 	reason := ""
 	_, err := h.cfg.Sessions.Load(r.Context(), r)
 	switch {

@@ -57,23 +57,20 @@ type Config struct {
 
 // Handlers serve the addresses of the login. They are safe for concurrent use.
 type Handlers struct {
-	cfg     Config
-	jar     *jar
-	history *history
-	rate    *Rate
-	once    *once
+	cfg  Config
+	jar  *jar
+	rate *Rate
+	once *once
 
 	movedLogged sync.Once
 }
 
 // New returns the Handlers of a Config.
 func New(cfg Config) *Handlers {
-	jar := &jar{sessions: cfg.Sessions, secure: cfg.Base.Scheme == "https", now: cfg.Now}
 	return &Handlers{
-		cfg:     cfg,
-		jar:     jar,
-		history: &history{jar},
-		rate:    NewRate(cfg.Rate, cfg.Now),
+		cfg:  cfg,
+		jar:  &jar{sessions: cfg.Sessions, secure: cfg.Base.Scheme == "https", now: cfg.Now},
+		rate: NewRate(cfg.Rate, cfg.Now),
 		once: &once{
 			marks: cfg.Sessions.Notes("login attempt"), outcomes: cfg.Sessions.Notes("login outcome"), sealer: cfg.Sessions,
 			work: cfg.Work, limit: cfg.Limit, now: cfg.Now, logger: cfg.Logger,
@@ -212,7 +209,7 @@ func (h *Handlers) endSilently(w http.ResponseWriter, r *http.Request, to string
 }
 
 func (h *Handlers) returnSilently(w http.ResponseWriter, r *http.Request, to string) {
-	h.history.add(w, r, "", to) // a page that tries at each visit loops
+	h.jar.addLogin(w, r, "", to) // a page that tries at each visit loops
 	respond.SeeOther(w, to)
 }
 

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
-	"github.com/gatehouse-dev/gatehouse/bff/web"
 )
 
 // maxAddresses bounds the remembered addresses, of about 100 bytes each.
@@ -110,7 +107,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	}
 	if first {
 		args := []any{"address", address}
-		if len(r.Header["X-Forwarded-For"]) > 0 && address.String() == origins.PeerAddress(r) {
+		if len(r.Header["X-Forwarded-For"]) > 0 && address == origins.Peer(r) {
 			args = append(args, "remedy", "if this is a proxy of yours, name it in "+h.cfg.Setting("Access.TrustedProxies")+": all users behind it count as one")
 		}
 		h.cfg.Logger.WarnContext(r.Context(), "too many logins were started from one address", args...)
@@ -121,13 +118,8 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	if seconds == 1 {
 		unit = "second"
 	}
-	h.cfg.Respond.Problem(w, r, web.Problem{
-		Status:    http.StatusTooManyRequests,
-		Title:     "Too many sign-ins at once",
-		Message:   fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit),
-		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
-		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
-	})
+	p := tryAgain(r, to, http.StatusTooManyRequests, "Too many sign-ins at once")
+	p.Message = fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit)
+	h.cfg.Respond.Problem(w, r, p)
 	return true
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -40,8 +41,8 @@ type Config struct {
 	Provider *oidc.Provider
 	// Tokens verifies logout tokens.
 	Tokens *token.ClientVerifier
-	// EndSession returns the address of the provider's logout, "" for none.
-	EndSession func(md *oidc.Metadata, idToken, state string) string
+	// Party knows the address of the provider's logout.
+	Party *rp.Party
 	// Deny has the access token of a session refused. It logs its errors: the
 	// logout goes on.
 	Deny func(ctx context.Context, s *session.Session)
@@ -122,7 +123,7 @@ func (h *Handlers) atProvider(ctx context.Context, s *session.Session, to, revoc
 		h.cfg.Logger.ErrorContext(ctx, "signed out here only", "err", err)
 		return ""
 	}
-	return h.cfg.EndSession(md, s.Data.Tokens.ID, sealed)
+	return h.cfg.Party.EndSessionURL(md, s.Data.Tokens.ID, sealed)
 }
 
 // end ends the session of the browser that asks for it, and denies its access

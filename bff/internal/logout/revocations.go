@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -34,11 +36,8 @@ const (
 type RevocationsConfig struct {
 	// Notes keeps the pending revocations.
 	Notes session.Notes
-	// Revoke tells the provider that a refresh token is not needed any more
-	// (RFC 7009).
-	Revoke func(ctx context.Context, refreshToken string) error
-	// Final reports whether an error of Revoke will not go away.
-	Final func(error) bool
+	// Party revokes refresh tokens at the provider (RFC 7009).
+	Party *rp.Party
 	// Work counts what a stop of the process must wait for.
 	Work   *inflight.Group
 	Now    func() time.Time
@@ -147,7 +146,7 @@ func (rv *Revocations) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			rv.flush(context.WithoutCancel(ctx))
+			rv.takeOwn(context.WithoutCancel(ctx))
 			return
 		case <-tick.C:
 			rv.due(ctx)
@@ -175,7 +174,7 @@ func (rv *Revocations) due(ctx context.Context) {
 	}
 }
 
-func (rv *Revocations) flush(ctx context.Context) {
+func (rv *Revocations) takeOwn(ctx context.Context) {
 	rv.mu.Lock()
 	defer rv.mu.Unlock()
 	for id := range rv.own {
@@ -199,11 +198,11 @@ func (rv *Revocations) revokeAll(ctx context.Context, values [][]byte) {
 // revoke revokes a token. It is tried again later if the provider is
 // unavailable: refresh tokens can be valid for months.
 func (rv *Revocations) revoke(ctx context.Context, pending pendingToken) {
-	err := rv.cfg.Revoke(ctx, pending.Token)
+	err := rv.cfg.Party.Revoke(ctx, pending.Token)
 	if err == nil {
 		return
 	}
-	if rv.cfg.Now().Add(revocationRetry).Unix() < pending.Until && !rv.cfg.Final(err) {
+	if rv.cfg.Now().Add(revocationRetry).Unix() < pending.Until && !refresh.IsFinal(err) {
 		bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		if failed := rv.put(bounded, rand.Text(), pending, revocationRetry); failed == nil {

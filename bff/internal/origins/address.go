@@ -3,17 +3,17 @@ package origins
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // ClientAddress returns the address of the browser: the nearest one that is not
 // a trusted proxy's. It is "" if the connection has no IP address.
 func (o *Origins) ClientAddress(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	address := Peer(r)
+	if !address.IsValid() {
 		return ""
 	}
-	address := peer.Addr().Unmap()
 	if !o.trusts(address) {
 		return address.String()
 	}
@@ -28,21 +28,13 @@ func (o *Origins) ClientAddress(r *http.Request) string {
 	return address.String()
 }
 
-// PeerAddress returns the address at the other end of the connection, "" if it
-// has no IP address.
-func PeerAddress(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return peer.Addr().Unmap().String()
+// Peer returns the address at the other end of the connection. It is invalid if
+// the connection has no IP address.
+func Peer(r *http.Request) netip.Addr {
+	connection, _ := netip.ParseAddrPort(r.RemoteAddr) // zero with an error
+	return connection.Addr().Unmap()
 }
 
 func (o *Origins) trusts(address netip.Addr) bool {
-	for _, network := range o.cfg.TrustedProxies {
-		if network.Contains(address) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.cfg.TrustedProxies, func(network netip.Prefix) bool { return network.Contains(address) })
 }

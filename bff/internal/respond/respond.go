@@ -32,28 +32,17 @@ func RetryIn(w http.ResponseWriter, d time.Duration) {
 	w.Header().Set("Retry-After", value)
 }
 
-// Pages renders problem pages.
-type Pages interface {
-	Problem(w http.ResponseWriter, r *http.Request, p web.Problem)
-}
-
-// Config configures a Responder. All fields are required.
-type Config struct {
-	Pages  Pages
-	Logger *slog.Logger
-}
-
 // A Responder gives answers for which it needs pages or a log. It is safe for
 // concurrent use.
 type Responder struct {
-	pages   Pages
+	pages   *web.Pages
 	logger  *slog.Logger
 	outages *throttle.Log // of the session store
 }
 
-// New returns a Responder.
-func New(cfg Config) *Responder {
-	return &Responder{pages: cfg.Pages, logger: cfg.Logger, outages: throttle.Every(time.Second)}
+// New returns a Responder with these pages and this log.
+func New(pages *web.Pages, logger *slog.Logger) *Responder {
+	return &Responder{pages: pages, logger: logger, outages: throttle.Every(time.Second)}
 }
 
 // Problem answers a navigation with a page and any other request with JSON.
