@@ -388,13 +388,12 @@ func joinedPatterns(patterns []string) string { return cmp.Or(strings.Join(patte
 
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
-	setDefault(&cfg.Login.Rate, DefaultLoginRate)
-	setDefault(&cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
+	cfg.Login.Rate = cmp.Or(cfg.Login.Rate, DefaultLoginRate)
+	cfg.Sessions.RefreshTimeout = cmp.Or(cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
+	cfg.HTTPClient = cmp.Or(cfg.HTTPClient, &http.Client{})
+	cfg.Rand = cmp.Or(cfg.Rand, rand.Reader)
 	if cfg.Access.Protect == nil && cfg.Access.Public == nil {
 		cfg.Access.Protect = DefaultProtect
-	}
-	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = &http.Client{}
 	}
 	if cfg.SettingName == nil {
 		cfg.SettingName = func(field string) string { return field }
@@ -402,18 +401,8 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Rand == nil {
-		cfg.Rand = rand.Reader
-	}
 	cfg.Logger = requestid.Logger(cfg.Logger)
 	return cfg
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // party returns the configuration of the relying party.

@@ -47,8 +47,7 @@ func (b *BFF) chain() http.Handler {
 		b.login.LimitCookies,     // before a server behind the bff refuses them, which would lock the user out
 		b.refuseHost,             // before another site gets an answer
 		refuseMethods,            // at every address
-		b.secureHeaders,          // on refusals too
-		b.answered,               // deadlines, and a panic becomes an answer
+		b.answered,               // headers of refusals too, deadlines, and a panic becomes an answer
 		accesslog.Wrap(b.logger), // outermost, since it logs the final answer and sets the request id
 	} {
 		h = wrap(h)
@@ -187,14 +186,6 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	})
 }
 
-// secureHeaders sets the headers of setSecure.
-func (b *BFF) secureHeaders(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b.setSecure(w.Header())
-		next.ServeHTTP(w, r)
-	})
-}
-
 // Header values of every answer. The slices are full, so that appending copies
 // them.
 var (
@@ -211,9 +202,10 @@ func (b *BFF) setSecure(h http.Header) {
 	}
 }
 
-// answered sets the deadlines of an answer, and handles panics.
+// answered sets the headers and deadlines of an answer, and handles panics.
 func (b *BFF) answered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.setSecure(w.Header())
 		answer, r := forward.NewWriter(w, r)
 		b.recovered(next, answer, r)
 		answer.Finish()
