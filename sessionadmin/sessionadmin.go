@@ -116,11 +116,7 @@ func (s *Service) ListSessions(ctx context.Context, req *sessionadminv1.ListSess
 	if s.store == nil {
 		return nil, errNoStore
 	}
-	size := int(req.GetPageSize())
-	if size == 0 {
-		size = defaultPageSize
-	}
-	size = min(size, maxPageSize)
+	size := min(cmp.Or(int(req.GetPageSize()), defaultPageSize), maxPageSize)
 	list := s.listAll
 	if req.GetSubject() != "" {
 		list = s.listBySubject
@@ -283,12 +279,8 @@ var (
 )
 
 // refuse returns a status with an ErrorInfo.
-func refuse(code codes.Code, reason, text string) error {
-	st := status.New(code, text)
-	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain}); err == nil {
-		st = detailed
-	}
-	return st.Err()
+func refuse(code codes.Code, why, text string) error {
+	return reason.Status(code, text, &errdetails.ErrorInfo{Reason: why, Domain: Domain}).Err()
 }
 
 // failed returns the public form of an outage and logs the cause. A status passes
@@ -301,12 +293,7 @@ func (s *Service) failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	s.logger.ErrorContext(ctx, "session store unavailable", "err", err)
-	st := status.New(codes.Unavailable, "the session store is unavailable")
-	if detailed, err := st.WithDetails(
+	return reason.Status(codes.Unavailable, "the session store is unavailable",
 		&errdetails.ErrorInfo{Reason: ReasonStoreDown, Domain: Domain},
-		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)},
-	); err == nil {
-		st = detailed
-	}
-	return st.Err()
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)}).Err()
 }

@@ -3,6 +3,12 @@
 // and metadata to the packages that return the errors.
 package reason
 
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+)
+
 // Domain is the ErrorInfo domain of every error that Gatehouse itself returns.
 const Domain = "gatehouse"
 
@@ -31,3 +37,13 @@ const (
 	ETagMismatch   = "ETAG_MISMATCH"   // a conditional request whose entity tag is not the resource's (AIP-154)
 	ServerStopping = "SERVER_STOPPING" // a stream ends because the process stops; RetryInfo says when to reconnect
 )
+
+// Status returns a status with details, such as an ErrorInfo; without them if they
+// cannot be encoded.
+func Status(code codes.Code, message string, details ...protoadapt.MessageV1) *status.Status {
+	st := status.New(code, message)
+	if detailed, err := st.WithDetails(details...); err == nil {
+		return detailed
+	}
+	return st
+}

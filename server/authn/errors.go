@@ -34,13 +34,7 @@ const (
 const retryDelay = 2 * time.Second
 
 func refusal(code codes.Code, why, message string, metadata map[string]string) *status.Status {
-	st, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{
-		Reason: why, Domain: Domain, Metadata: metadata,
-	})
-	if err != nil { // only for a message that does not marshal
-		return status.New(code, message)
-	}
-	return st
+	return reason.Status(code, message, &errdetails.ErrorInfo{Reason: why, Domain: Domain, Metadata: metadata})
 }
 
 var (
@@ -50,18 +44,11 @@ var (
 	statusInvalid = refusal(codes.Unauthenticated, ReasonTokenInvalid, "the bearer token is not valid here", nil)
 	statusExpired = refusal(codes.Unauthenticated, ReasonTokenExpired, "the bearer token has expired", nil)
 	statusRevoked = refusal(codes.Unauthenticated, ReasonTokenRevoked, "the bearer token has been revoked", nil)
-	statusUnknown = unverifiable()
+	statusUnknown = reason.Status(codes.Unavailable, "the bearer token cannot be verified at the moment",
+		&errdetails.ErrorInfo{Reason: ReasonUnverifiable, Domain: Domain}, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})
 
 	statusNoPolicy = status.New(codes.Internal, "internal error") // the log has the cause
 )
-
-func unverifiable() *status.Status {
-	st := refusal(codes.Unavailable, ReasonUnverifiable, "the bearer token cannot be verified at the moment", nil)
-	if with, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)}); err == nil {
-		return with
-	}
-	return st
-}
 
 func statusScopes(scopes []string) *status.Status {
 	needed := strings.Join(scopes, " ")

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // Message validates m. The error is a gRPC status with the code InvalidArgument and
@@ -58,11 +60,7 @@ func Invalid(fields ...*errdetails.BadRequest_FieldViolation) error {
 			texts[i] = f.GetField() + ": " + texts[i]
 		}
 	}
-	st := status.New(codes.InvalidArgument, strings.Join(texts, "; "))
-	if detailed, err := st.WithDetails(&errdetails.BadRequest{FieldViolations: fields}); err == nil {
-		st = detailed
-	}
-	return st.Err()
+	return reason.Status(codes.InvalidArgument, strings.Join(texts, "; "), &errdetails.BadRequest{FieldViolations: fields}).Err()
 }
 
 // Unary refuses calls with an invalid request: a grpc.UnaryServerInterceptor.
