@@ -62,7 +62,7 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 // publish makes set the current one, unless it is the response to an earlier
 // fetch than the current one: responses can arrive out of order.
 func (p *Provider) publish(number uint64, set *keySet) {
-	defer p.announce()
+	defer p.changed.Send()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number < p.published {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
@@ -45,10 +46,10 @@ type Provider struct {
 	warned   time.Time     // when note last logged a failure
 	wanted   chan struct{} // tells Run that a caller waits
 
-	mu        sync.Mutex    // guards the following, and every store to set
-	changed   chan struct{} // closed and replaced when metadata or keys arrive or a fetch fails
-	started   uint64        // key-set fetches begun
-	published uint64        // number of the fetch whose response set is
+	changed   broadcast.Signal // metadata or keys have arrived, or a fetch has failed
+	mu        sync.Mutex       // guards the following, and every store to set
+	started   uint64           // key-set fetches begun
+	published uint64           // number of the fetch whose response set is
 	refetch   refetch
 	due       time.Time       // of the next periodic fetch, on the real clock
 	life      context.Context // of the Run that does the work, which refetches end with; nil if there is none
@@ -76,10 +77,8 @@ func NewProvider(cfg Config) (*Provider, error) {
 		issuer: cfg.Issuer,
 		now:    cfg.Now,
 		log:    cfg.Logger,
-
-		turn:    make(chan struct{}, 1),
-		wanted:  make(chan struct{}, 1),
-		changed: make(chan struct{}),
+		turn:   make(chan struct{}, 1),
+		wanted: make(chan struct{}, 1),
 	}
 	if cfg.InternalURL != "" {
 		u, err := url.Parse(cfg.InternalURL)
@@ -219,7 +218,7 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 		return nil, err
 	}
 	p.metadata.Store(m)
-	p.announce()
+	p.changed.Send()
 	return m, nil
 }
 
@@ -273,9 +272,7 @@ func (p *Provider) await(ctx context.Context, ready func() bool) error {
 	timer := time.NewTimer(firstWait)
 	defer timer.Stop()
 	for {
-		p.mu.Lock()
-		changed := p.changed
-		p.mu.Unlock()
+		changed := p.changed.Wait()
 		if ready() {
 			return nil
 		}
@@ -297,14 +294,6 @@ func (p *Provider) await(ctx context.Context, ready func() bool) error {
 		}
 		return p.Ready()
 	}
-}
-
-// announce wakes the waiting callers.
-func (p *Provider) announce() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	close(p.changed)
-	p.changed = make(chan struct{})
 }
 
 // Issuer returns the issuer as configured. The provider's own spelling, which
@@ -348,20 +337,17 @@ func (p *Provider) unavailable(what string) error {
 // once a minute: an outage of hours with a fetch every 2 s must not fill the log.
 // The next fetch is not before again.
 func (p *Provider) note(err error, again time.Time) {
-	before := p.failure.Load()
-	switch {
-	case err == nil:
-		p.failure.Store(nil)
-		if before != nil {
+	if err == nil {
+		if before := p.failure.Swap(nil); before != nil {
 			p.log.Info("provider available again", "after", before.Error())
 		}
-	default:
-		now := p.now()
-		p.failure.Store(&failure{err, now, again})
-		p.announce()
-		if before == nil || now.Sub(p.warned) >= time.Minute {
-			p.warned = now
-			p.log.Warn("provider unavailable", "err", err)
-		}
+		return
+	}
+	now := p.now()
+	before := p.failure.Swap(&failure{err, now, again})
+	p.changed.Send()
+	if before == nil || now.Sub(p.warned) >= time.Minute {
+		p.warned = now
+		p.log.Warn("provider unavailable", "err", err)
 	}
 }

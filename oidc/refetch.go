@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -60,11 +61,7 @@ func (r *refetch) setUnknown(kid string, now time.Time) {
 		r.negative = make(map[string]time.Time)
 	}
 	if len(r.negative) >= maxNegative {
-		for k, until := range r.negative {
-			if !now.Before(until) {
-				delete(r.negative, k)
-			}
-		}
+		maps.DeleteFunc(r.negative, func(_ string, until time.Time) bool { return !now.Before(until) })
 	}
 	if len(r.negative) >= maxNegative {
 		for k := range r.negative { // an arbitrary one
