@@ -7,6 +7,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 )
 
 // Domain is the domain of every ErrorInfo that this package attaches.
@@ -24,9 +25,11 @@ const (
 	ReasonStopping           = "SERVER_STOPPING" // reconnect with the latest resume_token
 )
 
-func refuse(code codes.Code, reason, message string) error {
+// refuse returns a status with an ErrorInfo and more details.
+func refuse(code codes.Code, reason, message string, more ...protoadapt.MessageV1) error {
 	st := status.New(code, message)
-	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain}); err == nil {
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: Domain}
+	if detailed, err := st.WithDetails(append([]protoadapt.MessageV1{info}, more...)...); err == nil {
 		st = detailed
 	}
 	return st.Err()

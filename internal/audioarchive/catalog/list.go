@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
@@ -62,11 +63,7 @@ func (s *Products) list(ctx context.Context, req listRequest, seller string) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	size := int(req.GetPageSize())
-	if size == 0 {
-		size = defaultPageSize
-	}
-	size = min(size, maxPageSize)
+	size := min(cmp.Or(int(req.GetPageSize()), defaultPageSize), maxPageSize)
 	found, err := s.db.List(ctx, productdb.Query{Where: where, Order: order, Descending: descending, After: after, Limit: size})
 	if err != nil {
 		return nil, "", s.failed(ctx, err)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -54,27 +55,20 @@ type Products struct {
 	mu       sync.Mutex
 	watching map[string]int // streams by caller
 	each     int            // limit for one caller
-	stopping chan struct{}  // closed by Drain
-	drain    func()
+	stopping context.Context
+	drain    context.CancelFunc
 }
 
 // NewProducts returns the product service.
 func NewProducts(cfg ProductsConfig) *Products {
-	if cfg.MaxWatchers == 0 {
-		cfg.MaxWatchers = defaultMaxWatchers
-	}
-	if cfg.MaxWatchersEach == 0 {
-		cfg.MaxWatchersEach = defaultMaxWatchersEach
-	}
 	s := &Products{
 		db:       cfg.DB,
 		tokens:   tokens{cfg.DB.TokenKey()},
-		watchers: make(chan struct{}, cfg.MaxWatchers),
+		watchers: make(chan struct{}, cmp.Or(cfg.MaxWatchers, defaultMaxWatchers)),
 		watching: map[string]int{},
-		each:     cfg.MaxWatchersEach,
-		stopping: make(chan struct{}),
+		each:     cmp.Or(cfg.MaxWatchersEach, defaultMaxWatchersEach),
 	}
-	s.drain = sync.OnceFunc(func() { close(s.stopping) })
+	s.stopping, s.drain = context.WithCancel(context.Background())
 	return s
 }
 

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -143,21 +144,30 @@ func (c *compiler) compileAll(args []*expr.Expr) ([]productdb.Condition, error) 
 	return all, nil
 }
 
-// filterFields are the fields that a filter can name, with their operators and the parser of their
-// value.
-var filterFields = map[string]struct {
+// A filterField is a field that a filter can name.
+type filterField struct {
 	operators string
-	compile   func(operator string, value *expr.Expr) (productdb.Condition, error)
-}{
-	"name":                {"= !=", named("products/", productdb.ByID)},
-	"seller":              {"= !=", named("sellers/", productdb.BySeller)},
-	"daw":                 {"= !=", compareDaw},
-	"title":               {"= :", compareTitle},
-	"price.currency_code": {"= !=", compareCurrency},
-	"price.amount_minor":  {"= != < <= > >=", number(productdb.ByAmount)},
-	"tempo_bpm":           {"= != < <= > >=", number(productdb.ByTempo)},
-	"create_time":         {"= != < <= > >=", timestamp(productdb.ByCreated)},
-	"update_time":         {"= != < <= > >=", timestamp(productdb.ByUpdated)},
+	column    productdb.Field
+	format    string                       // what a value must be, for the error
+	value     func(*expr.Expr) (any, bool) // of the column; false if the format is another
+}
+
+const (
+	equality = "= !="
+	ranges   = "= != < <= > >="
+)
+
+// filterFields has the fields but title, whose comparisons are not of one column.
+var filterFields = map[string]filterField{
+	"name":                {equality, productdb.ByID, `a name in quotation marks, such as "products/…"`, named("products/")},
+	"seller":              {equality, productdb.BySeller, `a name in quotation marks, such as "sellers/…"`, named("sellers/")},
+	"daw":                 {equality, productdb.ByDAW, "one of the values of Daw, such as DAW_REAPER", daw},
+	"title":               {operators: "= :"},
+	"price.currency_code": {equality, productdb.ByCurrency, "a currency code such as EUR", currency},
+	"price.amount_minor":  {ranges, productdb.ByAmount, "a whole number", number},
+	"tempo_bpm":           {ranges, productdb.ByTempo, "a whole number", number},
+	"create_time":         {ranges, productdb.ByCreated, `a time in quotation marks, such as "2026-11-24T18:00:00Z"`, timestamp},
+	"update_time":         {ranges, productdb.ByUpdated, `a time in quotation marks, such as "2026-11-24T18:00:00Z"`, timestamp},
 }
 
 func compare(function string, left, right *expr.Expr) (productdb.Condition, error) {
@@ -167,46 +177,48 @@ func compare(function string, left, right *expr.Expr) (productdb.Condition, erro
 	case name == "":
 		return nil, fmt.Errorf("%s is at the left of %q; a field must be there", describe(left), function)
 	case !ok:
-		known := make([]string, 0, len(filterFields))
-		for name := range filterFields {
-			known = append(known, name)
-		}
-		slices.Sort(known)
+		known := slices.Sorted(maps.Keys(filterFields))
 		return nil, fmt.Errorf("there is no field %q to filter by; there are %s", name, strings.Join(known, ", "))
 	case !slices.Contains(strings.Fields(field.operators), function):
 		return nil, fmt.Errorf("%s knows no %q; it knows %s", name, function, field.operators)
+	case field.value == nil:
+		return compareTitle(function, right)
 	}
-	condition, err := field.compile(function, right)
-	if err != nil {
-		return nil, fmt.Errorf("%s %w", name, err)
-	}
-	return condition, nil
-}
-
-func named(collection string, field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
-	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
-		id, ok := strings.CutPrefix(text(value), collection)
-		if !ok || !validID(id) {
-			return nil, fmt.Errorf("is compared with %s; it must be a name in quotation marks, such as %q", describe(value), collection+"…")
-		}
-		return productdb.Compare{Field: field, Operator: operators[operator], Value: id}, nil
-	}
-}
-
-func compareDaw(operator string, value *expr.Expr) (productdb.Condition, error) {
-	daw, ok := audioarchivev1.Daw_value[text(value)]
+	value, ok := field.value(right)
 	if !ok {
-		return nil, fmt.Errorf("is compared with %s; it must be one of the values of Daw, such as DAW_REAPER", describe(value))
+		return nil, fmt.Errorf("%s is compared with %s; it must be %s", name, describe(right), field.format)
 	}
-	return productdb.Compare{Field: productdb.ByDAW, Operator: operators[operator], Value: int64(daw)}, nil
+	return productdb.Compare{Field: field.column, Operator: operators[function], Value: value}, nil
 }
 
-func compareCurrency(operator string, value *expr.Expr) (productdb.Condition, error) {
-	code := text(value)
-	if len(code) != 3 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-		return nil, fmt.Errorf("is compared with %s; it must be a currency code such as EUR", describe(value))
+func named(collection string) func(*expr.Expr) (any, bool) {
+	return func(value *expr.Expr) (any, bool) {
+		id, ok := strings.CutPrefix(text(value), collection)
+		return id, ok && validID(id)
 	}
-	return productdb.Compare{Field: productdb.ByCurrency, Operator: operators[operator], Value: code}, nil
+}
+
+func daw(value *expr.Expr) (any, bool) {
+	number, ok := audioarchivev1.Daw_value[text(value)]
+	return int64(number), ok
+}
+
+func currency(value *expr.Expr) (any, bool) {
+	code := text(value)
+	return code, len(code) == 3 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+func number(value *expr.Expr) (any, bool) {
+	n, ok := value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value)
+	if !ok {
+		return nil, false
+	}
+	return n.Int64Value, true
+}
+
+func timestamp(value *expr.Expr) (any, bool) {
+	at, err := time.Parse(time.RFC3339, text(value))
+	return at.UnixMicro(), err == nil
 }
 
 func compareTitle(operator string, value *expr.Expr) (productdb.Condition, error) {
@@ -214,7 +226,7 @@ func compareTitle(operator string, value *expr.Expr) (productdb.Condition, error
 	if operator == filtering.FunctionHas {
 		words := productdb.Words(wanted)
 		if len(words) == 0 {
-			return nil, fmt.Errorf("has no word like %s; look for words of letters and digits", describe(value))
+			return nil, fmt.Errorf("title has no word like %s; look for words of letters and digits", describe(value))
 		}
 		all := productdb.And{}
 		for _, word := range words {
@@ -223,32 +235,12 @@ func compareTitle(operator string, value *expr.Expr) (productdb.Condition, error
 		return all, nil
 	}
 	if wanted == "" {
-		return nil, fmt.Errorf("is compared with %s; it must be text in quotation marks", describe(value))
+		return nil, fmt.Errorf("title is compared with %s; it must be text in quotation marks", describe(value))
 	}
 	if prefix, ok := strings.CutSuffix(wanted, "*"); ok && prefix != "" {
 		return productdb.Prefix(prefix), nil
 	}
 	return productdb.Compare{Field: productdb.ByTitle, Operator: "=", Value: wanted}, nil
-}
-
-func number(field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
-	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
-		n, ok := value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value)
-		if !ok {
-			return nil, fmt.Errorf("is compared with %s; it must be a whole number", describe(value))
-		}
-		return productdb.Compare{Field: field, Operator: operators[operator], Value: n.Int64Value}, nil
-	}
-}
-
-func timestamp(field productdb.Field) func(string, *expr.Expr) (productdb.Condition, error) {
-	return func(operator string, value *expr.Expr) (productdb.Condition, error) {
-		at, err := time.Parse(time.RFC3339, text(value))
-		if err != nil {
-			return nil, fmt.Errorf(`is compared with %s; it must be a time in quotation marks, such as "2026-11-24T18:00:00Z"`, describe(value))
-		}
-		return productdb.Compare{Field: field, Operator: operators[operator], Value: at.UnixMicro()}, nil
-	}
 }
 
 // path returns the dotted name that e is, or "".

@@ -46,13 +46,16 @@ func (t tokens) mac(content []byte, purpose []string) []byte {
 	return h.Sum(nil)[:macSize]
 }
 
+// pagePosition is the content of a page token.
+type pagePosition struct {
+	Text   []byte `json:",omitempty"` // not a string: a key need not be UTF-8
+	Number int64  `json:",omitempty"`
+	ID     string
+}
+
 // page signs the position where a list with this filter and order continues.
 func (t tokens) page(at productdb.Position, list ...string) (string, error) {
-	content, err := json.Marshal(struct {
-		Text   []byte `json:",omitempty"` // not a string: a key need not be UTF-8
-		Number int64  `json:",omitempty"`
-		ID     string
-	}{[]byte(at.Text), at.Number, at.ID})
+	content, err := json.Marshal(pagePosition{[]byte(at.Text), at.Number, at.ID})
 	return t.seal(content, append([]string{"page"}, list...)...), err
 }
 
@@ -61,11 +64,7 @@ func (t tokens) openPage(token string, list ...string) (*productdb.Position, err
 		return nil, nil
 	}
 	content, ok := t.open(token, append([]string{"page"}, list...)...)
-	var at struct {
-		Text   []byte
-		Number int64
-		ID     string
-	}
+	var at pagePosition
 	if !ok || json.Unmarshal(content, &at) != nil {
 		return nil, validate.Field("page_token", "is none of this list; repeat filter and order_by of the request that it came from, or begin without it")
 	}

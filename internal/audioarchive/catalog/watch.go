@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
@@ -47,13 +46,7 @@ func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, strea
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-s.stopping:
-			cancel(errStopping)
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(s.stopping, func() { cancel(errStopping) })()
 	after, err := s.begin(ctx, req.GetResumeToken())
 	if err != nil {
 		return s.watchEnd(ctx, err)
@@ -112,15 +105,7 @@ func (s *Products) watchEnd(ctx context.Context, err error) error {
 
 // later returns an error with a retry delay.
 func later(code codes.Code, reason, text string) error {
-	st := status.New(code, text)
-	detailed, err := st.WithDetails(
-		&errdetails.ErrorInfo{Reason: reason, Domain: Domain},
-		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)},
-	)
-	if err == nil {
-		st = detailed
-	}
-	return st.Err()
+	return refuse(code, reason, text, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})
 }
 
 // enter counts a caller's streams, and reports whether one more is allowed.

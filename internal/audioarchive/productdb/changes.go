@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 )
 
 // Kind is the kind of a change.
@@ -70,10 +73,10 @@ func (db *DB) LastChange(ctx context.Context) (sequence int64, err error) {
 // Changes returns at most limit changes after the given one, oldest first. It waits until there is
 // one. It returns ErrForgotten if some of them are no longer in the log.
 func (db *DB) Changes(ctx context.Context, after int64, limit int) ([]Change, error) {
-	leave := db.feed.enter()
-	defer leave()
+	db.feed.watchers.Add(1)
+	defer db.feed.watchers.Add(-1)
 	for {
-		moved := db.feed.signal() // before the query, so that no change is missed
+		moved := db.feed.changed.Wait() // before the query, so that no change is missed
 		changes, err := db.changes(ctx, after, limit)
 		if err != nil || len(changes) > 0 {
 			return changes, err
@@ -120,80 +123,45 @@ func (db *DB) changes(ctx context.Context, after int64, limit int) (changes []Ch
 	return nil, err
 }
 
-// feed wakes those who wait for changes: at once after changes of this process, and by polling the
-// database, while there are waiters, for changes of other processes.
+// feed wakes the watchers: at once after changes of this process, and by polling the database,
+// while there are watchers, for changes of other processes.
 type feed struct {
-	mu       sync.Mutex
+	changed  broadcast.Signal
+	watchers atomic.Int64
+	mu       sync.Mutex // guards latest
 	latest   int64
-	waiting  chan struct{} // closed at the next change
-	watchers int
-	wanted   chan struct{} // tells the poller that there is a waiter
 	cancel   context.CancelFunc
-	done     chan struct{}
+	polling  sync.WaitGroup
 }
 
 func (f *feed) start(interval time.Duration, last func(context.Context) (int64, error)) {
 	ctx, cancel := context.WithCancel(context.Background())
-	f.cancel, f.done = cancel, make(chan struct{})
-	f.waiting, f.wanted = make(chan struct{}), make(chan struct{}, 1)
-	go func() {
-		defer close(f.done)
+	f.cancel = cancel
+	f.polling.Go(func() {
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {
-			if !f.watched() {
-				select {
-				case <-ctx.Done():
-					return
-				case <-f.wanted:
-				}
-				continue
-			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
 			}
-			// Polling goes on while the database is down; waiters have their own deadlines.
+			if f.watchers.Load() == 0 {
+				continue
+			}
+			// Polling goes on while the database is down; watchers have their own deadlines.
 			if sequence, err := last(ctx); err == nil {
 				f.moved(sequence)
 			}
 		}
-	}()
+	})
 }
 
 func (f *feed) stop() {
 	if f.cancel != nil {
 		f.cancel()
-		<-f.done
+		f.polling.Wait()
 	}
-}
-
-func (f *feed) watched() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.watchers > 0
-}
-
-func (f *feed) enter() (leave func()) {
-	f.mu.Lock()
-	f.watchers++
-	f.mu.Unlock()
-	select {
-	case f.wanted <- struct{}{}:
-	default:
-	}
-	return func() {
-		f.mu.Lock()
-		f.watchers--
-		f.mu.Unlock()
-	}
-}
-
-func (f *feed) signal() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.waiting
 }
 
 func (f *feed) moved(sequence int64) {
@@ -201,7 +169,6 @@ func (f *feed) moved(sequence int64) {
 	defer f.mu.Unlock()
 	if sequence > f.latest {
 		f.latest = sequence
-		close(f.waiting)
-		f.waiting = make(chan struct{})
+		f.changed.Send()
 	}
 }
