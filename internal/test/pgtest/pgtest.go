@@ -116,10 +116,7 @@ func (s *Server) reload(t testing.TB) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ask := func(query string) (at time.Time) {
-		conn, err := pgx.Connect(ctx, s.address("postgres"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := s.connect(ctx, t)
 		defer conn.Close(ctx)
 		if err := conn.QueryRow(ctx, query).Scan(&at); err != nil {
 			t.Fatal(err)
@@ -165,16 +162,23 @@ func (s *Server) exec(t testing.TB, statements ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.address("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := s.connect(ctx, t)
 	defer conn.Close(ctx)
 	for _, statement := range statements {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// connect connects as the owner of the cluster.
+func (s *Server) connect(ctx context.Context, t testing.TB) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(ctx, s.address("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 func start(t testing.TB, port int) *Server {
@@ -220,21 +224,12 @@ func begin(durable bool, port int) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	bin, err := binaries()
-	if err != nil {
+	s := &Server{durable: durable, port: port}
+	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "pgtest-")
-	if err != nil {
-		return nil, err
-	}
-	attributes, err := unprivileged(dir)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{bin: bin, dir: dir, attributes: attributes, durable: durable, port: port}
 	if out, err := exec.Command("cp", "-a", filepath.Join(fresh, "data"), s.data()).CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("copying a cluster: %w\n%s", err, out), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("copying a cluster: %w\n%s", err, out), os.RemoveAll(s.dir))
 	}
 	if err := s.run(); err != nil {
 		s.remove()
@@ -245,26 +240,31 @@ func begin(durable bool, port int) (*Server, error) {
 
 // initialise makes a cluster in a directory of its own.
 func initialise() (dir string, err error) {
-	bin, err := binaries()
-	if err != nil {
-		return "", err
-	}
-	if dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
-		return "", err
-	}
-	attributes, err := unprivileged(dir)
-	if err != nil {
+	s := &Server{}
+	if err := s.prepare(); err != nil {
 		return "", err
 	}
 	// A linguistic collation, so that code which needs byte order has to ask for it.
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", filepath.Join(dir, "data"), "--username", "postgres", "--auth", "trust", "--no-sync",
+	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", "postgres", "--auth", "trust", "--no-sync",
 		"--encoding", "UTF8", "--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US")
-	initdb.SysProcAttr, initdb.Dir = attributes, dir
+	initdb.SysProcAttr, initdb.Dir = s.attributes, s.dir
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), os.RemoveAll(dir))
+		return "", errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), os.RemoveAll(s.dir))
 	}
-	templateDir = dir
-	return dir, nil
+	templateDir = s.dir
+	return s.dir, nil
+}
+
+// prepare finds the programs, and makes the directory of a server.
+func (s *Server) prepare() (err error) {
+	if s.bin, err = binaries(); err != nil {
+		return err
+	}
+	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
+		return err
+	}
+	s.attributes, err = unprivileged(s.dir)
+	return err
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
@@ -401,13 +401,11 @@ func (s *Server) answering() error {
 }
 
 func logOf(dir string) string {
-	f, err := os.Open(filepath.Join(dir, "log"))
+	text, err := os.ReadFile(filepath.Join(dir, "log"))
 	if err != nil {
 		return err.Error()
 	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 8<<10)) // as much as there is
-	return string(text)
+	return string(text[:min(len(text), 8<<10)])
 }
 
 // binaries returns the directory with initdb and postgres, which Debian keeps out of PATH.

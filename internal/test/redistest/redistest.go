@@ -198,13 +198,20 @@ func beginSentinels(dir string, patience time.Duration) (servers []*Server, err 
 
 // until repeats a command until the answer contains a text.
 func (s *Server) until(want string, args ...string) error {
-	for deadline := time.Now().Add(patience); ; tick(20 * time.Millisecond) {
+	return eventually(func() error {
 		answer, err := s.ask(args...)
-		if err == nil && strings.Contains(answer, want) {
-			return nil
+		if err == nil && !strings.Contains(answer, want) {
+			err = fmt.Errorf("%s %s never says %q\n%s", args[0], args[1], want, answer)
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s %s never says %q: %w\n%s", args[0], args[1], want, err, answer)
+		return err
+	})
+}
+
+// eventually repeats check until it returns nil, and returns its last error after patience.
+func eventually(check func() error) error {
+	for deadline := time.Now().Add(patience); ; <-time.After(10 * time.Millisecond) {
+		if err := check(); err == nil || time.Now().After(deadline) {
+			return err
 		}
 	}
 }
@@ -248,7 +255,7 @@ func beginCluster(dir string, masters, replicas int, patience time.Duration) (se
 		if err != nil {
 			return servers, err
 		}
-		s, err := begin(sub, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", itoa(patience.Milliseconds()))
+		s, err := begin(sub, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", fmt.Sprint(patience.Milliseconds()))
 		servers = append(servers, s)
 		if err != nil {
 			return servers, err
@@ -309,16 +316,14 @@ func (s *Server) run() error {
 	if s.pid, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(patience); ; tick(10 * time.Millisecond) {
+	return eventually(func() error {
 		_, err := s.ask("PING")
 		if err == nil || strings.HasPrefix(err.Error(), "NOAUTH") {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // as much as there is
-			return fmt.Errorf("redis-server does not answer: %w\n%s", err, text)
-		}
-	}
+		text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // as much as there is
+		return fmt.Errorf("redis-server does not answer: %w\n%s", err, text)
+	})
 }
 
 // Addr returns the server's address, as "host:port".
@@ -343,29 +348,29 @@ func (s *Server) stop() {
 func (s *Server) Replicated(t testing.TB) {
 	t.Helper()
 	var written int64
-	for deadline := time.Now().Add(patience); ; tick(10 * time.Millisecond) {
-		if info, err := s.ask("INFO", "replication"); err == nil {
-			acknowledged := int64(-1)
-			for line := range strings.Lines(info) {
-				line = strings.TrimSpace(line)
-				if offset, ok := strings.CutPrefix(line, "master_repl_offset:"); ok && written == 0 {
-					written, _ = strconv.ParseInt(offset, 10, 64) // 0 keeps waiting
-				}
-				if replica, ok := strings.CutPrefix(line, "slave0:"); ok {
-					for field := range strings.SplitSeq(replica, ",") {
-						if offset, ok := strings.CutPrefix(field, "offset="); ok {
-							acknowledged, _ = strconv.ParseInt(offset, 10, 64)
-						}
-					}
-				}
+	err := eventually(func() error {
+		info, err := s.ask("INFO", "replication")
+		if err != nil {
+			return err
+		}
+		acknowledged := int64(-1)
+		for line := range strings.Lines(info) {
+			line = strings.TrimSpace(line)
+			if offset, ok := strings.CutPrefix(line, "master_repl_offset:"); ok && written == 0 {
+				written, _ = strconv.ParseInt(offset, 10, 64) // 0 keeps waiting
 			}
-			if written > 0 && acknowledged >= written {
-				return
+			if _, offset, ok := strings.Cut(line, ",offset="); ok && strings.HasPrefix(line, "slave0:") {
+				offset, _, _ = strings.Cut(offset, ",")
+				acknowledged, _ = strconv.ParseInt(offset, 10, 64)
 			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("no replica has got what was written")
+		if written == 0 || acknowledged < written {
+			return fmt.Errorf("the replica has %d of %d bytes", acknowledged, written)
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("no replica has got what was written: %v", err)
 	}
 }
 
@@ -410,7 +415,3 @@ func (s *Server) ask(args ...string) (string, error) {
 	}
 	return strings.ReplaceAll(out.String(), "\r\n", "\n"), nil
 }
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
-
-func tick(d time.Duration) { <-time.After(d) }
