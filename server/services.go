@@ -26,18 +26,22 @@ func (c *collection) RegisterService(desc *grpc.ServiceDesc, impl any) {
 func (c *collection) GetServiceInfo() map[string]grpc.ServiceInfo {
 	all := make(map[string]grpc.ServiceInfo, len(*c))
 	for _, s := range *c {
-		info := grpc.ServiceInfo{Metadata: s.desc.Metadata}
-		for _, m := range s.desc.Methods {
-			info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
-		}
-		for _, st := range s.desc.Streams {
-			info.Methods = append(info.Methods, grpc.MethodInfo{
-				Name: st.StreamName, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams,
-			})
-		}
-		all[s.desc.ServiceName] = info
+		all[s.desc.ServiceName] = s.info()
 	}
 	return all
+}
+
+func (s service) info() grpc.ServiceInfo {
+	info := grpc.ServiceInfo{Metadata: s.desc.Metadata}
+	for _, m := range s.desc.Methods {
+		info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
+	}
+	for _, st := range s.desc.Streams {
+		info.Methods = append(info.Methods, grpc.MethodInfo{
+			Name: st.StreamName, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams,
+		})
+	}
+	return info
 }
 
 // check reports services for which grpc-go would end the process, or panic at the
@@ -69,22 +73,11 @@ func (s service) check() error {
 		return fmt.Errorf("is registered with a %T, which does not implement %s", s.impl, want)
 	}
 	seen := map[string]bool{}
-	for _, name := range s.methods() {
-		if seen[name] {
-			return fmt.Errorf("describes the method %s twice; use generated code", name)
+	for _, m := range s.info().Methods {
+		if seen[m.Name] {
+			return fmt.Errorf("describes the method %s twice; use generated code", m.Name)
 		}
-		seen[name] = true
+		seen[m.Name] = true
 	}
 	return nil
-}
-
-func (s service) methods() []string {
-	var names []string
-	for _, m := range s.desc.Methods {
-		names = append(names, m.MethodName)
-	}
-	for _, st := range s.desc.Streams {
-		names = append(names, st.StreamName)
-	}
-	return names
 }

@@ -1,6 +1,6 @@
 // Package redisaddr owns the addresses of Redis that settings hold: their
-// syntax, and what the client needs of them. Timeouts, and why a connection
-// fails, are left to its users.
+// syntax, what the client needs of them, and the explanation why Redis cannot
+// be used at one. It leaves timeouts and connections to its users.
 package redisaddr
 
 import (

@@ -29,7 +29,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
-	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 )
 
 const (
@@ -231,14 +230,14 @@ func connectError(a redisaddr.Address, err error) error {
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return errors.New("the server does not support RESP3 or client tracking: use Redis 7 or Valkey")
 	}
-	return rediscause.Explain(a.Hosts, a.Secure, err)
+	return redisaddr.Explain(a.Hosts, a.Secure, err)
 }
 
 // Explain adds a remedy to an error of a store, if Redis has refused a command.
 func Explain(err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		operation, _, _ := strings.Cut(err.Error(), ": ")
-		return fmt.Errorf("%s: %w", operation, rediscause.Refused(refused))
+		return fmt.Errorf("%s: %w", operation, redisaddr.Refused(refused))
 	}
 	return err
 }

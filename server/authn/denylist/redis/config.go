@@ -15,7 +15,6 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
-	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
@@ -124,8 +123,8 @@ func (c *Config) clientOption() (rueidis.ClientOption, error) {
 // problem wraps an error of the client. Servers that do not support HELLO quote
 // its arguments, among them the password.
 func (l *List) problem(what string, err error) error {
-	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok && refused.Error() != rediscause.Refusal(refused) {
-		return errors.New("redis denylist: " + what + ": " + rediscause.Refusal(refused))
+	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok && refused.Error() != redisaddr.Refusal(refused) {
+		return errors.New("redis denylist: " + what + ": " + redisaddr.Refusal(refused))
 	}
 	return fmt.Errorf("redis denylist: %s: %w", what, err)
 }

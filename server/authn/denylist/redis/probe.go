@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/gatehouse-dev/gatehouse/internal/rediscause"
+	"github.com/gatehouse-dev/gatehouse/internal/redisaddr"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
 
@@ -54,7 +54,7 @@ func Probe(ctx context.Context, cfg Config) error {
 // explained returns why Redis cannot be used for an operation.
 func explained(operation string, option rueidis.ClientOption, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		return fmt.Errorf("%s: %w", operation, rediscause.Refused(refused))
+		return fmt.Errorf("%s: %w", operation, redisaddr.Refused(refused))
 	}
-	return rediscause.Explain(option.InitAddress, option.TLSConfig != nil, err)
+	return redisaddr.Explain(option.InitAddress, option.TLSConfig != nil, err)
 }

@@ -1,6 +1,4 @@
-// Package rediscause owns explanations of why a Redis cannot be used. Connections
-// are left to its users.
-package rediscause
+package redisaddr
 
 import (
 	"context"
@@ -41,28 +39,29 @@ func Explain(hosts []string, secure bool, err error) error {
 	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
 }
 
+// remedies are by the first word of an error.
+var remedies = map[string]string{
+	"WRONGPASS":   "correct user or password",
+	"NOAUTH":      "give user and password in the address",
+	"NOPERM":      "give the user that right (ACL SETUSER)",
+	"READONLY":    "give the address of the master: this server takes no writes",
+	"OOM":         "give Redis more memory",
+	"NOREPLICAS":  "start its replicas, or lower min-replicas-to-write",
+	"MISCONF":     "see the log of Redis: it cannot write to its disk",
+	"LOADING":     notReady,
+	"BUSY":        notReady,
+	"MASTERDOWN":  notReady,
+	"CLUSTERDOWN": notReady,
+	"DENIED":      "Redis is in protected mode: set a password there, or let it listen on loopback",
+}
+
+const notReady = "wait until it is ready, or see its log"
+
 // remedy returns what to do about an error that Redis answers.
 func remedy(refused error) string {
 	code, _, _ := strings.Cut(refused.Error(), " ")
-	switch code {
-	case "WRONGPASS":
-		return "correct user or password"
-	case "NOAUTH":
-		return "give user and password in the address"
-	case "NOPERM":
-		return "give the user that right (ACL SETUSER)"
-	case "READONLY":
-		return "give the address of the master: this server takes no writes"
-	case "OOM":
-		return "give Redis more memory"
-	case "NOREPLICAS":
-		return "start its replicas, or lower min-replicas-to-write"
-	case "MISCONF":
-		return "see the log of Redis: it cannot write to its disk"
-	case "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN":
-		return "wait until it is ready, or see its log"
-	case "DENIED":
-		return "Redis is in protected mode: set a password there, or let it listen on loopback"
+	if remedy, ok := remedies[code]; ok {
+		return remedy
 	}
 	if strings.Contains(refused.Error(), "max number of clients") {
 		return "raise maxclients, or give each client fewer connections"
