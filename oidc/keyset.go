@@ -26,6 +26,7 @@ type Key struct {
 // never becomes false again.
 func (k *Key) Withdrawn() bool { return k.withdrawn.Load() }
 
+// same reports whether two keys are equal, "kid" and "alg" included.
 func (k *Key) same(other *Key) bool {
 	public, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && public.Equal(other.Public)
@@ -79,6 +80,7 @@ func (s *keySet) copy() *keySet {
 	return c
 }
 
+// find returns the equal key of the set, nil if there is none.
 func (s *keySet) find(k *Key) *Key {
 	for _, have := range s.keys {
 		if have.same(k) {

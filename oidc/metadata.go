@@ -11,8 +11,11 @@ import (
 )
 
 // Metadata is the metadata of a provider (OpenID Connect Discovery 1.0 §3, RFC
-// 8414 §2), as far as it is used. It is shared and must not be changed. Endpoints are https URLs, or
-// http URLs on loopback; "" if the provider has none.
+// 8414 §2), as far as it is used. It is shared and must not be changed.
+//
+// Endpoints are https URLs, or http URLs on loopback; "" if the provider has none.
+// With Config.InternalURL, those that browsers are not sent to may be any http URLs.
+// The lists are nil if the provider publishes none.
 type Metadata struct {
 	Issuer                             string   `json:"issuer"` // as published; the "iss" of tokens is equal byte for byte
 	AuthorizationEndpoint              string   `json:"authorization_endpoint"`

@@ -56,6 +56,7 @@ type Provider struct {
 	flights   sync.WaitGroup  // added to under mu, while life is set
 }
 
+// A failure is the outcome of a fetch that failed.
 type failure struct {
 	err   error
 	at    time.Time

@@ -34,6 +34,7 @@ type refetch struct {
 	negative map[string]time.Time // kid to the end of its negative entry
 }
 
+// A flight is a fetch that callers with an unknown kid wait for.
 type flight struct {
 	done chan struct{}
 	err  error // set before done is closed
@@ -52,10 +53,14 @@ func (r *refetch) take(now time.Time) bool {
 	return true
 }
 
+// isUnknown reports whether a fetch within negativeTTL has shown that the provider
+// does not publish the kid.
 func (r *refetch) isUnknown(kid string, now time.Time) bool {
 	return now.Before(r.negative[kid])
 }
 
+// setUnknown makes a negative entry for the kid, and drops others if there are too
+// many.
 func (r *refetch) setUnknown(kid string, now time.Time) {
 	if r.negative == nil {
 		r.negative = make(map[string]time.Time)
@@ -72,6 +77,7 @@ func (r *refetch) setUnknown(kid string, now time.Time) {
 	r.negative[kid] = now.Add(negativeTTL)
 }
 
+// forget drops the negative entries: a new set may have any of the kids.
 func (r *refetch) forget() { r.negative = nil }
 
 // Keys returns the keys that may have signed a token with this kid; "" means a
