@@ -94,11 +94,12 @@ func (p *program) examine(ctx context.Context) *check.Report {
 	return report
 }
 
-// ok and warn make results.
+// ok returns the result for what is proved.
 func ok(proof, what string) check.Result {
 	return check.Result{Status: check.OK, Proof: proof, What: what}
 }
 
+// warn returns the result for what works with a caveat.
 func warn(proof, what string) check.Result {
 	return check.Result{Status: check.Warn, Proof: proof, What: what}
 }

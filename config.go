@@ -56,6 +56,8 @@ type config struct {
 	// ShutdownTimeout bounds how long requests in flight may take to end.
 	ShutdownTimeout time.Duration
 
+	// LogFormat is "auto", "text" or "json", LogLevel the least level that is
+	// logged.
 	LogFormat, LogLevel string
 }
 
@@ -79,7 +81,7 @@ type program struct {
 	table  settings.Table
 	values *settings.Values
 
-	development bool
+	development bool // the command is dev
 	logger      *slog.Logger
 	out         io.Writer // where people read how to go on
 }
@@ -136,6 +138,8 @@ func (p *program) setDefaults() {
 	}
 }
 
+// setDefault sets a setting whose value is empty to fallback. Errors then name the
+// source "default".
 func (p *program) setDefault(name, value, fallback string) {
 	if value == "" {
 		p.values.Set(name, fallback)

@@ -21,6 +21,8 @@ func init() { grpclog.SetLoggerV2(grpcLogger) }
 // reported as an error elsewhere.
 type grpcLog struct{ logger atomic.Pointer[slog.Logger] }
 
+// log logs a text of gRPC on one line: its Ln methods end it with a line break, and
+// it may quote bytes of a peer that are not UTF-8.
 func (g *grpcLog) log(level slog.Level, text string) {
 	if logger := g.logger.Load(); logger != nil {
 		logger.Log(context.Background(), level, "grpc", "text", strings.ToValidUTF8(strings.TrimSpace(text), "\uFFFD"))

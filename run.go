@@ -109,7 +109,9 @@ func (p *parts) join(ctx context.Context) error {
 	return err
 }
 
-// admin answers load balancers that have a port of their own.
+// admin returns the handler of the admin port: /healthz while the process runs, and
+// /readyz with the reason why it is not ready, which public ports do not tell. It
+// answers load balancers that have a port of their own.
 func (p *parts) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

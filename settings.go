@@ -23,6 +23,7 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.File},
 			Help: "A YAML file of settings, under the names of the flags. Flags, environment and .env take " +
 				"precedence."},
+		// The server verifies tokens of this issuer; the gateway publishes it (RFC 9728).
 		{Name: "oidc-issuer", Group: "Login", Placeholder: "URL", Show: redacted, Aliases: []string{"AUTH0_ISSUER_BASE_URL"},
 			Targets: []any{&cfg.Provider.Issuer, &cfg.Gateway.Resource.Issuer},
 			Help: "The issuer of the OpenID provider. Only a trailing slash may differ from the metadata. " +
@@ -40,9 +41,11 @@ func (p *program) settings() settings.Table {
 			Help: "Accept an oidc-internal-url with http off loopback. INSECURE: the client's secret, codes " +
 				"and tokens are sent in the clear, and any host on the path can replace the provider's " +
 				"keys."},
+		// The server compares it with the audience: they must differ (RFC 8725 §3.12).
 		{Name: "oidc-client-id", Group: "Login", Placeholder: "ID", Aliases: []string{"AUTH0_CLIENT_ID"},
 			Targets: []any{&cfg.BFF.Client.ID, &cfg.Server.Authn.Profile.ClientID},
 			Help:    "The id of the bff's client at the provider."},
+		// Opaque: quotes around the secret may be part of it.
 		{Name: "oidc-client-secret", Group: "Login", Placeholder: "SECRET", Secret: true, Opaque: true, Aliases: []string{"AUTH0_CLIENT_SECRET"},
 			Targets: []any{&cfg.BFF.Client.Secret},
 			Help: "The client's secret. A client without a secret or a key is public, and PKCE alone protects " +
@@ -96,6 +99,7 @@ func (p *program) settings() settings.Table {
 				"origin whose pages may read the gateway's answers (CORS). Any form that a browser accepts " +
 				"is accepted, such as https://bücher.example, and used in the form that browsers send. http " +
 				"is accepted on loopback only."},
+		// No default, not even a random one: sessions would end with each start.
 		{Name: "secret", Group: "Login", Placeholder: "SECRET", Secret: true, Aliases: []string{"AUTH0_SECRET"},
 			Targets: []any{&cfg.BFF.Sessions.Secrets},
 			Help: "Key material for cookies and stored tokens, at least 32 characters: openssl rand -hex 32. " +
@@ -125,6 +129,9 @@ func (p *program) settings() settings.Table {
 			Help: "Accept access tokens that look like ID tokens (with nonce or at_hash), for a provider that " +
 				"issues no others, such as Dex. INSECURE: an ID token that names the API then gives access " +
 				"to it."},
+		// Secret because of the password; place shows only where it leads. Its default
+		// depends on the command, so setDefaults and runDev set it. The same holds for
+		// the session store and the addresses.
 		{Name: "database-url", Group: "API", Placeholder: "URL", Secret: true, Show: place,
 			Targets: []any{&cfg.DatabaseURL},
 			Help: "Where services keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or " +
@@ -170,6 +177,7 @@ func (p *program) settings() settings.Table {
 				"It must be longer than the slowest answer: after a refresh without an answer, the refresh " +
 				"token may be spent. A stop of the process waits for refreshes in flight, at most this time " +
 				"and 5 seconds."},
+		// It only refuses stores that cannot be shared; see checkReplicas.
 		{Name: "replicas", Group: "Sessions", Placeholder: "N", Default: "1",
 			Targets: []any{&cfg.BFF.Sessions.Nodes},
 			Help: "The number of bffs that share the session store. With more than 1, memory: and sqlite: are " +
@@ -183,6 +191,7 @@ func (p *program) settings() settings.Table {
 			Help: "The Content Security Policy of pages from dir:PATH, or none. Default: scripts from the " +
 				"application's own files and inline in its pages, images over https, and requests to its " +
 				"own origin only."},
+		// read makes an empty list of none, which is not the default (nil). So for public.
 		{Name: "protect", Group: "Front end", Placeholder: "PATTERN",
 			Targets: []any{&cfg.BFF.Access.Protect},
 			Help: "Pages that require a login, as patterns of a Next.js matcher: /private, /orders/:id, " +
@@ -224,6 +233,7 @@ func (p *program) settings() settings.Table {
 		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redacted,
 			Targets: []any{&cfg.GRPCTarget},
 			Help:    "The server of a gateway that runs alone, as a gRPC target: dns:///server:9090."},
+		// The server's limit is larger by what path and query add; see read.
 		{Name: "max-request-bytes", Group: "API", Placeholder: "BYTES", Default: "1048576",
 			Targets: []any{&cfg.Gateway.Limits.MaxBodyBytes, &cfg.Server.Limits.MaxRequestBytes},
 			Help: "The longest request to the API in bytes: its body at the gateway (413), and each message " +

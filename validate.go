@@ -213,7 +213,8 @@ func checkTarget(target string) error {
 	return nil
 }
 
-// checkFrontend returns what is wrong with the front end or its policy.
+// checkFrontend reads the directory, so that a build that is missing is found before
+// anything listens. It returns what is wrong with the front end or its policy.
 func (p *program) checkFrontend() error {
 	value, csp := p.cfg.Frontend, p.cfg.FrontendCSP
 	dir, isDir := strings.CutPrefix(value, "dir:")
