@@ -175,7 +175,7 @@ func (n names) options(t *testing.T, code, args string) {
 
 // exists reports whether the repository has the file or folder, as a name of Go code too: bff.New.
 func (n names) exists(name string) bool {
-	if base, _, ok := strings.Cut(path.Base(name), "."); ok && n.exists(path.Join(path.Dir(name), base)) {
+	if base, _, ok := strings.Cut(path.Base(name), "."); ok && base != "" && n.exists(path.Join(path.Dir(name), base)) {
 		return true
 	}
 	return slices.ContainsFunc(n.files, func(f string) bool { return f == name || strings.HasPrefix(f, name+"/") })
