@@ -318,6 +318,42 @@ func (s *Server) Kill(t testing.TB) {
 	_, _ = io.WriteString(s.input.(io.Writer), "stay\n")
 	_ = s.process.Wait() // the status is that of the server
 	s.input = nil
+	s.awaitBackends(t)
+}
+
+// awaitBackends waits until no process is attached to the shared memory of a server that was
+// killed. A backend that was started while the others were killed ends a little later, and
+// PostgreSQL does not start beside it.
+func (s *Server) awaitBackends(t testing.TB) {
+	t.Helper()
+	lock, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var segment string // the last field of the line with key and id
+	for line := range strings.Lines(string(lock)) {
+		if fields := strings.Fields(line); len(fields) == 2 {
+			segment = fields[1]
+		}
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for end := time.Now().Add(patience); time.Now().Before(end); <-ticker.C {
+		table, err := os.ReadFile("/proc/sysvipc/shm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		attached := false
+		for line := range strings.Lines(string(table)) {
+			if fields := strings.Fields(line); len(fields) > 6 && fields[1] == segment {
+				attached = fields[6] != "0"
+			}
+		}
+		if !attached {
+			return
+		}
+	}
+	t.Fatalf("processes of a killed PostgreSQL are still there after %v", patience)
 }
 
 // Restart starts a server that was killed.
