@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -33,7 +34,8 @@ func inlineScripts(page io.Reader) []string {
 			return hashes
 		}
 		token := tokens.Token()
-		if token.Type != html.StartTagToken || token.Data != "script" || hasSource(token) {
+		hasSource := slices.ContainsFunc(token.Attr, func(a html.Attribute) bool { return a.Key == "src" })
+		if token.Type != html.StartTagToken || token.Data != "script" || hasSource {
 			continue
 		}
 		if tokens.Next() != html.TextToken {
@@ -44,13 +46,4 @@ func inlineScripts(page io.Reader) []string {
 		sum := sha256.Sum256([]byte(text))
 		hashes = append(hashes, "sha256-"+base64.StdEncoding.EncodeToString(sum[:]))
 	}
-}
-
-func hasSource(token html.Token) bool {
-	for _, attribute := range token.Attr {
-		if attribute.Key == "src" {
-			return true
-		}
-	}
-	return false
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,9 +70,7 @@ func (cfg Config) Validate() error {
 // The directory may be built again while it is served. An App is safe for
 // concurrent use.
 type App struct {
-	dir        string
-	policy     string
-	log        *slog.Logger
+	cfg        Config
 	known      facts
 	compressed http.Handler // serve, with compression of other files
 }
@@ -81,10 +80,10 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("spa: %w", err)
 	}
-	a := &App{dir: cfg.Dir, policy: cfg.ContentSecurityPolicy, log: cfg.Logger}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	a := &App{cfg: cfg}
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.SuffixETag("-gzip")) // less fits into one packet
 	if err != nil {
 		return nil, err
@@ -108,9 +107,9 @@ func (a *App) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "this address answers GET and HEAD only")
 		return
 	}
-	root, err := os.OpenRoot(a.dir)
+	root, err := os.OpenRoot(a.cfg.Dir)
 	if err != nil { // a build may be under way
-		a.log.ErrorContext(r.Context(), "front-end directory not readable", "err", err)
+		a.cfg.Logger.ErrorContext(r.Context(), "front-end directory not readable", "err", err)
 		w.Header().Set("Retry-After", "5")
 		refuse(w, http.StatusServiceUnavailable, "the front end is not available at the moment")
 		return
@@ -178,12 +177,9 @@ func find(files fs.FS, urlPath string) place {
 }
 
 func hidden(name string) bool {
-	for segment := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(segment, ".") && segment != ".well-known" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(strings.Split(name, "/"), func(segment string) bool {
+		return strings.HasPrefix(segment, ".") && segment != ".well-known"
+	})
 }
 
 // send answers with a file, or with a compressed version of it.
@@ -197,7 +193,7 @@ func (a *App) send(w http.ResponseWriter, r *http.Request, files fs.FS, name str
 	f, known, err := a.known.open(files, name+suffix)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			a.log.ErrorContext(r.Context(), "front-end file not readable", "file", name+suffix, "err", err)
+			a.cfg.Logger.ErrorContext(r.Context(), "front-end file not readable", "file", name+suffix, "err", err)
 			refuse(w, http.StatusInternalServerError, "this file cannot be read")
 			return
 		}
@@ -227,11 +223,12 @@ func (a *App) send(w http.ResponseWriter, r *http.Request, files fs.FS, name str
 
 // setPolicy sets the Content-Security-Policy of a page.
 func (a *App) setPolicy(h http.Header, files fs.FS, name string, known fact) {
-	switch {
-	case a.policy == "none":
+	switch a.cfg.ContentSecurityPolicy {
+	case "none":
 		return
-	case a.policy != "":
-		h.Add("Content-Security-Policy", a.policy)
+	case "":
+	default:
+		h.Add("Content-Security-Policy", a.cfg.ContentSecurityPolicy)
 		return
 	}
 	hashes := known.scripts
