@@ -61,20 +61,20 @@ type APIConfig struct {
 // An API forwards requests to the API with the access token of their session,
 // or without a token. It is safe for concurrent use.
 type API struct {
-	cfg    APIConfig
-	drains bool // the API ends its streams itself
+	cfg     APIConfig
+	drainer drainer // nil for an API that does not end its streams itself
 }
 
 // NewAPI returns an API.
 func NewAPI(cfg APIConfig) *API {
-	_, drains := cfg.Handler.(drainer)
-	return &API{cfg: cfg, drains: drains}
+	d, _ := cfg.Handler.(drainer)
+	return &API{cfg: cfg, drainer: d}
 }
 
 // Drain ends the streams of an API that does so itself.
 func (api *API) Drain() {
-	if d, ok := api.cfg.Handler.(drainer); ok {
-		d.Drain()
+	if api.drainer != nil {
+		api.drainer.Drain()
 	}
 }
 
@@ -150,7 +150,7 @@ func (api *API) call(a *apiAnswer, r *http.Request, s *session.Session) {
 		api.cfg.Handler.ServeHTTP(a, api.outgoing(ctx, r, s))
 		a.finish()
 	}
-	if api.drains {
+	if api.drainer != nil {
 		serve(r.Context())
 		return
 	}

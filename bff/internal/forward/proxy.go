@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -18,26 +19,15 @@ const flushAfter = 10 * time.Millisecond
 // maxHeaderBytes bounds the header of an answer, in bytes.
 const maxHeaderBytes = 1 << 20
 
-// ProxyConfig describes a proxy. All fields are required.
-type ProxyConfig struct {
-	// Target is the server: scheme, host, and a path that is put before those
-	// of requests. Nothing in a request changes it.
-	Target *url.URL
-	// HeaderTimeout is how long the server may take from a request to the
-	// header of its answer.
-	HeaderTimeout time.Duration
-	// Unavailable answers for a server that does not respond, unless the
-	// Unavailable of an [Answer] does.
-	Unavailable http.HandlerFunc
-	// Logger gets the error.
-	Logger *slog.Logger
-}
+// headerTimeout is how long a server may take from a request to the header of
+// its answer.
+const headerTimeout = time.Minute
 
 // NewProxy returns a handler that forwards requests, and WebSockets, to a server
-// in another process. Streams are not buffered. If the answer is interrupted,
-// the browser's connection is cut too.
-func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
-	target := cfg.Target
+// in another process: target has its scheme, its host, and a path that is put
+// before those of requests. Streams are not buffered. If the answer is
+// interrupted, the browser's connection is cut too.
+func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
 			DialContext:            dial,
@@ -45,7 +35,7 @@ func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
 			Proxy:                  nil, // no proxy of the environment
 			MaxIdleConnsPerHost:    256,
 			IdleConnTimeout:        90 * time.Second,
-			ResponseHeaderTimeout:  cfg.HeaderTimeout,
+			ResponseHeaderTimeout:  headerTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 			DisableCompression:     true, // the browser says what it accepts
 		},
@@ -80,13 +70,13 @@ func NewProxy(cfg ProxyConfig) *httputil.ReverseProxy {
 			if r.Context().Err() != nil { // the browser closed the connection
 				panic(http.ErrAbortHandler)
 			}
-			cfg.Logger.ErrorContext(r.Context(), "upstream does not respond", "host", target.Host, "err", err)
-			answer := cfg.Unavailable
+			logger.ErrorContext(r.Context(), "upstream does not respond", "host", target.Host, "err", err)
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
-				answer = a.unavailable()
+				a.unavailable()(w, r)
+				return
 			}
-			answer(w, r)
+			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},
-		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }

@@ -91,11 +91,16 @@ func (w *Writer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write sends a part of the body.
-func (w *Writer) Write(p []byte) (int, error) {
+// begin sends the header of a handler that sets no status.
+func (w *Writer) begin() {
 	if !w.started {
 		w.WriteHeader(http.StatusOK)
 	}
+}
+
+// Write sends a part of the body.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.begin()
 	w.arm()
 	n, err := w.ResponseWriter.Write(p)
 	w.left -= int64(n)
@@ -107,9 +112,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // FlushError sends what is buffered.
 func (w *Writer) FlushError() error {
-	if !w.started {
-		w.WriteHeader(http.StatusOK)
-	}
+	w.begin()
 	w.arm()
 	err := w.control().Flush()
 	w.disarm()
@@ -130,10 +133,6 @@ func (w *Writer) SetWriteDeadline(deadline time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.armed = time.Time{}
-	return w.setLocked(deadline)
-}
-
-func (w *Writer) setLocked(deadline time.Time) error {
 	if w.severed {
 		return nil
 	}
@@ -149,8 +148,8 @@ func (w *Writer) Finish() {
 	if w.hijacked {
 		return
 	}
-	if w.body != nil && !w.started {
-		w.WriteHeader(http.StatusOK)
+	if w.body != nil {
+		w.begin()
 	}
 	w.arm()
 	if w.body.remains() {
@@ -204,20 +203,15 @@ func (w *Writer) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if now.Sub(w.armed) < deadlineLife {
+	if now.Sub(w.armed) < deadlineLife || w.severed {
 		return
 	}
 	w.armed = now
-	_ = w.setLocked(now.Add(Patience))
+	_ = w.control().SetWriteDeadline(now.Add(Patience))
 }
 
 // disarm removes the deadline.
-func (w *Writer) disarm() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed = time.Time{}
-	_ = w.setLocked(time.Time{})
-}
+func (w *Writer) disarm() { _ = w.SetWriteDeadline(time.Time{}) }
 
 func (w *Writer) cut() bool {
 	w.mu.Lock()

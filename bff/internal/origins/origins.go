@@ -15,15 +15,15 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
-// Config describes the origin that browsers see. Base and SessionCookie are
-// required.
+// Config describes the origin that browsers see. All fields but TrustedProxies
+// are required.
 type Config struct {
 	// Base is the base URL: scheme and host, as package origin writes them.
 	Base *url.URL
 	// SessionCookie is the name of the session cookie.
 	SessionCookie string
 	// CrossSite reports requests that come from another site by design and do
-	// not act on the browser's session. nil means none.
+	// not act on the browser's session.
 	CrossSite func(*http.Request) bool
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
@@ -39,9 +39,6 @@ type Origins struct {
 
 // New returns the Origins of a Config.
 func New(cfg Config) *Origins {
-	if cfg.CrossSite == nil {
-		cfg.CrossSite = func(*http.Request) bool { return false }
-	}
 	return &Origins{cfg: cfg, base: cfg.Base.String(), crossOrigin: http.NewCrossOriginProtection()}
 }
 

@@ -180,15 +180,6 @@ func (p *run) credentialName() string {
 	return p.Setting("Client.Secret")
 }
 
-// assertionAudience returns the value of the setting for a client's audience of
-// assertions.
-func assertionAudience(c *rp.Client) string {
-	if c.AssertForTokenEndpoint {
-		return "token_endpoint"
-	}
-	return "issuer"
-}
-
 // credential proves that the provider accepts the client's credential: it
 // refuses the code and not the client, and refuses the client with a random
 // credential in another way. Any other pair of answers proves nothing. The
@@ -206,13 +197,17 @@ func (p *run) credential(ctx context.Context) check.Result {
 		return unknown("the token endpoint %s did not answer: %s", p.md.TokenEndpoint, whyNoAnswer(err))
 	case a.refusesClient():
 		if method == rp.PrivateKey {
-			other := p.party.Client().WithOtherAudience()
+			other, audience := p.party.Client().WithOtherAudience(), "issuer"
+			if other.AssertForTokenEndpoint {
+				audience = "token_endpoint"
+			}
 			if a, err := p.redeem(ctx, other); err == nil && a.code == "invalid_grant" {
-				return wrong("credential", "set "+p.Setting("Client.AssertionAudience")+"="+assertionAudience(other),
+				return wrong("credential", "set "+p.Setting("Client.AssertionAudience")+"="+audience,
 					"the provider takes the key of client %s, but not the audience of its assertions", id)
 			}
 		}
-		return wrong("credential", p.clientRemedy(method), "the provider refuses client %s (%s)", id, a)
+		return wrong("credential", fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth")),
+			"the provider refuses client %s (%s)", id, a)
 	case a.code == "unauthorized_client":
 		return wrong("credential", "allow it there", "the provider does not allow client %s the authorization code grant (%s)", id, a)
 	case a.accessToken() != "":
@@ -240,10 +235,6 @@ func (p *run) credential(ctx context.Context) check.Result {
 		return good("credential", "client %s is known to the provider, and its key is right (%s)", id, method)
 	}
 	return good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
-}
-
-func (p *run) clientRemedy(method rp.AuthMethod) string {
-	return fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth"))
 }
 
 // redirect proves that the provider accepts our authorization request, and so

@@ -108,10 +108,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 
 // failed does what the table in docs/login.md says about a failure.
 func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cause error, probe, good bool) (*session.Session, error) {
-	class, retryAfter := classOf(cause), time.Duration(0)
-	if refusal, ok := errors.AsType[*rp.Error](cause); ok {
-		retryAfter = min(refusal.RetryAfter, maxRetryAfter)
-	}
+	class, retryAfter := classOf(cause), min(refusalOf(cause).RetryAfter, maxRetryAfter)
 	open := false
 	if class == Transient || class == Unknown {
 		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, cause)
@@ -158,7 +155,7 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 // logOperator logs a failure that an operator has to correct: each error code at
 // most once in operatorTick.
 func (r *Refresher) logOperator(ctx context.Context, s *session.Session, cause error) {
-	code := errorCode(cause)
+	code := refusalOf(cause).Code
 	r.mu.Lock()
 	now, level := r.cfg.Now(), slog.LevelError
 	if last, ok := r.operator[code]; ok && now.Sub(last) < operatorTick || !ok && len(r.operator) >= 64 {
@@ -171,12 +168,12 @@ func (r *Refresher) logOperator(ctx context.Context, s *session.Session, cause e
 		"error", code, "session", s, "err", cause)
 }
 
-// errorCode returns the error code of the provider, "" for none.
-func errorCode(err error) string {
+// refusalOf returns the provider's response in an error, a zero one for none.
+func refusalOf(err error) rp.Error {
 	if refusal, ok := errors.AsType[*rp.Error](err); ok {
-		return refusal.Code
+		return *refusal
 	}
-	return ""
+	return rp.Error{}
 }
 
 // fieldFor returns the field of bff.Config that an operator checks first after
@@ -237,7 +234,7 @@ func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, 
 		return nil, err
 	}
 	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider requires a login", "session", s,
-		"error", errorCode(cause), "ends", s.Data.Tokens.ExpiresAt, "err", cause)
+		"error", refusalOf(cause).Code, "ends", s.Data.Tokens.ExpiresAt, "err", cause)
 	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
 	return written, nil
 }
