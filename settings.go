@@ -177,7 +177,7 @@ func (p *program) settings() settings.Table {
 				"It must be longer than the slowest answer: after a refresh without an answer, the refresh " +
 				"token may be spent. A stop of the process waits for refreshes in flight, at most this time " +
 				"and 5 seconds."},
-		// It only refuses stores that cannot be shared; see checkReplicas.
+		// With more than 1, checkReplicas refuses stores that cannot be shared.
 		{Name: "replicas", Group: "Sessions", Placeholder: "N", Default: "1",
 			Targets: []any{&cfg.BFF.Sessions.Nodes},
 			Help: "The number of bffs that share the session store. With more than 1, memory: and sqlite: are " +
