@@ -121,6 +121,12 @@ func (cfg Config) Validate() error {
 	if len(cfg.Services) == 0 {
 		errs = append(errs, &invalid.Error{Field: "Services", Problem: "is empty", Remedy: "give at least one service, made with Expose"})
 	}
+	for i, s := range cfg.Services {
+		if s.rest.Register == nil {
+			errs = append(errs, invalid.Field(fmt.Sprintf("Services[%d]", i), s.rest.Name, "has no generated functions",
+				"annotate a method with google.api.http, and give Expose the functions that protoc-gen-grpc-gateway writes"))
+		}
+	}
 	return errors.Join(append(errs, invalid.In("Access", cfg.Access.validate()), invalid.In("Limits", cfg.Limits.validate()))...)
 }
 

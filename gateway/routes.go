@@ -28,6 +28,9 @@ func Expose[C any](
 	register func(context.Context, *runtime.ServeMux, C) error,
 	name string,
 ) Service {
+	if client == nil || register == nil {
+		return Service{rest: transcode.Service{Name: name}} // New reports it
+	}
 	return Service{rest: transcode.Service{Name: name, Register: func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return register(ctx, mux, client(conn))
 	}}}

@@ -97,6 +97,8 @@ func TestNewRefuses(t *testing.T) {
 		{"wildcard in the origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "https://*.example.com"}}, []string{"BaseURL", "wildcard"}},
 		{"a path in the origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "https://example.com/app"}}, []string{"BaseURL", "https://example.com/app"}},
 		{"null origin", gateway.Config{Services: of(`get: "/api/x"`), Access: gateway.AccessConfig{BaseURL: "null"}}, []string{"BaseURL", "null"}},
+		{"no generated functions", gateway.Config{Services: []gateway.Service{{}}}, []string{"Services[0]", "no generated functions"}},
+		{"no registration", gateway.Config{Services: []gateway.Service{gateway.Expose(same, nil, "gatewaytest.status.v1.StatusService")}}, []string{"Services[0]", "StatusService", "no generated functions"}},
 		{"negative limit", gateway.Config{Services: of(`get: "/api/x"`), Limits: gateway.LimitsConfig{MaxBodyBytes: -1}}, []string{"MaxBodyBytes", "-1"}},
 		{"negative timeout", gateway.Config{Services: of(`get: "/api/x"`), Limits: gateway.LimitsConfig{Timeout: -time.Second}}, []string{"Timeout", "-1s"}},
 	}
