@@ -1,6 +1,8 @@
 package gatehouse
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -91,7 +93,24 @@ type program struct {
 func newProgram(app App, out io.Writer) (*program, error) {
 	p := &program{app: app, logger: slog.New(slog.DiscardHandler), out: out}
 	p.table = p.settings()
-	return p, p.table.Check()
+	return p, p.checkApp()
+}
+
+// checkApp returns what is wrong with the App for any command.
+func (p *program) checkApp() error {
+	var errs []error
+	if err := settings.CheckName(p.app.name()); err != nil {
+		errs = append(errs, fmt.Errorf("gatehouse: App.Name %q %w", p.app.Name, err))
+	}
+	if err := p.table.Check(); err != nil {
+		errs = append(errs, fmt.Errorf("gatehouse: App.Settings: %w", err))
+	}
+	for i, s := range p.app.Services {
+		if s.desc == nil {
+			errs = append(errs, fmt.Errorf("gatehouse: App.Services[%d] has no descriptor; make it with NewService", i))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // read reads the settings from their sources and adjusts those whose text is not

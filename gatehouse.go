@@ -53,7 +53,8 @@ import (
 // An App is an application: what a program serves besides Gatehouse itself. No
 // field is required.
 type App struct {
-	// Name is the program's name in its help; "" means gatehouse.
+	// Name is the program's name in its help and, in capitals, the beginning of the
+	// variables of Settings: lower case, with hyphens. Default: gatehouse.
 	Name string
 	// Title and Version are those of the API in its OpenAPI document. Version
 	// is that of the .proto packages, not of the program.
@@ -73,8 +74,8 @@ type App struct {
 	// Settings are those of the application. They come from the same sources as
 	// those of the program, and stand beside them in help and reference.
 	Settings []Setting
-	// DevPermissions are what the development provider grants to its demo
-	// machine.
+	// DevPermissions are the permissions of the development provider's client
+	// demo-machine, and the scopes that it may request.
 	DevPermissions []string
 }
 
@@ -99,7 +100,7 @@ type Setting struct {
 	// Target is a pointer to the variable that gets the value before services are
 	// opened: to a string, bool, int, int64, time.Duration, netip.Prefix, an
 	// encoding.TextUnmarshaler, whose error is shown to the user, or a slice of
-	// these, which is given with commas.
+	// these, which is given with commas. Required.
 	Target any
 }
 

@@ -56,6 +56,9 @@ func NewServiceFunc[S, C any](
 	rest func(context.Context, *runtime.ServeMux, C) error,
 	open func(context.Context, Environment) (S, error),
 ) Service {
+	if desc == nil {
+		return Service{} // Run reports it
+	}
 	return Service{
 		desc:    desc,
 		exposed: gateway.Expose(client, rest, desc.ServiceName),
@@ -132,9 +135,13 @@ type implementation struct {
 func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
 	for _, s := range services {
 		value, err := s.open(ctx, env)
-		want := reflect.TypeOf(s.desc.HandlerType).Elem()
-		if err == nil && (value == nil || !reflect.TypeOf(value).Implements(want)) {
-			err = fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
+		if err != nil {
+			err = fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)
+		} else {
+			want := reflect.TypeOf(s.desc.HandlerType).Elem()
+			if value == nil || !reflect.TypeOf(value).Implements(want) {
+				err = fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
+			}
 		}
 		if err != nil {
 			_ = all.close() // err is the cause

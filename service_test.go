@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,5 +105,57 @@ func TestApplicationSettings(t *testing.T) {
 		if code := Run(t.Context(), bad, []string{"version"}, nil, io.Discard, &er); code != exitUsage || !strings.Contains(er.String(), "two settings are named") {
 			t.Errorf("%s: exit code %d, %s", name, code, er.String())
 		}
+	}
+}
+
+// TestWrongApp checks that every command reports a faulty App, and names the field.
+func TestWrongApp(t *testing.T) {
+	t.Parallel()
+	with := func(s Setting) App { return App{Name: "notes", Settings: []Setting{s}} }
+	for name, c := range map[string]struct {
+		app  App
+		want string
+	}{
+		"name of the app":      {App{Name: "My Notes"}, `App.Name "My Notes" is not a name`},
+		"name of a setting":    {with(Setting{Name: "Max Notes", Target: new(string)}), `App.Settings: setting "Max Notes" is not a name`},
+		"name of a flag":       {with(Setting{Name: "help", Target: new(string)}), "two settings are named --help"},
+		"no target":            {with(Setting{Name: "size"}), "App.Settings: setting size: the target <nil> is not a pointer"},
+		"nil target":           {with(Setting{Name: "size", Target: (*int)(nil)}), "setting size: the target *int is not a pointer to a variable"},
+		"target is no pointer": {with(Setting{Name: "size", Target: 5}), "setting size: the target int is not a pointer"},
+		"type of the target":   {with(Setting{Name: "ratio", Target: new(float64)}), "setting ratio: the target *float64 cannot be decoded"},
+		"items of the target":  {with(Setting{Name: "ratio", Target: new([]float64)}), "setting ratio: the target *[]float64 cannot be decoded"},
+		"default":              {with(Setting{Name: "size", Default: "many", Target: new(int)}), `setting size: the default "many" is not a whole number`},
+		"zero service":         {App{Services: []Service{{}}}, "App.Services[0] has no descriptor"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var er strings.Builder
+			if code := Run(t.Context(), c.app, []string{"version"}, nil, io.Discard, &er); code != exitUsage || !strings.Contains(er.String(), c.want) {
+				t.Errorf("got exit code %d and %q, want %d and %q", code, er.String(), exitUsage, c.want)
+			}
+		})
+	}
+}
+
+// TestListDefault checks that the default of a list is given with commas, as other
+// values are.
+func TestListDefault(t *testing.T) {
+	t.Parallel()
+	var tags []string
+	app := App{Name: "notes", Settings: []Setting{{Name: "tags", Default: "a,b", Target: &tags}}}
+	Run(t.Context(), app, []string{"gateway"}, nil, io.Discard, io.Discard) // ends with an error: there is no target
+	if !slices.Equal(tags, []string{"a", "b"}) {
+		t.Errorf("got %q, want a and b", tags)
+	}
+}
+
+// TestOpenFails checks that the error of an implementation names its service.
+func TestOpenFails(t *testing.T) {
+	t.Parallel()
+	s := NewServiceFunc(&grpc.ServiceDesc{ServiceName: "notes.v1.NotesService"}, func(grpc.ClientConnInterface) any { return nil },
+		func(context.Context, *runtime.ServeMux, any) error { return nil },
+		func(context.Context, Environment) (any, error) { return nil, errors.New("no table notes") })
+	if _, err := openServices(t.Context(), []Service{s}, Environment{}); err == nil || err.Error() != "open service notes.v1.NotesService: no table notes" {
+		t.Errorf("got %v", err)
 	}
 }

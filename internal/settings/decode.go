@@ -45,6 +45,50 @@ func (s *Setting) assign(items []string) error {
 	return nil
 }
 
+// checkTargets returns an error if a target cannot get a value, or not the default.
+func (s *Setting) checkTargets() error {
+	if len(s.Targets) == 0 {
+		return errors.New("there is no target; give a pointer to a variable")
+	}
+	scratch := Setting{Name: s.Name, Choices: s.Choices}
+	for _, target := range s.Targets {
+		if _, ok := target.(func(string) error); ok {
+			continue
+		}
+		v := reflect.ValueOf(target)
+		if v.Kind() != reflect.Pointer || v.IsNil() {
+			return fmt.Errorf("the target %T is not a pointer to a variable; give one", target)
+		}
+		if !decodable(v.Type().Elem()) {
+			return fmt.Errorf("the target %T cannot be decoded; give a pointer to one of the types of Setting.Target", target)
+		}
+		scratch.Targets = append(scratch.Targets, reflect.New(v.Type().Elem()).Interface())
+	}
+	if s.Default != "" && len(scratch.Targets) > 0 {
+		if err := scratch.assign(scratch.items(s.Default)); err != nil {
+			return fmt.Errorf("the default %q %w", s.Default, err)
+		}
+	}
+	return nil
+}
+
+// decodable reports whether decode has a form for values of the type.
+func decodable(t reflect.Type) bool {
+	decoded := func(t reflect.Type) bool {
+		return slices.Contains([]reflect.Kind{reflect.String, reflect.Bool, reflect.Int, reflect.Int64}, t.Kind()) ||
+			t == reflect.TypeFor[netip.Prefix]() || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	}
+	return decoded(t) || t.Kind() == reflect.Slice && decoded(t.Elem())
+}
+
+// items returns the items of a list, or the text.
+func (s *Setting) items(text string) []string {
+	if s.isList() {
+		return splitList(text)
+	}
+	return []string{text}
+}
+
 func (s *Setting) decode(v reflect.Value, text string) error {
 	switch target := v.Addr().Interface().(type) {
 	case *time.Duration:

@@ -5,8 +5,10 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -94,19 +96,33 @@ type Table []*Setting
 // FileSetting is the name of the setting that names the configuration file.
 const FileSetting = "config"
 
-// Check returns an error for a table in which two settings have one name, or
-// one has no target.
+// nameForm is the form of the names of settings and programs.
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+
+// CheckName returns an error for a name that makes no flag and no variable.
+func CheckName(name string) error {
+	if !nameForm.MatchString(name) {
+		return errors.New("is not a name; write it in lower case with hyphens, such as page-size")
+	}
+	return nil
+}
+
+// Check returns an error for a table in which two settings have one name, or a
+// setting has a name, target or default of the wrong form.
 func (t Table) Check() error {
-	seen := map[string]bool{}
+	seen := map[string]bool{"--help": true, "--json": true, "--version": true} // flags of commands
 	for _, s := range t {
+		if err := CheckName(s.Name); err != nil {
+			return fmt.Errorf("setting %q %w", s.Name, err)
+		}
 		for _, name := range append(s.variables(), s.names()...) {
 			if seen[name] {
-				return fmt.Errorf("two settings are named %s", name)
+				return fmt.Errorf("two settings are named %s; rename one of them", name)
 			}
 			seen[name] = true
 		}
-		if len(s.Targets) == 0 {
-			return fmt.Errorf("setting %s has no target", s.Name)
+		if err := s.checkTargets(); err != nil {
+			return fmt.Errorf("setting %s: %w", s.Name, err)
 		}
 	}
 	return nil

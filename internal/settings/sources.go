@@ -121,7 +121,7 @@ func (v *Values) find(s *Setting, flags Flags, layers []layer) {
 		}
 	}
 	if s.Default != "" {
-		if err := s.assign([]string{s.Default}); err != nil {
+		if err := s.assign(s.items(s.Default)); err != nil {
 			v.fail(s, "%s: %w", s.Variable(), err)
 		}
 	}
