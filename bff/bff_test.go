@@ -41,6 +41,8 @@ func TestNewRefuses(t *testing.T) {
 		"a placeholder":               {func(c *bff.Config) { c.Sessions.Secrets = []string{strings.Repeat("changeme", 5)} }, "Sessions.Secrets"},
 		"unknown client auth":         {func(c *bff.Config) { c.Client.Auth = "tls_client_auth" }, "tls_client_auth"},
 		"unknown consent":             {func(c *bff.Config) { c.Login.OfflineConsent = "maybe" }, "maybe"},
+		"call that is no path":        {func(c *bff.Config) { c.Pages.Call = "products" }, `Pages.Call "products"`},
+		"call outside /api":           {func(c *bff.Config) { c.Pages.CallConfirmed = "/private" }, `Pages.CallConfirmed "/private"`},
 		"scope without openid":        {func(c *bff.Config) { c.Login.Scope = "profile" }, "openid"},
 		"idle longer than absolute":   {func(c *bff.Config) { c.Sessions.IdleTimeout, c.Sessions.AbsoluteTimeout = time.Hour, time.Minute }, "Sessions.IdleTimeout"},
 		"no provider":                 {func(c *bff.Config) { c.Provider = nil }, "Provider is missing"},

@@ -268,6 +268,7 @@ func (cfg Config) Validate() error {
 		invalid.In("Client", cfg.Client.validate()),
 		invalid.In("Login", cfg.Login.validate()),
 		invalid.In("Sessions", cfg.Sessions.validate()),
+		invalid.In("Pages", cfg.Pages.validate()),
 		invalid.In("Access", cfg.Access.validate()))
 	if cfg.API == nil {
 		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
@@ -355,6 +356,16 @@ func (cfg SessionConfig) validate() error {
 	}
 	if timeout := cfg.RefreshTimeout; timeout != 0 && timeout < time.Second {
 		errs = append(errs, invalid.Field("RefreshTimeout", timeout, "is shorter than a second", "give a duration such as 90s or 24h"))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg PagesConfig) validate() error {
+	var errs []error
+	for _, call := range []struct{ field, path string }{{"Call", cfg.Call}, {"CallConfirmed", cfg.CallConfirmed}} {
+		if call.path != "" && !strings.HasPrefix(call.path, "/api/") {
+			errs = append(errs, invalid.Field(call.field, call.path, "is not a path below /api", "give one such as /api/products"))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -145,6 +145,9 @@ func (p *Pages) add(pg page, files fs.FS) (err error) {
 	if pg.Script != "" && !p.assets.has(pg.Script) {
 		return fmt.Errorf("web: page %s names the script %s, which is not among the assets", pg.Path, pg.Script)
 	}
+	if !strings.HasPrefix(pg.Path, "/") || strings.HasPrefix(pg.Path+"/", "/api/") {
+		return fmt.Errorf("web: page %q is not at a path of the front end; give it a path that begins with / and is not below /api", pg.Path)
+	}
 	if _, taken := p.byPath[pg.Path]; taken {
 		return fmt.Errorf("web: two pages at %s; give one of them another path", pg.Path)
 	}

@@ -442,6 +442,8 @@ func TestInvalidSections(t *testing.T) {
 		says    string
 	}{
 		{"a page of ours", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/public", Template: "a.html"}), "two pages at /public"},
+		{"a page below /api", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/api/board", Template: "a.html"}), `page "/api/board" is not at a path of the front end`},
+		{"a page without a slash", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "board", Template: "a.html"}), `page "board" is not at a path of the front end`},
 		{"a file of ours", section(fstest.MapFS{"assets/site.css": content}), "two sections have a file assets/site.css"},
 		{"no template", section(fstest.MapFS{}, web.Page{Path: "/a", Template: "a.html"}), "template a.html"},
 		{"no script", section(fstest.MapFS{"templates/a.html": content}, web.Page{Path: "/a", Template: "a.html", Script: "a.js"}), "page /a names the script a.js"},
