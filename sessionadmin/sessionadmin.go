@@ -66,7 +66,8 @@ type Config struct {
 	// Denylist refuses the access tokens of a subject whose sessions are ended.
 	// Default: access tokens stay valid until they expire.
 	Denylist Denylist
-	// Issuer is the issuer of the subjects in requests that name none.
+	// Issuer is the issuer of the subjects in requests that name none. Default:
+	// none, and such requests are invalid.
 	Issuer string
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -163,6 +164,9 @@ func (s *Service) listAll(ctx context.Context, req *sessionadminv1.ListSessionsR
 // has ended since.
 func (s *Service) listBySubject(ctx context.Context, req *sessionadminv1.ListSessionsRequest, size int) ([]session.Record, string, error) {
 	issuer := cmp.Or(req.GetIssuer(), s.issuer)
+	if issuer == "" {
+		return nil, "", errNoIssuer
+	}
 	all, err := s.index.ListBySubject(ctx, issuer, req.GetSubject())
 	if err != nil {
 		return nil, "", err
@@ -211,7 +215,11 @@ func (s *Service) EndSessions(ctx context.Context, req *sessionadminv1.EndSessio
 	if s.store == nil {
 		return nil, errNoStore
 	}
-	target := revocation.Target{Issuer: cmp.Or(req.GetIssuer(), s.issuer), Subject: req.GetSubject(), DecidedAt: s.now()}
+	issuer := cmp.Or(req.GetIssuer(), s.issuer)
+	if issuer == "" {
+		return nil, errNoIssuer
+	}
+	target := revocation.Target{Issuer: issuer, Subject: req.GetSubject(), DecidedAt: s.now()}
 	ended, err := s.revoker.Revoke(ctx, target, session.ReasonOperator)
 	if err != nil {
 		return nil, s.failed(ctx, err)
@@ -275,6 +283,7 @@ func openPosition(token, issuer, subject string) (last session.Record, err error
 var (
 	errPageToken = validate.Field("page_token", "is not a token of this list; repeat subject and issuer of the request that returned it, or begin without it")
 	errNotFound  = refuse(codes.NotFound, ReasonSessionNotFound, "the session does not exist or has ended")
+	errNoIssuer  = validate.Field("issuer", "is missing, and this server has no default; give the issuer of the subject")
 	errNoStore   = refuse(codes.Unimplemented, ReasonNoSessionStore, "this server has no session store")
 )
 

@@ -375,6 +375,20 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestNoIssuer checks that a subject without an issuer is refused, and not taken for
+// one without sessions.
+func TestNoIssuer(t *testing.T) {
+	t.Parallel()
+	service := sessionadmin.New(sessionadmin.Config{Store: newStore(t)})
+	_, ended := service.EndSessions(t.Context(), &sessionadminv1.EndSessionsRequest{Subject: "anna"})
+	_, listed := service.ListSessions(t.Context(), &sessionadminv1.ListSessionsRequest{Subject: "anna"})
+	for _, err := range []error{ended, listed} {
+		if got, want := told(err), "InvalidArgument issuer"; got != want {
+			t.Errorf("got %q (%v), want %q", got, err, want)
+		}
+	}
+}
+
 func TestNoStore(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
