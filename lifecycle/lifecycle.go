@@ -114,6 +114,9 @@ func (cfg Config) Validate() error {
 		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout,
 			"is negative", "give a positive duration, or 0 for the default"))
 	}
+	if len(cfg.Front)+len(cfg.Back)+len(cfg.Last) == 0 {
+		errs = append(errs, &invalid.Error{Field: "Front", Problem: "is empty, and so are Back and Last", Remedy: "give at least one part"})
+	}
 	for p := range cfg.parts {
 		switch {
 		case p.Server != nil && p.Listener == nil && p.Address == "":

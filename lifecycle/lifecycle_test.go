@@ -311,6 +311,9 @@ func TestValidate(t *testing.T) {
 			t.Errorf("Validate returned %v, want %q in it", err, want)
 		}
 	}
+	if err := (lifecycle.Config{}).Validate(); err == nil || !strings.Contains(err.Error(), "Front is empty, and so are Back and Last") {
+		t.Errorf("a program without parts: Validate returned %v", err)
+	}
 }
 
 // The log names each part and its address before it is served, and the stop.

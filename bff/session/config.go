@@ -109,7 +109,7 @@ func (c ManagerConfig) Validate() error {
 	} else if _, ok := c.Store.(NoteStore); !ok && !isLocal(c.Store) {
 		errs = append(errs, &invalid.Error{Field: "Store",
 			Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
-			Remedy:  "have it implement session.NoteStore, or session.Local if it belongs to one process"})
+			Remedy:  "have it implement session.NoteStore, or session.Local and embed session.LocalNotes if it belongs to one process"})
 	}
 	errs = append(errs, seal.Validate(c.Secrets),
 		invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions", defaultCacheSize))

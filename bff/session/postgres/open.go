@@ -117,7 +117,9 @@ var errClosed = errors.New("postgres session store: closed")
 func (c Config) Validate() error {
 	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
 		defaultCacheSize)}
-	if _, err := poolConfig(c.URL); err != nil {
+	if c.URL == "" {
+		errs = append(errs, invalid.Missing("URL", "give postgres://USER:PASSWORD@HOST:PORT/NAME"))
+	} else if _, err := poolConfig(c.URL); err != nil {
 		errs = append(errs, &invalid.Error{Field: "URL",
 			Problem: "is not usable: " + pgcheck.Explain(err).Error()})
 	}

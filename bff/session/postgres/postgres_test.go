@@ -84,3 +84,11 @@ func eventually(t testing.TB, what string, is func() bool) {
 		}
 	}
 }
+
+func TestURLRequired(t *testing.T) {
+	t.Parallel()
+	const want = "URL is missing; give postgres://USER:PASSWORD@HOST:PORT/NAME"
+	if err := (postgres.Config{}).Validate(); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
