@@ -118,7 +118,7 @@ func TestWrongApp(t *testing.T) {
 	}{
 		"name of the app":      {App{Name: "My Notes"}, `App.Name "My Notes" is not a name`},
 		"name of a setting":    {with(Setting{Name: "Max Notes", Target: new(string)}), `App.Settings: setting "Max Notes" is not a name`},
-		"name of a flag":       {with(Setting{Name: "help", Target: new(string)}), "two settings are named --help"},
+		"name of a flag":       {with(Setting{Name: "help", Target: new(string)}), "two settings are named help"},
 		"no target":            {with(Setting{Name: "size"}), "App.Settings: setting size: the target <nil> is not a pointer"},
 		"nil target":           {with(Setting{Name: "size", Target: (*int)(nil)}), "setting size: the target *int is not a pointer to a variable"},
 		"target is no pointer": {with(Setting{Name: "size", Target: 5}), "setting size: the target int is not a pointer"},

@@ -110,7 +110,7 @@ func CheckName(name string) error {
 // Check returns an error for a table in which two settings have one name, or a
 // setting has a name, target or default of the wrong form.
 func (t Table) Check() error {
-	seen := map[string]bool{"--help": true, "--json": true, "--version": true} // flags of commands
+	seen := map[string]bool{"help": true, "json": true, "version": true} // flags of commands
 	for _, s := range t {
 		if err := CheckName(s.Name); err != nil {
 			return fmt.Errorf("setting %q %w", s.Name, err)
