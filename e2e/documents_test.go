@@ -521,7 +521,8 @@ func listDocuments(t *testing.T) (documents []string) {
 	t.Helper()
 	_, files := checkout(t)
 	for _, name := range files {
-		if filepath.Ext(name) == ".md" {
+		// reference.md is the beginning of docs/configuration.md, with links from there.
+		if filepath.Ext(name) == ".md" && name != "reference.md" {
 			documents = append(documents, name)
 		}
 	}
