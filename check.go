@@ -84,7 +84,7 @@ func (p *program) examine(ctx context.Context) *check.Report {
 		report.AddErrors("settings", err)
 		return report
 	}
-	defer parts.close(nil)
+	defer func() { _ = parts.close(nil) }()
 	report.Add(parts.bff.Check(ctx, parts.verifier())...)
 	for _, finding := range p.blurred() {
 		report.Add(warn("token profiles", finding))

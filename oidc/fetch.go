@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -76,9 +77,7 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	r.Header.Set("Accept", "application/json")
 	res, err := p.client.Do(r)
 	if err != nil {

@@ -94,7 +94,7 @@ var (
 // would keep an old file in browsers for a year, a wrong false costs a
 // revalidation: so that the hash must be neither a word nor a number.
 func immutable(name string) bool {
-	has := func(text, set string) bool { return strings.ContainsAny(text, set) }
+	has := strings.ContainsAny
 	const digits, upper = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	inFolder := func(folder string) bool { return strings.HasPrefix(name, folder) }
 	if slices.ContainsFunc(unchanging, inFolder) {

@@ -14,11 +14,11 @@ import (
 // scripts of these hashes. It allows inline styles, which most component
 // libraries need, and images from any https address, for portraits of users.
 func policy(scriptHashes []string) string {
-	scripts := "script-src 'self' 'wasm-unsafe-eval'"
+	scripts := []string{"script-src 'self' 'wasm-unsafe-eval'"}
 	for _, hash := range scriptHashes {
-		scripts += " '" + hash + "'"
+		scripts = append(scripts, "'"+hash+"'")
 	}
-	return "default-src 'self'; " + scripts + "; style-src 'self' 'unsafe-inline'; " +
+	return "default-src 'self'; " + strings.Join(scripts, " ") + "; style-src 'self' 'unsafe-inline'; " +
 		"img-src 'self' data: blob: https:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; " +
 		"connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 }

@@ -187,7 +187,7 @@ func nullable(s *schema) *schema {
 	several, _ := s.Type.([]string)
 	switch {
 	case several != nil && !slices.Contains(several, "null") && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
-		s.Type = append(several, "null")
+		s.Type = slices.Concat(several, []string{"null"})
 		return s
 	case one && s.Enum == nil && s.Const == nil && s.AnyOf == nil:
 		s.Type = []string{name, "null"}

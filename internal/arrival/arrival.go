@@ -24,9 +24,9 @@ type Limiter struct {
 	arriving list.List // of *Request, oldest first
 }
 
-// New returns a limiter for max bytes in total. now is the clock.
-func New(max int64, now func() time.Time) *Limiter {
-	return &Limiter{max: max, now: now}
+// New returns a limiter for limit bytes in total. now is the clock.
+func New(limit int64, now func() time.Time) *Limiter {
+	return &Limiter{max: limit, now: now}
 }
 
 // A Request is a request that has not arrived completely.

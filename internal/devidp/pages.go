@@ -89,13 +89,13 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name s
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
 	}
-	action := "'self'"
+	actions := []string{"'self'"}
 	for _, target := range formTargets {
 		if target != "" {
-			action += " " + origin(target)
+			actions = append(actions, origin(target))
 		}
 	}
-	csp := "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " + action
+	csp := "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " + strings.Join(actions, " ")
 	if name == "form_post" {
 		csp += "; script-src 'self'"
 	}

@@ -91,7 +91,7 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 		return nil, err
 	}
 	var scopes []string
-	for _, scope := range strings.Fields(r.PostForm.Get("scope")) {
+	for scope := range strings.FieldsSeq(r.PostForm.Get("scope")) {
 		if !slices.Contains(m.Permissions, scope) {
 			return nil, oidc.ErrInvalidScope().WithDescription("the machine lacks the permission of this name")
 		}

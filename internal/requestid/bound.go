@@ -3,6 +3,7 @@ package requestid
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -47,11 +48,7 @@ func isLong(a slog.Attr) bool {
 		text, ok := textOf(a.Value.Any())
 		return ok && len(text) > limit(a)
 	case slog.KindGroup:
-		for _, member := range a.Value.Group() {
-			if isLong(member) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(a.Value.Group(), isLong)
 	}
 	return false
 }

@@ -99,7 +99,7 @@ func secretList(raw []byte, text string) (list []string, note string) {
 	earlier := slices.DeleteFunc(splitList(strings.TrimSpace(string(raw))), weak)
 	if strings.Contains(strings.TrimSpace(text), "\n") && len(earlier) > 0 && slices.ContainsFunc(list, weak) {
 		note = "a line is too weak to be a secret of its own, so all lines together are one secret, as before; write each secret on one line"
-		list = append(earlier, slices.DeleteFunc(list, weak)...)
+		list = slices.Concat(earlier, slices.DeleteFunc(list, weak))
 	} else {
 		list = append(list, earlier...)
 	}

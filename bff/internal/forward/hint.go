@@ -75,7 +75,8 @@ func (a *apiAnswer) finish() {
 			}
 			members[member], _ = json.Marshal(text + "; this address takes the session cookie of a signed-in browser and no bearer token: send it to " + a.gateway)
 			if hinted, err := json.Marshal(members); err == nil {
-				body = append(hinted, '\n')
+				hinted = append(hinted, '\n')
+				body = hinted
 			}
 			break
 		}

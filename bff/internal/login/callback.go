@@ -207,9 +207,9 @@ var (
 	errStore   = errors.New("session store")
 )
 
-// signIn redeems the code, verifies the tokens, and creates the session. new
-// describes the browser.
-func (h *Handlers) signIn(ctx context.Context, new session.NewSession, md *oidc.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
+// signIn redeems the code, verifies the tokens, and creates the session.
+// created describes the browser.
+func (h *Handlers) signIn(ctx context.Context, created session.NewSession, md *oidc.Metadata, a *attempt, code string) (*session.Session, *http.Cookie, error) {
 	tokens, err := h.cfg.Party.Exchange(ctx, md, code, a.verifier())
 	if err != nil {
 		return nil, nil, fmt.Errorf("code not redeemed: %w", err)
@@ -230,9 +230,9 @@ func (h *Handlers) signIn(ctx context.Context, new session.NewSession, md *oidc.
 	if err != nil {
 		return nil, nil, err
 	}
-	new.Issuer, new.Subject, new.SID = id.Issuer, id.Subject, id.SessionID
-	new.Data = session.Data{Claims: claims, Tokens: tokens}
-	s, cookie, err := h.cfg.Sessions.Create(ctx, new)
+	created.Issuer, created.Subject, created.SID = id.Issuer, id.Subject, id.SessionID
+	created.Data = session.Data{Claims: claims, Tokens: tokens}
+	s, cookie, err := h.cfg.Sessions.Create(ctx, created)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
 	}

@@ -103,7 +103,7 @@ func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, 
 	}
 	h.ForgetHistory(w, r)
 	p := tryAgain(r, to, http.StatusBadRequest, "You are being sent in circles")
-	reason := ""
+	var reason string
 	_, err := h.cfg.Sessions.Load(r.Context(), r)
 	switch {
 	case silent:

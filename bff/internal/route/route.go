@@ -4,6 +4,7 @@
 package route
 
 import (
+	"maps"
 	"net/url"
 	"strings"
 )
@@ -36,9 +37,7 @@ func LoginURL(to string) string { return LoginFor(nil, to) }
 // [StepUp], that returns to a path.
 func LoginFor(parameters url.Values, to string) string {
 	q := url.Values{}
-	for name, values := range parameters {
-		q[name] = values
-	}
+	maps.Copy(q, parameters)
 	if to != "" && to != "/" {
 		q.Set("returnTo", to)
 	}

@@ -9,11 +9,11 @@ import (
 const formTimeout = 10 * time.Second
 
 // ReadForm reads a form that the provider, or a browser for it, has sent. It is
-// of at most max bytes.
-func ReadForm(w http.ResponseWriter, r *http.Request, max int64) error {
+// of at most limit bytes.
+func ReadForm(w http.ResponseWriter, r *http.Request, limit int64) error {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(formTimeout)) // an error means that there is no connection
-	r.Body = http.MaxBytesReader(w, r.Body, max)
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	err := r.ParseForm()
 	if err == nil {
 		_ = control.SetReadDeadline(time.Time{})

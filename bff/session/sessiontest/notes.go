@@ -172,9 +172,9 @@ var notes = map[string]func(*testing.T, *fixture){
 		for _, c := range []struct {
 			key string
 			due time.Duration
-		}{{"c", 3}, {"a", 1}, {"b", 2}, {"later", 100}} {
+		}{{"c", 3 * time.Second}, {"a", time.Second}, {"b", 2 * time.Second}, {"later", 100 * time.Second}} {
 			n := f.note(c.key)
-			n.DueAt = now.Add(c.due * time.Second)
+			n.DueAt = now.Add(c.due)
 			f.put(t, n)
 		}
 		f.put(t, f.note("never"))

@@ -153,7 +153,7 @@ func (f *Flow) beat() {
 		}
 		if !f.fresh {
 			f.send(heartbeat)
-			f.flushLocked()
+			_ = f.flushLocked() // only Flush reports a writer that cannot flush
 		}
 		f.fresh = false
 		f.mu.Unlock()
@@ -169,7 +169,7 @@ func (f *Flow) End() {
 	defer f.mu.Unlock()
 	if !f.ended {
 		f.send(endEvent)
-		f.flushLocked()
+		_ = f.flushLocked() // only Flush reports a writer that cannot flush
 	}
 }
 

@@ -207,7 +207,7 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 		var err error
 		length, err = a.Header(md)
 		if err == nil && !x.Begun() && length >= 0 {
-			x.Header()["Content-Length"] = []string{fmt.Sprint(length)}
+			x.Header()["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 		}
 		return err
 	}

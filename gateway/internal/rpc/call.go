@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"connectrpc.com/connect/v2"
@@ -45,9 +46,7 @@ func (c *call) WriteHeader(code int) {
 // refuse sends an error answer in the protocol of the client.
 func (c *call) refuse(writer *connecthttp.ErrorWriter, r *http.Request, refused *refusal.Refusal) {
 	c.status = refused.HTTP
-	for name, value := range c.RefusalHeader(refused) {
-		c.Header()[name] = value
-	}
+	maps.Copy(c.Header(), c.RefusalHeader(refused))
 	_ = writer.Write(c, r, connectError(refused.Status)) // the client is gone
 }
 

@@ -24,14 +24,14 @@ import (
 // in a different way: with an encoded slash or backslash, a dot segment or a
 // control character. %252F is the text "%2F".
 func Path(u *url.URL) (*url.URL, *refusal.Refusal) {
-	malformed := func(what string) (*url.URL, *refusal.Refusal) {
-		return nil, refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the path "+what)
+	malformed := func(what string) *refusal.Refusal {
+		return refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the path "+what)
 	}
 	if !strings.HasPrefix(u.Path, "/") {
-		return malformed("does not begin with a slash")
+		return nil, malformed("does not begin with a slash")
 	}
 	if !utf8.ValidString(u.Path) {
-		return malformed("is not UTF-8")
+		return nil, malformed("is not UTF-8")
 	}
 	raw := u.RawPath
 	if raw == "" && isPlain(u.Path) {
@@ -42,14 +42,14 @@ func Path(u *url.URL) (*url.URL, *refusal.Refusal) {
 	}
 	upper := strings.ToUpper(raw)
 	if strings.Contains(upper, "%2F") || strings.Contains(upper, "%5C") || strings.Contains(u.Path, `\`) {
-		return malformed("contains an encoded slash or a backslash")
+		return nil, malformed("contains an encoded slash or a backslash")
 	}
 	if strings.ContainsFunc(u.Path, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return malformed("contains a control character")
+		return nil, malformed("contains a control character")
 	}
 	for segment := range strings.SplitSeq(u.Path, "/") {
 		if segment == "." || segment == ".." {
-			return malformed("contains a dot segment")
+			return nil, malformed("contains a dot segment")
 		}
 	}
 	return &url.URL{Path: u.Path, RawPath: unescapeUnreserved(raw), RawQuery: u.RawQuery}, nil

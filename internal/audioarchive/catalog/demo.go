@@ -29,7 +29,7 @@ var demo = []struct {
 // AddDemo adds the demo products, most of them with the given seller (see SellerID), to a database
 // without products. In another database it does nothing.
 func AddDemo(ctx context.Context, db *productdb.DB, seller string) error {
-	if any, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(any.Products) > 0 {
+	if found, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(found.Products) > 0 {
 		return err
 	}
 	for _, d := range demo {

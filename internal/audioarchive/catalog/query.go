@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -275,7 +276,7 @@ func describe(e *expr.Expr) string {
 	case *expr.Constant_StringValue:
 		return fmt.Sprintf("%q", constant.StringValue)
 	case *expr.Constant_Int64Value:
-		return fmt.Sprint(constant.Int64Value)
+		return strconv.FormatInt(constant.Int64Value, 10)
 	case *expr.Constant_DoubleValue:
 		return fmt.Sprint(constant.DoubleValue)
 	}

@@ -28,7 +28,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
-	_ "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	_ "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1" // registers policy.proto
 )
 
 var declared atomic.Int64
@@ -40,16 +40,18 @@ func Declare(t *testing.T, text string) (protoreflect.FileDescriptor, *descripto
 	t.Helper()
 	pkg := fmt.Sprintf("openapitest.v%d", declared.Add(1))
 	file := new(descriptorpb.FileDescriptorProto)
-	head := fmt.Sprintf("name: %q package: %q syntax: \"proto3\"\n", pkg+".proto", pkg)
+	var source strings.Builder
+	fmt.Fprintf(&source, "name: %q package: %q syntax: \"proto3\"\n", pkg+".proto", pkg)
 	for _, imported := range []string{
 		"buf/validate/validate.proto", "gatehouse/auth/v1/policy.proto", "google/api/annotations.proto", "google/api/field_behavior.proto",
 		"google/api/httpbody.proto", "google/api/resource.proto", "google/protobuf/any.proto", "google/protobuf/duration.proto",
 		"google/protobuf/empty.proto", "google/protobuf/field_mask.proto", "google/protobuf/struct.proto", "google/protobuf/timestamp.proto",
 		"google/protobuf/wrappers.proto",
 	} {
-		head += fmt.Sprintf("dependency: %q\n", imported)
+		fmt.Fprintf(&source, "dependency: %q\n", imported)
 	}
-	if err := prototext.Unmarshal([]byte(head+strings.ReplaceAll(text, "PKG", pkg)), file); err != nil {
+	source.WriteString(strings.ReplaceAll(text, "PKG", pkg))
+	if err := prototext.Unmarshal([]byte(source.String()), file); err != nil {
 		t.Fatal(err)
 	}
 	desc, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
