@@ -31,8 +31,9 @@ func newResource(cfg ResourceConfig, routes []*route.Route) (*resource, error) {
 		return nil, nil
 	}
 	u, err := url.Parse(cfg.Audience)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, nil // an identifier, not an address
+	isAddress := err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	if !isAddress {
+		return nil, nil // the audience is an identifier
 	}
 	document := map[string]any{
 		"resource":                 cfg.Audience,

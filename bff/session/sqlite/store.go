@@ -259,7 +259,10 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 			return err
 		}
 		defer answer.Close()
-		return read(answer)
+		if err := read(answer); err != nil {
+			return err
+		}
+		return answer.Err()
 	}
 	if mode == rows.Read {
 		return outage(ask(s.reads))
