@@ -85,11 +85,15 @@ func (p *program) examine(ctx context.Context) *check.Report {
 		return report
 	}
 	defer func() { _ = parts.close(nil) }()
-	report.Add(parts.bff.Check(ctx, parts.verifier())...)
+	for _, r := range parts.bff.Check(ctx, parts.verifier()) {
+		report.Add(check.Result{Status: check.Status(r.Status), Proof: r.Proof, What: r.What, Remedy: r.Remedy, Optional: r.Optional})
+	}
 	for _, finding := range p.blurred() {
 		report.Add(warn("token profiles", finding))
 	}
-	report.Register = parts.bff.Registrations()
+	for _, r := range parts.bff.Registrations() {
+		report.Register = append(report.Register, check.Registration(r))
+	}
 	report.Methods = parts.methods()
 	return report
 }

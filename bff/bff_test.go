@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
@@ -189,28 +188,28 @@ func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*provider)
 		says   string
-		status check.Status // of the result
+		status bff.CheckStatus // of the result
 	}{
-		"all is well":       {nil, "offline access is offered", check.OK},
-		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", check.Warn},
-		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", check.Warn},
-		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", check.Wrong},
-		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "Client.Secret", check.Wrong},
-		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", check.Wrong},
-		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", check.Wrong},
+		"all is well":       {nil, "offline access is offered", bff.CheckOK},
+		"no offline access": {func(p *provider) { p.metadata["scopes_supported"] = nil }, "no offline access", bff.CheckWarn},
+		"no end session":    {func(p *provider) { p.metadata["end_session_endpoint"] = "" }, "no end-session endpoint", bff.CheckWarn},
+		"no S256":           {func(p *provider) { p.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", bff.CheckWrong},
+		"wrong secret":      {func(p *provider) { p.instead["/token"] = refuse(401, "invalid_client") }, "Client.Secret", bff.CheckWrong},
+		"grant not allowed": {func(p *provider) { p.instead["/token"] = refuse(400, "unauthorized_client") }, "authorization code grant", bff.CheckWrong},
+		"no token endpoint": {func(p *provider) { p.metadata["token_endpoint"] = "" }, "token_endpoint", bff.CheckWrong},
 		"HTML": {func(p *provider) {
 			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/html; charset=utf-8")
 				_, _ = io.WriteString(w, "<html>")
 			}
-		}, `status 200, content type "text/html"`, check.Unknown},
+		}, `status 200, content type "text/html"`, bff.CheckUnknown},
 		"takes any code": {func(p *provider) {
 			p.instead["/token"] = func(w http.ResponseWriter, _ *http.Request) {
 				reply(w, 200, map[string]any{"access_token": "x", "token_type": "Bearer"})
 			}
-		}, "never issued", check.Wrong},
-		"another issuer's":      {func(p *provider) { p.metadata["issuer"] = "https://evil.example" }, "issuer mismatch", check.Wrong},
-		"metadata without keys": {func(p *provider) { lay(p.metadata, map[string]any{"jwks_uri": tokentest.Absent}) }, "jwks_uri", check.Wrong},
+		}, "never issued", bff.CheckWrong},
+		"another issuer's":      {func(p *provider) { p.metadata["issuer"] = "https://evil.example" }, "issuer mismatch", bff.CheckWrong},
+		"metadata without keys": {func(p *provider) { lay(p.metadata, map[string]any{"jwks_uri": tokentest.Absent}) }, "jwks_uri", bff.CheckWrong},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -219,7 +218,7 @@ func TestCheck(t *testing.T) {
 				s.idp.change(c.change)
 			}
 			unfollowed(t, s)
-			if wrong := found(s, check.Wrong); (wrong == "") == (c.status == check.Wrong) {
+			if wrong := found(s, bff.CheckWrong); (wrong == "") == (c.status == bff.CheckWrong) {
 				t.Fatalf("wrong: %s", wrong)
 			}
 			told := found(s, c.status)

@@ -5,15 +5,42 @@ import (
 	"net/http"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 )
 
-// A CheckResult is the outcome of one proof of [BFF.Check]. Its Status is "ok",
-// "warn", "wrong" or "unknown"; What and Remedy are sentences.
-type CheckResult = check.Result
+// A CheckStatus is the outcome of one check.
+type CheckStatus string
+
+// The outcomes.
+const (
+	CheckOK      CheckStatus = "ok"      // works
+	CheckWarn    CheckStatus = "warn"    // works, with a caveat
+	CheckWrong   CheckStatus = "wrong"   // does not work
+	CheckUnknown CheckStatus = "unknown" // could not be checked
+)
+
+// A CheckResult is the result of one check of [BFF.Check].
+type CheckResult struct {
+	Status CheckStatus `json:"status"`
+	// Proof names what was checked, such as "credential".
+	Proof string `json:"proof"`
+	// What describes the result in words.
+	What string `json:"what"`
+	// Remedy says how to correct the configuration; empty if there is nothing to
+	// correct or What says it.
+	Remedy string `json:"remedy,omitempty"`
+	// Optional marks a check that many providers do not allow. Its CheckUnknown
+	// is no failure.
+	Optional bool `json:"optional,omitempty"`
+}
 
 // A Registration is a value to register at the provider.
-type Registration = check.Registration
+type Registration struct {
+	// Name is the provider's usual name of the value, such as "post-logout
+	// redirect URI".
+	Name string `json:"name"`
+	// Value is usually a URL.
+	Value string `json:"value"`
+}
 
 // Check proves the configuration at the provider, as far as that is possible
 // before the first login. A result says what holds, what does not, with a
@@ -21,12 +48,22 @@ type Registration = check.Registration
 // provider refuses, one of them with a wrong credential, and changes nothing
 // there. verify, if not nil, verifies an access token as the server does.
 func (b *BFF) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []CheckResult {
-	return b.prober.Check(ctx, verify)
+	var results []CheckResult
+	for _, r := range b.prober.Check(ctx, verify) {
+		results = append(results, CheckResult{CheckStatus(r.Status), r.Proof, r.What, r.Remedy, r.Optional})
+	}
+	return results
 }
 
 // Registrations returns the values to register at the provider for the client,
 // which [BFF.Check] cannot all prove.
-func (b *BFF) Registrations() []Registration { return b.prober.Registrations() }
+func (b *BFF) Registrations() []Registration {
+	var registrations []Registration
+	for _, r := range b.prober.Registrations() {
+		registrations = append(registrations, Registration(r))
+	}
+	return registrations
+}
 
 // clientKeys publishes the client's public keys. The provider fetches them to
 // verify client assertions.

@@ -6,12 +6,11 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // found returns the results with these statuses, one a line.
-func found(s *system, statuses ...check.Status) string {
+func found(s *system, statuses ...bff.CheckStatus) string {
 	s.t.Helper()
 	var lines strings.Builder
 	for _, r := range s.Check(s.t.Context(), nil) {
@@ -87,7 +86,7 @@ func TestCheckFindsMismatches(t *testing.T) {
 				s.idp.change(c.change)
 			}
 			s.reconfigure()
-			wrong := found(s, check.Wrong)
+			wrong := found(s, bff.CheckWrong)
 			if c.says == nil {
 				if wrong != "" {
 					t.Error(wrong)
@@ -111,7 +110,7 @@ func TestCheckTellsAll(t *testing.T) {
 		"code_challenge_methods_supported": []string{"plain"}, "response_modes_supported": []string{"query"}, "token_endpoint_auth_methods_supported": []string{"none"},
 	})
 	s.reconfigure()
-	if wrong := found(s, check.Wrong); strings.Count(wrong, "\n") != 3 {
+	if wrong := found(s, bff.CheckWrong); strings.Count(wrong, "\n") != 3 {
 		t.Error(wrong)
 	}
 	if calls := len(s.idp.called("/token")); calls != 0 {
@@ -122,10 +121,10 @@ func TestCheckTellsAll(t *testing.T) {
 	s.idp.offersPAR()
 	lay(s.idp.metadata, map[string]any{"code_challenge_methods_supported": tokentest.Absent, "end_session_endpoint": tokentest.Absent})
 	s.reconfigure()
-	if wrong := found(s, check.Wrong); wrong != "" {
+	if wrong := found(s, bff.CheckWrong); wrong != "" {
 		t.Fatal(wrong)
 	}
-	all := found(s, check.OK, check.Warn)
+	all := found(s, bff.CheckOK, bff.CheckWarn)
 	for _, part := range []string{"orders:read; if logins end with invalid_scope", "does not say whether it enforces PKCE", "requests are pushed", "its secret is right (client_secret_basic)", "no refresh token is to be expected", "no end-session endpoint"} {
 		if !strings.Contains(all, part) {
 			t.Errorf("it does not say %q:\n%s", part, all)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
@@ -79,12 +78,12 @@ func TestAssertionAudience(t *testing.T) {
 			s.reconfigure()
 			s.readClientKeys()
 			if c.check != "" {
-				if wrong := found(s, check.Wrong); !strings.Contains(wrong, c.check) {
+				if wrong := found(s, bff.CheckWrong); !strings.Contains(wrong, c.check) {
 					t.Errorf("check: %s, want %s named", wrong, c.check)
 				}
 				return
 			}
-			if wrong := found(s, check.Wrong); wrong != "" {
+			if wrong := found(s, bff.CheckWrong); wrong != "" {
 				t.Errorf("check: %s", wrong)
 			}
 			b := s.browser().signIn()

@@ -15,7 +15,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -66,7 +65,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	t.Cleanup(front.Close)
 	proved := map[string]bool{}
 	for _, result := range b.Check(t.Context(), nil) {
-		proved[result.Proof] = result.Status == check.OK
+		proved[result.Proof] = result.Status == bff.CheckOK
 	}
 	for _, proof := range []string{"provider", "keys", "credential", "redirect URI", "refresh"} {
 		if !proved[proof] {

@@ -16,11 +16,10 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/check"
 )
 
 // proved returns the result of one proof.
-func proved(t *testing.T, s *system, proof string, verify func(context.Context, string) error) check.Result {
+func proved(t *testing.T, s *system, proof string, verify func(context.Context, string) error) bff.CheckResult {
 	t.Helper()
 	for _, r := range s.Check(t.Context(), verify) {
 		if r.Proof == proof {
@@ -28,7 +27,7 @@ func proved(t *testing.T, s *system, proof string, verify func(context.Context, 
 		}
 	}
 	t.Fatalf("no result about %s", proof)
-	return check.Result{}
+	return bff.CheckResult{}
 }
 
 // Only invalid_grant proves a credential, and only if a random one gets another
@@ -53,32 +52,32 @@ func TestCheckProvesTheCredential(t *testing.T) {
 	for name, c := range map[string]struct {
 		token  func() http.HandlerFunc // nil for a working provider
 		cfg    func(*bff.Config)
-		status check.Status
+		status bff.CheckStatus
 		says   string
 		calls  int
 	}{
-		"right":                        {nil, nil, check.OK, "its secret is right", 2},
-		"wrong":                        {nil, func(c *bff.Config) { c.Client.Secret = "another" }, check.Wrong, "refuses client", 1},
-		"wrong, in Keycloak's words":   {first(refuse(401, "unauthorized_client")), nil, check.Wrong, "refuses client", 1},
-		"invalid_request":              {first(refuse(400, "invalid_request")), nil, check.Unknown, "invalid_request, status 400", 1},
-		"another error":                {first(refuse(400, "unsupported_grant_type")), nil, check.Unknown, "unsupported_grant_type", 1},
-		"forbidden":                    {first(page(403)), nil, check.Unknown, `status 403, content type "text/html"`, 1},
-		"too many requests":            {first(refuse(429, "")), nil, check.Unknown, "status 429", 1},
-		"a failure":                    {first(page(500)), nil, check.Unknown, "status 500", 1},
-		"unavailable":                  {first(refuse(503, "temporarily_unavailable")), nil, check.Unknown, "temporarily_unavailable, status 503", 1},
-		"a page":                       {first(page(200)), nil, check.Unknown, "status 200", 1},
-		"401 without a reason":         {first(page(401)), nil, check.Wrong, "refuses client", 1},
-		"the code before the client":   {first(refuse(400, "invalid_grant")), nil, check.Unknown, "any client in the same words", 2},
-		"control: too many requests":   {first(refuse(400, "invalid_grant"), refuse(429, "")), nil, check.Unknown, "control request", 2},
-		"control: a failure":           {first(refuse(400, "invalid_grant"), page(500)), nil, check.Unknown, "control request", 2},
-		"control: another error":       {first(refuse(400, "invalid_grant"), refuse(400, "invalid_request")), nil, check.Unknown, "control request", 2},
-		"control: refused":             {first(refuse(400, "invalid_grant"), refuse(400, "invalid_client")), nil, check.OK, "its secret is right", 2},
-		"control: refused by status":   {first(refuse(403, "invalid_grant"), page(401)), nil, check.OK, "its secret is right", 2},
-		"public, known":                {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), public, check.OK, "as a public one", 2},
-		"public, client not looked at": {first(refuse(400, "invalid_grant")), public, check.Unknown, "any client", 2},
-		"a key, signatures not looked": {first(refuse(400, "invalid_grant")), withKey(clientEC()), check.Unknown, "any client", 2},
-		"a key":                        {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), withKey(clientEC()), check.OK, "its key is right", 2},
-		"sent in the form":             {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), func(c *bff.Config) { c.Client.Auth = bff.AuthPost }, check.OK, "client_secret_post", 2},
+		"right":                        {nil, nil, bff.CheckOK, "its secret is right", 2},
+		"wrong":                        {nil, func(c *bff.Config) { c.Client.Secret = "another" }, bff.CheckWrong, "refuses client", 1},
+		"wrong, in Keycloak's words":   {first(refuse(401, "unauthorized_client")), nil, bff.CheckWrong, "refuses client", 1},
+		"invalid_request":              {first(refuse(400, "invalid_request")), nil, bff.CheckUnknown, "invalid_request, status 400", 1},
+		"another error":                {first(refuse(400, "unsupported_grant_type")), nil, bff.CheckUnknown, "unsupported_grant_type", 1},
+		"forbidden":                    {first(page(403)), nil, bff.CheckUnknown, `status 403, content type "text/html"`, 1},
+		"too many requests":            {first(refuse(429, "")), nil, bff.CheckUnknown, "status 429", 1},
+		"a failure":                    {first(page(500)), nil, bff.CheckUnknown, "status 500", 1},
+		"unavailable":                  {first(refuse(503, "temporarily_unavailable")), nil, bff.CheckUnknown, "temporarily_unavailable, status 503", 1},
+		"a page":                       {first(page(200)), nil, bff.CheckUnknown, "status 200", 1},
+		"401 without a reason":         {first(page(401)), nil, bff.CheckWrong, "refuses client", 1},
+		"the code before the client":   {first(refuse(400, "invalid_grant")), nil, bff.CheckUnknown, "any client in the same words", 2},
+		"control: too many requests":   {first(refuse(400, "invalid_grant"), refuse(429, "")), nil, bff.CheckUnknown, "control request", 2},
+		"control: a failure":           {first(refuse(400, "invalid_grant"), page(500)), nil, bff.CheckUnknown, "control request", 2},
+		"control: another error":       {first(refuse(400, "invalid_grant"), refuse(400, "invalid_request")), nil, bff.CheckUnknown, "control request", 2},
+		"control: refused":             {first(refuse(400, "invalid_grant"), refuse(400, "invalid_client")), nil, bff.CheckOK, "its secret is right", 2},
+		"control: refused by status":   {first(refuse(403, "invalid_grant"), page(401)), nil, bff.CheckOK, "its secret is right", 2},
+		"public, known":                {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), public, bff.CheckOK, "as a public one", 2},
+		"public, client not looked at": {first(refuse(400, "invalid_grant")), public, bff.CheckUnknown, "any client", 2},
+		"a key, signatures not looked": {first(refuse(400, "invalid_grant")), withKey(clientEC()), bff.CheckUnknown, "any client", 2},
+		"a key":                        {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), withKey(clientEC()), bff.CheckOK, "its key is right", 2},
+		"sent in the form":             {first(refuse(400, "invalid_grant"), refuse(401, "invalid_client")), func(c *bff.Config) { c.Client.Auth = bff.AuthPost }, bff.CheckOK, "client_secret_post", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,7 +91,7 @@ func TestCheckProvesTheCredential(t *testing.T) {
 			}
 			s.reconfigure()
 			got := proved(t, s, "credential", nil)
-			if got.Status != c.status || !strings.Contains(got.What, c.says) || got.Status != check.OK && got.Remedy == "" || strings.Contains(got.What, clientSecret) {
+			if got.Status != c.status || !strings.Contains(got.What, c.says) || got.Status != bff.CheckOK && got.Remedy == "" || strings.Contains(got.What, clientSecret) {
 				t.Errorf("got %+v, want %s, %q", got, c.status, c.says)
 			}
 			calls := s.idp.called("/token")
@@ -168,40 +167,40 @@ func TestCheckProvesTheRedirectURI(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		authorize http.HandlerFunc
-		status    check.Status
+		status    bff.CheckStatus
 		says      string
 	}{
-		"passed on, back":                    {passedOn(back("error=login_required")), check.OK, "is registered"},
-		"passed on, refused":                 {passedOn(page(400, "Unregistered redirect_uri.")), check.Wrong, "is not registered"},
-		"passed on, a login page for all":    {passedOn(page(200, "<form>")), check.Unknown, "status 200"},
-		"passed on for ever":                 {passedOn(to("/authorize?redirect_uri=" + url.QueryEscape(callback))), check.Unknown, "status 302"},
-		"passed on elsewhere":                {to("https://other.example/authorize?redirect_uri=" + url.QueryEscape(callback)), check.Unknown, "status 302"},
-		"back, no user signed in":            {back("error=login_required"), check.OK, "is registered"},
-		"back, a page would be shown":        {back("error=interaction_required"), check.OK, "is registered"},
-		"back, the scope is refused":         {back("error=invalid_scope&error_description=orders"), check.Wrong, `(invalid_scope "orders")`},
-		"back, the audience is refused":      {back("error=access_denied&error_description=Service+not+found:+x"), check.Wrong, "Service not found"},
-		"back, RFC 8707":                     {back("error=invalid_target"), check.Wrong, "invalid_target"},
-		"back, the flow is not allowed":      {back("error=unauthorized_client"), check.Wrong, "unauthorized_client"},
-		"Keycloak's page":                    {page(400, "<p>Invalid parameter: redirect_uri</p>"), check.Wrong, "is not registered"},
-		"Auth0's page":                       {page(403, "Callback URL mismatch. The provided redirect_uri is not in the list"), check.Wrong, "is not registered"},
-		"Entra's page":                       {page(200, "AADSTS50011: The redirect URI specified in the request does not match"), check.Wrong, "is not registered"},
-		"Hydra's way to an error page":       {to("https://idp.example/error?error=invalid_request&error_description=The+%27redirect_uri%27+parameter+does+not+match"), check.Wrong, "is not registered"},
-		"Google's way to an error page":      {to("https://idp.example/signin/oauth/error?authError=ChVyZWRpcmVjdF91cmlfbWlzbWF0Y2g="), check.Wrong, "is not registered"},
-		"a page without a reason":            {page(400, "Bad request"), check.Wrong, "as it does one with a redirect URI that cannot be registered"},
-		"a login page, others refused":       {registered(page(200, "<form>"), page(400, "no")), check.OK, "is registered"},
-		"to a login page, others refused":    {registered(to("https://idp.example/login?redirect_uri=x"), page(400, "no")), check.OK, "is registered"},
-		"to a login page, others to another": {registered(to("/login"), to("/error?error=invalid_request&error_description=redirect_uri")), check.OK, "is registered"},
-		"a login page for all":               {page(200, "<form>"), check.Unknown, "status 200"},
-		"a failure":                          {page(500, ""), check.Unknown, "status 500"},
-		"too many requests":                  {page(429, ""), check.Unknown, "status 429"},
-		"no such address":                    {page(404, ""), check.Unknown, "status 404"},
-		"to another callback":                {to("https://evil.example/api/auth/callback?error=login_required"), check.Wrong, "login_required"},
+		"passed on, back":                    {passedOn(back("error=login_required")), bff.CheckOK, "is registered"},
+		"passed on, refused":                 {passedOn(page(400, "Unregistered redirect_uri.")), bff.CheckWrong, "is not registered"},
+		"passed on, a login page for all":    {passedOn(page(200, "<form>")), bff.CheckUnknown, "status 200"},
+		"passed on for ever":                 {passedOn(to("/authorize?redirect_uri=" + url.QueryEscape(callback))), bff.CheckUnknown, "status 302"},
+		"passed on elsewhere":                {to("https://other.example/authorize?redirect_uri=" + url.QueryEscape(callback)), bff.CheckUnknown, "status 302"},
+		"back, no user signed in":            {back("error=login_required"), bff.CheckOK, "is registered"},
+		"back, a page would be shown":        {back("error=interaction_required"), bff.CheckOK, "is registered"},
+		"back, the scope is refused":         {back("error=invalid_scope&error_description=orders"), bff.CheckWrong, `(invalid_scope "orders")`},
+		"back, the audience is refused":      {back("error=access_denied&error_description=Service+not+found:+x"), bff.CheckWrong, "Service not found"},
+		"back, RFC 8707":                     {back("error=invalid_target"), bff.CheckWrong, "invalid_target"},
+		"back, the flow is not allowed":      {back("error=unauthorized_client"), bff.CheckWrong, "unauthorized_client"},
+		"Keycloak's page":                    {page(400, "<p>Invalid parameter: redirect_uri</p>"), bff.CheckWrong, "is not registered"},
+		"Auth0's page":                       {page(403, "Callback URL mismatch. The provided redirect_uri is not in the list"), bff.CheckWrong, "is not registered"},
+		"Entra's page":                       {page(200, "AADSTS50011: The redirect URI specified in the request does not match"), bff.CheckWrong, "is not registered"},
+		"Hydra's way to an error page":       {to("https://idp.example/error?error=invalid_request&error_description=The+%27redirect_uri%27+parameter+does+not+match"), bff.CheckWrong, "is not registered"},
+		"Google's way to an error page":      {to("https://idp.example/signin/oauth/error?authError=ChVyZWRpcmVjdF91cmlfbWlzbWF0Y2g="), bff.CheckWrong, "is not registered"},
+		"a page without a reason":            {page(400, "Bad request"), bff.CheckWrong, "as it does one with a redirect URI that cannot be registered"},
+		"a login page, others refused":       {registered(page(200, "<form>"), page(400, "no")), bff.CheckOK, "is registered"},
+		"to a login page, others refused":    {registered(to("https://idp.example/login?redirect_uri=x"), page(400, "no")), bff.CheckOK, "is registered"},
+		"to a login page, others to another": {registered(to("/login"), to("/error?error=invalid_request&error_description=redirect_uri")), bff.CheckOK, "is registered"},
+		"a login page for all":               {page(200, "<form>"), bff.CheckUnknown, "status 200"},
+		"a failure":                          {page(500, ""), bff.CheckUnknown, "status 500"},
+		"too many requests":                  {page(429, ""), bff.CheckUnknown, "status 429"},
+		"no such address":                    {page(404, ""), bff.CheckUnknown, "status 404"},
+		"to another callback":                {to("https://evil.example/api/auth/callback?error=login_required"), bff.CheckWrong, "login_required"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			s.idp.change(func(p *provider) { p.instead["/authorize"] = c.authorize })
-			var got check.Result
+			var got bff.CheckResult
 			for _, r := range s.Check(t.Context(), nil) {
 				if r.Proof == "redirect URI" || r.Proof == "authorization request" {
 					got = r
@@ -210,7 +209,7 @@ func TestCheckProvesTheRedirectURI(t *testing.T) {
 			if got.Status != c.status || !strings.Contains(got.What, c.says) {
 				t.Errorf("got %+v, want %s, %q", got, c.status, c.says)
 			}
-			if got.Status != check.OK && got.Proof == "redirect URI" && !strings.Contains(got.Remedy, "register the redirect URI "+callback) {
+			if got.Status != bff.CheckOK && got.Proof == "redirect URI" && !strings.Contains(got.Remedy, "register the redirect URI "+callback) {
 				t.Errorf("it does not say what to register: %s", got.Remedy)
 			}
 		})
@@ -220,13 +219,13 @@ func TestCheckProvesTheRedirectURI(t *testing.T) {
 func TestCheckComparesTheClocks(t *testing.T) {
 	t.Parallel()
 	for ahead, c := range map[time.Duration]struct {
-		status check.Status
+		status bff.CheckStatus
 		says   string
 	}{
-		0:                 {check.OK, "differ by 0 s"},
-		-40 * time.Second: {check.OK, "differ by 40 s"},
-		300 * time.Second: {check.Wrong, "this machine's clock is 300 s behind"},
-		-5 * time.Minute:  {check.Wrong, "this machine's clock is 300 s ahead"},
+		0:                 {bff.CheckOK, "differ by 0 s"},
+		-40 * time.Second: {bff.CheckOK, "differ by 40 s"},
+		300 * time.Second: {bff.CheckWrong, "this machine's clock is 300 s behind"},
+		-5 * time.Minute:  {bff.CheckWrong, "this machine's clock is 300 s ahead"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := bubble(t)
@@ -236,7 +235,7 @@ func TestCheckComparesTheClocks(t *testing.T) {
 			}
 		})
 	}
-	if got := proved(t, start(t), "clock", nil); got.Status != check.Unknown || !got.Optional {
+	if got := proved(t, start(t), "clock", nil); got.Status != bff.CheckUnknown || !got.Optional {
 		t.Errorf("without a Date: %+v", got)
 	}
 }
@@ -255,7 +254,7 @@ func TestCheckJudgesTheKeys(t *testing.T) {
 		s := start(t)
 		s.idp.change(c.change)
 		unfollowed(t, s)
-		if got := proved(t, s, "keys", nil); got.Status != check.Wrong || !strings.Contains(got.What, c.says) || !strings.Contains(got.What, issuerURL+"/keys") {
+		if got := proved(t, s, "keys", nil); got.Status != bff.CheckWrong || !strings.Contains(got.What, c.says) || !strings.Contains(got.What, issuerURL+"/keys") {
 			t.Errorf("%s: got %+v, want %q", name, got, c.says)
 		}
 	}
@@ -269,15 +268,15 @@ func TestCheckJudgesAccessTokens(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer any // of the token endpoint
 		err    error
-		status check.Status
+		status bff.CheckStatus
 		says   string
 	}{
-		"good":           {jwt(audience), nil, check.OK, "is a JWT with the audience " + audience},
-		"opaque":         {"opaque", errors.New("no JWT"), check.Wrong, "opaque access tokens"},
-		"another API":    {jwt("https://other.example"), errors.New("audience"), check.Wrong, `have the audience ["https://other.example"]`},
-		"no audience":    {jwt(nil), errors.New("audience"), check.Wrong, "have the audience []"},
-		"another reason": {jwt([]string{audience}), errors.New("signed by an unknown key"), check.Wrong, "signed by an unknown key"},
-		"not allowed":    {http.HandlerFunc(refuse(400, "unauthorized_client")), nil, check.Unknown, "unauthorized_client"},
+		"good":           {jwt(audience), nil, bff.CheckOK, "is a JWT with the audience " + audience},
+		"opaque":         {"opaque", errors.New("no JWT"), bff.CheckWrong, "opaque access tokens"},
+		"another API":    {jwt("https://other.example"), errors.New("audience"), bff.CheckWrong, `have the audience ["https://other.example"]`},
+		"no audience":    {jwt(nil), errors.New("audience"), bff.CheckWrong, "have the audience []"},
+		"another reason": {jwt([]string{audience}), errors.New("signed by an unknown key"), bff.CheckWrong, "signed by an unknown key"},
+		"not allowed":    {http.HandlerFunc(refuse(400, "unauthorized_client")), nil, bff.CheckUnknown, "unauthorized_client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -310,7 +309,7 @@ func TestCheckJudgesAccessTokens(t *testing.T) {
 			}
 		})
 	}
-	if got := proved(t, start(t), "access token", func(context.Context, string) error { return nil }); got.Status != check.Unknown || !got.Optional {
+	if got := proved(t, start(t), "access token", func(context.Context, string) error { return nil }); got.Status != bff.CheckUnknown || !got.Optional {
 		t.Errorf("without the grant: %+v", got)
 	}
 }
@@ -321,13 +320,13 @@ func TestCheckExpectsRefreshTokens(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg      func(*bff.Config)
 		metadata map[string]any
-		status   check.Status
+		status   bff.CheckStatus
 		says     string
 	}{
-		"asked for":            {nil, nil, check.OK, "sessions outlive"},
-		"the tutorial's scope": {func(c *bff.Config) { c.Login.Scope = "openid profile email" }, nil, check.Warn, "Login.Scope lacks offline_access"},
-		"not offered":          {nil, map[string]any{"scopes_supported": []string{"openid"}}, check.Warn, "does not list the scope offline_access"},
-		"no such grant":        {nil, map[string]any{"grant_types_supported": []string{"authorization_code"}}, check.Warn, "does not list the grant refresh_token"},
+		"asked for":            {nil, nil, bff.CheckOK, "sessions outlive"},
+		"the tutorial's scope": {func(c *bff.Config) { c.Login.Scope = "openid profile email" }, nil, bff.CheckWarn, "Login.Scope lacks offline_access"},
+		"not offered":          {nil, map[string]any{"scopes_supported": []string{"openid"}}, bff.CheckWarn, "does not list the scope offline_access"},
+		"no such grant":        {nil, map[string]any{"grant_types_supported": []string{"authorization_code"}}, bff.CheckWarn, "does not list the grant refresh_token"},
 	} {
 		s := start(t)
 		if c.cfg != nil {
