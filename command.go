@@ -145,7 +145,7 @@ func (p *program) writeHelp(root *cobra.Command) {
 // noArgs refuses arguments behind a command.
 func (p *program) noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return p.misused(fmt.Errorf("unexpected argument %s", args[0]))
+		return p.misused(fmt.Errorf("unexpected argument %s", settings.Unassigned(args[0])))
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (p *program) misused(err error) error {
 
 // unknownCommand returns the error about a command that does not exist.
 func unknownCommand(root *cobra.Command, name string) error {
-	text := fmt.Sprintf("unknown command %q", name)
+	text := fmt.Sprintf("unknown command %q", settings.Unassigned(name))
 	if similar := root.SuggestionsFor(name); len(similar) > 0 {
 		text += "; did you mean " + strings.Join(similar, " or ") + "?"
 	}
@@ -166,6 +166,9 @@ func unknownCommand(root *cobra.Command, name string) error {
 
 // flagError adds the flag that was most likely meant to an error of pflag.
 func (p *program) flagError(err error) error {
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok { // which quotes the value
+		return errors.New("an argument begins with hyphens and is no flag; write --NAME=VALUE")
+	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return err
@@ -174,8 +177,9 @@ func (p *program) flagError(err error) error {
 	for i, s := range p.table {
 		names[i] = s.Name
 	}
-	text := "unknown flag --" + unknown.GetSpecifiedName()
-	if similar := settings.Suggest(unknown.GetSpecifiedName(), names); similar != "" {
+	name := settings.Unassigned(unknown.GetSpecifiedName())
+	text := "unknown flag --" + name
+	if similar := settings.Suggest(name, names); similar != "" {
 		text += "; did you mean --" + similar + "?"
 	}
 	return errors.New(text)

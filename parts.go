@@ -170,7 +170,8 @@ func (p *parts) addGateway(run partSet) (err error) {
 		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow))
 		if err != nil {
-			return p.values.Describe("grpc-target", err.Error(), "give the server's address, such as dns:///server:9090")
+			// The error quotes the target, which may have a password in it.
+			return p.values.Describe("grpc-target", "is not the target of a gRPC client", "give the server's address, such as dns:///server:9090")
 		}
 		p.closers = append(p.closers, remote.Close)
 		p.readiness = append(p.readiness, func(context.Context) error { return connected(remote) })

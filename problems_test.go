@@ -2,9 +2,11 @@ package gatehouse
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestAllProblems has mistakes in every source: each is reported in one run, with
@@ -105,4 +107,62 @@ func TestSuggestions(t *testing.T) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q, want %d and %q", args, code, out.String(), er.String(), exitUsage, want)
 		}
 	}
+}
+
+// TestSecretsInWrongPlaces has a secret where a name, a path or an address
+// belongs. The error does not show it.
+func TestSecretsInWrongPlaces(t *testing.T) { // not parallel: conf.yaml is read from the working directory
+	t.Chdir(t.TempDir())
+	var token upper
+	app := App{Settings: []Setting{
+		{Name: "api-token", Secret: true, Help: "A token.", Target: &token},
+		{Name: "api-pause", Secret: true, Help: "A pause.", Target: new(time.Duration)},
+	}}
+	for _, c := range []struct {
+		args, environ []string
+		config, want  string
+	}{
+		{args: []string{"serve", "--=hunter2"}, want: "is no flag"},
+		{args: []string{"serve", "---secret=hunter2"}, want: "is no flag"},
+		{args: []string{"serve", "secret=hunter2"}, want: "unexpected argument secret;"},
+		{args: []string{"secret:hunter2"}, want: `unknown command "secret"`},
+		{args: []string{"serve", "--secret:hunter2"}, want: "unknown flag --secret; did you mean --secret?"},
+		{args: []string{"serve"}, config: "{secret:hunter2}", want: `unknown setting "secret"`},
+		{args: []string{"serve"}, config: "secret=hunter2: ", want: `unknown setting "secret"`},
+		{args: []string{"serve"}, config: "https://u:hunter2@host: x", want: `unknown setting "https"`},
+		{args: []string{"serve"}, environ: []string{"GATEHOUSE_SECRET_FILE=hunter2"}, want: "GATEHOUSE_SECRET_FILE (environment): no such file"},
+		{args: []string{"serve"}, environ: []string{"GATEHOUSE_OIDC_CLIENT_KEY_FILE=-----BEGIN\nhunter2\n"}, want: "no such file"},
+		{args: []string{"serve"}, environ: []string{"GATEHOUSE_API_TOKEN=hunter2"}, want: "GATEHOUSE_API_TOKEN (environment): has the wrong form"},
+		{args: []string{"serve", "--api-pause=22 hunter2"}, want: "--api-pause: is not a duration"},
+		{args: []string{"serve", "--base-url=user:hunter2@host"}, want: "--base-url=(not shown)"},
+		{args: []string{"serve", "--base-url=https:/user:hunter2@host"}, want: "--base-url=(not shown)"},
+		{args: []string{"gateway", "--grpc-target=http://u:hunter2@host"}, want: "is the address of an HTTP server"},
+		{args: []string{"gateway", "--grpc-target=postgres://u:hunter2@host/%zz"}, want: "is not the target of a gRPC client"},
+	} {
+		if c.config != "" {
+			if err := os.WriteFile("conf.yaml", []byte(c.config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c.args = append(c.args, "--config=conf.yaml")
+		} else if c.args[0] == "gateway" {
+			c.args = append(c.args, "--base-url=http://localhost:3000", "--oidc-issuer=http://127.0.0.1:1", "--audience=a",
+				"--listen-gateway=127.0.0.1:0")
+		}
+		var out, er bytes.Buffer
+		code := Run(t.Context(), app, c.args, c.environ, &out, &er)
+		if code == exitOK || !strings.Contains(er.String(), c.want) || strings.Contains(out.String()+er.String(), "hunter2") {
+			t.Errorf("%q %q %q: exit code %d: %s\nwant %s, without the secret", c.args, c.environ, c.config, code, er.String(), c.want)
+		}
+	}
+}
+
+// An upper is text in capitals.
+type upper string
+
+func (u *upper) UnmarshalText(text []byte) error {
+	if string(text) != strings.ToUpper(string(text)) {
+		return fmt.Errorf("%q has small letters", text)
+	}
+	*u = upper(text)
+	return nil
 }

@@ -295,7 +295,7 @@ func redacted(value string) string {
 	switch {
 	case err == nil && u.User != nil:
 		return u.Redacted()
-	case err != nil && strings.Contains(value, "@"): // perhaps a password that is not escaped
+	case strings.Contains(value, "@") && (err != nil || u.Host == ""): // perhaps a password, not escaped or without //
 		return "(not shown)"
 	}
 	return value

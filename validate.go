@@ -207,8 +207,11 @@ func checkTarget(target string) error {
 	case target == "":
 		return invalid.Missing("GRPCTarget", "give the server's address, such as dns:///server:9090")
 	case isURL && (scheme == "http" || scheme == "https"):
-		return invalid.Field("GRPCTarget", target, "is the address of an HTTP server",
-			"did you mean dns:///"+strings.TrimSuffix(address, "/")+"?")
+		remedy := "did you mean dns:///" + strings.TrimSuffix(address, "/") + "?"
+		if strings.ContainsAny(address, "@?#") { // may have a password or a token
+			remedy = "give the server's address, such as dns:///server:9090"
+		}
+		return invalid.Field("GRPCTarget", target, "is the address of an HTTP server", remedy)
 	}
 	return nil
 }

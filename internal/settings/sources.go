@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -140,8 +141,20 @@ func (v *Values) assignItems(s *Setting, from source, text string, items []strin
 	v.noteOldName(s, from)
 	v.found[s] = found{from, text, len(items)}
 	if err := s.assign(items); err != nil {
+		if s.Secret && quotesAny(err.Error(), items) {
+			err = errors.New("has the wrong form")
+		}
 		v.fail(s, "%s: %w", from.with(s.shown(text)), err)
 	}
+}
+
+// quotesAny reports whether a text has one of the values in it, as it is or as %q
+// writes it.
+func quotesAny(text string, values []string) bool {
+	return slices.ContainsFunc(values, func(value string) bool {
+		quoted := strings.Trim(strconv.Quote(value), `"`)
+		return value != "" && (strings.Contains(text, value) || strings.Contains(text, quoted))
+	})
 }
 
 // noteOldName notes a value that its source has under an old name of the setting.
@@ -172,6 +185,10 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	}
 	if err != nil {
 		v.found[s] = found{from, "", 0}
+		if _, missing := os.Stat(path); missing != nil && !looksLikePath(path) {
+			v.fail(s, "%s: no such file; give the path of the file that has the secret", from.with(""))
+			return
+		}
 		v.fail(s, "%s: %w", from.with(path), err)
 		return
 	}
@@ -191,6 +208,21 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 		v.note("%s: has more than one line, all of which are the value; is it the right file?", from.with(path))
 	}
 	v.assignItems(s, from, "", []string{value})
+}
+
+// looksLikePath reports whether the name of a file that does not exist may be
+// shown. Other text may be the secret itself, given in the place of its file.
+func looksLikePath(path string) bool {
+	return filepath.IsAbs(path) || strings.HasPrefix(path, ".") || filepath.Ext(path) != "" && !strings.ContainsAny(path, "\n{")
+}
+
+// Unassigned returns the part of an argument or a key before "=" or ":". What
+// follows may be a secret.
+func Unassigned(text string) string {
+	if i := strings.IndexAny(text, "=:"); i >= 0 {
+		return text[:i]
+	}
+	return text
 }
 
 // readDotenv reads a .env file, if there is one.
@@ -250,16 +282,16 @@ func (v *Values) readFile(path string) layer {
 		name := strings.ReplaceAll(key.Value, "_", "-")
 		at := fmt.Sprintf("%s:%d", path, key.Line)
 		if first, twice := lines[name]; twice {
-			v.failSource("%s: %s is set twice, first in line %d", at, name, first)
+			v.failSource("%s: %s is set twice, first in line %d", at, Unassigned(name), first)
 			continue
 		}
 		lines[name] = key.Line
 		value, problem := scalar(node)
 		switch {
 		case problem != "":
-			v.failSource("%s: %s %s", at, key.Value, problem)
+			v.failSource("%s: %s %s", at, Unassigned(key.Value), problem)
 		case !v.table.hasKey(name):
-			v.failSource("%s: unknown setting %q%s", at, key.Value, v.table.suggestKey(name))
+			v.failSource("%s: unknown setting %q%s", at, Unassigned(key.Value), v.table.suggestKey(name))
 		default:
 			l.values[name] = value
 		}
