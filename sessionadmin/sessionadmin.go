@@ -23,9 +23,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
@@ -48,7 +48,10 @@ const (
 
 // A Store is a session store that also keeps notes, as the stores of package
 // session do.
-type Store = revocation.Store
+type Store interface {
+	session.Store
+	session.NoteStore
+}
 
 // A Denylist refuses access tokens. The lists of package denylist, in the server,
 // are such. It is safe for concurrent use.

@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
 // renewTimeout bounds the renewal of an access token that was denied.

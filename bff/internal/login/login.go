@@ -2,7 +2,7 @@
 // attempts in the cookies of browsers, the single use of each of them, and the
 // limits on logins and cookies. It leaves requests to the provider to package
 // rp, sessions to bff/session, and the order of logouts and logins to
-// bff/session/revocation.
+// internal/revocation.
 package login
 
 import (
@@ -23,9 +23,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
 // Config configures the Handlers. All fields but FormPost are required.

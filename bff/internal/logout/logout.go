@@ -2,7 +2,7 @@
 // at the provider, the provider's own logouts (back and front channel), and the
 // revocation of refresh tokens that no session needs any more. It leaves
 // sessions to bff/session, the order of logouts and logins to
-// bff/session/revocation, and calls of the provider to its caller.
+// internal/revocation, and calls of the provider to its caller.
 package logout
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )

@@ -7,7 +7,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
 // A revocation denies access tokens, rejects logins in progress, and ends

@@ -8,8 +8,8 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
-	"github.com/gatehouse-dev/gatehouse/bff/session/revocation"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
+	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
 // A faulty store fails to store some notes.
