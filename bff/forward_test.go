@@ -128,7 +128,7 @@ func TestAnswerHeaders(t *testing.T) {
 			_, _ = w.Write([]byte("x"))
 		}, 200, "no-store, no-transform"},
 		// Some shared caches ignore Vary (CVE-2025-48947).
-		{"the API takes it for everybody's", func(w http.ResponseWriter, _ *http.Request) {
+		{"the API marks it as public", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Cache-Control", "public, max-age=60, s-maxage=600")
 			w.Header().Set("CDN-Cache-Control", "max-age=600") // RFC 9213
 			_, _ = w.Write([]byte("x"))

@@ -118,22 +118,22 @@ func TestPrompt(t *testing.T) {
 		extra []string
 		want  string
 	}{
-		"nothing":                         {nil, code},
-		"none":                            {[]string{"prompt", "none"}, code},
-		"none, own hint":                  {[]string{"prompt", "none", "id_token_hint", hint}, code},
-		"none, another's hint":            {[]string{"prompt", "none", "id_token_hint", others}, "login_required"},
-		"another's hint":                  {[]string{"id_token_hint", others}, page},
-		"hint from before a restart":      {[]string{"id_token_hint", "e30.e30.e30"}, code},
-		"login":                           {[]string{"prompt", "login"}, page},
-		"select_account":                  {[]string{"prompt", "select_account"}, page},
-		"consent, which nobody withholds": {[]string{"prompt", "consent"}, code},
-		"max_age, young enough":           {[]string{"max_age", "101"}, code},
-		"max_age, too old":                {[]string{"max_age", "100"}, page},
-		"max_age 0":                       {[]string{"max_age", "0"}, page},
-		"max_age beyond int64 seconds":    {[]string{"max_age", "18446744073709551615"}, code},
-		"none, max_age too old":           {[]string{"prompt", "none", "max_age", "100"}, "login_required"},
-		"acr that the session lacks":      {[]string{"acr_values", "urn:mfa"}, page},
-		"none, acr":                       {[]string{"prompt", "none", "acr_values", "urn:mfa"}, "login_required"},
+		"nothing":                      {nil, code},
+		"none":                         {[]string{"prompt", "none"}, code},
+		"none, own hint":               {[]string{"prompt", "none", "id_token_hint", hint}, code},
+		"none, another's hint":         {[]string{"prompt", "none", "id_token_hint", others}, "login_required"},
+		"another's hint":               {[]string{"id_token_hint", others}, page},
+		"hint from before a restart":   {[]string{"id_token_hint", "e30.e30.e30"}, code},
+		"login":                        {[]string{"prompt", "login"}, page},
+		"select_account":               {[]string{"prompt", "select_account"}, page},
+		"consent, always granted":      {[]string{"prompt", "consent"}, code},
+		"max_age, young enough":        {[]string{"max_age", "101"}, code},
+		"max_age, too old":             {[]string{"max_age", "100"}, page},
+		"max_age 0":                    {[]string{"max_age", "0"}, page},
+		"max_age beyond int64 seconds": {[]string{"max_age", "18446744073709551615"}, code},
+		"none, max_age too old":        {[]string{"prompt", "none", "max_age", "100"}, "login_required"},
+		"acr that the session lacks":   {[]string{"acr_values", "urn:mfa"}, page},
+		"none, acr":                    {[]string{"prompt", "none", "acr_values", "urn:mfa"}, "login_required"},
 	}
 	for name, tt := range tests {
 		got := b.open(s.attempt(s.oauth(), tt.extra...).url)

@@ -49,7 +49,7 @@ func TestClientCredentials(t *testing.T) {
 			t.Errorf("%s: claims differ (-want +got), type %v:\n%s", name, header["typ"], diff)
 		}
 		if status, _ := s.userinfo(token.AccessToken); status != http.StatusUnauthorized {
-			t.Errorf("%s: userinfo tells a machine about somebody: %d", name, status)
+			t.Errorf("%s: userinfo of a machine: got status %d", name, status)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func TestBroken(t *testing.T) {
 		{"sessionadmin joins session stores and gRPC alone", "sessionadmin", source{imports: []string{"./bff"}}, "sessionadmin imports bff"},
 		{"lifecycle knows no part", "lifecycle", source{imports: []string{"./server"}}, "lifecycle imports server"},
 		{"lifecycle knows no part", "lifecycle", source{testImports: []string{"google.golang.org/grpc"}}, "lifecycle imports google.golang.org/grpc"},
-		{"the sample's services know nobody in front of them", "internal/audioarchive/catalog", source{imports: []string{"./bff/session"}}, "internal/audioarchive/catalog imports bff/session"},
+		{"the sample's services import no part in front of them", "internal/audioarchive/catalog", source{imports: []string{"./bff/session"}}, "internal/audioarchive/catalog imports bff/session"},
 		{"the sample's pages know no gRPC", "internal/audioarchive/pages", source{imports: []string{"./gen/audioarchive/v1"}}, "internal/audioarchive/pages imports gen/audioarchive/v1"},
 		{"oidc knows no part", "oidc", source{imports: []string{"./server"}}, "oidc imports server"},
 		{"oidc knows no part", "oidc", source{imports: []string{"google.golang.org/grpc/status"}}, "oidc imports google.golang.org/grpc/status"},

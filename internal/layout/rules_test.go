@@ -88,7 +88,7 @@ var importRules = []importRule{
 		why: "it serves anything that has Serve and Shutdown",
 	},
 	{
-		name: "the sample's services know nobody in front of them",
+		name: "the sample's services import no part in front of them",
 		of:   "./internal/audioarchive/catalog/...", never: []string{"./gateway/...", "./bff/..."}, tests: true,
 		why: "a service is reached through the server alone, whichever way the call came",
 	},
@@ -115,7 +115,7 @@ var importRules = []importRule{
 	{
 		name: "development provider stays in development",
 		of:   "./...", except: []string{"./", "./internal/devidp/...", "./bench"}, never: []string{"./internal/devidp/..."}, direct: true,
-		why: "it signs anyone in without a password; package gatehouse starts it for the command dev alone, and bench to have somebody to sign in",
+		why: "it signs anyone in without a password; package gatehouse starts it for the command dev alone, and bench to have a user to sign in",
 	},
 	{
 		name: "test infrastructure stays in tests",

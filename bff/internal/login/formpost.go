@@ -38,7 +38,7 @@ func (h *Handlers) IsFormPost(r *http.Request) bool {
 
 // FormPost stores an authorization response in a cookie and redirects the
 // browser to the callback by GET, with its cookies. There the response is
-// checked: any site can post a form, which signs nobody in by itself.
+// checked: any site can post a form, and a form alone signs no user in.
 func (h *Handlers) FormPost(w http.ResponseWriter, r *http.Request) {
 	kept := url.Values{}
 	if err := rp.ReadForm(w, r, maxForm); err == nil {

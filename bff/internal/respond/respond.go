@@ -73,7 +73,7 @@ func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request,
 }
 
 // StoreUnavailable answers 503 while sessions cannot be read or written. The
-// cookie stays as it is, so that an outage signs nobody out (oauth2-proxy
+// cookie stays as it is, so that an outage signs no user out (oauth2-proxy
 // #2503).
 func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, err error) {
 	level, suppressed := slog.LevelDebug, 0
