@@ -130,7 +130,7 @@ func TestSecretsInWrongPlaces(t *testing.T) { // not parallel: conf.yaml is read
 		{args: []string{"serve"}, config: "{secret:hunter2}", want: `unknown setting "secret"`},
 		{args: []string{"serve"}, config: "secret=hunter2: ", want: `unknown setting "secret"`},
 		{args: []string{"serve"}, config: "https://u:hunter2@host: x", want: `unknown setting "https"`},
-		{args: []string{"serve"}, environ: []string{"GATEHOUSE_SECRET_FILE=hunter2"}, want: "GATEHOUSE_SECRET_FILE (environment): no such file"},
+		{args: []string{"serve"}, environ: []string{"GATEHOUSE_SECRET_FILE=hunter2hunter2hunter2"}, want: "GATEHOUSE_SECRET_FILE (environment): no such file"},
 		{args: []string{"serve"}, environ: []string{"GATEHOUSE_OIDC_CLIENT_KEY_FILE=-----BEGIN\nhunter2\n"}, want: "no such file"},
 		{args: []string{"serve"}, environ: []string{"GATEHOUSE_API_TOKEN=hunter2"}, want: "GATEHOUSE_API_TOKEN (environment): has the wrong form"},
 		{args: []string{"serve", "--api-pause=22 hunter2"}, want: "--api-pause: is not a duration"},

@@ -186,7 +186,7 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	if err != nil {
 		v.found[s] = found{from, "", 0}
 		if _, missing := os.Stat(path); missing != nil && !looksLikePath(path) {
-			v.fail(s, "%s: no such file; give the path of the file that has the secret", from.with(""))
+			v.fail(s, "%s: no such file; correct the path, which is not shown since it may be the secret", from.with(""))
 			return
 		}
 		v.fail(s, "%s: %w", from.with(path), err)
@@ -213,7 +213,9 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 // looksLikePath reports whether the name of a file that does not exist may be
 // shown. Other text may be the secret itself, given in the place of its file.
 func looksLikePath(path string) bool {
-	return filepath.IsAbs(path) || strings.HasPrefix(path, ".") || filepath.Ext(path) != "" && !strings.ContainsAny(path, "\n{")
+	const shortest = 16 // bytes of a secret
+	return filepath.IsAbs(path) || strings.HasPrefix(path, ".") || len(path) < shortest ||
+		filepath.Ext(path) != "" && !strings.ContainsAny(path, "\n{")
 }
 
 // Unassigned returns the part of an argument or a key before "=" or ":". What
