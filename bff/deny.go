@@ -38,8 +38,13 @@ type Denylist interface {
 }
 
 // DenyIn returns a function for Config.Revoke that puts each revocation into a
-// denylist, by the first of TokenID, SessionID and Subject that is not empty.
+// denylist, by the first of TokenID, SessionID and Subject that is not empty. It
+// returns nil, which is no denylist, if list is nil. A list that holds a nil
+// pointer is not nil.
 func DenyIn(list Denylist) func(context.Context, Revocation) error {
+	if list == nil {
+		return nil
+	}
 	return func(ctx context.Context, r Revocation) error {
 		switch {
 		case r.TokenID != "":

@@ -55,6 +55,14 @@ func TestBackchannelLogoutRevokes(t *testing.T) {
 	}
 }
 
+// DenyIn of no denylist is the value of Config.Revoke for none.
+func TestDenyInNil(t *testing.T) {
+	t.Parallel()
+	if bff.DenyIn(nil) != nil {
+		t.Error("DenyIn(nil) is not nil")
+	}
+}
+
 // A logout succeeds although the access token has no jti. Config.Revoke gets no
 // empty id.
 func TestLogoutWithoutTokenID(t *testing.T) {
