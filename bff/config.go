@@ -284,7 +284,7 @@ func (cfg ClientConfig) validate() error {
 	if cfg.Key != "" {
 		if _, err := token.ParseClientKeys(cfg.Key); err != nil {
 			errs = append(errs, &invalid.Error{Field: "Key", Problem: "is not usable: " + err.Error(),
-				Remedy: "give the path of a file with one, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"})
+				Remedy: "give the text of a private key, in PEM or as a JWK, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"})
 		}
 	}
 	if problem := cfg.authProblem(); problem != "" {
