@@ -471,3 +471,27 @@ func TestRunEndsWhileWaiting(t *testing.T) {
 		}
 	})
 }
+
+// TestKeysConfirmedDuringLookup confirms the key set between two looks at it. No
+// keys and no error would pass for a wrong signature.
+func TestKeysConfirmedDuringLookup(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.NewUnserved(t, "https://id.example")
+	var stale atomic.Bool
+	p, err := oidc.NewProvider(oidc.Config{Issuer: "https://id.example", HTTPClient: issuer.Client(), Now: func() time.Time {
+		if stale.Swap(false) {
+			return time.Now().Add(25 * time.Hour)
+		}
+		return time.Now()
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stale.Store(true)
+	if keys, err := p.KnownKeys(""); len(keys) != 1 || err != nil {
+		t.Errorf("got %d keys, %v, want 1", len(keys), err)
+	}
+}

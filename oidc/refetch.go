@@ -97,7 +97,10 @@ func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
 func (p *Provider) KnownKeys(kid string) ([]*Key, error) {
 	set := p.set.Load()
 	if !set.usable(p.now()) {
-		return nil, p.Ready()
+		if err := p.Ready(); err != nil {
+			return nil, err
+		}
+		set = p.set.Load() // confirmed since
 	}
 	if kid == "" {
 		if len(set.keys) != 1 {
