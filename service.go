@@ -23,7 +23,7 @@ import (
 //	Close() error                 is called after the last call
 type Service struct {
 	desc    *grpc.ServiceDesc
-	exposed gateway.Service
+	exposed []gateway.Service // none for gRPC only
 	open    func(context.Context, Environment) (any, error)
 	probe   func(context.Context, Environment) error // nil for none
 }
@@ -36,6 +36,12 @@ type Service struct {
 // The first three arguments are generated from the .proto by protoc-gen-go-grpc
 // and protoc-gen-grpc-gateway. The program does not start if implementation
 // lacks a method of the service.
+//
+// A service is gRPC only if client and rest are both nil: the server has it, the
+// gateway does not expose it. Otherwise one of its methods must have a
+// google.api.http annotation. C cannot be inferred from nil:
+//
+//	gatehouse.NewService[any](&notesv1.NotesService_ServiceDesc, nil, nil, &notes.Service{})
 func NewService[C any](
 	desc *grpc.ServiceDesc,
 	client func(grpc.ClientConnInterface) C,
@@ -59,11 +65,14 @@ func NewServiceFunc[S, C any](
 	if desc == nil {
 		return Service{} // Run reports it
 	}
-	return Service{
-		desc:    desc,
-		exposed: gateway.Expose(client, rest, desc.ServiceName),
-		open:    func(ctx context.Context, env Environment) (any, error) { return open(ctx, env) },
+	s := Service{
+		desc: desc,
+		open: func(ctx context.Context, env Environment) (any, error) { return open(ctx, env) },
 	}
+	if client != nil || rest != nil {
+		s.exposed = []gateway.Service{gateway.Expose(client, rest, desc.ServiceName)}
+	}
+	return s
 }
 
 // WithProbe returns the service with a test of its database for the command
@@ -196,7 +205,7 @@ func (all implementations) close() error {
 func exposedServices(services []Service) []gateway.Service {
 	exposed := make([]gateway.Service, 0, len(services)+1) // with room for the operator's
 	for _, s := range services {
-		exposed = append(exposed, s.exposed)
+		exposed = append(exposed, s.exposed...)
 	}
 	return exposed
 }

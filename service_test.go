@@ -10,6 +10,8 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+
+	"github.com/gatehouse-dev/gatehouse/gateway"
 )
 
 // greeter is the server interface of a service that only has a descriptor.
@@ -76,6 +78,29 @@ func TestBadImplementation(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Join(impl.calls, " ") != "close" {
 			t.Errorf("got %v, calls %q, want %q and the first service closed", err, impl.calls, want)
 		}
+	}
+}
+
+// TestGRPCOnly checks that a service without functions of the gateway is
+// registered at the server and not exposed, and that a nil of the two is reported.
+func TestGRPCOnly(t *testing.T) {
+	t.Parallel()
+	services := []Service{NewService[any](&greeterDesc, nil, nil, silent{})}
+	if got := exposedServices(services); len(got) != 0 {
+		t.Errorf("exposed %d services, want none", len(got))
+	}
+	all, err := openServices(t.Context(), services, Environment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	all.register(s)
+	if _, ok := s.GetServiceInfo()[greeterDesc.ServiceName]; !ok {
+		t.Errorf("the server has %v, want %s", s.GetServiceInfo(), greeterDesc.ServiceName)
+	}
+	half := exposedServices([]Service{NewService(&greeterDesc, greeterClient, nil, silent{})})
+	if _, err := gateway.New(gateway.Config{Conn: new(grpc.ClientConn), Services: half}); err == nil || !strings.Contains(err.Error(), "has no generated functions") {
+		t.Errorf("without rest: got %v, want an error of the gateway", err)
 	}
 }
 
