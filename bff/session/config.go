@@ -97,46 +97,46 @@ type Manager struct {
 	unopened *throttle.Log
 }
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing.
+// Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing.
 // [NewManager] calls it.
-func (c ManagerConfig) Validate() error {
+func (cfg ManagerConfig) Validate() error {
 	var errs []error
 	bad := func(field string, value any, problem, remedy string) {
 		errs = append(errs, invalid.Field(field, value, problem, remedy))
 	}
-	if c.Store == nil {
+	if cfg.Store == nil {
 		errs = append(errs, invalid.Missing("Store", "give a session store"))
-	} else if _, ok := c.Store.(NoteStore); !ok && !isLocal(c.Store) {
+	} else if _, ok := cfg.Store.(NoteStore); !ok && !isLocal(cfg.Store) {
 		errs = append(errs, &invalid.Error{Field: "Store",
-			Problem: fmt.Sprintf("is a %T, which keeps no notes", c.Store),
+			Problem: fmt.Sprintf("is a %T, which keeps no notes", cfg.Store),
 			Remedy:  "have it implement session.NoteStore, or session.Local and embed session.LocalNotes if it belongs to one process"})
 	}
-	errs = append(errs, seal.Validate(c.Secrets),
-		invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions", defaultCacheSize))
-	if c.Nodes < 0 {
-		bad("Nodes", c.Nodes, "is negative",
+	errs = append(errs, seal.Validate(cfg.Secrets),
+		invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions", defaultCacheSize))
+	if cfg.Nodes < 0 {
+		bad("Nodes", cfg.Nodes, "is negative",
 			"give the number of processes that share the session store")
 	}
 	for _, timeout := range []struct {
 		field string
 		value time.Duration
-	}{{"IdleTimeout", c.IdleTimeout}, {"AbsoluteTimeout", c.AbsoluteTimeout}} {
+	}{{"IdleTimeout", cfg.IdleTimeout}, {"AbsoluteTimeout", cfg.AbsoluteTimeout}} {
 		if timeout.value != 0 && timeout.value < time.Second {
 			bad(timeout.field, timeout.value, "is shorter than a second",
 				"give a duration such as 90s or 24h")
 		}
 	}
-	if absolute := cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout); c.IdleTimeout > absolute {
+	if absolute := cmp.Or(cfg.AbsoluteTimeout, DefaultAbsoluteTimeout); cfg.IdleTimeout > absolute {
 		problem := fmt.Sprintf("is longer than AbsoluteTimeout, %v, and would never be reached", absolute)
-		bad("IdleTimeout", c.IdleTimeout, problem, "give a shorter one")
+		bad("IdleTimeout", cfg.IdleTimeout, problem, "give a shorter one")
 	}
-	if c.BaseURL != nil && c.BaseURL.Scheme != "https" && c.BaseURL.Scheme != "http" {
-		bad("BaseURL", c.BaseURL, fmt.Sprintf("has the scheme %q", c.BaseURL.Scheme),
+	if cfg.BaseURL != nil && cfg.BaseURL.Scheme != "https" && cfg.BaseURL.Scheme != "http" {
+		bad("BaseURL", cfg.BaseURL, fmt.Sprintf("has the scheme %q", cfg.BaseURL.Scheme),
 			"give an https URL, or an http one on loopback")
 	}
-	if c.CookieName != "" {
-		if err := CheckCookieName(c.CookieName); err != nil {
-			bad("CookieName", c.CookieName, "is not usable: "+err.Error(),
+	if cfg.CookieName != "" {
+		if err := CheckCookieName(cfg.CookieName); err != nil {
+			bad("CookieName", cfg.CookieName, "is not usable: "+err.Error(),
 				"give letters, digits and hyphens, such as "+CookieName)
 		}
 	}
@@ -144,33 +144,33 @@ func (c ManagerConfig) Validate() error {
 }
 
 // NewManager returns a Manager. Its errors are those of [ManagerConfig.Validate].
-func NewManager(c ManagerConfig) (*Manager, error) {
-	if err := c.Validate(); err != nil {
+func NewManager(cfg ManagerConfig) (*Manager, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, invalid.In("session", err)
 	}
-	keys, err := seal.NewKeyring(c.Secrets...)
+	keys, err := seal.NewKeyring(cfg.Secrets...)
 	if err != nil {
 		return nil, err
 	}
-	notes, ok := c.Store.(NoteStore)
+	notes, ok := cfg.Store.(NoteStore)
 	if !ok {
-		notes = &LocalNotes{Now: c.Now}
+		notes = &LocalNotes{Now: cfg.Now}
 	}
 	m := &Manager{
-		store:    c.Store,
-		index:    IndexOf(c.Store),
+		store:    cfg.Store,
+		index:    IndexOf(cfg.Store),
 		notes:    notes,
 		keys:     keys,
-		jar:      jar{name: cmp.Or(c.CookieName, CookieName)},
-		absolute: cmp.Or(c.AbsoluteTimeout, DefaultAbsoluteTimeout),
-		clock:    c.Now,
-		random:   c.Rand,
-		log:      c.Logger,
-		opened:   cache.New[opened](cmp.Or(c.CacheSize, defaultCacheSize)),
+		jar:      jar{name: cmp.Or(cfg.CookieName, CookieName)},
+		absolute: cmp.Or(cfg.AbsoluteTimeout, DefaultAbsoluteTimeout),
+		clock:    cfg.Now,
+		random:   cfg.Rand,
+		log:      cfg.Logger,
+		opened:   cache.New[opened](cmp.Or(cfg.CacheSize, defaultCacheSize)),
 		unopened: throttle.Every(10 * time.Second),
 	}
-	m.idle = min(cmp.Or(c.IdleTimeout, DefaultIdleTimeout), m.absolute)
-	if c.BaseURL == nil || c.BaseURL.Scheme == "https" {
+	m.idle = min(cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout), m.absolute)
+	if cfg.BaseURL == nil || cfg.BaseURL.Scheme == "https" {
 		m.jar = jar{secure: true, name: hostPrefix + m.jar.name}
 	}
 	if m.clock == nil {
@@ -183,7 +183,7 @@ func NewManager(c ManagerConfig) (*Manager, error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.hub = newHub(m.store, m.now, func(id ID) { m.opened.Drop(id) }, m.log)
-	m.nodes = newNodes(c, notes, keys, rand.Text(), m.now, m.log)
+	m.nodes = newNodes(cfg, notes, keys, rand.Text(), m.now, m.log)
 	return m, nil
 }
 

@@ -75,19 +75,19 @@ type entry struct {
 	place int
 }
 
-// Validate returns what is wrong with the values of c.
-func (c Config) Validate() error {
-	return invalid.NotNegative("MaxSessions", c.MaxSessions, "a positive number", DefaultMaxSessions)
+// Validate returns what is wrong with the values of cfg.
+func (cfg Config) Validate() error {
+	return invalid.NotNegative("MaxSessions", cfg.MaxSessions, "a positive number", DefaultMaxSessions)
 }
 
 // New returns an empty store. Its errors are those of [Config.Validate].
-func New(c Config) (*Store, error) {
-	if err := c.Validate(); err != nil {
+func New(cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, invalid.In("memory", err)
 	}
 	s := &Store{
-		now:       c.Now,
-		max:       cmp.Or(c.MaxSessions, DefaultMaxSessions),
+		now:       cfg.Now,
+		max:       cmp.Or(cfg.MaxSessions, DefaultMaxSessions),
 		sessions:  make(map[session.ID]*entry),
 		bySubject: make(map[name]map[session.ID]*entry),
 		bySID:     make(map[name]map[session.ID]*entry),

@@ -112,14 +112,14 @@ var _ interface {
 
 var errClosed = errors.New("postgres session store: closed")
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
+// Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing, and
 // its errors show neither user nor password.
-func (c Config) Validate() error {
-	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+func (cfg Config) Validate() error {
+	errs := []error{invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions",
 		defaultCacheSize)}
-	if c.URL == "" {
+	if cfg.URL == "" {
 		errs = append(errs, invalid.Missing("URL", "give postgres://USER:PASSWORD@HOST:PORT/NAME"))
-	} else if _, err := poolConfig(c.URL); err != nil {
+	} else if _, err := poolConfig(cfg.URL); err != nil {
 		errs = append(errs, &invalid.Error{Field: "URL",
 			Problem: "is not usable: " + pgcheck.Explain(err).Error()})
 	}
@@ -129,11 +129,11 @@ func (c Config) Validate() error {
 // Open connects, creates or updates the tables (several processes may do so at once) and begins to
 // listen. It takes at most a minute. Its errors show neither user nor password. The caller closes
 // the store.
-func Open(ctx context.Context, c Config) (*Store, error) {
-	if err := c.Validate(); err != nil {
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, invalid.In("postgres", err)
 	}
-	s := &Store{now: c.Now, log: c.Logger, records: cache.New[session.Record](cmp.Or(c.CacheSize,
+	s := &Store{now: cfg.Now, log: cfg.Logger, records: cache.New[session.Record](cmp.Or(cfg.CacheSize,
 		defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
@@ -145,7 +145,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		EndsAt: "ends_at", Query: s.query, Now: s.now}
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
-	if err := s.open(ctx, c.URL); err != nil {
+	if err := s.open(ctx, cfg.URL); err != nil {
 		_ = s.Close()
 		return nil, pgcheck.Explain(err)
 	}
@@ -185,8 +185,8 @@ func (s *Store) connect(ctx context.Context, config *pgxpool.Config) (_ *pgx.Con
 // Probe checks, without changing anything, that [Open] and the store would work: that the user has
 // the rights to use or create the tables, and that notifications arrive. Its errors show neither
 // user nor password.
-func Probe(ctx context.Context, c Config) error {
-	config, err := poolConfig(c.URL)
+func Probe(ctx context.Context, cfg Config) error {
+	config, err := poolConfig(cfg.URL)
 	if err != nil {
 		return pgcheck.Explain(err)
 	}

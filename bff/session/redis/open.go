@@ -93,16 +93,16 @@ var _ interface {
 const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or " +
 	"redis-sentinel://HOST:PORT,HOST:PORT/MASTER, each also as rediss… for TLS, with special characters of the password percent-encoded"
 
-// Validate returns everything that is wrong with the values of c, joined. It contacts nothing, and
+// Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing, and
 // its errors show no password.
-func (c Config) Validate() error {
-	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+func (cfg Config) Validate() error {
+	errs := []error{invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions",
 		defaultCacheSize)}
-	if _, err := redisaddr.Parse(c.URL); err != nil {
+	if _, err := redisaddr.Parse(cfg.URL); err != nil {
 		errs = append(errs, &invalid.Error{Field: "URL", Problem: err.Error(), Remedy: urlRemedy})
 	}
-	if strings.ContainsAny(c.Prefix, "{}") {
-		errs = append(errs, invalid.Field("Prefix", c.Prefix,
+	if strings.ContainsAny(cfg.Prefix, "{}") {
+		errs = append(errs, invalid.Field("Prefix", cfg.Prefix,
 			"has a brace, which decides where a cluster keeps a key", "leave braces out"))
 	}
 	return errors.Join(errs...)
@@ -110,21 +110,21 @@ func (c Config) Validate() error {
 
 // Open connects, which takes at most 10 s. Its errors show no password. The caller closes the
 // store.
-func Open(ctx context.Context, c Config) (*Store, error) {
-	if err := c.Validate(); err != nil {
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, invalid.In("redis", err)
 	}
-	a, _ := redisaddr.Parse(c.URL)
-	if c.Now == nil {
-		c.Now = time.Now
+	a, _ := redisaddr.Parse(cfg.URL)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	server := &server{keys: keys(cmp.Or(c.Prefix, DefaultPrefix)), now: c.Now}
+	server := &server{keys: keys(cmp.Or(cfg.Prefix, DefaultPrefix)), now: cfg.Now}
 	s := &Store{server: server, index: index{server}, notes: notes{server}}
-	s.feed = feed{server: server, log: c.Logger, kind: a.Kind,
-		records: cache.New[session.Record](cmp.Or(c.CacheSize, defaultCacheSize)), born: time.Now()}
+	s.feed = feed{server: server, log: cfg.Logger, kind: a.Kind,
+		records: cache.New[session.Record](cmp.Or(cfg.CacheSize, defaultCacheSize)), born: time.Now()}
 	option, err := s.option(a)
 	if err != nil {
 		return nil, err

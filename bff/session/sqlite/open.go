@@ -77,16 +77,16 @@ var _ interface {
 	session.Local
 } = (*Store)(nil)
 
-// Validate returns everything that is wrong with the values of c, joined. It does not look at the
+// Validate returns everything that is wrong with the values of cfg, joined. It does not look at the
 // file.
-func (c Config) Validate() error {
-	errs := []error{invalid.NotNegative("CacheSize", c.CacheSize, "a number of sessions",
+func (cfg Config) Validate() error {
+	errs := []error{invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions",
 		defaultCacheSize)}
 	switch {
-	case c.Path == "":
+	case cfg.Path == "":
 		errs = append(errs, invalid.Missing("Path", "give the path of a file"))
-	case strings.Contains(c.Path, ":memory:"):
-		errs = append(errs, invalid.Field("Path", c.Path, "is SQLite's name for memory",
+	case strings.Contains(cfg.Path, ":memory:"):
+		errs = append(errs, invalid.Field("Path", cfg.Path, "is SQLite's name for memory",
 			"use package memory for sessions that end with the process"))
 	}
 	return errors.Join(errs...)
@@ -94,22 +94,22 @@ func (c Config) Validate() error {
 
 // Open opens or creates the file and brings its schema up to date. Its errors are those of
 // [Config.Validate] or name the path and what to do. The caller closes the store.
-func Open(ctx context.Context, c Config) (*Store, error) {
-	if err := c.Validate(); err != nil {
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, invalid.In("sqlite", err)
 	}
-	s, err := open(ctx, c)
+	s, err := open(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("sqlite session store: open %s: %w", c.Path, err)
+		return nil, fmt.Errorf("sqlite session store: open %s: %w", cfg.Path, err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, c Config) (_ *Store, err error) {
-	if err := prepareFile(c.Path); err != nil {
+func open(ctx context.Context, cfg Config) (_ *Store, err error) {
+	if err := prepareFile(cfg.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{now: c.Now, records: cache.New[session.Record](cmp.Or(c.CacheSize,
+	s := &Store{now: cfg.Now, records: cache.New[session.Record](cmp.Or(cfg.CacheSize,
 		defaultCacheSize))}
 	if s.now == nil {
 		s.now = time.Now
@@ -122,7 +122,7 @@ func open(ctx context.Context, c Config) (_ *Store, err error) {
 		}
 	}()
 	readers := max(runtime.GOMAXPROCS(0), 4)
-	s.reads, s.writes, err = sqlitefile.Open(c.Path, readers, "_pragma=secure_delete(fast)")
+	s.reads, s.writes, err = sqlitefile.Open(cfg.Path, readers, "_pragma=secure_delete(fast)")
 	if err != nil {
 		return nil, err
 	}

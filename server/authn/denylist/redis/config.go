@@ -49,13 +49,13 @@ type Config struct {
 
 const urlRemedy = "give redis://[user:password@]host[:port][/database], or rediss:// for TLS, with special characters of the password percent-encoded"
 
-// Validate returns everything that is wrong with the values of c, joined. It
+// Validate returns everything that is wrong with the values of cfg, joined. It
 // contacts nothing, and its errors do not show the URL.
-func (c Config) Validate() error {
-	errs := []error{denylist.Config{MaxEntries: c.MaxEntries, TokenLifetime: c.TokenLifetime}.Validate()}
-	a, err := redisaddr.Parse(c.URL)
+func (cfg Config) Validate() error {
+	errs := []error{denylist.Config{MaxEntries: cfg.MaxEntries, TokenLifetime: cfg.TokenLifetime}.Validate()}
+	a, err := redisaddr.Parse(cfg.URL)
 	if err == nil {
-		if _, malformed := url.Parse(c.URL); malformed != nil {
+		if _, malformed := url.Parse(cfg.URL); malformed != nil {
 			err = errors.New("is malformed")
 		}
 	}
@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 	case a.Kind != redisaddr.Single:
 		errs = append(errs, &invalid.Error{Field: "URL",
 			Problem: fmt.Sprintf("has the scheme %q", a.Kind), Remedy: urlRemedy})
-	case c.TLS != nil && !a.Secure:
+	case cfg.TLS != nil && !a.Secure:
 		errs = append(errs, &invalid.Error{Field: "TLS",
 			Problem: "is set, but the scheme of URL is redis", Remedy: "give rediss://…"})
 	}
@@ -73,38 +73,38 @@ func (c Config) Validate() error {
 }
 
 // open returns a list that is not connected yet, and the options of its client.
-func (c Config) open() (*List, rueidis.ClientOption, error) {
-	if err := c.Validate(); err != nil {
+func (cfg Config) open() (*List, rueidis.ClientOption, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, rueidis.ClientOption{}, invalid.In("redis", err)
 	}
-	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
-	c.MaxEntries = cmp.Or(c.MaxEntries, denylist.DefaultMaxEntries)
-	c.TokenLifetime = cmp.Or(c.TokenLifetime, denylist.DefaultTokenLifetime)
-	if c.Now == nil {
-		c.Now = time.Now
+	cfg.Prefix = cmp.Or(cfg.Prefix, DefaultPrefix)
+	cfg.MaxEntries = cmp.Or(cfg.MaxEntries, denylist.DefaultMaxEntries)
+	cfg.TokenLifetime = cmp.Or(cfg.TokenLifetime, denylist.DefaultTokenLifetime)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	option, err := c.clientOption()
+	option, err := cfg.clientOption()
 	if err != nil {
 		return nil, option, fmt.Errorf("redis denylist: %w", err)
 	}
-	return newList(c), option, nil
+	return newList(cfg), option, nil
 }
 
 // clientOption returns options with deadlines that fit a feed which counts as
 // broken after a second. The library's own take ten seconds to give up a frozen
 // server.
-func (c *Config) clientOption() (rueidis.ClientOption, error) {
-	a, _ := redisaddr.Parse(c.URL) // validated
+func (cfg *Config) clientOption() (rueidis.ClientOption, error) {
+	a, _ := redisaddr.Parse(cfg.URL) // validated
 	option, err := a.Option()
 	if err != nil {
 		return rueidis.ClientOption{}, err
 	}
-	if c.TLS != nil {
+	if cfg.TLS != nil {
 		server := option.TLSConfig.ServerName
-		option.TLSConfig = c.TLS.Clone()
+		option.TLSConfig = cfg.TLS.Clone()
 		option.TLSConfig.ServerName = cmp.Or(option.TLSConfig.ServerName, server)
 	}
 	option.Dialer = net.Dialer{Timeout: answerWithin, KeepAlive: answerWithin}
