@@ -32,7 +32,9 @@ type Table struct {
 
 // NewTable returns a table with policies by full method name
 // ("/grpc.health.v1.Health/Check"), for services whose .proto files are not
-// yours. They are checked by [Table.Check].
+// yours. Call [Table.Check] before serving: without it a name that no service
+// has, such as a misspelt one, is not noticed, and the method that was meant
+// then needs a valid token and nothing else. server.New calls it.
 func NewTable(policies map[string]*authv1.Policy) *Table {
 	t := &Table{policies: maps.Clone(policies)}
 	t.rules.Store(&map[string]*Rule{})
