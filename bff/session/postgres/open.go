@@ -112,7 +112,7 @@ var _ interface {
 
 var errClosed = errors.New("postgres session store: closed")
 
-// Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing, and
+// Validate returns everything that is wrong with cfg, joined. It contacts nothing, and
 // its errors show neither user nor password.
 func (cfg Config) Validate() error {
 	errs := []error{invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions",

@@ -93,7 +93,7 @@ var _ interface {
 const urlRemedy = "give redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or " +
 	"redis-sentinel://HOST:PORT,HOST:PORT/MASTER, each also as rediss… for TLS, with special characters of the password percent-encoded"
 
-// Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing, and
+// Validate returns everything that is wrong with cfg, joined. It contacts nothing, and
 // its errors show no password.
 func (cfg Config) Validate() error {
 	errs := []error{invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions",
