@@ -258,9 +258,7 @@ func (n *secretNotes) watch(next http.Handler) http.Handler {
 				n.mu.Unlock()
 			}
 		}
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes())
 	})

@@ -209,8 +209,11 @@ func reasonInJSON(t *testing.T, end string) string {
 			Reason string `json:"reason"`
 		} `json:"details"`
 	}
-	object := end[strings.Index(end, `{"code":16`):]
-	if err := json.NewDecoder(strings.NewReader(object)).Decode(&last); err != nil {
+	start := strings.Index(end, `{"code":16`)
+	if start < 0 {
+		t.Fatalf("no error with code 16 in %q", end)
+	}
+	if err := json.NewDecoder(strings.NewReader(end[start:])).Decode(&last); err != nil {
 		t.Fatal(err)
 	}
 	for _, detail := range last.Details {
@@ -232,7 +235,11 @@ func reasonInConnect(t *testing.T, end string) string {
 			} `json:"details"`
 		} `json:"error"`
 	}
-	if err := json.NewDecoder(strings.NewReader(end[strings.Index(end, `{"error"`):])).Decode(&last); err != nil {
+	start := strings.Index(end, `{"error"`)
+	if start < 0 {
+		t.Fatalf("no error in %q", end)
+	}
+	if err := json.NewDecoder(strings.NewReader(end[start:])).Decode(&last); err != nil {
 		t.Fatal(err)
 	}
 	for _, detail := range last.Error.Details {

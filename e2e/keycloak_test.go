@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -93,9 +94,7 @@ func (k *keycloak) realm(base string) map[string]any {
 		}
 		for name, value := range more {
 			if attributes, ok := value.(map[string]any); ok && name == "attributes" {
-				for key, value := range attributes {
-					c["attributes"].(map[string]any)[key] = value
-				}
+				maps.Copy(c["attributes"].(map[string]any), attributes)
 				continue
 			}
 			c[name] = value

@@ -204,7 +204,7 @@ func TestRESTWatch(t *testing.T) {
 	t.Cleanup(front.Close)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", front.URL+"/api/products:watch", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, front.URL+"/api/products:watch", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestRESTWatch(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
-	if !lines.Scan() || !strings.Contains(lines.Text(), "KIND_READY") || resp.StatusCode != 200 {
+	if !lines.Scan() || !strings.Contains(lines.Text(), "KIND_READY") || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%d %q", resp.StatusCode, lines.Text())
 	}
 	if w := s.call("POST", "/api/products", "sofia", `{"title":"News","price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`); w.Code != 200 {

@@ -162,7 +162,7 @@ func (f framework) signedIn(t *testing.T, s *system) string {
 	values.Del("cancel") // the form's other button
 	page := v.navigate(t, method, resolve(t, v.page.url, action), values, v.page.url)
 	if page.status != http.StatusOK || !strings.Contains(page.body, marker) {
-		t.Fatalf("signed in, the protected page: status %d: %.900s", page.status, page.body[strings.Index(page.body, "<body"):])
+		t.Fatalf("signed in, the protected page: status %d: %.900s", page.status, page.body[max(0, strings.Index(page.body, "<body")):])
 	}
 	if f.serve != nil && !strings.Contains(page.body, "session=active subject=") {
 		t.Errorf("signed in, the application does not see the session: %.600s", page.body)

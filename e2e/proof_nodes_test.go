@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -264,9 +265,7 @@ func (n *proofNodes) answersAfter(d time.Duration) http.HandlerFunc {
 		case <-r.Context().Done():
 			return
 		}
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = io.Copy(w, bytes.NewReader(answer.Body.Bytes())) // the client may have gone
 	}

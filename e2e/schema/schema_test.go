@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -174,9 +175,7 @@ func TestAnswers(t *testing.T) {
 		}
 		name, _, _ := strings.Cut(wrong, ":")
 		v := parsed(t, string(written)).(map[string]any)
-		for key, value := range parsed(t, "{"+wrong+"}").(map[string]any) {
-			v[key] = value
-		}
+		maps.Copy(v, parsed(t, "{"+wrong+"}").(map[string]any))
 		if schema.Validate(v) == nil {
 			t.Errorf("%s is never written like %s, and the schema lets it pass", name, wrong)
 		}
