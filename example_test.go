@@ -16,8 +16,8 @@ type Notes struct{ PageSize int }
 
 // What the generators write for the service.
 type (
-	notesServer interface{}
-	notesClient interface{}
+	notesServer any
+	notesClient any
 )
 
 var notesDesc = grpc.ServiceDesc{ServiceName: "notes.v1.NotesService", HandlerType: (*notesServer)(nil)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,14 +32,14 @@ func TestForgery(t *testing.T) {
 		form := []edit{header("Content-Type", "application/x-www-form-urlencoded"), header("Origin", from), header("Sec-Fetch-Mode", "navigate"), header("Sec-Fetch-Dest", "document"), header("Accept", "text/html")}
 		for how, edits := range map[string][]edit{
 			"a form":                        form,
-			"a form in a frame":             append(form[:len(form):len(form)], header("Sec-Fetch-Dest", "iframe")),
-			"a form of an old browser":      append(form[:len(form):len(form)], without("Sec-Fetch-Mode"), without("Sec-Fetch-Dest"), without("Sec-Fetch-Site")),
+			"a form in a frame":             append(slices.Clip(form), header("Sec-Fetch-Dest", "iframe")),
+			"a form of an old browser":      append(slices.Clip(form), without("Sec-Fetch-Mode"), without("Sec-Fetch-Dest"), without("Sec-Fetch-Site")),
 			"fetch without CORS, as text":   {header("Content-Type", "text/plain"), header("Origin", from), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "empty")},
 			"fetch with CORS":               {header("Content-Type", "application/json"), header("Origin", from), header("Sec-Fetch-Mode", "cors"), header("Sec-Fetch-Dest", "empty")},
 			"sendBeacon":                    {header("Content-Type", "text/plain"), header("Origin", from), header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "empty"), header("Sec-Fetch-User", "?1")},
-			"a form that hides its referer": append(form[:len(form):len(form)], header("Origin", "null"), header("Referer", "")),
+			"a form that hides its referer": append(slices.Clip(form), header("Origin", "null"), header("Referer", "")),
 			"an image":                      {header("Sec-Fetch-Mode", "no-cors"), header("Sec-Fetch-Dest", "image"), header("Referer", from+"/"+ours)},
-			"a method smuggled in a header": append(form[:len(form):len(form)], header("X-Http-Method-Override", "DELETE")),
+			"a method smuggled in a header": append(slices.Clip(form), header("X-Http-Method-Override", "DELETE")),
 		} {
 			for _, target := range targets {
 				s.api.requests()

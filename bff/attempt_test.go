@@ -3,6 +3,7 @@ package bff_test
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -266,13 +267,9 @@ func TestManyTabsAtOnce(t *testing.T) {
 	for i := range 10 {
 		tab := s.browser()
 		tab.navigate("/api/auth/login?returnTo=" + url.QueryEscape(fmt.Sprintf("/%d?%s", i, strings.Repeat("q", 2000))))
-		for name, value := range tab.cookies {
-			all[name] = value
-		}
+		maps.Copy(all, tab.cookies)
 	}
-	for name, value := range all {
-		b.cookies[name] = value
-	}
+	maps.Copy(b.cookies, all)
 	if res := b.navigate("/private"); res.StatusCode != http.StatusOK || res.Header.Get("Clear-Site-Data") != "" {
 		t.Fatalf("status %d, Clear-Site-Data %q", res.StatusCode, res.Header.Get("Clear-Site-Data"))
 	}

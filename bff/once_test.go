@@ -2,6 +2,7 @@ package bff_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,9 +34,7 @@ func (p *provider) held() (called chan struct{}, release func()) {
 // copied returns another browser with the same cookies.
 func (b *browser) copied() *browser {
 	other := b.s.browser()
-	for name, value := range b.cookies {
-		other.cookies[name] = value
-	}
+	maps.Copy(other.cookies, b.cookies)
 	return other
 }
 

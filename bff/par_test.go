@@ -2,7 +2,6 @@ package bff_test
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -168,6 +167,6 @@ func TestEndpointQuery(t *testing.T) {
 	s.reconfigure()
 	q := sentTo(t, s.browser().navigate("/api/auth/login"))
 	if q.Get("tenant") != "a" || len(q["scope"]) != 1 || q.Get("scope") == "theirs" {
-		t.Errorf("%v", url.Values(q))
+		t.Errorf("%v", q)
 	}
 }

@@ -276,7 +276,7 @@ func TestCheckJudgesAccessTokens(t *testing.T) {
 		"another API":    {jwt("https://other.example"), errors.New("audience"), bff.CheckWrong, `have the audience ["https://other.example"]`},
 		"no audience":    {jwt(nil), errors.New("audience"), bff.CheckWrong, "have the audience []"},
 		"another reason": {jwt([]string{audience}), errors.New("signed by an unknown key"), bff.CheckWrong, "signed by an unknown key"},
-		"not allowed":    {http.HandlerFunc(refuse(400, "unauthorized_client")), nil, bff.CheckUnknown, "unauthorized_client"},
+		"not allowed":    {refuse(400, "unauthorized_client"), nil, bff.CheckUnknown, "unauthorized_client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package bff_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,7 +13,7 @@ import (
 // plan that belongs to it.
 func TestRPPlanFormPost(t *testing.T) {
 	t.Parallel()
-	run(t, append(basicPlan[:len(basicPlan):len(basicPlan)], module{"oidcc-client-test-form-post-error", formPostError}), byForm, formPost)
+	run(t, append(slices.Clip(basicPlan), module{"oidcc-client-test-form-post-error", formPostError}), byForm, formPost)
 }
 
 // "max_age=0 and prompt=none, which results in the test suite returning an

@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,9 +17,7 @@ func TestSignedUserinfo(t *testing.T) {
 	type claims = map[string]any
 	mint := func(over claims, header ...claims) string {
 		all := claims{"iss": issuerURL, "aud": clientID, "name": "Ada Userinfo", "exp": tokentest.Absent, "iat": tokentest.Absent, "jti": tokentest.Absent}
-		for name, value := range over {
-			all[name] = value
-		}
+		maps.Copy(all, over)
 		return signer().Mint(all, header...)
 	}
 	good := mint(nil)

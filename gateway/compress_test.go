@@ -102,7 +102,7 @@ func TestCompressedLengthIsBlurred(t *testing.T) {
 		return thing(`id: "` + id + `" title: "` + strings.Repeat("x", 2000) + `"`), nil
 	}})
 	lengths := map[int]bool{}
-	for _, id := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+	for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		var first []byte
 		for range 2 {
 			body := []byte(read(t, send(g, "GET", "/api/things/"+id, []string{"Accept-Encoding: gzip"}, "")))

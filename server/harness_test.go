@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -168,9 +169,7 @@ func (s *system) dial(t *testing.T, options ...grpc.DialOption) *grpc.ClientConn
 // authorized returns a context for calls with a valid token with these claims.
 func (s *system) authorized(ctx context.Context, claims map[string]any) context.Context {
 	all := map[string]any{"aud": audience}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	return withToken(ctx, s.issuer.Mint(all))
 }
 

@@ -87,7 +87,7 @@ func (s *store) add(t *testing.T, subject string, n int) {
 	t.Helper()
 	for range n {
 		r := session.Record{ID: session.ID{31: 1}, Issuer: issuer, Subject: subject, SID: "sid", UserAgent: "Mozilla/5.0", Address: "192.0.2.7"}
-		binary.BigEndian.PutUint64(r.ID[:8], uint64(s.added)) //nolint:gosec // positive
+		binary.BigEndian.PutUint64(r.ID[:8], uint64(s.added))
 		r.CreatedAt = start.Add(-time.Duration(s.added) * time.Minute)
 		r.LastSeenAt, r.IdleExpiresAt, r.ExpiresAt = r.CreatedAt.Add(time.Second), r.CreatedAt.Add(time.Hour), r.CreatedAt.Add(24*time.Hour)
 		if err := s.Create(t.Context(), r, session.ID{}); err != nil {

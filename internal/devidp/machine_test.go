@@ -1,6 +1,7 @@
 package devidp_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,9 +72,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 		"a refresh":        {url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}}, 400, "unauthorized_client"},
 	} {
 		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"robot"}, "client_secret": {machineSecret}}
-		for key, values := range c.form {
-			form[key] = values
-		}
+		maps.Copy(form, c.form)
 		if status, body := s.postRaw("/oauth/token", form); status != c.status || body["error"] != c.want {
 			t.Errorf("%s: %d %v, want %d %s", name, status, body, c.status, c.want)
 		}

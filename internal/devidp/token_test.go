@@ -2,6 +2,7 @@ package devidp_test
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -61,9 +62,7 @@ func TestClientAuthentication(t *testing.T) {
 	}
 	for name, tt := range tests {
 		f := url.Values{}
-		for k, v := range form {
-			f[k] = v
-		}
+		maps.Copy(f, form)
 		for i := 0; i < len(tt.change); i += 2 {
 			f.Set(tt.change[i], tt.change[i+1])
 		}

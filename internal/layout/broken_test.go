@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"maps"
 	"path"
 	"strings"
 	"testing"
@@ -123,9 +124,7 @@ func TestBroken(t *testing.T) {
 		t.Run(c.rule+"/"+c.names, func(t *testing.T) {
 			t.Parallel()
 			modified := sources{"server/authn/through": {imports: []string{"./server/authn"}}}
-			for name, s := range sound {
-				modified[name] = s
-			}
+			maps.Copy(modified, sound)
 			found := check(modified.graph(t, c.changed, c.source))
 			for _, v := range found {
 				if v.rule == c.rule && strings.Contains(v.what, c.names) && v.why != "" {

@@ -74,7 +74,7 @@ func checkShape(p *pkg) []violation {
 	if joined == len(layers) && !matchesAny(p.path, layersExact) {
 		found = append(found, violation{layersRule, short(p.path) + " imports " + strings.Join(layers, ", "), layersWhy})
 	}
-	for _, segment := range strings.Split(strings.TrimPrefix(p.path, module), "/") {
+	for segment := range strings.SplitSeq(strings.TrimPrefix(p.path, module), "/") {
 		if slices.Contains(drawers, segment) {
 			found = append(found, violation{drawerRule, short(p.path), drawerWhy})
 		}

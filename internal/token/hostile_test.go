@@ -335,7 +335,7 @@ func TestHostileTokens(t *testing.T) {
 				if got := reason(t, err); got != c.want {
 					t.Fatalf("reason %v, want %v (%v)", got, c.want, err)
 				}
-				for _, segment := range strings.Split(raw, ".") {
+				for segment := range strings.SplitSeq(raw, ".") {
 					if len(segment) > 16 && strings.Contains(err.Error(), segment) {
 						t.Errorf("the error contains a part of the token: %v", err)
 					}

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -79,9 +80,7 @@ func TestIDTokens(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := claims{"aud": client, "nonce": nonce, "iat": now.Unix(), "exp": now.Unix() + 300}
-			for name, value := range c.claims {
-				all[name] = value
-			}
+			maps.Copy(all, c.claims)
 			got, err := v.Verify(t.Context(), issuer.Mint(all, c.header), c.checks)
 			if r := reason(t, err); r != c.want {
 				t.Fatalf("reason %v, want %v (%v)", r, c.want, err)
@@ -139,9 +138,7 @@ func TestLogoutTokens(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := claims{"aud": client, "events": event}
-			for name, value := range c.claims {
-				all[name] = value
-			}
+			maps.Copy(all, c.claims)
 			got, err := v.Verify(t.Context(), issuer.Mint(all, c.header))
 			if r := reason(t, err); r != c.want {
 				t.Fatalf("reason %v, want %v (%v)", r, c.want, err)

@@ -5,6 +5,7 @@ package authn_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"syscall"
@@ -25,9 +26,7 @@ func sized(tb testing.TB, mint func(map[string]any) string, claims map[string]an
 		"scope": "openid profile products:read products:write", "permissions": []string{"edit", "publish"}, "sid": "S",
 		"padding": strings.Repeat("x", 225),
 	}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	raw := mint(all)
 	if len(raw) < 1000 || len(raw) > 1100 {
 		tb.Fatalf("the token has %d bytes; correct the padding", len(raw))

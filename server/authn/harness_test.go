@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -108,9 +109,7 @@ func newIssuer(t testing.TB) *tokentest.Issuer {
 // mint signs a token for the audience of these tests.
 func mint(issuer *tokentest.Issuer, claims map[string]any) string {
 	all := map[string]any{"aud": audience}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	return issuer.Mint(all)
 }
 

@@ -62,7 +62,7 @@ func (l *Rate) Allow(address netip.Addr) (wait time.Duration, first bool) {
 	} else {
 		c.empty, c.told = c.empty.Add(l.interval), false
 	}
-	l.makeRoom(client, now)
+	l.makeRoom(client)
 	l.buckets[client] = c
 	return max(wait, 0), first
 }
@@ -76,7 +76,7 @@ func (l *Rate) Len() int {
 
 // makeRoom removes the emptiest of a few buckets if there are too many. Its cost
 // is constant, and a flood of addresses mostly removes its own.
-func (l *Rate) makeRoom(client netip.Prefix, now time.Time) {
+func (l *Rate) makeRoom(client netip.Prefix) {
 	if _, known := l.buckets[client]; known || len(l.buckets) < maxAddresses {
 		return
 	}

@@ -46,7 +46,7 @@ func parsePattern(text string) (pattern, error) {
 		name, isParam := strings.CutPrefix(segment, ":")
 		modifier := ""
 		if isParam && name != "" {
-			if c := name[len(name)-1:]; strings.Contains("?+*", c) {
+			if c := name[len(name)-1:]; strings.ContainsAny(c, "?+*") {
 				name, modifier = name[:len(name)-1], c
 			}
 		}

@@ -198,7 +198,7 @@ func TestLostIndex(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, redis.Config{URL: "redis://" + server.Addr()})
 	r := create(t, s)
-	for _, key := range strings.Fields(server.Do(t, "KEYS", "gatehouse:s*:{*}")) {
+	for key := range strings.FieldsSeq(server.Do(t, "KEYS", "gatehouse:s*:{*}")) {
 		if !strings.Contains(key, ":session:") {
 			server.Do(t, "DEL", key)
 		}

@@ -3,6 +3,7 @@ package productdb_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -166,9 +167,7 @@ func TestPlans(t *testing.T) {
 			fill(t, db, 20_000)
 			checked := 0
 			queries := everyFilter()
-			for shape, q := range shapes() {
-				queries[shape] = q
-			}
+			maps.Copy(queries, shapes())
 			for shape, q := range queries {
 				q.Limit = 25
 				for at, q := range map[string]productdb.Query{"first page": q, "deep": deep(t, db, q)} {
