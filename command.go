@@ -117,11 +117,11 @@ func (p *program) start(command string, from settings.Sources, stderr io.Writer)
 		}
 		return &usageError{err}
 	}
-	level := p.cfg.LogLevel
-	if command == "check" && level == "info" {
-		level = "warn" // the report has the rest
+	_ = p.level.UnmarshalText([]byte(p.cfg.LogLevel)) // one of the setting's choices
+	if command == "check" && p.level.Level() == slog.LevelInfo {
+		p.level.Set(slog.LevelWarn) // the report has the rest
 	}
-	p.logger = newLogger(stderr, p.cfg.LogFormat, level, command == "dev")
+	p.logger = newLogger(stderr, p.cfg.LogFormat, p.level, command == "dev")
 	return nil
 }
 
@@ -214,10 +214,8 @@ func (p *program) complain(stderr io.Writer, code int, err error) int {
 }
 
 // newLogger returns the program's logger, which adds the request id of a context.
-func newLogger(w io.Writer, format, level string, development bool) *slog.Logger {
-	var least slog.Level
-	_ = least.UnmarshalText([]byte(level)) // one of the setting's choices
-	options := &slog.HandlerOptions{Level: least}
+func newLogger(w io.Writer, format string, level slog.Leveler, development bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" || format == "auto" && development {
 		h = slog.NewTextHandler(w, options)

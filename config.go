@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
@@ -51,6 +52,8 @@ type config struct {
 	// The addresses to listen on. An empty one takes the command's default;
 	// ListenAdmin has none.
 	ListenBFF, ListenGateway, ListenGRPC, ListenAdmin, ListenDevIDP string
+	// Admin is the port at ListenAdmin.
+	Admin admin.Config
 	// GatewayURL is the gateway of a bff that runs alone.
 	GatewayURL string
 	// GRPCTarget is the server of a gateway that runs alone.
@@ -83,7 +86,8 @@ type program struct {
 	table  settings.Table
 	values *settings.Values
 
-	development bool // the command is dev
+	development bool           // the command is dev
+	level       *slog.LevelVar // of the logger
 	logger      *slog.Logger
 	out         io.Writer // where people read how to go on
 }
@@ -91,7 +95,7 @@ type program struct {
 // newProgram returns a program whose settings have not been read. Its logger
 // discards.
 func newProgram(app App, out io.Writer) (*program, error) {
-	p := &program{app: app, logger: slog.New(slog.DiscardHandler), out: out}
+	p := &program{app: app, level: new(slog.LevelVar), logger: slog.New(slog.DiscardHandler), out: out}
 	p.table = p.settings()
 	return p, p.checkApp()
 }

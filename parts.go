@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -52,15 +53,21 @@ type parts struct {
 	services implementations // of the server
 	store    sessionStore    // of the bff, and of a server that shares it
 
-	readiness []func(context.Context) error // says why the process is not ready
-	upkeep    []*lifecycle.Part             // work without a port
+	readiness *admin.Readiness  // what this process depends on
+	upkeep    []*lifecycle.Part // work without a port
 	closers   []func() error
 }
 
 // assemble makes the parts, each with the next one behind it: in process if that
 // runs here, over the network if not.
 func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
-	all := &parts{program: p}
+	all := &parts{program: p, readiness: admin.NewReadiness(readyTimeout)}
+	all.readiness.Add("process", func(context.Context) error {
+		if all.leaving.Load() {
+			return errLeaving
+		}
+		return nil
+	})
 	if err := all.add(ctx, run); err != nil {
 		return nil, all.close(err)
 	}
@@ -77,7 +84,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.provider, err = oidc.NewProvider(cfg); err != nil {
 			return err
 		}
-		p.readiness = append(p.readiness, func(context.Context) error { return p.provider.Ready() })
+		p.readiness.Add("provider", func(context.Context) error { return p.provider.Ready() })
 		if err = p.addDenylist(ctx); err != nil {
 			return err
 		}
@@ -86,14 +93,14 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.store, err = p.openStore(ctx); err != nil {
 			return err
 		}
-		p.readiness = append(p.readiness, func(ctx context.Context) error { return storeReady(ctx, p.store) })
+		p.readiness.Add("session store", func(ctx context.Context) error { return storeReady(ctx, p.store) })
 		p.closers = append(p.closers, p.store.Close)
 	}
 	if run.Server {
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
-		p.readiness = append(p.readiness, p.services.ready)
+		p.readiness.Add("services", p.services.ready)
 		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(); err != nil {
 			return err
@@ -125,7 +132,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		return p.about("denylist", errors.New(err.Error()+"; start it, or correct the address"))
 	}
 	p.denylist = list
-	p.readiness = append(p.readiness, func(context.Context) error { return list.Ready() })
+	p.readiness.Add("denylist", func(context.Context) error { return list.Ready() })
 	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "denylist", Run: list.Run})
 	p.closers = append(p.closers, func() error { list.Close(); return nil })
 	return nil
@@ -174,7 +181,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 			return p.values.Describe("grpc-target", "is not the target of a gRPC client", "give the server's address, such as dns:///server:9090")
 		}
 		p.closers = append(p.closers, remote.Close)
-		p.readiness = append(p.readiness, func(context.Context) error { return connected(remote) })
+		p.readiness.Add("server", func(context.Context) error { return connected(remote) })
 		cfg.Conn, cfg.Ready = remote, func() error {
 			if err := connected(remote); err != nil {
 				return &unreachable{err}
@@ -279,21 +286,6 @@ func (e *unreachable) Unwrap() error { return e.cause }
 
 // errLeaving is the readiness of a process that is stopping.
 var errLeaving = errors.New("the process is about to end")
-
-// ready returns an error while this process is not ready to serve.
-func (p *parts) ready(ctx context.Context) error {
-	if p.leaving.Load() {
-		return errLeaving
-	}
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	for _, ready := range p.readiness {
-		if err := ready(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // close closes parts that do not serve, and returns cause.
 func (p *parts) close(cause error) error {

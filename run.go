@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -79,7 +80,9 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		ports.devidp.Server = httpServer(devidp)
 	}
 	if ports.admin != nil {
-		ports.admin.Server = httpServer(p.admin())
+		if err := p.addAdmin(ports); err != nil {
+			return p.close(err)
+		}
 	}
 	ports.Last = append(ports.Last, p.upkeep...)
 	ports.Drain = func(ctx context.Context) error {
@@ -109,19 +112,24 @@ func (p *parts) join(ctx context.Context) error {
 	return err
 }
 
-// admin returns the handler of the admin port: /healthz while the process runs, and
-// /readyz with the reason why it is not ready, which public ports do not tell. It
-// answers load balancers that have a port of their own.
-func (p *parts) admin() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := p.ready(r.Context()); err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready:", err)
-			return
+// addAdmin adds the admin port. It warns if other machines reach it, since it asks
+// for no credential.
+func (p *parts) addAdmin(ports *ports) error {
+	cfg := p.cfg.Admin
+	cfg.Readiness, cfg.Settings, cfg.Level = p.readiness, p.values.Shown(), p.level
+	cfg.Logger = p.logger.With("part", "admin")
+	a, err := admin.New(cfg)
+	if err != nil {
+		return err
+	}
+	ports.admin.Server = a.Server()
+	if !isOnLoopback(p.cfg.ListenAdmin) {
+		shown := "health, readiness and metrics"
+		if cfg.Debug {
+			shown = "profiles, settings and the log level"
 		}
-		fmt.Fprintln(w, "ok")
-	})
-	return mux
+		p.logger.Warn("the admin port is not on loopback", "part", "admin", "setting", p.values.Name("listen-admin"), "shows", shown,
+			"remedy", "allow only monitoring to reach it, or give 127.0.0.1:PORT")
+	}
+	return nil
 }

@@ -223,7 +223,18 @@ func (p *program) settings() settings.Table {
 			Help:    "The address of the server. Default: :9090; in dev 127.0.0.1:9090."},
 		{Name: "listen-admin", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenAdmin},
-			Help:    "An address for /healthz and /readyz, apart from the public ports. Default: none."},
+			Help: "An address for operators and monitoring, apart from the public ports: /healthz, /readyz " +
+				"with the state of each dependency, and /metrics (docs/admin.md). It asks for no credential: " +
+				"give one on loopback or in a private network. Default: none."},
+		{Name: "admin-debug", Group: "Operation",
+			Targets: []any{&cfg.Admin.Debug},
+			Help: "Serve /debug at the admin port: profiles, all settings with secrets masked, and the log " +
+				"level, which can be changed there."},
+		{Name: "admin-allowed-hosts", Group: "Operation", Placeholder: "HOST",
+			Targets: []any{&cfg.Admin.AllowedHosts},
+			Help: "Names by which the admin port may be reached, besides addresses and loopback names, such " +
+				"as that of a Kubernetes service. Requests for other names are 421, against DNS rebinding; " +
+				"health checks are exempt. Default: none."},
 		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},

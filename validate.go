@@ -40,6 +40,7 @@ func (p *program) validate(run partSet) error {
 	if run.Gateway {
 		errs = append(errs, invalid.In("Gateway", cfg.Gateway.Validate()))
 	}
+	errs = append(errs, invalid.In("Admin", cfg.Admin.Validate()))
 	errs = append(errs, p.checkLimits()...)
 	errs = append(errs, p.checkAddresses(run)...)
 	if run.BFF || run.Server {

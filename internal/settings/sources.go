@@ -139,7 +139,7 @@ func (v *Values) assign(s *Setting, from source, text string) {
 
 func (v *Values) assignItems(s *Setting, from source, text string, items []string) {
 	v.noteOldName(s, from)
-	v.found[s] = found{from, text, len(items)}
+	v.found[s] = found{source: from, text: text, items: len(items), path: v.found[s].path}
 	if err := s.assign(items); err != nil {
 		if s.Secret && quotesAny(err.Error(), items) {
 			err = errors.New("has the wrong form")
@@ -184,7 +184,7 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 		err = errors.New("the file is empty")
 	}
 	if err != nil {
-		v.found[s] = found{from, "", 0}
+		v.found[s] = found{source: from}
 		if _, missing := os.Stat(path); missing != nil && !looksLikePath(path) {
 			v.fail(s, "%s: no such file; correct the path, which is not shown since it may be the secret", from.with(""))
 			return
@@ -195,6 +195,7 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	if !utf8.ValidString(content) {
 		v.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
 	}
+	v.found[s] = found{path: path}
 	if s.isList() {
 		list, note := secretList(raw, content)
 		if note != "" {

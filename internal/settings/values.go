@@ -29,6 +29,7 @@ type found struct {
 	source source
 	text   string
 	items  int
+	path   string // of the file that has the value; "" for none
 }
 
 // Notes say which values were read in another way than they are written, and
@@ -68,7 +69,7 @@ func (v *Values) failSource(format string, args ...any) {
 func (v *Values) Set(name, value string) {
 	s := v.table.Find(name)
 	if _, ok := v.found[s]; !ok {
-		v.found[s] = found{source{name: s.Variable(), place: "default"}, value, 1}
+		v.found[s] = found{source: source{name: s.Variable(), place: "default"}, text: value, items: 1}
 	}
 	if err := s.assign([]string{value}); err != nil {
 		panic("settings: set " + name + ": " + err.Error())
