@@ -58,6 +58,9 @@ type config struct {
 	GatewayURL string
 	// GRPCTarget is the server of a gateway that runs alone.
 	GRPCTarget string
+	// LameDuck is how long the process serves while it is not ready, before it
+	// stops.
+	LameDuck time.Duration
 	// ShutdownTimeout bounds how long requests in flight may take to end.
 	ShutdownTimeout time.Duration
 

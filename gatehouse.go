@@ -30,9 +30,11 @@
 // # Life of the process
 //
 // All ports are opened before anything else happens. SIGTERM and interrupts end
-// the process: readiness checks fail, then bff and gateway finish the requests in
-// flight, then the server, all within GATEHOUSE_SHUTDOWN_TIMEOUT. Refreshes and
-// revocations in flight are finished as well.
+// the process: readiness checks fail, while requests are served for
+// GATEHOUSE_LAME_DUCK. Then the requests in flight are finished, first at bff and
+// gateway, within GATEHOUSE_SHUTDOWN_TIMEOUT. Refreshes and revocations in flight
+// are finished as well. SIGHUP reads files again that may change, such as
+// certificates, and ends nothing.
 //
 // Importing the package replaces the process-wide logger of gRPC.
 package gatehouse

@@ -56,6 +56,7 @@ type parts struct {
 	readiness *admin.Readiness  // what this process depends on
 	upkeep    []*lifecycle.Part // work without a port
 	closers   []func() error
+	reloads   []func(context.Context) error // read files again
 }
 
 // assemble makes the parts, each with the next one behind it: in process if that

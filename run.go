@@ -41,7 +41,9 @@ type ports struct {
 // listen opens all ports, so that a port that is taken stops the start before
 // anything has happened.
 func (p *program) listen(which partSet) (*ports, error) {
-	ports := &ports{Config: lifecycle.Config{ShutdownTimeout: p.cfg.ShutdownTimeout, Logger: p.logger}}
+	ports := &ports{Config: lifecycle.Config{
+		LameDuck: p.cfg.LameDuck, ShutdownTimeout: p.cfg.ShutdownTimeout, Logger: p.logger,
+	}}
 	open := func(wanted bool, stage *[]*lifecycle.Part, name, field, address string) *lifecycle.Part {
 		if !wanted {
 			return nil
@@ -85,10 +87,19 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		}
 	}
 	ports.Last = append(ports.Last, p.upkeep...)
-	ports.Drain = func(ctx context.Context) error {
+	ports.Leave = func() {
 		p.leaving.Store(true)
+		if p.server != nil {
+			p.server.Leave()
+		}
+	}
+	ports.Drain = func(ctx context.Context) error {
+		if p.server != nil { // calls over the network end with the requests at the bff and the gateway
+			p.server.Drain()
+		}
 		return p.services.drain(ctx)
 	}
+	ports.Reload = p.reload
 	ports.Closers = p.closers
 	reserved := reserveHeap()
 	defer runtime.KeepAlive(reserved)
@@ -98,6 +109,16 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 			err, p.cfg.ShutdownTimeout)
 	}
 	return err
+}
+
+// reload reads the files again that may change while the process runs. It is
+// called at SIGHUP.
+func (p *parts) reload(ctx context.Context) error {
+	var errs []error
+	for _, reload := range p.reloads {
+		errs = append(errs, reload(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // join announces the bff to the others that use its session store.

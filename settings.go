@@ -257,9 +257,14 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.Gateway.Limits.Heartbeat},
 			Help: "The longest silence of an event stream before it carries a comment. It must be shorter " +
 				"than the idle timeout of any proxy in front."},
-		{Name: "shutdown-timeout", Group: "Addresses", Placeholder: "DURATION", Default: "20s",
+		{Name: "lame-duck", Group: "Operation", Placeholder: "DURATION",
+			Targets: []any{&cfg.LameDuck},
+			Help: "How long the process serves on after SIGTERM while /readyz answers 503, so that load " +
+				"balancers send no more requests before its ports close. It must be longer than they take to " +
+				"notice. Default: 0."},
+		{Name: "shutdown-timeout", Group: "Operation", Placeholder: "DURATION", Default: "20s",
 			Targets: []any{&cfg.ShutdownTimeout},
-			Help:    "How long requests in flight may take to end after SIGTERM."},
+			Help:    "How long requests in flight may take to end after SIGTERM and lame-duck."},
 		{Name: "log-format", Group: "Log", Placeholder: "FORMAT", Choices: []string{"auto", "text", "json"}, Default: "auto",
 			Targets: []any{&cfg.LogFormat},
 			Help:    "text for people, json for programs; auto is text in dev and json otherwise."},

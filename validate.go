@@ -83,7 +83,7 @@ func (p *program) checkLimits() []error {
 		}
 	}
 	for field, timeout := range map[string]time.Duration{
-		"Gateway.Limits.Heartbeat": limits.Heartbeat, "ShutdownTimeout": p.cfg.ShutdownTimeout,
+		"Gateway.Limits.Heartbeat": limits.Heartbeat, "LameDuck": p.cfg.LameDuck, "ShutdownTimeout": p.cfg.ShutdownTimeout,
 	} {
 		if timeout != 0 && timeout < time.Second {
 			errs = append(errs, invalid.Field(field, timeout,

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,23 +67,34 @@ type Part struct {
 // usable default.
 type Config struct {
 	// Front are the parts that clients call first: bff and gateway. They are
-	// shut down first, together. If there are Back parts, Front parts get three
-	// quarters of ShutdownTimeout, so that one slow client does not take the
-	// time of the calls behind it.
+	// shut down first, together.
 	Front []*Part
 	// Back are the parts that Front parts call: the gRPC server. They are shut
-	// down when the Front parts have ended.
+	// down when the Front parts have ended. If that took all of ShutdownTimeout,
+	// they get a second more.
 	Back []*Part
 	// Last are the parts that serve until the others have ended, such as a port
 	// for health checks, which reports meanwhile that the program is stopping.
+	// They too get a second at least.
 	Last []*Part
-	// ShutdownTimeout bounds how long requests in flight may take to end.
-	// Default: DefaultShutdownTimeout.
+	// LameDuck is how long the program serves on after it was told to stop, while
+	// readiness checks fail, so that load balancers send no more requests before
+	// the ports close. HTTP responses then close their connection. Default: 0.
+	LameDuck time.Duration
+	// ShutdownTimeout bounds how long requests in flight may take to end after
+	// LameDuck. Default: DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
-	// Drain, if not nil, is called when the program begins to stop, while all
-	// ports are still open: it makes readiness checks fail and ends streams that
-	// have no end of their own. It must return when its context ends.
+	// Leave, if not nil, is called when the program begins to stop, before
+	// LameDuck: it makes readiness checks fail.
+	Leave func()
+	// Drain, if not nil, is called after LameDuck, while all ports are still open:
+	// it ends streams that have no end of their own. It must return when its
+	// context ends.
 	Drain func(context.Context) error
+	// Reload, if not nil, is called for each SIGHUP while the program serves, one
+	// call after the other. Its error is logged. Without it SIGHUP ends the
+	// process at once, as is the system's default.
+	Reload func(context.Context) error
 	// Closers are called in order when everything else has ended, also if the
 	// program could not start.
 	Closers []func() error
@@ -113,6 +125,10 @@ func (cfg Config) Validate() error {
 	if cfg.ShutdownTimeout < 0 {
 		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout,
 			"is negative", "give a positive duration, or 0 for the default"))
+	}
+	if cfg.LameDuck < 0 {
+		errs = append(errs, invalid.Field("LameDuck", cfg.LameDuck,
+			"is negative", "give a positive duration, or 0 to stop at once"))
 	}
 	if len(cfg.Front)+len(cfg.Back)+len(cfg.Last) == 0 {
 		errs = append(errs, &invalid.Error{Field: "Front", Problem: "is empty, and so are Back and Last", Remedy: "give at least one part"})
@@ -187,10 +203,10 @@ func (p *Part) listenError(err error) error {
 
 // Run opens all ports, serves until the context ends or a part fails, and then
 // stops the parts as Config says. Idle connections are then closed at once, and
-// those that have not begun a request within half a second. The error is nil if the context has ended the program and
-// every request has ended; it wraps [context.DeadlineExceeded] if requests were
-// cut off because they took longer than ShutdownTimeout. Run owns the listeners
-// of the parts, also if it fails.
+// those that have not begun a request within half a second. The error is nil if
+// the context has ended the program and every request has ended; it wraps
+// [context.DeadlineExceeded] if requests were cut off because they took longer
+// than ShutdownTimeout. Run owns the listeners of the parts, also if it fails.
 func Run(ctx context.Context, cfg Config) error {
 	err := run(ctx, cfg)
 	for _, c := range cfg.Closers {
@@ -213,10 +229,14 @@ func run(ctx context.Context, cfg Config) error {
 		cfg.CloseListeners()
 		return err
 	}
+	if cfg.Reload != nil {
+		defer reloadAtSignal(cfg.Reload, logger)()
+	}
 	// The parts outlive ctx until the requests in flight have ended.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, failed := errgroup.WithContext(working)
+	leaving := new(atomic.Bool)
 	start := func(parts []*Part) (stage drains) {
 		for _, p := range parts {
 			if p.Run != nil {
@@ -226,7 +246,7 @@ func run(ctx context.Context, cfg Config) error {
 				continue
 			}
 			logger.Info("listening", "part", p.Name, "address", p.Listener.Addr().String())
-			listener, drain := p.prepare(working)
+			listener, drain := p.prepare(working, leaving)
 			group.Go(func() error {
 				if err := p.Server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 					return fmt.Errorf("lifecycle: serve %s: %w", p.Name, err)
@@ -245,27 +265,90 @@ func run(ctx context.Context, cfg Config) error {
 		case <-failed.Done():
 		}
 		defer stop()
+		leaving.Store(true)
+		if cfg.Leave != nil {
+			cfg.Leave()
+		}
+		select {
+		case <-time.After(cfg.LameDuck):
+		case <-failed.Done(): // a part that has failed serves no more
+		}
 		all, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
-		first := all
-		if len(back) > 0 {
-			first, cancel = context.WithTimeout(all, cfg.ShutdownTimeout*3/4)
-			defer cancel()
-		}
 		var err error
 		if cfg.Drain != nil {
-			err = cfg.Drain(first)
+			err = cfg.Drain(all)
 		}
-		return errors.Join(err, front.run(first), back.run(all), last.run(all))
+		err = errors.Join(err, front.run(all))
+		for _, stage := range []drains{back, last} {
+			bounded, cancel := atLeast(all, stageTime)
+			err = errors.Join(err, stage.run(bounded))
+			cancel()
+		}
+		return err
 	})
 	return group.Wait()
 }
 
+// stageTime is the least time in which Back and Last parts can end.
+const stageTime = time.Second
+
+// atLeast returns ctx, or a context that ends after d if ctx ends earlier.
+func atLeast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) > d {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), d)
+}
+
+// reloadAtSignal calls reload for each SIGHUP until stop is called.
+func reloadAtSignal(reload func(context.Context) error, logger *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			if err := reload(ctx); err != nil {
+				logger.Error("reload failed", "err", err)
+			} else {
+				logger.Info("reloaded")
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		cancel()
+		reloading.Wait()
+	}
+}
+
+// closing returns a handler that, once leaving is set, asks clients to close their
+// connection, over HTTP/2 with GOAWAY. Closing idle connections instead would lose
+// a request that is on its way.
+func closing(next http.Handler, leaving *atomic.Bool) http.Handler {
+	if next == nil {
+		next = http.DefaultServeMux // as net/http
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() && len(r.Header["Upgrade"]) == 0 { // its response has a Connection header of its own
+			w.Header()["Connection"] = []string{"close"}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // prepare returns the listener to serve on and the function that shuts the part
 // down.
-func (p *Part) prepare(base context.Context) (net.Listener, func(context.Context) error) {
+func (p *Part) prepare(base context.Context, leaving *atomic.Bool) (net.Listener, func(context.Context) error) {
 	listener, closeUnused := p.Listener, func() {}
 	if srv, ok := p.Server.(*http.Server); ok {
+		srv.Handler = closing(srv.Handler, leaving)
 		if srv.BaseContext == nil {
 			srv.BaseContext = func(net.Listener) context.Context { return base }
 		}

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,33 +222,37 @@ func TestFailureStopsAll(t *testing.T) {
 	}
 }
 
-// Requests that do not end in time are cut off, those of the front early enough
-// for the parts behind it to stop in order.
+// Requests that do not end in time are cut off at ShutdownTimeout. Parts behind
+// have a second more.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
+	waits := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	for name, c := range map[string]struct {
-		back  bool
+		back  func(context.Context) error // nil: there is none
 		limit time.Duration
 		ended string
 	}{
-		"front alone":    {false, time.Minute, "shutdown front, close front"},
-		"front and back": {true, 45 * time.Second, "shutdown front, close front, shutdown back"},
+		"front alone":       {nil, time.Minute, "shutdown front, close front"},
+		"front and back":    {func(context.Context) error { return nil }, time.Minute, "shutdown front, close front, shutdown back"},
+		"back ends neither": {waits, time.Minute + time.Second, "shutdown front, close front, shutdown back, close back"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l := &log{}
 				front := newServer("front", l)
-				front.shutdown = func(ctx context.Context) error {
-					<-ctx.Done()
-					return ctx.Err()
-				}
+				front.shutdown = waits
 				cfg := lifecycle.Config{
 					Front:           []*lifecycle.Part{{Name: "front", Address: anyPort, Server: front}},
 					ShutdownTimeout: time.Minute,
 				}
-				if c.back {
-					cfg.Back = []*lifecycle.Part{{Name: "back", Address: anyPort, Server: newServer("back", l)}}
+				if c.back != nil {
+					back := newServer("back", l)
+					back.shutdown = c.back
+					cfg.Back = []*lifecycle.Part{{Name: "back", Address: anyPort, Server: back}}
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
@@ -263,6 +269,156 @@ func TestCutOff(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// For LameDuck the program serves as before, but responses close their connection
+// and Leave has been called. Nothing is drained or shut down before it is over.
+func TestLameDuck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const lameDuck = 10 * time.Second
+		l := &log{}
+		part := newServer("front", l)
+		var begun, drained time.Time
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		begun = time.Now()
+		err := lifecycle.Run(ctx, lifecycle.Config{
+			Front:    []*lifecycle.Part{{Name: "front", Address: anyPort, Server: part}},
+			LameDuck: lameDuck,
+			Leave:    func() { l.add("leave") },
+			Drain:    func(context.Context) error { l.add("drain"); drained = time.Now(); return nil },
+		})
+		if err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+		if got, want := l.String(), "leave, drain, shutdown front"; got != want {
+			t.Errorf("it ended with %q, want %q", got, want)
+		}
+		if got := drained.Sub(begun); got != lameDuck {
+			t.Errorf("it drained after %v, want %v", got, lameDuck)
+		}
+	})
+}
+
+// A response while the program leaves asks the client to close its connection:
+// over HTTP/1.1 by a header, over HTTP/2 by GOAWAY. The request of an upgrade keeps
+// its own Connection header.
+func TestLeavingClosesConnections(t *testing.T) {
+	t.Parallel()
+	for _, version := range []int{1, 2} {
+		t.Run(fmt.Sprintf("HTTP/%d", version), func(t *testing.T) {
+			t.Parallel()
+			protocols := new(http.Protocols)
+			protocols.SetHTTP1(version == 1)
+			protocols.SetUnencryptedHTTP2(version == 2)
+			web := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, r.RemoteAddr)
+			})}
+			left, serveOn := make(chan struct{}), make(chan struct{})
+			cfg := lifecycle.Config{
+				Front: []*lifecycle.Part{{Name: "web", Address: anyPort, Server: web}},
+				Leave: func() { close(left); <-serveOn }, // as long as the test wants
+			}
+			if err := cfg.Listen(); err != nil {
+				t.Fatal(err)
+			}
+			url := "http://" + cfg.Front[0].Listener.Addr().String()
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- lifecycle.Run(ctx, cfg) }()
+			transport := &http.Transport{Protocols: protocols}
+			defer transport.CloseIdleConnections()
+			get := func(upgrade string) (from string, closes bool) {
+				t.Helper()
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if upgrade != "" {
+					req.Header.Set("Connection", "Upgrade")
+					req.Header.Set("Upgrade", upgrade)
+				}
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(body), resp.Close
+			}
+			first, closes := get("")
+			if closes {
+				t.Error("a response before the stop closes its connection")
+			}
+			cancel()
+			<-left
+			if version == 1 {
+				if from, closes := get("something"); closes || from != first {
+					t.Errorf("the answer to an upgrade closes its connection")
+				}
+			}
+			from, closes := get("")
+			if from != first {
+				t.Errorf("the kept connection was closed before it was asked to")
+			}
+			if version == 1 && !closes {
+				t.Error("a response while the program leaves keeps its connection")
+			}
+			if version == 2 {
+				for from == first { // GOAWAY follows the response
+					from, _ = get("")
+				}
+			}
+			close(serveOn)
+			if err := <-ended; err != nil {
+				t.Errorf("Run returned %v, want nil", err)
+			}
+		})
+	}
+}
+
+// SIGHUP calls Reload and does not end the program. An error is logged.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	web := newServer("web", &log{})
+	var out bytes.Buffer
+	reloaded := make(chan struct{})
+	calls := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- lifecycle.Run(ctx, lifecycle.Config{
+			Front:  []*lifecycle.Part{{Name: "web", Address: anyPort, Server: web}},
+			Logger: slog.New(slog.NewTextHandler(&out, nil)),
+			Reload: func(context.Context) error {
+				defer func() { reloaded <- struct{}{} }()
+				if calls++; calls == 1 {
+					return errors.New("no such file")
+				}
+				return nil
+			},
+		})
+	}()
+	<-web.serving
+	for range 2 {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		<-reloaded
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run returned %v, want nil", err)
+	}
+	for _, want := range []string{`msg="reload failed" err="no such file"`, "msg=reloaded"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the log is %q, want %q in it", out.String(), want)
+		}
 	}
 }
 
@@ -304,9 +460,9 @@ func TestValidate(t *testing.T) {
 	err := lifecycle.Config{
 		Front:           []*lifecycle.Part{{Name: "web", Server: newServer("web", &log{})}},
 		Back:            []*lifecycle.Part{{Name: "api", Address: anyPort}},
-		ShutdownTimeout: -1,
+		ShutdownTimeout: -1, LameDuck: -2,
 	}.Validate()
-	for _, want := range []string{"web.Address is missing", "api.Server is missing", `ShutdownTimeout "-1ns" is negative`} {
+	for _, want := range []string{"web.Address is missing", "api.Server is missing", `ShutdownTimeout "-1ns" is negative`, `LameDuck "-2ns" is negative`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate returned %v, want %q in it", err, want)
 		}

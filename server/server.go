@@ -180,11 +180,21 @@ func (s *Server) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Shutdown makes the health service report NOT_SERVING, refuses new calls, and
-// waits for those under way. If the context ends first, it cuts off the calls over
-// the network and returns an error that wraps the context's; handlers that ignore
-// their context may still run then. Calls in process end with the context of their
-// caller.
+// Leave makes the health service report NOT_SERVING, while calls are served as
+// before, so that clients that watch it turn to another server.
+func (s *Server) Leave() { s.health.Shutdown() }
+
+// Drain refuses new connections and new calls over the network and returns at
+// once. Calls in process are served until Shutdown.
+func (s *Server) Drain() {
+	s.health.stop()
+	go s.grpc.GracefulStop()
+}
+
+// Shutdown drains the server, refuses new calls in process, and waits for those
+// under way. If the context ends first, it cuts off the calls over the network and
+// returns an error that wraps the context's; handlers that ignore their context may
+// still run then. Calls in process end with the context of their caller.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.stop()
 	inproc := s.calls.stop()

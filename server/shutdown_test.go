@@ -294,3 +294,54 @@ func TestInFlightMessages(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 }
+
+// Between Leave and Drain only the health changes. From Drain on, calls over the
+// network are refused and those in process are served.
+func TestLeaveAndDrain(t *testing.T) {
+	t.Parallel()
+	s := start(t, &probe{unary: func(context.Context, string) (string, error) { return "", nil }}, nil)
+	ctx := s.authorized(t.Context(), nil)
+	call := func(way string) error {
+		_, err := invoke(ctx, s.ways[way], echo, "")
+		return err
+	}
+	watch, err := healthpb.NewHealthClient(s.ways["network"]).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	health := func(want healthpb.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		if next, err := watch.Recv(); err != nil || next.GetStatus() != want {
+			t.Fatalf("the health is %v, %v, want %v", next.GetStatus(), err, want)
+		}
+	}
+	health(healthpb.HealthCheckResponse_NOT_SERVING) // Run does not run
+	running, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _ = s.Run(running) }()
+	health(healthpb.HealthCheckResponse_SERVING)
+	s.Leave()
+	health(healthpb.HealthCheckResponse_NOT_SERVING)
+	for way := range s.ways {
+		if err := call(way); err != nil {
+			t.Errorf("%s after Leave: %v", way, err)
+		}
+	}
+	s.Drain()
+	for status.Code(call("network")) != codes.Unavailable {
+		if t.Context().Err() != nil {
+			t.Fatal("calls over the network are served after Drain")
+		}
+	}
+	if err := call("in process"); err != nil {
+		t.Errorf("in process after Drain: %v", err)
+	}
+	bounded, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	if err := s.Shutdown(bounded); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := call("in process"); status.Code(err) != codes.Unavailable {
+		t.Errorf("in process after Shutdown: %v, want Unavailable", err)
+	}
+}
