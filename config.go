@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -91,6 +92,7 @@ type program struct {
 
 	development bool           // the command is dev
 	level       *slog.LevelVar // of the logger
+	telemetry   *telemetry.Telemetry
 	logger      *slog.Logger
 	out         io.Writer // where people read how to go on
 }

@@ -83,6 +83,11 @@ func (p *program) runDev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	telemetry, err := p.startTelemetry(ctx, allParts)
+	if err != nil {
+		return err
+	}
+	defer telemetry.Close()
 	parts, err := p.assemble(ctx, allParts)
 	if err != nil {
 		return err

@@ -25,6 +25,11 @@ func (p *program) run(ctx context.Context, which partSet) error {
 		return err
 	}
 	defer ports.CloseListeners() // those that no part has taken over
+	telemetry, err := p.startTelemetry(ctx, which)
+	if err != nil {
+		return err
+	}
+	defer telemetry.Close()
 	parts, err := p.assemble(ctx, which)
 	if err != nil {
 		return err
@@ -138,6 +143,7 @@ func (p *parts) join(ctx context.Context) error {
 func (p *parts) addAdmin(ports *ports) error {
 	cfg := p.cfg.Admin
 	cfg.Readiness, cfg.Settings, cfg.Level = p.readiness, p.values.Shown(), p.level
+	cfg.Metrics = p.telemetry
 	cfg.Logger = p.logger.With("part", "admin")
 	a, err := admin.New(cfg)
 	if err != nil {

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -147,6 +150,10 @@ type Config struct {
 	Rand io.Reader
 	// Logger gets one line for each request. Default: none.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the bff's metrics. Default: none.
+	MeterProvider metric.MeterProvider
+	// TracerProvider makes the tracer of the bff's spans. Default: none.
+	TracerProvider trace.TracerProvider
 }
 
 // ClientConfig is a client as it is registered at the provider.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
@@ -40,6 +42,10 @@ type Config struct {
 	// Logger gets one line per request and the causes of internal errors, each
 	// with the request's id. Default: no log.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the gateway's metrics. Default: none.
+	MeterProvider metric.MeterProvider
+	// TracerProvider makes the tracer of the gateway's spans. Default: none.
+	TracerProvider trace.TracerProvider
 }
 
 // AccessConfig limits which pages and hosts reach a gateway.

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
@@ -36,6 +39,10 @@ type Config struct {
 	// Logger is told when fetches begin to fail or recover, and when keys
 	// change; nil discards.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the provider's metrics. Default: none.
+	MeterProvider metric.MeterProvider
+	// TracerProvider makes the tracer of the provider's spans. Default: none.
+	TracerProvider trace.TracerProvider
 }
 
 // Validate returns what is wrong with the configuration, as joined errors that

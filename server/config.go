@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
@@ -35,6 +37,10 @@ type Config struct {
 	// Logger gets one line per call, and one more for a refused token or a panic,
 	// never with a token or a message in it. Default: no log.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the server's metrics. Default: none.
+	MeterProvider metric.MeterProvider
+	// TracerProvider makes the tracer of the server's spans. Default: none.
+	TracerProvider trace.TracerProvider
 }
 
 // LimitsConfig bounds sizes and times of a server.

@@ -128,6 +128,13 @@ var importRules = []importRule{
 		why: "its defaults accept bad tokens, and it is deprecated: moving on must be a change of one package",
 	},
 	{
+		name: "the OpenTelemetry SDK stays in the program",
+		of:   "./...", except: []string{"./", "./internal/telemetry"},
+		never:  []string{"go.opentelemetry.io/otel/sdk/...", "go.opentelemetry.io/otel/exporters/...", "github.com/prometheus/..."},
+		direct: true,
+		why:    "libraries take a MeterProvider and a TracerProvider; who embeds them chooses what to collect and where to send it",
+	},
+	{
 		name: "authentication is ours",
 		of:   "./...", never: []string{"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"}, direct: true,
 		why: "a service can replace that interceptor silently, by implementing ServiceAuthFuncOverride",
@@ -165,6 +172,12 @@ var useRules = []useRule{
 		of:   "./...", except: []string{"./", "./internal/test/proof"},
 		never: regexp.MustCompile(`^(os|syscall|golang\.org/x/sys/unix)\.(Getenv|LookupEnv|Environ|ExpandEnv)$`),
 		why:   "a setting that is read elsewhere has no flag, no documentation and no check",
+	},
+	{
+		name: "telemetry is passed in",
+		of:   "./...", except: []string{"./internal/telemetry"},
+		never: regexp.MustCompile(`^go\.opentelemetry\.io/otel\.(Get|Set)?(MeterProvider|TracerProvider|TextMapPropagator|Meter|Tracer)$`),
+		why:   "a global provider cannot be tested, and differs from what a part was given",
 	},
 	{
 		name: "only commands end the process",

@@ -73,6 +73,7 @@ func (t Table) Read(from Sources) *Values {
 		environment.values[name] = value
 	}
 	layers := []layer{environment, v.readDotenv(from.Dotenv)}
+	v.variables = layers
 	if v.incomplete {
 		return v
 	}

@@ -21,7 +21,8 @@ type Values struct {
 	bad   []*Setting // whose values have the wrong form
 	paths map[string]*Setting
 
-	incomplete bool // a source could not be read
+	variables  []layer // first one first
+	incomplete bool    // a source could not be read
 }
 
 // A found value has its source and its text, "" for one from a file of its own.
@@ -42,6 +43,20 @@ func (v *Values) Err() error { return errors.Join(v.errs...) }
 // Complete reports whether all sources could be read. Where one could not, a
 // setting may seem to be missing.
 func (v *Values) Complete() bool { return !v.incomplete }
+
+// Foreign returns the variables of the environment and of .env whose names begin with
+// prefix, for a library that defines them. An empty value counts as none.
+func (v *Values) Foreign(prefix string) map[string]string {
+	variables := map[string]string{}
+	for _, l := range slices.Backward(v.variables) {
+		for name, value := range l.values {
+			if strings.HasPrefix(name, prefix) && value != "" {
+				variables[name] = value
+			}
+		}
+	}
+	return variables
+}
 
 // Note adds a note about a setting.
 func (v *Values) Note(name, text string) { v.note("%s: %s", v.Name(name), text) }

@@ -1,0 +1,136 @@
+package telemetry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
+)
+
+// The signals, as variables name them.
+const (
+	signalMetrics = "METRICS"
+	signalTraces  = "TRACES"
+)
+
+// exports reports whether a signal is sent by OTLP: if OTEL_…_EXPORTER says so, or, without
+// it, if there is an endpoint. OpenTelemetry's own default, an endpoint on this host,
+// would be an outage for everyone who has no collector.
+func (cfg Config) exports(signal string) bool {
+	name := "OTEL_" + signal + "_EXPORTER"
+	names, given := cfg.Variables[name]
+	if !given {
+		return cfg.Variables["OTEL_EXPORTER_OTLP_ENDPOINT"] != "" ||
+			cfg.Variables["OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT"] != ""
+	}
+	otlp := false
+	for exporter := range strings.SplitSeq(names, ",") {
+		switch exporter = strings.TrimSpace(exporter); {
+		case exporter == "otlp":
+			otlp = true
+		case exporter == "none" || exporter == "":
+		case exporter == "prometheus" && signal == signalMetrics:
+			cfg.Logger.Info(name + "=prometheus has no effect: metrics are at /metrics of the admin port")
+		default:
+			cfg.Logger.Warn(name+" names an exporter that does not exist here; use otlp or none", "value", exporter)
+		}
+	}
+	return otlp
+}
+
+// overGRPC reports whether a signal is sent by gRPC instead of HTTP.
+func (cfg Config) overGRPC(signal string) bool {
+	const general = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	switch protocol := cmp.Or(cfg.Variables["OTEL_EXPORTER_OTLP_"+signal+"_PROTOCOL"], cfg.Variables[general]); protocol {
+	case "grpc":
+		return true
+	case "", "http/protobuf":
+	default:
+		cfg.Logger.Warn(general+" is not supported; http/protobuf is used, grpc is the other one", "value", protocol)
+	}
+	return false
+}
+
+// metricExporter returns the exporter of metrics, nil for none.
+func (cfg Config) metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+	if !cfg.exports(signalMetrics) {
+		return nil, nil
+	}
+	exporter, err := cfg.otlpMetrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return metricExporter{exporter, cfg.monitor("metrics exporter")}, nil
+}
+
+func (cfg Config) otlpMetrics(ctx context.Context) (sdkmetric.Exporter, error) {
+	if cfg.overGRPC(signalMetrics) {
+		return otlpmetricgrpc.New(ctx)
+	}
+	return otlpmetrichttp.New(ctx)
+}
+
+// spanExporter returns the exporter of spans, nil for none.
+func (cfg Config) spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if !cfg.exports(signalTraces) {
+		return nil, nil
+	}
+	exporter, err := cfg.otlpTraces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return spanExporter{exporter, cfg.monitor("trace exporter")}, nil
+}
+
+func (cfg Config) otlpTraces(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if cfg.overGRPC(signalTraces) {
+		return otlptracegrpc.New(ctx)
+	}
+	return otlptracehttp.New(ctx)
+}
+
+func (cfg Config) monitor(name string) *outage.Monitor {
+	return outage.New(outage.Config{Name: name, Logger: cfg.Logger})
+}
+
+// A metricExporter logs the outages of another exporter. It returns no error, since the
+// SDK would report each one.
+type metricExporter struct {
+	sdkmetric.Exporter
+	outage *outage.Monitor
+}
+
+func (e metricExporter) Export(ctx context.Context, metrics *metricdata.ResourceMetrics) error {
+	note(ctx, e.outage, e.Exporter.Export(ctx, metrics))
+	return nil
+}
+
+// A spanExporter does the same for spans.
+type spanExporter struct {
+	sdktrace.SpanExporter
+	outage *outage.Monitor
+}
+
+func (e spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	note(ctx, e.outage, e.SpanExporter.ExportSpans(ctx, spans))
+	return nil
+}
+
+// note records the outcome of an export. One that the end of the process cuts off says
+// nothing about the collector.
+func note(ctx context.Context, monitor *outage.Monitor, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	monitor.Note(ctx, err)
+}

@@ -1,0 +1,85 @@
+package gatehouse
+
+import (
+	"context"
+	"maps"
+	"os"
+	"strings"
+	"sync"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
+)
+
+// otelPrefix is that of OpenTelemetry's standard variables.
+const otelPrefix = "OTEL_"
+
+// startTelemetry begins to collect metrics and spans for a command that serves. The
+// caller closes the result when the parts have ended.
+func (p *program) startTelemetry(ctx context.Context, which partSet) (*telemetry.Telemetry, error) {
+	variables := p.values.Foreign(otelPrefix)
+	t, err := inEnvironment(variables, func() (*telemetry.Telemetry, error) {
+		return telemetry.New(ctx, telemetry.Config{
+			Service: p.serviceName(which), Version: version(), Variables: variables,
+			Scrape: p.cfg.ListenAdmin != "", Logger: p.logger.With("part", "telemetry"),
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.telemetry = t
+	for _, meters := range []*metric.MeterProvider{&p.cfg.Provider.MeterProvider, &p.cfg.Server.MeterProvider, &p.cfg.Gateway.MeterProvider, &p.cfg.BFF.MeterProvider} {
+		*meters = t.Meter
+	}
+	for _, tracers := range []*trace.TracerProvider{&p.cfg.Provider.TracerProvider, &p.cfg.Server.TracerProvider, &p.cfg.Gateway.TracerProvider, &p.cfg.BFF.TracerProvider} {
+		*tracers = t.Tracer
+	}
+	return t, nil
+}
+
+// serviceName is the application's name, and for a part that runs alone its own.
+func (p *program) serviceName(which partSet) string {
+	switch which {
+	case partSet{BFF: true}:
+		return p.app.name() + "-bff"
+	case partSet{Gateway: true}:
+		return p.app.name() + "-gateway"
+	case partSet{Server: true}:
+		return p.app.name() + "-server"
+	}
+	return p.app.name()
+}
+
+var environment sync.Mutex
+
+// inEnvironment calls f with these and no other variables of OpenTelemetry in the
+// environment of the process, where its SDK reads them. They may come from .env or from
+// the caller of Run.
+func inEnvironment[T any](variables map[string]string, f func() (T, error)) (T, error) {
+	environment.Lock()
+	defer environment.Unlock()
+	before := map[string]string{}
+	for _, pair := range os.Environ() {
+		if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, otelPrefix) {
+			before[name] = value
+		}
+	}
+	if !maps.Equal(before, variables) {
+		replaceEnvironment(before, variables)
+		defer replaceEnvironment(variables, before)
+	}
+	return f()
+}
+
+// replaceEnvironment removes some variables and sets others. Their names and values come
+// from an environment or from .env, whose parser knows the same forms, so no error occurs.
+func replaceEnvironment(old, now map[string]string) {
+	for name := range old {
+		_ = os.Unsetenv(name)
+	}
+	for name, value := range now {
+		_ = os.Setenv(name, value)
+	}
+}
