@@ -446,7 +446,8 @@ func TestWatch(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "secret")
 		write := func(content string) {
 			t.Helper()
-			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			err := errors.Join(os.WriteFile(path+".new", []byte(content), 0o600), os.Rename(path+".new", path))
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -466,7 +467,7 @@ func TestWatch(t *testing.T) {
 		go func() { ended <- f.Run(ctx) }()
 		for _, content := range []string{"one", "two", "bad", "three", "three"} {
 			write(content)
-			time.Sleep(5 * tlsfiles.Interval / 2) // not at the moment of a check
+			time.Sleep(3 * tlsfiles.Interval)
 		}
 		cancel()
 		if err := <-ended; err != nil {
