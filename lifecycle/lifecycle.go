@@ -7,9 +7,11 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,8 +46,16 @@ type Server interface {
 type Part struct {
 	// Name names the part in logs and errors, such as "bff".
 	Name string
-	// Address is where the part listens, on TCP, such as ":3000".
+	// Address is where the part listens: on TCP, such as ":3000", or on a Unix
+	// socket, such as "unix:/run/shop/web.sock". A socket that a killed process
+	// has left is replaced.
 	Address string
+	// SocketMode has the permissions of a Unix socket. Default: 0660.
+	SocketMode fs.FileMode
+	// TLS, if not nil, is what the part serves with TLS. NextProtos that are empty
+	// become h2 and, for an *http.Server, http/1.1. A TLS that replaces itself in
+	// each handshake (GetConfigForClient) sets NextProtos itself.
+	TLS *tls.Config
 	// Setting is the name by which users of the program set Address, such as
 	// "--listen". Errors about the address name it. Default: Name.Address.
 	Setting string
@@ -164,7 +174,7 @@ func (cfg Config) Listen() error {
 		if p.Address == "" || p.Listener != nil {
 			continue
 		}
-		l, err := net.Listen("tcp", p.Address)
+		l, err := listen(p.Address, cmp.Or(p.SocketMode, defaultSocketMode))
 		if err != nil {
 			for _, other := range opened {
 				_ = other.Listener.Close() // nothing was accepted yet
@@ -194,6 +204,9 @@ func (p *Part) setting() string { return cmp.Or(p.Setting, p.Name+".Address") }
 func (p *Part) listenError(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return invalid.Field(p.setting(), p.Address, "is in use", "stop the program that uses it, or set another address")
+	}
+	if problem, ok := errors.AsType[*socketError](err); ok {
+		return invalid.Field(p.setting(), p.Address, problem.problem, problem.remedy)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
@@ -347,6 +360,9 @@ func closing(next http.Handler, leaving *atomic.Bool) http.Handler {
 // down.
 func (p *Part) prepare(base context.Context, leaving *atomic.Bool) (net.Listener, func(context.Context) error) {
 	listener, closeUnused := p.Listener, func() {}
+	if p.TLS != nil {
+		listener = tls.NewListener(listener, p.tlsConfig())
+	}
 	if srv, ok := p.Server.(*http.Server); ok {
 		srv.Handler = closing(srv.Handler, leaving)
 		if srv.BaseContext == nil {
@@ -368,6 +384,22 @@ func (p *Part) prepare(base context.Context, leaving *atomic.Bool) (net.Listener
 		}
 		return err
 	}
+}
+
+// tlsConfig returns TLS with the protocols of the server.
+func (p *Part) tlsConfig() *tls.Config {
+	if len(p.TLS.NextProtos) > 0 {
+		return p.TLS
+	}
+	config := p.TLS.Clone()
+	srv, ok := p.Server.(*http.Server)
+	if !ok || srv.Protocols == nil || srv.Protocols.HTTP2() {
+		config.NextProtos = append(config.NextProtos, "h2")
+	}
+	if ok && (srv.Protocols == nil || srv.Protocols.HTTP1()) {
+		config.NextProtos = append(config.NextProtos, "http/1.1")
+	}
+	return config
 }
 
 // drains shut the parts of one stage down.

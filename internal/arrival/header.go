@@ -2,6 +2,7 @@ package arrival
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -137,6 +138,9 @@ type connKey struct{}
 
 // ConnContext is for [http.Server]: it gives [Handler] access to the connection.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn() // its bytes count as they arrive, encrypted
+	}
 	counted, ok := c.(*conn)
 	if !ok {
 		return ctx

@@ -17,3 +17,12 @@ func Host(host string) bool {
 	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil && addr.Zone() == "" && addr.Unmap().IsLoopback()
 }
+
+// Socket returns the path of a Unix socket in an address such as
+// "unix:/run/shop.sock" or "unix:///run/shop.sock". It reports whether the address
+// is one.
+func Socket(address string) (path string, ok bool) {
+	path, ok = strings.CutPrefix(address, "unix:")
+	path = strings.TrimPrefix(path, "//")
+	return path, ok && path != ""
+}

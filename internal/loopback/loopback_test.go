@@ -17,3 +17,15 @@ func TestHost(t *testing.T) {
 		}
 	}
 }
+
+func TestSocket(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"unix:/run/a.sock": "/run/a.sock", "unix:///run/a.sock": "/run/a.sock", "unix:a.sock": "a.sock",
+		"unix:": "", "/run/a.sock": "", "127.0.0.1:80": "", "": "",
+	} {
+		if got, ok := loopback.Socket(address); ok != (want != "") || ok && got != want {
+			t.Errorf("Socket(%q) = %q, %t, want %q", address, got, ok, want)
+		}
+	}
+}
