@@ -32,13 +32,12 @@ func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
 	}
 	l := &Line{level: slog.LevelInfo}
 	l.attrs = l.room[:own]
-	return NewContext(ctx, l), l
+	return context.WithValue(ctx, lineKey{}, l), l
 }
 
-// NewContext returns a context with the line.
-func NewContext(ctx context.Context, l *Line) context.Context {
-	return context.WithValue(ctx, lineKey{}, l)
-}
+// IsKey reports whether a context has the line under this key, for contexts that pass
+// it on.
+func IsKey(key any) bool { return key == lineKey{} }
 
 // FromContext returns the line that a part in front of this one writes, nil if there
 // is none.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -28,20 +29,17 @@ func serverContext(ctx context.Context, call *call, o *options) (context.Context
 	// which a service derives find it and need no goroutine to follow it.
 	inner, cancel := context.WithCancel(isolated{ctx})
 	inner = metadata.NewIncomingContext(inner, md)
-	// The one value that passes: the line to which the server adds the outcome.
-	if line := accesslog.FromContext(ctx); line != nil {
-		inner = accesslog.NewContext(inner, line)
-	}
 	return grpc.NewContextWithServerTransportStream(inner, call), cancel, nil
 }
 
-// isolated ends with another context and has none of its values.
+// isolated ends with another context and has two of its values: the line to which the
+// server adds the outcome, and the span to which that of the call belongs.
 type isolated struct{ context.Context }
 
-// Value returns the peer, which is the same for all calls, and what package context
-// itself looks up.
+// Value returns the values that pass, the peer, which is the same for all calls, and
+// what package context itself looks up.
 func (c isolated) Value(key any) any {
-	if key == ancestor {
+	if key == ancestor || key == span || accesslog.IsKey(key) {
 		return c.Context.Value(key)
 	}
 	return samePeer.Value(key)
@@ -58,6 +56,14 @@ var ancestor = func() any {
 	var observed observer
 	_, cancel := context.WithCancel(&observed)
 	cancel()
+	return observed.key
+}()
+
+// span is the private key of the current span, found likewise; if that fails, a call
+// in process has a trace of its own.
+var span = func() any {
+	var observed observer
+	trace.SpanFromContext(&observed)
 	return observed.key
 }()
 

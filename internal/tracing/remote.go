@@ -1,0 +1,160 @@
+package tracing
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// The header fields of a trace context (W3C Trace Context §3), as net/http writes
+// them and as metadata has them. Baggage never passes a part: nothing here uses it,
+// and it would carry a client's data to every service behind.
+const (
+	parentHeader = "Traceparent"
+	stateHeader  = "Tracestate"
+	ParentKey    = "traceparent"
+	StateKey     = "tracestate"
+)
+
+// maxState bounds a tracestate in bytes. It is what W3C Trace Context §3.3.1.5
+// asks for; a longer one is dropped.
+const maxState = 512
+
+// A Remote is what a request says of the trace that it belongs to.
+type Remote struct {
+	Parents, States []string // the values of traceparent and tracestate
+	Peer            string   // the address at the other end, such as "192.0.2.1:4711"
+}
+
+// FromHeader returns what an HTTP request says.
+func FromHeader(r *http.Request) Remote {
+	return Remote{Parents: r.Header[parentHeader], States: r.Header[stateHeader], Peer: r.RemoteAddr}
+}
+
+// Receive begins the server span of a request, and returns its context. The parent
+// is, in this order:
+//
+//   - the span of ctx, which a part in front of this one in the same process has
+//     begun,
+//   - the trace context of a trusted peer, whose decision about sampling is kept,
+//   - none. The trace context of another peer becomes a link: it decides neither
+//     the id of the trace nor whether it is recorded.
+//
+// If the trace is not recorded, the span records nothing, and the context has the
+// ids that the parts behind this one get.
+func (t *Tracer) Receive(ctx context.Context, name string, remote Remote) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, none
+	}
+	var link trace.SpanContext
+	switch {
+	case trace.SpanContextFromContext(ctx).IsValid():
+		return t.Start(ctx, name, trace.SpanKindServer)
+	case len(remote.Parents) != 1: // several count as none
+	case t.trusts(remote.Peer):
+		if sc := remote.spanContext(); sc.IsValid() {
+			ctx = trace.ContextWithRemoteSpanContext(ctx, sc)
+		}
+	default:
+		remote.States = nil
+		if link = remote.spanContext(); link.IsValid() {
+			t.logIgnored(ctx, remote.Peer)
+		}
+	}
+	if t.tracer == nil {
+		return ctx, none
+	}
+	ctx, span := t.tracer.Start(ctx, name, kinds[trace.SpanKindServer]...)
+	if link.IsValid() && span.IsRecording() {
+		span.AddLink(trace.Link{SpanContext: link})
+	}
+	return ctx, span
+}
+
+// Trusts reports whether the trace of a peer is continued. What a service reads
+// from the metadata of other peers must not have a trace context.
+func (t *Tracer) Trusts(peer string) bool { return t != nil && t.trusts(peer) }
+
+func (t *Tracer) trusts(peer string) bool {
+	if len(t.trusted) == 0 {
+		return false
+	}
+	connection, err := netip.ParseAddrPort(peer)
+	if err != nil {
+		return false
+	}
+	address := connection.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(t.trusted, func(network netip.Prefix) bool { return network.Contains(address) })
+}
+
+// logIgnored tells the operator why the traces of two processes do not join.
+func (t *Tracer) logIgnored(ctx context.Context, peer string) {
+	if t.logger == nil {
+		return
+	}
+	t.ignored.Do(func() {
+		t.logger.LogAttrs(ctx, slog.LevelInfo, "trace context of a peer that is not trusted ignored; this is logged once",
+			slog.String("client", peer), slog.String("remedy", "if the peer is a part of Gatehouse or a proxy of yours, add its network to TraceTrusted"))
+	})
+}
+
+// spanContext parses the trace context. It is not valid if there is none.
+func (r Remote) spanContext() trace.SpanContext {
+	from := metadata{ParentKey: r.Parents}
+	size := len(r.States)
+	for _, state := range r.States {
+		size += len(state)
+	}
+	if 0 < size && size <= maxState {
+		from[StateKey] = []string{strings.Join(r.States, ",")}
+	}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), from))
+}
+
+// InjectHeader sets the trace context of ctx in the header of a request to another
+// process, and removes any other one.
+func InjectHeader(ctx context.Context, h http.Header) {
+	delete(h, parentHeader)
+	delete(h, stateHeader)
+	propagation.TraceContext{}.Inject(ctx, header{h})
+}
+
+// InjectMetadata is InjectHeader for the metadata of a call.
+func InjectMetadata(ctx context.Context, md map[string][]string) {
+	delete(md, ParentKey)
+	delete(md, StateKey)
+	propagation.TraceContext{}.Inject(ctx, metadata(md))
+}
+
+// metadata has the fields of a trace context under their lower-case names.
+type metadata map[string][]string
+
+func (m metadata) Get(key string) string {
+	if values := m[key]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (m metadata) Set(key, value string) { m[key] = []string{value} }
+
+func (m metadata) Keys() []string { return []string{ParentKey, StateKey} }
+
+// A header takes the fields under the names of net/http.
+type header struct{ http.Header }
+
+func (h header) Set(key, value string) {
+	name := parentHeader
+	if key == StateKey {
+		name = stateHeader
+	}
+	h.Header[name] = []string{value}
+}
+
+func (h header) Keys() []string { return []string{ParentKey, StateKey} }

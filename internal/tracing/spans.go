@@ -1,0 +1,118 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Names of spans inside a part. Those of requests, calls and the store's are made of
+// their attributes, as the semantic conventions say.
+const (
+	// Refresh is the refresh of a session's tokens.
+	Refresh = "refresh"
+	// AwaitRefresh is a request's wait for the refresh of its session, which
+	// another request may have begun.
+	AwaitRefresh = "await refresh"
+)
+
+// Attributes that the semantic conventions do not have.
+const (
+	// StreamKey marks the span of a request whose answer lasts: an event stream, a
+	// WebSocket, or a stream of a call. The span ends when the answer begins.
+	StreamKey = attribute.Key("gatehouse.stream")
+	// AbortedKey marks the span of a request whose answer was cut off, by either
+	// side.
+	AbortedKey = attribute.Key("gatehouse.aborted")
+)
+
+// methods are the methods that stand in a span's name.
+var methods = map[string]bool{
+	http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true,
+	http.MethodDelete: true, http.MethodOptions: true, http.MethodConnect: true, http.MethodTrace: true,
+}
+
+// Method returns the method of a request as a span's name and attribute have it: a
+// client can invent others.
+func Method(method string) (name, attribute string) {
+	if methods[method] {
+		return method, method
+	}
+	return "HTTP", "_OTHER"
+}
+
+// EndRequest ends the span of an HTTP request. route is the template of the path, ""
+// if none is known. Addresses, paths and queries are no attributes: they are personal
+// data, or contain some.
+func EndRequest(span trace.Span, method, route, scheme string, status int, extra ...attribute.KeyValue) {
+	if !span.IsRecording() {
+		return
+	}
+	name, value := Method(method)
+	attrs := append(extra, semconv.HTTPRequestMethodKey.String(value), semconv.URLScheme(scheme))
+	if route != "" {
+		name += " " + route
+		attrs = append(attrs, semconv.HTTPRoute(route))
+	}
+	span.SetName(name)
+	span.SetAttributes(attrs...)
+	SetStatus(span, status)
+	span.End()
+}
+
+// SetStatus sets what a span tells of the status of an HTTP answer. Only a server's
+// fault is an error: a client that must sign in is none.
+func SetStatus(span trace.Span, status int) {
+	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	if status >= http.StatusInternalServerError {
+		Fail(span, strconv.Itoa(status))
+	}
+}
+
+// Fail marks a span as an error of a type: a status, or the kind of a failure. The
+// text of an error may contain anything, so that only the log gets it.
+func Fail(span trace.Span, kind string) {
+	span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+	span.SetStatus(codes.Error, "")
+}
+
+// Kind returns the type of an error of a connection or a store, for Fail.
+func Kind(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return "_OTHER"
+}
+
+// Observe returns a context in which an HTTP request tells its span the address that
+// it is sent to.
+func Observe(ctx context.Context, span trace.Span) context.Context {
+	if !span.IsRecording() {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { SetPeer(span, info.Conn.RemoteAddr()) },
+	})
+}
+
+// SetPeer sets the address of the other end.
+func SetPeer(span trace.Span, peer net.Addr) {
+	switch address := peer.(type) {
+	case *net.TCPAddr:
+		span.SetAttributes(semconv.NetworkPeerAddress(address.AddrPort().Addr().Unmap().String()), semconv.NetworkPeerPort(address.Port))
+	case *net.UnixAddr:
+		span.SetAttributes(semconv.NetworkPeerAddress(address.Name))
+	}
+}
