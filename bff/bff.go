@@ -33,6 +33,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
+// socketTime bounds the wait for WebSockets at a stop: a browser has a second to
+// receive the close frame.
+const socketTime = 1500 * time.Millisecond
+
 // requestTimeout bounds the calls of the provider for one request.
 const requestTimeout = 10 * time.Second
 
@@ -63,7 +67,8 @@ type BFF struct {
 	// for, at most for workLimit.
 	work      inflight.Group
 	workLimit time.Duration
-	stopping  chan struct{} // closed when this process is about to stop
+	sockets   inflight.Group // WebSockets, which end within socketTime of a stop
+	stopping  chan struct{}  // closed when this process is about to stop
 	stop      sync.Once
 }
 
@@ -139,11 +144,11 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
 		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
-		Origins: b.origins, Stopping: b.stopping, Respond: b.respond, Logger: cfg.Logger,
+		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Logger: cfg.Logger,
 	})
 	b.frontend = frontend.New(frontend.Config{
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
-		Returned: b.logout.Returned, Origins: b.origins, Respond: b.respond, Logger: cfg.Logger,
+		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Logger: cfg.Logger,
 	})
 	b.login = login.New(login.Config{
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
@@ -174,6 +179,9 @@ func (b *BFF) Run(ctx context.Context) error {
 	group.Go(func() error { b.prober.LogMismatches(running); return nil })
 	err := group.Wait()
 	b.endStreams()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), socketTime)
+	defer cancel()
+	b.sockets.Wait(bounded)
 	return errors.Join(err, b.finishWork(ctx))
 }
 

@@ -2,7 +2,9 @@ package bff_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +13,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
@@ -344,3 +348,97 @@ func TestStreamsEndWithTheLastToken(t *testing.T) {
 		t.Error("still signed in")
 	}
 }
+
+// At a stop the browser of a WebSocket gets a close frame with status 1001 (RFC 6455
+// §7.4.1), between two frames, and its answer reaches the server behind.
+func TestWebSocketsAtAStop(t *testing.T) {
+	t.Parallel()
+	text := func(n int) []byte { // an unmasked frame
+		payload := bytes.Repeat([]byte("x"), n)
+		switch {
+		case n < 126:
+			return append([]byte{0x81, byte(n)}, payload...)
+		case n < 1<<16:
+			return append(binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(n)), payload...)
+		default:
+			return append(binary.BigEndian.AppendUint64([]byte{0x81, 127}, uint64(n)), payload...)
+		}
+	}
+	for name, c := range map[string]struct {
+		before, after []byte // of what the server sends at the stop
+		want          []byte // what the browser gets before the close frame
+	}{
+		"silent":              {nil, nil, nil},
+		"between frames":      {slices.Concat(text(5), text(0), text(200)), nil, slices.Concat(text(5), text(0), text(200))},
+		"in a header":         {text(70_000)[:5], text(70_000)[5:], text(70_000)},
+		"in a payload":        {text(200)[:100], slices.Concat(text(200)[100:], text(3)), text(200)},
+		"signed in, the same": {text(200)[:100], text(200)[100:], text(200)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopping, answered := make(chan struct{}), make(chan []byte, 1)
+			target := behind(t, func(w http.ResponseWriter, r *http.Request) {
+				conn, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				fmt.Fprint(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+				_, _ = rw.Write(c.before)
+				_ = rw.Flush()
+				<-stopping
+				_, _ = rw.Write(c.after)
+				_ = rw.Flush()
+				closed := make([]byte, len(closeReply))
+				_, _ = io.ReadFull(rw, closed)
+				answered <- closed
+			})
+			s := start(t, func(c *bff.Config) { c.Frontend = bff.NewProxy(target, c.Logger) })
+			server := s.Server()
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _ = server.Serve(arrival.Port(listener)) }()
+			cookie := ""
+			if strings.HasPrefix(name, "signed in") {
+				cookie = s.browser().signIn().session()
+			}
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: localhost:3000\r\nOrigin: http://localhost:3000\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: gatehouse=%s\r\n\r\n", cookie)
+			r := bufio.NewReader(conn)
+			if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("%v, %v", res, err)
+			}
+			got := make([]byte, len(c.before))
+			if _, err := io.ReadFull(r, got); err != nil {
+				t.Fatal(err)
+			}
+			if err := server.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			close(stopping)
+			want := append(c.want, 0x88, 2, 0x03, 0xe9)
+			got = append(got, make([]byte, len(want)-len(got))...)
+			if n, err := io.ReadFull(r, got[len(c.before):]); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%d bytes, %v; they end with %x", n, err, got[max(0, len(got)-8):])
+			}
+			_, _ = conn.Write(closeReply)
+			if got := <-answered; !bytes.Equal(got, closeReply) {
+				t.Errorf("the server behind got %x, want the browser's close frame", got)
+			}
+			if n, err := r.Read(make([]byte, 1)); n > 0 || err == nil {
+				t.Errorf("after the close frame: %d bytes, %v; want the end", n, err)
+			}
+		})
+	}
+}
+
+// closeReply is a browser's close frame, masked with zeros.
+var closeReply = []byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -34,6 +35,10 @@ type Answer struct {
 	Unavailable http.HandlerFunc
 	Sessions    Watcher
 	Session     *session.Session // nil for none
+	// Stopping is closed when the process is about to stop, and Work counts the
+	// WebSockets that have not ended.
+	Stopping <-chan struct{}
+	Work     *inflight.Group
 
 	closer    *streamCloser // nil for a handler that ends its streams itself
 	watch     *sessionWatch // nil before the header of a lasting answer
@@ -184,16 +189,18 @@ func (a *Answer) Finish() {
 	}
 }
 
-// Hijack hands over the connection of a WebSocket, which is closed when the
-// session ends; a proxy then closes the one behind it.
+// Hijack hands over the connection of a WebSocket, which ends with the session and
+// when the process stops; a proxy then closes the one behind it.
 func (a *Answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.sent = true
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
-	if err != nil || a.Session == nil {
-		return conn, buffered, err
+	if err != nil {
+		return nil, nil, err
 	}
-	c := &sessionConn{Conn: conn}
-	c.watch = watch(a.Sessions, a.Session, func() { _ = conn.Close() }) // an error means that it is closed
+	c := newSocket(conn, a.Stopping, a.Work.Begin())
+	if a.Session != nil {
+		c.watch = watch(a.Sessions, a.Session, func() { _ = conn.Close() }) // an error means that it is closed
+	}
 	return c, buffered, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -54,8 +55,10 @@ type APIConfig struct {
 	Origins      *origins.Origins
 	// Stopping is closed when the process is about to stop.
 	Stopping <-chan struct{}
-	Respond  *respond.Responder
-	Logger   *slog.Logger
+	// Work counts WebSockets.
+	Work    *inflight.Group
+	Respond *respond.Responder
+	Logger  *slog.Logger
 }
 
 // An API forwards requests to the API with the access token of their session,
@@ -199,6 +202,7 @@ type apiAnswer struct {
 func (api *API) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
 	a := &apiAnswer{api: api, private: s != nil}
 	a.Correct, a.Sessions, a.Session = a.correct, api.cfg.Watcher, s
+	a.Stopping, a.Work = api.cfg.Stopping, api.cfg.Work
 	a.Begin(w, r)
 	return a
 }

@@ -2,7 +2,6 @@ package forward
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -56,21 +55,6 @@ func (sw *sessionWatch) release() {
 	sw.mu.Unlock()
 	sw.stop()
 }
-
-// A sessionConn ends its watch when it is closed, which may be long after the
-// handler that took it has returned.
-type sessionConn struct {
-	net.Conn
-	watch *sessionWatch
-}
-
-func (c *sessionConn) Close() error {
-	c.watch.release()
-	return c.Conn.Close()
-}
-
-// CloseWrite tells one side that the other sends nothing more.
-func (c *sessionConn) CloseWrite() error { return closeWrite(c.Conn, c) }
 
 // lasting are the media types of answers without a set end: server-sent events,
 // lines of JSON, and the streams of Connect and gRPC-Web.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -43,6 +44,9 @@ type Config struct {
 	// It reports whether the request is one.
 	Returned func(http.ResponseWriter, *http.Request) bool
 	Origins  *origins.Origins
+	// Stopping is closed when the process is about to stop. Work counts WebSockets.
+	Stopping <-chan struct{}
+	Work     *inflight.Group
 	Respond  *respond.Responder
 	Logger   *slog.Logger
 }
@@ -180,6 +184,7 @@ type answer struct {
 func (f *Frontend) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
 	a := &answer{cookie: f.cfg.Manager.CookieName(), protected: f.needsLogin(r)}
 	a.Correct, a.Unavailable, a.Sessions = a.correct, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
+	a.Stopping, a.Work = f.cfg.Stopping, f.cfg.Work
 	a.Begin(w, r)
 	return a
 }
