@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -85,7 +86,8 @@ type Config struct {
 	Back []*Part
 	// Last are the parts that serve until the others have ended, such as a port
 	// for health checks, which reports meanwhile that the program is stopping.
-	// They too get a second at least.
+	// They too get a second at least. Front and Back parts leave them file
+	// descriptors when connections flood their ports.
 	Last []*Part
 	// LameDuck is how long the program serves on after it was told to stop, while
 	// readiness checks fail, so that load balancers send no more requests before
@@ -181,6 +183,9 @@ func (cfg Config) Listen() error {
 				other.Listener = nil
 			}
 			return p.listenError(err)
+		}
+		if !slices.Contains(cfg.Last, p) { // those answer while the others are flooded
+			l = arrival.Reserve(l)
 		}
 		p.Listener = arrival.Port(l)
 		opened = append(opened, p)
