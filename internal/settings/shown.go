@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 )
 
 // A Shown is a setting as operators may see it.
@@ -70,6 +71,9 @@ func (s *Setting) text(from found) (text string, items int) {
 			return "", 0
 		}
 		text = fmt.Sprint(value.Interface())
+		if _, ok := value.Interface().(time.Duration); ok { // 24h, not 24h0m0s
+			text = strings.Replace(strings.Replace(text, "m0s", "m", 1), "h0m", "h", 1)
+		}
 		if text == "" {
 			return "", 0
 		}
