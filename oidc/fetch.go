@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/clockskew"
 	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
 )
 
@@ -79,11 +80,15 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 	}
 	maps.Copy(r.Header, header)
 	r.Header.Set("Accept", "application/json")
+	sent := p.now()
 	res, err := p.client.Do(r)
 	if err != nil {
 		return nil, plain(ctx, err)
 	}
 	defer res.Body.Close()
+	if ahead, known := clockskew.Of(res.Header, sent, p.now()); known {
+		p.skew.Store(&ahead)
+	}
 	out := &response{status: res.StatusCode, header: res.Header}
 	if res.StatusCode == http.StatusNotModified && r.Header.Get("If-None-Match") != "" {
 		return out, nil

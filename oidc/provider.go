@@ -39,6 +39,7 @@ type Provider struct {
 	log      *slog.Logger
 	metadata atomic.Pointer[Metadata]
 	failure  atomic.Pointer[failure] // of the last fetch; nil after a success
+	skew     atomic.Pointer[time.Duration]
 	set      atomic.Pointer[keySet]
 
 	turn     chan struct{} // held by the Run that does the work, which owns the next two
@@ -313,6 +314,16 @@ func (p *Provider) Ready() error {
 		return p.unavailable("the key set is too old")
 	}
 	return nil
+}
+
+// ClockSkew returns how far the provider's clock is ahead of this machine's, by the Date
+// header of the last response; negative if it is behind, and zero if it may be the same.
+// known is false if no response had one that was not from a cache.
+func (p *Provider) ClockSkew() (ahead time.Duration, known bool) {
+	if skew := p.skew.Load(); skew != nil {
+		return *skew, true
+	}
+	return 0, false
 }
 
 // KeysConfirmed returns when the provider last confirmed the key set in use;

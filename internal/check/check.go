@@ -36,6 +36,16 @@ type Result struct {
 	Optional bool `json:"optional,omitempty"`
 }
 
+// Good returns the result of a check that found no problem.
+func Good(proof, format string, args ...any) Result {
+	return Result{Status: OK, Proof: proof, What: fmt.Sprintf(format, args...)}
+}
+
+// Bad returns the result of a check that found a problem.
+func Bad(proof, remedy, format string, args ...any) Result {
+	return Result{Status: Wrong, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
 // A Registration is a value to register at the provider.
 type Registration struct {
 	Name  string `json:"name"`

@@ -6,7 +6,6 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -33,11 +33,12 @@ func New(party *rp.Party) *Prober { return &Prober{party, party.Config()} }
 // Check proves what it can. verify, if not nil, verifies an access token as the
 // server does.
 func (p *Prober) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []check.Result {
-	md, err := p.cfg.Provider.Discover(ctx)
-	if err != nil {
-		return []check.Result{p.unreachable(err)}
+	provider := providercheck.Checker{Provider: p.cfg.Provider, Setting: p.cfg.Setting}
+	md, result := provider.Metadata(ctx)
+	if md == nil {
+		return []check.Result{result}
 	}
-	results := []check.Result{good("provider", "the provider answers, and calls itself %s", md.Issuer), p.keys(ctx, md)}
+	results := []check.Result{result, provider.Keys(ctx, md)}
 	mismatches := p.mismatches(md)
 	if len(mismatches) > 0 {
 		return append(results, mismatches...) // requests would give the same results in other words
@@ -48,7 +49,7 @@ func (p *Prober) Check(ctx context.Context, verify func(ctx context.Context, acc
 	if credential.Status != check.Wrong {
 		results = append(results, r.redirect(ctx), r.accessToken(ctx, verify))
 	}
-	results = append(results, r.clock())
+	results = append(results, providercheck.Clock(r.skew, r.dated))
 	return append(results, p.remarks(md)...)
 }
 
@@ -93,54 +94,13 @@ func (p *Prober) LogMismatches(ctx context.Context) {
 	}
 }
 
-func good(proof, format string, args ...any) check.Result {
-	return check.Result{Status: check.OK, Proof: proof, What: fmt.Sprintf(format, args...)}
-}
-
-func wrong(proof, remedy, format string, args ...any) check.Result {
-	return check.Result{Status: check.Wrong, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
-}
-
-// unreachable is the result for a provider whose metadata cannot be fetched.
-func (p *Prober) unreachable(err error) check.Result {
-	setting, internal := p.cfg.Setting("Provider.Issuer")+"="+p.cfg.Provider.Issuer(), p.cfg.Setting("Provider.InternalURL")
-	r := wrong("provider", "correct the issuer, or let this machine reach the provider, at "+internal+" if not at its issuer", "%s: %v", setting, err)
-	problem, remedy := cause.Of(err)
-	mismatch, mismatched := errors.AsType[*oidc.IssuerMismatchError](err)
-	switch {
-	case mismatched: // the error has a remedy
-		r.Remedy = ""
-		if address := mismatch.InternalURL(); address != "" {
-			r.Remedy = "the setting for that is " + internal + "=" + address
-		}
-	case strings.Contains(problem, "certificate"):
-		r.What, r.Remedy = fmt.Sprintf("%s: %s (%v)", setting, problem, err), remedy
-	case problem != "":
-		r.What, r.Remedy = fmt.Sprintf("%s: %s (%v)", setting, problem, err), remedy+"; "+r.Remedy
-	}
-	return r
-}
-
-// keys fetches the key set, without which no token can be verified.
-func (p *Prober) keys(ctx context.Context, md *oidc.Metadata) check.Result {
-	err := p.cfg.Provider.Refresh(ctx)
-	if err == nil {
-		return good("keys", "the provider's key set has keys that can be used")
-	}
-	if problem, remedy := cause.Of(err); problem != "" {
-		return wrong("keys", remedy, "the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err)
-	}
-	return wrong("keys", "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here",
-		"the provider's key set at %s cannot be used: %v", md.JWKSURI, err)
-}
-
 // mismatches returns what in the metadata does not fit the configuration. What
 // the metadata do not mention is no mismatch.
 func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
 	var results []check.Result
 	lacks := func(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
 	add := func(remedy, format string, args ...any) {
-		results = append(results, wrong("metadata", remedy, format, args...))
+		results = append(results, check.Bad("metadata", remedy, format, args...))
 	}
 	if err := p.party.Fits(md); err != nil {
 		add("", "%v", err)
@@ -204,11 +164,11 @@ func (p *Prober) refreshRemark(md *oidc.Metadata) check.Result {
 	case len(grants) > 0 && !slices.Contains(grants, "refresh_token"):
 		return warn("the provider does not list the grant refresh_token", "allow it there")
 	case rp.IsKeycloak(md):
-		return good("refresh", "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
+		return check.Good("refresh", "this is Keycloak: refresh tokens come without offline access, and sessions outlive their first access token")
 	case rp.IsCognito(md):
-		return good("refresh", "this is Cognito: refresh tokens come without offline access, and sessions outlive their first access token")
+		return check.Good("refresh", "this is Cognito: refresh tokens come without offline access, and sessions outlive their first access token")
 	case offline:
-		return good("refresh", "offline access is offered and asked for: sessions outlive their first access token, if the client may have refresh tokens")
+		return check.Good("refresh", "offline access is offered and asked for: sessions outlive their first access token, if the client may have refresh tokens")
 	case !slices.Contains(md.ScopesSupported, "offline_access"):
 		return warn("no refresh token is to be expected, as the provider does not list the scope offline_access (no offline access)",
 			"turn it on there, or let access tokens live longer")

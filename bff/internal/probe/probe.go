@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/clockskew"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -119,40 +120,10 @@ func (p *run) presentable(text string) string {
 	return text
 }
 
-// date compares the clocks. It ignores cached answers, whose Date is older.
+// date compares the clocks. The smallest difference counts.
 func (p *run) date(header http.Header, asked time.Time) {
-	theirs, err := http.ParseTime(header.Get("Date"))
-	if err != nil || header.Get("Age") != "" {
-		return
-	}
-	answered := p.Now()
-	// The header has whole seconds, and was written between the two times.
-	skew := time.Duration(0)
-	switch {
-	case theirs.Before(asked.Add(-time.Second)):
-		skew = theirs.Sub(asked)
-	case theirs.After(answered):
-		skew = theirs.Sub(answered)
-	}
-	if !p.dated || skew.Abs() < p.skew.Abs() {
+	if skew, known := clockskew.Of(header, asked, p.Now()); known && (!p.dated || skew.Abs() < p.skew.Abs()) {
 		p.skew, p.dated = skew, true
-	}
-}
-
-// maxSkew is the clock difference that verification tolerates.
-const maxSkew = time.Minute
-
-func (p *run) clock() check.Result {
-	const synchronise = "synchronise this machine's clock (NTP), or the provider's"
-	switch seconds := int(p.skew.Abs().Round(time.Second).Seconds()); {
-	case !p.dated:
-		return check.Result{Status: check.Unknown, Proof: "clock", Optional: true, What: "whether the clocks agree: no answer of the provider had a Date header"}
-	case p.skew > maxSkew:
-		return wrong("clock", synchronise, "this machine's clock is %d s behind the provider's, so that new tokens are from the future here (60 s are tolerated)", seconds)
-	case p.skew < -maxSkew:
-		return wrong("clock", synchronise, "this machine's clock is %d s ahead of the provider's, so that tokens expire too early here (60 s are tolerated)", seconds)
-	default:
-		return good("clock", "the clocks of this machine and of the provider differ by %d s", seconds)
 	}
 }
 
@@ -202,16 +173,16 @@ func (p *run) credential(ctx context.Context) check.Result {
 				audience = "token_endpoint"
 			}
 			if a, err := p.redeem(ctx, other); err == nil && a.code == "invalid_grant" {
-				return wrong("credential", "set "+p.Setting("Client.AssertionAudience")+"="+audience,
+				return check.Bad("credential", "set "+p.Setting("Client.AssertionAudience")+"="+audience,
 					"the provider takes the key of client %s, but not the audience of its assertions", id)
 			}
 		}
-		return wrong("credential", fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth")),
+		return check.Bad("credential", fmt.Sprintf("correct %s and %s, or its way of authentication, %s, with %s", p.Setting("Client.ID"), p.credentialName(), method, p.Setting("Client.Auth")),
 			"the provider refuses client %s (%s)", id, a)
 	case a.code == "unauthorized_client":
-		return wrong("credential", "allow it there", "the provider does not allow client %s the authorization code grant (%s)", id, a)
+		return check.Bad("credential", "allow it there", "the provider does not allow client %s the authorization code grant (%s)", id, a)
 	case a.accessToken() != "":
-		return wrong("credential", "do not trust it", "the token endpoint %s accepts a code that was never issued (%s)", p.md.TokenEndpoint, a)
+		return check.Bad("credential", "do not trust it", "the token endpoint %s accepts a code that was never issued (%s)", p.md.TokenEndpoint, a)
 	case a.code != "invalid_grant":
 		return unknown("the token endpoint answers %s to a code that was never issued, where invalid_grant would prove it", a)
 	}
@@ -230,11 +201,11 @@ func (p *run) credential(ctx context.Context) check.Result {
 	}
 	switch method {
 	case rp.NoAuth:
-		return good("credential", "client %s is known to the provider as a public one", id)
+		return check.Good("credential", "client %s is known to the provider as a public one", id)
 	case rp.PrivateKey:
-		return good("credential", "client %s is known to the provider, and its key is right (%s)", id, method)
+		return check.Good("credential", "client %s is known to the provider, and its key is right (%s)", id, method)
 	}
-	return good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
+	return check.Good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
 }
 
 // redirect proves that the provider accepts our authorization request, and so
@@ -271,11 +242,11 @@ func (p *run) redirectRemedy() string {
 }
 
 func (p *run) redirectKnown() check.Result {
-	return good("redirect URI", "the redirect URI %s is registered", p.Callback)
+	return check.Good("redirect URI", "the redirect URI %s is registered", p.Callback)
 }
 
 func (p *run) redirectWrong(format string, args ...any) check.Result {
-	return wrong("redirect URI", p.redirectRemedy(), format, args...)
+	return check.Bad("redirect URI", p.redirectRemedy(), format, args...)
 }
 
 func (p *run) redirectUnknown(format string, args ...any) check.Result {
@@ -372,7 +343,7 @@ func (p *run) ledBack(a *answer) (url.Values, bool) {
 func (p *run) judgeError(back url.Values) check.Result {
 	code, description := rp.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
 	refused := func(remedy string) check.Result {
-		return wrong("authorization request", remedy, "the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description))
+		return check.Bad("authorization request", remedy, "the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description))
 	}
 	switch code {
 	case "invalid_scope":
@@ -446,15 +417,15 @@ func (p *run) push(ctx context.Context) check.Result {
 	}
 	switch {
 	case a.status < 300 && json.Unmarshal(a.body, &pushed) == nil && pushed.RequestURI != "":
-		return good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.Callback)
+		return check.Good("redirect URI", "authorization requests are pushed (RFC 9126), and the provider took one of ours with the redirect URI %s", p.Callback)
 	case a.code == "invalid_target":
-		return wrong("authorization request", p.targetRemedy(), "the provider refuses the audience %s (%s)", p.Audience, a)
+		return check.Bad("authorization request", p.targetRemedy(), "the provider refuses the audience %s (%s)", p.Audience, a)
 	case a.code == "invalid_scope":
-		return wrong("authorization request", p.scopeRemedy(), "the provider refuses a scope (%s)", a)
+		return check.Bad("authorization request", p.scopeRemedy(), "the provider refuses a scope (%s)", a)
 	case blamesRedirect(a):
 		return p.redirectWrong("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a)
 	case a.refusesRequest():
-		return wrong("authorization request", fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? %s sends them through the browser instead", p.Callback, p.Setting("Login.OmitPAR")),
+		return check.Bad("authorization request", fmt.Sprintf("is the redirect URI %s registered, and the client allowed to push requests? %s sends them through the browser instead", p.Callback, p.Setting("Login.OmitPAR")),
 			"the provider refuses our authorization request (%s)", a)
 	}
 	return p.redirectUnknown("the endpoint for pushed authorization requests answers %s", a)
@@ -490,18 +461,18 @@ func (p *run) accessToken(ctx context.Context, verify func(context.Context, stri
 
 func (p *run) judgeToken(raw string, err error) check.Result {
 	if err == nil {
-		return good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.Audience)
+		return check.Good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.Audience)
 	}
 	audience, ok := audienceOf(raw)
 	switch {
 	case !ok:
-		return wrong("access token", fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience),
+		return check.Bad("access token", fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience),
 			"the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401")
 	case !slices.Contains(audience, p.Audience):
-		return wrong("access token", "correct the setting, or the provider's audience for this client",
+		return check.Bad("access token", "correct the setting, or the provider's audience for this client",
 			"access tokens have the audience %q, not %s=%s: the API answers every call with 401", audience, p.Setting("Login.Audience"), p.Audience)
 	}
-	return wrong("access token", "see docs/providers for the settings of this provider", "the server would refuse the provider's access tokens: %v", err)
+	return check.Bad("access token", "see docs/providers for the settings of this provider", "the server would refuse the provider's access tokens: %v", err)
 }
 
 // audienceOf returns the audience of a JWT without verifying it. ok is false for
