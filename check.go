@@ -73,7 +73,7 @@ func (p *program) examine(ctx context.Context) *check.Report {
 	report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
 	report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
 	if p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
-		err := redis.Probe(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
+		err := redis.Probe(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
 		report.Add(kept("denylist", p.cfg.Denylist, "denials", p.about("denylist", err)))
 	}
 	// The parts are made without what has been proved already, and none runs.

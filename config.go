@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -53,6 +54,12 @@ type config struct {
 	// The addresses to listen on. An empty one takes the command's default;
 	// ListenAdmin has none.
 	ListenBFF, ListenGateway, ListenGRPC, ListenAdmin, ListenDevIDP string
+	// SocketMode has the permissions of Unix sockets among them.
+	SocketMode fs.FileMode
+	// H2C makes the bff speak HTTP/2 without TLS, too.
+	H2C bool
+	// TLS names certificates, keys and authorities.
+	TLS tlsConfig
 	// Admin is the port at ListenAdmin.
 	Admin admin.Config
 	// GatewayURL is the gateway of a bff that runs alone.

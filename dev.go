@@ -42,6 +42,8 @@ func (p *program) runDev(ctx context.Context) error {
 	if err := p.stayOnLoopback(); err != nil {
 		return err
 	}
+	// Its pages are at http://localhost, and its provider is its own.
+	cfg.TLS = tlsConfig{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
 	ports, err := p.listen(allParts)
 	if err != nil {
 		return err

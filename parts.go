@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
@@ -53,6 +54,7 @@ type parts struct {
 	services implementations // of the server
 	store    sessionStore    // of the bff, and of a server that shares it
 
+	security  *security         // certificates and authorities
 	readiness *admin.Readiness  // what this process depends on
 	upkeep    []*lifecycle.Part // work without a port
 	closers   []func() error
@@ -69,6 +71,12 @@ func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 		}
 		return nil
 	})
+	var err error
+	if all.security, err = p.secure(run); err != nil {
+		return nil, p.values.Explain(err)
+	}
+	all.upkeep = append(all.upkeep, &lifecycle.Part{Name: "tls", Run: all.security.files.Run})
+	all.reloads = append(all.reloads, func(ctx context.Context) error { all.security.files.Check(ctx); return nil })
 	if err := all.add(ctx, run); err != nil {
 		return nil, all.close(err)
 	}
@@ -81,7 +89,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 	if run.BFF || run.Server {
 		// One for both: one set of metadata and keys.
 		cfg := p.cfg.Provider
-		cfg.Logger = p.logger.With("part", "provider")
+		cfg.HTTPClient, cfg.Logger = p.security.provider, p.logger.With("part", "provider")
 		if p.provider, err = oidc.NewProvider(cfg); err != nil {
 			return err
 		}
@@ -128,7 +136,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		p.denylist, err = denylist.New(denylist.Config{})
 		return err
 	}
-	list, err := redis.Open(ctx, redis.Config{URL: p.cfg.Denylist, Logger: p.logger.With("part", "denylist")})
+	list, err := redis.Open(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
 	if err != nil {
 		return p.about("denylist", errors.New(err.Error()+"; start it, or correct the address"))
 	}
@@ -175,7 +183,11 @@ func (p *parts) addGateway(run partSet) (err error) {
 	if p.server != nil {
 		cfg.Conn, cfg.Ready = p.server.Conn(), p.server.Ready
 	} else {
-		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		transport := insecure.NewCredentials()
+		if p.security.grpc != nil {
+			transport = credentials.NewTLS(p.security.grpc)
+		}
+		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(transport),
 			grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow))
 		if err != nil {
 			// The error quotes the target, which may have a password in it.
@@ -227,7 +239,7 @@ func (p *parts) addBFF() (err error) {
 	if p.denylist != nil {
 		cfg.Revoke = bff.DenyIn(p.denylist)
 	}
-	cfg.Provider = p.provider
+	cfg.Provider, cfg.HTTPClient = p.provider, p.security.provider
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{
 		Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,

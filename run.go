@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -34,6 +35,7 @@ func (p *program) run(ctx context.Context, which partSet) error {
 	if err != nil {
 		return err
 	}
+	p.warnInClear(ctx, which)
 	return parts.serve(ctx, ports, nil)
 }
 
@@ -53,7 +55,7 @@ func (p *program) listen(which partSet) (*ports, error) {
 		if !wanted {
 			return nil
 		}
-		part := &lifecycle.Part{Name: name, Setting: field, Address: address}
+		part := &lifecycle.Part{Name: name, Setting: field, Address: address, SocketMode: p.cfg.SocketMode}
 		*stage = append(*stage, part)
 		return part
 	}
@@ -75,7 +77,9 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		if err := p.join(ctx); err != nil {
 			return p.close(err)
 		}
-		ports.bff.Server, ports.bff.Run = p.bff.Server(), p.bff.Run
+		server := p.bff.Server()
+		server.Protocols.SetUnencryptedHTTP2(p.cfg.H2C)
+		ports.bff.Server, ports.bff.Run = server, p.bff.Run
 	}
 	if p.gateway != nil {
 		ports.gateway.Server = p.gateway.Server()
@@ -90,6 +94,9 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		if err := p.addAdmin(ports); err != nil {
 			return p.close(err)
 		}
+	}
+	for _, part := range slices.Concat(ports.Front, ports.Back, ports.Last) {
+		part.TLS = p.security.listeners[part.Setting]
 	}
 	ports.Last = append(ports.Last, p.upkeep...)
 	ports.Leave = func() {

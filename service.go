@@ -101,7 +101,7 @@ type Environment struct {
 // environment returns the settings for implementations of services.
 func (p *program) environment() Environment {
 	return Environment{
-		DatabaseURL: p.cfg.DatabaseURL, Issuer: p.cfg.Provider.Issuer, Development: p.development,
+		DatabaseURL: withAuthorities(p.cfg.DatabaseURL, p.cfg.TLS.DatabaseCAFile), Issuer: p.cfg.Provider.Issuer, Development: p.development,
 		Logger: p.logger.With("part", "services"), database: p.values.Name("database-url"),
 	}
 }

@@ -212,15 +212,22 @@ func (p *program) settings() settings.Table {
 		{Name: "trusted-proxies", Group: "Front end", Placeholder: "NETWORK",
 			Targets: []any{&cfg.BFF.Access.TrustedProxies},
 			Help:    "Networks, or addresses, of proxies whose X-Forwarded-For is trusted. Default: none."},
+		{Name: "trust-unix-socket", Group: "Front end",
+			Targets: []any{&cfg.BFF.Access.TrustUnixSocket},
+			Help: "Trust X-Forwarded-For of requests on a Unix socket, as of a trusted proxy. Only the proxy " +
+				"may then be able to open the socket."},
 		{Name: "listen-bff", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenBFF},
-			Help:    "The address of the bff. Default: :3000; in dev 127.0.0.1:3000."},
+			Help: "The address of the bff, or unix:PATH for a Unix socket. Default: :3000; in dev " +
+				"127.0.0.1:3000."},
 		{Name: "listen-gateway", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenGateway},
-			Help:    "The address of the gateway. Default: :5000; in dev 127.0.0.1:5000."},
+			Help: "The address of the gateway, or unix:PATH for a Unix socket. Default: :5000; in dev " +
+				"127.0.0.1:5000."},
 		{Name: "listen-grpc", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenGRPC},
-			Help:    "The address of the server. Default: :9090; in dev 127.0.0.1:9090."},
+			Help: "The address of the server, or unix:PATH for a Unix socket. Default: :9090; in dev " +
+				"127.0.0.1:9090."},
 		{Name: "listen-admin", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenAdmin},
 			Help: "An address for operators and monitoring, apart from the public ports: /healthz, /readyz " +
@@ -235,6 +242,14 @@ func (p *program) settings() settings.Table {
 			Help: "Names by which the admin port may be reached, besides addresses and loopback names, such " +
 				"as that of a Kubernetes service. Requests for other names are 421, against DNS rebinding; " +
 				"health checks are exempt. Default: none."},
+		{Name: "socket-mode", Group: "Addresses", Placeholder: "MODE", Default: "0660",
+			Targets: []any{p.setSocketMode},
+			Help: "The permissions of Unix sockets that are listened on (listen-bff=unix:/run/gatehouse/bff.sock), " +
+				"in octal."},
+		{Name: "h2c", Group: "Addresses",
+			Targets: []any{&cfg.H2C},
+			Help: "Speak HTTP/2 without TLS at the bff too, with prior knowledge, for a balancer that does. " +
+				"Upgrades to WebSockets still need HTTP/1.1. The gateway always does."},
 		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
@@ -272,6 +287,7 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.LogLevel},
 			Help:    "The lowest level that is logged: debug, info, warn or error."},
 	}
+	table = append(table, p.tlsSettings()...)
 	for _, s := range table {
 		s.Prefix = variablePrefix
 	}

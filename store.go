@@ -74,7 +74,7 @@ type sessionStore interface {
 
 // openStore opens the session store. Its form is valid.
 func (p *program) openStore(ctx context.Context) (store sessionStore, err error) {
-	address, logger := p.cfg.SessionStore, p.logger.With("part", "sessions")
+	address, logger := withAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile), p.logger.With("part", "sessions")
 	switch storeKind(address) {
 	case "sqlite":
 		store, err = sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(address, "sqlite:")})
@@ -94,7 +94,7 @@ func (p *program) openStore(ctx context.Context) (store sessionStore, err error)
 // probeStore proves that the session store can be used, rights included. What it
 // makes there is gone when it returns.
 func (p *program) probeStore(ctx context.Context) error {
-	address := p.cfg.SessionStore
+	address := withAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile)
 	var err error
 	switch storeKind(address) {
 	case "sqlite":

@@ -43,6 +43,7 @@ func (p *program) validate(run partSet) error {
 	errs = append(errs, invalid.In("Admin", cfg.Admin.Validate()))
 	errs = append(errs, p.checkLimits()...)
 	errs = append(errs, p.checkAddresses(run)...)
+	errs = append(errs, p.checkTLS(run))
 	if run.BFF || run.Server {
 		errs = append(errs, checkDenylist(cfg.Denylist, run))
 	}
@@ -113,6 +114,13 @@ func (p *program) checkAddresses(run partSet) []error {
 		bad := func(problem, remedy string) {
 			errs = append(errs, invalid.Field(l.field, l.address, problem, remedy))
 		}
+		if _, isSocket := loopback.Socket(l.address); isSocket {
+			if taken[l.address] != "" {
+				bad("is also "+taken[l.address], "give each part an address of its own")
+			}
+			taken[l.address] = l.field
+			continue
+		}
 		_, port, err := net.SplitHostPort(l.address)
 		_, numberErr := strconv.ParseUint(l.address, 10, 16)
 		switch {
@@ -120,7 +128,7 @@ func (p *program) checkAddresses(run partSet) []error {
 			bad("is not an address with a port", "did you mean :"+l.address+"?")
 		case err != nil:
 			bad("is not an address with a port",
-				"give HOST:PORT of this machine, such as 127.0.0.1:3000, or :3000 for all its addresses")
+				"give HOST:PORT of this machine, such as 127.0.0.1:3000, :3000 for all its addresses, or unix:PATH")
 		case !isPort(port):
 			bad(fmt.Sprintf("has the port %q, which is neither a number up to 65535 nor the name of a service", port), "correct the port")
 		case taken[l.address] != "" && port != "0":
@@ -138,8 +146,11 @@ func isPort(port string) bool {
 }
 
 // isOnLoopback reports whether an address to listen on is reached from this
-// machine alone.
+// machine alone, as a Unix socket is.
 func isOnLoopback(address string) bool {
+	if _, ok := loopback.Socket(address); ok {
+		return true
+	}
 	host, _, err := net.SplitHostPort(address)
 	return err == nil && loopback.Host(host)
 }

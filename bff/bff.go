@@ -105,7 +105,7 @@ func New(cfg Config) (*BFF, error) {
 		return nil, err
 	}
 	b.origins = origins.New(origins.Config{
-		Base: base, SessionCookie: b.sessions.CookieName(), TrustedProxies: cfg.Access.TrustedProxies,
+		Base: base, SessionCookie: b.sessions.CookieName(), TrustedProxies: cfg.Access.TrustedProxies, TrustUnixSocket: cfg.Access.TrustUnixSocket,
 		CrossSite: func(r *http.Request) bool { return r.URL.Path == route.BackchannelLogout || b.login.IsFormPost(r) },
 	})
 	rules, err := protect.New(protect.Config{Protect: cfg.Access.Protect, Public: cfg.Access.Public, Host: base.Host})

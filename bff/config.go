@@ -261,6 +261,9 @@ type AccessConfig struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is used for the
 	// address of a browser.
 	TrustedProxies []netip.Prefix
+	// TrustUnixSocket treats whatever connects to a Unix socket as a trusted
+	// proxy.
+	TrustUnixSocket bool
 }
 
 // Validate returns everything that is wrong with the values of cfg, joined. It

@@ -15,8 +15,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
-// Config describes the origin that browsers see. All fields but TrustedProxies
-// are required.
+// Config describes the origin that browsers see. All fields but those of trust are
+// required.
 type Config struct {
 	// Base is the base URL: scheme and host, as package origin writes them.
 	Base *url.URL
@@ -27,6 +27,8 @@ type Config struct {
 	CrossSite func(*http.Request) bool
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// TrustUnixSocket believes that of requests on a Unix socket.
+	TrustUnixSocket bool
 }
 
 // Origins compares requests with the origin of a Config. It is safe for
