@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
@@ -65,7 +66,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	cfg = cfg.withDefaults()
 	g := &Gateway{
-		flows:   flow.New(cfg.Limits.Heartbeat),
+		flows:   flow.New(cfg.Limits.Heartbeat, metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)),
 		timeout: cfg.Limits.Timeout,
 		log:     requestid.Logger(cfg.Logger),
 		ready:   cfg.Ready,
@@ -74,6 +75,8 @@ func newGateway(cfg Config) (*Gateway, error) {
 		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log,
 		Handler:   g.serve,
 		Challenge: func(value string, r *http.Request) string { return g.resource.challenge(value, r) },
+		Requests:  metrics.NewHTTP(cfg.MeterProvider, metrics.PartGateway),
+		Limited:   metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections),
 	})
 	g.api = http.HandlerFunc(g.serveAPI)
 	if cfg.Access.BaseURL != "" {

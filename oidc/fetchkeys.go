@@ -8,17 +8,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // fetchKeys fetches and publishes the key set, and returns when to fetch it
 // again. If it fails the current set stays: a provider that is down, or responds
 // with {"keys":[]} or an HTML page, must not invalidate all tokens. There is no
 // built-in key to fall back to (CVE-2026-31837).
-func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, error) {
+func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration, err error) {
 	m := p.metadata.Load()
 	if m == nil {
 		return 0, errors.New("keys: no metadata yet")
 	}
+	result := metrics.FetchOK
+	defer func() { p.fetched(ctx, metrics.DocumentKeys, result, err) }()
 	p.mu.Lock()
 	p.started++
 	number := p.started
@@ -40,7 +44,7 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 	}
 	var set *keySet
 	if res.status == http.StatusNotModified {
-		set = have.copy()
+		set, result = have.copy(), metrics.FetchNotModified
 	} else {
 		var skipped string
 		if set, skipped, err = parseKeySet(res.body); err != nil {
@@ -57,6 +61,17 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (time.Duration, 
 	set.confirmed = sent
 	p.publish(number, set)
 	return freshness(res.header), nil
+}
+
+// fetched counts a fetch, unless its context has ended it.
+func (p *Provider) fetched(ctx context.Context, document, result string, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		result = metrics.FetchError
+	}
+	p.fetches.Add(document, result)
 }
 
 // publish makes set the current one, unless it is the response to an earlier

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 const (
@@ -41,6 +42,9 @@ type Provider struct {
 	failure  atomic.Pointer[failure] // of the last fetch; nil after a success
 	skew     atomic.Pointer[time.Duration]
 	set      atomic.Pointer[keySet]
+
+	fetches     *metrics.Counter // of documents
+	unknownKids *metrics.Counter
 
 	turn     chan struct{} // held by the Run that does the work, which owns the next two
 	failures int           // in a row
@@ -81,6 +85,9 @@ func NewProvider(cfg Config) (*Provider, error) {
 		log:    cfg.Logger,
 		turn:   make(chan struct{}, 1),
 		wanted: make(chan struct{}, 1),
+
+		fetches:     metrics.NewCounter(cfg.MeterProvider, metrics.ProviderFetches),
+		unknownKids: metrics.NewCounter(cfg.MeterProvider, metrics.UnknownKids),
 	}
 	if cfg.InternalURL != "" {
 		u, err := url.Parse(cfg.InternalURL)
@@ -98,6 +105,13 @@ func NewProvider(cfg Config) (*Provider, error) {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.log = p.log.With("issuer", cfg.Issuer)
+	metrics.ObserveGauge(cfg.MeterProvider, metrics.ProviderAvailable, func() (float64, bool) {
+		return metrics.Bool(p.metadata.Load() != nil && p.failure.Load() == nil)
+	})
+	metrics.ObserveGauge(cfg.MeterProvider, metrics.KeySetAge, func() (float64, bool) {
+		confirmed := p.KeysConfirmed()
+		return p.now().Sub(confirmed).Seconds(), !confirmed.IsZero()
+	})
 	return p, nil
 }
 
@@ -210,7 +224,8 @@ func (p *Provider) Discover(ctx context.Context) (*Metadata, error) {
 	return m, nil
 }
 
-func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
+func (p *Provider) discover(ctx context.Context) (_ *Metadata, err error) {
+	defer func() { p.fetched(ctx, metrics.DocumentMetadata, metrics.FetchOK, err) }()
 	res, err := p.get(ctx, strings.TrimSuffix(p.issuer, "/")+"/.well-known/openid-configuration", nil)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // An unknown kid leads to a fetch of the key set, since a rotation must be
@@ -90,7 +92,18 @@ func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
 	if kid == "" || !errors.Is(err, errNotPublished) {
 		return keys, err
 	}
-	return p.awaitKey(ctx, kid)
+	keys, err = p.awaitKey(ctx, kid)
+	switch {
+	case err == nil:
+		p.unknownKids.Add(metrics.KidFound)
+	case errors.Is(err, errBudget):
+		p.unknownKids.Add(metrics.KidBudget)
+	case errors.Is(err, errNotPublished):
+		p.unknownKids.Add(metrics.KidNotPublished)
+	default:
+		p.unknownKids.Add(metrics.KidUnavailable)
+	}
+	return keys, err
 }
 
 // KnownKeys returns what Keys does, without a fetch.

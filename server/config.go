@@ -20,8 +20,8 @@ import (
 // Config configures a [Server]. What Authn requires is required; the zero value
 // of every other field is a safe default.
 type Config struct {
-	// Authn says which access tokens are accepted. Its Logger defaults to the one
-	// below.
+	// Authn says which access tokens are accepted. Its Logger and MeterProvider
+	// default to those below.
 	Authn authn.Config
 	// Register registers the services, with their generated Register functions.
 	Register func(grpc.ServiceRegistrar)
@@ -109,6 +109,9 @@ func (cfg Config) withDefaults() Config {
 	cfg.Logger = requestid.Logger(cfg.Logger)
 	if cfg.Authn.Logger == nil {
 		cfg.Authn.Logger = cfg.Logger
+	}
+	if cfg.Authn.MeterProvider == nil {
+		cfg.Authn.MeterProvider = cfg.MeterProvider
 	}
 	return cfg
 }

@@ -25,7 +25,7 @@ import (
 // interceptors returns what a call passes, outermost first. Unary calls and
 // streams pass the same, for the same reasons. A unary call passes before without
 // its message, which is read only then, and after with it.
-func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
+func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
 	calls := newCallLog(cfg.Logger)
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		cfg.Logger.ErrorContext(ctx, "service panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -33,6 +33,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.Una
 	})
 	before = []grpc.UnaryServerInterceptor{
 		identifyUnary, // first, so that every log line about the call has its id
+		meter.Unary,   // outside of the log, with the same outcome
 		calls.Unary,   // outside of everything that can fail, so that it logs what the caller gets
 		concludeUnary, // turns every error below into a status, before it is logged
 		recovery.UnaryServerInterceptor(recovered), // turns a panic below into an error
@@ -44,6 +45,7 @@ func interceptors(cfg Config, auth *authn.Interceptor) (before, after []grpc.Una
 	}
 	stream = []grpc.StreamServerInterceptor{
 		identifyStream,
+		meter.Stream,
 		calls.Stream,
 		concludeStream,
 		recovery.StreamServerInterceptor(recovered),

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/tap"
 
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -42,6 +43,7 @@ type receiver struct {
 	anonymous     *arrival.Limiter
 	maxMessage    int64
 	timeout       time.Duration // of a unary call
+	limited       *metrics.Counter
 
 	unauthenticated atomic.Int64
 	streams         atomic.Int64 // anonymous ones
@@ -91,7 +93,7 @@ func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHa
 			}
 			if rc.streams.Add(1) > maxAnonymousStreams {
 				rc.streams.Add(-1)
-				return errTooMany
+				return rc.tooMany()
 			}
 			defer rc.streams.Add(-1)
 			return st.Handler(srv, &anonymousStream{ss, rc})
@@ -101,6 +103,12 @@ func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHa
 
 // errTooMany has a code that clients and gateways retry.
 var errTooMany = status.Error(codes.Unavailable, "too many calls without a verified token at once; try again")
+
+// tooMany counts a refusal.
+func (rc *receiver) tooMany() error {
+	rc.limited.Add(metrics.LimitArriving)
+	return errTooMany
+}
 
 // receive reads the message of a unary call, until the call's deadline. The message of a caller
 // without a token must arrive within anonymousTimeout and fit into anonymousBytes.
@@ -128,7 +136,7 @@ func (rc *receiver) receiveWithin(ctx context.Context, ss grpc.ServerStream, msg
 func (rc *receiver) receiveAnonymous(ss grpc.ServerStream, msg any) error {
 	request := rc.anonymous.Begin(rc.maxMessage, giveUp(ss))
 	if request == nil {
-		return errTooMany
+		return rc.tooMany()
 	}
 	defer request.Arrived()
 	timeout := time.AfterFunc(anonymousTimeout, giveUp(ss))
@@ -173,7 +181,7 @@ func (rc *receiver) tap(ctx context.Context, info *tap.Info) (context.Context, e
 	if rc.unauthenticated.Add(1) > maxUnauthenticated {
 		rc.unauthenticated.Add(-1)
 		cancel(nil)
-		return nil, errTooMany
+		return nil, rc.tooMany()
 	}
 	release := sync.OnceFunc(func() { rc.unauthenticated.Add(-1) })
 	stop := context.AfterFunc(ctx, release) // for a call that ends before its handler runs

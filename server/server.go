@@ -18,6 +18,7 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -96,16 +97,19 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 
-	before, after, stream := interceptors(cfg, authn.NewInterceptor(verifier, s.table))
+	meter := &callMeter{metrics.NewRPC(cfg.MeterProvider), metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)}
+	before, after, stream := interceptors(cfg, meter, authn.NewInterceptor(verifier, s.table))
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
 		known:      verifier.Known,
 		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.Limits.MaxRequestBytes)), time.Now),
 		maxMessage: 4 * int64(cfg.Limits.MaxRequestBytes),
 		timeout:    cfg.Limits.Timeout,
+		limited:    metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections),
 	}
 	s.grpc = grpc.NewServer(
 		grpc.InTapHandle(network.tap),
+		grpc.UnknownServiceHandler(meter.unknown),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ReadBufferSize(readBuffer),

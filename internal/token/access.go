@@ -36,6 +36,9 @@ type AccessConfig[P any] struct {
 	// for concurrent use, and neither change nor keep the key. An *Error is returned
 	// as it is; any other error means ReasonUnavailable. Nil revokes nothing.
 	Revoked func(ctx context.Context, key *RevocationKey) error
+	// Verified is told the outcome of each verification: why a token was refused, 0
+	// for one that was accepted, and whether it was in the cache. Nil for nobody.
+	Verified func(refused Reason, cached bool)
 	// CacheSize is the largest number of verified tokens in the cache; 0 means
 	// 65,536, a negative number none. A token takes about 900 bytes and its P,
 	// independent of its length. The table, 13 bytes per token, is allocated at once.
@@ -64,6 +67,7 @@ type AccessVerifier[P any] struct {
 	*verifier
 	principal func(*Claims) (P, error)
 	revoked   func(context.Context, *RevocationKey) error
+	verified  func(Reason, bool)
 	cache     *cache[P]
 }
 
@@ -94,6 +98,7 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		verifier:  v,
 		principal: cfg.Principal,
 		revoked:   cfg.Revoked,
+		verified:  cfg.Verified,
 		cache:     newCache[P](cmp.Or(cfg.CacheSize, 1<<16)),
 	}, nil
 }
@@ -131,11 +136,18 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 
 // accept returns the entry of a good token.
 func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], error) {
-	e, err := v.entry(ctx, raw)
-	if err != nil {
-		return nil, err
+	e, cached, err := v.entry(ctx, raw)
+	if err == nil {
+		err = v.denied(ctx, e)
 	}
-	if err := v.denied(ctx, e); err != nil {
+	if v.verified != nil {
+		var refused Reason
+		if e, ok := errors.AsType[*Error](err); ok {
+			refused = e.Reason
+		}
+		v.verified(refused, cached)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -158,23 +170,23 @@ func (v *AccessVerifier[P]) cached(f *fingerprint) *entry[P] {
 }
 
 // entry returns the cached entry of a token, or verifies the token.
-func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (*entry[P], error) {
+func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], cached bool, err error) {
 	var f fingerprint
 	cacheable := f.take(raw)
 	if cacheable {
 		if e := v.cached(&f); e != nil {
-			return e, nil
+			return e, true, nil
 		}
 	}
 	c, key, err := v.verify(ctx, raw)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	value, err := v.principal(c)
 	if err != nil {
-		return nil, v.refuse(ctx, &Error{ReasonInvalid, err})
+		return nil, false, v.refuse(ctx, &Error{ReasonInvalid, err})
 	}
-	e := &entry[P]{
+	e = &entry[P]{
 		hash:  f.hash,
 		key:   key,
 		until: c.Expiry.Add(skew),
@@ -188,7 +200,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (*entry[P], e
 		copy(e.tail[:], f.tail)
 		v.cache.put(&f, e, v.now())
 	}
-	return e, nil
+	return e, false, nil
 }
 
 // denied returns an error if a valid token has been revoked.

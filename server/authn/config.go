@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -34,6 +36,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets the reason of each refusal, never the token. Default: no log.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the verifier's metrics. Default: none.
+	MeterProvider metric.MeterProvider
 }
 
 // A Denylist knows revoked tokens. The lists of package denylist are such. If a

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -64,6 +66,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 
 		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
 		Revoked:   revoked(cfg.Denylist),
+		Verified:  counted(cfg.MeterProvider),
 		CacheSize: cfg.CacheSize,
 		Now:       cfg.Now,
 		Logger:    cfg.Logger,
@@ -73,6 +76,24 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	v.access = access
 	return v, nil
+}
+
+// counted returns the function that counts verifications, nil if nothing is collected.
+func counted(provider metric.MeterProvider) func(token.Reason, bool) {
+	counter := metrics.NewCounter(provider, metrics.TokenVerifications)
+	if counter == nil {
+		return nil
+	}
+	return func(refused token.Reason, cached bool) {
+		result, cache := metrics.TokenOK, metrics.CacheMiss
+		if refused != 0 {
+			result = refused.String()
+		}
+		if cached {
+			cache = metrics.CacheHit
+		}
+		counter.Add(result, cache)
+	}
 }
 
 // changed returns the method Changed of a denylist, nil if it has none.

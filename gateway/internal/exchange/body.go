@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // ReadBody returns the request body. It refuses one that is longer than
@@ -76,6 +77,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 // be thousands of such requests, so the log has their number once a second.
 func (x *Exchange) overloaded() *refusal.Refusal {
 	x.Quiet = true
+	x.server.cfg.Limited.Add(metrics.LimitArriving)
 	if ok, held := x.server.overloads.Next(); ok {
 		x.server.cfg.Logger.WarnContext(x.Request.Context(), "request refused: too many bodies are arriving", "suppressed", held)
 	}

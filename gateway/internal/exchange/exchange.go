@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -41,6 +42,10 @@ type Config struct {
 	// Challenge completes a WWW-Authenticate value for a request, unless it is "".
 	Challenge func(value string, r *http.Request) string
 	Logger    *slog.Logger
+	// Requests measures the requests of clients, nil for none. Those that another part
+	// passes on in this process are measured there.
+	Requests *metrics.HTTP
+	Limited  *metrics.Counter
 }
 
 // Server is the http.Handler that begins and ends exchanges. It is safe for
@@ -69,9 +74,11 @@ type Exchange struct {
 	server   *Server
 	w        http.ResponseWriter
 	start    time.Time
-	outer    *accesslog.Line // of a part in front of this one, in this process
-	line     *accesslog.Line // of the gateway, if outer is nil
-	stream   Stream          // nil unless the answer is written in parts
+	measured metrics.Request  // unless a part in front of this one measures the request
+	outside  *metrics.Request // that of the part in front, nil if there is none
+	outer    *accesslog.Line  // of a part in front of this one, in this process
+	line     *accesslog.Line  // of the gateway, if outer is nil
+	stream   Stream           // nil unless the answer is written in parts
 	override atomic.Pointer[refusal.Refusal]
 	status   int   // 0 until the header is sent
 	written  int64 // bytes of the body
@@ -98,6 +105,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = values[0]
 	}
 	x := &Exchange{Request: r, ID: requestid.Keep(id), server: s, w: w, start: time.Now()}
+	if s.cfg.Requests != nil {
+		if x.outside = metrics.RequestOf(w); x.outside == nil {
+			x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
+		}
+	}
 	ctx := r.Context()
 	if requestid.FromContext(ctx) != x.ID {
 		ctx = requestid.NewContext(ctx, x.ID)
@@ -123,12 +135,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				cause = http.ErrAbortHandler // the client must notice that the answer is incomplete
 			}
 		}
+		s.measure(x)
 		s.log(x)
 		if cause != nil {
 			panic(cause)
 		}
 	}()
 	s.cfg.Handler(x)
+}
+
+// measure records the request, or tells the part in front of its route.
+func (s *Server) measure(x *Exchange) {
+	request := x.outside
+	if request == nil {
+		request = &x.measured
+	}
+	request.SetRoute(x.Pattern)
+	if x.Route != nil {
+		request.SetRoute(x.Route.Pattern)
+	}
+	if x.stream != nil {
+		request.SetStream()
+	}
+	if x.outside == nil {
+		x.measured.End(x.Request.Context(), x.status)
+	}
 }
 
 // log writes the line of a request: the pattern, never the path, the query or

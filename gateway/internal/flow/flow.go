@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 const (
@@ -29,14 +30,15 @@ const (
 // concurrent use.
 type Flows struct {
 	heartbeat time.Duration
+	open      *metrics.UpDownCounter
 	stopping  context.Context // ends with Stop
 	stop      context.CancelFunc
 }
 
 // New returns Flows whose event streams carry a comment after a silence of
-// heartbeat.
-func New(heartbeat time.Duration) *Flows {
-	f := &Flows{heartbeat: heartbeat}
+// heartbeat, and which counts those that are open.
+func New(heartbeat time.Duration, open *metrics.UpDownCounter) *Flows {
+	f := &Flows{heartbeat: heartbeat, open: open}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	return f
 }
@@ -52,6 +54,7 @@ type Flow struct {
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	unhook    func() bool
+	closed    func() // counts
 
 	beats sync.WaitGroup
 	mu    sync.Mutex
@@ -78,6 +81,7 @@ func (f *Flows) Begin(ctx context.Context, x *exchange.Exchange, format Format) 
 		}
 	}
 	x.SetStream(flow)
+	flow.closed = f.open.Begin(format.kind())
 	return flow
 }
 
@@ -175,6 +179,7 @@ func (f *Flow) End() {
 
 // Close ends the call and waits for the heartbeats.
 func (f *Flow) Close() {
+	f.closed()
 	f.unhook()
 	f.cancel(nil)
 	f.beats.Wait()

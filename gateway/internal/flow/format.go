@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 var (
@@ -33,6 +34,17 @@ const (
 	// google.rpc.RetryInfo is an "end" with that delay as the reconnection time.
 	Events
 )
+
+// kind returns the format as a kind of stream in metrics.
+func (f Format) kind() string {
+	switch f {
+	case Events:
+		return metrics.StreamEvents
+	case Lines:
+		return metrics.StreamLines
+	}
+	return metrics.StreamRaw
+}
 
 // message writes a message whose JSON is data.
 func (f Format) message(b *bytes.Buffer, m proto.Message, data []byte) {

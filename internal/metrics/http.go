@@ -1,0 +1,230 @@
+package metrics
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// methods are those of RFC 9110 and RFC 5789; a client can invent any number of others.
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
+
+// HTTP measures the requests that clients make to one part. It is safe for concurrent use.
+type HTTP struct {
+	part     string
+	duration metric.Float64Histogram
+	active   *cells
+	// results has the attributes of every result that has occurred. It is replaced, never
+	// changed.
+	results atomic.Pointer[map[result][]metric.RecordOption]
+	mu      sync.Mutex // guards replacing results
+}
+
+// A result is what the duration of a request is recorded with.
+type result struct {
+	route  string
+	method int16 // index in methods, or their number
+	status int16 // 0 for none
+	secure bool
+	stream bool
+}
+
+// maxResults bounds results. A route has a handful of them, and routes are declared; it
+// guards against a part that makes routes of paths.
+const maxResults = 4096
+
+// NewHTTP returns the recorder of a part.
+func NewHTTP(provider metric.MeterProvider, part string) *HTTP {
+	m := meter(provider)
+	if m == nil {
+		return nil
+	}
+	h := &HTTP{part: part, duration: newHistogram(m, HTTPServerRequestDuration), active: newCells(HTTPServerActiveRequests)}
+	h.results.Store(&map[result][]metric.RecordOption{})
+	must(m.Int64ObservableUpDownCounter(HTTPServerActiveRequests.Name, metric.WithUnit(HTTPServerActiveRequests.Unit),
+		metric.WithDescription(HTTPServerActiveRequests.Description),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			for at := range h.active.n {
+				if n := h.active.n[at].Load(); n != 0 {
+					o.Observe(n, h.active.sets[at])
+				}
+			}
+			return nil
+		})))
+	return h
+}
+
+// A Request is a request in flight.
+type Request struct {
+	http   *HTTP
+	start  time.Time
+	active *atomic.Int64
+	result result
+}
+
+// Begin begins to measure a request. secure is whether the client uses https.
+func (h *HTTP) Begin(method string, secure bool) Request {
+	if h == nil {
+		return Request{}
+	}
+	at := slices.Index(methods, method)
+	if at < 0 {
+		at, method = len(methods), Other
+	}
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	q := Request{http: h, start: time.Now(), result: result{method: int16(at), secure: secure}}
+	q.active = &h.active.n[h.active.of.index([]string{h.part, method, scheme})]
+	q.active.Add(1)
+	return q
+}
+
+// SetRoute sets the template of the route that was found.
+func (q *Request) SetRoute(template string) { q.result.route = template }
+
+// SetStream says that the answer is a stream.
+func (q *Request) SetStream() { q.result.stream = true }
+
+// End records a request whose answer had a status, 0 for none.
+func (q *Request) End(ctx context.Context, status int) {
+	if q.http == nil {
+		return
+	}
+	q.active.Add(-1)
+	q.result.status = known(status)
+	q.http.duration.Record(ctx, time.Since(q.start).Seconds(), q.http.options(q.result)...)
+}
+
+// known returns a status that HTTP knows, and that of its class for any other.
+func known(status int) int16 {
+	switch {
+	case status < 100 || status > 599:
+		return 0
+	case http.StatusText(status) == "":
+		status -= status % 100
+	}
+	return int16(status)
+}
+
+// options returns the attributes of a result.
+func (h *HTTP) options(r result) []metric.RecordOption {
+	if options, ok := (*h.results.Load())[r]; ok {
+		return options
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := *h.results.Load()
+	if options, ok := all[r]; ok {
+		return options
+	}
+	if len(all) >= maxResults {
+		r.route = ""
+	}
+	options := []metric.RecordOption{metric.WithAttributeSet(h.attributes(r))}
+	if len(all) < 2*maxResults {
+		all = maps.Clone(all)
+		all[r] = options
+		h.results.Store(&all)
+	}
+	return options
+}
+
+func (h *HTTP) attributes(r result) attribute.Set {
+	method, scheme := Other, "http"
+	if int(r.method) < len(methods) {
+		method = methods[r.method]
+	}
+	if r.secure {
+		scheme = "https"
+	}
+	list := []attribute.KeyValue{
+		attribute.String(KeyPart, h.part), attribute.String(KeyMethod, method), attribute.String(KeyScheme, scheme),
+		attribute.String(KeyStream, strconv.FormatBool(r.stream)),
+	}
+	if r.route != "" {
+		list = append(list, attribute.String(KeyRoute, r.route))
+	}
+	if r.status != 0 {
+		list = append(list, attribute.Int(KeyStatus, int(r.status)))
+	}
+	if r.status >= http.StatusInternalServerError {
+		list = append(list, attribute.String(KeyError, strconv.Itoa(int(r.status))))
+	}
+	return attribute.NewSet(list...)
+}
+
+// Wrap measures the requests of a handler, which calls RequestOf to set the route. secure
+// is whether clients use https.
+func (h *HTTP) Wrap(secure bool, next http.Handler) http.Handler {
+	if h == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answer{ResponseWriter: w, request: h.Begin(r.Method, secure)}
+		whole := false
+		defer func() {
+			if whole && answer.status == 0 {
+				answer.status = http.StatusOK // net/http sends it
+			}
+			answer.request.End(r.Context(), answer.status)
+		}()
+		next.ServeHTTP(answer, r)
+		whole = true
+	})
+}
+
+// An answer notes the status.
+type answer struct {
+	http.ResponseWriter
+	request Request
+	status  int
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status < 200 { // informational answers come before the real one
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// RequestOf returns the request that a part in front measures, which has wrapped w; nil if
+// there is none.
+func RequestOf(w http.ResponseWriter) *Request {
+	for {
+		switch t := w.(type) {
+		case *answer:
+			return &t.request
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return nil
+		}
+	}
+}
+
+// SetRoute sets the route of the request that w answers, if a part measures it.
+func SetRoute(w http.ResponseWriter, template string) {
+	if q := RequestOf(w); q != nil {
+		q.SetRoute(template)
+	}
+}
