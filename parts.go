@@ -65,12 +65,7 @@ type parts struct {
 // runs here, over the network if not.
 func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 	all := &parts{program: p, readiness: admin.NewReadiness(readyTimeout)}
-	all.readiness.Add("process", func(context.Context) error {
-		if all.leaving.Load() {
-			return errLeaving
-		}
-		return nil
-	})
+	all.readiness.Add("process", func(context.Context) error { return all.staying() })
 	var err error
 	if all.security, err = p.secure(run); err != nil {
 		return nil, p.values.Explain(err)
@@ -93,7 +88,8 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.provider, err = oidc.NewProvider(cfg); err != nil {
 			return err
 		}
-		p.readiness.Add("provider", func(context.Context) error { return p.provider.Ready() })
+		// The keys are used for a day after the provider was reached.
+		p.readiness.AddShared("provider", func(context.Context) error { return p.provider.Ready() })
 		if err = p.addDenylist(ctx); err != nil {
 			return err
 		}
@@ -102,14 +98,14 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.store, err = p.openStore(ctx); err != nil {
 			return err
 		}
-		p.readiness.Add("session store", func(ctx context.Context) error { return storeReady(ctx, p.store) })
+		p.readiness.AddShared("session store", func(ctx context.Context) error { return storeReady(ctx, p.store) })
 		p.closers = append(p.closers, p.store.Close)
 	}
 	if run.Server {
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
-		p.readiness.Add("services", p.services.ready)
+		p.readiness.AddShared("services", p.services.ready)
 		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(); err != nil {
 			return err
@@ -141,7 +137,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		return p.about("denylist", errors.New(err.Error()+"; start it, or correct the address"))
 	}
 	p.denylist = list
-	p.readiness.Add("denylist", func(context.Context) error { return list.Ready() })
+	p.readiness.AddShared("denylist", func(context.Context) error { return list.Ready() })
 	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "denylist", Run: list.Run})
 	p.closers = append(p.closers, func() error { list.Close(); return nil })
 	return nil
@@ -195,19 +191,11 @@ func (p *parts) addGateway(run partSet) (err error) {
 		}
 		p.closers = append(p.closers, remote.Close)
 		p.readiness.Add("server", func(context.Context) error { return connected(remote) })
-		cfg.Conn, cfg.Ready = remote, func() error {
-			if err := connected(remote); err != nil {
-				return &unreachable{err}
-			}
-			return nil
-		}
+		cfg.Conn, cfg.Ready = remote, func() error { return connected(remote) }
 	}
 	ready := cfg.Ready
 	cfg.Ready = func() error {
-		if p.leaving.Load() {
-			return errLeaving
-		}
-		return ready()
+		return errors.Join(p.staying(), ready())
 	}
 	cfg.Services = append(exposedServices(p.app.Services), exposedAdmin)
 	// A bff in another process calls it by a name of their network.
@@ -245,6 +233,7 @@ func (p *parts) addBFF() (err error) {
 		Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
 		Development: p.development,
 	}
+	cfg.Ready = p.staying
 	cfg.TokenAddress = p.tokenAddress()
 	cfg.SettingName = p.settingName
 	p.bff, err = bff.New(cfg)
@@ -290,12 +279,13 @@ func connected(conn *grpc.ClientConn) error {
 	return nil
 }
 
-// An unreachable error hides its cause from /readyz of a public port. Log and
-// admin port have the cause.
-type unreachable struct{ cause error }
-
-func (e *unreachable) Error() string { return "the server does not answer" }
-func (e *unreachable) Unwrap() error { return e.cause }
+// staying returns errLeaving once the process is about to end.
+func (p *parts) staying() error {
+	if p.leaving.Load() {
+		return errLeaving
+	}
+	return nil
+}
 
 // errLeaving is the readiness of a process that is stopping.
 var errLeaving = errors.New("the process is about to end")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -68,6 +70,9 @@ type BFF struct {
 	work      inflight.Group
 	workLimit time.Duration
 	sockets   inflight.Group // WebSockets, which end within socketTime of a stop
+	alsoReady func() error   // nil for always
+	reached   atomic.Bool    // provider and session store have answered
+	unready   *throttle.Log  // of the reason
 	stopping  chan struct{}  // closed when this process is about to stop
 	stop      sync.Once
 }
@@ -87,6 +92,8 @@ func New(cfg Config) (*BFF, error) {
 		secure:    base.Scheme == "https",
 		provider:  cfg.Provider,
 		logger:    cfg.Logger,
+		alsoReady: cfg.Ready,
+		unready:   throttle.Every(unreadyInterval),
 		stopping:  make(chan struct{}),
 		workLimit: cfg.Sessions.RefreshTimeout + rp.ConnectTimeout,
 	}
@@ -200,18 +207,6 @@ func (b *BFF) finishWork(ctx context.Context) error {
 func (b *BFF) endStreams() {
 	b.stop.Do(func() { close(b.stopping) })
 	b.api.Drain()
-}
-
-// Ready returns why no login is possible at the moment, nil if one is.
-func (b *BFF) Ready() error {
-	if err := b.provider.Ready(); err != nil {
-		return err
-	}
-	md, err := b.provider.Metadata()
-	if err != nil {
-		return err
-	}
-	return b.party.Fits(md)
 }
 
 // ServeHTTP answers one request.

@@ -134,6 +134,10 @@ type Config struct {
 	TokenAddress string
 	// Frontend serves all other addresses. Default: the embedded pages.
 	Frontend http.Handler
+	// Ready returns why the bff should get no requests, or nil: a condition of
+	// /readyz besides those of [BFF.Ready]. It is called concurrently. Default:
+	// none.
+	Ready func() error
 
 	// HTTPClient calls the provider. Its Timeout and CheckRedirect are not
 	// used: a call ends within 5 seconds, a refresh as Sessions.RefreshTimeout

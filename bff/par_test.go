@@ -104,8 +104,9 @@ func TestPushIsOptional(t *testing.T) {
 		lay(s.idp.metadata, change)
 		s.reconfigure()
 		wantStatus(t, s.browser().navigate("/api/auth/login"), http.StatusServiceUnavailable)
-		if res := s.browser().fetch("/readyz"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "ushed") {
-			t.Errorf("ready: %s", res.body)
+		wantStatus(t, s.browser().fetch("/readyz"), http.StatusServiceUnavailable)
+		if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "ushed") {
+			t.Errorf("Ready returns %v", err)
 		}
 		s.cfg.Login.OmitPAR = false
 	}

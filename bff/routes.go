@@ -118,42 +118,62 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// health answers /healthz, and /readyz with 503 if no login is possible.
+// health answers /healthz, and /readyz with 503 if the bff is not ready. The
+// reason, which may name machines, is logged only.
 func (b *BFF) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	if r.URL.Path == "/readyz" {
-		if why := b.notReady(r); why != "" {
+		if err := b.Ready(r.Context()); err != nil {
+			if ok, _ := b.unready.Next(); ok {
+				b.logger.WarnContext(r.Context(), "not ready", "err", err)
+			}
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready:", why)
+			fmt.Fprintln(w, "not ready")
 			return
 		}
 	}
 	fmt.Fprintln(w, "ok")
 }
 
-// readyTimeout bounds the call of the session store for /readyz.
-const readyTimeout = 2 * time.Second
+const (
+	// readyTimeout bounds the call of the session store for /readyz.
+	readyTimeout = 2 * time.Second
+	// unreadyInterval is how often the reason of a failed health check is logged.
+	// Load balancers may ask several times a second.
+	unreadyInterval = time.Minute
+)
 
-// notReady returns a public text that says why no login is possible, "" if one
-// is. The error, which may name machines, is logged.
-func (b *BFF) notReady(r *http.Request) string {
-	why, err := "the provider's metadata or keys cannot be fetched", b.provider.Ready()
-	if err == nil {
-		if err = b.Ready(); err != nil {
-			why = err.Error() // of the metadata, without an address
+// Ready returns why the bff should get no requests at the moment, nil if it should.
+// It should once provider and session store have answered. A later outage of either
+// changes nothing: it meets all bffs at the same time, and they still serve what
+// works without.
+func (b *BFF) Ready(ctx context.Context) error {
+	if b.alsoReady != nil {
+		if err := b.alsoReady(); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		why, err = "the session store does not answer", b.sessions.Ready(ctx)
+	if b.reached.Load() {
+		return nil
 	}
-	if err == nil {
-		return ""
+	if err := b.provider.Ready(); err != nil {
+		return err
 	}
-	b.logger.WarnContext(r.Context(), "not ready", "err", err)
-	return why
+	md, err := b.provider.Metadata()
+	if err == nil {
+		err = b.party.Fits(md)
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := b.sessions.Ready(ctx); err != nil {
+		return err
+	}
+	b.reached.Store(true)
+	return nil
 }
 
 // refuseForged refuses requests that another origin has caused.

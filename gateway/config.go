@@ -34,10 +34,9 @@ type Config struct {
 	Document DocumentConfig
 	// Limits bounds sizes and times.
 	Limits LimitsConfig
-	// Ready reports whether the gateway can serve, for /readyz: nil, or the reason
-	// why not. The public answer contains the error's text, so it should name no
-	// address; an error that it wraps is logged instead. It is called concurrently.
-	// Default: always ready.
+	// Ready returns why the gateway cannot serve, or nil, for /readyz. The reason is
+	// logged, at most once a minute, and not sent to clients. It is called
+	// concurrently. Default: always ready.
 	Ready func() error
 	// Logger gets one line per request and the causes of internal errors, each
 	// with the request's id. Default: no log.

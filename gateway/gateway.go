@@ -22,6 +22,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 // Gateway is the REST facade. It is an http.Handler, safe for concurrent use.
@@ -38,6 +39,7 @@ type Gateway struct {
 	timeout     time.Duration
 	log         *slog.Logger
 	ready       func() error
+	unready     *throttle.Log // of the reason
 }
 
 // methodRegistry is the optional interface of a Conn that knows the methods of
@@ -70,6 +72,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 		timeout: cfg.Limits.Timeout,
 		log:     requestid.Logger(cfg.Logger),
 		ready:   cfg.Ready,
+		unready: throttle.Every(unreadyInterval),
 	}
 	g.exchanges = exchange.New(exchange.Config{
 		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log,

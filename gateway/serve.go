@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -77,7 +75,12 @@ func methodNotServed() *refusal.Refusal {
 	return refused
 }
 
-// serveHealth answers a health check: 200, or 503 with the reason.
+// unreadyInterval is how often the reason of a failed health check is logged. Load
+// balancers may ask several times a second.
+const unreadyInterval = time.Minute
+
+// serveHealth answers a health check: 200, or 503. The reason is logged, since it may
+// name machines.
 func (g *Gateway) serveHealth(x *exchange.Exchange) {
 	if !x.ReadOnly() {
 		return
@@ -85,13 +88,11 @@ func (g *Gateway) serveHealth(x *exchange.Exchange) {
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if x.Pattern == "/readyz" && g.ready != nil {
 		if err := g.ready(); err != nil {
-			cause := err
-			if wrapped := errors.Unwrap(err); wrapped != nil {
-				cause = wrapped
+			if ok, _ := g.unready.Next(); ok {
+				g.log.WarnContext(x.Request.Context(), "not ready", "err", err)
 			}
-			g.log.WarnContext(x.Request.Context(), "not ready", "err", cause)
 			x.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = x.Write([]byte("not ready: " + strings.TrimSpace(err.Error()) + "\n"))
+			_, _ = x.Write([]byte("not ready\n"))
 			return
 		}
 	}

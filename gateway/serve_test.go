@@ -297,7 +297,7 @@ func TestHealth(t *testing.T) {
 		{"GET /healthz", notReady, 200, "ok\n"},
 		{"GET /readyz", nil, 200, "ok\n"},
 		{"GET /readyz", func() error { return nil }, 200, "ok\n"},
-		{"GET /readyz", notReady, 503, "not ready: no key set yet\n"},
+		{"GET /readyz", notReady, 503, "not ready\n"},
 		{"HEAD /readyz", notReady, 503, ""},
 		{"OPTIONS /healthz", nil, 204, ""},
 		{"POST /healthz", nil, 405, `{"code":12,"message":"this path is served for GET, HEAD, OPTIONS only","details":[]}`},

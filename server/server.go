@@ -145,19 +145,7 @@ func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 
 // Ready returns why calls cannot be authenticated at the moment, nil if they can.
-// The text may be shown to everyone; the error that it wraps names addresses.
-func (s *Server) Ready() error {
-	if err := s.verifier.Ready(); err != nil {
-		return &unready{err}
-	}
-	return nil
-}
-
-// unready is the public form of an error that names addresses.
-type unready struct{ cause error }
-
-func (e *unready) Error() string { return "tokens cannot be verified at the moment" }
-func (e *unready) Unwrap() error { return e.cause }
+func (s *Server) Ready() error { return s.verifier.Ready() }
 
 // Run keeps the keys of the provider fresh and updates the health service, until
 // the context ends. Before it runs, the health service reports NOT_SERVING.

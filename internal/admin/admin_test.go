@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,12 +125,12 @@ func TestReadyz(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var store, client error
-		hang := false
+		var hang atomic.Bool
 		readiness := admin.NewReadiness(time.Second)
 		readiness.Add("session store", func(context.Context) error { return store })
 		readiness.Add("provider client", func(context.Context) error { return client })
 		readiness.Add("services", func(ctx context.Context) error {
-			if hang {
+			if hang.Load() {
 				time.Sleep(time.Hour) // ignores its context
 			}
 			return nil
@@ -169,12 +170,13 @@ func TestReadyz(t *testing.T) {
 		}
 
 		time.Sleep(time.Minute)
-		store, client, hang = nil, nil, true
+		store, client = nil, nil
+		hang.Store(true)
 		for range 3 { // the polls join one question
 			expect("no answer", 503, "not ready", "session store: ready since "+at(3*time.Minute),
 				"provider client: ready since "+at(3*time.Minute), "services: not ready since "+at(3*time.Minute+time.Second)+": no answer in time")
 		}
-		hang = false
+		hang.Store(false)
 		time.Sleep(time.Hour)
 	})
 }
@@ -249,5 +251,28 @@ func TestValidate(t *testing.T) {
 	err := admin.Config{AllowedHosts: []string{"ok", "http://no"}}.Validate()
 	if err == nil || !strings.Contains(err.Error(), `AllowedHosts[1] "http://no" is not a host name`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A dependency that all processes share makes the process not ready until it has
+// been reached once.
+func TestSharedDependency(t *testing.T) {
+	t.Parallel()
+	r := admin.NewReadiness(time.Minute)
+	var failure error
+	r.AddShared("store", func(context.Context) error { return failure })
+	for _, step := range []struct {
+		err  error
+		want admin.State
+	}{
+		{errors.New("refused"), admin.NotReady},
+		{nil, admin.Ready},
+		{errors.New("refused"), admin.Degraded},
+		{nil, admin.Ready},
+	} {
+		failure = step.err
+		if got := r.Report(t.Context()); got.State != step.want || got.Dependencies[0].State != step.want {
+			t.Errorf("with %v: %v, want %v", step.err, got, step.want)
+		}
 	}
 }

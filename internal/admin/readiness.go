@@ -60,6 +60,14 @@ func (r *Readiness) Add(name string, ask func(context.Context) error) {
 	r.checks = append(r.checks, &check{name: name, ask: ask, since: time.Now()})
 }
 
+// AddShared is Add for a dependency that other processes like this one have too,
+// such as a database. Once it has been ready, its errors are warnings: if they made
+// the process not ready, they would make all processes so at the same time, and a
+// load balancer would have none left for what works without the dependency.
+func (r *Readiness) AddShared(name string, ask func(context.Context) error) {
+	r.checks = append(r.checks, &check{name: name, ask: ask, since: time.Now(), shared: true})
+}
+
 // Report asks all dependencies at once.
 func (r *Readiness) Report(ctx context.Context) Report {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
@@ -81,10 +89,12 @@ func (r *Readiness) Report(ctx context.Context) Report {
 
 // A check is a dependency and what was last known of it.
 type check struct {
-	name string
-	ask  func(context.Context) error
+	name   string
+	ask    func(context.Context) error
+	shared bool
 
 	mu      sync.Mutex
+	reached bool    // it has been ready
 	running *answer // nil when none is
 	state   State   // "" before the first answer
 	since   time.Time
@@ -131,14 +141,15 @@ func (c *check) end(ctx context.Context, a *answer) Dependency {
 		}
 	}
 	d := Dependency{Name: c.name, State: Ready}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
 		d.State, d.Cause = NotReady, strings.Join(strings.Fields(err.Error()), " ")
-		if _, warning := errors.AsType[*Warning](err); warning {
+		if _, warning := errors.AsType[*Warning](err); warning || c.shared && c.reached {
 			d.State = Degraded
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.reached = c.reached || err == nil
 	if c.state != d.State {
 		if c.state != "" || d.State != Ready {
 			c.since = time.Now()
