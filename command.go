@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
@@ -220,7 +220,7 @@ func newLogger(w io.Writer, format string, level slog.Leveler, development bool)
 	if format == "text" || format == "auto" && development {
 		h = slog.NewTextHandler(w, options)
 	}
-	return slog.New(requestid.LogHandler(h))
+	return slog.New(logs.Handler(h))
 }
 
 // version returns that of the main module, and the commit if the build knows it.

@@ -25,7 +25,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -96,7 +96,7 @@ func newPaths(b *testing.B) *paths {
 	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
 		"padding": strings.Repeat("x", 300)})
 	p := &paths{
-		logger: slog.New(requestid.LogHandler(slog.NewJSONHandler(io.Discard, nil))),
+		logger: slog.New(logs.Handler(slog.NewJSONHandler(io.Discard, nil))),
 		secret: rand.Text() + rand.Text(), issuer: issuer.URL, bearer: "Authorization: Bearer " + raw,
 	}
 	var err error

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
@@ -110,5 +110,5 @@ func logsTo(r *record) func(*bff.Config) {
 }
 
 func logger(r *record) *slog.Logger {
-	return slog.New(requestid.LogHandler(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	return slog.New(logs.Handler(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug})))
 }

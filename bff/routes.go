@@ -43,12 +43,12 @@ func (b *BFF) authRoutes() map[string]map[string]http.HandlerFunc {
 func (b *BFF) chain() http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
-		b.refuseForged,           // before anything acts on a cookie
-		b.login.LimitCookies,     // before a server behind the bff refuses them, which would lock the user out
-		b.refuseHost,             // before another site gets an answer
-		refuseMethods,            // at every address
-		b.answered,               // headers of refusals too, deadlines, and a panic becomes an answer
-		accesslog.Wrap(b.logger), // outermost, since it logs the final answer and sets the request id
+		b.refuseForged,       // before anything acts on a cookie
+		b.login.LimitCookies, // before a server behind the bff refuses them, which would lock the user out
+		b.refuseHost,         // before another site gets an answer
+		refuseMethods,        // at every address
+		b.answered,           // headers of refusals too, deadlines, and a panic becomes an answer
+		accesslog.Wrap(accesslog.Config{Logger: b.logger, Client: b.origins.ClientAddress}), // outermost, since it logs the final answer and sets the request id
 	} {
 		h = wrap(h)
 	}
@@ -242,7 +242,7 @@ func (b *BFF) recovered(next http.Handler, w *forward.Writer, r *http.Request) {
 		if p == http.ErrAbortHandler { // net/http cuts the answer
 			panic(p)
 		}
-		b.logger.ErrorContext(r.Context(), "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		b.logger.ErrorContext(r.Context(), "panic in the bff", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		if w.Started() { // a partial answer must not look complete
 			panic(http.ErrAbortHandler)
 		}

@@ -185,7 +185,7 @@ func TestUnaryFailures(t *testing.T) {
 				if !strings.Contains(got, want) {
 					t.Errorf("got %.300q, want %.100q", got, want)
 				}
-				if logged := strings.Contains(log.String(), `"call failed"`); logged != (c.status == 500) {
+				if logged := strings.Contains(log.String(), `"level":"WARN"`); logged != (c.status == 500) {
 					t.Errorf("got log %s", log)
 				}
 			})

@@ -19,9 +19,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
@@ -70,7 +70,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		flows:   flow.New(cfg.Limits.Heartbeat, metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)),
 		timeout: cfg.Limits.Timeout,
-		log:     requestid.Logger(cfg.Logger),
+		log:     logs.Logger(cfg.Logger),
 		ready:   cfg.Ready,
 		unready: throttle.Every(unreadyInterval),
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -115,12 +116,12 @@ func TestLog(t *testing.T) {
 		{"no route", "GET", "/api/secret-path", "", nil,
 			map[string]any{"level": "INFO", "msg": "request", "method": "GET", "route": "-", "rpc": "", "status": 404.0, "request_id": "abc"}},
 		{"an unknown method", "SECRET-METHOD", "/api", "", nil,
-			map[string]any{"level": "INFO", "msg": "request", "method": "other", "route": "-", "rpc": "", "status": 405.0, "request_id": "abc"}},
+			map[string]any{"level": "INFO", "msg": "request", "method": "_OTHER", "route": "-", "rpc": "", "status": 405.0, "request_id": "abc"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(&out, nil)))
+			logger := slog.New(logs.Handler(slog.NewJSONHandler(&out, nil)))
 			g := start(t, gateway.Config{Logger: logger}, &backend{answer: c.answer})
 			send(g, c.method, c.target, []string{"X-Request-Id: abc", "Authorization: Bearer secret-token", "Cookie: secret-cookie", "Accept-Language: secret-language"}, c.body)
 			if strings.Contains(strings.ToLower(out.String()), "secret") {
@@ -130,7 +131,7 @@ func TestLog(t *testing.T) {
 			if err := json.Unmarshal(out.Bytes(), &got); err != nil { // fails if there are two lines
 				t.Fatalf("got %v, want one line: %s", err, &out)
 			}
-			for _, name := range []string{"time", "duration", "bytes"} {
+			for _, name := range []string{"time", "duration", "bytes", "client"} {
 				if _, ok := got[name]; !ok {
 					t.Errorf("%s is not logged", name)
 				}
@@ -154,7 +155,7 @@ func TestLogBehindAnotherPart(t *testing.T) {
 		ctx, line := accesslog.Begin(t.Context(), front)
 		r := httptest.NewRequestWithContext(ctx, "GET", "/api/things/1", nil)
 		g.ServeHTTP(httptest.NewRecorder(), r)
-		line.Write(ctx, front)
+		line.Write(ctx, front, slog.LevelInfo)
 		var got map[string]any
 		if err := json.Unmarshal(outer.Bytes(), &got); err != nil {
 			t.Fatal(err)
@@ -173,14 +174,14 @@ func TestLogBehindAnotherPart(t *testing.T) {
 func TestLogHasCause(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(&out, nil)))
+	logger := slog.New(logs.Handler(slog.NewJSONHandler(&out, nil)))
 	g := start(t, gateway.Config{Logger: logger}, &backend{answer: fails(status.Error(codes.Internal, "the cause"))})
 	response := send(g, "GET", "/api", []string{"X-Request-Id: abc"}, "")
 	if got := read(t, response); strings.Contains(got, "the cause") {
 		t.Errorf("the client got %s", got)
 	}
 	first, _, _ := strings.Cut(out.String(), "\n")
-	for _, part := range []string{`"level":"ERROR"`, `"err":"the cause"`, `"rpc":"/gatewaytest.status.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
+	for _, part := range []string{`"level":"WARN"`, `"status":500`, `"code":"Internal"`, `"err":"the cause"`, `"rpc":"/gatewaytest.status.v1.StatusService/GetStatus"`, `"request_id":"abc"`} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%s lacks %s", first, part)
 		}

@@ -29,7 +29,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 func b64url(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
@@ -309,7 +309,7 @@ func TestRPCMetadata(t *testing.T) {
 func TestRPCLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	logger := slog.New(requestid.LogHandler(slog.NewJSONHandler(&out, nil)))
+	logger := slog.New(logs.Handler(slog.NewJSONHandler(&out, nil)))
 	g := start(t, gateway.Config{Logger: logger}, &backend{answer: fails(status.Error(codes.Internal, "the cause"))})
 	send(g, "POST", things+"/GetThing", []string{connectJSON, version1, "X-Request-Id: abc", "Authorization: Bearer secret"}, `{"id":"secret"}`)
 	if strings.Contains(out.String(), "secret") {
@@ -327,8 +327,7 @@ func TestRPCLog(t *testing.T) {
 		lines = append(lines, line)
 	}
 	want := []map[string]any{
-		{"level": "ERROR", "msg": "call failed", "rpc": getThing.Procedure, "code": "Internal", "err": "the cause", "request_id": "abc"},
-		{"level": "INFO", "msg": "request", "method": "POST", "route": things + "/GetThing", "rpc": getThing.Procedure, "status": 500.0, "request_id": "abc"},
+		{"level": "WARN", "msg": "request", "method": "POST", "route": things + "/GetThing", "rpc": getThing.Procedure, "status": 500.0, "code": "Internal", "err": "the cause", "client": "192.0.2.1", "request_id": "abc"},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("lines differ (-want +got):\n%s", diff)

@@ -13,7 +13,7 @@ import (
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -106,7 +106,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, DefaultTimeout)
 	cfg.Limits.MaxRequestBytes = cmp.Or(cfg.Limits.MaxRequestBytes, DefaultMaxRequestBytes)
 	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, DefaultMaxResponseBytes)
-	cfg.Logger = requestid.Logger(cfg.Logger)
+	cfg.Logger = logs.Logger(cfg.Logger)
 	if cfg.Authn.Logger == nil {
 		cfg.Authn.Logger = cfg.Logger
 	}

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -133,7 +133,7 @@ func start(t *testing.T, p *probe, change func(*server.Config)) *system {
 	t.Helper()
 	s := &system{probe: p, issuer: newIssuer(t), log: &logBuffer{}, served: make(chan error, 1)}
 	cfg := newConfig(t, s.issuer, p)
-	cfg.Logger = slog.New(requestid.LogHandler(slog.NewJSONHandler(s.log, nil)))
+	cfg.Logger = slog.New(logs.Handler(slog.NewJSONHandler(s.log, nil)))
 	if change != nil {
 		change(&cfg)
 	}

@@ -26,9 +26,9 @@ import (
 // streams pass the same, for the same reasons. A unary call passes before without
 // its message, which is read only then, and after with it.
 func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
-	calls := newCallLog(cfg.Logger)
+	calls := callLog{cfg.Logger}
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
-		cfg.Logger.ErrorContext(ctx, "service panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")
 	})
 	before = []grpc.UnaryServerInterceptor{

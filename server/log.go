@@ -4,95 +4,91 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
+	"net"
+	"strings"
+	"time"
 
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // A callLog writes one line per call, without messages. A call in process belongs
 // to a request whose line the bff or the gateway writes: its outcome is added to
-// that line.
-type callLog struct {
-	logger *slog.Logger
-	unary  grpc.UnaryServerInterceptor
-	stream grpc.StreamServerInterceptor
-}
+// that line. Health checks have no line.
+type callLog struct{ logger *slog.Logger }
 
-func newCallLog(l *slog.Logger) *callLog {
-	logger, options := callLogger(l)
-	return &callLog{l, logging.UnaryServerInterceptor(logger, options...), logging.StreamServerInterceptor(logger, options...)}
-}
-
-func (c *callLog) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	line := accesslog.FromContext(ctx)
-	if line == nil {
-		return c.unary(ctx, req, info, handler)
-	}
+func (c callLog) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	start := time.Now()
 	resp, err := handler(ctx, req)
-	c.add(ctx, line, info.FullMethod, err)
+	c.write(ctx, info.FullMethod, start, err)
 	return resp, err
 }
 
-func (c *callLog) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	line := accesslog.FromContext(ss.Context())
-	if line == nil {
-		return c.stream(srv, ss, info, handler)
-	}
+func (c callLog) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	start := time.Now()
 	err := handler(srv, ss)
-	c.add(ss.Context(), line, info.FullMethod, err)
+	c.write(ss.Context(), info.FullMethod, start, err)
 	return err
 }
 
-// add adds the outcome of a call to the line of its request, and to the log itself
-// at debug level or if the line has been written already.
-func (c *callLog) add(ctx context.Context, line *accesslog.Line, method string, err error) {
-	code := status.Code(err)
-	level := slog.Level(logging.DefaultServerCodeToLevel(code))
-	attrs := make([]slog.Attr, 0, 4)
-	attrs = append(attrs, slog.String("grpc.code", code.String()))
-	if err != nil {
-		attrs = append(attrs, slog.String("grpc.error", err.Error()))
-		if cause := causeOf(err); cause != "" {
-			attrs = append(attrs, slog.String("err", cause))
-		}
+// write adds the outcome of a call to the line of its request. If there is none, or it
+// has been written already, the call has a line of its own.
+func (c callLog) write(ctx context.Context, method string, start time.Time, err error) {
+	code, cause := status.Code(err), causeOf(err)
+	level := levelOf(code)
+	outcome, n := [...]slog.Attr{slog.String("code", code.String()), slog.String("err", cause)}, 2
+	if err == nil {
+		n = 1
 	}
-	if line.Add(level, attrs...) {
+	if accesslog.FromContext(ctx).Add(level, outcome[:n]...) || strings.HasPrefix(method, "/grpc.health.v1.Health/") {
 		level = slog.LevelDebug
 	}
 	if c.logger.Enabled(ctx, level) {
-		c.logger.LogAttrs(ctx, level, "finished call", append(attrs, slog.String("rpc", method))...)
+		attrs := append(make([]slog.Attr, 0, 7), slog.String("rpc", method))
+		attrs = append(attrs, outcome[:n]...)
+		attrs = append(attrs, logs.Seconds("duration", time.Since(start)))
+		if client := address(ctx); client != "" {
+			attrs = append(attrs, slog.String("client", client))
+		}
+		c.logger.LogAttrs(ctx, level, logs.Request, logs.AppendIDs(attrs, ctx)...)
 	}
 }
 
-// causeOf returns what the caller does not get to see of an error.
+// levelOf returns the level of a call with a code. Those that a caller has caused are no
+// warnings.
+func levelOf(code codes.Code) slog.Level {
+	switch code {
+	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable, codes.DeadlineExceeded:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// causeOf returns the cause of a failed call, which its caller does not always get to see.
 func causeOf(err error) string {
+	if err == nil {
+		return ""
+	}
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.cause.Error()
 	}
-	return ""
+	return status.Convert(err).Message()
 }
 
-// callLogger adapts slog to go-grpc-middleware: one line per call, when it ends.
-func callLogger(l *slog.Logger) (logging.Logger, []logging.Option) {
-	adapter := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
-		// slog adds the time itself, and no option omits this field.
-		if i := slices.Index(fields, any("grpc.start_time")); i >= 0 {
-			fields = slices.Delete(fields, i, i+2)
-		}
-		l.Log(ctx, slog.Level(level), msg, fields...)
-	})
-	return adapter, []logging.Option{
-		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey), // the same on every line
-		logging.WithErrorFields(func(err error) logging.Fields {
-			if cause := causeOf(err); cause != "" {
-				return logging.Fields{"err", cause}
-			}
-			return nil
-		}),
+// address returns the address of the caller, without its port; "" in process.
+func address(ctx context.Context) string {
+	caller, ok := peer.FromContext(ctx)
+	if !ok || caller.Addr == nil {
+		return ""
 	}
+	host, _, err := net.SplitHostPort(caller.Addr.String())
+	if err != nil {
+		return ""
+	}
+	return host
 }

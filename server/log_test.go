@@ -56,17 +56,17 @@ func TestLog(t *testing.T) {
 			calls := map[string][]string{}
 			for _, line := range s.log.lines(t) {
 				id, _ := line["request_id"].(string)
-				if line["msg"] != "finished call" {
+				if line["msg"] != "request" {
 					if line["msg"] != "token refused" || id != "expired" && id != "forged" || line["err"] == nil {
 						t.Errorf("unexpected line: %v", line)
 					}
 					continue
 				}
-				calls[id] = append(calls[id], line["grpc.code"].(string))
-				if method := "/" + line["grpc.service"].(string) + "/" + line["grpc.method"].(string); method != ids[id] {
+				calls[id] = append(calls[id], line["code"].(string))
+				if method := line["rpc"]; method != ids[id] {
 					t.Errorf("the line of a call of %s has the method %s", ids[id], method)
 				}
-				allowed := []string{"time", "level", "msg", "request_id", "grpc.service", "grpc.method", "grpc.code", "grpc.error", "grpc.time_ms", "grpc.request.deadline", "peer.address"}
+				allowed := []string{"time", "level", "msg", "request_id", "rpc", "code", "err", "duration", "client"}
 				for key := range maps.Keys(line) {
 					if !slices.Contains(allowed, key) {
 						t.Errorf("a line has the field %s: %v", key, line)
@@ -113,20 +113,20 @@ func TestLogOfARequest(t *testing.T) {
 		ctx, line := accesslog.Begin(s.authorized(t.Context(), nil), logger)
 		if method == echo {
 			_, _ = invoke(ctx, s.Conn(), method, "")
-			line.Write(ctx, logger)
+			line.Write(ctx, logger, slog.LevelInfo)
 			continue
 		}
 		cs := open(ctx, t, s.Conn(), method)
-		line.Write(ctx, logger) // the client has gone
+		line.Write(ctx, logger, slog.LevelInfo) // the client has gone
 		close(release)
 		_, _ = receive(cs)
 	}
 	stop(t, s)
 	lines, own := request.lines(t), s.log.lines(t)
-	if len(lines) != 2 || lines[0]["grpc.code"] != "Unknown" || lines[0]["err"] != "the cause" || lines[0]["level"] != "ERROR" {
+	if len(lines) != 2 || lines[0]["code"] != "Unknown" || lines[0]["err"] != "the cause" || lines[0]["level"] != "WARN" {
 		t.Errorf("the lines of the requests are %v", lines)
 	}
-	if len(own) != 1 || own[0]["grpc.code"] != "NotFound" || own[0]["rpc"] != watch || own[0]["level"] != "INFO" {
+	if len(own) != 1 || own[0]["code"] != "NotFound" || own[0]["rpc"] != watch || own[0]["level"] != "INFO" {
 		t.Errorf("the lines of the server are %v", own)
 	}
 }

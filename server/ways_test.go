@@ -134,10 +134,10 @@ func TestOutcome(t *testing.T) {
 			}
 			stop(t, s)
 			for _, line := range s.log.lines(t) {
-				if cause, _ := line["err"].(string); c.logged != "" && !strings.Contains(cause, c.logged) || c.logged == "" && cause != "" {
+				if cause, _ := line["err"].(string); c.logged != "" && !strings.Contains(cause, c.logged) || c.logged == "" && !strings.HasSuffix(cause, c.text) {
 					t.Errorf("got the log line %v, want the cause %q", line, c.logged)
 				}
-				if line["grpc.code"] != c.code.String() {
+				if line["code"] != c.code.String() {
 					t.Errorf("got the log line %v, want the code of the answer, %v", line, c.code)
 				}
 			}

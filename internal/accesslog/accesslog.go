@@ -8,24 +8,39 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
+// Config configures [Wrap].
+type Config struct {
+	Logger *slog.Logger
+	// Client returns the address of a request's client.
+	Client func(*http.Request) string
+}
+
 // Wrap returns a middleware that gives each request an id (the client's if it is
 // safe to log, otherwise a new one), sends it in the answer, and logs one line when
-// the request has ended: method, path, status, bytes, duration, whether the answer
-// was cut off, and what the parts behind have added. Query, headers and bodies are
-// never logged: they contain codes, tokens and names.
-func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
+// the request has ended: method, path, status, bytes, duration, client, whether the
+// answer was cut off, and what the parts behind have added; at level WARN from status
+// 500 on. Health checks have no line. Query, headers and bodies are never logged: they
+// contain codes, tokens and names.
+func Wrap(cfg Config) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			id := requestid.Keep(r.Header.Get(requestid.Header))
-			ctx, line := Begin(requestid.NewContext(r.Context(), id), logger)
+			ctx, line := requestid.NewContext(r.Context(), id), (*Line)(nil)
+			if !Health(r) {
+				ctx, line = Begin(ctx, cfg.Logger)
+			}
 			w.Header().Set(requestid.Header, id)
 			answer := &recorder{ResponseWriter: w}
 			whole := false
 			defer func() {
+				if line == nil {
+					return
+				}
 				if !whole { // a panic has cut the connection
 					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
 				}
@@ -33,18 +48,42 @@ func Wrap(logger *slog.Logger) func(http.Handler) http.Handler {
 				if status == 0 { // nothing was written: net/http answers 200, or cuts the connection
 					status = http.StatusOK
 				}
-				line.Write(ctx, logger,
-					slog.String("method", r.Method),
+				line.Write(ctx, cfg.Logger, Level(status),
+					slog.String("method", Method(r)),
 					slog.String("path", r.URL.Path),
 					slog.Int("status", status),
 					slog.Int64("bytes", answer.bytes),
-					slog.Duration("duration", time.Since(start)),
+					logs.Seconds("duration", time.Since(start)),
+					slog.String("client", cfg.Client(r)),
 				)
 			}()
 			next.ServeHTTP(answer, r.WithContext(ctx))
 			whole = true
 		})
 	}
+}
+
+// Health reports whether a request is a health check. They are as many as all other
+// requests of a small installation, and say nothing that readiness does not.
+func Health(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
+
+// Level returns the level of the line of a request with a status.
+func Level(status int) slog.Level {
+	if status >= http.StatusInternalServerError {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// Method returns the method of a request, "_OTHER" for one that HTTP does not define:
+// clients can invent any.
+func Method(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return r.Method
+	}
+	return "_OTHER"
 }
 
 type recorder struct {

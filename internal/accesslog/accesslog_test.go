@@ -3,15 +3,18 @@ package accesslog_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -32,7 +35,11 @@ func lines(t *testing.T, out *bytes.Buffer) []map[string]any {
 }
 
 func logger(out *bytes.Buffer) *slog.Logger {
-	return slog.New(requestid.LogHandler(slog.NewJSONHandler(out, nil)))
+	return slog.New(logs.Handler(slog.NewJSONHandler(out, nil)))
+}
+
+func config(logger *slog.Logger) accesslog.Config {
+	return accesslog.Config{Logger: logger, Client: func(*http.Request) string { return "192.0.2.7" }}
 }
 
 // The parts behind add to the line of the part in front. The last value of a key and
@@ -41,7 +48,7 @@ func TestOneLine(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	var late *accesslog.Line
-	h := accesslog.Wrap(logger(&out))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := accesslog.Wrap(config(logger(&out)))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		line := accesslog.FromContext(r.Context())
 		if ctx, ours := accesslog.Begin(r.Context(), logger(&out)); ctx == r.Context() || ours == line {
 			t.Error("Begin returned the line of another part")
@@ -52,6 +59,7 @@ func TestOneLine(t *testing.T) {
 			}
 		}
 		line.Add(slog.LevelInfo, slog.Int("more", 1))
+		line.AddMissing(slog.LevelInfo, slog.String("code", "Internal"), slog.Int("less", 2))
 		late = line
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = w.Write([]byte("short"))
@@ -64,7 +72,7 @@ func TestOneLine(t *testing.T) {
 	}
 	want := []map[string]any{{
 		"level": "WARN", "msg": "request", "request_id": "abc", "method": "GET", "path": "/api/1", "status": 418.0, "bytes": 5.0,
-		"route": "/api/{id}", "code": "OK", "more": 1.0,
+		"route": "/api/{id}", "code": "OK", "more": 1.0, "less": 2.0, "client": "192.0.2.7",
 	}}
 	if diff := cmp.Diff(want, lines(t, &out)); diff != "" {
 		t.Errorf("the log differs (-want +got):\n%s", diff)
@@ -74,7 +82,7 @@ func TestOneLine(t *testing.T) {
 // If the logger discards the line, there is none, and the parts behind write their own.
 func TestDiscarded(t *testing.T) {
 	t.Parallel()
-	h := accesslog.Wrap(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := accesslog.Wrap(config(slog.New(slog.DiscardHandler)))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if line := accesslog.FromContext(r.Context()); line != nil || line.Add(slog.LevelInfo) {
 			t.Error("there is a line that is not written")
 		}
@@ -92,7 +100,7 @@ func TestConcurrently(t *testing.T) {
 	for i := range added {
 		all.Go(func() { added[i] = line.Add(slog.LevelInfo, slog.Int("n"+string(rune('A'+i)), i)) })
 	}
-	line.Write(ctx, logger(&out))
+	line.Write(ctx, logger(&out), slog.LevelInfo)
 	all.Wait()
 	want := 2 // level, msg
 	for _, ok := range added {
@@ -102,5 +110,26 @@ func TestConcurrently(t *testing.T) {
 	}
 	if got := lines(t, &out); len(got) != 1 || len(got[0]) != want {
 		t.Errorf("%d attributes were added; the log has %v", want-2, got)
+	}
+}
+
+// Failures are warnings also if only warnings are logged; health checks have no line.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	warnings := slog.New(logs.Handler(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	h := accesslog.Wrap(config(warnings))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.URL.Query().Get("status"))
+		w.WriteHeader(status)
+	}))
+	for _, path := range []string{"/a?status=200", "/b?status=404", "/c?status=500", "/healthz?status=503", "/readyz?status=503", "/d?status=503"} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", path, nil))
+	}
+	var got []string
+	for _, line := range lines(t, &out) {
+		got = append(got, fmt.Sprint(line["level"], line["method"], line["path"], line["status"]))
+	}
+	if diff := cmp.Diff([]string{"WARN_OTHER/c500", "WARN_OTHER/d503"}, got); diff != "" {
+		t.Errorf("the log differs (-want +got):\n%s", diff)
 	}
 }

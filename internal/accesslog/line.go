@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // A Line is the line of a request that is under way. The first part of this process
@@ -13,21 +15,22 @@ import (
 // Line is not written.
 type Line struct {
 	mu      sync.Mutex
-	attrs   []slog.Attr // the first own are set by the part that writes the line
+	attrs   []slog.Attr // the first own are left for the part that writes the line
 	level   slog.Level
 	written bool
-	room    [own + 6]slog.Attr
+	room    [own + 5]slog.Attr
 }
 
-// own is the usual number of attributes of the part that writes the line.
-const own = 6
+// own is the usual number of attributes of the part that writes the line, with the ids of
+// request and trace.
+const own = 8
 
 type lineKey struct{}
 
 // Begin returns the context of a request whose line this part writes, and the line. If
-// the logger discards it, Begin returns ctx and nil.
+// the logger discards it also for a request that fails, Begin returns ctx and nil.
 func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
-	if !logger.Enabled(ctx, slog.LevelInfo) {
+	if !logger.Enabled(ctx, slog.LevelWarn) {
 		return ctx, nil
 	}
 	l := &Line{level: slog.LevelInfo}
@@ -48,7 +51,15 @@ func FromContext(ctx context.Context) *Line {
 
 // Add adds attributes to the line, replacing those with the same keys, and raises its
 // level. It reports false if the line has been written already.
-func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
+func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool { return l.add(level, true, attrs) }
+
+// AddMissing is Add for attributes that are kept if another part has set them, because
+// it knows more.
+func (l *Line) AddMissing(level slog.Level, attrs ...slog.Attr) bool {
+	return l.add(level, false, attrs)
+}
+
+func (l *Line) add(level slog.Level, replace bool, attrs []slog.Attr) bool {
 	if l == nil {
 		return false
 	}
@@ -60,7 +71,9 @@ func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
 	l.level = max(l.level, level)
 	for _, a := range attrs {
 		if i := slices.IndexFunc(l.attrs[own:], func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
-			l.attrs[own+i] = a
+			if replace {
+				l.attrs[own+i] = a
+			}
 		} else {
 			l.attrs = append(l.attrs, a)
 		}
@@ -68,20 +81,23 @@ func (l *Line) Add(level slog.Level, attrs ...slog.Attr) bool {
 	return true
 }
 
-// Write writes the line: the given attributes, then those that were added.
-func (l *Line) Write(ctx context.Context, logger *slog.Logger, attrs ...slog.Attr) {
+// Write writes the line: the given attributes, the ids of the context, and then what was
+// added. level is the lowest level that the line may have.
+func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level, attrs ...slog.Attr) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	l.written = true
 	l.mu.Unlock()
+	var room [2]slog.Attr
+	ids := logs.AppendIDs(room[:0], ctx)
 	all := l.attrs
-	if n := len(attrs); n <= own {
+	if n := len(attrs) + len(ids); n <= own {
 		all = all[own-n:]
-		copy(all, attrs)
+		copy(all[copy(all, attrs):], ids)
 	} else {
-		all = append(slices.Clip(attrs), all[own:]...)
+		all = slices.Concat(attrs, ids, all[own:])
 	}
-	logger.LogAttrs(ctx, l.level, "request", all...)
+	logger.LogAttrs(ctx, max(level, l.level), logs.Request, all...)
 }

@@ -1,12 +1,11 @@
-// Package requestid owns the identifier of a request: its form, how a context carries
-// it, and how it gets into each log line, whose length it bounds. It leaves reading
-// it from headers or metadata, and sending it on, to the parts.
+// Package requestid owns the identifier of a request: its form, and how a context carries
+// it. It leaves reading it from headers or metadata, and sending it on, to the parts, and
+// writing it into log lines to package logs.
 package requestid
 
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 )
 
 // Header is the HTTP header, and in lower case the gRPC metadata key, that
@@ -49,40 +48,4 @@ func NewContext(ctx context.Context, id string) context.Context {
 func FromContext(ctx context.Context) string {
 	id, _ := ctx.Value(key{}).(string)
 	return id
-}
-
-// LogHandler wraps a handler so that each record with a request's context has the
-// attribute "request_id" once, and no text in a record is longer than 1 KiB (a stack
-// trace: 32 KiB).
-func LogHandler(h slog.Handler) slog.Handler {
-	if wrapped, ok := h.(handler); ok {
-		return wrapped
-	}
-	return handler{h}
-}
-
-// Logger returns a logger with a [LogHandler]; for nil, one that discards.
-func Logger(l *slog.Logger) *slog.Logger {
-	if l == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return slog.New(LogHandler(l.Handler()))
-}
-
-type handler struct{ slog.Handler }
-
-func (h handler) Handle(ctx context.Context, r slog.Record) error {
-	r = bound(r)
-	if id := FromContext(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return handler{h.Handler.WithAttrs(attrs)}
-}
-
-func (h handler) WithGroup(name string) slog.Handler {
-	return handler{h.Handler.WithGroup(name)}
 }

@@ -1,9 +1,6 @@
 package requestid_test
 
 import (
-	"bytes"
-	"context"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -25,21 +22,5 @@ func TestKeep(t *testing.T) {
 		if again := requestid.Keep(id); again == got {
 			t.Errorf("Keep(%q) gave %q twice", id, got)
 		}
-	}
-}
-
-func TestLogHandler(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	logger := requestid.Logger(requestid.Logger(slog.New(slog.NewTextHandler(&out, nil))).With("part", "bff"))
-	ctx := requestid.NewContext(context.Background(), "abc")
-	logger.InfoContext(ctx, "one")
-	logger.Info("two")
-	lines := strings.Split(out.String(), "\n")
-	if !strings.HasSuffix(lines[0], "part=bff request_id=abc") {
-		t.Errorf("with a request: %s", lines[0])
-	}
-	if strings.Contains(lines[1], "request_id") {
-		t.Errorf("without a request: %s", lines[1])
 	}
 }

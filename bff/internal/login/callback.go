@@ -184,7 +184,7 @@ func needsUser(code string) bool {
 func (h *Handlers) redeem(ctx context.Context, browser session.NewSession, md *oidc.Metadata, a *attempt, code string) (o outcome) {
 	defer func() {
 		if p := recover(); p != nil { // in a goroutine of its own, where it would end the process
-			h.cfg.Logger.ErrorContext(ctx, "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			h.cfg.Logger.ErrorContext(ctx, "panic in the bff", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			o = outcome{Failure: failureInternal}
 		}
 	}()

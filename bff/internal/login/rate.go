@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
+	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 )
 
 // maxAddresses bounds the remembered addresses, of about 100 bytes each.
@@ -107,7 +107,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	}
 	if first {
 		args := []any{"address", address}
-		if len(r.Header["X-Forwarded-For"]) > 0 && address == origins.Peer(r) {
+		if len(r.Header["X-Forwarded-For"]) > 0 && address == clientaddr.Peer(r) {
 			args = append(args, "remedy", "if this is a proxy of yours, name it in "+h.cfg.Setting("Access.TrustedProxies")+": all users behind it count as one")
 		}
 		h.cfg.Logger.WarnContext(r.Context(), "too many logins were started from one address", args...)

@@ -27,6 +27,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -174,30 +176,21 @@ func (s *Server) log(x *Exchange) {
 	attrs := [...]slog.Attr{
 		slog.String("route", pattern),
 		slog.String("rpc", x.rpc()),
-		slog.String("method", methodForLog(x.Request.Method)),
+		slog.String("method", accesslog.Method(x.Request)),
 		slog.Int("status", x.status),
 		slog.Int64("bytes", x.written),
-		slog.Duration("duration", time.Since(x.start)),
+		logs.Seconds("duration", time.Since(x.start)),
+		slog.String("client", clientaddr.Of(x.Request, clientaddr.Trust{})),
 	}
 	switch {
 	case x.outer != nil:
 		x.outer.Add(slog.LevelInfo, attrs[:2]...)
-		logger.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+		logger.LogAttrs(ctx, slog.LevelDebug, logs.Request, attrs[:]...)
 	case x.Quiet:
-		logger.LogAttrs(ctx, slog.LevelDebug, "request", attrs[:]...)
+		logger.LogAttrs(ctx, slog.LevelDebug, logs.Request, attrs[:]...)
 	default:
-		x.line.Write(ctx, logger, attrs[:]...)
+		x.line.Write(ctx, logger, accesslog.Level(x.status), attrs[:]...)
 	}
-}
-
-// methodForLog returns "other" for methods that are not served: clients can
-// invent any.
-func methodForLog(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		return method
-	}
-	return "other"
 }
 
 func (x *Exchange) rpc() string {
@@ -234,14 +227,18 @@ func (x *Exchange) RefusalOf(ctx context.Context, err error) *refusal.Refusal {
 		return refusal.New(http.StatusRequestEntityTooLarge, codes.InvalidArgument, "the request is too long for the service")
 	}
 	st := refusal.StatusOf(ctx, err)
+	attrs, level, n := [...]slog.Attr{slog.String("code", st.Code().String()), slog.String("err", st.Message()), slog.String("rpc", x.rpc())}, slog.LevelInfo, 1
 	switch st.Code() {
-	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable:
-		level := slog.LevelError
-		if st.Code() == codes.Unavailable && len(st.Proto().GetDetails()) > 0 {
-			level = slog.LevelInfo // intended by the server: it stops, or waits for its dependencies
-		}
-		x.server.cfg.Logger.LogAttrs(ctx, level, "call failed", slog.String("rpc", x.rpc()),
-			slog.String("code", st.Code().String()), slog.String("err", strings.ToValidUTF8(st.Message(), "\uFFFD")))
+	case codes.Unknown, codes.Internal, codes.DataLoss, codes.Unavailable, codes.DeadlineExceeded:
+		level, n = slog.LevelWarn, 2
+	}
+	line := x.outer
+	if line == nil {
+		line = x.line
+	}
+	// In process the server has added the cause, which its status does not tell.
+	if !line.AddMissing(level, attrs[:n]...) {
+		x.server.cfg.Logger.LogAttrs(ctx, level, "call failed", attrs[:]...)
 	}
 	return refusal.OfStatus(st)
 }

@@ -1,4 +1,4 @@
-package requestid_test
+package logs_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // A client that sends a path of a megabyte does not fill the log with it.
@@ -24,7 +24,7 @@ func TestLongTextsAreCut(t *testing.T) {
 		"a stack":  {"stack", long},
 	} {
 		var out bytes.Buffer
-		requestid.Logger(slog.New(slog.NewJSONHandler(&out, nil))).Info("m", args...)
+		logs.Logger(slog.New(slog.NewJSONHandler(&out, nil))).Info("m", args...)
 		most := 1200
 		if name == "a stack" {
 			most = 33 << 10
@@ -34,7 +34,7 @@ func TestLongTextsAreCut(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	logger := requestid.Logger(slog.New(slog.NewTextHandler(&out, nil)))
+	logger := logs.Logger(slog.New(slog.NewTextHandler(&out, nil)))
 	logger.Info(long)
 	if out.Len() > 1200 {
 		t.Errorf("a message: %d bytes", out.Len())

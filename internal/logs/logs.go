@@ -1,0 +1,79 @@
+// Package logs owns the form of log lines: the ids that connect them, the length and the
+// characters of their texts, and the unit of durations. Its test holds every key and
+// every message of the source to docs/logs.md. It leaves what is logged to the parts.
+package logs
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+)
+
+// Keys of the ids that [Handler] adds.
+const (
+	RequestID = "request_id"
+	TraceID   = "trace_id"
+)
+
+// Request is the message of the one line that a request or call has in each process.
+const Request = "request"
+
+// Seconds returns a duration as a number of seconds, to the microsecond.
+func Seconds(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, d.Round(time.Microsecond).Seconds())
+}
+
+// Handler wraps a handler so that each record with the context of a request or a trace
+// has their ids once, that no text is longer than 1 KiB (a stack trace: 32 KiB), and that
+// texts are valid UTF-8 without control characters that a terminal might obey.
+func Handler(h slog.Handler) slog.Handler {
+	if wrapped, ok := h.(handler); ok {
+		return wrapped
+	}
+	return handler{h}
+}
+
+// Logger returns a logger with a [Handler]; for nil, one that discards.
+func Logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(Handler(l.Handler()))
+}
+
+type handler struct{ slog.Handler }
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	r, identified := bound(r)
+	if !identified {
+		var ids [2]slog.Attr
+		if attrs := AppendIDs(ids[:0], ctx); len(attrs) > 0 {
+			r.AddAttrs(attrs...)
+		}
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// AppendIDs appends the ids of the request and of the trace that a context has. A caller
+// that logs often adds them itself: adding them to a finished record copies it.
+func AppendIDs(attrs []slog.Attr, ctx context.Context) []slog.Attr {
+	if id := requestid.FromContext(ctx); id != "" {
+		attrs = append(attrs, slog.String(RequestID, id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		attrs = append(attrs, slog.String(TraceID, span.TraceID().String()))
+	}
+	return attrs
+}
+
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.Handler.WithGroup(name)}
+}
