@@ -1,11 +1,11 @@
 package bff
 
 import (
-	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 const (
@@ -44,7 +44,7 @@ func (b *BFF) Server() *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          logs.ErrorLog(b.logger),
 	}
 	server.RegisterOnShutdown(b.endStreams)
 	return server

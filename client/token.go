@@ -222,7 +222,7 @@ func (s *TokenSource) finish(r *request, requested time.Time) {
 	if r.err != nil {
 		s.notBefore = time.Now().Add(retryAfter)
 		s.logger.Warn("access token request failed",
-			"token_url", s.config.TokenURL, "err", publicText(r.err))
+			"address", s.config.TokenURL, "err", publicText(r.err))
 		return
 	}
 	lifetime := assumedLifetime

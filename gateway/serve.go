@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/flow"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 const (
@@ -52,7 +52,7 @@ func (g *Gateway) Server() *http.Server {
 			MaxReceiveBufferPerConnection: maxConnBuffer,
 			MaxReceiveBufferPerStream:     maxStreamBuffer,
 		},
-		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+		ErrorLog: logs.ErrorLog(g.log),
 	}
 	server.RegisterOnShutdown(g.Drain)
 	return server

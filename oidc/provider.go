@@ -366,7 +366,7 @@ func (p *Provider) unavailable(what string) error {
 func (p *Provider) note(err error, again time.Time) {
 	if err == nil {
 		if before := p.failure.Swap(nil); before != nil {
-			p.log.Info("provider available again", "after", before.Error())
+			p.log.Info("provider available again", "err", before.Error())
 		}
 		return
 	}

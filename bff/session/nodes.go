@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -275,7 +276,7 @@ func (n *nodes) withdraw(ctx context.Context) {
 	if _, err := n.notes.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
 		n.log.LogAttrs(ctx, slog.LevelWarn,
 			"lease not withdrawn: this node counts as live until it expires",
-			slog.String("err", err.Error()), slog.Duration("lease", leaseLength))
+			slog.String("err", err.Error()), logs.Seconds("wait", leaseLength))
 	}
 }
 

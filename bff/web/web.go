@@ -253,7 +253,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 func (p *Pages) write(w http.ResponseWriter, r *http.Request, t *template.Template, status int, v any) {
 	var body bytes.Buffer
 	if err := t.Execute(&body, v); err != nil {
-		p.cfg.Logger.ErrorContext(r.Context(), "page not rendered", "template", t.Name(), "err", err)
+		p.cfg.Logger.ErrorContext(r.Context(), "page not rendered", "page", t.Name(), "err", err)
 		plain(w, http.StatusInternalServerError, "This page could not be shown.")
 		return
 	}

@@ -73,3 +73,14 @@ func TestCharacters(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l := logs.ErrorLog(slog.New(slog.NewTextHandler(&out, nil)))
+	l.Printf("http: TLS handshake error from 192.0.2.7:1: EOF")
+	l.Printf("http: Accept error: too many open files")
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `level=WARN msg="net/http reports" text="http: Accept error: too many open files"`) {
+		t.Errorf("got\n%s", got)
+	}
+}

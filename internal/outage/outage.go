@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // Config configures a [Monitor].
@@ -93,7 +95,7 @@ func (m *Monitor) OK(ctx context.Context) {
 		return
 	}
 	m.cfg.Logger.InfoContext(ctx, m.cfg.Name+" available again",
-		"duration", m.answered.Sub(m.since).Round(time.Millisecond).Seconds(), "failures", m.failures)
+		logs.Seconds("duration", m.answered.Sub(m.since)), "failures", m.failures)
 	m.failures, m.err = 0, nil
 	m.down.Store(false)
 	m.observe(true)

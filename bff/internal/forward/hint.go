@@ -26,7 +26,7 @@ func (a *apiAnswer) hint(h http.Header) {
 	if address := a.api.cfg.TokenAddress; address != "" {
 		gateway += " at " + address
 	}
-	a.api.cfg.Logger.InfoContext(a.request.Context(), "bearer token ignored: the bff takes session cookies", "path", a.request.URL.Path, "send_to", gateway)
+	a.api.cfg.Logger.InfoContext(a.request.Context(), "bearer token ignored: the bff takes session cookies", "path", a.request.URL.Path, "remedy", "send it to "+gateway)
 	n, err := strconv.Atoi(h.Get("Content-Length"))
 	if err == nil && n <= maxHinted && a.request.Method != http.MethodHead && len(h["Content-Encoding"]) == 0 {
 		a.hinted = make([]byte, 0, n)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -77,6 +78,6 @@ func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
 			}
 			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")
 		},
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog: logs.ErrorLog(logger),
 	}
 }

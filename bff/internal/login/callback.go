@@ -157,7 +157,7 @@ func (h *Handlers) errorResponse(w http.ResponseWriter, r *http.Request, a *atte
 	if a.Silent {
 		message = "silent login without effect"
 	}
-	h.cfg.Logger.Log(r.Context(), refusalLevel(code), message, "error", code, "reason", reason)
+	h.cfg.Logger.Log(r.Context(), refusalLevel(code), message, "code", code, "reason", reason)
 	if a.Silent {
 		h.returnSilently(w, r, a.ReturnTo)
 		return

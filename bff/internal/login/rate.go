@@ -106,7 +106,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 		return false
 	}
 	if first {
-		args := []any{"address", address}
+		args := []any{"client", address}
 		if len(r.Header["X-Forwarded-For"]) > 0 && address == clientaddr.Peer(r) {
 			args = append(args, "remedy", "if this is a proxy of yours, name it in "+h.cfg.Setting("Access.TrustedProxies")+": all users behind it count as one")
 		}

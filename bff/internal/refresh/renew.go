@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -143,7 +144,7 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 	}
 	if class == Unknown && good {
 		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is valid",
-			"session", s, "next_try", wait.Round(time.Second), "err", cause)
+			"session", s, logs.Seconds("wait", wait), "err", cause)
 		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
 	} else {
 		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", cause)
@@ -165,7 +166,7 @@ func (r *Refresher) logOperator(ctx context.Context, s *session.Session, cause e
 	}
 	r.mu.Unlock()
 	r.cfg.Logger.Log(ctx, level, "the provider refuses refreshes: check the setting", "setting", r.cfg.Setting(r.fieldFor(code)),
-		"error", code, "session", s, "err", cause)
+		"code", code, "session", s, "err", cause)
 }
 
 // refusalOf returns the provider's response in an error, a zero one for none.
@@ -234,7 +235,7 @@ func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, 
 		return nil, err
 	}
 	r.cfg.Logger.InfoContext(ctx, "session ends with its access token: the provider requires a login", "session", s,
-		"error", refusalOf(cause).Code, "ends", s.Data.Tokens.ExpiresAt, "err", cause)
+		"code", refusalOf(cause).Code, "expires", s.Data.Tokens.ExpiresAt, "err", cause)
 	r.cfg.RevokeAt(ctx, s.Data.Tokens.Refresh, s.Data.Tokens.ExpiresAt)
 	return written, nil
 }
@@ -274,8 +275,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	// Amazon Cognito and Azure AD B2C set it to the time of the refresh, against §12.2.
 	if at, ok := s.Data.Claims["auth_time"]; ok {
 		if changed, ok := fresh["auth_time"]; ok && fmt.Sprint(changed) != fmt.Sprint(at) {
-			r.cfg.Logger.InfoContext(ctx, "the refreshed ID token has another auth_time; the login's is kept", "session", s,
-				"auth_time", changed, "kept", at)
+			r.cfg.Logger.InfoContext(ctx, "the refreshed ID token has another auth_time; the login's is kept", "session", s)
 		}
 		fresh["auth_time"] = at
 	} else {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 const (
@@ -83,7 +84,7 @@ func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Sessi
 		r.mu.Unlock()
 	}
 	if expired {
-		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store failed", "session", u.s, "after", lateLimit, "err", err)
+		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store failed", "session", u.s, logs.Seconds("duration", lateLimit), "err", err)
 	}
 	return s, err
 }

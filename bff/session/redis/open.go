@@ -194,8 +194,8 @@ func (f *feed) examine(ctx context.Context) error {
 			return errors.New("the server is a node of a cluster: write redis-cluster://")
 		}
 		warn := func(problem string) {
-			f.log.LogAttrs(ctx, slog.LevelWarn, "session store may lose sessions: "+problem,
-				slog.String("server", addr))
+			f.log.LogAttrs(ctx, slog.LevelWarn, "session store may lose sessions",
+				slog.String("problem", problem), slog.String("address", addr))
 		}
 		if strings.Contains(info, "\r\nmaxmemory_policy:") && !has("maxmemory_policy:noeviction") && !has("maxmemory:0") {
 			warn("Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
