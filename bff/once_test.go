@@ -295,7 +295,7 @@ func TestRefusalIsLogged(t *testing.T) {
 					t.Errorf("%s: a forged line: %s", code, line)
 				}
 			}
-			if !strings.Contains(found, level) || !strings.Contains(found, "error="+code) || len(found) > 600 {
+			if !strings.Contains(found, level) || !strings.Contains(found, "code="+code) || len(found) > 600 {
 				t.Errorf("%s%s: want %s in %q", code, query, level, found)
 			}
 		}

@@ -51,7 +51,7 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration
 			return 0, fmt.Errorf("keys: GET %s: %w", m.JWKSURI, err)
 		}
 		if skipped != "" {
-			p.log.Debug("unusable keys skipped", "keys", skipped)
+			p.log.Debug("unusable keys skipped", "reason", skipped)
 		}
 		set.uri = m.JWKSURI
 		if etag := res.header.Get("ETag"); len(etag) <= 256 {

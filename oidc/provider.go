@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
 const (
@@ -48,7 +49,7 @@ type Provider struct {
 
 	turn     chan struct{} // held by the Run that does the work, which owns the next two
 	failures int           // in a row
-	warned   time.Time     // when note last logged a failure
+	outage   *outage.Monitor
 	wanted   chan struct{} // tells Run that a caller waits
 
 	changed   broadcast.Signal // metadata or keys have arrived, or a fetch has failed
@@ -112,6 +113,7 @@ func NewProvider(cfg Config) (*Provider, error) {
 		confirmed := p.KeysConfirmed()
 		return p.now().Sub(confirmed).Seconds(), !confirmed.IsZero()
 	})
+	p.outage = outage.New(outage.Config{Name: "provider", Logger: p.log, Now: p.now})
 	return p, nil
 }
 
@@ -171,7 +173,7 @@ func (p *Provider) Run(ctx context.Context) error {
 		if refused, ok := errors.AsType[*statusError](err); ok {
 			wait, pause = max(wait, refused.retryAfter), max(pause, refused.retryAfter)
 		}
-		p.note(err, time.Now().Add(pause))
+		p.note(ctx, err, time.Now().Add(pause))
 		p.schedule(wait)
 		timer.Reset(wait)
 	}
@@ -360,21 +362,14 @@ func (p *Provider) unavailable(what string) error {
 	return fmt.Errorf("%w: %s: %s", ErrUnavailable, p.issuer, what)
 }
 
-// note stores the outcome of a periodic fetch for Ready and logs it, failures
-// once a minute: an outage of hours with a fetch every 2 s must not fill the log.
-// The next fetch is not before again.
-func (p *Provider) note(err error, again time.Time) {
+// note stores the outcome of a periodic fetch for Ready, and logs the start and the end of
+// an outage. The next fetch is not before again.
+func (p *Provider) note(ctx context.Context, err error, again time.Time) {
+	p.outage.Note(ctx, err)
 	if err == nil {
-		if before := p.failure.Swap(nil); before != nil {
-			p.log.Info("provider available again", "err", before.Error())
-		}
+		p.failure.Store(nil)
 		return
 	}
-	now := p.now()
-	before := p.failure.Swap(&failure{err, now, again})
+	p.failure.Store(&failure{err, p.now(), again})
 	p.changed.Send()
-	if before == nil || now.Sub(p.warned) >= time.Minute {
-		p.warned = now
-		p.log.Warn("provider unavailable", "err", err)
-	}
 }

@@ -192,7 +192,7 @@ func (p *Provider) startFlight() *flight {
 	fetch := func(ctx context.Context) {
 		_, err := p.fetchKeys(ctx, true)
 		if err != nil {
-			p.log.Warn("key set not fetched for unknown kid", "err", err)
+			p.outage.Fail(ctx, err)
 		}
 		p.mu.Lock()
 		f.err = err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session/internal/cache"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -95,7 +96,12 @@ type Manager struct {
 	nodes    *nodes
 
 	unopened *throttle.Log
+	reads    *outage.Monitor
+	writes   *outage.Monitor
 }
+
+// settle is how long the store must not have failed until its outage ends in the log.
+const settle = 2 * time.Second
 
 // Validate returns everything that is wrong with the values of cfg, joined. It contacts nothing.
 // [NewManager] calls it.
@@ -183,7 +189,9 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.hub = newHub(m.store, m.now, func(id ID) { m.opened.Drop(id) }, m.log)
-	m.nodes = newNodes(cfg, notes, keys, rand.Text(), m.now, m.log)
+	m.reads = outage.New(outage.Config{Name: "session store", Logger: m.log, Now: m.clock, Settle: settle})
+	m.writes = outage.New(outage.Config{Name: "session store for writes", Logger: m.log, Now: m.clock, Settle: settle})
+	m.nodes = newNodes(cfg, notes, keys, rand.Text(), m.now, m.log, m.reads, m.writes)
 	return m, nil
 }
 

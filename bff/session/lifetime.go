@@ -26,7 +26,9 @@ func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	if end := s.Data.Tokens.end(); end.After(now) {
 		idle = earliest(idle, end)
 	}
-	if err := m.store.Touch(ctx, s.ID, now, idle); err != nil {
+	err := m.store.Touch(ctx, s.ID, now, idle)
+	note(ctx, m.writes, err)
+	if err != nil {
 		return storeError("touch", err)
 	}
 	s.LastSeenAt, s.IdleExpiresAt = now, idle

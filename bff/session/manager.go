@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 )
 
@@ -80,7 +81,9 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 	}
 	r := s.Record
 	r.Sealed = sealed
-	if err := m.store.Create(ctx, r, replaces); err != nil {
+	err = m.store.Create(ctx, r, replaces)
+	note(ctx, m.writes, err)
+	if err != nil {
 		return nil, nil, fmt.Errorf("session store: create: %w", err)
 	}
 	if !replaces.IsZero() {
@@ -161,6 +164,7 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 	id := v.id()
 	stamp := m.opened.Stamp(id)
 	r, err := m.store.Get(ctx, id)
+	note(ctx, m.reads, err)
 	if errors.Is(err, ErrNotFound) {
 		m.opened.Drop(id)
 		return nil, ErrNotFound
@@ -191,17 +195,19 @@ func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error 
 	if err != nil {
 		return err
 	}
-	text, err := "session cannot be opened: its secret was removed, or it was altered", ErrNotFound
-	if elsewhere {
-		text, err = "session can be opened only by other nodes: secrets or versions differ", ErrSealedElsewhere
-	}
+	log := m.log
 	if ok, held := m.unopened.Next(); ok {
 		_, key := seal.Header(r.Sealed)
-		m.log.LogAttrs(ctx, slog.LevelWarn, text, slog.String("session", r.ID.String()),
-			slog.String("key", key.String()),
-			slog.String("err", cause.Error()), slog.Int("suppressed", held))
+		log = log.With("session", r.ID.String(), "key", key.String(), "err", cause, "suppressed", held)
+	} else {
+		log = slog.New(slog.DiscardHandler)
 	}
-	return err
+	if elsewhere {
+		log.WarnContext(ctx, "session can be opened only by other nodes: secrets or versions differ")
+		return ErrSealedElsewhere
+	}
+	log.WarnContext(ctx, "session cannot be opened: its secret was removed, or it was altered")
+	return ErrNotFound
 }
 
 // Lock takes the lock of the session for the length of the lease. It returns [ErrLocked] while the
@@ -209,6 +215,7 @@ func (m *Manager) unopenable(ctx context.Context, r *Record, cause error) error 
 // what the last holder wrote.
 func (m *Manager) Lock(ctx context.Context, s *Session, lease time.Duration) (Fence, error) {
 	f, err := m.store.Lock(ctx, s.ID, lease)
+	note(ctx, m.writes, err)
 	return f, storeError("lock", err)
 }
 
@@ -226,7 +233,9 @@ func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Sess
 	if err != nil {
 		return nil, err
 	}
-	if err := m.store.Write(ctx, s.ID, f, sealed); err != nil {
+	err = m.store.Write(ctx, s.ID, f, sealed)
+	note(ctx, m.writes, err)
+	if err != nil {
 		return nil, storeError("write", err)
 	}
 	m.opened.Drop(s.ID)
@@ -259,6 +268,17 @@ func (m *Manager) Elsewhere(ctx context.Context, sealed []byte) error {
 }
 
 // storeError adds the operation to an error of the store.
+// note records for the log whether the store has answered. A request that has ended while it waited
+// says nothing about that.
+func note(ctx context.Context, o *outage.Monitor, err error) {
+	switch {
+	case err == nil, IsAnswer(err):
+		o.OK(ctx)
+	case ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		o.Fail(ctx, err)
+	}
+}
+
 func storeError(doing string, err error) error {
 	if err == nil {
 		return nil

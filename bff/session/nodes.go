@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
@@ -108,7 +109,9 @@ type nodes struct {
 	// compromised makes the first key seal even if other nodes lack it.
 	compromised bool
 
-	failures, mismatches *throttle.Log
+	mismatches *throttle.Log
+	// reads and writes are the manager's.
+	reads, writes *outage.Monitor
 
 	// turn is held during a join, a renewal or a withdrawal, which call the store. Requests never
 	// wait for it.
@@ -133,10 +136,11 @@ type nodes struct {
 }
 
 func newNodes(c ManagerConfig, notes NoteStore, keys *seal.Keyring, id string, now func() time.Time,
-	log *slog.Logger) *nodes {
+	log *slog.Logger, reads, writes *outage.Monitor) *nodes {
 	n := &nodes{
 		keys: keys, now: now, log: log, id: id, expected: c.Nodes, compromised: c.SecretsCompromised,
-		failures: throttle.Every(time.Minute), mismatches: throttle.Every(time.Minute),
+		mismatches: throttle.Every(time.Minute),
+		reads:      reads, writes: writes,
 	}
 	if !isLocal(c.Store) {
 		n.store, n.notes = c.Store, notes
@@ -235,7 +239,7 @@ func (n *nodes) renew(ctx context.Context) bool {
 // see is view for join and renew: it logs an error, and reports whether there was none.
 func (n *nodes) see(ctx context.Context) bool {
 	err := n.view(ctx)
-	n.failure(ctx, "leases of other nodes not read", err)
+	note(ctx, n.reads, err)
 	return err == nil
 }
 
@@ -250,8 +254,8 @@ func (n *nodes) publish(ctx context.Context) bool {
 		err = n.notes.PutNote(ctx, Note{Kind: nodeKind, Key: n.id, Value: value, DueAt: leaseDue,
 			ExpiresAt: n.now().Add(leaseLength).Truncate(time.Millisecond)})
 	}
+	note(ctx, n.writes, err)
 	if err != nil {
-		n.failure(ctx, "lease not published", err)
 		n.mu.Lock()
 		n.failed = time.Now()
 		n.mu.Unlock()
@@ -458,15 +462,4 @@ func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool,
 		}
 	}
 	return false, nil
-}
-
-// failure logs an error, unless the node is ending.
-func (n *nodes) failure(ctx context.Context, what string, err error) {
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	if ok, held := n.failures.Next(); ok {
-		n.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("err", err.Error()),
-			slog.Int("suppressed", held))
-	}
 }

@@ -15,7 +15,11 @@ type ID [sha256.Size]byte
 
 // String returns a handle of 16 hexadecimal digits for logs and pages. It tells the sessions of a
 // user apart, and is not enough to find one in a store.
-func (id ID) String() string { return hex.EncodeToString(id[:8]) }
+func (id ID) String() string {
+	var handle [16]byte
+	hex.Encode(handle[:], id[:8])
+	return string(handle[:])
+}
 
 // MarshalText returns String, so that JSON and structured logs show the handle and not the key.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

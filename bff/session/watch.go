@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
 const (
@@ -51,7 +53,8 @@ func (m *Manager) Watch(s *Session) (changes <-chan Change, stop func()) {
 type hub struct {
 	store Store
 	now   func() time.Time
-	log   *slog.Logger
+	// outage is of the feed.
+	outage *outage.Monitor
 	// ended is called with every session whose end the feed reports.
 	ended func(ID)
 
@@ -88,7 +91,8 @@ func (w *watched) reasonMayCome() bool {
 }
 
 func newHub(store Store, now func() time.Time, ended func(ID), log *slog.Logger) *hub {
-	return &hub{store: store, now: now, log: log, ended: ended, wake: make(chan struct{}, 1),
+	return &hub{store: store, now: now, ended: ended,
+		outage: outage.New(outage.Config{Name: "session feed", Logger: log, Now: now}), wake: make(chan struct{}, 1),
 		watched: make(map[ID]*watched), dirty: make(map[ID]struct{}), down: true}
 }
 
@@ -237,14 +241,14 @@ func (h *hub) expire(now time.Time) {
 	h.nextEnd = next
 }
 
-func (h *hub) broke() (newly bool) {
+// broke marks all watched sessions when the feed has broken.
+func (h *hub) broke() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if newly = !h.down; newly {
+	if !h.down {
 		h.down = true
 		h.mark(ID{})
 	}
-	return newly
 }
 
 // subscribe keeps the hub subscribed to the store until the context ends.
@@ -254,15 +258,14 @@ func (h *hub) subscribe(ctx context.Context, feed Watcher) {
 			if e.Ended {
 				h.ended(e.ID)
 			}
+			h.outage.OK(ctx)
 			h.handle(e)
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		if h.broke() {
-			h.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: watched sessions are polled",
-				slog.Any("err", err))
-		}
+		h.outage.Fail(ctx, err)
+		h.broke()
 		if !pause(ctx, resubscribe) {
 			return
 		}

@@ -33,7 +33,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
-	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
@@ -109,7 +109,7 @@ func (cfg Config) Validate() error {
 
 // New returns an administration port.
 func New(cfg Config) (*Admin, error) {
-	cfg.Logger = requestid.Logger(cfg.Logger)
+	cfg.Logger = logs.Logger(cfg.Logger)
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

@@ -1,11 +1,11 @@
 package logs_test
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,13 +13,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // document describes the keys and the messages, from the directory of this package.
 const document = "../../docs/logs.md"
 
-// firsts returns the first code span of each row of the table under a heading of the document.
-func firsts(t *testing.T, heading string) []string {
+// rows returns the cells of the tables under a heading of the document, without those of the heads.
+func rows(t *testing.T, heading string) [][]string {
 	t.Helper()
 	content, err := os.ReadFile(document)
 	if err != nil {
@@ -30,18 +32,35 @@ func firsts(t *testing.T, heading string) []string {
 		t.Fatalf("%s has no heading %q", document, heading)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	var all []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(section, -1) {
-		all = append(all, row[1])
+	var all [][]string
+	for line := range strings.Lines(section) {
+		if cells, isRow := strings.CutPrefix(strings.TrimSpace(line), "| `"); isRow {
+			all = append(all, strings.Split(strings.TrimSuffix("`"+cells, " |"), " | "))
+		}
 	}
 	return all
+}
+
+var codeSpan = regexp.MustCompile("`([^`]+)`")
+
+// fields returns the keys of the document, and their types.
+func fields(t *testing.T) map[string]string {
+	t.Helper()
+	types := map[string]string{}
+	for _, row := range rows(t, "Fields") {
+		for _, key := range codeSpan.FindAllStringSubmatch(row[0], -1) {
+			types[key[1]] = row[1]
+		}
+	}
+	return types
 }
 
 // A call is a call of the source that logs something or makes an attribute.
 type call struct {
 	at      token.Position
-	level   string // "" for attributes, With and levels that are known at run time only
-	message string
+	logs    bool   // it writes a line
+	level   string // "" if it is known at run time only
+	message string // "" if it is known at run time only
 	keys    []string
 	banned  string
 }
@@ -75,6 +94,10 @@ func calls(t *testing.T) []call {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
+			if c, ok := collected(n); ok {
+				c.at = files.Position(n.Pos())
+				all = append(all, c)
+			}
 			switch n := n.(type) {
 			case *ast.CallExpr:
 				if c, ok := logCall(n); ok {
@@ -143,27 +166,41 @@ func logCall(n *ast.CallExpr) (c call, ok bool) {
 	default:
 		return c, false
 	}
-	c.message = text(args[0])
-	if c.message == "" {
-		c.message = "?"
+	c.logs, c.message = true, text(args[0])
+	if last(args[0]) == "Request" { // logs.Request
+		c.message = logs.Request
 	}
 	c.addPairs(args[1:])
 	return c, true
 }
 
-// literal returns the messages of an outage.Config, and the keys of arguments that are collected in a
-// slice.
+// literal returns the message of an outage.Config.
 func literal(n *ast.CompositeLit) (c call, ok bool) {
-	switch kind := n.Type.(type) {
-	case *ast.SelectorExpr:
-		if last(kind.X) != "outage" || kind.Sel.Name != "Config" {
-			return c, false
+	kind, isSelector := n.Type.(*ast.SelectorExpr)
+	if !isSelector || last(kind.X) != "outage" || kind.Sel.Name != "Config" {
+		return c, false
+	}
+	for _, e := range n.Elts {
+		if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" {
+			c.logs, c.level, c.message = true, "WARN", text(field.Value)+" unavailable"
+			return c, true
 		}
-		for _, e := range n.Elts {
-			if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" {
-				c.level, c.message = "WARN", text(field.Value)+" unavailable"
-				return c, true
-			}
+	}
+	return c, false
+}
+
+// collected returns the keys of arguments that are collected in a variable attrs.
+func collected(n ast.Node) (c call, ok bool) {
+	switch n := n.(type) {
+	case *ast.AssignStmt:
+		if list, isList := n.Rhs[0].(*ast.CompositeLit); isList && last(n.Lhs[0]) == "attrs" {
+			c.addPairs(list.Elts)
+			return c, true
+		}
+	case *ast.CallExpr:
+		if last(n.Fun) == "append" && last(n.Args[0]) == "attrs" {
+			c.addPairs(n.Args[1:])
+			return c, true
 		}
 	}
 	return c, false
@@ -224,15 +261,35 @@ func text(e ast.Expr) string {
 	return ""
 }
 
-func TestList(t *testing.T) {
-	keys := map[string]int{}
+// Every key of the source is in the document, and every key of the document in the source.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	types := fields(t)
+	used := map[string]bool{slog.TimeKey: true, slog.LevelKey: true, slog.MessageKey: true, logs.RequestID: true, logs.TraceID: true}
 	for _, c := range calls(t) {
-		for _, k := range c.keys {
-			keys[k]++
+		if c.banned != "" {
+			t.Errorf("%s: %s", c.at, c.banned)
 		}
-		if c.banned != "" || c.level == "WARN" || c.level == "ERROR" || c.message == "?" {
-			fmt.Println(c.at, c.level, c.message, c.banned)
+		for _, key := range c.keys {
+			used[key] = true
+			if types[key] == "" {
+				t.Errorf("%s: the key %q is not among the fields of %s: use one of those, or add it", c.at, key, document)
+			}
 		}
 	}
-	fmt.Println(keys)
+	for key := range types {
+		if !used[key] {
+			t.Errorf("%s: no line has the field %q any more", document, key)
+		}
+	}
+}
+
+// Messages are constant, so that they can be searched for, counted and documented.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	for _, c := range calls(t) {
+		if c.logs && c.message == "" && !strings.Contains(c.at.Filename, "internal/outage/") {
+			t.Errorf("%s: the message is not a constant text: put what varies into fields", c.at)
+		}
+	}
 }

@@ -40,9 +40,9 @@ func (cfg Config) exports(signal string) bool {
 			otlp = true
 		case exporter == "none" || exporter == "":
 		case exporter == "prometheus" && signal == signalMetrics:
-			cfg.Logger.Info(name + "=prometheus has no effect: metrics are at /metrics of the admin port")
+			cfg.Logger.Info("the prometheus exporter has no effect: metrics are at /metrics of the admin port", "setting", name)
 		default:
-			cfg.Logger.Warn(name+" names an exporter that does not exist here; use otlp or none", "value", exporter)
+			cfg.Logger.Warn("no such exporter: use otlp or none", "setting", name, "value", exporter)
 		}
 	}
 	return otlp
@@ -56,7 +56,7 @@ func (cfg Config) overGRPC(signal string) bool {
 		return true
 	case "", "http/protobuf":
 	default:
-		cfg.Logger.Warn(general+" is not supported; http/protobuf is used, grpc is the other one", "value", protocol)
+		cfg.Logger.Warn("protocol is not supported: http/protobuf is used, grpc is the other one", "setting", general, "value", protocol)
 	}
 	return false
 }

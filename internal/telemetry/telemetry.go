@@ -160,7 +160,7 @@ func setLoggers(logger *slog.Logger) {
 	limit := throttle.Every(time.Minute)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if ok, held := limit.Next(); ok {
-			logger.Warn("OpenTelemetry error", "err", err, "held", held)
+			logger.Warn("OpenTelemetry error", "err", err, "suppressed", held)
 		}
 	}))
 	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))

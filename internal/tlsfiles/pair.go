@@ -94,11 +94,12 @@ func (p *Pair) warn(ctx context.Context, logger *slog.Logger, now time.Time) {
 		return
 	}
 	p.warned = now
-	level, text := slog.LevelWarn, "certificate expires soon: renew it, and replace the files"
-	if !now.Before(end) {
-		level, text = slog.LevelError, "certificate has expired: renew it, and replace the files"
+	logger = logger.With("setting", p.name, "part", strings.Join(p.roles, " "), "expires", end.UTC())
+	if now.Before(end) {
+		logger.WarnContext(ctx, "certificate expires soon: renew it, and replace the files")
+	} else {
+		logger.ErrorContext(ctx, "certificate has expired: renew it, and replace the files")
 	}
-	logger.Log(ctx, level, text, "setting", p.name, "part", strings.Join(p.roles, " "), "expires", end.UTC())
 }
 
 // An Expiry is when the certificate of a role expires.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 )
 
 const (
@@ -33,14 +33,13 @@ type LookupConfig struct {
 // A Lookup finds the sessions of requests and reports their ends. It is safe
 // for concurrent use.
 type Lookup struct {
-	cfg           LookupConfig
-	pausedUntil   atomic.Int64  // Unix nanoseconds
-	touchFailures *throttle.Log // for the log
+	cfg         LookupConfig
+	pausedUntil atomic.Int64 // Unix nanoseconds
 }
 
 // NewLookup returns a Lookup.
 func NewLookup(cfg LookupConfig) *Lookup {
-	return &Lookup{cfg: cfg, touchFailures: throttle.Every(time.Minute)}
+	return &Lookup{cfg: cfg}
 }
 
 // Current returns the session of a request without extending it. The error is
@@ -58,6 +57,7 @@ func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
 		}
 		return nil, session.ErrNotFound
 	}
+	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("session", s.ID.String()))
 	return s, nil
 }
 
@@ -73,11 +73,7 @@ func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, err
 	case err != nil && r.Context().Err() == nil:
-		l.pausedUntil.Store(time.Now().Add(touchPause).UnixNano())
-		if ok, suppressed := l.touchFailures.Next(); ok {
-			l.cfg.Logger.WarnContext(r.Context(), "use of sessions is not recorded; they may reach the idle timeout early",
-				"err", err, "suppressed", suppressed)
-		}
+		l.pausedUntil.Store(time.Now().Add(touchPause).UnixNano()) // the sessions log the outage
 	}
 	return s, nil
 }

@@ -153,15 +153,12 @@ func checkIssuer(md *oidc.Metadata, a *attempt, iss []string) error {
 // errorResponse answers for a provider that has refused a login.
 func (h *Handlers) errorResponse(w http.ResponseWriter, r *http.Request, a *attempt, response url.Values) {
 	code, reason := rp.ErrorCode(response.Get("error")), rp.Printable(response.Get("error_description"))
-	message := "login refused by the provider"
 	if a.Silent {
-		message = "silent login without effect"
-	}
-	h.cfg.Logger.Log(r.Context(), refusalLevel(code), message, "code", code, "reason", reason)
-	if a.Silent {
+		h.cfg.Logger.Log(r.Context(), refusalLevel(code), "silent login without effect", "code", code, "reason", reason)
 		h.returnSilently(w, r, a.ReturnTo)
 		return
 	}
+	h.cfg.Logger.Log(r.Context(), refusalLevel(code), "login refused by the provider", "code", code, "reason", reason)
 	h.refused(w, r, a, code, http.StatusBadRequest)
 }
 
@@ -194,11 +191,7 @@ func (h *Handlers) redeem(ctx context.Context, browser session.NewSession, md *o
 		return outcome{Session: cookie.Value}
 	}
 	o.Failure = failureOf(err)
-	if o.Failure == failureStore {
-		h.cfg.Logger.ErrorContext(ctx, "session store unavailable", "err", err)
-	} else {
-		h.cfg.Logger.WarnContext(ctx, "login failed", "err", err)
-	}
+	h.cfg.Logger.WarnContext(ctx, "login failed", "err", err)
 	return o
 }
 

@@ -106,11 +106,11 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 		return false
 	}
 	if first {
-		args := []any{"client", address}
+		attrs := []any{"client", address}
 		if len(r.Header["X-Forwarded-For"]) > 0 && address == clientaddr.Peer(r) {
-			args = append(args, "remedy", "if this is a proxy of yours, name it in "+h.cfg.Setting("Access.TrustedProxies")+": all users behind it count as one")
+			attrs = append(attrs, "remedy", "if this is a proxy of yours, name it in "+h.cfg.Setting("Access.TrustedProxies")+": all users behind it count as one")
 		}
-		h.cfg.Logger.WarnContext(r.Context(), "too many logins were started from one address", args...)
+		h.cfg.Logger.WarnContext(r.Context(), "too many logins were started from one address", attrs...)
 	}
 	seconds := int(math.Ceil(wait.Seconds()))
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))

@@ -2,11 +2,11 @@ package refresh
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
 const (
@@ -17,16 +17,18 @@ const (
 	// failed probe doubles the wait, up to lastProbe.
 	firstProbe = time.Second
 	lastProbe  = 5 * time.Second
+	// settle is how long the endpoint must not have failed until its outage ends in
+	// the log.
+	settle = 5 * time.Second
 	// maxRetryAfter bounds the Retry-After of a provider.
 	maxRetryAfter = 5 * time.Minute
 )
 
 // A breaker holds back refreshes while a provider's token endpoint fails. So an
-// outage costs one probe at a time, not one request for each session, and two log
-// lines.
+// outage costs one probe at a time, not one request for each session.
 type breaker struct {
 	now    func() time.Time
-	logger *slog.Logger
+	outage *outage.Monitor
 
 	mu       sync.Mutex
 	failures int        // in succession
@@ -34,11 +36,9 @@ type breaker struct {
 	several  bool       // the failures are of several sessions
 	notUntil time.Time  // from the provider's Retry-After
 	open     bool
-	since    time.Time     // when it opened
 	wait     time.Duration // between probes
 	next     time.Time     // the next probe
 	probing  bool
-	heldBack int // refreshes since it opened
 }
 
 // wouldHold returns how long a refresh is held back now, 0 if it is not.
@@ -48,7 +48,7 @@ func (b *breaker) wouldHold() time.Duration {
 	return b.holds()
 }
 
-// holds is wouldHold, and counts the refresh. The caller holds the mutex.
+// holds is wouldHold. The caller holds the mutex.
 func (b *breaker) holds() time.Duration {
 	if !b.open {
 		return 0
@@ -60,7 +60,6 @@ func (b *breaker) holds() time.Duration {
 	case wait <= 0:
 		return 0
 	}
-	b.heldBack++
 	return wait
 }
 
@@ -80,11 +79,8 @@ func (b *breaker) begin() (probe bool, wait time.Duration) {
 func (b *breaker) answered(ctx context.Context, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.open {
-		b.logger.InfoContext(ctx, "the token endpoint answers again; refreshes go on",
-			"after", b.now().Sub(b.since).Round(time.Second), "held_back", b.heldBack)
-	}
-	b.open, b.several, b.failures, b.heldBack, b.notUntil = false, false, 0, 0, time.Time{}
+	b.outage.OK(ctx)
+	b.open, b.several, b.failures, b.notUntil = false, false, 0, time.Time{}
 	if probe {
 		b.probing = false
 	}
@@ -94,6 +90,7 @@ func (b *breaker) answered(ctx context.Context, probe bool) {
 func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAfter time.Duration, cause error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.outage.Fail(ctx, cause)
 	now := b.now()
 	if until := now.Add(retryAfter); retryAfter > 0 && until.After(b.notUntil) {
 		b.notUntil = until
@@ -114,10 +111,8 @@ func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAf
 	if b.failures < breakerFailures || !b.several {
 		return false
 	}
-	b.open, b.since, b.wait, b.next = true, now, firstProbe, now.Add(firstProbe)
+	b.open, b.wait, b.next = true, firstProbe, now.Add(firstProbe)
 	b.obey()
-	b.logger.WarnContext(ctx, "the token endpoint fails; refreshes are held back until it answers a probe",
-		"failures", b.failures, "next_probe", b.next.Sub(now), "err", cause)
 	return true
 }
 

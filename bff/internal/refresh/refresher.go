@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
 const (
@@ -119,8 +120,10 @@ type hold struct {
 // New returns a Refresher.
 func New(cfg Config) *Refresher {
 	return &Refresher{
-		cfg:      cfg,
-		breaker:  breaker{now: cfg.Now, logger: cfg.Logger},
+		cfg: cfg,
+		breaker: breaker{now: cfg.Now, outage: outage.New(outage.Config{
+			Name: "token endpoint", Logger: cfg.Logger, Now: cfg.Now, Settle: settle,
+		})},
 		refusals: cfg.Sessions.Notes("refused"),
 		flights:  map[session.ID]*flight{},
 		holds:    map[session.ID]hold{},

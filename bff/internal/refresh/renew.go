@@ -138,16 +138,16 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 		}
 		return max(pause, retryAfter)
 	})
-	level := slog.LevelWarn
-	if open || failures > 1 { // logged before
-		level = slog.LevelDebug
-	}
 	if class == Unknown && good {
+		level := slog.LevelInfo
+		if open || failures > 1 { // logged before
+			level = slog.LevelDebug
+		}
 		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is valid",
 			"session", s, logs.Seconds("wait", wait), "err", cause)
 		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
 	} else {
-		r.cfg.Logger.Log(ctx, level, "access token not refreshed", "session", s, "class", class.String(), "err", cause)
+		r.cfg.Logger.DebugContext(ctx, "access token not refreshed", "session", s, "class", class.String(), "err", cause)
 		l.release(ctx)
 	}
 	return nil, &Unavailable{wait}

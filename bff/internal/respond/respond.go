@@ -5,7 +5,6 @@ package respond
 
 import (
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -13,10 +12,9 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
-	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
-	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 // RetryAfter is the Retry-After header of a 503, in seconds.
@@ -35,14 +33,13 @@ func RetryIn(w http.ResponseWriter, d time.Duration) {
 // A Responder gives answers for which it needs pages or a log. It is safe for
 // concurrent use.
 type Responder struct {
-	pages   *web.Pages
-	logger  *slog.Logger
-	outages *throttle.Log // of the session store
+	pages  *web.Pages
+	logger *slog.Logger
 }
 
 // New returns a Responder with these pages and this log.
 func New(pages *web.Pages, logger *slog.Logger) *Responder {
-	return &Responder{pages: pages, logger: logger, outages: throttle.Every(time.Second)}
+	return &Responder{pages: pages, logger: logger}
 }
 
 // Problem answers a navigation with a page and any other request with JSON.
@@ -59,9 +56,10 @@ func (rs *Responder) Problem(w http.ResponseWriter, r *http.Request, p web.Probl
 }
 
 // ProviderUnavailable answers 503 while the provider's metadata cannot be
-// fetched. again is the address of the page's link to try again.
+// fetched. again is the address of the page's link to try again. The provider logs the
+// outage.
 func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request, err error, again string) {
-	rs.logger.WarnContext(r.Context(), "provider unavailable", "err", err)
+	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
 	rs.Problem(w, r, web.Problem{
 		Status:  http.StatusServiceUnavailable,
@@ -74,19 +72,9 @@ func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request,
 
 // StoreUnavailable answers 503 while sessions cannot be read or written. The
 // cookie stays as it is, so that an outage signs no user out (oauth2-proxy
-// #2503).
+// #2503). The sessions log the outage.
 func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, err error) {
-	level, suppressed := slog.LevelDebug, 0
-	switch {
-	case r.Context().Err() != nil: // the browser closed the connection, which is no outage
-	case errors.Is(err, session.ErrSealedElsewhere): // logged with the session
-	default:
-		var ok bool
-		if ok, suppressed = rs.outages.Next(); ok {
-			level = slog.LevelError
-		}
-	}
-	rs.logger.Log(r.Context(), level, "session store unavailable", "err", err, "suppressed", suppressed)
+	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
 	rs.Problem(w, r, web.Problem{
 		Status:  http.StatusServiceUnavailable,
@@ -107,6 +95,11 @@ func (rs *Responder) FrontendUnavailable(w http.ResponseWriter, r *http.Request)
 		Detail:  Detail(r),
 		Action:  web.Link{Label: "Try again", Href: "?" + r.URL.RawQuery},
 	})
+}
+
+// cause adds the error to the line of the request.
+func (rs *Responder) cause(r *http.Request, err error) {
+	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("err", err.Error()))
 }
 
 // InternalError answers 500.

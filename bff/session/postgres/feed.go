@@ -77,9 +77,6 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 				return
 			}
 			s.events.Break(outage(fmt.Errorf("listen: %w", err)))
-			s.log.LogAttrs(ctx, slog.LevelWarn,
-				"session feed broken: every request reads the database",
-				slog.String("err", err.Error()))
 			wait = retryAfter
 		}
 		timer := time.NewTimer(wait)
@@ -90,9 +87,7 @@ func (s *Store) follow(ctx context.Context, conn *pgx.Conn) {
 		case <-timer.C:
 		}
 		var err error
-		if conn, err = s.listen(ctx); err == nil {
-			s.log.LogAttrs(ctx, slog.LevelInfo, "session feed restored")
-		} else if ctx.Err() == nil {
+		if conn, err = s.listen(ctx); err != nil && ctx.Err() == nil {
 			s.log.LogAttrs(ctx, slog.LevelDebug, "session feed not restored",
 				slog.String("err", pgcheck.Explain(err).Error()))
 		}

@@ -76,23 +76,13 @@ func (f *feed) Watch(ctx context.Context, event func(session.Event)) error {
 func (f *feed) follow(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	for broken := false; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			_ = f.beat(ctx) // watchers get the error
 		}
-		err := f.beat(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil && !broken:
-			f.log.LogAttrs(ctx, slog.LevelWarn, "session feed broken: every request reads Redis",
-				slog.String("err", err.Error()))
-		case err == nil && broken:
-			f.log.LogAttrs(ctx, slog.LevelInfo, "session feed restored")
-		}
-		broken = err != nil
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
 )
@@ -52,7 +53,8 @@ func (l *List) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.closing, cancel)()
-	broken, pause := false, minPause
+	pause := minPause
+	feed := outage.New(outage.Config{Name: "denylist feed", Logger: l.cfg.Logger})
 	for {
 		f, err := l.first.Swap(nil), error(nil)
 		if f == nil {
@@ -60,10 +62,8 @@ func (l *List) Run(ctx context.Context) error {
 		}
 		if err == nil {
 			err = l.follow(ctx, f, func() {
-				if pause = minPause; broken {
-					broken = false
-					l.cfg.Logger.InfoContext(ctx, "denylist feed restored")
-				}
+				pause = minPause
+				feed.OK(ctx)
 			})
 			f.release()
 		}
@@ -75,10 +75,7 @@ func (l *List) Run(ctx context.Context) error {
 			l.asOf.Store(0) // denials without room are not in the mirror
 			pause = fullPause
 		}
-		if !broken {
-			broken = true
-			l.cfg.Logger.WarnContext(ctx, "denylist feed broken", "err", err)
-		}
+		feed.Fail(ctx, err)
 		if sleep(ctx, pause/2+rand.N(pause/2)) != nil {
 			return nil
 		}

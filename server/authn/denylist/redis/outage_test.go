@@ -245,7 +245,7 @@ func TestGap(t *testing.T) {
 	s.do("ZADD", redis.DefaultPrefix+"index", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()), id)
 	s.do("INCR", redis.DefaultPrefix+"seq")
 	neverGoodAfter(t, l, sid("S"), time.Now(), denied)
-	eventually(t, "the feed is back", func() bool { return strings.Contains(log.String(), "denylist feed restored") })
+	eventually(t, "the feed is back", func() bool { return strings.Contains(log.String(), "denylist feed available again") })
 	if !strings.Contains(log.String(), "gap") {
 		t.Errorf("the log does not say why:\n%s", log.String())
 	}
