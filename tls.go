@@ -162,7 +162,15 @@ func (p *program) secure(run partSet) (*security, error) {
 			Authorities: trusted, Certificate: certificate, MinVersion: cfg.minVersion(), Hosts: hosts,
 		})
 	}
+	// Stores read these themselves, for each connection.
+	if run.BFF || run.Server && p.sharesSessions() {
+		authorities("TLS.StoreCAFile", cfg.StoreCAFile)
+	}
+	if run.Server {
+		authorities("TLS.DatabaseCAFile", cfg.DatabaseCAFile)
+	}
 	if run.BFF || run.Server {
+		authorities("TLS.DenylistCAFile", cfg.DenylistCAFile)
 		if config := call("TLS.OIDCCAFile", cfg.OIDCCAFile, nil, hostsOf(p.cfg.Provider.Issuer, p.cfg.Provider.InternalURL)...); config != nil {
 			s.provider = providerClient(config)
 		}
@@ -295,7 +303,7 @@ func (p *program) checkTLS(run partSet) error {
 		field, file, address string
 		target               string
 	}{
-		{run.BFF, "TLS.StoreCAFile", p.cfg.TLS.StoreCAFile, p.cfg.SessionStore, "SessionStore"},
+		{run.BFF || run.Server && p.sharesSessions(), "TLS.StoreCAFile", p.cfg.TLS.StoreCAFile, p.cfg.SessionStore, "SessionStore"},
 		{run.Server, "TLS.DatabaseCAFile", p.cfg.TLS.DatabaseCAFile, p.cfg.DatabaseURL, "DatabaseURL"},
 		{run.BFF || run.Server, "TLS.DenylistCAFile", p.cfg.TLS.DenylistCAFile, p.cfg.Denylist, "Denylist"},
 	} {
@@ -304,8 +312,6 @@ func (p *program) checkTLS(run partSet) error {
 		}
 		if problem, remedy := cannotVerify(s.address); problem != "" {
 			errs = append(errs, invalid.Field(s.field, s.file, "has no effect: "+s.target+" "+problem, remedy))
-		} else if _, err := tlsfiles.New(tlsfiles.Config{}).Authorities("", s.file); err != nil {
-			errs = append(errs, &invalid.Error{Field: s.field, Value: s.file, Problem: "is not usable: " + err.Error()})
 		}
 	}
 	if p.cfg.TLS.FrontendCAFile != "" && run.BFF && !strings.HasPrefix(p.cfg.Frontend, "https://") {

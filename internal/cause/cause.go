@@ -49,7 +49,7 @@ func Of(err error) (problem, remedy string) {
 	case errors.Is(err, syscall.EACCES):
 		return "permission denied for the socket", "let the user that runs gatehouse open it"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "the server closes the connection", "see its log; it may expect TLS, or not support it"
+		return "the server closes the connection", "see its log; it may expect TLS or a client certificate, or not support TLS"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), timeout(err):
 		return "no answer in time", "correct the address, or let this machine through the firewall"
 	}

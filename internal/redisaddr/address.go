@@ -4,6 +4,8 @@
 package redisaddr
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/rueidis"
 
@@ -34,10 +37,10 @@ var defaultPorts = map[Kind]string{Single: "6379", Cluster: "6379", Sentinel: "2
 type Address struct {
 	Kind Kind
 	// Secure is whether connections use TLS, by the authorities in CAFile, or
-	// those of the system if that is "".
-	Secure         bool
-	CAFile         string
-	User, Password string
+	// those of the system if that is "". CertFile and KeyFile are the client's.
+	Secure                    bool
+	CAFile, CertFile, KeyFile string
+	User, Password            string
 	// Hosts are HOST:PORT, of the server, of nodes of the cluster, or of
 	// sentinels.
 	Hosts    []string
@@ -80,7 +83,13 @@ func Parse(s string) (a Address, err error) {
 	if err := a.setPath(path); err != nil {
 		return a, err
 	}
-	return a, a.setQuery(query)
+	if err := a.setQuery(query); err != nil {
+		return a, err
+	}
+	if (a.CertFile == "") != (a.KeyFile == "") {
+		return a, errors.New("has one of cert_file and key_file, which belong together")
+	}
+	return a, nil
 }
 
 func credentials(s string) (user, password string, err error) {
@@ -144,19 +153,23 @@ func (a *Address) setQuery(query string) error {
 		switch {
 		case name == "ca_file" && a.Secure:
 			a.CAFile = v
+		case name == "cert_file" && a.Secure:
+			a.CertFile = v
+		case name == "key_file" && a.Secure:
+			a.KeyFile = v
 		case name == "sentinel_user" && a.Kind == Sentinel:
 			a.SentinelUser, a.SentinelCredential = v, true
 		case name == "sentinel_password" && a.Kind == Sentinel:
 			a.SentinelPassword, a.SentinelCredential = v, true
 		default:
 			return errors.New("has an unknown parameter after the question mark; " +
-				"there are ca_file (with rediss), sentinel_user and sentinel_password (with redis-sentinel)")
+				"there are ca_file, cert_file and key_file (with rediss), sentinel_user and sentinel_password (with redis-sentinel)")
 		}
 	}
 	return nil
 }
 
-// TLS returns the configuration of TLS, nil without. It reads CAFile.
+// TLS returns the configuration of TLS, nil without. It reads the files.
 func (a *Address) TLS() (*tls.Config, error) {
 	if !a.Secure {
 		return nil, nil
@@ -165,18 +178,59 @@ func (a *Address) TLS() (*tls.Config, error) {
 	if len(a.Hosts) == 1 || a.Kind == Single {
 		cfg.ServerName, _, _ = net.SplitHostPort(a.Hosts[0])
 	}
-	if a.CAFile == "" {
-		return cfg, nil
+	return cfg, a.readFiles(cfg)
+}
+
+// readFiles sets the authorities and the client's certificate that the files have
+// now.
+func (a *Address) readFiles(cfg *tls.Config) error {
+	if a.CAFile != "" {
+		pem, err := textfile.Read(a.CAFile)
+		if err != nil {
+			return fmt.Errorf("the ca_file %s cannot be read: %w", a.CAFile, err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM([]byte(pem)) {
+			return fmt.Errorf("the ca_file %s holds no certificate in PEM", a.CAFile)
+		}
 	}
-	pem, err := textfile.Read(a.CAFile)
+	if a.CertFile == "" {
+		return nil
+	}
+	var pair [2][]byte
+	for i, path := range []string{a.CertFile, a.KeyFile} {
+		var err error
+		if pair[i], err = textfile.Bytes(path); err != nil {
+			return fmt.Errorf("the file %s of the client certificate cannot be read: %w", path, err)
+		}
+	}
+	cert, err := tls.X509KeyPair(pair[0], pair[1])
 	if err != nil {
-		return nil, fmt.Errorf("the ca_file %s cannot be read: %w", a.CAFile, err)
+		return fmt.Errorf("cert_file %s and key_file %s are not a certificate and its key in PEM", a.CertFile, a.KeyFile)
 	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM([]byte(pem)) {
-		return nil, fmt.Errorf("the ca_file %s holds no certificate in PEM", a.CAFile)
+	cfg.Certificates = []tls.Certificate{cert}
+	return nil
+}
+
+// dial returns a function that connects to a server, with TLS if secure is not nil.
+// It reads the files again for each connection, and uses what it has read last while
+// they cannot be used, such as during a change.
+func (a *Address) dial(last *atomic.Pointer[tls.Config]) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+		if secure == nil {
+			return d.DialContext(ctx, "tcp", addr)
+		}
+		if a.CAFile != "" || a.CertFile != "" {
+			fresh := secure.Clone()
+			if a.readFiles(fresh) == nil {
+				last.Store(fresh)
+			}
+			read := cmp.Or(last.Load(), secure)
+			fresh.RootCAs, fresh.Certificates = read.RootCAs, read.Certificates
+			secure = fresh
+		}
+		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
 	}
-	return cfg, nil
 }
 
 // Option returns the options of a client for the address.
@@ -187,6 +241,7 @@ func (a *Address) Option() (rueidis.ClientOption, error) {
 	}
 	option := rueidis.ClientOption{
 		InitAddress: a.Hosts, Username: a.User, Password: a.Password, SelectDB: a.Database, TLSConfig: secure,
+		DialCtxFn:         a.dial(new(atomic.Pointer[tls.Config])),
 		ForceSingleClient: a.Kind == Single,
 	}
 	if a.Kind == Sentinel {

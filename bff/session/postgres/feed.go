@@ -41,6 +41,8 @@ var errNoNews = errors.New("LISTEN brings no notifications, as with a pooler in 
 // feed is the connection that listens.
 type feed struct {
 	config *pgx.ConnConfig
+	// prepare is called with a copy of config before each connection.
+	prepare func(context.Context, *pgx.ConnConfig) error
 	// probe is the payload that listen waits for, and probed whether it has arrived. The goroutine
 	// of the connection uses them.
 	probe  string
@@ -107,6 +109,9 @@ func (s *Store) listen(ctx context.Context) (_ *pgx.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, newsWithin)
 	defer cancel()
 	config := s.feed.config.Copy()
+	if err := s.feed.prepare(ctx, config); err != nil {
+		return nil, err
+	}
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { s.news(n.Payload) }
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {

@@ -38,6 +38,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/migrate"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/pgfiles"
 )
 
 //go:embed migrations/*.sql
@@ -65,7 +66,8 @@ const (
 // Config configures a Store. URL is required.
 type Config struct {
 	// URL is "postgres://USER:PASSWORD@HOST:PORT/NAME" with the parameters of libpq, and
-	// pool_max_conns (default: 10). The store uses one connection more. With search_path the tables
+	// pool_max_conns (default: 10). Files of sslrootcert, sslcert and sslkey are read again for each
+	// connection. The store uses one connection more. With search_path the tables
 	// are created in another schema.
 	URL string
 	// CacheSize is how many sessions are cached in the process, each at a little more than its
@@ -178,7 +180,7 @@ func (s *Store) connect(ctx context.Context, config *pgxpool.Config) (_ *pgx.Con
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, err
 	}
-	s.feed.config, s.feed.born = config.ConnConfig.Copy(), time.Now()
+	s.feed.config, s.feed.prepare, s.feed.born = config.ConnConfig.Copy(), config.BeforeConnect, time.Now()
 	return s.listen(ctx)
 }
 
@@ -212,6 +214,7 @@ func poolConfig(address string) (*pgxpool.Config, error) {
 		config.MaxConns = defaultMaxConns
 	}
 	config.ConnConfig.ConnectTimeout = connectTimeout
+	config.BeforeConnect = pgfiles.BeforeConnect(address)
 	for name, value := range map[string]string{
 		"statement_timeout":                   statementTimeout,
 		"lock_timeout":                        statementTimeout,

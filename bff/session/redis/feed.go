@@ -195,15 +195,17 @@ func (f *feed) news(keys []rueidis.RedisMessage) {
 	}
 }
 
-// dial counts connections, since each reports only later changes.
-func (f *feed) dial(ctx context.Context, addr string, d *net.Dialer,
-	secure *tls.Config) (net.Conn, error) {
-	f.dials.Add(1)
-	if secure != nil {
-		return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
+// counted returns dial with a count of connections, since each reports only later
+// changes.
+func (f *feed) counted(dial dialer) dialer {
+	return func(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+		f.dials.Add(1)
+		return dial(ctx, addr, d, secure)
 	}
-	return d.DialContext(ctx, "tcp", addr)
 }
+
+// A dialer is that of rueidis.
+type dialer = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
 // Ready implements [session.ReadyChecker]. It does not ask Redis.
 func (f *feed) Ready(context.Context) error {

@@ -54,7 +54,8 @@ type Config struct {
 	// URL is redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], redis-cluster://HOST:PORT,HOST:PORT or
 	// redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DATABASE]. With rediss, rediss-cluster and
 	// rediss-sentinel connections use TLS, with the system's authorities or those in the file of
-	// the parameter ca_file. The parameters sentinel_user and sentinel_password are for the
+	// the parameter ca_file, and the client certificate of cert_file and key_file. These files are
+	// read again for each connection. The parameters sentinel_user and sentinel_password are for the
 	// sentinels.
 	URL string
 	// Prefix begins every key. Stores with the same prefix share their sessions. Default:
@@ -147,7 +148,7 @@ func (f *feed) option(a redisaddr.Address) (rueidis.ClientOption, error) {
 	}
 	option.ClientName = "gatehouse"
 	option.Dialer = net.Dialer{Timeout: connectWithin, KeepAlive: pingEvery}
-	option.DialCtxFn = f.dial
+	option.DialCtxFn = f.counted(option.DialCtxFn)
 	option.ConnWriteTimeout = brokenAfter
 	option.PipelineMultiplex = -1
 	option.ClientTrackingOptions = []string{"PREFIX", f.keys.sessions(), "BCAST"}

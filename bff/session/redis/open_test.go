@@ -4,61 +4,25 @@ package redis_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
+	"github.com/gatehouse-dev/gatehouse/internal/test/certtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
-// certificate creates a self-signed certificate for 127.0.0.1, and returns its file and that of its
-// key.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
-}
-
-// A password and TLS, with a private authority.
+// A password and TLS, with a private authority and client certificates.
 func TestPasswordAndTLS(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	ca, dir := certtest.New(t, "redis"), t.TempDir()
+	bundle := ca.Write(t, dir, "ca")
+	cert, key := ca.Issue(t, "127.0.0.1").Write(t, dir, "server")
+	clientCert, clientKey := ca.Issue(t, "gatehouse").Write(t, dir, "client")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -67,19 +31,20 @@ func TestPasswordAndTLS(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--requirepass", "hunter2")
-	at := "127.0.0.1:" + port + "?ca_file=" + cert
+	redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", bundle, "--tls-auth-clients", "yes", "--requirepass", "hunter2")
+	at := "127.0.0.1:" + port + "?ca_file=" + bundle + "&cert_file=" + clientCert + "&key_file=" + clientKey
 
 	s := open(t, redis.Config{URL: "rediss://:hunter2@" + at})
 	found(t, s, create(t, s).ID)
 	for address, problem := range map[string]string{
-		"rediss://:wrong-hunter2@" + at:           "Redis refuses (WRONGPASS",
-		"rediss://" + at:                          "Redis refuses (NOAUTH",
-		"rediss://:hunter2@127.0.0.1:" + port:     "certificate",
-		"redis://:hunter2@127.0.0.1:" + port:      "cannot be used",
-		"rediss://:hunter2@127.0.0.1:1":           "cannot be used",
-		"redis-cluster://:hunter2@127.0.0.1:1":    "cannot be used",
-		"redis-sentinel://:hunter2@127.0.0.1:1/m": "cannot be used",
+		"rediss://:wrong-hunter2@" + at:                              "Redis refuses (WRONGPASS",
+		"rediss://" + at:                                             "Redis refuses (NOAUTH",
+		"rediss://:hunter2@127.0.0.1:" + port:                        "certificate",
+		"rediss://:hunter2@127.0.0.1:" + port + "?ca_file=" + bundle: "cannot be used",
+		"redis://:hunter2@127.0.0.1:" + port:                         "cannot be used",
+		"rediss://:hunter2@127.0.0.1:1":                              "cannot be used",
+		"redis-cluster://:hunter2@127.0.0.1:1":                       "cannot be used",
+		"redis-sentinel://:hunter2@127.0.0.1:1/m":                    "cannot be used",
 	} {
 		s, err := redis.Open(t.Context(), redis.Config{URL: address})
 		if err == nil {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/migrate"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/pgfiles"
 	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 )
 
@@ -157,7 +158,7 @@ func (db *DB) openPostgres(ctx context.Context, address string) (err error) {
 	if err != nil {
 		return pgcheck.Explain(err)
 	}
-	db.writes = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(onlyIndexes))
+	db.writes = stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(pgfiles.BeforeConnect(address)), stdlib.OptionAfterConnect(onlyIndexes))
 	db.reads = db.writes
 	db.writes.SetMaxOpenConns(maxConns)
 	db.writes.SetMaxIdleConns(maxConns)
