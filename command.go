@@ -121,7 +121,7 @@ func (p *program) start(command string, from settings.Sources, stderr io.Writer)
 	if command == "check" && p.level.Level() == slog.LevelInfo {
 		p.level.Set(slog.LevelWarn) // the report has the rest
 	}
-	p.logger = newLogger(stderr, p.cfg.LogFormat, p.level, command == "dev")
+	p.logger = newLogger(stderr, &p.cfg, p.level, command == "dev")
 	return nil
 }
 
@@ -214,26 +214,32 @@ func (p *program) complain(stderr io.Writer, code int, err error) int {
 }
 
 // newLogger returns the program's logger, which adds the request id of a context.
-func newLogger(w io.Writer, format string, level slog.Leveler, development bool) *slog.Logger {
+func newLogger(w io.Writer, cfg *config, level slog.Leveler, development bool) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
-	if format == "text" || format == "auto" && development {
+	if cfg.LogFormat == "text" || cfg.LogFormat == "auto" && development {
 		h = slog.NewTextHandler(w, options)
 	}
-	return slog.New(logs.Handler(h))
+	return slog.New(logs.Handler(logs.Sample(h, cfg.AccessLog)))
 }
 
 // version returns that of the main module, and the commit if the build knows it.
 func version() string {
+	release, commit, compiler := build()
+	return strings.Join(strings.Fields(release+" "+commit+" "+compiler), " ")
+}
+
+// build returns the version of the main module, its commit if the build knows it, and the
+// version of Go.
+func build() (release, commit, compiler string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "(unknown)"
+		return "(unknown)", "", ""
 	}
-	words := []string{cmp.Or(info.Main.Version, "(devel)")}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			words = append(words, s.Value[:12])
+			commit = s.Value[:12]
 		}
 	}
-	return strings.Join(append(words, info.GoVersion), " ")
+	return cmp.Or(info.Main.Version, "(devel)"), commit, info.GoVersion
 }

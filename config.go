@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
@@ -75,6 +76,8 @@ type config struct {
 	// LogFormat is "auto", "text" or "json", LogLevel the least level that is
 	// logged.
 	LogFormat, LogLevel string
+	// AccessLog is the share of requests that are logged.
+	AccessLog logs.Share
 }
 
 // The defaults of settings that depend on the command.

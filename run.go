@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
@@ -115,11 +116,14 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	ports.Closers = p.closers
 	reserved := reserveHeap()
 	defer runtime.KeepAlive(reserved)
+	p.announce(ports)
+	started := time.Now()
 	err := lifecycle.Run(ctx, ports.Config)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v",
 			err, p.cfg.ShutdownTimeout)
 	}
+	p.conclude(started, err)
 	return err
 }
 

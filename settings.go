@@ -286,6 +286,10 @@ func (p *program) settings() settings.Table {
 		{Name: "log-level", Group: "Log", Placeholder: "LEVEL", Choices: []string{"debug", "info", "warn", "error"}, Default: "info",
 			Targets: []any{&cfg.LogLevel},
 			Help:    "The lowest level that is logged: debug, info, warn or error."},
+		{Name: "access-log", Group: "Log", Placeholder: "SHARE", Default: "on",
+			Targets: []any{&cfg.AccessLog},
+			Help: "Which requests are logged: on for all, off for none, or a share such as 0.01. Requests that " +
+				"fail with 500 or more, or take a second or more, are always logged (docs/logs.md)."},
 	}
 	table = append(table, p.tlsSettings()...)
 	for _, s := range table {

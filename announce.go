@@ -1,0 +1,55 @@
+package gatehouse
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
+)
+
+// announce logs what starts: the build, and how the process stands to the others.
+func (p *parts) announce(ports *ports) {
+	release, commit, compiler := build()
+	var listeners []string
+	for _, part := range slices.Concat(ports.Front, ports.Back, ports.Last) {
+		if part.Listener == nil {
+			continue
+		}
+		listener := part.Name + " " + part.Listener.Addr().String()
+		if part.TLS != nil {
+			listener += " (TLS)"
+		}
+		listeners = append(listeners, listener)
+	}
+	attrs := []any{"version", release, "commit", commit, "go", compiler, "listeners", strings.Join(listeners, ", ")}
+	if p.provider != nil {
+		attrs = append(attrs, "issuer", redacted(p.cfg.Provider.Issuer))
+	}
+	if p.store != nil {
+		attrs = append(attrs, "store", storeKind(p.cfg.SessionStore))
+	}
+	if p.denylist != nil {
+		attrs = append(attrs, "denylist", storeKind(p.cfg.Denylist))
+	}
+	if p.bff != nil {
+		attrs = append(attrs, "base_url", redacted(p.cfg.BFF.BaseURL))
+		if p.gateway == nil {
+			attrs = append(attrs, "gateway", redacted(p.cfg.GatewayURL))
+		}
+	}
+	if p.gateway != nil && p.server == nil {
+		attrs = append(attrs, "server", redacted(p.cfg.GRPCTarget))
+	}
+	p.logger.Info("starting", attrs...)
+}
+
+// conclude logs that the process has stopped, and the error that it ends with.
+func (p *parts) conclude(started time.Time, err error) {
+	attrs := []any{logs.Seconds("duration", time.Since(started))}
+	if err == nil {
+		p.logger.Info("stopped", attrs...)
+	} else {
+		p.logger.Error("stopped", append(attrs, "err", err)...)
+	}
+}
