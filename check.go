@@ -22,17 +22,17 @@ var (
 	errUnproved = errors.New("nothing is wrong, but not everything could be proved")
 )
 
-// check validates the configuration of serve, proves what can be proved of it at
-// the provider, the session store, the denylist and the database, and writes a
-// report: what holds, what is wrong and how to correct it, what could not be
-// proved, what is to be registered, and the policy of each method; as JSON if
-// asJSON is set. It opens no port, and what it makes elsewhere is gone when it
-// returns. The error is errCheck, errUnproved, or that of writing.
-func (p *program) check(ctx context.Context, asJSON bool) error {
+// check validates the configuration of the parts in run, proves what can be proved of
+// it at the provider, the stores, the database and other parts, and writes a report:
+// what holds, what is wrong and how to correct it, what could not be proved, what is
+// to be registered, and the policy of each method; as JSON if asJSON is set. It opens
+// no port, and what it makes elsewhere is gone when it returns. The error is errCheck,
+// errUnproved, or that of writing.
+func (p *program) check(ctx context.Context, run partSet, asJSON bool) error {
 	p.setDefaults()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	report := p.examine(ctx)
+	report := p.examine(ctx, run)
 	if asJSON {
 		if err := report.JSON(p.out); err != nil {
 			return err
@@ -50,52 +50,80 @@ func (p *program) check(ctx context.Context, asJSON bool) error {
 }
 
 // examine returns the report. It stops at invalid settings.
-func (p *program) examine(ctx context.Context) *check.Report {
+func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 	report := &check.Report{}
-	if err := p.validate(allParts); err != nil {
+	if err := p.validate(run); err != nil {
 		report.AddErrors("settings", err)
 		return report // further proofs would repeat this
 	}
 	report.Add(ok("settings", "every setting is there and makes sense"))
-	if storeKind(p.cfg.SessionStore) == "memory" {
-		report.Add(warn("session store", "sessions are kept in memory and end with the process"))
-	} else {
-		report.Add(kept("session store", p.cfg.SessionStore, "sessions", p.probeStore(ctx)))
-	}
-	probed, err := probeDatabase(ctx, p.app.Services, p.environment())
-	switch {
-	case !probed: // no service keeps data
-	case p.cfg.DatabaseURL == inMemory:
-		report.Add(warn("database", "the services' data is kept in memory and ends with the process"))
-	default:
-		report.Add(kept("database", p.cfg.DatabaseURL, "the services", err))
-	}
-	report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
-	report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
-	if p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
-		err := redis.Probe(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
-		report.Add(kept("denylist", p.cfg.Denylist, "denials", p.about("denylist", err)))
-	}
+	p.examineStores(ctx, run, report)
 	// The parts are made without what has been proved already, and none runs.
 	alone := *p
 	alone.cfg.SessionStore, alone.cfg.DatabaseURL, alone.cfg.Denylist = inMemory, inMemory, ""
-	parts, err := alone.assemble(ctx, allParts)
+	parts, err := alone.assemble(ctx, run)
 	if err != nil {
 		report.AddErrors("settings", err)
 		return report
 	}
 	defer func() { _ = parts.close(nil) }()
-	for _, r := range parts.bff.Check(ctx, parts.verifier()) {
-		report.Add(check.Result{Status: check.Status(r.Status), Proof: r.Proof, What: r.What, Remedy: r.Remedy, Optional: r.Optional})
+	report.Add(p.checkCertificates(run)...)
+	switch {
+	case run.BFF:
+		for _, r := range parts.bff.Check(ctx, parts.verifier()) {
+			report.Add(check.Result{Status: check.Status(r.Status), Proof: r.Proof, What: r.What, Remedy: r.Remedy, Optional: r.Optional})
+		}
+		report.Add(parts.checkBaseURL(ctx))
+		report.Add(parts.checkFrontendServer(ctx)...)
+	case run.Server:
+		report.Add(parts.checkProvider(ctx)...)
 	}
-	for _, finding := range p.blurred() {
-		report.Add(warn("token profiles", finding))
+	if run.BFF && !run.Gateway {
+		report.Add(parts.checkGateway(ctx)...)
 	}
-	for _, r := range parts.bff.Registrations() {
-		report.Register = append(report.Register, check.Registration(r))
+	if run.Gateway && !run.Server {
+		report.Add(parts.checkServer(ctx)...)
+	}
+	if run.Server {
+		for _, finding := range p.blurred() {
+			report.Add(warn("token profiles", finding))
+		}
+	}
+	if run.BFF {
+		for _, r := range parts.bff.Registrations() {
+			report.Register = append(report.Register, check.Registration(r))
+		}
 	}
 	report.Methods = parts.methods()
 	return report
+}
+
+// examineStores adds the results about the session store, the database and the
+// denylist of the parts in run.
+func (p *program) examineStores(ctx context.Context, run partSet, report *check.Report) {
+	if run.BFF || run.Server && p.sharesSessions() {
+		if storeKind(p.cfg.SessionStore) == "memory" {
+			report.Add(warn("session store", "sessions are kept in memory and end with the process"))
+		} else {
+			report.Add(kept("session store", p.cfg.SessionStore, "sessions", p.probeStore(ctx)))
+		}
+		report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
+	}
+	if run.Server {
+		probed, err := probeDatabase(ctx, p.app.Services, p.environment())
+		switch {
+		case !probed: // no service keeps data
+		case p.cfg.DatabaseURL == inMemory:
+			report.Add(warn("database", "the services' data is kept in memory and ends with the process"))
+		default:
+			report.Add(kept("database", p.cfg.DatabaseURL, "the services", err))
+		}
+		report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
+	}
+	if (run.BFF || run.Server) && p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
+		err := redis.Probe(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
+		report.Add(kept("denylist", p.cfg.Denylist, "denials", p.about("denylist", err)))
+	}
 }
 
 // ok returns the result for what is proved.
@@ -171,11 +199,16 @@ func (p *parts) verifier() func(context.Context, string) error {
 	}
 }
 
-// methods returns the policy of each method.
+// methods returns the policy of each method, nil without a server.
 func (p *parts) methods() []check.Method {
 	routes := map[string][]string{}
-	for _, route := range p.gateway.Routes() {
-		routes[route.RPC] = append(routes[route.RPC], route.Method+" "+route.Pattern)
+	if p.gateway != nil {
+		for _, route := range p.gateway.Routes() {
+			routes[route.RPC] = append(routes[route.RPC], route.Method+" "+route.Pattern)
+		}
+	}
+	if p.server == nil { // whose policies they are
+		return nil
 	}
 	rules := p.server.Rules()
 	methods := make([]check.Method, len(rules))

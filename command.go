@@ -50,11 +50,13 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	}
 	flags := p.table.AddFlags(root.PersistentFlags())
 	var asJSON bool
+	sources := func() settings.Sources {
+		return settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}
+	}
 	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
 		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs}
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-			from := settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}
-			if err := p.start(use, from, stderr); err != nil {
+			if err := p.start(use, use, sources(), stderr); err != nil {
 				return err
 			}
 			return run(cmd.Context())
@@ -70,10 +72,21 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	serve("bff", "Run the bff alone; needs --gateway-url.")
 	serve("gateway", "Run the gateway alone; needs --grpc-target.")
 	serve("server", "Run the server alone.")
-	check := add("check", "Validate the configuration, prove what can be proved at the provider, the stores "+
-		"and the database, and say what is wrong and how to correct it. Exit code 0: nothing is wrong; "+
-		"1: something is; 3: nothing is, but not everything could be proved. With --json the report is JSON.",
-		func(ctx context.Context) error { return p.check(ctx, asJSON) })
+	check := add("check", "Validate the configuration of serve, or of the one part that is named, prove what can be "+
+		"proved at the provider, the stores, the database and other parts, and say what is wrong and how to correct it. "+
+		"Exit code 0: nothing is wrong; 1: something is; 3: nothing is, but not everything could be proved. "+
+		"With --json the report is JSON.", nil)
+	check.Use, check.Args, check.ValidArgs = "check [bff|gateway|server]", p.onePart, checkedParts
+	check.RunE = func(cmd *cobra.Command, args []string) error {
+		part := "serve"
+		if len(args) > 0 {
+			part = args[0]
+		}
+		if err := p.start("check", part, sources(), stderr); err != nil {
+			return err
+		}
+		return p.check(cmd.Context(), runs[part], asJSON)
+	}
 	check.Flags().BoolVar(&asJSON, "json", false, "Write the report as JSON.")
 
 	// These read no settings, so that a broken configuration does not matter.
@@ -103,15 +116,16 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	return root
 }
 
-// start reads the settings for a command. All problems of their form are one
-// error, with what else is wrong as far as that can be told.
-func (p *program) start(command string, from settings.Sources, stderr io.Writer) error {
+// start reads the settings for a command and the parts that it runs or checks. All
+// problems of their form are one error, with what else is wrong as far as that can be
+// told.
+func (p *program) start(command, part string, from settings.Sources, stderr io.Writer) error {
 	p.read(from)
 	for _, note := range p.values.Notes() {
 		fmt.Fprintf(stderr, "%s: note: %s\n", p.app.name(), note)
 	}
 	if err := p.values.Err(); err != nil {
-		if which, ok := runs[command]; ok && p.values.Complete() {
+		if which, ok := runs[part]; ok && p.values.Complete() {
 			p.setDefaults()
 			err = errors.Join(err, p.validate(which))
 		}
@@ -127,8 +141,8 @@ func (p *program) start(command string, from settings.Sources, stderr io.Writer)
 
 // runs has the parts whose configuration a command validates.
 var runs = map[string]partSet{
-	"serve": allParts, "check": allParts,
-	"bff": {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
+	"serve": allParts,
+	"bff":   {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
 }
 
 // writeHelp writes commands and flags.
@@ -146,6 +160,21 @@ func (p *program) writeHelp(root *cobra.Command) {
 func (p *program) noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return p.misused(fmt.Errorf("unexpected argument %s", settings.Unassigned(args[0])))
+	}
+	return nil
+}
+
+// checkedParts are the arguments of check, for shell completion too.
+var checkedParts = []string{"serve", "bff", "gateway", "server"}
+
+// onePart refuses arguments of check other than the name of one part.
+func (p *program) onePart(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1:
+		return p.noArgs(nil, args[1:])
+	case len(args) == 1 && !slices.Contains(checkedParts, args[0]):
+		text := fmt.Sprintf("%q is no part to check; give one of %s", settings.Unassigned(args[0]), strings.Join(checkedParts, ", "))
+		return p.misused(errors.New(text))
 	}
 	return nil
 }

@@ -50,6 +50,7 @@ type parts struct {
 	leaving  atomic.Bool // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
+	remote   grpc.ClientConnInterface // to the server of a gateway without one here
 	bff      *bff.BFF
 	services implementations // of the server
 	store    sessionStore    // of the bff, and of a server that shares it
@@ -191,6 +192,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 		}
 		p.closers = append(p.closers, remote.Close)
 		p.readiness.Add("server", func(context.Context) error { return connected(remote) })
+		p.remote = remote
 		cfg.Conn, cfg.Ready = remote, func() error { return connected(remote) }
 	}
 	ready := cfg.Ready

@@ -435,8 +435,8 @@ func (p *run) push(ctx context.Context) check.Result {
 // issues one, and verifies it as the server does.
 func (p *run) accessToken(ctx context.Context, verify func(context.Context, string) error) check.Result {
 	unknown := func(why string) check.Result {
-		return check.Result{Status: check.Unknown, Proof: "access token", Optional: true, What: "the audience and the kind of access tokens: " + why,
-			Remedy: "sign in once and call the API to find out"}
+		return check.Result{Status: check.Unknown, Proof: "access token", Optional: true, What: "the audience and the kind of access tokens, and whether the key set has the key that signs them: " + why,
+			Remedy: "sign in once: the log then says what does not fit"}
 	}
 	switch {
 	case verify == nil:

@@ -1,0 +1,272 @@
+package gatehouse
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
+)
+
+// neighbourTimeout bounds each question to another part.
+const neighbourTimeout = 5 * time.Second
+
+// notKnown returns the result for what could not be proved.
+func notKnown(proof, remedy, format string, args ...any) check.Result {
+	return check.Result{Status: check.Unknown, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
+// checkProvider checks the provider for a server without a bff, which is no client
+// there.
+func (p *parts) checkProvider(ctx context.Context) []check.Result {
+	checker := providercheck.Checker{Provider: p.provider, Setting: p.settingName}
+	md, result := checker.Metadata(ctx)
+	if md == nil {
+		return []check.Result{result}
+	}
+	results := []check.Result{result, checker.Keys(ctx, md)}
+	results = append(results, providercheck.Clock(p.provider.ClockSkew()))
+	tokens := notKnown("access token", "check the bff, which has a client, or make a first call: the log then says what does not fit",
+		"the audience and the kind of access tokens, and whether the key set has the key that signs them: a server is no client of the provider and gets none")
+	tokens.Optional = true
+	return append(results, tokens)
+}
+
+// checkServer asks the remote server of a gateway whether it serves, as a whole and
+// each service that the gateway exposes.
+func (p *parts) checkServer(ctx context.Context) []check.Result {
+	const proof = "server"
+	name := p.values.Name("grpc-target")
+	health := healthpb.NewHealthClient(p.remote)
+	ask := func(service string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+		defer cancel()
+		answer, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		return answer.GetStatus(), err
+	}
+	serving, err := ask("")
+	switch status.Code(err) {
+	case codes.OK:
+	case codes.Unimplemented:
+		return []check.Result{notKnown(proof, "", "%s: a gRPC server answers, without the health service of Gatehouse", name)}
+	default:
+		return []check.Result{p.noServer(ctx, err)}
+	}
+	results := []check.Result{ok(proof, name+": the server answers and is ready")}
+	if serving != healthpb.HealthCheckResponse_SERVING {
+		results[0] = check.Result{Status: check.Warn, Proof: proof, What: name + ": the server answers and is not ready",
+			Remedy: "see /readyz of its admin port, or check server there"}
+	}
+	for _, service := range p.exposedNames() {
+		if _, err := ask(service); status.Code(err) == codes.NotFound {
+			results = append(results, check.Bad(proof, "register it there, or run the same version of the application in both",
+				"%s: the server does not have the service %s, which the gateway exposes", name, service))
+		}
+	}
+	return results
+}
+
+// noServer is the result for a server that does not answer.
+func (p *parts) noServer(ctx context.Context, err error) check.Result {
+	name := p.values.Name("grpc-target")
+	what, remedy := status.Convert(err).Message(), "start the server, or correct the address"
+	// gRPC has the cause as text only, so the address is dialed again.
+	if network, address, ok := dialable(p.cfg.GRPCTarget); ok {
+		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+		defer cancel()
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err == nil {
+			_ = conn.Close() // it was a test
+		} else if problem, remedy := cause.Of(err); problem != "" {
+			return check.Bad("server", remedy, "%s: %s", name, problem)
+		}
+		what += "; something listens there"
+		remedy = "is it a gRPC server, and does it speak TLS or not as this gateway expects?"
+	}
+	return check.Bad("server", remedy, "%s: the server does not answer (%s)", name, what)
+}
+
+// dialable returns the address of a gRPC target that names one.
+func dialable(target string) (network, address string, ok bool) {
+	if path, isSocket := strings.CutPrefix(target, "unix:"); isSocket {
+		return "unix", strings.TrimPrefix(path, "//"), true
+	}
+	target = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(target, "passthrough:"), "dns:"), "///")
+	_, _, err := net.SplitHostPort(target)
+	return "tcp", target, err == nil && !strings.Contains(target, "/")
+}
+
+// checkGateway asks each remote gateway of a bff whether it is ready.
+func (p *parts) checkGateway(ctx context.Context) []check.Result {
+	var results []check.Result
+	for address := range strings.SplitSeq(p.cfg.GatewayURL, ",") {
+		results = append(results, p.checkOneGateway(ctx, strings.TrimSpace(address)))
+	}
+	return results
+}
+
+func (p *parts) checkOneGateway(ctx context.Context, address string) check.Result {
+	const proof = "gateway"
+	name := p.values.Name("gateway-url")
+	if address != p.cfg.GatewayURL {
+		name += ": " + redacted(address)
+	}
+	answered, body, err := get(ctx, p.security.gateway, address, "/readyz")
+	switch ready := answered == http.StatusOK && body == "ok"; {
+	case err != nil:
+		problem, remedy := cause.Of(err)
+		if problem == "" {
+			problem, remedy = err.Error(), "start the gateway, or correct the address"
+		}
+		return check.Bad(proof, remedy, "%s: %s", name, problem)
+	case ready:
+		return ok(proof, name+": the gateway answers and is ready")
+	case answered == http.StatusServiceUnavailable && strings.HasPrefix(body, "not ready"):
+		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the gateway answers and is %s", name, body),
+			Remedy: "see /readyz of its admin port, or check gateway there"}
+	case answered == http.StatusMisdirectedRequest:
+		return check.Bad(proof, "add the name to "+p.values.Variable("Gateway.Access.AllowedHosts")+" of the gateway",
+			"%s: the gateway does not answer to this name (status 421)", name)
+	}
+	return check.Bad(proof, "correct the address", "%s: another server answers there (status %d to /readyz), not a gateway", name, answered)
+}
+
+// get returns the status and the beginning of the body of a part's answer.
+func get(ctx context.Context, secure *tls.Config, base, path string) (code int, body string, err error) {
+	client := &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	const most = 200
+	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	return resp.StatusCode, strings.Join(strings.Fields(string(text)), " "), err
+}
+
+// checkFrontendServer asks the front-end server, if there is one, for a page.
+func (p *parts) checkFrontendServer(ctx context.Context) []check.Result {
+	const proof = "front end"
+	if p.cfg.Frontend == embeddedFrontend || strings.HasPrefix(p.cfg.Frontend, "dir:") {
+		return nil
+	}
+	name := p.values.Name("frontend")
+	code, _, err := get(ctx, p.security.frontend, p.cfg.Frontend, "/")
+	if err != nil {
+		problem, remedy := cause.Of(err)
+		if problem == "" {
+			problem, remedy = err.Error(), "start it, or correct the address"
+		}
+		return []check.Result{check.Bad(proof, remedy, "%s: %s", name, problem)}
+	}
+	if code >= http.StatusInternalServerError {
+		return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the front-end server answers with status %d", name, code)}}
+	}
+	return []check.Result{ok(proof, name+": the front-end server answers")}
+}
+
+// checkBaseURL looks at the base URL as browsers do, as far as that can be done from
+// here: its name, its certificate, and whether a bff answers there. Nothing is wrong
+// if none does, because this one need not run yet.
+func (p *parts) checkBaseURL(ctx context.Context) check.Result {
+	const proof = "base URL"
+	name := p.values.Name("base-url")
+	base, err := url.Parse(p.cfg.BFF.BaseURL)
+	if err != nil || loopback.Host(base.Hostname()) {
+		return ok(proof, name+" is on this machine: only browsers here can sign in")
+	}
+	optional := func(format string, args ...any) check.Result {
+		r := notKnown(proof, "open it in a browser to find out", name+": whether browsers reach it: "+format, args...)
+		r.Optional = true
+		return r
+	}
+	code, body, err := get(ctx, nil, p.cfg.BFF.BaseURL, "/healthz")
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	problem, remedy := cause.Of(err)
+	switch {
+	case isDNS && dns.IsNotFound:
+		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: %s, as far as this machine knows", name, problem),
+			Remedy: "correct it unless browsers use another DNS"}
+	case strings.Contains(problem, "certificate") || strings.Contains(problem, "plain HTTP"):
+		return check.Result{Status: check.Warn, Proof: proof, What: name + ": " + problem, Remedy: remedy}
+	case err != nil:
+		if problem == "" {
+			problem = err.Error()
+		}
+		return optional("%s", problem)
+	case code == http.StatusOK && body == "ok":
+		return ok(proof, name+": a bff answers there")
+	}
+	return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: another server answers there, or a proxy without a bff behind it (status %d to /healthz)", name, code),
+		Remedy: "browsers send callbacks of logins there, so it must lead to this bff once it runs"}
+}
+
+// soon is how long before its end a certificate is reported.
+const soon = 14 * 24 * time.Hour
+
+// checkCertificates reports certificates of listeners that have expired, or will
+// soon. The validation has read them.
+func (p *program) checkCertificates(run partSet) []check.Result {
+	const proof = "certificate"
+	var results []check.Result
+	seen := map[string]bool{}
+	for _, l := range p.listeners(run) {
+		pair, err := tls.LoadX509KeyPair(l.tls.CertFile, l.tls.KeyFile)
+		if l.tls.CertFile == "" || seen[l.tls.CertFile] || err != nil {
+			continue
+		}
+		seen[l.tls.CertFile] = true
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			continue // clients cannot read it either, and tls has parsed it
+		}
+		name, until := l.tls.CertFile, leaf.NotAfter.UTC().Format("2006-01-02 15:04 MST")
+		switch now := time.Now(); {
+		case now.After(leaf.NotAfter):
+			results = append(results, check.Bad(proof, "renew it; a new file is read without a restart", "the certificate %s expired at %s: clients refuse it", name, until))
+		case now.Before(leaf.NotBefore):
+			results = append(results, check.Bad(proof, "correct this machine's clock, or the certificate", "the certificate %s is valid only from %s", name, leaf.NotBefore.UTC().Format("2006-01-02 15:04 MST")))
+		case now.Add(soon).After(leaf.NotAfter):
+			results = append(results, check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("the certificate %s expires at %s", name, until), Remedy: "renew it; a new file is read without a restart"})
+		default:
+			results = append(results, check.Good(proof, "the certificate %s is valid until %s", name, until))
+		}
+	}
+	return results
+}
+
+// exposedNames are the services that a gateway exposes.
+func (p *parts) exposedNames() []string {
+	names := []string{sessionadminv1.SessionAdminService_ServiceDesc.ServiceName}
+	for _, s := range p.app.Services {
+		if len(s.exposed) > 0 {
+			names = append(names, s.desc.ServiceName)
+		}
+	}
+	return names
+}
