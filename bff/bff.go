@@ -25,9 +25,11 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/storemeter"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
@@ -105,7 +107,11 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
+	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider) // of the type: Validate
+	limited := metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections)
+	streams := metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)
 	manager := cfg.Sessions.manager()
+	manager.Store = store
 	manager.BaseURL, manager.Now, manager.Rand, manager.Logger = base, cfg.Now, cfg.Rand, cfg.Logger
 	b.sessions, err = session.NewManager(manager)
 	if err != nil {
@@ -135,10 +141,10 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.refresher = refresh.New(refresh.Config{
 		Sessions: b.sessions, Party: b.party, RevokeAt: b.pending.At, Setting: cfg.SettingName,
-		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
+		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
 	denier := denier{cfg.Revoke, cfg.Logger}
-	revoker := revocation.New(revocation.Config{Store: cfg.Sessions.Store.(revocation.Store), Deny: denier.target, Now: cfg.Now})
+	revoker := revocation.New(revocation.Config{Store: store, Deny: denier.target, Now: cfg.Now})
 	b.logout = logout.New(logout.Config{
 		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens, Party: b.party,
 		Deny: denier.session, Revoker: revoker, Revocations: b.pending, ForgetLogins: func(w http.ResponseWriter, r *http.Request) { b.login.ForgetHistory(w, r) },
@@ -147,23 +153,24 @@ func New(cfg Config) (*BFF, error) {
 	lookup := account.NewLookup(account.LookupConfig{Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger})
 	b.account = account.New(account.Config{
 		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: revoker, Denies: cfg.Revoke != nil,
-		Stopping: b.stopping, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
+		Stopping: b.stopping, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
 		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
-		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Logger: cfg.Logger,
+		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger,
 	})
 	b.frontend = frontend.New(frontend.Config{
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
-		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Logger: cfg.Logger,
+		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger,
 	})
 	b.login = login.New(login.Config{
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
 		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: requestTimeout,
 		Origins: b.origins, Respond: b.respond, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
+		MeterProvider: cfg.MeterProvider, Limited: limited,
 	})
 	b.auth = b.authRoutes()
-	b.handler = b.chain()
+	b.handler = metrics.NewHTTP(cfg.MeterProvider, metrics.PartBFF).Wrap(b.secure, b.chain())
 	return b, nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -443,5 +444,6 @@ func (cfg Config) party(base *url.URL) rp.Config {
 		ConsentAlways: cfg.Login.OfflineConsent == ConsentAlways, ConsentNever: cfg.Login.OfflineConsent == ConsentNever,
 		ResponseMode: string(cfg.Login.ResponseMode), OmitPAR: cfg.Login.OmitPAR, RefreshTimeout: cfg.Sessions.RefreshTimeout,
 		HTTPClient: cfg.HTTPClient, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
+		Requests: metrics.NewHistogram(cfg.MeterProvider, metrics.ProviderRequestDuration),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -61,8 +62,10 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
 	case path == "/healthz" || path == "/readyz":
+		metrics.SetRoute(w, path)
 		b.health(w, r)
 	case strings.HasPrefix(path, web.AssetPrefix):
+		metrics.SetRoute(w, web.AssetPrefix+"*")
 		b.pages.Assets().ServeHTTP(w, r)
 	case route.Under(path, "/api/auth"):
 		b.routeAuth(w, r)
@@ -71,8 +74,10 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 			respond.Error(w, http.StatusNotFound, "no such address")
 			return
 		}
+		metrics.SetRoute(w, "/api/*") // a gateway in this process knows it better
 		b.api.ServeHTTP(w, r)
 	default:
+		metrics.SetRoute(w, "/*")
 		b.frontend.ServeHTTP(w, r)
 	}
 }
@@ -102,6 +107,9 @@ func (b *BFF) routeAuth(w http.ResponseWriter, r *http.Request) {
 		path = route.Sessions + "/"
 	}
 	methods, ok := b.auth[path]
+	if ok {
+		metrics.SetRoute(w, path)
+	}
 	serve := methods[r.Method]
 	switch {
 	case b.login.IsFormPost(r):

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
@@ -37,9 +38,12 @@ type Config struct {
 	Denies bool
 	// Stopping is closed when the process is about to stop.
 	Stopping <-chan struct{}
-	Respond  *respond.Responder
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Streams counts open event streams, and Limited those refused; nil for none.
+	Streams *metrics.UpDownCounter
+	Limited *metrics.Counter
+	Respond *respond.Responder
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Handlers serve the addresses of the account. They are safe for concurrent

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 const (
@@ -46,11 +47,16 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 	case h.answered(w, r, err):
 		return
 	case !h.streams.begin(s.ID):
+		h.cfg.Limited.Add(metrics.LimitStreams)
 		w.Header().Set("Retry-After", respond.RetryAfter)
 		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
 		return
 	}
 	defer h.streams.end(s.ID)
+	defer h.cfg.Streams.Begin(metrics.StreamSession)()
+	if q := metrics.RequestOf(w); q != nil {
+		q.SetStream()
+	}
 	h.stream(w, r, s)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -39,6 +40,7 @@ type Answer struct {
 	// WebSockets that have not ended.
 	Stopping <-chan struct{}
 	Work     *inflight.Group
+	Streams  *metrics.UpDownCounter // nil for none
 
 	closer    *streamCloser // nil for a handler that ends its streams itself
 	watch     *sessionWatch // nil before the header of a lasting answer
@@ -88,11 +90,19 @@ func (a *Answer) WriteHeader(status int) {
 
 // endWithSession ties a lasting answer to its session, and to the process.
 func (a *Answer) endWithSession() {
+	a.lasts()
 	if a.closer != nil {
 		a.closer.begin(a.Header())
 	}
 	if a.Session != nil {
 		a.watch = watch(a.Sessions, a.Session, func() { Sever(a.ResponseWriter) })
+	}
+}
+
+// lasts has the request measured as a stream.
+func (a *Answer) lasts() {
+	if q := metrics.RequestOf(a.ResponseWriter); q != nil {
+		q.SetStream()
 	}
 }
 
@@ -197,7 +207,9 @@ func (a *Answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newSocket(conn, a.Stopping, a.Work.Begin())
+	a.lasts()
+	worked, closed := a.Work.Begin(), a.Streams.Begin(metrics.StreamWebSocket)
+	c := newSocket(conn, a.Stopping, func() { worked(); closed() })
 	if a.Session != nil {
 		c.watch = watch(a.Sessions, a.Session, func() { _ = conn.Close() }) // an error means that it is closed
 	}

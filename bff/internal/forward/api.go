@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // apiHeaders are the request headers that reach the API. All others are
@@ -57,6 +58,7 @@ type APIConfig struct {
 	Stopping <-chan struct{}
 	// Work counts WebSockets.
 	Work    *inflight.Group
+	Streams *metrics.UpDownCounter // nil for none
 	Respond *respond.Responder
 	Logger  *slog.Logger
 }
@@ -202,7 +204,7 @@ type apiAnswer struct {
 func (api *API) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
 	a := &apiAnswer{api: api, private: s != nil}
 	a.Correct, a.Sessions, a.Session = a.correct, api.cfg.Watcher, s
-	a.Stopping, a.Work = api.cfg.Stopping, api.cfg.Work
+	a.Stopping, a.Work, a.Streams = api.cfg.Stopping, api.cfg.Work, api.cfg.Streams
 	a.Begin(w, r)
 	return a
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // lookupTimeout is how long a public page waits for the session store.
@@ -47,6 +48,7 @@ type Config struct {
 	// Stopping is closed when the process is about to stop. Work counts WebSockets.
 	Stopping <-chan struct{}
 	Work     *inflight.Group
+	Streams  *metrics.UpDownCounter // nil for none
 	Respond  *respond.Responder
 	Logger   *slog.Logger
 }
@@ -184,7 +186,7 @@ type answer struct {
 func (f *Frontend) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
 	a := &answer{cookie: f.cfg.Manager.CookieName(), protected: f.needsLogin(r)}
 	a.Correct, a.Unavailable, a.Sessions = a.correct, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
-	a.Stopping, a.Work = f.cfg.Stopping, f.cfg.Work
+	a.Stopping, a.Work, a.Streams = f.cfg.Stopping, f.cfg.Work, f.cfg.Streams
 	a.Begin(w, r)
 	return a
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -30,6 +31,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 	// login goes on.
 	md, err := h.cfg.Party.Metadata(r.Context())
 	if err != nil {
+		h.outcomes.Add(metrics.LoginUnavailable)
 		h.cfg.Respond.ProviderUnavailable(w, r, err, route.Login)
 		return
 	}
@@ -39,7 +41,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case !errors.Is(err, errNoAttempt): // at another node, or later, the login goes on
-		h.cfg.Respond.StoreUnavailable(w, r, err)
+		h.storeUnavailable(w, r, err)
 		return
 	default:
 		h.jar.drop(w, r, state)
@@ -72,7 +74,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Logger.WarnContext(r.Context(), "login not completed", "err", err)
 		h.failed(w, r, a, failureInterrupted)
 	case err != nil:
-		h.cfg.Respond.StoreUnavailable(w, r, err)
+		h.storeUnavailable(w, r, err)
 	default:
 		h.completed(w, r, a, decodeOutcome(value), repeated)
 	}
@@ -94,15 +96,22 @@ func (h *Handlers) completed(w http.ResponseWriter, r *http.Request, a *attempt,
 		h.jar.drop(w, r, a.state())
 		h.stale(w, r, a.ReturnTo)
 	case err != nil:
-		h.cfg.Respond.StoreUnavailable(w, r, err)
+		h.storeUnavailable(w, r, err)
 	default:
 		http.SetCookie(w, cookie)
 		h.jar.drop(w, r, a.state())
 		if !repeated {
+			h.outcomes.Add(metrics.LoginCompleted)
 			h.jar.addLogin(w, r, a.state(), a.ReturnTo)
 		}
 		respond.SeeOther(w, a.ReturnTo)
 	}
+}
+
+// storeUnavailable answers a callback during an outage of the session store.
+func (h *Handlers) storeUnavailable(w http.ResponseWriter, r *http.Request, err error) {
+	h.outcomes.Add(metrics.LoginStore)
+	h.cfg.Respond.StoreUnavailable(w, r, err)
 }
 
 // maxCode bounds an authorization code, in bytes.
@@ -155,6 +164,7 @@ func (h *Handlers) errorResponse(w http.ResponseWriter, r *http.Request, a *atte
 	code, reason := rp.ErrorCode(response.Get("error")), rp.Printable(response.Get("error_description"))
 	if a.Silent {
 		h.cfg.Logger.Log(r.Context(), refusalLevel(code), "silent login without effect", "code", code, "reason", reason)
+		h.outcomes.Add(refusalResult(code))
 		h.returnSilently(w, r, a.ReturnTo)
 		return
 	}
@@ -169,6 +179,19 @@ func refusalLevel(code string) slog.Level {
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
+}
+
+// refusalResult returns the outcome of a login for an error of the provider.
+func refusalResult(code string) string {
+	switch {
+	case code == "access_denied":
+		return metrics.LoginCancelled
+	case needsUser(code):
+		return metrics.LoginNeedsUser
+	case code == "temporarily_unavailable" || code == "server_error":
+		return metrics.LoginUnavailable
+	}
+	return metrics.LoginRefused
 }
 
 // needsUser reports whether an error says that the provider has to interact

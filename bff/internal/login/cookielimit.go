@@ -5,6 +5,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // maxCookieBytes bounds the cookies of a request together. Those of the bff have
@@ -34,6 +35,7 @@ func (h *Handlers) LimitCookies(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		h.cfg.Limited.Add(metrics.LimitCookies)
 		h.cfg.Logger.WarnContext(r.Context(), "too many cookies; the browser was told to remove them", "bytes", length(r.Header["Cookie"]))
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		w.Header().Set("Cache-Control", "no-store")

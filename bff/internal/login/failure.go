@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -28,6 +29,26 @@ const (
 	failureInterrupted failure = "interrupted" // the process that redeemed the code has ended
 	failureInternal    failure = "internal"
 )
+
+// result returns the outcome of a login in metrics. A failure of another version counts as
+// a fault of this one.
+func (f failure) result() string {
+	switch f {
+	case failureResponse:
+		return metrics.LoginResponse
+	case failureProvider:
+		return metrics.LoginProvider
+	case failureSignedOut:
+		return metrics.LoginSignedOut
+	case failureStepUp:
+		return metrics.LoginStepUp
+	case failureStore:
+		return metrics.LoginStore
+	case failureInterrupted:
+		return metrics.LoginInterrupted
+	}
+	return metrics.LoginInternal
+}
 
 // An outcome is the result of an attempt: a session or a failure. It is stored
 // for nodes of other versions too.
@@ -75,6 +96,7 @@ var codeErrors = []string{"invalid_grant", "invalid_request"}
 // bookmark, a second click, or another user's link. to is where the login led,
 // "" if that is not known.
 func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
+	h.outcomes.Add(metrics.LoginStale)
 	p := web.Problem{
 		Status:  http.StatusBadRequest,
 		Title:   "This sign-in has run out",
@@ -110,6 +132,7 @@ func tryAgain(r *http.Request, to string, status int, title string) web.Problem 
 // response. 503 is what server_error and temporarily_unavailable stand for (RFC
 // 6749 §4.1.2.1).
 func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
+	h.outcomes.Add(refusalResult(code))
 	p := tryAgain(r, a.ReturnTo, status, "The sign-in did not work")
 	p.Message = "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application."
 	if code != "" {
@@ -134,6 +157,7 @@ func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, c
 // would tell an attacker which check failed. 4xx is for what a browser can
 // cause, 502 for a provider that misbehaves.
 func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
+	h.outcomes.Add(f.result())
 	p := tryAgain(r, a.ReturnTo, http.StatusBadGateway, "The sign-in could not be completed")
 	p.Message = "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application."
 	switch f {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -25,6 +27,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
@@ -53,6 +56,10 @@ type Config struct {
 	Now     func() time.Time
 	Rand    io.Reader
 	Logger  *slog.Logger
+	// MeterProvider makes the instruments of the metrics, nil for none. Limited counts
+	// requests that a limit refuses.
+	MeterProvider metric.MeterProvider
+	Limited       *metrics.Counter
 }
 
 // Handlers serve the addresses of the login. They are safe for concurrent use.
@@ -61,6 +68,8 @@ type Handlers struct {
 	jar  *jar
 	rate *Rate
 	once *once
+
+	attempts, outcomes *metrics.Counter
 
 	movedLogged sync.Once
 }
@@ -75,6 +84,8 @@ func New(cfg Config) *Handlers {
 			marks: cfg.Sessions.Notes("login attempt"), outcomes: cfg.Sessions.Notes("login outcome"), sealer: cfg.Sessions,
 			work: cfg.Work, limit: cfg.Limit, now: cfg.Now, logger: cfg.Logger,
 		},
+		attempts: metrics.NewCounter(cfg.MeterProvider, metrics.LoginAttempts),
+		outcomes: metrics.NewCounter(cfg.MeterProvider, metrics.LoginOutcomes),
 	}
 }
 
@@ -115,6 +126,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 		h.endSilently(w, r, to, err)
 		return
 	case err != nil:
+		h.outcomes.Add(metrics.LoginUnavailable)
 		h.cfg.Respond.ProviderUnavailable(w, r, err, r.URL.RequestURI())
 		return
 	}
@@ -150,6 +162,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.cfg.Respond.InternalError(w, r, err)
 	default:
+		h.attempts.Add()
 		respond.SeeOther(w, target)
 	}
 }
@@ -193,6 +206,7 @@ func (h *Handlers) notStarted(w http.ResponseWriter, r *http.Request, a *attempt
 		}
 		h.refused(w, r, a, refusal.Code, status)
 	default:
+		h.outcomes.Add(metrics.LoginUnavailable)
 		h.cfg.Respond.ProviderUnavailable(w, r, err, route.LoginURL(a.ReturnTo))
 	}
 }
@@ -200,10 +214,11 @@ func (h *Handlers) notStarted(w http.ResponseWriter, r *http.Request, a *attempt
 // endSilently ends a failed login with prompt=none. A page has started it, not
 // the user, so that the browser returns to the page without an error.
 func (h *Handlers) endSilently(w http.ResponseWriter, r *http.Request, to string, err error) {
-	level := slog.LevelInfo
+	level, result := slog.LevelInfo, metrics.LoginUnavailable
 	if refusal, ok := errors.AsType[*rp.Error](err); ok {
-		level = refusalLevel(refusal.Code)
+		level, result = refusalLevel(refusal.Code), refusalResult(refusal.Code)
 	}
+	h.outcomes.Add(result)
 	h.cfg.Logger.Log(r.Context(), level, "silent login without effect", "err", err)
 	h.returnSilently(w, r, to)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 // maxAddresses bounds the remembered addresses, of about 100 bytes each.
@@ -105,6 +106,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	if wait == 0 {
 		return false
 	}
+	h.cfg.Limited.Add(metrics.LimitLoginRate)
 	if first {
 		attrs := []any{"client", address}
 		if len(r.Header["X-Forwarded-For"]) > 0 && address == clientaddr.Peer(r) {

@@ -41,6 +41,13 @@ type breaker struct {
 	probing  bool
 }
 
+// isOpen reports whether refreshes are held back.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open
+}
+
 // wouldHold returns how long a refresh is held back now, 0 if it is not.
 func (b *breaker) wouldHold() time.Duration {
 	b.mu.Lock()

@@ -7,9 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
@@ -75,12 +78,16 @@ type Config struct {
 	Work   *inflight.Group
 	Now    func() time.Time
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the metrics, nil for none.
+	MeterProvider metric.MeterProvider
 }
 
 // A Refresher refreshes the access tokens of sessions. It is safe for concurrent use.
 type Refresher struct {
 	cfg     Config
 	breaker breaker
+	results *metrics.Counter   // of refreshes
+	waits   *metrics.Histogram // of requests
 	// refusals tells all nodes that a refusal by the API has caused a refresh.
 	refusals session.Notes
 
@@ -119,11 +126,13 @@ type hold struct {
 
 // New returns a Refresher.
 func New(cfg Config) *Refresher {
-	return &Refresher{
+	r := &Refresher{
 		cfg: cfg,
 		breaker: breaker{now: cfg.Now, outage: outage.New(outage.Config{
 			Name: "token endpoint", Logger: cfg.Logger, Now: cfg.Now, Settle: settle,
 		})},
+		results:  metrics.NewCounter(cfg.MeterProvider, metrics.Refreshes),
+		waits:    metrics.NewHistogram(cfg.MeterProvider, metrics.RefreshWait),
 		refusals: cfg.Sessions.Notes("refused"),
 		flights:  map[session.ID]*flight{},
 		holds:    map[session.ID]hold{},
@@ -131,6 +140,8 @@ func New(cfg Config) *Refresher {
 
 		unwritten: map[session.ID]*unwritten{},
 	}
+	metrics.ObserveGauge(cfg.MeterProvider, metrics.BreakerOpen, func() (float64, bool) { return metrics.Bool(r.breaker.isOpen()) })
+	return r
 }
 
 // Fresh returns the session with a valid access token. While the current one is
@@ -244,7 +255,8 @@ func (r *Refresher) isLater(s *session.Session) bool {
 
 // await waits for the session with a new token. The request waits for a limited
 // time; the refresh goes on.
-func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool) (*session.Session, error) {
+func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool) (_ *session.Session, err error) {
+	defer func(start time.Time) { r.waits.Since(ctx, start, waitResult(err)) }(time.Now())
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -261,6 +273,20 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 			return f.session, f.err
 		}
 	}
+}
+
+// waitResult is what a request that has waited got, in metrics.
+func waitResult(err error) string {
+	if err == nil {
+		return metrics.WaitOK
+	}
+	if errors.Is(err, session.ErrNotFound) {
+		return metrics.WaitEnded
+	}
+	if _, ok := errors.AsType[*Unavailable](err); ok {
+		return metrics.WaitUnavailable
+	}
+	return metrics.WaitError
 }
 
 // errElsewhere ends a background refresh: another node has the lock, and the token is valid.

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -36,11 +37,13 @@ func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused
 			defer l.stop()
 			return r.locked(ctx, stale, l, good)
 		case errors.Is(err, session.ErrLocked) && good && !r.Expired(stale.Data.Tokens):
+			r.results.Add(metrics.RefreshElsewhere)
 			return nil, errElsewhere
 		case errors.Is(err, session.ErrLocked):
 		case waiting.Err() != nil:
 			return nil, &Unavailable{}
 		default:
+			r.failedStore(err)
 			return nil, err
 		}
 		select {
@@ -55,8 +58,17 @@ func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused
 		case err != nil:
 			return nil, err
 		case changed(stale, current):
+			r.results.Add(metrics.RefreshElsewhere)
 			return r.settled(waiting, current)
 		}
+	}
+}
+
+// failedStore counts a refresh for which the session store has failed. A session that has
+// ended is no failure.
+func (r *Refresher) failedStore(err error) {
+	if !errors.Is(err, session.ErrNotFound) {
+		r.results.Add(metrics.RefreshStore)
 	}
 }
 
@@ -82,15 +94,18 @@ func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.S
 func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock, good bool) (*session.Session, error) {
 	s, err := r.reload(ctx, stale)
 	if err != nil {
+		r.failedStore(err)
 		l.release(ctx)
 		return nil, err
 	}
 	if changed(stale, s) { // before the lock was acquired
+		r.results.Add(metrics.RefreshElsewhere)
 		l.release(ctx)
 		return r.settled(ctx, s)
 	}
 	probe, wait := r.breaker.begin()
 	if wait > 0 {
+		r.results.Add(metrics.RefreshHeldBack)
 		l.release(ctx)
 		return nil, &Unavailable{wait}
 	}
@@ -101,6 +116,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 	r.breaker.answered(ctx, probe)
 	data, err := r.renewed(ctx, s, tokens)
 	if err != nil {
+		r.results.Add(metrics.RefreshMismatch)
 		r.revoke(ctx, tokens.Refresh)
 		return r.over(ctx, s, l, err)
 	}
@@ -110,6 +126,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 // failed does what the table in docs/login.md says about a failure.
 func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cause error, probe, good bool) (*session.Session, error) {
 	class, retryAfter := classOf(cause), min(refusalOf(cause).RetryAfter, maxRetryAfter)
+	r.results.Add(class.String())
 	open := false
 	if class == Transient || class == Unknown {
 		open = r.breaker.failed(ctx, probe, s.ID, retryAfter, cause)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
 const (
@@ -48,6 +49,7 @@ func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, 
 			r.mu.Lock()
 			r.unwritten[u.s.ID] = u
 			r.mu.Unlock()
+			r.results.Add(metrics.RefreshStore)
 			return nil, err
 		case <-time.After(writePoll):
 		}
@@ -61,6 +63,9 @@ func (r *Refresher) tryWrite(ctx context.Context, u *unwritten) (s *session.Sess
 	s, err = r.cfg.Sessions.Write(bounded, u.s, u.fence, u.data)
 	switch {
 	case err == nil:
+		if u.data.Tokens.Refresh != "" { // otherwise counted as a failure of class User
+			r.results.Add(metrics.RefreshOK)
+		}
 		r.cfg.Logger.InfoContext(ctx, "access token refreshed", "session", u.s)
 		return s, true, nil
 	case errors.Is(err, session.ErrNotFound):

@@ -12,7 +12,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -78,7 +80,8 @@ const maxRequestURI = 2048
 
 // push sends an authorization request to the provider and returns the
 // parameters that refer to it.
-func (p *Party) push(ctx context.Context, md *oidc.Metadata, request url.Values) (url.Values, error) {
+func (p *Party) push(ctx context.Context, md *oidc.Metadata, request url.Values) (_ url.Values, err error) {
+	defer func(start time.Time) { p.measure(ctx, start, metrics.RequestPAR, err) }(time.Now())
 	body, err := p.post(ctx, md, md.PushedAuthorizationRequestEndpoint, request)
 	if err != nil {
 		return nil, fmt.Errorf("pushed authorization request: %w", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -65,6 +66,36 @@ func (e *NoResponse) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *NoResponse) Unwrap() error { return e.Err }
+
+// measure records the duration of a request to the provider, which began at start.
+func (p *Party) measure(ctx context.Context, start time.Time, request string, err error) {
+	result := metrics.ProviderOK
+	if err != nil {
+		result = resultOf(err)
+	}
+	p.cfg.Requests.Since(ctx, start, request, result)
+}
+
+// resultOf returns the result of a request that has failed, in metrics.
+func resultOf(err error) string {
+	refusal, ok := errors.AsType[*Error](err)
+	if !ok {
+		if _, ok := errors.AsType[*NoResponse](err); ok {
+			return metrics.ProviderNoResponse
+		}
+		return metrics.ProviderError // a response that cannot be used
+	}
+	switch refusal.Code {
+	case "invalid_client", "unauthorized_client":
+		return metrics.ProviderClient
+	case "invalid_grant":
+		return metrics.ProviderGrant
+	}
+	if refusal.Code == "" || refusal.Status == http.StatusRequestTimeout || refusal.Status == http.StatusTooManyRequests || refusal.Status >= 500 {
+		return metrics.ProviderError
+	}
+	return metrics.ProviderRefused
+}
 
 var errNotConnected = fmt.Errorf("no connection within %v", ConnectTimeout)
 

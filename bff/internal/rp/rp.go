@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	Now     func() time.Time
 	Rand    io.Reader
 	Logger  *slog.Logger
+	// Requests measures requests to the provider, nil for none.
+	Requests *metrics.Histogram
 }
 
 // A Party is a relying party of one provider. It is safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -45,12 +46,15 @@ func (p *Party) Revoke(ctx context.Context, refreshToken string) error {
 		return nil
 	}
 	form := url.Values{"token": {refreshToken}, "token_type_hint": {"refresh_token"}}
+	start := time.Now()
 	_, err = p.post(ctx, md, md.RevocationEndpoint, form)
+	p.measure(ctx, start, metrics.RequestRevoke, err)
 	return err
 }
 
 // tokens makes a token request.
-func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (session.Tokens, error) {
+func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (_ session.Tokens, err error) {
+	defer func(start time.Time) { p.measure(ctx, start, form.Get("grant_type"), err) }(time.Now())
 	p.AddAudience(form)
 	body, err := p.postWithin(ctx, limit, md, md.TokenEndpoint, form)
 	if err != nil {

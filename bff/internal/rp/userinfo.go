@@ -10,14 +10,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // Userinfo requests claims from the userinfo endpoint (OpenID Connect Core
 // §5.3). It verifies a signed response. The caller must compare the subject with
 // that of the ID token.
-func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken string) (map[string]any, error) {
+func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken string) (_ map[string]any, err error) {
+	defer func(start time.Time) { p.measure(ctx, start, metrics.RequestUserinfo, err) }(time.Now())
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, md.UserinfoEndpoint, nil)
