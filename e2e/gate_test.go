@@ -28,6 +28,7 @@ type gate struct {
 	mu        sync.Mutex
 	hold      bool
 	instead   http.HandlerFunc // answers refreshes instead of the provider
+	isDown    bool             // it cuts every connection
 	refreshes int              // that the provider has executed
 	access    []string         // access tokens issued to logins, oldest first
 }
@@ -36,6 +37,12 @@ type gate struct {
 type heldRefresh struct{ goOn chan bool } // false: the provider never receives it
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	isDown := g.isDown
+	g.mu.Unlock()
+	if isDown {
+		panic(http.ErrAbortHandler)
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -110,6 +117,13 @@ func (g *gate) holdNext() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.hold = true
+}
+
+// down has the provider cut the connection of every request.
+func (g *gate) down(isDown bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.isDown = isDown
 }
 
 func (g *gate) answer(instead http.HandlerFunc) {

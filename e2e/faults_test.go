@@ -1,0 +1,219 @@
+//go:build proof
+
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
+)
+
+const (
+	faultUsers = 50
+	faultRate  = 100 // requests a second, open loop
+	faultTTL   = 45 * time.Second
+)
+
+// Variables for work on the faults: which rows to run, and how many requests to send a second.
+const (
+	faultRowsEnv = "GATEHOUSE_FAULTS"
+	faultRateEnv = "GATEHOUSE_FAULTS_RATE"
+)
+
+// during holds a fault for d.
+func during(d time.Duration, begin, end func(t *testing.T, c *cluster)) func(*testing.T, *cluster, func()) {
+	return func(t *testing.T, c *cluster, over func()) {
+		begin(t, c)
+		pause(t, d)
+		end(t, c)
+		over()
+	}
+}
+
+// provided has the token endpoint answer refreshes otherwise for d.
+func provided(d time.Duration, answer http.HandlerFunc) func(*testing.T, *cluster, func()) {
+	return during(d, func(_ *testing.T, c *cluster) { c.gate.answer(answer) }, func(_ *testing.T, c *cluster) { c.gate.answer(nil) })
+}
+
+func killed(which func(*cluster) *member) func(*testing.T, *cluster, func()) {
+	return func(t *testing.T, c *cluster, over func()) {
+		m := which(c)
+		m.kill(t)
+		pause(t, 3*time.Second)
+		m.start(t)
+		m.ready(t, m.health)
+		over()
+	}
+}
+
+func frozen(d time.Duration, which func(*cluster) *member) func(*testing.T, *cluster, func()) {
+	return during(d, func(t *testing.T, c *cluster) { which(c).signal(t, syscall.SIGSTOP) },
+		func(t *testing.T, c *cluster) { which(c).signal(t, syscall.SIGCONT) })
+}
+
+// rolled restarts members one after the other.
+func rolled(which func(*cluster) []*member) func(*testing.T, *cluster, func()) {
+	return func(t *testing.T, c *cluster, _ func()) {
+		for _, m := range which(c) {
+			m.restart(t)
+			pause(t, 500*time.Millisecond) // until the balancer has seen it
+		}
+	}
+}
+
+func aServer(c *cluster) *member     { return c.servers[0] }
+func aGateway(c *cluster) *member    { return c.gateways[0] }
+func aBFF(c *cluster) *member        { return c.bffs[0] }
+func allBFFs(c *cluster) []*member   { return c.bffs }
+func everybody(c *cluster) []*member { return c.members() }
+
+// signedIn are the kinds of requests that need a session or an access token, which is all that a
+// page may lack during an outage of the session store or the provider.
+var signedIn = only("private API")
+
+// faultRows are the rows, in the order in which they run.
+func faultRows() []fault {
+	inFlight := 5 // requests on their way to a process that is killed
+	delayed := func(c *cluster, d time.Duration) http.HandlerFunc {
+		return (&proofNodes{gate: c.gate}).answersAfter(d)
+	}
+	return []fault{
+		{name: "nothing, 5 s", do: func(t *testing.T, _ *cluster, _ func()) { pause(t, 5*time.Second) }},
+		{name: "kill -9 of a bff", do: killed(aBFF), failed: inFlight},
+		{name: "kill -9 of a gateway", do: killed(aGateway), failed: inFlight},
+		{name: "kill -9 of a server", do: killed(aServer), failed: inFlight},
+		{name: "rolling restart of all 7, balancer with retries", do: rolled(everybody)},
+		{name: "rolling restart of all 7, balancer without retries", do: rolled(everybody), plain: true},
+		{name: "stop of a bff, balancer without retries", plain: true, do: rolled(func(c *cluster) []*member { return c.bffs[:1] })},
+		{name: "stop of a gateway, balancer without retries", plain: true, do: rolled(func(c *cluster) []*member { return c.gateways[:1] })},
+		{name: "rolling restart of the bffs, token endpoint answers after 1 s", do: func(t *testing.T, c *cluster, over func()) {
+			c.gate.answer(delayed(c, time.Second))
+			defer c.gate.answer(nil)
+			rolled(allBFFs)(t, c, over)
+		}},
+		{name: "Redis killed and restarted", slow: signedIn, unavailable: signedIn, do: during(200*time.Millisecond,
+			func(_ *testing.T, c *cluster) { c.redis.Kill() }, func(t *testing.T, c *cluster) { c.redis.Restart(t) })},
+		{name: "Redis frozen for 10 s", unavailable: signedIn, do: during(10*time.Second,
+			func(t *testing.T, c *cluster) { c.redis.Freeze(t) }, func(t *testing.T, c *cluster) { c.redis.Thaw(t) })},
+		{name: "Redis full for 15 s", do: during(15*time.Second,
+			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "maxmemory", "1mb") },
+			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "maxmemory", "0") })},
+		{name: "Redis without its replicas (NOREPLICAS) for 15 s", do: during(15*time.Second,
+			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "min-replicas-to-write", "1") },
+			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "min-replicas-to-write", "0") })},
+		{name: "PostgreSQL of the data killed and restarted", slow: only("data"), unavailable: only("data"), do: during(200*time.Millisecond,
+			func(t *testing.T, c *cluster) { c.data.Kill(t) }, func(t *testing.T, c *cluster) { c.data.Restart(t) })},
+		{name: "PostgreSQL of the data frozen for 10 s", unavailable: only("data"), do: during(10*time.Second,
+			func(t *testing.T, c *cluster) { c.data.Freeze(t) }, func(t *testing.T, c *cluster) { c.data.Thaw(t) })},
+		{name: "server frozen for 10 s", left: 2 * time.Second, do: frozen(10*time.Second, aServer)},
+		{name: "gateway frozen for 10 s", left: 2 * time.Second, do: frozen(10*time.Second, aGateway)},
+		{name: "bff frozen for 10 s", left: 2 * time.Second, slow: only("private API", "data", "page", "public API"), do: frozen(10*time.Second, aBFF)},
+		{name: "provider down for 30 s", unavailable: signedIn, do: during(30*time.Second,
+			func(_ *testing.T, c *cluster) { c.gate.down(true) }, func(_ *testing.T, c *cluster) { c.gate.down(false) })},
+		{name: "token endpoint answers 500 for 30 s", unavailable: signedIn, do: provided(30*time.Second, answersStatus(http.StatusInternalServerError, ""))},
+		{name: "token endpoint answers 429 with Retry-After: 5 for 30 s", unavailable: signedIn, recovery: 6 * time.Second,
+			do: provided(30*time.Second, answersStatus(http.StatusTooManyRequests, "5"))},
+		{name: "token endpoint takes 6 s, for 25 s", slow: signedIn, unavailable: signedIn, recovery: 8 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
+			provided(25*time.Second, delayed(c, 6*time.Second))(t, c, over)
+		}},
+		{name: "token endpoint takes 25 s, for 40 s", slow: signedIn, unavailable: signedIn, recovery: 30 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
+			provided(40*time.Second, delayed(c, 25*time.Second))(t, c, over)
+		}},
+		{name: "one bff with a wrong secret does not start", do: func(t *testing.T, c *cluster, _ func()) {
+			m := c.bffs[2]
+			_ = m.stop(t)
+			env := m.env
+			m.with("GATEHOUSE_SECRET", rand.Text()+rand.Text())
+			m.start(t)
+			if code := m.wait(t); code == 0 {
+				t.Error("a bff with a secret of its own ended with code 0")
+			}
+			m.env = env
+			m.start(t)
+			m.ready(t, m.health)
+		}},
+		{name: `secret rotated to "new,old" in a rolling restart`, do: func(t *testing.T, c *cluster, _ func()) {
+			fresh := rand.Text() + rand.Text()
+			for _, m := range c.bffs {
+				m.with("GATEHOUSE_SECRET", fresh+","+c.secret)
+				m.restart(t)
+			}
+			c.secret = fresh
+		}},
+	}
+}
+
+// sessionRows are the rows of the other session store.
+func sessionRows() []fault {
+	return []fault{
+		{name: "PostgreSQL of the sessions killed and restarted", slow: signedIn, unavailable: signedIn, do: during(200*time.Millisecond,
+			func(t *testing.T, c *cluster) { c.sessions.Kill(t) }, func(t *testing.T, c *cluster) { c.sessions.Restart(t) })},
+		{name: "PostgreSQL of the sessions frozen for 10 s", unavailable: signedIn, do: during(10*time.Second,
+			func(t *testing.T, c *cluster) { c.sessions.Freeze(t) }, func(t *testing.T, c *cluster) { c.sessions.Thaw(t) })},
+	}
+}
+
+// TestFaults takes an installation under load through faults, one after the other. make faults runs
+// it and writes the table to docs/operations.md.
+func TestFaults(t *testing.T) {
+	rate := faultRate
+	if text := os.Getenv(faultRateEnv); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatalf("%s %q: not a positive number", faultRateEnv, text)
+		}
+		rate = n
+	}
+	selected := regexp.MustCompile(os.Getenv(faultRowsEnv))
+	c := newCluster(t, faultUsers, faultTTL)
+	var rows [][]string
+	run := func(faults []fault) {
+		for _, f := range faults {
+			if !selected.MatchString(f.name) {
+				continue
+			}
+			row, problems := c.run(t, f, rate)
+			t.Log(row)
+			rows = append(rows, row)
+			for _, problem := range problems {
+				t.Errorf("%s: %s", f.name, problem)
+			}
+		}
+	}
+	run(faultRows())
+	for _, f := range sessionRows() {
+		if !selected.MatchString(f.name) {
+			continue
+		}
+		store := c.sessions.New(t)
+		for _, m := range c.bffs {
+			m.with("GATEHOUSE_SESSION_STORE", store)
+			m.restart(t)
+		}
+		for i := range c.callers {
+			c.callers[i] = c.signIn(t, i)
+		}
+		run(sessionRows())
+		break
+	}
+	proof.Report(t, proof.Section{
+		Title: "Faults",
+		Text: fmt.Sprintf("Three bffs, two gateways and two servers as processes on one machine, Redis with AOF for the sessions, PostgreSQL for the "+
+			"data, haproxy with a health check every 500 ms, a lame-duck delay of %v; a provider that rotates refresh tokens and detects their reuse, "+
+			"access tokens of %v. %d signed-in sessions send %d checked requests a second in an open loop: 60%% to a private route, 20%% read the data, "+
+			"10%% a public page, 10%% the public API. *503* are our own answers with Retry-After, *slow* those after more than %v, *failed* everything "+
+			"else that is not right. *Recovery* is how long after the end of the fault the last request was sent that was not answered well, *left* how "+
+			"long after the begin; both in seconds. Lines of requests do not count as log lines.",
+			faultLameDuck, faultTTL, faultUsers, rate, slowAfter),
+		Columns: []string{"fault", "failed of sent", "503", "slow", "sessions lost", "recovery", "left", "log lines", "goal"},
+		Rows:    rows,
+	})
+}
