@@ -106,6 +106,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
+		p.upkeep = append(p.upkeep, p.services.upkeep()...)
 		p.readiness.AddShared("services", p.services.ready)
 		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(); err != nil {
@@ -133,9 +134,20 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		p.denylist, err = denylist.New(denylist.Config{})
 		return err
 	}
-	list, err := redis.Open(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
+	logger := p.logger.With("part", "denylist")
+	opening, err := await(ctx, "denylist", logger, func(ctx context.Context) (sharedDenylist, error) {
+		list, err := redis.Open(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: logger})
+		if err != nil {
+			return nil, p.about("denylist", fmt.Errorf("%w; start it, or correct the address", err))
+		}
+		return list, nil
+	})
 	if err != nil {
-		return p.about("denylist", errors.New(err.Error()+"; start it, or correct the address"))
+		return err
+	}
+	list, err := opening.get()
+	if err != nil {
+		list = awaitedDenylist{opening}
 	}
 	p.denylist = list
 	p.readiness.AddShared("denylist", func(context.Context) error { return list.Ready() })

@@ -75,12 +75,13 @@ func (p *program) listen(which partSet) (*ports, error) {
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
 	grpcLogger.logger.Store(p.logger)
 	if p.bff != nil {
-		if err := p.join(ctx); err != nil {
+		if err := p.explained(p.bff.Join(ctx)); err != nil {
 			return p.close(err)
 		}
 		server := p.bff.Server()
 		server.Protocols.SetUnencryptedHTTP2(p.cfg.H2C)
-		ports.bff.Server, ports.bff.Run = server, p.bff.Run
+		ports.bff.Server = server
+		ports.bff.Run = func(ctx context.Context) error { return p.explained(p.bff.Run(ctx)) }
 	}
 	if p.gateway != nil {
 		ports.gateway.Server = p.gateway.Server()
@@ -137,9 +138,9 @@ func (p *parts) reload(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// join announces the bff to the others that use its session store.
-func (p *parts) join(ctx context.Context) error {
-	err := p.bff.Join(ctx)
+// explained returns an error of the bff. One about nodes without a common secret
+// gets the setting and a remedy.
+func (p *parts) explained(err error) error {
 	if mismatch, ok := errors.AsType[*session.NoSharedSecretError](err); ok {
 		problem := fmt.Sprintf("none of the secrets is one of the %d other nodes that use the session store (their keys %s, ours %s)",
 			mismatch.Nodes, strings.Join(mismatch.Theirs, " "), strings.Join(mismatch.Ours, " "))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
 // A Service is a gRPC service of an application, for the server and for the
@@ -54,8 +56,8 @@ func NewService[C any](
 }
 
 // NewServiceFunc is NewService for an implementation that open makes of the
-// settings. It is called once, before the program serves, and not by the
-// commands that run no server. Its error stops the program.
+// settings. It is called before the program serves, and not by the commands that
+// run no server. Its error stops the program, unless it wraps ErrUnavailable.
 func NewServiceFunc[S, C any](
 	desc *grpc.ServiceDesc,
 	client func(grpc.ClientConnInterface) C,
@@ -135,43 +137,63 @@ type implementations []implementation
 
 // An implementation is registered by its service's descriptor.
 type implementation struct {
-	desc  *grpc.ServiceDesc
-	value any
+	desc    *grpc.ServiceDesc
+	opening *awaited[any]
 }
 
 // openServices opens the implementations of all services. If one fails, the
-// others are closed.
+// others are closed. One whose error is ErrUnavailable is awaited.
 func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
 	for _, s := range services {
-		value, err := s.open(ctx, env)
-		if err != nil {
-			err = fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)
-		} else {
+		opening, err := await(ctx, "service "+s.desc.ServiceName, env.Logger, func(ctx context.Context) (any, error) {
+			value, err := s.open(ctx, env)
+			if err != nil {
+				return nil, fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)
+			}
 			want := reflect.TypeOf(s.desc.HandlerType).Elem()
 			if value == nil || !reflect.TypeOf(value).Implements(want) {
-				err = fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
+				return nil, fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
 			}
-		}
+			return value, nil
+		})
 		if err != nil {
 			_ = all.close() // err is the cause
 			return nil, err
 		}
-		all = append(all, implementation{s.desc, value})
+		all = append(all, implementation{s.desc, opening})
 	}
 	return all, nil
+}
+
+// upkeep is the work of opening services that are awaited.
+func (all implementations) upkeep() (work []*lifecycle.Part) {
+	for _, one := range all {
+		if _, err := one.opening.get(); err != nil {
+			work = append(work, &lifecycle.Part{Name: "service " + one.desc.ServiceName, Run: one.opening.run})
+		}
+	}
+	return work
 }
 
 // register adds all services to a gRPC server.
 func (all implementations) register(r grpc.ServiceRegistrar) {
 	for _, one := range all {
-		r.RegisterService(one.desc, one.value)
+		if value, err := one.opening.get(); err == nil {
+			r.RegisterService(one.desc, value)
+		} else {
+			r.RegisterService(awaitedDesc(one.desc, one.opening), one.opening)
+		}
 	}
 }
 
 // ready returns the error of the first service that is not ready.
 func (all implementations) ready(ctx context.Context) error {
 	for _, one := range all {
-		if s, ok := one.value.(interface{ Ready(context.Context) error }); ok {
+		value, err := one.opening.get()
+		if err != nil {
+			return err
+		}
+		if s, ok := value.(interface{ Ready(context.Context) error }); ok {
 			if err := s.Ready(ctx); err != nil {
 				return err
 			}
@@ -183,7 +205,8 @@ func (all implementations) ready(ctx context.Context) error {
 // drain ends streams that have no end of their own.
 func (all implementations) drain(context.Context) error {
 	for _, one := range all {
-		if s, ok := one.value.(interface{ Drain() }); ok {
+		value, _ := one.opening.get()
+		if s, ok := value.(interface{ Drain() }); ok {
 			s.Drain()
 		}
 	}
@@ -194,7 +217,8 @@ func (all implementations) drain(context.Context) error {
 func (all implementations) close() error {
 	var errs []error
 	for _, one := range all {
-		if s, ok := one.value.(interface{ Close() error }); ok {
+		value, _ := one.opening.stop()
+		if s, ok := value.(io.Closer); ok {
 			errs = append(errs, s.Close())
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
 // storeKind is the kind of a session store: "memory", "sqlite", "postgres",
@@ -72,21 +73,45 @@ type sessionStore interface {
 	io.Closer
 }
 
-// openStore opens the session store. Its form is valid.
-func (p *program) openStore(ctx context.Context) (store sessionStore, err error) {
+// openStore opens the session store. Its form is valid. One that several processes
+// share may be unavailable; then it is awaited.
+func (p *parts) openStore(ctx context.Context) (store sessionStore, err error) {
 	address, logger := withAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile), p.logger.With("part", "sessions")
+	var open func(context.Context) (sharedStore, error)
 	switch storeKind(address) {
 	case "sqlite":
 		store, err = sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(address, "sqlite:")})
+		return store, p.about("session-store", err)
 	case "postgres":
-		store, err = postgres.Open(ctx, postgres.Config{URL: address, Logger: logger})
+		open = func(ctx context.Context) (sharedStore, error) {
+			return shared(postgres.Open(ctx, postgres.Config{URL: address, Logger: logger}))
+		}
 	case "redis":
-		store, err = redis.Open(ctx, redis.Config{URL: address, Logger: logger})
+		open = func(ctx context.Context) (sharedStore, error) {
+			return shared(redis.Open(ctx, redis.Config{URL: address, Logger: logger}))
+		}
 	default:
 		store, err = memory.New(memory.Config{})
+		return store, p.about("session-store", err)
 	}
+	opening, err := await(ctx, "session store", logger, func(ctx context.Context) (sharedStore, error) {
+		store, err := open(ctx)
+		return store, p.about("session-store", err)
+	})
 	if err != nil {
-		return nil, p.about("session-store", err)
+		return nil, err
+	}
+	if store, err := opening.get(); err == nil {
+		return store, nil
+	}
+	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "session store", Run: opening.run})
+	return awaitedStore{opening}, nil
+}
+
+// shared keeps a nil store from becoming an interface that is not nil.
+func shared[T sharedStore](store T, err error) (sharedStore, error) {
+	if err != nil {
+		return nil, err
 	}
 	return store, nil
 }

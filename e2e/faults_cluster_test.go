@@ -140,7 +140,7 @@ defaults
   timeout client 60s
   timeout server 60s
   timeout http-keep-alive 60s
-  timeout check 1s
+  timeout check 500ms
   default-server inter 500ms fastinter 200ms downinter 200ms fall 2 rise 1
 `)
 	for name, address := range map[string]string{"retrying": c.retrying, "plain": c.plain} {

@@ -25,9 +25,8 @@ type kind struct {
 
 var kinds = []kind{
 	{"private API", "/api/private-route", "This is a private route", 6},
-	{"data", "/api/products?pageSize=1", `"products"`, 2},
+	{"public API", "/api/products?pageSize=1", `"products"`, 3},
 	{"page", "/", "<html", 1},
-	{"public API", "/api", "Server Running", 1},
 }
 
 // An effect is what a fault did to a request.

@@ -75,9 +75,13 @@ func aBFF(c *cluster) *member        { return c.bffs[0] }
 func allBFFs(c *cluster) []*member   { return c.bffs }
 func everybody(c *cluster) []*member { return c.members() }
 
-// signedIn are the kinds of requests that need a session or an access token, which is all that a
-// page may lack during an outage of the session store or the provider.
-var signedIn = only("private API")
+// signedIn are the requests that need a session, publicAPI those that read the data without one, and
+// sentWithToken those that are sent with an access token, if there is a session.
+var (
+	signedIn      = only("private API")
+	publicAPI     = only("public API")
+	sentWithToken = only("private API", "public API")
+)
 
 // faultRows are the rows, in the order in which they run.
 func faultRows() []fault {
@@ -109,22 +113,22 @@ func faultRows() []fault {
 		{name: "Redis without its replicas (NOREPLICAS) for 15 s", do: during(15*time.Second,
 			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "min-replicas-to-write", "1") },
 			func(t *testing.T, c *cluster) { c.redis.Do(t, "CONFIG", "SET", "min-replicas-to-write", "0") })},
-		{name: "PostgreSQL of the data killed and restarted", slow: only("data"), unavailable: only("data"), do: during(200*time.Millisecond,
+		{name: "PostgreSQL of the data killed and restarted", slow: publicAPI, unavailable: publicAPI, do: during(200*time.Millisecond,
 			func(t *testing.T, c *cluster) { c.data.Kill(t) }, func(t *testing.T, c *cluster) { c.data.Restart(t) })},
-		{name: "PostgreSQL of the data frozen for 10 s", unavailable: only("data"), do: during(10*time.Second,
+		{name: "PostgreSQL of the data frozen for 10 s", unavailable: publicAPI, do: during(10*time.Second,
 			func(t *testing.T, c *cluster) { c.data.Freeze(t) }, func(t *testing.T, c *cluster) { c.data.Thaw(t) })},
 		{name: "server frozen for 10 s", left: 2 * time.Second, do: frozen(10*time.Second, aServer)},
 		{name: "gateway frozen for 10 s", left: 2 * time.Second, do: frozen(10*time.Second, aGateway)},
-		{name: "bff frozen for 10 s", left: 2 * time.Second, slow: only("private API", "data", "page", "public API"), do: frozen(10*time.Second, aBFF)},
-		{name: "provider down for 30 s", unavailable: signedIn, do: during(30*time.Second,
+		{name: "bff frozen for 10 s", left: 2 * time.Second, slow: only("private API", "public API", "page"), do: frozen(10*time.Second, aBFF)},
+		{name: "provider down for 30 s", unavailable: sentWithToken, do: during(30*time.Second,
 			func(_ *testing.T, c *cluster) { c.gate.down(true) }, func(_ *testing.T, c *cluster) { c.gate.down(false) })},
-		{name: "token endpoint answers 500 for 30 s", unavailable: signedIn, do: provided(30*time.Second, answersStatus(http.StatusInternalServerError, ""))},
-		{name: "token endpoint answers 429 with Retry-After: 5 for 30 s", unavailable: signedIn, recovery: 6 * time.Second,
+		{name: "token endpoint answers 500 for 30 s", unavailable: sentWithToken, do: provided(30*time.Second, answersStatus(http.StatusInternalServerError, ""))},
+		{name: "token endpoint answers 429 with Retry-After: 5 for 30 s", unavailable: sentWithToken, recovery: 6 * time.Second,
 			do: provided(30*time.Second, answersStatus(http.StatusTooManyRequests, "5"))},
-		{name: "token endpoint takes 6 s, for 25 s", slow: signedIn, unavailable: signedIn, recovery: 8 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
+		{name: "token endpoint takes 6 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 8 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
 			provided(25*time.Second, delayed(c, 6*time.Second))(t, c, over)
 		}},
-		{name: "token endpoint takes 25 s, for 40 s", slow: signedIn, unavailable: signedIn, recovery: 30 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
+		{name: "token endpoint takes 25 s, for 40 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 30 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
 			provided(40*time.Second, delayed(c, 25*time.Second))(t, c, over)
 		}},
 		{name: "one bff with a wrong secret does not start", do: func(t *testing.T, c *cluster, _ func()) {
@@ -208,8 +212,8 @@ func TestFaults(t *testing.T) {
 		Title: "Faults",
 		Text: fmt.Sprintf("Three bffs, two gateways and two servers as processes on one machine, Redis with AOF for the sessions, PostgreSQL for the "+
 			"data, haproxy with a health check every 500 ms, a lame-duck delay of %v; a provider that rotates refresh tokens and detects their reuse, "+
-			"access tokens of %v. %d signed-in sessions send %d checked requests a second in an open loop: 60%% to a private route, 20%% read the data, "+
-			"10%% a public page, 10%% the public API. *503* are our own answers with Retry-After, *slow* those after more than %v, *failed* everything "+
+			"access tokens of %v. %d signed-in sessions send %d checked requests a second in an open loop: 60%% to a private route, 30%% read public "+
+			"data, 10%% are for a public page. *503* are our own answers with Retry-After, *slow* those after more than %v, *failed* everything "+
 			"else that is not right. *Recovery* is how long after the end of the fault the last request was sent that was not answered well, *left* how "+
 			"long after the begin; both in seconds. Lines of requests do not count as log lines.",
 			faultLameDuck, faultTTL, faultUsers, rate, slowAfter),

@@ -13,6 +13,9 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // TestProviderUnreachableAtStart starts gatehouse before its provider: it runs, is not ready, names
@@ -192,4 +195,111 @@ func connect(t *testing.T, address string) net.Conn {
 		return err
 	})
 	return conn
+}
+
+// TestStoresUnreachableAtStart starts each command before its session store, its denylist and its
+// database: it waits, is not ready, says why once in the log and at the admin port, serves what
+// works without, and becomes ready by itself.
+func TestStoresUnreachableAtStart(t *testing.T) {
+	t.Parallel()
+	redis, postgres := redistest.Start(t), pgtest.Start(t)
+	database := postgres.New(t)
+	redis.Kill()
+	postgres.Kill(t)
+	address := freeAddress(t)
+	base := "http://localhost:" + portOf(address)
+	_, env, _ := startGated(t, base, time.Minute)
+	env = append(env, "GATEHOUSE_SESSION_STORE=redis://"+redis.Addr(), "GATEHOUSE_DENYLIST=redis://"+redis.Addr(), "GATEHOUSE_DATABASE_URL="+database)
+	begin := func(command string, args ...string) (*process, string) {
+		admin := freeAddress(t)
+		p := gatehouse(t, env, append([]string{command, "--listen-admin=" + admin, "--listen-grpc=" + freeAddress(t)}, args...)...)
+		return p, "http://" + admin
+	}
+	all, allAdmin := begin("serve", "--listen-bff="+address, "--listen-gateway="+freeAddress(t))
+	server, serverAdmin := begin("server")
+	for p, admin := range map[*process]string{all: allAdmin, server: serverAdmin} {
+		p.ready(t, admin+"/healthz")
+		for _, text := range []string{"session store unavailable", "denylist unavailable", "service audioarchive.v1.ProductService unavailable"} {
+			p.said(t, text)
+		}
+		resp, err := http.Get(admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), redis.Addr()) {
+			t.Errorf("%s: readyz at the admin port says %s %s, want 503 with the address of Redis", p.name, resp.Status, body)
+		}
+	}
+	v := newVisitor(t)
+	v.open(t, base+"/readyz").wants(t, http.StatusServiceUnavailable, "text/plain")
+	v.open(t, base+"/").wants(t, http.StatusOK, "text/html")
+	redis.Restart(t)
+	postgres.Restart(t)
+	for p, admin := range map[*process]string{all: allAdmin, server: serverAdmin} {
+		p.ready(t, admin+"/readyz")
+		if n := strings.Count(p.out.String(), `"session store unavailable"`); n != 1 {
+			t.Errorf("%s has said %d times that the session store is unavailable, want once", p.name, n)
+		}
+	}
+	all.ready(t, base+"/readyz")
+	entersAs(t, base, "seller").fetch(t, "/api/products").wants(t, http.StatusOK, "application/json")
+}
+
+// TestLameDuck stops a process under requests: while it is a lame duck its health checks fail,
+// requests are served, and their connections are closed. SIGHUP before ends nothing.
+func TestLameDuck(t *testing.T) {
+	t.Parallel()
+	address, gateway, admin, grpcAddress := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	base := "http://localhost:" + portOf(address)
+	_, env, _ := startGated(t, base, time.Minute)
+	p := gatehouse(t, append(env, "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:"), "serve", "--lame-duck=2s",
+		"--listen-bff="+address, "--listen-gateway="+gateway, "--listen-admin="+admin, "--listen-grpc="+grpcAddress)
+	checks := []string{base + "/readyz", "http://" + gateway + "/readyz", "http://" + admin + "/readyz"}
+	for _, url := range checks {
+		p.ready(t, url)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if err := p.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if sig == syscall.SIGHUP {
+			p.said(t, `"reloaded"`)
+		}
+	}
+	began := time.Now()
+	for _, url := range checks {
+		eventually(t, url+" is not ready", func() error {
+			resp, err := http.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable {
+				return errors.New(resp.Status)
+			}
+			return nil
+		})
+	}
+	status, err := healthpb.NewHealthClient(dial(t, grpcAddress)).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil || status.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("gRPC health: %v, %v, want NOT_SERVING", status, err)
+	}
+	for _, url := range []string{base + "/", base + "/api/products", "http://" + gateway + "/api/products"} {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || !resp.Close {
+			t.Errorf("%s of a lame duck: %s, closing its connection: %t; want 200 and true", url, resp.Status, resp.Close)
+		}
+	}
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if took := time.Since(began); took < time.Second || took > 4*time.Second {
+		t.Errorf("ended after %v, want 2 s and little more", took)
+	}
 }

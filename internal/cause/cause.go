@@ -18,6 +18,41 @@ import (
 	"time"
 )
 
+// ErrUnavailable is wrapped by errors of [Unavailable].
+var ErrUnavailable = errors.New("unavailable")
+
+// Unavailable returns err, with the same text, as one that is also ErrUnavailable: what
+// it is about may come back without a change here.
+func Unavailable(err error) error { return &unavailable{err} }
+
+type unavailable struct{ error }
+
+func (e *unavailable) Unwrap() error        { return e.error }
+func (e *unavailable) Is(target error) bool { return target == ErrUnavailable }
+
+// Passing reports whether an error is about a connection that may succeed later without
+// a change here: nothing answers, or a name cannot be looked up yet. Certificates and
+// protocols do not correct themselves.
+func Passing(err error) bool {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return true
+	}
+	for _, passing := range []error{
+		syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENOENT,
+		io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, passing) {
+			return certificateProblem(err) == ""
+		}
+	}
+	return timeout(err)
+}
+
+func certificateProblem(err error) string {
+	problem, _ := certificate(err)
+	return problem
+}
+
 // Of returns the problem of a connection to a server and its remedy, or "" for an error
 // that is not about a connection. Neither contains a credential.
 func Of(err error) (problem, remedy string) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -21,8 +22,28 @@ import (
 
 // Explain returns why PostgreSQL cannot be used, and a remedy. It does not show
 // the driver's texts, which repeat the address with its user, and a malformed one
-// with its password.
+// with its password. The error is cause.ErrUnavailable if the reason may pass by
+// itself.
 func Explain(err error) error {
+	if Passing(err) {
+		return cause.Unavailable(explain(err))
+	}
+	return explain(err)
+}
+
+// passing are the SQLSTATEs of a server that stops, starts, or has too many clients.
+var passing = []string{"57P01", "57P02", "57P03", "53300"}
+
+// Passing reports whether an error may pass by itself.
+func Passing(err error) bool {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return slices.Contains(passing, refused.Code)
+	}
+	_, parse := errors.AsType[*pgconn.ParseConfigError](err) // of a file that does not exist, for example
+	return !parse && cause.Passing(err)
+}
+
+func explain(err error) error {
 	if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		if strings.Contains(parse.Error(), "failed to configure TLS") { // pgx has no value for it; its cause names options and files
 			return fmt.Errorf("the address of PostgreSQL cannot be used: %w: correct sslmode, sslrootcert, sslcert, sslkey or sslpassword in it", errors.Unwrap(parse))

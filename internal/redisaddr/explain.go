@@ -27,16 +27,25 @@ func Refused(refused *rueidis.RedisError) error {
 	return fmt.Errorf("Redis refuses (%s): %s", Refusal(refused), remedy(refused))
 }
 
-// Explain returns why Redis at these hosts cannot be used, and a remedy.
+// Explain returns why Redis at these hosts cannot be used, and a remedy. The error is
+// cause.ErrUnavailable if that may pass by itself.
 func Explain(hosts []string, secure bool, err error) error {
 	if refused, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		if remedy(refused) == notReady {
+			return cause.Unavailable(Refused(refused))
+		}
 		return Refused(refused)
 	}
 	where := "Redis at " + strings.Join(hosts, ",") + " cannot be used"
-	if problem, remedy := connection(hosts[0], secure, err); problem != "" {
-		return fmt.Errorf("%s: %s: %s", where, problem, remedy)
+	problem, remedy := connection(hosts[0], secure, err)
+	explained := fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+	if problem != "" {
+		explained = fmt.Errorf("%s: %s: %s", where, problem, remedy)
 	}
-	return fmt.Errorf("%s (%w): start it, or correct the address", where, err)
+	if cause.Passing(err) && !strings.Contains(problem, "TLS") {
+		return cause.Unavailable(explained)
+	}
+	return explained
 }
 
 // remedies are by the first word of an error.

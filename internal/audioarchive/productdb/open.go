@@ -22,6 +22,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/migrate"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/pgfiles"
@@ -86,6 +87,9 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	defer func() {
 		if err != nil {
 			_ = db.Close()
+			if pgcheck.Passing(err) {
+				err = cause.Unavailable(err)
+			}
 		}
 	}()
 	dialect, err := db.connect(ctx, cfg.URL)
