@@ -101,6 +101,7 @@ type program struct {
 	values *settings.Values
 
 	development bool           // the command is dev
+	changed     func(string)   // is called with a setting whose value has changed at run time; may be nil
 	level       *slog.LevelVar // of the logger
 	telemetry   *telemetry.Telemetry
 	logger      *slog.Logger

@@ -56,6 +56,7 @@ type parts struct {
 	store    sessionStore    // of the bff, and of a server that shares it
 
 	security  *security         // certificates and authorities
+	client    bff.ClientConfig  // with the credential in use
 	readiness *admin.Readiness  // what this process depends on
 	upkeep    []*lifecycle.Part // work without a port
 	closers   []func() error

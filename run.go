@@ -97,6 +97,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 			return p.close(err)
 		}
 	}
+	p.watchSecrets(ctx)
 	for _, part := range slices.Concat(ports.Front, ports.Back, ports.Last) {
 		part.TLS = p.security.listeners[part.Setting]
 	}

@@ -237,12 +237,6 @@ func providerClient(config *tls.Config) *http.Client {
 // variable names the setting of a field in log lines.
 func (p *program) variable(field string) string { return cmp.Or(p.values.Variable(field), field) }
 
-// changed is called when the value of a setting has changed while the program runs:
-// the one place that reports it.
-func (p *program) changed(setting string) {
-	p.logger.Info("setting changed at run time", "setting", setting)
-}
-
 // warnInClear warns of bearer tokens that leave this machine, or come from others,
 // without TLS.
 func (p *program) warnInClear(ctx context.Context, run partSet) {

@@ -29,6 +29,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
@@ -50,6 +51,7 @@ type BFF struct {
 	secure   bool // the base URL is https
 	provider *oidc.Provider
 	party    *rp.Party
+	client   ClientConfig // as it was configured
 	origins  *origins.Origins
 	sessions *session.Manager
 	pages    *web.Pages
@@ -93,6 +95,7 @@ func New(cfg Config) (*BFF, error) {
 	b := &BFF{
 		secure:    base.Scheme == "https",
 		provider:  cfg.Provider,
+		client:    cfg.Client,
 		logger:    cfg.Logger,
 		alsoReady: cfg.Ready,
 		unready:   throttle.Every(unreadyInterval),
@@ -177,6 +180,23 @@ func New(cfg Config) (*BFF, error) {
 // Join announces this bff to the others that share its session store; see
 // session.Manager.Join. Without it, Run does.
 func (b *BFF) Join(ctx context.Context) error { return b.sessions.Join(ctx) }
+
+// SetSecrets replaces SessionConfig.Secrets; see [session.Manager.SetSecrets].
+func (b *BFF) SetSecrets(ctx context.Context, secrets []string) error {
+	return b.sessions.SetSecrets(ctx, secrets)
+}
+
+// SetClientCredential replaces ClientConfig.Secret and ClientConfig.Key. Requests to
+// the provider that have begun use the credential before. Its error is that of
+// [Config.Validate].
+func (b *BFF) SetClientCredential(secret, key string) error {
+	cfg := b.client
+	cfg.Secret, cfg.Key = secret, key
+	if err := cfg.validate(); err != nil {
+		return invalid.In("Client", err)
+	}
+	return b.party.SetCredential(secret, key)
+}
 
 // Run does the work outside requests until the context ends: it refreshes the
 // provider's metadata and keys, removes expired sessions, receives the events of

@@ -180,3 +180,32 @@ func TestClientAuthRefused(t *testing.T) {
 	s := start(t, func(c *bff.Config) { c.Client.Key, c.Client.Auth = clientRSA(), bff.AuthPost })
 	s.browser().signIn()
 }
+
+// A new credential is used from the next request to the provider on.
+func TestSetClientCredential(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Client.Auth = bff.AuthBasic })
+	b := s.browser().signIn()
+	set := func(secret, key string) error { return s.SetClientCredential(secret, key) }
+	if err := set("not the secret", ""); err != nil {
+		t.Fatal(err)
+	}
+	before := b.access()
+	s.clock.Advance(4 * time.Minute) // due, and still valid
+	if b.access() != before {
+		t.Error("refreshed with a wrong secret")
+	}
+	if err := set("", ""); err == nil || !strings.Contains(err.Error(), "Client.Auth") {
+		t.Errorf("no secret: got %v, want an error about Client.Auth", err)
+	}
+	if err := set("x", "no key"); err == nil || strings.Contains(err.Error(), "no key") {
+		t.Errorf("no key: got %v, want an error that does not quote it", err)
+	}
+	if err := set(clientSecret, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.Advance(2 * time.Minute)
+	if b.access() == before {
+		t.Error("not refreshed with the right secret")
+	}
+}

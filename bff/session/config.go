@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -193,6 +194,21 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 	m.writes = outage.New(outage.Config{Name: "session store for writes", Logger: m.log, Now: m.clock, Settle: settle})
 	m.nodes = newNodes(cfg, notes, keys, rand.Text(), m.now, m.log, m.reads, m.writes)
 	return m, nil
+}
+
+// SetSecrets replaces ManagerConfig.Secrets. The secret that seals still does until all live
+// processes have a newer one. It returns a [NoSharedSecretError], and changes nothing, if no other
+// live process has one of the secrets.
+func (m *Manager) SetSecrets(ctx context.Context, secrets []string) error {
+	keys, err := seal.NewKeyring(secrets...)
+	if err != nil {
+		return invalid.In("session", err)
+	}
+	if err := m.nodes.replace(ctx, keys); err != nil {
+		return err
+	}
+	m.opened.Clear() // a secret that was removed opens nothing any more
+	return nil
 }
 
 // now returns the time in UTC and whole milliseconds, as in records.

@@ -170,7 +170,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 	if !n.see(ctx) {
 		return nil
 	}
-	if err := n.mismatch(); err != nil && !n.compromised {
+	if err := n.mismatch(n.keys); err != nil && !n.compromised {
 		return err
 	}
 	n.choose(ctx)
@@ -178,7 +178,7 @@ func (n *nodes) tryJoin(ctx context.Context) error {
 	if !n.publish(ctx) || !n.see(ctx) {
 		return nil
 	}
-	if err := n.mismatch(); err != nil && !n.compromised {
+	if err := n.mismatch(n.keys); err != nil && !n.compromised {
 		for other := range n.live() {
 			if other < n.id {
 				return err
@@ -225,7 +225,7 @@ func (n *nodes) renew(ctx context.Context) bool {
 	if !n.see(ctx) {
 		return false
 	}
-	if mismatch := n.mismatch(); mismatch != nil {
+	if mismatch := n.mismatch(n.keys); mismatch != nil {
 		if ok, held := n.mismatches.Next(); ok {
 			n.log.LogAttrs(ctx, slog.LevelError,
 				"no secret in common with other nodes: neither opens the other's sessions",
@@ -234,6 +234,29 @@ func (n *nodes) renew(ctx context.Context) bool {
 	}
 	n.choose(ctx)
 	return published
+}
+
+// replace replaces the keys. The key that seals still does, until all live nodes have published a
+// newer one. It returns a NoSharedSecretError, and changes nothing, if no other node has one of the
+// new keys.
+func (n *nodes) replace(ctx context.Context, keys *seal.Keyring) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.store != nil && !n.joined.IsZero() && n.see(ctx) && !n.compromised {
+		if err := n.mismatch(keys); err != nil {
+			return err
+		}
+	}
+	n.keys.Replace(keys)
+	if n.store == nil || n.compromised {
+		n.keys.SealWith(n.keys.IDs()[0])
+		return nil
+	}
+	if !n.joined.IsZero() {
+		n.publish(ctx) // run tries again after a failure
+		n.choose(ctx)
+	}
+	return nil
 }
 
 // see is view for join and renew: it logs an error, and reports whether there was none.
@@ -349,23 +372,23 @@ func (n *nodes) freshView(ctx context.Context) error {
 	}
 }
 
-// mismatch returns a NoSharedSecretError if there are other nodes and none of them has a key of
-// this one.
-func (n *nodes) mismatch() error {
+// mismatch returns a NoSharedSecretError if there are other nodes and none of them has one of the
+// keys.
+func (n *nodes) mismatch(keys *seal.Keyring) error {
 	others := n.live()
 	if len(others) == 0 {
 		return nil
 	}
 	var theirs []string
 	for _, l := range others {
-		if n.shares(l) {
+		if slices.ContainsFunc(keys.IDs(), l.has) {
 			return nil
 		}
 		theirs = append(theirs, l.Keys...)
 	}
 	slices.Sort(theirs)
 	err := &NoSharedSecretError{Nodes: len(others), Theirs: slices.Compact(theirs)}
-	for _, id := range n.keys.IDs() {
+	for _, id := range keys.IDs() {
 		err.Ours = append(err.Ours, id.String())
 	}
 	return err

@@ -56,9 +56,13 @@ func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 // A Keyring holds the secrets. One of them seals, initially the first; all of them
 // open. It is safe for concurrent use.
 type Keyring struct {
-	keys []key
-	// sealing is the index of the key that seals.
-	sealing atomic.Int32
+	ring atomic.Pointer[ring]
+}
+
+// A ring is the content of a Keyring. It never changes.
+type ring struct {
+	keys    []key
+	sealing int // the index of the key that seals
 }
 
 type key struct {
@@ -88,10 +92,20 @@ func Validate(secrets []string) error {
 // NewKeyring returns a keyring of secrets, newest first. Its errors are those of
 // [Validate].
 func NewKeyring(secrets ...string) (*Keyring, error) {
+	r, err := newRing(secrets)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keyring{}
+	k.ring.Store(r)
+	return k, nil
+}
+
+func newRing(secrets []string) (*ring, error) {
 	if err := Validate(secrets); err != nil {
 		return nil, err
 	}
-	k := &Keyring{keys: make([]key, 0, len(secrets))}
+	r := &ring{keys: make([]key, 0, len(secrets))}
 	for i, secret := range secrets {
 		prk, err := hkdf.Extract(sha256.New, []byte(secret), []byte("gatehouse seal v1"))
 		if err != nil {
@@ -101,30 +115,47 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("seal: derive the id of secret %d: %w", i, err)
 		}
-		k.keys = append(k.keys, key{prk: prk, id: KeyID(hint)})
+		r.keys = append(r.keys, key{prk: prk, id: KeyID(hint)})
 	}
-	return k, nil
+	return r, nil
 }
 
 // IDs returns the IDs of the keys, newest first.
 func (k *Keyring) IDs() []KeyID {
-	ids := make([]KeyID, len(k.keys))
-	for i := range k.keys {
-		ids[i] = k.keys[i].id
+	keys := k.ring.Load().keys
+	ids := make([]KeyID, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].id
 	}
 	return ids
 }
 
 // Sealing returns the ID of the key that seals.
-func (k *Keyring) Sealing() KeyID { return k.keys[k.sealing.Load()].id }
+func (k *Keyring) Sealing() KeyID {
+	r := k.ring.Load()
+	return r.keys[r.sealing].id
+}
 
-// SealWith sets the key that seals. It panics if there is no such key.
+// SealWith sets the key that seals. It panics if there is no such key. It must not
+// be called at the same time as Replace.
 func (k *Keyring) SealWith(id KeyID) {
-	i := slices.IndexFunc(k.keys, func(key key) bool { return key.id == id })
-	if i < 0 {
+	r := *k.ring.Load()
+	if r.sealing = r.find(id); r.sealing < 0 {
 		panic("seal: no such key in the keyring")
 	}
-	k.sealing.Store(int32(i))
+	k.ring.Store(&r)
+}
+
+// Replace replaces the secrets by those of another keyring. The key that seals still
+// does if it is among them; otherwise the first one does.
+func (k *Keyring) Replace(by *Keyring) {
+	r := *by.ring.Load()
+	r.sealing = max(0, r.find(k.Sealing()))
+	k.ring.Store(&r)
+}
+
+func (r *ring) find(id KeyID) int {
+	return slices.IndexFunc(r.keys, func(key key) bool { return key.id == id })
 }
 
 // Header returns the format of a sealed value and, for [Version], the key that it
@@ -144,7 +175,8 @@ func Header(sealed []byte) (format byte, id KeyID) {
 // for one purpose does not open for another. The salt may be nil; otherwise it is
 // part of the key, so that the secret alone does not open the value.
 func (k *Keyring) Seal(purpose string, salt, plaintext []byte) ([]byte, error) {
-	key := &k.keys[k.sealing.Load()]
+	r := k.ring.Load()
+	key := &r.keys[r.sealing]
 	sealed := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
 	sealed[0] = Version
 	copy(sealed[1:], key.id[:])
@@ -166,11 +198,12 @@ func (k *Keyring) Open(purpose string, salt, sealed []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	random := sealed[1+hintSize : headerSize]
-	for i := range k.keys {
-		if k.keys[i].id != KeyID(sealed[1:]) {
+	keys := k.ring.Load().keys
+	for i := range keys {
+		if keys[i].id != KeyID(sealed[1:]) {
 			continue
 		}
-		aead, err := k.keys[i].derive(purpose, salt, random[:randomSize/2])
+		aead, err := keys[i].derive(purpose, salt, random[:randomSize/2])
 		if err != nil {
 			return nil, ErrOpen
 		}
@@ -209,7 +242,9 @@ func appendLength(b []byte, n int) []byte {
 }
 
 // String returns the number of secrets, and nothing of them.
-func (k *Keyring) String() string { return fmt.Sprintf("seal.Keyring(%d secrets)", len(k.keys)) }
+func (k *Keyring) String() string {
+	return fmt.Sprintf("seal.Keyring(%d secrets)", len(k.ring.Load().keys))
+}
 
 // Format writes String for every verb, so that neither %#v nor %x shows a key.
 func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }

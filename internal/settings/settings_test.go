@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,5 +186,40 @@ func TestSuggest(t *testing.T) {
 		if got := Suggest(misspelt, names); got != want {
 			t.Errorf("%s: got %q, want %q", misspelt, got, want)
 		}
+	}
+}
+
+// A file of a secret is decoded later as it was at the start.
+func TestSecretFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("new-secret\nold-secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	var one, plain string
+	table := Table{
+		{Name: "secrets", Prefix: "X", Secret: true, Targets: []any{&list}},
+		{Name: "one", Prefix: "X", Secret: true, Targets: []any{&one}},
+		{Name: "plain", Prefix: "X", Secret: true, Targets: []any{&plain}},
+	}
+	v := table.Read(Sources{Environ: []string{"X_SECRETS_FILE=" + path, "X_ONE_FILE=" + path, "X_PLAIN=value"}})
+	if err := v.Err(); err != nil {
+		t.Fatal(err)
+	}
+	files := v.SecretFiles()
+	if len(files) != 2 || files[0].Variable != "X_SECRETS" || files[1].Name != "one" || files[0].Path != path {
+		t.Fatalf("SecretFiles() has %d files, want secrets and one", len(files))
+	}
+	if !slices.Equal(files[0].Items, list) || !slices.Equal(files[1].Items, []string{one}) {
+		t.Error("the items are not those that were assigned")
+	}
+	for content, want := range map[string][]string{"a,b\n": {"a", "b"}, " x ": {"x"}, " \n": nil, "a\x00b": nil} {
+		if got, err := files[0].Decode([]byte(content)); (err == nil) != (want != nil) || want != nil && !slices.Equal(got[:len(want)], want) {
+			t.Errorf("Decode(%q) = %q, %v, want %q", content, got, err, want)
+		}
+	}
+	if got, err := files[1].Decode([]byte("x\n")); err != nil || !slices.Equal(got, []string{"x"}) {
+		t.Errorf("Decode of one = %q, %v, want x", got, err)
 	}
 }

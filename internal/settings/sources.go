@@ -140,7 +140,7 @@ func (v *Values) assign(s *Setting, from source, text string) {
 
 func (v *Values) assignItems(s *Setting, from source, text string, items []string) {
 	v.noteOldName(s, from)
-	v.found[s] = found{source: from, text: text, items: len(items), path: v.found[s].path}
+	v.found[s] = found{source: from, text: text, items: len(items), path: v.found[s].path, secret: v.found[s].secret}
 	if err := s.assign(items); err != nil {
 		if s.Secret && quotesAny(err.Error(), items) {
 			err = errors.New("has the wrong form")
@@ -179,10 +179,7 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	raw, err := textfile.Bytes(path)
 	var content string
 	if err == nil {
-		content, err = textfile.Decode(raw)
-	}
-	if err == nil && strings.TrimSpace(content) == "" {
-		err = errors.New("the file is empty")
+		content, err = decodeSecret(raw)
 	}
 	if err != nil {
 		v.found[s] = found{source: from}
@@ -196,20 +193,65 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	if !utf8.ValidString(content) {
 		v.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
 	}
-	v.found[s] = found{path: path}
+	items, note := s.secretItems(raw, content)
+	if note != "" {
+		v.note("%s: %s", from.with(path), note)
+	}
+	v.found[s] = found{path: path, secret: items}
+	v.assignItems(s, from, "", items)
+}
+
+// decodeSecret returns the text of a file with a secret.
+func decodeSecret(raw []byte) (string, error) {
+	content, err := textfile.Decode(raw)
+	if err == nil && strings.TrimSpace(content) == "" {
+		err = errors.New("the file is empty")
+	}
+	return content, err
+}
+
+// secretItems returns the values in a file, whose text is given as well.
+func (s *Setting) secretItems(raw []byte, content string) (items []string, note string) {
 	if s.isList() {
-		list, note := secretList(raw, content)
-		if note != "" {
-			v.note("%s: %s", from.with(path), note)
-		}
-		v.assignItems(s, from, "", list)
-		return
+		return secretList(raw, content)
 	}
 	value := strings.TrimSpace(content)
 	if strings.Contains(value, "\n") && !s.Multiline {
-		v.note("%s: has more than one line, all of which are the value; is it the right file?", from.with(path))
+		note = "has more than one line, all of which are the value; is it the right file?"
 	}
-	v.assignItems(s, from, "", []string{value})
+	return []string{value}, note
+}
+
+// A SecretFile is the file of a secret.
+type SecretFile struct {
+	// Name and Variable are those of the setting.
+	Name, Variable, Path string
+	// Items are the values that Read has found: one, or those of a list.
+	Items []string
+
+	setting *Setting
+}
+
+// SecretFiles returns the files that Read has read secrets from, in the order of the
+// table.
+func (v *Values) SecretFiles() []SecretFile {
+	var all []SecretFile
+	for _, s := range v.table {
+		if from := v.found[s]; from.secret != nil {
+			all = append(all, SecretFile{s.Name, s.Variable(), from.path, from.secret, s})
+		}
+	}
+	return all
+}
+
+// Decode returns the values in another content of the file, as Read does.
+func (f SecretFile) Decode(raw []byte) ([]string, error) {
+	content, err := decodeSecret(raw)
+	if err != nil {
+		return nil, err
+	}
+	items, _ := f.setting.secretItems(raw, content)
+	return items, nil
 }
 
 // looksLikePath reports whether the name of a file that does not exist may be

@@ -30,7 +30,8 @@ type found struct {
 	source source
 	text   string
 	items  int
-	path   string // of the file that has the value; "" for none
+	path   string   // of the file that has the value; "" for none
+	secret []string // the values in that file
 }
 
 // Notes say which values were read in another way than they are written, and

@@ -14,17 +14,17 @@ type Authorities struct {
 // Authorities returns the authorities in a PEM file. name is that of the setting.
 func (f *Files) Authorities(name, file string) (*Authorities, error) {
 	a := &Authorities{}
-	return a, f.add(&source{name: name, paths: []string{file}, use: func(contents [][]byte) error {
+	return a, f.add(&source{name: name, paths: []string{file}, use: func(contents [][]byte) (bool, error) {
 		certs, err := certificates(contents[0])
 		if err != nil {
-			return &fileError{file, err}
+			return false, &fileError{file, err}
 		}
 		pool := x509.NewCertPool()
 		for _, cert := range certs {
 			pool.AddCert(cert)
 		}
 		a.pool.Store(pool)
-		return nil
+		return true, nil
 	}})
 }
 

@@ -27,7 +27,7 @@ type Config struct {
 	// Logger gets a line when a file was read again, when what it has cannot be
 	// used, and when a certificate is about to expire. Default: none.
 	Logger *slog.Logger
-	// Changed is called with the name of what was read again.
+	// Changed is called with the name of a setting whose file was read again.
 	Changed func(name string)
 }
 
@@ -38,7 +38,9 @@ type Files struct {
 	logger  *slog.Logger
 	changed func(name string)
 
-	mu      sync.Mutex
+	checking sync.Mutex // held during a check
+
+	mu      sync.Mutex // of the lists
 	sources []*source
 	pairs   []*Pair
 }
@@ -62,7 +64,7 @@ func New(cfg Config) *Files {
 type source struct {
 	name  string
 	paths []string
-	use   func(contents [][]byte) error
+	use   func(contents [][]byte) (changed bool, err error)
 
 	used    [sha256.Size]byte // of what is in use
 	bad     [sha256.Size]byte // of what the last check could not use
@@ -76,7 +78,7 @@ func (f *Files) add(s *source) error {
 	if err != nil {
 		return err
 	}
-	if err := s.use(contents); err != nil {
+	if _, err := s.use(contents); err != nil {
 		return err
 	}
 	s.used = sum(contents)
@@ -86,12 +88,11 @@ func (f *Files) add(s *source) error {
 	return nil
 }
 
-// Watch calls use with the content of a file whenever it has changed from content.
-// An error of use keeps what is in use; it is logged, so it must not quote the
-// file. name is that of the setting.
-func (f *Files) Watch(name, path string, content []byte, use func(content []byte) error) {
-	s := &source{name: name, paths: []string{path}, used: sum([][]byte{content}),
-		use: func(contents [][]byte) error { return use(contents[0]) }}
+// Watch calls use with the content of a file at the first check, and whenever it has
+// changed. use reports whether that changed what is in use; an error keeps it, and
+// is logged, so it must not quote the file. name is that of the setting.
+func (f *Files) Watch(name, path string, use func(content []byte) (changed bool, err error)) {
+	s := &source{name: name, paths: []string{path}, use: func(contents [][]byte) (bool, error) { return use(contents[0]) }}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sources = append(f.sources, s)
@@ -115,13 +116,16 @@ func (f *Files) Run(ctx context.Context) error {
 // Check reads all files once, uses what has changed, and warns of certificates
 // that are about to expire.
 func (f *Files) Check(ctx context.Context) {
+	f.checking.Lock()
+	defer f.checking.Unlock()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, s := range f.sources {
+	sources, pairs := f.sources, f.pairs
+	f.mu.Unlock()
+	for _, s := range sources {
 		f.check(ctx, s)
 	}
-	for _, p := range f.pairs {
-		p.warn(ctx, f.logger, f.now())
+	for _, p := range pairs {
+		f.warn(ctx, p)
 	}
 }
 
@@ -136,10 +140,13 @@ func (f *Files) check(ctx context.Context, s *source) {
 			s.waiting = false
 			return
 		}
-		if err = s.use(contents); err == nil {
+		var changed bool
+		if changed, err = s.use(contents); err == nil {
 			s.used, s.waiting = now, false
-			f.logger.InfoContext(ctx, "file reloaded", "setting", s.name)
-			f.changed(s.name)
+			if changed {
+				f.logger.InfoContext(ctx, "setting changed at run time", "setting", s.name)
+				f.changed(s.name)
+			}
 			return
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -27,10 +26,10 @@ const (
 type Pair struct {
 	name    string
 	files   [2]string
-	roles   []string
+	roles   []string                        // guarded by Files.mu
 	current atomic.Pointer[tls.Certificate] // with a Leaf
 
-	warned time.Time // of the expiry; guarded by Files.mu
+	warned time.Time // of the expiry; guarded by Files.checking
 }
 
 // Pair returns the certificate and key in two PEM files, which may be the same
@@ -50,12 +49,12 @@ func (f *Files) Pair(name, role, certFile, keyFile string) (*Pair, error) {
 	}
 	f.mu.Unlock()
 	p := &Pair{name: name, files: [2]string{certFile, keyFile}, roles: []string{role}}
-	err := f.add(&source{name: name, paths: p.files[:], use: func(contents [][]byte) error {
+	err := f.add(&source{name: name, paths: p.files[:], use: func(contents [][]byte) (bool, error) {
 		cert, err := Parse(contents[0], contents[1])
 		if err == nil {
 			p.current.Store(cert)
 		}
-		return p.about(err)
+		return true, p.about(err)
 	}})
 	if err != nil {
 		return nil, err
@@ -82,9 +81,9 @@ func (p *Pair) about(err error) error {
 // Certificate returns the certificate and the key as they are now.
 func (p *Pair) Certificate() *tls.Certificate { return p.current.Load() }
 
-// warn logs that the certificate expires soon, or has expired.
-func (p *Pair) warn(ctx context.Context, logger *slog.Logger, now time.Time) {
-	leaf := p.Certificate().Leaf
+// warn logs that a certificate expires soon, or has expired.
+func (f *Files) warn(ctx context.Context, p *Pair) {
+	leaf, now := p.Certificate().Leaf, f.now()
 	end := leaf.NotAfter
 	if now.Before(end.Add(-min(expiryNotice, end.Sub(leaf.NotBefore)/4))) {
 		p.warned = time.Time{}
@@ -94,11 +93,10 @@ func (p *Pair) warn(ctx context.Context, logger *slog.Logger, now time.Time) {
 		return
 	}
 	p.warned = now
-	logger = logger.With("setting", p.name, "part", strings.Join(p.roles, " "), "expires", end.UTC())
 	if now.Before(end) {
-		logger.WarnContext(ctx, "certificate expires soon: renew it, and replace the files")
+		f.logger.WarnContext(ctx, "certificate expires soon: renew it, and replace the files", "setting", p.name, "expires", end.UTC())
 	} else {
-		logger.ErrorContext(ctx, "certificate has expired: renew it, and replace the files")
+		f.logger.ErrorContext(ctx, "certificate has expired: renew it, and replace the files", "setting", p.name, "expires", end.UTC())
 	}
 }
 

@@ -188,7 +188,7 @@ func TestUnusableFiles(t *testing.T) {
 			if got := pair.Certificate().Leaf.DNSNames[0]; got != "b.example" {
 				t.Errorf("the certificate in use is of %s, want the new one", got)
 			}
-			if got := log.String(); strings.Count(got, "file reloaded") != 1 || len(changed) != 1 || changed[0] != "tls-cert-file" {
+			if got := log.String(); strings.Count(got, "setting changed at run time") != 1 || len(changed) != 1 || changed[0] != "tls-cert-file" {
 				t.Errorf("logged %q, changed %v, want one reload of tls-cert-file", got, changed)
 			}
 			if strings.Contains(log.String(), "PRIVATE") {
@@ -455,12 +455,17 @@ func TestWatch(t *testing.T) {
 		var log bytes.Buffer
 		f := tlsfiles.New(tlsfiles.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		var got []string
-		f.Watch("secret", path, []byte("one"), func(content []byte) error {
-			if string(content) == "bad" {
-				return errors.New("is too short")
+		current := "one"
+		f.Watch("secret", path, func(content []byte) (bool, error) {
+			switch string(content) {
+			case "bad":
+				return false, errors.New("is too short")
+			case current:
+				return false, nil
 			}
-			got = append(got, string(content))
-			return nil
+			current = string(content)
+			got = append(got, current)
+			return true, nil
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -476,7 +481,7 @@ func TestWatch(t *testing.T) {
 		if want := "two three"; strings.Join(got, " ") != want {
 			t.Errorf("used %q, want %s", got, want)
 		}
-		if text := log.String(); strings.Count(text, "is too short") != 1 || strings.Contains(text, "three") {
+		if text := log.String(); strings.Count(text, "is too short") != 1 || strings.Count(text, "at run time") != 2 || strings.Contains(text, "three") {
 			t.Errorf("logged %q, want one line about the refused secret, and none with a secret", text)
 		}
 	})

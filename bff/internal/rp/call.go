@@ -109,13 +109,14 @@ func (p *Party) post(ctx context.Context, md *oidc.Metadata, endpoint string, fo
 func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	req, err := p.client.request(ctx, md, endpoint, form)
+	client := p.Client()
+	req, err := client.request(ctx, md, endpoint, form)
 	if err != nil {
 		return nil, &NoResponse{false, err}
 	}
 	resp, err := p.do(req)
 	if refusal, ok := errors.AsType[*Error](err); ok {
-		refusal.Description = withoutCredentials(refusal.Description, form, p.client.Secret)
+		refusal.Description = withoutCredentials(refusal.Description, form, client.Secret)
 	}
 	if err != nil {
 		return nil, err

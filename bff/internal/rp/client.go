@@ -155,7 +155,7 @@ func (c *Client) WithWrongCredential(md *oidc.Metadata) (*Client, error) {
 // AuthMismatch returns what is wrong with the authentication method at the
 // provider, "" for nothing. The remedy names only what both sides support.
 func (p *Party) AuthMismatch(md *oidc.Metadata) (problem, remedy string) {
-	c, setting := p.client, p.cfg.Setting
+	c, setting := p.Client(), p.cfg.Setting
 	method, supported := c.Method(md), md.TokenEndpointAuthMethodsSupported
 	if len(supported) == 0 || lists(supported, method) {
 		if method == PrivateKey {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -49,7 +50,7 @@ type Config struct {
 // A Party is a relying party of one provider. It is safe for concurrent use.
 type Party struct {
 	cfg       Config
-	client    *Client
+	client    atomic.Pointer[Client]
 	ids       *token.IDVerifier
 	userinfos *token.ClientVerifier
 	http      *http.Client
@@ -76,14 +77,27 @@ func New(cfg Config) (*Party, error) {
 	own.Transport = cfg.Provider.Transport(own.Transport)
 	// A redirect would send the client's secret, or a token, elsewhere.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Party{cfg: cfg, client: client, ids: ids, userinfos: userinfos, http: &own}, nil
+	p := &Party{cfg: cfg, ids: ids, userinfos: userinfos, http: &own}
+	p.client.Store(client)
+	return p, nil
 }
 
 // Config returns the configuration.
 func (p *Party) Config() Config { return p.cfg }
 
 // Client returns the client as which the Party authenticates.
-func (p *Party) Client() *Client { return p.client }
+func (p *Party) Client() *Client { return p.client.Load() }
+
+// SetCredential replaces the client's secret and key.
+func (p *Party) SetCredential(secret, key string) error {
+	cfg := p.cfg.Client
+	cfg.Secret, cfg.Key = secret, key
+	client, err := newClient(cfg, p.cfg.Now, p.cfg.Rand)
+	if err == nil {
+		p.client.Store(client)
+	}
+	return err
+}
 
 // VerifyID verifies an ID token of the provider for this client.
 func (p *Party) VerifyID(ctx context.Context, raw string, checks token.IDChecks) (*token.Claims, error) {
