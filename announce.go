@@ -35,11 +35,11 @@ func (p *parts) announce(ports *ports) {
 	if p.bff != nil {
 		attrs = append(attrs, "base_url", redacted(p.cfg.BFF.BaseURL))
 		if p.gateway == nil {
-			attrs = append(attrs, "gateway", redacted(p.cfg.GatewayURL))
+			attrs = append(attrs, "gateway", redactedList(strings.Join(p.cfg.GatewayURLs, ",")))
 		}
 	}
 	if p.gateway != nil && p.server == nil {
-		attrs = append(attrs, "server", redacted(p.cfg.GRPCTarget))
+		attrs = append(attrs, "server", redactedList(strings.Join(p.cfg.Servers.Targets, ",")))
 	}
 	p.logger.Info("starting", attrs...)
 }

@@ -87,7 +87,7 @@ func (p *parts) noServer(ctx context.Context, err error) check.Result {
 	name := p.values.Name("grpc-target")
 	what, remedy := status.Convert(err).Message(), "start the server, or correct the address"
 	// gRPC has the cause as text only, so the address is dialed again.
-	if network, address, ok := dialable(p.cfg.GRPCTarget); ok {
+	if network, address, ok := dialable(p.cfg.Servers.Targets[0]); ok && len(p.cfg.Servers.Targets) == 1 {
 		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 		defer cancel()
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
@@ -115,8 +115,8 @@ func dialable(target string) (network, address string, ok bool) {
 // checkGateway asks each remote gateway of a bff whether it is ready.
 func (p *parts) checkGateway(ctx context.Context) []check.Result {
 	var results []check.Result
-	for address := range strings.SplitSeq(p.cfg.GatewayURL, ",") {
-		results = append(results, p.checkOneGateway(ctx, strings.TrimSpace(address)))
+	for _, address := range p.cfg.GatewayURLs {
+		results = append(results, p.checkOneGateway(ctx, address))
 	}
 	return results
 }
@@ -124,7 +124,7 @@ func (p *parts) checkGateway(ctx context.Context) []check.Result {
 func (p *parts) checkOneGateway(ctx context.Context, address string) check.Result {
 	const proof = "gateway"
 	name := p.values.Name("gateway-url")
-	if address != p.cfg.GatewayURL {
+	if len(p.cfg.GatewayURLs) > 1 {
 		name += ": " + redacted(address)
 	}
 	answered, body, err := get(ctx, p.security.gateway, address, "/readyz")

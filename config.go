@@ -32,6 +32,8 @@ type config struct {
 	Server   server.Config
 	Gateway  gateway.Config
 	BFF      bff.Config
+	// Servers are those of a gateway that has none in its process.
+	Servers gateway.DialConfig
 
 	// File is the configuration file that was read.
 	File string
@@ -63,10 +65,8 @@ type config struct {
 	TLS tlsConfig
 	// Admin is the port at ListenAdmin.
 	Admin admin.Config
-	// GatewayURL is the gateway of a bff that runs alone.
-	GatewayURL string
-	// GRPCTarget is the server of a gateway that runs alone.
-	GRPCTarget string
+	// GatewayURLs are the gateways of a bff that runs alone.
+	GatewayURLs []string
 	// LameDuck is how long the process serves while it is not ready, before it
 	// stops.
 	LameDuck time.Duration

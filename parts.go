@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/spa"
@@ -33,14 +31,6 @@ import (
 
 // readyTimeout bounds the questions of /readyz to stores and services.
 const readyTimeout = 2 * time.Second
-
-// streamWindow and connWindow limit, in bytes, what is read ahead of a remote
-// server's answers. grpc-go's default grows to 16 MiB a stream and measures the
-// connection with pings, which costs two system calls per call at either end.
-const (
-	streamWindow = 256 << 10
-	connWindow   = 4 << 20
-)
 
 // parts are those that run in this process; the others are nil.
 type parts struct {
@@ -193,20 +183,16 @@ func (p *parts) addGateway(run partSet) (err error) {
 	if p.server != nil {
 		cfg.Conn, cfg.Ready = p.server.Conn(), p.server.Ready
 	} else {
-		transport := insecure.NewCredentials()
-		if p.security.grpc != nil {
-			transport = credentials.NewTLS(p.security.grpc)
-		}
-		remote, err := grpc.NewClient(p.cfg.GRPCTarget, grpc.WithTransportCredentials(transport),
-			grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow))
+		servers := p.cfg.Servers
+		servers.TLS, servers.Logger = p.security.grpc, p.logger.With("part", "gateway")
+		remote, err := gateway.Dial(servers)
 		if err != nil {
-			// The error quotes the target, which may have a password in it.
-			return p.values.Describe("grpc-target", "is not the target of a gRPC client", "give the server's address, such as dns:///server:9090")
+			return err
 		}
 		p.closers = append(p.closers, remote.Close)
-		p.readiness.Add("server", func(context.Context) error { return connected(remote) })
 		p.remote = remote
-		cfg.Conn, cfg.Ready = remote, func() error { return connected(remote) }
+		p.readiness.Add("server", remote.Ready)
+		cfg.Conn, cfg.Ready = remote, func() error { return remote.Ready(context.Background()) }
 	}
 	ready := cfg.Ready
 	cfg.Ready = func() error {
@@ -227,7 +213,7 @@ func (p *parts) addBFF() (err error) {
 	cfg.Logger = p.logger.With("part", "bff")
 	cfg.API = p.gateway
 	if p.gateway == nil {
-		if cfg.API, err = newProxy(p.cfg.GatewayURL, cfg.Logger); err != nil {
+		if cfg.API, err = newProxy(p.cfg.GatewayURLs[0], cfg.Logger); err != nil {
 			return err
 		}
 	}
@@ -282,16 +268,6 @@ func (p *parts) tokenAddress() string {
 		return ""
 	}
 	return "http://" + net.JoinHostPort(base.Hostname(), port)
-}
-
-// connected begins to connect if there is no connection, and returns an error
-// until there is one.
-func connected(conn *grpc.ClientConn) error {
-	conn.Connect()
-	if state := conn.GetState(); state.String() != "READY" && state.String() != "IDLE" {
-		return fmt.Errorf("no connection to the server at %s (GATEHOUSE_GRPC_TARGET): %s", conn.Target(), strings.ToLower(state.String()))
-	}
-	return nil
 }
 
 // staying returns errLeaving once the process is about to end.

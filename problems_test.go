@@ -137,7 +137,7 @@ func TestSecretsInWrongPlaces(t *testing.T) { // not parallel: conf.yaml is read
 		{args: []string{"serve", "--base-url=user:hunter2@host"}, want: "--base-url=(not shown)"},
 		{args: []string{"serve", "--base-url=https:/user:hunter2@host"}, want: "--base-url=(not shown)"},
 		{args: []string{"gateway", "--grpc-target=http://u:hunter2@host"}, want: "is the address of an HTTP server"},
-		{args: []string{"gateway", "--grpc-target=postgres://u:hunter2@host/%zz"}, want: "is not the target of a gRPC client"},
+		{args: []string{"gateway", "--grpc-target=postgres://u:hunter2@host/%zz"}, want: "has the scheme postgres, which is not supported"},
 	} {
 		if c.config != "" {
 			if err := os.WriteFile("conf.yaml", []byte(c.config), 0o600); err != nil {

@@ -253,12 +253,20 @@ func (p *program) settings() settings.Table {
 		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
-		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redacted,
-			Targets: []any{&cfg.GatewayURL},
-			Help:    "The gateway of a bff that runs alone: http://gateway:5000."},
-		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redacted,
-			Targets: []any{&cfg.GRPCTarget},
-			Help:    "The server of a gateway that runs alone, as a gRPC target: dns:///server:9090."},
+		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redactedList,
+			Targets: []any{&cfg.GatewayURLs},
+			Help: "The gateways of a bff that runs alone: http://gateway:5000. Give several with commas; a name " +
+				"may have several addresses. Requests go in turn to those that are ready " +
+				"(docs/topologies.md)."},
+		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redactedList,
+			Targets: []any{&cfg.Servers.Targets},
+			Help: "The servers of a gateway that runs alone, and of serve without a server of its own, as gRPC " +
+				"targets: dns:///server:9090. Give several with commas; a name may have several addresses. " +
+				"Calls go in turn to those that serve (docs/topologies.md)."},
+		{Name: "grpc-connection-age", Group: "Addresses", Placeholder: "DURATION", Default: "5m",
+			Targets: []any{&cfg.Server.Limits.ConnectionAge},
+			Help: "How long the server keeps a connection before it asks the client for a new one, so that " +
+				"clients behind a balancer of connections reach new servers. Calls under way end as usual."},
 		// The server's limit is larger by what path and query add; see read.
 		{Name: "max-request-bytes", Group: "API", Placeholder: "BYTES", Default: "1048576",
 			Targets: []any{&cfg.Gateway.Limits.MaxBodyBytes, &cfg.Server.Limits.MaxRequestBytes},
@@ -323,6 +331,15 @@ func place(value string) string {
 		return u.Scheme + "://" + u.Host
 	}
 	return "(not shown)"
+}
+
+// redactedList is redacted for several URLs.
+func redactedList(value string) string {
+	items := strings.Split(value, ",")
+	for i, item := range items {
+		items[i] = redacted(item)
+	}
+	return strings.Join(items, ",")
 }
 
 // redacted hides a password in a URL.

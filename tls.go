@@ -25,7 +25,7 @@ type tlsConfig struct {
 	MinVersion string
 	// ClientCertFile and ClientKeyFile are shown to the gateway and the server.
 	ClientCertFile, ClientKeyFile string
-	// CallGRPC says that GRPCTarget is called with TLS, as it is with GRPCCAFile or a
+	// CallGRPC says that Servers are called with TLS, as it is with GRPCCAFile or a
 	// client certificate in any case.
 	CallGRPC bool
 	// The authorities of the servers that are called, instead of the system's.
@@ -176,11 +176,11 @@ func (p *program) secure(run partSet) (*security, error) {
 		}
 	}
 	if run.BFF {
-		s.gateway = call("TLS.GatewayCAFile", cfg.GatewayCAFile, client, hostsOf(p.cfg.GatewayURL)...)
+		s.gateway = call("TLS.GatewayCAFile", cfg.GatewayCAFile, client, hostsOf(p.cfg.GatewayURLs...)...)
 		s.frontend = call("TLS.FrontendCAFile", cfg.FrontendCAFile, nil, hostsOf(p.cfg.Frontend)...)
 	}
 	if run.Gateway && !run.Server && cfg.callsGRPC() {
-		s.grpc = cmp.Or(call("TLS.GRPCCAFile", cfg.GRPCCAFile, client, hostsOfTargets(p.cfg.GRPCTarget)...), &tls.Config{MinVersion: tls.VersionTLS12})
+		s.grpc = cmp.Or(call("TLS.GRPCCAFile", cfg.GRPCCAFile, client, hostsOfTargets(strings.Join(p.cfg.Servers.Targets, ","))...), &tls.Config{MinVersion: tls.VersionTLS12})
 	}
 	return s, errors.Join(errs...)
 }
@@ -253,10 +253,10 @@ func (p *program) warnInClear(ctx context.Context, run partSet) {
 			warn(name, "the "+l.part+" listens without TLS", "set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or listen on 127.0.0.1 or a Unix socket")
 		}
 	}
-	if run.BFF && !run.Gateway && sendsInClear(p.cfg.GatewayURL) {
+	if run.BFF && !run.Gateway && sendsInClear(strings.Join(p.cfg.GatewayURLs, ",")) {
 		warn("gateway-url", "the gateway is called without TLS", "give an https address")
 	}
-	if run.Gateway && !run.Server && !p.cfg.TLS.callsGRPC() && !isLocalTarget(p.cfg.GRPCTarget) {
+	if run.Gateway && !run.Server && !p.cfg.TLS.callsGRPC() && !isLocalTarget(strings.Join(p.cfg.Servers.Targets, ",")) {
 		warn("grpc-target", "the server is called without TLS", "set GATEHOUSE_GRPC_TLS, or GATEHOUSE_GRPC_CA_FILE for a private authority")
 	}
 }
@@ -312,9 +312,9 @@ func (p *program) checkTLS(run partSet) error {
 		errs = append(errs, invalid.Field("TLS.FrontendCAFile", p.cfg.TLS.FrontendCAFile,
 			"has no effect: Frontend is no https address", "give an https address, or leave it out"))
 	}
-	if p.cfg.TLS.GatewayCAFile != "" && run.BFF && !run.Gateway && !strings.Contains(p.cfg.GatewayURL, "https://") {
+	if p.cfg.TLS.GatewayCAFile != "" && run.BFF && !run.Gateway && !strings.Contains(strings.Join(p.cfg.GatewayURLs, ","), "https://") {
 		errs = append(errs, invalid.Field("TLS.GatewayCAFile", p.cfg.TLS.GatewayCAFile,
-			"has no effect: GatewayURL is no https address", "give an https address, or leave it out"))
+			"has no effect: GatewayURLs is no https address", "give an https address, or leave it out"))
 	}
 	return errors.Join(errs...)
 }

@@ -53,12 +53,11 @@ func (p *program) validate(run partSet) error {
 	if run.BFF {
 		errs = append(errs, checkStore(cfg.SessionStore), p.checkReplicas(), p.checkFrontend())
 		if !run.Gateway {
-			_, err := origin.Upstream(cfg.GatewayURL)
-			errs = append(errs, origin.Invalid("GatewayURL", cfg.GatewayURL, err))
+			errs = append(errs, checkGateways(cfg.GatewayURLs))
 		}
 	}
 	if run.Gateway && !run.Server {
-		errs = append(errs, checkTarget(cfg.GRPCTarget))
+		errs = append(errs, invalid.In("Servers", cfg.Servers.Validate()))
 	}
 	return p.values.Explain(errors.Join(errs...))
 }
@@ -212,20 +211,17 @@ func checkFolder(field, value string) error {
 	return nil
 }
 
-// checkTarget returns what is wrong with the gRPC target of a gateway.
-func checkTarget(target string) error {
-	scheme, address, isURL := strings.Cut(target, "://")
-	switch {
-	case target == "":
-		return invalid.Missing("GRPCTarget", "give the server's address, such as dns:///server:9090")
-	case isURL && (scheme == "http" || scheme == "https"):
-		remedy := "did you mean dns:///" + strings.TrimSuffix(address, "/") + "?"
-		if strings.ContainsAny(address, "@?#") { // may have a password or a token
-			remedy = "give the server's address, such as dns:///server:9090"
-		}
-		return invalid.Field("GRPCTarget", target, "is the address of an HTTP server", remedy)
+// checkGateways returns what is wrong with the addresses of gateways.
+func checkGateways(addresses []string) error {
+	if len(addresses) == 0 {
+		return invalid.Missing("GatewayURLs", "give an address such as http://gateway:5000")
 	}
-	return nil
+	var errs []error
+	for i, address := range addresses {
+		_, err := origin.Upstream(address)
+		errs = append(errs, origin.Invalid(fmt.Sprintf("GatewayURLs[%d]", i), address, err))
+	}
+	return errors.Join(errs...)
 }
 
 // checkFrontend reads the directory, so that a build that is missing is found before

@@ -58,11 +58,17 @@ type LimitsConfig struct {
 	// it sets another, and an internal error for a gateway. Default:
 	// DefaultMaxResponseBytes.
 	MaxResponseBytes int
+	// ConnectionAge is how long a connection is kept before its client is asked to
+	// make a new one, give or take a tenth. Calls under way end as usual. It lets
+	// clients behind a balancer of connections reach new servers. Default:
+	// DefaultConnectionAge.
+	ConnectionAge time.Duration
 }
 
 // The defaults of LimitsConfig.
 const (
-	DefaultTimeout = 30 * time.Second
+	DefaultTimeout       = 30 * time.Second
+	DefaultConnectionAge = 5 * time.Minute
 	// DefaultMaxRequestBytes is a body of 1 MiB at the gateway, and RequestRoom.
 	DefaultMaxRequestBytes  = 1<<20 + RequestRoom
 	DefaultMaxResponseBytes = 16 << 20
@@ -90,6 +96,10 @@ func (cfg LimitsConfig) validate() error {
 		errs = append(errs, invalid.Field("Timeout", cfg.Timeout,
 			"is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultTimeout)))
 	}
+	if cfg.ConnectionAge < 0 {
+		errs = append(errs, invalid.Field("ConnectionAge", cfg.ConnectionAge,
+			"is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultConnectionAge)))
+	}
 	check := func(field string, bytes, most int) {
 		if bytes != 0 && (bytes < minMessageBytes || bytes > most) {
 			errs = append(errs, invalid.Field(field, bytes, "is too small or too large a limit on messages",
@@ -104,6 +114,7 @@ func (cfg LimitsConfig) validate() error {
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
 	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, DefaultTimeout)
+	cfg.Limits.ConnectionAge = cmp.Or(cfg.Limits.ConnectionAge, DefaultConnectionAge)
 	cfg.Limits.MaxRequestBytes = cmp.Or(cfg.Limits.MaxRequestBytes, DefaultMaxRequestBytes)
 	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, DefaultMaxResponseBytes)
 	cfg.Logger = logs.Logger(cfg.Logger)

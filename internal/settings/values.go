@@ -157,7 +157,7 @@ func (v *Values) Explain(err error) error {
 			if n := v.found[s].items; n > 1 {
 				problem = fmt.Sprintf("entry %s of %d %s", itemNumber(e.Field), n, problem)
 			}
-		case isItem:
+		case isItem && e.Value != "" && v.found[s].items > 1:
 			problem = strconv.Quote(e.Value) + " " + problem
 		}
 		if s.Secret && strings.HasPrefix(v.found[s].text, "/") {
