@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"cmp"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -216,6 +217,12 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Access.TrustUnixSocket},
 			Help: "Trust X-Forwarded-For of requests on a Unix socket, as of a trusted proxy. Only the proxy " +
 				"may then be able to open the socket."},
+		{Name: "trace-trusted", Group: "Telemetry", Placeholder: "NETWORK",
+			Targets: []any{p.setTraceTrusted},
+			Help: "Networks, or addresses, of peers whose trace is continued, with their decision whether to " +
+				"record it: proxies, and for gateway and server the parts in front of them. The traceparent " +
+				"of other peers becomes a link. none for no peer. Default: at the bff trusted-proxies, at " +
+				"gateway and server this machine (docs/tracing.md)."},
 		{Name: "listen-bff", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenBFF},
 			Help: "The address of the bff, or unix:PATH for a Unix socket. Default: :3000; in dev " +
@@ -318,6 +325,19 @@ func (p *program) settings() settings.Table {
 // setAPIDocs sets whether the API is described.
 func (p *program) setAPIDocs(who string) error {
 	p.cfg.Gateway.Document.Off = who == "off"
+	return nil
+}
+
+// setTraceTrusted sets whose trace is continued, at every part.
+func (p *program) setTraceTrusted(text string) error {
+	networks := []netip.Prefix{}
+	if text != "none" {
+		var err error
+		if networks, err = settings.Networks(text); err != nil {
+			return err
+		}
+	}
+	p.cfg.BFF.TraceTrusted, p.cfg.Gateway.TraceTrusted, p.cfg.Server.TraceTrusted = networks, networks, networks
 	return nil
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/storemeter"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -35,6 +36,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -58,6 +60,7 @@ type BFF struct {
 	respond  *respond.Responder
 	hosts    *hostcheck.Hosts // nil for any
 	logger   *slog.Logger
+	tracer   *tracing.Tracer
 	auth     map[string]map[string]http.HandlerFunc // below /api/auth, by path and method
 	handler  http.Handler
 
@@ -136,8 +139,14 @@ func New(cfg Config) (*BFF, error) {
 		return nil, err
 	}
 	b.respond = respond.New(b.pages, cfg.Logger)
+	trusted := clientaddr.Trust{Proxies: cfg.TraceTrusted}
+	if cfg.TraceTrusted == nil {
+		trusted = clientaddr.Trust{Proxies: cfg.Access.TrustedProxies, UnixSocket: cfg.Access.TrustUnixSocket}
+	}
+	b.tracer = tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "bff", Trusted: trusted})
+	pageTracer := b.tracer
 	if cfg.Frontend == nil {
-		cfg.Frontend = b.pages
+		cfg.Frontend, pageTracer = b.pages, nil
 	}
 	b.pending = logout.NewRevocations(logout.RevocationsConfig{
 		Notes: b.sessions.Notes("revocation"), Party: b.party, Work: &b.work, Now: cfg.Now, Logger: cfg.Logger,
@@ -160,11 +169,11 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
 		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
-		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger,
+		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: b.tracer,
 	})
 	b.frontend = frontend.New(frontend.Config{
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
-		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger,
+		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: pageTracer,
 	})
 	b.login = login.New(login.Config{
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
@@ -173,7 +182,7 @@ func New(cfg Config) (*BFF, error) {
 		MeterProvider: cfg.MeterProvider, Limited: limited,
 	})
 	b.auth = b.authRoutes()
-	b.handler = metrics.NewHTTP(cfg.MeterProvider, metrics.PartBFF).Wrap(b.secure, b.chain())
+	b.handler = b.chain(metrics.NewHTTP(cfg.MeterProvider, metrics.PartBFF))
 	return b, nil
 }
 

@@ -159,6 +159,11 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the bff's spans. Default: none.
 	TracerProvider trace.TracerProvider
+	// TraceTrusted are the networks of the proxies whose trace is continued, with
+	// their decision whether to record it. Such a proxy must not pass on the
+	// traceparent of a browser: that of other clients becomes a link. Baggage is
+	// never passed on. Default: those of Access, if it is nil.
+	TraceTrusted []netip.Prefix
 }
 
 // ClientConfig is a client as it is registered at the provider.

@@ -25,7 +25,7 @@ func TestForwardedHeaders(t *testing.T) {
 		"Accept": "application/json", "Accept-Language": "pl", "Content-Type": "application/json", "If-Match": `"7"`, "If-None-Match": `"8"`,
 		"If-Range": `"9"`, "Range": "bytes=0-1", "Last-Event-Id": "5", "Connect-Protocol-Version": "1", "X-Grpc-Web": "1",
 		"Connect-Timeout-Ms": "1000", "Connect-Accept-Encoding": "gzip", "Connect-Content-Encoding": "gzip", "Grpc-Accept-Encoding": "gzip", "Grpc-Encoding": "gzip",
-		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "User-Agent": "test",
+		"User-Agent": "test",
 	}
 	hostile := map[string]string{
 		"Authorization": "Bearer mine", "Proxy-Authorization": "Basic x", "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil.example",
@@ -34,6 +34,8 @@ func TestForwardedHeaders(t *testing.T) {
 		"Grpc-Metadata-Authorization": "Bearer mine", "Grpc-Metadata-X-User": "admin", "Grpc-Timeout": "0S", "X-Http-Method-Override": "DELETE",
 		"X_Forwarded_User": "admin", "X_Auth_User": "admin", "Grpc_Metadata_X": "admin", "Authorization_": "x", "Content_Length": "0",
 		"Origin": "http://localhost:3000", "Referer": "http://localhost:3000/secret", "X-Whatever": "x", "Te-": "x", "Upgrade-Insecure-Requests": "1",
+		// Of a peer that is no trusted proxy.
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate": "a=1", "Baggage": "user=ann",
 	}
 	res := b.do(http.MethodPost, "/api/products?x=1", strings.NewReader(`{"a":1}`), site("same-origin"), func(r *http.Request) {
 		for _, all := range []map[string]string{listed, hostile} {

@@ -41,7 +41,7 @@ func (b *BFF) authRoutes() map[string]map[string]http.HandlerFunc {
 
 // chain returns the handler of all requests: the routes behind the checks that
 // every request passes.
-func (b *BFF) chain() http.Handler {
+func (b *BFF) chain(requests *metrics.HTTP) http.Handler {
 	var h http.Handler = http.HandlerFunc(b.route)
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,       // before anything acts on a cookie
@@ -49,7 +49,9 @@ func (b *BFF) chain() http.Handler {
 		b.refuseHost,         // before another site gets an answer
 		refuseMethods,        // at every address
 		b.answered,           // headers of refusals too, deadlines, and a panic becomes an answer
-		accesslog.Wrap(accesslog.Config{Logger: b.logger, Client: b.origins.ClientAddress}), // outermost, since it logs the final answer and sets the request id
+		accesslog.Wrap(accesslog.Config{ // outermost, since it logs the final answer and sets the request id
+			Logger: b.logger, Client: b.origins.ClientAddress, Requests: requests, Tracer: b.tracer, Secure: b.secure,
+		}),
 	} {
 		h = wrap(h)
 	}

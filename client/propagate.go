@@ -8,13 +8,15 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 var requestIDKey = strings.ToLower(requestid.Header)
 
 // propagate adds the id and the trace context (W3C Trace Context) of the request that is being
-// served to an outgoing call, unless the caller has set them. Nothing else is passed on, in
-// particular no token.
+// served to an outgoing call, unless the caller has set them. The trace context is that of the
+// current span, or in a server without tracing the one that it has received. Nothing else is
+// passed on, in particular no token and no baggage.
 func propagate(ctx context.Context) context.Context {
 	out, _ := metadata.FromOutgoingContext(ctx)
 	in, _ := metadata.FromIncomingContext(ctx)
@@ -26,13 +28,17 @@ func propagate(ctx context.Context) context.Context {
 		}
 		pairs = append(pairs, requestIDKey, requestid.Keep(id))
 	}
-	if parents := in.Get("traceparent"); len(parents) == 1 && len(out.Get("traceparent")) == 0 {
-		pairs = append(pairs, "traceparent", parents[0])
-		for _, state := range in.Get("tracestate") {
-			pairs = append(pairs, "tracestate", state)
+	if len(out.Get(tracing.ParentKey)) > 0 {
+		return metadata.AppendToOutgoingContext(ctx, pairs...)
+	}
+	current := tracing.Pairs(ctx)
+	if parents := in.Get(tracing.ParentKey); len(parents) == 1 && current == nil {
+		current = append(current, tracing.ParentKey, parents[0])
+		for _, state := range in.Get(tracing.StateKey) {
+			current = append(current, tracing.StateKey, state)
 		}
 	}
-	return metadata.AppendToOutgoingContext(ctx, pairs...)
+	return metadata.AppendToOutgoingContext(ctx, append(pairs, current...)...)
 }
 
 func propagateUnary(ctx context.Context, method string, req, reply any,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -45,6 +46,11 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the gateway's spans. Default: none.
 	TracerProvider trace.TracerProvider
+	// TraceTrusted are the networks of the clients whose trace is continued, with
+	// their decision whether to record it: bffs in other processes, and proxies. The
+	// traceparent of other clients becomes a link. Baggage is never passed on.
+	// Default: this machine, if it is nil.
+	TraceTrusted []netip.Prefix
 }
 
 // AccessConfig limits which pages and hosts reach a gateway.

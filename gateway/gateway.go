@@ -23,6 +23,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing/grpctrace"
 )
 
 // Gateway is the REST facade. It is an http.Handler, safe for concurrent use.
@@ -74,8 +76,9 @@ func newGateway(cfg Config) (*Gateway, error) {
 		ready:   cfg.Ready,
 		unready: throttle.Every(unreadyInterval),
 	}
+	tracer := tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "gateway", Trusted: tracing.Machine(cfg.TraceTrusted), Logger: g.log})
 	g.exchanges = exchange.New(exchange.Config{
-		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log,
+		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log, Tracer: tracer,
 		Handler:   g.serve,
 		Challenge: func(value string, r *http.Request) string { return g.resource.challenge(value, r) },
 		Requests:  metrics.NewHTTP(cfg.MeterProvider, metrics.PartGateway),
@@ -98,7 +101,8 @@ func newGateway(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := upstream.New(cfg.Conn, cfg.Limits.MaxResponseBytes, services)
+	_, local := cfg.Conn.(methodRegistry)
+	conn := upstream.New(&grpctrace.Conn{ClientConnInterface: cfg.Conn, Tracer: tracer, Local: local}, cfg.Limits.MaxResponseBytes, services)
 	g.rpcs = rpc.New(rpc.Config{Conn: conn, Flows: g.flows, Services: services, MaxBodyBytes: cfg.Limits.MaxBodyBytes})
 	for _, rt := range g.routes {
 		if g.rpcs.Hides(rt) {

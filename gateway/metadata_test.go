@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -19,6 +20,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
+// testPeers has the address of the clients of httptest.
+var testPeers = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+
 // TestMetadata checks which header fields become metadata.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
@@ -30,15 +34,17 @@ func TestMetadata(t *testing.T) {
 		want   metadata.MD
 	}{
 		{"nothing", nil, nil},
-		{"forwarded header fields", []string{"Authorization: Bearer t", "traceparent: 00-1-2-01", "tracestate: a=1", "tracestate: b=2", "Accept-Language: de", "Accept-Language: en;q=0.5"},
-			metadata.Pairs("authorization", "Bearer t", "traceparent", "00-1-2-01", "tracestate", "a=1,b=2", "accept-language", "de, en;q=0.5")},
+		{"forwarded header fields", []string{"Authorization: Bearer t", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate: a=1", "tracestate: b=2", "Accept-Language: de", "Accept-Language: en;q=0.5"},
+			metadata.Pairs("authorization", "Bearer t", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate", "a=1,b=2", "accept-language", "de, en;q=0.5")},
 		{"CVE-2026-18972", []string{"Grpc-Metadata-X-Role: admin", "Grpc-Metadata-Authorization: Bearer evil", "Grpc-Metadata-X-Forwarded-For: 1.2.3.4", "Grpcgateway-Host: evil"}, nil},
 		{"cookies", []string{"Cookie: session=secret"}, nil},
 		{"addresses", []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4"}, nil},
 		{"permanent headers", []string{"Accept: application/json", "Origin: https://evil.example", "Referer: https://evil.example", "User-Agent: x", "If-Match: *", "Via: x", "From: a@b"}, nil},
 		{"binary metadata", []string{"X-Token-Bin: AAAA", "Grpc-Metadata-X-Bin: AAAA"}, nil},
 		{"underscores", []string{"X_request_id: evil", "X_Auth: evil"}, nil},
-		{"several traceparents are none", []string{"traceparent: a", "traceparent: b", "tracestate: a=1"}, nil},
+		{"several traceparents are none", []string{"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate: a=1"}, nil},
+		{"a malformed traceparent", []string{"traceparent: 00-1-2-01", "tracestate: a=1"}, nil},
+		{"baggage", []string{"Baggage: user=ann"}, nil},
 		{"not ASCII", []string{"Accept-Language: \xc3\xa9", "traceparent: \xc3\xa9"}, nil},
 		{"a deadline of the client", []string{"Grpc-Timeout: 0S"}, nil},
 		{"a malformed deadline", []string{"Grpc-Timeout: soon"}, nil},
@@ -47,7 +53,7 @@ func TestMetadata(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := &backend{}
-			response := send(start(t, gateway.Config{}, b), "GET", "/api/private-route", append(c.header, id), "")
+			response := send(start(t, gateway.Config{TraceTrusted: testPeers}, b), "GET", "/api/private-route", append(c.header, id), "")
 			if response.StatusCode != 200 {
 				t.Fatalf("status %d: %s", response.StatusCode, read(t, response))
 			}

@@ -288,12 +288,12 @@ func TestRPCMetadata(t *testing.T) {
 			body = envelope(0, body)
 		}
 		header = append(header,
-			"X-Request-Id: abc", "Authorization: Bearer t", "Traceparent: 00-1-2-01", "Tracestate: a=1", "Accept-Language: de",
+			"X-Request-Id: abc", "Authorization: Bearer t", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate: a=1", "Accept-Language: de",
 			// CVE-2026-18972, CVE-2025-64484, and what servers of connect-go would pass on.
 			"Cookie: session=secret", "Grpc-Metadata-X-Role: admin", "X-Role: admin", "X-Token-Bin: AAAA", "Trailer-X: 1", "X_Auth: 1",
 			"X-Forwarded-For: 1.2.3.4", "User-Agent: x", "X-User-Agent: y", "Referer: z", "Origin: https://evil.example")
-		response := send(start(t, gateway.Config{}, b), "POST", things+"/GetThing", header, body)
-		want := metadata.Pairs("x-request-id", "abc", "authorization", "Bearer t", "traceparent", "00-1-2-01", "tracestate", "a=1", "accept-language", "de")
+		response := send(start(t, gateway.Config{TraceTrusted: testPeers}, b), "POST", things+"/GetThing", header, body)
+		want := metadata.Pairs("x-request-id", "abc", "authorization", "Bearer t", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate", "a=1", "accept-language", "de")
 		got := b.metadata()
 		delete(got, "grpc-timeout")
 		if diff := cmp.Diff(want, got); diff != "" {

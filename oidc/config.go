@@ -41,7 +41,9 @@ type Config struct {
 	Logger *slog.Logger
 	// MeterProvider makes the instruments of the provider's metrics. Default: none.
 	MeterProvider metric.MeterProvider
-	// TracerProvider makes the tracer of the provider's spans. Default: none.
+	// TracerProvider makes the tracer of the spans of requests to the provider,
+	// also through [Provider.Transport]. A request with a span tells the provider
+	// the trace (W3C Trace Context). Default: none.
 	TracerProvider trace.TracerProvider
 }
 

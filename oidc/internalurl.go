@@ -5,20 +5,22 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // Transport returns a transport that sends every request to Config.InternalURL,
-// by way of base, or base if there is no internal URL. A nil base means
-// http.DefaultTransport. It is for further requests to the provider, such as
-// those to its token endpoint.
+// if there is one, by way of base, and makes a span for it, if there is a
+// Config.TracerProvider. A nil base means http.DefaultTransport. It is for further
+// requests to the provider, such as those to its token endpoint.
 func (p *Provider) Transport(base http.RoundTripper) http.RoundTripper {
-	if p.internal == nil {
-		return base
+	if p.internal != nil {
+		if base == nil {
+			base = http.DefaultTransport
+		}
+		base = &internalTransport{base, p.internal}
 	}
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	return &internalTransport{base, p.internal}
+	return &tracing.Transport{Base: base, Tracer: p.tracer}
 }
 
 type internalTransport struct {

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 const (
@@ -37,6 +38,7 @@ type Provider struct {
 	issuer   string
 	client   *http.Client
 	internal *url.URL // nil if the provider is reached at its own addresses
+	tracer   *tracing.Tracer
 	now      func() time.Time
 	log      *slog.Logger
 	metadata atomic.Pointer[Metadata]
@@ -84,6 +86,7 @@ func NewProvider(cfg Config) (*Provider, error) {
 		issuer: cfg.Issuer,
 		now:    cfg.Now,
 		log:    cfg.Logger,
+		tracer: tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "oidc"}),
 		turn:   make(chan struct{}, 1),
 		wanted: make(chan struct{}, 1),
 

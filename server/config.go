@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -41,6 +42,10 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the server's spans. Default: none.
 	TracerProvider trace.TracerProvider
+	// TraceTrusted are the networks of the callers whose trace is continued, with
+	// their decision whether to record it. The traceparent of other callers becomes
+	// a link. Baggage is never passed on. Default: this machine, if it is nil.
+	TraceTrusted []netip.Prefix
 }
 
 // LimitsConfig bounds sizes and times of a server.

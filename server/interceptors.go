@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing/grpctrace"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
@@ -31,8 +32,11 @@ func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before
 		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")
 	})
+	door := entrance{tracing.New(tracing.Config{
+		Provider: cfg.TracerProvider, Part: "server", Trusted: tracing.Machine(cfg.TraceTrusted), Logger: cfg.Logger,
+	})}
 	before = []grpc.UnaryServerInterceptor{
-		identifyUnary, // first, so that every log line about the call has its id
+		door.unary,    // first, so that every log line about the call has its ids, and its span is the whole call
 		meter.Unary,   // outside of the log, with the same outcome
 		calls.Unary,   // outside of everything that can fail, so that it logs what the caller gets
 		concludeUnary, // turns every error below into a status, before it is logged
@@ -44,7 +48,7 @@ func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before
 		validate.Unary, // after auth: unauthorized callers neither learn the rules nor make us evaluate them
 	}
 	stream = []grpc.StreamServerInterceptor{
-		identifyStream,
+		door.stream,
 		meter.Stream,
 		calls.Stream,
 		concludeStream,
@@ -69,14 +73,21 @@ func identify(ctx context.Context) context.Context {
 	return requestid.NewContext(ctx, requestid.Keep(id))
 }
 
-func identifyUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	return handler(identify(ctx), req)
+// An entrance is where a call enters the server: it gets its span and its id.
+type entrance struct{ tracer *tracing.Tracer }
+
+func (e entrance) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	ctx, span := grpctrace.Receive(ctx, e.tracer, info.FullMethod)
+	resp, err := handler(identify(ctx), req)
+	grpctrace.End(span, info.FullMethod, err)
+	return resp, err
 }
 
-func identifyStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	wrapped := grpcmiddleware.WrapServerStream(ss)
-	wrapped.WrappedContext = identify(ss.Context())
-	return handler(srv, wrapped)
+func (e entrance) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx, span := grpctrace.Receive(ss.Context(), e.tracer, info.FullMethod)
+	err := handler(srv, grpctrace.Serve(identify(ctx), ss, span, info))
+	grpctrace.End(span, info.FullMethod, err)
+	return err
 }
 
 // deadline bounds a unary call whose client sets no deadline or a later one.

@@ -4,12 +4,19 @@
 package accesslog
 
 import (
+	"bufio"
+	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // Config configures [Wrap].
@@ -17,6 +24,11 @@ type Config struct {
 	Logger *slog.Logger
 	// Client returns the address of a request's client.
 	Client func(*http.Request) string
+	// Requests measures requests, and Tracer makes their spans; nil for none.
+	Requests *metrics.HTTP
+	Tracer   *tracing.Tracer
+	// Secure says that clients use https.
+	Secure bool
 }
 
 // Wrap returns a middleware that gives each request an id (the client's if it is
@@ -25,29 +37,36 @@ type Config struct {
 // answer was cut off, and what the parts behind have added; at level WARN from status
 // 500 on. Health checks have no line. Query, headers and bodies are never logged: they
 // contain codes, tokens and names.
+//
+// It measures the request, too, and begins its span, which ends with the request, or when
+// a stream or a WebSocket begins. Handlers tell the route by metrics.SetRoute.
 func Wrap(cfg Config) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			id := requestid.Keep(r.Header.Get(requestid.Header))
-			ctx, line := requestid.NewContext(r.Context(), id), (*Line)(nil)
+			ctx, span := cfg.Tracer.ReceiveRequest(r)
+			ctx, line := requestid.NewContext(ctx, id), (*Line)(nil)
 			if !Health(r) {
 				ctx, line = Begin(ctx, cfg.Logger)
 			}
 			w.Header().Set(requestid.Header, id)
-			answer := &recorder{ResponseWriter: w}
+			answer := &recorder{ResponseWriter: w, request: r, span: span, secure: cfg.Secure, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
 			whole := false
 			defer func() {
+				switch {
+				case !whole: // a panic has cut the connection
+					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
+					span.SetAttributes(tracing.Aborted)
+				case answer.status == 0: // nothing was written: net/http answers 200
+					answer.status = http.StatusOK
+				}
+				answer.endSpan()
+				answer.measured.End(ctx, answer.status)
 				if line == nil {
 					return
 				}
-				if !whole { // a panic has cut the connection
-					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
-				}
-				status := answer.status
-				if status == 0 { // nothing was written: net/http answers 200, or cuts the connection
-					status = http.StatusOK
-				}
+				status := cmp.Or(answer.status, http.StatusOK)
 				line.Write(ctx, cfg.Logger, Level(status),
 					slog.String("method", Method(r)),
 					slog.String("path", r.URL.Path),
@@ -88,20 +107,51 @@ func Method(r *http.Request) string {
 
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	status   int
+	bytes    int64
+	request  *http.Request
+	secure   bool
+	span     trace.Span
+	measured metrics.Request
 }
+
+// Measured is for metrics.RequestOf.
+func (w *recorder) Measured() *metrics.Request { return &w.measured }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status < 200 { // informational answers come before the real one
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
+	if status >= 200 && w.measured.Stream() {
+		w.opened()
+	}
+}
+
+// Hijack hands over the connection of a WebSocket.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+		w.opened()
+	}
+	return conn, buffered, err
+}
+
+// opened ends the span of an answer that lasts.
+func (w *recorder) opened() {
+	w.span.SetAttributes(tracing.Stream)
+	w.endSpan()
+}
+
+// endSpan ends the span, unless it has ended.
+func (w *recorder) endSpan() {
+	tracing.EndRequest(w.span, w.request.Method, w.measured.Route(), w.secure, w.status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)

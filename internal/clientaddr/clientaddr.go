@@ -20,11 +20,11 @@ type Trust struct {
 // the connection has no IP address, unless that is trusted and the header has an address.
 func Of(r *http.Request, trust Trust) string {
 	address := Peer(r)
-	if !trust.covers(address) {
+	if !trust.Covers(address) {
 		return peerText(r, address)
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0 && trust.covers(address); i-- {
+	for i := len(hops) - 1; i >= 0 && trust.Covers(address); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
@@ -55,7 +55,9 @@ func peerText(r *http.Request, address netip.Addr) string {
 	return r.RemoteAddr[:strings.LastIndexByte(r.RemoteAddr, ':')]
 }
 
-func (t Trust) covers(address netip.Addr) bool {
+// Covers reports whether an address is trusted; an invalid one is that of a connection
+// without an IP address.
+func (t Trust) Covers(address netip.Addr) bool {
 	if !address.IsValid() {
 		return t.UnixSocket
 	}

@@ -163,57 +163,22 @@ func (h *HTTP) attributes(r result) attribute.Set {
 	return attribute.NewSet(list...)
 }
 
-// Wrap measures the requests of a handler, which calls RequestOf to set the route. secure
-// is whether clients use https.
-func (h *HTTP) Wrap(secure bool, next http.Handler) http.Handler {
-	if h == nil {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &answer{ResponseWriter: w, request: h.Begin(r.Method, secure)}
-		whole := false
-		defer func() {
-			if whole && answer.status == 0 {
-				answer.status = http.StatusOK // net/http sends it
-			}
-			answer.request.End(r.Context(), answer.status)
-		}()
-		next.ServeHTTP(answer, r)
-		whole = true
-	})
-}
+// Active reports whether the request is measured.
+func (q *Request) Active() bool { return q != nil && q.http != nil }
 
-// An answer notes the status.
-type answer struct {
-	http.ResponseWriter
-	request Request
-	status  int
-}
+// Stream reports whether the answer is a stream.
+func (q *Request) Stream() bool { return q.result.stream }
 
-func (a *answer) WriteHeader(status int) {
-	if a.status < 200 { // informational answers come before the real one
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
+// Route returns the template of the route that was found, "" for none.
+func (q *Request) Route() string { return q.result.route }
 
-func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	return a.ResponseWriter.Write(p)
-}
-
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// RequestOf returns the request that a part in front measures, which has wrapped w; nil if
-// there is none.
+// RequestOf returns the request of a part in front, whose http.ResponseWriter is w or
+// below it and has a method Measured; nil if there is none.
 func RequestOf(w http.ResponseWriter) *Request {
 	for {
 		switch t := w.(type) {
-		case *answer:
-			return &t.request
+		case interface{ Measured() *Request }:
+			return t.Measured()
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
@@ -222,7 +187,7 @@ func RequestOf(w http.ResponseWriter) *Request {
 	}
 }
 
-// SetRoute sets the route of the request that w answers, if a part measures it.
+// SetRoute sets the route of the request that w answers, if there is a part that asks.
 func SetRoute(w http.ResponseWriter, template string) {
 	if q := RequestOf(w); q != nil {
 		q.SetRoute(template)

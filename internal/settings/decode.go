@@ -131,6 +131,19 @@ func decodeDuration(target *time.Duration, text string) (err error) {
 	return nil
 }
 
+// Networks reads a list of networks, or addresses.
+func Networks(text string) ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, item := range splitList(text) {
+		var network netip.Prefix
+		if err := decodeNetwork(&network, strings.TrimSpace(item)); err != nil {
+			return nil, fmt.Errorf("%q %w", item, err)
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
+}
+
 // decodeNetwork reads a network, or an address, which is a network of its own.
 func decodeNetwork(target *netip.Prefix, text string) (err error) {
 	if address, err := netip.ParseAddr(text); err == nil {

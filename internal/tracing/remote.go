@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -32,9 +31,14 @@ type Remote struct {
 	Peer            string   // the address at the other end, such as "192.0.2.1:4711"
 }
 
-// FromHeader returns what an HTTP request says.
-func FromHeader(r *http.Request) Remote {
-	return Remote{Parents: r.Header[parentHeader], States: r.Header[stateHeader], Peer: r.RemoteAddr}
+// ReceiveRequest is [Tracer.Receive] for an HTTP request, whose span [EndRequest]
+// ends. Health checks have no span.
+func (t *Tracer) ReceiveRequest(r *http.Request) (context.Context, trace.Span) {
+	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+		return r.Context(), none
+	}
+	name, _ := method(r.Method)
+	return t.Receive(r.Context(), name, Remote{Parents: r.Header[parentHeader], States: r.Header[stateHeader], Peer: r.RemoteAddr})
 }
 
 // Receive begins the server span of a request, and returns its context. The parent
@@ -82,15 +86,8 @@ func (t *Tracer) Receive(ctx context.Context, name string, remote Remote) (conte
 func (t *Tracer) Trusts(peer string) bool { return t != nil && t.trusts(peer) }
 
 func (t *Tracer) trusts(peer string) bool {
-	if len(t.trusted) == 0 {
-		return false
-	}
-	connection, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return false
-	}
-	address := connection.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(t.trusted, func(network netip.Prefix) bool { return network.Contains(address) })
+	connection, _ := netip.ParseAddrPort(peer) // zero with an error: a Unix socket, or a call in process
+	return t.trusted.Covers(connection.Addr().Unmap().WithZone(""))
 }
 
 // logIgnored tells the operator why the traces of two processes do not join.
@@ -125,11 +122,14 @@ func InjectHeader(ctx context.Context, h http.Header) {
 	propagation.TraceContext{}.Inject(ctx, header{h})
 }
 
-// InjectMetadata is InjectHeader for the metadata of a call.
-func InjectMetadata(ctx context.Context, md map[string][]string) {
-	delete(md, ParentKey)
-	delete(md, StateKey)
-	propagation.TraceContext{}.Inject(ctx, metadata(md))
+// Pairs returns the trace context of ctx as pairs of metadata, nil for none.
+func Pairs(ctx context.Context) []string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return nil
+	}
+	var to pairs
+	propagation.TraceContext{}.Inject(ctx, &to)
+	return to
 }
 
 // metadata has the fields of a trace context under their lower-case names.
@@ -142,9 +142,15 @@ func (m metadata) Get(key string) string {
 	return ""
 }
 
-func (m metadata) Set(key, value string) { m[key] = []string{value} }
+func (m metadata) Set(string, string) {}
+func (m metadata) Keys() []string     { return []string{ParentKey, StateKey} }
 
-func (m metadata) Keys() []string { return []string{ParentKey, StateKey} }
+// pairs takes the fields as a list of keys and values.
+type pairs []string
+
+func (p *pairs) Get(string) string     { return "" }
+func (p *pairs) Set(key, value string) { *p = append(*p, key, value) }
+func (p *pairs) Keys() []string        { return []string{ParentKey, StateKey} }
 
 // A header takes the fields under the names of net/http.
 type header struct{ http.Header }

@@ -25,13 +25,12 @@ const (
 )
 
 // Attributes that the semantic conventions do not have.
-const (
-	// StreamKey marks the span of a request whose answer lasts: an event stream, a
+var (
+	// Stream marks the span of a request whose answer lasts: an event stream, a
 	// WebSocket, or a stream of a call. The span ends when the answer begins.
-	StreamKey = attribute.Key("gatehouse.stream")
-	// AbortedKey marks the span of a request whose answer was cut off, by either
-	// side.
-	AbortedKey = attribute.Key("gatehouse.aborted")
+	Stream = attribute.Bool("gatehouse.stream", true)
+	// Aborted marks the span of a request whose answer was cut off, by either side.
+	Aborted = attribute.Bool("gatehouse.aborted", true)
 )
 
 // methods are the methods that stand in a span's name.
@@ -40,11 +39,11 @@ var methods = map[string]bool{
 	http.MethodDelete: true, http.MethodOptions: true, http.MethodConnect: true, http.MethodTrace: true,
 }
 
-// Method returns the method of a request as a span's name and attribute have it: a
+// method returns the method of a request as a span's name and attribute have it: a
 // client can invent others.
-func Method(method string) (name, attribute string) {
-	if methods[method] {
-		return method, method
+func method(of string) (name, attribute string) {
+	if methods[of] {
+		return of, of
 	}
 	return "HTTP", "_OTHER"
 }
@@ -52,25 +51,70 @@ func Method(method string) (name, attribute string) {
 // EndRequest ends the span of an HTTP request. route is the template of the path, ""
 // if none is known. Addresses, paths and queries are no attributes: they are personal
 // data, or contain some.
-func EndRequest(span trace.Span, method, route, scheme string, status int, extra ...attribute.KeyValue) {
+func EndRequest(span trace.Span, verb, route string, secure bool, status int) {
 	if !span.IsRecording() {
 		return
 	}
-	name, value := Method(method)
-	attrs := append(extra, semconv.HTTPRequestMethodKey.String(value), semconv.URLScheme(scheme))
+	name, value := method(verb)
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	span.SetAttributes(semconv.HTTPRequestMethodKey.String(value), semconv.URLScheme(scheme))
 	if route != "" {
 		name += " " + route
-		attrs = append(attrs, semconv.HTTPRoute(route))
+		span.SetAttributes(semconv.HTTPRoute(route))
 	}
 	span.SetName(name)
-	span.SetAttributes(attrs...)
-	SetStatus(span, status)
+	if status != 0 { // the answer was cut off before it began
+		setStatus(span, status)
+	}
 	span.End()
 }
 
-// SetStatus sets what a span tells of the status of an HTTP answer. Only a server's
+// A Call is a request to a server or handler behind a part. The zero Call has no span.
+type Call struct {
+	span             trace.Span
+	method, template string
+}
+
+// StartCall begins the client span of a request whose path has a template, and returns
+// its context.
+func (t *Tracer) StartCall(ctx context.Context, verb, template string) (context.Context, Call) {
+	name, value := method(verb)
+	ctx, span := t.Start(ctx, name, trace.SpanKindClient)
+	if !span.IsRecording() {
+		return ctx, Call{}
+	}
+	return observe(ctx, span), Call{span, value, template}
+}
+
+// Opened ends the span of a request whose answer begins to last.
+func (c Call) Opened(status int) {
+	if c.span != nil {
+		c.span.SetAttributes(Stream)
+		c.End(status, false)
+	}
+}
+
+// End ends the span. status is 0 if there was no answer.
+func (c Call) End(status int, aborted bool) {
+	if c.span == nil || !c.span.IsRecording() {
+		return
+	}
+	c.span.SetAttributes(semconv.HTTPRequestMethodKey.String(c.method), semconv.URLTemplate(c.template))
+	if aborted {
+		c.span.SetAttributes(Aborted)
+	}
+	if status != 0 {
+		setStatus(c.span, status)
+	}
+	c.span.End()
+}
+
+// setStatus sets what a span tells of the status of an HTTP answer. Only a server's
 // fault is an error: a client that must sign in is none.
-func SetStatus(span trace.Span, status int) {
+func setStatus(span trace.Span, status int) {
 	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
 	if status >= http.StatusInternalServerError {
 		Fail(span, strconv.Itoa(status))
@@ -96,9 +140,9 @@ func Kind(err error) string {
 	return "_OTHER"
 }
 
-// Observe returns a context in which an HTTP request tells its span the address that
+// observe returns a context in which an HTTP request tells its span the address that
 // it is sent to.
-func Observe(ctx context.Context, span trace.Span) context.Context {
+func observe(ctx context.Context, span trace.Span) context.Context {
 	if !span.IsRecording() {
 		return ctx
 	}

@@ -11,14 +11,16 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 )
 
 // scope is what the instrumentation scopes of all parts begin with.
 const scope = "github.com/gatehouse-dev/gatehouse/"
 
-// Loopback are the networks of this machine's own addresses. Gateway and server
-// trust them by default.
-var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+// loopback are the networks of this machine's own addresses.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // Config configures a Tracer. The zero value records nothing.
 type Config struct {
@@ -28,18 +30,26 @@ type Config struct {
 	// Part is the package of the part, such as "gateway": the end of its
 	// instrumentation scope.
 	Part string
-	// Trusted are the networks of the peers whose trace is continued.
-	Trusted []netip.Prefix
+	// Trusted are the peers whose trace is continued.
+	Trusted clientaddr.Trust
 	// Logger is told once that a peer that is not trusted sent a trace context.
 	// Nil tells nothing.
 	Logger *slog.Logger
+}
+
+// Machine returns the trust in these networks; if they are nil, in peers on this machine.
+func Machine(networks []netip.Prefix) clientaddr.Trust {
+	if networks == nil {
+		return clientaddr.Trust{Proxies: loopback, UnixSocket: true}
+	}
+	return clientaddr.Trust{Proxies: networks}
 }
 
 // A Tracer begins the spans of one part. It is safe for concurrent use. A nil
 // Tracer trusts no peer and records nothing.
 type Tracer struct {
 	tracer  trace.Tracer // nil records nothing
-	trusted []netip.Prefix
+	trusted clientaddr.Trust
 	logger  *slog.Logger
 	ignored sync.Once
 }
@@ -47,7 +57,7 @@ type Tracer struct {
 // New returns a Tracer.
 func New(cfg Config) *Tracer {
 	t := &Tracer{trusted: cfg.Trusted, logger: cfg.Logger}
-	if cfg.Provider != nil {
+	if _, off := cfg.Provider.(noop.TracerProvider); cfg.Provider != nil && !off {
 		t.tracer = cfg.Provider.Tracer(scope + cfg.Part)
 	}
 	return t

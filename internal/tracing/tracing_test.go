@@ -1,7 +1,6 @@
 package tracing_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
@@ -26,7 +26,7 @@ func recorded(t *testing.T, sampler sdktrace.Sampler, trusted ...netip.Prefix) (
 	t.Helper()
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans), sdktrace.WithSampler(sampler))
-	return tracing.New(tracing.Config{Provider: provider, Part: "test", Trusted: trusted}), spans
+	return tracing.New(tracing.Config{Provider: provider, Part: "test", Trusted: clientaddr.Trust{Proxies: trusted}}), spans
 }
 
 // request returns a request from a peer with these header fields.
@@ -65,7 +65,7 @@ func TestReceive(t *testing.T) {
 		{"a malformed state", root, request("192.0.2.7:1", "traceparent", sampled, "tracestate", "a=1,,\x00"), true, true, false, ""},
 	} {
 		tracer, spans := recorded(t, tt.sampler, local)
-		ctx, span := tracer.Receive(t.Context(), "GET", tracing.FromHeader(tt.request))
+		ctx, span := tracer.ReceiveRequest(tt.request)
 		sc := trace.SpanContextFromContext(ctx)
 		if got := sc.TraceID().String() == traceID; got != tt.continued {
 			t.Errorf("%s: continued = %v, want %v", tt.name, got, tt.continued)
@@ -104,24 +104,46 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// Gateway and server trust this machine, unless they are told whom to trust.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		trusted []netip.Prefix
+		peer    string
+		want    bool
+	}{
+		{nil, "127.0.0.1:1", true},
+		{nil, "[::1]:1", true},
+		{nil, "@", true},
+		{nil, "192.0.2.7:1", false},
+		{[]netip.Prefix{}, "127.0.0.1:1", false},
+		{[]netip.Prefix{}, "@", false},
+		{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "192.0.2.7:1", true},
+	} {
+		tracer := tracing.New(tracing.Config{Trusted: tracing.Machine(tt.trusted)})
+		if got := tracer.Trusts(tt.peer); got != tt.want {
+			t.Errorf("%v trusts %s = %v, want %v", tt.trusted, tt.peer, got, tt.want)
+		}
+	}
+}
+
 // Without a provider, the trace context of a trusted peer is passed on, and no other.
 func TestNoProvider(t *testing.T) {
 	t.Parallel()
-	tracer := tracing.New(tracing.Config{Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	tracer := tracing.New(tracing.Config{Trusted: tracing.Machine([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")})})
 	for peer, want := range map[string]string{"192.0.2.7:1": sampled, "203.0.113.1:1": ""} {
-		ctx, span := tracer.Receive(t.Context(), "GET", tracing.FromHeader(request(peer, "traceparent", sampled, "tracestate", "a=1")))
+		ctx, span := tracer.ReceiveRequest(request(peer, "traceparent", sampled, "tracestate", "a=1"))
 		if span.IsRecording() {
 			t.Errorf("%s: recording", peer)
 		}
 		h := http.Header{"Traceparent": {"forged"}, "Tracestate": {"forged"}}
 		tracing.InjectHeader(ctx, h)
-		md := map[string][]string{"traceparent": {"forged"}, "tracestate": {"forged"}}
-		tracing.InjectMetadata(ctx, md)
+		pairs := tracing.Pairs(ctx)
 		if got := h.Get("traceparent"); got != want || len(h.Values("tracestate")) != len(want)/len(sampled) {
 			t.Errorf("%s: header %v, want %s", peer, h, want)
 		}
-		if got := strings.Join(md["traceparent"], " "); got != want || len(md["tracestate"]) != len(want)/len(sampled) {
-			t.Errorf("%s: metadata %v, want %s", peer, md, want)
+		if got := strings.Join(pairs, " "); want != "" && got != "tracestate a=1 traceparent "+want || want == "" && got != "" {
+			t.Errorf("%s: pairs %q, want %s", peer, pairs, want)
 		}
 	}
 }
@@ -132,14 +154,14 @@ func TestUnrecordedStepsAllocateNothing(t *testing.T) {
 	ctx, span := tracer.Receive(t.Context(), "GET", tracing.Remote{})
 	allocs := testing.AllocsPerRun(100, func() {
 		_, step := tracer.Start(ctx, "step", trace.SpanKindClient)
-		tracing.EndRequest(step, http.MethodGet, "/", "https", http.StatusOK)
-		tracing.EndRequest(span, http.MethodGet, "/", "https", http.StatusOK)
+		tracing.EndRequest(step, http.MethodGet, "/", true, http.StatusOK)
+		tracing.EndRequest(span, http.MethodGet, "/", true, http.StatusOK)
 	})
 	if allocs != 0 || len(spans.GetSpans()) != 0 {
 		t.Errorf("%v allocations, %d spans; want none", allocs, len(spans.GetSpans()))
 	}
 	var none *tracing.Tracer
-	if ctx, span := none.Receive(context.Background(), "GET", tracing.FromHeader(request("127.0.0.1:1", "traceparent", sampled))); span.IsRecording() || trace.SpanContextFromContext(ctx).IsValid() {
+	if ctx, span := none.ReceiveRequest(request("127.0.0.1:1", "traceparent", sampled)); span.IsRecording() || trace.SpanContextFromContext(ctx).IsValid() {
 		t.Error("a nil Tracer continues a trace")
 	}
 }
@@ -150,7 +172,7 @@ func BenchmarkReceive(b *testing.B) {
 	r := request("192.0.2.7:1")
 	b.ReportAllocs()
 	for b.Loop() {
-		ctx, span := tracer.Receive(b.Context(), "GET", tracing.FromHeader(r))
+		ctx, span := tracer.ReceiveRequest(r)
 		_, step := tracer.Start(ctx, "step", trace.SpanKindClient)
 		step.End()
 		span.End()

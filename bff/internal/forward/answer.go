@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // maxHints is how many answers 103 (Early Hints) may precede the final one.
@@ -42,6 +43,8 @@ type Answer struct {
 	Work     *inflight.Group
 	Streams  *metrics.UpDownCounter // nil for none
 
+	call      tracing.Call
+	status    int           // of the server or handler behind; 0 before it answers
 	closer    *streamCloser // nil for a handler that ends its streams itself
 	watch     *sessionWatch // nil before the header of a lasting answer
 	request   *http.Request
@@ -76,13 +79,14 @@ func (a *Answer) WriteHeader(status int) {
 		a.interim(status)
 		return
 	}
-	a.sent = true
+	a.sent, a.status = true, status
 	a.Correct(status, a.Header())
 	if a.discarded {
 		return
 	}
 	a.addOurs()
 	if status == http.StatusOK && Lasts(a.Header()) {
+		a.call.Opened(status)
 		a.endWithSession()
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -107,6 +111,17 @@ func (a *Answer) lasts() {
 }
 
 func (a *Answer) cut() bool { return a.watch != nil && a.watch.severed.Load() }
+
+// Serve has a handler answer, with the context of a client span. template is that of
+// the request's path. A stream ends the span when it begins.
+func (a *Answer) Serve(tracer *tracing.Tracer, template string, handler func(context.Context)) {
+	ctx, call := tracer.StartCall(a.request.Context(), a.request.Method, template)
+	a.call = call
+	whole := false
+	defer func() { call.End(a.status, !whole) }()
+	handler(ctx)
+	whole = true
+}
 
 // Release ends the watch. It is called when the handler has returned.
 func (a *Answer) Release() {
@@ -202,7 +217,8 @@ func (a *Answer) Finish() {
 // Hijack hands over the connection of a WebSocket, which ends with the session and
 // when the process stops; a proxy then closes the one behind it.
 func (a *Answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	a.sent = true
+	a.sent, a.status = true, http.StatusSwitchingProtocols
+	a.call.Opened(a.status)
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err

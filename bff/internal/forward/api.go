@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // apiHeaders are the request headers that reach the API. All others are
@@ -29,9 +30,11 @@ var apiHeaders = []string{
 	"Connect-Accept-Encoding", "Connect-Content-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms",
 	"Grpc-Accept-Encoding", "Grpc-Encoding", "X-Grpc-Web", "X-User-Agent",
 	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
-	"Last-Event-Id", "Prefer", "Range", "Te",
-	"Traceparent", "Tracestate", "User-Agent",
+	"Last-Event-Id", "Prefer", "Range", "Te", "User-Agent",
 }
+
+// apiTemplate is the template of the paths of the API.
+const apiTemplate = "/api/{path}"
 
 // Sessions finds the session of a request. The error is session.ErrNotFound for
 // a request without one.
@@ -61,6 +64,8 @@ type APIConfig struct {
 	Streams *metrics.UpDownCounter // nil for none
 	Respond *respond.Responder
 	Logger  *slog.Logger
+	// Tracer makes a span of each request to Handler; nil for none.
+	Tracer *tracing.Tracer
 }
 
 // An API forwards requests to the API with the access token of their session,
@@ -155,12 +160,14 @@ func (api *API) call(a *apiAnswer, r *http.Request, s *session.Session) {
 		api.cfg.Handler.ServeHTTP(a, api.outgoing(ctx, r, s))
 		a.finish()
 	}
-	if api.drainer != nil {
-		serve(r.Context())
-		return
-	}
-	closer := &streamCloser{stopping: api.cfg.Stopping}
-	closer.serve(r.Context(), a, serve)
+	a.Serve(api.cfg.Tracer, apiTemplate, func(ctx context.Context) {
+		if api.drainer != nil {
+			serve(ctx)
+			return
+		}
+		closer := &streamCloser{stopping: api.cfg.Stopping}
+		closer.serve(ctx, a, serve)
+	})
 }
 
 // outgoing is the request that the API sees, with the context of the call.
@@ -178,6 +185,9 @@ func (api *API) outgoing(ctx context.Context, r *http.Request, s *session.Sessio
 	Describe(out.Header, r, api.cfg.Base, api.cfg.Origins)
 	if s != nil {
 		out.Header["Authorization"] = []string{s.Bearer()}
+	}
+	if api.drainer == nil { // in this process the context carries the trace
+		tracing.InjectHeader(ctx, out.Header)
 	}
 	return out
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // lookupTimeout is how long a public page waits for the session store.
@@ -51,7 +52,12 @@ type Config struct {
 	Streams  *metrics.UpDownCounter // nil for none
 	Respond  *respond.Responder
 	Logger   *slog.Logger
+	// Tracer makes a span of each request to Handler; nil for none.
+	Tracer *tracing.Tracer
 }
+
+// template is the template of the paths of pages.
+const template = "/{path}"
 
 // A Frontend serves the pages. It is safe for concurrent use.
 type Frontend struct {
@@ -62,6 +68,9 @@ type Frontend struct {
 // New returns a Frontend.
 func New(cfg Config) *Frontend {
 	_, sessionless := cfg.Handler.(sessionless)
+	if sessionless {
+		cfg.Tracer = nil // a file is read
+	}
 	return &Frontend{cfg: cfg, sessionless: sessionless}
 }
 
@@ -98,8 +107,13 @@ func (f *Frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond.Error(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
-	f.cfg.Handler.ServeHTTP(a, f.outgoing(withVisitor(r, s, state), s, state))
-	a.Finish()
+	a.Serve(f.cfg.Tracer, template, func(ctx context.Context) {
+		if ctx != r.Context() {
+			r = r.WithContext(ctx)
+		}
+		f.cfg.Handler.ServeHTTP(a, f.outgoing(withVisitor(r, s, state), s, state))
+		a.Finish()
+	})
 }
 
 // find returns the session of a request, nil if it has none, and what the front

@@ -8,6 +8,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // The headers by which a front-end server learns whether its request has a
@@ -52,6 +53,7 @@ func (f *Frontend) outgoing(r *http.Request, s *session.Session, state state) *h
 		out = out.WithContext(forward.WithSessionCookie(out.Context(), f.cfg.Manager.CookieName()))
 	}
 	forward.Describe(out.Header, r, f.cfg.Base, f.cfg.Origins)
+	tracing.InjectHeader(out.Context(), out.Header)
 	if state != "" {
 		out.Header[sessionHeader] = []string{string(state)}
 	}
@@ -80,7 +82,7 @@ func headerText(text string) string {
 // name for one of a proxy, the bff, or a part of the front end.
 func untrusted(name string) bool {
 	name = strings.ToLower(name)
-	if strings.Contains(name, "_") || name == "authorization" || name == "forwarded" || name == "x-real-ip" {
+	if strings.Contains(name, "_") || name == "authorization" || name == "forwarded" || name == "x-real-ip" || name == "baggage" {
 		return true
 	}
 	if strings.HasPrefix(alphanumeric(name), "gatehouse") {

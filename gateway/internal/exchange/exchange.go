@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -31,6 +32,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // Config configures a Server. All fields are required.
@@ -48,6 +50,7 @@ type Config struct {
 	// passes on in this process are measured there.
 	Requests *metrics.HTTP
 	Limited  *metrics.Counter
+	Tracer   *tracing.Tracer
 }
 
 // Server is the http.Handler that begins and ends exchanges. It is safe for
@@ -75,6 +78,7 @@ type Exchange struct {
 
 	server   *Server
 	w        http.ResponseWriter
+	span     trace.Span
 	start    time.Time
 	measured metrics.Request  // unless a part in front of this one measures the request
 	outside  *metrics.Request // that of the part in front, nil if there is none
@@ -107,12 +111,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = values[0]
 	}
 	x := &Exchange{Request: r, ID: requestid.Keep(id), server: s, w: w, start: time.Now()}
-	if s.cfg.Requests != nil {
-		if x.outside = metrics.RequestOf(w); x.outside == nil {
-			x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
-		}
+	if x.outside = metrics.RequestOf(w); !x.outside.Active() {
+		x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
 	}
-	ctx := r.Context()
+	ctx, span := s.cfg.Tracer.ReceiveRequest(r)
+	x.span = span
 	if requestid.FromContext(ctx) != x.ID {
 		ctx = requestid.NewContext(ctx, x.ID)
 	}
@@ -138,6 +141,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		s.measure(x)
+		if cause != nil {
+			x.span.SetAttributes(tracing.Aborted)
+		}
+		x.endSpan()
 		s.log(x)
 		if cause != nil {
 			panic(cause)
@@ -152,26 +159,18 @@ func (s *Server) measure(x *Exchange) {
 	if request == nil {
 		request = &x.measured
 	}
-	request.SetRoute(x.Pattern)
-	if x.Route != nil {
-		request.SetRoute(x.Route.Pattern)
-	}
+	request.SetRoute(x.pattern())
 	if x.stream != nil {
 		request.SetStream()
 	}
-	if x.outside == nil {
-		x.measured.End(x.Request.Context(), x.status)
-	}
+	x.measured.End(x.Request.Context(), x.status)
 }
 
 // log writes the line of a request: the pattern, never the path, the query or
 // the header. If a part in front of this one writes the line, it gets what only
 // the gateway knows, and the gateway logs at debug level.
 func (s *Server) log(x *Exchange) {
-	pattern := cmp.Or(x.Pattern, "-")
-	if x.Route != nil {
-		pattern = x.Route.Pattern
-	}
+	pattern := cmp.Or(x.pattern(), "-")
 	ctx, logger := x.Request.Context(), s.cfg.Logger
 	attrs := [...]slog.Attr{
 		slog.String("route", pattern),
@@ -191,6 +190,19 @@ func (s *Server) log(x *Exchange) {
 	default:
 		x.line.Write(ctx, logger, accesslog.Level(x.status), attrs[:]...)
 	}
+}
+
+// pattern returns the template of the path, "" if it is not known.
+func (x *Exchange) pattern() string {
+	if x.Route != nil {
+		return x.Route.Pattern
+	}
+	return x.Pattern
+}
+
+// endSpan ends the span of the request, unless it has ended.
+func (x *Exchange) endSpan() {
+	tracing.EndRequest(x.span, x.Request.Method, x.pattern(), x.Request.TLS != nil, x.status)
 }
 
 func (x *Exchange) rpc() string {
@@ -330,6 +342,10 @@ func (x *Exchange) WriteHeader(code int) {
 		}
 	}
 	x.w.WriteHeader(code)
+	if code >= 200 && x.stream != nil { // it may last for hours
+		x.span.SetAttributes(tracing.Stream)
+		x.endSpan()
+	}
 }
 
 // fromService are header fields whose values come from the service.

@@ -92,9 +92,10 @@ func isUnreserved(c byte) bool {
 }
 
 // Metadata returns the metadata of a call: the request id, and from the header
-// Authorization, Traceparent, Tracestate and Accept-Language. Nothing else
-// passes, in particular not Grpc-Timeout, Grpc-Metadata-* (CVE-2026-18972),
-// cookies, X-HTTP-Method-Override, TE and forwarded addresses.
+// Authorization and Accept-Language. Nothing else passes, in particular not
+// Grpc-Timeout, Grpc-Metadata-* (CVE-2026-18972), cookies,
+// X-HTTP-Method-Override, TE, Baggage and forwarded addresses. The connection to the
+// server adds the trace context.
 //
 // Two Authorization values are refused with 400 invalid_request (RFC 6750 §3.1):
 // metadata would contain both, and servers differ in which one they read.
@@ -107,14 +108,6 @@ func Metadata(from http.Header, id string) (metadata.MD, *refusal.Refusal) {
 			return nil, refused
 		}
 		to["authorization"] = values
-	}
-	// W3C Trace Context: several traceparents count as none, several tracestates
-	// as one list.
-	if values := from["Traceparent"]; len(values) == 1 && httpheader.IsPrintable(values[0]) {
-		to["traceparent"] = values
-		if state := strings.Join(from["Tracestate"], ","); state != "" && httpheader.IsPrintable(state) {
-			to["tracestate"] = []string{state}
-		}
 	}
 	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && httpheader.IsPrintable(languages) {
 		to["accept-language"] = []string{languages}
