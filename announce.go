@@ -5,12 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // announce logs what starts: the build, and how the process stands to the others.
 func (p *parts) announce(ports *ports) {
-	release, commit, compiler := build()
+	build := buildinfo.Read()
 	var listeners []string
 	for _, part := range slices.Concat(ports.Front, ports.Back, ports.Last) {
 		if part.Listener == nil {
@@ -22,7 +23,7 @@ func (p *parts) announce(ports *ports) {
 		}
 		listeners = append(listeners, listener)
 	}
-	attrs := []any{"version", release, "commit", commit, "go", compiler, "listeners", strings.Join(listeners, ", ")}
+	attrs := []any{"version", build.Version, "commit", build.Commit, "go", build.Go, "listeners", strings.Join(listeners, ", ")}
 	if p.provider != nil {
 		attrs = append(attrs, "issuer", redacted(p.cfg.Provider.Issuer))
 	}

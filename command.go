@@ -1,19 +1,18 @@
 package gatehouse
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
@@ -34,7 +33,7 @@ func (p *program) command(environ []string, stderr io.Writer) *cobra.Command {
 	name := p.app.name()
 	root := &cobra.Command{
 		Use:     name,
-		Version: version(),
+		Version: buildinfo.Read().String(),
 		Long: `Gatehouse lets a browser application use gRPC services safely.
 
 Settings come from flags, then the environment, then .env, then the YAML file
@@ -49,6 +48,7 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 		},
 	}
 	flags := p.table.AddFlags(root.PersistentFlags())
+	p.completeValues(root)
 	var asJSON bool
 	sources := func() settings.Sources {
 		return settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}
@@ -96,8 +96,8 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 			RunE: func(*cobra.Command, []string) error { return run() },
 		})
 	}
-	write("version", "Print the version.", false, func() error {
-		_, err := fmt.Fprintln(p.out, name, version())
+	write("version", "Print the version, the commit and its date, and the Go version.", false, func() error {
+		_, err := fmt.Fprintln(p.out, name, buildinfo.Read())
 		return err
 	})
 	write("reference", "Write the reference of all settings as Markdown.", true, p.writeReference)
@@ -114,6 +114,18 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	root.SetOut(p.out)
 	root.SetErr(stderr)
 	return root
+}
+
+// completeValues registers what shells complete as the values of flags: choices, and
+// files for --config.
+func (p *program) completeValues(root *cobra.Command) {
+	for _, s := range p.table {
+		complete := cobra.FixedCompletions(s.Choices, cobra.ShellCompDirectiveNoFileComp)
+		if s.Name == "config" {
+			complete = cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt)
+		}
+		_ = root.RegisterFlagCompletionFunc(s.Name, complete) // an error means that it is registered already
+	}
 }
 
 // start reads the settings for a command and the parts that it runs or checks. All
@@ -250,25 +262,4 @@ func newLogger(w io.Writer, cfg *config, level slog.Leveler, development bool) *
 		h = slog.NewTextHandler(w, options)
 	}
 	return slog.New(logs.Handler(logs.Sample(h, cfg.AccessLog)))
-}
-
-// version returns that of the main module, and the commit if the build knows it.
-func version() string {
-	release, commit, compiler := build()
-	return strings.Join(strings.Fields(release+" "+commit+" "+compiler), " ")
-}
-
-// build returns the version of the main module, its commit if the build knows it, and the
-// version of Go.
-func build() (release, commit, compiler string) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)", "", ""
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			commit = s.Value[:12]
-		}
-	}
-	return cmp.Or(info.Main.Version, "(devel)"), commit, info.GoVersion
 }

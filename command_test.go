@@ -169,6 +169,8 @@ func TestRun(t *testing.T) {
 		{"nothing shows the help", nil, exitOK, "Usage: gatehouse <command>", ""},
 		{"help", []string{"help"}, exitOK, "--oidc-issuer URL", ""},
 		{"version", []string{"version"}, exitOK, "gatehouse ", ""},
+		{"choices are completed", []string{"__complete", "serve", "--log-format", ""}, exitOK, "auto\ntext\njson\n:4", ""},
+		{"configuration files are completed", []string{"__complete", "serve", "--config", ""}, exitOK, "yaml\nyml\n:8", ""},
 		{"unknown flag", []string{"serve", "--oidc-isuer=x"}, exitUsage, "", "unknown flag --oidc-isuer; did you mean --oidc-issuer?"},
 		{"unknown command", []string{"sreve"}, exitUsage, "", `unknown command "sreve"; did you mean serve?`},
 		{"nothing configured", []string{"serve"}, exitFail, "", "GATEHOUSE_OIDC_ISSUER: is missing"},

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 )
 
@@ -22,7 +23,7 @@ func (p *program) startTelemetry(ctx context.Context, which partSet) (*telemetry
 	variables := p.values.Foreign(otelPrefix)
 	t, err := inEnvironment(variables, func() (*telemetry.Telemetry, error) {
 		return telemetry.New(ctx, telemetry.Config{
-			Service: p.serviceName(which), Version: version(), Variables: variables,
+			Service: p.serviceName(which), Version: buildinfo.Read().Version, Variables: variables,
 			Scrape: p.cfg.ListenAdmin != "", Logger: p.logger.With("part", "telemetry"),
 		})
 	})
