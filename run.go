@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
@@ -103,6 +105,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	}
 	ports.Last = append(ports.Last, p.upkeep...)
 	ports.Leave = func() {
+		p.notify(daemon.SdNotifyStopping)
 		p.leaving.Store(true)
 		if p.server != nil {
 			p.server.Leave()
@@ -120,6 +123,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	defer runtime.KeepAlive(reserved)
 	p.announce(ports)
 	started := time.Now()
+	p.notify(daemon.SdNotifyReady) // the ports are open
 	err := lifecycle.Run(ctx, ports.Config)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v",
@@ -127,6 +131,13 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	}
 	p.conclude(started, err)
 	return err
+}
+
+// notify tells systemd the state of the process, in a unit of Type=notify.
+func (p *parts) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		p.logger.Warn("systemd not notified", "err", err)
+	}
 }
 
 // reload reads the files again that may change while the process runs. It is
