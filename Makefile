@@ -15,7 +15,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # depend on is not required of programs that import the library.
 MODULES := $(dir $(wildcard go.mod bench/go.mod e2e/go.mod))
 
-.PHONY: help test unit check lint api tidy generate generated contract lint-proto setup bench bench-cpu fuzz proof
+.PHONY: help test unit check lint api tidy generate generated contract lint-proto setup release bench bench-cpu fuzz proof
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ contract:
 generated: contract
 	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
+
+release: ## the archives of VERSION=v1.2.3 in dist/, the same bytes on any machine (docs/install.md)
+	tools/release '$(VERSION)'
 
 bench: ## the benchmarks
 	for module in $(MODULES); do go test -C $$module -run '^$$' -bench . -benchmem ./... || exit 1; done
