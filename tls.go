@@ -244,7 +244,7 @@ func (p *program) warnInClear(ctx context.Context, run partSet) {
 		return
 	}
 	warn := func(setting, problem, remedy string) {
-		p.logger.WarnContext(ctx, "bearer tokens cross the network in the clear: "+problem, "setting", p.values.Name(setting),
+		p.logger.WarnContext(ctx, "bearer tokens cross the network in the clear", "problem", problem, "setting", p.values.Name(setting),
 			"remedy", remedy+"; where the network encrypts by itself, set GATEHOUSE_INSECURE_TOKENS_IN_CLEAR")
 	}
 	for _, l := range p.listeners(run) {

@@ -80,6 +80,8 @@ type BFF struct {
 	alsoReady func() error   // nil for always
 	reached   atomic.Bool    // provider and session store have answered
 	unready   *throttle.Log  // of the reason
+	forged    *throttle.Log  // requests of other origins
+	misled    *throttle.Log  // requests for other hosts
 	stopping  chan struct{}  // closed when this process is about to stop
 	stop      sync.Once
 }
@@ -102,6 +104,8 @@ func New(cfg Config) (*BFF, error) {
 		logger:    cfg.Logger,
 		alsoReady: cfg.Ready,
 		unready:   throttle.Every(unreadyInterval),
+		forged:    throttle.Every(time.Minute),
+		misled:    throttle.Every(time.Minute),
 		stopping:  make(chan struct{}),
 		workLimit: cfg.Sessions.RefreshTimeout + rp.ConnectTimeout,
 	}

@@ -190,7 +190,9 @@ func (b *BFF) Ready(ctx context.Context) error {
 func (b *BFF) refuseForged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.origins.Forged(r) {
-			b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", r.Method, "path", r.URL.Path)
+			if ok, held := b.forged.Next(); ok {
+				b.logger.WarnContext(r.Context(), "cross-origin request refused", "method", accesslog.Method(r), "path", r.URL.Path, "suppressed", held)
+			}
 			respond.Error(w, http.StatusForbidden, "this request came from another origin")
 			return
 		}
@@ -207,7 +209,9 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 		case "/healthz", "/readyz", route.BackchannelLogout:
 		default:
 			if !b.hosts.Allow(r.Host) {
-				b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy)
+				if ok, held := b.misled.Next(); ok {
+					b.logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy, "suppressed", held)
+				}
 				respond.Error(w, http.StatusMisdirectedRequest, "this development server answers to names of this machine, such as localhost, and to its allowed hosts (AllowedHosts)")
 				return
 			}

@@ -15,6 +15,7 @@ type installation struct {
 	base      string // the bff's address for browsers
 	op        *openIDProvider
 	processes []*process
+	outlets   map[string]func() string // what else operators get, besides the output of the processes
 }
 
 // firstTTL is the lifetime of access tokens at the beginning of a journey. It is short, so that a

@@ -33,8 +33,24 @@ func nothingReached(t *testing.T, in installation, v *visitor) {
 	}
 }
 
-// nothingPrinted fails the test if the output of a process contains a token, a code, a secret, or a
-// cookie of a visitor.
+// A statement is something that an installation has told its operators.
+type statement struct{ by, text string }
+
+// statements returns what the processes of an installation have printed, and what its other outlets
+// have received: a new outlet is one line here.
+func (in installation) statements() []statement {
+	var all []statement
+	for _, p := range in.processes {
+		all = append(all, statement{p.name, p.out.String()})
+	}
+	for name, content := range in.outlets {
+		all = append(all, statement{name, content()})
+	}
+	return all
+}
+
+// nothingPrinted fails the test if the log, or what else operators get, contains a token, a code, a
+// secret, or a cookie of a visitor, and if a line of the log is not as documented.
 func nothingPrinted(t *testing.T, in installation, visitors ...*visitor) {
 	t.Helper()
 	state := in.op.state(t)
@@ -53,16 +69,18 @@ func nothingPrinted(t *testing.T, in installation, visitors ...*visitor) {
 			}
 		}
 	}
-	for _, p := range in.processes {
-		said := p.out.String()
+	for _, s := range in.statements() {
 		for kind, values := range secrets {
 			if len(values) == 0 {
 				t.Fatalf("no %s to look for", kind)
 			}
-			if contains(said, values) {
-				t.Errorf("%s has printed a %s", p.name, kind)
+			if contains(s.text, values) {
+				t.Errorf("%s has told a %s", s.by, kind)
 			}
 		}
+	}
+	for _, p := range in.processes {
+		linesFit(t, p)
 	}
 }
 

@@ -42,6 +42,7 @@ type Gateway struct {
 	log         *slog.Logger
 	ready       func() error
 	unready     *throttle.Log // of the reason
+	misled      *throttle.Log // requests for other hosts
 }
 
 // methodRegistry is the optional interface of a Conn that knows the methods of
@@ -75,6 +76,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 		log:     logs.Logger(cfg.Logger),
 		ready:   cfg.Ready,
 		unready: throttle.Every(unreadyInterval),
+		misled:  throttle.Every(time.Minute),
 	}
 	tracer := tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "gateway", Trusted: tracing.Machine(cfg.TraceTrusted), Logger: g.log})
 	g.exchanges = exchange.New(exchange.Config{
@@ -179,7 +181,9 @@ func (g *Gateway) serve(x *exchange.Exchange) {
 	case health:
 		g.serveHealth(x)
 	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
-		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request for an unknown host refused", slog.String("host", r.Host), slog.String("remedy", hostcheck.Remedy))
+		if ok, held := g.misled.Next(); ok {
+			g.log.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy, "suppressed", held)
+		}
 		x.Refuse(unknownHost())
 	default:
 		g.api.ServeHTTP(x, r)

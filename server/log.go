@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	grpcmiddleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
+
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
@@ -24,38 +26,55 @@ type callLog struct{ logger *slog.Logger }
 
 func (c callLog) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	start := time.Now()
+	ctx, own := c.begin(ctx, info.FullMethod)
 	resp, err := handler(ctx, req)
-	c.write(ctx, info.FullMethod, start, err)
+	c.end(ctx, own, info.FullMethod, start, err)
 	return resp, err
 }
 
 func (c callLog) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	start := time.Now()
+	ctx, own := c.begin(ss.Context(), info.FullMethod)
+	if own != nil {
+		wrapped := grpcmiddleware.WrapServerStream(ss)
+		wrapped.WrappedContext = ctx
+		ss = wrapped
+	}
 	err := handler(srv, ss)
-	c.write(ss.Context(), info.FullMethod, start, err)
+	c.end(ctx, own, info.FullMethod, start, err)
 	return err
 }
 
-// write adds the outcome of a call to the line of its request. If there is none, or it
-// has been written already, the call has a line of its own.
-func (c callLog) write(ctx context.Context, method string, start time.Time, err error) {
-	code, cause := status.Code(err), causeOf(err)
-	level := levelOf(code)
-	outcome, n := [...]slog.Attr{slog.String("code", code.String()), slog.String("err", cause)}, 2
-	if err == nil {
-		n = 1
+func isHealth(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
+
+// begin returns the line of a call that belongs to no request in this process.
+func (c callLog) begin(ctx context.Context, method string) (context.Context, *accesslog.Line) {
+	if accesslog.FromContext(ctx) != nil || isHealth(method) {
+		return ctx, nil
 	}
-	if accesslog.FromContext(ctx).Add(level, outcome[:n]...) || strings.HasPrefix(method, "/grpc.health.v1.Health/") {
+	return accesslog.Begin(ctx, c.logger)
+}
+
+// end adds the outcome of a call to its line or to that of its request. If that has been
+// written already, the call has a line of its own.
+func (c callLog) end(ctx context.Context, own *accesslog.Line, method string, start time.Time, err error) {
+	code := status.Code(err)
+	level, line := levelOf(code), accesslog.FromContext(ctx)
+	added := line.Add(level, slog.String("code", code.String()))
+	if err != nil {
+		line.AddMissing(level, slog.String("err", causeOf(err))) // the refusal of a token says more
+	}
+	if own != nil {
+		own.Write(ctx, c.logger, level, slog.String("rpc", method),
+			logs.Seconds("duration", time.Since(start)), slog.String("client", address(ctx)))
+		return
+	}
+	if added || isHealth(method) {
 		level = slog.LevelDebug
 	}
 	if c.logger.Enabled(ctx, level) {
-		attrs := append(make([]slog.Attr, 0, 7), slog.String("rpc", method))
-		attrs = append(attrs, outcome[:n]...)
-		attrs = append(attrs, logs.Seconds("duration", time.Since(start)))
-		if client := address(ctx); client != "" {
-			attrs = append(attrs, slog.String("client", client))
-		}
-		c.logger.LogAttrs(ctx, level, logs.Request, logs.AppendIDs(attrs, ctx)...)
+		c.logger.LogAttrs(ctx, level, logs.Request, slog.String("rpc", method), slog.String("code", code.String()),
+			slog.String("err", causeOf(err)), logs.Seconds("duration", time.Since(start)))
 	}
 }
 

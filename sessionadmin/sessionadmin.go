@@ -304,7 +304,7 @@ func (s *Service) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	s.logger.ErrorContext(ctx, "session store unavailable", "err", err)
+	s.logger.WarnContext(ctx, "operator's call failed: session store unavailable", "err", err)
 	return reason.Status(codes.Unavailable, "the session store is unavailable",
 		&errdetails.ErrorInfo{Reason: ReasonStoreDown, Domain: Domain},
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)}).Err()

@@ -110,7 +110,7 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
 	case ok:
 		return m.load(ctx, &value)
 	case ambiguous:
-		m.log.LogAttrs(ctx, slog.LevelWarn,
+		m.log.LogAttrs(ctx, slog.LevelInfo,
 			"request with two different session cookies: neither used",
 			slog.String("cookie", m.CookieName()))
 	}

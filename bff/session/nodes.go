@@ -301,7 +301,7 @@ func (n *nodes) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := n.notes.TakeNote(ctx, nodeKind, n.id); err != nil && !errors.Is(err, ErrNotFound) {
-		n.log.LogAttrs(ctx, slog.LevelWarn,
+		n.log.LogAttrs(ctx, slog.LevelInfo,
 			"lease not withdrawn: this node counts as live until it expires",
 			slog.String("err", err.Error()), logs.Seconds("wait", leaseLength))
 	}

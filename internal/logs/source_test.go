@@ -138,6 +138,9 @@ func logCall(n *ast.CallExpr) (c call, ok bool) {
 		return c, false
 	}
 	switch name := last(f.X); {
+	case f.Sel.Name == "monitor" && len(n.Args) == 1:
+		c.logs, c.level, c.message = true, "WARN", text(n.Args[0])+" unavailable"
+		return c, true
 	case name == "slog" && f.Sel.Name == "Duration":
 		c.banned = "slog.Duration writes nanoseconds: use logs.Seconds"
 		return c, true
@@ -181,7 +184,7 @@ func literal(n *ast.CompositeLit) (c call, ok bool) {
 		return c, false
 	}
 	for _, e := range n.Elts {
-		if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" {
+		if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" && text(field.Value) != "" {
 			c.logs, c.level, c.message = true, "WARN", text(field.Value)+" unavailable"
 			return c, true
 		}
@@ -254,7 +257,7 @@ func text(e ast.Expr) string {
 		s, _ := strconv.Unquote(e.Value)
 		return s
 	case *ast.BinaryExpr:
-		if x, y := text(e.X), text(e.Y); x != "" {
+		if x, y := text(e.X), text(e.Y); x != "" && y != "" {
 			return x + y
 		}
 	}
@@ -290,6 +293,44 @@ func TestMessages(t *testing.T) {
 	for _, c := range calls(t) {
 		if c.logs && c.message == "" && !strings.Contains(c.at.Filename, "internal/outage/") {
 			t.Errorf("%s: the message is not a constant text: put what varies into fields", c.at)
+		}
+	}
+}
+
+// Every message at WARN or ERROR is in the table of the document, with its level, and every one of the
+// table in the source.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	documented := map[string]string{}
+	for _, row := range rows(t, "Warnings and errors") {
+		if len(row) != 5 {
+			t.Errorf("%s: the row of %s has %d cells, want message, level, cause, check and remedy", document, row[0], len(row))
+			continue
+		}
+		documented[codeSpan.FindStringSubmatch(row[0])[1]] = row[1]
+	}
+	logged := map[string][]string{}
+	for _, c := range calls(t) {
+		if c.message == "" || c.level == "DEBUG" || c.level == "INFO" || strings.Contains(c.at.Filename, "internal/devidp/") {
+			continue
+		}
+		level := c.level
+		if level == "" {
+			level = "varies"
+		}
+		if !slices.Contains(logged[c.message], level) {
+			logged[c.message] = append(logged[c.message], level)
+		}
+		if documented[c.message] == "" {
+			t.Errorf("%s: %q is not among the warnings of %s: add its cause, a check and a remedy", c.at, c.message, document)
+		}
+	}
+	for message, level := range documented {
+		switch in := logged[message]; {
+		case in == nil:
+			t.Errorf("%s: no line has the message %q any more", document, message)
+		case !slices.Contains(in, level) && !slices.Contains(in, "varies"):
+			t.Errorf("%s: %q has the level %s, it is logged at %v", document, message, level, in)
 		}
 	}
 }

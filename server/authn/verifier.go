@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -162,9 +163,9 @@ func (v *Verifier) Known(authorization string) bool {
 	return strings.EqualFold(scheme, "Bearer") && v.access.Known(raw)
 }
 
-// refuse logs the private cause and returns the public refusal.
+// refuse adds the private cause to the line of the call, and returns the public refusal.
 func (v *Verifier) refuse(ctx context.Context, err error) *status.Status {
-	st, level := statusInvalid, slog.LevelInfo
+	st := statusInvalid
 	if e, ok := errors.AsType[*token.Error](err); ok {
 		switch e.Reason {
 		case token.ReasonMissing:
@@ -174,10 +175,12 @@ func (v *Verifier) refuse(ctx context.Context, err error) *status.Status {
 		case token.ReasonRevoked:
 			st = statusRevoked
 		case token.ReasonUnavailable:
-			st, level = statusUnknown, slog.LevelWarn
+			st = statusUnknown // the provider logs its outage
 		}
 	}
-	v.logger.LogAttrs(ctx, level, "token refused", slog.Any("err", err))
+	if !accesslog.FromContext(ctx).AddMissing(slog.LevelInfo, slog.String("err", err.Error())) {
+		v.logger.InfoContext(ctx, "token refused", "err", err)
+	}
 	return st
 }
 

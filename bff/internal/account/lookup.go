@@ -106,7 +106,7 @@ func (l *Lookup) endWithToken(s *session.Session, f func()) (stop func()) {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		if err := l.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
-			l.cfg.Logger.WarnContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
+			l.cfg.Logger.DebugContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
 		}
 		f()
 	})

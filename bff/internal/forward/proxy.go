@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
@@ -29,6 +31,9 @@ const headerTimeout = time.Minute
 // before those of requests. Streams are not buffered. If the answer is
 // interrupted, the browser's connection is cut too.
 func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
+	upstream := outage.New(outage.Config{
+		Name: "upstream", Logger: logger.With("address", target.Host), Settle: 2 * time.Second,
+	})
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
 			DialContext:            dial,
@@ -58,6 +63,7 @@ func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
 			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
+			upstream.OK(resp.Request.Context())
 			resp.Header.Del(requestid.Header) // the answer has it already
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				// It bypasses the filter of the Answer, and its cookies count as
@@ -71,7 +77,8 @@ func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
 			if r.Context().Err() != nil { // the browser closed the connection
 				panic(http.ErrAbortHandler)
 			}
-			logger.ErrorContext(r.Context(), "upstream does not respond", "host", target.Host, "err", err)
+			accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("err", err.Error()))
+			upstream.Fail(r.Context(), err)
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				a.unavailable()(w, r)
 				return

@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
@@ -63,6 +64,7 @@ const template = "/{path}"
 type Frontend struct {
 	cfg         Config
 	sessionless bool
+	lookups     *outage.Monitor // of sessions for public pages
 }
 
 // New returns a Frontend.
@@ -71,7 +73,9 @@ func New(cfg Config) *Frontend {
 	if sessionless {
 		cfg.Tracer = nil // a file is read
 	}
-	return &Frontend{cfg: cfg, sessionless: sessionless}
+	return &Frontend{cfg: cfg, sessionless: sessionless, lookups: outage.New(outage.Config{
+		Name: "session look-up for public pages", Logger: cfg.Logger, Settle: 2 * time.Second,
+	})}
 }
 
 // ServeHTTP answers for a page. A page that needs a login and a request without
@@ -169,11 +173,13 @@ func (f *Frontend) findInTime(r *http.Request) (*session.Session, state) {
 	}
 	switch {
 	case got.err == nil:
+		f.lookups.OK(r.Context())
 		return got.s, stateActive
 	case errors.Is(got.err, session.ErrNotFound):
+		f.lookups.OK(r.Context())
 		return nil, stateNone
 	}
-	f.cfg.Logger.WarnContext(r.Context(), "session not looked up in time for a public page", "err", got.err)
+	f.lookups.Fail(r.Context(), got.err)
 	return nil, stateUnknown
 }
 

@@ -51,7 +51,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := checkResponse(md, a, response); err != nil {
 		h.jar.drop(w, r, state)
-		h.cfg.Logger.WarnContext(r.Context(), "login failed", "err", err)
+		h.cfg.Logger.InfoContext(r.Context(), "login not completed", "err", err)
 		h.failed(w, r, a, failureResponse)
 		return
 	}
@@ -214,7 +214,12 @@ func (h *Handlers) redeem(ctx context.Context, browser session.NewSession, md *o
 		return outcome{Session: cookie.Value}
 	}
 	o.Failure = failureOf(err)
-	h.cfg.Logger.WarnContext(ctx, "login failed", "err", err)
+	switch o.Failure {
+	case failureResponse, failureStepUp, failureSignedOut: // the browser's or the user's doing
+		h.cfg.Logger.InfoContext(ctx, "login not completed", "err", err)
+	default:
+		h.cfg.Logger.WarnContext(ctx, "login failed", "err", err)
+	}
 	return o
 }
 

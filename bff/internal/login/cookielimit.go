@@ -36,7 +36,7 @@ func (h *Handlers) LimitCookies(next http.Handler) http.Handler {
 			return
 		}
 		h.cfg.Limited.Add(metrics.LimitCookies)
-		h.cfg.Logger.WarnContext(r.Context(), "too many cookies; the browser was told to remove them", "bytes", length(r.Header["Cookie"]))
+		h.cfg.Logger.InfoContext(r.Context(), "too many cookies; the browser was told to remove them", "bytes", length(r.Header["Cookie"]))
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		w.Header().Set("Cache-Control", "no-store")
 		again := "/"

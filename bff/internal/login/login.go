@@ -145,7 +145,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 	if a.Number, err = h.cfg.Revoker.Begin(r.Context()); err != nil {
 		// The store may be back when the login completes. It is then ordered by
 		// time.
-		h.cfg.Logger.WarnContext(r.Context(), "login not numbered", "err", err)
+		h.cfg.Logger.DebugContext(r.Context(), "login not numbered", "err", err)
 	}
 	if !a.setStepUp(extra) {
 		h.brokenLink(w, r, to, "Its max_age is not a number of seconds.")

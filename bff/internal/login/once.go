@@ -112,7 +112,7 @@ func (o *once) flight(ctx context.Context, u use, redeem func(context.Context) [
 	defer cancel()
 	outcome := redeem(limited)
 	if err := o.store(ctx, u, outcome); err != nil {
-		o.logger.WarnContext(ctx, "login outcome not stored; a repeated callback will not find it", "err", err)
+		o.logger.InfoContext(ctx, "login outcome not stored; a repeated callback will not find it", "err", err)
 	}
 	return result{outcome, false}, nil
 }

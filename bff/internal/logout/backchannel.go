@@ -25,7 +25,9 @@ const (
 func (h *Handlers) Backchannel(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	refuse := func(err error) {
-		h.cfg.Logger.WarnContext(r.Context(), "back-channel logout refused", "err", err)
+		if ok, held := h.refused.Next(); ok { // anyone can send one
+			h.cfg.Logger.WarnContext(r.Context(), "back-channel logout refused", "err", err, "suppressed", held)
+		}
 		respond.JSON(w, http.StatusBadRequest, map[string]string{
 			"error": "invalid_request", "error_description": "the logout token was not accepted",
 		})

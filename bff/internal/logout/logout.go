@@ -22,6 +22,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -63,11 +64,13 @@ type Handlers struct {
 	cfg Config
 	// used are the logout tokens that were carried out.
 	used session.Notes
+	// refused counts the requests that end nothing.
+	refused *throttle.Log
 }
 
 // New returns the Handlers of a Config.
 func New(cfg Config) *Handlers {
-	return &Handlers{cfg: cfg, used: cfg.Sessions.Notes("logout token")}
+	return &Handlers{cfg: cfg, used: cfg.Sessions.Notes("logout token"), refused: throttle.Every(time.Minute)}
 }
 
 // Logout ends the session of a browser. It ends here first, so that its user is
@@ -115,7 +118,7 @@ func (h *Handlers) Logout(w http.ResponseWriter, r *http.Request) {
 func (h *Handlers) atProvider(ctx context.Context, s *session.Session, to, revocation string) string {
 	md, err := h.cfg.Provider.AwaitMetadata(ctx)
 	if err != nil {
-		h.cfg.Logger.WarnContext(ctx, "signed out here only: provider unavailable", "err", err)
+		h.cfg.Logger.InfoContext(ctx, "signed out here only: provider unavailable", "err", err)
 		return ""
 	}
 	sealed, err := h.seal(state{ReturnTo: to, Revocation: revocation, Started: h.cfg.Now().Unix()})

@@ -13,7 +13,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 const (
@@ -50,8 +49,7 @@ type RevocationsConfig struct {
 // due, also if the node of the logout was killed. They are safe for concurrent
 // use.
 type Revocations struct {
-	cfg      RevocationsConfig
-	failures *throttle.Log // of the search for due revocations
+	cfg RevocationsConfig
 
 	mu  sync.Mutex
 	own map[string]time.Time // ids that this node has added, and when
@@ -59,7 +57,7 @@ type Revocations struct {
 
 // NewRevocations returns Revocations.
 func NewRevocations(cfg RevocationsConfig) *Revocations {
-	return &Revocations{cfg: cfg, failures: throttle.Every(time.Minute), own: map[string]time.Time{}}
+	return &Revocations{cfg: cfg, own: map[string]time.Time{}}
 }
 
 // A pendingToken is the stored form of a revocation.
@@ -79,7 +77,7 @@ func (rv *Revocations) Add(ctx context.Context, refreshToken string) (id string)
 	if err := rv.put(ctx, id, pending, revocationDelay); err != nil {
 		// Too early, so that the provider may not tell its other clients, is
 		// better than not at all.
-		rv.cfg.Logger.WarnContext(ctx, "revocation not stored; revoking at once", "err", err)
+		rv.cfg.Logger.InfoContext(ctx, "revocation not stored; revoking at once", "err", err)
 		rv.cfg.Work.Go(func() { rv.revoke(context.WithoutCancel(ctx), pending) })
 		return ""
 	}
@@ -133,7 +131,7 @@ func (rv *Revocations) take(ctx context.Context, id string) {
 	case err == nil:
 		rv.revokeAll(ctx, [][]byte{value})
 	case !errors.Is(err, session.ErrNotFound): // it stays until it is due
-		rv.cfg.Logger.WarnContext(ctx, "refresh token not revoked yet", "err", err)
+		rv.cfg.Logger.InfoContext(ctx, "refresh token not revoked yet", "err", err)
 	}
 }
 
@@ -157,9 +155,7 @@ func (rv *Revocations) Run(ctx context.Context) {
 func (rv *Revocations) due(ctx context.Context) {
 	values, err := rv.cfg.Notes.TakeDue(ctx, maxRevocations)
 	if err != nil && ctx.Err() == nil {
-		if ok, suppressed := rv.failures.Next(); ok {
-			rv.cfg.Logger.WarnContext(ctx, "pending revocations not read", "err", err, "suppressed", suppressed)
-		}
+		rv.cfg.Logger.DebugContext(ctx, "pending revocations not read", "err", err)
 	}
 	if len(values) > 0 { // no other node has them any more
 		defer rv.cfg.Work.Begin()()
@@ -187,7 +183,7 @@ func (rv *Revocations) revokeAll(ctx context.Context, values [][]byte) {
 	for _, value := range values {
 		var pending pendingToken
 		if err := json.Unmarshal(value, &pending); err != nil {
-			rv.cfg.Logger.ErrorContext(ctx, "pending revocation is unreadable", "err", err)
+			rv.cfg.Logger.WarnContext(ctx, "pending revocation is unreadable", "err", err)
 			continue
 		}
 		done.Go(func() { rv.revoke(ctx, pending) })

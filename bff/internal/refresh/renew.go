@@ -282,7 +282,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	claims, err := r.cfg.Party.VerifyID(bounded, tokens.ID, checks)
 	switch {
 	case errors.Is(err, oidc.ErrUnavailable), errors.Is(err, oidc.ErrUnknownKey):
-		r.cfg.Logger.WarnContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
+		r.cfg.Logger.InfoContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
 		data.Tokens.ID = old.ID
 		return data, nil
 	case err != nil:

@@ -41,7 +41,7 @@ func (r *Refresher) write(ctx context.Context, u *unwritten) (*session.Session, 
 			return s, err
 		}
 		if tries == 1 {
-			r.cfg.Logger.WarnContext(ctx, "new tokens not stored; trying again", "session", u.s, "err", err)
+			r.cfg.Logger.InfoContext(ctx, "new tokens not stored; trying again", "session", u.s, "err", err)
 		}
 		select {
 		case <-bounded.Done():
@@ -89,7 +89,7 @@ func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Sessi
 		r.mu.Unlock()
 	}
 	if expired {
-		r.cfg.Logger.ErrorContext(ctx, "new tokens lost: the session store failed", "session", u.s, logs.Seconds("duration", lateLimit), "err", err)
+		r.cfg.Logger.WarnContext(ctx, "new tokens lost: the session store failed", "session", u.s, logs.Seconds("duration", lateLimit), "err", err)
 	}
 	return s, err
 }

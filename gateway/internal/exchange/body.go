@@ -74,7 +74,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 }
 
 // overloaded refuses a request because too many bodies are arriving. There may
-// be thousands of such requests, so the log has their number once a second.
+// be thousands of such requests, so the log has their number once a minute.
 func (x *Exchange) overloaded() *refusal.Refusal {
 	x.Quiet = true
 	x.server.cfg.Limited.Add(metrics.LimitArriving)

@@ -63,7 +63,7 @@ type Server struct {
 
 // New returns a Server.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, arriving: arrival.New(arrivingBytes, time.Now), overloads: throttle.Every(time.Second)}
+	return &Server{cfg: cfg, arriving: arrival.New(arrivingBytes, time.Now), overloads: throttle.Every(time.Minute)}
 }
 
 // An Exchange is one request and its answer. It is an http.ResponseWriter.

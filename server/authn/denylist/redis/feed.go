@@ -112,8 +112,10 @@ func (l *List) sync(ctx context.Context, f *follower) error {
 			return l.problem("restore denials", err)
 		}
 		// Out of memory or read-only: the changes of others can still be followed.
-		l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process has", "err",
-			l.problem("restore denials", err))
+		if ok, held := l.refused.Next(); ok {
+			l.cfg.Logger.ErrorContext(ctx, "redis refuses denials that only this process has", "err",
+				l.problem("restore denials", err), "suppressed", held)
+		}
 	}
 	l.epoch.Store(&f.epoch)
 	l.settled.Store(int64(sent + max(0, settleFor-age)))

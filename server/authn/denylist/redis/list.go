@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/internal/denials"
@@ -52,6 +53,7 @@ type List struct {
 	epoch     atomic.Pointer[string]   // of the last synchronization
 	full      atomic.Bool              // Redis has more than fits into the mirror
 	unsent    atomic.Bool              // the mirror has denials that could not be written
+	refused   *throttle.Log            // writes of such denials
 	questions chan struct{}            // a token for each look-up in Redis
 	first     atomic.Pointer[follower] // that Open began, for Run
 	closing   context.Context
@@ -97,6 +99,7 @@ func newList(cfg Config) *List {
 		cfg: cfg, keys: newKeys(cfg.Prefix),
 		mirror: denials.NewSet(cfg.MaxEntries, cfg.TokenLifetime, cfg.Now),
 		born:   time.Now(), questions: make(chan struct{}, maxQuestions),
+		refused: throttle.Every(time.Minute),
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	return l
