@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -163,7 +163,12 @@ func setLoggers(logger *slog.Logger) {
 			logger.Warn("OpenTelemetry error", "err", err, "suppressed", held)
 		}
 	}))
-	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
+	// Errors and warnings; the rest describes the library itself.
+	otel.SetLogger(funcr.New(func(_, text string) {
+		if ok, held := limit.Next(); ok {
+			logger.Warn("OpenTelemetry reports", "text", text, "suppressed", held)
+		}
+	}, funcr.Options{Verbosity: 1}))
 }
 
 // A scrapeLog logs why a scrape lacks a metric.
