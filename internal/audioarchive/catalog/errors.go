@@ -3,11 +3,15 @@ package catalog
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
 
 // Domain is the domain of every ErrorInfo that this package attaches.
@@ -23,6 +27,8 @@ const (
 	ReasonResumeTokenExpired = "RESUME_TOKEN_EXPIRED" // changes left the log
 	ReasonTooManyWatchers    = "TOO_MANY_WATCHERS"
 	ReasonStopping           = "SERVER_STOPPING" // reconnect with the latest resume_token
+	ReasonUnavailable        = "DATABASE_UNAVAILABLE"
+	ReasonUncertain          = "CHANGE_UNCERTAIN" // it may have been made
 )
 
 // refuse returns a status with an ErrorInfo and more details.
@@ -35,6 +41,9 @@ func refuse(code codes.Code, reason, message string, more ...protoadapt.MessageV
 	return st.Err()
 }
 
+// retryAfter is when a request that the database did not answer should be repeated.
+const retryAfter = 2 * time.Second
+
 var errNotFound = refuse(codes.NotFound, ReasonProductNotFound, "there is no such product")
 
 // failed turns an error of the database into a status. A status is returned as it is.
@@ -44,6 +53,13 @@ func failed(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil { // drivers wrap it in different ways
 		return status.FromContextError(ctx.Err()).Err()
+	}
+	switch {
+	case errors.Is(err, productdb.ErrUncertain):
+		return refuse(codes.DeadlineExceeded, ReasonUncertain, "the database did not confirm the change, which may have been made; read the product again")
+	case errors.Is(err, productdb.ErrUnavailable):
+		return refuse(codes.Unavailable, ReasonUnavailable, "the products cannot be read or changed at the moment; try again",
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return status.FromContextError(err).Err()

@@ -66,6 +66,14 @@ func (db *DB) log(ctx context.Context, tx *sql.Tx, c change) (int64, error) {
 
 // LastChange returns the sequence number of the latest change, 0 before the first.
 func (db *DB) LastChange(ctx context.Context) (sequence int64, err error) {
+	err = db.read(ctx, func(ctx context.Context) (err error) {
+		sequence, err = db.lastChange(ctx)
+		return err
+	})
+	return sequence, err
+}
+
+func (db *DB) lastChange(ctx context.Context) (sequence int64, err error) {
 	err = db.reads.QueryRowContext(ctx, `SELECT last_change FROM catalog_state WHERE id = 1`).Scan(&sequence)
 	return sequence, err
 }
@@ -77,7 +85,11 @@ func (db *DB) Changes(ctx context.Context, after int64, limit int) ([]Change, er
 	defer db.feed.watchers.Add(-1)
 	for {
 		moved := db.feed.changed.Wait() // before the query, so that no change is missed
-		changes, err := db.changes(ctx, after, limit)
+		var changes []Change
+		err := db.read(ctx, func(ctx context.Context) (err error) {
+			changes, err = db.changes(ctx, after, limit)
+			return err
+		})
 		if err != nil || len(changes) > 0 {
 			return changes, err
 		}
@@ -116,7 +128,7 @@ func (db *DB) changes(ctx context.Context, after int64, limit int) (changes []Ch
 		return changes, err
 	}
 	// There is no later change: the given one is the latest, or is not in this log.
-	last, err := db.LastChange(ctx)
+	last, err := db.lastChange(ctx)
 	if err == nil && last < after {
 		err = ErrForgotten
 	}

@@ -112,7 +112,15 @@ const (
 // List returns a page of products. Its cost does not depend on the number of products or the
 // filter: a page ends when it is full, or when maxWalk products were read. The list continues until
 // Next is nil (AIP-158 allows short pages).
-func (db *DB) List(ctx context.Context, q Query) (Page, error) {
+func (db *DB) List(ctx context.Context, q Query) (page Page, err error) {
+	err = db.read(ctx, func(ctx context.Context) (err error) {
+		page, err = db.list(ctx, q)
+		return err
+	})
+	return page, err
+}
+
+func (db *DB) list(ctx context.Context, q Query) (Page, error) {
 	w := q.walk()
 	if len(w.rest) == 0 { // every product read is part of the page
 		return db.page(ctx, q, w.sql(nil))

@@ -60,8 +60,11 @@ func scan(row scanner) (Product, error) {
 }
 
 // Get returns a product, or ErrNotFound.
-func (db *DB) Get(ctx context.Context, id string) (Product, error) {
-	p, err := scan(db.reads.QueryRowContext(ctx, "SELECT "+columns+" FROM products p WHERE p.id = $1", id))
+func (db *DB) Get(ctx context.Context, id string) (p Product, err error) {
+	err = db.read(ctx, func(ctx context.Context) (err error) {
+		p, err = scan(db.reads.QueryRowContext(ctx, "SELECT "+columns+" FROM products p WHERE p.id = $1", id))
+		return err
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -196,6 +199,10 @@ func changedOne(result sql.Result, err error) error {
 
 // write runs do in a transaction, and records the change that it returns.
 func (db *DB) write(ctx context.Context, do func(*sql.Tx) (*change, error)) error {
+	return db.bounded(ctx, func(ctx context.Context) error { return db.transact(ctx, do) })
+}
+
+func (db *DB) transact(ctx context.Context, do func(*sql.Tx) (*change, error)) error {
 	tx, err := db.writes.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -213,6 +220,9 @@ func (db *DB) write(ctx context.Context, do func(*sql.Tx) (*change, error)) erro
 		}
 	}
 	if err := tx.Commit(); err != nil {
+		if db.remote && passing(err) {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
 		return err
 	}
 	if changed != nil {
