@@ -1,0 +1,230 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// InspectorConfig configures an Inspector. Provider, Setting and Logger are required.
+type InspectorConfig struct {
+	Provider *oidc.Provider
+	// Audience is the one that a server requires; "" for any.
+	Audience string
+	// Setting returns the name of the setting for a field: "Provider.Issuer", or one
+	// of the next two.
+	Setting func(field string) string
+	// AudienceField and PermissionsField are those of the audience and of the claim
+	// with permissions.
+	AudienceField, PermissionsField string
+	// Permissions is the claim in which policies look for permissions; "" if none
+	// does.
+	Permissions string
+	Now         func() time.Time // nil means time.Now
+	Logger      *slog.Logger
+}
+
+// An Inspector says what does not fit in the access tokens of a provider: once for
+// each problem, when the first token shows it. It decides about no call. It is safe
+// for concurrent use.
+type Inspector struct {
+	cfg  InspectorConfig
+	rate *throttle.Log // of tokens that were refused, which anyone can send
+
+	mu   sync.Mutex
+	said map[string]bool // by problem
+	seen bool            // a good token
+}
+
+// NewInspector returns an Inspector.
+func NewInspector(cfg InspectorConfig) *Inspector {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Inspector{cfg: cfg, rate: throttle.Every(time.Second), said: map[string]bool{}}
+}
+
+// What an Inspector finds unusual.
+const (
+	noticeableSkew = 5 * time.Second
+	shortLifetime  = 2 * time.Minute
+	longLifetime   = 24 * time.Hour
+)
+
+// Issued inspects a token that the provider has just issued. The bytes of the token
+// are not logged.
+func (i *Inspector) Issued(ctx context.Context, raw string) {
+	t, err := split(raw, maxAccess)
+	if err != nil {
+		i.opaque(ctx, "the provider issues access tokens that are no JWTs", err)
+		return
+	}
+	c, err := parseClaims(t.payload)
+	if err != nil {
+		i.opaque(ctx, "the provider issues access tokens that are no JWTs", err)
+		return
+	}
+	i.compare(ctx, c)
+	if keys, err := i.cfg.Provider.KnownKeys(t.header.kid); err == nil && !signedBy(keys, t) || errors.Is(err, oidc.ErrUnknownKey) {
+		i.foreign(ctx, t.header.kid)
+	}
+	i.accepted(ctx, c)
+}
+
+// refused inspects a token that a client has sent and that was refused. Only what is
+// signed by the provider says something about it; anyone can send anything else.
+func (i *Inspector) refused(ctx context.Context, raw string, reason Reason) {
+	if i == nil || reason != ReasonInvalid && reason != ReasonMalformed {
+		return
+	}
+	if ok, _ := i.rate.Next(); !ok {
+		return
+	}
+	t, err := split(raw, maxAccess)
+	if err != nil {
+		if !strings.Contains(raw, ".") { // no part of a JWT
+			i.opaque(ctx, "a client sent an access token that is no JWT; if it is the provider's, its access tokens are opaque", err)
+		}
+		return
+	}
+	c, err := parseClaims(t.payload)
+	if err != nil {
+		return
+	}
+	keys, err := i.cfg.Provider.KnownKeys(t.header.kid)
+	switch {
+	case errors.Is(err, oidc.ErrUnknownKey):
+		if sameIssuer(c.Issuer, i.cfg.Provider.Issuer()) && slices.Contains(c.Audience, i.cfg.Audience) {
+			i.foreign(ctx, t.header.kid)
+		}
+	case err == nil && signedBy(keys, t):
+		i.compare(ctx, c)
+		i.clock(ctx)
+	}
+}
+
+// verified inspects the first token that was accepted.
+func (i *Inspector) verified(ctx context.Context, c *Claims) {
+	if i == nil {
+		return
+	}
+	i.mu.Lock()
+	first := !i.seen
+	i.seen = true
+	i.mu.Unlock()
+	if first {
+		i.accepted(ctx, c)
+	}
+}
+
+func signedBy(keys []*oidc.Key, t compact) bool {
+	return slices.ContainsFunc(keys, func(k *oidc.Key) bool { return verifySignature(k.Public, t.input, t.signature) == nil })
+}
+
+// accepted looks for what is unusual in a token that is good.
+func (i *Inspector) accepted(ctx context.Context, c *Claims) {
+	i.clock(ctx)
+	issued := c.IssuedAt
+	if issued.IsZero() {
+		issued = i.cfg.Now()
+	}
+	switch lifetime := c.Expiry.Sub(issued); {
+	case c.Expiry.IsZero():
+		i.say(ctx, "expiry", "access tokens have no exp, and are refused", "", "let the provider issue access tokens with an end")
+	case lifetime < shortLifetime:
+		i.say(ctx, "lifetime", fmt.Sprintf("access tokens live for %v only, so that sessions are refreshed all the time", lifetime.Round(time.Second)), "",
+			"let the provider issue access tokens for 5 minutes to an hour")
+	case lifetime > longLifetime:
+		i.say(ctx, "lifetime", fmt.Sprintf("access tokens live for %v, and are valid until their end also after a logout", lifetime.Round(time.Second)), "",
+			"let the provider issue access tokens for 5 minutes to an hour")
+	}
+	if claim := i.cfg.Permissions; claim != "" {
+		if _, ok := c.Lookup(claim); !ok {
+			i.say(ctx, "permissions", "the access token has no claim "+strconv.QuoteToASCII(claim)+", and methods need permissions: their callers are refused (403)", i.cfg.PermissionsField,
+				"let the provider add permissions to access tokens, or name the claim that has them")
+		}
+	}
+}
+
+// clock compares the clocks.
+func (i *Inspector) clock(ctx context.Context) {
+	if ahead, known := i.cfg.Provider.ClockSkew(); known && ahead.Abs() > noticeableSkew {
+		side := "behind"
+		if ahead < 0 {
+			side = "ahead of"
+		}
+		i.say(ctx, "clock", fmt.Sprintf("this machine's clock is %v %s the provider's (60 s are tolerated)", ahead.Abs().Round(time.Second), side), "",
+			"synchronise this machine's clock (NTP), or the provider's")
+	}
+}
+
+// compare compares issuer and audience with those that are required.
+func (i *Inspector) compare(ctx context.Context, c *Claims) {
+	issuer := i.cfg.Provider.Issuer()
+	if md, err := i.cfg.Provider.Metadata(); err == nil {
+		issuer = md.Issuer
+	}
+	if c.Issuer != issuer {
+		what := "access tokens have the issuer %s, and the provider calls itself %s: they are refused"
+		if sameIssuer(c.Issuer, issuer) {
+			what = "access tokens have the issuer %s, and the provider's metadata %s: the slash at the end differs, so they are refused"
+		}
+		i.say(ctx, "issuer", fmt.Sprintf(what, quoted(c.Issuer), quoted(issuer)), "Provider.Issuer",
+			"let the provider use one issuer everywhere (its public address), and give that one")
+	}
+	if i.cfg.Audience != "" && !slices.Contains(c.Audience, i.cfg.Audience) {
+		i.say(ctx, "audience", fmt.Sprintf("access tokens have the audience %s, not %s: the server refuses them", quoted(c.Audience...), quoted(i.cfg.Audience)), i.cfg.AudienceField,
+			"correct the setting, or the audience that the provider gives this client")
+	}
+}
+
+func (i *Inspector) opaque(ctx context.Context, what string, err error) {
+	i.say(ctx, "opaque", what+" (opaque): the server cannot verify them", i.cfg.AudienceField,
+		"register the API "+quoted(i.cfg.Audience)+" with the provider, and have it issue JWTs for it", "err", err)
+}
+
+func (i *Inspector) foreign(ctx context.Context, kid string) {
+	i.say(ctx, "key", "an access token is signed by the key "+quoted(kid)+", which is not in the provider's key set", "Provider.Issuer",
+		"is it a token of another provider or realm, or the key set that of an old instance?")
+}
+
+// quoted returns texts of a token, shortened, for a log line.
+func quoted(texts ...string) string {
+	const most, longest = 4, 128
+	var list []string
+	for _, text := range texts[:min(len(texts), most)] {
+		if len(text) > longest {
+			text = strings.ToValidUTF8(text[:longest], "") + "…"
+		}
+		list = append(list, strconv.QuoteToASCII(text))
+	}
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, " ")
+}
+
+// say logs a problem once. field may be "".
+func (i *Inspector) say(ctx context.Context, kind, problem, field, remedy string, attrs ...any) {
+	i.mu.Lock()
+	again := i.said[kind]
+	i.said[kind] = true
+	i.mu.Unlock()
+	if again {
+		return
+	}
+	attrs = append([]any{"problem", problem, "remedy", remedy}, attrs...)
+	if field != "" {
+		attrs = append([]any{"setting", i.cfg.Setting(field)}, attrs...)
+	}
+	i.cfg.Logger.WarnContext(ctx, "access tokens do not fit the configuration", attrs...)
+}
