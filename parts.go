@@ -154,6 +154,9 @@ func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
 	cfg.Authn.Provider = p.provider
 	cfg.Authn.Denylist = p.denylist
+	cfg.Authn.SettingName = func(field string) string {
+		return cmp.Or(p.values.Variable("Server.Authn."+field), p.settingName(field))
+	}
 	cfg.Register = func(r grpc.ServiceRegistrar) {
 		p.services.register(r)
 		p.registerAdmin(r)

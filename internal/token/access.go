@@ -39,6 +39,8 @@ type AccessConfig[P any] struct {
 	// Verified is told the outcome of each verification: why a token was refused, 0
 	// for one that was accepted, and whether it was in the cache. Nil for nobody.
 	Verified func(refused Reason, cached bool)
+	// Inspector, if not nil, is shown the first good token, and tokens that are refused.
+	Inspector *Inspector
 	// CacheSize is the largest number of verified tokens in the cache; 0 means
 	// 65,536, a negative number none. A token takes about 900 bytes and its P,
 	// independent of its length. The table, 13 bytes per token, is allocated at once.
@@ -68,6 +70,7 @@ type AccessVerifier[P any] struct {
 	principal func(*Claims) (P, error)
 	revoked   func(context.Context, *RevocationKey) error
 	verified  func(Reason, bool)
+	inspector *Inspector
 	cache     *cache[P]
 }
 
@@ -99,6 +102,7 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 		principal: cfg.Principal,
 		revoked:   cfg.Revoked,
 		verified:  cfg.Verified,
+		inspector: cfg.Inspector,
 		cache:     newCache[P](cmp.Or(cfg.CacheSize, 1<<16)),
 	}, nil
 }
@@ -148,6 +152,7 @@ func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], 
 		v.verified(refused, cached)
 	}
 	if err != nil {
+		v.inspector.refused(ctx, raw, err)
 		return nil, err
 	}
 	return e, nil
@@ -186,6 +191,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P],
 	if err != nil {
 		return nil, false, v.refuse(ctx, &Error{ReasonInvalid, err})
 	}
+	v.inspector.verified(ctx, c)
 	e = &entry[P]{
 		hash:  f.hash,
 		key:   key,

@@ -26,11 +26,8 @@ type InspectorConfig struct {
 	// AudienceField and PermissionsField are those of the audience and of the claim
 	// with permissions.
 	AudienceField, PermissionsField string
-	// Permissions is the claim in which policies look for permissions; "" if none
-	// does.
-	Permissions string
-	Now         func() time.Time // nil means time.Now
-	Logger      *slog.Logger
+	Now                             func() time.Time // nil means time.Now
+	Logger                          *slog.Logger
 }
 
 // An Inspector says what does not fit in the access tokens of a provider: once for
@@ -38,11 +35,12 @@ type InspectorConfig struct {
 // for concurrent use.
 type Inspector struct {
 	cfg  InspectorConfig
-	rate *throttle.Log // of tokens that were refused, which anyone can send
+	rate *throttle.Log // of tokens that are inspected
 
-	mu   sync.Mutex
-	said map[string]bool // by problem
-	seen bool            // a good token
+	mu          sync.Mutex
+	said        map[string]bool // by problem
+	seen        bool            // a good token
+	permissions string          // the claim in which policies look for permissions; "" if none does
 }
 
 // NewInspector returns an Inspector.
@@ -53,6 +51,13 @@ func NewInspector(cfg InspectorConfig) *Inspector {
 	return &Inspector{cfg: cfg, rate: throttle.Every(time.Second), said: map[string]bool{}}
 }
 
+// Require tells that policies look for permissions in a claim.
+func (i *Inspector) Require(permissionsClaim string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.permissions = permissionsClaim
+}
+
 // What an Inspector finds unusual.
 const (
 	noticeableSkew = 5 * time.Second
@@ -60,30 +65,38 @@ const (
 	longLifetime   = 24 * time.Hour
 )
 
-// Issued inspects a token that the provider has just issued. The bytes of the token
-// are not logged.
+// Issued inspects a token that the provider has just issued. It may wait for the keys
+// that verify it, as the verification of the ID token does.
 func (i *Inspector) Issued(ctx context.Context, raw string) {
-	t, err := split(raw, maxAccess)
-	if err != nil {
-		i.opaque(ctx, "the provider issues access tokens that are no JWTs", err)
+	if ok, _ := i.rate.Next(); !ok {
 		return
 	}
-	c, err := parseClaims(t.payload)
-	if err != nil {
+	t, err := split(raw, maxAccess)
+	var c *Claims
+	if err == nil {
+		c, err = parseClaims(t.payload)
+	}
+	switch {
+	case err == nil:
+	case strings.Count(raw, ".") == 2:
+		i.say(ctx, "form", "the provider issues access tokens that the server does not accept", "", "see the provider's page in docs/providers", "err", err)
+		return
+	default:
 		i.opaque(ctx, "the provider issues access tokens that are no JWTs", err)
 		return
 	}
 	i.compare(ctx, c)
-	if keys, err := i.cfg.Provider.KnownKeys(t.header.kid); err == nil && !signedBy(keys, t) || errors.Is(err, oidc.ErrUnknownKey) {
-		i.foreign(ctx, t.header.kid)
+	if keys, err := i.cfg.Provider.Keys(ctx, t.header.kid); err == nil && !signedBy(keys, t) || errors.Is(err, oidc.ErrUnknownKey) {
+		i.foreign(ctx, "the provider has issued an access token that is", t.header.kid)
 	}
 	i.accepted(ctx, c)
 }
 
 // refused inspects a token that a client has sent and that was refused. Only what is
 // signed by the provider says something about it; anyone can send anything else.
-func (i *Inspector) refused(ctx context.Context, raw string, reason Reason) {
-	if i == nil || reason != ReasonInvalid && reason != ReasonMalformed {
+func (i *Inspector) refused(ctx context.Context, raw string, cause error) {
+	refusal, ok := errors.AsType[*Error](cause)
+	if i == nil || !ok || refusal.Reason != ReasonInvalid && refusal.Reason != ReasonMalformed {
 		return
 	}
 	if ok, _ := i.rate.Next(); !ok {
@@ -91,7 +104,7 @@ func (i *Inspector) refused(ctx context.Context, raw string, reason Reason) {
 	}
 	t, err := split(raw, maxAccess)
 	if err != nil {
-		if !strings.Contains(raw, ".") { // no part of a JWT
+		if dots := strings.Count(raw, "."); dots == 0 || dots == 4 { // a reference, or a JWE
 			i.opaque(ctx, "a client sent an access token that is no JWT; if it is the provider's, its access tokens are opaque", err)
 		}
 		return
@@ -104,7 +117,7 @@ func (i *Inspector) refused(ctx context.Context, raw string, reason Reason) {
 	switch {
 	case errors.Is(err, oidc.ErrUnknownKey):
 		if sameIssuer(c.Issuer, i.cfg.Provider.Issuer()) && slices.Contains(c.Audience, i.cfg.Audience) {
-			i.foreign(ctx, t.header.kid)
+			i.foreign(ctx, "a client sent an access token for this API that is", t.header.kid)
 		}
 	case err == nil && signedBy(keys, t):
 		i.compare(ctx, c)
@@ -147,7 +160,10 @@ func (i *Inspector) accepted(ctx context.Context, c *Claims) {
 		i.say(ctx, "lifetime", fmt.Sprintf("access tokens live for %v, and are valid until their end also after a logout", lifetime.Round(time.Second)), "",
 			"let the provider issue access tokens for 5 minutes to an hour")
 	}
-	if claim := i.cfg.Permissions; claim != "" {
+	i.mu.Lock()
+	claim := i.permissions
+	i.mu.Unlock()
+	if claim != "" {
 		if _, ok := c.Lookup(claim); !ok {
 			i.say(ctx, "permissions", "the access token has no claim "+strconv.QuoteToASCII(claim)+", and methods need permissions: their callers are refused (403)", i.cfg.PermissionsField,
 				"let the provider add permissions to access tokens, or name the claim that has them")
@@ -192,8 +208,8 @@ func (i *Inspector) opaque(ctx context.Context, what string, err error) {
 		"register the API "+quoted(i.cfg.Audience)+" with the provider, and have it issue JWTs for it", "err", err)
 }
 
-func (i *Inspector) foreign(ctx context.Context, kid string) {
-	i.say(ctx, "key", "an access token is signed by the key "+quoted(kid)+", which is not in the provider's key set", "Provider.Issuer",
+func (i *Inspector) foreign(ctx context.Context, what, kid string) {
+	i.say(ctx, "key", what+" signed by the key "+quoted(kid)+", which is not in the provider's key set", "Provider.Issuer",
 		"is it a token of another provider or realm, or the key set that of an old instance?")
 }
 

@@ -32,6 +32,10 @@ type Config struct {
 	// takes about 3 KB. Negative for none. Default: 65,536.
 	CacheSize int
 
+	// SettingName returns the name of the program's setting for a field of Config, such
+	// as "Audience", or for "Provider.Issuer", for log lines that tell an operator what
+	// to change. Default: the field's own name.
+	SettingName func(field string) string
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Logger gets the reason of each refusal, never the token. Default: no log.

@@ -20,6 +20,9 @@ type Interceptor struct {
 // NewInterceptor returns an interceptor that verifies tokens with the verifier
 // and applies the policies of the table.
 func NewInterceptor(verifier *Verifier, table *Table) *Interceptor {
+	if table.needsPermissions() {
+		verifier.inspector.Require(verifier.permissionsClaim)
+	}
 	return &Interceptor{verifier: verifier, table: table}
 }
 

@@ -66,6 +66,16 @@ func (t *Table) Check(services map[string]grpc.ServiceInfo) error {
 	return errors.Join(sorted(errs)...)
 }
 
+// needsPermissions reports whether a rule that has been resolved needs a permission.
+func (t *Table) needsPermissions() bool {
+	for _, rule := range *t.rules.Load() {
+		if len(rule.Permissions) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Rules returns the rules that have been resolved, by method name: after
 // [Table.Check], those of all methods that are served.
 func (t *Table) Rules() []Rule {

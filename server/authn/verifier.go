@@ -34,11 +34,13 @@ type RevocationKey struct {
 
 // A Verifier turns access tokens into principals. It is safe for concurrent use.
 type Verifier struct {
-	provider *oidc.Provider
-	access   *token.AccessVerifier[*Principal]
-	watch    *watch // of open streams
-	now      func() time.Time
-	logger   *slog.Logger
+	provider         *oidc.Provider
+	access           *token.AccessVerifier[*Principal]
+	inspector        *token.Inspector
+	permissionsClaim string
+	watch            *watch // of open streams
+	now              func() time.Time
+	logger           *slog.Logger
 }
 
 // NewVerifier returns a verifier. It contacts nothing; [Verifier.Run] does.
@@ -57,6 +59,15 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if claim == "" {
 		claim = "permissions"
 	}
+	name := cfg.SettingName
+	if name == nil {
+		name = func(field string) string { return field }
+	}
+	v.permissionsClaim = claim
+	v.inspector = token.NewInspector(token.InspectorConfig{
+		Provider: v.provider, Audience: cfg.Audience, Setting: name, AudienceField: "Audience", PermissionsField: "PermissionsClaim",
+		Now: v.now, Logger: v.logger,
+	})
 	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
 		Provider:     v.provider,
 		Audience:     cfg.Audience,
@@ -68,6 +79,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
 		Revoked:   revoked(cfg.Denylist),
 		Verified:  counted(cfg.MeterProvider),
+		Inspector: v.inspector,
 		CacheSize: cfg.CacheSize,
 		Now:       cfg.Now,
 		Logger:    cfg.Logger,

@@ -53,6 +53,7 @@ type Party struct {
 	client    atomic.Pointer[Client]
 	ids       *token.IDVerifier
 	userinfos *token.ClientVerifier
+	inspector *token.Inspector // nil without an audience: tokens are not for a server of ours
 	http      *http.Client
 
 	hintOmitted sync.Once // the warning that logouts lack id_token_hint
@@ -79,6 +80,12 @@ func New(cfg Config) (*Party, error) {
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	p := &Party{cfg: cfg, ids: ids, userinfos: userinfos, http: &own}
 	p.client.Store(client)
+	if cfg.Audience != "" {
+		p.inspector = token.NewInspector(token.InspectorConfig{
+			Provider: cfg.Provider, Audience: cfg.Audience, Setting: cfg.Setting, AudienceField: "Login.Audience",
+			Now: cfg.Now, Logger: cfg.Logger,
+		})
+	}
 	return p, nil
 }
 

@@ -91,6 +91,9 @@ func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metada
 	if seconds, err := response.ExpiresIn.Float64(); err == nil && seconds > 0 {
 		tokens.ExpiresAt = now.Add(time.Duration(min(seconds, maxExpiresIn) * float64(time.Second)))
 	}
+	if p.inspector != nil {
+		p.inspector.Issued(ctx, tokens.Access)
+	}
 	return tokens, nil
 }
 
