@@ -241,8 +241,16 @@ func (p *parts) addBFF() (err error) {
 	cfg.Ready = p.staying
 	cfg.TokenAddress = p.tokenAddress()
 	cfg.SettingName = p.settingName
-	p.bff, err = bff.New(cfg)
-	return err
+	if p.bff, err = bff.New(cfg); err != nil {
+		return err
+	}
+	p.readiness.Add("client at the provider", func(context.Context) error {
+		if err := p.bff.ClientRefused(); err != nil {
+			return &admin.Warning{Err: err}
+		}
+		return nil
+	})
+	return nil
 }
 
 // newProxy returns the proxy to an address.

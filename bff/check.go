@@ -2,6 +2,7 @@ package bff
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -53,6 +54,23 @@ func (b *BFF) Check(ctx context.Context, verify func(ctx context.Context, access
 		results = append(results, CheckResult{CheckStatus(r.Status), r.Proof, r.What, r.Remedy, r.Optional})
 	}
 	return results
+}
+
+// ClientRefused returns an error that names the settings to correct while the provider
+// refuses the client, as after a change of its secret there; nil otherwise. The bff is
+// ready all the same: users who are signed in are served, and other nodes are no better.
+func (b *BFF) ClientRefused() error {
+	refused := b.party.Refused()
+	if refused == nil {
+		return nil
+	}
+	client, credential := b.party.Client(), "Client.Secret"
+	if client.UsesKey() {
+		credential = "Client.Key"
+	}
+	setting := b.party.Config().Setting
+	return fmt.Errorf("the provider refuses the client (%w); correct %s and %s, or register the client there",
+		refused, setting("Client.ID"), setting(credential))
 }
 
 // Registrations returns the values to register at the provider for the client,

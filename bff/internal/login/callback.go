@@ -40,6 +40,7 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 	a, err := h.jar.find(r, state)
 	switch {
 	case err == nil:
+		h.unreturned.returned()
 	case !errors.Is(err, errNoAttempt): // at another node, or later, the login goes on
 		h.storeUnavailable(w, r, err)
 		return

@@ -72,6 +72,7 @@ type Handlers struct {
 	attempts, outcomes *metrics.Counter
 
 	movedLogged sync.Once
+	unreturned  unreturned
 }
 
 // New returns the Handlers of a Config.
@@ -163,6 +164,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Respond.InternalError(w, r, err)
 	default:
 		h.attempts.Add()
+		h.noteStarted(r.Context())
 		respond.SeeOther(w, target)
 	}
 }

@@ -56,6 +56,17 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// refusesClient reports whether the client or its credential is refused, whatever the
+// grant. Keycloak answers unauthorized_client with status 401 to a wrong secret; with
+// another status that code is about the grant.
+func (e *Error) refusesClient() bool {
+	return e.Code == "invalid_client" || e.Status == http.StatusUnauthorized && (e.Code == "" || e.Code == "unauthorized_client")
+}
+
+// Refused returns the last response of the provider if it refused the client, nil if it
+// did not. Browsers cannot cause it.
+func (p *Party) Refused() *Error { return p.refused.Load() }
+
 // A NoResponse is a call without a complete response.
 type NoResponse struct {
 	Sent bool // a part of the request may have reached the provider
@@ -115,8 +126,15 @@ func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Me
 		return nil, &NoResponse{false, err}
 	}
 	resp, err := p.do(req)
-	if refusal, ok := errors.AsType[*Error](err); ok {
+	refusal, refused := errors.AsType[*Error](err)
+	switch {
+	case err == nil:
+		p.refused.Store(nil)
+	case refused:
 		refusal.Description = withoutCredentials(refusal.Description, form, client.Secret)
+		if refusal.refusesClient() {
+			p.refused.Store(refusal)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -56,6 +56,7 @@ type Party struct {
 	inspector *token.Inspector // nil without an audience: tokens are not for a server of ours
 	http      *http.Client
 
+	refused     atomic.Pointer[Error] // the client, by the last request that it made
 	hintOmitted sync.Once // the warning that logouts lack id_token_hint
 }
 
@@ -102,6 +103,7 @@ func (p *Party) SetCredential(secret, key string) error {
 	client, err := newClient(cfg, p.cfg.Now, p.cfg.Rand)
 	if err == nil {
 		p.client.Store(client)
+		p.refused.Store(nil) // that was the other one
 	}
 	return err
 }
