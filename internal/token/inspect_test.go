@@ -49,13 +49,17 @@ func TestInspector(t *testing.T) {
 			"setting=AUDIENCE problem=\"the provider issues access tokens that are no JWTs (opaque): the server cannot verify them\" remedy=\"register the API \\\"https://api.example\\\"",
 			"a client sent an access token that is no JWT; if it is the provider's, its access tokens are opaque"},
 		"a JWE": {func(*tokentest.Issuer) string { return "eyJhbGciOiJkaXIifQ..aaaa.bbbb.cccc" }, "are no JWTs (opaque)", "is no JWT"},
-		"another audience": {func(i *tokentest.Issuer) string { return i.Mint(with(map[string]any{"aud": []string{"account", "other"}})) },
+		"another audience": {func(i *tokentest.Issuer) string {
+			return i.Mint(with(map[string]any{"aud": []string{"account", "other"}}))
+		},
 			`setting=AUDIENCE problem="access tokens have the audience \"account\" \"other\", not \"https://api.example\": the server refuses them"`,
 			`setting=AUDIENCE problem="access tokens have the audience \"account\" \"other\", not \"https://api.example\"`},
 		"no audience": {func(i *tokentest.Issuer) string { return i.Mint(with(map[string]any{"aud": tokentest.Absent})) }, "have the audience none", "have the audience none"},
 		"a slash more": {func(i *tokentest.Issuer) string { return i.Mint(with(map[string]any{"iss": i.URL + "/"})) },
 			"the slash at the end differs", "the slash at the end differs"},
-		"another address": {func(i *tokentest.Issuer) string { return i.Mint(with(map[string]any{"iss": "http://keycloak:8080/realms/x"})) },
+		"another address": {func(i *tokentest.Issuer) string {
+			return i.Mint(with(map[string]any{"iss": "http://keycloak:8080/realms/x"}))
+		},
 			`setting=ISSUER problem="access tokens have the issuer \"http://keycloak:8080/realms/x\"`, `access tokens have the issuer \"http://keycloak:8080/realms/x\"`},
 		"a foreign key": {func(i *tokentest.Issuer) string {
 			return stranger.Sign(`{"alg":"RS256","typ":"JWT","kid":"stranger"}`, payloadOf(t, i.Mint(good)))
@@ -73,7 +77,9 @@ func TestInspector(t *testing.T) {
 		"no permissions": {func(i *tokentest.Issuer) string { return i.Mint(with(map[string]any{"permissions": tokentest.Absent})) },
 			`setting=PERMISSIONS problem="the access token has no claim \"permissions\"`, `setting=PERMISSIONS problem="the access token has no claim \"permissions\"`},
 		"garbage with dots": {func(*tokentest.Issuer) string { return "a.b" }, "are no JWTs", ""},
-		"another algorithm": {func(i *tokentest.Issuer) string { return tokentest.Segment(`{"alg":"HS256"}`) + "." + strings.Split(i.Mint(good), ".")[1] + ".AAAA" },
+		"another algorithm": {func(i *tokentest.Issuer) string {
+			return tokentest.Segment(`{"alg":"HS256"}`) + "." + strings.Split(i.Mint(good), ".")[1] + ".AAAA"
+		},
 			"issues access tokens that the server does not accept", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,8 +94,10 @@ func TestInspector(t *testing.T) {
 				var log bytes.Buffer
 				i := token.NewInspector(token.InspectorConfig{
 					Provider: provider, Audience: api, AudienceField: "Audience", PermissionsField: "Permissions",
-					Setting: func(field string) string { return map[string]string{"Audience": "AUDIENCE", "Permissions": "PERMISSIONS", "Provider.Issuer": "ISSUER"}[field] },
-					Logger:  slog.New(slog.NewTextHandler(&log, nil)),
+					Setting: func(field string) string {
+						return map[string]string{"Audience": "AUDIENCE", "Permissions": "PERMISSIONS", "Provider.Issuer": "ISSUER"}[field]
+					},
+					Logger: slog.New(slog.NewTextHandler(&log, nil)),
 				})
 				i.Require("permissions")
 				return i, &log

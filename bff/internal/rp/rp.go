@@ -57,7 +57,7 @@ type Party struct {
 	http      *http.Client
 
 	refused     atomic.Pointer[Error] // the client, by the last request that it made
-	hintOmitted sync.Once // the warning that logouts lack id_token_hint
+	hintOmitted sync.Once             // the warning that logouts lack id_token_hint
 }
 
 // New returns a Party.
