@@ -51,6 +51,7 @@ lint-proto:
 
 generate: contract ## prints imported .proto files; generates gen/, clients, docs/configuration.md
 	go run ./cmd/gatehouse reference >docs/configuration.md
+	go run ./cmd/gatehouse metrics >docs/metrics.md
 
 # What is made of the .proto files. buf empties gen/ first, so that the OpenAPI
 # document, which the linked code describes, comes last.

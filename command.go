@@ -101,6 +101,7 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 		return err
 	})
 	write("reference", "Write the reference of all settings as Markdown.", true, p.writeReference)
+	write("metrics", "Write the reference of all metrics as Markdown.", true, p.writeMetrics)
 	write("openapi", "Write the OpenAPI document.", true, p.writeOpenAPI)
 
 	root.SuggestionsMinimumDistance = 2

@@ -16,8 +16,8 @@
 //	         the stores and the database
 //	version, help, completion
 //
-// The hidden commands reference and openapi write the reference of all settings
-// in Markdown and the OpenAPI document.
+// The hidden commands reference, metrics and openapi write the references of all settings
+// and metrics in Markdown, and the OpenAPI document.
 //
 // # Settings
 //

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 )
 
 // writeReference writes the reference of all settings in Markdown.
@@ -21,6 +22,16 @@ func (p *program) writeReference() error {
 //
 //go:embed reference.md
 var referenceIntroduction string
+
+// writeMetrics writes the reference of all metrics in Markdown.
+func (p *program) writeMetrics() error {
+	reference, err := telemetry.Reference()
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(p.out, reference)
+	return err
+}
 
 // writeOpenAPI writes the OpenAPI document of the application's services, for
 // generators of clients.

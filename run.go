@@ -76,6 +76,7 @@ func (p *program) listen(which partSet) (*ports, error) {
 // serve serves at the ports until the context ends or a part fails.
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
 	grpcLogger.logger.Store(p.logger)
+	p.observe()
 	if p.bff != nil {
 		if err := p.explained(p.bff.Join(ctx)); err != nil {
 			return p.close(err)

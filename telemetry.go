@@ -1,16 +1,21 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 )
 
@@ -31,6 +36,7 @@ func (p *program) startTelemetry(ctx context.Context, which partSet) (*telemetry
 		return nil, err
 	}
 	p.telemetry = t
+	metrics.ObserveGauges(t.Meter, metrics.BuildInfo, func(_ context.Context, observe func(float64, ...string)) { observe(1, buildLabels()...) })
 	for _, meters := range []*metric.MeterProvider{&p.cfg.Provider.MeterProvider, &p.cfg.Server.MeterProvider, &p.cfg.Gateway.MeterProvider, &p.cfg.BFF.MeterProvider} {
 		*meters = t.Meter
 	}
@@ -39,6 +45,51 @@ func (p *program) startTelemetry(ctx context.Context, which partSet) (*telemetry
 	}
 	return t, nil
 }
+
+// buildLabels are version, commit and Go version of the program.
+func buildLabels() []string {
+	build := buildinfo.Read()
+	return []string{build.Version, cmp.Or(build.Commit, "unknown"), runtime.Version()}
+}
+
+// observe has the state of the process collected: its readiness, its dependencies and its
+// certificates.
+func (p *parts) observe() {
+	meters := p.telemetry.Meter
+	var last struct {
+		sync.Mutex
+		report admin.Report
+		at     time.Time
+	}
+	report := func(ctx context.Context) admin.Report { // one for both gauges
+		last.Lock()
+		defer last.Unlock()
+		if time.Since(last.at) > readinessAge {
+			last.report, last.at = p.readiness.Report(ctx), time.Now()
+		}
+		return last.report
+	}
+	value := func(ok bool) float64 {
+		v, _ := metrics.Bool(ok)
+		return v
+	}
+	metrics.ObserveGauges(meters, metrics.Ready, func(ctx context.Context, observe func(float64, ...string)) {
+		observe(value(report(ctx).State != admin.NotReady))
+	})
+	metrics.ObserveGauges(meters, metrics.DependencyReady, func(ctx context.Context, observe func(float64, ...string)) {
+		for _, d := range report(ctx).Dependencies {
+			observe(value(d.State == admin.Ready), d.Name)
+		}
+	})
+	metrics.ObserveGauges(meters, metrics.CertificateExpiry, func(_ context.Context, observe func(float64, ...string)) {
+		for _, e := range p.security.files.Expiries() {
+			observe(float64(e.At.Unix()), e.Role)
+		}
+	})
+}
+
+// readinessAge is how long an answer about readiness is used for metrics.
+const readinessAge = time.Second
 
 // serviceName is the application's name, and for a part that runs alone its own.
 func (p *program) serviceName(which partSet) string {

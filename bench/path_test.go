@@ -16,6 +16,10 @@ import (
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	client "github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
@@ -37,7 +41,8 @@ import (
 //
 //	go test -C bench -run '^$' -bench Path/all -cpuprofile cpu.out
 func BenchmarkPath(b *testing.B) {
-	p := newPaths(b)
+	p := newPaths(b, nil)
+	measured := newPaths(b, meters(b))
 	channel := &inprocgrpc.Channel{}
 	audioarchivev1.RegisterStatusServiceServer(channel, catalog.Status{})
 	mux := runtime.NewServeMux()
@@ -52,6 +57,7 @@ func BenchmarkPath(b *testing.B) {
 		{"plain", p.bearer, mux},
 		{"gateway", p.bearer, p.gateway},
 		{"all", p.signedIn, p.bff},
+		{"all with metrics", measured.signedIn, measured.bff},
 	} {
 		b.Run(path.name, func(b *testing.B) {
 			r := httptest.NewRequest(http.MethodGet, "/api/private-route", nil)
@@ -79,6 +85,7 @@ func BenchmarkPath(b *testing.B) {
 // paths are the parts that a request passes, with one signed-in user.
 type paths struct {
 	logger           *slog.Logger
+	meters           metric.MeterProvider
 	provider         *oidc.Provider
 	store            session.Store
 	secret           string
@@ -91,16 +98,25 @@ type paths struct {
 
 const baseURL = "http://localhost:3000"
 
-func newPaths(b *testing.B) *paths {
+// meters returns a provider whose metrics Prometheus could read.
+func meters(b *testing.B) metric.MeterProvider {
+	reader, err := prometheus.New(prometheus.WithRegisterer(client.NewRegistry()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+}
+
+func newPaths(b *testing.B, meters metric.MeterProvider) *paths {
 	issuer := tokentest.NewIssuer(b)
 	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
 		"padding": strings.Repeat("x", 300)})
 	p := &paths{
 		logger: slog.New(logs.Handler(slog.NewJSONHandler(io.Discard, nil))),
-		secret: rand.Text() + rand.Text(), issuer: issuer.URL, bearer: "Authorization: Bearer " + raw,
+		secret: rand.Text() + rand.Text(), meters: meters, issuer: issuer.URL, bearer: "Authorization: Bearer " + raw,
 	}
 	var err error
-	if p.provider, err = oidc.NewProvider(oidc.Config{Issuer: p.issuer, Logger: p.logger}); err != nil {
+	if p.provider, err = oidc.NewProvider(oidc.Config{Issuer: p.issuer, Logger: p.logger, MeterProvider: meters}); err != nil {
 		b.Fatal(err)
 	}
 	if err := p.provider.Refresh(b.Context()); err != nil {
@@ -109,7 +125,7 @@ func newPaths(b *testing.B) *paths {
 	if p.server, err = server.New(server.Config{
 		Authn:    authn.Config{Audience: audience, Provider: p.provider},
 		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{}) },
-		Logger:   p.logger.With("part", "server"),
+		Logger:   p.logger.With("part", "server"), MeterProvider: meters,
 	}); err != nil {
 		b.Fatal(err)
 	}
@@ -144,7 +160,7 @@ func (p *paths) newGateway(b *testing.B, conn grpc.ClientConnInterface) *gateway
 			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
 		Access:   gateway.AccessConfig{BaseURL: baseURL},
 		Resource: gateway.ResourceConfig{Audience: audience, Issuer: p.issuer},
-		Logger:   p.logger.With("part", "gateway"),
+		Logger:   p.logger.With("part", "gateway"), MeterProvider: p.meters,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -155,7 +171,7 @@ func (p *paths) newGateway(b *testing.B, conn grpc.ClientConnInterface) *gateway
 func (p *paths) newBFF(b *testing.B, api http.Handler) *bff.BFF {
 	web, err := bff.New(bff.Config{
 		BaseURL: baseURL, Provider: p.provider, Client: bff.ClientConfig{ID: "bench"},
-		Sessions: bff.SessionConfig{Store: p.store, Secrets: []string{p.secret}}, API: api, Logger: p.logger.With("part", "bff"),
+		Sessions: bff.SessionConfig{Store: p.store, Secrets: []string{p.secret}}, API: api, Logger: p.logger.With("part", "bff"), MeterProvider: p.meters,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -24,7 +24,7 @@ import (
 //
 //	go test -C bench -run '^$' -bench Served -benchmem
 func BenchmarkServed(b *testing.B) {
-	p := newPaths(b)
+	p := newPaths(b, nil)
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

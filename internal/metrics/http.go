@@ -49,16 +49,9 @@ func NewHTTP(provider metric.MeterProvider, part string) *HTTP {
 	}
 	h := &HTTP{part: part, duration: newHistogram(m, HTTPServerRequestDuration), active: newCells(HTTPServerActiveRequests)}
 	h.results.Store(&map[result][]metric.RecordOption{})
-	must(m.Int64ObservableUpDownCounter(HTTPServerActiveRequests.Name, metric.WithUnit(HTTPServerActiveRequests.Unit),
-		metric.WithDescription(HTTPServerActiveRequests.Description),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			for at := range h.active.n {
-				if n := h.active.n[at].Load(); n != 0 {
-					o.Observe(n, h.active.sets[at])
-				}
-			}
-			return nil
-		})))
+	of := HTTPServerActiveRequests
+	h.active.read(m, must(m.Int64ObservableUpDownCounter(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description))),
+		func(_ int, n int64) bool { return n != 0 }) // the other part of the process has the other values
 	return h
 }
 

@@ -186,6 +186,12 @@ const (
 	StoreError  = "error"
 )
 
+// Dependencies are what a process may depend on, as values of gatehouse.dependency.
+var Dependencies = []string{"process", "provider", "session store", "denylist", "services", "server", "gateway"}
+
+// Certificates are the roles of certificates, as values of gatehouse.certificate.
+var Certificates = []string{"bff", "gateway", "server", "admin", "client"}
+
 // StoreOperations are the methods of a session store, as values of
 // gatehouse.store.operation.
 var StoreOperations = []string{"get", "create", "touch", "lock", "renew", "write", "unlock", "delete", "list",
@@ -269,7 +275,7 @@ var (
 		Attributes:  []Attribute{{Key: KeyResult, Description: "what the request got", Values: []string{WaitOK, WaitEnded, WaitUnavailable, WaitError}}},
 	}
 	BreakerOpen = &Instrument{
-		Name: "gatehouse.refresh.breaker.open", Kind: KindGauge, Unit: "1", Parts: "bff",
+		Name: "gatehouse.refresh.breaker.open", Kind: KindGauge, Parts: "bff",
 		Description: "1 while the circuit breaker holds back refreshes because the provider's token endpoint fails.",
 	}
 	ProviderRequestDuration = &Instrument{
@@ -301,7 +307,7 @@ var (
 		},
 	}
 	FeedConnected = &Instrument{
-		Name: "gatehouse.session.store.feed.connected", Kind: KindGauge, Unit: "1", Parts: "bff",
+		Name: "gatehouse.session.store.feed.connected", Kind: KindGauge, Parts: "bff",
 		Description: "1 while the session store tells this process of sessions that others end. At 0 it asks the store about every open session, and caches none.",
 	}
 	FeedResyncs = &Instrument{
@@ -319,7 +325,7 @@ var (
 		},
 	}
 	ProviderAvailable = &Instrument{
-		Name: "gatehouse.provider.available", Kind: KindGauge, Unit: "1", Parts: "bff, server",
+		Name: "gatehouse.provider.available", Kind: KindGauge, Parts: "bff, server",
 		Description: "1 if the last fetch of the provider's metadata or keys has succeeded.",
 	}
 	KeySetAge = &Instrument{
@@ -349,11 +355,21 @@ var (
 	}
 
 	Ready = &Instrument{
-		Name: "gatehouse.ready", Kind: KindGauge, Unit: "1", Parts: "program",
+		Name: "gatehouse.ready", Kind: KindGauge, Parts: "program",
 		Description: "1 if the process is ready, as /readyz of the admin port answers.",
 	}
+	DependencyReady = &Instrument{
+		Name: "gatehouse.dependency.ready", Kind: KindGauge, Parts: "program",
+		Description: "1 if a dependency of the process works. A process is ready without some of them.",
+		Attributes:  []Attribute{{Key: "gatehouse.dependency", Description: "name at /readyz of the admin port", Values: Dependencies}},
+	}
+	CertificateExpiry = &Instrument{
+		Name: "gatehouse.tls.certificate.expiry.timestamp", Kind: KindGauge, Unit: "s", Parts: "program",
+		Description: "When the certificate in use expires, in seconds since 1970.",
+		Attributes:  []Attribute{{Key: "gatehouse.certificate", Description: "listener that has it, or client for calls of other parts", Values: Certificates}},
+	}
 	BuildInfo = &Instrument{
-		Name: "gatehouse.build.info", Kind: KindGauge, Unit: "1", Parts: "program",
+		Name: "gatehouse.build.info", Kind: KindGauge, Parts: "program",
 		Description: "1, with the build in its labels.",
 		Attributes: []Attribute{
 			{Key: KeyVersion, Description: "version of the main module"},
@@ -378,5 +394,5 @@ var All = []*Instrument{
 	Refreshes, RefreshWait, BreakerOpen, ProviderRequestDuration,
 	StoreCallDuration, FeedConnected, FeedResyncs,
 	TokenVerifications, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids,
-	Ready, BuildInfo, TelemetryExports,
+	Ready, DependencyReady, CertificateExpiry, BuildInfo, TelemetryExports,
 }

@@ -94,14 +94,21 @@ func newCells(of *Instrument) *cells {
 	return c
 }
 
-func (c *cells) observe(_ context.Context, o metric.Int64Observer) error {
-	for at := range c.n {
-		if n := c.n[at].Load(); n != 0 || !c.of.hasOther(at) {
-			o.Observe(n, c.sets[at])
+// read has the cells read whenever metrics are collected. The callbacks of several cells of
+// one instrument add up: those of the parts of a process.
+func (c *cells) read(m metric.Meter, inst metric.Int64Observable, observable func(at int, n int64) bool) {
+	must(m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for at := range c.n {
+			if n := c.n[at].Load(); observable(at, n) {
+				o.ObserveInt64(inst, n, c.sets[at])
+			}
 		}
-	}
-	return nil
+		return nil
+	}, inst))
 }
+
+// declared reports whether a value is observed: of an undeclared one only if it occurs.
+func (c *cells) declared(at int, n int64) bool { return n != 0 || !c.of.hasOther(at) }
 
 // A Counter counts events by the values of its attributes. It is safe for concurrent use.
 type Counter struct{ cells *cells }
@@ -113,8 +120,8 @@ func NewCounter(provider metric.MeterProvider, of *Instrument) *Counter {
 		return nil
 	}
 	c := &Counter{newCells(of)}
-	must(m.Int64ObservableCounter(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description),
-		metric.WithInt64Callback(c.cells.observe)))
+	c.cells.read(m, must(m.Int64ObservableCounter(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description))),
+		c.cells.declared)
 	return c
 }
 
@@ -143,8 +150,8 @@ func NewUpDownCounter(provider metric.MeterProvider, of *Instrument) *UpDownCoun
 		return nil
 	}
 	c := &UpDownCounter{newCells(of)}
-	must(m.Int64ObservableUpDownCounter(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description),
-		metric.WithInt64Callback(c.cells.observe)))
+	c.cells.read(m, must(m.Int64ObservableUpDownCounter(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description))),
+		c.cells.declared)
 	return c
 }
 
@@ -194,27 +201,35 @@ func (h *Histogram) Since(ctx context.Context, start time.Time, values ...string
 // ObserveGauge has a gauge without attributes read by value whenever metrics are collected.
 // value reports false for no value.
 func ObserveGauge(provider metric.MeterProvider, of *Instrument, value func() (float64, bool)) {
-	if m := meter(provider); m != nil {
-		must(m.Float64ObservableGauge(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description),
-			metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
-				if v, ok := value(); ok {
-					o.Observe(v)
-				}
-				return nil
-			})))
-	}
+	ObserveGauges(provider, of, func(_ context.Context, observe func(float64, ...string)) {
+		if v, ok := value(); ok {
+			observe(v)
+		}
+	})
 }
 
-// ObserveInfo has a gauge with the value 1 and these attributes.
-func ObserveInfo(provider metric.MeterProvider, of *Instrument, attributes ...attribute.KeyValue) {
-	if m := meter(provider); m != nil {
-		set := metric.WithAttributeSet(attribute.NewSet(attributes...))
-		must(m.Int64ObservableGauge(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description),
-			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-				o.Observe(1, set)
-				return nil
-			})))
+// ObserveGauges is ObserveGauge for a gauge with attributes: values calls observe with each
+// value and the values of the attributes, in their order.
+func ObserveGauges(provider metric.MeterProvider, of *Instrument, values func(ctx context.Context, observe func(v float64, attributes ...string))) {
+	m := meter(provider)
+	if m == nil {
+		return
 	}
+	inst := must(m.Float64ObservableGauge(of.Name, metric.WithUnit(of.Unit), metric.WithDescription(of.Description)))
+	must(m.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		values(ctx, func(v float64, attributes ...string) {
+			list := make([]attribute.KeyValue, 0, len(of.Attributes))
+			for n, a := range of.Attributes {
+				value := attributes[n]
+				if len(a.Values) > 0 && !slices.Contains(a.Values, value) {
+					value = Other
+				}
+				list = append(list, attribute.String(a.Key, value))
+			}
+			o.ObserveFloat64(inst, v, metric.WithAttributes(list...))
+		})
+		return nil
+	}, inst))
 }
 
 // Bool is the value of a gauge that is 1 or 0.

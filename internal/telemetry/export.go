@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
@@ -14,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
@@ -62,7 +64,7 @@ func (cfg Config) overGRPC(signal string) bool {
 }
 
 // metricExporter returns the exporter of metrics, nil for none.
-func (cfg Config) metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+func (cfg Config) metricExporter(ctx context.Context, sent *exports) (sdkmetric.Exporter, error) {
 	if !cfg.exports(signalMetrics) {
 		return nil, nil
 	}
@@ -70,7 +72,7 @@ func (cfg Config) metricExporter(ctx context.Context) (sdkmetric.Exporter, error
 	if err != nil {
 		return nil, err
 	}
-	return metricExporter{exporter, cfg.monitor("metrics exporter")}, nil
+	return metricExporter{exporter, sent.by(metrics.SignalMetrics, cfg.monitor("metrics exporter"))}, nil
 }
 
 func (cfg Config) otlpMetrics(ctx context.Context) (sdkmetric.Exporter, error) {
@@ -81,7 +83,7 @@ func (cfg Config) otlpMetrics(ctx context.Context) (sdkmetric.Exporter, error) {
 }
 
 // spanExporter returns the exporter of spans, nil for none.
-func (cfg Config) spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+func (cfg Config) spanExporter(ctx context.Context, sent *exports) (sdktrace.SpanExporter, error) {
 	if !cfg.exports(signalTraces) {
 		return nil, nil
 	}
@@ -89,7 +91,7 @@ func (cfg Config) spanExporter(ctx context.Context) (sdktrace.SpanExporter, erro
 	if err != nil {
 		return nil, err
 	}
-	return spanExporter{exporter, cfg.monitor("trace exporter")}, nil
+	return spanExporter{exporter, sent.by(metrics.SignalTraces, cfg.monitor("trace exporter"))}, nil
 }
 
 func (cfg Config) otlpTraces(ctx context.Context) (sdktrace.SpanExporter, error) {
@@ -103,34 +105,55 @@ func (cfg Config) monitor(name string) *outage.Monitor {
 	return outage.New(outage.Config{Name: name, Logger: cfg.Logger})
 }
 
-// A metricExporter logs the outages of another exporter. It returns no error, since the
-// SDK would report each one.
-type metricExporter struct {
-	sdkmetric.Exporter
+// exports counts exports, once metrics are collected.
+type exports struct {
+	counter atomic.Pointer[metrics.Counter]
+}
+
+// A recorder records the exports of one signal: it counts them and logs outages.
+type recorder struct {
+	sent   *exports
+	signal string
 	outage *outage.Monitor
 }
 
-func (e metricExporter) Export(ctx context.Context, metrics *metricdata.ResourceMetrics) error {
-	note(ctx, e.outage, e.Exporter.Export(ctx, metrics))
+func (e *exports) by(signal string, monitor *outage.Monitor) recorder {
+	return recorder{e, signal, monitor}
+}
+
+// note records the outcome of an export. One that the end of the process cuts off says
+// nothing about the collector.
+func (r recorder) note(ctx context.Context, err error) {
+	result := metrics.ExportOK
+	switch {
+	case errors.Is(err, context.Canceled):
+		return
+	case err != nil:
+		result = metrics.ExportError
+	}
+	r.sent.counter.Load().Add(r.signal, result)
+	r.outage.Note(ctx, err)
+}
+
+// A metricExporter records the exports of another exporter. It returns no error, since the
+// SDK would report each one.
+type metricExporter struct {
+	sdkmetric.Exporter
+	recorder
+}
+
+func (e metricExporter) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
+	e.note(ctx, e.Exporter.Export(ctx, data))
 	return nil
 }
 
 // A spanExporter does the same for spans.
 type spanExporter struct {
 	sdktrace.SpanExporter
-	outage *outage.Monitor
+	recorder
 }
 
 func (e spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	note(ctx, e.outage, e.SpanExporter.ExportSpans(ctx, spans))
+	e.note(ctx, e.SpanExporter.ExportSpans(ctx, spans))
 	return nil
-}
-
-// note records the outcome of an export. One that the end of the process cuts off says
-// nothing about the collector.
-func note(ctx context.Context, monitor *outage.Monitor, err error) {
-	if errors.Is(err, context.Canceled) {
-		return
-	}
-	monitor.Note(ctx, err)
 }

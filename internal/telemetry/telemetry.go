@@ -28,6 +28,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
@@ -59,6 +60,7 @@ type Telemetry struct {
 	Meter  metric.MeterProvider
 	Tracer trace.TracerProvider
 
+	exports  exports
 	scrape   http.Handler
 	shutdown []func(context.Context) error
 }
@@ -110,7 +112,7 @@ func (t *Telemetry) addMetrics(ctx context.Context, cfg Config, from *resource.R
 		}
 		options = append(options, sdkmetric.WithReader(reader))
 	}
-	exporter, err := cfg.metricExporter(ctx)
+	exporter, err := cfg.metricExporter(ctx, &t.exports)
 	if err != nil {
 		return err
 	}
@@ -120,6 +122,7 @@ func (t *Telemetry) addMetrics(ctx context.Context, cfg Config, from *resource.R
 	if len(options) > 1 {
 		provider := sdkmetric.NewMeterProvider(options...)
 		t.Meter = provider
+		t.exports.counter.Store(metrics.NewCounter(provider, metrics.TelemetryExports))
 		t.shutdown = append(t.shutdown, provider.Shutdown)
 	}
 	return nil
@@ -128,7 +131,7 @@ func (t *Telemetry) addMetrics(ctx context.Context, cfg Config, from *resource.R
 // addTraces records spans if they can be sent somewhere. The standard variables choose
 // sampler, limits and batches.
 func (t *Telemetry) addTraces(ctx context.Context, cfg Config, from *resource.Resource) error {
-	exporter, err := cfg.spanExporter(ctx)
+	exporter, err := cfg.spanExporter(ctx, &t.exports)
 	if exporter == nil || err != nil {
 		return err
 	}
