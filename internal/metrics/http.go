@@ -37,9 +37,10 @@ type result struct {
 	stream bool
 }
 
-// maxResults bounds results. A route has a handful of them, and routes are declared; it
-// guards against a part that makes routes of paths.
-const maxResults = 4096
+// maxResults bounds results, below the limit at which the SDK drops all labels (2000). A
+// route has a handful of them, and routes are declared; it guards against a part that makes
+// routes of paths.
+const maxResults = 1900
 
 // NewHTTP returns the recorder of a part.
 func NewHTTP(provider metric.MeterProvider, part string) *HTTP {
@@ -124,7 +125,7 @@ func (h *HTTP) options(r result) []metric.RecordOption {
 		r.route = ""
 	}
 	options := []metric.RecordOption{metric.WithAttributeSet(h.attributes(r))}
-	if len(all) < 2*maxResults {
+	if len(all) < maxResults || r.route == "" {
 		all = maps.Clone(all)
 		all[r] = options
 		h.results.Store(&all)
