@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -217,14 +218,14 @@ func (p *parts) addBFF() (err error) {
 	cfg.Logger = p.logger.With("part", "bff")
 	cfg.API = p.gateway
 	if p.gateway == nil {
-		if cfg.API, err = newProxy(p.cfg.GatewayURLs[0], cfg.Logger); err != nil {
+		if cfg.API, err = newProxy(p.cfg.GatewayURLs[0], p.security.gateway, cfg.Logger); err != nil {
 			return err
 		}
 	}
 	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
 		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
 	} else if p.cfg.Frontend != embeddedFrontend {
-		cfg.Frontend, err = newProxy(p.cfg.Frontend, cfg.Logger)
+		cfg.Frontend, err = newProxy(p.cfg.Frontend, p.security.frontend, cfg.Logger)
 	}
 	if err != nil {
 		return err
@@ -254,12 +255,12 @@ func (p *parts) addBFF() (err error) {
 }
 
 // newProxy returns the proxy to an address.
-func newProxy(address string, logger *slog.Logger) (http.Handler, error) {
+func newProxy(address string, secure *tls.Config, logger *slog.Logger) (http.Handler, error) {
 	target, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	return bff.NewProxy(target, logger), nil
+	return bff.NewTLSProxy(target, secure, logger), nil
 }
 
 // settingName returns the variable that sets a field of bff.Config, or of the

@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -15,8 +16,15 @@ import (
 // the connection to the browser if the answer is interrupted. A nil logger
 // discards the log.
 func NewProxy(target *url.URL, logger *slog.Logger) http.Handler {
+	return NewTLSProxy(target, nil, logger)
+}
+
+// NewTLSProxy is [NewProxy] for an https target with private authorities, or one
+// that wants a client certificate. A nil config means the system's authorities and
+// no certificate.
+func NewTLSProxy(target *url.URL, config *tls.Config, logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return forward.NewProxy(target, logger)
+	return forward.NewProxy(target, config, logger)
 }

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -29,14 +30,16 @@ const headerTimeout = time.Minute
 // NewProxy returns a handler that forwards requests, and WebSockets, to a server
 // in another process: target has its scheme, its host, and a path that is put
 // before those of requests. Streams are not buffered. If the answer is
-// interrupted, the browser's connection is cut too.
-func NewProxy(target *url.URL, logger *slog.Logger) *httputil.ReverseProxy {
+// interrupted, the browser's connection is cut too. secure is for https; nil means
+// the system's authorities.
+func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputil.ReverseProxy {
 	upstream := outage.New(outage.Config{
 		Name: "upstream", Logger: logger.With("address", target.Host), Settle: 2 * time.Second,
 	})
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
 			DialContext:            dial,
+			TLSClientConfig:        secure,
 			TLSHandshakeTimeout:    5 * time.Second,
 			Proxy:                  nil, // no proxy of the environment
 			MaxIdleConnsPerHost:    256,
