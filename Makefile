@@ -11,9 +11,9 @@ FUZZTIME ?= 10s
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# The directories of the Go modules with tests. Those of e2e and bench are apart, so that what they
-# depend on is not required of programs that import the library.
-MODULES := $(dir $(wildcard go.mod bench/go.mod e2e/go.mod))
+# The directories of the Go modules with tests. All but the first are apart, so that what they depend
+# on is not required of programs that import the library.
+MODULES := $(dir $(wildcard go.mod bench/go.mod deploy/go.mod e2e/go.mod))
 
 .PHONY: help test unit check lint api tidy generate generated contract lint-proto setup release bench bench-cpu fuzz proof
 
