@@ -32,6 +32,13 @@ var commands = map[string][]command{
 		{"curl -i http://localhost:5000/api/products", requests(200, 401, 200)},
 		{"TOKEN=$(curl", requests(200)},
 	},
+	"docs/admin.md": {
+		{"curl -s http://127.0.0.1:9100/readyz", tested("TestAdminExamples")},
+		{"curl -s -H 'Accept: application/json'", tested("TestAdminExamples")},
+		{"curl -s http://127.0.0.1:9100/debug/config", tested("TestAdminExamples")},
+		{"curl -s -X POST", tested("TestAdminExamples")},
+		{"go tool pprof", tested("TestPaths")},
+	},
 	"docs/check.md": {{"gatehouse check", runs("every setting is there", `"status": "ok"`)}},
 	"docs/clients.md": {
 		{"mkdir web", runs()},

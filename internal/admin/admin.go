@@ -259,7 +259,7 @@ func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	fmt.Fprintln(w, report.State)
 	for _, d := range report.Dependencies {
-		fmt.Fprintf(w, "%s: %s since %s", d.Name, d.State, d.Since.UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "%s: %s since %s", d.Name, d.State, d.Since.Format(time.RFC3339))
 		if d.Cause != "" {
 			fmt.Fprintf(w, ": %s", d.Cause)
 		}

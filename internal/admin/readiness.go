@@ -156,7 +156,7 @@ func (c *check) end(ctx context.Context, a *answer) Dependency {
 		}
 		c.state = d.State
 	}
-	d.Since = c.since
+	d.Since = c.since.UTC().Truncate(time.Second)
 	return d
 }
 
