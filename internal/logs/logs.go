@@ -58,13 +58,13 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// AppendIDs appends the ids of the request and of the trace that a context has. A caller
+// AppendIDs appends the ids of the request and of the recorded trace that a context has. A caller
 // that logs often adds them itself: adding them to a finished record copies it.
 func AppendIDs(attrs []slog.Attr, ctx context.Context) []slog.Attr {
 	if id := requestid.FromContext(ctx); id != "" {
 		attrs = append(attrs, slog.String(RequestID, id))
 	}
-	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
 		attrs = append(attrs, slog.String(TraceID, span.TraceID().String()))
 	}
 	return attrs

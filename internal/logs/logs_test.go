@@ -20,7 +20,7 @@ func TestIDs(t *testing.T) {
 	var out bytes.Buffer
 	logger := logs.Logger(logs.Logger(slog.New(slog.NewTextHandler(&out, nil))).With("part", "bff"))
 	ctx := requestid.NewContext(context.Background(), "abc")
-	traced := trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	traced := trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled}))
 	logger.InfoContext(ctx, "one")
 	logger.InfoContext(traced, "two")
 	logger.Info("three")
