@@ -131,7 +131,7 @@ func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Me
 	case err == nil:
 		p.refused.Store(nil)
 	case refused:
-		refusal.Description = withoutCredentials(refusal.Description, form, client.Secret)
+		refusal.Description = withoutCredentials(refusal.Description, form, client.Secret, req.Header)
 		if refusal.refusesClient() {
 			p.refused.Store(refusal)
 		}
@@ -258,8 +258,9 @@ func errorIn(resp *Response, now time.Time) *Error {
 
 // withoutCredentials returns a description that is fit for logs: [Printable],
 // and without the credentials that were sent, which a provider may repeat.
-func withoutCredentials(description string, sent url.Values, secret string) string {
-	hidden := []string{secret, url.QueryEscape(secret)}
+func withoutCredentials(description string, sent url.Values, secret string, header http.Header) string {
+	_, authorization, _ := strings.Cut(header.Get("Authorization"), " ")
+	hidden := []string{secret, url.QueryEscape(secret), authorization}
 	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
 		hidden = append(hidden, sent.Get(name), url.QueryEscape(sent.Get(name)))
 	}

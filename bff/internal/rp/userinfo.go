@@ -31,7 +31,7 @@ func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken str
 	req.Header.Set("Accept", "application/json, application/jwt")
 	resp, err := p.do(req)
 	if refusal, ok := errors.AsType[*Error](err); ok {
-		refusal.Description = withoutCredentials(refusal.Description, url.Values{"token": {accessToken}}, "")
+		refusal.Description = withoutCredentials(refusal.Description, url.Values{"token": {accessToken}}, "", nil)
 	}
 	if err != nil {
 		return nil, err
