@@ -19,13 +19,14 @@ func TestThreeProcesses(t *testing.T) {
 		gatewayListen = freeAddress(t)
 		grpcListen    = freeAddress(t)
 		op            = startProvider(t, freeAddress(t), base, firstTTL)
-		serverEnv     = []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer, "AUTH0_AUDIENCE=" + opAudience}
+		telemetry     = startCollector(t)
+		serverEnv     = append(telemetry.environment(), "AUTH0_ISSUER_BASE_URL="+op.issuer, "AUTH0_AUDIENCE="+opAudience)
 		serverArgs    = []string{"server", "--listen-grpc=" + grpcListen, "--listen-admin=" + freeAddress(t), "--log-level=debug"}
 	)
 	server := gatehouse(t, serverEnv, serverArgs...)
-	gateway := gatehouse(t, []string{"AUTH0_BASE_URL=" + base},
+	gateway := gatehouse(t, append(telemetry.environment(), "AUTH0_BASE_URL="+base),
 		"gateway", "--listen-gateway="+gatewayListen, "--grpc-target=dns:///"+grpcListen, "--log-level=debug")
-	bff := gatehouse(t, op.environment(base),
+	bff := gatehouse(t, append(telemetry.environment(), op.environment(base)...),
 		"bff", "--listen-bff="+address, "--gateway-url=http://"+gatewayListen, "--log-level=debug")
 	server.ready(t, "http://"+serverArgs[2][len("--listen-admin="):]+"/readyz")
 	gateway.ready(t, "http://"+gatewayListen+"/readyz")
@@ -55,7 +56,7 @@ func TestThreeProcesses(t *testing.T) {
 			t.Errorf("%s ended with exit code %d, want 0", p.name, code)
 		}
 	}
-	in.processes = append(in.processes, again)
+	in.processes, in.outlets = append(in.processes, again), telemetry.outlets(t)
 	nothingPrinted(t, in, append(visitors, bob)...)
 }
 

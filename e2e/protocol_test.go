@@ -32,7 +32,8 @@ func TestStrictProvider(t *testing.T) {
 			address := freeAddress(t)
 			base := "http://localhost:" + portOf(address)
 			op := startProvider(t, freeAddress(t), base, firstTTL, "REQUIRE_PAR=yes", "CLIENT_JWKS_URI="+base+"/api/auth/jwks.json")
-			env := append(op.environment(base), "AUTH0_CLIENT_SECRET=", "GATEHOUSE_OIDC_CLIENT_KEY_FILE="+path, "GATEHOUSE_OIDC_RESPONSE_MODE=form_post")
+			telemetry := startCollector(t)
+			env := append(append(op.environment(base), telemetry.environment()...), "AUTH0_CLIENT_SECRET=", "GATEHOUSE_OIDC_CLIENT_KEY_FILE="+path, "GATEHOUSE_OIDC_RESPONSE_MODE=form_post")
 			p := gatehouse(t, env, "serve", "--listen-bff="+address, "--listen-gateway="+freeAddress(t), "--listen-grpc="+freeAddress(t), "--log-level=debug")
 			p.ready(t, base+"/readyz")
 			in := installation{base: base, op: op, processes: []*process{p}}
@@ -64,6 +65,10 @@ func TestStrictProvider(t *testing.T) {
 			callsAPI(t, in, v)
 			outlivesToken(t, in, v) // a refresh authenticates with the key too
 			signsOut(t, in, v)
+			if code := p.stop(t); code != 0 { // which sends what the collector has not got yet
+				t.Errorf("gatehouse serve ended with exit code %d, want 0", code)
+			}
+			in.outlets = telemetry.outlets(t)
 			nothingPrinted(t, in, v)
 
 			check := gatehouse(t, env, "check")
