@@ -38,7 +38,7 @@ func (p *parts) announce(ports *ports) {
 	if p.bff != nil {
 		attrs = append(attrs, "base_url", redacted(p.cfg.BFF.BaseURL))
 		if p.gateway == nil {
-			attrs = append(attrs, "gateway", redactedList(strings.Join(p.cfg.GatewayURLs, ",")))
+			attrs = append(attrs, "gateway", redactedList(strings.Join(p.cfg.Gateways.Targets, ",")))
 		}
 	}
 	if p.gateway != nil && p.server == nil {

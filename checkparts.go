@@ -115,7 +115,7 @@ func dialable(target string) (network, address string, ok bool) {
 // checkGateway asks each remote gateway of a bff whether it is ready.
 func (p *parts) checkGateway(ctx context.Context) []check.Result {
 	var results []check.Result
-	for _, address := range p.cfg.GatewayURLs {
+	for _, address := range p.cfg.Gateways.Targets {
 		results = append(results, p.checkOneGateway(ctx, address))
 	}
 	return results
@@ -124,7 +124,7 @@ func (p *parts) checkGateway(ctx context.Context) []check.Result {
 func (p *parts) checkOneGateway(ctx context.Context, address string) check.Result {
 	const proof = "gateway"
 	name := p.values.Name("gateway-url")
-	if len(p.cfg.GatewayURLs) > 1 {
+	if len(p.cfg.Gateways.Targets) > 1 {
 		name += ": " + redacted(address)
 	}
 	answered, body, err := get(ctx, p.security.gateway, address, "/readyz")

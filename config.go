@@ -32,6 +32,8 @@ type config struct {
 	Server   server.Config
 	Gateway  gateway.Config
 	BFF      bff.Config
+	// Gateways are those of a bff that runs alone.
+	Gateways bff.UpstreamConfig
 	// Servers are those of a gateway that has none in its process.
 	Servers gateway.DialConfig
 
@@ -65,8 +67,6 @@ type config struct {
 	TLS tlsConfig
 	// Admin is the port at ListenAdmin.
 	Admin admin.Config
-	// GatewayURLs are the gateways of a bff that runs alone.
-	GatewayURLs []string
 	// LameDuck is how long the process serves while it is not ready, before it
 	// stops.
 	LameDuck time.Duration

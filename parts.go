@@ -218,9 +218,15 @@ func (p *parts) addBFF() (err error) {
 	cfg.Logger = p.logger.With("part", "bff")
 	cfg.API = p.gateway
 	if p.gateway == nil {
-		if cfg.API, err = newProxy(p.cfg.GatewayURLs[0], p.security.gateway, cfg.Logger); err != nil {
+		gateways := p.cfg.Gateways
+		gateways.TLS, gateways.Logger = p.security.gateway, cfg.Logger
+		upstream, err := bff.NewUpstream(gateways)
+		if err != nil {
 			return err
 		}
+		p.closers = append(p.closers, upstream.Close)
+		p.readiness.AddShared("gateway", upstream.Ready)
+		cfg.API = upstream
 	}
 	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
 		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
@@ -240,6 +246,9 @@ func (p *parts) addBFF() (err error) {
 		Development: p.development,
 	}
 	cfg.Ready = p.staying
+	if upstream, ok := cfg.API.(*bff.Upstream); ok {
+		cfg.Ready = p.reached(upstream)
+	}
 	cfg.TokenAddress = p.tokenAddress()
 	cfg.SettingName = p.settingName
 	if p.bff, err = bff.New(cfg); err != nil {
@@ -289,6 +298,21 @@ func (p *parts) staying() error {
 		return errLeaving
 	}
 	return nil
+}
+
+// reached returns the readiness of a bff: it gets no requests before it has seen a
+// gateway that is ready. Later, when there is none, pages are still served.
+func (p *parts) reached(gateways *bff.Upstream) func() error {
+	var seen atomic.Bool
+	return func() error {
+		if !seen.Load() {
+			if err := gateways.Ready(context.Background()); err != nil {
+				return err
+			}
+			seen.Store(true)
+		}
+		return p.staying()
+	}
 }
 
 // errLeaving is the readiness of a process that is stopping.

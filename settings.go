@@ -261,7 +261,7 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
 		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redactedList,
-			Targets: []any{&cfg.GatewayURLs},
+			Targets: []any{&cfg.Gateways.Targets},
 			Help: "The gateways of a bff that runs alone: http://gateway:5000. Give several with commas; a name " +
 				"may have several addresses. Requests go in turn to those that are ready " +
 				"(docs/topologies.md)."},

@@ -176,7 +176,7 @@ func (p *program) secure(run partSet) (*security, error) {
 		}
 	}
 	if run.BFF {
-		s.gateway = call("TLS.GatewayCAFile", cfg.GatewayCAFile, client, hostsOf(p.cfg.GatewayURLs...)...)
+		s.gateway = call("TLS.GatewayCAFile", cfg.GatewayCAFile, client, hostsOf(p.cfg.Gateways.Targets...)...)
 		s.frontend = call("TLS.FrontendCAFile", cfg.FrontendCAFile, nil, hostsOf(p.cfg.Frontend)...)
 	}
 	if run.Gateway && !run.Server && cfg.callsGRPC() {
@@ -253,7 +253,7 @@ func (p *program) warnInClear(ctx context.Context, run partSet) {
 			warn(name, "the "+l.part+" listens without TLS", "set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or listen on 127.0.0.1 or a Unix socket")
 		}
 	}
-	if run.BFF && !run.Gateway && sendsInClear(strings.Join(p.cfg.GatewayURLs, ",")) {
+	if run.BFF && !run.Gateway && sendsInClear(strings.Join(p.cfg.Gateways.Targets, ",")) {
 		warn("gateway-url", "the gateway is called without TLS", "give an https address")
 	}
 	if run.Gateway && !run.Server && !p.cfg.TLS.callsGRPC() && !isLocalTarget(strings.Join(p.cfg.Servers.Targets, ",")) {
@@ -312,9 +312,9 @@ func (p *program) checkTLS(run partSet) error {
 		errs = append(errs, invalid.Field("TLS.FrontendCAFile", p.cfg.TLS.FrontendCAFile,
 			"has no effect: Frontend is no https address", "give an https address, or leave it out"))
 	}
-	if p.cfg.TLS.GatewayCAFile != "" && run.BFF && !run.Gateway && !strings.Contains(strings.Join(p.cfg.GatewayURLs, ","), "https://") {
+	if p.cfg.TLS.GatewayCAFile != "" && run.BFF && !run.Gateway && !strings.Contains(strings.Join(p.cfg.Gateways.Targets, ","), "https://") {
 		errs = append(errs, invalid.Field("TLS.GatewayCAFile", p.cfg.TLS.GatewayCAFile,
-			"has no effect: GatewayURLs is no https address", "give an https address, or leave it out"))
+			"has no effect: Gateways.Targets is no https address", "give an https address, or leave it out"))
 	}
 	return errors.Join(errs...)
 }

@@ -53,7 +53,7 @@ func (p *program) validate(run partSet) error {
 	if run.BFF {
 		errs = append(errs, checkStore(cfg.SessionStore), p.checkReplicas(), p.checkFrontend())
 		if !run.Gateway {
-			errs = append(errs, checkGateways(cfg.GatewayURLs))
+			errs = append(errs, invalid.In("Gateways", cfg.Gateways.Validate()))
 		}
 	}
 	if run.Gateway && !run.Server {
@@ -209,19 +209,6 @@ func checkFolder(field, value string) error {
 			"make it, writable by the user that runs gatehouse")
 	}
 	return nil
-}
-
-// checkGateways returns what is wrong with the addresses of gateways.
-func checkGateways(addresses []string) error {
-	if len(addresses) == 0 {
-		return invalid.Missing("GatewayURLs", "give an address such as http://gateway:5000")
-	}
-	var errs []error
-	for i, address := range addresses {
-		_, err := origin.Upstream(address)
-		errs = append(errs, origin.Invalid(fmt.Sprintf("GatewayURLs[%d]", i), address, err))
-	}
-	return errors.Join(errs...)
 }
 
 // checkFrontend reads the directory, so that a build that is missing is found before

@@ -2,11 +2,11 @@ package forward
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -27,32 +27,43 @@ const maxHeaderBytes = 1 << 20
 // its answer.
 const headerTimeout = time.Minute
 
+// newTransport returns connections to a server in another process.
+func newTransport(secure *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		TLSClientConfig:        secure,
+		TLSHandshakeTimeout:    5 * time.Second,
+		Proxy:                  nil, // no proxy of the environment
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        90 * time.Second,
+		ResponseHeaderTimeout:  headerTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression:     true, // the browser says what it accepts
+	}
+}
+
 // NewProxy returns a handler that forwards requests, and WebSockets, to a server
 // in another process: target has its scheme, its host, and a path that is put
 // before those of requests. Streams are not buffered. If the answer is
 // interrupted, the browser's connection is cut too. secure is for https; nil means
 // the system's authorities.
 func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputil.ReverseProxy {
-	upstream := outage.New(outage.Config{
+	return newProxy(newTransport(secure), func(out *http.Request) { aim(out, target) }, logger, outage.New(outage.Config{
 		Name: "upstream", Logger: logger.With("address", target.Host), Settle: 2 * time.Second,
-	})
+	}))
+}
+
+// NewBalancedProxy is NewProxy for the servers of a Balancer, which tells of outages.
+func NewBalancedProxy(b *Balancer, logger *slog.Logger) *httputil.ReverseProxy {
+	return newProxy(b, func(*http.Request) {}, logger, nil)
+}
+
+func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog.Logger, upstream *outage.Monitor) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: &http.Transport{
-			DialContext:            dial,
-			TLSClientConfig:        secure,
-			TLSHandshakeTimeout:    5 * time.Second,
-			Proxy:                  nil, // no proxy of the environment
-			MaxIdleConnsPerHost:    256,
-			IdleConnTimeout:        90 * time.Second,
-			ResponseHeaderTimeout:  headerTimeout,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-			DisableCompression:     true, // the browser says what it accepts
-		},
+		Transport:     transport,
 		BufferPool:    &buffers, // otherwise one is allocated for each answer
 		FlushInterval: flushAfter,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host
-			pr.Out.Host = target.Host
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: the server interprets it
 			// ReverseProxy removes these; here they are the bff's own.
 			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
@@ -60,10 +71,7 @@ func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputi
 					pr.Out.Header[name] = values
 				}
 			}
-			if strings.TrimSuffix(target.Path, "/") != "" {
-				pr.Out.URL = target.JoinPath(pr.In.URL.EscapedPath())
-				pr.Out.URL.RawQuery = pr.In.URL.RawQuery
-			}
+			aim(pr.Out)
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			upstream.OK(resp.Request.Context())
@@ -84,6 +92,11 @@ func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputi
 			upstream.Fail(r.Context(), err)
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				a.unavailable()(w, r)
+				return
+			}
+			if errors.Is(err, errNoPeer) {
+				respond.RetryIn(w, time.Second)
+				respond.Error(w, http.StatusServiceUnavailable, "the server behind this one does not answer at the moment")
 				return
 			}
 			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")

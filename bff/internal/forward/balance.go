@@ -1,0 +1,246 @@
+package forward
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/peers"
+)
+
+// maxProbe bounds what is read of the answer to a probe, in bytes.
+const maxProbe = 256
+
+// errNoPeer is returned while no server can be called.
+var errNoPeer = errors.New("no server answers at the moment")
+
+// errLeft is the cause of attempts that end because their peer is silent.
+var errLeft = errors.New("the server has stopped answering")
+
+// BalancerConfig configures a Balancer. Targets and Probe are required.
+type BalancerConfig struct {
+	Name                        string // what the servers are, for the log
+	Targets                     []*url.URL
+	Probe                       string // path
+	TLS                         *tls.Config
+	ProbeInterval, ProbeTimeout time.Duration
+	ResolveInterval             time.Duration
+	Lookup                      func(context.Context, peers.Target) ([]string, error)
+	Logger                      *slog.Logger
+}
+
+// A Balancer is an http.RoundTripper over all addresses of some servers. A request
+// goes to one whose probe succeeds. GET and HEAD are sent a second time when the
+// server is found to be silent, or the connection breaks before an answer; other
+// requests only if nothing of them was sent. It is safe for concurrent use.
+type Balancer struct {
+	cfg        BalancerConfig
+	peers      *peers.Set
+	transports sync.Map // *peers.Peer to *http.Transport
+}
+
+// NewBalancer returns a Balancer, which begins to probe.
+func NewBalancer(cfg BalancerConfig) *Balancer {
+	b := &Balancer{cfg: cfg}
+	var targets []peers.Target
+	for _, u := range cfg.Targets {
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"https": "443"}[u.Scheme]
+		}
+		targets = append(targets, peers.Target{Host: u.Hostname(), Port: cmp.Or(port, "80")})
+	}
+	b.peers = peers.NewSet(peers.Config{
+		Name: cfg.Name, Targets: targets, Probe: b.probe, Changed: b.forget,
+		Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout, Resolve: cfg.ResolveInterval,
+		Lookup: cfg.Lookup, Logger: cfg.Logger,
+	})
+	b.peers.Start()
+	return b
+}
+
+// Close ends the probes and closes idle connections.
+func (b *Balancer) Close() {
+	b.peers.Close()
+	b.forget(b.peers.Peers())
+}
+
+// Ready returns why no server is ready, nil if one is. The error names addresses.
+func (b *Balancer) Ready() error {
+	if err := b.peers.Ready(); err != nil {
+		return fmt.Errorf("no %s is ready: %s", b.cfg.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}
+
+// forget closes the idle connections of peers that are no longer called.
+func (b *Balancer) forget(removed []*peers.Peer) {
+	for _, p := range removed {
+		if t, ok := b.transports.LoadAndDelete(p); ok {
+			t.(*http.Transport).CloseIdleConnections()
+		}
+	}
+}
+
+// transport returns the connections to a peer. TLS verifies the name in the target.
+func (b *Balancer) transport(p *peers.Peer) *http.Transport {
+	if t, ok := b.transports.Load(p); ok {
+		return t.(*http.Transport)
+	}
+	t := newTransport(b.cfg.TLS)
+	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Network, p.Address) }
+	kept, _ := b.transports.LoadOrStore(p, t)
+	return kept.(*http.Transport)
+}
+
+// probe asks a server whether it is ready. Any answer but a server error will do: what
+// stands in front of a gateway may not know the path.
+func (b *Balancer) probe(ctx context.Context, p *peers.Peer) error {
+	target := b.cfg.Targets[p.Target]
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.JoinPath(b.cfg.Probe).String(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := b.transport(p).RoundTrip(req)
+	if err != nil {
+		b.transport(p).CloseIdleConnections() // they may be dead
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProbe))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("%w: %s to %s: %q", peers.ErrUnready, resp.Status, b.cfg.Probe, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
+// RoundTrip sends a request to one of the servers. Its URL is that of the bff, without
+// scheme and host. It leaves closing the request's body to ReverseProxy.
+func (b *Balancer) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := b.peers.Wait(req.Context()); err != nil {
+		return nil, err
+	}
+	p := b.peers.Pick(nil)
+	if p == nil {
+		return nil, errNoPeer
+	}
+	resp, unsent, err := b.try(req, p)
+	if err == nil || req.Context().Err() != nil || !unsent && !replayable(req) {
+		return resp, err
+	}
+	other := b.peers.Pick(p)
+	if other == nil {
+		return nil, err
+	}
+	resp, _, err = b.try(req, other)
+	return resp, err
+}
+
+// try sends a request to a peer. If that fails, unsent reports that the peer has got
+// nothing of it, and that its body has not been read.
+func (b *Balancer) try(req *http.Request, p *peers.Peer) (_ *http.Response, unsent bool, err error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	var wrote atomic.Bool
+	out := req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}))
+	aim(out, b.cfg.Targets[p.Target])
+	var body *heldBody
+	if req.Body != nil && req.Body != http.NoBody {
+		body = &heldBody{body: req.Body}
+		out.Body = body
+	}
+	stop := func() bool { return true }
+	if replayable(req) { // an upload may still succeed
+		stop = p.OnLeave(func() { cancel(errLeft) })
+	}
+	release := func() { stop(); cancel(nil) }
+	resp, err := b.transport(p).RoundTrip(out)
+	if err != nil {
+		if context.Cause(ctx) == errLeft {
+			err = errLeft
+		}
+		release()
+		return nil, body.unread() && !wrote.Load(), fmt.Errorf("%s: %w", p.Address, err)
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection
+		stop()
+		conn := resp.Body                             // ReverseProxy takes it away
+		stop = p.OnLeave(func() { _ = conn.Close() }) // ends the copying
+		context.AfterFunc(ctx, func() { stop() })
+		return resp, false, nil
+	}
+	resp.Body = &releasedBody{resp.Body, release}
+	return resp, false, nil
+}
+
+// aim directs a request to a target, whose path is put before its own.
+func aim(out *http.Request, target *url.URL) {
+	u := *out.URL
+	if strings.TrimSuffix(target.Path, "/") != "" {
+		u = *target.JoinPath(out.URL.EscapedPath())
+		u.RawQuery = out.URL.RawQuery // unchanged: the server interprets it
+	}
+	u.Scheme, u.Host = target.Scheme, target.Host
+	out.URL, out.Host = &u, target.Host
+}
+
+// A heldBody is the body of a request that can be sent again while nothing was read.
+// Closing it leaves the body open.
+type heldBody struct {
+	body io.Reader
+
+	mu          sync.Mutex
+	read, taken bool
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	b.read = true
+	taken := b.taken
+	b.mu.Unlock()
+	if taken {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.body.Read(p)
+}
+
+func (b *heldBody) Close() error { return nil }
+
+// unread reports whether nothing was read, and then nothing more will be.
+func (b *heldBody) unread() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.read {
+		b.taken = true
+	}
+	return !b.read
+}
+
+// A releasedBody is the body of an answer that is tied to its peer.
+type releasedBody struct {
+	io.ReadCloser
+	release func()
+}
+
+func (b *releasedBody) Close() error {
+	b.release()
+	return b.ReadCloser.Close()
+}
