@@ -3,7 +3,6 @@ package gatehouse
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -224,40 +223,6 @@ func (p *parts) checkBaseURL(ctx context.Context) check.Result {
 	}
 	return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: another server answers there, or a proxy without a bff behind it (status %d to /healthz)", name, code),
 		Remedy: "browsers send callbacks of logins there, so it must lead to this bff once it runs"}
-}
-
-// soon is how long before its end a certificate is reported.
-const soon = 14 * 24 * time.Hour
-
-// checkCertificates reports certificates of listeners that have expired, or will
-// soon. The validation has read them.
-func (p *program) checkCertificates(run partSet) []check.Result {
-	const proof = "certificate"
-	var results []check.Result
-	seen := map[string]bool{}
-	for _, l := range p.listeners(run) {
-		pair, err := tls.LoadX509KeyPair(l.tls.CertFile, l.tls.KeyFile)
-		if l.tls.CertFile == "" || seen[l.tls.CertFile] || err != nil {
-			continue
-		}
-		seen[l.tls.CertFile] = true
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
-		if err != nil {
-			continue // clients cannot read it either, and tls has parsed it
-		}
-		name, until := l.tls.CertFile, leaf.NotAfter.UTC().Format("2006-01-02 15:04 MST")
-		switch now := time.Now(); {
-		case now.After(leaf.NotAfter):
-			results = append(results, check.Bad(proof, "renew it; a new file is read without a restart", "the certificate %s expired at %s: clients refuse it", name, until))
-		case now.Before(leaf.NotBefore):
-			results = append(results, check.Bad(proof, "correct this machine's clock, or the certificate", "the certificate %s is valid only from %s", name, leaf.NotBefore.UTC().Format("2006-01-02 15:04 MST")))
-		case now.Add(soon).After(leaf.NotAfter):
-			results = append(results, check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("the certificate %s expires at %s", name, until), Remedy: "renew it; a new file is read without a restart"})
-		default:
-			results = append(results, check.Good(proof, "the certificate %s is valid until %s", name, until))
-		}
-	}
-	return results
 }
 
 // exposedNames are the services that a gateway exposes.

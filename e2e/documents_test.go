@@ -67,6 +67,7 @@ var commands = map[string][]command{
 	"docs/providers/okta.md":     {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/providers/zitadel.md":  {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/sessions.md":           {{"go test", benchmarks}},
+	"docs/tls.md":                {{"openssl req", runs("server.crt: OK")}},
 	"examples/README.md": {
 		{"(cd examples/nextjs", starts("/public")},
 		{"(cd examples/spa", starts("/public")},

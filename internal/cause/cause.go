@@ -118,7 +118,7 @@ func certificate(err error) (problem, remedy string) {
 		return "the server's certificate has expired" + until, "renew it at the server"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "the server's certificate is signed by an authority that this machine does not trust", "add the authority to the system's trusted ones (SSL_CERT_FILE is the path of a file with them), or correct the certificate"
+		return "the server's certificate is signed by an authority that this machine does not trust", "give the file of that authority in the setting for this server that ends in ca-file, add it to the system's trusted ones (SSL_CERT_FILE is the path of a file with them), or correct the certificate"
 	}
 	if wrong, ok := errors.AsType[x509.HostnameError](err); ok {
 		names := "no host name"
