@@ -15,7 +15,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # on is not required of programs that import the library.
 MODULES := $(dir $(wildcard go.mod bench/go.mod deploy/go.mod e2e/go.mod))
 
-.PHONY: help test unit check lint api tidy generate generated contract lint-proto setup release bench bench-cpu fuzz proof
+.PHONY: help test unit check lint api tidy generate generated contract lint-proto setup release bench bench-cpu fuzz proof faults
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -86,3 +86,6 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 proof: setup ## the long tests (faults, matrices, frameworks); writes docs/proof.md
 	tools/proof
+
+faults: setup ## an installation under load through faults; writes the table of docs/operations.md
+	tools/faults

@@ -248,14 +248,15 @@ func (s awaitedStore) Watch(ctx context.Context, event func(session.Event)) erro
 	return s.tell(func(st sharedStore) error { return st.Watch(ctx, event) })
 }
 
-// DeleteExpired does nothing for a store that removes expired sessions itself.
+// DeleteExpired does nothing before the store is there, and for one that removes
+// expired sessions itself.
 func (s awaitedStore) DeleteExpired(ctx context.Context) (int, error) {
-	return ask(s, func(st sharedStore) (int, error) {
-		if sweeper, ok := st.(session.Sweeper); ok {
+	if store, err := s.get(); err == nil {
+		if sweeper, ok := store.(session.Sweeper); ok {
 			return sweeper.DeleteExpired(ctx)
 		}
-		return 0, nil
-	})
+	}
+	return 0, nil
 }
 
 func (s awaitedStore) Ready(ctx context.Context) error {

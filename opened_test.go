@@ -40,7 +40,7 @@ func TestStoresOpen(t *testing.T) {
 			if err := checkStore(setting); err != nil {
 				t.Fatal(err)
 			}
-			store, err := p.openStore(t.Context())
+			store, err := p.openStore(t.Context(), allParts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestStoresOpen(t *testing.T) {
 				}
 			}
 			// While it is gone, opening it waits and says why.
-			late, err := p.openStore(t.Context())
+			late, err := p.openStore(t.Context(), allParts)
 			if err != nil {
 				t.Fatal(err)
 			}

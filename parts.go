@@ -52,6 +52,7 @@ type parts struct {
 	upkeep    []*lifecycle.Part // work without a port
 	closers   []func() error
 	reloads   []func(context.Context) error // read files again
+	awaited   []func() error                // say what the server has not had since the start
 }
 
 // assemble makes the parts, each with the next one behind it: in process if that
@@ -88,10 +89,20 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		}
 	}
 	if run.BFF || run.Server && p.sharesSessions() {
-		if p.store, err = p.openStore(ctx); err != nil {
+		if p.store, err = p.openStore(ctx, run); err != nil {
 			return err
 		}
-		p.readiness.AddShared("session store", func(ctx context.Context) error { return storeReady(ctx, p.store) })
+		ready := func(ctx context.Context) error { return storeReady(ctx, p.store) }
+		if run.BFF {
+			p.readiness.AddShared("session store", ready)
+		} else { // for the operator's lists of sessions only
+			p.readiness.Add("session store", func(ctx context.Context) error {
+				if err := ready(ctx); err != nil {
+					return &admin.Warning{Err: err}
+				}
+				return nil
+			})
+		}
 		p.closers = append(p.closers, p.store.Close)
 	}
 	if run.Server {
@@ -99,6 +110,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 			return err
 		}
 		p.upkeep = append(p.upkeep, p.services.upkeep()...)
+		p.awaited = append(p.awaited, p.services.opened)
 		p.readiness.AddShared("services", p.services.ready)
 		p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "services", Run: p.watchServices})
 		p.closers = append(p.closers, p.services.close)
@@ -143,6 +155,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		list = awaitedDenylist{opening}
 	}
 	p.denylist = list
+	p.awaited = append(p.awaited, func() error { _, err := opening.get(); return err })
 	p.readiness.AddShared("denylist", func(context.Context) error { return list.Ready() })
 	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "denylist", Run: list.Run})
 	p.closers = append(p.closers, func() error { list.Close(); return nil })
@@ -163,10 +176,21 @@ func (p *parts) addServer() (err error) {
 		p.registerAdmin(r)
 	}
 	cfg.Policies = p.app.Policies
+	cfg.Ready = p.opened
 	cfg.Reflection = p.development
 	cfg.Logger = p.logger.With("part", "server")
 	p.server, err = server.New(cfg)
 	return err
+}
+
+// opened returns why the server lacks something that it has not had since the start.
+func (p *parts) opened() error {
+	for _, opened := range p.awaited {
+		if err := opened(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // registerAdmin registers the operator's service, which is of Gatehouse itself

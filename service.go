@@ -175,6 +175,16 @@ func (all implementations) upkeep() (work []*lifecycle.Part) {
 	return work
 }
 
+// opened returns why an implementation is not there yet.
+func (all implementations) opened() error {
+	for _, one := range all {
+		if _, err := one.opening.get(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // register adds all services to a gRPC server.
 func (all implementations) register(r grpc.ServiceRegistrar) {
 	for _, one := range all {

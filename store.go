@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -75,7 +76,7 @@ type sessionStore interface {
 
 // openStore opens the session store. Its form is valid. One that several processes
 // share may be unavailable; then it is awaited.
-func (p *parts) openStore(ctx context.Context) (store sessionStore, err error) {
+func (p *parts) openStore(ctx context.Context, run partSet) (store sessionStore, err error) {
 	address, logger := withAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile), p.logger.With("part", "sessions")
 	var open func(context.Context) (sharedStore, error)
 	switch storeKind(address) {
@@ -94,7 +95,11 @@ func (p *parts) openStore(ctx context.Context) (store sessionStore, err error) {
 		store, err = memory.New(memory.Config{})
 		return store, p.about("session-store", err)
 	}
-	opening, err := await(ctx, "session store", logger, func(ctx context.Context) (sharedStore, error) {
+	waits := logger
+	if run.BFF { // which logs each outage of its store
+		waits = slog.New(slog.DiscardHandler)
+	}
+	opening, err := await(ctx, "session store", waits, func(ctx context.Context) (sharedStore, error) {
 		store, err := open(ctx)
 		return store, p.about("session-store", err)
 	})

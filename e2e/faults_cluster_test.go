@@ -86,7 +86,7 @@ func newCluster(t *testing.T, users int, ttl time.Duration) *cluster {
 		m.args = append(m.args, "--listen-grpc="+m.address)
 	}
 	for i := range 2 {
-		m := add(&c.gateways, "gateway", fmt.Sprint("gateway ", i+1), "--grpc-target="+targetOf(c.servers[i:i+1]))
+		m := add(&c.gateways, "gateway", fmt.Sprint("gateway ", i+1), "--grpc-target="+targetOf(c.servers))
 		m.args = append(m.args, "--listen-gateway="+m.address)
 	}
 	for i := range 3 {

@@ -281,7 +281,7 @@ func (c *cluster) logged(before map[string]map[string]int) string {
 		}
 	}
 	total := 0
-	for _, message := range []string{"listening", "stopping", "signed in", "access token refreshed"} { // as on any day
+	for _, message := range []string{"starting", "listening", "stopping", "stopped", "signed in", "access token refreshed"} { // as on any day
 		delete(lines, message)
 	}
 	for _, n := range lines {

@@ -209,7 +209,7 @@ func TestFaults(t *testing.T) {
 		break
 	}
 	proof.Report(t, proof.Section{
-		Title: "Faults",
+		Title: "One installation",
 		Text: fmt.Sprintf("Three bffs, two gateways and two servers as processes on one machine, Redis with AOF for the sessions, PostgreSQL for the "+
 			"data, haproxy with a health check every 500 ms, a lame-duck delay of %v; a provider that rotates refresh tokens and detects their reuse, "+
 			"access tokens of %v. %d signed-in sessions send %d checked requests a second in an open loop: 60%% to a private route, 30%% read public "+

@@ -33,6 +33,10 @@ type Config struct {
 	// Reflection serves grpc.reflection. It shows the whole contract to every
 	// caller, so it is for development and for internal networks.
 	Reflection bool
+	// Ready returns why the server should get no calls, or nil: a condition of the
+	// health service besides that tokens can be verified. It is called at least once
+	// a second, also concurrently. Default: none.
+	Ready func() error
 	// Limits bounds sizes and times.
 	Limits LimitsConfig
 	// Logger gets one line per call, and one more for a refused token or a panic,

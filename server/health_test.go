@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +35,13 @@ func TestHealth(t *testing.T) {
 		issuer.SetDown(true)
 		cfg := newConfig(t, nil, &probe{})
 		cfg.Authn.Provider = oidctest.NewProvider(t, issuer)
+		var closed atomic.Bool
+		cfg.Ready = func() error {
+			if closed.Load() {
+				return errors.New("closed for lunch")
+			}
+			return nil
+		}
 		s, err := server.New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -62,6 +71,12 @@ func TestHealth(t *testing.T) {
 		issuer.SetDown(false)
 		<-time.After(4 * time.Second) // keys are fetched every 2 s, the health is set every second
 		want("when the keys are there", serving)
+		closed.Store(true)
+		<-time.After(time.Second)
+		want("while Config.Ready returns an error", not)
+		closed.Store(false)
+		<-time.After(time.Second)
+		want("when it returns none", serving)
 		issuer.SetDown(true)
 		<-time.After(25 * time.Hour) // keys are valid for 24 h
 		want("when the keys are too old", not)

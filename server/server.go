@@ -59,6 +59,7 @@ type Server struct {
 	verifier *authn.Verifier
 	table    *authn.Table
 	health   *healthService
+	also     func() error // Config.Ready, may be nil
 }
 
 // New returns a server. It refuses a Config that Validate refuses, contradictory
@@ -74,7 +75,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{verifier: verifier, calls: newCalls(), health: newHealthService()}
+	s := &Server{verifier: verifier, calls: newCalls(), health: newHealthService(), also: cfg.Ready}
 
 	// grpc.NewServer needs the limits, and each service needs the interceptors:
 	// the services are collected and checked before either is made.
@@ -144,8 +145,14 @@ func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 // Rules returns the policy of each method, by method name.
 func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 
-// Ready returns why calls cannot be authenticated at the moment, nil if they can.
-func (s *Server) Ready() error { return s.verifier.Ready() }
+// Ready returns why the server should get no calls at the moment, nil if it should:
+// because tokens cannot be verified, or the error of Config.Ready.
+func (s *Server) Ready() error {
+	if err := s.verifier.Ready(); err != nil || s.also == nil {
+		return err
+	}
+	return s.also()
+}
 
 // Run keeps the keys of the provider fresh and updates the health service, until
 // the context ends. Before it runs, the health service reports NOT_SERVING.
