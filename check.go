@@ -82,7 +82,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		report.Add(parts.checkGateway(ctx)...)
 	}
 	if run.Gateway && !run.Server {
-		report.Add(parts.checkServer(ctx)...)
+		report.Add(parts.checkServers(ctx)...)
 	}
 	if run.Server {
 		for _, finding := range p.blurred() {

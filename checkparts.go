@@ -12,10 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/gateway"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
@@ -47,12 +49,30 @@ func (p *parts) checkProvider(ctx context.Context) []check.Result {
 	return append(results, tokens)
 }
 
-// checkServer asks the remote server of a gateway whether it serves, as a whole and
+// checkServers asks each remote server of a gateway whether it serves, as a whole and
 // each service that the gateway exposes.
-func (p *parts) checkServer(ctx context.Context) []check.Result {
+func (p *parts) checkServers(ctx context.Context) []check.Result {
+	var results []check.Result
+	for _, target := range p.cfg.Servers.Targets {
+		name := p.values.Name("grpc-target")
+		if len(p.cfg.Servers.Targets) > 1 {
+			name += ": " + redacted(target)
+		}
+		dial := p.cfg.Servers
+		dial.Targets, dial.TLS = []string{target}, p.security.grpc
+		conn, err := gateway.Dial(dial)
+		if err != nil {
+			continue // the validation has read the target
+		}
+		results = append(results, p.checkServer(ctx, conn, name, target)...)
+		_ = conn.Close() // nothing is under way
+	}
+	return results
+}
+
+func (p *parts) checkServer(ctx context.Context, conn grpc.ClientConnInterface, name, target string) []check.Result {
 	const proof = "server"
-	name := p.values.Name("grpc-target")
-	health := healthpb.NewHealthClient(p.remote)
+	health := healthpb.NewHealthClient(conn)
 	ask := func(service string) (healthpb.HealthCheckResponse_ServingStatus, error) {
 		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 		defer cancel()
@@ -65,7 +85,7 @@ func (p *parts) checkServer(ctx context.Context) []check.Result {
 	case codes.Unimplemented:
 		return []check.Result{notKnown(proof, "", "%s: a gRPC server answers, without the health service of Gatehouse", name)}
 	default:
-		return []check.Result{p.noServer(ctx, err)}
+		return []check.Result{noServer(ctx, err, name, target)}
 	}
 	results := []check.Result{ok(proof, name+": the server answers and is ready")}
 	if serving != healthpb.HealthCheckResponse_SERVING {
@@ -82,11 +102,10 @@ func (p *parts) checkServer(ctx context.Context) []check.Result {
 }
 
 // noServer is the result for a server that does not answer.
-func (p *parts) noServer(ctx context.Context, err error) check.Result {
-	name := p.values.Name("grpc-target")
+func noServer(ctx context.Context, err error, name, target string) check.Result {
 	what, remedy := status.Convert(err).Message(), "start the server, or correct the address"
 	// gRPC has the cause as text only, so the address is dialed again.
-	if network, address, ok := dialable(p.cfg.Servers.Targets[0]); ok && len(p.cfg.Servers.Targets) == 1 {
+	if network, address, ok := dialable(target); ok {
 		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 		defer cancel()
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)

@@ -41,7 +41,6 @@ type parts struct {
 	leaving  atomic.Bool // the process is about to end
 	server   *server.Server
 	gateway  *gateway.Gateway
-	remote   grpc.ClientConnInterface // to the server of a gateway without one here
 	bff      *bff.BFF
 	services implementations // of the server
 	store    sessionStore    // of the bff, and of a server that shares it
@@ -219,7 +218,6 @@ func (p *parts) addGateway(run partSet) (err error) {
 			return err
 		}
 		p.closers = append(p.closers, remote.Close)
-		p.remote = remote
 		p.readiness.Add("server", remote.Ready)
 		cfg.Conn, cfg.Ready = remote, func() error { return remote.Ready(context.Background()) }
 	}

@@ -182,6 +182,12 @@ func TestCheckGateway(t *testing.T) {
 	code, got = ask("no-such-host.invalid:9090")
 	expect(t, "no such name", code, 1, got, map[string]string{"server": "no-such-host.invalid"})
 
+	code, got = ask("dns:///" + closed.Addr().String() + "," + web)
+	expect(t, "two servers", code, 1, got, map[string]string{"server": ": dns:///" + closed.Addr().String() + ": the connection is refused"})
+	if n := strings.Count(got["server"], "wrong "); n != 2 {
+		t.Errorf("two servers: %d are wrong: %s", n, got["server"])
+	}
+
 	issuer := tokentest.NewIssuer(t)
 	issuer.SetDown(true)
 	serve(t, "server", func(part, address string) {
