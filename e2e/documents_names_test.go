@@ -126,7 +126,7 @@ func (n names) settings(t *testing.T, text string) {
 }
 
 // repositoryPath matches inline code that is a path in the repository.
-var repositoryPath = regexp.MustCompile(`^(\.ci|\.github|bench|bff|client|cmd|docs|e2e|examples|gateway|gen|internal|lifecycle|oidc|proto|server|sessionadmin|third_party|tools)/[\w./-]*$`)
+var repositoryPath = regexp.MustCompile(`^(\.ci|\.github|bench|bff|client|cmd|deploy|docs|e2e|examples|gateway|gen|internal|lifecycle|oidc|proto|server|sessionadmin|third_party|tools)/[\w./-]*$`)
 
 // code checks a piece of code that names something of this repository.
 func (n names) code(t *testing.T, code string) {

@@ -48,7 +48,16 @@ var commands = map[string][]command{
 		{"curl -sS", runs(`{"products":[{"name":`)},
 	},
 	"docs/from-the-tutorial.md": {{"npx next dev", tested("TestExamples", "NextJSHotReload")}},
-	"docs/login.md":             {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
+	"docs/install.md": {
+		{"sha256sum --check", tested("TestProofRelease")},
+		{"make release", tested("TestProofRelease")},
+		{"gatehouse completion bash", tested("TestBashCompletion")},
+		{"sudo mkdir", elsewhere},   // needs systemd
+		{"docker build", elsewhere}, // needs Docker
+		{"deploy/compose/secrets", tested("TestProofCompose")},
+	},
+	"deploy/helm/gatehouse/README.md": {{"kubectl create secret", elsewhere}}, // needs Kubernetes
+	"docs/login.md":                   {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
 	"docs/performance.md": {
 		{"make bench-cpu", tested("TestRun")}, // takes minutes; the test measures few requests
 		{"go test -C bench", benchmarks},

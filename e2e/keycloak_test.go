@@ -38,6 +38,14 @@ const (
 
 func startKeycloak(t *testing.T, base string) *keycloak {
 	t.Helper()
+	k := startEmptyKeycloak(t)
+	k.admin(t, http.MethodPost, "", k.realm(base))
+	return k
+}
+
+// startEmptyKeycloak starts Keycloak without the realm.
+func startEmptyKeycloak(t *testing.T) *keycloak {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +78,6 @@ func startKeycloak(t *testing.T, base string) *keycloak {
 		}
 		return nil
 	})
-	k.admin(t, http.MethodPost, "", k.realm(base))
 	return k
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,7 @@ func TestProviders(t *testing.T) {
 // logout.
 func tellStory(t *testing.T, base, address string, p tried) {
 	t.Helper()
-	bff := gatehouse(t, append(p.env, "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:",
+	bff := gatehouse(t, append(slices.Concat([]string{"GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:"}, p.env),
 		"GATEHOUSE_LISTEN_BFF="+address, "GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0", "GATEHOUSE_LISTEN_GRPC=127.0.0.1:0"), "serve")
 	bff.ready(t, base+"/readyz")
 	v := newVisitor(t)
