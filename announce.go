@@ -1,14 +1,12 @@
 package gatehouse
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
-	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
 // announce logs what starts: the build, and how the process stands to the others.
@@ -54,29 +52,5 @@ func (p *parts) conclude(started time.Time, err error) {
 		p.logger.Info("stopped", attrs...)
 	} else {
 		p.logger.Error("stopped", append(attrs, "err", err)...)
-	}
-}
-
-// watchInterval is how often services are asked whether they are ready, for the log. A
-// database that fails shows only in the requests that need it.
-const watchInterval = 2 * time.Second
-
-// watchServices logs the outages of what the application's services depend on.
-func (p *parts) watchServices(ctx context.Context) error {
-	monitor := outage.New(outage.Config{Name: "services", Logger: p.logger.With("part", "services")})
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		bounded, cancel := context.WithTimeout(ctx, readyTimeout)
-		err := p.services.ready(bounded)
-		cancel()
-		if ctx.Err() == nil {
-			monitor.Note(ctx, err)
-		}
 	}
 }

@@ -111,7 +111,6 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		p.upkeep = append(p.upkeep, p.services.upkeep()...)
 		p.awaited = append(p.awaited, p.services.opened)
 		p.readiness.AddShared("services", p.services.ready)
-		p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "services", Run: p.watchServices})
 		p.closers = append(p.closers, p.services.close)
 		if err = p.addServer(); err != nil {
 			return err

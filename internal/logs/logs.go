@@ -1,6 +1,7 @@
 // Package logs owns the form of log lines: the ids that connect them, the length and the
-// characters of their texts, and the unit of durations. Its test holds every key and
-// every message of the source to docs/logs.md. It leaves what is logged to the parts.
+// characters of their texts, and the unit of durations. The test of package layout holds
+// every key and message of the source to docs/logs.md. It leaves what is logged to the
+// parts.
 package logs
 
 import (

@@ -1,4 +1,4 @@
-package logs_test
+package layout_test
 
 import (
 	"go/ast"
@@ -133,14 +133,16 @@ var (
 // logCall returns what a call logs, if it is one of a *slog.Logger, or of a function that makes an
 // attribute.
 func logCall(n *ast.CallExpr) (c call, ok bool) {
+	if last(n.Fun) == "await" && len(n.Args) > 1 {
+		return outageOf(n.Args[1])
+	}
 	f, isSelector := n.Fun.(*ast.SelectorExpr)
 	if !isSelector {
 		return c, false
 	}
 	switch name := last(f.X); {
 	case f.Sel.Name == "monitor" && len(n.Args) == 1:
-		c.logs, c.level, c.message = true, "WARN", text(n.Args[0])+" unavailable"
-		return c, true
+		return outageOf(n.Args[0])
 	case name == "slog" && f.Sel.Name == "Duration":
 		c.banned = "slog.Duration writes nanoseconds: use logs.Seconds"
 		return c, true
@@ -177,16 +179,25 @@ func logCall(n *ast.CallExpr) (c call, ok bool) {
 	return c, true
 }
 
-// literal returns the message of an outage.Config.
+// outageOf returns the message of an outage of what has this name. What varies in a name is NAME.
+func outageOf(name ast.Expr) (c call, ok bool) {
+	fixed := text(name)
+	if e, isSum := name.(*ast.BinaryExpr); isSum && fixed == "" {
+		fixed = text(e.X) + "NAME"
+	}
+	c.logs, c.level, c.message = true, "WARN", fixed+" unavailable"
+	return c, fixed != ""
+}
+
+// literal returns the message of an outage.Config or a peers.Config.
 func literal(n *ast.CompositeLit) (c call, ok bool) {
 	kind, isSelector := n.Type.(*ast.SelectorExpr)
-	if !isSelector || last(kind.X) != "outage" || kind.Sel.Name != "Config" {
+	if !isSelector || last(kind.X) != "outage" && last(kind.X) != "peers" || kind.Sel.Name != "Config" {
 		return c, false
 	}
 	for _, e := range n.Elts {
-		if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" && text(field.Value) != "" {
-			c.logs, c.level, c.message = true, "WARN", text(field.Value)+" unavailable"
-			return c, true
+		if field, isField := e.(*ast.KeyValueExpr); isField && last(field.Key) == "Name" {
+			return outageOf(field.Value)
 		}
 	}
 	return c, false
