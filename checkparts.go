@@ -167,8 +167,15 @@ func (p *parts) checkOneGateway(ctx context.Context, address string) check.Resul
 
 // get returns the status and the beginning of the body of a part's answer.
 func get(ctx context.Context, secure *tls.Config, base, path string) (code int, body string, err error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, DisableKeepAlives: true}
+	if socket, ok := loopback.Socket(base); ok {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+		base = "http://localhost"
+	}
 	client := &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, DisableKeepAlives: true},
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)

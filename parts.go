@@ -310,7 +310,11 @@ func (p *parts) tokenAddress() string {
 	if err != nil || port == "0" {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(base.Hostname(), port)
+	scheme := "http"
+	if p.security.listeners["ListenGateway"] != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(base.Hostname(), port)
 }
 
 // staying returns errLeaving once the process is about to end.

@@ -262,8 +262,8 @@ func (p *program) settings() settings.Table {
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
 		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redactedList,
 			Targets: []any{&cfg.Gateways.Targets},
-			Help: "The gateways of a bff that runs alone: http://gateway:5000. Give several with commas; a name " +
-				"may have several addresses. Requests go in turn to those that are ready " +
+			Help: "The gateways of a bff that runs alone: http://gateway:5000, or unix:PATH. Give several with " +
+				"commas; a name may have several addresses. Requests go in turn to those that are ready " +
 				"(docs/topologies.md)."},
 		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redactedList,
 			Targets: []any{&cfg.Servers.Targets},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
@@ -41,7 +42,7 @@ type UpstreamConfig struct {
 	// Targets are the addresses of servers with the same content, such as
 	// "http://gateway:5000": scheme, host, and a path that is put before those of
 	// requests. All addresses of a name are used, and the name is looked up again
-	// and again.
+	// and again. "unix:/run/gateway.sock" is a Unix socket.
 	Targets []string
 	// Probe is the path that is requested from each address to see whether it is
 	// ready. Default: "/readyz", where a gateway says so.
@@ -68,7 +69,7 @@ func (cfg UpstreamConfig) Validate() error {
 		errs = append(errs, invalid.Missing("Targets", "give an address such as http://gateway:5000"))
 	}
 	for i, address := range cfg.Targets {
-		_, err := origin.Upstream(address)
+		_, err := upstreamURL(address)
 		errs = append(errs, origin.Invalid(fmt.Sprintf("Targets[%d]", i), address, err))
 	}
 	for _, d := range []struct {
@@ -80,6 +81,14 @@ func (cfg UpstreamConfig) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// upstreamURL returns a target as a URL, with the scheme unix for a socket.
+func upstreamURL(target string) (*url.URL, error) {
+	if path, ok := loopback.Socket(target); ok {
+		return &url.URL{Scheme: "unix", Path: path}, nil
+	}
+	return origin.Upstream(target)
 }
 
 // An Upstream is a [NewProxy] to several gateways, for Config.API. It is safe for
@@ -110,7 +119,7 @@ func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
 	}
 	var targets []*url.URL
 	for _, address := range cfg.Targets {
-		target, err := origin.Upstream(address)
+		target, err := upstreamURL(address)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,9 +33,9 @@ var errLeft = errors.New("the server has stopped answering")
 
 // BalancerConfig configures a Balancer. Targets and Probe are required.
 type BalancerConfig struct {
-	Name                        string // what the servers are, for the log
-	Targets                     []*url.URL
-	Probe                       string // path
+	Name                        string     // what the servers are, for the log
+	Targets                     []*url.URL // http, https, or unix with the path of a socket
+	Probe                       string     // path
 	TLS                         *tls.Config
 	ProbeInterval, ProbeTimeout time.Duration
 	ResolveInterval             time.Duration
@@ -55,8 +56,14 @@ type Balancer struct {
 // NewBalancer returns a Balancer, which begins to probe.
 func NewBalancer(cfg BalancerConfig) *Balancer {
 	b := &Balancer{cfg: cfg}
+	b.cfg.Targets = slices.Clone(cfg.Targets)
 	var targets []peers.Target
-	for _, u := range cfg.Targets {
+	for i, u := range cfg.Targets {
+		if u.Scheme == "unix" {
+			targets = append(targets, peers.Target{Path: u.Path})
+			b.cfg.Targets[i] = &url.URL{Scheme: "http", Host: "localhost"} // for the Host header
+			continue
+		}
 		port := u.Port()
 		if port == "" {
 			port = map[string]string{"https": "443"}[u.Scheme]
