@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// To returns a handler that writes each event to w as one line of JSON, with one
+// call of Write. It is safe for concurrent use.
+func To(w io.Writer) Handler {
+	var mu sync.Mutex
+	return func(_ context.Context, e Event) error {
+		line, err := encode(e)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if _, err := w.Write(line); err != nil {
+			return fmt.Errorf("audit: write event: %w", err)
+		}
+		return nil
+	}
+}
+
+func encode(e Event) ([]byte, error) {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("audit: encode event: %w", err)
+	}
+	return append(line, '\n'), nil
+}
+
+// A File is an audit log in a file of JSON lines. It is safe for concurrent use,
+// and several processes may write to one file on a local file system.
+type File struct {
+	path string
+
+	mu   sync.Mutex
+	file *os.File
+}
+
+// Open opens the file at path for appending, and creates it if there is none,
+// readable by its owner alone (mode 0600).
+func Open(path string) (*File, error) {
+	f := &File{path: path}
+	if err := f.reopen(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Record appends the event; it is a [Handler]. If the file was renamed or removed
+// since the last event, as log rotation does, Record creates a new one at the same
+// path. The event is with the operating system when Record returns: it survives
+// the end of the process, not that of the machine.
+func (f *File) Record(_ context.Context, e Event) error {
+	line, err := encode(e)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.current() {
+		if err := f.reopen(); err != nil {
+			return err
+		}
+	}
+	if _, err := f.file.Write(line); err != nil {
+		return fmt.Errorf("audit: append event: %w", err)
+	}
+	return nil
+}
+
+// current reports whether the open file is the one at the path.
+func (f *File) current() bool {
+	if f.file == nil {
+		return false
+	}
+	opened, err := f.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.path)
+	return err == nil && os.SameFile(opened, named)
+}
+
+func (f *File) reopen() error {
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("audit: open file: %w", err)
+	}
+	if f.file != nil {
+		_ = f.file.Close() // each line was written at once
+	}
+	f.file = file
+	return nil
+}
+
+// Close closes the file.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
+}
