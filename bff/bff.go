@@ -117,7 +117,12 @@ func New(cfg Config) (*BFF, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider) // of the type: Validate
+	trusted := clientaddr.Trust{Proxies: cfg.TraceTrusted}
+	if cfg.TraceTrusted == nil {
+		trusted = clientaddr.Trust{Proxies: cfg.Access.TrustedProxies, UnixSocket: cfg.Access.TrustUnixSocket}
+	}
+	b.tracer = tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "bff", Trusted: trusted})
+	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider, b.tracer) // of the type: Validate
 	limited := metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections)
 	streams := metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)
 	manager := cfg.Sessions.manager()
@@ -143,11 +148,6 @@ func New(cfg Config) (*BFF, error) {
 		return nil, err
 	}
 	b.respond = respond.New(b.pages, cfg.Logger)
-	trusted := clientaddr.Trust{Proxies: cfg.TraceTrusted}
-	if cfg.TraceTrusted == nil {
-		trusted = clientaddr.Trust{Proxies: cfg.Access.TrustedProxies, UnixSocket: cfg.Access.TrustUnixSocket}
-	}
-	b.tracer = tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "bff", Trusted: trusted})
 	pageTracer := b.tracer
 	if cfg.Frontend == nil {
 		cfg.Frontend, pageTracer = b.pages, nil
@@ -157,7 +157,7 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.refresher = refresh.New(refresh.Config{
 		Sessions: b.sessions, Party: b.party, RevokeAt: b.pending.At, Setting: cfg.SettingName,
-		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
+		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider, Tracer: b.tracer,
 	})
 	denier := denier{cfg.Revoke, cfg.Logger}
 	revoker := revocation.New(revocation.Config{Store: store, Deny: denier.target, Now: cfg.Now})

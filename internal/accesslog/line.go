@@ -90,7 +90,7 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	l.mu.Lock()
 	l.written = true
 	l.mu.Unlock()
-	var room [2]slog.Attr
+	var room [3]slog.Attr
 	ids := logs.AppendIDs(room[:0], ctx)
 	all := l.attrs
 	if n := len(attrs) + len(ids); n <= own {

@@ -279,7 +279,7 @@ func text(e ast.Expr) string {
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	types := fields(t)
-	used := map[string]bool{slog.TimeKey: true, slog.LevelKey: true, slog.MessageKey: true, logs.RequestID: true, logs.TraceID: true}
+	used := map[string]bool{slog.TimeKey: true, slog.LevelKey: true, slog.MessageKey: true, logs.RequestID: true, logs.TraceID: true, logs.SpanID: true}
 	for _, c := range calls(t) {
 		if c.banned != "" {
 			t.Errorf("%s: %s", c.at, c.banned)

@@ -18,6 +18,7 @@ import (
 const (
 	RequestID = "request_id"
 	TraceID   = "trace_id"
+	SpanID    = "span_id"
 )
 
 // Request is the message of the one line that a request or call has in each process.
@@ -51,7 +52,7 @@ type handler struct{ slog.Handler }
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	r, identified := bound(r)
 	if !identified {
-		var ids [2]slog.Attr
+		var ids [3]slog.Attr
 		if attrs := AppendIDs(ids[:0], ctx); len(attrs) > 0 {
 			r.AddAttrs(attrs...)
 		}
@@ -66,7 +67,7 @@ func AppendIDs(attrs []slog.Attr, ctx context.Context) []slog.Attr {
 		attrs = append(attrs, slog.String(RequestID, id))
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
-		attrs = append(attrs, slog.String(TraceID, span.TraceID().String()))
+		attrs = append(attrs, slog.String(TraceID, span.TraceID().String()), slog.String(SpanID, span.SpanID().String()))
 	}
 	return attrs
 }

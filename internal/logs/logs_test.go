@@ -26,7 +26,7 @@ func TestIDs(t *testing.T) {
 	logger.Info("three")
 	logger.LogAttrs(traced, slog.LevelInfo, "four", logs.AppendIDs(nil, traced)...)
 	lines := strings.Split(out.String(), "\n")
-	const traceID = " trace_id=01000000000000000000000000000000"
+	const traceID = " trace_id=01000000000000000000000000000000 span_id=0200000000000000"
 	for i, want := range []string{
 		"msg=one part=bff request_id=abc", "msg=two part=bff request_id=abc" + traceID,
 		"msg=three part=bff", "msg=four part=bff request_id=abc" + traceID,

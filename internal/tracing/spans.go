@@ -112,6 +112,20 @@ func (c Call) End(status int, aborted bool) {
 	c.span.End()
 }
 
+// collection is the name of what the session store has: sessions, and notes about them.
+const collection = "sessions"
+
+// StartStore begins the client span of a call of the session store, and returns its
+// context. system is that of db.system.name. Keys are no attributes: they lead to users.
+func (t *Tracer) StartStore(ctx context.Context, system, operation string) (context.Context, trace.Span) {
+	ctx, span := t.Start(ctx, operation, trace.SpanKindClient)
+	if span.IsRecording() {
+		span.SetName(operation + " " + collection)
+		span.SetAttributes(semconv.DBSystemNameKey.String(system), semconv.DBOperationName(operation), semconv.DBCollectionName(collection))
+	}
+	return ctx, span
+}
+
 // setStatus sets what a span tells of the status of an HTTP answer. Only a server's
 // fault is an error: a client that must sign in is none.
 func setStatus(span trace.Span, status int) {
@@ -124,6 +138,9 @@ func setStatus(span trace.Span, status int) {
 // Fail marks a span as an error of a type: a status, or the kind of a failure. The
 // text of an error may contain anything, so that only the log gets it.
 func Fail(span trace.Span, kind string) {
+	if !span.IsRecording() {
+		return
+	}
 	span.SetAttributes(semconv.ErrorTypeKey.String(kind))
 	span.SetStatus(codes.Error, "")
 }

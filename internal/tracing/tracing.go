@@ -63,6 +63,9 @@ func New(cfg Config) *Tracer {
 	return t
 }
 
+// Enabled reports whether spans may be recorded.
+func (t *Tracer) Enabled() bool { return t != nil && t.tracer != nil }
+
 // none is a span that records nothing.
 var none = trace.SpanFromContext(context.Background())
 
@@ -80,7 +83,7 @@ var kinds = func() (options [6][]trace.SpanStartOption) {
 // without allocation. The parent may have ended: a refresh outlives the request
 // that began it.
 func (t *Tracer) Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
-	if t == nil || t.tracer == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
+	if !t.Enabled() || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, none
 	}
 	return t.tracer.Start(ctx, name, kinds[kind]...)
@@ -89,7 +92,7 @@ func (t *Tracer) Start(ctx context.Context, name string, kind trace.SpanKind) (c
 // StartAny is Start that begins a trace for a context without one: for work that
 // no request has caused, and that is rare.
 func (t *Tracer) StartAny(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
-	if t == nil || t.tracer == nil || trace.SpanContextFromContext(ctx).IsValid() {
+	if !t.Enabled() || trace.SpanContextFromContext(ctx).IsValid() {
 		return t.Start(ctx, name, kind)
 	}
 	return t.tracer.Start(ctx, name, kinds[kind]...)

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 const (
@@ -80,6 +82,7 @@ type Config struct {
 	Logger *slog.Logger
 	// MeterProvider makes the instruments of the metrics, nil for none.
 	MeterProvider metric.MeterProvider
+	Tracer        *tracing.Tracer
 }
 
 // A Refresher refreshes the access tokens of sessions. It is safe for concurrent use.
@@ -257,6 +260,8 @@ func (r *Refresher) isLater(s *session.Session) bool {
 // time; the refresh goes on.
 func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool) (_ *session.Session, err error) {
 	defer func(start time.Time) { r.waits.Since(ctx, start, waitResult(err)) }(time.Now())
+	ctx, span := r.cfg.Tracer.Start(ctx, tracing.AwaitRefresh, trace.SpanKindInternal)
+	defer func() { endSpan(span, err) }()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -273,6 +278,19 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 			return f.session, f.err
 		}
 	}
+}
+
+// endSpan ends the span of a refresh, or of the wait for one. That the session is over, or
+// that another node refreshes it, is no failure.
+func endSpan(span trace.Span, err error) {
+	if err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, errElsewhere) {
+		kind := tracing.Kind(err)
+		if _, ok := errors.AsType[*Unavailable](err); ok {
+			kind = "unavailable"
+		}
+		tracing.Fail(span, kind)
+	}
+	span.End()
 }
 
 // waitResult is what a request that has waited got, in metrics.
@@ -316,8 +334,9 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 	r.flights[s.ID] = f
 	// When the browser closes the connection, a refresh token that the provider
 	// has just rotated must not be lost.
-	ctx = context.WithoutCancel(ctx)
+	ctx, span := r.cfg.Tracer.Start(context.WithoutCancel(ctx), tracing.Refresh, trace.SpanKindInternal)
 	r.cfg.Work.Go(func() {
+		defer func() { endSpan(span, f.err) }()
 		switch {
 		case late != nil:
 			f.session, f.err = r.writeLate(ctx, late)
