@@ -50,7 +50,8 @@ type Config struct {
 	// Level is the log level; its value at New is the configured one. Required
 	// with Debug.
 	Level *slog.LevelVar
-	// Changed, if not nil, is called after a change at run time.
+	// Changed, if not nil, is called after a change at run time. It is called
+	// concurrently.
 	Changed func(context.Context, Change)
 	// AllowedHosts are names by which the port may be reached, besides loopback
 	// names and addresses. A page of another site can make a name of its own

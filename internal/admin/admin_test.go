@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -184,12 +185,17 @@ func TestReadyz(t *testing.T) {
 func TestLogLevel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // a timer's change is one of another goroutine
 		var changes []admin.Change
 		level := new(slog.LevelVar)
 		level.Set(slog.LevelWarn)
 		a := newAdmin(t, func(cfg *admin.Config) {
 			cfg.Level = level
-			cfg.Changed = func(_ context.Context, c admin.Change) { changes = append(changes, c) }
+			cfg.Changed = func(_ context.Context, c admin.Change) {
+				mu.Lock()
+				defer mu.Unlock()
+				changes = append(changes, c)
+			}
 		})
 		for _, query := range []string{"", "?level=loud", "?level=debug&for=10", "?level=debug&for=-1s", "?level=debug&for=999h"} {
 			if w := do(a, http.MethodPost, local+"/debug/log-level"+query); w.Code != http.StatusBadRequest {
@@ -216,6 +222,9 @@ func TestLogLevel(t *testing.T) {
 		if got := level.Level(); got != slog.LevelError {
 			t.Errorf("a change without end: %v, want error", got)
 		}
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		var got []string
 		for _, c := range changes {
 			got = append(got, c.Setting+" "+c.From+" "+c.To)
