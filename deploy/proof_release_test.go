@@ -13,7 +13,7 @@ import (
 
 // TestProofRelease makes a release in two directories, and compares what is made byte for byte.
 func TestProofRelease(t *testing.T) {
-	const version = "v9.8.7-rc.1"
+	const version = "v0.98.7-rc.1"
 	run := func(dir, name string, args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), name, args...)
@@ -30,6 +30,7 @@ func TestProofRelease(t *testing.T) {
 	for i, name := range []string{"one", "another/directory"} {
 		dir := filepath.Join(t.TempDir(), name)
 		run("..", "git", "clone", "-q", ".", dir)
+		run(dir, "git", "checkout", "-q", commit)
 		run(dir, "tools/release", version)
 		dist = filepath.Join(dir, "dist")
 		sums[i] = read(t, filepath.Join(dist, "SHA256SUMS"))
