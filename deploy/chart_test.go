@@ -74,7 +74,8 @@ type manifest struct {
 				}
 			}
 		}
-		Ports []struct{ TargetPort string }
+		ClusterIP string
+		Ports     []struct{ TargetPort string }
 	}
 }
 
@@ -154,6 +155,9 @@ func TestChart(t *testing.T) {
 					}
 				}
 				for _, s := range services {
+					if called := topology.name == "parts" && strings.HasSuffix(s.Metadata.Name, "-gateway") || strings.HasSuffix(s.Metadata.Name, "-server"); called && s.Spec.ClusterIP != "None" {
+						t.Errorf("service %s hides its pods from the part in front of it", s.Metadata.Name)
+					}
 					for _, p := range s.Spec.Ports {
 						if !ports[p.TargetPort] {
 							t.Errorf("service %s leads to the port %q, which no pod has", s.Metadata.Name, p.TargetPort)
