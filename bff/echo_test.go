@@ -97,3 +97,21 @@ func TestEchoingProvider(t *testing.T) {
 		})
 	}
 }
+
+// A provider that fails is not blamed for a wrong answer.
+func TestProviderOutagePage(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{
+		http.StatusInternalServerError: "does not work properly at the moment",
+		http.StatusTooManyRequests:     "does not work properly at the moment",
+		http.StatusUnauthorized:        "was not accepted",
+	} {
+		s := start(t)
+		s.idp.change(func(p *provider) { p.instead["/token"] = refuse(status, "server_error") })
+		b := s.browser()
+		res := b.back(s.idp.authorize(b.navigate("/api/auth/login").location()))
+		if res.StatusCode != http.StatusBadGateway || !strings.Contains(res.body, want) {
+			t.Errorf("token endpoint answers %d: got %d %s, want 502 and %q", status, res.StatusCode, res.body, want)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type failure string
 const (
 	failureResponse    failure = "answer"      // the browser brought no valid authorization response
 	failureProvider    failure = "provider"    // the provider's response is not valid
+	failureOutage      failure = "outage"      // the provider did not respond, or with 429 or 5xx
 	failureSignedOut   failure = "signed out"  // revoked meanwhile
 	failureStepUp      failure = "step up"     // too old or too weak
 	failureStore       failure = "store"       // the session was not stored
@@ -36,7 +37,7 @@ func (f failure) result() string {
 	switch f {
 	case failureResponse:
 		return metrics.LoginResponse
-	case failureProvider:
+	case failureProvider, failureOutage:
 		return metrics.LoginProvider
 	case failureSignedOut:
 		return metrics.LoginSignedOut
@@ -84,6 +85,11 @@ func failureOf(err error) failure {
 		return failureStepUp
 	case refused && refusal.Status < http.StatusInternalServerError && slices.Contains(codeErrors, refusal.Code):
 		return failureResponse
+	case refused && (refusal.Status >= http.StatusInternalServerError || refusal.Status == http.StatusTooManyRequests):
+		return failureOutage
+	}
+	if _, silent := errors.AsType[*rp.NoResponse](err); silent {
+		return failureOutage
 	}
 	return failureProvider
 }
@@ -165,6 +171,8 @@ func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		p.Status = http.StatusBadRequest
 		p.Message = "What your browser has brought from the sign-in service is not good, or no longer, so you are not signed in. Please start again; if it happens again, tell the people who run this application."
 		p.Action.Label = "Sign in"
+	case failureOutage:
+		p.Message = "The sign-in service does not work properly at the moment, so you are not signed in. Please try again in a little while."
 	case failureSignedOut:
 		p.Status = http.StatusUnauthorized
 		p.Message = "You were signed out while this sign-in was in progress. Please start again."
