@@ -65,10 +65,10 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 		return cmd
 	}
 	serve := func(use, short string) {
-		add(use, short, func(ctx context.Context) error { return p.run(ctx, runs[use]) })
+		add(use, short, func(ctx context.Context) error { return p.run(ctx, p.partsOf(use)) })
 	}
 	add("dev", "Run everything with a provider for development; needs no configuration.", p.runDev)
-	serve("serve", "Run bff, gateway and server in one process, with your provider.")
+	serve("serve", "Run bff, gateway and server in one process, with your provider; with --grpc-target, bff and gateway.")
 	serve("bff", "Run the bff alone; needs --gateway-url.")
 	serve("gateway", "Run the gateway alone; needs --grpc-target.")
 	serve("server", "Run the server alone.")
@@ -85,7 +85,7 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 		if err := p.start("check", part, sources(), stderr); err != nil {
 			return err
 		}
-		return p.check(cmd.Context(), runs[part], asJSON)
+		return p.check(cmd.Context(), p.partsOf(part), asJSON)
 	}
 	check.Flags().BoolVar(&asJSON, "json", false, "Write the report as JSON.")
 
@@ -134,13 +134,18 @@ func (p *program) completeValues(root *cobra.Command) {
 // told.
 func (p *program) start(command, part string, from settings.Sources, stderr io.Writer) error {
 	p.read(from)
+	if runs[part].Server && !p.partsOf(part).Server {
+		for _, name := range p.values.Given("Server.", "DatabaseURL", "ListenGRPC") {
+			p.values.Note(name, "has no effect, because the server is at "+p.values.Name("grpc-target"))
+		}
+	}
 	for _, note := range p.values.Notes() {
 		fmt.Fprintf(stderr, "%s: note: %s\n", p.app.name(), note)
 	}
 	if err := p.values.Err(); err != nil {
-		if which, ok := runs[part]; ok && p.values.Complete() {
+		if part != "dev" && p.values.Complete() {
 			p.setDefaults()
-			err = errors.Join(err, p.validate(which))
+			err = errors.Join(err, p.validate(p.partsOf(part)))
 		}
 		return &usageError{err}
 	}
@@ -152,10 +157,20 @@ func (p *program) start(command, part string, from settings.Sources, stderr io.W
 	return nil
 }
 
-// runs has the parts whose configuration a command validates.
+// runs has the parts that a command runs by default.
 var runs = map[string]partSet{
-	"serve": allParts,
-	"bff":   {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
+	"dev": allParts, "serve": allParts,
+	"bff": {BFF: true}, "gateway": {Gateway: true}, "server": {Server: true},
+}
+
+// partsOf returns the parts that a command runs. The server is elsewhere if there is
+// a target.
+func (p *program) partsOf(command string) partSet {
+	which := runs[command]
+	if which.Gateway && len(p.cfg.Servers.Targets) > 0 {
+		which.Server = false
+	}
+	return which
 }
 
 // writeHelp writes commands and flags.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
@@ -44,7 +45,8 @@ func (p *program) runDev(ctx context.Context) error {
 	}
 	// Its pages are at http://localhost, and its provider is its own.
 	cfg.TLS = tlsConfig{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
-	ports, err := p.listen(allParts)
+	which := p.partsOf("dev")
+	ports, err := p.listen(which)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (p *program) runDev(ctx context.Context) error {
 	}
 	cfg.BFF.Sessions.Secrets = []string{rand.Text() + rand.Text()}
 	p.setDefault("audience", cfg.Server.Authn.Audience, devAudience)
-	if err := p.validate(allParts); err != nil {
+	if err := p.validate(which); err != nil {
 		return err
 	}
 	provider, err := devidp.New(devidp.Config{
@@ -85,16 +87,16 @@ func (p *program) runDev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	telemetry, err := p.startTelemetry(ctx, allParts)
+	telemetry, err := p.startTelemetry(ctx, which)
 	if err != nil {
 		return err
 	}
 	defer telemetry.Close()
-	parts, err := p.assemble(ctx, allParts)
+	parts, err := p.assemble(ctx, which)
 	if err != nil {
 		return err
 	}
-	if cfg.DatabaseURL != inMemory {
+	if which.Server && cfg.DatabaseURL != inMemory {
 		fmt.Fprintf(p.out, "Note: data is kept in %s, and every program on this machine can change it\n",
 			p.values.Name("database-url"))
 	}
@@ -114,6 +116,10 @@ func (p *program) welcome(ports *ports) {
 	if p.cfg.Gateway.Document.Off {
 		reference = "off"
 	}
+	server := redactedList(strings.Join(p.cfg.Servers.Targets, ","))
+	if ports.grpc != nil {
+		server = "localhost:" + port(ports.grpc) + "              with a bearer token; reflection is on"
+	}
 	fmt.Fprintf(p.out, `
   Gatehouse runs. Open %[1]s in a browser and press Sign in:
   the provider asks which demo user to be, and needs no password.
@@ -121,14 +127,14 @@ func (p *program) welcome(ports *ports) {
     pages      %[1]s
     REST       http://localhost:%[2]s/api   with a bearer token
     reference  %[7]s
-    gRPC       localhost:%[3]s              with a bearer token; reflection is on
+    gRPC       %[3]s
     provider   %[4]s
 
   A token:     curl -s -u %[5]s:%[6]s -d grant_type=client_credentials %[4]s/oauth/token
 
   Stop with Ctrl-C. With your own provider: %[8]s serve
 
-`, p.cfg.BFF.BaseURL, port(ports.gateway), port(ports.grpc), p.cfg.Provider.Issuer,
+`, p.cfg.BFF.BaseURL, port(ports.gateway), server, p.cfg.Provider.Issuer,
 		devMachine, devMachineSecret, reference, p.app.name())
 }
 

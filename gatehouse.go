@@ -9,7 +9,8 @@
 // # Commands
 //
 //	dev      runs all parts with a provider for development; needs no settings
-//	serve    runs bff, gateway and server in one process
+//	serve    runs bff, gateway and server in one process; with --grpc-target
+//	         bff and gateway
 //	bff, gateway, server
 //	         run one part
 //	check    validates the settings, and proves what it can at the provider,

@@ -24,6 +24,19 @@ func TestLogoutReachesTokens(t *testing.T) {
 		p.ready(t, base+"/readyz")
 		logoutReachesToken(t, installation{base: base, op: op, processes: []*process{p}}, rest)
 	})
+	t.Run("bff and gateway in front of a server, and Redis", func(t *testing.T) {
+		t.Parallel()
+		address, rest, grpc := freeAddress(t), freeAddress(t), freeAddress(t)
+		base, redis := "http://localhost:"+portOf(address), startRedis(t)
+		op := startProvider(t, freeAddress(t), base, 10*time.Minute)
+		server := gatehouse(t, []string{"AUTH0_ISSUER_BASE_URL=" + op.issuer, "AUTH0_AUDIENCE=" + opAudience, "GATEHOUSE_DENYLIST=" + redis},
+			"server", "--listen-grpc="+grpc)
+		front := gatehouse(t, append(op.environment(base), "GATEHOUSE_DENYLIST="+redis),
+			"serve", "--listen-bff="+address, "--listen-gateway="+rest, "--grpc-target=dns:///"+grpc)
+		front.ready(t, "http://"+rest+"/readyz")
+		front.ready(t, base+"/readyz")
+		logoutReachesToken(t, installation{base: base, op: op, processes: []*process{front, server}}, rest)
+	})
 	t.Run("three processes and Redis", func(t *testing.T) {
 		t.Parallel()
 		address, rest, grpc := freeAddress(t), freeAddress(t), freeAddress(t)

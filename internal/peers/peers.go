@@ -98,9 +98,10 @@ type Peer struct {
 	outage *outage.Monitor
 
 	// The set's lock guards these.
-	answered bool      // it has answered once
-	silent   time.Time // since when it does not answer; zero if it does
-	err      error     // of the last probe
+	added  time.Time
+	served bool      // a probe has succeeded
+	silent time.Time // since when it does not answer; zero if it does
+	err    error     // of the last probe
 }
 
 // leaving is a context that ends when calls should leave the peer.
@@ -392,7 +393,7 @@ func (s *Set) replace(target int, network string, addresses []string) {
 
 // add begins to probe an address.
 func (s *Set) add(target int, network, address string) *Peer {
-	p := &Peer{Target: target, Network: network, Address: address}
+	p := &Peer{Target: target, Network: network, Address: address, added: time.Now()}
 	p.state.Store(int32(New))
 	p.left.Store(newLeaving())
 	p.outage = outage.New(outage.Config{Name: s.cfg.Name, Logger: s.cfg.Logger.With("address", address)})
@@ -444,15 +445,16 @@ func (s *Set) note(ctx context.Context, p *Peer, err error) {
 		state = Lost
 	}
 	if state < Silent {
-		p.answered, p.silent = true, time.Time{}
+		p.silent = time.Time{}
 	}
+	p.served = p.served || err == nil
 	if state != was {
 		p.state.Store(int32(state))
 		s.reconsider()
 	}
-	// An address that has never answered may be one of a machine that has another,
-	// as localhost is 127.0.0.1 and ::1.
-	quiet := err != nil && !p.answered && (state != Lost || s.serves(p.Target))
+	// An address that has never served may be that of a process that is starting, or
+	// of a machine that has another one, as localhost is 127.0.0.1 and ::1.
+	quiet := err != nil && !p.served && (now.Sub(p.added) < GiveUp || s.serves(p.Target))
 	s.mu.Unlock()
 	if was == Serving && state != Serving {
 		s.wake.Send()

@@ -194,6 +194,24 @@ func (v *Values) inSettings(path, text string) string {
 	})
 }
 
+// Given returns the names of the settings that a source sets, and whose targets all
+// have paths that begin with one of prefixes.
+func (v *Values) Given(prefixes ...string) []string {
+	outside := map[*Setting]bool{} // by setting with a path: whether another one is elsewhere
+	for path, s := range v.paths {
+		within := slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+		outside[s] = outside[s] || !within
+	}
+	var names []string
+	for _, s := range v.table {
+		elsewhere, bound := outside[s]
+		if from, ok := v.found[s]; ok && from.source.place != "default" && bound && !elsewhere {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // Variable returns the name of the variable that sets the field at path, or ""
 // if none does.
 func (v *Values) Variable(path string) string {
