@@ -37,7 +37,8 @@ func (p *program) startTelemetry(ctx context.Context, which partSet) (*telemetry
 	}
 	p.telemetry = t
 	metrics.ObserveGauges(t.Meter, metrics.BuildInfo, func(_ context.Context, observe func(float64, ...string)) { observe(1, buildLabels()...) })
-	for _, meters := range []*metric.MeterProvider{&p.cfg.Provider.MeterProvider, &p.cfg.Server.MeterProvider, &p.cfg.Gateway.MeterProvider, &p.cfg.BFF.MeterProvider} {
+	for _, meters := range []*metric.MeterProvider{&p.cfg.Provider.MeterProvider, &p.cfg.Server.MeterProvider, &p.cfg.Gateway.MeterProvider, &p.cfg.BFF.MeterProvider,
+		&p.cfg.Servers.MeterProvider, &p.cfg.Gateways.MeterProvider} {
 		*meters = t.Meter
 	}
 	for _, tracers := range []*trace.TracerProvider{&p.cfg.Provider.TracerProvider, &p.cfg.Server.TracerProvider, &p.cfg.Gateway.TracerProvider, &p.cfg.BFF.TracerProvider} {

@@ -32,7 +32,7 @@ func TestRun(t *testing.T) {
 		if err := run(t.Context(), append(args, "-rounds=1", "-requests=8", "-connections=2"), &out); err != nil {
 			t.Fatal(err)
 		}
-		for _, variant := range []string{"bare net/http handler", "plain grpc-gateway", "gateway + server in one", "everything in one", "bff alone", "three processes"} {
+		for _, variant := range []string{"bare net/http handler", "plain grpc-gateway", "gateway + server in one", "everything in one", "bff alone", "bff + gateway in one", "three processes"} {
 			if !strings.Contains(out.String(), "\n"+variant) {
 				t.Errorf("%v: no line for %s:\n%s", args, variant, out.String())
 			}

@@ -53,21 +53,21 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 	// The addresses come first, because the provider needs them.
 	sys.address = map[string]string{}
 	for _, name := range []string{
-		roleBare, rolePlain, "all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin",
+		roleBare, rolePlain, "all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin", "front", "front gateway",
 	} {
 		if sys.address[name], err = freeAddress(); err != nil {
 			return nil, err
 		}
 	}
 	clients := map[string]devidp.Client{}
-	for _, name := range []string{"all", "bff", "three"} {
+	for _, name := range []string{"all", "bff", "front", "three"} {
 		clients[name] = devidp.Client{
 			ID: name, Secret: rand.Text(), RedirectURIs: []string{sys.base(name) + "/api/auth/callback"},
 		}
 	}
 	direct := devidp.Machine{ID: "direct", Secret: rand.Text()}
 	issuer, err := startProvider(ctx, devidp.Config{
-		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["three"]},
+		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["front"], clients["three"]},
 		Machines: []devidp.Machine{direct},
 		Audience: audience, AccessTokenLifetime: tokenLifetime,
 	})
@@ -104,6 +104,8 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 		{"bff", sys.base("bff") + "/readyz", gatehouse("bff", append(login("bff"), "--gateway-url="+sys.base(roleBare))...)},
 		{"three-server", sys.base("three admin") + "/readyz", gatehouse("server", append(api,
 			"--listen-grpc="+sys.address["three grpc"], "--listen-admin="+sys.address["three admin"], "--database-url=memory:")...)},
+		{"front", sys.base("front gateway") + "/readyz", gatehouse("serve", append(login("front"),
+			"--listen-gateway="+sys.address["front gateway"], "--grpc-target=dns:///"+sys.address["three grpc"])...)},
 		{"three-gateway", sys.base("three gateway") + "/readyz", gatehouse("gateway",
 			"--listen-gateway="+sys.address["three gateway"], "--grpc-target=dns:///"+sys.address["three grpc"])},
 		{"three-bff", sys.base("three") + "/readyz", gatehouse("bff", append(login("three"), "--gateway-url="+sys.base("three gateway"))...)},
@@ -134,6 +136,7 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 		{"gateway + server in one process", "all gateway", false, []string{"all"}},
 		{"everything in one process, signed in", "all", true, []string{"all"}},
 		{"bff alone, own part", "bff", true, []string{"bff"}},
+		{"bff + gateway in one process, one server", "front", true, []string{"front", "three-server"}},
 		{"three processes, signed in", "three", true, []string{"three-bff", "three-gateway", "three-server"}},
 	} {
 		measured := &variant{name: v.name, address: sys.address[v.at]}

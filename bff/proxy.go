@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -59,6 +61,8 @@ type UpstreamConfig struct {
 	// Logger gets a line when an address begins to fail and when it is ready again.
 	// Default: no log.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the addresses' states. Default: none.
+	MeterProvider metric.MeterProvider
 }
 
 // Validate returns everything that is wrong with the values of cfg, joined. It
@@ -128,7 +132,7 @@ func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
 	b := forward.NewBalancer(forward.BalancerConfig{
 		Name: "gateway", Targets: targets, Probe: cmp.Or(cfg.Probe, "/readyz"), TLS: cfg.TLS,
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, ResolveInterval: cfg.ResolveInterval,
-		Logger: cfg.Logger,
+		Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
 	return &Upstream{forward.NewBalancedProxy(b, cfg.Logger), b}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/dial"
@@ -34,6 +35,8 @@ type DialConfig struct {
 	// Logger gets a line when an address begins to fail and when it serves again.
 	// Default: no log.
 	Logger *slog.Logger
+	// MeterProvider makes the instruments of the addresses' states. Default: none.
+	MeterProvider metric.MeterProvider
 }
 
 // Validate returns everything that is wrong with the values of cfg, joined. It
@@ -95,7 +98,7 @@ func Dial(cfg DialConfig) (*ServerConn, error) {
 		return nil, err
 	}
 	conn, err := dial.New(dial.Config{
-		Targets: targets, TLS: cfg.TLS, Logger: cfg.Logger,
+		Targets: targets, TLS: cfg.TLS, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, ResolveInterval: cfg.ResolveInterval,
 	})
 	if err != nil {

@@ -58,6 +58,17 @@ const (
 	KeyCommit     = "gatehouse.commit"
 	KeyGoVersion  = "go.version"
 	KeyStreamKind = "gatehouse.stream.kind"
+	KeyUpstream   = "gatehouse.upstream"
+)
+
+// The parts that another part calls, and the states of their addresses.
+const (
+	UpstreamServer   = "server"
+	UpstreamGateway  = "gateway"
+	UpstreamReady    = "ready"
+	UpstreamNew      = "new"
+	UpstreamNotReady = "not_ready"
+	UpstreamSilent   = "silent"
 )
 
 // Parts, as values of KeyPart.
@@ -249,6 +260,24 @@ var (
 		},
 	}
 
+	UpstreamAddresses = &Instrument{
+		Name: "gatehouse.upstream.addresses", Kind: KindGauge, Unit: "{address}", Parts: "bff, gateway",
+		Description: "Addresses of another part: of servers at the gateway, of gateways at the bff.",
+		Attributes: []Attribute{
+			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway}},
+			{Key: "gatehouse.upstream.state", Description: "result of the last probe", Values: []string{
+				UpstreamReady, UpstreamNew, UpstreamNotReady, UpstreamSilent}},
+		},
+	}
+	UpstreamEjections = &Instrument{
+		Name: "gatehouse.upstream.ejections", Kind: KindCounter, Unit: "{ejection}", Parts: "bff, gateway",
+		Description: "How often an address of another part was ready and then was not.",
+		Attributes: []Attribute{
+			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway}},
+			{Key: "gatehouse.upstream.state", Description: "result of the probe", Values: []string{UpstreamNotReady, UpstreamSilent}},
+		},
+	}
+
 	LoginAttempts = &Instrument{
 		Name: "gatehouse.login.attempts", Kind: KindCounter, Unit: "{login}", Parts: "bff",
 		Description: "Logins that were sent to the provider. Users who do not return have no outcome.",
@@ -390,6 +419,7 @@ var (
 // All has every instrument, in the order of the reference.
 var All = []*Instrument{
 	HTTPServerRequestDuration, HTTPServerActiveRequests, RPCServerCallDuration, StreamsOpen, LimitRejections,
+	UpstreamAddresses, UpstreamEjections,
 	LoginAttempts, LoginOutcomes, SessionsStarted, SessionsEnded,
 	Refreshes, RefreshWait, BreakerOpen, ProviderRequestDuration,
 	StoreCallDuration, FeedConnected, FeedResyncs,

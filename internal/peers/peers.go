@@ -16,7 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 )
 
@@ -68,7 +71,7 @@ func (t Target) String() string {
 
 // Config configures a [Set]. Name, Targets and Probe are required.
 type Config struct {
-	// Name is what the peers are, such as "server", for the log.
+	// Name is what the peers are, "server" or "gateway", for log and metrics.
 	Name    string
 	Targets []Target
 	// Probe asks a peer whether it serves. It is called by one goroutine per peer.
@@ -83,6 +86,14 @@ type Config struct {
 	// Lookup finds the IP addresses of a target's host. Default: DNS.
 	Lookup func(ctx context.Context, t Target) ([]string, error)
 	Logger *slog.Logger
+	// MeterProvider makes the instruments; nil for none.
+	MeterProvider metric.MeterProvider
+}
+
+// states has the states as they are measured.
+var states = map[State]string{
+	Serving: metrics.UpstreamReady, New: metrics.UpstreamNew, Unready: metrics.UpstreamNotReady,
+	Silent: metrics.UpstreamSilent, Lost: metrics.UpstreamSilent,
 }
 
 // A Peer is one address of a target.
@@ -134,6 +145,7 @@ type Set struct {
 	next    atomic.Uint32
 	wake    broadcast.Signal // a peer stopped serving
 	names   []*outage.Monitor
+	ejected *metrics.Counter
 
 	mu       sync.Mutex
 	ctx      context.Context
@@ -161,7 +173,20 @@ func NewSet(cfg Config) *Set {
 	s := &Set{cfg: cfg, resolved: make(chan struct{}), notFound: make([]error, len(cfg.Targets))}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.current.Store(new([]*Peer))
+	s.ejected = metrics.NewCounter(cfg.MeterProvider, metrics.UpstreamEjections)
+	metrics.ObserveGauges(cfg.MeterProvider, metrics.UpstreamAddresses, s.count)
 	return s
+}
+
+// count observes how many peers there are in each state.
+func (s *Set) count(_ context.Context, observe func(float64, ...string)) {
+	counts := map[string]int{metrics.UpstreamReady: 0, metrics.UpstreamNew: 0, metrics.UpstreamNotReady: 0, metrics.UpstreamSilent: 0}
+	for _, p := range s.Peers() {
+		counts[states[p.State()]]++
+	}
+	for state, n := range counts {
+		observe(float64(n), s.cfg.Name, state)
+	}
 }
 
 // Start begins to look names up and to probe. When it returns, addresses that need
@@ -457,6 +482,7 @@ func (s *Set) note(ctx context.Context, p *Peer, err error) {
 	quiet := err != nil && !p.served && (now.Sub(p.added) < GiveUp || s.serves(p.Target))
 	s.mu.Unlock()
 	if was == Serving && state != Serving {
+		s.ejected.Add(s.cfg.Name, states[state])
 		s.wake.Send()
 	}
 	if !quiet {

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-dev/gatehouse/internal/peers"
 )
 
@@ -41,6 +43,7 @@ type BalancerConfig struct {
 	ResolveInterval             time.Duration
 	Lookup                      func(context.Context, peers.Target) ([]string, error)
 	Logger                      *slog.Logger
+	MeterProvider               metric.MeterProvider
 }
 
 // A Balancer is an http.RoundTripper over all addresses of some servers. A request
@@ -73,7 +76,7 @@ func NewBalancer(cfg BalancerConfig) *Balancer {
 	b.peers = peers.NewSet(peers.Config{
 		Name: cfg.Name, Targets: targets, Probe: b.probe, Changed: b.forget,
 		Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout, Resolve: cfg.ResolveInterval,
-		Lookup: cfg.Lookup, Logger: cfg.Logger,
+		Lookup: cfg.Lookup, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
 	b.peers.Start()
 	return b

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -68,8 +69,8 @@ type Config struct {
 	ProbeInterval, ProbeTimeout time.Duration
 	ResolveInterval             time.Duration
 	Lookup                      func(context.Context, peers.Target) ([]string, error)
-	Options                     []grpc.DialOption
 	Logger                      *slog.Logger
+	MeterProvider               metric.MeterProvider
 }
 
 // A Conn is a grpc.ClientConnInterface over several addresses. It is safe for
@@ -91,13 +92,13 @@ func New(cfg Config) (*Conn, error) {
 		Name: "server", Targets: cfg.Targets, Probe: c.probe,
 		Changed:  func([]*peers.Peer) { c.publish() },
 		Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout, Resolve: cfg.ResolveInterval,
-		Lookup: cfg.Lookup, Logger: cfg.Logger,
+		Lookup: cfg.Lookup, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
 	security := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		security = credentials.NewTLS(cfg.TLS)
 	}
-	options := append([]grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithResolvers(&source{c.attach}),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"` + policy + `":{}}]}`),
@@ -110,7 +111,7 @@ func New(cfg Config) (*Conn, error) {
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout}),
-	}, cfg.Options...)
+	}
 	var err error
 	if c.cc, err = grpc.NewClient(scheme+":///servers", options...); err != nil {
 		return nil, err
