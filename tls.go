@@ -348,17 +348,18 @@ func cannotVerify(address string) (problem, remedy string) {
 // withAuthorities returns the address of a store with a CA file as its parameter.
 // Stores read the file again for each connection.
 func withAuthorities(address, file string) string {
-	if file == "" {
-		return address
-	}
 	join := "?"
 	if strings.Contains(address, "?") {
 		join = "&"
 	}
-	if strings.HasPrefix(address, "redis") {
+	switch {
+	case file == "":
+		return address
+	case strings.HasPrefix(address, "rediss"):
 		return address + join + "ca_file=" + url.QueryEscape(file)
-	}
-	if !strings.Contains(address, "sslmode=") {
+	case !strings.HasPrefix(address, "postgres"): // the command check opens stores in memory
+		return address
+	case !strings.Contains(address, "sslmode="):
 		join += "sslmode=verify-full&"
 	}
 	return address + join + "sslrootcert=" + url.QueryEscape(file)

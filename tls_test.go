@@ -90,6 +90,8 @@ func TestWithAuthorities(t *testing.T) {
 		"rediss-sentinel://a/m?sentinel_user=u":  "rediss-sentinel://a/m?sentinel_user=u&ca_file=%2Fa+b",
 		"postgres://u:p@db/x":                    "postgres://u:p@db/x?sslmode=verify-full&sslrootcert=%2Fa+b",
 		"postgres://u@db/x?sslmode=verify-ca":    "postgres://u@db/x?sslmode=verify-ca&sslrootcert=%2Fa+b",
+		"memory:":                                "memory:",
+		"sqlite:x.db":                            "sqlite:x.db",
 		"postgres://u@db/x?application_name=app": "postgres://u@db/x?application_name=app&sslmode=verify-full&sslrootcert=%2Fa+b",
 	} {
 		if got := withAuthorities(address, "/a b"); got != want {
