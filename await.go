@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -47,13 +46,12 @@ type awaited[T any] struct {
 
 // await opens a value. If that fails with an ErrUnavailable, or takes longer than
 // firstAttempt, it is tried further, and get returns an error meanwhile. The
-// outage is logged under the name.
-func await[T any](ctx context.Context, name string, logger *slog.Logger, open func(context.Context) (T, error)) (*awaited[T], error) {
+// monitor, nil for none, is told.
+func await[T any](ctx context.Context, monitor *outage.Monitor, open func(context.Context) (T, error)) (*awaited[T], error) {
 	a := &awaited[T]{opened: make(chan struct{}), failure: make(chan error, 1), ended: make(chan struct{})}
 	slow := fmt.Errorf("no answer within %v", firstAttempt)
 	a.err.Store(&slow)
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	monitor := outage.New(outage.Config{Name: name, Logger: logger})
 	tried := make(chan struct{}, 1)
 	go func() {
 		defer close(a.ended)

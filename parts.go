@@ -22,6 +22,7 @@ import (
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -138,7 +139,8 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 		return err
 	}
 	logger := p.logger.With("part", "denylist")
-	opening, err := await(ctx, "denylist", logger, func(ctx context.Context) (sharedDenylist, error) {
+	monitor := outage.New(outage.Config{Name: "denylist", Logger: logger})
+	opening, err := await(ctx, monitor, func(ctx context.Context) (sharedDenylist, error) {
 		list, err := redis.Open(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: logger})
 		if err != nil {
 			return nil, p.about("denylist", fmt.Errorf("%w; start it, or correct the address", err))

@@ -145,7 +145,7 @@ type implementation struct {
 // others are closed. One whose error is ErrUnavailable is awaited.
 func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
 	for _, s := range services {
-		opening, err := await(ctx, "service "+s.desc.ServiceName, env.Logger, func(ctx context.Context) (any, error) {
+		opening, err := await(ctx, nil, func(ctx context.Context) (any, error) {
 			value, err := s.open(ctx, env)
 			if err != nil {
 				return nil, fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)

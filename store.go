@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -13,6 +12,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/redis"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
@@ -95,11 +95,11 @@ func (p *parts) openStore(ctx context.Context, run partSet) (store sessionStore,
 		store, err = memory.New(memory.Config{})
 		return store, p.about("session-store", err)
 	}
-	waits := logger
-	if run.BFF { // which logs each outage of its store
-		waits = slog.New(slog.DiscardHandler)
+	var monitor *outage.Monitor
+	if !run.BFF { // which logs each outage of its store
+		monitor = outage.New(outage.Config{Name: "session store", Logger: logger})
 	}
-	opening, err := await(ctx, "session store", waits, func(ctx context.Context) (sharedStore, error) {
+	opening, err := await(ctx, monitor, func(ctx context.Context) (sharedStore, error) {
 		store, err := open(ctx)
 		return store, p.about("session-store", err)
 	})
