@@ -63,7 +63,7 @@ func newCluster(t *testing.T, users int, ttl time.Duration) *cluster {
 	t.Helper()
 	c := &cluster{
 		redis: redistest.Start(t, "--appendonly", "yes"), sessions: pgtest.Start(t), data: pgtest.Start(t),
-		between: freeAddress(t), retrying: freeAddress(t), plain: freeAddress(t), secret: rand.Text() + rand.Text(),
+		retrying: freeAddress(t), plain: freeAddress(t), secret: rand.Text() + rand.Text(),
 	}
 	c.base = "http://localhost:" + portOf(c.retrying)
 	var env []string
@@ -90,7 +90,7 @@ func newCluster(t *testing.T, users int, ttl time.Duration) *cluster {
 		m.args = append(m.args, "--listen-gateway="+m.address)
 	}
 	for i := range 3 {
-		m := add(&c.bffs, "bff", fmt.Sprint("bff ", i+1), "--gateway-url=http://"+c.between)
+		m := add(&c.bffs, "bff", fmt.Sprint("bff ", i+1), "--gateway-url="+urlOf(c.gateways))
 		m.args = append(m.args, "--listen-bff="+m.address)
 	}
 	c.balance(t)
@@ -152,10 +152,6 @@ defaults
 		for i, b := range c.bffs {
 			fmt.Fprintf(&config, "  server bff%d %s check\n", i, b.address)
 		}
-	}
-	fmt.Fprintf(&config, "listen between\n  bind %s\n  retries 0\n  option httpchk GET /readyz\n", c.between)
-	for i, g := range c.gateways {
-		fmt.Fprintf(&config, "  server gateway%d %s check\n", i, g.address)
 	}
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
