@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -144,8 +146,10 @@ type implementation struct {
 // openServices opens the implementations of all services. If one fails, the
 // others are closed. One whose error is ErrUnavailable is awaited.
 func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
+	logger := cmp.Or(env.Logger, slog.New(slog.DiscardHandler))
 	for _, s := range services {
-		opening, err := await(ctx, nil, func(ctx context.Context) (any, error) {
+		monitor := outage.New(outage.Config{Name: "service", Logger: logger.With("service", s.desc.ServiceName)})
+		opening, err := await(ctx, monitor, func(ctx context.Context) (any, error) {
 			value, err := s.open(ctx, env)
 			if err != nil {
 				return nil, fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)

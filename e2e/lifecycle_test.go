@@ -219,7 +219,7 @@ func TestStoresUnreachableAtStart(t *testing.T) {
 	server, serverAdmin := begin("server")
 	for p, admin := range map[*process]string{all: allAdmin, server: serverAdmin} {
 		p.ready(t, admin+"/healthz")
-		for _, text := range []string{"session store unavailable", "denylist unavailable", "services unavailable"} {
+		for _, text := range []string{"session store unavailable", "denylist unavailable", "service unavailable"} {
 			p.said(t, text)
 		}
 		resp, err := http.Get(admin + "/readyz")

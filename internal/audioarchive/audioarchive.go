@@ -35,7 +35,7 @@ func App() gatehouse.App {
 const devSeller = "dev|seller"
 
 func openProducts(ctx context.Context, env gatehouse.Environment) (*catalog.Products, error) {
-	cfg := catalog.Config{URL: env.DatabaseURL}
+	cfg := catalog.Config{URL: env.DatabaseURL, Logger: env.Logger}
 	if env.Development && env.DatabaseURL == "memory:" {
 		cfg.DemoSeller = catalog.SellerID(env.Issuer, devSeller)
 	}

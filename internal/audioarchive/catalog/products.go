@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,11 +80,13 @@ type Config struct {
 	// DemoSeller is the seller (see SellerID) of the demo products that a database without products
 	// gets; "" for none.
 	DemoSeller string
+	// Logger is that of productdb.Config.
+	Logger *slog.Logger
 }
 
 // Open returns the product service with a database of its own.
 func Open(ctx context.Context, cfg Config) (*Products, error) {
-	db, err := productdb.Open(ctx, productdb.Config{URL: cfg.URL})
+	db, err := productdb.Open(ctx, productdb.Config{URL: cfg.URL, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

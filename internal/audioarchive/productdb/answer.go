@@ -18,8 +18,12 @@ var (
 	ErrUncertain = errors.New("the database did not answer a commit")
 )
 
-// answerWithin bounds a call of PostgreSQL, including a second attempt.
-const answerWithin = 2 * time.Second
+const (
+	// answerWithin bounds a call of PostgreSQL, including a second attempt.
+	answerWithin = 2 * time.Second
+	// outageSettles is how long no call may fail before an outage counts as over.
+	outageSettles = time.Second
+)
 
 // read runs do, which changes nothing, and again once if PostgreSQL lost the connection.
 func (db *DB) read(ctx context.Context, do func(context.Context) error) error {
@@ -33,7 +37,8 @@ func (db *DB) read(ctx context.Context, do func(context.Context) error) error {
 	})
 }
 
-// bounded runs do within answerWithin, if the database is PostgreSQL.
+// bounded runs do within answerWithin, if the database is PostgreSQL, and records whether it
+// answers.
 func (db *DB) bounded(ctx context.Context, do func(context.Context) error) error {
 	if !db.remote {
 		return do(ctx)
@@ -41,8 +46,14 @@ func (db *DB) bounded(ctx context.Context, do func(context.Context) error) error
 	limited, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	err := do(limited)
-	if passing(err) && ctx.Err() == nil && !errors.Is(err, ErrUncertain) { // it is not the caller who has gone
-		err = fmt.Errorf("%w: %w", ErrUnavailable, pgcheck.Explain(err))
+	switch {
+	case err == nil || !passing(err):
+		db.outage.OK(ctx)
+	case ctx.Err() == nil: // it is not the caller who has gone
+		if !errors.Is(err, ErrUncertain) {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, pgcheck.Explain(err))
+		}
+		db.outage.Fail(ctx, err)
 	}
 	return err
 }

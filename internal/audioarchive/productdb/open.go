@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/migrate"
+	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/pgcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/pgfiles"
 	"github.com/gatehouse-dev/gatehouse/internal/sqlitefile"
@@ -57,6 +59,8 @@ type Config struct {
 	PollInterval time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Logger is told when PostgreSQL stops answering and when it answers again; nil for none.
+	Logger *slog.Logger
 }
 
 // A DB is the database of products. It is safe for concurrent use. Several processes may have the
@@ -67,6 +71,7 @@ type DB struct {
 	// anchor keeps a database in memory alive; nil for others.
 	anchor *sql.Conn
 	remote bool // PostgreSQL
+	outage *outage.Monitor
 
 	keepChanges int64
 	// The limits of a page of a list.
@@ -79,7 +84,8 @@ type DB struct {
 // Open opens or creates the database and migrates its tables. Its errors contain neither user nor
 // password.
 func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
-	db := &DB{keepChanges: cmp.Or(cfg.KeepChanges, defaultKeepChanges), maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now}
+	db := &DB{keepChanges: cmp.Or(cfg.KeepChanges, defaultKeepChanges), maxWalk: maxWalk, maxFound: maxFound, now: cfg.Now,
+		outage: outage.New(outage.Config{Name: "database", Logger: cfg.Logger, Settle: outageSettles})}
 	if db.now == nil {
 		db.now = time.Now
 	}

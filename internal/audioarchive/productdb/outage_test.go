@@ -2,6 +2,7 @@ package productdb_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -11,12 +12,31 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
-// While PostgreSQL is away or frozen, every call fails with ErrUnavailable within the limit.
-// Calls succeed as soon as it is back.
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// While PostgreSQL is away or frozen, every call fails with ErrUnavailable within the limit, and the
+// log has one line for the outage. Calls succeed as soon as it is back.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
-	db := open(t, productdb.Config{URL: server.New(t)})
+	var log lines
+	db := open(t, productdb.Config{URL: server.New(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if _, err := db.Create(t.Context(), sample(1), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +75,9 @@ func TestOutage(t *testing.T) {
 		if err := call(); err != nil {
 			t.Errorf("%s after the thaw: %v", name, err)
 		}
+	}
+	if n := strings.Count(log.String(), "database unavailable"); n != 1 {
+		t.Errorf("%d lines for outages without a quiet second between, want 1:\n%s", n, log.String())
 	}
 }
 
