@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -273,6 +274,31 @@ func checkSchemas(t *testing.T, files map[string]string) {
 		if !strings.HasPrefix(line, "INFO ") && !strings.Contains(line, "monitoring.coreos.com/v1") {
 			t.Errorf("kubernetes-validate: %s", line)
 		}
+	}
+}
+
+// TestChartRules compares the rules of the chart with the file that installations without a chart
+// load, which is a link to that of the chart.
+func TestChartRules(t *testing.T) {
+	t.Parallel()
+	type groups struct{ Groups []any }
+	var file groups
+	if err := yaml.Unmarshal([]byte(read(t, "prometheus/gatehouse.rules.yaml")), &file); err != nil || len(file.Groups) == 0 {
+		t.Fatalf("%v, %d groups", err, len(file.Groups))
+	}
+	files, err := render(t, "prometheusRule.enabled=true,prometheusRule.groups[0].name=own")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rule struct {
+		Kind string
+		Spec groups
+	}
+	if err := yaml.Unmarshal([]byte(files["gatehouse/templates/monitoring.yaml"]), &rule); err != nil || rule.Kind != "PrometheusRule" {
+		t.Fatalf("%v, kind %q", err, rule.Kind)
+	}
+	if want := append(file.Groups, any(map[string]any{"name": "own"})); !reflect.DeepEqual(rule.Spec.Groups, want) {
+		t.Errorf("got the groups\n%v\nwant\n%v", rule.Spec.Groups, want)
 	}
 }
 
