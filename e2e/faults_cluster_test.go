@@ -40,7 +40,6 @@ type cluster struct {
 	// retrying and plain are the balancer's addresses for browsers: it tries a request that got no
 	// answer at another bff, or it does not.
 	base, retrying, plain string
-	between               string
 	secret                string
 	callers               []*caller
 }

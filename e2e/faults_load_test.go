@@ -41,7 +41,7 @@ const (
 )
 
 // slowAfter is the longest answer that does not count as slow: a call of a store may take 2 s.
-const slowAfter = 2500 * time.Millisecond
+const slowAfter = 3 * time.Second
 
 // A sample is one request of a load.
 type sample struct {

@@ -86,8 +86,18 @@ var (
 // faultRows are the rows, in the order in which they run.
 func faultRows() []fault {
 	inFlight := 5 // requests on their way to a process that is killed
-	delayed := func(c *cluster, d time.Duration) http.HandlerFunc {
-		return (&proofNodes{gate: c.gate}).answersAfter(d)
+	// slowly has the token endpoint answer refreshes after delay, for d, and waits for the last one.
+	slowly := func(delay, d time.Duration) func(*testing.T, *cluster, func()) {
+		return func(t *testing.T, c *cluster, over func()) {
+			nodes := &proofNodes{gate: c.gate}
+			provided(d, nodes.answersAfter(delay))(t, c, over)
+			eventually(t, "no refresh is under way", func() error {
+				if n := nodes.under.Load(); n > 0 {
+					return fmt.Errorf("%d are", n)
+				}
+				return nil
+			})
+		}
 	}
 	return []fault{
 		{name: "nothing, 5 s", do: func(t *testing.T, _ *cluster, _ func()) { pause(t, 5*time.Second) }},
@@ -99,7 +109,7 @@ func faultRows() []fault {
 		{name: "stop of a bff, balancer without retries", plain: true, do: rolled(func(c *cluster) []*member { return c.bffs[:1] })},
 		{name: "stop of a gateway, balancer without retries", plain: true, do: rolled(func(c *cluster) []*member { return c.gateways[:1] })},
 		{name: "rolling restart of the bffs, token endpoint answers after 1 s", do: func(t *testing.T, c *cluster, over func()) {
-			c.gate.answer(delayed(c, time.Second))
+			c.gate.answer((&proofNodes{gate: c.gate}).answersAfter(time.Second))
 			defer c.gate.answer(nil)
 			rolled(allBFFs)(t, c, over)
 		}},
@@ -125,12 +135,8 @@ func faultRows() []fault {
 		{name: "token endpoint answers 500 for 30 s", unavailable: sentWithToken, do: provided(30*time.Second, answersStatus(http.StatusInternalServerError, ""))},
 		{name: "token endpoint answers 429 with Retry-After: 5 for 30 s", unavailable: sentWithToken, recovery: 6 * time.Second,
 			do: provided(30*time.Second, answersStatus(http.StatusTooManyRequests, "5"))},
-		{name: "token endpoint takes 6 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 8 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
-			provided(25*time.Second, delayed(c, 6*time.Second))(t, c, over)
-		}},
-		{name: "token endpoint takes 25 s, for 40 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 30 * time.Second, do: func(t *testing.T, c *cluster, over func()) {
-			provided(40*time.Second, delayed(c, 25*time.Second))(t, c, over)
-		}},
+		{name: "token endpoint takes 6 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 8 * time.Second, do: slowly(6*time.Second, 25*time.Second)},
+		{name: "token endpoint takes 25 s, for 40 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 30 * time.Second, do: slowly(25*time.Second, 40*time.Second)},
 		{name: "one bff with a wrong secret does not start", do: func(t *testing.T, c *cluster, _ func()) {
 			m := c.bffs[2]
 			_ = m.stop(t)

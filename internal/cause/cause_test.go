@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,5 +100,31 @@ func TestOf(t *testing.T) {
 		if !strings.Contains(problem, c.problem) || !strings.Contains(remedy, c.remedy) || c.problem == "" && problem != "" {
 			t.Errorf("%s (%v): got %q, %q, want %q, %q", name, c.err, problem, remedy, c.problem, c.remedy)
 		}
+	}
+}
+
+// Connections that nothing answers may succeed later, those that are answered in a wrong
+// way do not.
+func TestPassing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
+		{&net.DNSError{Name: "redis", IsNotFound: true}, true},
+		{io.ErrUnexpectedEOF, true},
+		{context.DeadlineExceeded, true},
+		{x509.UnknownAuthorityError{}, false},
+		{errors.Join(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "redis"}, io.EOF), false},
+		{syscall.EACCES, false},
+		{errors.New("wrong password"), false},
+	} {
+		if got := cause.Passing(c.err); got != c.want {
+			t.Errorf("%v: %t, want %t", c.err, got, c.want)
+		}
+	}
+	if err := cause.Unavailable(io.EOF); !errors.Is(err, cause.ErrUnavailable) || !errors.Is(err, io.EOF) || err.Error() != "EOF" {
+		t.Errorf("Unavailable gives %v", err)
 	}
 }
