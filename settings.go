@@ -172,6 +172,10 @@ func (p *program) settings() settings.Table {
 		{Name: "session-absolute-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "168h",
 			Targets: []any{&cfg.BFF.Sessions.AbsoluteTimeout},
 			Help:    "How long a session lasts at most."},
+		{Name: "sessions-per-user", Group: "Limits", Placeholder: "N", Default: "100",
+			Targets: []any{&cfg.BFF.Sessions.MaxPerUser},
+			Help: "How many sessions a user may have. A login beyond it ends the least recently used one, " +
+				"in all of its tabs."},
 		{Name: "refresh-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "30s",
 			Targets: []any{&cfg.BFF.Sessions.RefreshTimeout},
 			Help: "How long the provider may take to answer a refresh, in addition to 5 seconds to connect. " +

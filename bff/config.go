@@ -229,6 +229,9 @@ type SessionConfig struct {
 	// AbsoluteTimeout ends every session. Default:
 	// session.DefaultAbsoluteTimeout.
 	AbsoluteTimeout time.Duration
+	// MaxPerUser is how many sessions a user may have. A login beyond it ends the
+	// least recently used one. Default: session.DefaultMaxPerUser.
+	MaxPerUser int
 	// CookieName is the session cookie's name without the prefix __Host-, which
 	// it has over https. Names of other cookies begin with it. Instances on one
 	// host need different ones. Default: session.CookieName.
@@ -363,7 +366,7 @@ func (cfg LoginConfig) validate() error {
 func (cfg SessionConfig) manager() session.ManagerConfig {
 	return session.ManagerConfig{
 		Store: cfg.Store, Secrets: cfg.Secrets, SecretsCompromised: cfg.SecretsCompromised, Nodes: cfg.Nodes,
-		IdleTimeout: cfg.IdleTimeout, AbsoluteTimeout: cfg.AbsoluteTimeout, CookieName: cfg.CookieName,
+		IdleTimeout: cfg.IdleTimeout, AbsoluteTimeout: cfg.AbsoluteTimeout, MaxPerUser: cfg.MaxPerUser, CookieName: cfg.CookieName,
 	}
 }
 

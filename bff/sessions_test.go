@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 )
 
 // A listed session is an element of the list in JSON.
@@ -89,6 +92,60 @@ func TestListSessions(t *testing.T) {
 	stranger := s.browser()
 	stranger.cookies["gatehouse"] = newer.Handle
 	wantStatus(t, stranger.fetch("/api/auth/sessions"), http.StatusUnauthorized)
+}
+
+// A login beyond the limit ends the session that was unused for longest, and tells its
+// tabs why.
+func TestSessionLimit(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Sessions.MaxPerUser = 2 })
+	s.run()
+	var users []*browser
+	for range 2 {
+		users = append(users, s.browser().signIn())
+		s.clock.Advance(time.Minute)
+	}
+	stream := open(t, s, users[0], "/api/auth/events")
+	wantEvent(t, stream, "session")
+	users = append(users, s.browser().signIn())
+	if e := wantEvent(t, stream, "ended"); e.data["reason"] != "evicted" {
+		t.Errorf("reason %q, want evicted", e.data["reason"])
+	}
+	for i, want := range []bool{false, true, true} {
+		if got := users[i].signedIn(); got != want {
+			t.Errorf("user %d signed in: %t, want %t", i, got, want)
+		}
+	}
+}
+
+// A list has at most 200 sessions and the current one, and tells how many there are.
+func TestListIsBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Sessions.MaxPerUser = 1000 })
+	first := s.browser().signIn()
+	s.clock.Advance(time.Second)
+	page, _, err := s.cfg.Sessions.Store.List(t.Context(), "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := page[0]
+	r.CreatedAt = s.clock.Now() // newer than the current one
+	for i := range 249 {
+		r.ID[0], r.ID[1] = byte(i), r.ID[1]+1
+		if err := s.cfg.Sessions.Store.Create(t.Context(), r, session.ID{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var answer struct {
+		Sessions []listed
+		Total    int
+	}
+	if err := json.Unmarshal([]byte(first.fetch("/api/auth/sessions").body), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(answer.Sessions); n != 201 || answer.Total != 250 || !answer.Sessions[n-1].Current {
+		t.Errorf("%d sessions of %d, want 200 of 250 and the current one", n, answer.Total)
+	}
 }
 
 // The chosen session ends and the others do not. Ending the current one is a

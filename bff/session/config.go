@@ -23,6 +23,7 @@ import (
 const (
 	DefaultIdleTimeout     = 24 * time.Hour
 	DefaultAbsoluteTimeout = 7 * 24 * time.Hour
+	DefaultMaxPerUser      = 100
 )
 
 const (
@@ -58,6 +59,12 @@ type ManagerConfig struct {
 	// DefaultIdleTimeout, but not more than AbsoluteTimeout, and DefaultAbsoluteTimeout. They apply
 	// to sessions created or used from now on.
 	IdleTimeout, AbsoluteTimeout time.Duration
+	// MaxPerUser is how many sessions a user (issuer and subject) may have. A login beyond it ends
+	// the least recently used ones, with [ReasonEvicted]; see [Manager.Create]. Default:
+	// DefaultMaxPerUser.
+	MaxPerUser int
+	// Evicted, if not nil, is told of each session that a login has ended by MaxPerUser.
+	Evicted func(ctx context.Context, r Record)
 	// BaseURL is the public origin of the bff. With https, and if it is nil, the cookie is Secure
 	// and has the prefix __Host-.
 	BaseURL *url.URL
@@ -86,6 +93,8 @@ type Manager struct {
 	jar
 	idle     time.Duration
 	absolute time.Duration
+	perUser  int
+	evicted  func(context.Context, Record)
 	clock    func() time.Time
 	random   io.Reader
 	log      *slog.Logger
@@ -119,7 +128,8 @@ func (cfg ManagerConfig) Validate() error {
 			Remedy:  "have it implement session.NoteStore, or session.Local and embed session.LocalNotes if it belongs to one process"})
 	}
 	errs = append(errs, seal.Validate(cfg.Secrets),
-		invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions", defaultCacheSize))
+		invalid.NotNegative("CacheSize", cfg.CacheSize, "a number of sessions", defaultCacheSize),
+		invalid.NotNegative("MaxPerUser", cfg.MaxPerUser, "a number of sessions", DefaultMaxPerUser))
 	if cfg.Nodes < 0 {
 		bad("Nodes", cfg.Nodes, "is negative",
 			"give the number of processes that share the session store")
@@ -170,6 +180,8 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 		keys:     keys,
 		jar:      jar{name: cmp.Or(cfg.CookieName, CookieName)},
 		absolute: cmp.Or(cfg.AbsoluteTimeout, DefaultAbsoluteTimeout),
+		perUser:  cmp.Or(cfg.MaxPerUser, DefaultMaxPerUser),
+		evicted:  cfg.Evicted,
 		clock:    cfg.Now,
 		random:   cfg.Rand,
 		log:      cfg.Logger,

@@ -21,10 +21,12 @@ const (
 	// ReasonExpired says that the idle or absolute timeout passed, or the access token expired and
 	// could not be refreshed.
 	ReasonExpired
+	// ReasonEvicted says that the user had too many sessions, and had used others more recently.
+	ReasonEvicted
 )
 
 var reasons = [...]string{"unknown", "signed_out", "replaced", "elsewhere", "operator", "provider",
-	"expired"}
+	"expired", "evicted"}
 
 // String returns the reason in one word, such as "signed_out", for browsers and logs.
 func (r Reason) String() string {

@@ -2,11 +2,13 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -31,7 +33,9 @@ type NewSession struct {
 
 // Create begins a session under a new random value, never one from the browser (session fixation),
 // and returns it with the cookie to set. The session it replaces ends in the same transaction. A
-// session whose access token cannot be refreshed ends with that token at the latest.
+// session whose access token cannot be refreshed ends with that token at the latest. The user's
+// least recently used sessions beyond [ManagerConfig.MaxPerUser] end after it was stored; if the
+// store fails then, the next login ends them.
 func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Cookie, error) {
 	for _, f := range [...]struct {
 		name, value string
@@ -89,7 +93,47 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 	if !replaces.IsZero() {
 		m.opened.Drop(replaces)
 	}
+	m.evict(ctx, &s.Record)
 	return s, m.jar.set(&value, s.ExpiresAt.Sub(now)), nil
+}
+
+// evictTime bounds how long a login waits for the end of other sessions. There is more than one to
+// end only after MaxPerUser was lowered; the next login then goes on.
+const evictTime = 2 * time.Second
+
+// evict ends the least recently used sessions of a user that are too many, except the one that has
+// just begun. Several processes at once choose the same ones.
+func (m *Manager) evict(ctx context.Context, begun *Record) {
+	ctx, cancel := context.WithTimeout(ctx, evictTime)
+	defer cancel()
+	all, err := m.index.ListBySubject(ctx, begun.Issuer, begun.Subject)
+	if extra := len(all) - m.perUser; err == nil && extra > 0 {
+		all = slices.DeleteFunc(all, func(r Record) bool { return r.ID == begun.ID })
+		slices.SortFunc(all, func(a, b Record) int {
+			return cmp.Or(a.LastSeenAt.Compare(b.LastSeenAt), a.CreatedAt.Compare(b.CreatedAt), bytes.Compare(a.ID[:], b.ID[:]))
+		})
+		ended := 0
+		for _, r := range all[:min(extra, len(all))] {
+			err = m.store.Delete(ctx, r.ID, ReasonEvicted)
+			m.opened.Drop(r.ID)
+			if errors.Is(err, ErrNotFound) { // another process was faster
+				err = nil
+				continue
+			}
+			if err != nil {
+				break
+			}
+			ended++
+			if m.evicted != nil {
+				m.evicted(ctx, r)
+			}
+		}
+		if ended > 0 {
+			m.log.InfoContext(ctx, "user has too many sessions: the least recently used were ended",
+				"session", begun.ID.String(), "sessions", ended)
+		}
+	}
+	note(ctx, m.writes, err)
 }
 
 func earliest(a, b time.Time) time.Time {

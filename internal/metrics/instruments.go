@@ -325,7 +325,7 @@ var (
 		Name: "gatehouse.sessions.ended", Kind: KindCounter, Unit: "{session}", Parts: "bff",
 		Description: "Sessions that this process has ended, by cause. It counts those that expired unused when it removes them from the store; those that a store expires by itself (Redis) are not counted.",
 		Attributes: []Attribute{{Key: "gatehouse.session.end", Description: "cause", Values: []string{
-			"signed_out", "replaced", "elsewhere", "operator", "provider", "expired", "unknown"}}},
+			"signed_out", "replaced", "elsewhere", "operator", "provider", "expired", "evicted", "unknown"}}},
 	}
 	StoreCallDuration = &Instrument{
 		Name: "gatehouse.session.store.call.duration", Kind: KindHistogram, Unit: "s", Parts: "bff", Buckets: storeBuckets,

@@ -16,6 +16,10 @@ import (
 // renewTimeout bounds the renewal of an access token that was denied.
 const renewTimeout = 5 * time.Second
 
+// maxListed bounds the sessions in one list. A user has more only if the limit of
+// sessions was set higher, or lowered since.
+const maxListed = 200
+
 // A listed session is a session as its user sees it.
 type listed struct {
 	// Handle identifies the session among those of its user only. Stores are
@@ -30,16 +34,20 @@ type listed struct {
 	ExpiresAt     time.Time  `json:"expires_at"`
 }
 
-// List answers with the user's sessions, newest first. It extends none: a page
-// may ask while its user is away.
+// List answers with the user's sessions, newest first: the newest maxListed, and
+// the current one, with the number of all. It extends none: a page may ask while
+// its user is away.
 func (h *Handlers) List(w http.ResponseWriter, r *http.Request) {
 	s, records, ok := h.own(w, r)
 	if !ok {
 		return
 	}
 	all := make([]listed, 0, len(records))
-	for _, record := range records {
+	for i, record := range records {
 		current := record.ID == s.ID
+		if i >= maxListed && !current {
+			continue
+		}
 		if current { // only of this one the tokens are known, which may end it earlier
 			record.IdleExpiresAt, record.ExpiresAt = s.Ends()
 		}
@@ -54,7 +62,7 @@ func (h *Handlers) List(w http.ResponseWriter, r *http.Request) {
 			ExpiresAt:     record.ExpiresAt,
 		})
 	}
-	respond.JSON(w, http.StatusOK, map[string]any{"sessions": all})
+	respond.JSON(w, http.StatusOK, map[string]any{"sessions": all, "total": len(records)})
 }
 
 // End ends one of the user's sessions, and answers 404 for the handle of

@@ -70,6 +70,29 @@ func TestBoundEndsWhatWasUnusedForLongest(t *testing.T) {
 	}
 }
 
+// A user who signs in again and again ends no session of others in a full store.
+func TestUserEndsNoSessionsOfOthers(t *testing.T) {
+	t.Parallel()
+	clock := sessiontest.NewClock()
+	s := open(t, memory.Config{MaxSessions: 3, Now: clock.Now})
+	other := create(t, s, record(clock.Now(), time.Minute))
+	var own []session.ID
+	for range 20 {
+		r := record(clock.Now(), time.Hour)
+		r.Subject = "many"
+		own = append(own, create(t, s, r))
+		clock.Advance(time.Second)
+	}
+	if !lives(t, s, other) {
+		t.Error("the session of another user was ended")
+	}
+	for i, id := range own {
+		if got, want := lives(t, s, id), i >= len(own)-2; got != want {
+			t.Errorf("session %d of the user lives: %t, want %t", i, got, want)
+		}
+	}
+}
+
 func TestExpiredMakeRoomFirst(t *testing.T) {
 	t.Parallel()
 	clock := sessiontest.NewClock()

@@ -22,7 +22,8 @@ const DefaultMaxSessions = 100_000
 // Config configures a Store; the zero value is usable.
 type Config struct {
 	// MaxSessions bounds the number of sessions, and that of notes. A login beyond it ends the
-	// session that would expire first, which usually is the one unused for longest. Default:
+	// session that would expire first, which usually is the one unused for longest: of the same
+	// user, so that no user ends the sessions of others, or of all if the user has none. Default:
 	// DefaultMaxSessions.
 	MaxSessions int
 	// Now is the clock. Default: time.Now.
@@ -116,7 +117,7 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 		s.end(old, session.ReasonReplaced)
 	}
 	if len(s.sessions) >= s.max {
-		s.end(s.byExpiry[0], session.ReasonUnknown)
+		s.end(s.firstToEnd(name{r.Issuer, r.Subject}), session.ReasonEvicted)
 	}
 	e := &entry{record: r}
 	s.sessions[r.ID] = e
@@ -126,6 +127,17 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 	}
 	heap.Push(&s.byExpiry, e)
 	return nil
+}
+
+// firstToEnd returns the session of a subject that would expire first; that of all if it has none.
+func (s *Store) firstToEnd(subject name) *entry {
+	var first *entry
+	for _, e := range s.bySubject[subject] {
+		if first == nil || e.record.End().Before(first.record.End()) {
+			first = e
+		}
+	}
+	return cmp.Or(first, s.byExpiry[0])
 }
 
 // Get implements [session.Store].

@@ -47,7 +47,7 @@ func Run(t *testing.T, open Open) {
 	groups := []map[string]func(*testing.T, *fixture){records, lifetimes, locks, ends, races, failures}
 	store := open(t, NewClock().Now)
 	if _, ok := store.(session.NoteStore); ok {
-		groups = append(groups, notes)
+		groups = append(groups, notes, limits)
 	}
 	if _, ok := store.(session.Watcher); ok {
 		groups = append(groups, watches)

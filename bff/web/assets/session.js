@@ -43,6 +43,7 @@ const reasons = {
   provider: "Your sign-in service has ended this session.",
   operator: "An administrator of this application has ended this session.",
   expired: "Your session has expired.",
+  evicted: "You have signed in on too many devices. This session was unused for longest, and has ended.",
 };
 
 // A page that is left by its own logout link shows no message.
