@@ -29,7 +29,7 @@ const (
 // ErrUnavailable is wrapped by an error of NewServiceFunc's open that may pass by
 // itself, such as a refused connection to a database. The process then serves
 // without the service, not ready and with UNAVAILABLE for its calls, and open is
-// called again. It is called concurrently with nothing of the service.
+// called again until it succeeds.
 var ErrUnavailable = cause.ErrUnavailable
 
 // An awaited value is one that cannot be opened yet, because what it needs is
