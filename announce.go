@@ -7,6 +7,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
 // announce logs what starts: the build, and how the process stands to the others.
@@ -28,10 +29,10 @@ func (p *parts) announce(ports *ports) {
 		attrs = append(attrs, "issuer", redacted(p.cfg.Provider.Issuer))
 	}
 	if p.store != nil {
-		attrs = append(attrs, "store", storeKind(p.cfg.SessionStore))
+		attrs = append(attrs, "store", stores.Kind(p.cfg.SessionStore))
 	}
 	if p.denylist != nil {
-		attrs = append(attrs, "denylist", storeKind(p.cfg.Denylist))
+		attrs = append(attrs, "denylist", stores.Kind(p.cfg.Denylist))
 	}
 	if p.bff != nil {
 		attrs = append(attrs, "base_url", redacted(p.cfg.BFF.BaseURL))

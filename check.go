@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
-	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
 // checkTimeout bounds all questions of a check to provider, stores and services.
@@ -60,7 +60,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 	p.examineStores(ctx, run, report)
 	// The parts are made without what has been proved already, and none runs.
 	alone := *p
-	alone.cfg.SessionStore, alone.cfg.DatabaseURL, alone.cfg.Denylist = inMemory, inMemory, ""
+	alone.cfg.SessionStore, alone.cfg.DatabaseURL, alone.cfg.Denylist = stores.Memory, stores.Memory, ""
 	parts, err := alone.assemble(ctx, run)
 	if err != nil {
 		report.AddErrors("settings", err)
@@ -102,10 +102,10 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 // denylist of the parts in run.
 func (p *program) examineStores(ctx context.Context, run partSet, report *check.Report) {
 	if run.BFF || run.Server && p.sharesSessions() {
-		if storeKind(p.cfg.SessionStore) == "memory" {
+		if stores.Kind(p.cfg.SessionStore) == "memory" {
 			report.Add(warn("session store", "sessions are kept in memory and end with the process"))
 		} else {
-			report.Add(kept("session store", p.cfg.SessionStore, "sessions", p.probeStore(ctx)))
+			report.Add(kept("session store", p.cfg.SessionStore, "sessions", stores.ProbeSessions(ctx, p.storeConfig())))
 		}
 		report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
 	}
@@ -113,16 +113,15 @@ func (p *program) examineStores(ctx context.Context, run partSet, report *check.
 		probed, err := probeDatabase(ctx, p.app.Services, p.environment())
 		switch {
 		case !probed: // no service keeps data
-		case p.cfg.DatabaseURL == inMemory:
+		case p.cfg.DatabaseURL == stores.Memory:
 			report.Add(warn("database", "the services' data is kept in memory and ends with the process"))
 		default:
 			report.Add(kept("database", p.cfg.DatabaseURL, "the services", err))
 		}
 		report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
 	}
-	if (run.BFF || run.Server) && p.cfg.Denylist != "" && p.cfg.Denylist != inMemory {
-		err := redis.Probe(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: p.logger.With("part", "denylist")})
-		report.Add(kept("denylist", p.cfg.Denylist, "denials", p.about("denylist", err)))
+	if (run.BFF || run.Server) && p.cfg.Denylist != "" && p.cfg.Denylist != stores.Memory {
+		report.Add(kept("denylist", p.cfg.Denylist, "denials", stores.ProbeDenylist(ctx, p.denylistConfig())))
 	}
 }
 

@@ -90,7 +90,6 @@ const (
 	defaultDatabaseURL   = "sqlite:gatehouse.db"
 
 	embeddedFrontend = "embedded:"
-	inMemory         = "memory:"
 )
 
 // A program is an application with its settings.

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -37,8 +38,8 @@ func (p *program) runDev(ctx context.Context) error {
 	p.setDefault("listen-gateway", cfg.ListenGateway, "127.0.0.1"+defaultListenGateway)
 	p.setDefault("listen-grpc", cfg.ListenGRPC, "127.0.0.1"+defaultListenGRPC)
 	p.setDefault("listen-devidp", cfg.ListenDevIDP, defaultListenDevIDP)
-	p.setDefault("session-store", cfg.SessionStore, inMemory)
-	p.setDefault("database-url", cfg.DatabaseURL, inMemory)
+	p.setDefault("session-store", cfg.SessionStore, stores.Memory)
+	p.setDefault("database-url", cfg.DatabaseURL, stores.Memory)
 	p.setDefaults()
 	if err := p.stayOnLoopback(); err != nil {
 		return err
@@ -96,7 +97,7 @@ func (p *program) runDev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if which.Server && cfg.DatabaseURL != inMemory {
+	if which.Server && cfg.DatabaseURL != stores.Memory {
 		fmt.Fprintf(p.out, "Note: data is kept in %s, and every program on this machine can change it\n",
 			p.values.Name("database-url"))
 	}

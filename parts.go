@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,11 +22,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
+	"github.com/gatehouse-dev/gatehouse/internal/services"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
-	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 	"github.com/gatehouse-dev/gatehouse/sessionadmin"
 )
 
@@ -43,8 +43,8 @@ type parts struct {
 	server   *server.Server
 	gateway  *gateway.Gateway
 	bff      *bff.BFF
-	services implementations // of the server
-	store    sessionStore    // of the bff, and of a server that shares it
+	services services.All    // of the server
+	store    stores.Sessions // of the bff, and of a server that shares it
 
 	security  *security         // certificates and authorities
 	client    bff.ClientConfig  // with the credential in use
@@ -89,10 +89,10 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		}
 	}
 	if run.BFF || run.Server && p.sharesSessions() {
-		if p.store, err = p.openStore(ctx, run); err != nil {
+		if err = p.addStore(ctx, run); err != nil {
 			return err
 		}
-		ready := func(ctx context.Context) error { return storeReady(ctx, p.store) }
+		ready := func(ctx context.Context) error { return stores.Ready(ctx, p.store) }
 		if run.BFF {
 			p.readiness.AddShared("session store", ready)
 		} else { // for the operator's lists of sessions only
@@ -109,10 +109,10 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
-		p.upkeep = append(p.upkeep, p.services.upkeep()...)
-		p.awaited = append(p.awaited, p.services.opened)
-		p.readiness.AddShared("services", p.services.ready)
-		p.closers = append(p.closers, p.services.close)
+		p.upkeep = append(p.upkeep, p.services.Upkeep()...)
+		p.awaited = append(p.awaited, p.services.Opened)
+		p.readiness.AddShared("services", p.services.Ready)
+		p.closers = append(p.closers, p.services.Close)
 		if err = p.addServer(); err != nil {
 			return err
 		}
@@ -134,28 +134,18 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 	switch p.cfg.Denylist {
 	case "":
 		return nil
-	case inMemory:
+	case stores.Memory:
 		p.denylist, err = denylist.New(denylist.Config{})
 		return err
 	}
-	logger := p.logger.With("part", "denylist")
-	monitor := outage.New(outage.Config{Name: "denylist", Logger: logger})
-	opening, err := await(ctx, monitor, func(ctx context.Context) (sharedDenylist, error) {
-		list, err := redis.Open(ctx, redis.Config{URL: withAuthorities(p.cfg.Denylist, p.cfg.TLS.DenylistCAFile), Logger: logger})
-		if err != nil {
-			return nil, p.about("denylist", fmt.Errorf("%w; start it, or correct the address", err))
-		}
-		return list, nil
-	})
+	cfg := p.denylistConfig()
+	cfg.Monitor = outage.New(outage.Config{Name: "denylist", Logger: cfg.Logger})
+	list, opened, err := stores.OpenDenylist(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	list, err := opening.get()
-	if err != nil {
-		list = awaitedDenylist{opening}
-	}
 	p.denylist = list
-	p.awaited = append(p.awaited, func() error { _, err := opening.get(); return err })
+	p.awaited = append(p.awaited, opened)
 	p.readiness.AddShared("denylist", func(context.Context) error { return list.Ready() })
 	p.upkeep = append(p.upkeep, &lifecycle.Part{Name: "denylist", Run: list.Run})
 	p.closers = append(p.closers, func() error { list.Close(); return nil })
@@ -172,7 +162,7 @@ func (p *parts) addServer() (err error) {
 		return cmp.Or(p.values.Variable("Server.Authn."+field), p.settingName(field))
 	}
 	cfg.Register = func(r grpc.ServiceRegistrar) {
-		p.services.register(r)
+		p.services.Register(r)
 		p.registerAdmin(r)
 	}
 	cfg.Policies = p.app.Policies

@@ -116,7 +116,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		if p.server != nil { // calls over the network end with the requests at the bff and the gateway
 			p.server.Drain()
 		}
-		return p.services.drain(ctx)
+		return p.services.Drain(ctx)
 	}
 	ports.Reload = p.reload
 	ports.Closers = p.closers

@@ -1,20 +1,17 @@
 package gatehouse
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"reflect"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
-	"github.com/gatehouse-dev/gatehouse/internal/outage"
-	"github.com/gatehouse-dev/gatehouse/lifecycle"
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+	"github.com/gatehouse-dev/gatehouse/internal/services"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
 // A Service is a gRPC service of an application, for the server and for the
@@ -86,6 +83,12 @@ func (s Service) WithProbe(probe func(context.Context, Environment) error) Servi
 	return s
 }
 
+// ErrUnavailable is wrapped by an error of NewServiceFunc's open that may pass by
+// itself, such as a refused connection to a database. The process then serves
+// without the service, not ready and with UNAVAILABLE for its calls, and open is
+// called again until it succeeds.
+var ErrUnavailable = cause.ErrUnavailable
+
 // An Environment has the settings of the program that implementations of
 // services may need.
 type Environment struct {
@@ -105,7 +108,7 @@ type Environment struct {
 // environment returns the settings for implementations of services.
 func (p *program) environment() Environment {
 	return Environment{
-		DatabaseURL: withAuthorities(p.cfg.DatabaseURL, p.cfg.TLS.DatabaseCAFile), Issuer: p.cfg.Provider.Issuer, Development: p.development,
+		DatabaseURL: stores.WithAuthorities(p.cfg.DatabaseURL, p.cfg.TLS.DatabaseCAFile), Issuer: p.cfg.Provider.Issuer, Development: p.development,
 		Logger: p.logger.With("part", "services"), database: p.values.Name("database-url"),
 	}
 }
@@ -133,112 +136,6 @@ func probeDatabase(ctx context.Context, services []Service, env Environment) (pr
 	return probed, nil
 }
 
-// implementations are the opened implementations of all services, in the order of
-// the services.
-type implementations []implementation
-
-// An implementation is registered by its service's descriptor.
-type implementation struct {
-	desc    *grpc.ServiceDesc
-	opening *awaited[any]
-}
-
-// openServices opens the implementations of all services. If one fails, the
-// others are closed. One whose error is ErrUnavailable is awaited.
-func openServices(ctx context.Context, services []Service, env Environment) (all implementations, err error) {
-	logger := cmp.Or(env.Logger, slog.New(slog.DiscardHandler))
-	for _, s := range services {
-		monitor := outage.New(outage.Config{Name: "service", Logger: logger.With("service", s.desc.ServiceName)})
-		opening, err := await(ctx, monitor, func(ctx context.Context) (any, error) {
-			value, err := s.open(ctx, env)
-			if err != nil {
-				return nil, fmt.Errorf("open service %s: %w", s.desc.ServiceName, err)
-			}
-			want := reflect.TypeOf(s.desc.HandlerType).Elem()
-			if value == nil || !reflect.TypeOf(value).Implements(want) {
-				return nil, fmt.Errorf("gatehouse: service %s: implementation %T is not a %v", s.desc.ServiceName, value, want)
-			}
-			return value, nil
-		})
-		if err != nil {
-			_ = all.close() // err is the cause
-			return nil, err
-		}
-		all = append(all, implementation{s.desc, opening})
-	}
-	return all, nil
-}
-
-// upkeep is the work of opening services that are awaited.
-func (all implementations) upkeep() (work []*lifecycle.Part) {
-	for _, one := range all {
-		if _, err := one.opening.get(); err != nil {
-			work = append(work, &lifecycle.Part{Name: "service " + one.desc.ServiceName, Run: one.opening.run})
-		}
-	}
-	return work
-}
-
-// opened returns why an implementation is not there yet.
-func (all implementations) opened() error {
-	for _, one := range all {
-		if _, err := one.opening.get(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// register adds all services to a gRPC server.
-func (all implementations) register(r grpc.ServiceRegistrar) {
-	for _, one := range all {
-		if value, err := one.opening.get(); err == nil {
-			r.RegisterService(one.desc, value)
-		} else {
-			r.RegisterService(awaitedDesc(one.desc, one.opening), one.opening)
-		}
-	}
-}
-
-// ready returns the error of the first service that is not ready.
-func (all implementations) ready(ctx context.Context) error {
-	for _, one := range all {
-		value, err := one.opening.get()
-		if err != nil {
-			return err
-		}
-		if s, ok := value.(interface{ Ready(context.Context) error }); ok {
-			if err := s.Ready(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// drain ends streams that have no end of their own.
-func (all implementations) drain(context.Context) error {
-	for _, one := range all {
-		value, _ := one.opening.get()
-		if s, ok := value.(interface{ Drain() }); ok {
-			s.Drain()
-		}
-	}
-	return nil
-}
-
-// close closes what has a method Close, and returns all errors.
-func (all implementations) close() error {
-	var errs []error
-	for _, one := range all {
-		value, _ := one.opening.stop()
-		if s, ok := value.(io.Closer); ok {
-			errs = append(errs, s.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // exposedServices returns what the gateway serves of the application.
 func exposedServices(services []Service) []gateway.Service {
 	exposed := make([]gateway.Service, 0, len(services)+1) // with room for the operator's
@@ -246,4 +143,13 @@ func exposedServices(services []Service) []gateway.Service {
 		exposed = append(exposed, s.exposed...)
 	}
 	return exposed
+}
+
+// openServices opens the implementations of all services.
+func openServices(ctx context.Context, all []Service, env Environment) (services.All, error) {
+	opened := make([]services.Service, len(all))
+	for i, s := range all {
+		opened[i] = services.Service{Desc: s.desc, Open: func(ctx context.Context) (any, error) { return s.open(ctx, env) }}
+	}
+	return services.Open(ctx, opened, env.Logger)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -43,14 +44,14 @@ func TestOptionalMethods(t *testing.T) {
 		NewService(&greeterDesc, greeterClient, registerGreeter, impl),
 		NewServiceFunc(&greeterDesc, greeterClient, registerGreeter, func(context.Context, Environment) (silent, error) { return silent{}, nil }),
 	}
-	all, err := openServices(t.Context(), services, Environment{})
+	all, err := openServices(t.Context(), services, Environment{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := all.ready(t.Context()); !errors.Is(err, impl.err) {
+	if err := all.Ready(t.Context()); !errors.Is(err, impl.err) {
 		t.Errorf("ready: got %v, want %v", err, impl.err)
 	}
-	if err := errors.Join(all.drain(t.Context()), all.close()); err != nil {
+	if err := errors.Join(all.Drain(t.Context()), all.Close()); err != nil {
 		t.Error(err)
 	}
 	if got := strings.Join(impl.calls, " "); got != "ready drain close" {
@@ -74,7 +75,7 @@ func TestBadImplementation(t *testing.T) {
 		"no ink": NewServiceFunc(&greeterDesc, greeterClient, registerGreeter, func(context.Context, Environment) (silent, error) { return silent{}, failed }),
 	} {
 		impl := &polite{}
-		_, err := openServices(t.Context(), []Service{NewService(&greeterDesc, greeterClient, registerGreeter, impl), bad}, Environment{})
+		_, err := openServices(t.Context(), []Service{NewService(&greeterDesc, greeterClient, registerGreeter, impl), bad}, Environment{Logger: slog.New(slog.DiscardHandler)})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Join(impl.calls, " ") != "close" {
 			t.Errorf("got %v, calls %q, want %q and the first service closed", err, impl.calls, want)
 		}
@@ -89,12 +90,12 @@ func TestGRPCOnly(t *testing.T) {
 	if got := exposedServices(services); len(got) != 0 {
 		t.Errorf("exposed %d services, want none", len(got))
 	}
-	all, err := openServices(t.Context(), services, Environment{})
+	all, err := openServices(t.Context(), services, Environment{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	all.register(s)
+	all.Register(s)
 	if _, ok := s.GetServiceInfo()[greeterDesc.ServiceName]; !ok {
 		t.Errorf("the server has %v, want %s", s.GetServiceInfo(), greeterDesc.ServiceName)
 	}
@@ -180,7 +181,7 @@ func TestOpenFails(t *testing.T) {
 	s := NewServiceFunc(&grpc.ServiceDesc{ServiceName: "notes.v1.NotesService"}, func(grpc.ClientConnInterface) any { return nil },
 		func(context.Context, *runtime.ServeMux, any) error { return nil },
 		func(context.Context, Environment) (any, error) { return nil, errors.New("no table notes") })
-	if _, err := openServices(t.Context(), []Service{s}, Environment{}); err == nil || err.Error() != "open service notes.v1.NotesService: no table notes" {
+	if _, err := openServices(t.Context(), []Service{s}, Environment{Logger: slog.New(slog.DiscardHandler)}); err == nil || err.Error() != "open service notes.v1.NotesService: no table notes" {
 		t.Errorf("got %v", err)
 	}
 }

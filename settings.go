@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
 // variablePrefix is that of the variables of the program's settings.
@@ -348,7 +349,7 @@ func (p *program) setTraceTrusted(text string) error {
 // place returns the part of a URL with a password that can be shown: where it
 // leads, if that can be told.
 func place(value string) string {
-	if value == "" || value == "memory" || value == inMemory || strings.HasPrefix(value, "sqlite:") {
+	if value == "" || value == "memory" || value == stores.Memory || strings.HasPrefix(value, "sqlite:") {
 		return value
 	}
 	if u, err := url.Parse(value); err == nil && u.Host != "" {

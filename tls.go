@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsfiles"
 )
 
@@ -304,7 +305,7 @@ func (p *program) checkTLS(run partSet) error {
 		if !s.wanted || s.file == "" {
 			continue
 		}
-		if problem, remedy := cannotVerify(s.address); problem != "" {
+		if problem, remedy := stores.CannotVerify(s.address); problem != "" {
 			errs = append(errs, invalid.Field(s.field, s.file, "has no effect: "+s.target+" "+problem, remedy))
 		}
 	}
@@ -317,50 +318,4 @@ func (p *program) checkTLS(run partSet) error {
 			"has no effect: Gateways.Targets is no https address", "give an https address, or leave it out"))
 	}
 	return errors.Join(errs...)
-}
-
-// cannotVerify returns why the certificate of a store is not verified by a CA file,
-// "" if it is.
-func cannotVerify(address string) (problem, remedy string) {
-	scheme, _, _ := strings.Cut(address, ":")
-	_, query, _ := strings.Cut(address, "?")
-	parameters, _ := url.ParseQuery(query)
-	switch {
-	case strings.HasPrefix(scheme, "rediss"):
-		if parameters.Has("ca_file") {
-			return "has a ca_file of its own", "leave one of them out"
-		}
-		return "", ""
-	case scheme == "postgres" || scheme == "postgresql":
-		if parameters.Has("sslrootcert") {
-			return "has an sslrootcert of its own", "leave one of them out"
-		}
-		if mode := parameters.Get("sslmode"); mode != "" && mode != "verify-full" && mode != "verify-ca" {
-			return "has sslmode=" + mode + ", which verifies no certificate", "remove sslmode, or write sslmode=verify-full"
-		}
-		return "", ""
-	case strings.HasPrefix(scheme, "redis"):
-		return "has no TLS", "write rediss instead of redis"
-	}
-	return "is reached without TLS", "leave it out"
-}
-
-// withAuthorities returns the address of a store with a CA file as its parameter.
-// Stores read the file again for each connection.
-func withAuthorities(address, file string) string {
-	join := "?"
-	if strings.Contains(address, "?") {
-		join = "&"
-	}
-	switch {
-	case file == "":
-		return address
-	case strings.HasPrefix(address, "rediss"):
-		return address + join + "ca_file=" + url.QueryEscape(file)
-	case !strings.HasPrefix(address, "postgres"): // the command check opens stores in memory
-		return address
-	case !strings.Contains(address, "sslmode="):
-		join += "sslmode=verify-full&"
-	}
-	return address + join + "sslrootcert=" + url.QueryEscape(file)
 }

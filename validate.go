@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
-	"github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
 // validate returns everything that is missing, unsafe or contradictory for the
@@ -45,13 +43,13 @@ func (p *program) validate(run partSet) error {
 	errs = append(errs, p.checkAddresses(run)...)
 	errs = append(errs, p.checkTLS(run))
 	if run.BFF || run.Server {
-		errs = append(errs, checkDenylist(cfg.Denylist, run))
+		errs = append(errs, stores.ValidateDenylist("Denylist", cfg.Denylist, run.BFF && run.Server))
 	}
 	if run.Server {
-		errs = append(errs, checkDatabase(cfg.DatabaseURL))
+		errs = append(errs, stores.ValidateDatabase("DatabaseURL", cfg.DatabaseURL))
 	}
 	if run.BFF {
-		errs = append(errs, checkStore(cfg.SessionStore), p.checkReplicas(), p.checkFrontend())
+		errs = append(errs, stores.ValidateSessions("SessionStore", cfg.SessionStore), p.checkReplicas(), p.checkFrontend())
 		if !run.Gateway {
 			errs = append(errs, invalid.In("Gateways", cfg.Gateways.Validate()))
 		}
@@ -158,55 +156,16 @@ func isOnLoopback(address string) bool {
 // process.
 func (p *program) checkReplicas() error {
 	n := p.cfg.BFF.Sessions.Nodes
-	kind := storeKind(p.cfg.SessionStore)
+	kind := stores.Kind(p.cfg.SessionStore)
 	switch {
 	case n <= 1: // a negative number is refused by the bff
 		return nil
 	case kind == "memory" || kind == "sqlite":
 		return invalid.Field("BFF.Sessions.Nodes", n, "needs a session store that is shared, which "+kind+": is not",
 			"run one bff, or give them postgres://… or redis://… as SessionStore")
-	case p.cfg.Denylist == inMemory:
+	case p.cfg.Denylist == stores.Memory:
 		return invalid.Field("BFF.Sessions.Nodes", n,
 			"needs a denylist that is shared, which memory: is not", "give redis://HOST:PORT as Denylist")
-	}
-	return nil
-}
-
-// checkDenylist returns what is wrong with a denylist.
-func checkDenylist(value string, run partSet) error {
-	switch {
-	case value == "":
-		return nil
-	case strings.HasPrefix(value, "redis://") || strings.HasPrefix(value, "rediss://"):
-		return renamed(redis.Config{URL: value}.Validate(), map[string]string{"URL": "Denylist"})
-	case value != inMemory:
-		return invalid.Field("Denylist", value, "is no denylist", "give memory: or redis://HOST:PORT")
-	case !(run.BFF && run.Server):
-		return invalid.Field("Denylist", value,
-			"belongs to one process, and bff and server are two", "give redis://HOST:PORT to both")
-	}
-	return nil
-}
-
-// checkDatabase returns what is wrong with the form of a database URL.
-func checkDatabase(value string) error {
-	scheme, rest, _ := strings.Cut(value, ":")
-	if value != inMemory && (!slices.Contains([]string{"sqlite", "postgres", "postgresql"}, scheme) || rest == "") {
-		return invalid.Field("DatabaseURL", value, "is no database",
-			"give sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or memory: for data that ends with the process")
-	}
-	return checkFolder("DatabaseURL", value)
-}
-
-// checkFolder returns an error about a sqlite:PATH whose folder does not exist.
-func checkFolder(field, value string) error {
-	path, ok := strings.CutPrefix(value, "sqlite:")
-	if !ok || path == "" {
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-		return invalid.Field(field, value, "is in the folder "+filepath.Dir(path)+", which does not exist",
-			"make it, writable by the user that runs gatehouse")
 	}
 	return nil
 }
@@ -223,7 +182,7 @@ func (p *program) checkFrontend() error {
 	case value == embeddedFrontend:
 		return nil
 	case isDir:
-		return renamed(spa.Config{Dir: dir, ContentSecurityPolicy: csp}.Validate(),
+		return invalid.Renamed(spa.Config{Dir: dir, ContentSecurityPolicy: csp}.Validate(),
 			map[string]string{"Dir": "Frontend", "ContentSecurityPolicy": "FrontendCSP"})
 	}
 	_, err := origin.Upstream(value)
@@ -238,14 +197,4 @@ func (p *program) checkFrontend() error {
 	}
 	return invalid.Field("Frontend", value, "is no kind of front end that is known",
 		"give embedded:, dir:PATH or the http:// address of a front-end server")
-}
-
-// renamed returns the errors in err with the names of the program's fields
-// instead of those of a part.
-func renamed(err error, fields map[string]string) error {
-	invalids, errs := invalid.All(err)
-	for _, e := range invalids {
-		errs = append(errs, &invalid.Error{Field: fields[e.Field], Value: e.Value, Problem: e.Problem, Remedy: e.Remedy})
-	}
-	return errors.Join(errs...)
 }

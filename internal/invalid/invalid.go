@@ -95,3 +95,13 @@ func All(err error) (fields []*Error, others []error) {
 	}
 	return nil, []error{err}
 }
+
+// Renamed returns the errors in err with other names of their fields, for a Config that
+// has the values of one that it does not contain.
+func Renamed(err error, fields map[string]string) error {
+	invalids, errs := All(err)
+	for _, e := range invalids {
+		errs = append(errs, &Error{Field: fields[e.Field], Value: e.Value, Problem: e.Problem, Remedy: e.Remedy})
+	}
+	return errors.Join(errs...)
+}

@@ -1,19 +1,22 @@
-package gatehouse
+package services_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/cause"
+	"github.com/gatehouse-dev/gatehouse/internal/services"
 )
 
 // registrar keeps the last service that is registered.
@@ -41,18 +44,18 @@ func TestServiceAwaited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		attempts := 0
-		all, err := openServices(t.Context(), []Service{NewServiceFunc[*health.Server, any](&healthpb.Health_ServiceDesc, nil, nil,
-			func(context.Context, Environment) (*health.Server, error) {
+		all, err := services.Open(t.Context(), []services.Service{{Desc: &healthpb.Health_ServiceDesc,
+			Open: func(context.Context) (any, error) {
 				if attempts++; attempts < 4 {
-					return nil, fmt.Errorf("refused: %w", ErrUnavailable)
+					return nil, fmt.Errorf("refused: %w", cause.ErrUnavailable)
 				}
 				return health.NewServer(), nil
-			})}, Environment{})
+			}}}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var r registrar
-		all.register(&r)
+		all.Register(&r)
 		intercepted := 0
 		interceptor := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			intercepted++
@@ -64,58 +67,18 @@ func TestServiceAwaited(t *testing.T) {
 		if err := r.check(t.Context(), nil); status.Code(err) != codes.Unavailable {
 			t.Errorf("a call without interceptors: %v, want Unavailable", err)
 		}
-		if err := all.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
+		if err := all.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("ready: %v, want the reason", err)
 		}
-		work := all.upkeep()
+		work := all.Upkeep()
 		if len(work) != 1 {
 			t.Fatalf("%d parts wait, want 1", len(work))
 		}
 		if err := work[0].Run(t.Context()); err != nil {
 			t.Errorf("the wait ends with %v", err)
 		}
-		if err := errors.Join(r.check(t.Context(), interceptor), all.ready(t.Context()), all.close()); err != nil {
+		if err := errors.Join(r.check(t.Context(), interceptor), all.Ready(t.Context()), all.Close()); err != nil {
 			t.Errorf("when it is open: %v", err)
 		}
 	})
-}
-
-// An error that does not pass ends the wait with it, at the first attempt and later.
-// So does the end of the process.
-func TestAwaitEnds(t *testing.T) {
-	t.Parallel()
-	wrong := errors.New("wrong password")
-	for name, c := range map[string]struct {
-		errs []error // of the attempts
-		want error   // of await or run
-	}{
-		"at first":   {[]error{wrong}, wrong},
-		"later":      {[]error{ErrUnavailable, ErrUnavailable, wrong}, wrong},
-		"never open": {nil, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				attempt := 0
-				a, err := await(t.Context(), nil, func(ctx context.Context) (int, error) {
-					if attempt++; attempt <= len(c.errs) {
-						return 0, c.errs[attempt-1]
-					}
-					<-ctx.Done() // it does not answer
-					return 0, ctx.Err()
-				})
-				if err == nil {
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-					defer cancel()
-					err = a.run(ctx)
-					if _, ok := a.stop(); ok {
-						t.Error("there is a value")
-					}
-				}
-				if !errors.Is(err, c.want) || err != nil && c.want == nil {
-					t.Errorf("got %v, want %v", err, c.want)
-				}
-			})
-		})
-	}
 }

@@ -1,14 +1,17 @@
 //go:build unix
 
-package gatehouse
+package stores_test
 
 import (
+	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
@@ -36,50 +39,55 @@ func TestStoresOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			setting, kill, restart := begin(t)
-			p := &parts{program: configured(t, "GATEHOUSE_SESSION_STORE="+setting)}
-			if err := checkStore(setting); err != nil {
+			cfg := stores.Config{Address: setting, Logger: slog.New(slog.DiscardHandler), Explain: func(err error) error {
+				if err != nil {
+					err = fmt.Errorf("session store: %w", err)
+				}
+				return err
+			}}
+			if err := stores.ValidateSessions("SessionStore", setting); err != nil {
 				t.Fatal(err)
 			}
-			store, err := p.openStore(t.Context(), allParts)
+			store, _, err := stores.OpenSessions(t.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer store.Close()
-			if err := storeReady(t.Context(), store); err != nil {
+			if err := stores.Ready(t.Context(), store); err != nil {
 				t.Errorf("not ready: %v", err)
 			}
-			if err := p.probeStore(t.Context()); err != nil {
+			if err := stores.ProbeSessions(t.Context(), cfg); err != nil {
 				t.Errorf("probing: %v", err)
 			}
 			if kill == nil {
 				return
 			}
 			kill()
-			if err := p.probeStore(t.Context()); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") {
+			if err := stores.ProbeSessions(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "session store: ") {
 				t.Errorf("probing what is gone: %v, want the setting", err)
 			}
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
-			for deadline := time.Now().Add(10 * time.Second); storeReady(t.Context(), store) == nil; <-tick.C {
+			for deadline := time.Now().Add(10 * time.Second); stores.Ready(t.Context(), store) == nil; <-tick.C {
 				if time.Now().After(deadline) {
 					t.Fatal("ready without its server")
 				}
 			}
 			// While it is gone, opening it waits and says why.
-			late, err := p.openStore(t.Context(), allParts)
+			late, _, err := stores.OpenSessions(t.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer late.Close()
-			for _, err := range []error{storeReady(t.Context(), late), late.Touch(t.Context(), session.ID{}, time.Now(), time.Now())} {
-				if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_SESSION_STORE=") || !strings.Contains(err.Error(), "start it, or correct the address") {
+			for _, err := range []error{stores.Ready(t.Context(), late), late.Touch(t.Context(), session.ID{}, time.Now(), time.Now())} {
+				if err == nil || !strings.Contains(err.Error(), "session store: ") || !strings.Contains(err.Error(), "start it, or correct the address") {
 					t.Errorf("opening it while it is gone: %v, want the setting and a remedy", err)
 				}
 			}
 			restart()
-			for deadline := time.Now().Add(30 * time.Second); storeReady(t.Context(), late) != nil; <-tick.C {
+			for deadline := time.Now().Add(30 * time.Second); stores.Ready(t.Context(), late) != nil; <-tick.C {
 				if time.Now().After(deadline) {
-					t.Fatal("not opened when its server is back:", storeReady(t.Context(), late))
+					t.Fatal("not opened when its server is back:", stores.Ready(t.Context(), late))
 				}
 			}
 			if err := session.Exercise(t.Context(), late); err != nil {
