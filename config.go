@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
@@ -78,6 +79,9 @@ type config struct {
 	LogFormat, LogLevel string
 	// AccessLog is the share of requests that are logged.
 	AccessLog logs.Share
+	// AuditLog is where audit events are written: "" for nowhere, "stdout", or the
+	// path of a file.
+	AuditLog string
 }
 
 // The defaults of settings that depend on the command.
@@ -99,9 +103,9 @@ type program struct {
 	table  settings.Table
 	values *settings.Values
 
-	development bool           // the command is dev
-	changed     func(string)   // is called with a setting whose value has changed at run time; may be nil
-	level       *slog.LevelVar // of the logger
+	development bool               // the command is dev
+	recorder    *auditlog.Recorder // of the program's own audit events
+	level       *slog.LevelVar     // of the logger
 	telemetry   *telemetry.Telemetry
 	logger      *slog.Logger
 	out         io.Writer // where people read how to go on

@@ -48,6 +48,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
@@ -77,6 +78,9 @@ type App struct {
 	// Settings are those of the application. They come from the same sources as
 	// those of the program, and stand beside them in help and reference.
 	Settings []Setting
+	// Audit gets the events of the audit log, besides the file or stdout that
+	// GATEHOUSE_AUDIT_LOG names.
+	Audit audit.Handler
 	// DevPermissions are the permissions of the development provider's client
 	// demo-machine, and the scopes that it may request.
 	DevPermissions []string

@@ -64,6 +64,9 @@ func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 	if all.security, err = p.secure(run); err != nil {
 		return nil, p.values.Explain(err)
 	}
+	if err := all.startAudit(); err != nil {
+		return nil, all.close(p.values.Explain(err))
+	}
 	all.upkeep = append(all.upkeep, &lifecycle.Part{Name: "tls", Run: all.security.files.Run})
 	all.reloads = append(all.reloads, func(ctx context.Context) error { all.security.files.Check(ctx); return nil })
 	if err := all.add(ctx, run); err != nil {
@@ -188,6 +191,7 @@ func (p *parts) opened() error {
 func (p *parts) registerAdmin(r grpc.ServiceRegistrar) {
 	sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(sessionadmin.Config{
 		Issuer: p.cfg.Provider.Issuer, Store: p.store, Denylist: p.denylist, Logger: p.logger.With("part", "server"),
+		Audit: p.cfg.Server.Audit, MeterProvider: p.cfg.Server.MeterProvider,
 	}))
 }
 

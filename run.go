@@ -168,7 +168,7 @@ func (p *parts) explained(err error) error {
 func (p *parts) addAdmin(ports *ports) error {
 	cfg := p.cfg.Admin
 	cfg.Readiness, cfg.Settings, cfg.Level = p.readiness, p.values.Shown(), p.level
-	cfg.Metrics = p.telemetry
+	cfg.Metrics, cfg.Changed = p.telemetry, p.settingChanged
 	cfg.Logger = p.logger.With("part", "admin")
 	a, err := admin.New(cfg)
 	if err != nil {

@@ -310,6 +310,10 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.AccessLog},
 			Help: "Which requests are logged: on for all, off for none, or a share such as 0.01. Requests that " +
 				"fail with 500 or more, or take a second or more, are always logged (docs/logs.md)."},
+		{Name: "audit-log", Group: "Log", Placeholder: "WHERE", Default: "off",
+			Targets: []any{&cfg.AuditLog},
+			Help: "Where sign-ins, sign-outs, denied calls and changes are recorded as lines of JSON: off, stdout, " +
+				"or the path of a file, which is created with mode 0600 (docs/audit.md)."},
 	}
 	table = append(table, p.tlsSettings()...)
 	for _, s := range table {

@@ -102,7 +102,7 @@ type security struct {
 func (p *program) secure(run partSet) (*security, error) {
 	cfg := &p.cfg.TLS
 	s := &security{listeners: map[string]*tls.Config{}, files: tlsfiles.New(tlsfiles.Config{
-		Logger: p.logger.With("part", "tls"), Changed: p.changed,
+		Logger: p.logger.With("part", "tls"), Changed: p.fileChanged,
 	})}
 	var errs []error
 	fail := func(field, file string, err error) {

@@ -40,6 +40,7 @@ func (p *program) validate(run partSet) error {
 	}
 	errs = append(errs, invalid.In("Admin", cfg.Admin.Validate()))
 	errs = append(errs, p.checkLimits()...)
+	errs = append(errs, checkAuditLog(cfg.AuditLog))
 	errs = append(errs, p.checkAddresses(run)...)
 	errs = append(errs, p.checkTLS(run))
 	if run.BFF || run.Server {

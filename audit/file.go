@@ -42,6 +42,7 @@ type File struct {
 
 	mu   sync.Mutex
 	file *os.File
+	torn bool // the last line is not complete
 }
 
 // Open opens the file at path for appending, and creates it if there is none,
@@ -70,9 +71,15 @@ func (f *File) Record(_ context.Context, e Event) error {
 			return err
 		}
 	}
-	if _, err := f.file.Write(line); err != nil {
+	if f.torn { // on a disk that was full
+		line = append([]byte{'\n'}, line...)
+	}
+	n, err := f.file.Write(line)
+	if err != nil {
+		f.torn = f.torn && n == 0 || n > 0
 		return fmt.Errorf("audit: append event: %w", err)
 	}
+	f.torn = false
 	return nil
 }
 
@@ -97,11 +104,11 @@ func (f *File) reopen() error {
 	if f.file != nil {
 		_ = f.file.Close() // each line was written at once
 	}
-	f.file = file
+	f.file, f.torn = file, false
 	return nil
 }
 
-// Close closes the file.
+// Close closes the file. An event that is recorded later opens it again.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -28,6 +28,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/storemeter"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -61,6 +62,7 @@ type BFF struct {
 	hosts    *hostcheck.Hosts // nil for any
 	logger   *slog.Logger
 	tracer   *tracing.Tracer
+	audit    *auditlog.Recorder
 	auth     map[string]map[string]http.HandlerFunc // below /api/auth, by path and method
 	handler  http.Handler
 
@@ -122,7 +124,10 @@ func New(cfg Config) (*BFF, error) {
 		trusted = clientaddr.Trust{Proxies: cfg.Access.TrustedProxies, UnixSocket: cfg.Access.TrustUnixSocket}
 	}
 	b.tracer = tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "bff", Trusted: trusted})
-	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider, b.tracer) // of the type: Validate
+	b.audit = auditlog.New(auditlog.Config{
+		Handler: cfg.Audit, Part: "bff", Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
+	})
+	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider, b.tracer, b.audit) // of the type: Validate
 	limited := metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections)
 	streams := metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)
 	manager := cfg.Sessions.manager()
@@ -157,19 +162,21 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.refresher = refresh.New(refresh.Config{
 		Sessions: b.sessions, Party: b.party, RevokeAt: b.pending.At, Setting: cfg.SettingName,
-		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider, Tracer: b.tracer,
+		Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider, Tracer: b.tracer, Audit: b.audit,
 	})
 	denier := denier{cfg.Revoke, cfg.Logger}
 	revoker := revocation.New(revocation.Config{Store: store, Deny: denier.target, Now: cfg.Now})
 	b.logout = logout.New(logout.Config{
 		Base: base, Sessions: b.sessions, Provider: b.provider, Tokens: logoutTokens, Party: b.party,
 		Deny: denier.session, Revoker: revoker, Revocations: b.pending, ForgetLogins: func(w http.ResponseWriter, r *http.Request) { b.login.ForgetHistory(w, r) },
-		Origins: b.origins, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger,
+		Origins: b.origins, Respond: b.respond, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
-	lookup := account.NewLookup(account.LookupConfig{Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger})
+	lookup := account.NewLookup(account.LookupConfig{
+		Sessions: b.sessions, Expired: b.refresher.Expired, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
+	})
 	b.account = account.New(account.Config{
 		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: revoker, Denies: cfg.Revoke != nil,
-		Stopping: b.stopping, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger,
+		Stopping: b.stopping, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
 		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
@@ -183,7 +190,7 @@ func New(cfg Config) (*BFF, error) {
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
 		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: requestTimeout,
 		Origins: b.origins, Respond: b.respond, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
-		MeterProvider: cfg.MeterProvider, Limited: limited,
+		MeterProvider: cfg.MeterProvider, Limited: limited, Audit: b.audit,
 	})
 	b.auth = b.authRoutes()
 	b.handler = b.chain(metrics.NewHTTP(cfg.MeterProvider, metrics.PartBFF))
@@ -229,6 +236,7 @@ func (b *BFF) Run(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), socketTime)
 	defer cancel()
 	b.sockets.Wait(bounded)
+	defer b.audit.Flush()
 	return errors.Join(err, b.finishWork(ctx))
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -155,6 +156,9 @@ type Config struct {
 	Rand io.Reader
 	// Logger gets one line for each request. Default: none.
 	Logger *slog.Logger
+	// Audit gets an event for each sign-in and sign-out, and for what package audit
+	// lists besides. Provider has one of its own. Default: none.
+	Audit audit.Handler
 	// MeterProvider makes the instruments of the bff's metrics. Default: none.
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the bff's spans. Default: none.

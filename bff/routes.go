@@ -51,6 +51,7 @@ func (b *BFF) chain(requests *metrics.HTTP) http.Handler {
 		b.answered,           // headers of refusals too, deadlines, and a panic becomes an answer
 		accesslog.Wrap(accesslog.Config{ // outermost, since it logs the final answer and sets the request id
 			Logger: b.logger, Client: b.origins.ClientAddress, Requests: requests, Tracer: b.tracer, Secure: b.secure,
+			Audited: b.audit.Enabled(),
 		}),
 	} {
 		h = wrap(h)

@@ -39,6 +39,7 @@ var commands = map[string][]command{
 		{"curl -s -X POST", tested("TestAdminExamples")},
 		{"go tool pprof", tested("TestPaths")},
 	},
+	"docs/audit.md": {{"GATEHOUSE_AUDIT_LOG=", settings()}},
 	"docs/check.md": {{"gatehouse check", runs("every setting is there", `"status": "ok"`)}},
 	"docs/clients.md": {
 		{"mkdir web", runs()},

@@ -158,7 +158,7 @@ func TestLogBehindAnotherPart(t *testing.T) {
 		var outer, own bytes.Buffer
 		front := slog.New(slog.NewJSONHandler(&outer, nil))
 		g := start(t, gateway.Config{Logger: slog.New(slog.NewJSONHandler(&own, &slog.HandlerOptions{Level: level}))}, &backend{})
-		ctx, line := accesslog.Begin(t.Context(), front)
+		ctx, line := accesslog.Begin(t.Context(), front, false)
 		r := httptest.NewRequestWithContext(ctx, "GET", "/api/things/1", nil)
 		g.ServeHTTP(httptest.NewRecorder(), r)
 		line.Write(ctx, front, slog.LevelInfo)

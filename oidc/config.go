@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
@@ -39,6 +40,8 @@ type Config struct {
 	// Logger is told when fetches begin to fail or recover, and when keys
 	// change; nil discards.
 	Logger *slog.Logger
+	// Audit gets an event when the set of signing keys has changed. Default: none.
+	Audit audit.Handler
 	// MeterProvider makes the instruments of the provider's metrics. Default: none.
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the spans of requests to the provider,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
@@ -59,7 +60,7 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration
 		}
 	}
 	set.confirmed = sent
-	p.publish(number, set)
+	p.publish(ctx, number, set)
 	return freshness(res.header), nil
 }
 
@@ -76,15 +77,26 @@ func (p *Provider) fetched(ctx context.Context, document, result string, err err
 
 // publish makes set the current one, unless it is the response to an earlier
 // fetch than the current one: responses can arrive out of order.
-func (p *Provider) publish(number uint64, set *keySet) {
+func (p *Provider) publish(ctx context.Context, number uint64, set *keySet) {
 	defer p.changed.Send()
+	if cause := p.replace(number, set); cause != "" {
+		m := p.metadata.Load() // there is one: it has the address of the keys
+		p.audit.Record(ctx, audit.Event{
+			Action: audit.KeySetChanged, Cause: cause, Issuer: m.Issuer, Keys: set.kids(),
+		})
+	}
+}
+
+// replace makes set the current one, and returns why that is a change, "" if it is none.
+func (p *Provider) replace(number uint64, set *keySet) audit.Cause {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number < p.published {
-		return
+		return ""
 	}
 	p.published = number
-	gone, added := set.inherit(p.set.Load())
+	before := p.set.Load()
+	gone, added := set.inherit(before)
 	p.set.Store(set)
 	// After the store, so that a key is at all times in the set or withdrawn.
 	for _, k := range gone {
@@ -93,9 +105,14 @@ func (p *Provider) publish(number uint64, set *keySet) {
 	if added {
 		p.refetch.forget()
 	}
-	if added || len(gone) > 0 {
-		p.log.Info("provider keys changed", "keys", len(set.keys), "withdrawn", len(gone))
+	if !added && len(gone) == 0 {
+		return ""
 	}
+	p.log.Info("provider keys changed", "keys", len(set.keys), "withdrawn", len(gone))
+	if before == nil {
+		return audit.FirstKeys
+	}
+	return audit.Rotated
 }
 
 // freshness returns the max-age of a response, between minRefresh and softTTL: a

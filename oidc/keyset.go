@@ -2,6 +2,8 @@ package oidc
 
 import (
 	"crypto"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +81,9 @@ func (s *keySet) copy() *keySet {
 	}
 	return c
 }
+
+// kids returns the ids of the keys in order, without the empty one.
+func (s *keySet) kids() []string { return slices.Sorted(maps.Keys(s.byID)) }
 
 // find returns the equal key of the set, nil if there is none.
 func (s *keySet) find(k *Key) *Key {

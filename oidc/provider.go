@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/broadcast"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -48,6 +49,7 @@ type Provider struct {
 
 	fetches     *metrics.Counter // of documents
 	unknownKids *metrics.Counter
+	audit       *auditlog.Recorder
 
 	turn     chan struct{} // held by the Run that does the work, which owns the next two
 	failures int           // in a row
@@ -117,6 +119,9 @@ func NewProvider(cfg Config) (*Provider, error) {
 		return p.now().Sub(confirmed).Seconds(), !confirmed.IsZero()
 	})
 	p.outage = outage.New(outage.Config{Name: "provider", Logger: p.log, Now: p.now})
+	p.audit = auditlog.New(auditlog.Config{
+		Handler: cfg.Audit, Part: "provider", Now: p.now, Logger: p.log, MeterProvider: cfg.MeterProvider,
+	})
 	return p, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
@@ -21,8 +22,8 @@ import (
 // Config configures a [Server]. What Authn requires is required; the zero value
 // of every other field is a safe default.
 type Config struct {
-	// Authn says which access tokens are accepted. Its Logger and MeterProvider
-	// default to those below.
+	// Authn says which access tokens are accepted. Its Logger, Audit and
+	// MeterProvider default to those below.
 	Authn authn.Config
 	// Register registers the services, with their generated Register functions.
 	Register func(grpc.ServiceRegistrar)
@@ -42,6 +43,8 @@ type Config struct {
 	// Logger gets one line per call, and one more for a refused token or a panic,
 	// never with a token or a message in it. Default: no log.
 	Logger *slog.Logger
+	// Audit gets an event for calls that are denied. Default: none.
+	Audit audit.Handler
 	// MeterProvider makes the instruments of the server's metrics. Default: none.
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the tracer of the server's spans. Default: none.
@@ -129,6 +132,9 @@ func (cfg Config) withDefaults() Config {
 	cfg.Logger = logs.Logger(cfg.Logger)
 	if cfg.Authn.Logger == nil {
 		cfg.Authn.Logger = cfg.Logger
+	}
+	if cfg.Authn.Audit == nil {
+		cfg.Authn.Audit = cfg.Audit
 	}
 	if cfg.Authn.MeterProvider == nil {
 		cfg.Authn.MeterProvider = cfg.MeterProvider

@@ -27,7 +27,7 @@ import (
 // streams pass the same, for the same reasons. A unary call passes before without
 // its message, which is read only then, and after with it.
 func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before, after []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
-	calls := callLog{cfg.Logger}
+	calls := callLog{cfg.Logger, cfg.Authn.Audit != nil}
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		cfg.Logger.ErrorContext(ctx, "panic in a service", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error")

@@ -22,7 +22,10 @@ import (
 // A callLog writes one line per call, without messages. A call in process belongs
 // to a request whose line the bff or the gateway writes: its outcome is added to
 // that line. Health checks have no line.
-type callLog struct{ logger *slog.Logger }
+type callLog struct {
+	logger  *slog.Logger
+	audited bool // the client is wanted for audit events
+}
 
 func (c callLog) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	start := time.Now()
@@ -52,7 +55,15 @@ func (c callLog) begin(ctx context.Context, method string) (context.Context, *ac
 	if accesslog.FromContext(ctx) != nil || isHealth(method) {
 		return ctx, nil
 	}
-	return accesslog.Begin(ctx, c.logger)
+	started, line := accesslog.Begin(ctx, c.logger, c.audited)
+	line.SetClient(ctx, clientOf)
+	return started, line
+}
+
+// clientOf returns the address of the caller of a context.
+func clientOf(of any) string {
+	ctx, _ := of.(context.Context)
+	return address(ctx)
 }
 
 // end adds the outcome of a call to its line or to that of its request. If that has been

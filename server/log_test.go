@@ -110,7 +110,7 @@ func TestLogOfARequest(t *testing.T) {
 	request := &logBuffer{}
 	logger := slog.New(slog.NewJSONHandler(request, nil))
 	for _, method := range []string{echo, watch} {
-		ctx, line := accesslog.Begin(s.authorized(t.Context(), nil), logger)
+		ctx, line := accesslog.Begin(s.authorized(t.Context(), nil), logger, false)
 		if method == echo {
 			_, _ = invoke(ctx, s.Conn(), method, "")
 			line.Write(ctx, logger, slog.LevelInfo)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,10 +23,13 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
@@ -76,6 +80,11 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets the causes of outages, which callers do not see. Default: no log.
 	Logger *slog.Logger
+	// Audit gets an event for each session that an operator ends, and each subject
+	// that is revoked, with the caller's issuer and subject. Default: none.
+	Audit audit.Handler
+	// MeterProvider makes the counter of these events. Default: none.
+	MeterProvider metric.MeterProvider
 }
 
 // Service implements sessionadminv1.SessionAdminServiceServer. It is safe for
@@ -88,6 +97,7 @@ type Service struct {
 	issuer  string
 	now     func() time.Time
 	logger  *slog.Logger
+	audit   *auditlog.Recorder
 }
 
 // New returns a service. Register it with
@@ -100,6 +110,9 @@ func New(cfg Config) *Service {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.audit = auditlog.New(auditlog.Config{
+		Handler: cfg.Audit, Part: "server", Now: s.now, Logger: s.logger, MeterProvider: cfg.MeterProvider,
+	})
 	if s.store != nil {
 		s.index = session.IndexOf(s.store)
 		revokes := revocation.Config{Store: s.store, Now: s.now}
@@ -203,12 +216,19 @@ func (s *Service) DeleteSession(ctx context.Context, req *sessionadminv1.DeleteS
 	if err != nil {
 		return nil, err
 	}
+	var owner session.Record
+	if s.audit.Enabled() { // afterwards its subject is unknown; an error is that of Delete, too
+		owner, _ = s.store.Get(ctx, id)
+	}
 	switch err := s.store.Delete(ctx, id, session.ReasonOperator); {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, errNotFound
 	case err != nil:
 		return nil, s.failed(ctx, err)
 	}
+	s.record(ctx, audit.Event{
+		Action: audit.SessionEnded, Issuer: owner.Issuer, Subject: owner.Subject, Session: id.String(),
+	})
 	return &emptypb.Empty{}, nil
 }
 
@@ -224,10 +244,27 @@ func (s *Service) EndSessions(ctx context.Context, req *sessionadminv1.EndSessio
 	}
 	target := revocation.Target{Issuer: issuer, Subject: req.GetSubject(), DecidedAt: s.now()}
 	ended, err := s.revoker.Revoke(ctx, target, session.ReasonOperator)
+	for _, id := range ended { // also after an error of the rest
+		s.record(ctx, audit.Event{
+			Action: audit.SessionEnded, Issuer: issuer, Subject: target.Subject, Session: id.String(),
+		})
+	}
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
+	s.record(ctx, audit.Event{
+		Action: audit.SubjectRevoked, Issuer: issuer, Subject: target.Subject, Count: int64(len(ended)),
+	})
 	return &sessionadminv1.EndSessionsResponse{Ended: int32(len(ended))}, nil // a subject has far fewer
+}
+
+// record records what an operator has done.
+func (s *Service) record(ctx context.Context, e audit.Event) {
+	e.Cause = audit.Operator
+	if caller, ok := authn.FromContext(ctx); ok {
+		e.ByIssuer, e.BySubject = caller.Issuer, cmp.Or(caller.Subject, caller.ClientID)
+	}
+	s.audit.Record(ctx, e)
 }
 
 // message returns what operators see of a session.

@@ -29,6 +29,9 @@ type Config struct {
 	Tracer   *tracing.Tracer
 	// Secure says that clients use https.
 	Secure bool
+	// Audited says that the lines must know client and session even if they are not
+	// logged.
+	Audited bool
 }
 
 // Wrap returns a middleware that gives each request an id (the client's if it is
@@ -41,6 +44,10 @@ type Config struct {
 // It measures the request, too, and begins its span, which ends with the request, or when
 // a stream or a WebSocket begins. Handlers tell the route by metrics.SetRoute.
 func Wrap(cfg Config) func(http.Handler) http.Handler {
+	client := func(of any) string {
+		r, _ := of.(*http.Request)
+		return cfg.Client(r)
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
@@ -48,7 +55,8 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 			ctx, span := cfg.Tracer.ReceiveRequest(r)
 			ctx, line := requestid.NewContext(ctx, id), (*Line)(nil)
 			if !Health(r) {
-				ctx, line = Begin(ctx, cfg.Logger)
+				ctx, line = Begin(ctx, cfg.Logger, cfg.Audited)
+				line.SetClient(r, client)
 			}
 			w.Header().Set(requestid.Header, id)
 			answer := &recorder{ResponseWriter: w, request: r, span: span, secure: cfg.Secure, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}

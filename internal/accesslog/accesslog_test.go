@@ -50,7 +50,7 @@ func TestOneLine(t *testing.T) {
 	var late *accesslog.Line
 	h := accesslog.Wrap(config(logger(&out)))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		line := accesslog.FromContext(r.Context())
-		if ctx, ours := accesslog.Begin(r.Context(), logger(&out)); ctx == r.Context() || ours == line {
+		if ctx, ours := accesslog.Begin(r.Context(), logger(&out), false); ctx == r.Context() || ours == line {
 			t.Error("Begin returned the line of another part")
 		}
 		for _, code := range []string{"Unavailable", "OK"} {
@@ -94,7 +94,7 @@ func TestDiscarded(t *testing.T) {
 func TestConcurrently(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	ctx, line := accesslog.Begin(t.Context(), logger(&out))
+	ctx, line := accesslog.Begin(t.Context(), logger(&out), false)
 	var all sync.WaitGroup
 	added := make([]bool, 50)
 	for i := range added {

@@ -18,6 +18,8 @@ type Line struct {
 	attrs   []slog.Attr // the first own are left for the part that writes the line
 	level   slog.Level
 	written bool
+	client  func(of any) string // by which the address of the client is found
+	of      any
 	room    [own + 5]slog.Attr
 }
 
@@ -28,9 +30,10 @@ const own = 8
 type lineKey struct{}
 
 // Begin returns the context of a request whose line this part writes, and the line. If
-// the logger discards it also for a request that fails, Begin returns ctx and nil.
-func Begin(ctx context.Context, logger *slog.Logger) (context.Context, *Line) {
-	if !logger.Enabled(ctx, slog.LevelWarn) {
+// the logger discards it also for a request that fails, Begin returns ctx and nil, unless
+// audited says that [Line.Client] and [Line.Session] are wanted all the same.
+func Begin(ctx context.Context, logger *slog.Logger, audited bool) (context.Context, *Line) {
+	if !audited && !logger.Enabled(ctx, slog.LevelWarn) {
 		return ctx, nil
 	}
 	l := &Line{level: slog.LevelInfo}
@@ -48,6 +51,41 @@ func FromContext(ctx context.Context) *Line {
 	l, _ := ctx.Value(lineKey{}).(*Line)
 	return l
 }
+
+// SetClient says how the address of the client is found, if it is wanted: by client of a
+// request. Begin's caller calls it before the line is used.
+func (l *Line) SetClient(of any, client func(of any) string) {
+	if l != nil {
+		l.of, l.client = of, client
+	}
+}
+
+// Client returns the address of the client, "" if it is not known.
+func (l *Line) Client() string {
+	if l == nil || l.client == nil {
+		return ""
+	}
+	return l.client(l.of)
+}
+
+// Session returns the handle of the session to which the request belongs, "" if it is not
+// known.
+func (l *Line) Session() string {
+	if l == nil {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.attrs[own:] {
+		if a.Key == SessionKey {
+			return a.Value.String()
+		}
+	}
+	return ""
+}
+
+// SessionKey is the key of the handle of a session.
+const SessionKey = "session"
 
 // Add adds attributes to the line, replacing those with the same keys, and raises its
 // level. It reports false if the line has been written already.

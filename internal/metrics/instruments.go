@@ -190,6 +190,16 @@ const (
 	ExportError = "error"
 )
 
+// Results of storing audit events.
+const (
+	AuditOK    = "ok"
+	AuditError = "error"
+)
+
+// AuditActions are the actions of audit events, as values of gatehouse.audit.action.
+var AuditActions = []string{"sign_in", "sign_in_refused", "sign_out", "session_ended", "refresh_refused", "subject_revoked",
+	"call_denied", "rate_limited", "key_set_changed", "setting_changed"}
+
 // Results of calls of the session store.
 const (
 	StoreOK     = "ok"
@@ -198,7 +208,7 @@ const (
 )
 
 // Dependencies are what a process may depend on, as values of gatehouse.dependency.
-var Dependencies = []string{"process", "provider", "session store", "denylist", "services", "server", "gateway", "client at the provider"}
+var Dependencies = []string{"process", "provider", "session store", "denylist", "services", "server", "gateway", "client at the provider", "audit log"}
 
 // Certificates are the roles of certificates, as values of gatehouse.certificate.
 var Certificates = []string{"bff", "gateway", "server", "admin", "client"}
@@ -383,6 +393,15 @@ var (
 			LimitLoginRate, LimitCookies, LimitStreams, LimitArriving}}},
 	}
 
+	AuditEvents = &Instrument{
+		Name: "gatehouse.audit.events", Kind: KindCounter, Unit: "{event}", Parts: "bff, server, program",
+		Description: "Events of the audit log. Those with the result error are lost, at least for one of the handlers.",
+		Attributes: []Attribute{
+			{Key: "gatehouse.audit.action", Description: "what the event reports", Values: AuditActions},
+			{Key: KeyResult, Description: "whether it was stored", Values: []string{AuditOK, AuditError}},
+		},
+	}
+
 	Ready = &Instrument{
 		Name: "gatehouse.ready", Kind: KindGauge, Parts: "program",
 		Description: "1 if the process is ready, as /readyz of the admin port answers.",
@@ -423,6 +442,6 @@ var All = []*Instrument{
 	LoginAttempts, LoginOutcomes, SessionsStarted, SessionsEnded,
 	Refreshes, RefreshWait, BreakerOpen, ProviderRequestDuration,
 	StoreCallDuration, FeedConnected, FeedResyncs,
-	TokenVerifications, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids,
+	TokenVerifications, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids, AuditEvents,
 	Ready, DependencyReady, CertificateExpiry, BuildInfo, TelemetryExports,
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -40,6 +41,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets the reason of each refusal, never the token. Default: no log.
 	Logger *slog.Logger
+	// Audit gets an event for calls that are denied. Default: none.
+	Audit audit.Handler
 	// MeterProvider makes the instruments of the verifier's metrics. Default: none.
 	MeterProvider metric.MeterProvider
 }

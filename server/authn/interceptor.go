@@ -37,10 +37,13 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 	}
 	p, err := i.verifier.Verify(ctx, raw)
 	if err != nil {
+		i.denied(ctx, rule, nil, err)
 		return nil, err
 	}
 	if st := rule.allows(p, i.verifier.now()); st != nil {
-		return nil, st.Err()
+		err := st.Err()
+		i.denied(ctx, rule, p, err)
+		return nil, err
 	}
 	return handler(NewContext(ctx, p), req)
 }
@@ -64,15 +67,20 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	}
 	p, refusal, err := i.verifier.open(ss.Context(), raw)
 	if err != nil {
+		i.denied(ss.Context(), rule, nil, err)
 		return err
 	}
 	allowed := func() *status.Status { return rule.allows(p, i.verifier.now()) }
 	if st := allowed(); st != nil {
-		return st.Err()
+		err := st.Err()
+		i.denied(ss.Context(), rule, p, err)
+		return err
 	}
 	left := p.ExpiresAt.Sub(i.verifier.now())
 	if left <= 0 {
-		return statusExpired.Err()
+		err := statusExpired.Err()
+		i.denied(ss.Context(), rule, nil, err)
+		return err
 	}
 	refusable, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
 	defer refuse(nil)
@@ -109,7 +117,9 @@ func (i *Interceptor) begin(ctx context.Context, method string) (rule *Rule, raw
 	case rule.Public && st == statusMissing:
 		return rule, "", nil
 	}
-	return nil, "", st.Err()
+	err = st.Err()
+	i.denied(ctx, rule, nil, err)
+	return nil, "", err
 }
 
 // bearer returns the token of a call. It refuses two authorization values, of which

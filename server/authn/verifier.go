@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -39,6 +40,7 @@ type Verifier struct {
 	inspector        *token.Inspector
 	permissionsClaim string
 	watch            *watch // of open streams
+	audit            *auditlog.Recorder
 	now              func() time.Time
 	logger           *slog.Logger
 }
@@ -55,6 +57,9 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
+	v.audit = auditlog.New(auditlog.Config{
+		Handler: cfg.Audit, Part: "server", Now: v.now, Logger: v.logger, MeterProvider: cfg.MeterProvider,
+	})
 	claim := cfg.PermissionsClaim
 	if claim == "" {
 		claim = "permissions"
@@ -136,7 +141,10 @@ func revoked(list Denylist) func(context.Context, *token.RevocationKey) error {
 
 // Run runs the provider, which keeps its metadata and keys fresh, until the
 // context ends.
-func (v *Verifier) Run(ctx context.Context) error { return v.provider.Run(ctx) }
+func (v *Verifier) Run(ctx context.Context) error {
+	defer v.audit.Flush()
+	return v.provider.Run(ctx)
+}
 
 // Ready returns why tokens cannot be verified at the moment, nil if they can.
 func (v *Verifier) Ready() error { return v.provider.Ready() }

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
@@ -44,6 +45,8 @@ type Config struct {
 	Respond *respond.Responder
 	Now     func() time.Time
 	Logger  *slog.Logger
+	// Audit records the ends of sessions; nil for none.
+	Audit *auditlog.Recorder
 }
 
 // Handlers serve the addresses of the account. They are safe for concurrent

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -48,6 +49,9 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 		return
 	case !h.streams.begin(s.ID):
 		h.cfg.Limited.Add(metrics.LimitStreams)
+		h.cfg.Audit.RecordSampled(r.Context(), audit.Event{
+			Action: audit.RateLimited, Setting: metrics.LimitStreams, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
+		})
 		w.Header().Set("Retry-After", respond.RetryAfter)
 		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
 		return

@@ -8,8 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 )
 
 const (
@@ -28,6 +30,8 @@ type LookupConfig struct {
 	Expired func(session.Tokens) bool
 	Now     func() time.Time
 	Logger  *slog.Logger
+	// Audit records sessions that have expired; nil for none.
+	Audit *auditlog.Recorder
 }
 
 // A Lookup finds the sessions of requests and reports their ends. It is safe
@@ -52,13 +56,28 @@ func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
 	}
 	if s.Data.Tokens.Refresh == "" && l.cfg.Expired(s.Data.Tokens) {
 		// The session has ended whether the store records it or not.
-		if err := l.cfg.Sessions.End(r.Context(), s, session.ReasonExpired); err != nil {
+		if err := l.expire(r.Context(), s); err != nil {
 			l.cfg.Logger.DebugContext(r.Context(), "expired session not removed", "session", s, "err", err)
 		}
 		return nil, session.ErrNotFound
 	}
-	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("session", s.ID.String()))
+	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String(accesslog.SessionKey, s.ID.String()))
 	return s, nil
+}
+
+// expire ends a session whose access token has expired. It is no error if it has ended
+// already.
+func (l *Lookup) expire(ctx context.Context, s *session.Session) error {
+	err := l.cfg.Sessions.EndByID(ctx, s.ID, session.ReasonExpired)
+	if errors.Is(err, session.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		l.cfg.Audit.Record(ctx, audit.Event{
+			Action: audit.SessionEnded, Cause: audit.Expired, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
+		})
+	}
+	return err
 }
 
 // Used is Current, and records that the session is in use. It succeeds although
@@ -105,7 +124,7 @@ func (l *Lookup) endWithToken(s *session.Session, f func()) (stop func()) {
 	timer := time.AfterFunc(t.ExpiresAt.Sub(l.cfg.Now()), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
-		if err := l.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
+		if err := l.expire(ctx, s); err != nil {
 			l.cfg.Logger.DebugContext(ctx, "expired session not ended; its next request will end it", "session", s, "err", err)
 		}
 		f()

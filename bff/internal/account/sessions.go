@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -85,7 +86,7 @@ func (h *Handlers) End(w http.ResponseWriter, r *http.Request) {
 				http.SetCookie(w, h.cfg.Lookup.cfg.Sessions.ClearCookie())
 			}
 		} else {
-			err = h.endOther(r.Context(), record.ID)
+			err = h.endOther(r.Context(), &record)
 		}
 		if err != nil {
 			h.cfg.Respond.StoreUnavailable(w, r, err)
@@ -99,13 +100,16 @@ func (h *Handlers) End(w http.ResponseWriter, r *http.Request) {
 
 // endOther ends another session of the user. That it has ended meanwhile is no
 // error.
-func (h *Handlers) endOther(ctx context.Context, id session.ID) error {
-	err := h.cfg.Lookup.cfg.Sessions.EndByID(ctx, id, session.ReasonElsewhere)
+func (h *Handlers) endOther(ctx context.Context, other *session.Record) error {
+	err := h.cfg.Lookup.cfg.Sessions.EndByID(ctx, other.ID, session.ReasonElsewhere)
 	if errors.Is(err, session.ErrNotFound) {
 		return nil
 	}
 	if err == nil {
-		h.cfg.Logger.InfoContext(ctx, "signed out from another session", "session", id.String())
+		h.cfg.Logger.InfoContext(ctx, "signed out from another session", "session", other.ID.String())
+		h.cfg.Audit.Record(ctx, audit.Event{
+			Action: audit.SignOut, Cause: audit.OtherDevice, Issuer: other.Issuer, Subject: other.Subject, Session: other.ID.String(),
+		})
 	}
 	return err
 }
@@ -123,11 +127,18 @@ func (h *Handlers) EndOthers(w http.ResponseWriter, r *http.Request) {
 		KeepTokens: s.Data.Tokens.Refresh == "",
 	}
 	ended, err := h.cfg.Revoker.RevokeOthers(r.Context(), target, s.ID, session.ReasonElsewhere)
+	out := audit.Event{Action: audit.SignOut, Cause: audit.Everywhere, Issuer: s.Issuer, Subject: s.Subject}
+	for _, id := range ended {
+		out.Session = id.String()
+		h.cfg.Audit.Record(r.Context(), out)
+	}
 	if err != nil { // what was done stays done: another request does the rest
 		h.cfg.Respond.StoreUnavailable(w, r, err)
 		return
 	}
 	h.cfg.Logger.InfoContext(r.Context(), "signed out everywhere else", "session", s, "sessions", len(ended))
+	out.Action, out.Session, out.Count = audit.SubjectRevoked, "", int64(len(ended))
+	h.cfg.Audit.Record(r.Context(), out)
 	if h.cfg.Denies && !target.KeepTokens {
 		h.replaceDenied(r.Context(), s)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -166,6 +167,7 @@ func (h *Handlers) errorResponse(w http.ResponseWriter, r *http.Request, a *atte
 	if a.Silent {
 		h.cfg.Logger.Log(r.Context(), refusalLevel(code), "silent login without effect", "code", code, "reason", reason)
 		h.outcomes.Add(refusalResult(code))
+		h.recordRefusal(r.Context(), refusalCause(code))
 		h.returnSilently(w, r, a.ReturnTo)
 		return
 	}
@@ -212,6 +214,9 @@ func (h *Handlers) redeem(ctx context.Context, browser session.NewSession, md *o
 	s, cookie, err := h.signIn(ctx, browser, md, a, code)
 	if err == nil {
 		h.cfg.Logger.InfoContext(ctx, "signed in", "session", s)
+		h.cfg.Audit.Record(ctx, audit.Event{
+			Action: audit.SignIn, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(), Client: browser.Address,
+		})
 		return outcome{Session: cookie.Value}
 	}
 	o.Failure = failureOf(err)
@@ -254,9 +259,19 @@ func (h *Handlers) signIn(ctx context.Context, created session.NewSession, md *o
 	}
 	created.Issuer, created.Subject, created.SID = id.Issuer, id.Subject, id.SessionID
 	created.Data = session.Data{Claims: claims, Tokens: tokens}
+	var replaced *session.Session
+	if h.cfg.Audit.Enabled() && created.Replaces != "" { // an error is that of Create, too
+		replaced, _, _ = h.cfg.Sessions.Resume(ctx, created.Replaces)
+	}
 	s, cookie, err := h.cfg.Sessions.Create(ctx, created)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errStore, err)
+	}
+	if replaced != nil {
+		h.cfg.Audit.Record(ctx, audit.Event{
+			Action: audit.SessionEnded, Cause: audit.Replaced, Client: created.Address,
+			Issuer: replaced.Issuer, Subject: replaced.Subject, Session: replaced.ID.String(),
+		})
 	}
 	barred, err := h.cfg.Revoker.Revoked(ctx, revocation.Login{
 		Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SessionID,

@@ -2,6 +2,7 @@ package login
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -49,6 +51,41 @@ func (f failure) result() string {
 		return metrics.LoginInterrupted
 	}
 	return metrics.LoginInternal
+}
+
+// cause returns the cause of an audit event, "" for an outage, which refuses nobody.
+func (f failure) cause() audit.Cause {
+	switch f {
+	case failureResponse:
+		return audit.Response
+	case failureProvider:
+		return audit.Tokens
+	case failureSignedOut:
+		return audit.SignedOut
+	case failureStepUp:
+		return audit.StepUp
+	}
+	return ""
+}
+
+// refusalCause is failure.cause for an error of the provider.
+func refusalCause(code string) audit.Cause {
+	switch refusalResult(code) {
+	case metrics.LoginCancelled:
+		return audit.Cancelled
+	case metrics.LoginNeedsUser:
+		return audit.NeedsUser
+	case metrics.LoginRefused:
+		return audit.Provider
+	}
+	return ""
+}
+
+// recordRefusal records a login that was refused. A browser can make up any number.
+func (h *Handlers) recordRefusal(ctx context.Context, cause audit.Cause) {
+	if cause != "" {
+		h.cfg.Audit.RecordSampled(ctx, audit.Event{Action: audit.SignInRefused, Cause: cause})
+	}
 }
 
 // An outcome is the result of an attempt: a session or a failure. It is stored
@@ -103,6 +140,7 @@ var codeErrors = []string{"invalid_grant", "invalid_request"}
 // "" if that is not known.
 func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
 	h.outcomes.Add(metrics.LoginStale)
+	h.recordRefusal(r.Context(), audit.Stale)
 	p := web.Problem{
 		Status:  http.StatusBadRequest,
 		Title:   "This sign-in has run out",
@@ -139,6 +177,7 @@ func tryAgain(r *http.Request, to string, status int, title string) web.Problem 
 // 6749 §4.1.2.1).
 func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
 	h.outcomes.Add(refusalResult(code))
+	h.recordRefusal(r.Context(), refusalCause(code))
 	p := tryAgain(r, a.ReturnTo, status, "The sign-in did not work")
 	p.Message = "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application."
 	if code != "" {
@@ -164,6 +203,7 @@ func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, c
 // cause, 502 for a provider that misbehaves.
 func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
 	h.outcomes.Add(f.result())
+	h.recordRefusal(r.Context(), f.cause())
 	p := tryAgain(r, a.ReturnTo, http.StatusBadGateway, "The sign-in could not be completed")
 	p.Message = "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application."
 	switch f {

@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
@@ -60,6 +61,8 @@ type Config struct {
 	// requests that a limit refuses.
 	MeterProvider metric.MeterProvider
 	Limited       *metrics.Counter
+	// Audit records sign-ins and refusals; nil for none.
+	Audit *auditlog.Recorder
 }
 
 // Handlers serve the addresses of the login. They are safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
@@ -107,6 +108,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 		return false
 	}
 	h.cfg.Limited.Add(metrics.LimitLoginRate)
+	h.cfg.Audit.RecordSampled(r.Context(), audit.Event{Action: audit.RateLimited, Setting: metrics.LimitLoginRate})
 	if first {
 		attrs := []any{"client", address}
 		if len(r.Header["X-Forwarded-For"]) > 0 && address == clientaddr.Peer(r) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -64,6 +65,15 @@ func (h *Handlers) Backchannel(w http.ResponseWriter, r *http.Request) {
 	ended, err := h.cfg.Revoker.Revoke(r.Context(), revocation.Target{
 		Issuer: claims.Issuer, Subject: claims.Subject, SessionID: claims.SessionID, DecidedAt: claims.IssuedAt,
 	}, session.ReasonProvider)
+	out := audit.Event{Action: audit.SignOut, Cause: audit.BackChannel, Issuer: claims.Issuer, Subject: claims.Subject}
+	for _, id := range ended { // also after an error of the rest
+		out.Session = id.String()
+		h.cfg.Audit.Record(r.Context(), out)
+	}
+	if err == nil && claims.SessionID == "" {
+		out.Action, out.Session, out.Count = audit.SubjectRevoked, "", int64(len(ended))
+		h.cfg.Audit.Record(r.Context(), out)
+	}
 	if err == nil {
 		// Last: after an error, or if this process is killed, the provider may
 		// send the token again.

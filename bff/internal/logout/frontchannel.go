@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -49,6 +50,11 @@ func (h *Handlers) Frontchannel(w http.ResponseWriter, r *http.Request) {
 	}
 	// The cookie of another session stays.
 	ids, err := h.cfg.Sessions.EndBySID(r.Context(), md.Issuer, sid[0])
+	for _, id := range ids { // also after an error of the rest
+		h.cfg.Audit.Record(r.Context(), audit.Event{
+			Action: audit.SignOut, Cause: audit.FrontChannel, Issuer: md.Issuer, Session: id.String(),
+		})
+	}
 	if err != nil {
 		h.cfg.Respond.StoreUnavailable(w, r, err)
 		return

@@ -15,12 +15,14 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -57,6 +59,8 @@ type Config struct {
 	Respond      *respond.Responder
 	Now          func() time.Time
 	Logger       *slog.Logger
+	// Audit records sign-outs; nil for none.
+	Audit *auditlog.Recorder
 }
 
 // Handlers serve the addresses of the logout. They are safe for concurrent use.
@@ -132,7 +136,16 @@ func (h *Handlers) atProvider(ctx context.Context, s *session.Session, to, revoc
 // end ends the session of the browser that asks for it, and denies its access
 // token.
 func (h *Handlers) end(ctx context.Context, s *session.Session, why session.Reason) error {
-	if err := h.cfg.Sessions.End(ctx, s, why); err != nil {
+	switch err := h.cfg.Sessions.EndByID(ctx, s.ID, why); {
+	case err == nil:
+		cause := audit.User
+		if why == session.ReasonProvider {
+			cause = audit.FrontChannel
+		}
+		h.cfg.Audit.Record(ctx, audit.Event{
+			Action: audit.SignOut, Cause: cause, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
+		})
+	case !errors.Is(err, session.ErrNotFound): // not ended meanwhile
 		return err
 	}
 	h.cfg.Logger.InfoContext(ctx, "signed out", "session", s)

@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
@@ -83,6 +84,8 @@ type Config struct {
 	// MeterProvider makes the instruments of the metrics, nil for none.
 	MeterProvider metric.MeterProvider
 	Tracer        *tracing.Tracer
+	// Audit records refusals of the provider; nil for none.
+	Audit *auditlog.Recorder
 }
 
 // A Refresher refreshes the access tokens of sessions. It is safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
@@ -83,10 +84,7 @@ func (r *Refresher) settled(ctx context.Context, s *session.Session) (*session.S
 	if s.Data.Tokens.Refresh != "" || !r.Expired(s.Data.Tokens) {
 		return s, nil
 	}
-	if err := r.cfg.Sessions.End(ctx, s, session.ReasonExpired); err != nil {
-		return nil, err
-	}
-	return nil, session.ErrNotFound
+	return nil, r.end(ctx, s, session.ReasonExpired, audit.Expired)
 }
 
 // locked refreshes with the session's lock, and releases it. good means that the
@@ -118,7 +116,7 @@ func (r *Refresher) locked(ctx context.Context, stale *session.Session, l *lock,
 	if err != nil {
 		r.results.Add(metrics.RefreshMismatch)
 		r.revoke(ctx, tokens.Refresh)
-		return r.over(ctx, s, l, err)
+		return r.over(ctx, s, l, err, audit.Mismatch)
 	}
 	return r.write(ctx, &unwritten{s: s, fence: l.fence, data: data, granted: tokens.Refresh})
 }
@@ -135,14 +133,18 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 	}
 	switch class {
 	case Over:
-		return r.over(ctx, s, l, cause)
+		r.record(ctx, s, audit.RefreshRefused, audit.GrantEnded)
+		return r.over(ctx, s, l, cause, audit.NotRefreshed)
 	case User:
+		r.record(ctx, s, audit.RefreshRefused, audit.UserNeeded)
 		return r.wantsUser(ctx, s, l, cause, good)
 	case Operator:
 		wait, _ := r.holdBack(s, func(failures int) time.Duration {
 			return min(pause<<min(max(0, failures-quickTries), 6), maxBackoff)
 		})
 		r.logOperator(ctx, s, cause)
+		// It is about all sessions, and repeated.
+		r.cfg.Audit.RecordSampled(ctx, audit.Event{Action: audit.RefreshRefused, Cause: audit.Configuration, Issuer: s.Issuer})
 		l.release(ctx)
 		return nil, &Unavailable{wait}
 	}
@@ -220,7 +222,7 @@ func (r *Refresher) revoke(ctx context.Context, refreshToken string) {
 
 // over ends a session that the provider does not refresh, unless another node has
 // refreshed it: then the token that was sent was not the newest.
-func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause error) (*session.Session, error) {
+func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause error, audited audit.Cause) (*session.Session, error) {
 	current, err := r.reload(ctx, s)
 	if err != nil || current.Data.Tokens.Refresh != s.Data.Tokens.Refresh {
 		l.release(ctx)
@@ -229,17 +231,32 @@ func (r *Refresher) over(ctx context.Context, s *session.Session, l *lock, cause
 	r.cfg.Logger.InfoContext(ctx, "session ended: the provider does not refresh it any more", "session", s, "err", cause)
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := r.cfg.Sessions.End(bounded, s, session.ReasonProvider); err != nil {
-		return nil, err
+	return nil, r.end(bounded, s, session.ReasonProvider, audited)
+}
+
+// end ends a session, which may have ended already, and returns session.ErrNotFound, or the
+// error of the store.
+func (r *Refresher) end(ctx context.Context, s *session.Session, why session.Reason, cause audit.Cause) error {
+	err := r.cfg.Sessions.EndByID(ctx, s.ID, why)
+	if err == nil {
+		r.record(ctx, s, audit.SessionEnded, cause)
+		err = session.ErrNotFound
 	}
-	return nil, session.ErrNotFound
+	return err
+}
+
+// record records an event about a session.
+func (r *Refresher) record(ctx context.Context, s *session.Session, action audit.Action, cause audit.Cause) {
+	r.cfg.Audit.Record(ctx, audit.Event{
+		Action: action, Cause: cause, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
+	})
 }
 
 // wantsUser removes the refresh token, so that the session ends with its access
 // token. Then the user signs in again and answers the provider's questions.
 func (r *Refresher) wantsUser(ctx context.Context, s *session.Session, l *lock, cause error, good bool) (*session.Session, error) {
 	if !good || s.Data.Tokens.ExpiresAt.IsZero() {
-		current, err := r.over(ctx, s, l, cause)
+		current, err := r.over(ctx, s, l, cause, audit.NotRefreshed)
 		if errors.Is(err, session.ErrNotFound) {
 			r.revoke(ctx, s.Data.Tokens.Refresh)
 		}

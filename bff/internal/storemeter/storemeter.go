@@ -1,6 +1,6 @@
 // Package storemeter owns the metrics and the spans of a session store: it measures the
-// calls of a store, counts the sessions that begin and end in it, and knows the state of its
-// feed. It leaves storing to the store.
+// calls of a store, counts the sessions that begin and end in it, reports those that have
+// expired in it, and knows the state of its feed. It leaves storing to the store.
 package storemeter
 
 import (
@@ -13,23 +13,26 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // Measure returns a store that measures another one. It can do what that one can. Without
-// a provider and a tracer it is the other one itself.
-func Measure(store revocation.Store, provider metric.MeterProvider, tracer *tracing.Tracer) revocation.Store {
+// a provider, a tracer and a recorder it is the other one itself.
+func Measure(store revocation.Store, provider metric.MeterProvider, tracer *tracing.Tracer, recorder *auditlog.Recorder) revocation.Store {
 	calls := metrics.NewHistogram(provider, metrics.StoreCallDuration)
-	if calls == nil && !tracer.Enabled() {
+	if calls == nil && !tracer.Enabled() && !recorder.Enabled() {
 		return store
 	}
 	m := &measured{
 		store: store, index: session.IndexOf(store), calls: calls, tracer: tracer, system: system(store),
 		started: metrics.NewCounter(provider, metrics.SessionsStarted),
 		ended:   metrics.NewCounter(provider, metrics.SessionsEnded),
+		audit:   recorder,
 	}
 	feed, ok := store.(session.Watcher)
 	if !ok {
@@ -49,6 +52,7 @@ type measured struct {
 	tracer         *tracing.Tracer
 	system         string
 	started, ended *metrics.Counter
+	audit          *auditlog.Recorder
 }
 
 // system returns the name of the database behind a store, as db.system.name has it: the
@@ -189,6 +193,9 @@ func (m *measured) DeleteExpired(ctx context.Context) (n int, err error) {
 	defer func() { call.done(ctx, err) }()
 	n, err = sweeper.DeleteExpired(ctx)
 	m.ended.AddN(n, session.ReasonExpired.String())
+	if n > 0 {
+		m.audit.Record(ctx, audit.Event{Action: audit.SessionEnded, Cause: audit.Expired, Count: int64(n)})
+	}
 	return n, err
 }
 

@@ -120,7 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = requestid.NewContext(ctx, x.ID)
 	}
 	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
-		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger)
+		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger, false)
 	}
 	if ctx != r.Context() {
 		x.Request = r.WithContext(ctx)
