@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 // secretTimeout bounds the calls of the session store for new secrets.
@@ -18,6 +19,9 @@ func (p *parts) watchSecrets(ctx context.Context) {
 	}
 	p.client = p.cfg.BFF.Client
 	for _, file := range p.values.SecretFiles() {
+		if textfile.IsPipe(file.Path) { // what was in it has been read
+			continue
+		}
 		p.security.files.Watch(file.Variable, file.Path, func(content []byte) (bool, error) {
 			items, err := file.Decode(content)
 			if err != nil || slices.Equal(items, file.Items) {

@@ -35,6 +35,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 // Config describes an administration port.
@@ -91,6 +92,7 @@ type Admin struct {
 	level    *level
 	hosts    *hostcheck.Hosts
 	slots    chan struct{}
+	misled   *throttle.Log // requests for other hosts
 	handler  http.Handler
 	stopping context.Context
 	stop     context.CancelFunc
@@ -118,7 +120,7 @@ func New(cfg Config) (*Admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Admin{cfg: cfg, hosts: hosts, slots: make(chan struct{}, maxConcurrent)}
+	a := &Admin{cfg: cfg, hosts: hosts, slots: make(chan struct{}, maxConcurrent), misled: throttle.Every(time.Minute)}
 	if cfg.Readiness == nil || cfg.Debug && cfg.Level == nil {
 		return nil, errors.New("admin: Config.Readiness or Config.Level is missing")
 	}
@@ -164,7 +166,7 @@ func (a *Admin) routes() http.Handler {
 		add("GET /debug/log-level", http.HandlerFunc(a.level.show))
 		add("POST /debug/log-level", http.HandlerFunc(a.level.set))
 		// Without cmdline, whose flags may be secrets.
-		add("GET /debug/pprof/", http.HandlerFunc(pprof.Index))
+		add("GET /debug/pprof/", a.timed(pprof.Index)) // with "seconds" too, for a difference
 		add("GET /debug/pprof/cmdline", http.NotFoundHandler())
 		add("GET /debug/pprof/profile", a.timed(pprof.Profile))
 		add("GET /debug/pprof/symbol", http.HandlerFunc(pprof.Symbol))
@@ -192,8 +194,10 @@ func (a *Admin) routes() http.Handler {
 func (a *Admin) guarded(next http.Handler) http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.knownHost(r.Host) {
-			a.cfg.Logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host,
-				"remedy", "if the admin port is meant to be reached by that name, add it to AllowedHosts")
+			if ok, held := a.misled.Next(); ok {
+				a.cfg.Logger.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host,
+					"remedy", "if the admin port is meant to be reached by that name, add it to AllowedHosts", "suppressed", held)
+			}
 			http.Error(w, "the admin port answers to addresses, loopback names and allowed names only", http.StatusMisdirectedRequest)
 			return
 		}

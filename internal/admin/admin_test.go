@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -80,8 +81,10 @@ func TestPaths(t *testing.T) {
 	if w := do(full, http.MethodGet, local+"/debug/pprof/cmdline"); w.Code != http.StatusNotFound {
 		t.Errorf("/debug/pprof/cmdline: status %d, want 404", w.Code)
 	}
-	if w := do(full, http.MethodGet, local+"/debug/pprof/profile?seconds=301"); w.Code != http.StatusBadRequest {
-		t.Errorf("a profile of 301 s: status %d, want 400", w.Code)
+	for _, name := range []string{"profile", "trace", "heap"} {
+		if w := do(full, http.MethodGet, local+"/debug/pprof/"+name+"?seconds=301"); w.Code != http.StatusBadRequest {
+			t.Errorf("a %s of 301 s: status %d, want 400", name, w.Code)
+		}
 	}
 }
 
@@ -235,23 +238,47 @@ func TestLogLevel(t *testing.T) {
 	})
 }
 
-// TestShutdown ends a profile that is being taken.
+// TestShutdown ends profiles that are being taken: one over a time, and the difference of
+// two of the heap.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
-	a := newAdmin(t, nil)
-	web := httptest.NewUnstartedServer(nil)
-	web.Config = a.Server()
-	web.Start()
-	defer web.Close()
-	resp, err := http.Get(web.URL + "/debug/pprof/trace?seconds=60") // the header is sent at once
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"trace", "heap"} {
+		a := newAdmin(t, nil)
+		web := httptest.NewUnstartedServer(nil)
+		web.Config = a.Server()
+		begun := make(chan struct{})
+		once := sync.OnceFunc(func() { close(begun) })
+		web.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateActive {
+				once()
+			}
+		}
+		web.Start()
+		defer web.Close()
+		go func() {
+			if resp, err := http.Get(web.URL + "/debug/pprof/" + name + "?seconds=60"); err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+		<-begun
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := web.Config.Shutdown(ctx); err != nil {
+			t.Errorf("%s: shutdown: %v", name, err)
+		}
 	}
-	defer resp.Body.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := web.Config.Shutdown(ctx); err != nil {
-		t.Errorf("shutdown: %v", err)
+}
+
+// A flood of requests for an unknown host has one line in the log.
+func TestUnknownHostFlood(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	a := newAdmin(t, func(cfg *admin.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	for range 100 {
+		do(a, http.MethodGet, "http://rebound.example:9000/metrics")
+	}
+	if n := strings.Count(log.String(), "unknown host"); n != 1 {
+		t.Errorf("%d lines, want 1", n)
 	}
 }
 

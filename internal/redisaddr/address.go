@@ -185,12 +185,12 @@ func (a *Address) TLS() (*tls.Config, error) {
 // now.
 func (a *Address) readFiles(cfg *tls.Config) error {
 	if a.CAFile != "" {
-		pem, err := textfile.Read(a.CAFile)
+		pem, err := textfile.Regular(a.CAFile)
 		if err != nil {
 			return fmt.Errorf("the ca_file %s cannot be read: %w", a.CAFile, err)
 		}
 		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM([]byte(pem)) {
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
 			return fmt.Errorf("the ca_file %s holds no certificate in PEM", a.CAFile)
 		}
 	}
@@ -200,7 +200,7 @@ func (a *Address) readFiles(cfg *tls.Config) error {
 	var pair [2][]byte
 	for i, path := range []string{a.CertFile, a.KeyFile} {
 		var err error
-		if pair[i], err = textfile.Bytes(path); err != nil {
+		if pair[i], err = textfile.Regular(path); err != nil {
 			return fmt.Errorf("the file %s of the client certificate cannot be read: %w", path, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // MaxBytes bounds a file.
@@ -31,8 +32,28 @@ func Read(path string) (string, error) {
 
 // Bytes returns the content of a file, for [Decode]. Its errors are those of
 // [Read].
-func Bytes(path string) ([]byte, error) {
-	f, err := os.Open(path)
+func Bytes(path string) ([]byte, error) { return read(path, os.O_RDONLY) }
+
+// Regular is [Bytes] for a file that is read again and again. It refuses all but
+// regular files: opening a pipe waits for the other end, perhaps forever.
+func Regular(path string) ([]byte, error) {
+	if IsPipe(path) {
+		return nil, errPipe
+	}
+	return read(path, os.O_RDONLY|syscall.O_NONBLOCK) // it may have become a pipe
+}
+
+// IsPipe reports whether path can be read only once, like the pipe of a shell's
+// <(command).
+func IsPipe(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
+}
+
+var errPipe = errors.New("is a pipe or a device; give a regular file")
+
+func read(path string, flags int) ([]byte, error) {
+	f, err := os.OpenFile(path, flags, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &readError{"no such file; correct the path", fs.ErrNotExist}

@@ -162,7 +162,7 @@ func (s *source) read() ([][]byte, error) {
 	contents := make([][]byte, len(s.paths))
 	for i, path := range s.paths {
 		var err error
-		if contents[i], err = textfile.Bytes(path); err != nil {
+		if contents[i], err = textfile.Regular(path); err != nil {
 			return nil, &fileError{path, err}
 		}
 	}
