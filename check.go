@@ -67,7 +67,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		return report
 	}
 	defer func() { _ = parts.close(nil) }()
-	report.Add(p.checkCertificates(run)...)
+	report.Add(p.cfg.TLS.Check(p.process(run))...)
 	switch {
 	case run.BFF:
 		for _, r := range parts.bff.Check(ctx, parts.verifier()) {

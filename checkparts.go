@@ -59,7 +59,7 @@ func (p *parts) checkServers(ctx context.Context) []check.Result {
 			name += ": " + redacted(target)
 		}
 		dial := p.cfg.Servers
-		dial.Targets, dial.TLS = []string{target}, p.security.grpc
+		dial.Targets, dial.TLS = []string{target}, p.security.GRPC
 		conn, err := gateway.Dial(dial)
 		if err != nil {
 			continue // the validation has read the target
@@ -145,7 +145,7 @@ func (p *parts) checkOneGateway(ctx context.Context, address string) check.Resul
 	if len(p.cfg.Gateways.Targets) > 1 {
 		name += ": " + redacted(address)
 	}
-	answered, body, err := get(ctx, p.security.gateway, address, "/readyz")
+	answered, body, err := get(ctx, p.security.Gateway, address, "/readyz")
 	switch ready := answered == http.StatusOK && body == "ok"; {
 	case err != nil:
 		problem, remedy := cause.Of(err)
@@ -201,7 +201,7 @@ func (p *parts) checkFrontendServer(ctx context.Context) []check.Result {
 		return nil
 	}
 	name := p.values.Name("frontend")
-	code, _, err := get(ctx, p.security.frontend, p.cfg.Frontend, "/")
+	code, _, err := get(ctx, p.security.Frontend, p.cfg.Frontend, "/")
 	if err != nil {
 		problem, remedy := cause.Of(err)
 		if problem == "" {

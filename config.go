@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -65,7 +66,7 @@ type config struct {
 	// H2C makes the bff speak HTTP/2 without TLS, too.
 	H2C bool
 	// TLS names certificates, keys and authorities.
-	TLS tlsConfig
+	TLS tlsconfig.Config
 	// Admin is the port at ListenAdmin.
 	Admin admin.Config
 	// LameDuck is how long the process serves while it is not ready, before it

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -45,7 +46,7 @@ func (p *program) runDev(ctx context.Context) error {
 		return err
 	}
 	// Its pages are at http://localhost, and its provider is its own.
-	cfg.TLS = tlsConfig{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
+	cfg.TLS = tlsconfig.Config{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
 	which := p.partsOf("dev")
 	ports, err := p.listen(which)
 	if err != nil {

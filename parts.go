@@ -24,6 +24,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/services"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -46,7 +47,7 @@ type parts struct {
 	services services.All    // of the server
 	store    stores.Sessions // of the bff, and of a server that shares it
 
-	security  *security         // certificates and authorities
+	security  *tlsconfig.Set    // certificates and authorities
 	client    bff.ClientConfig  // with the credential in use
 	readiness *admin.Readiness  // what this process depends on
 	upkeep    []*lifecycle.Part // work without a port
@@ -61,14 +62,14 @@ func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 	all := &parts{program: p, readiness: admin.NewReadiness(readyTimeout)}
 	all.readiness.Add("process", func(context.Context) error { return all.staying() })
 	var err error
-	if all.security, err = p.secure(run); err != nil {
+	if all.security, err = p.cfg.TLS.Load(p.process(run)); err != nil {
 		return nil, p.values.Explain(err)
 	}
 	if err := all.startAudit(); err != nil {
 		return nil, all.close(p.values.Explain(err))
 	}
-	all.upkeep = append(all.upkeep, &lifecycle.Part{Name: "tls", Run: all.security.files.Run})
-	all.reloads = append(all.reloads, func(ctx context.Context) error { all.security.files.Check(ctx); return nil })
+	all.upkeep = append(all.upkeep, &lifecycle.Part{Name: "tls", Run: all.security.Files.Run})
+	all.reloads = append(all.reloads, func(ctx context.Context) error { all.security.Files.Check(ctx); return nil })
 	if err := all.add(ctx, run); err != nil {
 		return nil, all.close(err)
 	}
@@ -81,7 +82,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 	if run.BFF || run.Server {
 		// One for both: one set of metadata and keys.
 		cfg := p.cfg.Provider
-		cfg.HTTPClient, cfg.Logger = p.security.provider, p.logger.With("part", "provider")
+		cfg.HTTPClient, cfg.Logger = p.security.Provider, p.logger.With("part", "provider")
 		if p.provider, err = oidc.NewProvider(cfg); err != nil {
 			return err
 		}
@@ -207,7 +208,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 		cfg.Conn, cfg.Ready = p.server.Conn(), p.server.Ready
 	} else {
 		servers := p.cfg.Servers
-		servers.TLS, servers.Logger = p.security.grpc, p.logger.With("part", "gateway")
+		servers.TLS, servers.Logger = p.security.GRPC, p.logger.With("part", "gateway")
 		remote, err := gateway.Dial(servers)
 		if err != nil {
 			return err
@@ -222,7 +223,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 	}
 	cfg.Services = append(exposedServices(p.app.Services), exposedAdmin)
 	// A bff in another process calls it by a name of their network.
-	cfg.Access.AnyHost = !run.BFF && !isOnLoopback(p.cfg.ListenGateway) && len(cfg.Access.AllowedHosts) == 0
+	cfg.Access.AnyHost = !run.BFF && !loopback.Listens(p.cfg.ListenGateway) && len(cfg.Access.AllowedHosts) == 0
 	cfg.Document.Title, cfg.Document.Version, cfg.Document.Comments = p.app.Title, p.app.Version, p.app.Comments
 	cfg.Logger = p.logger.With("part", "gateway")
 	p.gateway, err = gateway.New(cfg)
@@ -236,7 +237,7 @@ func (p *parts) addBFF() (err error) {
 	cfg.API = p.gateway
 	if p.gateway == nil {
 		gateways := p.cfg.Gateways
-		gateways.TLS, gateways.Logger = p.security.gateway, cfg.Logger
+		gateways.TLS, gateways.Logger = p.security.Gateway, cfg.Logger
 		upstream, err := bff.NewUpstream(gateways)
 		if err != nil {
 			return err
@@ -248,7 +249,7 @@ func (p *parts) addBFF() (err error) {
 	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
 		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
 	} else if p.cfg.Frontend != embeddedFrontend {
-		cfg.Frontend, err = newProxy(p.cfg.Frontend, p.security.frontend, cfg.Logger)
+		cfg.Frontend, err = newProxy(p.cfg.Frontend, p.security.Frontend, cfg.Logger)
 	}
 	if err != nil {
 		return err
@@ -256,7 +257,7 @@ func (p *parts) addBFF() (err error) {
 	if p.denylist != nil {
 		cfg.Revoke = bff.DenyIn(p.denylist)
 	}
-	cfg.Provider, cfg.HTTPClient = p.provider, p.security.provider
+	cfg.Provider, cfg.HTTPClient = p.provider, p.security.Provider
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{
 		Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
@@ -307,7 +308,7 @@ func (p *parts) tokenAddress() string {
 		return ""
 	}
 	scheme := "http"
-	if p.security.listeners["ListenGateway"] != nil {
+	if p.security.Listeners["ListenGateway"] != nil {
 		scheme = "https"
 	}
 	return scheme + "://" + net.JoinHostPort(base.Hostname(), port)

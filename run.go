@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -102,7 +103,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	}
 	p.watchSecrets(ctx)
 	for _, part := range slices.Concat(ports.Front, ports.Back, ports.Last) {
-		part.TLS = p.security.listeners[part.Setting]
+		part.TLS = p.security.Listeners[part.Setting]
 	}
 	ports.Last = append(ports.Last, p.upkeep...)
 	ports.Leave = func() {
@@ -175,7 +176,7 @@ func (p *parts) addAdmin(ports *ports) error {
 		return err
 	}
 	ports.admin.Server = a.Server()
-	if !isOnLoopback(p.cfg.ListenAdmin) {
+	if !loopback.Listens(p.cfg.ListenAdmin) {
 		shown := "health, readiness and metrics"
 		if cfg.Debug {
 			shown = "profiles, settings and the log level"

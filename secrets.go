@@ -22,7 +22,7 @@ func (p *parts) watchSecrets(ctx context.Context) {
 		if textfile.IsPipe(file.Path) { // what was in it has been read
 			continue
 		}
-		p.security.files.Watch(file.Variable, file.Path, func(content []byte) (bool, error) {
+		p.security.Files.Watch(file.Variable, file.Path, func(content []byte) (bool, error) {
 			items, err := file.Decode(content)
 			if err != nil || slices.Equal(items, file.Items) {
 				return false, err

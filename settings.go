@@ -315,7 +315,7 @@ func (p *program) settings() settings.Table {
 			Help: "Where sign-ins, sign-outs, denied calls and changes are recorded as lines of JSON: off, stdout, " +
 				"or the path of a file, which is created with mode 0600 (docs/audit.md)."},
 	}
-	table = append(table, p.tlsSettings()...)
+	table = append(table, cfg.TLS.Settings()...)
 	for _, s := range table {
 		s.Prefix = variablePrefix
 	}

@@ -83,7 +83,7 @@ func (p *parts) observe() {
 		}
 	})
 	metrics.ObserveGauges(meters, metrics.CertificateExpiry, func(_ context.Context, observe func(float64, ...string)) {
-		for _, e := range p.security.files.Expiries() {
+		for _, e := range p.security.Files.Expiries() {
 			observe(float64(e.At.Unix()), e.Role)
 		}
 	})

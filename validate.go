@@ -42,7 +42,7 @@ func (p *program) validate(run partSet) error {
 	errs = append(errs, p.checkLimits()...)
 	errs = append(errs, checkAuditLog(cfg.AuditLog))
 	errs = append(errs, p.checkAddresses(run)...)
-	errs = append(errs, p.checkTLS(run))
+	errs = append(errs, cfg.TLS.Validate(p.process(run)))
 	if run.BFF || run.Server {
 		errs = append(errs, stores.ValidateDenylist("Denylist", cfg.Denylist, run.BFF && run.Server))
 	}
@@ -141,16 +141,6 @@ func (p *program) checkAddresses(run partSet) []error {
 func isPort(port string) bool {
 	_, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // reads a file, at most
 	return err == nil
-}
-
-// isOnLoopback reports whether an address to listen on is reached from this
-// machine alone, as a Unix socket is.
-func isOnLoopback(address string) bool {
-	if _, ok := loopback.Socket(address); ok {
-		return true
-	}
-	host, _, err := net.SplitHostPort(address)
-	return err == nil && loopback.Host(host)
 }
 
 // checkReplicas returns an error if several bffs are to share what belongs to one

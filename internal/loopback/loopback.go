@@ -3,6 +3,7 @@
 package loopback
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 )
@@ -25,4 +26,14 @@ func Socket(address string) (path string, ok bool) {
 	path, ok = strings.CutPrefix(address, "unix:")
 	path = strings.TrimPrefix(path, "//")
 	return path, ok && path != ""
+}
+
+// Listens reports whether an address to listen on is reached from this
+// machine alone, as a Unix socket is.
+func Listens(address string) bool {
+	if _, ok := Socket(address); ok {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && Host(host)
 }

@@ -146,7 +146,7 @@ func (t *Telemetry) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.scrape
 
 // Close sends what has not been sent yet. A collector that does not answer costs 1.5
 // seconds and is no error: its outage has been logged.
-func (t *Telemetry) Close() error {
+func (t *Telemetry) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	var all sync.WaitGroup
@@ -154,7 +154,6 @@ func (t *Telemetry) Close() error {
 		all.Go(func() { _ = shutdown(ctx) })
 	}
 	all.Wait()
-	return nil
 }
 
 // setLoggers sends to logger what OpenTelemetry reports for the whole process, which it

@@ -1,16 +1,11 @@
-package gatehouse
+package tlsconfig
 
 import (
-	"errors"
-	"io/fs"
-	"strconv"
-
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
-// tlsSettings returns the rows of the group TLS.
-func (p *program) tlsSettings() settings.Table {
-	cfg := &p.cfg.TLS
+// Settings returns the rows of the group TLS, whose targets are the fields of cfg.
+func (cfg *Config) Settings() settings.Table {
 	return settings.Table{
 		{Name: "tls-cert-file", Group: "TLS", Placeholder: "FILE",
 			Targets: []any{&cfg.CertFile},
@@ -101,14 +96,4 @@ func (p *program) tlsSettings() settings.Table {
 				"network encrypts by itself, as a service mesh does. INSECURE elsewhere: each host on the path " +
 				"can use the tokens. Without it a warning is logged at the start."},
 	}
-}
-
-// setSocketMode sets the permissions of Unix sockets.
-func (p *program) setSocketMode(octal string) error {
-	mode, err := strconv.ParseUint(octal, 8, 32)
-	if err != nil || fs.FileMode(mode)&^fs.ModePerm != 0 {
-		return errors.New("is no mode of a file; give one in octal, such as 0660")
-	}
-	p.cfg.SocketMode = fs.FileMode(mode)
-	return nil
 }

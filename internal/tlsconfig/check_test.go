@@ -1,4 +1,4 @@
-package gatehouse
+package tlsconfig_test
 
 import (
 	"fmt"
@@ -9,11 +9,14 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/test/certtest"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 )
 
-func TestCheckCertificates(t *testing.T) {
+func TestCheck(t *testing.T) {
 	t.Parallel()
 	ca, other := certtest.New(t, "Private CA"), certtest.New(t, "Other CA")
+	process := tlsconfig.Process{BFF: true, ListenAdmin: "127.0.0.1:0", BaseURL: "https://shop.example",
+		Name: func(string) string { return "GATEHOUSE_BASE_URL" }}
 	months := time.Now().AddDate(0, 6, 0)
 	good := ca.IssueUntil(t, months, "shop.example")
 	chained := func(p certtest.Pair, issuer *certtest.Authority) certtest.Pair {
@@ -33,9 +36,8 @@ func TestCheckCertificates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			certFile, keyFile := c.pair.Write(t, t.TempDir(), "bff")
-			p := configured(t, bffEnvironment("GATEHOUSE_TLS_CERT_FILE="+certFile, "GATEHOUSE_TLS_KEY_FILE="+keyFile,
-				"GATEHOUSE_LISTEN_ADMIN=127.0.0.1:0")...)
-			results := p.checkCertificates(partSet{BFF: true})
+			cfg := tlsconfig.Config{CertFile: certFile, KeyFile: keyFile}
+			results := cfg.Check(process)
 			if len(results) != len(c.want) {
 				t.Fatalf("got %v, want %d results", results, len(c.want))
 			}
@@ -48,14 +50,14 @@ func TestCheckCertificates(t *testing.T) {
 		})
 	}
 	certFile, keyFile := ca.IssueUntil(t, time.Now().Add(-time.Hour), "bff").Write(t, t.TempDir(), "client")
-	p := configured(t, bffEnvironment("GATEHOUSE_TLS_CLIENT_CERT_FILE="+certFile, "GATEHOUSE_TLS_CLIENT_KEY_FILE="+keyFile)...)
-	if got := fmt.Sprint(p.checkCertificates(partSet{BFF: true})); !strings.Contains(got, certFile+" expired at") {
+	cfg := tlsconfig.Config{ClientCertFile: certFile, ClientKeyFile: keyFile}
+	if got := fmt.Sprint(cfg.Check(process)); !strings.Contains(got, certFile+" expired at") {
 		t.Errorf("an expired client certificate: got %s", got)
 	}
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.checkCertificates(partSet{BFF: true}); len(got) != 0 {
+	if got := cfg.Check(process); len(got) != 0 {
 		t.Errorf("a file that was removed: got %v", got)
 	}
 }

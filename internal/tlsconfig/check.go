@@ -1,4 +1,4 @@
-package gatehouse
+package tlsconfig
 
 import (
 	"crypto/tls"
@@ -12,12 +12,12 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 )
 
-// checkCertificates returns the results about the certificates of the listeners and
+// Check returns the results about the certificates of the listeners and
 // of the calls to other parts. That they fit their keys is a matter of the settings.
-func (p *program) checkCertificates(run partSet) []check.Result {
+func (cfg *Config) Check(p Process) []check.Result {
 	var results []check.Result
 	seen := map[string]bool{}
-	for _, l := range p.listeners(run) {
+	for _, l := range cfg.listeners(p) {
 		chain := readChain(l.tls.CertFile, l.tls.KeyFile)
 		if chain == nil {
 			continue
@@ -27,11 +27,10 @@ func (p *program) checkCertificates(run partSet) []check.Result {
 		}
 		seen[l.tls.CertFile] = true
 		if l.part == "bff" {
-			results = append(results, p.checkForBrowsers(l.tls.CertFile, chain)...)
+			results = append(results, checkForBrowsers(p, l.tls.CertFile, chain)...)
 		}
 	}
-	cfg := p.cfg.TLS
-	if chain := readChain(cfg.ClientCertFile, cfg.ClientKeyFile); chain != nil && (run.BFF || run.Gateway) {
+	if chain := readChain(cfg.ClientCertFile, cfg.ClientKeyFile); chain != nil && (p.BFF || p.Gateway) {
 		results = append(results, checkChain(cfg.ClientCertFile, chain, x509.ExtKeyUsageClientAuth, "a client"))
 	}
 	return results
@@ -90,14 +89,14 @@ func checkChain(file string, chain []*x509.Certificate, usage x509.ExtKeyUsage, 
 
 // checkForBrowsers returns what browsers that connect to the bff itself would not
 // accept. With a proxy in front it may be right.
-func (p *program) checkForBrowsers(file string, chain []*x509.Certificate) []check.Result {
-	base, err := url.Parse(p.cfg.BFF.BaseURL)
+func checkForBrowsers(p Process, file string, chain []*x509.Certificate) []check.Result {
+	base, err := url.Parse(p.BaseURL)
 	if err != nil {
 		return nil
 	}
 	if err := chain[0].VerifyHostname(base.Hostname()); err != nil {
 		return []check.Result{{Status: check.Warn, Proof: certificateProof,
-			What:   fmt.Sprintf("the certificate %s is not for %s, the host of %s: browsers refuse it", file, base.Hostname(), p.values.Name("base-url")),
+			What:   fmt.Sprintf("the certificate %s is not for %s, the host of %s: browsers refuse it", file, base.Hostname(), p.Name("base-url")),
 			Remedy: "issue one with this name, unless a proxy in front has one"}}
 	}
 	intermediates := x509.NewCertPool()
