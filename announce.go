@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
@@ -43,8 +44,20 @@ func (p *parts) announce(ports *ports) {
 	if p.gateway != nil && p.server == nil {
 		attrs = append(attrs, "server", redactedList(strings.Join(p.cfg.Servers.Targets, ",")))
 	}
+	most, kept := arrival.Files()
+	if most > 0 {
+		attrs = append(attrs, "open_files", most, "reserved", kept)
+	}
 	p.logger.Info("starting", attrs...)
+	if most > 0 && most < fewFiles {
+		p.logger.Warn("few file descriptors", "open_files", most, "reserved", kept,
+			"remedy", "each connection needs one: raise the hard limit of open files, with LimitNOFILE= in systemd or ulimit -Hn in a shell")
+	}
 }
+
+// fewFiles is the number of file descriptors below which a process warns: a browser has up to
+// six connections over HTTP/1.1, and each may need another one to the next part.
+const fewFiles = 4096
 
 // conclude logs that the process has stopped, and the error that it ends with.
 func (p *parts) conclude(started time.Time, err error) {

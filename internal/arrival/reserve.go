@@ -16,10 +16,20 @@ const (
 // descriptors left. Those remain for ports without a Reserve, such as one for health checks,
 // and for connections to stores and other parts, without which no request can be answered.
 func Reserve(inner net.Listener) net.Listener {
-	if most := openFiles(); most > 0 {
-		return &reserve{inner, most - min(max(most/8, leastReserve), mostReserve)}
+	if most, kept := Files(); most > 0 {
+		return &reserve{inner, most - kept}
 	}
 	return inner
+}
+
+// Files returns how many file descriptors the process may have, and how many of them
+// [Reserve] keeps. Both are 0 if the limit is not known.
+func Files() (most, kept uint64) {
+	most = openFiles()
+	if most == 0 {
+		return 0, 0
+	}
+	return most, min(max(most/8, leastReserve), mostReserve)
 }
 
 type reserve struct {

@@ -31,6 +31,9 @@ const (
 	// GiveUp is how long a peer may be silent before it is no longer called even if
 	// there is no other.
 	GiveUp = 5 * time.Second
+	// restartTime is how long a peer that has said so may be away before that is an
+	// outage.
+	restartTime = 30 * time.Second
 	// resolveSoon replaces Config.Resolve while a peer does not serve. It bounds the
 	// time until the successor of a peer is found.
 	resolveSoon = time.Second
@@ -111,6 +114,7 @@ type Peer struct {
 	// The set's lock guards these.
 	added  time.Time
 	served bool      // a probe has succeeded
+	went   time.Time // when it said that it is not ready, while others serve; zero if it serves
 	silent time.Time // since when it does not answer; zero if it does
 	err    error     // of the last probe
 }
@@ -473,25 +477,41 @@ func (s *Set) note(ctx context.Context, p *Peer, err error) {
 		p.silent = time.Time{}
 	}
 	p.served = p.served || err == nil
+	leaves := was == Serving && state == Unready && s.serves(p, -1)
+	switch {
+	case state == Serving:
+		p.went = time.Time{}
+	case leaves:
+		p.went = now
+	}
 	if state != was {
 		p.state.Store(int32(state))
 		s.reconsider()
 	}
 	// An address that has never served may be that of a process that is starting, or
 	// of a machine that has another one, as localhost is 127.0.0.1 and ::1.
-	quiet := err != nil && !p.served && (now.Sub(p.added) < GiveUp || s.serves(p.Target))
+	quiet := err != nil && !p.served && (now.Sub(p.added) < GiveUp || s.serves(p, p.Target))
+	// While others serve, one that leaves, as in a rolling restart, is no outage.
+	quiet = quiet || err != nil && !p.went.IsZero() && now.Sub(p.went) < restartTime && s.serves(p, -1)
 	s.mu.Unlock()
 	if was == Serving && state != Serving {
 		s.ejected.Add(s.cfg.Name, states[state])
 		s.wake.Send()
+	}
+	if leaves {
+		s.cfg.Logger.InfoContext(ctx, "address not ready", "address", p.Address, "err", err)
 	}
 	if !quiet {
 		p.outage.Note(ctx, err)
 	}
 }
 
-func (s *Set) serves(target int) bool {
-	return slices.ContainsFunc(s.Peers(), func(p *Peer) bool { return p.Target == target && p.State() == Serving })
+// serves reports whether another peer serves, of this target or, if that is -1, of
+// any.
+func (s *Set) serves(except *Peer, target int) bool {
+	return slices.ContainsFunc(s.Peers(), func(p *Peer) bool {
+		return p != except && (target < 0 || p.Target == target) && p.State() == Serving
+	})
 }
 
 // reconsider has calls leave silent peers if another one answers.

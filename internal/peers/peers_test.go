@@ -169,6 +169,50 @@ func TestFrozen(t *testing.T) {
 	})
 }
 
+// TestRestarts checks that a peer that leaves in an orderly way while another one serves
+// has one line at INFO, and that it is an outage if it stays away or is the last one.
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	unready, refused := fmt.Errorf("%w: draining", peers.ErrUnready), errors.New("connection refused")
+	const leaves = `level=INFO msg="address not ready" address=10.0.0.1:9090 err="not ready: draining"` + "\n"
+	for _, c := range []struct {
+		name string
+		away time.Duration
+		last bool
+		want string
+	}{
+		{"restarted", 10 * time.Second, false, leaves},
+		{"away for long", 40 * time.Second, false, leaves + `level=WARN msg="server unavailable" address=10.0.0.1:9090 err="connection refused"` + "\n" +
+			`level=INFO msg="server available again" address=10.0.0.1:9090 duration=`},
+		{"the last one", 10 * time.Second, true, `level=WARN msg="server unavailable" address=10.0.0.1:9090 err="not ready: draining"` + "\n" +
+			`level=INFO msg="server available again" address=10.0.0.1:9090 duration=`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				targets := pair
+				if c.last {
+					targets = pair[:1]
+				}
+				w.start(t, targets...)
+				for _, step := range []error{nil, unready, refused, unready, nil} { // it stops, starts, and is ready
+					w.set(first, step)
+					wait := time.Second
+					if errors.Is(step, refused) {
+						wait = c.away
+					}
+					time.Sleep(wait)
+					synctest.Wait()
+				}
+				if got := w.lines(); !strings.HasPrefix(got, c.want) || strings.Count(got, "\n") != strings.Count(c.want+".", "\n")+strings.Count(c.want, "duration=") {
+					t.Errorf("got log\n%swant\n%s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
 // TestPreference checks the order in which states are used.
 func TestPreference(t *testing.T) {
 	t.Parallel()
