@@ -33,6 +33,7 @@ const (
 // configured, and unless a store is, nothing outlives the process. It listens on
 // loopback only, as the provider asks for no password.
 func (p *program) runDev(ctx context.Context) error {
+	defer lifecycle.HoldHangups()()
 	cfg := &p.cfg
 	p.development = true
 	p.setDefault("listen-bff", cfg.ListenBFF, "127.0.0.1"+defaultListenBFF)

@@ -21,6 +21,7 @@ import (
 // run runs parts until the context ends, and then until the work in flight has
 // ended. The configuration is validated before anything listens.
 func (p *program) run(ctx context.Context, which partSet) error {
+	defer lifecycle.HoldHangups()()
 	p.setDefaults()
 	if err := p.validate(which); err != nil {
 		return err

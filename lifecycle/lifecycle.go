@@ -105,7 +105,7 @@ type Config struct {
 	Drain func(context.Context) error
 	// Reload, if not nil, is called for each SIGHUP while the program serves, one
 	// call after the other. Its error is logged. Without it SIGHUP ends the
-	// process at once, as is the system's default.
+	// process at once, as is the system's default; before Run see [HoldHangups].
 	Reload func(context.Context) error
 	// Closers are called in order when everything else has ended, also if the
 	// program could not start.
@@ -122,6 +122,15 @@ func NotifyContext(parent context.Context) (context.Context, context.CancelFunc)
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the next signal has no handler
 	return ctx, stop
+}
+
+// HoldHangups keeps a SIGHUP from ending the process until release is called. A
+// program with [Config.Reload] calls it before it reads files: a signal may come
+// while it starts.
+func HoldHangups() (release func()) {
+	held := make(chan os.Signal, 1)
+	signal.Notify(held, syscall.SIGHUP)
+	return func() { signal.Stop(held) }
 }
 
 // UntilSignal is [Run] until the process is told to stop; see [NotifyContext].
