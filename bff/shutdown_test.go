@@ -98,9 +98,64 @@ func TestStreamsAtShutdown(t *testing.T) {
 	})
 }
 
-// listen opens a stream of the API at a real server for s. The function that it
-// returns shuts the server down, which must succeed.
+// A shutdown ends the streams of a front-end server after a message. Other
+// answers of it are in flight, and end by themselves.
+func TestFrontEndStreamsAtShutdown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, contentType, sent string
+		ends, whole             bool
+	}{
+		{"events", "text/event-stream", "data: 1\n\n", true, true},
+		{"half an event", "text/event-stream", "data: 1\n", true, false},
+		{"lines", "application/x-ndjson", "{}\n", true, true},
+		{"a page", "text/html", "<p>", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			s := start(t, func(cfg *bff.Config) {
+				cfg.Frontend = bff.NewProxy(behind(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", c.contentType)
+					_, _ = io.WriteString(w, c.sent)
+					_ = http.NewResponseController(w).Flush()
+					select {
+					case <-release:
+						_, _ = io.WriteString(w, "end")
+					case <-r.Context().Done():
+					}
+				}), cfg.Logger)
+			})
+			res, shutdown := listenAt(t, s, "/watch")
+			if _, err := io.ReadFull(res.Body, make([]byte, len(c.sent))); err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if !c.ends {
+				want = "end"
+				close(release)
+			}
+			shutdown()
+			got, err := io.ReadAll(res.Body)
+			if string(got) != want || (err == nil) != c.whole {
+				t.Errorf("got %q, %v, want %q, whole %t", got, err, want, c.whole)
+			}
+			if got := res.Header.Get("X-Accel-Buffering"); got != "" {
+				t.Errorf("X-Accel-Buffering: %q", got)
+			}
+		})
+	}
+}
+
+// listen opens a stream of the API.
 func listen(t *testing.T, s *system) (*http.Response, func()) {
+	t.Helper()
+	return listenAt(t, s, "/api/watch")
+}
+
+// listenAt opens a stream at a real server for s. The function that it returns
+// shuts the server down, which must succeed.
+func listenAt(t *testing.T, s *system, path string) (*http.Response, func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -110,7 +165,7 @@ func listen(t *testing.T, s *system) (*http.Response, func()) {
 	go func() { _ = server.Serve(listener) }()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listener.Addr().String()+"/api/watch", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listener.Addr().String()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func (api *API) call(a *apiAnswer, r *http.Request, s *session.Session) {
 			return
 		}
 		closer := &streamCloser{stopping: api.cfg.Stopping}
-		closer.serve(ctx, a, serve)
+		closer.serve(ctx, &a.Answer, serve)
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // A drainer is an API in this process that ends its own streams when the
@@ -19,10 +21,12 @@ const (
 
 var errStopping = errors.New("forward: the process is about to stop")
 
-// A streamCloser ends streams of an API in another process when this process is
-// about to stop. That API does not stop with it, so the streamCloser writes the
-// last message, in the form of the stream.
+// A streamCloser ends streams of an API or a front end in another process when
+// this process is about to stop. That one does not stop with it, so the
+// streamCloser writes the last message of an API, in the form of the stream. A
+// front end has messages of its own: its stream just ends.
 type streamCloser struct {
+	silent   bool // writes no message
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	stopping <-chan struct{}
@@ -34,7 +38,7 @@ type streamCloser struct {
 
 // serve calls handler with the context of the streamCloser, and writes the last
 // message if that has ended the answer.
-func (c *streamCloser) serve(ctx context.Context, a *apiAnswer, handler func(context.Context)) {
+func (c *streamCloser) serve(ctx context.Context, a *Answer, handler func(context.Context)) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	defer c.cancel(nil)
 	a.closer = c
@@ -53,7 +57,9 @@ func (c *streamCloser) serve(ctx context.Context, a *apiAnswer, handler func(con
 // begin is called before the header of a stream is sent.
 func (c *streamCloser) begin(h http.Header) {
 	c.mediaType = strings.ToLower(h.Get("Content-Type"))
-	h.Set("X-Accel-Buffering", "no") // nginx would buffer messages
+	if !c.silent {
+		h.Set("X-Accel-Buffering", "no") // nginx would buffer messages
+	}
 	go func() {
 		select {
 		case <-c.stopping:
@@ -63,9 +69,18 @@ func (c *streamCloser) begin(h http.Header) {
 	}()
 }
 
+// ServeUntilStop is Serve for a front end. Its streams end when the process is
+// about to stop; one that stands within a message is cut off.
+func (a *Answer) ServeUntilStop(tracer *tracing.Tracer, template string, handler func(context.Context)) {
+	a.Serve(tracer, template, func(ctx context.Context) {
+		closer := &streamCloser{stopping: a.Stopping, silent: true}
+		closer.serve(ctx, a, handler)
+	})
+}
+
 // end writes the last message. It returns false if the stream stands within a
 // message, or if its media type has no such message.
-func (c *streamCloser) end(a *apiAnswer) bool {
+func (c *streamCloser) end(a *Answer) bool {
 	message, boundary := "", ""
 	switch {
 	case c.ended:
@@ -77,6 +92,9 @@ func (c *streamCloser) end(a *apiAnswer) bool {
 	}
 	if message == "" || len(c.tail) > 0 && !bytes.HasSuffix(c.tail, []byte(boundary)) {
 		return false
+	}
+	if c.silent {
+		return true
 	}
 	_, err := a.Write([]byte(message))
 	return err == nil

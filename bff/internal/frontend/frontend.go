@@ -111,7 +111,11 @@ func (f *Frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond.Error(w, http.StatusUnauthorized, "this page needs a login")
 		return
 	}
-	a.Serve(f.cfg.Tracer, template, func(ctx context.Context) {
+	serve := a.ServeUntilStop
+	if f.sessionless { // files end by themselves
+		serve = a.Serve
+	}
+	serve(f.cfg.Tracer, template, func(ctx context.Context) {
 		if ctx != r.Context() {
 			r = r.WithContext(ctx)
 		}
