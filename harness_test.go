@@ -12,11 +12,16 @@ import (
 // configured returns a program with the settings of environ.
 func configured(t *testing.T, environ ...string) *program {
 	t.Helper()
+	return configuredFrom(t, settings.Sources{Environ: environ})
+}
+
+func configuredFrom(t *testing.T, from settings.Sources) *program {
+	t.Helper()
 	p, err := newProgram(App{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.read(settings.Sources{Environ: environ})
+	p.read(from)
 	p.setDefaults()
 	return p
 }

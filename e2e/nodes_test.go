@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,6 +33,8 @@ type fleet struct {
 type node struct {
 	*process
 	address string
+	rest    string // the address of its gateway; "" for any
+	build   string // the path of its program; "" for the one under test
 }
 
 // onStores runs a test with each store that nodes can share.
@@ -71,13 +74,13 @@ func (f *fleet) start(t *testing.T, env ...string) {
 
 func (n *node) start(t *testing.T, replicas int, env ...string) {
 	t.Helper()
-	n.process = gatehouse(t, append([]string{
+	n.process = start(t, "gatehouse serve", append([]string{
 		"GATEHOUSE_LISTEN_BFF=" + n.address,
-		"GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0",
+		"GATEHOUSE_LISTEN_GATEWAY=" + cmp.Or(n.rest, "127.0.0.1:0"),
 		"GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
 		"GATEHOUSE_DATABASE_URL=memory:",
 		fmt.Sprint("GATEHOUSE_REPLICAS=", replicas),
-	}, env...), "serve")
+	}, env...), cmp.Or(n.build, program), "serve")
 }
 
 // A caller is a signed-in browser that can call any node.

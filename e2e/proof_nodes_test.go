@@ -112,9 +112,16 @@ type proofNodes struct {
 
 func newProofNodes(t *testing.T, store string) *proofNodes {
 	t.Helper()
-	n := &proofNodes{fleet: newFleet(t, 3)}
+	return startProofNodes(t, newFleet(t, 3), "GATEHOUSE_SESSION_STORE="+store)
+}
+
+// startProofNodes starts a fleet with further settings, and signs users in.
+func startProofNodes(t *testing.T, f *fleet, settings ...string) *proofNodes {
+	t.Helper()
+	n := &proofNodes{fleet: f}
 	n.gate, n.env, _ = startGated(t, n.base, proofTTL)
-	n.env = append(n.env, "GATEHOUSE_SESSION_STORE="+store, "GATEHOUSE_LOGIN_RATE=10000")
+	n.env = append(n.env, "GATEHOUSE_LOGIN_RATE=10000")
+	n.env = append(n.env, settings...)
 	n.start(t, n.env...)
 	for i := range proofSessions {
 		user := []string{"seller", "buyer"}[i%2]
@@ -180,8 +187,20 @@ func (n *proofNodes) load(t *testing.T, during func()) loadResult {
 }
 
 // ask sends one request as a load balancer does, which tries the next node when a connection fails.
+// With a single node it tries again for some seconds, as a proxy does while a service restarts.
 func (n *proofNodes) ask(ctx context.Context, c *caller, first int) (status int, err error) {
-	for try := range len(n.nodes) {
+	tries := len(n.nodes)
+	if tries == 1 {
+		tries = 100
+	}
+	for try := range tries {
+		if len(n.nodes) == 1 && try > 0 {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
 		var resp *http.Response
 		resp, _, err = c.get(ctx, n.nodes[(first+try)%len(n.nodes)], "/api/private-route")
 		if err == nil {

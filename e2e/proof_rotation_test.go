@@ -90,16 +90,10 @@ func TestProofRotation(t *testing.T) {
 				}
 				n.pause(t, 12*time.Second) // until all nodes have read the leases of the others
 			}
-			replace := func(node *node, program string, env []string) {
+			replace := func(node *node, build string) {
 				t.Helper()
-				if code := node.stop(t); code != 0 {
-					t.Errorf("a node ended with exit code %d, want 0", code)
-				}
-				node.process = start(t, "gatehouse serve", append([]string{
-					"GATEHOUSE_LISTEN_BFF=" + node.address, "GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0", "GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
-					"GATEHOUSE_DATABASE_URL=memory:", fmt.Sprint("GATEHOUSE_REPLICAS=", len(n.nodes)),
-				}, env...), program, "serve")
-				node.ready(t, "http://"+node.address+"/readyz")
+				node.build = build
+				node.startsAgain(t, n.fleet, env)
 			}
 
 			phase("a new secret in front of the old one, rolling restart", func() { use(second, first); roll() })
@@ -128,22 +122,22 @@ func TestProofRotation(t *testing.T) {
 			phase("two of three nodes of commit "+earlier[:7]+" for 30 s, then upgraded", func() {
 				for _, node := range n.nodes[:2] {
 					n.pause(t, 3*time.Second)
-					replace(node, old, env)
+					replace(node, old)
 				}
 				n.pause(t, 30*time.Second)
 				for _, node := range n.nodes[:2] {
-					replace(node, program, env)
+					replace(node, program)
 					n.pause(t, 3*time.Second)
 				}
 			})
 			phase("the same, with a new secret at the upgraded nodes", func() {
 				for _, node := range n.nodes[:2] {
 					n.pause(t, 3*time.Second)
-					replace(node, old, env)
+					replace(node, old)
 				}
 				use(fourth, third, second, first)
 				for _, i := range []int{2, 0, 1} {
-					replace(n.nodes[i], program, env)
+					replace(n.nodes[i], program)
 					n.pause(t, 15*time.Second)
 				}
 			})

@@ -1,0 +1,195 @@
+//go:build proof
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
+	"github.com/gatehouse-dev/gatehouse/internal/test/proof"
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
+)
+
+// TestProofUpgrade upgrades nodes of the earlier commit one by one under load, takes half of them
+// back, and upgrades them again, with the same settings, stores, denylist and database throughout.
+// Sessions of either version are valid at the other, are refreshed by both, and end at both. No
+// session may be lost and no request may fail.
+func TestProofUpgrade(t *testing.T) {
+	old := buildEarlier(t)
+	for _, store := range []struct {
+		name     string
+		nodes    int
+		settings func(t *testing.T) []string
+		shared   bool // the database of the services outlives its node
+	}{
+		{"Redis", 3, func(t *testing.T) []string {
+			url := "redis://" + redistest.Start(t, "--appendonly", "yes").Addr()
+			return []string{"GATEHOUSE_SESSION_STORE=" + url, "GATEHOUSE_DENYLIST=" + url}
+		}, false},
+		{"PostgreSQL", 3, func(t *testing.T) []string {
+			server := pgtest.Start(t)
+			return []string{"GATEHOUSE_SESSION_STORE=" + server.New(t), "GATEHOUSE_DATABASE_URL=" + server.New(t)}
+		}, true},
+		{"SQLite", 1, func(t *testing.T) []string {
+			dir := t.TempDir()
+			return []string{
+				"GATEHOUSE_SESSION_STORE=sqlite:" + filepath.Join(dir, "sessions.db"),
+				"GATEHOUSE_DATABASE_URL=sqlite:" + filepath.Join(dir, "products.db"),
+			}
+		}, true},
+	} {
+		t.Run(store.name, func(t *testing.T) {
+			settings := store.settings(t)
+			denies := strings.HasPrefix(settings[len(settings)-1], "GATEHOUSE_DENYLIST=")
+			f := newFleet(t, store.nodes)
+			for _, node := range f.nodes {
+				node.build, node.rest = old, freeAddress(t)
+			}
+			n := startProofNodes(t, f, settings...)
+			version := func(node *node) string {
+				if node.build == old {
+					return earlier[:7]
+				}
+				return "this version"
+			}
+			products := 0
+			// across has sessions begin and end, and data written, at each node while the others run.
+			across := func() {
+				t.Helper()
+				for _, node := range n.nodes {
+					// A login begins and ends at the base URL, which is the first node's.
+					c := callerOf(t, n.fleet, entersAs(t, n.base, "seller"))
+					access := n.gate.lastAccess(t)
+					for _, other := range n.nodes {
+						if err := c.works(t.Context(), other); err != nil {
+							t.Errorf("a session of %s at %s: %v", version(n.nodes[0]), version(other), err)
+						}
+					}
+					if store.shared {
+						products++
+						c.creates(t, node, fmt.Sprintf("Product %d", products))
+						for _, other := range n.nodes {
+							if got := c.products(t, other); got != products {
+								t.Errorf("%d products at %s, want %d", got, version(other), products)
+							}
+						}
+					}
+					c.leaves(t, node)
+					for _, other := range n.nodes {
+						within(t, 2*time.Second, "the end at "+version(node)+" reaches "+version(other), func() error {
+							if status, _ := c.status(t, other, "/api/private-route"); status != http.StatusUnauthorized {
+								return fmt.Errorf("status %d", status)
+							}
+							if status := bearing(t, other.rest, access).StatusCode; denies && status != http.StatusUnauthorized {
+								return fmt.Errorf("with the token: status %d", status)
+							}
+							return nil
+						})
+					}
+				}
+			}
+			replace := func(build string, nodes ...*node) {
+				t.Helper()
+				for _, node := range nodes {
+					node.build = build
+					node.startsAgain(t, n.fleet, n.env)
+					across()
+					n.pause(t, 3*time.Second)
+				}
+			}
+			var rows [][]string
+			phase := func(name string, during func()) {
+				t.Helper()
+				before := n.gate.carriedOut()
+				got := n.load(t, func() {
+					during()
+					n.pause(t, proofTTL) // every session is refreshed
+				})
+				n.recover(t)
+				lost, refreshes := n.lost(t), n.gate.carriedOut()-before
+				rows = append(rows, []string{
+					name, strconv.Itoa(got.sent), strconv.Itoa(got.unavailable), strconv.Itoa(got.failed),
+					strconv.Itoa(refreshes), fmt.Sprintf("%d of %d", lost, proofSessions),
+				})
+				if lost > 0 || got.failed > 0 {
+					t.Errorf("%s: %d sessions lost, %d requests failed otherwise than with 503: %v", name, lost, got.failed, got.first)
+				}
+				if refreshes < proofSessions {
+					t.Errorf("%s: %d refreshes, want at least %d", name, refreshes, proofSessions)
+				}
+			}
+			half := n.nodes[:(store.nodes+1)/2]
+			phase("all nodes of commit "+earlier[:7], across)
+			phase("upgraded one by one", func() { replace("", n.nodes...) })
+			phase("half of them back", func() { replace(old, half...) })
+			phase("upgraded again", func() { replace("", half...) })
+			for _, node := range n.nodes {
+				if said := node.out.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, `"level":"ERROR"`) {
+					t.Errorf("a node has logged errors:\n%s", said)
+				}
+			}
+			proof.Report(t, proof.Section{
+				Title: "Upgrade and rollback on " + store.name,
+				Text: fmt.Sprintf("`gatehouse serve` of commit %s and of this version, %d at a time on one %s, with the same settings. %d signed-in sessions, "+
+					"access tokens of %v, %d requests a second (open loop; a refused connection is tried again). At each step users sign in and out at every "+
+					"node, and each node sees it.", earlier[:7], store.nodes, store.name, proofSessions, proofTTL, proofRate),
+				Columns: []string{"what happens", "requests", "503", "other failures", "refreshes", "sessions lost"},
+				Rows:    rows,
+			})
+		})
+	}
+}
+
+// send sends a request of a page at a node.
+func (c *caller) send(t *testing.T, n *node, method, path, mode, body string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.address+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Cookie": {c.cookie}, "Content-Type": {"application/json"}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {mode}}
+	resp, err := c.client.Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(errors.Join(errors.New(path), err))
+	}
+	return resp, string(answer)
+}
+
+// leaves signs out.
+func (c *caller) leaves(t *testing.T, n *node) {
+	t.Helper()
+	if resp, body := c.send(t, n, http.MethodGet, "/api/auth/logout", "navigate", ""); resp.StatusCode/100 != 3 {
+		t.Errorf("logout: %s: %s", resp.Status, body)
+	}
+}
+
+func (c *caller) creates(t *testing.T, n *node, title string) {
+	t.Helper()
+	product := fmt.Sprintf(`{"title":%q,"price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`, title)
+	if resp, body := c.send(t, n, http.MethodPost, "/api/products", "cors", product); resp.StatusCode != http.StatusOK {
+		t.Errorf("creating %s: %s: %s", title, resp.Status, body)
+	}
+}
+
+// products returns the number of products.
+func (c *caller) products(t *testing.T, n *node) int {
+	t.Helper()
+	resp, body := c.send(t, n, http.MethodGet, "/api/products?pageSize=1000", "cors", "")
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("listing: %s: %s", resp.Status, body)
+	}
+	return strings.Count(body, `"title"`)
+}
