@@ -143,6 +143,53 @@ func (c *caller) status(t *testing.T, n *node, path string) (int, http.Header) {
 	return resp.StatusCode, resp.Header
 }
 
+// send sends a request of a page at a node.
+func (c *caller) send(t *testing.T, n *node, method, path, mode, body string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.address+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Cookie": {c.cookie}, "Content-Type": {"application/json"}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {mode}}
+	resp, err := c.client.Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return resp, string(answer)
+}
+
+// leaves signs out.
+func (c *caller) leaves(t *testing.T, n *node) {
+	t.Helper()
+	if resp, body := c.send(t, n, http.MethodGet, "/api/auth/logout", "navigate", ""); resp.StatusCode/100 != 3 {
+		t.Errorf("logout: %s: %s", resp.Status, body)
+	}
+}
+
+// creates creates a product of the sample application.
+func (c *caller) creates(t *testing.T, n *node, title string) {
+	t.Helper()
+	product := fmt.Sprintf(`{"title":%q,"price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`, title)
+	if resp, body := c.send(t, n, http.MethodPost, "/api/products", "cors", product); resp.StatusCode != http.StatusOK {
+		t.Errorf("creating %s: %s: %s", title, resp.Status, body)
+	}
+}
+
+// products returns the number of products.
+func (c *caller) products(t *testing.T, n *node) int {
+	t.Helper()
+	resp, body := c.send(t, n, http.MethodGet, "/api/products?pageSize=1000", "cors", "")
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("listing: %s: %s", resp.Status, body)
+	}
+	return strings.Count(body, `"title"`)
+}
+
 // TestRefreshStorm sends a thousand requests at once to three nodes after the access token has
 // expired: there is one refresh, at a provider that rotates refresh tokens and treats reuse as
 // theft (oauth2-proxy #1992, #1006).
