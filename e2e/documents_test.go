@@ -40,6 +40,14 @@ var commands = map[string][]command{
 		{"go tool pprof", tested("TestPaths")},
 	},
 	"docs/audit.md": {{"GATEHOUSE_AUDIT_LOG=", settings()}},
+	"docs/backup.md": {
+		{"sqlite3 gatehouse-sessions.db", tested("TestRestoredStore")},
+		{"rm -f gatehouse-sessions.db-wal", tested("TestRestoredStore")},
+		{"pg_dump", tested("TestRestoredStore")},
+		{"pg_restore", tested("TestRestoredStore")},
+		{"redis-cli -u", tested("TestRestoredStore")},
+		{"redis-cli -u", tested("TestRestoredStore")},
+	},
 	"docs/check.md": {{"gatehouse check", runs("every setting is there", `"status": "ok"`)}},
 	"docs/clients.md": {
 		{"mkdir web", runs()},

@@ -145,3 +145,69 @@ func TestProofUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// TestProofUpgradeParts runs bff, gateway and server as processes of either version, in all
+// combinations. Users sign in, call the API and sign out, and a denied call is told apart.
+func TestProofUpgradeParts(t *testing.T) {
+	old := buildEarlier(t)
+	version := map[string]string{old: earlier[:7], program: "now"}
+	var rows [][]string
+	for _, server := range []string{old, program} {
+		for _, gateway := range []string{old, program} {
+			for _, bff := range []string{old, program} {
+				name := fmt.Sprintf("bff %s, gateway %s, server %s", version[bff], version[gateway], version[server])
+				works := t.Run(name, func(t *testing.T) { partsWork(t, bff, gateway, server) })
+				result := "works"
+				if !works {
+					result = "**fails**"
+				}
+				rows = append(rows, []string{version[bff], version[gateway], version[server], result})
+			}
+		}
+	}
+	proof.Report(t, proof.Section{
+		Title: "Parts of two versions",
+		Text: fmt.Sprintf("`gatehouse bff`, `gateway` and `server` of commit %s and of this version as three processes. Users sign in, call the API, are refused "+
+			"without a permission, and sign out, after which the gateway refuses their token (denylist in Redis).", earlier[:7]),
+		Columns: []string{"bff", "gateway", "server", "result"},
+		Rows:    rows,
+	})
+}
+
+func partsWork(t *testing.T, bffBuild, gatewayBuild, serverBuild string) {
+	t.Helper()
+	f := newFleet(t, 1)
+	n := f.nodes[0]
+	n.rest = freeAddress(t)
+	grpc := freeAddress(t)
+	g, env, _ := startGated(t, f.base, 10*time.Minute)
+	env = append(env, "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:", "GATEHOUSE_DENYLIST=redis://"+redistest.Start(t).Addr())
+	start(t, "gatehouse server", env, serverBuild, "server", "--listen-grpc="+grpc)
+	gateway := start(t, "gatehouse gateway", nil, gatewayBuild, "gateway", "--listen-gateway="+n.rest, "--grpc-target=dns:///"+grpc)
+	n.process = start(t, "gatehouse bff", env, bffBuild, "bff", "--listen-bff="+n.address, "--gateway-url=http://"+n.rest)
+	gateway.ready(t, "http://"+n.rest+"/readyz")
+	n.ready(t, "http://"+n.address+"/readyz")
+	eventually(t, "the server takes tokens", func() error {
+		if status := bearing(t, n.rest, "nonsense").StatusCode; status != http.StatusUnauthorized {
+			return fmt.Errorf("status %d", status)
+		}
+		return nil
+	})
+	seller, buyer := callerOf(t, f, entersAs(t, f.base, "seller")), callerOf(t, f, entersAs(t, f.base, "buyer"))
+	access := g.lastAccess(t) // the buyer's
+	seller.creates(t, n, "Product")
+	if got := buyer.products(t, n); got != 1 {
+		t.Errorf("%d products, want 1", got)
+	}
+	product := `{"title":"Refused","price":{"currencyCode":"EUR","amountMinor":"1999"},"daw":"DAW_REAPER"}`
+	if resp, body := buyer.send(t, n, http.MethodPost, "/api/products", "cors", product); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without the permission: %s: %s, want 403", resp.Status, body)
+	}
+	buyer.leaves(t, n)
+	within(t, 2*time.Second, "the token is refused", func() error {
+		if status := bearing(t, n.rest, access).StatusCode; status != http.StatusUnauthorized {
+			return fmt.Errorf("status %d", status)
+		}
+		return nil
+	})
+}
