@@ -8,6 +8,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
@@ -27,7 +28,7 @@ func (p *parts) announce(ports *ports) {
 	}
 	attrs := []any{"version", build.Version, "commit", build.Commit, "go", build.Go, "listeners", strings.Join(listeners, ", ")}
 	if p.provider != nil {
-		attrs = append(attrs, "issuer", redacted(p.cfg.Provider.Issuer))
+		attrs = append(attrs, "issuer", settings.Redacted(p.cfg.Provider.Issuer))
 	}
 	if p.store != nil {
 		attrs = append(attrs, "store", stores.Kind(p.cfg.SessionStore))
@@ -36,13 +37,13 @@ func (p *parts) announce(ports *ports) {
 		attrs = append(attrs, "denylist", stores.Kind(p.cfg.Denylist))
 	}
 	if p.bff != nil {
-		attrs = append(attrs, "base_url", redacted(p.cfg.BFF.BaseURL))
+		attrs = append(attrs, "base_url", settings.Redacted(p.cfg.BFF.BaseURL))
 		if p.gateway == nil {
-			attrs = append(attrs, "gateway", redactedList(strings.Join(p.cfg.Gateways.Targets, ",")))
+			attrs = append(attrs, "gateway", settings.RedactedList(strings.Join(p.cfg.Gateways.Targets, ",")))
 		}
 	}
 	if p.gateway != nil && p.server == nil {
-		attrs = append(attrs, "server", redactedList(strings.Join(p.cfg.Servers.Targets, ",")))
+		attrs = append(attrs, "server", settings.RedactedList(strings.Join(p.cfg.Servers.Targets, ",")))
 	}
 	most, kept := arrival.Files()
 	if most > 0 {

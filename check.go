@@ -8,7 +8,12 @@ import (
 	"strings"
 	"time"
 
+	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
+
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/neighbours"
+	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -56,7 +61,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		report.AddErrors("settings", err)
 		return report // further proofs would repeat this
 	}
-	report.Add(ok("settings", "every setting is there and makes sense"))
+	report.Add(check.Good("settings", "every setting is there and makes sense"))
 	p.examineStores(ctx, run, report)
 	// The parts are made without what has been proved already, and none runs.
 	alone := *p
@@ -68,21 +73,26 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 	}
 	defer func() { _ = parts.close(nil) }()
 	report.Add(p.cfg.TLS.Check(p.process(run))...)
+	names := neighbours.Names{Setting: p.values.Name, Variable: p.values.Variable}
 	switch {
 	case run.BFF:
 		for _, r := range parts.bff.Check(ctx, parts.verifier()) {
 			report.Add(check.Result{Status: check.Status(r.Status), Proof: r.Proof, What: r.What, Remedy: r.Remedy, Optional: r.Optional})
 		}
-		report.Add(parts.checkBaseURL(ctx))
-		report.Add(parts.checkFrontendServer(ctx)...)
+		report.Add(names.BaseURL(ctx, p.cfg.BFF.BaseURL))
+		if p.cfg.Frontend != embeddedFrontend && !strings.HasPrefix(p.cfg.Frontend, "dir:") {
+			report.Add(names.Frontend(ctx, p.cfg.Frontend, parts.security.Frontend))
+		}
 	case run.Server:
 		report.Add(parts.checkProvider(ctx)...)
 	}
 	if run.BFF && !run.Gateway {
-		report.Add(parts.checkGateway(ctx)...)
+		report.Add(names.Gateways(ctx, p.cfg.Gateways.Targets, parts.security.Gateway)...)
 	}
 	if run.Gateway && !run.Server {
-		report.Add(parts.checkServers(ctx)...)
+		dial := p.cfg.Servers
+		dial.TLS = parts.security.GRPC
+		report.Add(names.Servers(ctx, dial, parts.exposedNames())...)
 	}
 	if run.Server {
 		for _, finding := range p.blurred() {
@@ -125,11 +135,6 @@ func (p *program) examineStores(ctx context.Context, run partSet, report *check.
 	}
 }
 
-// ok returns the result for what is proved.
-func ok(proof, what string) check.Result {
-	return check.Result{Status: check.OK, Proof: proof, What: what}
-}
-
 // warn returns the result for what works with a caveat.
 func warn(proof, what string) check.Result {
 	return check.Result{Status: check.Warn, Proof: proof, What: what}
@@ -159,7 +164,7 @@ func kept(proof, address, users string, err error) check.Result {
 		what = strings.Join(strings.Fields(err.Error()), " ")
 		return check.Result{Status: check.Wrong, Proof: proof, What: what}
 	}
-	return ok(proof, what+place(address))
+	return check.Good(proof, "%s", what+settings.Place(address))
 }
 
 // blurred returns what blurs the difference between access tokens and other
@@ -178,6 +183,22 @@ func (p *program) blurred() []string {
 		lines = append(lines, setting+": "+f.What+"; "+f.Remedy)
 	}
 	return lines
+}
+
+// checkProvider checks the provider for a server without a bff, which is no client
+// there.
+func (p *parts) checkProvider(ctx context.Context) []check.Result {
+	checker := providercheck.Checker{Provider: p.provider, Setting: p.settingName}
+	md, result := checker.Metadata(ctx)
+	if md == nil {
+		return []check.Result{result}
+	}
+	results := []check.Result{result, checker.Keys(ctx, md)}
+	results = append(results, providercheck.Clock(p.provider.ClockSkew()))
+	tokens := check.NotKnown("access token", "check the bff, which has a client, or make a first call: the log then says what does not fit",
+		"the audience and the kind of access tokens, and whether the key set has the key that signs them: a server is no client of the provider and gets none")
+	tokens.Optional = true
+	return append(results, tokens)
 }
 
 // verifier verifies access tokens as the server does.
@@ -215,4 +236,15 @@ func (p *parts) methods() []check.Method {
 		methods[i] = check.Method{Name: rule.Method, Routes: routes[rule.Method], Policy: rule.String()}
 	}
 	return methods
+}
+
+// exposedNames are the services that a gateway exposes.
+func (p *parts) exposedNames() []string {
+	names := []string{sessionadminv1.SessionAdminService_ServiceDesc.ServiceName}
+	for _, s := range p.app.Services {
+		if len(s.exposed) > 0 {
+			names = append(names, s.desc.ServiceName)
+		}
+	}
+	return names
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
@@ -119,7 +120,7 @@ func (p *program) welcome(ports *ports) {
 	if p.cfg.Gateway.Document.Off {
 		reference = "off"
 	}
-	server := redactedList(strings.Join(p.cfg.Servers.Targets, ","))
+	server := settings.RedactedList(strings.Join(p.cfg.Servers.Targets, ","))
 	if ports.grpc != nil {
 		server = "localhost:" + port(ports.grpc) + "              with a bearer token; reflection is on"
 	}

@@ -3,11 +3,8 @@ package gatehouse
 import (
 	"cmp"
 	"net/netip"
-	"net/url"
-	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
-	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
 // variablePrefix is that of the variables of the program's settings.
@@ -26,11 +23,11 @@ func (p *program) settings() settings.Table {
 			Help: "A YAML file of settings, under the names of the flags. Flags, environment and .env take " +
 				"precedence."},
 		// The server verifies tokens of this issuer; the gateway publishes it (RFC 9728).
-		{Name: "oidc-issuer", Group: "Login", Placeholder: "URL", Show: redacted, Aliases: []string{"AUTH0_ISSUER_BASE_URL"},
+		{Name: "oidc-issuer", Group: "Login", Placeholder: "URL", Show: settings.Redacted, Aliases: []string{"AUTH0_ISSUER_BASE_URL"},
 			Targets: []any{&cfg.Provider.Issuer, &cfg.Gateway.Resource.Issuer},
 			Help: "The issuer of the OpenID provider. Only a trailing slash may differ from the metadata. " +
 				"http is accepted on loopback only."},
-		{Name: "oidc-internal-url", Group: "Login", Placeholder: "URL", Show: redacted,
+		{Name: "oidc-internal-url", Group: "Login", Placeholder: "URL", Show: settings.Redacted,
 			Targets: []any{&cfg.Provider.InternalURL},
 			Help: "The origin at which this process reaches the provider, if it is not that of the issuer, " +
 				"for example inside a cluster: https://HOST:PORT. It replaces scheme, host and port of " +
@@ -95,7 +92,7 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Login.Rate},
 			Help: "The number of logins that one address (an IPv6 /64) may start in a minute. Behind proxies, " +
 				"set trusted-proxies as well, or all users count as one address."},
-		{Name: "base-url", Group: "Login", Placeholder: "URL", Show: redacted, Aliases: []string{"AUTH0_BASE_URL"},
+		{Name: "base-url", Group: "Login", Placeholder: "URL", Show: settings.Redacted, Aliases: []string{"AUTH0_BASE_URL"},
 			Targets: []any{&cfg.BFF.BaseURL, &cfg.Gateway.Access.BaseURL},
 			Help: "The origin of the bff as browsers see it: scheme, host and port. It is also the only " +
 				"origin whose pages may read the gateway's answers (CORS). Any form that a browser accepts " +
@@ -131,10 +128,10 @@ func (p *program) settings() settings.Table {
 			Help: "Accept access tokens that look like ID tokens (with nonce or at_hash), for a provider that " +
 				"issues no others, such as Dex. INSECURE: an ID token that names the API then gives access " +
 				"to it."},
-		// Secret because of the password; place shows only where it leads. Its default
+		// Secret because of the password; Place shows only where it leads. Its default
 		// depends on the command, so setDefaults and runDev set it. The same holds for
 		// the session store and the addresses.
-		{Name: "database-url", Group: "API", Placeholder: "URL", Secret: true, Show: place,
+		{Name: "database-url", Group: "API", Placeholder: "URL", Secret: true, Show: settings.Place,
 			Targets: []any{&cfg.DatabaseURL},
 			Help: "Where services keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or " +
 				"memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory:, with " +
@@ -148,7 +145,7 @@ func (p *program) settings() settings.Table {
 			Help: "Who can read the description of the API at /api/docs and /api/openapi.json: public for " +
 				"everyone, off for no one. It contains paths, fields and policies, which requests to the " +
 				"API reveal as well."},
-		{Name: "denylist", Group: "API", Placeholder: "WHERE", Secret: true, Show: place,
+		{Name: "denylist", Group: "API", Placeholder: "WHERE", Secret: true, Show: settings.Place,
 			Targets: []any{&cfg.Denylist},
 			Help: "Where access tokens that a logout revokes before they expire are recorded: memory: if bff " +
 				"and server are one process, redis://HOST:PORT (rediss:// with TLS) if they are several. A " +
@@ -156,7 +153,7 @@ func (p *program) settings() settings.Table {
 				"revokes is refused for 24 hours, which must be longer than access tokens live. Open " +
 				"streams end within a second. Default: none; an access token is accepted until it expires. " +
 				"No browser ever has one."},
-		{Name: "session-store", Group: "Sessions", Placeholder: "STORE", Secret: true, Show: place,
+		{Name: "session-store", Group: "Sessions", Placeholder: "STORE", Secret: true, Show: settings.Place,
 			Targets: []any{&cfg.SessionStore},
 			Help: "Where sessions are kept: memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, " +
 				"redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or " +
@@ -188,7 +185,7 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Sessions.Nodes},
 			Help: "The number of bffs that share the session store. With more than 1, memory: and sqlite: are " +
 				"refused."},
-		{Name: "frontend", Group: "Front end", Placeholder: "WHERE", Show: redacted, Default: "embedded:",
+		{Name: "frontend", Group: "Front end", Placeholder: "WHERE", Show: settings.Redacted, Default: "embedded:",
 			Targets: []any{&cfg.Frontend},
 			Help: "What serves requests outside /api: embedded:, dir:PATH for a built single-page " +
 				"application, or http://HOST:PORT of a front-end server."},
@@ -265,12 +262,12 @@ func (p *program) settings() settings.Table {
 		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
-		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: redactedList,
+		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: settings.RedactedList,
 			Targets: []any{&cfg.Gateways.Targets},
 			Help: "The gateways of a bff that runs alone: http://gateway:5000, or unix:PATH. Give several with " +
 				"commas; a name may have several addresses. Requests go in turn to those that are ready " +
 				"(docs/topologies.md)."},
-		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: redactedList,
+		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: settings.RedactedList,
 			Targets: []any{&cfg.Servers.Targets},
 			Help: "The servers of a gateway that runs alone, and of serve without a server of its own, as gRPC " +
 				"targets: dns:///server:9090. Give several with commas; a name may have several addresses. " +
@@ -348,37 +345,4 @@ func (p *program) setTraceTrusted(text string) error {
 	}
 	p.cfg.BFF.TraceTrusted, p.cfg.Gateway.TraceTrusted, p.cfg.Server.TraceTrusted = networks, networks, networks
 	return nil
-}
-
-// place returns the part of a URL with a password that can be shown: where it
-// leads, if that can be told.
-func place(value string) string {
-	if value == "" || value == "memory" || value == stores.Memory || strings.HasPrefix(value, "sqlite:") {
-		return value
-	}
-	if u, err := url.Parse(value); err == nil && u.Host != "" {
-		return u.Scheme + "://" + u.Host
-	}
-	return "(not shown)"
-}
-
-// redactedList is redacted for several URLs.
-func redactedList(value string) string {
-	items := strings.Split(value, ",")
-	for i, item := range items {
-		items[i] = redacted(item)
-	}
-	return strings.Join(items, ",")
-}
-
-// redacted hides a password in a URL.
-func redacted(value string) string {
-	u, err := url.Parse(value)
-	switch {
-	case err == nil && u.User != nil:
-		return u.Redacted()
-	case strings.Contains(value, "@") && (err != nil || u.Host == ""): // perhaps a password, not escaped or without //
-		return "(not shown)"
-	}
-	return value
 }

@@ -46,6 +46,11 @@ func Bad(proof, remedy, format string, args ...any) Result {
 	return Result{Status: Wrong, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
+// NotKnown returns the result of a check that found nothing out.
+func NotKnown(proof, remedy, format string, args ...any) Result {
+	return Result{Status: Unknown, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
 // A Registration is a value to register at the provider.
 type Registration struct {
 	Name  string `json:"name"`

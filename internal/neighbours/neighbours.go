@@ -1,4 +1,8 @@
-package gatehouse
+// Package neighbours owns what a check of the configuration asks of other processes: the
+// servers behind a gateway, the gateways and the front-end server behind a bff, and the
+// origin that browsers see. It leaves the provider and the stores to their own packages,
+// and the report to internal/check.
+package neighbours
 
 import (
 	"context"
@@ -18,63 +22,49 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
-	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
-	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
+	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
-// neighbourTimeout bounds each question to another part.
-const neighbourTimeout = 5 * time.Second
+// timeout bounds each question.
+const timeout = 5 * time.Second
 
-// notKnown returns the result for what could not be proved.
-func notKnown(proof, remedy, format string, args ...any) check.Result {
-	return check.Result{Status: check.Unknown, Proof: proof, What: fmt.Sprintf(format, args...), Remedy: remedy}
+// Names returns how results name settings.
+type Names struct {
+	// Setting returns the name of a flag's setting, its value and its source.
+	Setting func(flag string) string
+	// Variable returns the variable of a field of the program's configuration.
+	Variable func(field string) string
 }
 
-// checkProvider checks the provider for a server without a bff, which is no client
-// there.
-func (p *parts) checkProvider(ctx context.Context) []check.Result {
-	checker := providercheck.Checker{Provider: p.provider, Setting: p.settingName}
-	md, result := checker.Metadata(ctx)
-	if md == nil {
-		return []check.Result{result}
-	}
-	results := []check.Result{result, checker.Keys(ctx, md)}
-	results = append(results, providercheck.Clock(p.provider.ClockSkew()))
-	tokens := notKnown("access token", "check the bff, which has a client, or make a first call: the log then says what does not fit",
-		"the audience and the kind of access tokens, and whether the key set has the key that signs them: a server is no client of the provider and gets none")
-	tokens.Optional = true
-	return append(results, tokens)
-}
-
-// checkServers asks each remote server of a gateway whether it serves, as a whole and
-// each service that the gateway exposes.
-func (p *parts) checkServers(ctx context.Context) []check.Result {
+// Servers asks each remote server of a gateway whether it serves, as a whole and
+// each service that the gateway exposes. The targets are valid.
+func (n Names) Servers(ctx context.Context, cfg gateway.DialConfig, exposed []string) []check.Result {
 	var results []check.Result
-	for _, target := range p.cfg.Servers.Targets {
-		name := p.values.Name("grpc-target")
-		if len(p.cfg.Servers.Targets) > 1 {
-			name += ": " + redacted(target)
+	for _, target := range cfg.Targets {
+		name := n.Setting("grpc-target")
+		if len(cfg.Targets) > 1 {
+			name += ": " + settings.Redacted(target)
 		}
-		dial := p.cfg.Servers
-		dial.Targets, dial.TLS = []string{target}, p.security.GRPC
+		dial := cfg
+		dial.Targets = []string{target}
 		conn, err := gateway.Dial(dial)
 		if err != nil {
 			continue // the validation has read the target
 		}
-		results = append(results, p.checkServer(ctx, conn, name, target)...)
+		results = append(results, checkServer(ctx, conn, name, target, exposed)...)
 		_ = conn.Close() // nothing is under way
 	}
 	return results
 }
 
-func (p *parts) checkServer(ctx context.Context, conn grpc.ClientConnInterface, name, target string) []check.Result {
+func checkServer(ctx context.Context, conn grpc.ClientConnInterface, name, target string, exposed []string) []check.Result {
 	const proof = "server"
 	health := healthpb.NewHealthClient(conn)
 	ask := func(service string) (healthpb.HealthCheckResponse_ServingStatus, error) {
-		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		answer, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: service})
 		return answer.GetStatus(), err
@@ -83,16 +73,16 @@ func (p *parts) checkServer(ctx context.Context, conn grpc.ClientConnInterface, 
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.Unimplemented:
-		return []check.Result{notKnown(proof, "", "%s: a gRPC server answers, without the health service of Gatehouse", name)}
+		return []check.Result{check.NotKnown(proof, "", "%s: a gRPC server answers, without the health service of Gatehouse", name)}
 	default:
 		return []check.Result{noServer(ctx, err, name, target)}
 	}
-	results := []check.Result{ok(proof, name+": the server answers and is ready")}
+	results := []check.Result{check.Good(proof, "%s: the server answers and is ready", name)}
 	if serving != healthpb.HealthCheckResponse_SERVING {
 		results[0] = check.Result{Status: check.Warn, Proof: proof, What: name + ": the server answers and is not ready",
 			Remedy: "see /readyz of its admin port, or check server there"}
 	}
-	for _, service := range p.exposedNames() {
+	for _, service := range exposed {
 		if _, err := ask(service); status.Code(err) == codes.NotFound {
 			results = append(results, check.Bad(proof, "register it there, or run the same version of the application in both",
 				"%s: the server does not have the service %s, which the gateway exposes", name, service))
@@ -106,7 +96,7 @@ func noServer(ctx context.Context, err error, name, target string) check.Result 
 	what, remedy := status.Convert(err).Message(), "start the server, or correct the address"
 	// gRPC has the cause as text only, so the address is dialed again.
 	if network, address, ok := dialable(target); ok {
-		ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if err == nil {
@@ -130,22 +120,22 @@ func dialable(target string) (network, address string, ok bool) {
 	return "tcp", target, err == nil && !strings.Contains(target, "/")
 }
 
-// checkGateway asks each remote gateway of a bff whether it is ready.
-func (p *parts) checkGateway(ctx context.Context) []check.Result {
+// Gateways asks each remote gateway of a bff whether it is ready.
+func (n Names) Gateways(ctx context.Context, addresses []string, secure *tls.Config) []check.Result {
 	var results []check.Result
-	for _, address := range p.cfg.Gateways.Targets {
-		results = append(results, p.checkOneGateway(ctx, address))
+	for _, address := range addresses {
+		name := n.Setting("gateway-url")
+		if len(addresses) > 1 {
+			name += ": " + settings.Redacted(address)
+		}
+		results = append(results, n.gateway(ctx, name, address, secure))
 	}
 	return results
 }
 
-func (p *parts) checkOneGateway(ctx context.Context, address string) check.Result {
+func (n Names) gateway(ctx context.Context, name, address string, secure *tls.Config) check.Result {
 	const proof = "gateway"
-	name := p.values.Name("gateway-url")
-	if len(p.cfg.Gateways.Targets) > 1 {
-		name += ": " + redacted(address)
-	}
-	answered, body, err := get(ctx, p.security.Gateway, address, "/readyz")
+	answered, body, err := get(ctx, secure, address, "/readyz")
 	switch ready := answered == http.StatusOK && body == "ok"; {
 	case err != nil:
 		problem, remedy := cause.Of(err)
@@ -154,12 +144,12 @@ func (p *parts) checkOneGateway(ctx context.Context, address string) check.Resul
 		}
 		return check.Bad(proof, remedy, "%s: %s", name, problem)
 	case ready:
-		return ok(proof, name+": the gateway answers and is ready")
+		return check.Good(proof, "%s: the gateway answers and is ready", name)
 	case answered == http.StatusServiceUnavailable && strings.HasPrefix(body, "not ready"):
 		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the gateway answers and is %s", name, body),
 			Remedy: "see /readyz of its admin port, or check gateway there"}
 	case answered == http.StatusMisdirectedRequest:
-		return check.Bad(proof, "add the name to "+p.values.Variable("Gateway.Access.AllowedHosts")+" of the gateway",
+		return check.Bad(proof, "add the name to "+n.Variable("Gateway.Access.AllowedHosts")+" of the gateway",
 			"%s: the gateway does not answer to this name (status 421)", name)
 	}
 	return check.Bad(proof, "correct the address", "%s: another server answers there (status %d to /readyz), not a gateway", name, answered)
@@ -178,7 +168,7 @@ func get(ctx context.Context, secure *tls.Config, base, path string) (code int, 
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, http.NoBody)
 	if err != nil {
@@ -194,43 +184,40 @@ func get(ctx context.Context, secure *tls.Config, base, path string) (code int, 
 	return resp.StatusCode, strings.Join(strings.Fields(string(text)), " "), err
 }
 
-// checkFrontendServer asks the front-end server, if there is one, for a page.
-func (p *parts) checkFrontendServer(ctx context.Context) []check.Result {
+// Frontend asks a front-end server for a page.
+func (n Names) Frontend(ctx context.Context, address string, secure *tls.Config) check.Result {
 	const proof = "front end"
-	if p.cfg.Frontend == embeddedFrontend || strings.HasPrefix(p.cfg.Frontend, "dir:") {
-		return nil
-	}
-	name := p.values.Name("frontend")
-	code, _, err := get(ctx, p.security.Frontend, p.cfg.Frontend, "/")
+	name := n.Setting("frontend")
+	code, _, err := get(ctx, secure, address, "/")
 	if err != nil {
 		problem, remedy := cause.Of(err)
 		if problem == "" {
 			problem, remedy = err.Error(), "start it, or correct the address"
 		}
-		return []check.Result{check.Bad(proof, remedy, "%s: %s", name, problem)}
+		return check.Bad(proof, remedy, "%s: %s", name, problem)
 	}
 	if code >= http.StatusInternalServerError {
-		return []check.Result{{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the front-end server answers with status %d", name, code)}}
+		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the front-end server answers with status %d", name, code)}
 	}
-	return []check.Result{ok(proof, name+": the front-end server answers")}
+	return check.Good(proof, "%s: the front-end server answers", name)
 }
 
-// checkBaseURL looks at the base URL as browsers do, as far as that can be done from
+// BaseURL looks at the base URL as browsers do, as far as that can be done from
 // here: its name, its certificate, and whether a bff answers there. Nothing is wrong
 // if none does, because this one need not run yet.
-func (p *parts) checkBaseURL(ctx context.Context) check.Result {
+func (n Names) BaseURL(ctx context.Context, address string) check.Result {
 	const proof = "base URL"
-	name := p.values.Name("base-url")
-	base, err := url.Parse(p.cfg.BFF.BaseURL)
+	name := n.Setting("base-url")
+	base, err := url.Parse(address)
 	if err != nil || loopback.Host(base.Hostname()) {
-		return ok(proof, name+" is on this machine: only browsers here can sign in")
+		return check.Good(proof, "%s is on this machine: only browsers here can sign in", name)
 	}
 	optional := func(format string, args ...any) check.Result {
-		r := notKnown(proof, "open it in a browser to find out", name+": whether browsers reach it: "+format, args...)
+		r := check.NotKnown(proof, "open it in a browser to find out", name+": whether browsers reach it: "+format, args...)
 		r.Optional = true
 		return r
 	}
-	code, body, err := get(ctx, nil, p.cfg.BFF.BaseURL, "/healthz")
+	code, body, err := get(ctx, nil, address, "/healthz")
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	problem, remedy := cause.Of(err)
 	switch {
@@ -245,19 +232,8 @@ func (p *parts) checkBaseURL(ctx context.Context) check.Result {
 		}
 		return optional("%s", problem)
 	case code == http.StatusOK && body == "ok":
-		return ok(proof, name+": a bff answers there")
+		return check.Good(proof, "%s: a bff answers there", name)
 	}
 	return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: another server answers there, or a proxy without a bff behind it (status %d to /healthz)", name, code),
 		Remedy: "browsers send callbacks of logins there, so it must lead to this bff once it runs"}
-}
-
-// exposedNames are the services that a gateway exposes.
-func (p *parts) exposedNames() []string {
-	names := []string{sessionadminv1.SessionAdminService_ServiceDesc.ServiceName}
-	for _, s := range p.app.Services {
-		if len(s.exposed) > 0 {
-			names = append(names, s.desc.ServiceName)
-		}
-	}
-	return names
 }
