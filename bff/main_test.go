@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/test/pgtest"
 )
 
-// TestMain searches all lines that the tests have logged: they must contain no
+// TestMain searches all that the tests have logged and audited: it must contain no
 // token, code, cookie or secret that a test has used.
 func TestMain(m *testing.M) {
 	code := pgtest.Run(m)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
@@ -62,7 +63,7 @@ func assemble(t testing.TB, now func() time.Time, options ...func(*bff.Config)) 
 		BaseURL: "http://localhost:3000", Client: bff.ClientConfig{ID: clientID, Secret: secret("client secret", clientSecret)},
 		Login:    bff.LoginConfig{Audience: audience},
 		Sessions: bff.SessionConfig{Store: s.store, Secrets: []string{secret("secret", rand.Text()+rand.Text())}}, API: s.api,
-		HTTPClient: s.idp.client(), Now: now, Logger: logger(everything),
+		HTTPClient: s.idp.client(), Now: now, Logger: logger(everything), Audit: audit.To(everything),
 	}
 	for _, option := range options {
 		option(&s.cfg)
