@@ -173,6 +173,17 @@ func TestAuditedRefusals(t *testing.T) {
 
 func (b *browser) plainly(callback string) *response { return b.back(callback) }
 
+// A login beyond the number of sessions of a user ends the one that was not used longest.
+func TestAuditedEviction(t *testing.T) {
+	t.Parallel()
+	var a auditor
+	s := start(t, a.audited, func(cfg *bff.Config) { cfg.Sessions.MaxPerUser = 1 })
+	s.browser().signIn()
+	s.clock.Advance(time.Minute)
+	s.browser().signIn()
+	a.want(t, "a second sign-in", "sign_in user-1 192.0.2.1", "session_ended evicted user-1 192.0.2.1", "sign_in user-1 192.0.2.1")
+}
+
 func TestAuditedLimits(t *testing.T) {
 	t.Parallel()
 	var a auditor

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/frontend"
@@ -133,6 +134,11 @@ func New(cfg Config) (*BFF, error) {
 	manager := cfg.Sessions.manager()
 	manager.Store = store
 	manager.BaseURL, manager.Now, manager.Rand, manager.Logger = base, cfg.Now, cfg.Rand, cfg.Logger
+	manager.Evicted = func(ctx context.Context, r session.Record) {
+		b.audit.Record(ctx, audit.Event{
+			Action: audit.SessionEnded, Cause: audit.Evicted, Issuer: r.Issuer, Subject: r.Subject, Session: r.ID.String(),
+		})
+	}
 	b.sessions, err = session.NewManager(manager)
 	if err != nil {
 		return nil, err

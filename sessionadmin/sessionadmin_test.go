@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
@@ -113,6 +114,7 @@ type system struct {
 	t      *testing.T
 	tokens *tokentest.Issuer
 	denied []string
+	events []audit.Event
 	log    *bytes.Buffer
 }
 
@@ -121,6 +123,10 @@ func newSystem(t *testing.T, with *store) *system {
 	s := &system{t: t, tokens: tokentest.NewUnserved(t, issuer), log: &bytes.Buffer{}}
 	cfg := sessionadmin.Config{Issuer: issuer, Now: func() time.Time { return start }, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
 	cfg.Denylist = s
+	cfg.Audit = func(_ context.Context, e audit.Event) error {
+		s.events = append(s.events, e)
+		return nil
+	}
 	if with != nil {
 		cfg.Store = with
 	}
@@ -186,6 +192,38 @@ func (s *system) pages(req *sessionadminv1.ListSessionsRequest) []string {
 	}
 	s.t.Fatal("the list does not end")
 	return nil
+}
+
+// Events say which operator has ended which session of whom.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	with := newStore(t)
+	with.add(t, "anna", 3)
+	s := newSystem(t, with)
+	first := s.list(&sessionadminv1.ListSessionsRequest{}).GetSessions()[0]
+	for range 2 { // the second finds none
+		_, _ = s.DeleteSession(s.operator(), &sessionadminv1.DeleteSessionRequest{Name: first.GetName()})
+	}
+	_, _ = s.DeleteSession(s.as(), &sessionadminv1.DeleteSessionRequest{Name: first.GetName()}) // not allowed
+	if _, err := s.EndSessions(s.operator(), &sessionadminv1.EndSessionsRequest{Subject: "anna"}); err != nil {
+		t.Fatal(err)
+	}
+	var actions []audit.Action
+	for _, e := range s.events {
+		actions = append(actions, e.Action)
+		if e.Cause != audit.Operator || e.Issuer != issuer || e.Subject != "anna" || e.ByIssuer != issuer || e.BySubject != "operator" || e.Part != "server" || !e.Time.Equal(start) || e.RequestID == "" {
+			t.Errorf("event %+v, want one by the operator about anna", e)
+		}
+	}
+	if want := []audit.Action{audit.SessionEnded, audit.SessionEnded, audit.SessionEnded, audit.SubjectRevoked}; !slices.Equal(actions, want) {
+		t.Fatalf("events %q, want %q", actions, want)
+	}
+	if got := s.events[0].Session; got != first.GetHandle() {
+		t.Errorf("session %q, want the handle %q", got, first.GetHandle())
+	}
+	if got := s.events[3].Count; got != 2 {
+		t.Errorf("count %d, want the 2 sessions", got)
+	}
 }
 
 func TestOnlyOperators(t *testing.T) {
