@@ -20,14 +20,15 @@ func TestThreeProcesses(t *testing.T) {
 		grpcListen    = freeAddress(t)
 		op            = startProvider(t, freeAddress(t), base, firstTTL)
 		telemetry     = startCollector(t)
+		audited       = newAuditFile(t) // of all processes
 		serverEnv     = append(telemetry.environment(), "AUTH0_ISSUER_BASE_URL="+op.issuer, "AUTH0_AUDIENCE="+opAudience)
-		serverArgs    = []string{"server", "--listen-grpc=" + grpcListen, "--listen-admin=" + freeAddress(t), "--log-level=debug"}
+		serverArgs    = []string{"server", "--listen-grpc=" + grpcListen, "--listen-admin=" + freeAddress(t), "--log-level=debug", audited.flag()}
 	)
 	server := gatehouse(t, serverEnv, serverArgs...)
 	gateway := gatehouse(t, append(telemetry.environment(), "AUTH0_BASE_URL="+base),
 		"gateway", "--listen-gateway="+gatewayListen, "--grpc-target=dns:///"+grpcListen, "--log-level=debug")
 	bff := gatehouse(t, append(telemetry.environment(), op.environment(base)...),
-		"bff", "--listen-bff="+address, "--gateway-url=http://"+gatewayListen, "--log-level=debug")
+		"bff", "--listen-bff="+address, "--gateway-url=http://"+gatewayListen, "--log-level=debug", audited.flag())
 	server.ready(t, "http://"+serverArgs[2][len("--listen-admin="):]+"/readyz")
 	gateway.ready(t, "http://"+gatewayListen+"/readyz")
 	bff.ready(t, base+"/readyz")
@@ -57,6 +58,7 @@ func TestThreeProcesses(t *testing.T) {
 		}
 	}
 	in.processes, in.outlets = append(in.processes, again), telemetry.outlets(t)
+	in.outlets["audit log"] = audited.outlet(t)
 	nothingPrinted(t, in, append(visitors, bob)...)
 }
 
