@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -255,5 +256,40 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 			}
 		}
 		_ = conn.Close()
+	}
+}
+
+// A client that sends a broken body is refused. That is no outage of the server, which
+// would be logged and page somebody.
+func TestBrokenUpload(t *testing.T) {
+	t.Parallel()
+	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	var log logBuffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	upstream, err := bff.NewUpstream(bff.UpstreamConfig{Targets: []string{target.String()}, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = upstream.Close() })
+	for name, proxy := range map[string]http.Handler{"one server": bff.NewProxy(target, logger), "several": upstream} {
+		front := httptest.NewServer(proxy)
+		t.Cleanup(front.Close)
+		conn, err := net.Dial("tcp", front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		write(conn, "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nZZ\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: status %d, want 400", name, resp.StatusCode)
+		}
+	}
+	if lines := log.lines("unavailable"); lines != nil {
+		t.Errorf("logged %q, want no outage", lines)
 	}
 }

@@ -3,10 +3,12 @@ package forward
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
@@ -72,6 +74,9 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 				}
 			}
 			aim(pr.Out)
+			if pr.Out.Body != nil {
+				pr.Out.Body = &upload{ReadCloser: pr.Out.Body}
+			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			upstream.OK(resp.Request.Context())
@@ -89,6 +94,10 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 				panic(http.ErrAbortHandler)
 			}
 			accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("err", err.Error()))
+			if u, ok := r.Body.(*upload); ok && u.broke(err) {
+				respond.Error(w, http.StatusBadRequest, "the request body could not be read to its end")
+				return
+			}
 			upstream.Fail(r.Context(), err)
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				a.unavailable()(w, r)
@@ -103,4 +112,25 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 		},
 		ErrorLog: logs.ErrorLog(logger),
 	}
+}
+
+// An upload is the body of a request. It remembers how reading it failed: that is the
+// client's fault, and would otherwise look like an outage of the server.
+type upload struct {
+	io.ReadCloser
+	failed atomic.Pointer[error]
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		u.failed.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// broke reports whether err is that of reading the body.
+func (u *upload) broke(err error) bool {
+	failed := u.failed.Load()
+	return failed != nil && errors.Is(err, *failed)
 }
