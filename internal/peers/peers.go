@@ -39,6 +39,9 @@ const (
 	resolveSoon = time.Second
 	// lookupTimeout bounds one look-up of a name.
 	lookupTimeout = 5 * time.Second
+	// maxAddresses bounds the addresses of a name: each is probed and connected to, and
+	// DNS may answer with thousands.
+	maxAddresses = 100
 )
 
 // ErrUnready is wrapped by the error of a probe that the peer has answered: it
@@ -79,6 +82,8 @@ type Config struct {
 	Targets []Target
 	// Probe asks a peer whether it serves. It is called by one goroutine per peer.
 	Probe func(ctx context.Context, p *Peer) error
+	// Client, if not nil, makes the Client of each peer.
+	Client func(p *Peer) any
 	// Changed is called when peers have been added or removed, never concurrently.
 	// removed peers are no longer probed.
 	Changed func(removed []*Peer)
@@ -104,6 +109,9 @@ type Peer struct {
 	Target  int    // index in Config.Targets
 	Network string // "tcp" or "unix"
 	Address string // to dial
+	// Client is what the caller keeps for the peer, as long as it is in use: of
+	// Config.Client.
+	Client any
 
 	state atomic.Int32
 	left  atomic.Pointer[leaving]
@@ -329,6 +337,7 @@ func (s *Set) resolve(target int) {
 	t := s.cfg.Targets[target]
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	limited := false // the log has it
 	for first := true; ; first = false {
 		ctx, cancel := context.WithTimeout(s.ctx, lookupTimeout)
 		found, err := s.cfg.Lookup(ctx, t)
@@ -338,6 +347,14 @@ func (s *Set) resolve(target int) {
 		}
 		if s.ctx.Err() != nil {
 			return
+		}
+		if len(found) > maxAddresses {
+			if !limited {
+				s.cfg.Logger.WarnContext(s.ctx, "name has too many addresses: the others are not used", "host", t.Host, "limit", maxAddresses)
+			}
+			slices.Sort(found) // DNS rotates them
+			found = found[:maxAddresses]
+			limited = true
 		}
 		if err == nil {
 			for i, ip := range found {
@@ -426,6 +443,9 @@ func (s *Set) add(target int, network, address string) *Peer {
 	p.state.Store(int32(New))
 	p.left.Store(newLeaving())
 	p.outage = outage.New(outage.Config{Name: s.cfg.Name, Logger: s.cfg.Logger.With("address", address)})
+	if s.cfg.Client != nil {
+		p.Client = s.cfg.Client(p)
+	}
 	var ctx context.Context
 	ctx, p.stop = context.WithCancel(s.ctx)
 	s.work.Go(func() { s.probe(ctx, p) })

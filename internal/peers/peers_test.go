@@ -324,3 +324,30 @@ func TestNeverAnswers(t *testing.T) {
 		})
 	}
 }
+
+// An answer of DNS with thousands of addresses is used in part, the same part each time.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		var many []string
+		for i := range 4000 {
+			many = append(many, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
+		}
+		w.resolveTo(many...)
+		s := w.start(t, peers.Target{Host: "server", Port: "9090"})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := s.Peers()
+		slices.Reverse(many)
+		w.resolveTo(many...)
+		time.Sleep(2 * peers.DefaultResolve)
+		synctest.Wait()
+		if after := s.Peers(); len(before) != 100 || !slices.Equal(before, after) {
+			t.Errorf("%d addresses, later %d, want the same 100", len(before), len(after))
+		}
+		if log := w.lines(); strings.Count(log, "too many addresses") != 1 {
+			t.Errorf("logged %q, want one line", log)
+		}
+	})
+}

@@ -51,9 +51,8 @@ type BalancerConfig struct {
 // server is found to be silent, or the connection breaks before an answer; other
 // requests only if nothing of them was sent. It is safe for concurrent use.
 type Balancer struct {
-	cfg        BalancerConfig
-	peers      *peers.Set
-	transports sync.Map // *peers.Peer to *http.Transport
+	cfg   BalancerConfig
+	peers *peers.Set
 }
 
 // NewBalancer returns a Balancer, which begins to probe.
@@ -74,7 +73,7 @@ func NewBalancer(cfg BalancerConfig) *Balancer {
 		targets = append(targets, peers.Target{Host: u.Hostname(), Port: cmp.Or(port, "80")})
 	}
 	b.peers = peers.NewSet(peers.Config{
-		Name: cfg.Name, Targets: targets, Probe: b.probe, Changed: b.forget,
+		Name: cfg.Name, Targets: targets, Probe: b.probe, Client: b.newTransport, Changed: b.forget,
 		Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout, Resolve: cfg.ResolveInterval,
 		Lookup: cfg.Lookup, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
@@ -96,25 +95,22 @@ func (b *Balancer) Ready() error {
 	return nil
 }
 
-// forget closes the idle connections of peers that are no longer called.
+// forget closes the idle connections of peers that are no longer called. Those of requests
+// that end later close after IdleConnTimeout.
 func (b *Balancer) forget(removed []*peers.Peer) {
 	for _, p := range removed {
-		if t, ok := b.transports.LoadAndDelete(p); ok {
-			t.(*http.Transport).CloseIdleConnections()
-		}
+		b.transport(p).CloseIdleConnections()
 	}
 }
 
-// transport returns the connections to a peer. TLS verifies the name in the target.
-func (b *Balancer) transport(p *peers.Peer) *http.Transport {
-	if t, ok := b.transports.Load(p); ok {
-		return t.(*http.Transport)
-	}
+// newTransport returns the connections to a peer. TLS verifies the name in the target.
+func (b *Balancer) newTransport(p *peers.Peer) any {
 	t := newTransport(b.cfg.TLS)
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Network, p.Address) }
-	kept, _ := b.transports.LoadOrStore(p, t)
-	return kept.(*http.Transport)
+	return t
 }
+
+func (b *Balancer) transport(p *peers.Peer) *http.Transport { return p.Client.(*http.Transport) }
 
 // probe asks a server whether it is ready. Any answer but a server error will do: what
 // stands in front of a gateway may not know the path.
