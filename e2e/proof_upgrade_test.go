@@ -138,7 +138,8 @@ func TestProofUpgrade(t *testing.T) {
 				Title: "Upgrade and rollback on " + store.name,
 				Text: fmt.Sprintf("`gatehouse serve` of commit %s and of this version, %d at a time on one %s, with the same settings. %d signed-in sessions, "+
 					"access tokens of %v, %d requests a second (open loop; a refused connection is tried again). At each step users sign in and out at every "+
-					"node, and each node sees it.", earlier[:7], store.nodes, store.name, proofSessions, proofTTL, proofRate),
+					"node, and each node sees it. Nodes get requests once their port is open; commit %[1]s answers 503 until it has the provider's keys.",
+					earlier[:7], store.nodes, store.name, proofSessions, proofTTL, proofRate),
 				Columns: []string{"what happens", "requests", "503", "other failures", "refreshes", "sessions lost"},
 				Rows:    rows,
 			})
