@@ -240,38 +240,41 @@ func TestRotateClientSecret(t *testing.T) {
 // valid at the same time, in a rolling restart.
 func TestRotateStorePassword(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]func(t *testing.T) (first, second string, remove func()){
-		"Redis": func(t *testing.T) (string, string, func()) {
+	for name, begin := range map[string]func(t *testing.T) (first, second string, add, remove func()){
+		"Redis": func(t *testing.T) (string, string, func(), func()) {
 			server := redistest.Start(t)
 			set := func(rules ...string) { server.Do(t, append([]string{"ACL", "SETUSER", "gatehouse"}, rules...)...) }
 			set("on", ">first", "~gatehouse:*", "+@read", "+@write", "+@scripting", "+@connection", "+role", "+info", "+client|tracking")
-			set(">second")
-			return "redis://gatehouse:first@" + server.Addr(), "redis://gatehouse:second@" + server.Addr(), func() { set("<first") }
+			return "redis://gatehouse:first@" + server.Addr(), "redis://gatehouse:second@" + server.Addr(),
+				func() { set(">second") }, func() { set("<first") }
 		},
-		"PostgreSQL": func(t *testing.T) (string, string, func()) {
+		"PostgreSQL": func(t *testing.T) (string, string, func(), func()) {
 			server := pgtest.StartTCP(t)
 			database := must1(url.Parse(server.New(t)))
-			run := func(statements ...string) {
+			run := func(statements string) {
 				t.Helper()
 				conn := must1(pgx.Connect(t.Context(), database.String()))
 				defer conn.Close(t.Context())
-				for _, statement := range statements {
-					if _, err := conn.Exec(t.Context(), statement); err != nil {
-						t.Fatal(err)
-					}
+				if _, err := conn.PgConn().Exec(t.Context(), statements).ReadAll(); err != nil {
+					t.Fatalf("%s\n%v", statements, err)
 				}
 			}
-			run("CREATE ROLE gatehouse NOLOGIN", "GRANT CREATE ON SCHEMA public TO gatehouse")
-			login := func(name string) string {
-				run("CREATE ROLE "+name+" LOGIN PASSWORD 'secret' IN ROLE gatehouse", "ALTER ROLE "+name+" SET role = 'gatehouse'")
-				return "postgres://" + name + ":secret@" + server.Addr() + database.Path
+			run("CREATE ROLE gatehouse LOGIN PASSWORD 'first'; GRANT CREATE ON SCHEMA public TO gatehouse")
+			add := func() {
+				for _, b := range blocksOf(t, "..", "docs/rotation.md") {
+					if b.language != "sql" {
+						continue
+					}
+					run(strings.ReplaceAll(b.text, "…", "second"))
+				}
 			}
-			return login("gatehouse_a"), login("gatehouse_b"), func() { run("DROP ROLE gatehouse_a") }
+			return "postgres://gatehouse:first@" + server.Addr() + database.Path, "postgres://gatehouse_b:second@" + server.Addr() + database.Path,
+				add, func() { run("ALTER ROLE gatehouse NOLOGIN") }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second, remove := begin(t)
+			first, second, add, remove := begin(t)
 			f := newFleet(t, 2)
 			_, env, _ := startGated(t, f.base, 10*time.Minute)
 			file := secretFile(filepath.Join(t.TempDir(), "store"))
@@ -279,6 +282,12 @@ func TestRotateStorePassword(t *testing.T) {
 			env = append(env, "GATEHOUSE_SESSION_STORE_FILE="+string(file))
 			f.start(t, env...)
 			c := callerOf(t, f, entersAs(t, f.base, "seller"))
+			add()
+			for _, n := range f.nodes {
+				if err := c.works(t.Context(), n); err != nil {
+					t.Errorf("with both passwords: %v", err)
+				}
+			}
 			file.write(t, second)
 			for _, n := range f.nodes {
 				_ = n.cmd.Process.Signal(syscall.SIGHUP)
