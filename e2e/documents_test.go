@@ -57,6 +57,12 @@ var commands = map[string][]command{
 		{"curl -sS", runs(`{"products":[{"name":`)},
 	},
 	"docs/from-the-tutorial.md": {{"npx next dev", tested("TestExamples", "NextJSHotReload")}},
+	"docs/deployment.md": {
+		{"GATEHOUSE_BASE_URL=", tested("TestProofProxies")},
+		{"GATEHOUSE_TRUSTED_PROXIES=", tested("TestProofProxies")},
+		{"GATEHOUSE_GRPC_TARGET=", tested("TestProofProxies")},
+		{"GATEHOUSE_GATEWAY_URL=", tested("TestProofProxies")},
+	},
 	"docs/install.md": {
 		{"sha256sum --check", tested("TestProofRelease")},
 		{"make release", tested("TestProofRelease")},
@@ -66,7 +72,18 @@ var commands = map[string][]command{
 		{"deploy/compose/secrets", tested("TestProofCompose")},
 	},
 	"deploy/helm/gatehouse/README.md": {{"kubectl create secret", elsewhere}}, // needs Kubernetes
-	"docs/login.md":                   {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
+	"docs/monitoring.md": {
+		{"GATEHOUSE_LISTEN_ADMIN=", settings()},
+		{"promtool check rules", tested("TestProofMonitoring")},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=", settings()},
+	},
+	"docs/runbook.md": {
+		{"curl -s http://127.0.0.1:9100/readyz", tested("TestAdminExamples")},
+		{"jq -c", queries},
+		{"jq -r", queries},
+		{"gatehouse check", runs("every setting is there")},
+	},
+	"docs/login.md": {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
 	"docs/performance.md": {
 		{"make bench-cpu", tested("TestRun")}, // takes minutes; the test measures few requests
 		{"go test -C bench", benchmarks},
@@ -85,6 +102,7 @@ var commands = map[string][]command{
 	"docs/providers/okta.md":     {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/providers/zitadel.md":  {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/sessions.md":           {{"go test", benchmarks}},
+	"docs/sizing.md":             {{"go run -C bench", tested("TestRun")}},
 	"docs/tls.md":                {{"openssl req", runs("server.crt: OK")}},
 	"examples/README.md": {
 		{"(cd examples/nextjs", starts("/public")},
@@ -454,6 +472,18 @@ func tested(test string, parts ...string) treatment {
 				t.Errorf("there is no test %s/%s: %v\n%s", test, part, err, out)
 			}
 		}
+	}
+}
+
+// queries is the treatment of a command that reads gatehouse.log: it must run, and find a line.
+func queries(t *testing.T, r *reader, text string) {
+	t.Helper()
+	r.write(t, "gatehouse.log", `{"time":"2026-01-02T03:04:05Z","level":"WARN","msg":"session store unavailable","part":"sessions","err":"refused"}
+{"time":"2026-01-02T03:04:05Z","level":"WARN","msg":"request","part":"bff","status":503,"route":"/api/products","code":"Unavailable","err":"refused"}
+{"time":"2026-01-02T03:04:05Z","level":"INFO","msg":"request","part":"bff","status":200}
+`)
+	if out := r.script(t, text); strings.Count(out, "\n") != 1 || !strings.Contains(out, "refused") {
+		t.Errorf("%s\nprints %q", text, out)
 	}
 }
 

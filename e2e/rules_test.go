@@ -164,6 +164,51 @@ func TestAlertsAreComplete(t *testing.T) {
 	}
 }
 
+// The runbook has a section for each alert, with its severity, and no other. Messages that it quotes
+// are logged.
+func TestRunbook(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		raw, err := os.ReadFile(filepath.Join(repository(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	runbook, logs := read("docs/runbook.md"), read("docs/logs.md")
+	severity := map[string]string{}
+	for _, r := range alertRules(t) {
+		if r.Alert != "" {
+			severity[r.Alert] = r.Labels["severity"]
+		}
+	}
+	_, alerts, _ := strings.Cut(runbook, "\n## Alerts\n")
+	for _, section := range strings.Split(alerts, "\n### ")[1:] {
+		name, text, _ := strings.Cut(section, "\n")
+		if severity[name] == "" {
+			t.Errorf("the runbook has %s, which is no alert or is there twice", name)
+		}
+		if got, _, _ := strings.Cut(strings.TrimSpace(text), " "); !strings.EqualFold(strings.Trim(got, "*."), severity[name]) {
+			t.Errorf("%s: the severity is %q in the runbook, want %q", name, got, severity[name])
+		}
+		for _, part := range []string{"\n- Check", "emedy:", "\n- Escalate"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: the section lacks %q", name, strings.Trim(part, "\n- "))
+			}
+		}
+		delete(severity, name)
+	}
+	for name := range severity {
+		t.Errorf("the runbook lacks %s", name)
+	}
+	programs := regexp.MustCompile(`^(gatehouse|journalctl|kubectl|redis-cli|pg_isready|info|ulimit|ss) `)
+	for _, text := range all(runbook, "`([a-z]+ [^`|=]*[a-z])`") {
+		if !programs.MatchString(text) && !strings.Contains(logs, "`"+text) {
+			t.Errorf("the runbook quotes %q, which is no message of docs/logs.md", text)
+		}
+	}
+}
+
 // dashboardQueries returns the queries of the dashboard, with values for its variables.
 func dashboardQueries(t *testing.T) (queries []query) {
 	t.Helper()
