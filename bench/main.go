@@ -84,6 +84,7 @@ type variant struct {
 	requests [][]byte   // one for each connection
 	servers  []*process // whose processor time is measured
 	cost     []float64  // of a request in each round, µs
+	logged   []float64  // bytes of log of a request in each round
 }
 
 // measure runs the turns of all variants.
@@ -94,6 +95,10 @@ func measure(ctx context.Context, s settings, variants []*variant) error {
 			if err != nil {
 				return err
 			}
+			logged, err := logSize(v.servers)
+			if err != nil {
+				return err
+			}
 			if err := ask(ctx, v, s.requests); err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
@@ -101,7 +106,12 @@ func measure(ctx context.Context, s settings, variants []*variant) error {
 			if err != nil {
 				return err
 			}
+			grown, err := logSize(v.servers)
+			if err != nil {
+				return err
+			}
 			if round >= 0 {
+				v.logged = append(v.logged, float64(grown-logged)/float64(s.requests))
 				v.cost = append(v.cost, float64((after-before).Nanoseconds())/1e3/float64(s.requests))
 			}
 		}
@@ -109,17 +119,22 @@ func measure(ctx context.Context, s settings, variants []*variant) error {
 	return nil
 }
 
-// report prints the medians of the cost, and of the ratios within each round.
+// report prints the medians of the cost, and of the ratios within each round, the log that a
+// request causes, and the memory of all servers at the end.
 func report(out io.Writer, s settings, variants []*variant, took time.Duration) error {
 	bare, plain := variants[0], variants[1]
 	fmt.Fprintf(out, "%d rounds of %d requests over %d connections, in %v; sessions in %s\n\n",
 		s.rounds, s.requests, s.connections, took.Round(time.Second), s.store)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VARIANT\tCPU µs\tTO BARE\tLEAST\tMOST\tTO PLAIN GRPC-GATEWAY")
+	fmt.Fprintln(table, "VARIANT\tCPU µs\tTO BARE\tLEAST\tMOST\tTO PLAIN GRPC-GATEWAY\tLOG BYTES\tMEMORY MiB")
 	for _, v := range variants {
 		toBare, toPlain := ratios(v, bare), ratios(v, plain)
-		fmt.Fprintf(table, "%s\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\n", v.name, median(v.cost),
-			median(toBare), slices.Min(toBare), slices.Max(toBare), median(toPlain))
+		memory, err := resident(v.servers)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%s\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\n", v.name, median(v.cost),
+			median(toBare), slices.Min(toBare), slices.Max(toBare), median(toPlain), median(v.logged), memory>>20)
 	}
 	return table.Flush()
 }

@@ -53,6 +53,34 @@ func spent(processes []*process) (total time.Duration, err error) {
 	return total, nil
 }
 
+// logSize returns the bytes that the processes have logged so far.
+func logSize(processes []*process) (total int64, err error) {
+	for _, p := range processes {
+		info, err := os.Stat(p.log)
+		if err != nil {
+			return 0, err
+		}
+		total += info.Size()
+	}
+	return total, nil
+}
+
+// resident returns the resident memory of the processes in bytes.
+func resident(processes []*process) (total int64, err error) {
+	for _, p := range processes {
+		statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+		if err != nil {
+			return 0, fmt.Errorf("memory of %s: %w", p.name, err)
+		}
+		var size, pages int64
+		if _, err := fmt.Sscan(string(statm), &size, &pages); err != nil {
+			return 0, fmt.Errorf("memory of %s: %w", p.name, err)
+		}
+		total += pages * int64(os.Getpagesize())
+	}
+	return total, nil
+}
+
 // ready waits until a server is ready.
 func (p *process) ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
