@@ -18,6 +18,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/cli/values"
 	"helm.sh/helm/v4/pkg/engine"
 	"helm.sh/helm/v4/pkg/strvals"
 )
@@ -100,11 +101,15 @@ func lower(node *yaml.Node) {
 // render returns the files of the chart with values in the form of helm's --set.
 func render(t *testing.T, values ...string) (map[string]string, error) {
 	t.Helper()
+	return renderValues(t, parse(t, values...))
+}
+
+func renderValues(t *testing.T, given map[string]any) (map[string]string, error) {
+	t.Helper()
 	loaded, err := loader.Load(chartDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := parse(t, values...)
 	release := common.ReleaseOptions{Name: "shop", Namespace: "shop", IsInstall: true}
 	top, err := util.ToRenderValues(loaded, given, release, common.DefaultCapabilities)
 	if err != nil {
@@ -273,6 +278,51 @@ func checkSchemas(t *testing.T, files map[string]string) {
 	for line := range strings.Lines(string(out)) {
 		if !strings.HasPrefix(line, "INFO ") && !strings.Contains(line, "monitoring.coreos.com/v1") {
 			t.Errorf("kubernetes-validate: %s", line)
+		}
+	}
+}
+
+// TestChartDocuments renders the values in documents, and validates the objects.
+func TestChartDocuments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	settings := readSettings(t)
+	for _, name := range []string{"deployment.md", "monitoring.md"} {
+		for _, block := range regexp.MustCompile("(?ms)^```yaml (\\w+\\.yaml)\n(.*?)^```$").FindAllStringSubmatch(read(t, "../docs/"+name), -1) {
+			if err := os.WriteFile(filepath.Join(dir, block[1]), []byte(block[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, names := range [][]string{{"all"}, {"all", "edge"}, {"all", "parts"}, {"all", "monitoring"}} {
+		options := values.Options{}
+		for _, name := range names {
+			options.ValueFiles = append(options.ValueFiles, filepath.Join(dir, name+".yaml"))
+		}
+		given, err := options.MergeValues(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := renderValues(t, given)
+		if err != nil {
+			t.Errorf("%q: %v", names, err)
+			continue
+		}
+		checkSchemas(t, files)
+		deployments := 0
+		for _, m := range manifests(t, files) {
+			if m.Kind != "Deployment" {
+				continue
+			}
+			deployments++
+			env := map[string]string{}
+			for _, v := range m.Spec.Template.Spec.Containers[0].Env {
+				env[v.Name] = v.Value
+			}
+			checkEnvironment(t, settings, env)
+		}
+		if want := map[bool]int{true: 3, false: 1}[names[len(names)-1] == "parts"]; deployments != want {
+			t.Errorf("%q: %d deployments, want %d", names, deployments, want)
 		}
 	}
 }
