@@ -14,6 +14,8 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/grpclog"
+	"github.com/gatehouse-dev/gatehouse/internal/heap"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
@@ -77,8 +79,9 @@ func (p *program) listen(which partSet) (*ports, error) {
 
 // serve serves at the ports until the context ends or a part fails.
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
-	grpcLogger.logger.Store(p.logger)
-	p.observe()
+	grpclog.Use(p.logger)
+	p.readiness.Observe(p.telemetry.Meter)
+	p.security.Files.Observe(p.telemetry.Meter)
 	if p.bff != nil {
 		if err := p.explained(p.bff.Join(ctx)); err != nil {
 			return p.close(err)
@@ -122,7 +125,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	}
 	ports.Reload = p.reload
 	ports.Closers = p.closers
-	reserved := reserveHeap()
+	reserved := heap.Reserve()
 	defer runtime.KeepAlive(reserved)
 	p.announce(ports)
 	started := time.Now()

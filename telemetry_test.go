@@ -2,12 +2,9 @@ package gatehouse
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,7 +12,6 @@ import (
 
 	"go.opentelemetry.io/otel/metric/noop"
 
-	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 )
 
@@ -146,36 +142,5 @@ func TestTelemetryVariables(t *testing.T) {
 				log.wait(t, c.log)
 			}
 		})
-	}
-}
-
-// The SDK reads the environment of the process, which has the variables of .env while it
-// does, and those of the process alone before and after.
-func TestInEnvironment(t *testing.T) {
-	t.Parallel()
-	dotenv := filepath.Join(t.TempDir(), ".env")
-	if err := os.WriteFile(dotenv, []byte("OTEL_TEST_FILE=file\nOTEL_TEST_BOTH=file\nOTHER=1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := newProgram(App{}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.read(settings.Sources{Environ: []string{"OTEL_TEST_BOTH=environment", "OTEL_TEST_EMPTY="}, Dotenv: dotenv})
-	variables := p.values.Foreign(otelPrefix)
-	got, _ := inEnvironment(variables, func() (map[string]string, error) {
-		seen := map[string]string{}
-		for _, pair := range os.Environ() {
-			if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, otelPrefix) {
-				seen[name] = value
-			}
-		}
-		return seen, nil
-	})
-	if len(got) != 2 || got["OTEL_TEST_FILE"] != "file" || got["OTEL_TEST_BOTH"] != "environment" {
-		t.Errorf("the SDK sees %v", got)
-	}
-	if _, left := os.LookupEnv("OTEL_TEST_FILE"); left {
-		t.Error("OTEL_TEST_FILE is left behind")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
@@ -109,7 +110,7 @@ func upstreamURL(target string) (*url.URL, error) {
 // cut, so that browsers come back.
 type Upstream struct {
 	handler  http.Handler
-	balancer *forward.Balancer
+	balancer *upstream.Balancer
 }
 
 // NewUpstream returns an Upstream. It contacts nothing before it returns; Close ends
@@ -129,7 +130,7 @@ func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
 		}
 		targets = append(targets, target)
 	}
-	b := forward.NewBalancer(forward.BalancerConfig{
+	b := upstream.New(upstream.Config{
 		Name: "gateway", Targets: targets, Probe: cmp.Or(cfg.Probe, "/readyz"), TLS: cfg.TLS,
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, ResolveInterval: cfg.ResolveInterval,
 		Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,

@@ -41,12 +41,11 @@ const (
 	maxScrapes    = 4
 )
 
-// Config says what is collected. The SDK and its exporters read the environment of the
-// process while [New] runs; Variables must be the same.
+// Config says what is collected.
 type Config struct {
 	// Service and Version are the resource's service.name and service.version.
 	Service, Version string
-	// Variables are those whose names begin with OTEL_, without empty ones.
+	// Variables are those whose names begin with [Prefix], without empty ones.
 	Variables map[string]string
 	// Scrape collects metrics for [Telemetry.ServeHTTP] as well.
 	Scrape bool
@@ -65,8 +64,14 @@ type Telemetry struct {
 	shutdown []func(context.Context) error
 }
 
-// New makes the providers, and begins to export if the variables say so.
+// New makes the providers, and begins to export if the variables say so. Meanwhile the
+// environment of the process has these and no other variables of OpenTelemetry.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
+	return inEnvironment(cfg.Variables, func() (*Telemetry, error) { return start(ctx, cfg) })
+}
+
+// start is New in an environment with the variables.
+func start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	setLoggers(cfg.Logger)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
@@ -187,3 +190,12 @@ type fileError struct {
 
 func (e *fileError) Error() string { return e.path + ": " + e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
+
+// Observe has the ends of the certificates collected.
+func (f *Files) Observe(meters metric.MeterProvider) {
+	metrics.ObserveGauges(meters, metrics.CertificateExpiry, func(_ context.Context, observe func(float64, ...string)) {
+		for _, e := range f.Expiries() {
+			observe(float64(e.At.Unix()), e.Role)
+		}
+	})
+}

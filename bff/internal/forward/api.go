@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
@@ -97,7 +98,7 @@ func (api *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { answer.Release() }()
-	answer.renewable = s != nil && replayable(r) && api.cfg.Tokens.Renewable(s)
+	answer.renewable = s != nil && upstream.Replayable(r) && api.cfg.Tokens.Renewable(s)
 	api.call(answer, r, s)
 	if s != nil && answer.invalid && !answer.refused { // too late for this request, not for the next
 		api.cfg.Tokens.Refused(s)
@@ -190,11 +191,6 @@ func (api *API) outgoing(ctx context.Context, r *http.Request, s *session.Sessio
 		tracing.InjectHeader(ctx, out.Header)
 	}
 	return out
-}
-
-// replayable reports whether a request can be made twice without harm.
-func replayable(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
 }
 
 // An apiAnswer is the API's answer, corrected for one browser.

@@ -2,5 +2,6 @@
 // server behind the bff: the token that the API gets, the headers in both
 // directions, the proxy to another process, and the deadlines of the connection
 // to the browser. It leaves sessions to bff/internal/account, their tokens to
-// bff/internal/refresh, and pages to bff/internal/frontend.
+// bff/internal/refresh, connections to bff/internal/upstream, and pages to
+// bff/internal/frontend.
 package forward

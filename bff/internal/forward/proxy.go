@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
@@ -22,45 +23,23 @@ import (
 // Answers of unknown length are not buffered.
 const flushAfter = 10 * time.Millisecond
 
-// maxHeaderBytes bounds the header of an answer, in bytes.
-const maxHeaderBytes = 1 << 20
-
-// headerTimeout is how long a server may take from a request to the header of
-// its answer.
-const headerTimeout = time.Minute
-
-// newTransport returns connections to a server in another process.
-func newTransport(secure *tls.Config) *http.Transport {
-	return &http.Transport{
-		DialContext:            dial,
-		TLSClientConfig:        secure,
-		TLSHandshakeTimeout:    5 * time.Second,
-		Proxy:                  nil, // no proxy of the environment
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  headerTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		DisableCompression:     true, // the browser says what it accepts
-	}
-}
-
 // NewProxy returns a handler that forwards requests, and WebSockets, to a server
 // in another process: target has its scheme, its host, and a path that is put
 // before those of requests. Streams are not buffered. If the answer is
 // interrupted, the browser's connection is cut too. secure is for https; nil means
 // the system's authorities.
 func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputil.ReverseProxy {
-	return newProxy(newTransport(secure), func(out *http.Request) { aim(out, target) }, logger, outage.New(outage.Config{
+	return newProxy(upstream.NewTransport(secure), func(out *http.Request) { upstream.Aim(out, target) }, logger, outage.New(outage.Config{
 		Name: "upstream", Logger: logger.With("address", target.Host), Settle: 2 * time.Second,
 	}))
 }
 
-// NewBalancedProxy is NewProxy for the servers of a Balancer, which tells of outages.
-func NewBalancedProxy(b *Balancer, logger *slog.Logger) *httputil.ReverseProxy {
+// NewBalancedProxy is NewProxy for the servers of a [upstream.Balancer], which tells of outages.
+func NewBalancedProxy(b *upstream.Balancer, logger *slog.Logger) *httputil.ReverseProxy {
 	return newProxy(b, func(*http.Request) {}, logger, nil)
 }
 
-func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog.Logger, upstream *outage.Monitor) *httputil.ReverseProxy {
+func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog.Logger, monitor *outage.Monitor) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport:     transport,
 		BufferPool:    &buffers, // otherwise one is allocated for each answer
@@ -79,7 +58,7 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			upstream.OK(resp.Request.Context())
+			monitor.OK(resp.Request.Context())
 			resp.Header.Del(requestid.Header) // the answer has it already
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				// It bypasses the filter of the Answer, and its cookies count as
@@ -98,12 +77,12 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 				respond.Error(w, http.StatusBadRequest, "the request body could not be read to its end")
 				return
 			}
-			upstream.Fail(r.Context(), err)
+			monitor.Fail(r.Context(), err)
 			if a, ok := w.(interface{ unavailable() http.HandlerFunc }); ok && a.unavailable() != nil {
 				a.unavailable()(w, r)
 				return
 			}
-			if errors.Is(err, errNoPeer) {
+			if errors.Is(err, upstream.ErrNone) {
 				respond.RetryIn(w, time.Second)
 				respond.Error(w, http.StatusServiceUnavailable, "the server behind this one does not answer at the moment")
 				return

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/upstream"
 )
 
 // goodbye is a close frame with status 1001, going away (RFC 6455 §7.4.1). The
@@ -118,7 +120,7 @@ func (c *socket) CloseWrite() error {
 	if c.isStopping() {
 		c.leave()
 	}
-	return closeWrite(c.Conn, c)
+	return upstream.CloseWrite(c.Conn, c)
 }
 
 // frames finds the ends of WebSocket frames in a stream (RFC 6455 §5.2).

@@ -1,11 +1,13 @@
-package gatehouse
+// Package heap owns how often the garbage collector of the program runs while its heap is
+// small. It leaves limits on memory to GOMEMLIMIT.
+package heap
 
 import (
 	"math"
 	"runtime/debug"
 )
 
-// heapFloor is reserved and never touched, in bytes, so that it takes no memory of
+// floor is reserved and never touched, in bytes, so that it takes no memory of
 // the machine. The garbage collector runs when the heap has doubled, and a few
 // megabytes double many times a second; with the floor it runs a tenth as often,
 // at the price of as much garbage in memory.
@@ -13,14 +15,14 @@ import (
 // debug.SetGCPercent(800) saves the same processor time of a small heap (13% of a
 // request), but then a heap of 1 GB, such as that of sessions in memory, grows to
 // 9 GB instead of 2.
-const heapFloor = 32 << 20
+const floor = 32 << 20
 
-// reserveHeap returns the floor, which must be kept while the program runs. It
+// Reserve returns the floor, which must be kept while the program runs. It
 // returns nil if there is a memory limit (GOMEMLIMIT), which the floor would
 // count towards.
-func reserveHeap() []byte {
+func Reserve() []byte {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return nil
 	}
-	return make([]byte, heapFloor)
+	return make([]byte, floor)
 }

@@ -1,4 +1,4 @@
-package forward
+package upstream
 
 import (
 	"bytes"
@@ -27,14 +27,14 @@ import (
 // maxProbe bounds what is read of the answer to a probe, in bytes.
 const maxProbe = 256
 
-// errNoPeer is returned while no server can be called.
-var errNoPeer = errors.New("no server answers at the moment")
+// ErrNone is returned while no server can be called.
+var ErrNone = errors.New("no server answers at the moment")
 
 // errLeft is the cause of attempts that end because their peer is silent.
 var errLeft = errors.New("the server has stopped answering")
 
-// BalancerConfig configures a Balancer. Targets and Probe are required.
-type BalancerConfig struct {
+// Config configures a [Balancer]. Targets and Probe are required.
+type Config struct {
 	Name                        string     // what the servers are, for the log
 	Targets                     []*url.URL // http, https, or unix with the path of a socket
 	Probe                       string     // path
@@ -51,12 +51,12 @@ type BalancerConfig struct {
 // server is found to be silent, or the connection breaks before an answer; other
 // requests only if nothing of them was sent. It is safe for concurrent use.
 type Balancer struct {
-	cfg   BalancerConfig
+	cfg   Config
 	peers *peers.Set
 }
 
-// NewBalancer returns a Balancer, which begins to probe.
-func NewBalancer(cfg BalancerConfig) *Balancer {
+// New returns a Balancer, which begins to probe.
+func New(cfg Config) *Balancer {
 	b := &Balancer{cfg: cfg}
 	b.cfg.Targets = slices.Clone(cfg.Targets)
 	var targets []peers.Target
@@ -105,7 +105,7 @@ func (b *Balancer) forget(removed []*peers.Peer) {
 
 // newTransport returns the connections to a peer. TLS verifies the name in the target.
 func (b *Balancer) newTransport(p *peers.Peer) any {
-	t := newTransport(b.cfg.TLS)
+	t := NewTransport(b.cfg.TLS)
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Network, p.Address) }
 	return t
 }
@@ -144,10 +144,10 @@ func (b *Balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	p := b.peers.Pick(nil)
 	if p == nil {
-		return nil, errNoPeer
+		return nil, ErrNone
 	}
 	resp, unsent, err := b.try(req, p)
-	if err == nil || req.Context().Err() != nil || !unsent && !replayable(req) {
+	if err == nil || req.Context().Err() != nil || !unsent && !Replayable(req) {
 		return resp, err
 	}
 	other := b.peers.Pick(p)
@@ -164,14 +164,14 @@ func (b *Balancer) try(req *http.Request, p *peers.Peer) (_ *http.Response, unse
 	ctx, cancel := context.WithCancelCause(req.Context())
 	var wrote atomic.Bool
 	out := req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}))
-	aim(out, b.cfg.Targets[p.Target])
+	Aim(out, b.cfg.Targets[p.Target])
 	var body *heldBody
 	if req.Body != nil && req.Body != http.NoBody {
 		body = &heldBody{body: req.Body}
 		out.Body = body
 	}
 	stop := func() bool { return true }
-	if replayable(req) { // an upload may still succeed
+	if Replayable(req) { // an upload may still succeed
 		stop = p.OnLeave(func() { cancel(errLeft) })
 	}
 	release := func() { stop(); cancel(nil) }
@@ -192,17 +192,6 @@ func (b *Balancer) try(req *http.Request, p *peers.Peer) (_ *http.Response, unse
 	}
 	resp.Body = &releasedBody{resp.Body, release}
 	return resp, false, nil
-}
-
-// aim directs a request to a target, whose path is put before its own.
-func aim(out *http.Request, target *url.URL) {
-	u := *out.URL
-	if strings.TrimSuffix(target.Path, "/") != "" {
-		u = *target.JoinPath(out.URL.EscapedPath())
-		u.RawQuery = out.URL.RawQuery // unchanged: the server interprets it
-	}
-	u.Scheme, u.Host = target.Scheme, target.Host
-	out.URL, out.Host = &u, target.Host
 }
 
 // A heldBody is the body of a request that can be sent again while nothing was read.

@@ -1,4 +1,4 @@
-package gatehouse
+package heap_test
 
 import (
 	"math"
@@ -8,22 +8,25 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/heap"
 )
 
-// TestReserveHeap: the reserve takes no memory of the machine, and there is none
+// The reserve takes no memory of the machine, and there is none
 // under a memory limit. It is not parallel, because the limit is the process's.
-func TestReserveHeap(t *testing.T) {
+func TestReserve(t *testing.T) {
+	const floor = 32 << 20
 	before := resident(t)
-	reserved := reserveHeap()
-	if len(reserved) != heapFloor {
-		t.Errorf("%d bytes are reserved, want %d", len(reserved), heapFloor)
+	reserved := heap.Reserve()
+	if len(reserved) != floor {
+		t.Errorf("%d bytes are reserved, want %d", len(reserved), floor)
 	}
-	if grown := resident(t) - before; grown > heapFloor/2 {
+	if grown := resident(t) - before; grown > floor/2 {
 		t.Errorf("the process grew by %d bytes", grown)
 	}
 	runtime.KeepAlive(reserved)
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64 - 1))
-	if n := len(reserveHeap()); n != 0 {
+	if n := len(heap.Reserve()); n != 0 {
 		t.Errorf("%d bytes are reserved under a limit", n)
 	}
 }

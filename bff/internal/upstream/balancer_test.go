@@ -1,4 +1,4 @@
-package forward
+package upstream
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func TestRemovedAddressIsForgotten(t *testing.T) {
 	}
 	var address atomic.Value
 	address.Store("127.0.0.1")
-	b := NewBalancer(BalancerConfig{
+	b := New(Config{
 		Name: "gateway", Targets: []*url.URL{{Scheme: "http", Host: "gateway:" + at.Port()}}, Probe: "/readyz",
 		ProbeTimeout: time.Minute, ResolveInterval: time.Millisecond,
 		Lookup: func(context.Context, peers.Target) ([]string, error) { return []string{address.Load().(string)}, nil },
