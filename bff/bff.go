@@ -79,7 +79,7 @@ type BFF struct {
 	// for, at most for workLimit.
 	work      inflight.Group
 	workLimit time.Duration
-	sockets   inflight.Group // WebSockets, which end within socketTime of a stop
+	sockets   inflight.Group // WebSockets and event streams, which end within socketTime of a stop
 	alsoReady func() error   // nil for always
 	reached   atomic.Bool    // provider and session store have answered
 	unready   *throttle.Log  // of the reason
@@ -182,7 +182,7 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.account = account.New(account.Config{
 		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: revoker, Denies: cfg.Revoke != nil,
-		Stopping: b.stopping, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
+		Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
 		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,

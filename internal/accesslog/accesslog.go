@@ -6,6 +6,7 @@ package accesslog
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,10 +60,12 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 				line.SetClient(r, client)
 			}
 			w.Header().Set(requestid.Header, id)
-			answer := &recorder{ResponseWriter: w, request: r, span: span, secure: cfg.Secure, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
+			answer := &recorder{ResponseWriter: w, cfg: &cfg, request: r, line: line, start: start, span: span, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
 			whole := false
 			defer func() {
 				switch {
+				case answer.taken:
+					return
 				case !whole: // a panic has cut the connection
 					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
 					span.SetAttributes(tracing.Aborted)
@@ -70,23 +73,82 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 					answer.status = http.StatusOK
 				}
 				answer.endSpan()
-				answer.measured.End(ctx, answer.status)
-				if line == nil {
-					return
-				}
-				status := cmp.Or(answer.status, http.StatusOK)
-				line.Write(ctx, cfg.Logger, Level(status),
-					slog.String("method", Method(r)),
-					slog.String("path", r.URL.Path),
-					slog.Int("status", status),
-					slog.Int64("bytes", answer.bytes),
-					logs.Seconds("duration", time.Since(start)),
-					slog.String("client", cfg.Client(r)),
-				)
+				e := answer.ending(ctx)
+				e.end(answer.bytes)
 			}()
 			next.ServeHTTP(answer, r.WithContext(ctx))
 			whole = true
 		})
+	}
+}
+
+// An ending has what is recorded at the end of a request.
+type ending struct {
+	ctx                  context.Context
+	cfg                  *Config
+	line                 *Line
+	start                time.Time
+	measured             metrics.Request
+	method, path, client string
+	status               int
+}
+
+// ending returns the ending of a request whose status is known.
+func (w *recorder) ending(ctx context.Context) ending {
+	e := ending{ctx: ctx, cfg: w.cfg, line: w.line, start: w.start, measured: w.measured, status: w.status}
+	if e.line != nil {
+		e.method, e.path, e.client = Method(w.request), w.request.URL.Path, w.cfg.Client(w.request)
+	}
+	return e
+}
+
+// end records a request whose body had so many bytes.
+func (e *ending) end(bytes int64) {
+	e.measured.End(e.ctx, e.status)
+	if e.line == nil {
+		return
+	}
+	status := cmp.Or(e.status, http.StatusOK)
+	e.line.Write(e.ctx, e.cfg.Logger, Level(status),
+		slog.String("method", e.method),
+		slog.String("path", e.path),
+		slog.Int("status", status),
+		slog.Int64("bytes", bytes),
+		logs.Seconds("duration", time.Since(e.start)),
+		slog.String("client", e.client),
+	)
+}
+
+// TakeOver hijacks the connection of a request for an answer with this status that goes on
+// when its handler has returned. The handler must write all of the answer, and call end once
+// with the bytes of its body: until then the request is active and has no line. If the
+// connection cannot be taken over, the error says why, and the handler must answer as usual.
+func TakeOver(ctx context.Context, w http.ResponseWriter, status int) (conn net.Conn, end func(bytes int64), err error) {
+	answer := recorderOf(w)
+	if answer == nil || answer.status != 0 {
+		return nil, nil, http.ErrNotSupported
+	}
+	answer.status = status
+	if conn, _, err = http.NewResponseController(w).Hijack(); err != nil {
+		answer.status = 0
+		return nil, nil, err
+	}
+	answer.taken = true
+	e := answer.ending(context.WithoutCancel(ctx))
+	return conn, e.end, nil
+}
+
+// recorderOf returns the recorder below w; nil if there is none.
+func recorderOf(w http.ResponseWriter) *recorder {
+	for {
+		switch t := w.(type) {
+		case *recorder:
+			return t
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return nil
+		}
 	}
 }
 
@@ -115,10 +177,13 @@ func Method(r *http.Request) string {
 
 type recorder struct {
 	http.ResponseWriter
+	cfg      *Config
 	status   int
 	bytes    int64
 	request  *http.Request
-	secure   bool
+	line     *Line
+	start    time.Time
+	taken    bool // by TakeOver
 	span     trace.Span
 	measured metrics.Request
 }
@@ -136,11 +201,11 @@ func (w *recorder) WriteHeader(status int) {
 	}
 }
 
-// Hijack hands over the connection of a WebSocket.
+// Hijack hands over the connection: of a WebSocket, unless TakeOver has set a status.
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.status = http.StatusSwitchingProtocols
+		w.status = cmp.Or(w.status, http.StatusSwitchingProtocols)
 		w.opened()
 	}
 	return conn, buffered, err
@@ -154,7 +219,7 @@ func (w *recorder) opened() {
 
 // endSpan ends the span, unless it has ended.
 func (w *recorder) endSpan() {
-	tracing.EndRequest(w.span, w.request.Method, w.measured.Route(), w.secure, w.status)
+	tracing.EndRequest(w.span, w.request.Method, w.measured.Route(), w.cfg.Secure, w.status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -39,6 +40,8 @@ type Config struct {
 	Denies bool
 	// Stopping is closed when the process is about to stop.
 	Stopping <-chan struct{}
+	// Work counts the streams that outlast their handlers, for a stop of the process.
+	Work *inflight.Group
 	// Streams counts open event streams, and Limited those refused; nil for none.
 	Streams *metrics.UpDownCounter
 	Limited *metrics.Counter

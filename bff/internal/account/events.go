@@ -1,9 +1,11 @@
 package account
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -56,27 +58,48 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
 		return
 	}
-	defer h.streams.end(s.ID)
-	defer h.cfg.Streams.Begin(metrics.StreamSession)()
+	closed := h.cfg.Streams.Begin(metrics.StreamSession)
+	end := func() { closed(); h.streams.end(s.ID) }
 	if q := metrics.RequestOf(w); q != nil {
 		q.SetStream()
 	}
-	h.stream(w, r, s)
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no") // nginx would buffer events
+	if c := takeOver(w, r); c != nil {
+		h.cfg.Work.Go(func() {
+			defer end()
+			defer h.recovered(c.ctx)
+			defer c.close()
+			h.stream(c.ctx, s, &eventWriter{send: c.send})
+		})
+		return
+	}
+	defer end()
+	control := http.NewResponseController(w)
+	h.stream(r.Context(), s, &eventWriter{send: func(text string) error {
+		if _, err := w.Write([]byte(text)); err != nil {
+			return err
+		}
+		return control.Flush()
+	}})
+}
+
+// recovered logs a panic of a stream that outlasts its handler.
+func (h *Handlers) recovered(ctx context.Context) {
+	if p := recover(); p != nil {
+		h.cfg.Logger.ErrorContext(ctx, "panic in the bff", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 // stream sends the events of a session.
-func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Session) {
+func (h *Handlers) stream(ctx context.Context, s *session.Session, out *eventWriter) {
 	sessions := h.cfg.Lookup.cfg.Sessions
 	changes, stop := sessions.Watch(s)
 	defer stop()
 	defer h.cfg.Lookup.endWithToken(s, func() {})()
 
-	header := w.Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("X-Accel-Buffering", "no") // nginx would buffer events
-	out := &eventWriter{w: w, control: http.NewResponseController(w)}
-	out.write(fmt.Sprintf("retry: %d\n", eventRetry))
-	out.event("session", h.timeLeft(s))
+	out.write(fmt.Sprintf("retry: %d\n", eventRetry) + out.format("session", h.timeLeft(s)))
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for out.err == nil {
@@ -94,7 +117,7 @@ func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Ses
 			}
 			changed := *s
 			changed.Record = c.Record
-			if now, err := sessions.Reload(r.Context(), s); err == nil { // with its tokens, which may end it earlier
+			if now, err := sessions.Reload(ctx, s); err == nil { // with its tokens, which may end it earlier
 				changed = *now
 			}
 			idle, latest := s.Ends()
@@ -107,7 +130,7 @@ func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Ses
 		case <-h.cfg.Stopping:
 			out.event("goodbye", map[string]any{})
 			return
-		case <-r.Context().Done():
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -115,26 +138,25 @@ func (h *Handlers) stream(w http.ResponseWriter, r *http.Request, s *session.Ses
 
 // An eventWriter sends each event at once, and keeps the first error.
 type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	err     error
+	send func(text string) error
+	err  error
 }
 
-func (e *eventWriter) event(name string, data any) {
+func (e *eventWriter) event(name string, data any) { e.write(e.format(name, data)) }
+
+// format returns an event as text, "" with err set if data is no JSON.
+func (e *eventWriter) format(name string, data any) string {
 	text, err := json.Marshal(data)
 	if err != nil {
 		e.err = err
-		return
+		return ""
 	}
-	e.write("event: " + name + "\ndata: " + string(text) + "\n\n")
+	return "event: " + name + "\ndata: " + string(text) + "\n\n"
 }
 
 func (e *eventWriter) write(text string) {
-	if e.err != nil {
-		return
-	}
-	if _, e.err = e.w.Write([]byte(text)); e.err == nil {
-		e.err = e.control.Flush()
+	if e.err == nil {
+		e.err = e.send(text)
 	}
 }
 
