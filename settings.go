@@ -174,6 +174,13 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Sessions.MaxPerUser},
 			Help: "How many sessions a user may have. A login beyond it ends the least recently used one, " +
 				"in all of its tabs."},
+		{Name: "event-streams", Group: "Limits", Placeholder: "N", Default: "15000",
+			Targets: []any{&cfg.BFF.Limits.MaxStreams},
+			Help:    "How many event streams of sessions (/api/auth/events) a bff keeps open. More get 429."},
+		{Name: "event-streams-per-user", Group: "Limits", Placeholder: "N", Default: "100",
+			Targets: []any{&cfg.BFF.Limits.MaxStreamsPerUser},
+			Help: "How many of them one user may have, in all browsers; one session may have eight. More " +
+				"get 429."},
 		{Name: "refresh-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "30s",
 			Targets: []any{&cfg.BFF.Sessions.RefreshTimeout},
 			Help: "How long the provider may take to answer a refresh, in addition to 5 seconds to connect. " +

@@ -182,6 +182,7 @@ func New(cfg Config) (*BFF, error) {
 	})
 	b.account = account.New(account.Config{
 		Lookup: lookup, Logouts: b.logout, Tokens: b.refresher, Revoker: revoker, Denies: cfg.Revoke != nil,
+		Limits:   account.Limits{Streams: cfg.Limits.MaxStreams, PerUser: cfg.Limits.MaxStreamsPerUser},
 		Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{

@@ -113,6 +113,8 @@ type Config struct {
 	Login LoginConfig
 	// Sessions configures sessions, their cookie and their store.
 	Sessions SessionConfig
+	// Limits bounds what clients can take of the process.
+	Limits LimitsConfig
 	// Pages configures the embedded pages.
 	Pages PagesConfig
 	// Access says which requests are served, and which pages need a login.
@@ -245,6 +247,23 @@ type SessionConfig struct {
 	RefreshTimeout time.Duration
 }
 
+// LimitsConfig bounds what clients can take of a process. Zero values are the
+// defaults.
+type LimitsConfig struct {
+	// MaxStreams is how many event streams of sessions may be open, at about 16 KB
+	// each. More get 429. Default: DefaultMaxStreams.
+	MaxStreams int
+	// MaxStreamsPerUser is how many of them one user may have. Default:
+	// DefaultMaxStreamsPerUser.
+	MaxStreamsPerUser int
+}
+
+// The defaults of LimitsConfig.
+const (
+	DefaultMaxStreams        = 15_000
+	DefaultMaxStreamsPerUser = 100
+)
+
 // PagesConfig configures the embedded pages.
 type PagesConfig struct {
 	// Sections are the application's pages, shown after those of package web.
@@ -295,6 +314,7 @@ func (cfg Config) Validate() error {
 		invalid.In("Client", cfg.Client.validate()),
 		invalid.In("Login", cfg.Login.validate()),
 		invalid.In("Sessions", cfg.Sessions.validate()),
+		invalid.In("Limits", cfg.Limits.validate()),
 		invalid.In("Pages", cfg.Pages.validate()),
 		invalid.In("Access", cfg.Access.validate()))
 	if cfg.API == nil {
@@ -387,6 +407,12 @@ func (cfg SessionConfig) validate() error {
 	return errors.Join(errs...)
 }
 
+func (cfg LimitsConfig) validate() error {
+	return errors.Join(
+		invalid.NotNegative("MaxStreams", cfg.MaxStreams, "a number of streams", DefaultMaxStreams),
+		invalid.NotNegative("MaxStreamsPerUser", cfg.MaxStreamsPerUser, "a number of streams", DefaultMaxStreamsPerUser))
+}
+
 func (cfg PagesConfig) validate() error {
 	var errs []error
 	for _, call := range []struct{ field, path string }{{"Call", cfg.Call}, {"CallConfirmed", cfg.CallConfirmed}} {
@@ -427,6 +453,8 @@ func joinedPatterns(patterns []string) string { return cmp.Or(strings.Join(patte
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
 	cfg.Login.Rate = cmp.Or(cfg.Login.Rate, DefaultLoginRate)
+	cfg.Limits.MaxStreams = cmp.Or(cfg.Limits.MaxStreams, DefaultMaxStreams)
+	cfg.Limits.MaxStreamsPerUser = cmp.Or(cfg.Limits.MaxStreamsPerUser, DefaultMaxStreamsPerUser)
 	cfg.Sessions.RefreshTimeout = cmp.Or(cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
 	cfg.HTTPClient = cmp.Or(cfg.HTTPClient, &http.Client{})
 	cfg.Rand = cmp.Or(cfg.Rand, rand.Reader)

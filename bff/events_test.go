@@ -191,6 +191,88 @@ func TestEventStreamLimit(t *testing.T) {
 	}
 }
 
+// The limits of streams count those of a user in all browsers, and those of all users, and
+// a stream that its browser closes no longer counts.
+func TestEventStreamLimits(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Limits.MaxStreamsPerUser, cfg.Limits.MaxStreams = 2, 3 })
+	s.run()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	stream := func(b *browser) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL+"/api/auth/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AddCookie(&http.Cookie{Name: "gatehouse", Value: b.session()})
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	wants := func(b *browser, status int) *http.Response {
+		t.Helper()
+		res := stream(b)
+		if res.StatusCode != status || (status == http.StatusTooManyRequests) != (res.Header.Get("Retry-After") != "") {
+			t.Fatalf("%s, Retry-After %q, want %d", res.Status, res.Header.Get("Retry-After"), status)
+		}
+		return res
+	}
+	laptop, phone := s.browser().signIn(), s.browser().signIn()
+	closed := wants(laptop, http.StatusOK)
+	wants(phone, http.StatusOK)
+	wants(phone, http.StatusTooManyRequests) // of the user
+	s.idp.change(func(p *provider) { p.id["sub"] = "user-2" })
+	other := s.browser().signIn()
+	wants(other, http.StatusOK)
+	wants(other, http.StatusTooManyRequests) // of all
+	_ = closed.Body.Close()
+	for deadline := time.Now().Add(patience); ; {
+		if res := stream(other); res.StatusCode == http.StatusOK {
+			break
+		} else if _ = res.Body.Close(); time.Now().After(deadline) {
+			t.Fatal("a stream that its browser has closed counts still")
+		}
+	}
+}
+
+// A second request on the connection of a stream ends it: its answer could not follow.
+func TestRequestAfterEvents(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.run()
+	b := s.browser().signIn()
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	conn, err := net.Dial("tcp", front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	request := "GET /api/auth/events HTTP/1.1\r\nHost: localhost:3000\r\nCookie: gatehouse=" + b.session() + "\r\n\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	all := bufio.NewReader(conn)
+	res, err := http.ReadResponse(all, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusOK || !res.Close || res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Date") == "" {
+		t.Errorf("%s, close %t, %v", res.Status, res.Close, res.Header)
+	}
+	stream := bufio.NewReader(res.Body)
+	wantEvent(t, stream, "session")
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, stream) // with the last chunk, or this were an error
+}
+
 // A stream has the headers and heartbeats that proxies need, to neither buffer
 // nor close it.
 func TestEventsHeaders(t *testing.T) {

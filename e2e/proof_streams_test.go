@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,7 +41,11 @@ func TestProofStreams(t *testing.T) {
 		"GATEHOUSE_DATABASE_URL=memory:", "GATEHOUSE_SESSION_STORE=sqlite:"+file), "serve")
 	p.ready(t, base+"/readyz")
 	settled := func() int64 {
-		_, _ = http.Get("http://" + admin + "/debug/pprof/heap?gc=1")
+		res, err := http.Get("http://" + admin + "/debug/pprof/heap?gc=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
 		time.Sleep(3 * time.Second) // the scavenger returns memory in the background
 		return resident(t, p)
 	}
@@ -88,21 +91,6 @@ func TestProofStreams(t *testing.T) {
 	took := time.Since(began)
 	open := resident(t, p)
 	quiet := settled()
-	if path := os.Getenv("STREAMS_PROFILE"); path != "" {
-		for _, kind := range []string{"heap?gc=1", "goroutine"} {
-			if res, err := http.Get("http://" + admin + "/debug/pprof/" + kind); err == nil {
-				body, _ := io.ReadAll(res.Body)
-				_ = os.WriteFile(path+"."+strings.TrimSuffix(kind, "?gc=1"), body, 0o644)
-			}
-		}
-		res, _ := http.Get("http://" + admin + "/metrics")
-		body, _ := io.ReadAll(res.Body)
-		for _, l := range strings.Split(string(body), "\n") {
-			if strings.HasPrefix(l, "go_") {
-				t.Log(l)
-			}
-		}
-	}
 	each := (quiet - used) / streamCount
 	kib := func(n int64) string { return fmt.Sprintf("%.1f KiB", float64(n)/1024) }
 	mib := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

@@ -40,6 +40,7 @@ type Config struct {
 	Denies bool
 	// Stopping is closed when the process is about to stop.
 	Stopping <-chan struct{}
+	Limits   Limits
 	// Work counts the streams that outlast their handlers, for a stop of the process.
 	Work *inflight.Group
 	// Streams counts open event streams, and Limited those refused; nil for none.
@@ -61,7 +62,7 @@ type Handlers struct {
 
 // New returns the Handlers of a Config.
 func New(cfg Config) *Handlers {
-	return &Handlers{cfg: cfg, streams: streamCount{count: map[session.ID]int{}}}
+	return &Handlers{cfg: cfg, streams: streamCount{limits: cfg.Limits, sessions: map[session.ID]int{}, users: map[user]int{}}}
 }
 
 // answered reports whether it has answered a request because the look-up of its

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
@@ -46,20 +48,21 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s, err := h.cfg.Lookup.Current(r)
-	switch {
-	case h.answered(w, r, err):
+	if h.answered(w, r, err) {
 		return
-	case !h.streams.begin(s.ID):
+	}
+	if reached := h.streams.begin(s); reached != "" {
 		h.cfg.Limited.Add(metrics.LimitStreams)
 		h.cfg.Audit.RecordSampled(r.Context(), audit.Event{
 			Action: audit.RateLimited, Setting: metrics.LimitStreams, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
 		})
+		accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("limit", metrics.LimitStreams))
 		w.Header().Set("Retry-After", respond.RetryAfter)
-		respond.Error(w, http.StatusTooManyRequests, "this session has too many event streams")
+		respond.Error(w, http.StatusTooManyRequests, reached)
 		return
 	}
 	closed := h.cfg.Streams.Begin(metrics.StreamSession)
-	end := func() { closed(); h.streams.end(s.ID) }
+	end := func() { closed(); h.streams.end(s) }
 	if q := metrics.RequestOf(w); q != nil {
 		q.SetStream()
 	}
@@ -67,22 +70,23 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("X-Accel-Buffering", "no") // nginx would buffer events
 	if c := takeOver(w, r); c != nil {
+		serve := h.stream(s, &eventWriter{send: c.send})
 		h.cfg.Work.Go(func() {
 			defer end()
 			defer h.recovered(c.ctx)
 			defer c.close()
-			h.stream(c.ctx, s, &eventWriter{send: c.send})
+			serve(c.ctx)
 		})
 		return
 	}
 	defer end()
 	control := http.NewResponseController(w)
-	h.stream(r.Context(), s, &eventWriter{send: func(text string) error {
+	h.stream(s, &eventWriter{send: func(text string) error {
 		if _, err := w.Write([]byte(text)); err != nil {
 			return err
 		}
 		return control.Flush()
-	}})
+	}})(r.Context())
 }
 
 // recovered logs a panic of a stream that outlasts its handler.
@@ -92,39 +96,31 @@ func (h *Handlers) recovered(ctx context.Context) {
 	}
 }
 
-// stream sends the events of a session.
-func (h *Handlers) stream(ctx context.Context, s *session.Session, out *eventWriter) {
-	sessions := h.cfg.Lookup.cfg.Sessions
-	changes, stop := sessions.Watch(s)
-	defer stop()
-	defer h.cfg.Lookup.endWithToken(s, func() {})()
-
+// stream sends the first event of a session, and returns what sends the others until its
+// context ends. A goroutine that begins with the others keeps the smallest stack.
+func (h *Handlers) stream(s *session.Session, out *eventWriter) (serve func(context.Context)) {
+	changes, stop := h.cfg.Lookup.cfg.Sessions.Watch(s)
+	stopTimer := h.cfg.Lookup.endWithToken(s, func() {})
 	out.write(fmt.Sprintf("retry: %d\n", eventRetry) + out.format("session", h.timeLeft(s)))
+	return func(ctx context.Context) {
+		defer stop()
+		defer stopTimer()
+		h.follow(ctx, s, changes, out)
+	}
+}
+
+// follow sends an event for each change of a session.
+func (h *Handlers) follow(ctx context.Context, s *session.Session, changes <-chan session.Change, out *eventWriter) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for out.err == nil {
 		select {
 		case c, ok := <-changes:
-			switch {
-			case !ok:
-				return
-			case c.Ended && c.Reason == session.ReasonReplaced:
-				out.event("replaced", map[string]any{})
-				return
-			case c.Ended:
-				out.event("ended", map[string]any{"reason": c.Reason.String()})
+			if !ok || c.Ended {
+				h.tellEnd(c, out)
 				return
 			}
-			changed := *s
-			changed.Record = c.Record
-			if now, err := sessions.Reload(ctx, s); err == nil { // with its tokens, which may end it earlier
-				changed = *now
-			}
-			idle, latest := s.Ends()
-			s = &changed
-			if newIdle, newLatest := s.Ends(); !newIdle.Equal(idle) || !newLatest.Equal(latest) {
-				out.event("extended", h.timeLeft(s))
-			}
+			s = h.tellChange(ctx, s, c, out)
 		case <-beat.C:
 			out.write(":\n\n")
 		case <-h.cfg.Stopping:
@@ -134,6 +130,31 @@ func (h *Handlers) stream(ctx context.Context, s *session.Session, out *eventWri
 			return
 		}
 	}
+}
+
+// tellEnd sends the end of a session; nothing if the stream ended by itself.
+func (h *Handlers) tellEnd(c session.Change, out *eventWriter) {
+	switch {
+	case c.Ended && c.Reason == session.ReasonReplaced:
+		out.event("replaced", map[string]any{})
+	case c.Ended:
+		out.event("ended", map[string]any{"reason": c.Reason.String()})
+	}
+}
+
+// tellChange sends the new end of a session if it has moved, and returns the session as it
+// is now.
+func (h *Handlers) tellChange(ctx context.Context, s *session.Session, c session.Change, out *eventWriter) *session.Session {
+	changed := *s
+	changed.Record = c.Record
+	if now, err := h.cfg.Lookup.cfg.Sessions.Reload(ctx, s); err == nil { // with its tokens, which may end it earlier
+		changed = *now
+	}
+	idle, latest := s.Ends()
+	if newIdle, newLatest := changed.Ends(); !newIdle.Equal(idle) || !newLatest.Equal(latest) {
+		out.event("extended", h.timeLeft(&changed))
+	}
+	return &changed
 }
 
 // An eventWriter sends each event at once, and keeps the first error.
@@ -160,26 +181,55 @@ func (e *eventWriter) write(text string) {
 	}
 }
 
-// streamCount counts the event streams of each session.
+// Limits bounds the open event streams of a process.
+type Limits struct {
+	// Streams bounds all, and PerUser those of one user (issuer and subject), besides
+	// maxStreams of one session.
+	Streams, PerUser int
+}
+
+// A streamCount counts the event streams of sessions and users.
 type streamCount struct {
-	mu    sync.Mutex
-	count map[session.ID]int
+	limits Limits
+
+	mu       sync.Mutex
+	all      int
+	sessions map[session.ID]int
+	users    map[user]int
 }
 
-func (c *streamCount) begin(id session.ID) bool {
+type user struct{ issuer, subject string }
+
+// begin counts a stream of a session. It returns which limit is reached, "" for none.
+func (c *streamCount) begin(s *session.Session) (reached string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count[id] >= maxStreams {
-		return false
+	u := user{s.Issuer, s.Subject}
+	switch {
+	case c.sessions[s.ID] >= maxStreams:
+		return "this session has too many event streams"
+	case c.users[u] >= c.limits.PerUser:
+		return "you have too many event streams in all of your browsers"
+	case c.all >= c.limits.Streams:
+		return "this server has too many event streams"
 	}
-	c.count[id]++
-	return true
+	c.all++
+	c.sessions[s.ID]++
+	c.users[u]++
+	return ""
 }
 
-func (c *streamCount) end(id session.ID) {
+func (c *streamCount) end(s *session.Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count[id]--; c.count[id] == 0 {
-		delete(c.count, id)
+	c.all--
+	less(c.sessions, s.ID)
+	less(c.users, user{s.Issuer, s.Subject})
+}
+
+// less decrements a count, and removes it at 0.
+func less[K comparable](counts map[K]int, key K) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
 	}
 }
