@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -51,6 +52,7 @@ type member struct {
 	env     []string
 	address string // which the balancer checks, or the server's gRPC address
 	health  string
+	build   string // the path of its program; "" for the one under test
 	said    *speech
 	*process
 }
@@ -159,6 +161,14 @@ defaults
 	start(t, "haproxy", nil, program, "-db", "-f", file)
 }
 
+// signInAgain replaces all sessions.
+func (c *cluster) signInAgain(t *testing.T) {
+	t.Helper()
+	for i := range c.callers {
+		c.callers[i] = c.signIn(t, i)
+	}
+}
+
 // signIn signs a demo user in through the balancer.
 func (c *cluster) signIn(t *testing.T, i int) *caller {
 	t.Helper()
@@ -169,7 +179,7 @@ func (c *cluster) signIn(t *testing.T, i int) *caller {
 // start starts a member, again after it has ended.
 func (m *member) start(t *testing.T) {
 	t.Helper()
-	m.process = &process{name: m.name, cmd: exec.Command(program, m.args...), done: make(chan struct{})}
+	m.process = &process{name: m.name, cmd: exec.Command(cmp.Or(m.build, program), m.args...), done: make(chan struct{})}
 	p := m.process
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, m.env...)

@@ -46,6 +46,7 @@ const slowAfter = 3 * time.Second
 // A sample is one request of a load.
 type sample struct {
 	kind    *kind
+	caller  *caller
 	at      time.Time // when it was due
 	late    time.Duration
 	took    time.Duration
@@ -111,7 +112,7 @@ func (l *offered) stop() []sample {
 }
 
 func (l *offered) send(ctx context.Context, due time.Time, k *kind, c *caller) {
-	s := sample{kind: k, at: due, late: time.Since(due)}
+	s := sample{kind: k, caller: c, at: due, late: time.Since(due)}
 	began := time.Now()
 	status, header, body, err := c.ask(ctx, l.client, l.address, l.cluster.base, k.path)
 	s.took = time.Since(began)
@@ -161,7 +162,11 @@ type fault struct {
 	// returns.
 	do func(t *testing.T, c *cluster, over func())
 
+	// prepare is called before requests are sent, and restore when the row has been measured.
+	prepare, restore func(t *testing.T, c *cluster)
+
 	failed      int             // requests that may fail
+	failedEach  int             // of one session; 0 for no limit of its own
 	unavailable map[string]bool // kinds that may get our 503; nil for none
 	slow        map[string]bool // kinds that may be slow
 	left        time.Duration   // after which a frozen peer gets no more requests; 0 for no such peer
@@ -180,6 +185,12 @@ func only(names ...string) map[string]bool {
 // run is a fault's row, and what is wrong with it.
 func (c *cluster) run(t *testing.T, f fault, rate int) (row, problems []string) {
 	t.Helper()
+	if f.prepare != nil {
+		f.prepare(t, c)
+	}
+	if f.restore != nil {
+		defer f.restore(t, c)
+	}
 	before := map[string]map[string]int{}
 	for _, m := range c.members() {
 		before[m.name] = m.said.counts()
@@ -204,6 +215,7 @@ func (c *cluster) run(t *testing.T, f fault, rate int) (row, problems []string) 
 	var count [effects]int
 	first := [effects]string{}
 	byKind := map[string][effects]int{}
+	failedOf, mostFailed := map[*caller]int{}, 0
 	var recovery, left time.Duration
 	var lateness []time.Duration
 	for _, s := range samples {
@@ -212,6 +224,10 @@ func (c *cluster) run(t *testing.T, f fault, rate int) (row, problems []string) 
 		each[s.effect]++
 		byKind[s.kind.name] = each
 		lateness = append(lateness, s.late)
+		if s.effect == failed {
+			failedOf[s.caller]++
+			mostFailed = max(mostFailed, failedOf[s.caller])
+		}
 		if s.effect == answered {
 			continue
 		}
@@ -233,6 +249,9 @@ func (c *cluster) run(t *testing.T, f fault, rate int) (row, problems []string) 
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if count[failed] > f.failed {
 		wrong("%d requests failed, want at most %d", count[failed], f.failed)
+	}
+	if f.failedEach > 0 && mostFailed > f.failedEach {
+		wrong("%d requests of one session failed, want at most %d", mostFailed, f.failedEach)
 	}
 	for name, each := range byKind {
 		if each[unavailable] > 0 && !f.unavailable[name] {

@@ -4,11 +4,15 @@ package e2e
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -99,10 +103,17 @@ func faultRows() []fault {
 			})
 		}
 	}
+	rotate := func(t *testing.T, c *cluster) {
+		if err := c.gate.next.RotateKeys(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var next string // the program of the next format of sessions
 	return []fault{
 		{name: "nothing, 5 s", do: func(t *testing.T, _ *cluster, _ func()) { pause(t, 5*time.Second) }},
 		{name: "kill -9 of a bff", do: killed(aBFF), failed: inFlight},
 		{name: "kill -9 of a gateway", do: killed(aGateway), failed: inFlight},
+		{name: "kill -9 of a gateway, balancer without retries", plain: true, do: killed(aGateway), failed: inFlight},
 		{name: "kill -9 of a server", do: killed(aServer), failed: inFlight},
 		{name: "rolling restart of all 7, balancer with retries", do: rolled(everybody)},
 		{name: "rolling restart of all 7, balancer without retries", do: rolled(everybody), plain: true},
@@ -136,7 +147,16 @@ func faultRows() []fault {
 		{name: "token endpoint answers 429 with Retry-After: 5 for 30 s", unavailable: sentWithToken, recovery: 6 * time.Second,
 			do: provided(30*time.Second, answersStatus(http.StatusTooManyRequests, "5"))},
 		{name: "token endpoint takes 6 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 8 * time.Second, do: slowly(6*time.Second, 25*time.Second)},
-		{name: "token endpoint takes 25 s, for 40 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 30 * time.Second, do: slowly(25*time.Second, 40*time.Second)},
+		{name: "token endpoint takes 8 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 10 * time.Second, do: slowly(8*time.Second, 25*time.Second)},
+		{name: "token endpoint takes 30 s, for 25 s", slow: sentWithToken, unavailable: sentWithToken, recovery: 32 * time.Second, do: slowly(30*time.Second, 25*time.Second)},
+		// The tokens of all sessions are renewed before the old key is withdrawn.
+		{name: "provider's key rotated softly, the old key withdrawn after 30 s", do: during(30*time.Second, rotate,
+			func(_ *testing.T, c *cluster) { c.gate.next.WithdrawKeys() })},
+		// Servers drop the old key at the first token with the new one: they refuse all others.
+		{name: "provider's key rotated hard", failed: faultUsers, failedEach: 1, do: during(25*time.Second, func(t *testing.T, c *cluster) {
+			rotate(t, c)
+			c.gate.next.WithdrawKeys()
+		}, func(*testing.T, *cluster) {})},
 		{name: "one bff with a wrong secret does not start", do: func(t *testing.T, c *cluster, _ func()) {
 			m := c.bffs[2]
 			_ = m.stop(t)
@@ -150,6 +170,16 @@ func faultRows() []fault {
 			m.start(t)
 			m.ready(t, m.health)
 		}},
+		{name: "one bff with a wrong secret, started by GATEHOUSE_SECRET_COMPROMISED, for 10 s", unavailable: sentWithToken, do: func(t *testing.T, c *cluster, _ func()) {
+			m := c.bffs[2]
+			env := m.env
+			m.with("GATEHOUSE_SECRET", rand.Text()+rand.Text())
+			m.with("GATEHOUSE_SECRET_COMPROMISED", "true")
+			m.restart(t)
+			pause(t, 10*time.Second)
+			m.env = env
+			m.restart(t)
+		}},
 		{name: `secret rotated to "new,old" in a rolling restart`, do: func(t *testing.T, c *cluster, _ func()) {
 			fresh := rand.Text() + rand.Text()
 			for _, m := range c.bffs {
@@ -158,6 +188,27 @@ func faultRows() []fault {
 			}
 			c.secret = fresh
 		}},
+		{
+			name:        "one of three bffs writes the next format of sessions for 25 s, then all do",
+			unavailable: sentWithToken,
+			prepare:     func(t *testing.T, _ *cluster) { next = buildNextFormat(t) },
+			do: func(t *testing.T, c *cluster, _ func()) {
+				for i, m := range []*member{c.bffs[2], c.bffs[0], c.bffs[1]} {
+					m.build = next
+					m.restart(t)
+					if i == 0 {
+						pause(t, 25*time.Second) // every session is renewed
+					}
+				}
+			},
+			restore: func(t *testing.T, c *cluster) { // this version opens none of its sessions
+				for _, m := range c.bffs {
+					m.build = ""
+					m.restart(t)
+				}
+				c.signInAgain(t)
+			},
+		},
 	}
 }
 
@@ -169,6 +220,50 @@ func sessionRows() []fault {
 		{name: "PostgreSQL of the sessions frozen for 10 s", unavailable: signedIn, do: during(10*time.Second,
 			func(t *testing.T, c *cluster) { c.sessions.Freeze(t) }, func(t *testing.T, c *cluster) { c.sessions.Thaw(t) })},
 	}
+}
+
+// buildNextFormat builds this program as a later version may be: it writes a format of
+// sessions that this one does not know, and reads both.
+func buildNextFormat(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for file, changes := range map[string][]string{
+		"codec.go": {"const dataFormat = 1\n", "const dataFormat = 2\n", "b[0] < dataFormat", "b[0] < 1"},
+		"nodes.go": {"Formats: []int{dataFormat}", "Formats: []int{1, dataFormat}"},
+	} {
+		path, err := filepath.Abs(filepath.Join("../bff/session", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(changes); i += 2 {
+			if !strings.Contains(string(source), changes[i]) {
+				t.Fatalf("%s lacks %q", path, changes[i])
+			}
+		}
+		overlay.Replace[path] = filepath.Join(dir, file)
+		if err := os.WriteFile(overlay.Replace[path], []byte(strings.NewReplacer(changes...).Replace(string(source))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, built := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "gatehouse-next")
+	if err := os.WriteFile(list, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", list, "-o", built, "./cmd/gatehouse")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	return built
 }
 
 // TestFaults takes an installation under load through faults, one after the other. make faults runs
@@ -208,9 +303,7 @@ func TestFaults(t *testing.T) {
 			m.with("GATEHOUSE_SESSION_STORE", store)
 			m.restart(t)
 		}
-		for i := range c.callers {
-			c.callers[i] = c.signIn(t, i)
-		}
+		c.signInAgain(t)
 		run(sessionRows())
 		break
 	}

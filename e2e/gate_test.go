@@ -21,7 +21,7 @@ import (
 // A gate stands in front of a provider's token endpoint. It counts refreshes, and holds or answers
 // them as a test says.
 type gate struct {
-	next http.Handler
+	next *devidp.Provider
 	// came receives each held refresh.
 	came chan *heldRefresh
 

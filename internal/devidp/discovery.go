@@ -58,5 +58,5 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (rl *realm) keys(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{rl.key.public}})
+	writeJSON(w, http.StatusOK, rl.signing.published())
 }

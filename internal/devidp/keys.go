@@ -7,6 +7,8 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"slices"
+	"sync/atomic"
 
 	jose "github.com/go-jose/go-jose/v4"
 	oidccrypto "github.com/zitadel/oidc/v3/pkg/crypto"
@@ -19,7 +21,7 @@ const (
 	typeLogoutToken jose.ContentType = "logout+jwt" // OpenID Connect Back-Channel Logout §2.4
 )
 
-// A signingKey signs all tokens and verifies ID tokens in id_token_hint.
+// A signingKey signs tokens.
 type signingKey struct {
 	public  jose.JSONWebKey
 	private *rsa.PrivateKey
@@ -51,12 +53,66 @@ func (k *signingKey) sign(claims any, typ jose.ContentType) (string, error) {
 	return oidccrypto.Sign(claims, signer)
 }
 
-// VerifySignature implements oidc.KeySet.
-func (k *signingKey) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
-	if header := jws.Signatures[0].Header; header.KeyID != k.public.KeyID || header.ExtraHeaders["typ"] != string(typeIDToken) {
+// signingKeys are the published keys; the last one signs. They are safe for
+// concurrent use.
+type signingKeys struct {
+	all atomic.Pointer[[]*signingKey]
+}
+
+func newSigningKeys() (*signingKeys, error) {
+	k := new(signingKeys)
+	k.all.Store(new([]*signingKey))
+	return k, k.add()
+}
+
+// add adds a new key, which signs from now on.
+func (k *signingKeys) add() error {
+	key, err := newSigningKey()
+	if err != nil {
+		return err
+	}
+	for {
+		before := k.all.Load()
+		after := append(slices.Clone(*before), key)
+		if k.all.CompareAndSwap(before, &after) {
+			return nil
+		}
+	}
+}
+
+// withdraw removes all keys but the one that signs.
+func (k *signingKeys) withdraw() {
+	for {
+		before := k.all.Load()
+		after := (*before)[len(*before)-1:]
+		if k.all.CompareAndSwap(before, &after) {
+			return
+		}
+	}
+}
+
+func (k *signingKeys) sign(claims any, typ jose.ContentType) (string, error) {
+	all := *k.all.Load()
+	return all[len(all)-1].sign(claims, typ)
+}
+
+// published returns the key set.
+func (k *signingKeys) published() *jose.JSONWebKeySet {
+	set := new(jose.JSONWebKeySet)
+	for _, key := range *k.all.Load() {
+		set.Keys = append(set.Keys, key.public)
+	}
+	return set
+}
+
+// VerifySignature implements oidc.KeySet, for ID tokens in id_token_hint.
+func (k *signingKeys) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	header := jws.Signatures[0].Header
+	keys := k.published().Key(header.KeyID)
+	if len(keys) == 0 || header.ExtraHeaders["typ"] != string(typeIDToken) {
 		return nil, errors.New("not an ID token of this run of the provider")
 	}
-	return jws.Verify(k.public.Key)
+	return jws.Verify(keys[0].Key)
 }
 
 // newSecret returns an identifier of at least 128 random bits.

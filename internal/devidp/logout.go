@@ -193,7 +193,7 @@ func (l *logouts) sendLogoutToken(c *registration, ses *session) error {
 		Events:     map[string]any{logoutEvent: struct{}{}},
 		SessionID:  ses.sid,
 	}
-	token, err := l.key.sign(claims, typeLogoutToken)
+	token, err := l.signing.sign(claims, typeLogoutToken)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func New(cfg Config) (*Provider, error) {
 	if rl.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
 		return nil, err
 	}
-	if rl.key, err = newSigningKey(); err != nil {
+	if rl.signing, err = newSigningKeys(); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}
 	if rl.now == nil {
@@ -242,6 +242,13 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	p.handler.ServeHTTP(w, r)
 }
+
+// RotateKeys publishes a new key, which signs from now on, beside the others.
+func (p *Provider) RotateKeys() error { return p.signing.add() }
+
+// WithdrawKeys withdraws all keys but the newest. Tokens that they have signed are
+// then invalid.
+func (p *Provider) WithdrawKeys() { p.signing.withdraw() }
 
 // Shutdown waits for the back-channel logout requests in flight and sends no others.
 // When ctx ends first, it cancels them and returns the error of ctx.

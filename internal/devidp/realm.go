@@ -24,7 +24,7 @@ type realm struct {
 	now      func() time.Time
 	log      *slog.Logger
 	decoder  *schema.Decoder
-	key      *signingKey
+	signing  *signingKeys
 	state    *state
 }
 
@@ -45,5 +45,5 @@ func (rl *realm) checkTarget(form url.Values) error {
 
 // hints returns the verifier of id_token_hint.
 func (rl *realm) hints() *op.IDTokenHintVerifier {
-	return op.NewIDTokenHintVerifier(rl.issuer, rl.key, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
+	return op.NewIDTokenHintVerifier(rl.issuer, rl.signing, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
 }

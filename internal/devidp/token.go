@@ -106,7 +106,7 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) (*oidc.AccessTokenResponse, error) {
 	claims.Issuer, claims.Audience, claims.AuthorizedParty = t.issuer, oidc.Audience{t.audience}, claims.ClientID
 	claims.IssuedAt, claims.Expiration, claims.JWTID = oidc.FromTime(now), oidc.FromTime(now.Add(t.lifetime)), newSecret()
-	access, err := t.key.sign(&oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}, typeAccessToken)
+	access, err := t.signing.sign(&oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}, typeAccessToken)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTok
 		if err != nil {
 			return nil, err
 		}
-		if resp.IDToken, err = t.key.sign(claims, typeIDToken); err != nil {
+		if resp.IDToken, err = t.signing.sign(claims, typeIDToken); err != nil {
 			return nil, err
 		}
 	}

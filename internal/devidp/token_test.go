@@ -148,6 +148,37 @@ func TestFailedExchangeSpendsTheCode(t *testing.T) {
 	}
 }
 
+// TestKeyRotation rotates the key softly, then hard.
+func TestKeyRotation(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tokens := s.signIn(s.browser(), "seller", "openid", "offline_access")
+	published := func() (kids []string) {
+		_, set := s.getJSON(s.issuer + "/keys")
+		for _, key := range set["keys"].([]any) {
+			kids = append(kids, key.(map[string]any)["kid"].(string))
+		}
+		return kids
+	}
+	first := published()
+	if err := s.provider.RotateKeys(); err != nil {
+		t.Fatal(err)
+	}
+	both := published()
+	if len(first) != 1 || len(both) != 2 || both[0] != first[0] || both[1] == first[0] {
+		t.Fatalf("published %v, then %v", first, both)
+	}
+	tokens, err := s.refresh(tokens.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.provider.WithdrawKeys()
+	if got := published(); len(got) != 1 || got[0] != both[1] {
+		t.Errorf("published %v, want %s alone", got, both[1])
+	}
+	s.verify(tokens.AccessToken) // with the one key that is published
+}
+
 func TestRefreshRotation(t *testing.T) {
 	t.Parallel()
 	s := start(t)
