@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,6 +69,34 @@ func TestFile(t *testing.T) {
 	}
 	if got := events(t, path); len(got) != 1 || got[0].Subject != "after removal" {
 		t.Errorf("file has %+v, want the event after the removal", got)
+	}
+}
+
+// What a full disk has cut off does not take the next event with it.
+func TestFileWithTornLine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	const torn = `{"time":"2026-`
+	if err := os.WriteFile(path, []byte(torn), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := audit.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for range 2 {
+		if err := file.Record(t.Context(), audit.Event{Action: audit.SignIn}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	if len(lines) != 3 || lines[0] != torn || !strings.HasSuffix(lines[1], "}") || lines[1] != lines[2] {
+		t.Errorf("file is\n%s\nwant the torn line and two events", content)
 	}
 }
 

@@ -42,7 +42,7 @@ type File struct {
 
 	mu   sync.Mutex
 	file *os.File
-	torn bool // the last line is not complete
+	torn bool // the last line of the file has no end
 }
 
 // Open opens the file at path for appending, and creates it if there is none,
@@ -71,12 +71,12 @@ func (f *File) Record(_ context.Context, e Event) error {
 			return err
 		}
 	}
-	if f.torn { // on a disk that was full
+	if f.torn { // so that this event is a line of its own
 		line = append([]byte{'\n'}, line...)
 	}
-	n, err := f.file.Write(line)
-	if err != nil {
-		f.torn = f.torn && n == 0 || n > 0
+	if _, err := f.file.Write(line); err != nil {
+		_ = f.file.Close()
+		f.file = nil // the next event looks at what was written
 		return fmt.Errorf("audit: append event: %w", err)
 	}
 	f.torn = false
@@ -104,8 +104,25 @@ func (f *File) reopen() error {
 	if f.file != nil {
 		_ = f.file.Close() // each line was written at once
 	}
-	f.file, f.torn = file, false
+	f.file, f.torn = file, torn(f.path)
 	return nil
+}
+
+// torn reports whether the last line of a file has no end, as after a full disk. What
+// cannot be read counts as whole.
+func torn(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var last [1]byte
+	_, err = file.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // Close closes the file. An event that is recorded later opens it again.

@@ -3,6 +3,7 @@ package login
 import (
 	"net/http"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -36,6 +37,7 @@ func (h *Handlers) LimitCookies(next http.Handler) http.Handler {
 			return
 		}
 		h.cfg.Limited.Add(metrics.LimitCookies)
+		h.cfg.Audit.RecordSampled(r.Context(), audit.Event{Action: audit.RateLimited, Setting: metrics.LimitCookies})
 		h.cfg.Logger.InfoContext(r.Context(), "too many cookies; the browser was told to remove them", "bytes", length(r.Header["Cookie"]))
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		w.Header().Set("Cache-Control", "no-store")

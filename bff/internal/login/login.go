@@ -222,6 +222,7 @@ func (h *Handlers) endSilently(w http.ResponseWriter, r *http.Request, to string
 	level, result := slog.LevelInfo, metrics.LoginUnavailable
 	if refusal, ok := errors.AsType[*rp.Error](err); ok {
 		level, result = refusalLevel(refusal.Code), refusalResult(refusal.Code)
+		h.recordRefusal(r.Context(), refusalCause(refusal.Code))
 	}
 	h.outcomes.Add(result)
 	h.cfg.Logger.Log(r.Context(), level, "silent login without effect", "err", err)
