@@ -136,20 +136,22 @@ func (h *Handlers) atProvider(ctx context.Context, s *session.Session, to, revoc
 // end ends the session of the browser that asks for it, and denies its access
 // token.
 func (h *Handlers) end(ctx context.Context, s *session.Session, why session.Reason) error {
-	switch err := h.cfg.Sessions.EndByID(ctx, s.ID, why); {
-	case err == nil:
-		cause := audit.User
-		if why == session.ReasonProvider {
-			cause = audit.FrontChannel
-		}
-		h.cfg.Audit.Record(ctx, audit.Event{
-			Action: audit.SignOut, Cause: cause, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
-		})
-	case !errors.Is(err, session.ErrNotFound): // not ended meanwhile
+	err := h.cfg.Sessions.EndByID(ctx, s.ID, why)
+	if err != nil && !errors.Is(err, session.ErrNotFound) { // not ended meanwhile
 		return err
 	}
 	h.cfg.Logger.InfoContext(ctx, "signed out", "session", s)
 	h.cfg.Deny(ctx, s)
+	if err != nil {
+		return nil
+	}
+	cause := audit.User
+	if why == session.ReasonProvider {
+		cause = audit.FrontChannel
+	}
+	h.cfg.Audit.Record(ctx, audit.Event{
+		Action: audit.SignOut, Cause: cause, Issuer: s.Issuer, Subject: s.Subject, Session: s.ID.String(),
+	})
 	return nil
 }
 
