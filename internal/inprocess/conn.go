@@ -188,15 +188,38 @@ func overTheWire(err error) error {
 	return st.Err()
 }
 
-// ChainUnary combines interceptors into one, nil if there are none.
+// ChainUnary combines interceptors into one, nil if there are none. An interceptor may call its
+// handler again after it has returned, but not concurrently.
 func ChainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	if len(all) < 2 {
 		return first(all)
 	}
-	rest := ChainUnary(all[1:])
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		return all[0](ctx, req, info, func(ctx context.Context, req any) (any, error) { return rest(ctx, req, info, handler) })
+		p := &passage{all: all, info: info, handler: handler}
+		p.next = p.call
+		return p.call(ctx, req)
 	}
+}
+
+// A passage is one call's way through interceptors. All of them get the same handler: a closure for
+// each would be a fifth of the allocations of a call.
+type passage struct {
+	all     []grpc.UnaryServerInterceptor
+	at      int // index of the next one
+	info    *grpc.UnaryServerInfo
+	handler grpc.UnaryHandler
+	next    grpc.UnaryHandler // call
+}
+
+func (p *passage) call(ctx context.Context, req any) (any, error) {
+	at := p.at
+	if at == len(p.all) {
+		return p.handler(ctx, req)
+	}
+	p.at++
+	resp, err := p.all[at](ctx, req, p.info, p.next)
+	p.at = at
+	return resp, err
 }
 
 // ChainStream is [ChainUnary] for streams.

@@ -114,7 +114,6 @@ type Peer struct {
 	Client any
 
 	state atomic.Int32
-	left  atomic.Pointer[leaving]
 
 	stop   context.CancelFunc // of the probes
 	outage *outage.Monitor
@@ -125,27 +124,51 @@ type Peer struct {
 	went   time.Time // when it said that it is not ready, while others serve; zero if it serves
 	silent time.Time // since when it does not answer; zero if it does
 	err    error     // of the last probe
+
+	underWay sync.Mutex // guards the rest
+	leaving  bool       // calls should leave the peer
+	calls    map[Call]struct{}
 }
 
-// leaving is a context that ends when calls should leave the peer.
-type leaving struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-}
-
-func newLeaving() *leaving {
-	l := new(leaving)
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-	return l
+// A Call is told when it should leave its peer.
+type Call interface {
+	// Leave is called once, in a goroutine of its own.
+	Leave()
 }
 
 // State returns what is known of the peer.
 func (p *Peer) State() State { return State(p.state.Load()) }
 
-// OnLeave calls f, in a goroutine of its own, when the peer is silent and another
-// one answers, at once if that is so already. stop ends that.
-func (p *Peer) OnLeave(f func()) (stop func() bool) {
-	return context.AfterFunc(p.left.Load().ctx, f)
+// Begin has c leave when the peer is silent and another one answers, at once if that
+// is so already, until End. c is a pointer.
+func (p *Peer) Begin(c Call) {
+	p.underWay.Lock()
+	defer p.underWay.Unlock()
+	if p.leaving {
+		go c.Leave()
+		return
+	}
+	p.calls[c] = struct{}{}
+}
+
+// End ends what Begin began. c may be leaving at the same time.
+func (p *Peer) End(c Call) {
+	p.underWay.Lock()
+	defer p.underWay.Unlock()
+	delete(p.calls, c)
+}
+
+// leave has all calls leave, or none.
+func (p *Peer) leave(leaving bool) {
+	p.underWay.Lock()
+	defer p.underWay.Unlock()
+	p.leaving = leaving
+	if leaving {
+		for c := range p.calls {
+			go c.Leave()
+		}
+		clear(p.calls)
+	}
 }
 
 // A Set is the peers of some targets. It is safe for concurrent use.
@@ -439,9 +462,8 @@ func (s *Set) replace(target int, network string, addresses []string) {
 
 // add begins to probe an address.
 func (s *Set) add(target int, network, address string) *Peer {
-	p := &Peer{Target: target, Network: network, Address: address, added: time.Now()}
+	p := &Peer{Target: target, Network: network, Address: address, added: time.Now(), calls: map[Call]struct{}{}}
 	p.state.Store(int32(New))
-	p.left.Store(newLeaving())
 	p.outage = outage.New(outage.Config{Name: s.cfg.Name, Logger: s.cfg.Logger.With("address", address)})
 	if s.cfg.Client != nil {
 		p.Client = s.cfg.Client(p)
@@ -539,12 +561,6 @@ func (s *Set) reconsider() {
 	all := s.Peers()
 	better := slices.ContainsFunc(all, func(p *Peer) bool { return p.State() == Serving || p.State() == Unready })
 	for _, p := range all {
-		left := p.left.Load()
-		switch leave := better && p.State() >= Silent; {
-		case leave:
-			left.cancel()
-		case left.ctx.Err() != nil:
-			p.left.Store(newLeaving())
-		}
+		p.leave(better && p.State() >= Silent)
 	}
 }

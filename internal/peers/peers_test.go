@@ -130,19 +130,25 @@ func TestFrozen(t *testing.T) {
 		synctest.Wait()
 		left := make(chan struct{})
 		for _, p := range s.Peers() {
-			p.OnLeave(func() {
+			p.Begin(&call{func() {
 				if p.Address != first {
 					t.Errorf("calls leave %s", p.Address)
 				}
 				close(left)
-			})
+			}})
 		}
+		over := &call{func() { t.Error("a call that is over leaves") }}
+		s.Peers()[0].Begin(over)
+		s.Peers()[0].End(over)
 		frozen := time.Now()
 		w.set(first, errSilent) // just after a probe, the worst moment
 		<-left
 		if took := time.Since(frozen); took > 1500*time.Millisecond {
 			t.Errorf("left after %v, want 1.5 s", took)
 		}
+		late := make(chan struct{})
+		s.Peers()[0].Begin(&call{func() { close(late) }}) // a call that had chosen it before
+		<-late
 		synctest.Wait()
 		wantPicked(t, s, "frozen", second)
 		if p := s.Pick(s.Pick(nil)); p == nil || p.Address != first {
@@ -158,9 +164,8 @@ func TestFrozen(t *testing.T) {
 			t.Errorf("used again after %v, want 1 s", took)
 		}
 		synctest.Wait()
-		stop := s.Peers()[0].OnLeave(func() { t.Error("calls leave a peer that is back") })
+		s.Peers()[0].Begin(&call{func() { t.Error("calls leave a peer that is back") }})
 		time.Sleep(time.Second)
-		stop()
 		lines := strings.Split(strings.TrimSpace(w.lines()), "\n")
 		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="server unavailable" address=10.0.0.1:9090 err="no answer to a probe within 1s"`) ||
 			!strings.Contains(lines[1], `level=INFO msg="server available again" address=10.0.0.1:9090 duration=61`) {
@@ -213,6 +218,11 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
+// A call does something when it leaves its peer.
+type call struct{ leave func() }
+
+func (c *call) Leave() { c.leave() }
+
 // TestPreference checks the order in which states are used.
 func TestPreference(t *testing.T) {
 	t.Parallel()
@@ -251,7 +261,7 @@ func TestSilentWithoutAnother(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		w.set(first, errSilent)
-		defer s.Peers()[0].OnLeave(func() { t.Error("calls leave the only peer") })()
+		s.Peers()[0].Begin(&call{func() { t.Error("calls leave the only peer") }})
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		wantPicked(t, s, "silent", first)

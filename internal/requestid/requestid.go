@@ -39,13 +39,26 @@ func Keep(id string) string {
 
 type key struct{}
 
-// NewContext returns a context with the identifier.
-func NewContext(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, key{}, id)
+// An identified context has the identifier. context.WithValue would allocate the string as well.
+type identified struct {
+	context.Context
+	id string
 }
+
+func (c *identified) Value(of any) any {
+	if of == (key{}) {
+		return c
+	}
+	return c.Context.Value(of)
+}
+
+// NewContext returns a context with the identifier.
+func NewContext(ctx context.Context, id string) context.Context { return &identified{ctx, id} }
 
 // FromContext returns the identifier of the request, "" if there is none.
 func FromContext(ctx context.Context) string {
-	id, _ := ctx.Value(key{}).(string)
-	return id
+	if c, ok := ctx.Value(key{}).(*identified); ok {
+		return c.id
+	}
+	return ""
 }

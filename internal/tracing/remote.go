@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -29,6 +30,7 @@ const maxState = 512
 type Remote struct {
 	Parents, States []string // the values of traceparent and tracestate
 	Peer            string   // the address at the other end, such as "192.0.2.1:4711"
+	Trusted         bool     // Peer was found to be trusted already
 }
 
 // ReceiveRequest is [Tracer.Receive] for an HTTP request, whose span [EndRequest]
@@ -61,13 +63,11 @@ func (t *Tracer) Receive(ctx context.Context, name string, remote Remote) (conte
 	case trace.SpanContextFromContext(ctx).IsValid():
 		return t.Start(ctx, name, trace.SpanKindServer)
 	case len(remote.Parents) != 1: // several count as none
-	case t.trusts(remote.Peer):
-		if sc := remote.spanContext(); sc.IsValid() {
-			ctx = trace.ContextWithRemoteSpanContext(ctx, sc)
-		}
+	case remote.Trusted || t.trusts(remote.Peer):
+		ctx = remote.continued(ctx)
 	default:
 		remote.States = nil
-		if link = remote.spanContext(); link.IsValid() {
+		if link = trace.SpanContextFromContext(remote.continued(context.Background())); link.IsValid() {
 			t.logIgnored(ctx, remote.Peer)
 		}
 	}
@@ -82,13 +82,22 @@ func (t *Tracer) Receive(ctx context.Context, name string, remote Remote) (conte
 }
 
 // Trusts reports whether the trace of a peer is continued. What a service reads
-// from the metadata of other peers must not have a trace context.
-func (t *Tracer) Trusts(peer string) bool { return t != nil && t.trusts(peer) }
+// from the metadata of other peers must not have a trace context. A nil peer is one
+// without an IP address.
+func (t *Tracer) Trusts(peer net.Addr) bool {
+	var address netip.Addr
+	if tcp, ok := peer.(*net.TCPAddr); ok {
+		address = tcp.AddrPort().Addr()
+	}
+	return t != nil && t.covers(address)
+}
 
 func (t *Tracer) trusts(peer string) bool {
 	connection, _ := netip.ParseAddrPort(peer) // zero with an error: a Unix socket, or a call in process
-	return t.trusted.Covers(connection.Addr().Unmap().WithZone(""))
+	return t.covers(connection.Addr())
 }
+
+func (t *Tracer) covers(peer netip.Addr) bool { return t.trusted.Covers(peer.Unmap().WithZone("")) }
 
 // logIgnored tells the operator why the traces of two processes do not join.
 func (t *Tracer) logIgnored(ctx context.Context, peer string) {
@@ -101,8 +110,8 @@ func (t *Tracer) logIgnored(ctx context.Context, peer string) {
 	})
 }
 
-// spanContext parses the trace context. It is not valid if there is none.
-func (r Remote) spanContext() trace.SpanContext {
+// continued returns a context with the trace context, and ctx if that is not valid.
+func (r Remote) continued(ctx context.Context) context.Context {
 	from := metadata{ParentKey: r.Parents}
 	size := len(r.States)
 	for _, state := range r.States {
@@ -111,7 +120,7 @@ func (r Remote) spanContext() trace.SpanContext {
 	if 0 < size && size <= maxState {
 		from[StateKey] = []string{strings.Join(r.States, ",")}
 	}
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), from))
+	return propagation.TraceContext{}.Extract(ctx, from)
 }
 
 // InjectHeader sets the trace context of ctx in the header of a request to another
@@ -127,7 +136,7 @@ func Pairs(ctx context.Context) []string {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return nil
 	}
-	var to pairs
+	to := make(pairs, 0, 4)
 	propagation.TraceContext{}.Inject(ctx, &to)
 	return to
 }

@@ -1,6 +1,7 @@
 package tracing_test
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -121,7 +122,11 @@ func TestMachine(t *testing.T) {
 		{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "192.0.2.7:1", true},
 	} {
 		tracer := tracing.New(tracing.Config{Trusted: tracing.Machine(tt.trusted)})
-		if got := tracer.Trusts(tt.peer); got != tt.want {
+		address := net.Addr(&net.UnixAddr{Name: tt.peer, Net: "unix"})
+		if at, err := netip.ParseAddrPort(tt.peer); err == nil {
+			address = net.TCPAddrFromAddrPort(at)
+		}
+		if got := tracer.Trusts(address); got != tt.want {
 			t.Errorf("%v trusts %s = %v, want %v", tt.trusted, tt.peer, got, tt.want)
 		}
 	}

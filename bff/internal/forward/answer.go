@@ -49,7 +49,7 @@ type Answer struct {
 	watch     *sessionWatch // nil before the header of a lasting answer
 	request   *http.Request
 	ours      []field
-	room      [8]field // for ours
+	room      [6]field // for ours
 	hints     int
 	sent      bool
 	discarded bool

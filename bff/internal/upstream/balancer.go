@@ -162,35 +162,38 @@ func (b *Balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 // nothing of it, and that its body has not been read.
 func (b *Balancer) try(req *http.Request, p *peers.Peer) (_ *http.Response, unsent bool, err error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
-	var wrote atomic.Bool
-	out := req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}))
+	a := &attempt{peer: p, cancel: cancel}
+	safe := Replayable(req)
+	if safe { // an upload may still succeed
+		p.Begin(a)
+	} else {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { a.wrote.Store(true) }})
+	}
+	out := req.WithContext(ctx)
 	Aim(out, b.cfg.Targets[p.Target])
 	var body *heldBody
 	if req.Body != nil && req.Body != http.NoBody {
 		body = &heldBody{body: req.Body}
 		out.Body = body
 	}
-	stop := func() bool { return true }
-	if Replayable(req) { // an upload may still succeed
-		stop = p.OnLeave(func() { cancel(errLeft) })
-	}
-	release := func() { stop(); cancel(nil) }
 	resp, err := b.transport(p).RoundTrip(out)
 	if err != nil {
 		if context.Cause(ctx) == errLeft {
 			err = errLeft
 		}
-		release()
-		return nil, body.unread() && !wrote.Load(), fmt.Errorf("%s: %w", p.Address, err)
+		p.End(a)
+		cancel(nil)
+		return nil, body.unread() && !safe && !a.wrote.Load(), fmt.Errorf("%s: %w", p.Address, err)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection
-		stop()
-		conn := resp.Body                             // ReverseProxy takes it away
-		stop = p.OnLeave(func() { _ = conn.Close() }) // ends the copying
-		context.AfterFunc(ctx, func() { stop() })
+		p.End(a)
+		conn := &tunnel{resp.Body} // ReverseProxy takes it away
+		p.Begin(conn)
+		context.AfterFunc(ctx, func() { p.End(conn) })
 		return resp, false, nil
 	}
-	resp.Body = &releasedBody{resp.Body, release}
+	a.ReadCloser = resp.Body
+	resp.Body = a
 	return resp, false, nil
 }
 
@@ -229,13 +232,26 @@ func (b *heldBody) unread() bool {
 	return !b.read
 }
 
-// A releasedBody is the body of an answer that is tied to its peer.
-type releasedBody struct {
+// An attempt is one try of a request, and the body of its answer, which ties it to its peer.
+type attempt struct {
 	io.ReadCloser
-	release func()
+	peer   *peers.Peer
+	cancel context.CancelCauseFunc
+	wrote  atomic.Bool // the header was sent; known only if the request is not replayable
 }
 
-func (b *releasedBody) Close() error {
-	b.release()
-	return b.ReadCloser.Close()
+// Leave implements peers.Call.
+func (a *attempt) Leave() { a.cancel(errLeft) }
+
+// Close releases the request, too.
+func (a *attempt) Close() error {
+	a.peer.End(a)
+	a.cancel(nil)
+	return a.ReadCloser.Close()
 }
+
+// A tunnel is the connection of a WebSocket to its peer.
+type tunnel struct{ io.Closer }
+
+// Leave implements peers.Call. It ends the copying.
+func (t *tunnel) Leave() { _ = t.Close() }

@@ -116,20 +116,28 @@ var errNoPeer = func() error {
 	return st.Err()
 }()
 
-// An attempt is one try of a call that may be made twice, or a probe.
+// An attempt is one try of a call that may be made twice, or a probe, and its context.
 type attempt struct {
+	context.Context
 	only   *peers.Peer // of a probe
 	except *peers.Peer // of the second try
 	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex
 	peer     *peers.Peer // nil until one is chosen
-	unhook   func() bool
 	ended    bool
 	received bool // something has come back
 }
 
 type attemptKey struct{}
+
+// Value returns the attempt itself, and the values of its context.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
 
 func attemptOf(ctx context.Context) *attempt {
 	a, _ := ctx.Value(attemptKey{}).(*attempt)
@@ -143,12 +151,15 @@ func (a *attempt) begin(p *peers.Peer) {
 	if a.ended {
 		return
 	}
-	if a.unhook != nil {
-		a.unhook()
+	if a.peer != nil {
+		a.peer.End(a)
 	}
 	a.peer, a.received = p, false
-	a.unhook = p.OnLeave(func() { a.cancel(errLeft) })
+	p.Begin(a)
 }
+
+// Leave implements peers.Call.
+func (a *attempt) Leave() { a.cancel(errLeft) }
 
 // done records whether the peer has sent anything.
 func (a *attempt) done(received bool) {
@@ -162,8 +173,8 @@ func (a *attempt) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended = true
-	if a.unhook != nil {
-		a.unhook()
+	if a.peer != nil {
+		a.peer.End(a)
 	}
 }
 

@@ -169,9 +169,8 @@ func (c *Conn) publish() {
 
 // probe asks a server whether it serves, over the connection that calls use.
 func (c *Conn) probe(ctx context.Context, p *peers.Peer) error {
-	ctx = context.WithValue(ctx, attemptKey{}, &attempt{only: p})
 	answer := new(healthpb.HealthCheckResponse)
-	err := c.cc.Invoke(ctx, healthpb.Health_Check_FullMethodName, &healthpb.HealthCheckRequest{}, answer)
+	err := c.cc.Invoke(&attempt{Context: ctx, only: p}, healthpb.Health_Check_FullMethodName, &healthpb.HealthCheckRequest{}, answer)
 	switch {
 	case status.Code(err) == codes.Unimplemented: // it has no health service, and answers
 		return nil
@@ -207,8 +206,8 @@ func (c *Conn) Invoke(ctx context.Context, method string, request, response any,
 func (c *Conn) try(ctx context.Context, except *peers.Peer, method string, request, response any, opts []grpc.CallOption) (*attempt, error) {
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := &attempt{except: except, cancel: cancel}
-	err := c.cc.Invoke(context.WithValue(bounded, attemptKey{}, a), method, request, response, opts...)
+	a := &attempt{Context: bounded, except: except, cancel: cancel}
+	err := c.cc.Invoke(a, method, request, response, opts...)
 	a.end()
 	return a, leftError(bounded, err)
 }
@@ -228,8 +227,8 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 		return c.cc.NewStream(ctx, desc, method, opts...)
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
-	a := &attempt{cancel: cancel}
-	cs, err := c.cc.NewStream(context.WithValue(bounded, attemptKey{}, a), desc, method, opts...)
+	a := &attempt{Context: bounded, cancel: cancel}
+	cs, err := c.cc.NewStream(a, desc, method, opts...)
 	if err != nil {
 		cancel(nil)
 		a.end()

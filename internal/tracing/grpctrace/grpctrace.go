@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strings"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -34,13 +35,19 @@ func Receive(ctx context.Context, tracer *tracing.Tracer, method string) (contex
 	}
 	var from tracing.Remote
 	parents := metadata.ValueFromIncomingContext(ctx, tracing.ParentKey)
+	foreign := false
 	if len(parents) > 0 {
-		if p, ok := peer.FromContext(ctx); ok {
-			from.Peer = p.Addr.String()
-		}
 		from.Parents, from.States = parents, metadata.ValueFromIncomingContext(ctx, tracing.StateKey)
+		var address net.Addr
+		if p, ok := peer.FromContext(ctx); ok {
+			address = p.Addr
+		}
+		if from.Trusted = tracer.Trusts(address); !from.Trusted && address != nil {
+			from.Peer = address.String()
+		}
+		foreign = !from.Trusted
 	}
-	if foreign := len(parents) > 0 && !tracer.Trusts(from.Peer); foreign || metadata.ValueFromIncomingContext(ctx, baggageKey) != nil {
+	if foreign || metadata.ValueFromIncomingContext(ctx, baggageKey) != nil {
 		md, _ := metadata.FromIncomingContext(ctx) // a copy
 		delete(md, baggageKey)
 		if foreign {
