@@ -8,13 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
+	"sync"
 	"testing"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 )
 
@@ -24,7 +22,7 @@ import (
 //
 //	go test -C bench -run '^$' -bench Served -benchmem
 func BenchmarkServed(b *testing.B) {
-	p := newPaths(b, nil)
+	p := newPaths(b, newTelemetry(b))
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -39,17 +37,24 @@ func BenchmarkServed(b *testing.B) {
 		return l.Addr().String()
 	}
 	proxied := func(target string) *bff.BFF {
-		return p.newBFF(b, bff.NewProxy(&url.URL{Scheme: "http", Host: target}, p.logger))
+		upstream, err := bff.NewUpstream(bff.UpstreamConfig{Targets: []string{"http://" + target}, Logger: p.logger, MeterProvider: p.telemetry.meters})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = upstream.Close() })
+		return p.newBFF(b, upstream)
 	}
 	grpcListener := listen()
-	served := make(chan error, 1)
-	go func() { served <- p.server.Serve(grpcListener) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { _ = p.server.Serve(grpcListener) })
+	work.Go(func() { _ = p.server.Run(ctx) }) // for its health
 	b.Cleanup(func() {
+		cancel()
 		_ = p.server.Shutdown(context.Background())
-		<-served
+		work.Wait()
 	})
-	remote, err := grpc.NewClient(grpcListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(256<<10), grpc.WithInitialConnWindowSize(4<<20)) // as in the program
+	remote, err := gateway.Dial(gateway.DialConfig{Targets: []string{grpcListener.Addr().String()}, MeterProvider: p.telemetry.meters})
 	if err != nil {
 		b.Fatal(err)
 	}
