@@ -4,16 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/frontends"
 	"github.com/gatehouse-dev/gatehouse/internal/neighbours"
 	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
-	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -80,7 +78,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 			report.Add(check.Result{Status: check.Status(r.Status), Proof: r.Proof, What: r.What, Remedy: r.Remedy, Optional: r.Optional})
 		}
 		report.Add(names.BaseURL(ctx, p.cfg.BFF.BaseURL))
-		if p.cfg.Frontend != embeddedFrontend && !strings.HasPrefix(p.cfg.Frontend, "dir:") {
+		if frontends.IsServer(p.cfg.Frontend) {
 			report.Add(names.Frontend(ctx, p.cfg.Frontend, parts.security.Frontend))
 		}
 	case run.Server:
@@ -115,9 +113,9 @@ func (p *program) examineStores(ctx context.Context, run partSet, report *check.
 		if stores.Kind(p.cfg.SessionStore) == "memory" {
 			report.Add(warn("session store", "sessions are kept in memory and end with the process"))
 		} else {
-			report.Add(kept("session store", p.cfg.SessionStore, "sessions", stores.ProbeSessions(ctx, p.storeConfig())))
+			report.Add(stores.Result("session store", p.cfg.SessionStore, "sessions", stores.ProbeSessions(ctx, p.storeConfig())))
 		}
-		report.Add(p.atRoot("session store", "session-store", p.cfg.SessionStore)...)
+		report.Add(stores.AtRoot("session store", p.values.Name("session-store"), p.cfg.SessionStore)...)
 	}
 	if run.Server {
 		probed, err := probeDatabase(ctx, p.app.Services, p.environment())
@@ -126,45 +124,18 @@ func (p *program) examineStores(ctx context.Context, run partSet, report *check.
 		case p.cfg.DatabaseURL == stores.Memory:
 			report.Add(warn("database", "the services' data is kept in memory and ends with the process"))
 		default:
-			report.Add(kept("database", p.cfg.DatabaseURL, "the services", err))
+			report.Add(stores.Result("database", p.cfg.DatabaseURL, "the services", err))
 		}
-		report.Add(p.atRoot("database", "database-url", p.cfg.DatabaseURL)...)
+		report.Add(stores.AtRoot("database", p.values.Name("database-url"), p.cfg.DatabaseURL)...)
 	}
 	if (run.BFF || run.Server) && p.cfg.Denylist != "" && p.cfg.Denylist != stores.Memory {
-		report.Add(kept("denylist", p.cfg.Denylist, "denials", stores.ProbeDenylist(ctx, p.denylistConfig())))
+		report.Add(stores.Result("denylist", p.cfg.Denylist, "denials", stores.ProbeDenylist(ctx, p.denylistConfig())))
 	}
 }
 
 // warn returns the result for what works with a caveat.
 func warn(proof, what string) check.Result {
 	return check.Result{Status: check.Warn, Proof: proof, What: what}
-}
-
-// atRoot warns of a file at the root of the file system that was written as if
-// its name were the host of a URL: sqlite://shop.db.
-func (p *program) atRoot(proof, setting, value string) []check.Result {
-	path, ok := strings.CutPrefix(value, "sqlite://")
-	if !ok || strings.HasPrefix(path, "/") {
-		return nil
-	}
-	return []check.Result{{
-		Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s is the file /%s", p.values.Name(setting), path),
-		Remedy: "write sqlite:" + path + " for one in the working directory",
-	}}
-}
-
-// kept is the result of the probe of a store: a proof such as "database". The
-// store's address says what it has proved. users need rights there.
-func kept(proof, address, users string, err error) check.Result {
-	what := "the " + proof + " answers, and its user has the rights that " + users + " need: "
-	if strings.HasPrefix(address, "sqlite:") {
-		what = "the " + proof + " can be written: "
-	}
-	if err != nil {
-		what = strings.Join(strings.Fields(err.Error()), " ")
-		return check.Result{Status: check.Wrong, Proof: proof, What: what}
-	}
-	return check.Good(proof, "%s", what+settings.Place(address))
 }
 
 // blurred returns what blurs the difference between access tokens and other

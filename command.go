@@ -153,7 +153,7 @@ func (p *program) start(command, part string, from settings.Sources, stderr io.W
 	if command == "check" && p.level.Level() == slog.LevelInfo {
 		p.level.Set(slog.LevelWarn) // the report has the rest
 	}
-	p.logger = newLogger(stderr, &p.cfg, p.level, command == "dev")
+	p.logger = logs.New(stderr, p.cfg.LogFormat == "text" || p.cfg.LogFormat == "auto" && command == "dev", p.level, p.cfg.AccessLog)
 	return nil
 }
 
@@ -268,14 +268,4 @@ func (p *program) complain(stderr io.Writer, code int, err error) int {
 		fmt.Fprintf(stderr, "%s: %s\n", p.app.name(), strings.TrimSpace(line))
 	}
 	return code
-}
-
-// newLogger returns the program's logger, which adds the request id of a context.
-func newLogger(w io.Writer, cfg *config, level slog.Leveler, development bool) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewJSONHandler(w, options)
-	if cfg.LogFormat == "text" || cfg.LogFormat == "auto" && development {
-		h = slog.NewTextHandler(w, options)
-	}
-	return slog.New(logs.Handler(logs.Sample(h, cfg.AccessLog)))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 )
 
@@ -224,12 +225,12 @@ func TestMissingScheme(t *testing.T) {
 		p := configured(t, "GATEHOUSE_BASE_URL="+raw)
 		notes := strings.Join(p.values.Notes(), "\n")
 		if want == "" {
-			if got := withScheme(raw); got != raw || notes != "" {
+			if got := origin.WithScheme(raw); got != raw || notes != "" {
 				t.Errorf("%q: %q, note %q", raw, got, notes)
 			}
 			continue
 		}
-		if got := withScheme(raw); got != want || notes != "GATEHOUSE_BASE_URL="+raw+" (environment): the scheme is missing; read as "+want {
+		if got := origin.WithScheme(raw); got != want || notes != "GATEHOUSE_BASE_URL="+raw+" (environment): the scheme is missing; read as "+want {
 			t.Errorf("%q: %q, note %q; want %q", raw, got, notes, want)
 		}
 	}

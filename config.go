@@ -6,10 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/netip"
-	"net/url"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
@@ -17,7 +13,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
-	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
@@ -93,8 +88,6 @@ const (
 	defaultListenDevIDP  = "127.0.0.1:3001"
 	defaultSessionStore  = "sqlite:gatehouse-sessions.db"
 	defaultDatabaseURL   = "sqlite:gatehouse.db"
-
-	embeddedFrontend = "embedded:"
 )
 
 // A program is an application with its settings.
@@ -144,7 +137,7 @@ func (p *program) read(from settings.Sources) {
 	p.values = p.table.Read(from)
 	p.values.Bind(cfg)
 	for _, s := range []struct{ name, address string }{{"oidc-issuer", cfg.Provider.Issuer}, {"base-url", cfg.BFF.BaseURL}} {
-		if full := withScheme(s.address); full != s.address {
+		if full := origin.WithScheme(s.address); full != s.address {
 			p.values.Note(s.name, "the scheme is missing; read as "+full)
 			p.values.Set(s.name, full)
 		}
@@ -196,23 +189,3 @@ type partSet struct {
 
 // allParts is every part.
 var allParts = partSet{BFF: true, Gateway: true, Server: true}
-
-// withScheme adds https to a host without a scheme, as the tutorial's variables
-// allow. It adds nothing to other text, such as a port or a mistyped address,
-// nor on loopback, where https is rarely meant.
-func withScheme(raw string) string {
-	if strings.Contains(raw, "://") {
-		return raw
-	}
-	u, err := url.Parse("http://" + raw)
-	if err != nil || u.User != nil || strings.HasSuffix(u.Host, ":") || loopback.Host(u.Hostname()) {
-		return raw
-	}
-	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !hostName.MatchString(u.Hostname()) {
-		return raw
-	}
-	return "https://" + raw
-}
-
-// hostName matches a name whose last label is no number.
-var hostName = regexp.MustCompile(`^(.+\.)?\pL[\pL\pN-]*\.?$`)

@@ -3,23 +3,20 @@ package gatehouse
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
-	"github.com/gatehouse-dev/gatehouse/bff/spa"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/frontends"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/services"
@@ -246,11 +243,7 @@ func (p *parts) addBFF() (err error) {
 		p.readiness.AddShared("gateway", upstream.Ready)
 		cfg.API = upstream
 	}
-	if dir, ok := strings.CutPrefix(p.cfg.Frontend, "dir:"); ok {
-		cfg.Frontend, err = spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: p.cfg.FrontendCSP, Logger: cfg.Logger})
-	} else if p.cfg.Frontend != embeddedFrontend {
-		cfg.Frontend, err = newProxy(p.cfg.Frontend, p.security.Frontend, cfg.Logger)
-	}
+	cfg.Frontend, err = frontends.Open(p.cfg.Frontend, p.cfg.FrontendCSP, p.security.Frontend, cfg.Logger)
 	if err != nil {
 		return err
 	}
@@ -279,15 +272,6 @@ func (p *parts) addBFF() (err error) {
 		return nil
 	})
 	return nil
-}
-
-// newProxy returns the proxy to an address.
-func newProxy(address string, secure *tls.Config, logger *slog.Logger) (http.Handler, error) {
-	target, err := url.Parse(address)
-	if err != nil {
-		return nil, err
-	}
-	return bff.NewTLSProxy(target, secure, logger), nil
 }
 
 // settingName returns the variable that sets a field of bff.Config, or of the

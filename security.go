@@ -3,10 +3,8 @@ package gatehouse
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io/fs"
-	"strconv"
 
+	"github.com/gatehouse-dev/gatehouse/internal/listen"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 )
 
@@ -33,11 +31,7 @@ func (p *program) warnInClear(ctx context.Context, run partSet) {
 }
 
 // setSocketMode sets the permissions of Unix sockets.
-func (p *program) setSocketMode(octal string) error {
-	mode, err := strconv.ParseUint(octal, 8, 32)
-	if err != nil || fs.FileMode(mode)&^fs.ModePerm != 0 {
-		return errors.New("is no mode of a file; give one in octal, such as 0660")
-	}
-	p.cfg.SocketMode = fs.FileMode(mode)
-	return nil
+func (p *program) setSocketMode(octal string) (err error) {
+	p.cfg.SocketMode, err = listen.Mode(octal)
+	return err
 }

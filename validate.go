@@ -1,19 +1,13 @@
 package gatehouse
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/gatehouse-dev/gatehouse/bff/spa"
+	"github.com/gatehouse-dev/gatehouse/internal/frontends"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
-	"github.com/gatehouse-dev/gatehouse/internal/loopback"
-	"github.com/gatehouse-dev/gatehouse/internal/origin"
+	"github.com/gatehouse-dev/gatehouse/internal/listen"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 )
 
@@ -41,7 +35,7 @@ func (p *program) validate(run partSet) error {
 	errs = append(errs, invalid.In("Admin", cfg.Admin.Validate()))
 	errs = append(errs, p.checkLimits()...)
 	errs = append(errs, checkAuditLog(cfg.AuditLog))
-	errs = append(errs, p.checkAddresses(run)...)
+	errs = append(errs, listen.Validate(p.addresses(run)))
 	errs = append(errs, cfg.TLS.Validate(p.process(run)))
 	if run.BFF || run.Server {
 		errs = append(errs, stores.ValidateDenylist("Denylist", cfg.Denylist, run.BFF && run.Server))
@@ -50,7 +44,7 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, stores.ValidateDatabase("DatabaseURL", cfg.DatabaseURL))
 	}
 	if run.BFF {
-		errs = append(errs, stores.ValidateSessions("SessionStore", cfg.SessionStore), p.checkReplicas(), p.checkFrontend())
+		errs = append(errs, stores.ValidateSessions("SessionStore", cfg.SessionStore), p.checkReplicas(), frontends.Validate(cfg.Frontend, cfg.FrontendCSP))
 		if !run.Gateway {
 			errs = append(errs, invalid.In("Gateways", cfg.Gateways.Validate()))
 		}
@@ -92,55 +86,22 @@ func (p *program) checkLimits() []error {
 	return errs
 }
 
-// checkAddresses returns errors about addresses of the wrong form, and about two
-// parts at one address.
-func (p *program) checkAddresses(run partSet) []error {
-	var errs []error
-	taken := map[string]string{}
+// addresses returns the addresses to listen on.
+func (p *program) addresses(run partSet) (all []listen.Address) {
 	for _, l := range []struct {
-		wanted         bool
-		field, address string
+		wanted bool
+		listen.Address
 	}{
-		{run.BFF, "ListenBFF", p.cfg.ListenBFF},
-		{run.Gateway, "ListenGateway", p.cfg.ListenGateway},
-		{run.Server, "ListenGRPC", p.cfg.ListenGRPC},
-		{p.cfg.ListenAdmin != "", "ListenAdmin", p.cfg.ListenAdmin},
+		{run.BFF, listen.Address{Field: "ListenBFF", Value: p.cfg.ListenBFF}},
+		{run.Gateway, listen.Address{Field: "ListenGateway", Value: p.cfg.ListenGateway}},
+		{run.Server, listen.Address{Field: "ListenGRPC", Value: p.cfg.ListenGRPC}},
+		{p.cfg.ListenAdmin != "", listen.Address{Field: "ListenAdmin", Value: p.cfg.ListenAdmin}},
 	} {
-		if !l.wanted {
-			continue
+		if l.wanted {
+			all = append(all, l.Address)
 		}
-		bad := func(problem, remedy string) {
-			errs = append(errs, invalid.Field(l.field, l.address, problem, remedy))
-		}
-		if _, isSocket := loopback.Socket(l.address); isSocket {
-			if taken[l.address] != "" {
-				bad("is also "+taken[l.address], "give each part an address of its own")
-			}
-			taken[l.address] = l.field
-			continue
-		}
-		_, port, err := net.SplitHostPort(l.address)
-		_, numberErr := strconv.ParseUint(l.address, 10, 16)
-		switch {
-		case err != nil && numberErr == nil:
-			bad("is not an address with a port", "did you mean :"+l.address+"?")
-		case err != nil:
-			bad("is not an address with a port",
-				"give HOST:PORT of this machine, such as 127.0.0.1:3000, :3000 for all its addresses, or unix:PATH")
-		case !isPort(port):
-			bad(fmt.Sprintf("has the port %q, which is neither a number up to 65535 nor the name of a service", port), "correct the port")
-		case taken[l.address] != "" && port != "0":
-			bad("is also "+taken[l.address], "give each part an address of its own")
-		}
-		taken[l.address] = l.field
 	}
-	return errs
-}
-
-// isPort reports whether a port, by number or by name, can be listened on.
-func isPort(port string) bool {
-	_, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // reads a file, at most
-	return err == nil
+	return all
 }
 
 // checkReplicas returns an error if several bffs are to share what belongs to one
@@ -159,33 +120,4 @@ func (p *program) checkReplicas() error {
 			"needs a denylist that is shared, which memory: is not", "give redis://HOST:PORT as Denylist")
 	}
 	return nil
-}
-
-// checkFrontend reads the directory, so that a build that is missing is found before
-// anything listens. It returns what is wrong with the front end or its policy.
-func (p *program) checkFrontend() error {
-	value, csp := p.cfg.Frontend, p.cfg.FrontendCSP
-	dir, isDir := strings.CutPrefix(value, "dir:")
-	switch {
-	case csp != "" && !isDir:
-		return invalid.Field("FrontendCSP", csp,
-			"is for a front end from a directory only: a front-end server, and the embedded pages, send their own", "remove it")
-	case value == embeddedFrontend:
-		return nil
-	case isDir:
-		return invalid.Renamed(spa.Config{Dir: dir, ContentSecurityPolicy: csp}.Validate(),
-			map[string]string{"Dir": "Frontend", "ContentSecurityPolicy": "FrontendCSP"})
-	}
-	_, err := origin.Upstream(value)
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*origin.Error](err); ok && strings.HasPrefix(e.Remedy, "did you mean") && strings.Contains(value, ":") {
-		return origin.Invalid("Frontend", value, err)
-	}
-	if info, err := os.Stat(value); err == nil && info.IsDir() {
-		return invalid.Field("Frontend", value, "is a directory", "did you mean dir:"+value+"?")
-	}
-	return invalid.Field("Frontend", value, "is no kind of front end that is known",
-		"give embedded:, dir:PATH or the http:// address of a front-end server")
 }

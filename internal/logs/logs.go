@@ -6,6 +6,7 @@ package logs
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -27,6 +28,17 @@ const Request = "request"
 // Seconds returns a duration as a number of seconds, to the microsecond.
 func Seconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, d.Round(time.Microsecond).Seconds())
+}
+
+// New returns a logger that writes lines of JSON, or of text for people, from a level on,
+// in the form of [Handler] and without the requests that share leaves out.
+func New(w io.Writer, text bool, level slog.Leveler, share Share) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewJSONHandler(w, options)
+	if text {
+		h = slog.NewTextHandler(w, options)
+	}
+	return slog.New(Handler(Sample(h, share)))
 }
 
 // Handler wraps a handler so that each record with the context of a request or a trace
