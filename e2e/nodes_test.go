@@ -33,8 +33,9 @@ type fleet struct {
 type node struct {
 	*process
 	address string
-	rest    string // the address of its gateway; "" for any
-	build   string // the path of its program; "" for the one under test
+	rest    string      // the address of its gateway; "" for any
+	build   string      // the path of its program; "" for the one under test
+	drained atomic.Bool // the balancer of a proof test sends it no requests
 }
 
 // onStores runs a test with each store that nodes can share.

@@ -201,8 +201,13 @@ func (n *proofNodes) ask(ctx context.Context, c *caller, first int) (status int,
 				return 0, ctx.Err()
 			}
 		}
+		node := n.nodes[(first+try)%len(n.nodes)]
+		if node.drained.Load() {
+			err = errors.New("no node in the balancer")
+			continue
+		}
 		var resp *http.Response
-		resp, _, err = c.get(ctx, n.nodes[(first+try)%len(n.nodes)], "/api/private-route")
+		resp, _, err = c.get(ctx, node, "/api/private-route")
 		if err == nil {
 			return resp.StatusCode, nil
 		}

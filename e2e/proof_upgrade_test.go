@@ -97,8 +97,14 @@ func TestProofUpgrade(t *testing.T) {
 			replace := func(build string, nodes ...*node) {
 				t.Helper()
 				for _, node := range nodes {
+					if node.build == old {
+						// Its stop interrupts refreshes, which loses their sessions.
+						node.drained.Store(true)
+						n.pause(t, 2*time.Second)
+					}
 					node.build = build
 					node.startsAgain(t, n.fleet, n.env)
+					node.drained.Store(false)
 					across()
 					n.pause(t, 3*time.Second)
 				}
@@ -138,7 +144,8 @@ func TestProofUpgrade(t *testing.T) {
 				Title: "Upgrade and rollback on " + store.name,
 				Text: fmt.Sprintf("`gatehouse serve` of commit %s and of this version, %d at a time on one %s, with the same settings. %d signed-in sessions, "+
 					"access tokens of %v, %d requests a second (open loop; a refused connection is tried again). At each step users sign in and out at every "+
-					"node, and each node sees it. Nodes get requests once their port is open; commit %[1]s answers 503 until it has the provider's keys.",
+					"node, and each node sees it. Nodes of commit %[1]s get no requests in the last 2 s, because their stop interrupts refreshes. Other nodes "+
+					"get them until they stop, and all once their port is open; commit %[1]s answers 503 until it has the provider's keys.",
 					earlier[:7], store.nodes, store.name, proofSessions, proofTTL, proofRate),
 				Columns: []string{"what happens", "requests", "503", "other failures", "refreshes", "sessions lost"},
 				Rows:    rows,
