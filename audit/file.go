@@ -7,7 +7,13 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
+	"time"
 )
+
+// pipeTimeout bounds how long an event waits for the reader of a pipe, which is under the
+// lock that all events take.
+const pipeTimeout = 100 * time.Millisecond
 
 // To returns a handler that writes each event to w as one line of JSON, with one
 // call of Write. It is safe for concurrent use.
@@ -74,6 +80,7 @@ func (f *File) Record(_ context.Context, e Event) error {
 	if f.torn { // so that this event is a line of its own
 		line = append([]byte{'\n'}, line...)
 	}
+	_ = f.file.SetWriteDeadline(time.Now().Add(pipeTimeout)) // only pipes and the like have one
 	if _, err := f.file.Write(line); err != nil {
 		_ = f.file.Close()
 		f.file = nil // the next event looks at what was written
@@ -97,7 +104,8 @@ func (f *File) current() bool {
 }
 
 func (f *File) reopen() error {
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	// O_NONBLOCK, because opening a pipe without a reader waits for one.
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return fmt.Errorf("audit: open file: %w", err)
 	}

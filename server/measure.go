@@ -73,7 +73,7 @@ var codeNames = [...]string{
 
 // codeName returns the name of a code. A service may return a number that is none.
 func codeName(code codes.Code) string {
-	if int(code) < len(codeNames) {
+	if code < codes.Code(len(codeNames)) {
 		return codeNames[code]
 	}
 	return codeNames[codes.Unknown]

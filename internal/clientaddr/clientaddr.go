@@ -29,7 +29,7 @@ func Of(r *http.Request, trust Trust) string {
 		if err != nil {
 			break
 		}
-		address = hop.Unmap()
+		address = hop.Unmap().WithZone("") // which may be any text, of any length
 	}
 	if !address.IsValid() {
 		return ""

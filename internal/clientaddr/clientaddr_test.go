@@ -23,6 +23,7 @@ func TestOf(t *testing.T) {
 		{"a proxy", "10.0.0.1:1", "203.0.113.9, 198.51.100.1, 10.1.2.3", clientaddr.Trust{Proxies: proxies}, "198.51.100.1"},
 		{"a proxy of IPv6", "[fd00::1]:1", "2001:db8::9", clientaddr.Trust{Proxies: proxies}, "2001:db8::9"},
 		{"not an address", "10.0.0.1:1", "203.0.113.9, forged", clientaddr.Trust{Proxies: proxies}, "10.0.0.1"},
+		{"a zone", "10.0.0.1:1", "fe80::1%<b>forged</b>", clientaddr.Trust{Proxies: proxies}, "fe80::1"},
 		{"no header", "10.0.0.1:1", "", clientaddr.Trust{Proxies: proxies}, "10.0.0.1"},
 		{"a Unix socket", "@", "203.0.113.9", clientaddr.Trust{}, ""},
 		{"a trusted Unix socket", "@", "203.0.113.9", clientaddr.Trust{UnixSocket: true}, "203.0.113.9"},
