@@ -64,6 +64,8 @@ type config struct {
 	TLS tlsconfig.Config
 	// Admin is the port at ListenAdmin.
 	Admin admin.Config
+	// MaxConnections bounds the open connections of each port.
+	MaxConnections int
 	// LameDuck is how long the process serves while it is not ready, before it
 	// stops.
 	LameDuck time.Duration

@@ -56,7 +56,7 @@ type ports struct {
 // anything has happened.
 func (p *program) listen(which partSet) (*ports, error) {
 	ports := &ports{Config: lifecycle.Config{
-		LameDuck: p.cfg.LameDuck, ShutdownTimeout: p.cfg.ShutdownTimeout, Logger: p.logger,
+		LameDuck: p.cfg.LameDuck, MaxConnections: p.cfg.MaxConnections, ShutdownTimeout: p.cfg.ShutdownTimeout, Logger: p.logger,
 	}}
 	open := func(wanted bool, stage *[]*lifecycle.Part, name, field, address string) *lifecycle.Part {
 		if !wanted {

@@ -181,6 +181,22 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Limits.MaxStreamsPerUser},
 			Help: "How many of them one user may have, in all browsers; one session may have eight. More " +
 				"get 429."},
+		{Name: "max-header-bytes", Group: "Limits", Placeholder: "BYTES", Default: "65536",
+			Targets: []any{&cfg.BFF.Limits.MaxHeaderBytes},
+			Help: "The largest header of a request at the bff without its cookies, in bytes. A larger one " +
+				"gets 431."},
+		{Name: "max-connections", Group: "Limits", Placeholder: "N", Default: "20000",
+			Targets: []any{&cfg.MaxConnections},
+			Help: "How many connections each port keeps open. Further ones wait to be accepted. The process " +
+				"needs as many file descriptors."},
+		{Name: "http2-streams", Group: "Limits", Placeholder: "N", Default: "100",
+			Targets: []any{&cfg.BFF.Limits.MaxConnStreams, &cfg.Gateway.Limits.MaxConnStreams},
+			Help: "How many requests one HTTP/2 connection may have in flight, at bff and gateway. Further " +
+				"ones wait."},
+		{Name: "grpc-streams", Group: "Limits", Placeholder: "N", Default: "250",
+			Targets: []any{&cfg.Server.Limits.MaxConnStreams},
+			Help: "How many calls one connection may have under way at the server, open streams included. " +
+				"Further ones wait. A gateway that runs alone has one connection to each server."},
 		{Name: "refresh-timeout", Group: "Sessions", Placeholder: "DURATION", Default: "30s",
 			Targets: []any{&cfg.BFF.Sessions.RefreshTimeout},
 			Help: "How long the provider may take to answer a refresh, in addition to 5 seconds to connect. " +

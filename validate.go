@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/listen"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
+	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
 // validate returns everything that is missing, unsafe or contradictory for the
@@ -64,7 +65,7 @@ const (
 // checkLimits returns errors about sizes and times that no part refuses.
 func (p *program) checkLimits() []error {
 	limits := p.cfg.Gateway.Limits
-	var errs []error
+	errs := []error{invalid.NotNegative("MaxConnections", p.cfg.MaxConnections, "a number of connections", lifecycle.DefaultMaxConnections)}
 	for _, limit := range []struct {
 		field string
 		bytes int64

@@ -56,6 +56,7 @@ type BFF struct {
 	provider *oidc.Provider
 	party    *rp.Party
 	client   ClientConfig // as it was configured
+	limits   LimitsConfig
 	origins  *origins.Origins
 	sessions *session.Manager
 	pages    *web.Pages
@@ -83,9 +84,10 @@ type BFF struct {
 	alsoReady func() error   // nil for always
 	reached   atomic.Bool    // provider and session store have answered
 	unready   *throttle.Log  // of the reason
-	forged    *throttle.Log  // requests of other origins
-	misled    *throttle.Log  // requests for other hosts
-	stopping  chan struct{}  // closed when this process is about to stop
+	limited   *metrics.Counter
+	forged    *throttle.Log // requests of other origins
+	misled    *throttle.Log // requests for other hosts
+	stopping  chan struct{} // closed when this process is about to stop
 	stop      sync.Once
 }
 
@@ -104,6 +106,7 @@ func New(cfg Config) (*BFF, error) {
 		secure:    base.Scheme == "https",
 		provider:  cfg.Provider,
 		client:    cfg.Client,
+		limits:    cfg.Limits,
 		logger:    cfg.Logger,
 		alsoReady: cfg.Ready,
 		unready:   throttle.Every(unreadyInterval),
@@ -130,6 +133,7 @@ func New(cfg Config) (*BFF, error) {
 	})
 	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider, b.tracer, b.audit) // of the type: Validate
 	limited := metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections)
+	b.limited = limited
 	streams := metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)
 	manager := cfg.Sessions.manager()
 	manager.Store = store

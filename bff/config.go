@@ -256,12 +256,20 @@ type LimitsConfig struct {
 	// MaxStreamsPerUser is how many of them one user may have. Default:
 	// DefaultMaxStreamsPerUser.
 	MaxStreamsPerUser int
+	// MaxConnStreams bounds the requests in flight of one HTTP/2 connection. Further
+	// ones wait. Default: DefaultMaxConnStreams.
+	MaxConnStreams int
+	// MaxHeaderBytes bounds the header of a request without its cookies, in bytes. A
+	// larger one gets 431. Default: DefaultMaxHeaderBytes.
+	MaxHeaderBytes int
 }
 
 // The defaults of LimitsConfig.
 const (
 	DefaultMaxStreams        = 15_000
 	DefaultMaxStreamsPerUser = 100
+	DefaultMaxConnStreams    = 100
+	DefaultMaxHeaderBytes    = 64 << 10
 )
 
 // PagesConfig configures the embedded pages.
@@ -410,7 +418,9 @@ func (cfg SessionConfig) validate() error {
 func (cfg LimitsConfig) validate() error {
 	return errors.Join(
 		invalid.NotNegative("MaxStreams", cfg.MaxStreams, "a number of streams", DefaultMaxStreams),
-		invalid.NotNegative("MaxStreamsPerUser", cfg.MaxStreamsPerUser, "a number of streams", DefaultMaxStreamsPerUser))
+		invalid.NotNegative("MaxStreamsPerUser", cfg.MaxStreamsPerUser, "a number of streams", DefaultMaxStreamsPerUser),
+		invalid.NotNegative("MaxConnStreams", cfg.MaxConnStreams, "a number of streams", DefaultMaxConnStreams),
+		invalid.NotNegative("MaxHeaderBytes", cfg.MaxHeaderBytes, "a number of bytes", DefaultMaxHeaderBytes))
 }
 
 func (cfg PagesConfig) validate() error {
@@ -455,6 +465,8 @@ func (cfg Config) withDefaults() Config {
 	cfg.Login.Rate = cmp.Or(cfg.Login.Rate, DefaultLoginRate)
 	cfg.Limits.MaxStreams = cmp.Or(cfg.Limits.MaxStreams, DefaultMaxStreams)
 	cfg.Limits.MaxStreamsPerUser = cmp.Or(cfg.Limits.MaxStreamsPerUser, DefaultMaxStreamsPerUser)
+	cfg.Limits.MaxConnStreams = cmp.Or(cfg.Limits.MaxConnStreams, DefaultMaxConnStreams)
+	cfg.Limits.MaxHeaderBytes = cmp.Or(cfg.Limits.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	cfg.Sessions.RefreshTimeout = cmp.Or(cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
 	cfg.HTTPClient = cmp.Or(cfg.HTTPClient, &http.Client{})
 	cfg.Rand = cmp.Or(cfg.Rand, rand.Reader)

@@ -2,15 +2,20 @@ package bff_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 )
 
 func from(address string) edit { return func(r *http.Request) { r.RemoteAddr = address } }
@@ -140,4 +145,81 @@ func TestLimitIsBounded(t *testing.T) {
 	if _, err := bff.New(func() bff.Config { c := start(t).cfg; c.Login.Rate = -1; return c }()); err == nil || !strings.Contains(err.Error(), `Login.Rate "-1"`) {
 		t.Errorf("a negative rate: %v", err)
 	}
+}
+
+// A header that is too large without its cookies is refused at once, at every address.
+func TestHeaderLimit(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.Limits.MaxHeaderBytes = 2000 })
+	for _, path := range []string{"/", "/api/products", "/api/auth/backchannel-logout", "/healthz"} {
+		for size, want := range map[int]bool{1500: false, 2000: true} {
+			res := s.browser().fetch(path, header("X-Large", strings.Repeat("x", size)))
+			if got := res.StatusCode == http.StatusRequestHeaderFieldsTooLarge; got != want {
+				t.Errorf("%s with a header of %d bytes: %s", path, size, res.Status)
+			}
+			if want && res.Header.Get("Connection") != "close" {
+				t.Errorf("%s: the connection stays open", path)
+			}
+		}
+	}
+	wantStatus(t, s.browser().fetch("/?"+strings.Repeat("q", 2000)), http.StatusRequestHeaderFieldsTooLarge)
+}
+
+// Logins that are abandoned leave nothing in the store, whichever it is: the attempt is in a
+// cookie. All of them increment one counter.
+func TestAbandonedLoginsAreNotStored(t *testing.T) {
+	t.Parallel()
+	var writes atomic.Int64
+	var counters sync.Map
+	s := start(t, func(cfg *bff.Config) {
+		store, err := memory.New(memory.Config{Now: cfg.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		cfg.Sessions.Store = &writeCount{store, &writes, &counters}
+	})
+	before := writes.Load()
+	for i := range 1000 {
+		wantStatus(t, s.browser().navigate("/api/auth/login", from(fmt.Sprintf("10.0.%d.%d:1", i/250, i%250))), http.StatusSeeOther)
+	}
+	if n := writes.Load() - before; n != 0 {
+		t.Errorf("1000 abandoned logins have left %d records in the store", n)
+	}
+	kept := 0
+	counters.Range(func(_, _ any) bool { kept++; return true })
+	if kept != 1 {
+		t.Errorf("1000 abandoned logins use %d counters, want one", kept)
+	}
+	s.browser().signIn()
+	if writes.Load() == before {
+		t.Error("a login made no write: the test cannot fail")
+	}
+}
+
+// A writeCount is a store that counts what is added to it.
+type writeCount struct {
+	*memory.Store
+	writes   *atomic.Int64
+	counters *sync.Map // by kind and key
+}
+
+func (w *writeCount) Create(ctx context.Context, r session.Record, replaces session.ID) error {
+	w.writes.Add(1)
+	return w.Store.Create(ctx, r, replaces)
+}
+
+func (w *writeCount) AddNote(ctx context.Context, n session.Note) (bool, error) {
+	w.writes.Add(1)
+	return w.Store.AddNote(ctx, n)
+}
+
+func (w *writeCount) PutNote(ctx context.Context, n session.Note) error {
+	w.writes.Add(1)
+	return w.Store.PutNote(ctx, n)
+}
+
+func (w *writeCount) CountNote(ctx context.Context, kind, key string, expires time.Time) (int64, error) {
+	w.counters.Store(kind+" "+key, true)
+	return w.Store.CountNote(ctx, kind, key, expires)
 }

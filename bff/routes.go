@@ -3,6 +3,7 @@ package bff
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"runtime/debug"
@@ -46,6 +47,7 @@ func (b *BFF) chain(requests *metrics.HTTP) http.Handler {
 	for _, wrap := range []func(http.Handler) http.Handler{ // innermost first
 		b.refuseForged,       // before anything acts on a cookie
 		b.login.LimitCookies, // before a server behind the bff refuses them, which would lock the user out
+		b.limitHeader,        // before the header is held while anything waits
 		b.refuseHost,         // before another site gets an answer
 		refuseMethods,        // at every address
 		b.answered,           // headers of refusals too, deadlines, and a panic becomes an answer
@@ -87,6 +89,31 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 
 // allowedMethods is the Allow header of refuseMethods.
 const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// limitHeader refuses a header that is too large without its cookies, which
+// login.LimitCookies limits. net/http accepts 1 MiB, so that a browser with too many
+// cookies can be told, and holds it until the answer ends.
+func (b *BFF) limitHeader(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := len(r.RequestURI)
+		for name, lines := range r.Header {
+			if name == "Cookie" {
+				continue
+			}
+			for _, line := range lines {
+				n += len(name) + len(line)
+			}
+		}
+		if n > b.limits.MaxHeaderBytes {
+			b.limited.Add(metrics.LimitHeader)
+			accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("limit", metrics.LimitHeader))
+			w.Header().Set("Connection", "close")
+			respond.Error(w, http.StatusRequestHeaderFieldsTooLarge, "the header of this request is too large")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // refuseMethods refuses the methods that return the request, with cookies and
 // added headers (TRACE, and Microsoft's TRACK), and CONNECT, which asks for a

@@ -12,9 +12,6 @@ const (
 	maxHeaderBytes    = 1 << 20 // more than all cookies of a domain, which LimitCookies bounds
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// maxStreams bounds the requests in flight of one HTTP/2 connection, those
-	// that the client has reset included. net/http allows 250.
-	maxStreams = 100
 	// maxFrameBytes is the least that HTTP/2 allows (RFC 9113 §6.5.2). Browsers
 	// send no larger frames; net/http would buffer 1 MiB.
 	maxFrameBytes = 16 << 10
@@ -25,7 +22,8 @@ const (
 )
 
 // Server returns an HTTP server for the bff without an address, for HTTP/1.1 and,
-// with TLS, HTTP/2 of at most 100 streams a connection. It limits the size of a
+// with TLS, HTTP/2 of at most
+// Limits.MaxConnStreams streams a connection. It limits the size of a
 // request header to 1 MiB, its time to 10 seconds, and idle connections to 2
 // minutes. The time of a request is not limited. A shutdown of the server ends the
 // event streams of sessions.
@@ -36,7 +34,7 @@ func (b *BFF) Server() *http.Server {
 	server := &http.Server{
 		Protocols: protocols,
 		HTTP2: &http.HTTP2Config{
-			MaxReadFrameSize: maxFrameBytes, MaxConcurrentStreams: maxStreams,
+			MaxReadFrameSize: maxFrameBytes, MaxConcurrentStreams: b.limits.MaxConnStreams,
 			MaxReceiveBufferPerConnection: maxConnBuffer, MaxReceiveBufferPerStream: maxStreamBuffer,
 		},
 		Handler:           arrival.Handler(b),

@@ -113,6 +113,9 @@ type LimitsConfig struct {
 	// before it carries a comment. It must be less than the idle timeout of any
 	// proxy in front. Default: 15 s.
 	Heartbeat time.Duration
+	// MaxConnStreams bounds the requests in flight of one HTTP/2 connection. Further
+	// ones wait. Default: 100.
+	MaxConnStreams int
 }
 
 const (
@@ -120,6 +123,7 @@ const (
 	defaultMaxResponseBytes = 16 << 20
 	defaultTimeout          = 30 * time.Second
 	defaultHeartbeat        = 15 * time.Second
+	defaultMaxConnStreams   = 100
 )
 
 // Validate returns everything that is wrong with the values of cfg, joined. It
@@ -166,6 +170,7 @@ func (cfg LimitsConfig) validate() error {
 	check("MaxBodyBytes", cfg.MaxBodyBytes, cfg.MaxBodyBytes < 0, fmt.Sprintf("give a number of bytes, or 0 for %d", defaultMaxBodyBytes))
 	check("MaxResponseBytes", cfg.MaxResponseBytes, cfg.MaxResponseBytes < 0, fmt.Sprintf("give a number of bytes, or 0 for %d", defaultMaxResponseBytes))
 	check("Timeout", cfg.Timeout, cfg.Timeout < 0, fmt.Sprintf("give a positive duration, or 0 for %v", defaultTimeout))
+	check("MaxConnStreams", cfg.MaxConnStreams, cfg.MaxConnStreams < 0, fmt.Sprintf("give a number of streams, or 0 for %d", defaultMaxConnStreams))
 	check("Heartbeat", cfg.Heartbeat, cfg.Heartbeat < 0, fmt.Sprintf("give a positive duration, or 0 for %v", defaultHeartbeat))
 	return errors.Join(errs...)
 }
@@ -176,6 +181,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, defaultMaxResponseBytes)
 	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, defaultTimeout)
 	cfg.Limits.Heartbeat = cmp.Or(cfg.Limits.Heartbeat, defaultHeartbeat)
+	cfg.Limits.MaxConnStreams = cmp.Or(cfg.Limits.MaxConnStreams, defaultMaxConnStreams)
 	cfg.Document.Title = cmp.Or(cfg.Document.Title, "API")
 	cfg.Document.Version = cmp.Or(cfg.Document.Version, "0")
 	return cfg

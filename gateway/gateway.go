@@ -39,6 +39,7 @@ type Gateway struct {
 	description *description // nil if Document.Off
 	hosts       *hostcheck.Hosts
 	timeout     time.Duration
+	connStreams int // of one HTTP/2 connection
 	log         *slog.Logger
 	ready       func() error
 	unready     *throttle.Log // of the reason
@@ -71,12 +72,13 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	cfg = cfg.withDefaults()
 	g := &Gateway{
-		flows:   flow.New(cfg.Limits.Heartbeat, metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)),
-		timeout: cfg.Limits.Timeout,
-		log:     logs.Logger(cfg.Logger),
-		ready:   cfg.Ready,
-		unready: throttle.Every(unreadyInterval),
-		misled:  throttle.Every(time.Minute),
+		flows:       flow.New(cfg.Limits.Heartbeat, metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)),
+		timeout:     cfg.Limits.Timeout,
+		connStreams: cfg.Limits.MaxConnStreams,
+		log:         logs.Logger(cfg.Logger),
+		ready:       cfg.Ready,
+		unready:     throttle.Every(unreadyInterval),
+		misled:      throttle.Every(time.Minute),
 	}
 	tracer := tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "gateway", Trusted: tracing.Machine(cfg.TraceTrusted), Logger: g.log})
 	g.exchanges = exchange.New(exchange.Config{

@@ -22,7 +22,6 @@ const (
 	// handler has read. net/http would buffer 1 MiB per stream and connection.
 	maxConnBuffer     = 128 << 10
 	maxStreamBuffer   = 64 << 10
-	maxStreams        = 100 // per HTTP/2 connection
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 )
@@ -48,7 +47,7 @@ func (g *Gateway) Server() *http.Server {
 		IdleTimeout:       idleTimeout,
 		HTTP2: &http.HTTP2Config{
 			MaxReadFrameSize:              maxFrameBytes,
-			MaxConcurrentStreams:          maxStreams,
+			MaxConcurrentStreams:          g.connStreams,
 			MaxReceiveBufferPerConnection: maxConnBuffer,
 			MaxReceiveBufferPerStream:     maxStreamBuffer,
 		},

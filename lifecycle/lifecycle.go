@@ -32,6 +32,9 @@ import (
 // DefaultShutdownTimeout applies when Config.ShutdownTimeout is zero.
 const DefaultShutdownTimeout = 20 * time.Second
 
+// DefaultMaxConnections applies when Config.MaxConnections is zero.
+const DefaultMaxConnections = arrival.MaxConnections
+
 // A Server accepts connections until it is shut down: an *http.Server or a
 // *server.Server.
 type Server interface {
@@ -93,6 +96,9 @@ type Config struct {
 	// readiness checks fail, so that load balancers send no more requests before
 	// the ports close. HTTP responses then close their connection. Default: 0.
 	LameDuck time.Duration
+	// MaxConnections bounds the open connections of each port. Further ones wait to be
+	// accepted. Default: DefaultMaxConnections.
+	MaxConnections int
 	// ShutdownTimeout bounds how long requests in flight may take to end after
 	// LameDuck. Default: DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
@@ -147,6 +153,8 @@ func (cfg Config) Validate() error {
 		errs = append(errs, invalid.Field("ShutdownTimeout", cfg.ShutdownTimeout,
 			"is negative", "give a positive duration, or 0 for the default"))
 	}
+	errs = append(errs, invalid.NotNegative("MaxConnections", cfg.MaxConnections,
+		"a number of connections", DefaultMaxConnections))
 	if cfg.LameDuck < 0 {
 		errs = append(errs, invalid.Field("LameDuck", cfg.LameDuck,
 			"is negative", "give a positive duration, or 0 to stop at once"))
@@ -196,7 +204,7 @@ func (cfg Config) Listen() error {
 		if !slices.Contains(cfg.Last, p) { // those answer while the others are flooded
 			l = arrival.Reserve(l)
 		}
-		p.Listener = arrival.Port(l)
+		p.Listener = arrival.PortOf(l, cmp.Or(cfg.MaxConnections, DefaultMaxConnections))
 		opened = append(opened, p)
 	}
 	return nil

@@ -75,12 +75,18 @@ type LimitsConfig struct {
 	// clients behind a balancer of connections reach new servers. Default:
 	// DefaultConnectionAge.
 	ConnectionAge time.Duration
+	// MaxConnStreams bounds the calls under way of one connection, of which a gateway
+	// has one to each server. Further ones wait. Default: DefaultMaxConnStreams.
+	MaxConnStreams int
 }
 
 // The defaults of LimitsConfig.
 const (
 	DefaultTimeout       = 30 * time.Second
 	DefaultConnectionAge = 5 * time.Minute
+	// DefaultMaxConnStreams bounds rapid resets (CVE-2023-44487): grpc-go's own
+	// default is unlimited.
+	DefaultMaxConnStreams = 250
 	// DefaultMaxRequestBytes is a body of 1 MiB at the gateway, and RequestRoom.
 	DefaultMaxRequestBytes  = 1<<20 + RequestRoom
 	DefaultMaxResponseBytes = 16 << 20
@@ -112,6 +118,7 @@ func (cfg LimitsConfig) validate() error {
 		errs = append(errs, invalid.Field("ConnectionAge", cfg.ConnectionAge,
 			"is negative", fmt.Sprintf("give a positive duration, or 0 for %v", DefaultConnectionAge)))
 	}
+	errs = append(errs, invalid.NotNegative("MaxConnStreams", cfg.MaxConnStreams, "a number of streams", DefaultMaxConnStreams))
 	check := func(field string, bytes, most int) {
 		if bytes != 0 && (bytes < minMessageBytes || bytes > most) {
 			errs = append(errs, invalid.Field(field, bytes, "is too small or too large a limit on messages",
@@ -127,6 +134,7 @@ func (cfg LimitsConfig) validate() error {
 func (cfg Config) withDefaults() Config {
 	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, DefaultTimeout)
 	cfg.Limits.ConnectionAge = cmp.Or(cfg.Limits.ConnectionAge, DefaultConnectionAge)
+	cfg.Limits.MaxConnStreams = cmp.Or(cfg.Limits.MaxConnStreams, DefaultMaxConnStreams)
 	cfg.Limits.MaxRequestBytes = cmp.Or(cfg.Limits.MaxRequestBytes, DefaultMaxRequestBytes)
 	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, DefaultMaxResponseBytes)
 	cfg.Logger = logs.Logger(cfg.Logger)

@@ -24,9 +24,6 @@ import (
 
 // Limits on the resources that one client can use.
 const (
-	// maxConcurrentStreams bounds the calls of one connection; grpc-go's
-	// default is unlimited (CVE-2023-44487, rapid reset).
-	maxConcurrentStreams = 250
 	// maxHeaderBytes bounds the metadata of one call: the longest token that is
 	// verified (16 KiB), and as much again.
 	maxHeaderBytes = 32 << 10
@@ -114,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		grpc.MaxConcurrentStreams(uint32(cfg.Limits.MaxConnStreams)),
 		grpc.MaxRecvMsgSize(cfg.Limits.MaxRequestBytes),
 		grpc.MaxSendMsgSize(cfg.Limits.MaxResponseBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),

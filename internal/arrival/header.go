@@ -19,15 +19,21 @@ import (
 const freeHeader = 32 << 10
 
 const (
-	// maxConnections bounds the connections of a port. Further ones wait to be accepted.
-	maxConnections = 20_000
+	// MaxConnections is the default bound on the connections of a port. Further ones wait to be
+	// accepted.
+	MaxConnections = 20_000
 	// headerBytes bounds the large headers that are arriving at a port, in bytes in total.
 	headerBytes = 16 << 20
 )
 
 // Port bounds the number of connections of a port and the memory of arriving HTTP/1 headers, as
 // [Limiter.Listen] does.
-func Port(l net.Listener) net.Listener { return New(headerBytes, time.Now).Listen(l) }
+func Port(l net.Listener) net.Listener { return PortOf(l, MaxConnections) }
+
+// PortOf is Port for at most so many connections.
+func PortOf(l net.Listener, connections int) net.Listener {
+	return New(headerBytes, time.Now).listen(l, connections)
+}
 
 var errNoRoom = errors.New("arrival: no room for the header of a request")
 
@@ -36,9 +42,11 @@ var errNoRoom = errors.New("arrival: no room for the header of a request")
 // without them no header is counted.
 //
 // netutil.LimitListener hides CloseWrite, by which net/http and its proxy end one direction.
-func (l *Limiter) Listen(inner net.Listener) net.Listener {
+func (l *Limiter) Listen(inner net.Listener) net.Listener { return l.listen(inner, MaxConnections) }
+
+func (l *Limiter) listen(inner net.Listener, connections int) net.Listener {
 	closed, end := context.WithCancel(context.Background())
-	return &listener{inner, l, semaphore.NewWeighted(maxConnections), closed, end}
+	return &listener{inner, l, semaphore.NewWeighted(int64(connections)), closed, end}
 }
 
 type listener struct {

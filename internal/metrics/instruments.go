@@ -177,6 +177,7 @@ const (
 const (
 	LimitLoginRate = "login_rate"
 	LimitCookies   = "cookies"
+	LimitHeader    = "header"
 	LimitStreams   = "session_streams"
 	LimitArriving  = "arriving_requests"
 )
@@ -389,8 +390,8 @@ var (
 	LimitRejections = &Instrument{
 		Name: "gatehouse.limit.rejections", Kind: KindCounter, Unit: "{request}", Parts: "bff, gateway, server",
 		Description: "Requests that a limit has refused.",
-		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of login cookies; event streams of one session; memory for, and number of, requests that have not arrived completely or are not authenticated yet", Values: []string{
-			LimitLoginRate, LimitCookies, LimitStreams, LimitArriving}}},
+		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of cookies; size of other headers; event streams of a session, a user or all; memory for, and number of, requests that have not arrived completely or are not authenticated yet", Values: []string{
+			LimitLoginRate, LimitCookies, LimitHeader, LimitStreams, LimitArriving}}},
 	}
 
 	AuditEvents = &Instrument{
