@@ -130,6 +130,7 @@ func newProxied(t *testing.T, topology string, run func(p *proxySetup, dir, conf
 	for _, b := range blocksOf(t, repository(t), deployment) {
 		blocks[b.mark] = b.text
 	}
+	// The base URL stays as it is: the provider knows the client under it.
 	all := slices.Concat(op.environment(proxiedBase), lines(replaced(t, blocks["all"], proxiedBase, proxiedBase)),
 		[]string{"GATEHOUSE_DATABASE_URL=memory:", "GATEHOUSE_STREAM_HEARTBEAT=1s"})
 	servers, gateways, bffs := [2]string{freeAddress(t), freeAddress(t)}, [2]string{freeAddress(t), freeAddress(t)}, [2]string{freeAddress(t), freeAddress(t)}
