@@ -425,7 +425,7 @@ func TestWebSocketsAtAStop(t *testing.T) {
 			}
 			close(stopping)
 			want := append(c.want, 0x88, 2, 0x03, 0xe9)
-			got = append(got, make([]byte, len(want)-len(got))...)
+			got = slices.Concat(got, make([]byte, len(want)-len(got)))
 			if n, err := io.ReadFull(r, got[len(c.before):]); err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("%d bytes, %v; they end with %x", n, err, got[max(0, len(got)-8):])
 			}

@@ -129,7 +129,7 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	l.written = true
 	l.mu.Unlock()
 	var room [3]slog.Attr
-	ids := logs.AppendIDs(room[:0], ctx)
+	ids := logs.AppendIDs(ctx, room[:0])
 	all := l.attrs
 	if n := len(attrs) + len(ids); n <= own {
 		all = all[own-n:]

@@ -65,7 +65,7 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	r, identified := bound(r)
 	if !identified {
 		var ids [3]slog.Attr
-		if attrs := AppendIDs(ids[:0], ctx); len(attrs) > 0 {
+		if attrs := AppendIDs(ctx, ids[:0]); len(attrs) > 0 {
 			r.AddAttrs(attrs...)
 		}
 	}
@@ -74,7 +74,7 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 
 // AppendIDs appends the ids of the request and of the recorded trace that a context has. A caller
 // that logs often adds them itself: adding them to a finished record copies it.
-func AppendIDs(attrs []slog.Attr, ctx context.Context) []slog.Attr {
+func AppendIDs(ctx context.Context, attrs []slog.Attr) []slog.Attr {
 	if id := requestid.FromContext(ctx); id != "" {
 		attrs = append(attrs, slog.String(RequestID, id))
 	}

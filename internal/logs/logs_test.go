@@ -24,7 +24,7 @@ func TestIDs(t *testing.T) {
 	logger.InfoContext(ctx, "one")
 	logger.InfoContext(traced, "two")
 	logger.Info("three")
-	logger.LogAttrs(traced, slog.LevelInfo, "four", logs.AppendIDs(nil, traced)...)
+	logger.LogAttrs(traced, slog.LevelInfo, "four", logs.AppendIDs(traced, nil)...)
 	lines := strings.Split(out.String(), "\n")
 	const traceID = " trace_id=01000000000000000000000000000000 span_id=0200000000000000"
 	for i, want := range []string{

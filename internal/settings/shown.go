@@ -71,7 +71,7 @@ func (s *Setting) text(from found) (text string, items int) {
 			return "", 0
 		}
 		text = fmt.Sprint(value.Interface())
-		if _, ok := value.Interface().(time.Duration); ok { // 24h, not 24h0m0s
+		if _, ok := reflect.TypeAssert[time.Duration](value); ok { // 24h, not 24h0m0s
 			text = strings.Replace(strings.Replace(text, "m0s", "m", 1), "h0m", "h", 1)
 		}
 		if text == "" {
