@@ -34,6 +34,8 @@ type settings struct {
 	minimal     bool
 	store       string
 	quiet       bool
+	metrics     bool
+	sample      float64
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -49,6 +51,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&s.minimal, "minimal", false, "send only Host and the credential instead of the headers of a browser")
 	flags.StringVar(&s.store, "store", "sqlite", "session `store`: sqlite or memory")
 	flags.BoolVar(&s.quiet, "quiet", false, "log errors only, to measure the cost of the request log")
+	flags.BoolVar(&s.metrics, "metrics", true, "collect metrics for Prometheus; without, the server alone does, unless sample is 0")
+	flags.Float64Var(&s.sample, "sample", 0.01, "`share` of traces to record and send to a collector; 0 for no tracing")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
@@ -123,8 +127,8 @@ func measure(ctx context.Context, s settings, variants []*variant) error {
 // request causes, and the memory of all servers at the end.
 func report(out io.Writer, s settings, variants []*variant, took time.Duration) error {
 	bare, plain := variants[0], variants[1]
-	fmt.Fprintf(out, "%d rounds of %d requests over %d connections, in %v; sessions in %s\n\n",
-		s.rounds, s.requests, s.connections, took.Round(time.Second), s.store)
+	fmt.Fprintf(out, "%d rounds of %d requests over %d connections, in %v; sessions in %s; log %t, metrics %t, traces %g%%\n\n",
+		s.rounds, s.requests, s.connections, took.Round(time.Second), s.store, !s.quiet, s.metrics, 100*s.sample)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tCPU µs\tTO BARE\tLEAST\tMOST\tTO PLAIN GRPC-GATEWAY\tLOG BYTES\tMEMORY MiB")
 	for _, v := range variants {

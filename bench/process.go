@@ -23,8 +23,8 @@ type process struct {
 	log  string // standard error, which is its log
 }
 
-// launch starts a command with its log in a file, as a service has it.
-func launch(ctx context.Context, dir, name string, command []string) (*process, error) {
+// launch starts a command with an environment of these variables alone and its log in a file, as a service has it.
+func launch(ctx context.Context, dir, name string, env, command []string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log")}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -33,7 +33,7 @@ func launch(ctx context.Context, dir, name string, command []string) (*process, 
 	defer log.Close()
 	p.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	p.cmd.Dir, p.cmd.Stderr = dir, log
-	p.cmd.Env = []string{} // no settings of the caller's environment
+	p.cmd.Env = append([]string{}, env...) // not nil, which means the caller's
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = 5 * time.Second
 	return p, p.cmd.Start()

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // each request.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"-minimal", "-store=memory"}} {
+	for _, args := range [][]string{{}, {"-minimal", "-store=memory", "-metrics=false", "-sample=0"}} {
 		var out bytes.Buffer
 		if err := run(t.Context(), append(args, "-rounds=1", "-requests=8", "-connections=2"), &out); err != nil {
 			t.Fatal(err)

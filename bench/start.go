@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +55,7 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 	sys.address = map[string]string{}
 	for _, name := range []string{
 		roleBare, rolePlain, "all", "all gateway", "all grpc", "bff", "three", "three gateway", "three grpc", "three admin", "front", "front gateway",
+		"all admin", "bff admin", "front admin", "three gateway admin", "three bff admin",
 	} {
 		if sys.address[name], err = freeAddress(); err != nil {
 			return nil, err
@@ -79,8 +81,25 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 	if sys.quiet {
 		level = "--log-level=error"
 	}
-	gatehouse := func(command string, args ...string) []string {
+	gatehouse := func(command, admin string, args ...string) []string {
+		if sys.metrics || command == "server" { // Prometheus could read them there; a server is ready there
+			args = append(args, "--listen-admin="+sys.address[admin])
+		}
 		return append([]string{program, command, "--log-format=json", level}, args...)
+	}
+	var telemetry []string
+	switch {
+	case sys.sample == 0 && !sys.metrics:
+		telemetry = []string{"OTEL_SDK_DISABLED=true"}
+	case sys.sample > 0:
+		collector, err := startCollector(ctx)
+		if err != nil {
+			return nil, err
+		}
+		telemetry = []string{
+			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + collector, "OTEL_TRACES_SAMPLER=parentbased_traceidratio",
+			fmt.Sprintf("OTEL_TRACES_SAMPLER_ARG=%g", sys.sample),
+		}
 	}
 	api := []string{"--oidc-issuer=" + issuer, "--audience=" + audience}
 	login := func(name string) []string {
@@ -99,18 +118,18 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 	}{
 		{roleBare, sys.base(roleBare) + "/api/private-route", []string{self, roleBare, sys.address[roleBare]}},
 		{rolePlain, sys.base(rolePlain) + "/api/private-route", []string{self, rolePlain, sys.address[rolePlain]}},
-		{"all", sys.base("all") + "/readyz", gatehouse("serve", append(login("all"),
+		{"all", sys.base("all") + "/readyz", gatehouse("serve", "all admin", append(login("all"),
 			"--listen-gateway="+sys.address["all gateway"], "--listen-grpc="+sys.address["all grpc"], "--database-url=memory:")...)},
-		{"bff", sys.base("bff") + "/readyz", gatehouse("bff", append(login("bff"), "--gateway-url="+sys.base(roleBare))...)},
-		{"three-server", sys.base("three admin") + "/readyz", gatehouse("server", append(api,
-			"--listen-grpc="+sys.address["three grpc"], "--listen-admin="+sys.address["three admin"], "--database-url=memory:")...)},
-		{"front", sys.base("front gateway") + "/readyz", gatehouse("serve", append(login("front"),
+		{"bff", sys.base("bff") + "/readyz", gatehouse("bff", "bff admin", append(login("bff"), "--gateway-url="+sys.base(roleBare))...)},
+		{"three-server", sys.base("three admin") + "/readyz", gatehouse("server", "three admin", append(api,
+			"--listen-grpc="+sys.address["three grpc"], "--database-url=memory:")...)},
+		{"front", sys.base("front gateway") + "/readyz", gatehouse("serve", "front admin", append(login("front"),
 			"--listen-gateway="+sys.address["front gateway"], "--grpc-target=dns:///"+sys.address["three grpc"])...)},
-		{"three-gateway", sys.base("three gateway") + "/readyz", gatehouse("gateway",
+		{"three-gateway", sys.base("three gateway") + "/readyz", gatehouse("gateway", "three gateway admin",
 			"--listen-gateway="+sys.address["three gateway"], "--grpc-target=dns:///"+sys.address["three grpc"])},
-		{"three-bff", sys.base("three") + "/readyz", gatehouse("bff", append(login("three"), "--gateway-url="+sys.base("three gateway"))...)},
+		{"three-bff", sys.base("three") + "/readyz", gatehouse("bff", "three bff admin", append(login("three"), "--gateway-url="+sys.base("three gateway"))...)},
 	} {
-		started, err := launch(ctx, sys.dir, p.name, p.command)
+		started, err := launch(ctx, sys.dir, p.name, telemetry, p.command)
 		if err != nil {
 			return nil, err
 		}
@@ -196,4 +215,19 @@ func startProvider(ctx context.Context, cfg devidp.Config) (issuer string, err e
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() { _ = server.Serve(listener) }() // ends with the context
 	return cfg.Issuer, nil
+}
+
+// startCollector starts a collector of spans in this process, which discards them. It returns the
+// address for OTLP over HTTP.
+func startCollector(ctx context.Context) (address string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	})}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() { _ = server.Serve(listener) }() // ends with the context
+	return "http://" + listener.Addr().String() + "/v1/traces", nil
 }
