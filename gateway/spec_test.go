@@ -286,7 +286,7 @@ func TestREST(t *testing.T) {
 			{name: "unavailable, from the server", source: "RFC 9110 §10.2.3", request: "GET /api/things/1", answer: failure(codes.Unavailable, "no keys yet", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), status: 503, call: `GetThing id:"1"`,
 				has: "no keys yet", reply: []string{"Retry-After: 2"}},
 			{name: "unavailable, from the transport", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Unavailable, "dial tcp 10.0.0.3:9090: refused"), status: 503, call: `GetThing id:"1"`,
-				want: `{"code":14,"message":"the service is not available at the moment","details":[]}`},
+				want: `{"code":14,"message":"the service is not available at the moment","details":[]}`, reply: []string{"Retry-After: 1"}},
 			{name: "internal", source: "CWE-209", request: "GET /api/things/1", answer: failure(codes.Internal, "pq: password", &errdetails.ErrorInfo{Reason: "X"}), status: 500, call: `GetThing id:"1"`,
 				want: `{"code":13,"message":"internal error","details":[]}`},
 			{name: "unknown", source: "CWE-209", request: "GET /api/things/1", answer: fails(errors.New("pq: password")), status: 500, call: `GetThing id:"1"`,

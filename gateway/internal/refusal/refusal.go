@@ -69,6 +69,9 @@ const reconnectAfter = 2 * time.Second
 // OfStatus returns the Refusal that an error of the server becomes.
 func OfStatus(st *status.Status) *Refusal {
 	r := &Refusal{Status: public(st), RetryAfter: retryAfter(st)}
+	if r.RetryAfter == "" && st.Code() == codes.Unavailable {
+		r.RetryAfter = "1" // the transport, for one, gives no RetryInfo
+	}
 	r.Challenge, r.HTTP = challenge(st)
 	return r
 }
