@@ -33,7 +33,7 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := filepath.Join(dir, "secrets")
-	if err := os.Chmod(script, 0o700); err != nil { //nolint:gosec // a program
+	if err := os.Chmod(script, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	_ = os.RemoveAll(filepath.Join(dir, ".secrets")) // of this checkout
@@ -64,7 +64,7 @@ func TestCompose(t *testing.T) {
 	env := map[string]string{}
 	for name, value := range service.Environment {
 		env[name] = *value
-		if file := strings.TrimPrefix(*value, "/run/secrets/"); file != *value {
+		if file, ok := strings.CutPrefix(*value, "/run/secrets/"); ok {
 			if _, ok := project.Secrets[file]; !ok {
 				t.Errorf("%s is %s, which is no secret", name, *value)
 			}

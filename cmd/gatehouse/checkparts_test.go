@@ -136,7 +136,7 @@ func TestCheckServer(t *testing.T) {
 		want   map[string]string
 	}{
 		"all is well": {good.URL, nil, 0, map[string]string{
-			"settings": "ok ", "provider": "ok the provider answers", "keys": "ok ", "clock": "ok the clocks", "database": "warn ",
+			"settings": "ok ", "provider": "ok the provider answers", "keys": "ok ", "clock": "ok the clocks",
 			"access token": "unknown the audience and the kind of access tokens", "credential": "", "session store": "", "server": ""}},
 		"no keys":             {empty.URL, nil, 1, map[string]string{"keys": "wrong the provider's key set at " + empty.URL + "/keys cannot be used: oidc: provider " + empty.URL + ": keys: GET " + empty.URL + "/keys: the key set is empty"}},
 		"keys of other kinds": {foreign.URL, nil, 1, map[string]string{"keys": "no usable key in the set"}},
@@ -154,6 +154,10 @@ func TestCheckServer(t *testing.T) {
 			t.Parallel()
 			code, got := checkedPart(t, "server", append(c.env, api, "GATEHOUSE_OIDC_ISSUER="+c.issuer, "GATEHOUSE_DATABASE_URL=memory:")...)
 			expect(t, name, code, c.code, got, c.want)
+			// A program whose services keep nothing has no database.
+			if proof := got["database"]; proof != "" && !strings.HasPrefix(proof, "warn ") {
+				t.Errorf("database: got %q, want a warning", proof)
+			}
 		})
 	}
 	if _, got := checkedPart(t, "server", "GATEHOUSE_OIDC_CA_FILE="+file, api, "GATEHOUSE_OIDC_ISSUER="+expired.URL, "GATEHOUSE_DATABASE_URL=memory:"); !strings.HasSuffix(got["provider"], "; renew it at the server") {

@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -313,7 +314,12 @@ func TestMessages(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	documented := map[string]string{}
+	_, err := os.Stat("../audioarchive")
+	withoutSample := errors.Is(err, fs.ErrNotExist) // a copy of the repository, with its own services
 	for _, row := range rows(t, "Warnings and errors") {
+		if withoutSample && strings.Contains(strings.Join(row, " "), "sample application") {
+			continue
+		}
 		if len(row) != 5 {
 			t.Errorf("%s: the row of %s has %d cells, want message, level, cause, check and remedy", document, row[0], len(row))
 			continue
