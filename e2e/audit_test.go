@@ -97,6 +97,7 @@ func TestAuditLog(t *testing.T) {
 	t.Parallel()
 	address, admin, file := freeAddress(t), freeAddress(t), newAuditFile(t)
 	base, opAddress := "http://"+address, freeAddress(t)
+	api := freeAddress(t)
 	op := startProvider(t, opAddress, base, firstTTL)
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	if err := os.WriteFile(secrets, []byte(tutorialSecret), 0o600); err != nil {
@@ -108,7 +109,7 @@ func TestAuditLog(t *testing.T) {
 			env = append(env, variable)
 		}
 	}
-	p := gatehouse(t, env, "serve", "--listen-bff="+address, "--listen-gateway="+freeAddress(t), "--listen-grpc="+freeAddress(t),
+	p := gatehouse(t, env, "serve", "--listen-bff="+address, "--listen-gateway="+api, "--listen-grpc="+freeAddress(t),
 		"--listen-admin="+admin, "--admin-debug", "--session-store=memory:", "--database-url=memory:", file.flag())
 	p.ready(t, base+"/readyz")
 	in := installation{base: base, op: op, processes: []*process{p}, outlets: map[string]func() string{"audit log": file.outlet(t)}}
@@ -118,6 +119,8 @@ func TestAuditLog(t *testing.T) {
 	signsIn(t, in, alice, "alice")
 	file.has(t, audit.SignIn, "", about("alice"), ofSession)
 	file.has(t, audit.CallDenied, audit.TokenMissing, func(e audit.Event) bool { return e.Client == "127.0.0.1" && e.Method != "" })
+	newVisitor(t).send(t, http.MethodGet, "http://"+api+"/api/private-route", http.Header{"Authorization": {"Bearer nonsense"}}, nil).wants(t, http.StatusUnauthorized, "application/json")
+	file.has(t, audit.CallDenied, audit.TokenInvalid, func(e audit.Event) bool { return e.Client == "127.0.0.1" && e.Method != "" })
 	alice.fetch(t, "/api/admin/sessions").wants(t, http.StatusForbidden, "application/json")
 	file.has(t, audit.CallDenied, audit.PermissionMissing, about("alice"), ofSession, func(e audit.Event) bool {
 		return e.Method == "/gatehouse.sessionadmin.v1.SessionAdminService/ListSessions" && e.ClientID == opClientID

@@ -121,6 +121,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
 		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger, false)
+		x.line.SetClient(r, clientOf) // for audit events of a server in this process
 	}
 	if ctx != r.Context() {
 		x.Request = r.WithContext(ctx)
@@ -153,6 +154,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Handler(x)
 }
 
+// clientOf returns the address at the other end of a request's connection.
+func clientOf(of any) string {
+	r, _ := of.(*http.Request)
+	return clientaddr.Of(r, clientaddr.Trust{})
+}
+
 // measure records the request, or tells the part in front of its route.
 func (s *Server) measure(x *Exchange) {
 	request := x.outside
@@ -179,7 +186,7 @@ func (s *Server) log(x *Exchange) {
 		slog.Int("status", x.status),
 		slog.Int64("bytes", x.written),
 		logs.Seconds("duration", time.Since(x.start)),
-		slog.String("client", clientaddr.Of(x.Request, clientaddr.Trust{})),
+		slog.String("client", clientOf(x.Request)),
 	}
 	switch {
 	case x.outer != nil:
