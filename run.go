@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/grpclog"
 	"github.com/gatehouse-dev/gatehouse/internal/heap"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -49,6 +50,7 @@ func (p *program) run(ctx context.Context, which partSet) error {
 // ports are the open ports of the parts in this process; the others are nil.
 type ports struct {
 	lifecycle.Config
+	limited                           *metrics.Counter // set before a port accepts connections
 	bff, gateway, grpc, admin, devidp *lifecycle.Part
 }
 
@@ -58,6 +60,7 @@ func (p *program) listen(which partSet) (*ports, error) {
 	ports := &ports{Config: lifecycle.Config{
 		LameDuck: p.cfg.LameDuck, MaxConnections: p.cfg.MaxConnections, ShutdownTimeout: p.cfg.ShutdownTimeout, Logger: p.logger,
 	}}
+	ports.Full = func() { ports.limited.Add(metrics.LimitConnections) }
 	open := func(wanted bool, stage *[]*lifecycle.Part, name, field, address string) *lifecycle.Part {
 		if !wanted {
 			return nil
@@ -80,6 +83,7 @@ func (p *program) listen(which partSet) (*ports, error) {
 // serve serves at the ports until the context ends or a part fails.
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
 	grpclog.Use(p.logger)
+	ports.limited = metrics.NewCounter(p.telemetry.Meter, metrics.LimitRejections)
 	p.readiness.Observe(p.telemetry.Meter)
 	p.security.Files.Observe(p.telemetry.Meter)
 	if p.bff != nil {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
 )
 
 // DefaultShutdownTimeout applies when Config.ShutdownTimeout is zero.
@@ -97,8 +98,12 @@ type Config struct {
 	// the ports close. HTTP responses then close their connection. Default: 0.
 	LameDuck time.Duration
 	// MaxConnections bounds the open connections of each port. Further ones wait to be
-	// accepted. Default: DefaultMaxConnections.
+	// accepted, and Logger gets a warning at most once a minute. Default:
+	// DefaultMaxConnections.
 	MaxConnections int
+	// Full, if not nil, is called whenever a port has MaxConnections open
+	// connections. It must not block.
+	Full func()
 	// ShutdownTimeout bounds how long requests in flight may take to end after
 	// LameDuck. Default: DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
@@ -204,10 +209,24 @@ func (cfg Config) Listen() error {
 		if !slices.Contains(cfg.Last, p) { // those answer while the others are flooded
 			l = arrival.Reserve(l)
 		}
-		p.Listener = arrival.PortOf(l, cmp.Or(cfg.MaxConnections, DefaultMaxConnections))
+		p.Listener = arrival.PortOf(l, cmp.Or(cfg.MaxConnections, DefaultMaxConnections), cfg.full(p))
 		opened = append(opened, p)
 	}
 	return nil
+}
+
+// full returns what a part does when it has all the connections it may have.
+func (cfg Config) full(p *Part) func() {
+	warnings := throttle.Every(time.Minute)
+	return func() {
+		if cfg.Full != nil {
+			cfg.Full()
+		}
+		if ok, suppressed := warnings.Next(); ok && cfg.Logger != nil {
+			cfg.Logger.Warn("port is full: further connections wait", "part", p.Name,
+				"limit", cmp.Or(cfg.MaxConnections, DefaultMaxConnections), "suppressed", suppressed)
+		}
+	}
 }
 
 // CloseListeners closes the ports of all parts, for a program that has called

@@ -562,3 +562,59 @@ func (r *reader) Shutdown(context.Context) error {
 	<-r.read
 	return nil
 }
+
+// A port with all the connections it may have accepts the next one when one of them ends, and
+// warns once a minute.
+func TestFullPort(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	full := make(chan struct{}, 3)
+	part := &lifecycle.Part{Name: "front", Address: anyPort, Server: newServer("front", &log{})}
+	cfg := lifecycle.Config{
+		Front: []*lifecycle.Part{part}, MaxConnections: 2, Full: func() { full <- struct{}{} },
+		Logger: slog.New(slog.NewTextHandler(&out, nil)),
+	}
+	if err := cfg.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.CloseListeners)
+	accepted := make(chan net.Conn)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := part.Listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 4 {
+		c, err := net.Dial("tcp", part.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	first, second := <-accepted, <-accepted
+	for _, c := range []net.Conn{first, second} {
+		<-full
+		select {
+		case <-accepted:
+			t.Fatal("a connection over the limit was accepted")
+		default:
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_ = (<-accepted).SetDeadline(time.Time{}) // open until the test ends
+	}
+	<-full
+	_ = part.Listener.Close()
+	<-ended
+	const want = `level=WARN msg="port is full: further connections wait" part=front limit=2 suppressed=0`
+	if n := strings.Count(out.String(), want); n != 1 || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("log has the warning %d times, want once:\n%s", n, out.String())
+	}
+}

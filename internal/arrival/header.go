@@ -28,11 +28,12 @@ const (
 
 // Port bounds the number of connections of a port and the memory of arriving HTTP/1 headers, as
 // [Limiter.Listen] does.
-func Port(l net.Listener) net.Listener { return PortOf(l, MaxConnections) }
+func Port(l net.Listener) net.Listener { return PortOf(l, MaxConnections, func() {}) }
 
-// PortOf is Port for at most so many connections.
-func PortOf(l net.Listener, connections int) net.Listener {
-	return New(headerBytes, time.Now).listen(l, connections)
+// PortOf is Port for at most so many connections. It calls full whenever that many are open, so
+// that further ones wait; full must not block.
+func PortOf(l net.Listener, connections int, full func()) net.Listener {
+	return New(headerBytes, time.Now).listen(l, connections, full)
 }
 
 var errNoRoom = errors.New("arrival: no room for the header of a request")
@@ -42,24 +43,30 @@ var errNoRoom = errors.New("arrival: no room for the header of a request")
 // without them no header is counted.
 //
 // netutil.LimitListener hides CloseWrite, by which net/http and its proxy end one direction.
-func (l *Limiter) Listen(inner net.Listener) net.Listener { return l.listen(inner, MaxConnections) }
+func (l *Limiter) Listen(inner net.Listener) net.Listener {
+	return l.listen(inner, MaxConnections, func() {})
+}
 
-func (l *Limiter) listen(inner net.Listener, connections int) net.Listener {
+func (l *Limiter) listen(inner net.Listener, connections int, full func()) net.Listener {
 	closed, end := context.WithCancel(context.Background())
-	return &listener{inner, l, semaphore.NewWeighted(int64(connections)), closed, end}
+	return &listener{inner, l, semaphore.NewWeighted(int64(connections)), full, closed, end}
 }
 
 type listener struct {
 	net.Listener
 	limiter *Limiter
 	slots   *semaphore.Weighted
+	full    func()          // called when there is no slot
 	closed  context.Context // by Close, which ends the wait for a slot
 	end     context.CancelFunc
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	if l.slots.Acquire(l.closed, 1) != nil {
-		return nil, net.ErrClosed
+	if !l.slots.TryAcquire(1) {
+		l.full()
+		if l.slots.Acquire(l.closed, 1) != nil {
+			return nil, net.ErrClosed
+		}
 	}
 	release := sync.OnceFunc(func() { l.slots.Release(1) })
 	c, err := l.Listener.Accept()

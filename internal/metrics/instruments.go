@@ -180,6 +180,8 @@ const (
 	LimitHeader    = "header"
 	LimitStreams   = "session_streams"
 	LimitArriving  = "arriving_requests"
+	// LimitConnections is counted when a port is full. It refuses none: they wait.
+	LimitConnections = "connections"
 )
 
 // Exports of telemetry.
@@ -388,10 +390,10 @@ var (
 	}
 
 	LimitRejections = &Instrument{
-		Name: "gatehouse.limit.rejections", Kind: KindCounter, Unit: "{request}", Parts: "bff, gateway, server",
+		Name: "gatehouse.limit.rejections", Kind: KindCounter, Unit: "{request}", Parts: "bff, gateway, server, program",
 		Description: "Requests that a limit has refused.",
-		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of cookies; size of other headers; event streams of a session, a user or all; memory for, and number of, requests that have not arrived completely or are not authenticated yet", Values: []string{
-			LimitLoginRate, LimitCookies, LimitHeader, LimitStreams, LimitArriving}}},
+		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of cookies; size of other headers; event streams of a session, a user or all; memory for, and number of, requests that have not arrived completely or are not authenticated yet; connections of a port (counted when it has them all: further ones wait)", Values: []string{
+			LimitLoginRate, LimitCookies, LimitHeader, LimitStreams, LimitArriving, LimitConnections}}},
 	}
 
 	AuditEvents = &Instrument{
