@@ -54,8 +54,6 @@ type sample struct {
 	problem string
 }
 
-func (s sample) ended() time.Time { return s.at.Add(s.late + s.took) }
-
 // offered is a load: it sends requests in an open loop until stop is called.
 type offered struct {
 	cluster *cluster
