@@ -105,7 +105,7 @@ func TestUnixSocket(t *testing.T) {
 	if err := killed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("serves", func(t *testing.T) { //nolint:tparallel // its end removes the socket
+	t.Run("serves", func(t *testing.T) { // first: its end removes the socket
 		run(t, part("unix:"+path))
 		if err := get(); err != nil {
 			t.Error(err)

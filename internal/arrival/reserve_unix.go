@@ -11,5 +11,5 @@ func openFiles() uint64 {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur > 1<<31 {
 		return 0
 	}
-	return uint64(limit.Cur)
+	return limit.Cur
 }

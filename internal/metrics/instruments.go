@@ -1,5 +1,7 @@
 package metrics
 
+import "slices"
+
 // A Kind is how an instrument's values are read.
 type Kind int
 
@@ -232,7 +234,7 @@ var (
 
 // The attributes that several instruments have.
 var (
-	methodAttribute = Attribute{Key: KeyMethod, Description: "method of the request", Values: append(methods[:len(methods):len(methods)], Other)}
+	methodAttribute = Attribute{Key: KeyMethod, Description: "method of the request", Values: append(slices.Clip(methods), Other)}
 	schemeAttribute = Attribute{Key: KeyScheme, Description: "scheme of the request, at the bff that of its base URL", Values: []string{"http", "https"}}
 	partAttribute   = Attribute{Key: KeyPart, Description: "part that a client called; a part behind it in the same process does not count the request again", Values: []string{PartBFF, PartGateway}}
 )

@@ -66,8 +66,8 @@ func (i *Instrument) index(values []string) int {
 
 // hasOther reports whether the combination at an index has an undeclared value.
 func (i *Instrument) hasOther(at int) bool {
-	for n := len(i.Attributes) - 1; n >= 0; n-- {
-		size := len(i.Attributes[n].Values) + 1
+	for _, a := range slices.Backward(i.Attributes) {
+		size := len(a.Values) + 1
 		if at%size == size-1 {
 			return true
 		}

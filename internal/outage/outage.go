@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // Config configures a [Monitor].
@@ -95,7 +93,7 @@ func (m *Monitor) OK(ctx context.Context) {
 		return
 	}
 	m.cfg.Logger.InfoContext(ctx, m.cfg.Name+" available again",
-		logs.Seconds("duration", m.answered.Sub(m.since)), "failures", m.failures)
+		"duration", m.answered.Sub(m.since).Round(time.Microsecond).Seconds(), "failures", m.failures)
 	m.failures, m.err = 0, nil
 	m.down.Store(false)
 	m.observe(true)

@@ -320,7 +320,7 @@ func Choose(turn uint32, n int, at func(int) *Peer, except *Peer) int {
 	if count == 0 {
 		return -1
 	}
-	skip := int(turn % uint32(count)) //nolint:gosec // count is small
+	skip := int(turn % uint32(count))
 	for i := range n {
 		p := at(i)
 		if p == except || p.State() != best {

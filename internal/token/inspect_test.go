@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -33,9 +34,7 @@ func TestInspector(t *testing.T) {
 	with := func(change map[string]any) map[string]any {
 		claims := map[string]any{}
 		for _, m := range []map[string]any{good, change} {
-			for name, value := range m {
-				claims[name] = value
-			}
+			maps.Copy(claims, m)
 		}
 		return claims
 	}

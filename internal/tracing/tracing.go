@@ -86,7 +86,7 @@ func (t *Tracer) Start(ctx context.Context, name string, kind trace.SpanKind) (c
 	if !t.Enabled() || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, none
 	}
-	return t.tracer.Start(ctx, name, kinds[kind]...)
+	return t.tracer.Start(ctx, name, kinds[kind]...) //nolint:spancheck // the caller ends it
 }
 
 // StartAny is Start that begins a trace for a context without one: for work that
@@ -95,5 +95,5 @@ func (t *Tracer) StartAny(ctx context.Context, name string, kind trace.SpanKind)
 	if !t.Enabled() || trace.SpanContextFromContext(ctx).IsValid() {
 		return t.Start(ctx, name, kind)
 	}
-	return t.tracer.Start(ctx, name, kinds[kind]...)
+	return t.tracer.Start(ctx, name, kinds[kind]...) //nolint:spancheck // the caller ends it
 }

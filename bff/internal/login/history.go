@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/web"
-	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 const (
@@ -123,7 +122,7 @@ func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, 
 		reason = "the session of the cookie is not found: do all bffs share one store?"
 		p.Message = "You have signed in several times, and each time this application did not know you afterwards. That is not your fault. Please tell the people who run it."
 	}
-	h.cfg.Logger.WarnContext(r.Context(), "login loop stopped", "logins", loopLogins, logs.Seconds("interval", loopWindow), "reason", reason)
+	h.cfg.Logger.WarnContext(r.Context(), "login loop stopped", "logins", loopLogins, "interval", loopWindow.Seconds(), "reason", reason)
 	h.cfg.Respond.Problem(w, r, p)
 	return true
 }

@@ -137,12 +137,13 @@ func (h *Handlers) atProvider(ctx context.Context, s *session.Session, to, revoc
 // token.
 func (h *Handlers) end(ctx context.Context, s *session.Session, why session.Reason) error {
 	err := h.cfg.Sessions.EndByID(ctx, s.ID, why)
-	if err != nil && !errors.Is(err, session.ErrNotFound) { // not ended meanwhile
+	ended := errors.Is(err, session.ErrNotFound) // by another request, which is audited
+	if err != nil && !ended {
 		return err
 	}
 	h.cfg.Logger.InfoContext(ctx, "signed out", "session", s)
 	h.cfg.Deny(ctx, s)
-	if err != nil {
+	if ended {
 		return nil
 	}
 	cause := audit.User

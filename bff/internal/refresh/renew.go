@@ -12,7 +12,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -163,7 +162,7 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 			level = slog.LevelDebug
 		}
 		r.cfg.Logger.Log(ctx, level, "refresh not answered; the refresh token is not sent again while the access token is valid",
-			"session", s, logs.Seconds("wait", wait), "err", cause)
+			"session", s, "wait", wait.Round(time.Microsecond).Seconds(), "err", cause)
 		l.holdUntil(ctx, s.Data.Tokens.ExpiresAt)
 	} else {
 		r.cfg.Logger.DebugContext(ctx, "access token not refreshed", "session", s, "class", class.String(), "err", cause)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 )
 
@@ -89,7 +88,7 @@ func (r *Refresher) writeLate(ctx context.Context, u *unwritten) (*session.Sessi
 		r.mu.Unlock()
 	}
 	if expired {
-		r.cfg.Logger.WarnContext(ctx, "new tokens lost: the session store failed", "session", u.s, logs.Seconds("duration", lateLimit), "err", err)
+		r.cfg.Logger.WarnContext(ctx, "new tokens lost: the session store failed", "session", u.s, "duration", lateLimit.Seconds(), "err", err)
 	}
 	return s, err
 }
