@@ -21,7 +21,7 @@ type lines chan string
 func (l lines) Write(p []byte) (int, error) {
 	select {
 	case l <- string(p):
-	default: // nobody reads any more
+	default: // the reader has gone
 	}
 	return len(p), nil
 }

@@ -305,7 +305,7 @@ type AccessConfig struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is used for the
 	// address of a browser.
 	TrustedProxies []netip.Prefix
-	// TrustUnixSocket treats whatever connects to a Unix socket as a trusted
+	// TrustUnixSocket treats every process that connects to a Unix socket as a trusted
 	// proxy.
 	TrustUnixSocket bool
 }

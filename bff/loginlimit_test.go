@@ -165,7 +165,7 @@ func TestHeaderLimit(t *testing.T) {
 	wantStatus(t, s.browser().fetch("/?"+strings.Repeat("q", 2000)), http.StatusRequestHeaderFieldsTooLarge)
 }
 
-// Logins that are abandoned leave nothing in the store, whichever it is: the attempt is in a
+// Abandoned logins leave nothing in any store: the attempt is in a
 // cookie. All of them increment one counter.
 func TestAbandonedLoginsAreNotStored(t *testing.T) {
 	t.Parallel()

@@ -260,7 +260,7 @@ func TestWebSocketThroughTheProxy(t *testing.T) {
 }
 
 // A client that sends a broken body is refused. That is no outage of the server, which
-// would be logged and page somebody.
+// would be logged and raise an alert.
 func TestBrokenUpload(t *testing.T) {
 	t.Parallel()
 	target := behind(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })

@@ -286,7 +286,7 @@ func flood(t *testing.T, s *system, gateway string, n int) {
 	}
 }
 
-// inventedToken returns a token that is valid but for its key, which nobody has.
+// inventedToken returns a token that is valid but for its key, which is not in the key set.
 func inventedToken(t *testing.T, issuer, kid string) string {
 	t.Helper()
 	part := func(v any) string {

@@ -37,7 +37,7 @@ type AccessConfig[P any] struct {
 	// as it is; any other error means ReasonUnavailable. Nil revokes nothing.
 	Revoked func(ctx context.Context, key *RevocationKey) error
 	// Verified is told the outcome of each verification: why a token was refused, 0
-	// for one that was accepted, and whether it was in the cache. Nil for nobody.
+	// for one that was accepted, and whether it was in the cache. Nil: no call.
 	Verified func(refused Reason, cached bool)
 	// Inspector, if not nil, is shown the first good token, and tokens that are refused.
 	Inspector *Inspector

@@ -11,7 +11,7 @@ import (
 )
 
 // causes are the causes of audit events by the reason of the refusal. A token that
-// cannot be verified at the moment is an outage and denied by nobody.
+// cannot be verified at the moment is an outage and no denial.
 var causes = map[string]audit.Cause{
 	ReasonTokenMissing:      audit.TokenMissing,
 	ReasonTokenInvalid:      audit.TokenInvalid,

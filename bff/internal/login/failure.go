@@ -53,7 +53,7 @@ func (f failure) result() string {
 	return metrics.LoginInternal
 }
 
-// cause returns the cause of an audit event, "" for an outage, which refuses nobody.
+// cause returns the cause of an audit event, "" for an outage, which is no refusal.
 func (f failure) cause() audit.Cause {
 	switch f {
 	case failureResponse:
