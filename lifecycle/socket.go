@@ -60,7 +60,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return &socketError{"is a file that is no socket", "remove it, or give another path"}
 	}
-	conn, err := (&net.Dialer{Timeout: time.Second}).Dial("unix", path) //nolint:noctx // bounded, at the start
+	conn, err := (&net.Dialer{Timeout: time.Second}).Dial("unix", path)
 	if err == nil {
 		_ = conn.Close()
 		return syscall.EADDRINUSE

@@ -194,7 +194,7 @@ func (s *system) pages(req *sessionadminv1.ListSessionsRequest) []string {
 	return nil
 }
 
-// Events say which operator has ended which session of whom.
+// Events say which operator has ended which session of which user.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	with := newStore(t)

@@ -105,7 +105,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// Gateway and server trust this machine, unless they are told whom to trust.
+// Gateway and server trust this machine, unless a setting names the peers to trust.
 func TestMachine(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
