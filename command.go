@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/suggest"
 )
 
 // The exit codes.
@@ -236,7 +237,7 @@ func (p *program) flagError(err error) error {
 	}
 	name := settings.Unassigned(unknown.GetSpecifiedName())
 	text := "unknown flag --" + name
-	if similar := settings.Suggest(name, names); similar != "" {
+	if similar := suggest.Name(name, names); similar != "" {
 		text += "; did you mean --" + similar + "?"
 	}
 	return errors.New(text)

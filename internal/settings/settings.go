@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/spf13/pflag"
 )
 
@@ -212,18 +211,6 @@ func (t Table) Usage(columns int) string {
 		fmt.Fprintf(&out, "\n%s\n%s", heading, set.FlagUsagesWrapped(columns))
 	}
 	return out.String()
-}
-
-// Suggest returns the name that a misspelt one was most likely meant to be, or
-// "" if none is similar.
-func Suggest(misspelt string, names []string) string {
-	best, distance := "", 1+max(2, len(misspelt)/4)
-	for _, name := range names {
-		if d := levenshtein.ComputeDistance(misspelt, name); d < distance {
-			best, distance = name, d
-		}
-	}
-	return best
 }
 
 // Reference returns the description of all settings in Markdown, by group.

@@ -178,17 +178,6 @@ func invalidErrors(triples ...string) error {
 	return errors.Join(errs...)
 }
 
-// TestSuggest finds similar names and no others.
-func TestSuggest(t *testing.T) {
-	t.Parallel()
-	names := []string{"oidc-issuer", "listen-bff", "listen-grpc", "secret"}
-	for misspelt, want := range map[string]string{"oidc-isuer": "oidc-issuer", "listen-grcp": "listen-grpc", "secrets": "secret", "frobnicate": "", "x": ""} {
-		if got := Suggest(misspelt, names); got != want {
-			t.Errorf("%s: got %q, want %q", misspelt, got, want)
-		}
-	}
-}
-
 // A file of a secret is decoded later as it was at the start.
 func TestSecretFiles(t *testing.T) {
 	t.Parallel()

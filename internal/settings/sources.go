@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gatehouse-dev/gatehouse/internal/suggest"
 	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
@@ -413,7 +414,7 @@ func (t Table) suggestKey(key string) string {
 			}
 		}
 	}
-	return did(Suggest(key, names))
+	return did(suggest.Name(key, names))
 }
 
 // did asks whether a name was meant.
@@ -441,7 +442,7 @@ func (v *Values) noteUnknown(layers []layer) {
 		for _, name := range slices.Sorted(maps.Keys(l.values)) {
 			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) &&
 				!slices.Contains(known, name) && !kubernetes.MatchString(name) {
-				v.note("%s is the name of no setting and has no effect%s", l.source(name).with(""), did(Suggest(name, known)))
+				v.note("%s is the name of no setting and has no effect%s", l.source(name).with(""), did(suggest.Name(name, known)))
 			}
 		}
 	}
