@@ -48,6 +48,8 @@ import (
 	"os"
 	"strings"
 
+	"google.golang.org/grpc"
+
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
@@ -70,6 +72,10 @@ type App struct {
 	Services []Service
 	// Policies are those of server.Config.
 	Policies map[string]*authv1.Policy
+	// UnaryInterceptors and StreamInterceptors are those of server.Config: they run for
+	// authorized calls of all services, the operator's included.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
 	// Pages are shown by the embedded front end besides its own.
 	Pages []web.Section
 	// Call is the path that the page /private calls, and CallConfirmed the one

@@ -167,6 +167,7 @@ func (p *parts) addServer() (err error) {
 		p.registerAdmin(r)
 	}
 	cfg.Policies = p.app.Policies
+	cfg.UnaryInterceptors, cfg.StreamInterceptors = p.app.UnaryInterceptors, p.app.StreamInterceptors
 	cfg.Ready = p.opened
 	cfg.Reflection = p.development
 	cfg.Logger = p.logger.With("part", "server")

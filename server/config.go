@@ -31,6 +31,16 @@ type Config struct {
 	// services whose .proto files are not yours. The health service, and
 	// reflection if it is on, are public unless an entry says otherwise.
 	Policies map[string]*authv1.Policy
+	// UnaryInterceptors and StreamInterceptors are the application's, outermost first.
+	// They run just outside the handler, for calls over the network and in process:
+	// after authentication, policy and validation, so that they see authorized calls
+	// and valid messages only, and inside recovery, request log, metrics and tracing,
+	// so that their errors and panics are treated as those of a service. The context
+	// has the principal ([authn.FromContext]). They can refuse more calls than the
+	// policy, not fewer. They do not run for the health service and for reflection,
+	// which have no principal and are called by machines.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
 	// Reflection serves grpc.reflection. It shows the whole contract to every
 	// caller, so it is for development and for internal networks.
 	Reflection bool
@@ -105,7 +115,19 @@ const (
 // Validate returns everything that is wrong with the values of cfg, joined. It
 // does not look at services and policies, and contacts nothing; [New] calls it.
 func (cfg Config) Validate() error {
-	return errors.Join(invalid.In("Authn", cfg.Authn.Validate()), invalid.In("Limits", cfg.Limits.validate()))
+	errs := []error{invalid.In("Authn", cfg.Authn.Validate()), invalid.In("Limits", cfg.Limits.validate())}
+	check := func(field string, i int, missing bool) {
+		if missing {
+			errs = append(errs, &invalid.Error{Field: fmt.Sprintf("%s[%d]", field, i), Problem: "is nil", Remedy: "give an interceptor, or leave the element out"})
+		}
+	}
+	for i, interceptor := range cfg.UnaryInterceptors {
+		check("UnaryInterceptors", i, interceptor == nil)
+	}
+	for i, interceptor := range cfg.StreamInterceptors {
+		check("StreamInterceptors", i, interceptor == nil)
+	}
+	return errors.Join(errs...)
 }
 
 func (cfg LimitsConfig) validate() error {

@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
@@ -50,6 +51,35 @@ func Example() {
 	// token, scope write
 	// Unauthenticated
 	// NOT_SERVING <nil>
+}
+
+// An interceptor of the application knows the caller: here it refuses calls of users
+// who have not accepted the terms. Calls without a valid token do not reach it.
+func ExampleConfig_interceptors() {
+	accepted := map[string]bool{"auth0|alice": true}
+	terms := func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if p, ok := authn.FromContext(ctx); ok && !accepted[p.Subject] {
+			return nil, status.Error(codes.FailedPrecondition, "accept the terms first")
+		}
+		return handler(ctx, req)
+	}
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv, err := server.New(server.Config{
+		Authn:             authn.Config{Provider: provider, Audience: "https://api.example"},
+		UnaryInterceptors: []grpc.UnaryServerInterceptor{terms},
+		Register: func(r grpc.ServiceRegistrar) {
+			testpb.RegisterTestServiceServer(r, testpb.UnimplementedTestServiceServer{})
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = testpb.NewTestServiceClient(srv.Conn()).UnaryCall(context.Background(), &testpb.SimpleRequest{})
+	fmt.Println(status.Code(err))
+	// Output: Unauthenticated
 }
 
 // Validate reports all errors of a configuration at once.

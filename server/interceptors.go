@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing/grpctrace"
@@ -58,6 +59,45 @@ func interceptors(cfg Config, meter *callMeter, auth *authn.Interceptor) (before
 		announce, // sends the header of a stream whose first message takes long
 	}
 	return before, after, stream
+}
+
+// ownMethod reports whether a method is of the health service or of reflection, which
+// this package registers itself.
+func ownMethod(fullMethod string) bool {
+	return strings.HasPrefix(fullMethod, "/grpc.health.v1.") || strings.HasPrefix(fullMethod, "/grpc.reflection.")
+}
+
+// applications returns the interceptors of the application, each chain as one, and nil
+// for none. They are innermost: they see what the service sees, and everything in
+// interceptors applies to them as to the service.
+func applications(cfg Config) (unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) {
+	if len(cfg.UnaryInterceptors) > 0 {
+		unary = append(unary, forServices(inprocess.ChainUnary(cfg.UnaryInterceptors)))
+	}
+	if len(cfg.StreamInterceptors) > 0 {
+		stream = append(stream, forServiceStreams(inprocess.ChainStream(cfg.StreamInterceptors)))
+	}
+	return unary, stream
+}
+
+// forServices returns an interceptor that runs for the registered services only.
+func forServices(interceptor grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if ownMethod(info.FullMethod) {
+			return handler(ctx, req)
+		}
+		return interceptor(ctx, req, info, handler)
+	}
+}
+
+// forServiceStreams is forServices for streams.
+func forServiceStreams(interceptor grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if ownMethod(info.FullMethod) {
+			return handler(srv, ss)
+		}
+		return interceptor(srv, ss, info, handler)
+	}
 }
 
 // requestIDKey is the metadata key of the request's id.

@@ -39,6 +39,7 @@ const (
 type receiver struct {
 	before, after grpc.UnaryServerInterceptor // of a unary call, without and with its message
 	stream        grpc.StreamServerInterceptor
+	inner         grpc.StreamServerInterceptor    // of the application, nil for none
 	known         func(authorization string) bool // reports whether its token was verified before
 	anonymous     *arrival.Limiter
 	maxMessage    int64
@@ -83,20 +84,25 @@ func (rc *receiver) unaryHandler(m grpc.MethodDesc, info *grpc.UnaryServerInfo) 
 
 func (rc *receiver) streamHandler(st grpc.StreamDesc, name string) grpc.StreamHandler {
 	info := &grpc.StreamServerInfo{FullMethod: name, IsClientStream: st.ClientStreams, IsServerStream: st.ServerStreams}
+	handler := st.Handler
+	if rc.inner != nil {
+		// Inside, so that what it reads of a caller without a token is limited too.
+		handler = func(srv any, ss grpc.ServerStream) error { return rc.inner(srv, ss, info, st.Handler) }
+	}
 	return func(srv any, ss grpc.ServerStream) error {
 		authenticated := authenticatedOf(ss)
 		defer authenticated()
 		return rc.stream(srv, ss, info, func(srv any, ss grpc.ServerStream) error {
 			authenticated()
 			if _, ok := authn.FromContext(ss.Context()); ok {
-				return st.Handler(srv, ss)
+				return handler(srv, ss)
 			}
 			if rc.streams.Add(1) > maxAnonymousStreams {
 				rc.streams.Add(-1)
 				return rc.tooMany()
 			}
 			defer rc.streams.Add(-1)
-			return st.Handler(srv, &anonymousStream{ss, rc})
+			return handler(srv, &anonymousStream{ss, rc})
 		})
 	}
 }

@@ -97,8 +97,11 @@ func New(cfg Config) (*Server, error) {
 
 	meter := &callMeter{metrics.NewRPC(cfg.MeterProvider), metrics.NewUpDownCounter(cfg.MeterProvider, metrics.StreamsOpen)}
 	before, after, stream := interceptors(cfg, meter, authn.NewInterceptor(verifier, s.table))
+	unaryOfApp, streamOfApp := applications(cfg)
+	after = append(after, unaryOfApp...)
 	network := &receiver{
 		before: inprocess.ChainUnary(before), after: inprocess.ChainUnary(after), stream: inprocess.ChainStream(stream),
+		inner:      inprocess.ChainStream(streamOfApp),
 		known:      verifier.Known,
 		anonymous:  arrival.New(max(anonymousBytes, 16*int64(cfg.Limits.MaxRequestBytes)), time.Now),
 		maxMessage: 4 * int64(cfg.Limits.MaxRequestBytes),
@@ -120,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	s.inproc = inprocess.New(inprocess.Config{
-		Unary: append(before, after...), Stream: stream,
+		Unary: append(before, after...), Stream: append(stream, streamOfApp...),
 		MaxReceiveBytes: cfg.Limits.MaxRequestBytes, MaxSendBytes: cfg.Limits.MaxResponseBytes,
 		Begin: s.calls.begin, End: s.calls.end,
 	})
