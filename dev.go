@@ -30,6 +30,24 @@ const (
 	devMachineSecret = "demo-machine"
 )
 
+// demoUsers are the users of the development provider.
+var demoUsers = []devidp.User{
+	{
+		Key: "seller", Name: "Sofia Marchetti", Email: "sofia@example.com",
+		Role: "Seller", About: "Sells projects, and changes only her own.",
+		Permissions: []string{"products:write"},
+	},
+	{
+		Key: "buyer", Name: "Ben Okafor", Email: "ben@example.com",
+		Role: "Buyer", About: "Looks around, and may change nothing.",
+	},
+	{
+		Key: "admin", Name: "Ada Lindholm", Email: "ada@example.com",
+		Role: "Administrator", About: "Like a buyer, and may see and end the sessions of all users.",
+		Permissions: []string{"sessions:admin"},
+	},
+}
+
 // runDev runs all parts with a provider for development: nothing has to be
 // configured, and unless a store is, nothing outlives the process. It listens on
 // loopback only, as the provider asks for no password.
@@ -85,6 +103,7 @@ func (p *program) runDev(ctx context.Context) error {
 			BackchannelLogoutURI:   base + "/api/auth/backchannel-logout",
 		}},
 		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: p.app.DevPermissions}},
+		Users:    demoUsers,
 		Audience: cfg.Server.Authn.Audience,
 		Logger:   p.logger.With("part", "provider"),
 	})

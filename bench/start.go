@@ -71,6 +71,7 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 	issuer, err := startProvider(ctx, devidp.Config{
 		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["front"], clients["three"]},
 		Machines: []devidp.Machine{direct},
+		Users:    []devidp.User{{Key: "seller", Permissions: []string{"products:write"}}},
 		Audience: audience, AccessTokenLifetime: tokenLifetime,
 	})
 	if err != nil {

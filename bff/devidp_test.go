@@ -30,6 +30,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 
 	provider, err := devidp.New(devidp.Config{
 		Issuer: issuer, Audience: audience, Now: clock.Now, Logger: logger(everything),
+		Users: []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		Clients: []devidp.Client{{
 			ID: clientID, Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI: "http://" + front.Listener.Addr().String() + "/api/auth/backchannel-logout",

@@ -287,6 +287,7 @@ func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 			PostLogoutRedirectURIs: []string{s.base},
 			BackchannelLogoutURI:   s.base + "/api/auth/backchannel-logout",
 		}},
+		Users:               []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		AccessTokenLifetime: 3 * time.Second,
 	})
 	if err != nil {

@@ -129,20 +129,22 @@ func (req *authRequest) satisfiedBy(ses *session, now time.Time) bool {
 
 // showLogin shows the users to choose from.
 func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
-	req := a.state.request(r.FormValue("request"), a.now())
+	now := a.now()
+	req := a.state.request(r.FormValue("request"), now)
 	if req == nil {
 		a.pages.expired(w, r)
 		return
 	}
-	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: userByHint(req.loginHint)}
+	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: a.state.hinted(req.loginHint, now)}
 	if ses := a.session(r); ses != nil {
 		data.Current = ses.user
 		if len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr) {
 			data.StepUp = req.acrValues[0]
 		}
 	}
-	for _, u := range demoUsers {
-		data.Users = append(data.Users, loginChoice{user: u, Hinted: u == data.Hinted, Current: u == data.Current})
+	users, guests := a.state.listUsers(now)
+	for _, u := range slices.Concat(users, guests[:min(len(guests), shownGuests)]) {
+		data.Users = append(data.Users, loginChoice{User: u, Hinted: u == data.Hinted, Current: u == data.Current})
 	}
 	a.pages.write(w, r, http.StatusOK, "login", []string{req.redirectURI}, data)
 }
@@ -154,12 +156,12 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	cancelled := r.PostForm.Has("cancel")
-	u := userByKey(r.PostForm.Get("user"))
+	now := a.now()
+	u := a.state.user(r.PostForm.Get("user"), now)
 	if u == nil && !cancelled {
 		a.pages.fail(w, r, "There is no such user.")
 		return
 	}
-	now := a.now()
 	req := a.state.takeRequest(r.PostForm.Get("request"), now)
 	if req == nil {
 		a.pages.expired(w, r)

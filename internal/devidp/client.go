@@ -47,7 +47,9 @@ func (c *registration) RestrictAdditionalIdTokenScopes() func([]string) []string
 func (c *registration) RestrictAdditionalAccessTokenScopes() func([]string) []string {
 	return func(scopes []string) []string { return scopes }
 }
-func (c *registration) IsScopeAllowed(scope string) bool     { return slices.Contains(apiScopes(), scope) }
+
+// IsScopeAllowed allows every scope: the user decides which are granted.
+func (c *registration) IsScopeAllowed(string) bool           { return true }
 func (c *registration) IDTokenUserinfoClaimsAssertion() bool { return true }
 func (c *registration) ClockSkew() time.Duration             { return 0 }
 

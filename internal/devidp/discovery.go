@@ -2,6 +2,7 @@ package devidp
 
 import (
 	"net/http"
+	"slices"
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -37,7 +38,7 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 			RevocationEndpoint:                     rl.base + pathRevoke,
 			EndSessionEndpoint:                     rl.base + pathEndSession,
 			JwksURI:                                rl.base + pathKeys,
-			ScopesSupported:                        append(append([]string(nil), standardScopes...), apiScopes()...),
+			ScopesSupported:                        append(append([]string(nil), standardScopes...), rl.apiScopes()...),
 			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
 			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
@@ -55,6 +56,18 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 		},
 		IssParameterSupported: true,
 	})
+}
+
+// apiScopes returns the scopes of the API: those that the policies name, and the
+// permissions and scopes of the configured users.
+func (rl *realm) apiScopes() []string {
+	all := slices.Clone(rl.policies.Scopes)
+	configured, _ := rl.state.listUsers(rl.now())
+	for _, u := range configured {
+		all = slices.Concat(all, u.Permissions, u.Scopes)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (rl *realm) keys(w http.ResponseWriter, _ *http.Request) {

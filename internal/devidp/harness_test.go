@@ -35,6 +35,16 @@ const (
 	otherURI   = "http://localhost:4000/cb"
 )
 
+// people are the users of most tests.
+var people = []devidp.User{
+	{
+		Key: "seller", Name: "Sofia Marchetti", Email: "sofia@example.com", Role: "Seller", About: "Sells projects.",
+		Permissions: []string{"products:write"},
+	},
+	{Key: "buyer", Name: "Ben Okafor", Email: "ben@example.com", Role: "Buyer"},
+	{Key: "admin", Name: "Ada Lindholm", Role: "Administrator", Permissions: []string{"sessions:admin"}},
+}
+
 // A clock is set far from the wall clock, so that a use of the wall clock shows.
 type clock struct {
 	mu sync.Mutex
@@ -96,6 +106,7 @@ func start(t *testing.T, change ...func(*devidp.Config)) *system {
 			{ID: clientID, Secret: secret, RedirectURIs: []string{callback}, PostLogoutRedirectURIs: []string{afterwards}},
 			{ID: otherID, Secret: "x", RedirectURIs: []string{otherURI}},
 		},
+		Users:    people,
 		Audience: audience,
 		Now:      s.clock.now,
 		Logger:   slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -38,19 +38,19 @@ type loginPage struct {
 	Request string
 	Host    string // of the application
 	StepUp  string // the acr that the session lacks
-	Current *user
-	Hinted  *user
+	Current *User
+	Hinted  *User
 	Users   []loginChoice
 }
 
 type loginChoice struct {
-	*user
+	*User
 	Hinted  bool
 	Current bool
 }
 
 type logoutPage struct {
-	User                  *user
+	User                  *User
 	ClientID              string
 	PostLogoutRedirectURI string
 	State                 string
@@ -65,8 +65,8 @@ type formPostPage struct {
 type homePage struct {
 	Issuer    string
 	Discovery string
-	Current   *user
-	Users     []*user
+	Current   *User
+	Users     []*User
 	Links     []link
 }
 
@@ -141,9 +141,10 @@ func (p *pages) notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
+	users, _ := rl.state.listUsers(rl.now())
 	data := &homePage{
 		Issuer: rl.issuer, Discovery: rl.base + oidc.DiscoveryEndpoint,
-		Users: demoUsers, Links: rl.pages.homes(),
+		Users: users, Links: rl.pages.homes(),
 	}
 	if ses := rl.session(r); ses != nil {
 		data.Current = ses.user

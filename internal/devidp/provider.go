@@ -29,6 +29,7 @@ const (
 	refreshTokenLifetime       = 30 * 24 * time.Hour
 	logoutTokenLifetime        = 2 * time.Minute
 	logoutCallTimeout          = 5 * time.Second
+	guestLifetime              = sessionLifetime
 )
 
 // maxForm is the largest request body, in bytes.
@@ -54,8 +55,11 @@ type Machine struct {
 	ID     string // client_id, and the subject of its tokens
 	Secret string // client_secret
 
-	// Permissions is the permissions claim, and the scopes that may be requested.
+	// Permissions is the permissions claim. A scope with the name of a permission may
+	// be requested.
 	Permissions []string
+	// Scopes are further scopes that may be requested. They are granted if none is.
+	Scopes []string
 }
 
 // Config configures a Provider. Issuer, Audience and one client are required.
@@ -67,6 +71,11 @@ type Config struct {
 	Clients []Client
 	// Machines are programs that call the API. They are optional.
 	Machines []Machine
+	// Users are the people who can be signed in, in the order of the sign-in page.
+	// They are optional: others can be added while the provider runs.
+	Users []User
+	// Policies has what the sign-in page offers for such users.
+	Policies PolicyValues
 	// Audience is the API's identifier, the aud of all access tokens. A client may
 	// request it with audience or resource; another one is the error invalid_target.
 	// It must differ from the ids of all clients, so that ID tokens do not pass for
@@ -113,10 +122,16 @@ func New(cfg Config) (*Provider, error) {
 		log:      cfg.Logger,
 		decoder:  schema.NewDecoder(),
 		state:    newState(),
+		policies: cfg.Policies,
 	}
 	if rl.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
 		return nil, err
 	}
+	users, problems := completeUsers(cfg.Users)
+	if len(problems) > 0 {
+		return nil, joined(problems)
+	}
+	rl.state.configure(users, time.Time{}) // there are no sessions yet
 	if rl.signing, err = newSigningKeys(); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}

@@ -26,6 +26,7 @@ type realm struct {
 	decoder  *schema.Decoder
 	signing  *signingKeys
 	state    *state
+	policies PolicyValues
 }
 
 // session returns the session of the browser that sent r, or nil.

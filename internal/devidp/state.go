@@ -37,7 +37,7 @@ type authRequest struct {
 // A session is a browser's session at the provider.
 type session struct {
 	sid      string
-	user     *user
+	user     *User
 	authTime time.Time
 	acr      string
 	clients  map[string]*registration // that took part and get a logout token
@@ -49,7 +49,7 @@ type session struct {
 // refer to it.
 type grant struct {
 	client   *registration
-	user     *user
+	user     *User
 	sid      string
 	authTime time.Time
 	acr      string
@@ -89,6 +89,7 @@ type state struct {
 	sessions map[digest]*session // by cookie
 	refresh  map[digest]*refreshToken
 	access   map[digest]*accessToken
+	users    directory
 	swept    time.Time
 }
 
@@ -99,6 +100,7 @@ func newState() *state {
 		sessions: make(map[digest]*session),
 		refresh:  make(map[digest]*refreshToken),
 		access:   make(map[digest]*accessToken),
+		users:    directory{guests: make(map[string]*guest)},
 	}
 }
 
@@ -113,6 +115,7 @@ func (s *state) sweep(now time.Time) {
 	maps.DeleteFunc(s.sessions, func(_ digest, ses *session) bool { return !now.Before(ses.expires) })
 	maps.DeleteFunc(s.refresh, func(_ digest, t *refreshToken) bool { return !now.Before(t.grant.expires) })
 	maps.DeleteFunc(s.access, func(_ digest, t *accessToken) bool { return !now.Before(t.expires) })
+	maps.DeleteFunc(s.users.guests, func(_ string, g *guest) bool { return !now.Before(g.expires) })
 }
 
 // keepRequest stores a request until the user has signed in.
@@ -155,25 +158,28 @@ func (s *state) session(cookie string, now time.Time) *session {
 		return nil
 	}
 	c := *ses
+	if c.user = s.users.still(ses.user, now); c.user == nil {
+		return nil
+	}
 	return &c
 }
 
 // signIn records a sign-in of a browser. The same user keeps the session with a new
 // cookie value, against session fixation. Another user gets a new session, and the
 // ended one is returned.
-func (s *state) signIn(oldCookie, newCookie string, u *user, acr string, now time.Time) (current, ended *session) {
+func (s *state) signIn(oldCookie, newCookie string, u *User, acr string, now time.Time) (current, ended *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
 	old := s.sessions[digestOf(oldCookie)]
 	delete(s.sessions, digestOf(oldCookie))
-	if old != nil && (old.user != u || !now.Before(old.expires)) {
+	if old != nil && (old.user.Subject != u.Subject || !now.Before(old.expires)) {
 		old, ended = nil, old
 	}
 	if old == nil {
 		old = &session{sid: newSecret(), user: u, clients: make(map[string]*registration)}
 	}
-	old.authTime, old.acr, old.cookie, old.expires = now, acr, digestOf(newCookie), now.Add(sessionLifetime)
+	old.user, old.authTime, old.acr, old.cookie, old.expires = u, now, acr, digestOf(newCookie), now.Add(sessionLifetime)
 	s.sessions[old.cookie] = old
 	c := *old
 	return &c, ended
@@ -203,12 +209,16 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now time.Tim
 	if live == nil || live.sid != ses.sid {
 		return false
 	}
+	u := s.users.still(live.user, now)
+	if u == nil {
+		return false
+	}
 	live.clients[r.client.ID] = r.client
 	s.codes[digestOf(code)] = &authCode{
 		request: *r,
 		grant: &grant{
-			client: r.client, user: live.user, sid: live.sid, authTime: live.authTime, acr: live.acr,
-			scopes: live.user.grantedScopes(r.scopes), expires: now.Add(refreshTokenLifetime),
+			client: r.client, user: u, sid: live.sid, authTime: live.authTime, acr: live.acr,
+			scopes: u.grantedScopes(r.scopes), expires: now.Add(refreshTokenLifetime),
 		},
 		expires: now.Add(codeLifetime),
 	}

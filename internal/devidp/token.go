@@ -3,6 +3,7 @@ package devidp
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,12 +91,14 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
-	var scopes []string
-	for scope := range strings.FieldsSeq(r.PostForm.Get("scope")) {
-		if !slices.Contains(m.Permissions, scope) {
-			return nil, oidc.ErrInvalidScope().WithDescription("the machine lacks the permission of this name")
+	scopes := strings.Fields(r.PostForm.Get("scope"))
+	for _, scope := range scopes {
+		if !slices.Contains(m.Permissions, scope) && !slices.Contains(m.Scopes, scope) {
+			return nil, oidc.ErrInvalidScope().WithDescription("the machine has neither the scope nor the permission of this name")
 		}
-		scopes = append(scopes, scope)
+	}
+	if len(scopes) == 0 {
+		scopes = m.Scopes // RFC 6749 §3.3: the default
 	}
 	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID} // RFC 9068 §2.2: the client is the subject
 	return t.respond(claims, scopes, map[string]any{"permissions": append([]string{}, m.Permissions...)}, t.now())
@@ -119,16 +122,22 @@ func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[stri
 // offline_access, also if the scopes of the access token are fewer.
 func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
+	u := t.state.stillUser(g.user, now)
+	if u == nil {
+		return nil, oidc.ErrInvalidGrant().WithDescription("the user is no longer known")
+	}
 	claims := oidc.TokenClaims{
-		Subject: g.user.Subject, ClientID: g.client.ID,
+		Subject: u.Subject, ClientID: g.client.ID,
 		AuthTime: oidc.FromTime(g.authTime), AuthenticationContextClassReference: g.acr,
 	}
-	resp, err := t.respond(claims, scopes, map[string]any{"sid": g.sid, "permissions": g.user.Permissions}, now)
+	more := map[string]any{"sid": g.sid, "permissions": u.Permissions}
+	maps.Copy(more, u.Claims)
+	resp, err := t.respond(claims, scopes, more, now)
 	if err != nil {
 		return nil, err
 	}
 	if slices.Contains(scopes, oidc.ScopeOpenID) {
-		claims, err := t.idClaims(g, scopes, nonce, resp.AccessToken, now)
+		claims, err := t.idClaims(g, u, scopes, nonce, resp.AccessToken, now)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +154,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTok
 
 // idClaims returns claims whose audience is the client only, so that ID tokens do
 // not pass for access tokens.
-func (t *tokens) idClaims(g *grant, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
+func (t *tokens) idClaims(g *grant, u *User, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
 	atHash, err := oidc.ClaimHash(access, jose.RS256)
 	if err != nil {
 		return nil, err
@@ -164,7 +173,7 @@ func (t *tokens) idClaims(g *grant, scopes []string, nonce, access string, now t
 		AccessTokenHash: atHash,
 		SessionID:       g.sid,
 	}
-	claims.SetUserInfo(g.user.info(scopes))
+	claims.SetUserInfo(u.info(scopes))
 	return claims, nil
 }
 
@@ -176,16 +185,21 @@ func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusUnauthorized, oidc.ErrInvalidRequest().WithDescription("no bearer token in the Authorization header"))
 		return
 	}
-	known := t.state.accessToken(token, t.now())
+	now := t.now()
+	known := t.state.accessToken(token, now)
+	var u *User
+	if known != nil {
+		u = t.state.stillUser(known.grant.user, now)
+	}
 	switch {
-	case known == nil:
+	case u == nil:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="invalid_token"`)
 		writeJSON(w, http.StatusUnauthorized, &oidc.Error{ErrorType: "invalid_token", Description: "access token unknown, expired or revoked"})
 	case !slices.Contains(known.scopes, oidc.ScopeOpenID):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="insufficient_scope", scope="openid"`)
 		writeJSON(w, http.StatusForbidden, &oidc.Error{ErrorType: "insufficient_scope", Description: "the scope openid is required"})
 	default:
-		writeJSON(w, http.StatusOK, known.grant.user.info(known.scopes))
+		writeJSON(w, http.StatusOK, u.info(known.scopes))
 	}
 }
 
