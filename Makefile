@@ -61,10 +61,11 @@ contract:
 	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o cmd/gatehouse/comments.binpb
 	mkdir -p gen/openapi && go run ./cmd/gatehouse openapi >gen/openapi/openapi.json
 	tools/typescript
+	tools/browser
 
 # Generates into the tree and fails if that changed anything.
 generated: contract
-	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript); \
+	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript client/browser); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 release: ## the archives of VERSION=v1.2.3 in dist/, the same bytes on any machine (docs/install.md)
