@@ -72,7 +72,7 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["front"], clients["three"]},
 		Machines: []devidp.Machine{direct},
 		Users:    []devidp.User{{Key: "seller", Permissions: []string{"products:write"}}},
-		Audience: audience, AccessTokenLifetime: tokenLifetime,
+		Audience: audience, Behavior: devidp.Behavior{AccessTokenLifetime: tokenLifetime},
 	})
 	if err != nil {
 		return nil, err

@@ -287,8 +287,8 @@ func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 			PostLogoutRedirectURIs: []string{s.base},
 			BackchannelLogoutURI:   s.base + "/api/auth/backchannel-logout",
 		}},
-		Users:               []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
-		AccessTokenLifetime: 3 * time.Second,
+		Users:    []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Behavior: devidp.Behavior{AccessTokenLifetime: 3 * time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)

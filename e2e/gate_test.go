@@ -149,8 +149,8 @@ func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, 
 			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI: base + "/api/auth/backchannel-logout",
 		}},
-		Users:               []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
-		AccessTokenLifetime: ttl,
+		Users:    []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Behavior: devidp.Behavior{AccessTokenLifetime: ttl},
 	})
 	if err != nil {
 		t.Fatal(err)

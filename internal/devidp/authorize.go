@@ -202,8 +202,8 @@ type response struct {
 
 // answer sends a code to the client.
 func (a *authorization) answer(w http.ResponseWriter, r *http.Request, req *authRequest, ses *session) {
-	code := newSecret()
-	if !a.state.keepCode(code, req, ses, a.now()) {
+	code, now := newSecret(), a.now()
+	if !a.state.keepCode(code, req, ses, now, now.Add(a.controls.behavior().RefreshTokenLifetime)) {
 		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("the session has ended"))
 		return
 	}

@@ -35,7 +35,7 @@ func (c *registration) LoginURL(id string) string {
 	return pathLogin + "?" + url.Values{"request": {id}}.Encode()
 }
 func (c *registration) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
-func (c *registration) IDTokenLifetime() time.Duration      { return idTokenLifetime }
+func (c *registration) IDTokenLifetime() time.Duration      { return defaultIDTokenLifetime }
 
 // DevMode permits http redirect URIs for every response type, so that a wrong
 // response type is reported as such and not as an http redirect URI.

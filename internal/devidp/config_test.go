@@ -57,7 +57,7 @@ func TestConfigRefused(t *testing.T) {
 		want   string
 	}{
 		"no audience":            {func(c *devidp.Config) { c.Audience = "" }, "Audience"},
-		"negative lifetime":      {func(c *devidp.Config) { c.AccessTokenLifetime = -time.Second }, "AccessTokenLifetime"},
+		"negative lifetime":      {func(c *devidp.Config) { c.Behavior.AccessTokenLifetime = -time.Second }, "AccessTokenLifetime"},
 		"no clients":             {func(c *devidp.Config) { c.Clients = nil }, "Clients"},
 		"client without ID":      {func(c *devidp.Config) { c.Clients[0].ID = "" }, "ID"},
 		"client without secret":  {func(c *devidp.Config) { c.Clients[0].Secret = "" }, "Secret"},
@@ -87,7 +87,7 @@ func TestConfigRefused(t *testing.T) {
 
 func TestAccessTokenLifetime(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *devidp.Config) { c.AccessTokenLifetime = 20 * time.Second })
+	s := start(t, func(c *devidp.Config) { c.Behavior.AccessTokenLifetime = 20 * time.Second })
 	token := s.signIn(s.browser(), "seller")
 	_, claims := s.verify(token.AccessToken)
 	if token.ExpiresIn != 20 || claims["exp"].(float64)-claims["iat"].(float64) != 20 {

@@ -3,6 +3,7 @@ package devidp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -162,23 +163,30 @@ func (l *logouts) end(sid string) {
 }
 
 // notify sends a logout token to each client of an ended session, without waiting
-// for the responses. It takes ownership of ses.
-func (l *logouts) notify(ses *session) {
+// for the responses. It returns a channel for the result of each. It takes ownership
+// of ses.
+func (l *logouts) notify(ses *session) (results []<-chan error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return
+		return nil
 	}
 	for _, c := range ses.clients {
 		if c.BackchannelLogoutURI == "" {
 			continue
 		}
+		result := make(chan error, 1)
+		results = append(results, result)
 		l.calls.Go(func() {
-			if err := l.sendLogoutToken(c, ses); err != nil {
+			err := l.sendLogoutToken(c, ses)
+			if err != nil {
 				l.log.Warn("back-channel logout failed", "client_id", c.ID, "err", err)
+				err = fmt.Errorf("notify the client %s of the logout of %s: %w", c.ID, ses.user.Key, err)
 			}
+			result <- err
 		})
 	}
+	return results
 }
 
 func (l *logouts) sendLogoutToken(c *registration, ses *session) error {

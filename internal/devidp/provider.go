@@ -1,7 +1,6 @@
 package devidp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,21 +14,21 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/schema"
 
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
 
-// Lifetimes and timeouts. That of access tokens is configurable, to exercise the
-// refresh of a relying party.
+// Lifetimes and timeouts. Those of tokens are the defaults of Behavior.
 const (
-	defaultAccessTokenLifetime = 5 * time.Minute
-	idTokenLifetime            = time.Hour
-	codeLifetime               = time.Minute
-	requestLifetime            = 30 * time.Minute
-	sessionLifetime            = 12 * time.Hour
-	refreshTokenLifetime       = 30 * 24 * time.Hour
-	logoutTokenLifetime        = 2 * time.Minute
-	logoutCallTimeout          = 5 * time.Second
-	guestLifetime              = sessionLifetime
+	defaultAccessTokenLifetime  = 5 * time.Minute
+	defaultIDTokenLifetime      = time.Hour
+	defaultRefreshTokenLifetime = 30 * 24 * time.Hour
+	codeLifetime                = time.Minute
+	requestLifetime             = 30 * time.Minute
+	sessionLifetime             = 12 * time.Hour
+	logoutTokenLifetime         = 2 * time.Minute
+	logoutCallTimeout           = 5 * time.Second
+	guestLifetime               = sessionLifetime
 )
 
 // maxForm is the largest request body, in bytes.
@@ -81,8 +80,8 @@ type Config struct {
 	// It must differ from the ids of all clients, so that ID tokens do not pass for
 	// access tokens.
 	Audience string
-	// AccessTokenLifetime is the lifetime of access tokens; 0 means 5 minutes.
-	AccessTokenLifetime time.Duration
+	// Behavior is the behavior at the start, and after a Reset.
+	Behavior Behavior
 	// HTTPClient sends back-channel logout requests; nil means a client that follows
 	// no redirects. In either case a request ends within 5 s.
 	HTTPClient *http.Client
@@ -109,15 +108,16 @@ func New(cfg Config) (*Provider, error) {
 	if cfg.Audience == "" {
 		return nil, errors.New("devidp: Audience is empty; set it to the API's identifier, the `aud` of access tokens")
 	}
-	if cfg.AccessTokenLifetime < 0 {
-		return nil, fmt.Errorf("devidp: AccessTokenLifetime is %v; give a positive duration, or 0 for %v", cfg.AccessTokenLifetime, defaultAccessTokenLifetime)
+	behavior, err := cfg.Behavior.normalize()
+	if err != nil {
+		return nil, fmt.Errorf("devidp: %w", invalid.In("Behavior", err))
 	}
 	rl := &realm{
 		issuer:   cfg.Issuer,
 		base:     strings.TrimSuffix(cfg.Issuer, "/"),
 		cookie:   newSessionCookie(issuer),
 		audience: cfg.Audience,
-		lifetime: cmp.Or(cfg.AccessTokenLifetime, defaultAccessTokenLifetime),
+		controls: &controls{initial: behavior, current: behavior},
 		now:      cfg.Now,
 		log:      cfg.Logger,
 		decoder:  schema.NewDecoder(),
@@ -215,19 +215,20 @@ func (p *Provider) routes() http.Handler {
 
 	sign := &authorization{realm: p.realm, logouts: p.logouts, encoder: oidc.NewEncoder()}
 	issue := &tokens{p.realm}
-	mux.HandleFunc("GET "+oidc.DiscoveryEndpoint, p.discovery)
-	mux.HandleFunc("GET "+pathKeys, p.keys)
-	mux.HandleFunc("GET "+pathAuthorize, sign.authorize)
-	mux.HandleFunc("POST "+pathAuthorize, sign.authorize)
-	mux.HandleFunc("GET "+pathLogin, sign.showLogin)
-	mux.Handle("POST "+pathLogin, own.Handler(http.HandlerFunc(sign.login)))
-	mux.HandleFunc("POST "+pathToken, issue.serve)
-	mux.HandleFunc("GET "+pathUserinfo, issue.userinfo)
-	mux.HandleFunc("POST "+pathUserinfo, issue.userinfo)
-	mux.HandleFunc("POST "+pathRevoke, issue.revoke)
-	mux.HandleFunc("GET "+pathEndSession, p.logouts.endSession)
-	mux.HandleFunc("POST "+pathEndSession, p.logouts.endSession)
-	mux.Handle("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.logouts.confirmLogout)))
+	protocol := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, p.suffer(h)) }
+	protocol("GET "+oidc.DiscoveryEndpoint, p.discovery)
+	protocol("GET "+pathKeys, p.keys)
+	protocol("GET "+pathAuthorize, sign.authorize)
+	protocol("POST "+pathAuthorize, sign.authorize)
+	protocol("GET "+pathLogin, sign.showLogin)
+	protocol("POST "+pathLogin, own.Handler(http.HandlerFunc(sign.login)).ServeHTTP)
+	protocol("POST "+pathToken, issue.serve)
+	protocol("GET "+pathUserinfo, issue.userinfo)
+	protocol("POST "+pathUserinfo, issue.userinfo)
+	protocol("POST "+pathRevoke, issue.revoke)
+	protocol("GET "+pathEndSession, p.logouts.endSession)
+	protocol("POST "+pathEndSession, p.logouts.endSession)
+	protocol("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.logouts.confirmLogout)).ServeHTTP)
 	mux.HandleFunc("GET /assets/", serveAsset)
 	mux.HandleFunc("GET /{$}", p.home)
 	mux.HandleFunc("/", p.pages.notFound)
@@ -257,13 +258,6 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	p.handler.ServeHTTP(w, r)
 }
-
-// RotateKeys publishes a new key, which signs from now on, beside the others.
-func (p *Provider) RotateKeys() error { return p.signing.add() }
-
-// WithdrawKeys withdraws all keys but the newest. Tokens that they have signed are
-// then invalid.
-func (p *Provider) WithdrawKeys() { p.signing.withdraw() }
 
 // Shutdown waits for the back-channel logout requests in flight and sends no others.
 // When ctx ends first, it cancels them and returns the error of ctx.

@@ -20,7 +20,7 @@ type realm struct {
 	clients  clients
 	pages    *pages
 	audience string
-	lifetime time.Duration // of access tokens
+	controls *controls
 	now      func() time.Time
 	log      *slog.Logger
 	decoder  *schema.Decoder

@@ -199,9 +199,23 @@ func (s *state) endSession(sid string) *session {
 	return nil
 }
 
-// keepCode issues a code for a request and adds the client to the session. It
-// returns false if the session has ended.
-func (s *state) keepCode(code string, r *authRequest, ses *session, now time.Time) bool {
+// endSessions ends the sessions of the users for which which returns true. The caller
+// then owns them.
+func (s *state) endSessions(which func(*User) bool) (ended []*session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for cookie, ses := range s.sessions {
+		if which(ses.user) {
+			delete(s.sessions, cookie)
+			ended = append(ended, ses)
+		}
+	}
+	return ended
+}
+
+// keepCode issues a code for a request and adds the client to the session. The grant
+// expires at a time. It returns false if the session has ended.
+func (s *state) keepCode(code string, r *authRequest, ses *session, now, expires time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
@@ -218,7 +232,7 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now time.Tim
 		request: *r,
 		grant: &grant{
 			client: r.client, user: u, sid: live.sid, authTime: live.authTime, acr: live.acr,
-			scopes: u.grantedScopes(r.scopes), expires: now.Add(refreshTokenLifetime),
+			scopes: u.grantedScopes(r.scopes), expires: expires,
 		},
 		expires: now.Add(codeLifetime),
 	}
@@ -253,10 +267,42 @@ func (s *state) keepTokens(g *grant, access, refresh string, scopes []string, ex
 	}
 }
 
-// rotate uses up a refresh token and returns its grant and the requested scopes, or
-// all of the grant if none are requested. A second use revokes all tokens of the
-// grant (RFC 9700 §4.14.2) and is reported as reused.
-func (s *state) rotate(token string, client *registration, asked []string, now time.Time) (g *grant, scopes []string, reused bool, err error) {
+// owner returns the user of an authorization code or a token, also a used or expired
+// one; nil if it is unknown.
+func (s *state) owner(secret string) *User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := digestOf(secret)
+	if c := s.codes[d]; c != nil {
+		return c.grant.user
+	}
+	if t := s.refresh[d]; t != nil {
+		return t.grant.user
+	}
+	if t := s.access[d]; t != nil {
+		return t.grant.user
+	}
+	return nil
+}
+
+// revokeAll revokes the grants that have refresh tokens, of the users for which which
+// returns true, and returns their number.
+func (s *state) revokeAll(which func(*User) bool) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.refresh {
+		if !t.grant.revoked && which(t.grant.user) {
+			t.grant.revoked = true
+			n++
+		}
+	}
+	return n
+}
+
+// use returns the grant of a refresh token and the requested scopes, or all of the
+// grant if none are requested. With rotate it uses the token up: a second use revokes all
+// tokens of the grant (RFC 9700 §4.14.2) and is reported as reused.
+func (s *state) use(token string, client *registration, asked []string, rotate bool, now time.Time) (g *grant, scopes []string, reused bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.refresh[digestOf(token)]
@@ -274,7 +320,7 @@ func (s *state) rotate(token string, client *registration, asked []string, now t
 		}
 		scopes = asked
 	}
-	t.used = true
+	t.used = rotate
 	return t.grant, scopes, false, nil
 }
 

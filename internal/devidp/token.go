@@ -64,7 +64,7 @@ func (t *tokens) exchangeCode(r *http.Request, client *registration) (*oidc.Acce
 	if err := op.AuthorizeCodeChallenge(r.PostForm.Get("code_verifier"), challenge); err != nil {
 		return nil, err
 	}
-	return t.issue(code.grant, code.grant.scopes, code.request.nonce)
+	return t.issue(code.grant, code.grant.scopes, code.request.nonce, t.controls.behavior().RefreshTokens != NoRefreshTokens)
 }
 
 func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
@@ -74,7 +74,8 @@ func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.Acc
 	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
-	g, scopes, reused, err := t.state.rotate(r.PostForm.Get("refresh_token"), client, strings.Fields(r.PostForm.Get("scope")), t.now())
+	rotate := t.controls.behavior().RefreshTokens == RotateRefreshTokens
+	g, scopes, reused, err := t.state.use(r.PostForm.Get("refresh_token"), client, strings.Fields(r.PostForm.Get("scope")), rotate, t.now())
 	if reused {
 		t.log.WarnContext(r.Context(), "refresh token reused: every token of that login is revoked", "client_id", client.ID)
 	}
@@ -82,7 +83,7 @@ func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.Acc
 		return nil, err
 	}
 	// OpenID Connect Core §12.2: the ID token of a refresh should carry no nonce.
-	return t.issue(g, scopes, "")
+	return t.issue(g, scopes, "", rotate)
 }
 
 // machineToken issues an access token to a machine, without a refresh token (RFC
@@ -104,23 +105,31 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 	return t.respond(claims, scopes, map[string]any{"permissions": append([]string{}, m.Permissions...)}, t.now())
 }
 
-// respond returns a response with an access token of these claims and those of RFC
-// 9068.
+// accessClaims completes the claims of an access token with those of RFC 9068.
+func (rl *realm) accessClaims(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) *oidc.AccessTokenClaims {
+	claims.Issuer, claims.Audience, claims.AuthorizedParty = rl.issuer, oidc.Audience{rl.audience}, claims.ClientID
+	claims.IssuedAt, claims.JWTID = oidc.FromTime(now), newSecret()
+	claims.Expiration = oidc.FromTime(now.Add(rl.controls.behavior().AccessTokenLifetime))
+	return &oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}
+}
+
+// respond returns a response with an access token of these claims.
 func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) (*oidc.AccessTokenResponse, error) {
-	claims.Issuer, claims.Audience, claims.AuthorizedParty = t.issuer, oidc.Audience{t.audience}, claims.ClientID
-	claims.IssuedAt, claims.Expiration, claims.JWTID = oidc.FromTime(now), oidc.FromTime(now.Add(t.lifetime)), newSecret()
-	access, err := t.signing.sign(&oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}, typeAccessToken)
+	full := t.accessClaims(claims, scopes, more, now)
+	access, err := t.signing.sign(full, typeAccessToken)
 	if err != nil {
 		return nil, err
 	}
 	return &oidc.AccessTokenResponse{
-		AccessToken: access, TokenType: oidc.BearerToken, ExpiresIn: uint64(t.lifetime / time.Second), Scope: scopes,
+		AccessToken: access, TokenType: oidc.BearerToken, Scope: scopes,
+		ExpiresIn: uint64(full.Expiration.AsTime().Unix() - full.IssuedAt.AsTime().Unix()),
 	}, nil
 }
 
-// issue returns the tokens of a response, with Auth0's permissions claim. There is a refresh token if the grant has
-// offline_access, also if the scopes of the access token are fewer.
-func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTokenResponse, error) {
+// issue returns the tokens of a response, with Auth0's permissions claim. With refresh
+// there is a refresh token if the grant has offline_access, also if the scopes of the
+// access token are fewer.
+func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
 	u := t.state.stillUser(g.user, now)
 	if u == nil {
@@ -145,10 +154,10 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string) (*oidc.AccessTok
 			return nil, err
 		}
 	}
-	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) {
+	if refresh && slices.Contains(g.scopes, oidc.ScopeOfflineAccess) {
 		resp.RefreshToken = newSecret()
 	}
-	t.state.keepTokens(g, resp.AccessToken, resp.RefreshToken, scopes, now.Add(t.lifetime), now)
+	t.state.keepTokens(g, resp.AccessToken, resp.RefreshToken, scopes, now.Add(time.Duration(resp.ExpiresIn)*time.Second), now)
 	return resp, nil
 }
 
@@ -163,7 +172,7 @@ func (t *tokens) idClaims(g *grant, u *User, scopes []string, nonce, access stri
 		TokenClaims: oidc.TokenClaims{
 			Issuer:                              t.issuer,
 			Audience:                            oidc.Audience{g.client.ID},
-			Expiration:                          oidc.FromTime(now.Add(idTokenLifetime)),
+			Expiration:                          oidc.FromTime(now.Add(t.controls.behavior().IDTokenLifetime)),
 			IssuedAt:                            oidc.FromTime(now),
 			AuthTime:                            oidc.FromTime(g.authTime),
 			AuthenticationContextClassReference: g.acr,
