@@ -45,6 +45,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -78,6 +79,9 @@ type App struct {
 	StreamInterceptors []grpc.StreamServerInterceptor
 	// Pages are shown by the embedded front end besides its own.
 	Pages []web.Section
+	// ErrorPages has templates of the application for the pages of problems and for
+	// pages that do not exist; see web.Config.
+	ErrorPages fs.FS
 	// Call is the path that the page /private calls, and CallConfirmed the one
 	// that it calls to show a step-up; "" for none.
 	Call, CallConfirmed string

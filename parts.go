@@ -254,7 +254,7 @@ func (p *parts) addBFF() (err error) {
 	cfg.Provider, cfg.HTTPClient = p.provider, p.security.Provider
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{
-		Sections: p.app.Pages, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
+		Sections: p.app.Pages, ErrorPages: p.app.ErrorPages, ErrorPath: cfg.Pages.ErrorPath, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
 		Development: p.development,
 	}
 	cfg.Ready = p.staying

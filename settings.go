@@ -217,6 +217,11 @@ func (p *program) settings() settings.Table {
 			Help: "The Content Security Policy of pages from dir:PATH, or none. Default: scripts from the " +
 				"application's own files and inline in its pages, images over https, and requests to its " +
 				"own origin only."},
+		{Name: "error-page", Group: "Front end", Placeholder: "PATH",
+			Targets: []any{&cfg.BFF.Pages.ErrorPath},
+			Help: "A page of the front end that shows errors, such as /error, in the place of the built-in " +
+				"page. It must need no login. Browsers are redirected there with the parameters code, status, " +
+				"request, reason and returnTo."},
 		// read makes an empty list of none, which is not the default (nil). So for public.
 		{Name: "protect", Group: "Front end", Placeholder: "PATTERN",
 			Targets: []any{&cfg.BFF.Access.Protect},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -276,6 +277,15 @@ const (
 type PagesConfig struct {
 	// Sections are the application's pages, shown after those of package web.
 	Sections []web.Section
+	// ErrorPages has templates of the application for the pages of problems and for
+	// pages that do not exist; see [web.Config]. Those of problems are shown with any
+	// front end. Default: the pages of package web.
+	ErrorPages fs.FS
+	// ErrorPath is the path of a page of the front end that shows problems instead,
+	// such as "/error". It must need no login. Browsers are redirected there with the
+	// parameters code, status, request, and reason and returnTo if there are any; the
+	// text is the page's own. Default: none.
+	ErrorPath string
 	// Call is a path below /api that the page /private calls for the signed-in
 	// user. Without it the page has no button.
 	Call string
@@ -324,7 +334,7 @@ func (cfg Config) Validate() error {
 		invalid.In("Sessions", cfg.Sessions.validate()),
 		invalid.In("Limits", cfg.Limits.validate()),
 		invalid.In("Pages", cfg.Pages.validate()),
-		invalid.In("Access", cfg.Access.validate()))
+		invalid.In("Access", cfg.Access.validate()), cfg.checkErrorPath())
 	if cfg.API == nil {
 		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
 	}
@@ -425,12 +435,30 @@ func (cfg LimitsConfig) validate() error {
 
 func (cfg PagesConfig) validate() error {
 	var errs []error
+	if to := cfg.ErrorPath; to != "" && (route.ReturnTo(to) != to || route.Under(to, "/api") || strings.ContainsAny(to, "?#%")) {
+		errs = append(errs, invalid.Field("ErrorPath", to, "is not the path of a page", "give one such as /error, not below /api"))
+	}
 	for _, call := range []struct{ field, path string }{{"Call", cfg.Call}, {"CallConfirmed", cfg.CallConfirmed}} {
 		if call.path != "" && !strings.HasPrefix(call.path, "/api/") {
 			errs = append(errs, invalid.Field(call.field, call.path, "is not a path below /api", "give one such as /api/products"))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkErrorPath returns an error for a page of problems that needs a login, to which
+// the way leads through another problem.
+func (cfg Config) checkErrorPath() error {
+	to, access := cfg.Pages.ErrorPath, cfg.withDefaults().Access
+	if to == "" || errors.Join(cfg.Pages.validate(), access.validate()) != nil { // reported already
+		return nil
+	}
+	rules, err := protect.New(protect.Config{Protect: access.Protect, Public: access.Public})
+	if err != nil || !rules.NeedsLogin(&url.URL{Path: to}) {
+		return err
+	}
+	return invalid.In("Pages", invalid.Field("ErrorPath", to, "needs a login, and is shown without one",
+		"remove it from the protected pages, or add it to the public paths"))
 }
 
 func (cfg AccessConfig) validate() error {

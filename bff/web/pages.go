@@ -151,8 +151,29 @@ func loginURL(u *url.URL) string {
 	return "/api/auth/login?returnTo=" + url.QueryEscape(back)
 }
 
+// replaced returns the file systems of the pages that fsys may replace.
+func replaced(fsys fs.FS) (notFound, problem fs.FS, err error) {
+	notFound, problem = files, files
+	names, err := fs.Glob(fsys, "templates/*.html")
+	for _, name := range names {
+		switch name {
+		case "templates/notfound.html":
+			notFound = fsys
+		case "templates/problem.html":
+			problem = fsys
+		case "templates/partials.html":
+		default:
+			return nil, nil, fmt.Errorf("web: %s replaces no page; only templates/problem.html and templates/notfound.html can be replaced", name)
+		}
+	}
+	if err == nil && notFound == files && problem == files {
+		err = errors.New("web: ErrorPages has neither templates/problem.html nor templates/notfound.html")
+	}
+	return notFound, problem, err
+}
+
 // parse reads the templates of a page: ours, which is executed, and own, which
-// are names in fsys. fsys may be nil.
+// are names in fsys.
 func parse(a *assets, ours string, fsys fs.FS, own ...string) (*template.Template, error) {
 	t := template.New(ours).Funcs(template.FuncMap{
 		"asset":   a.url,
@@ -168,7 +189,7 @@ func parse(a *assets, ours string, fsys fs.FS, own ...string) (*template.Templat
 		}
 		return nil
 	}
-	if err := read(files, "partials.html", ours); err != nil || fsys == nil {
+	if err := read(files, "partials.html", ours); err != nil {
 		return t, err
 	}
 	if _, err := fs.Stat(fsys, "templates/partials.html"); err == nil {

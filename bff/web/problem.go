@@ -12,6 +12,11 @@ type Link struct {
 // A Problem is a page that tells what happened and offers the next step: an
 // expired login, a provider that does not respond, a question before a logout.
 type Problem struct {
+	// Code says what happened in a stable word, for programs and for pages with texts
+	// of their own; docs/front-ends.md lists them.
+	Code string
+	// Reason is the application's word for why it has refused a sign-in; "" for none.
+	Reason string
 	// Status is the HTTP status; 0 means 500.
 	Status int
 	// Title is the heading: what happened, in a few words. The default is the
@@ -45,8 +50,11 @@ func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, pr Problem) {
 		pr.Action = Link{Label: "Go to the home page", Href: "/"}
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	p.write(w, r, p.problem, pr.Status, struct {
-		Problem
-		Dev bool
-	}{pr, p.cfg.DevBanner})
+	p.write(w, r, p.problem, pr.Status, problemView{pr, p.cfg.DevBanner})
+}
+
+// A problemView is the data of problem.html.
+type problemView struct {
+	Problem
+	Dev bool // development
 }

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -73,6 +74,14 @@ type Config struct {
 	// after Home.
 	Sections []Section
 
+	// ErrorPages has templates/problem.html, templates/notfound.html, or both, in
+	// the place of those of this package, and assets for them, as in [Section].Files.
+	// notfound.html defines "content", as the template of a page does. problem.html is
+	// the whole page for a [Problem]: it can use the definitions "head", "brand" and
+	// "devnotice" of this package, and it must not need the front end, which may be
+	// unavailable. nil replaces nothing.
+	ErrorPages fs.FS
+
 	// Call is a path of the API, such as "/api/private-route", that the page
 	// /private calls. The default is no call.
 	Call string
@@ -112,11 +121,18 @@ func New(cfg Config) (*Pages, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Pages{cfg: cfg, byPath: make(map[string]*page)}
+	var err error
 	all := []fs.FS{files}
 	for _, section := range cfg.Sections {
 		all = append(all, section.Files)
 	}
-	var err error
+	notFound, problem := fs.FS(files), fs.FS(files)
+	if cfg.ErrorPages != nil {
+		all = append(all, cfg.ErrorPages)
+		if notFound, problem, err = replaced(cfg.ErrorPages); err != nil {
+			return nil, err
+		}
+	}
 	if p.assets, err = loadAssets(all...); err != nil {
 		return nil, err
 	}
@@ -128,13 +144,35 @@ func New(cfg Config) (*Pages, error) {
 		}
 	}
 	p.missing = &page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
-	if p.missing.parsed, err = parse(p.assets, "layout.html", files, p.missing.Template); err != nil {
+	if p.missing.parsed, err = parse(p.assets, "layout.html", notFound, p.missing.Template); err != nil {
 		return nil, err
 	}
-	if p.problem, err = parse(p.assets, "problem.html", nil); err != nil {
+	if p.problem, err = parse(p.assets, "problem.html", problem, "problem.html"); err != nil {
 		return nil, err
+	}
+	if cfg.ErrorPages != nil {
+		return p, p.tryErrorPages()
 	}
 	return p, nil
+}
+
+// tryErrorPages renders the pages that an application may replace: an error of its
+// template would otherwise show when there is a problem already.
+func (p *Pages) tryErrorPages() error {
+	example := Problem{Code: "example", Status: http.StatusForbidden, Title: "Title", Message: "Message", Detail: "Detail"}
+	for _, user := range []User{{}, {Name: "Name"}} {
+		v := view{Title: p.missing.Title, SignedIn: user.Name != "", User: user, Nav: p.nav(p.missing, false)}
+		if err := p.missing.parsed.Execute(io.Discard, v); err != nil {
+			return fmt.Errorf("web: %w", err)
+		}
+	}
+	for _, secondary := range []*Link{nil, {}} {
+		example.Secondary = secondary
+		if err := p.problem.Execute(io.Discard, problemView{example, p.cfg.DevBanner}); err != nil {
+			return fmt.Errorf("web: %w", err)
+		}
+	}
+	return nil
 }
 
 // add parses the template of a page and adds the page to the list.

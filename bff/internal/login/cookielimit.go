@@ -46,7 +46,7 @@ func (h *Handlers) LimitCookies(next http.Handler) http.Handler {
 			again = route.ReturnTo(r.URL.RequestURI())
 		}
 		h.cfg.Respond.Problem(w, r, web.Problem{
-			Status:  http.StatusRequestHeaderFieldsTooLarge,
+			Code: "too_many_cookies", Status: http.StatusRequestHeaderFieldsTooLarge,
 			Title:   "Your browser sends too many cookies",
 			Message: "Another site of this domain has left so many in your browser that nothing else fits in. They were removed just now, and you may have to sign in again. If this page comes back, delete the cookies of this site in your browser's settings.",
 			Action:  web.Link{Label: "Go on", Href: again},

@@ -53,6 +53,27 @@ func (f failure) result() string {
 	return metrics.LoginInternal
 }
 
+// code returns the code of a problem page.
+func (f failure) code() string {
+	switch f {
+	case failureResponse:
+		return "response_invalid"
+	case failureProvider:
+		return "provider_invalid"
+	case failureOutage:
+		return "provider_unavailable"
+	case failureSignedOut:
+		return "signed_out"
+	case failureStepUp:
+		return "step_up_failed"
+	case failureStore:
+		return "store_unavailable"
+	case failureInterrupted:
+		return "login_interrupted"
+	}
+	return "internal"
+}
+
 // cause returns the cause of an audit event, "" for an outage, which is no refusal.
 func (f failure) cause() audit.Cause {
 	switch f {
@@ -142,17 +163,17 @@ func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
 	h.outcomes.Add(metrics.LoginStale)
 	h.recordRefusal(r.Context(), audit.Stale)
 	p := web.Problem{
-		Status:  http.StatusBadRequest,
+		Code: "login_stale", Status: http.StatusBadRequest,
 		Title:   "This sign-in has run out",
 		Message: "It was started too long ago, finished already, or began in another browser. Nothing has gone wrong with your account. Please start again.",
 		Action:  web.Link{Label: "Sign in", Href: route.LoginURL(to)},
 	}
 	if strings.Join(r.Header["Cookie"], "") == "" {
-		p.Title = "This sign-in cannot be completed here"
+		p.Code, p.Title = "cookies_missing", "This sign-in cannot be completed here"
 		p.Message = "Your browser sent no cookie along. Either the sign-in began in another browser, or this one does not keep cookies for this site: allow them, and start again."
 	}
 	if _, err := h.cfg.Sessions.Load(r.Context(), r); err == nil {
-		p.Title = "You are signed in already"
+		p.Code, p.Title = "signed_in_already", "You are signed in already"
 		p.Message = "This link belongs to a sign-in that is over. You can simply go on."
 		p.Action = web.Link{Label: "Continue", Href: cmp.Or(to, "/")}
 	}
@@ -161,8 +182,9 @@ func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
 
 // tryAgain returns a page about a login that did not work. It offers to start the
 // login again, or the home page.
-func tryAgain(r *http.Request, to string, status int, title string) web.Problem {
+func tryAgain(r *http.Request, to, code string, status int, title string) web.Problem {
 	return web.Problem{
+		Code:      code,
 		Status:    status,
 		Title:     title,
 		Detail:    respond.Detail(r),
@@ -178,21 +200,21 @@ func tryAgain(r *http.Request, to string, status int, title string) web.Problem 
 func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
 	h.outcomes.Add(refusalResult(code))
 	h.recordRefusal(r.Context(), refusalCause(code))
-	p := tryAgain(r, a.ReturnTo, status, "The sign-in did not work")
+	p := tryAgain(r, a.ReturnTo, "provider_error", status, "The sign-in did not work")
 	p.Message = "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application."
 	if code != "" {
 		p.Detail = "Error: " + code
 	}
 	switch {
 	case code == "access_denied":
-		p.Status, p.Title, p.Detail = http.StatusForbidden, "The sign-in was cancelled", ""
+		p.Code, p.Status, p.Title, p.Detail = "login_cancelled", http.StatusForbidden, "The sign-in was cancelled", ""
 		p.Message = "You are not signed in. If you did not mean to cancel, try again."
 	case needsUser(code):
-		p.Status, p.Title, p.Detail = http.StatusUnauthorized, "You need to sign in", ""
+		p.Code, p.Status, p.Title, p.Detail = "login_required", http.StatusUnauthorized, "You need to sign in", ""
 		p.Message = "The sign-in service does not know you in this browser at the moment."
 		p.Action.Label = "Sign in"
 	case code == "temporarily_unavailable" || code == "server_error":
-		p.Status, p.Title = http.StatusServiceUnavailable, "The sign-in service is busy"
+		p.Code, p.Status, p.Title = "provider_unavailable", http.StatusServiceUnavailable, "The sign-in service is busy"
 		p.Message = "It cannot sign you in at the moment. Please try again in a little while."
 	}
 	h.cfg.Respond.Problem(w, r, p)
@@ -204,7 +226,7 @@ func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, c
 func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
 	h.outcomes.Add(f.result())
 	h.recordRefusal(r.Context(), f.cause())
-	p := tryAgain(r, a.ReturnTo, http.StatusBadGateway, "The sign-in could not be completed")
+	p := tryAgain(r, a.ReturnTo, f.code(), http.StatusBadGateway, "The sign-in could not be completed")
 	p.Message = "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application."
 	switch f {
 	case failureResponse:

@@ -102,7 +102,7 @@ func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, 
 		return false
 	}
 	h.ForgetHistory(w, r)
-	p := tryAgain(r, to, http.StatusBadRequest, "You are being sent in circles")
+	p := tryAgain(r, to, "login_loop", http.StatusBadRequest, "You are being sent in circles")
 	var reason string
 	_, err := h.cfg.Sessions.Load(r.Context(), r)
 	switch {

@@ -192,7 +192,7 @@ func (a *attempt) setStepUp(request url.Values) bool {
 
 func (h *Handlers) brokenLink(w http.ResponseWriter, r *http.Request, to, message string) {
 	h.cfg.Respond.Problem(w, r, web.Problem{
-		Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: message,
+		Code: "link_invalid", Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: message,
 		Action: web.Link{Label: "Sign in", Href: route.LoginURL(to)},
 	})
 }

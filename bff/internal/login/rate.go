@@ -122,7 +122,7 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	if seconds == 1 {
 		unit = "second"
 	}
-	p := tryAgain(r, to, http.StatusTooManyRequests, "Too many sign-ins at once")
+	p := tryAgain(r, to, "rate_limited", http.StatusTooManyRequests, "Too many sign-ins at once")
 	p.Message = fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit)
 	h.cfg.Respond.Problem(w, r, p)
 	return true

@@ -182,7 +182,7 @@ func (h *Handlers) ask(w http.ResponseWriter, r *http.Request, to string) {
 		href += "?returnTo=" + url.QueryEscape(to)
 	}
 	h.cfg.Respond.Problem(w, r, web.Problem{
-		Status:    http.StatusForbidden,
+		Code: respond.CodeSignOut, Status: http.StatusForbidden,
 		Title:     "Do you want to sign out?",
 		Message:   "Another site has sent you here to sign out. If that is not what you want, simply go on.",
 		Action:    web.Link{Label: "Sign out", Href: href},

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
@@ -33,18 +35,31 @@ func RetryIn(w http.ResponseWriter, d time.Duration) {
 // A Responder gives answers for which it needs pages or a log. It is safe for
 // concurrent use.
 type Responder struct {
-	pages  *web.Pages
-	logger *slog.Logger
+	pages     *web.Pages
+	errorPath string
+	logger    *slog.Logger
 }
 
-// New returns a Responder with these pages and this log.
-func New(pages *web.Pages, logger *slog.Logger) *Responder {
-	return &Responder{pages: pages, logger: logger}
+// New returns a Responder with these pages and this log. errorPath is the page of the
+// front end that shows problems; "" for none.
+func New(pages *web.Pages, errorPath string, logger *slog.Logger) *Responder {
+	return &Responder{pages: pages, errorPath: errorPath, logger: logger}
 }
+
+// Codes of problems that only a page of the bff can show: a question, whose answer needs
+// a link, and a front end that does not respond.
+const (
+	CodeSignOut  = "sign_out_question"
+	codeFrontend = "frontend_unavailable"
+)
 
 // Problem answers a navigation with a page and any other request with JSON.
 func (rs *Responder) Problem(w http.ResponseWriter, r *http.Request, p web.Problem) {
 	if origins.Navigation(r) {
+		if rs.errorPath != "" && r.URL.Path != rs.errorPath && p.Code != CodeSignOut && p.Code != codeFrontend {
+			SeeOther(w, rs.errorPath+"?"+describe(r, p).Encode())
+			return
+		}
 		rs.pages.Problem(w, r, p)
 		return
 	}
@@ -55,6 +70,28 @@ func (rs *Responder) Problem(w http.ResponseWriter, r *http.Request, p web.Probl
 	Error(w, p.Status, title+" "+p.Message)
 }
 
+// describe returns what the front end's page learns of a problem. Any link can have the
+// same parameters, so that they contain no text to show.
+func describe(r *http.Request, p web.Problem) url.Values {
+	query := url.Values{"code": {p.Code}, "status": {strconv.Itoa(p.Status)}}
+	for name, value := range map[string]string{"reason": p.Reason, "request": requestid.FromContext(r.Context())} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	// The next step of most problems is a login, or an address of ours.
+	if next, err := url.Parse(p.Action.Href); err == nil {
+		to := p.Action.Href
+		if next.Path == route.Login {
+			to = next.Query().Get("returnTo")
+		}
+		if to = route.ReturnTo(to); to != "/" {
+			query.Set("returnTo", to)
+		}
+	}
+	return query
+}
+
 // ProviderUnavailable answers 503 while the provider's metadata cannot be
 // fetched. again is the address of the page's link to try again. The provider logs the
 // outage.
@@ -62,7 +99,7 @@ func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request,
 	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
 	rs.Problem(w, r, web.Problem{
-		Status:  http.StatusServiceUnavailable,
+		Code: "provider_unavailable", Status: http.StatusServiceUnavailable,
 		Title:   "Signing in is not possible at the moment",
 		Message: "The sign-in service does not answer. Please try again in a little while.",
 		Detail:  Detail(r),
@@ -77,7 +114,7 @@ func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, er
 	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
 	rs.Problem(w, r, web.Problem{
-		Status:  http.StatusServiceUnavailable,
+		Code: "store_unavailable", Status: http.StatusServiceUnavailable,
 		Title:   "Please try again in a little while",
 		Message: "Your session cannot be looked up at the moment. You have not been signed out.",
 		Detail:  Detail(r),
@@ -89,7 +126,7 @@ func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, er
 // respond. The proxy has logged the error.
 func (rs *Responder) FrontendUnavailable(w http.ResponseWriter, r *http.Request) {
 	rs.Problem(w, r, web.Problem{
-		Status:  http.StatusBadGateway,
+		Code: codeFrontend, Status: http.StatusBadGateway,
 		Title:   "This page cannot be shown at the moment",
 		Message: "The server that makes the pages does not answer. Please try again in a little while.",
 		Detail:  Detail(r),
@@ -106,7 +143,7 @@ func (rs *Responder) cause(r *http.Request, err error) {
 func (rs *Responder) InternalError(w http.ResponseWriter, r *http.Request, err error) {
 	rs.logger.ErrorContext(r.Context(), "request failed", "err", err)
 	rs.Problem(w, r, web.Problem{
-		Status:  http.StatusInternalServerError,
+		Code: "internal", Status: http.StatusInternalServerError,
 		Title:   "Something went wrong",
 		Message: "This was our fault, not yours. Please try again.",
 		Detail:  Detail(r),
