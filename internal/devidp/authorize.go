@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -50,6 +51,10 @@ func (a *authorization) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	if key, ok := strings.CutPrefix(req.loginHint, hintAs); ok {
+		a.signInAs(w, r, req, key)
+		return
+	}
 	now := a.now()
 	if ses := a.session(r); ses != nil && req.satisfiedBy(ses, now) {
 		a.answer(w, r, req, ses)
@@ -171,11 +176,36 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, req, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the user cancelled the sign-in"})
 		return
 	}
-	// Every requested acr is reached, so that step-up authentication (RFC 9470) can be
-	// tried.
-	var acr string
-	if len(req.acrValues) > 0 {
-		acr = req.acrValues[0]
+	a.signIn(w, r, req, u, now)
+}
+
+// hintAs begins a login_hint that signs a user in without a page: the key follows.
+const hintAs = "as:"
+
+// signInAs responds to a request whose login_hint names the user to sign in. The
+// session of another user in this browser ends.
+func (a *authorization) signInAs(w http.ResponseWriter, r *http.Request, req *authRequest, key string) {
+	now := a.now()
+	u := a.state.user(key, now)
+	ses := a.session(r)
+	switch {
+	case u == nil:
+		a.pages.fail(w, r, "The sign-in request has a login_hint for a user that this provider does not have. "+a.unknownUser("login_hint", key).Error()+".")
+	case ses != nil && ses.user.Key == u.Key && req.satisfiedBy(ses, now):
+		a.answer(w, r, req, ses)
+	case slices.Contains(req.prompt, oidc.PromptNone):
+		a.refuse(w, r, req, oidc.ErrLoginRequired().WithDescription("no session of the user of login_hint that satisfies the request"))
+	default:
+		a.signIn(w, r, req, u, now)
+	}
+}
+
+// signIn signs u in, and responds to the request.
+func (a *authorization) signIn(w http.ResponseWriter, r *http.Request, req *authRequest, u *User, now time.Time) {
+	acr, reached := u.reach(req.acrValues)
+	if !reached {
+		a.refuse(w, r, req, &oidc.Error{ErrorType: "unmet_authentication_requirements", Description: "the user reaches none of acr_values"})
+		return
 	}
 	cookie := newSecret()
 	ses, ended := a.state.signIn(a.cookie.value(r), cookie, u, acr, now)
@@ -189,6 +219,25 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.answer(w, r, req, ses)
+}
+
+// reach returns the authentication context of a sign-in: the first requested one that
+// u reaches, or without a request the first one of u. A user without any reaches every
+// requested one, so that step-up authentication (RFC 9470) can be tried.
+func (u *User) reach(requested []string) (acr string, reached bool) {
+	switch {
+	case len(requested) == 0 && len(u.ACR) == 0:
+		return "", true
+	case len(requested) == 0:
+		return u.ACR[0], true
+	case len(u.ACR) == 0:
+		return requested[0], true
+	}
+	i := slices.IndexFunc(requested, func(acr string) bool { return slices.Contains(u.ACR, acr) })
+	if i < 0 {
+		return "", false
+	}
+	return requested[i], true
 }
 
 // A response is an authorization response, with iss (RFC 9207): a code or an error.

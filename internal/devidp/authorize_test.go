@@ -3,11 +3,14 @@ package devidp_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 )
 
 // change returns the address with some parameters replaced; an empty value removes one.
@@ -283,3 +286,113 @@ func TestOtherHost(t *testing.T) {
 		}
 	}
 }
+
+// TestSignInWithoutPage: login_hint=as:KEY signs a user in at once, with a session that
+// satisfies the request.
+func TestSignInWithoutPage(t *testing.T) {
+	t.Parallel()
+	calls := newLogoutCalls(t)
+	s := start(t, func(c *devidp.Config) {
+		c.Clients[0].BackchannelLogoutURI = calls.url
+		c.Users = append(slices.Clone(people), devidp.User{Key: "strong", ACR: []string{"pwd", "mfa"}})
+	})
+	if _, err := s.provider.AddUser(devidp.User{Key: "guest-1"}); err != nil {
+		t.Fatal(err)
+	}
+	b := s.browser()
+	// as returns the claims of the ID token of a sign-in as a user.
+	as := func(user string, extra ...string) map[string]any {
+		t.Helper()
+		conf := s.oauth()
+		a := s.attempt(conf, append(extra, "login_hint", "as:"+user)...)
+		token, err := conf.Exchange(t.Context(), a.code(t, s, b.open(a.url)), oauth2.VerifierOption(a.verifier))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claims := s.verify(idToken(token))
+		return claims
+	}
+	first := as("seller")
+	if first["sub"] != "dev|seller" || first["auth_time"] != float64(s.clock.now().Unix()) || first["acr"] != nil {
+		t.Errorf("claims %v", first)
+	}
+	s.clock.advance(time.Minute)
+	if again := as("seller"); again["sid"] != first["sid"] || again["auth_time"] != first["auth_time"] {
+		t.Errorf("with a session: %v, want that of %v", again, first)
+	}
+	if again := as("seller", "max_age", "61"); again["auth_time"] != first["auth_time"] {
+		t.Errorf("a session that is young enough: signed in at %v", again["auth_time"])
+	}
+	for name, extra := range map[string][]string{"prompt login": {"prompt", "login"}, "max_age": {"max_age", "0"}} {
+		s.clock.advance(time.Second)
+		if again := as("seller", extra...); again["sid"] != first["sid"] || again["auth_time"] != float64(s.clock.now().Unix()) {
+			t.Errorf("%s: signed in at %v", name, again["auth_time"])
+		}
+	}
+	if stepped := as("seller", "acr_values", "mfa"); stepped["acr"] != "mfa" {
+		t.Errorf("acr %v", stepped["acr"])
+	}
+	if other := as("guest-1"); other["sub"] != "dev|guest-1" || other["sid"] == first["sid"] {
+		t.Errorf("another user: %v", other)
+	}
+	if _, claims := s.verify(calls.next(t)); claims["sid"] != first["sid"] {
+		t.Errorf("logout token for %v, want the replaced session %v", claims["sid"], first["sid"])
+	}
+	for requested, want := range map[string]string{"": "pwd", "mfa": "mfa", "x mfa": "mfa"} {
+		if got := as("strong", "prompt", "login", "acr_values", requested); got["acr"] != want {
+			t.Errorf("acr_values %q: acr %v, want %s", requested, got["acr"], want)
+		}
+	}
+}
+
+// TestSignInWithoutPageRefused: the provider signs in only users it has, and with
+// prompt=none only with a session of the user.
+func TestSignInWithoutPageRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *devidp.Config) {
+		c.Users = append(slices.Clone(people), devidp.User{Key: "weak", ACR: []string{"pwd"}})
+	})
+	b := s.browser()
+	others := idToken(s.signIn(b, "buyer"))
+	for name, tt := range map[string]struct {
+		extra []string
+		want  string
+	}{
+		"prompt none, another session":   {[]string{"login_hint", "as:seller", "prompt", "none"}, "login_required"},
+		"prompt none and max_age":        {[]string{"login_hint", "as:buyer", "prompt", "none", "max_age", "0"}, "login_required"},
+		"an acr that is not reached":     {[]string{"login_hint", "as:weak", "acr_values", "mfa"}, "unmet_authentication_requirements"},
+		"the ID token of another user":   {[]string{"login_hint", "as:weak", "id_token_hint", others}, "login_required"},
+		"no PKCE, checked before a user": {[]string{"login_hint", "as:weak", "code_challenge_method", "plain"}, "invalid_request"},
+	} {
+		got := b.open(change(t, s.attempt(s.oauth()).url, tt.extra...))
+		if got.to == nil || got.to.Query().Get("error") != tt.want || got.to.Query().Has("code") {
+			t.Errorf("%s: %d %v, want %s", name, got.status, got.to, tt.want)
+		}
+		s.signIn(b, "buyer")
+	}
+	for hint, says := range map[string]string{
+		"as:sellr":              "did you mean &#34;seller&#34;? Otherwise give one of seller, buyer, admin, weak",
+		"as:":                   "give one of seller",
+		"as:<script>":           "&lt;script&gt;",
+		"as:dev|seller":         "give one of seller",
+		"as:" + longKey:         "give one of seller",
+		"as:sofia@example.com":  "give one of seller",
+		"as:\x00\xff\u202e":     "give one of seller",
+		"as:seller as:buyer":    "give one of seller",
+		"as:SELLER":             "give one of seller",
+		"as:seller\r\nX: y":     "give one of seller",
+		"as:../../etc/passwd":   "give one of seller",
+		"as:seller&prompt=none": "give one of seller",
+	} {
+		got := s.browser().open(s.attempt(s.oauth(), "login_hint", hint).url)
+		if got.status != http.StatusBadRequest || got.to != nil || !strings.Contains(got.body, says) || len(got.body) > 4000 || got.header.Get("Set-Cookie") != "" {
+			t.Errorf("%q: %d %v, want %q in\n%s", hint, got.status, got.to, says, got.body)
+		}
+	}
+	// Another hint only suggests.
+	if got := s.browser().open(s.attempt(s.oauth(), "login_hint", "sofia@example.com").url); got.status != http.StatusOK || !strings.Contains(got.body, "Suggested") {
+		t.Errorf("a plain hint: %d\n%s", got.status, got.body)
+	}
+}
+
+var longKey = strings.Repeat("k", 4000)

@@ -196,6 +196,9 @@ func (rl *realm) userOf(r *http.Request) string {
 		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		u = rl.state.owner(token)
 	default:
+		if key, ok := strings.CutPrefix(r.FormValue("login_hint"), hintAs); ok {
+			return key
+		}
 		if ses := rl.session(r); ses != nil {
 			u = ses.user
 		}
@@ -208,15 +211,24 @@ func (rl *realm) userOf(r *http.Request) string {
 
 // userNamed returns the user with a key or subject.
 func (rl *realm) userNamed(name string) (*User, error) {
-	var keys []string
 	users, guests := rl.state.listUsers(rl.now())
 	for _, u := range slices.Concat(users, guests) {
 		if name == u.Key || name == u.Subject {
 			return u, nil
 		}
+	}
+	return nil, rl.unknownUser("User", name)
+}
+
+// unknownUser returns the error about a value that names no user. It lists the keys of
+// all users.
+func (rl *realm) unknownUser(field, name string) error {
+	var keys []string
+	users, guests := rl.state.listUsers(rl.now())
+	for _, u := range slices.Concat(users, guests) {
 		keys = append(keys, u.Key)
 	}
-	return nil, unknown("User", name, keys)
+	return unknown(field, name, keys)
 }
 
 // only returns a function that reports whether a user is the named one, always true
