@@ -52,7 +52,7 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	p.completeValues(root)
 	var asJSON bool
 	sources := func() settings.Sources {
-		return settings.Sources{Flags: flags, Environ: environ, Dotenv: ".env"}
+		return settings.Sources{Flags: flags, Environ: environ, Dotenv: p.dotenv()}
 	}
 	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
 		cmd := &cobra.Command{Use: use, Short: short, Args: p.noArgs}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
+	"github.com/gatehouse-dev/gatehouse/internal/testrun"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -104,7 +105,9 @@ type program struct {
 	level       *slog.LevelVar     // of the logger
 	telemetry   *telemetry.Telemetry
 	logger      *slog.Logger
-	out         io.Writer // where people read how to go on
+	out         io.Writer        // where people read how to go on
+	now         func() time.Time // nil for time.Now
+	hooks       *testrun.Hooks   // of package gatehousetest; nil if the process is the program's
 }
 
 // newProgram returns a program whose settings have not been read. Its logger

@@ -52,7 +52,9 @@ var demoUsers = []devidp.User{
 // configured, and unless a store is, nothing outlives the process. It listens on
 // loopback only, as the provider asks for no password.
 func (p *program) runDev(ctx context.Context) error {
-	defer lifecycle.HoldHangups()()
+	if p.hooks == nil {
+		defer lifecycle.HoldHangups()()
+	}
 	cfg := &p.cfg
 	p.development = true
 	p.setDefault("listen-bff", cfg.ListenBFF, "127.0.0.1"+defaultListenBFF)
@@ -105,7 +107,8 @@ func (p *program) runDev(ctx context.Context) error {
 		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: p.app.DevPermissions}},
 		Users:    demoUsers,
 		Audience: cfg.Server.Authn.Audience,
-		Logger:   p.logger.With("part", "provider"),
+		Now:      p.now, NewKey: p.newKey(),
+		Logger: p.logger.With("part", "provider"),
 	})
 	if err != nil {
 		return err
@@ -130,6 +133,7 @@ func (p *program) runDev(ctx context.Context) error {
 		return provider.Shutdown(bounded)
 	})
 	p.welcome(ports)
+	parts.tell(ports, provider)
 	return parts.serve(ctx, ports, knownHosts(provider, p.logger))
 }
 

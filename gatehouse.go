@@ -54,6 +54,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/testrun"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -151,5 +152,6 @@ func Run(ctx context.Context, app App, args, environ []string, stdout, stderr io
 		fmt.Fprintf(stderr, "%s: %v\n", app.name(), err)
 		return exitUsage
 	}
+	p.use(testrun.FromContext(ctx))
 	return p.execute(ctx, args, environ, stderr)
 }

@@ -136,7 +136,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 	case "":
 		return nil
 	case stores.Memory:
-		p.denylist, err = denylist.New(denylist.Config{})
+		p.denylist, err = denylist.New(denylist.Config{Now: p.now})
 		return err
 	}
 	cfg := p.denylistConfig()
@@ -190,7 +190,7 @@ func (p *parts) opened() error {
 func (p *parts) registerAdmin(r grpc.ServiceRegistrar) {
 	sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(sessionadmin.Config{
 		Issuer: p.cfg.Provider.Issuer, Store: p.store, Denylist: p.denylist, Logger: p.logger.With("part", "server"),
-		Audit: p.cfg.Server.Audit, MeterProvider: p.cfg.Server.MeterProvider,
+		Now: p.now, Audit: p.cfg.Server.Audit, MeterProvider: p.cfg.Server.MeterProvider,
 	}))
 }
 

@@ -82,7 +82,12 @@ func (p *program) listen(which partSet) (*ports, error) {
 
 // serve serves at the ports until the context ends or a part fails.
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
-	grpclog.Use(p.logger)
+	if p.hooks == nil {
+		grpclog.Use(p.logger)
+		reserved := heap.Reserve()
+		defer runtime.KeepAlive(reserved)
+		ports.Reload = p.reload
+	}
 	ports.limited = metrics.NewCounter(p.telemetry.Meter, metrics.LimitRejections)
 	p.readiness.Observe(p.telemetry.Meter)
 	p.security.Files.Observe(p.telemetry.Meter)
@@ -127,10 +132,7 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 		}
 		return p.services.Drain(ctx)
 	}
-	ports.Reload = p.reload
 	ports.Closers = p.closers
-	reserved := heap.Reserve()
-	defer runtime.KeepAlive(reserved)
 	p.announce(ports)
 	started := time.Now()
 	p.notify(daemon.SdNotifyReady) // the ports are open
@@ -145,6 +147,9 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 
 // notify tells systemd the state of the process, in a unit of Type=notify.
 func (p *parts) notify(state string) {
+	if p.hooks != nil {
+		return
+	}
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		p.logger.Warn("systemd not notified", "err", err)
 	}

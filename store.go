@@ -16,7 +16,7 @@ func (p *program) sharesSessions() bool { return stores.Shared(p.cfg.SessionStor
 // storeConfig is the configuration of the session store.
 func (p *program) storeConfig() stores.Config {
 	return stores.Config{
-		Address: stores.WithAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile), Logger: p.logger.With("part", "sessions"),
+		Address: stores.WithAuthorities(p.cfg.SessionStore, p.cfg.TLS.StoreCAFile), Now: p.now, Logger: p.logger.With("part", "sessions"),
 		Explain: func(err error) error { return p.about("session-store", err) },
 	}
 }
@@ -31,6 +31,10 @@ func (p *program) denylistConfig() stores.Config {
 
 // addStore opens the session store.
 func (p *parts) addStore(ctx context.Context, run partSet) error {
+	if p.hooks != nil && p.cfg.SessionStore == stores.Memory {
+		p.store = p.hooks.Sessions
+		return nil
+	}
 	cfg := p.storeConfig()
 	if !run.BFF { // which logs each outage of its store
 		cfg.Monitor = outage.New(outage.Config{Name: "session store", Logger: cfg.Logger})

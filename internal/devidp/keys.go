@@ -27,8 +27,10 @@ type signingKey struct {
 	private *rsa.PrivateKey
 }
 
-func newSigningKey() (*signingKey, error) {
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
+func generateKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+
+func newSigningKey(generate func() (*rsa.PrivateKey, error)) (*signingKey, error) {
+	private, err := generate()
 	if err != nil {
 		return nil, err
 	}
@@ -56,18 +58,23 @@ func (k *signingKey) sign(claims any, typ jose.ContentType) (string, error) {
 // signingKeys are the published keys; the last one signs. They are safe for
 // concurrent use.
 type signingKeys struct {
-	all atomic.Pointer[[]*signingKey]
+	generate func() (*rsa.PrivateKey, error)
+	all      atomic.Pointer[[]*signingKey]
 }
 
-func newSigningKeys() (*signingKeys, error) {
-	k := new(signingKeys)
+// newSigningKeys returns one key. The function generates all; nil means generateKey.
+func newSigningKeys(generate func() (*rsa.PrivateKey, error)) (*signingKeys, error) {
+	if generate == nil {
+		generate = generateKey
+	}
+	k := &signingKeys{generate: generate}
 	k.all.Store(new([]*signingKey))
 	return k, k.add()
 }
 
 // add adds a new key, which signs from now on.
 func (k *signingKeys) add() error {
-	key, err := newSigningKey()
+	key, err := newSigningKey(k.generate)
 	if err != nil {
 		return err
 	}

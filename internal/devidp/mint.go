@@ -88,7 +88,7 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	}
 	sign := p.signing.sign
 	if req.UnknownKey {
-		key, err := newSigningKey()
+		key, err := newSigningKey(generateKey)
 		if err != nil {
 			return "", nil, err
 		}

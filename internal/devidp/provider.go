@@ -2,6 +2,7 @@ package devidp
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,6 +88,8 @@ type Config struct {
 	HTTPClient *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// NewKey makes the signing keys; nil means RSA keys of 2048 bits.
+	NewKey func() (*rsa.PrivateKey, error)
 	// Logger gets sign-ins and failures, never a token, code or cookie; nil discards.
 	Logger *slog.Logger
 }
@@ -98,7 +101,7 @@ type Provider struct {
 	handler http.Handler
 }
 
-// New returns a provider with a new RSA key of 2048 bits and no state. The error
+// New returns a provider with one new signing key and no state. The error
 // names the wrong field.
 func New(cfg Config) (*Provider, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
@@ -132,7 +135,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, joined(problems)
 	}
 	rl.state.configure(users, time.Time{}) // there are no sessions yet
-	if rl.signing, err = newSigningKeys(); err != nil {
+	if rl.signing, err = newSigningKeys(cfg.NewKey); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}
 	if rl.now == nil {

@@ -94,6 +94,7 @@ func TestBroken(t *testing.T) {
 		{"stores do not know who uses them", "bff/session", source{testImports: []string{"./bff"}}, "bff/session imports bff"},
 		{"development provider stays in development", "bff", source{imports: []string{"./internal/devidp"}}, "bff imports internal/devidp"},
 		{"development provider stays in development", "cmd/gatehouse", source{imports: []string{"./internal/devidp"}}, "cmd/gatehouse imports internal/devidp"},
+		{"the test kit stays in tests", "cmd/gatehouse", source{imports: []string{"./gatehousetest"}}, "cmd/gatehouse imports gatehousetest"},
 		{"test infrastructure stays in tests", "bff", source{imports: []string{"./internal/test/pgtest"}}, "bff imports internal/test/pgtest"},
 		{"jwx stays behind internal/token", "bff", source{imports: []string{"github.com/lestrrat-go/jwx/v2/jwt"}}, "bff imports github.com/lestrrat-go/jwx/v2/jwt"},
 		{"jwx stays behind internal/token", "server", source{testImports: []string{"github.com/lestrrat-go/jwx/v3/jwk"}}, "jwx/v3/jwk"},

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
@@ -24,11 +25,13 @@ import (
 	denylistredis "github.com/gatehouse-dev/gatehouse/server/authn/denylist/redis"
 )
 
-// A Config says which store is opened. All fields are required, but for Monitor.
+// A Config says which store is opened. All fields are required, but for Now and Monitor.
 type Config struct {
 	// Address is valid.
 	Address string
-	Logger  *slog.Logger
+	// Now is the clock of a session store. Default: time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
 	// Explain names the setting in an error that is not nil, and returns nil for nil.
 	Explain func(error) error
 	// Monitor is told while the store is awaited. Default: none.
@@ -49,18 +52,18 @@ func OpenSessions(ctx context.Context, cfg Config) (store Sessions, wait func(co
 	var open func(context.Context) (sharedStore, error)
 	switch Kind(cfg.Address) {
 	case "sqlite":
-		store, err = sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(cfg.Address, "sqlite:")})
+		store, err = sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(cfg.Address, "sqlite:"), Now: cfg.Now})
 		return store, nil, cfg.Explain(err)
 	case "postgres":
 		open = func(ctx context.Context) (sharedStore, error) {
-			return shared(postgres.Open(ctx, postgres.Config{URL: cfg.Address, Logger: cfg.Logger}))
+			return shared(postgres.Open(ctx, postgres.Config{URL: cfg.Address, Now: cfg.Now, Logger: cfg.Logger}))
 		}
 	case "redis":
 		open = func(ctx context.Context) (sharedStore, error) {
-			return shared(redis.Open(ctx, redis.Config{URL: cfg.Address, Logger: cfg.Logger}))
+			return shared(redis.Open(ctx, redis.Config{URL: cfg.Address, Now: cfg.Now, Logger: cfg.Logger}))
 		}
 	default:
-		store, err = memory.New(memory.Config{})
+		store, err = memory.New(memory.Config{Now: cfg.Now})
 		return store, nil, cfg.Explain(err)
 	}
 	opening, err := await.Open(ctx, cfg.Monitor, func(ctx context.Context) (sharedStore, error) {

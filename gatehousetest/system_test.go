@@ -1,0 +1,296 @@
+package gatehousetest_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/gatehouse-dev/gatehouse/gatehousetest"
+	"github.com/gatehouse-dev/gatehouse/gatehousetest/internal/notes"
+)
+
+// request makes a request and returns the status and the body of the response.
+func request(t testing.TB, client *http.Client, method, address, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	read, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, strings.TrimSpace(string(read))
+}
+
+func get(t testing.TB, client *http.Client, address string) int {
+	t.Helper()
+	code, _ := request(t, client, http.MethodGet, address, "")
+	return code
+}
+
+func wantStatus(t testing.TB, client *http.Client, method, address string, want int) {
+	t.Helper()
+	note := ""
+	if method == http.MethodPost {
+		note = `"Buy milk"`
+	}
+	if got, body := request(t, client, method, address, note); got != want {
+		t.Errorf("%s %s: got %d %s, want %d", method, address, got, body, want)
+	}
+}
+
+// TestSignIn: a signed-in client has the session of its user, with and without a host in the
+// address, and another client does not.
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Start(t, notes.App())
+	seller, guest := app.SignIn(t, "seller"), app.Client("")
+	wantStatus(t, seller, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, seller, http.MethodGet, app.BaseURL+"/api/notes", http.StatusOK)
+	wantStatus(t, seller, http.MethodGet, "/profile", http.StatusOK) // a page that needs a login
+	wantStatus(t, guest, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	wantStatus(t, guest, http.MethodGet, "/api/motto", http.StatusOK)
+	for user, client := range map[string]*http.Client{"seller": seller, "buyer": app.SignIn(t, "buyer")} {
+		if _, me := request(t, client, http.MethodGet, "/api/auth/me", ""); !strings.Contains(me, `"sub":"dev|`+user+`"`) {
+			t.Errorf("%s: the user is %s", user, me)
+		}
+	}
+	if cookies := app.Cookies(t, "seller"); len(cookies) == 0 || cookies[0].Name != "gatehouse" || cookies[0].Domain != "localhost" || cookies[0].Path != "/" {
+		t.Errorf("the cookies are %v", cookies)
+	}
+}
+
+// TestToken: tokens with all kinds of claims, at the gateway and at the server.
+func TestToken(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Start(t, notes.App())
+	writes := gatehousetest.Claims{"permissions": []string{"notes:write"}}
+	for _, c := range []struct {
+		name, user string
+		claims     []gatehousetest.Claims
+		want       int
+	}{
+		{"a user without the permission", "buyer", nil, http.StatusForbidden},
+		{"a user with another permission", "buyer", []gatehousetest.Claims{writes}, http.StatusOK},
+		{"no user", "", []gatehousetest.Claims{writes, {"sub": "u1"}}, http.StatusOK},
+		{"no subject", "", []gatehousetest.Claims{writes, {"client_id": nil, "azp": nil}}, http.StatusUnauthorized},
+		{"expired", "buyer", []gatehousetest.Claims{writes, {"exp": app.Clock.Now().Add(-time.Hour)}}, http.StatusUnauthorized},
+		{"another audience", "buyer", []gatehousetest.Claims{writes, {"aud": "https://other.example"}}, http.StatusUnauthorized},
+		{"another issuer", "buyer", []gatehousetest.Claims{writes, {"iss": "https://other.example"}}, http.StatusUnauthorized},
+		{"no expiry", "buyer", []gatehousetest.Claims{writes, {"exp": nil}}, http.StatusUnauthorized},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			token := app.Token(t, c.user, c.claims...)
+			wantStatus(t, app.Client(token), http.MethodPost, "/api/notes", c.want)
+			_, err := notes.NewClient(app.Conn(t, token)).CreateNote(t.Context(), wrapperspb.String("Buy milk"))
+			want := map[int]codes.Code{http.StatusOK: codes.OK, http.StatusForbidden: codes.PermissionDenied, http.StatusUnauthorized: codes.Unauthenticated}[c.want]
+			if got := status.Code(err); got != want {
+				t.Errorf("gRPC: got %v, want %v", err, want)
+			}
+		})
+	}
+}
+
+// TestClock: all parts have the clock, and the application can have it too.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	clock := new(gatehousetest.Clock)
+	app := gatehousetest.Config{
+		Clock: clock, Settings: map[string]string{"session-idle-timeout": "1h", "session-absolute-timeout": "3h"},
+	}.Start(t, notes.AppAt(clock.Now))
+	deletes := gatehousetest.Claims{"permissions": []string{"notes:write"}}
+	old := app.Client(app.Token(t, "seller", deletes))
+	fresh := app.Client(app.Token(t, "seller", deletes, gatehousetest.Claims{"exp": clock.Now().Add(24 * time.Hour)}))
+	used, unused := app.SignIn(t, "seller"), app.SignIn(t, "seller")
+	wantStatus(t, fresh, http.MethodDelete, "/api/notes", http.StatusOK)
+
+	clock.Advance(40 * time.Minute)
+	wantStatus(t, old, http.MethodGet, "/api/notes", http.StatusUnauthorized)      // the access token has expired
+	wantStatus(t, fresh, http.MethodDelete, "/api/notes", http.StatusUnauthorized) // the sign-in is older than max_age
+	wantStatus(t, fresh, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, used, http.MethodGet, "/api/notes", http.StatusOK) // the bff has refreshed its token
+	clock.Advance(40 * time.Minute)
+	wantStatus(t, used, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, unused, http.MethodGet, "/api/notes", http.StatusUnauthorized) // idle
+	for range 3 {
+		clock.Advance(40 * time.Minute)
+		get(t, used, "/api/notes")
+	}
+	wantStatus(t, used, http.MethodGet, "/api/notes", http.StatusUnauthorized) // in spite of its use
+	if _, now := request(t, old, http.MethodGet, app.BaseURL+"/api/time", ""); !strings.Contains(now, clock.Now().UTC().Format("2006-01-02T15")) {
+		t.Errorf("the service has the time %s, the clock %v", now, clock.Now())
+	}
+	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
+}
+
+// TestSettings: settings have the names of flags, those of the application too.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Config{Settings: map[string]string{"notes-on-page": "1"}}.Start(t, notes.App())
+	client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
+	for _, note := range []string{`"a"`, `"b"`} {
+		request(t, client, http.MethodPost, "/api/notes", note)
+	}
+	if _, list := request(t, client, http.MethodGet, "/api/notes", ""); list != `["b"]` {
+		t.Errorf("got %s, want one note", list)
+	}
+	for setting, want := range map[string]string{
+		"sesion-store": "unknown flag --sesion-store; did you mean --session-store?",
+		"log-level":    "--log-level=often: is not a choice; give one of debug, info, warn, error",
+	} {
+		failed := attempt(t, func(t testing.TB) {
+			gatehousetest.Config{Settings: map[string]string{setting: "often"}}.Start(t, notes.App())
+		})
+		if !strings.Contains(failed, want) {
+			t.Errorf("%s: the test fails with %q, want %q", setting, failed, want)
+		}
+	}
+}
+
+// An attempted test may fail.
+type attempted struct {
+	testing.TB
+	mu       sync.Mutex
+	failure  string
+	log      strings.Builder
+	cleanups []func()
+}
+
+func (a *attempted) Output() io.Writer { return a }
+
+func (a *attempted) Cleanup(f func()) { a.cleanups = append(a.cleanups, f) }
+
+func (a *attempted) Write(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.log.Write(p)
+}
+
+func (a *attempted) Errorf(format string, args ...any) { a.failure += fmt.Sprintf(format, args...) }
+
+func (a *attempted) Fatalf(format string, args ...any) {
+	a.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// attempt runs a test and returns the text of its failure, "" for none.
+func attempt(t testing.TB, test func(testing.TB)) string {
+	a := &attempted{TB: t}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			for i := len(a.cleanups) - 1; i >= 0; i-- {
+				a.cleanups[i]()
+			}
+		}()
+		test(a)
+	}()
+	<-ended
+	return a.failure
+}
+
+// TestIsolation: neither the environment nor the working directory changes a system. It is not
+// parallel, because both are the process's.
+func TestIsolation(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile(filepath.Clean(".env"), []byte("GATEHOUSE_PROTECT=none\nGATEHOUSE_LOG_LEVEL=loud\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GATEHOUSE_SESSION_STORE", "nonsense")
+	t.Setenv("NOTIFY_SOCKET", "/nonsense")
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense")
+	app := gatehousetest.Start(t, notes.App())
+	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/profile", http.StatusOK)
+	entries, err := os.ReadDir(".")
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the working directory has %v, error %v", entries, err)
+	}
+}
+
+// TestEnd: nothing is left when a test has ended, and nothing is written to its output. It is not
+// parallel, so that it sees no goroutine of other tests.
+func TestEnd(t *testing.T) {
+	before := goroutines()
+	for range 3 {
+		if failed := attempt(t, func(t testing.TB) {
+			app := gatehousetest.Start(t, notes.App())
+			get(t, app.SignIn(t, "seller"), "/api/notes")
+			_, _ = notes.NewClient(app.Conn(t, app.Token(t, "seller"))).CreateNote(context.Background(), wrapperspb.String("a"))
+			resp, err := app.SignIn(t, "seller").Get("/api/auth/events") // an open stream
+			if err != nil {
+				t.Error(err)
+			}
+			t.Cleanup(func() { _ = resp.Body.Close() })
+		}); failed != "" {
+			t.Error(failed)
+		}
+	}
+	limit := time.After(10 * time.Second)
+	for {
+		left := goroutines()
+		for stack := range before {
+			delete(left, stack)
+		}
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-limit:
+			t.Fatalf("%d goroutines are left: %v", len(left), left)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// goroutines returns the stacks of all goroutines, without their states, by number.
+func goroutines() map[string]string {
+	text := make([]byte, 4<<20)
+	all := map[string]string{}
+	for stack := range strings.SplitSeq(string(text[:runtime.Stack(text, true)]), "\n\n") {
+		id, frames, _ := strings.Cut(stack, " [")
+		all[id] = frames
+	}
+	return all
+}
+
+// TestParallel: systems do not share anything.
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	for i := range 8 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			app := gatehousetest.Start(t, notes.App())
+			other := gatehousetest.Start(t, notes.App())
+			client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
+			wantStatus(t, client, http.MethodPost, "/api/notes", http.StatusOK)
+			if _, list := request(t, other.SignIn(t, "seller"), http.MethodGet, "/api/notes", ""); list != "[]" {
+				t.Errorf("the other system has %s", list)
+			}
+			wantStatus(t, other.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusUnauthorized)
+			app.Clock.Advance(time.Hour)
+			wantStatus(t, other.Client(other.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusOK)
+		})
+	}
+}

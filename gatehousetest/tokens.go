@@ -1,0 +1,54 @@
+package gatehousetest
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+)
+
+// Claims are claims of an access token that differ from those of a user. A claim with the value nil
+// is left out; a [time.Time] is written as a number of seconds.
+type Claims map[string]any
+
+// Token returns an access token of a user of the development provider, by the user's key, with all
+// scopes that the user can be granted. It is valid for five minutes of the clock. For the key "" the token
+// has no claims about a user: neither sub nor permissions.
+//
+// Claims change the token:
+//
+//	app.Token(t, "seller", gatehousetest.Claims{"exp": app.Clock.Now().Add(-time.Hour)}) // expired
+//	app.Token(t, "seller", gatehousetest.Claims{"aud": "https://other.example"})
+//	app.Token(t, "", gatehousetest.Claims{"sub": "u1", "permissions": []string{"notes:write"}})
+func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
+	t.Helper()
+	all := map[string]any{}
+	req := devidp.TokenRequest{User: user, Claims: all}
+	for _, u := range s.run.Provider.Users() {
+		switch {
+		case user == "": // the claims of any user, without those about a user
+			req.User = u.Key
+			for name := range u.Claims {
+				all[name] = nil
+			}
+			all["sub"], all["permissions"], all["auth_time"] = nil, nil, nil
+		case user == u.Key:
+			req.Scopes = slices.Concat([]string{"openid", "profile", "email", "offline_access"}, u.Permissions, u.Scopes)
+		}
+	}
+	for _, c := range claims {
+		maps.Copy(all, c)
+	}
+	for name, value := range all {
+		if at, ok := value.(time.Time); ok {
+			all[name] = at.Unix()
+		}
+	}
+	token, _, err := s.run.Provider.Mint(req)
+	if err != nil {
+		t.Fatalf("gatehousetest: token of %q: %v", user, err)
+	}
+	return token
+}
