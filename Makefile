@@ -60,7 +60,9 @@ contract:
 	$(BUF) generate
 	$(BUF) build proto --exclude-imports --as-file-descriptor-set -o cmd/gatehouse/comments.binpb
 	mkdir -p gen/openapi && go run ./cmd/gatehouse openapi >gen/openapi/openapi.json
-	tools/typescript
+	@if [ ! -e client/typescript/package.json ]; then exit; fi; \
+	if command -v npm >/dev/null; then go run ./cmd/gatehouse typescript --only connect,rest --out client/typescript/gen; \
+	else echo "Note: client/typescript/gen was not generated. To generate it, install Node.js 20 or newer with npm." >&2; fi
 	tools/browser
 
 # Generates into the tree and fails if that changed anything.

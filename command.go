@@ -90,6 +90,8 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	}
 	check.Flags().BoolVar(&asJSON, "json", false, "Write the report as JSON.")
 
+	root.AddCommand(p.typescriptCommand(stderr))
+
 	// These read no settings, so that a broken configuration does not matter.
 	write := func(use, short string, hidden bool, run func() error) {
 		root.AddCommand(&cobra.Command{

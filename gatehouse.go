@@ -15,6 +15,9 @@
 //	         run one part
 //	check    validates the settings, and proves what it can at the provider,
 //	         the stores and the database
+//	typescript
+//	         writes the clients of the services, and the browser package, for a
+//	         front end in TypeScript or JavaScript
 //	version, help, completion
 //
 // The hidden commands reference, metrics and openapi write the references of all settings

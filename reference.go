@@ -33,21 +33,30 @@ func (p *program) writeMetrics() error {
 	return err
 }
 
-// writeOpenAPI writes the OpenAPI document of the application's services, for
-// generators of clients.
+// writeOpenAPI writes the OpenAPI document of the application's services.
 func (p *program) writeOpenAPI() error {
+	document, err := p.openAPI()
+	if err != nil {
+		return err
+	}
+	_, err = p.out.Write(document)
+	return err
+}
+
+// openAPI returns the OpenAPI document of the application's services, for generators of
+// clients.
+func (p *program) openAPI() ([]byte, error) {
 	g, err := gateway.New(gateway.Config{
 		Conn: new(grpc.ClientConn), Services: exposedServices(p.app.Services),
 		Document: gateway.DocumentConfig{Title: p.app.Title, Version: p.app.Version, Comments: p.app.Comments},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, g.OpenAPI(), "", "  "); err != nil {
-		return err
+		return nil, err
 	}
 	indented.WriteByte('\n')
-	_, err = indented.WriteTo(p.out)
-	return err
+	return indented.Bytes(), nil
 }

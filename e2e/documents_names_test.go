@@ -73,7 +73,7 @@ func knownNames(t *testing.T) (n names) {
 		t.Fatal(err)
 	}
 	n.vars = append(all(string(reference), `\b((?:GATEHOUSE|AUTH0)_[A-Z0-9_]+)`), "GATEHOUSE_PROOF_DIR")
-	n.flags = append(all(string(help), `(?m)^ +--([a-z0-9-]+)`), "json", "help", "version")
+	n.flags = append(all(string(help), `(?m)^ +--([a-z0-9-]+)`), "json", "help", "version", "out", "only", "install", "check")
 	n.commands = append(all(string(help), `(?m)^  ([a-z]+)  +\S`), "reference", "metrics", "openapi")
 	manifest, err := os.ReadFile("typescript/package.json")
 	if err != nil {

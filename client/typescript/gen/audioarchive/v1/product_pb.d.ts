@@ -597,8 +597,6 @@ export declare const DawSchema: GenEnum<Daw>;
 export declare const ProductService: GenService<{
   /**
    * Returns one product.
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
    * @generated from rpc audioarchive.v1.ProductService.GetProduct
    */
@@ -630,8 +628,6 @@ export declare const ProductService: GenService<{
   },
   /**
    * Creates a product. The caller becomes its seller.
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
    * @generated from rpc audioarchive.v1.ProductService.CreateProduct
    */
@@ -642,8 +638,6 @@ export declare const ProductService: GenService<{
   },
   /**
    * Changes fields of a product. Only its seller can do this.
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    *
    * @generated from rpc audioarchive.v1.ProductService.UpdateProduct
    */
@@ -654,7 +648,6 @@ export declare const ProductService: GenService<{
   },
   /**
    * Deletes a product. Only its seller can do this.
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    *
    * @generated from rpc audioarchive.v1.ProductService.DeleteProduct
    */

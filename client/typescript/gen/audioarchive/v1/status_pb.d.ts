@@ -104,7 +104,6 @@ export declare const GetConfirmedRouteResponseSchema: GenMessage<GetConfirmedRou
 export declare const StatusService: GenService<{
   /**
    * Returns the status of the server as plain text.
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
    *
    * @generated from rpc audioarchive.v1.StatusService.GetStatus
    */
