@@ -2,6 +2,7 @@ package devidp
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -62,11 +63,11 @@ func (p *problem) Error() string {
 	return strings.TrimSuffix(fmt.Sprintf("%s %q: %s", p.kind, p.key, p.field), " ") + " " + p.text
 }
 
-// The longest texts and lists of a user, in bytes and items. With them the claims of a
-// user fit into every token.
+// The longest text of a user and the most JSON of its lists and claims, in bytes: they
+// have to fit into tokens, which the other parts limit to 16 KiB.
 const (
-	maxText  = 512
-	maxItems = 200
+	maxText   = 512
+	maxClaims = 8 << 10
 )
 
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -143,6 +144,16 @@ func (u *User) problems() (all []*problem) {
 			add("claims", "cannot have %s, which the provider sets; leave it out", claim)
 		}
 	}
+	claims, err := json.Marshal(struct {
+		Permissions, Scopes []string
+		Claims              map[string]any
+	}{u.Permissions, u.Scopes, u.Claims})
+	switch {
+	case err != nil:
+		add("claims", "cannot be written as JSON; use texts, numbers, lists and maps with texts as keys")
+	case len(claims) > maxClaims:
+		add("claims", "and lists have %d bytes, which do not fit into a token; write at most %d", len(claims), maxClaims)
+	}
 	return all
 }
 
@@ -160,9 +171,6 @@ func textProblem(text string) string {
 // listProblem returns what is wrong with the values of a list, or "". Words are scope
 // tokens (RFC 6749 §3.3): acr_values are separated by spaces too.
 func listProblem(items []string, words bool) string {
-	if len(items) > maxItems {
-		return fmt.Sprintf("has %d values; write at most %d", len(items), maxItems)
-	}
 	for i, item := range items {
 		switch what := textProblem(item); {
 		case what != "":

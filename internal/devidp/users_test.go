@@ -2,6 +2,7 @@ package devidp_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestUserProblems(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	a := devidp.User{Key: "a"}
-	many := make([]string, 201)
+	many := make([]string, 1500)
 	for i := range many {
 		many[i] = fmt.Sprint(i)
 	}
@@ -61,7 +62,8 @@ func TestUserProblems(t *testing.T) {
 		"long text":             {[]devidp.User{{Key: "a", About: strings.Repeat("x", 513)}}, `user "a": about has 513 bytes; write at most 512`},
 		"empty permission":      {[]devidp.User{{Key: "a", Permissions: []string{""}}}, `user "a": permissions has an empty value; leave`},
 		"permission twice":      {[]devidp.User{{Key: "a", Permissions: []string{"p", "p"}}}, `user "a": permissions "p" is given twice; leave`},
-		"many permissions":      {[]devidp.User{{Key: "a", Permissions: many}}, `user "a": permissions has 201 values; write at most 200`},
+		"many permissions":      {[]devidp.User{{Key: "a", Permissions: many}}, `user "a": claims and lists have 9435 bytes, which do not fit into a token; write at most 8192`},
+		"claim without JSON":    {[]devidp.User{{Key: "a", Claims: map[string]any{"n": math.Inf(1)}}}, `user "a": claims cannot be written as JSON; use`},
 		"scope with a space":    {[]devidp.User{{Key: "a", Scopes: []string{"a b"}}}, `user "a": scopes "a b" has characters that this value cannot have; write`},
 		"acr in quotes":         {[]devidp.User{{Key: "a", ACR: []string{`"mfa"`}}}, `user "a": acr "\"mfa\"" has characters that this value cannot have; write`},
 		"claim of the protocol": {[]devidp.User{{Key: "a", Claims: map[string]any{"iss": "x"}}}, `user "a": claims cannot have iss, which the provider sets; leave`},

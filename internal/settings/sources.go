@@ -313,7 +313,7 @@ func (v *Values) readFile(path string) layer {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		v.unread("%s:%d: not YAML; correct quotes, brackets and indentation there or in a line before", path, errorLine(text, err))
+		v.unread("%s:%d: not YAML; correct quotes, brackets and indentation there or in a line before", path, textfile.YAMLLine(text, err))
 		return l
 	}
 	if document.Kind == 0 || document.Content[0].Tag == "!!null" {
@@ -345,24 +345,6 @@ func (v *Values) readFile(path string) layer {
 	}
 	return l
 }
-
-// errorLine returns the line that an error of the YAML parser is about. Nothing
-// else of the error may be shown, since it may quote a secret.
-func errorLine(text string, err error) int {
-	line := 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1]) // digits, as matched
-	}
-	if grammarError.MatchString(err.Error()) {
-		line++ // the parser counts these from 0, others from 1
-	}
-	return min(line, 1+strings.Count(strings.TrimRight(text, "\r\n"), "\n"))
-}
-
-var (
-	yamlLine     = regexp.MustCompile(`\bline (\d+)`)
-	grammarError = regexp.MustCompile(`did not find expected (<|node content|'-' indicator|key|',' or)`)
-)
 
 // scalar returns a value of the configuration file as text, a list with commas.
 func scalar(node *yaml.Node) (value, problem string) {

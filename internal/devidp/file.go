@@ -1,0 +1,330 @@
+package devidp
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehouse-dev/gatehouse/internal/suggest"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
+)
+
+// A File has the users and machines of a file in YAML:
+//
+//	users:
+//	  seller:
+//	    name: Sofia Marchetti
+//	    permissions: [products:write]
+//	  buyer:
+//	machines:
+//	  importer:
+//	    permissions: [products:write]
+type File struct {
+	// Users and Machines are nil if the file does not have them.
+	Users    []User
+	Machines []Machine
+
+	name  string
+	lines map[string]int // of keys and fields
+}
+
+// The keys of users and machines in a file, in the order of messages.
+var (
+	userFields    = []string{"name", "given_name", "family_name", "email", "subject", "role", "about", "permissions", "scopes", "acr", "claims"}
+	machineFields = []string{"secret", "permissions", "scopes"}
+)
+
+// ParseFile reads the text of a file with a name. Its error has a line for each
+// problem, in the order of the file: FILE:LINE, what is wrong, and the remedy.
+func ParseFile(name, text string) (*File, error) {
+	r := &fileReader{file: &File{name: name, lines: map[string]int{}}}
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		r.fail(textfile.YAMLLine(text, err), "not YAML; correct quotes, brackets and indentation there or in a line before")
+		return nil, r.err()
+	}
+	if document.Kind != 0 && !isNull(document.Content[0]) {
+		r.read(document.Content[0])
+	}
+	// Problems of the form come first: what is read of a broken user is incomplete.
+	if len(r.problems) == 0 {
+		_, problems := completeUsers(r.file.Users)
+		for _, p := range append(problems, machineProblems(r.file.Machines)...) {
+			r.fail(r.file.line(p), "%v", p)
+		}
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return r.file, nil
+}
+
+// Unnamed returns a line of text for each permission, scope and acr value of the file
+// that no policy names: most are misspelt.
+func (f *File) Unnamed(policies PolicyValues) []string {
+	var all []string
+	check := func(kind, key, field string, values, known []string) {
+		for _, value := range values {
+			if slices.Contains(known, value) || slices.Contains(standardScopes, value) {
+				continue
+			}
+			text := fmt.Sprintf("%s:%d: %s %q: %s has %q, which no policy names", f.name, f.lines[place(kind, key, field)], kind, key, field, value)
+			if name := suggest.Name(value, known); name != "" {
+				text += "; did you mean " + name + "?"
+			}
+			all = append(all, text)
+		}
+	}
+	// A permission is also the scope of its name.
+	permissions := slices.Concat(policies.Permissions, policies.Scopes)
+	for _, u := range f.Users {
+		check("user", u.Key, "permissions", u.Permissions, permissions)
+		check("user", u.Key, "scopes", u.Scopes, policies.Scopes)
+		if len(policies.ACRValues) > 0 { // a policy can do without, and the application not
+			check("user", u.Key, "acr", u.ACR, append(slices.Clone(policies.ACRValues), u.ACR[:min(1, len(u.ACR))]...))
+		}
+	}
+	for _, m := range f.Machines {
+		check("machine", m.ID, "permissions", m.Permissions, permissions)
+		check("machine", m.ID, "scopes", m.Scopes, policies.Scopes)
+	}
+	return all
+}
+
+func place(kind, key, field string) string { return kind + "\x00" + key + "\x00" + field }
+
+// line returns the line that a problem is about.
+func (f *File) line(p *problem) int {
+	return cmp.Or(f.lines[place(p.kind, p.key, p.field)], f.lines[place(p.kind, p.key, "")])
+}
+
+// A fileReader collects what is wrong with a file.
+type fileReader struct {
+	file     *File
+	problems []fileProblem
+}
+
+type fileProblem struct {
+	line int
+	text string
+}
+
+func (r *fileReader) fail(line int, format string, args ...any) {
+	r.problems = append(r.problems, fileProblem{line, fmt.Sprintf(format, args...)})
+}
+
+func (r *fileReader) err() error {
+	slices.SortStableFunc(r.problems, func(a, b fileProblem) int { return cmp.Compare(a.line, b.line) })
+	var errs []error
+	for _, p := range r.problems {
+		errs = append(errs, fmt.Errorf("%s:%d: %s", r.file.name, p.line, p.text))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *fileReader) read(top *yaml.Node) {
+	sections := []string{"users", "machines"}
+	r.mapping(top, "the file", "users: and below it a line such as \"  seller:\"", func(section, node *yaml.Node) {
+		switch section.Value {
+		case "users":
+			r.file.Users = []User{}
+			r.entries(node, "user", userFields, func(key string) any {
+				r.file.Users = append(r.file.Users, User{Key: key})
+				return &r.file.Users[len(r.file.Users)-1]
+			})
+		case "machines":
+			r.file.Machines = []Machine{}
+			r.entries(node, "machine", machineFields, func(id string) any {
+				r.file.Machines = append(r.file.Machines, Machine{ID: id, Secret: id})
+				return &r.file.Machines[len(r.file.Machines)-1]
+			})
+		default:
+			r.unknown(section, "", sections)
+		}
+	})
+}
+
+// entries reads the users or machines in a section. add returns a pointer to a new one.
+func (r *fileReader) entries(node *yaml.Node, kind string, fields []string, add func(key string) any) {
+	if isNull(node) {
+		return
+	}
+	example := fmt.Sprintf("the key of each %s, and below it what it has, such as permissions: [%s]", kind, "notes:write")
+	r.mapping(node, kind+"s", example, func(key, entry *yaml.Node) {
+		r.file.lines[place(kind, key.Value, "")] = key.Line
+		target := add(key.Value)
+		if isNull(entry) {
+			return
+		}
+		who := fmt.Sprintf("%s %q", kind, key.Value)
+		r.mapping(entry, who, fields[0]+": and "+strings.Join(fields[1:], ", "), func(field, value *yaml.Node) {
+			r.file.lines[place(kind, key.Value, field.Value)] = field.Line
+			switch {
+			case !slices.Contains(fields, field.Value):
+				r.unknown(field, who+": ", fields)
+			case !isNull(value):
+				r.field(who, field, value, fieldOf(target, field.Value))
+			}
+		})
+	})
+}
+
+// fieldOf returns a pointer to the field of a *User or *Machine.
+func fieldOf(target any, name string) any {
+	switch t := target.(type) {
+	case *User:
+		return map[string]any{
+			"name": &t.Name, "given_name": &t.GivenName, "family_name": &t.FamilyName, "email": &t.Email, "subject": &t.Subject,
+			"role": &t.Role, "about": &t.About, "permissions": &t.Permissions, "scopes": &t.Scopes, "acr": &t.ACR, "claims": &t.Claims,
+		}[name]
+	case *Machine:
+		return map[string]any{"secret": &t.Secret, "permissions": &t.Permissions, "scopes": &t.Scopes}[name]
+	}
+	return nil
+}
+
+// field decodes the value of a field. A list of one value may be written as a text.
+func (r *fileReader) field(who string, field, value *yaml.Node, target any) {
+	if value.Kind == yaml.AliasNode {
+		value = value.Alias
+	}
+	items := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode {
+		items = value.Content
+	}
+	plain := !slices.ContainsFunc(items, func(n *yaml.Node) bool { return n.Kind != yaml.ScalarNode || isNull(n) })
+	switch target := target.(type) {
+	case *string:
+		if value.Kind != yaml.ScalarNode {
+			r.fail(field.Line, "%s: %s is not a text; write it behind the colon", who, field.Value)
+			return
+		}
+		*target = value.Value
+	case *[]string:
+		if !plain {
+			r.fail(field.Line, "%s: %s is not a list of texts; write one such as [notes:read, notes:write]", who, field.Value)
+			return
+		}
+		for _, item := range items {
+			*target = append(*target, item.Value)
+		}
+	case *map[string]any:
+		if value.Kind != yaml.MappingNode {
+			r.fail(field.Line, "%s: %s is not a map; write each claim in a line of its own below it, such as locale: sv", who, field.Value)
+			return
+		}
+		if err := decodeClaims(value, target); err != nil {
+			r.fail(field.Line, "%s: %s cannot be read: %v", who, field.Value, err)
+		}
+	}
+}
+
+// decodeClaims decodes claims as the library does. A panic of the library, on input
+// that it does not expect, is an error.
+func decodeClaims(node *yaml.Node, target *map[string]any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("the value has an unexpected form")
+		}
+	}()
+	if node.Decode(target) != nil { // which may quote all of it
+		return errors.New("a value has the wrong form; write texts in quotes")
+	}
+	return nil
+}
+
+// mapping calls each with the keys and values of a map.
+func (r *fileReader) mapping(node *yaml.Node, what, remedy string, each func(key, value *yaml.Node)) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind != yaml.MappingNode {
+		r.fail(node.Line, "%s is not a map; write %s", what, remedy)
+		return
+	}
+	first := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch line, twice := first[key.Value]; {
+		case key.Kind != yaml.ScalarNode:
+			r.fail(key.Line, "%s has a key that is not a text; write one", what)
+		case twice:
+			r.fail(key.Line, "%s has %.80q twice, first in line %d; remove one", what, key.Value, line)
+		default:
+			first[key.Value] = key.Line
+			each(key, value)
+		}
+	}
+}
+
+// unknown is about a key that does not exist. what names where it is.
+func (r *fileReader) unknown(key *yaml.Node, what string, known []string) {
+	remedy := "the keys are " + strings.Join(known, ", ")
+	if name := suggest.Name(strings.ReplaceAll(key.Value, "-", "_"), known); name != "" {
+		remedy = "did you mean " + name + "?"
+	}
+	r.fail(key.Line, "%sunknown key %.80q; %s", what, key.Value, remedy)
+}
+
+func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
+
+// DefaultUsers returns users with whom every method of an application can be tried:
+// one with all that the policies name and what operators need, one with nothing, and
+// one for each of the first permissions.
+func DefaultUsers(policies PolicyValues, operator ...string) []User {
+	const most = 6
+	users := []User{
+		{Key: "everything", Name: "Eve Everything", Role: "All permissions and scopes",
+			Permissions: slices.Concat(policies.Permissions, operator), Scopes: policies.Scopes},
+		{Key: "nothing", Name: "Noah Nothing", Role: "No permissions or scopes"},
+	}
+	seen := map[string]bool{"everything": true, "nothing": true}
+	for _, permission := range policies.Permissions {
+		key := slug(permission)
+		if len(users) == most || len(policies.Permissions) == 1 || key == "" || seen[key] {
+			continue
+		}
+		seen[key] = true
+		users = append(users, User{
+			Key: key, Role: "One permission", Permissions: []string{permission},
+			Scopes: slices.DeleteFunc(slices.Clone(policies.Scopes), func(scope string) bool { return slices.Contains(policies.Permissions, scope) }),
+		})
+	}
+	return users
+}
+
+// slug returns a key made of a text, or "".
+func slug(text string) string {
+	var key strings.Builder
+	for _, r := range strings.ToLower(text) {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			key.WriteRune(r)
+		case key.Len() > 0 && !strings.HasSuffix(key.String(), "-"):
+			key.WriteByte('-')
+		}
+	}
+	return strings.Trim(key.String()[:min(key.Len(), 64)], "-")
+}
+
+// machineProblems returns what is wrong with machines for themselves.
+func machineProblems(machines []Machine) (all []*problem) {
+	for _, m := range machines {
+		add := func(field, what string) {
+			if what != "" {
+				all = append(all, &problem{"machine", m.ID, field, what})
+			}
+		}
+		add("", textProblem(m.ID))
+		add("permissions", listProblem(m.Permissions, false))
+		add("scopes", listProblem(m.Scopes, true))
+		if m.ID == "" {
+			add("", "has no id; write one such as importer")
+		}
+	}
+	return all
+}
