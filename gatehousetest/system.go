@@ -24,6 +24,8 @@ type Config struct {
 	// provider in production have no effect. Default: those of the command dev, with ports that
 	// the system chooses.
 	Settings map[string]string
+	// Users are the users of the development provider. Default: those of the command dev.
+	Users []User
 	// Clock is the clock of all parts. Give one to share it with the application's services, or
 	// with another system. Default: a new one.
 	Clock *Clock
@@ -43,6 +45,7 @@ type System struct {
 	Clock *Clock
 
 	run       testrun.System
+	store     *store
 	transport *http.Transport
 }
 
@@ -64,13 +67,13 @@ func (cfg Config) Start(t testing.TB, app gatehouse.App) *System {
 	if s.Clock == nil {
 		s.Clock = new(Clock)
 	}
-	store, err := newStore(s.Clock.Now)
-	if err != nil {
+	var err error
+	if s.store, err = newStore(s.Clock.Now); err != nil {
 		t.Fatal(err)
 	}
 	serving, stopped := make(chan testrun.System, 1), make(chan int, 1)
 	ctx, stop := context.WithCancel(testrun.NewContext(context.Background(), &testrun.Hooks{
-		Now: s.Clock.Now, Sessions: store, NewKey: keys.next(), Serving: func(run testrun.System) { serving <- run },
+		Now: s.Clock.Now, Sessions: s.store, NewKey: keys.next(), Serving: func(run testrun.System) { serving <- run },
 	}))
 	log := newLog(t.Output())
 	go func() { stopped <- gatehouse.Run(ctx, app, cfg.args(), nil, io.Discard, log) }()
@@ -91,6 +94,9 @@ func (cfg Config) Start(t testing.TB, app gatehouse.App) *System {
 		}
 		log.end()
 	})
+	if cfg.Users != nil {
+		cfg.setUsers(t, s.run.Provider)
+	}
 	return s
 }
 

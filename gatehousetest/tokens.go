@@ -26,17 +26,12 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 	t.Helper()
 	all := map[string]any{}
 	req := devidp.TokenRequest{User: user, Claims: all}
-	for _, u := range s.run.Provider.Users() {
-		switch {
-		case user == "": // the claims of any user, without those about a user
-			req.User = u.Key
-			for name := range u.Claims {
-				all[name] = nil
-			}
-			all["sub"], all["permissions"], all["auth_time"] = nil, nil, nil
-		case user == u.Key:
-			req.Scopes = slices.Concat([]string{"openid", "profile", "email", "offline_access"}, u.Permissions, u.Scopes)
-		}
+	if user == "" { // the claims of a user without those about the user
+		req.User = s.AddUser(t, User{Key: "token-without-user"})
+		all["sub"], all["permissions"], all["auth_time"] = nil, nil, nil
+	} else {
+		u := s.user(t, user)
+		req.Scopes = slices.Concat([]string{"openid", "profile", "email", "offline_access"}, u.Permissions, u.Scopes)
 	}
 	for _, c := range claims {
 		maps.Copy(all, c)
