@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/client/browser"
 )
 
 // AssetPrefix is the path prefix of the pages' styles, scripts and icon. It is
@@ -32,9 +34,13 @@ type asset struct {
 	etag        string
 }
 
-// assets are the files under assets/ of every section. They are served from one
-// directory, named by a hash of all files: modules can import each other by
-// relative paths, and a page of one release has no files of another.
+// sessionScript is the npm package gatehouse-browser as one module, which the
+// pages' scripts import.
+const sessionScript = "gatehouse-browser.js"
+
+// assets are the files under assets/ of every section, and sessionScript. They
+// are served from one directory, named by a hash of all files: modules can import
+// each other by relative paths, and a page of one release has no files of another.
 type assets struct {
 	hash  string
 	files map[string]asset
@@ -43,6 +49,13 @@ type assets struct {
 func loadAssets(sections ...fs.FS) (*assets, error) {
 	a := &assets{files: make(map[string]asset)}
 	all := sha256.New()
+	core, err := browser.Files.ReadFile("dist/gatehouse-browser.min.js")
+	if err != nil {
+		return nil, fmt.Errorf("web: assets: %w", err)
+	}
+	if err := a.add(sessionScript, core, all); err != nil {
+		return nil, err
+	}
 	for _, fsys := range sections {
 		if _, err := fs.Stat(fsys, "assets"); errors.Is(err, fs.ErrNotExist) {
 			continue // a section without assets
@@ -62,23 +75,27 @@ func (a *assets) load(fsys fs.FS, all io.Writer) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		ct, ok := contentTypes[path.Ext(name)]
-		if !ok {
-			return fmt.Errorf("no content type for %s: only .css, .js and .svg files are served", name)
-		}
 		body, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(body)
-		rel := strings.TrimPrefix(name, "assets/")
-		if a.has(rel) {
-			return fmt.Errorf("two sections have a file %s: rename one", name)
-		}
-		a.files[rel] = asset{body, ct, `"` + hex.EncodeToString(sum[:16]) + `"`}
-		fmt.Fprintf(all, "%s %x\n", rel, sum)
-		return nil
+		return a.add(strings.TrimPrefix(name, "assets/"), body, all)
 	})
+}
+
+// add adds a file under a name below assets/, also to the hash.
+func (a *assets) add(name string, body []byte, all io.Writer) error {
+	ct, ok := contentTypes[path.Ext(name)]
+	if !ok {
+		return fmt.Errorf("no content type for assets/%s: only .css, .js and .svg files are served", name)
+	}
+	if a.has(name) {
+		return fmt.Errorf("two sections have a file assets/%s: rename one", name)
+	}
+	sum := sha256.Sum256(body)
+	a.files[name] = asset{body, ct, `"` + hex.EncodeToString(sum[:16]) + `"`}
+	fmt.Fprintf(all, "%s %x\n", name, sum)
+	return nil
 }
 
 func (a *assets) has(name string) bool {

@@ -108,6 +108,11 @@ var importRules = []importRule{
 		why: "programs that call a service import it, and want neither the service nor what it depends on",
 	},
 	{
+		name: "the browser package is a leaf",
+		of:   "./client/browser", never: []string{"./..."}, tests: true,
+		why: "the bff serves its files and the program writes them, so it can depend on neither",
+	},
+	{
 		name: "stores do not know who uses them",
 		of:   "./bff/session/...", never: []string{"./bff"}, tests: true,
 		why: "an implementation that imports its consumer cannot be replaced, or tested without it",

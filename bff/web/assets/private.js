@@ -1,6 +1,9 @@
 // Calls the API and shows the response. Without this module, the form opens the
 // same address as a page.
 
+import { LoginRequiredError } from "./gatehouse-browser.js";
+import { session } from "./session.js";
+
 const form = document.getElementById("call-form");
 const buttons = form?.querySelectorAll("button") ?? [];
 const result = document.getElementById("api-result");
@@ -12,11 +15,11 @@ const names = {
 };
 
 // sentence explains a status to the user, "" if the body does.
-function sentence(response) {
+function sentence(response, login) {
   const wait = Number(response.headers.get("Retry-After"));
   const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
   switch (response.status) {
-    case 401: return wantsMore(response)
+    case 401: return login?.kind === "step-up"
       ? "This route needs a recent sign-in. Confirm that it is you. You will return here."
       : "Your session has ended. Sign in again to continue.";
     case 403: return "You are signed in, but your account may not call this route.";
@@ -24,11 +27,6 @@ function sentence(response) {
     case 502: case 503: case 504: return `The API is not available. You are still signed in. ${later}`;
   }
   return response.ok ? "" : "The API returned an error.";
-}
-
-// wantsMore reports whether a stronger or newer sign-in is needed (RFC 9470).
-function wantsMore(response) {
-  return (response.headers.get("WWW-Authenticate") ?? "").includes('error="insufficient_user_authentication"');
 }
 
 // element makes an element. Responses are inserted as text, never as markup.
@@ -56,12 +54,17 @@ async function readable(response) {
 
 async function call(address) {
   const started = performance.now();
-  let response, body;
+  let response, body, login;
   try {
-    response = await fetch(address, {
+    response = await session.fetch(address, {
       headers: { Accept: "application/json" },
       cache: "no-store",
       signal: AbortSignal.timeout(15000),
+      repeats: 0, // the page shows each response
+    }).catch((error) => {
+      if (!(error instanceof LoginRequiredError)) throw error;
+      login = error;
+      return error.response;
     });
     body = await readable(response);
   } catch (error) {
@@ -75,12 +78,11 @@ async function call(address) {
   const head = element("p", "status", `${response.status} ${names[response.status] ?? response.statusText}`.trim());
   head.append(" ", element("span", "took", `${Math.round(performance.now() - started)} ms`));
   const parts = [head];
-  const says = sentence(response);
+  const says = sentence(response, login);
   if (says) parts.push(element("p", "", says));
-  if (response.status === 401) {
-    const link = element("a", "button primary small", wantsMore(response) ? "Confirm that it is you" : "Sign in again");
-    // The address of a login that satisfies the API and returns here.
-    link.href = response.headers.get("Gatehouse-Login") ?? result.dataset.login;
+  if (login) {
+    const link = element("a", "button primary small", login.kind === "step-up" ? "Confirm that it is you" : "Sign in again");
+    link.href = login.loginURL;
     const actions = element("p", "actions");
     actions.append(link);
     parts.push(actions);

@@ -1,6 +1,8 @@
 // Shows the ends of the session in the local time zone, with the time that is
 // left, and follows their changes. The server writes them in UTC.
 
+import { session } from "./session.js";
+
 // The pages are in English, so only a variant of English is used of the
 // browser's languages.
 const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
@@ -26,13 +28,14 @@ show(idle);
 show(latest);
 
 function move(time, to) {
-  if (!time) return;
-  time.dateTime = to;
+  if (!time || !to) return;
+  time.dateTime = new Date(to).toISOString();
   time.title = "";
   show(time);
 }
 
-addEventListener("gatehouse:session", ({ detail }) => {
-  move(idle, detail.idle_expires_at);
-  move(latest, detail.expires_at);
+session.subscribe(() => {
+  const { expiresAt, latestAt } = session.getSnapshot();
+  move(idle, expiresAt);
+  move(latest, latestAt);
 });

@@ -1,41 +1,18 @@
-// Keeps what a page shows in step with the session. A signed-in page is covered
-// when the user leaves it: the browser may keep it in memory and show it again
-// after a logout. It is uncovered when the server confirms that the same user is
-// signed in. It is also covered when the session ends while it is open: in
-// another tab, on another device, or at the provider.
+// Keeps what a page shows in step with the session, which gatehouse-browser
+// follows. When the session ends while a signed-in page is open (in another tab,
+// on another device, at the provider), the page is covered.
 
-import { follow } from "./events.js";
+import { createSession, loginURL } from "./gatehouse-browser.js";
 
 const root = document.documentElement;
-const signedIn = root.dataset.session === "in";
+const { subject } = root.dataset;
 const personal = root.dataset.personal !== undefined;
+const signedIn = root.dataset.session === "in";
 
-// currentSubject returns the subject of the signed-in user, null for none.
-async function currentSubject() {
-  const response = await fetch("/api/auth/me", {
-    headers: { Accept: "application/json" },
-    cache: "no-store",
-  });
-  if (response.status === 204 || response.status === 401) return null;
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  return String((await response.json()).sub ?? "");
-}
-
-// recheck uncovers the page if its user is signed in, and reloads it otherwise.
-async function recheck() {
-  const shown = signedIn ? root.dataset.subject : null;
-  try {
-    if ((await currentSubject()) === shown) {
-      delete root.dataset.covered;
-      uncover();
-      return;
-    }
-  } catch {
-    // The user is unknown. A signed-out page shows nothing personal.
-    if (!signedIn) return;
-  }
-  location.reload();
-}
+// The user of the page is known from the server, unless it did not know it.
+export const session = createSession({
+  initialUser: signedIn ? { sub: subject } : root.dataset.session === "out" ? null : undefined,
+});
 
 const reasons = {
   signed_out: "You have signed out in this browser.",
@@ -51,17 +28,34 @@ let leaving = false;
 addEventListener("click", (event) => {
   if (event.target.closest?.('a[href^="/api/auth/logout"]')) leaving = true;
 });
+addEventListener("pageshow", (event) => {
+  if (event.persisted) leaving = false;
+});
+
+session.subscribe(() => {
+  const state = session.getSnapshot();
+  switch (state.status) {
+    case "signed-in":
+      if (signedIn && state.user.sub === subject) uncover();
+      else location.reload();
+      break;
+    case "signed-out":
+      if (signedIn && personal) cover(state.reason);
+      // Later, since this tab may be loading another page.
+      else if (signedIn) setTimeout(() => { if (!leaving) location.reload(); }, 500);
+      else if (root.dataset.session === "unknown") location.reload();
+      break;
+    case "error":
+      // The page is back from the browser's memory, and its user is unknown.
+      if (signedIn && !state.user) location.reload();
+  }
+});
 
 // cover shows on a personal page what happened, in place of its content. The
 // content stays in the document: after a new login in another tab it is shown
 // again.
 function cover(reason) {
   if (leaving || root.dataset.ended !== undefined) return;
-  if (!personal) {
-    // Later, since this tab may be loading another page.
-    setTimeout(recheck, 500);
-    return;
-  }
   const panel = document.createElement("main");
   panel.className = "ended wrap";
   const card = element("div", "card narrow");
@@ -70,7 +64,7 @@ function cover(reason) {
   heading.tabIndex = -1;
   const actions = element("p", "actions");
   const again = element("a", "button primary", "Sign in again");
-  again.href = `/api/auth/login?returnTo=${encodeURIComponent(location.pathname + location.search)}`;
+  again.href = loginURL();
   const home = element("a", "button", "Go to the home page");
   home.href = "/";
   actions.append(again, home);
@@ -82,10 +76,8 @@ function cover(reason) {
 }
 
 function uncover() {
-  if (root.dataset.ended === undefined) return;
-  document.querySelector("main.ended").remove();
+  document.querySelector("main.ended")?.remove();
   delete root.dataset.ended;
-  join();
 }
 
 function element(name, className, text) {
@@ -94,44 +86,3 @@ function element(name, className, text) {
   if (text !== undefined) e.textContent = text;
   return e;
 }
-
-function heard(name, data) {
-  switch (name) {
-    case "ended":
-      cover(data.reason);
-      break;
-    case "replaced": // by a session of the same user or of another
-      recheck();
-      break;
-    case "arrived": // a signed-in page was opened in another tab
-      if (root.dataset.ended !== undefined) recheck();
-      break;
-    case "session":
-    case "extended":
-      dispatchEvent(new CustomEvent("gatehouse:session", { detail: data }));
-  }
-}
-
-let following;
-function join() {
-  if (!signedIn) return;
-  following?.stop();
-  following = follow(heard);
-  following.spread("arrived");
-}
-
-addEventListener("pagehide", () => {
-  if (signedIn) root.dataset.covered = "";
-  following?.stop(); // a browser keeps no page in memory that holds a lock
-  following = undefined;
-});
-
-addEventListener("pageshow", (event) => {
-  const [navigation] = performance.getEntriesByType("navigation");
-  // back_forward: possibly an old copy from the HTTP cache.
-  if (event.persisted || navigation?.type === "back_forward") {
-    leaving = false;
-    recheck();
-  }
-  if (!following) join();
-});

@@ -1,5 +1,7 @@
 // Lists the user's sessions and ends them.
 
+import { session as own } from "./session.js";
+
 const list = document.getElementById("sessions");
 const note = document.getElementById("sessions-note");
 const others = document.getElementById("end-others");
@@ -40,12 +42,11 @@ function fact(term, ...children) {
   return element("div", "", element("dt", "", term), element("dd", "", ...children));
 }
 
-function say(state, text, link) {
+function say(state, text) {
   note.dataset.state = state;
   note.replaceChildren();
   if (!text) return;
   note.append(element("p", state ? "status" : "quiet", text));
-  if (link) note.append(element("p", "actions", link));
 }
 
 async function call(method, path) {
@@ -53,11 +54,7 @@ async function call(method, path) {
     method, headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(15000),
   });
   if (response.status === 401) {
-    const link = element("a", "button primary small", "Sign in again");
-    link.href = note.dataset.login;
-    list.replaceChildren();
-    others.hidden = true;
-    say("problem", "Your session has ended.", link);
+    await own.check(); // which covers the page
     return null;
   }
   if (!response.ok && response.status !== 404) throw new Error(`status ${response.status}`);

@@ -98,10 +98,11 @@ function stream(tell: (message: Message) => void, signal: AbortSignal): Promise<
     let last = "";
     const source = new EventSource("/api/auth/events");
     const end = () => {
+      signal.removeEventListener("abort", end);
       source.close();
       resolve(last);
     };
-    signal.addEventListener("abort", end, { once: true });
+    signal.addEventListener("abort", end);
     for (const name of streamed) {
       source.addEventListener(name, (event: MessageEvent<string>) => {
         last = name;

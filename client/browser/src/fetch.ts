@@ -7,7 +7,7 @@ import { namedLogin } from "./urls.js";
 const idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 const longestWait = 30_000;
 
-/** Returns the function {@link Session.fetch} of a session. check asks for its state. */
+/** Returns the function {@link Session.fetch} of a session. check asks the server for its state. */
 export function fetcher(check: () => Promise<State>, onLoginRequired: OnLoginRequired) {
   return async (input: RequestInfo | URL, init: FetchInit = {}): Promise<Response> => {
     const { onLoginRequired: how = onLoginRequired, repeats = 3, ...rest } = init;

@@ -29,11 +29,14 @@ export function createSession(options: SessionOptions = {}): Session {
   let subject = initial?.sub;
   /** When the session ends, by performance.now, and how far Date.now was ahead of it then. */
   let ends: { idle: number; latest: number; ahead: number } | undefined;
-  let confirmedAt = -Infinity; // by performance.now
+  /** When the server has last told the state, by performance.now. */
+  let confirmedAt = initial === undefined ? -Infinity : performance.now();
   /** Counts what makes answers under way obsolete. */
   let epoch = 0;
   let asking: Promise<State> | undefined;
   let failures = 0;
+  /** The Retry-After of the last failure, in milliseconds. */
+  let wait = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let tabs: Tabs | undefined;
   let listening: AbortController | undefined;
@@ -55,7 +58,11 @@ export function createSession(options: SessionOptions = {}): Session {
     subject = user.sub;
     if (other) {
       ends = undefined;
-      (options.onUserChange ?? (() => location.reload()))(user);
+      if (options.onUserChange) options.onUserChange(user);
+      else {
+        cover(); // the former user's content
+        location.reload();
+      }
     }
     tabs?.follow();
     if (same) return schedule();
@@ -72,9 +79,11 @@ export function createSession(options: SessionOptions = {}): Session {
     if (!known) announce();
   }
 
-  function failed(error: SessionError, wait = 0, forget = false): void {
+  function failed(error: unknown): void {
+    if (!(error instanceof SessionError)) throw error;
     const delay = Math.max(backoff(failures++), Math.min(wait, 300_000));
-    const user = forget || !("user" in state) ? undefined : state.user;
+    // Of a page that was kept in memory the user may have signed out since.
+    const user = covered === undefined && "user" in state ? state.user : undefined;
     set({ status: "error", error, retryAt: Date.now() + delay, ...(user && { user }) });
   }
 
@@ -86,6 +95,7 @@ export function createSession(options: SessionOptions = {}): Session {
   // Questions to the server.
 
   async function ask(path: string): Promise<unknown> {
+    wait = 0;
     let response: Response;
     try {
       response = await fetch(path, {
@@ -101,7 +111,8 @@ export function createSession(options: SessionOptions = {}): Session {
         : `${path} could not be reached`;
       throw new SessionError(text, undefined, { cause });
     }
-    throw Object.assign(new SessionError(`${path} returned status ${response.status}`, response.status), { wait: retryAfter(response) });
+    wait = retryAfter(response) ?? 0;
+    throw new SessionError(`${path} returned status ${response.status}`, response.status);
   }
 
   /** Asks for the user. Answers that an event has made obsolete are asked for again. */
@@ -124,7 +135,7 @@ export function createSession(options: SessionOptions = {}): Session {
           signedOut(ended());
         }
       } catch (error) {
-        if (started === epoch) failed(error as SessionError, (error as { wait?: number }).wait, covered !== undefined);
+        if (started === epoch) failed(error);
       }
     } while (started !== epoch);
     uncover();
@@ -191,7 +202,11 @@ export function createSession(options: SessionOptions = {}): Session {
     clearTimeout(timer);
     if (!tabs) return;
     if (state.status === "error") {
-      timer = setTimeout(() => void check(), Math.max(state.retryAt - Date.now(), 0));
+      // A hidden page waits until it is visible.
+      if (!document.hidden) timer = setTimeout(check, Math.max(state.retryAt - Date.now(), 0));
+    } else if (state.status === "signed-in" && !ends) {
+      // The event stream tells it, unless another tab reads that.
+      timer = setTimeout(() => void askTimes().catch(failed), 1000);
     } else if (state.status === "signed-in" && ends) {
       const left = ends.idle - performance.now();
       const until = left > warnBefore ? left - warnBefore : left;
@@ -205,7 +220,7 @@ export function createSession(options: SessionOptions = {}): Session {
     const now = performance.now();
     const slept = Math.abs(Date.now() - now - ends.ahead) > clockJump;
     const warned = ends.idle - now <= warnBefore && !state.warning;
-    if (ends.idle <= now) void askTimes().catch((error: SessionError) => failed(error));
+    if (ends.idle <= now) void askTimes().catch(failed);
     // Another tab may have extended the session.
     else if (slept || (warned && now - confirmedAt > 2000)) void askTimes().then(update, update);
     else update();
@@ -219,37 +234,44 @@ export function createSession(options: SessionOptions = {}): Session {
       case "extended":
         confirmedAt = performance.now();
         if (state.status === "signed-in") setTimes(data as Times);
+        else if (state.status === "error") void check();
         break;
       case "ended": {
         epoch++;
         const { reason } = data as { reason: string };
-        signedOut(reasons.includes(reason) ? (reason as Reason) : "unknown");
+        signedOut(reasons.includes(reason) ? (reason as Reason) : ended());
         break;
       }
       case "replaced": // by a session of the same user or of another
-        again();
+        void again();
         break;
       case "subject": // another tab has learnt who is signed in
-        if (state.status !== "loading" && data !== (state.status === "signed-in" ? subject : null)) again();
+        if (state.status === "error" || data !== (state.status === "signed-in" ? subject : null)) void again();
     }
   }
 
-  /** Asks for the user because of an event. */
-  function again(): void {
+  /** Asks for the user, and does not use an answer that is under way. */
+  function again(): Promise<State> {
     epoch++;
-    void check();
+    return check();
+  }
+
+  function stale(): boolean {
+    return state.status === "error" || performance.now() - confirmedAt > freshness;
   }
 
   function visible(): void {
-    if (document.hidden) return;
-    if (state.status === "error" || performance.now() - confirmedAt > freshness) void check();
+    if (!document.hidden && stale()) void check();
   }
 
   // A page that is kept in memory must not show its user after a sign-out. It keeps its content,
   // with what the user has entered, and is hidden until the same user is confirmed.
   function pagehide(): void {
     disconnect();
-    if (!("user" in state) || !state.user) return;
+    if ("user" in state && state.user) cover();
+  }
+
+  function cover(): void {
     const { style } = document.documentElement;
     covered ??= style.visibility;
     style.visibility = "hidden";
@@ -257,7 +279,7 @@ export function createSession(options: SessionOptions = {}): Session {
 
   function pageshow(event: PageTransitionEvent): void {
     open();
-    if (event.persisted) again();
+    if (event.persisted) void again();
   }
 
   function uncover(): void {
@@ -291,7 +313,9 @@ export function createSession(options: SessionOptions = {}): Session {
     addEventListener("pagehide", pagehide, { signal });
     addEventListener("pageshow", pageshow, { signal });
     open();
-    if (state.status === "loading") void check();
+    const [navigation] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
+    // back_forward: what the server has rendered may be an old copy from the HTTP cache.
+    if (stale() || navigation?.type === "back_forward") void check();
     else announce();
   }
 
@@ -315,12 +339,12 @@ export function createSession(options: SessionOptions = {}): Session {
     check,
     async extend() {
       await check();
-      if (state.status === "signed-in") await askTimes().catch((error: SessionError) => failed(error));
+      if (state.status === "signed-in") await askTimes().catch(failed);
       return state;
     },
     remaining: () => ends && Math.max(ends.idle - performance.now(), 0) / 1000,
     login: (login) => location.assign(loginURL(login)),
     logout: (logout) => location.assign(logoutURL(logout)),
-    fetch: fetcher(check, options.onLoginRequired ?? "reject"),
+    fetch: fetcher(again, options.onLoginRequired ?? "reject"),
   };
 }
