@@ -44,9 +44,11 @@ func (c *controls) active() []Fault {
 	defer c.mu.Unlock()
 	var all []Fault
 	for _, f := range c.faults {
-		now := f.Fault
-		now.Times = f.left
-		all = append(all, now)
+		if !f.isSpent() {
+			now := f.Fault
+			now.Times = f.left
+			all = append(all, now)
+		}
 	}
 	return all
 }
@@ -246,14 +248,20 @@ func (p *Provider) Behavior() Behavior { return p.controls.behavior() }
 
 // SetBehavior changes the behavior. Fields with the zero value get their default.
 func (p *Provider) SetBehavior(b Behavior) error {
-	b, err := b.normalize()
-	if err != nil {
-		return err
-	}
+	return p.changeBehavior(func(current *Behavior) { *current = b })
+}
+
+// changeBehavior has change modify the current behavior.
+func (p *Provider) changeBehavior(change func(*Behavior)) error {
 	p.controls.mu.Lock()
 	defer p.controls.mu.Unlock()
-	p.controls.current = b
-	return nil
+	b := p.controls.current
+	change(&b)
+	b, err := b.normalize()
+	if err == nil {
+		p.controls.current = b
+	}
+	return err
 }
 
 // Faults returns the faults in effect, oldest first. Their Times are the requests that
@@ -273,7 +281,6 @@ func (p *Provider) Fail(f Fault) error {
 		return err
 	}
 	p.controls.add(f)
-	p.log.Info("fault switched on", "kind", string(f.Kind), "user", f.User)
 	return nil
 }
 

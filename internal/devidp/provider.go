@@ -232,6 +232,7 @@ func (p *Provider) routes() http.Handler {
 	protocol("GET "+pathEndSession, p.logouts.endSession)
 	protocol("POST "+pathEndSession, p.logouts.endSession)
 	protocol("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.logouts.confirmLogout)).ServeHTTP)
+	mux.Handle(pathDev, p.devAPI())
 	mux.HandleFunc("GET /assets/", serveAsset)
 	mux.HandleFunc("GET /{$}", p.home)
 	mux.HandleFunc("/", p.pages.notFound)

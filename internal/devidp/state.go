@@ -1,9 +1,11 @@
 package devidp
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,6 +213,21 @@ func (s *state) endSessions(which func(*User) bool) (ended []*session) {
 		}
 	}
 	return ended
+}
+
+// liveSessions returns copies of the sessions, oldest sign-in first.
+func (s *state) liveSessions(now time.Time) (live []session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ses := range s.sessions {
+		if now.Before(ses.expires) {
+			live = append(live, *ses)
+		}
+	}
+	slices.SortFunc(live, func(a, b session) int {
+		return cmp.Or(a.authTime.Compare(b.authTime), strings.Compare(a.sid, b.sid))
+	})
+	return live
 }
 
 // keepCode issues a code for a request and adds the client to the session. The grant

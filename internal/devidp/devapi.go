@@ -1,0 +1,319 @@
+package devidp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+)
+
+// pathDev is the folder of the HTTP API for tests and curl.
+const pathDev = "/dev/"
+
+// A devEndpoint is an endpoint of the HTTP API.
+type devEndpoint struct {
+	method, path, about string
+	// begin returns the members of the request, and the action once they are read. The
+	// action returns the body of the response.
+	begin func() (members, devAction)
+}
+
+type devAction func(context.Context) (any, error)
+
+// always is a devEndpoint.begin for a request without members.
+func always(action devAction) func() (members, devAction) {
+	return func() (members, devAction) { return members{}, action }
+}
+
+func (p *Provider) devEndpoints() []devEndpoint {
+	return []devEndpoint{
+		{http.MethodGet, "state", "what is in effect: lifetimes, faults, keys, sessions", always(p.devState)},
+		{http.MethodPatch, "state", "change lifetimes, and whether refresh tokens are issued and rotated", p.devChange},
+		{http.MethodPost, "fail", "switch a fault on, for everyone or for a user", p.devFail},
+		{http.MethodPost, "heal", "remove the faults of a user, or without a user those for everyone", p.devHeal},
+		{http.MethodPost, "reset", "remove all faults, and restore the lifetimes", always(func(ctx context.Context) (any, error) {
+			p.Reset()
+			return p.devState(ctx)
+		})},
+		{http.MethodPost, "logout", "end all sessions, or those of a user, and notify the applications", func() (members, devAction) {
+			var user string
+			return members{"user": &user}, func(ctx context.Context) (any, error) {
+				n, err := p.LogOut(ctx, user)
+				return map[string]int{"sessions": n}, err
+			}
+		}},
+		{http.MethodPost, "revoke", "revoke all refresh tokens, or those of a user", func() (members, devAction) {
+			var user string
+			return members{"user": &user}, func(context.Context) (any, error) {
+				n, err := p.RevokeTokens(user)
+				return map[string]int{"sign_ins": n}, err
+			}
+		}},
+		{http.MethodPost, "keys/rotate", "sign with a new key; the former keys stay published", always(func(ctx context.Context) (any, error) {
+			if err := p.RotateKeys(); err != nil {
+				return nil, err
+			}
+			return p.devState(ctx)
+		})},
+		{http.MethodPost, "keys/withdraw", "withdraw all keys but the newest", always(func(ctx context.Context) (any, error) {
+			p.WithdrawKeys()
+			return p.devState(ctx)
+		})},
+		{http.MethodGet, "users", "all users", always(func(context.Context) (any, error) {
+			return map[string]any{"users": append([]User{}, p.Users()...)}, nil
+		})},
+		{http.MethodPost, "users", "add a user with any claims, or replace one that was added", p.devAddUser},
+		{http.MethodPost, "token", "mint an access token for a user or machine, with any claims", p.devToken},
+	}
+}
+
+// devAPI returns the handler of the HTTP API. It refuses requests of web pages: a page
+// of another origin can send one without asking only with a content type of a form,
+// and its browser names the page's origin.
+func (p *Provider) devAPI() http.Handler {
+	endpoints := p.devEndpoints()
+	own := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimPrefix(r.URL.Path, pathDev)
+		site := r.Header.Get("Sec-Fetch-Site")
+		media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		var allowed []string
+		var found *devEndpoint
+		for i, e := range endpoints {
+			if e.path == path {
+				allowed = append(allowed, e.method)
+				if e.method == r.Method {
+					found = &endpoints[i]
+				}
+			}
+		}
+		switch {
+		case own.Check(r) != nil, site != "" && site != "same-origin" && site != "none":
+			refuseDev(w, http.StatusForbidden, &invalid.Error{Field: "Origin", Problem: "is another site", Remedy: "send requests from a program, such as curl or a test"})
+		case path == "" && r.Method == http.MethodGet:
+			writeJSON(w, http.StatusOK, devIndex(endpoints))
+		case found == nil && allowed == nil:
+			refuseDev(w, http.StatusNotFound, p.unknownPath(endpoints, path))
+		case found == nil:
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			refuseDev(w, http.StatusMethodNotAllowed, invalid.Field("method", r.Method, "is not that of this endpoint", "send a "+strings.Join(allowed, " or ")))
+		case r.Method != http.MethodGet && media != "application/json":
+			refuseDev(w, http.StatusUnsupportedMediaType, invalid.Field("Content-Type", r.Header.Get("Content-Type"),
+				"is not application/json", "send the header Content-Type: application/json, as curl does with --json '{}'"))
+		default:
+			p.serveDev(w, r, found)
+		}
+	})
+}
+
+func (p *Provider) serveDev(w http.ResponseWriter, r *http.Request, e *devEndpoint) {
+	m, action := e.begin()
+	if r.Method != http.MethodGet {
+		if err := m.read(r.Body); err != nil {
+			refuseDev(w, http.StatusBadRequest, err)
+			return
+		}
+		p.log.InfoContext(r.Context(), "request to the HTTP API", "path", r.URL.Path)
+	}
+	body, err := action(r.Context())
+	if err != nil {
+		refuseDev(w, http.StatusBadRequest, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+// devIndex describes the endpoints.
+func devIndex(endpoints []devEndpoint) any {
+	type described struct {
+		Method  string   `json:"method"`
+		Path    string   `json:"path"`
+		About   string   `json:"about"`
+		Members []string `json:"members,omitempty"`
+	}
+	var all []described
+	for _, e := range endpoints {
+		m, _ := e.begin()
+		all = append(all, described{e.method, pathDev + e.path, e.about, slices.Sorted(maps.Keys(m))})
+	}
+	return map[string]any{"endpoints": all}
+}
+
+func (p *Provider) unknownPath(endpoints []devEndpoint, path string) error {
+	var paths []string
+	for _, e := range endpoints {
+		paths = append(paths, pathDev+e.path)
+	}
+	return unknown("path", pathDev+path, slices.Compact(paths))
+}
+
+// devError is an error of the HTTP API.
+type devError struct {
+	Field   string `json:"field,omitempty"`
+	Value   string `json:"value,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+	Message string `json:"message"` // all of the above in a sentence
+}
+
+// refuseDev writes errors. The status is for wrong requests; 502 is that of an
+// application that does not respond as it should.
+func refuseDev(w http.ResponseWriter, status int, err error) {
+	var all []devError
+	var add func(error)
+	add = func(err error) {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range joined.Unwrap() {
+				add(e)
+			}
+			return
+		}
+		if e, ok := errors.AsType[*invalid.Error](err); ok {
+			named := *e
+			named.Field = cmp.Or(memberOf[e.Field], e.Field)
+			all = append(all, devError{named.Field, named.Value, named.Problem, named.Remedy, named.Error()})
+			return
+		}
+		if e, ok := errors.AsType[*problem](err); ok {
+			what, remedy, _ := strings.Cut(e.text, "; ")
+			all = append(all, devError{Field: cmp.Or(e.field, "key"), Problem: what, Remedy: remedy, Message: e.Error()})
+			return
+		}
+		status = http.StatusBadGateway
+		all = append(all, devError{Message: err.Error()})
+	}
+	add(err)
+	writeJSON(w, status, map[string]any{"errors": all})
+}
+
+// memberOf has the members for the fields of Behavior, Fault and TokenRequest.
+var memberOf = map[string]string{
+	"AccessTokenLifetime": "access_token_lifetime", "IDTokenLifetime": "id_token_lifetime",
+	"RefreshTokenLifetime": "refresh_token_lifetime", "RefreshTokens": "refresh_tokens",
+	"Kind": "kind", "User": "user", "Times": "times", "Error": "error", "Status": "status", "RetryAfter": "retry_after", "Delay": "delay",
+	"Machine": "machine", "Lifetime": "lifetime",
+}
+
+func (p *Provider) devChange() (members, devAction) {
+	var mode string
+	var wanted Behavior
+	m := members{
+		"access_token_lifetime": &wanted.AccessTokenLifetime, "id_token_lifetime": &wanted.IDTokenLifetime,
+		"refresh_token_lifetime": &wanted.RefreshTokenLifetime, "refresh_tokens": &mode,
+	}
+	return m, func(ctx context.Context) (any, error) {
+		wanted.RefreshTokens = RefreshTokens(mode)
+		err := p.changeBehavior(func(b *Behavior) {
+			b.AccessTokenLifetime = cmp.Or(wanted.AccessTokenLifetime, b.AccessTokenLifetime)
+			b.IDTokenLifetime = cmp.Or(wanted.IDTokenLifetime, b.IDTokenLifetime)
+			b.RefreshTokenLifetime = cmp.Or(wanted.RefreshTokenLifetime, b.RefreshTokenLifetime)
+			b.RefreshTokens = cmp.Or(wanted.RefreshTokens, b.RefreshTokens)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return p.devState(ctx)
+	}
+}
+
+func (p *Provider) devFail() (members, devAction) {
+	var f Fault
+	var kind string
+	m := members{
+		"kind": &kind, "user": &f.User, "times": &f.Times, "error": &f.Error, "status": &f.Status,
+		"retry_after": &f.RetryAfter, "delay": &f.Delay,
+	}
+	return m, func(ctx context.Context) (any, error) {
+		f.Kind = FaultKind(kind)
+		if err := p.Fail(f); err != nil {
+			return nil, err
+		}
+		return p.devState(ctx)
+	}
+}
+
+func (p *Provider) devHeal() (members, devAction) {
+	var user, kind string
+	return members{"user": &user, "kind": &kind}, func(ctx context.Context) (any, error) {
+		var kinds []FaultKind
+		if kind != "" {
+			kinds = append(kinds, FaultKind(kind))
+		}
+		if _, err := p.Heal(user, kinds...); err != nil {
+			return nil, err
+		}
+		return p.devState(ctx)
+	}
+}
+
+func (p *Provider) devAddUser() (members, devAction) {
+	var u User
+	m := members{
+		"key": &u.Key, "subject": &u.Subject, "name": &u.Name, "given_name": &u.GivenName, "family_name": &u.FamilyName,
+		"email": &u.Email, "role": &u.Role, "about": &u.About, "permissions": &u.Permissions, "scopes": &u.Scopes,
+		"acr": &u.ACR, "claims": &u.Claims,
+	}
+	return m, func(context.Context) (any, error) {
+		u.Key = cmp.Or(u.Key, "user-"+strings.ToLower(newSecret()[:8]))
+		return p.AddUser(u)
+	}
+}
+
+func (p *Provider) devToken() (members, devAction) {
+	var req TokenRequest
+	m := members{
+		"user": &req.User, "machine": &req.Machine, "scopes": &req.Scopes, "lifetime": &req.Lifetime,
+		"claims": &req.Claims, "type": &req.Type, "unknown_key": &req.UnknownKey,
+	}
+	return m, func(context.Context) (any, error) {
+		token, claims, err := p.Mint(req)
+		return map[string]any{"access_token": token, "token_type": "Bearer", "claims": claims}, err
+	}
+}
+
+// devState returns the state of the provider: what was set, what it has issued.
+func (p *Provider) devState(context.Context) (any, error) {
+	type fault struct {
+		Kind       FaultKind `json:"kind"`
+		User       string    `json:"user,omitempty"`
+		Times      int       `json:"times,omitempty"`
+		Error      string    `json:"error,omitempty"`
+		Status     int       `json:"status,omitempty"`
+		RetryAfter string    `json:"retry_after,omitempty"`
+		Delay      string    `json:"delay,omitempty"`
+	}
+	type signedIn struct {
+		User  string    `json:"user"`
+		Since time.Time `json:"since"`
+	}
+	b := p.Behavior()
+	text := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return d.String()
+	}
+	faults, sessions, keys := []fault{}, []signedIn{}, []string{}
+	for _, f := range p.Faults() {
+		faults = append(faults, fault{f.Kind, f.User, f.Times, f.Error, f.Status, text(f.RetryAfter), text(f.Delay)})
+	}
+	for _, ses := range p.state.liveSessions(p.now()) {
+		sessions = append(sessions, signedIn{ses.user.Key, ses.authTime})
+	}
+	for _, k := range p.signing.published().Keys {
+		keys = append(keys, k.KeyID)
+	}
+	return map[string]any{
+		"issuer":                p.issuer,
+		"access_token_lifetime": b.AccessTokenLifetime.String(), "id_token_lifetime": b.IDTokenLifetime.String(),
+		"refresh_token_lifetime": b.RefreshTokenLifetime.String(), "refresh_tokens": b.RefreshTokens,
+		"faults": faults, "sessions": sessions, "keys": keys,
+	}, nil
+}
