@@ -45,6 +45,7 @@ type System struct {
 	Clock *Clock
 
 	run       testrun.System
+	app       gatehouse.App
 	store     *store
 	transport *http.Transport
 }
@@ -63,7 +64,7 @@ func Start(t testing.TB, app gatehouse.App) *System {
 // Start starts an application as cfg says; see the function [Start].
 func (cfg Config) Start(t testing.TB, app gatehouse.App) *System {
 	t.Helper()
-	s := &System{Clock: cfg.Clock}
+	s := &System{Clock: cfg.Clock, app: app}
 	if s.Clock == nil {
 		s.Clock = new(Clock)
 	}

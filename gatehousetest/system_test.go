@@ -21,41 +21,18 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gatehousetest/internal/notes"
 )
 
-// request makes a request and returns the status and the body of the response.
-func request(t testing.TB, client *http.Client, method, address, body string) (int, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	read, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, strings.TrimSpace(string(read))
-}
-
-func get(t testing.TB, client *http.Client, address string) int {
-	t.Helper()
-	code, _ := request(t, client, http.MethodGet, address, "")
-	return code
-}
-
 func wantStatus(t testing.TB, client *http.Client, method, address string, want int) {
 	t.Helper()
-	note := ""
+	var note any
 	if method == http.MethodPost {
-		note = `"Buy milk"`
+		note = "\"Buy milk\""
 	}
-	if got, body := request(t, client, method, address, note); got != want {
-		t.Errorf("%s %s: got %d %s, want %d", method, address, got, body, want)
-	}
+	gatehousetest.Call(t, client, method+" "+address, note, want)
+}
+
+func get(t testing.TB, client *http.Client, address string) string {
+	t.Helper()
+	return gatehousetest.Call(t, client, "GET "+address, nil, http.StatusOK).String()
 }
 
 // TestSignIn: a signed-in client has the session of its user, with and without a host in the
@@ -70,7 +47,7 @@ func TestSignIn(t *testing.T) {
 	wantStatus(t, guest, http.MethodGet, "/api/notes", http.StatusUnauthorized)
 	wantStatus(t, guest, http.MethodGet, "/api/motto", http.StatusOK)
 	for user, client := range map[string]*http.Client{"seller": seller, "buyer": app.SignIn(t, "buyer")} {
-		if _, me := request(t, client, http.MethodGet, "/api/auth/me", ""); !strings.Contains(me, `"sub":"dev|`+user+`"`) {
+		if me := get(t, client, "/api/auth/me"); !strings.Contains(me, `"sub":"dev|`+user+`"`) {
 			t.Errorf("%s: the user is %s", user, me)
 		}
 	}
@@ -134,11 +111,17 @@ func TestClock(t *testing.T) {
 	wantStatus(t, unused, http.MethodGet, "/api/notes", http.StatusUnauthorized) // idle
 	for range 3 {
 		clock.Advance(40 * time.Minute)
-		get(t, used, "/api/notes")
+		resp, err := used.Get("/api/notes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
 	}
 	wantStatus(t, used, http.MethodGet, "/api/notes", http.StatusUnauthorized) // in spite of its use
-	if _, now := request(t, old, http.MethodGet, app.BaseURL+"/api/time", ""); !strings.Contains(now, clock.Now().UTC().Format("2006-01-02T15")) {
-		t.Errorf("the service has the time %s, the clock %v", now, clock.Now())
+	var now time.Time
+	gatehousetest.Call(t, app.Client(""), "GET /api/time", nil, http.StatusOK).Decode(t, &now)
+	if behind := clock.Now().Sub(now); behind < 0 || behind > time.Minute {
+		t.Errorf("the service has the time %v, the clock %v", now, clock.Now())
 	}
 	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
 }
@@ -149,9 +132,9 @@ func TestSettings(t *testing.T) {
 	app := gatehousetest.Config{Settings: map[string]string{"notes-on-page": "1"}}.Start(t, notes.App())
 	client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
 	for _, note := range []string{`"a"`, `"b"`} {
-		request(t, client, http.MethodPost, "/api/notes", note)
+		gatehousetest.Call(t, client, "POST /api/notes", note, http.StatusOK)
 	}
-	if _, list := request(t, client, http.MethodGet, "/api/notes", ""); list != `["b"]` {
+	if list := get(t, client, "/api/notes"); list != `["b"]` {
 		t.Errorf("got %s, want one note", list)
 	}
 	for setting, want := range map[string]string{
@@ -285,7 +268,7 @@ func TestParallel(t *testing.T) {
 			other := gatehousetest.Start(t, notes.App())
 			client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
 			wantStatus(t, client, http.MethodPost, "/api/notes", http.StatusOK)
-			if _, list := request(t, other.SignIn(t, "seller"), http.MethodGet, "/api/notes", ""); list != "[]" {
+			if list := get(t, other.SignIn(t, "seller"), "/api/notes"); list != "[]" {
 				t.Errorf("the other system has %s", list)
 			}
 			wantStatus(t, other.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusUnauthorized)
@@ -294,3 +277,5 @@ func TestParallel(t *testing.T) {
 		})
 	}
 }
+
+func wrapped(text string) *wrapperspb.StringValue { return wrapperspb.String(text) }

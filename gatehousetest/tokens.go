@@ -32,6 +32,9 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 	} else {
 		u := s.user(t, user)
 		req.Scopes = slices.Concat([]string{"openid", "profile", "email", "offline_access"}, u.Permissions, u.Scopes)
+		if len(u.ACR) > 0 {
+			all["acr"] = u.ACR[0]
+		}
 	}
 	for _, c := range claims {
 		maps.Copy(all, c)

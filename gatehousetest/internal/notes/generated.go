@@ -38,6 +38,8 @@ service { name: "NotesService"
 		options { [google.api.http] { get: "/api/time" } [gatehouse.auth.v1.policy] { public: true } } }
 	method { name: "ListNotes" input_type: ".google.protobuf.Empty" output_type: ".google.protobuf.ListValue"
 		options { [google.api.http] { get: "/api/notes" } } }
+	method { name: "ExportNotes" input_type: ".google.protobuf.Empty" output_type: ".google.protobuf.ListValue"
+		options { [google.api.http] { get: "/api/notes:export" } [gatehouse.auth.v1.policy] { acr_values: "mfa" } } }
 	method { name: "CreateNote" input_type: ".google.protobuf.StringValue" output_type: ".google.protobuf.StringValue"
 		options { [google.api.http] { post: "/api/notes" body: "*" } [gatehouse.auth.v1.policy] { permissions: "notes:write" } } }
 	method { name: "DeleteNotes" input_type: ".google.protobuf.Empty" output_type: ".google.protobuf.Empty"
@@ -51,6 +53,7 @@ var routes = []struct {
 	{"Motto", http.MethodGet, "/api/motto", empty, text},
 	{"Time", http.MethodGet, "/api/time", empty, text},
 	{"ListNotes", http.MethodGet, "/api/notes", empty, func() proto.Message { return new(structpb.ListValue) }},
+	{"ExportNotes", http.MethodGet, "/api/notes:export", empty, func() proto.Message { return new(structpb.ListValue) }},
 	{"CreateNote", http.MethodPost, "/api/notes", text, text},
 	{"DeleteNotes", http.MethodDelete, "/api/notes", empty, empty},
 }
@@ -76,6 +79,7 @@ type server interface {
 	Motto(context.Context, *emptypb.Empty) (*wrapperspb.StringValue, error)
 	Time(context.Context, *emptypb.Empty) (*wrapperspb.StringValue, error)
 	ListNotes(context.Context, *emptypb.Empty) (*structpb.ListValue, error)
+	ExportNotes(context.Context, *emptypb.Empty) (*structpb.ListValue, error)
 	CreateNote(context.Context, *wrapperspb.StringValue) (*wrapperspb.StringValue, error)
 	DeleteNotes(context.Context, *emptypb.Empty) (*emptypb.Empty, error)
 }
@@ -84,7 +88,7 @@ var serviceDesc = grpc.ServiceDesc{
 	ServiceName: ServiceName, HandlerType: (*server)(nil),
 	Methods: []grpc.MethodDesc{
 		method("Motto", server.Motto), method("Time", server.Time), method("ListNotes", server.ListNotes),
-		method("CreateNote", server.CreateNote), method("DeleteNotes", server.DeleteNotes),
+		method("ExportNotes", server.ExportNotes), method("CreateNote", server.CreateNote), method("DeleteNotes", server.DeleteNotes),
 	},
 }
 
