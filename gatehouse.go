@@ -55,6 +55,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
+	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/testrun"
@@ -81,6 +82,9 @@ type App struct {
 	// authorized calls of all services, the operator's included.
 	UnaryInterceptors  []grpc.UnaryServerInterceptor
 	StreamInterceptors []grpc.StreamServerInterceptor
+	// Hooks are those of bff.Config. SessionEnded is called by a server, too, for the
+	// sessions that an operator ends.
+	Hooks bff.Hooks
 	// Pages are shown by the embedded front end besides its own.
 	Pages []web.Section
 	// ErrorPages has templates of the application for the pages of problems and for

@@ -12,11 +12,13 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/frontends"
+	"github.com/gatehouse-dev/gatehouse/internal/hook"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
 	"github.com/gatehouse-dev/gatehouse/internal/services"
@@ -190,8 +192,20 @@ func (p *parts) opened() error {
 func (p *parts) registerAdmin(r grpc.ServiceRegistrar) {
 	sessionadminv1.RegisterSessionAdminServiceServer(r, sessionadmin.New(sessionadmin.Config{
 		Issuer: p.cfg.Provider.Issuer, Store: p.store, Denylist: p.denylist, Logger: p.logger.With("part", "server"),
-		Now: p.now, Audit: p.cfg.Server.Audit, MeterProvider: p.cfg.Server.MeterProvider,
+		Now: p.now, Audit: p.cfg.Server.Audit, Ended: p.sessionEnded(), MeterProvider: p.cfg.Server.MeterProvider,
 	}))
+}
+
+// sessionEnded returns the application's hook for the sessions that an operator ends, nil
+// without one.
+func (p *parts) sessionEnded() func(context.Context, audit.Event) {
+	hooks := p.app.Hooks
+	if hooks.SessionEnded == nil {
+		return nil
+	}
+	return hook.NewEnded(hook.EndedConfig{
+		Call: hooks.SessionEnded, Timeout: cmp.Or(hooks.Timeout, bff.DefaultHookTimeout), Logger: p.logger.With("part", "server"),
+	}).Observe
 }
 
 // exposedAdmin is the operator's service for the gateway.
@@ -251,6 +265,7 @@ func (p *parts) addBFF() (err error) {
 	if p.denylist != nil {
 		cfg.Revoke = bff.DenyIn(p.denylist)
 	}
+	cfg.Hooks = p.app.Hooks
 	cfg.Provider, cfg.HTTPClient = p.provider, p.security.Provider
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{

@@ -103,6 +103,8 @@ const (
 	Tokens Cause = "tokens"
 	// StepUp: the sign-in was older or weaker than required.
 	StepUp Cause = "step_up"
+	// Application: the application has refused it; Reason has its word for why.
+	Application Cause = "application"
 	// SignedOut: the user was signed out while the login was in progress.
 	SignedOut Cause = "signed_out"
 )
@@ -182,6 +184,8 @@ type Event struct {
 	TraceID   string `json:"trace_id,omitempty"`
 	// Method is the full name of the gRPC method that was called.
 	Method string `json:"method,omitempty"`
+	// Reason is the application's word for why it has refused a sign-in.
+	Reason string `json:"reason,omitempty"`
 	// Setting is the name of the setting that has changed or of the limit that was
 	// reached, and Value its new value if that is no secret.
 	Setting string `json:"setting,omitempty"`

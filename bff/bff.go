@@ -31,6 +31,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
+	"github.com/gatehouse-dev/gatehouse/internal/hook"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -128,8 +129,14 @@ func New(cfg Config) (*BFF, error) {
 		trusted = clientaddr.Trust{Proxies: cfg.Access.TrustedProxies, UnixSocket: cfg.Access.TrustUnixSocket}
 	}
 	b.tracer = tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "bff", Trusted: trusted})
+	var ended func(context.Context, audit.Event)
+	if cfg.Hooks.SessionEnded != nil {
+		ended = hook.NewEnded(hook.EndedConfig{
+			Call: cfg.Hooks.SessionEnded, Timeout: cfg.Hooks.Timeout, Begin: b.work.Begin, Logger: cfg.Logger,
+		}).Observe
+	}
 	b.audit = auditlog.New(auditlog.Config{
-		Handler: cfg.Audit, Part: "bff", Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
+		Handler: cfg.Audit, Observe: ended, Part: "bff", Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
 	store := storemeter.Measure(cfg.Sessions.Store.(revocation.Store), cfg.MeterProvider, b.tracer, b.audit) // of the type: Validate
 	limited := metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections)
@@ -197,9 +204,14 @@ func New(cfg Config) (*BFF, error) {
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
 		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: pageTracer,
 	})
+	redeemTimeout := requestTimeout
+	if cfg.Hooks.SignIn != nil {
+		redeemTimeout += cfg.Hooks.Timeout
+	}
 	b.login = login.New(login.Config{
+		SignIn: cfg.Hooks.signIn(cfg.Logger), Discard: b.pending.Now,
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
-		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: requestTimeout,
+		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: redeemTimeout,
 		Origins: b.origins, Respond: b.respond, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
 		MeterProvider: cfg.MeterProvider, Limited: limited, Audit: b.audit,
 	})

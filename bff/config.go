@@ -121,6 +121,9 @@ type Config struct {
 	// Access says which requests are served, and which pages need a login.
 	Access AccessConfig
 
+	// Hooks are functions of the application.
+	Hooks Hooks
+
 	// Revoke is called for access tokens that are no longer accepted although
 	// they have not expired, because the user has signed out or the provider
 	// has ended sessions. It may be nil. Its error is logged; the logout goes
@@ -334,7 +337,8 @@ func (cfg Config) Validate() error {
 		invalid.In("Sessions", cfg.Sessions.validate()),
 		invalid.In("Limits", cfg.Limits.validate()),
 		invalid.In("Pages", cfg.Pages.validate()),
-		invalid.In("Access", cfg.Access.validate()), cfg.checkErrorPath())
+		invalid.In("Access", cfg.Access.validate()),
+		invalid.In("Hooks", cfg.Hooks.validate()), cfg.checkErrorPath())
 	if cfg.API == nil {
 		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
 	}
@@ -496,6 +500,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Limits.MaxConnStreams = cmp.Or(cfg.Limits.MaxConnStreams, DefaultMaxConnStreams)
 	cfg.Limits.MaxHeaderBytes = cmp.Or(cfg.Limits.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	cfg.Sessions.RefreshTimeout = cmp.Or(cfg.Sessions.RefreshTimeout, DefaultRefreshTimeout)
+	cfg.Hooks.Timeout = cmp.Or(cfg.Hooks.Timeout, DefaultHookTimeout)
 	cfg.HTTPClient = cmp.Or(cfg.HTTPClient, &http.Client{})
 	cfg.Rand = cmp.Or(cfg.Rand, rand.Reader)
 	if cfg.Access.Protect == nil && cfg.Access.Public == nil {

@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -8,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 
+	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
+	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -68,6 +71,38 @@ func Example() {
 	// /api/greeting 303 /api/auth/login?returnTo=%2Fapi%2Fgreeting
 	// /private 303 /api/auth/login?returnTo=%2Fprivate
 	// /api/auth/me 204
+}
+
+// SignIn adds a claim from the application's own data, and refuses users without an
+// account. SessionEnded learns why a session has ended.
+func ExampleHooks() {
+	roles := map[string]string{"auth0|sofia": "seller"}
+	hooks := bff.Hooks{
+		SignIn: func(_ context.Context, in *bff.SignIn) error {
+			role, ok := roles[in.Subject]
+			if !ok {
+				return &bff.Refusal{
+					Reason: "no_account", Title: "You have no account yet",
+					Message: "Ask the office to open one for you, and sign in again.",
+					Link:    &web.Link{Label: "Ask for an account", Href: "/join"},
+				}
+			}
+			in.Claims["role"] = role // for pages: /api/auth/me returns it
+			return nil
+		},
+		SessionEnded: func(_ context.Context, e audit.Event) {
+			fmt.Println(e.Subject, e.Action, e.Cause)
+		},
+	}
+	// A bff calls them; this shows what they do.
+	in := &bff.SignIn{Subject: "auth0|sofia", Claims: map[string]any{}}
+	fmt.Println(hooks.SignIn(context.Background(), in), in.Claims["role"])
+	fmt.Println(hooks.SignIn(context.Background(), &bff.SignIn{Subject: "auth0|tom"}))
+	hooks.SessionEnded(context.Background(), audit.Event{Action: audit.SignOut, Cause: audit.User, Subject: "auth0|sofia"})
+	// Output:
+	// <nil> seller
+	// bff: login refused: no_account
+	// auth0|sofia sign_out user
 }
 
 // Validate reports every problem at once, by the field.

@@ -83,6 +83,9 @@ type Config struct {
 	// Audit gets an event for each session that an operator ends, and each subject
 	// that is revoked, with the caller's issuer and subject. Default: none.
 	Audit audit.Handler
+	// Ended is called with the event of each session that an operator ends. It must not
+	// block. Default: none.
+	Ended func(context.Context, audit.Event)
 	// MeterProvider makes the counter of these events. Default: none.
 	MeterProvider metric.MeterProvider
 }
@@ -111,7 +114,7 @@ func New(cfg Config) *Service {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.audit = auditlog.New(auditlog.Config{
-		Handler: cfg.Audit, Part: "server", Now: s.now, Logger: s.logger, MeterProvider: cfg.MeterProvider,
+		Handler: cfg.Audit, Observe: cfg.Ended, Part: "server", Now: s.now, Logger: s.logger, MeterProvider: cfg.MeterProvider,
 	})
 	if s.store != nil {
 		s.index = session.IndexOf(s.store)

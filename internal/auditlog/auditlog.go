@@ -38,6 +38,8 @@ const (
 type Config struct {
 	// Handler stores the events; nil records none.
 	Handler audit.Handler
+	// Observe gets each event before the handler does, nil for none. It must not block.
+	Observe func(context.Context, audit.Event)
 	// Part is that of the events.
 	Part string
 	// Now is the clock. Default: time.Now.
@@ -51,7 +53,8 @@ type Config struct {
 // A Recorder records the events of a part. It is safe for concurrent use. A nil Recorder
 // records nothing.
 type Recorder struct {
-	handler audit.Handler
+	handler audit.Handler // nil for none
+	observe func(context.Context, audit.Event)
 	part    string
 	now     func() time.Time
 	outage  *outage.Monitor
@@ -77,16 +80,16 @@ type sampled struct {
 	held int64
 }
 
-// New returns a Recorder, nil without a handler.
+// New returns a Recorder, nil without a handler and an observer.
 func New(cfg Config) *Recorder {
-	if cfg.Handler == nil {
+	if cfg.Handler == nil && cfg.Observe == nil {
 		return nil
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	return &Recorder{
-		handler: cfg.Handler, part: cfg.Part, now: cfg.Now, outage: monitor(cfg.Logger, cfg.Now),
+		handler: cfg.Handler, observe: cfg.Observe, part: cfg.Part, now: cfg.Now, outage: monitor(cfg.Logger, cfg.Now),
 		events: metrics.NewCounter(cfg.MeterProvider, metrics.AuditEvents), kinds: map[kind]*sampled{},
 	}
 }
@@ -175,6 +178,12 @@ func (r *Recorder) complete(ctx context.Context, e audit.Event) audit.Event {
 }
 
 func (r *Recorder) store(ctx context.Context, e audit.Event) {
+	if r.observe != nil {
+		r.observe(ctx, e)
+	}
+	if r.handler == nil {
+		return
+	}
 	ctx = context.WithoutCancel(ctx)
 	err := call(ctx, r.handler, e)
 	result := metrics.AuditOK

@@ -103,6 +103,7 @@ const (
 	LoginStore       = "store"          // the session store failed
 	LoginInterrupted = "interrupted"    // the process that redeemed the code has ended
 	LoginInternal    = "internal"       // a fault of the bff
+	LoginApplication = "application"    // the application has refused it
 	LoginNeedsUser   = "needs_the_user" // login_required and such, mostly of prompt=none
 )
 
@@ -302,7 +303,7 @@ var (
 		Description: "Logins that have ended, by outcome.",
 		Attributes: []Attribute{{Key: KeyResult, Description: "outcome", Values: []string{
 			LoginCompleted, LoginCancelled, LoginRefused, LoginUnavailable, LoginResponse, LoginStale, LoginSignedOut,
-			LoginStepUp, LoginProvider, LoginStore, LoginInterrupted, LoginInternal, LoginNeedsUser,
+			LoginStepUp, LoginProvider, LoginStore, LoginInterrupted, LoginInternal, LoginNeedsUser, LoginApplication,
 		}}},
 	}
 	Refreshes = &Instrument{

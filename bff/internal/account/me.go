@@ -1,23 +1,18 @@
 package account
 
 import (
-	"maps"
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/internal/claims"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // Claims returns the claims of a session that describe its user: those that
 // nextjs-auth0 returns.
 func Claims(s *session.Session) map[string]any {
-	claims := maps.Clone(s.Data.Claims)
-	for _, name := range token.ProtocolClaims {
-		delete(claims, name)
-	}
-	return claims
+	return claims.Shown(s.Data.Claims)
 }
 
 // Me answers with the user's claims, or 204 for a request without a session, as

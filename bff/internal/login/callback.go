@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/claims"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -87,6 +88,10 @@ func (h *Handlers) Callback(w http.ResponseWriter, r *http.Request) {
 func (h *Handlers) completed(w http.ResponseWriter, r *http.Request, a *attempt, o outcome, repeated bool) {
 	if o.Failure != "" {
 		h.jar.drop(w, r, a.state())
+		if o.Refusal != nil {
+			h.refusedByApplication(w, r, a, o.Refusal)
+			return
+		}
 		h.failed(w, r, a, o.Failure)
 		return
 	}
@@ -220,7 +225,12 @@ func (h *Handlers) redeem(ctx context.Context, browser session.NewSession, md *o
 		return outcome{Session: cookie.Value}
 	}
 	o.Failure = failureOf(err)
+	o.Refusal, _ = errors.AsType[*Refusal](err)
 	switch o.Failure {
+	case failureHook:
+		h.logHook(ctx, err)
+	case failureApplication:
+		h.cfg.Logger.InfoContext(ctx, "login refused by the application", "reason", o.Refusal.Reason)
 	case failureResponse, failureStepUp, failureSignedOut: // the browser's or the user's doing
 		h.cfg.Logger.InfoContext(ctx, "login not completed", "err", err)
 	default:
@@ -253,12 +263,15 @@ func (h *Handlers) signIn(ctx context.Context, created session.NewSession, md *o
 	if err != nil {
 		return nil, nil, fmt.Errorf("ID token: %w", err)
 	}
-	claims, err := h.claims(ctx, md, id, tokens)
+	known, err := h.claims(ctx, md, id, tokens)
 	if err != nil {
 		return nil, nil, err
 	}
 	created.Issuer, created.Subject, created.SID = id.Issuer, id.Subject, id.SessionID
-	created.Data = session.Data{Claims: claims, Tokens: tokens}
+	created.Data = session.Data{Claims: known, Tokens: tokens}
+	if err := h.decide(ctx, &created); err != nil {
+		return nil, nil, err
+	}
 	var replaced *session.Session
 	if h.cfg.Audit.Enabled() && created.Replaces != "" { // an error is that of Create, too
 		replaced, _, _ = h.cfg.Sessions.Resume(ctx, created.Replaces)
@@ -294,34 +307,34 @@ func (h *Handlers) signIn(ctx context.Context, created session.NewSession, md *o
 // refuse userinfo for a token with another audience, so that the login goes on
 // if the request fails. It fails if the response is about another subject.
 func (h *Handlers) claims(ctx context.Context, md *oidc.Metadata, id *token.Claims, tokens session.Tokens) (map[string]any, error) {
-	claims := id.Map()
+	all := claims.Provided(id.Map())
 	granted := tokens.Scope
 	if granted == "" { // as requested: RFC 6749 §5.1
 		granted, _ = h.cfg.Party.Scope(md)
 	}
 	scopes := strings.Fields(granted)
 	lacks := func(scope, claim string) bool {
-		_, has := claims[claim]
+		_, has := all[claim]
 		return !has && slices.Contains(scopes, scope)
 	}
 	if md.UserinfoEndpoint == "" || !lacks("profile", "name") && !lacks("email", "email") {
-		return claims, nil
+		return all, nil
 	}
 	more, err := h.cfg.Party.Userinfo(ctx, md, tokens.Access)
 	if err != nil {
 		h.cfg.Logger.WarnContext(ctx, "userinfo request failed; the session has the claims of the ID token alone", "err", err)
-		return claims, nil
+		return all, nil
 	}
 	switch subject, ok := more["sub"].(string); {
 	case !ok || subject == "": // "MUST always be returned": OpenID Connect Core §5.3.2
 		h.cfg.Logger.WarnContext(ctx, "userinfo not used: the response has no sub")
-		return claims, nil
+		return all, nil
 	case subject != id.Subject:
 		return nil, errors.New("userinfo: the response is about another subject")
 	}
 	for _, name := range append([]string{"sid", "acr", "amr"}, token.ProtocolClaims...) {
 		delete(more, name) // about a login, which only the signed ID token describes
 	}
-	maps.Copy(more, claims) // signed claims win
-	return more, nil
+	maps.Copy(more, all) // signed claims win
+	return claims.Provided(more), nil
 }

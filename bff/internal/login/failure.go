@@ -30,6 +30,8 @@ const (
 	failureStepUp      failure = "step up"     // too old or too weak
 	failureStore       failure = "store"       // the session was not stored
 	failureInterrupted failure = "interrupted" // the process that redeemed the code has ended
+	failureApplication failure = "application" // refused by the application
+	failureHook        failure = "hook"        // the application has not decided
 	failureInternal    failure = "internal"
 )
 
@@ -114,6 +116,8 @@ func (h *Handlers) recordRefusal(ctx context.Context, cause audit.Cause) {
 type outcome struct {
 	Session string  `json:"s,omitempty"` // the value of its cookie
 	Failure failure `json:"f,omitempty"`
+	// Refusal is the page of failureApplication.
+	Refusal *Refusal `json:"r,omitempty"`
 }
 
 func (o outcome) encode() []byte {
@@ -133,8 +137,13 @@ func decodeOutcome(value []byte) outcome {
 }
 
 func failureOf(err error) failure {
+	if _, ok := errors.AsType[*Refusal](err); ok {
+		return failureApplication
+	}
 	refusal, refused := errors.AsType[*rp.Error](err)
 	switch {
+	case errors.Is(err, errHook):
+		return failureHook
 	case errors.Is(err, errStore):
 		return failureStore
 	case errors.Is(err, errRevoked):
@@ -246,7 +255,7 @@ func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f 
 	case failureStore:
 		p.Status, p.Title = http.StatusServiceUnavailable, "Please try again in a little while"
 		p.Message = "Your sign-in cannot be stored at the moment, so you are not signed in."
-	case failureInternal:
+	case failureInternal, failureHook:
 		p.Status, p.Title = http.StatusInternalServerError, "Something went wrong"
 		p.Message = "This was our fault, not yours. You are not signed in. Please try again."
 	case failureStepUp:
@@ -255,8 +264,13 @@ func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f 
 		p.Action = web.Link{Label: "Go to the home page", Href: "/"}
 		p.Secondary = &web.Link{Label: "Sign in anew", Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
 	}
-	if p.Status == http.StatusServiceUnavailable {
+	unavailable(w, p.Status)
+	h.cfg.Respond.Problem(w, r, p)
+}
+
+// unavailable adds to a 503 when to try again.
+func unavailable(w http.ResponseWriter, status int) {
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", respond.RetryAfter)
 	}
-	h.cfg.Respond.Problem(w, r, p)
 }

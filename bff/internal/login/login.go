@@ -32,7 +32,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
-// Config configures the Handlers. All fields but FormPost are required.
+// Config configures the Handlers. All fields but FormPost and SignIn are
+// required.
 type Config struct {
 	// Base is the base URL.
 	Base     *url.URL
@@ -42,6 +43,11 @@ type Config struct {
 	Revoker *revocation.Revoker
 	// Undo takes back a session whose cookie no browser has got yet.
 	Undo func(ctx context.Context, s *session.Session)
+	// SignIn asks the application about a verified login, nil for none. It returns the
+	// claims of the session, or a *Refusal. Discard revokes the refresh token of a login
+	// without a session.
+	SignIn  func(context.Context, session.NewSession) (map[string]any, error)
+	Discard func(ctx context.Context, refreshToken string)
 	// FormPost says that the provider answers in a form.
 	FormPost bool
 	// Rate is the number of logins that one address may start in a minute.

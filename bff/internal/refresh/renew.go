@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/claims"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
@@ -295,7 +295,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	checks.Nonce, _ = s.Data.Claims["nonce"].(string)
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	claims, err := r.cfg.Party.VerifyID(bounded, tokens.ID, checks)
+	id, err := r.cfg.Party.VerifyID(bounded, tokens.ID, checks)
 	switch {
 	case errors.Is(err, oidc.ErrUnavailable), errors.Is(err, oidc.ErrUnknownKey):
 		r.cfg.Logger.InfoContext(ctx, "new ID token not verified; the old one is kept", "session", s, "err", err)
@@ -304,7 +304,7 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	case err != nil:
 		return session.Data{}, fmt.Errorf("ID token: %w", err)
 	}
-	fresh := claims.Map()
+	fresh := id.Map()
 	// Amazon Cognito and Azure AD B2C set it to the time of the refresh, against §12.2.
 	if at, ok := s.Data.Claims["auth_time"]; ok {
 		if changed, ok := fresh["auth_time"]; ok && fmt.Sprint(changed) != fmt.Sprint(at) {
@@ -314,8 +314,6 @@ func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens sess
 	} else {
 		delete(fresh, "auth_time")
 	}
-	data.Claims = make(map[string]any, len(s.Data.Claims)+len(fresh))
-	maps.Copy(data.Claims, s.Data.Claims) // including those from userinfo
-	maps.Copy(data.Claims, fresh)
+	data.Claims = claims.Refreshed(s.Data.Claims, fresh) // including those from userinfo
 	return data, nil
 }
