@@ -36,8 +36,10 @@ export function createSession(options = {}) {
     let tabs;
     let listening;
     let stopping;
-    /** The page came back from the back/forward cache, and is hidden until its user is confirmed. */
+    /** The visibility that the page had before it was hidden; undefined while it is shown. */
     let covered;
+    /** The page is hidden until it is loaded anew. */
+    let reloading = false;
     // Changes of the state.
     function set(next) {
         state = next;
@@ -54,6 +56,7 @@ export function createSession(options = {}) {
             if (options.onUserChange)
                 options.onUserChange(user);
             else {
+                reloading = true;
                 cover(); // the former user's content
                 location.reload();
             }
@@ -287,7 +290,7 @@ export function createSession(options = {}) {
             void again();
     }
     function uncover() {
-        if (covered === undefined)
+        if (covered === undefined || reloading)
             return;
         const visibility = covered;
         covered = undefined;

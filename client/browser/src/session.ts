@@ -41,8 +41,10 @@ export function createSession(options: SessionOptions = {}): Session {
   let tabs: Tabs | undefined;
   let listening: AbortController | undefined;
   let stopping: ReturnType<typeof setTimeout> | undefined;
-  /** The page came back from the back/forward cache, and is hidden until its user is confirmed. */
+  /** The visibility that the page had before it was hidden; undefined while it is shown. */
   let covered: string | undefined;
+  /** The page is hidden until it is loaded anew. */
+  let reloading = false;
 
   // Changes of the state.
 
@@ -60,6 +62,7 @@ export function createSession(options: SessionOptions = {}): Session {
       ends = undefined;
       if (options.onUserChange) options.onUserChange(user);
       else {
+        reloading = true;
         cover(); // the former user's content
         location.reload();
       }
@@ -283,7 +286,7 @@ export function createSession(options: SessionOptions = {}): Session {
   }
 
   function uncover(): void {
-    if (covered === undefined) return;
+    if (covered === undefined || reloading) return;
     const visibility = covered;
     covered = undefined;
     // After the listeners have changed the page.
