@@ -163,33 +163,33 @@ type devError struct {
 	Message string `json:"message"` // all of the above in a sentence
 }
 
-// refuseDev writes errors. The status is for wrong requests; 502 is that of an
-// application that does not respond as it should.
-func refuseDev(w http.ResponseWriter, status int, err error) {
-	var all []devError
-	var add func(error)
-	add = func(err error) {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			for _, e := range joined.Unwrap() {
-				add(e)
-			}
-			return
+// devErrors returns the parts of an error that consists of several.
+func devErrors(err error) (all []devError) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			all = append(all, devErrors(e)...)
 		}
-		if e, ok := errors.AsType[*invalid.Error](err); ok {
-			named := *e
-			named.Field = cmp.Or(memberOf[e.Field], e.Field)
-			all = append(all, devError{named.Field, named.Value, named.Problem, named.Remedy, named.Error()})
-			return
-		}
-		if e, ok := errors.AsType[*problem](err); ok {
-			what, remedy, _ := strings.Cut(e.text, "; ")
-			all = append(all, devError{Field: cmp.Or(e.field, "key"), Problem: what, Remedy: remedy, Message: e.Error()})
-			return
-		}
-		status = http.StatusBadGateway
-		all = append(all, devError{Message: err.Error()})
+		return all
 	}
-	add(err)
+	if e, ok := errors.AsType[*invalid.Error](err); ok {
+		named := *e
+		named.Field = cmp.Or(memberOf[e.Field], e.Field)
+		return []devError{{named.Field, named.Value, named.Problem, named.Remedy, named.Error()}}
+	}
+	if e, ok := errors.AsType[*problem](err); ok {
+		what, remedy, _ := strings.Cut(e.text, "; ")
+		return []devError{{Field: cmp.Or(e.field, "key"), Problem: what, Remedy: remedy, Message: e.Error()}}
+	}
+	return []devError{{Message: err.Error()}}
+}
+
+// refuseDev writes errors. The status is that for wrong requests. An error that is not
+// about a member is that of an application, and gets 502.
+func refuseDev(w http.ResponseWriter, status int, err error) {
+	all := devErrors(err)
+	if all[0].Field == "" {
+		status = http.StatusBadGateway
+	}
 	writeJSON(w, status, map[string]any{"errors": all})
 }
 
@@ -294,15 +294,9 @@ func (p *Provider) devState(context.Context) (any, error) {
 		Since time.Time `json:"since"`
 	}
 	b := p.Behavior()
-	text := func(d time.Duration) string {
-		if d == 0 {
-			return ""
-		}
-		return d.String()
-	}
 	faults, sessions, keys := []fault{}, []signedIn{}, []string{}
 	for _, f := range p.Faults() {
-		faults = append(faults, fault{f.Kind, f.User, f.Times, f.Error, f.Status, text(f.RetryAfter), text(f.Delay)})
+		faults = append(faults, fault{f.Kind, f.User, f.Times, f.Error, f.Status, brief(f.RetryAfter), brief(f.Delay)})
 	}
 	for _, ses := range p.state.liveSessions(p.now()) {
 		sessions = append(sessions, signedIn{ses.user.Key, ses.authTime})
@@ -312,8 +306,8 @@ func (p *Provider) devState(context.Context) (any, error) {
 	}
 	return map[string]any{
 		"issuer":                p.issuer,
-		"access_token_lifetime": b.AccessTokenLifetime.String(), "id_token_lifetime": b.IDTokenLifetime.String(),
-		"refresh_token_lifetime": b.RefreshTokenLifetime.String(), "refresh_tokens": b.RefreshTokens,
+		"access_token_lifetime": brief(b.AccessTokenLifetime), "id_token_lifetime": brief(b.IDTokenLifetime),
+		"refresh_token_lifetime": brief(b.RefreshTokenLifetime), "refresh_tokens": b.RefreshTokens,
 		"faults": faults, "sessions": sessions, "keys": keys,
 	}, nil
 }

@@ -57,13 +57,13 @@ func TestDevState(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	before := s.ok("GET", "state", "")
-	if before["access_token_lifetime"] != "5m0s" || before["refresh_tokens"] != "rotate" || before["issuer"] != s.issuer ||
+	if before["access_token_lifetime"] != "5m" || before["refresh_tokens"] != "rotate" || before["issuer"] != s.issuer ||
 		len(before["keys"].([]any)) != 1 || len(before["sessions"].([]any)) != 0 || len(before["faults"].([]any)) != 0 {
 		t.Errorf("at first: %v", before)
 	}
 	s.signIn(s.browser(), "seller")
 	state := s.ok("PATCH", "state", `{"access_token_lifetime": "20s", "refresh_tokens": "keep"}`)
-	if state["access_token_lifetime"] != "20s" || state["id_token_lifetime"] != "1h0m0s" || state["refresh_tokens"] != "keep" {
+	if state["access_token_lifetime"] != "20s" || state["id_token_lifetime"] != "1h" || state["refresh_tokens"] != "keep" {
 		t.Errorf("changed: %v", state)
 	}
 	if session := state["sessions"].([]any)[0].(map[string]any); session["user"] != "seller" || session["since"] != "2031-05-06T07:08:09Z" {

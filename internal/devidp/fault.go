@@ -124,6 +124,43 @@ func (f Fault) normalize() (Fault, error) {
 	return f, errors.Join(errs...)
 }
 
+// String describes f to a person.
+func (f Fault) String() string {
+	what := map[FaultKind]string{
+		RefuseRefresh: fmt.Sprintf("refreshes are refused with %s and status %d", f.Error, f.Status),
+		LoseRefresh:   "responses to refreshes are lost",
+		Slow:          "the token endpoint responds " + brief(f.Delay) + " later",
+		Down:          fmt.Sprintf("every request gets status %d", f.Status),
+		Disconnect:    "every connection is closed",
+		FailUserinfo:  fmt.Sprintf("userinfo requests get status %d", f.Status),
+	}[f.Kind]
+	if f.User != "" {
+		what += ", for " + f.User
+	}
+	switch {
+	case f.Times == 1:
+		what += ", once more"
+	case f.Times > 1:
+		what += fmt.Sprintf(", %d more times", f.Times)
+	}
+	return what
+}
+
+// brief formats a duration without units that are zero: 5m instead of 5m0s. It
+// returns "" for 0.
+func brief(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 // maxListed is how many names an error lists, and the length of a value in it.
 const maxListed = 100
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -54,6 +56,26 @@ func (m members) read(body io.Reader) error {
 			}
 		}
 		seen[name] = true
+	}
+	return errors.Join(errs...)
+}
+
+// readForm reads the members from a form. It ignores other fields, and empty ones.
+func (m members) readForm(form url.Values) error {
+	var errs []error
+	for name, into := range m {
+		text := strings.TrimSpace(form.Get(name))
+		if text == "" {
+			continue
+		}
+		value := []byte(text)
+		switch into.(type) {
+		case *string, *time.Duration:
+			value, _ = json.Marshal(text)
+		}
+		if remedy := set(into, value); remedy != "" {
+			errs = append(errs, invalid.Field(name, clip([]byte(text)), "is not what belongs here", remedy))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -23,7 +23,7 @@ var (
 var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for _, name := range []string{"login", "logout", "form_post", "message", "home"} {
-		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html"))
+		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/controls.html", "templates/"+name+".html"))
 	}
 	return all
 }()
@@ -32,6 +32,13 @@ var templates = func() map[string]*template.Template {
 type pages struct {
 	clients clients
 	log     *slog.Logger
+	faults  func() []Fault // for the banner
+}
+
+// A layout is the data of a page with that of what surrounds it.
+type layout struct {
+	Page   any
+	Faults []Fault
 }
 
 type loginPage struct {
@@ -67,6 +74,7 @@ type homePage struct {
 	Discovery string
 	Current   *User
 	Users     []*User
+	Controls  *controlsPanel
 	Links     []link
 }
 
@@ -84,7 +92,7 @@ type link struct{ URL, Text string }
 // lead to the client.
 func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name string, formTargets []string, data any) {
 	var buf bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&buf, "layout", data); err != nil {
+	if err := templates[name].ExecuteTemplate(&buf, "layout", &layout{data, p.faults()}); err != nil {
 		p.log.ErrorContext(r.Context(), "page not rendered", "page", name, "err", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
@@ -144,7 +152,7 @@ func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
 	users, _ := rl.state.listUsers(rl.now())
 	data := &homePage{
 		Issuer: rl.issuer, Discovery: rl.base + oidc.DiscoveryEndpoint,
-		Users: users, Links: rl.pages.homes(),
+		Users: users, Controls: rl.panel(), Links: rl.pages.homes(),
 	}
 	if ses := rl.session(r); ses != nil {
 		data.Current = ses.user

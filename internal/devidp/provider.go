@@ -145,7 +145,7 @@ func New(cfg Config) (*Provider, error) {
 		rl.log = slog.New(slog.DiscardHandler)
 	}
 	rl.decoder.IgnoreUnknownKeys(true)
-	rl.pages = &pages{rl.clients, rl.log}
+	rl.pages = &pages{rl.clients, rl.log, rl.controls.active}
 	p := &Provider{realm: rl, logouts: newLogouts(rl, cfg.HTTPClient)}
 	p.handler = p.routes()
 	return p, nil
@@ -233,6 +233,7 @@ func (p *Provider) routes() http.Handler {
 	protocol("POST "+pathEndSession, p.logouts.endSession)
 	protocol("POST "+pathConfirmLogout, own.Handler(http.HandlerFunc(p.logouts.confirmLogout)).ServeHTTP)
 	mux.Handle(pathDev, p.devAPI())
+	mux.Handle("POST "+pathControls, own.Handler(http.HandlerFunc(p.control)))
 	mux.HandleFunc("GET /assets/", serveAsset)
 	mux.HandleFunc("GET /{$}", p.home)
 	mux.HandleFunc("/", p.pages.notFound)
