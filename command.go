@@ -125,7 +125,7 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 func (p *program) completeValues(root *cobra.Command) {
 	for _, s := range p.table {
 		complete := cobra.FixedCompletions(s.Choices, cobra.ShellCompDirectiveNoFileComp)
-		if s.Name == "config" {
+		if s.Name == "config" || s.Name == "dev-users" {
 			complete = cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt)
 		}
 		_ = root.RegisterFlagCompletionFunc(s.Name, complete) // an error means that it is registered already

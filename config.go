@@ -57,6 +57,9 @@ type config struct {
 	// The addresses to listen on. An empty one takes the command's default;
 	// ListenAdmin has none.
 	ListenBFF, ListenGateway, ListenGRPC, ListenAdmin, ListenDevIDP string
+	// DevUsers is the path of the users file of the development provider; "" for the
+	// default file, if it is there.
+	DevUsers string
 	// SocketMode has the permissions of Unix sockets among them.
 	SocketMode fs.FileMode
 	// H2C makes the bff speak HTTP/2 without TLS, too.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -24,29 +25,7 @@ import (
 const (
 	devClientID = "gatehouse-dev"
 	devAudience = "https://api.gatehouse.localhost"
-	// devMachine is a client that gets access tokens without a user, for curl. Its
-	// secret is public, because this provider asks for no password either.
-	devMachine       = "demo-machine"
-	devMachineSecret = "demo-machine"
 )
-
-// demoUsers are the users of the development provider.
-var demoUsers = []devidp.User{
-	{
-		Key: "seller", Name: "Sofia Marchetti", Email: "sofia@example.com",
-		Role: "Seller", About: "Sells projects, and changes only her own.",
-		Permissions: []string{"products:write"},
-	},
-	{
-		Key: "buyer", Name: "Ben Okafor", Email: "ben@example.com",
-		Role: "Buyer", About: "Looks around, and may change nothing.",
-	},
-	{
-		Key: "admin", Name: "Ada Lindholm", Email: "ada@example.com",
-		Role: "Administrator", About: "Like a buyer, and may see and end the sessions of all users.",
-		Permissions: []string{"sessions:admin"},
-	},
-}
 
 // runDev runs all parts with a provider for development: nothing has to be
 // configured, and unless a store is, nothing outlives the process. It listens on
@@ -67,30 +46,22 @@ func (p *program) runDev(ctx context.Context) error {
 	if err := p.stayOnLoopback(); err != nil {
 		return err
 	}
-	// Its pages are at http://localhost, and its provider is its own.
-	cfg.TLS = tlsconfig.Config{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
 	which := p.partsOf("dev")
 	ports, err := p.listen(which)
 	if err != nil {
 		return err
 	}
 	defer ports.CloseListeners() // those that no part has taken over
-	if cfg.Provider.Issuer != "" {
-		fmt.Fprintf(p.out, "Note: dev has a provider of its own, %s is not used. With your provider: %s serve\n",
-			p.values.Name("oidc-issuer"), p.app.name())
+	people, err := p.devPeople()
+	if err != nil {
+		return err
 	}
 	// Another site than the application's, as in production: the browser
 	// keeps their cookies apart.
 	issuer := "http://" + ports.devidp.Listener.Addr().String()
 	base := "http://localhost:" + port(ports.bff)
-	for name, value := range map[string]string{
-		"oidc-issuer": issuer, "oidc-internal-url": "",
-		"oidc-client-id": devClientID, "oidc-client-secret": rand.Text(), "oidc-client-key": "", "oidc-client-auth": "",
-		"oidc-scope": "", "base-url": base, "listen-gateway": ports.gateway.Listener.Addr().String(),
-	} {
-		p.values.Set(name, value)
-	}
-	cfg.BFF.Sessions.Secrets = []string{rand.Text() + rand.Text()}
+	p.noteUnused(p.replaceProvider(issuer, base, people))
+	p.values.Set("listen-gateway", ports.gateway.Listener.Addr().String())
 	p.setDefault("audience", cfg.Server.Authn.Audience, devAudience)
 	if err := p.validate(which); err != nil {
 		return err
@@ -104,8 +75,9 @@ func (p *program) runDev(ctx context.Context) error {
 			PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI:   base + "/api/auth/backchannel-logout",
 		}},
-		Machines: []devidp.Machine{{ID: devMachine, Secret: devMachineSecret, Permissions: p.app.DevPermissions}},
-		Users:    demoUsers,
+		Users:    people.users,
+		Machines: people.machines,
+		Policies: people.policies,
 		Audience: cfg.Server.Authn.Audience,
 		Now:      p.now, NewKey: p.newKey(),
 		Logger: p.logger.With("part", "provider"),
@@ -132,13 +104,46 @@ func (p *program) runDev(ctx context.Context) error {
 		defer cancel()
 		return provider.Shutdown(bounded)
 	})
-	p.welcome(ports)
+	parts.followDevUsers(ctx, people, provider)
+	p.welcome(ports, people)
 	parts.tell(ports, provider)
 	return parts.serve(ctx, ports, knownHosts(provider, p.logger))
 }
 
+// replaceProvider makes the program use the development provider, with secrets of
+// its own, and serve its pages at base. It returns the names of the settings whose
+// values are thereby unused.
+func (p *program) replaceProvider(issuer, base string, people *devPeople) (unused []string) {
+	cfg := &p.cfg
+	changed := p.values.Track()
+	scope := people.scopes(bff.DefaultScope)
+	for name, value := range map[string]string{
+		"oidc-issuer": issuer, "oidc-internal-url": "", "oidc-client-id": devClientID, "oidc-scope": scope,
+		"base-url": base, "permissions-claim": devidp.PermissionsClaim,
+	} {
+		p.values.Set(name, value)
+	}
+	cfg.Provider.InsecureInternalHTTP = false
+	cfg.BFF.Client = bff.ClientConfig{ID: devClientID, Secret: rand.Text()}
+	cfg.BFF.Sessions.Secrets, cfg.BFF.Sessions.SecretsCompromised = []string{rand.Text() + rand.Text()}, false
+	cfg.TLS = tlsconfig.Config{DatabaseCAFile: cfg.TLS.DatabaseCAFile, StoreCAFile: cfg.TLS.StoreCAFile, DenylistCAFile: cfg.TLS.DenylistCAFile}
+	return changed()
+}
+
+// noteUnused writes which settings dev does not use.
+func (p *program) noteUnused(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintln(p.out, "Note: dev has a provider, secrets and addresses of its own, and does not use")
+	for _, name := range names {
+		fmt.Fprintf(p.out, "        %s\n", p.values.Name(name))
+	}
+	fmt.Fprintf(p.out, "      With these settings: %s serve\n", p.app.name())
+}
+
 // welcome writes the addresses of everything that runs.
-func (p *program) welcome(ports *ports) {
+func (p *program) welcome(ports *ports, people *devPeople) {
 	reference := p.cfg.BFF.BaseURL + "/api/docs"
 	if p.cfg.Gateway.Document.Off {
 		reference = "off"
@@ -149,20 +154,24 @@ func (p *program) welcome(ports *ports) {
 	}
 	fmt.Fprintf(p.out, `
   Gatehouse runs. Open %[1]s in a browser and press Sign in:
-  the provider asks which demo user to be, and needs no password.
+  the provider asks which user to be, and needs no password.
 
     pages      %[1]s
     REST       http://localhost:%[2]s/api   with a bearer token
-    reference  %[7]s
+    reference  %[5]s
     gRPC       %[3]s
     provider   %[4]s
-
-  A token:     curl -s -u %[5]s:%[6]s -d grant_type=client_credentials %[4]s/oauth/token
-
-  Stop with Ctrl-C. With your own provider: %[8]s serve
-
-`, p.cfg.BFF.BaseURL, port(ports.gateway), server, p.cfg.Provider.Issuer,
-		devMachine, devMachineSecret, reference, p.app.name())
+    users      %[6]s (%[7]s)
+`, p.cfg.BFF.BaseURL, port(ports.gateway), server, p.cfg.Provider.Issuer, reference, people.keys(), people.origin)
+	if len(people.machines) > 0 {
+		m := people.machines[0]
+		credentials := m.ID
+		if m.Secret == m.ID { // otherwise curl asks for it
+			credentials += ":" + m.Secret
+		}
+		fmt.Fprintf(p.out, "\n  A token:     curl -s -u %s -d grant_type=client_credentials %s/oauth/token\n", credentials, p.cfg.Provider.Issuer)
+	}
+	fmt.Fprintf(p.out, "\n  Stop with Ctrl-C. With your own provider: %s serve\n\n", p.app.name())
 }
 
 // knownHosts refuses requests for names of other machines. The development

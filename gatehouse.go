@@ -99,9 +99,10 @@ type App struct {
 	// Audit gets the events of the audit log, besides the file or stdout that
 	// GATEHOUSE_AUDIT_LOG names.
 	Audit audit.Handler
-	// DevPermissions are the permissions of the development provider's client
-	// demo-machine, and the scopes that it may request.
-	DevPermissions []string
+	// DevUsers are the users and machines of the development provider if there is no
+	// users file, in the form of that file (docs/dev-provider.md). Default: users with
+	// what the policies name.
+	DevUsers []byte
 }
 
 // A Setting is a setting of an application. The setting "page-size" of the

@@ -290,6 +290,11 @@ func (p *program) settings() settings.Table {
 		{Name: "listen-devidp", Group: "Addresses", Placeholder: "HOST:PORT",
 			Targets: []any{&cfg.ListenDevIDP},
 			Help:    "The address of the development provider, on loopback. Default: 127.0.0.1:3001."},
+		{Name: "dev-users", Group: "Development", Placeholder: "FILE",
+			Targets: []any{&cfg.DevUsers},
+			Help: "The YAML file of the users and machines of the development provider (docs/dev-provider.md). " +
+				"Default: dev-users.yaml in the working directory, if it is there; otherwise users with what " +
+				"the policies of the application name."},
 		{Name: "gateway-url", Group: "Addresses", Placeholder: "URL", Show: settings.RedactedList,
 			Targets: []any{&cfg.Gateways.Targets},
 			Help: "The gateways of a bff that runs alone: http://gateway:5000, or unix:PATH. Give several with " +

@@ -4,6 +4,7 @@ package audioarchive
 
 import (
 	"context"
+	_ "embed"
 
 	"github.com/gatehouse-dev/gatehouse"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -12,6 +13,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/pages"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
+
+//go:embed dev-users.yaml
+var devUsers []byte
 
 // App returns the application.
 func App() gatehouse.App {
@@ -24,10 +28,10 @@ func App() gatehouse.App {
 			gatehouse.NewServiceFunc(&audioarchivev1.ProductService_ServiceDesc, audioarchivev1.NewProductServiceClient,
 				audioarchivev1.RegisterProductServiceHandlerClient, openProducts).WithProbe(probeProducts),
 		},
-		Pages:          []web.Section{pages.Section},
-		Call:           "/api/private-route",
-		CallConfirmed:  "/api/confirmed-route",
-		DevPermissions: []string{"products:write"},
+		Pages:         []web.Section{pages.Section},
+		Call:          "/api/private-route",
+		CallConfirmed: "/api/confirmed-route",
+		DevUsers:      devUsers,
 	}
 }
 

@@ -64,7 +64,7 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	if req.Lifetime > maxLifetime || req.Lifetime < -maxLifetime {
 		return "", nil, invalid.Field("Lifetime", req.Lifetime, "is too long", "give at most "+maxLifetime.String())
 	}
-	more["permissions"] = append([]string{}, permissions...)
+	more[PermissionsClaim] = append([]string{}, permissions...)
 	full := p.accessClaims(registered, req.Scopes, more, now)
 	if req.Lifetime != 0 {
 		full.Expiration = oidc.FromTime(now.Add(req.Lifetime))

@@ -102,7 +102,7 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 		scopes = m.Scopes // RFC 6749 §3.3: the default
 	}
 	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID} // RFC 9068 §2.2: the client is the subject
-	return t.respond(claims, scopes, map[string]any{"permissions": append([]string{}, m.Permissions...)}, t.now())
+	return t.respond(claims, scopes, map[string]any{PermissionsClaim: append([]string{}, m.Permissions...)}, t.now())
 }
 
 // accessClaims completes the claims of an access token with those of RFC 9068.
@@ -139,7 +139,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*
 		Subject: u.Subject, ClientID: g.client.ID,
 		AuthTime: oidc.FromTime(g.authTime), AuthenticationContextClassReference: g.acr,
 	}
-	more := map[string]any{"sid": g.sid, "permissions": u.Permissions}
+	more := map[string]any{"sid": g.sid, PermissionsClaim: u.Permissions}
 	maps.Copy(more, u.Claims)
 	resp, err := t.respond(claims, scopes, more, now)
 	if err != nil {

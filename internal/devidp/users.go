@@ -72,11 +72,14 @@ const (
 
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// PermissionsClaim is the claim of access tokens with the permissions.
+const PermissionsClaim = "permissions"
+
 // fieldOfClaim has the claims that have a field of their own, or that the protocol
 // sets, with the name of the field.
 var fieldOfClaim = map[string]string{
 	"sub": "subject", "name": "name", "given_name": "given_name", "family_name": "family_name", "email": "email",
-	"permissions": "permissions", "scope": "scopes", "scp": "scopes", "acr": "acr",
+	PermissionsClaim: "permissions", "scope": "scopes", "scp": "scopes", "acr": "acr",
 	"iss": "", "aud": "", "exp": "", "nbf": "", "iat": "", "jti": "", "nonce": "", "auth_time": "", "azp": "", "client_id": "",
 	"sid": "", "at_hash": "", "c_hash": "", "s_hash": "", "events": "", "cnf": "", "typ": "", "token_use": "",
 }

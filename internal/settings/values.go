@@ -194,6 +194,33 @@ func (v *Values) inSettings(path, text string) string {
 	})
 }
 
+// Track returns a function that returns the names of the settings that a source sets
+// and whose targets have changed since. Targets that are functions do not count.
+func (v *Values) Track() func() []string {
+	current := func(s *Setting) any {
+		target := reflect.ValueOf(s.Targets[0])
+		if from, ok := v.found[s]; !ok || from.source.place == "default" || target.Kind() != reflect.Pointer {
+			return nil
+		}
+		if target = target.Elem(); target.Kind() == reflect.Slice { // its items may be replaced
+			target = reflect.AppendSlice(reflect.MakeSlice(target.Type(), 0, target.Len()), target)
+		}
+		return target.Interface()
+	}
+	before := map[*Setting]any{}
+	for _, s := range v.table {
+		before[s] = current(s)
+	}
+	return func() (names []string) {
+		for _, s := range v.table {
+			if before[s] != nil && !reflect.DeepEqual(before[s], current(s)) {
+				names = append(names, s.Name)
+			}
+		}
+		return names
+	}
+}
+
 // Given returns the names of the settings that a source sets, and whose targets all
 // have paths that begin with one of prefixes.
 func (v *Values) Given(prefixes ...string) []string {

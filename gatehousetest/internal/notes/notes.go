@@ -15,6 +15,14 @@ import (
 	"github.com/gatehouse-dev/gatehouse"
 )
 
+// devUsers are the users of the tests.
+const devUsers = `
+users:
+  seller:
+    permissions: [notes:write]
+  buyer:
+`
+
 // App returns the application as its main function gives it to gatehouse.Main.
 func App() gatehouse.App { return AppAt(time.Now) }
 
@@ -31,7 +39,7 @@ func AppAt(now func() time.Time) gatehouse.App {
 		Settings: []gatehouse.Setting{
 			{Name: "notes-on-page", Placeholder: "N", Default: "20", Help: "The number of notes that are listed.", Target: &page},
 		},
-		DevPermissions: []string{"notes:write"},
+		DevUsers: []byte(devUsers),
 	}
 }
 
