@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path"
@@ -75,15 +74,7 @@ func knownNames(t *testing.T) (n names) {
 	n.vars = append(all(string(reference), `\b((?:GATEHOUSE|AUTH0)_[A-Z0-9_]+)`), "GATEHOUSE_PROOF_DIR")
 	n.flags = append(all(string(help), `(?m)^ +--([a-z0-9-]+)`), "json", "help", "version", "out", "only", "install", "check")
 	n.commands = append(all(string(help), `(?m)^  ([a-z]+)  +\S`), "reference", "metrics", "openapi")
-	manifest, err := os.ReadFile("typescript/package.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var packages struct{ Dependencies map[string]string }
-	if err := json.Unmarshal(manifest, &packages); err != nil {
-		t.Fatal(err)
-	}
-	n.pins = packages.Dependencies
+	n.pins = requirements(t, "typescript/package.json")
 	for what, found := range map[string]int{"targets": len(n.targets), "commands": len(n.commands), "flags": len(n.flags), "variables": len(n.vars)} {
 		if found < 8 {
 			t.Fatalf("found %d %s, want at least 8", found, what)

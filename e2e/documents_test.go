@@ -50,8 +50,10 @@ var commands = map[string][]command{
 	},
 	"docs/check.md": {{"gatehouse check", runs("every setting is there", `"status": "ok"`)}},
 	"docs/clients.md": {
-		{"mkdir web", runs()},
-		{"npx tsc", runs("This is a private route")},
+		{"npm create", runs("web/src/gen: ", " written or deleted")},
+		{"go run ./cmd/gatehouse typescript --check", runs(", 0 written or deleted")},
+		{"npm --prefix web run build", runs("built in")},
+		{"npm --prefix web install", runs("This is a private route")},
 		{"go tool -modfile=tools/go.mod grpcurl", runs("audioarchive.v1.ProductService\n", "This is a private route")},
 		{"go tool -modfile=tools/go.mod buf curl", runs(`"nextPageToken"`)},
 		{"curl -sS", runs(`{"products":[{"name":`)},

@@ -24,14 +24,14 @@ const browserName = "gatehouse-browser"
 type library struct {
 	name, version string
 	part          string
-	needed        bool // the generated code itself imports it
+	needed        bool // it is reported if it is missing
 }
 
 // libraries are the npm packages for pages, with the versions that the tests of Gatehouse use.
 var libraries = []library{
 	{name: "@bufbuild/protobuf", version: "^2.17.0", part: Connect, needed: true}, // that of protoc-gen-es
-	{name: "@connectrpc/connect", version: "^2.1.2", part: Connect},
-	{name: "@connectrpc/connect-web", version: "^2.1.2", part: Connect},
+	{name: "@connectrpc/connect", version: "^2.3.0", part: Connect},
+	{name: "@connectrpc/connect-web", version: "^2.3.0", part: Connect},
 	{name: "openapi-fetch", version: "^0.17.0", part: REST},
 	{name: browserName, part: Browser, needed: true},
 }
@@ -41,7 +41,7 @@ type page struct {
 	dir      string // with package.json
 	npmrc    []byte // nil for none
 	requires map[string]string
-	manager  string // the command that adds packages
+	manager  manager
 }
 
 // findPage returns the front end with the package.json that is nearest to a directory, upwards to
@@ -76,13 +76,13 @@ func readPage(dir string, manifest []byte) (*page, error) {
 	if err := json.Unmarshal(manifest, &content); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "package.json"), err)
 	}
-	p := &page{dir: dir, requires: map[string]string{}, manager: "npm install"}
+	p := &page{dir: dir, requires: map[string]string{}, manager: npm}
 	maps.Copy(p.requires, content.PeerDependencies)
 	maps.Copy(p.requires, content.DevDependencies)
 	maps.Copy(p.requires, content.Dependencies)
-	for lock, command := range managers {
+	for lock, m := range managers {
 		if _, err := os.Stat(filepath.Join(dir, lock)); err == nil {
-			p.manager = command
+			p.manager = m
 		}
 	}
 	var err error
@@ -92,8 +92,16 @@ func readPage(dir string, manifest []byte) (*page, error) {
 	return p, nil
 }
 
-// managers are the commands that add packages, by the lock file of the package manager.
-var managers = map[string]string{"pnpm-lock.yaml": "pnpm add", "yarn.lock": "yarn add", "bun.lock": "bun add"}
+// A manager is a package manager.
+type manager struct {
+	add   string // the command that adds packages
+	local string // the protocol of a directory that is linked to, so that changes in it are seen
+}
+
+// npm is for front ends without one of the lock files of managers.
+var npm = manager{"npm install", "file:"}
+
+var managers = map[string]manager{"pnpm-lock.yaml": {"pnpm add", "link:"}, "yarn.lock": {"yarn add", "link:"}}
 
 // lacks returns what the front end lacks for the generated code, as arguments for the package
 // manager. needed reports whether the generated code does not work without.
@@ -113,7 +121,7 @@ func (p *page) lacks(out string, parts []string) (packages []string, needed bool
 		needed = needed || l.needed
 		source := l.name + "@" + l.version
 		if l.name == browserName {
-			source = "file:" + path.Join(filepath.ToSlash(below), browserName)
+			source = p.manager.local + path.Join(filepath.ToSlash(below), browserName)
 		}
 		packages = append(packages, source)
 	}
@@ -146,7 +154,7 @@ func numbers(version string) (parsed []int) {
 
 // command returns the command that adds packages, for the user's shell.
 func (p *page) command(packages []string) string {
-	command := p.manager + " " + strings.Join(packages, " ")
+	command := p.manager.add + " " + strings.Join(packages, " ")
 	if here, err := filepath.Abs("."); err == nil && here != p.dir {
 		dir := p.dir
 		if relative, err := filepath.Rel(here, p.dir); err == nil {
@@ -159,7 +167,7 @@ func (p *page) command(packages []string) string {
 
 // add runs that command.
 func (p *page) add(ctx context.Context, packages []string, log io.Writer) error {
-	words := append(strings.Fields(p.manager), packages...)
+	words := append(strings.Fields(p.manager.add), packages...)
 	program, err := exec.LookPath(words[0])
 	if err != nil {
 		return fmt.Errorf("%s is not installed, which %s uses", words[0], p.dir)

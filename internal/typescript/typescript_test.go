@@ -213,7 +213,7 @@ func TestFindPage(t *testing.T) {
 // TestLacks checks what a front end has to add, and with which package manager.
 func TestLacks(t *testing.T) {
 	t.Parallel()
-	all := "@bufbuild/protobuf@^2.17.0 @connectrpc/connect@^2.1.2 @connectrpc/connect-web@^2.1.2 openapi-fetch@^0.17.0 file:src/gen/gatehouse-browser"
+	all := "@bufbuild/protobuf@^2.17.0 @connectrpc/connect@^2.3.0 @connectrpc/connect-web@^2.3.0 openapi-fetch@^0.17.0 file:src/gen/gatehouse-browser"
 	complete := `{"dependencies": {"@bufbuild/protobuf": "2", "@connectrpc/connect": "2"},
 		"devDependencies": {"openapi-fetch": "0.17"}, "peerDependencies": {"gatehouse-browser": "*", "@connectrpc/connect-web": "*"}}`
 	for name, c := range map[string]struct {
@@ -222,7 +222,7 @@ func TestLacks(t *testing.T) {
 		want   string
 	}{
 		"nothing is there":     {map[string]string{"package.json": "{}"}, true, "npm install " + all},
-		"pnpm":                 {map[string]string{"package.json": "{}", "pnpm-lock.yaml": ""}, true, "pnpm add " + all},
+		"pnpm":                 {map[string]string{"package.json": "{}", "pnpm-lock.yaml": ""}, true, "pnpm add " + strings.Replace(all, "file:", "link:", 1)},
 		"all is there":         {map[string]string{"package.json": complete}, false, ""},
 		"an older version":     {map[string]string{"package.json": complete, "node_modules/@bufbuild/protobuf/package.json": `{"version": "2.9.1"}`}, true, "npm install @bufbuild/protobuf@^2.17.0"},
 		"a newer version":      {map[string]string{"package.json": complete, "node_modules/@bufbuild/protobuf/package.json": `{"version": "2.100.0-beta.1"}`}, false, ""},
