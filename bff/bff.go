@@ -165,11 +165,14 @@ func New(cfg Config) (*BFF, error) {
 	if b.hosts, err = hostcheck.New(base.Hostname(), cfg.Access.AllowedHosts); err != nil {
 		return nil, fmt.Errorf("allowed hosts: %w", err)
 	}
-	b.pages, err = web.New(web.Config{User: frontend.User, Unknown: frontend.Unknown, Sections: cfg.Pages.Sections, ErrorPages: cfg.Pages.ErrorPages, Call: cfg.Pages.Call, CallConfirmed: cfg.Pages.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Pages.Development})
+	b.pages, err = web.New(web.Config{
+		User: frontend.User, Unknown: frontend.Unknown, Sections: cfg.Pages.Sections, ErrorPages: cfg.Pages.ErrorPages, Catalog: cfg.Pages.Catalog,
+		Call: cfg.Pages.Call, CallConfirmed: cfg.Pages.CallConfirmed, Logger: cfg.Logger, DevBanner: cfg.Pages.Development,
+	})
 	if err != nil {
 		return nil, err
 	}
-	b.respond = respond.New(b.pages, cfg.Pages.ErrorPath, cfg.Logger)
+	b.respond = respond.New(b.pages, cfg.Pages.ErrorPath, cfg.Pages.Catalog, cfg.Logger)
 	pageTracer := b.tracer
 	if cfg.Frontend == nil {
 		cfg.Frontend, pageTracer = b.pages, nil

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -278,6 +279,9 @@ const (
 
 // PagesConfig configures the embedded pages.
 type PagesConfig struct {
+	// Catalog has name, logo, colors and texts of the pages. Default: the
+	// built-in one, in English.
+	Catalog *catalog.Catalog
 	// Sections are the application's pages, shown after those of package web.
 	Sections []web.Section
 	// ErrorPages has templates of the application for the pages of problems and for
@@ -503,6 +507,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Hooks.Timeout = cmp.Or(cfg.Hooks.Timeout, DefaultHookTimeout)
 	cfg.HTTPClient = cmp.Or(cfg.HTTPClient, &http.Client{})
 	cfg.Rand = cmp.Or(cfg.Rand, rand.Reader)
+	cfg.Pages.Catalog = cmp.Or(cfg.Pages.Catalog, catalog.English())
 	if cfg.Access.Protect == nil && cfg.Access.Public == nil {
 		cfg.Access.Protect = DefaultProtect
 	}

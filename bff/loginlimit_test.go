@@ -37,7 +37,7 @@ func TestLoginStartsAreLimited(t *testing.T) {
 	before := len(s.idp.called("/par"))
 	res := b.navigate("/api/auth/login?returnTo=/private", mallory)
 	wantStatus(t, res, http.StatusTooManyRequests)
-	if res.Header.Get("Retry-After") != "1" || !strings.Contains(res.body, "wait 1 second and") || !strings.Contains(res.body, "returnTo=%2Fprivate") {
+	if res.Header.Get("Retry-After") != "1" || !strings.Contains(res.body, "wait 1 s and") || !strings.Contains(res.body, "returnTo=%2Fprivate") {
 		t.Errorf("Retry-After %q: %s", res.Header.Get("Retry-After"), res.body)
 	}
 	if res := b.fetch("/api/auth/login", mallory); res.StatusCode != http.StatusTooManyRequests || !strings.HasPrefix(res.body, `{"code":8,`) {

@@ -80,7 +80,7 @@ func testTabs(t *testing.T, c *chromium, dev *system) {
 	out.click("button[name=confirm]") // the provider notifies the bff over the back channel
 	two.hasEnded("Your sign-in service has ended this session.")
 	three.hasEnded("Your sign-in service has ended this session.")
-	one.becomes("a public page stays visible after the logout", `document.querySelector("nav ul").lastElementChild.innerText.trim() === "Sign in"`)
+	one.becomes("a public page stays visible after the logout", `document.querySelector(".account a").innerText.trim() === "Sign in"`)
 
 	// The same user: the pages are unchanged.
 	one.signIn(dev, "admin")

@@ -169,6 +169,6 @@ func testNoScript(t *testing.T, c *chromium, dev *system) {
 	tb.shows("This is a private route")
 	tb.open(dev.base + "/profile")
 	tb.shows("sofia@example.com")
-	tb.click("nav .session a")
+	tb.click(".account a")
 	tb.at(dev.base + "/")
 }

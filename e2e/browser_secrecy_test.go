@@ -90,7 +90,7 @@ func tour(tb *tab, s *system, more func()) []piece {
 		js[string](tb, fmt.Sprintf(`fetch(%q).then((r) => r.text())`, path))
 	}
 	session := cookieValue(tb, s)
-	tb.click(`nav a[href="/api/auth/logout"]`)
+	tb.click(`header a[href="/api/auth/logout"]`)
 	tb.at(s.base + "/")
 	look()
 	for _, entry := range must(tb, page.GetNavigationHistory, cdp.Empty{}).Entries {

@@ -21,7 +21,7 @@ func testBackAfterLogout(t *testing.T, c *chromium, dev *system) {
 	// Records how the page looks when the cache restores it.
 	js[bool](tb, `addEventListener("pageshow", (e) => sessionStorage.setItem("returned",
 		JSON.stringify({persisted: e.persisted, visibility: getComputedStyle(document.body).visibility}))) ?? true`)
-	js[bool](tb, `document.querySelector("nav .session a").click() ?? true`)
+	js[bool](tb, `document.querySelector(".account a").click() ?? true`)
 	tb.at(dev.base + "/")
 
 	back(tb)
@@ -56,7 +56,7 @@ func testSignedOutInAnotherTab(t *testing.T, c *chromium, dev *system) {
 	tb.signIn(dev, "seller")
 	other := tb.another()
 	other.open(dev.base + "/profile")
-	other.click("nav .session a")
+	other.click(".account a")
 	other.at(dev.base + "/")
 
 	tb.hasEnded("You have signed out in this browser.")

@@ -33,7 +33,7 @@ func testStory(t *testing.T, c *chromium, dev *system) {
 	tb.at(dev.base + "/profile")
 	tb.shows("Sofia Marchetti", "sofia@example.com", "dev|seller", "given_name")
 
-	tb.click(`nav a[href="/api/auth/logout"]`)
+	tb.click(`header a[href="/api/auth/logout"]`)
 	tb.at(dev.base + "/")
 	if got := tb.lastItem(); got != "Sign in" {
 		t.Errorf("after Logout the navigation ends with %q, want Login", got)

@@ -329,7 +329,7 @@ func (tb *tab) answer() (state, text string) {
 // lastItem returns the last item of the navigation bar: Login or Logout.
 func (tb *tab) lastItem() string {
 	tb.t.Helper()
-	return js[string](tb, `document.querySelector("nav ul").lastElementChild.innerText.trim()`)
+	return js[string](tb, `document.querySelector(".account a").innerText.trim()`)
 }
 
 // text returns the visible text of the page.

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +28,7 @@ var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml",
+	".png": "image/png",
 }
 
 type asset struct {
@@ -46,7 +49,9 @@ type assets struct {
 	files map[string]asset
 }
 
-func loadAssets(sections ...fs.FS) (*assets, error) {
+// loadAssets returns the assets of the brand and of all sections. A file of the
+// brand takes the place of one of this package.
+func loadAssets(b *brand, sections ...fs.FS) (*assets, error) {
 	a := &assets{files: make(map[string]asset)}
 	all := sha256.New()
 	core, err := browser.Files.ReadFile("dist/gatehouse-browser.min.js")
@@ -55,6 +60,11 @@ func loadAssets(sections ...fs.FS) (*assets, error) {
 	}
 	if err := a.add(sessionScript, core, all); err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.files)) {
+		if err := a.add(name, b.files[name], all); err != nil {
+			return nil, err
+		}
 	}
 	for _, fsys := range sections {
 		if _, err := fs.Stat(fsys, "assets"); errors.Is(err, fs.ErrNotExist) {
@@ -75,11 +85,15 @@ func (a *assets) load(fsys fs.FS, all io.Writer) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		rel := strings.TrimPrefix(name, "assets/")
+		if a.has(rel) && fsys == fs.FS(files) {
+			return nil // the brand has its own
+		}
 		body, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			return err
 		}
-		return a.add(strings.TrimPrefix(name, "assets/"), body, all)
+		return a.add(rel, body, all)
 	})
 }
 
@@ -87,7 +101,7 @@ func (a *assets) load(fsys fs.FS, all io.Writer) error {
 func (a *assets) add(name string, body []byte, all io.Writer) error {
 	ct, ok := contentTypes[path.Ext(name)]
 	if !ok {
-		return fmt.Errorf("no content type for assets/%s: only .css, .js and .svg files are served", name)
+		return fmt.Errorf("no content type for assets/%s: only .css, .js, .svg and .png files are served", name)
 	}
 	if a.has(name) {
 		return fmt.Errorf("two sections have a file assets/%s: rename one", name)
@@ -133,6 +147,10 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("Content-Type", file.contentType)
+	if strings.HasPrefix(file.contentType, "image/") {
+		// A user who opens an image sees it as a document.
+		h.Set("Content-Security-Policy", imageSecurityPolicy)
+	}
 	h.Set("ETag", file.etag)
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(file.body))
 }

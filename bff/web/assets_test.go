@@ -25,6 +25,10 @@ func TestEveryReferencedAsset(t *testing.T) {
 			if w.Code != 200 || w.Body.Len() == 0 {
 				t.Errorf("%s: %d with %d bytes", target, w.Code, w.Body.Len())
 			}
+			policy := w.Header().Get("Content-Security-Policy")
+			if image := path.Ext(target) == ".svg"; image != strings.Contains(policy, "sandbox") || !strings.Contains(policy, "default-src 'none'") {
+				t.Errorf("%s: Content-Security-Policy %q", target, policy)
+			}
 			for name, want := range map[string]string{
 				"Cache-Control":          "public, max-age=31536000, immutable",
 				"Content-Type":           types[path.Ext(target)],

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 )
 
 //go:embed templates/*.html assets
@@ -64,19 +66,19 @@ type page struct {
 
 // sections returns all sections in the order of the navigation bar: the home
 // page, the application's, and the other pages of this package.
-func sections(others []Section) []Section {
+func sections(c *catalog.Catalog, others []Section) []Section {
 	first := Section{Files: files, Pages: []Page{
-		{Path: "/", Template: "home.html", Title: "Home", Nav: "Home"},
+		{Path: "/", Template: "home.html", Title: c.Text("home.title"), Nav: c.Text("home.title")},
 	}}
 	last := Section{Files: files, Pages: []Page{
-		{Path: "/public", Template: "public.html", Title: "Public", Nav: "Public",
-			About: "Open to everyone. It shows your name if you are signed in."},
-		{Path: "/private", Template: "private.html", Title: "Private", Nav: "Private", Script: "private.js", Personal: true,
-			About: "Asks you to sign in, returns here, and calls the API in your name."},
-		{Path: "/profile", Template: "profile.html", Title: "Profile", Nav: "Profile", Script: "profile.js", Personal: true, NavOnly: true,
-			About: "What your provider says about you, and when your session ends."},
-		{Path: "/sessions", Template: "sessions.html", Title: "Your sessions", Script: "sessions.js", Personal: true,
-			About: "Every browser in which you are signed in. You can end each session."},
+		{Path: "/public", Template: "public.html", Title: c.Text("public.title"), Nav: c.Text("public.title"),
+			About: c.Text("public.about")},
+		{Path: "/private", Template: "private.html", Title: c.Text("private.title"), Nav: c.Text("private.title"),
+			Script: "private.js", Personal: true, About: c.Text("private.about")},
+		{Path: "/profile", Template: "profile.html", Title: c.Text("profile.title"), Nav: c.Text("profile.title"),
+			Script: "profile.js", Personal: true, NavOnly: true, About: c.Text("profile.about")},
+		{Path: "/sessions", Template: "sessions.html", Title: c.Text("sessions.title"),
+			Script: "sessions.js", Personal: true, About: c.Text("sessions.about")},
 	}}
 	return slices.Concat([]Section{first}, others, []Section{last})
 }
@@ -127,8 +129,7 @@ func dict(pairs ...string) (map[string]string, error) {
 	return m, nil
 }
 
-// nav returns the page links of the navigation bar. Its last item, "Sign in" or
-// "Sign out", is in the layout.
+// nav returns the page links of the navigation bar.
 func (p *Pages) nav(current *page, signedIn bool) []navItem {
 	var items []navItem
 	for _, pg := range p.list {
@@ -174,26 +175,35 @@ func replaced(fsys fs.FS) (notFound, problem fs.FS, err error) {
 
 // parse reads the templates of a page: ours, which is executed, and own, which
 // are names in fsys.
-func parse(a *assets, ours string, fsys fs.FS, own ...string) (*template.Template, error) {
-	t := template.New(ours).Funcs(template.FuncMap{
-		"asset":   a.url,
+func (p *Pages) parse(ours string, fsys fs.FS, own ...string) (*template.Template, error) {
+	t := template.New("").Funcs(template.FuncMap{
+		"asset":   p.assets.url,
 		"dict":    dict,
-		"utc":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+		"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).Option("missingkey=error")
 	read := func(fsys fs.FS, names ...string) error {
 		for _, name := range names {
-			if _, err := t.ParseFS(fsys, "templates/"+name); err != nil {
+			source, err := fs.ReadFile(fsys, "templates/"+name)
+			text := string(source)
+			if err == nil && fsys == fs.FS(files) {
+				text, err = p.brand.apply(name, text)
+			}
+			if err == nil {
+				_, err = t.New(name).Parse(text)
+			}
+			if err != nil {
 				return fmt.Errorf("web: template %s: %w", name, err)
 			}
 		}
 		return nil
 	}
 	if err := read(files, "partials.html", ours); err != nil {
-		return t, err
+		return t.Lookup(ours), err
 	}
 	if _, err := fs.Stat(fsys, "templates/partials.html"); err == nil {
 		own = append([]string{"partials.html"}, own...)
 	}
-	return t, read(fsys, own...)
+	err := read(fsys, own...)
+	return t.Lookup(ours), err
 }

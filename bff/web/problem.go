@@ -19,8 +19,8 @@ type Problem struct {
 	Reason string
 	// Status is the HTTP status; 0 means 500.
 	Status int
-	// Title is the heading: what happened, in a few words. The default is the
-	// text of the status.
+	// Title is the heading: what happened, in a few words. The default says
+	// that something went wrong.
 	Title string
 	// Message tells the user what that means and what to do.
 	Message string
@@ -44,10 +44,10 @@ func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, pr Problem) {
 		pr.Status = http.StatusInternalServerError
 	}
 	if pr.Title == "" {
-		pr.Title = http.StatusText(pr.Status)
+		pr.Title = p.cfg.Catalog.Text("problem.internal-title")
 	}
 	if pr.Action == (Link{}) {
-		pr.Action = Link{Label: "Go to the home page", Href: "/"}
+		pr.Action = Link{Label: p.cfg.Catalog.Text("action.home"), Href: "/"}
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	p.write(w, r, p.problem, pr.Status, problemView{pr, p.cfg.DevBanner})

@@ -59,7 +59,7 @@ func TestProblemDefaults(t *testing.T) {
 	w := httptest.NewRecorder()
 	p.Problem(w, httptest.NewRequest("GET", "/x", nil), web.Problem{})
 	main := find(parse(t, w), "main")[0]
-	if w.Code != 500 || text(main) != "Internal Server Error Go to the home page" {
+	if w.Code != 500 || text(main) != "Something went wrong Go to the home page" {
 		t.Errorf("status %d: %q", w.Code, text(main))
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 )
 
@@ -39,14 +40,15 @@ type Claim struct {
 }
 
 // Display returns the name of the user, or else the e-mail address, or else the
-// subject.
+// subject. On pages it is never empty: a user without any of them has a name that
+// says so.
 func (u User) Display() string {
 	for _, s := range []string{u.Name, u.Email, u.Subject} {
 		if s = strings.TrimSpace(s); s != "" {
 			return s
 		}
 	}
-	return "Signed in"
+	return ""
 }
 
 // Initial returns the first letter of [User.Display], for the portrait. The
@@ -77,10 +79,14 @@ type Config struct {
 	// ErrorPages has templates/problem.html, templates/notfound.html, or both, in
 	// the place of those of this package, and assets for them, as in [Section].Files.
 	// notfound.html defines "content", as the template of a page does. problem.html is
-	// the whole page for a [Problem]: it can use the definitions "head", "brand" and
+	// the whole page for a [Problem]: it can use the definitions "head", "brand", "legal" and
 	// "devnotice" of this package, and it must not need the front end, which may be
 	// unavailable. nil replaces nothing.
 	ErrorPages fs.FS
+
+	// Catalog has name, logo, colors and texts of the pages. The default is the
+	// built-in one, in English.
+	Catalog *catalog.Catalog
 
 	// Call is a path of the API, such as "/api/private-route", that the page
 	// /private calls. The default is no call.
@@ -101,6 +107,7 @@ type Config struct {
 // use.
 type Pages struct {
 	cfg     Config
+	brand   *brand
 	assets  *assets
 	list    []*page // in the order of the navigation bar
 	byPath  map[string]*page
@@ -120,8 +127,14 @@ func New(cfg Config) (*Pages, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Catalog == nil {
+		cfg.Catalog = catalog.English()
+	}
 	p := &Pages{cfg: cfg, byPath: make(map[string]*page)}
 	var err error
+	if p.brand, err = newBrand(cfg.Catalog); err != nil {
+		return nil, err
+	}
 	all := []fs.FS{files}
 	for _, section := range cfg.Sections {
 		all = append(all, section.Files)
@@ -133,21 +146,21 @@ func New(cfg Config) (*Pages, error) {
 			return nil, err
 		}
 	}
-	if p.assets, err = loadAssets(all...); err != nil {
+	if p.assets, err = loadAssets(p.brand, all...); err != nil {
 		return nil, err
 	}
-	for _, section := range sections(cfg.Sections) {
+	for _, section := range sections(cfg.Catalog, cfg.Sections) {
 		for _, pg := range section.Pages {
 			if err := p.add(page{Page: pg, ids: section.ID}, section.Files); err != nil {
 				return nil, err
 			}
 		}
 	}
-	p.missing = &page{Page: Page{Template: "notfound.html", Title: "Page not found"}}
-	if p.missing.parsed, err = parse(p.assets, "layout.html", notFound, p.missing.Template); err != nil {
+	p.missing = &page{Page: Page{Template: "notfound.html", Title: cfg.Catalog.Text("not-found.title")}}
+	if p.missing.parsed, err = p.parse("layout.html", notFound, p.missing.Template); err != nil {
 		return nil, err
 	}
-	if p.problem, err = parse(p.assets, "problem.html", problem, "problem.html"); err != nil {
+	if p.problem, err = p.parse("problem.html", problem, "problem.html"); err != nil {
 		return nil, err
 	}
 	if cfg.ErrorPages != nil {
@@ -177,7 +190,7 @@ func (p *Pages) tryErrorPages() error {
 
 // add parses the template of a page and adds the page to the list.
 func (p *Pages) add(pg page, files fs.FS) (err error) {
-	if pg.parsed, err = parse(p.assets, "layout.html", files, pg.Template); err != nil {
+	if pg.parsed, err = p.parse("layout.html", files, pg.Template); err != nil {
 		return err
 	}
 	if pg.Script != "" && !p.assets.has(pg.Script) {
@@ -275,7 +288,9 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg *page, id string
 		Pages:    p.listed(),
 	}
 	if signedIn {
-		v.User = user
+		if v.User = user; user.Display() == "" {
+			v.User.Name = p.cfg.Catalog.Text("frame.nameless")
+		}
 	} else if pg.Personal {
 		// The bff redirects navigations to the login. If its rules leave this
 		// page out, the page offers the login, and the status tells scripts

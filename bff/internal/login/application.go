@@ -78,13 +78,14 @@ func (h *Handlers) refusedByApplication(w http.ResponseWriter, r *http.Request, 
 		h.returnSilently(w, r, a.ReturnTo)
 		return
 	}
-	p := tryAgain(r, a.ReturnTo, "sign_in_refused", refusal.Status, cmp.Or(refusal.Title, "You cannot sign in here"))
+	t := h.cfg.Respond.Texts(r)
+	p := h.tryAgain(r, a.ReturnTo, "sign_in_refused", refusal.Status, cmp.Or(refusal.Title, t.Text("login.not-allowed-title")))
 	p.Reason = refusal.Reason
 	p.Message = refusal.Message
 	if refusal.Title == "" && refusal.Message == "" {
-		p.Message = "This application is not open to the account that you have signed in with."
+		p.Message = t.Text("login.not-allowed")
 	}
-	again := web.Link{Label: "Sign in with another account", Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
+	again := web.Link{Label: t.Text("login.other-account"), Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
 	if p.Action = again; refusal.Href != "" {
 		p.Action = web.Link{Label: cmp.Or(refusal.Label, refusal.Href), Href: refusal.Href}
 		p.Secondary = &again

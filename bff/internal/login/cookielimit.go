@@ -45,11 +45,12 @@ func (h *Handlers) LimitCookies(next http.Handler) http.Handler {
 		if r.Method == http.MethodGet {
 			again = route.ReturnTo(r.URL.RequestURI())
 		}
+		t := h.cfg.Respond.Texts(r)
 		h.cfg.Respond.Problem(w, r, web.Problem{
 			Code: "too_many_cookies", Status: http.StatusRequestHeaderFieldsTooLarge,
-			Title:   "Your browser sends too many cookies",
-			Message: "Another site of this domain has left so many in your browser that nothing else fits in. They were removed just now, and you may have to sign in again. If this page comes back, delete the cookies of this site in your browser's settings.",
-			Action:  web.Link{Label: "Go on", Href: again},
+			Title:   t.Text("problem.cookies-title"),
+			Message: t.Text("problem.cookies"),
+			Action:  web.Link{Label: t.Text("action.continue"), Href: again},
 		})
 	})
 }

@@ -171,34 +171,36 @@ var codeErrors = []string{"invalid_grant", "invalid_request"}
 func (h *Handlers) stale(w http.ResponseWriter, r *http.Request, to string) {
 	h.outcomes.Add(metrics.LoginStale)
 	h.recordRefusal(r.Context(), audit.Stale)
+	t := h.cfg.Respond.Texts(r)
 	p := web.Problem{
 		Code: "login_stale", Status: http.StatusBadRequest,
-		Title:   "This sign-in has run out",
-		Message: "It was started too long ago, finished already, or began in another browser. Nothing has gone wrong with your account. Please start again.",
-		Action:  web.Link{Label: "Sign in", Href: route.LoginURL(to)},
+		Title:   t.Text("login.expired-title"),
+		Message: t.Text("login.expired"),
+		Action:  web.Link{Label: t.Text("action.sign-in"), Href: route.LoginURL(to)},
 	}
 	if strings.Join(r.Header["Cookie"], "") == "" {
-		p.Code, p.Title = "cookies_missing", "This sign-in cannot be completed here"
-		p.Message = "Your browser sent no cookie along. Either the sign-in began in another browser, or this one does not keep cookies for this site: allow them, and start again."
+		p.Code, p.Title = "cookies_missing", t.Text("login.no-cookie-title")
+		p.Message = t.Text("login.no-cookie")
 	}
 	if _, err := h.cfg.Sessions.Load(r.Context(), r); err == nil {
-		p.Code, p.Title = "signed_in_already", "You are signed in already"
-		p.Message = "This link belongs to a sign-in that is over. You can simply go on."
-		p.Action = web.Link{Label: "Continue", Href: cmp.Or(to, "/")}
+		p.Code, p.Title = "signed_in_already", t.Text("login.done-title")
+		p.Message = t.Text("login.done")
+		p.Action = web.Link{Label: t.Text("action.continue"), Href: cmp.Or(to, "/")}
 	}
 	h.cfg.Respond.Problem(w, r, p)
 }
 
 // tryAgain returns a page about a login that did not work. It offers to start the
 // login again, or the home page.
-func tryAgain(r *http.Request, to, code string, status int, title string) web.Problem {
+func (h *Handlers) tryAgain(r *http.Request, to, code string, status int, title string) web.Problem {
+	t := h.cfg.Respond.Texts(r)
 	return web.Problem{
 		Code:      code,
 		Status:    status,
 		Title:     title,
-		Detail:    respond.Detail(r),
-		Action:    web.Link{Label: "Try again", Href: route.LoginURL(to)},
-		Secondary: &web.Link{Label: "Go to the home page", Href: "/"},
+		Detail:    h.cfg.Respond.Detail(r),
+		Action:    web.Link{Label: t.Text("action.retry"), Href: route.LoginURL(to)},
+		Secondary: &web.Link{Label: t.Text("action.home"), Href: "/"},
 	}
 }
 
@@ -209,22 +211,23 @@ func tryAgain(r *http.Request, to, code string, status int, title string) web.Pr
 func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, code string, status int) {
 	h.outcomes.Add(refusalResult(code))
 	h.recordRefusal(r.Context(), refusalCause(code))
-	p := tryAgain(r, a.ReturnTo, "provider_error", status, "The sign-in did not work")
-	p.Message = "The sign-in service answered with an error. You can try again; if it happens again, tell the people who run this application."
+	t := h.cfg.Respond.Texts(r)
+	p := h.tryAgain(r, a.ReturnTo, "provider_error", status, t.Text("login.refused-title"))
+	p.Message = t.Text("login.refused")
 	if code != "" {
-		p.Detail = "Error: " + code
+		p.Detail = t.Text("problem.code", "code", code)
 	}
 	switch {
 	case code == "access_denied":
-		p.Code, p.Status, p.Title, p.Detail = "login_cancelled", http.StatusForbidden, "The sign-in was cancelled", ""
-		p.Message = "You are not signed in. If you did not mean to cancel, try again."
+		p.Code, p.Status, p.Title, p.Detail = "login_cancelled", http.StatusForbidden, t.Text("login.cancelled-title"), ""
+		p.Message = t.Text("login.cancelled")
 	case needsUser(code):
-		p.Code, p.Status, p.Title, p.Detail = "login_required", http.StatusUnauthorized, "You need to sign in", ""
-		p.Message = "The sign-in service does not know you in this browser at the moment."
-		p.Action.Label = "Sign in"
+		p.Code, p.Status, p.Title, p.Detail = "login_required", http.StatusUnauthorized, t.Text("login.needed-title"), ""
+		p.Message = t.Text("login.needed")
+		p.Action.Label = t.Text("action.sign-in")
 	case code == "temporarily_unavailable" || code == "server_error":
-		p.Code, p.Status, p.Title = "provider_unavailable", http.StatusServiceUnavailable, "The sign-in service is busy"
-		p.Message = "It cannot sign you in at the moment. Please try again in a little while."
+		p.Code, p.Status, p.Title = "provider_unavailable", http.StatusServiceUnavailable, t.Text("login.busy-title")
+		p.Message = t.Text("login.busy")
 	}
 	h.cfg.Respond.Problem(w, r, p)
 }
@@ -235,34 +238,35 @@ func (h *Handlers) refused(w http.ResponseWriter, r *http.Request, a *attempt, c
 func (h *Handlers) failed(w http.ResponseWriter, r *http.Request, a *attempt, f failure) {
 	h.outcomes.Add(f.result())
 	h.recordRefusal(r.Context(), f.cause())
-	p := tryAgain(r, a.ReturnTo, f.code(), http.StatusBadGateway, "The sign-in could not be completed")
-	p.Message = "The answer of the sign-in service was not accepted, so you are not signed in. You can try again; if it happens again, tell the people who run this application."
+	t := h.cfg.Respond.Texts(r)
+	p := h.tryAgain(r, a.ReturnTo, f.code(), http.StatusBadGateway, t.Text("login.failed-title"))
+	p.Message = t.Text("login.failed")
 	switch f {
 	case failureResponse:
 		p.Status = http.StatusBadRequest
-		p.Message = "What your browser has brought from the sign-in service is not good, or no longer, so you are not signed in. Please start again; if it happens again, tell the people who run this application."
-		p.Action.Label = "Sign in"
+		p.Message = t.Text("login.response")
+		p.Action.Label = t.Text("action.sign-in")
 	case failureOutage:
-		p.Message = "The sign-in service does not work properly at the moment, so you are not signed in. Please try again in a little while."
+		p.Message = t.Text("login.outage")
 	case failureSignedOut:
 		p.Status = http.StatusUnauthorized
-		p.Message = "You were signed out while this sign-in was in progress. Please start again."
-		p.Action.Label = "Sign in"
+		p.Message = t.Text("login.revoked")
+		p.Action.Label = t.Text("action.sign-in")
 	case failureInterrupted:
-		p.Status, p.Title = http.StatusServiceUnavailable, "The sign-in was interrupted"
-		p.Message = "The server that was completing it has stopped, so you are not signed in. That is not your fault. Please start again."
-		p.Action.Label = "Sign in"
+		p.Status, p.Title = http.StatusServiceUnavailable, t.Text("login.interrupted-title")
+		p.Message = t.Text("login.interrupted")
+		p.Action.Label = t.Text("action.sign-in")
 	case failureStore:
-		p.Status, p.Title = http.StatusServiceUnavailable, "Please try again in a little while"
-		p.Message = "Your sign-in cannot be stored at the moment, so you are not signed in."
+		p.Status, p.Title = http.StatusServiceUnavailable, t.Text("problem.store-title")
+		p.Message = t.Text("login.not-stored")
 	case failureInternal, failureHook:
-		p.Status, p.Title = http.StatusInternalServerError, "Something went wrong"
-		p.Message = "This was our fault, not yours. You are not signed in. Please try again."
+		p.Status, p.Title = http.StatusInternalServerError, t.Text("problem.internal-title")
+		p.Message = t.Text("login.internal")
 	case failureStepUp:
-		p.Status, p.Title = http.StatusForbidden, "A stronger sign-in is needed"
-		p.Message = "What you wanted to do needs a sign-in that is fresher or stronger than the one that the sign-in service has just made. What you were signed in to before is as it was."
-		p.Action = web.Link{Label: "Go to the home page", Href: "/"}
-		p.Secondary = &web.Link{Label: "Sign in anew", Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
+		p.Status, p.Title = http.StatusForbidden, t.Text("login.step-up-title")
+		p.Message = t.Text("login.step-up")
+		p.Action = web.Link{Label: t.Text("action.home"), Href: "/"}
+		p.Secondary = &web.Link{Label: t.Text("action.sign-in-again"), Href: route.LoginFor(url.Values{"prompt": {"login"}}, a.ReturnTo)}
 	}
 	unavailable(w, p.Status)
 	h.cfg.Respond.Problem(w, r, p)

@@ -102,25 +102,26 @@ func (h *Handlers) stopsLoop(w http.ResponseWriter, r *http.Request, to string, 
 		return false
 	}
 	h.ForgetHistory(w, r)
-	p := tryAgain(r, to, "login_loop", http.StatusBadRequest, "You are being sent in circles")
+	t := h.cfg.Respond.Texts(r)
+	p := h.tryAgain(r, to, "login_loop", http.StatusBadRequest, t.Text("login.loop-title"))
 	var reason string
 	_, err := h.cfg.Sessions.Load(r.Context(), r)
 	switch {
 	case silent:
 		reason = "a page tries to sign in without asking at each visit"
-		p.Message = "The page that you want tries again and again to sign you in without asking, and the sign-in service does not know you in this browser. Sign in yourself, or go on elsewhere."
-		p.Action.Label = "Sign in"
+		p.Message = t.Text("login.loop-silent")
+		p.Action.Label = t.Text("action.sign-in")
 	case err == nil:
 		reason = "the session is there; what it opens asks for another login each time"
-		p.Message = "You are signed in, and the page that you want asked for another sign-in each time. It may want more than the sign-in service gives. Please tell the people who run this application."
-		p.Action = web.Link{Label: "Go to the home page", Href: "/"}
+		p.Message = t.Text("login.loop-demand")
+		p.Action = web.Link{Label: t.Text("action.home"), Href: "/"}
 		p.Secondary = nil
 	case len(r.CookiesNamed(h.cfg.Sessions.CookieName())) == 0:
 		reason = "the browser does not send the session cookie back"
-		p.Message = "You have signed in several times, but your browser does not keep the cookie that says so. Allow cookies for this site, or turn off what blocks them, and try again."
+		p.Message = t.Text("login.loop-no-cookie")
 	default:
 		reason = "the session of the cookie is not found: do all bffs share one store?"
-		p.Message = "You have signed in several times, and each time this application did not know you afterwards. That is not your fault. Please tell the people who run it."
+		p.Message = t.Text("login.loop-unknown")
 	}
 	h.cfg.Logger.WarnContext(r.Context(), "login loop stopped", "logins", loopLogins, "interval", loopWindow.Seconds(), "reason", reason)
 	h.cfg.Respond.Problem(w, r, p)

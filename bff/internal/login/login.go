@@ -158,7 +158,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Logger.DebugContext(r.Context(), "login not numbered", "err", err)
 	}
 	if !a.setStepUp(extra) {
-		h.brokenLink(w, r, to, "Its max_age is not a number of seconds.")
+		h.brokenLink(w, r, to, h.cfg.Respond.Texts(r).Text("login.link-max-age"))
 		return
 	}
 	target, err := h.cfg.Party.AuthorizationURL(r.Context(), md, a.request(), extra)
@@ -168,7 +168,7 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	switch err = h.jar.keep(w, r, a); {
 	case errors.Is(err, errAttemptSize):
-		h.brokenLink(w, r, a.ReturnTo, "It asks for too much at once.")
+		h.brokenLink(w, r, a.ReturnTo, h.cfg.Respond.Texts(r).Text("login.link-size"))
 	case err != nil:
 		h.cfg.Respond.InternalError(w, r, err)
 	default:
@@ -197,9 +197,10 @@ func (a *attempt) setStepUp(request url.Values) bool {
 }
 
 func (h *Handlers) brokenLink(w http.ResponseWriter, r *http.Request, to, message string) {
+	t := h.cfg.Respond.Texts(r)
 	h.cfg.Respond.Problem(w, r, web.Problem{
-		Code: "link_invalid", Status: http.StatusBadRequest, Title: "This sign-in link is broken", Message: message,
-		Action: web.Link{Label: "Sign in", Href: route.LoginURL(to)},
+		Code: "link_invalid", Status: http.StatusBadRequest, Title: t.Text("login.link-title"), Message: message,
+		Action: web.Link{Label: t.Text("action.sign-in"), Href: route.LoginURL(to)},
 	})
 }
 

@@ -1,7 +1,6 @@
 package login
 
 import (
-	"fmt"
 	"math"
 	"net/http"
 	"net/netip"
@@ -118,12 +117,9 @@ func (h *Handlers) limited(w http.ResponseWriter, r *http.Request, to string) bo
 	}
 	seconds := int(math.Ceil(wait.Seconds()))
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	unit := "seconds"
-	if seconds == 1 {
-		unit = "second"
-	}
-	p := tryAgain(r, to, "rate_limited", http.StatusTooManyRequests, "Too many sign-ins at once")
-	p.Message = fmt.Sprintf("More sign-ins were started from your network than people start by hand. Please wait %d %s and try again.", seconds, unit)
+	t := h.cfg.Respond.Texts(r)
+	p := h.tryAgain(r, to, "rate_limited", http.StatusTooManyRequests, t.Text("login.rate-title"))
+	p.Message = t.Text("login.rate", "seconds", strconv.Itoa(seconds))
 	h.cfg.Respond.Problem(w, r, p)
 	return true
 }

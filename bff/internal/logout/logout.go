@@ -181,12 +181,13 @@ func (h *Handlers) ask(w http.ResponseWriter, r *http.Request, to string) {
 	if to != "/" {
 		href += "?returnTo=" + url.QueryEscape(to)
 	}
+	t := h.cfg.Respond.Texts(r)
 	h.cfg.Respond.Problem(w, r, web.Problem{
 		Code: respond.CodeSignOut, Status: http.StatusForbidden,
-		Title:     "Do you want to sign out?",
-		Message:   "Another site has sent you here to sign out. If that is not what you want, simply go on.",
-		Action:    web.Link{Label: "Sign out", Href: href},
-		Secondary: &web.Link{Label: "Stay signed in", Href: "/"},
+		Title:     t.Text("logout.title"),
+		Message:   t.Text("logout.text"),
+		Action:    web.Link{Label: t.Text("action.sign-out"), Href: href},
+		Secondary: &web.Link{Label: t.Text("action.stay"), Href: "/"},
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
@@ -37,13 +38,24 @@ func RetryIn(w http.ResponseWriter, d time.Duration) {
 type Responder struct {
 	pages     *web.Pages
 	errorPath string
+	catalog   *catalog.Catalog // of the pages
+	english   *catalog.Catalog // of errors for programs
 	logger    *slog.Logger
 }
 
-// New returns a Responder with these pages and this log. errorPath is the page of the
-// front end that shows problems; "" for none.
-func New(pages *web.Pages, errorPath string, logger *slog.Logger) *Responder {
-	return &Responder{pages: pages, errorPath: errorPath, logger: logger}
+// New returns a Responder with these pages, their texts and this log. errorPath is the
+// page of the front end that shows problems; "" for none.
+func New(pages *web.Pages, errorPath string, texts *catalog.Catalog, logger *slog.Logger) *Responder {
+	return &Responder{pages: pages, errorPath: errorPath, catalog: texts, english: catalog.English(), logger: logger}
+}
+
+// Texts returns the texts for the answer to a request: those of the pages for a
+// navigation, and English ones for a program, as all errors of the API are.
+func (rs *Responder) Texts(r *http.Request) *catalog.Catalog {
+	if origins.Navigation(r) {
+		return rs.catalog
+	}
+	return rs.english
 }
 
 // Codes of problems that only a page of the bff can show: a question, whose answer needs
@@ -98,12 +110,13 @@ func describe(r *http.Request, p web.Problem) url.Values {
 func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request, err error, again string) {
 	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
+	t := rs.Texts(r)
 	rs.Problem(w, r, web.Problem{
 		Code: "provider_unavailable", Status: http.StatusServiceUnavailable,
-		Title:   "Signing in is not possible at the moment",
-		Message: "The sign-in service does not answer. Please try again in a little while.",
-		Detail:  Detail(r),
-		Action:  web.Link{Label: "Try again", Href: again},
+		Title:   t.Text("problem.provider-title"),
+		Message: t.Text("problem.provider"),
+		Detail:  rs.Detail(r),
+		Action:  web.Link{Label: t.Text("action.retry"), Href: again},
 	})
 }
 
@@ -113,24 +126,26 @@ func (rs *Responder) ProviderUnavailable(w http.ResponseWriter, r *http.Request,
 func (rs *Responder) StoreUnavailable(w http.ResponseWriter, r *http.Request, err error) {
 	rs.cause(r, err)
 	w.Header().Set("Retry-After", RetryAfter)
+	t := rs.Texts(r)
 	rs.Problem(w, r, web.Problem{
 		Code: "store_unavailable", Status: http.StatusServiceUnavailable,
-		Title:   "Please try again in a little while",
-		Message: "Your session cannot be looked up at the moment. You have not been signed out.",
-		Detail:  Detail(r),
-		Action:  web.Link{Label: "Try again", Href: "/"},
+		Title:   t.Text("problem.store-title"),
+		Message: t.Text("problem.store"),
+		Detail:  rs.Detail(r),
+		Action:  web.Link{Label: t.Text("action.retry"), Href: "/"},
 	})
 }
 
 // FrontendUnavailable answers 502 for a front-end server that does not
 // respond. The proxy has logged the error.
 func (rs *Responder) FrontendUnavailable(w http.ResponseWriter, r *http.Request) {
+	t := rs.Texts(r)
 	rs.Problem(w, r, web.Problem{
 		Code: codeFrontend, Status: http.StatusBadGateway,
-		Title:   "This page cannot be shown at the moment",
-		Message: "The server that makes the pages does not answer. Please try again in a little while.",
-		Detail:  Detail(r),
-		Action:  web.Link{Label: "Try again", Href: "?" + r.URL.RawQuery},
+		Title:   t.Text("problem.pages-title"),
+		Message: t.Text("problem.pages"),
+		Detail:  rs.Detail(r),
+		Action:  web.Link{Label: t.Text("action.retry"), Href: "?" + r.URL.RawQuery},
 	})
 }
 
@@ -142,19 +157,20 @@ func (rs *Responder) cause(r *http.Request, err error) {
 // InternalError answers 500.
 func (rs *Responder) InternalError(w http.ResponseWriter, r *http.Request, err error) {
 	rs.logger.ErrorContext(r.Context(), "request failed", "err", err)
+	t := rs.Texts(r)
 	rs.Problem(w, r, web.Problem{
 		Code: "internal", Status: http.StatusInternalServerError,
-		Title:   "Something went wrong",
-		Message: "This was our fault, not yours. Please try again.",
-		Detail:  Detail(r),
+		Title:   t.Text("problem.internal-title"),
+		Message: t.Text("problem.internal"),
+		Detail:  rs.Detail(r),
 	})
 }
 
 // Detail is the line of a problem page by which its request is found in the
 // log; "" for a request without an id.
-func Detail(r *http.Request) string {
+func (rs *Responder) Detail(r *http.Request) string {
 	if id := requestid.FromContext(r.Context()); id != "" {
-		return "Request " + id
+		return rs.Texts(r).Text("problem.request", "id", id)
 	}
 	return ""
 }
