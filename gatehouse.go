@@ -52,6 +52,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
@@ -82,6 +83,11 @@ type App struct {
 	// authorized calls of all services, the operator's included.
 	UnaryInterceptors  []grpc.UnaryServerInterceptor
 	StreamInterceptors []grpc.StreamServerInterceptor
+	// RequestHeaders are header fields of requests that services get as metadata, such as
+	// "Idempotency-Key": those of bff.Config and of gateway.Config.
+	RequestHeaders []string
+	// MuxOptions are those of gateway.Config.
+	MuxOptions []runtime.ServeMuxOption
 	// Hooks are those of bff.Config. SessionEnded is called by a server, too, for the
 	// sessions that an operator ends.
 	Hooks bff.Hooks

@@ -233,6 +233,7 @@ func (p *parts) addGateway(run partSet) (err error) {
 	cfg.Ready = func() error {
 		return errors.Join(p.staying(), ready())
 	}
+	cfg.RequestHeaders, cfg.MuxOptions = p.app.RequestHeaders, p.app.MuxOptions
 	cfg.Services = append(exposedServices(p.app.Services), exposedAdmin)
 	// A bff in another process calls it by a name of their network.
 	cfg.Access.AnyHost = !run.BFF && !loopback.Listens(p.cfg.ListenGateway) && len(cfg.Access.AllowedHosts) == 0
@@ -265,7 +266,7 @@ func (p *parts) addBFF() (err error) {
 	if p.denylist != nil {
 		cfg.Revoke = bff.DenyIn(p.denylist)
 	}
-	cfg.Hooks = p.app.Hooks
+	cfg.Hooks, cfg.RequestHeaders = p.app.Hooks, p.app.RequestHeaders
 	cfg.Provider, cfg.HTTPClient = p.provider, p.security.Provider
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{

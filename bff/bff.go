@@ -31,6 +31,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/clientaddr"
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/hook"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -200,7 +201,7 @@ func New(cfg Config) (*BFF, error) {
 		Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
 	b.api = forward.NewAPI(forward.APIConfig{
-		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
+		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, RequestHeaders: headers.Canonical(cfg.RequestHeaders), Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
 		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: b.tracer,
 	})
 	b.frontend = frontend.New(frontend.Config{

@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
@@ -137,6 +138,11 @@ type Config struct {
 	// there is one, to end its streams. Streams of an API without it are ended
 	// here.
 	API http.Handler
+	// RequestHeaders are header fields that reach the API besides those of HTTP: fields of the
+	// application's own, such as "Idempotency-Key". Browsers choose their values. Names
+	// that parts, proxies or protocols use are refused. The gateway needs the same list.
+	// Default: none.
+	RequestHeaders []string
 	// TokenAddress is where clients with bearer tokens reach the API, such as
 	// "https://api.example". It is told to clients that send a token to the
 	// bff.
@@ -346,6 +352,7 @@ func (cfg Config) Validate() error {
 	if cfg.API == nil {
 		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
 	}
+	errs = append(errs, headers.Check("RequestHeaders", cfg.RequestHeaders)...)
 	return errors.Join(errs...)
 }
 

@@ -287,3 +287,19 @@ func TestBodies(t *testing.T) {
 		t.Errorf("status %d, %d bytes", res.StatusCode, len(res.body))
 	}
 }
+
+// Header fields that the application lists reach the API, and no others.
+func TestRequestHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) { cfg.RequestHeaders = []string{"idempotency-key"} })
+	s.browser().signIn().fetch("/api/private-route", header("Idempotency-Key", "1"), header("X-Tenant", "acme"))
+	seen := s.api.requests()
+	if got := seen[len(seen)-1].Header; got.Get("Idempotency-Key") != "1" || got.Get("X-Tenant") != "" {
+		t.Errorf("the API got %v, want Idempotency-Key and not X-Tenant", got)
+	}
+	cfg := s.cfg
+	cfg.RequestHeaders = []string{"X-Forwarded-For"}
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "RequestHeaders[0]") {
+		t.Errorf("got %v, want an error about RequestHeaders", err)
+	}
+}

@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
@@ -27,6 +29,27 @@ type Config struct {
 	Conn grpc.ClientConnInterface
 	// Services are the services to serve, each at the paths of its annotations.
 	Services []Service
+	// RequestHeaders are header fields of requests that services get as metadata, under
+	// their names in lower case, besides those that docs/rest.md lists: fields of the
+	// application's own, such as "Idempotency-Key". Clients choose their values. Names that
+	// parts, proxies or protocols use, such as "X-Forwarded-For", are refused. In front of
+	// browsers the bff needs the same list (bff.Config.RequestHeaders). Default: none.
+	RequestHeaders []string
+	// MuxOptions are options of grpc-gateway for the REST form of unary methods and of
+	// server streams. They follow the gateway's defaults and precede what it must not
+	// lose:
+	//
+	//   - WithMetadata and WithIncomingHeaderMatcher see the header fields of RequestHeaders
+	//     alone, and cannot set metadata that a part, a proxy or a protocol uses, such as
+	//     authorization, or x-forwarded-for.
+	//   - WithForwardResponseOption and WithMiddlewares run after and inside the gateway's
+	//     own.
+	//   - WithOutgoingHeaderMatcher replaces the gateway's, which passes on cache-control and
+	//     etag.
+	//   - WithErrorHandler, WithRoutingErrorHandler and options that add paths are refused.
+	//   - All others, marshalers among them, have no effect: OpenAPI document and generated
+	//     clients describe one form.
+	MuxOptions []runtime.ServeMuxOption
 	// Access limits which pages and hosts reach the gateway.
 	Access AccessConfig
 	// Resource describes the API as an OAuth protected resource.
@@ -142,6 +165,7 @@ func (cfg Config) Validate() error {
 				"annotate a method with google.api.http, and give Expose the functions that protoc-gen-grpc-gateway writes"))
 		}
 	}
+	errs = append(errs, headers.Check("RequestHeaders", cfg.RequestHeaders)...)
 	return errors.Join(append(errs, invalid.In("Access", cfg.Access.validate()), invalid.In("Limits", cfg.Limits.validate()))...)
 }
 
@@ -177,6 +201,7 @@ func (cfg LimitsConfig) validate() error {
 
 // withDefaults returns cfg with the default of each field that is zero.
 func (cfg Config) withDefaults() Config {
+	cfg.RequestHeaders = headers.Canonical(cfg.RequestHeaders)
 	cfg.Limits.MaxBodyBytes = cmp.Or(cfg.Limits.MaxBodyBytes, defaultMaxBodyBytes)
 	cfg.Limits.MaxResponseBytes = cmp.Or(cfg.Limits.MaxResponseBytes, defaultMaxResponseBytes)
 	cfg.Limits.Timeout = cmp.Or(cfg.Limits.Timeout, defaultTimeout)

@@ -99,7 +99,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 				return nil, err
 			}
 		}
-		g.api = crossOrigin(base.String()).Handler(g.api)
+		g.api = crossOrigin(base.String(), cfg.RequestHeaders).Handler(g.api)
 	}
 	services, err := g.addRoutes(cfg)
 	if err != nil {
@@ -107,7 +107,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	_, local := cfg.Conn.(methodRegistry)
 	conn := upstream.New(&grpctrace.Conn{ClientConnInterface: cfg.Conn, Tracer: tracer, Local: local}, cfg.Limits.MaxResponseBytes, services)
-	g.rpcs = rpc.New(rpc.Config{Conn: conn, Flows: g.flows, Services: services, MaxBodyBytes: cfg.Limits.MaxBodyBytes})
+	g.rpcs = rpc.New(rpc.Config{Conn: conn, Flows: g.flows, Services: services, MaxBodyBytes: cfg.Limits.MaxBodyBytes, RequestHeaders: cfg.RequestHeaders})
 	for _, rt := range g.routes {
 		if g.rpcs.Hides(rt) {
 			return nil, fmt.Errorf("%s (%s) lies where generated clients call that service's methods: choose another path", rt, rt.RPC)
@@ -119,7 +119,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	if g.description, err = newDescription(cfg, g.routes); err != nil {
 		return nil, err
 	}
-	rest := transcode.Config{Conn: conn, Flows: g.flows, Routes: g.routes}
+	rest := transcode.Config{Conn: conn, Flows: g.flows, Routes: g.routes, RequestHeaders: cfg.RequestHeaders, Options: cfg.MuxOptions}
 	for _, service := range cfg.Services {
 		rest.Services = append(rest.Services, service.rest)
 	}
@@ -150,12 +150,12 @@ func (g *Gateway) addRoutes(cfg Config) ([]protoreflect.ServiceDescriptor, error
 	return services, route.CheckDuplicates(g.routes)
 }
 
-func crossOrigin(origin string) *cors.Cors {
+func crossOrigin(origin string, requestHeaders []string) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedOrigins: []string{origin},
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
-		AllowedHeaders: []string{"Accept", "Accept-Language", "Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Traceparent", "Tracestate", "X-Request-Id",
-			"Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Timeout", "X-Grpc-Web", "X-User-Agent"},
+		AllowedHeaders: append([]string{"Accept", "Accept-Language", "Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Traceparent", "Tracestate", "X-Request-Id",
+			"Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Timeout", "X-Grpc-Web", "X-User-Agent"}, requestHeaders...),
 		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 			"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"},
 		MaxAge: int((10 * time.Minute).Seconds()),

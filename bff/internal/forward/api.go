@@ -45,7 +45,8 @@ type Sessions interface {
 	Used(r *http.Request) (*session.Session, error)
 }
 
-// APIConfig configures an API. All fields but TokenAddress are required.
+// APIConfig configures an API. All fields but TokenAddress and
+// RequestHeaders are required.
 type APIConfig struct {
 	// Handler is the API, in this process or a [NewProxy].
 	Handler http.Handler
@@ -54,10 +55,12 @@ type APIConfig struct {
 	// TokenAddress is the address for clients with bearer tokens, in the hint
 	// that they get here; "" for none.
 	TokenAddress string
-	Sessions     Sessions
-	Watcher      Watcher
-	Tokens       *refresh.Refresher
-	Origins      *origins.Origins
+	// RequestHeaders are those that reach the API besides apiHeaders, in canonical form.
+	RequestHeaders []string
+	Sessions       Sessions
+	Watcher        Watcher
+	Tokens         *refresh.Refresher
+	Origins        *origins.Origins
 	// Stopping is closed when the process is about to stop.
 	Stopping <-chan struct{}
 	// Work counts WebSockets.
@@ -73,13 +76,14 @@ type APIConfig struct {
 // or without a token. It is safe for concurrent use.
 type API struct {
 	cfg     APIConfig
-	drainer drainer // nil for an API that does not end its streams itself
+	headers []string // request headers that pass
+	drainer drainer  // nil for an API that does not end its streams itself
 }
 
 // NewAPI returns an API.
 func NewAPI(cfg APIConfig) *API {
 	d, _ := cfg.Handler.(drainer)
-	return &API{cfg: cfg, drainer: d}
+	return &API{cfg: cfg, headers: slices.Concat(apiHeaders, cfg.RequestHeaders), drainer: d}
 }
 
 // Drain ends the streams of an API that does so itself.
@@ -178,7 +182,7 @@ func (api *API) outgoing(ctx context.Context, r *http.Request, s *session.Sessio
 	out.Trailer = nil
 	dropped := ConnectionHeaders(r.Header)
 	out.Header = make(http.Header, 14) // a browser sends about half of what may pass
-	for _, name := range apiHeaders {
+	for _, name := range api.headers {
 		if values := r.Header[name]; len(values) > 0 && !dropped[name] {
 			out.Header[name] = values
 		}

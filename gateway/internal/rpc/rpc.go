@@ -48,6 +48,8 @@ type Config struct {
 	Flows        *flow.Flows
 	Services     []protoreflect.ServiceDescriptor
 	MaxBodyBytes int64 // longest message of a request, decompressed
+	// RequestHeaders are those of transcode.Config.
+	RequestHeaders []string
 }
 
 // Handler serves the methods of services. It is safe for concurrent use.
@@ -174,7 +176,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 		return
 	}
 	// From here on the client's protocol is known, and errors are sent in it.
-	md, refused := sanitize.Metadata(x.Request.Header, x.ID)
+	md, refused := sanitize.Metadata(x.Request.Header, x.ID, h.cfg.RequestHeaders)
 	if refused == nil && m.route.Uploads { // a client stream is not served here
 		refused = refusal.New(http.StatusNotImplemented, codes.Unimplemented,
 			"a stream of requests is served over gRPC only, at the server's own address")

@@ -92,14 +92,15 @@ func isUnreserved(c byte) bool {
 }
 
 // Metadata returns the metadata of a call: the request id, and from the header
-// Authorization and Accept-Language. Nothing else passes, in particular not
+// Authorization, Accept-Language and the fields that the application lists in also, in
+// canonical form. Nothing else passes, in particular not
 // Grpc-Timeout, Grpc-Metadata-* (CVE-2026-18972), cookies,
 // X-HTTP-Method-Override, TE, Baggage and forwarded addresses. The connection to the
 // server adds the trace context.
 //
 // Two Authorization values are refused with 400 invalid_request (RFC 6750 §3.1):
 // metadata would contain both, and servers differ in which one they read.
-func Metadata(from http.Header, id string) (metadata.MD, *refusal.Refusal) {
+func Metadata(from http.Header, id string, also []string) (metadata.MD, *refusal.Refusal) {
 	to := metadata.MD{requestIDKey: {id}}
 	if values := from["Authorization"]; len(values) > 0 {
 		if len(values) > 1 || !httpheader.IsPrintable(values[0]) {
@@ -112,14 +113,26 @@ func Metadata(from http.Header, id string) (metadata.MD, *refusal.Refusal) {
 	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && httpheader.IsPrintable(languages) {
 		to["accept-language"] = []string{languages}
 	}
+	for _, name := range also {
+		if values := from[name]; len(values) > 0 && !slices.ContainsFunc(values, func(value string) bool { return !httpheader.IsPrintable(value) }) {
+			to[strings.ToLower(name)] = values
+		}
+	}
+	return to, CheckSize(to)
+}
+
+// CheckSize refuses metadata that the server would not accept.
+func CheckSize(md metadata.MD) *refusal.Refusal {
 	size := 0
-	for key, values := range to {
-		size += len(key) + len(values[0]) + 32 // as HTTP/2 counts (RFC 9113 §10.5.1)
+	for key, values := range md {
+		for _, value := range values {
+			size += len(key) + len(value) + 32 // as HTTP/2 counts (RFC 9113 §10.5.1)
+		}
 	}
 	if size > maxMetadataBytes {
-		return nil, refusal.New(http.StatusRequestHeaderFieldsTooLarge, codes.InvalidArgument, fmt.Sprintf("the header is longer than %d bytes", maxMetadataBytes))
+		return refusal.New(http.StatusRequestHeaderFieldsTooLarge, codes.InvalidArgument, fmt.Sprintf("the header is longer than %d bytes", maxMetadataBytes))
 	}
-	return to, nil
+	return nil
 }
 
 // maxMetadataBytes is the server's limit of a header (32 KiB) minus what gRPC

@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/sanitize"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 )
 
 // A call is one exchange with a route. It is in the context of everything that
@@ -36,6 +37,7 @@ type call struct {
 	flow       *flow.Flow       // nil unless the answer streams, or the request does
 	answers    *upstream.Stream // of the server, nil until the call is made
 	called     bool             // the call has been made
+	metadata   metadata.MD      // ours, nil without options of the application
 	rendered   rendered
 }
 
@@ -45,8 +47,26 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// Calling implements upstream.Call.
-func (c *call) Calling() { c.called = true }
+// Calling implements upstream.Call. It adds the metadata of the application's options,
+// which has replaced ours in the context, to ours.
+func (c *call) Calling(ctx context.Context) (context.Context, error) {
+	c.called = true
+	if c.metadata == nil {
+		return ctx, nil
+	}
+	all := c.metadata
+	added, _ := metadata.FromOutgoingContext(ctx)
+	for key, values := range added {
+		if _, ours := all[key]; !ours && !headers.Reserved(key) {
+			all[key] = values
+		}
+	}
+	if refused := sanitize.CheckSize(all); refused != nil {
+		c.Override(refused)
+		return nil, refused.Status.Err()
+	}
+	return metadata.NewOutgoingContext(ctx, all), nil
+}
 
 // Sending implements upstream.Call.
 func (c *call) Sending(message proto.Message) error { return c.conditions.Fill(message) }
@@ -65,7 +85,7 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 		x.Options(strings.Join(methods, ", "))
 		return
 	}
-	md, refused := sanitize.Metadata(r.Header, x.ID)
+	md, refused := sanitize.Metadata(r.Header, x.ID, h.cfg.RequestHeaders)
 	if refused != nil {
 		x.Refuse(refused)
 		return
@@ -79,6 +99,13 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 	inner := r.WithContext(metadata.NewOutgoingContext(r.Context(), md))
 	inner.Method, inner.URL, inner.Header = method, path, http.Header{}
 	inner.Host, inner.RemoteAddr = "", ""
+	if len(h.cfg.Options) > 0 { // they see what the application has listed
+		for _, name := range h.cfg.RequestHeaders {
+			if values := r.Header[name]; len(values) > 0 {
+				inner.Header[name] = values
+			}
+		}
+	}
 	h.mux.ServeHTTP(x, inner)
 }
 
@@ -98,6 +125,9 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 		return
 	}
 	c := &call{Exchange: x, route: rt, conditions: conditions, params: params}
+	if len(h.cfg.Options) > 0 {
+		c.metadata, _ = metadata.FromOutgoingContext(r.Context()) // a copy
+	}
 	var body io.ReadCloser
 	if !rt.Uploads {
 		if body, refused = c.readBody(); refused != nil {

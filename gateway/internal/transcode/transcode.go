@@ -26,12 +26,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 )
 
-// Config configures a Handler. All fields are required.
+// Config configures a Handler. All fields but RequestHeaders and Options are required.
 type Config struct {
 	Conn     *upstream.Conn
 	Flows    *flow.Flows
 	Routes   []*route.Route // of all services
 	Services []Service
+	// RequestHeaders are the header fields that become metadata, besides those of
+	// sanitize.Metadata, in canonical form.
+	RequestHeaders []string
+	// Options are the application's.
+	Options []runtime.ServeMuxOption
 }
 
 // A Service has the generated function that registers its handlers.
@@ -57,7 +62,10 @@ func New(cfg Config) (*Handler, error) {
 		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // clients see every field that exists
 		// UnmarshalOptions is zero: unknown fields are errors.
 	}}
-	h.mux = runtime.NewServeMux(h.muxOptions()...)
+	if err := checkOptions(cfg.Options); err != nil {
+		return nil, err
+	}
+	h.mux = runtime.NewServeMux(slices.Concat(h.defaults(), cfg.Options, h.muxOptions())...)
 	for _, service := range cfg.Services {
 		// Only generated functions that dial use the context, and Expose does not
 		// take those.
@@ -73,20 +81,33 @@ func New(cfg Config) (*Handler, error) {
 	return h, h.bindRoutes()
 }
 
+// drop passes no header field on.
+func drop(string) (string, bool) { return "", false }
+
+// defaults are the options that those of the application follow: they replace the matchers,
+// and are added to the others. Ours see a request before theirs and its answer, too, so
+// that theirs run neither for probes nor for what is refused here.
+func (h *Handler) defaults() []runtime.ServeMuxOption {
+	return []runtime.ServeMuxOption{
+		runtime.WithMiddlewares(h.middleware),
+		runtime.WithForwardResponseOption(h.forward),
+		runtime.WithForwardResponseOption(checkRaw),
+		runtime.WithForwardResponseOption(tag),
+		runtime.WithIncomingHeaderMatcher(drop), // sanitize.Metadata makes the metadata
+		runtime.WithOutgoingHeaderMatcher(sanitize.ResponseHeader),
+	}
+}
+
 // muxOptions disables every default of grpc-gateway by which a request can be
-// something else than it seems, and takes over errors and metadata.
+// something else than it seems, and takes over errors and metadata. They follow those of
+// the application, which cannot replace them.
 func (h *Handler) muxOptions() []runtime.ServeMuxOption {
-	drop := func(string) (string, bool) { return "", false }
 	return []runtime.ServeMuxOption{
 		// Accept and Content-Type of a client select no marshaler: an HttpBody
 		// could become base64 in JSON.
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: h.json}),
-		runtime.WithMiddlewares(h.middleware),
 		runtime.WithErrorHandler(callError),
 		runtime.WithRoutingErrorHandler(h.routingError),
-		runtime.WithForwardResponseOption(h.forward),
-		runtime.WithForwardResponseOption(checkRaw),
-		runtime.WithForwardResponseOption(tag),
 		runtime.WithForwardResponseRewriter(h.render),
 		// CVE-2026-37236: neither a header nor a form changes the method of a POST.
 		runtime.WithDisableHTTPMethodOverride(),
@@ -94,8 +115,6 @@ func (h *Handler) muxOptions() []runtime.ServeMuxOption {
 		// Each encoded character is decoded once, after the path was split at its
 		// slashes; sanitize.Path has refused encoded slashes.
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
-		runtime.WithIncomingHeaderMatcher(drop), // sanitize.Metadata makes the metadata
-		runtime.WithOutgoingHeaderMatcher(sanitize.ResponseHeader),
 		runtime.WithOutgoingTrailerMatcher(drop),
 		runtime.WithWriteContentLength(),
 		runtime.WithDisableChunkedEncoding(), // net/http sets it; HTTP/2 forbids it
@@ -195,7 +214,7 @@ func (h *Handler) bindRoutes() error {
 	}
 	for _, registered := range h.handlers {
 		if registered.route == nil {
-			return errors.New("generated code registers a route that no google.api.http annotation declares: generate it without generate_unbound_methods, and without a separate HTTP rules file")
+			return errors.New("generated code registers a route that no google.api.http annotation declares: generate it without generate_unbound_methods and without a separate HTTP rules file, and give MuxOptions that add no paths")
 		}
 	}
 	return nil

@@ -19,8 +19,9 @@ import (
 
 // A Call observes one call through a [Conn]; [NewContext] attaches it.
 type Call interface {
-	// Calling is called before the call is made.
-	Calling()
+	// Calling is called before the call is made, and returns its context. An error ends
+	// the call.
+	Calling(context.Context) (context.Context, error)
 	// Sending is called with each message before it is sent, and may change it.
 	// An error ends the call.
 	Sending(message proto.Message) error
@@ -64,17 +65,23 @@ func New(conn grpc.ClientConnInterface, maxResponse int, services []protoreflect
 
 // Invoke makes a unary call.
 func (c *Conn) Invoke(ctx context.Context, method string, request, response any, opts ...grpc.CallOption) error {
-	calling(ctx)
+	ctx, err := calling(ctx)
+	if err != nil {
+		return err
+	}
 	if err := sending(ctx, request); err != nil {
 		return err
 	}
-	err := c.conn.Invoke(ctx, method, request, response, append(opts, c.limit)...)
+	err = c.conn.Invoke(ctx, method, request, response, append(opts, c.limit)...)
 	return LimitError(err, request)
 }
 
 // NewStream makes a call that streams.
 func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	calling(ctx)
+	ctx, err := calling(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cs, err := c.conn.NewStream(ctx, desc, method, append(opts, c.limit)...)
 	if err != nil {
 		return nil, err
@@ -90,11 +97,12 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	return s, nil
 }
 
-// calling tells the call that it is made.
-func calling(ctx context.Context) {
+// calling tells the call that it is made, and returns its context.
+func calling(ctx context.Context) (context.Context, error) {
 	if call := CallOf(ctx); call != nil {
-		call.Calling()
+		return call.Calling(ctx)
 	}
+	return ctx, nil
 }
 
 // sending tells the call about a message before it is sent.
