@@ -28,7 +28,7 @@ and the npm package gatehouse-browser, which fits this program. It needs Node.js
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.Out, "out", "web/src/gen", "`directory` to write, in that of a package.json; files of others in it stay")
-	flags.StringSliceVar(&cfg.Parts, "only", typescript.Parts, "what to write: some of connect, rest, browser")
+	flags.StringSliceVar(&cfg.Parts, "only", typescript.Parts, "`parts` to write: some of connect, rest, browser")
 	flags.BoolVar(&cfg.Install, "install", false, "add the npm packages that the code needs")
 	flags.BoolVar(&cfg.Check, "check", false, "write nothing, and fail if a file is stale")
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {

@@ -4,5 +4,7 @@
 //
 // The generators are npm packages. Their versions are pinned by generators/package-lock.json,
 // which is part of the program. They are installed in a directory of their own, because their
-// dependencies conflict with those of front ends: openapi-typescript needs TypeScript 5.
+// dependencies conflict with those of front ends: openapi-typescript needs TypeScript 5. To update
+// them, change generators/package.json, run npm install --package-lock-only beside it, and change
+// the version of @bufbuild/protobuf that pages get.
 package typescript

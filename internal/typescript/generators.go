@@ -42,7 +42,7 @@ type tools struct {
 func install(ctx context.Context, cache string, settings []byte, log io.Writer) (*tools, error) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		return nil, fmt.Errorf("Node.js is not installed, which runs the generators: install version %d or newer from https://nodejs.org", oldestNode)
+		return nil, fmt.Errorf("the generators need Node.js, which is not installed: install version %d or newer from https://nodejs.org", oldestNode)
 	}
 	if err := checkNode(ctx, node); err != nil {
 		return nil, err
@@ -60,9 +60,9 @@ func install(ctx context.Context, cache string, settings []byte, log io.Writer) 
 	if _, err := os.Stat(t.dir); err == nil {
 		return t, nil
 	}
-	npm, err := lookNPM()
+	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return nil, err
+		return nil, errors.New("the generators need npm, which is not installed: it comes with Node.js from https://nodejs.org; Debian has it as the package npm")
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
@@ -110,17 +110,9 @@ func checkNode(ctx context.Context, node string) error {
 	version := strings.TrimSpace(string(out))
 	major, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	if n, err := strconv.Atoi(major); err == nil && n < oldestNode {
-		return fmt.Errorf("Node.js is %s, which is too old for the generators: install version %d or newer from https://nodejs.org", version, oldestNode)
+		return fmt.Errorf("the generators need Node.js %d or newer, and %s is installed: get a newer version from https://nodejs.org", oldestNode, version)
 	}
 	return nil
-}
-
-func lookNPM() (string, error) {
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		return "", errors.New("npm is not installed, which installs the generators: it comes with Node.js from https://nodejs.org; Debian has it as the package npm")
-	}
-	return npm, nil
 }
 
 // run runs a program of a package with an input, and returns its output.

@@ -104,7 +104,7 @@ var npm = manager{"npm install", "file:"}
 var managers = map[string]manager{"pnpm-lock.yaml": {"pnpm add", "link:"}, "yarn.lock": {"yarn add", "link:"}}
 
 // lacks returns what the front end lacks for the generated code, as arguments for the package
-// manager. needed reports whether the generated code does not work without.
+// manager. needed reports whether one of them is worth a note.
 func (p *page) lacks(out string, parts []string) (packages []string, needed bool, err error) {
 	absolute, err := filepath.Abs(out)
 	if err != nil {
@@ -155,12 +155,12 @@ func numbers(version string) (parsed []int) {
 // command returns the command that adds packages, for the user's shell.
 func (p *page) command(packages []string) string {
 	command := p.manager.add + " " + strings.Join(packages, " ")
-	if here, err := filepath.Abs("."); err == nil && here != p.dir {
-		dir := p.dir
-		if relative, err := filepath.Rel(here, p.dir); err == nil {
-			dir = relative
-		}
-		command = "(cd " + dir + " && " + command + ")"
+	here, err := filepath.Abs(".")
+	if err != nil {
+		return command
+	}
+	if dir, err := filepath.Rel(here, p.dir); err == nil && dir != "." {
+		command = fmt.Sprintf("(cd %s && %s)", dir, command)
 	}
 	return command
 }

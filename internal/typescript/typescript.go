@@ -42,9 +42,6 @@ type Config struct {
 	Check bool
 	// Install makes Run add to package.json what the generated code needs.
 	Install bool
-	// Cache is the directory for the generators. Default: gatehouse in the user's cache
-	// directory.
-	Cache string
 	// Log gets one line for each thing that was done.
 	Log io.Writer
 }
@@ -108,14 +105,11 @@ func generate(ctx context.Context, cfg Config, npmrc []byte) (files, error) {
 	if !connect && !rest {
 		return generated, nil
 	}
-	if cfg.Cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("no directory for the generators: %w", err)
-		}
-		cfg.Cache = filepath.Join(user, "gatehouse")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("no directory for the generators: %w", err)
 	}
-	t, err := install(ctx, cfg.Cache, npmrc, cfg.Log)
+	t, err := install(ctx, filepath.Join(cache, "gatehouse"), npmrc, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -213,6 +213,10 @@ func TestFindPage(t *testing.T) {
 // TestLacks checks what a front end has to add, and with which package manager.
 func TestLacks(t *testing.T) {
 	t.Parallel()
+	pinned, err := generators.ReadFile("generators/package.json")
+	if want := `"@bufbuild/protoc-gen-es": "` + strings.TrimPrefix(libraries[0].version, "^") + `"`; err != nil || !strings.Contains(string(pinned), want) {
+		t.Errorf("%s is not generated for %s: %v", pinned, want, err)
+	}
 	all := "@bufbuild/protobuf@^2.17.0 @connectrpc/connect@^2.3.0 @connectrpc/connect-web@^2.3.0 openapi-fetch@^0.17.0 file:src/gen/gatehouse-browser"
 	complete := `{"dependencies": {"@bufbuild/protobuf": "2", "@connectrpc/connect": "2"},
 		"devDependencies": {"openapi-fetch": "0.17"}, "peerDependencies": {"gatehouse-browser": "*", "@connectrpc/connect-web": "*"}}`
@@ -263,9 +267,9 @@ func TestInstall(t *testing.T) { // not parallel: it changes PATH
 		programs map[string]string
 		want     string
 	}{
-		{nil, "Node.js is not installed, which runs the generators: install version 20 or newer from https://nodejs.org"},
-		{map[string]string{"node": "#!/bin/sh\necho v18.20.4\n"}, "Node.js is v18.20.4, which is too old"},
-		{map[string]string{"node": node}, "npm is not installed"},
+		{nil, "the generators need Node.js, which is not installed: install version 20 or newer from https://nodejs.org"},
+		{map[string]string{"node": "#!/bin/sh\necho v18.20.4\n"}, "the generators need Node.js 20 or newer, and v18.20.4 is installed"},
+		{map[string]string{"node": node}, "the generators need npm"},
 		{map[string]string{"node": node, "npm": "#!/bin/sh\necho E401 >&2\nexit 1\n"}, "npm could not install the generators (exit status 1):\nE401"},
 	} {
 		if _, err := attempt(c.programs); err == nil || !strings.Contains(err.Error(), c.want) {
