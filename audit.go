@@ -57,7 +57,7 @@ func (p *parts) startAudit() error {
 		return nil
 	})
 	p.recorder = auditlog.New(auditlog.Config{
-		Handler: handler, Part: "program", Logger: logger, MeterProvider: p.telemetry.Meter,
+		Handler: handler, Part: "program", Now: p.now, Logger: logger, MeterProvider: p.telemetry.Meter,
 	})
 	for _, to := range []*audit.Handler{&p.cfg.Provider.Audit, &p.cfg.Server.Audit, &p.cfg.BFF.Audit} {
 		*to = handler

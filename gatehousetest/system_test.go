@@ -124,6 +124,24 @@ func TestClock(t *testing.T) {
 		t.Errorf("the service has the time %v, the clock %v", now, clock.Now())
 	}
 	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
+	clock.Advance(48 * time.Hour) // longer than keys are used
+	wantStatus(t, app.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
+}
+
+// TestClockOfStreams: an open event stream ends soon after the clock's end of its session.
+func TestClockOfStreams(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Start(t, notes.App())
+	resp, err := app.SignIn(t, "seller").Get("/api/auth/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	app.Clock.Advance(8 * 24 * time.Hour)
+	if events, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(events), "event: ended") {
+		t.Errorf("the events are %q, error %v", events, err)
+	}
 }
 
 // TestSettings: settings have the names of flags, those of the application too.

@@ -88,6 +88,9 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	defer cancel()
 	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
 	w := &watched{refusal: func() *status.Status {
+		if !i.verifier.now().Before(p.ExpiresAt) { // the timer stops while the machine sleeps
+			return statusExpired
+		}
 		if st := allowed(); st != nil {
 			return st
 		}

@@ -233,6 +233,21 @@ func TestStreamOfSleepingMachine(t *testing.T) {
 	}
 }
 
+// A stream that waits ends within a second of the clock's end of its token.
+func TestWaitingStreamOfSleepingMachine(t *testing.T) {
+	t.Parallel()
+	issuer, clock := newIssuer(t), newClock()
+	issuer.Now = clock.Now
+	table, methods := newTable(t, nil)
+	i := authn.NewInterceptor(newVerifier(t, issuer, authn.Config{Now: clock.Now}), table)
+	err := stream(incoming(t.Context(), "Bearer "+mint(issuer, nil)), i, kinds["bidi"], methods[0], &fakeStream{}, func(_ any, ss grpc.ServerStream) error {
+		clock.Advance(time.Hour)
+		<-ss.Context().Done()
+		return ss.Context().Err()
+	})
+	wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenExpired)
+}
+
 // A stream that ends for another reason returns that reason.
 func TestStreamEndsEarlier(t *testing.T) {
 	t.Parallel()

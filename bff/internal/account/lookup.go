@@ -84,7 +84,7 @@ func (l *Lookup) expire(ctx context.Context, s *session.Session) error {
 // the store does not take the record.
 func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 	s, err := l.Current(r)
-	if err != nil || time.Now().UnixNano() < l.pausedUntil.Load() {
+	if err != nil || l.cfg.Now().UnixNano() < l.pausedUntil.Load() {
 		return s, err
 	}
 	err = l.cfg.Sessions.Touch(r.Context(), s)
@@ -92,7 +92,7 @@ func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, err
 	case err != nil && r.Context().Err() == nil:
-		l.pausedUntil.Store(time.Now().Add(touchPause).UnixNano()) // the sessions log the outage
+		l.pausedUntil.Store(l.cfg.Now().Add(touchPause).UnixNano()) // the sessions log the outage
 	}
 	return s, nil
 }
