@@ -88,6 +88,18 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestMachineToken: a machine client has its permissions, and is no user.
+func TestMachineToken(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Start(t, notes.App())
+	wantStatus(t, app.Client(app.MachineToken(t, "demo-machine")), http.MethodPost, "/api/notes", http.StatusOK)
+	none := gatehousetest.Claims{"permissions": []string{}}
+	wantStatus(t, app.Client(app.MachineToken(t, "demo-machine", none)), http.MethodPost, "/api/notes", http.StatusForbidden)
+	if failed := attempt(t, func(t testing.TB) { app.MachineToken(t, "demo-machin") }); !strings.Contains(failed, "demo-machine") {
+		t.Errorf("an unknown machine fails with %q", failed)
+	}
+}
+
 // TestClock: all parts have the clock, and the application can have it too.
 func TestClock(t *testing.T) {
 	t.Parallel()
@@ -168,7 +180,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// An attempted test may fail.
+// An attempted test may fail. Its TB is nil in an example.
 type attempted struct {
 	testing.TB
 	mu       sync.Mutex
@@ -176,6 +188,10 @@ type attempted struct {
 	log      strings.Builder
 	cleanups []func()
 }
+
+func (a *attempted) Helper() {}
+
+func (a *attempted) Context() context.Context { return context.Background() }
 
 func (a *attempted) Output() io.Writer { return a }
 
@@ -297,3 +313,19 @@ func TestParallel(t *testing.T) {
 }
 
 func wrapped(text string) *wrapperspb.StringValue { return wrapperspb.String(text) }
+
+// BenchmarkStart measures start and end of a system, and BenchmarkSignIn a sign-in.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		if failed := attempt(b, func(t testing.TB) { gatehousetest.Start(t, notes.App()) }); failed != "" {
+			b.Fatal(failed)
+		}
+	}
+}
+
+func BenchmarkSignIn(b *testing.B) {
+	app := gatehousetest.Config{Settings: map[string]string{"login-rate": "1000000", "log-level": "error"}}.Start(b, notes.App())
+	for b.Loop() {
+		app.SignIn(b, "seller")
+	}
+}

@@ -36,17 +36,36 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 			all["acr"] = u.ACR[0]
 		}
 	}
-	for _, c := range claims {
-		maps.Copy(all, c)
+	return s.mint(t, req, claims)
+}
+
+// MachineToken returns an access token of a machine client of the development provider, by the
+// client's id, with all scopes that the client may have. Claims change it, as those of [System.Token].
+func (s *System) MachineToken(t testing.TB, machine string, claims ...Claims) string {
+	t.Helper()
+	req := devidp.TokenRequest{Machine: machine, Claims: map[string]any{}}
+	for _, m := range s.run.Provider.Machines() {
+		if m.ID == machine {
+			req.Scopes = slices.Concat(m.Permissions, m.Scopes)
+		}
 	}
-	for name, value := range all {
+	return s.mint(t, req, claims)
+}
+
+// mint returns a token with further claims.
+func (s *System) mint(t testing.TB, req devidp.TokenRequest, claims []Claims) string {
+	t.Helper()
+	for _, c := range claims {
+		maps.Copy(req.Claims, c)
+	}
+	for name, value := range req.Claims {
 		if at, ok := value.(time.Time); ok {
-			all[name] = at.Unix()
+			req.Claims[name] = at.Unix()
 		}
 	}
 	token, _, err := s.run.Provider.Mint(req)
 	if err != nil {
-		t.Fatalf("gatehousetest: token of %q: %v", user, err)
+		t.Fatalf("gatehousetest: token of %q: %v", req.User+req.Machine, err)
 	}
 	return token
 }
