@@ -42,17 +42,17 @@ func TestCheckAccess(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
 	file := filepath.Join(t.TempDir(), "testdata", "access.txt")
-	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "buyer") }); !strings.Contains(failed, "has been written") {
+	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "reader") }); !strings.Contains(failed, "has been written") {
 		t.Errorf("without a file the test fails with %q", failed)
 	}
-	app.CheckAccess(t, file, "buyer")
-	if written, err := os.ReadFile(file); err != nil || string(written) != app.Access(t, "buyer") {
+	app.CheckAccess(t, file, "reader")
+	if written, err := os.ReadFile(file); err != nil || string(written) != app.Access(t, "reader") {
 		t.Errorf("the file is %q, error %v", written, err)
 	}
-	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "seller") }); !strings.Contains(failed, "differs from "+file) {
+	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "editor") }); !strings.Contains(failed, "differs from "+file) {
 		t.Errorf("with another user the test fails with %q", failed)
 	}
-	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "seler") }); !strings.Contains(failed, `there is no user "seler"`) {
+	if failed := attempt(t, func(t testing.TB) { app.CheckAccess(t, file, "editr") }); !strings.Contains(failed, `there is no user "editr"`) {
 		t.Errorf("with an unknown user the test fails with %q", failed)
 	}
 }

@@ -39,8 +39,8 @@ func (b Body) Decode(t testing.TB, into any) {
 // body.
 //
 //	var note notesv1.Note
-//	gatehousetest.Call(t, seller, "POST /api/notes", `{"text":"Buy milk"}`, http.StatusOK).Decode(t, &note)
-//	gatehousetest.Call(t, buyer, "DELETE /api/notes/"+note.GetId(), nil, http.StatusForbidden)
+//	gatehousetest.Call(t, editor, "POST /api/notes", `{"text":"Buy milk"}`, http.StatusOK).Decode(t, &note)
+//	gatehousetest.Call(t, reader, "DELETE /api/notes/"+note.GetId(), nil, http.StatusForbidden)
 func Call(t testing.TB, client *http.Client, request string, body any, want int) Body {
 	t.Helper()
 	encoded, err := encode(body)

@@ -6,8 +6,8 @@
 //	func TestNotes(t *testing.T) {
 //		t.Parallel()
 //		app := gatehousetest.Start(t, notes.App())
-//		seller := app.SignIn(t, "seller")
-//		resp, err := seller.Get("/api/notes")
+//		editor := app.SignIn(t, "editor")
+//		resp, err := editor.Get("/api/notes")
 //		…
 //	}
 //

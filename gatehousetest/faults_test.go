@@ -14,7 +14,7 @@ import (
 func TestStoreDown(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	client := app.SignIn(t, "seller")
+	client := app.SignIn(t, "editor")
 	for _, fault := range []gatehousetest.Fault{{Kind: gatehousetest.StoreDown}, {Kind: gatehousetest.StoreDown, Times: 1}} {
 		heal := app.Break(t, fault)
 		wantStatus(t, client, http.MethodGet, "/api/notes", http.StatusServiceUnavailable)
@@ -36,7 +36,7 @@ func TestStoreDown(t *testing.T) {
 func TestStoreSlow(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	client := app.SignIn(t, "seller")
+	client := app.SignIn(t, "editor")
 	begun := time.Now()
 	app.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreSlow, Delay: 20 * time.Millisecond, Times: 1})
 	wantStatus(t, client, http.MethodGet, "/api/notes", http.StatusOK)
@@ -61,10 +61,10 @@ func TestProviderDown(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			app := gatehousetest.Start(t, notes.App())
-			client := app.SignIn(t, "seller")
+			client := app.SignIn(t, "editor")
 			heal := app.Break(t, gatehousetest.Fault{Kind: kind})
 			wantStatus(t, client, http.MethodGet, "/api/notes", http.StatusOK)
-			if failed := attempt(t, func(t testing.TB) { app.SignIn(t, "seller") }); !strings.Contains(failed, `sign in "seller"`) {
+			if failed := attempt(t, func(t testing.TB) { app.SignIn(t, "editor") }); !strings.Contains(failed, `sign in "editor"`) {
 				t.Errorf("the sign-in fails with %q", failed)
 			}
 			app.Clock.Advance(6 * time.Minute)
@@ -81,39 +81,39 @@ func TestProviderDown(t *testing.T) {
 func TestRefreshRefused(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	seller, buyer := app.SignIn(t, "seller"), app.SignIn(t, "buyer")
-	app.Break(t, gatehousetest.Fault{Kind: gatehousetest.RefreshRefused, User: "seller"})
+	editor, reader := app.SignIn(t, "editor"), app.SignIn(t, "reader")
+	app.Break(t, gatehousetest.Fault{Kind: gatehousetest.RefreshRefused, User: "editor"})
 	app.Clock.Advance(6 * time.Minute)
-	wantStatus(t, seller, http.MethodGet, "/api/notes", http.StatusUnauthorized)
-	wantStatus(t, buyer, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	wantStatus(t, reader, http.MethodGet, "/api/notes", http.StatusOK)
 }
 
 // TestLogOut: the sessions of a user end everywhere.
 func TestLogOut(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	first, second, buyer := app.SignIn(t, "seller"), app.SignIn(t, "seller"), app.SignIn(t, "buyer")
-	app.LogOut(t, "seller")
+	first, second, reader := app.SignIn(t, "editor"), app.SignIn(t, "editor"), app.SignIn(t, "reader")
+	app.LogOut(t, "editor")
 	wantStatus(t, first, http.MethodGet, "/api/notes", http.StatusUnauthorized)
 	wantStatus(t, second, http.MethodGet, "/api/notes", http.StatusUnauthorized)
-	wantStatus(t, buyer, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, reader, http.MethodGet, "/api/notes", http.StatusOK)
 	app.LogOut(t, "")
-	wantStatus(t, buyer, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	wantStatus(t, reader, http.MethodGet, "/api/notes", http.StatusUnauthorized)
 }
 
 // TestKeys: tokens outlive a rotation of keys, and not the withdrawal of theirs.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	session, before := app.SignIn(t, "seller"), app.Token(t, "seller")
+	session, before := app.SignIn(t, "editor"), app.Token(t, "editor")
 	app.RotateKeys(t)
-	after := app.Token(t, "seller")
+	after := app.Token(t, "editor")
 	wantStatus(t, app.Client(before), http.MethodGet, "/api/notes", http.StatusOK)
 	wantStatus(t, app.Client(after), http.MethodGet, "/api/notes", http.StatusOK)
 	wantStatus(t, session, http.MethodGet, "/api/notes", http.StatusOK)
 	app.WithdrawKeys()
 	app.RotateKeys(t) // an unknown key makes the server fetch the set
-	wantStatus(t, app.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, app.Client(app.Token(t, "editor")), http.MethodGet, "/api/notes", http.StatusOK)
 	wantStatus(t, app.Client(before), http.MethodGet, "/api/notes", http.StatusUnauthorized)
 	wantStatus(t, session, http.MethodGet, "/api/notes", http.StatusOK) // the bff has renewed its token
 }
@@ -128,11 +128,11 @@ func TestFaultsRefused(t *testing.T) {
 	}{
 		{gatehousetest.Fault{}, "store-down"},
 		{gatehousetest.Fault{Kind: "store-dwon"}, "store-dwon"},
-		{gatehousetest.Fault{Kind: gatehousetest.ProviderDown, User: "seler"}, `did you mean "seller"?`},
+		{gatehousetest.Fault{Kind: gatehousetest.ProviderDown, User: "editr"}, `did you mean "editor"?`},
 		{gatehousetest.Fault{Kind: gatehousetest.ProviderSlow}, "Delay"},
 		{gatehousetest.Fault{Kind: gatehousetest.StoreSlow}, "give a Delay"},
 		{gatehousetest.Fault{Kind: gatehousetest.StoreDown, Delay: time.Second}, "give a Delay"},
-		{gatehousetest.Fault{Kind: gatehousetest.StoreDown, User: "seller"}, "only Times and Delay"},
+		{gatehousetest.Fault{Kind: gatehousetest.StoreDown, User: "editor"}, "only Times and Delay"},
 	} {
 		if failed := attempt(t, func(t testing.TB) { app.Break(t, c.fault) }); !strings.Contains(failed, c.want) {
 			t.Errorf("%+v: the test fails with %q, want %q", c.fault, failed, c.want)
@@ -142,7 +142,7 @@ func TestFaultsRefused(t *testing.T) {
 	if failed := attempt(t, func(t testing.TB) { sqlite.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreDown}) }); !strings.Contains(failed, "session-store") {
 		t.Errorf("another store: the test fails with %q", failed)
 	}
-	client := sqlite.SignIn(t, "seller")
+	client := sqlite.SignIn(t, "editor")
 	sqlite.Clock.Advance(23 * time.Hour)
 	wantStatus(t, client, http.MethodGet, "/api/notes", http.StatusOK)
 	sqlite.Clock.Advance(25 * time.Hour)
@@ -163,7 +163,7 @@ func TestUsers(t *testing.T) {
 	if me := get(t, app.SignIn(t, "editor"), "/api/auth/me"); !strings.Contains(me, `"tenant":"north"`) {
 		t.Errorf("the user is %s", me)
 	}
-	if failed := attempt(t, func(t testing.TB) { app.SignIn(t, "seller") }); !strings.Contains(failed, "there is no user \"seller\"; the users are editor, reader") {
+	if failed := attempt(t, func(t testing.TB) { app.SignIn(t, "author") }); !strings.Contains(failed, "there is no user \"author\"; the users are editor, reader") {
 		t.Errorf("the test fails with %q", failed)
 	}
 	twice := gatehousetest.Config{Users: []gatehousetest.User{{Key: "editor"}, {Key: "editor"}}}

@@ -18,7 +18,7 @@ const (
 // the session's cookies: through login, provider and callback, as a browser does. Addresses without a
 // host are those below BaseURL:
 //
-//	resp, err := app.SignIn(t, "seller").Get("/api/notes")
+//	resp, err := app.SignIn(t, "editor").Get("/api/notes")
 func (s *System) SignIn(t testing.TB, user string) *http.Client {
 	t.Helper()
 	s.user(t, user)

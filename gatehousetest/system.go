@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -24,7 +26,9 @@ type Config struct {
 	// provider in production have no effect. Default: those of the command dev, with ports that
 	// the system chooses.
 	Settings map[string]string
-	// Users are the users of the development provider. Default: those of the command dev.
+	// Users are the users of the development provider. Default: those of the file dev-users.yaml
+	// in the directory of the test or above it in the module, or else those that the command dev
+	// has without a file.
 	Users []User
 	// Clock is the clock of all parts. Give one to share it with the application's services, or
 	// with another system. Default: a new one.
@@ -103,15 +107,36 @@ func (cfg Config) Start(t testing.TB, app gatehouse.App) *System {
 
 // args returns the command line of the program.
 func (cfg Config) args() []string {
-	args := []string{"dev"}
+	args := []string{"dev", "--login-rate=1000000"} // all sign-ins come from one address
 	for _, name := range []string{"bff", "gateway", "grpc", "devidp"} {
 		args = append(args, "--listen-"+name+"=127.0.0.1:0")
+	}
+	if file := usersFile(); file != "" && cfg.Users == nil {
+		args = append(args, "--dev-users="+file)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Settings)) {
 		args = append(args, "--"+name+"="+cfg.Settings[name])
 	}
 	return args
 }
+
+// usersFile returns the path of the file dev-users.yaml in the directory of the test or above it in
+// the module, "" for none. Tests of all packages then have the users that dev has in the module's
+// root.
+func usersFile() string {
+	for dir := "."; ; dir = filepath.Join("..", dir) {
+		file := filepath.Join(dir, "dev-users.yaml")
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || len(dir) > maxDepth {
+			return ""
+		}
+	}
+}
+
+// maxDepth is the longest path above the directory of a test, for a test outside a module.
+const maxDepth = 64
 
 // dial connects to a loopback address. The name localhost may resolve to [::1], where nothing
 // listens.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -40,18 +39,18 @@ func get(t testing.TB, client *http.Client, address string) string {
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	seller, guest := app.SignIn(t, "seller"), app.Client("")
-	wantStatus(t, seller, http.MethodGet, "/api/notes", http.StatusOK)
-	wantStatus(t, seller, http.MethodGet, app.BaseURL+"/api/notes", http.StatusOK)
-	wantStatus(t, seller, http.MethodGet, "/profile", http.StatusOK) // a page that needs a login
+	editor, guest := app.SignIn(t, "editor"), app.Client("")
+	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, editor, http.MethodGet, app.BaseURL+"/api/notes", http.StatusOK)
+	wantStatus(t, editor, http.MethodGet, "/profile", http.StatusOK) // a page that needs a login
 	wantStatus(t, guest, http.MethodGet, "/api/notes", http.StatusUnauthorized)
 	wantStatus(t, guest, http.MethodGet, "/api/motto", http.StatusOK)
-	for user, client := range map[string]*http.Client{"seller": seller, "buyer": app.SignIn(t, "buyer")} {
+	for user, client := range map[string]*http.Client{"editor": editor, "reader": app.SignIn(t, "reader")} {
 		if me := get(t, client, "/api/auth/me"); !strings.Contains(me, `"sub":"dev|`+user+`"`) {
 			t.Errorf("%s: the user is %s", user, me)
 		}
 	}
-	if cookies := app.Cookies(t, "seller"); len(cookies) == 0 || cookies[0].Name != "gatehouse" || cookies[0].Domain != "localhost" || cookies[0].Path != "/" {
+	if cookies := app.Cookies(t, "editor"); len(cookies) == 0 || cookies[0].Name != "gatehouse" || cookies[0].Domain != "localhost" || cookies[0].Path != "/" {
 		t.Errorf("the cookies are %v", cookies)
 	}
 }
@@ -66,14 +65,14 @@ func TestToken(t *testing.T) {
 		claims     []gatehousetest.Claims
 		want       int
 	}{
-		{"a user without the permission", "buyer", nil, http.StatusForbidden},
-		{"a user with another permission", "buyer", []gatehousetest.Claims{writes}, http.StatusOK},
+		{"a user without the permission", "reader", nil, http.StatusForbidden},
+		{"a user with another permission", "reader", []gatehousetest.Claims{writes}, http.StatusOK},
 		{"no user", "", []gatehousetest.Claims{writes, {"sub": "u1"}}, http.StatusOK},
 		{"no subject", "", []gatehousetest.Claims{writes, {"client_id": nil, "azp": nil}}, http.StatusUnauthorized},
-		{"expired", "buyer", []gatehousetest.Claims{writes, {"exp": app.Clock.Now().Add(-time.Hour)}}, http.StatusUnauthorized},
-		{"another audience", "buyer", []gatehousetest.Claims{writes, {"aud": "https://other.example"}}, http.StatusUnauthorized},
-		{"another issuer", "buyer", []gatehousetest.Claims{writes, {"iss": "https://other.example"}}, http.StatusUnauthorized},
-		{"no expiry", "buyer", []gatehousetest.Claims{writes, {"exp": nil}}, http.StatusUnauthorized},
+		{"expired", "reader", []gatehousetest.Claims{writes, {"exp": app.Clock.Now().Add(-time.Hour)}}, http.StatusUnauthorized},
+		{"another audience", "reader", []gatehousetest.Claims{writes, {"aud": "https://other.example"}}, http.StatusUnauthorized},
+		{"another issuer", "reader", []gatehousetest.Claims{writes, {"iss": "https://other.example"}}, http.StatusUnauthorized},
+		{"no expiry", "reader", []gatehousetest.Claims{writes, {"exp": nil}}, http.StatusUnauthorized},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,9 +107,9 @@ func TestClock(t *testing.T) {
 		Clock: clock, Settings: map[string]string{"session-idle-timeout": "1h", "session-absolute-timeout": "3h"},
 	}.Start(t, notes.AppAt(clock.Now))
 	deletes := gatehousetest.Claims{"permissions": []string{"notes:write"}}
-	old := app.Client(app.Token(t, "seller", deletes))
-	fresh := app.Client(app.Token(t, "seller", deletes, gatehousetest.Claims{"exp": clock.Now().Add(24 * time.Hour)}))
-	used, unused := app.SignIn(t, "seller"), app.SignIn(t, "seller")
+	old := app.Client(app.Token(t, "editor", deletes))
+	fresh := app.Client(app.Token(t, "editor", deletes, gatehousetest.Claims{"exp": clock.Now().Add(24 * time.Hour)}))
+	used, unused := app.SignIn(t, "editor"), app.SignIn(t, "editor")
 	wantStatus(t, fresh, http.MethodDelete, "/api/notes", http.StatusOK)
 
 	clock.Advance(40 * time.Minute)
@@ -135,17 +134,17 @@ func TestClock(t *testing.T) {
 	if behind := clock.Now().Sub(now); behind < 0 || behind > time.Minute {
 		t.Errorf("the service has the time %v, the clock %v", now, clock.Now())
 	}
-	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, app.SignIn(t, "editor"), http.MethodGet, "/api/notes", http.StatusOK)
 	clock.Advance(48 * time.Hour) // longer than keys are used
-	wantStatus(t, app.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusOK)
-	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, app.Client(app.Token(t, "editor")), http.MethodGet, "/api/notes", http.StatusOK)
+	wantStatus(t, app.SignIn(t, "editor"), http.MethodGet, "/api/notes", http.StatusOK)
 }
 
 // TestClockOfStreams: an open event stream ends soon after the clock's end of its session.
 func TestClockOfStreams(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())
-	resp, err := app.SignIn(t, "seller").Get("/api/auth/events")
+	resp, err := app.SignIn(t, "editor").Get("/api/auth/events")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +159,7 @@ func TestClockOfStreams(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Config{Settings: map[string]string{"notes-on-page": "1"}}.Start(t, notes.App())
-	client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
+	client := app.Client(app.Token(t, "editor", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
 	for _, note := range []string{`"a"`, `"b"`} {
 		gatehousetest.Call(t, client, "POST /api/notes", note, http.StatusOK)
 	}
@@ -231,18 +230,31 @@ func attempt(t testing.TB, test func(testing.TB)) string {
 // parallel, because both are the process's.
 func TestIsolation(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile(filepath.Clean(".env"), []byte("GATEHOUSE_PROTECT=none\nGATEHOUSE_LOG_LEVEL=loud\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	write(t, "go.mod", "module example.com/notes\n")
+	write(t, ".env", "GATEHOUSE_PROTECT=none\nGATEHOUSE_LOG_LEVEL=loud\n")
 	t.Setenv("GATEHOUSE_SESSION_STORE", "nonsense")
 	t.Setenv("NOTIFY_SOCKET", "/nonsense")
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense")
 	app := gatehousetest.Start(t, notes.App())
-	wantStatus(t, app.SignIn(t, "seller"), http.MethodGet, "/profile", http.StatusOK)
+	wantStatus(t, app.SignIn(t, "editor"), http.MethodGet, "/profile", http.StatusOK)
 	entries, err := os.ReadDir(".")
-	if err != nil || len(entries) != 1 {
+	if err != nil || len(entries) != 2 {
 		t.Errorf("the working directory has %v, error %v", entries, err)
+	}
+	// The users file of the module counts in all of its packages.
+	write(t, "dev-users.yaml", "users: {author: {permissions: ['notes:write']}}\n")
+	if err := os.MkdirAll("internal/notes", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("internal/notes")
+	wantStatus(t, gatehousetest.Start(t, notes.App()).SignIn(t, "author"), http.MethodPost, "/api/notes", http.StatusOK)
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -253,9 +265,9 @@ func TestEnd(t *testing.T) {
 	for range 3 {
 		if failed := attempt(t, func(t testing.TB) {
 			app := gatehousetest.Start(t, notes.App())
-			get(t, app.SignIn(t, "seller"), "/api/notes")
-			_, _ = notes.NewClient(app.Conn(t, app.Token(t, "seller"))).CreateNote(context.Background(), wrapperspb.String("a"))
-			resp, err := app.SignIn(t, "seller").Get("/api/auth/events") // an open stream
+			get(t, app.SignIn(t, "editor"), "/api/notes")
+			_, _ = notes.NewClient(app.Conn(t, app.Token(t, "editor"))).CreateNote(context.Background(), wrapperspb.String("a"))
+			resp, err := app.SignIn(t, "editor").Get("/api/auth/events") // an open stream
 			if err != nil {
 				t.Error(err)
 			}
@@ -300,14 +312,14 @@ func TestParallel(t *testing.T) {
 			t.Parallel()
 			app := gatehousetest.Start(t, notes.App())
 			other := gatehousetest.Start(t, notes.App())
-			client := app.Client(app.Token(t, "seller", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
+			client := app.Client(app.Token(t, "editor", gatehousetest.Claims{"permissions": []string{"notes:write"}}))
 			wantStatus(t, client, http.MethodPost, "/api/notes", http.StatusOK)
-			if list := get(t, other.SignIn(t, "seller"), "/api/notes"); list != "[]" {
+			if list := get(t, other.SignIn(t, "editor"), "/api/notes"); list != "[]" {
 				t.Errorf("the other system has %s", list)
 			}
-			wantStatus(t, other.Client(app.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusUnauthorized)
+			wantStatus(t, other.Client(app.Token(t, "editor")), http.MethodGet, "/api/notes", http.StatusUnauthorized)
 			app.Clock.Advance(time.Hour)
-			wantStatus(t, other.Client(other.Token(t, "seller")), http.MethodGet, "/api/notes", http.StatusOK)
+			wantStatus(t, other.Client(other.Token(t, "editor")), http.MethodGet, "/api/notes", http.StatusOK)
 		})
 	}
 }
@@ -326,6 +338,6 @@ func BenchmarkStart(b *testing.B) {
 func BenchmarkSignIn(b *testing.B) {
 	app := gatehousetest.Config{Settings: map[string]string{"login-rate": "1000000", "log-level": "error"}}.Start(b, notes.App())
 	for b.Loop() {
-		app.SignIn(b, "seller")
+		app.SignIn(b, "editor")
 	}
 }

@@ -19,8 +19,8 @@ type Claims map[string]any
 //
 // Claims change the token:
 //
-//	app.Token(t, "seller", gatehousetest.Claims{"exp": app.Clock.Now().Add(-time.Hour)}) // expired
-//	app.Token(t, "seller", gatehousetest.Claims{"aud": "https://other.example"})
+//	app.Token(t, "editor", gatehousetest.Claims{"exp": app.Clock.Now().Add(-time.Hour)}) // expired
+//	app.Token(t, "editor", gatehousetest.Claims{"aud": "https://other.example"})
 //	app.Token(t, "", gatehousetest.Claims{"sub": "u1", "permissions": []string{"notes:write"}})
 func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 	t.Helper()

@@ -18,9 +18,9 @@ import (
 // devUsers are the users of the tests.
 const devUsers = `
 users:
-  seller:
+  editor:
     permissions: [notes:write]
-  buyer:
+  reader:
 `
 
 // App returns the application as its main function gives it to gatehouse.Main.
