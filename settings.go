@@ -88,6 +88,11 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Login.OmitResource},
 			Help: "Do not send the audience as the parameter resource (RFC 8707), for providers that refuse " +
 				"it, such as Entra."},
+		{Name: "login-parameters", Group: "Login", Placeholder: "LIST",
+			Targets: []any{&cfg.BFF.Login.Parameters},
+			Help: "Parameters of the provider's own for the login, with commas: NAME for one that a link to " +
+				"/api/auth/login may give, such as kc_idp_hint, and NAME=VALUE for one that each login has, such " +
+				"as hd=shop.example. The value of a link that may give it wins."},
 		{Name: "login-rate", Group: "Login", Placeholder: "N", Default: "120",
 			Targets: []any{&cfg.BFF.Login.Rate},
 			Help: "The number of logins that one address (an IPv6 /64) may start in a minute. Behind proxies, " +

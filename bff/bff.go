@@ -215,7 +215,7 @@ func New(cfg Config) (*BFF, error) {
 	b.login = login.New(login.Config{
 		SignIn: cfg.Hooks.signIn(cfg.Logger), Discard: b.pending.Now,
 		Base: base, Party: b.party, Sessions: b.sessions, Revoker: revoker, Undo: b.logout.Undo,
-		FormPost: cfg.Login.ResponseMode == ModeFormPost, Rate: cfg.Login.Rate, Work: &b.work, Limit: redeemTimeout,
+		FormPost: cfg.Login.ResponseMode == ModeFormPost, Parameters: cfg.Login.Parameters, Rate: cfg.Login.Rate, Work: &b.work, Limit: redeemTimeout,
 		Origins: b.origins, Respond: b.respond, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
 		MeterProvider: cfg.MeterProvider, Limited: limited, Audit: b.audit,
 	})

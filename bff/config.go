@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff/catalog"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/protect"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
@@ -221,6 +223,12 @@ type LoginConfig struct {
 	// OmitPAR turns off pushed authorization requests (RFC 9126), which are
 	// used where the provider offers them.
 	OmitPAR bool
+	// Parameters are parameters of the provider's own for authorization requests: NAME for
+	// one that a link to the login may give, such as "kc_idp_hint", besides those that
+	// docs/login.md lists, and NAME=VALUE for one that each request has, such as
+	// "hd=shop.example". The value of a link that may give it wins. Those that the bff
+	// sets itself are refused. Default: none.
+	Parameters []string
 	// Rate is the number of logins that one address (an IPv6 /64) may start in
 	// a minute. Default: DefaultLoginRate.
 	Rate int
@@ -395,6 +403,43 @@ func (cfg ClientConfig) authProblem() string {
 	return ""
 }
 
+// ownParameters are the parameters of authorization requests that the bff sets itself, or
+// that would change what it asks for.
+var ownParameters = []string{
+	"client_id", "response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+	"audience", "resource", "request", "request_uri", "registration", "id_token_hint", "dpop_jkt", "authorization_details",
+	"client_secret", "client_assertion", "client_assertion_type",
+}
+
+// checkParameters returns what is wrong with Parameters.
+func (cfg LoginConfig) checkParameters() (errs []error) {
+	for i, parameter := range cfg.Parameters {
+		name, value, _ := strings.Cut(parameter, "=")
+		problem, remedy := "", "give a NAME, or NAME=VALUE, such as kc_idp_hint or hd=shop.example"
+		switch {
+		case !parameterName.MatchString(name):
+			problem = "has no name of letters, digits, underscores, dots and hyphens"
+		case slices.Contains(ownParameters, name):
+			problem, remedy = "is a parameter that the bff sets itself", "remove it; scope and audience have fields of their own"
+		case len(value) > login.MaxParameter:
+			problem = fmt.Sprintf("has a value of more than %d bytes", login.MaxParameter)
+		case name == "max_age" && !seconds.MatchString(value) && value != "":
+			problem, remedy = "has a value that is no number of seconds", "give one such as max_age=3600"
+		case name == "prompt" && value == "none":
+			problem, remedy = "would show no user the provider's page", "remove it; a page can try prompt=none by itself"
+		}
+		if problem != "" {
+			errs = append(errs, invalid.Field(fmt.Sprintf("Parameters[%d]", i), parameter, problem, remedy))
+		}
+	}
+	return errs
+}
+
+var (
+	parameterName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	seconds       = regexp.MustCompile(`^[0-9]{1,9}$`)
+)
+
 func (cfg LoginConfig) validate() error {
 	var errs []error
 	if scopes := strings.Fields(cfg.Scope); len(scopes) > 0 && !slices.Contains(scopes, "openid") {
@@ -416,7 +461,7 @@ func (cfg LoginConfig) validate() error {
 		errs = append(errs, invalid.Field("Rate", cfg.Rate, "is negative",
 			fmt.Sprintf("give the number of logins that one address may start in a minute, such as %d", DefaultLoginRate)))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, cfg.checkParameters()...)...)
 }
 
 // manager returns the part of the configuration that is the session manager's.

@@ -335,3 +335,40 @@ func TestLoginIsNotPrefetched(t *testing.T) {
 	}
 	wantStatus(t, b.navigate("/api/auth/login"), http.StatusSeeOther)
 }
+
+// Listed parameters of the provider's own reach it: those of each login, and those that a
+// link gives, which win. Others do not.
+func TestLoginParameters(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *bff.Config) {
+		cfg.Login.Parameters = []string{"kc_idp_hint", "hd=shop.example", "kc_idp_hint=office", "prompt=select_account"}
+		cfg.Login.OfflineConsent = bff.ConsentNever
+	})
+	for query, want := range map[string]url.Values{
+		"": {"kc_idp_hint": {"office"}, "hd": {"shop.example"}, "prompt": {"select_account"}},
+		"kc_idp_hint=home&hd=evil.example&prompt=none&domain_hint=x&scope=all": {"kc_idp_hint": {"home"}, "hd": {"shop.example"}, "prompt": {"none"}},
+	} {
+		u, err := url.Parse(s.browser().navigate("/api/auth/login?" + query).location())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range want {
+			if got := u.Query()[name]; !slices.Equal(got, value) {
+				t.Errorf("%q: %s is %q, want %q", query, name, got, value)
+			}
+		}
+		if u.Query().Has("domain_hint") || u.Query().Get("scope") == "all" {
+			t.Errorf("%q: sent to %s", query, u)
+		}
+	}
+	for _, wrong := range []string{
+		"scope=all", "client_id", "redirect_uri=https://evil.example", "request", "request_uri=x", "state", "", "=x", "a b=c", "response_mode=fragment",
+		"prompt=none", "max_age=soon", "x=" + strings.Repeat("x", 513), "code_challenge_method=plain",
+	} {
+		cfg := s.cfg
+		cfg.Login.Parameters = []string{wrong}
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "Login.Parameters[0]") {
+			t.Errorf("%q: got %v, want an error", wrong, err)
+		}
+	}
+}

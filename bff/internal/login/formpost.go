@@ -52,7 +52,7 @@ func (h *Handlers) FormPost(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	state := kept.Get("state")
-	if state == "" || len(state) > maxParameter {
+	if state == "" || len(state) > MaxParameter {
 		respond.SeeOther(w, route.Callback) // which answers that no login is under way
 		return
 	}

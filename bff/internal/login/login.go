@@ -10,8 +10,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,8 +34,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 )
 
-// Config configures the Handlers. All fields but FormPost and SignIn are
-// required.
+// Config configures the Handlers. All fields but FormPost, SignIn and
+// Parameters are required.
 type Config struct {
 	// Base is the base URL.
 	Base     *url.URL
@@ -50,6 +52,8 @@ type Config struct {
 	Discard func(ctx context.Context, refreshToken string)
 	// FormPost says that the provider answers in a form.
 	FormPost bool
+	// Parameters are those of bff.LoginConfig.
+	Parameters []string
 	// Rate is the number of logins that one address may start in a minute.
 	Rate int
 	// Work counts what a stop of the process must wait for, and Limit bounds the
@@ -77,6 +81,9 @@ type Handlers struct {
 	jar  *jar
 	rate *Rate
 	once *once
+	// allowed are the parameters that a link may give, fixed are those of every request.
+	allowed []string
+	fixed   url.Values
 
 	attempts, outcomes *metrics.Counter
 
@@ -86,7 +93,16 @@ type Handlers struct {
 
 // New returns the Handlers of a Config.
 func New(cfg Config) *Handlers {
+	allowed, fixed := slices.Clone(loginParameters), url.Values{}
+	for _, parameter := range cfg.Parameters {
+		if name, value, given := strings.Cut(parameter, "="); given {
+			fixed.Set(name, value)
+		} else {
+			allowed = append(allowed, name)
+		}
+	}
 	return &Handlers{
+		allowed: allowed, fixed: fixed,
 		cfg:  cfg,
 		jar:  &jar{sessions: cfg.Sessions, secure: cfg.Base.Scheme == "https", now: cfg.Now},
 		rate: NewRate(cfg.Rate, cfg.Now),
@@ -106,8 +122,8 @@ var loginParameters = []string{
 	"prompt", "login_hint", "screen_hint", "max_age", "acr_values", "ui_locales", "connection", "organization",
 }
 
-// maxParameter bounds each of them, in bytes.
-const maxParameter = 512
+// MaxParameter bounds each of them, in bytes.
+const MaxParameter = 512
 
 // Login sends the browser to the provider.
 func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
@@ -140,9 +156,9 @@ func (h *Handlers) Login(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Respond.ProviderUnavailable(w, r, err, r.URL.RequestURI())
 		return
 	}
-	extra := url.Values{}
-	for _, name := range loginParameters {
-		if value := query.Get(name); value != "" && len(value) <= maxParameter {
+	extra := maps.Clone(h.fixed)
+	for _, name := range h.allowed {
+		if value := query.Get(name); value != "" && len(value) <= MaxParameter {
 			extra.Set(name, value)
 		}
 	}
