@@ -140,7 +140,18 @@ func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 		a.pages.expired(w, r)
 		return
 	}
-	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: a.state.hinted(req.loginHint, now)}
+	form := newGuestForm(a.policies, url.Values{})
+	if hinted := a.state.hinted(req.loginHint, now); hinted == nil && strings.Contains(req.loginHint, "@") {
+		form = newGuestForm(a.policies, url.Values{"email": {req.loginHint}})
+		form.Open = true
+	}
+	a.writeLogin(w, r, http.StatusOK, req, form)
+}
+
+// writeLogin writes the sign-in page with a form for a guest.
+func (a *authorization) writeLogin(w http.ResponseWriter, r *http.Request, status int, req *authRequest, form *guestForm) {
+	now := a.now()
+	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: a.state.hinted(req.loginHint, now), Guest: form}
 	if ses := a.session(r); ses != nil {
 		data.Current = ses.user
 		if len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr) {
@@ -151,7 +162,8 @@ func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 	for _, u := range slices.Concat(users, guests[:min(len(guests), shownGuests)]) {
 		data.Users = append(data.Users, loginChoice{User: u, Hinted: u == data.Hinted, Current: u == data.Current})
 	}
-	a.pages.write(w, r, http.StatusOK, "login", []string{req.redirectURI}, data)
+	form.Open = form.Open || len(data.Users) == 0
+	a.pages.write(w, r, status, "login", []string{req.redirectURI}, data)
 }
 
 // login handles the form of the sign-in page.
@@ -160,15 +172,37 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		a.pages.fail(w, r, "The form could not be read.")
 		return
 	}
-	cancelled := r.PostForm.Has("cancel")
 	now := a.now()
-	u := a.state.user(r.PostForm.Get("user"), now)
-	if u == nil && !cancelled {
-		a.pages.fail(w, r, "There is no such user.")
+	req := a.state.request(r.PostForm.Get("request"), now)
+	if req == nil {
+		a.pages.expired(w, r)
 		return
 	}
-	req := a.state.takeRequest(r.PostForm.Get("request"), now)
-	if req == nil {
+	cancelled := r.PostForm.Has("cancel")
+	var u *User
+	switch {
+	case cancelled:
+	case r.PostForm.Has("guest"):
+		var form *guestForm
+		if u, form = a.addFromForm(r.PostForm, now); u == nil {
+			a.writeLogin(w, r, http.StatusUnprocessableEntity, req, form)
+			return
+		}
+	default:
+		if u = a.state.user(r.PostForm.Get("user"), now); u == nil {
+			a.pages.fail(w, r, "There is no such user.")
+			return
+		}
+	}
+	if u != nil && !r.PostForm.Has("unmet") {
+		if _, reached := u.reach(req.acrValues); !reached {
+			a.pages.write(w, r, http.StatusForbidden, "unmet", []string{req.redirectURI}, &unmetPage{
+				Request: req.id, Host: hostOf(req.redirectURI), User: u, Asked: req.acrValues, Again: a.base + req.client.LoginURL(req.id),
+			})
+			return
+		}
+	}
+	if req = a.state.takeRequest(req.id, now); req == nil {
 		a.pages.expired(w, r)
 		return
 	}

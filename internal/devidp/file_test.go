@@ -1,6 +1,8 @@
 package devidp_test
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -107,6 +109,24 @@ func TestParseFileProblems(t *testing.T) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+// TestDocumentedFiles: the files in the document are valid.
+func TestDocumentedFiles(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/dev-provider.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(document), -1)
+	if len(files) < 2 {
+		t.Fatalf("%d files", len(files))
+	}
+	for _, f := range files {
+		if _, err := devidp.ParseFile("docs/dev-provider.md", f[1]); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ var (
 // templates holds a template per page, with the layout.
 var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
-	for _, name := range []string{"login", "logout", "form_post", "message", "home"} {
+	for _, name := range []string{"login", "unmet", "logout", "form_post", "message", "home"} {
 		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/controls.html", "templates/"+name+".html"))
 	}
 	return all
@@ -48,6 +48,16 @@ type loginPage struct {
 	Current *User
 	Hinted  *User
 	Users   []loginChoice
+	Guest   *guestForm
+}
+
+// An unmetPage says that a user does not reach the authentication context asked for.
+type unmetPage struct {
+	Request string
+	Host    string // of the application
+	User    *User
+	Asked   []string
+	Again   string // the sign-in page
 }
 
 type loginChoice struct {
