@@ -21,6 +21,8 @@ func testAppearance(t *testing.T, c *chromium, dev *system) {
 	if err != nil {
 		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
 	}
+	failing := startDev(t)
+	failing.control(t, "POST", "fail", `{"kind": "refuse-refresh", "user": "seller"}`)
 	for _, scheme := range []string{"light", "dark"} {
 		for _, device := range []struct {
 			name          string
@@ -40,6 +42,8 @@ func testAppearance(t *testing.T, c *chromium, dev *system) {
 				}})
 				g := &gallery{tab: tb, suffix: "-" + scheme + "-" + device.name, width: device.width, axe: string(axe)}
 				g.walk(dev)
+				g.open(failing.provider + "/")
+				g.look("provider-failing")
 			})
 		}
 	}

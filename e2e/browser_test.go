@@ -53,6 +53,7 @@ func TestBrowser(t *testing.T) {
 		"EventSource":           testEventSource,
 		"Reference":             testReference,
 		"ReferenceAppearance":   testReferenceAppearance,
+		"ProviderControls":      testProviderControls,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -134,4 +135,50 @@ func TestDevelopmentFailures(t *testing.T) {
 		dev.control(t, "POST", "heal", `{"user": "`+key+`"}`)
 		dev.signsInAs(t, newVisitor(t), key)
 	})
+}
+
+// testProviderControls changes the provider by the forms of its home page, as a browser sends them.
+func testProviderControls(t *testing.T, c *chromium, _ *system) {
+	dev := startDev(t)
+	tb := c.newTab(t)
+	tb.open(dev.provider + "/")
+	js[bool](tb, `(document.getElementById("access").value = "20s", true)`)
+	tb.click(`form[action="/controls/state"] button`)
+	tb.becomes("the lifetime has changed", `document.getElementById("access")?.defaultValue === "20s"`)
+	tb.click("button[value=refuse-refresh]")
+	tb.becomes("the banner says so", `document.querySelector(".banner li")?.textContent.includes("refused with invalid_grant")`)
+	tb.click(".banner button")
+	tb.becomes("nothing fails, and the lifetime is as before", `!document.querySelector(".banner") && document.getElementById("access")?.defaultValue === "5m"`)
+
+	// A page of another origin cannot use the HTTP API or the forms, whatever it sends: neither one of
+	// another site nor one of another port.
+	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<form method="post" enctype="text/plain" action="%s/dev/fail"><input name='{"kind":"down","error":"' value='"}'></form>`, dev.provider)
+	}))
+	t.Cleanup(attacker.Close)
+	for _, origin := range []string{attacker.URL, strings.Replace(attacker.URL, "127.0.0.1", "localhost", 1)} {
+		for _, path := range []string{"/dev/fail", "/controls/fail"} {
+			tb.open(origin)
+			for _, request := range []string{
+				`{method: "POST", mode: "no-cors", body: '{"kind": "down"}'}`,
+				`{method: "POST", mode: "no-cors", credentials: "include", body: new URLSearchParams({kind: "down"})}`,
+				`{method: "POST", mode: "no-cors", body: new Blob(['{"kind": "down"}'], {type: "application/json"})}`,
+				`{method: "POST", headers: {"Content-Type": "application/json"}, body: '{"kind": "down"}'}`,
+				`{method: "GET"}`,
+			} {
+				const try = `fetch(%q, %s).then((r) => r.type === "opaque" ? "" : "a readable answer", () => "")`
+				if got := js[string](tb, fmt.Sprintf(try, dev.provider+path, request)); got != "" {
+					t.Errorf("%s from %s, %s: %s", path, origin, request, got)
+				}
+			}
+			js[bool](tb, fmt.Sprintf(`navigator.sendBeacon(%q, '{"kind": "down"}')`, dev.provider+path))
+		}
+		js[bool](tb, `(document.forms[0].submit(), true)`)
+		tb.at(dev.provider + "/dev/fail")
+		tb.shows("send requests from a program")
+	}
+	if faults := dev.control(t, "GET", "state", "")["faults"].([]any); len(faults) > 0 {
+		t.Errorf("a page of another origin has an effect: %v", faults)
+	}
 }
