@@ -73,6 +73,14 @@ func testSignedOutInAnotherTab(t *testing.T, c *chromium, dev *system) {
 	signedOut.forget()
 	state, text := signedOut.callAPI()
 	checkEnded(t, state, text)
+	signedOut.hasEnded("Your session has ended.")
+
+	// A public page shows that the user has signed in elsewhere.
+	public := signedOut.another()
+	public.open(dev.base + "/public")
+	signedOut.click("main.ended a.primary")
+	signedOut.choose("seller")
+	public.becomes("the public page knows the user", `document.querySelector("nav ul")?.lastElementChild.innerText.trim() === "Sign out"`)
 }
 
 // hasEnded waits until the page says that its session has ended, and why, and shows nothing else.
