@@ -71,7 +71,7 @@ func install(ctx context.Context, cache string, settings []byte, log io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // what is left of it
+	defer func() { _ = os.RemoveAll(dir) }() // what is left of it does no harm
 	if settings != nil {
 		content[".npmrc"] = settings
 	}
