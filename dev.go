@@ -160,7 +160,8 @@ func (p *program) welcome(ports *ports, people *devPeople) {
     REST       http://localhost:%[2]s/api   with a bearer token
     reference  %[5]s
     gRPC       %[3]s
-    provider   %[4]s
+    provider   %[4]s   with switches for token lifetimes and failures
+    sign in    %[1]s/api/auth/login?login_hint=as:KEY   without a page
     users      %[6]s (%[7]s)
 `, p.cfg.BFF.BaseURL, port(ports.gateway), server, p.cfg.Provider.Issuer, reference, people.keys(), people.origin)
 	if len(people.machines) > 0 {

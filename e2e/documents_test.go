@@ -58,6 +58,10 @@ var commands = map[string][]command{
 		{"go tool -modfile=tools/go.mod buf curl", runs(`"nextPageToken"`)},
 		{"curl -sS", runs(`{"products":[{"name":`)},
 	},
+	"docs/dev-provider.md": {
+		{"curl -s -X PATCH", alone(runs(`"access_token_lifetime":"20s"`, `"times":2`, `"sessions":0`, `"faults":[]`))},
+		{"curl -s --json", alone(requests(200, 401))},
+	},
 	"docs/from-the-tutorial.md": {{"npx next dev", tested("TestExamples", "NextJSHotReload")}},
 	"docs/deployment.md": {
 		{"GATEHOUSE_BASE_URL=", tested("TestProofProxies")},
@@ -297,6 +301,17 @@ func runs(want ...string) treatment {
 				t.Errorf("%s\nlacks %q in its output:\n%s", text, w, out)
 			}
 		}
+	}
+}
+
+// alone returns a treatment that handles a block beside a `gatehouse dev` of its own, which the block
+// changes.
+func alone(treat treatment) treatment {
+	return func(t *testing.T, r *reader, text string) {
+		t.Helper()
+		own := *r
+		own.dev = startDev(t)
+		treat(t, &own, text)
 	}
 }
 

@@ -100,7 +100,7 @@ func (p *Provider) control(w http.ResponseWriter, r *http.Request) {
 
 // comeBack returns the page that has sent a form: a sign-in page, or the home page.
 func comeBack(r *http.Request) string {
-	if from, err := url.Parse(r.Referer()); err == nil && from.Path == pathLogin {
+	if from, err := url.Parse(r.Referer()); err == nil && from.Path == pathLogin && from.Query().Has("request") {
 		return pathLogin + "?" + from.RawQuery
 	}
 	return "/#controls"
