@@ -172,3 +172,34 @@ func testNoScript(t *testing.T, c *chromium, dev *system) {
 	tb.click(".account a")
 	tb.at(dev.base + "/")
 }
+
+// testGuest signs in a user who is in no file, on a phone without JavaScript: an error is beside its
+// field, what was written stays, and the claims are those of the form.
+func testGuest(t *testing.T, c *chromium, dev *system) {
+	tb := c.newTab(t)
+	tb.do(chromedp.EmulateViewport(360, 780, chromedp.EmulateMobile))
+	must(tb, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	write := func(field, text string) {
+		t.Helper()
+		tb.do(chromedp.SendKeys(chromedp.CSS("#guest-"+field), text, chromedp.NodeVisible))
+	}
+	tb.open(dev.base + "/profile")
+	tb.click(".guest summary")
+	write("name", "Zoe Ek")
+	write("email", "nowhere")
+	tb.click("[name=permissions][value='products:write']")
+	write("claims", `{"org": "acme"}`)
+	tb.click("button[name=guest]")
+	tb.becomes("the address is refused", `document.activeElement.id === "guest-email" && document.activeElement.matches("[aria-invalid]")`)
+	tb.shows(`E-mail "nowhere" is not an address; write one such as zoe-ek@example.com.`)
+	if width := js[int64](tb, `document.documentElement.scrollWidth`); width > 360 {
+		t.Errorf("the form is %d pixels wide", width)
+	}
+	if !js[bool](tb, `document.querySelector("[name=permissions]").checked && document.querySelector("#guest-claims").value === '{"org": "acme"}'`) {
+		t.Error("what was written has not stayed")
+	}
+	write("email", kb.End+"@notes.example")
+	tb.click("button[name=guest]")
+	tb.at(dev.base + "/profile")
+	tb.shows("Zoe Ek", "nowhere@notes.example", "dev|zoe-ek", "org", "acme")
+}

@@ -42,6 +42,7 @@ func TestBrowser(t *testing.T) {
 		"CrossSiteLogout":       testCrossSiteLogout,
 		"Keyboard":              testKeyboard,
 		"NoScript":              testNoScript,
+		"Guest":                 testGuest,
 		"Appearance":            testAppearance,
 		"Products":              testProducts,
 		"StepUp":                testStepUp,

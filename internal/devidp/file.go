@@ -84,8 +84,8 @@ func (f *File) Unnamed(policies PolicyValues) []string {
 	for _, u := range f.Users {
 		check("user", u.Key, "permissions", u.Permissions, permissions)
 		check("user", u.Key, "scopes", u.Scopes, policies.Scopes)
-		if len(policies.ACRValues) > 0 { // a policy can do without, and the application not
-			check("user", u.Key, "acr", u.ACR, append(slices.Clone(policies.ACRValues), u.ACR[:min(1, len(u.ACR))]...))
+		if len(u.ACR) > 1 { // the first one is that of an ordinary sign-in, which no policy has to name
+			check("user", u.Key, "acr", u.ACR[1:], policies.ACRValues)
 		}
 	}
 	for _, m := range f.Machines {
