@@ -55,6 +55,7 @@ func TestBrowser(t *testing.T) {
 		"Reference":             testReference,
 		"ReferenceAppearance":   testReferenceAppearance,
 		"ProviderControls":      testProviderControls,
+		"Kit":                   testKit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
