@@ -22,17 +22,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// Access returns a table of all methods of the API with their policies, and of what users may call who
-// have just signed in, by their keys. Without a user it has all of them. The cells are:
+// Access returns a table of all methods of the API, their policies, and whether users who have just
+// signed in may call them. Users are given by their keys; none means all. The cells are:
 //
 //	yes      the policy admits the call
 //	no       the user lacks a scope or permission
 //	sign in  a token is required
 //	step up  a stronger or newer sign-in is required
 //
-// The server's own interceptor decides, by tokens of the users. No method is called, so what a service
-// and the interceptors of the application refuse is not in the table. Health checks and reflection
-// are left out.
+// The server's own interceptor decides, by tokens of the users. No method is called, so what a
+// service and the interceptors of the application refuse is not in the table. Health checks and
+// reflection are left out.
 func (s *System) Access(t testing.TB, users ...string) string {
 	t.Helper()
 	if len(users) == 0 {
@@ -101,8 +101,9 @@ func needsStepUp(refusal *status.Status) bool {
 }
 
 // CheckAccess compares the table of [System.Access] with a file, such as testdata/access.txt, which
-// belongs into the repository: a review of a change then shows who may call what. If there is no file,
-// it is written, and the test fails. To accept a change, delete the file and run the test again.
+// belongs into the repository: the review of a change then shows who may call what. If there is no
+// file, it is written, and the test fails. To accept a change, delete the file and run the test
+// again.
 func (s *System) CheckAccess(t testing.TB, file string, users ...string) {
 	t.Helper()
 	got := s.Access(t, users...)

@@ -2,6 +2,7 @@ package gatehousetest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -18,8 +19,8 @@ type Body []byte
 // String returns the body as text.
 func (b Body) String() string { return string(b) }
 
-// Decode reads the body into a Protobuf message, or into another value as package json does. The test
-// fails if it has another form.
+// Decode reads the body into a Protobuf message, or into another value as package json does. The
+// test fails if it has another form.
 func (b Body) Decode(t testing.TB, into any) {
 	t.Helper()
 	var err error
@@ -34,9 +35,9 @@ func (b Body) Decode(t testing.TB, into any) {
 }
 
 // Call makes a request, such as "POST /api/notes", and returns the body of the response. The test
-// fails, and goes on, if the status is another one than want. The body of the request is JSON:
-// a string or []byte as it is, a Protobuf message, or any other value as package json encodes it; nil means no
-// body.
+// fails, and goes on, if the status is another one than want. The body of the request is JSON: a
+// string or []byte as it is, a Protobuf message, or any other value as package json encodes it; nil
+// means no body.
 //
 //	var note notesv1.Note
 //	gatehousetest.Call(t, editor, "POST /api/notes", `{"text":"Buy milk"}`, http.StatusOK).Decode(t, &note)
@@ -51,7 +52,7 @@ func Call(t testing.TB, client *http.Client, request string, body any, want int)
 	if !ok {
 		t.Fatalf("gatehousetest: %q is no request; write a method and an address, such as GET /api/notes", request)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), method, address, bytes.NewReader(encoded))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, address, bytes.NewReader(encoded))
 	if err != nil {
 		t.Fatalf("gatehousetest: %s: %v", request, err)
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Clock goes at the speed of real time, and can be advanced. The zero value shows real time. It is
-// safe for concurrent use.
+// A Clock goes at the speed of real time, and can be advanced. The zero value shows real time. It
+// is safe for concurrent use.
 type Clock struct{ ahead atomic.Int64 }
 
 // Now returns the time.

@@ -21,8 +21,7 @@
 //
 //   - Work that is due at intervals, such as the removal of expired sessions and the next fetch of
 //     the provider's keys, is not done earlier.
-//   - An open stream of events notices within a second that its session has ended, and an open
-//     gRPC stream ends at the latest when its token would have expired without the clock.
-//   - Timeouts of requests, of connections and of the start and the end of the system.
+//   - Open streams notice within a second that their session or their token has ended.
+//   - Timeouts of requests and connections, and the delays of ProviderSlow and StoreSlow.
 //   - Sessions in Redis, if the setting session-store names one.
 package gatehousetest

@@ -19,8 +19,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gatehousetest/internal/notes"
 )
 
-// TestDocument: each block of Go in docs/testing.md is a part of this file, so that it compiles, and
-// what it claims holds.
+// TestDocument: each block of Go in docs/testing.md is a part of this file, so that it compiles,
+// and what it claims holds.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	document, err := os.ReadFile("../docs/testing.md")

@@ -18,7 +18,8 @@ type Fault struct {
 	User string
 	// Times is the number of requests that fail, or of calls of the store. 0 means all.
 	Times int
-	// Delay is how late the answer is, in real time: of ProviderSlow and StoreSlow, which require it.
+	// Delay is how late the answer is, in real time: of ProviderSlow and StoreSlow, which require
+	// it.
 	Delay time.Duration
 	// Error is the OAuth error of RefreshRefused. Default: invalid_grant.
 	Error string
@@ -109,7 +110,7 @@ func (s *System) breakProvider(t testing.TB, f Fault, kind devidp.FaultKind) (he
 // returns when the application has been told by back-channel logout, and its sessions have ended.
 func (s *System) LogOut(t testing.TB, user string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second) // in a Cleanup, too
 	defer cancel()
 	if _, err := s.run.Provider.LogOut(ctx, user); err != nil {
 		t.Fatalf("gatehousetest: log out %q: %v", user, err)

@@ -7,8 +7,8 @@ import (
 )
 
 // A keyring has signing keys that all systems of a process use, each in the same order. To generate
-// one takes most of the time of a start. A token of one system is no token of another, because their
-// issuers differ.
+// one takes most of the time of a start. A token of one system is no token of another, because
+// their issuers differ.
 type keyring struct {
 	mu   sync.Mutex
 	keys []*rsa.PrivateKey

@@ -15,8 +15,8 @@ const (
 )
 
 // SignIn signs a user of the development provider in, by the user's key, and returns a client with
-// the session's cookies: through login, provider and callback, as a browser does. Addresses without a
-// host are those below BaseURL:
+// the session's cookies: through login, provider and callback, as a browser does. Addresses without
+// a host are those below BaseURL:
 //
 //	resp, err := app.SignIn(t, "editor").Get("/api/notes")
 func (s *System) SignIn(t testing.TB, user string) *http.Client {
@@ -62,9 +62,9 @@ func (s *System) Cookies(t testing.TB, user string) []*http.Cookie {
 	return cookies
 }
 
-// Client returns a client without a session. With a token, which may be "", addresses without a host
-// are those below GatewayURL and requests to them carry the token. Without one they are those below
-// BaseURL.
+// Client returns a client without a session. For the token "" addresses without a host are those
+// below BaseURL, as for a browser. For another one they are those below GatewayURL, and requests to
+// them carry the token, as those of a program.
 func (s *System) Client(token string) *http.Client {
 	base := s.BaseURL
 	if token != "" {

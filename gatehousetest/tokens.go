@@ -14,8 +14,8 @@ import (
 type Claims map[string]any
 
 // Token returns an access token of a user of the development provider, by the user's key, with all
-// scopes that the user can be granted. It is valid for five minutes of the clock. For the key "" the token
-// has no claims about a user: neither sub nor permissions.
+// scopes that the user can be granted. It is valid for five minutes of the clock. For the key ""
+// the token has no claims about a user: neither sub nor permissions.
 //
 // Claims change the token:
 //
@@ -40,7 +40,8 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 }
 
 // MachineToken returns an access token of a machine client of the development provider, by the
-// client's id, with all scopes that the client may have. Claims change it, as those of [System.Token].
+// client's id, with all scopes that the client may have. Claims change it, as those of
+// [System.Token].
 func (s *System) MachineToken(t testing.TB, machine string, claims ...Claims) string {
 	t.Helper()
 	req := devidp.TokenRequest{Machine: machine, Claims: map[string]any{}}

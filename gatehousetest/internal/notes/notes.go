@@ -1,6 +1,6 @@
 // Package notes owns a small application for the tests and examples of package gatehousetest: a
-// service that keeps notes in memory. What generators would write for its .proto is in generated.go.
-// It leaves everything else to an application that has users.
+// service that keeps notes in memory. What generators would write for its .proto is in
+// generated.go. It leaves everything else to an application that has users.
 package notes
 
 import (
