@@ -93,20 +93,16 @@ func ExampleSystem_Access() {
 		fmt.Print(app.Access(t, "editor", "reader"))
 	})
 	// Output:
-	// method                                                       policy
-	// no token  editor   reader gatehouse.sessionadmin.v1.SessionAdminService/DeleteSession  token,
-	// permission sessions:admin                      sign in   no       no
-	// gatehouse.sessionadmin.v1.SessionAdminService/EndSessions    token, permission sessions:admin
-	// sign in   no       no gatehouse.sessionadmin.v1.SessionAdminService/ListSessions   token,
-	// permission sessions:admin                      sign in   no       no
-	// notes.v1.NotesService/CreateNote                             token, permission notes:write
-	// sign in   yes      no notes.v1.NotesService/DeleteNotes                            token,
-	// permission notes:write, signed in within 5m0s  sign in   yes      no
-	// notes.v1.NotesService/ExportNotes                            token, acr mfa
-	// sign in   step up  step up notes.v1.NotesService/ListNotes                              token
-	// sign in   yes      yes notes.v1.NotesService/Motto                                  public
-	// yes       yes      yes notes.v1.NotesService/Time                                   public
-	// yes       yes      yes
+	// method                                                       policy                                                no token  editor   reader
+	// gatehouse.sessionadmin.v1.SessionAdminService/DeleteSession  token, permission sessions:admin                      sign in   no       no
+	// gatehouse.sessionadmin.v1.SessionAdminService/EndSessions    token, permission sessions:admin                      sign in   no       no
+	// gatehouse.sessionadmin.v1.SessionAdminService/ListSessions   token, permission sessions:admin                      sign in   no       no
+	// notes.v1.NotesService/CreateNote                             token, permission notes:write                         sign in   yes      no
+	// notes.v1.NotesService/DeleteNotes                            token, permission notes:write, signed in within 5m0s  sign in   yes      no
+	// notes.v1.NotesService/ExportNotes                            token, acr mfa                                        sign in   step up  step up
+	// notes.v1.NotesService/ListNotes                              token                                                 sign in   yes      yes
+	// notes.v1.NotesService/Motto                                  public                                                yes       yes      yes
+	// notes.v1.NotesService/Time                                   public                                                yes       yes      yes
 }
 
 // example runs a test, and prints why it fails.

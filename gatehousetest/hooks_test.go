@@ -38,7 +38,7 @@ type (
 
 var (
 	errNoAccount = errors.New("no account")
-	accounts     = accountStore{"dev|seller": {"seller"}}
+	accounts     = accountStore{"dev|editor": {"editor"}}
 	carts        = cartStore{make(chan string, 10)}
 	terms        sync.Map // subject → has accepted
 )
@@ -126,7 +126,7 @@ func TestHooks(t *testing.T) {
 	app.ErrorPages = fstest.MapFS{"templates/problem.html": {Data: []byte(`<!doctype html><title>Shop</title><h1>{{.Title}}</h1><p>{{.Reason}}</p><a href="{{.Action.Href}}">{{.Action.Label}}</a>`)}}
 	s := gatehousetest.Start(t, app)
 
-	resp, err := s.Client("").Get(s.SignInURL("buyer", "/"))
+	resp, err := s.Client("").Get(s.SignInURL("reader", "/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,19 +147,19 @@ func TestHooks(t *testing.T) {
 	if err != nil || !strings.Contains(string(body), "<title>Shop</title>") {
 		t.Errorf("got the page %s, %v, want the application's", body, err)
 	}
-	seller := s.SignIn(t, "seller")
-	if me := get(t, seller, "/api/auth/me"); !strings.Contains(me, `"role":"seller"`) {
+	editor := s.SignIn(t, "editor")
+	if me := get(t, editor, "/api/auth/me"); !strings.Contains(me, `"role":"editor"`) {
 		t.Errorf("the user is %s, want the role", me)
 	}
-	wantStatus(t, seller, http.MethodGet, "/api/notes", http.StatusBadRequest)
-	terms.Store("dev|seller", true)
+	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusBadRequest)
+	terms.Store("dev|editor", true)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.BaseURL+"/api/notes", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Tenant", "ACME")
 	r.Header.Set("X-Forwarded-User", "admin")
-	resp, err = seller.Do(r)
+	resp, err = editor.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,12 +168,12 @@ func TestHooks(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Shop-Version") != "2" || md.Get("tenant")[0] != "acme" || md.Get("x-tenant")[0] != "ACME" || md.Get("x-forwarded-user") != nil {
 		t.Errorf("got %d, %v; the service got %v", resp.StatusCode, resp.Header, md)
 	}
-	wantStatus(t, seller, http.MethodDelete, "/api/auth/sessions", http.StatusOK) // ends no session
-	s.SignIn(t, "seller")
-	wantStatus(t, seller, http.MethodDelete, "/api/auth/sessions", http.StatusOK)
+	wantStatus(t, editor, http.MethodDelete, "/api/auth/sessions", http.StatusOK) // ends no session
+	s.SignIn(t, "editor")
+	wantStatus(t, editor, http.MethodDelete, "/api/auth/sessions", http.StatusOK)
 	select {
 	case subject := <-carts.deleted:
-		if subject != "dev|seller" {
+		if subject != "dev|editor" {
 			t.Errorf("told of the end of a session of %s", subject)
 		}
 	case <-time.After(20 * time.Second):
