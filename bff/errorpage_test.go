@@ -73,6 +73,9 @@ func TestErrorPath(t *testing.T) {
 		t.Errorf("got the parameters %v, want the request's id and no text", query)
 	}
 	wantStatus(t, b.fetch("/api/auth/login?max_age=x"), http.StatusBadRequest)
+	tooMany := header("Cookie", "x="+strings.Repeat("x", 100<<10))
+	wantStatus(t, b.navigate("/public", tooMany), http.StatusSeeOther)
+	wantStatus(t, b.navigate("/error", tooMany), http.StatusRequestHeaderFieldsTooLarge)
 	b.signIn()
 	question := b.navigate("/api/auth/logout", site("cross-site"))
 	wantStatus(t, question, http.StatusForbidden)

@@ -116,6 +116,20 @@ func TestSignInHookUnchanged(t *testing.T) {
 	}
 }
 
+// A provider cannot have a claim kept from refreshes.
+func TestDecidedClaimsOfProvider(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.idp.change(func(p *provider) { p.id["gatehouse_decided_claims"] = []string{"picture"} })
+	b := s.browser().signIn()
+	s.idp.change(func(p *provider) { p.id["picture"] = "https://idp.example/new.png" })
+	s.clock.Advance(10 * time.Minute)
+	b.access()
+	if got := b.me()["picture"]; got != "https://idp.example/new.png" {
+		t.Errorf("after a refresh the picture is %v, want that of the new ID token", got)
+	}
+}
+
 // A refused sign-in has no session, its tokens are revoked, it is recorded, and every
 // repetition of the callback has the same page, at every node.
 func TestSignInHookRefusal(t *testing.T) {
