@@ -2,7 +2,6 @@ package gatehousetest
 
 import (
 	"maps"
-	"slices"
 	"testing"
 	"time"
 
@@ -27,14 +26,10 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 	all := map[string]any{}
 	req := devidp.TokenRequest{User: user, Claims: all}
 	if user == "" { // the claims of a user without those about the user
-		req.User = s.AddUser(t, User{Key: "token-without-user"})
+		req.User, req.Scopes = s.AddUser(t, User{Key: "token-without-user"}), []string{}
 		all["sub"], all["permissions"], all["auth_time"] = nil, nil, nil
 	} else {
-		u := s.user(t, user)
-		req.Scopes = slices.Concat([]string{"openid", "profile", "email", "offline_access"}, u.Permissions, u.Scopes)
-		if len(u.ACR) > 0 {
-			all["acr"] = u.ACR[0]
-		}
+		req.User = s.user(t, user).Key
 	}
 	return s.mint(t, req, claims)
 }
@@ -44,13 +39,7 @@ func (s *System) Token(t testing.TB, user string, claims ...Claims) string {
 // [System.Token].
 func (s *System) MachineToken(t testing.TB, machine string, claims ...Claims) string {
 	t.Helper()
-	req := devidp.TokenRequest{Machine: machine, Claims: map[string]any{}}
-	for _, m := range s.run.Provider.Machines() {
-		if m.ID == machine {
-			req.Scopes = slices.Concat(m.Permissions, m.Scopes)
-		}
-	}
-	return s.mint(t, req, claims)
+	return s.mint(t, devidp.TokenRequest{Machine: machine, Claims: map[string]any{}}, claims)
 }
 
 // mint returns a token with further claims.

@@ -348,6 +348,12 @@ func TestMint(t *testing.T) {
 	if header["typ"] != "at+jwt" || claims["sub"] != "dev|seller" || claims["scope"] != "a b" || claims["exp"] != now+300 || claims["client_id"] != clientID {
 		t.Errorf("a user: %v %v", header, claims)
 	}
+	if _, claims := mint(devidp.TokenRequest{User: "seller"}); claims["scope"] != "openid profile email offline_access products:write" {
+		t.Errorf("by default: scope %v", claims["scope"])
+	}
+	if _, claims := mint(devidp.TokenRequest{User: "seller", Scopes: []string{}}); claims["scope"] != nil {
+		t.Errorf("with none: scope %v", claims["scope"])
+	}
 	header, claims = mint(devidp.TokenRequest{
 		Machine: "robot", Type: "JWT", Lifetime: -time.Minute,
 		Claims: map[string]any{"aud": "else", "tenant": map[string]any{"id": 7.0}, "jti": nil},

@@ -1,6 +1,7 @@
 // Package devidp owns the OpenID provider for development: discovery, authorization
-// code flow, rotation of refresh tokens and logout, with demo users instead of
-// accounts and passwords.
+// code flow, rotation of refresh tokens and logout, with configured users instead of
+// accounts and passwords. Lifetimes and failures are switched while it runs, by
+// methods, by forms of its home page, and by an HTTP API.
 //
 // It leaves listening to its caller. The other parts use it over HTTP only, as any
 // provider. Since every client can sign in as every user, it refuses an issuer off

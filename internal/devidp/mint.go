@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
@@ -18,7 +19,8 @@ type TokenRequest struct {
 	// User is the key or subject of a user, Machine the id of a machine. One of them is
 	// required.
 	User, Machine string
-	// Scopes are the granted scopes; they are not checked.
+	// Scopes are the granted scopes; they are not checked. nil means all that the user
+	// or the machine can be granted.
 	Scopes []string
 	// Lifetime is the time until the token expires; 0 means that of Behavior, a negative
 	// one that it has expired.
@@ -37,7 +39,7 @@ type TokenRequest struct {
 func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, err error) {
 	now := p.now()
 	registered := oidc.TokenClaims{Subject: req.Machine, ClientID: req.Machine}
-	var permissions []string
+	var permissions, scopes []string
 	more := map[string]any{}
 	switch machine := p.clients.find(req.Machine); {
 	case (req.User == "") == (req.Machine == ""):
@@ -47,8 +49,11 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 		if err != nil {
 			return "", nil, err
 		}
-		registered = oidc.TokenClaims{Subject: u.Subject, ClientID: p.clients[0].ID, AuthTime: oidc.FromTime(now)}
-		permissions = u.Permissions
+		acr, _ := u.reach(nil)
+		registered = oidc.TokenClaims{
+			Subject: u.Subject, ClientID: p.clients[0].ID, AuthTime: oidc.FromTime(now), AuthenticationContextClassReference: acr,
+		}
+		permissions, scopes = u.Permissions, u.grantedScopes(slices.Concat(standardScopes, u.Permissions, u.Scopes))
 		maps.Copy(more, u.Claims)
 	case machine == nil || machine.machine == nil:
 		var ids []string
@@ -60,12 +65,16 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 		return "", nil, unknown("Machine", req.Machine, ids)
 	default:
 		permissions = machine.machine.Permissions
+		scopes = slices.Concat(permissions, machine.machine.Scopes)
+	}
+	if req.Scopes != nil {
+		scopes = req.Scopes
 	}
 	if req.Lifetime > maxLifetime || req.Lifetime < -maxLifetime {
 		return "", nil, invalid.Field("Lifetime", req.Lifetime, "is too long", "give at most "+maxLifetime.String())
 	}
 	more[PermissionsClaim] = append([]string{}, permissions...)
-	full := p.accessClaims(registered, req.Scopes, more, now)
+	full := p.accessClaims(registered, scopes, more, now)
 	if req.Lifetime != 0 {
 		full.Expiration = oidc.FromTime(now.Add(req.Lifetime))
 		if req.Lifetime < 0 { // issued and expired in the past
