@@ -69,6 +69,19 @@ test("401", async (t) => {
   }
 });
 
+test("a 401 does not believe an older answer", async (t) => {
+  const p = page(t);
+  let arrive;
+  p.answer("/api/auth/me", () => new Promise((resolve) => (arrive = () => resolve(json(ada)))), empty());
+  p.answer("/api/x", unauthorized());
+  const session = createSession();
+  void session.check();
+  const refused = session.fetch("/api/x").catch((e) => e.kind);
+  await settle();
+  arrive();
+  assert.equal(await refused, "signed-out");
+});
+
 test("the login of a 401 keeps its parameters, and leads to this origin only", async (t) => {
   const p = page(t);
   const login = async (header) => {
@@ -97,6 +110,8 @@ test("Retry-After", async (t) => {
     "repeats as often as asked": { init: { repeats: 1 }, script: [unavailable(0)], requests: 2, seconds: 0.25, status: 503 },
     "repeats no POST": { init: { method: "POST", body }, script: [unavailable(1)], requests: 1, status: 503 },
     "repeats no POST of a Request": { input: () => new Request(origin + "/api/x", { method: "POST", body }), script: [unavailable(1)], requests: 1, status: 503 },
+    "repeats no body of a Request": { input: () => new Request(origin + "/api/x", { method: "PUT", body }), script: [unavailable(1)], requests: 1, status: 503 },
+    "repeats a Request without a body": { input: () => new Request(origin + "/api/x"), script: [unavailable(1), json({})], requests: 2, seconds: 1.25, status: 200 },
     "repeats no PATCH": { init: { method: "PATCH", body }, script: [unavailable(1)], requests: 1, status: 503 },
     "repeats no stream": { init: { method: "PUT", body: new ReadableStream(), duplex: "half" }, script: [unavailable(1)], requests: 1, status: 503 },
     "repeats nothing without the header": { script: [unavailable()], requests: 1, status: 503 },

@@ -7,10 +7,10 @@ import { mock } from "node:test";
 export const origin = "https://app.example";
 
 /**
- * Installs a page until the test t ends. The page has no locks, so that the package does not open
+ * Installs a page until the test t ends. Another tab has the lock, so that this one does not open
  * the event stream: streams are for tests in a browser.
  */
-export function page(t, { path = "/orders?page=2#top" } = {}) {
+export function page(t, { path = "/orders?page=2#top", locks = { request: () => new Promise(() => {}) } } = {}) {
   const target = (extra) => Object.assign(new EventTarget(), extra);
   const navigated = [];
   const location = new URL(path, origin);
@@ -26,12 +26,13 @@ export function page(t, { path = "/orders?page=2#top" } = {}) {
       href: location.href, origin, pathname: location.pathname, search: location.search, hash: location.hash,
       assign: (url) => navigated.push(url), reload: () => navigated.push("reload"),
     },
-    navigator: {},
+    navigator: { locks },
     addEventListener: window.addEventListener.bind(window),
     requestAnimationFrame: (f) => f(),
     async fetch(input, init) {
       requests.push({ input, init });
       init?.signal?.throwIfAborted();
+      if (input instanceof Request && input.body) await input.text();
       const url = new URL(input.url ?? input, location);
       const script = answers.get(url.origin === origin ? url.pathname : url.href);
       if (!script?.length) throw new TypeError(`no answer to ${url}`);

@@ -19,9 +19,9 @@ function follow(t, options) {
 const leave = (p) => p.window.dispatchEvent(new Event("pagehide"));
 
 /** Runs a test on a page that is left at its end. */
-function onPage(name, run) {
+function onPage(name, run, options) {
   test(name, async (t) => {
-    const p = page(t);
+    const p = page(t, options);
     try {
       await run(t, p);
     } finally {
@@ -253,13 +253,14 @@ onPage("tabs tell each other, and answers that are older are not used", async (t
   // The answer "signed in" is under way when the session ends.
   let arrive;
   p.answer(me, () => new Promise((resolve) => (arrive = () => resolve(json(ada)))), empty());
-  const { now } = follow(t);
+  const { now, seen } = follow(t);
   await settle();
   other.postMessage({ name: "ended", data: { reason: "operator" } });
   await settle();
   arrive();
   await settle();
   assert.equal(now().status, "signed-out");
+  assert.equal(seen.some((s) => s.status === "signed-in"), false, "the session came back for a moment");
 
   // A sign-in in another tab.
   p.answer(me, json(ada));
@@ -321,14 +322,40 @@ onPage("without listeners everything ends after a second", async (t, p) => {
   p.begin(600);
   const { session, stop } = follow(t);
   await settle();
+  const online = async () => {
+    await p.pass(100);
+    p.asked();
+    p.window.dispatchEvent(new Event("online"));
+    await settle();
+    return p.asked();
+  };
   stop();
-  session.subscribe(() => {})(); // at once, as React does
-  await p.pass(2);
-  p.asked();
+  const end = session.subscribe(() => {}); // at once, as React does
+  assert.deepEqual(await online(), [me]);
+  end();
+  assert.deepEqual(await online(), []);
   await p.pass(1000);
-  p.window.dispatchEvent(new Event("online"));
   assert.deepEqual(p.asked(), []);
   session.subscribe(() => {});
   await settle();
   assert.deepEqual(p.asked(), [me]);
 });
+
+onPage("without locks the server is asked every minute", async (t, p) => {
+  p.answer(me, json(ada));
+  p.begin(600);
+  const { now } = follow(t);
+  await settle();
+  p.asked();
+  await p.pass(121);
+  assert.deepEqual(p.asked(), [end, end]);
+  p.answer(end, empty(503));
+  await p.pass(60);
+  assert.equal(now().status, "signed-in", "an outage ends the session");
+  p.answer(end, empty());
+  await p.pass(60);
+  assert.deepEqual(now(), { status: "signed-out", reason: "unknown" });
+  p.asked();
+  await p.pass(300);
+  assert.deepEqual(p.asked(), []);
+}, { locks: null });
