@@ -67,7 +67,7 @@ export function createSession(options: SessionOptions = {}): Session {
         location.reload();
       }
     }
-    tabs?.follow();
+    tabs?.follow(state.status === "signed-out");
     if (same) return schedule();
     set({ status: "signed-in", user, ...timesNow() });
     announce();
@@ -156,6 +156,15 @@ export function createSession(options: SessionOptions = {}): Session {
     return times !== undefined;
   }
 
+  /** As askTimes, for a page that shows its user. */
+  async function confirm(): Promise<void> {
+    try {
+      await askTimes();
+    } catch (error) {
+      if (state.status === "signed-in") failed(error);
+    }
+  }
+
   function succeeded(): void {
     failures = 0;
     confirmedAt = performance.now();
@@ -170,6 +179,7 @@ export function createSession(options: SessionOptions = {}): Session {
   // Times.
 
   function setTimes(times: Times): void {
+    if (state.status !== "signed-in") return;
     const now = performance.now();
     const next = { idle: now + times.idle_seconds * 1000, latest: now + times.absolute_seconds * 1000, ahead: Date.now() - now };
     // The server tells whole seconds: the same end is told with small differences.
@@ -209,7 +219,7 @@ export function createSession(options: SessionOptions = {}): Session {
       if (!document.hidden) timer = setTimeout(check, Math.max(state.retryAt - Date.now(), 0));
     } else if (state.status === "signed-in" && !ends) {
       // The event stream tells it, unless another tab reads that.
-      timer = setTimeout(() => void askTimes().catch(failed), 1000);
+      timer = setTimeout(confirm, 1000);
     } else if (state.status === "signed-in" && ends) {
       const left = ends.idle - performance.now();
       const until = left > warnBefore ? left - warnBefore : left;
@@ -223,7 +233,7 @@ export function createSession(options: SessionOptions = {}): Session {
     const now = performance.now();
     const slept = Math.abs(Date.now() - now - ends.ahead) > clockJump;
     const warned = ends.idle - now <= warnBefore && !state.warning;
-    if (ends.idle <= now) void askTimes().catch(failed);
+    if (ends.idle <= now) void confirm();
     // Another tab may have extended the session.
     else if (slept || (warned && now - confirmedAt > 2000)) void askTimes().then(update, update);
     else update();
@@ -236,8 +246,8 @@ export function createSession(options: SessionOptions = {}): Session {
       case "session":
       case "extended":
         confirmedAt = performance.now();
-        if (state.status === "signed-in") setTimes(data as Times);
-        else if (state.status === "error") void check();
+        if (state.status === "error") void check();
+        else setTimes(data as Times);
         break;
       case "ended": {
         epoch++;
@@ -296,7 +306,7 @@ export function createSession(options: SessionOptions = {}): Session {
   function open(): void {
     if (tabs) return;
     tabs = connect(heard, () => askTimes().catch(() => true));
-    if (state.status === "signed-in") tabs.follow();
+    if (state.status === "signed-in") tabs.follow(false);
     schedule();
   }
 
@@ -342,7 +352,7 @@ export function createSession(options: SessionOptions = {}): Session {
     check,
     async extend() {
       await check();
-      if (state.status === "signed-in") await askTimes().catch(failed);
+      if (state.status === "signed-in") await confirm();
       return state;
     },
     remaining: () => ends && Math.max(ends.idle - performance.now(), 0) / 1000,

@@ -358,4 +358,27 @@ onPage("without locks the server is asked every minute", async (t, p) => {
   p.asked();
   await p.pass(300);
   assert.deepEqual(p.asked(), []);
+
+  p.begin(600);
+  p.window.dispatchEvent(new Event("online")); // a user has signed in
+  await settle();
+  p.asked();
+  await p.pass(61);
+  assert.deepEqual(p.asked(), [end], "the next session is not followed");
 }, { locks: null });
+
+onPage("a failure that comes after the end changes nothing", async (t, p) => {
+  p.answer(me, json(ada));
+  p.begin(600);
+  const { session, now } = follow(t);
+  await settle();
+  let fail;
+  p.answer(end, () => new Promise((_, reject) => (fail = () => reject(new TypeError("cut")))));
+  const extended = session.extend();
+  await settle();
+  p.answer(me, empty());
+  await session.check();
+  fail();
+  await extended;
+  assert.deepEqual(now(), { status: "signed-out", reason: "unknown" });
+});
