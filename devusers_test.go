@@ -49,6 +49,7 @@ func TestFollowDevUsers(t *testing.T) {
 		{"users:\n  anna:\n  ben: {permission: [x]}\n", "anna ben", "did you mean permissions?"}, // after the second look
 		{"users:\n  carl:\n", "carl", "setting changed at run time"},
 		{"", "everything nothing", "setting changed at run time"},
+		{"users:\n  anna:\n", "anna", "setting changed at run time"}, // as at the start
 	} {
 		log.Reset()
 		write(c.text)
