@@ -104,7 +104,8 @@ func (u User) complete() *User {
 func titled(key string) string {
 	words := strings.FieldsFunc(key, func(r rune) bool { return strings.ContainsRune("._-", r) })
 	for i, word := range words {
-		words[i] = strings.ToUpper(word[:1]) + word[1:] // ASCII
+		first, size := utf8.DecodeRuneInString(word)
+		words[i] = string(unicode.ToUpper(first)) + word[size:]
 	}
 	return strings.Join(words, " ")
 }
