@@ -34,6 +34,7 @@ check: lint-proto generated ## formatting, vet, rules of the .proto files, stale
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags proof ./... || exit 1; done
 	go vet -C tools ./...
+	@if [ -e examples/starter/go.mod ]; then go vet -C examples/starter ./...; fi
 	tools/api --check
 
 lint: ## golangci-lint in every module; builds it first, which takes minutes
@@ -64,10 +65,11 @@ contract:
 	if command -v npm >/dev/null; then go run ./cmd/gatehouse typescript --only connect,rest --out client/typescript/gen; \
 	else echo "Note: client/typescript/gen was not generated. To generate it, install Node.js 20 or newer with npm." >&2; fi
 	tools/browser
+	@if [ -e examples/starter/Makefile ] && command -v npm >/dev/null; then $(MAKE) --no-print-directory -C examples/starter generate; fi
 
 # Generates into the tree and fails if that changed anything.
 generated: contract
-	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript client/browser); \
+	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript client/browser examples/starter); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 release: ## the archives of VERSION=v1.2.3 in dist/, the same bytes on any machine (docs/install.md)
