@@ -33,6 +33,11 @@ func TestDocumentsNames(t *testing.T) {
 				for _, found := range regexp.MustCompile(`(?m)^\x60{3}\w+ file=(\S+)$`).FindAllStringSubmatch(text, -1) {
 					n.files = append(n.files, found[1])
 				}
+			case "README.md", "docs/tutorial.md", starterDir + "/README.md": // name files and targets of the starter
+				n.targets = append(slices.Clip(n.targets), n.starter...)
+				for _, file := range n.files {
+					n.files = append(n.files, strings.TrimPrefix(file, starterDir+"/"))
+				}
 			case "docs/from-oauth2-proxy.md":
 				n.flags = append(slices.Clip(n.flags), all(text, `(?m)\x60--([a-z0-9-]+)(?:=\w+)?\x60`)...) // of oauth2-proxy
 			}
@@ -49,6 +54,7 @@ type names struct {
 	root     string
 	files    []string
 	targets  []string          // of make
+	starter  []string          // targets of make in the starter
 	commands []string          // of gatehouse
 	flags    []string          // of gatehouse
 	vars     []string          // GATEHOUSE_…
@@ -58,11 +64,13 @@ type names struct {
 func knownNames(t *testing.T) (n names) {
 	t.Helper()
 	n.root, n.files = checkout(t)
-	makefile, err := os.ReadFile(filepath.Join(n.root, "Makefile"))
-	if err != nil {
-		t.Fatal(err)
+	for dir, targets := range map[string]*[]string{".": &n.targets, starterDir: &n.starter} {
+		makefile, err := os.ReadFile(filepath.Join(n.root, dir, "Makefile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		*targets = all(string(makefile), `(?m)^([a-z-]+):`)
 	}
-	n.targets = all(string(makefile), `(?m)^([a-z-]+):`)
 	reference, err := exec.CommandContext(t.Context(), program, "reference").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ type command struct {
 var commands = map[string][]command{
 	"README.md": {
 		{"go run ./cmd/gatehouse dev", starts("/readyz", "/public", "/api/products", "/private")},
+		{"go run golang.org/x/tools/cmd/gonew", tested("TestStarter")},
 		{"make test", workflow},
 		{"export GATEHOUSE_OIDC_ISSUER=", starts("/readyz", "/public")},
 		{"curl -i http://localhost:5000/api/products", requests(200, 401, 200)},
@@ -110,6 +111,7 @@ var commands = map[string][]command{
 	"docs/sessions.md":           {{"go test", benchmarks}},
 	"docs/sizing.md":             {{"go run -C bench", tested("TestRun")}},
 	"docs/tls.md":                {{"openssl req", runs("server.crt: OK")}},
+	"examples/starter/README.md": {{"export GATEHOUSE_OIDC_ISSUER=", tested("TestStarter")}},
 	"examples/README.md": {
 		{"(cd examples/nextjs", starts("/public")},
 		{"(cd examples/spa", starts("/public")},
@@ -117,9 +119,10 @@ var commands = map[string][]command{
 	},
 }
 
-// chapters are the chapters of docs/add-a-service.md, and the test that follows each.
-var chapters = map[string]string{
-	"As a template": "TestTemplate", ownModule: "TestOwnModule", ownMain: "TestOwnMain",
+// chapters are the chapters of documents that a test follows, and the test.
+var chapters = map[string]map[string]string{
+	"docs/add-a-service.md": {"As a template": "TestTemplate", ownModule: "TestOwnModule", ownMain: "TestOwnMain"},
+	"docs/tutorial.md":      followedByStarter(),
 }
 
 // TestDocuments handles every block of commands in every document: it runs it in a fresh clone,
@@ -148,14 +151,14 @@ func TestDocuments(t *testing.T) {
 				if b.chapter != chapter {
 					r.dir, chapter = clone, b.chapter
 				}
-				if path, ok := strings.CutPrefix(b.mark, "file="); ok && name != "docs/add-a-service.md" {
+				if path, ok := strings.CutPrefix(b.mark, "file="); ok && chapters[name] == nil {
 					r.write(t, path, r.here(t, b.text))
 				}
 				if !b.commands() {
 					continue
 				}
-				if name == "docs/add-a-service.md" {
-					if b.mark == "" || chapters[b.chapter] == "" {
+				if followed := chapters[name]; followed != nil {
+					if b.mark == "" || followed[b.chapter] == "" {
 						t.Errorf("%s:%d: no test follows this block", name, b.line)
 					}
 					continue
@@ -172,8 +175,10 @@ func TestDocuments(t *testing.T) {
 			}
 		})
 	}
-	for _, test := range chapters {
-		tested(test)(t, nil, "")
+	for _, followed := range chapters {
+		for _, test := range followed {
+			tested(test)(t, nil, "")
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		defer unpublish()
 		program = filepath.Join(dir, "gatehouse")
 		build := exec.Command("go", "build", "-C", "..", "-o", program, "./cmd/gatehouse")
 		build.Stderr = os.Stderr

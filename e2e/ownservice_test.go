@@ -30,7 +30,7 @@ func TestOwnModule(t *testing.T) {
 	f.env = append(f.env, "GOPROXY="+proxied(t))
 	f.instead = map[string][]string{"replace": nil}
 	f.promises = ownPromises("Upwards")
-	f.follow(t, chapter(t, ownModule))
+	f.follow(t, chapter(t, addService, ownModule))
 	servesGRPC(t, f.values["GATEHOUSE_LISTEN_GRPC"])
 	if said := f.check(t, "hello"); !strings.Contains(said, "/greeter.v1.GreeterService/SetMotto") || !strings.Contains(said, "token, scope motto:write\n") {
 		t.Errorf("check does not print the policy of SetMotto:\n%s", said)
@@ -74,9 +74,9 @@ func TestOwnMain(t *testing.T) {
 	}
 	succeeds(t, exec.CommandContext(t.Context(), "git", "clone", "-q", repository(t), filepath.Join(f.dir, "../gatehouse")))
 	f.promises = ownPromises("Onwards")
-	blocks := chapter(t, ownModule)
+	blocks := chapter(t, addService, ownModule)
 	program := slices.IndexFunc(blocks, func(b block) bool { return b.name == "main.go" })
-	f.follow(t, slices.Concat(blocks[:program], chapter(t, ownMain)))
+	f.follow(t, slices.Concat(blocks[:program], chapter(t, addService, ownMain)))
 	servesGRPC(t, f.values["LISTEN_GRPC"])
 	f.done(t, map[string]int{"file": 6, "run": 5, "replace": 1, "environment": 1, "start": 1, "status": 1, "request": 9})
 }
@@ -143,11 +143,11 @@ func servesGRPC(t *testing.T, address string) {
 	})
 }
 
-// TestOwnModuleIsShort checks the promise of 40 lines, and that the tutorial names the versions
+// TestOwnModuleIsShort checks the promise of 40 lines, and that the document names the versions
 // that this repository uses.
 func TestOwnModuleIsShort(t *testing.T) {
 	t.Parallel()
-	blocks := append(chapter(t, ownModule), chapter(t, ownMain)...)
+	blocks := append(chapter(t, addService, ownModule), chapter(t, addService, ownMain)...)
 	pinned, err := os.ReadFile("../tools/go.mod")
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestOwnModuleIsShort(t *testing.T) {
 	for _, b := range blocks {
 		if b.name == "main.go" {
 			if lines, most := strings.Count(b.text, "\n"), []int{35, 45}[mains]; lines > most {
-				t.Errorf("%s: main.go has %d lines, want %d at most", tutorial, lines, most)
+				t.Errorf("%s: main.go has %d lines, want %d at most", addService, lines, most)
 			}
 			mains++
 		}
@@ -170,12 +170,12 @@ func TestOwnModuleIsShort(t *testing.T) {
 			}
 			versions++
 			if !pins(string(pinned), pkg, version) {
-				t.Errorf("%s: %s@%s is not what tools/go.mod pins", tutorial, pkg, version)
+				t.Errorf("%s: %s@%s is not what tools/go.mod pins", addService, pkg, version)
 			}
 		}
 	}
 	if mains != 2 || versions != 4 {
-		t.Errorf("%s: found %d main.go and %d versions of tools, want 2 and 4", tutorial, mains, versions)
+		t.Errorf("%s: found %d main.go and %d versions of tools, want 2 and 4", addService, mains, versions)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestTemplate(t *testing.T) {
 		"to the login":         "ocation: /api/auth/login?returnTo=%2Fprivate",
 		"through the bff":      `{"entries":[]}`,
 	}
-	f.follow(t, chapter(t, "As a template"))
+	f.follow(t, chapter(t, addService, "As a template"))
 
 	// What the chapter promises without further work, and what must be gone.
 	log := f.program.out.String()

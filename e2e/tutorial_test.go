@@ -12,27 +12,32 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
-const tutorial = "../docs/add-a-service.md"
+// The documents that tests follow.
+const (
+	addService = "../docs/add-a-service.md"
+	tutorial   = "../docs/tutorial.md"
+)
 
-// A block is a fenced block of the tutorial whose info string has a second word, which says what it
-// is for: a word, or KIND=NAME.
+// A block is a fenced block of a document whose info string has a second word, which says what it is
+// for: a word, or KIND=NAME.
 type block struct{ use, name, text string }
 
-// chapter returns the marked blocks of one chapter of the tutorial.
-func chapter(t *testing.T, title string) []block {
+// chapter returns the marked blocks of one chapter of a document.
+func chapter(t *testing.T, document, title string) []block {
 	t.Helper()
-	content, err := os.ReadFile(tutorial)
+	content, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, text, ok := strings.Cut(string(content), "\n## "+title+"\n")
 	if !ok {
-		t.Fatalf("%s: the chapter %q is gone", tutorial, title)
+		t.Fatalf("%s: the chapter %q is gone", document, title)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	var blocks []block
@@ -52,6 +57,8 @@ type follower struct {
 	promises map[string]string   // texts in a response, by the words after its status
 	ready    []string            // URLs that answer once the program has started
 	instead  map[string][]string // commands that replace blocks of a kind
+	start    func(text string)   // for blocks of the kind "start"; nil for the program in the directory
+	here     *strings.Replacer   // of the addresses in commands and requests; nil for none
 
 	mint     func() string
 	settings []string
@@ -95,17 +102,24 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 		switch b.use {
 		case "file":
 			f.write(t, b.name, b.text)
+		case "apply":
+			f.write(t, ".diff", b.text)
+			f.run(t, "git apply .diff && rm .diff")
 		case "run", "newest", "replace":
 			f.run(t, b.text)
 		case "environment":
 			for _, found := range regexp.MustCompile(`(?m)^export (\w+)=`).FindAllStringSubmatch(b.text, -1) {
 				value, ok := f.values[found[1]]
 				if !ok {
-					t.Fatalf("%s: the test has no value for %s", tutorial, found[1])
+					t.Fatalf("the test has no value for %s", found[1])
 				}
 				f.settings = append(f.settings, found[1]+"="+value)
 			}
 		case "start":
+			if f.start != nil {
+				f.start(b.text)
+				continue
+			}
 			args := strings.Fields(b.text)
 			f.program = startIn(t, f.dir, args[0], f.settings, filepath.Join(f.dir, args[0]), args[1:]...)
 			for _, url := range f.ready {
@@ -115,7 +129,7 @@ func (f *follower) follow(t *testing.T, blocks []block) {
 			f.values["TOKEN"] = f.mint() // as late as possible, because it is valid for minutes
 			f.did["request"] += f.requests(t, b.text)
 		default:
-			t.Errorf("%s: a block is marked %q, which means nothing to this test", tutorial, b.use)
+			t.Errorf("a block is marked %q, which means nothing to this test:\n%s", b.use, b.text)
 		}
 	}
 }
@@ -125,7 +139,7 @@ func (f *follower) done(t *testing.T, atLeast map[string]int) {
 	t.Helper()
 	for use, n := range atLeast {
 		if f.did[use] < n {
-			t.Errorf("%s: %d blocks of the kind %q were done, want %d", tutorial, f.did[use], use, n)
+			t.Errorf("%d blocks of the kind %q were done, want %d", f.did[use], use, n)
 		}
 	}
 	if code := f.program.stop(t); code != 0 {
@@ -139,6 +153,9 @@ func (f *follower) done(t *testing.T, atLeast map[string]int) {
 func (f *follower) run(t *testing.T, script string) {
 	t.Helper()
 	where := filepath.Join(t.TempDir(), "where")
+	if f.here != nil {
+		script = f.here.Replace(script)
+	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-euc", script+"\npwd >'"+where+"'")
 	cmd.Dir = f.dir
 	cmd.Env = append(append(os.Environ(), "PWD="+f.dir), f.env...)
@@ -172,18 +189,22 @@ func (f *follower) requests(t *testing.T, text string) (made int) {
 	for line := range strings.Lines(text) {
 		command, want, ok := strings.Cut(strings.TrimSpace(line), "# ")
 		if !ok {
-			t.Errorf("%s: %q does not say what comes of it", tutorial, line)
+			t.Errorf("%q does not say what comes of it", line)
 			continue
 		}
 		status, _, _ := strings.Cut(want, ",")
+		if f.here != nil {
+			command = f.here.Replace(command)
+		}
 		cmd := exec.CommandContext(t.Context(), "sh", "-euc", command)
+		cmd.Dir = f.dir
 		cmd.Env = append(slices.Clone(f.settings), "PATH="+os.Getenv("PATH"), "TOKEN="+f.values["TOKEN"])
 		out, err := cmd.Output()
 		if err != nil {
 			t.Errorf("%s: %v", command, err)
 			continue
 		}
-		if first, _, _ := strings.Cut(string(out), "\n"); !strings.Contains(strings.TrimSpace(first)+" ", " "+status+" ") {
+		if first, _, _ := strings.Cut(string(out), "\n"); !strings.Contains(" "+strings.TrimSpace(first)+" ", " "+status+" ") {
 			t.Errorf("%s\ngot %s, want status %s\n%s", command, first, status, out)
 		}
 		for words, holds := range f.promises {
@@ -215,33 +236,70 @@ func checkout(t *testing.T) (root string, files []string) {
 	return root, files
 }
 
-// proxied offers this checkout as the newest commit of main at a module proxy in a directory. "go
-// get …@main" gets what it would get of the commit, without the modules below. It returns the value
-// of GOPROXY.
+// proxied returns a value of GOPROXY that has this checkout as the newest commit of main, without
+// the modules below, and the starter as a module of its own. All tests share it, so that they build
+// the packages once.
 func proxied(t *testing.T) string {
 	t.Helper()
-	const module = "github.com/gatehouse-dev/gatehouse"
-	root, files := checkout(t)
-	commit := make([]byte, 6)
-	_, _ = rand.Read(commit) // never fails
-	version := "v0.0.0-20260101000000-" + hex.EncodeToString(commit)
-	dir := filepath.Join(t.TempDir(), module, "@v")
+	publishing.Lock()
+	defer publishing.Unlock()
+	if publishing.version == "" {
+		commit := make([]byte, 6)
+		_, _ = rand.Read(commit) // never fails
+		version := "v0.0.0-20260101000000-" + hex.EncodeToString(commit)
+		root, files := checkout(t)
+		publish(t, root, files, "", version)
+		publish(t, root, files, starterDir, version)
+		publishing.version = version
+	}
+	out, err := exec.Command("go", "env", "GOPROXY").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + proxyDir() + "," + strings.TrimSpace(string(out))
+}
+
+const (
+	rootModule = "github.com/gatehouse-dev/gatehouse"
+	starterDir = "examples/starter"
+)
+
+var publishing struct {
+	sync.Mutex
+	version string
+}
+
+// proxyDir is the directory of the module proxy, which ends with the tests.
+func proxyDir() string { return filepath.Join(filepath.Dir(program), "modules") }
+
+// publish offers the module in a directory of this checkout at the proxy.
+func publish(t *testing.T, root string, files []string, sub, version string) {
+	t.Helper()
+	module, prefix := rootModule, ""
+	if sub != "" {
+		module, prefix = rootModule+"/"+sub, sub+"/"
+	}
+	dir := filepath.Join(proxyDir(), module, "@v")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	info := fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version)
-	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	gomod, err := os.ReadFile(filepath.Join(root, sub, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"main.info": info, version + ".info": info, version + ".mod": string(gomod), "list": ""} {
+	// A release of the starter requires that of the root module, which is not this checkout.
+	gomod = regexp.MustCompile(`(?m)^.*\b`+rootModule+` v.*\n`).ReplaceAll(gomod, nil)
+	for name, content := range map[string]string{
+		"main.info": info, "../@latest": info, version + ".info": info, version + ".mod": string(gomod), "list": "",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var below []string // directories of other modules
 	for _, name := range files {
-		if d, ok := strings.CutSuffix(name, "/go.mod"); ok {
+		if d, ok := strings.CutSuffix(name, "/go.mod"); ok && d != sub {
 			below = append(below, d+"/")
 		}
 	}
@@ -252,49 +310,51 @@ func proxied(t *testing.T) string {
 	defer archive.Close()
 	z := zip.NewWriter(archive)
 	for _, name := range files {
-		if slices.ContainsFunc(below, func(d string) bool { return strings.HasPrefix(name, d) }) {
+		if !strings.HasPrefix(name, prefix) || slices.ContainsFunc(below, func(d string) bool { return strings.HasPrefix(name, d) }) {
 			continue
 		}
-		w, err := z.Create(module + "@" + version + "/" + name)
+		w, err := z.Create(module + "@" + version + "/" + strings.TrimPrefix(name, prefix))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := copyTo(w, filepath.Join(root, name)); err != nil {
+		if name == prefix+"go.mod" {
+			_, err = w.Write(gomod)
+		} else {
+			err = copyTo(w, filepath.Join(root, name))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	forget(t, module, version)
-	out, err := exec.Command("go", "env", "GOPROXY").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "file://" + filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(dir)))) + "," + strings.TrimSpace(string(out))
 }
 
-// forget removes a version from the module cache when the test ends.
-func forget(t *testing.T, module, version string) {
+// unpublish removes what the go command has kept of the proxy in its module cache.
+func unpublish() {
+	if publishing.version == "" {
+		return
+	}
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
-		t.Fatal(err)
+		return // a leftover does no harm
 	}
 	cache := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		tree := filepath.Join(cache, module+"@"+version)
+	for _, module := range []string{rootModule, rootModule + "/" + starterDir} {
+		tree := filepath.Join(cache, module+"@"+publishing.version)
 		_ = filepath.WalkDir(tree, func(path string, entry os.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				err = os.Chmod(path, 0o755) // the cache is read-only
 			}
 			return err
 		})
-		_ = os.RemoveAll(tree) // a leftover does no harm
-		downloads, _ := filepath.Glob(filepath.Join(cache, "cache/download", module, "@v", version+".*"))
+		_ = os.RemoveAll(tree)
+		downloads, _ := filepath.Glob(filepath.Join(cache, "cache/download", module, "@v", publishing.version+".*"))
 		for _, file := range downloads {
 			_ = os.Remove(file)
 		}
-	})
+	}
 }
 
 func copyTo(w io.Writer, path string) error {
