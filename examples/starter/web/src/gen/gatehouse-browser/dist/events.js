@@ -77,10 +77,11 @@ function stream(tell, signal) {
         let last = "";
         const source = new EventSource("/api/auth/events");
         const end = () => {
+            signal.removeEventListener("abort", end);
             source.close();
             resolve(last);
         };
-        signal.addEventListener("abort", end, { once: true });
+        signal.addEventListener("abort", end);
         for (const name of streamed) {
             source.addEventListener(name, (event) => {
                 last = name;

@@ -4,7 +4,7 @@ import { namedLogin } from "./urls.js";
 /** Methods that have the same effect when they are repeated (RFC 9110 §9.2.2). */
 const idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 const longestWait = 30_000;
-/** Returns the function {@link Session.fetch} of a session. check asks for its state. */
+/** Returns the function {@link Session.fetch} of a session. check asks the server for its state. */
 export function fetcher(check, onLoginRequired) {
     return async (input, init = {}) => {
         const { onLoginRequired: how = onLoginRequired, repeats = 3, ...rest } = init;

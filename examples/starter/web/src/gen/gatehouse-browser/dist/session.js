@@ -24,17 +24,22 @@ export function createSession(options = {}) {
     let subject = initial?.sub;
     /** When the session ends, by performance.now, and how far Date.now was ahead of it then. */
     let ends;
-    let confirmedAt = -Infinity; // by performance.now
+    /** When the server has last told the state, by performance.now. */
+    let confirmedAt = initial === undefined ? -Infinity : performance.now();
     /** Counts what makes answers under way obsolete. */
     let epoch = 0;
     let asking;
     let failures = 0;
+    /** The Retry-After of the last failure, in milliseconds. */
+    let wait = 0;
     let timer;
     let tabs;
     let listening;
     let stopping;
-    /** The page came back from the back/forward cache, and is hidden until its user is confirmed. */
+    /** The visibility that the page had before it was hidden; undefined while it is shown. */
     let covered;
+    /** The page is hidden until it is loaded anew. */
+    let reloading = false;
     // Changes of the state.
     function set(next) {
         state = next;
@@ -48,7 +53,13 @@ export function createSession(options = {}) {
         subject = user.sub;
         if (other) {
             ends = undefined;
-            (options.onUserChange ?? (() => location.reload()))(user);
+            if (options.onUserChange)
+                options.onUserChange(user);
+            else {
+                reloading = true;
+                cover(); // the former user's content
+                location.reload();
+            }
         }
         tabs?.follow();
         if (same)
@@ -66,9 +77,12 @@ export function createSession(options = {}) {
         if (!known)
             announce();
     }
-    function failed(error, wait = 0, forget = false) {
+    function failed(error) {
+        if (!(error instanceof SessionError))
+            throw error;
         const delay = Math.max(backoff(failures++), Math.min(wait, 300_000));
-        const user = forget || !("user" in state) ? undefined : state.user;
+        // Of a page that was kept in memory the user may have signed out since.
+        const user = covered === undefined && "user" in state ? state.user : undefined;
         set({ status: "error", error, retryAt: Date.now() + delay, ...(user && { user }) });
     }
     /** Tells the other tabs who is signed in. Those that show something else ask the server. */
@@ -77,6 +91,7 @@ export function createSession(options = {}) {
     }
     // Questions to the server.
     async function ask(path) {
+        wait = 0;
         let response;
         try {
             response = await fetch(path, {
@@ -95,7 +110,8 @@ export function createSession(options = {}) {
                 : `${path} could not be reached`;
             throw new SessionError(text, undefined, { cause });
         }
-        throw Object.assign(new SessionError(`${path} returned status ${response.status}`, response.status), { wait: retryAfter(response) });
+        wait = retryAfter(response) ?? 0;
+        throw new SessionError(`${path} returned status ${response.status}`, response.status);
     }
     /** Asks for the user. Answers that an event has made obsolete are asked for again. */
     function check() {
@@ -121,7 +137,7 @@ export function createSession(options = {}) {
             }
             catch (error) {
                 if (started === epoch)
-                    failed(error, error.wait, covered !== undefined);
+                    failed(error);
             }
         } while (started !== epoch);
         uncover();
@@ -190,7 +206,13 @@ export function createSession(options = {}) {
         if (!tabs)
             return;
         if (state.status === "error") {
-            timer = setTimeout(() => void check(), Math.max(state.retryAt - Date.now(), 0));
+            // A hidden page waits until it is visible.
+            if (!document.hidden)
+                timer = setTimeout(check, Math.max(state.retryAt - Date.now(), 0));
+        }
+        else if (state.status === "signed-in" && !ends) {
+            // The event stream tells it, unless another tab reads that.
+            timer = setTimeout(() => void askTimes().catch(failed), 1000);
         }
         else if (state.status === "signed-in" && ends) {
             const left = ends.idle - performance.now();
@@ -206,7 +228,7 @@ export function createSession(options = {}) {
         const slept = Math.abs(Date.now() - now - ends.ahead) > clockJump;
         const warned = ends.idle - now <= warnBefore && !state.warning;
         if (ends.idle <= now)
-            void askTimes().catch((error) => failed(error));
+            void askTimes().catch(failed);
         // Another tab may have extended the session.
         else if (slept || (warned && now - confirmedAt > 2000))
             void askTimes().then(update, update);
@@ -221,38 +243,43 @@ export function createSession(options = {}) {
                 confirmedAt = performance.now();
                 if (state.status === "signed-in")
                     setTimes(data);
+                else if (state.status === "error")
+                    void check();
                 break;
             case "ended": {
                 epoch++;
                 const { reason } = data;
-                signedOut(reasons.includes(reason) ? reason : "unknown");
+                signedOut(reasons.includes(reason) ? reason : ended());
                 break;
             }
             case "replaced": // by a session of the same user or of another
-                again();
+                void again();
                 break;
             case "subject": // another tab has learnt who is signed in
-                if (state.status !== "loading" && data !== (state.status === "signed-in" ? subject : null))
-                    again();
+                if (state.status === "error" || data !== (state.status === "signed-in" ? subject : null))
+                    void again();
         }
     }
-    /** Asks for the user because of an event. */
+    /** Asks for the user, and does not use an answer that is under way. */
     function again() {
         epoch++;
-        void check();
+        return check();
+    }
+    function stale() {
+        return state.status === "error" || performance.now() - confirmedAt > freshness;
     }
     function visible() {
-        if (document.hidden)
-            return;
-        if (state.status === "error" || performance.now() - confirmedAt > freshness)
+        if (!document.hidden && stale())
             void check();
     }
     // A page that is kept in memory must not show its user after a sign-out. It keeps its content,
     // with what the user has entered, and is hidden until the same user is confirmed.
     function pagehide() {
         disconnect();
-        if (!("user" in state) || !state.user)
-            return;
+        if ("user" in state && state.user)
+            cover();
+    }
+    function cover() {
         const { style } = document.documentElement;
         covered ??= style.visibility;
         style.visibility = "hidden";
@@ -260,10 +287,10 @@ export function createSession(options = {}) {
     function pageshow(event) {
         open();
         if (event.persisted)
-            again();
+            void again();
     }
     function uncover() {
-        if (covered === undefined)
+        if (covered === undefined || reloading)
             return;
         const visibility = covered;
         covered = undefined;
@@ -294,7 +321,9 @@ export function createSession(options = {}) {
         addEventListener("pagehide", pagehide, { signal });
         addEventListener("pageshow", pageshow, { signal });
         open();
-        if (state.status === "loading")
+        const [navigation] = performance.getEntriesByType("navigation");
+        // back_forward: what the server has rendered may be an old copy from the HTTP cache.
+        if (stale() || navigation?.type === "back_forward")
             void check();
         else
             announce();
@@ -320,12 +349,12 @@ export function createSession(options = {}) {
         async extend() {
             await check();
             if (state.status === "signed-in")
-                await askTimes().catch((error) => failed(error));
+                await askTimes().catch(failed);
             return state;
         },
         remaining: () => ends && Math.max(ends.idle - performance.now(), 0) / 1000,
         login: (login) => location.assign(loginURL(login)),
         logout: (logout) => location.assign(logoutURL(logout)),
-        fetch: fetcher(check, options.onLoginRequired ?? "reject"),
+        fetch: fetcher(again, options.onLoginRequired ?? "reject"),
     };
 }

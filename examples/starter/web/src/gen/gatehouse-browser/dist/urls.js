@@ -27,11 +27,12 @@ export function logoutURL(options = {}) {
  * server knows the page by its `Referer` only, which has no fragment and may be cut.
  */
 export function namedLogin(header) {
-    const url = new URL(header, location.origin);
-    if (url.origin !== location.origin || url.pathname !== "/api/auth/login")
+    const [path, query] = header.split("?", 2);
+    if (path !== "/api/auth/login")
         return loginURL();
-    url.searchParams.set("returnTo", here());
-    return url.pathname + url.search;
+    const parameters = new URLSearchParams(query);
+    parameters.set("returnTo", here());
+    return `${path}?${parameters}`;
 }
 function address(path, parameters) {
     const query = new URLSearchParams();
