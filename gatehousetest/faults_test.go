@@ -171,3 +171,24 @@ func TestUsers(t *testing.T) {
 		t.Errorf("the test fails with %q", failed)
 	}
 }
+
+// TestSetTokens: lifetimes, and sessions without a refresh token.
+func TestSetTokens(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Start(t, notes.App())
+	app.SetTokens(t, gatehousetest.Tokens{AccessLifetime: time.Hour, NoRefresh: true})
+	client, token := app.SignIn(t, "reader"), app.Client(app.Token(t, "reader"))
+	app.SetTokens(t, gatehousetest.Tokens{})
+	renewed, short := app.SignIn(t, "reader"), app.Client(app.Token(t, "reader"))
+	app.Clock.Advance(50 * time.Minute)
+	for _, long := range []*http.Client{client, token, renewed} {
+		wantStatus(t, long, http.MethodGet, "/api/notes", http.StatusOK)
+	}
+	wantStatus(t, short, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	app.Clock.Advance(15 * time.Minute)
+	wantStatus(t, client, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	wantStatus(t, renewed, http.MethodGet, "/api/notes", http.StatusOK)
+	if failed := attempt(t, func(t testing.TB) { app.SetTokens(t, gatehousetest.Tokens{AccessLifetime: -1}) }); !strings.Contains(failed, "AccessTokenLifetime") {
+		t.Errorf("the test fails with %q", failed)
+	}
+}

@@ -59,3 +59,27 @@ func (s *System) mint(t testing.TB, req devidp.TokenRequest, claims []Claims) st
 	}
 	return token
 }
+
+// Tokens say how the provider issues tokens at sign-ins.
+type Tokens struct {
+	// AccessLifetime is how long access tokens are valid. Default: 5 minutes.
+	AccessLifetime time.Duration
+	// RefreshLifetime is how long after a sign-in its access tokens can be renewed. Default: 30
+	// days.
+	RefreshLifetime time.Duration
+	// NoRefresh issues no refresh tokens, so that a session ends with its access token.
+	NoRefresh bool
+}
+
+// SetTokens changes how the provider issues tokens from now on. Tokens that it has issued stay as they
+// are. The zero value restores the defaults.
+func (s *System) SetTokens(t testing.TB, tokens Tokens) {
+	t.Helper()
+	b := devidp.Behavior{AccessTokenLifetime: tokens.AccessLifetime, RefreshTokenLifetime: tokens.RefreshLifetime}
+	if tokens.NoRefresh {
+		b.RefreshTokens = devidp.NoRefreshTokens
+	}
+	if err := s.run.Provider.SetBehavior(b); err != nil {
+		t.Fatalf("gatehousetest: set tokens: %v", err)
+	}
+}
