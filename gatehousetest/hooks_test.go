@@ -153,6 +153,7 @@ func TestHooks(t *testing.T) {
 	}
 	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusBadRequest)
 	terms.Store("dev|editor", true)
+	t.Cleanup(terms.Clear) // for -count
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.BaseURL+"/api/notes", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -229,11 +231,16 @@ func attempt(t testing.TB, test func(testing.TB)) string {
 // TestIsolation: neither the environment nor the working directory changes a system. It is not
 // parallel, because both are the process's.
 func TestIsolation(t *testing.T) {
+	notified, err := net.ListenPacket("unixgram", filepath.Join(t.TempDir(), "notify"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notified.Close()
 	t.Chdir(t.TempDir())
 	write(t, "go.mod", "module example.com/notes\n")
 	write(t, ".env", "GATEHOUSE_PROTECT=none\nGATEHOUSE_LOG_LEVEL=loud\n")
 	t.Setenv("GATEHOUSE_SESSION_STORE", "nonsense")
-	t.Setenv("NOTIFY_SOCKET", "/nonsense")
+	t.Setenv("NOTIFY_SOCKET", notified.LocalAddr().String())
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense")
 	app := gatehousetest.Start(t, notes.App())
@@ -241,6 +248,12 @@ func TestIsolation(t *testing.T) {
 	entries, err := os.ReadDir(".")
 	if err != nil || len(entries) != 2 {
 		t.Errorf("the working directory has %v, error %v", entries, err)
+	}
+	if err := notified.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := notified.ReadFrom(make([]byte, 100)); err == nil {
+		t.Errorf("systemd has got %d bytes", n)
 	}
 	// The users file of the module counts in all of its packages.
 	write(t, "dev-users.yaml", "users: {author: {permissions: ['notes:write']}}\n")
