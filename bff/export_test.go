@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/account"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/login"
@@ -16,7 +17,7 @@ import (
 func LocalPath(raw string) bool { return route.Local(raw) }
 
 // Device is the description of a User-Agent in the list of sessions.
-func Device(userAgent string) string { return account.Device(userAgent) }
+func Device(userAgent string) string { return account.Device(userAgent, catalog.English()) }
 
 // Lasts reports whether answers of a media type end with their session.
 func Lasts(contentType string) bool { return forward.Lasts(http.Header{"Content-Type": {contentType}}) }

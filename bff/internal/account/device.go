@@ -1,19 +1,26 @@
 package account
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
+)
 
 // Device describes a browser by its User-Agent, so that users recognise their
-// sessions: "Firefox on Windows". It is for display only: a browser can send
-// any User-Agent.
-func Device(userAgent string) string {
+// sessions: "Firefox on Windows" in the words of a catalog. It is for display
+// only: a browser can send any User-Agent.
+func Device(userAgent string, t *catalog.Catalog) string {
+	if strings.Contains(userAgent, "Electron/") {
+		return t.Text("device.desktop")
+	}
 	browser, system := firstOf(userAgent, browsers), firstOf(userAgent, systems)
 	switch {
 	case browser != "" && system != "":
-		return browser + " on " + system
+		return t.Text("device.browser-on-system", "browser", browser, "system", system)
 	case browser != "":
 		return browser
 	case system != "":
-		return "A browser on " + system
+		return t.Text("device.system", "system", system)
 	}
 	// Programs name themselves first: "curl/8.5.0", "Go-http-client/2.0".
 	product, _, _ := strings.Cut(userAgent, "/")
@@ -22,7 +29,7 @@ func Device(userAgent string) string {
 	}) && product != "Mozilla" {
 		return product
 	}
-	return "Unknown device"
+	return t.Text("device.unknown")
 }
 
 // A mark is a part of a User-Agent and what it tells.
@@ -47,7 +54,6 @@ var browsers = []mark{
 	{"Vivaldi/", "Vivaldi"},
 	{"YaBrowser/", "Yandex Browser"},
 	{"DuckDuckGo/", "DuckDuckGo"}, {"Ddg/", "DuckDuckGo"},
-	{"Electron/", "A desktop application"},
 	{"FxiOS/", "Firefox"}, {"Firefox/", "Firefox"},
 	{"CriOS/", "Chrome"}, {"HeadlessChrome/", "Headless Chrome"}, {"Chrome/", "Chrome"}, {"Chromium/", "Chrome"},
 	{"Safari/", "Safari"},

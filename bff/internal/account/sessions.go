@@ -55,7 +55,7 @@ func (h *Handlers) List(w http.ResponseWriter, r *http.Request) {
 		all = append(all, listed{
 			Handle:        record.ID,
 			Current:       current,
-			Device:        Device(record.UserAgent),
+			Device:        Device(record.UserAgent, h.cfg.Respond.Catalog()),
 			Address:       record.Address,
 			CreatedAt:     record.CreatedAt,
 			LastSeenAt:    record.LastSeenAt,

@@ -49,6 +49,9 @@ func New(pages *web.Pages, errorPath string, texts *catalog.Catalog, logger *slo
 	return &Responder{pages: pages, errorPath: errorPath, catalog: texts, english: catalog.English(), logger: logger}
 }
 
+// Catalog returns the catalog of the pages.
+func (rs *Responder) Catalog() *catalog.Catalog { return rs.catalog }
+
 // Texts returns the texts for the answer to a request: those of the pages for a
 // navigation, and English ones for a program, as all errors of the API are.
 func (rs *Responder) Texts(r *http.Request) *catalog.Catalog {

@@ -3,37 +3,30 @@
 
 import { LoginRequiredError } from "./gatehouse-browser.js";
 import { session } from "./session.js";
+import { text } from "./texts.js";
 
 const form = document.getElementById("call-form");
 const buttons = form?.querySelectorAll("button") ?? [];
 const result = document.getElementById("api-result");
 
-const names = {
-  200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-  429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway",
-  503: "Service Unavailable", 504: "Gateway Timeout",
-};
-
 // sentence explains a status to the user, "" if the body does.
 function sentence(response, login) {
   const wait = Number(response.headers.get("Retry-After"));
-  const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
+  const later = wait > 0 ? text("call.wait", { seconds: wait }) : text("call.later");
   switch (response.status) {
-    case 401: return login?.kind === "step-up"
-      ? "This route needs a recent sign-in. Confirm that it is you. You will return here."
-      : "Your session has ended. Sign in again to continue.";
-    case 403: return "You are signed in, but your account may not call this route.";
-    case 429: return `Too many requests. ${later}`;
-    case 502: case 503: case 504: return `The API is not available. You are still signed in. ${later}`;
+    case 401: return login?.kind === "step-up" ? text("call.confirm") : text("call.ended");
+    case 403: return text("call.forbidden");
+    case 429: return `${text("call.too-many")} ${later}`;
+    case 502: case 503: case 504: return `${text("call.unavailable")} ${later}`;
   }
-  return response.ok ? "" : "The API returned an error.";
+  return response.ok ? "" : text("call.error");
 }
 
 // element makes an element. Responses are inserted as text, never as markup.
-function element(name, className, text) {
+function element(name, className, content) {
   const e = document.createElement(name);
   if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
+  if (content !== undefined) e.textContent = content;
   return e;
 }
 
@@ -43,12 +36,12 @@ function show(state, ...children) {
 }
 
 async function readable(response) {
-  const text = await response.text();
+  const received = await response.text();
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.stringify(JSON.parse(received), null, 2);
   } catch {
     // An error page of a proxy, in HTML, is of no use here.
-    return /json|text\/plain/.test(response.headers.get("Content-Type") ?? "") ? text : "";
+    return /json|text\/plain/.test(response.headers.get("Content-Type") ?? "") ? received : "";
   }
 }
 
@@ -68,20 +61,18 @@ async function call(address) {
     });
     body = await readable(response);
   } catch (error) {
-    const why = error.name === "TimeoutError"
-      ? "The server did not respond in time. Try again in a moment."
-      : "The server could not be reached. Check your connection and try again.";
-    show("problem", element("p", "status", "No response"), element("p", "", why));
+    const why = error.name === "TimeoutError" ? text("call.timeout") : text("call.unreachable");
+    show("problem", element("p", "status", text("call.no-response")), element("p", "", why));
     return;
   }
 
-  const head = element("p", "status", `${response.status} ${names[response.status] ?? response.statusText}`.trim());
+  const head = element("p", "status", `${response.status} ${response.ok ? text("call.ok") : text("call.failed")}`);
   head.append(" ", element("span", "took", `${Math.round(performance.now() - started)} ms`));
   const parts = [head];
   const says = sentence(response, login);
   if (says) parts.push(element("p", "", says));
   if (login) {
-    const link = element("a", "button primary small", login.kind === "step-up" ? "Confirm that it is you" : "Sign in again");
+    const link = element("a", "button primary small", login.kind === "step-up" ? text("call.confirm-button") : text("action.sign-in-again"));
     link.href = login.loginURL;
     const actions = element("p", "actions");
     actions.append(link);
@@ -92,7 +83,7 @@ async function call(address) {
     parts.push(pre);
   }
   const id = response.headers.get("X-Request-Id");
-  if (id && !response.ok) parts.push(element("p", "detail", `Request ${id}`));
+  if (id && !response.ok) parts.push(element("p", "detail", text("call.request", { id })));
   show(response.ok ? "ok" : "problem", ...parts);
 }
 

@@ -2,12 +2,10 @@
 // left, and follows their changes. The server writes them in UTC.
 
 import { session } from "./session.js";
+import { language } from "./texts.js";
 
-// The pages are in English, so only a variant of English is used of the
-// browser's languages.
-const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
-const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
-const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
 function show(time) {
   if (!time) return;

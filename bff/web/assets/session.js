@@ -3,6 +3,7 @@
 // on another device, at the provider), the page is covered.
 
 import { createSession, loginURL } from "./gatehouse-browser.js";
+import { text } from "./texts.js";
 
 const root = document.documentElement;
 const { subject } = root.dataset;
@@ -15,12 +16,12 @@ export const session = createSession({
 });
 
 const reasons = {
-  signed_out: "You have signed out in this browser.",
-  elsewhere: "You have ended this session from another of your devices.",
-  provider: "Your sign-in service has ended this session.",
-  operator: "An administrator of this application has ended this session.",
-  expired: "Your session has expired.",
-  evicted: "You have signed in on too many devices. This session was unused for longest, and has ended.",
+  signed_out: text("ended.signed-out"),
+  elsewhere: text("ended.elsewhere"),
+  provider: text("ended.provider"),
+  operator: text("ended.operator"),
+  expired: text("ended.expired"),
+  evicted: text("ended.evicted"),
 };
 
 // A page that is left by its own logout link shows no message.
@@ -60,15 +61,15 @@ function cover(reason) {
   panel.className = "ended wrap";
   const card = element("div", "card narrow");
   card.setAttribute("role", "alert");
-  const heading = element("h1", "", "You have been signed out");
+  const heading = element("h1", "", text("ended.title"));
   heading.tabIndex = -1;
   const actions = element("p", "actions");
-  const again = element("a", "button primary", "Sign in again");
+  const again = element("a", "button primary", text("action.sign-in-again"));
   again.href = loginURL();
-  const home = element("a", "button", "Go to the home page");
+  const home = element("a", "button", text("action.home"));
   home.href = "/";
   actions.append(again, home);
-  card.append(heading, element("p", "", reasons[reason] ?? "Your session has ended."), actions);
+  card.append(heading, element("p", "", reasons[reason] ?? text("ended.other")), actions);
   panel.append(card);
   document.body.append(panel);
   root.dataset.ended = "";
@@ -80,9 +81,9 @@ function uncover() {
   delete root.dataset.ended;
 }
 
-function element(name, className, text) {
+function element(name, className, content) {
   const e = document.createElement(name);
   if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
+  if (content !== undefined) e.textContent = content;
   return e;
 }

@@ -1,20 +1,18 @@
 // Lists the user's sessions and ends them.
 
 import { session as own } from "./session.js";
+import { language, text } from "./texts.js";
 
 const list = document.getElementById("sessions");
 const note = document.getElementById("sessions-note");
 const others = document.getElementById("end-others");
 
-// The pages are in English, so only a variant of English is used of the
-// browser's languages.
-const english = navigator.languages.find((l) => l.startsWith("en")) ?? "en";
-const exact = new Intl.DateTimeFormat(english, { dateStyle: "long", timeStyle: "short" });
-const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
 function ago(date) {
   const minutes = Math.round((date - Date.now()) / 60000);
-  if (Math.abs(minutes) < 1) return "just now";
+  if (Math.abs(minutes) < 1) return text("sessions.just-now");
   const [count, unit] =
     Math.abs(minutes) < 90 ? [minutes, "minute"]
     : Math.abs(minutes) < 2880 ? [Math.round(minutes / 60), "hour"]
@@ -31,10 +29,10 @@ function element(name, className, ...children) {
   return e;
 }
 
-function time(text) {
-  const date = new Date(text);
+function time(value) {
+  const date = new Date(value);
   const e = element("time", "", exact.format(date));
-  e.dateTime = text;
+  e.dateTime = value;
   return [e, " ", element("span", "away", ago(date))];
 }
 
@@ -42,7 +40,7 @@ function fact(term, ...children) {
   return element("div", "", element("dt", "", term), element("dd", "", ...children));
 }
 
-function say(state, text) {
+function say(state, message) {
   note.dataset.state = state;
   note.replaceChildren();
   if (!text) return;
@@ -71,7 +69,7 @@ async function act(button, done, method, path) {
     await show();
     say("ok", done);
   } catch {
-    say("problem", "That did not work completely. Try again in a moment.");
+    say("problem", text("sessions.failed"));
   } finally {
     button.removeAttribute("aria-disabled");
     note.focus();
@@ -80,24 +78,27 @@ async function act(button, done, method, path) {
 
 function card(session) {
   const heading = element("h2", "", session.device);
-  if (session.current) heading.append(" ", element("span", "tag", "this browser"));
+  if (session.current) heading.append(" ", element("span", "tag", text("sessions.current")));
   const facts = element("dl", "facts",
-    fact("Address", session.address || "unknown"),
-    fact("Signed in", ...time(session.created_at)),
-    fact("Last seen", ...(session.current ? ["now"] : time(session.last_seen_at))),
+    fact(text("sessions.address"), session.address || text("sessions.no-address")),
+    fact(text("sessions.signed-in"), ...time(session.created_at)),
+    fact(text("sessions.seen"), ...(session.current ? [text("sessions.now")] : time(session.last_seen_at))),
   );
   if (session.current) {
-    facts.append(fact("Ends if unused", ...time(session.idle_expires_at)), fact("Ends at the latest", ...time(session.expires_at)));
+    facts.append(
+      fact(text("sessions.ends-unused"), ...time(session.idle_expires_at)),
+      fact(text("sessions.ends-latest"), ...time(session.expires_at)),
+    );
   }
   let end;
   if (session.current) {
-    end = element("a", "button small", "Sign out");
+    end = element("a", "button small", text("action.sign-out"));
     end.href = "/api/auth/logout";
   } else {
-    end = element("button", "button danger small", "End this session");
+    end = element("button", "button danger small", text("sessions.end"));
     end.type = "button";
-    end.setAttribute("aria-label", `End this session: ${session.device}, signed in ${ago(new Date(session.created_at))}`);
-    end.addEventListener("click", () => act(end, `The session of ${session.device} has ended.`, "DELETE", `/${session.handle}`));
+    end.setAttribute("aria-label", text("sessions.end-label", { device: session.device, when: ago(new Date(session.created_at)) }));
+    end.addEventListener("click", () => act(end, text("sessions.end-done", { device: session.device }), "DELETE", `/${session.handle}`));
   }
   const item = element("li", "card", heading, facts, element("p", "actions", end));
   item.dataset.handle = session.handle;
@@ -111,17 +112,17 @@ async function show() {
   sessions.sort((a, b) => b.current - a.current); // the current one first, the others newest first
   list.replaceChildren(...sessions.map(card));
   others.hidden = sessions.length < 2;
-  say("", sessions.length < 2 ? "You are not signed in anywhere else." : "");
+  say("", sessions.length < 2 ? text("sessions.alone") : "");
 }
 
 async function start() {
   try {
     await show();
   } catch {
-    say("problem", "Your sessions cannot be listed at the moment. You are still signed in. Try again in a moment.");
+    say("problem", text("sessions.unavailable"));
   }
   list.setAttribute("data-ready", "");
 }
 
-others?.addEventListener("click", () => act(others, "All other sessions have ended.", "DELETE", ""));
+others?.addEventListener("click", () => act(others, text("sessions.end-others-done"), "DELETE", ""));
 if (list) start();
