@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/buildinfo"
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
@@ -101,6 +102,10 @@ of --config. Each flag has a variable: --base-url is GATEHOUSE_BASE_URL.`,
 	}
 	write("version", "Print the version, the commit and its date, and the Go version.", false, func() error {
 		_, err := fmt.Fprintln(p.out, name, buildinfo.Read())
+		return err
+	})
+	write("catalog", "Print the built-in catalog of the pages: name, logo, colors and texts, to start one's own from.", false, func() error {
+		_, err := p.out.Write(catalog.Source())
 		return err
 	})
 	write("reference", "Write the reference of all settings as Markdown.", true, p.writeReference)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
@@ -53,6 +54,9 @@ type config struct {
 	// FrontendCSP is the Content Security Policy of the pages in a directory;
 	// "" for the one of package spa.
 	FrontendCSP string
+	// Catalog is the path of the catalog of the pages; "" for that of the
+	// application, or the built-in one.
+	Catalog string
 
 	// The addresses to listen on. An empty one takes the command's default;
 	// ListenAdmin has none.
@@ -102,6 +106,8 @@ type program struct {
 	cfg    config
 	table  settings.Table
 	values *settings.Values
+	// pages is the catalog of the pages, after validate.
+	pages *catalog.Catalog
 
 	development bool               // the command is dev
 	recorder    *auditlog.Recorder // of the program's own audit events

@@ -18,6 +18,7 @@
 //	typescript
 //	         writes the clients of the services, and the browser package, for a
 //	         front end in TypeScript or JavaScript
+//	catalog  prints the built-in catalog of the pages
 //	version, help, completion
 //
 // The hidden commands reference, metrics and openapi write the references of all settings
@@ -96,6 +97,10 @@ type App struct {
 	// ErrorPages has templates of the application for the pages of problems and for
 	// pages that do not exist; see web.Config.
 	ErrorPages fs.FS
+	// Catalog is the catalog of the pages: a YAML file with name, logo, colors, legal
+	// links and texts, as package bff/catalog reads it. The file of the setting catalog
+	// replaces it. Default: the built-in catalog, in English.
+	Catalog []byte
 	// Call is the path that the page /private calls, and CallConfirmed the one
 	// that it calls to show a step-up; "" for none.
 	Call, CallConfirmed string

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -271,7 +272,10 @@ func (p *parts) addBFF() (err error) {
 	cfg.Sessions.Store = p.store
 	cfg.Pages = bff.PagesConfig{
 		Sections: p.app.Pages, ErrorPages: p.app.ErrorPages, ErrorPath: cfg.Pages.ErrorPath, Call: p.app.Call, CallConfirmed: p.app.CallConfirmed,
-		Development: p.development,
+		Catalog: p.pages, Development: p.development,
+	}
+	if left := p.pages.Untranslated(); len(left) > 0 {
+		cfg.Logger.Warn("the catalog lacks texts, which are shown in English", "problem", "no text for "+strings.Join(left, ", "))
 	}
 	cfg.Ready = p.staying
 	if upstream, ok := cfg.API.(*bff.Upstream); ok {

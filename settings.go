@@ -227,6 +227,11 @@ func (p *program) settings() settings.Table {
 			Help: "A page of the front end that shows errors, such as /error, in the place of the built-in " +
 				"page. It must need no login. Browsers are redirected there with the parameters code, status, " +
 				"request, reason and returnTo."},
+		{Name: "catalog", Group: "Front end", Placeholder: "FILE",
+			Targets: []any{&cfg.Catalog},
+			Help: "A YAML file with name, logo, colors, legal links and texts of the pages that the bff shows " +
+				"itself, problem pages with other front ends among them. It has what differs from the built-in " +
+				"catalog, which the command catalog prints (docs/branding.md)."},
 		// read makes an empty list of none, which is not the default (nil). So for public.
 		{Name: "protect", Group: "Front end", Placeholder: "PATTERN",
 			Targets: []any{&cfg.BFF.Access.Protect},

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bff/catalog"
 	"github.com/gatehouse-dev/gatehouse/internal/frontends"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/listen"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -44,6 +46,9 @@ func (p *program) validate(run partSet) error {
 	if run.Server {
 		errs = append(errs, stores.ValidateDatabase("DatabaseURL", cfg.DatabaseURL))
 	}
+	if run.BFF || run.Gateway {
+		errs = append(errs, p.readCatalog())
+	}
 	if run.BFF {
 		errs = append(errs, stores.ValidateSessions("SessionStore", cfg.SessionStore), p.checkReplicas(), frontends.Validate(cfg.Frontend, cfg.FrontendCSP))
 		if !run.Gateway {
@@ -54,6 +59,23 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, invalid.In("Servers", cfg.Servers.Validate()))
 	}
 	return p.values.Explain(errors.Join(errs...))
+}
+
+// readCatalog reads the catalog of the pages: the file that is set, or else that of
+// the application. Each of its errors names the line.
+func (p *program) readCatalog() (err error) {
+	switch {
+	case p.cfg.Catalog != "":
+		if _, err := textfile.Read(p.cfg.Catalog); err != nil {
+			return invalid.Field("Catalog", p.cfg.Catalog, "cannot be read: "+err.Error(), "")
+		}
+		p.pages, err = catalog.Load(p.cfg.Catalog)
+	case p.app.Catalog != nil:
+		p.pages, err = catalog.Parse("App.Catalog", p.app.Catalog)
+	default:
+		p.pages = catalog.English()
+	}
+	return err
 }
 
 // The range of the limits on messages. gRPC's own maximum is 2 GiB.
