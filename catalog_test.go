@@ -32,7 +32,7 @@ func TestCatalog(t *testing.T) {
 		"both":          {embedded: "name: Kontor\n", path: file("name: Laden\n"), name: "Laden"},
 		"wrong":         {path: file("nmae: Laden\ntexts: {x: {}}\n"), err: `shop.yaml:1: unknown key "nmae"; did you mean name?`},
 		"embedded, bad": {embedded: "\nnmae: Kontor\n", err: `App.Catalog:2: unknown key "nmae"`},
-		"no file":       {path: "none.yaml", err: `GATEHOUSE_CATALOG="none.yaml": cannot be read: no such file`},
+		"no file":       {path: "none.yaml", err: `GATEHOUSE_CATALOG=none.yaml (environment): cannot be read: no such file`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -49,6 +49,10 @@ var commands = map[string][]command{
 		{"redis-cli -u", tested("TestRestoredStore")},
 		{"redis-cli -u", tested("TestRestoredStore")},
 	},
+	"docs/branding.md": {
+		{"go run ./cmd/gatehouse catalog", tested("TestCommandCatalog")},
+		{"go run ./cmd/gatehouse dev --catalog", starts("/readyz", "/public")},
+	},
 	"docs/check.md": {{"gatehouse check", runs("every setting is there", `"status": "ok"`)}},
 	"docs/clients.md": {
 		{"npm create", runs("web/src/gen: ", " written or deleted")},

@@ -256,3 +256,35 @@ func TestPagesCostTheSame(t *testing.T) {
 		t.Errorf("%.0f allocations with a catalog, %.0f without", own, english)
 	}
 }
+
+// TestGermanExample: the example has every text, and no page shows English with it.
+func TestGermanExample(t *testing.T) {
+	t.Parallel()
+	c, err := catalog.Load("../../examples/branding/catalog.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := c.Untranslated(); len(left) > 0 {
+		t.Errorf("examples/branding/catalog.yaml lacks %v", left)
+	}
+	english := map[string]string{}
+	for _, key := range catalog.English().Keys() {
+		if text := catalog.English().Text(key); c.Text(key) != text {
+			english[text] = key
+		}
+	}
+	for _, u := range []*web.User{nil, &sally} {
+		p := branded(t, c, u)
+		for _, target := range []string{"/", "/public", "/private", "/profile", "/sessions", "/nowhere"} {
+			doc := parse(t, get(p, target))
+			if got := attr(find(doc, "html")[0], "lang"); got != "de" {
+				t.Errorf("%s: lang %q", target, got)
+			}
+			for _, text := range shown(doc) {
+				if key := english[strings.TrimSpace(text)]; key != "" {
+					t.Errorf("%s shows the English text of %s: %q", target, key, text)
+				}
+			}
+		}
+	}
+}
