@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/gateway/reference"
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
 	"github.com/gatehouse-dev/gatehouse/internal/frontends"
@@ -240,6 +241,12 @@ func (p *parts) addGateway(run partSet) (err error) {
 	cfg.Access.AnyHost = !run.BFF && !loopback.Listens(p.cfg.ListenGateway) && len(cfg.Access.AllowedHosts) == 0
 	cfg.Document.Title, cfg.Document.Version, cfg.Document.Comments = p.app.Title, p.app.Version, p.app.Comments
 	cfg.Logger = p.logger.With("part", "gateway")
+	if own := p.pages; own != nil {
+		cfg.Document.Brand = reference.Brand{Name: own.Name, Accent: own.Light["accent"], DarkAccent: own.Dark["accent"]}
+		if own.Logo != nil {
+			cfg.Document.Brand.Logo, cfg.Document.Brand.LogoType = own.Logo.Data, own.Logo.Type
+		}
+	}
 	p.gateway, err = gateway.New(cfg)
 	return err
 }

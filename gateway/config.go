@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/gatehouse-dev/gatehouse/gateway/reference"
 	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -117,6 +118,9 @@ type DocumentConfig struct {
 	// `buf build -o FILE.binpb` writes. The document takes the comments of the
 	// .proto files from it; linked code has none. Default: no comments.
 	Comments []byte
+	// Brand is the look of the page's header: the application's name, logo and
+	// accent. Default: none.
+	Brand reference.Brand
 }
 
 // LimitsConfig bounds sizes and times of a gateway.

@@ -61,7 +61,7 @@ func newDescription(cfg Config, routes []*route.Route) (*description, error) {
 	_, _ = w.Write(d.document) // a buffer does not fail
 	_ = w.Close()
 	d.zipped = buffer.Bytes()
-	d.page, err = reference.New(reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL})
+	d.page, err = reference.New(reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL, Brand: cfg.Document.Brand})
 	return d, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/gateway/reference"
 )
 
 func described(t *testing.T, document gateway.DocumentConfig, services ...gateway.Service) *gateway.Gateway {
@@ -162,5 +163,31 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 	}
 	if routes := g.Routes(); operations != len(routes) || slices.ContainsFunc(routes, func(r gateway.Route) bool { return r.RPC == "" }) {
 		t.Errorf("got %d operations, want %d, one for each route", operations, len(routes))
+	}
+}
+
+// TestReferenceBrand checks that the page has the name, the logo and the accent of the
+// application.
+func TestReferenceBrand(t *testing.T) {
+	t.Parallel()
+	logo := `<svg xmlns="http://www.w3.org/2000/svg"/>`
+	g := described(t, gateway.DocumentConfig{Title: "Things", Brand: reference.Brand{
+		Name: "<b>Kontor</b>", Logo: []byte(logo), LogoType: "image/svg+xml", Accent: "#0b6b57", DarkAccent: "#4cc9ab",
+	}})
+	body := read(t, send(g, http.MethodGet, "/api/docs", nil, ""))
+	if !strings.Contains(body, "<title>Things: API reference · &lt;b&gt;Kontor&lt;/b&gt;</title>") {
+		t.Errorf("the title lacks the name:\n%s", body)
+	}
+	image := regexp.MustCompile(`<img src="([^"]+)" alt="&lt;b&gt;Kontor`).FindStringSubmatch(body)
+	style := regexp.MustCompile(`href="([^"]+/reference.css)"`).FindStringSubmatch(body)
+	if image == nil || style == nil {
+		t.Fatalf("no logo or style:\n%s", body)
+	}
+	got := send(g, http.MethodGet, image[1], nil, "")
+	if read(t, got) != logo || got.Header.Get("Content-Type") != "image/svg+xml" || !strings.Contains(got.Header.Get("Content-Security-Policy"), "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox") {
+		t.Errorf("the logo: %s, %v", got.Status, got.Header)
+	}
+	if css := read(t, send(g, http.MethodGet, style[1], nil, "")); !strings.Contains(css, "--accent: #0b6b57;") || !strings.Contains(css, "--accent: #4cc9ab;") {
+		t.Errorf("the style lacks the accents: %.200s", css)
 	}
 }

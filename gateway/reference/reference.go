@@ -2,6 +2,7 @@ package reference
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -29,7 +30,27 @@ type Config struct {
 	// BaseURL is the origin of a bff, where users can sign in and then use the
 	// page with their session. Default: the page links to no sign-in.
 	BaseURL string
+	// Brand is the look of the page's header. Default: none.
+	Brand Brand
 }
+
+// A Brand is the look of an application.
+type Brand struct {
+	// Name is the name of the application.
+	Name string
+	// Logo is its image, of the type "image/svg+xml" or "image/png".
+	Logo     []byte
+	LogoType string
+	// Accent and DarkAccent are the colors of links, as #rrggbb, on light and dark
+	// screens.
+	Accent, DarkAccent string
+}
+
+// The accents of a page without a brand.
+const (
+	defaultAccent     = "#0a58a8"
+	defaultDarkAccent = "#8ec1f5"
+)
 
 //go:embed assets
 var assets embed.FS
@@ -70,9 +91,18 @@ func New(cfg Config) (*Page, error) {
 			return nil, fmt.Errorf("reference: %s: %w", asset.name, err)
 		}
 		f.contentType = asset.contentType
+		if asset.name == "reference.css" {
+			f.plain = append(cfg.Brand.colors(), f.plain...)
+			sum = hash(f.plain)
+		}
 		// The path changes with the content, so that caches may keep it forever.
 		links[asset.name] = cfg.Path + "/" + sum + "/" + asset.name
 		p.files[links[asset.name]] = f
+	}
+	logo := ""
+	if len(cfg.Brand.Logo) > 0 {
+		logo = cfg.Path + "/" + hash(cfg.Brand.Logo) + "/logo"
+		p.files[logo] = &file{contentType: cfg.Brand.LogoType, plain: cfg.Brand.Logo}
 	}
 	t, err := template.ParseFS(assets, "assets/page.html")
 	if err != nil {
@@ -80,7 +110,7 @@ func New(cfg Config) (*Page, error) {
 	}
 	var page bytes.Buffer
 	err = t.Execute(&page, map[string]any{
-		"Title": cfg.Title, "Document": cfg.Document, "Link": links,
+		"Title": cfg.Title, "Document": cfg.Document, "Link": links, "Name": cfg.Brand.Name, "Logo": logo, "LogoType": cfg.Brand.LogoType,
 		"BaseURL": strings.TrimSuffix(cfg.BaseURL, "/"), "Path": cfg.Path,
 	})
 	if err != nil {
@@ -98,8 +128,19 @@ func load(name string) (f *file, sum string, err error) {
 			return nil, "", err
 		}
 	}
-	hash := sha256.Sum256(append(f.plain, f.zipped...))
-	return f, hex.EncodeToString(hash[:8]), nil
+	return f, hash(append(f.plain, f.zipped...)), nil
+}
+
+// hash returns the part of a path that changes with the content.
+func hash(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:8])
+}
+
+// colors returns the style sheet's custom properties.
+func (b Brand) colors() []byte {
+	return fmt.Appendf(nil, ":root { --accent: %s; }\n@media (prefers-color-scheme: dark) { :root { --accent: %s; } }\n",
+		cmp.Or(b.Accent, defaultAccent), cmp.Or(b.DarkAccent, defaultDarkAccent))
 }
 
 // ServeHTTP serves the page at its path, its files below it, and 404 otherwise. It
@@ -124,6 +165,9 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", f.contentType)
+	if strings.HasPrefix(f.contentType, "image/") { // a user who opens it sees it as a document
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox")
+	}
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	if f.zipped == nil {
 		h.Set("Content-Length", strconv.Itoa(len(f.plain)))
