@@ -113,7 +113,7 @@ func storyOfExample(tb *tab, s *system) {
 		js[bool](tb, `(`+link(text)+`.click(), true)`)
 	}
 	tb.open(s.base + "/")
-	tb.becomes("the page says signed out", link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	tb.becomes("the page says signed out", link("Sign in")+` && document.body.innerText.includes("You are not signed in.")`)
 	follow("Public")
 	tb.becomes("the public page is shown", title("Public"))
 	follow("Private")
@@ -126,8 +126,8 @@ func storyOfExample(tb *tab, s *system) {
 	tb.becomes("the API has answered", `document.querySelector("main [role=status]").innerText === "This is a private route"`)
 	follow("Home")
 	tb.becomes("the home page greets the user", `document.body.innerText.includes("Welcome back, Sofia Marchetti.")`)
-	follow("Logout")
-	tb.becomes("the page says signed out again", `location.pathname === "/" && `+link("Login")+` && document.body.innerText.includes("You are not signed in.")`)
+	follow("Sign out")
+	tb.becomes("the page says signed out again", `location.pathname === "/" && `+link("Sign in")+` && document.body.innerText.includes("You are not signed in.")`)
 	for _, cookie := range tb.cookies(s.base) {
 		if strings.HasPrefix(cookie.Name, "gatehouse") {
 			tb.t.Errorf("signed out, the browser still has the cookie %s", cookie.Name)
@@ -163,7 +163,7 @@ func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 		g := &gallery{tab: tb, suffix: fmt.Sprintf("-%s-%d", look.scheme, look.width), width: look.width, axe: string(axe)}
 		for _, page := range []string{"", "public", "private"} {
 			tb.open(s.base + "/" + page)
-			tb.becomes("the page is shown", `document.querySelector("h1") && document.querySelector("nav")?.innerText.includes("Logout")`)
+			tb.becomes("the page is shown", `document.querySelector("h1") && document.querySelector("nav")?.innerText.includes("Sign out")`)
 			g.look("example-" + name + "-" + page)
 		}
 	}
@@ -175,7 +175,7 @@ func hotReload(tb *tab, s *system, file string) {
 	tb.t.Helper()
 	const before, after = "Anybody may read this page.", "Whoever comes by may read this page."
 	tb.open(s.base + "/public")
-	tb.becomes("the page is there", fmt.Sprintf(`document.body.innerText.includes(%q) && document.querySelector("nav")?.innerText.includes("Login")`, before))
+	tb.becomes("the page is there", fmt.Sprintf(`document.body.innerText.includes(%q) && document.querySelector("nav")?.innerText.includes("Sign in")`, before))
 	js[bool](tb, `(window.loadedOnce = true)`)
 	source, err := os.ReadFile(file)
 	if err != nil {

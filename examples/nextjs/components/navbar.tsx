@@ -29,11 +29,11 @@ export function Navbar() {
         {/* Plain links, because login and logout leave this application. */}
         {user === undefined ? null : user ? (
           <p>
-            <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Logout</a>
+            <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Sign out</a>
           </p>
         ) : (
           <p>
-            <a href={`/api/auth/login?returnTo=${encodeURIComponent(path)}`}>Login</a>
+            <a href={`/api/auth/login?returnTo=${encodeURIComponent(path)}`}>Sign in</a>
           </p>
         )}
       </nav>

@@ -51,11 +51,11 @@ function App() {
           </ul>
           {user === undefined ? null : user ? (
             <p>
-              <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Logout</a>
+              <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Sign out</a>
             </p>
           ) : (
             <p>
-              <a href={login(path)}>Login</a>
+              <a href={login(path)}>Sign in</a>
             </p>
           )}
         </nav>
