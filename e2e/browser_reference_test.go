@@ -2,12 +2,10 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -51,34 +49,6 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	tb.answered(`TOKEN_INVALID`, 401)
 	if kept := js[string](tb, `JSON.stringify({...localStorage, ...sessionStorage})`); strings.Contains(kept, "no.such.token") {
 		t.Errorf("the page keeps the token: %s", kept)
-	}
-}
-
-// testReferenceAppearance writes screenshots of the page in light and dark. axe-core finds one defect,
-// which is the viewer's: the head of each operation is a button within a button. In dark mode
-// Swagger UI inverts its colours with a filter, which axe-core does not evaluate.
-func testReferenceAppearance(t *testing.T, c *chromium, dev *system) {
-	axe, err := os.ReadFile(axeFile)
-	if err != nil {
-		t.Fatalf("axe-core is needed and not installed: run `make test`, which installs it (%v)", err)
-	}
-	for _, scheme := range []string{"light", "dark"} {
-		tb := c.newTab(t)
-		tb.do(chromedp.EmulateViewport(1280, 1600))
-		must(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		tb.open(dev.base + "/api/docs")
-		tb.find("PATCH", "/api/products/{product}")
-		tb.keep("reference-"+scheme, run(tb, chromedp.CaptureScreenshot()))
-		tb.quietHere()
-		if scheme == "dark" {
-			continue
-		}
-		js[bool](tb, string(axe)+`; true`)
-		found := js[[]string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations.flatMap((v) =>
-			v.id === "nested-interactive" ? [] : v.nodes.map((n) => v.id + " " + n.target.join(" ") + ": " + n.failureSummary)))`)
-		for _, defect := range found {
-			t.Error(defect)
-		}
 	}
 }
 

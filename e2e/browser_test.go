@@ -53,7 +53,6 @@ func TestBrowser(t *testing.T) {
 		"LiveUpdates":           testLiveUpdates,
 		"EventSource":           testEventSource,
 		"Reference":             testReference,
-		"ReferenceAppearance":   testReferenceAppearance,
 		"ProviderControls":      testProviderControls,
 		"Kit":                   testKit,
 	} {
