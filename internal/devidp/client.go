@@ -143,14 +143,3 @@ func origin(raw string) string {
 	}
 	return u.Scheme + "://" + u.Host
 }
-
-// Machines returns the configured machines.
-func (p *Provider) Machines() []Machine {
-	var all []Machine
-	for _, c := range p.clients {
-		if c.machine != nil {
-			all = append(all, *c.machine)
-		}
-	}
-	return all
-}

@@ -54,9 +54,9 @@ func (c *controls) active() []Fault {
 }
 
 func (c *controls) add(f Fault) {
-	c.heal(func(old Fault) bool { return old.Kind == f.Kind && old.User == f.User })
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.remove(func(old Fault) bool { return old.Kind == f.Kind && old.User == f.User })
 	if len(c.faults) >= maxFaults { // of users who are no longer there
 		close(c.faults[0].healed)
 		c.faults = c.faults[1:]
@@ -65,9 +65,14 @@ func (c *controls) add(f Fault) {
 }
 
 // heal removes the faults for which which returns true, and returns their number.
-func (c *controls) heal(which func(Fault) bool) (n int) {
+func (c *controls) heal(which func(Fault) bool) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.remove(which)
+}
+
+// remove is heal with the lock held.
+func (c *controls) remove(which func(Fault) bool) (n int) {
 	c.faults = slices.DeleteFunc(c.faults, func(f *activeFault) bool {
 		if !which(f.Fault) {
 			return false

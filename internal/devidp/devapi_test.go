@@ -206,7 +206,7 @@ func TestDevErrors(t *testing.T) {
 		{"POST users", `{"permissions": ["a", null]}`, []string{`permissions "[\"a\", null]" is not`}},
 		{"POST users", `{"claims": {"iss": "x"}}`, []string{`cannot have iss`}},
 		{"POST users", `{"claims": ["iss"]}`, []string{`claims "[\"iss\"]" is not what belongs here; give an object`}},
-		{"POST token", `{}`, []string{`user and Machine are both`}},
+		{"POST token", `{}`, []string{`user and machine are both`}},
 		{"POST token", `{"machine": "robt"}`, []string{`machine "robt" is unknown; did you mean "robot"?`}},
 		{"POST token", `{"user": "seller", "unknown_key": "yes"}`, []string{`unknown_key "\"yes\"" is not what belongs here; give true or false`}},
 		{"POST token", `{"user": "` + strings.Repeat("x", 70_000) + `"}`, []string{`body cannot be read; send at most 65536 bytes`}},

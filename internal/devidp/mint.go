@@ -43,7 +43,7 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	more := map[string]any{}
 	switch machine := p.clients.find(req.Machine); {
 	case (req.User == "") == (req.Machine == ""):
-		return "", nil, &invalid.Error{Field: "User", Problem: "and Machine are both set or both missing", Remedy: "give one of them"}
+		return "", nil, &invalid.Error{Field: "User", Problem: "and machine are both given or both missing", Remedy: "give one of them"}
 	case req.User != "":
 		u, err := p.userNamed(req.User)
 		if err != nil {
