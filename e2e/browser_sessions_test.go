@@ -80,7 +80,7 @@ func testSignedOutInAnotherTab(t *testing.T, c *chromium, dev *system) {
 	public.open(dev.base + "/public")
 	signedOut.click("main.ended a.primary")
 	signedOut.choose("seller")
-	public.becomes("the public page knows the user", `document.querySelector("nav ul")?.lastElementChild.innerText.trim() === "Sign out"`)
+	public.becomes("the public page knows the user", `document.querySelector(".account a")?.innerText.trim() === "Sign out"`)
 }
 
 // hasEnded waits until the page says that its session has ended, and why, and shows nothing else.
