@@ -33,8 +33,8 @@ func TestBrowserPackageInNode(t *testing.T) {
 	succeeds(t, exec.CommandContext(t.Context(), "node", append([]string{"--test"}, tests...)...))
 }
 
-// TestBrowserPackageInstalled installs what npm would publish. The examples of its document compile
-// with both ways to resolve modules, a bundler keeps what a page uses alone, and an import in Node
+// TestBrowserPackageInstalled installs what npm would publish. The examples of its document and
+// client/browser/test/types.tsx compile with both ways to resolve modules, a bundler keeps what a page uses alone, and an import in Node
 // does nothing.
 func TestBrowserPackageInstalled(t *testing.T) {
 	t.Parallel()
@@ -67,18 +67,19 @@ func TestBrowserPackageInstalled(t *testing.T) {
 	write("package.json", `{"type": "module"}`)
 	examples := 0
 	for _, b := range blocksOf(t, "..", "docs/browser.md") {
-		if b.language == "ts" {
+		if b.language == "ts" || b.language == "tsx" {
 			examples++
-			write(fmt.Sprintf("example%d.ts", examples), b.text)
+			write(fmt.Sprintf("example%d.%s", examples, b.language), b.text)
 		}
 	}
 	if examples < 4 {
 		t.Errorf("docs/browser.md has %d examples in TypeScript", examples)
 	}
-	tools, err := filepath.Abs(filepath.Join(browserPackage, "node_modules", ".bin"))
+	packages, err := filepath.Abs(filepath.Join(browserPackage, "node_modules"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	tools := filepath.Join(packages, ".bin")
 	tool := func(name string, args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), filepath.Join(tools, name), args...)
@@ -88,9 +89,28 @@ func TestBrowserPackageInstalled(t *testing.T) {
 		}
 		return succeeds(t, cmd)
 	}
+	// Without the packages that the bindings are for, the core is complete.
+	tool("tsc", "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", filepath.Join("node_modules", "gatehouse-browser", "dist", "index.d.ts"))
+	for _, name := range []string{"react", "react-dom", "csstype", "@types", "@bufbuild", "@connectrpc"} {
+		if err := os.Symlink(filepath.Join(packages, name), filepath.Join(dir, "node_modules", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clients, err := filepath.Abs("../client/typescript/gen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(clients, filepath.Join(dir, "gen")); err != nil {
+		t.Fatal(err)
+	}
+	types, err := os.ReadFile(filepath.Join(browserPackage, "test", "types.tsx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("types.tsx", string(types))
 	for _, how := range [][]string{{"bundler", "esnext"}, {"nodenext", "nodenext"}} {
 		write("tsconfig.json", fmt.Sprintf(`{"compilerOptions": {"moduleResolution": %q, "module": %q, "target": "es2022", "lib": ["es2022", "dom"],
-			"types": [], "strict": true, "exactOptionalPropertyTypes": true, "noUncheckedIndexedAccess": true, "noEmit": true}}`, how[0], how[1]))
+			"types": [], "jsx": "react-jsx", "strict": true, "exactOptionalPropertyTypes": true, "noUncheckedIndexedAccess": true, "noEmit": true}, "include": ["*.ts", "*.tsx"]}`, how[0], how[1]))
 		tool("tsc")
 	}
 

@@ -45,16 +45,23 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pkg struct {
-		Types        string
-		SideEffects  *bool
-		Dependencies map[string]string
-		Exports      map[string]string
+		Types                string
+		SideEffects          *bool
+		Dependencies         map[string]string
+		Exports              map[string]string
+		PeerDependencies     map[string]string
+		PeerDependenciesMeta map[string]struct{ Optional bool }
 	}
 	if err := json.Unmarshal(manifest, &pkg); err != nil {
 		t.Fatal(err)
 	}
 	if pkg.SideEffects == nil || *pkg.SideEffects || len(pkg.Dependencies) > 0 {
 		t.Errorf("sideEffects is %v and the dependencies are %v, want false and none", pkg.SideEffects, pkg.Dependencies)
+	}
+	for name := range pkg.PeerDependencies {
+		if !pkg.PeerDependenciesMeta[name].Optional {
+			t.Errorf("the peer dependency %s is not optional: pages without it could not use the core", name)
+		}
 	}
 	for name, target := range pkg.Exports {
 		module, ok := strings.CutSuffix(target, ".js")
