@@ -55,6 +55,7 @@ func TestBrowser(t *testing.T) {
 		"Reference":             testReference,
 		"ProviderControls":      testProviderControls,
 		"Kit":                   testKit,
+		"Branding":              testBranding,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

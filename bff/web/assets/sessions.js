@@ -43,8 +43,8 @@ function fact(term, ...children) {
 function say(state, message) {
   note.dataset.state = state;
   note.replaceChildren();
-  if (!text) return;
-  note.append(element("p", state ? "status" : "quiet", text));
+  if (!message) return;
+  note.append(element("p", state ? "status" : "quiet", message));
 }
 
 async function call(method, path) {
