@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -119,7 +120,7 @@ func (p *program) replaceProvider(issuer, base string, people *devPeople) (unuse
 	scope := people.scopes(bff.DefaultScope)
 	for name, value := range map[string]string{
 		"oidc-issuer": issuer, "oidc-internal-url": "", "oidc-client-id": devClientID, "oidc-scope": scope,
-		"base-url": base, "permissions-claim": devidp.PermissionsClaim,
+		"base-url": base, "permissions-claim": directory.PermissionsClaim,
 	} {
 		p.values.Set(name, value)
 	}

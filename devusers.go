@@ -13,6 +13,7 @@ import (
 
 	sessionadminv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/sessionadmin/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
@@ -26,13 +27,13 @@ const devMachine = "demo-machine"
 
 // devPeople are the users and machines of the development provider.
 type devPeople struct {
-	users    []devidp.User
-	machines []devidp.Machine
-	policies devidp.PolicyValues
-	origin   string       // where the users come from
-	path     string       // of the users file; "" for none
-	text     string       // of path, as it was read last
-	file     *devidp.File // of path, or of the application; nil for none
+	users    []directory.User
+	machines []directory.Machine
+	policies directory.PolicyValues
+	origin   string          // where the users come from
+	path     string          // of the users file; "" for none
+	text     string          // of path, as it was read last
+	file     *directory.File // of path, or of the application; nil for none
 }
 
 // devPeople returns the users and machines of the setting dev-users, or else of the
@@ -44,14 +45,14 @@ func (p *program) devPeople() (*devPeople, error) {
 	switch {
 	case err == nil:
 		people.path, people.text, people.origin = path, text, path
-		people.file, err = devidp.ParseFile(path, text)
+		people.file, err = directory.ParseFile(path, text)
 	case p.cfg.DevUsers != "":
 		err = p.values.Describe("dev-users", err.Error(), "")
 	case !errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%s: %w", path, err)
 	case p.app.DevUsers != nil:
 		people.origin = "of the application"
-		people.file, err = devidp.ParseFile("App.DevUsers", string(p.app.DevUsers))
+		people.file, err = directory.ParseFile("App.DevUsers", string(p.app.DevUsers))
 	default:
 		err = nil
 	}
@@ -62,11 +63,11 @@ func (p *program) devPeople() (*devPeople, error) {
 		people.users, people.machines = people.file.Users, people.file.Machines
 	}
 	if people.users == nil {
-		people.users = devidp.DefaultUsers(people.policies, p.operatorPermissions()...)
+		people.users = directory.DefaultUsers(people.policies, p.operatorPermissions()...)
 		people.origin = "made of the policies; your own: " + defaultDevUsers
 	}
 	if people.machines == nil {
-		people.machines = []devidp.Machine{{
+		people.machines = []directory.Machine{{
 			ID: devMachine, Secret: devMachine, Permissions: people.policies.Permissions, Scopes: people.policies.Scopes,
 		}}
 	}
@@ -113,12 +114,12 @@ func (p *parts) followDevUsers(ctx context.Context, people *devPeople, provider 
 		if err != nil || text == people.text {
 			return false, err
 		}
-		file, err := devidp.ParseFile(people.path, text)
+		file, err := directory.ParseFile(people.path, text)
 		if err != nil {
 			return false, err
 		}
 		if file.Users == nil {
-			file.Users = devidp.DefaultUsers(people.policies, p.operatorPermissions()...)
+			file.Users = directory.DefaultUsers(people.policies, p.operatorPermissions()...)
 		}
 		if err := provider.SetUsers(file.Users); err != nil {
 			return false, err
@@ -130,7 +131,7 @@ func (p *parts) followDevUsers(ctx context.Context, people *devPeople, provider 
 }
 
 // warnUnnamed warns of values that no policy names, which are most likely misspelt.
-func (p *parts) warnUnnamed(ctx context.Context, people *devPeople, file *devidp.File) {
+func (p *parts) warnUnnamed(ctx context.Context, people *devPeople, file *directory.File) {
 	if file == nil {
 		return
 	}
@@ -142,13 +143,13 @@ func (p *parts) warnUnnamed(ctx context.Context, people *devPeople, file *devidp
 }
 
 // policyValues returns what the policies of the application's methods name.
-func (p *program) policyValues() devidp.PolicyValues {
+func (p *program) policyValues() directory.PolicyValues {
 	var descs []*grpc.ServiceDesc
 	for _, s := range p.app.Services {
 		descs = append(descs, s.desc)
 	}
 	rules := p.rules(descs...)
-	return devidp.PolicyValues{
+	return directory.PolicyValues{
 		Permissions: named(rules, func(r authn.Rule) []string { return r.Permissions }),
 		Scopes:      named(rules, func(r authn.Rule) []string { return r.Scopes }),
 		ACRValues:   named(rules, func(r authn.Rule) []string { return r.ACRValues }),

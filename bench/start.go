@@ -18,6 +18,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 const audience = "https://api.gatehouse.localhost"
@@ -67,11 +68,11 @@ func (sys *system) start(ctx context.Context) ([]*variant, error) {
 			ID: name, Secret: rand.Text(), RedirectURIs: []string{sys.base(name) + "/api/auth/callback"},
 		}
 	}
-	direct := devidp.Machine{ID: "direct", Secret: rand.Text()}
+	direct := directory.Machine{ID: "direct", Secret: rand.Text()}
 	issuer, err := startProvider(ctx, devidp.Config{
 		Clients:  []devidp.Client{clients["all"], clients["bff"], clients["front"], clients["three"]},
-		Machines: []devidp.Machine{direct},
-		Users:    []devidp.User{{Key: "seller", Permissions: []string{"products:write"}}},
+		Machines: []directory.Machine{direct},
+		Users:    []directory.User{{Key: "seller", Permissions: []string{"products:write"}}},
 		Audience: audience, Behavior: devidp.Behavior{AccessTokenLifetime: tokenLifetime},
 	})
 	if err != nil {

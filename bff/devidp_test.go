@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -30,7 +31,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 
 	provider, err := devidp.New(devidp.Config{
 		Issuer: issuer, Audience: audience, Now: clock.Now, Logger: logger(everything),
-		Users: []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Users: []directory.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		Clients: []devidp.Client{{
 			ID: clientID, Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI: "http://" + front.Listener.Addr().String() + "/api/auth/backchannel-logout",

@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // testNoToken: no token reaches the browser of a user of `gatehouse dev`. Nothing that the browser
@@ -287,7 +288,7 @@ func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 			PostLogoutRedirectURIs: []string{s.base},
 			BackchannelLogoutURI:   s.base + "/api/auth/backchannel-logout",
 		}},
-		Users:    []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Users:    []directory.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		Behavior: devidp.Behavior{AccessTokenLifetime: 3 * time.Second},
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A gate stands in front of a provider's token endpoint. It counts refreshes, and holds or answers
@@ -149,7 +150,7 @@ func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, 
 			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI: base + "/api/auth/backchannel-logout",
 		}},
-		Users:    []devidp.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Users:    []directory.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		Behavior: devidp.Behavior{AccessTokenLifetime: ttl},
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A User is a person at the development provider. Every field has a default.
@@ -32,8 +33,8 @@ type User struct {
 	Claims map[string]any
 }
 
-func (u User) provided() devidp.User {
-	return devidp.User{
+func (u User) provided() directory.User {
+	return directory.User{
 		Key: cmp.Or(u.Key, "user-"+strings.ToLower(rand.Text())), Subject: u.Subject, Name: u.Name, Email: u.Email,
 		Permissions: u.Permissions, Scopes: u.Scopes, ACR: u.ACR, Claims: u.Claims,
 	}
@@ -58,10 +59,10 @@ func (s *System) SignInAs(t testing.TB, u User) *http.Client {
 }
 
 // user returns the user with a key, which a test wants to have.
-func (s *System) user(t testing.TB, key string) devidp.User {
+func (s *System) user(t testing.TB, key string) directory.User {
 	t.Helper()
 	all := s.run.Provider.Users()
-	i := slices.IndexFunc(all, func(u devidp.User) bool { return u.Key == key })
+	i := slices.IndexFunc(all, func(u directory.User) bool { return u.Key == key })
 	if i < 0 {
 		var keys []string
 		for _, u := range all {
@@ -75,7 +76,7 @@ func (s *System) user(t testing.TB, key string) devidp.User {
 // setUsers replaces the users of a provider.
 func (cfg Config) setUsers(t testing.TB, provider *devidp.Provider) {
 	t.Helper()
-	var all []devidp.User
+	var all []directory.User
 	for _, u := range cfg.Users {
 		all = append(all, u.provided())
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"github.com/zitadel/schema"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // authorization has the authorization endpoint and the sign-in page.
@@ -141,7 +143,7 @@ func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	form := newGuestForm(a.policies, url.Values{})
-	if hinted := a.state.hinted(req.loginHint, now); hinted == nil && strings.Contains(req.loginHint, "@") {
+	if hinted := a.users.Hinted(req.loginHint, now); hinted == nil && strings.Contains(req.loginHint, "@") {
 		form = newGuestForm(a.policies, url.Values{"email": {req.loginHint}})
 		form.Open = true
 	}
@@ -151,15 +153,15 @@ func (a *authorization) showLogin(w http.ResponseWriter, r *http.Request) {
 // writeLogin writes the sign-in page with a form for a guest.
 func (a *authorization) writeLogin(w http.ResponseWriter, r *http.Request, status int, req *authRequest, form *guestForm) {
 	now := a.now()
-	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: a.state.hinted(req.loginHint, now), Guest: form}
+	data := &loginPage{Request: req.id, Host: hostOf(req.redirectURI), Hinted: a.users.Hinted(req.loginHint, now), Guest: form}
 	if ses := a.session(r); ses != nil {
 		data.Current = ses.user
 		if len(req.acrValues) > 0 && !slices.Contains(req.acrValues, ses.acr) {
 			data.StepUp = req.acrValues[0]
 		}
 	}
-	users, guests := a.state.listUsers(now)
-	for _, u := range slices.Concat(users, guests[:min(len(guests), shownGuests)]) {
+	added := a.users.Added(now)
+	for _, u := range slices.Concat(a.users.Configured(), added[:min(len(added), shownGuests)]) {
 		data.Users = append(data.Users, loginChoice{User: u, Hinted: u == data.Hinted, Current: u == data.Current})
 	}
 	form.Open = form.Open || len(data.Users) == 0
@@ -179,7 +181,7 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	cancelled := r.PostForm.Has("cancel")
-	var u *User
+	var u *directory.User
 	switch {
 	case cancelled:
 	case r.PostForm.Has("guest"):
@@ -189,13 +191,13 @@ func (a *authorization) login(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	default:
-		if u = a.state.user(r.PostForm.Get("user"), now); u == nil {
+		if u = a.users.Find(r.PostForm.Get("user"), now); u == nil {
 			a.pages.fail(w, r, "There is no such user.")
 			return
 		}
 	}
 	if u != nil && !r.PostForm.Has("unmet") {
-		if _, reached := u.reach(req.acrValues); !reached {
+		if _, reached := u.Reach(req.acrValues); !reached {
 			a.pages.write(w, r, http.StatusForbidden, "unmet", []string{req.redirectURI}, &unmetPage{
 				Request: req.id, Host: hostOf(req.redirectURI), User: u, Asked: req.acrValues, Again: a.base + req.client.LoginURL(req.id),
 			})
@@ -220,7 +222,7 @@ const hintAs = "as:"
 // session of another user in this browser ends.
 func (a *authorization) signInAs(w http.ResponseWriter, r *http.Request, req *authRequest, key string) {
 	now := a.now()
-	u := a.state.user(key, now)
+	u := a.users.Find(key, now)
 	ses := a.session(r)
 	switch {
 	case u == nil:
@@ -235,8 +237,8 @@ func (a *authorization) signInAs(w http.ResponseWriter, r *http.Request, req *au
 }
 
 // signIn signs u in, and responds to the request.
-func (a *authorization) signIn(w http.ResponseWriter, r *http.Request, req *authRequest, u *User, now time.Time) {
-	acr, reached := u.reach(req.acrValues)
+func (a *authorization) signIn(w http.ResponseWriter, r *http.Request, req *authRequest, u *directory.User, now time.Time) {
+	acr, reached := u.Reach(req.acrValues)
 	if !reached {
 		a.refuse(w, r, req, &oidc.Error{ErrorType: "unmet_authentication_requirements", Description: "the user reaches none of acr_values"})
 		return
@@ -253,25 +255,6 @@ func (a *authorization) signIn(w http.ResponseWriter, r *http.Request, req *auth
 		return
 	}
 	a.answer(w, r, req, ses)
-}
-
-// reach returns the authentication context of a sign-in: the first requested one that
-// u reaches, or without a request the first one of u. A user without any reaches every
-// requested one, so that step-up authentication (RFC 9470) can be tried.
-func (u *User) reach(requested []string) (acr string, reached bool) {
-	switch {
-	case len(requested) == 0 && len(u.ACR) == 0:
-		return "", true
-	case len(requested) == 0:
-		return u.ACR[0], true
-	case len(u.ACR) == 0:
-		return requested[0], true
-	}
-	i := slices.IndexFunc(requested, func(acr string) bool { return slices.Contains(u.ACR, acr) })
-	if i < 0 {
-		return "", false
-	}
-	return requested[i], true
 }
 
 // A response is an authorization response, with iss (RFC 9207): a code or an error.

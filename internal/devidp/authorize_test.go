@@ -11,6 +11,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // change returns the address with some parameters replaced; an empty value removes one.
@@ -294,9 +295,9 @@ func TestSignInWithoutPage(t *testing.T) {
 	calls := newLogoutCalls(t)
 	s := start(t, func(c *devidp.Config) {
 		c.Clients[0].BackchannelLogoutURI = calls.url
-		c.Users = append(slices.Clone(people), devidp.User{Key: "strong", ACR: []string{"pwd", "mfa"}})
+		c.Users = append(slices.Clone(people), directory.User{Key: "strong", ACR: []string{"pwd", "mfa"}})
 	})
-	if _, err := s.provider.AddUser(devidp.User{Key: "guest-1"}); err != nil {
+	if _, err := s.provider.AddUser(directory.User{Key: "guest-1"}); err != nil {
 		t.Fatal(err)
 	}
 	b := s.browser()
@@ -350,7 +351,7 @@ func TestSignInWithoutPage(t *testing.T) {
 func TestSignInWithoutPageRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *devidp.Config) {
-		c.Users = append(slices.Clone(people), devidp.User{Key: "weak", ACR: []string{"pwd"}})
+		c.Users = append(slices.Clone(people), directory.User{Key: "weak", ACR: []string{"pwd"}})
 	})
 	b := s.browser()
 	others := idToken(s.signIn(b, "buyer"))

@@ -25,6 +25,14 @@ type Behavior struct {
 	RefreshTokens RefreshTokens
 }
 
+// members returns the fields by their names in JSON.
+func (b *Behavior) members() members {
+	return members{
+		"access_token_lifetime": &b.AccessTokenLifetime, "id_token_lifetime": &b.IDTokenLifetime,
+		"refresh_token_lifetime": &b.RefreshTokenLifetime, "refresh_tokens": (*string)(&b.RefreshTokens),
+	}
+}
+
 // RefreshTokens says whether refresh tokens are issued and rotated.
 type RefreshTokens string
 

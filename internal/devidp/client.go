@@ -10,12 +10,14 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A registration is a Client or Machine as an op.Client.
 type registration struct {
 	Client
-	machine *Machine // nil for a relying party
+	machine *directory.Machine // nil for a relying party
 }
 
 var _ op.Client = (*registration)(nil)

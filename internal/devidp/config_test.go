@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 func TestIssuer(t *testing.T) {
@@ -67,10 +68,10 @@ func TestConfigRefused(t *testing.T) {
 		"fragment":               {func(c *devidp.Config) { c.Clients[0].PostLogoutRedirectURIs = []string{"http://a/#"} }, `"http://a/#"`},
 		"script":                 {func(c *devidp.Config) { c.Clients[0].RedirectURIs = []string{"javascript:alert(1)"} }, "javascript"},
 		"back channel":           {func(c *devidp.Config) { c.Clients[0].BackchannelLogoutURI = "logout" }, `"logout"`},
-		"machine without ID":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{Secret: "b"}} }, "ID"},
-		"machine without secret": {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: "m"}} }, "Secret"},
-		"machine is the API":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: audience, Secret: "b"}} }, "Audience"},
-		"machine and client":     {func(c *devidp.Config) { c.Machines = []devidp.Machine{{ID: "a", Secret: "b"}} }, "twice"},
+		"machine without ID":     {func(c *devidp.Config) { c.Machines = []directory.Machine{{Secret: "b"}} }, "ID"},
+		"machine without secret": {func(c *devidp.Config) { c.Machines = []directory.Machine{{ID: "m"}} }, "Secret"},
+		"machine is the API":     {func(c *devidp.Config) { c.Machines = []directory.Machine{{ID: audience, Secret: "b"}} }, "Audience"},
+		"machine and client":     {func(c *devidp.Config) { c.Machines = []directory.Machine{{ID: "a", Secret: "b"}} }, "twice"},
 		"one ID twice":           {func(c *devidp.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "twice"},
 	}
 	for name, tt := range tests {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // controls are the behavior and the faults of a provider.
@@ -190,7 +192,7 @@ func (discard) WriteHeader(int)             {}
 // userOf returns the key of the user that a request of the protocol is about, as far
 // as the provider can tell; "" for none.
 func (rl *realm) userOf(r *http.Request) string {
-	var u *User
+	var u *directory.User
 	switch r.URL.Path {
 	case pathToken, pathRevoke:
 		_ = r.ParseForm() // the handler fails if the form cannot be read
@@ -217,12 +219,9 @@ func (rl *realm) userOf(r *http.Request) string {
 }
 
 // userNamed returns the user with a key or subject.
-func (rl *realm) userNamed(name string) (*User, error) {
-	users, guests := rl.state.listUsers(rl.now())
-	for _, u := range slices.Concat(users, guests) {
-		if name == u.Key || name == u.Subject {
-			return u, nil
-		}
+func (rl *realm) userNamed(name string) (*directory.User, error) {
+	if u := rl.users.Named(name, rl.now()); u != nil {
+		return u, nil
 	}
 	return nil, rl.unknownUser("User", name)
 }
@@ -231,8 +230,7 @@ func (rl *realm) userNamed(name string) (*User, error) {
 // all users.
 func (rl *realm) unknownUser(field, name string) error {
 	var keys []string
-	users, guests := rl.state.listUsers(rl.now())
-	for _, u := range slices.Concat(users, guests) {
+	for _, u := range rl.users.All(rl.now()) {
 		keys = append(keys, u.Key)
 	}
 	return unknown(field, name, keys)
@@ -240,12 +238,12 @@ func (rl *realm) unknownUser(field, name string) error {
 
 // only returns a function that reports whether a user is the named one, always true
 // for the name "".
-func (rl *realm) only(name string) (func(*User) bool, error) {
+func (rl *realm) only(name string) (func(*directory.User) bool, error) {
 	if name == "" {
-		return func(*User) bool { return true }, nil
+		return func(*directory.User) bool { return true }, nil
 	}
 	u, err := rl.userNamed(name)
-	return func(other *User) bool { return u != nil && other.Key == u.Key }, err
+	return func(other *directory.User) bool { return u != nil && other.Key == u.Key }, err
 }
 
 // Behavior returns the current behavior.

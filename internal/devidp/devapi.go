@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
@@ -67,7 +68,11 @@ func (p *Provider) devEndpoints() []devEndpoint {
 			return p.devState(ctx)
 		})},
 		{http.MethodGet, "users", "all users", always(func(context.Context) (any, error) {
-			return map[string]any{"users": append([]User{}, p.Users()...)}, nil
+			all := []any{}
+			for _, u := range p.users.All(p.now()) {
+				all = append(all, membersOf(u).values())
+			}
+			return map[string]any{"users": all}, nil
 		})},
 		{http.MethodPost, "users", "add a user with any claims, or replace one that was added", p.devAddUser},
 		{http.MethodPost, "token", "mint an access token for a user or machine, with any claims", p.devToken},
@@ -176,9 +181,9 @@ func devErrors(err error) (all []devError) {
 		named.Field = cmp.Or(memberOf[e.Field], e.Field)
 		return []devError{{named.Field, named.Value, named.Problem, named.Remedy, named.Error()}}
 	}
-	if e, ok := errors.AsType[*problem](err); ok {
-		what, remedy, _ := strings.Cut(e.text, "; ")
-		return []devError{{Field: cmp.Or(e.field, "key"), Problem: what, Remedy: remedy, Message: e.Error()}}
+	if e, ok := errors.AsType[*directory.Problem](err); ok {
+		what, remedy, _ := strings.Cut(e.Text, "; ")
+		return []devError{{Field: cmp.Or(e.Field, "key"), Problem: what, Remedy: remedy, Message: e.Error()}}
 	}
 	return []devError{{Message: err.Error()}}
 }
@@ -202,14 +207,8 @@ var memberOf = map[string]string{
 }
 
 func (p *Provider) devChange() (members, devAction) {
-	var mode string
 	var wanted Behavior
-	m := members{
-		"access_token_lifetime": &wanted.AccessTokenLifetime, "id_token_lifetime": &wanted.IDTokenLifetime,
-		"refresh_token_lifetime": &wanted.RefreshTokenLifetime, "refresh_tokens": &mode,
-	}
-	return m, func(ctx context.Context) (any, error) {
-		wanted.RefreshTokens = RefreshTokens(mode)
+	return wanted.members(), func(ctx context.Context) (any, error) {
 		err := p.changeBehavior(func(b *Behavior) {
 			b.AccessTokenLifetime = cmp.Or(wanted.AccessTokenLifetime, b.AccessTokenLifetime)
 			b.IDTokenLifetime = cmp.Or(wanted.IDTokenLifetime, b.IDTokenLifetime)
@@ -225,13 +224,7 @@ func (p *Provider) devChange() (members, devAction) {
 
 func (p *Provider) devFail() (members, devAction) {
 	var f Fault
-	var kind string
-	m := members{
-		"kind": &kind, "user": &f.User, "times": &f.Times, "error": &f.Error, "status": &f.Status,
-		"retry_after": &f.RetryAfter, "delay": &f.Delay,
-	}
-	return m, func(ctx context.Context) (any, error) {
-		f.Kind = FaultKind(kind)
+	return f.members(), func(ctx context.Context) (any, error) {
 		if err := p.Fail(f); err != nil {
 			return nil, err
 		}
@@ -254,15 +247,11 @@ func (p *Provider) devHeal() (members, devAction) {
 }
 
 func (p *Provider) devAddUser() (members, devAction) {
-	var u User
-	m := members{
-		"key": &u.Key, "subject": &u.Subject, "name": &u.Name, "given_name": &u.GivenName, "family_name": &u.FamilyName,
-		"email": &u.Email, "role": &u.Role, "about": &u.About, "permissions": &u.Permissions, "scopes": &u.Scopes,
-		"acr": &u.ACR, "claims": &u.Claims,
-	}
-	return m, func(context.Context) (any, error) {
+	var u directory.User
+	return membersOf(&u), func(context.Context) (any, error) {
 		u.Key = cmp.Or(u.Key, "user-"+strings.ToLower(newSecret()[:8]))
-		return p.AddUser(u)
+		added, err := p.AddUser(u)
+		return membersOf(&added).values(), err
 	}
 }
 
@@ -280,23 +269,14 @@ func (p *Provider) devToken() (members, devAction) {
 
 // devState returns the state of the provider: what was set, what it has issued.
 func (p *Provider) devState(context.Context) (any, error) {
-	type fault struct {
-		Kind       FaultKind `json:"kind"`
-		User       string    `json:"user,omitempty"`
-		Times      int       `json:"times,omitempty"`
-		Error      string    `json:"error,omitempty"`
-		Status     int       `json:"status,omitempty"`
-		RetryAfter string    `json:"retry_after,omitempty"`
-		Delay      string    `json:"delay,omitempty"`
-	}
 	type signedIn struct {
 		User  string    `json:"user"`
 		Since time.Time `json:"since"`
 	}
 	b := p.Behavior()
-	faults, sessions, keys := []fault{}, []signedIn{}, []string{}
+	faults, sessions, keys := []any{}, []signedIn{}, []string{}
 	for _, f := range p.Faults() {
-		faults = append(faults, fault{f.Kind, f.User, f.Times, f.Error, f.Status, brief(f.RetryAfter), brief(f.Delay)})
+		faults = append(faults, f.members().values())
 	}
 	for _, ses := range p.state.liveSessions(p.now()) {
 		sessions = append(sessions, signedIn{ses.user.Key, ses.authTime})
@@ -304,10 +284,7 @@ func (p *Provider) devState(context.Context) (any, error) {
 	for _, k := range p.signing.published().Keys {
 		keys = append(keys, k.KeyID)
 	}
-	return map[string]any{
-		"issuer":                p.issuer,
-		"access_token_lifetime": brief(b.AccessTokenLifetime), "id_token_lifetime": brief(b.IDTokenLifetime),
-		"refresh_token_lifetime": brief(b.RefreshTokenLifetime), "refresh_tokens": b.RefreshTokens,
-		"faults": faults, "sessions": sessions, "keys": keys,
-	}, nil
+	state := b.members().values()
+	state["issuer"], state["faults"], state["sessions"], state["keys"] = p.issuer, faults, sessions, keys
+	return state, nil
 }

@@ -6,6 +6,8 @@ import (
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // The paths of the endpoints below the issuer.
@@ -38,7 +40,7 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 			RevocationEndpoint:                     rl.base + pathRevoke,
 			EndSessionEndpoint:                     rl.base + pathEndSession,
 			JwksURI:                                rl.base + pathKeys,
-			ScopesSupported:                        append(append([]string(nil), standardScopes...), rl.apiScopes()...),
+			ScopesSupported:                        append(append([]string(nil), directory.StandardScopes...), rl.apiScopes()...),
 			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
 			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
@@ -62,8 +64,7 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 // permissions and scopes of the configured users.
 func (rl *realm) apiScopes() []string {
 	all := slices.Clone(rl.policies.Scopes)
-	configured, _ := rl.state.listUsers(rl.now())
-	for _, u := range configured {
+	for _, u := range rl.users.Configured() {
 		all = slices.Concat(all, u.Permissions, u.Scopes)
 	}
 	slices.Sort(all)

@@ -3,9 +3,9 @@
 // accounts and passwords. Lifetimes and failures are switched while it runs, by
 // methods, by forms of its home page, and by an HTTP API.
 //
-// It leaves listening to its caller. The other parts use it over HTTP only, as any
-// provider. Since every client can sign in as every user, it refuses an issuer off
-// loopback and requests with another Host.
+// It leaves users and machines to package directory, and listening to its caller. The
+// other parts use it over HTTP only, as any provider. Since every client can sign in as
+// every user, it refuses an issuer off loopback and requests with another Host.
 //
 // Parsing and validation of requests, claims and signatures come from zitadel/oidc.
 // Its storage-driven server is not used, because it gives ID tokens the audience of

@@ -38,6 +38,14 @@ type Fault struct {
 	Delay time.Duration
 }
 
+// members returns the fields by their names in JSON.
+func (f *Fault) members() members {
+	return members{
+		"kind": (*string)(&f.Kind), "user": &f.User, "times": &f.Times, "error": &f.Error, "status": &f.Status,
+		"retry_after": &f.RetryAfter, "delay": &f.Delay,
+	}
+}
+
 // A FaultKind is what goes wrong.
 type FaultKind string
 

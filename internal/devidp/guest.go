@@ -1,14 +1,14 @@
 package devidp
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A guestForm is the form of the sign-in page for a user who is in no file.
@@ -41,7 +41,7 @@ func (f *formField) DescribedBy() string {
 }
 
 // newGuestForm returns the form with the values of a submitted one.
-func newGuestForm(policies PolicyValues, values url.Values) *guestForm {
+func newGuestForm(policies directory.PolicyValues, values url.Values) *guestForm {
 	acr := "Authentication contexts that the user reaches, separated by spaces. Empty: each one that is asked for."
 	if len(policies.ACRValues) > 0 {
 		acr += " The policies name " + strings.Join(policies.ACRValues, ", ") + "."
@@ -91,7 +91,7 @@ func (g *guestForm) fail(name, text string) {
 
 // addFromForm adds the user of a submitted form. It returns nil, and errors beside the
 // fields, if that is not possible.
-func (rl *realm) addFromForm(values url.Values, now time.Time) (*User, *guestForm) {
+func (rl *realm) addFromForm(values url.Values, now time.Time) (*directory.User, *guestForm) {
 	form := newGuestForm(rl.policies, values)
 	several := func(name string) (all []string) {
 		for _, value := range slices.Concat(values[name], splitItems(values.Get(name+"_more"))) {
@@ -101,7 +101,7 @@ func (rl *realm) addFromForm(values url.Values, now time.Time) (*User, *guestFor
 		}
 		return all
 	}
-	u := User{
+	u := directory.User{
 		Name: strings.TrimSpace(values.Get("name")), Email: strings.TrimSpace(values.Get("email")), Subject: strings.TrimSpace(values.Get("subject")),
 		Role: "Added here", Permissions: several("permissions"), Scopes: several("scopes"), ACR: splitItems(values.Get("acr")),
 	}
@@ -116,38 +116,22 @@ func (rl *realm) addFromForm(values url.Values, now time.Time) (*User, *guestFor
 	if u.Name == "" {
 		u.Name = "Guest"
 	}
-	u.Key = rl.state.guestKey(u.Name)
-	var added *User
-	var problems []*problem
+	u.Key = rl.users.KeyFor(u.Name)
+	var added *directory.User
+	var problems []*directory.Problem
 	if form.Open { // the claims are wrong
-		problems = u.problems()
+		problems = u.Problems()
 	} else {
-		added, problems = rl.state.addGuest(u, now)
+		added, problems = rl.users.Add(u, now)
 	}
 	for _, p := range problems {
-		field := p.field
+		field := p.Field
 		if field == "" {
 			field = "name"
 		}
-		form.fail(field, p.text)
+		form.fail(field, p.Text)
 	}
 	return added, form
-}
-
-// guestKey returns the key of a guest with a name: always the same one, and not that of
-// a configured user.
-func (s *state) guestKey(name string) string {
-	key := slug(name)
-	if key == "" {
-		sum := sha256.Sum256([]byte(name))
-		key = "guest-" + hex.EncodeToString(sum[:4])
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.users.configured, func(u *User) bool { return u.Key == key }) {
-		return "guest-" + key[:min(len(key), 50)]
-	}
-	return key
 }
 
 // splitItems returns the items of a text, which are separated by spaces, commas or lines.

@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 func withPolicies(c *devidp.Config) {
-	c.Policies = devidp.PolicyValues{Permissions: []string{"notes:write", "notes:admin"}, Scopes: []string{"notes:read"}, ACRValues: []string{"mfa"}}
+	c.Policies = directory.PolicyValues{Permissions: []string{"notes:write", "notes:admin"}, Scopes: []string{"notes:read"}, ACRValues: []string{"mfa"}}
 }
 
 // describe submits the form for another user on the sign-in page.
@@ -140,7 +141,7 @@ func TestGuestOfHint(t *testing.T) {
 // so, and the application an error if the user wants that.
 func TestUnmet(t *testing.T) {
 	t.Parallel()
-	s := start(t, withUsers(devidp.User{Key: "weak", ACR: []string{"basic", "otp"}}, devidp.User{Key: "strong", ACR: []string{"mfa"}}))
+	s := start(t, withUsers(directory.User{Key: "weak", ACR: []string{"basic", "otp"}}, directory.User{Key: "strong", ACR: []string{"mfa"}}))
 	b := s.browser()
 	a := s.attempt(s.oauth(), "acr_values", "mfa other")
 	login := b.open(a.url)

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 )
 
 // people are the users of most tests.
-var people = []devidp.User{
+var people = []directory.User{
 	{
 		Key: "seller", Name: "Sofia Marchetti", Email: "sofia@example.com", Role: "Seller", About: "Sells projects.",
 		Permissions: []string{"products:write"},

@@ -8,11 +8,13 @@ import (
 	"io"
 	"maps"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
@@ -22,6 +24,31 @@ const maxErrors = 20
 // members are the members of a JSON object that a request may have: the names, and
 // pointers to where the values go.
 type members map[string]any
+
+// membersOf returns the fields of a user.
+func membersOf(u *directory.User) members {
+	m := members{"key": &u.Key}
+	for _, f := range u.Fields() {
+		m[f.Name] = f.Value
+	}
+	return m
+}
+
+// values returns the values that are not zero, as read reads them.
+func (m members) values() map[string]any {
+	all := map[string]any{}
+	for name, from := range m {
+		switch value := reflect.ValueOf(from).Elem(); {
+		case value.IsZero():
+		case (value.Kind() == reflect.Slice || value.Kind() == reflect.Map) && value.Len() == 0:
+		case value.Type() == reflect.TypeFor[time.Duration]():
+			all[name] = brief(time.Duration(value.Int()))
+		default:
+			all[name] = value.Interface()
+		}
+	}
+	return all
+}
 
 // read reads a JSON object. It returns an error for each member that is unknown,
 // repeated or of another type. An empty body is an empty object.

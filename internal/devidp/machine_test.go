@@ -13,12 +13,13 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 const machineSecret = "a secret of the machine"
 
 func withMachine(c *devidp.Config) {
-	c.Machines = []devidp.Machine{{ID: "robot", Secret: machineSecret, Permissions: []string{"products:write"}}}
+	c.Machines = []directory.Machine{{ID: "robot", Secret: machineSecret, Permissions: []string{"products:write"}}}
 }
 
 // TestClientCredentials: a machine gets an access token (RFC 6749 §4.4, RFC 9068

@@ -10,6 +10,7 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 )
 
@@ -49,11 +50,11 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 		if err != nil {
 			return "", nil, err
 		}
-		acr, _ := u.reach(nil)
+		acr, _ := u.Reach(nil)
 		registered = oidc.TokenClaims{
 			Subject: u.Subject, ClientID: p.clients[0].ID, AuthTime: oidc.FromTime(now), AuthenticationContextClassReference: acr,
 		}
-		permissions, scopes = u.Permissions, u.grantedScopes(slices.Concat(standardScopes, u.Permissions, u.Scopes))
+		permissions, scopes = u.Permissions, u.AllScopes()
 		maps.Copy(more, u.Claims)
 	case machine == nil || machine.machine == nil:
 		var ids []string
@@ -73,7 +74,7 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	if req.Lifetime > maxLifetime || req.Lifetime < -maxLifetime {
 		return "", nil, invalid.Field("Lifetime", req.Lifetime, "is too long", "give at most "+maxLifetime.String())
 	}
-	more[PermissionsClaim] = append([]string{}, permissions...)
+	more[directory.PermissionsClaim] = append([]string{}, permissions...)
 	full := p.accessClaims(registered, scopes, more, now)
 	if req.Lifetime != 0 {
 		full.Expiration = oidc.FromTime(now.Add(req.Lifetime))

@@ -3,13 +3,18 @@ package devidp
 import (
 	"bytes"
 	"embed"
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 var (
@@ -45,8 +50,8 @@ type loginPage struct {
 	Request string
 	Host    string // of the application
 	StepUp  string // the acr that the session lacks
-	Current *User
-	Hinted  *User
+	Current *directory.User
+	Hinted  *directory.User
 	Users   []loginChoice
 	Guest   *guestForm
 }
@@ -55,19 +60,38 @@ type loginPage struct {
 type unmetPage struct {
 	Request string
 	Host    string // of the application
-	User    *User
+	User    *directory.User
 	Asked   []string
 	Again   string // the sign-in page
 }
 
 type loginChoice struct {
-	*User
+	*directory.User
 	Hinted  bool
 	Current bool
 }
 
+// Initial returns the letter in place of a portrait.
+func (c loginChoice) Initial() string {
+	r, _ := utf8.DecodeRuneInString(c.Name)
+	return string(unicode.ToUpper(r))
+}
+
+// portraits is the number of colours in the style sheet.
+const portraits = 8
+
+// Portrait returns the class of the portrait's colour, which is always the same for a
+// key.
+func (c loginChoice) Portrait() string {
+	sum := 0
+	for _, b := range []byte(c.Key) {
+		sum = (sum*31 + int(b)) % 4093
+	}
+	return fmt.Sprintf("hue-%d", sum%portraits)
+}
+
 type logoutPage struct {
-	User                  *User
+	User                  *directory.User
 	ClientID              string
 	PostLogoutRedirectURI string
 	State                 string
@@ -82,8 +106,8 @@ type formPostPage struct {
 type homePage struct {
 	Issuer    string
 	Discovery string
-	Current   *User
-	Users     []*User
+	Current   *directory.User
+	Users     []*directory.User
 	Controls  *controlsPanel
 	Links     []link
 }
@@ -159,10 +183,9 @@ func (p *pages) notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
-	users, _ := rl.state.listUsers(rl.now())
 	data := &homePage{
 		Issuer: rl.issuer, Discovery: rl.base + oidc.DiscoveryEndpoint,
-		Users: users, Controls: rl.panel(), Links: rl.pages.homes(),
+		Users: rl.users.Configured(), Controls: rl.panel(), Links: rl.pages.homes(),
 	}
 	if ses := rl.session(r); ses != nil {
 		data.Current = ses.user

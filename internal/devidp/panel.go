@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // pathControls is where the forms of the home page go. They do what the endpoints of
@@ -16,7 +18,7 @@ type controlsPanel struct {
 	AccessTokenLifetime, IDTokenLifetime, RefreshTokenLifetime string
 	Modes                                                      []modeOption
 	Faults                                                     []Fault
-	Users                                                      []*User
+	Users                                                      []*directory.User
 	Errors                                                     []string
 	Keys                                                       int
 	API                                                        string
@@ -31,7 +33,7 @@ type modeOption struct {
 // A userSelect is a field for a user, or for everyone.
 type userSelect struct {
 	ID    string
-	Users []*User
+	Users []*directory.User
 }
 
 // Select returns the data of a field for a user.
@@ -46,8 +48,7 @@ var refusals = []string{
 
 func (rl *realm) panel() *controlsPanel {
 	b := rl.controls.behavior()
-	users, guests := rl.state.listUsers(rl.now())
-	users = slices.Concat(users, guests)
+	users := rl.users.All(rl.now())
 	c := &controlsPanel{
 		AccessTokenLifetime: brief(b.AccessTokenLifetime), IDTokenLifetime: brief(b.IDTokenLifetime),
 		RefreshTokenLifetime: brief(b.RefreshTokenLifetime), Faults: rl.controls.active(),

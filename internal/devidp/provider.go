@@ -15,6 +15,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/schema"
 
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 )
@@ -29,7 +30,6 @@ const (
 	sessionLifetime             = 12 * time.Hour
 	logoutTokenLifetime         = 2 * time.Minute
 	logoutCallTimeout           = 5 * time.Second
-	guestLifetime               = sessionLifetime
 )
 
 // maxForm is the largest request body, in bytes.
@@ -50,18 +50,6 @@ type Client struct {
 	BackchannelLogoutURI string
 }
 
-// Machine is a client with the client credentials grant only (RFC 6749 §4.4).
-type Machine struct {
-	ID     string // client_id, and the subject of its tokens
-	Secret string // client_secret
-
-	// Permissions is the permissions claim. A scope with the name of a permission may
-	// be requested.
-	Permissions []string
-	// Scopes are further scopes that may be requested. They are granted if none is.
-	Scopes []string
-}
-
 // Config configures a Provider. Issuer, Audience and one client are required.
 type Config struct {
 	// Issuer is the origin at which browsers and relying parties reach the provider:
@@ -70,12 +58,12 @@ type Config struct {
 	// Clients are the relying parties.
 	Clients []Client
 	// Machines are programs that call the API. They are optional.
-	Machines []Machine
+	Machines []directory.Machine
 	// Users are the people who can be signed in, in the order of the sign-in page.
 	// They are optional: others can be added while the provider runs.
-	Users []User
+	Users []directory.User
 	// Policies has what the sign-in page offers for such users.
-	Policies PolicyValues
+	Policies directory.PolicyValues
 	// Audience is the API's identifier, the aud of all access tokens. A client may
 	// request it with audience or resource; another one is the error invalid_target.
 	// It must differ from the ids of all clients, so that ID tokens do not pass for
@@ -115,6 +103,7 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devidp: %w", invalid.In("Behavior", err))
 	}
+	users := new(directory.Directory)
 	rl := &realm{
 		issuer:   cfg.Issuer,
 		base:     strings.TrimSuffix(cfg.Issuer, "/"),
@@ -124,17 +113,16 @@ func New(cfg Config) (*Provider, error) {
 		now:      cfg.Now,
 		log:      cfg.Logger,
 		decoder:  schema.NewDecoder(),
-		state:    newState(),
+		users:    users,
+		state:    newState(users),
 		policies: cfg.Policies,
 	}
 	if rl.clients, err = register(cfg.Clients, cfg.Machines, cfg.Audience); err != nil {
 		return nil, err
 	}
-	users, problems := completeUsers(cfg.Users)
-	if len(problems) > 0 {
-		return nil, joined(problems)
+	if problems := users.Set(cfg.Users); len(problems) > 0 {
+		return nil, directory.Join(problems)
 	}
-	rl.state.configure(users, time.Time{}) // there are no sessions yet
 	if rl.signing, err = newSigningKeys(cfg.NewKey); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}
@@ -170,7 +158,7 @@ func parseIssuer(issuer string) (*url.URL, error) {
 }
 
 // register checks the configured clients and machines.
-func register(relyingParties []Client, machines []Machine, audience string) (clients, error) {
+func register(relyingParties []Client, machines []directory.Machine, audience string) (clients, error) {
 	if len(relyingParties) == 0 {
 		return nil, errors.New("devidp: Clients is empty; give at least one")
 	}

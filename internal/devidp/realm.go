@@ -10,6 +10,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"github.com/zitadel/schema"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A realm is what all endpoints share.
@@ -25,8 +27,9 @@ type realm struct {
 	log      *slog.Logger
 	decoder  *schema.Decoder
 	signing  *signingKeys
+	users    *directory.Directory
 	state    *state
-	policies PolicyValues
+	policies directory.PolicyValues
 }
 
 // session returns the session of the browser that sent r, or nil.

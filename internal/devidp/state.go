@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // A digest is the key for looking up a secret, so that the time of a look-up reveals
@@ -39,7 +41,7 @@ type authRequest struct {
 // A session is a browser's session at the provider.
 type session struct {
 	sid      string
-	user     *User
+	user     *directory.User
 	authTime time.Time
 	acr      string
 	clients  map[string]*registration // that took part and get a logout token
@@ -51,7 +53,7 @@ type session struct {
 // refer to it.
 type grant struct {
 	client   *registration
-	user     *User
+	user     *directory.User
 	sid      string
 	authTime time.Time
 	acr      string
@@ -91,18 +93,18 @@ type state struct {
 	sessions map[digest]*session // by cookie
 	refresh  map[digest]*refreshToken
 	access   map[digest]*accessToken
-	users    directory
+	users    *directory.Directory
 	swept    time.Time
 }
 
-func newState() *state {
+func newState(users *directory.Directory) *state {
 	return &state{
 		requests: make(map[string]*authRequest),
 		codes:    make(map[digest]*authCode),
 		sessions: make(map[digest]*session),
 		refresh:  make(map[digest]*refreshToken),
 		access:   make(map[digest]*accessToken),
-		users:    directory{guests: make(map[string]*guest)},
+		users:    users,
 	}
 }
 
@@ -117,7 +119,6 @@ func (s *state) sweep(now time.Time) {
 	maps.DeleteFunc(s.sessions, func(_ digest, ses *session) bool { return !now.Before(ses.expires) })
 	maps.DeleteFunc(s.refresh, func(_ digest, t *refreshToken) bool { return !now.Before(t.grant.expires) })
 	maps.DeleteFunc(s.access, func(_ digest, t *accessToken) bool { return !now.Before(t.expires) })
-	maps.DeleteFunc(s.users.guests, func(_ string, g *guest) bool { return !now.Before(g.expires) })
 }
 
 // keepRequest stores a request until the user has signed in.
@@ -160,7 +161,7 @@ func (s *state) session(cookie string, now time.Time) *session {
 		return nil
 	}
 	c := *ses
-	if c.user = s.users.still(ses.user, now); c.user == nil {
+	if c.user = s.users.Still(ses.user, now); c.user == nil {
 		return nil
 	}
 	return &c
@@ -169,7 +170,7 @@ func (s *state) session(cookie string, now time.Time) *session {
 // signIn records a sign-in of a browser. The same user keeps the session with a new
 // cookie value, against session fixation. Another user gets a new session, and the
 // ended one is returned.
-func (s *state) signIn(oldCookie, newCookie string, u *User, acr string, now time.Time) (current, ended *session) {
+func (s *state) signIn(oldCookie, newCookie string, u *directory.User, acr string, now time.Time) (current, ended *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
@@ -203,7 +204,7 @@ func (s *state) endSession(sid string) *session {
 
 // endSessions ends the sessions of the users for which which returns true. The caller
 // then owns them.
-func (s *state) endSessions(which func(*User) bool) (ended []*session) {
+func (s *state) endSessions(which func(*directory.User) bool) (ended []*session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for cookie, ses := range s.sessions {
@@ -240,7 +241,7 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now, expires
 	if live == nil || live.sid != ses.sid {
 		return false
 	}
-	u := s.users.still(live.user, now)
+	u := s.users.Still(live.user, now)
 	if u == nil {
 		return false
 	}
@@ -249,7 +250,7 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now, expires
 		request: *r,
 		grant: &grant{
 			client: r.client, user: u, sid: live.sid, authTime: live.authTime, acr: live.acr,
-			scopes: u.grantedScopes(r.scopes), expires: expires,
+			scopes: u.Granted(r.scopes), expires: expires,
 		},
 		expires: now.Add(codeLifetime),
 	}
@@ -286,7 +287,7 @@ func (s *state) keepTokens(g *grant, access, refresh string, scopes []string, ex
 
 // owner returns the user of an authorization code or a token, also a used or expired
 // one; nil if it is unknown.
-func (s *state) owner(secret string) *User {
+func (s *state) owner(secret string) *directory.User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := digestOf(secret)
@@ -304,7 +305,7 @@ func (s *state) owner(secret string) *User {
 
 // revokeAll revokes the grants that have refresh tokens, of the users for which which
 // returns true, and returns their number.
-func (s *state) revokeAll(which func(*User) bool) (n int) {
+func (s *state) revokeAll(which func(*directory.User) bool) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.refresh {

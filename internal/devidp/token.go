@@ -12,6 +12,8 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // tokens has the endpoints for token, revocation and userinfo.
@@ -88,7 +90,7 @@ func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.Acc
 
 // machineToken issues an access token to a machine, without a refresh token (RFC
 // 6749 §4.4.3) and without an ID token.
-func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenResponse, error) {
+func (t *tokens) machineToken(r *http.Request, m *directory.Machine) (*oidc.AccessTokenResponse, error) {
 	if err := t.checkTarget(r.PostForm); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func (t *tokens) machineToken(r *http.Request, m *Machine) (*oidc.AccessTokenRes
 		scopes = m.Scopes // RFC 6749 §3.3: the default
 	}
 	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID} // RFC 9068 §2.2: the client is the subject
-	return t.respond(claims, scopes, map[string]any{PermissionsClaim: append([]string{}, m.Permissions...)}, t.now())
+	return t.respond(claims, scopes, map[string]any{directory.PermissionsClaim: append([]string{}, m.Permissions...)}, t.now())
 }
 
 // accessClaims completes the claims of an access token with those of RFC 9068.
@@ -131,7 +133,7 @@ func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[stri
 // access token are fewer.
 func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
-	u := t.state.stillUser(g.user, now)
+	u := t.users.Still(g.user, now)
 	if u == nil {
 		return nil, oidc.ErrInvalidGrant().WithDescription("the user is no longer known")
 	}
@@ -139,7 +141,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*
 		Subject: u.Subject, ClientID: g.client.ID,
 		AuthTime: oidc.FromTime(g.authTime), AuthenticationContextClassReference: g.acr,
 	}
-	more := map[string]any{"sid": g.sid, PermissionsClaim: u.Permissions}
+	more := map[string]any{"sid": g.sid, directory.PermissionsClaim: u.Permissions}
 	maps.Copy(more, u.Claims)
 	resp, err := t.respond(claims, scopes, more, now)
 	if err != nil {
@@ -163,7 +165,7 @@ func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*
 
 // idClaims returns claims whose audience is the client only, so that ID tokens do
 // not pass for access tokens.
-func (t *tokens) idClaims(g *grant, u *User, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
+func (t *tokens) idClaims(g *grant, u *directory.User, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
 	atHash, err := oidc.ClaimHash(access, jose.RS256)
 	if err != nil {
 		return nil, err
@@ -182,8 +184,25 @@ func (t *tokens) idClaims(g *grant, u *User, scopes []string, nonce, access stri
 		AccessTokenHash: atHash,
 		SessionID:       g.sid,
 	}
-	claims.SetUserInfo(u.info(scopes))
+	claims.SetUserInfo(infoAbout(u, scopes))
 	return claims, nil
+}
+
+// infoAbout returns the claims about u that scopes select.
+func infoAbout(u *directory.User, scopes []string) *oidc.UserInfo {
+	info := &oidc.UserInfo{Subject: u.Subject}
+	// The user's own claims replace those that have no field in the configuration.
+	claims := map[string]any{}
+	if slices.Contains(scopes, oidc.ScopeProfile) {
+		info.Name, info.GivenName, info.FamilyName = u.Name, u.GivenName, u.FamilyName
+		claims["nickname"], claims["preferred_username"] = u.Key, u.Key
+	}
+	if slices.Contains(scopes, oidc.ScopeEmail) {
+		info.Email, claims["email_verified"] = u.Email, true
+	}
+	maps.Copy(claims, u.Claims)
+	info.Claims = claims
+	return info
 }
 
 // userinfo is the userinfo endpoint. The scopes of the token select the claims.
@@ -196,9 +215,9 @@ func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 	}
 	now := t.now()
 	known := t.state.accessToken(token, now)
-	var u *User
+	var u *directory.User
 	if known != nil {
-		u = t.state.stillUser(known.grant.user, now)
+		u = t.users.Still(known.grant.user, now)
 	}
 	switch {
 	case u == nil:
@@ -208,7 +227,7 @@ func (t *tokens) userinfo(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="devidp", error="insufficient_scope", scope="openid"`)
 		writeJSON(w, http.StatusForbidden, &oidc.Error{ErrorType: "insufficient_scope", Description: "the scope openid is required"})
 	default:
-		writeJSON(w, http.StatusOK, u.info(known.scopes))
+		writeJSON(w, http.StatusOK, infoAbout(u, known.scopes))
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
 // withUsers replaces the users.
-func withUsers(users ...devidp.User) func(*devidp.Config) {
+func withUsers(users ...directory.User) func(*devidp.Config) {
 	return func(c *devidp.Config) { c.Users = users }
 }
 
@@ -22,11 +23,11 @@ func withUsers(users ...devidp.User) func(*devidp.Config) {
 func TestUserDefaults(t *testing.T) {
 	t.Parallel()
 	s := start(t, withUsers(
-		devidp.User{Key: "notes-admin"},
-		devidp.User{Key: "ann", Name: "Ann Mary Lee"},
-		devidp.User{Key: "bo", GivenName: "Bo", FamilyName: "Ek"},
-		devidp.User{Key: "k", Name: "K", Subject: "auth0|k", Email: "k@k.test", Permissions: []string{"p"}}))
-	want := []devidp.User{
+		directory.User{Key: "notes-admin"},
+		directory.User{Key: "ann", Name: "Ann Mary Lee"},
+		directory.User{Key: "bo", GivenName: "Bo", FamilyName: "Ek"},
+		directory.User{Key: "k", Name: "K", Subject: "auth0|k", Email: "k@k.test", Permissions: []string{"p"}}))
+	want := []directory.User{
 		{Key: "notes-admin", Subject: "dev|notes-admin", Name: "Notes Admin", GivenName: "Notes", FamilyName: "Admin", Email: "notes-admin@example.com", Permissions: []string{}},
 		{Key: "ann", Subject: "dev|ann", Name: "Ann Mary Lee", GivenName: "Ann Mary", FamilyName: "Lee", Email: "ann@example.com", Permissions: []string{}},
 		{Key: "bo", Subject: "dev|bo", Name: "Bo Ek", GivenName: "Bo", FamilyName: "Ek", Email: "bo@example.com", Permissions: []string{}},
@@ -41,34 +42,34 @@ func TestUserDefaults(t *testing.T) {
 func TestUserProblems(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	a := devidp.User{Key: "a"}
+	a := directory.User{Key: "a"}
 	many := make([]string, 1500)
 	for i := range many {
 		many[i] = fmt.Sprint(i)
 	}
 	for name, c := range map[string]struct {
-		users []devidp.User
+		users []directory.User
 		want  string
 	}{
-		"no key":                {[]devidp.User{{Name: "A"}}, `user "": is not a key; write`},
-		"key with a space":      {[]devidp.User{{Key: "a b"}}, `user "a b": is not a key; write`},
-		"long key":              {[]devidp.User{{Key: strings.Repeat("a", 65)}}, `is not a key; write`},
-		"key twice":             {[]devidp.User{a, {Key: "a", Subject: "x", Email: "x@x"}}, `user "a": is that of user "a" too; give`},
-		"subject twice":         {[]devidp.User{a, {Key: "b", Subject: "dev|a"}}, `user "b": subject is that of user "a" too; give`},
-		"address twice":         {[]devidp.User{a, {Key: "b", Email: "A@Example.com"}}, `user "b": email is that of user "a" too; give`},
-		"no address":            {[]devidp.User{{Key: "a", Email: "example.com"}}, `user "a": email "example.com" is not an address; write one such as a@example.com`},
-		"control character":     {[]devidp.User{{Key: "a", Name: "A\x00"}}, `user "a": name "A\x00" has control characters; write`},
-		"not UTF-8":             {[]devidp.User{{Key: "a", Subject: "\xff"}}, `user "a": subject "\xff" has control characters; write`},
-		"long text":             {[]devidp.User{{Key: "a", About: strings.Repeat("x", 513)}}, `user "a": about has 513 bytes; write at most 512`},
-		"empty permission":      {[]devidp.User{{Key: "a", Permissions: []string{""}}}, `user "a": permissions has an empty value; leave`},
-		"permission twice":      {[]devidp.User{{Key: "a", Permissions: []string{"p", "p"}}}, `user "a": permissions "p" is given twice; leave`},
-		"many permissions":      {[]devidp.User{{Key: "a", Permissions: many}}, `user "a": claims and lists have 9435 bytes, which do not fit into a token; write at most 8192`},
-		"claim without JSON":    {[]devidp.User{{Key: "a", Claims: map[string]any{"n": math.Inf(1)}}}, `user "a": claims cannot be written as JSON; use`},
-		"scope with a space":    {[]devidp.User{{Key: "a", Scopes: []string{"a b"}}}, `user "a": scopes "a b" has characters that this value cannot have; write`},
-		"acr in quotes":         {[]devidp.User{{Key: "a", ACR: []string{`"mfa"`}}}, `user "a": acr "\"mfa\"" has characters that this value cannot have; write`},
-		"claim of the protocol": {[]devidp.User{{Key: "a", Claims: map[string]any{"iss": "x"}}}, `user "a": claims cannot have iss, which the provider sets; leave`},
-		"claim with a field":    {[]devidp.User{{Key: "a", Claims: map[string]any{"sub": "x"}}}, `user "a": claims cannot have sub; write it as subject of the user`},
-		"claim without a name":  {[]devidp.User{{Key: "a", Claims: map[string]any{"": "x"}}}, `user "a": claims "" is not the name of a claim`},
+		"no key":                {[]directory.User{{Name: "A"}}, `user "": is not a key; write`},
+		"key with a space":      {[]directory.User{{Key: "a b"}}, `user "a b": is not a key; write`},
+		"long key":              {[]directory.User{{Key: strings.Repeat("a", 65)}}, `is not a key; write`},
+		"key twice":             {[]directory.User{a, {Key: "a", Subject: "x", Email: "x@x"}}, `user "a": is that of user "a" too; give`},
+		"subject twice":         {[]directory.User{a, {Key: "b", Subject: "dev|a"}}, `user "b": subject is that of user "a" too; give`},
+		"address twice":         {[]directory.User{a, {Key: "b", Email: "A@Example.com"}}, `user "b": email is that of user "a" too; give`},
+		"no address":            {[]directory.User{{Key: "a", Email: "example.com"}}, `user "a": email "example.com" is not an address; write one such as a@example.com`},
+		"control character":     {[]directory.User{{Key: "a", Name: "A\x00"}}, `user "a": name "A\x00" has control characters; write`},
+		"not UTF-8":             {[]directory.User{{Key: "a", Subject: "\xff"}}, `user "a": subject "\xff" has control characters; write`},
+		"long text":             {[]directory.User{{Key: "a", About: strings.Repeat("x", 513)}}, `user "a": about has 513 bytes; write at most 512`},
+		"empty permission":      {[]directory.User{{Key: "a", Permissions: []string{""}}}, `user "a": permissions has an empty value; leave`},
+		"permission twice":      {[]directory.User{{Key: "a", Permissions: []string{"p", "p"}}}, `user "a": permissions "p" is given twice; leave`},
+		"many permissions":      {[]directory.User{{Key: "a", Permissions: many}}, `user "a": claims and lists have 9435 bytes, which do not fit into a token; write at most 8192`},
+		"claim without JSON":    {[]directory.User{{Key: "a", Claims: map[string]any{"n": math.Inf(1)}}}, `user "a": claims cannot be written as JSON; use`},
+		"scope with a space":    {[]directory.User{{Key: "a", Scopes: []string{"a b"}}}, `user "a": scopes "a b" has characters that this value cannot have; write`},
+		"acr in quotes":         {[]directory.User{{Key: "a", ACR: []string{`"mfa"`}}}, `user "a": acr "\"mfa\"" has characters that this value cannot have; write`},
+		"claim of the protocol": {[]directory.User{{Key: "a", Claims: map[string]any{"iss": "x"}}}, `user "a": claims cannot have iss, which the provider sets; leave`},
+		"claim with a field":    {[]directory.User{{Key: "a", Claims: map[string]any{"sub": "x"}}}, `user "a": claims cannot have sub; write it as subject of the user`},
+		"claim without a name":  {[]directory.User{{Key: "a", Claims: map[string]any{"": "x"}}}, `user "a": claims "" is not the name of a claim`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +97,7 @@ func TestUserProblems(t *testing.T) {
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	org := map[string]any{"id": "acme", "roles": []any{"owner"}}
-	s := start(t, withUsers(devidp.User{
+	s := start(t, withUsers(directory.User{
 		Key: "a", Claims: map[string]any{"org": org, "email_verified": false, "preferred_username": "annie", "locale": "sv"},
 		Scopes: []string{"notes:read"}, Permissions: []string{"notes:write"},
 	}))
@@ -121,14 +122,14 @@ func TestClaims(t *testing.T) {
 func TestAddUser(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	added, err := s.provider.AddUser(devidp.User{Key: "guest", Permissions: []string{"one"}})
+	added, err := s.provider.AddUser(directory.User{Key: "guest", Permissions: []string{"one"}})
 	if err != nil || added.Subject != "dev|guest" || added.Email != "guest@example.com" {
 		t.Fatalf("%+v, %v", added, err)
 	}
-	if _, err := s.provider.AddUser(devidp.User{Key: "other", Subject: "dev|guest"}); err == nil {
+	if _, err := s.provider.AddUser(directory.User{Key: "other", Subject: "dev|guest"}); err == nil {
 		t.Error("two guests have one subject")
 	}
-	if _, err := s.provider.AddUser(devidp.User{Key: "seller", Subject: "x", Email: "x@example.com"}); err == nil {
+	if _, err := s.provider.AddUser(directory.User{Key: "seller", Subject: "x", Email: "x@example.com"}); err == nil {
 		t.Error("a configured user is replaced")
 	}
 	b := s.browser()
@@ -136,7 +137,7 @@ func TestAddUser(t *testing.T) {
 	if _, claims := s.verify(token.AccessToken); fmt.Sprint(claims["permissions"]) != "[one]" {
 		t.Errorf("permissions %v", claims["permissions"])
 	}
-	if _, err := s.provider.AddUser(devidp.User{Key: "guest", Permissions: []string{"two"}}); err != nil {
+	if _, err := s.provider.AddUser(directory.User{Key: "guest", Permissions: []string{"two"}}); err != nil {
 		t.Fatal(err)
 	}
 	token, err = s.refresh(token.RefreshToken)
@@ -169,7 +170,7 @@ func TestAddUserIsBounded(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for i := range 1001 {
-		if _, err := s.provider.AddUser(devidp.User{Key: fmt.Sprint("guest-", i)}); err != nil {
+		if _, err := s.provider.AddUser(directory.User{Key: fmt.Sprint("guest-", i)}); err != nil {
 			t.Fatal(err)
 		}
 		s.clock.advance(time.Second)
@@ -188,7 +189,7 @@ func TestSetUsers(t *testing.T) {
 	s := start(t, func(c *devidp.Config) { c.Clients[0].BackchannelLogoutURI = calls.url })
 	seller, buyer := s.browser(), s.browser()
 	sold, bought := s.signIn(seller, "seller"), s.signIn(buyer, "buyer")
-	if err := s.provider.SetUsers([]devidp.User{{Key: "seller", Permissions: []string{"all"}}}); err != nil {
+	if err := s.provider.SetUsers([]directory.User{{Key: "seller", Permissions: []string{"all"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, claims := s.verify(calls.next(t)); claims["sub"] != "dev|buyer" {

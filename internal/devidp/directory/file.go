@@ -1,4 +1,4 @@
-package devidp
+package directory
 
 import (
 	"cmp"
@@ -32,12 +32,6 @@ type File struct {
 	lines map[string]int // of keys and fields
 }
 
-// The keys of users and machines in a file, in the order of messages.
-var (
-	userFields    = []string{"name", "given_name", "family_name", "email", "subject", "role", "about", "permissions", "scopes", "acr", "claims"}
-	machineFields = []string{"secret", "permissions", "scopes"}
-)
-
 // ParseFile reads the text of a file with a name. Its error has a line for each
 // problem, in the order of the file: FILE:LINE, what is wrong, and the remedy.
 func ParseFile(name, text string) (*File, error) {
@@ -69,7 +63,7 @@ func (f *File) Unnamed(policies PolicyValues) []string {
 	var all []string
 	check := func(kind, key, field string, values, known []string) {
 		for _, value := range values {
-			if slices.Contains(known, value) || slices.Contains(standardScopes, value) {
+			if slices.Contains(known, value) || slices.Contains(StandardScopes, value) {
 				continue
 			}
 			text := fmt.Sprintf("%s:%d: %s %q: %s has %q, which no policy names", f.name, f.lines[place(kind, key, field)], kind, key, field, value)
@@ -98,8 +92,8 @@ func (f *File) Unnamed(policies PolicyValues) []string {
 func place(kind, key, field string) string { return kind + "\x00" + key + "\x00" + field }
 
 // line returns the line that a problem is about.
-func (f *File) line(p *problem) int {
-	return cmp.Or(f.lines[place(p.kind, p.key, p.field)], f.lines[place(p.kind, p.key, "")])
+func (f *File) line(p *Problem) int {
+	return cmp.Or(f.lines[place(p.Kind, p.Key, p.Field)], f.lines[place(p.Kind, p.Key, "")])
 }
 
 // A fileReader collects what is wrong with a file.
@@ -132,15 +126,15 @@ func (r *fileReader) read(top *yaml.Node) {
 		switch section.Value {
 		case "users":
 			r.file.Users = []User{}
-			r.entries(node, "user", userFields, func(key string) any {
+			r.entries(node, "user", new(User).Fields(), func(key string) []Field {
 				r.file.Users = append(r.file.Users, User{Key: key})
-				return &r.file.Users[len(r.file.Users)-1]
+				return r.file.Users[len(r.file.Users)-1].Fields()
 			})
 		case "machines":
 			r.file.Machines = []Machine{}
-			r.entries(node, "machine", machineFields, func(id string) any {
+			r.entries(node, "machine", new(Machine).Fields(), func(id string) []Field {
 				r.file.Machines = append(r.file.Machines, Machine{ID: id, Secret: id})
-				return &r.file.Machines[len(r.file.Machines)-1]
+				return r.file.Machines[len(r.file.Machines)-1].Fields()
 			})
 		default:
 			r.unknown(section, "", sections)
@@ -148,43 +142,33 @@ func (r *fileReader) read(top *yaml.Node) {
 	})
 }
 
-// entries reads the users or machines in a section. add returns a pointer to a new one.
-func (r *fileReader) entries(node *yaml.Node, kind string, fields []string, add func(key string) any) {
+// entries reads the users or machines in a section. add returns the fields of a new one.
+func (r *fileReader) entries(node *yaml.Node, kind string, fields []Field, add func(key string) []Field) {
 	if isNull(node) {
 		return
+	}
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Name
 	}
 	example := fmt.Sprintf("the key of each %s, and below it what it has, such as permissions: [%s]", kind, "notes:write")
 	r.mapping(node, kind+"s", example, func(key, entry *yaml.Node) {
 		r.file.lines[place(kind, key.Value, "")] = key.Line
-		target := add(key.Value)
+		fields := add(key.Value)
 		if isNull(entry) {
 			return
 		}
 		who := fmt.Sprintf("%s %q", kind, key.Value)
-		r.mapping(entry, who, fields[0]+": and "+strings.Join(fields[1:], ", "), func(field, value *yaml.Node) {
+		r.mapping(entry, who, names[0]+": and "+strings.Join(names[1:], ", "), func(field, value *yaml.Node) {
 			r.file.lines[place(kind, key.Value, field.Value)] = field.Line
-			switch {
-			case !slices.Contains(fields, field.Value):
-				r.unknown(field, who+": ", fields)
+			switch i := slices.Index(names, field.Value); {
+			case i < 0:
+				r.unknown(field, who+": ", names)
 			case !isNull(value):
-				r.field(who, field, value, fieldOf(target, field.Value))
+				r.field(who, field, value, fields[i].Value)
 			}
 		})
 	})
-}
-
-// fieldOf returns a pointer to the field of a *User or *Machine.
-func fieldOf(target any, name string) any {
-	switch t := target.(type) {
-	case *User:
-		return map[string]any{
-			"name": &t.Name, "given_name": &t.GivenName, "family_name": &t.FamilyName, "email": &t.Email, "subject": &t.Subject,
-			"role": &t.Role, "about": &t.About, "permissions": &t.Permissions, "scopes": &t.Scopes, "acr": &t.ACR, "claims": &t.Claims,
-		}[name]
-	case *Machine:
-		return map[string]any{"secret": &t.Secret, "permissions": &t.Permissions, "scopes": &t.Scopes}[name]
-	}
-	return nil
 }
 
 // field decodes the value of a field. A list of one value may be written as a text.
@@ -271,60 +255,3 @@ func (r *fileReader) unknown(key *yaml.Node, what string, known []string) {
 }
 
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
-
-// DefaultUsers returns users with whom every method of an application can be tried:
-// one with all that the policies name and what operators need, one with nothing, and
-// one for each of the first permissions.
-func DefaultUsers(policies PolicyValues, operator ...string) []User {
-	const most = 6
-	users := []User{
-		{Key: "everything", Name: "Eve Everything", Role: "All permissions and scopes",
-			Permissions: slices.Concat(policies.Permissions, operator), Scopes: policies.Scopes},
-		{Key: "nothing", Name: "Noah Nothing", Role: "No permissions or scopes"},
-	}
-	seen := map[string]bool{"everything": true, "nothing": true}
-	for _, permission := range policies.Permissions {
-		key := slug(permission)
-		if len(users) == most || len(policies.Permissions) == 1 || key == "" || seen[key] {
-			continue
-		}
-		seen[key] = true
-		users = append(users, User{
-			Key: key, Role: "One permission", Permissions: []string{permission},
-			Scopes: slices.DeleteFunc(slices.Clone(policies.Scopes), func(scope string) bool { return slices.Contains(policies.Permissions, scope) }),
-		})
-	}
-	return users
-}
-
-// slug returns a key made of a text, or "".
-func slug(text string) string {
-	var key strings.Builder
-	for _, r := range strings.ToLower(text) {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			key.WriteRune(r)
-		case key.Len() > 0 && !strings.HasSuffix(key.String(), "-"):
-			key.WriteByte('-')
-		}
-	}
-	return strings.Trim(key.String()[:min(key.Len(), 64)], "-")
-}
-
-// machineProblems returns what is wrong with machines for themselves.
-func machineProblems(machines []Machine) (all []*problem) {
-	for _, m := range machines {
-		add := func(field, what string) {
-			if what != "" {
-				all = append(all, &problem{"machine", m.ID, field, what})
-			}
-		}
-		add("", textProblem(m.ID))
-		add("permissions", listProblem(m.Permissions, false))
-		add("scopes", listProblem(m.Scopes, true))
-		if m.ID == "" {
-			add("", "has no id; write one such as importer")
-		}
-	}
-	return all
-}

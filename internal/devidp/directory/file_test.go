@@ -1,4 +1,4 @@
-package devidp_test
+package directory_test
 
 import (
 	"os"
@@ -9,21 +9,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 )
 
-var ignorePlaces = cmpopts.IgnoreUnexported(devidp.File{})
+var ignorePlaces = cmpopts.IgnoreUnexported(directory.File{})
 
 // TestParseFile: keys without values, texts of any form, and lists of one value.
 func TestParseFile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		text string
-		want devidp.File
+		want directory.File
 	}{
-		"empty":    {"", devidp.File{}},
-		"comments": {"# nobody yet\n", devidp.File{}},
-		"no users": {"users:\nmachines: {}\n", devidp.File{Users: []devidp.User{}, Machines: []devidp.Machine{}}},
+		"empty":    {"", directory.File{}},
+		"comments": {"# nobody yet\n", directory.File{}},
+		"no users": {"users:\nmachines: {}\n", directory.File{Users: []directory.User{}, Machines: []directory.Machine{}}},
 		"all": {`
 users:
   seller:
@@ -49,14 +49,14 @@ machines:
     secret: s3cret
     permissions: *all
     scopes:
-`, devidp.File{
-			Users: []devidp.User{
+`, directory.File{
+			Users: []directory.User{
 				{Key: "seller", Name: "Sofia Marchetti", GivenName: "Sofia", FamilyName: "Marchetti", Email: "sofia@example.com", Subject: "00123",
 					Role: "Seller", About: "Sells projects.", Permissions: []string{"products:write", "yes"}, Scopes: []string{"products:read"}, ACR: []string{"basic", "mfa"},
 					Claims: map[string]any{"org": map[string]any{"id": "acme", "seats": 3}, "roles": []any{"owner"}, "email_verified": false}},
 				{Key: "buyer"},
 			},
-			Machines: []devidp.Machine{
+			Machines: []directory.Machine{
 				{ID: "importer", Secret: "importer", Permissions: []string{"products:write"}},
 				{ID: "exporter", Secret: "s3cret", Permissions: []string{"products:write"}},
 			},
@@ -64,7 +64,7 @@ machines:
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := devidp.ParseFile("dev-users.yaml", c.text)
+			got, err := directory.ParseFile("dev-users.yaml", c.text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestParseFileProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := devidp.ParseFile("f", c.text)
+			_, err := directory.ParseFile("f", c.text)
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
@@ -115,7 +115,7 @@ func TestParseFileProblems(t *testing.T) {
 // TestDocumentedFiles: the files in the document are valid.
 func TestDocumentedFiles(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile("../../docs/dev-provider.md")
+	document, err := os.ReadFile("../../../docs/dev-provider.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestDocumentedFiles(t *testing.T) {
 		t.Fatalf("%d files", len(files))
 	}
 	for _, f := range files {
-		if _, err := devidp.ParseFile("docs/dev-provider.md", f[1]); err != nil {
+		if _, err := directory.ParseFile("docs/dev-provider.md", f[1]); err != nil {
 			t.Error(err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestDocumentedFiles(t *testing.T) {
 // TestUnnamed: values that no policy names are most likely misspelt.
 func TestUnnamed(t *testing.T) {
 	t.Parallel()
-	f, err := devidp.ParseFile("f", `
+	f, err := directory.ParseFile("f", `
 users:
   a:
     permissions: [notes:wirte, notes:read]
@@ -146,7 +146,7 @@ machines:
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies := devidp.PolicyValues{Permissions: []string{"notes:write"}, Scopes: []string{"notes:read"}, ACRValues: []string{"mfa"}}
+	policies := directory.PolicyValues{Permissions: []string{"notes:write"}, Scopes: []string{"notes:read"}, ACRValues: []string{"mfa"}}
 	want := []string{
 		`f:4: user "a": permissions has "notes:wirte", which no policy names; did you mean notes:write?`,
 		`f:5: user "a": scopes has "notes:raed", which no policy names; did you mean notes:read?`,
@@ -165,21 +165,23 @@ func TestDefaultUsers(t *testing.T) {
 	none := []string{}
 	many := []string{"p1", "p2", "P2", "p3", "p4", "p5", "p6"}
 	for name, c := range map[string]struct {
-		policies devidp.PolicyValues
+		policies directory.PolicyValues
 		want     map[string][]string
 	}{
-		"no policy":       {devidp.PolicyValues{}, map[string][]string{"everything": {"op"}, "nothing": none}},
-		"one permission":  {devidp.PolicyValues{Permissions: []string{"p"}}, map[string][]string{"everything": {"p", "op"}, "nothing": none}},
-		"two permissions": {devidp.PolicyValues{Permissions: []string{"a:b", "everything"}}, map[string][]string{"everything": {"a:b", "everything", "op"}, "nothing": none, "a-b": {"a:b"}}},
-		"many permissions": {devidp.PolicyValues{Permissions: many},
+		"no policy":       {directory.PolicyValues{}, map[string][]string{"everything": {"op"}, "nothing": none}},
+		"one permission":  {directory.PolicyValues{Permissions: []string{"p"}}, map[string][]string{"everything": {"p", "op"}, "nothing": none}},
+		"two permissions": {directory.PolicyValues{Permissions: []string{"a:b", "everything"}}, map[string][]string{"everything": {"a:b", "everything", "op"}, "nothing": none, "a-b": {"a:b"}}},
+		"many permissions": {directory.PolicyValues{Permissions: many},
 			map[string][]string{"everything": append(append(none, many...), "op"), "nothing": none, "p1": {"p1"}, "p2": {"p2"}, "p3": {"p3"}, "p4": {"p4"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			users := devidp.DefaultUsers(c.policies, "op")
-			s := start(t, withUsers(users...))
+			var d directory.Directory
+			if problems := d.Set(directory.DefaultUsers(c.policies, "op")); problems != nil {
+				t.Fatal(directory.Join(problems))
+			}
 			got := map[string][]string{}
-			for _, u := range s.provider.Users() {
+			for _, u := range d.Configured() {
 				got[u.Key] = u.Permissions
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -197,15 +199,9 @@ func FuzzParseFile(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	provider, err := devidp.New(devidp.Config{
-		Issuer: "http://127.0.0.1:3001", Audience: audience,
-		Clients: []devidp.Client{{ID: clientID, Secret: secret, RedirectURIs: []string{callback}}},
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
+	var users directory.Directory
 	f.Fuzz(func(t *testing.T, text string) {
-		file, err := devidp.ParseFile("f", text)
+		file, err := directory.ParseFile("f", text)
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
 				if len(line) > 2000 || !strings.HasPrefix(line, "f:") {
@@ -214,9 +210,9 @@ func FuzzParseFile(f *testing.F) {
 			}
 			return
 		}
-		if err := provider.SetUsers(file.Users); err != nil {
-			t.Errorf("read and not valid: %v", err)
+		if problems := users.Set(file.Users); problems != nil {
+			t.Errorf("read and not valid: %v", directory.Join(problems))
 		}
-		file.Unnamed(devidp.PolicyValues{Permissions: []string{"p"}, ACRValues: []string{"a"}})
+		file.Unnamed(directory.PolicyValues{Permissions: []string{"p"}, ACRValues: []string{"a"}})
 	})
 }
