@@ -21,7 +21,7 @@ func testStepUp(t *testing.T, c *chromium, dev *system) {
 		tb.becomes("the answer has come", `document.querySelector("#api-result[data-state]:not([aria-busy])")`)
 		return tb.answer()
 	}
-	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "needs a recent sign-in") {
+	if state, text := call(); state != "problem" || !strings.Contains(text, "401 Error") || !strings.Contains(text, "needs a recent sign-in") {
 		t.Fatalf("the page offers no step-up: %s: %s", state, text)
 	}
 	if state, text := tb.callAPI(); state != "ok" || !strings.Contains(text, "This is a private route") {

@@ -95,7 +95,7 @@ func (tb *tab) hasEnded(why string) {
 
 func checkEnded(t *testing.T, state, text string) {
 	t.Helper()
-	if state != "problem" || !strings.Contains(text, "401 Unauthorized") || !strings.Contains(text, "Your session has ended") || !strings.Contains(text, "Sign in again") {
+	if state != "problem" || !strings.Contains(text, "401 Error") || !strings.Contains(text, "Your session has ended") || !strings.Contains(text, "Sign in again") {
 		t.Errorf("Call API without a session: %s: %s", state, text)
 	}
 }
