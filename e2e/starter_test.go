@@ -116,6 +116,32 @@ message Label {
 	f.done(t, map[string]int{"run": 5, "start": 3, "status": 1, "request": 6, "apply": 5, "browser": 1, "environment": 1})
 }
 
+// TestStarterPins checks that the starter requires the versions that this repository uses.
+func TestStarterPins(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		content, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	pinned, direct := read("go.mod")+read("tools/go.mod"), 0
+	for _, required := range all(read(starterDir+"/go.mod"), `(?m)^\t(\S+ v\S+)$`) {
+		direct++
+		if !strings.Contains(pinned, "\t"+required+"\n") && !strings.Contains(pinned, "\t"+required+" // indirect\n") {
+			t.Errorf("%s/go.mod requires %s, which neither go.mod nor tools/go.mod does", starterDir, required)
+		}
+	}
+	buf := all(read("tools/go.mod"), `(?m)^\tgithub.com/bufbuild/buf v(\S+)`)
+	if !strings.Contains(read(starterDir+"/web/package.json"), `"@bufbuild/buf": "`+buf[0]+`"`) {
+		t.Errorf("%s/web/package.json has not buf %s, as tools/go.mod", starterDir, buf[0])
+	}
+	if direct < 6 {
+		t.Errorf("found %d requirements, want at least 6", direct)
+	}
+}
+
 // press presses the first button with a text.
 func (tb *tab) press(text string) {
 	tb.t.Helper()
