@@ -12,8 +12,11 @@ export interface Message {
 export interface Tabs {
     /** Sends a message to the other tabs. */
     post(message: Message): void;
-    /** Follows the session's events until it ends; does nothing if it is followed already. */
-    follow(): void;
+    /**
+     * Follows the session's events until it ends. If a session is followed already, it does nothing,
+     * unless this is another one.
+     */
+    follow(another: boolean): void;
     /** Ends everything. A page that holds a lock or a channel is not kept in memory by browsers. */
     close(): void;
 }

@@ -32,7 +32,9 @@ export function connect(tell, poll) {
     };
     return {
         post: (message) => channel.postMessage(message),
-        follow() {
+        follow(another) {
+            if (another)
+                stop();
             if (followed)
                 return;
             const { signal } = (followed = new AbortController());

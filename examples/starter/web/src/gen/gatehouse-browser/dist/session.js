@@ -61,7 +61,7 @@ export function createSession(options = {}) {
                 location.reload();
             }
         }
-        tabs?.follow();
+        tabs?.follow(state.status === "signed-out");
         if (same)
             return schedule();
         set({ status: "signed-in", user, ...timesNow() });
@@ -156,6 +156,16 @@ export function createSession(options = {}) {
             signedOut(ended());
         return times !== undefined;
     }
+    /** As askTimes, for a page that shows its user. */
+    async function confirm() {
+        try {
+            await askTimes();
+        }
+        catch (error) {
+            if (state.status === "signed-in")
+                failed(error);
+        }
+    }
     function succeeded() {
         failures = 0;
         confirmedAt = performance.now();
@@ -168,6 +178,8 @@ export function createSession(options = {}) {
     }
     // Times.
     function setTimes(times) {
+        if (state.status !== "signed-in")
+            return;
         const now = performance.now();
         const next = { idle: now + times.idle_seconds * 1000, latest: now + times.absolute_seconds * 1000, ahead: Date.now() - now };
         // The server tells whole seconds: the same end is told with small differences.
@@ -212,7 +224,7 @@ export function createSession(options = {}) {
         }
         else if (state.status === "signed-in" && !ends) {
             // The event stream tells it, unless another tab reads that.
-            timer = setTimeout(() => void askTimes().catch(failed), 1000);
+            timer = setTimeout(confirm, 1000);
         }
         else if (state.status === "signed-in" && ends) {
             const left = ends.idle - performance.now();
@@ -228,7 +240,7 @@ export function createSession(options = {}) {
         const slept = Math.abs(Date.now() - now - ends.ahead) > clockJump;
         const warned = ends.idle - now <= warnBefore && !state.warning;
         if (ends.idle <= now)
-            void askTimes().catch(failed);
+            void confirm();
         // Another tab may have extended the session.
         else if (slept || (warned && now - confirmedAt > 2000))
             void askTimes().then(update, update);
@@ -241,10 +253,10 @@ export function createSession(options = {}) {
             case "session":
             case "extended":
                 confirmedAt = performance.now();
-                if (state.status === "signed-in")
-                    setTimes(data);
-                else if (state.status === "error")
+                if (state.status === "error")
                     void check();
+                else
+                    setTimes(data);
                 break;
             case "ended": {
                 epoch++;
@@ -302,7 +314,7 @@ export function createSession(options = {}) {
             return;
         tabs = connect(heard, () => askTimes().catch(() => true));
         if (state.status === "signed-in")
-            tabs.follow();
+            tabs.follow(false);
         schedule();
     }
     function disconnect() {
@@ -349,7 +361,7 @@ export function createSession(options = {}) {
         async extend() {
             await check();
             if (state.status === "signed-in")
-                await askTimes().catch(failed);
+                await confirm();
             return state;
         },
         remaining: () => ends && Math.max(ends.idle - performance.now(), 0) / 1000,
