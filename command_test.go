@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/test/doctest"
 )
 
 // settled returns the configuration that a program with these sources has, and the
@@ -98,6 +100,29 @@ func TestHelpDespiteConfiguration(t *testing.T) {
 		if code := Run(t.Context(), App{}, args, []string{"GATEHOUSE_CONFIG=/nowhere"}, &out, &er); code != exitOK || er.Len() > 0 {
 			t.Errorf("%v: %d, %s", args, code, er.String())
 		}
+	}
+}
+
+// TestCommandsDocument holds docs/commands.md to the commands, those that the help does not list
+// included.
+func TestCommandsDocument(t *testing.T) {
+	t.Parallel()
+	p, err := newProgram(App{}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, c := range p.command(nil, io.Discard).Commands() {
+		want = append(want, c.Name())
+	}
+	want = append(want, "help", "completion")
+	for _, row := range doctest.Rows(t, ".", "commands.md", "# Commands") {
+		got = append(got, doctest.Code(row[0])...)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("docs/commands.md has %q, want %q", got, want)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
+	"github.com/gatehouse-dev/gatehouse/internal/test/doctest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -228,5 +229,42 @@ func wantError(t *testing.T, err error, parts ...string) {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error is %q, want %q in it", err, part)
 		}
+	}
+}
+
+// TestPolicyDocument holds the tables of docs/policies.md to the descriptor of the option and to the
+// reasons of refusals.
+func TestPolicyDocument(t *testing.T) {
+	t.Parallel()
+	var got, want []string
+	for _, row := range doctest.Rows(t, "../..", "policies.md", "## Fields") {
+		got = append(got, fmt.Sprint(doctest.Code(row[0]), doctest.Code(row[1])))
+	}
+	fields := (&authv1.Policy{}).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		kind := field.Kind().String()
+		if field.Message() != nil {
+			kind = string(field.Message().FullName())
+		}
+		if field.IsList() {
+			kind = "repeated " + kind
+		}
+		want = append(want, fmt.Sprint([]string{string(field.Name())}, []string{kind}))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the document has the fields\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	got = nil
+	for _, row := range doctest.Rows(t, "../..", "policies.md", "## Refusals") {
+		got = append(got, doctest.Code(row[0])...)
+	}
+	want = []string{
+		authn.ReasonTokenMissing, authn.ReasonTokenInvalid, authn.ReasonTokenExpired, authn.ReasonTokenRevoked,
+		authn.ReasonUnverifiable, authn.ReasonScopeMissing, authn.ReasonPermissionMissing, authn.ReasonStepUpRequired,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the document has the reasons %q, want %q", got, want)
 	}
 }
