@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path"
@@ -12,7 +14,8 @@ import (
 )
 
 // TestDocumentsNames checks what the documents name: settings, flags and commands of the program,
-// targets of make, tests, files, pages and their headings exist.
+// targets of make, tests, files, pages and their headings exist. Addresses of other sites are https, and
+// are not requested.
 func TestDocumentsNames(t *testing.T) {
 	t.Parallel()
 	n := knownNames(t)
@@ -59,6 +62,7 @@ type names struct {
 	flags    []string          // of gatehouse
 	vars     []string          // GATEHOUSE_…
 	pins     map[string]string // versions of npm packages
+	tests    []string          // Test… and Fuzz… of all modules
 }
 
 func knownNames(t *testing.T) (n names) {
@@ -83,7 +87,14 @@ func knownNames(t *testing.T) (n names) {
 	n.flags = append(all(string(help), `(?m)^ +--([a-z0-9-]+)`), "json", "help", "version", "out", "only", "install", "check")
 	n.commands = append(all(string(help), `(?m)^  ([a-z]+)  +\S`), "reference", "metrics", "openapi")
 	n.pins = requirements(t, "typescript/package.json")
-	for what, found := range map[string]int{"targets": len(n.targets), "commands": len(n.commands), "flags": len(n.flags), "variables": len(n.vars)} {
+	sources, err := exec.Command("git", "-C", n.root, "grep", "-hoE", "--untracked", "^func (Test|Fuzz)[A-Za-z0-9_]+", "--", "*_test.go").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tests = all(string(sources), `(?m)^func (\w+)$`)
+	for what, found := range map[string]int{
+		"targets": len(n.targets), "commands": len(n.commands), "flags": len(n.flags), "variables": len(n.vars), "tests": len(n.tests),
+	} {
 		if found < 8 {
 			t.Fatalf("found %d %s, want at least 8", found, what)
 		}
@@ -127,6 +138,9 @@ func (n names) settings(t *testing.T, text string) {
 // repositoryPath matches inline code that is a path in the repository.
 var repositoryPath = regexp.MustCompile(`^(\.ci|\.github|bench|bff|client|cmd|deploy|docs|e2e|examples|gateway|gen|internal|lifecycle|oidc|proto|server|sessionadmin|third_party|tools)/[\w./-]*$`)
 
+// testName matches inline code that is the name of a test of this repository, or begins one.
+var testName = regexp.MustCompile(`^(Test|Fuzz)[A-Z]\w+$`)
+
 // code checks a piece of code that names something of this repository.
 func (n names) code(t *testing.T, code string) {
 	t.Helper()
@@ -155,6 +169,9 @@ func (n names) code(t *testing.T, code string) {
 			t.Errorf("%s: %s is not at the version of e2e/typescript, %q", code, found[1], want)
 		}
 	}
+	if testName.MatchString(code) && code != "TestProof" && !slices.Contains(n.tests, code) {
+		t.Errorf("there is no test %s", code)
+	}
 	if repositoryPath.MatchString(code) && !n.exists(strings.TrimSuffix(code, "/")) {
 		t.Errorf("%s does not exist", code)
 	}
@@ -180,12 +197,18 @@ func (n names) exists(name string) bool {
 	return slices.ContainsFunc(n.files, func(f string) bool { return f == name || strings.HasPrefix(f, name+"/") })
 }
 
-// links checks the relative links of a document, and the headings that they name.
+// links checks the links of a document: relative ones lead to a file, and to a heading if they name
+// one; others are addresses on the web.
 func (n names) links(t *testing.T, document, text string) {
 	t.Helper()
-	prose := regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
-	for _, link := range all(prose, `\]\(([^)\s]+)\)`) {
-		if strings.Contains(link, "://") || strings.HasPrefix(link, "mailto:") {
+	for _, link := range linksOf(text) {
+		if u, err := url.Parse(link); err != nil {
+			t.Errorf("the link %s is no address: %v", link, err)
+			continue
+		} else if u.Scheme != "" {
+			if !(u.Scheme == "https" && strings.Contains(u.Host, ".") || u.Scheme == "http" && local.MatchString(u.Host)) {
+				t.Errorf("the link %s is neither https nor an address of this machine", link)
+			}
 			continue
 		}
 		name, anchor, _ := strings.Cut(link, "#")
@@ -210,13 +233,79 @@ func (n names) links(t *testing.T, document, text string) {
 	}
 }
 
+// local matches the hosts of this machine in documents.
+var local = regexp.MustCompile(`^(localhost|127\.0\.0\.1):\d+$`)
+
+// linksOf returns the links of a document, those in blocks of code excepted: [text](link), <link>, and
+// [text]: link.
+func linksOf(text string) []string {
+	prose := regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
+	prose = regexp.MustCompile("`[^`\n]*`").ReplaceAllStringFunc(prose, func(code string) string {
+		return strings.NewReplacer("(", "", "<", "").Replace(code)
+	})
+	return slices.Concat(all(prose, `\]\(([^)\s]+)\)`), all(prose, `<(https?://[^>\s]+)>`), all(prose, `(?m)^\[[^\]]+\]: (\S+)$`))
+}
+
+// TestDocumentsIndex checks that a reader finds every document: each page in docs has a row in
+// docs/README.md, with a sentence, and links lead from README.md to every other document.
+func TestDocumentsIndex(t *testing.T) {
+	t.Parallel()
+	root, _ := checkout(t)
+	documents := listDocuments(t)
+	read := func(name string) string {
+		content, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	const index = "docs/README.md"
+	rows := map[string]int{}
+	for _, found := range regexp.MustCompile(`(?m)^\| \[[^\]]+\]\(([^)]+)\) \| (.*) \|$`).FindAllStringSubmatch(read(index), -1) {
+		name := path.Join("docs", found[1])
+		rows[name]++
+		if len(strings.Fields(found[2])) < 3 {
+			t.Errorf("%s says too little about %s: %q", index, name, found[2])
+		}
+	}
+	reached := map[string]bool{}
+	for next := []string{"README.md"}; len(next) > 0; {
+		name := next[0]
+		next = next[1:]
+		if reached[name] || !slices.Contains(documents, name) {
+			continue
+		}
+		reached[name] = true
+		for _, link := range linksOf(read(name)) {
+			link = strings.Replace(link, "https://github.com/gatehouse-dev/gatehouse/blob/main/", strings.Repeat("../", strings.Count(name, "/")), 1)
+			target, _, _ := strings.Cut(link, "#")
+			next = append(next, path.Join(path.Dir(name), target))
+		}
+	}
+	for _, name := range documents {
+		if strings.Contains(name, "/gatehouse-browser/") || strings.Contains(name, "/testdata/") || strings.HasPrefix(name, "internal/") {
+			continue // a copy in a front end; not for readers
+		}
+		if !reached[name] {
+			t.Errorf("no links lead from README.md to %s", name)
+		}
+		if path.Dir(name) == "docs" && name != index && rows[name] != 1 {
+			t.Errorf("%s has %d rows for %s, want 1", index, rows[name], name)
+		}
+	}
+}
+
 // anchors returns the anchors of the headings, as GitHub forms them.
 func anchors(text string) (anchors []string) {
 	prose := regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
 	for _, heading := range all(prose, `(?m)^#+ (.*)$`) {
 		heading = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(heading, "$1")
 		anchor := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(heading)), "")
-		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
+		anchor = strings.ReplaceAll(anchor, " ", "-")
+		for base, i := anchor, 1; slices.Contains(anchors, anchor); i++ { // a heading that is used again
+			anchor = fmt.Sprintf("%s-%d", base, i)
+		}
+		anchors = append(anchors, anchor)
 	}
 	return anchors
 }
