@@ -284,6 +284,18 @@ func testPackageMemory(t *testing.T, c *chromium) {
 	}
 	tb.becomes("the page follows the events again", `navigator.locks.query().then((l) => l.held.some((k) => k.name === "gatehouse-events"))`)
 
+	// While the server cannot say whether the user has signed out, the page stays hidden.
+	leave()
+	heal := app.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreDown})
+	back(tb)
+	tb.at(app.BaseURL + "/form")
+	tb.becomes("the state is unknown", `session.getSnapshot().status === "error" && !session.getSnapshot().user`)
+	if js[bool](tb, `new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r))).then(() => document.documentElement.style.visibility !== "hidden")`) {
+		t.Error("the page shows its former user")
+	}
+	heal()
+	tb.becomes("the page is shown", `document.documentElement.style.visibility === ""`)
+
 	leave()
 	app.LogOut(t, "seller")
 	comeBack()

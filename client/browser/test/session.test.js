@@ -290,6 +290,39 @@ onPage("tabs tell each other, and answers that are older are not used", async (t
   assert.equal(now().reason, "signed_out");
 });
 
+onPage("a tab that shows a former user is told", async (t, p) => {
+  p.answer(me, json(ben));
+  p.begin(600);
+  const { session } = follow(t);
+  await settle();
+  const other = new BroadcastChannel("gatehouse-session");
+  t.after(() => other.close());
+  const heard = [];
+  other.onmessage = ({ data }) => heard.push(data);
+  other.postMessage({ name: "subject", data: "ada" }); // rendered before ben signed in
+  await settle();
+  assert.deepEqual(heard, [{ name: "subject", data: "ben" }]);
+  // Tabs to which servers give different answers do not ask in turns.
+  heard.length = 0;
+  other.postMessage({ name: "subject", data: null });
+  await settle();
+  assert.deepEqual(heard, []);
+  assert.equal(session.getSnapshot().user.sub, "ben");
+});
+
+onPage("an end without numbers is not waited for", async (t, p) => {
+  p.answer(me, json(ada));
+  for (const wrong of [{}, [], "soon", { idle_seconds: "soon", absolute_seconds: null }]) {
+    p.answer(end, json(wrong));
+    const { now, seen, stop } = follow(t);
+    await p.pass(120);
+    assert.equal(now().status, "signed-in");
+    assert.ok(p.asked().length < 10 && seen.length < 10, `${seen.length} changes for ${JSON.stringify(wrong)}`);
+    stop();
+    await p.pass(2);
+  }
+});
+
 onPage("back from the browser's memory", async (t, p) => {
   p.begin(600);
   const { style } = p.document.documentElement;
@@ -306,12 +339,16 @@ onPage("back from the browser's memory", async (t, p) => {
   await back();
   assert.equal(now().status, "signed-in");
   p.answer(me, empty(503));
-  await back();
+  leave(p);
+  p.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await settle();
   assert.equal(now().status, "error");
   assert.equal(now().user, undefined, "the user may have signed out meanwhile");
+  assert.equal(style.visibility, "hidden", "shown although the user may have signed out");
   p.answer(me, json(ada));
   await p.pass(3);
   assert.equal(now().status, "signed-in");
+  assert.equal(style.visibility, "");
   p.answer(me, empty());
   await back();
   assert.equal(now().status, "signed-out");
