@@ -92,7 +92,8 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Login.Parameters},
 			Help: "Parameters of the provider's own for the login, with commas: NAME for one that a link to " +
 				"/api/auth/login may give, such as kc_idp_hint, and NAME=VALUE for one that each login has, such " +
-				"as hd=shop.example. The value of a link that may give it wins."},
+				"as hd=shop.example. A link can change one of these only if NAME is listed too, and prompt, " +
+				"max_age and acr_values always: require them by policies."},
 		{Name: "login-rate", Group: "Login", Placeholder: "N", Default: "120",
 			Targets: []any{&cfg.BFF.Login.Rate},
 			Help: "The number of logins that one address (an IPv6 /64) may start in a minute. Behind proxies, " +

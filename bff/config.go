@@ -226,8 +226,10 @@ type LoginConfig struct {
 	// Parameters are parameters of the provider's own for authorization requests: NAME for
 	// one that a link to the login may give, such as "kc_idp_hint", besides those that
 	// docs/login.md lists, and NAME=VALUE for one that each request has, such as
-	// "hd=shop.example". The value of a link that may give it wins. Those that the bff
-	// sets itself are refused. Default: none.
+	// "hd=shop.example" or "organization=org_shop". A link can change one of these only if
+	// its NAME is an element too, and prompt, max_age and acr_values always, since step-up
+	// needs that: require them by policies. Those that the bff sets itself are refused.
+	// Default: none.
 	Parameters []string
 	// Rate is the number of logins that one address (an IPv6 /64) may start in
 	// a minute. Default: DefaultLoginRate.

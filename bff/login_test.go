@@ -337,15 +337,18 @@ func TestLoginIsNotPrefetched(t *testing.T) {
 }
 
 // Listed parameters of the provider's own reach it: those of each login, and those that a
-// link gives, which win. Others do not.
+// link may give, which win. Others do not: a link cannot leave the organization.
 func TestLoginParameters(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *bff.Config) {
-		cfg.Login.Parameters = []string{"kc_idp_hint", "hd=shop.example", "kc_idp_hint=office", "prompt=select_account"}
+		cfg.Login.Parameters = []string{
+			"kc_idp_hint", "hd=shop.example", "kc_idp_hint=office", "prompt=select_account", "organization=org_shop", "connection=staff", "connection",
+		}
 		cfg.Login.OfflineConsent = bff.ConsentNever
 	})
 	for query, want := range map[string]url.Values{
-		"": {"kc_idp_hint": {"office"}, "hd": {"shop.example"}, "prompt": {"select_account"}},
+		"": {"kc_idp_hint": {"office"}, "hd": {"shop.example"}, "prompt": {"select_account"}, "organization": {"org_shop"}, "connection": {"staff"}},
+		"organization=org_evil&connection=social&acr_values=mfa":               {"organization": {"org_shop"}, "connection": {"social"}, "acr_values": {"mfa"}},
 		"kc_idp_hint=home&hd=evil.example&prompt=none&domain_hint=x&scope=all": {"kc_idp_hint": {"home"}, "hd": {"shop.example"}, "prompt": {"none"}},
 	} {
 		u, err := url.Parse(s.browser().navigate("/api/auth/login?" + query).location())

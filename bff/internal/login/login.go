@@ -93,14 +93,19 @@ type Handlers struct {
 
 // New returns the Handlers of a Config.
 func New(cfg Config) *Handlers {
-	allowed, fixed := slices.Clone(loginParameters), url.Values{}
+	var named []string
+	fixed := url.Values{}
 	for _, parameter := range cfg.Parameters {
 		if name, value, given := strings.Cut(parameter, "="); given {
 			fixed.Set(name, value)
 		} else {
-			allowed = append(allowed, name)
+			named = append(named, name)
 		}
 	}
+	// A link must not lead to another organization than the configured one, unless it may.
+	allowed := append(named, slices.DeleteFunc(slices.Clone(loginParameters), func(name string) bool {
+		return fixed.Has(name) && !slices.Contains(neededParameters, name)
+	})...)
 	return &Handlers{
 		allowed: allowed, fixed: fixed,
 		cfg:  cfg,
@@ -122,7 +127,11 @@ var loginParameters = []string{
 	"prompt", "login_hint", "screen_hint", "max_age", "acr_values", "ui_locales", "connection", "organization",
 }
 
-// MaxParameter bounds each of them, in bytes.
+// neededParameters are those that links of the bff itself need, for step-up and silent
+// logins.
+var neededParameters = []string{"prompt", "max_age", "acr_values"}
+
+// MaxParameter bounds each parameter of a link, in bytes.
 const MaxParameter = 512
 
 // Login sends the browser to the provider.
