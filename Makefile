@@ -65,11 +65,13 @@ contract:
 	if command -v npm >/dev/null; then go run ./cmd/gatehouse typescript --only connect,rest --out client/typescript/gen; \
 	else echo "Note: client/typescript/gen was not generated. To generate it, install Node.js 20 or newer with npm." >&2; fi
 	tools/browser
+	@if command -v npm >/dev/null; then for out in examples/spa/src/gen examples/nextjs/gen; do \
+		if [ -e $$out ]; then go run ./cmd/gatehouse typescript --only browser --out $$out || exit 1; fi; done; fi
 	@if [ -e examples/starter/Makefile ] && command -v npm >/dev/null; then $(MAKE) --no-print-directory -C examples/starter generate; fi
 
 # Generates into the tree and fails if that changed anything.
 generated: contract
-	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript client/browser examples/starter); \
+	@stale=$$(git status --porcelain -- gen third_party cmd/gatehouse/comments.binpb client/typescript client/browser examples); \
 	if [ -n "$$stale" ]; then echo "stale; run make generate and commit:"; echo "$$stale"; exit 1; fi
 
 release: ## the archives of VERSION=v1.2.3 in dist/, the same bytes on any machine (docs/install.md)

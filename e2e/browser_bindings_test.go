@@ -28,14 +28,17 @@ func TestBrowserBindings(t *testing.T) {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("%v: run the tests with `make test`, which installs it (npm ci in client/browser)", err)
 	}
-	succeeds(t, exec.CommandContext(t.Context(), program, filepath.Join(browserPackage, "test", "bindings.js"), "--bundle", "--format=esm",
-		`--define:process.env.NODE_ENV="development"`, "--log-level=warning", "--outfile="+script))
+	cmd := exec.CommandContext(t.Context(), program, "test/bindings.js", "--bundle", "--format=esm", "--alias:@auth0/nextjs-auth0/client=./dist/react.js",
+		`--define:process.env.NODE_ENV="development"`, "--log-level=warning", "--outfile="+script)
+	cmd.Dir = browserPackage
+	succeeds(t, cmd)
 	c := startChromium(t)
 	for name, test := range map[string]func(t *testing.T, c *chromium, script string){
 		"Guard":     testBindingsGuard,
 		"Countdown": testBindingsCountdown,
 		"Server":    testBindingsServer,
 		"Connect":   testBindingsConnect,
+		"Tutorial":  testBindingsTutorial,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -190,4 +193,21 @@ func testBindingsConnect(t *testing.T, c *chromium, script string) {
 	js[bool](tb, `stream(), true`)
 	tb.becomes("the stream is refused", `streamed === "16 signed-out"`)
 	tb.isShown("signed-out signed_out")
+}
+
+// testBindingsTutorial opens a page for useUser of nextjs-auth0: signed out, signed in,
+// and with the store down.
+func testBindingsTutorial(t *testing.T, c *chromium, script string) {
+	app := startBindings(t, script, nil)
+	tb := c.newTab(t)
+	tb.open(app.BaseURL + "/tutorial")
+	tb.isShown("Login")
+	tb.signInOn(app, "seller", "/tutorial")
+	tb.isShown("Hello Sofia Marchetti, sofia@example.com")
+	heal := app.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreDown})
+	tb.open(app.BaseURL + "/tutorial")
+	tb.isShown("Error 503")
+	heal()
+	tb.click("#view")
+	tb.isShown("Hello Sofia Marchetti, sofia@example.com")
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/gatehouse-dev/gatehouse/gatehousetest"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )
 
 // compiling is the time limit for a front end's build tool.
@@ -39,8 +42,7 @@ func testNextJS(t *testing.T, c *chromium) {
 	build(t, dir, "node_modules/next/dist/bin/next", "build")
 	front := freeAddress(t)
 	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
-	startIn(t, dir, "next", []string{"GATEHOUSE_URL=" + s.base, "NODE_ENV=production", "NEXT_TELEMETRY_DISABLED=1"},
-		"node", "node_modules/next/dist/bin/next", "start", "--hostname=127.0.0.1", "--port="+portOf(front))
+	startNextJS(t, dir, front, s.base)
 	answers(t, s.base+"/public")
 	tb := c.newTab(t)
 	storyOfExample(tb, s)
@@ -54,6 +56,19 @@ func testNextJS(t *testing.T, c *chromium) {
 	tb.open(s.base + "/")
 	tb.shows("Welcome back, Sofia Marchetti.")
 	galleryOfExample(t, c, s, "nextjs")
+
+	front = freeAddress(t)
+	app := gatehousetest.Config{Settings: map[string]string{"frontend": "http://" + front, "protect": "/private/:path*"}}.Start(t, audioarchive.App())
+	startNextJS(t, dir, front, app.BaseURL)
+	answers(t, app.BaseURL+"/public")
+	failuresOfExample(t, c, app)
+}
+
+// startNextJS starts the server of a Next.js application that was built.
+func startNextJS(t *testing.T, dir, address, gatehouse string) {
+	t.Helper()
+	startIn(t, dir, "next", []string{"GATEHOUSE_URL=" + gatehouse, "NODE_ENV=production", "NEXT_TELEMETRY_DISABLED=1"},
+		"node", "node_modules/next/dist/bin/next", "start", "--hostname=127.0.0.1", "--port="+portOf(address))
 }
 
 func testSPA(t *testing.T, c *chromium) {
@@ -78,6 +93,8 @@ func testSPA(t *testing.T, c *chromium) {
 		}
 	}
 	galleryOfExample(t, c, s, "spa")
+
+	failuresOfExample(t, c, gatehousetest.Config{Settings: map[string]string{"frontend": "dir:" + filepath.Join(dir, "dist"), "protect": "/private/:path*"}}.Start(t, audioarchive.App()))
 }
 
 func testNextJSHotReload(t *testing.T, c *chromium) {
@@ -97,6 +114,50 @@ func testSPAHotReload(t *testing.T, c *chromium) {
 	startIn(t, dir, "vite", nil, "node", "node_modules/vite/bin/vite.js", "--host=127.0.0.1", "--port="+portOf(front), "--strictPort")
 	answers(t, s.base+"/public")
 	hotReload(c.newTab(t), s, filepath.Join(dir, "src/pages.tsx"))
+}
+
+// failuresOfExample opens the pages while the session store is down: they show an error and start no
+// sign-in, and go on when the store is back. Then it signs out in another tab.
+func failuresOfExample(t *testing.T, c *chromium, app *gatehousetest.System) {
+	t.Helper()
+	tb := c.newTab(t)
+	tb.open(app.SignInURL("seller", "/private"))
+	tb.at(app.BaseURL + "/private")
+	tb.becomes("the private page is shown", `document.querySelector("main").innerText.includes("You are Sofia Marchetti.")`)
+	follow := func(text string) {
+		t.Helper()
+		link := fmt.Sprintf(`[...document.querySelectorAll("nav a")].find((a) => a.innerText === %q)`, text)
+		tb.becomes("there is a link "+text, link)
+		js[bool](tb, `(`+link+`.click(), true)`)
+	}
+
+	heal := app.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreDown})
+	defer heal()
+	tb.open(app.BaseURL + "/")
+	tb.becomes("the error is shown", `document.querySelector("nav [role=alert]")?.innerText.includes("Your session cannot be checked.")`)
+	if text := tb.text(); strings.Contains(text, "Sign in") || strings.Contains(text, "You are not signed in.") {
+		t.Errorf("with the store down the page says that the user is signed out:\n%s", text)
+	}
+	follow("Public")
+	tb.becomes("the public page is shown", `document.querySelector("h1")?.innerText === "Public"`)
+	// Between two questions by itself: a page that started a sign-in would have left in that time.
+	tb.becomes("the server was asked again", `performance.getEntriesByName(new URL("/api/auth/me", location).href).length > 1`)
+	tb.at(app.BaseURL + "/public")
+	heal()
+	tb.click("nav [role=alert] button")
+	tb.becomes("the user is known again", `document.querySelector("nav").innerText.includes("Sofia Marchetti")`)
+	follow("Private")
+	tb.becomes("the private page is shown", `document.querySelector("main").innerText.includes("You are Sofia Marchetti.")`)
+
+	other := tb.another()
+	other.open(app.BaseURL + "/api/auth/logout")
+	other.becomes("the other tab is signed out", `document.querySelector("nav")?.innerText.includes("Sign in")`)
+	tb.becomes("the end is shown", `document.querySelector("main").innerText.includes("Your session has ended.")`)
+	tb.becomes("the navigation bar follows", `document.querySelector("nav").innerText.includes("Sign in")`)
+	tb.at(app.BaseURL + "/private")
+	if text := tb.text(); strings.Contains(text, "Sofia Marchetti") {
+		t.Errorf("signed out in another tab, the page shows\n%s", text)
+	}
 }
 
 // storyOfExample is the tutorial's story: a public page, a private one that leads to the login and
@@ -173,7 +234,7 @@ func galleryOfExample(t *testing.T, c *chromium, s *system, name string) {
 // through the bff works.
 func hotReload(tb *tab, s *system, file string) {
 	tb.t.Helper()
-	const before, after = "Anybody may read this page.", "Whoever comes by may read this page."
+	const before, after = "This page needs no sign-in.", "All may read this page."
 	tb.open(s.base + "/public")
 	tb.becomes("the page is there", fmt.Sprintf(`document.body.innerText.includes(%q) && document.querySelector("nav")?.innerText.includes("Sign in")`, before))
 	js[bool](tb, `(window.loadedOnce = true)`)

@@ -9,6 +9,7 @@ import { StatusService } from "../../typescript/gen/audioarchive/v1/status_pb.js
 import { createTransport, loginRequired } from "../dist/connect.js";
 import { createSession } from "../dist/index.js";
 import { RequireSession, SessionProvider, useSession, useTimeLeft, useUser } from "../dist/react.js";
+import { Tutorial } from "./tutorial.jsx";
 
 const parameters = new URLSearchParams(location.search);
 const rendered = (globalThis.rendered = []); // what was shown, without repetitions
@@ -58,7 +59,7 @@ if (parameters.has("server")) {
   rendered.length = 0;
   hydrateRoot(element, app, { onRecoverableError: (e) => errors.push(String(e)) });
 } else {
-  createRoot(element).render(app);
+  createRoot(element).render(location.pathname === "/tutorial" ? h(StrictMode, null, h(Tutorial)) : app);
 }
 
 const transport = createTransport({ session });

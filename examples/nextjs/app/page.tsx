@@ -1,12 +1,15 @@
+import { SessionProvider } from "gatehouse-browser/react";
+import { Greeting } from "@/components/greeting";
 import { getUser } from "@/lib/session";
 
 export default async function Home() {
-  const user = await getUser();
   return (
     <>
       <h1>Home</h1>
-      <p>{user ? `Welcome back, ${user.name ?? user.sub}.` : "You are not signed in."}</p>
-      <p>This page was made on the server, which asked Gatehouse who is looking at it.</p>
+      <SessionProvider user={await getUser()}>
+        <Greeting />
+      </SessionProvider>
+      <p>This page was made on the server, which has asked Gatehouse for the signed-in user.</p>
     </>
   );
 }

@@ -1,5 +1,6 @@
 "use client";
 
+import { LoginRequiredError, session } from "gatehouse-browser";
 import { useState } from "react";
 
 export function CallApi() {
@@ -7,16 +8,12 @@ export function CallApi() {
   async function call() {
     setAnswer("…");
     try {
-      const response = await fetch("/api/private-route");
-      if (response.status === 401) {
-        // The session has ended. The login leads back to this page.
-        location.assign(`/api/auth/login?returnTo=${encodeURIComponent(location.pathname)}`);
-        return;
-      }
+      const response = await session.fetch("/api/private-route");
       const body = await response.json();
       setAnswer(response.ok ? body.message : `The API answered with status ${response.status}: ${body.message}`);
-    } catch {
-      setAnswer("The API could not be reached. Please try again.");
+    } catch (error) {
+      // If the session has ended, RequireSession says so.
+      setAnswer(error instanceof LoginRequiredError ? "The API has refused the call." : "The API could not be reached. Please try again.");
     }
   }
   return (

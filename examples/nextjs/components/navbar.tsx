@@ -1,8 +1,9 @@
 "use client";
 
+import { loginURL, logoutURL, session } from "gatehouse-browser";
+import { useSession } from "gatehouse-browser/react";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
-import { useUser } from "@/lib/use-user";
 
 const pages = [
   ["/", "Home"],
@@ -12,7 +13,6 @@ const pages = [
 
 export function Navbar() {
   const path = usePathname();
-  const user = useUser();
   return (
     <header>
       <nav aria-label="Main">
@@ -26,17 +26,37 @@ export function Navbar() {
             </li>
           ))}
         </ul>
-        {/* Plain links, because login and logout leave this application. */}
-        {user === undefined ? null : user ? (
-          <p>
-            <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Sign out</a>
-          </p>
-        ) : (
-          <p>
-            <a href={`/api/auth/login?returnTo=${encodeURIComponent(path)}`}>Sign in</a>
-          </p>
-        )}
+        <Account path={path} />
       </nav>
     </header>
+  );
+}
+
+/** Shows who is signed in. An error is not the same as signed out: the user may still be signed in. */
+function Account({ path }: { path: string }) {
+  const state = useSession();
+  const user = "user" in state ? state.user : undefined;
+  return (
+    <>
+      {state.status === "error" && (
+        <p role="alert">
+          Your session cannot be checked.{" "}
+          <button type="button" onClick={session.check}>
+            Try again
+          </button>
+        </p>
+      )}
+      {/* Plain links, because sign-in and sign-out leave this application. */}
+      {user && (
+        <p>
+          <span>{user.name ?? user.sub}</span> <a href={logoutURL()}>Sign out</a>
+        </p>
+      )}
+      {state.status === "signed-out" && (
+        <p>
+          <a href={loginURL({ returnTo: path })}>Sign in</a>
+        </p>
+      )}
+    </>
   );
 }

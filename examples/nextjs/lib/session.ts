@@ -1,5 +1,5 @@
+import type { User } from "gatehouse-browser";
 import { headers } from "next/headers";
-import type { User } from "./user";
 
 // The address of Gatehouse for this server.
 const gatehouse = process.env.GATEHOUSE_URL ?? "http://localhost:3000";
@@ -13,8 +13,9 @@ export async function ask(path: string): Promise<Response> {
   return fetch(gatehouse + path, { headers: { cookie }, cache: "no-store" });
 }
 
-/** The signed-in user, for server components; null if signed out. */
-export async function getUser(): Promise<User | null> {
+/** The signed-in user, for server components; null if signed out, undefined if it is not known. */
+export async function getUser(): Promise<User | null | undefined> {
   const answer = await ask("/api/auth/me");
-  return answer.status === 200 ? ((await answer.json()) as User) : null;
+  if (answer.status === 200) return (await answer.json()) as User;
+  return answer.status === 204 ? null : undefined; // 503: the session store is unavailable
 }

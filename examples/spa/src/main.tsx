@@ -1,20 +1,22 @@
+import { loginURL, logoutURL, session } from "gatehouse-browser";
+import { RequireSession, useSession } from "gatehouse-browser/react";
 import { StrictMode, useEffect, useState, type ReactNode } from "react";
 import { createRoot } from "react-dom/client";
 import { Home, Missing, Private, Public } from "./pages";
-import { login, useUser, type User } from "./user";
 import "./style.css";
 
 // A router for three pages. Gatehouse serves index.html at every path that is not a file, so that
 // each page can be opened directly.
-const pages: Record<string, { title: string; page: (user: User | null) => ReactNode }> = {
-  "/": { title: "Home", page: (user) => <Home user={user} /> },
-  "/public": { title: "Public", page: () => <Public /> },
-  "/private": { title: "Private", page: (user) => (user ? <Private user={user} /> : null) },
+const pages: Record<string, { title: string; page: ReactNode }> = {
+  "/": { title: "Home", page: <Home /> },
+  "/public": { title: "Public", page: <Public /> },
+  // If the page is opened directly, Gatehouse redirects to the login. A click within the
+  // application reaches no server: RequireSession starts the login then.
+  "/private": { title: "Private", page: <RequireSession>{(user) => <Private user={user} />}</RequireSession> },
 };
 
 function App() {
   const [path, setPath] = useState(location.pathname);
-  const user = useUser();
   useEffect(() => {
     const moved = () => setPath(location.pathname);
     addEventListener("popstate", moved);
@@ -23,10 +25,7 @@ function App() {
   const here = pages[path];
   useEffect(() => {
     document.title = `${here?.title ?? "Not found"} · Gatehouse and Vite`;
-    // If the page was opened directly, Gatehouse has redirected to the login. A click within the
-    // application reaches no server, and shows only what the API returns.
-    if (path === "/private" && user === null) location.assign(login(path));
-  }, [path, user]);
+  }, [here]);
   return (
     <>
       <header>
@@ -49,18 +48,38 @@ function App() {
               </li>
             ))}
           </ul>
-          {user === undefined ? null : user ? (
-            <p>
-              <span>{user.name ?? user.sub}</span> <a href="/api/auth/logout">Sign out</a>
-            </p>
-          ) : (
-            <p>
-              <a href={login(path)}>Sign in</a>
-            </p>
-          )}
+          <Account path={path} />
         </nav>
       </header>
-      <main>{here ? user !== undefined && here.page(user) : <Missing />}</main>
+      <main>{here ? here.page : <Missing />}</main>
+    </>
+  );
+}
+
+/** Shows who is signed in. An error is not the same as signed out: the user may still be signed in. */
+function Account({ path }: { path: string }) {
+  const state = useSession();
+  const user = "user" in state ? state.user : undefined;
+  return (
+    <>
+      {state.status === "error" && (
+        <p role="alert">
+          Your session cannot be checked.{" "}
+          <button type="button" onClick={session.check}>
+            Try again
+          </button>
+        </p>
+      )}
+      {user && (
+        <p>
+          <span>{user.name ?? user.sub}</span> <a href={logoutURL()}>Sign out</a>
+        </p>
+      )}
+      {state.status === "signed-out" && (
+        <p>
+          <a href={loginURL({ returnTo: path })}>Sign in</a>
+        </p>
+      )}
     </>
   );
 }

@@ -1,12 +1,16 @@
+import { LoginRequiredError, session, type User } from "gatehouse-browser";
+import { useSession } from "gatehouse-browser/react";
 import { useState } from "react";
-import { login, type User } from "./user";
 
-export function Home({ user }: { user: User | null }) {
+export function Home() {
+  const state = useSession();
+  const user = "user" in state ? state.user : undefined;
   return (
     <>
       <h1>Home</h1>
-      <p>{user ? `Welcome back, ${user.name ?? user.sub}.` : "You are not signed in."}</p>
-      <p>This page is a file. It asked Gatehouse who is looking at it.</p>
+      {user && <p>Welcome back, {user.name ?? user.sub}.</p>}
+      {state.status === "signed-out" && <p>You are not signed in.</p>}
+      <p>This page is a file. It has asked Gatehouse for the signed-in user.</p>
     </>
   );
 }
@@ -15,7 +19,7 @@ export function Public() {
   return (
     <>
       <h1>Public</h1>
-      <p>Anybody may read this page.</p>
+      <p>This page needs no sign-in.</p>
     </>
   );
 }
@@ -25,22 +29,18 @@ export function Private({ user }: { user: User }) {
   async function call() {
     setAnswer("…");
     try {
-      const response = await fetch("/api/private-route");
-      if (response.status === 401) {
-        // The session has ended. The login leads back to this page.
-        location.assign(login(location.pathname));
-        return;
-      }
+      const response = await session.fetch("/api/private-route");
       const body = await response.json();
       setAnswer(response.ok ? body.message : `The API answered with status ${response.status}: ${body.message}`);
-    } catch {
-      setAnswer("The API could not be reached. Please try again.");
+    } catch (error) {
+      // If the session has ended, RequireSession says so.
+      setAnswer(error instanceof LoginRequiredError ? "The API has refused the call." : "The API could not be reached. Please try again.");
     }
   }
   return (
     <>
       <h1>Private</h1>
-      <p>Only people who are signed in see this page. You are {user.name ?? user.sub}.</p>
+      <p>Only signed-in users see this page. You are {user.name ?? user.sub}.</p>
       <button type="button" onClick={call}>
         Call API
       </button>

@@ -6,7 +6,7 @@ export default function Public() {
   return (
     <>
       <h1>Public</h1>
-      <p>Anybody may read this page.</p>
+      <p>This page needs no sign-in.</p>
     </>
   );
 }
