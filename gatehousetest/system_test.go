@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,6 +143,29 @@ func TestClock(t *testing.T) {
 	wantStatus(t, app.SignIn(t, "editor"), http.MethodGet, "/api/notes", http.StatusOK)
 }
 
+// TestClockOfDenials: a revocation counts from the time of the clock, and is forgotten after a day.
+func TestClockOfDenials(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Config{Settings: map[string]string{"denylist": "memory:"}}.Start(t, notes.App())
+	app.Clock.Advance(time.Hour)
+	editor := app.Client(app.Token(t, "editor", gatehousetest.Claims{"exp": app.Clock.Now().Add(48 * time.Hour)}))
+	operator := app.Client(app.Token(t, "", gatehousetest.Claims{"sub": "operator", "permissions": []string{"sessions:admin"}}))
+	gatehousetest.Call(t, operator, "POST /api/admin/sessions:end", `{"subject":"dev|editor"}`, http.StatusOK)
+	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusUnauthorized)
+	app.Clock.Advance(25 * time.Hour)
+	wantStatus(t, editor, http.MethodGet, "/api/notes", http.StatusOK)
+}
+
+// TestManyLogins: more logins start from the address of the tests than from one of a user.
+func TestManyLogins(t *testing.T) {
+	t.Parallel()
+	client := gatehousetest.Start(t, notes.App()).Client("")
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for range 200 { // the default of the setting login-rate is 120 in a minute
+		wantStatus(t, client, http.MethodGet, "/api/auth/login", http.StatusSeeOther)
+	}
+}
+
 // TestClockOfStreams: an open event stream ends soon after the clock's end of its session.
 func TestClockOfStreams(t *testing.T) {
 	t.Parallel()
@@ -218,8 +242,8 @@ func attempt(t testing.TB, test func(testing.TB)) string {
 	go func() {
 		defer close(ended)
 		defer func() {
-			for i := len(a.cleanups) - 1; i >= 0; i-- {
-				a.cleanups[i]()
+			for _, cleanup := range slices.Backward(a.cleanups) {
+				cleanup()
 			}
 		}()
 		test(a)
