@@ -30,8 +30,8 @@ func TestCatalog(t *testing.T) {
 		"embedded":      {embedded: "name: Kontor\n", name: "Kontor"},
 		"file":          {path: file("name: Laden\n"), name: "Laden"},
 		"both":          {embedded: "name: Kontor\n", path: file("name: Laden\n"), name: "Laden"},
-		"wrong":         {path: file("nmae: Laden\ntexts: {x: {}}\n"), err: `shop.yaml:1: unknown key "nmae"; did you mean name?`},
-		"embedded, bad": {embedded: "\nnmae: Kontor\n", err: `App.Catalog:2: unknown key "nmae"`},
+		"wrong":         {path: file("nome: Laden\ntexts: {x: {}}\n"), err: `shop.yaml:1: unknown key "nome"; did you mean name?`},
+		"embedded, bad": {embedded: "\nnome: Kontor\n", err: `App.Catalog:2: unknown key "nome"`},
 		"no file":       {path: "none.yaml", err: `GATEHOUSE_CATALOG=none.yaml (environment): cannot be read: no such file`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -512,7 +512,8 @@ func (cfg PagesConfig) validate() error {
 // the way leads through another problem.
 func (cfg Config) checkErrorPath() error {
 	to, access := cfg.Pages.ErrorPath, cfg.withDefaults().Access
-	if to == "" || errors.Join(cfg.Pages.validate(), access.validate()) != nil { // reported already
+	reported := errors.Join(cfg.Pages.validate(), access.validate()) != nil
+	if to == "" || reported {
 		return nil
 	}
 	rules, err := protect.New(protect.Config{Protect: access.Protect, Public: access.Public})

@@ -1,13 +1,13 @@
 package gatehousetest_test
 
 import (
+	"bytes"
 	"go/format"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +36,7 @@ func TestDocument(t *testing.T) {
 		t.Errorf("the document has %d blocks of Go", len(blocks))
 	}
 	for _, block := range blocks {
-		if !strings.Contains(string(source), string(block[1])) {
+		if !bytes.Contains(source, block[1]) {
 			t.Errorf("this block is no part of document_test.go:\n%s", block[1])
 		}
 		if formatted, err := format.Source(block[1]); err != nil || string(formatted) != string(block[1]) {

@@ -1,6 +1,7 @@
 package gatehousetest
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -30,7 +31,11 @@ func (s *System) SignIn(t testing.TB, user string) *http.Client {
 		}
 		return nil
 	}
-	resp, err := login.Get(s.SignInURL(user, "/"))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, s.SignInURL(user, "/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := login.Do(r)
 	if err != nil {
 		t.Fatalf("gatehousetest: sign in %q: %v", user, err)
 	}

@@ -3,6 +3,7 @@ package gatehousetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,8 +55,8 @@ func (s *store) add(delay time.Duration, times int) (heal func()) {
 func (s *store) take() *storeFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := len(s.faults) - 1; i >= 0; i-- {
-		if f := s.faults[i]; f.left != 0 {
+	for _, f := range slices.Backward(s.faults) {
+		if f.left != 0 {
 			f.left = max(f.left-1, -1)
 			return f
 		}

@@ -131,8 +131,8 @@ func TestErrors(t *testing.T) {
 		yaml string
 		want []string // one for each line of the error
 	}{
-		"unknown keys": {"nmae: A\nfrobnicate: 1\ntexts:\n  acton: {}\n  action:\n    signin: Los\n    zzzzzzzzzzzzzzzzzzzz: x\n", []string{
-			`:1: unknown key "nmae"; did you mean name?`, `:2: unknown key "frobnicate"; the keys are name, language`,
+		"unknown keys": {"nome: A\nfrobnicate: 1\ntexts:\n  acton: {}\n  action:\n    signin: Los\n    zzzzzzzzzzzzzzzzzzzz: x\n", []string{
+			`:1: unknown key "nome"; did you mean name?`, `:2: unknown key "frobnicate"; the keys are name, language`,
 			`:4: unknown group of texts "acton"; did you mean action?`, `:6: unknown text "action.signin"; did you mean action.sign-in?`,
 			`:7: unknown text "action.zzzzzzzzzzzzzzzzzzzz"; the command catalog prints all keys`}},
 		"twice": {"name: A\nname: B\n", []string{`:2: "name" is there twice, first in line 1`}},
@@ -264,7 +264,7 @@ func TestLoad(t *testing.T) {
 	for text, want := range map[string]string{
 		"logo: none.svg\n": `:1: the logo "none.svg" does not exist; the path begins at the directory of the catalog`,
 		"logo: a.gif\n":    `:1: the logo "a.gif" is neither an .svg nor a .png file`,
-		"nmae: A\n":        `:1: unknown key "nmae"`,
+		"nome: A\n":        `:1: unknown key "nome"`,
 	} {
 		path := write("bad.yaml", text)
 		if _, err := catalog.Load(path); err == nil || !strings.HasPrefix(err.Error(), path+want) {

@@ -51,12 +51,13 @@ func (r *reader) colors(node *yaml.Node) {
 			}
 			name := scheme.Value + "." + key.Value
 			color, ok := r.scalar(value, "colors."+name)
-			if ok && !colorForm.MatchString(color) {
+			switch {
+			case ok && !colorForm.MatchString(color):
 				r.fail(value.Line, "colors.%s %q is no color; give it in the form \"#4f46e5\", in quotes, because # begins a comment", name, color)
-			} else if ok {
+			case ok:
 				into[key.Value] = strings.ToLower(color)
 				r.lines[name] = value.Line
-			} else if value.Tag == "!!null" {
+			case value.Tag == "!!null":
 				r.errs[len(r.errs)-1].text = fmt.Sprintf("colors.%s is empty; give it in the form \"#4f46e5\", in quotes, because # begins a comment", name)
 			}
 		})
@@ -183,9 +184,9 @@ func luminance(color string) float64 {
 // mix returns the color between a and b. share is that of b.
 func mix(a, b string, share float64) string {
 	ca, cb := channels(a), channels(b)
-	out := "#"
+	var mixed [3]byte
 	for i := range ca {
-		out += fmt.Sprintf("%02x", int(math.Round(255*(ca[i]*(1-share)+cb[i]*share))))
+		mixed[i] = byte(math.Round(255 * (ca[i]*(1-share) + cb[i]*share)))
 	}
-	return out
+	return fmt.Sprintf("#%x", mixed)
 }

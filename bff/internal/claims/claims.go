@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
@@ -61,7 +62,7 @@ func Decide(provided, decided map[string]any, secret string) (map[string]any, er
 		if old, ok := provided[name]; ok && equal(old, raw) {
 			continue
 		}
-		if secret != "" && (bytes.Contains(raw, []byte(secret)) || bytes.Contains([]byte(name), []byte(secret))) {
+		if secret != "" && (bytes.Contains(raw, []byte(secret)) || strings.Contains(name, secret)) {
 			return nil, errors.New("a claim contains the access token, which browsers must not get")
 		}
 		names = append(names, name)
