@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -57,24 +56,6 @@ func TestOptionalMethods(t *testing.T) {
 	}
 	if got := strings.Join(impl.calls, " "); got != "ready drain close" {
 		t.Errorf("called %q, want each method once", got)
-	}
-}
-
-// TestHangupAtStart: a SIGHUP while the program starts does not end the process.
-func TestHangupAtStart(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	opened := false
-	app := App{Services: []Service{NewServiceFunc(&greeterDesc, greeterClient, registerGreeter, func(context.Context, Environment) (silent, error) {
-		defer cancel()
-		opened = true
-		return silent{}, syscall.Kill(syscall.Getpid(), syscall.SIGHUP)
-	})}}
-	var out strings.Builder
-	Run(ctx, app, []string{"server", "--listen-grpc=127.0.0.1:0"},
-		[]string{"GATEHOUSE_OIDC_ISSUER=http://127.0.0.1:1", "GATEHOUSE_AUDIENCE=https://api.example"}, io.Discard, &out)
-	if !opened {
-		t.Errorf("the service was not opened:\n%s", out.String())
 	}
 }
 
