@@ -38,6 +38,10 @@ func (a *authorization) authorize(w http.ResponseWriter, r *http.Request) {
 		a.pages.fail(w, r, "The application’s sign-in request gives the parameter "+name+" more than once.")
 		return
 	}
+	if len(r.Form.Encode()) > maxRequest {
+		a.pages.fail(w, r, "The application’s sign-in request is too long.")
+		return
+	}
 	client := a.clients.find(in.ClientID)
 	if client == nil {
 		a.pages.fail(w, r, "The application is not known to this provider: its client_id is not among the configured ones.")

@@ -2,6 +2,7 @@ package devidp_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -397,3 +398,44 @@ func TestSignInWithoutPageRefused(t *testing.T) {
 }
 
 var longKey = strings.Repeat("k", 4000)
+
+// Pages of other sites can send requests without end: they are kept up to a number, and
+// later ones go on.
+func TestRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	flood := func(a attempt, n int) {
+		for range n {
+			w := httptest.NewRecorder()
+			s.provider.ServeHTTP(w, httptest.NewRequest("GET", a.url, nil))
+			if w.Code != http.StatusSeeOther {
+				t.Fatalf("status %d", w.Code)
+			}
+		}
+	}
+	first := s.browser()
+	page := first.open(s.attempt(s.oauth()).url)
+	s.clock.advance(time.Second)
+	b := s.browser()
+	s.signIn(b, "seller")
+	s.clock.advance(time.Second)
+
+	flood(s.attempt(s.oauth()), 1000)
+	if got := first.choose(page, "buyer"); got.status != http.StatusBadRequest {
+		t.Errorf("the first request is kept: status %d", got.status)
+	}
+	later := s.browser()
+	if got := later.choose(later.open(s.attempt(s.oauth()).url), "buyer"); got.to == nil {
+		t.Errorf("a later request: status %d", got.status)
+	}
+	as := s.attempt(s.oauth(), "login_hint", "as:buyer")
+	flood(as, 10_000)
+	if got := b.open(s.attempt(s.oauth()).url); got.to != nil {
+		t.Error("the first session is kept")
+	}
+	s.signIn(b, "seller")
+
+	if got := b.open(s.attempt(s.oauth(), "state", strings.Repeat("x", 17<<10)).url); got.status != http.StatusBadRequest || !strings.Contains(got.body, "too long") {
+		t.Errorf("a long request: status %d", got.status)
+	}
+}

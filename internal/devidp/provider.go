@@ -32,8 +32,12 @@ const (
 	logoutCallTimeout           = 5 * time.Second
 )
 
-// maxForm is the largest request body, in bytes.
-const maxForm = 64 << 10
+// maxForm is the largest request body, and maxRequest the longest authorization request,
+// in bytes.
+const (
+	maxForm    = 64 << 10
+	maxRequest = 16 << 10
+)
 
 // Client is a relying party that may use the provider. All clients are confidential.
 type Client struct {

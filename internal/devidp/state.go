@@ -85,6 +85,29 @@ type accessToken struct {
 	expires time.Time
 }
 
+// The most entries that are kept. Pages of other sites can send authorization requests as
+// often as they like: what expires first makes room.
+const (
+	maxRequests = 1000
+	maxCodes    = 10_000
+	maxSessions = 10_000
+)
+
+// makeRoom deletes the entry that expires first if a map is full.
+func makeRoom[K comparable, V any](entries map[K]V, most int, expires func(V) time.Time) {
+	if len(entries) < most {
+		return
+	}
+	var first K
+	found := false
+	for key, entry := range entries {
+		if !found || expires(entry).Before(expires(entries[first])) {
+			first, found = key, true
+		}
+	}
+	delete(entries, first)
+}
+
 // state is the state of the provider. Expired entries are deleted within a minute.
 type state struct {
 	mu       sync.Mutex
@@ -126,6 +149,7 @@ func (s *state) keepRequest(r *authRequest, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
+	makeRoom(s.requests, maxRequests, func(r *authRequest) time.Time { return r.expires })
 	s.requests[r.id] = r
 }
 
@@ -183,6 +207,7 @@ func (s *state) signIn(oldCookie, newCookie string, u *directory.User, acr strin
 		old = &session{sid: newSecret(), user: u, clients: make(map[string]*registration)}
 	}
 	old.user, old.authTime, old.acr, old.cookie, old.expires = u, now, acr, digestOf(newCookie), now.Add(sessionLifetime)
+	makeRoom(s.sessions, maxSessions, func(ses *session) time.Time { return ses.expires })
 	s.sessions[old.cookie] = old
 	c := *old
 	return &c, ended
@@ -246,6 +271,7 @@ func (s *state) keepCode(code string, r *authRequest, ses *session, now, expires
 		return false
 	}
 	live.clients[r.client.ID] = r.client
+	makeRoom(s.codes, maxCodes, func(c *authCode) time.Time { return c.expires })
 	s.codes[digestOf(code)] = &authCode{
 		request: *r,
 		grant: &grant{
