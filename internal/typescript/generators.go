@@ -57,7 +57,7 @@ func install(ctx context.Context, cache string, settings []byte, log io.Writer) 
 		hash.Write(content[name])
 	}
 	t := &tools{node: node, dir: filepath.Join(cache, "typescript-"+hex.EncodeToString(hash.Sum(nil)[:6]))}
-	if _, err := os.Stat(t.dir); err == nil {
+	if complete(t.dir) == nil {
 		return t, nil
 	}
 	npm, err := exec.LookPath("npm")
@@ -82,7 +82,7 @@ func install(ctx context.Context, cache string, settings []byte, log io.Writer) 
 	}
 	fmt.Fprintf(log, "Installing the generators in %s, once.\n", t.dir)
 	// The flags override what the front end's .npmrc may set.
-	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--package-lock=true", "--include=dev", "--legacy-peer-deps=false",
+	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--dry-run=false", "--package-lock=true", "--include=dev", "--legacy-peer-deps=false",
 		"--engine-strict=false", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -93,12 +93,32 @@ func install(ctx context.Context, cache string, settings []byte, log io.Writer) 
 			return nil, err
 		}
 	}
-	if err := os.Rename(dir, t.dir); err != nil {
-		if _, there := os.Stat(t.dir); there != nil { // otherwise another process was faster
+	if err := complete(dir); err != nil {
+		return nil, fmt.Errorf("npm has not installed the generators, perhaps because of a setting in .npmrc: %w", err)
+	}
+	if complete(t.dir) != nil { // otherwise another process was faster
+		if err := errors.Join(os.RemoveAll(t.dir), os.Rename(dir, t.dir)); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
+}
+
+// The programs of the generators, below node_modules.
+const (
+	connectProgram = "@bufbuild/protoc-gen-es/bin/protoc-gen-es"
+	restProgram    = "openapi-typescript/bin/cli.js"
+)
+
+// complete returns an error if a program is not in a directory. All front ends of a user share the
+// directory.
+func complete(dir string) error {
+	for _, program := range []string{connectProgram, restProgram} {
+		if _, err := os.Stat(filepath.Join(dir, "node_modules", filepath.FromSlash(program))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkNode refuses versions of Node.js that the generators do not run on.
@@ -133,7 +153,7 @@ func (t *tools) connect(ctx context.Context, request *pluginpb.CodeGeneratorRequ
 	if err != nil {
 		return nil, err
 	}
-	output, err := t.run(ctx, input, "@bufbuild/protoc-gen-es/bin/protoc-gen-es")
+	output, err := t.run(ctx, input, connectProgram)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +173,7 @@ func (t *tools) connect(ctx context.Context, request *pluginpb.CodeGeneratorRequ
 
 // rest returns the types of the REST paths.
 func (t *tools) rest(ctx context.Context, openapi []byte) (files, error) {
-	types, err := t.run(ctx, openapi, "openapi-typescript/bin/cli.js")
+	types, err := t.run(ctx, openapi, restProgram)
 	if err != nil {
 		return nil, err
 	}

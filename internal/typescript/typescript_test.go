@@ -271,12 +271,15 @@ func TestInstall(t *testing.T) { // not parallel: it changes PATH
 		{map[string]string{"node": "#!/bin/sh\necho v18.20.4\n"}, "the generators need Node.js 20 or newer, and v18.20.4 is installed"},
 		{map[string]string{"node": node}, "the generators need npm"},
 		{map[string]string{"node": node, "npm": "#!/bin/sh\necho E401 >&2\nexit 1\n"}, "npm could not install the generators (exit status 1):\nE401"},
+		// As with dry-run=true in .npmrc. The front ends of other projects share the directory.
+		{map[string]string{"node": node, "npm": "#!/bin/sh\n"}, "npm has not installed the generators, perhaps because of a setting in .npmrc"},
 	} {
 		if _, err := attempt(c.programs); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %s", err, c.want)
 		}
 	}
-	npm := "#!/bin/sh\necho \"$*\" >args\nread -r line <.npmrc && echo \"$line\" >registry\n"
+	npm := "#!/bin/sh\necho \"$*\" >args\nread -r line <.npmrc && echo \"$line\" >registry\n" +
+		"for p in " + connectProgram + " " + restProgram + "; do /bin/mkdir -p node_modules/${p%/*} && : >node_modules/$p; done\n"
 	tools, err := attempt(map[string]string{"node": node, "npm": npm})
 	if err != nil {
 		t.Fatal(err)
@@ -291,10 +294,17 @@ func TestInstall(t *testing.T) { // not parallel: it changes PATH
 	if again, err := attempt(map[string]string{"node": node}); err != nil || again.dir != tools.dir { // without npm
 		t.Errorf("a second time: %v, %v", again, err)
 	}
+	// A program that cleans up caches has deleted a part of it.
+	if err := os.RemoveAll(filepath.Join(tools.dir, "node_modules", "openapi-typescript")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attempt(map[string]string{"node": node, "npm": npm}); err != nil || complete(tools.dir) != nil {
+		t.Errorf("after a part was deleted: %v, %v", err, complete(tools.dir))
+	}
 	if left, err := os.ReadDir(cache); err != nil || len(left) != 1 {
 		t.Errorf("the cache has %v, %v", left, err)
 	}
-	if lines := strings.Count(log.String(), "Installing the generators"); lines != 2 {
+	if lines := strings.Count(log.String(), "Installing the generators"); lines != 4 {
 		t.Errorf("%d lines about installing, want one of each npm:\n%s", lines, log.String())
 	}
 }
