@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
+	"github.com/gatehouse-dev/gatehouse/internal/test/doctest"
 )
 
 // dev sends a request to the HTTP API as a program does, and returns status and body.
@@ -50,6 +51,35 @@ func (s *system) ok(method, path, body string) map[string]any {
 		s.t.Fatalf("%s %s %s: %d %v", method, path, body, status, answer)
 	}
 	return answer
+}
+
+// TestDevDocument holds the table of docs/dev-provider.md to the endpoints of the HTTP API, and to their
+// members as far as the table names them.
+func TestDevDocument(t *testing.T) {
+	t.Parallel()
+	members := map[string][]any{}
+	for _, e := range start(t).ok("GET", "", "")["endpoints"].([]any) {
+		e := e.(map[string]any)
+		all, _ := e["members"].([]any)
+		members[e["method"].(string)+" "+e["path"].(string)] = all
+	}
+	for _, row := range doctest.Rows(t, "../..", "dev-provider.md", "## HTTP API") {
+		for _, endpoint := range doctest.Code(row[0]) {
+			all, ok := members[endpoint]
+			if !ok {
+				t.Errorf("the document has %s, which does not exist", endpoint)
+			}
+			delete(members, endpoint)
+			for _, name := range all {
+				if name := name.(string); !strings.Contains(row[1], "`"+name+"`") && !strings.Contains(row[1], "the fields of a") {
+					t.Errorf("the document lacks the member %s of %s", name, endpoint)
+				}
+			}
+		}
+	}
+	for endpoint := range members {
+		t.Errorf("the document lacks %s", endpoint)
+	}
 }
 
 // TestDevState: the state has what was set, and a reset restores what was configured.
