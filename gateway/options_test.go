@@ -194,6 +194,9 @@ func TestOptionsRefused(t *testing.T) {
 	}{
 		"authorization": {gateway.Config{RequestHeaders: []string{"X-Tenant", "Authorization"}}, "RequestHeaders[1]"},
 		"forwarded":     {gateway.Config{RequestHeaders: []string{"x-forwarded-for"}}, "RequestHeaders[0]"},
+		"address":       {gateway.Config{RequestHeaders: []string{"True-Client-IP"}}, "RequestHeaders[0]"},
+		"identity":      {gateway.Config{RequestHeaders: []string{"X-Amzn-Oidc-Identity"}}, "RequestHeaders[0]"},
+		"certificate":   {gateway.Config{RequestHeaders: []string{"Client-Cert"}}, "RequestHeaders[0]"},
 		"cookie":        {gateway.Config{RequestHeaders: []string{"Cookie"}}, "RequestHeaders[0]"},
 		"gRPC":          {gateway.Config{RequestHeaders: []string{"Grpc-Metadata-X"}}, "RequestHeaders[0]"},
 		"underscore":    {gateway.Config{RequestHeaders: []string{"X_Tenant"}}, "RequestHeaders[0]"},

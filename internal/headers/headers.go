@@ -21,12 +21,15 @@ var reserved = []string{
 	"accept", "accept-encoding", "accept-language", "content-length", "content-type", "content-encoding", "user-agent",
 	"last-event-id", "prefer", "range", "x-real-ip", "x-user-agent", "x-request-id", "traceparent", "tracestate", "baggage",
 	"x-http-method-override", "x-method-override", "x-http-method",
+	// By these, proxies tell who the client is.
+	"x-forwarded", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "fastly-client-ip", "cf-connecting-ip",
+	"remote-user", "x-remote-user", "client-cert", "client-cert-chain", "x-client-cert",
 }
 
 // families are the beginnings of such names.
 var families = []string{
 	":", "grpc-", "grpcgateway-", "connect-", "x-grpc-", "x-forwarded-", "x-original-", "x-rewrite-", "x-auth-",
-	"proxy-", "sec-", "if-", "access-control-", "gatehouse-", "x-gatehouse-",
+	"x-envoy-", "x-amzn-", "x-goog-", "x-ms-client-", "x-ssl-", "proxy-", "sec-", "if-", "access-control-", "gatehouse-", "x-gatehouse-",
 }
 
 // Reserved reports whether an application must not set a header field or metadata of this
