@@ -147,6 +147,26 @@ func TestMuxOptionsPanic(t *testing.T) {
 	}
 }
 
+// Values that metadata cannot have do not reach options, which would pass them on.
+func TestMuxOptionsSeeMetadataValues(t *testing.T) {
+	t.Parallel()
+	b := &backend{}
+	g := start(t, gateway.Config{
+		RequestHeaders: []string{"X-Tenant"},
+		MuxOptions: []runtime.ServeMuxOption{runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
+			return metadata.Pairs("tenant", r.Header.Get("X-Tenant"))
+		})},
+	}, b)
+	for value, want := range map[string]string{"acme": "acme", "\xc3\xa9": "", "a\tb": ""} {
+		if response := send(g, "GET", "/api/private-route", []string{"X-Tenant: " + value}, ""); response.StatusCode != http.StatusOK {
+			t.Errorf("%q: status %d: %s", value, response.StatusCode, read(t, response))
+		}
+		if got := b.metadata()["tenant"]; len(got) != 1 || got[0] != want {
+			t.Errorf("%q: tenant %q, want %q", value, got, want)
+		}
+	}
+}
+
 // Metadata of options counts for the limit of the header.
 func TestMuxOptionsSize(t *testing.T) {
 	t.Parallel()

@@ -101,7 +101,8 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 	inner.Host, inner.RemoteAddr = "", ""
 	if len(h.cfg.Options) > 0 { // they see what the application has listed
 		for _, name := range h.cfg.RequestHeaders {
-			if values := r.Header[name]; len(values) > 0 {
+			// Without values that metadata cannot have: options make metadata of them.
+			if values := md[strings.ToLower(name)]; len(values) > 0 {
 				inner.Header[name] = values
 			}
 		}
