@@ -82,6 +82,7 @@ func newGateway(cfg Config) (*Gateway, error) {
 	}
 	tracer := tracing.New(tracing.Config{Provider: cfg.TracerProvider, Part: "gateway", Trusted: tracing.Machine(cfg.TraceTrusted), Logger: g.log})
 	g.exchanges = exchange.New(exchange.Config{
+		Vary:         cfg.RequestHeaders,
 		MaxBodyBytes: cfg.Limits.MaxBodyBytes, Timeout: cfg.Limits.Timeout, Logger: g.log, Tracer: tracer,
 		Handler:   g.serve,
 		Challenge: func(value string, r *http.Request) string { return g.resource.challenge(value, r) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -201,6 +202,27 @@ func TestRequestHeaders(t *testing.T) {
 		delete(got, "grpc-timeout")
 		if diff := cmp.Diff(metadata.Pairs("x-request-id", "abc", "idempotency-key", "1", "idempotency-key", "2"), got); diff != "" {
 			t.Errorf("%s: metadata differs (-want +got):\n%s", target, diff)
+		}
+	}
+}
+
+// A cache in front keeps the answers for different values of a listed field apart: a client
+// could otherwise leave there what others get.
+func TestRequestHeadersVary(t *testing.T) {
+	t.Parallel()
+	for _, cached := range []string{"", "public, max-age=60"} {
+		b := &backend{answer: func(ctx context.Context, m proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			if cached != "" {
+				_ = stream.SetHeader(metadata.Pairs("cache-control", cached))
+			}
+			return usual(ctx, m, stream)
+		}}
+		g := start(t, gateway.Config{RequestHeaders: []string{"X-Tenant"}}, b)
+		for _, target := range []string{"/api/private-route", "/api/things:watch"} {
+			response := send(g, "GET", target, []string{"X-Tenant: acme"}, "")
+			if got := slices.Contains(response.Header["Vary"], "X-Tenant"); got != (cached != "") || response.StatusCode != http.StatusOK {
+				t.Errorf("%s, %q: status %d, Vary %q, Cache-Control %q", target, cached, response.StatusCode, response.Header["Vary"], response.Header["Cache-Control"])
+			}
 		}
 	}
 }

@@ -35,8 +35,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
-// Config configures a Server. All fields are required.
+// Config configures a Server. All fields but Vary are required.
 type Config struct {
+	// Vary are the request header fields of the application's own that services get.
+	Vary []string
 	// MaxBodyBytes is the longest body that ReadBody returns.
 	MaxBodyBytes int64
 	// Timeout bounds a unary call, including the time to read its body.
@@ -326,7 +328,8 @@ func (x *Exchange) NotAllowed(what, allow string) {
 func (x *Exchange) Header() http.Header { return x.w.Header() }
 
 // WriteHeader sends the header. It adds Cache-Control: no-store if the service
-// has set none, and removes values that a header field cannot hold.
+// has set none, and Vary otherwise, and removes values that a header field cannot
+// hold.
 func (x *Exchange) WriteHeader(code int) {
 	if x.status != 0 {
 		return
@@ -341,6 +344,9 @@ func (x *Exchange) WriteHeader(code int) {
 		}
 		if len(h["Cache-Control"]) == 0 {
 			h["Cache-Control"] = noStore
+		} else if len(x.server.cfg.Vary) > 0 && !strings.HasPrefix(h["Cache-Control"][0], "no-store") {
+			// A cache must not have the answer for one tenant, say, for another.
+			h["Vary"] = append(h["Vary"], x.server.cfg.Vary...)
 		}
 		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "" || !httpheader.IsPrintable(types[0])) {
 			h.Set("Content-Type", "application/octet-stream") // an HttpBody without a valid type
