@@ -101,7 +101,7 @@ func needsStepUp(refusal *status.Status) bool {
 }
 
 // CheckAccess compares the table of [System.Access] with a file, such as testdata/access.txt, which
-// belongs into the repository: the review of a change then shows who may call what. If there is no
+// belongs in the repository: the review of a change then shows who may call what. If there is no
 // file, it is written, and the test fails. To accept a change, delete the file and run the test
 // again.
 func (s *System) CheckAccess(t testing.TB, file string, users ...string) {

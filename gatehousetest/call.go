@@ -34,10 +34,10 @@ func (b Body) Decode(t testing.TB, into any) {
 	}
 }
 
-// Call makes a request, such as "POST /api/notes", and returns the body of the response. The test
-// fails, and goes on, if the status is another one than want. The body of the request is JSON: a
-// string or []byte as it is, a Protobuf message, or any other value as package json encodes it; nil
-// means no body.
+// Call makes a request, such as "POST /api/notes", and returns the body of the response. If the
+// status is not want, the test fails and goes on. The body of the request is JSON: a string or
+// []byte as it is, a Protobuf message, or any other value as package json encodes it; nil means no
+// body.
 //
 //	var note notesv1.Note
 //	gatehousetest.Call(t, editor, "POST /api/notes", `{"text":"Buy milk"}`, http.StatusOK).Decode(t, &note)

@@ -12,7 +12,7 @@ import (
 )
 
 // errDown is the error of a session store with the fault StoreDown.
-var errDown = errors.New("gatehousetest: the session store is down, as the test wants")
+var errDown = errors.New("gatehousetest: the session store is down: fault store-down")
 
 // A store is a session store in memory that can fail.
 type store struct {

@@ -158,7 +158,7 @@ func TestErrors(t *testing.T) {
 			`:3: colors.light.accent "#ffcc00" on accent-soft`, `:3: colors.light.accent-strong`, `:4: colors.light.on-accent "#ffffff" on accent "#ffcc00" has a contrast of 1.`,
 			`:6: colors.dark.text "#ececf4" on background "#808080" has a contrast of 3.3:1, and text needs 7.0:1 (WCAG 2.2); make them differ more`,
 			`:6: colors.dark.muted`, `:6: colors.dark.accent `, `:6: colors.dark.accent-strong `}},
-		"not YAML": {"name: [\n", []string{`: not YAML: line `}},
+		"not YAML": {"name: [\n", []string{`:1: not YAML; correct`}},
 		"a list":   {"- name\n", []string{`:1: the catalog is not a map`}},
 	} {
 		t.Run(name, func(t *testing.T) {

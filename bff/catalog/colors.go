@@ -50,15 +50,17 @@ func (r *reader) colors(node *yaml.Node) {
 				return
 			}
 			name := scheme.Value + "." + key.Value
-			color, ok := r.scalar(value, "colors."+name)
-			switch {
+			const remedy = "give it in the form \"#4f46e5\", in quotes, because # begins a comment"
+			if value.Tag == "!!null" {
+				r.fail(value.Line, "colors.%s is empty; %s", name, remedy)
+				return
+			}
+			switch color, ok := r.scalar(value, "colors."+name); {
 			case ok && !colorForm.MatchString(color):
-				r.fail(value.Line, "colors.%s %q is no color; give it in the form \"#4f46e5\", in quotes, because # begins a comment", name, color)
+				r.fail(value.Line, "colors.%s %q is no color; %s", name, color, remedy)
 			case ok:
 				into[key.Value] = strings.ToLower(color)
 				r.lines[name] = value.Line
-			case value.Tag == "!!null":
-				r.errs[len(r.errs)-1].text = fmt.Sprintf("colors.%s is empty; give it in the form \"#4f46e5\", in quotes, because # begins a comment", name)
 			}
 		})
 	})

@@ -1,9 +1,6 @@
 package catalog
 
 import (
-	"cmp"
-	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"regexp"
@@ -14,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatehouse-dev/gatehouse/internal/suggest"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 // The limits of a catalog, which keep pages small.
@@ -23,26 +21,21 @@ const (
 	maxLinks = 10
 )
 
-// A reader reads one catalog and collects what is wrong.
+// A reader reads one catalog, and tells fail what is wrong.
 type reader struct {
-	file  string
 	base  *Catalog // what the catalog changes; nil for the built-in one
 	open  func(name string) ([]byte, error)
 	c     *Catalog
 	lines map[string]int // of the colors, by "light.accent"
-	errs  []lineError
-}
-
-type lineError struct {
-	line int
-	text string
+	fail  func(line int, format string, args ...any)
 }
 
 // read reads a catalog. base is what it changes, nil for the built-in catalog.
 // open reads a file beside it; nil if it has no directory.
 func read(file string, data []byte, base *Catalog, open func(name string) ([]byte, error)) (*Catalog, error) {
+	top, wrong := textfile.ParseYAML(file, string(data))
 	r := &reader{
-		file: file, base: base, open: open, lines: map[string]int{},
+		base: base, open: open, fail: wrong.Add, lines: map[string]int{},
 		c: &Catalog{Light: map[string]string{}, Dark: map[string]string{}, texts: map[string]string{}},
 	}
 	if base != nil {
@@ -51,30 +44,12 @@ func read(file string, data []byte, base *Catalog, open func(name string) ([]byt
 		r.c.Light, r.c.Dark, r.c.texts = maps.Clone(base.Light), maps.Clone(base.Dark), maps.Clone(base.texts)
 	}
 	r.c.own = map[string]bool{}
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
-		return nil, fmt.Errorf("%s: not YAML: %s; correct quotes, brackets and indentation", file, strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	if document.Kind != 0 && document.Content[0].Tag != "!!null" {
-		r.document(document.Content[0])
+	if top != nil {
+		r.document(top)
 	}
 	r.deriveColors()
 	r.checkContrast()
-	return r.c, r.err()
-}
-
-// err returns everything that is wrong in the order of the lines.
-func (r *reader) err() error {
-	slices.SortStableFunc(r.errs, func(a, b lineError) int { return cmp.Compare(a.line, b.line) })
-	var errs []error
-	for _, e := range r.errs {
-		errs = append(errs, fmt.Errorf("%s:%d: %s", r.file, e.line, e.text))
-	}
-	return errors.Join(errs...)
-}
-
-func (r *reader) fail(line int, format string, args ...any) {
-	r.errs = append(r.errs, lineError{line, fmt.Sprintf(format, args...)})
+	return r.c, wrong.Err()
 }
 
 // names are the keys of a catalog.

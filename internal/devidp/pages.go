@@ -161,7 +161,7 @@ func (p *pages) message(w http.ResponseWriter, r *http.Request, status int, titl
 func (p *pages) fail(w http.ResponseWriter, r *http.Request, reason string) {
 	p.log.WarnContext(r.Context(), "request refused", "path", r.URL.Path, "reason", reason)
 	p.message(w, r, http.StatusBadRequest, "This request cannot go on", reason,
-		"It is the application, or its configuration, that needs mending.")
+		"Correct the application or its configuration.")
 }
 
 // expired is the page for an unknown sign-in: finished, expired, or from before a

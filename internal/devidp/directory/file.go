@@ -35,23 +35,19 @@ type File struct {
 // ParseFile reads the text of a file with a name. Its error has a line for each
 // problem, in the order of the file: FILE:LINE, what is wrong, and the remedy.
 func ParseFile(name, text string) (*File, error) {
-	r := &fileReader{file: &File{name: name, lines: map[string]int{}}}
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		r.fail(textfile.YAMLLine(text, err), "not YAML; correct quotes, brackets and indentation there or in a line before")
-		return nil, r.err()
-	}
-	if document.Kind != 0 && !isNull(document.Content[0]) {
-		r.read(document.Content[0])
+	top, wrong := textfile.ParseYAML(name, text)
+	r := &fileReader{file: &File{name: name, lines: map[string]int{}}, fail: wrong.Add}
+	if top != nil {
+		r.read(top)
 	}
 	// Problems of the form come first: what is read of a broken user is incomplete.
-	if len(r.problems) == 0 {
+	if wrong.Err() == nil {
 		_, problems := completeUsers(r.file.Users)
 		for _, p := range append(problems, machineProblems(r.file.Machines)...) {
 			r.fail(r.file.line(p), "%v", p)
 		}
 	}
-	if err := r.err(); err != nil {
+	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
 	return r.file, nil
@@ -96,28 +92,10 @@ func (f *File) line(p *Problem) int {
 	return cmp.Or(f.lines[place(p.Kind, p.Key, p.Field)], f.lines[place(p.Kind, p.Key, "")])
 }
 
-// A fileReader collects what is wrong with a file.
+// A fileReader reads a file, and tells fail what is wrong with it.
 type fileReader struct {
-	file     *File
-	problems []fileProblem
-}
-
-type fileProblem struct {
-	line int
-	text string
-}
-
-func (r *fileReader) fail(line int, format string, args ...any) {
-	r.problems = append(r.problems, fileProblem{line, fmt.Sprintf(format, args...)})
-}
-
-func (r *fileReader) err() error {
-	slices.SortStableFunc(r.problems, func(a, b fileProblem) int { return cmp.Compare(a.line, b.line) })
-	var errs []error
-	for _, p := range r.problems {
-		errs = append(errs, fmt.Errorf("%s:%d: %s", r.file.name, p.line, p.text))
-	}
-	return errors.Join(errs...)
+	file *File
+	fail func(line int, format string, args ...any)
 }
 
 func (r *fileReader) read(top *yaml.Node) {

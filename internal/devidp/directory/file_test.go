@@ -22,7 +22,7 @@ func TestParseFile(t *testing.T) {
 		want directory.File
 	}{
 		"empty":    {"", directory.File{}},
-		"comments": {"# nobody yet\n", directory.File{}},
+		"comments": {"# none yet\n", directory.File{}},
 		"no users": {"users:\nmachines: {}\n", directory.File{Users: []directory.User{}, Machines: []directory.Machine{}}},
 		"all": {`
 users:
