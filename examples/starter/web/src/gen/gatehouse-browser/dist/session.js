@@ -140,7 +140,10 @@ export function createSession(options = {}) {
                     failed(error);
             }
         } while (started !== epoch);
-        uncover();
+        // As long as the server does not say who the user is, it may be that the one whose content this
+        // is has signed out.
+        if (state.status !== "error")
+            uncover();
         return state;
     }
     /** Asks when the session ends, without using it. It returns false if the session has ended. */
@@ -178,7 +181,8 @@ export function createSession(options = {}) {
     }
     // Times.
     function setTimes(times) {
-        if (state.status !== "signed-in")
+        // Without numbers, as of another server than Gatehouse, there is nothing to wait for.
+        if (state.status !== "signed-in" || !(times.idle_seconds + times.absolute_seconds >= 0))
             return;
         const now = performance.now();
         const next = { idle: now + times.idle_seconds * 1000, latest: now + times.absolute_seconds * 1000, ahead: Date.now() - now };
@@ -268,8 +272,13 @@ export function createSession(options = {}) {
                 void again();
                 break;
             case "subject": // another tab has learnt who is signed in
-                if (state.status === "error" || data !== (state.status === "signed-in" ? subject : null))
-                    void again();
+                if (state.status === "error" || data !== (state.status === "signed-in" ? subject : null)) {
+                    void again().then((confirmed) => {
+                        // That tab shows a former user, for whom a server has rendered it.
+                        if (data !== null && confirmed.status === "signed-in" && data !== subject)
+                            announce();
+                    });
+                }
         }
     }
     /** Asks for the user, and does not use an answer that is under way. */
