@@ -221,7 +221,7 @@ func (t Table) Reference() string {
 		for _, s := range t.group(heading) {
 			fmt.Fprintf(&out, "\n### `%s`\n\n%s\n\n- flag: `--%s`\n", s.Variable(), s.Help, s.Name)
 			for _, alias := range s.Aliases {
-				fmt.Fprintf(&out, "- also read from the tutorial's `%s`\n", alias)
+				fmt.Fprintf(&out, "- also read from `%s`\n", alias)
 			}
 			if s.Secret {
 				fmt.Fprintf(&out, "- as a file: `%s_FILE`, or `%s-file` in the YAML file\n", s.Variable(), s.Name)
