@@ -512,9 +512,8 @@ func (cfg PagesConfig) validate() error {
 // the way leads through another problem.
 func (cfg Config) checkErrorPath() error {
 	to, access := cfg.Pages.ErrorPath, cfg.withDefaults().Access
-	reported := errors.Join(cfg.Pages.validate(), access.validate()) != nil
-	if to == "" || reported {
-		return nil
+	if to == "" || errors.Join(cfg.Pages.validate(), access.validate()) != nil {
+		return nil //nolint:nilerr // Validate reports these
 	}
 	rules, err := protect.New(protect.Config{Protect: access.Protect, Public: access.Public})
 	if err != nil || !rules.NeedsLogin(&url.URL{Path: to}) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -61,9 +62,7 @@ func startBindings(t *testing.T, script string, settings map[string]string) *gat
 	}))
 	t.Cleanup(frontend.Close)
 	all := map[string]string{"frontend": frontend.URL}
-	for name, value := range settings {
-		all[name] = value
-	}
+	maps.Copy(all, settings)
 	return gatehousetest.Config{Settings: all}.Start(t, audioarchive.App())
 }
 

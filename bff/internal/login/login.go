@@ -103,9 +103,9 @@ func New(cfg Config) *Handlers {
 		}
 	}
 	// A link must not lead to another organization than the configured one, unless it may.
-	allowed := append(named, slices.DeleteFunc(slices.Clone(loginParameters), func(name string) bool {
+	allowed := slices.Concat(named, slices.DeleteFunc(slices.Clone(loginParameters), func(name string) bool {
 		return fixed.Has(name) && !slices.Contains(neededParameters, name)
-	})...)
+	}))
 	return &Handlers{
 		allowed: allowed, fixed: fixed,
 		cfg:  cfg,
