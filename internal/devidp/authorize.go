@@ -230,7 +230,7 @@ func (a *authorization) signInAs(w http.ResponseWriter, r *http.Request, req *au
 	ses := a.session(r)
 	switch {
 	case u == nil:
-		a.pages.fail(w, r, "The sign-in request has a login_hint for a user that this provider does not have. "+a.unknownUser("login_hint", key).Error()+".")
+		a.pages.fail(w, r, "The sign-in request asks for a user that this provider does not have: "+a.unknownUser("login_hint", key).Error()+".")
 	case ses != nil && ses.user.Key == u.Key && req.satisfiedBy(ses, now):
 		a.answer(w, r, req, ses)
 	case slices.Contains(req.prompt, oidc.PromptNone):

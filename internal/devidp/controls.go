@@ -152,7 +152,7 @@ func (rl *realm) suffer(next http.Handler) http.Handler {
 		if f := rl.controls.take(Down, user); f != nil {
 			retryAfter(w, f)
 			rl.pages.message(w, r, f.Status, "The provider is down",
-				"It was told to fail, on its own page or by its HTTP API.")
+				"This failure was switched on at the provider's page or by its HTTP API.")
 			return
 		}
 		if isRefresh {
