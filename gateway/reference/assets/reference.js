@@ -1,6 +1,9 @@
 // Shows the document in Swagger UI.
 const main = document.getElementById("reference");
 
+const elsewhere = document.getElementById("elsewhere");
+if (elsewhere?.querySelector("a").origin === location.origin) elsewhere.remove();
+
 // Removes the security schemes that cannot be entered on this page. The session
 // cookie is sent with every request anyway, and the provider's metadata is on
 // another origin, to which this page may not send requests.
@@ -27,9 +30,18 @@ async function show() {
     // Swagger UI would keep a token in local storage, where it outlives the tab.
     persistAuthorization: false,
     validatorUrl: null,
-    // The API is on the origin of this page, and the menu of servers has no name
-    // for screen readers.
-    plugins: [() => ({ components: { ServersContainer: () => null } })],
+    plugins: [
+      ({ React }) => ({
+        components: {
+          // The API is on the origin of this page, and the menu of servers has no
+          // name for screen readers.
+          ServersContainer: () => null,
+          // A link in the button that opens an operation would be a second control
+          // in the first. The button sets the same address.
+          DeepLink: ({ text }) => React.createElement("span", null, text),
+        },
+      }),
+    ],
     onComplete: () => (main.dataset.ready = ""),
   });
 }
