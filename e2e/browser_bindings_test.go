@@ -191,7 +191,7 @@ func testBindingsConnect(t *testing.T, c *chromium, script string) {
 	calls(map[string]string{"private": "16 signed-out /api/auth/login?returnTo=%2Fpage details"})
 	js[bool](tb, `stream(), true`)
 	tb.becomes("the stream is refused", `streamed === "16 signed-out"`)
-	tb.isShown("signed-out signed_out")
+	tb.becomes("the state follows", `session.getSnapshot().status === "signed-out"`)
 }
 
 // testBindingsTutorial opens a page for useUser of nextjs-auth0: signed out, signed in,
