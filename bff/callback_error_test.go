@@ -115,7 +115,7 @@ func TestStepUp(t *testing.T) {
 		id     map[string]any
 		status int
 	}{
-		{"max_age kept", "max_age=60", map[string]any{"auth_time": time.Now().Unix() - 30}, http.StatusSeeOther},
+		{"max_age kept", "max_age=600", map[string]any{"auth_time": time.Now().Unix() - 30}, http.StatusSeeOther},
 		{"max_age exceeded", "max_age=60", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusForbidden},
 		{"max_age 0 exceeded", "max_age=0", map[string]any{"auth_time": time.Now().Unix() - 600}, http.StatusForbidden},
 		{"auth_time missing", "max_age=60", nil, http.StatusForbidden},
