@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,7 +187,8 @@ func (a answer) json(t *testing.T) map[string]any {
 	return v
 }
 
-// formOf returns the only form of a page, with the button that submits it.
+// formOf returns the only form of a page, with the button that submits it. Forms in a closed <details>
+// do not count, such as that of the development provider for a user who is not in its list.
 func formOf(t *testing.T, page answer) (method, action string, values url.Values) {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(page.body))
@@ -197,7 +199,7 @@ func formOf(t *testing.T, page answer) (method, action string, values url.Values
 	values = url.Values{}
 	method = http.MethodGet
 	for n := range root.Descendants() {
-		if n.Type != html.ElementNode {
+		if n.Type != html.ElementNode || folded(n) {
 			continue
 		}
 		switch n.Data {
@@ -217,6 +219,15 @@ func formOf(t *testing.T, page answer) (method, action string, values url.Values
 		t.Fatalf("%s: %d forms, want one\n%s", page.url, forms, page.body)
 	}
 	return method, action, values
+}
+
+func folded(n *html.Node) bool {
+	for around := range n.Ancestors() {
+		if around.Data == "details" && !slices.ContainsFunc(around.Attr, func(a html.Attribute) bool { return a.Key == "open" }) {
+			return true
+		}
+	}
+	return false
 }
 
 func attribute(n *html.Node, name string) string {
