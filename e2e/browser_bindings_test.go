@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/gatehouse-dev/gatehouse/gatehousetest"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )
@@ -80,7 +78,7 @@ func testBindingsGuard(t *testing.T, c *chromium, script string) {
 	}
 
 	// The store fails: what is known stays, and the page that knows nothing starts no sign-in.
-	tb.do(chromedp.SendKeys(chromedp.CSS("#typed"), "a long text"))
+	tb.enter("#typed", "a long text")
 	heal := app.Break(t, gatehousetest.Fault{Kind: gatehousetest.StoreDown})
 	js[bool](tb, `session.check().then(() => true)`)
 	tb.isShown("error Sofia Marchetti 503")

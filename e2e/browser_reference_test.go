@@ -42,7 +42,7 @@ func testReference(t *testing.T, c *chromium, dev *system) {
 	}
 	tb.click(".btn.authorize")
 	tb.becomes("it asks for a token", `document.querySelectorAll(".modal-ux input[type=text]").length === 1`)
-	tb.do(chromedp.SendKeys(chromedp.CSS(".modal-ux input[type=text]"), "no.such.token"))
+	tb.enter(".modal-ux input[type=text]", "no.such.token")
 	tb.click(".modal-ux .btn.authorize")
 	tb.click(".modal-ux .btn-done")
 	tb.click(".btn.execute")

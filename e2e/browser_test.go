@@ -234,6 +234,14 @@ func (tb *tab) keep(name string, picture []byte) {
 	}
 }
 
+// enter types text into a field. chromedp.SendKeys would be a data race: it reads the attributes of an
+// element while a page with React removes some.
+func (tb *tab) enter(selector, text string) {
+	tb.t.Helper()
+	tb.becomes("there is a field "+selector, fmt.Sprintf(`(document.querySelector(%[1]q)?.focus(), document.activeElement?.matches(%[1]q))`, selector))
+	tb.do(chromedp.KeyEvent(text))
+}
+
 // do runs actions within one deadline.
 func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	tb.t.Helper()

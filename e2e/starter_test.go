@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // The chapters of docs/tutorial.md.
@@ -66,7 +64,7 @@ func TestStarter(t *testing.T) {
 		tb.press("Sign in")
 		tb.choose("ada")
 		tb.becomes("Ada is signed in", `document.querySelector("header")?.innerText.includes("Ada Reader")`)
-		tb.do(chromedp.SendKeys(chromedp.CSS("input[name=text]"), "From a browser"))
+		tb.enter("input[name=text]", "From a browser")
 		tb.press("Add")
 	}
 
