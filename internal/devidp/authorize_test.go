@@ -429,7 +429,7 @@ func TestRequestsAreBounded(t *testing.T) {
 		t.Errorf("a later request: status %d", got.status)
 	}
 	as := s.attempt(s.oauth(), "login_hint", "as:buyer")
-	flood(as, 10_000)
+	flood(as, 5000)
 	if got := b.open(s.attempt(s.oauth()).url); got.to != nil {
 		t.Error("the first session is kept")
 	}

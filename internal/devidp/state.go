@@ -89,8 +89,8 @@ type accessToken struct {
 // often as they like: what expires first makes room.
 const (
 	maxRequests = 1000
-	maxCodes    = 10_000
-	maxSessions = 10_000
+	maxCodes    = 5000
+	maxSessions = 5000
 )
 
 // makeRoom deletes the entry that expires first if a map is full.
