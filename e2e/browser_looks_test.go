@@ -47,6 +47,9 @@ func testAppearance(t *testing.T, c *chromium, dev *system) {
 				g.look("provider-failing")
 				g.open(many.base + "/api/auth/login?acr_values=gold")
 				g.look("provider-chooser-many")
+				g.click("button[value=user-0]")
+				g.becomes("the provider says what the user lacks", `document.readyState === "complete" && document.querySelector("[name=unmet]")`)
+				g.look("provider-unmet")
 			})
 		}
 	}
