@@ -1,9 +1,5 @@
-import { session, type State } from "gatehouse-browser";
-import { useEffect, useState, useSyncExternalStore } from "react";
-
-export function useSession(): State {
-  return useSyncExternalStore(session.subscribe, session.getSnapshot);
-}
+import { session } from "gatehouse-browser";
+import { useSession, useTimeLeft } from "gatehouse-browser/react";
 
 /** Shows who is signed in. An error is not the same as signed out: the user may still be signed in. */
 export function Account() {
@@ -28,7 +24,7 @@ export function Account() {
       return (
         <p>
           {state.user.name ?? state.user.sub} <button onClick={() => session.logout()}>Sign out</button>
-          {state.warning && <Countdown />}
+          <Countdown />
         </p>
       );
   }
@@ -36,14 +32,11 @@ export function Account() {
 
 /** Shows in the last minute how long the session lasts, and a button that extends it. */
 function Countdown() {
-  const [, tick] = useState(0);
-  useEffect(() => {
-    const timer = setInterval(() => tick((n) => n + 1), 1000);
-    return () => clearInterval(timer);
-  }, []);
+  const seconds = useTimeLeft();
+  if (seconds === undefined) return null;
   return (
     <small role="timer">
-      Your session ends in {Math.ceil(session.remaining() ?? 0)} s. <button onClick={session.extend}>Stay signed in</button>
+      Your session ends in {seconds} s. <button onClick={session.extend}>Stay signed in</button>
     </small>
   );
 }

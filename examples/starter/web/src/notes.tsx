@@ -1,11 +1,10 @@
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { createConnectTransport } from "@connectrpc/connect-web";
-import { session } from "gatehouse-browser";
+import { createTransport } from "gatehouse-browser/connect";
+import { useSession } from "gatehouse-browser/react";
 import { useCallback, useEffect, useState } from "react";
-import { useSession } from "./account";
 import { type Note, NoteService } from "./gen/notes/v1/notes_pb";
 
-const client = createClient(NoteService, createConnectTransport({ baseUrl: "/api", fetch: session.fetch }));
+const client = createClient(NoteService, createTransport());
 
 export function Notes() {
   const signedIn = useSession().status === "signed-in";
