@@ -49,6 +49,22 @@ func pluginRequest(services []string, comments []byte) (request *pluginpb.CodeGe
 	return request, c.stale, nil
 }
 
+// notLinked returns the full names of services in comments that the program does not have: usually
+// their code was just generated.
+func notLinked(comments []byte) (services []string) {
+	set := new(descriptorpb.FileDescriptorSet)
+	_ = proto.Unmarshal(comments, set) // pluginRequest reports an error
+	for _, file := range set.GetFile() {
+		for _, s := range file.GetService() {
+			name := protoreflect.FullName(file.GetPackage()).Append(protoreflect.Name(s.GetName()))
+			if _, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err != nil {
+				services = append(services, string(name))
+			}
+		}
+	}
+	return services
+}
+
 // A closure is a set of files with everything that they use.
 type closure struct {
 	files    map[string]*descriptorpb.FileDescriptorProto

@@ -110,6 +110,17 @@ func TestStaleComments(t *testing.T) {
 	}
 }
 
+// TestNotLinked checks that services are named that the program does not have.
+func TestNotLinked(t *testing.T) {
+	t.Parallel()
+	comments := commented(t, func(f *descriptorpb.FileDescriptorProto) {
+		f.Service = append(f.Service, &descriptorpb.ServiceDescriptorProto{Name: proto.String("OrderService")})
+	})
+	if got := notLinked(comments); !slices.Equal(got, []string{"gatehouse.sessionadmin.v1.OrderService"}) {
+		t.Errorf("got %q, want the OrderService", got)
+	}
+}
+
 // TestKeptOptions checks that custom options of the application stay, with the file that declares
 // them, and that an import that only others needed goes. A type of a public import is found.
 func TestKeptOptions(t *testing.T) {

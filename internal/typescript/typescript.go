@@ -121,6 +121,9 @@ func generate(ctx context.Context, cfg Config, npmrc []byte) (files, error) {
 		for _, file := range stale {
 			fmt.Fprintf(cfg.Log, "note: the comments of %s are left out, because they are of another version of it; run buf build again, and build the program with its output\n", file)
 		}
+		for _, service := range notLinked(cfg.Comments) {
+			fmt.Fprintf(cfg.Log, "note: %s is left out, because the program does not have it; add it to App.Services, and run this command again\n", service)
+		}
 		messages, err := t.connect(ctx, request)
 		if err != nil {
 			return nil, err
