@@ -48,7 +48,7 @@ func newGuestForm(policies directory.PolicyValues, values url.Values) *guestForm
 	}
 	fields := []*formField{
 		{Name: "name", Label: "Name", Hint: "The same name is the same user. Empty: Guest."},
-		{Name: "email", Label: "E-mail", Hint: "Empty: made of the name, at example.com."},
+		{Name: "email", Label: "E-mail", Hint: "Empty: made of the name, at example.com. For no address: none."},
 		{Name: "subject", Label: "Subject", Hint: "The claim sub. Empty: made of the name."},
 		{Name: "permissions", Label: "Permissions", Hint: "Others, separated by spaces.", Choices: choices(policies.Permissions, values["permissions"])},
 		{Name: "scopes", Label: "Scopes", Hint: "Others, separated by spaces.", Choices: choices(policies.Scopes, values["scopes"])},

@@ -78,7 +78,7 @@ func TestGuestProblems(t *testing.T) {
 		form        url.Values
 		field, says string
 	}{
-		"address":       {url.Values{"email": {"<b>"}}, "email", "E-mail &#34;&lt;b&gt;&#34; is not an address; write one such as guest@example.com."},
+		"address":       {url.Values{"email": {"<b>"}}, "email", "E-mail &#34;&lt;b&gt;&#34; is not an address; write one such as guest@example.com, or none."},
 		"taken address": {url.Values{"email": {"SOFIA@example.com"}}, "email", "E-mail is that of user &#34;seller&#34; too; give each user a different one."},
 		"taken subject": {url.Values{"subject": {"dev|seller"}}, "subject", "Subject is that of user &#34;seller&#34; too;"},
 		"scope":         {url.Values{"scopes_more": {`a"b`}}, "scopes", "Scopes &#34;a\\&#34;b&#34; has characters"},

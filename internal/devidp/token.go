@@ -197,7 +197,7 @@ func infoAbout(u *directory.User, scopes []string) *oidc.UserInfo {
 		info.Name, info.GivenName, info.FamilyName = u.Name, u.GivenName, u.FamilyName
 		claims["nickname"], claims["preferred_username"] = u.Key, u.Key
 	}
-	if slices.Contains(scopes, oidc.ScopeEmail) {
+	if slices.Contains(scopes, oidc.ScopeEmail) && u.Email != directory.NoEmail {
 		info.Email, claims["email_verified"] = u.Email, true
 	}
 	maps.Copy(claims, u.Claims)

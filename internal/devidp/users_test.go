@@ -57,7 +57,7 @@ func TestUserProblems(t *testing.T) {
 		"key twice":             {[]directory.User{a, {Key: "a", Subject: "x", Email: "x@x"}}, `user "a": is that of user "a" too; give`},
 		"subject twice":         {[]directory.User{a, {Key: "b", Subject: "dev|a"}}, `user "b": subject is that of user "a" too; give`},
 		"address twice":         {[]directory.User{a, {Key: "b", Email: "A@Example.com"}}, `user "b": email is that of user "a" too; give`},
-		"no address":            {[]directory.User{{Key: "a", Email: "example.com"}}, `user "a": email "example.com" is not an address; write one such as a@example.com`},
+		"no address":            {[]directory.User{{Key: "a", Email: "example.com"}}, `user "a": email "example.com" is not an address; write one such as a@example.com, or none`},
 		"control character":     {[]directory.User{{Key: "a", Name: "A\x00"}}, `user "a": name "A\x00" has control characters; write`},
 		"not UTF-8":             {[]directory.User{{Key: "a", Subject: "\xff"}}, `user "a": subject "\xff" has control characters; write`},
 		"long text":             {[]directory.User{{Key: "a", About: strings.Repeat("x", 513)}}, `user "a": about has 513 bytes; write at most 512`},
@@ -114,6 +114,18 @@ func TestClaims(t *testing.T) {
 	}
 	if want := "openid profile email notes:read notes:write"; access["scope"] != want {
 		t.Errorf("scope %q, want %q", access["scope"], want)
+	}
+}
+
+// TestNoEmail: users may have no address.
+func TestNoEmail(t *testing.T) {
+	t.Parallel()
+	s := start(t, withUsers(directory.User{Key: "a", Email: directory.NoEmail}, directory.User{Key: "b", Email: directory.NoEmail}))
+	_, id := s.verify(idToken(s.signIn(s.browser(), "a", "openid", "profile", "email")))
+	for _, claim := range []string{"email", "email_verified"} {
+		if value, ok := id[claim]; ok {
+			t.Errorf("%s is %v, want no claim", claim, value)
+		}
 	}
 }
 

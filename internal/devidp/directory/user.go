@@ -27,7 +27,7 @@ type User struct {
 	// GivenName and FamilyName default to the words of Name.
 	GivenName  string
 	FamilyName string
-	// Email is a verified address. Default: the key at example.com.
+	// Email is a verified address, or NoEmail. Default: the key at example.com.
 	Email string
 	// Role and About are shown on the sign-in page. They are in no token.
 	Role  string
@@ -45,6 +45,9 @@ type User struct {
 	// Claims of the protocol, such as iss, cannot be set.
 	Claims map[string]any
 }
+
+// NoEmail is the Email of a user without an address: there is no claim.
+const NoEmail = "none"
 
 // A Machine is a client with the client credentials grant only (RFC 6749 §4.4).
 type Machine struct {
@@ -165,8 +168,8 @@ func (u *User) Problems() (all []*Problem) {
 			add(f.Name, "%s", what)
 		}
 	}
-	if name, host, _ := strings.Cut(u.Email, "@"); u.Email != "" && (name == "" || host == "" || strings.ContainsAny(u.Email, " <>,")) {
-		add("email", "%q is not an address; write one such as %s@example.com", u.Email, u.Key)
+	if name, host, _ := strings.Cut(u.Email, "@"); u.Email != "" && u.Email != NoEmail && (name == "" || host == "" || strings.ContainsAny(u.Email, " <>,")) {
+		add("email", "%q is not an address; write one such as %s@example.com, or %s", u.Email, u.Key, NoEmail)
 	}
 	for _, claim := range slices.Sorted(maps.Keys(u.Claims)) {
 		switch field, reserved := fieldOfClaim[claim]; {
@@ -226,7 +229,7 @@ func (u *User) checkUnique(others []*User) (all []*Problem) {
 		for _, f := range []struct{ field, value, others string }{
 			{"", u.Key, other.Key}, {"subject", u.Subject, other.Subject}, {"email", strings.ToLower(u.Email), strings.ToLower(other.Email)},
 		} {
-			if f.value == f.others {
+			if f.value == f.others && (f.field != "email" || f.value != NoEmail) {
 				all = append(all, &Problem{"user", u.Key, f.field, fmt.Sprintf("is that of user %q too; give each user a different one", other.Key)})
 			}
 		}
