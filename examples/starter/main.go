@@ -1,4 +1,4 @@
-// Command starter serves the notes: its API, its page in web, and the login.
+// Command notes serves the API of the notes, their page in web, and the login.
 package main
 
 import (
