@@ -150,7 +150,11 @@ func startGated(t *testing.T, base string, ttl time.Duration) (*gate, []string, 
 			ID: "e2e", Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
 			BackchannelLogoutURI: base + "/api/auth/backchannel-logout",
 		}},
-		Users:    []directory.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
+		Users: []directory.User{
+			{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}},
+			{Key: "buyer"},
+			{Key: "admin", Permissions: []string{"sessions:admin"}},
+		},
 		Behavior: devidp.Behavior{AccessTokenLifetime: ttl},
 	})
 	if err != nil {

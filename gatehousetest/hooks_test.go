@@ -182,6 +182,18 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestRefusedSignIn is the test of a refusal of docs/hooks.md.
+func TestRefusedSignIn(t *testing.T) {
+	t.Parallel()
+	app := gatehousetest.Config{Users: []gatehousetest.User{{Key: "guest"}}}.Start(t, withMembers(notes.App()))
+	gatehousetest.Call(t, app.Client(""), "GET "+app.SignInURL("guest", "/"), nil, http.StatusForbidden)
+}
+
+func withMembers(app gatehouse.App) gatehouse.App {
+	app.Hooks.SignIn = membersOnly // Hooks is a bff.Hooks
+	return app
+}
+
 // TestHooksDocument checks that the code of docs/hooks.md is the code of this file, which
 // TestHooks runs.
 func TestHooksDocument(t *testing.T) {
