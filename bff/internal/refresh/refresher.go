@@ -212,11 +212,12 @@ func (r *Refresher) justGiven(s *session.Session) bool {
 }
 
 // Renewable reports whether a token that the API refuses may be refreshed: not if
-// that was tried a short while ago.
+// that was tried a short while ago and is over.
 func (r *Refresher) Renewable(s *session.Session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mayRenew(s, r.hold(s))
+	f := r.flights[s.ID]
+	return f != nil && f.refused || r.mayRenew(s, r.hold(s))
 }
 
 func (r *Refresher) mayRenew(s *session.Session, h hold) bool {
