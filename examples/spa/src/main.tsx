@@ -12,7 +12,18 @@ const pages: Record<string, { title: string; page: ReactNode }> = {
   "/public": { title: "Public", page: <Public /> },
   // If the page is opened directly, Gatehouse redirects to the login. A click within the
   // application reaches no server: RequireSession starts the login then.
-  "/private": { title: "Private", page: <RequireSession>{(user) => <Private user={user} />}</RequireSession> },
+  "/private": {
+    title: "Private",
+    page: (
+      <>
+        <h1>Private</h1>
+        {/* Account says that the session cannot be checked, and has the button. */}
+        <RequireSession error={<p>This page is shown as soon as your session has been checked.</p>}>
+          {(user) => <Private user={user} />}
+        </RequireSession>
+      </>
+    ),
+  },
 };
 
 function App() {

@@ -39,7 +39,6 @@ export function Private({ user }: { user: User }) {
   }
   return (
     <>
-      <h1>Private</h1>
       <p>Only signed-in users see this page. You are {user.name ?? user.sub}.</p>
       <button type="button" onClick={call}>
         Call API
