@@ -28,7 +28,7 @@ func followedByStarter() map[string]string {
 // TestStarter follows docs/tutorial.md in an empty directory: it creates a module of the starter,
 // applies every change, and runs every command as printed. The modules come from a proxy that has
 // this checkout as its newest commit. Only the ports are the test's, and the browser, which Playwright
-// would download.
+// would download. CI is empty as on a developer's machine: Playwright then uses the program that runs.
 func TestStarter(t *testing.T) {
 	t.Parallel()
 	f := own(t, "GATEHOUSE_", "GATEHOUSE_OIDC_")
@@ -40,7 +40,7 @@ func TestStarter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.env = append(f.env, "GOPROXY="+proxied(t), "npm_config_prefer_offline=true", "CHROMIUM="+browser, "BASE_URL="+base, "WEB_PORT="+portOf(freeAddress(t)),
+	f.env = append(f.env, "GOPROXY="+proxied(t), "npm_config_prefer_offline=true", "CI=", "CHROMIUM="+browser, "BASE_URL="+base, "WEB_PORT="+portOf(freeAddress(t)),
 		"GATEHOUSE_LISTEN_BFF="+bff, "GATEHOUSE_LISTEN_GATEWAY="+gateway, "GATEHOUSE_LISTEN_GRPC="+freeAddress(t), "GATEHOUSE_LISTEN_DEVIDP="+freeAddress(t))
 	f.here = strings.NewReplacer("localhost:3000", "localhost:"+portOf(bff))
 	f.promises = map[string]string{"names the field": `"field":"text"`, "names the permission": "notes:moderate"}
