@@ -28,6 +28,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/web"
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -579,8 +580,8 @@ func (cfg Config) withDefaults() Config {
 func (cfg Config) party(base *url.URL) rp.Config {
 	return rp.Config{
 		Provider: cfg.Provider, BaseURL: base.String(), Callback: base.String() + route.Callback,
-		Client: rp.ClientConfig{
-			ID: cfg.Client.ID, Secret: cfg.Client.Secret, Key: cfg.Client.Key, Auth: rp.AuthMethod(cfg.Client.Auth),
+		Client: clientauth.Config{
+			ID: cfg.Client.ID, Secret: cfg.Client.Secret, Key: cfg.Client.Key, Auth: clientauth.Method(cfg.Client.Auth),
 			AssertForTokenEndpoint: cfg.Client.AssertionAudience == AssertionForTokenEndpoint,
 		},
 		Scope: cfg.Login.Scope, DefaultScope: DefaultScope,

@@ -89,6 +89,7 @@ func TestBroken(t *testing.T) {
 		{"the sample's pages know no gRPC", "internal/audioarchive/pages", source{imports: []string{"./gen/audioarchive/v1"}}, "internal/audioarchive/pages imports gen/audioarchive/v1"},
 		{"oidc knows no part", "oidc", source{imports: []string{"./server"}}, "oidc imports server"},
 		{"oidc knows no part", "oidc", source{imports: []string{"google.golang.org/grpc/status"}}, "oidc imports google.golang.org/grpc/status"},
+		{"authentication of clients knows no part", "internal/clientauth", source{imports: []string{"./bff/session"}}, "internal/clientauth imports bff/session"},
 		{"gateway knows no session and no token", "gateway", source{imports: []string{"./oidc"}}, "gateway imports oidc"},
 		{"client knows no part", "client", source{imports: []string{"./server/authn"}}, "client imports server/authn"},
 		{"client knows no part", "client", source{testImports: []string{"./gen/audioarchive/v1"}}, "client imports gen/audioarchive/v1"},

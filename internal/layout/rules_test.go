@@ -103,6 +103,11 @@ var importRules = []importRule{
 		why: "server and bff share it, so it can depend on neither",
 	},
 	{
+		name: "authentication of clients knows no part",
+		of:   "./internal/clientauth", never: []string{"./server/...", "./gateway/...", "./bff/...", "google.golang.org/grpc/..."}, tests: true,
+		why: "server and bff authenticate at the provider in the same way, so it can depend on neither",
+	},
+	{
 		name: "client knows no part",
 		of:   "./client/...", never: []string{"./server/...", "./gateway/...", "./bff/...", "./gen/..."}, tests: true,
 		why: "programs that call a service import it, and want neither the service nor what it depends on",

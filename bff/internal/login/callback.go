@@ -17,8 +17,8 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/claims"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
@@ -168,7 +168,7 @@ func checkIssuer(md *oidc.Metadata, a *attempt, iss []string) error {
 
 // errorResponse answers for a provider that has refused a login.
 func (h *Handlers) errorResponse(w http.ResponseWriter, r *http.Request, a *attempt, response url.Values) {
-	code, reason := rp.ErrorCode(response.Get("error")), rp.Printable(response.Get("error_description"))
+	code, reason := clientauth.ErrorCode(response.Get("error")), clientauth.Printable(response.Get("error_description"))
 	if a.Silent {
 		h.cfg.Logger.Log(r.Context(), refusalLevel(code), "silent login without effect", "code", code, "reason", reason)
 		h.outcomes.Add(refusalResult(code))

@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 )
 
 const (
@@ -48,7 +49,7 @@ func (h *Handlers) FormPost(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if reason := kept.Get("error_description"); reason != "" {
-			kept.Set("error_description", rp.Printable(reason)) // for the log
+			kept.Set("error_description", clientauth.Printable(reason)) // for the log
 		}
 	}
 	state := kept.Get("state")

@@ -117,7 +117,7 @@ func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
 	if mode, modes := p.cfg.ResponseMode, md.ResponseModesSupported; mode != "" && lacks(modes, mode) {
 		add("unset it", "%s=%s: the provider does not offer it (it lists %v)", p.cfg.Setting("Login.ResponseMode"), mode, modes)
 	}
-	if problem, remedy := p.party.AuthMismatch(md); problem != "" {
+	if problem, remedy := p.party.Client().Mismatch(md, p.cfg.Setting); problem != "" {
 		add(remedy, "%s", problem)
 	}
 	return results

@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/clockskew"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -82,7 +83,7 @@ func (a *answer) accessToken() string {
 }
 
 // post makes a request to an endpoint of the provider as a client.
-func (p *run) post(ctx context.Context, client *rp.Client, endpoint string, form url.Values) (*answer, error) {
+func (p *run) post(ctx context.Context, client *clientauth.Client, endpoint string, form url.Values) (*answer, error) {
 	return p.read(func() (*rp.Response, error) { return p.party.Post(ctx, client, p.md, endpoint, form) })
 }
 
@@ -100,7 +101,7 @@ func (p *run) read(request func() (*rp.Response, error)) (*answer, error) {
 		Description string `json:"error_description"`
 	}
 	if json.Unmarshal(resp.Body, &refusal) == nil {
-		a.code, a.description = rp.ErrorCode(refusal.Error), p.presentable(refusal.Description)
+		a.code, a.description = clientauth.ErrorCode(refusal.Error), p.presentable(refusal.Description)
 	} else if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); len(kind) < 80 {
 		a.kind = kind
 	}
@@ -128,7 +129,7 @@ func (p *run) date(header http.Header, asked time.Time) {
 }
 
 // redeem tries to redeem a code that was never issued.
-func (p *run) redeem(ctx context.Context, client *rp.Client) (*answer, error) {
+func (p *run) redeem(ctx context.Context, client *clientauth.Client) (*answer, error) {
 	return p.post(ctx, client, p.md.TokenEndpoint, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {"gatehouse-check"},
@@ -145,7 +146,7 @@ var request = rp.Request{State: "gatehouse-check", Nonce: "gatehouse-check", Ver
 
 // credentialName names the setting with which the client authenticates.
 func (p *run) credentialName() string {
-	if p.party.Client().Method(p.md) == rp.PrivateKey {
+	if p.party.Client().Method(p.md) == clientauth.PrivateKey {
 		return p.Setting("Client.Key") + " (its public half is registered there, or read from " + p.BaseURL + route.ClientKeys + ")"
 	}
 	return p.Setting("Client.Secret")
@@ -167,7 +168,7 @@ func (p *run) credential(ctx context.Context) check.Result {
 	case err != nil:
 		return unknown("the token endpoint %s did not answer: %s", p.md.TokenEndpoint, whyNoAnswer(err))
 	case a.refusesClient():
-		if method == rp.PrivateKey {
+		if method == clientauth.PrivateKey {
 			other, audience := p.party.Client().WithOtherAudience(), "issuer"
 			if other.AssertForTokenEndpoint {
 				audience = "token_endpoint"
@@ -200,9 +201,9 @@ func (p *run) credential(ctx context.Context) check.Result {
 		return unknown("the token endpoint answers %s to the control request with a random credential, where invalid_client would prove it", control)
 	}
 	switch method {
-	case rp.NoAuth:
+	case clientauth.NoAuth:
 		return check.Good("credential", "client %s is known to the provider as a public one", id)
-	case rp.PrivateKey:
+	case clientauth.PrivateKey:
 		return check.Good("credential", "client %s is known to the provider, and its key is right (%s)", id, method)
 	}
 	return check.Good("credential", "client %s is known to the provider, and its secret is right (%s)", id, method)
@@ -310,7 +311,7 @@ func (p *run) judge(a *answer, err error) check.Result {
 	if blamesRedirect(a) {
 		return p.redirectWrong("the redirect URI %s is not registered: the provider refuses it (%s)", p.Callback, a)
 	}
-	if code := rp.ErrorCode(locationParameter(a.location, "error")); code != "" && a.status < 400 { // to an error page of its own
+	if code := clientauth.ErrorCode(locationParameter(a.location, "error")); code != "" && a.status < 400 { // to an error page of its own
 		return p.redirectWrong("the provider refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(p.presentable(locationParameter(a.location, "error_description"))))
 	}
 	return p.redirectUnknown("the authorization endpoint answers %s", a)
@@ -341,7 +342,7 @@ func (p *run) ledBack(a *answer) (url.Values, bool) {
 // redirect URI. login_required and similar ones are expected; others would end
 // every login.
 func (p *run) judgeError(back url.Values) check.Result {
-	code, description := rp.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
+	code, description := clientauth.ErrorCode(back.Get("error")), p.presentable(back.Get("error_description"))
 	refused := func(remedy string) check.Result {
 		return check.Bad("authorization request", remedy, "the provider knows the redirect URI and refuses our authorization request (%s %s)", code, strconv.QuoteToASCII(description))
 	}
@@ -441,7 +442,7 @@ func (p *run) accessToken(ctx context.Context, verify func(context.Context, stri
 	switch {
 	case verify == nil:
 		return unknown("no server verifies them here")
-	case p.party.Client().Method(p.md) == rp.NoAuth:
+	case p.party.Client().Method(p.md) == clientauth.NoAuth:
 		return unknown("a public client gets none of its own")
 	case !slices.Contains(p.md.GrantTypesSupported, "client_credentials"):
 		return unknown("the provider does not list the grant client_credentials, with which one could be had without a user")

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -26,8 +26,6 @@ const (
 	ConnectTimeout = 5 * time.Second
 	// maxResponse bounds a response of the provider, in bytes.
 	maxResponse = 1 << 20
-	// maxDescription bounds an error description in a log, in bytes.
-	maxDescription = 256
 )
 
 // An Error is a response of the provider other than success (RFC 6749 §5.2).
@@ -110,9 +108,7 @@ func resultOf(err error) string {
 
 var errNotConnected = fmt.Errorf("no connection within %v", ConnectTimeout)
 
-// post makes an authenticated request. The authentication method is chosen
-// beforehand: trying one after the other would spend a code or a refresh token
-// twice (oauth2-proxy #1473).
+// post makes an authenticated request.
 func (p *Party) post(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) ([]byte, error) {
 	return p.postWithin(ctx, CallTimeout, md, endpoint, form)
 }
@@ -121,7 +117,7 @@ func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Me
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	client := p.Client()
-	req, err := client.request(ctx, md, endpoint, form)
+	req, err := client.Request(ctx, md, endpoint, form)
 	if err != nil {
 		return nil, &NoResponse{false, err}
 	}
@@ -131,7 +127,7 @@ func (p *Party) postWithin(ctx context.Context, limit time.Duration, md *oidc.Me
 	case err == nil:
 		p.refused.Store(nil)
 	case refused:
-		refusal.Description = withoutCredentials(refusal.Description, form, client.Secret, req.Header)
+		refusal.Description = clientauth.WithoutCredentials(refusal.Description, form, client.Secret, req.Header)
 		if refusal.refusesClient() {
 			p.refused.Store(refusal)
 		}
@@ -210,10 +206,10 @@ func (p *Party) exchange(req *http.Request) (*Response, error) {
 }
 
 // Post makes a request to an endpoint, authenticated as client.
-func (p *Party) Post(ctx context.Context, client *Client, md *oidc.Metadata, endpoint string, form url.Values) (*Response, error) {
+func (p *Party) Post(ctx context.Context, client *clientauth.Client, md *oidc.Metadata, endpoint string, form url.Values) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	req, err := client.request(ctx, md, endpoint, form)
+	req, err := client.Request(ctx, md, endpoint, form)
 	if err != nil {
 		return nil, err
 	}
@@ -249,51 +245,9 @@ func errorIn(resp *Response, now time.Time) *Error {
 	suberror, _ := response.Suberror.(string)
 	return &Error{
 		Status:      resp.Status,
-		Code:        ErrorCode(code),
+		Code:        clientauth.ErrorCode(code),
 		Description: description,
-		Suberror:    ErrorCode(suberror),
+		Suberror:    clientauth.ErrorCode(suberror),
 		RetryAfter:  retryafter.Parse(resp.Header, now),
 	}
-}
-
-// withoutCredentials returns a description that is fit for logs: [Printable],
-// and without the credentials that were sent, which a provider may repeat.
-func withoutCredentials(description string, sent url.Values, secret string, header http.Header) string {
-	_, authorization, _ := strings.Cut(header.Get("Authorization"), " ")
-	hidden := []string{secret, url.QueryEscape(secret), authorization}
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
-		hidden = append(hidden, sent.Get(name), url.QueryEscape(sent.Get(name)))
-	}
-	for _, value := range hidden {
-		if value != "" {
-			description = strings.ReplaceAll(description, value, "…")
-		}
-	}
-	return Printable(description)
-}
-
-// Printable returns an error_description that is fit for logs: printable
-// characters, at most 256 bytes.
-func Printable(description string) string {
-	description = strings.Map(func(c rune) rune {
-		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, description[:min(len(description), 4*maxDescription)])
-	if len(description) > maxDescription {
-		description = strings.ToValidUTF8(description[:maxDescription], "") + "…"
-	}
-	return description
-}
-
-// ErrorCode returns an error code that is fit for logs and pages, "" for any
-// other text.
-func ErrorCode(code string) string {
-	if len(code) > 64 || strings.ContainsFunc(code, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.')
-	}) {
-		return ""
-	}
-	return code
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -25,7 +26,7 @@ type Config struct {
 	Provider *oidc.Provider
 	// BaseURL is the origin of the bff, Callback the redirect URI.
 	BaseURL, Callback string
-	Client            ClientConfig
+	Client            clientauth.Config
 
 	Scope, DefaultScope         string
 	Audience                    string
@@ -50,7 +51,7 @@ type Config struct {
 // A Party is a relying party of one provider. It is safe for concurrent use.
 type Party struct {
 	cfg       Config
-	client    atomic.Pointer[Client]
+	client    atomic.Pointer[clientauth.Client]
 	ids       *token.IDVerifier
 	userinfos *token.ClientVerifier
 	inspector *token.Inspector // nil without an audience: tokens are not for a server of ours
@@ -62,7 +63,7 @@ type Party struct {
 
 // New returns a Party.
 func New(cfg Config) (*Party, error) {
-	client, err := newClient(cfg.Client, cfg.Now, cfg.Rand)
+	client, err := clientauth.New(cfg.Client, cfg.Now, cfg.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +95,13 @@ func New(cfg Config) (*Party, error) {
 func (p *Party) Config() Config { return p.cfg }
 
 // Client returns the client as which the Party authenticates.
-func (p *Party) Client() *Client { return p.client.Load() }
+func (p *Party) Client() *clientauth.Client { return p.client.Load() }
 
 // SetCredential replaces the client's secret and key.
 func (p *Party) SetCredential(secret, key string) error {
 	cfg := p.cfg.Client
 	cfg.Secret, cfg.Key = secret, key
-	client, err := newClient(cfg, p.cfg.Now, p.cfg.Rand)
+	client, err := clientauth.New(cfg, p.cfg.Now, p.cfg.Rand)
 	if err == nil {
 		p.client.Store(client)
 		p.refused.Store(nil) // that was the other one

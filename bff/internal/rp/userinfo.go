@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -31,7 +32,7 @@ func (p *Party) Userinfo(ctx context.Context, md *oidc.Metadata, accessToken str
 	req.Header.Set("Accept", "application/json, application/jwt")
 	resp, err := p.do(req)
 	if refusal, ok := errors.AsType[*Error](err); ok {
-		refusal.Description = withoutCredentials(refusal.Description, url.Values{"token": {accessToken}}, "", nil)
+		refusal.Description = clientauth.WithoutCredentials(refusal.Description, url.Values{"token": {accessToken}}, "", nil)
 	}
 	if err != nil {
 		return nil, err

@@ -1,4 +1,8 @@
-package rp
+// Package clientauth owns the authentication of a client at the endpoints of a
+// provider (OpenID Connect Core §9): the methods, the requests that carry the
+// credential, and texts of responses without it. It leaves what is asked, and what
+// the response means, to its callers.
+package clientauth
 
 import (
 	"context"
@@ -15,24 +19,24 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// An AuthMethod is a client authentication method of OpenID Connect Core §9.
-type AuthMethod string
+// A Method is a client authentication method of OpenID Connect Core §9.
+type Method string
 
 // The supported client authentication methods.
 const (
-	Basic      AuthMethod = "client_secret_basic"
-	Post       AuthMethod = "client_secret_post"
-	PrivateKey AuthMethod = "private_key_jwt"
-	NoAuth     AuthMethod = "none"
+	Basic      Method = "client_secret_basic"
+	Post       Method = "client_secret_post"
+	PrivateKey Method = "private_key_jwt"
+	NoAuth     Method = "none"
 )
 
 // assertionType is the client_assertion_type of RFC 7523 §2.2.
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// ClientConfig is a client as it is registered at the provider.
-type ClientConfig struct {
+// Config is a client as it is registered at the provider.
+type Config struct {
 	ID, Secret, Key string
-	Auth            AuthMethod // "" for the one that goes with the credential
+	Auth            Method // "" for the one that goes with the credential
 	// AssertForTokenEndpoint makes the token endpoint, instead of the issuer,
 	// the audience of client assertions.
 	AssertForTokenEndpoint bool
@@ -41,14 +45,15 @@ type ClientConfig struct {
 // A Client authenticates at the provider's endpoints. It is safe for concurrent
 // use.
 type Client struct {
-	ClientConfig
+	Config
 	keys *token.ClientKeys // nil without Key
 	now  func() time.Time
 	rand io.Reader
 }
 
-func newClient(cfg ClientConfig, now func() time.Time, random io.Reader) (*Client, error) {
-	c := &Client{ClientConfig: cfg, now: now, rand: random}
+// New returns a client. It fails if Key cannot be read.
+func New(cfg Config, now func() time.Time, random io.Reader) (*Client, error) {
+	c := &Client{Config: cfg, now: now, rand: random}
 	if cfg.Key != "" {
 		var err error
 		if c.keys, err = token.ParseClientKeys(cfg.Key); err != nil {
@@ -68,7 +73,7 @@ func (c *Client) PublicKeys() []byte {
 
 // Method returns the authentication method: the configured one, or the one that
 // goes with the credential and with what the provider lists.
-func (c *Client) Method(md *oidc.Metadata) AuthMethod {
+func (c *Client) Method(md *oidc.Metadata) Method {
 	supported := md.TokenEndpointAuthMethodsSupported
 	switch {
 	case c.Auth != "":
@@ -83,7 +88,7 @@ func (c *Client) Method(md *oidc.Metadata) AuthMethod {
 	return Basic
 }
 
-func lists(supported []string, method AuthMethod) bool {
+func lists(supported []string, method Method) bool {
 	return slices.Contains(supported, string(method))
 }
 
@@ -91,8 +96,10 @@ func lists(supported []string, method AuthMethod) bool {
 // is known without the provider's metadata.
 func (c *Client) UsesKey() bool { return c.keys != nil && c.Auth != Basic && c.Auth != Post }
 
-// request returns an authenticated POST of form to an endpoint.
-func (c *Client) request(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) (*http.Request, error) {
+// Request returns an authenticated POST of form, which it changes, to an endpoint.
+// The method is chosen beforehand: trying one after the other would spend a code or a
+// refresh token twice (oauth2-proxy #1473).
+func (c *Client) Request(ctx context.Context, md *oidc.Metadata, endpoint string, form url.Values) (*http.Request, error) {
 	method := c.Method(md)
 	switch method {
 	case Post:
@@ -152,10 +159,10 @@ func (c *Client) WithWrongCredential(md *oidc.Metadata) (*Client, error) {
 	return &other, nil
 }
 
-// AuthMismatch returns what is wrong with the authentication method at the
-// provider, "" for nothing. The remedy names only what both sides support.
-func (p *Party) AuthMismatch(md *oidc.Metadata) (problem, remedy string) {
-	c, setting := p.Client(), p.cfg.Setting
+// Mismatch returns what is wrong with the authentication method at the provider, ""
+// for nothing. The remedy names only what both sides support. setting returns the
+// name of the setting for "Client.Auth", "Client.Secret" and "Client.Key".
+func (c *Client) Mismatch(md *oidc.Metadata, setting func(field string) string) (problem, remedy string) {
 	method, supported := c.Method(md), md.TokenEndpointAuthMethodsSupported
 	if len(supported) == 0 || lists(supported, method) {
 		if method == PrivateKey {
