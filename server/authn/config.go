@@ -25,6 +25,9 @@ type Config struct {
 	// string with spaces between them. Names with dots between them are a path into
 	// nested objects ("realm_access.roles"). Default: "permissions".
 	PermissionsClaim string
+	// Issuers are further issuers of tokens, each with rules of its own, such as those
+	// of machines. Default: none.
+	Issuers []IssuerConfig
 
 	// Denylist is asked at every call whether a valid token has been revoked, and for
 	// each open stream once a second. Default: no token is revoked.

@@ -13,6 +13,8 @@ import (
 type Principal struct {
 	// Issuer is the provider that issued the token (claim "iss").
 	Issuer string
+	// Class is the kind of callers that the issuer's tokens stand for.
+	Class Class
 	// Subject is the caller's identifier at the issuer (claim "sub"). It is unique
 	// only together with Issuer, and empty for a token that names only a client.
 	Subject string
