@@ -58,7 +58,7 @@ var importRules = []importRule{
 		name: "what the areas of the bff share lies below them",
 		of:   "./bff/internal/...",
 		except: []string{"./bff/internal/login", "./bff/internal/logout", "./bff/internal/account", "./bff/internal/frontend",
-			"./bff/internal/probe", "./bff/internal/forward", "./bff/internal/refresh"},
+			"./bff/internal/probe", "./bff/internal/forward", "./bff/internal/refresh", "./bff/internal/routetoken"},
 		never: []string{"./bff/internal/forward", "./bff/internal/refresh"},
 		why:   "answers, routes, origins and calls of the provider are used by every area, and must not bring forwarding or refresh along",
 	},
