@@ -50,6 +50,15 @@ func (s *Setting) checkTargets() error {
 	if len(s.Targets) == 0 {
 		return errors.New("there is no target; give a pointer to a variable")
 	}
+	if s.isStructured() {
+		switch {
+		case len(s.Targets) != 1 || reflect.TypeOf(s.Targets[0]).Kind() != reflect.Pointer:
+			return errors.New("there are keys, so there must be one target, a pointer to a slice of structs")
+		case s.Default != "" || s.Secret || len(s.Choices) > 0:
+			return errors.New("a setting with keys has no default and no choices, and is not secret")
+		}
+		return checkKeys(s.targetType(), s.Keys)
+	}
 	scratch := Setting{Name: s.Name, Choices: s.Choices}
 	for _, target := range s.Targets {
 		if _, ok := target.(func(string) error); ok {
@@ -74,11 +83,7 @@ func (s *Setting) checkTargets() error {
 
 // decodable reports whether decode has a form for values of the type.
 func decodable(t reflect.Type) bool {
-	decoded := func(t reflect.Type) bool {
-		return slices.Contains([]reflect.Kind{reflect.String, reflect.Bool, reflect.Int, reflect.Int64}, t.Kind()) ||
-			t == reflect.TypeFor[netip.Prefix]() || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
-	}
-	return decoded(t) || t.Kind() == reflect.Slice && decoded(t.Elem())
+	return isSingle(t) || t.Kind() == reflect.Slice && isSingle(t.Elem())
 }
 
 // items returns the items of a list, or the text.

@@ -47,8 +47,11 @@ type Setting struct {
 	Multiline bool
 	// Targets are pointers to the variables that get the value: to a string, bool,
 	// int, int64, time.Duration, a slice of these, netip.Prefix, or an
-	// encoding.TextUnmarshaler; or functions func(string) error.
+	// encoding.TextUnmarshaler; or functions func(string) error. With Keys there is
+	// one: a pointer to a slice of structs.
 	Targets []any
+	// Keys are those of the elements of a structured setting.
+	Keys []Key
 }
 
 // Variable returns the name of the environment variable.
@@ -75,7 +78,7 @@ func (s *Setting) targetType() reflect.Type {
 	return reflect.TypeFor[string]()
 }
 
-func (s *Setting) isList() bool { return s.targetType().Kind() == reflect.Slice }
+func (s *Setting) isList() bool { return s.targetType().Kind() == reflect.Slice && !s.isStructured() }
 func (s *Setting) isBool() bool { return s.targetType().Kind() == reflect.Bool }
 
 // shown returns what errors may show of a value.
@@ -83,7 +86,7 @@ func (s *Setting) shown(value string) string {
 	switch {
 	case s.Show != nil:
 		return s.Show(value)
-	case s.Secret:
+	case s.Secret, s.isStructured():
 		return ""
 	}
 	return value
@@ -162,6 +165,9 @@ func (t Table) AddFlags(set *pflag.FlagSet) Flags {
 	flags := Flags{}
 	for _, s := range t {
 		help := s.Help
+		if s.isStructured() {
+			help += " A list of elements in YAML or JSON; docs/configuration.md has their keys."
+		}
 		if s.Default != "" && !s.isBool() {
 			help += " Default: " + s.Default + "."
 		}
@@ -223,8 +229,12 @@ func (t Table) Reference() string {
 			for _, alias := range s.Aliases {
 				fmt.Fprintf(&out, "- also read from `%s`\n", alias)
 			}
-			if s.Secret {
+			if s.hasFile() {
 				fmt.Fprintf(&out, "- as a file: `%s_FILE`, or `%s-file` in the YAML file\n", s.Variable(), s.Name)
+			}
+			if s.isStructured() {
+				fmt.Fprintf(&out, "- form: a list in the YAML file; elsewhere the same list as YAML or JSON\n\n"+
+					"The keys of an element:\n\n%s", keyReference(s.Keys, ""))
 			}
 			if s.Default != "" {
 				fmt.Fprintf(&out, "- default: `%s`\n", s.Default)

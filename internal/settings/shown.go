@@ -49,6 +49,8 @@ func (s *Setting) masked(from found) string {
 		return fmt.Sprintf("%s, %d entries", hidden, items)
 	case s.Secret:
 		return hidden
+	case s.isStructured():
+		return text // each value in it is redacted
 	}
 	return withoutPasswords(text)
 }
@@ -64,6 +66,12 @@ func (s *Setting) text(from found) (text string, items int) {
 			return "", from.items
 		}
 		return text, 1
+	}
+	if s.isStructured() {
+		if from.elements == nil {
+			return "", 0
+		}
+		return from.elements.shown, 1
 	}
 	value := reflect.ValueOf(s.Targets[0]).Elem()
 	if !s.isList() {

@@ -57,6 +57,7 @@ type layer struct {
 	source func(name string) source
 	names  func(*Setting) []string // by which the layer may have a setting, first one first
 	suffix string                  // of a name whose value is the path of a file
+	lists  map[string]*yaml.Node   // values of structured settings
 }
 
 // Read decodes the value of each setting into its targets, from the first source
@@ -105,12 +106,17 @@ func (v *Values) find(s *Setting, flags Flags, layers []layer) {
 	for _, l := range layers {
 		for _, name := range l.names(s) {
 			value, path := l.values[name], ""
-			if s.Secret {
+			if s.hasFile() {
 				path = l.values[name+l.suffix]
 			}
+			list := l.lists[name]
 			switch {
-			case value != "" && path != "":
+			case (value != "" || list != nil) && path != "":
 				v.fail(s, "%s and %s are both set; drop one", name, name+l.suffix)
+				return
+			case list != nil:
+				v.noteOldName(s, l.source(name))
+				v.assignNode(s, l.source(name), "", list)
 				return
 			case path != "":
 				v.assignFile(s, l.source(name+l.suffix), path)
@@ -132,6 +138,10 @@ func (v *Values) find(s *Setting, flags Flags, layers []layer) {
 
 // assign decodes the text of a value.
 func (v *Values) assign(s *Setting, from source, text string) {
+	if s.isStructured() {
+		v.assignText(s, from, "", text)
+		return
+	}
 	items := []string{text}
 	if s.isList() {
 		items = splitList(text)
@@ -169,7 +179,7 @@ func (v *Values) noteOldName(s *Setting, from source) {
 	}
 }
 
-// assignFile decodes a secret from the file that a setting names.
+// assignFile decodes a secret, or a list with keys, from the file that a setting names.
 func (v *Values) assignFile(s *Setting, from source, path string) {
 	if _, err := os.Stat(path); err != nil {
 		if clean, what := tidy(path); what != "" {
@@ -193,6 +203,10 @@ func (v *Values) assignFile(s *Setting, from source, path string) {
 	}
 	if !utf8.ValidString(content) {
 		v.note("%s: not UTF-8; if a secret in it has letters beyond ASCII, it is another one than on the screen", from.with(path))
+	}
+	if s.isStructured() {
+		v.assignText(s, from, path, content)
+		return
 	}
 	items, note := s.secretItems(raw, content)
 	if note != "" {
@@ -298,12 +312,12 @@ func (v *Values) readDotenv(path string) layer {
 	return l
 }
 
-// readFile reads a configuration file: a flat map in YAML from the names of
-// settings to their values. Scalars keep their text, so that an id like 0123
+// readFile reads a configuration file: a map in YAML from the names of settings to
+// their values, flat but for structured settings. Scalars keep their text, so that an id like 0123
 // and a version like 1.10 are not read as numbers.
 func (v *Values) readFile(path string) layer {
 	lines := map[string]int{}
-	l := layer{values: map[string]string{}, suffix: "-file",
+	l := layer{values: map[string]string{}, suffix: "-file", lists: map[string]*yaml.Node{},
 		names:  (*Setting).names,
 		source: func(name string) source { return source{name, path + ":" + strconv.Itoa(lines[name]), true} }}
 	text, err := textfile.Read(path)
@@ -333,6 +347,12 @@ func (v *Values) readFile(path string) layer {
 			continue
 		}
 		lines[name] = key.Line
+		if v.table.isStructured(name) {
+			if node.Tag != "!!null" {
+				l.lists[name] = node
+			}
+			continue
+		}
 		value, problem := scalar(node)
 		switch {
 		case problem != "":
@@ -370,6 +390,11 @@ func scalar(node *yaml.Node) (value, problem string) {
 	return node.Value, ""
 }
 
+// isStructured reports whether a key of the configuration file names a structured setting.
+func (t Table) isStructured(key string) bool {
+	return slices.ContainsFunc(t, func(s *Setting) bool { return s.isStructured() && slices.Contains(s.names(), key) })
+}
+
 // hasKey reports whether a key of the configuration file names a setting.
 func (t Table) hasKey(key string) bool {
 	if key == FileSetting {
@@ -377,7 +402,7 @@ func (t Table) hasKey(key string) bool {
 	}
 	return slices.ContainsFunc(t, func(s *Setting) bool {
 		secret, isFile := strings.CutSuffix(key, "-file")
-		return slices.Contains(s.names(), key) || s.Secret && isFile && slices.Contains(s.names(), secret)
+		return slices.Contains(s.names(), key) || s.hasFile() && isFile && slices.Contains(s.names(), secret)
 	})
 }
 
@@ -414,7 +439,7 @@ func (v *Values) noteUnknown(layers []layer) {
 	for _, s := range v.table {
 		for _, name := range s.variables() {
 			known = append(known, name)
-			if s.Secret {
+			if s.hasFile() {
 				known = append(known, name+"_FILE")
 			}
 		}

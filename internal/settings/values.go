@@ -32,6 +32,8 @@ type found struct {
 	items  int
 	path   string   // of the file that has the value; "" for none
 	secret []string // the values in that file
+
+	elements *elements // of a structured setting
 }
 
 // Notes say which values were read in another way than they are written, and
@@ -141,6 +143,12 @@ func (v *Values) Explain(err error) error {
 	fields, errs := invalid.All(err)
 	explained := map[*Setting]string{} // path of the first error
 	for _, e := range fields {
+		if s, at := v.structured(e.Field); s != nil {
+			if !slices.Contains(v.bad, s) {
+				errs = append(errs, v.explainElement(s, at, e))
+			}
+			continue
+		}
 		path := index.ReplaceAllString(e.Field, "")
 		isItem := path != e.Field
 		s := v.paths[path]
