@@ -129,6 +129,8 @@ const (
 	ScopeMissing      Cause = "scope_missing"
 	PermissionMissing Cause = "permission_missing"
 	StepUpRequired    Cause = "step_up_required"
+	// CallerNotAllowed: the method does not admit the class of the caller.
+	CallerNotAllowed Cause = "caller_class_not_allowed"
 )
 
 // The causes of a [KeySetChanged].

@@ -15,14 +15,15 @@ const Domain = "gatehouse"
 // Reasons of refused calls. Server attaches them; gateway makes challenges of
 // them and client fetches another token for them.
 const (
-	TokenMissing      = "TOKEN_MISSING"      // no bearer token in the call
-	TokenInvalid      = "TOKEN_INVALID"      // malformed, badly signed, or for another audience or issuer
-	TokenExpired      = "TOKEN_EXPIRED"      // past exp
-	TokenRevoked      = "TOKEN_REVOKED"      // on the denylist
-	TokenUnverifiable = "TOKEN_UNVERIFIABLE" // key set or denylist unavailable
-	ScopeMissing      = "SCOPE_MISSING"      // metadata "scope": required scopes, space-separated
-	PermissionMissing = "PERMISSION_MISSING" // metadata "permissions": required permissions, space-separated
-	StepUpRequired    = "STEP_UP_REQUIRED"   // metadata "max_age" (seconds), "acr_values" (RFC 9470)
+	TokenMissing      = "TOKEN_MISSING"            // no bearer token in the call
+	TokenInvalid      = "TOKEN_INVALID"            // malformed, badly signed, or for another audience or issuer
+	TokenExpired      = "TOKEN_EXPIRED"            // past exp
+	TokenRevoked      = "TOKEN_REVOKED"            // on the denylist
+	TokenUnverifiable = "TOKEN_UNVERIFIABLE"       // key set or denylist unavailable
+	ScopeMissing      = "SCOPE_MISSING"            // metadata "scope": required scopes, space-separated
+	PermissionMissing = "PERMISSION_MISSING"       // metadata "permissions": required permissions, space-separated
+	StepUpRequired    = "STEP_UP_REQUIRED"         // metadata "max_age" (seconds), "acr_values" (RFC 9470)
+	CallerNotAllowed  = "CALLER_CLASS_NOT_ALLOWED" // metadata "callers": the admitted classes, space-separated
 )
 
 // Reasons of session administration.

@@ -20,6 +20,7 @@ var causes = map[string]audit.Cause{
 	ReasonScopeMissing:      audit.ScopeMissing,
 	ReasonPermissionMissing: audit.PermissionMissing,
 	ReasonStepUpRequired:    audit.StepUpRequired,
+	ReasonCallerNotAllowed:  audit.CallerNotAllowed,
 }
 
 // denied records a refused call: each one of a principal, and a sample of those without

@@ -26,6 +26,7 @@ const (
 	ReasonScopeMissing      = reason.ScopeMissing      // metadata "scope": all that the method needs, space-separated
 	ReasonPermissionMissing = reason.PermissionMissing // metadata "permissions": all that the method needs, space-separated
 	ReasonStepUpRequired    = reason.StepUpRequired    // metadata "max_age" (seconds), "acr_values" (RFC 9470)
+	ReasonCallerNotAllowed  = reason.CallerNotAllowed  // metadata "callers": the classes that the method admits, space-separated
 	ReasonUnverifiable      = reason.TokenUnverifiable // key set or denylist unavailable
 )
 
@@ -49,6 +50,14 @@ var (
 
 	statusNoPolicy = status.New(codes.Internal, "internal error") // the log has the cause
 )
+
+// classRefusals are the refusals of callers by the only class that a method admits.
+var classRefusals = map[Class]*status.Status{
+	Users: refusal(codes.PermissionDenied, ReasonCallerNotAllowed,
+		"this method is for users; the token is one of a machine", map[string]string{"callers": Users.String()}),
+	Machines: refusal(codes.PermissionDenied, ReasonCallerNotAllowed,
+		"this method is for machines; the token is one of a user", map[string]string{"callers": Machines.String()}),
+}
 
 func statusScopes(scopes []string) *status.Status {
 	needed := strings.Join(scopes, " ")

@@ -28,6 +28,8 @@ import (
 
 const audience = "https://api.example"
 
+const users, machines = authv1.Callers_CALLERS_USERS, authv1.Callers_CALLERS_MACHINES
+
 // A method of a service that has only a descriptor.
 type method struct {
 	name   string

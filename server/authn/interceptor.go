@@ -45,6 +45,9 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 		i.denied(ctx, rule, p, err)
 		return nil, err
 	}
+	if rule.ignores(p) {
+		return handler(ctx, req)
+	}
 	return handler(NewContext(ctx, p), req)
 }
 
@@ -75,6 +78,9 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		err := st.Err()
 		i.denied(ss.Context(), rule, p, err)
 		return err
+	}
+	if rule.ignores(p) {
+		return handler(srv, ss)
 	}
 	left := p.ExpiresAt.Sub(i.verifier.now())
 	if left <= 0 {

@@ -23,6 +23,9 @@ type Rule struct {
 	MaxAge time.Duration
 	// ACRValues are the authentication context classes of which one is required.
 	ACRValues []string
+	// Callers are the classes of callers that are admitted, Users before Machines; nil
+	// for a public method.
+	Callers []Class
 
 	// The refusals are made once, with the rule.
 	scopesMissing, permissionsMissing, stepUp *status.Status
@@ -47,6 +50,9 @@ func (r Rule) String() string {
 	add("scope", r.Scopes)
 	add("permission", r.Permissions)
 	add("acr", r.ACRValues)
+	if slices.Contains(r.Callers, Machines) {
+		add("callers", classNames(r.Callers))
+	}
 	if r.MaxAge > 0 {
 		words = append(words, "signed in within "+r.MaxAge.String())
 	}
@@ -55,6 +61,9 @@ func (r Rule) String() string {
 
 // allows returns why the rule refuses a verified principal, nil if it does not.
 func (r *Rule) allows(p *Principal, now time.Time) *status.Status {
+	if !r.Public && !slices.Contains(r.Callers, p.Class) {
+		return classRefusals[r.Callers[0]]
+	}
 	for _, scope := range r.Scopes {
 		if !p.HasScope(scope) {
 			return r.scopesMissing
@@ -74,11 +83,16 @@ func (r *Rule) allows(p *Principal, now time.Time) *status.Status {
 	return nil
 }
 
+// ignores reports whether a call with the principal is one without a token. A public
+// method admits no class by name, and its service, which may have been written when all
+// callers were users, must not take a machine for one.
+func (r *Rule) ignores(p *Principal) bool { return r.Public && p.Class == Machines }
+
 // newRule returns the rule of a method. No policy means that a token is needed and
 // enough. A rule with an error admits no caller.
 func newRule(full string, policy *authv1.Policy) *Rule {
 	if policy == nil {
-		return &Rule{Method: full}
+		return &Rule{Method: full, Callers: usersOnly}
 	}
 	fail := func(format string, args ...any) *Rule {
 		return brokenRule(full, fmt.Errorf(format, args...))
@@ -115,14 +129,54 @@ func newRule(full string, policy *authv1.Policy) *Rule {
 			}
 		}
 	}
-	conditions := len(rule.Scopes)+len(rule.Permissions)+len(rule.ACRValues) > 0 || policy.MaxAge != nil
+	callers, err := classes(policy.GetCallers())
+	if err != nil {
+		return fail("%w", err)
+	}
+	if slices.Contains(callers, Machines) && (policy.MaxAge != nil || len(rule.ACRValues) > 0) {
+		return fail("admits machines and has max_age or acr_values; machines do not sign in, so that none could call it; remove one or the other")
+	}
+	conditions := len(rule.Scopes)+len(rule.Permissions)+len(rule.ACRValues)+len(policy.GetCallers()) > 0 || policy.MaxAge != nil
 	if rule.Public && conditions {
 		return fail("is public and has conditions; remove one or the other")
+	}
+	if !rule.Public {
+		rule.Callers = callers
 	}
 	rule.scopesMissing = statusScopes(rule.Scopes)
 	rule.permissionsMissing = statusPermissions(rule.Permissions)
 	rule.stepUp = statusStepUp(rule.MaxAge, rule.ACRValues)
 	return rule
+}
+
+// usersOnly are the classes of a policy that names none.
+var usersOnly = []Class{Users}
+
+// classes returns the classes of callers that a policy admits.
+func classes(callers []authv1.Callers) ([]Class, error) {
+	if len(callers) == 0 {
+		return usersOnly, nil
+	}
+	var list []Class
+	for i, c := range callers {
+		class, known := map[authv1.Callers]Class{authv1.Callers_CALLERS_USERS: Users, authv1.Callers_CALLERS_MACHINES: Machines}[c]
+		switch {
+		case !known:
+			return nil, fmt.Errorf("callers has %v; give CALLERS_USERS, CALLERS_MACHINES, or both", c)
+		case slices.Contains(callers[:i], c):
+			return nil, fmt.Errorf("callers names %v twice; remove one", c)
+		}
+		list = append(list, class)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func classNames(classes []Class) (names []string) {
+	for _, class := range classes {
+		names = append(names, class.String())
+	}
+	return names
 }
 
 func brokenRule(full string, err error) *Rule {

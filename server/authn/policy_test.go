@@ -28,6 +28,9 @@ func TestTable(t *testing.T) {
 		method{"Empty", &authv1.Policy{}},
 		method{"List", &authv1.Policy{Public: true}},
 		method{"Write", &authv1.Policy{Scopes: []string{"a:write", "b"}, Permissions: []string{"edit"}}},
+		method{"People", &authv1.Policy{Callers: []authv1.Callers{users}}},
+		method{"Publish", &authv1.Policy{Callers: []authv1.Callers{machines}, Permissions: []string{"publish"}}},
+		method{"See", &authv1.Policy{Callers: []authv1.Callers{machines, users}}},
 		method{"Pay", &authv1.Policy{MaxAge: durationpb.New(5 * time.Minute), AcrValues: []string{"urn:mfa", "phr"}}},
 	)
 	info["vendor.Unlinked"] = grpc.ServiceInfo{Methods: []grpc.MethodInfo{{Name: "Do"}, {Name: "See"}}} // no descriptor
@@ -41,7 +44,10 @@ func TestTable(t *testing.T) {
 		"/" + name + "/Empty: token",
 		"/" + name + "/List: public",
 		"/" + name + "/Pay: token, acr urn:mfa+phr, signed in within 5m0s",
+		"/" + name + "/People: token",
+		"/" + name + "/Publish: token, permission publish, callers machines",
 		"/" + name + "/Read: token",
+		"/" + name + "/See: token, callers users+machines",
 		"/" + name + "/Write: token, scope a:write+b, permission edit",
 		"/vendor.Unlinked/Do: token",
 		"/vendor.Unlinked/See: public",
@@ -56,9 +62,9 @@ func TestTable(t *testing.T) {
 	}
 
 	// A change to a returned rule does not change the policy.
-	rules[4].Scopes[0] = "anything"
-	if again := table.Rules(); again[4].Scopes[0] != "a:write" {
-		t.Errorf("a change to a returned rule changed the table: %v", again[4].Scopes)
+	rules[7].Scopes[0], rules[0].Callers[0] = "anything", authn.Machines
+	if again := table.Rules(); again[7].Scopes[0] != "a:write" || again[0].Callers[0] != authn.Users {
+		t.Errorf("a change to a returned rule changed the table: %v, %v", again[7].Scopes, again[0].Callers)
 	}
 }
 
@@ -87,6 +93,12 @@ func TestContradictions(t *testing.T) {
 		{"negative time", &authv1.Policy{MaxAge: durationpb.New(-time.Minute)}, "max_age is -1m0s"},
 		{"half a second", &authv1.Policy{MaxAge: durationpb.New(1500 * time.Millisecond)}, "max_age is 1.5s"},
 		{"impossible duration", &authv1.Policy{MaxAge: &durationpb.Duration{Seconds: 1, Nanos: -1}}, "max_age: "},
+		{"public with callers", public(&authv1.Policy{Callers: []authv1.Callers{users}}), "is public and has conditions"},
+		{"no class", &authv1.Policy{Callers: []authv1.Callers{users, authv1.Callers_CALLERS_UNSPECIFIED}}, "callers has CALLERS_UNSPECIFIED; give"},
+		{"class of a later version", &authv1.Policy{Callers: []authv1.Callers{7, users}}, "callers has 7; give"},
+		{"class twice", &authv1.Policy{Callers: []authv1.Callers{machines, users, machines}}, "callers names CALLERS_MACHINES twice"},
+		{"machines that sign in", &authv1.Policy{Callers: []authv1.Callers{machines}, MaxAge: durationpb.New(time.Minute)}, "admits machines and has max_age or acr_values"},
+		{"machines of a class", &authv1.Policy{Callers: []authv1.Callers{users, machines}, AcrValues: []string{"a"}}, "admits machines and has max_age or acr_values"},
 		{"condition of a later version", later(), "a condition that this version does not know"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -247,6 +259,9 @@ func TestPolicyDocument(t *testing.T) {
 		if field.Message() != nil {
 			kind = string(field.Message().FullName())
 		}
+		if field.Enum() != nil {
+			kind = string(field.Enum().FullName())
+		}
 		if field.IsList() {
 			kind = "repeated " + kind
 		}
@@ -263,6 +278,7 @@ func TestPolicyDocument(t *testing.T) {
 	want = []string{
 		authn.ReasonTokenMissing, authn.ReasonTokenInvalid, authn.ReasonTokenExpired, authn.ReasonTokenRevoked,
 		authn.ReasonUnverifiable, authn.ReasonScopeMissing, authn.ReasonPermissionMissing, authn.ReasonStepUpRequired,
+		authn.ReasonCallerNotAllowed,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the document has the reasons %q, want %q", got, want)

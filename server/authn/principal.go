@@ -72,8 +72,8 @@ func NewContext(ctx context.Context, p *Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// FromContext returns the principal of a call. A call of a public method without a
-// token has none.
+// FromContext returns the principal of a call. A call of a public method has none if it
+// has no token, or that of a machine.
 func FromContext(ctx context.Context) (*Principal, bool) {
 	p, _ := ctx.Value(principalKey{}).(*Principal)
 	return p, p != nil

@@ -83,6 +83,7 @@ func (t *Table) Rules() []Rule {
 	for _, rule := range *t.rules.Load() {
 		r := *rule
 		r.Scopes, r.Permissions, r.ACRValues = slices.Clone(r.Scopes), slices.Clone(r.Permissions), slices.Clone(r.ACRValues)
+		r.Callers = slices.Clone(r.Callers)
 		rules = append(rules, r)
 	}
 	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.Method, b.Method) })

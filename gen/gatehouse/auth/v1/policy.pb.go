@@ -25,12 +25,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Callers is a class of callers: what kind of issuer their tokens are from.
+type Callers int32
+
+const (
+	Callers_CALLERS_UNSPECIFIED Callers = 0
+	// Callers with a token of an issuer that signs in users. An application's own token
+	// of such an issuer (client credentials) is of this class too.
+	Callers_CALLERS_USERS Callers = 1
+	// Callers with a token of an issuer for workloads, such as jobs of a CI system or
+	// service accounts of Kubernetes.
+	Callers_CALLERS_MACHINES Callers = 2
+)
+
+// Enum value maps for Callers.
+var (
+	Callers_name = map[int32]string{
+		0: "CALLERS_UNSPECIFIED",
+		1: "CALLERS_USERS",
+		2: "CALLERS_MACHINES",
+	}
+	Callers_value = map[string]int32{
+		"CALLERS_UNSPECIFIED": 0,
+		"CALLERS_USERS":       1,
+		"CALLERS_MACHINES":    2,
+	}
+)
+
+func (x Callers) Enum() *Callers {
+	p := new(Callers)
+	*p = x
+	return p
+}
+
+func (x Callers) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Callers) Descriptor() protoreflect.EnumDescriptor {
+	return file_gatehouse_auth_v1_policy_proto_enumTypes[0].Descriptor()
+}
+
+func (Callers) Type() protoreflect.EnumType {
+	return &file_gatehouse_auth_v1_policy_proto_enumTypes[0]
+}
+
+func (x Callers) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Callers.Descriptor instead.
+func (Callers) EnumDescriptor() ([]byte, []int) {
+	return file_gatehouse_auth_v1_policy_proto_rawDescGZIP(), []int{0}
+}
+
 // A Policy is the authorization of a method. All conditions in it must hold. A
 // method without a policy requires a valid token and nothing else.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Calls without a token are accepted. A token that is sent must be valid. Excludes
-	// every other field.
+	// Calls without a token are accepted. A token that is sent must be valid; a machine
+	// that sends one is treated as a caller without a token. Excludes every other field.
 	Public bool `protobuf:"varint,1,opt,name=public,proto3" json:"public,omitempty"`
 	// OAuth 2.0 scopes, all of which the token must have (claim "scope" or "scp").
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
@@ -43,7 +97,11 @@ type Policy struct {
 	MaxAge *durationpb.Duration `protobuf:"bytes,4,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	// Authentication context classes, one of which the token must have (claim "acr",
 	// RFC 9470).
-	AcrValues     []string `protobuf:"bytes,5,rep,name=acr_values,json=acrValues,proto3" json:"acr_values,omitempty"`
+	AcrValues []string `protobuf:"bytes,5,rep,name=acr_values,json=acrValues,proto3" json:"acr_values,omitempty"`
+	// The classes of callers that are admitted. Default: users only. The server's
+	// configuration says of which class an issuer's tokens are, so a token cannot claim
+	// a class.
+	Callers       []Callers `protobuf:"varint,6,rep,packed,name=callers,proto3,enum=gatehouse.auth.v1.Callers" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,6 +171,13 @@ func (x *Policy) GetAcrValues() []string {
 	return nil
 }
 
+func (x *Policy) GetCallers() []Callers {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
+}
+
 var file_gatehouse_auth_v1_policy_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -139,14 +204,19 @@ var File_gatehouse_auth_v1_policy_proto protoreflect.FileDescriptor
 
 const file_gatehouse_auth_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/auth/v1/policy.proto\x12\x11gatehouse.auth.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
+	"\x1egatehouse/auth/v1/policy.proto\x12\x11gatehouse.auth.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe3\x01\n" +
 	"\x06Policy\x12\x16\n" +
 	"\x06public\x18\x01 \x01(\bR\x06public\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12 \n" +
 	"\vpermissions\x18\x03 \x03(\tR\vpermissions\x122\n" +
 	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12\x1d\n" +
 	"\n" +
-	"acr_values\x18\x05 \x03(\tR\tacrValues:S\n" +
+	"acr_values\x18\x05 \x03(\tR\tacrValues\x124\n" +
+	"\acallers\x18\x06 \x03(\x0e2\x1a.gatehouse.auth.v1.CallersR\acallers*K\n" +
+	"\aCallers\x12\x17\n" +
+	"\x13CALLERS_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rCALLERS_USERS\x10\x01\x12\x14\n" +
+	"\x10CALLERS_MACHINES\x10\x02:S\n" +
 	"\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xf2\xab\x03 \x01(\v2\x19.gatehouse.auth.v1.PolicyR\x06policyB\xcb\x01\n" +
 	"\x15com.gatehouse.auth.v1B\vPolicyProtoP\x01Z?github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1;authv1\xa2\x02\x03GAX\xaa\x02\x11Gatehouse.Auth.V1\xca\x02\x11Gatehouse\\Auth\\V1\xe2\x02\x1dGatehouse\\Auth\\V1\\GPBMetadata\xea\x02\x13Gatehouse::Auth::V1b\x06proto3"
 
@@ -162,21 +232,24 @@ func file_gatehouse_auth_v1_policy_proto_rawDescGZIP() []byte {
 	return file_gatehouse_auth_v1_policy_proto_rawDescData
 }
 
+var file_gatehouse_auth_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_gatehouse_auth_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_gatehouse_auth_v1_policy_proto_goTypes = []any{
-	(*Policy)(nil),                     // 0: gatehouse.auth.v1.Policy
-	(*durationpb.Duration)(nil),        // 1: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 2: google.protobuf.MethodOptions
+	(Callers)(0),                       // 0: gatehouse.auth.v1.Callers
+	(*Policy)(nil),                     // 1: gatehouse.auth.v1.Policy
+	(*durationpb.Duration)(nil),        // 2: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 3: google.protobuf.MethodOptions
 }
 var file_gatehouse_auth_v1_policy_proto_depIdxs = []int32{
-	1, // 0: gatehouse.auth.v1.Policy.max_age:type_name -> google.protobuf.Duration
-	2, // 1: gatehouse.auth.v1.policy:extendee -> google.protobuf.MethodOptions
-	0, // 2: gatehouse.auth.v1.policy:type_name -> gatehouse.auth.v1.Policy
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: gatehouse.auth.v1.Policy.max_age:type_name -> google.protobuf.Duration
+	0, // 1: gatehouse.auth.v1.Policy.callers:type_name -> gatehouse.auth.v1.Callers
+	3, // 2: gatehouse.auth.v1.policy:extendee -> google.protobuf.MethodOptions
+	1, // 3: gatehouse.auth.v1.policy:type_name -> gatehouse.auth.v1.Policy
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	2, // [2:3] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_auth_v1_policy_proto_init() }
@@ -189,13 +262,14 @@ func file_gatehouse_auth_v1_policy_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_auth_v1_policy_proto_rawDesc), len(file_gatehouse_auth_v1_policy_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   1,
 			NumExtensions: 1,
 			NumServices:   0,
 		},
 		GoTypes:           file_gatehouse_auth_v1_policy_proto_goTypes,
 		DependencyIndexes: file_gatehouse_auth_v1_policy_proto_depIdxs,
+		EnumInfos:         file_gatehouse_auth_v1_policy_proto_enumTypes,
 		MessageInfos:      file_gatehouse_auth_v1_policy_proto_msgTypes,
 		ExtensionInfos:    file_gatehouse_auth_v1_policy_proto_extTypes,
 	}.Build()
