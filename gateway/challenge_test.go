@@ -46,6 +46,8 @@ func TestChallenge(t *testing.T) {
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a permission that is needed."`},
 		{"permission with a scope", codes.PermissionDenied, info("PERMISSION_MISSING", "scope", "admin"), 403,
 			bearer + `, error="insufficient_scope", error_description="The access token lacks a permission that is needed.", scope="admin"`},
+		{"class of callers", codes.PermissionDenied, info("CALLER_CLASS_NOT_ALLOWED", "callers", "users"), 403,
+			bearer + `, error="insufficient_scope", error_description="The access token is of an issuer whose callers are not admitted."`},
 		{"step up", codes.Unauthenticated, info("STEP_UP_REQUIRED", "acr_values", "urn:a urn:b", "max_age", "300"), 401,
 			bearer + `, error="insufficient_user_authentication", error_description="A fresher or stronger sign-in is required.", acr_values="urn:a urn:b", max_age="300"`},
 		{"step up by age alone", codes.Unauthenticated, info("STEP_UP_REQUIRED", "max_age", "300"), 401,

@@ -131,6 +131,10 @@ func (f failure) under(p policy) (failure, bool) {
 		return f.lacking("scope", reason.ScopeMissing, "scope", p.Scopes), true
 	case f.status == 403 && len(p.Permissions) > 0:
 		return f.lacking("permission", reason.PermissionMissing, "permissions", p.Permissions), true
+	case f.status == 403 && p.Callers != nil && !p.usersToo():
+		f.about = "The token is one of a user. Or the caller is not permitted for another reason."
+		f.message = "this method is for machines; the token is one of a user"
+		f.details = []object{errorInfo(reason.CallerNotAllowed, object{{"callers", machines}})}
 	default:
 		return f, false
 	}

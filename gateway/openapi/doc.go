@@ -25,6 +25,7 @@
 //	permissions  required permissions, all of them
 //	maxAge       greatest age of the sign-in, in seconds
 //	acrValues    accepted authentication contexts, one of them
+//	callers      admitted classes of callers, users and machines; users if absent
 //
 // # Schemas
 //

@@ -214,11 +214,24 @@ func pathFields(pattern string) (fields []protoreflect.Name) {
 // and sufficient.
 func policyOf(method protoreflect.MethodDescriptor) policy {
 	p, _ := proto.GetExtension(method.Options(), authv1.E_Policy).(*authv1.Policy)
-	return policy{
+	access := policy{
 		Public: p.GetPublic(), Scopes: p.GetScopes(), Permissions: p.GetPermissions(),
 		MaxAge: int64(p.GetMaxAge().AsDuration() / time.Second), ACRValues: p.GetAcrValues(),
 	}
+	if slices.Contains(p.GetCallers(), authv1.Callers_CALLERS_MACHINES) {
+		access.Callers = []string{machines}
+		if slices.Contains(p.GetCallers(), authv1.Callers_CALLERS_USERS) {
+			access.Callers = []string{users, machines}
+		}
+	}
+	return access
 }
+
+// The classes of callers in x-gatehouse-policy.
+const users, machines = "users", "machines"
+
+// usersToo reports whether the policy admits users.
+func (p policy) usersToo() bool { return p.Callers == nil || slices.Contains(p.Callers, users) }
 
 // sentence describes the policy.
 func (p policy) sentence() string {
@@ -226,6 +239,12 @@ func (p policy) sentence() string {
 		return "**Access:** public. If a token is sent, it must be valid."
 	}
 	words := []string{"a valid token"}
+	switch {
+	case !p.usersToo():
+		words[0] += " of a machine, not of a user"
+	case p.Callers != nil:
+		words[0] += " of a user or a machine"
+	}
 	add := func(one, many string, values []string) {
 		switch len(values) {
 		case 0:
@@ -245,7 +264,7 @@ func (p policy) sentence() string {
 }
 
 // security returns the security requirements. A public method also has the empty
-// one.
+// one. A method for machines does not have the session, which is a user's.
 func (b *builder) security(p policy) []map[string][]string {
 	scopes := p.Scopes
 	if scopes == nil {
@@ -256,6 +275,9 @@ func (b *builder) security(p policy) []map[string][]string {
 		requirements = append(requirements, map[string][]string{})
 	}
 	for _, scheme := range b.securitySchemes() {
+		if scheme.name == "session" && !p.usersToo() {
+			continue
+		}
 		requirements = append(requirements, map[string][]string{scheme.name: scopes})
 	}
 	return requirements

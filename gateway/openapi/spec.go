@@ -37,6 +37,7 @@ type policy struct {
 	Permissions []string `json:"permissions,omitempty"`
 	MaxAge      int64    `json:"maxAge,omitempty"` // seconds
 	ACRValues   []string `json:"acrValues,omitempty"`
+	Callers     []string `json:"callers,omitempty"` // users by default
 }
 
 // A parameter is one in a path, a query or a header, or a reference to one

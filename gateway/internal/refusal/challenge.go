@@ -51,6 +51,8 @@ func challenge(st *status.Status) (value string, httpStatus int) {
 		// There is a scope only if the server names one.
 		return errorChallenge("insufficient_scope", "The access token lacks a permission that is needed.",
 			"scope", scopes(info.GetMetadata()["scope"])), http.StatusForbidden
+	case reason.CallerNotAllowed:
+		return errorChallenge("insufficient_scope", "The access token is of an issuer whose callers are not admitted."), http.StatusForbidden
 	case reason.StepUpRequired:
 		return errorChallenge("insufficient_user_authentication", "A fresher or stronger sign-in is required.",
 			"acr_values", httpheader.Printable(info.GetMetadata()["acr_values"]),
