@@ -35,8 +35,9 @@ const (
 
 // Reasons that any service may use, with its own domain.
 const (
-	ETagMismatch   = "ETAG_MISMATCH"   // a conditional request whose entity tag is not the resource's (AIP-154)
-	ServerStopping = "SERVER_STOPPING" // a stream ends because the process stops; RetryInfo says when to reconnect
+	ETagMismatch   = "ETAG_MISMATCH"    // a conditional request whose entity tag is not the resource's (AIP-154)
+	ContentTooLong = "CONTENT_TOO_LONG" // an upload that exceeds the service's limit; metadata "max_bytes"
+	ServerStopping = "SERVER_STOPPING"  // a stream ends because the process stops; RetryInfo says when to reconnect
 )
 
 // Status returns a status with details, such as an ErrorInfo; without them if they
