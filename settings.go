@@ -88,6 +88,11 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.BFF.Login.OmitResource},
 			Help: "Do not send the audience as the parameter resource (RFC 8707), for providers that refuse " +
 				"it, such as Entra."},
+		{Name: "id-token-algorithms", Group: "Login", Placeholder: "LIST", Default: "RS256",
+			Targets: []any{&cfg.BFF.Login.IDTokenAlgorithms},
+			Help: "The algorithms of signatures that are accepted of ID tokens, logout tokens and signed " +
+				"userinfo, with commas: RS256, PS256, ES256, EdDSA (Ed25519). List only those with which the " +
+				"provider signs."},
 		{Name: "login-parameters", Group: "Login", Placeholder: "LIST",
 			Targets: []any{&cfg.BFF.Login.Parameters},
 			Help: "Parameters of the provider's own for the login, with commas: NAME for one that a link to " +
@@ -119,6 +124,10 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.Server.Authn.Audience, &cfg.Gateway.Resource.Audience, &cfg.BFF.Login.Audience},
 			Help: "The identifier of the API: requested at login, required in access tokens. Without one, " +
 				"many providers issue opaque tokens, which cannot be verified."},
+		{Name: "access-token-algorithms", Group: "API", Placeholder: "LIST", Default: "RS256",
+			Targets: []any{&cfg.Server.Authn.Algorithms},
+			Help: "The algorithms of signatures that the server accepts of access tokens, with commas: RS256, " +
+				"PS256, ES256, EdDSA (Ed25519). List only those with which the provider signs."},
 		{Name: "require-at-jwt", Group: "API",
 			Targets: []any{&cfg.Server.Authn.Profile.RequireATJWT},
 			Help: "Accept only access tokens of the type at+jwt (RFC 9068). Required if the audience is also " +

@@ -39,7 +39,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/revocation"
 	"github.com/gatehouse-dev/gatehouse/internal/throttle"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -121,7 +120,7 @@ func New(cfg Config) (*BFF, error) {
 		return nil, fmt.Errorf("bff: %w", err)
 	}
 	b.prober = probe.New(b.party)
-	logoutTokens, err := token.NewLogoutVerifier(token.ClientConfig{Provider: b.provider, ClientID: cfg.Client.ID, Now: cfg.Now})
+	logoutTokens, err := b.party.LogoutTokens()
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -232,6 +233,10 @@ type LoginConfig struct {
 	// needs that: require them by policies. Those that the bff sets itself are refused.
 	// Default: none.
 	Parameters []string
+	// IDTokenAlgorithms are the algorithms of signatures that are accepted of ID tokens,
+	// logout tokens and signed userinfo: of RS256, PS256, ES256 and EdDSA (Ed25519).
+	// Default: RS256 alone.
+	IDTokenAlgorithms []string
 	// Rate is the number of logins that one address (an IPv6 /64) may start in
 	// a minute. Default: DefaultLoginRate.
 	Rate int
@@ -464,6 +469,7 @@ func (cfg LoginConfig) validate() error {
 		errs = append(errs, invalid.Field("Rate", cfg.Rate, "is negative",
 			fmt.Sprintf("give the number of logins that one address may start in a minute, such as %d", DefaultLoginRate)))
 	}
+	errs = append(errs, jwk.ValidAlgorithms("IDTokenAlgorithms", cfg.IDTokenAlgorithms))
 	return errors.Join(append(errs, cfg.checkParameters()...)...)
 }
 
@@ -588,7 +594,8 @@ func (cfg Config) party(base *url.URL) rp.Config {
 		Audience: cfg.Login.Audience, OmitAudience: cfg.Login.OmitAudience, OmitResource: cfg.Login.OmitResource,
 		ConsentAlways: cfg.Login.OfflineConsent == ConsentAlways, ConsentNever: cfg.Login.OfflineConsent == ConsentNever,
 		ResponseMode: string(cfg.Login.ResponseMode), OmitPAR: cfg.Login.OmitPAR, RefreshTimeout: cfg.Sessions.RefreshTimeout,
-		HTTPClient: cfg.HTTPClient, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
+		IDTokenAlgorithms: cfg.Login.IDTokenAlgorithms,
+		HTTPClient:        cfg.HTTPClient, Setting: cfg.SettingName, Now: cfg.Now, Rand: cfg.Rand, Logger: cfg.Logger,
 		Requests: metrics.NewHistogram(cfg.MeterProvider, metrics.ProviderRequestDuration),
 	}
 }

@@ -195,7 +195,7 @@ func (b *BFF) Ready(ctx context.Context) error {
 	if b.reached.Load() {
 		return nil
 	}
-	if err := b.provider.Ready(); err != nil {
+	if err := b.party.Ready(); err != nil {
 		return err
 	}
 	md, err := b.provider.Metadata()

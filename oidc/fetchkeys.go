@@ -97,6 +97,7 @@ func (p *Provider) replace(number uint64, set *keySet) audit.Cause {
 	p.published = number
 	before := p.set.Load()
 	gone, added := set.inherit(before)
+	set.findSole()
 	p.set.Store(set)
 	// After the store, so that a key is at all times in the set or withdrawn.
 	for _, k := range gone {

@@ -18,7 +18,8 @@ type Key struct {
 	ID string
 	// Algorithm is the key's "alg", such as "RS256"; "" if it has none.
 	Algorithm string
-	// Public is the key: an *rsa.PublicKey.
+	// Public is the key: an *rsa.PublicKey, an *ecdsa.PublicKey on P-256, or an
+	// ed25519.PublicKey.
 	Public crypto.PublicKey
 
 	withdrawn atomic.Bool
@@ -39,6 +40,7 @@ func (k *Key) same(other *Key) bool {
 type keySet struct {
 	keys      []*Key
 	byID      map[string][]*Key
+	sole      []*Key // each the only one for one algorithm, for tokens without a kid
 	uri       string
 	etag      string
 	confirmed time.Time // when the provider last returned this set, or "not modified"
@@ -93,6 +95,32 @@ func (s *keySet) find(k *Key) *Key {
 		}
 	}
 	return nil
+}
+
+// signs reports whether the key can have made signatures of an algorithm.
+func (k *Key) signs(algorithm string) bool { return jwk.Fits(algorithm, k.Public, k.Algorithm) }
+
+// algorithms returns the algorithms of the keys.
+func (s *keySet) algorithms() []string {
+	return slices.DeleteFunc(jwk.Algorithms(), func(algorithm string) bool {
+		return !slices.ContainsFunc(s.keys, func(k *Key) bool { return k.signs(algorithm) })
+	})
+}
+
+// findSole sets s.sole.
+func (s *keySet) findSole() {
+	s.sole = nil
+	for _, algorithm := range jwk.Algorithms() {
+		var fit []*Key
+		for _, k := range s.keys {
+			if k.signs(algorithm) {
+				fit = append(fit, k)
+			}
+		}
+		if len(fit) == 1 && !slices.Contains(s.sole, fit[0]) {
+			s.sole = append(s.sole, fit[0])
+		}
+	}
 }
 
 // inherit replaces keys by the equal ones of an earlier set. It returns the keys

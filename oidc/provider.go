@@ -360,6 +360,16 @@ func (p *Provider) KeysConfirmed() time.Time {
 	return time.Time{}
 }
 
+// KeyAlgorithms returns the signature algorithms of tokens for which the provider has
+// keys: of RS256, PS256, ES256 and EdDSA, in this order. An RSA key without an "alg"
+// counts for two. It is nil before the first keys have arrived.
+func (p *Provider) KeyAlgorithms() []string {
+	if set := p.set.Load(); set != nil {
+		return set.algorithms()
+	}
+	return nil
+}
+
 // KeysUsable reports whether there is a key set that may still be used at now.
 func (p *Provider) KeysUsable(now time.Time) bool { return p.set.Load().usable(now) }
 

@@ -25,7 +25,7 @@ const (
 var (
 	errNotPublished = fmt.Errorf("%w: the provider does not publish it", ErrUnknownKey)
 	errBudget       = fmt.Errorf("%w: unknown kid, and no refetch left in the budget", ErrUnknownKey)
-	errManyKeys     = fmt.Errorf("%w: no kid, and the provider has more than one key", ErrUnknownKey)
+	errManyKeys     = fmt.Errorf("%w: no kid, and the provider has more than one key of a kind", ErrUnknownKey)
 )
 
 // refetch is guarded by Provider.mu.
@@ -83,8 +83,9 @@ func (r *refetch) setUnknown(kid string, now time.Time) {
 func (r *refetch) forget() { r.negative = nil }
 
 // Keys returns the keys that may have signed a token with this kid; "" means a
-// token without one, for which the set's only key is returned. If the set has no
-// such key, Keys fetches the set again, within a budget of 5 fetches a minute,
+// token without one, for which the keys are returned that are the set's only one
+// for an algorithm. The caller compares Algorithm and the type of Public with the
+// token's alg. If the set has no such key, Keys fetches the set again, within a budget of 5 fetches a minute,
 // and waits at most 2 seconds. The slice must not be changed. The error wraps
 // [ErrUnknownKey] or [ErrUnavailable].
 func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
@@ -116,10 +117,10 @@ func (p *Provider) KnownKeys(kid string) ([]*Key, error) {
 		set = p.set.Load() // confirmed since
 	}
 	if kid == "" {
-		if len(set.keys) != 1 {
+		if len(set.sole) == 0 {
 			return nil, errManyKeys
 		}
-		return set.keys, nil
+		return set.sole, nil
 	}
 	if keys := set.byID[kid]; keys != nil {
 		return keys, nil

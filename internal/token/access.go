@@ -18,6 +18,11 @@ type AccessConfig[P any] struct {
 	Provider *oidc.Provider
 	// Audience must be among the token's audiences. Required.
 	Audience string
+	// Algorithms are those of signatures that are accepted: RS256, PS256, ES256 and
+	// EdDSA. Nil means RS256.
+	Algorithms []string
+	// AlgorithmsSetting is the name of the setting for Algorithms, for the log.
+	AlgorithmsSetting string
 	// RequireATJWT refuses tokens whose typ is not at+jwt (RFC 9068). It must be set
 	// if the audience is also a client id, since ID tokens would pass otherwise
 	// (RFC 8725 §3.12).
@@ -47,7 +52,8 @@ type AccessConfig[P any] struct {
 	CacheSize int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Logger gets the refused tokens' reasons at debug level; nil discards.
+	// Logger gets the refused tokens' reasons at debug level, and a warning if the
+	// provider signs with another algorithm; nil discards.
 	Logger *slog.Logger
 }
 
@@ -93,7 +99,7 @@ func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
 	if cfg.RequireATJWT {
 		pr.types = accessTypes
 	}
-	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+	v, err := newVerifier(cfg.Provider, pr, cfg.Algorithms, cfg.AlgorithmsSetting, cfg.Now, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +209,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P],
 		},
 	}
 	if cacheable {
-		copy(e.tail[:], f.tail)
+		e.tailed = uint16(copy(e.tail[:], f.tail))
 		v.cache.put(&f, e, v.now())
 	}
 	return e, false, nil

@@ -13,10 +13,10 @@ import (
 
 // A cache holds verified tokens. Its key covers all bytes of a token: with a
 // shorter key, or one of claims, one token has passed for another
-// (GHSA-rp9m-7r4c-75qg). The last 342 characters, which are the signature of a
-// 2048-bit key, are compared literally, and what precedes them by its SHA-256.
-// (Hashing the signature too takes a third longer; storing the rest literally
-// would keep usable bearer tokens in memory.)
+// (GHSA-rp9m-7r4c-75qg). The signature, of at most the 342 characters of a 2048-bit
+// key, is compared literally, and what precedes it by its SHA-256. (Hashing the
+// signature too takes a third longer; storing the rest literally would keep usable
+// bearer tokens in memory.)
 //
 // The table consists of small sets. A token is in one of two sets given by its
 // hash, and is stored in the emptier one, which keeps the table usable until it is
@@ -28,8 +28,9 @@ type cache[P any] struct {
 }
 
 const (
-	ways   = 16  // the tags fill a cache line
-	tailed = 342 // characters compared literally; no valid token is that short
+	ways      = 16  // the tags fill a cache line
+	longTail  = 342 // characters compared literally, at most
+	shortTail = 86  // those of an ES256 or EdDSA signature
 )
 
 // A fingerprint identifies a token and cannot be used as one.
@@ -41,7 +42,10 @@ type fingerprint struct {
 // take sets f to the fingerprint of raw, and reports whether raw can be cached. The
 // tail shares memory with raw.
 func (f *fingerprint) take(raw string) bool {
-	n := len(raw) - tailed
+	n := len(raw) - longTail
+	if short := len(raw) - shortTail; short > 0 && raw[short-1] == '.' {
+		n = short
+	}
 	if n <= 0 || len(raw) > maxAccess {
 		return false
 	}
@@ -67,13 +71,15 @@ type entry[P any] struct {
 	key        *oidc.Key   // the entry is valid until this is withdrawn
 	used       atomic.Bool // since the hand last passed
 	until      time.Time   // exp plus the skew
-	tail       [tailed]byte
+	tail       [longTail]byte
+	tailed     uint16 // characters used of tail
 	revocation RevocationKey
 	value      P
 }
 
 func (e *entry[P]) is(f *fingerprint) bool {
-	return e.hash == f.hash && string(e.tail[:]) == f.tail
+	// With the lengths, since a valid token may begin with all of an invalid one.
+	return e.hash == f.hash && string(e.tail[:e.tailed]) == f.tail
 }
 
 // spent reports whether e will not be returned any more.

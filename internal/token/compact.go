@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 )
@@ -17,6 +18,7 @@ type compact struct {
 }
 
 type header struct {
+	alg string // as package jwk names it
 	typ string
 	kid string // "" if there is none
 }
@@ -95,7 +97,7 @@ func decodeSegment(s string) ([]byte, error) {
 	return b, nil
 }
 
-// parseHeader reads a JOSE header. The only algorithm is RS256, for any key: not
+// parseHeader reads a JOSE header. The algorithm is one that package jwk supports: not
 // HMAC (CVE-2016-10555), not none (CVE-2015-9235). jku, x5u, x5c and jwk are
 // ignored, so they lead to no key (CVE-2018-0114).
 func parseHeader(data string) (header, error) {
@@ -133,8 +135,8 @@ func parseHeader(data string) (header, error) {
 			return h, fmt.Errorf("%s is not a string, or empty", m.name)
 		}
 	}
-	if alg != "RS256" {
-		return h, fmt.Errorf("alg %.128q; only RS256 is accepted", alg)
+	if h.alg = jwk.Canonical(alg); h.alg == "" {
+		return h, fmt.Errorf("alg %.128q is not supported; %s are", alg, strings.Join(jwk.Algorithms(), ", "))
 	}
 	return h, nil
 }

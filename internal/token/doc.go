@@ -1,4 +1,4 @@
-// Package token owns the verification of RS256 tokens (access tokens, ID tokens,
+// Package token owns the verification of signed tokens (access tokens, ID tokens,
 // logout tokens, signed userinfo) and the cache of verified access tokens. With
 // package jwk it is the only importer of jwx.
 //

@@ -2,12 +2,14 @@ package token
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
 // IDChecks are the checks of an ID token that depend on the request (OpenID
@@ -68,17 +70,17 @@ func checkID(c *Claims, clientID string) error {
 
 // Verify returns the claims of a valid ID token. Every error is an *Error.
 func (v *IDVerifier) Verify(ctx context.Context, raw string, checks IDChecks) (*Claims, error) {
-	c, _, err := v.verify(ctx, raw)
+	c, key, err := v.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := checks.compare(c, v.now()); err != nil {
+	if err := checks.compare(c, key, v.now()); err != nil {
 		return nil, v.refuse(ctx, &Error{ReasonInvalid, err})
 	}
 	return c, nil
 }
 
-func (want *IDChecks) compare(c *Claims, now time.Time) error {
+func (want *IDChecks) compare(c *Claims, key *oidc.Key, now time.Time) error {
 	_, hasNonce := c.raw("nonce")
 	switch {
 	case want.Subject == "" && want.Nonce == "":
@@ -94,8 +96,9 @@ func (want *IDChecks) compare(c *Claims, now time.Time) error {
 		return errors.New("auth_time is in the future")
 	}
 	if want.AccessToken != "" && c.AtHash != "" {
-		sum := sha256.Sum256([]byte(want.AccessToken))
-		if c.AtHash != base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) {
+		h := claimHash(key)
+		io.WriteString(h, want.AccessToken)
+		if sum := h.Sum(nil); c.AtHash != base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) {
 			return errors.New("at_hash differs from that of the access token")
 		}
 	}

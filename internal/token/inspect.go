@@ -86,7 +86,7 @@ func (i *Inspector) Issued(ctx context.Context, raw string) {
 		return
 	}
 	i.compare(ctx, c)
-	if keys, err := i.cfg.Provider.Keys(ctx, t.header.kid); err == nil && !signedBy(keys, t) || errors.Is(err, oidc.ErrUnknownKey) {
+	if keys, err := i.cfg.Provider.Keys(ctx, t.header.kid); err == nil && t.signedBy(keys) == nil || errors.Is(err, oidc.ErrUnknownKey) {
 		i.foreign(ctx, "the provider has issued an access token that is", t.header.kid)
 	}
 	i.accepted(ctx, c)
@@ -119,7 +119,7 @@ func (i *Inspector) refused(ctx context.Context, raw string, cause error) {
 		if sameIssuer(c.Issuer, i.cfg.Provider.Issuer()) && slices.Contains(c.Audience, i.cfg.Audience) {
 			i.foreign(ctx, "a client sent an access token for this API that is", t.header.kid)
 		}
-	case err == nil && signedBy(keys, t):
+	case err == nil && t.signedBy(keys) != nil:
 		i.compare(ctx, c)
 		i.clock(ctx)
 	}
@@ -137,10 +137,6 @@ func (i *Inspector) verified(ctx context.Context, c *Claims) {
 	if first {
 		i.accepted(ctx, c)
 	}
-}
-
-func signedBy(keys []*oidc.Key, t compact) bool {
-	return slices.ContainsFunc(keys, func(k *oidc.Key) bool { return verifySignature(k.Public, t.input, t.signature) == nil })
 }
 
 // accepted looks for what is unusual in a token that is good.

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,16 +33,23 @@ type profile struct {
 // A verifier verifies tokens of one profile.
 type verifier struct {
 	profile
-	provider *oidc.Provider
-	now      func() time.Time
-	log      *slog.Logger
+	provider   *oidc.Provider
+	algorithms []string
+	setting    string // that has the algorithms, for the log
+	notice     *algorithmNotice
+	now        func() time.Time
+	log        *slog.Logger
 }
 
-func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.Logger) (*verifier, error) {
+func newVerifier(p *oidc.Provider, pr profile, algorithms []string, setting string, now func() time.Time, log *slog.Logger) (*verifier, error) {
 	if p == nil {
 		return nil, fmt.Errorf("token: %s verifier: Provider is missing; give the provider that issues the tokens", pr.kind)
 	}
-	v := &verifier{profile: pr, provider: p, now: now, log: log}
+	set, err := algorithmSet(algorithms)
+	if err != nil {
+		return nil, fmt.Errorf("token: %s verifier: %w", pr.kind, err)
+	}
+	v := &verifier{profile: pr, provider: p, algorithms: set, setting: cmp.Or(setting, "Algorithms"), notice: newAlgorithmNotice(), now: now, log: log}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -55,9 +63,16 @@ func newVerifier(p *oidc.Provider, pr profile, now func() time.Time, log *slog.L
 // are required.
 type ClientConfig struct {
 	Provider *oidc.Provider
-	ClientID string           // must be an audience, and the azp of an ID token that has one
-	Now      func() time.Time // nil means time.Now
-	Logger   *slog.Logger     // gets the refused tokens' reasons at debug level; nil discards
+	ClientID string // must be an audience, and the azp of an ID token that has one
+	// Algorithms are those of signatures that are accepted: RS256, PS256, ES256 and
+	// EdDSA. Nil means RS256.
+	Algorithms []string
+	// AlgorithmsSetting is the name of the setting for Algorithms, for the log.
+	AlgorithmsSetting string
+	Now               func() time.Time // nil means time.Now
+	// Logger gets the refused tokens' reasons at debug level, and a warning if the
+	// provider signs with another algorithm; nil discards.
+	Logger *slog.Logger
 }
 
 // A ClientVerifier verifies the tokens of one kind for one client. It is safe for
@@ -71,7 +86,7 @@ func newClientVerifier(cfg ClientConfig, pr profile) (*ClientVerifier, error) {
 		return nil, fmt.Errorf("token: %s verifier: ClientID is missing; give the client's id", pr.kind)
 	}
 	pr.maxLen, pr.audience = maxIDToken, cfg.ClientID
-	v, err := newVerifier(cfg.Provider, pr, cfg.Now, cfg.Logger)
+	v, err := newVerifier(cfg.Provider, pr, cfg.Algorithms, cfg.AlgorithmsSetting, cfg.Now, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +124,9 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	t, err := split(raw, v.maxLen)
 	if err != nil {
 		return nil, nil, &Error{ReasonMalformed, err}
+	}
+	if err := v.allowed(ctx, &t); err != nil {
+		return nil, nil, err
 	}
 	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
 		return nil, nil, invalid("typ %.128q is not accepted for kind %q", t.header.typ, v.kind)
@@ -159,15 +177,9 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	} else if err != nil {
 		return nil, nil, &Error{ReasonInvalid, err}
 	}
-	var signer *oidc.Key
-	for _, k := range keys {
-		if verifySignature(k.Public, t.input, t.signature) == nil {
-			signer = k
-			break
-		}
-	}
+	signer := t.signedBy(keys)
 	if signer == nil {
-		return nil, nil, invalid("the signature does not verify with key %.128q", t.header.kid)
+		return nil, nil, invalid("the %s signature does not verify with key %.128q", t.header.alg, t.header.kid)
 	}
 	if expired {
 		return nil, nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}

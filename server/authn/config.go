@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -19,6 +20,10 @@ type Config struct {
 	Provider *oidc.Provider
 	// Audience is the identifier of this API, which the claim "aud" must contain.
 	Audience string
+	// Algorithms are the algorithms of signatures that are accepted: of RS256, PS256,
+	// ES256 and EdDSA (Ed25519, under this name and that of RFC 9864). Default: RS256
+	// alone.
+	Algorithms []string
 	// Profile says how access tokens differ from the other tokens of the issuer.
 	Profile ProfileConfig
 	// PermissionsClaim is the claim with the permissions: a list of strings, or a
@@ -99,5 +104,6 @@ func (cfg Config) Validate() error {
 			"is also the client's id, so that ID tokens would pass for access tokens (RFC 8725 §3.12)",
 			"give the API an identifier of its own, or set Profile.RequireATJWT"))
 	}
+	errs = append(errs, jwk.ValidAlgorithms("Algorithms", cfg.Algorithms))
 	return errors.Join(errs...)
 }

@@ -76,8 +76,10 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
 		Provider:     v.provider,
 		Audience:     cfg.Audience,
+		Algorithms:   cfg.Algorithms,
 		RequireATJWT: cfg.Profile.RequireATJWT,
 
+		AlgorithmsSetting:    name("Algorithms"),
 		IDTokenClients:       cfg.Profile.IDTokenClients,
 		InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape,
 
@@ -87,7 +89,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		Inspector: v.inspector,
 		CacheSize: cfg.CacheSize,
 		Now:       cfg.Now,
-		Logger:    cfg.Logger,
+		Logger:    v.logger,
 	})
 	if err != nil {
 		return nil, err
@@ -147,7 +149,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 }
 
 // Ready returns why tokens cannot be verified at the moment, nil if they can.
-func (v *Verifier) Ready() error { return v.provider.Ready() }
+func (v *Verifier) Ready() error { return v.access.Ready() }
 
 // Verify returns the principal of an access token in compact serialization. The
 // error is a gRPC status with an ErrorInfo (see the Reason constants):

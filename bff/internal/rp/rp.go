@@ -34,6 +34,7 @@ type Config struct {
 	ConsentAlways, ConsentNever bool
 	ResponseMode                string // "" for the provider's default
 	OmitPAR                     bool
+	IDTokenAlgorithms           []string
 	// RefreshTimeout is how long an answer to a refresh may take, in addition
 	// to ConnectTimeout.
 	RefreshTimeout time.Duration
@@ -47,6 +48,23 @@ type Config struct {
 	// Requests measures requests to the provider, nil for none.
 	Requests *metrics.Histogram
 }
+
+// tokens returns the configuration of the verifiers of tokens for the client.
+func (cfg Config) tokens() token.ClientConfig {
+	return token.ClientConfig{
+		Provider: cfg.Provider, ClientID: cfg.Client.ID,
+		Algorithms: cfg.IDTokenAlgorithms, AlgorithmsSetting: cfg.Setting("Login.IDTokenAlgorithms"),
+		Now: cfg.Now, Logger: cfg.Logger,
+	}
+}
+
+// LogoutTokens returns a verifier of logout tokens for the client.
+func (p *Party) LogoutTokens() (*token.ClientVerifier, error) {
+	return token.NewLogoutVerifier(p.cfg.tokens())
+}
+
+// Ready returns why ID tokens cannot be verified at the moment, nil if they can.
+func (p *Party) Ready() error { return p.ids.Ready() }
 
 // A Party is a relying party of one provider. It is safe for concurrent use.
 type Party struct {
@@ -67,11 +85,11 @@ func New(cfg Config) (*Party, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := token.NewIDVerifier(token.ClientConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	ids, err := token.NewIDVerifier(cfg.tokens())
 	if err != nil {
 		return nil, err
 	}
-	userinfos, err := token.NewUserinfoVerifier(token.ClientConfig{Provider: cfg.Provider, ClientID: cfg.Client.ID, Now: cfg.Now, Logger: cfg.Logger})
+	userinfos, err := token.NewUserinfoVerifier(cfg.tokens())
 	if err != nil {
 		return nil, err
 	}

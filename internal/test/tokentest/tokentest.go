@@ -5,10 +5,15 @@
 package tokentest
 
 import (
+	"cmp"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -50,11 +55,20 @@ type Issuer struct {
 	keyCalls      int
 }
 
-// Key is an RSA signing key with the kid it is published under.
+// Key is a signing key with the kid it is published under.
 type Key struct {
 	ID      string
-	Private *rsa.PrivateKey
+	Private *rsa.PrivateKey // nil for an algorithm of another type of key
+	// Algorithm is what it signs with: RS256, which "" means too, PS256, ES256, EdDSA or
+	// Ed25519, the other name of EdDSA.
+	Algorithm string
+
+	ec *ecdsa.PrivateKey
+	ed ed25519.PrivateKey
 }
+
+// Algorithms are those of a Key, each once.
+var Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 
 // NewIssuer starts an issuer on a loopback port, with one 2048-bit key, and stops it at the end of
 // the test.
@@ -107,7 +121,7 @@ func (i *Issuer) publishMetadata() {
 
 // Mint returns a token signed with the current key. The claims replace these defaults: iss (URL),
 // sub ("user-1"), iat (now), exp (in five minutes) and a unique jti. There is no default aud. The
-// header has alg RS256, typ JWT and the key's kid; each map in header replaces members. Absent
+// header has the key's alg (RS256), typ JWT and the key's kid; each map in header replaces members. Absent
 // removes a member.
 func (i *Issuer) Mint(claims map[string]any, header ...map[string]any) string {
 	i.mu.Lock()
@@ -124,7 +138,7 @@ func (i *Issuer) Mint(claims map[string]any, header ...map[string]any) string {
 		"jti": fmt.Sprintf("jti-%d", serial),
 	}
 	overlay(c, claims)
-	h := map[string]any{"alg": "RS256", "typ": "JWT", "kid": key.ID}
+	h := map[string]any{"alg": key.algorithm(), "typ": "JWT", "kid": key.ID}
 	for _, m := range header {
 		overlay(h, m)
 	}
@@ -149,6 +163,18 @@ func (i *Issuer) Rotate() *Key {
 	defer i.mu.Unlock()
 	i.current = key
 	i.published = append(i.published, key.JWK())
+	return key
+}
+
+// SetAlgorithm makes a new key of an algorithm current, which replaces the published
+// ones, and lists the algorithm in the metadata.
+func (i *Issuer) SetAlgorithm(algorithm string) *Key {
+	key := NewKeyOf(i.test, algorithm)
+	i.SetMetadata("id_token_signing_alg_values_supported", []string{algorithm})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.current = key
+	i.published = []map[string]any{key.JWK()}
 	return key
 }
 
@@ -237,6 +263,28 @@ func NewKey(t testing.TB, bits int) *Key {
 	return &Key{ID: rand.Text(), Private: generate(t, bits)}
 }
 
+// NewKeyOf returns a new key of an algorithm with a random ID, which no issuer has. RSA
+// keys are those of issuers.
+func NewKeyOf(t testing.TB, algorithm string) *Key {
+	t.Helper()
+	k := &Key{ID: rand.Text(), Algorithm: algorithm}
+	var err error
+	switch algorithm {
+	case "RS256", "PS256":
+		k.Private = sharedKey(t).Private
+	case "ES256":
+		k.ec, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "EdDSA", "Ed25519":
+		_, k.ed, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		t.Fatalf("tokentest: algorithm %q", algorithm)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // keys holds the 2048-bit keys of issuers. The n-th key of every test is the same one, because
 // generating it takes a second under the race detector. Within a test all keys differ.
 var keys struct {
@@ -270,30 +318,85 @@ func generate(t testing.TB, bits int) *rsa.PrivateKey {
 	return private
 }
 
-// Sign returns a compact token of the header and payload exactly as given, signed with RS256.
+// Sign returns a compact token of the header and payload exactly as given, signed with the key's
+// algorithm, whatever the header says.
 func (k *Key) Sign(header, payload string) string {
 	input := Segment(header) + "." + Segment(payload)
+	return input + "." + base64.RawURLEncoding.EncodeToString(k.Signature(input))
+}
+
+// Signature returns the signature of a token's first two segments.
+func (k *Key) Signature(input string) []byte {
 	sum := sha256.Sum256([]byte(input))
-	sig, err := rsa.SignPKCS1v15(nil, k.Private, crypto.SHA256, sum[:])
+	var sig []byte
+	var err error
+	switch {
+	case k.ed != nil:
+		return ed25519.Sign(k.ed, []byte(input))
+	case k.ec != nil:
+		var r, s *big.Int
+		if r, s, err = ecdsa.Sign(rand.Reader, k.ec, sum[:]); err == nil {
+			sig = make([]byte, 64)
+			r.FillBytes(sig[:32])
+			s.FillBytes(sig[32:])
+		}
+	case k.Algorithm == "PS256":
+		sig, err = rsa.SignPSS(rand.Reader, k.Private, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	default:
+		sig, err = rsa.SignPKCS1v15(nil, k.Private, crypto.SHA256, sum[:])
+	}
 	if err != nil {
 		panic(err) // only a malformed key does this
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
+	return sig
+}
+
+func (k *Key) algorithm() string { return cmp.Or(k.Algorithm, "RS256") }
+
+// Public returns the public key.
+func (k *Key) Public() crypto.PublicKey {
+	switch {
+	case k.ed != nil:
+		return k.ed.Public()
+	case k.ec != nil:
+		return &k.ec.PublicKey
+	}
+	return &k.Private.PublicKey
 }
 
 // JWK returns the public key as a member of a key set, with kid, use and alg.
 func (k *Key) JWK() map[string]any {
-	return map[string]any{
-		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": k.ID,
-		"n": base64.RawURLEncoding.EncodeToString(k.Private.N.Bytes()),
-		"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.Private.E)).Bytes()),
+	jwk := map[string]any{"use": "sig", "alg": k.algorithm(), "kid": k.ID}
+	text := base64.RawURLEncoding.EncodeToString
+	switch public := k.Public().(type) {
+	case *rsa.PublicKey:
+		jwk["kty"], jwk["n"], jwk["e"] = "RSA", text(public.N.Bytes()), text(big.NewInt(int64(public.E)).Bytes())
+	case *ecdsa.PublicKey:
+		point, err := public.Bytes()
+		if err != nil {
+			panic(err)
+		}
+		jwk["kty"], jwk["crv"], jwk["x"], jwk["y"] = "EC", "P-256", text(point[1:33]), text(point[33:])
+	case ed25519.PublicKey:
+		jwk["kty"], jwk["crv"], jwk["x"] = "OKP", "Ed25519", text(public)
 	}
+	return jwk
 }
 
 // Segment encodes one part of a compact token.
 func Segment(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// AccessTokenHash returns the at_hash of an access token for RS256 (OpenID Connect Core §3.1.3.6).
+// AccessTokenHash returns the at_hash of an access token in an ID token that the key signs (OpenID
+// Connect Core §3.1.3.6).
+func (k *Key) AccessTokenHash(accessToken string) string {
+	if k.ed != nil { // openid/connect issue 1125
+		sum := sha512.Sum512([]byte(accessToken))
+		return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+	}
+	return AccessTokenHash(accessToken)
+}
+
+// AccessTokenHash returns the at_hash of an access token for algorithms with SHA-256.
 func AccessTokenHash(accessToken string) string {
 	sum := sha256.Sum256([]byte(accessToken))
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])

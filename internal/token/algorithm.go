@@ -1,0 +1,160 @@
+package token
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"hash"
+	"math/big"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/gatehouse-dev/gatehouse/internal/throttle"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
+	"github.com/gatehouse-dev/gatehouse/oidc"
+)
+
+// defaultAlgorithms are those of a verifier that is not told any.
+var defaultAlgorithms = []string{jwk.RS256}
+
+// algorithmSet returns the set for valid names; the default for none.
+func algorithmSet(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return defaultAlgorithms, nil
+	}
+	if err := jwk.ValidAlgorithms("Algorithms", names); err != nil {
+		return nil, err
+	}
+	set := make([]string, 0, len(names))
+	for _, name := range names {
+		if name = jwk.Canonical(name); !slices.Contains(set, name) {
+			set = append(set, name)
+		}
+	}
+	return set, nil
+}
+
+// KeysFit returns an error if the provider has keys, and none for these algorithms
+// (nil: RS256). setting is the name of the setting that has them.
+func KeysFit(p *oidc.Provider, algorithms []string, setting string) error {
+	set, err := algorithmSet(algorithms)
+	have := p.KeyAlgorithms()
+	if err != nil || len(have) == 0 || slices.ContainsFunc(have, func(alg string) bool { return slices.Contains(set, alg) }) {
+		return err
+	}
+	return fmt.Errorf("the provider has %s keys only, and %s are accepted: set %s=%s",
+		strings.Join(have, ", "), strings.Join(set, ", "), setting, strings.Join(have, ","))
+}
+
+// verifySignature checks a signature over input with a key that fits the algorithm.
+// The standard library does it, and the salt of PS256 has the length of the hash (RFC
+// 7518 §3.5), which jwx leaves open.
+func verifySignature(algorithm string, key crypto.PublicKey, input string, signature []byte) bool {
+	switch public := key.(type) {
+	case *rsa.PublicKey:
+		sum := sha256.Sum256([]byte(input))
+		if algorithm == jwk.RS256 {
+			return rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], signature) == nil
+		}
+		return algorithm == jwk.PS256 && rsa.VerifyPSS(public, crypto.SHA256, sum[:], signature,
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+	case *ecdsa.PublicKey:
+		// r and s of 32 bytes each, not DER (RFC 7518 §3.4).
+		const half = 32
+		if algorithm != jwk.ES256 || len(signature) != 2*half {
+			return false
+		}
+		sum := sha256.Sum256([]byte(input))
+		r, s := new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])
+		return ecdsa.Verify(public, sum[:], r, s) // refuses 0 (CVE-2022-21449)
+	case ed25519.PublicKey:
+		return algorithm == jwk.EdDSA && ed25519.Verify(public, []byte(input), signature)
+	}
+	return false
+}
+
+// signedBy returns the first of the keys that fits a token's algorithm and verifies
+// its signature, nil if none does.
+func (t *compact) signedBy(keys []*oidc.Key) *oidc.Key {
+	for _, k := range keys {
+		if jwk.Fits(t.header.alg, k.Public, k.Algorithm) && verifySignature(t.header.alg, k.Public, t.input, t.signature) {
+			return k
+		}
+	}
+	return nil
+}
+
+// claimHash returns the hash function of at_hash in an ID token that the key has
+// signed: that of the algorithm (OpenID Connect Core §3.1.3.6). For Ed25519 this is
+// SHA-512, by a decision of the working group (openid/connect issue 1125).
+func claimHash(key *oidc.Key) hash.Hash {
+	if _, ok := key.Public.(ed25519.PublicKey); ok {
+		return sha512.New()
+	}
+	return sha256.New()
+}
+
+// An algorithmNotice tells, once, that the provider signs with an algorithm that is
+// not allowed.
+type algorithmNotice struct {
+	said atomic.Bool
+	rate *throttle.Log // of signatures that are verified for this
+}
+
+// note logs that a token has been refused for its algorithm, if the provider has
+// signed it: anyone can send other tokens.
+func (n *algorithmNotice) note(ctx context.Context, v *verifier, t *compact) {
+	if n.said.Load() {
+		return
+	}
+	if ok, _ := n.rate.Next(); !ok {
+		return
+	}
+	keys, err := v.provider.KnownKeys(t.header.kid)
+	if err != nil || t.signedBy(keys) == nil || n.said.Swap(true) {
+		return
+	}
+	v.log.WarnContext(ctx, "the provider signs with an algorithm that is not allowed", "kind", v.kind,
+		"problem", fmt.Sprintf("signed with %s; allowed: %s", t.header.alg, strings.Join(v.algorithms, ", ")),
+		"setting", v.setting, "remedy", fmt.Sprintf("set %s=%s", v.setting, strings.Join(append(slices.Clone(v.algorithms), t.header.alg), ",")))
+}
+
+func newAlgorithmNotice() *algorithmNotice {
+	return &algorithmNotice{rate: throttle.Every(time.Second)}
+}
+
+// allowed returns an error for a token with an algorithm that is not allowed.
+func (v *verifier) allowed(ctx context.Context, t *compact) *Error {
+	if slices.Contains(v.algorithms, t.header.alg) {
+		return nil
+	}
+	v.notice.note(ctx, v, t)
+	return &Error{ReasonMalformed, fmt.Errorf("alg %s is not one of %s (%s)", t.header.alg, strings.Join(v.algorithms, ", "), v.setting)}
+}
+
+// sign returns the signature of a client assertion.
+func sign(alg string, key crypto.Signer, input string) ([]byte, error) {
+	signer, err := jws.NewSigner(jwa.SignatureAlgorithm(alg))
+	if err != nil {
+		return nil, err
+	}
+	return signer.Sign([]byte(input), key)
+}
+
+// Ready returns why tokens cannot be verified at the moment, nil if they can.
+func (v *verifier) Ready() error {
+	if err := v.provider.Ready(); err != nil {
+		return err
+	}
+	return KeysFit(v.provider, v.algorithms, v.setting)
+}
