@@ -356,6 +356,9 @@ func (cfg Config) Validate() error {
 	errs := []error{origin.Invalid("BaseURL", cfg.BaseURL, err)}
 	if cfg.Provider == nil {
 		errs = append(errs, invalid.Missing("Provider", "give the oidc.Provider that signs users in"))
+	} else if !cfg.Provider.HasMetadata() {
+		errs = append(errs, invalid.Field("Provider", cfg.Provider.Issuer(), "has keys and no metadata, so that users cannot sign in there",
+			"leave out its JWKSURL and JWKSFile"))
 	}
 	errs = append(errs,
 		invalid.In("Client", cfg.Client.validate()),

@@ -4,13 +4,16 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gatehouse-dev/gatehouse/audit"
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
@@ -30,6 +33,23 @@ type Config struct {
 	// client's secret, codes and tokens are then sent in the clear, and any host
 	// on the path can replace the provider's keys.
 	InsecureInternalHTTP bool
+	// JWKSURL is the address of the issuer's key set, for an issuer whose metadata
+	// cannot be fetched or names an address that this process does not reach. No
+	// metadata is fetched then, and Issuer may be any text without spaces. It is an
+	// https URL, or an http URL of a loopback host.
+	JWKSURL string
+	// JWKSFile is the path of a file with the key set, in the place of JWKSURL. It is
+	// read every 5 seconds. If what it has cannot be used, the keys read before stay
+	// in use, for 24 hours.
+	JWKSFile string
+	// CAFile is the path of a file with the certificates of the authorities, in PEM,
+	// that alone are trusted for requests to the issuer. It is read again before each
+	// request, and excludes HTTPClient. Default: the system's.
+	CAFile string
+	// BearerTokenFile is the path of a file with the token that requests to the issuer
+	// carry, as the API server of Kubernetes requires. It is read for each request, and
+	// sent to the host of Issuer, JWKSURL and InternalURL only. Default: none.
+	BearerTokenFile string
 	// HTTPClient sends the requests; nil means a client with short timeouts. In
 	// either case a request ends within 5 seconds, a response body has at most
 	// 1 MiB, and a redirect from https to http, or to http off loopback, is
@@ -57,10 +77,58 @@ func (cfg Config) Validate() error {
 	if cfg.InternalURL != "" {
 		err = errors.Join(err, origin.Invalid("InternalURL", cfg.InternalURL, cfg.checkInternalURL()))
 	}
-	return err
+	return errors.Join(err, cfg.checkKeySource())
+}
+
+// ownKeys reports whether the keys come from elsewhere than the metadata.
+func (cfg Config) ownKeys() bool { return cfg.JWKSURL != "" || cfg.JWKSFile != "" }
+
+// maxIssuer is the longest issuer identifier, in bytes.
+const maxIssuer = 1024
+
+func (cfg Config) checkKeySource() error {
+	var errs []error
+	other := "JWKSURL"
+	if cfg.JWKSURL == "" {
+		other = "JWKSFile"
+	}
+	if cfg.JWKSURL != "" {
+		u, err := url.Parse(cfg.JWKSURL)
+		if err != nil {
+			err = errors.New("not a URL") // without the password that it may have
+		} else {
+			err = checkURL(u)
+		}
+		if err != nil {
+			errs = append(errs, origin.Invalid("JWKSURL", cfg.JWKSURL,
+				&origin.Error{Problem: err.Error(), Remedy: "give the https address of the key set"}))
+		}
+	}
+	if cfg.JWKSURL != "" && cfg.JWKSFile != "" {
+		errs = append(errs, invalid.Field("JWKSFile", cfg.JWKSFile, "is set beside JWKSURL", "remove one of them"))
+	}
+	if cfg.ownKeys() && cfg.InternalURL != "" {
+		errs = append(errs, invalid.Field("InternalURL", cfg.InternalURL, "has no effect with "+other, "remove it"))
+	}
+	for field, value := range map[string]string{"CAFile": cfg.CAFile, "BearerTokenFile": cfg.BearerTokenFile} {
+		if value != "" && cfg.JWKSFile != "" {
+			errs = append(errs, invalid.Field(field, value, "has no effect with JWKSFile", "remove it"))
+		}
+	}
+	if cfg.CAFile != "" && cfg.HTTPClient != nil {
+		errs = append(errs, invalid.Field("CAFile", cfg.CAFile, "has no effect with HTTPClient", "let the client trust the authorities, or remove it"))
+	}
+	return errors.Join(errs...)
 }
 
 func (cfg Config) checkIssuer() error {
+	if cfg.ownKeys() {
+		unprintable := func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }
+		if cfg.Issuer == "" || len(cfg.Issuer) > maxIssuer || strings.ContainsFunc(cfg.Issuer, unprintable) {
+			return &origin.Error{Problem: "is empty, too long, or has spaces", Remedy: `give the claim "iss" of the issuer's tokens`}
+		}
+		return nil
+	}
 	err := origin.Issuer(cfg.Issuer)
 	if problem, ok := errors.AsType[*origin.Error](err); ok && problem.Remedy == "use https://" {
 		return &origin.Error{Problem: problem.Problem, Remedy: problem.Remedy +

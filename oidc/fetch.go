@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,11 +10,13 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/internal/clockskew"
 	"github.com/gatehouse-dev/gatehouse/internal/retryafter"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
 )
 
 const (
@@ -31,8 +34,8 @@ type response struct {
 
 // newClient returns the client for all requests: base, if there is one, with our
 // rule for redirects. With internal, all requests go to the internal URL, also
-// after a redirect.
-func newClient(base *http.Client, internal bool) *http.Client {
+// after a redirect. A nil trust is the default configuration of TLS.
+func newClient(base *http.Client, trust *tls.Config, internal bool) *http.Client {
 	var c http.Client
 	if base != nil {
 		c = *base
@@ -46,6 +49,7 @@ func newClient(base *http.Client, internal bool) *http.Client {
 			MaxIdleConns:           4,
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
+			TLSClientConfig:        trust,
 		}
 	}
 	next := c.CheckRedirect
@@ -80,6 +84,12 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 	}
 	maps.Copy(r.Header, header)
 	r.Header.Set("Accept", "application/json")
+	if p.files != nil {
+		p.files.Check(ctx)
+	}
+	if err := p.authorize(r); err != nil {
+		return nil, err
+	}
 	sent := p.now()
 	res, err := p.client.Do(r)
 	if err != nil {
@@ -111,6 +121,24 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 		return nil, fmt.Errorf("GET %s: the response is %s, not JSON", url, kind)
 	}
 	return out, nil
+}
+
+// authorize adds the bearer token to a request to an address of the configuration. The
+// client drops it at a redirect to another host.
+func (p *Provider) authorize(r *http.Request) error {
+	if p.bearerFile == "" || p.internal == nil && !slices.Contains(p.hosts, r.URL.Host) {
+		return nil
+	}
+	content, err := textfile.Regular(p.bearerFile)
+	token := strings.TrimSpace(string(content))
+	if err == nil && (token == "" || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c >= 0x7f })) {
+		err = errors.New("has no token, or more than one; give a file with the token alone")
+	}
+	if err != nil {
+		return fmt.Errorf("bearer token file %s: %w", p.bearerFile, err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return nil
 }
 
 // A statusError is a response with a status other than 200.

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/textfile"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsfiles"
 )
 
 // fetchKeys fetches and publishes the key set, and returns when to fetch it
@@ -29,8 +32,52 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration
 	number := p.started
 	p.mu.Unlock()
 
-	header := http.Header{}
 	have := p.set.Load()
+	sent := p.now()
+	doc, err := p.readKeys(ctx, m, have, noCache)
+	if err != nil {
+		return 0, fmt.Errorf("keys: %w", err)
+	}
+	var set *keySet
+	if doc.unchanged {
+		set, result = have.copy(), metrics.FetchNotModified
+	} else {
+		var skipped string
+		if set, skipped, err = parseKeySet(doc.body); err != nil {
+			return 0, fmt.Errorf("keys: %s: %w", doc.source, err)
+		}
+		if skipped != "" {
+			p.log.Debug("unusable keys skipped", "reason", skipped)
+		}
+		set.uri, set.etag = m.JWKSURI, doc.etag
+	}
+	set.confirmed = sent
+	p.publish(ctx, number, set)
+	return doc.fresh, nil
+}
+
+// A keyDocument is a key set as it was read.
+type keyDocument struct {
+	source    string // for errors
+	unchanged bool   // it is the set in use; the body is empty
+	body      []byte
+	etag      string
+	fresh     time.Duration
+}
+
+// readKeys reads the key set from its address or its file.
+func (p *Provider) readKeys(ctx context.Context, m *Metadata, have *keySet, noCache bool) (*keyDocument, error) {
+	if p.jwksFile != "" {
+		content, err := textfile.Regular(p.jwksFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.jwksFile, err)
+		}
+		sum := sha256.Sum256(content)
+		doc := &keyDocument{source: p.jwksFile, body: content, etag: string(sum[:]), fresh: tlsfiles.Interval}
+		doc.unchanged = have != nil && have.etag == doc.etag
+		return doc, nil
+	}
+	header := http.Header{}
 	if have != nil && have.etag != "" && have.uri == m.JWKSURI {
 		header.Set("If-None-Match", have.etag)
 	}
@@ -38,30 +85,16 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration
 		// A cache on the path may still have the set from before the rotation.
 		header.Set("Cache-Control", "no-cache")
 	}
-	sent := p.now()
 	res, err := p.get(ctx, m.JWKSURI, header)
 	if err != nil {
-		return 0, fmt.Errorf("keys: %w", err)
+		return nil, err
 	}
-	var set *keySet
-	if res.status == http.StatusNotModified {
-		set, result = have.copy(), metrics.FetchNotModified
-	} else {
-		var skipped string
-		if set, skipped, err = parseKeySet(res.body); err != nil {
-			return 0, fmt.Errorf("keys: GET %s: %w", m.JWKSURI, err)
-		}
-		if skipped != "" {
-			p.log.Debug("unusable keys skipped", "reason", skipped)
-		}
-		set.uri = m.JWKSURI
-		if etag := res.header.Get("ETag"); len(etag) <= 256 {
-			set.etag = etag
-		}
+	doc := &keyDocument{source: "GET " + m.JWKSURI, body: res.body, fresh: freshness(res.header)}
+	doc.unchanged = res.status == http.StatusNotModified
+	if etag := res.header.Get("ETag"); len(etag) <= 256 {
+		doc.etag = etag
 	}
-	set.confirmed = sent
-	p.publish(ctx, number, set)
-	return freshness(res.header), nil
+	return doc, nil
 }
 
 // fetched counts a fetch, unless its context has ended it.
@@ -72,7 +105,7 @@ func (p *Provider) fetched(ctx context.Context, document, result string, err err
 	case err != nil:
 		result = metrics.FetchError
 	}
-	p.fetches.Add(document, result)
+	p.fetches.Add(document, result, p.issuer)
 }
 
 // publish makes set the current one, unless it is the response to an earlier

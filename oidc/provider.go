@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/outage"
+	"github.com/gatehouse-dev/gatehouse/internal/tlsfiles"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
@@ -40,6 +42,13 @@ type Provider struct {
 	client   *http.Client
 	internal *url.URL // nil if the provider is reached at its own addresses
 	tracer   *tracing.Tracer
+
+	ownKeys    bool            // the keys are not those of the metadata, of which there is none
+	jwksFile   string          // "" if the keys are fetched
+	files      *tlsfiles.Files // nil without Config.CAFile
+	bearerFile string
+	hosts      []string // that get the bearer token, unless internal
+
 	now      func() time.Time
 	log      *slog.Logger
 	metadata atomic.Pointer[Metadata]
@@ -92,8 +101,13 @@ func NewProvider(cfg Config) (*Provider, error) {
 		turn:   make(chan struct{}, 1),
 		wanted: make(chan struct{}, 1),
 
-		fetches:     metrics.NewCounter(cfg.MeterProvider, metrics.ProviderFetches),
-		unknownKids: metrics.NewCounter(cfg.MeterProvider, metrics.UnknownKids),
+		ownKeys: cfg.ownKeys(), jwksFile: cfg.JWKSFile, bearerFile: cfg.BearerTokenFile,
+
+		fetches:     metrics.NewCounter(cfg.MeterProvider, metrics.ProviderFetches.With(metrics.KeyIssuer, cfg.Issuer)),
+		unknownKids: metrics.NewCounter(cfg.MeterProvider, metrics.UnknownKids.With(metrics.KeyIssuer, cfg.Issuer)),
+	}
+	if p.ownKeys {
+		p.metadata.Store(&Metadata{Issuer: cfg.Issuer, JWKSURI: cfg.JWKSURL})
 	}
 	if cfg.InternalURL != "" {
 		u, err := url.Parse(cfg.InternalURL)
@@ -102,8 +116,6 @@ func NewProvider(cfg Config) (*Provider, error) {
 		}
 		p.internal = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	}
-	p.client = newClient(cfg.HTTPClient, p.internal != nil)
-	p.client.Transport = p.Transport(p.client.Transport)
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -111,18 +123,49 @@ func NewProvider(cfg Config) (*Provider, error) {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.log = p.log.With("issuer", cfg.Issuer)
-	metrics.ObserveGauge(cfg.MeterProvider, metrics.ProviderAvailable, func() (float64, bool) {
-		return metrics.Bool(p.metadata.Load() != nil && p.failure.Load() == nil)
+	trust, err := p.trust(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.client = newClient(cfg.HTTPClient, trust, p.internal != nil)
+	p.client.Transport = p.Transport(p.client.Transport)
+	metrics.ObserveGauges(cfg.MeterProvider, metrics.ProviderAvailable.With(metrics.KeyIssuer, cfg.Issuer), func(_ context.Context, observe func(float64, ...string)) {
+		available, _ := metrics.Bool(p.metadata.Load() != nil && p.failure.Load() == nil)
+		observe(available, cfg.Issuer)
 	})
-	metrics.ObserveGauge(cfg.MeterProvider, metrics.KeySetAge, func() (float64, bool) {
-		confirmed := p.KeysConfirmed()
-		return p.now().Sub(confirmed).Seconds(), !confirmed.IsZero()
+	metrics.ObserveGauges(cfg.MeterProvider, metrics.KeySetAge.With(metrics.KeyIssuer, cfg.Issuer), func(_ context.Context, observe func(float64, ...string)) {
+		if confirmed := p.KeysConfirmed(); !confirmed.IsZero() {
+			observe(p.now().Sub(confirmed).Seconds(), cfg.Issuer)
+		}
 	})
 	p.outage = outage.New(outage.Config{Name: "provider", Logger: p.log, Now: p.now})
 	p.audit = auditlog.New(auditlog.Config{
 		Handler: cfg.Audit, Part: "provider", Now: p.now, Logger: p.log, MeterProvider: cfg.MeterProvider,
 	})
 	return p, nil
+}
+
+// trust returns the TLS configuration for Config.CAFile, nil without one, and sets the
+// hosts that get the bearer token.
+func (p *Provider) trust(cfg Config) (*tls.Config, error) {
+	var names []string
+	for _, address := range []string{cfg.Issuer, cfg.InternalURL, cfg.JWKSURL} {
+		if u, err := url.Parse(address); err == nil && u.Host != "" {
+			p.hosts, names = append(p.hosts, u.Host), append(names, u.Hostname())
+		}
+	}
+	if cfg.JWKSURL != "" {
+		p.hosts = p.hosts[len(p.hosts)-1:] // nothing is requested of the issuer
+	}
+	if cfg.CAFile == "" {
+		return nil, nil
+	}
+	p.files = tlsfiles.New(tlsfiles.Config{Now: p.now, Logger: p.log})
+	authorities, err := p.files.Authorities("CAFile", cfg.CAFile)
+	if err != nil {
+		return nil, invalid.In("oidc", invalid.Field("CAFile", cfg.CAFile, "cannot be used: "+err.Error(), ""))
+	}
+	return tlsfiles.Client(tlsfiles.ClientConfig{Authorities: authorities, Hosts: names}), nil
 }
 
 // Run keeps metadata and keys fresh until ctx ends, and then returns nil, when
@@ -174,6 +217,8 @@ func (p *Provider) Run(ctx context.Context) error {
 			p.failures = 0
 		case p.Ready() != nil:
 			wait = firstRetry
+		case p.jwksFile != "":
+			wait = tlsfiles.Interval
 		default:
 			wait = jitter(min(firstBackoff<<min(p.failures, 10), maxBackoff))
 			p.failures++
@@ -196,8 +241,8 @@ func (p *Provider) refresh(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	wait, err := p.fetchKeys(ctx, false)
-	if err == nil {
-		return jitter(wait), nil
+	if err == nil || p.ownKeys {
+		return jitter(wait), err
 	}
 	// The key set may have moved. A failure of discovery is the same outage, so
 	// it is not reported.
@@ -223,6 +268,11 @@ func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/10)
 }
 
+// HasMetadata reports whether the provider has metadata, or will have. A provider with a
+// Config.JWKSURL or Config.JWKSFile has none but its issuer, so that users cannot sign
+// in there.
+func (p *Provider) HasMetadata() bool { return !p.ownKeys }
+
 // Discover fetches the metadata once, without Run. Valid metadata is published.
 // The error says in one line what is wrong with the response or the connection;
 // it may wrap an [*IssuerMismatchError].
@@ -235,6 +285,9 @@ func (p *Provider) Discover(ctx context.Context) (*Metadata, error) {
 }
 
 func (p *Provider) discover(ctx context.Context) (_ *Metadata, err error) {
+	if p.ownKeys {
+		return p.metadata.Load(), nil
+	}
 	defer func() { p.fetched(ctx, metrics.DocumentMetadata, metrics.FetchOK, err) }()
 	res, err := p.get(ctx, strings.TrimSuffix(p.issuer, "/")+"/.well-known/openid-configuration", nil)
 	if err != nil {

@@ -96,13 +96,13 @@ func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
 	keys, err = p.awaitKey(ctx, kid)
 	switch {
 	case err == nil:
-		p.unknownKids.Add(metrics.KidFound)
+		p.unknownKids.Add(metrics.KidFound, p.issuer)
 	case errors.Is(err, errBudget):
-		p.unknownKids.Add(metrics.KidBudget)
+		p.unknownKids.Add(metrics.KidBudget, p.issuer)
 	case errors.Is(err, errNotPublished):
-		p.unknownKids.Add(metrics.KidNotPublished)
+		p.unknownKids.Add(metrics.KidNotPublished, p.issuer)
 	default:
-		p.unknownKids.Add(metrics.KidUnavailable)
+		p.unknownKids.Add(metrics.KidUnavailable, p.issuer)
 	}
 	return keys, err
 }

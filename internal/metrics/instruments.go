@@ -56,6 +56,7 @@ const (
 	KeyRPCSystem  = "rpc.system.name"
 	KeyRPCMethod  = "rpc.method"
 	KeyRPCStatus  = "rpc.response.status_code"
+	KeyIssuer     = "gatehouse.issuer"
 	KeyVersion    = "gatehouse.version"
 	KeyCommit     = "gatehouse.commit"
 	KeyGoVersion  = "go.version"
@@ -367,15 +368,18 @@ var (
 			{Key: KeyResult, Description: "result; unavailable means that keys or the denylist are missing", Values: []string{
 				TokenOK, TokenMalformed, TokenInvalid, TokenExpired, TokenRevoked, TokenUnavailable}},
 			{Key: "gatehouse.cache", Description: "whether the token was verified before", Values: []string{CacheHit, CacheMiss}},
+			{Key: KeyIssuer, Description: "configured issuer of the token; _OTHER if it has none of them, or cannot be read"},
 		},
 	}
 	ProviderAvailable = &Instrument{
 		Name: "gatehouse.provider.available", Kind: KindGauge, Parts: "bff, server",
 		Description: "1 if the last fetch of the provider's metadata or keys has succeeded.",
+		Attributes:  []Attribute{issuerAttribute},
 	}
 	KeySetAge = &Instrument{
 		Name: "gatehouse.provider.keyset.age", Kind: KindGauge, Unit: "s", Parts: "bff, server",
 		Description: "Time since the provider last confirmed the key set in use. After 24 hours the set is not used. Absent while there is none.",
+		Attributes:  []Attribute{issuerAttribute},
 	}
 	ProviderFetches = &Instrument{
 		Name: "gatehouse.provider.fetches", Kind: KindCounter, Unit: "{fetch}", Parts: "bff, server",
@@ -383,13 +387,14 @@ var (
 		Attributes: []Attribute{
 			{Key: "gatehouse.provider.document", Description: "what was fetched", Values: []string{DocumentMetadata, DocumentKeys}},
 			{Key: KeyResult, Description: "result", Values: []string{FetchOK, FetchNotModified, FetchError}},
+			issuerAttribute,
 		},
 	}
 	UnknownKids = &Instrument{
 		Name: "gatehouse.provider.unknown_kids", Kind: KindCounter, Unit: "{token}", Parts: "bff, server",
 		Description: "Tokens whose key id is not in the key set.",
 		Attributes: []Attribute{{Key: KeyResult, Description: "found by a fetch, not published by the provider, no fetch left in the budget, or unavailable", Values: []string{
-			KidFound, KidNotPublished, KidBudget, KidUnavailable}}},
+			KidFound, KidNotPublished, KidBudget, KidUnavailable}}, issuerAttribute},
 	}
 
 	LimitRejections = &Instrument{
@@ -440,6 +445,9 @@ var (
 		},
 	}
 )
+
+// issuerAttribute is the label of an oidc.Provider, of which a server may have several.
+var issuerAttribute = Attribute{Key: KeyIssuer, Description: "configured issuer"}
 
 // All has every instrument, in the order of the reference.
 var All = []*Instrument{

@@ -27,6 +27,19 @@ func meter(provider metric.MeterProvider) metric.Meter {
 	return provider.Meter(scope)
 }
 
+// With returns the instrument with the values of an attribute that are known only at run
+// time, such as the configured issuers.
+func (i *Instrument) With(key string, values ...string) *Instrument {
+	with := *i
+	with.Attributes = slices.Clone(i.Attributes)
+	for n := range with.Attributes {
+		if with.Attributes[n].Key == key {
+			with.Attributes[n].Values = values
+		}
+	}
+	return &with
+}
+
 // combinations returns the attribute sets of all combinations of values, each attribute
 // having Other besides its own.
 func (i *Instrument) combinations() []attribute.Set {
