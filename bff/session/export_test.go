@@ -11,4 +11,7 @@ func (m *Manager) OpenPlain(s *Session, sealed []byte) ([]byte, error) {
 }
 
 // EncodeData returns the data of a session before sealing.
-func EncodeData(d Data) ([]byte, error) { return encodeData(d) }
+func EncodeData(d Data) ([]byte, error) { return encodeData(&d) }
+
+// DecodeData is the inverse of EncodeData.
+func DecodeData(b []byte) (Data, error) { return decodeData(b) }

@@ -75,7 +75,7 @@ func (m *Manager) Create(ctx context.Context, n NewSession) (*Session, *http.Coo
 		s.ExpiresAt = earliest(s.ExpiresAt, end)
 		s.IdleExpiresAt = earliest(s.IdleExpiresAt, end)
 	}
-	sealed, err := m.sealData(s, n.Data)
+	sealed, _, err := m.sealData(s, n.Data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -269,11 +269,11 @@ func (m *Manager) Renew(ctx context.Context, s *Session, f Fence, lease time.Dur
 	return storeError("renew", m.store.Renew(ctx, s.ID, f, lease))
 }
 
-// Write seals and stores new Data, releases the lock, and returns the session with the new Data. It
-// returns [ErrFenced] if the lock was granted again, and [ErrNotFound] if the session has ended: a
+// Write seals and stores new Data, releases the lock, and returns the session with the new Data, as
+// it was stored: [Data.Routes] may have fewer tokens. It returns [ErrFenced] if the lock was granted again, and [ErrNotFound] if the session has ended: a
 // write in progress never restores a session (nextjs-auth0 #2335).
 func (m *Manager) Write(ctx context.Context, s *Session, f Fence, d Data) (*Session, error) {
-	sealed, err := m.sealData(s, d)
+	sealed, d, err := m.sealData(s, d)
 	if err != nil {
 		return nil, err
 	}

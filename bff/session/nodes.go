@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -118,6 +119,9 @@ type nodes struct {
 	turn sync.Mutex
 	// joined is when this node published its first lease.
 	joined time.Time
+	// complete is whether the others are all that share the store. Missing ones may be of a version
+	// that publishes nothing.
+	complete atomic.Bool
 	// settled is whether the key that seals was chosen by the leases of others or by stored
 	// sessions.
 	settled bool
@@ -268,7 +272,7 @@ func (n *nodes) see(ctx context.Context) bool {
 
 // publish writes the lease and reports whether it did. turn is held, as in choose.
 func (n *nodes) publish(ctx context.Context) bool {
-	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat}}
+	l := lease{Seals: []int{seal.Version}, Formats: []int{dataFormat, routesFormat}}
 	for _, id := range n.keys.IDs() {
 		l.Keys = append(l.Keys, id.String())
 	}
@@ -394,16 +398,33 @@ func (n *nodes) mismatch(keys *seal.Keyring) error {
 	return err
 }
 
+// allRead reports whether all live nodes can read a format of data, as far as is known.
+func (n *nodes) allRead(format int) bool {
+	if n.store == nil {
+		return true
+	}
+	if !n.complete.Load() {
+		return false
+	}
+	for _, l := range n.live() {
+		if !slices.Contains(l.Formats, format) {
+			return false
+		}
+	}
+	return true
+}
+
 func (n *nodes) shares(l lease) bool { return slices.ContainsFunc(n.keys.IDs(), l.has) }
 
-// choose makes the newest key seal that all live nodes have. Nodes that share no key with this one
+// choose notes whether the others are complete, and makes the newest key seal that all live nodes have. Nodes that share no key with this one
 // are ignored: they were started with SecretsCompromised.
 func (n *nodes) choose(ctx context.Context) {
-	ids := n.keys.IDs()
+	ids, others := n.keys.IDs(), n.live()
+	complete := len(others)+1 >= n.expected || !n.joined.IsZero() && time.Since(n.joined) > silentNodes
+	n.complete.Store(complete && !n.joined.IsZero())
 	if n.compromised || len(ids) == 1 {
 		return // the first seals
 	}
-	others := n.live()
 	common := slices.DeleteFunc(slices.Clone(ids), func(id seal.KeyID) bool {
 		for _, l := range others {
 			if n.shares(l) && !l.has(id) {
@@ -417,7 +438,7 @@ func (n *nodes) choose(ctx context.Context) {
 	}
 	before := n.keys.Sealing()
 	switch {
-	case len(others)+1 >= n.expected, !n.joined.IsZero() && time.Since(n.joined) > silentNodes:
+	case complete:
 		n.settled = true
 		n.keys.SealWith(common[0])
 	case n.settled && slices.Contains(common, before):
@@ -464,7 +485,7 @@ func (n *nodes) sample(ctx context.Context, among []seal.KeyID) (id seal.KeyID, 
 // that inside the seal, 0 if unknown.
 func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool, error) {
 	version, id := seal.Header(sealed)
-	if n.store == nil || version == seal.Version && format <= dataFormat && slices.Contains(n.keys.IDs(), id) {
+	if n.store == nil || version == seal.Version && format <= newestFormat && slices.Contains(n.keys.IDs(), id) {
 		return false, nil // sealed under a key of this node, and altered
 	}
 	if err := n.freshView(ctx); err != nil {
@@ -476,7 +497,7 @@ func (n *nodes) elsewhere(ctx context.Context, sealed []byte, format int) (bool,
 			if slices.Contains(l.Seals, int(version)) {
 				return true, nil
 			}
-		case format > dataFormat:
+		case format > newestFormat:
 			if slices.Contains(l.Formats, format) && l.has(id) {
 				return true, nil
 			}

@@ -290,7 +290,7 @@ func TestNewerFormat(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rewrite(inside, []byte("\x02what a newer build writes"), func([]byte) {})
+		rewrite(inside, []byte("\x03what a newer build writes"), func([]byte) {})
 		rewrite(outside, []byte("\x01"), func(sealed []byte) { sealed[0] = 2 })
 		rewrite(altered, []byte("\x01"), func(sealed []byte) { sealed[len(sealed)-1] ^= 1 })
 		publish := func(key, value string) {
@@ -305,7 +305,7 @@ func TestNewerFormat(t *testing.T) {
 			m.signedOut(t, c)
 		}
 		publish("broken", "{")
-		publish("newer", `{"keys":["`+keyID(t, old).String()+`"],"seals":[1,2],"formats":[1,2],"more":true}`)
+		publish("newer", `{"keys":["`+keyID(t, old).String()+`"],"seals":[1,2],"formats":[1,2,3],"more":true}`)
 		m.elsewhere(t, insideCookie)
 		m.elsewhere(t, outsideCookie)
 		m.signedOut(t, alteredCookie)

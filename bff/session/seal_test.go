@@ -96,8 +96,8 @@ func TestRecordsCannotBeForged(t *testing.T) {
 func TestSessionsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	made, cookie := f.login(t)
-	secrets := []string{cookie.Value, made.Data.Tokens.Access, made.Data.Tokens.Refresh, made.Data.Tokens.ID}
+	made, cookie := f.login(t, func(n *session.NewSession) { n.Data = n.Data.WithRoute(routeToken(1), time.Now()) })
+	secrets := []string{cookie.Value, made.Data.Tokens.Access, made.Data.Tokens.Refresh, made.Data.Tokens.ID, made.Data.Routes[0].Access}
 	raw := fmt.Sprint(made.Data.Tokens)
 	for _, s := range []*session.Session{made, f.load(t, cookie)} {
 		var text, structured bytes.Buffer

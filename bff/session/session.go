@@ -49,6 +49,9 @@ type Data struct {
 	// digit for digit.
 	Claims map[string]any
 	Tokens Tokens
+	// Routes are the user's access tokens for other audiences than the API's. [Manager.Write] keeps
+	// the newest of them, at most MaxRoutes and as far as there is room.
+	Routes []RouteToken
 }
 
 // Session is an open session, as one request sees it. Its fields are read-only: Data may be shared

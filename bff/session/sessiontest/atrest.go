@@ -19,6 +19,9 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 	t.Helper()
 	secret := rand.Text() + rand.Text()
 	m := newManager(t, session.ManagerConfig{Store: store, Secrets: []string{secret}})
+	if err := m.Join(t.Context()); err != nil { // otherwise route tokens are not stored
+		t.Fatal(err)
+	}
 	var hidden []string
 	hide := func(what string) {
 		hidden = append(hidden, what, base64.StdEncoding.EncodeToString([]byte(what)),
@@ -31,7 +34,10 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 			Claims: map[string]any{"email": "alice-" + rand.Text() + "@wonderland.example"},
 			Tokens: session.Tokens{Access: "access-" + rand.Text(),
 				Refresh: "refresh-" + rand.Text(), ID: "id-" + rand.Text()},
+			Routes: []session.RouteToken{{Key: "route-" + rand.Text(), Access: "other-" + rand.Text()}},
 		}
+		hide(d.Routes[0].Key)
+		hide(d.Routes[0].Access)
 		hide(d.Tokens.Access)
 		hide(d.Tokens.Refresh)
 		hide(d.Tokens.ID)
@@ -56,8 +62,11 @@ func AtRest(t *testing.T, store session.Store, dump func(t *testing.T) []byte) {
 		hide(string(raw))
 		fence, err := m.Lock(t.Context(), s, time.Minute)
 		must(err)
-		_, err = m.Write(t.Context(), s, fence, data())
+		written, err := m.Write(t.Context(), s, fence, data())
 		must(err)
+		if len(written.Data.Routes) != 1 {
+			t.Fatalf("%d route tokens were written, want 1", len(written.Data.Routes))
+		}
 		if i%2 == 0 {
 			must(m.End(t.Context(), s, session.ReasonSignedOut))
 		} else {
