@@ -126,18 +126,20 @@ func (v *AccessVerifier[P]) Verify(ctx context.Context, raw string) (P, time.Tim
 
 // Open is Verify for calls that stay open, such as streams. still returns nil
 // while the token is accepted, and an *Error once its key has left the key set,
-// the key set is too old, or the token is revoked. It does not check expiry, and
-// calls nothing but Revoked.
+// the key set is too old, or the token is revoked. It does not check expiry, after
+// which keys no longer matter: they leave the set when their tokens have expired.
+// It calls nothing but Revoked.
 func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, still func(context.Context) error, err error) {
 	e, err := v.accept(ctx, raw)
 	if err != nil {
 		return value, nil, err
 	}
 	return e.value, func(ctx context.Context) error {
-		switch {
+		switch now := v.now(); {
+		case !now.Before(e.until):
 		case e.key.Withdrawn():
 			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified the token has left the key set")})
-		case !v.provider.KeysUsable(v.now()):
+		case !v.provider.KeysUsable(now):
 			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old")})
 		}
 		return v.denied(ctx, e)

@@ -3,11 +3,15 @@ package authn
 import (
 	"context"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
+
+// TransferTime is how long a transfer of bytes may last whose token expires before.
+const TransferTime = 12 * time.Hour
 
 // An Interceptor authenticates calls and applies the policy of their method. Its
 // two methods go into the interceptor chain of a gRPC server. It is safe for
@@ -58,6 +62,12 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 // method's max_age. The handler's context is then cancelled, and sending and
 // receiving fail; the caller gets the refusal when the handler returns.
 //
+// A transfer outlives its token, so that the lifetime of tokens does not limit the
+// length of files: a method that answers with a stream of google.api.HttpBody, or
+// takes a stream of requests that are or have one. Expiry and max_age count when it
+// begins. It ends as other streams do when its token is revoked, and after
+// [TransferTime].
+//
 // Since clocks differ, a unary call is accepted up to 60 s after the token's
 // expiry. A stream is not: it would end at once.
 func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -88,13 +98,19 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		i.denied(ss.Context(), rule, nil, err)
 		return err
 	}
+	until := p.ExpiresAt
+	if rule.transfers {
+		left = max(left, TransferTime)
+		until = i.verifier.now().Add(left)
+		allowed = func() *status.Status { return nil }
+	}
 	refusable, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
 	defer refuse(nil)
 	ctx, cancel := context.WithTimeoutCause(refusable, left, &refused{statusExpired})
 	defer cancel()
-	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: p.ExpiresAt, now: i.verifier.now}
+	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: until, now: i.verifier.now}
 	w := &watched{refusal: func() *status.Status {
-		if !i.verifier.now().Before(p.ExpiresAt) { // the timer stops while the machine sleeps
+		if !i.verifier.now().Before(until) { // the timer stops while the machine sleeps
 			return statusExpired
 		}
 		if st := allowed(); st != nil {

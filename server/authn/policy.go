@@ -30,7 +30,8 @@ type Rule struct {
 	// The refusals are made once, with the rule.
 	scopesMissing, permissionsMissing, stepUp *status.Status
 
-	err error // why the policy cannot be applied
+	transfers bool  // streams google.api.HttpBody
+	err       error // why the policy cannot be applied
 }
 
 // String returns the policy in a few words, such as "token, scope write".

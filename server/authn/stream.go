@@ -19,7 +19,7 @@ func (r *refused) Error() string { return r.status.Message() }
 type boundStream struct {
 	grpc.ServerStream
 	ctx    context.Context
-	expiry time.Time
+	expiry time.Time // of the token, or of a transfer
 	now    func() time.Time
 }
 

@@ -122,9 +122,35 @@ func (t *Table) resolve(full string) (rule *Rule, known bool) {
 	case given != nil && policy != nil:
 		return brokenRule(full, errors.New("its .proto declares one already; remove the entry")), true
 	case given != nil:
-		return newRule(full, given), true
+		policy, known = given, true
 	}
-	return newRule(full, policy), known
+	rule = newRule(full, policy)
+	rule.transfers = transfers(service, method)
+	return rule, known
+}
+
+// transfers reports whether a method streams bytes: answers of google.api.HttpBody, or
+// requests that are or have one.
+func transfers(service, method string) bool {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + method))
+	md, ok := d.(protoreflect.MethodDescriptor)
+	if err != nil || !ok {
+		return false
+	}
+	if md.IsStreamingServer() && isBytes(md.Output()) {
+		return true
+	}
+	fields := md.Input().Fields()
+	for i := range fields.Len() {
+		if field := fields.Get(i); md.IsStreamingClient() && field.Message() != nil && isBytes(field.Message()) {
+			return true
+		}
+	}
+	return md.IsStreamingClient() && isBytes(md.Input())
+}
+
+func isBytes(message protoreflect.MessageDescriptor) bool {
+	return message.FullName() == "google.api.HttpBody"
 }
 
 // declared returns the policy option of a method, nil if it has none, and whether
