@@ -103,6 +103,9 @@ type ResourceConfig struct {
 	// Issuer is the issuer of the access tokens. The gateway publishes it and
 	// never contacts it. Default: not published.
 	Issuer string
+	// Issuers are the other issuers whose tokens the API accepts, such as those of
+	// machines. They are published after Issuer. Default: none.
+	Issuers []string
 }
 
 // DocumentConfig configures the description of the API: an OpenAPI document at

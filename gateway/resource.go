@@ -39,8 +39,8 @@ func newResource(cfg ResourceConfig, routes []*route.Route) (*resource, error) {
 		"resource":                 cfg.Audience,
 		"bearer_methods_supported": []string{"header"},
 	}
-	if cfg.Issuer != "" {
-		document["authorization_servers"] = []string{cfg.Issuer}
+	if issuers := cfg.issuers(); len(issuers) > 0 {
+		document["authorization_servers"] = issuers
 	}
 	if scopes := scopesOf(routes); len(scopes) > 0 {
 		document["scopes_supported"] = scopes
@@ -53,6 +53,16 @@ func newResource(cfg ResourceConfig, routes []*route.Route) (*resource, error) {
 	r := &resource{host: strings.ToLower(u.Host), path: wellKnown + strings.TrimSuffix(u.Path, "/"), document: content}
 	r.url = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: r.path}).String()
 	return r, nil
+}
+
+// issuers returns the issuers that clients may have tokens of, each once.
+func (cfg ResourceConfig) issuers() (all []string) {
+	for _, issuer := range append([]string{cfg.Issuer}, cfg.Issuers...) {
+		if issuer != "" && !slices.Contains(all, issuer) {
+			all = append(all, issuer)
+		}
+	}
+	return all
 }
 
 // scopesOf returns the scopes in the policies of the routes' methods.

@@ -23,7 +23,7 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const issuer = "https://login.example/"
+	const issuer, jobs = "https://login.example/", "https://jobs.example"
 	for _, c := range []struct {
 		name, audience, host, path string
 		shown                      bool
@@ -39,7 +39,7 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, gateway.Config{Resource: gateway.ResourceConfig{Audience: c.audience, Issuer: issuer}}, &backend{answer: fails(missing.Err())})
+			g := start(t, gateway.Config{Resource: gateway.ResourceConfig{Audience: c.audience, Issuer: issuer, Issuers: []string{jobs, issuer}}}, &backend{answer: fails(missing.Err())})
 			refused := send(g, http.MethodGet, "http://"+c.host+"/api/private-route", nil, "")
 			challenge := refused.Header.Get("WWW-Authenticate")
 			want := `, resource_metadata="https://` + strings.ToLower(c.host) + c.path + `"`
@@ -62,7 +62,7 @@ func TestProtectedResourceMetadata(t *testing.T) {
 			}
 			if diff := cmp.Diff(map[string]any{
 				"resource":                 c.audience,
-				"authorization_servers":    []any{issuer},
+				"authorization_servers":    []any{issuer, jobs},
 				"bearer_methods_supported": []any{"header"},
 			}, document); diff != "" {
 				t.Errorf("metadata (-want +got):\n%s", diff)
