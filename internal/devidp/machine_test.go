@@ -91,3 +91,34 @@ func TestClientCredentialsRefused(t *testing.T) {
 		t.Errorf("grants: %v", grants)
 	}
 }
+
+// TestMachineOfAnotherIssuer: the tokens of a machine of the class machines are those of
+// another issuer, and say nothing about what the machine may do.
+func TestMachineOfAnotherIssuer(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *devidp.Config) {
+		withMachine(c)
+		c.Machines[0].Class, c.Machines[0].Scopes = directory.ClassMachines, []string{"products:read"}
+	})
+	cfg := clientcredentials.Config{ClientID: "robot", ClientSecret: machineSecret, TokenURL: s.issuer + "/oauth/token"}
+	token, err := cfg.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	minted, _, err := s.provider.Mint(devidp.TokenRequest{Machine: "robot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"iss": s.issuer + "/machines", "sub": "robot", "client_id": "robot", "azp": "robot", "aud": []any{audience},
+	}
+	for name, raw := range map[string]string{"client credentials": token.AccessToken, "on request": minted} {
+		_, claims := s.verify(raw)
+		for _, varying := range []string{"iat", "exp", "jti"} {
+			delete(claims, varying)
+		}
+		if diff := cmp.Diff(want, claims); diff != "" {
+			t.Errorf("%s: claims differ (-want +got):\n%s", name, diff)
+		}
+	}
+}

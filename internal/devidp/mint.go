@@ -39,8 +39,8 @@ type TokenRequest struct {
 // userinfo endpoint refuses it.
 func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, err error) {
 	now := p.now()
-	registered := oidc.TokenClaims{Subject: req.Machine, ClientID: req.Machine}
-	var permissions, scopes []string
+	var registered oidc.TokenClaims
+	var scopes []string
 	more := map[string]any{}
 	switch machine := p.clients.find(req.Machine); {
 	case (req.User == "") == (req.Machine == ""):
@@ -54,8 +54,9 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 		registered = oidc.TokenClaims{
 			Subject: u.Subject, ClientID: p.clients[0].ID, AuthTime: oidc.FromTime(now), AuthenticationContextClassReference: acr,
 		}
-		permissions, scopes = u.Permissions, u.AllScopes()
+		scopes = u.AllScopes()
 		maps.Copy(more, u.Claims)
+		more[directory.PermissionsClaim] = append([]string{}, u.Permissions...)
 	case machine == nil || machine.machine == nil:
 		var ids []string
 		for _, c := range p.clients {
@@ -65,8 +66,8 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 		}
 		return "", nil, unknown("Machine", req.Machine, ids)
 	default:
-		permissions = machine.machine.Permissions
-		scopes = slices.Concat(permissions, machine.machine.Scopes)
+		m := machine.machine
+		registered, scopes, more = p.machineClaims(m, slices.Concat(m.Permissions, m.Scopes))
 	}
 	if req.Scopes != nil {
 		scopes = req.Scopes
@@ -74,7 +75,6 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	if req.Lifetime > maxLifetime || req.Lifetime < -maxLifetime {
 		return "", nil, invalid.Field("Lifetime", req.Lifetime, "is too long", "give at most "+maxLifetime.String())
 	}
-	more[directory.PermissionsClaim] = append([]string{}, permissions...)
 	full := p.accessClaims(registered, scopes, more, now)
 	if req.Lifetime != 0 {
 		full.Expiration = oidc.FromTime(now.Add(req.Lifetime))

@@ -1,6 +1,7 @@
 package devidp
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -103,13 +104,34 @@ func (t *tokens) machineToken(r *http.Request, m *directory.Machine) (*oidc.Acce
 	if len(scopes) == 0 {
 		scopes = m.Scopes // RFC 6749 §3.3: the default
 	}
-	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID} // RFC 9068 §2.2: the client is the subject
-	return t.respond(claims, scopes, map[string]any{directory.PermissionsClaim: append([]string{}, m.Permissions...)}, t.now())
+	claims, scopes, more := t.machineClaims(m, scopes)
+	return t.respond(claims, scopes, more, t.now())
 }
+
+// machineClaims returns the claims of a machine's token. Its subject is the client
+// (RFC 9068 §2.2). What a machine of an issuer of machines may do is for the server to
+// know.
+func (rl *realm) machineClaims(m *directory.Machine, scopes []string) (oidc.TokenClaims, []string, map[string]any) {
+	claims := oidc.TokenClaims{Subject: m.ID, ClientID: m.ID}
+	if m.Class == directory.ClassMachines {
+		claims.Issuer = MachineIssuer(rl.base)
+		return claims, nil, map[string]any{}
+	}
+	return claims, scopes, map[string]any{directory.PermissionsClaim: append([]string{}, m.Permissions...)}
+}
+
+// MachineIssuer returns the issuer of machines of the class machines. It has the keys of
+// the provider, and no metadata. base is the provider's issuer without a slash at the
+// end.
+func MachineIssuer(base string) string { return base + "/machines" }
+
+// KeySet returns the address of the provider's keys.
+func KeySet(base string) string { return base + pathKeys }
 
 // accessClaims completes the claims of an access token with those of RFC 9068.
 func (rl *realm) accessClaims(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) *oidc.AccessTokenClaims {
-	claims.Issuer, claims.Audience, claims.AuthorizedParty = rl.issuer, oidc.Audience{rl.audience}, claims.ClientID
+	claims.Issuer = cmp.Or(claims.Issuer, rl.issuer)
+	claims.Audience, claims.AuthorizedParty = oidc.Audience{rl.audience}, claims.ClientID
 	claims.IssuedAt, claims.JWTID = oidc.FromTime(now), newSecret()
 	claims.Expiration = oidc.FromTime(now.Add(rl.controls.behavior().AccessTokenLifetime))
 	return &oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}

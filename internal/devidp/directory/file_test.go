@@ -87,7 +87,7 @@ func TestParseFileProblems(t *testing.T) {
 		"a text as user":   {"users:\n  a: Anna\n", `f:2: user "a" is not a map; write name: and given_name`},
 		"a field":          {"users:\n  a:\n    given-name: A\n", `f:3: user "a": unknown key "given-name"; did you mean given_name?`},
 		"a strange field":  {"users:\n  a:\n    password: A\n", `f:3: user "a": unknown key "password"; the keys are name, given_name,`},
-		"a field of users": {"machines:\n  a:\n    acr: x\n", `f:3: machine "a": unknown key "acr"; the keys are secret, permissions, scopes`},
+		"a field of users": {"machines:\n  a:\n    acr: x\n", `f:3: machine "a": unknown key "acr"; the keys are secret, class, permissions, scopes`},
 		"a list as text":   {"users:\n  a:\n    name: [A]\n", `f:3: user "a": name is not a text; write it behind the colon`},
 		"a map as list":    {"users:\n  a:\n    scopes: {b: c}\n", `f:3: user "a": scopes is not a list of texts; write one such as`},
 		"null in a list":   {"users:\n  a:\n    scopes: [b, ~]\n", `f:3: user "a": scopes is not a list of texts`},
@@ -99,6 +99,8 @@ func TestParseFileProblems(t *testing.T) {
 		"a claim":          {"users:\n  a:\n    claims:\n      iss: x\n", `f:3: user "a": claims cannot have iss, which the provider sets; leave it out`},
 		"an address":       {"users:\n  a:\n  b:\n    about: B\n    email: a@example.com\n", `f:5: user "b": email is that of user "a" too; give`},
 		"the key":          {"users:\n  a:\n  b c:\n", `f:3: user "b c": is not a key; write`},
+		"a class":          {"machines:\n  a:\n    class: machine\n", `f:3: machine "a": class "machine" is none; write users or machines`},
+		"an id for many":   {"machines:\n  'a*':\n    class: machines\n", `f:2: machine "a*": has a *, which would stand for other ids`},
 		"a machine":        {"machines:\n  a:\n    scopes: [x y]\n", `f:3: machine "a": scopes "x y" has characters`},
 		"several":          {"users:\n  a:\n    nam: A\n  b:\n    scope: x\nx: y\n", "f:3: user \"a\": unknown key \"nam\"; did you mean name?\nf:5: user \"b\": unknown key \"scope\"; did you mean scopes?\nf:6: unknown key \"x\""},
 	} {

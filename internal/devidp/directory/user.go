@@ -54,12 +54,22 @@ type Machine struct {
 	ID     string // client_id, and the subject of its tokens
 	Secret string // client_secret
 
+	// Class is ClassUsers, which is the default, or ClassMachines.
+	Class string
 	// Permissions is the permissions claim. A scope with the name of a permission may
 	// be requested.
 	Permissions []string
 	// Scopes are further scopes that may be requested. They are granted if none is.
 	Scopes []string
 }
+
+// The classes of machines. The tokens of ClassUsers are those of the provider's own
+// issuer, as those of users are; the tokens of ClassMachines are of an issuer of
+// machines, and have no permissions of their own.
+const (
+	ClassUsers    = "users"
+	ClassMachines = "machines"
+)
 
 // A Field is a field of a User or Machine: its name in the users file and in the HTTP
 // API, and a pointer to the value.
@@ -78,7 +88,7 @@ func (u *User) Fields() []Field {
 
 // Fields returns the fields besides the id, in the order of messages.
 func (m *Machine) Fields() []Field {
-	return []Field{{"secret", &m.Secret}, {"permissions", &m.Permissions}, {"scopes", &m.Scopes}}
+	return []Field{{"secret", &m.Secret}, {"class", &m.Class}, {"permissions", &m.Permissions}, {"scopes", &m.Scopes}}
 }
 
 // PolicyValues are what the policies of the application's methods name.
@@ -305,6 +315,12 @@ func machineProblems(machines []Machine) (all []*Problem) {
 			}
 		}
 		add("", textProblem(m.ID))
+		if m.Class != "" && m.Class != ClassUsers && m.Class != ClassMachines {
+			add("class", fmt.Sprintf("%.80q is none; write %s or %s", m.Class, ClassUsers, ClassMachines))
+		}
+		if m.Class == ClassMachines && strings.Contains(m.ID, "*") {
+			add("", "has a *, which would stand for other ids; write one such as importer")
+		}
 		add("permissions", listProblem(m.Permissions, false))
 		add("scopes", listProblem(m.Scopes, true))
 		if m.ID == "" {
