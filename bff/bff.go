@@ -145,6 +145,7 @@ func New(cfg Config) (*BFF, error) {
 	manager := cfg.Sessions.manager()
 	manager.Store = store
 	manager.BaseURL, manager.Now, manager.Rand, manager.Logger = base, cfg.Now, cfg.Rand, cfg.Logger
+	manager.Issuer = cfg.Provider.Issuer()
 	manager.Evicted = func(ctx context.Context, r session.Record) {
 		b.audit.Record(ctx, audit.Event{
 			Action: audit.SessionEnded, Cause: audit.Evicted, Issuer: r.Issuer, Subject: r.Subject, Session: r.ID.String(),

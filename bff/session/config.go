@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +64,11 @@ type ManagerConfig struct {
 	// the least recently used ones, with [ReasonEvicted]; see [Manager.Create]. Default:
 	// DefaultMaxPerUser.
 	MaxPerUser int
+	// Issuer is that of the provider that refreshes tokens; a slash at its end makes no difference.
+	// A session of another issuer, from before the provider was changed, is loaded without refresh
+	// and ID token, since a provider must not get those of another one, and ends with its access
+	// token. Default: not compared.
+	Issuer string
 	// Evicted, if not nil, is told of each session that a login has ended by MaxPerUser.
 	Evicted func(ctx context.Context, r Record)
 	// BaseURL is the public origin of the bff. With https, and if it is nil, the cookie is Secure
@@ -94,6 +100,7 @@ type Manager struct {
 	idle     time.Duration
 	absolute time.Duration
 	perUser  int
+	issuer   string // without a slash at the end
 	evicted  func(context.Context, Record)
 	clock    func() time.Time
 	random   io.Reader
@@ -181,6 +188,7 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 		jar:      jar{name: cmp.Or(cfg.CookieName, CookieName)},
 		absolute: cmp.Or(cfg.AbsoluteTimeout, DefaultAbsoluteTimeout),
 		perUser:  cmp.Or(cfg.MaxPerUser, DefaultMaxPerUser),
+		issuer:   strings.TrimSuffix(cfg.Issuer, "/"),
 		evicted:  cfg.Evicted,
 		clock:    cfg.Now,
 		random:   cfg.Rand,

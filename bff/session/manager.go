@@ -222,6 +222,9 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 		if err != nil {
 			return nil, m.unopenable(ctx, &r, err)
 		}
+		if m.issuer != "" && strings.TrimSuffix(r.Issuer, "/") != m.issuer {
+			data.Tokens.Refresh, data.Tokens.ID = "", ""
+		}
 		bearer := bearerScheme + data.Tokens.Access
 		data.Tokens.Access = bearer[len(bearerScheme):]
 		o = opened{record: r, data: &data, bearer: bearer}
