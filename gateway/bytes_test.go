@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
+	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
 // protocols are the versions of HTTP, each with a client.
@@ -75,6 +77,9 @@ func TestDownload(t *testing.T) {
 		return metadata.Pairs("content-range", contentRange, "etag", `"v1"`, "content-disposition", `attachment; filename="a.wav"`, "x-secret", "1")
 	}
 	failure := status.Error(codes.NotFound, "no such file")
+	const day, dayBefore = "Sun, 01 Mar 2026 12:00:00 GMT", "Sat, 28 Feb 2026 12:00:00 GMT"
+	dated := metadata.Pairs("last-modified", day)
+	const mismatch = `{"code":9,"message":"the entity tag in If-Match is not the resource's","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ETAG_MISMATCH","domain":"gatehouse"}]}`
 	for _, c := range []struct {
 		name   string
 		method string
@@ -93,7 +98,9 @@ func TestDownload(t *testing.T) {
 		{name: "no bytes", answer: chunks("audio/wav", nil, nil, nil), status: 200, reply: []string{"Content-Length: 0", "Content-Type: audio/wav"}},
 		{name: "no type", answer: chunks("", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Type: application/octet-stream"}},
 		{name: "an invalid type", answer: chunks("text/html\r\nSet-Cookie: a=b", nil, nil, []byte("x")), status: 200, want: "x", reply: []string{"Content-Type: application/octet-stream", "Set-Cookie: "}},
-		{name: "HTML in a sandbox", answer: chunks("text/html", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Security-Policy: sandbox"}},
+		{name: "HTML", answer: chunks("text/html", nil, nil, []byte("<script>")), status: 200, want: "<script>", reply: []string{"Content-Disposition: attachment", "Content-Security-Policy: sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"}},
+		{name: "HEAD of what begins with a type", method: "HEAD", answer: chunks("audio/wav", metadata.Pairs("body-length", "4"), status.Error(codes.Internal, "opened"), nil), status: 200, reply: []string{"Content-Type: audio/wav", "Content-Length: 4"}},
+		{name: "HEAD of an empty file", method: "HEAD", answer: chunks("audio/wav", metadata.Pairs("body-length", "0"), nil, nil), status: 200, reply: []string{"Content-Length: 0"}},
 		{name: "HEAD", method: "HEAD", answer: chunks("audio/wav", sized("bytes 0-3145727/3145728"), nil, mib, mib, mib), status: 200, reply: []string{"Content-Type: audio/wav", "Content-Length: 3145728"}},
 		{name: "error before the first byte", answer: chunks("", nil, failure), status: 404, want: `{"code":5,"message":"no such file","details":[]}`, reply: []string{"Content-Type: application/json"}},
 		{name: "error after a message without bytes", answer: chunks("audio/wav", sized("bytes 0-0/1"), failure, nil), status: 404, want: `{"code":5,"message":"no such file","details":[]}`, reply: []string{"Content-Type: application/json", "Etag: ", "Content-Disposition: "}},
@@ -115,6 +122,20 @@ func TestDownload(t *testing.T) {
 		{name: "an unrequested part", answer: chunks("audio/wav", sized("bytes 1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`},
 		{name: "an invalid content-range", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", sized("1-2/4"), nil, []byte("bc")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`, range_: "bytes=1-2"},
 		{name: "HEAD has no range", method: "HEAD", header: []string{"Range: bytes=1-2"}, answer: chunks("audio/wav", nil, nil, []byte("abcd")), status: 200, reply: []string{"Content-Type: audio/wav"}},
+		{name: "the length of all", answer: chunks("audio/wav", metadata.Pairs("body-length", "4"), nil, []byte("abcd")), status: 200, want: "abcd", reply: []string{"Content-Length: 4"}},
+		{name: "the length of all for a range", header: []string{"Range: bytes=1-2", `If-Range: "v0"`}, answer: chunks("audio/wav", metadata.Pairs("body-length", "4"), nil, []byte("abcd")), status: 200, want: "abcd", reply: []string{"Content-Length: 4", "Content-Range: "}, range_: `bytes=1-2 "v0"`},
+		{name: "shorter than its length", answer: chunks("audio/wav", metadata.Pairs("body-length", "4"), nil, []byte("ab")), status: 200, want: "ab", cut: true},
+		{name: "a length that is none", answer: chunks("audio/wav", metadata.Pairs("body-length", "-4"), nil, []byte("abcd")), status: 500, want: `{"code":13,"message":"internal error","details":[]}`, reply: []string{"Content-Disposition: "}},
+		{name: "If-Match", header: []string{`If-Match: "v1"`}, answer: chunks("audio/wav", sized("bytes 0-3/4"), nil, []byte("abcd")), status: 200, want: "abcd"},
+		{name: "If-Match of another state", header: []string{`If-Match: "v0"`}, answer: chunks("audio/wav", sized("bytes 0-3/4"), nil, nil, []byte("abcd")), status: 412, want: mismatch, reply: []string{"Content-Disposition: ", "Content-Type: application/json"}},
+		{name: "If-Match without a tag", header: []string{`If-Match: "v0"`}, answer: chunks("audio/wav", nil, nil, []byte("abcd")), status: 412, want: mismatch},
+		{name: "If-Modified-Since", header: []string{"If-Modified-Since: " + day}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 304, reply: []string{"Content-Type: ", "Last-Modified: " + day}},
+		{name: "If-Modified-Since, and a tag that has changed", header: []string{"If-Modified-Since: " + day, `If-None-Match: "v0"`}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 200, want: "abcd"},
+		{name: "If-Modified-Since an earlier day", header: []string{"If-Modified-Since: " + dayBefore}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 200, want: "abcd"},
+		{name: "If-Modified-Since nonsense", header: []string{"If-Modified-Since: yesterday"}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 200, want: "abcd"},
+		{name: "If-Unmodified-Since", header: []string{"If-Unmodified-Since: " + day}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 200, want: "abcd"},
+		{name: "If-Unmodified-Since an earlier day", header: []string{"If-Unmodified-Since: " + dayBefore}, answer: chunks("audio/wav", dated, nil, nil, []byte("abcd")), status: 412, want: mismatch},
+		{name: "error after a condition", header: []string{`If-None-Match: "v0"`}, answer: chunks("audio/wav", sized("bytes 0-3/4"), failure, nil), status: 404, want: `{"code":5,"message":"no such file","details":[]}`},
 		{name: "If-None-Match", header: []string{`If-None-Match: "v1"`}, answer: chunks("audio/wav", sized("bytes 0-3/4"), nil, []byte("abcd")), status: 304, reply: []string{`Etag: "v1"`, "Content-Type: "}},
 	} {
 		for protocol, client := range protocols {
@@ -148,6 +169,53 @@ func TestDownload(t *testing.T) {
 					t.Errorf("the server was asked for the range %q, want %q", asked, c.range_)
 				}
 			})
+		}
+	}
+}
+
+// TestContent checks how browsers are told to treat an HttpBody: what they would run
+// as a document is saved, and everything has a sandbox.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	const sandbox = "sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"
+	for _, c := range []struct{ contentType, disposition, want, policy string }{
+		{"text/plain; charset=utf-8", "", "", sandbox},
+		{"audio/wav", "", "", sandbox},
+		{"video/mp4", "", "", sandbox},
+		{"image/png", "", "", sandbox},
+		{"application/json", "", "", sandbox},
+		{"application/octet-stream", "", "attachment", sandbox},
+		{"application/zip", "", "attachment", sandbox},
+		{"application/pdf", "", "attachment", sandbox},
+		{"text/csv", "", "attachment", sandbox},
+		{"text/javascript", "", "attachment", sandbox},
+		{"", "", "attachment", sandbox},
+		{"text/html", "", "attachment", sandbox},
+		{"TEXT/HTML", "inline", "attachment", sandbox},
+		{"text/html; charset=utf-8", ` INLINE ; filename="a.html"`, `attachment; filename="a.html"`, sandbox},
+		{"text/html", `attachment; filename="a.html"`, `attachment; filename="a.html"`, sandbox},
+		{"application/xhtml+xml", "inline", "attachment", sandbox},
+		{"image/svg+xml", "inline", "attachment", sandbox},
+		{"text/xsl", "inline", "attachment", sandbox},
+		{"multipart/x-mixed-replace; boundary=a", "inline", "attachment", sandbox},
+		{"message/rfc822", "inline", "attachment", sandbox},
+		{"audio/wav", `inline; filename="a.wav"`, `inline; filename="a.wav"`, sandbox},
+		{"audio/wav", "attachment", "attachment", sandbox},
+		{"application/zip", "inline", "inline", sandbox},
+		{"application/pdf", "inline", "inline", "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"},
+	} {
+		var md metadata.MD
+		if c.disposition != "" {
+			md = metadata.Pairs("content-disposition", c.disposition)
+		}
+		b := &backend{answer: chunks(c.contentType, md, nil, []byte("x"))}
+		response := send(start(t, gateway.Config{}, b), "GET", "/api/downloads/a", nil, "")
+		h := response.Header
+		if got := h.Get("Content-Disposition"); got != c.want {
+			t.Errorf("%s, %q: got %q, want %q", c.contentType, c.disposition, got, c.want)
+		}
+		if got := h["Content-Security-Policy"]; len(got) != 1 || got[0] != c.policy || h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s, %q: got policy %q, want %q", c.contentType, c.disposition, got, c.policy)
 		}
 	}
 }
@@ -270,6 +338,9 @@ func TestUpload(t *testing.T) {
 		{name: "two types", request: "POST /api/things/7/files/3", header: []string{"Content-Type: a/b, c/d"}, body: "x", status: 415, has: "one media type"},
 		{name: "refused at its end", request: "POST /api/things/7/files/3", body: long, outcome: func(*received) (proto.Message, error) { return nil, status.Error(codes.AlreadyExists, "there is one") },
 			status: 409, want: `{"code":6,"message":"there is one","details":[]}`, sent: received{id: "7", number: 3}, parts: true},
+		{name: "too long for the service", request: "POST /api/things/7/files/3", body: "x", outcome: func(*received) (proto.Message, error) {
+			return nil, reason.Status(codes.InvalidArgument, "too long", &errdetails.ErrorInfo{Domain: reason.Domain, Reason: reason.ContentTooLong}).Err()
+		}, status: 413, has: "CONTENT_TOO_LONG", sent: received{id: "7", number: 3}},
 		{name: "both ways", request: "POST /api/files:stream", header: []string{"Content-Type: audio/wav"}, body: long, outcome: back, status: 200, want: long, sent: received{contentType: "audio/wav"}, parts: true, reply: []string{"Content-Type: audio/wav"}},
 		{name: "one message", request: "PUT /api/things/7/file", header: []string{"Content-Type: audio/wav"}, body: "RIFF\x00\xff", outcome: thingDone, status: 200, has: `{"id":"1"`, sent: received{id: "7", contentType: "audio/wav"}},
 		{name: "one message, and back", request: "POST /api/files:convert", header: []string{"Content-Type: audio/wav"}, body: "RIFF\x00\xff", outcome: back, status: 200, want: "RIFF\x00\xff", sent: received{contentType: "audio/wav"}, reply: []string{"Content-Type: audio/wav"}},
@@ -319,6 +390,27 @@ func TestUpload(t *testing.T) {
 					t.Errorf("the server got something else (-want +got):\n%s", diff)
 				}
 			})
+		}
+	}
+}
+
+// TestUploadLength checks that the service learns the length of a body that has one.
+func TestUploadLength(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[io.Reader]string{strings.NewReader("0123456789"): "10", strings.NewReader(""): "0", io.MultiReader(strings.NewReader("0123")): ""} {
+		b := &backend{answer: fails(status.Error(codes.Aborted, "enough"))}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, overNetwork(t, gateway.Config{}, b)+"/api/things/7/files/3", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Body-Length", "7")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if got := strings.Join(b.metadata()["body-length"], " "); got != want {
+			t.Errorf("got body-length %q, want %q", got, want)
 		}
 	}
 }

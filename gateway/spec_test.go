@@ -177,12 +177,12 @@ func TestREST(t *testing.T) {
 			{name: "a type of its own", source: "google/api/httpbody.proto", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "audio/flac", Data: []byte("fLaC")}), status: 200, call: `ReadFile path:"a"`,
 				want: "fLaC", reply: []string{"Content-Type: audio/flac", "X-Content-Type-Options: nosniff"}},
 			{name: "no type at all", source: "WHATWG MIME Sniffing", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
-				want: "<script>", reply: []string{"Content-Type: application/octet-stream", "Content-Security-Policy: "}},
+				want: "<script>", reply: []string{"Content-Type: application/octet-stream", "Content-Disposition: attachment"}},
 			// Uploaded content must not run as the application.
 			{name: "HTML", source: "CSP3 §6.3.2", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "Text/HTML", Data: []byte("<script>")}), status: 200, call: `ReadFile path:"a"`,
-				want: "<script>", reply: []string{"Content-Type: Text/HTML", "Content-Security-Policy: sandbox"}},
+				want: "<script>", reply: []string{"Content-Type: Text/HTML", "Content-Disposition: attachment", "Content-Security-Policy: sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"}},
 			{name: "SVG", source: "CSP3 §6.3.2", request: "GET /api/files/a", answer: answers(&httpbody.HttpBody{ContentType: "image/svg+xml", Data: []byte("<svg/>")}), status: 200, call: `ReadFile path:"a"`,
-				want: "<svg/>", reply: []string{"Content-Type: image/svg+xml", "Content-Security-Policy: sandbox"}},
+				want: "<svg/>", reply: []string{"Content-Type: image/svg+xml", "Content-Disposition: attachment", "Content-Security-Policy: sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"}},
 			{name: "Cache-Control passes, other metadata does not", source: "RFC 9111 §5.2", request: "GET /api/private-route", status: 200, call: "GetPrivateRoute",
 				answer: func(ctx context.Context, request proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 					stream.SetTrailer(metadata.Pairs("x-secret-trailer", "1"))

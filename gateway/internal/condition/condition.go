@@ -42,7 +42,7 @@ func Parse(rt *route.Route, h http.Header) (*Conditions, *refusal.Refusal) {
 	}
 	switch value := strings.TrimSpace(strings.Join(match, ",")); {
 	case match == nil, value == "*" && rt.Method == http.MethodGet:
-	case rt.ETag == nil && !(rt.Tagged && rt.Method == http.MethodGet):
+	case rt.ETag == nil && !((rt.Tagged || rt.Raw) && rt.Method == http.MethodGet):
 		// A client that asks for protection must not be served without it, nor
 		// with "*": a method that creates would create.
 		return nil, Unsupported("If-Match")

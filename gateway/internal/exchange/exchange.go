@@ -76,6 +76,7 @@ type Exchange struct {
 	Pattern string        // for the log, of a path without a route
 	Success int           // status of a successful answer; 0 means 200
 	Done    bool          // the answer is complete: Write discards the rest
+	Bytes   bool          // a successful answer is an HttpBody
 	Quiet   bool          // logs at debug level: health checks, and refusals in large numbers
 
 	server   *Server
@@ -285,6 +286,7 @@ func (x *Exchange) Refuse(refused *refusal.Refusal) {
 	if x.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
+	x.Bytes = false
 	contentType, content := refused.Body(httpheader.WantsProblem(x.Request.Header))
 	h := x.Header()
 	h.Del("Etag")
@@ -348,10 +350,8 @@ func (x *Exchange) WriteHeader(code int) {
 			// A cache must not have the answer for one tenant, say, for another.
 			h["Vary"] = append(h["Vary"], x.server.cfg.Vary...)
 		}
-		if types, ok := h["Content-Type"]; ok && (len(types) == 0 || types[0] == "" || !httpheader.IsPrintable(types[0])) {
-			h.Set("Content-Type", "application/octet-stream") // an HttpBody without a valid type
-		} else if ok && types[0] != httpheader.JSON && scripted(types[0]) && len(h["Content-Security-Policy"]) == 0 {
-			h.Set("Content-Security-Policy", "sandbox")
+		if x.Bytes && code != http.StatusNotModified {
+			secure(h)
 		}
 	}
 	x.w.WriteHeader(code)
@@ -363,17 +363,6 @@ func (x *Exchange) WriteHeader(code int) {
 
 // fromService are header fields whose values come from the service.
 var fromService = []string{"Cache-Control", "Etag"}
-
-// scripted reports whether browsers run scripts in content of a media type: HTML
-// and everything that is XML, such as SVG. Behind the bff such scripts would run
-// with the user's session, and an HttpBody may be a file of another user. In a
-// sandbox (CSP Level 3 §6.3.2) they do not run.
-func scripted(mediaType string) bool {
-	mediaType = strings.ToLower(mediaType)
-	return slices.ContainsFunc([]string{"html", "xml", "svg", "xsl", "multipart/"}, func(kind string) bool {
-		return strings.Contains(mediaType, kind)
-	})
-}
 
 // Write sends a part of the body. It discards the body of an answer to HEAD.
 func (x *Exchange) Write(b []byte) (int, error) {

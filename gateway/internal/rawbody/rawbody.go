@@ -4,7 +4,8 @@
 //
 // A service that supports ranges gets Range and If-Range of a GET as metadata
 // "range" and "if-range", and tells in its header metadata "content-range" which
-// bytes it sends. OUT_OF_RANGE means that there are no such bytes.
+// bytes it sends, or in "body-length" that it sends all and how many these are.
+// OUT_OF_RANGE means that there are no such bytes.
 package rawbody
 
 import (
@@ -97,6 +98,7 @@ type Answer struct {
 // has the range that the client asks for as metadata.
 func NewAnswer(ctx context.Context, x *exchange.Exchange, conditions *condition.Conditions) (*Answer, context.Context) {
 	a := &Answer{x: x, conditions: conditions}
+	x.Bytes = true
 	h := x.Request.Header
 	ask := h["Range"]
 	if x.Request.Method != http.MethodGet || len(ask) != 1 || !isRange(ask[0]) {
@@ -120,7 +122,8 @@ var contentRange = regexp.MustCompile(`^bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*
 // Header sets the header of the answer from metadata, and returns the number of
 // bytes that follow, -1 if it is not known. With content-range the answer to a
 // client that asked for a range is 206; for any other client, content-range must
-// be the whole content and so gives its length.
+// be the whole content and so gives its length. If the conditions of the request
+// are not met, Header completes the answer.
 func (a *Answer) Header(md metadata.MD) (length int64, err error) {
 	x, h := a.x, a.x.Header()
 	for key, name := range header {
@@ -128,15 +131,19 @@ func (a *Answer) Header(md metadata.MD) (length int64, err error) {
 			h.Set(name, values[0])
 		}
 	}
-	if tag := h.Get("Etag"); tag != "" && a.conditions.NotModified(tag) {
-		h.Del("Content-Type")
-		x.WriteHeader(http.StatusNotModified)
-		x.Done = true
+	if a.precondition(md) {
 		return -1, nil
 	}
-	values := md.Get("content-range")
+	values, sizes := md.Get("content-range"), md.Get("body-length")
 	if len(values) == 0 {
-		return -1, nil
+		if len(sizes) == 0 {
+			return -1, nil
+		}
+		length, err := strconv.ParseInt(sizes[0], 10, 64)
+		if len(sizes) > 1 || err != nil || length < 0 {
+			return -1, status.Errorf(codes.Internal, "body-length %q is not a number of bytes", sizes)
+		}
+		return length, nil
 	}
 	invalid := status.Errorf(codes.Internal, "content-range %q is not what was asked for", values)
 	parts := contentRange.FindStringSubmatch(values[0])
@@ -168,7 +175,7 @@ func (a *Answer) Header(md metadata.MD) (length int64, err error) {
 func (a *Answer) Check(md metadata.MD, m proto.Message) error {
 	length, err := a.Header(md)
 	if _, data := Content(m); err == nil && length >= 0 && length != int64(len(data)) {
-		err = status.Errorf(codes.Internal, "content-range announces %d bytes, the answer has %d", length, len(data))
+		err = status.Errorf(codes.Internal, "the header announces %d bytes, the answer has %d", length, len(data))
 	}
 	return err
 }
@@ -181,6 +188,7 @@ func (a *Answer) Refuse(refused *refusal.Refusal, md metadata.MD) {
 		h.Del(name)
 	}
 	h.Del("Content-Range")
+	h.Del("Content-Length")
 	x.Success = 0
 	if !a.ranged || refused.Status.Code() != codes.OutOfRange {
 		return
@@ -201,16 +209,7 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 	x := a.x
 	md, _ := answers.Header() // has succeeded before
 	length, written := int64(-1), int64(0)
-	first, begun := true, false
-	begin := func() error {
-		begun = true
-		var err error
-		length, err = a.Header(md)
-		if err == nil && !x.Begun() && length >= 0 {
-			x.Header()["Content-Length"] = []string{strconv.FormatInt(length, 10)}
-		}
-		return err
-	}
+	first, prepared := true, false
 	for {
 		m, err := answers.Receive()
 		end := errors.Is(err, io.EOF)
@@ -221,26 +220,32 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 			if first {
 				x.Header().Set("Content-Type", contentType)
 			}
-			first = false
 		}
-		if (end || len(data) > 0) && !begun {
-			if failed := begin(); failed != nil {
-				err, end = failed, false
-			} else if x.Begun() { // 304
+		if !prepared && (end || len(data) > 0 || err == nil && first && a.bodiless()) {
+			prepared = true
+			var invalid error
+			if length, invalid = a.Header(md); invalid != nil {
+				err, end = invalid, false
+			} else if x.Done { // 304, 412
+				f.Cancel(nil)
 				return
+			} else if length >= 0 {
+				x.Header()["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 			}
+		}
+		first = false
+		head := x.Request.Method == http.MethodHead
+		if head && prepared && (err == nil || end) {
+			_ = f.Flush()
+			f.Cancel(nil)
+			return
 		}
 		written += int64(len(data))
 		switch {
 		case length >= 0 && (written > length || end && written < length):
-			err, end = status.Errorf(codes.Internal, "content-range announces %d bytes, the stream has others", length), false
-		case end && x.Request.Method != http.MethodHead && written == 0 && length < 0:
+			err, end = status.Errorf(codes.Internal, "the header announces %d bytes, the stream has others", length), false
+		case end && written == 0 && length < 0:
 			x.Header()["Content-Length"] = []string{"0"}
-		}
-		if x.Request.Method == http.MethodHead && begun && !x.Begun() && (err == nil || end) {
-			_ = f.Flush()
-			f.Cancel(nil)
-			return
 		}
 		if err != nil && !end {
 			if x.Begun() {
@@ -251,11 +256,9 @@ func (a *Answer) Stream(ctx context.Context, f *flow.Flow, answers *upstream.Str
 			x.Refuse(refused)
 			return
 		}
-		if begun {
+		if len(data) > 0 || end {
 			x.Begin()
-		}
-		f.Write(data)
-		if begun {
+			f.Write(data)
 			_ = f.Flush() // a client that is gone ends the context
 		}
 		if end {

@@ -29,6 +29,11 @@ func challenge(st *status.Status) (value string, httpStatus int) {
 		value, httpStatus = challengeBare, http.StatusUnauthorized // RFC 9110 §15.5.2: required with 401
 	case codes.PermissionDenied:
 		httpStatus = http.StatusForbidden
+	case codes.InvalidArgument:
+		if authInfo(st).GetReason() == reason.ContentTooLong {
+			return "", http.StatusRequestEntityTooLarge
+		}
+		return "", runtimeStatus(st.Code())
 	default:
 		return "", runtimeStatus(st.Code())
 	}

@@ -70,6 +70,9 @@ func (h *Handler) serveUpload(ctx context.Context, c *call) {
 	defer c.flow.Close()
 	_ = c.Controller().EnableFullDuplex() // the answer may begin before the body ends; HTTP/2 allows it anyway
 	ctx = c.flow.Context()
+	if n := c.Request.ContentLength; n >= 0 { // a service can refuse a long file before it arrives
+		ctx = metadata.AppendToOutgoingContext(ctx, "body-length", strconv.FormatInt(n, 10))
+	}
 	stream, err := h.cfg.Conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: rt.Stream}, rt.RPC)
 	if err != nil {
 		c.Refuse(c.RefusalOf(ctx, err))
