@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/oidc"
@@ -41,9 +40,13 @@ type AccessConfig[P any] struct {
 	// for concurrent use, and neither change nor keep the key. An *Error is returned
 	// as it is; any other error means ReasonUnavailable. Nil revokes nothing.
 	Revoked func(ctx context.Context, key *RevocationKey) error
-	// Verified is told the outcome of each verification: why a token was refused, 0
-	// for one that was accepted, and whether it was in the cache. Nil: no call.
-	Verified func(refused Reason, cached bool)
+	// Issuers are further issuers. One with the provider above has the rules for its
+	// tokens, in the place of those of this struct.
+	Issuers []AccessIssuer[P]
+	// Verified is told the outcome of each verification: the configured issuer whose
+	// rules applied, "" for a token of none, why the token was refused, 0 for one that
+	// was accepted, and whether it was in the cache. Nil: no call.
+	Verified func(issuer string, refused Reason, cached bool)
 	// Inspector, if not nil, is shown the first good token, and tokens that are refused.
 	Inspector *Inspector
 	// CacheSize is the largest number of verified tokens in the cache; 0 means
@@ -70,47 +73,36 @@ type RevocationKey struct {
 
 // An AccessVerifier verifies access tokens and caches the valid ones. It is safe
 // for concurrent use. Verifiers share no cache, since their audiences may differ
-// (lua-resty-openidc #569).
+// (lua-resty-openidc #569). The issuers of one do: an entry is found by all bytes of a
+// token, and so has been verified by the rules of the issuer that the token names.
 type AccessVerifier[P any] struct {
-	*verifier
-	principal func(*Claims) (P, error)
-	revoked   func(context.Context, *RevocationKey) error
-	verified  func(Reason, bool)
-	inspector *Inspector
-	cache     *cache[P]
+	*issuer[P]                       // the primary one
+	further    map[string]*issuer[P] // by identifier without a slash at the end; nil if there are none
+	revoked    func(context.Context, *RevocationKey) error
+	verified   func(string, Reason, bool)
+	inspector  *Inspector
+	cache      *cache[P]
 }
 
 // NewAccessVerifier returns a verifier. It fails if a required field is missing.
 func NewAccessVerifier[P any](cfg AccessConfig[P]) (*AccessVerifier[P], error) {
-	if cfg.Audience == "" {
-		return nil, errors.New("token: access token verifier: Audience is missing; give the API's identifier")
+	primary := AccessIssuer[P]{
+		Provider: cfg.Provider, Audiences: []string{cfg.Audience}, Algorithms: cfg.Algorithms, AlgorithmsSetting: cfg.AlgorithmsSetting,
+		IDTokenClients: cfg.IDTokenClients, InsecureIDTokenShape: cfg.InsecureIDTokenShape, Principal: cfg.Principal,
 	}
-	if cfg.Principal == nil {
-		return nil, errors.New("token: access token verifier: Principal is missing; give a function from claims to a principal")
-	}
-	pr := profile{
-		kind:     "access token",
-		maxLen:   maxAccess,
-		audience: cfg.Audience,
-		types:    []string{"", "jwt", "at+jwt", "application/at+jwt"},
-	}
-	rules := &accessProfile{idTokenClients: slices.Clone(cfg.IDTokenClients), idTokenShape: cfg.InsecureIDTokenShape}
-	pr.check = rules.check
 	if cfg.RequireATJWT {
-		pr.types = accessTypes
+		primary.Types = accessTypes
 	}
-	v, err := newVerifier(cfg.Provider, pr, cfg.Algorithms, cfg.AlgorithmsSetting, cfg.Now, cfg.Logger)
-	if err != nil {
-		return nil, err
-	}
-	return &AccessVerifier[P]{
-		verifier:  v,
-		principal: cfg.Principal,
+	v := &AccessVerifier[P]{
 		revoked:   cfg.Revoked,
 		verified:  cfg.Verified,
 		inspector: cfg.Inspector,
 		cache:     newCache[P](cmp.Or(cfg.CacheSize, 1<<16)),
-	}, nil
+	}
+	if err := v.addIssuers(primary, cfg); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // Verify returns the principal of a valid token and its exp, which may be up to
@@ -139,7 +131,7 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 		case !now.Before(e.until):
 		case e.key.Withdrawn():
 			return v.refuse(ctx, &Error{ReasonInvalid, errors.New("the key that verified the token has left the key set")})
-		case !v.provider.KeysUsable(now):
+		case !e.provider.KeysUsable(now):
 			return v.refuse(ctx, &Error{ReasonUnavailable, errors.New("the key set is too old")})
 		}
 		return v.denied(ctx, e)
@@ -148,7 +140,7 @@ func (v *AccessVerifier[P]) Open(ctx context.Context, raw string) (value P, stil
 
 // accept returns the entry of a good token.
 func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], error) {
-	e, cached, err := v.entry(ctx, raw)
+	e, by, cached, err := v.entry(ctx, raw)
 	if err == nil {
 		err = v.denied(ctx, e)
 	}
@@ -157,10 +149,16 @@ func (v *AccessVerifier[P]) accept(ctx context.Context, raw string) (*entry[P], 
 		if e, ok := errors.AsType[*Error](err); ok {
 			refused = e.Reason
 		}
-		v.verified(refused, cached)
+		name := ""
+		if by != nil {
+			name = by.Issuer()
+		}
+		v.verified(name, refused, cached)
 	}
 	if err != nil {
-		v.inspector.refused(ctx, raw, err)
+		if by == nil || by == v.provider {
+			v.inspector.refused(ctx, raw, err)
+		}
 		return nil, err
 	}
 	return e, nil
@@ -176,35 +174,42 @@ func (v *AccessVerifier[P]) Known(raw string) bool {
 // cached returns a token's entry if neither the token nor its key has expired.
 func (v *AccessVerifier[P]) cached(f *fingerprint) *entry[P] {
 	e := v.cache.get(f)
-	if now := v.now(); e == nil || e.key.Withdrawn() || !now.Before(e.until) || !v.provider.KeysUsable(now) {
+	if now := v.now(); e == nil || e.key.Withdrawn() || !now.Before(e.until) || !e.provider.KeysUsable(now) {
 		return nil
 	}
 	return e
 }
 
-// entry returns the cached entry of a token, or verifies the token.
-func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], cached bool, err error) {
+// entry returns the cached entry of a token, or verifies the token. by is the provider of
+// the issuer that the token names, nil if it names none of the configured ones.
+func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P], by *oidc.Provider, cached bool, err error) {
 	var f fingerprint
 	cacheable := f.take(raw)
 	if cacheable {
 		if e := v.cached(&f); e != nil {
-			return e, true, nil
+			return e, e.provider, true, nil
 		}
 	}
-	c, key, err := v.verify(ctx, raw)
-	if err != nil {
-		return nil, false, err
+	c, key, rules, err := v.verifyAny(ctx, raw)
+	if rules != nil {
+		by = rules.provider
 	}
-	value, err := v.principal(c)
 	if err != nil {
-		return nil, false, v.refuse(ctx, &Error{ReasonInvalid, err})
+		return nil, by, false, err
 	}
-	v.inspector.verified(ctx, c)
+	value, err := rules.principal(c)
+	if err != nil {
+		return nil, by, false, v.refuse(ctx, &Error{ReasonInvalid, err})
+	}
+	if rules == v.issuer {
+		v.inspector.verified(ctx, c)
+	}
 	e = &entry[P]{
-		hash:  f.hash,
-		key:   key,
-		until: c.Expiry.Add(skew),
-		value: value,
+		hash:     f.hash,
+		key:      key,
+		provider: by,
+		until:    c.Expiry.Add(skew),
+		value:    value,
 		revocation: RevocationKey{
 			Issuer: c.Issuer, Subject: c.Subject, ClientID: c.ClientID, SessionID: c.SessionID, ID: c.ID,
 			IssuedAt: c.IssuedAt, Expiry: c.Expiry,
@@ -214,7 +219,7 @@ func (v *AccessVerifier[P]) entry(ctx context.Context, raw string) (e *entry[P],
 		e.tailed = uint16(copy(e.tail[:], f.tail))
 		v.cache.put(&f, e, v.now())
 	}
-	return e, false, nil
+	return e, by, false, nil
 }
 
 // denied returns an error if a valid token has been revoked.

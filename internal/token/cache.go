@@ -68,9 +68,10 @@ type set[P any] struct {
 // more than the comparison.
 type entry[P any] struct {
 	hash       [sha256.Size]byte
-	key        *oidc.Key   // the entry is valid until this is withdrawn
-	used       atomic.Bool // since the hand last passed
-	until      time.Time   // exp plus the skew
+	key        *oidc.Key      // the entry is valid until this is withdrawn
+	provider   *oidc.Provider // that has the key
+	used       atomic.Bool    // since the hand last passed
+	until      time.Time      // exp plus the skew
 	tail       [longTail]byte
 	tailed     uint16 // characters used of tail
 	revocation RevocationKey

@@ -96,6 +96,21 @@ func (c *Claims) Strings(path string) ([]string, bool) {
 	return nil, false
 }
 
+// Texts returns the claim at path as texts to compare: a string, a list of strings, or
+// "true" or "false". It returns false if there is no such claim, or it has another type.
+func (c *Claims) Texts(path string) ([]string, bool) {
+	value, _ := c.Lookup(path)
+	switch v := value.(type) {
+	case string:
+		return []string{v}, true
+	case bool:
+		return []string{strconv.FormatBool(v)}, true
+	case []any:
+		return allStrings(v)
+	}
+	return nil, false
+}
+
 // Map returns all claims, decoded as by Lookup. The caller may change the map.
 func (c *Claims) Map() map[string]any {
 	m := make(map[string]any, len(c.members))

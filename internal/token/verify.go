@@ -21,13 +21,14 @@ const (
 
 // A profile is what the kinds of token differ in.
 type profile struct {
-	kind     string // for the log
-	maxLen   int
-	audience string
-	types    []string // accepted typ values in lower case; "" is an absent typ
-	check    func(*Claims) error
-	partial  bool          // iss, aud and exp are checked only if present
-	lifetime time.Duration // from iat, of a token without exp; 0 if exp is required
+	kind          string // for the log
+	maxLen        int
+	audiences     []string // of which a token must have one
+	audienceClaim string   // "" for aud
+	types         []string // accepted typ values in lower case; "" is an absent typ
+	check         func(*Claims) error
+	partial       bool          // iss, aud and exp are checked only if present
+	lifetime      time.Duration // from iat, of a token without exp; 0 if exp is required
 }
 
 // A verifier verifies tokens of one profile.
@@ -37,6 +38,7 @@ type verifier struct {
 	algorithms []string
 	setting    string // that has the algorithms, for the log
 	notice     *algorithmNotice
+	waiting    chan struct{} // has one element for each token that may wait for keys; nil for no limit
 	now        func() time.Time
 	log        *slog.Logger
 }
@@ -85,7 +87,7 @@ func newClientVerifier(cfg ClientConfig, pr profile) (*ClientVerifier, error) {
 	if cfg.ClientID == "" {
 		return nil, fmt.Errorf("token: %s verifier: ClientID is missing; give the client's id", pr.kind)
 	}
-	pr.maxLen, pr.audience = maxIDToken, cfg.ClientID
+	pr.maxLen, pr.audiences = maxIDToken, []string{cfg.ClientID}
 	v, err := newVerifier(cfg.Provider, pr, cfg.Algorithms, cfg.AlgorithmsSetting, cfg.Now, cfg.Logger)
 	if err != nil {
 		return nil, err
@@ -118,30 +120,85 @@ func (v *verifier) refuse(ctx context.Context, err *Error) error {
 // run makes the cheap checks first. Keys are looked up only for a token of our
 // issuer that is otherwise valid.
 func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Error) {
-	if raw == "" {
-		return nil, nil, &Error{ReasonMissing, errors.New("no token")}
+	t, err := read(raw, v.maxLen)
+	if err == nil {
+		err = v.head(ctx, t)
 	}
-	t, err := split(raw, v.maxLen)
 	if err != nil {
-		return nil, nil, &Error{ReasonMalformed, err}
-	}
-	if err := v.allowed(ctx, &t); err != nil {
 		return nil, nil, err
 	}
-	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
-		return nil, nil, invalid("typ %.128q is not accepted for kind %q", t.header.typ, v.kind)
+	c, err := t.claims()
+	if err != nil {
+		return nil, nil, err
 	}
+	key, err := v.judge(ctx, t, c)
+	return c, key, err
+}
+
+// read parses a token and does not verify it.
+func read(raw string, maxLen int) (*compact, *Error) {
+	if raw == "" {
+		return nil, &Error{ReasonMissing, errors.New("no token")}
+	}
+	t, err := split(raw, maxLen)
+	if err != nil {
+		return nil, &Error{ReasonMalformed, err}
+	}
+	return &t, nil
+}
+
+// claims parses the payload.
+func (t *compact) claims() (*Claims, *Error) {
 	c, err := parseClaims(t.payload)
 	if err != nil {
-		return nil, nil, invalid("payload: %w", err)
+		return nil, invalid("payload: %w", err)
 	}
 	c.Type = t.header.typ
-	hasIssuer := !v.partial || c.has("iss")
-	if hasIssuer && !sameIssuer(c.Issuer, v.provider.Issuer()) {
-		return nil, nil, invalid("iss %.128q is not %q", c.Issuer, v.provider.Issuer())
+	return c, nil
+}
+
+// head checks the header.
+func (v *verifier) head(ctx context.Context, t *compact) *Error {
+	if err := v.allowed(ctx, t); err != nil {
+		return err
 	}
-	if (!v.partial || c.has("aud")) && !slices.Contains(c.Audience, v.audience) {
-		return nil, nil, invalid("aud does not contain %q", v.audience)
+	if !slices.Contains(v.types, strings.ToLower(t.header.typ)) {
+		return invalid("typ %.128q is not accepted for kind %q", t.header.typ, v.kind)
+	}
+	return nil
+}
+
+// addressed returns an error unless the token is for one of the audiences.
+func (v *verifier) addressed(c *Claims) *Error {
+	names := func(audiences []string) bool {
+		return slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(v.audiences, a) })
+	}
+	if v.audienceClaim != "" {
+		if texts, _ := c.Texts(v.audienceClaim); !names(texts) {
+			return invalid("%s contains none of %q", v.audienceClaim, v.audiences)
+		}
+		if !c.has("aud") {
+			return nil
+		}
+	}
+	switch {
+	case names(c.Audience):
+		return nil
+	case len(v.audiences) == 1:
+		return invalid("aud does not contain %q", v.audiences[0])
+	}
+	return invalid("aud contains none of %q", v.audiences)
+}
+
+// judge checks the claims and the signature, and returns the key that verified it.
+func (v *verifier) judge(ctx context.Context, t *compact, c *Claims) (*oidc.Key, *Error) {
+	if (!v.partial || c.has("iss")) && !sameIssuer(c.Issuer, v.provider.Issuer()) {
+		return nil, invalid("iss %.128q is not %q", c.Issuer, v.provider.Issuer())
+	}
+	if !v.partial || c.has("aud") {
+		if err := v.addressed(c); err != nil {
+			return nil, err
+		}
 	}
 	now := v.now()
 	if v.lifetime > 0 && c.Expiry.IsZero() && !c.IssuedAt.IsZero() {
@@ -149,51 +206,62 @@ func (v *verifier) run(ctx context.Context, raw string) (*Claims, *oidc.Key, *Er
 	}
 	switch {
 	case c.Expiry.IsZero() && !v.partial:
-		return nil, nil, invalid("exp is missing")
+		return nil, invalid("exp is missing")
 	case c.NotBefore.After(now.Add(skew)):
-		return nil, nil, invalid("nbf is in the future")
+		return nil, invalid("nbf is in the future")
 	case c.IssuedAt.After(now.Add(skew)):
-		return nil, nil, invalid("iat is in the future")
+		return nil, invalid("iat is in the future")
 	}
 	if err := v.check(c); err != nil {
-		return nil, nil, &Error{ReasonInvalid, err}
-	}
-	// The metadata has the exact issuer. Only a token that is valid so far waits
-	// for it.
-	m, err := v.provider.AwaitReady(ctx)
-	if err != nil {
-		return nil, nil, &Error{ReasonUnavailable, err}
-	}
-	if hasIssuer && c.Issuer != m.Issuer {
-		return nil, nil, invalid("iss %.128q is not %q", c.Issuer, m.Issuer)
+		return nil, &Error{ReasonInvalid, err}
 	}
 	// Expired is a public reason, so the signature is checked first. An expired
 	// token leads to no fetch: clients with old tokens would use up the budget for
 	// keys that were withdrawn since.
 	expired := !c.Expiry.IsZero() && !now.Before(c.Expiry.Add(skew))
-	keys, err := v.keys(ctx, t.header.kid, expired)
-	if errors.Is(err, oidc.ErrUnavailable) {
-		return nil, nil, &Error{ReasonUnavailable, err}
-	} else if err != nil {
-		return nil, nil, &Error{ReasonInvalid, err}
+	issuer, keys, refused := v.keys(ctx, t, c, expired)
+	if refused != nil {
+		return nil, refused
 	}
 	signer := t.signedBy(keys)
 	if signer == nil {
-		return nil, nil, invalid("the %s signature does not verify with key %.128q", t.header.alg, t.header.kid)
+		return nil, invalid("the %s signature does not verify with key %.128q", t.header.alg, t.header.kid)
 	}
 	if expired {
-		return nil, nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
+		return nil, &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
 	}
-	c.Issuer = m.Issuer // share one string among all tokens
-	return c, signer, nil
+	c.Issuer = issuer // share one string among all tokens
+	return signer, nil
 }
 
-// keys returns the keys that may have signed a token.
-func (v *verifier) keys(ctx context.Context, kid string, expired bool) ([]*oidc.Key, error) {
-	if expired {
-		return v.provider.KnownKeys(kid)
+// keys returns the keys that may have signed a token, and the issuer as it calls itself,
+// which the token must have, byte for byte.
+func (v *verifier) keys(ctx context.Context, t *compact, c *Claims, expired bool) (issuer string, keys []*oidc.Key, refused *Error) {
+	if !v.wait() {
+		return "", nil, &Error{ReasonUnavailable, errWaiting}
 	}
-	return v.provider.Keys(ctx, kid)
+	defer v.done()
+	// The metadata has the exact issuer. Only a token that is valid so far waits
+	// for it.
+	m, err := v.provider.AwaitReady(ctx)
+	if err != nil {
+		return "", nil, &Error{ReasonUnavailable, err}
+	}
+	if (!v.partial || c.has("iss")) && c.Issuer != m.Issuer {
+		return "", nil, invalid("iss %.128q is not %q", c.Issuer, m.Issuer)
+	}
+	if expired {
+		keys, err = v.provider.KnownKeys(t.header.kid)
+	} else {
+		keys, err = v.provider.Keys(ctx, t.header.kid)
+	}
+	switch {
+	case errors.Is(err, oidc.ErrUnavailable):
+		return "", nil, &Error{ReasonUnavailable, err}
+	case err != nil:
+		return "", nil, &Error{ReasonInvalid, err}
+	}
+	return m.Issuer, keys, nil
 }
 
 // sameIssuer reports whether two issuers are equal but for a slash at the end.

@@ -95,6 +95,7 @@ func (cfg Config) Validate() error {
 		errs = append(errs, invalid.Missing("Provider", "give the oidc.Provider that issues the tokens"))
 	}
 	switch {
+	case cfg.primary() != nil: // which has rules of its own
 	case cfg.Audience == "":
 		errs = append(errs, invalid.Missing("Audience",
 			"register the API with the provider and give its identifier; "+
@@ -104,6 +105,6 @@ func (cfg Config) Validate() error {
 			"is also the client's id, so that ID tokens would pass for access tokens (RFC 8725 §3.12)",
 			"give the API an identifier of its own, or set Profile.RequireATJWT"))
 	}
-	errs = append(errs, jwk.ValidAlgorithms("Algorithms", cfg.Algorithms))
+	errs = append(errs, jwk.ValidAlgorithms("Algorithms", cfg.Algorithms), cfg.validateIssuers())
 	return errors.Join(errs...)
 }

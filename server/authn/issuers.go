@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -30,6 +31,9 @@ type IssuerConfig struct {
 	// Cognito. A token that also has "aud" must have one of Audiences there, too.
 	// Default: "aud".
 	AudienceClaim string
+	// Algorithms are the algorithms of signatures that are accepted, as in [Config].
+	// Default: RS256 alone.
+	Algorithms []string
 	// RequireTypes are the accepted types of the token's header ("typ"), such as
 	// "at+jwt", compared without case. Default: "JWT", "at+jwt", or none.
 	RequireTypes []string
@@ -67,6 +71,17 @@ func (c *IssuerConfig) issuer() string {
 		return ""
 	}
 	return c.Provider.Issuer()
+}
+
+// primary returns the element of Issuers with the rules of the primary issuer, nil if
+// there is none.
+func (cfg Config) primary() *IssuerConfig {
+	for i := range cfg.Issuers {
+		if cfg.Provider != nil && cfg.Issuers[i].Provider == cfg.Provider {
+			return &cfg.Issuers[i]
+		}
+	}
+	return nil
 }
 
 // validateIssuers returns what is wrong with Issuers and how they fit together with the
@@ -107,7 +122,7 @@ func (c *IssuerConfig) validate(cfg Config) error {
 		add(invalid.Missing("Audiences", "give the identifiers of this API at the issuer; any token of the issuer would be accepted otherwise"))
 	}
 	switch own := c.AudienceClaim == "" || c.AudienceClaim == "aud"; {
-	case len(c.RequireTypes) > 0 || cfg.Profile.ClientID == "" || !slices.Contains(c.Audiences, cfg.Profile.ClientID):
+	case c.accessTypesOnly() || cfg.Profile.ClientID == "" || !slices.Contains(c.Audiences, cfg.Profile.ClientID):
 	case own:
 		add(invalid.Field("Audiences", cfg.Profile.ClientID,
 			"is also the client's id, so that ID tokens would pass for access tokens (RFC 8725 §3.12)",
@@ -117,6 +132,7 @@ func (c *IssuerConfig) validate(cfg Config) error {
 			"is also the client's id, so that other tokens of the client could pass for access tokens (RFC 8725 §3.12)",
 			"set RequireClaims to what access tokens have only, such as token_use: access, or RequireTypes to at+jwt"))
 	}
+	add(jwk.ValidAlgorithms("Algorithms", c.Algorithms))
 	if slices.Contains(c.RequireTypes, "") {
 		add(invalid.Field("RequireTypes", strings.Join(c.RequireTypes, ","), "has an empty type", "give types such as at+jwt"))
 	}
@@ -125,8 +141,10 @@ func (c *IssuerConfig) validate(cfg Config) error {
 			add(invalid.Field("RequireClaims", name, "has no name or no value", "give the claim and the values of which a token must have one"))
 		}
 	}
-	for _, grant := range c.Grants {
-		add(grant.validate())
+	for i := range c.Grants {
+		if err := c.Grants[i].validate(); err != nil {
+			add(invalid.In(fmt.Sprintf("Grants[%d]", i), err))
+		}
 	}
 	if c.Class == Machines {
 		add(c.validateMachines(cfg))
@@ -134,6 +152,14 @@ func (c *IssuerConfig) validate(cfg Config) error {
 		add(invalid.Field("Grants", len(c.Grants), "are for machines only", "set Class to Machines, or remove the grants"))
 	}
 	return errors.Join(errs...)
+}
+
+// accessTypesOnly reports whether only tokens are accepted that say they are access tokens
+// (RFC 9068).
+func (c *IssuerConfig) accessTypesOnly() bool {
+	return len(c.RequireTypes) > 0 && !slices.ContainsFunc(c.RequireTypes, func(typ string) bool {
+		return !strings.EqualFold(typ, "at+jwt") && !strings.EqualFold(typ, "application/at+jwt")
+	})
 }
 
 // validateMachines returns what is wrong for machines only.
@@ -157,14 +183,14 @@ func (c *IssuerConfig) validateMachines(cfg Config) error {
 func (g *Grant) validate() error {
 	var errs []error
 	if len(g.Where) == 0 {
-		errs = append(errs, invalid.Missing("Grants.Where", "name the claims that a token must have; the grant would be for every token of the issuer otherwise"))
+		errs = append(errs, invalid.Missing("Where", "name the claims that a token must have; the grant would be for every token of the issuer otherwise"))
 	}
 	for name, pattern := range g.Where {
 		if name == "" {
-			errs = append(errs, invalid.Missing("Grants.Where", "give each pattern the name of a claim"))
+			errs = append(errs, invalid.Missing("Where", "give each pattern the name of a claim"))
 		}
 		if problem := patternProblem(pattern); problem != "" {
-			errs = append(errs, invalid.Field("Grants.Where."+name, pattern, problem,
+			errs = append(errs, invalid.Field("Where."+name, pattern, problem,
 				`give the value itself, or "*" for a whole part between the separators ":" and "/"`))
 		}
 	}

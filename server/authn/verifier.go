@@ -1,14 +1,15 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
@@ -36,6 +37,7 @@ type RevocationKey struct {
 // A Verifier turns access tokens into principals. It is safe for concurrent use.
 type Verifier struct {
 	provider         *oidc.Provider
+	further          []*oidc.Provider // of Config.Issuers, without the one above
 	access           *token.AccessVerifier[*Principal]
 	inspector        *token.Inspector
 	permissionsClaim string
@@ -60,9 +62,11 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	v.audit = auditlog.New(auditlog.Config{
 		Handler: cfg.Audit, Part: "server", Now: v.now, Logger: v.logger, MeterProvider: cfg.MeterProvider,
 	})
-	claim := cfg.PermissionsClaim
-	if claim == "" {
-		claim = "permissions"
+	claim := cmp.Or(cfg.PermissionsClaim, defaultPermissionsClaim)
+	audience, audienceField := cfg.Audience, "Audience"
+	if primary := cfg.primary(); primary != nil {
+		claim = cmp.Or(primary.PermissionsClaim, defaultPermissionsClaim)
+		audience, audienceField = "", "Issuers"
 	}
 	name := cfg.SettingName
 	if name == nil {
@@ -70,7 +74,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	v.permissionsClaim = claim
 	v.inspector = token.NewInspector(token.InspectorConfig{
-		Provider: v.provider, Audience: cfg.Audience, Setting: name, AudienceField: "Audience", PermissionsField: "PermissionsClaim",
+		Provider: v.provider, Audience: audience, Setting: name, AudienceField: audienceField, PermissionsField: "PermissionsClaim",
 		Now: v.now, Logger: v.logger,
 	})
 	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
@@ -84,8 +88,9 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape,
 
 		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, claim) },
+		Issuers:   v.issuers(cfg, name),
 		Revoked:   revoked(cfg.Denylist),
-		Verified:  counted(cfg.MeterProvider),
+		Verified:  counted(cfg),
 		Inspector: v.inspector,
 		CacheSize: cfg.CacheSize,
 		Now:       cfg.Now,
@@ -99,12 +104,18 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 }
 
 // counted returns the function that counts verifications, nil if nothing is collected.
-func counted(provider metric.MeterProvider) func(token.Reason, bool) {
-	counter := metrics.NewCounter(provider, metrics.TokenVerifications)
+func counted(cfg Config) func(string, token.Reason, bool) {
+	issuers := []string{cfg.Provider.Issuer()}
+	for _, c := range cfg.Issuers {
+		if c.Provider != cfg.Provider {
+			issuers = append(issuers, c.issuer())
+		}
+	}
+	counter := metrics.NewCounter(cfg.MeterProvider, metrics.TokenVerifications.With(metrics.KeyIssuer, issuers...))
 	if counter == nil {
 		return nil
 	}
-	return func(refused token.Reason, cached bool) {
+	return func(issuer string, refused token.Reason, cached bool) {
 		result, cache := metrics.TokenOK, metrics.CacheMiss
 		if refused != 0 {
 			result = refused.String()
@@ -112,7 +123,7 @@ func counted(provider metric.MeterProvider) func(token.Reason, bool) {
 		if cached {
 			cache = metrics.CacheHit
 		}
-		counter.Add(result, cache)
+		counter.Add(result, cache, issuer)
 	}
 }
 
@@ -141,14 +152,21 @@ func revoked(list Denylist) func(context.Context, *token.RevocationKey) error {
 	}
 }
 
-// Run runs the provider, which keeps its metadata and keys fresh, until the
-// context ends.
+// Run runs the providers, which keep their metadata and keys fresh, until the context
+// ends.
 func (v *Verifier) Run(ctx context.Context) error {
 	defer v.audit.Flush()
+	var further sync.WaitGroup
+	defer further.Wait()
+	for _, p := range v.further {
+		further.Go(func() { _ = p.Run(ctx) }) // returns nil when the context ends
+	}
 	return v.provider.Run(ctx)
 }
 
-// Ready returns why tokens cannot be verified at the moment, nil if they can.
+// Ready returns why tokens of Config.Provider cannot be verified at the moment, nil if
+// they can. Those of Config.Issuers do not matter: without keys of one, the tokens of the
+// others are verified as ever.
 func (v *Verifier) Ready() error { return v.access.Ready() }
 
 // Verify returns the principal of an access token in compact serialization. The
@@ -206,23 +224,31 @@ func (v *Verifier) refuse(ctx context.Context, err error) *status.Status {
 	return st
 }
 
+// defaultPermissionsClaim is the claim with the permissions, unless another is configured.
+const defaultPermissionsClaim = "permissions"
+
 func newPrincipal(c *token.Claims, permissionsClaim string) (*Principal, error) {
 	permissions, ok := c.Strings(permissionsClaim)
 	if _, present := c.Lookup(permissionsClaim); present && !ok {
 		return nil, fmt.Errorf("claim %s is neither a list of strings nor a string", permissionsClaim)
 	}
+	p := principal(c)
+	p.Scopes, p.Permissions = c.Scopes, permissions
+	return p, nil
+}
+
+// principal returns a principal of the claims that may do nothing.
+func principal(c *token.Claims) *Principal {
 	return &Principal{
-		Issuer:      c.Issuer,
-		Subject:     c.Subject,
-		ClientID:    c.ClientID,
-		Scopes:      c.Scopes,
-		Permissions: permissions,
-		SessionID:   c.SessionID,
-		TokenID:     c.ID,
-		ACR:         c.ACR,
-		AuthTime:    c.AuthTime,
-		IssuedAt:    c.IssuedAt,
-		ExpiresAt:   c.Expiry,
-		claims:      c,
-	}, nil
+		Issuer:    c.Issuer,
+		Subject:   c.Subject,
+		ClientID:  c.ClientID,
+		SessionID: c.SessionID,
+		TokenID:   c.ID,
+		ACR:       c.ACR,
+		AuthTime:  c.AuthTime,
+		IssuedAt:  c.IssuedAt,
+		ExpiresAt: c.Expiry,
+		claims:    c,
+	}
 }
