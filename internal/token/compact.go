@@ -39,31 +39,40 @@ var base64url = func() (table [256]bool) {
 	return table
 }()
 
-// split parses a compact JWS. Length and number of segments are checked before
-// anything is decoded or allocated (CVE-2025-30204: a token of a million dots).
-// Five segments, a JWE, are refused (CVE-2026-29000).
-func split(raw string, maxLen int) (compact, error) {
-	var c compact
+// separate returns where the dots between the three segments of a token are. Length
+// and number of segments are checked before anything is decoded or allocated
+// (CVE-2025-30204: a token of a million dots). Five segments, a JWE, are refused
+// (CVE-2026-29000).
+func separate(raw string, maxLen int) (dots [2]int, err error) {
 	if len(raw) > maxLen {
-		return c, fmt.Errorf("%d bytes, more than the %d that are accepted", len(raw), maxLen)
+		return dots, fmt.Errorf("%d bytes, more than the %d that are accepted", len(raw), maxLen)
 	}
-	var dots [2]int
 	n := 0
 	for i := range len(raw) {
 		if base64url[raw[i]] {
 			continue
 		}
 		if raw[i] != '.' {
-			return c, errCharacters
+			return dots, errCharacters
 		}
 		if n == len(dots) {
-			return c, errors.New("more than three segments")
+			return dots, errors.New("more than three segments")
 		}
 		dots[n] = i
 		n++
 	}
 	if n != len(dots) {
-		return c, errors.New("fewer than three segments")
+		return dots, errors.New("fewer than three segments")
+	}
+	return dots, nil
+}
+
+// split parses a compact JWS.
+func split(raw string, maxLen int) (compact, error) {
+	var c compact
+	dots, err := separate(raw, maxLen)
+	if err != nil {
+		return c, err
 	}
 	c.input = raw[:dots[1]]
 	head, err := decodeSegment(raw[:dots[0]])
