@@ -15,7 +15,7 @@ const maxDescription = 256
 func WithoutCredentials(description string, sent url.Values, secret string, header http.Header) string {
 	_, authorization, _ := strings.Cut(header.Get("Authorization"), " ")
 	hidden := []string{secret, url.QueryEscape(secret), authorization}
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "subject_token", "client_secret", "client_assertion"} {
 		hidden = append(hidden, sent.Get(name), url.QueryEscape(sent.Get(name)))
 	}
 	for _, value := range hidden {

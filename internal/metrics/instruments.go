@@ -122,6 +122,16 @@ const (
 	RefreshStore     = "store"
 )
 
+// The grants of route tokens, and the outcomes that refreshes do not have.
+const (
+	RouteClient   = "client"
+	RouteRefresh  = "refresh"
+	RouteExchange = "exchange"
+
+	RouteOK        = RefreshOK
+	RouteDiscarded = "discarded"
+)
+
 // The outcomes of waiting for a refresh.
 const (
 	WaitOK          = "ok"
@@ -168,6 +178,8 @@ const (
 	RequestPAR      = "pushed_authorization"
 	RequestRevoke   = "revocation"
 	RequestUserinfo = "userinfo"
+	RequestClient   = "client_credentials"
+	RequestExchange = "token_exchange"
 
 	ProviderOK         = "ok"
 	ProviderClient     = "client_refused" // invalid_client, unauthorized_client
@@ -315,6 +327,16 @@ var (
 			RefreshHeldBack, RefreshElsewhere, RefreshStore,
 		}}},
 	}
+	RouteTokens = &Instrument{
+		Name: "gatehouse.route.tokens", Kind: KindCounter, Unit: "{request}", Parts: "bff",
+		Description: "Requests for the tokens of routes, by grant and result.",
+		Attributes: []Attribute{
+			{Key: "gatehouse.grant", Description: "how the token is obtained", Values: []string{RouteClient, RouteRefresh, RouteExchange}},
+			{Key: KeyResult, Description: "result; discarded is a token for another audience, over the end of the session, the other failures are the classes of docs/login.md", Values: []string{
+				RouteOK, RouteDiscarded, RefreshOver, RefreshUser, RefreshTransient, RefreshOperator, RefreshUnknown, RefreshHeldBack, RefreshStore,
+			}},
+		},
+	}
 	RefreshWait = &Instrument{
 		Name: "gatehouse.refresh.wait.duration", Kind: KindHistogram, Unit: "s", Parts: "bff", Buckets: waitBuckets,
 		Description: "How long requests have waited for a refresh. Requests with a valid token do not wait.",
@@ -328,7 +350,7 @@ var (
 		Name: "gatehouse.provider.request.duration", Kind: KindHistogram, Unit: "s", Parts: "bff", Buckets: standardBuckets,
 		Description: "Duration of the bff's requests to the provider as its client.",
 		Attributes: []Attribute{
-			{Key: "gatehouse.provider.request", Description: "what was requested", Values: []string{RequestCode, RequestRefresh, RequestPAR, RequestRevoke, RequestUserinfo}},
+			{Key: "gatehouse.provider.request", Description: "what was requested", Values: []string{RequestCode, RequestRefresh, RequestPAR, RequestRevoke, RequestUserinfo, RequestClient, RequestExchange}},
 			{Key: KeyResult, Description: "result; client_refused means a wrong secret, key or client", Values: []string{
 				ProviderOK, ProviderClient, ProviderGrant, ProviderRefused, ProviderError, ProviderNoResponse}},
 		},
@@ -454,7 +476,7 @@ var All = []*Instrument{
 	HTTPServerRequestDuration, HTTPServerActiveRequests, RPCServerCallDuration, StreamsOpen, LimitRejections,
 	UpstreamAddresses, UpstreamEjections,
 	LoginAttempts, LoginOutcomes, SessionsStarted, SessionsEnded,
-	Refreshes, RefreshWait, BreakerOpen, ProviderRequestDuration,
+	Refreshes, RouteTokens, RefreshWait, BreakerOpen, ProviderRequestDuration,
 	StoreCallDuration, FeedConnected, FeedResyncs,
 	TokenVerifications, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids, AuditEvents,
 	Ready, DependencyReady, CertificateExpiry, BuildInfo, TelemetryExports,

@@ -148,14 +148,16 @@ func (p *Party) needsConsent(md *oidc.Metadata) bool {
 }
 
 // AddAudience adds the API for which an access token is requested.
-func (p *Party) AddAudience(q url.Values) {
-	if p.cfg.Audience == "" {
+func (p *Party) AddAudience(q url.Values) { p.addAudience(q, p.cfg.Audience) }
+
+func (p *Party) addAudience(q url.Values, audience string) {
+	if audience == "" {
 		return
 	}
 	if !p.cfg.OmitAudience {
-		q.Set("audience", p.cfg.Audience)
+		q.Set("audience", audience)
 	}
-	if u, err := url.Parse(p.cfg.Audience); err == nil && u.IsAbs() && u.Fragment == "" && !p.cfg.OmitResource {
-		q.Set("resource", p.cfg.Audience)
+	if u, err := url.Parse(audience); err == nil && u.IsAbs() && u.Fragment == "" && !p.cfg.OmitResource {
+		q.Set("resource", audience)
 	}
 }

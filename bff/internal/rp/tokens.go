@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -52,13 +53,28 @@ func (p *Party) Revoke(ctx context.Context, refreshToken string) error {
 	return err
 }
 
-// tokens makes a token request.
-func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (_ session.Tokens, err error) {
-	defer func(start time.Time) { p.measure(ctx, start, form.Get("grant_type"), err) }(time.Now())
+// tokens makes a token request for the session's audience.
+func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (session.Tokens, error) {
 	p.AddAudience(form)
+	issued, err := p.request(ctx, limit, md, form)
+	if err == nil && p.inspector != nil {
+		p.inspector.Issued(ctx, issued.tokens.Access)
+	}
+	return issued.tokens, err
+}
+
+// An issue is a response of the token endpoint.
+type issue struct {
+	tokens session.Tokens
+	kind   string // issued_token_type, of a token exchange (RFC 8693 §2.2.1)
+}
+
+// request makes a token request.
+func (p *Party) request(ctx context.Context, limit time.Duration, md *oidc.Metadata, form url.Values) (_ issue, err error) {
+	defer func(start time.Time) { p.measure(ctx, start, requestName(form.Get("grant_type")), err) }(time.Now())
 	body, err := p.postWithin(ctx, limit, md, md.TokenEndpoint, form)
 	if err != nil {
-		return session.Tokens{}, err
+		return issue{}, err
 	}
 	var response struct {
 		AccessToken  string      `json:"access_token"`
@@ -67,21 +83,13 @@ func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metada
 		RefreshToken string      `json:"refresh_token"`
 		IDToken      string      `json:"id_token"`
 		Scope        string      `json:"scope"`
+		IssuedType   string      `json:"issued_token_type"`
 	}
 	if err := json.Unmarshal(body, &response); err != nil {
-		return session.Tokens{}, errors.New("token endpoint: the response is not the JSON of RFC 6749 section 5.1")
-	}
-	switch {
-	case response.AccessToken == "":
-		return session.Tokens{}, errors.New("token endpoint: the response has no access_token")
-	case !strings.EqualFold(response.TokenType, "Bearer"):
-		return session.Tokens{}, errors.New("token endpoint: the token_type is not Bearer")
-	case strings.ContainsFunc(response.AccessToken, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
-		return session.Tokens{}, errors.New("token endpoint: the access_token is not fit for a header")
+		return issue{}, errors.New("token endpoint: the response is not the JSON of RFC 6749 section 5.1")
 	}
 	now := p.cfg.Now()
 	tokens := session.Tokens{
-		Access:     response.AccessToken,
 		Refresh:    response.RefreshToken,
 		ID:         response.IDToken,
 		Type:       "Bearer",
@@ -91,11 +99,25 @@ func (p *Party) tokens(ctx context.Context, limit time.Duration, md *oidc.Metada
 	if seconds, err := response.ExpiresIn.Float64(); err == nil && seconds > 0 {
 		tokens.ExpiresAt = now.Add(time.Duration(min(seconds, maxExpiresIn) * float64(time.Second)))
 	}
-	if p.inspector != nil {
-		p.inspector.Issued(ctx, tokens.Access)
+	unusable := ""
+	switch {
+	case response.AccessToken == "":
+		unusable = "the response has no access_token"
+	case !strings.EqualFold(response.TokenType, "Bearer"): // N_A, DPoP
+		unusable = "the token_type is not Bearer"
+	case strings.ContainsFunc(response.AccessToken, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		unusable = "the access_token is not fit for a header"
 	}
-	return tokens, nil
+	if unusable != "" {
+		return issue{tokens: tokens}, fmt.Errorf("%w: %s", ErrUnusable, unusable)
+	}
+	tokens.Access = response.AccessToken
+	return issue{tokens, response.IssuedType}, nil
 }
+
+// ErrUnusable says that the provider has granted something other than an access
+// token that can be sent. The tokens beside it have the new refresh token.
+var ErrUnusable = errors.New("token endpoint")
 
 // maxExpiresIn is ten years in seconds. It keeps a nonsensical lifetime from
 // overflowing.
