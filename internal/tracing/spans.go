@@ -22,6 +22,10 @@ const (
 	// AwaitRefresh is a request's wait for the refresh of its session, which
 	// another request may have begun.
 	AwaitRefresh = "await refresh"
+	// RouteToken is the request for the token of a route, and AwaitRouteToken a
+	// request's wait for it.
+	RouteToken      = "route token"
+	AwaitRouteToken = "await route token"
 )
 
 // Attributes that the semantic conventions do not have.

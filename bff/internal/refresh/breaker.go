@@ -93,6 +93,15 @@ func (b *breaker) answered(ctx context.Context, probe bool) {
 	}
 }
 
+// abandon takes back an allowed request that says nothing about the endpoint.
+func (b *breaker) abandon(probe bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe {
+		b.probing = false
+	}
+}
+
 // failed records a request that has failed. It reports whether the breaker is open.
 func (b *breaker) failed(ctx context.Context, probe bool, id session.ID, retryAfter time.Duration, cause error) bool {
 	b.mu.Lock()

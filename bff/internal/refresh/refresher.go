@@ -110,8 +110,10 @@ type Refresher struct {
 // share it, and never those of another one (CVE-2025-67490).
 type flight struct {
 	refused bool          // the API has refused the current token
-	done    chan struct{} // closed when session and err are set
+	errand  *Errand       // nil for a refresh of the session's own token
+	done    chan struct{} // closed when the next fields are set
 	session *session.Session
+	token   session.RouteToken // of the errand
 	err     error
 }
 
@@ -169,7 +171,7 @@ func (r *Refresher) Fresh(ctx context.Context, s *session.Session) (*session.Ses
 		}
 		return fresh, err
 	case r.due(t) && !r.isLater(s):
-		_, _ = r.begin(ctx, s, false) // if it is held back, the token is still valid
+		_, _ = r.begin(ctx, s, false, nil) // if it is held back, the token is still valid
 	}
 	return s, nil
 }
@@ -269,7 +271,7 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		f, wait := r.begin(ctx, s, refused)
+		f, wait := r.begin(ctx, s, refused, nil)
 		if f == nil {
 			return nil, &Unavailable{wait}
 		}
@@ -278,8 +280,12 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 		case <-ctx.Done():
 			return nil, &Unavailable{}
 		}
-		if !errors.Is(f.err, errElsewhere) {
+		switch {
+		case errors.Is(f.err, errElsewhere):
+		case f.errand == nil, errors.Is(f.err, session.ErrNotFound):
 			return f.session, f.err
+		case f.session != nil: // it may have another refresh token
+			s = f.session
 		}
 	}
 }
@@ -314,9 +320,9 @@ func waitResult(err error) string {
 // errElsewhere ends a background refresh: another node has the lock, and the token is valid.
 var errElsewhere = errors.New("another node refreshes")
 
-// begin starts a refresh, or joins the one under way for this session. While
-// refreshes are held back it returns no flight but the time to wait.
-func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool) (*flight, time.Duration) {
+// begin starts a refresh or an errand, or joins the one under way for this session.
+// While they are held back it returns no flight but the time to wait.
+func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool, e *Errand) (*flight, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[s.ID]; f != nil {
@@ -325,11 +331,11 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 	h, now := r.hold(s), r.cfg.Now()
 	late := r.unwritten[s.ID]
 	if late != nil {
-		refused = false // there is another token already
+		refused, e = false, nil // there is another token already
 	} else if wait := max(h.until.Sub(now), r.breaker.wouldHold()); wait > 0 {
 		return nil, wait
 	}
-	f := &flight{refused: refused, done: make(chan struct{})}
+	f := &flight{refused: refused, errand: e, done: make(chan struct{})}
 	claim := refused && r.mayRenew(s, h)
 	if claim {
 		h.spent, h.refused = now, false
@@ -338,12 +344,18 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 	r.flights[s.ID] = f
 	// When the browser closes the connection, a refresh token that the provider
 	// has just rotated must not be lost.
-	ctx, span := r.cfg.Tracer.Start(context.WithoutCancel(ctx), tracing.Refresh, trace.SpanKindInternal)
+	name := tracing.Refresh
+	if e != nil {
+		name = tracing.RouteToken
+	}
+	ctx, span := r.cfg.Tracer.Start(context.WithoutCancel(ctx), name, trace.SpanKindInternal)
 	r.cfg.Work.Go(func() {
 		defer func() { endSpan(span, f.err) }()
 		switch {
 		case late != nil:
 			f.session, f.err = r.writeLate(ctx, late)
+		case e != nil:
+			f.session, f.token, f.err = r.errand(ctx, s, e)
 		case claim:
 			f.session, f.err = r.renewRefused(ctx, s)
 		case refused: // a refusal has caused a refresh a short while ago
@@ -353,7 +365,7 @@ func (r *Refresher) begin(ctx context.Context, s *session.Session, refused bool)
 		}
 		r.mu.Lock()
 		delete(r.flights, s.ID)
-		if f.err != nil {
+		if f.err != nil && e == nil {
 			h := r.hold(s)
 			h.later = r.cfg.Now().Add(pause)
 			r.keep(s.ID, h)

@@ -19,9 +19,31 @@ import (
 
 // refresh refreshes a session's tokens, or waits for the node that does.
 func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused bool) (*session.Session, error) {
+	good := !refused && !r.Expired(stale.Data.Tokens)
+	l, current, err := r.acquire(ctx, stale, good, good, func(s *session.Session) bool { return changed(stale, s) })
+	switch {
+	case errors.Is(err, errElsewhere):
+		r.results.Add(metrics.RefreshElsewhere)
+		return nil, err
+	case err != nil:
+		if _, ok := errors.AsType[*Unavailable](err); !ok {
+			r.failedStore(err)
+		}
+		return nil, err
+	case l == nil:
+		r.results.Add(metrics.RefreshElsewhere)
+		return r.settled(ctx, current)
+	}
+	defer l.stop()
+	return r.locked(ctx, stale, l, good)
+}
+
+// acquire takes the lock of a session, or returns the session once another node has
+// done the work. With giveUp it returns errElsewhere while the current token is valid
+// and the lock is held. good means that the current token is valid.
+func (r *Refresher) acquire(ctx context.Context, stale *session.Session, good, giveUp bool, done func(*session.Session) bool) (*lock, *session.Session, error) {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	good := !refused && !r.Expired(stale.Data.Tokens)
 	lease := lockLease
 	if good && !stale.Data.Tokens.ExpiresAt.IsZero() {
 		// If this process is killed, the refresh token may be spent: no other
@@ -34,32 +56,28 @@ func (r *Refresher) refresh(ctx context.Context, stale *session.Session, refused
 		case err == nil:
 			l := &lock{r: r, s: stale, fence: fence, until: r.cfg.Now().Add(lease)}
 			l.keep(ctx)
-			defer l.stop()
-			return r.locked(ctx, stale, l, good)
-		case errors.Is(err, session.ErrLocked) && good && !r.Expired(stale.Data.Tokens):
-			r.results.Add(metrics.RefreshElsewhere)
-			return nil, errElsewhere
+			return l, nil, nil
+		case errors.Is(err, session.ErrLocked) && giveUp && !r.Expired(stale.Data.Tokens):
+			return nil, nil, errElsewhere
 		case errors.Is(err, session.ErrLocked):
 		case waiting.Err() != nil:
-			return nil, &Unavailable{}
+			return nil, nil, &Unavailable{}
 		default:
-			r.failedStore(err)
-			return nil, err
+			return nil, nil, err
 		}
 		select {
 		case <-waiting.Done():
-			return nil, &Unavailable{}
+			return nil, nil, &Unavailable{}
 		case <-time.After(lockPoll):
 		}
 		current, err := r.cfg.Sessions.Reload(waiting, stale)
 		switch {
 		case err != nil && waiting.Err() != nil:
-			return nil, &Unavailable{}
+			return nil, nil, &Unavailable{}
 		case err != nil:
-			return nil, err
-		case changed(stale, current):
-			r.results.Add(metrics.RefreshElsewhere)
-			return r.settled(waiting, current)
+			return nil, nil, err
+		case done(current):
+			return nil, current, nil
 		}
 	}
 }
@@ -147,6 +165,12 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 		l.release(ctx)
 		return nil, &Unavailable{wait}
 	}
+	return nil, r.unanswered(ctx, s, l, class, retryAfter, cause, open, good)
+}
+
+// unanswered holds back the refreshes of a session after a failure of class Transient
+// or Unknown. open means that the breaker is.
+func (r *Refresher) unanswered(ctx context.Context, s *session.Session, l *lock, class Class, retryAfter time.Duration, cause error, open, good bool) error {
 	wait, failures := r.holdBack(s, func(failures int) time.Duration {
 		switch left := s.Data.Tokens.ExpiresAt.Sub(r.cfg.Now()); {
 		case class == Unknown && good && !s.Data.Tokens.ExpiresAt.IsZero():
@@ -168,7 +192,7 @@ func (r *Refresher) failed(ctx context.Context, s *session.Session, l *lock, cau
 		r.cfg.Logger.DebugContext(ctx, "access token not refreshed", "session", s, "class", class.String(), "err", cause)
 		l.release(ctx)
 	}
-	return nil, &Unavailable{wait}
+	return &Unavailable{wait}
 }
 
 // logOperator logs a failure that an operator has to correct: each error code at
@@ -284,7 +308,7 @@ func (r *Refresher) reload(ctx context.Context, s *session.Session) (*session.Se
 // that the response must not be used.
 func (r *Refresher) renewed(ctx context.Context, s *session.Session, tokens session.Tokens) (session.Data, error) {
 	old := s.Data.Tokens
-	data := session.Data{Claims: s.Data.Claims, Tokens: tokens}
+	data := session.Data{Claims: s.Data.Claims, Tokens: tokens, Routes: s.Data.Routes}
 	data.Tokens.Refresh = cmp.Or(tokens.Refresh, old.Refresh)
 	data.Tokens.Scope = cmp.Or(tokens.Scope, old.Scope)
 	data.Tokens.ID = cmp.Or(tokens.ID, old.ID)
