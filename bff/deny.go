@@ -65,10 +65,15 @@ type denier struct {
 	logger *slog.Logger
 }
 
-// session denies the access token of a session that has ended. An error is
-// logged: the logout goes on.
+// session denies the access tokens of a session that has ended. An error is
+// logged: the logout goes on. A token for another audience need not have a jti.
 func (d denier) session(ctx context.Context, s *session.Session) {
 	_ = d.deny(ctx, Revocation{Issuer: s.Issuer, TokenID: token.ID(s.Data.Tokens.Access), Until: s.Data.Tokens.ExpiresAt})
+	for _, t := range s.Data.Routes {
+		if id := token.ID(t.Access); id != "" {
+			_ = d.deny(ctx, Revocation{Issuer: s.Issuer, TokenID: id, Until: t.ExpiresAt})
+		}
+	}
 }
 
 // target denies the access tokens of a revocation's target.

@@ -223,7 +223,7 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 			return nil, m.unopenable(ctx, &r, err)
 		}
 		if m.issuer != "" && strings.TrimSuffix(r.Issuer, "/") != m.issuer {
-			data.Tokens.Refresh, data.Tokens.ID = "", ""
+			data.Tokens.Refresh, data.Tokens.ID, data.Routes = "", "", nil
 		}
 		bearer := bearerScheme + data.Tokens.Access
 		data.Tokens.Access = bearer[len(bearerScheme):]

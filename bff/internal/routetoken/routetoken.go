@@ -7,11 +7,21 @@ package routetoken
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"crypto/sha256"
+	"encoding/base64"
+	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/gatehouse-dev/gatehouse/bff/internal/inflight"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
+	"github.com/gatehouse-dev/gatehouse/internal/metrics"
+	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
 
 // A Grant is how the token of a route is obtained.
@@ -20,11 +30,11 @@ type Grant string
 // The grants.
 const (
 	// Client is the client's own token, by the client credentials grant (RFC 6749 §4.4).
-	Client Grant = "client"
+	Client Grant = metrics.RouteClient
 	// Refresh is the user's, by the session's refresh token.
-	Refresh Grant = "refresh"
+	Refresh Grant = metrics.RouteRefresh
 	// Exchange is the user's, by a token exchange (RFC 8693) of the session's access token.
-	Exchange Grant = "exchange"
+	Exchange Grant = metrics.RouteExchange
 )
 
 // A Route says which token the requests of a route carry.
@@ -40,45 +50,110 @@ type Route struct {
 	Scope string
 }
 
-// Tokens gives routes their tokens. It is safe for concurrent use.
-type Tokens struct{}
+// key returns what routes with the same tokens have in common.
+func (r *Route) key() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(r.Grant), r.Audience, r.Scope}, "\x00")))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
 
-// Source returns the source of a route's tokens.
-func (t *Tokens) Source(r Route) *Source { return &Source{r} }
+// target returns what is requested.
+func (r *Route) target() rp.Target { return rp.Target{Audience: r.Audience, Scope: r.Scope} }
+
+// Config configures Tokens. All fields but MeterProvider and Tracer are required.
+type Config struct {
+	Sessions  *session.Manager
+	Party     *rp.Party
+	Refresher *refresh.Refresher
+	// Setting returns the name of the setting for a field of bff.Config.
+	Setting func(field string) string
+	// Work counts what a stop of the process must wait for.
+	Work          *inflight.Group
+	Now           func() time.Time
+	Logger        *slog.Logger
+	MeterProvider metric.MeterProvider
+	Tracer        *tracing.Tracer
+}
+
+// Tokens gives routes their tokens. It is safe for concurrent use.
+type Tokens struct {
+	cfg     Config
+	results *metrics.Counter
+
+	mu      sync.Mutex
+	clients map[string]*client // by key
+	users   map[string]*users
+}
+
+// New returns Tokens.
+func New(cfg Config) *Tokens {
+	return &Tokens{
+		cfg: cfg, results: metrics.NewCounter(cfg.MeterProvider, metrics.RouteTokens),
+		clients: map[string]*client{}, users: map[string]*users{},
+	}
+}
 
 // A Source gives the requests of a route their tokens. It is safe for concurrent
 // use.
-type Source struct{ route Route }
+type Source struct {
+	client *client // nil for the others
+	users  *users
+}
+
+// Source returns the source of a route's tokens. Routes that request the same share
+// their tokens.
+func (t *Tokens) Source(r Route) *Source {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := r.key()
+	if r.Grant == Client {
+		if t.clients[key] == nil {
+			t.clients[key] = newClient(t.request(r, key))
+		}
+		return &Source{client: t.clients[key]}
+	}
+	if t.users[key] == nil {
+		t.users[key] = newUsers(t.request(r, key))
+	}
+	return &Source{users: t.users[key]}
+}
+
+func (t *Tokens) request(r Route, key string) *requester {
+	return &requester{
+		cfg: t.cfg, route: r, key: key, circuit: t.cfg.Refresher.Circuit(r.Path), results: t.results,
+		logged: map[string]time.Time{},
+	}
+}
 
 // Authorization returns the value of the Authorization header for a request of a
 // session, nil with Client. [session.ErrNotFound] means that the session is over, an
 // *[Error] that there is no token, any other error that the session store does not
 // answer.
-func (src *Source) Authorization(context.Context, *session.Session) (string, error) {
-	return "", &Error{Status: http.StatusServiceUnavailable, Message: "this route has no token", Err: errors.New("tokens of routes are not supported yet")}
+func (src *Source) Authorization(ctx context.Context, s *session.Session) (string, error) {
+	var token session.RouteToken
+	var err error
+	if src.client != nil {
+		token, err = src.client.get(ctx)
+	} else {
+		token, err = src.users.get(ctx, s)
+	}
+	if err != nil {
+		return "", err
+	}
+	return bearerScheme + token.Access, nil
 }
+
+const bearerScheme = "Bearer "
 
 // Refused tells that the upstream has refused a value of Authorization with 401. It
 // reports whether Authorization will obtain another one: not if that was done a short
 // while ago. It does not block.
-func (src *Source) Refused(*session.Session, string) bool { return false }
-
-// An Error means that there is no token for a route at the moment. The session
-// goes on.
-type Error struct {
-	// Status is that of the answer to the browser: 403 if the provider does not
-	// give this user such a token, 502 if the configuration has to be corrected,
-	// 503 for everything that passes.
-	Status int
-	// RetryAfter is the time until the next attempt, 0 if it is not known.
-	RetryAfter time.Duration
-	// Message is for the browser, and says nothing of the cause.
-	Message string
-	// Err is for the log.
-	Err error
+func (src *Source) Refused(s *session.Session, authorization string) bool {
+	access, ok := strings.CutPrefix(authorization, bearerScheme)
+	switch {
+	case !ok:
+		return false
+	case src.client != nil:
+		return src.client.refused(access)
+	}
+	return src.users.refused(s, access)
 }
-
-func (e *Error) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
