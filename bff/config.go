@@ -35,7 +35,6 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
-	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -376,42 +375,20 @@ func (cfg Config) Validate() error {
 }
 
 func (cfg ClientConfig) validate() error {
-	var errs []error
-	if cfg.ID == "" {
-		errs = append(errs, invalid.Missing("ID", "give the id of the client that is registered with the provider"))
-	}
-	if cfg.Key != "" {
-		if _, err := token.ParseClientKeys(cfg.Key); err != nil {
-			errs = append(errs, &invalid.Error{Field: "Key", Problem: "is not usable: " + err.Error(),
-				Remedy: "give the text of a private key, in PEM or as a JWK, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"})
-		}
-	}
-	if problem := cfg.authProblem(); problem != "" {
-		errs = append(errs, invalid.Field("Auth", cfg.Auth, problem, "give the method that goes with the secret or the key, or remove what is not used"))
-	}
+	err := cfg.registered().Validate()
 	if audience := cfg.AssertionAudience; !slices.Contains([]AssertionAudience{"", AssertionForIssuer, AssertionForTokenEndpoint}, audience) {
-		errs = append(errs, invalid.Field("AssertionAudience", audience, "is not supported",
+		err = errors.Join(err, invalid.Field("AssertionAudience", audience, "is not supported",
 			fmt.Sprintf("give %s or %s, or leave it empty", AssertionForIssuer, AssertionForTokenEndpoint)))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
-// authProblem returns what is wrong with Auth beside the credentials: one is
-// missing, or would not be used.
-func (cfg ClientConfig) authProblem() string {
-	switch method := cfg.Auth; {
-	case !slices.Contains([]AuthMethod{"", AuthBasic, AuthPost, AuthPrivateKey, AuthNone}, method):
-		return fmt.Sprintf("is none of %s, %s, %s and %s", AuthBasic, AuthPost, AuthPrivateKey, AuthNone)
-	case method == "" && cfg.Secret != "" && cfg.Key != "":
-		return "is missing: there are a client secret and a client key"
-	case (method == AuthBasic || method == AuthPost) && cfg.Secret == "":
-		return "needs a client secret"
-	case method == AuthPrivateKey && cfg.Key == "":
-		return "needs a client key"
-	case method == AuthNone && cfg.Secret+cfg.Key != "":
-		return "leaves a client secret or a client key unused"
+// registered returns the client as package clientauth has it.
+func (cfg ClientConfig) registered() clientauth.Config {
+	return clientauth.Config{
+		ID: cfg.ID, Secret: cfg.Secret, Key: cfg.Key, Auth: clientauth.Method(cfg.Auth),
+		AssertForTokenEndpoint: cfg.AssertionAudience == AssertionForTokenEndpoint,
 	}
-	return ""
 }
 
 // ownParameters are the parameters of authorization requests that the bff sets itself, or
@@ -589,11 +566,8 @@ func (cfg Config) withDefaults() Config {
 func (cfg Config) party(base *url.URL) rp.Config {
 	return rp.Config{
 		Provider: cfg.Provider, BaseURL: base.String(), Callback: base.String() + route.Callback,
-		Client: clientauth.Config{
-			ID: cfg.Client.ID, Secret: cfg.Client.Secret, Key: cfg.Client.Key, Auth: clientauth.Method(cfg.Client.Auth),
-			AssertForTokenEndpoint: cfg.Client.AssertionAudience == AssertionForTokenEndpoint,
-		},
-		Scope: cfg.Login.Scope, DefaultScope: DefaultScope,
+		Client: cfg.Client.registered(),
+		Scope:  cfg.Login.Scope, DefaultScope: DefaultScope,
 		Audience: cfg.Login.Audience, OmitAudience: cfg.Login.OmitAudience, OmitResource: cfg.Login.OmitResource,
 		ConsentAlways: cfg.Login.OfflineConsent == ConsentAlways, ConsentNever: cfg.Login.OfflineConsent == ConsentNever,
 		ResponseMode: string(cfg.Login.ResponseMode), OmitPAR: cfg.Login.OmitPAR, RefreshTimeout: cfg.Sessions.RefreshTimeout,

@@ -20,6 +20,12 @@ func (p *Provider) Transport(base http.RoundTripper) http.RoundTripper {
 		}
 		base = &internalTransport{base, p.internal}
 	}
+	return p.TracingTransport(base)
+}
+
+// TracingTransport is Transport for requests to addresses other than the provider's
+// own: it ignores Config.InternalURL.
+func (p *Provider) TracingTransport(base http.RoundTripper) http.RoundTripper {
 	return &tracing.Transport{Base: base, Tracer: p.tracer}
 }
 

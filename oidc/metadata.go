@@ -25,6 +25,7 @@ type Metadata struct {
 	EndSessionEndpoint                 string   `json:"end_session_endpoint"`                  // RP-Initiated Logout
 	RevocationEndpoint                 string   `json:"revocation_endpoint"`                   // RFC 7009
 	PushedAuthorizationRequestEndpoint string   `json:"pushed_authorization_request_endpoint"` // RFC 9126
+	IntrospectionEndpoint              string   `json:"introspection_endpoint"`                // RFC 7662
 	ScopesSupported                    []string `json:"scopes_supported"`
 	ResponseTypesSupported             []string `json:"response_types_supported"`
 	ResponseModesSupported             []string `json:"response_modes_supported"`
@@ -33,6 +34,10 @@ type Metadata struct {
 	TokenEndpointAuthMethodsSupported  []string `json:"token_endpoint_auth_methods_supported"` // nil means client_secret_basic
 	TokenEndpointAuthSigningAlgValues  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethodsSupported      []string `json:"code_challenge_methods_supported"` // RFC 7636
+
+	// Nil means that those of the token endpoint are tried.
+	IntrospectionEndpointAuthMethodsSupported []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionEndpointAuthSigningAlgValues []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 
 	AuthorizationResponseIssParameterSupported bool `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 	RequirePushedAuthorizationRequests         bool `json:"require_pushed_authorization_requests"`          // RFC 9126
@@ -68,6 +73,7 @@ func parseMetadata(body []byte, issuer string, internal bool) (*Metadata, error)
 		{"end_session_endpoint", m.EndSessionEndpoint, true},
 		{"revocation_endpoint", m.RevocationEndpoint, false},
 		{"pushed_authorization_request_endpoint", m.PushedAuthorizationRequestEndpoint, false},
+		{"introspection_endpoint", m.IntrospectionEndpoint, false},
 	} {
 		if endpoint.value == "" {
 			continue

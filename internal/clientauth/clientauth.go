@@ -7,6 +7,7 @@ package clientauth
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -40,6 +42,43 @@ type Config struct {
 	// AssertForTokenEndpoint makes the token endpoint, instead of the issuer,
 	// the audience of client assertions.
 	AssertForTokenEndpoint bool
+}
+
+// Validate returns what is wrong with the values of cfg, joined: an id is missing, a key
+// cannot be read, or Auth does not go with the credential.
+func (cfg Config) Validate() error {
+	var errs []error
+	if cfg.ID == "" {
+		errs = append(errs, invalid.Missing("ID", "give the id of the client that is registered with the provider"))
+	}
+	if cfg.Key != "" {
+		if _, err := token.ParseClientKeys(cfg.Key); err != nil {
+			errs = append(errs, &invalid.Error{Field: "Key", Problem: "is not usable: " + err.Error(),
+				Remedy: "give the text of a private key, in PEM or as a JWK, or make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"})
+		}
+	}
+	if problem := cfg.authProblem(); problem != "" {
+		errs = append(errs, invalid.Field("Auth", cfg.Auth, problem, "give the method that goes with the secret or the key, or remove what is not used"))
+	}
+	return errors.Join(errs...)
+}
+
+// authProblem returns what is wrong with Auth beside the credentials: one is missing, or
+// would not be used.
+func (cfg Config) authProblem() string {
+	switch method := cfg.Auth; {
+	case !slices.Contains([]Method{"", Basic, Post, PrivateKey, NoAuth}, method):
+		return fmt.Sprintf("is none of %s, %s, %s and %s", Basic, Post, PrivateKey, NoAuth)
+	case method == "" && cfg.Secret != "" && cfg.Key != "":
+		return "is missing: there are a client secret and a client key"
+	case (method == Basic || method == Post) && cfg.Secret == "":
+		return "needs a client secret"
+	case method == PrivateKey && cfg.Key == "":
+		return "needs a client key"
+	case method == NoAuth && cfg.Secret+cfg.Key != "":
+		return "leaves a client secret or a client key unused"
+	}
+	return ""
 }
 
 // A Client authenticates at the provider's endpoints. It is safe for concurrent

@@ -196,6 +196,8 @@ const (
 	LimitHeader    = "header"
 	LimitStreams   = "session_streams"
 	LimitArriving  = "arriving_requests"
+	// LimitIntrospection is the budget of token introspection.
+	LimitIntrospection = "introspection"
 	// LimitConnections is counted when a port is full. It refuses none: they wait.
 	LimitConnections = "connections"
 )
@@ -393,6 +395,12 @@ var (
 			{Key: KeyIssuer, Description: "configured issuer of the token; _OTHER if it has none of them, or cannot be read"},
 		},
 	}
+	IntrospectionDuration = &Instrument{
+		Name: "gatehouse.introspection.request.duration", Kind: KindHistogram, Unit: "s", Parts: "server", Buckets: standardBuckets,
+		Description: "Duration of requests to the provider about opaque access tokens (RFC 7662).",
+		Attributes: []Attribute{{Key: KeyResult, Description: "result; client_refused means a wrong secret, key or client; what is ok may say that the token is not active",
+			Values: []string{ProviderOK, ProviderClient, ProviderError, ProviderNoResponse}}},
+	}
 	ProviderAvailable = &Instrument{
 		Name: "gatehouse.provider.available", Kind: KindGauge, Parts: "bff, server",
 		Description: "1 if the last fetch of the provider's metadata or keys has succeeded.",
@@ -422,8 +430,8 @@ var (
 	LimitRejections = &Instrument{
 		Name: "gatehouse.limit.rejections", Kind: KindCounter, Unit: "{request}", Parts: "bff, gateway, server, program",
 		Description: "Requests that a limit has refused.",
-		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of cookies; size of other headers; event streams of a session, a user or all; memory for, and number of, requests that have not arrived completely or are not authenticated yet; connections of a port (counted when it has them all: further ones wait)", Values: []string{
-			LimitLoginRate, LimitCookies, LimitHeader, LimitStreams, LimitArriving, LimitConnections}}},
+		Attributes: []Attribute{{Key: "gatehouse.limit", Description: "logins of one address; size of cookies; size of other headers; event streams of a session, a user or all; memory for, and number of, requests that have not arrived completely or are not authenticated yet; token introspection; connections of a port (counted when it has them all: further ones wait)", Values: []string{
+			LimitLoginRate, LimitCookies, LimitHeader, LimitStreams, LimitArriving, LimitIntrospection, LimitConnections}}},
 	}
 
 	AuditEvents = &Instrument{
@@ -478,6 +486,6 @@ var All = []*Instrument{
 	LoginAttempts, LoginOutcomes, SessionsStarted, SessionsEnded,
 	Refreshes, RouteTokens, RefreshWait, BreakerOpen, ProviderRequestDuration,
 	StoreCallDuration, FeedConnected, FeedResyncs,
-	TokenVerifications, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids, AuditEvents,
+	TokenVerifications, IntrospectionDuration, ProviderAvailable, KeySetAge, ProviderFetches, UnknownKids, AuditEvents,
 	Ready, DependencyReady, CertificateExpiry, BuildInfo, TelemetryExports,
 }

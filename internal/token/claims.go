@@ -32,10 +32,11 @@ type Claims struct {
 	AtHash          string
 	Type            string // the typ of the header, as sent
 
-	payloadType string // the claim typ
-	tokenUse    string // the claim token_use
-	payload     string
-	members     []member
+	payloadType  string // the claim typ
+	tokenUse     string // the claim token_use
+	introspected bool   // the claims of an introspection response
+	payload      string
+	members      []member
 }
 
 // Lookup returns the value of a claim, as string, bool, json.Number, []any,

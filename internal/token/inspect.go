@@ -26,8 +26,12 @@ type InspectorConfig struct {
 	// AudienceField and PermissionsField are those of the audience and of the claim
 	// with permissions.
 	AudienceField, PermissionsField string
-	Now                             func() time.Time // nil means time.Now
-	Logger                          *slog.Logger
+	// IntrospectionField is that which turns token introspection on. Introspected says
+	// that the server introspects opaque tokens, so that they are no problem.
+	IntrospectionField string
+	Introspected       bool
+	Now                func() time.Time // nil means time.Now
+	Logger             *slog.Logger
 }
 
 // An Inspector says what does not fit in the access tokens of a provider: once for
@@ -80,6 +84,8 @@ func (i *Inspector) Issued(ctx context.Context, raw string) {
 	case err == nil:
 	case strings.Count(raw, ".") == 2:
 		i.say(ctx, "form", "the provider issues access tokens that the server does not accept", "", "see the provider's page in docs/providers", "err", err)
+		return
+	case i.cfg.Introspected && !HasJWTForm(raw):
 		return
 	default:
 		i.opaque(ctx, "the provider issues access tokens that are no JWTs", err)
@@ -139,6 +145,20 @@ func (i *Inspector) verified(ctx context.Context, c *Claims) {
 	}
 }
 
+// Introspected inspects the claims with which the provider has called an opaque token
+// active; refused is why it is refused nevertheless.
+func (i *Inspector) Introspected(ctx context.Context, c *Claims, refused error) {
+	if i == nil {
+		return
+	}
+	if refused == nil {
+		i.verified(ctx, c)
+	} else if ok, _ := i.rate.Next(); ok {
+		i.compare(ctx, c)
+		i.clock(ctx)
+	}
+}
+
 // accepted looks for what is unusual in a token that is good.
 func (i *Inspector) accepted(ctx context.Context, c *Claims) {
 	i.clock(ctx)
@@ -147,6 +167,7 @@ func (i *Inspector) accepted(ctx context.Context, c *Claims) {
 		issued = i.cfg.Now()
 	}
 	switch lifetime := c.Expiry.Sub(issued); {
+	case c.introspected && (c.Expiry.IsZero() || lifetime > longLifetime): // a logout ends it
 	case c.Expiry.IsZero():
 		i.say(ctx, "expiry", "access tokens have no exp, and are refused", "", "let the provider issue access tokens with an end")
 	case lifetime < shortLifetime:
@@ -200,8 +221,11 @@ func (i *Inspector) compare(ctx context.Context, c *Claims) {
 }
 
 func (i *Inspector) opaque(ctx context.Context, what string, err error) {
-	i.say(ctx, "opaque", what+" (opaque): the server cannot verify them", i.cfg.AudienceField,
-		"register the API "+quoted(i.cfg.Audience)+" with the provider, and have it issue JWTs for it", "err", err)
+	remedy := "register the API " + quoted(i.cfg.Audience) + " with the provider, and have it issue JWTs for it"
+	if i.cfg.IntrospectionField != "" {
+		remedy += "; or set " + i.cfg.Setting(i.cfg.IntrospectionField) + ", so that the server asks the provider about them"
+	}
+	i.say(ctx, "opaque", what+" (opaque): the server cannot verify them", i.cfg.AudienceField, remedy, "err", err)
 }
 
 func (i *Inspector) foreign(ctx context.Context, what, kid string) {

@@ -34,6 +34,10 @@ type Config struct {
 	// of machines. Default: none.
 	Issuers []IssuerConfig
 
+	// Introspection makes opaque access tokens of Provider acceptable, by asking the
+	// provider about them (RFC 7662). Default: only JWTs are accepted.
+	Introspection *IntrospectionConfig
+
 	// Denylist is asked at every call whether a valid token has been revoked, and for
 	// each open stream once a second. Default: no token is revoked.
 	Denylist Denylist
@@ -99,12 +103,12 @@ func (cfg Config) Validate() error {
 	case cfg.Audience == "":
 		errs = append(errs, invalid.Missing("Audience",
 			"register the API with the provider and give its identifier; "+
-				"without one, many providers issue opaque access tokens, which cannot be verified"))
+				"without one, many providers issue opaque access tokens, which are verified only with Introspection"))
 	case cfg.Audience == cfg.Profile.ClientID && !cfg.Profile.RequireATJWT:
 		errs = append(errs, invalid.Field("Audience", cfg.Audience,
 			"is also the client's id, so that ID tokens would pass for access tokens (RFC 8725 §3.12)",
 			"give the API an identifier of its own, or set Profile.RequireATJWT"))
 	}
-	errs = append(errs, jwk.ValidAlgorithms("Algorithms", cfg.Algorithms), cfg.validateIssuers())
+	errs = append(errs, jwk.ValidAlgorithms("Algorithms", cfg.Algorithms), cfg.validateIssuers(), invalid.In("Introspection", cfg.Introspection.validate()))
 	return errors.Join(errs...)
 }

@@ -92,25 +92,28 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	if rule.ignores(p) {
 		return handler(srv, ss)
 	}
-	left := p.ExpiresAt.Sub(i.verifier.now())
-	if left <= 0 {
+	if p.expired(i.verifier.now()) {
 		err := statusExpired.Err()
 		i.denied(ss.Context(), rule, nil, err)
 		return err
 	}
-	until := p.ExpiresAt
+	until := p.ExpiresAt // zero for a token without exp
 	if rule.transfers {
-		left = max(left, TransferTime)
-		until = i.verifier.now().Add(left)
+		if longest := i.verifier.now().Add(TransferTime); until.Before(longest) {
+			until = longest
+		}
 		allowed = func() *status.Status { return nil }
 	}
-	refusable, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
+	ctx, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
 	defer refuse(nil)
-	ctx, cancel := context.WithTimeoutCause(refusable, left, &refused{statusExpired})
-	defer cancel()
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, until.Sub(i.verifier.now()), &refused{statusExpired})
+		defer cancel()
+	}
 	bound := &boundStream{ServerStream: ss, ctx: ctx, expiry: until, now: i.verifier.now}
 	w := &watched{refusal: func() *status.Status {
-		if !i.verifier.now().Before(until) { // the timer stops while the machine sleeps
+		if bound.expired() { // the timer stops while the machine sleeps
 			return statusExpired
 		}
 		if st := allowed(); st != nil {

@@ -35,8 +35,8 @@ type Principal struct {
 	ACR string
 	// AuthTime is when the user last actively signed in; zero if absent.
 	AuthTime time.Time
-	// IssuedAt and ExpiresAt are the claims "iat" and "exp"; IssuedAt is zero if
-	// absent.
+	// IssuedAt and ExpiresAt are the claims "iat" and "exp"; zero if absent. Only an
+	// opaque token may lack ExpiresAt (IntrospectionConfig).
 	IssuedAt, ExpiresAt time.Time
 
 	claims *token.Claims
@@ -62,6 +62,11 @@ func (p *Principal) Claim(path string) (any, bool) {
 		return nil, false
 	}
 	return p.claims.Lookup(path)
+}
+
+// expired reports whether the token has expired.
+func (p *Principal) expired(now time.Time) bool {
+	return !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 }
 
 type principalKey struct{}

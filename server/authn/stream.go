@@ -19,9 +19,12 @@ func (r *refused) Error() string { return r.status.Message() }
 type boundStream struct {
 	grpc.ServerStream
 	ctx    context.Context
-	expiry time.Time // of the token, or of a transfer
+	expiry time.Time // of the token, or of a transfer; zero for none
 	now    func() time.Time
 }
+
+// expired reports whether the clock has passed the end.
+func (s *boundStream) expired() bool { return !s.expiry.IsZero() && !s.now().Before(s.expiry) }
 
 func (s *boundStream) Context() context.Context { return s.ctx }
 
@@ -74,7 +77,7 @@ func (s *boundStream) ended() error {
 	if r, ok := errors.AsType[*refused](context.Cause(s.ctx)); ok {
 		return r.status.Err()
 	}
-	if !s.now().Before(s.expiry) {
+	if s.expired() {
 		return statusExpired.Err()
 	}
 	return nil

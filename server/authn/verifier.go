@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/auditlog"
 	"github.com/gatehouse-dev/gatehouse/internal/metrics"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
+	"github.com/gatehouse-dev/gatehouse/internal/token/introspect"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -39,6 +40,8 @@ type Verifier struct {
 	provider         *oidc.Provider
 	further          []*oidc.Provider // of Config.Issuers, without the one above
 	access           *token.AccessVerifier[*Principal]
+	opaque           *introspect.Verifier[*Principal] // nil: opaque tokens are refused
+	endpoint         *introspect.Endpoint             // that of opaque
 	inspector        *token.Inspector
 	permissionsClaim string
 	watch            *watch // of open streams
@@ -75,6 +78,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	v.permissionsClaim = claim
 	v.inspector = token.NewInspector(token.InspectorConfig{
 		Provider: v.provider, Audience: audience, Setting: name, AudienceField: audienceField, PermissionsField: "PermissionsClaim",
+		IntrospectionField: "Introspection.Endpoint", Introspected: cfg.Introspection != nil,
 		Now: v.now, Logger: v.logger,
 	})
 	access, err := token.NewAccessVerifier(token.AccessConfig[*Principal]{
@@ -100,7 +104,8 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		return nil, err
 	}
 	v.access = access
-	return v, nil
+	v.opaque, v.endpoint, err = newIntrospector(cfg, v, name)
+	return v, err
 }
 
 // counted returns the function that counts verifications, nil if nothing is collected.
@@ -173,7 +178,13 @@ func (v *Verifier) Ready() error { return v.access.Ready() }
 // error is a gRPC status with an ErrorInfo (see the Reason constants):
 // Unauthenticated, or Unavailable if the token cannot be verified at the moment.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
-	p, _, err := v.access.Verify(ctx, raw)
+	var p *Principal
+	var err error
+	if v.introspects(raw) {
+		p, err = v.opaque.Verify(ctx, raw)
+	} else {
+		p, _, err = v.access.Verify(ctx, raw)
+	}
 	if err != nil {
 		return nil, v.refuse(ctx, err).Err()
 	}
@@ -183,7 +194,11 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Principal, error) {
 // open is Verify for a stream. refusal returns why the token is no longer accepted,
 // apart from its expiry.
 func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, refusal func() *status.Status, err error) {
-	p, check, err := v.access.Open(ctx, raw)
+	verify := v.access.Open
+	if v.introspects(raw) {
+		verify = v.opaque.Open
+	}
+	p, check, err := verify(ctx, raw)
 	if err != nil {
 		return nil, nil, v.refuse(ctx, err).Err()
 	}
@@ -200,7 +215,7 @@ func (v *Verifier) open(ctx context.Context, raw string) (p *Principal, refusal 
 // not decide about a call. Known never blocks.
 func (v *Verifier) Known(authorization string) bool {
 	scheme, raw, _ := strings.Cut(authorization, " ")
-	return strings.EqualFold(scheme, "Bearer") && v.access.Known(raw)
+	return strings.EqualFold(scheme, "Bearer") && (v.access.Known(raw) || v.opaque != nil && v.opaque.Known(raw))
 }
 
 // refuse adds the private cause to the line of the call, and returns the public refusal.

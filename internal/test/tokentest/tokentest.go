@@ -49,6 +49,7 @@ type Issuer struct {
 	current       *Key
 	published     []map[string]any
 	metadata      map[string]any
+	handlers      map[string]http.Handler // by path
 	down          bool
 	serial        int
 	metadataCalls int
@@ -202,6 +203,16 @@ func (i *Issuer) SetMetadata(name string, value any) {
 	i.metadata = m
 }
 
+// Handle has requests for a path, such as "/introspect", answered by h.
+func (i *Issuer) Handle(path string, h http.Handler) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handlers == nil {
+		i.handlers = map[string]http.Handler{}
+	}
+	i.handlers[path] = h
+}
+
 // SetDown makes every response a 503 until it is called with false.
 func (i *Issuer) SetDown(down bool) {
 	i.mu.Lock()
@@ -227,6 +238,9 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w := httptest.NewRecorder()
 	t.issuer.serve(w, r)
+	if err := r.Context().Err(); err != nil { // a handler has waited for too long
+		return nil, err
+	}
 	res := w.Result()
 	res.Request = r
 	return res, nil
@@ -243,11 +257,13 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 		i.keyCalls++
 		body = map[string]any{"keys": i.published}
 	}
-	down := i.down
+	down, handler := i.down, i.handlers[r.URL.Path]
 	i.mu.Unlock()
 	switch {
 	case down:
 		http.Error(w, "down", http.StatusServiceUnavailable)
+	case handler != nil:
+		handler.ServeHTTP(w, r)
 	case body == nil:
 		http.NotFound(w, r)
 	default:
