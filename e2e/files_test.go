@@ -115,14 +115,14 @@ var filesDesc = grpc.ServiceDesc{ServiceName: fileService, HandlerType: (*files)
 	}},
 }}
 
-// registerFiles does what generated code would do.
-func registerFiles(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
-	download := func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
+// streamHandler is what generated code would register for a method with a stream of HttpBody.
+func streamHandler(mux *runtime.ServeMux, conn grpc.ClientConnInterface, method, path string) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
 		_, out := runtime.MarshalerForRequest(mux, r)
-		ctx, err := runtime.AnnotateContext(r.Context(), mux, r, "/"+fileService+"/Download", runtime.WithHTTPPathPattern("/api/files"))
+		ctx, err := runtime.AnnotateContext(r.Context(), mux, r, method, runtime.WithHTTPPathPattern(path))
 		var stream grpc.ClientStream
 		if err == nil {
-			stream, err = conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/"+fileService+"/Download")
+			stream, err = conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
 		}
 		if err == nil {
 			err = errors.Join(stream.SendMsg(&httpbody.HttpBody{ContentType: r.Form.Get("content_type")}), stream.CloseSend())
@@ -140,8 +140,12 @@ func registerFiles(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientCon
 			return m, stream.RecvMsg(m)
 		}, mux.GetForwardResponseOptions()...)
 	}
+}
+
+// registerFiles does what generated code would do.
+func registerFiles(_ context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 	return errors.Join(
-		mux.HandlePath(http.MethodGet, "/api/files", download),
+		mux.HandlePath(http.MethodGet, "/api/files", streamHandler(mux, conn, "/"+fileService+"/Download", "/api/files")),
 		mux.HandlePath(http.MethodPost, "/api/files", func(http.ResponseWriter, *http.Request, map[string]string) { panic("uploads are the gateway's own") }),
 	)
 }

@@ -23,6 +23,10 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(transferEnv) != "" {
+		transferProgram()
+		return
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "gatehouse-e2e-")
 		if err != nil {

@@ -73,7 +73,9 @@ func Seeker(r io.ReadSeeker) func(ctx context.Context, offset, length int64) (io
 // error that the method must return. The caller asks by metadata "range" and
 // "if-range", which the gateway makes of the header of a GET. Several ranges are
 // answered with the whole file, as RFC 9110 §14.2 allows; a range outside the
-// file is OUT_OF_RANGE. Serve must be the first to send on the stream.
+// file is OUT_OF_RANGE. A caller with "if-none-match" or with "http-method" of HEAD
+// gets no content that it does not need. Serve must be the first to send on the
+// stream.
 func Serve(stream grpc.ServerStreamingServer[httpbody.HttpBody], f File) error {
 	if f.Open == nil || f.Size < 0 || f.ChunkBytes < 0 {
 		return status.Errorf(codes.Internal, "blobs: a File needs Open, and a Size and ChunkBytes that are not negative, not %d and %d", f.Size, f.ChunkBytes)
@@ -96,12 +98,27 @@ func Serve(stream grpc.ServerStreamingServer[httpbody.HttpBody], f File) error {
 	if err := stream.SendHeader(f.header(part, disposition)); err != nil {
 		return err
 	}
-	// The type goes ahead, so that an answer without content, such as that to HEAD,
-	// needs nothing of the file.
-	if err := stream.Send(&httpbody.HttpBody{ContentType: contentType}); err != nil || part.length == 0 {
+	if err := stream.Send(&httpbody.HttpBody{ContentType: contentType}); err != nil || part.length == 0 || f.bodiless(asked) {
 		return err
 	}
 	return f.send(stream, part)
+}
+
+// bodiless reports whether the caller needs no content: it asks for the header, or has
+// the content already. The gateway answers with 304 then.
+func (f *File) bodiless(md metadata.MD) bool {
+	if method := md.Get("http-method"); len(method) == 1 && method[0] == http.MethodHead {
+		return true
+	}
+	for _, list := range md.Get("if-none-match") {
+		for tag := range strings.SplitSeq(list, ",") { // a tag with a comma never matches, which is safe
+			tag = strings.TrimSpace(tag)
+			if f.ETag != "" && (tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(f.ETag, "W/")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // send sends the content of a part.

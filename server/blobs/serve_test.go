@@ -124,6 +124,36 @@ func TestEmptyFile(t *testing.T) {
 	}
 }
 
+// TestBodiless checks that a file is not opened for a caller that needs its header only.
+func TestBodiless(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pairs  []string
+		etag   string
+		opened bool
+	}{
+		{[]string{"http-method", "HEAD"}, "v1", false},
+		{[]string{"http-method", "GET"}, "v1", true},
+		{[]string{"if-none-match", `"v1"`}, "v1", false},
+		{[]string{"if-none-match", `"v0", W/"v1"`}, "v1", false},
+		{[]string{"if-none-match", "*"}, "v1", false},
+		{[]string{"if-none-match", `"v0"`}, "v1", true},
+		{[]string{"if-none-match", `*`}, "", true},
+	} {
+		f, opened := fileOf(digits), false
+		f.ETag = c.etag
+		open := f.Open
+		f.Open = func(ctx context.Context, offset, length int64) (io.ReadCloser, error) {
+			opened = true
+			return open(ctx, offset, length)
+		}
+		got := download(t, serve(f), c.pairs...)
+		if opened != c.opened || (len(got.content) > 0) != c.opened || got.err != nil || got.header.Get("body-length") == nil {
+			t.Errorf("%q with tag %q: opened %t, %d bytes, header %v, error %v; want opened %t", c.pairs, c.etag, opened, len(got.content), got.header, got.err, c.opened)
+		}
+	}
+}
+
 // TestPresentation checks that audio is detected by its content, and that everything
 // else is an attachment.
 func TestPresentation(t *testing.T) {

@@ -5,7 +5,8 @@
 // A service that supports ranges gets Range and If-Range of a GET as metadata
 // "range" and "if-range", and tells in its header metadata "content-range" which
 // bytes it sends, or in "body-length" that it sends all and how many these are.
-// OUT_OF_RANGE means that there are no such bytes.
+// OUT_OF_RANGE means that there are no such bytes. It gets "if-none-match", and
+// "http-method" of HEAD, to which it may send a message with the type and no content.
 package rawbody
 
 import (
@@ -95,26 +96,33 @@ type Answer struct {
 }
 
 // NewAnswer returns the answer of an exchange, and the context for its call: it
-// has the range that the client asks for as metadata.
+// has what the client asks for as metadata.
 func NewAnswer(ctx context.Context, x *exchange.Exchange, conditions *condition.Conditions) (*Answer, context.Context) {
 	a := &Answer{x: x, conditions: conditions}
 	x.Bytes = true
 	h := x.Request.Header
+	// A service that knows that there will be no content need not open it.
+	if x.Request.Method == http.MethodHead {
+		ctx = metadata.AppendToOutgoingContext(ctx, "http-method", http.MethodHead)
+	}
+	if none := strings.Join(h["If-None-Match"], ","); none != "" && passes(none) {
+		ctx = metadata.AppendToOutgoingContext(ctx, "if-none-match", none)
+	}
 	ask := h["Range"]
-	if x.Request.Method != http.MethodGet || len(ask) != 1 || !isRange(ask[0]) {
+	if x.Request.Method != http.MethodGet || len(ask) != 1 || !passes(ask[0]) {
 		return a, ctx
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "range", ask[0])
-	if validator := h["If-Range"]; len(validator) == 1 && isRange(validator[0]) {
+	if validator := h["If-Range"]; len(validator) == 1 && passes(validator[0]) {
 		ctx = metadata.AppendToOutgoingContext(ctx, "if-range", validator[0])
 	}
 	a.ranged = true
 	return a, ctx
 }
 
-// isRange reports whether a value is passed to the service. RFC 9110 §14.2 allows
-// to ignore any Range.
-func isRange(value string) bool { return len(value) <= 512 && httpheader.IsPrintable(value) }
+// passes reports whether a value is passed to the service. RFC 9110 §14.2 allows to
+// ignore any Range; the gateway evaluates If-None-Match itself.
+func passes(value string) bool { return len(value) <= 512 && httpheader.IsPrintable(value) }
 
 // contentRange matches Content-Range of a satisfied range, RFC 9110 §14.4.
 var contentRange = regexp.MustCompile(`^bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)$`)
