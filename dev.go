@@ -67,6 +67,9 @@ func (p *program) runDev(ctx context.Context) error {
 	if err := p.validate(which); err != nil {
 		return err
 	}
+	if err := p.admitMachines(issuer, people); err != nil {
+		return err
+	}
 	provider, err := devidp.New(devidp.Config{
 		Issuer: issuer,
 		Clients: []devidp.Client{{

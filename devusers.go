@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/textfile"
+	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -24,6 +25,9 @@ const defaultDevUsers = "dev-users.yaml"
 // devMachine is the client of the development provider that gets access tokens
 // without a user, for curl, if no file has machines. Its secret is its id.
 const devMachine = "demo-machine"
+
+// devJob is a machine of the class machines, if a policy admits that class.
+const devJob = "demo-job"
 
 // devPeople are the users and machines of the development provider.
 type devPeople struct {
@@ -70,6 +74,11 @@ func (p *program) devPeople() (*devPeople, error) {
 		people.machines = []directory.Machine{{
 			ID: devMachine, Secret: devMachine, Permissions: people.policies.Permissions, Scopes: people.policies.Scopes,
 		}}
+		if p.admitsMachines() {
+			job := people.machines[0]
+			job.ID, job.Secret, job.Class = devJob, devJob, directory.ClassMachines
+			people.machines = append(people.machines, job)
+		}
 	}
 	return people, nil
 }
@@ -142,18 +151,50 @@ func (p *parts) warnUnnamed(ctx context.Context, people *devPeople, file *direct
 	}
 }
 
+// admitMachines makes the server accept the machines of the class machines, with what
+// the users file gives them.
+func (p *program) admitMachines(base string, people *devPeople) error {
+	machines := authn.IssuerConfig{Class: authn.Machines, Audiences: []string{p.cfg.Server.Authn.Audience}}
+	for _, m := range people.machines {
+		if m.Class == directory.ClassMachines {
+			machines.Grants = append(machines.Grants, authn.Grant{
+				Where: map[string]string{"sub": m.ID}, Permissions: m.Permissions, Scopes: m.Scopes,
+			})
+		}
+	}
+	if machines.Grants == nil {
+		return nil
+	}
+	var err error
+	machines.Provider, err = oidc.NewProvider(oidc.Config{
+		Issuer: devidp.MachineIssuer(base), JWKSURL: devidp.KeySet(base), Now: p.now, Logger: p.logger.With("part", "server"),
+	})
+	p.cfg.Server.Authn.Issuers = append(p.cfg.Server.Authn.Issuers, machines)
+	return err
+}
+
 // policyValues returns what the policies of the application's methods name.
 func (p *program) policyValues() directory.PolicyValues {
-	var descs []*grpc.ServiceDesc
-	for _, s := range p.app.Services {
-		descs = append(descs, s.desc)
-	}
-	rules := p.rules(descs...)
+	rules := p.applicationRules()
 	return directory.PolicyValues{
 		Permissions: named(rules, func(r authn.Rule) []string { return r.Permissions }),
 		Scopes:      named(rules, func(r authn.Rule) []string { return r.Scopes }),
 		ACRValues:   named(rules, func(r authn.Rule) []string { return r.ACRValues }),
 	}
+}
+
+// admitsMachines reports whether a policy of the application admits machines.
+func (p *program) admitsMachines() bool {
+	return slices.ContainsFunc(p.applicationRules(), func(r authn.Rule) bool { return slices.Contains(r.Callers, authn.Machines) })
+}
+
+// applicationRules returns the policies of the application's methods.
+func (p *program) applicationRules() []authn.Rule {
+	var descs []*grpc.ServiceDesc
+	for _, s := range p.app.Services {
+		descs = append(descs, s.desc)
+	}
+	return p.rules(descs...)
 }
 
 // operatorPermissions returns the permissions of the operator's service.

@@ -16,6 +16,17 @@ func (p *Provider) Users() []directory.User {
 	return all
 }
 
+// Machines returns the machines.
+func (p *Provider) Machines() []directory.Machine {
+	var all []directory.Machine
+	for _, c := range p.clients {
+		if c.machine != nil {
+			all = append(all, *c.machine)
+		}
+	}
+	return all
+}
+
 // AddUser adds a user while the provider runs, and returns it with its defaults. It
 // replaces a user that was added before with the same key, but no configured one. At
 // most 1,000 are kept, and each until it has not been used for 12 hours.
