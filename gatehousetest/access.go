@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -18,31 +19,43 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
-// Access returns a table of all methods of the API, their policies, and whether users who have just
-// signed in may call them. Users are given by their keys; none means all. The cells are:
+// Access returns a table of all methods of the API, their policies, and whether callers may call
+// them: users who have just signed in, by their keys, and machines, by their ids. None means all
+// users, and all machines of the class machines. The cells are:
 //
 //	yes      the policy admits the call
-//	no       the user lacks a scope or permission
+//	no       the caller lacks a scope or permission, or is of a class that is not admitted
 //	sign in  a token is required
 //	step up  a stronger or newer sign-in is required
 //
 // The server's own interceptor decides, by tokens of the users. No method is called, so what a
 // service and the interceptors of the application refuse is not in the table. Health checks and
 // reflection are left out.
-func (s *System) Access(t testing.TB, users ...string) string {
+func (s *System) Access(t testing.TB, callers ...string) string {
 	t.Helper()
-	if len(users) == 0 {
+	machines := s.run.Provider.Machines()
+	if len(callers) == 0 {
 		for _, u := range s.run.Provider.Users() {
-			users = append(users, u.Key)
+			callers = append(callers, u.Key)
+		}
+		for _, m := range machines {
+			if m.Class == directory.ClassMachines {
+				callers = append(callers, m.ID)
+			}
 		}
 	}
 	tokens := []string{""}
-	for _, user := range users {
-		tokens = append(tokens, s.Token(t, user))
+	for _, caller := range callers {
+		if slices.ContainsFunc(machines, func(m directory.Machine) bool { return m.ID == caller }) {
+			tokens = append(tokens, s.MachineToken(t, caller))
+		} else {
+			tokens = append(tokens, s.Token(t, caller))
+		}
 	}
 	cfg := s.run.Authn
 	cfg.Logger, cfg.Audit, cfg.MeterProvider = nil, nil, nil
@@ -53,7 +66,7 @@ func (s *System) Access(t testing.TB, users ...string) string {
 	decides := authn.NewInterceptor(verifier, authn.NewTable(s.app.Policies))
 	var text bytes.Buffer
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "method\tpolicy\tno token\t%s\n", strings.Join(users, "\t"))
+	fmt.Fprintf(table, "method\tpolicy\tno token\t%s\n", strings.Join(callers, "\t"))
 	for _, rule := range s.run.Rules {
 		if strings.HasPrefix(rule.Method, "/grpc.") {
 			continue
@@ -104,9 +117,9 @@ func needsStepUp(refusal *status.Status) bool {
 // belongs in the repository: the review of a change then shows who may call what. If there is no
 // file, it is written, and the test fails. To accept a change, delete the file and run the test
 // again.
-func (s *System) CheckAccess(t testing.TB, file string, users ...string) {
+func (s *System) CheckAccess(t testing.TB, file string, callers ...string) {
 	t.Helper()
-	got := s.Access(t, users...)
+	got := s.Access(t, callers...)
 	want, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -19,17 +19,18 @@ func TestAccess(t *testing.T) {
 	}}.Start(t, notes.App())
 	gatehousetest.Call(t, app.SignIn(t, "editor"), "POST /api/notes", `"Buy milk"`, http.StatusOK)
 	const want = `
-notes.v1.NotesService/CreateNote token, permission notes:write sign in yes yes no
-notes.v1.NotesService/DeleteNotes token, permission notes:write, signed in within 5m0s sign in yes yes no
-notes.v1.NotesService/ExportNotes token, acr mfa sign in step up yes step up
-notes.v1.NotesService/ListNotes token sign in yes yes yes
-notes.v1.NotesService/Motto public yes yes yes yes
+notes.v1.NotesService/CreateNote token, permission notes:write sign in yes yes no no
+notes.v1.NotesService/DeleteNotes token, permission notes:write, signed in within 5m0s sign in yes yes no no
+notes.v1.NotesService/ExportNotes token, acr mfa sign in step up yes step up no
+notes.v1.NotesService/ImportNote token, permission notes:write, callers machines sign in no no no yes
+notes.v1.NotesService/ListNotes token sign in yes yes yes no
+notes.v1.NotesService/Motto public yes yes yes yes yes
 `
 	var got strings.Builder
 	for line := range strings.Lines(app.Access(t)) {
 		got.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
 	}
-	if !strings.HasPrefix(got.String(), "method policy no token editor owner reader\n") || !strings.Contains(got.String(), want) {
+	if !strings.HasPrefix(got.String(), "method policy no token editor owner reader demo-job\n") || !strings.Contains(got.String(), want) {
 		t.Errorf("got:\n%swant in it:%s", got.String(), want)
 	}
 	if list := gatehousetest.Call(t, app.SignIn(t, "reader"), "GET /api/notes", nil, http.StatusOK); list.String() != `["Buy milk"]` {

@@ -104,7 +104,7 @@ func TestGRPC(t *testing.T) {
 
 func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
-	gatehousetest.Start(t, notes.App()).CheckAccess(t, "testdata/access.txt", "editor", "reader")
+	gatehousetest.Start(t, notes.App()).CheckAccess(t, "testdata/access.txt", "editor", "reader", "demo-job")
 }
 
 func TestIdleTimeout(t *testing.T) {

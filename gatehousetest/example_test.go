@@ -100,6 +100,7 @@ func ExampleSystem_Access() {
 	// notes.v1.NotesService/CreateNote                             token, permission notes:write                         sign in   yes      no
 	// notes.v1.NotesService/DeleteNotes                            token, permission notes:write, signed in within 5m0s  sign in   yes      no
 	// notes.v1.NotesService/ExportNotes                            token, acr mfa                                        sign in   step up  step up
+	// notes.v1.NotesService/ImportNote                             token, permission notes:write, callers machines       sign in   no       no
 	// notes.v1.NotesService/ListNotes                              token                                                 sign in   yes      yes
 	// notes.v1.NotesService/Motto                                  public                                                yes       yes      yes
 	// notes.v1.NotesService/Time                                   public                                                yes       yes      yes

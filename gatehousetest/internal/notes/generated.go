@@ -42,6 +42,8 @@ service { name: "NotesService"
 		options { [google.api.http] { get: "/api/notes:export" } [gatehouse.auth.v1.policy] { acr_values: "mfa" } } }
 	method { name: "CreateNote" input_type: ".google.protobuf.StringValue" output_type: ".google.protobuf.StringValue"
 		options { [google.api.http] { post: "/api/notes" body: "*" } [gatehouse.auth.v1.policy] { permissions: "notes:write" } } }
+	method { name: "ImportNote" input_type: ".google.protobuf.StringValue" output_type: ".google.protobuf.StringValue"
+		options { [google.api.http] { post: "/api/notes:import" body: "*" } [gatehouse.auth.v1.policy] { callers: CALLERS_MACHINES permissions: "notes:write" } } }
 	method { name: "DeleteNotes" input_type: ".google.protobuf.Empty" output_type: ".google.protobuf.Empty"
 		options { [google.api.http] { delete: "/api/notes" } [gatehouse.auth.v1.policy] { permissions: "notes:write" max_age { seconds: 300 } } } }
 }`
@@ -55,6 +57,7 @@ var routes = []struct {
 	{"ListNotes", http.MethodGet, "/api/notes", empty, func() proto.Message { return new(structpb.ListValue) }},
 	{"ExportNotes", http.MethodGet, "/api/notes:export", empty, func() proto.Message { return new(structpb.ListValue) }},
 	{"CreateNote", http.MethodPost, "/api/notes", text, text},
+	{"ImportNote", http.MethodPost, "/api/notes:import", text, text},
 	{"DeleteNotes", http.MethodDelete, "/api/notes", empty, empty},
 }
 
@@ -81,6 +84,7 @@ type server interface {
 	ListNotes(context.Context, *emptypb.Empty) (*structpb.ListValue, error)
 	ExportNotes(context.Context, *emptypb.Empty) (*structpb.ListValue, error)
 	CreateNote(context.Context, *wrapperspb.StringValue) (*wrapperspb.StringValue, error)
+	ImportNote(context.Context, *wrapperspb.StringValue) (*wrapperspb.StringValue, error)
 	DeleteNotes(context.Context, *emptypb.Empty) (*emptypb.Empty, error)
 }
 
@@ -88,7 +92,8 @@ var serviceDesc = grpc.ServiceDesc{
 	ServiceName: ServiceName, HandlerType: (*server)(nil),
 	Methods: []grpc.MethodDesc{
 		method("Motto", server.Motto), method("Time", server.Time), method("ListNotes", server.ListNotes),
-		method("ExportNotes", server.ExportNotes), method("CreateNote", server.CreateNote), method("DeleteNotes", server.DeleteNotes),
+		method("ExportNotes", server.ExportNotes), method("CreateNote", server.CreateNote), method("ImportNote", server.ImportNote),
+		method("DeleteNotes", server.DeleteNotes),
 	},
 }
 

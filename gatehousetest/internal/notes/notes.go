@@ -84,6 +84,11 @@ func (s *Service) CreateNote(_ context.Context, note *wrapperspb.StringValue) (*
 	return note, nil
 }
 
+// ImportNote is CreateNote for machines.
+func (s *Service) ImportNote(ctx context.Context, note *wrapperspb.StringValue) (*wrapperspb.StringValue, error) {
+	return s.CreateNote(ctx, note)
+}
+
 // DeleteNotes deletes all notes.
 func (s *Service) DeleteNotes(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	s.mu.Lock()
