@@ -25,6 +25,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/refresh"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
+	"github.com/gatehouse-dev/gatehouse/bff/internal/routetoken"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/rp"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/storemeter"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
@@ -76,6 +77,7 @@ type BFF struct {
 	pending   *logout.Revocations
 	account   *account.Handlers
 	api       *forward.API
+	routes    *routes // nil for none
 	frontend  *frontend.Frontend
 	// work counts the refreshes, code exchanges and revocations that Run waits
 	// for, at most for workLimit.
@@ -200,10 +202,17 @@ func New(cfg Config) (*BFF, error) {
 		Limits:   account.Limits{Streams: cfg.Limits.MaxStreams, PerUser: cfg.Limits.MaxStreamsPerUser},
 		Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
-	b.api = forward.NewAPI(forward.APIConfig{
-		Handler: cfg.API, Base: base, TokenAddress: cfg.TokenAddress, RequestHeaders: headers.Canonical(cfg.RequestHeaders), Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
+	api := forward.APIConfig{
+		Handler: cfg.API, Path: "/api", Base: base, TokenAddress: cfg.TokenAddress, RequestHeaders: headers.Canonical(cfg.RequestHeaders), Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
 		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: b.tracer,
-	})
+	}
+	b.api = forward.NewAPI(api)
+	if len(cfg.Routes) > 0 {
+		b.routes = newRoutes(cfg, api, b.api, routetoken.New(routetoken.Config{
+			Sessions: b.sessions, Party: b.party, Refresher: b.refresher, Setting: cfg.SettingName,
+			Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider, Tracer: b.tracer,
+		}))
+	}
 	b.frontend = frontend.New(frontend.Config{
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,
 		Returned: b.logout.Returned, Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: pageTracer,
@@ -257,6 +266,7 @@ func (b *BFF) Run(ctx context.Context) error {
 	group.Go(func() error { return b.sessions.Run(running) })
 	group.Go(func() error { b.pending.Run(running); return nil })
 	group.Go(func() error { b.refresher.Run(running); return nil })
+	group.Go(func() error { b.routes.run(running); return nil })
 	group.Go(func() error { b.prober.LogMismatches(running); return nil })
 	err := group.Wait()
 	b.endStreams()

@@ -136,7 +136,7 @@ type Config struct {
 	Revoke func(context.Context, Revocation) error
 
 	// API serves /api and the addresses below it, except /api/auth/. It is a
-	// gateway, or a [NewProxy] to one in another process. When the server that
+	// gateway, or an [Upstream] to one in another process. When the server that
 	// [BFF.Server] returns shuts down, the method Drain of API is called, if
 	// there is one, to end its streams. Streams of an API without it are ended
 	// here.
@@ -146,6 +146,9 @@ type Config struct {
 	// that parts, proxies or protocols use are refused. The gateway needs the same list.
 	// Default: none.
 	RequestHeaders []string
+	// Routes are the paths whose requests do not go to API or Frontend, or go to API by
+	// rules of their own. Default: none.
+	Routes []Route
 	// TokenAddress is where clients with bearer tokens reach the API, such as
 	// "https://api.example". It is told to clients that send a token to the
 	// bff.
@@ -368,8 +371,9 @@ func (cfg Config) Validate() error {
 		invalid.In("Access", cfg.Access.validate()),
 		invalid.In("Hooks", cfg.Hooks.validate()), cfg.checkErrorPath())
 	if cfg.API == nil {
-		errs = append(errs, invalid.Missing("API", "give a gateway, or NewProxy to one"))
+		errs = append(errs, invalid.Missing("API", "give a gateway, or an Upstream"))
 	}
+	errs = append(errs, validateRoutes(cfg.Routes))
 	errs = append(errs, headers.Check("RequestHeaders", cfg.RequestHeaders)...)
 	return errors.Join(errs...)
 }

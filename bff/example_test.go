@@ -118,5 +118,5 @@ func ExampleConfig_Validate() {
 	// Client.Auth "private_key_jwt" needs a client key; give the method that goes with the secret or the key, or remove what is not used
 	// Sessions.Store is missing; give a session store
 	// Sessions.Secrets is missing; make one with: openssl rand -hex 32
-	// API is missing; give a gateway, or NewProxy to one
+	// API is missing; give a gateway, or an Upstream
 }

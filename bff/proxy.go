@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -16,29 +18,34 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/upstream"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
 	"github.com/gatehouse-dev/gatehouse/internal/origin"
 )
 
-// NewProxy returns a handler that forwards requests, and WebSockets, to a server
-// in another process: for Config.API a gateway, for Config.Frontend a front-end
-// server. Nothing in a request changes the host. Streams are not buffered. The
-// handler answers 502 if the target sends no header within a minute, and cuts
-// the connection to the browser if the answer is interrupted. A nil logger
-// discards the log. [NewUpstream] has more.
+// NewProxy returns a handler that forwards requests, and WebSockets, to one server.
+//
+// Deprecated: Use [NewUpstream] with ProbeNone.
 func NewProxy(target *url.URL, logger *slog.Logger) http.Handler {
 	return NewTLSProxy(target, nil, logger)
 }
 
 // NewTLSProxy is [NewProxy] for an https target with private authorities, or one
-// that wants a client certificate. A nil config means the system's authorities and
-// no certificate.
+// that wants a client certificate.
+//
+// Deprecated: Use [NewUpstream] with ProbeNone and TLS.
 func NewTLSProxy(target *url.URL, config *tls.Config, logger *slog.Logger) http.Handler {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return forward.NewProxy(target, config, logger)
+	return forward.NewProxy(target, config, upstream.HeaderTimeout, logs.Logger(logger))
 }
+
+// Values of UpstreamConfig.Probe besides paths.
+const (
+	// ProbeTCP connects and sends nothing, for servers that have no path for it.
+	ProbeTCP = "tcp"
+	// ProbeNone probes nothing. There must be one target, whose name is looked up for each
+	// connection.
+	ProbeNone = "none"
+)
 
 // UpstreamConfig configures an [Upstream]. Targets is required.
 type UpstreamConfig struct {
@@ -48,8 +55,11 @@ type UpstreamConfig struct {
 	// and again. "unix:/run/gateway.sock" is a Unix socket.
 	Targets []string
 	// Probe is the path that is requested from each address to see whether it is
-	// ready. Default: "/readyz", where a gateway says so.
+	// ready, ProbeTCP or ProbeNone. Default: "/readyz", where a gateway says so.
 	Probe string
+	// Timeout is how long a server may take from a request to the header of its answer;
+	// then the answer is 502. Default: a minute.
+	Timeout time.Duration
 	// TLS is the configuration for https. The name in the target is verified.
 	// Default: that of crypto/tls.
 	TLS *tls.Config
@@ -77,10 +87,16 @@ func (cfg UpstreamConfig) Validate() error {
 		_, err := upstreamURL(address)
 		errs = append(errs, origin.Invalid(fmt.Sprintf("Targets[%d]", i), address, err))
 	}
+	switch probe := cfg.Probe; {
+	case probe == ProbeNone && len(cfg.Targets) > 1:
+		errs = append(errs, invalid.Field("Probe", probe, "is for one target", "give "+ProbeTCP+" or a path, or one target"))
+	case !slices.Contains([]string{"", ProbeNone, ProbeTCP}, probe) && !strings.HasPrefix(probe, "/"):
+		errs = append(errs, invalid.Field("Probe", probe, "is no path", "give a path such as /readyz, "+ProbeTCP+" or "+ProbeNone))
+	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
-	}{{"ProbeInterval", cfg.ProbeInterval}, {"ProbeTimeout", cfg.ProbeTimeout}, {"ResolveInterval", cfg.ResolveInterval}} {
+	}{{"Timeout", cfg.Timeout}, {"ProbeInterval", cfg.ProbeInterval}, {"ProbeTimeout", cfg.ProbeTimeout}, {"ResolveInterval", cfg.ResolveInterval}} {
 		if d.value < 0 {
 			errs = append(errs, invalid.Field(d.field, d.value, "is negative", "give a positive duration, or 0 for the default"))
 		}
@@ -96,8 +112,10 @@ func upstreamURL(target string) (*url.URL, error) {
 	return origin.Upstream(target)
 }
 
-// An Upstream is a [NewProxy] to several gateways, for Config.API. It is safe for
-// concurrent use.
+// An Upstream is a handler that forwards requests, and WebSockets, to servers in other
+// processes: for Config.API gateways, for Config.Frontend a front-end server. Nothing in a
+// request changes the host. Streams are not buffered. If an answer is interrupted, the
+// connection to the browser is cut. It is safe for concurrent use.
 //
 // An address that does not answer its probe in time, or answers with a server error,
 // gets no more requests until it is ready, as long as another one is better: one that
@@ -110,18 +128,22 @@ func upstreamURL(target string) (*url.URL, error) {
 // cut, so that browsers come back.
 type Upstream struct {
 	handler  http.Handler
-	balancer *upstream.Balancer
+	balancer *upstream.Balancer // nil with ProbeNone
 }
 
 // NewUpstream returns an Upstream. It contacts nothing before it returns; Close ends
 // what it begins.
 func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
+	return newUpstream(cfg, "gateway", "")
+}
+
+// newUpstream returns an Upstream with a name for the log, and one for metrics if it is
+// one of several.
+func newUpstream(cfg UpstreamConfig, name, label string) (*Upstream, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("bff: %w", err)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = logs.Logger(cfg.Logger)
 	var targets []*url.URL
 	for _, address := range cfg.Targets {
 		target, err := upstreamURL(address)
@@ -130,8 +152,16 @@ func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
 		}
 		targets = append(targets, target)
 	}
+	if cfg.Probe == ProbeNone {
+		timeout := cmp.Or(cfg.Timeout, upstream.HeaderTimeout)
+		return &Upstream{handler: forward.NewProxy(targets[0], cfg.TLS, timeout, cfg.Logger)}, nil
+	}
+	probe := cmp.Or(cfg.Probe, "/readyz")
+	if probe == ProbeTCP {
+		probe = ""
+	}
 	b := upstream.New(upstream.Config{
-		Name: "gateway", Targets: targets, Probe: cmp.Or(cfg.Probe, "/readyz"), TLS: cfg.TLS,
+		Name: name, Label: label, Targets: targets, Probe: probe, TLS: cfg.TLS, Timeout: cfg.Timeout,
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, ResolveInterval: cfg.ResolveInterval,
 		Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
@@ -141,12 +171,27 @@ func NewUpstream(cfg UpstreamConfig) (*Upstream, error) {
 // ServeHTTP forwards a request.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) { u.handler.ServeHTTP(w, r) }
 
-// Ready returns why no server is ready at the moment, nil if one is. The error names
-// addresses, so it is not for clients.
-func (u *Upstream) Ready(context.Context) error { return u.balancer.Ready() }
+// Ready returns why no server is ready at the moment, nil if one is or nothing is probed.
+// The error names addresses, so it is not for clients.
+func (u *Upstream) Ready(context.Context) error {
+	if u.balancer == nil {
+		return nil
+	}
+	return u.balancer.Ready()
+}
+
+// counts returns how many addresses there are in each state, by its name in metrics.
+func (u *Upstream) counts() map[string]int {
+	if u.balancer == nil {
+		return nil
+	}
+	return u.balancer.Counts()
+}
 
 // Close ends the probes. Requests under way go on.
 func (u *Upstream) Close() error {
-	u.balancer.Close()
+	if u.balancer != nil {
+		u.balancer.Close()
+	}
 	return nil
 }

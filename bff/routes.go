@@ -74,6 +74,7 @@ func (b *BFF) route(w http.ResponseWriter, r *http.Request) {
 		b.pages.Assets().ServeHTTP(w, r)
 	case route.Under(path, "/api/auth"):
 		b.routeAuth(w, r)
+	case b.routes.serve(w, r):
 	case route.Under(path, "/api"):
 		if !protect.Canonical(r.URL) {
 			respond.Error(w, http.StatusNotFound, "no such address")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 
@@ -61,9 +60,5 @@ func Open(value, csp string, secure *tls.Config, logger *slog.Logger) (http.Hand
 	if dir, ok := strings.CutPrefix(value, "dir:"); ok {
 		return spa.New(spa.Config{Dir: dir, ContentSecurityPolicy: csp, Logger: logger})
 	}
-	target, err := url.Parse(value)
-	if err != nil {
-		return nil, err
-	}
-	return bff.NewTLSProxy(target, secure, logger), nil
+	return bff.NewUpstream(bff.UpstreamConfig{Targets: []string{value}, Probe: bff.ProbeNone, TLS: secure, Logger: logger})
 }

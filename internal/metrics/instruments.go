@@ -68,6 +68,7 @@ const (
 const (
 	UpstreamServer   = "server"
 	UpstreamGateway  = "gateway"
+	UpstreamRoute    = "route"
 	UpstreamReady    = "ready"
 	UpstreamNew      = "new"
 	UpstreamNotReady = "not_ready"
@@ -293,9 +294,9 @@ var (
 
 	UpstreamAddresses = &Instrument{
 		Name: "gatehouse.upstream.addresses", Kind: KindGauge, Unit: "{address}", Parts: "bff, gateway",
-		Description: "Addresses of another part: of servers at the gateway, of gateways at the bff.",
+		Description: "Addresses of another part: of servers at the gateway, of gateways at the bff, and of the servers of all its routes.",
 		Attributes: []Attribute{
-			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway}},
+			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway, UpstreamRoute}},
 			{Key: "gatehouse.upstream.state", Description: "result of the last probe", Values: []string{
 				UpstreamReady, UpstreamNew, UpstreamNotReady, UpstreamSilent}},
 		},
@@ -304,7 +305,7 @@ var (
 		Name: "gatehouse.upstream.ejections", Kind: KindCounter, Unit: "{ejection}", Parts: "bff, gateway",
 		Description: "How often an address of another part was ready and then was not.",
 		Attributes: []Attribute{
-			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway}},
+			{Key: KeyUpstream, Description: "the other part", Values: []string{UpstreamServer, UpstreamGateway, UpstreamRoute}},
 			{Key: "gatehouse.upstream.state", Description: "result of the probe", Values: []string{UpstreamNotReady, UpstreamSilent}},
 		},
 	}

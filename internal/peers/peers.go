@@ -77,8 +77,11 @@ func (t Target) String() string {
 
 // Config configures a [Set]. Name, Targets and Probe are required.
 type Config struct {
-	// Name is what the peers are, "server" or "gateway", for log and metrics.
-	Name    string
+	// Name is what the peers are, such as "server" or "gateway", for log and metrics.
+	Name string
+	// Label is the name in metrics, if it is another one. Sets with a label are several
+	// of a kind, and their caller measures the sum of their Counts.
+	Label   string
 	Targets []Target
 	// Probe asks a peer whether it serves. It is called by one goroutine per peer.
 	Probe func(ctx context.Context, p *Peer) error
@@ -209,19 +212,23 @@ func NewSet(cfg Config) *Set {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.current.Store(new([]*Peer))
 	s.ejected = metrics.NewCounter(cfg.MeterProvider, metrics.UpstreamEjections)
-	metrics.ObserveGauges(cfg.MeterProvider, metrics.UpstreamAddresses, s.count)
+	if cfg.Label == "" {
+		metrics.ObserveGauges(cfg.MeterProvider, metrics.UpstreamAddresses, func(_ context.Context, observe func(float64, ...string)) {
+			for state, n := range s.Counts() {
+				observe(float64(n), cfg.Name, state)
+			}
+		})
+	}
 	return s
 }
 
-// count observes how many peers there are in each state.
-func (s *Set) count(_ context.Context, observe func(float64, ...string)) {
+// Counts returns how many peers there are in each state, by its name in metrics.
+func (s *Set) Counts() map[string]int {
 	counts := map[string]int{metrics.UpstreamReady: 0, metrics.UpstreamNew: 0, metrics.UpstreamNotReady: 0, metrics.UpstreamSilent: 0}
 	for _, p := range s.Peers() {
 		counts[states[p.State()]]++
 	}
-	for state, n := range counts {
-		observe(float64(n), s.cfg.Name, state)
-	}
+	return counts
 }
 
 // Start begins to look names up and to probe. When it returns, addresses that need
@@ -537,7 +544,7 @@ func (s *Set) note(ctx context.Context, p *Peer, err error) {
 	quiet = quiet || err != nil && !p.went.IsZero() && now.Sub(p.went) < restartTime && s.serves(p, -1)
 	s.mu.Unlock()
 	if was == Serving && state != Serving {
-		s.ejected.Add(s.cfg.Name, states[state])
+		s.ejected.Add(cmp.Or(s.cfg.Label, s.cfg.Name), states[state])
 		s.wake.Send()
 	}
 	if leaves {

@@ -275,6 +275,9 @@ const hostPrefix = "__Host-"
 
 type cookieKey struct{}
 
+// anyCookie in the place of the name has all cookies removed.
+const anyCookie = "*"
+
 // WithSessionCookie returns a context with the name of the session cookie, for
 // [WithoutOurCookies] in a [NewProxy]: an answer that takes over the connection
 // bypasses the filter.

@@ -27,9 +27,14 @@ const flushAfter = 10 * time.Millisecond
 // in another process: target has its scheme, its host, and a path that is put
 // before those of requests. Streams are not buffered. If the answer is
 // interrupted, the browser's connection is cut too. secure is for https; nil means
-// the system's authorities.
-func NewProxy(target *url.URL, secure *tls.Config, logger *slog.Logger) *httputil.ReverseProxy {
-	return newProxy(upstream.NewTransport(secure), func(out *http.Request) { upstream.Aim(out, target) }, logger, outage.New(outage.Config{
+// the system's authorities. timeout is that to the header of an answer.
+func NewProxy(target *url.URL, secure *tls.Config, timeout time.Duration, logger *slog.Logger) *httputil.ReverseProxy {
+	transport := upstream.NewTransport(secure, timeout)
+	if target.Scheme == "unix" {
+		transport.DialContext = upstream.SocketDialer(target.Path)
+		target = &url.URL{Scheme: "http", Host: "localhost"} // for the Host header
+	}
+	return newProxy(transport, func(out *http.Request) { upstream.Aim(out, target) }, logger, outage.New(outage.Config{
 		Name: "upstream", Logger: logger.With("address", target.Host), Settle: 2 * time.Second,
 	}))
 }
@@ -63,8 +68,11 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				// It bypasses the filter of the Answer, and its cookies count as
 				// those of any answer do (RFC 6455 §1.3).
-				name, _ := resp.Request.Context().Value(cookieKey{}).(string)
-				WithoutOurCookies(resp.Header, name)
+				if name, _ := resp.Request.Context().Value(cookieKey{}).(string); name == anyCookie {
+					resp.Header.Del("Set-Cookie")
+				} else {
+					WithoutOurCookies(resp.Header, name)
+				}
 			}
 			return nil
 		},
@@ -74,6 +82,10 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 			}
 			accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String("err", err.Error()))
 			if u, ok := r.Body.(*upload); ok && u.broke(err) {
+				if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+					tooLarge(w)
+					return
+				}
 				respond.Error(w, http.StatusBadRequest, "the request body could not be read to its end")
 				return
 			}

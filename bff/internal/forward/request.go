@@ -9,6 +9,45 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
+// toBackend completes a request to a server that is no gateway: without the prefix if it is
+// stripped, and with a WebSocket handshake.
+func (api *API) toBackend(out, r *http.Request) *http.Request {
+	if api.cfg.Strip {
+		out.URL = stripped(r.URL, strings.Count(api.cfg.Path, "/"))
+		out.Header["X-Forwarded-Prefix"] = []string{api.cfg.Path}
+	}
+	if !IsWebSocket(r) {
+		return out
+	}
+	for _, name := range socketHeaders {
+		if values := r.Header[name]; len(values) > 0 {
+			out.Header[name] = values
+		}
+	}
+	out.Header["Connection"] = []string{"Upgrade"}
+	out.Header["Upgrade"] = []string{"websocket"}
+	return out.WithContext(WithSessionCookie(out.Context(), anyCookie))
+}
+
+// IsWebSocket reports whether a request asks for a WebSocket. No other upgrade passes: after
+// one to HTTP/2 (h2c), requests would bypass everything here.
+func IsWebSocket(r *http.Request) bool {
+	return origins.Upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket")
+}
+
+// stripped returns a URL without the first n segments of its path, as they were sent.
+func stripped(u *url.URL, n int) *url.URL {
+	rest := u.EscapedPath()
+	for range n {
+		_, rest, _ = strings.Cut(rest[1:], "/")
+		rest = "/" + rest
+	}
+	short := *u
+	short.RawPath = rest
+	short.Path, _ = url.PathUnescape(rest) // a part of a valid path
+	return &short
+}
+
 // Describe sets the headers that tell a server behind the bff of the request
 // r: its id, its address under the base URL, and the address of its browser.
 func Describe(h http.Header, r *http.Request, base *url.URL, o *origins.Origins) {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff/internal/forward"
-	"github.com/gatehouse-dev/gatehouse/bff/internal/origins"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
 )
@@ -45,9 +44,7 @@ func (f *Frontend) outgoing(r *http.Request, s *session.Session, state state) *h
 	delete(out.Header, "Expect")
 	delete(out.Header, "Connection")
 	delete(out.Header, "Upgrade")
-	if origins.Upgrade(r) && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
-		// To nothing else: after an upgrade to HTTP/2 (h2c), requests would
-		// bypass everything here.
+	if forward.IsWebSocket(r) {
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = r.Header["Upgrade"]
 		out = out.WithContext(forward.WithSessionCookie(out.Context(), f.cfg.Manager.CookieName()))

@@ -33,12 +33,14 @@ var ErrNone = errors.New("no server answers at the moment")
 // errLeft is the cause of attempts that end because their peer is silent.
 var errLeft = errors.New("the server has stopped answering")
 
-// Config configures a [Balancer]. Targets and Probe are required.
+// Config configures a [Balancer]. Name and Targets are required.
 type Config struct {
 	Name                        string     // what the servers are, for the log
+	Label                       string     // as in peers.Config
 	Targets                     []*url.URL // http, https, or unix with the path of a socket
-	Probe                       string     // path
+	Probe                       string     // path; "" for a connection without a request
 	TLS                         *tls.Config
+	Timeout                     time.Duration // from a request to the header of its answer; 0 for HeaderTimeout
 	ProbeInterval, ProbeTimeout time.Duration
 	ResolveInterval             time.Duration
 	Lookup                      func(context.Context, peers.Target) ([]string, error)
@@ -73,7 +75,7 @@ func New(cfg Config) *Balancer {
 		targets = append(targets, peers.Target{Host: u.Hostname(), Port: cmp.Or(port, "80")})
 	}
 	b.peers = peers.NewSet(peers.Config{
-		Name: cfg.Name, Targets: targets, Probe: b.probe, Client: b.newTransport, Changed: b.forget,
+		Name: cfg.Name, Label: cfg.Label, Targets: targets, Probe: b.probe, Client: b.newTransport, Changed: b.forget,
 		Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout, Resolve: cfg.ResolveInterval,
 		Lookup: cfg.Lookup, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider,
 	})
@@ -95,6 +97,9 @@ func (b *Balancer) Ready() error {
 	return nil
 }
 
+// Counts returns how many addresses there are in each state, by its name in metrics.
+func (b *Balancer) Counts() map[string]int { return b.peers.Counts() }
+
 // forget closes the idle connections of peers that are no longer called. Those of requests
 // that end later close after IdleConnTimeout.
 func (b *Balancer) forget(removed []*peers.Peer) {
@@ -105,7 +110,7 @@ func (b *Balancer) forget(removed []*peers.Peer) {
 
 // newTransport returns the connections to a peer. TLS verifies the name in the target.
 func (b *Balancer) newTransport(p *peers.Peer) any {
-	t := NewTransport(b.cfg.TLS)
+	t := NewTransport(b.cfg.TLS, cmp.Or(b.cfg.Timeout, HeaderTimeout))
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Network, p.Address) }
 	return t
 }
@@ -115,6 +120,14 @@ func (b *Balancer) transport(p *peers.Peer) *http.Transport { return p.Client.(*
 // probe asks a server whether it is ready. Any answer but a server error will do: what
 // stands in front of a gateway may not know the path.
 func (b *Balancer) probe(ctx context.Context, p *peers.Peer) error {
+	if b.cfg.Probe == "" {
+		conn, err := dial(ctx, p.Network, p.Address)
+		if err != nil {
+			b.transport(p).CloseIdleConnections()
+			return err
+		}
+		return conn.Close()
+	}
 	target := b.cfg.Targets[p.Target]
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.JoinPath(b.cfg.Probe).String(), http.NoBody)
 	if err != nil {

@@ -17,12 +17,13 @@ import (
 // maxHeaderBytes bounds the header of an answer, in bytes.
 const maxHeaderBytes = 1 << 20
 
-// headerTimeout is how long a server may take from a request to the header of
-// its answer.
-const headerTimeout = time.Minute
+// HeaderTimeout is how long a server may take from a request to the header of its
+// answer, unless a configuration says otherwise.
+const HeaderTimeout = time.Minute
 
-// NewTransport returns connections to a server in another process.
-func NewTransport(secure *tls.Config) *http.Transport {
+// NewTransport returns connections to a server in another process. timeout is that to the
+// header of an answer.
+func NewTransport(secure *tls.Config, timeout time.Duration) *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,
 		TLSClientConfig:        secure,
@@ -30,7 +31,7 @@ func NewTransport(secure *tls.Config) *http.Transport {
 		Proxy:                  nil, // no proxy of the environment
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  headerTimeout,
+		ResponseHeaderTimeout:  timeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true, // the browser says what it accepts
 	}
@@ -55,6 +56,11 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	return &serverConn{Conn: conn}, nil
+}
+
+// SocketDialer returns the DialContext of a transport to a Unix socket.
+func SocketDialer(path string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", path) }
 }
 
 // A serverConn is a connection to a server that may answer and close before it
