@@ -52,8 +52,8 @@ func KeysFit(p *oidc.Provider, algorithms []string, setting string) error {
 	if err != nil || len(have) == 0 || slices.ContainsFunc(have, func(alg string) bool { return slices.Contains(set, alg) }) {
 		return err
 	}
-	return fmt.Errorf("the provider has %s keys only, and %s are accepted: set %s=%s",
-		strings.Join(have, ", "), strings.Join(set, ", "), setting, strings.Join(have, ","))
+	return fmt.Errorf("the provider has %s keys only; set %s=%s (now %s)",
+		strings.Join(have, ", "), setting, strings.Join(have, ","), strings.Join(set, ","))
 }
 
 // verifySignature checks a signature over input with a key that fits the algorithm.

@@ -17,29 +17,33 @@ import (
 
 // FuzzVerify: the verifier neither panics nor accepts what the issuer did not sign.
 func FuzzVerify(f *testing.F) {
-	issuer := tokentest.NewUnserved(f, "https://id.example")
-	now := time.Now() // a fixed time: seeds that are a second too early must stay so
-	v := newAccess(f, newProvider(f, issuer, nil), func(c *token.AccessConfig[*principal]) { c.Now = func() time.Time { return now } })
-	fg := forge{issuer, now}
-	good := fg.good()
-	f.Add(good)
-	for _, c := range hostileTokens {
-		f.Add(c.make(fg))
+	var verifiers []*token.AccessVerifier[*principal]
+	good := map[string]bool{}
+	for _, alg := range tokentest.Algorithms {
+		fg := newForge(f, alg) // with a fixed time: seeds that are a second too early must stay so
+		verifiers = append(verifiers, newAccess(f, newProvider(f, fg.Issuer, nil), fg.clock, allow(tokentest.Algorithms...)))
+		raw := fg.good()
+		good[raw] = true
+		f.Add(raw)
+		for _, c := range hostileTokens {
+			f.Add(c.make(fg))
+		}
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		p, _, err := v.Verify(t.Context(), raw)
-		if raw == good {
-			if err != nil {
-				t.Fatalf("the good token is refused: %v", err)
+		accepted := 0
+		for _, v := range verifiers { // each of another key
+			_, _, err := v.Verify(t.Context(), raw)
+			if err == nil {
+				accepted++
+				continue
 			}
-			return
+			// The provider is available, so the reason is the token's.
+			if r := reason(t, err); r == token.ReasonUnavailable || r == 0 {
+				t.Fatalf("reason %v: %v", r, err)
+			}
 		}
-		if err == nil {
-			t.Fatalf("accepted for %v: %q", p, raw)
-		}
-		// The provider is available, so the reason is the token's.
-		if r := reason(t, err); r == token.ReasonUnavailable || r == 0 {
-			t.Fatalf("reason %v: %v", r, err)
+		if good[raw] != (accepted == 1) || accepted > 1 {
+			t.Fatalf("accepted %d times: %q", accepted, raw)
 		}
 	})
 }
@@ -58,7 +62,7 @@ func FuzzPayload(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	fg := forge{issuer, now}
+	fg := forge{issuer, now, nil}
 	for _, extra := range []string{
 		"", `,"a":[1,-0.5e+9,true,false,null,"\u00e4\ud83d\ude00\/\b"]`, `,"x":{"y":{"z":{}}}`, `,"scope":["a","b"]`, `,"nbf":1.25`,
 		`,"sub":"again"`, `,"exp":null`, `,"aud":["` + audience + `"]`, ` , "a" : [ ] `, `,"":""`,

@@ -5,7 +5,6 @@
 package tokentest
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -60,8 +59,8 @@ type Issuer struct {
 type Key struct {
 	ID      string
 	Private *rsa.PrivateKey // nil for an algorithm of another type of key
-	// Algorithm is what it signs with: RS256, which "" means too, PS256, ES256, EdDSA or
-	// Ed25519, the other name of EdDSA.
+	// Algorithm is what it signs with: RS256, PS256, ES256, EdDSA or Ed25519, the other name
+	// of EdDSA.
 	Algorithm string
 
 	ec *ecdsa.PrivateKey
@@ -75,7 +74,7 @@ var Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 // the test.
 func NewIssuer(t testing.TB) *Issuer {
 	t.Helper()
-	i := newIssuer(t)
+	i := newIssuer(t, "RS256")
 	i.server = httptest.NewUnstartedServer(http.HandlerFunc(i.serve))
 	i.URL = "http://" + i.server.Listener.Addr().String()
 	i.publishMetadata() // before the server starts
@@ -88,16 +87,22 @@ func NewIssuer(t testing.TB) *Issuer {
 // testing/synctest bubble requires.
 func NewUnserved(t testing.TB, url string) *Issuer {
 	t.Helper()
-	i := newIssuer(t)
+	return NewUnservedOf(t, url, "RS256")
+}
+
+// NewUnservedOf is NewUnserved with a key of an algorithm.
+func NewUnservedOf(t testing.TB, url, algorithm string) *Issuer {
+	t.Helper()
+	i := newIssuer(t, algorithm)
 	i.URL = strings.TrimSuffix(url, "/")
 	i.publishMetadata()
 	return i
 }
 
-func newIssuer(t testing.TB) *Issuer {
+func newIssuer(t testing.TB, algorithm string) *Issuer {
 	t.Helper()
 	i := &Issuer{test: t}
-	i.current = sharedKey(t)
+	i.current = NewKeyOf(t, algorithm)
 	i.published = []map[string]any{i.current.JWK()}
 	return i
 }
@@ -114,7 +119,7 @@ func (i *Issuer) publishMetadata() {
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"response_types_supported":              []string{"code"},
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"id_token_signing_alg_values_supported": []string{i.current.Algorithm},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "private_key_jwt"},
 		"code_challenge_methods_supported":      []string{"S256"},
 	}
@@ -139,7 +144,7 @@ func (i *Issuer) Mint(claims map[string]any, header ...map[string]any) string {
 		"jti": fmt.Sprintf("jti-%d", serial),
 	}
 	overlay(c, claims)
-	h := map[string]any{"alg": key.algorithm(), "typ": "JWT", "kid": key.ID}
+	h := map[string]any{"alg": key.Algorithm, "typ": "JWT", "kid": key.ID}
 	for _, m := range header {
 		overlay(h, m)
 	}
@@ -159,7 +164,7 @@ func (i *Issuer) Key() *Key {
 
 // Rotate makes a new signing key current, publishes it beside the earlier ones, and returns it.
 func (i *Issuer) Rotate() *Key {
-	key := sharedKey(i.test)
+	key := NewKeyOf(i.test, i.Key().Algorithm)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.current = key
@@ -276,7 +281,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 // GODEBUG=rsa1024min=0.
 func NewKey(t testing.TB, bits int) *Key {
 	t.Helper()
-	return &Key{ID: rand.Text(), Private: generate(t, bits)}
+	return &Key{ID: rand.Text(), Private: generate(t, bits), Algorithm: "RS256"}
 }
 
 // NewKeyOf returns a new key of an algorithm with a random ID, which no issuer has. RSA
@@ -287,7 +292,7 @@ func NewKeyOf(t testing.TB, algorithm string) *Key {
 	var err error
 	switch algorithm {
 	case "RS256", "PS256":
-		k.Private = sharedKey(t).Private
+		k.Private = sharedRSA(t)
 	case "ES256":
 		k.ec, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case "EdDSA", "Ed25519":
@@ -309,8 +314,8 @@ var keys struct {
 	used map[string]int // by name of the test without subtests
 }
 
-// sharedKey returns the next key of an issuer, with a random ID.
-func sharedKey(t testing.TB) *Key {
+// sharedRSA returns the next key of an issuer.
+func sharedRSA(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	keys.mu.Lock()
 	defer keys.mu.Unlock()
@@ -323,7 +328,7 @@ func sharedKey(t testing.TB) *Key {
 	if n == len(keys.made) {
 		keys.made = append(keys.made, generate(t, 2048))
 	}
-	return &Key{ID: rand.Text(), Private: keys.made[n]}
+	return keys.made[n]
 }
 
 func generate(t testing.TB, bits int) *rsa.PrivateKey {
@@ -367,8 +372,6 @@ func (k *Key) Signature(input string) []byte {
 	return sig
 }
 
-func (k *Key) algorithm() string { return cmp.Or(k.Algorithm, "RS256") }
-
 // Public returns the public key.
 func (k *Key) Public() crypto.PublicKey {
 	switch {
@@ -382,7 +385,7 @@ func (k *Key) Public() crypto.PublicKey {
 
 // JWK returns the public key as a member of a key set, with kid, use and alg.
 func (k *Key) JWK() map[string]any {
-	jwk := map[string]any{"use": "sig", "alg": k.algorithm(), "kid": k.ID}
+	jwk := map[string]any{"use": "sig", "alg": k.Algorithm, "kid": k.ID}
 	text := base64.RawURLEncoding.EncodeToString
 	switch public := k.Public().(type) {
 	case *rsa.PublicKey:
