@@ -204,6 +204,9 @@ func TestSignatureForms(t *testing.T) {
 		{"ES256", "each half with a leading zero", token.ReasonInvalid, func(_ forge, sig []byte) []byte {
 			return slices.Concat([]byte{0}, sig[:32], []byte{0}, sig[32:])
 		}},
+		{"ES256", "s with a leading zero", token.ReasonInvalid, func(_ forge, sig []byte) []byte {
+			return slices.Concat(sig[:32], []byte{0}, sig[32:])
+		}},
 		{"ES256", "of the length of ES384", token.ReasonInvalid, func(_ forge, sig []byte) []byte { return append(sig, make([]byte, 32)...) }},
 		{"EdDSA", "all zero", token.ReasonInvalid, func(forge, []byte) []byte { return make([]byte, 64) }},
 		{"EdDSA", "s with the order added (RFC 8032 §8.4)", token.ReasonInvalid, func(_ forge, sig []byte) []byte {
