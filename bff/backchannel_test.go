@@ -60,7 +60,15 @@ func TestBackchannelLogout(t *testing.T) {
 // Each check of OpenID Connect Back-Channel Logout §2.6.
 func TestBackchannelLogoutRefuses(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	for _, alg := range tokentest.Algorithms {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			testBackchannelLogoutRefuses(t, start(t).signWith(alg), alg)
+		})
+	}
+}
+
+func testBackchannelLogoutRefuses(t *testing.T, s *system, alg string) {
 	b := s.browser().signIn()
 	now := s.clock.Now().Unix()
 	make := func(claims map[string]any, header ...map[string]any) url.Values {
@@ -69,7 +77,9 @@ func TestBackchannelLogoutRefuses(t *testing.T) {
 	for name, form := range map[string]url.Values{
 		"alg none (CVE-2015-9235)": make(nil, map[string]any{"alg": "none"}),
 		"alg HS256":                make(nil, map[string]any{"alg": "HS256"}),
-		"alg ES256":                make(nil, map[string]any{"alg": "ES256"}),
+		"another alg":              make(nil, map[string]any{"alg": anotherAlgorithm(alg)}),
+		"alg in lower case":        make(nil, map[string]any{"alg": strings.ToLower(alg)}),
+		"a key of another alg":     {"logout_token": {s.idp.signedWith(anotherAlgorithm(alg), s.idp.logoutToken(nil))}},
 		"unknown key":              make(nil, map[string]any{"kid": "x"}),
 		"typ at+jwt":               make(nil, map[string]any{"typ": "at+jwt"}),
 		"wrong aud":                make(map[string]any{"aud": "other"}),

@@ -249,7 +249,7 @@ func (p *provider) idToken(g *grant, access string) string {
 	now := p.now()
 	claims := map[string]any{
 		"iss": issuerURL, "aud": clientID, "sub": "user-1", "sid": "sid-1", "nonce": g.request.Get("nonce"),
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "at_hash": tokentest.AccessTokenHash(access),
+		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "at_hash": p.signer.Key().AccessTokenHash(access),
 		"name": "Ada", "email": "ada@example.com", "picture": "https://idp.example/ada.png",
 	}
 	maps.Copy(claims, p.id) // Mint removes Absent
@@ -318,5 +318,5 @@ func (p *provider) logoutToken(claims map[string]any, header ...map[string]any) 
 	for _, over := range header {
 		maps.Copy(h, over)
 	}
-	return secret("logout token", signer().Mint(all, h))
+	return secret("logout token", p.signer.Mint(all, h))
 }

@@ -21,7 +21,7 @@ func TestRPPlanComprehensive(t *testing.T) {
 			rejects(t, s, signIn)
 		}
 	}
-	run(t, []module{
+	modules := []module{
 		{"oidcc-client-test-missing-aud", claim("aud", tokentest.Absent)},
 		{"oidcc-client-test-invalid-athash", claim("at_hash", tokentest.AccessTokenHash("another"))},
 		{"oidcc-client-test-userinfo-bearer-header", func(t *testing.T, s *system, signIn signIn) {
@@ -31,13 +31,19 @@ func TestRPPlanComprehensive(t *testing.T) {
 				t.Errorf("form %v", call.form)
 			}
 		}},
-		// We take RS256 alone; a signature that would be good there is bad here.
 		{"oidcc-client-test-invalid-sig-hs256", func(t *testing.T, s *system, signIn signIn) {
 			s.idp.idHeader["alg"] = "HS256"
 			rejects(t, s, signIn)
 		}},
+		// Its own alg, and a signature of another one.
 		{"oidcc-client-test-invalid-sig-es256", func(t *testing.T, s *system, signIn signIn) {
-			s.idp.idHeader["alg"] = "ES256"
+			s.idp.reform = func(raw string) string {
+				return s.idp.signedWith(anotherAlgorithm(s.idp.signer.Key().Algorithm), raw)
+			}
+			rejects(t, s, signIn)
+		}},
+		{"another alg, and its own signature", func(t *testing.T, s *system, signIn signIn) {
+			s.idp.idHeader["alg"] = anotherAlgorithm(s.idp.signer.Key().Algorithm)
 			rejects(t, s, signIn)
 		}},
 		{"exp in the past", func(t *testing.T, s *system, signIn signIn) {
@@ -48,6 +54,18 @@ func TestRPPlanComprehensive(t *testing.T) {
 		{"nonce missing", claim("nonce", tokentest.Absent)},
 		{"several aud, no azp", claim("aud", []string{clientID, "other"})},
 		{"azp of another client", claim("azp", "other")},
+	}
+	for _, alg := range tokentest.Algorithms {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			var signed []module
+			for _, m := range modules {
+				signed = append(signed, module{m.name, func(t *testing.T, s *system, signIn signIn) { m.run(t, s.signWith(alg), signIn) }})
+			}
+			run(t, signed, byQuery)
+		})
+	}
+	run(t, []module{
 		{"a key that was withdrawn", func(t *testing.T, s *system, signIn signIn) {
 			s.idp.rotate()
 			accepts(t, s, signIn)

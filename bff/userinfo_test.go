@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"crypto"
 	"maps"
 	"net/http"
 	"strings"
@@ -14,17 +15,26 @@ import (
 // another user.
 func TestSignedUserinfo(t *testing.T) {
 	t.Parallel()
+	for _, alg := range tokentest.Algorithms {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			testSignedUserinfo(t, alg)
+		})
+	}
+}
+
+func testSignedUserinfo(t *testing.T, alg string) {
 	type claims = map[string]any
 	mint := func(over claims, header ...claims) string {
 		all := claims{"iss": issuerURL, "aud": clientID, "name": "Ada Userinfo", "exp": tokentest.Absent, "iat": tokentest.Absent, "jti": tokentest.Absent}
 		maps.Copy(all, over)
-		return signer().Mint(all, header...)
+		return signerOf(alg).Mint(all, header...)
 	}
 	good := mint(nil)
 	segments := strings.Split(good, ".")
-	other := tokentest.NewKey(t, 2048)
-	for other.Private.Equal(signer().Key().Private) { // tests share keys
-		other = tokentest.NewKey(t, 2048)
+	other := tokentest.NewKeyOf(t, alg)
+	for other.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(signerOf(alg).Key().Public()) { // tests share keys
+		other = tokentest.NewKeyOf(t, alg)
 	}
 	for name, c := range map[string]struct {
 		body string
@@ -57,8 +67,10 @@ func TestSignedUserinfo(t *testing.T) {
 		"alg none":               {body: tokentest.Segment(`{"alg":"none"}`) + "." + segments[1] + ".", says: "none"},
 		"alg none, signed":       {body: mint(nil, claims{"alg": "none"}), says: "none"},
 		"alg HS256":              {body: mint(nil, claims{"alg": "HS256"}), says: "HS256"},
-		"signature of another":   {body: other.Sign(`{"alg":"RS256","kid":"`+signer().Key().ID+`"}`, `{"sub":"user-1","name":"Ada Userinfo"}`), says: "signature"},
+		"signature of another":   {body: other.Sign(`{"alg":"`+alg+`","kid":"`+signerOf(alg).Key().ID+`"}`, `{"sub":"user-1","name":"Ada Userinfo"}`), says: "signature"},
 		"signature cut off":      {body: segments[0] + "." + segments[1] + ".", says: "signature"},
+		"another alg":            {body: mint(nil, claims{"alg": anotherAlgorithm(alg)}), says: "Login.IDTokenAlgorithms"},
+		"alg in lower case":      {body: mint(nil, claims{"alg": strings.ToLower(alg)}), says: "is not supported"},
 		"crit":                   {body: mint(nil, claims{"crit": []string{"x"}}), says: "crit"},
 		"encrypted":              {body: good + "." + segments[0] + "." + segments[1], says: "turn userinfo encryption off"},
 		"JSON under this type":   {body: `{"sub":"user-1","name":"Ada Userinfo"}`, says: "signed response"},
@@ -69,7 +81,7 @@ func TestSignedUserinfo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := &record{}
-			s := start(t, logsTo(log))
+			s := start(t, logsTo(log)).signWith(alg)
 			s.idp.change(func(p *provider) {
 				p.id["name"] = tokentest.Absent
 				p.instead["/userinfo"] = func(w http.ResponseWriter, r *http.Request) {
