@@ -84,6 +84,10 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 	case run.Server:
 		report.Add(parts.checkProvider(ctx)...)
 	}
+	if run.Server {
+		checker := providercheck.Checker{Provider: parts.provider, Setting: parts.settingName}
+		report.Add(checker.Algorithms("access token", p.cfg.Server.Authn.Algorithms, "Server.Authn.Algorithms")...)
+	}
 	if run.BFF && !run.Gateway {
 		report.Add(names.Gateways(ctx, p.cfg.Gateways.Targets, parts.security.Gateway)...)
 	}
@@ -176,7 +180,8 @@ func (p *parts) checkProvider(ctx context.Context) []check.Result {
 func (p *parts) verifier() func(context.Context, string) error {
 	auth := p.cfg.Server.Authn
 	v, err := token.NewAccessVerifier(token.AccessConfig[struct{}]{
-		Provider: p.provider, Audience: auth.Audience, RequireATJWT: auth.Profile.RequireATJWT,
+		Provider: p.provider, Audience: auth.Audience,
+		Algorithms: auth.Algorithms, AlgorithmsSetting: p.settingName("Server.Authn.Algorithms"), RequireATJWT: auth.Profile.RequireATJWT,
 		IDTokenClients: auth.Profile.IDTokenClients, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape,
 		Principal: func(*token.Claims) (struct{}, error) { return struct{}{}, nil },
 		CacheSize: -1,

@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/services"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
@@ -88,7 +89,7 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 			return err
 		}
 		// The keys are used for a day after the provider was reached.
-		p.readiness.AddShared("provider", func(context.Context) error { return p.provider.Ready() })
+		p.readiness.AddShared("provider", func(context.Context) error { return p.providerReady(run) })
 		if err = p.addDenylist(ctx); err != nil {
 			return err
 		}
@@ -131,6 +132,19 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		return p.addBFF()
 	}
 	return nil
+}
+
+// providerReady returns why tokens of the provider cannot be verified at the moment, nil
+// if they can.
+func (p *parts) providerReady(run partSet) error {
+	err := p.provider.Ready()
+	if err == nil && run.Server {
+		err = token.KeysFit(p.provider, p.cfg.Server.Authn.Algorithms, p.settingName("Server.Authn.Algorithms"))
+	}
+	if err == nil && run.BFF {
+		err = token.KeysFit(p.provider, p.cfg.BFF.Login.IDTokenAlgorithms, p.settingName("Login.IDTokenAlgorithms"))
+	}
+	return err
 }
 
 // addDenylist opens the denylist, whose form is valid. A list in memory needs no

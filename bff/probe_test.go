@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
 // proved returns the result of one proof.
@@ -271,10 +272,12 @@ func TestCheckJudgesAccessTokens(t *testing.T) {
 		status bff.CheckStatus
 		says   string
 	}{
-		"good":           {jwt(audience), nil, bff.CheckOK, "is a JWT with the audience " + audience},
-		"opaque":         {"opaque", errors.New("no JWT"), bff.CheckWrong, "opaque access tokens"},
-		"another API":    {jwt("https://other.example"), errors.New("audience"), bff.CheckWrong, `have the audience ["https://other.example"]`},
-		"no audience":    {jwt(nil), errors.New("audience"), bff.CheckWrong, "have the audience []"},
+		"good":        {jwt(audience), nil, bff.CheckOK, "is a JWT with the audience " + audience},
+		"opaque":      {"opaque", errors.New("no JWT"), bff.CheckWrong, "opaque access tokens"},
+		"another API": {jwt("https://other.example"), errors.New("audience"), bff.CheckWrong, `have the audience ["https://other.example"]`},
+		"no audience": {jwt(nil), errors.New("audience"), bff.CheckWrong, "have the audience []"},
+		"another algorithm": {jwt(audience), &token.Error{Reason: token.ReasonMalformed, Err: &token.AlgorithmError{Algorithm: "ES256", Allowed: []string{"RS256"}, Setting: "ACCESS"}},
+			bff.CheckWrong, "signs access tokens with ES256, which ACCESS does not allow"},
 		"another reason": {jwt([]string{audience}), errors.New("signed by an unknown key"), bff.CheckWrong, "signed by an unknown key"},
 		"not allowed":    {refuse(400, "unauthorized_client"), nil, bff.CheckUnknown, "unauthorized_client"},
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -56,13 +57,24 @@ func (c Checker) unreachable(err error) check.Result {
 func (c Checker) Keys(ctx context.Context, md *oidc.Metadata) check.Result {
 	err := c.Provider.Refresh(ctx)
 	if err == nil {
-		return check.Good("keys", "the provider's key set has keys that can be used")
+		return check.Good("keys", "the provider's key set has keys that can be used, for %s", strings.Join(c.Provider.KeyAlgorithms(), ", "))
 	}
 	if problem, remedy := cause.Of(err); problem != "" {
 		return check.Bad("keys", remedy, "the provider's key set at %s cannot be fetched: %s (%v)", md.JWKSURI, problem, err)
 	}
 	return check.Bad("keys", "no token can be verified and no login succeeds before the provider publishes a signing key of a kind that is accepted here",
 		"the provider's key set at %s cannot be used: %v", md.JWKSURI, err)
+}
+
+// Algorithms returns what is wrong if the key set has no key for the algorithms that a
+// field allows of a kind of tokens; none if it has one.
+func (c Checker) Algorithms(kind string, algorithms []string, field string) []check.Result {
+	err := token.KeysFit(c.Provider, algorithms, c.Setting(field))
+	if problem, ok := errors.AsType[*token.KeysError](err); ok {
+		return []check.Result{check.Bad("algorithms", problem.Remedy()+", or let the provider sign with an allowed algorithm",
+			"no %s can be verified: the provider has keys for %s only", kind, strings.Join(problem.Have, ", "))}
+	}
+	return nil
 }
 
 // maxSkew is the clock difference that verification tolerates.

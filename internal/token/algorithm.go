@@ -44,7 +44,40 @@ func algorithmSet(names []string) ([]string, error) {
 	return set, nil
 }
 
-// KeysFit returns an error if the provider has keys, and none for these algorithms
+// An AlgorithmError says that a token has an algorithm that is not allowed.
+type AlgorithmError struct {
+	Algorithm string
+	Allowed   []string
+	Setting   string // that has Allowed
+}
+
+// Error returns problem and setting.
+func (e *AlgorithmError) Error() string {
+	return fmt.Sprintf("alg %s is not one of %s (%s)", e.Algorithm, strings.Join(e.Allowed, ", "), e.Setting)
+}
+
+// Remedy returns what to change if the provider has signed the token.
+func (e *AlgorithmError) Remedy() string {
+	return fmt.Sprintf("set %s=%s,%s", e.Setting, strings.Join(e.Allowed, ","), e.Algorithm)
+}
+
+// A KeysError says that the provider's keys are for algorithms that are not allowed.
+type KeysError struct {
+	Have, Allowed []string
+	Setting       string // that has Allowed
+}
+
+// Error returns problem and remedy.
+func (e *KeysError) Error() string {
+	return fmt.Sprintf("the provider has %s keys only; %s", strings.Join(e.Have, ", "), e.Remedy())
+}
+
+// Remedy returns what to change.
+func (e *KeysError) Remedy() string {
+	return fmt.Sprintf("set %s=%s (now %s)", e.Setting, strings.Join(e.Have, ","), strings.Join(e.Allowed, ","))
+}
+
+// KeysFit returns a *KeysError if the provider has keys, and none for these algorithms
 // (nil: RS256). setting is the name of the setting that has them.
 func KeysFit(p *oidc.Provider, algorithms []string, setting string) error {
 	set, err := algorithmSet(algorithms)
@@ -52,8 +85,7 @@ func KeysFit(p *oidc.Provider, algorithms []string, setting string) error {
 	if err != nil || len(have) == 0 || slices.ContainsFunc(have, func(alg string) bool { return slices.Contains(set, alg) }) {
 		return err
 	}
-	return fmt.Errorf("the provider has %s keys only; set %s=%s (now %s)",
-		strings.Join(have, ", "), setting, strings.Join(have, ","), strings.Join(set, ","))
+	return &KeysError{have, set, setting}
 }
 
 // verifySignature checks a signature over input with a key that fits the algorithm.
@@ -113,7 +145,7 @@ type algorithmNotice struct {
 
 // note logs that a token has been refused for its algorithm, if the provider has
 // signed it: anyone can send other tokens.
-func (n *algorithmNotice) note(ctx context.Context, v *verifier, t *compact) {
+func (n *algorithmNotice) note(ctx context.Context, v *verifier, t *compact, cause *AlgorithmError) {
 	if n.said.Load() {
 		return
 	}
@@ -125,8 +157,7 @@ func (n *algorithmNotice) note(ctx context.Context, v *verifier, t *compact) {
 		return
 	}
 	v.log.WarnContext(ctx, "the provider signs with an algorithm that is not allowed", "kind", v.kind,
-		"problem", fmt.Sprintf("signed with %s; allowed: %s", t.header.alg, strings.Join(v.algorithms, ", ")),
-		"setting", v.setting, "remedy", fmt.Sprintf("set %s=%s", v.setting, strings.Join(append(slices.Clone(v.algorithms), t.header.alg), ",")))
+		"problem", cause.Error(), "setting", cause.Setting, "remedy", cause.Remedy())
 }
 
 func newAlgorithmNotice() *algorithmNotice {
@@ -138,8 +169,9 @@ func (v *verifier) allowed(ctx context.Context, t *compact) *Error {
 	if slices.Contains(v.algorithms, t.header.alg) {
 		return nil
 	}
-	v.notice.note(ctx, v, t)
-	return &Error{ReasonMalformed, fmt.Errorf("alg %s is not one of %s (%s)", t.header.alg, strings.Join(v.algorithms, ", "), v.setting)}
+	cause := &AlgorithmError{t.header.alg, v.algorithms, v.setting}
+	v.notice.note(ctx, v, t, cause)
+	return &Error{ReasonMalformed, cause}
 }
 
 // sign returns the signature of a client assertion.
@@ -150,6 +182,9 @@ func sign(alg string, key crypto.Signer, input string) ([]byte, error) {
 	}
 	return signer.Sign([]byte(input), key)
 }
+
+// Algorithms returns the algorithms of tokens that are accepted.
+func (v *verifier) Algorithms() []string { return v.algorithms }
 
 // Ready returns why tokens cannot be verified at the moment, nil if they can.
 func (v *verifier) Ready() error {

@@ -300,7 +300,7 @@ func TestValidAlgorithms(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, tokentest.NewUnserved(t, "https://id.example"), nil)
 	for name, says := range map[string]string{
-		"HS256": "give one or more of RS256, PS256, ES256, EdDSA", "none": "give one or more", "es256": "did you mean ES256?", "ES384": "give one or more",
+		"HS256": "give one or more of RS256, PS256, ES256, EdDSA", "none": "give one or more", "es256": "write ES256", "ES384": "give one or more",
 		"eddsa": "write EdDSA", "": "give one or more", "RS256,ES256": "give one or more",
 	} {
 		_, err := token.NewAccessVerifier(token.AccessConfig[*principal]{Provider: p, Audience: audience, Principal: toPrincipal, Algorithms: []string{"RS256", name}})

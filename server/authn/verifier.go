@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -46,6 +47,7 @@ type Verifier struct {
 	permissionsClaim string
 	watch            *watch // of open streams
 	audit            *auditlog.Recorder
+	unfit            atomic.Bool // Ready has logged it
 	now              func() time.Time
 	logger           *slog.Logger
 }
@@ -171,8 +173,16 @@ func (v *Verifier) Run(ctx context.Context) error {
 
 // Ready returns why tokens of Config.Provider cannot be verified at the moment, nil if
 // they can. Those of Config.Issuers do not matter: without keys of one, the tokens of the
-// others are verified as ever.
-func (v *Verifier) Ready() error { return v.access.Ready() }
+// others are verified as ever. Ready logs, once, that the provider's keys are for
+// algorithms that Config does not allow: that does not pass as an outage does.
+func (v *Verifier) Ready() error {
+	err := v.access.Ready()
+	_, unfit := errors.AsType[*token.KeysError](err)
+	if v.unfit.Swap(unfit) != unfit && unfit {
+		v.logger.Warn("not ready", "err", err)
+	}
+	return err
+}
 
 // Verify returns the principal of an access token in compact serialization. The
 // error is a gRPC status with an ErrorInfo (see the Reason constants):

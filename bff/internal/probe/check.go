@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/cause"
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/providercheck"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -40,6 +41,9 @@ func (p *Prober) Check(ctx context.Context, verify func(ctx context.Context, acc
 	}
 	results := []check.Result{result, provider.Keys(ctx, md)}
 	mismatches := p.mismatches(md)
+	if len(mismatches) == 0 {
+		mismatches = provider.Algorithms("ID token", p.cfg.IDTokenAlgorithms, "Login.IDTokenAlgorithms")
+	}
 	if len(mismatches) > 0 {
 		return append(results, mismatches...) // requests would give the same results in other words
 	}
@@ -111,8 +115,8 @@ func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
 	if types := md.ResponseTypesSupported; lacks(types, "code") {
 		add("turn the authorization code flow on there", "the provider does not offer the response type code (it lists %v), which every login here uses", types)
 	}
-	if algs := md.IDTokenSigningAlgValuesSupported; lacks(algs, "RS256") {
-		add("turn it on there", "the provider does not sign ID tokens with RS256 (it lists %v), the one algorithm that is accepted here", algs)
+	if problem, remedy := p.algorithmMismatch(md.IDTokenSigningAlgValuesSupported); problem != "" {
+		add(remedy, "%s", problem)
 	}
 	if mode, modes := p.cfg.ResponseMode, md.ResponseModesSupported; mode != "" && lacks(modes, mode) {
 		add("unset it", "%s=%s: the provider does not offer it (it lists %v)", p.cfg.Setting("Login.ResponseMode"), mode, modes)
@@ -121,6 +125,30 @@ func (p *Prober) mismatches(md *oidc.Metadata) []check.Result {
 		add(remedy, "%s", problem)
 	}
 	return results
+}
+
+// algorithmMismatch says what is wrong if the provider lists algorithms of ID tokens, and
+// none that is allowed.
+func (p *Prober) algorithmMismatch(listed []string) (problem, remedy string) {
+	allowed, setting := p.party.IDTokenAlgorithms(), p.cfg.Setting("Login.IDTokenAlgorithms")
+	var usable []string
+	for _, alg := range listed {
+		name := jwk.Canonical(alg)
+		if slices.Contains(allowed, name) {
+			return "", ""
+		}
+		if name != "" && !slices.Contains(usable, name) {
+			usable = append(usable, name)
+		}
+	}
+	if len(listed) == 0 {
+		return "", ""
+	}
+	remedy = "turn one on there that is supported: " + strings.Join(jwk.Algorithms(), ", ")
+	if len(usable) > 0 {
+		remedy = "set " + setting + "=" + strings.Join(usable, ",") + ", or turn it on there"
+	}
+	return fmt.Sprintf("the provider does not sign ID tokens with %s (it lists %v), which %s allows", strings.Join(allowed, ", "), listed, setting), remedy
 }
 
 // unlistedScopes returns the requested scopes that the provider does not list.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"maps"
@@ -21,6 +22,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
 	"github.com/gatehouse-dev/gatehouse/internal/clockskew"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -472,6 +474,10 @@ func (p *run) judgeToken(raw string, err error) check.Result {
 	case !slices.Contains(audience, p.Audience):
 		return check.Bad("access token", "correct the setting, or the provider's audience for this client",
 			"access tokens have the audience %q, not %s=%s: the API answers every call with 401", audience, p.Setting("Login.Audience"), p.Audience)
+	}
+	if problem, ok := errors.AsType[*token.AlgorithmError](err); ok {
+		return check.Bad("access token", problem.Remedy(), "the provider signs access tokens with %s, which %s does not allow: the API answers every call with 401",
+			problem.Algorithm, problem.Setting)
 	}
 	return check.Bad("access token", "see docs/providers for the settings of this provider", "the server would refuse the provider's access tokens: %v", err)
 }

@@ -63,6 +63,9 @@ func (p *Party) LogoutTokens() (*token.ClientVerifier, error) {
 	return token.NewLogoutVerifier(p.cfg.tokens())
 }
 
+// IDTokenAlgorithms returns the algorithms of ID tokens that are accepted.
+func (p *Party) IDTokenAlgorithms() []string { return p.ids.Algorithms() }
+
 // Ready returns why ID tokens cannot be verified at the moment, nil if they can.
 func (p *Party) Ready() error { return p.ids.Ready() }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
-	"github.com/gatehouse-dev/gatehouse/internal/suggest"
 )
 
 // The supported signature algorithms of tokens (RFC 7518 §3.1, RFC 8037 §3.1). HMAC
@@ -31,10 +30,10 @@ func ValidAlgorithms(field string, algorithms []string) error {
 			continue
 		}
 		remedy := "give one or more of " + strings.Join(Algorithms(), ", ")
-		if meant := suggest.Name(strings.ToUpper(alg), Algorithms()); strings.EqualFold(alg, EdDSA) {
-			remedy = "write " + EdDSA
-		} else if meant != "" {
-			remedy = "did you mean " + meant + "? Or " + remedy
+		for _, name := range Algorithms() {
+			if strings.EqualFold(alg, name) {
+				remedy = "write " + name
+			}
 		}
 		return invalid.Field(field, alg, "is no signature algorithm that is supported", remedy)
 	}
