@@ -172,9 +172,6 @@ func (v *AccessVerifier[P]) runAny(ctx context.Context, raw string) (*Claims, *o
 
 // wait counts a token that may wait for keys. done must be called if it returns true.
 func (v *verifier) wait() bool {
-	if v.waiting == nil {
-		return true
-	}
 	select {
 	case v.waiting <- struct{}{}:
 		return true
@@ -183,8 +180,4 @@ func (v *verifier) wait() bool {
 	}
 }
 
-func (v *verifier) done() {
-	if v.waiting != nil {
-		<-v.waiting
-	}
-}
+func (v *verifier) done() { <-v.waiting }

@@ -237,10 +237,15 @@ func (v *verifier) judge(ctx context.Context, t *compact, c *Claims) (*oidc.Key,
 // keys returns the keys that may have signed a token, and the issuer as it calls itself,
 // which the token must have, byte for byte.
 func (v *verifier) keys(ctx context.Context, t *compact, c *Claims, expired bool) (issuer string, keys []*oidc.Key, refused *Error) {
-	if !v.wait() {
-		return "", nil, &Error{ReasonUnavailable, errWaiting}
+	if v.waiting != nil {
+		// A token whose keys are at hand does not wait, and is no victim of those that do.
+		if _, err := v.provider.KnownKeys(t.header.kid); err != nil {
+			if !v.wait() {
+				return "", nil, &Error{ReasonUnavailable, errWaiting}
+			}
+			defer v.done()
+		}
 	}
-	defer v.done()
 	// The metadata has the exact issuer. Only a token that is valid so far waits
 	// for it.
 	m, err := v.provider.AwaitReady(ctx)
