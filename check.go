@@ -97,6 +97,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		report.Add(names.Servers(ctx, dial, parts.exposedNames())...)
 	}
 	if run.Server {
+		report.Add(parts.checkIntrospection(ctx)...)
 		for _, finding := range p.blurred() {
 			report.Add(warn("token profiles", finding))
 		}
@@ -189,7 +190,11 @@ func (p *parts) verifier() func(context.Context, string) error {
 	if err != nil {
 		return nil // the validation has found it
 	}
+	opaque := p.opaqueVerifier()
 	return func(ctx context.Context, raw string) error {
+		if opaque != nil && !token.HasJWTForm(raw) {
+			return opaque(ctx, raw)
+		}
 		_, _, err := v.Verify(ctx, raw)
 		return err
 	}

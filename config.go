@@ -22,6 +22,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
 // config is made of the configurations of the parts and of what only the program
@@ -49,6 +50,8 @@ type config struct {
 	// Denylist is where revoked access tokens are known: "" for nowhere,
 	// "memory:", or a redis:// URL.
 	Denylist string
+	// Introspection is "off", "on", or the URL of an introspection endpoint.
+	Introspection string
 	// Frontend is "embedded:", "dir:PATH" or the URL of a front-end server.
 	Frontend string
 	// FrontendCSP is the Content Security Policy of the pages in a directory;
@@ -106,6 +109,8 @@ type program struct {
 	cfg    config
 	table  settings.Table
 	values *settings.Values
+	// introspection is Server.Authn.Introspection, which is nil if that is off.
+	introspection *authn.IntrospectionConfig
 	// pages is the catalog of the pages, after validate.
 	pages *catalog.Catalog
 
@@ -123,6 +128,8 @@ type program struct {
 // discards.
 func newProgram(app App, out io.Writer) (*program, error) {
 	p := &program{app: app, level: new(slog.LevelVar), logger: slog.New(slog.DiscardHandler), out: out}
+	p.introspection = &authn.IntrospectionConfig{}
+	p.cfg.Server.Authn.Introspection = p.introspection
 	p.table = p.settings()
 	return p, p.checkApp()
 }
@@ -168,6 +175,7 @@ func (p *program) read(from settings.Sources) {
 	if n := &cfg.Server.Limits.MaxRequestBytes; *n > 0 {
 		*n += server.RequestRoom
 	}
+	p.adjustIntrospection()
 	cfg.BFF.Sessions.Secrets = settings.WithTidied(cfg.BFF.Sessions.Secrets)
 }
 

@@ -177,6 +177,9 @@ func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
 	cfg.Authn.Provider = p.provider
 	cfg.Authn.Denylist = p.denylist
+	if own := cfg.Authn.Introspection; own != nil {
+		own.HTTPClient = p.security.Provider
+	}
 	cfg.Authn.SettingName = func(field string) string {
 		return cmp.Or(p.values.Variable("Server.Authn."+field), p.settingName(field))
 	}
@@ -189,7 +192,9 @@ func (p *parts) addServer() (err error) {
 	cfg.Ready = p.opened
 	cfg.Reflection = p.development
 	cfg.Logger = p.logger.With("part", "server")
-	p.server, err = server.New(cfg)
+	if p.server, err = server.New(cfg); err == nil {
+		p.addIntrospection()
+	}
 	return err
 }
 
@@ -319,7 +324,7 @@ func (p *parts) addBFF() (err error) {
 // settingName returns the variable that sets a field of bff.Config, or of the
 // provider that it has.
 func (p *program) settingName(field string) string {
-	return cmp.Or(p.values.Variable("BFF."+field), p.values.Variable(field), field)
+	return cmp.Or(p.values.Variable("BFF."+field), p.values.Variable("Server.Authn."+field), p.values.Variable(field), field)
 }
 
 // tokenAddress returns where clients with bearer tokens reach the gateway, as far

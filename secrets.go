@@ -39,6 +39,9 @@ func (p *parts) watchSecrets(ctx context.Context) {
 // useSecret replaces a secret. It reports false for one that can only be replaced by
 // a restart.
 func (p *parts) useSecret(ctx context.Context, file settings.SecretFile, items []string) (bool, error) {
+	if used, err := p.useIntrospectionSecret(file.Name, items[0]); used || err != nil {
+		return used, err
+	}
 	client := p.client
 	switch {
 	case p.bff == nil:

@@ -123,7 +123,7 @@ func (p *program) settings() settings.Table {
 		{Name: "audience", Group: "API", Placeholder: "ID", Aliases: []string{"AUTH0_AUDIENCE"},
 			Targets: []any{&cfg.Server.Authn.Audience, &cfg.Gateway.Resource.Audience, &cfg.BFF.Login.Audience},
 			Help: "The identifier of the API: requested at login, required in access tokens. Without one, " +
-				"many providers issue opaque tokens, which cannot be verified."},
+				"many providers issue opaque tokens, which are verified only with introspection."},
 		{Name: "access-token-algorithms", Group: "API", Placeholder: "LIST", Default: "RS256",
 			Targets: []any{&cfg.Server.Authn.Algorithms},
 			Help: "The algorithms of signatures that the server accepts of access tokens, with commas: RS256, " +
@@ -143,6 +143,33 @@ func (p *program) settings() settings.Table {
 			Help: "Accept access tokens that look like ID tokens (with nonce or at_hash), for a provider that " +
 				"issues no others, such as Dex. INSECURE: an ID token that names the API then gives access " +
 				"to it."},
+		{Name: "introspection", Group: "API", Placeholder: "WHERE", Show: settings.Redacted, Default: "off",
+			Targets: []any{&cfg.Introspection, &p.introspection.Endpoint},
+			Help: "Accept opaque access tokens by asking the provider about them (RFC 7662): off, on for the " +
+				"endpoint in the provider's metadata, or the URL of the endpoint, which is used as it is. The " +
+				"provider must name the audience in its answer, which is used for 60 seconds at most. JWTs are " +
+				"verified as ever (docs/opaque-tokens.md)."},
+		{Name: "introspection-client-id", Group: "API", Placeholder: "ID",
+			Targets: []any{&p.introspection.Client.ID},
+			Help: "The id of the client as which the server asks. Give the API a client of its own, apart from " +
+				"the bff's, which needs no grants and no redirect URI."},
+		{Name: "introspection-client-secret", Group: "API", Placeholder: "SECRET", Secret: true, Opaque: true,
+			Targets: []any{&p.introspection.Client.Secret},
+			Help:    "The secret of this client."},
+		{Name: "introspection-client-key", Group: "API", Placeholder: "KEY", Secret: true, Multiline: true,
+			Targets: []any{&p.introspection.Client.Key},
+			Help: "A private key instead of a secret (private_key_jwt): PEM or JWK, RSA or P-256. Its public " +
+				"half is registered at the provider."},
+		{Name: "introspection-client-auth", Group: "API", Placeholder: "METHOD",
+			Targets: []any{&p.introspection.Client.Auth},
+			Help: "How this client authenticates: client_secret_basic, client_secret_post or private_key_jwt. " +
+				"Default: as the secret or the key requires; for a secret the first method that the provider " +
+				"lists, basic before post."},
+		{Name: "introspection-rate", Group: "Limits", Placeholder: "N", Default: "100",
+			Targets: []any{&p.introspection.Rate},
+			Help: "How many opaque tokens a second the server asks about that the provider has not confirmed " +
+				"before, so that invented ones burden neither the provider nor other callers. Further ones get " +
+				"503. After a start every user's token is one of them."},
 		// Secret because of the password; Place shows only where it leads. Its default
 		// depends on the command, so setDefaults and runDev set it. The same holds for
 		// the session store and the addresses.

@@ -23,11 +23,11 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, invalid.In("Provider", cfg.Provider.Validate()))
 	}
 	if run.Server {
-		errs = append(errs, invalid.In("Server", cfg.Server.Validate()))
+		errs = append(errs, p.checkIntrospection(), invalid.In("Server", cfg.Server.Validate()))
 	} else if run.BFF && cfg.BFF.Login.Audience == "" {
 		errs = append(errs, invalid.Missing("BFF.Login.Audience",
 			"register the API with the provider and give its identifier; without one, "+
-				"many providers issue opaque access tokens, which cannot be verified"))
+				"many providers issue opaque access tokens, which are verified only with introspection"))
 	}
 	if run.BFF {
 		errs = append(errs, invalid.In("BFF", cfg.BFF.Validate()))

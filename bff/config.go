@@ -217,6 +217,9 @@ type LoginConfig struct {
 	// if it is an absolute URI, as "resource" (RFC 8707), at login and at each
 	// token request.
 	Audience string
+	// OpaqueTokens says that the server accepts opaque access tokens, by introspection,
+	// so that the log does not warn of them. Default: it accepts JWTs only.
+	OpaqueTokens bool
 	// OmitAudience and OmitResource leave one of these parameters out, for
 	// providers that refuse it.
 	OmitAudience, OmitResource bool
@@ -572,7 +575,7 @@ func (cfg Config) party(base *url.URL) rp.Config {
 		Provider: cfg.Provider, BaseURL: base.String(), Callback: base.String() + route.Callback,
 		Client: cfg.Client.registered(),
 		Scope:  cfg.Login.Scope, DefaultScope: DefaultScope,
-		Audience: cfg.Login.Audience, OmitAudience: cfg.Login.OmitAudience, OmitResource: cfg.Login.OmitResource,
+		Audience: cfg.Login.Audience, OpaqueTokens: cfg.Login.OpaqueTokens, OmitAudience: cfg.Login.OmitAudience, OmitResource: cfg.Login.OmitResource,
 		ConsentAlways: cfg.Login.OfflineConsent == ConsentAlways, ConsentNever: cfg.Login.OfflineConsent == ConsentNever,
 		ResponseMode: string(cfg.Login.ResponseMode), OmitPAR: cfg.Login.OmitPAR, RefreshTimeout: cfg.Sessions.RefreshTimeout,
 		IDTokenAlgorithms: cfg.Login.IDTokenAlgorithms,

@@ -145,6 +145,14 @@ func (s *Server) Conn() grpc.ClientConnInterface { return s.inproc }
 // Rules returns the policy of each method, by method name.
 func (s *Server) Rules() []authn.Rule { return s.table.Rules() }
 
+// IntrospectionReady is [authn.Verifier.IntrospectionReady].
+func (s *Server) IntrospectionReady() error { return s.verifier.IntrospectionReady() }
+
+// SetIntrospectionCredential is [authn.Verifier.SetIntrospectionCredential].
+func (s *Server) SetIntrospectionCredential(secret, key string) error {
+	return s.verifier.SetIntrospectionCredential(secret, key)
+}
+
 // Ready returns why the server should get no calls at the moment, nil if it should:
 // because tokens cannot be verified, or the error of Config.Ready.
 func (s *Server) Ready() error {

@@ -122,6 +122,9 @@ func (v *Values) Bind(config any) {
 			v.paths[path] = s
 			return
 		}
+		if value.Kind() == reflect.Pointer && !value.IsNil() {
+			value = value.Elem()
+		}
 		if value.Kind() != reflect.Struct {
 			return
 		}

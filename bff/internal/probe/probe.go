@@ -464,12 +464,18 @@ func (p *run) accessToken(ctx context.Context, verify func(context.Context, stri
 
 func (p *run) judgeToken(raw string, err error) check.Result {
 	if err == nil {
+		if p.OpaqueTokens && !token.HasJWTForm(raw) {
+			return check.Good("access token", "an access token of the client's own is opaque, the provider calls it active for the audience %s, and the server accepts it", p.Audience)
+		}
 		return check.Good("access token", "an access token of the client's own is a JWT with the audience %s, and the server accepts it", p.Audience)
 	}
 	audience, ok := audienceOf(raw)
 	switch {
+	case !ok && p.OpaqueTokens:
+		return check.Bad("access token", fmt.Sprintf("let the provider name the audience %s in its introspection response (docs/opaque-tokens.md)", p.Audience),
+			"the provider issues opaque access tokens, and the server refuses one of the client's own: %v", err)
 	case !ok:
-		return check.Bad("access token", fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it", p.Audience),
+		return check.Bad("access token", fmt.Sprintf("register the API %s with the provider, and have it issue JWTs for it, or set %s", p.Audience, p.Setting("Introspection.Endpoint")),
 			"the provider issues opaque access tokens, which cannot be verified here: the API answers every call with 401")
 	case !slices.Contains(audience, p.Audience):
 		return check.Bad("access token", "correct the setting, or the provider's audience for this client",

@@ -30,6 +30,7 @@ type Config struct {
 
 	Scope, DefaultScope         string
 	Audience                    string
+	OpaqueTokens                bool
 	OmitAudience, OmitResource  bool
 	ConsentAlways, ConsentNever bool
 	ResponseMode                string // "" for the provider's default
@@ -106,6 +107,7 @@ func New(cfg Config) (*Party, error) {
 	if cfg.Audience != "" {
 		p.inspector = token.NewInspector(token.InspectorConfig{
 			Provider: cfg.Provider, Audience: cfg.Audience, Setting: cfg.Setting, AudienceField: "Login.Audience",
+			IntrospectionField: "Introspection.Endpoint", Introspected: cfg.OpaqueTokens,
 			Now: cfg.Now, Logger: cfg.Logger,
 		})
 	}

@@ -43,9 +43,9 @@ type EndpointConfig struct {
 	URL string
 	// Client authenticates.
 	Client clientauth.Config
-	// HTTPClient sends the requests; nil means http.DefaultClient.
+	// HTTPClient sends the requests; nil means one with http.DefaultTransport.
 	HTTPClient *http.Client
-	// Setting returns the name of the setting for "URL", "Client.ID" and so on.
+	// Setting returns the name of the setting for "Endpoint", "Client.ID" and so on.
 	Setting func(field string) string
 	Now     func() time.Time
 	Rand    io.Reader
@@ -96,7 +96,11 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if err := e.SetCredential(cfg.Client.Secret, cfg.Client.Key); err != nil {
 		return nil, err
 	}
-	own := *cmp.Or(cfg.HTTPClient, http.DefaultClient)
+	var own http.Client
+	if cfg.HTTPClient != nil {
+		own = *cfg.HTTPClient
+	}
+	own.Transport = pooled(own.Transport)
 	own.Timeout = 0 // each request has its own
 	if cfg.URL == "" {
 		own.Transport = cfg.Provider.Transport(own.Transport)
@@ -108,6 +112,21 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	e.http = &own
 	e.outage = outage.New(outage.Config{Name: "token introspection", Logger: cfg.Logger, Now: cfg.Now, Settle: settle})
 	return e, nil
+}
+
+// pooled returns a transport that keeps as many connections as requests may be under way,
+// by default two only. One of another kind is returned as it is.
+func pooled(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	t, ok := base.(*http.Transport)
+	if !ok {
+		return base
+	}
+	t = t.Clone()
+	t.MaxIdleConnsPerHost = 2 * connections
+	return t
 }
 
 // SetCredential replaces the client's secret and key.
@@ -138,7 +157,7 @@ func (e *Endpoint) Ready() error {
 }
 
 func (e *Endpoint) missing() error {
-	return fmt.Errorf("the provider's metadata has no introspection_endpoint; set %s to its URL", e.cfg.Setting("URL"))
+	return fmt.Errorf("the provider's metadata has no introspection_endpoint; set %s to its URL", e.cfg.Setting("Endpoint"))
 }
 
 func (e *Endpoint) credentialSetting() string {

@@ -223,7 +223,7 @@ func TestNoEndpoint(t *testing.T) {
 	}
 	err := s.want(t, ada, token.ReasonUnavailable)
 	for _, err := range []error{err, s.endpoint.Ready()} {
-		if err == nil || !strings.Contains(err.Error(), "set SETTING URL") {
+		if err == nil || !strings.Contains(err.Error(), "set SETTING Endpoint") {
 			t.Errorf("error %v", err)
 		}
 	}
