@@ -2,7 +2,8 @@
 // oidc-provider, configured like a tenant of a hosted provider. It has one
 // confidential client and accepts every login name. With CLIENT_JWKS_URI the
 // client has keys instead of a secret, which are fetched from there, and with
-// REQUIRE_PAR its requests must be pushed. Endpoints under /test/ tell a test
+// REQUIRE_PAR its requests must be pushed. SIGNING_ALG is the algorithm of all
+// tokens, RS256 without it. Endpoints under /test/ tell a test
 // what was issued. Everything is in memory and new at each start.
 import { createServer } from 'node:http';
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -30,13 +31,15 @@ const seen = {
 
 // The key goes through PEM, because exporting a key object right after its generation takes a lock,
 // and one start of many hung there.
-const { privateKey } = generateKeyPairSync('rsa', {
-  modulusLength: 2048,
+const alg = env.SIGNING_ALG || 'RS256';
+const [type, options] = { ES256: ['ec', { namedCurve: 'P-256' }], EdDSA: ['ed25519'], Ed25519: ['ed25519'] }[alg] || ['rsa', { modulusLength: 2048 }];
+const { privateKey } = generateKeyPairSync(type, {
+  ...options,
   publicKeyEncoding: { type: 'spki', format: 'pem' },
   privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
 });
 const signingKey = {
-  ...createPrivateKey(privateKey).export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: randomBytes(8).toString('hex'),
+  ...createPrivateKey(privateKey).export({ format: 'jwk' }), use: 'sig', alg, kid: randomBytes(8).toString('hex'),
 };
 
 const provider = new Provider(issuer, {
@@ -47,6 +50,7 @@ const provider = new Provider(issuer, {
       : { client_secret: env.CLIENT_SECRET }),
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
+    id_token_signed_response_alg: alg,
     redirect_uris: [env.REDIRECT_URI],
     post_logout_redirect_uris: [env.POST_LOGOUT_REDIRECT_URI],
     ...(env.BACKCHANNEL_LOGOUT_URI && {
@@ -55,6 +59,7 @@ const provider = new Provider(issuer, {
     }),
   }],
   jwks: { keys: [signingKey] },
+  enabledJWA: { idTokenSigningAlgValues: [alg] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
   scopes: ['openid', 'offline_access'],
   claims: { profile: ['name', 'nickname'], email: ['email', 'email_verified'] },
@@ -82,7 +87,7 @@ const provider = new Provider(issuer, {
           throw new errors.InvalidTarget();
         }
         return {
-          scope: '', audience: env.AUDIENCE, accessTokenTTL, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+          scope: '', audience: env.AUDIENCE, accessTokenTTL, accessTokenFormat: 'jwt', jwt: { sign: { alg } },
         };
       },
     },

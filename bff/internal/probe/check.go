@@ -148,7 +148,7 @@ func (p *Prober) algorithmMismatch(listed []string) (problem, remedy string) {
 	if len(usable) > 0 {
 		remedy = "set " + setting + "=" + strings.Join(usable, ",") + ", or turn it on there"
 	}
-	return fmt.Sprintf("the provider does not sign ID tokens with %s (it lists %v), which %s allows", strings.Join(allowed, ", "), listed, setting), remedy
+	return fmt.Sprintf("%s=%s: the provider does not sign ID tokens with that (it lists %v)", setting, strings.Join(allowed, ","), listed), remedy
 }
 
 // unlistedScopes returns the requested scopes that the provider does not list.
