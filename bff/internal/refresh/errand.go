@@ -83,7 +83,9 @@ func (r *Refresher) errand(ctx context.Context, stale *session.Session, e *Erran
 	var found session.RouteToken
 	have := func(s *session.Session) bool {
 		token, ok := e.Find(s)
-		found = token
+		if ok {
+			found = token
+		}
 		return ok || s.Data.Tokens.Refresh == ""
 	}
 	good := !r.Expired(stale.Data.Tokens)

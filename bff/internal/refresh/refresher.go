@@ -284,7 +284,10 @@ func (r *Refresher) await(ctx context.Context, s *session.Session, refused bool)
 		case errors.Is(f.err, errElsewhere):
 		case f.errand == nil, errors.Is(f.err, session.ErrNotFound):
 			return f.session, f.err
-		case f.session != nil: // it may have another refresh token
+		case f.session == nil:
+		case f.session.Data.Tokens.Access != s.Data.Tokens.Access: // refreshed elsewhere meanwhile
+			return f.session, nil
+		default: // it may have another refresh token
 			s = f.session
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/clientauth"
+	"github.com/gatehouse-dev/gatehouse/internal/seal"
 	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
@@ -322,4 +323,14 @@ func grants(forms []url.Values) string {
 		list = append(list, name[strings.LastIndexByte(name, ':')+1:]+" "+form.Get("audience"))
 	}
 	return strings.Join(list, ", ")
+}
+
+// keyID returns the id of the nodes' secret.
+func (w *world) keyID() string {
+	w.t.Helper()
+	ring, err := seal.NewKeyring(w.secret)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ring.IDs()[0].String()
 }
