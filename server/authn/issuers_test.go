@@ -362,7 +362,9 @@ func TestBrokenIssuer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			log := &countingHandler{text: "too many tokens wait"}
 			v := s.verifier(t, func(cfg *authn.Config) {
+				cfg.Logger = slog.New(log)
 				cfg.Issuers = append(cfg.Issuers, authn.IssuerConfig{Provider: broken, Audiences: []string{audience}})
 			})
 			ctx, stop := context.WithCancel(t.Context())
@@ -371,6 +373,9 @@ func TestBrokenIssuer(t *testing.T) {
 			defer running.Wait()
 			defer stop()
 			checkOthers(t, s, v, func() string { return mint(s.primary, map[string]any{"iss": "broken"}) }, 2*maxWaiting)
+			if log.n.Load() == 0 {
+				t.Error("no token was refused without waiting")
+			}
 			if err := v.Ready(); err != nil {
 				t.Errorf("Ready() = %v: the primary issuer has its keys", err)
 			}
@@ -380,6 +385,25 @@ func TestBrokenIssuer(t *testing.T) {
 
 // maxWaiting is the number of tokens that may wait for the keys of one issuer.
 const maxWaiting = 64
+
+// A countingHandler counts log lines whose error contains a text.
+type countingHandler struct {
+	slog.Handler
+	text string
+	n    atomic.Int64
+}
+
+func (h *countingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *countingHandler) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if strings.Contains(a.Value.String(), h.text) {
+			h.n.Add(1)
+		}
+		return true
+	})
+	return nil
+}
 
 // checkOthers sends a flood of tokens of a broken issuer, and meanwhile checks that those
 // of the other issuers are accepted without delay.
@@ -449,6 +473,68 @@ func TestKidFloodAtAnIssuer(t *testing.T) {
 		return machine.Mint(map[string]any{"aud": audience}, map[string]any{"kid": fmt.Sprint("invented-", n)})
 	}, 2*maxWaiting, own)
 	own()
+}
+
+// Run fetches the keys of all issuers.
+func TestRunOfSeveralIssuers(t *testing.T) {
+	t.Parallel()
+	s := newSeveral(t)
+	v := s.verifier(t, func(cfg *authn.Config) {
+		cfg.Provider = oidctest.NewProvider(t, s.primary)
+		cfg.Issuers[0].Provider, cfg.Issuers[1].Provider = oidctest.NewProvider(t, s.github), oidctest.NewProvider(t, s.cognito)
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(ctx) }()
+	for _, raw := range []string{mint(s.primary, nil), s.githubToken(nil), s.cognitoToken(nil)} {
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Error(err)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// A cached token ends with the keys of its own issuer.
+func TestOldKeysOfOneIssuer(t *testing.T) {
+	t.Parallel()
+	s := newSeveral(t)
+	now := newClock()
+	provider := func(issuer *tokentest.Issuer) *oidc.Provider {
+		p, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client(), Now: now.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	primary := provider(s.primary)
+	v := s.verifier(t, func(cfg *authn.Config) {
+		cfg.Now, cfg.Provider, cfg.Issuers[1].Provider = now.Now, primary, provider(s.cognito)
+	})
+	times := map[string]any{"iat": now.Now().Unix(), "exp": now.Now().Add(48 * time.Hour).Unix()}
+	own, other := mint(s.primary, times), s.cognitoToken(times)
+	for _, raw := range []string{own, other} {
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now.Advance(25 * time.Hour)
+	if err := primary.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the keys are not waited for
+	if _, err := v.Verify(ctx, other); status.Code(err) != codes.Unavailable {
+		t.Errorf("with the keys of yesterday: %v, want Unavailable", err)
+	}
+	if _, err := v.Verify(ctx, own); err != nil {
+		t.Errorf("with confirmed keys: %v", err)
+	}
 }
 
 // The policy of a method decides which class may call it.
