@@ -32,6 +32,8 @@ type config struct {
 	Server   server.Config
 	Gateway  gateway.Config
 	BFF      bff.Config
+	// Issuers are further issuers of tokens.
+	Issuers []issuerConfig
 	// Gateways are those of a bff that runs alone.
 	Gateways bff.UpstreamConfig
 	// Servers are those of a gateway that has none in its process.
@@ -176,6 +178,7 @@ func (p *program) read(from settings.Sources) {
 		*n += server.RequestRoom
 	}
 	p.adjustIntrospection()
+	cfg.Gateway.Resource.Issuers = p.published()
 	cfg.BFF.Sessions.Secrets = settings.WithTidied(cfg.BFF.Sessions.Secrets)
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server"
+	"github.com/gatehouse-dev/gatehouse/server/authn"
 	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 	"github.com/gatehouse-dev/gatehouse/sessionadmin"
 )
@@ -41,6 +42,7 @@ const readyTimeout = 2 * time.Second
 type parts struct {
 	*program
 	provider *oidc.Provider
+	issuers  []authn.IssuerConfig // of the server
 	denylist denylist.Denylist
 	leaving  atomic.Bool // the process is about to end
 	server   *server.Server
@@ -112,6 +114,9 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 		p.closers = append(p.closers, p.store.Close)
 	}
 	if run.Server {
+		if err = p.addIssuers(); err != nil {
+			return err
+		}
 		if p.services, err = openServices(ctx, p.app.Services, p.environment()); err != nil {
 			return err
 		}
@@ -175,7 +180,7 @@ func (p *parts) addDenylist(ctx context.Context) (err error) {
 // operator's.
 func (p *parts) addServer() (err error) {
 	cfg := p.cfg.Server
-	cfg.Authn.Provider = p.provider
+	cfg.Authn.Provider, cfg.Authn.Issuers = p.provider, p.issuers
 	cfg.Authn.Denylist = p.denylist
 	if own := cfg.Authn.Introspection; own != nil {
 		own.HTTPClient = p.security.Provider

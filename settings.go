@@ -128,6 +128,11 @@ func (p *program) settings() settings.Table {
 			Targets: []any{&cfg.Server.Authn.Algorithms},
 			Help: "The algorithms of signatures that the server accepts of access tokens, with commas: RS256, " +
 				"PS256, ES256, EdDSA (Ed25519). List only those with which the provider signs."},
+		{Name: "issuers", Group: "API", Placeholder: "LIST", Keys: issuerKeys,
+			Targets: []any{&cfg.Issuers},
+			Help: "Further issuers whose access tokens the server accepts, such as those of another provider, of " +
+				"GitHub Actions or of a Kubernetes cluster, each with rules of its own. While one of them has no " +
+				"keys, only its own tokens get 503. The command check tests each. Default: none."},
 		{Name: "require-at-jwt", Group: "API",
 			Targets: []any{&cfg.Server.Authn.Profile.RequireATJWT},
 			Help: "Accept only access tokens of the type at+jwt (RFC 9068). Required if the audience is also " +

@@ -44,7 +44,7 @@ func (p *parts) tell(ports *ports, provider *devidp.Provider) {
 	if p.server != nil {
 		sys.GRPCAddress = ports.grpc.Listener.Addr().String()
 		sys.Rules, sys.Authn = p.server.Rules(), p.cfg.Server.Authn
-		sys.Authn.Provider = p.provider
+		sys.Authn.Provider, sys.Authn.Issuers = p.provider, p.issuers
 	}
 	p.hooks.Serving(sys)
 }

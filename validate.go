@@ -23,7 +23,7 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, invalid.In("Provider", cfg.Provider.Validate()))
 	}
 	if run.Server {
-		errs = append(errs, p.checkIntrospection(), invalid.In("Server", cfg.Server.Validate()))
+		errs = append(errs, p.checkIntrospection(), p.validateServer())
 	} else if run.BFF && cfg.BFF.Login.Audience == "" {
 		errs = append(errs, invalid.Missing("BFF.Login.Audience",
 			"register the API with the provider and give its identifier; without one, "+

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,13 @@ func (r *Readiness) Observe(meters metric.MeterProvider) {
 	metrics.ObserveGauges(meters, metrics.Ready, func(ctx context.Context, observe func(float64, ...string)) {
 		observe(value(report(ctx).State != NotReady))
 	})
-	metrics.ObserveGauges(meters, metrics.DependencyReady, func(ctx context.Context, observe func(float64, ...string)) {
+	names := slices.Clone(metrics.Dependencies)
+	for _, c := range r.checks {
+		if !slices.Contains(names, c.name) {
+			names = append(names, c.name) // one that the configuration names
+		}
+	}
+	metrics.ObserveGauges(meters, metrics.DependencyReady.With(metrics.KeyDependency, names...), func(ctx context.Context, observe func(float64, ...string)) {
 		for _, d := range report(ctx).Dependencies {
 			observe(value(d.State == Ready), d.Name)
 		}

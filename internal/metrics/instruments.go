@@ -57,6 +57,7 @@ const (
 	KeyRPCMethod  = "rpc.method"
 	KeyRPCStatus  = "rpc.response.status_code"
 	KeyIssuer     = "gatehouse.issuer"
+	KeyDependency = "gatehouse.dependency"
 	KeyVersion    = "gatehouse.version"
 	KeyCommit     = "gatehouse.commit"
 	KeyGoVersion  = "go.version"
@@ -451,7 +452,7 @@ var (
 	DependencyReady = &Instrument{
 		Name: "gatehouse.dependency.ready", Kind: KindGauge, Parts: "program",
 		Description: "1 if a dependency of the process works. A process is ready without some of them.",
-		Attributes:  []Attribute{{Key: "gatehouse.dependency", Description: "name at /readyz of the admin port", Values: Dependencies}},
+		Attributes:  []Attribute{{Key: KeyDependency, Description: "name at /readyz of the admin port; further issuers are there as issuer and their identifier", Values: Dependencies}},
 	}
 	CertificateExpiry = &Instrument{
 		Name: "gatehouse.tls.certificate.expiry.timestamp", Kind: KindGauge, Unit: "s", Parts: "program",

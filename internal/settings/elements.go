@@ -355,7 +355,11 @@ func keyPath(keys []Key, path string) string {
 	end := strings.IndexByte(path, ']') + 1
 	index, rest := path[:end], path[end:]
 	for _, k := range keys {
-		if after, ok := strings.CutPrefix(rest, "."+k.Field); ok && (after == "" || after[0] == '[') {
+		after, ok := strings.CutPrefix(rest, "."+k.Field)
+		if ok && strings.HasPrefix(after, ".") && len(k.Keys) == 0 { // a name in a map
+			return index + "." + k.Name + after
+		}
+		if ok && (after == "" || after[0] == '[') {
 			return index + "." + k.Name + keyPath(k.Keys, after)
 		}
 	}

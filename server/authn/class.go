@@ -1,5 +1,7 @@
 package authn
 
+import "fmt"
+
 // A Class is the kind of callers that an issuer's tokens stand for. The policy of a
 // method says which classes may call it.
 type Class int
@@ -21,4 +23,15 @@ func (c Class) String() string {
 		return "machines"
 	}
 	return "users"
+}
+
+// UnmarshalText reads "users" or "machines".
+func (c *Class) UnmarshalText(text []byte) error {
+	for _, class := range []Class{Users, Machines} {
+		if string(text) == class.String() {
+			*c = class
+			return nil
+		}
+	}
+	return fmt.Errorf("is no class of callers; give %v or %v", Users, Machines)
 }

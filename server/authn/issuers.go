@@ -96,7 +96,7 @@ func (cfg Config) validateIssuers() error {
 			key := strings.TrimSuffix(issuer, "/")
 			if first, twice := seen[key]; twice {
 				errs = append(errs, invalid.Field(field+".Provider", issuer,
-					fmt.Sprintf("is the issuer of Issuers[%d], too, but for a slash at the end at most", first), "join the two, or remove one"))
+					fmt.Sprintf("is that of element %d, too, but for a slash at the end at most", first), "join the two, or remove one"))
 			}
 			seen[key] = i
 			if cfg.Provider != nil && c.Provider != cfg.Provider && key == strings.TrimSuffix(cfg.Provider.Issuer(), "/") {
