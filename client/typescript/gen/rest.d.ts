@@ -89,7 +89,8 @@ export interface paths {
         post?: never;
         /**
          * Deletes a product
-         * @description Deletes a product. Only its seller can do this.
+         * @description Deletes a product. Only its seller can do this. Its file is deleted too if
+         *     there is no order for the product. Otherwise buyers can still download it.
          *
          *     **Access:** requires a valid token, and the permission `products:write`.
          */
@@ -342,6 +343,11 @@ export interface components {
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag: string;
+            /**
+             * @description The file that is for sale; not set before its seller has uploaded one.
+             *     ProductFileService uploads and downloads it.
+             */
+            file: components["schemas"]["audioarchive.v1.ProductFile"] | null;
         };
         /** @description A project file for sale. */
         "audioarchive.v1.Product-input": {
@@ -400,6 +406,11 @@ export interface components {
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag?: string | null;
+            /**
+             * @description The file that is for sale; not set before its seller has uploaded one.
+             *     ProductFileService uploads and downloads it.
+             */
+            readonly file?: components["schemas"]["audioarchive.v1.ProductFile-input"] | null;
         };
         /** @description A project file for sale. */
         "audioarchive.v1.Product-patch": {
@@ -458,6 +469,101 @@ export interface components {
              * @example "UtK7xLr2mAq9Zc4E"
              */
             etag?: string | null;
+            /**
+             * @description The file that is for sale; not set before its seller has uploaded one.
+             *     ProductFileService uploads and downloads it.
+             */
+            readonly file?: components["schemas"]["audioarchive.v1.ProductFile-patch"] | null;
+        };
+        /** @description The description of a product's file. It is public; the file is not. */
+        "audioarchive.v1.ProductFile": {
+            /**
+             * @description The file name for buyers.
+             * @example Deep House Starter.zip
+             */
+            fileName: string;
+            /**
+             * Format: int64
+             * @description The size in bytes.
+             * @example 18874368
+             */
+            sizeBytes: string;
+            /**
+             * @description The media type, detected by content. The uploader's claim is ignored.
+             * @example application/zip
+             */
+            contentType: string;
+            /**
+             * @description The SHA-256 digest of the content, in hexadecimal.
+             * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            sha256: string;
+            /**
+             * Format: date-time
+             * @description The time at which the upload was complete.
+             * @example 2026-03-04T16:05:12Z
+             */
+            uploadTime: string | null;
+        };
+        /** @description The description of a product's file. It is public; the file is not. */
+        "audioarchive.v1.ProductFile-input": {
+            /**
+             * @description The file name for buyers.
+             * @example Deep House Starter.zip
+             */
+            fileName?: string | null;
+            /**
+             * Format: int64
+             * @description The size in bytes.
+             * @example 18874368
+             */
+            sizeBytes?: string | number | null;
+            /**
+             * @description The media type, detected by content. The uploader's claim is ignored.
+             * @example application/zip
+             */
+            contentType?: string | null;
+            /**
+             * @description The SHA-256 digest of the content, in hexadecimal.
+             * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            sha256?: string | null;
+            /**
+             * Format: date-time
+             * @description The time at which the upload was complete.
+             * @example 2026-03-04T16:05:12Z
+             */
+            uploadTime?: string | null;
+        };
+        /** @description The description of a product's file. It is public; the file is not. */
+        "audioarchive.v1.ProductFile-patch": {
+            /**
+             * @description The file name for buyers.
+             * @example Deep House Starter.zip
+             */
+            fileName?: string | null;
+            /**
+             * Format: int64
+             * @description The size in bytes.
+             * @example 18874368
+             */
+            sizeBytes?: string | number | null;
+            /**
+             * @description The media type, detected by content. The uploader's claim is ignored.
+             * @example application/zip
+             */
+            contentType?: string | null;
+            /**
+             * @description The SHA-256 digest of the content, in hexadecimal.
+             * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            sha256?: string | null;
+            /**
+             * Format: date-time
+             * @description The time at which the upload was complete.
+             * @example 2026-03-04T16:05:12Z
+             */
+            uploadTime?: string | null;
         };
         /** @description One message of WatchProducts. */
         "audioarchive.v1.WatchProductsResponse": {

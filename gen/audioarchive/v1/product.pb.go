@@ -163,7 +163,7 @@ func (x WatchProductsResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WatchProductsResponse_Kind.Descriptor instead.
 func (WatchProductsResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{11, 0}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // A project file for sale.
@@ -208,7 +208,10 @@ type Product struct {
 	// included. An update with it fails if the product has changed since.
 	//
 	// Example: "\"UtK7xLr2mAq9Zc4E\""
-	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The file that is for sale; not set before its seller has uploaded one.
+	// ProductFileService uploads and downloads it.
+	File          *ProductFile `protobuf:"bytes,11,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +316,105 @@ func (x *Product) GetEtag() string {
 	return ""
 }
 
+func (x *Product) GetFile() *ProductFile {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+// The description of a product's file. It is public; the file is not.
+type ProductFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file name for buyers.
+	//
+	// Example: "Deep House Starter.zip"
+	FileName string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// The size in bytes.
+	//
+	// Example: "18874368"
+	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The media type, detected by content. The uploader's claim is ignored.
+	//
+	// Example: "application/zip"
+	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// The SHA-256 digest of the content, in hexadecimal.
+	//
+	// Example: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// The time at which the upload was complete.
+	//
+	// Example: "2026-03-04T16:05:12Z"
+	UploadTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=upload_time,json=uploadTime,proto3" json:"upload_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProductFile) Reset() {
+	*x = ProductFile{}
+	mi := &file_audioarchive_v1_product_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProductFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProductFile) ProtoMessage() {}
+
+func (x *ProductFile) ProtoReflect() protoreflect.Message {
+	mi := &file_audioarchive_v1_product_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProductFile.ProtoReflect.Descriptor instead.
+func (*ProductFile) Descriptor() ([]byte, []int) {
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ProductFile) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *ProductFile) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *ProductFile) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *ProductFile) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ProductFile) GetUploadTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UploadTime
+	}
+	return nil
+}
+
 // An exact amount of money.
 type Price struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,7 +433,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[1]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +445,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[1]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +458,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{1}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Price) GetCurrencyCode() string {
@@ -384,7 +486,7 @@ type GetProductRequest struct {
 
 func (x *GetProductRequest) Reset() {
 	*x = GetProductRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[2]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +498,7 @@ func (x *GetProductRequest) String() string {
 func (*GetProductRequest) ProtoMessage() {}
 
 func (x *GetProductRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[2]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +511,7 @@ func (x *GetProductRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProductRequest.ProtoReflect.Descriptor instead.
 func (*GetProductRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{2}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetProductRequest) GetName() string {
@@ -446,7 +548,7 @@ type ListProductsRequest struct {
 
 func (x *ListProductsRequest) Reset() {
 	*x = ListProductsRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[3]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +560,7 @@ func (x *ListProductsRequest) String() string {
 func (*ListProductsRequest) ProtoMessage() {}
 
 func (x *ListProductsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[3]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +573,7 @@ func (x *ListProductsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProductsRequest.ProtoReflect.Descriptor instead.
 func (*ListProductsRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{3}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListProductsRequest) GetPageSize() int32 {
@@ -517,7 +619,7 @@ type ListProductsResponse struct {
 
 func (x *ListProductsResponse) Reset() {
 	*x = ListProductsResponse{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[4]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +631,7 @@ func (x *ListProductsResponse) String() string {
 func (*ListProductsResponse) ProtoMessage() {}
 
 func (x *ListProductsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[4]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +644,7 @@ func (x *ListProductsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProductsResponse.ProtoReflect.Descriptor instead.
 func (*ListProductsResponse) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{4}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListProductsResponse) GetProducts() []*Product {
@@ -576,7 +678,7 @@ type ListMyProductsRequest struct {
 
 func (x *ListMyProductsRequest) Reset() {
 	*x = ListMyProductsRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[5]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +690,7 @@ func (x *ListMyProductsRequest) String() string {
 func (*ListMyProductsRequest) ProtoMessage() {}
 
 func (x *ListMyProductsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[5]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +703,7 @@ func (x *ListMyProductsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyProductsRequest.ProtoReflect.Descriptor instead.
 func (*ListMyProductsRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{5}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListMyProductsRequest) GetPageSize() int32 {
@@ -647,7 +749,7 @@ type ListMyProductsResponse struct {
 
 func (x *ListMyProductsResponse) Reset() {
 	*x = ListMyProductsResponse{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[6]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +761,7 @@ func (x *ListMyProductsResponse) String() string {
 func (*ListMyProductsResponse) ProtoMessage() {}
 
 func (x *ListMyProductsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[6]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +774,7 @@ func (x *ListMyProductsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyProductsResponse.ProtoReflect.Descriptor instead.
 func (*ListMyProductsResponse) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{6}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListMyProductsResponse) GetProducts() []*Product {
@@ -703,7 +805,7 @@ type CreateProductRequest struct {
 
 func (x *CreateProductRequest) Reset() {
 	*x = CreateProductRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[7]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +817,7 @@ func (x *CreateProductRequest) String() string {
 func (*CreateProductRequest) ProtoMessage() {}
 
 func (x *CreateProductRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[7]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +830,7 @@ func (x *CreateProductRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProductRequest.ProtoReflect.Descriptor instead.
 func (*CreateProductRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{7}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateProductRequest) GetProduct() *Product {
@@ -763,7 +865,7 @@ type UpdateProductRequest struct {
 
 func (x *UpdateProductRequest) Reset() {
 	*x = UpdateProductRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[8]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +877,7 @@ func (x *UpdateProductRequest) String() string {
 func (*UpdateProductRequest) ProtoMessage() {}
 
 func (x *UpdateProductRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[8]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +890,7 @@ func (x *UpdateProductRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateProductRequest.ProtoReflect.Descriptor instead.
 func (*UpdateProductRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{8}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateProductRequest) GetProduct() *Product {
@@ -825,7 +927,7 @@ type DeleteProductRequest struct {
 
 func (x *DeleteProductRequest) Reset() {
 	*x = DeleteProductRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[9]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +939,7 @@ func (x *DeleteProductRequest) String() string {
 func (*DeleteProductRequest) ProtoMessage() {}
 
 func (x *DeleteProductRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[9]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +952,7 @@ func (x *DeleteProductRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProductRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProductRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{9}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteProductRequest) GetName() string {
@@ -880,7 +982,7 @@ type WatchProductsRequest struct {
 
 func (x *WatchProductsRequest) Reset() {
 	*x = WatchProductsRequest{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[10]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +994,7 @@ func (x *WatchProductsRequest) String() string {
 func (*WatchProductsRequest) ProtoMessage() {}
 
 func (x *WatchProductsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[10]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1007,7 @@ func (x *WatchProductsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProductsRequest.ProtoReflect.Descriptor instead.
 func (*WatchProductsRequest) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{10}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchProductsRequest) GetResumeToken() string {
@@ -930,7 +1032,7 @@ type WatchProductsResponse struct {
 
 func (x *WatchProductsResponse) Reset() {
 	*x = WatchProductsResponse{}
-	mi := &file_audioarchive_v1_product_proto_msgTypes[11]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1044,7 @@ func (x *WatchProductsResponse) String() string {
 func (*WatchProductsResponse) ProtoMessage() {}
 
 func (x *WatchProductsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_audioarchive_v1_product_proto_msgTypes[11]
+	mi := &file_audioarchive_v1_product_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1057,7 @@ func (x *WatchProductsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProductsResponse.ProtoReflect.Descriptor instead.
 func (*WatchProductsResponse) Descriptor() ([]byte, []int) {
-	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{11}
+	return file_audioarchive_v1_product_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchProductsResponse) GetKind() WatchProductsResponse_Kind {
@@ -983,7 +1085,7 @@ var File_audioarchive_v1_product_proto protoreflect.FileDescriptor
 
 const file_audioarchive_v1_product_proto_rawDesc = "" +
 	"\n" +
-	"\x1daudioarchive/v1/product.proto\x12\x0faudioarchive.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egatehouse/auth/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x06\n" +
+	"\x1daudioarchive/v1/product.proto\x12\x0faudioarchive.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egatehouse/auth/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x06\n" +
 	"\aProduct\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12\xc5\x01\n" +
 	"\x05title\x18\x02 \x01(\tB\xae\x01\xe2A\x01\x02\xbaH\xa6\x01\xba\x01\x9b\x01\n" +
@@ -1001,8 +1103,17 @@ const file_audioarchive_v1_product_proto_rawDesc = "" +
 	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\n" +
-	" \x01(\tR\x04etag:H\xeaAE\n" +
-	"\x1caudioarchive.example/Product\x12\x12products/{product}*\bproducts2\aproduct\"\x84\x01\n" +
+	" \x01(\tR\x04etag\x126\n" +
+	"\x04file\x18\v \x01(\v2\x1c.audioarchive.v1.ProductFileB\x04\xe2A\x01\x03R\x04file:H\xeaAE\n" +
+	"\x1caudioarchive.example/Product\x12\x12products/{product}*\bproducts2\aproduct\"\xc1\x01\n" +
+	"\vProductFile\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12!\n" +
+	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12\x16\n" +
+	"\x06sha256\x18\x04 \x01(\tR\x06sha256\x12;\n" +
+	"\vupload_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"uploadTime\"\x84\x01\n" +
 	"\x05Price\x12J\n" +
 	"\rcurrency_code\x18\x01 \x01(\tB%\xe2A\x01\x02\xbaH\x1e\xc8\x01\x01r\x19R\x03CHFR\x03EURR\x03GBPR\x03JPYR\x03USDR\fcurrencyCode\x12/\n" +
 	"\famount_minor\x18\x02 \x01(\x03B\f\xbaH\t\"\a\x18\x80\xc2\xd7/(\x00R\vamountMinor\"T\n" +
@@ -1091,57 +1202,60 @@ func file_audioarchive_v1_product_proto_rawDescGZIP() []byte {
 }
 
 var file_audioarchive_v1_product_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_audioarchive_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_audioarchive_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_audioarchive_v1_product_proto_goTypes = []any{
 	(Daw)(0),                        // 0: audioarchive.v1.Daw
 	(WatchProductsResponse_Kind)(0), // 1: audioarchive.v1.WatchProductsResponse.Kind
 	(*Product)(nil),                 // 2: audioarchive.v1.Product
-	(*Price)(nil),                   // 3: audioarchive.v1.Price
-	(*GetProductRequest)(nil),       // 4: audioarchive.v1.GetProductRequest
-	(*ListProductsRequest)(nil),     // 5: audioarchive.v1.ListProductsRequest
-	(*ListProductsResponse)(nil),    // 6: audioarchive.v1.ListProductsResponse
-	(*ListMyProductsRequest)(nil),   // 7: audioarchive.v1.ListMyProductsRequest
-	(*ListMyProductsResponse)(nil),  // 8: audioarchive.v1.ListMyProductsResponse
-	(*CreateProductRequest)(nil),    // 9: audioarchive.v1.CreateProductRequest
-	(*UpdateProductRequest)(nil),    // 10: audioarchive.v1.UpdateProductRequest
-	(*DeleteProductRequest)(nil),    // 11: audioarchive.v1.DeleteProductRequest
-	(*WatchProductsRequest)(nil),    // 12: audioarchive.v1.WatchProductsRequest
-	(*WatchProductsResponse)(nil),   // 13: audioarchive.v1.WatchProductsResponse
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),   // 15: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),           // 16: google.protobuf.Empty
+	(*ProductFile)(nil),             // 3: audioarchive.v1.ProductFile
+	(*Price)(nil),                   // 4: audioarchive.v1.Price
+	(*GetProductRequest)(nil),       // 5: audioarchive.v1.GetProductRequest
+	(*ListProductsRequest)(nil),     // 6: audioarchive.v1.ListProductsRequest
+	(*ListProductsResponse)(nil),    // 7: audioarchive.v1.ListProductsResponse
+	(*ListMyProductsRequest)(nil),   // 8: audioarchive.v1.ListMyProductsRequest
+	(*ListMyProductsResponse)(nil),  // 9: audioarchive.v1.ListMyProductsResponse
+	(*CreateProductRequest)(nil),    // 10: audioarchive.v1.CreateProductRequest
+	(*UpdateProductRequest)(nil),    // 11: audioarchive.v1.UpdateProductRequest
+	(*DeleteProductRequest)(nil),    // 12: audioarchive.v1.DeleteProductRequest
+	(*WatchProductsRequest)(nil),    // 13: audioarchive.v1.WatchProductsRequest
+	(*WatchProductsResponse)(nil),   // 14: audioarchive.v1.WatchProductsResponse
+	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),   // 16: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),           // 17: google.protobuf.Empty
 }
 var file_audioarchive_v1_product_proto_depIdxs = []int32{
-	3,  // 0: audioarchive.v1.Product.price:type_name -> audioarchive.v1.Price
+	4,  // 0: audioarchive.v1.Product.price:type_name -> audioarchive.v1.Price
 	0,  // 1: audioarchive.v1.Product.daw:type_name -> audioarchive.v1.Daw
-	14, // 2: audioarchive.v1.Product.create_time:type_name -> google.protobuf.Timestamp
-	14, // 3: audioarchive.v1.Product.update_time:type_name -> google.protobuf.Timestamp
-	2,  // 4: audioarchive.v1.ListProductsResponse.products:type_name -> audioarchive.v1.Product
-	2,  // 5: audioarchive.v1.ListMyProductsResponse.products:type_name -> audioarchive.v1.Product
-	2,  // 6: audioarchive.v1.CreateProductRequest.product:type_name -> audioarchive.v1.Product
-	2,  // 7: audioarchive.v1.UpdateProductRequest.product:type_name -> audioarchive.v1.Product
-	15, // 8: audioarchive.v1.UpdateProductRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 9: audioarchive.v1.WatchProductsResponse.kind:type_name -> audioarchive.v1.WatchProductsResponse.Kind
-	2,  // 10: audioarchive.v1.WatchProductsResponse.product:type_name -> audioarchive.v1.Product
-	4,  // 11: audioarchive.v1.ProductService.GetProduct:input_type -> audioarchive.v1.GetProductRequest
-	5,  // 12: audioarchive.v1.ProductService.ListProducts:input_type -> audioarchive.v1.ListProductsRequest
-	7,  // 13: audioarchive.v1.ProductService.ListMyProducts:input_type -> audioarchive.v1.ListMyProductsRequest
-	9,  // 14: audioarchive.v1.ProductService.CreateProduct:input_type -> audioarchive.v1.CreateProductRequest
-	10, // 15: audioarchive.v1.ProductService.UpdateProduct:input_type -> audioarchive.v1.UpdateProductRequest
-	11, // 16: audioarchive.v1.ProductService.DeleteProduct:input_type -> audioarchive.v1.DeleteProductRequest
-	12, // 17: audioarchive.v1.ProductService.WatchProducts:input_type -> audioarchive.v1.WatchProductsRequest
-	2,  // 18: audioarchive.v1.ProductService.GetProduct:output_type -> audioarchive.v1.Product
-	6,  // 19: audioarchive.v1.ProductService.ListProducts:output_type -> audioarchive.v1.ListProductsResponse
-	8,  // 20: audioarchive.v1.ProductService.ListMyProducts:output_type -> audioarchive.v1.ListMyProductsResponse
-	2,  // 21: audioarchive.v1.ProductService.CreateProduct:output_type -> audioarchive.v1.Product
-	2,  // 22: audioarchive.v1.ProductService.UpdateProduct:output_type -> audioarchive.v1.Product
-	16, // 23: audioarchive.v1.ProductService.DeleteProduct:output_type -> google.protobuf.Empty
-	13, // 24: audioarchive.v1.ProductService.WatchProducts:output_type -> audioarchive.v1.WatchProductsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	15, // 2: audioarchive.v1.Product.create_time:type_name -> google.protobuf.Timestamp
+	15, // 3: audioarchive.v1.Product.update_time:type_name -> google.protobuf.Timestamp
+	3,  // 4: audioarchive.v1.Product.file:type_name -> audioarchive.v1.ProductFile
+	15, // 5: audioarchive.v1.ProductFile.upload_time:type_name -> google.protobuf.Timestamp
+	2,  // 6: audioarchive.v1.ListProductsResponse.products:type_name -> audioarchive.v1.Product
+	2,  // 7: audioarchive.v1.ListMyProductsResponse.products:type_name -> audioarchive.v1.Product
+	2,  // 8: audioarchive.v1.CreateProductRequest.product:type_name -> audioarchive.v1.Product
+	2,  // 9: audioarchive.v1.UpdateProductRequest.product:type_name -> audioarchive.v1.Product
+	16, // 10: audioarchive.v1.UpdateProductRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 11: audioarchive.v1.WatchProductsResponse.kind:type_name -> audioarchive.v1.WatchProductsResponse.Kind
+	2,  // 12: audioarchive.v1.WatchProductsResponse.product:type_name -> audioarchive.v1.Product
+	5,  // 13: audioarchive.v1.ProductService.GetProduct:input_type -> audioarchive.v1.GetProductRequest
+	6,  // 14: audioarchive.v1.ProductService.ListProducts:input_type -> audioarchive.v1.ListProductsRequest
+	8,  // 15: audioarchive.v1.ProductService.ListMyProducts:input_type -> audioarchive.v1.ListMyProductsRequest
+	10, // 16: audioarchive.v1.ProductService.CreateProduct:input_type -> audioarchive.v1.CreateProductRequest
+	11, // 17: audioarchive.v1.ProductService.UpdateProduct:input_type -> audioarchive.v1.UpdateProductRequest
+	12, // 18: audioarchive.v1.ProductService.DeleteProduct:input_type -> audioarchive.v1.DeleteProductRequest
+	13, // 19: audioarchive.v1.ProductService.WatchProducts:input_type -> audioarchive.v1.WatchProductsRequest
+	2,  // 20: audioarchive.v1.ProductService.GetProduct:output_type -> audioarchive.v1.Product
+	7,  // 21: audioarchive.v1.ProductService.ListProducts:output_type -> audioarchive.v1.ListProductsResponse
+	9,  // 22: audioarchive.v1.ProductService.ListMyProducts:output_type -> audioarchive.v1.ListMyProductsResponse
+	2,  // 23: audioarchive.v1.ProductService.CreateProduct:output_type -> audioarchive.v1.Product
+	2,  // 24: audioarchive.v1.ProductService.UpdateProduct:output_type -> audioarchive.v1.Product
+	17, // 25: audioarchive.v1.ProductService.DeleteProduct:output_type -> google.protobuf.Empty
+	14, // 26: audioarchive.v1.ProductService.WatchProducts:output_type -> audioarchive.v1.WatchProductsResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_audioarchive_v1_product_proto_init() }
@@ -1155,7 +1269,7 @@ func file_audioarchive_v1_product_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_audioarchive_v1_product_proto_rawDesc), len(file_audioarchive_v1_product_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

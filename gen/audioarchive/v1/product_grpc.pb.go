@@ -54,7 +54,8 @@ type ProductServiceClient interface {
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	UpdateProduct(ctx context.Context, in *UpdateProductRequest, opts ...grpc.CallOption) (*Product, error)
-	// Deletes a product. Only its seller can do this.
+	// Deletes a product. Only its seller can do this. Its file is deleted too if
+	// there is no order for the product. Otherwise buyers can still download it.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	DeleteProduct(ctx context.Context, in *DeleteProductRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Streams all changes of products in their order: creations, updates and
@@ -178,7 +179,8 @@ type ProductServiceServer interface {
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	UpdateProduct(context.Context, *UpdateProductRequest) (*Product, error)
-	// Deletes a product. Only its seller can do this.
+	// Deletes a product. Only its seller can do this. Its file is deleted too if
+	// there is no order for the product. Otherwise buyers can still download it.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	DeleteProduct(context.Context, *DeleteProductRequest) (*emptypb.Empty, error)
 	// Streams all changes of products in their order: creations, updates and

@@ -34,6 +34,7 @@ const (
 type StatusServiceClient interface {
 	// Returns the status of the server as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
 	// Returns a message for signed-in callers.
 	GetPrivateRoute(ctx context.Context, in *GetPrivateRouteRequest, opts ...grpc.CallOption) (*GetPrivateRouteResponse, error)
@@ -89,6 +90,7 @@ func (c *statusServiceClient) GetConfirmedRoute(ctx context.Context, in *GetConf
 type StatusServiceServer interface {
 	// Returns the status of the server as plain text.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	GetStatus(context.Context, *GetStatusRequest) (*httpbody.HttpBody, error)
 	// Returns a message for signed-in callers.
 	GetPrivateRoute(context.Context, *GetPrivateRouteRequest) (*GetPrivateRouteResponse, error)

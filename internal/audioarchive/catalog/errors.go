@@ -31,8 +31,8 @@ const (
 	ReasonUncertain          = "CHANGE_UNCERTAIN" // it may have been made
 )
 
-// refuse returns a status with an ErrorInfo and more details.
-func refuse(code codes.Code, reason, message string, more ...protoadapt.MessageV1) error {
+// Refuse returns a status with an ErrorInfo and more details.
+func Refuse(code codes.Code, reason, message string, more ...protoadapt.MessageV1) error {
 	st := status.New(code, message)
 	info := &errdetails.ErrorInfo{Reason: reason, Domain: Domain}
 	if detailed, err := st.WithDetails(append([]protoadapt.MessageV1{info}, more...)...); err == nil {
@@ -44,10 +44,10 @@ func refuse(code codes.Code, reason, message string, more ...protoadapt.MessageV
 // retryAfter is when a request that the database did not answer should be repeated.
 const retryAfter = 2 * time.Second
 
-var errNotFound = refuse(codes.NotFound, ReasonProductNotFound, "there is no such product")
+var errNotFound = Refuse(codes.NotFound, ReasonProductNotFound, "there is no such product")
 
-// failed turns an error of the database into a status. A status is returned as it is.
-func failed(ctx context.Context, err error) error {
+// Failed turns an error of the database into a status. A status is returned as it is.
+func Failed(ctx context.Context, err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
@@ -55,10 +55,16 @@ func failed(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	switch {
+	case errors.Is(err, productdb.ErrNotFound):
+		return errNotFound
+	case errors.Is(err, productdb.ErrChanged):
+		return Refuse(codes.Aborted, ReasonConcurrentChange, "others change this product at the same time; try again")
+	case errors.Is(err, productdb.ErrRequestReused):
+		return Refuse(codes.AlreadyExists, ReasonRequestIDReused, "this request_id was used for a request with another product; use a fresh one")
 	case errors.Is(err, productdb.ErrUncertain):
-		return refuse(codes.DeadlineExceeded, ReasonUncertain, "the database did not confirm the change, which may have been made; read the product again")
+		return Refuse(codes.DeadlineExceeded, ReasonUncertain, "the database did not confirm the change, which may have been made; read the product again")
 	case errors.Is(err, productdb.ErrUnavailable):
-		return refuse(codes.Unavailable, ReasonUnavailable, "the products cannot be read or changed at the moment; try again",
+		return Refuse(codes.Unavailable, ReasonUnavailable, "the products cannot be read or changed at the moment; try again",
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

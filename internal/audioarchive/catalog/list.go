@@ -24,7 +24,7 @@ func (s *Products) ListProducts(ctx context.Context, req *audioarchivev1.ListPro
 
 // ListMyProducts implements audioarchive.v1.ProductService.
 func (s *Products) ListMyProducts(ctx context.Context, req *audioarchivev1.ListMyProductsRequest) (*audioarchivev1.ListMyProductsResponse, error) {
-	seller, err := sellerOf(ctx)
+	seller, err := CallerID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,24 +59,24 @@ func (s *Products) list(ctx context.Context, req listRequest, seller string) ([]
 		where = append(where, productdb.Compare{Field: productdb.BySeller, Operator: "=", Value: seller})
 	}
 	purpose := []string{seller, req.GetFilter(), req.GetOrderBy()}
-	after, err := s.tokens.openPage(req.GetPageToken(), purpose...)
+	after, err := s.tokens.OpenPage(req.GetPageToken(), purpose...)
 	if err != nil {
 		return nil, "", err
 	}
 	size := min(cmp.Or(int(req.GetPageSize()), defaultPageSize), maxPageSize)
 	found, err := s.db.List(ctx, productdb.Query{Where: where, Order: order, Descending: descending, After: after, Limit: size})
 	if err != nil {
-		return nil, "", s.failed(ctx, err)
+		return nil, "", Failed(ctx, err)
 	}
 	next := ""
 	if found.Next != nil {
-		if next, err = s.tokens.page(*found.Next, purpose...); err != nil {
+		if next, err = s.tokens.Page(*found.Next, purpose...); err != nil {
 			return nil, "", err
 		}
 	}
 	products := make([]*audioarchivev1.Product, len(found.Products))
 	for i, p := range found.Products {
-		products[i] = message(p)
+		products[i] = Message(p)
 	}
 	return products, next, nil
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ const (
 
 // ProductsConfig configures the product service. DB is required.
 type ProductsConfig struct {
-	// DB is the database. Close closes it.
+	// DB is the database. The caller closes it.
 	DB *productdb.DB
 	// MaxWatchers limits the streams of WatchProducts, MaxWatchersEach those of one caller; 0 means
 	// 1000 and 20.
@@ -51,7 +50,7 @@ type ProductsConfig struct {
 type Products struct {
 	audioarchivev1.UnimplementedProductServiceServer
 	db       *productdb.DB
-	tokens   tokens
+	tokens   Tokens
 	watchers chan struct{} // one element for each stream
 	mu       sync.Mutex
 	watching map[string]int // streams by caller
@@ -64,38 +63,13 @@ type Products struct {
 func NewProducts(cfg ProductsConfig) *Products {
 	s := &Products{
 		db:       cfg.DB,
-		tokens:   tokens{cfg.DB.TokenKey()},
+		tokens:   Tokens{Key: cfg.DB.TokenKey()},
 		watchers: make(chan struct{}, cmp.Or(cfg.MaxWatchers, defaultMaxWatchers)),
 		watching: map[string]int{},
 		each:     cmp.Or(cfg.MaxWatchersEach, defaultMaxWatchersEach),
 	}
 	s.stopping, s.drain = context.WithCancel(context.Background())
 	return s
-}
-
-// Config configures the product service and its database.
-type Config struct {
-	// URL is the URL of productdb.Config.
-	URL string
-	// DemoSeller is the seller (see SellerID) of the demo products that a database without products
-	// gets; "" for none.
-	DemoSeller string
-	// Logger is that of productdb.Config.
-	Logger *slog.Logger
-}
-
-// Open returns the product service with a database of its own.
-func Open(ctx context.Context, cfg Config) (*Products, error) {
-	db, err := productdb.Open(ctx, productdb.Config{URL: cfg.URL, Logger: cfg.Logger})
-	if err != nil {
-		return nil, err
-	}
-	if cfg.DemoSeller != "" {
-		if err := AddDemo(ctx, db, cfg.DemoSeller); err != nil {
-			return nil, errors.Join(fmt.Errorf("demo products: %w", err), db.Close())
-		}
-	}
-	return NewProducts(ProductsConfig{DB: db}), nil
 }
 
 // Ready returns an error if the database does not answer.
@@ -106,29 +80,26 @@ func (s *Products) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the database.
-func (s *Products) Close() error { return s.db.Close() }
-
 // Drain ends the streams of WatchProducts with a status that tells clients to reconnect. They would
 // delay the end of the server.
 func (s *Products) Drain() { s.drain() }
 
 // GetProduct implements audioarchive.v1.ProductService.
 func (s *Products) GetProduct(ctx context.Context, req *audioarchivev1.GetProductRequest) (*audioarchivev1.Product, error) {
-	id, err := productID("name", req.GetName())
+	id, err := ProductID("name", req.GetName())
 	if err != nil {
 		return nil, err
 	}
 	p, err := s.db.Get(ctx, id)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, Failed(ctx, err)
 	}
-	return message(p), nil
+	return Message(p), nil
 }
 
 // CreateProduct implements audioarchive.v1.ProductService.
 func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.CreateProductRequest) (*audioarchivev1.Product, error) {
-	seller, err := sellerOf(ctx)
+	seller, err := CallerID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +119,9 @@ func (s *Products) CreateProduct(ctx context.Context, req *audioarchivev1.Create
 	}
 	created, err := s.db.Create(ctx, p, request)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, Failed(ctx, err)
 	}
-	return message(created), nil
+	return Message(created), nil
 }
 
 // maxTitleKey limits the tokens of a list that is sorted by title, and the keys of PostgreSQL's
@@ -168,11 +139,11 @@ func sortable(p *audioarchivev1.Product) error {
 
 // UpdateProduct implements audioarchive.v1.ProductService.
 func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.UpdateProductRequest) (*audioarchivev1.Product, error) {
-	id, err := productID("product.name", req.GetProduct().GetName())
+	id, err := ProductID("product.name", req.GetProduct().GetName())
 	if err != nil {
 		return nil, err
 	}
-	seller, err := sellerOf(ctx)
+	seller, err := CallerID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -181,10 +152,10 @@ func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.Update
 		return nil, err
 	}
 	edit := func(p *productdb.Product) error {
-		if err := allowed(*p, seller, req.GetEtag(), req.GetProduct().GetEtag()); err != nil {
+		if err := Writable(*p, seller, req.GetEtag(), req.GetProduct().GetEtag()); err != nil {
 			return err
 		}
-		merged := message(*p)
+		merged := Message(*p)
 		if mask != nil {
 			fieldmask.Update(mask, merged, written(req.GetProduct()))
 		}
@@ -197,67 +168,55 @@ func (s *Products) UpdateProduct(ctx context.Context, req *audioarchivev1.Update
 		assign(p, merged)
 		return nil
 	}
-	// A concurrent change is no failure: edit reads the product again, and refuses if an etag no
-	// longer fits.
+	// edit reads the product again, and refuses if an etag no longer fits.
+	updated, err := Retry(func() (productdb.Product, error) { return s.db.Update(ctx, id, edit) })
+	if err != nil {
+		return nil, Failed(ctx, err)
+	}
+	return Message(updated), nil
+}
+
+// Retry repeats a change of a product while others change it at the same time.
+func Retry[T any](change func() (T, error)) (result T, err error) {
 	for range attempts {
-		updated, err := s.db.Update(ctx, id, edit)
-		if err == nil {
-			return message(updated), nil
-		}
-		if !errors.Is(err, productdb.ErrChanged) {
-			return nil, s.failed(ctx, err)
+		if result, err = change(); !errors.Is(err, productdb.ErrChanged) {
+			break
 		}
 	}
-	return nil, s.failed(ctx, productdb.ErrChanged)
+	return result, err
 }
 
 // DeleteProduct implements audioarchive.v1.ProductService.
 func (s *Products) DeleteProduct(ctx context.Context, req *audioarchivev1.DeleteProductRequest) (*emptypb.Empty, error) {
-	id, err := productID("name", req.GetName())
+	id, err := ProductID("name", req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	seller, err := sellerOf(ctx)
+	seller, err := CallerID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for range attempts {
-		err = s.db.Delete(ctx, id, func(p productdb.Product) error { return allowed(p, seller, req.GetEtag()) })
-		if !errors.Is(err, productdb.ErrChanged) {
-			break
-		}
-	}
+	_, err = Retry(func() (struct{}, error) {
+		return struct{}{}, s.db.Delete(ctx, id, func(p productdb.Product) error { return Writable(p, seller, req.GetEtag()) })
+	})
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, Failed(ctx, err)
 	}
 	return &emptypb.Empty{}, nil
 }
 
-// allowed checks that the caller may change the product and that the etag fits. A caller who may
+// Writable checks that the caller may change the product and that the etag fits. A caller who may
 // not change it does not learn whether the etag fits.
-func allowed(p productdb.Product, seller string, etags ...string) error {
+func Writable(p productdb.Product, seller string, etags ...string) error {
 	if p.Seller != seller {
-		return refuse(codes.PermissionDenied, ReasonNotSeller, "only its seller may change a product")
+		return Refuse(codes.PermissionDenied, ReasonNotSeller, "only its seller may change a product")
 	}
 	for _, tag := range etags {
 		if tag != "" && tag != "*" && tag != etag(p) { // "*" as in If-Match: any state
-			return refuse(codes.Aborted, ReasonETagMismatch, "the product was changed since you read it; read it again and repeat the change")
+			return Refuse(codes.Aborted, ReasonETagMismatch, "the product was changed since you read it; read it again and repeat the change")
 		}
 	}
 	return nil
-}
-
-// failed turns an error of the database into a status.
-func (s *Products) failed(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, productdb.ErrNotFound):
-		return errNotFound
-	case errors.Is(err, productdb.ErrChanged):
-		return refuse(codes.Aborted, ReasonConcurrentChange, "others change this product at the same time; try again")
-	case errors.Is(err, productdb.ErrRequestReused):
-		return refuse(codes.AlreadyExists, ReasonRequestIDReused, "this request_id was used for a request with another product; use a fresh one")
-	}
-	return failed(ctx, err)
 }
 
 // writable are the fields that a caller may set.
@@ -303,7 +262,8 @@ func assign(p *productdb.Product, m *audioarchivev1.Product) {
 	p.DAW, p.Tempo = int32(m.GetDaw()), m.GetTempoBpm()
 }
 
-func message(p productdb.Product) *audioarchivev1.Product {
+// Message returns a product as the API has it.
+func Message(p productdb.Product) *audioarchivev1.Product {
 	return &audioarchivev1.Product{
 		Name:        "products/" + p.ID,
 		Title:       p.Title,
@@ -315,6 +275,17 @@ func message(p productdb.Product) *audioarchivev1.Product {
 		CreateTime:  timestamppb.New(p.Created),
 		UpdateTime:  timestamppb.New(p.Updated),
 		Etag:        etag(p),
+		File:        FileMessage(p.File),
+	}
+}
+
+// FileMessage returns a file as the API has it, nil for none.
+func FileMessage(f productdb.File) *audioarchivev1.ProductFile {
+	if f.Key == "" {
+		return nil
+	}
+	return &audioarchivev1.ProductFile{
+		FileName: f.Name, SizeBytes: f.Size, ContentType: f.Type, Sha256: f.SHA256, UploadTime: timestamppb.New(f.Uploaded),
 	}
 }
 
@@ -324,21 +295,22 @@ func etag(p productdb.Product) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
-// productID parses a product's name, which is in the given field. A malformed name is reported as
+// ProductID parses a product's name, which is in the given field. A malformed name is reported as
 // not found.
-func productID(field, name string) (string, error) {
+func ProductID(field, name string) (string, error) {
 	id, ok := strings.CutPrefix(name, "products/")
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return "", validate.Field(field, `must be a product's name, such as "products/q3v7xk2m5n4a6b7c2d3e4f5g6h"`)
 	}
-	if !validID(id) {
+	if !ValidID(id) {
 		return "", errNotFound
 	}
 	return id, nil
 }
 
-// validID reports whether id can be that of a product or a seller: 128 bits in lower-case base32.
-func validID(id string) bool {
+// ValidID reports whether id can be that of a product, a seller or an order: 128 bits in lower-case
+// base32.
+func ValidID(id string) bool {
 	return len(id) == 26 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
@@ -351,10 +323,11 @@ func SellerID(issuer, subject string) string {
 	return lowerBase32.EncodeToString(sum[:16])
 }
 
-func sellerOf(ctx context.Context) (string, error) {
+// CallerID returns the id that the caller has as a seller and as a buyer.
+func CallerID(ctx context.Context) (string, error) {
 	principal, ok := authn.FromContext(ctx)
 	if !ok {
-		return "", refuse(codes.Unauthenticated, authn.ReasonTokenMissing, "this needs a signed-in caller")
+		return "", Refuse(codes.Unauthenticated, authn.ReasonTokenMissing, "this needs a signed-in caller")
 	}
 	subject := principal.Subject
 	if subject == "" {

@@ -195,7 +195,7 @@ func compare(function string, left, right *expr.Expr) (productdb.Condition, erro
 func named(collection string) func(*expr.Expr) (any, bool) {
 	return func(value *expr.Expr) (any, bool) {
 		id, ok := strings.CutPrefix(text(value), collection)
-		return id, ok && validID(id)
+		return id, ok && ValidID(id)
 	}
 }
 

@@ -14,18 +14,18 @@ import (
 	"github.com/gatehouse-dev/gatehouse/server/validate"
 )
 
-// tokens makes and checks page tokens and resume tokens. A token is signed, so that clients cannot
+// Tokens makes and checks page tokens and resume tokens. A token is signed, so that clients cannot
 // forge one, and bound to the request that it was issued for.
-type tokens struct{ key []byte }
+type Tokens struct{ Key []byte }
 
 // macSize is in bytes. 128 bits are enough: a forged token gives access to public products only.
 const macSize = 16
 
-func (t tokens) seal(content []byte, purpose ...string) string {
+func (t Tokens) seal(content []byte, purpose ...string) string {
 	return base64.RawURLEncoding.EncodeToString(append(t.mac(content, purpose), content...))
 }
 
-func (t tokens) open(token string, purpose ...string) ([]byte, bool) {
+func (t Tokens) open(token string, purpose ...string) ([]byte, bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) < macSize {
 		return nil, false
@@ -34,8 +34,8 @@ func (t tokens) open(token string, purpose ...string) ([]byte, bool) {
 	return content, hmac.Equal(raw[:macSize], t.mac(content, purpose))
 }
 
-func (t tokens) mac(content []byte, purpose []string) []byte {
-	h := hmac.New(sha256.New, t.key)
+func (t Tokens) mac(content []byte, purpose []string) []byte {
+	h := hmac.New(sha256.New, t.Key)
 	for _, part := range append([]string{string(content)}, purpose...) {
 		// With its length, so that different lists of parts have different encodings.
 		var length [8]byte
@@ -53,30 +53,30 @@ type pagePosition struct {
 	ID     string
 }
 
-// page signs the position where a list with this filter and order continues.
-func (t tokens) page(at productdb.Position, list ...string) (string, error) {
+// Page signs the position where a list with this filter and order continues.
+func (t Tokens) Page(at productdb.Position, list ...string) (string, error) {
 	content, err := json.Marshal(pagePosition{[]byte(at.Text), at.Number, at.ID})
 	return t.seal(content, append([]string{"page"}, list...)...), err
 }
 
-func (t tokens) openPage(token string, list ...string) (*productdb.Position, error) {
+func (t Tokens) OpenPage(token string, list ...string) (*productdb.Position, error) {
 	if token == "" {
 		return nil, nil
 	}
 	content, ok := t.open(token, append([]string{"page"}, list...)...)
 	var at pagePosition
 	if !ok || json.Unmarshal(content, &at) != nil {
-		return nil, validate.Field("page_token", "is none of this list; repeat filter and order_by of the request that it came from, or begin without it")
+		return nil, validate.Field("page_token", "is none of this list; repeat the other fields of the request that it came from, or begin without it")
 	}
 	return &productdb.Position{Text: string(at.Text), Number: at.Number, ID: at.ID}, nil
 }
 
 // resume signs the position where a watch continues.
-func (t tokens) resume(sequence int64) string {
+func (t Tokens) resume(sequence int64) string {
 	return t.seal(binary.AppendUvarint(nil, uint64(sequence)), "watch")
 }
 
-func (t tokens) openResume(token string) (int64, error) {
+func (t Tokens) openResume(token string) (int64, error) {
 	content, ok := t.open(token, "watch")
 	sequence, n := binary.Uvarint(content)
 	switch {
@@ -87,7 +87,7 @@ func (t tokens) openResume(token string) (int64, error) {
 	}
 	// The token is forged, or of another database, such as that of an earlier development server.
 	// The remedy is the same.
-	return 0, refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
+	return 0, Refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
 }
 
 const resumeExpired = "the resume_token is too old, or of another database; list the products anew, and watch without a token"

@@ -30,7 +30,7 @@ var kinds = map[productdb.Kind]audioarchivev1.WatchProductsResponse_Kind{
 
 // WatchProducts implements audioarchive.v1.ProductService.
 func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, stream grpc.ServerStreamingServer[audioarchivev1.WatchProductsResponse]) error {
-	caller, err := sellerOf(stream.Context())
+	caller, err := CallerID(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *Products) WatchProducts(req *audioarchivev1.WatchProductsRequest, strea
 		for _, change := range changes {
 			after = change.Sequence
 			err = stream.Send(&audioarchivev1.WatchProductsResponse{
-				Kind: kinds[change.Kind], Product: message(change.Product), ResumeToken: s.tokens.resume(after),
+				Kind: kinds[change.Kind], Product: Message(change.Product), ResumeToken: s.tokens.resume(after),
 			})
 			if err != nil {
 				return err
@@ -98,14 +98,14 @@ func (s *Products) watchEnd(ctx context.Context, err error) error {
 	case errors.Is(context.Cause(ctx), errStopping):
 		return later(codes.Unavailable, ReasonStopping, "the server stops; come back with the last resume_token")
 	case errors.Is(err, productdb.ErrForgotten):
-		return refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
+		return Refuse(codes.OutOfRange, ReasonResumeTokenExpired, resumeExpired)
 	}
-	return failed(ctx, err)
+	return Failed(ctx, err)
 }
 
 // later returns an error with a retry delay.
 func later(code codes.Code, reason, text string) error {
-	return refuse(code, reason, text, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})
+	return Refuse(code, reason, text, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)})
 }
 
 // enter counts a caller's streams, and reports whether one more is allowed.

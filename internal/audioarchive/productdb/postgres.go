@@ -18,7 +18,8 @@ func onlyIndexes(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // tables are the tables that the migrations create.
-var tables = []string{"products", "product_words", "product_changes", "product_requests", "catalog_state"}
+var tables = []string{"products", "product_words", "product_changes", "product_requests", "catalog_state",
+	"kept_files", "stale_files", "orders"}
 
 // Probe checks, without changing anything, that Open and the database would work: that a file can
 // be written, or that the PostgreSQL user has rights to the tables or may create them.

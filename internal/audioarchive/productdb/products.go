@@ -26,6 +26,7 @@ type Product struct {
 	Tempo              int32  // beats a minute, 0 for none
 	Created, Updated   time.Time
 	Version            int64 // 1, and one more with every change
+	File               File  // SetFile sets it
 }
 
 // Errors that callers test for.
@@ -47,14 +48,17 @@ type Request struct {
 	Digest []byte // of the request's content
 }
 
-const columns = "p.id, p.seller, p.title, p.description, p.currency, p.amount, p.daw, p.tempo, p.created, p.updated, p.version"
+const columns = "p.id, p.seller, p.title, p.description, p.currency, p.amount, p.daw, p.tempo, p.created, p.updated, p.version, " +
+	"p.file_key, p.file_name, p.file_type, p.file_size, p.file_sha256, p.file_uploaded"
 
 type scanner interface{ Scan(dest ...any) error }
 
 func scan(row scanner) (Product, error) {
 	var p Product
 	var created, updated int64
-	err := row.Scan(&p.ID, &p.Seller, &p.Title, &p.Description, &p.Currency, &p.Amount, &p.DAW, &p.Tempo, &created, &updated, &p.Version)
+	var file stored
+	err := row.Scan(append([]any{&p.ID, &p.Seller, &p.Title, &p.Description, &p.Currency, &p.Amount, &p.DAW, &p.Tempo, &created, &updated, &p.Version}, file.dest()...)...)
+	p.File = file.file()
 	p.Created, p.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
 	return p, err
 }
@@ -75,7 +79,7 @@ func (db *DB) Get(ctx context.Context, id string) (p Product, err error) {
 // result of the first one.
 func (db *DB) Create(ctx context.Context, p Product, request *Request) (Product, error) {
 	p.Created = db.now().UTC().Truncate(time.Microsecond)
-	p.Updated, p.Version = p.Created, 1
+	p.Updated, p.Version, p.File = p.Created, 1, File{}
 	err := db.write(ctx, func(tx *sql.Tx) (*change, error) {
 		if request != nil {
 			if earlier, err := claim(ctx, tx, p, request); err != nil || earlier != nil {
@@ -140,7 +144,7 @@ func (db *DB) Update(ctx context.Context, id string, edit func(p *Product) error
 		return Product{}, err
 	}
 	// Fields that edit must not change.
-	p.ID, p.Seller, p.Created, p.Updated, p.Version = before.ID, before.Seller, before.Created, before.Updated, before.Version
+	p.ID, p.Seller, p.Created, p.Updated, p.Version, p.File = before.ID, before.Seller, before.Created, before.Updated, before.Version, before.File
 	if p == before {
 		return before, nil
 	}
@@ -180,6 +184,9 @@ func (db *DB) Delete(ctx context.Context, id string, check func(p Product) error
 	return db.write(ctx, func(tx *sql.Tx) (*change, error) {
 		result, err := tx.ExecContext(ctx, `DELETE FROM products WHERE id = $1 AND created = $2 AND version = $3`, id, p.Created.UnixMicro(), p.Version)
 		if err := changedOne(result, err); err != nil {
+			return nil, err
+		}
+		if err := db.release(ctx, tx, p); err != nil {
 			return nil, err
 		}
 		return &change{Deleted, p}, deleteWords(ctx, tx, id)

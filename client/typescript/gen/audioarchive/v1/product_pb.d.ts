@@ -106,6 +106,14 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
    * @generated from field: string etag = 10;
    */
   etag: string;
+
+  /**
+   * The file that is for sale; not set before its seller has uploaded one.
+   * ProductFileService uploads and downloads it.
+   *
+   * @generated from field: audioarchive.v1.ProductFile file = 11;
+   */
+  file?: ProductFile | undefined;
 };
 
 /**
@@ -113,6 +121,64 @@ export declare type Product = Message<"audioarchive.v1.Product"> & {
  * Use `create(ProductSchema)` to create a new message.
  */
 export declare const ProductSchema: GenMessage<Product>;
+
+/**
+ * The description of a product's file. It is public; the file is not.
+ *
+ * @generated from message audioarchive.v1.ProductFile
+ */
+export declare type ProductFile = Message<"audioarchive.v1.ProductFile"> & {
+  /**
+   * The file name for buyers.
+   *
+   * Example: "Deep House Starter.zip"
+   *
+   * @generated from field: string file_name = 1;
+   */
+  fileName: string;
+
+  /**
+   * The size in bytes.
+   *
+   * Example: "18874368"
+   *
+   * @generated from field: int64 size_bytes = 2;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * The media type, detected by content. The uploader's claim is ignored.
+   *
+   * Example: "application/zip"
+   *
+   * @generated from field: string content_type = 3;
+   */
+  contentType: string;
+
+  /**
+   * The SHA-256 digest of the content, in hexadecimal.
+   *
+   * Example: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+   *
+   * @generated from field: string sha256 = 4;
+   */
+  sha256: string;
+
+  /**
+   * The time at which the upload was complete.
+   *
+   * Example: "2026-03-04T16:05:12Z"
+   *
+   * @generated from field: google.protobuf.Timestamp upload_time = 5;
+   */
+  uploadTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message audioarchive.v1.ProductFile.
+ * Use `create(ProductFileSchema)` to create a new message.
+ */
+export declare const ProductFileSchema: GenMessage<ProductFile>;
 
 /**
  * An exact amount of money.
@@ -647,7 +713,8 @@ export declare const ProductService: GenService<{
     output: typeof ProductSchema;
   },
   /**
-   * Deletes a product. Only its seller can do this.
+   * Deletes a product. Only its seller can do this. Its file is deleted too if
+   * there is no order for the product. Otherwise buyers can still download it.
    *
    * @generated from rpc audioarchive.v1.ProductService.DeleteProduct
    */
