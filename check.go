@@ -133,6 +133,11 @@ func (p *program) examineStores(ctx context.Context, run partSet, report *check.
 		}
 		report.Add(stores.AtRoot("database", p.values.Name("database-url"), p.cfg.DatabaseURL)...)
 	}
+	if run.Server {
+		if probed, err := probeFiles(ctx, p.app.Services, p.environment()); probed {
+			report.Add(stores.FilesResult(p.cfg.FilesURL, err)...)
+		}
+	}
 	if (run.BFF || run.Server) && p.cfg.Denylist != "" && p.cfg.Denylist != stores.Memory {
 		report.Add(stores.Result("denylist", p.cfg.Denylist, "denials", stores.ProbeDenylist(ctx, p.denylistConfig())))
 	}

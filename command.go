@@ -143,7 +143,7 @@ func (p *program) completeValues(root *cobra.Command) {
 func (p *program) start(command, part string, from settings.Sources, stderr io.Writer) error {
 	p.read(from)
 	if runs[part].Server && !p.partsOf(part).Server {
-		for _, name := range p.values.Given("Server.", "DatabaseURL", "ListenGRPC") {
+		for _, name := range p.values.Given("Server.", "DatabaseURL", "FilesURL", "MaxFileBytes", "ListenGRPC") {
 			p.values.Note(name, "has no effect, because the server is at "+p.values.Name("grpc-target"))
 		}
 	}

@@ -49,6 +49,10 @@ type config struct {
 	// DatabaseURL is where services keep their data: "memory:", "sqlite:PATH" or
 	// "postgres://…".
 	DatabaseURL string
+	// FilesURL is where services keep files: "memory:", "dir:PATH" or a URL such
+	// as "s3://BUCKET?region=REGION". MaxFileBytes is the maximum of one.
+	FilesURL     string
+	MaxFileBytes int64
 	// Denylist is where revoked access tokens are known: "" for nowhere,
 	// "memory:", or a redis:// URL.
 	Denylist string
@@ -103,6 +107,7 @@ const (
 	defaultListenDevIDP  = "127.0.0.1:3001"
 	defaultSessionStore  = "sqlite:gatehouse-sessions.db"
 	defaultDatabaseURL   = "sqlite:gatehouse.db"
+	defaultFilesURL      = "dir:gatehouse-files"
 )
 
 // A program is an application with its settings.
@@ -191,6 +196,7 @@ func (p *program) setDefaults() {
 	p.setDefault("listen-grpc", cfg.ListenGRPC, defaultListenGRPC)
 	p.setDefault("session-store", cfg.SessionStore, defaultSessionStore)
 	p.setDefault("database-url", cfg.DatabaseURL, defaultDatabaseURL)
+	p.setDefault("files-url", cfg.FilesURL, defaultFilesURL)
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = lifecycle.DefaultShutdownTimeout
 	}

@@ -43,6 +43,9 @@ func (p *program) runDev(ctx context.Context) error {
 	p.setDefault("listen-devidp", cfg.ListenDevIDP, defaultListenDevIDP)
 	p.setDefault("session-store", cfg.SessionStore, stores.Memory)
 	p.setDefault("database-url", cfg.DatabaseURL, stores.Memory)
+	if cfg.DatabaseURL == stores.Memory { // otherwise files must last as long as what is known about them
+		p.setDefault("files-url", cfg.FilesURL, stores.Memory)
+	}
 	p.setDefaults()
 	if err := p.stayOnLoopback(); err != nil {
 		return err

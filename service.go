@@ -26,7 +26,8 @@ type Service struct {
 	desc    *grpc.ServiceDesc
 	exposed []gateway.Service // none for gRPC only
 	open    func(context.Context, Environment) (any, error)
-	probe   func(context.Context, Environment) error // nil for none
+	// What check runs; nil for none.
+	probe, probeFiles func(context.Context, Environment) error
 }
 
 // NewService returns a service with its implementation:
@@ -83,6 +84,13 @@ func (s Service) WithProbe(probe func(context.Context, Environment) error) Servi
 	return s
 }
 
+// WithFilesProbe returns the service with a test of its place for files for the
+// command check. The probe may write a file of its own there, and must remove it.
+func (s Service) WithFilesProbe(probe func(context.Context, Environment) error) Service {
+	s.probeFiles = probe
+	return s
+}
+
 // ErrUnavailable is wrapped by an error of NewServiceFunc's open that may pass by
 // itself, such as a refused connection to a database. The process then serves
 // without the service, not ready and with UNAVAILABLE for its calls, and open is
@@ -95,6 +103,11 @@ type Environment struct {
 	// DatabaseURL is where services keep their data: "memory:", "sqlite:PATH"
 	// or "postgres://…".
 	DatabaseURL string
+	// FilesURL is where services keep files, if any: "memory:", "dir:PATH", or the
+	// URL of a bucket, such as "s3://BUCKET?region=REGION". MaxFileBytes is the
+	// maximum size of a file.
+	FilesURL     string
+	MaxFileBytes int64
 	// Issuer is the OpenID provider's. With the subject it identifies a user.
 	Issuer string
 	// Development is true for the command dev.
@@ -102,14 +115,15 @@ type Environment struct {
 	// Logger is never nil.
 	Logger *slog.Logger
 
-	database string // how errors name the setting
+	database, files string // how errors name the settings
 }
 
 // environment returns the settings for implementations of services.
 func (p *program) environment() Environment {
 	return Environment{
 		DatabaseURL: stores.WithAuthorities(p.cfg.DatabaseURL, p.cfg.TLS.DatabaseCAFile), Issuer: p.cfg.Provider.Issuer, Development: p.development,
-		Logger: p.logger.With("part", "services"), database: p.values.Name("database-url"),
+		FilesURL: p.cfg.FilesURL, MaxFileBytes: p.cfg.MaxFileBytes,
+		Logger: p.logger.With("part", "services"), database: p.values.Name("database-url"), files: p.values.Name("files-url"),
 	}
 }
 
@@ -120,6 +134,28 @@ func (env Environment) DatabaseError(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", env.database, err)
+}
+
+// FilesError returns err with the setting of the place for files before it, and nil
+// for nil.
+func (env Environment) FilesError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", env.files, err)
+}
+
+// probeFiles runs the probes of all services, and reports whether there is one.
+func probeFiles(ctx context.Context, services []Service, env Environment) (probed bool, err error) {
+	for _, s := range services {
+		if s.probeFiles != nil {
+			probed = true
+			if err := s.probeFiles(ctx, env); err != nil {
+				return probed, err
+			}
+		}
+	}
+	return probed, nil
 }
 
 // probeDatabase runs the probes of all services, and reports whether there is

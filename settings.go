@@ -183,6 +183,16 @@ func (p *program) settings() settings.Table {
 			Help: "Where services keep their data: sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, or " +
 				"memory:, which ends with the process. Default: sqlite:gatehouse.db; in dev memory:, with " +
 				"example data."},
+		{Name: "files-url", Group: "API", Placeholder: "URL",
+			Targets: []any{&cfg.FilesURL},
+			Help: "Where services keep files: dir:PATH, which is made if it does not exist, memory:, which " +
+				"ends with the process, or a bucket, s3://BUCKET?region=REGION (docs/products.md#files). " +
+				"Servers with one database need the same bucket or a shared directory. Default: " +
+				"dir:gatehouse-files; in dev memory: if database-url is. No file is kept by services that " +
+				"do not use it."},
+		{Name: "max-file-bytes", Group: "API", Placeholder: "BYTES", Default: "2147483648",
+			Targets: []any{&cfg.MaxFileBytes},
+			Help:    "The maximum size of a file that services keep, in bytes. A larger upload is 413."},
 		{Name: "permissions-claim", Group: "API", Placeholder: "CLAIM", Default: "permissions",
 			Targets: []any{&cfg.Server.Authn.PermissionsClaim},
 			Help: "The claim with a caller's permissions, for policies that require some. Dots lead into " +

@@ -44,7 +44,7 @@ func (p *program) validate(run partSet) error {
 		errs = append(errs, stores.ValidateDenylist("Denylist", cfg.Denylist, run.BFF && run.Server))
 	}
 	if run.Server {
-		errs = append(errs, stores.ValidateDatabase("DatabaseURL", cfg.DatabaseURL))
+		errs = append(errs, stores.ValidateDatabase("DatabaseURL", cfg.DatabaseURL), stores.ValidateFiles("FilesURL", cfg.FilesURL))
 	}
 	if run.BFF || run.Gateway {
 		errs = append(errs, p.readCatalog())

@@ -5,6 +5,8 @@ package main
 import (
 	_ "embed"
 
+	_ "gocloud.dev/blob/s3blob" // files-url=s3://BUCKET; 12 MB that other programs do not need
+
 	"github.com/gatehouse-dev/gatehouse"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive"
 )

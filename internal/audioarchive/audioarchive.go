@@ -1,5 +1,5 @@
 // Package audioarchive owns the sample application: the list of its services and pages. Packages
-// catalog, productdb and pages hold them. It leaves the program around them to package gatehouse.
+// catalog, files, orders, productdb and pages hold them. It leaves the program around them to package gatehouse.
 package audioarchive
 
 import (
@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/web"
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/catalog"
+	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/files"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/pages"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/productdb"
 )
@@ -19,6 +20,7 @@ var devUsers []byte
 
 // App returns the application.
 func App() gatehouse.App {
+	shop := &shop{}
 	return gatehouse.App{
 		Title:   "Audio archive",
 		Version: "1",
@@ -26,7 +28,11 @@ func App() gatehouse.App {
 			gatehouse.NewService(&audioarchivev1.StatusService_ServiceDesc, audioarchivev1.NewStatusServiceClient,
 				audioarchivev1.RegisterStatusServiceHandlerClient, catalog.Status{}),
 			gatehouse.NewServiceFunc(&audioarchivev1.ProductService_ServiceDesc, audioarchivev1.NewProductServiceClient,
-				audioarchivev1.RegisterProductServiceHandlerClient, openProducts).WithProbe(probeProducts),
+				audioarchivev1.RegisterProductServiceHandlerClient, shop.openProducts).WithProbe(probeProducts),
+			gatehouse.NewServiceFunc(&audioarchivev1.ProductFileService_ServiceDesc, audioarchivev1.NewProductFileServiceClient,
+				audioarchivev1.RegisterProductFileServiceHandlerClient, shop.openFiles).WithFilesProbe(probeFiles),
+			gatehouse.NewServiceFunc(&audioarchivev1.OrderService_ServiceDesc, audioarchivev1.NewOrderServiceClient,
+				audioarchivev1.RegisterOrderServiceHandlerClient, shop.openOrders),
 		},
 		Pages:         []web.Section{pages.Section},
 		Call:          "/api/private-route",
@@ -38,16 +44,12 @@ func App() gatehouse.App {
 // devSeller is the user of the development provider who sells the demo products.
 const devSeller = "dev|seller"
 
-func openProducts(ctx context.Context, env gatehouse.Environment) (*catalog.Products, error) {
-	cfg := catalog.Config{URL: env.DatabaseURL, Logger: env.Logger}
-	if env.Development && env.DatabaseURL == "memory:" {
-		cfg.DemoSeller = catalog.SellerID(env.Issuer, devSeller)
-	}
-	service, err := catalog.Open(ctx, cfg)
-	return service, env.DatabaseError(err)
-}
-
 // probeProducts checks that products can be stored at DatabaseURL.
 func probeProducts(ctx context.Context, env gatehouse.Environment) error {
 	return env.DatabaseError(productdb.Probe(ctx, env.DatabaseURL))
+}
+
+// probeFiles checks that files can be stored at FilesURL.
+func probeFiles(ctx context.Context, env gatehouse.Environment) error {
+	return env.FilesError(files.Probe(ctx, env.FilesURL))
 }

@@ -93,6 +93,17 @@ func ValidateDatabase(field, value string) error {
 	return validateFolder(field, value)
 }
 
+// ValidateFiles returns an error about a place for files. Whether there is a driver
+// for a bucket's URL is known when it is opened.
+func ValidateFiles(field, value string) error {
+	path, isDir := strings.CutPrefix(value, "dir:")
+	if value == Memory || isDir && path != "" || !isDir && strings.Contains(value, "://") {
+		return nil
+	}
+	return invalid.Field(field, value, "is no place for files",
+		"give dir:PATH, s3://BUCKET?region=REGION, or memory: for files that end with the process")
+}
+
 // validateFolder returns an error about a sqlite:PATH whose folder does not exist.
 func validateFolder(field, value string) error {
 	path, ok := strings.CutPrefix(value, "sqlite:")

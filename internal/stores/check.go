@@ -34,3 +34,17 @@ func Result(proof, address, users string, err error) check.Result {
 	}
 	return check.Good(proof, "%s", what+settings.Place(address))
 }
+
+// FilesResult is the result of the probe of the place for files.
+func FilesResult(address string, err error) []check.Result {
+	const proof = "files"
+	switch path, isDir := strings.CutPrefix(address, "dir:"); {
+	case err != nil:
+		return []check.Result{{Status: check.Wrong, Proof: proof, What: strings.Join(strings.Fields(err.Error()), " ")}}
+	case address == Memory:
+		return []check.Result{{Status: check.Warn, Proof: proof, What: "files are kept in memory and end with the process"}}
+	case isDir:
+		return []check.Result{check.Good(proof, "a file could be written and removed in the directory %s", path)}
+	}
+	return []check.Result{check.Good(proof, "a file could be written and removed at %s", settings.Place(address))}
+}

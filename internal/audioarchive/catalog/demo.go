@@ -27,8 +27,8 @@ var demo = []struct {
 }
 
 // AddDemo adds the demo products, most of them with the given seller (see SellerID), to a database
-// without products. In another database it does nothing.
-func AddDemo(ctx context.Context, db *productdb.DB, seller string) error {
+// without products, and calls added for each. In another database it does nothing.
+func AddDemo(ctx context.Context, db *productdb.DB, seller string, added func(productdb.Product) error) error {
 	if found, err := db.List(ctx, productdb.Query{Limit: 1, Order: productdb.ByCreated}); err != nil || len(found.Products) > 0 {
 		return err
 	}
@@ -40,7 +40,11 @@ func AddDemo(ctx context.Context, db *productdb.DB, seller string) error {
 		if d.others {
 			p.Seller = SellerID("demo", "another seller")
 		}
-		if _, err := db.Create(ctx, p, nil); err != nil {
+		p, err := db.Create(ctx, p, nil)
+		if err == nil {
+			err = added(p)
+		}
+		if err != nil {
 			return err
 		}
 	}
