@@ -45,6 +45,7 @@ func TestBrowser(t *testing.T) {
 		"Guest":                 testGuest,
 		"Appearance":            testAppearance,
 		"Products":              testProducts,
+		"Shop":                  testShop,
 		"StepUp":                testStepUp,
 		"SilentLogin":           testSilentLogin,
 		"Devices":               testDevices,

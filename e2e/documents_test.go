@@ -65,7 +65,7 @@ var commands = map[string][]command{
 		{"curl -s -X PATCH", alone(runs(`"access_token_lifetime":"20s"`, `"times":2`, `"sessions":0`, `"faults":[]`))},
 		{"curl -s --json", alone(requests(200, 401))},
 	},
-	"docs/products.md": {{"token() {", alone(runs(`"fileName":"First take.txt"`, `"productTitle"`, `"productDeleted":false`, "one\n"))}},
+	"docs/products.md":          {{"token() {", alone(runs(`"fileName":"First take.txt"`, `"productTitle"`, `"productDeleted":false`, "one\n"))}},
 	"docs/from-the-tutorial.md": {{"npx next dev", tested("TestExamples", "NextJSHotReload")}},
 	"docs/deployment.md": {
 		{"GATEHOUSE_BASE_URL=", tested("TestProofProxies")},

@@ -184,6 +184,125 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/products:upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Uploads the file of a product, or replaces it
+         * @description Uploads the file of a product, or replaces it. Only the product's seller can
+         *     do this. A file is replaced at once and as a whole: an upload that breaks off
+         *     changes nothing. Buyers get the latest file.
+         *
+         *     Over REST the body is the file, of any Content-Type. The other fields are in
+         *     the query.
+         *
+         *     **Access:** requires a valid token, and the permission `products:write`.
+         */
+        post: operations["ProductFileService_UploadProductFile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/products/{product}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Downloads the file of a product
+         * @description Downloads the file of a product. Its seller and the buyers of the product can
+         *     do this, buyers also after the product was deleted. Supports Range and
+         *     If-Range.
+         *
+         *     **Access:** requires a valid token.
+         */
+        get: operations["ProductFileService_DownloadProductFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Buys a product
+         * @description Buys a product. The caller becomes the buyer and can download the product's
+         *     file from then on. A buyer has at most one order for a product: a repeated
+         *     request returns it.
+         *
+         *     **Access:** requires a valid token.
+         */
+        post: operations["OrderService_CreateOrder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/orders/{order}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns one of the caller's orders
+         * @description Returns one of the caller's orders.
+         *
+         *     **Access:** requires a valid token.
+         */
+        get: operations["OrderService_GetOrder"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/my/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the caller's orders, newest first
+         * @description Lists the caller's orders, newest first.
+         *
+         *     **Access:** requires a valid token.
+         */
+        get: operations["OrderService_ListMyOrders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -216,6 +335,13 @@ export interface components {
              */
             message: string;
         };
+        /** @description The response of ListMyOrders. */
+        "audioarchive.v1.ListMyOrdersResponse": {
+            /** @description The orders of this page. */
+            orders: components["schemas"]["audioarchive.v1.Order"][];
+            /** @description The token of the next page; empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description The response of ListMyProducts. */
         "audioarchive.v1.ListMyProductsResponse": {
             /** @description The products of this page. */
@@ -237,6 +363,82 @@ export interface components {
              *     a page is limited.
              */
             nextPageToken: string;
+        };
+        /** @description The purchase of a product. */
+        "audioarchive.v1.Order": {
+            /**
+             * @description The order's name, assigned by the server.
+             * @example orders/b5n6a7c2d3e4f5g6h7q2v3x4k5
+             */
+            name: string;
+            /**
+             * @description The name of the product.
+             * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
+             */
+            product: string;
+            /**
+             * @description The title of the product when it was bought.
+             * @example Deep House Drums
+             */
+            productTitle: string;
+            /**
+             * @description The seller of the product.
+             * @example sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a
+             */
+            seller: string;
+            /** @description The price of the product when it was bought. */
+            price: components["schemas"]["audioarchive.v1.Price"] | null;
+            /**
+             * Format: date-time
+             * @description The time of the purchase.
+             * @example 2026-03-05T11:20:45Z
+             */
+            createTime: string | null;
+            /**
+             * @description The file that DownloadProductFile sends now: the latest, also after the product
+             *     was deleted.
+             */
+            file: components["schemas"]["audioarchive.v1.ProductFile"] | null;
+            /** @description Whether the product is no longer for sale because it was deleted. */
+            productDeleted: boolean;
+        };
+        /** @description The purchase of a product. */
+        "audioarchive.v1.Order-input": {
+            /**
+             * @description The order's name, assigned by the server.
+             * @example orders/b5n6a7c2d3e4f5g6h7q2v3x4k5
+             */
+            name?: string | null;
+            /**
+             * @description The name of the product.
+             * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
+             */
+            product: string;
+            /**
+             * @description The title of the product when it was bought.
+             * @example Deep House Drums
+             */
+            readonly productTitle?: string | null;
+            /**
+             * @description The seller of the product.
+             * @example sellers/f5pnq2wz6m3k7c4v2d5e6x7h2a
+             */
+            readonly seller?: string | null;
+            /** @description The price of the product when it was bought. */
+            readonly price?: components["schemas"]["audioarchive.v1.Price-input"] | null;
+            /**
+             * Format: date-time
+             * @description The time of the purchase.
+             * @example 2026-03-05T11:20:45Z
+             */
+            readonly createTime?: string | null;
+            /**
+             * @description The file that DownloadProductFile sends now: the latest, also after the product
+             *     was deleted.
+             */
+            readonly file?: components["schemas"]["audioarchive.v1.ProductFile-input"] | null;
+            /** @description Whether the product is no longer for sale because it was deleted. */
+            readonly productDeleted?: boolean | null;
         };
         /** @description An exact amount of money. */
         "audioarchive.v1.Price": {
@@ -1769,6 +1971,288 @@ export interface operations {
                         error?: components["schemas"]["google.rpc.Status"];
                     };
                     "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    ProductFileService_UploadProductFile: {
+        parameters: {
+            query: {
+                /** @description The product's name. */
+                name: string;
+                /**
+                 * @description The file name for buyers: up to 200 bytes in one line. It is never used as a
+                 *     path, and must not look like one: "/" and "\" are refused.
+                 * @example Deep House Starter.zip
+                 */
+                fileName: string;
+                /**
+                 * @description The size of the file in bytes; 0 if it is not known. A file that is too large
+                 *     is refused before it is sent, and one of another size after it.
+                 * @example 18874368
+                 */
+                sizeBytes?: string | number;
+                /**
+                 * @description The etag that the product must have, before and after the upload; empty for
+                 *     any.
+                 */
+                etag?: string;
+                /**
+                 * @description Checks everything but the content, and changes nothing (AIP-163). The response
+                 *     is the product as it is.
+                 */
+                validateOnly?: boolean;
+            };
+            header?: {
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The next bytes of the file. The content type is ignored. */
+        requestBody?: {
+            content: {
+                "*/*": unknown;
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["audioarchive.v1.Product"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            /** @description The token lacks a required permission: `products:write`. Or the caller is not permitted for another reason. */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    "WWW-Authenticate": components["headers"]["Challenge403"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": 7,
+                     *       "message": "the token lacks a permission that this method needs: products:write",
+                     *       "details": [
+                     *         {
+                     *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                     *           "reason": "PERMISSION_MISSING",
+                     *           "domain": "gatehouse",
+                     *           "metadata": {
+                     *             "permissions": "products:write"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "the token lacks a permission that this method needs: products:write",
+                     *       "code": 7,
+                     *       "details": [
+                     *         {
+                     *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                     *           "reason": "PERMISSION_MISSING",
+                     *           "domain": "gatehouse",
+                     *           "metadata": {
+                     *             "permissions": "products:write"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    ProductFileService_DownloadProductFile: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description Part of `name`, which is `products/*`. The product's name.
+                 * @example q3v7xk2m5n4a6b7c2d3e4f5g6h
+                 */
+                product: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The content, of any media type. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    OrderService_CreateOrder: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The etag of the product as the buyer has seen it; empty for any. It keeps a
+                 *     buyer from paying a price that the seller has just raised.
+                 */
+                productEtag?: string;
+            };
+            header?: {
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The order to create. Its name and output-only fields are ignored. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["audioarchive.v1.Order-input"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["audioarchive.v1.Order"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    OrderService_GetOrder: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description Part of `name`, which is `orders/*`. The order's name.
+                 * @example b5n6a7c2d3e4f5g6h7q2v3x4k5
+                 */
+                order: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["audioarchive.v1.Order"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            406: components["responses"]["NotAcceptable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    OrderService_ListMyOrders: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of orders to return: 25 by default, at most 100. */
+                pageSize?: number;
+                /**
+                 * @description The next_page_token of the previous page. The product must be the same as for
+                 *     that page.
+                 */
+                pageToken?: string;
+                /**
+                 * @description The name of a product, for the order of that product alone; empty for all.
+                 * @example products/q3v7xk2m5n4a6b7c2d3e4f5g6h
+                 */
+                product?: string;
+            };
+            header?: {
+                /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["audioarchive.v1.ListMyOrdersResponse"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -21,6 +21,7 @@ var Section = web.Section{
 		{Path: "/products", Template: "products.html", Title: "Products", Nav: "Products", Script: "products.js",
 			About: "Audio Archive, the sample application: a marketplace for audio-workstation project files, which everyone can browse."},
 		{Path: "/products/{id}", Template: "product.html", Title: "Product", Script: "product.js"},
+		{Path: "/my/orders", Template: "myorders.html", Title: "My orders", Script: "orders.js", Personal: true},
 		{Path: "/my/products", Template: "myproducts.html", Title: "My products", Script: "products.js", Personal: true},
 		{Path: "/my/products/new", Template: "productform.html", Title: "Offer a product", Script: "product-form.js", Personal: true},
 		{Path: "/my/products/{id}", Template: "productform.html", Title: "Change a product", Script: "product-form.js", Personal: true},

@@ -19,15 +19,21 @@ export class Problem extends Error {
     super(message);
     this.status = status;
     const details = Array.isArray(body?.details) ? body.details : [];
-    this.reason = details.find((d) => d["@type"]?.endsWith("google.rpc.ErrorInfo"))?.reason ?? "";
+    const info = details.find((d) => d["@type"]?.endsWith("google.rpc.ErrorInfo"));
+    this.reason = info?.reason ?? "";
+    this.metadata = info?.metadata ?? {};
     this.fields = details.flatMap((d) => (d["@type"]?.endsWith("google.rpc.BadRequest") ? d.fieldViolations ?? [] : []));
   }
 }
 
-function sentence(response, body) {
-  const wait = Number(response.headers.get("Retry-After"));
+// refusal returns the Problem of a response that is no success.
+export function refusal(status, retryAfter, body) {
+  return new Problem(sentence(status, Number(retryAfter), body), status, body);
+}
+
+function sentence(status, wait, body) {
   const later = wait > 0 ? `Try again in ${wait} seconds.` : "Try again in a moment.";
-  switch (response.status) {
+  switch (status) {
     case 401: return "Your session has ended. Sign in again to go on.";
     case 403: {
       const needed = body?.details?.find((d) => d.reason === "PERMISSION_MISSING")?.metadata?.permissions;
@@ -37,7 +43,7 @@ function sentence(response, body) {
     case 429: return `Too many requests. ${later}`;
     case 502: case 503: case 504: return `The catalogue cannot answer right now. ${later}`;
   }
-  return response.status < 500 && body?.message ? `The catalogue refused: ${body.message}.` : "The catalogue failed to answer.";
+  return status < 500 && body?.message ? `The catalogue refused: ${body.message}.` : "The catalogue failed to answer.";
 }
 
 // call returns the JSON of a response, or throws a Problem.
@@ -57,7 +63,7 @@ export async function call(method, path, body) {
       ? "The server took too long to answer. Try again in a moment."
       : "The server could not be reached. Check your connection and try again.", 0);
   }
-  if (!response.ok || answer === undefined) throw new Problem(sentence(response, answer), response.status, answer);
+  if (!response.ok || answer === undefined) throw refusal(response.status, response.headers.get("Retry-After"), answer);
   return answer;
 }
 
@@ -77,6 +83,50 @@ export function day(timestamp) {
   const time = element("time", "", new Date(timestamp).toLocaleDateString("en", { day: "numeric", month: "long", year: "numeric" }));
   time.dateTime = timestamp;
   return time;
+}
+
+// size writes a number of bytes.
+export function size(bytes) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
+  let n = Number(bytes), unit = 0;
+  for (; n >= 999.5 && unit < units.length - 1; unit++) n /= 1000;
+  return new Intl.NumberFormat("en", { style: "unit", unit: units[unit], unitDisplay: unit ? "short" : "long", maximumFractionDigits: n < 10 && unit ? 1 : 0 }).format(n);
+}
+
+// fact is an entry of a list of facts.
+export function fact(name, ...value) {
+  const div = element("div");
+  const dd = element("dd");
+  dd.append(...value);
+  div.append(element("dt", "", name), dd);
+  return div;
+}
+
+// fileFacts are what is known about a file.
+export function fileFacts(file) {
+  const facts = element("dl", "facts");
+  facts.append(fact("Name", file.fileName), fact("Size", size(file.sizeBytes)), fact("Type", file.contentType), fact("Uploaded", day(file.uploadTime)));
+  return facts;
+}
+
+export const fileOf = (product) => `/api/${product}/file`;
+
+// download is a link that saves a file, also one that the browser could show.
+export function download(product, label, primary) {
+  const link = element("a", primary ? "button primary" : "button", label);
+  link.href = fileOf(product);
+  link.download = "";
+  return link;
+}
+
+// player plays audio. The server detects it by content, so there is none for anything else.
+export function player(product, file) {
+  const audio = element("audio");
+  audio.controls = true;
+  audio.preload = "metadata";
+  audio.setAttribute("aria-label", file.fileName);
+  audio.src = `${fileOf(product)}#${file.sha256}`; // another address for another content
+  return audio;
 }
 
 export const idOf = (product) => product.name.replace(/^products\//, "");

@@ -1,12 +1,14 @@
 // The form to offer or change a product. The server validates; its errors are shown at the fields.
 
 import { call, complain, digits } from "./catalog.js";
+import { offerUpload } from "./upload.js";
 
 const form = document.getElementById("product-form");
 const notice = document.getElementById("form-notice");
 const save = document.getElementById("save");
 const remove = document.getElementById("delete");
 const id = form.dataset.id;
+const upload = id && offerUpload((product) => { etag = product.etag; });
 let etag = "";
 
 // The form control of each field of the API.
@@ -141,6 +143,7 @@ async function fill() {
   if (id) {
     const p = await call("GET", `/api/products/${id}`);
     etag = p.etag;
+    upload(p);
     const values = { title: p.title, description: p.description, amount: written(p.price), currency: p.price.currencyCode, daw: p.daw, tempo: p.tempoBpm || "" };
     for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
   }
