@@ -80,9 +80,10 @@ func errorInfo(why string, metadata object) object {
 }
 
 // answers returns the answers that an operation can have, and no others: a generated
-// client handles what is listed. A public method is never forbidden. A path without
-// variables names no resource that could be missing. A GET cannot conflict. Only a
-// body can be late, too long or of another type.
+// client handles what is listed. A public method is never forbidden. Without a
+// variable in the path, and a reference in query or body, there is no resource that
+// could be missing. A GET cannot conflict. Only a body can be late, too long or of
+// another type.
 //
 // A policy that names its requirements has answers of its own, any other one refers to
 // the components.
@@ -94,7 +95,7 @@ func (b *builder) answers(r Route, access policy) object {
 	}
 	can := map[string]bool{"400": true, "401": true, "429": true, "500": true, "503": true, "504": true}
 	can["403"] = !access.Public
-	can["404"] = strings.Contains(r.Pattern, "{")
+	can["404"] = strings.Contains(r.Pattern, "{") || refersTo(r.RPC.Input(), r.Body)
 	can["406"] = r.RPC.Output().FullName() != "google.api.HttpBody"
 	can["409"] = r.Method != http.MethodGet
 	can["412"] = r.conditional()

@@ -177,6 +177,23 @@ func resource(md protoreflect.MessageDescriptor) *annotations.ResourceDescriptor
 	return r
 }
 
+// refersTo reports whether a field of a request, or of the resource that is its
+// body, names another resource.
+func refersTo(request protoreflect.MessageDescriptor, body string) bool {
+	for fd := range each(request.Fields()) {
+		if reference(fd) != "" || body == string(fd.Name()) && fd.Message() != nil && refersTo(fd.Message(), "") {
+			return true
+		}
+	}
+	return false
+}
+
+// reference returns the type of the resource that a field names, "" for none.
+func reference(fd protoreflect.FieldDescriptor) string {
+	r, _ := proto.GetExtension(fd.Options(), annotations.E_ResourceReference).(*annotations.ResourceReference)
+	return r.GetType()
+}
+
 // resourceOf returns the message of the resource that a field names: the message
 // that has the field, or the one that the field refers to.
 func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescriptor) protoreflect.MessageDescriptor {
@@ -186,8 +203,8 @@ func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescript
 	if resource(fd.ContainingMessage()) != nil {
 		return fd.ContainingMessage()
 	}
-	reference, _ := proto.GetExtension(fd.Options(), annotations.E_ResourceReference).(*annotations.ResourceReference)
-	if reference.GetType() == "" {
+	wanted := reference(fd)
+	if wanted == "" {
 		return nil
 	}
 	files := []protoreflect.FileDescriptor{rpc.ParentFile()}
@@ -196,7 +213,7 @@ func resourceOf(rpc protoreflect.MethodDescriptor, fd protoreflect.FieldDescript
 	}
 	for _, file := range files {
 		for md := range each(file.Messages()) {
-			if resource(md).GetType() == reference.GetType() {
+			if resource(md).GetType() == wanted {
 				return md
 			}
 		}
