@@ -81,6 +81,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		if frontends.IsServer(p.cfg.Frontend) {
 			report.Add(names.Frontend(ctx, p.cfg.Frontend, parts.security.Frontend))
 		}
+		parts.checkRoutes(ctx, names, report)
 	case run.Server:
 		report.Add(parts.checkProvider(ctx)...)
 	}

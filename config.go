@@ -36,6 +36,8 @@ type config struct {
 	Issuers []issuerConfig
 	// Gateways are those of a bff that runs alone.
 	Gateways bff.UpstreamConfig
+	// Routes are those of the bff, in the form of the setting.
+	Routes []routeConfig
 	// Servers are those of a gateway that has none in its process.
 	Servers gateway.DialConfig
 
@@ -184,6 +186,7 @@ func (p *program) read(from settings.Sources) {
 	}
 	p.adjustIntrospection()
 	cfg.Gateway.Resource.Issuers = p.published()
+	cfg.BFF.Routes = cfg.bffRoutes()
 	cfg.BFF.Sessions.Secrets = settings.WithTidied(cfg.BFF.Sessions.Secrets)
 }
 

@@ -279,6 +279,12 @@ func (p *parts) addGateway(run partSet) (err error) {
 func (p *parts) addBFF() (err error) {
 	cfg := p.cfg.BFF
 	cfg.Logger = p.logger.With("part", "bff")
+	cfg.Routes = p.cfg.bffRoutes()
+	for i := range cfg.Routes {
+		if len(cfg.Routes[i].Upstream.Targets) > 0 {
+			cfg.Routes[i].Upstream.TLS = p.security.Routes[i]
+		}
+	}
 	cfg.API = p.gateway
 	if p.gateway == nil {
 		gateways := p.cfg.Gateways
@@ -329,6 +335,9 @@ func (p *parts) addBFF() (err error) {
 // settingName returns the variable that sets a field of bff.Config, or of the
 // provider that it has.
 func (p *program) settingName(field string) string {
+	if index, ok := strings.CutPrefix(field, "Routes["); ok {
+		return "routes[" + index
+	}
 	return cmp.Or(p.values.Variable("BFF."+field), p.values.Variable("Server.Authn."+field), p.values.Variable(field), field)
 }
 

@@ -15,7 +15,7 @@ func (p *program) process(run partSet) tlsconfig.Process {
 		BFF: run.BFF, Gateway: run.Gateway, Server: run.Server,
 		ListenBFF: cfg.ListenBFF, ListenGateway: cfg.ListenGateway, ListenGRPC: cfg.ListenGRPC, ListenAdmin: cfg.ListenAdmin,
 		BaseURL: cfg.BFF.BaseURL, Issuer: cfg.Provider.Issuer, InternalURL: cfg.Provider.InternalURL, Frontend: cfg.Frontend,
-		Gateways: cfg.Gateways.Targets, Servers: cfg.Servers.Targets,
+		Gateways: cfg.Gateways.Targets, Servers: cfg.Servers.Targets, Routes: cfg.tlsRoutes(),
 		SessionStore: cfg.SessionStore, Database: cfg.DatabaseURL, Denylist: cfg.Denylist,
 		Variable: func(field string) string { return cmp.Or(p.values.Variable(field), field) }, Name: p.values.Name,
 		Changed: p.fileChanged, Logger: p.logger.With("part", "tls"),

@@ -362,6 +362,10 @@ func (p *program) settings() settings.Table {
 			Help: "The gateways of a bff that runs alone: http://gateway:5000, or unix:PATH. Give several with " +
 				"commas; a name may have several addresses. Requests go in turn to those that are ready " +
 				"(docs/topologies.md)."},
+		{Name: "routes", Group: "Addresses", Placeholder: "LIST", Keys: routeKeys,
+			Targets: []any{&cfg.Routes},
+			Help: "Routes of the bff: paths whose requests go to HTTP servers besides gateway and front end, or to the " +
+				"gateway by other rules (docs/routes.md). Default: none."},
 		{Name: "grpc-target", Group: "Addresses", Placeholder: "TARGET", Show: settings.RedactedList,
 			Targets: []any{&cfg.Servers.Targets},
 			Help: "The servers of a gateway that runs alone, and of serve without a server of its own, as gRPC " +

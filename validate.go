@@ -30,7 +30,7 @@ func (p *program) validate(run partSet) error {
 				"many providers issue opaque access tokens, which are verified only with introspection"))
 	}
 	if run.BFF {
-		errs = append(errs, invalid.In("BFF", cfg.BFF.Validate()))
+		errs = append(errs, ofRoutes(invalid.In("BFF", cfg.BFF.Validate())))
 	}
 	if run.Gateway {
 		errs = append(errs, invalid.In("Gateway", cfg.Gateway.Validate()))

@@ -106,6 +106,12 @@ func (r *Route) validate() error {
 		}
 	} else {
 		errs = append(errs, invalid.In("Upstream", r.Upstream.Validate()))
+		for i, target := range r.Upstream.Targets {
+			u, err := upstreamURL(target)
+			if err == nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+				errs = append(errs, invalid.Field(fmt.Sprintf("Upstream.Targets[%d]", i), u.Redacted(), "has a user, a query or a fragment, which would not be used", "remove it"))
+			}
+		}
 	}
 	if r.MaxBodyBytes < 0 {
 		errs = append(errs, invalid.Field("MaxBodyBytes", r.MaxBodyBytes, "is negative", "give a number of bytes, or 0 for no limit"))
@@ -184,7 +190,7 @@ func (r *Route) conflict(routes []Route, i int) error {
 			for _, theirs := range other.Upstream.Targets {
 				if around := r.wayAround(other, target, theirs); around != "" && owner(routes, around) == i {
 					return invalid.Field("Path", r.Path, fmt.Sprintf("leads to the addresses of Routes[%d] around its rules: %s reaches what %s does", j, around, other.Path),
-						"give both the same Public and Token, or upstream paths that do not contain each other")
+						"give both the same Public and Token.Kind, or upstream paths that do not contain each other")
 				}
 			}
 		}

@@ -64,10 +64,19 @@ type Method struct {
 	Policy string   `json:"policy"`
 }
 
+// A Route is a route of the bff.
+type Route struct {
+	Path   string `json:"path"`
+	To     string `json:"to"`
+	Token  string `json:"token"`
+	Public bool   `json:"public"`
+}
+
 // A Report is the outcome of all checks.
 type Report struct {
 	Results  []Result       `json:"results"`
 	Register []Registration `json:"register,omitempty"`
+	Routes   []Route        `json:"routes,omitempty"`
 	Methods  []Method       `json:"methods,omitempty"`
 }
 
@@ -112,6 +121,18 @@ func (r *Report) Text(w io.Writer) {
 			fmt.Fprintf(table, "  %s\t%s\n", registration.Name, registration.Value)
 		}
 		_ = table.Flush() // to the same writer as all before
+	}
+	if len(r.Routes) > 0 {
+		fmt.Fprintln(w)
+		fmt.Fprintln(table, "ROUTE\tTO\tTOKEN\tWITHOUT A SESSION")
+		for _, route := range r.Routes {
+			without := "login"
+			if route.Public {
+				without = "passes"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", route.Path, route.To, route.Token, without)
+		}
+		_ = table.Flush()
 	}
 	if len(r.Methods) > 0 {
 		fmt.Fprintln(w)

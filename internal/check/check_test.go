@@ -14,6 +14,7 @@ func TestReport(t *testing.T) {
 	t.Parallel()
 	r := &check.Report{
 		Register: []check.Registration{{Name: "redirect URI", Value: "https://shop.example/<cb>"}},
+		Routes:   []check.Route{{Path: "/a", To: "gateway", Token: "user", Public: true}, {Path: "/orders", To: "http://o:1", Token: "none"}},
 		Methods:  []check.Method{{Name: "/a.B/C", Routes: []string{"GET /c"}, Policy: "token"}, {Name: "/a.B/D", Policy: "public"}},
 	}
 	r.Add(
@@ -43,6 +44,10 @@ WRONG two
 
 To be registered at the provider:
   redirect URI  https://shop.example/<cb>
+
+ROUTE    TO          TOKEN  WITHOUT A SESSION
+/a       gateway     user   passes
+/orders  http://o:1  none   login
 
 METHOD  REST    POLICY
 /a.B/C  GET /c  token

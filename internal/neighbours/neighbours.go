@@ -186,9 +186,17 @@ func get(ctx context.Context, secure *tls.Config, base, path string) (code int, 
 
 // Frontend asks a front-end server for a page.
 func (n Names) Frontend(ctx context.Context, address string, secure *tls.Config) check.Result {
-	const proof = "front end"
-	name := n.Setting("frontend")
-	code, _, err := get(ctx, secure, address, "/")
+	return answers(ctx, "front end", n.Setting("frontend"), "the front-end server", address, "/", secure)
+}
+
+// Backend asks a server of a route of the bff for a path.
+func (n Names) Backend(ctx context.Context, name, address, path string, secure *tls.Config) check.Result {
+	return answers(ctx, "route", name, "the server", address, path, secure)
+}
+
+// answers asks a server for a path, and takes any answer but a server error.
+func answers(ctx context.Context, proof, name, server, address, path string, secure *tls.Config) check.Result {
+	code, _, err := get(ctx, secure, address, path)
 	if err != nil {
 		problem, remedy := cause.Of(err)
 		if problem == "" {
@@ -197,9 +205,9 @@ func (n Names) Frontend(ctx context.Context, address string, secure *tls.Config)
 		return check.Bad(proof, remedy, "%s: %s", name, problem)
 	}
 	if code >= http.StatusInternalServerError {
-		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: the front-end server answers with status %d", name, code)}
+		return check.Result{Status: check.Warn, Proof: proof, What: fmt.Sprintf("%s: %s answers with status %d", name, server, code)}
 	}
-	return check.Good(proof, "%s: the front-end server answers", name)
+	return check.Good(proof, "%s: %s answers", name, server)
 }
 
 // BaseURL looks at the base URL as browsers do, as far as that can be done from

@@ -370,7 +370,7 @@ func keyPath(keys []Key, path string) string {
 func (v *Values) explainElement(s *Setting, at position, e *invalid.Error) error {
 	from := v.found[s]
 	text := from.source.line(from.path, at.line) + ": " + at.key
-	problem := v.inKeys(s, e.Problem)
+	problem := v.inKeys(s, strings.TrimPrefix(e.Problem, "is invalid: "))
 	if e.Value != "" {
 		text += "=" + withoutPasswords(e.Value)
 	}
@@ -389,10 +389,18 @@ func (v *Values) inKeys(s *Setting, text string) string {
 	add = func(keys []Key) {
 		for _, k := range keys {
 			names[k.Field] = k.Name
+			if last := k.Field[strings.LastIndexByte(k.Field, '.')+1:]; names[last] == "" {
+				names[last] = k.Name
+			}
 			add(k.Keys)
 		}
 	}
 	add(s.Keys)
+	for path, other := range v.paths {
+		if other == s { // the list itself
+			names[path[strings.LastIndexByte(path, '.')+1:]] = s.Name
+		}
+	}
 	text = fieldName.ReplaceAllStringFunc(text, func(name string) string {
 		if key := names[name]; key != "" {
 			return key

@@ -145,9 +145,11 @@ func (v *Values) Bind(config any) {
 func (v *Values) Explain(err error) error {
 	fields, errs := invalid.All(err)
 	explained := map[*Setting]string{} // path of the first error
+	elements := map[string]bool{}      // fields of elements
 	for _, e := range fields {
 		if s, at := v.structured(e.Field); s != nil {
-			if !slices.Contains(v.bad, s) {
+			if !slices.Contains(v.bad, s) && !elements[e.Field] {
+				elements[e.Field] = true
 				errs = append(errs, v.explainElement(s, at, e))
 			}
 			continue

@@ -1,6 +1,7 @@
 package tlsconfig
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +32,11 @@ func (cfg *Config) InClear(p Process) (warnings []Warning) {
 	}
 	if p.BFF && !p.Gateway && slices.ContainsFunc(p.Gateways, sendsInClear) {
 		warn("gateway-url", "the gateway is called without TLS", "give an https address")
+	}
+	for i, r := range p.Routes {
+		if p.BFF && r.Bearer && slices.ContainsFunc(r.Targets, sendsInClear) {
+			warn("routes", fmt.Sprintf("a server of routes[%d] %s is called without TLS", i, r.Path), "give an https address")
+		}
 	}
 	if p.Gateway && !p.Server && !cfg.callsGRPC() && slices.ContainsFunc(p.Servers, isRemoteTarget) {
 		warn("grpc-target", "the server is called without TLS", "set GATEHOUSE_GRPC_TLS, or GATEHOUSE_GRPC_CA_FILE for a private authority")

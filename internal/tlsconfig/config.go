@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,6 +60,7 @@ type Process struct {
 	// The addresses that are called.
 	Issuer, InternalURL, Frontend    string
 	Gateways, Servers                []string
+	Routes                           []Route
 	SessionStore, Database, Denylist string
 	// Variable returns the variable of a field, and Name the setting of a flag with its
 	// value and source.
@@ -66,6 +68,15 @@ type Process struct {
 	// Changed is called with the setting of a file that has changed; may be nil.
 	Changed func(string)
 	Logger  *slog.Logger
+}
+
+// A Route is what the TLS of a route of the bff is for. Its fields in errors are those of
+// elements of a list named Routes.
+type Route struct {
+	Path    string
+	Targets []string // none for the gateway
+	CAFile  string   // the authorities of the targets
+	Bearer  bool     // requests carry a token
 }
 
 // noTLS is the CertFile of a listener without TLS beside others with it.
@@ -115,6 +126,7 @@ type Set struct {
 	// Of calls to other parts; nil for the system's authorities. GRPC is nil for calls
 	// without TLS.
 	Gateway, GRPC, Frontend *tls.Config
+	Routes                  []*tls.Config // as in Process
 }
 
 // Load reads the files that a process needs. It returns an error for each that cannot be
@@ -196,6 +208,9 @@ func (cfg *Config) Load(p Process) (*Set, error) {
 	if p.BFF {
 		s.Gateway = call("TLS.GatewayCAFile", cfg.GatewayCAFile, client, hostsOf(p.Gateways...)...)
 		s.Frontend = call("TLS.FrontendCAFile", cfg.FrontendCAFile, nil, hostsOf(p.Frontend)...)
+		for i, r := range p.Routes {
+			s.Routes = append(s.Routes, call(fmt.Sprintf("Routes[%d].CAFile", i), r.CAFile, nil, hostsOf(r.Targets...)...))
+		}
 	}
 	if p.Gateway && !p.Server && cfg.callsGRPC() {
 		s.GRPC = cmp.Or(call("TLS.GRPCCAFile", cfg.GRPCCAFile, client, hostsOfTargets(p.Servers)...), &tls.Config{MinVersion: tls.VersionTLS12})
@@ -213,6 +228,8 @@ func (cfg *Config) minVersion() uint16 {
 	}
 	return tls.VersionTLS12
 }
+
+func isHTTPS(address string) bool { return strings.HasPrefix(address, "https://") }
 
 // hostsOf returns the hosts of URLs.
 func hostsOf(addresses ...string) []string {
@@ -273,11 +290,17 @@ func (cfg *Config) Validate(p Process) error {
 			errs = append(errs, invalid.Field(s.field, s.file, "has no effect: "+s.target+" "+problem, remedy))
 		}
 	}
+	for i, r := range p.Routes {
+		if r.CAFile != "" && p.BFF && !slices.ContainsFunc(r.Targets, isHTTPS) {
+			errs = append(errs, invalid.Field(fmt.Sprintf("Routes[%d].CAFile", i), r.CAFile,
+				"has no effect: no target is an https address", "give an https address, or leave it out"))
+		}
+	}
 	if cfg.FrontendCAFile != "" && p.BFF && !strings.HasPrefix(p.Frontend, "https://") {
 		errs = append(errs, invalid.Field("TLS.FrontendCAFile", cfg.FrontendCAFile,
 			"has no effect: Frontend is no https address", "give an https address, or leave it out"))
 	}
-	if cfg.GatewayCAFile != "" && p.BFF && !p.Gateway && !slices.ContainsFunc(p.Gateways, func(address string) bool { return strings.HasPrefix(address, "https://") }) {
+	if cfg.GatewayCAFile != "" && p.BFF && !p.Gateway && !slices.ContainsFunc(p.Gateways, isHTTPS) {
 		errs = append(errs, invalid.Field("TLS.GatewayCAFile", cfg.GatewayCAFile,
 			"has no effect: Gateways.Targets is no https address", "give an https address, or leave it out"))
 	}
