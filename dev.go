@@ -67,10 +67,8 @@ func (p *program) runDev(ctx context.Context) error {
 	p.noteUnused(p.replaceProvider(issuer, base, people))
 	p.values.Set("listen-gateway", ports.gateway.Listener.Addr().String())
 	p.setDefault("audience", cfg.Server.Authn.Audience, devAudience)
+	p.admitMachines(issuer, people)
 	if err := p.validate(which); err != nil {
-		return err
-	}
-	if err := p.admitMachines(issuer, people); err != nil {
 		return err
 	}
 	provider, err := devidp.New(devidp.Config{

@@ -151,26 +151,22 @@ func (p *parts) warnUnnamed(ctx context.Context, people *devPeople, file *direct
 	}
 }
 
-// admitMachines makes the server accept the machines of the class machines, with what
-// the users file gives them.
-func (p *program) admitMachines(base string, people *devPeople) error {
-	machines := authn.IssuerConfig{Class: authn.Machines, Audiences: []string{p.cfg.Server.Authn.Audience}}
+// admitMachines adds the issuer of machines of the class machines, who may do what the
+// users file gives them.
+func (p *program) admitMachines(base string, people *devPeople) {
+	var grants []authn.Grant
 	for _, m := range people.machines {
 		if m.Class == directory.ClassMachines {
-			machines.Grants = append(machines.Grants, authn.Grant{
-				Where: map[string]string{"sub": m.ID}, Permissions: m.Permissions, Scopes: m.Scopes,
-			})
+			grants = append(grants, authn.Grant{Where: map[string]string{"sub": m.ID}, Permissions: m.Permissions, Scopes: m.Scopes})
 		}
 	}
-	if machines.Grants == nil {
-		return nil
+	if grants == nil {
+		return
 	}
-	var err error
-	machines.Provider, err = oidc.NewProvider(oidc.Config{
-		Issuer: devidp.MachineIssuer(base), JWKSURL: devidp.KeySet(base), Now: p.now, Logger: p.logger.With("part", "server"),
+	p.cfg.Issuers = append(p.cfg.Issuers, issuerConfig{
+		oidc.Config{Issuer: devidp.MachineIssuer(base), JWKSURL: devidp.KeySet(base)},
+		authn.IssuerConfig{Class: authn.Machines, Audiences: []string{p.cfg.Server.Authn.Audience}, Grants: grants},
 	})
-	p.cfg.Server.Authn.Issuers = append(p.cfg.Server.Authn.Issuers, machines)
-	return err
 }
 
 // policyValues returns what the policies of the application's methods name.
