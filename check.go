@@ -108,6 +108,11 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 			report.Register = append(report.Register, check.Registration(r))
 		}
 	}
+	if run.Server {
+		for _, finding := range unmatchedCallers(parts.server.Rules(), parts.issuers) {
+			report.Add(warn("callers", finding))
+		}
+	}
 	report.Methods = parts.methods()
 	return report
 }
