@@ -89,6 +89,7 @@ func (p *program) examine(ctx context.Context, run partSet) *check.Report {
 		checker := providercheck.Checker{Provider: parts.provider, Setting: parts.settingName}
 		report.Add(checker.Algorithms("access token", p.cfg.Server.Authn.Algorithms, "Server.Authn.Algorithms")...)
 	}
+	report.Add(parts.checkIssuers(ctx)...)
 	if run.BFF && !run.Gateway {
 		report.Add(names.Gateways(ctx, p.cfg.Gateways.Targets, parts.security.Gateway)...)
 	}
@@ -195,8 +196,7 @@ func (p *parts) verifier() func(context.Context, string) error {
 		Provider: p.provider, Audience: auth.Audience,
 		Algorithms: auth.Algorithms, AlgorithmsSetting: p.settingName("Server.Authn.Algorithms"), RequireATJWT: auth.Profile.RequireATJWT,
 		IDTokenClients: auth.Profile.IDTokenClients, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape,
-		Principal: func(*token.Claims) (struct{}, error) { return struct{}{}, nil },
-		CacheSize: -1,
+		Principal: noPrincipal, Issuers: p.primaryRules(), CacheSize: -1,
 	})
 	if err != nil {
 		return nil // the validation has found it

@@ -76,7 +76,7 @@ var issuerKeys = []settings.Key{
 }
 
 // isPrimary reports whether an element has the rules for the tokens of oidc-issuer.
-func (p *program) isPrimary(c *issuerConfig) bool {
+func (p *program) isPrimary(c issuerConfig) bool {
 	return strings.TrimSuffix(c.Issuer, "/") == strings.TrimSuffix(p.cfg.Provider.Issuer, "/")
 }
 
@@ -90,7 +90,7 @@ func (p *program) openIssuers(primary *oidc.Provider, configure func(*oidc.Confi
 		c := p.cfg.Issuers[i]
 		list[i] = c.IssuerConfig
 		field := fmt.Sprintf("Issuers[%d]", i)
-		if p.isPrimary(&c) {
+		if p.isPrimary(c) {
 			list[i].Provider = primary
 			for name, value := range map[string]string{
 				"JWKSURL": c.JWKSURL, "JWKSFile": c.JWKSFile, "CAFile": c.CAFile, "BearerTokenFile": c.BearerTokenFile, "InternalURL": c.InternalURL,
@@ -181,8 +181,7 @@ func (p *parts) addIssuers() (err error) {
 // published returns the issuers that clients may get tokens from, besides oidc-issuer.
 func (p *program) published() []string {
 	var urls []string
-	for i := range p.cfg.Issuers {
-		c := &p.cfg.Issuers[i]
+	for _, c := range p.cfg.Issuers {
 		if !p.isPrimary(c) && (strings.HasPrefix(c.Issuer, "https://") || strings.HasPrefix(c.Issuer, "http://")) && !slices.Contains(urls, c.Issuer) {
 			urls = append(urls, c.Issuer)
 		}

@@ -1,13 +1,18 @@
 package gatehouse
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/internal/check"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
 )
 
@@ -102,6 +107,50 @@ func TestRulesOfTheLoginIssuer(t *testing.T) {
 	defer func() { _ = all.close(nil) }()
 	if len(all.issuers) != 1 || all.issuers[0].Provider != all.provider {
 		t.Errorf("got %+v, want the provider of oidc-issuer", all.issuers)
+	}
+}
+
+// The command check asks each issuer for its keys.
+func TestCheckIssuers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good := tokentest.NewIssuer(t)
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
+	defer refusing.Close()
+	foreign := httptest.NewTLSServer(http.NotFoundHandler())
+	defer foreign.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	bad := filepath.Join(dir, "keys.json")
+	if err := os.WriteFile(bad, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list := fmt.Sprintf(`[{issuer: %q, class: machines, audiences: a, grants: [{where: {sub: "a:*", b: c}, permissions: [read, write]}]},
+		{issuer: %q, audiences: a, algorithms: ES256, jwks-url: %q}, {issuer: refusing, audiences: a, jwks-url: %q},
+		{issuer: foreign, audiences: a, jwks-url: %q}, {issuer: %q, audiences: a}, {issuer: file, audiences: a, jwks-file: %q}]`,
+		good.URL, "es256", good.URL+"/keys", refusing.URL, foreign.URL, gone.URL, bad)
+	p := configured(t, serverEnvironment("GATEHOUSE_ISSUERS="+list, "GATEHOUSE_DATABASE_URL=memory:")...)
+	all, err := p.assemble(t.Context(), partSet{Server: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = all.close(nil) }()
+	results := all.checkIssuers(t.Context())
+	for i, want := range []struct {
+		status       check.Status
+		what, remedy string
+	}{
+		{check.OK, "its key set has keys that can be used (RS256); its tokens are those of machines: b=c and sub=a:* gives read, write", ""},
+		{check.Wrong, "set issuers[1].algorithms=", ""},
+		{check.Wrong, "so that its tokens get 503: ", "issuers[2].bearer-token-file"},
+		{check.Wrong, "certificate", "issuers[3].ca-file"},
+		{check.Wrong, "refused", "issuers[4].jwks-url"},
+		{check.Wrong, bad, "write the issuer's key set into the file issuers[5].jwks-file"},
+	} {
+		r := results[i]
+		if r.Status != want.status || !strings.Contains(r.What, want.what) || !strings.Contains(r.Remedy, want.remedy) || !strings.HasPrefix(r.Proof, "issuer ") {
+			t.Errorf("issuer %d: got %+v, want %+v", i, r, want)
+		}
 	}
 }
 

@@ -186,6 +186,9 @@ func (p *parts) addServer() (err error) {
 		own.HTTPClient = p.security.Provider
 	}
 	cfg.Authn.SettingName = func(field string) string {
+		if strings.HasPrefix(field, "Issuers[") {
+			return strings.ToLower(field)
+		}
 		return cmp.Or(p.values.Variable("Server.Authn."+field), p.settingName(field))
 	}
 	cfg.Register = func(r grpc.ServiceRegistrar) {

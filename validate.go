@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bff/catalog"
@@ -24,7 +25,7 @@ func (p *program) validate(run partSet) error {
 	}
 	if run.Server {
 		errs = append(errs, p.checkIntrospection(), p.validateServer())
-	} else if run.BFF && cfg.BFF.Login.Audience == "" {
+	} else if run.BFF && cfg.BFF.Login.Audience == "" && !slices.ContainsFunc(cfg.Issuers, p.isPrimary) {
 		errs = append(errs, invalid.Missing("BFF.Login.Audience",
 			"register the API with the provider and give its identifier; without one, "+
 				"many providers issue opaque access tokens, which are verified only with introspection"))

@@ -16,7 +16,7 @@ type AccessIssuer[P any] struct {
 	Provider *oidc.Provider
 	// Audiences are those of which a token must have one.
 	Audiences []string
-	// AudienceClaim is the claim with the audience; "" means aud. A token that has aud
+	// AudienceClaim is the claim with the audience; "" and "aud" mean aud. A token that has aud
 	// besides must have one of Audiences there, too (RFC 7519 §4.1.3).
 	AudienceClaim string
 	// Algorithms and AlgorithmsSetting are as in AccessConfig.
@@ -61,6 +61,9 @@ func newIssuer[P any](rules AccessIssuer[P], cfg *AccessConfig[P]) (*issuer[P], 
 		audiences:     slices.Clone(rules.Audiences),
 		audienceClaim: rules.AudienceClaim,
 		types:         []string{"", "jwt", "at+jwt", "application/at+jwt"},
+	}
+	if pr.audienceClaim == "aud" {
+		pr.audienceClaim = ""
 	}
 	if len(rules.Types) > 0 {
 		pr.types = nil

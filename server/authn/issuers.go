@@ -104,6 +104,10 @@ func (cfg Config) validateIssuers() error {
 					"is the issuer of Config.Provider", "give the same Provider, which the element then has the rules of"))
 			}
 		}
+		if c.Provider != nil && c.Provider == cfg.Provider && cfg.Introspection != nil {
+			errs = append(errs, invalid.Field(field+".Provider", c.issuer(),
+				"has rules of its own, which opaque tokens would not be held to", "remove the element, or Introspection"))
+		}
 		errs = append(errs, invalid.In(field, c.validate(cfg)))
 	}
 	return errors.Join(errs...)

@@ -18,12 +18,8 @@ func (v *Verifier) issuers(cfg Config, setting func(string) string) []token.Acce
 		if c.Provider != cfg.Provider {
 			v.further = append(v.further, c.Provider)
 		}
-		audienceClaim := c.AudienceClaim
-		if audienceClaim == "aud" {
-			audienceClaim = ""
-		}
 		all = append(all, token.AccessIssuer[*Principal]{
-			Provider: c.Provider, Audiences: c.Audiences, AudienceClaim: audienceClaim,
+			Provider: c.Provider, Audiences: c.Audiences, AudienceClaim: c.AudienceClaim,
 			Algorithms: c.Algorithms, AlgorithmsSetting: setting(fmt.Sprintf("Issuers[%d].Algorithms", i)),
 			Types: c.RequireTypes, IDTokenClients: c.IDTokenClients,
 			Check: c.checks(), Principal: c.principals(),
