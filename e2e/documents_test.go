@@ -31,6 +31,7 @@ var commands = map[string][]command{
 		{"make test", workflow},
 		{"export GATEHOUSE_OIDC_ISSUER=", starts("/readyz", "/public")},
 	},
+	"docs/opaque-tokens.md": {{"GATEHOUSE_INTROSPECTION=on", settings()}},
 	"docs/admin.md": {
 		{"curl -s http://127.0.0.1:9100/readyz", tested("TestAdminExamples")},
 		{"curl -s -H 'Accept: application/json'", tested("TestAdminExamples")},

@@ -3,7 +3,8 @@
 // confidential client and accepts every login name. With CLIENT_JWKS_URI the
 // client has keys instead of a secret, which are fetched from there, and with
 // REQUIRE_PAR its requests must be pushed. SIGNING_ALG is the algorithm of all
-// tokens, RS256 without it. Endpoints under /test/ tell a test
+// tokens, RS256 without it. With API_CLIENT_SECRET access tokens are opaque, and
+// the API is a client that may introspect them. Endpoints under /test/ tell a test
 // what was issued. Everything is in memory and new at each start.
 import { createServer } from 'node:http';
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -57,7 +58,10 @@ const provider = new Provider(issuer, {
       backchannel_logout_uri: env.BACKCHANNEL_LOGOUT_URI,
       backchannel_logout_session_required: true,
     }),
-  }],
+  }, ...(env.API_CLIENT_SECRET ? [{
+    client_id: 'api', client_secret: env.API_CLIENT_SECRET, id_token_signed_response_alg: alg,
+    grant_types: [], response_types: [], redirect_uris: [],
+  }] : [])],
   jwks: { keys: [signingKey] },
   enabledJWA: { idTokenSigningAlgValues: [alg] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
@@ -79,6 +83,11 @@ const provider = new Provider(issuer, {
     backchannelLogout: { enabled: true },
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: Boolean(env.REQUIRE_PAR) },
     revocation: { enabled: true },
+    introspection: {
+      enabled: Boolean(env.API_CLIENT_SECRET),
+      // Any other client learns nothing about a token, as RFC 7662 section 2.2 has it.
+      allowedPolicy: (_ctx, client, token) => client.clientId === 'api' && token.kind === 'AccessToken',
+    },
     rpInitiatedLogout: { enabled: true, logoutSource: confirmLogout },
     resourceIndicators: {
       enabled: true,
@@ -87,7 +96,8 @@ const provider = new Provider(issuer, {
           throw new errors.InvalidTarget();
         }
         return {
-          scope: '', audience: env.AUDIENCE, accessTokenTTL, accessTokenFormat: 'jwt', jwt: { sign: { alg } },
+          scope: '', audience: env.AUDIENCE, accessTokenTTL,
+          accessTokenFormat: env.API_CLIENT_SECRET ? 'opaque' : 'jwt', jwt: { sign: { alg } },
         };
       },
     },

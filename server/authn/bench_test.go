@@ -57,13 +57,23 @@ func BenchmarkUnary(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	introspecting(issuer).set(opaque, map[string]any{"aud": audience, "sub": "ada", "scope": "products:write", "permissions": []string{"edit"}})
 	for _, c := range []struct {
-		name string
-		cfg  authn.Config
-	}{{"plain", authn.Config{}}, {"denylist of 100,000", authn.Config{Denylist: list}}} {
+		name   string
+		cfg    authn.Config
+		opaque bool
+	}{
+		{"plain", authn.Config{}, false},
+		{"denylist of 100,000", authn.Config{Denylist: list}, false},
+		{"JWT beside introspection", introspection(issuer, authn.Config{}), false},
+		{"opaque", introspection(issuer, authn.Config{}), true},
+	} {
 		table, methods := newTable(b, &authv1.Policy{Scopes: []string{"products:write"}, Permissions: []string{"edit"}})
 		i := authn.NewInterceptor(newVerifier(b, issuer, c.cfg), table)
 		raw := sized(b, func(claims map[string]any) string { return mint(issuer, claims) }, nil)
+		if c.opaque {
+			raw = opaque
+		}
 		ctx := incoming(context.Background(), "Bearer "+raw)
 		info := &grpc.UnaryServerInfo{FullMethod: methods[0]}
 		handler := func(context.Context, any) (any, error) { return nil, nil }
