@@ -280,6 +280,12 @@ func startTransfers(t *testing.T, topology string, ttl time.Duration, more ...st
 	s.processes[len(s.processes)-1].ready(t, s.base+"/readyz")
 	s.user = entersAs(t, s.base, "buyer")
 	s.user.client.Timeout = 0
+	eventually(t, "the API answers", func() error { // the gateway has to find the server ready
+		if got := s.user.fetch(t, "/api/transfers/log"); got.status != http.StatusOK {
+			return httpError(got)
+		}
+		return nil
+	})
 	return s
 }
 

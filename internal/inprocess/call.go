@@ -3,6 +3,7 @@ package inprocess
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -13,6 +14,7 @@ import (
 // grpc.ServerTransportStream for grpc.SetHeader and similar functions.
 type call struct {
 	method string
+	reuse  atomic.Bool // the service keeps no data that it receives
 
 	mu              sync.Mutex
 	header, trailer metadata.MD

@@ -1,12 +1,15 @@
 package inprocess
 
 import (
+	"context"
 	"io"
 	"math"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 )
 
@@ -14,6 +17,41 @@ import (
 type options struct {
 	maxSend, maxReceive int
 	creds               credentials.PerRPCCredentials
+	reuse               bool
+}
+
+// Reuse returns an option for streams of google.api.HttpBody, in process or over a
+// network, whose caller receives into one message and keeps none of its data: the
+// data of the next message then has the same memory.
+func Reuse() grpc.CallOption { return grpc.ForceCodecV2(reusing{}) }
+
+// reusing is the codec of Protobuf, for a network, that decodes as unpack does.
+type reusing struct{}
+
+func (reusing) Name() string { return "proto" }
+
+func (reusing) Marshal(v any) (mem.BufferSlice, error) {
+	return encoding.GetCodecV2("proto").Marshal(v)
+}
+
+func (reusing) Unmarshal(data mem.BufferSlice, v any) error {
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buffer.Free()
+	if decodeBytes(buffer.ReadOnlyData(), v) {
+		return nil
+	}
+	return encoding.GetCodecV2("proto").Unmarshal(data, v)
+}
+
+// ReuseReceived is Reuse for the service of a stream, which receives into one message
+// and keeps none of its data, given the context of the stream. It reports whether the
+// stream is one in process.
+func ReuseReceived(ctx context.Context) bool {
+	c, ok := grpc.ServerTransportStreamFromContext(ctx).(*call)
+	if ok {
+		c.reuse.Store(true)
+	}
+	return ok
 }
 
 // newOptions reads the options that apply in process. It ignores those about
@@ -39,7 +77,9 @@ func newOptions(opts []grpc.CallOption) (options, error) {
 		case grpc.ForceCodecCallOption:
 			return refuse("ForceCodec")
 		case grpc.ForceCodecV2CallOption:
-			return refuse("ForceCodecV2")
+			if _, o.reuse = opt.CodecV2.(reusing); !o.reuse {
+				return refuse("ForceCodecV2")
+			}
 		case grpc.CustomCodecCallOption:
 			return refuse("CallCustomCodec")
 		}

@@ -14,7 +14,7 @@ const window = 64 << 10
 // to use.
 type pipe struct {
 	mu      sync.Mutex
-	queue   [][]byte
+	queue   []packet
 	size    int // bytes in queue
 	closed  bool
 	changed chan struct{} // closed at the next change; nil if nothing waits
@@ -26,7 +26,7 @@ const frame = 5
 
 // put waits for room in the window and appends a message. It returns io.EOF if the
 // pipe is closed.
-func (p *pipe) put(ctx context.Context, m []byte) error {
+func (p *pipe) put(ctx context.Context, m packet) error {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -35,7 +35,7 @@ func (p *pipe) put(ctx context.Context, m []byte) error {
 		}
 		if p.size < window {
 			p.queue = append(p.queue, m)
-			p.size += len(m) + frame
+			p.size += len(m.raw) + frame
 			p.change()
 			p.mu.Unlock()
 			return nil
@@ -47,24 +47,24 @@ func (p *pipe) put(ctx context.Context, m []byte) error {
 }
 
 // get waits for a message and removes it. It returns io.EOF if none will follow.
-func (p *pipe) get(ctx context.Context) ([]byte, error) {
+func (p *pipe) get(ctx context.Context) (packet, error) {
 	for {
 		p.mu.Lock()
 		if len(p.queue) > 0 {
 			m := p.queue[0]
-			p.queue[0] = nil
+			p.queue[0] = packet{}
 			p.queue = p.queue[1:]
-			p.size -= len(m) + frame
+			p.size -= len(m.raw) + frame
 			p.change()
 			p.mu.Unlock()
 			return m, nil
 		}
 		if p.closed {
 			p.mu.Unlock()
-			return nil, io.EOF
+			return packet{}, io.EOF
 		}
 		if err := p.wait(ctx); err != nil {
-			return nil, err
+			return packet{}, err
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (s *serverStream) SendHeader(md metadata.MD) error {
 func (s *serverStream) SetTrailer(md metadata.MD) { _ = s.call.SetTrailer(md) }
 
 func (s *serverStream) SendMsg(m any) error {
-	raw, err := encodeWithin(m, s.cfg.MaxSendBytes)
+	sent, err := pack(m, s.cfg.MaxSendBytes)
 	if err != nil {
 		return err
 	}
@@ -67,14 +67,14 @@ func (s *serverStream) SendMsg(m any) error {
 		s.send()
 	}
 	s.mu.Unlock()
-	if s.ctx.Err() != nil || s.toClient.put(s.ctx, raw) != nil {
+	if s.ctx.Err() != nil || s.toClient.put(s.ctx, sent) != nil {
 		return s.over()
 	}
 	return nil
 }
 
 func (s *serverStream) RecvMsg(m any) error {
-	raw, err := s.receive()
+	got, err := s.receive()
 	switch {
 	case err == io.EOF && !s.clientStreams && !s.received:
 		return status.Error(codes.Internal, "cardinality violation: received no request message from non-client-streaming RPC")
@@ -82,7 +82,7 @@ func (s *serverStream) RecvMsg(m any) error {
 		return err
 	}
 	s.received = true
-	if err := decodeWithin(raw, m, s.cfg.MaxReceiveBytes); err != nil {
+	if err := got.unpack(m, s.cfg.MaxReceiveBytes, s.reuse.Load()); err != nil {
 		return err
 	}
 	if s.clientStreams {
@@ -98,15 +98,15 @@ func (s *serverStream) RecvMsg(m any) error {
 	}
 }
 
-func (s *serverStream) receive() ([]byte, error) {
+func (s *serverStream) receive() (packet, error) {
 	if s.ctx.Err() != nil {
-		return nil, s.over()
+		return packet{}, s.over()
 	}
-	raw, err := s.toServer.get(s.ctx)
+	got, err := s.toServer.get(s.ctx)
 	if err != nil && err != io.EOF {
-		return nil, s.over()
+		return packet{}, s.over()
 	}
-	return raw, err
+	return got, err
 }
 
 // over returns the error of a stream whose other end has gone.
@@ -165,12 +165,12 @@ func (s *clientStream) SendMsg(m any) error {
 	if s.sentLast {
 		return s.finish(status.Error(codes.Internal, "SendMsg called after CloseSend"))
 	}
-	raw, err := encodeWithin(m, s.options.maxSend)
+	sent, err := pack(m, s.options.maxSend)
 	if err != nil {
 		s.sentLast = !s.desc.ClientStreams
 		return s.finish(err)
 	}
-	gone := s.toServer.put(s.ctx, raw) != nil
+	gone := s.toServer.put(s.ctx, sent) != nil
 	if !s.desc.ClientStreams { // this is its only message
 		s.sentLast = true
 		s.toServer.close()
@@ -208,7 +208,7 @@ func (s *clientStream) receive(m any) error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	raw, err := s.toClient.get(s.ctx)
+	got, err := s.toClient.get(s.ctx)
 	switch {
 	case err == io.EOF && s.err != nil:
 		return s.err
@@ -220,7 +220,7 @@ func (s *clientStream) receive(m any) error {
 		return status.FromContextError(err).Err()
 	}
 	s.answered = true
-	return decodeWithin(raw, m, s.options.maxReceive)
+	return got.unpack(m, s.options.maxReceive, s.options.reuse)
 }
 
 // finish ends this side of the stream, once, and returns the error.

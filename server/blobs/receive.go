@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 	"github.com/gatehouse-dev/gatehouse/internal/reason"
 )
 
@@ -78,6 +79,15 @@ func Receive[M any](stream Stream[M], content func(*M) *httpbody.HttpBody, maxBy
 			return nil, err
 		}
 		return content(m), nil
+	}
+	if receiver, ok := stream.(interface{ RecvMsg(any) error }); ok && inprocess.ReuseReceived(stream.Context()) {
+		m := new(M) // the data of each message is read before the next one is received
+		u.next = func() (*httpbody.HttpBody, error) {
+			if err := receiver.RecvMsg(m); err != nil {
+				return nil, err
+			}
+			return content(m), nil
+		}
 	}
 	return first, u, nil
 }

@@ -19,8 +19,9 @@ import (
 )
 
 // DefaultChunkBytes is the maximum of a file that one message holds, unless
-// [File.ChunkBytes] says otherwise.
-const DefaultChunkBytes = 64 << 10
+// [File.ChunkBytes] says otherwise. The message fits into 32 KiB, above which gRPC
+// takes buffers of 1 MiB.
+const DefaultChunkBytes = 32<<10 - 512
 
 // maxChunkBytes leaves room for the rest of a message within the 4 MiB that gRPC
 // clients accept by default.
@@ -75,7 +76,8 @@ func Seeker(r io.ReadSeeker) func(ctx context.Context, offset, length int64) (io
 // answered with the whole file, as RFC 9110 §14.2 allows; a range outside the
 // file is OUT_OF_RANGE. A caller with "if-none-match" or with "http-method" of HEAD
 // gets no content that it does not need. Serve must be the first to send on the
-// stream.
+// stream. All messages have their data in the same memory: an interceptor that keeps
+// one after it was sent must copy it.
 func Serve(stream grpc.ServerStreamingServer[httpbody.HttpBody], f File) error {
 	if f.Open == nil || f.Size < 0 || f.ChunkBytes < 0 {
 		return status.Errorf(codes.Internal, "blobs: a File needs Open, and a Size and ChunkBytes that are not negative, not %d and %d", f.Size, f.ChunkBytes)
@@ -129,9 +131,9 @@ func (f *File) send(stream grpc.ServerStreamingServer[httpbody.HttpBody], part s
 	}
 	defer content.Close() // nothing was written
 	chunk := int64(min(cmp.Or(f.ChunkBytes, DefaultChunkBytes), maxChunkBytes))
+	buffer := make([]byte, min(chunk, part.length))
 	for sent := int64(0); sent < part.length; {
-		// gRPC may use a message after it was sent, so that each has its own buffer.
-		data := make([]byte, min(chunk, part.length-sent))
+		data := buffer[:min(chunk, part.length-sent)]
 		n, err := io.ReadFull(content, data)
 		if err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -25,8 +25,9 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 )
 
-// chunkBytes is the maximum of a body that one message holds.
-const chunkBytes = 64 << 10
+// chunkBytes is the maximum of a body that one message holds. With what else is in
+// the message it fits into 32 KiB, above which gRPC takes buffers of 1 MiB.
+const chunkBytes = 32<<10 - 512
 
 var errUpload = errors.New("gateway: the request body was not read to its end")
 

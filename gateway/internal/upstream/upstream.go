@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
+	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
 // A Call observes one call through a [Conn]; [NewContext] attaches it.
@@ -82,11 +83,15 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if err != nil {
 		return nil, err
 	}
-	cs, err := c.conn.NewStream(ctx, desc, method, append(opts, c.limit)...)
+	output, ok := c.outputs[method]
+	opts = append(opts, c.limit)
+	if ok && output.Descriptor().FullName() == bytesName {
+		opts = append(opts, inprocess.Reuse()) // see Receive
+	}
+	cs, err := c.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		return nil, err
 	}
-	output, ok := c.outputs[method]
 	if !ok {
 		return cs, nil // an upload with one answer
 	}
@@ -124,15 +129,26 @@ type Stream struct {
 	oneRequest bool          // the client sends one message
 	sent       any           // that message
 	first      proto.Message // received by Header, not yet handed out
+	bytes      proto.Message // that Receive returns of a stream of HttpBody
 	ended      bool          // everything has been received
 }
+
+// bytesName is the type of messages that are bytes of any type.
+const bytesName = "google.api.HttpBody"
 
 // End makes RecvMsg return io.EOF from now on.
 func (s *Stream) End() { s.ended = true }
 
-// Receive returns the next message, io.EOF at the end of the stream.
+// Receive returns the next message, io.EOF at the end of the stream. An HttpBody is
+// valid until the next call: a file has many of them.
 func (s *Stream) Receive() (proto.Message, error) {
-	m := s.output.New().Interface()
+	m := s.bytes
+	if m == nil {
+		m = s.output.New().Interface()
+	}
+	if s.output.Descriptor().FullName() == bytesName {
+		s.bytes = m
+	}
 	if err := s.RecvMsg(m); err != nil {
 		return nil, err
 	}
@@ -187,6 +203,7 @@ func (s *Stream) RecvMsg(m any) error {
 	}
 	if first := s.first; first != nil {
 		s.first = nil
+		proto.Reset(m.(proto.Message))
 		proto.Merge(m.(proto.Message), first)
 		return nil
 	}
