@@ -83,8 +83,8 @@ func (p *program) runDev(ctx context.Context) error {
 		Users:    people.users,
 		Machines: people.machines,
 		Policies: people.policies,
-		Audience: cfg.Server.Authn.Audience,
-		Now:      p.now, NewKey: p.newKey(),
+		Audience: cfg.Server.Authn.Audience, Audiences: routeAudiences(cfg),
+		Now: p.now, NewKey: p.newKey(),
 		Logger: p.logger.With("part", "provider"),
 	})
 	if err != nil {
@@ -221,4 +221,18 @@ func (p *program) stayOnLoopback() error {
 		}
 	}
 	return p.values.Explain(errors.Join(errs...))
+}
+
+// routeAudiences returns what the routes of the bff need tokens for besides the API's.
+func routeAudiences(cfg *config) []string {
+	var list []string
+	for _, r := range cfg.BFF.Routes {
+		switch {
+		case r.Token.Audience != "":
+			list = append(list, r.Token.Audience)
+		case r.Token.Kind == bff.TokenClient:
+			list = append(list, cfg.Server.Authn.Audience)
+		}
+	}
+	return list
 }

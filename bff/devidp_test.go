@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/session/sessiontest"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
+	"github.com/gatehouse-dev/gatehouse/internal/token"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
@@ -30,7 +31,7 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	base, issuer := "http://localhost:"+port, "http://"+idp.Listener.Addr().String()
 
 	provider, err := devidp.New(devidp.Config{
-		Issuer: issuer, Audience: audience, Now: clock.Now, Logger: logger(everything),
+		Issuer: issuer, Audience: audience, Audiences: []string{ordersAudience, stockAudience}, Now: clock.Now, Logger: logger(everything),
 		Users: []directory.User{{Key: "seller", Name: "Sofia Marchetti", Permissions: []string{"products:write"}}},
 		Clients: []devidp.Client{{
 			ID: clientID, Secret: clientSecret, RedirectURIs: []string{base + "/api/auth/callback"}, PostLogoutRedirectURIs: []string{base},
@@ -55,8 +56,9 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	routes, behind := tokenRoutes(t)
 	b, err := bff.New(bff.Config{
-		BaseURL: base, Provider: followed, Client: bff.ClientConfig{ID: clientID, Secret: clientSecret}, Login: bff.LoginConfig{Audience: audience},
+		Routes: routes, BaseURL: base, Provider: followed, Client: bff.ClientConfig{ID: clientID, Secret: clientSecret}, Login: bff.LoginConfig{Audience: audience},
 		Sessions: bff.SessionConfig{Store: store, Secrets: []string{rand.Text() + rand.Text()}}, API: api, Now: clock.Now, Logger: logger(everything),
 	})
 	if err != nil {
@@ -134,6 +136,15 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	if status := call(); status != http.StatusOK {
 		t.Errorf("the API: status %d", status)
 	}
+	for range 2 {
+		for _, r := range routes {
+			if status, _, body := do(http.MethodGet, base+r.Path, nil, "*/*"); status != http.StatusOK {
+				t.Errorf("%s: status %d: %s", r.Path, status, body)
+			}
+		}
+		wantAudiences(t, behind.requests(), len(routes))
+		clock.Advance(20 * time.Minute)
+	}
 	for range 3 {
 		clock.Advance(20 * time.Minute)
 		if status := call(); status != http.StatusOK {
@@ -151,5 +162,37 @@ func TestWithTheDevelopmentProvider(t *testing.T) {
 	_, at, page := open(base + "/private")
 	if !strings.HasPrefix(at.String(), issuer) || !strings.Contains(page, "Sofia") {
 		t.Errorf("/private did not ask again: at %s", at)
+	}
+}
+
+const (
+	ordersAudience = "https://orders.example.com"
+	stockAudience  = "stock"
+)
+
+// tokenRoutes are routes with tokens of all kinds to one server.
+func tokenRoutes(t *testing.T) ([]bff.Route, *backend) {
+	be := newBackend(t, nil)
+	return []bff.Route{
+		{Path: "/orders", Upstream: be.to(), Token: bff.RouteToken{Audience: ordersAudience}},
+		{Path: "/stock", Upstream: be.to(), Token: bff.RouteToken{Audience: stockAudience, Grant: bff.GrantExchange}},
+		{Path: "/mail", Upstream: be.to(), Public: true, Token: bff.RouteToken{Kind: bff.TokenClient, Audience: ordersAudience}},
+	}, be
+}
+
+// wantAudiences checks that requests have tokens for what their paths are.
+func wantAudiences(t *testing.T, requests []*http.Request, count int) {
+	t.Helper()
+	if len(requests) != count {
+		t.Errorf("%d requests, want %d", len(requests), count)
+	}
+	for _, r := range requests {
+		want := ordersAudience
+		if strings.HasPrefix(r.URL.Path, "/stock") {
+			want = stockAudience
+		}
+		if got, err := token.ReadUnverified(bearer(r)); err != nil || len(got.Audience) != 1 || got.Audience[0] != want {
+			t.Errorf("%s: a token for %v, %v, want %s", r.URL.Path, got.Audience, err, want)
+		}
 	}
 }

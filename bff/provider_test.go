@@ -228,19 +228,28 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 		if g = p.grants[f.Get("refresh_token")]; g != nil && g.current != f.Get("refresh_token") {
 			g.revoked = true // reuse: it was stolen
 		}
+	case "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange":
+		g = &grant{}
 	}
 	if g == nil || g.revoked {
 		reply(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant", "error_description": "<script>alert(1)</script>"})
 		return
 	}
 	access := secret("access token", "at-"+rand.Text())
+	if target := f.Get("audience"); target != "" && target != audience {
+		access = secret("access token", p.signer.Mint(map[string]any{"aud": target}))
+	}
 	answer := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": int(p.lifetime.Seconds())}
 	if slices.Contains(strings.Fields(g.request.Get("scope")), "offline_access") {
 		g.current = secret("refresh token", "rt-"+rand.Text())
 		p.grants[g.current] = g
 		answer["refresh_token"] = g.current
 	}
-	answer["id_token"] = p.idToken(g, access)
+	if g.request == nil {
+		answer["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
+	} else {
+		answer["id_token"] = p.idToken(g, access)
+	}
 	lay(answer, p.answer)
 	reply(w, http.StatusOK, answer)
 }

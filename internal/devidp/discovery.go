@@ -30,6 +30,10 @@ type metadata struct {
 }
 
 func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
+	grants := []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials}
+	if len(rl.audiences) > 0 {
+		grants = append(grants, oidc.GrantTypeTokenExchange)
+	}
 	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
 	writeJSON(w, http.StatusOK, &metadata{
 		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
@@ -43,7 +47,7 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 			ScopesSupported:                        append(append([]string(nil), directory.StandardScopes...), rl.apiScopes()...),
 			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
-			GrantTypesSupported:                    []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
+			GrantTypesSupported:                    grants,
 			SubjectTypesSupported:                  []string{"public"},
 			IDTokenSigningAlgValuesSupported:       []string{string(jose.RS256)},
 			TokenEndpointAuthMethodsSupported:      methods,

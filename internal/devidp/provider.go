@@ -73,6 +73,10 @@ type Config struct {
 	// It must differ from the ids of all clients, so that ID tokens do not pass for
 	// access tokens.
 	Audience string
+	// Audiences are other identifiers. Relying parties can have tokens for them by the
+	// refresh grant, by token exchange (RFC 8693) and, for themselves, by client
+	// credentials. For themselves they have tokens for Audience only if it is listed.
+	Audiences []string
 	// Behavior is the behavior at the start, and after a Reset.
 	Behavior Behavior
 	// HTTPClient sends back-channel logout requests; nil means a client that follows
@@ -112,7 +116,7 @@ func New(cfg Config) (*Provider, error) {
 		issuer:   cfg.Issuer,
 		base:     strings.TrimSuffix(cfg.Issuer, "/"),
 		cookie:   newSessionCookie(issuer),
-		audience: cfg.Audience,
+		audience: cfg.Audience, audiences: cfg.Audiences,
 		controls: &controls{initial: behavior, current: behavior},
 		now:      cfg.Now,
 		log:      cfg.Logger,

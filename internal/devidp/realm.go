@@ -22,14 +22,16 @@ type realm struct {
 	clients  clients
 	pages    *pages
 	audience string
-	controls *controls
-	now      func() time.Time
-	log      *slog.Logger
-	decoder  *schema.Decoder
-	signing  *signingKeys
-	users    *directory.Directory
-	state    *state
-	policies directory.PolicyValues
+	// audiences are others, for which relying parties may have tokens.
+	audiences []string
+	controls  *controls
+	now       func() time.Time
+	log       *slog.Logger
+	decoder   *schema.Decoder
+	signing   *signingKeys
+	users     *directory.Directory
+	state     *state
+	policies  directory.PolicyValues
 }
 
 // session returns the session of the browser that sent r, or nil.

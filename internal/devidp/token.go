@@ -27,16 +27,20 @@ func (t *tokens) serve(w http.ResponseWriter, r *http.Request) {
 		t.writeError(w, r, err)
 		return
 	}
-	var resp *oidc.AccessTokenResponse
+	var resp any
 	switch grantType := oidc.GrantType(r.PostForm.Get("grant_type")); {
 	case grantType == oidc.GrantTypeClientCredentials && client.machine != nil:
 		resp, err = t.machineToken(r, client.machine)
+	case grantType == oidc.GrantTypeClientCredentials && len(t.audiences) > 0:
+		resp, err = t.clientToken(r, client)
 	case grantType == oidc.GrantTypeClientCredentials, client.machine != nil && grantType != "":
 		err = oidc.ErrUnauthorizedClient().WithDescription("client_credentials is for machines only, the other grants are for relying parties")
 	case grantType == oidc.GrantTypeCode:
 		resp, err = t.exchangeCode(r, client)
 	case grantType == oidc.GrantTypeRefreshToken:
 		resp, err = t.refreshTokens(r, client)
+	case grantType == oidc.GrantTypeTokenExchange && len(t.audiences) > 0:
+		resp, err = t.exchangeToken(r, client)
 	case grantType == "":
 		err = oidc.ErrInvalidRequest().WithDescription("grant_type is missing")
 	default:
@@ -67,14 +71,15 @@ func (t *tokens) exchangeCode(r *http.Request, client *registration) (*oidc.Acce
 	if err := op.AuthorizeCodeChallenge(r.PostForm.Get("code_verifier"), challenge); err != nil {
 		return nil, err
 	}
-	return t.issue(code.grant, code.grant.scopes, code.request.nonce, t.controls.behavior().RefreshTokens != NoRefreshTokens)
+	return t.issue(code.grant, t.audience, code.grant.scopes, code.request.nonce, t.controls.behavior().RefreshTokens != NoRefreshTokens)
 }
 
 func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.AccessTokenResponse, error) {
 	if r.PostForm.Get("refresh_token") == "" {
 		return nil, oidc.ErrInvalidRequest().WithDescription("refresh_token is missing")
 	}
-	if err := t.checkTarget(r.PostForm); err != nil {
+	target, err := t.target(r.PostForm)
+	if err != nil {
 		return nil, err
 	}
 	rotate := t.controls.behavior().RefreshTokens == RotateRefreshTokens
@@ -86,7 +91,7 @@ func (t *tokens) refreshTokens(r *http.Request, client *registration) (*oidc.Acc
 		return nil, err
 	}
 	// OpenID Connect Core §12.2: the ID token of a refresh should carry no nonce.
-	return t.issue(g, scopes, "", rotate)
+	return t.issue(g, target, scopes, "", rotate)
 }
 
 // machineToken issues an access token to a machine, without a refresh token (RFC
@@ -131,7 +136,10 @@ func KeySet(base string) string { return base + pathKeys }
 // accessClaims completes the claims of an access token with those of RFC 9068.
 func (rl *realm) accessClaims(claims oidc.TokenClaims, scopes []string, more map[string]any, now time.Time) *oidc.AccessTokenClaims {
 	claims.Issuer = cmp.Or(claims.Issuer, rl.issuer)
-	claims.Audience, claims.AuthorizedParty = oidc.Audience{rl.audience}, claims.ClientID
+	claims.AuthorizedParty = claims.ClientID
+	if len(claims.Audience) == 0 {
+		claims.Audience = oidc.Audience{rl.audience}
+	}
 	claims.IssuedAt, claims.JWTID = oidc.FromTime(now), newSecret()
 	claims.Expiration = oidc.FromTime(now.Add(rl.controls.behavior().AccessTokenLifetime))
 	return &oidc.AccessTokenClaims{TokenClaims: claims, Scopes: scopes, Claims: more}
@@ -153,14 +161,14 @@ func (t *tokens) respond(claims oidc.TokenClaims, scopes []string, more map[stri
 // issue returns the tokens of a response, with Auth0's permissions claim. With refresh
 // there is a refresh token if the grant has offline_access, also if the scopes of the
 // access token are fewer.
-func (t *tokens) issue(g *grant, scopes []string, nonce string, refresh bool) (*oidc.AccessTokenResponse, error) {
+func (t *tokens) issue(g *grant, audience string, scopes []string, nonce string, refresh bool) (*oidc.AccessTokenResponse, error) {
 	now := t.now()
 	u := t.users.Still(g.user, now)
 	if u == nil {
 		return nil, oidc.ErrInvalidGrant().WithDescription("the user is no longer known")
 	}
 	claims := oidc.TokenClaims{
-		Subject: u.Subject, ClientID: g.client.ID,
+		Subject: u.Subject, ClientID: g.client.ID, Audience: oidc.Audience{audience},
 		AuthTime: oidc.FromTime(g.authTime), AuthenticationContextClassReference: g.acr,
 	}
 	more := map[string]any{"sid": g.sid, directory.PermissionsClaim: u.Permissions}
