@@ -351,7 +351,7 @@ func nameProblem(name string) string {
 		return "is missing; give the name under which buyers save the file"
 	case len(name) > maxNameBytes:
 		return fmt.Sprintf("has %d bytes, and %d are the most", len(name), maxNameBytes)
-	case !utf8.ValidString(name), strings.ContainsFunc(name, func(c rune) bool { return c != ' ' && !unicode.IsPrint(c) }):
+	case !utf8.ValidString(name), strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) && !unicode.Is(unicode.Zs, c) }): // Zs: macOS writes U+202F
 		return "must be one line of printable characters"
 	case strings.ContainsAny(name, `/\`), strings.Trim(name, ". ") == "":
 		return "must be a name and no path"

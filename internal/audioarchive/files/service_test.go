@@ -130,6 +130,9 @@ func TestUploadRefusals(t *testing.T) {
 		{"too large", "sofia", "InvalidArgument CONTENT_TOO_LONG", nil, strings.Repeat("x", 1001)},
 		{"another size", "sofia", "InvalidArgument size_bytes", func(r *audioarchivev1.UploadProductFileRequest) { r.SizeBytes = 3 }, "four"},
 		{"empty", "sofia", "InvalidArgument content", nil, ""},
+		{"a space of macOS", "sofia", "OK", func(r *audioarchivev1.UploadProductFileRequest) {
+			r.FileName, r.ValidateOnly = "Take at 9.41\u202fAM.wav", true
+		}, ""},
 		{"validated only", "sofia", "OK", func(r *audioarchivev1.UploadProductFileRequest) { r.ValidateOnly = true; r.SizeBytes = 1000 }, ""},
 	} {
 		req := &audioarchivev1.UploadProductFileRequest{Name: p.GetName(), FileName: "a.wav"}
