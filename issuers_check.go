@@ -31,7 +31,7 @@ func (p *parts) checkIssuer(ctx context.Context, i int) check.Result {
 	key := func(name string) string { return fmt.Sprintf("issuers[%d].%s", i, name) }
 	proof := "issuer " + c.Provider.Issuer()
 	if c.Provider == p.provider {
-		return check.Good(proof, "the issuer that users sign in at, with rules of its own; %s", permitted(c))
+		return check.Good(proof, "issuer %s: users sign in there; its tokens have rules of their own; %s", c.Provider.Issuer(), permitted(c))
 	}
 	if err := c.Provider.Refresh(ctx); err != nil {
 		problem, remedy := cause.Of(err)
@@ -51,12 +51,12 @@ func (p *parts) checkIssuer(ctx context.Context, i int) check.Result {
 		default:
 			remedy = joined(remedy, "correct "+key("issuer")+", let this machine reach it, or give the address of its key set as "+key("jwks-url"))
 		}
-		return check.Bad(proof, remedy, "its keys cannot be had, so that its tokens get 503: %s", what)
+		return check.Bad(proof, remedy, "issuer %s: no keys, so that its tokens get 503: %s", c.Provider.Issuer(), what)
 	}
 	if err := token.KeysFit(c.Provider, c.Algorithms, key("algorithms")); err != nil {
-		return check.Bad(proof, "", "%v", err)
+		return check.Bad(proof, "", "issuer %s: %v", c.Provider.Issuer(), err)
 	}
-	return check.Good(proof, "its key set has keys that can be used (%s); %s", strings.Join(c.Provider.KeyAlgorithms(), ", "), permitted(c))
+	return check.Good(proof, "issuer %s: its key set has keys that can be used (%s); %s", c.Provider.Issuer(), strings.Join(c.Provider.KeyAlgorithms(), ", "), permitted(c))
 }
 
 func joined(remedy, more string) string {
