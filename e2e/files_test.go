@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -248,11 +247,9 @@ func startFiles(t *testing.T, apart bool) string {
 		rest.Config = g.Server()
 		rest.Start()
 		t.Cleanup(rest.Close)
-		target, err := url.Parse(rest.URL)
-		if err != nil {
+		if api, err = bff.NewUpstream(bff.UpstreamConfig{Targets: []string{rest.URL}, Probe: bff.ProbeNone}); err != nil {
 			t.Fatal(err)
 		}
-		api = bff.NewProxy(target, nil)
 	}
 	store, err := memory.New(memory.Config{})
 	if err != nil {
