@@ -122,6 +122,12 @@ func TestAccessTokenDoesNotFit(t *testing.T) {
 	}
 
 	log = logBuffer{}
+	start(t, logTo(&log), func(cfg *bff.Config) { cfg.Login.OpaqueTokens = true }).browser().signIn()
+	if lines := log.lines(event); len(lines) > 0 {
+		t.Errorf("opaque, and introspected: got %q", lines)
+	}
+
+	log = logBuffer{}
 	s = start(t, logTo(&log), func(cfg *bff.Config) { cfg.Login.Audience = "" })
 	s.browser().signIn()
 	if lines := log.lines(event); len(lines) != 0 {
