@@ -71,7 +71,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", to)
-		w.WriteHeader(http.StatusTemporaryRedirect)
+		w.WriteHeader(http.StatusFound) // net/http does not repeat a body
 	}
 }
 
