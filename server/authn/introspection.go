@@ -38,7 +38,7 @@ type IntrospectionConfig struct {
 	// Default: DefaultIntrospectionRate.
 	Rate int
 	// HTTPClient sends the requests, each of which ends within 5 seconds. Redirects are
-	// not followed. Default: http.DefaultClient.
+	// not followed. Default: one with http.DefaultTransport.
 	HTTPClient *http.Client
 	// Rand makes the ids of client assertions. Default: crypto/rand.
 	Rand io.Reader

@@ -61,7 +61,8 @@ type Endpoint struct {
 	http    *http.Client
 	outage  *outage.Monitor
 	refused atomic.Pointer[Refusal] // of the client; nil after a success
-	logged  *throttle.Log           // refusals
+	logged  *throttle.Log           // refusals of the client
+	others  *throttle.Log           // other refusals, which a token may cause
 	pause   atomic.Int64            // Unix nanoseconds of its end
 }
 
@@ -92,7 +93,7 @@ func (r *Refusal) outage() bool {
 
 // NewEndpoint returns an Endpoint. It fails if the client's key cannot be read.
 func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
-	e := &Endpoint{cfg: cfg, logged: throttle.Every(time.Minute)}
+	e := &Endpoint{cfg: cfg, logged: throttle.Every(time.Minute), others: throttle.Every(time.Minute)}
 	if err := e.SetCredential(cfg.Client.Secret, cfg.Client.Key); err != nil {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string) (stri
 		}
 		return "", err
 	case refused && !refusal.outage(): // something about this token
-		if ok, _ := e.logged.Next(); ok {
+		if ok, _ := e.others.Next(); ok {
 			e.cfg.Logger.WarnContext(ctx, "token introspection refused", "err", refusal)
 		}
 		return "", err

@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The deployments, as JSON: the command, the parts in it, and the secrets that these read. */}}
 {{- define "gatehouse.deployments" -}}
 {{- $bff := list "secret" "oidc-client-secret" "oidc-client-key" "session-store" "denylist" -}}
-{{- $server := list "database-url" "denylist" -}}
+{{- $server := list "database-url" "denylist" "introspection-client-secret" "introspection-client-key" -}}
 {{- if eq .Values.topology "all" -}}
 {{- dict "all" (list
   (dict "name" "bff" "command" "serve" "parts" (list "bff" "gateway" "server") "secrets" (concat $bff $server | uniq))) | toJson -}}
@@ -72,7 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail (printf "settings.%s is missing" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name := list "secret" "oidc-client-secret" "oidc-client-key" "session-store" "database-url" "denylist" -}}
+{{- range $name := list "secret" "oidc-client-secret" "oidc-client-key" "session-store" "database-url" "denylist" "introspection-client-secret" "introspection-client-key" -}}
 {{- range $settings := list $.Values.settings $.Values.bff.settings $.Values.gateway.settings $.Values.server.settings -}}
 {{- if and (hasKey $settings $name) (not (has (get $settings $name) (list "memory:"))) -}}
 {{- fail (printf "settings.%s is a secret; put it into the Secret that secrets.existingSecret names, and %s into secrets.keys" $name $name) -}}
