@@ -197,7 +197,9 @@ func (v *Verifier[P]) answer(ctx context.Context, raw string) (_ *answer[P], cac
 		}
 		return kept, true, nil
 	case !kept.expiry.IsZero() && !now.Before(kept.expiry):
-		return nil, true, &token.Error{Reason: token.ReasonExpired, Err: fmt.Errorf("exp was %s", kept.expiry.UTC().Format(time.RFC3339))}
+		return nil, true, &token.Error{
+			Reason: token.ReasonExpired, Err: fmt.Errorf("exp was %s", kept.expiry.UTC().Format(time.RFC3339)),
+		}
 	}
 	select {
 	case r := <-v.ask(ctx, h, raw):
@@ -206,7 +208,9 @@ func (v *Verifier[P]) answer(ctx context.Context, raw string) (_ *answer[P], cac
 		}
 		return r.Val.(*answer[P]), false, nil
 	case <-ctx.Done():
-		return nil, false, &token.Error{Reason: token.ReasonUnavailable, Err: fmt.Errorf("waiting for the introspection endpoint: %w", context.Cause(ctx))}
+		return nil, false, &token.Error{
+			Reason: token.ReasonUnavailable, Err: fmt.Errorf("waiting for the introspection endpoint: %w", context.Cause(ctx)),
+		}
 	}
 }
 
