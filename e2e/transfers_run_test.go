@@ -124,6 +124,31 @@ func TestTransfers(t *testing.T) {
 						t.Error(err)
 					}
 				},
+				"logout ends a download": func(t *testing.T) {
+					other := &transferSystem{base: s.base, user: entersAs(t, s.base, "seller")}
+					p := plan{size: 1 << 41}
+					resp := other.do(t, other.request(t.Context(), t, "GET", p, nil))
+					if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+						t.Fatal(err)
+					}
+					other.user.open(t, s.base+"/api/auth/logout")
+					if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+						t.Error("the download ended without an error")
+					}
+					s.recorded(t, slack, "download "+p.String()+": Canceled")
+				},
+				"logout ends an upload": func(t *testing.T) {
+					other := &transferSystem{base: s.base, user: entersAs(t, s.base, "admin")}
+					p := plan{size: 12}
+					go func() {
+						if resp, err := other.user.client.Do(other.request(t.Context(), t, "PUT", p, &patternFile{left: 1 << 41})); err == nil {
+							resp.Body.Close()
+						}
+					}()
+					s.recorded(t, patience, "open "+p.String())
+					other.user.open(t, s.base+"/api/auth/logout")
+					s.recorded(t, slack, "upload "+p.String()+": Canceled")
+				},
 				"slow service": func(t *testing.T) { s.uploads(t, plan{pause: 20 * time.Millisecond}, 2<<20, -1) },
 			}
 			for name, test := range tests {
@@ -170,7 +195,8 @@ func (s *transferSystem) uploads(t *testing.T, p plan, size, length int64, heade
 // while it is being sent.
 func (s *transferSystem) refused(t *testing.T, p plan, status int) {
 	t.Helper()
-	r := s.request(t.Context(), t, "PUT", p, &patternFile{left: 1 << 50})
+	// Not faster than a network: the rest of a body is read for a while, and up to 64 MiB.
+	r := s.request(t.Context(), t, "PUT", p, &patternFile{left: 1 << 50, pause: time.Millisecond, ctx: t.Context()})
 	resp, err := s.user.client.Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -24,8 +24,8 @@ const maxHints = 8
 // They are part of the final header even if they are removed before it:
 // net/http/httputil clears them after each 1xx.
 //
-// An answer that turns out to last, a stream or a connection that is taken over,
-// ends with its session. That shows when its header is sent, and other answers
+// An answer that turns out to last, a stream, a file or a connection that is taken
+// over, ends with its session, and so does a long upload. That shows when its header is sent, and other answers
 // cost nothing: the answer is cut at its connection, because a context that can
 // be cancelled would have to be made for each request beforehand.
 type Answer struct {
@@ -85,9 +85,12 @@ func (a *Answer) WriteHeader(status int) {
 		return
 	}
 	a.addOurs()
-	if status == http.StatusOK && Lasts(a.Header()) {
+	switch {
+	case status == http.StatusOK && Lasts(a.Header()):
 		a.call.Opened(status)
 		a.endWithSession()
+	case (status == http.StatusOK || status == http.StatusPartialContent) && isLong(a.Header()):
+		a.watchSession()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -98,7 +101,12 @@ func (a *Answer) endWithSession() {
 	if a.closer != nil {
 		a.closer.begin(a.Header())
 	}
-	if a.Session != nil {
+	a.watchSession()
+}
+
+// watchSession cuts the answer when its session ends.
+func (a *Answer) watchSession() {
+	if a.Session != nil && a.watch == nil {
 		a.watch = watch(a.Sessions, a.Session, func() { Sever(a.ResponseWriter) })
 	}
 }

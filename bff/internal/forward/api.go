@@ -292,6 +292,9 @@ func tooLarge(w http.ResponseWriter) {
 
 // call has the API answer a request with the authorization of the answer.
 func (api *API) call(a *apiAnswer, r *http.Request) {
+	if r.ContentLength < 0 || r.ContentLength > longBytes {
+		a.watchSession()
+	}
 	serve := func(ctx context.Context) {
 		api.cfg.Handler.ServeHTTP(a, api.outgoing(ctx, r, a.authorization))
 		a.finish()

@@ -3,6 +3,7 @@ package forward
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,20 @@ func (sw *sessionWatch) release() {
 var lasting = []string{
 	"text/event-stream", "application/x-ndjson", "application/jsonl", "application/json-seq", "application/stream+json",
 	"multipart/x-mixed-replace", "application/connect+", "application/grpc",
+}
+
+// longBytes is the length from which a body takes long enough to end with its session.
+const longBytes = 1 << 20
+
+// isLong reports whether an answer with this header is a file that may take long: one
+// of more than longBytes, or of unknown length. Pages and JSON are not.
+func isLong(h http.Header) bool {
+	mediaType := h.Get("Content-Type")
+	if strings.HasPrefix(mediaType, "application/json") || strings.HasPrefix(mediaType, "text/html") { // nearly all
+		return false
+	}
+	length, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	return err != nil || length > longBytes
 }
 
 // Lasts reports whether an answer with this header is a stream, which ends with

@@ -139,6 +139,17 @@ func (w *Writer) SetWriteDeadline(deadline time.Time) error {
 	return w.control().SetWriteDeadline(deadline)
 }
 
+// SetReadDeadline sets the deadline for the body of the request, unless the answer was
+// severed: a handler that sets one before each read would undo that.
+func (w *Writer) SetReadDeadline(deadline time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.severed {
+		return nil
+	}
+	return w.control().SetReadDeadline(deadline)
+}
+
 // Unwrap serves http.ResponseController.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
