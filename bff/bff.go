@@ -77,7 +77,8 @@ type BFF struct {
 	pending   *logout.Revocations
 	account   *account.Handlers
 	api       *forward.API
-	routes    *routes // nil for none
+	routes    *routes            // nil for none
+	tokens    *routetoken.Tokens // of routes, nil without
 	frontend  *frontend.Frontend
 	// work counts the refreshes, code exchanges and revocations that Run waits
 	// for, at most for workLimit.
@@ -208,10 +209,11 @@ func New(cfg Config) (*BFF, error) {
 	}
 	b.api = forward.NewAPI(api)
 	if len(cfg.Routes) > 0 {
-		b.routes = newRoutes(cfg, api, b.api, routetoken.New(routetoken.Config{
+		b.tokens = routetoken.New(routetoken.Config{
 			Sessions: b.sessions, Party: b.party, Refresher: b.refresher, Setting: cfg.SettingName,
 			Work: &b.work, Now: cfg.Now, Logger: cfg.Logger, MeterProvider: cfg.MeterProvider, Tracer: b.tracer,
-		}))
+		})
+		b.routes = newRoutes(cfg, api, b.api, b.tokens)
 	}
 	b.frontend = frontend.New(frontend.Config{
 		Handler: cfg.Frontend, Rules: rules, Base: base, Manager: b.sessions, Sessions: lookup, Watcher: lookup,

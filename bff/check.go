@@ -46,11 +46,15 @@ type Registration struct {
 // Check proves the configuration at the provider, as far as that is possible
 // before the first login. A result says what holds, what does not, with a
 // remedy, or what could not be proved. Check makes a few requests that the
-// provider refuses, one of them with a wrong credential, and changes nothing
-// there. verify, if not nil, verifies an access token as the server does.
+// provider refuses, one of them with a wrong credential, and requests the
+// client's own tokens of routes. It changes nothing there. verify, if not nil, verifies an access token as the server does.
 func (b *BFF) Check(ctx context.Context, verify func(ctx context.Context, accessToken string) error) []CheckResult {
 	var results []CheckResult
-	for _, r := range b.prober.Check(ctx, verify) {
+	found := b.prober.Check(ctx, verify)
+	if md, err := b.provider.Metadata(); err == nil && b.tokens != nil {
+		found = append(found, b.tokens.Check(ctx, md)...)
+	}
+	for _, r := range found {
 		results = append(results, CheckResult{CheckStatus(r.Status), r.Proof, r.What, r.Remedy, r.Optional})
 	}
 	return results

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/bff/internal/respond"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/route"
 	"github.com/gatehouse-dev/gatehouse/bff/internal/routetoken"
+	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
 	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
@@ -162,6 +164,16 @@ func (t RouteToken) validate() error {
 // validateRoutes returns what is wrong with each route, and with several beside each other.
 func validateRoutes(routes []Route) error {
 	var errs []error
+	tokens := map[RouteToken]bool{}
+	for _, r := range routes {
+		if cmp.Or(r.Token.Kind, TokenUser) == TokenUser && r.Token.Audience != "" {
+			tokens[RouteToken{Audience: r.Token.Audience, Scope: r.Token.Scope, Grant: cmp.Or(r.Token.Grant, GrantRefresh)}] = true
+		}
+	}
+	if len(tokens) > session.MaxRoutes {
+		errs = append(errs, invalid.Field("Routes", len(tokens), "is the number of different tokens for users, and a session keeps "+strconv.Itoa(session.MaxRoutes),
+			"let routes share an audience and scope"))
+	}
 	for i := range routes {
 		in := fmt.Sprintf("Routes[%d]", i)
 		err := routes[i].validate()

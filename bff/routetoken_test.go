@@ -4,9 +4,13 @@ package bff_test
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/bff"
 )
 
 // Parallel requests for the API and for routes with tokens of all kinds, at several nodes: each
@@ -61,5 +65,44 @@ func TestRouteTokensAtSeveralNodes(t *testing.T) {
 				t.Error("the grant was revoked")
 			}
 		})
+	}
+}
+
+// The check requests the client's own tokens, and says what only a user can prove.
+func TestCheckOfRouteTokens(t *testing.T) {
+	t.Parallel()
+	routes, _ := tokenRoutes(t)
+	s := start(t, routed(routes...))
+	for status, want := range map[bff.CheckStatus]string{
+		bff.CheckOK:      `route token: /mail: the client gets a token for "https://orders.example.com" by client credentials`,
+		bff.CheckUnknown: `route token: /stock: that users get a token for "stock" (grant: exchange) needs a user`,
+	} {
+		if got := found(s, status); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", status, got, want)
+		}
+	}
+	s = start(t, routed(routes...))
+	s.idp.change(func(p *provider) {
+		p.metadata["grant_types_supported"] = []string{"authorization_code", "refresh_token", "client_credentials"}
+		p.answer = map[string]any{"access_token": "opaque"}
+	})
+	s.reconfigure()
+	if got, want := found(s, bff.CheckWarn), "token-exchange, which Routes[1] (/stock) uses"; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := found(s, bff.CheckWrong), "/mail (Routes[2]): the client does not get a token"; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A session does not keep more tokens than it has room for, so that more are refused.
+func TestTooManyRouteTokens(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for n := range 17 {
+		s.cfg.Routes = append(s.cfg.Routes, bff.Route{Path: "/r" + strconv.Itoa(n), Token: bff.RouteToken{Audience: "a" + strconv.Itoa(n)}})
+		if err := s.cfg.Validate(); (err != nil) != (n == 16) {
+			t.Errorf("%d routes: %v", n+1, err)
+		}
 	}
 }

@@ -82,6 +82,7 @@ type Tokens struct {
 	mu      sync.Mutex
 	clients map[string]*client // by key
 	users   map[string]*users
+	sources []*Source // each key once
 }
 
 // New returns Tokens.
@@ -108,11 +109,13 @@ func (t *Tokens) Source(r Route) *Source {
 	if r.Grant == Client {
 		if t.clients[key] == nil {
 			t.clients[key] = newClient(t.request(r, key))
+			t.sources = append(t.sources, &Source{client: t.clients[key]})
 		}
 		return &Source{client: t.clients[key]}
 	}
 	if t.users[key] == nil {
 		t.users[key] = newUsers(t.request(r, key))
+		t.sources = append(t.sources, &Source{users: t.users[key]})
 	}
 	return &Source{users: t.users[key]}
 }
