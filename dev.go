@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/stores"
 	"github.com/gatehouse-dev/gatehouse/internal/tlsconfig"
+	"github.com/gatehouse-dev/gatehouse/internal/token/jwk"
 	"github.com/gatehouse-dev/gatehouse/lifecycle"
 )
 
@@ -84,6 +85,8 @@ func (p *program) runDev(ctx context.Context) error {
 		Machines: people.machines,
 		Policies: people.policies,
 		Audience: cfg.Server.Authn.Audience, Audiences: routeAudiences(cfg),
+		// With the settings of production, so that they can be tried.
+		AccessAlgorithm: signsWith(cfg.Server.Authn.Algorithms), IDAlgorithm: signsWith(cfg.BFF.Login.IDTokenAlgorithms),
 		Now: p.now, NewKey: p.newKey(),
 		Logger: p.logger.With("part", "provider"),
 	})
@@ -178,6 +181,15 @@ func (p *program) welcome(ports *ports, people *devPeople) {
 		fmt.Fprintf(p.out, "\n  A token:     curl -s -u %s -d grant_type=client_credentials %s/oauth/token\n", credentials, p.cfg.Provider.Issuer)
 	}
 	fmt.Fprintf(p.out, "\n  Stop with Ctrl-C. With your own provider: %s serve\n\n", p.app.name())
+}
+
+// signsWith returns the algorithm of the development provider for a setting with those
+// that are accepted, "" for the default.
+func signsWith(accepted []string) string {
+	if len(accepted) == 0 {
+		return ""
+	}
+	return jwk.Canonical(accepted[0])
 }
 
 // knownHosts refuses requests for names of other machines. The development

@@ -165,7 +165,10 @@ func (p *program) admitMachines(base string, people *devPeople) {
 	}
 	p.cfg.Issuers = append(p.cfg.Issuers, issuerConfig{
 		oidc.Config{Issuer: devidp.MachineIssuer(base), JWKSURL: devidp.KeySet(base)},
-		authn.IssuerConfig{Class: authn.Machines, Audiences: []string{p.cfg.Server.Authn.Audience}, Grants: grants},
+		authn.IssuerConfig{
+			Class: authn.Machines, Audiences: []string{p.cfg.Server.Authn.Audience}, Grants: grants,
+			Algorithms: p.cfg.Server.Authn.Algorithms,
+		},
 	})
 }
 

@@ -119,6 +119,23 @@ func TestKeys(t *testing.T) {
 }
 
 // TestFaultsRefused: a test that breaks what cannot be broken fails.
+// The provider signs with the algorithms of the settings, so that sign-ins, calls and
+// rotations happen as with the application's own provider.
+func TestAlgorithms(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ access, id string }{{"ES256", "EdDSA"}, {"EdDSA", "EdDSA"}, {"PS256,RS256", "ES256"}} {
+		t.Run(c.access+" and "+c.id, func(t *testing.T) {
+			t.Parallel()
+			app := gatehousetest.Config{Settings: map[string]string{"access-token-algorithms": c.access, "id-token-algorithms": c.id}}.Start(t, notes.App())
+			reader := app.SignIn(t, "reader")
+			gatehousetest.Call(t, reader, "GET /api/notes", nil, http.StatusOK)
+			gatehousetest.Call(t, app.Client(app.Token(t, "reader")), "GET /api/notes", nil, http.StatusOK)
+			app.LogOut(t, "reader") // with a logout token
+			gatehousetest.Call(t, reader, "GET /api/notes", nil, http.StatusUnauthorized)
+		})
+	}
+}
+
 func TestFaultsRefused(t *testing.T) {
 	t.Parallel()
 	app := gatehousetest.Start(t, notes.App())

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 
-	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
 	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
@@ -49,7 +48,7 @@ func (rl *realm) discovery(w http.ResponseWriter, _ *http.Request) {
 			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery), string(oidc.ResponseModeFragment), string(oidc.ResponseModeFormPost)},
 			GrantTypesSupported:                    grants,
 			SubjectTypesSupported:                  []string{"public"},
-			IDTokenSigningAlgValuesSupported:       []string{string(jose.RS256)},
+			IDTokenSigningAlgValuesSupported:       []string{string(rl.signing.idAlg)},
 			TokenEndpointAuthMethodsSupported:      methods,
 			RevocationEndpointAuthMethodsSupported: methods,
 			CodeChallengeMethodsSupported:          []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},

@@ -1,12 +1,17 @@
 package devidp
 
 import (
+	"cmp"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 
@@ -24,17 +29,29 @@ const (
 // A signingKey signs tokens.
 type signingKey struct {
 	public  jose.JSONWebKey
-	private *rsa.PrivateKey
+	private crypto.Signer
 }
 
 func generateKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
 
-func newSigningKey(generate func() (*rsa.PrivateKey, error)) (*signingKey, error) {
-	private, err := generate()
+// newSigningKey returns a key of an algorithm. The function generates those of RSA.
+func newSigningKey(alg jose.SignatureAlgorithm, generate func() (*rsa.PrivateKey, error)) (*signingKey, error) {
+	var private crypto.Signer
+	var err error
+	switch alg {
+	case jose.RS256, jose.PS256:
+		private, err = generate()
+	case jose.ES256:
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case jose.EdDSA:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		err = fmt.Errorf("unknown algorithm %q", alg)
+	}
 	if err != nil {
 		return nil, err
 	}
-	public := jose.JSONWebKey{Key: &private.PublicKey, Algorithm: string(jose.RS256), Use: "sig"}
+	public := jose.JSONWebKey{Key: private.Public(), Algorithm: string(alg), Use: "sig"}
 	thumbprint, err := public.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, err
@@ -43,10 +60,10 @@ func newSigningKey(generate func() (*rsa.PrivateKey, error)) (*signingKey, error
 	return &signingKey{public: public, private: private}, nil
 }
 
-// sign returns claims as a compact JWS with RS256.
+// sign returns claims as a compact JWS.
 func (k *signingKey) sign(claims any, typ jose.ContentType) (string, error) {
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.private, KeyID: k.public.KeyID}},
+		jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.public.Algorithm), Key: jose.JSONWebKey{Key: k.private, KeyID: k.public.KeyID}},
 		(&jose.SignerOptions{}).WithType(typ),
 	)
 	if err != nil {
@@ -55,39 +72,56 @@ func (k *signingKey) sign(claims any, typ jose.ContentType) (string, error) {
 	return oidccrypto.Sign(claims, signer)
 }
 
-// signingKeys are the published keys; the last one signs. They are safe for
-// concurrent use.
-type signingKeys struct {
-	generate func() (*rsa.PrivateKey, error)
-	all      atomic.Pointer[[]*signingKey]
+// A keyPair has the keys of one time, which are one if the algorithms are.
+type keyPair struct {
+	access *signingKey
+	id     *signingKey // of ID tokens and logout tokens
 }
 
-// newSigningKeys returns one key. The function generates all; nil means generateKey.
-func newSigningKeys(generate func() (*rsa.PrivateKey, error)) (*signingKeys, error) {
+// signingKeys are the published keys; the last pair signs. They are safe for
+// concurrent use.
+type signingKeys struct {
+	accessAlg, idAlg jose.SignatureAlgorithm
+	generate         func() (*rsa.PrivateKey, error)
+	all              atomic.Pointer[[]keyPair]
+}
+
+// newSigningKeys returns the first keys, of the algorithms of access tokens and of other
+// tokens; "" means RS256. The function generates those of RSA; nil means generateKey.
+func newSigningKeys(accessAlg, idAlg string, generate func() (*rsa.PrivateKey, error)) (*signingKeys, error) {
 	if generate == nil {
 		generate = generateKey
 	}
-	k := &signingKeys{generate: generate}
-	k.all.Store(new([]*signingKey))
+	k := &signingKeys{
+		accessAlg: jose.SignatureAlgorithm(cmp.Or(accessAlg, string(jose.RS256))), idAlg: jose.SignatureAlgorithm(cmp.Or(idAlg, string(jose.RS256))),
+		generate: generate,
+	}
+	k.all.Store(new([]keyPair))
 	return k, k.add()
 }
 
-// add adds a new key, which signs from now on.
+// add adds new keys, which sign from now on.
 func (k *signingKeys) add() error {
-	key, err := newSigningKey(k.generate)
-	if err != nil {
+	var pair keyPair
+	var err error
+	if pair.access, err = newSigningKey(k.accessAlg, k.generate); err != nil {
 		return err
+	}
+	if pair.id = pair.access; k.idAlg != k.accessAlg {
+		if pair.id, err = newSigningKey(k.idAlg, k.generate); err != nil {
+			return err
+		}
 	}
 	for {
 		before := k.all.Load()
-		after := append(slices.Clone(*before), key)
+		after := append(slices.Clone(*before), pair)
 		if k.all.CompareAndSwap(before, &after) {
 			return nil
 		}
 	}
 }
 
-// withdraw removes all keys but the one that signs.
+// withdraw removes all keys but those that sign.
 func (k *signingKeys) withdraw() {
 	for {
 		before := k.all.Load()
@@ -100,14 +134,29 @@ func (k *signingKeys) withdraw() {
 
 func (k *signingKeys) sign(claims any, typ jose.ContentType) (string, error) {
 	all := *k.all.Load()
-	return all[len(all)-1].sign(claims, typ)
+	key := all[len(all)-1].access
+	if typ == typeIDToken || typ == typeLogoutToken {
+		key = all[len(all)-1].id
+	}
+	return key.sign(claims, typ)
+}
+
+// names returns the algorithms, for people.
+func (k *signingKeys) names() string {
+	if k.accessAlg == k.idAlg {
+		return string(k.accessAlg)
+	}
+	return string(k.accessAlg) + " access and " + string(k.idAlg) + " ID"
 }
 
 // published returns the key set.
 func (k *signingKeys) published() *jose.JSONWebKeySet {
 	set := new(jose.JSONWebKeySet)
-	for _, key := range *k.all.Load() {
-		set.Keys = append(set.Keys, key.public)
+	for _, pair := range *k.all.Load() {
+		set.Keys = append(set.Keys, pair.access.public)
+		if pair.id != pair.access {
+			set.Keys = append(set.Keys, pair.id.public)
+		}
 	}
 	return set
 }

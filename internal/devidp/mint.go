@@ -98,7 +98,7 @@ func (p *Provider) Mint(req TokenRequest) (token string, claims map[string]any, 
 	}
 	sign := p.signing.sign
 	if req.UnknownKey {
-		key, err := newSigningKey(generateKey)
+		key, err := newSigningKey(p.signing.accessAlg, generateKey)
 		if err != nil {
 			return "", nil, err
 		}

@@ -106,10 +106,12 @@ type formPostPage struct {
 type homePage struct {
 	Issuer    string
 	Discovery string
-	Current   *directory.User
-	Users     []*directory.User
-	Controls  *controlsPanel
-	Links     []link
+	// Algorithms are those of access tokens and of ID tokens.
+	Algorithms string
+	Current    *directory.User
+	Users      []*directory.User
+	Controls   *controlsPanel
+	Links      []link
 }
 
 // A message is a page with text only.
@@ -185,7 +187,8 @@ func (p *pages) notFound(w http.ResponseWriter, r *http.Request) {
 func (rl *realm) home(w http.ResponseWriter, r *http.Request) {
 	data := &homePage{
 		Issuer: rl.issuer, Discovery: rl.base + oidc.DiscoveryEndpoint,
-		Users: rl.users.Configured(), Controls: rl.panel(), Links: rl.pages.homes(),
+		Algorithms: rl.signing.names(),
+		Users:      rl.users.Configured(), Controls: rl.panel(), Links: rl.pages.homes(),
 	}
 	if ses := rl.session(r); ses != nil {
 		data.Current = ses.user

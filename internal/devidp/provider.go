@@ -84,7 +84,10 @@ type Config struct {
 	HTTPClient *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// NewKey makes the signing keys; nil means RSA keys of 2048 bits.
+	// AccessAlgorithm is the one that access tokens are signed with, IDAlgorithm that of ID
+	// tokens and logout tokens: RS256, PS256, ES256 or EdDSA. "" means RS256.
+	AccessAlgorithm, IDAlgorithm string
+	// NewKey makes the signing keys of RSA; nil means RSA keys of 2048 bits.
 	NewKey func() (*rsa.PrivateKey, error)
 	// Logger gets sign-ins and failures, never a token, code or cookie; nil discards.
 	Logger *slog.Logger
@@ -97,7 +100,7 @@ type Provider struct {
 	handler http.Handler
 }
 
-// New returns a provider with one new signing key and no state. The error
+// New returns a provider with a new signing key for each algorithm and no state. The error
 // names the wrong field.
 func New(cfg Config) (*Provider, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
@@ -131,7 +134,7 @@ func New(cfg Config) (*Provider, error) {
 	if problems := users.Set(cfg.Users); len(problems) > 0 {
 		return nil, directory.Join(problems)
 	}
-	if rl.signing, err = newSigningKeys(cfg.NewKey); err != nil {
+	if rl.signing, err = newSigningKeys(cfg.AccessAlgorithm, cfg.IDAlgorithm, cfg.NewKey); err != nil {
 		return nil, fmt.Errorf("devidp: make the signing key: %w", err)
 	}
 	if rl.now == nil {

@@ -51,5 +51,5 @@ func (rl *realm) checkTarget(form url.Values) error {
 
 // hints returns the verifier of id_token_hint.
 func (rl *realm) hints() *op.IDTokenHintVerifier {
-	return op.NewIDTokenHintVerifier(rl.issuer, rl.signing, op.WithSupportedIDTokenHintSigningAlgorithms("RS256"))
+	return op.NewIDTokenHintVerifier(rl.issuer, rl.signing, op.WithSupportedIDTokenHintSigningAlgorithms(string(rl.signing.idAlg)))
 }

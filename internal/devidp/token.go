@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	jose "github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 
@@ -196,7 +195,7 @@ func (t *tokens) issue(g *grant, audience string, scopes []string, nonce string,
 // idClaims returns claims whose audience is the client only, so that ID tokens do
 // not pass for access tokens.
 func (t *tokens) idClaims(g *grant, u *directory.User, scopes []string, nonce, access string, now time.Time) (*oidc.IDTokenClaims, error) {
-	atHash, err := oidc.ClaimHash(access, jose.RS256)
+	atHash, err := oidc.ClaimHash(access, t.signing.idAlg)
 	if err != nil {
 		return nil, err
 	}
