@@ -146,6 +146,10 @@ func TestUploadRefusals(t *testing.T) {
 	if got, err := s.Download(s.As("sofia"), p.GetName()); err != nil || string(got.Content) != "kept" {
 		t.Errorf("then: %q, %v", got.Content, err)
 	}
+	// The bucket has not taken a part of the file that is too large for the whole of it.
+	if keys := s.Keys(t); len(keys) != 3 { // kept, and the stale ones of another size and empty
+		t.Errorf("before a sweep: %q", keys)
+	}
 	if err := s.Service.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}

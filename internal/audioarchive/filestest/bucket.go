@@ -80,6 +80,10 @@ func Bucket(t *testing.T, address func(testing.TB) string) {
 		if Reason(err) != "InvalidArgument content" {
 			t.Errorf("an empty file: %v", err)
 		}
+		// The bucket has not taken the part for the whole: only the empty file is left until a sweep.
+		if keys := s.Keys(t); len(keys) > 1 {
+			t.Errorf("before a sweep: %q", keys)
+		}
 		if err := s.Service.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}
