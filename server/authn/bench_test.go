@@ -64,6 +64,7 @@ func BenchmarkUnary(b *testing.B) {
 		opaque bool
 	}{
 		{"plain", authn.Config{}, false},
+		{"beside two issuers", authn.Config{Issuers: newSeveral(b).cfg.Issuers}, false},
 		{"denylist of 100,000", authn.Config{Denylist: list}, false},
 		{"JWT beside introspection", introspection(issuer, authn.Config{}), false},
 		{"opaque", introspection(issuer, authn.Config{}), true},
