@@ -88,6 +88,30 @@ func TestLoginsDiffer(t *testing.T) {
 	}
 }
 
+// RFC 8707 §2.2: a refresh can ask for a resource only if the login has.
+func TestLoginForRoutes(t *testing.T) {
+	t.Parallel()
+	to := bff.UpstreamConfig{Targets: []string{"http://127.0.0.1:1"}}
+	s := start(t, func(c *bff.Config) {
+		c.Routes = []bff.Route{
+			{Path: "/orders", Upstream: to, Token: bff.RouteToken{Audience: "https://orders.example"}},
+			{Path: "/bills", Upstream: to, Token: bff.RouteToken{Audience: "https://orders.example", Scope: "bills"}},
+			{Path: "/names", Upstream: to, Token: bff.RouteToken{Audience: "names"}},
+			{Path: "/stock", Upstream: to, Token: bff.RouteToken{Audience: "https://stock.example", Grant: bff.GrantExchange}},
+			{Path: "/own", Upstream: to, Token: bff.RouteToken{Kind: bff.TokenClient, Audience: "https://own.example"}},
+		}
+	})
+	q := sentTo(t, s.browser().navigate("/api/auth/login"))
+	if want := []string{audience, "https://orders.example"}; !slices.Equal(q["resource"], want) || !slices.Equal(q["audience"], want[:1]) {
+		t.Errorf("resource %q, audience %q, want resource %q", q["resource"], q["audience"], want)
+	}
+	s.cfg.Login.OmitResource = true
+	s.reconfigure()
+	if q := sentTo(t, s.browser().navigate("/api/auth/login")); q.Has("resource") {
+		t.Errorf("OmitResource: resource %q", q["resource"])
+	}
+}
+
 func TestLoginByConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

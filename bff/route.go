@@ -185,6 +185,18 @@ func validateRoutes(routes []Route) error {
 	return errors.Join(errs...)
 }
 
+// refreshedAudiences returns the audiences for which the users' refresh tokens are used.
+func refreshedAudiences(routes []Route) []string {
+	var audiences []string
+	for _, r := range routes {
+		user := cmp.Or(r.Token.Kind, TokenUser) == TokenUser && r.Token.Audience != ""
+		if user && cmp.Or(r.Token.Grant, GrantRefresh) == GrantRefresh && !slices.Contains(audiences, r.Token.Audience) {
+			audiences = append(audiences, r.Token.Audience)
+		}
+	}
+	return audiences
+}
+
 // conflict returns an error if the route at index i has the path of an earlier one, or
 // leads to the addresses of another one around its rules.
 func (r *Route) conflict(routes []Route, i int) error {

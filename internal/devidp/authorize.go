@@ -105,7 +105,7 @@ func (a *authorization) checkAuthRequest(ctx context.Context, in *oidc.AuthReque
 	if sum, err := base64.RawURLEncoding.Strict().DecodeString(in.CodeChallenge); err != nil || len(sum) != len(digest{}) {
 		return nil, oidc.ErrInvalidRequest().WithDescription("code_challenge is not a SHA-256 in unpadded base64url (RFC 7636 §4.2)")
 	}
-	if err := a.checkTarget(form); err != nil {
+	if err := a.checkTarget(form, a.audiences...); err != nil {
 		return nil, err
 	}
 	// A hint from before a restart cannot be verified, since the key is new. It

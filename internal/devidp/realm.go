@@ -39,10 +39,11 @@ func (rl *realm) session(r *http.Request) *session {
 	return rl.state.session(rl.cookie.value(r), rl.now())
 }
 
-// checkTarget refuses every audience and resource (RFC 8707) except ours.
-func (rl *realm) checkTarget(form url.Values) error {
+// checkTarget refuses every audience and resource (RFC 8707) except ours, and others if
+// they are given.
+func (rl *realm) checkTarget(form url.Values, others ...string) error {
 	for _, target := range slices.Concat(form["audience"], form["resource"]) {
-		if target != "" && target != rl.audience {
+		if target != "" && target != rl.audience && !slices.Contains(others, target) {
 			return oidc.ErrInvalidTarget().WithDescription("audience unknown")
 		}
 	}

@@ -67,6 +67,11 @@ func (p *Party) AuthorizationRequest(md *oidc.Metadata, r Request, extra url.Val
 		q.Set("prompt", withConsent(q.Get("prompt")))
 	}
 	p.AddAudience(q)
+	for _, resource := range p.cfg.Resources {
+		if p.isResource(resource) && resource != p.cfg.Audience {
+			q.Add("resource", resource) // of a refresh only with the user's consent here (RFC 8707 §2.2)
+		}
+	}
 	return q
 }
 
@@ -157,7 +162,13 @@ func (p *Party) addAudience(q url.Values, audience string) {
 	if !p.cfg.OmitAudience {
 		q.Set("audience", audience)
 	}
-	if u, err := url.Parse(audience); err == nil && u.IsAbs() && u.Fragment == "" && !p.cfg.OmitResource {
+	if p.isResource(audience) {
 		q.Set("resource", audience)
 	}
+}
+
+// isResource reports whether an audience is sent as the parameter resource (RFC 8707 §2).
+func (p *Party) isResource(audience string) bool {
+	u, err := url.Parse(audience)
+	return err == nil && u.IsAbs() && u.Fragment == "" && !p.cfg.OmitResource
 }

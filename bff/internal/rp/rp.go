@@ -31,6 +31,7 @@ type Config struct {
 	Scope, DefaultScope         string
 	Audience                    string
 	OpaqueTokens                bool
+	Resources                   []string // for which refresh tokens must serve too
 	OmitAudience, OmitResource  bool
 	ConsentAlways, ConsentNever bool
 	ResponseMode                string // "" for the provider's default
