@@ -58,6 +58,11 @@ func (f forge) claim(name string, value any) string {
 	return f.Mint(with(map[string]any{"aud": audience, "iat": f.now.Unix(), "exp": f.now.Unix() + 300}, name, value))
 }
 
+// lightweight returns a token of a client that does not name its subject, with a claim.
+func (f forge) lightweight(name string, value any) string {
+	return f.Mint(map[string]any{"aud": audience, "azp": "web", "sub": tokentest.Absent, name: value})
+}
+
 // parts returns the three segments of a valid token.
 func (f forge) parts() [3]string { return [3]string(strings.Split(f.good(), ".")) }
 
@@ -265,6 +270,9 @@ var hostileTokens = []struct {
 	{"auth_time negative", token.ReasonInvalid, func(f forge) string { return f.claim("auth_time", -5) }},
 
 	{"neither sub nor client id", token.ReasonInvalid, func(f forge) string { return f.claim("sub", tokentest.Absent) }},
+	{"a user's session without sub", token.ReasonInvalid, func(f forge) string { return f.lightweight("sid", "s1") }},
+	{"a user's login without sub", token.ReasonInvalid, func(f forge) string { return f.lightweight("auth_time", f.now.Unix()) }},
+	{"a user's name without sub", token.ReasonInvalid, func(f forge) string { return f.lightweight("username", "ada") }},
 	{"sub null", token.ReasonInvalid, func(f forge) string { return f.claim("sub", nil) }},
 	{"sub empty", token.ReasonInvalid, func(f forge) string { return f.claim("sub", "") }},
 	{"sub a number", token.ReasonInvalid, func(f forge) string { return f.claim("sub", 1) }},

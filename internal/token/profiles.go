@@ -26,6 +26,13 @@ func (p *accessProfile) check(c *Claims) error {
 	if c.Subject == "" && c.ClientID == "" {
 		return errors.New("neither sub nor a client id")
 	}
+	// All users would be one caller, the client: lightweight access tokens of Keycloak
+	// name the session and not the user.
+	for _, name := range []string{"sid", "auth_time", "username"} {
+		if c.Subject == "" && c.has(name) {
+			return fmt.Errorf("%s without sub: a user's token that does not name the user; have the provider write sub into access tokens", name)
+		}
+	}
 	if c.has("events") {
 		return errors.New("events: a logout token or another security event, not an access token") // RFC 8417 §2.2
 	}
