@@ -33,7 +33,11 @@ func (p *parts) checkIssuer(ctx context.Context, i int) check.Result {
 	if c.Provider == p.provider {
 		return check.Good(proof, "issuer %s: users sign in there; its tokens have rules of their own; %s", c.Provider.Issuer(), permitted(c))
 	}
-	if err := c.Provider.Refresh(ctx); err != nil {
+	err := c.Provider.Refresh(ctx)
+	if err := token.KeysFit(c.Provider, c.Algorithms, key("algorithms")); err != nil {
+		return check.Bad(proof, "", "issuer %s: %v", c.Provider.Issuer(), err)
+	}
+	if err != nil {
 		problem, remedy := cause.Of(err)
 		what := err.Error()
 		if problem != "" {
@@ -52,9 +56,6 @@ func (p *parts) checkIssuer(ctx context.Context, i int) check.Result {
 			remedy = joined(remedy, "correct "+key("issuer")+", let this machine reach it, or give the address of its key set as "+key("jwks-url"))
 		}
 		return check.Bad(proof, remedy, "issuer %s: no keys, so that its tokens get 503: %s", c.Provider.Issuer(), what)
-	}
-	if err := token.KeysFit(c.Provider, c.Algorithms, key("algorithms")); err != nil {
-		return check.Bad(proof, "", "issuer %s: %v", c.Provider.Issuer(), err)
 	}
 	return check.Good(proof, "issuer %s: its key set has keys that can be used (%s); %s", c.Provider.Issuer(), strings.Join(c.Provider.KeyAlgorithms(), ", "), permitted(c))
 }

@@ -142,14 +142,14 @@ func (p *parts) add(ctx context.Context, run partSet) (err error) {
 // providerReady returns why tokens of the provider cannot be verified at the moment, nil
 // if they can.
 func (p *parts) providerReady(run partSet) error {
-	err := p.provider.Ready()
-	if err == nil && run.Server {
+	var err error
+	if run.Server {
 		err = token.KeysFit(p.provider, p.cfg.Server.Authn.Algorithms, p.settingName("Server.Authn.Algorithms"))
 	}
 	if err == nil && run.BFF {
 		err = token.KeysFit(p.provider, p.cfg.BFF.Login.IDTokenAlgorithms, p.settingName("Login.IDTokenAlgorithms"))
 	}
-	return err
+	return cmp.Or(err, p.provider.Ready())
 }
 
 // addDenylist opens the denylist, whose form is valid. A list in memory needs no

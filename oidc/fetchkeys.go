@@ -49,6 +49,9 @@ func (p *Provider) fetchKeys(ctx context.Context, noCache bool) (_ time.Duration
 		if skipped != "" {
 			p.log.Debug("unusable keys skipped", "reason", skipped)
 		}
+		if err := p.fit(set); err != nil {
+			return 0, fmt.Errorf("keys: %s: %w", doc.source, err)
+		}
 		set.uri, set.etag = m.JWKSURI, doc.etag
 	}
 	set.confirmed = sent

@@ -55,6 +55,7 @@ type Provider struct {
 	failure  atomic.Pointer[failure] // of the last fetch; nil after a success
 	skew     atomic.Pointer[time.Duration]
 	set      atomic.Pointer[keySet]
+	refused  atomic.Pointer[[]string] // the algorithms of the last set refused for them
 
 	fetches     *metrics.Counter // of documents
 	unknownKids *metrics.Counter
@@ -70,6 +71,7 @@ type Provider struct {
 	started   uint64           // key-set fetches begun
 	published uint64           // number of the fetch whose response set is
 	refetch   refetch
+	allowed   []string        // algorithms of which there must be a key; none for any
 	due       time.Time       // of the next periodic fetch, on the real clock
 	life      context.Context // of the Run that does the work, which refetches end with; nil if there is none
 	flights   sync.WaitGroup  // added to under mu, while life is set
@@ -411,16 +413,6 @@ func (p *Provider) KeysConfirmed() time.Time {
 		return set.confirmed
 	}
 	return time.Time{}
-}
-
-// KeyAlgorithms returns the signature algorithms of tokens for which the provider has
-// keys: of RS256, PS256, ES256 and EdDSA, in this order. An RSA key without an "alg"
-// counts for two. It is nil before the first keys have arrived.
-func (p *Provider) KeyAlgorithms() []string {
-	if set := p.set.Load(); set != nil {
-		return set.algorithms()
-	}
-	return nil
 }
 
 // KeysUsable reports whether there is a key set that may still be used at now.

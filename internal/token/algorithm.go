@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -188,8 +189,6 @@ func (v *verifier) Algorithms() []string { return v.algorithms }
 
 // Ready returns why tokens cannot be verified at the moment, nil if they can.
 func (v *verifier) Ready() error {
-	if err := v.provider.Ready(); err != nil {
-		return err
-	}
-	return KeysFit(v.provider, v.algorithms, v.setting)
+	// A set without keys for the algorithms is the reason why the provider is not ready.
+	return cmp.Or(KeysFit(v.provider, v.algorithms, v.setting), v.provider.Ready())
 }

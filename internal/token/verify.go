@@ -58,6 +58,7 @@ func newVerifier(p *oidc.Provider, pr profile, algorithms []string, setting stri
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
+	p.AllowAlgorithms(set...)
 	return v, nil
 }
 
