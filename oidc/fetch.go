@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,9 +34,9 @@ type response struct {
 }
 
 // newClient returns the client for all requests: base, if there is one, with our
-// rule for redirects. With internal, all requests go to the internal URL, also
-// after a redirect. A nil trust is the default configuration of TLS.
-func newClient(base *http.Client, trust *tls.Config, internal bool) *http.Client {
+// rules for redirects. With an internal URL, all requests go there, also after a
+// redirect. A nil trust is the default configuration of TLS.
+func (p *Provider) newClient(base *http.Client, trust *tls.Config) *http.Client {
 	var c http.Client
 	if base != nil {
 		c = *base
@@ -57,13 +58,16 @@ func newClient(base *http.Client, trust *tls.Config, internal bool) *http.Client
 		if len(via) > maxRedirects {
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		}
-		if !internal {
+		if p.internal == nil {
 			if via[len(via)-1].URL.Scheme == "https" && r.URL.Scheme != "https" {
 				return errors.New("redirect from https to http refused")
 			}
 			if err := checkURL(r.URL); err != nil {
 				return fmt.Errorf("redirect refused: %w", err)
 			}
+		}
+		if !p.trusted(r.URL) { // net/http drops it at other hosts, and not at other ports and subdomains
+			r.Header.Del("Authorization")
 		}
 		if next != nil {
 			return next(r, via)
@@ -123,10 +127,14 @@ func (p *Provider) get(ctx context.Context, url string, header http.Header) (*re
 	return out, nil
 }
 
-// authorize adds the bearer token to a request to an address of the configuration. The
-// client drops it at a redirect to another host.
+// trusted reports whether the bearer token may be sent to a URL.
+func (p *Provider) trusted(u *url.URL) bool {
+	return p.internal != nil || slices.Contains(p.hosts, u.Host)
+}
+
+// authorize adds the bearer token to a request to an address of the configuration.
 func (p *Provider) authorize(r *http.Request) error {
-	if p.bearerFile == "" || p.internal == nil && !slices.Contains(p.hosts, r.URL.Host) {
+	if p.bearerFile == "" || !p.trusted(r.URL) {
 		return nil
 	}
 	content, err := textfile.Regular(p.bearerFile)

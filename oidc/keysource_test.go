@@ -129,11 +129,13 @@ func TestBearerTokenStaysAtItsHost(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": own.URL, "jwks_uri": keys})
 	})
 	mux.Handle("/moved", http.RedirectHandler(keys, http.StatusFound))
+	mux.Handle("/port", http.RedirectHandler(foreign.URL, http.StatusFound)) // net/http compares names only
 	file := filepath.Join(t.TempDir(), "token")
 	writeFile(t, file, []byte("T"))
 	for _, cfg := range []oidc.Config{
 		{Issuer: own.URL, BearerTokenFile: file},
 		{Issuer: issuer.URL, JWKSURL: own.URL + "/moved", BearerTokenFile: file},
+		{Issuer: issuer.URL, JWKSURL: own.URL + "/port", BearerTokenFile: file},
 	} {
 		p, err := oidc.NewProvider(cfg)
 		if err != nil {

@@ -129,7 +129,7 @@ func NewProvider(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.client = newClient(cfg.HTTPClient, trust, p.internal != nil)
+	p.client = p.newClient(cfg.HTTPClient, trust)
 	p.client.Transport = p.Transport(p.client.Transport)
 	metrics.ObserveGauges(cfg.MeterProvider, metrics.ProviderAvailable.With(metrics.KeyIssuer, cfg.Issuer), func(_ context.Context, observe func(float64, ...string)) {
 		available, _ := metrics.Bool(p.metadata.Load() != nil && p.failure.Load() == nil)
