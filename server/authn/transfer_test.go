@@ -17,6 +17,7 @@ import (
 	authv1 "github.com/gatehouse-dev/gatehouse/gen/gatehouse/auth/v1"
 	"github.com/gatehouse-dev/gatehouse/oidc"
 	"github.com/gatehouse-dev/gatehouse/server/authn"
+	"github.com/gatehouse-dev/gatehouse/server/authn/denylist"
 )
 
 // newTransfers returns a table for methods with and without bytes in their streams.
@@ -56,6 +57,7 @@ service { name: "Service"
 func TestTransfers(t *testing.T) {
 	t.Parallel()
 	table := newTransfers(t)
+	t.Run("denied", func(t *testing.T) { transfersDenied(t, table) })
 	const life = 2 * time.Minute
 	for _, c := range []struct {
 		name, method string
@@ -107,6 +109,64 @@ func TestTransfers(t *testing.T) {
 				wantRefusal(t, err, codes.Unauthenticated, c.reason, c.needs...)
 				if lived := time.Since(began); lived < c.lives || lived > c.lives+2*time.Second {
 					t.Errorf("the stream ended after %v, want %v", lived, c.lives)
+				}
+			})
+		})
+	}
+}
+
+// transfersDenied checks that the denylist ends a transfer whose token has expired: by its
+// jti until its expiry, as a logout denies it, by its session, and by its subject.
+func transfersDenied(t *testing.T, table *authn.Table) {
+	for name, deny := range map[string]func(l *denylist.List, issuer string, expiry time.Time) error{
+		"token": func(l *denylist.List, issuer string, expiry time.Time) error {
+			return l.DenyToken(t.Context(), issuer, "T1", expiry)
+		},
+		"session": func(l *denylist.List, issuer string, expiry time.Time) error {
+			return l.DenySession(t.Context(), issuer, "S1", expiry)
+		},
+		"subject": func(l *denylist.List, issuer string, expiry time.Time) error {
+			return l.DenySubject(t.Context(), issuer, "ada", time.Now(), expiry)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			issuer := newIssuer(t)
+			synctest.Test(t, func(t *testing.T) {
+				provider, err := oidc.NewProvider(oidc.Config{Issuer: issuer.URL, HTTPClient: issuer.Client()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := provider.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				list, err := denylist.New(denylist.Config{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				verifier, err := authn.NewVerifier(authn.Config{Provider: provider, Audience: audience, Denylist: list})
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				expiry := began.Add(5 * time.Minute)
+				raw := mint(issuer, map[string]any{
+					"exp": expiry.Unix(), "iat": began.Unix(), "auth_time": began.Unix(), "jti": "T1", "sid": "S1", "sub": "ada",
+				})
+				ctx := incoming(t.Context(), "Bearer "+raw)
+				s := &fakeStream{received: make(chan string)}
+				err = stream(ctx, authn.NewInterceptor(verifier, table), kinds["server stream"], "/authntest.transfers.Service/Download", s,
+					func(_ any, ss grpc.ServerStream) error {
+						time.Sleep(time.Hour)
+						if err := deny(list, issuer.URL, expiry); err != nil {
+							t.Error(err)
+						}
+						<-ss.Context().Done()
+						return nil
+					})
+				wantRefusal(t, err, codes.Unauthenticated, authn.ReasonTokenRevoked)
+				if late := time.Since(began) - time.Hour; late > time.Second {
+					t.Errorf("the transfer ended %v after the denial", late)
 				}
 			})
 		})

@@ -39,6 +39,9 @@ type Config struct {
 //
 // It is an [authn.Denylist] and a sessionadmin.Denylist, and bff.DenyIn makes a
 // bff.Config.Revoke of it.
+//
+// A denial lasts for a minute at least, also if its tokens have expired: it ends the
+// transfers that have outlived them (authn.TransferTime).
 type Denylist interface {
 	// DenySession refuses every token of a provider's session (claims "iss" and
 	// "sid") until the last one expires; the zero time means the lifetime of

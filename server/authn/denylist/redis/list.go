@@ -130,9 +130,6 @@ func (l *List) deny(ctx context.Context, k denials.Kind, issuer, value string,
 	if err != nil {
 		return fmt.Errorf("redis denylist: %w", err)
 	}
-	if l.mirror.Ended(e.Denial) {
-		return nil
-	}
 	// Without room, the feed fails too, and look-ups ask Redis.
 	held := l.mirror.Put(e)
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)

@@ -43,16 +43,21 @@ func NewSet(limit int, lifetime time.Duration, now func() time.Time) *Set {
 }
 
 // Entry returns a denial, which is not in the set yet. The zero time until means
-// the lifetime of tokens from now or, of a subject, after at.
+// the lifetime of tokens from now or, of a subject, after at. A denial does not end
+// before Leeway has passed: a transfer that is open may have a token that has expired.
 func (s *Set) Entry(k Kind, issuer, value string, at, until time.Time) (Entry, error) {
 	if issuer == "" || value == "" {
 		return Entry{}, fmt.Errorf("deny issuer %q, %s %q: an empty one would deny tokens without the claim", issuer, k, value)
 	}
+	now := s.now()
 	if k != Subject {
-		at = s.now()
+		at = now
 	}
 	if until.IsZero() {
 		until = at.Add(s.lifetime)
+	}
+	if until.Before(now) {
+		until = now
 	}
 	d := Denial{Until: ceilMilli(until.Add(Leeway))}
 	if k == Subject {
