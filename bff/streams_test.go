@@ -102,6 +102,50 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 	}
 }
 
+// A file ends with its session, whatever type its owner gave it.
+func TestFilesEndWithTheirSession(t *testing.T) {
+	t.Parallel()
+	for name, header := range map[string]http.Header{
+		"bytes":                 {"Content-Type": {"application/octet-stream"}},
+		"bytes of known length": {"Content-Type": {"application/octet-stream"}, "Content-Length": {"2000000"}},
+		"long JSON":             {"Content-Type": {"application/json"}, "Content-Length": {"2000000"}},
+		"long page":             {"Content-Type": {"text/html; charset=utf-8"}, "Content-Length": {"2000000"}},
+		"attached page":         {"Content-Type": {"text/html"}, "Content-Disposition": {"attachment"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopped := make(chan struct{})
+			s := start(t, func(c *bff.Config) {
+				c.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer close(stopped)
+					maps.Copy(w.Header(), header)
+					_, _ = io.WriteString(w, "first\n")
+					_ = http.NewResponseController(w).Flush()
+					select {
+					case <-r.Context().Done():
+					case <-t.Context().Done():
+					}
+				})
+			})
+			s.run()
+			b := s.browser().signIn()
+			body := open(t, s, b, "/api/file")
+			if line, err := body.ReadString('\n'); line != "first\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			wantStatus(t, b.navigate("/api/auth/logout"), http.StatusSeeOther)
+			if rest, err := io.ReadAll(body); err == nil || len(rest) > 0 || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the file went on after the logout: %d bytes, %v", len(rest), err)
+			}
+			select {
+			case <-stopped:
+			case <-time.After(patience):
+				t.Error("the API's context has not ended")
+			}
+		})
+	}
+}
+
 // open makes a request of a real server with the handler s.
 func open(t *testing.T, s *system, b *browser, path string) *bufio.Reader {
 	t.Helper()

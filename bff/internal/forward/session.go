@@ -67,15 +67,16 @@ var lasting = []string{
 // longBytes is the length from which a body takes long enough to end with its session.
 const longBytes = 1 << 20
 
-// isLong reports whether an answer with this header is a file that may take long: one
-// of more than longBytes, or of unknown length. Pages and JSON are not.
+// isLong reports whether an answer with this header may take long: a file of more than
+// longBytes, or of unknown length. Pages and JSON of unknown length are not, unless they
+// are attachments: users give their files any type.
 func isLong(h http.Header) bool {
-	mediaType := h.Get("Content-Type")
-	if strings.HasPrefix(mediaType, "application/json") || strings.HasPrefix(mediaType, "text/html") { // nearly all
-		return false
+	if text := h.Get("Content-Length"); text != "" {
+		length, err := strconv.ParseInt(text, 10, 64)
+		return err != nil || length > longBytes
 	}
-	length, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
-	return err != nil || length > longBytes
+	mediaType := h.Get("Content-Type")
+	return h["Content-Disposition"] != nil || !strings.HasPrefix(mediaType, "application/json") && !strings.HasPrefix(mediaType, "text/html")
 }
 
 // Lasts reports whether an answer with this header is a stream, which ends with
