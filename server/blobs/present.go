@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,6 +33,10 @@ func AudioType(head []byte) string {
 	return ""
 }
 
+// scripts are parts of media types that a page of the same origin can run or apply. Its
+// policy, such as script-src 'self', would admit a file that an attacker has uploaded.
+var scripts = []string{"javascript", "ecmascript", "jscript", "livescript", "text/css", "application/wasm"}
+
 // presentation returns the type of a file and its Content-Disposition.
 func (f *File) presentation(ctx context.Context) (contentType, disposition string, err error) {
 	mediaType, params, err := mime.ParseMediaType(f.ContentType)
@@ -46,6 +51,9 @@ func (f *File) presentation(ctx context.Context) (contentType, disposition strin
 		if audio := AudioType(head); audio != "" {
 			return audio, dispositionOf("inline", f.Name), nil
 		}
+		return octets, Attachment(f.Name), nil
+	}
+	if slices.ContainsFunc(scripts, func(part string) bool { return strings.Contains(mediaType, part) }) {
 		return octets, Attachment(f.Name), nil
 	}
 	return cmp.Or(mime.FormatMediaType(mediaType, params), octets), Attachment(f.Name), nil

@@ -43,7 +43,8 @@ type File struct {
 	// user too. Default: application/octet-stream. An audio type makes the file
 	// playable in a page and at its address, if the content begins as that of an
 	// audio file does; the type that the caller gets is then the one that was
-	// detected. Everything else is an attachment.
+	// detected. Everything else is an attachment, and types of scripts and style sheets
+	// become the default.
 	ContentType string
 	// ETag is the entity tag of the content (RFC 9110 §8.8.3), with or without
 	// quotation marks. It must change with the content. It allows browsers to
