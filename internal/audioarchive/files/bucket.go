@@ -43,17 +43,18 @@ func Open(ctx context.Context, address string) (*blob.Bucket, error) {
 		}
 		return bucket, nil
 	}
-	bucket, err := blob.OpenBucket(ctx, address)
-	if err != nil {
-		scheme := address
-		if parsed, invalid := url.Parse(address); invalid == nil {
-			scheme = parsed.Scheme
-		}
-		if !blob.DefaultURLMux().ValidBucketScheme(scheme) {
-			return nil, errors.New("no such store of files; give memory:, dir:PATH or s3://BUCKET?region=REGION")
-		}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
+		return nil, errors.New("no such store of files; give memory:, dir:PATH or s3://BUCKET?region=REGION")
+	case u.User != nil: // the driver would ignore it
+		return nil, fmt.Errorf("credentials in the address of bucket %s are not used; give them as the store's SDK takes them, such as by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", u.Host)
 	}
-	return bucket, err
+	bucket, err := blob.DefaultURLMux().OpenBucketURL(ctx, u)
+	if err != nil { // it quotes the address, of which a parameter may be a secret
+		return nil, fmt.Errorf("bucket %s: %s", u.Host, strings.ReplaceAll(err.Error(), u.String(), u.Scheme+"://"+u.Host))
+	}
+	return bucket, nil
 }
 
 // Probe checks that files can be written, read and removed at an address, with a small file of its

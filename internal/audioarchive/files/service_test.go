@@ -222,3 +222,19 @@ func TestProbeRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenHidesSecrets checks that no error quotes what may be a credential in an address.
+func TestOpenHidesSecrets(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"mem://files?secret_key=hidden":   `bucket files: open bucket mem://files: invalid query parameter "secret_key"`,
+		"mem://key:hidden@files?region=x": "credentials in the address of bucket files are not used",
+		"none://key:hidden@files":         "no such store of files",
+		"mem://key:hidden@fi les":         "no such store of files",
+	} {
+		_, err := files.Open(t.Context(), address)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: got %v, want %s", address, err, want)
+		}
+	}
+}
