@@ -129,8 +129,9 @@ var commands = map[string][]command{
 
 // chapters are the chapters of documents that a test follows, and the test.
 var chapters = map[string]map[string]string{
-	"docs/add-a-service.md": {"As a template": "TestTemplate", ownModule: "TestOwnModule", ownMain: "TestOwnMain"},
-	"docs/tutorial.md":      followedByStarter(),
+	"docs/add-a-service.md":    {"As a template": "TestTemplate", ownModule: "TestOwnModule", ownMain: "TestOwnMain"},
+	"docs/tutorial.md":         followedByStarter(),
+	expressReadme[len("../"):]: followedByExpress(),
 }
 
 // TestDocuments handles every block of commands in every document: it runs it in a fresh clone,
