@@ -55,7 +55,7 @@ var routeKeys = []settings.Key{
 	{Name: "max-body-bytes", Field: "MaxBodyBytes",
 		Help: "The longest body of a request, in bytes; a longer one gets 413. Default: the servers limit it."},
 	{Name: "timeout", Field: "Upstream.Timeout",
-		Help: "How long a server may take to the header of its answer; then the answer is 502. Default: 1m."},
+		Help: "How long a server may take to the header of its answer; then the answer is 504. Default: 1m."},
 	{Name: "probe", Field: "Upstream.Probe",
 		Help: "How it is seen that a server is ready: a path that answers below 500, tcp for a connection, or none. Default: tcp."},
 	{Name: "ca-file", Field: "CAFile",

@@ -1,8 +1,10 @@
 package gatehouse
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +70,36 @@ func TestRoutesSetting(t *testing.T) {
 		if err != nil || security.Routes[0] == nil || security.Routes[0].VerifyConnection == nil || security.Routes[1] != nil {
 			t.Errorf("%s: %v, %+v", name, err, security)
 		}
+	}
+}
+
+// The configurations in the documents are valid.
+func TestRoutesDocumented(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, name := range []string{"docs/routes.md", "docs/from-the-tutorial.md"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```yaml\n *((?:# gatehouse.yaml\n)?routes:.*?) *```").FindAllStringSubmatch(string(content), -1) {
+			found++
+			text := strings.ReplaceAll(block[1], "  ca-file: /etc/gatehouse/internal-ca.pem\n", "")
+			if name != "docs/routes.md" {
+				text = strings.ReplaceAll(text, "\n   ", "\n")
+			}
+			file := filepath.Join(t.TempDir(), "gatehouse.yaml")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p := configuredFrom(t, settings.Sources{Environ: bffEnvironment(), Flags: settings.Flags{"config": {file}}})
+			if err := errors.Join(p.values.Err(), p.validate(partSet{BFF: true})); err != nil || len(p.cfg.Routes) == 0 {
+				t.Errorf("%s: %v in\n%s", name, err, text)
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("found %d configurations, want 3", found)
 	}
 }
 

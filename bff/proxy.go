@@ -58,7 +58,7 @@ type UpstreamConfig struct {
 	// ready, ProbeTCP or ProbeNone. Default: "/readyz", where a gateway says so.
 	Probe string
 	// Timeout is how long a server may take from a request to the header of its answer;
-	// then the answer is 502. Default: a minute.
+	// then the answer is 504. Default: a minute.
 	Timeout time.Duration
 	// TLS is the configuration for https. The name in the target is verified.
 	// Default: that of crypto/tls.

@@ -163,7 +163,7 @@ func TestProxyClosedIdleConnection(t *testing.T) {
 	}
 }
 
-// A server that does not answer in time is answered for with 502.
+// A server that does not answer in time is answered for with 504.
 func TestProxySlowServer(t *testing.T) {
 	t.Parallel()
 	s := script(t, func(w io.Writer, connection, request int) bool {
@@ -175,7 +175,7 @@ func TestProxySlowServer(t *testing.T) {
 		return true
 	})
 	proxy := s.proxy()
-	for i, want := range []int{http.StatusOK, http.StatusBadGateway} {
+	for i, want := range []int{http.StatusOK, http.StatusGatewayTimeout} {
 		w := httptest.NewRecorder()
 		proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != want {

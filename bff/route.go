@@ -33,7 +33,7 @@ import (
 // Requests and answers pass the filters of Config.API: the cookies of the browser and an
 // Authorization of its own do not reach the servers, their cookies do not reach the
 // browser, requests of other origins are refused, and streams and WebSockets end with the
-// session.
+// session. A Location at one of the servers becomes the address of the route.
 type Route struct {
 	// Path is the prefix of the requests, in whole segments: "/orders" covers /orders and
 	// /orders/5, but not /orders2. It can be /api or below it, except below /api/auth. A
@@ -93,6 +93,22 @@ const (
 
 // api reports whether the route leads to Config.API.
 func (r *Route) api() bool { return len(r.Upstream.Targets) == 0 }
+
+// servers returns the addresses of the servers, as their requests name them.
+func (r *Route) servers() []*url.URL {
+	var servers []*url.URL
+	for _, target := range r.Upstream.Targets {
+		u, err := upstreamURL(target)
+		switch {
+		case err != nil: // Validate has accepted it
+			continue
+		case u.Scheme == "unix":
+			u = &url.URL{Scheme: "http", Host: "localhost"}
+		}
+		servers = append(servers, u)
+	}
+	return servers
+}
 
 // validate returns what is wrong with a route by itself.
 func (r *Route) validate() error {
@@ -288,6 +304,7 @@ func newRoutes(cfg Config, common forward.APIConfig, api *forward.API, tokens *r
 		if !r.api() {
 			c.Backend, c.Strip, c.MaxBodyBytes = true, r.StripPrefix, r.MaxBodyBytes
 			c.RequestHeaders = headers.Canonical(r.RequestHeaders)
+			c.Servers = r.servers()
 			open := rs.open(cfg, r)
 			c.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { open().ServeHTTP(w, req) })
 		}

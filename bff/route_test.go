@@ -207,8 +207,8 @@ func TestRouteFilters(t *testing.T) {
 	}
 }
 
-// A body that is too large gets 413, with and without a length, and the server an aborted
-// request at most.
+// A body that is too large gets 413. If its length is known the server is not asked, and
+// otherwise its request is aborted.
 func TestRouteBodyLimit(t *testing.T) {
 	t.Parallel()
 	whole := make(chan int, 10)
@@ -242,6 +242,9 @@ func TestRouteBodyLimit(t *testing.T) {
 		_ = res.Body.Close()
 		if res.StatusCode != c.want {
 			t.Errorf("%+v: status %d", c, res.StatusCode)
+		}
+		if n := len(be.requests()); c.length && (n > 0) != (c.want == 200) {
+			t.Errorf("%+v: the server got %d requests", c, n)
 		}
 	}
 	if n := len(whole); n != 2 {
@@ -438,6 +441,103 @@ func TestRouteServersAway(t *testing.T) {
 		}
 	}
 	wantStatus(t, b.fetch("/readyz"), http.StatusOK)
+}
+
+// Redirects to the server's own address lead to the route; all others are unchanged.
+func TestRouteRedirects(t *testing.T) {
+	t.Parallel()
+	be := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Location"] = []string{r.Header.Get("X-To")}
+		w.WriteHeader(http.StatusFound)
+	})
+	at := be.at.Host
+	based := be.to()
+	based.Targets[0] += "/base/"
+	to := []string{"X-To"}
+	s := start(t, routed(
+		bff.Route{Path: "/orders", Upstream: be.to(), Public: true, RequestHeaders: to},
+		bff.Route{Path: "/shop/old", Upstream: based, StripPrefix: true, Public: true, RequestHeaders: to},
+	))
+	const base = "http://localhost:3000"
+	for _, c := range []struct{ path, location, want string }{
+		{"/orders/5", "/orders/6?x=1", "/orders/6?x=1"},
+		{"/orders/5", "6", "6"},
+		{"/orders/5", "http://" + at + "/orders/a%2Fb?x=%20#y", base + "/orders/a%2Fb?x=%20#y"},
+		{"/orders/5", "https://" + at + "/login", base + "/login"},
+		{"/orders/5", "//" + at + "/login", base + "/login"},
+		{"/orders/5", "http://" + at, base},
+		{"/orders/5", "http://user:pass@" + at + "/x", base + "/x"},
+		{"/orders/5", "http://" + at + "//evil.example/x", base + "//evil.example/x"},
+		{"/orders/5", "http://" + at + "/\\evil.example", base + "/%5Cevil.example"},
+		{"/orders/5", "ftp://" + at + "/x", "ftp://" + at + "/x"},
+		{"/orders/5", "http://" + at + ".evil.example/x", "http://" + at + ".evil.example/x"},
+		{"/orders/5", "https://status.example/x", "https://status.example/x"},
+		{"/orders/5", "http://[", "http://["},
+		{"/shop/old/5", "http://" + at + "/base/6", base + "/shop/old/6"},
+		{"/shop/old/5", "http://" + at + "/base", base + "/shop/old"},
+		{"/shop/old/5", "http://" + at + "/based/6", "http://" + at + "/based/6"},
+		{"/shop/old/5", "/base/6", "/base/6"},
+	} {
+		res := s.browser().fetch(c.path, header("X-To", c.location))
+		if got := res.Header.Get("Location"); got != c.want || res.StatusCode != http.StatusFound {
+			t.Errorf("%s: %s became %d %s, want %s", c.path, c.location, res.StatusCode, got, c.want)
+		}
+	}
+}
+
+// A server that dies in the middle of a request gets a GET once more and a POST never, and
+// an answer that has begun is cut. One that is slow gives 504.
+func TestRouteServerDies(t *testing.T) {
+	t.Parallel()
+	be := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // the request has arrived
+		switch r.URL.Path {
+		case "/orders/slow":
+			<-r.Context().Done()
+		case "/orders/answer":
+			_, _ = io.WriteString(w, "begun") // of unknown length, so it is not buffered
+			_ = http.NewResponseController(w).Flush()
+		}
+		panic(http.ErrAbortHandler)
+	})
+	impatient := be.to()
+	impatient.Timeout = 50 * time.Millisecond
+	s := start(t, routed(
+		bff.Route{Path: "/orders", Upstream: be.to(), Public: true},
+		bff.Route{Path: "/orders/slow", Upstream: impatient, Public: true},
+	))
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	for _, c := range []struct {
+		method, path string
+		status, most int
+		cut          bool
+	}{
+		{http.MethodGet, "/orders/5", http.StatusBadGateway, 2, false},
+		{http.MethodPost, "/orders/5", http.StatusBadGateway, 1, false},
+		{http.MethodGet, "/orders/answer", http.StatusOK, 1, true},
+		{http.MethodPost, "/orders/answer", http.StatusOK, 1, true},
+		{http.MethodPost, "/orders/slow", http.StatusGatewayTimeout, 1, false},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, front.URL+c.path, strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.method == http.MethodGet {
+			r.Body, r.ContentLength = nil, 0
+		}
+		r.Host = "localhost:3000"
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if n := len(be.requests()); res.StatusCode != c.status || (err != nil) != c.cut || n < 1 || n > c.most {
+			t.Errorf("%s %s: status %d, %v, %d requests; want %d, cut %t, at most %d", c.method, c.path, res.StatusCode, err, n, c.status, c.cut, c.most)
+		}
+	}
 }
 
 // What is refused of routes, by field.

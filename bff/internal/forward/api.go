@@ -78,6 +78,8 @@ type APIConfig struct {
 	Backend bool
 	// Strip removes Path from requests. Default: it stays.
 	Strip bool
+	// Servers are the addresses of a Backend. A Location at one becomes one below Base.
+	Servers []*url.URL
 	// Private refuses requests without a session. Default: the API decides.
 	Private bool
 	// Token says which token requests carry, and Source gives it. Default: UserToken.
@@ -397,6 +399,9 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 		h.Set(route.LoginHeader, login)
 	default:
 		h.Del(route.LoginHeader) // only the bff sets it
+	}
+	if locations := h["Location"]; cfg.Backend && len(locations) == 1 {
+		h["Location"] = []string{a.api.localize(locations[0])}
 	}
 	if cfg.Backend && len(h["Www-Authenticate"]) > 0 { // no dialog for a password, which would not be forwarded
 		h["Www-Authenticate"] = slices.DeleteFunc(slices.Clone(h["Www-Authenticate"]), func(challenge string) bool { return !isBearer(challenge) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -97,6 +98,10 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 			if errors.Is(err, upstream.ErrNone) {
 				respond.RetryIn(w, time.Second)
 				respond.Error(w, http.StatusServiceUnavailable, "the server behind this one does not answer at the moment")
+				return
+			}
+			if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
+				respond.Error(w, http.StatusGatewayTimeout, "the server behind this one does not answer in time")
 				return
 			}
 			respond.Error(w, http.StatusBadGateway, "the server behind this one does not answer")
