@@ -128,7 +128,8 @@ func testShop(t *testing.T, c *chromium, dev *system) {
 			}
 		}
 		tb.drop(`"x"`, "a\u202evaw.exe", "audio/mpeg")
-		tb.notes("the name is refused", "The name of the file must be one line of printable characters. Nothing was stored.")
+		tb.notes("the name is refused", "The name of the file must be one line of printable characters. Nothing was stored. Rename the file, and choose it again.")
+		tb.becomes("the same file is not offered again", `document.getElementById("retry-upload").hidden && document.activeElement.id === "choose"`)
 		tb.drop(`""`, "empty.wav", "audio/wav")
 		tb.notes("an empty file is refused", "The file is empty, or a folder.")
 	})
@@ -137,13 +138,14 @@ func testShop(t *testing.T, c *chromium, dev *system) {
 		tb := c.newTab(t)
 		tb.signIn(dev, "seller")
 		tb.sell(dev, "Slow")
-		tb.limit(1 << 20)
+		tb.limit(2 << 20)
 		path := filepath.Join(t.TempDir(), "Large.wav")
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 16<<20)); err != nil {
 			t.Fatal(err)
 		}
 		tb.do(chromedp.SetUploadFiles(chromedp.CSS("#choose"), []string{path}))
 		tb.becomes("the progress is shown", `(({value, max}) => value > 1e5 && value < max)(document.getElementById("progress")) && document.getElementById("sending-note").innerText.includes("seconds left")`)
+		tb.becomes("the progress is announced", `document.querySelector("#progress-said[role=status]").textContent === "25% uploaded"`)
 		tb.click("#cancel-upload")
 		tb.notes("the upload is cancelled", "The upload was cancelled. Nothing was stored.")
 		tb.click("#retry-upload")

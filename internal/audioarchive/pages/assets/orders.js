@@ -50,7 +50,12 @@ async function load() {
     more.hidden = !next;
     const shown = list.children.length;
     delete note.dataset.state;
-    note.replaceChildren(element("p", "quiet", shown === 0 ? "You have not bought anything yet." : `${shown} ${shown === 1 ? "order" : "orders"}${next ? " so far" : ""}`));
+    note.replaceChildren(element("p", "quiet", shown === 0 ? "You have not bought anything yet. " : `${shown} ${shown === 1 ? "order" : "orders"}${next ? " so far" : ""}`));
+    if (shown === 0) {
+      const products = element("a", "", "See what is on offer");
+      products.href = "/products";
+      note.firstChild.append(products, ".");
+    }
   } catch (problem) {
     complain(note, problem);
   } finally {

@@ -68,12 +68,15 @@ async function buy(event) {
   const pressed = event.currentTarget;
   if (pressed.getAttribute("aria-disabled") === "true") return;
   pressed.setAttribute("aria-disabled", "true");
-  note.hidden = true;
+  note.replaceChildren();
   try {
     order = await call("POST", `/api/orders?${new URLSearchParams({ product_etag: shown.etag })}`, { product: shown.name });
     note.dataset.state = "ok";
-    note.replaceChildren(element("p", "status", "It is yours. It is also among your orders."));
-    note.hidden = false;
+    const orders = element("a", "", "your orders");
+    orders.href = "/my/orders";
+    const status = element("p", "status", "It is yours. It is also among ");
+    status.append(orders, ".");
+    note.replaceChildren(status);
     fillFile();
   } catch (problem) {
     if (problem.reason === "ETAG_MISMATCH") {

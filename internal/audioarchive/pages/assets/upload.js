@@ -2,6 +2,8 @@
 
 import { call, complain, download, element, fileFacts, player, refusal, size } from "./catalog.js";
 
+const span = (n, unit) => `${n} ${unit}${n === 1 ? "" : "s"}`;
+
 // offerUpload makes the section of the page work, and returns the function that shows a product in
 // it. uploaded is called with the product after an upload.
 export function offerUpload(uploaded) {
@@ -15,6 +17,7 @@ export function offerUpload(uploaded) {
   const cancel = document.getElementById("cancel-upload");
   const retry = document.getElementById("retry-upload");
   const note = document.getElementById("upload-note");
+  const said = document.getElementById("progress-said");
   const product = `products/${place.dataset.id}`;
   // The name of a file that is not uploaded yet survives in the tab when its page ends: with the
   // session, or by a reload.
@@ -24,7 +27,11 @@ export function offerUpload(uploaded) {
   function tell(text, state) {
     note.dataset.state = state;
     note.replaceChildren(element("p", "status", text));
-    note.hidden = false;
+  }
+
+  // say is for screen readers, which do not read a progress bar out as it grows.
+  function say(text) {
+    if (said.textContent !== text) said.textContent = text;
   }
 
   function show(p) {
@@ -44,22 +51,40 @@ export function offerUpload(uploaded) {
     sending.hidden = !on;
     cancel.hidden = !on;
     if (on) {
-      retry.hidden = note.hidden = true;
+      retry.hidden = true;
+      note.replaceChildren();
+      say(`Uploading ${chosen.name}`);
       sessionStorage.setItem(mark, chosen.name);
       cancel.focus();
     } else {
+      say("");
       request = undefined;
     }
   }
 
-  function failed(problem) {
-    busy(false);
-    if (problem.reason === "CONTENT_TOO_LONG" && problem.metadata.max_bytes) problem.message = `The file has ${size(chosen.size)}. The maximum is ${size(problem.metadata.max_bytes)}.`;
-    else if (problem.fields?.length) problem.message = problem.fields.map(({ field, description }) => `${field === "file_name" ? "The name of the file" : "The file"} ${description}.`).join(" ");
-    problem.message += " Nothing was stored.";
-    complain(note, problem);
+  // again offers to repeat the upload.
+  function again() {
     retry.hidden = false;
     retry.focus();
+  }
+
+  function failed(problem) {
+    busy(false);
+    let remedy = "";
+    if (problem.reason === "CONTENT_TOO_LONG" && problem.metadata.max_bytes) problem.message = `The file has ${size(chosen.size)}. The maximum is ${size(problem.metadata.max_bytes)}.`;
+    else if (problem.fields?.length) {
+      problem.message = problem.fields.map(({ field, description }) => `${field === "file_name" ? "The name of the file" : "The file"} ${description}.`).join(" ");
+      if (problem.fields.some(({ field }) => field === "file_name")) remedy = " Rename the file, and choose it again.";
+    }
+    problem.message += ` Nothing was stored.${remedy}`;
+    complain(note, problem);
+    // The same file would be refused again.
+    if ([400, 403, 404, 413].includes(problem.status)) {
+      sessionStorage.removeItem(mark);
+      input.focus();
+    } else {
+      again();
+    }
   }
 
   function progress(begun, { loaded, total }) {
@@ -69,8 +94,10 @@ export function offerUpload(uploaded) {
     const remaining = Math.ceil((total - loaded) * seconds / loaded);
     let text = `${size(loaded)} of ${size(total)}`;
     if (loaded === total) text += ". The server checks it.";
-    else if (seconds > 1 && Number.isFinite(remaining)) text += remaining < 90 ? `, about ${remaining} seconds left` : `, about ${Math.round(remaining / 60)} minutes left`;
+    else if (seconds > 1 && Number.isFinite(remaining)) text += `, about ${remaining < 90 ? span(remaining, "second") : span(Math.round(remaining / 60), "minute")} left`;
     left.textContent = text;
+    if (loaded === total) say("The server checks the file");
+    else if (loaded * 4 >= total) say(`${Math.floor(loaded * 4 / total) * 25}% uploaded`);
   }
 
   // transfer sends the file. fetch has no progress of uploads.
@@ -110,8 +137,7 @@ export function offerUpload(uploaded) {
       sessionStorage.removeItem(mark);
       if (!p) {
         tell("The upload was cancelled. Nothing was stored.", "");
-        retry.hidden = false;
-        retry.focus();
+        again();
         return;
       }
       show(p);
