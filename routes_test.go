@@ -114,7 +114,7 @@ func TestRoutesProblems(t *testing.T) {
 		"[{path: /api/auth, to: http://o:1}]":              "routes[0].path=/api/auth: is an address of the bff itself",
 		"[{path: /orders, to: 'orders:3000'}]":             "routes[0].to[0]=orders:3000: the scheme is missing; did you mean http://orders:3000?",
 		"[{path: /orders, to: [gateway, http://o:1]}]":     "routes[0].to[0]=gateway: ",
-		"[{" + orders + ", tokn: none}]":                   `routes[0]: unknown key "tokn"; did you mean token?`,
+		"[{" + orders + ", tokn: none}]":                   `routes[0]: unknown key "tokn"; did you mean "token"?`,
 		"[{" + orders + ", token: nobody}]":                "routes[0].token=nobody: is not a choice; give one of user, client, none",
 		"[{" + orders + ", token: none, audience: x}]":     "routes[0].token=none: contradicts audience and scope; remove them, or give another token",
 		"[{" + orders + ", scope: x}]":                     "routes[0].audience: is missing; give the audience that the token with this scope must name",

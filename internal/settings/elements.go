@@ -88,6 +88,11 @@ func (v *Values) assignText(s *Setting, from source, file, text string) {
 // assignNode decodes a list into the target, if nothing in it is wrong.
 func (v *Values) assignNode(s *Setting, from source, file string, node *yaml.Node) {
 	d := elementDecoder{at: map[string]int{}}
+	if problem := misplaced(s, from, node); problem != "" {
+		v.found[s] = found{source: from, path: file}
+		v.fail(s, "%s: %s: %s", from.line(file, node.Line), s.Name, problem)
+		return
+	}
 	target := reflect.ValueOf(s.Targets[0]).Elem()
 	list := reflect.New(target.Type()).Elem()
 	d.list(list, s.Keys, node, "", s.Name)
@@ -98,6 +103,19 @@ func (v *Values) assignNode(s *Setting, from source, file string, node *yaml.Nod
 	if len(d.problems) == 0 {
 		target.Set(list)
 	}
+}
+
+// misplaced returns what is wrong with a list that would be right elsewhere: with its
+// setting's name above it, as in the file of settings, or as the path of a file; "" for
+// others.
+func misplaced(s *Setting, from source, node *yaml.Node) string {
+	switch {
+	case node.Kind == yaml.MappingNode && len(node.Content) == 2 && node.Content[0].Value == s.Name:
+		return "has the name of the setting above its list; remove that line, which belongs into the file of --config only"
+	case node.Kind == yaml.ScalarNode && !from.key && strings.HasSuffix(node.Value, ".yaml"):
+		return "is not a list; if it is the path of a file with one, set " + s.Variable() + "_FILE to it"
+	}
+	return ""
 }
 
 // line returns the place of a line of a value, for messages.
@@ -158,7 +176,7 @@ func (d *elementDecoder) element(v reflect.Value, keys []Key, node *yaml.Node, p
 			for i, k := range keys {
 				names[i] = k.Name
 			}
-			d.fail(written, "%s: unknown key %q%s", name, Unassigned(written.Value), did(suggest.Name(strings.ToLower(key), names)))
+			d.fail(written, "%s: unknown key %q%s", name, Unassigned(written.Value), meant(suggest.Name(strings.ToLower(key), names)))
 			continue
 		case slices.Contains(seen, key):
 			d.fail(written, "%s.%s: is set twice; drop one", name, key)
@@ -175,6 +193,14 @@ func (d *elementDecoder) element(v reflect.Value, keys []Key, node *yaml.Node, p
 			d.fail(node, "%s: %s is missing; add it", name, k.Name)
 		}
 	}
+}
+
+// meant asks whether a key was meant. It is quoted, because a key may be a word such as to.
+func meant(key string) string {
+	if key == "" {
+		return ""
+	}
+	return did(strconv.Quote(key))
 }
 
 // value decodes the value of a key.
@@ -245,7 +271,8 @@ func (d *elementDecoder) scalar(v reflect.Value, k Key, node *yaml.Node, name st
 
 // isEmpty reports a value that was left out, perhaps by a template.
 func isEmpty(node *yaml.Node) bool {
-	return node.Tag == "!!null" || node.Kind == yaml.ScalarNode && node.Value == ""
+	return node.Tag == "!!null" || node.Kind == yaml.ScalarNode && node.Value == "" ||
+		node.Kind == yaml.SequenceNode && len(node.Content) == 0
 }
 
 // resolved returns the node that an alias stands for.

@@ -130,7 +130,7 @@ func TestStructuredProblems(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2"
 	for text, want := range map[string][]string{
-		"- path: /a\n  tokn: user\n":                           {`:2: hops[0]: unknown key "tokn"; did you mean token?`},
+		"- path: /a\n  tokn: user\n":                           {`:2: hops[0]: unknown key "tokn"; did you mean "token"?`},
 		"- path: /a\n- token: usr\n":                           {`:2: hops[1].token=usr: is not a choice; give one of user, none`, `:2: hops[1]: path is missing; add it`},
 		"- path: /a\n  to: ['a', '']\n":                        {`:2: hops[0].to[1]: is empty`},
 		"- path: /a\n  to: a,,b\n":                             {`:2: hops[0].to: is empty`},
@@ -147,6 +147,9 @@ func TestStructuredProblems(t *testing.T) {
 		"- path: /a\n  to: [{a: b}]\n":                         {`:2: hops[0].to[0]: is not a single value`},
 		"- path: /a\n  grants:\n  - names: [a]\n":              {`:3: hops[0].grants[0]: where is missing; add it`},
 		"- path: /a\n  grants:\n  - where: {a: [b]}\n":         {`:3: hops[0].grants[0].where.a: is not a single value`},
+		"- path: /a\n  to: []\n":                               {`:2: hops[0].to: is empty; give a value, or remove the key`},
+		"hops:\n- path: /a\n":                                  {`:1: hops: has the name of the setting above its list; remove that line`},
+		"hops.yaml":                                            {`:1: hops: is not a list; if it is the path of a file with one, set P_HOPS_FILE to it`},
 		"path: /a\n":                                           {`:1: hops: is not a list; write each element behind a hyphen, as in - path: …`},
 		"- /a\n":                                               {`:1: hops[0]: is not a map; write its keys, as in path: …`},
 		"- path: /a\n   token: x\n":                            {`: not a list in YAML or JSON; correct quotes`},
