@@ -101,7 +101,7 @@ func (cfg Config) checkKeySource() error {
 		}
 		if err != nil {
 			errs = append(errs, origin.Invalid("JWKSURL", cfg.JWKSURL,
-				&origin.Error{Problem: err.Error(), Remedy: "give the https address of the key set"}))
+				&origin.Error{Problem: strings.TrimSuffix(err.Error(), "; use https"), Remedy: "give the https address of the key set"}))
 		}
 	}
 	if cfg.JWKSURL != "" && cfg.JWKSFile != "" {

@@ -96,7 +96,7 @@ func (cfg Config) validateIssuers() error {
 			key := strings.TrimSuffix(issuer, "/")
 			if first, twice := seen[key]; twice {
 				errs = append(errs, invalid.Field(field+".Provider", issuer,
-					fmt.Sprintf("is that of element %d, too, but for a slash at the end at most", first), "join the two, or remove one"))
+					fmt.Sprintf("is also that of element %d", first), "join the two, or remove one"))
 			}
 			seen[key] = i
 			if cfg.Provider != nil && c.Provider != cfg.Provider && key == strings.TrimSuffix(cfg.Provider.Issuer(), "/") {
@@ -153,7 +153,7 @@ func (c *IssuerConfig) validate(cfg Config) error {
 	if c.Class == Machines {
 		add(c.validateMachines(cfg))
 	} else if len(c.Grants) > 0 {
-		add(invalid.Field("Grants", len(c.Grants), "are for machines only", "set Class to Machines, or remove the grants"))
+		add(invalid.Field("Grants", len(c.Grants), "are for machines only", "set the class to machines, or remove the grants"))
 	}
 	return errors.Join(errs...)
 }

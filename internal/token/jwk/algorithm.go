@@ -35,6 +35,9 @@ func ValidAlgorithms(field string, algorithms []string) error {
 				remedy = "write " + name
 			}
 		}
+		if len(algorithms) > 1 {
+			return invalid.Field(field, strings.Join(algorithms, ","), "has "+alg+", which is no signature algorithm that is supported", remedy)
+		}
 		return invalid.Field(field, alg, "is no signature algorithm that is supported", remedy)
 	}
 	return nil
