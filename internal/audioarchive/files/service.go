@@ -334,6 +334,9 @@ func (s *Service) valid(req *audioarchivev1.UploadProductFileRequest) error {
 	if problem := nameProblem(req.GetFileName()); problem != "" {
 		return validate.Field("file_name", "%s", problem)
 	}
+	if kind, _, _ := strings.Cut(req.GetContent().GetContentType(), "/"); strings.EqualFold(kind, "multipart") {
+		return validate.Field("content", "is a form; send the file alone as the body, as curl --data-binary @FILE does")
+	}
 	switch size := req.GetSizeBytes(); {
 	case size < 0:
 		return validate.Field("size_bytes", "must not be negative")

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/api/httpbody"
+
 	audioarchivev1 "github.com/gatehouse-dev/gatehouse/gen/audioarchive/v1"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/files"
 	"github.com/gatehouse-dev/gatehouse/internal/audioarchive/filestest"
@@ -130,6 +132,9 @@ func TestUploadRefusals(t *testing.T) {
 		{"too large", "sofia", "InvalidArgument CONTENT_TOO_LONG", nil, strings.Repeat("x", 1001)},
 		{"another size", "sofia", "InvalidArgument size_bytes", func(r *audioarchivev1.UploadProductFileRequest) { r.SizeBytes = 3 }, "four"},
 		{"empty", "sofia", "InvalidArgument content", nil, ""},
+		{"a form", "sofia", "InvalidArgument content", func(r *audioarchivev1.UploadProductFileRequest) {
+			r.Content = &httpbody.HttpBody{ContentType: "multipart/form-data; boundary=x"}
+		}, "--x"},
 		{"a space of macOS", "sofia", "OK", func(r *audioarchivev1.UploadProductFileRequest) {
 			r.FileName, r.ValidateOnly = "Take at 9.41\u202fAM.wav", true
 		}, ""},

@@ -3,6 +3,7 @@
 package filestest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -116,6 +117,7 @@ func (s *System) Upload(ctx context.Context, req *audioarchivev1.UploadProductFi
 	if err != nil {
 		return nil, err
 	}
+	claimed := cmp.Or(req.GetContent().GetContentType(), "audio/mpeg") // which is ignored
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := io.ReadFull(content, buffer)
@@ -125,7 +127,7 @@ func (s *System) Upload(ctx context.Context, req *audioarchivev1.UploadProductFi
 			_, err = stream.CloseAndRecv()
 			return nil, err
 		}
-		req.Content = &httpbody.HttpBody{ContentType: "audio/mpeg", Data: buffer[:n]} // a claim that is ignored
+		req.Content = &httpbody.HttpBody{ContentType: claimed, Data: buffer[:n]}
 		if stream.Send(req) != nil || end {
 			return stream.CloseAndRecv()
 		}
