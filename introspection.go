@@ -92,7 +92,7 @@ func (p *parts) opaqueVerifier() func(context.Context, string) error {
 	auth := p.cfg.Server.Authn
 	v := introspect.NewVerifier(introspect.Config[struct{}]{
 		Endpoint:  endpoint,
-		Profile:   token.IntrospectionProfile{Audiences: []string{auth.Audience}, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape},
+		Profile:   token.IntrospectionProfile{Audience: auth.Audience, InsecureIDTokenShape: auth.Profile.InsecureIDTokenShape},
 		Principal: func(*token.Claims) (struct{}, error) { return struct{}{}, nil },
 		Now:       time.Now, Logger: p.logger,
 	})

@@ -238,9 +238,9 @@ type LoginConfig struct {
 	// needs that: require them by policies. Those that the bff sets itself are refused.
 	// Default: none.
 	Parameters []string
-	// IDTokenAlgorithms are the algorithms of signatures that are accepted of ID tokens,
-	// logout tokens and signed userinfo: of RS256, PS256, ES256 and EdDSA (Ed25519).
-	// Default: RS256 alone.
+	// IDTokenAlgorithms are the signature algorithms that are accepted of ID tokens,
+	// logout tokens and signed userinfo: of RS256, PS256, ES256 and EdDSA (Ed25519). Those
+	// of access tokens are the server's to choose. Default: RS256 alone.
 	IDTokenAlgorithms []string
 	// Rate is the number of logins that one address (an IPv6 /64) may start in
 	// a minute. Default: DefaultLoginRate.

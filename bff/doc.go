@@ -8,7 +8,7 @@
 // The package itself has the configuration, the routes and the server. Each area
 // is a package below bff/internal, with a Config and handlers of its own.
 //
-// # Routes
+// # Endpoints
 //
 //	GET    /api/auth/login                start a login; returnTo, parameters for the provider
 //	GET    /api/auth/callback             end it; POST for answers in a form
@@ -21,7 +21,8 @@
 //	DELETE /api/auth/sessions/{handle}    ends one of them
 //	POST   /api/auth/backchannel-logout   the provider ends sessions
 //	GET    /api/auth/frontchannel-logout  the same, from a page of the provider
-//	any    /api, /api/…                   forwarded to the gateway
+//	any    the paths of Config.Routes     forwarded to the servers of the route
+//	any    /api, /api/… besides           forwarded to the gateway
 //	GET    /healthz, /readyz              for load balancers
 //	any    everything else                the front end
 package bff

@@ -86,8 +86,8 @@ var ErrResponse = errors.New("not a response of RFC 7662 §2.2")
 
 // An IntrospectionProfile says which introspection responses make a token acceptable.
 type IntrospectionProfile struct {
-	Audiences            []string // one of which must be among the token's
-	InsecureIDTokenShape bool     // as in AccessConfig
+	Audience             string // must be among the token's
+	InsecureIDTokenShape bool   // as in AccessConfig
 }
 
 // Read returns the claims in the response of an introspection endpoint (RFC 7662 §2.2)
@@ -129,8 +129,8 @@ func (p *IntrospectionProfile) check(c *Claims, issuer string, now time.Time) er
 	switch {
 	case c.Issuer != issuer:
 		return invalid("iss %.128q is not %q", c.Issuer, issuer)
-	case !slices.ContainsFunc(p.Audiences, func(own string) bool { return slices.Contains(c.Audience, own) }):
-		return invalid("aud contains none of %q", p.Audiences)
+	case !slices.Contains(c.Audience, p.Audience):
+		return invalid("aud does not contain %q", p.Audience)
 	case !c.Expiry.IsZero() && !now.Before(c.Expiry):
 		return &Error{ReasonExpired, fmt.Errorf("exp was %s", c.Expiry.UTC().Format(time.RFC3339))}
 	case c.NotBefore.After(now.Add(skew)):

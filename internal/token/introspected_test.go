@@ -15,7 +15,7 @@ const introspector = "https://issuer.example"
 
 // readAt reads a response as the introspection endpoint of introspector gives it.
 func readAt(now time.Time, response string) (*token.Claims, error) {
-	p := token.IntrospectionProfile{Audiences: []string{"https://api.example"}}
+	p := token.IntrospectionProfile{Audience: "https://api.example"}
 	return p.Read(response, introspector, now)
 }
 

@@ -15,28 +15,36 @@ import (
 )
 
 // Config configures a [Verifier]. Provider and Audience are required.
+//
+// Which fields apply to a token depends on its issuer:
+//   - Of Provider, the primary issuer: Audience, Algorithms, Profile and PermissionsClaim
+//     for JWTs; Introspection, Audience and PermissionsClaim for opaque tokens.
+//   - Of a further issuer: its element of Issuers, and none of the above.
+//
+// Denylist and all fields after it apply to the tokens of all issuers.
 type Config struct {
-	// Provider issues the tokens. The parts of one process share one.
+	// Provider is the primary issuer, at which users sign in. The parts of one process
+	// share one.
 	Provider *oidc.Provider
 	// Audience is the identifier of this API, which the claim "aud" must contain.
 	Audience string
-	// Algorithms are the algorithms of signatures that are accepted: of RS256, PS256,
+	// Algorithms are the signature algorithms that are accepted: of RS256, PS256,
 	// ES256 and EdDSA (Ed25519, under this name and that of RFC 9864). Default: RS256
 	// alone.
 	Algorithms []string
-	// Profile says how access tokens differ from the other tokens of the issuer.
+	// Profile says how access tokens differ from the other tokens of Provider.
 	Profile ProfileConfig
 	// PermissionsClaim is the claim with the permissions: a list of strings, or a
 	// string with spaces between them. Names with dots between them are a path into
 	// nested objects ("realm_access.roles"). Default: "permissions".
 	PermissionsClaim string
-	// Issuers are further issuers of tokens, each with rules of its own, such as those
-	// of machines. Default: none.
-	Issuers []IssuerConfig
-
 	// Introspection makes opaque access tokens of Provider acceptable, by asking the
 	// provider about them (RFC 7662). Default: only JWTs are accepted.
 	Introspection *IntrospectionConfig
+
+	// Issuers are further issuers of JWTs, each with rules of its own, such as those of
+	// machines. Default: none.
+	Issuers []IssuerConfig
 
 	// Denylist is asked at every call whether a valid token has been revoked, and for
 	// each open stream once a second. Default: no token is revoked.
@@ -70,8 +78,8 @@ type Denylist interface {
 	Revoked(ctx context.Context, key *RevocationKey) error
 }
 
-// ProfileConfig says how access tokens differ from the other tokens of their
-// issuer, so that none passes for another (RFC 8725 §3.12). In any case a token
+// ProfileConfig says how access tokens of the primary issuer differ from its other
+// tokens, so that none passes for another (RFC 8725 §3.12). In any case a token
 // is refused that has a claim of ID tokens or logout tokens only ("at_hash",
 // "c_hash", "s_hash", "events", "nonce").
 type ProfileConfig struct {

@@ -15,13 +15,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/token/introspect"
 )
 
-// An IntrospectionConfig has opaque access tokens of [Config].Provider verified by its
+// An IntrospectionConfig has opaque access tokens of Config.Provider verified by its
 // introspection endpoint (RFC 7662). Client is required. Tokens of the form of a JWT are
-// never introspected, and no rule of Config.Profile but InsecureIDTokenShape is about
-// opaque tokens. If an element of Config.Issuers has the rules of Provider, its audiences
-// and claims hold for opaque tokens, too.
+// never introspected.
 //
-// The response must have Config.Audience in "aud". An answer is used for 60 seconds, and
+// The response must have Config.Audience in "aud". Config.PermissionsClaim applies to it
+// as to JWTs, of Config.Profile only InsecureIDTokenShape, and Config.Algorithms not at
+// all. An answer is used for 60 seconds, and
 // never beyond "exp"; a response without "exp" makes a principal without ExpiresAt. An
 // open stream ends when the provider calls its token inactive, within 60 seconds. While the
 // provider is down, opaque tokens are refused with Unavailable, JWTs are not.
@@ -110,21 +110,11 @@ func newIntrospector(cfg Config, v *Verifier, name func(string) string) (*intros
 	if err != nil {
 		return nil, nil, err
 	}
-	audiences, check := []string{cfg.Audience}, func(*token.Claims) error { return nil }
-	principal := func(c *token.Claims) (*Principal, error) { return newPrincipal(c, v.permissionsClaim) }
-	if primary := cfg.primary(); primary != nil {
-		audiences, check, principal = primary.Audiences, primary.checks(), primary.principals()
-	}
 	return introspect.NewVerifier(introspect.Config[*Principal]{
-		Endpoint: endpoint,
-		Profile:  token.IntrospectionProfile{Audiences: audiences, InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape},
-		Principal: func(c *token.Claims) (*Principal, error) {
-			if err := check(c); err != nil {
-				return nil, err
-			}
-			return principal(c)
-		},
-		Revoked: revoked(cfg.Denylist), Verified: counted(cfg), Inspector: v.inspector,
+		Endpoint:  endpoint,
+		Profile:   token.IntrospectionProfile{Audience: cfg.Audience, InsecureIDTokenShape: cfg.Profile.InsecureIDTokenShape},
+		Principal: func(c *token.Claims) (*Principal, error) { return newPrincipal(c, v.permissionsClaim) },
+		Revoked:   revoked(cfg.Denylist), Verified: counted(cfg), Inspector: v.inspector,
 		CacheSize: cfg.CacheSize, Rate: own.Rate, Limited: metrics.NewCounter(cfg.MeterProvider, metrics.LimitRejections),
 		Now: v.now, Logger: v.logger,
 	}), endpoint, nil

@@ -11,16 +11,17 @@ import (
 	"github.com/gatehouse-dev/gatehouse/oidc"
 )
 
-// An IssuerConfig describes an issuer of tokens beside that of [Config]. Provider
-// and Audiences are required. Claims are named as in [Principal.Claim].
+// An IssuerConfig has the rules for the JWTs of one issuer beside Config.Provider.
+// Provider and Audiences are required. Claims are named as in [Principal.Claim].
 //
 // A token is verified by the rules of the issuer that it names, and by the keys of
-// that issuer only. While an issuer has no keys, only its own tokens are refused
+// that issuer only; Audience, Algorithms, Profile and PermissionsClaim of [Config] do
+// not apply to it. While an issuer has no keys, only its own tokens are refused
 // with Unavailable.
 type IssuerConfig struct {
-	// Provider has the issuer's identifier and its keys. If it is Config.Provider,
-	// these rules are those of its tokens, in the place of Audience, Profile,
-	// PermissionsClaim and Algorithms of Config.
+	// Provider has the issuer's identifier and its keys. If it is Config.Provider, this
+	// element replaces Audience, Algorithms, Profile and PermissionsClaim of Config, and
+	// Introspection must be nil.
 	Provider *oidc.Provider
 	// Class is that of the issuer's callers. Default: Users.
 	Class Class
@@ -31,8 +32,8 @@ type IssuerConfig struct {
 	// Cognito. A token that also has "aud" must have one of Audiences there, too.
 	// Default: "aud".
 	AudienceClaim string
-	// Algorithms are the algorithms of signatures that are accepted, as in [Config].
-	// Default: RS256 alone.
+	// Algorithms are the signature algorithms that are accepted, as in [Config]. Default:
+	// RS256 alone.
 	Algorithms []string
 	// RequireTypes are the accepted types of the token's header ("typ"), such as
 	// "at+jwt", compared without case. Default: "JWT", "at+jwt", or none.

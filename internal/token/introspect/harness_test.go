@@ -150,7 +150,7 @@ func start(t testing.TB, options ...option) *setup {
 		Setting: func(field string) string { return "SETTING " + field }, Now: time.Now, Rand: rand.Reader, Logger: logger,
 	}
 	cfg := introspect.Config[*token.Claims]{
-		Profile:   token.IntrospectionProfile{Audiences: []string{audience}},
+		Profile:   token.IntrospectionProfile{Audience: audience},
 		Principal: func(c *token.Claims) (*token.Claims, error) { return c, nil },
 		Now:       time.Now, Logger: logger,
 	}

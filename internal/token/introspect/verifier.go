@@ -38,7 +38,7 @@ const (
 )
 
 // Config configures a Verifier. P is the principal: it is made once per answer, cached and
-// shared, so it must be immutable. Endpoint, Profile.Audiences and Principal are required.
+// shared, so it must be immutable. Endpoint, Profile.Audience and Principal are required.
 type Config[P any] struct {
 	Endpoint *Endpoint
 	Profile  token.IntrospectionProfile
