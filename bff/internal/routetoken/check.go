@@ -21,7 +21,7 @@ func (t *Tokens) Check(ctx context.Context, md *oidc.Metadata) []check.Result {
 	t.mu.Unlock()
 	var results []check.Result
 	for _, src := range all {
-		r := src.requester()
+		r := src.requester
 		grant := map[Grant]string{Client: rp.GrantCredentials, Refresh: "refresh_token", Exchange: rp.GrantExchange}[r.route.Grant]
 		if grants := md.GrantTypesSupported; len(grants) > 0 && !slices.Contains(grants, grant) {
 			results = append(results, check.Result{
@@ -29,34 +29,27 @@ func (t *Tokens) Check(ctx context.Context, md *oidc.Metadata) []check.Result {
 				What: "the provider does not list the grant " + grant + ", which " + r.route.Setting + " (" + r.route.Path + ") uses",
 			})
 		}
-		results = append(results, src.check(ctx, r))
+		results = append(results, src.check(ctx))
 	}
 	return results
 }
 
 // check proves that a route gets a token, as far as that is possible without a user.
-func (src *Source) check(ctx context.Context, r *requester) check.Result {
+func (src *Source) check(ctx context.Context) check.Result {
+	r := src.requester
 	target := "a token"
 	if r.route.Audience != "" {
 		target += " for " + strconv.QuoteToASCII(r.route.Audience)
 	}
-	if src.client == nil {
+	if r.route.Grant != Client {
 		result := check.NotKnown(proof, "open it once as a signed-in user; the log names the setting if there is none",
 			"%s: that users get %s (grant: %s) needs a user", r.route.Path, target, r.route.Grant)
 		result.Optional = true
 		return result
 	}
-	if _, err := src.client.get(ctx); err != nil {
+	if _, err := src.get(ctx, nil); err != nil {
 		return check.Bad(proof, "allow the client the grant client_credentials and this audience at the provider, or correct the route",
 			"%s (%s): the client does not get %s: %v", r.route.Path, r.route.Setting, target, err)
 	}
 	return check.Good(proof, "%s: the client gets %s by client credentials", r.route.Path, target)
-}
-
-// requester returns what requests the tokens.
-func (src *Source) requester() *requester {
-	if src.client != nil {
-		return src.client.requester
-	}
-	return src.users.requester
 }

@@ -80,24 +80,12 @@ type Tokens struct {
 	results *metrics.Counter
 
 	mu      sync.Mutex
-	clients map[string]*client // by key
-	users   map[string]*users
 	sources []*Source // each key once
 }
 
 // New returns Tokens.
 func New(cfg Config) *Tokens {
-	return &Tokens{
-		cfg: cfg, results: metrics.NewCounter(cfg.MeterProvider, metrics.RouteTokens),
-		clients: map[string]*client{}, users: map[string]*users{},
-	}
-}
-
-// A Source gives the requests of a route their tokens. It is safe for concurrent
-// use.
-type Source struct {
-	client *client // nil for the others
-	users  *users
+	return &Tokens{cfg: cfg, results: metrics.NewCounter(cfg.MeterProvider, metrics.RouteTokens)}
 }
 
 // Source returns the source of a route's tokens. Routes that request the same share
@@ -106,25 +94,17 @@ func (t *Tokens) Source(r Route) *Source {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := r.key()
-	if r.Grant == Client {
-		if t.clients[key] == nil {
-			t.clients[key] = newClient(t.request(r, key))
-			t.sources = append(t.sources, &Source{client: t.clients[key]})
+	for _, src := range t.sources {
+		if src.key == key {
+			return src
 		}
-		return &Source{client: t.clients[key]}
 	}
-	if t.users[key] == nil {
-		t.users[key] = newUsers(t.request(r, key))
-		t.sources = append(t.sources, &Source{users: t.users[key]})
-	}
-	return &Source{users: t.users[key]}
-}
-
-func (t *Tokens) request(r Route, key string) *requester {
-	return &requester{
+	src := &Source{states: map[session.ID]*state{}, requester: &requester{
 		cfg: t.cfg, route: r, key: key, circuit: t.cfg.Refresher.Circuit(r.Path), results: t.results,
 		logged: map[string]time.Time{},
-	}
+	}}
+	t.sources = append(t.sources, src)
+	return src
 }
 
 // Authorization returns the value of the Authorization header for a request of a
@@ -132,13 +112,7 @@ func (t *Tokens) request(r Route, key string) *requester {
 // *[Error] that there is no token, any other error that the session store does not
 // answer.
 func (src *Source) Authorization(ctx context.Context, s *session.Session) (string, error) {
-	var token session.RouteToken
-	var err error
-	if src.client != nil {
-		token, err = src.client.get(ctx)
-	} else {
-		token, err = src.users.get(ctx, s)
-	}
+	token, err := src.get(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -152,11 +126,5 @@ const bearerScheme = "Bearer "
 // while ago. It does not block.
 func (src *Source) Refused(s *session.Session, authorization string) bool {
 	access, ok := strings.CutPrefix(authorization, bearerScheme)
-	switch {
-	case !ok:
-		return false
-	case src.client != nil:
-		return src.client.refused(access)
-	}
-	return src.users.refused(s, access)
+	return ok && src.refused(s, access)
 }
