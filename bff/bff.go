@@ -204,7 +204,8 @@ func New(cfg Config) (*BFF, error) {
 		Stopping: b.stopping, Work: &b.sockets, Respond: b.respond, Streams: streams, Limited: limited, Now: cfg.Now, Logger: cfg.Logger, Audit: b.audit,
 	})
 	api := forward.APIConfig{
-		Handler: cfg.API, Path: "/api", Base: base, TokenAddress: cfg.TokenAddress, RequestHeaders: headers.Canonical(cfg.RequestHeaders), Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
+		Handler: cfg.API, Path: "/api", Base: base, TokenAddress: cfg.TokenAddress,
+		RequestHeaders: headers.Canonical(cfg.RequestHeaders), Sessions: lookup, Watcher: lookup, Tokens: b.refresher,
 		Origins: b.origins, Stopping: b.stopping, Work: &b.sockets, Streams: streams, Respond: b.respond, Logger: cfg.Logger, Tracer: b.tracer,
 	}
 	b.api = forward.NewAPI(api)

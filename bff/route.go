@@ -119,7 +119,8 @@ func (r *Route) validate() error {
 			"Upstream.Timeout": r.Upstream.Timeout != 0, "Upstream.Probe": r.Upstream.Probe != "", "Upstream.TLS": r.Upstream.TLS != nil,
 		} {
 			if given {
-				errs = append(errs, &invalid.Error{Field: field, Problem: "has no effect for a route to the gateway", Remedy: "remove it, or give a server in Upstream.Targets"})
+				errs = append(errs, &invalid.Error{Field: field, Problem: "has no effect for a route to the gateway",
+					Remedy: "remove it, or give a server in Upstream.Targets"})
 			}
 		}
 	} else {
@@ -127,7 +128,8 @@ func (r *Route) validate() error {
 		for i, target := range r.Upstream.Targets {
 			u, err := upstreamURL(target)
 			if err == nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
-				errs = append(errs, invalid.Field(fmt.Sprintf("Upstream.Targets[%d]", i), u.Redacted(), "has a user, a query or a fragment, which would not be used", "remove it"))
+				errs = append(errs, invalid.Field(fmt.Sprintf("Upstream.Targets[%d]", i), u.Redacted(),
+					"has a user, a query or a fragment, which would not be used", "remove it"))
 			}
 		}
 	}
@@ -229,7 +231,8 @@ func (r *Route) conflict(routes []Route, i int) error {
 		for _, target := range r.Upstream.Targets {
 			for _, theirs := range other.Upstream.Targets {
 				if around := r.wayAround(other, target, theirs); around != "" && owner(routes, around) == i {
-					return invalid.Field("Path", r.Path, fmt.Sprintf("leads to the addresses of Routes[%d] around its rules: %s reaches what %s does", j, around, other.Path),
+					return invalid.Field("Path", r.Path,
+						fmt.Sprintf("leads to the addresses of Routes[%d] around its rules: %s reaches what %s does", j, around, other.Path),
 						"give both the same Public and Token.Kind, or upstream paths that do not contain each other")
 				}
 			}

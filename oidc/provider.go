@@ -131,11 +131,13 @@ func NewProvider(cfg Config) (*Provider, error) {
 	}
 	p.client = p.newClient(cfg.HTTPClient, trust)
 	p.client.Transport = p.Transport(p.client.Transport)
-	metrics.ObserveGauges(cfg.MeterProvider, metrics.ProviderAvailable.With(metrics.KeyIssuer, cfg.Issuer), func(_ context.Context, observe func(float64, ...string)) {
+	available := metrics.ProviderAvailable.With(metrics.KeyIssuer, cfg.Issuer)
+	metrics.ObserveGauges(cfg.MeterProvider, available, func(_ context.Context, observe func(float64, ...string)) {
 		available, _ := metrics.Bool(p.metadata.Load() != nil && p.failure.Load() == nil)
 		observe(available, cfg.Issuer)
 	})
-	metrics.ObserveGauges(cfg.MeterProvider, metrics.KeySetAge.With(metrics.KeyIssuer, cfg.Issuer), func(_ context.Context, observe func(float64, ...string)) {
+	age := metrics.KeySetAge.With(metrics.KeyIssuer, cfg.Issuer)
+	metrics.ObserveGauges(cfg.MeterProvider, age, func(_ context.Context, observe func(float64, ...string)) {
 		if confirmed := p.KeysConfirmed(); !confirmed.IsZero() {
 			observe(p.now().Sub(confirmed).Seconds(), cfg.Issuer)
 		}

@@ -85,9 +85,9 @@ func (r *refetch) forget() { r.negative = nil }
 // Keys returns the keys that may have signed a token with this kid; "" means a
 // token without one, for which the keys are returned that are the set's only one
 // for an algorithm. The caller compares Algorithm and the type of Public with the
-// token's alg. If the set has no such key, Keys fetches the set again, within a budget of 5 fetches a minute,
-// and waits at most 2 seconds. The slice must not be changed. The error wraps
-// [ErrUnknownKey] or [ErrUnavailable].
+// token's alg. If the set has no such key, Keys fetches the set again, within a
+// budget of 5 fetches a minute, and waits at most 2 seconds. The slice must not be
+// changed. The error wraps [ErrUnknownKey] or [ErrUnavailable].
 func (p *Provider) Keys(ctx context.Context, kid string) ([]*Key, error) {
 	keys, err := p.KnownKeys(kid)
 	if kid == "" || !errors.Is(err, errNotPublished) {

@@ -122,7 +122,9 @@ var ErrNoRefreshToken = errors.New("the session has no refresh token")
 
 // answered keeps what an errand has brought: the new refresh token first, because the
 // old one is spent. unusable says that there is no token for the route in it.
-func (r *Refresher) answered(ctx context.Context, s *session.Session, l *lock, e *Errand, answer session.Tokens, unusable error) (*session.Session, session.RouteToken, error) {
+func (r *Refresher) answered(
+	ctx context.Context, s *session.Session, l *lock, e *Errand, answer session.Tokens, unusable error,
+) (*session.Session, session.RouteToken, error) {
 	if unusable == nil {
 		if _, err := r.renewed(ctx, s, answer); err != nil { // the ID token of another user
 			r.revoke(ctx, answer.Refresh)
@@ -163,7 +165,9 @@ func (r *Refresher) answered(ctx context.Context, s *session.Session, l *lock, e
 
 // errandFailed does what follows a failure. Only the end of the grant, and an answer
 // that may have rotated the refresh token, concern the session.
-func (r *Refresher) errandFailed(ctx context.Context, s *session.Session, l *lock, class Class, retryAfter time.Duration, cause error, good bool) (*session.Session, error) {
+func (r *Refresher) errandFailed(
+	ctx context.Context, s *session.Session, l *lock, class Class, retryAfter time.Duration, cause error, good bool,
+) (*session.Session, error) {
 	switch class {
 	case 0: // held back
 		l.release(ctx)

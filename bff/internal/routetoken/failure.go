@@ -119,7 +119,10 @@ func (r *requester) failure(ctx context.Context, s *session.Session, err error) 
 		r.count(metrics.RefreshOperator)
 		r.refusedBy(ctx, s, err)
 	}
-	return &Error{Status: http.StatusBadGateway, Message: "the sign-in service gives no access to this part of the application; its operator has to correct that", Err: err}
+	return &Error{
+		Status: http.StatusBadGateway, Err: err,
+		Message: "the sign-in service gives no access to this part of the application; its operator has to correct that",
+	}
 }
 
 func transient(retryAfter time.Duration, err error) *Error {

@@ -65,9 +65,11 @@ func (r *requester) take(ctx context.Context, answer session.Tokens) (session.Ro
 		problem, remedy := "", ""
 		switch {
 		case errors.Is(err, token.ErrOpaque):
-			problem, remedy = "the access token is opaque, so that its audience is not known", "register the audience as an API at the provider, and have it issue JWTs for it"
+			problem = "the access token is opaque, so that its audience is not known"
+			remedy = "register the audience as an API at the provider, and have it issue JWTs for it"
 		case err != nil:
-			problem, remedy = "the access token cannot be used", "have the provider issue another kind of access token for the audience"
+			problem = "the access token cannot be used"
+			remedy = "have the provider issue another kind of access token for the audience"
 		case !slices.Contains(known.Audience, r.route.Audience):
 			problem = "the access token is for " + quoted(known.Audience) + ", not for " + strconv.QuoteToASCII(r.route.Audience)
 			remedy = r.remedy()
@@ -98,7 +100,8 @@ func (r *requester) take(ctx context.Context, answer session.Tokens) (session.Ro
 func (r *requester) remedy() string {
 	switch r.route.Grant {
 	case Refresh:
-		return "give the audience as access tokens have it; turn on what lets a refresh token serve several APIs (Auth0: multi-resource refresh tokens), or request it by scope, or use grant: exchange"
+		return "give the audience as access tokens have it; turn on what lets a refresh token serve several APIs " +
+			"(Auth0: multi-resource refresh tokens), or request it by scope, or use grant: exchange"
 	case Exchange:
 		return "give the audience as access tokens have it, and allow its exchange for this client"
 	}
