@@ -361,7 +361,7 @@ func (rs *routes) run(ctx context.Context) {
 		return
 	}
 	for _, open := range rs.upstreams {
-		defer open().Close()
+		defer func() { _ = open().Close() }() // returns nil
 	}
 	<-ctx.Done()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -86,17 +87,13 @@ func (s *several) githubToken(claims map[string]any) string {
 		"aud": audience, "sub": "repo:octo/shop:ref:refs/heads/main", "repository": "octo/shop", "repository_owner": "octo", "event_name": "push",
 		"permissions": []string{"admin"}, "scope": "everything",
 	}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	return s.github.Mint(all)
 }
 
 func (s *several) cognitoToken(claims map[string]any) string {
 	all := map[string]any{"client_id": clientID, "token_use": "access", "scope": "openid", "cognito:groups": []string{"sellers"}}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	return s.cognito.Mint(all)
 }
 
@@ -289,9 +286,7 @@ func TestIssuerClaims(t *testing.T) {
 	}
 	claims := func(more map[string]any) map[string]any {
 		all := map[string]any{"aud": audience, "cid": "C", "granted": []string{"a"}, "realm": map[string]any{"roles": []string{"r"}}}
-		for name, value := range more {
-			all[name] = value
-		}
+		maps.Copy(all, more)
 		return all
 	}
 	p, err := v.Verify(t.Context(), issuer.Mint(claims(nil), map[string]any{"typ": "application/at+jwt"}))

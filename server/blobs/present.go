@@ -39,8 +39,8 @@ var scripts = []string{"javascript", "ecmascript", "jscript", "livescript", "tex
 
 // presentation returns the type of a file and its Content-Disposition.
 func (f *File) presentation(ctx context.Context) (contentType, disposition string, err error) {
-	mediaType, params, err := mime.ParseMediaType(f.ContentType)
-	if err != nil {
+	mediaType, params, malformed := mime.ParseMediaType(f.ContentType)
+	if malformed != nil {
 		return octets, Attachment(f.Name), nil
 	}
 	if strings.HasPrefix(mediaType, "audio/") && f.Size > 0 {
