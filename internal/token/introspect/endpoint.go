@@ -64,6 +64,7 @@ type Endpoint struct {
 	logged  *throttle.Log           // refusals of the client
 	others  *throttle.Log           // other refusals, which a token may cause
 	pause   atomic.Int64            // Unix nanoseconds of its end
+	slow    atomic.Int64            // as pause, for tokens that were not confirmed before
 }
 
 // A Refusal is a response that refuses the request and says nothing about the token.
@@ -141,6 +142,7 @@ func (e *Endpoint) SetCredential(secret, key string) error {
 	e.client.Store(client)
 	e.refused.Store(nil) // that was the other one
 	e.pause.Store(0)
+	e.slow.Store(0)
 	return nil
 }
 
@@ -188,9 +190,10 @@ func (e *Endpoint) address(md *oidc.Metadata) (string, *oidc.Metadata, error) {
 var errPaused = errors.New("the provider has asked for a pause, or refuses the client")
 
 // Ask asks about a token. It returns a response with status 200 and a JSON content type.
-// An error says nothing about the token.
-func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string) (string, error) {
-	if e.cfg.Now().UnixNano() < e.pause.Load() {
+// An error says nothing about the token. That the provider limits the requests for tokens
+// that were not confirmed before, which may be a flood, holds back no others.
+func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string, confirmed bool) (string, error) {
+	if now := e.cfg.Now().UnixNano(); now < e.pause.Load() || !confirmed && now < e.slow.Load() {
 		return "", cmp.Or[error](e.Ready(), errPaused)
 	}
 	endpoint, md, err := e.address(md)
@@ -206,7 +209,7 @@ func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string) (stri
 			return "", err // that was the other one
 		}
 		if refusal.credential() { // anything else may be about this token
-			e.hold(refusedPause)
+			e.hold(&e.pause, refusedPause)
 		}
 		e.refused.Store(refusal)
 		if ok, _ := e.logged.Next(); ok {
@@ -220,7 +223,11 @@ func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string) (stri
 		}
 		return "", err
 	case refused && refusal.retryAfter > 0:
-		e.hold(min(refusal.retryAfter, maxPause))
+		end := &e.pause
+		if refusal.Status == http.StatusTooManyRequests && !confirmed {
+			end = &e.slow
+		}
+		e.hold(end, min(refusal.retryAfter, maxPause))
 	case err == nil:
 		e.refused.Store(nil)
 	}
@@ -228,7 +235,7 @@ func (e *Endpoint) Ask(ctx context.Context, md *oidc.Metadata, raw string) (stri
 	return body, err
 }
 
-func (e *Endpoint) hold(d time.Duration) { e.pause.Store(e.cfg.Now().Add(d).UnixNano()) }
+func (e *Endpoint) hold(end *atomic.Int64, d time.Duration) { end.Store(e.cfg.Now().Add(d).UnixNano()) }
 
 // post makes one request as client, and measures it.
 func (e *Endpoint) post(ctx context.Context, client *clientauth.Client, md *oidc.Metadata, endpoint, raw string) (_ string, err error) {

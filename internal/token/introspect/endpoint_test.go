@@ -163,6 +163,29 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
+// A provider that limits a flood of invented tokens is still asked about known ones.
+func TestFloodIsLimitedByTheProvider(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		s.active(ada, "ada")
+		s.want(t, ada, 0)
+		time.Sleep(50 * time.Second)
+		s.fail(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "60")
+			refuse(429, "slow_down")(w, r)
+		})
+		s.want(t, "evil", token.ReasonUnavailable)
+		s.fail(nil)
+		time.Sleep(11 * time.Second) // the answer about the known token has ended
+		s.want(t, ada, 0)
+		s.want(t, "evil", token.ReasonUnavailable) // not asked about
+		if all, _ := s.requests(); all != 3 {
+			t.Errorf("%d requests, want 3", all)
+		}
+	})
+}
+
 // The client authenticates in the way that fits, and asks as RFC 7662 §2.1 has it.
 func TestClientAuthentication(t *testing.T) {
 	t.Parallel()

@@ -263,7 +263,7 @@ func (v *Verifier[P]) request(ctx context.Context, h *hash, raw string) (_ *answ
 		return nil, 0, err
 	}
 	asked := v.cfg.Now()
-	body, err := v.endpoint.Ask(ctx, md, raw)
+	body, err := v.endpoint.Ask(ctx, md, raw, confirmed)
 	if err != nil {
 		return nil, 0, err
 	}
