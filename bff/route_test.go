@@ -207,6 +207,46 @@ func TestRouteFilters(t *testing.T) {
 	}
 }
 
+// No server of a route sets or clears the cookies of this origin, by its trailers either.
+func TestRouteSetsNoCookies(t *testing.T) {
+	t.Parallel()
+	for _, announced := range []bool{true, false} {
+		be := newBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Clear-Site-Data", `"cookies"`)
+			w.Header().Set("Set-Cookie", "gatehouse=evil")
+			trailer := http.TrailerPrefix
+			if announced {
+				w.Header().Set("Trailer", "Set-Cookie, X-Sum")
+				trailer = ""
+			}
+			_, _ = io.WriteString(w, "ok")
+			_ = http.NewResponseController(w).Flush()
+			w.Header().Set(trailer+"Set-Cookie", "gatehouse=evil")
+			w.Header().Set(trailer+"X-Sum", "1")
+		})
+		s := start(t, routed(bff.Route{Path: "/orders", Upstream: be.to(), Public: true}))
+		front := httptest.NewServer(s)
+		t.Cleanup(front.Close)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL+"/orders/5", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "localhost:3000"
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != "ok" || err != nil || res.Trailer.Get("X-Sum") != "1" {
+			t.Errorf("announced %t: got %q, %v, trailers %v", announced, body, err, res.Trailer)
+		}
+		if res.Header["Set-Cookie"] != nil || res.Header["Clear-Site-Data"] != nil || res.Trailer.Get("Set-Cookie") != "" {
+			t.Errorf("announced %t: header %v, trailers %v", announced, res.Header, res.Trailer)
+		}
+	}
+}
+
 // A body that is too large gets 413. If its length is known the server is not asked, and
 // otherwise its request is aborted.
 func TestRouteBodyLimit(t *testing.T) {

@@ -128,7 +128,17 @@ func (a *Answer) Serve(tracer *tracing.Tracer, template string, handler func(con
 	whole := false
 	defer func() { call.End(a.status, !whole) }()
 	handler(ctx)
+	if a.sent {
+		withoutTrailers(a.Header())
+	}
 	whole = true
+}
+
+// withoutTrailers removes cookies from the trailers, which a proxy on the way may merge
+// into the header (RFC 9110 §6.5.1).
+func withoutTrailers(h http.Header) {
+	delete(h, "Set-Cookie")
+	delete(h, http.TrailerPrefix+"Set-Cookie")
 }
 
 // Release ends the watch. It is called when the handler has returned.

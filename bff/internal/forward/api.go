@@ -407,8 +407,9 @@ func (a *apiAnswer) correct(status int, h http.Header) {
 		h["Www-Authenticate"] = slices.DeleteFunc(slices.Clone(h["Www-Authenticate"]), func(challenge string) bool { return !isBearer(challenge) })
 	}
 	// Only the bff sets cookies of this origin; a cached one would sign other
-	// users in (CVE-2025-48947).
+	// users in (CVE-2025-48947). A server must not remove them either.
 	h.Del("Set-Cookie")
+	h.Del("Clear-Site-Data")
 	for name := range h {
 		// The page is of the same origin, and no CDN may keep a user's answer.
 		if strings.HasPrefix(name, "Access-Control-") || (a.private || a.outage != nil) && OverridesCaching(name) {
