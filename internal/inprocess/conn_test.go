@@ -184,21 +184,27 @@ func passStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler
 	return handler(srv, ss)
 }
 
-func inProcess(_ *testing.T, s *service) grpc.ClientConnInterface {
+func inProcess(t *testing.T, s *service) grpc.ClientConnInterface {
+	return inProcessVia(t, s, passStream)
+}
+
+func inProcessVia(_ *testing.T, s *service, last ...grpc.StreamServerInterceptor) grpc.ClientConnInterface {
 	conn := inprocess.New(inprocess.Config{
-		Unary: []grpc.UnaryServerInterceptor{passUnary, passUnary}, Stream: []grpc.StreamServerInterceptor{passStream, passStream},
+		Unary: []grpc.UnaryServerInterceptor{passUnary, passUnary}, Stream: append([]grpc.StreamServerInterceptor{passStream}, last...),
 	})
 	conn.RegisterService(&desc, s)
 	return conn
 }
 
-func dial(t *testing.T, s *service) grpc.ClientConnInterface {
+func dial(t *testing.T, s *service) grpc.ClientConnInterface { return dialVia(t, s, passStream) }
+
+func dialVia(t *testing.T, s *service, last ...grpc.StreamServerInterceptor) grpc.ClientConnInterface {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer(grpc.ChainUnaryInterceptor(passUnary, passUnary), grpc.ChainStreamInterceptor(passStream, passStream))
+	srv := grpc.NewServer(grpc.ChainUnaryInterceptor(passUnary, passUnary), grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{passStream}, last...)...))
 	srv.RegisterService(&desc, s)
 	go func() { _ = srv.Serve(listener) }()
 	t.Cleanup(srv.Stop)

@@ -104,7 +104,7 @@ func decodeBytes(raw []byte, m any) bool {
 	}
 	inner, ok := only(raw, number)
 	field := pm.ProtoReflect().Descriptor().Fields().ByNumber(number)
-	if !ok || field == nil || field.IsList() || field.ContainingOneof() != nil || field.Message() == nil {
+	if !ok || field == nil || field.Kind() != protoreflect.MessageKind || field.Cardinality() == protoreflect.Repeated || field.ContainingOneof() != nil {
 		return false
 	}
 	body, ok := pm.ProtoReflect().Get(field).Message().Interface().(*httpbody.HttpBody)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
@@ -92,4 +93,131 @@ func TestReuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReuseOthers checks messages that resemble one with an HttpBody in a field.
+func TestReuseOthers(t *testing.T) {
+	t.Parallel()
+	long := structpb.NewStringValue(string(bytes.Repeat([]byte("v"), 20000)))
+	for name, sent := range map[string][]proto.Message{
+		"map":   {&structpb.Struct{Fields: map[string]*structpb.Value{"a": long}}, &structpb.Struct{}},
+		"list":  {&structpb.ListValue{Values: []*structpb.Value{long}}, &structpb.ListValue{}},
+		"oneof": {long, structpb.NewBoolValue(true)},
+	} {
+		for place, connect := range map[string]func(*testing.T, *service) grpc.ClientConnInterface{"in process": inProcess, "network": dial} {
+			t.Run(name+"/"+place, func(t *testing.T) {
+				t.Parallel()
+				conn := connect(t, &service{stream: func(ss grpc.ServerStream) error {
+					for _, m := range sent {
+						if err := ss.SendMsg(m); err != nil {
+							return err
+						}
+					}
+					return nil
+				}})
+				s, err := conn.NewStream(t.Context(), watching, watch, inprocess.Reuse())
+				if err == nil {
+					err = errors.Join(s.SendMsg(text("x")), s.CloseSend())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := sent[0].ProtoReflect().New().Interface()
+				for i, want := range sent {
+					if err := s.RecvMsg(m); err != nil {
+						t.Fatal(err)
+					}
+					if !proto.Equal(m, want) {
+						t.Errorf("message %d: got %.80v, want %.80v", i, m, want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestKept checks that a service, its interceptor and a caller that keep the messages
+// they receive never see them change, as over a network. Only Reuse and ReuseReceived
+// change that, for their own side of their own stream.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	for place, connect := range map[string]func(*testing.T, *service, ...grpc.StreamServerInterceptor) grpc.ClientConnInterface{"in process": inProcessVia, "network": dialVia} {
+		for _, reused := range []string{"nowhere", "by the caller", "by the service"} {
+			t.Run(place+"/reused "+reused, func(t *testing.T) {
+				t.Parallel()
+				var seen, intercepted, kept []*httpbody.HttpBody
+				conn := connect(t, &service{stream: func(ss grpc.ServerStream) error {
+					if reused == "by the service" {
+						inprocess.ReuseReceived(ss.Context())
+					}
+					for {
+						m := new(httpbody.HttpBody)
+						if err := ss.RecvMsg(m); errors.Is(err, io.EOF) {
+							return nil
+						} else if err != nil {
+							return err
+						}
+						seen = append(seen, m)
+						if err := ss.SendMsg(m); err != nil {
+							return err
+						}
+					}
+				}}, func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+					return next(srv, &keeping{ss, &intercepted})
+				})
+				var opts []grpc.CallOption
+				if reused == "by the caller" {
+					opts = append(opts, inprocess.Reuse())
+				}
+				s, err := conn.NewStream(t.Context(), chatting, chat, opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 20 { // buffers of a pool come back
+					for _, body := range bodies() {
+						if err := s.SendMsg(body); err != nil {
+							t.Fatal(err)
+						}
+						clear(body.Data)
+						m := new(httpbody.HttpBody)
+						if err := s.RecvMsg(m); err != nil {
+							t.Fatal(err)
+						}
+						kept = append(kept, m)
+					}
+				}
+				if err := s.CloseSend(); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.RecvMsg(new(httpbody.HttpBody)); !errors.Is(err, io.EOF) {
+					t.Fatal(err)
+				}
+				for who, got := range map[string][]*httpbody.HttpBody{"the service": seen, "the interceptor": intercepted, "the caller": kept} {
+					all := bodies()
+					if len(got) != 20*len(all) {
+						t.Fatalf("%s has %d messages", who, len(got))
+					}
+					for i, m := range got {
+						if want := all[i%len(all)]; !proto.Equal(m, want) {
+							t.Fatalf("message %d of %s has become %.60v, was %.60v", i, who, m, want)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// keeping is a stream that keeps what is received.
+type keeping struct {
+	grpc.ServerStream
+	kept *[]*httpbody.HttpBody
+}
+
+func (k *keeping) RecvMsg(m any) error {
+	err := k.ServerStream.RecvMsg(m)
+	if err == nil {
+		*k.kept = append(*k.kept, m.(*httpbody.HttpBody))
+	}
+	return err
 }
