@@ -59,6 +59,8 @@ var failures = []failure{
 		code.Code_INVALID_ARGUMENT, "the request body is longer than 1048576 bytes", nil, false},
 	{415, "UnsupportedMediaType", "The Content-Type is not JSON, or the body has a Content-Encoding.",
 		code.Code_INVALID_ARGUMENT, "the Content-Type must be application/json, in UTF-8", nil, false},
+	{416, "RangeNotSatisfiable", "The content has no such bytes. Content-Range has its length.",
+		code.Code_OUT_OF_RANGE, "the range is outside the content, which has 1048576 bytes", nil, false},
 	{429, "TooManyRequests", "The caller has exceeded a limit.",
 		code.Code_RESOURCE_EXHAUSTED, "too many requests", nil, true},
 	{500, "InternalServerError", "An internal error. The log has the cause, under the id of the request.",
@@ -90,16 +92,23 @@ func errorInfo(why string, metadata object) object {
 func (b *builder) answers(r Route, access policy) object {
 	var o object
 	o.set("200", b.success(r))
+	if r.downloads() {
+		part := b.success(r)
+		part.Description = "The bytes that Range asks for, of a service that supports ranges."
+		part.Headers.set("Content-Range", ref("headers/ContentRange"))
+		o.set("206", part)
+	}
 	if r.readsTagged() {
 		o.set("304", &response{Ref: "#/components/responses/NotModified"})
 	}
 	can := map[string]bool{"400": true, "401": true, "429": true, "500": true, "503": true, "504": true}
 	can["403"] = !access.Public
 	can["404"] = strings.Contains(r.Pattern, "{") || refersTo(r.RPC.Input(), r.Body)
-	can["406"] = r.RPC.Output().FullName() != "google.api.HttpBody"
+	can["406"] = r.RPC.Output().FullName() != bytesName
 	can["409"] = r.Method != http.MethodGet
 	can["412"] = r.conditional()
 	can["408"], can["413"], can["415"] = r.Body != "", r.Body != "", r.Body != ""
+	can["416"] = r.downloads()
 	for _, f := range failures {
 		status := strconv.Itoa(f.status)
 		if !can[status] {
@@ -107,6 +116,8 @@ func (b *builder) answers(r Route, access policy) object {
 		}
 		answer := &response{Ref: "#/components/responses/" + f.name}
 		if narrower, ok := f.under(access); ok {
+			answer = narrower.response()
+		} else if narrower, ok := f.ofBytes(); ok && r.uploads() {
 			answer = narrower.response()
 		}
 		o.set(status, answer)
@@ -142,6 +153,24 @@ func (f failure) under(p policy) (failure, bool) {
 	return f, true
 }
 
+// ofBytes returns the failure for an upload of bytes; ok reports whether it differs
+// from the general one.
+func (f failure) ofBytes() (_ failure, ok bool) {
+	switch f.status {
+	case 408:
+		f.about = "No data arrived for 30 seconds."
+	case 413:
+		f.about = "The content is longer than the service takes. If its length was announced, the answer precedes it."
+		f.message, f.details = "the content is longer than 1073741824 bytes", []object{errorInfo(reason.ContentTooLong, object{{"max_bytes", "1073741824"}})}
+	case 415:
+		f.about = "The Content-Type is not one media type, or the body has a Content-Encoding."
+		f.message = "the Content-Type must be one media type"
+	default:
+		return f, false
+	}
+	return f, true
+}
+
 // lacking returns the failure for a method that requires scopes or permissions. key
 // is their name in the metadata of the ErrorInfo.
 func (f failure) lacking(what, why, key string, required []string) failure {
@@ -162,6 +191,8 @@ func (f failure) response() *response {
 	switch {
 	case f.status == 401 || f.status == 403:
 		r.Headers.set("WWW-Authenticate", ref("headers/Challenge"+strconv.Itoa(f.status)))
+	case f.status == 416:
+		r.Headers.set("Content-Range", ref("headers/ContentRange"))
 	case f.retry:
 		r.Headers.set("Retry-After", ref("headers/RetryAfter"))
 	}
@@ -195,15 +226,22 @@ func errorResponses() (o object) {
 	return o
 }
 
-// success returns the answer of a successful call. A stream has a schema for JSON
-// lines only: OpenAPI 3.1 cannot describe the events of text/event-stream.
+// success returns the answer of a successful call. Bytes have no schema (OpenAPI 3.1
+// §4.8.14.3). A stream of messages has one for JSON lines only: OpenAPI 3.1 cannot
+// describe the events of text/event-stream.
 func (b *builder) success(r Route) *response {
 	output := r.RPC.Output()
 	answer := &response{Headers: object{{"X-Request-Id", ref("headers/RequestId")}}}
 	switch {
-	case output.FullName() == "google.api.HttpBody":
+	case output.FullName() == bytesName:
 		answer.Description = "The content, of any media type."
 		answer.Content = object{{"*/*", mediaType{}}}
+		if r.downloads() {
+			answer.Description = "The content, byte for byte, of any media type. It is aborted if the service fails in the middle."
+			for _, name := range []string{"Accept-Ranges", "Content-Disposition", "ETag", "Last-Modified"} {
+				answer.Headers.set(name, ref("headers/"+strings.ReplaceAll(name, "-", "")))
+			}
+		}
 	case r.RPC.IsStreamingServer():
 		answer.Description = "A stream of messages, until either side ends it."
 		answer.Content = object{
@@ -308,6 +346,21 @@ func headers() object {
 			Description: "The entity tag of the state of the resource, for If-Match and If-None-Match.",
 			Schema:      &schema{Type: "string"}, Example: `"UtK7xLr2mAq9Zc4E"`,
 		}},
+		{"AcceptRanges", &header{
+			Description: "`bytes` if the service supports Range.", Schema: &schema{Type: "string"}, Example: "bytes",
+		}},
+		{"ContentDisposition", &header{
+			Description: "Whether browsers show or save the content, and its file name (RFC 6266).",
+			Schema:      &schema{Type: "string"}, Example: `attachment; filename="mix.wav"`,
+		}},
+		{"ContentRange", &header{
+			Description: "Which bytes these are, and the length of the whole content (RFC 9110 §14.4).",
+			Schema:      &schema{Type: "string"}, Example: "bytes 0-499/1048576",
+		}},
+		{"LastModified", &header{
+			Description: "When the content last changed.",
+			Schema:      &schema{Type: "string"}, Example: "Fri, 27 Nov 2026 10:00:00 GMT",
+		}},
 		{"Challenge401", &header{
 			Description: "The required token (RFC 6750, and RFC 9470 for a more recent or stronger sign-in).", Required: true,
 			Schema: &schema{Type: "string"}, Example: `Bearer realm="gatehouse", error="invalid_token", error_description="The access token has expired."`,
@@ -328,14 +381,26 @@ func headers() object {
 func (r Route) conditional() bool { return r.TakesETag || r.readsTagged() }
 
 // readsTagged reports whether the route supports If-None-Match.
-func (r Route) readsTagged() bool { return r.GivesETag && r.Method == http.MethodGet }
+func (r Route) readsTagged() bool { return r.GivesETag && r.Method == http.MethodGet || r.downloads() }
+
+// downloads reports whether the route answers with a stream of bytes, of which clients
+// may ask for a range.
+func (r Route) downloads() bool {
+	return r.Method == http.MethodGet && r.RPC.IsStreamingServer() && r.RPC.Output().FullName() == bytesName
+}
+
+// uploads reports whether the body of the route is a stream of bytes.
+func (r Route) uploads() bool { return r.RPC.IsStreamingClient() && r.Body != "" }
+
+// bytesName is the message for bytes of any media type.
+const bytesName = "google.api.HttpBody"
 
 // headers returns the request headers of a route.
 func (r Route) headers() (parameters []*parameter) {
 	for _, h := range []struct {
 		name      string
 		supported bool
-	}{{"IfMatch", r.conditional()}, {"IfNoneMatch", r.readsTagged()}, {"LastEventId", r.Resumable}, {"RequestId", true}} {
+	}{{"IfMatch", r.conditional()}, {"IfNoneMatch", r.readsTagged()}, {"Range", r.downloads()}, {"IfRange", r.downloads()}, {"LastEventId", r.Resumable}, {"RequestId", true}} {
 		if h.supported {
 			parameters = append(parameters, &parameter{Ref: "#/components/parameters/" + h.name})
 		}
@@ -354,6 +419,8 @@ func sharedParameters() object {
 	return object{
 		{"IfMatch", in("If-Match", "The entity tag that the resource must have, or `*` for any; 412 otherwise.", `^(\*|`+tag+`)$`)},
 		{"IfNoneMatch", in("If-None-Match", "The entity tags of the states that the client has: 304 if one is current.", `^(\*|(W/)?`+tag+`(, (W/)?`+tag+`)*)$`)},
+		{"Range", in("Range", "The bytes to send: one range, such as `bytes=0-499`, `bytes=500-` or `bytes=-500`. Any other value is ignored, and so is a range at a service that does not support them.", "")},
+		{"IfRange", in("If-Range", "The entity tag or the date of the content of which the client has a part. If the content has changed, the answer is 200 with all of it.", "")},
 		{"LastEventId", in("Last-Event-ID", "The position after which to resume: the `resumeToken` of the last message received. An EventSource sends it by itself. It replaces the one in the query.", "")},
 		{"RequestId", in("X-Request-Id", "An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced.", "")},
 	}

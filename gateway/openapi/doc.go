@@ -27,6 +27,11 @@
 //	acrValues    accepted authentication contexts, one of them
 //	callers      admitted classes of callers, users and machines; users if absent
 //
+// A google.api.HttpBody is content of any media type, without a schema: generators
+// make a type of it that takes everything. A GET with a stream of them may have
+// Range, If-Range, If-None-Match and If-Match, and may answer with 206, 304, 412 and
+// 416.
+//
 // # Schemas
 //
 // Schemas describe ProtoJSON: 64-bit integers are strings, enums are names, bytes

@@ -55,7 +55,8 @@ type Route struct {
 	Body string
 	// RPC is the method that the route calls. Its options hold the policy; its input
 	// and output are the messages of the request and the answer. A server stream is
-	// described as JSON lines and as server-sent events.
+	// described as JSON lines and as server-sent events, and one of google.api.HttpBody
+	// as bytes, with ranges and conditions.
 	RPC protoreflect.MethodDescriptor
 
 	// TakesETag states that If-Match fills a field of the request message.
@@ -186,8 +187,13 @@ func (b *builder) body(r Route) *requestBody {
 		content = field.Message()
 		description = b.comments[field.FullName()].text
 	}
-	if content != nil && content.FullName() == "google.api.HttpBody" {
-		return &requestBody{description, false, object{{"*/*", mediaType{}}}}
+	if content != nil && content.FullName() == bytesName {
+		types := object{{"*/*", mediaType{}}}
+		if r.uploads() { // a type to send: the reference page then offers to choose a file
+			types = object{{"application/octet-stream", mediaType{}}, {"*/*", mediaType{}}}
+			description = paragraphs(description, "The body is the content, byte for byte, with any Content-Type.")
+		}
+		return &requestBody{description, false, types}
 	}
 	s := &schema{}
 	if field != nil {

@@ -59,6 +59,10 @@ service { name: "BookService"
     options { [google.api.http] { put: "/api/content" body: "*" } } }
   method { name: "ReadBook" input_type: ".PKG.MoveRequest" output_type: ".google.api.HttpBody"
     options { [google.api.http] { get: "/api/books/{from}/{id}" } } }
+  method { name: "DownloadBook" input_type: ".PKG.MoveRequest" output_type: ".google.api.HttpBody" server_streaming: true
+    options { [google.api.http] { get: "/api/books/{from}/{id}/file" } } }
+  method { name: "UploadBook" input_type: ".google.api.HttpBody" output_type: ".PKG.Book" client_streaming: true
+    options { [google.api.http] { post: "/api/books:upload" body: "*" } } }
 }
 `
 
@@ -106,6 +110,9 @@ func TestPaths(t *testing.T) {
 		"POST /api/{from}/{id}:move": "BookService_MoveBook: path from required, path id required",
 		"PUT /api/content":           "BookService_PutBook: ",
 		"GET /api/books/{from}/{id}": "BookService_ReadBook: path from required, path id required, query force",
+
+		"GET /api/books/{from}/{id}/file": "BookService_DownloadBook: path from required, path id required, query force",
+		"POST /api/books:upload":          "BookService_UploadBook: ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths differ (-want +got):\n%s", diff)
@@ -136,6 +143,8 @@ func TestAnswersOfOperations(t *testing.T) {
 		"patch /api/shelves/{shelf}/books/{book}": {"200 400 401 403 404 406 408 409 413 415 429 500 503 504", "application/json"},
 		"get /api/books:watch":                    {"200 400 401 403 406 429 500 503 504", "application/x-ndjson text/event-stream"},
 		"get /api/books/{from}/{id}":              {"200 400 401 403 404 429 500 503 504", "*/*"},
+		"get /api/books/{from}/{id}/file":         {"200 206 304 400 401 403 404 412 416 429 500 503 504", "*/*"},
+		"post /api/books:upload":                  {"200 400 401 403 406 408 409 413 415 429 500 503 504", "application/json"},
 	} {
 		method, path, _ := strings.Cut(operation, " ")
 		answers := at[map[string]any](t, doc, "paths", path, method, "responses")
@@ -209,6 +218,41 @@ func TestConditional(t *testing.T) {
 	}
 }
 
+// TestBytes checks that streams of bytes have their header fields, and the limits of their own.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	doc := described(t, shelf)
+	download := at[map[string]any](t, doc, "paths", "/api/books/{from}/{id}/file", "get")
+	var parameters []string
+	for _, p := range at[[]any](t, download, "parameters") {
+		if ref, ok := p.(map[string]any)["$ref"].(string); ok {
+			parameters = append(parameters, ref[strings.LastIndexByte(ref, '/')+1:])
+		}
+	}
+	if got := strings.Join(parameters, " "); got != "IfMatch IfNoneMatch Range IfRange RequestId" {
+		t.Errorf("a download takes %s", got)
+	}
+	for status, want := range map[string]string{
+		"200": "Accept-Ranges Content-Disposition ETag Last-Modified X-Request-Id",
+		"206": "Accept-Ranges Content-Disposition Content-Range ETag Last-Modified X-Request-Id",
+	} {
+		if got := strings.Join(keys(at[map[string]any](t, download, "responses", status, "headers")), " "); got != want {
+			t.Errorf("%s of a download has %s, want %s", status, got, want)
+		}
+	}
+	if got := at[map[string]any](t, doc, "components", "responses", "RangeNotSatisfiable", "headers"); got["Content-Range"] == nil {
+		t.Errorf("416 has %v", got)
+	}
+	upload := at[map[string]any](t, doc, "paths", "/api/books:upload", "post")
+	if got := strings.Join(keys(at[map[string]any](t, upload, "requestBody", "content")), " "); got != "*/* application/octet-stream" {
+		t.Errorf("an upload takes %s", got)
+	}
+	long := at[map[string]any](t, upload, "responses", "413", "content", "application/json", "example")
+	if got := fmt.Sprint(long); !strings.Contains(got, "CONTENT_TOO_LONG") {
+		t.Errorf("413 of an upload has %s", got)
+	}
+}
+
 // TestPolicies checks that each part of a policy is in security, in the text and in
 // the error answers.
 func TestPolicies(t *testing.T) {
@@ -271,8 +315,8 @@ func TestNames(t *testing.T) {
 			seen[id] = true
 		}
 	}
-	if len(seen) != 14 {
-		t.Errorf("%d operations, want 14", len(seen))
+	if len(seen) != 18 {
+		t.Errorf("%d operations, want 18", len(seen))
 	}
 }
 

@@ -1201,6 +1201,35 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The content has no such bytes. Content-Range has its length. */
+        RangeNotSatisfiable: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                "Content-Range": components["headers"]["ContentRange"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 11,
+                 *       "message": "the range is outside the content, which has 1048576 bytes",
+                 *       "details": []
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+                /**
+                 * @example {
+                 *       "type": "about:blank",
+                 *       "title": "Requested Range Not Satisfiable",
+                 *       "status": 416,
+                 *       "detail": "the range is outside the content, which has 1048576 bytes",
+                 *       "code": 11,
+                 *       "details": []
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The caller has exceeded a limit. */
         TooManyRequests: {
             headers: {
@@ -1321,6 +1350,10 @@ export interface components {
         IfMatch: string;
         /** @description The entity tags of the states that the client has: 304 if one is current. */
         IfNoneMatch: string;
+        /** @description The bytes to send: one range, such as `bytes=0-499`, `bytes=500-` or `bytes=-500`. Any other value is ignored, and so is a range at a service that does not support them. */
+        Range: string;
+        /** @description The entity tag or the date of the content of which the client has a part. If the content has changed, the answer is 200 with all of it. */
+        IfRange: string;
         /** @description The position after which to resume: the `resumeToken` of the last message received. An EventSource sends it by itself. It replaces the one in the query. */
         LastEventId: string;
         /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
@@ -1335,6 +1368,26 @@ export interface components {
          * @example "UtK7xLr2mAq9Zc4E"
          */
         ETag: string;
+        /**
+         * @description `bytes` if the service supports Range.
+         * @example bytes
+         */
+        AcceptRanges: string;
+        /**
+         * @description Whether browsers show or save the content, and its file name (RFC 6266).
+         * @example attachment; filename="mix.wav"
+         */
+        ContentDisposition: string;
+        /**
+         * @description Which bytes these are, and the length of the whole content (RFC 9110 §14.4).
+         * @example bytes 0-499/1048576
+         */
+        ContentRange: string;
+        /**
+         * @description When the content last changed.
+         * @example Fri, 27 Nov 2026 10:00:00 GMT
+         */
+        LastModified: string;
         /**
          * @description The required token (RFC 6750, and RFC 9470 for a more recent or stronger sign-in).
          * @example Bearer realm="gatehouse", error="invalid_token", error_description="The access token has expired."
@@ -2018,9 +2071,14 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description The next bytes of the file. The content type is ignored. */
+        /**
+         * @description The next bytes of the file. The content type is ignored.
+         *
+         *     The body is the content, byte for byte, with any Content-Type.
+         */
         requestBody?: {
             content: {
+                "application/octet-stream": unknown;
                 "*/*": unknown;
             };
         };
@@ -2087,10 +2145,109 @@ export interface operations {
             };
             404: components["responses"]["NotFound"];
             406: components["responses"]["NotAcceptable"];
-            408: components["responses"]["RequestTimeout"];
+            /** @description No data arrived for 30 seconds. */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": 4,
+                     *       "message": "the request body did not arrive in time",
+                     *       "details": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Timeout",
+                     *       "status": 408,
+                     *       "detail": "the request body did not arrive in time",
+                     *       "code": 4,
+                     *       "details": []
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             409: components["responses"]["Conflict"];
-            413: components["responses"]["ContentTooLarge"];
-            415: components["responses"]["UnsupportedMediaType"];
+            /** @description The content is longer than the service takes. If its length was announced, the answer precedes it. */
+            413: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": 3,
+                     *       "message": "the content is longer than 1073741824 bytes",
+                     *       "details": [
+                     *         {
+                     *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                     *           "reason": "CONTENT_TOO_LONG",
+                     *           "domain": "gatehouse",
+                     *           "metadata": {
+                     *             "max_bytes": "1073741824"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Entity Too Large",
+                     *       "status": 413,
+                     *       "detail": "the content is longer than 1073741824 bytes",
+                     *       "code": 3,
+                     *       "details": [
+                     *         {
+                     *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                     *           "reason": "CONTENT_TOO_LONG",
+                     *           "domain": "gatehouse",
+                     *           "metadata": {
+                     *             "max_bytes": "1073741824"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The Content-Type is not one media type, or the body has a Content-Encoding. */
+            415: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": 3,
+                     *       "message": "the Content-Type must be one media type",
+                     *       "details": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unsupported Media Type",
+                     *       "status": 415,
+                     *       "detail": "the Content-Type must be one media type",
+                     *       "code": 3,
+                     *       "details": []
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
@@ -2101,6 +2258,14 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description The entity tag that the resource must have, or `*` for any; 412 otherwise. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+                /** @description The entity tags of the states that the client has: 304 if one is current. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+                /** @description The bytes to send: one range, such as `bytes=0-499`, `bytes=500-` or `bytes=-500`. Any other value is ignored, and so is a range at a service that does not support them. */
+                Range?: components["parameters"]["Range"];
+                /** @description The entity tag or the date of the content of which the client has a part. If the content has changed, the answer is 200 with all of it. */
+                "If-Range"?: components["parameters"]["IfRange"];
                 /** @description An id for this request, for its answer and the log: 1 to 64 letters, digits and `-_.:`. Any other value is replaced. */
                 "X-Request-Id"?: components["parameters"]["RequestId"];
             };
@@ -2115,20 +2280,42 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The content, of any media type. */
+            /** @description The content, byte for byte, of any media type. It is aborted if the service fails in the middle. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
+                    "Accept-Ranges": components["headers"]["AcceptRanges"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    ETag: components["headers"]["ETag"];
+                    "Last-Modified": components["headers"]["LastModified"];
                     [name: string]: unknown;
                 };
                 content: {
                     "*/*": unknown;
                 };
             };
+            /** @description The bytes that Range asks for, of a service that supports ranges. */
+            206: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    "Accept-Ranges": components["headers"]["AcceptRanges"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    ETag: components["headers"]["ETag"];
+                    "Last-Modified": components["headers"]["LastModified"];
+                    "Content-Range": components["headers"]["ContentRange"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
+                };
+            };
+            304: components["responses"]["NotModified"];
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            412: components["responses"]["PreconditionFailed"];
+            416: components["responses"]["RangeNotSatisfiable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
