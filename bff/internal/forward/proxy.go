@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,10 @@ func newProxy(transport http.RoundTripper, aim func(*http.Request), logger *slog
 			if u, ok := r.Body.(*upload); ok && u.broke(err) {
 				if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 					tooLarge(w)
+					return
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					respond.Error(w, http.StatusRequestTimeout, "the request body did not arrive in time")
 					return
 				}
 				respond.Error(w, http.StatusBadRequest, "the request body could not be read to its end")

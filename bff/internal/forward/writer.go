@@ -14,7 +14,7 @@ import (
 const (
 	// Patience is the write deadline of an answer. A deadline serves all writes
 	// within deadlineLife, so that a client has a second less at the least.
-	Patience     = 30 * time.Second
+	Patience     = 30 * time.Second // also for the next part of a request's body
 	deadlineLife = time.Second
 	// restPatience is how long the rest of a request's body is read after its
 	// answer. restLull ends that earlier if the client sends nothing and the
@@ -58,12 +58,16 @@ type Writer struct {
 // Finish must be called when the request has been served, unless by a panic.
 func NewWriter(w http.ResponseWriter, r *http.Request) (*Writer, *http.Request) {
 	writer := &Writer{ResponseWriter: w, multiplexed: r.ProtoMajor > 1}
-	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.Body != nil {
-		_ = writer.control().EnableFullDuplex() // an error means that there is no connection
-		writer.body = &body{ReadCloser: r.Body}
-		r = r.WithContext(r.Context())
-		r.Body = writer.body
+	if r.ContentLength == 0 || r.Body == nil {
+		return writer, r
 	}
+	arriving := &body{ReadCloser: r.Body, stalled: func() { _ = writer.control().SetReadDeadline(past) }}
+	if !writer.multiplexed {
+		_ = writer.control().EnableFullDuplex() // an error means that there is no connection
+		writer.body = arriving
+	}
+	r = r.WithContext(r.Context())
+	r.Body = arriving
 	return writer, r
 }
 
@@ -233,7 +237,6 @@ func (w *Writer) cut() bool {
 // Sever ends an answer from another goroutine: it cancels the request's context,
 // and pending and later writes fail.
 func Sever(w http.ResponseWriter) {
-	past := time.Unix(1, 0)
 	for {
 		switch t := w.(type) {
 		case *Writer:
@@ -254,15 +257,23 @@ func Sever(w http.ResponseWriter) {
 	}
 }
 
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
 // A body records whether it was read to its end. A proxy may read it after its
-// answer has ended.
+// answer has ended. A client that sends nothing for Patience while it is read is
+// stalled: reading then fails with os.ErrDeadlineExceeded. A deadline of the
+// connection would, over HTTP/2, count the time of a server that does not read.
 type body struct {
 	io.ReadCloser
-	ended atomic.Bool
+	ended   atomic.Bool
+	stalled func()
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	timer := time.AfterFunc(Patience, b.stalled)
 	n, err := b.ReadCloser.Read(p)
+	timer.Stop()
 	if err == io.EOF {
 		b.ended.Store(true)
 	}

@@ -2,10 +2,12 @@ package forward_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +141,60 @@ func TestDeadlines(t *testing.T) {
 			if waited := time.Since(stopped); waited > time.Hour+forward.Patience+time.Second {
 				t.Errorf("flushes %v: a client that does not read was disconnected after %v", flushes, waited)
 			}
+		})
+	}
+}
+
+// A client that sends nothing of its body is disconnected, and one that a handler keeps
+// waiting is not.
+func TestStalledBody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name           string
+		client, server time.Duration // pauses
+		want           string
+	}{
+		{"slow client", forward.Patience - time.Second, 0, "4"},
+		{"slow server", 0, time.Hour, "4"},
+		{"stalled client", forward.Patience + time.Second, 0, "1 timeout"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := servePipes(t, func(w http.ResponseWriter, r *http.Request) {
+					got, part := 0, make([]byte, 1)
+					for {
+						n, err := r.Body.Read(part)
+						got += n
+						switch {
+						case err == io.EOF:
+							fmt.Fprint(w, got)
+							return
+						case errors.Is(err, os.ErrDeadlineExceeded):
+							fmt.Fprint(w, got, " timeout")
+							return
+						case err != nil:
+							t.Error(err)
+							return
+						}
+						time.Sleep(c.server)
+					}
+				})
+				client, _ := p.dial()
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+					for range 4 {
+						_, _ = io.WriteString(client, "x")
+						time.Sleep(c.client)
+					}
+				}()
+				defer func() { client.Close(); <-sent }()
+				if _, got := receive(t, bufio.NewReader(client)); got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			})
 		})
 	}
 }
