@@ -52,6 +52,9 @@ func Body(b *httpbody.HttpBody) *httpbody.HttpBody { return b }
 // message: the getter of the field, or [Body]. An upload of more than maxBytes has
 // an error that becomes 413, at once if the caller has announced its length.
 //
+// After the first, messages may be received into the same memory: an interceptor that
+// keeps one must copy it.
+//
 //	first, upload, err := blobs.Receive(stream, (*filev1.UploadFileRequest).GetContent, 2<<30)
 func Receive[M any](stream Stream[M], content func(*M) *httpbody.HttpBody, maxBytes int64) (first *M, _ *Upload, err error) {
 	u := &Upload{Length: -1, max: maxBytes, hash: sha256.New()}
