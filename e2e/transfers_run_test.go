@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -158,6 +160,55 @@ func TestTransfers(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestTransfersStop stops the program during transfers: they have the shutdown timeout, are then
+// broken off, and the download goes on at the next process.
+func TestTransfersStop(t *testing.T) {
+	t.Parallel()
+	s := startTransfers(t, "one process", time.Hour, "GATEHOUSE_SHUTDOWN_TIMEOUT=1s", "GATEHOUSE_SESSION_STORE=sqlite:"+filepath.Join(t.TempDir(), "sessions.db"))
+	const size = 1 << 40
+	download := s.do(t, s.request(t.Context(), t, "GET", plan{size: size}, nil))
+	part, err := io.ReadAll(io.LimitReader(download.Body, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	upload := make(chan string, 1)
+	p := plan{size: 13}
+	go func() {
+		resp, err := s.user.client.Do(s.request(t.Context(), t, "PUT", p, &patternFile{left: size, pause: time.Millisecond, ctx: t.Context()}))
+		if err != nil {
+			upload <- "broken off"
+			return
+		}
+		resp.Body.Close()
+		upload <- resp.Status
+	}()
+	s.recorded(t, patience, "open "+p.String())
+	stopped := make(chan time.Duration, 1)
+	go func() {
+		began := time.Now()
+		s.processes[0].stop(t)
+		stopped <- time.Since(began)
+	}()
+	rest, err := io.Copy(io.Discard, download.Body)
+	if err == nil {
+		t.Errorf("the download ended after %d bytes without an error", rest)
+	}
+	if took := <-stopped; took < time.Second || took > time.Second+slack {
+		t.Errorf("the program ended %v after the signal, want a second", took)
+	}
+	if got := <-upload; got[0] == '2' {
+		t.Errorf("the upload got %s", got)
+	}
+	next := start(t, "serve", s.env, executable(t), "serve")
+	next.ready(t, s.base+"/readyz")
+	resp := s.do(t, s.request(t.Context(), t, "GET", plan{size: size}, nil, "Range", fmt.Sprintf("bytes=%d-", len(part)), "If-Range", download.Header.Get("Etag")))
+	wantFields(t, resp, 206, "Content-Range", fmt.Sprintf("bytes %d-%d/%d", len(part), size-1, size))
+	got := make([]byte, 100)
+	if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != string(pattern[len(part)%period:][:100]) {
+		t.Errorf("it goes on with %x, %v", got, err)
 	}
 }
 

@@ -249,6 +249,7 @@ type transferSystem struct {
 	base      string // of the bff
 	processes []*process
 	user      *visitor
+	env       []string
 }
 
 // transferTopologies are the ways to run the program.
@@ -262,6 +263,7 @@ func startTransfers(t *testing.T, topology string, ttl time.Duration, more ...st
 	_, env, _ := startGated(t, s.base, ttl)
 	env = append(append(env, transferEnv+"=1", "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_DATABASE_URL=memory:",
 		"GATEHOUSE_LISTEN_BFF="+address, "GATEHOUSE_LISTEN_GATEWAY="+rest, "GATEHOUSE_LISTEN_GRPC="+rpc), more...)
+	s.env = env
 	run := func(args ...string) {
 		s.processes = append(s.processes, start(t, args[0], env, executable(t), args...))
 	}
