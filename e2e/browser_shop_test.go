@@ -95,6 +95,9 @@ func testShop(t *testing.T, c *chromium, dev *system) {
 		buyer.click("#file-actions button")
 		buyer.becomes("it can be downloaded", `document.querySelector("#file-actions a[download]")`)
 		buyer.becomes("it can be played", `document.querySelector("#file audio")?.duration === 0.5`)
+		// The player seeks, and plays to the end, under the policy of the file.
+		js[bool](buyer, `(() => { const a = document.querySelector("#file audio"); a.muted = true; a.currentTime = 0.3; a.play(); return true; })()`)
+		buyer.becomes("it has played from there to its end", `(({ended, seekable, error}) => ended && !error && seekable.end(0) === 0.5)(document.querySelector("#file audio"))`)
 		if got := js[string](buyer, fmt.Sprintf(`fetch(%q, {headers: {Range: "bytes=0-3"}}).then(async (r) => r.status + " " + await r.text() + " " + r.headers.get("Content-Disposition"))`, file)); got != `206 RIFF inline; filename="F_r Elise.wav"; filename*=UTF-8''F%C3%BCr%20Elise.wav` {
 			t.Errorf("a range: %s", got)
 		}
@@ -115,7 +118,8 @@ func testShop(t *testing.T, c *chromium, dev *system) {
 		file := fmt.Sprintf("%s/api/products/%s/file", dev.base, id)
 		for name, content := range map[string]string{
 			`"><img src=x onerror="localStorage.ran=1">.mp3`: `"<!doctype html><script>localStorage.ran = 1<" + "/script>"`,
-			"a\u00a0b;filename=c.mp3":                        `"<svg xmlns='http://www.w3.org/2000/svg'><script>localStorage.ran = 1<" + "/script></svg>"`,
+			"page.pdf":                `"%PDF-1.4\n1 0 obj<</OpenAction<</S/JavaScript/JS(app.alert(1))>>>>endobj"`,
+			"a\u00a0b;filename=c.mp3": `"<svg xmlns='http://www.w3.org/2000/svg'><script>localStorage.ran = 1<" + "/script></svg>"`,
 		} {
 			tb.drop(content, name, "audio/mpeg")
 			tb.becomes("the file is uploaded", fmt.Sprintf(`document.querySelector("#upload-note[data-state=ok]")?.innerText.startsWith(%q)`, name))
