@@ -269,6 +269,12 @@ func (n *secretNotes) watch(next http.Handler) http.Handler {
 // watched.
 func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 	t.Helper()
+	return startPart(t, notes, "serve", more...)
+}
+
+// startPart is startServe for another part with a bff.
+func startPart(t *testing.T, notes *secretNotes, part string, more ...string) *system {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +321,7 @@ func startServe(t *testing.T, notes *secretNotes, more ...string) *system {
 		"GATEHOUSE_LISTEN_BFF=" + address,
 		"GATEHOUSE_LISTEN_GATEWAY=127.0.0.1:0",
 		"GATEHOUSE_LISTEN_GRPC=127.0.0.1:0",
-	}, more...), "serve")
+	}, more...), part)
 	s.ready(t, s.base+"/readyz")
 	return s
 }

@@ -3,11 +3,13 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +43,20 @@ func testNextJS(t *testing.T, c *chromium) {
 	dir := exampleDir(t, "nextjs")
 	build(t, dir, "node_modules/next/dist/bin/next", "build")
 	front := freeAddress(t)
-	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*")
+	// As in the tutorial, with its API behind a route and not behind the gateway.
+	var called atomic.Int32
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		called.Add(1)
+		fmt.Fprint(w, `{"message":"This is a private route"}`)
+	}))
+	t.Cleanup(api.Close)
+	s := startServe(t, newNotes(), "GATEHOUSE_FRONTEND=http://"+front, "GATEHOUSE_PROTECT=/private/:path*",
+		"GATEHOUSE_ROUTES=[{path: /api, to: '"+api.URL+"', public: true}]")
 	startNextJS(t, dir, front, s.base)
 	answers(t, s.base+"/public")
 	tb := c.newTab(t)
@@ -56,6 +71,9 @@ func testNextJS(t *testing.T, c *chromium) {
 	tb.open(s.base + "/")
 	tb.shows("Welcome back, Sofia Marchetti.")
 	galleryOfExample(t, c, s, "nextjs")
+	if called.Load() < 3 { // by the button, and by server components of two pages
+		t.Errorf("the API behind the route got %d requests with a token", called.Load())
+	}
 
 	front = freeAddress(t)
 	app := gatehousetest.Config{Settings: map[string]string{"frontend": "http://" + front, "protect": "/private/:path*"}}.Start(t, audioarchive.App())

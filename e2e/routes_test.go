@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/certtest"
 )
 
 // TestRoutes puts an HTTP server behind `gatehouse dev` by two routes beside a front end: one
@@ -97,5 +99,41 @@ func TestRoutes(t *testing.T) {
 	}
 	if log := dev.out.String(); !strings.Contains(log, "route=/orders/*") || strings.Contains(log, "Bearer ") {
 		t.Error("the log does not name the route of requests, or has a token")
+	}
+}
+
+// TestRoutesOfParts gives `gatehouse serve` and a bff alone routes to an https server with an
+// authority of its own, beside the gateway.
+func TestRoutesOfParts(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		fmt.Fprintf(w, "%s %s", r.URL.Path, scheme)
+	}))
+	t.Cleanup(server.Close)
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"message":"This is a private route"}`)
+	}))
+	t.Cleanup(gateway.Close)
+	ca := certtest.New(t, "private")
+	secure := tlsProxy(t, ca, server.URL)
+	routes := fmt.Sprintf("GATEHOUSE_ROUTES=[{path: /orders, to: '%s/base', ca-file: %s}, {path: /api/old, to: '%s', public: true}]", secure, ca.Write(t, t.TempDir(), "ca"), server.URL)
+	for part, settings := range map[string][]string{"serve": {routes}, "bff": {routes, "GATEHOUSE_GATEWAY_URL=" + gateway.URL}} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			s, v := startPart(t, newNotes(), part, settings...), newVisitor(t)
+			v.open(t, s.base+"/api/old/x").wants(t, http.StatusOK, "text/plain")
+			v.fetch(t, "/orders/5").wants(t, http.StatusUnauthorized, "application/json")
+			s.signsInAs(t, v, "seller")
+			for path, want := range map[string]string{"/orders/5": "/base/orders/5 Bearer", "/api/old/x": "/api/old/x Bearer", "/api/private-route": `{"message":"This is a private route"}`} {
+				if got := v.fetch(t, path).wants(t, http.StatusOK, ""); got.body != want {
+					t.Errorf("%s: got %s, want %s", path, got.body, want)
+				}
+			}
+			if code := s.stop(t); code != 0 {
+				t.Errorf("it ended with exit code %d, want 0", code)
+			}
+		})
 	}
 }

@@ -235,6 +235,42 @@ func TestCheckBFF(t *testing.T) {
 	expect(t, "a front end", code, 3, got, map[string]string{"front end": "ok GATEHOUSE_FRONTEND="})
 }
 
+// TestCheckRoutes checks servers of routes that are there, with and without their authority, and
+// that are not.
+func TestCheckRoutes(t *testing.T) {
+	t.Parallel()
+	issuer, asked := tokentest.NewIssuer(t), make(chan string, 1)
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	failing, missing := answering(t, 503, ""), answering(t, 404, "")
+	code, got := checkedPart(t, "bff", "GATEHOUSE_OIDC_ISSUER="+issuer.URL, "GATEHOUSE_AUDIENCE=https://api.example", "GATEHOUSE_OIDC_CLIENT_ID=bff", "GATEHOUSE_OIDC_CLIENT_SECRET=x",
+		"GATEHOUSE_BASE_URL=http://localhost:3000", "GATEHOUSE_SECRET="+rand.Text()+rand.Text(), "GATEHOUSE_SESSION_STORE=memory:", "GATEHOUSE_GATEWAY_URL="+answering(t, 200, "ok\n").URL,
+		"GATEHOUSE_ROUTES=["+strings.Join([]string{
+			"{path: /known, to: '" + secure.URL + "/base', probe: /health, ca-file: " + ca + "}", "{path: /unknown, to: '" + secure.URL + "'}",
+			"{path: /away, to: 'http://127.0.0.1:1'}", "{path: /failing, to: '" + failing.URL + "'}", "{path: /missing, to: '" + missing.URL + "'}", "{path: /api/products, to: gateway}"}, ", ")+"]")
+	expect(t, "routes", code, 1, got, nil)
+	for _, want := range []string{
+		"ok GATEHOUSE_ROUTES (environment): routes[0] /known: " + secure.URL + "/base: the server answers;",
+		"wrong GATEHOUSE_ROUTES (environment): routes[1] /unknown: " + secure.URL + ": the server's certificate is signed by an authority that",
+		"wrong GATEHOUSE_ROUTES (environment): routes[2] /away: http://127.0.0.1:1: the connection is refused",
+		"warn GATEHOUSE_ROUTES (environment): routes[3] /failing: " + failing.URL + ": the server answers with status 503;",
+		"ok GATEHOUSE_ROUTES (environment): routes[4] /missing: " + missing.URL + ": the server answers;",
+	} {
+		if !strings.Contains(got["route"], want) {
+			t.Errorf("no %q in\n%s", want, got["route"])
+		}
+	}
+	if path := <-asked; path != "/base/health" || strings.Count(got["route"], "\n") != 4 {
+		t.Errorf("the check asked for %s; results:\n%s", path, got["route"])
+	}
+}
+
 // TestCheckPartNames completes and refuses the names of parts.
 func TestCheckPartNames(t *testing.T) {
 	t.Parallel()
