@@ -166,16 +166,19 @@ func (k *keycloak) admin(t *testing.T, method, path string, content any) []byte 
 	return body
 }
 
+// realmName returns the name of the realm, the end of the issuer.
+func (k *keycloak) realmName() string { return k.issuer[strings.LastIndexByte(k.issuer, '/')+1:] }
+
 // endSessions ends alice's sessions at Keycloak, which notifies its clients.
 func (k *keycloak) endSessions(t *testing.T) {
 	t.Helper()
 	var users []struct {
 		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(k.admin(t, http.MethodGet, "/gatehouse/users?username=alice", nil), &users); err != nil || len(users) != 1 {
+	if err := json.Unmarshal(k.admin(t, http.MethodGet, "/"+k.realmName()+"/users?username=alice", nil), &users); err != nil || len(users) != 1 {
 		t.Fatalf("alice is %v (%v)", users, err)
 	}
-	k.admin(t, http.MethodPost, "/gatehouse/users/"+users[0].ID+"/logout", nil)
+	k.admin(t, http.MethodPost, "/"+k.realmName()+"/users/"+users[0].ID+"/logout", nil)
 }
 
 // enter fills in Keycloak's sign-in page.

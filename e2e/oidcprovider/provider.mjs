@@ -92,11 +92,11 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo(_ctx, resource) {
-        if (resource !== env.AUDIENCE) {
+        if (![env.AUDIENCE, env.OTHER_AUDIENCE].includes(resource)) {
           throw new errors.InvalidTarget();
         }
         return {
-          scope: '', audience: env.AUDIENCE, accessTokenTTL,
+          scope: '', audience: resource, accessTokenTTL,
           accessTokenFormat: env.API_CLIENT_SECRET ? 'opaque' : 'jwt', jwt: { sign: { alg } },
         };
       },
