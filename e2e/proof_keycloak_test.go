@@ -237,7 +237,7 @@ func keycloakRouteTokens(t *testing.T, k *keycloak) {
 		t.Errorf("the client's own: %v", client)
 	}
 	v.fetch(t, "/other/5").wants(t, http.StatusBadGateway, "")
-	p.said(t, "routes[3]")
+	p.said(t, `"setting":"routes[3].audience"`)
 	for path, before := range map[string]map[string]any{"/own/5": mine, "/exchanged/5": exchanged, "/client/5": client} {
 		renewed(t, v, path, before["jti"])
 	}
@@ -258,7 +258,7 @@ func keycloakUngranted(t *testing.T, k *keycloak) {
 		v := r.signsIn(t, base)
 		_, mine := arrives(t, v, "/own/5")
 		v.fetch(t, "/orders/5").wants(t, http.StatusBadGateway, "")
-		p.said(t, "GATEHOUSE_ROUTES")
+		p.said(t, `"setting":"routes[0].audience"`)
 		renewed(t, v, "/own/5", mine["jti"]) // by the rotated refresh token
 	})
 	t.Run("in the login", func(t *testing.T) {
@@ -275,7 +275,7 @@ func keycloakUngranted(t *testing.T, k *keycloak) {
 }
 
 func keycloakMigration(t *testing.T, k *keycloak) {
-	const role, userID = "products:write", "6f9619ff-8b86-4011-b42d-00c04fc964ff"
+	const role, subject = "products:write", "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 	listen, rest, grpc := freeAddress(t), freeAddress(t), freeAddress(t)
 	base := "http://localhost:" + portOf(listen)
 	realm := func(name string) *keycloak {
@@ -283,7 +283,13 @@ func keycloakMigration(t *testing.T, k *keycloak) {
 			realm["accessTokenLifespan"] = 40
 			realm["roles"] = map[string]any{"realm": []any{map[string]any{"name": role}}}
 			user := realm["users"].([]any)[0].(map[string]any)
-			user["id"], user["realmRoles"] = userID, []string{role}
+			user["realmRoles"] = []string{role}
+			// Users of one Keycloak have different ids.
+			client["protocolMappers"] = append(client["protocolMappers"].([]map[string]any), map[string]any{
+				"name": "subject", "protocol": "openid-connect", "protocolMapper": "oidc-hardcoded-claim-mapper",
+				"config": map[string]string{"claim.name": "sub", "claim.value": subject, "jsonType.label": "String",
+					"access.token.claim": "true", "id.token.claim": "true", "userinfo.token.claim": "true"},
+			})
 			client["directAccessGrantsEnabled"] = true // for tokens of programs
 		})
 	}
@@ -339,7 +345,7 @@ func keycloakMigration(t *testing.T, k *keycloak) {
 	now := after.signsIn(t, base)
 	now.fetch(t, "/api/private-route").wants(t, http.StatusOK, "application/json")
 	for who, v := range map[string]*visitor{"before": old, "after": now} {
-		if me := v.fetch(t, "/api/auth/me").json(t); me["sub"] != userID {
+		if me := v.fetch(t, "/api/auth/me").json(t); me["sub"] != subject {
 			t.Errorf("%s: %v", who, me)
 		}
 	}

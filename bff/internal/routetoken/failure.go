@@ -136,13 +136,17 @@ func (r *requester) count(result string) { r.results.Add(string(r.route.Grant), 
 
 // refusedBy logs a refusal that an operator has to correct.
 func (r *requester) refusedBy(ctx context.Context, s *session.Session, err error) {
-	code := ""
+	code, status := "", 0
 	if refusal, ok := errors.AsType[*rp.Error](err); ok {
-		code = refusal.Code
+		code, status = refusal.Code, refusal.Status
 	}
 	setting, remedy := "audience", "register the audience at the provider, and allow this client to request it"
 	switch code {
 	case "invalid_client":
+		if r.route.Grant == Exchange && status == http.StatusBadRequest { // Keycloak: the audience is no client
+			remedy = "give an audience that the provider knows (Keycloak: the id of a client), and allow this client to request it"
+			break
+		}
 		setting, remedy = "", "correct the credential of the client"
 	case "invalid_scope":
 		setting, remedy = "scope", "request a scope that the client, and the login of the user, may have"
@@ -153,6 +157,9 @@ func (r *requester) refusedBy(ctx context.Context, s *session.Session, err error
 		}
 	case "invalid_request":
 		remedy += "; a provider that knows no resource parameter may need " + r.cfg.Setting("Login.OmitResource")
+		if r.route.Grant == Exchange {
+			remedy += ", and Keycloak the scope that adds the audience"
+		}
 	case "invalid_grant", "invalid_token": // of the subject token
 		setting, remedy = "grant", "let the provider accept access tokens of this client for a token exchange"
 	}

@@ -170,6 +170,25 @@ func TestRefusedRefreshes(t *testing.T) {
 	}
 }
 
+// Keycloak answers invalid_client to an exchange for an audience that is no client.
+func TestExchangeForUnknownAudience(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{http.StatusBadRequest: "routes[1].audience", http.StatusUnauthorized: "setting=Client.Secret"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			n := w.start()
+			browser := n.login()
+			w.idp.change(func() {
+				w.idp.instead = func(url.Values) (int, map[string]any) { return status, map[string]any{"error": "invalid_client"} }
+			})
+			_, err := n.get(n.source(routetoken.Exchange, orders), browser)
+			wantStatus(t, err, http.StatusBadGateway)
+			w.wantLine("level=ERROR", "route=/orders", want)
+			n.stop()
+		})
+	}
+}
+
 // Without a refresh token the log names what to change.
 func TestNoRefreshToken(t *testing.T) {
 	t.Parallel()
