@@ -113,7 +113,10 @@ var commands = map[string][]command{
 		{"hydra create oauth2-client", elsewhere}, // needs Ory Hydra
 		{"GATEHOUSE_OIDC_ISSUER=", settings()},
 	},
-	"docs/providers/keycloak.md": {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
+	"docs/providers/keycloak.md": {
+		{"GATEHOUSE_OIDC_ISSUER=", settings()},
+		{"GATEHOUSE_ACCESS_TOKEN_ALGORITHMS=", settings()},
+	},
 	"docs/providers/okta.md":     {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/providers/zitadel.md":  {{"GATEHOUSE_OIDC_ISSUER=", settings()}},
 	"docs/sessions.md":           {{"go test", benchmarks}},
