@@ -280,7 +280,7 @@ func keycloakMigration(t *testing.T, k *keycloak) {
 	base := "http://localhost:" + portOf(listen)
 	realm := func(name string) *keycloak {
 		return k.newRealm(t, name, base, func(realm, client map[string]any) {
-			realm["accessTokenLifespan"] = 40
+			realm["accessTokenLifespan"] = 90
 			realm["roles"] = map[string]any{"realm": []any{map[string]any{"name": role}}}
 			user := realm["users"].([]any)[0].(map[string]any)
 			user["realmRoles"] = []string{role}
@@ -349,6 +349,7 @@ func keycloakMigration(t *testing.T, k *keycloak) {
 			t.Errorf("%s: %v", who, me)
 		}
 	}
+	writes(now, http.MethodPost, "/api/products", content).wants(t, http.StatusOK, "application/json")
 	if got := writes(now, http.MethodDelete, path, ""); got.status != http.StatusForbidden && got.status != http.StatusNotFound {
 		t.Errorf("the same sub of the new realm deletes a product of the old one's: %d %s", got.status, got.body)
 	}
