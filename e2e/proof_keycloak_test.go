@@ -110,9 +110,9 @@ func TestProofKeycloak(t *testing.T) {
 	}
 	m.run(t, "lightweight access tokens", "refused without `aud`, and without `sub`; accepted with both mappers in lightweight tokens. `introspection: on` changes nothing, since they are JWTs",
 		func(t *testing.T) { keycloakLightweight(t, k) })
-	m.run(t, "tokens for routes", "standard token exchange, client credentials, a refresh grant with a scope; what is not allowed is 502, and the session goes on",
+	m.run(t, "tokens for routes", "standard token exchange and client credentials for the audience of another client; an unknown audience is 502, and the session goes on",
 		func(t *testing.T) { keycloakRouteTokens(t, k) })
-	m.run(t, "refresh grant with a scope that the login has not", "Keycloak ignores the scope: the token is discarded, and the session goes on",
+	m.run(t, "refresh grant with a scope for another audience", "with the scope in the login; without it Keycloak ignores the scope, the token is discarded, and the session goes on",
 		func(t *testing.T) { keycloakUngranted(t, k) })
 	m.run(t, "from one realm to another", "bff, gateway and server, step by step as in [issuers](issuers.md#from-one-provider-to-another); one user with the same `sub` in both",
 		func(t *testing.T) { keycloakMigration(t, k) })
