@@ -230,7 +230,7 @@ func (api *API) authorize(a *apiAnswer, found error) bool {
 		if refusal.RetryAfter > 0 {
 			respond.RetryIn(a.ResponseWriter, refusal.RetryAfter)
 		}
-		respond.Error(a.ResponseWriter, refusal.Status, refusal.Message)
+		respond.Error(a.ResponseWriter, refusal.Status, refusal.Public)
 		return false
 	case errors.Is(err, session.ErrNotFound): // it has ended since it was found
 		a.Session, a.private = nil, false

@@ -22,8 +22,8 @@ type Error struct {
 	Status int
 	// RetryAfter is the time until the next attempt, 0 if it is not known.
 	RetryAfter time.Duration
-	// Message is for the browser, and says nothing of the cause.
-	Message string
+	// Public is for the browser, and says nothing of the cause.
+	Public string
 	// Err is for the log.
 	Err error
 }
@@ -96,7 +96,7 @@ func (r *requester) failure(ctx context.Context, s *session.Session, err error) 
 		r.count(metrics.RefreshOperator)
 		r.tell(ctx, s, "grant", "no refresh token", "let the provider issue refresh tokens to this client, with offline_access in "+
 			r.cfg.Setting("Login.Scope")+"; or obtain the token by grant: exchange", err)
-		return &Error{Status: http.StatusBadGateway, Message: "this part of the application needs a sign-in that can be renewed: sign in again", Err: err}
+		return &Error{Status: http.StatusBadGateway, Public: "this part of the application needs a sign-in that can be renewed: sign in again", Err: err}
 	case !refused:
 		r.count(metrics.RefreshStore)
 		return err
@@ -109,7 +109,7 @@ func (r *requester) failure(ctx context.Context, s *session.Session, err error) 
 	case refresh.User:
 		r.count(metrics.RefreshUser)
 		r.cfg.Logger.InfoContext(ctx, "the provider gives a user no token for a route", "route", r.route.Path, "session", s, "err", err)
-		return &Error{Status: http.StatusForbidden, Message: "the sign-in service does not give you access to this part of the application", Err: err}
+		return &Error{Status: http.StatusForbidden, Public: "the sign-in service does not give you access to this part of the application", Err: err}
 	case 0: // examined and discarded, which is logged
 		r.count(metrics.RouteDiscarded)
 		if errors.Is(err, rp.ErrUnusable) {
@@ -121,14 +121,14 @@ func (r *requester) failure(ctx context.Context, s *session.Session, err error) 
 	}
 	return &Error{
 		Status: http.StatusBadGateway, Err: err,
-		Message: "the sign-in service gives no access to this part of the application; its operator has to correct that",
+		Public: "the sign-in service gives no access to this part of the application; its operator has to correct that",
 	}
 }
 
 func transient(retryAfter time.Duration, err error) *Error {
 	return &Error{
 		Status: http.StatusServiceUnavailable, RetryAfter: retryAfter,
-		Message: "the sign-in service gives no access to this part of the application at the moment; you are still signed in", Err: err,
+		Public: "the sign-in service gives no access to this part of the application at the moment; you are still signed in", Err: err,
 	}
 }
 
