@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/tokentest"
 )
 
 // TestSessionsOfCommit1fe628b starts the program with a session store of that commit: its users
@@ -34,8 +38,15 @@ func TestSessionsOfCommit1fe628b(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFleet(t, 1)
-	_, env, _ := startGated(t, f.base, 10*time.Minute)
-	f.start(t, withSecrets(append(env, "GATEHOUSE_SESSION_STORE=sqlite:"+store), want.Secrets...)...)
+	// A session belongs to its issuer, so the provider has that of the store.
+	issuer := tokentest.NewUnserved(t, "https://idp.example/")
+	provider := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}, Transport: issuer.Client().Transport})
+	t.Cleanup(provider.Close)
+	f.start(t, withSecrets([]string{
+		"GATEHOUSE_OIDC_ISSUER=https://idp.example/", "GATEHOUSE_OIDC_INTERNAL_URL=" + provider.URL,
+		"GATEHOUSE_OIDC_CLIENT_ID=e2e", "GATEHOUSE_OIDC_CLIENT_SECRET=" + rand.Text(), "GATEHOUSE_AUDIENCE=https://api.e2e.example",
+		"GATEHOUSE_BASE_URL=" + f.base, "GATEHOUSE_SESSION_STORE=sqlite:" + store,
+	}, want.Secrets...)...)
 	for _, s := range want.SQLite {
 		c := &caller{client: http.DefaultClient, cookie: sessionCookie + "=" + s.Cookie}
 		resp, body, err := c.get(t.Context(), f.nodes[0], "/api/auth/me")
