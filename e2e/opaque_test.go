@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -60,9 +61,12 @@ func TestOpaqueTokens(t *testing.T) {
 		t.Errorf("with a wrong secret: %d, want 503\n%s", got.status, got.body)
 	}
 	for _, want := range []string{"token introspection refused: opaque tokens cannot be verified", `"setting":"GATEHOUSE_INTROSPECTION_CLIENT_SECRET"`} {
-		if !strings.Contains(p.out.String(), want) {
-			t.Errorf("the log lacks %q", want)
-		}
+		eventually(t, "the log has "+want, func() error {
+			if !strings.Contains(p.out.String(), want) {
+				return errors.New("not yet")
+			}
+			return nil
+		})
 	}
 	wantReadiness(t, admin, "GATEHOUSE_INTROSPECTION_CLIENT_SECRET")
 
