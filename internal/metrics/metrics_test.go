@@ -84,7 +84,7 @@ func TestCounter(t *testing.T) {
 	two.AddN(2, metrics.LimitCookies)
 	one.Add(rand.Text())
 	got := read(t, reader)[metrics.LimitRejections.Name]
-	want := map[string]float64{"login_rate": 0, "cookies": 3, "header": 0, "session_streams": 0, "connections": 0, "arriving_requests": 0, metrics.Other: 1}
+	want := map[string]float64{"login_rate": 0, "cookies": 3, "header": 0, "session_streams": 0, "connections": 0, "arriving_requests": 0, "introspection": 0, metrics.Other: 1}
 	if len(got) != len(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
