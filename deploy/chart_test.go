@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,6 +280,56 @@ func checkSchemas(t *testing.T, files map[string]string) {
 		if !strings.HasPrefix(line, "INFO ") && !strings.Contains(line, "monitoring.coreos.com/v1") {
 			t.Errorf("kubernetes-validate: %s", line)
 		}
+	}
+}
+
+// TestChartLists renders settings that are lists of structures, and the secret of introspection,
+// which the server alone gets.
+func TestChartLists(t *testing.T) {
+	t.Parallel()
+	files, err := render(t, "topology=parts,bff.replicas=1,secrets.keys={secret,oidc-client-secret,session-store,introspection-client-secret}",
+		"settings.introspection=on,settings.introspection-client-id=api,settings.files-url=s3://sold?region=eu-central-1",
+		"settings.issuers[0].issuer=https://token.actions.githubusercontent.com,settings.issuers[0].audiences={https://api.shop.example}",
+		"bff.settings.routes[0].path=/orders,bff.settings.routes[0].to=http://orders:4000,bff.settings.routes[0].strip-prefix=true,"+
+			"bff.settings.protect={/orders,/private}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSchemas(t, files)
+	want := map[string]map[string]string{
+		"bff": {
+			"GATEHOUSE_ROUTES":                           `[{"path":"/orders","strip-prefix":true,"to":"http://orders:4000"}]`,
+			"GATEHOUSE_PROTECT":                          "/orders,/private",
+			"GATEHOUSE_INTROSPECTION_CLIENT_SECRET_FILE": "",
+		},
+		"server": {
+			"GATEHOUSE_ISSUERS":                          `[{"audiences":["https://api.shop.example"],"issuer":"https://token.actions.githubusercontent.com"}]`,
+			"GATEHOUSE_INTROSPECTION":                    "on",
+			"GATEHOUSE_FILES_URL":                        "s3://sold?region=eu-central-1",
+			"GATEHOUSE_INTROSPECTION_CLIENT_SECRET_FILE": "/etc/gatehouse/secrets/introspection-client-secret",
+			"GATEHOUSE_ROUTES":                           "",
+		},
+	}
+	settings := readSettings(t)
+	for _, m := range manifests(t, files) {
+		if m.Kind != "Deployment" {
+			continue
+		}
+		env := map[string]string{}
+		for _, v := range m.Spec.Template.Spec.Containers[0].Env {
+			env[v.Name] = v.Value
+		}
+		checkEnvironment(t, settings, env)
+		part := strings.TrimPrefix(m.Metadata.Name, "shop-gatehouse-")
+		for name, value := range want[part] {
+			if env[name] != value {
+				t.Errorf("%s: %s is %q, want %q", part, name, env[name], value)
+			}
+		}
+		delete(want, part)
+	}
+	if len(want) > 0 {
+		t.Errorf("no deployments %v", slices.Sorted(maps.Keys(want)))
 	}
 }
 

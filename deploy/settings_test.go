@@ -24,7 +24,8 @@ func readSettings(t *testing.T) map[string]setting {
 	settings := map[string]setting{}
 	for _, section := range strings.Split(string(reference), "\n### `")[1:] {
 		name, text, _ := strings.Cut(section, "`")
-		s := setting{secret: strings.Contains(text, "\n- as a file: ")}
+		// Lists may be in files as well, and have no secrets.
+		s := setting{secret: strings.Contains(text, "\n- as a file: ") && !strings.Contains(text, "\n- form: a list")}
 		if found := regexp.MustCompile("\n- default: `(.*)`").FindStringSubmatch(text); found != nil {
 			s.fallback = found[1]
 		}

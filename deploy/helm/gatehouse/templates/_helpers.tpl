@@ -132,7 +132,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 {{- range $name, $value := merge (dict) (get $root.Values $d.name).settings $root.Values.settings -}}
-{{- $_ := set $s $name (ternary (join "," $value) (toString $value) (kindIs "slice" $value)) -}}
+{{- if not (kindIs "slice" $value) -}}
+{{- $_ := set $s $name (toString $value) -}}
+{{- else if kindIs "map" (first $value) -}}
+{{- $_ := set $s $name (toJson $value) -}}
+{{- else -}}
+{{- $_ := set $s $name (join "," $value) -}}
+{{- end -}}
 {{- end -}}
 {{- $s | toJson -}}
 {{- end -}}
