@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,21 +30,27 @@ const (
 )
 
 // Open opens the bucket at "memory:", "dir:PATH" or a URL of gocloud.dev/blob whose driver is
-// linked, such as "s3://NAME?region=REGION". A directory is created if it does not exist.
+// linked, such as "s3://NAME?region=REGION". A directory is created if it does not exist; one in the
+// working directory, such as the default, with its first file, so that a process without files needs
+// no place for them.
 func Open(ctx context.Context, address string) (*blob.Bucket, error) {
 	path, isDir := strings.CutPrefix(address, "dir:")
 	switch {
 	case address == "memory:":
 		return memblob.OpenBucket(nil), nil
 	case isDir:
+		root, prefix := path, ""
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == path {
+			root, prefix = ".", path+"/"
+		}
 		// Temporary files are in the directory, because a rename cannot leave its file system.
-		bucket, err := fileblob.OpenBucket(path, &fileblob.Options{
+		bucket, err := fileblob.OpenBucket(root, &fileblob.Options{
 			CreateDir: true, DirFileMode: 0o700, NoTempDir: true, Metadata: fileblob.MetadataDontWrite,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("the directory %s cannot be used: %w", path, err)
 		}
-		return bucket, nil
+		return blob.PrefixedBucket(bucket, prefix), nil
 	}
 	u, err := url.Parse(address)
 	switch {

@@ -243,3 +243,36 @@ func TestOpenHidesSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectoryIsMadeWithItsFirstFile: a container with a read-only file system starts without a
+// place for files.
+func TestDirectoryIsMadeWithItsFirstFile(t *testing.T) { // not parallel: it changes the working directory
+	t.Chdir(t.TempDir())
+	for i := range 2 { // the second finds the directory
+		bucket, err := files.Open(t.Context(), "dir:sold")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if exists(t, "sold") != (i == 1) {
+			t.Errorf("start %d: the directory exists: %v", i+1, i == 0)
+		}
+		if found, err := bucket.Exists(t.Context(), "products/a"); err != nil || found != exists(t, "sold/products/a") {
+			t.Errorf("the file exists: %v, %v", found, err)
+		}
+		if err := bucket.WriteAll(t.Context(), "products/a", []byte("tone"), nil); err != nil {
+			t.Error(err)
+		}
+		if err := bucket.Close(); err != nil {
+			t.Error(err)
+		}
+		if !exists(t, "sold/products/a") || exists(t, "products") {
+			t.Error("the file is not in the directory")
+		}
+	}
+}
+
+func exists(t *testing.T, path string) bool {
+	t.Helper()
+	_, err := os.Stat(path)
+	return err == nil
+}
