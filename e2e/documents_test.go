@@ -339,7 +339,7 @@ func requests(statuses ...int) treatment {
 		t.Helper()
 		out := r.script(t, r.here(t, text), "TOKEN="+r.dev.machineToken(t))
 		var got []string
-		for _, found := range regexp.MustCompile(`(?m)^HTTP/1\.1 (\d+) `).FindAllStringSubmatch(out, -1) {
+		for _, found := range regexp.MustCompile(`(?m)(?:^|\d)HTTP/1\.1 (\d+) `).FindAllStringSubmatch(out, -1) {
 			got = append(got, found[1])
 		}
 		if want := strings.Trim(fmt.Sprint(statuses), "[]"); strings.Join(got, " ") != want {
