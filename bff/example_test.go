@@ -120,3 +120,54 @@ func ExampleConfig_Validate() {
 	// Sessions.Secrets is missing; make one with: openssl rand -hex 32
 	// API is missing; give a gateway, or an Upstream
 }
+
+// A server that was there before moves behind the bff: it gets the user's access token,
+// and one part of it is open to all visitors.
+func ExampleRoute() {
+	orders := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello")
+	}))
+	defer orders.Close()
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://idp.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := memory.New(memory.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := bff.New(bff.Config{
+		BaseURL:  "http://localhost:3000",
+		Provider: provider,
+		Client:   bff.ClientConfig{ID: "shop", Secret: "the client secret"},
+		Login:    bff.LoginConfig{Audience: "https://api.shop.example"},
+		Sessions: bff.SessionConfig{Store: store, Secrets: []string{rand.Text() + rand.Text()}},
+		API:      http.NotFoundHandler(),
+		Routes: []bff.Route{
+			{Path: "/orders", Upstream: bff.UpstreamConfig{Targets: []string{orders.URL}}},
+			{
+				Path: "/orders/prices", Public: true, Token: bff.RouteToken{Kind: bff.TokenNone},
+				Upstream: bff.UpstreamConfig{Targets: []string{orders.URL}},
+			},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	front := httptest.NewServer(b)
+	defer front.Close()
+
+	for _, path := range []string{"/orders/prices", "/orders/5", "/orders//prices"} {
+		resp, err := http.Get(front.URL + path)
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		fmt.Println(path, resp.StatusCode)
+	}
+	// Output:
+	// /orders/prices 200
+	// /orders/5 401
+	// /orders//prices 404
+}

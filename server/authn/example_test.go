@@ -99,3 +99,58 @@ func ExampleConfig_revoked() {
 	fmt.Println(list.Revoked(context.Background(), &authn.RevocationKey{Issuer: "https://issuer.example", SessionID: "sid-1"}))
 	// Output: authn: the token has been revoked
 }
+
+// The jobs of one repository at GitHub may import notes. They have no permissions but
+// these, and no method that admits only users.
+func ExampleConfig_issuers() {
+	users, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	jobs, err := oidc.NewProvider(oidc.Config{Issuer: "https://token.actions.githubusercontent.com"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := authn.Config{
+		Provider: users,
+		Audience: "https://api.example",
+		Issuers: []authn.IssuerConfig{{
+			Provider:  jobs,
+			Class:     authn.Machines,
+			Audiences: []string{"https://api.example"},
+			Grants: []authn.Grant{{
+				Where:       map[string]string{"repository_id": "456789", "event_name": "push", "ref": "refs/tags/*"},
+				Permissions: []string{"notes:import"},
+			}},
+		}},
+	}
+	fmt.Println(cfg.Validate())
+
+	// In the .proto: callers: [CALLERS_USERS, CALLERS_MACHINES] permissions: "notes:import"
+	_ = authn.NewTable(map[string]*authv1.Policy{"/notes.v1.NoteService/ImportNote": {
+		Callers:     []authv1.Callers{authv1.Callers_CALLERS_USERS, authv1.Callers_CALLERS_MACHINES},
+		Permissions: []string{"notes:import"},
+	}})
+	// Output: <nil>
+}
+
+// Opaque access tokens are verified by asking the provider, as a client of the API's own.
+func ExampleIntrospectionConfig() {
+	provider, err := oidc.NewProvider(oidc.Config{Issuer: "https://issuer.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := authn.Config{
+		Provider: provider,
+		Audience: "https://api.example",
+		Introspection: &authn.IntrospectionConfig{
+			Client: authn.IntrospectionClient{ID: "notes-api"},
+		},
+	}
+	fmt.Println(cfg.Validate())
+	cfg.Introspection.Client.Secret = "the client secret"
+	fmt.Println(cfg.Validate())
+	// Output:
+	// Introspection.Client.Secret is missing; give the secret of the client as which the API introspects tokens, or Client.Key
+	// <nil>
+}
