@@ -40,7 +40,7 @@ func checkNamesAlgorithms(t *testing.T, op *openIDProvider, base, signs, allowed
 	for _, text := range []string{
 		"WRONG GATEHOUSE_ID_TOKEN_ALGORITHMS=RS256: the provider does not sign ID tokens with that (it lists [" + signs + "])", "set GATEHOUSE_ID_TOKEN_ALGORITHMS=" + allowed,
 		"WRONG no access token can be verified: the provider has keys for " + allowed + " only", "set GATEHOUSE_ACCESS_TOKEN_ALGORITHMS=" + allowed,
-		"keys that can be used, for " + allowed,
+		"keys for " + allowed + " only, and none for RS256",
 	} {
 		if code != 1 || !strings.Contains(said, text) {
 			t.Errorf("exit code %d, want 1 and %q:\n%s", code, text, said)

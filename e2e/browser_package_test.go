@@ -362,19 +362,19 @@ func testPackageProviderDown(t *testing.T, c *chromium) {
 // testPackageCountdown waits for the warning in two tabs, extends the session in one, and lets it
 // end.
 func testPackageCountdown(t *testing.T, c *chromium) {
-	app := startPage(t, map[string]string{"session-idle-timeout": "6s"})
+	app := startPage(t, map[string]string{"session-idle-timeout": "12s"})
 	one := c.newTab(t)
-	one.signInOn(app, "seller", "/one?warn=4")
+	one.signInOn(app, "seller", "/one?warn=9")
 	two := one.another()
 	two.open(app.BaseURL + "/two?warn=3")
 	one.becomes("the session is about to end", `session.getSnapshot().warning`)
 	if js[bool](two, `states.some((s) => s.warning)`) {
 		t.Error("a tab warns early")
 	}
-	if !js[bool](one, `session.extend().then((s) => s.status === "signed-in" && !s.warning && s.extendable && session.remaining() > 4)`) {
+	if !js[bool](one, `session.extend().then((s) => s.status === "signed-in" && !s.warning && s.extendable && session.remaining() > 9)`) {
 		t.Error("the session was not extended")
 	}
-	two.becomes("the other tab knows it", `session.remaining() > 3.5`)
+	two.becomes("the other tab knows it", `session.remaining() > 7`)
 	two.becomes("the session is about to end", `session.getSnapshot().warning`)
 	for _, tb := range []*tab{one, two} {
 		tb.isShown("signed-out expired")
