@@ -165,7 +165,7 @@ func failuresOfExample(t *testing.T, c *chromium, app *gatehousetest.System) {
 	tb.becomes("the server was asked again", `performance.getEntriesByName(new URL("/api/auth/me", location).href).length > 1`)
 	tb.at(app.BaseURL + "/public")
 	heal()
-	tb.click("nav [role=alert] button")
+	js[bool](tb, `(document.querySelector("nav [role=alert] button")?.click(), true)`) // the page may have asked by itself
 	tb.becomes("the user is known again", `document.querySelector("nav").innerText.includes("Sofia Marchetti")`)
 	follow("Private")
 	tb.becomes("the private page is shown", `document.querySelector("main").innerText.includes("You are Sofia Marchetti.")`)
