@@ -25,6 +25,10 @@ import (
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/upstream"
 )
 
+// lull is how long a client that has its answer may pause before the rest of its body is
+// no longer waited for.
+const lull = 250 * time.Millisecond
+
 // chunkBytes is the maximum of a body that one message holds. With what else is in
 // the message it fits into 32 KiB, above which gRPC takes buffers of 1 MiB.
 const chunkBytes = 32<<10 - 512
@@ -111,6 +115,9 @@ func (u *upload) send(stream grpc.ClientStream) {
 	message, label := u.first, u.label
 	for {
 		_ = controller.SetReadDeadline(time.Now().Add(u.Timeout())) // not every server supports it
+		if u.flow.Context().Err() != nil {
+			return // stop sets another deadline after it has canceled the call
+		}
 		n, err := u.Request.Body.Read(buffer)
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
@@ -208,11 +215,17 @@ func (u *upload) fail(ctx context.Context, header metadata.MD, err error) {
 	u.Refuse(refused)
 }
 
-// stop ends the call and the reading of the body.
+// stop ends the call and the reading of the body. A read that waits for a client that
+// is sending ends with the next bytes: a deadline would leave the body unreadable if it
+// comes in chunks, and a connection that closes with unread bytes is reset, which loses the
+// answer.
 func (u *upload) stop() {
 	u.flow.Cancel(nil)
 	if !u.whole.Load() {
-		_ = u.Controller().SetReadDeadline(time.Now())
+		if u.Begun() {
+			_ = u.Controller().Flush()
+		}
+		_ = u.Controller().SetReadDeadline(time.Now().Add(lull))
 	}
 	u.sending.Wait()
 }
