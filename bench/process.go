@@ -6,11 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -108,11 +110,23 @@ func (p *process) ready(ctx context.Context, url string) error {
 	}
 }
 
-// freeAddress returns a free address on loopback.
+// freeAddress returns an address on loopback that is free and was not returned before. Its
+// port is below those that systems use for outgoing connections, which might otherwise take
+// it before a process listens.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var failed error
+	for range 1000 {
+		port := 10000 + rand.IntN(5000)
+		if _, taken := givenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
+		failed = err
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("no free port: %w", failed)
 }
+
+var givenPorts sync.Map

@@ -45,9 +45,11 @@ func TestStarter(t *testing.T) {
 	f.here = strings.NewReplacer("localhost:3000", "localhost:"+portOf(bff))
 	f.promises = map[string]string{"names the field": `"field":"text"`, "names the permission": "notes:moderate"}
 	f.instead = map[string][]string{"browser": nil}
+	tb := startChromium(t).newTab(t)
 	var dev *group
 	f.start = func(command string) {
 		if dev != nil {
+			tb.open("about:blank") // the page would load itself again in the middle of the next step
 			dev.interrupt(t)
 		}
 		dev = startGroup(t, f.dir, f.env, command)
@@ -58,7 +60,6 @@ func TestStarter(t *testing.T) {
 			return nil
 		})
 	}
-	tb := startChromium(t).newTab(t)
 	addNote := func() {
 		tb.open(base)
 		tb.press("Sign in")
