@@ -150,7 +150,7 @@ func (g *gallery) walk(s *system) {
 	g.open(s.base + "/my/orders")
 	g.becomes("the orders are listed", `document.querySelector("#orders:not([aria-busy])")`)
 	g.look("my-orders")
-	g.open(s.base + js[string](g.tab, `fetch("/api/my/products").then((r) => r.json()).then((b) => "/my/" + b.products.find((p) => p.file).name)`))
+	g.open(s.base + js[string](g.tab, `fetch("/api/my/products").then((r) => r.json()).then((b) => "/my/" + b.products.find((p) => p.file?.contentType === "audio/wav").name)`))
 	g.becomes("the file is shown", `document.querySelector("#upload dl")`)
 	g.look("product-form-file")
 	show("home-in", "/")
