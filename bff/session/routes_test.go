@@ -67,7 +67,7 @@ func TestRouteTokensAreStored(t *testing.T) {
 		t.Errorf("%d route tokens after a second one for a key, want it in place of the first", len(stored.Data.Routes))
 	}
 	// Tokens that have expired go at the next write, and without any the format is the old one.
-	late := stored.Data.WithRoute(one, one.ExpiresAt)
+	late := stored.Data.WithRoute(one, other.ExpiresAt)
 	if len(late.Routes) != 1 {
 		t.Errorf("%d route tokens after the others expired, want 1", len(late.Routes))
 	}
