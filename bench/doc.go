@@ -1,11 +1,10 @@
-// Command bench owns measurements that compare Gatehouse with other ways to the same answer in one
-// run: the processor time of a request, as a ratio to that of a bare net/http handler. It leaves
-// benchmarks of single packages to these packages.
+// Command bench owns the measurements that compare Gatehouse with other ways to the same answer in
+// one run: what a request costs, as a ratio to a bare net/http handler, and how fast it is answered.
+// It leaves benchmarks of single packages to these packages.
 //
 //	go run -C bench .
 //
-// builds the program, starts a provider, each variant as separate processes, and a client. It sends
-// the same request to all variants in turns, and prints the processor time of the servers alone.
-// The turns are short and many, so that other load on the machine affects all variants alike. The
-// results are medians.
+// builds the program, and starts each row as processes of its own, with a provider and a client. It
+// sends the same request to all rows in turns, and measures the servers alone. The turns are short
+// and many, so that other load on the machine affects all rows alike. The results are medians.
 package main

@@ -26,6 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
+	"github.com/gatehouse-dev/gatehouse/bench/internal/load"
+	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/memory"
@@ -129,14 +131,14 @@ func pathVariants(tb testing.TB) []pathVariant {
 	variant := func(name, credential string, handler http.Handler) pathVariant {
 		r := httptest.NewRequest(http.MethodGet, "/api/private-route", nil)
 		r.Host, r.RequestURI = "localhost:3000", "/api/private-route"
-		for _, line := range append([]string{credential}, browserHeaders...) {
+		for _, line := range append([]string{credential}, load.BrowserHeaders...) {
 			name, value, _ := strings.Cut(line, ": ")
 			r.Header.Set(name, value)
 		}
 		return pathVariant{name, handler, r, &discarded{header: http.Header{}}}
 	}
 	return []pathVariant{
-		variant("bare", p.bearer, http.HandlerFunc(bare)),
+		variant("bare", p.bearer, http.HandlerFunc(rows.Bare)),
 		variant("plain", p.bearer, mux),
 		variant("gateway", p.bearer, p.gateway),
 		variant("gateway without telemetry", without.bearer, without.gateway),
@@ -188,7 +190,7 @@ func (discardedSpans) Shutdown(context.Context) error                           
 
 func newPaths(b testing.TB, of telemetry) *paths {
 	issuer := tokentest.NewIssuer(b)
-	raw := issuer.Mint(map[string]any{"aud": audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
+	raw := issuer.Mint(map[string]any{"aud": rows.Audience, "scope": "openid profile email", "permissions": []string{"read:products", "write:products"},
 		"padding": strings.Repeat("x", 300)})
 	p := &paths{
 		logger: slog.New(logs.Handler(slog.NewJSONHandler(io.Discard, nil))),
@@ -202,7 +204,7 @@ func newPaths(b testing.TB, of telemetry) *paths {
 		b.Fatal(err)
 	}
 	if p.server, err = server.New(server.Config{
-		Authn:    authn.Config{Audience: audience, Provider: p.provider},
+		Authn:    authn.Config{Audience: rows.Audience, Provider: p.provider},
 		Register: func(r grpc.ServiceRegistrar) { audioarchivev1.RegisterStatusServiceServer(r, catalog.Status{}) },
 		Logger:   p.logger.With("part", "server"), MeterProvider: of.meters, TracerProvider: of.tracers,
 	}); err != nil {
@@ -238,7 +240,7 @@ func (p *paths) newGateway(b testing.TB, conn grpc.ClientConnInterface) *gateway
 		Services: []gateway.Service{gateway.Expose(
 			audioarchivev1.NewStatusServiceClient, audioarchivev1.RegisterStatusServiceHandlerClient, "audioarchive.v1.StatusService")},
 		Access:   gateway.AccessConfig{BaseURL: baseURL},
-		Resource: gateway.ResourceConfig{Audience: audience, Issuer: p.issuer},
+		Resource: gateway.ResourceConfig{Audience: rows.Audience, Issuer: p.issuer},
 		Logger:   p.logger.With("part", "gateway"), MeterProvider: p.telemetry.meters, TracerProvider: p.telemetry.tracers,
 	})
 	if err != nil {

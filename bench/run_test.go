@@ -5,17 +5,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"net/http"
-	"net/http/httptest"
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
-// TestMain starts this program in its other roles.
+// TestMain starts this program in its roles.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == roleBare || os.Args[1] == rolePlain) {
-		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == rows.RoleCommand {
+		if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			panic(err)
 		}
 		return
@@ -23,37 +24,36 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestRun measures so few requests that the figures mean nothing: every variant starts and answers
-// each request.
+// TestRun measures so few requests that the figures mean nothing: every row of this project starts
+// and answers each request. Rows of other products are measured if they can be had.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"-minimal", "-store=memory", "-metrics=false", "-sample=0"}} {
-		var out bytes.Buffer
-		if err := run(t.Context(), append(args, "-rounds=1", "-requests=8", "-connections=2"), &out); err != nil {
-			t.Fatal(err)
-		}
-		for _, variant := range []string{"bare net/http handler", "plain grpc-gateway", "gateway + server in one", "everything in one", "bff alone", "bff + gateway in one", "three processes"} {
-			if !strings.Contains(out.String(), "\n"+variant) {
-				t.Errorf("%v: no line for %s:\n%s", args, variant, out.String())
+	var out, progress bytes.Buffer
+	if err := run(t.Context(), []string{"-quick", "-headers=both"}, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	for _, row := range rows.All() {
+		for _, headers := range []string{"browser", "minimal"} {
+			if line := "\n" + row.Name + ", " + headers; row.Missing == nil && !strings.Contains(out.String(), line) {
+				t.Errorf("no line for %s with %s headers:\n%s", row.Name, headers, out.String())
 			}
 		}
 	}
 }
 
-// TestAnswersAreCompared: a wrong answer of a variant is an error.
-func TestAnswersAreCompared(t *testing.T) {
+// TestSettings: a wrong setting is an error that names it.
+func TestSettings(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(bare))
-	defer server.Close()
-	address := server.Listener.Addr().String()
-	for want, request := range map[string]string{
-		"":         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-		"answered": "GET / HTTP/1.1\r\nHost: h h\r\n\r\n",
-		"EOF":      "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+	for args, want := range map[string]string{
+		"-rounds=0":   "rounds",
+		"-headers=no": "-headers=no: want browser",
+		"-rows=(":     "-rows",
+		"-with=envoy": "name=path",
+		"surplus":     "no arguments",
+		"role":        "a role needs a name",
 	} {
-		err := ask(t.Context(), &variant{address: address, requests: [][]byte{[]byte(request)}}, 1)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: %v, want %q", request, err, want)
+		if err := run(t.Context(), []string{args}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gatehouse-dev/gatehouse/bench/internal/load"
+	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/gateway"
 	"github.com/gatehouse-dev/gatehouse/internal/arrival"
@@ -60,7 +62,7 @@ func BenchmarkServed(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = remote.Close() })
 
-	bareServer := &http.Server{Handler: http.HandlerFunc(bare), ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn)}
+	bareServer := &http.Server{Handler: http.HandlerFunc(rows.Bare), ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn)}
 	bareAddress := web(bareServer)
 	remoteGateway := p.newGateway(b, remote)
 	for _, way := range []struct{ name, credential, address string }{
@@ -79,12 +81,12 @@ func BenchmarkServed(b *testing.B) {
 			}
 			defer conn.Close()
 			r, body := bufio.NewReader(conn), make([]byte, 4096)
-			content := request(settings{}, "localhost:3000", way.credential)
+			content := load.Request(load.Path, "localhost:3000", append(load.BrowserHeaders, way.credential)...)
 			ask := func() {
 				if _, err := conn.Write(content); err != nil {
 					b.Fatal(err)
 				}
-				if err := receive(r, body); err != nil {
+				if err := load.Receive(r, body); err != nil {
 					b.Fatal(err)
 				}
 			}
