@@ -36,7 +36,7 @@ type Conn struct {
 	cfg      Config             // with its defaults
 	methods  map[string]*method // by full name, "/package.Service/Method"
 	services map[string]bool
-	unary    grpc.UnaryServerInterceptor
+	unary    grpc.UnaryServerInterceptor // nil for none
 	stream   grpc.StreamServerInterceptor
 }
 
@@ -63,10 +63,11 @@ func New(cfg Config) *Conn {
 	if cfg.End == nil {
 		cfg.End = func() {}
 	}
-	return &Conn{
-		cfg: cfg, methods: map[string]*method{}, services: map[string]bool{},
-		unary: ChainUnary(cfg.Unary), stream: ChainStream(cfg.Stream),
+	c := &Conn{cfg: cfg, methods: map[string]*method{}, services: map[string]bool{}, stream: ChainStream(cfg.Stream)}
+	if len(cfg.Unary) > 0 {
+		c.unary = c.pass
 	}
+	return c
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -120,11 +121,18 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 	if err != nil {
 		return err
 	}
-	call := &call{method: name}
-	err = c.invoke(ctx, m, call, req, resp, &o)
-	call.finish()
-	o.after(opts, call, err)
+	u := &unaryCall{call: call{method: name}}
+	err = c.invoke(ctx, m, u, req, resp, &o)
+	u.finish()
+	o.after(opts, &u.call, err)
 	return err
+}
+
+// A unaryCall is everything that belongs to a unary call.
+type unaryCall struct {
+	call
+	served  served
+	request []byte
 }
 
 // invokeStream makes a unary call of a stream method, which a grpc.ClientConn
@@ -141,27 +149,25 @@ func (c *Conn) invokeStream(ctx context.Context, name string, req, resp any, opt
 }
 
 // invoke runs the handler of a unary method in the caller's goroutine.
-func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any, o *options) error {
+func (c *Conn) invoke(ctx context.Context, m *method, u *unaryCall, req, resp any, o *options) (err error) {
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	sent, err := encodeWithin(req, o.maxSend)
-	if err != nil {
+	if u.request, err = encodeWithin(req, o.maxSend); err != nil {
 		return err
 	}
-	if err := withinLimit(sent, c.cfg.MaxReceiveBytes); err != nil {
+	if err := withinLimit(u.request, c.cfg.MaxReceiveBytes); err != nil {
 		return err
 	}
-	inner, cancel, err := serverContext(ctx, call, o)
-	if err != nil {
+	if err := u.served.begin(ctx, &u.call, o); err != nil {
 		return err
 	}
-	defer cancel() // as grpc.Server does when a handler has returned
+	defer u.served.End() // as grpc.Server does when a handler has returned
 	if err := c.cfg.Begin(); err != nil {
 		return err
 	}
 	defer c.cfg.End()
-	answer, err := m.unary.Handler(m.impl, inner, func(v any) error { return decode(sent, v, "error unmarshalling request") }, c.unary)
+	answer, err := m.unary.Handler(m.impl, &u.served, u.decode, c.unary)
 	if ended := ctx.Err(); ended != nil {
 		return status.FromContextError(ended).Err() // over a network, the caller would not have waited
 	}
@@ -174,6 +180,8 @@ func (c *Conn) invoke(ctx context.Context, m *method, call *call, req, resp any,
 	}
 	return decodeWithin(received, resp, o.maxReceive)
 }
+
+func (u *unaryCall) decode(v any) error { return decode(u.request, v, "error unmarshalling request") }
 
 // overTheWire returns what the caller gets of a handler's error: its status, without
 // any error that it wraps.
@@ -188,6 +196,15 @@ func overTheWire(err error) error {
 	return st.Err()
 }
 
+// pass is the way of a call through the interceptors, which begins with the context that it was
+// given.
+func (c *Conn) pass(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if s, ok := ctx.(*served); ok && s.passage.next == nil {
+		return s.passage.begin(ctx, req, c.cfg.Unary, info, handler)
+	}
+	return new(passage).begin(ctx, req, c.cfg.Unary, info, handler)
+}
+
 // ChainUnary combines interceptors into one, nil if there are none. An interceptor may call its
 // handler again after it has returned, but not concurrently.
 func ChainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
@@ -195,9 +212,7 @@ func ChainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 		return first(all)
 	}
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		p := &passage{all: all, info: info, handler: handler}
-		p.next = p.call
-		return p.call(ctx, req)
+		return new(passage).begin(ctx, req, all, info, handler)
 	}
 }
 
@@ -209,6 +224,12 @@ type passage struct {
 	info    *grpc.UnaryServerInfo
 	handler grpc.UnaryHandler
 	next    grpc.UnaryHandler // call
+}
+
+func (p *passage) begin(ctx context.Context, req any, all []grpc.UnaryServerInterceptor, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	*p = passage{all: all, info: info, handler: handler}
+	p.next = p.call
+	return p.call(ctx, req)
 }
 
 func (p *passage) call(ctx context.Context, req any) (any, error) {
@@ -254,21 +275,21 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, name string
 		return nil, status.FromContextError(err).Err()
 	}
 	s := &stream{call: call{method: name, headed: make(chan struct{})}, cfg: &c.cfg}
-	inner, cancel, err := serverContext(ctx, &s.call, &o)
-	if err != nil {
+	inner := new(served)
+	if err := inner.begin(ctx, &s.call, &o); err != nil {
 		return nil, err
 	}
 	if err := c.cfg.Begin(); err != nil {
-		cancel()
+		inner.End()
 		return nil, err
 	}
 	server := &serverStream{stream: s, ctx: inner, clientStreams: m.stream != nil && m.stream.ClientStreams}
 	go func() {
 		defer c.cfg.End()
-		defer cancel()
+		defer inner.End()
 		s.close(c.serve(m, server))
 	}()
-	return &clientStream{stream: s, ctx: ctx, cancel: cancel, desc: desc, options: o, opts: opts}, nil
+	return &clientStream{stream: s, ctx: ctx, cancel: inner.End, desc: desc, options: o, opts: opts}, nil
 }
 
 // serve runs the handler of a stream, or of a unary method that is called as a

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -16,56 +17,57 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/lifetime"
 )
 
-// serverContext returns the context of a service. To cancel it does not cancel the
-// caller's.
-func serverContext(ctx context.Context, call *call, o *options) (context.Context, context.CancelFunc, error) {
-	md, err := outgoing(ctx, call.method, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	// The cancellable context is the parent of those with values, so that contexts
-	// which a service derives find it and need no goroutine to follow it.
-	inner, cancel := context.WithCancel(isolated{ctx})
-	inner = metadata.NewIncomingContext(inner, md)
-	return grpc.NewContextWithServerTransportStream(inner, call), cancel, nil
+// A served is the context of a service. To cancel it does not cancel the caller's. A service may
+// keep it, so that it is never used for another call.
+type served struct {
+	lifetime.Context
+	caller   context.Context
+	call     *call
+	metadata metadata.MD // not changed
+	passage  passage     // of a unary call
 }
 
-// isolated ends with another context and has two of its values: the line to which the
-// server adds the outcome, and the span to which that of the call belongs.
-type isolated struct{ context.Context }
+// begin begins the context of a service, unless the caller's metadata is invalid.
+func (s *served) begin(ctx context.Context, call *call, o *options) (err error) {
+	s.caller, s.call = ctx, call
+	s.Begin(ctx, time.Time{})
+	s.metadata, err = outgoing(ctx, call.method, o)
+	return err
+}
 
-// Value returns the values that pass, the peer, which is the same for all calls, and
-// what package context itself looks up.
-func (c isolated) Value(key any) any {
-	if key == ancestor || key == span || accesslog.IsKey(key) {
-		return c.Context.Value(key)
+// Value returns what a service gets over a network too, which is its metadata and the peer, and two
+// values of the caller: the line to which the server adds the outcome, and the span to which that
+// of the call belongs.
+func (s *served) Value(key any) any {
+	switch {
+	case key == incoming:
+		return s.metadata // package metadata returns copies
+	case key == transport:
+		return s.call
+	case key == span, accesslog.IsKey(key):
+		return s.caller.Value(key)
+	case lifetime.IsOwn(key):
+		return s.Context.Value(key)
 	}
 	return samePeer.Value(key)
 }
 
-// AfterFunc lets package context follow the other context without a goroutine, even
-// if it does not look up a value.
-func (c isolated) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.Context, f) }
+// Private keys of other packages, found by observing a look-up.
+var (
+	incoming  = keyOf(func(ctx context.Context) { metadata.FromIncomingContext(ctx) })
+	transport = keyOf(func(ctx context.Context) { grpc.ServerTransportStreamFromContext(ctx) })
+	span      = keyOf(func(ctx context.Context) { trace.SpanFromContext(ctx) })
+)
 
-// ancestor is the private key by which package context looks up the parent to cancel
-// a new context with. It is found by observing a look-up; if that fails, calls work
-// and are slightly slower.
-var ancestor = func() any {
-	var observed observer
-	_, cancel := context.WithCancel(&observed)
-	cancel()
+// keyOf returns the key that a function looks up.
+func keyOf(look func(context.Context)) any {
+	observed := observer{Context: context.Background()}
+	look(&observed)
 	return observed.key
-}()
-
-// span is the private key of the current span, found likewise; if that fails, a call
-// in process has a trace of its own.
-var span = func() any {
-	var observed observer
-	trace.SpanFromContext(&observed)
-	return observed.key
-}()
+}
 
 // An observer is a context that records the key of a look-up.
 type observer struct {
@@ -73,12 +75,7 @@ type observer struct {
 	key any
 }
 
-func (o *observer) Done() <-chan struct{} { return make(chan struct{}) }
-func (o *observer) Err() error            { return nil }
-func (o *observer) Value(key any) any     { o.key = key; return nil }
-func (o *observer) AfterFunc(func()) func() bool {
-	return func() bool { return true }
-}
+func (o *observer) Value(key any) any { o.key = key; return nil }
 
 var (
 	self = &peer.Peer{

@@ -122,6 +122,33 @@ var unaryScenarios = []scenario{
 		tr.add("%v, %v", inner.(context.Context).Err(), ctx.Err())
 	}},
 
+	{name: "contexts that a service derives", want: "child context canceled context canceled, after true, value child", ask: func(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
+		ctx, cancel := context.WithCancel(ctx)
+		started := make(chan struct{})
+		onStart.Store(tr, func() { close(started) })
+		go func() { <-started; cancel() }()
+		_, err := call(ctx, conn, "x")
+		tr.add("%s", outcome(err))
+		select {
+		case <-done(tr): // over a network, the caller does not wait for the service
+		case <-time.After(patience):
+		}
+	}, serve: func(tr *transcript) *service {
+		return &service{unary: func(ctx context.Context, _ *wrapperspb.StringValue) (any, error) {
+			defer close(done(tr))
+			after := make(chan struct{})
+			context.AfterFunc(ctx, func() { close(after) })
+			child, cancel := context.WithTimeout(context.WithValue(ctx, valueKey{}, "child"), time.Hour)
+			defer cancel()
+			f, _ := onStart.Load(tr)
+			f.(func())()
+			<-child.Done()
+			<-after
+			tr.served("child %v %v, after %t, value %v", child.Err(), context.Cause(ctx), ctx.Err() != nil, child.Value(valueKey{}))
+			return nil, child.Err()
+		}}
+	}},
+
 	{name: "messages are copies", want: "asked sent, told shared shared", serve: func(tr *transcript) *service {
 		shared := text("shared")
 		return &service{unary: func(_ context.Context, in *wrapperspb.StringValue) (any, error) {

@@ -23,6 +23,7 @@ type Context struct {
 
 	mu     sync.Mutex
 	err    error           // once the context has ended
+	cause  error           // of the end, if real was nil
 	real   context.Context // nil until it is asked for
 	cancel context.CancelFunc
 }
@@ -42,7 +43,7 @@ func (c *Context) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended() == nil {
-		c.err = context.Canceled
+		c.err, c.cause = context.Canceled, context.Canceled
 	}
 	if c.cancel != nil {
 		c.cancel()
@@ -69,9 +70,9 @@ func (c *Context) ended() error {
 	case c.real != nil:
 		c.err = c.real.Err()
 	case c.parent.Err() != nil:
-		c.err = c.parent.Err()
+		c.err, c.cause = c.parent.Err(), context.Cause(c.parent)
 	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-		c.err = context.DeadlineExceeded
+		c.err, c.cause = context.DeadlineExceeded, context.DeadlineExceeded
 	}
 	return c.err
 }
@@ -88,17 +89,16 @@ func (c *Context) Value(key any) any {
 func (c *Context) derived() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.real != nil {
-		return c.real
-	}
-	ended := c.ended() != nil
-	if c.deadline.IsZero() {
+	switch {
+	case c.real != nil:
+	case c.ended() != nil:
+		ended, cancel := context.WithCancelCause(context.Background())
+		cancel(c.cause)
+		c.real = ended
+	case c.deadline.IsZero():
 		c.real, c.cancel = context.WithCancel(c.parent)
-	} else {
+	default:
 		c.real, c.cancel = context.WithDeadline(c.parent, c.deadline)
-	}
-	if ended {
-		c.cancel()
 	}
 	return c.real
 }

@@ -1,34 +1,27 @@
-package lazyctx_test
+package lifetime
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/gatehouse-dev/gatehouse/internal/lazyctx"
 )
-
-type key struct{}
 
 var errGone = errors.New("gone")
 
-// lazy makes a context of this package.
-func lazy(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
-	c := new(lazyctx.Context)
-	c.Begin(parent, deadline)
-	return c, c.Cancel
+// ofOwn makes a context of this package.
+func ofOwn(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	c := begin(parent, deadline)
+	return c, c.End
 }
 
-// standard makes one of package context.
-func standard(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+// ofPackage makes one of package context.
+func ofPackage(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
 	if deadline.IsZero() {
 		return context.WithCancel(parent)
 	}
@@ -77,7 +70,7 @@ func (s *subject) note(what string, err error) {
 }
 
 // play applies the steps to a context, and returns what was seen of it.
-func play(script string, withDeadline bool, begin func(context.Context, time.Time) (context.Context, context.CancelFunc)) []string {
+func play(script string, withDeadline bool, of func(context.Context, time.Time) (context.Context, context.CancelFunc)) []string {
 	parent, cancelParent := context.WithCancelCause(context.WithValue(context.Background(), key{}, "parent"))
 	defer cancelParent(nil)
 	var at time.Time
@@ -85,7 +78,7 @@ func play(script string, withDeadline bool, begin func(context.Context, time.Tim
 		at = time.Now().Add(3 * time.Second)
 	}
 	s := &subject{cancelParent: cancelParent}
-	s.ctx, s.cancel = begin(parent, at)
+	s.ctx, s.cancel = of(parent, at)
 	defer s.cancel()
 	for i := range script {
 		steps[script[i]](s)
@@ -105,7 +98,7 @@ func play(script string, withDeadline bool, begin func(context.Context, time.Tim
 
 // A Context behaves as one of package context in every order of events, unless the first end was
 // not noticed before the second.
-func TestLikeStandard(t *testing.T) {
+func TestOrders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var scripts []string
@@ -121,9 +114,9 @@ func TestLikeStandard(t *testing.T) {
 		grow("")
 		for _, script := range scripts {
 			for _, withDeadline := range []bool{false, true} {
-				want, got := play(script, withDeadline, standard), play(script, withDeadline, lazy)
+				want, got := play(script, withDeadline, ofPackage), play(script, withDeadline, ofOwn)
 				if diff := cmp.Diff(want, got); diff != "" {
-					t.Fatalf("steps %q, deadline %t (-package context, +lazyctx):\n%s", script, withDeadline, diff)
+					t.Fatalf("steps %q, deadline %t (-package context, +lifetime):\n%s", script, withDeadline, diff)
 				}
 			}
 		}
@@ -144,9 +137,9 @@ func hidden(script string) bool {
 				continue
 			}
 			if ended {
-				return true
+				return step != 'c'
 			}
-			if ended = true; step == 'c' {
+			if ended = true; step == 'c' { // End notices
 				return false
 			}
 		case 'e', 'u':
@@ -158,68 +151,4 @@ func hidden(script string) bool {
 		}
 	}
 	return false
-}
-
-// The deadline is the earlier one of parent and context.
-func TestDeadline(t *testing.T) {
-	t.Parallel()
-	soon, late := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
-	for _, of := range [][2]time.Time{{soon, late}, {late, soon}, {soon, {}}} {
-		parent, stop := context.WithDeadline(t.Context(), of[0])
-		defer stop()
-		ctx, cancel := lazy(parent, of[1])
-		defer cancel()
-		if at, ok := ctx.Deadline(); !ok || !at.Equal(soon) {
-			t.Errorf("of %v: %v, %t", of, at, ok)
-		}
-	}
-}
-
-// Contexts that are derived need no goroutine, and a call without them makes one object.
-func TestCost(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := lazy(t.Context(), time.Now().Add(time.Hour))
-		before := runtime.NumGoroutine()
-		for range 100 {
-			_, stop := context.WithCancel(context.WithValue(ctx, key{}, 1))
-			defer stop()
-		}
-		if n := runtime.NumGoroutine() - before; n > 50 { // others run in this process
-			t.Errorf("100 contexts have %d goroutines", n)
-		}
-		cancel()
-	})
-}
-
-// All methods may be called at the same time.
-func TestConcurrently(t *testing.T) {
-	t.Parallel()
-	for range 50 {
-		ctx, cancel := lazy(t.Context(), time.Now().Add(time.Hour))
-		var all sync.WaitGroup
-		for range 4 {
-			all.Go(cancel)
-			all.Go(func() { _ = ctx.Err() })
-			all.Go(func() {
-				child, stop := context.WithCancel(ctx)
-				defer stop()
-				<-child.Done()
-				if !errors.Is(child.Err(), context.Canceled) || !errors.Is(ctx.Err(), context.Canceled) {
-					t.Errorf("errors %v, %v", child.Err(), ctx.Err())
-				}
-			})
-		}
-		all.Wait()
-	}
-}
-
-func BenchmarkUnawaited(b *testing.B) {
-	at := time.Now().Add(time.Hour)
-	b.ReportAllocs()
-	for b.Loop() {
-		ctx, cancel := lazy(b.Context(), at)
-		_ = ctx.Err()
-		cancel()
-	}
 }
