@@ -46,6 +46,7 @@ func TestHealth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() { _ = s.Shutdown(t.Context()) }() // ends its goroutines
 		const not, serving = healthpb.HealthCheckResponse_NOT_SERVING, healthpb.HealthCheckResponse_SERVING
 		want := func(when string, want healthpb.HealthCheckResponse_ServingStatus) {
 			t.Helper()

@@ -34,6 +34,10 @@ const (
 	connWindow   = 1 << 20
 	// readBuffer is the read buffer of one connection, half of grpc-go's default.
 	readBuffer = 16 << 10
+	// streamWorkers is how many goroutines serve one call after another. A new goroutine has a small
+	// stack, and growing it for the interceptors was a fifth of the cost of a short call. Calls that
+	// find no free worker have a goroutine of their own.
+	streamWorkers = 32
 	// handshake is how long a connection may take to begin HTTP/2; grpc-go's
 	// default is two minutes.
 	handshake = 10 * time.Second
@@ -62,7 +66,7 @@ type Server struct {
 // New returns a server. It refuses a Config that Validate refuses, contradictory
 // policies, and services without an implementation, so that no method is served
 // with another policy than the declared one. It contacts nothing; [Server.Run]
-// does.
+// does. Shutdown ends the goroutines that wait for calls.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -114,6 +118,7 @@ func New(cfg Config) (*Server, error) {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxConcurrentStreams(uint32(cfg.Limits.MaxConnStreams)),
 		grpc.MaxRecvMsgSize(cfg.Limits.MaxRequestBytes),
 		grpc.MaxSendMsgSize(cfg.Limits.MaxResponseBytes),
