@@ -86,7 +86,7 @@ func BenchmarkServed(b *testing.B) {
 				if _, err := conn.Write(content); err != nil {
 					b.Fatal(err)
 				}
-				if err := load.Receive(r, body); err != nil {
+				if _, err := load.Receive(r, body); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -32,9 +32,9 @@ type Result struct {
 // the response.
 func Saturate(ctx context.Context, t Target, n int, limit time.Duration) (Result, error) {
 	var sent atomic.Int64
-	return run(ctx, t, n, func(c *connection, began time.Time) error {
+	return run(ctx, t, n, func(ctx context.Context, c *connection, began time.Time) error {
 		for at := began; at.Sub(began) < limit && sent.Add(1) <= int64(n); {
-			if err := c.ask(); err != nil {
+			if err := c.ask(ctx); err != nil {
 				return err
 			}
 			now := time.Now()
@@ -53,7 +53,7 @@ func Constant(ctx context.Context, t Target, perSecond float64, d time.Duration)
 	n := max(1, int(perSecond*d.Seconds()))
 	interval := float64(time.Second) / perSecond
 	var next atomic.Int64
-	return run(ctx, t, n, func(c *connection, began time.Time) error {
+	return run(ctx, t, n, func(ctx context.Context, c *connection, began time.Time) error {
 		for {
 			i := next.Add(1) - 1
 			if i >= int64(n) {
@@ -63,7 +63,7 @@ func Constant(ctx context.Context, t Target, perSecond float64, d time.Duration)
 			if err := sleep(time.Until(due)); err != nil {
 				return err
 			}
-			if err := c.ask(); err != nil {
+			if err := c.ask(ctx); err != nil {
 				return err
 			}
 			c.latencies = append(c.latencies, time.Since(due))
@@ -89,22 +89,53 @@ func sleep(d time.Duration) error {
 
 // A connection is one of a client's.
 type connection struct {
-	net.Conn
+	net.Conn  // nil if it is closed
+	address   string
 	request   []byte
 	r         *bufio.Reader
 	body      []byte
 	latencies []time.Duration
+	cancel    func() bool
 }
 
-func (c *connection) ask() error {
+// ask sends the request. It connects anew if the server has closed the connection after the response
+// before, as a browser does.
+func (c *connection) ask(ctx context.Context) error {
+	if c.Conn == nil {
+		if err := c.connect(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := c.Write(c.request); err != nil {
 		return err
 	}
-	return Receive(c.r, c.body)
+	closes, err := Receive(c.r, c.body)
+	if closes {
+		c.close()
+	}
+	return err
+}
+
+func (c *connection) connect(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return err
+	}
+	c.Conn, c.cancel = conn, context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	c.r.Reset(conn)
+	return nil
+}
+
+func (c *connection) close() {
+	if c.Conn != nil {
+		c.cancel()
+		_ = c.Conn.Close()
+		c.Conn = nil
+	}
 }
 
 // run connects, and calls work for each connection at the same time. It is about n requests.
-func run(ctx context.Context, t Target, n int, work func(*connection, time.Time) error) (Result, error) {
+func run(ctx context.Context, t Target, n int, work func(context.Context, *connection, time.Time) error) (Result, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	var connected sync.WaitGroup
 	connected.Add(len(t.Requests))
@@ -113,21 +144,20 @@ func run(ctx context.Context, t Target, n int, work func(*connection, time.Time)
 	start := sync.OnceFunc(func() { began = time.Now() })
 	for i, request := range t.Requests {
 		group.Go(func() error {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.Address)
+			c := &connection{
+				address: t.Address, request: request, r: bufio.NewReaderSize(nil, 16<<10), body: make([]byte, 4096),
+				latencies: make([]time.Duration, 0, 2*n/len(t.Requests)+1),
+			}
+			connections[i] = c
+			err := c.connect(ctx)
 			connected.Done()
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-			c := &connection{
-				Conn: conn, request: request, r: bufio.NewReader(conn), body: make([]byte, 4096),
-				latencies: make([]time.Duration, 0, 2*n/len(t.Requests)+1),
-			}
-			connections[i] = c
+			defer c.close()
 			connected.Wait()
 			start()
-			return work(c, began)
+			return work(ctx, c, began)
 		})
 	}
 	if err := group.Wait(); err != nil {

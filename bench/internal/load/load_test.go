@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -21,6 +22,8 @@ func TestReceive(t *testing.T) {
 		"length":              {ok + "Content-Length: 37\r\n\r\n" + Answer, ""},
 		"lower case":          {ok + "content-length:37\r\n\r\n" + Answer, ""},
 		"chunks":              {ok + "Transfer-Encoding: chunked\r\n\r\n10\r\n" + Answer[:16] + "\r\n15\r\n" + Answer[16:] + "\r\n0\r\n\r\n", ""},
+		"close":               {ok + "Connection: Close\r\nContent-Length: 37\r\n\r\n" + Answer, ""},
+		"keep-alive":          {ok + "Connection: keep-alive\r\nContent-Length: 37\r\n\r\n" + Answer, ""},
 		"whitespace":          {ok + "Content-Length: 38\r\n\r\n" + strings.Replace(Answer, ":", ": ", 1), ""},
 		"other body":          {ok + "Content-Length: 37\r\n\r\n" + strings.Replace(Answer, "a", "A", 1), "the answer is"},
 		"empty":               {ok + "Content-Length: 0\r\n\r\n", "the answer is"},
@@ -33,9 +36,12 @@ func TestReceive(t *testing.T) {
 		"a redirect to login": {"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", "answered 302 Found"},
 	} {
 		r := bufio.NewReader(strings.NewReader(c.response))
-		err := Receive(r, make([]byte, 4096))
+		closes, err := Receive(r, make([]byte, 4096))
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if closes != strings.Contains(name, "close") {
+			t.Errorf("%s: closes %t", name, closes)
 		}
 		if err == nil && r.Buffered() > 0 {
 			t.Errorf("%s: %d bytes of the response are left", name, r.Buffered())
@@ -60,6 +66,25 @@ func TestSaturate(t *testing.T) {
 	}
 	if result, err = Saturate(t.Context(), tgt, 1<<20, time.Millisecond); err != nil || len(result.Latencies) == 0 || result.Elapsed > time.Minute {
 		t.Errorf("%d requests in %v: %v", len(result.Latencies), result.Elapsed, err)
+	}
+}
+
+// TestServerCloses: a server that closes its connections is asked over new ones.
+func TestServerCloses(t *testing.T) {
+	t.Parallel()
+	var connections sync.Map
+	tgt := target(t, 2, func(w http.ResponseWriter, r *http.Request) {
+		connections.Store(r.RemoteAddr, true)
+		w.Header().Set("Connection", "close")
+		_, _ = w.Write([]byte(Answer))
+	})
+	if result, err := Saturate(t.Context(), tgt, 10, time.Hour); err != nil || len(result.Latencies) != 10 {
+		t.Errorf("%d requests: %v, want 10", len(result.Latencies), err)
+	}
+	seen := 0
+	connections.Range(func(any, any) bool { seen++; return true })
+	if seen != 10 {
+		t.Errorf("%d connections, want 10", seen)
 	}
 }
 

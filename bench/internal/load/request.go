@@ -43,36 +43,38 @@ func Request(path, host string, headers ...string) []byte {
 	return []byte(strings.Join(append(lines, "", ""), "\r\n"))
 }
 
-// Receive reads one response, and compares status and body. It allocates nothing unless these
-// differ.
-func Receive(r *bufio.Reader, body []byte) error {
+// Receive reads one response, and compares status and body. It reports whether the server closes the
+// connection. It allocates nothing unless the response differs.
+func Receive(r *bufio.Reader, body []byte) (closes bool, err error) {
 	status, err := r.ReadSlice('\n')
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
 		resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(bytes.Clone(status)), r)), nil)
 		if err != nil {
-			return err
+			return false, err
 		}
 		content, _ := io.ReadAll(io.LimitReader(resp.Body, 2000))
-		return fmt.Errorf("answered %s: %s", resp.Status, content)
+		return false, fmt.Errorf("answered %s: %s", resp.Status, content)
 	}
 	length, chunked := -1, false
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(line) == 2 {
 			break
 		}
 		if value, ok := header(line, "content-length:"); ok {
 			if length, err = strconv.Atoi(string(value)); err != nil {
-				return err
+				return false, err
 			}
 		} else if value, ok := header(line, "transfer-encoding:"); ok {
 			chunked = string(value) == "chunked"
+		} else if value, ok := header(line, "connection:"); ok {
+			closes = bytes.EqualFold(value, []byte("close"))
 		}
 	}
 	switch {
@@ -84,9 +86,9 @@ func Receive(r *bufio.Reader, body []byte) error {
 		_, err = io.ReadFull(r, body[:length])
 	}
 	if err != nil {
-		return err
+		return closes, err
 	}
-	return compare(body[:length])
+	return closes, compare(body[:length])
 }
 
 // header returns the value of a header line whose lower-case name ends in a colon.
