@@ -8,13 +8,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/bench/internal/peers"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
@@ -60,10 +63,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 
 // role serves as a row asks for.
 func role(ctx context.Context, args []string) error {
-	if len(args) < 2 || rows.Roles()[args[0]] == nil {
+	roles := rows.Roles()
+	maps.Copy(roles, peers.Roles())
+	if len(args) < 2 || roles[args[0]] == nil {
 		return fmt.Errorf("%q: a role needs a name that is known, and an address", args)
 	}
-	return rows.Roles()[args[0]](ctx, args[1], args[2:])
+	return roles[args[0]](ctx, args[1], args[2:])
 }
 
 // The kinds of headers.
@@ -124,11 +129,14 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	return s, nil
 }
 
+// allRows returns the rows of the report in its order.
+func allRows() []rows.Row { return slices.Concat(rows.All(), peers.Handwritten(), peers.Installed()) }
+
 // list prints all rows.
 func list(out io.Writer, s settings) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ROW\tPRODUCT\tCREDENTIAL\tWHAT\tAVAILABLE")
-	for _, r := range rows.All() {
+	for _, r := range allRows() {
 		available := "yes"
 		if r.Missing != nil {
 			if reason := r.Missing(&rows.Env{Settings: s.Settings}); reason != "" {

@@ -94,13 +94,13 @@ func Need(remedy string, names ...string) func(*Env) string {
 	}
 }
 
-// FirstLine returns the first line that a command prints, for a version.
+// FirstLine returns the first line that a command prints and that is not blank, for a version.
 func FirstLine(ctx context.Context, command ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, out)
 	}
-	line, _, _ := strings.Cut(string(out), "\n")
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return strings.TrimSpace(line), nil
 }
 
