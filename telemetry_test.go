@@ -29,7 +29,7 @@ func (l lines) Write(p []byte) (int, error) {
 // wait reads lines until one has the text.
 func (l lines) wait(t *testing.T, text string) string {
 	t.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	for {
 		select {

@@ -162,7 +162,7 @@ func TestListenersOfTheProgram(t *testing.T) {
 		}
 		return resp, err
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
 		_, err := get(admin, "http://localhost/healthz")
 		if err == nil {
 			break

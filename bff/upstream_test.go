@@ -120,7 +120,7 @@ func fetched(ctx context.Context, method, address string) string {
 // eventuallyNil waits until f returns nil.
 func eventuallyNil(t *testing.T, what string, f func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		err := f()
 		if err == nil {
 			return

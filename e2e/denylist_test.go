@@ -73,7 +73,7 @@ func logoutReachesToken(t *testing.T, in installation, rest string) {
 		t.Fatalf("before the logout: %d, want 200", got.StatusCode)
 	}
 	signsOut(t, in, alice)
-	within(t, time.Second, "the token is refused", func() error {
+	within(t, time.Second+slack, "the token is refused", func() error {
 		got := bearing(t, rest, alices)
 		if challenge := got.Header.Get("WWW-Authenticate"); got.StatusCode != http.StatusUnauthorized || !strings.Contains(challenge, "revoked") {
 			return fmt.Errorf("%d, %s", got.StatusCode, challenge)

@@ -49,6 +49,9 @@ func TestMain(m *testing.M) {
 // patience limits every wait for a process. It is long because the machine may be busy.
 const patience = 60 * time.Second
 
+// slack is what a busy machine adds to a time that is promised.
+const slack = 10 * time.Second
+
 // eventually polls until do succeeds.
 func eventually(t *testing.T, what string, do func() error) {
 	t.Helper()
@@ -193,6 +196,24 @@ func (p *process) said(t *testing.T, text string) {
 	t.Helper()
 	eventually(t, p.name+" says "+text, func() error {
 		if !strings.Contains(p.out.String(), text) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+// settles waits until the process has printed nothing for some time: it writes lines in batches.
+func (p *process) settles(t *testing.T) {
+	t.Helper()
+	const quiet = 5 // looks
+	before, same := -1, 0
+	eventually(t, p.name+" is quiet", func() error {
+		if n := len(p.out.String()); n != before {
+			before, same = n, 0
+		} else {
+			same++
+		}
+		if same < quiet {
 			return errors.New("not yet")
 		}
 		return nil

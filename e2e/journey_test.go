@@ -150,7 +150,7 @@ func signsOut(t *testing.T, in installation, v *visitor) {
 	v.fetch(t, "/api/auth/me").wants(t, http.StatusNoContent, "")
 	v.fetch(t, "/api/private-route").wants(t, http.StatusUnauthorized, "application/json")
 	// At once when the browser returns, and not after the 30 s for a browser that does not.
-	within(t, 10*time.Second, "the refresh token is revoked", func() error {
+	within(t, 10*time.Second+slack, "the refresh token is revoked", func() error {
 		if live := len(in.op.state(t).Live); live != before-1 {
 			return fmt.Errorf("%d refresh tokens would still work, want one less than %d", live, before)
 		}
@@ -172,7 +172,7 @@ func endedByProvider(t *testing.T, in installation, here, elsewhere *visitor) {
 	here.open(t, in.op.issuer+"/session/end").wants(t, http.StatusOK, "text/html")
 	here.submit(t, nil)
 	here.page.url = in.base + "/" // in the tab of the application
-	within(t, time.Second, "the session has ended here too", func() error {
+	within(t, time.Second+slack, "the session has ended here too", func() error {
 		if got := here.fetch(t, "/api/auth/me"); got.status != http.StatusNoContent {
 			return httpError(got)
 		}

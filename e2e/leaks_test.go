@@ -38,9 +38,11 @@ type statement struct{ by, text string }
 
 // statements returns what the processes of an installation have printed, and what its other outlets
 // have received: a new outlet is one line here.
-func (in installation) statements() []statement {
+func (in installation) statements(t *testing.T) []statement {
+	t.Helper()
 	var all []statement
 	for _, p := range in.processes {
+		p.settles(t)
 		all = append(all, statement{p.name, p.out.String()})
 	}
 	for name, content := range in.outlets {
@@ -69,7 +71,7 @@ func nothingPrinted(t *testing.T, in installation, visitors ...*visitor) {
 			}
 		}
 	}
-	for _, s := range in.statements() {
+	for _, s := range in.statements(t) {
 		for kind, values := range secrets {
 			if len(values) == 0 {
 				t.Fatalf("no %s to look for", kind)

@@ -252,7 +252,6 @@ func TestNodeKilledInARefresh(t *testing.T) {
 	t.Parallel()
 	const (
 		lease = 10 * time.Second
-		slack = 10 * time.Second // for a busy machine
 	)
 	onStores(t, func(t *testing.T, store string) {
 		f := newFleet(t, 2)

@@ -127,12 +127,12 @@ func TestServeInFrontOfServers(t *testing.T) {
 		}
 		return nil
 	})
-	l.end(t, "frozen server", 3*time.Second)
+	l.end(t, "frozen server", 3*time.Second+slack)
 	l = startReaders(t, c, n, "/api/private-route")
 	if err := servers[0].cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 2*time.Second, "it is used again", func() error {
+	within(t, 2*time.Second+slack, "it is used again", func() error {
 		if got := front.out.String(); !strings.Contains(got, `"server available again"`) {
 			return fmt.Errorf("no line in the log")
 		}
@@ -147,5 +147,5 @@ func TestServeInFrontOfServers(t *testing.T) {
 		}
 		return nil
 	})
-	l.end(t, "killed server", 3*time.Second)
+	l.end(t, "killed server", 3*time.Second+slack)
 }

@@ -133,7 +133,7 @@ func (c *spanCollector) wants(t *testing.T, what, tree string) {
 	t.Helper()
 	pattern := regexp.MustCompile("^" + strings.TrimPrefix(tree, "\n") + "$")
 	ok := false
-	within(t, 20*time.Second, what, func() error {
+	eventually(t, what, func() error {
 		if ok = slices.ContainsFunc(c.trees(), pattern.MatchString); !ok {
 			return fmt.Errorf("no such trace among:\n%s", strings.Join(c.trees(), "\n"))
 		}

@@ -212,10 +212,6 @@ func TestTransfersStop(t *testing.T) {
 	}
 }
 
-// slack is how long a service may take to notice that a browser has gone: a second, and what a busy
-// machine adds.
-const slack = 5 * time.Second
-
 // wantFields checks the status and the header fields of a response.
 func wantFields(t *testing.T, resp *http.Response, status int, fields ...string) {
 	t.Helper()

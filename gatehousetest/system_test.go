@@ -313,7 +313,7 @@ func TestEnd(t *testing.T) {
 			t.Error(failed)
 		}
 	}
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		left := goroutines()
 		for stack := range before {

@@ -118,7 +118,7 @@ func title(g http.Handler, id string) string {
 // soon waits until f returns nil.
 func soon(t *testing.T, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := f()
 		if err == nil {

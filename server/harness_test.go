@@ -241,4 +241,4 @@ func (b *logBuffer) lines(t *testing.T) []map[string]any {
 	return lines
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second

@@ -18,7 +18,7 @@ import (
 )
 
 // soon is how long a stop may take with nothing in flight.
-const soon = 2 * time.Second
+const soon = 10 * time.Second
 
 // Clients that watch the health of the server, such as load balancers, are told of the
 // stop and do not delay it.

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -250,7 +251,11 @@ texts:
 func TestPagesCostTheSame(t *testing.T) {
 	cost := func(c *catalog.Catalog) float64 {
 		p := branded(t, c, &sally)
-		return testing.AllocsPerRun(20, func() { get(p, "/private") })
+		least := math.Inf(1) // because a garbage collection empties pools
+		for range 5 {
+			least = min(least, testing.AllocsPerRun(20, func() { get(p, "/private") }))
+		}
+		return least
 	}
 	// Longer texts make a buffer grow more often.
 	if own, english := cost(marked(t)), cost(catalog.English()); own > english+5 {

@@ -199,7 +199,7 @@ func TestCheckGateway(t *testing.T) {
 			code, got := ask(address)
 			expect(t, "not ready", code, 0, got, map[string]string{"server": "the server answers and is not ready; see /readyz of its admin port"})
 			issuer.SetDown(false)
-			for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(got["server"], "the server answers and is ready;") && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); !strings.HasSuffix(got["server"], "the server answers and is ready;") && time.Now().Before(deadline); {
 				code, got = ask(address)
 			}
 			expect(t, "ready", code, 0, got, map[string]string{"server": "ok GATEHOUSE_GRPC_TARGET=" + address})

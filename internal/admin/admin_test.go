@@ -261,7 +261,7 @@ func TestShutdown(t *testing.T) {
 			}
 		}()
 		<-begun
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := web.Config.Shutdown(ctx); err != nil {
 			t.Errorf("%s: shutdown: %v", name, err)

@@ -384,7 +384,7 @@ func newLogoutCalls(t *testing.T) *logoutCalls {
 // next waits for a logout token.
 func (c *logoutCalls) next(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	select {
 	case token := <-c.tokens:

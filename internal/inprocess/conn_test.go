@@ -129,7 +129,7 @@ func receive(s interface{ RecvMsg(any) error }) string {
 	return "message " + m.GetValue()
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // TestLikeTheNetwork runs each scenario over a grpc.ClientConn and over a Conn. Both
 // transcripts must be equal; that of the network must also contain a fragment that

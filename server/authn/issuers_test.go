@@ -427,7 +427,7 @@ func checkOthers(t *testing.T, s *several, v *authn.Verifier, hostile func() str
 			}
 		}
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("30 tokens of the other issuers took %v", took)
 	}
 	<-surplus // those beyond the limit do not wait, so that they hold no stream of a connection

@@ -291,7 +291,7 @@ func TestAnotherProcessWritesForLong(t *testing.T) {
 	if err := s.Delete(ctx, id, session.ReasonSignedOut); err == nil || errors.Is(err, session.ErrNotFound) {
 		t.Errorf("Delete: %v, want an outage", err)
 	}
-	if took := time.Since(started); took > 2*time.Second {
+	if took := time.Since(started); took > 4*time.Second {
 		t.Errorf("Delete went on for %v after its context", took)
 	}
 	for range 3 {

@@ -283,7 +283,7 @@ func TestClose(t *testing.T) {
 	select {
 	case err := <-done:
 		must(t, err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("Run does not return after Close")
 	}
 	want(t, l, sid("S"), denied)
