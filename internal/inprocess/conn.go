@@ -121,7 +121,7 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 	if err != nil {
 		return err
 	}
-	u := &unaryCall{call: call{method: name}}
+	u := &unaryCall{call: call{method: name}, request: req}
 	err = c.invoke(ctx, m, u, req, resp, &o)
 	u.finish()
 	o.after(opts, &u.call, err)
@@ -132,7 +132,7 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 type unaryCall struct {
 	call
 	served  served
-	request []byte
+	request any
 }
 
 // invokeStream makes a unary call of a stream method, which a grpc.ClientConn
@@ -153,10 +153,7 @@ func (c *Conn) invoke(ctx context.Context, m *method, u *unaryCall, req, resp an
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	if u.request, err = encodeWithin(req, o.maxSend); err != nil {
-		return err
-	}
-	if err := withinLimit(u.request, c.cfg.MaxReceiveBytes); err != nil {
+	if err := checkWithin(req, o.maxSend, c.cfg.MaxReceiveBytes); err != nil {
 		return err
 	}
 	if err := u.served.begin(ctx, &u.call, o); err != nil {
@@ -174,14 +171,21 @@ func (c *Conn) invoke(ctx context.Context, m *method, u *unaryCall, req, resp an
 	if err != nil {
 		return overTheWire(err)
 	}
-	received, err := encodeWithin(answer, c.cfg.MaxSendBytes)
-	if err != nil {
+	if err := checkWithin(answer, c.cfg.MaxSendBytes, o.maxReceive); err != nil {
 		return err
 	}
-	return decodeWithin(received, resp, o.maxReceive)
+	return copyTo(resp, answer, "failed to unmarshal the received message")
 }
 
-func (u *unaryCall) decode(v any) error { return decode(u.request, v, "error unmarshalling request") }
+// decode gives the handler its request, which belongs to the caller again when the call has ended.
+func (u *unaryCall) decode(v any) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return status.Error(codes.Internal, "grpc: error unmarshalling request: the call has ended")
+	}
+	return copyTo(v, u.request, "error unmarshalling request")
+}
 
 // overTheWire returns what the caller gets of a handler's error: its status, without
 // any error that it wraps.

@@ -1,6 +1,9 @@
 package inprocess
 
 import (
+	"math"
+	"sync"
+
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
@@ -12,9 +15,11 @@ import (
 )
 
 // encodeWithin encodes a message within the sender's limit. So what cannot be sent over
-// a network, such as a string that is not UTF-8, cannot be sent here either, and the two
-// ends may have different Go types for one message. The errors have the text of grpc-go.
-func encodeWithin(m any, limit int) ([]byte, error) {
+// a network, such as a string that is not UTF-8, cannot be sent here either. The errors
+// have the text of grpc-go.
+func encodeWithin(m any, limit int) ([]byte, error) { return appendWithin(nil, m, limit) }
+
+func appendWithin(to []byte, m any, limit int) ([]byte, error) {
 	if m == nil { // for grpc-go an empty message
 		return nil, nil
 	}
@@ -22,11 +27,47 @@ func encodeWithin(m any, limit int) ([]byte, error) {
 	if pm == nil {
 		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: proto: failed to marshal, message is %T, want proto.Message", m)
 	}
-	raw, err := proto.Marshal(pm)
+	raw, err := proto.MarshalOptions{}.MarshalAppend(to, pm)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
 	}
 	return raw, withinSendLimit(len(raw), limit)
+}
+
+// scratch has memory for encodings that are not read.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch bounds the bytes that are kept of each.
+const maxScratch = 64 << 10
+
+// checkWithin returns the error of encodeWithin, and otherwise that of a receiver with a limit.
+func checkWithin(m any, send, receive int) error {
+	memory := scratch.Get().(*[]byte)
+	defer scratch.Put(memory)
+	raw, err := appendWithin((*memory)[:0], m, send)
+	if err != nil {
+		return err
+	}
+	if 0 < cap(raw) && cap(raw) <= maxScratch {
+		*memory = raw
+	}
+	return withinLimit(raw, receive)
+}
+
+// copyTo sets a message to what it would be decoded to from the encoding of m, which has been
+// checked. Both ends have their own memory, but for strings, which do not change.
+func copyTo(to, m any, failed string) error {
+	from, pm := message(m), message(to)
+	if from == nil || pm == nil || from.ProtoReflect().Descriptor() != pm.ProtoReflect().Descriptor() {
+		raw, err := encodeWithin(m, math.MaxInt)
+		if err != nil {
+			return err
+		}
+		return decode(raw, to, failed)
+	}
+	proto.Reset(pm)
+	proto.Merge(pm, from)
+	return nil
 }
 
 func withinSendLimit(size, limit int) error {
@@ -131,14 +172,6 @@ func only(raw []byte, field protowire.Number) ([]byte, bool) {
 	}
 	value, size := protowire.ConsumeBytes(raw[n:])
 	return value, size == len(raw)-n
-}
-
-// decodeWithin decodes a message within the receiver's limit.
-func decodeWithin(raw []byte, m any, limit int) error {
-	if err := withinLimit(raw, limit); err != nil {
-		return err
-	}
-	return decode(raw, m, "failed to unmarshal the received message")
 }
 
 func decode(raw []byte, m any, failed string) error {

@@ -163,6 +163,11 @@ var unaryScenarios = []scenario{
 		tr.add("%s", outcome(conn.Invoke(ctx, echo, in, second)))
 		tr.add("asked %s, told %s %s", in.GetValue(), told, second.GetValue())
 	}},
+	{name: "an answer replaces what was there", want: `"" <nil>`, serve: echoes, ask: func(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
+		out := text("before")
+		err := conn.Invoke(ctx, echo, text(""), out)
+		tr.add("%q %v", out.GetValue(), err)
+	}},
 	{name: "stream method called as a unary one", want: "first", ask: func(ctx context.Context, tr *transcript, conn grpc.ClientConnInterface) {
 		out := new(wrapperspb.StringValue)
 		tr.add("%s", outcome(conn.Invoke(ctx, collect, text("first"), out)))
