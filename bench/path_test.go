@@ -63,10 +63,10 @@ func BenchmarkPath(b *testing.B) {
 // here. The test is not parallel, because it counts the allocations of the process.
 func TestPathAllocations(t *testing.T) {
 	limits := map[string]struct{ allocs, bytes float64 }{
-		"gateway":                   {97.5, 7600},
-		"gateway without telemetry": {95, 7350},
-		"all":                       {118, 10400},
-		"all without telemetry":     {115, 10130},
+		"gateway":                   {95.5, 7300},
+		"gateway without telemetry": {93, 7110},
+		"all":                       {112, 10200},
+		"all without telemetry":     {109.5, 9890},
 	}
 	for _, v := range pathVariants(t) {
 		limit, ok := limits[v.name]

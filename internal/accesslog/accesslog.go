@@ -51,24 +51,24 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			start := time.Now()
-			id := requestid.Keep(r.Header.Get(requestid.Header))
-			ctx, span := cfg.Tracer.ReceiveRequest(r)
-			ctx, line := requestid.NewContext(ctx, id), (*Line)(nil)
+			s := &state{}
+			ctx, answer := &s.ctx, &s.answer
+			ctx.IDs[0] = requestid.Keep(r.Header.Get(requestid.Header))
+			s.answer = recorder{ResponseWriter: w, cfg: &cfg, request: r, start: time.Now(), measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
+			ctx.Context.Context, answer.span = cfg.Tracer.ReceiveRequest(r)
 			if !Health(r) {
-				ctx, line = Begin(ctx, cfg.Logger, cfg.Audited)
-				line.SetClient(r, client)
+				answer.line = ctx.Begin(cfg.Logger, cfg.Audited)
+				answer.line.SetClient(r, client)
 			}
-			w.Header().Set(requestid.Header, id)
-			answer := &recorder{ResponseWriter: w, cfg: &cfg, request: r, line: line, start: start, span: span, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
+			w.Header()[requestid.Header] = ctx.IDs[:]
 			whole := false
 			defer func() {
 				switch {
 				case answer.taken:
 					return
 				case !whole: // a panic has cut the connection
-					line.Add(slog.LevelInfo, slog.Bool("aborted", true))
-					span.SetAttributes(tracing.Aborted)
+					answer.line.Add(slog.LevelInfo, slog.Bool("aborted", true))
+					answer.span.SetAttributes(tracing.Aborted)
 				case answer.status == 0: // nothing was written: net/http answers 200
 					answer.status = http.StatusOK
 				}
@@ -76,10 +76,23 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 				e := answer.ending(ctx)
 				e.end(answer.bytes)
 			}()
-			next.ServeHTTP(answer, r.WithContext(ctx))
+			next.ServeHTTP(answer, s.with(r))
 			whole = true
 		})
 	}
+}
+
+// A state has what Wrap makes for a request, as one allocation. No other request uses it.
+type state struct {
+	ctx     Context
+	answer  recorder
+	request http.Request
+}
+
+// with returns r with the context of the state.
+func (s *state) with(r *http.Request) *http.Request {
+	s.request = *r.WithContext(&s.ctx) // inlined, so that the copy of the copy is on the stack
+	return &s.request
 }
 
 // An ending has what is recorded at the end of a request.

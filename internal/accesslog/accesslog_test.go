@@ -2,12 +2,14 @@ package accesslog_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -131,5 +133,46 @@ func TestLevels(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"WARN_OTHER/c500", "WARN_OTHER/d503"}, got); diff != "" {
 		t.Errorf("the log differs (-want +got):\n%s", diff)
+	}
+}
+
+// A handler may keep the context of a request for longer than the request takes. It has the
+// values of that request and of no later one.
+func TestKeptContexts(t *testing.T) {
+	t.Parallel()
+	const users, requests = 2, 200
+	var out bytes.Buffer
+	var kept [users][requests]context.Context
+	h := accesslog.Wrap(config(logger(&out)))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var user, n int
+		_, _ = fmt.Sscanf(r.URL.Path, "/%d/%d", &user, &n)
+		kept[user][n] = r.Context()
+		accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String(accesslog.SessionKey, r.URL.Path))
+	}))
+	var all sync.WaitGroup
+	for user := range users {
+		all.Go(func() {
+			for n := range requests {
+				r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("/%d/%d", user, n), nil)
+				r.Header.Set(requestid.Header, fmt.Sprintf("%d-%d", user, n))
+				h.ServeHTTP(httptest.NewRecorder(), r)
+			}
+		})
+	}
+	all.Wait()
+	for user := range users {
+		for n, ctx := range kept[user] {
+			if got, want := requestid.FromContext(ctx), fmt.Sprintf("%d-%d", user, n); got != want {
+				t.Fatalf("the kept context has the id %q, want %q", got, want)
+			}
+			if got, want := accesslog.FromContext(ctx).Session(), fmt.Sprintf("/%d/%d", user, n); got != want {
+				t.Fatalf("the kept context has the session %q, want %q", got, want)
+			}
+		}
+	}
+	for _, line := range lines(t, &out) {
+		if id := strings.ReplaceAll(line["path"].(string)[1:], "/", "-"); line["request_id"] != id || line["session"] != line["path"] {
+			t.Fatalf("a line mixes requests: %v", line)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/gatehouse-dev/gatehouse/internal/logs"
+	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
 // A Line is the line of a request that is under way. The first part of this process
@@ -20,25 +21,53 @@ type Line struct {
 	written bool
 	client  func(of any) string // by which the address of the client is found
 	of      any
-	room    [own + 5]slog.Attr
+	room    [own + 4]slog.Attr
 }
 
-// own is the usual number of attributes of the part that writes the line, with the ids of
-// request and trace.
+// own is the usual number of attributes of the part that writes the line, with the id of
+// the request. The parts behind it add about four.
 const own = 8
 
 type lineKey struct{}
 
-// Begin returns the context of a request whose line this part writes, and the line. If
-// the logger discards it also for a request that fails, Begin returns ctx and nil, unless
-// audited says that [Line.Client] and [Line.Session] are wanted all the same.
-func Begin(ctx context.Context, logger *slog.Logger, audited bool) (context.Context, *Line) {
-	if !audited && !logger.Enabled(ctx, slog.LevelWarn) {
-		return ctx, nil
+// A Context is the context of a request with its identifier and its line. It can be a part of
+// what else the part that writes the line has for the request, so that all of it is one
+// allocation. That is safe as long as none of it is used for another request: handlers may keep
+// a context, and a logger the attributes of a line.
+type Context struct {
+	requestid.Context
+	line  Line
+	begun bool
+}
+
+// Value returns the line to FromContext, the identifier, and other values of the context.
+func (c *Context) Value(key any) any {
+	if c.begun && key == (lineKey{}) {
+		return &c.line
 	}
-	l := &Line{level: slog.LevelInfo}
-	l.attrs = l.room[:own]
-	return context.WithValue(ctx, lineKey{}, l), l
+	return c.Context.Value(key)
+}
+
+// Begin begins the line that this part writes. If the logger discards it also for a request that
+// fails, Begin returns nil, unless audited says that [Line.Client] and [Line.Session] are wanted
+// all the same.
+func (c *Context) Begin(logger *slog.Logger, audited bool) *Line {
+	if !audited && !logger.Enabled(c, slog.LevelWarn) {
+		return nil
+	}
+	c.begun = true
+	c.line.level = slog.LevelInfo
+	c.line.attrs = c.line.room[:own]
+	return &c.line
+}
+
+// Begin returns a Context of ctx whose line has begun, and the line; ctx if there is none.
+func Begin(ctx context.Context, logger *slog.Logger, audited bool) (context.Context, *Line) {
+	c := &Context{Context: requestid.Context{Context: ctx}}
+	if line := c.Begin(logger, audited); line != nil {
+		return c, line
+	}
+	return ctx, nil
 }
 
 // IsKey reports whether a context has the line under this key, for contexts that pass
@@ -137,5 +166,7 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	} else {
 		all = slices.Concat(attrs, ids, all[own:])
 	}
-	logger.LogAttrs(ctx, max(level, l.level), logs.Request, all...)
+	// A record has room for five attributes and would copy the others. Handlers write the
+	// attributes of a group without a name like those around it (slog.Handler).
+	logger.LogAttrs(ctx, max(level, l.level), logs.Request, slog.Attr{Value: slog.GroupValue(all...)})
 }

@@ -21,7 +21,7 @@ const (
 // and whether it has the id of its request already.
 func bound(r slog.Record) (_ slog.Record, identified bool) {
 	unfit := !isFit(r.Message, maxText)
-	r.Attrs(func(a slog.Attr) bool {
+	eachAttr(r, func(a slog.Attr) bool {
 		identified = identified || a.Key == RequestID
 		unfit = unfit || isUnfit(a)
 		return true
@@ -35,6 +35,17 @@ func bound(r slog.Record) (_ slog.Record, identified bool) {
 		return true
 	})
 	return fit, identified
+}
+
+// eachAttr calls f with each attribute of a record, until f returns false. Those of a group
+// without a name are attributes of the record (slog.Handler).
+func eachAttr(r slog.Record, f func(slog.Attr) bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key != "" || a.Value.Kind() != slog.KindGroup {
+			return f(a)
+		}
+		return !slices.ContainsFunc(a.Value.Group(), func(member slog.Attr) bool { return !f(member) })
+	})
 }
 
 func limit(a slog.Attr) int {

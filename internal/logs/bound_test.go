@@ -22,6 +22,7 @@ func TestLongTextsAreCut(t *testing.T) {
 		"a list":   {"list", []string{long}},
 		"a group":  {slog.Group("request", "path", long, "status", 404)},
 		"a stack":  {"stack", long},
+		"no group": {slog.Group("", "path", long, "status", 404)},
 	} {
 		var out bytes.Buffer
 		logs.Logger(slog.New(slog.NewJSONHandler(&out, nil))).Info("m", args...)

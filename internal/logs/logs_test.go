@@ -25,11 +25,12 @@ func TestIDs(t *testing.T) {
 	logger.InfoContext(traced, "two")
 	logger.Info("three")
 	logger.LogAttrs(traced, slog.LevelInfo, "four", logs.AppendIDs(traced, nil)...)
+	logger.LogAttrs(traced, slog.LevelInfo, "five", slog.Attr{Value: slog.GroupValue(logs.AppendIDs(traced, nil)...)})
 	lines := strings.Split(out.String(), "\n")
 	const traceID = " trace_id=01000000000000000000000000000000 span_id=0200000000000000"
 	for i, want := range []string{
 		"msg=one part=bff request_id=abc", "msg=two part=bff request_id=abc" + traceID,
-		"msg=three part=bff", "msg=four part=bff request_id=abc" + traceID,
+		"msg=three part=bff", "msg=four part=bff request_id=abc" + traceID, "msg=five part=bff request_id=abc" + traceID,
 	} {
 		if !strings.HasSuffix(lines[i], want) {
 			t.Errorf("got %s\nwant the end %s", lines[i], want)

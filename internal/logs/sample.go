@@ -57,7 +57,7 @@ func (s sampler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (s sampler) writes(r slog.Record) (write bool) {
-	r.Attrs(func(a slog.Attr) bool {
+	eachAttr(r, func(a slog.Attr) bool {
 		switch a.Key {
 		case RequestID:
 			hash := fnv.New32a()

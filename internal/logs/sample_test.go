@@ -24,7 +24,8 @@ func TestSample(t *testing.T) {
 		logger := slog.New(logs.Handler(logs.Sample(slog.NewTextHandler(&out, nil), rate))).With("part", "bff")
 		for i := range requests {
 			ctx := requestid.NewContext(t.Context(), fmt.Sprint("r", i))
-			logger.LogAttrs(ctx, level, msg, logs.AppendIDs(ctx, []slog.Attr{logs.Seconds("duration", took)})...)
+			logger.LogAttrs(ctx, level, msg,
+				slog.Attr{Value: slog.GroupValue(logs.AppendIDs(ctx, []slog.Attr{logs.Seconds("duration", took)})...)})
 		}
 		var ids []string
 		for line := range strings.Lines(out.String()) {

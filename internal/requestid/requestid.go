@@ -5,7 +5,7 @@ package requestid
 
 import (
 	"context"
-	"crypto/rand"
+	"math/rand/v2"
 )
 
 // Header is the HTTP header, and in lower case the gRPC metadata key, that
@@ -34,31 +34,53 @@ func Keep(id string) string {
 	if Valid(id) {
 		return id
 	}
-	return rand.Text()
+	return random()
+}
+
+// random returns a new identifier of 130 bits in base32. It has the form of crypto/rand.Text, at
+// half the cost: an identifier tells requests apart and opens nothing, and the generator, ChaCha8
+// seeded by the system, cannot be predicted from its output either.
+func random() string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var id [26]byte
+	var bits uint64
+	for i := range id {
+		if i%12 == 0 {
+			bits = rand.Uint64() //nolint:gosec // no secret
+		}
+		id[i] = alphabet[bits&31]
+		bits >>= 5
+	}
+	return string(id[:])
 }
 
 type key struct{}
 
-// An identified context has the identifier. context.WithValue would allocate the string as well.
-type identified struct {
+// A Context is a context with an identifier. It can be a part of a larger value, so that it costs
+// no allocation of its own; that value must not be used for another request.
+type Context struct {
 	context.Context
-	id string
+	// IDs is the identifier, as the only value of a header field; "" for that of the context.
+	IDs [1]string
 }
 
-func (c *identified) Value(of any) any {
-	if of == (key{}) {
+// Value returns the identifier to FromContext, and other values of the context.
+func (c *Context) Value(of any) any {
+	if of == (key{}) && c.IDs[0] != "" {
 		return c
 	}
 	return c.Context.Value(of)
 }
 
 // NewContext returns a context with the identifier.
-func NewContext(ctx context.Context, id string) context.Context { return &identified{ctx, id} }
+func NewContext(ctx context.Context, id string) context.Context {
+	return &Context{ctx, [1]string{id}}
+}
 
 // FromContext returns the identifier of the request, "" if there is none.
 func FromContext(ctx context.Context) string {
-	if c, ok := ctx.Value(key{}).(*identified); ok {
-		return c.id
+	if c, ok := ctx.Value(key{}).(*Context); ok {
+		return c.IDs[0]
 	}
 	return ""
 }
