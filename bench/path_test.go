@@ -65,8 +65,8 @@ func TestPathAllocations(t *testing.T) {
 	limits := map[string]struct{ allocs, bytes float64 }{
 		"gateway":                   {95.5, 7300},
 		"gateway without telemetry": {93, 7110},
-		"all":                       {112, 10200},
-		"all without telemetry":     {109.5, 9890},
+		"all":                       {107, 9550},
+		"all without telemetry":     {104, 9220},
 	}
 	for _, v := range pathVariants(t) {
 		limit, ok := limits[v.name]

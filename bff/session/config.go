@@ -79,7 +79,7 @@ type ManagerConfig struct {
 	CookieName string
 	// CacheSize is how many opened sessions are cached, so that a request need not decrypt one; at
 	// about 10 KB each. Default: 8192. A cached session is used only while the store has the same
-	// sealed bytes. A core dump of the process shows the cached tokens.
+	// sealed bytes. A core dump of the process shows the cached tokens and cookie values.
 	CacheSize int
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time

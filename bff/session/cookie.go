@@ -103,17 +103,36 @@ func (j jar) ClearCookie() *http.Cookie {
 // find returns the value of the cookie. A request with two different values carries one that
 // another origin has set, such as a sibling subdomain over http, and does not say which: to use
 // either could sign the browser in as the attacker (cookie tossing), so neither is used. The same
-// value twice is harmless.
+// value twice is harmless. It reads as [http.Request.CookiesNamed] does, and allocates nothing.
 func (j jar) find(r *http.Request) (v cookieValue, ok, ambiguous bool) {
-	cookies := r.CookiesNamed(j.name)
-	for _, c := range cookies {
-		if c.Value != cookies[0].Value || c.Quoted != cookies[0].Quoted {
-			return cookieValue{}, false, true
+	first, found := "", false
+	for _, line := range r.Header["Cookie"] {
+		for more := true; more; {
+			var pair string
+			pair, line, more = strings.Cut(line, ";")
+			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case strings.TrimRight(name, " \t") != j.name || !readable(value):
+			case found && value != first:
+				return cookieValue{}, false, true
+			default:
+				first, found = value, true
+			}
 		}
 	}
-	if len(cookies) == 0 || cookies[0].Quoted {
-		return cookieValue{}, false, false
-	}
-	v, ok = parseCookieValue(cookies[0].Value)
+	v, ok = parseCookieValue(first) // not one in quotes
 	return v, ok, false
+}
+
+// readable reports whether net/http returns a cookie with this value, which may be in quotes.
+func readable(value string) bool {
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		value = value[1 : n-1]
+	}
+	for i := range len(value) {
+		if b := value[i]; b < ' ' || b > '~' || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return true
 }

@@ -14,12 +14,21 @@ import (
 // of the idle timeout, or 5 minutes, have passed since the last write; during a write, other calls
 // for the session return at once. It returns [ErrNotFound] if the session has ended, and updates s.
 func (m *Manager) Touch(ctx context.Context, s *Session) error {
+	used, err := m.Use(ctx, s)
+	if err == nil && used != s {
+		s.LastSeenAt, s.IdleExpiresAt = used.LastSeenAt, used.IdleExpiresAt
+	}
+	return err
+}
+
+// Use is Touch for a session that other requests may have too: it returns s, or a changed copy.
+func (m *Manager) Use(ctx context.Context, s *Session) (*Session, error) {
 	now := m.now()
 	if now.Sub(s.LastSeenAt) < min(m.idle/touchParts, maxTouchInterval) {
-		return nil
+		return s, nil
 	}
 	if _, busy := m.touching.LoadOrStore(s.ID, nil); busy {
-		return nil
+		return s, nil
 	}
 	defer m.touching.Delete(s.ID)
 	idle := earliest(now.Add(m.idle), s.ExpiresAt)
@@ -29,10 +38,11 @@ func (m *Manager) Touch(ctx context.Context, s *Session) error {
 	err := m.store.Touch(ctx, s.ID, now, idle)
 	note(ctx, m.writes, err)
 	if err != nil {
-		return storeError("touch", err)
+		return s, storeError("touch", err)
 	}
-	s.LastSeenAt, s.IdleExpiresAt = now, idle
-	return nil
+	used := *s
+	used.LastSeenAt, used.IdleExpiresAt = now, idle
+	return &used, nil
 }
 
 // TimeLeft returns how long the session lasts if it is not used, and how long at most. Neither is

@@ -149,6 +149,21 @@ func earliest(a, b time.Time) time.Time {
 // [ErrSealedElsewhere] if another process can open it. No error except ErrNotFound may sign the
 // user out. A record that cannot be opened stays until it expires.
 func (m *Manager) Load(ctx context.Context, r *http.Request) (*Session, error) {
+	return copied(m.Find(ctx, r))
+}
+
+// copied returns a copy of a session that is shared.
+func copied(s *Session, err error) (*Session, error) {
+	if err != nil {
+		return nil, err
+	}
+	own := *s
+	return &own, nil
+}
+
+// Find is Load for a caller that only reads the session: other requests get the same one as long
+// as the store has nothing else. [Manager.Use] records its use.
+func (m *Manager) Find(ctx context.Context, r *http.Request) (*Session, error) {
 	value, ok, ambiguous := m.jar.find(r)
 	switch {
 	case ok:
@@ -168,7 +183,7 @@ func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *ht
 	if !ok {
 		return nil, nil, ErrNotFound
 	}
-	s, err := m.load(ctx, &value)
+	s, err := copied(m.load(ctx, &value))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +192,7 @@ func (m *Manager) Resume(ctx context.Context, cookieValue string) (*Session, *ht
 
 // Reload returns the session as the store has it now. It returns [ErrNotFound] if it has ended.
 func (m *Manager) Reload(ctx context.Context, s *Session) (*Session, error) {
-	return m.load(ctx, s.value)
+	return copied(m.load(ctx, s.value))
 }
 
 // Ready returns why the store cannot serve requests at the moment, if it is a [ReadyChecker], and
@@ -191,17 +206,23 @@ func (m *Manager) Ready(ctx context.Context) error {
 
 // opened is the cache entry of a session.
 type opened struct {
-	record Record // with Sealed
-	data   *Data
-	bearer string // of which data's access token is a part
+	sealed  []byte
+	session *Session // of the record with sealed; shared by requests, so never changed
 }
 
-// matches reports whether a record equals the opened one in everything that the seal binds.
-func (o *opened) matches(r *Record) bool {
-	k := &o.record
-	return bytes.Equal(k.Sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject &&
+// opens reports whether a record equals the opened one in everything that the seal binds.
+func (o opened) opens(r *Record) bool {
+	k := &o.session.Record
+	return bytes.Equal(o.sealed, r.Sealed) && k.Issuer == r.Issuer && k.Subject == r.Subject &&
 		k.SID == r.SID &&
 		k.CreatedAt.Equal(r.CreatedAt) && k.ExpiresAt.Equal(r.ExpiresAt)
+}
+
+// equals reports whether a record that it opens equals the opened one in everything else.
+func (o opened) equals(r *Record) bool {
+	k := &o.session.Record
+	return k.LastSeenAt.Equal(r.LastSeenAt) && k.IdleExpiresAt.Equal(r.IdleExpiresAt) &&
+		k.UserAgent == r.UserAgent && k.Address == r.Address
 }
 
 func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
@@ -217,21 +238,34 @@ func (m *Manager) load(ctx context.Context, v *cookieValue) (*Session, error) {
 		return nil, fmt.Errorf("session store: get: %w", err)
 	}
 	o, ok := m.opened.Get(id)
-	if !ok || !o.matches(&r) {
-		data, err := m.openData(v, &r)
-		if err != nil {
-			return nil, m.unopenable(ctx, &r, err)
-		}
-		if m.issuer != "" && strings.TrimSuffix(r.Issuer, "/") != m.issuer {
-			data.Tokens.Refresh, data.Tokens.ID, data.Routes = "", "", nil
-		}
-		bearer := bearerScheme + data.Tokens.Access
-		data.Tokens.Access = bearer[len(bearerScheme):]
-		o = opened{record: r, data: &data, bearer: bearer}
-		m.opened.Put(id, o, stamp)
+	known := ok && o.opens(&r)
+	if known && o.equals(&r) {
+		return o.session, nil
 	}
-	r.Sealed = nil
-	return &Session{Record: r, Data: *o.data, bearer: o.bearer, value: v}, nil
+	next := opened{r.Sealed, &Session{}}
+	if known {
+		*next.session = *o.session
+	} else if next.session, err = m.open(ctx, *v, &r); err != nil {
+		return nil, err
+	}
+	next.session.Record = r
+	next.session.Sealed = nil
+	m.opened.Put(id, next, stamp)
+	return next.session, nil
+}
+
+// open returns the session of a record, but for the record.
+func (m *Manager) open(ctx context.Context, v cookieValue, r *Record) (*Session, error) {
+	data, err := m.openData(&v, r)
+	if err != nil {
+		return nil, m.unopenable(ctx, r, err)
+	}
+	if m.issuer != "" && strings.TrimSuffix(r.Issuer, "/") != m.issuer {
+		data.Tokens.Refresh, data.Tokens.ID, data.Routes = "", "", nil
+	}
+	bearer := bearerScheme + data.Tokens.Access
+	data.Tokens.Access = bearer[len(bearerScheme):]
+	return &Session{Data: data, bearer: bearer, handle: r.ID.String(), value: &v}, nil
 }
 
 // unopenable returns the error for a record that this process cannot open: ErrSealedElsewhere if

@@ -63,6 +63,7 @@ type Session struct {
 	Data Data
 
 	bearer string // see Bearer
+	handle string // see Handle
 
 	// value is a pointer, which package fmt does not follow in an unexported field.
 	value *cookieValue
@@ -86,6 +87,14 @@ func (s *Session) Bearer() string {
 		return s.bearer // made once, when the session was opened
 	}
 	return bearerScheme + s.Data.Tokens.Access
+}
+
+// Handle returns the String of the ID, for logs.
+func (s *Session) Handle() string {
+	if s.handle == "" { // one that was not loaded
+		return s.ID.String()
+	}
+	return s.handle
 }
 
 // String returns the handle, and neither cookie nor token.

@@ -50,7 +50,7 @@ func NewLookup(cfg LookupConfig) *Lookup {
 // session.ErrNotFound for a request without one. A session whose access token
 // has expired and cannot be renewed has ended: its user must sign in again.
 func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
-	s, err := l.cfg.Sessions.Load(r.Context(), r)
+	s, err := l.cfg.Sessions.Find(r.Context(), r)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (l *Lookup) Current(r *http.Request) (*session.Session, error) {
 		}
 		return nil, session.ErrNotFound
 	}
-	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String(accesslog.SessionKey, s.ID.String()))
+	accesslog.FromContext(r.Context()).Add(slog.LevelInfo, slog.String(accesslog.SessionKey, s.Handle()))
 	return s, nil
 }
 
@@ -87,7 +87,7 @@ func (l *Lookup) Used(r *http.Request) (*session.Session, error) {
 	if err != nil || l.cfg.Now().UnixNano() < l.pausedUntil.Load() {
 		return s, err
 	}
-	err = l.cfg.Sessions.Touch(r.Context(), s)
+	s, err = l.cfg.Sessions.Use(r.Context(), s)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, err

@@ -160,8 +160,10 @@ func (f *Frontend) findInTime(r *http.Request) (*session.Session, state) {
 	go func() { // since a store need not return when its context ends
 		defer cancel()
 		s, err := f.cfg.Sessions.Current(r.WithContext(ctx))
-		if err == nil && errors.Is(f.cfg.Manager.Touch(ctx, s), session.ErrNotFound) {
-			err = session.ErrNotFound
+		if err == nil {
+			if s, err = f.cfg.Manager.Use(ctx, s); !errors.Is(err, session.ErrNotFound) {
+				err = nil
+			}
 		}
 		results <- result{s, err}
 	}()
