@@ -67,3 +67,23 @@ func Canonical(names []string) []string {
 	}
 	return canonical
 }
+
+// Printable reports whether a value consists of printable ASCII characters, eight at a time: tokens
+// are long.
+func Printable(s string) bool {
+	const ones = 0x0101010101010101
+	for len(s) >= 8 {
+		v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if (v|(v-ones*' ')|(v+ones*(0x7f-'~')))&(ones<<7) != 0 { // a carry comes from a byte that fails itself
+			return false
+		}
+		s = s[8:]
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}

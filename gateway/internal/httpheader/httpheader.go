@@ -6,13 +6,13 @@ package httpheader
 import (
 	"strconv"
 	"strings"
+
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 )
 
 // IsPrintable reports whether s consists of printable ASCII characters, so that
 // a header field can hold it.
-func IsPrintable(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
-}
+func IsPrintable(s string) bool { return headers.Printable(s) }
 
 // Printable returns s without the characters that a header field cannot hold.
 func Printable(s string) string {
