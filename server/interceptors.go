@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/gatehouse-dev/gatehouse/internal/callstate"
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 	"github.com/gatehouse-dev/gatehouse/internal/tracing"
@@ -103,14 +104,20 @@ func forServiceStreams(interceptor grpc.StreamServerInterceptor) grpc.StreamServ
 // requestIDKey is the metadata key of the request's id.
 var requestIDKey = strings.ToLower(requestid.Header)
 
-// identify puts the request's id into the context: the caller's if it is safe to
+// identify puts the request's id into the state of the call: the caller's if it is safe to
 // log, or a new one.
 func identify(ctx context.Context) context.Context {
+	state := callstate.Of(ctx)
+	if state == nil { // over a network
+		state = callstate.New(ctx)
+		ctx = state
+	}
 	id := ""
-	if values := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(values) == 1 {
+	if values := callstate.Incoming(ctx, requestIDKey); len(values) == 1 {
 		id = values[0]
 	}
-	return requestid.NewContext(ctx, requestid.Keep(id))
+	state.IDs[0] = requestid.Keep(id)
+	return ctx
 }
 
 // An entrance is where a call enters the server: it gets its span and its id.

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gatehouse-dev/gatehouse/internal/accesslog"
+	"github.com/gatehouse-dev/gatehouse/internal/callstate"
+	"github.com/gatehouse-dev/gatehouse/internal/headers"
 	"github.com/gatehouse-dev/gatehouse/internal/lifetime"
 )
 
@@ -24,17 +26,18 @@ import (
 // keep it, so that it is never used for another call.
 type served struct {
 	lifetime.Context
-	caller   context.Context
-	call     *call
-	metadata metadata.MD // not changed
-	passage  passage     // of a unary call
+	caller  context.Context
+	call    *call
+	state   callstate.State
+	passage passage // of a unary call
 }
 
 // begin begins the context of a service, unless the caller's metadata is invalid.
 func (s *served) begin(ctx context.Context, call *call, o *options) (err error) {
 	s.caller, s.call = ctx, call
 	s.Begin(ctx, time.Time{})
-	s.metadata, err = outgoing(ctx, call.method, o)
+	s.state.Context.Context = samePeer
+	s.state.Metadata, err = outgoing(ctx, call.method, o)
 	return err
 }
 
@@ -44,7 +47,7 @@ func (s *served) begin(ctx context.Context, call *call, o *options) (err error) 
 func (s *served) Value(key any) any {
 	switch {
 	case key == incoming:
-		return s.metadata // package metadata returns copies
+		return s.state.Metadata // package metadata returns copies
 	case key == transport:
 		return s.call
 	case key == span, accesslog.IsKey(key):
@@ -52,7 +55,7 @@ func (s *served) Value(key any) any {
 	case lifetime.IsOwn(key):
 		return s.Context.Value(key)
 	}
-	return samePeer.Value(key)
+	return s.state.Value(key)
 }
 
 // Private keys of other packages, found by observing a look-up.
@@ -154,14 +157,12 @@ func invalidPair(key string, values []string) string {
 	if key[0] == ':' {
 		return "" // dropped later
 	}
-	illegal := func(c rune) bool {
-		return !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_')
+	for i := range len(key) {
+		if c := key[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
+			return fmt.Sprintf("header key %q contains illegal characters not in [0-9a-z-_.]", key)
+		}
 	}
-	if strings.ContainsFunc(key, illegal) {
-		return fmt.Sprintf("header key %q contains illegal characters not in [0-9a-z-_.]", key)
-	}
-	unprintable := func(c rune) bool { return c < ' ' || c > '~' }
-	if !strings.HasSuffix(key, "-bin") && slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, unprintable) }) {
+	if slices.ContainsFunc(values, func(v string) bool { return !headers.Printable(v) }) && !strings.HasSuffix(key, "-bin") {
 		return fmt.Sprintf("header key %q contains value with non-printable ASCII characters", key)
 	}
 	return ""

@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/gatehouse-dev/gatehouse/internal/callstate"
 )
 
 // TransferTime is how long a transfer of bytes may last whose token expires before.
@@ -52,7 +53,7 @@ func (i *Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 	if rule.ignores(p) {
 		return handler(ctx, req)
 	}
-	return handler(NewContext(ctx, p), req)
+	return handler(withPrincipal(ctx, p), req)
 }
 
 // Stream authenticates a stream: a grpc.StreamServerInterceptor. The stream of an
@@ -104,7 +105,7 @@ func (i *Interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		}
 		allowed = func() *status.Status { return nil }
 	}
-	ctx, refuse := context.WithCancelCause(NewContext(ss.Context(), p))
+	ctx, refuse := context.WithCancelCause(withPrincipal(ss.Context(), p))
 	defer refuse(nil)
 	if !until.IsZero() {
 		var cancel context.CancelFunc
@@ -154,7 +155,7 @@ func (i *Interceptor) begin(ctx context.Context, method string) (rule *Rule, raw
 // two readers might use different ones, and any other scheme, even for public
 // methods, so that credentials are never silently ignored.
 func bearer(ctx context.Context) (string, *status.Status) {
-	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	values := callstate.Incoming(ctx, "authorization")
 	switch len(values) {
 	case 0:
 		return "", statusMissing

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatehouse-dev/gatehouse/internal/callstate"
 	"github.com/gatehouse-dev/gatehouse/internal/token"
 )
 
@@ -69,17 +70,24 @@ func (p *Principal) expired(now time.Time) bool {
 	return !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 }
 
-type principalKey struct{}
-
-// NewContext returns a context with the principal. The interceptors call it for
-// every call; services need it only in their tests.
+// NewContext returns a context with the principal. The interceptors set it for
+// every call; services need NewContext only in their tests.
 func NewContext(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+	return context.WithValue(ctx, callstate.PrincipalKey{}, p)
+}
+
+// withPrincipal is NewContext for the first interceptor of a call.
+func withPrincipal(ctx context.Context, p *Principal) context.Context {
+	if state := callstate.Of(ctx); state != nil && state.Principal == nil {
+		state.Principal = p
+		return ctx
+	}
+	return NewContext(ctx, p)
 }
 
 // FromContext returns the principal of a call. A call of a public method has none if it
 // has no token, or that of a machine.
 func FromContext(ctx context.Context) (*Principal, bool) {
-	p, _ := ctx.Value(principalKey{}).(*Principal)
+	p, _ := ctx.Value(callstate.PrincipalKey{}).(*Principal)
 	return p, p != nil
 }
