@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -54,7 +53,7 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 			s := &state{}
 			ctx, answer := &s.ctx, &s.answer
 			ctx.IDs[0] = requestid.Keep(r.Header.Get(requestid.Header))
-			s.answer = recorder{ResponseWriter: w, cfg: &cfg, request: r, start: time.Now(), measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
+			s.answer = recorder{ResponseWriter: w, cfg: &cfg, request: r, measured: cfg.Requests.Begin(r.Method, cfg.Secure)}
 			ctx.Context.Context, answer.span = cfg.Tracer.ReceiveRequest(r)
 			if !Health(r) {
 				answer.line = ctx.Begin(cfg.Logger, cfg.Audited)
@@ -100,7 +99,6 @@ type ending struct {
 	ctx                  context.Context
 	cfg                  *Config
 	line                 *Line
-	start                time.Time
 	measured             metrics.Request
 	method, path, client string
 	status               int
@@ -108,7 +106,7 @@ type ending struct {
 
 // ending returns the ending of a request whose status is known.
 func (w *recorder) ending(ctx context.Context) ending {
-	e := ending{ctx: ctx, cfg: w.cfg, line: w.line, start: w.start, measured: w.measured, status: w.status}
+	e := ending{ctx: ctx, cfg: w.cfg, line: w.line, measured: w.measured, status: w.status}
 	if e.line != nil {
 		e.method, e.path, e.client = Method(w.request), w.request.URL.Path, w.cfg.Client(w.request)
 	}
@@ -127,7 +125,7 @@ func (e *ending) end(bytes int64) {
 		slog.String("path", e.path),
 		slog.Int("status", status),
 		slog.Int64("bytes", bytes),
-		logs.Seconds("duration", time.Since(e.start)),
+		logs.Seconds("duration", e.measured.Since()),
 		slog.String("client", e.client),
 	)
 }
@@ -195,7 +193,6 @@ type recorder struct {
 	bytes    int64
 	request  *http.Request
 	line     *Line
-	start    time.Time
 	taken    bool // by TakeOver
 	span     trace.Span
 	measured metrics.Request

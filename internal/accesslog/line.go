@@ -16,17 +16,13 @@ import (
 // Line is not written.
 type Line struct {
 	mu      sync.Mutex
-	attrs   []slog.Attr // the first own are left for the part that writes the line
+	attrs   []slog.Attr // what was added
 	level   slog.Level
 	written bool
 	client  func(of any) string // by which the address of the client is found
 	of      any
-	room    [own + 4]slog.Attr
+	room    [11]slog.Attr // for attrs, and then for all of the line: 7 of the bff, and 4 of the parts behind it
 }
-
-// own is the usual number of attributes of the part that writes the line, with the id of
-// the request. The parts behind it add about four.
-const own = 8
 
 type lineKey struct{}
 
@@ -57,7 +53,7 @@ func (c *Context) Begin(logger *slog.Logger, audited bool) *Line {
 	}
 	c.begun = true
 	c.line.level = slog.LevelInfo
-	c.line.attrs = c.line.room[:own]
+	c.line.attrs = c.line.room[:0]
 	return &c.line
 }
 
@@ -105,7 +101,7 @@ func (l *Line) Session() string {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, a := range l.attrs[own:] {
+	for _, a := range l.attrs {
 		if a.Key == SessionKey {
 			return a.Value.String()
 		}
@@ -137,9 +133,9 @@ func (l *Line) add(level slog.Level, replace bool, attrs []slog.Attr) bool {
 	}
 	l.level = max(l.level, level)
 	for _, a := range attrs {
-		if i := slices.IndexFunc(l.attrs[own:], func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
+		if i := slices.IndexFunc(l.attrs, func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
 			if replace {
-				l.attrs[own+i] = a
+				l.attrs[i] = a
 			}
 		} else {
 			l.attrs = append(l.attrs, a)
@@ -154,19 +150,27 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	l.written = true
-	l.mu.Unlock()
 	var room [3]slog.Attr
-	ids := logs.AppendIDs(ctx, room[:0])
-	all := l.attrs
-	if n := len(attrs) + len(ids); n <= own {
-		all = all[own-n:]
-		copy(all[copy(all, attrs):], ids)
-	} else {
-		all = slices.Concat(attrs, ids, all[own:])
-	}
+	all := l.end(attrs, logs.AppendIDs(ctx, room[:0]))
 	// A record has room for five attributes and would copy the others. Handlers write the
 	// attributes of a group without a name like those around it (slog.Handler).
 	logger.LogAttrs(ctx, max(level, l.level), logs.Request, slog.Attr{Value: slog.GroupValue(all...)})
+}
+
+// end ends the line, and returns all of its attributes.
+func (l *Line) end(attrs, ids []slog.Attr) []slog.Attr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written = true
+	own := len(attrs) + len(ids)
+	all := l.room[:]
+	if n := own + len(l.attrs); n <= len(all) {
+		all = all[:n]
+	} else {
+		all = make([]slog.Attr, n)
+	}
+	copy(all[own:], l.attrs) // from the same array, and so before the others
+	copy(all[copy(all, attrs):], ids)
+	l.attrs = all[own:]
+	return all
 }

@@ -67,7 +67,7 @@ type Request struct {
 // Begin begins to measure a request. secure is whether the client uses https.
 func (h *HTTP) Begin(method string, secure bool) Request {
 	if h == nil {
-		return Request{}
+		return Request{start: time.Now()}
 	}
 	at := slices.Index(methods, method)
 	if at < 0 {
@@ -88,6 +88,9 @@ func (q *Request) SetRoute(template string) { q.result.route = template }
 
 // SetStream says that the answer is a stream.
 func (q *Request) SetStream() { q.result.stream = true }
+
+// Since returns the time since Begin.
+func (q *Request) Since() time.Duration { return time.Since(q.start) }
 
 // End records a request whose answer had a status, 0 for none.
 func (q *Request) End(ctx context.Context, status int) {

@@ -77,7 +77,9 @@ func EndRequest(span trace.Span, verb, route string, secure bool, status int) {
 }
 
 // A Call is a request to a server or handler behind a part. The zero Call has no span.
-type Call struct {
+type Call struct{ recorded *recordedCall } // a pointer, because few are recorded
+
+type recordedCall struct {
 	span             trace.Span
 	method, template string
 }
@@ -90,30 +92,31 @@ func (t *Tracer) StartCall(ctx context.Context, verb, template string) (context.
 	if !span.IsRecording() {
 		return ctx, Call{}
 	}
-	return observe(ctx, span), Call{span, value, template}
+	return observe(ctx, span), Call{&recordedCall{span, value, template}}
 }
 
 // Opened ends the span of a request whose answer begins to last.
 func (c Call) Opened(status int) {
-	if c.span != nil {
-		c.span.SetAttributes(Stream)
+	if c.recorded != nil {
+		c.recorded.span.SetAttributes(Stream)
 		c.End(status, false)
 	}
 }
 
 // End ends the span. status is 0 if there was no answer.
 func (c Call) End(status int, aborted bool) {
-	if c.span == nil || !c.span.IsRecording() {
+	r := c.recorded
+	if r == nil || !r.span.IsRecording() {
 		return
 	}
-	c.span.SetAttributes(semconv.HTTPRequestMethodKey.String(c.method), semconv.URLTemplate(c.template))
+	r.span.SetAttributes(semconv.HTTPRequestMethodKey.String(r.method), semconv.URLTemplate(r.template))
 	if aborted {
-		c.span.SetAttributes(Aborted)
+		r.span.SetAttributes(Aborted)
 	}
 	if status != 0 {
-		setStatus(c.span, status)
+		setStatus(r.span, status)
 	}
-	c.span.End()
+	r.span.End()
 }
 
 // collection is the name of what the session store has: sessions, and notes about them.

@@ -19,6 +19,12 @@ import (
 // maxHints is how many answers 103 (Early Hints) may precede the final one.
 const maxHints = 8
 
+// A Corrector changes the final header of an answer before it is sent, or calls
+// Discard.
+type Corrector interface {
+	Correct(status int, h http.Header)
+}
+
 // An Answer is the response filter between a server or handler behind the bff
 // and the browser. The headers that are set when it begins are the bff's own.
 // They are part of the final header even if they are removed before it:
@@ -30,8 +36,7 @@ const maxHints = 8
 // be cancelled would have to be made for each request beforehand.
 type Answer struct {
 	http.ResponseWriter
-	// Correct changes the final header before it is sent, or calls Discard.
-	Correct func(status int, h http.Header)
+	Corrector
 	// Unavailable answers for a server that does not respond; nil leaves that
 	// to the proxy.
 	Unavailable http.HandlerFunc
@@ -49,7 +54,7 @@ type Answer struct {
 	watch     *sessionWatch // nil before the header of a lasting answer
 	request   *http.Request
 	ours      []field
-	room      [6]field // for ours
+	room      [4]field // for ours
 	hints     int
 	sent      bool
 	discarded bool
@@ -80,7 +85,7 @@ func (a *Answer) WriteHeader(status int) {
 		return
 	}
 	a.sent, a.status = true, status
-	a.Correct(status, a.Header())
+	a.Corrector.Correct(status, a.Header())
 	if a.discarded {
 		return
 	}

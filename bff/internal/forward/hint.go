@@ -18,6 +18,12 @@ func bearerToken(r *http.Request) bool {
 // maxHinted is the largest body to which a hint is added, in bytes.
 const maxHinted = 16 << 10
 
+// A hinted answer is buffered, to get a hint with the address for tokens.
+type hinted struct {
+	body    []byte
+	gateway string // the address
+}
+
 // hint prepares the 401 for a client that sends a bearer token to the bff: its
 // body is buffered, to add the address for tokens. That needs a short body of
 // declared length.
@@ -29,8 +35,7 @@ func (a *apiAnswer) hint(h http.Header) {
 	a.api.cfg.Logger.InfoContext(a.request.Context(), "bearer token ignored: the bff takes session cookies", "path", a.request.URL.Path, "remedy", "send it to "+gateway)
 	n, err := strconv.Atoi(h.Get("Content-Length"))
 	if err == nil && n <= maxHinted && a.request.Method != http.MethodHead && len(h["Content-Encoding"]) == 0 {
-		a.hinted = make([]byte, 0, n)
-		a.gateway = gateway
+		a.hinted = &hinted{make([]byte, 0, n), gateway}
 		h.Del("Content-Length")
 	}
 }
@@ -41,10 +46,10 @@ func (a *apiAnswer) Write(p []byte) (int, error) {
 	if a.hinted == nil {
 		return a.Answer.Write(p)
 	}
-	if len(a.hinted)+len(p) > maxHinted {
+	if len(a.hinted.body)+len(p) > maxHinted {
 		return 0, io.ErrShortWrite
 	}
-	a.hinted = append(a.hinted, p...)
+	a.hinted.body = append(a.hinted.body, p...)
 	return len(p), nil
 }
 
@@ -64,7 +69,7 @@ func (a *apiAnswer) finish() {
 	if a.hinted == nil {
 		return
 	}
-	body := a.hinted
+	body, gateway := a.hinted.body, a.hinted.gateway
 	a.hinted = nil
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) == nil {
@@ -73,10 +78,9 @@ func (a *apiAnswer) finish() {
 			if json.Unmarshal(members[member], &text) != nil {
 				continue
 			}
-			members[member], _ = json.Marshal(text + "; this address takes the session cookie of a signed-in browser and no bearer token: send it to " + a.gateway)
-			if hinted, err := json.Marshal(members); err == nil {
-				hinted = append(hinted, '\n')
-				body = hinted
+			members[member], _ = json.Marshal(text + "; this address takes the session cookie of a signed-in browser and no bearer token: send it to " + gateway)
+			if extended, err := json.Marshal(members); err == nil {
+				body = append(extended, '\n')
 			}
 			break
 		}

@@ -48,14 +48,22 @@ func stripped(u *url.URL, n int) *url.URL {
 	return &short
 }
 
-// Describe sets the headers that tell a server behind the bff of the request
-// r: its id, its address under the base URL, and the address of its browser.
-func Describe(h http.Header, r *http.Request, base *url.URL, o *origins.Origins) {
-	values := [...]string{requestid.FromContext(r.Context()), base.Host, base.Scheme, o.ClientAddress(r)}
-	for i, name := range [...]string{requestid.Header, "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For"} {
+// Describe sets the headers that tell a server behind the bff of the request r: its
+// address under the base URL, and the address of its browser. values has room for
+// theirs.
+func Describe(h http.Header, values *[3]string, r *http.Request, base *url.URL, o *origins.Origins) {
+	*values = [...]string{base.Host, base.Scheme, o.ClientAddress(r)}
+	for i, name := range [...]string{"X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For"} {
 		if values[i] != "" {
 			h[name] = values[i : i+1 : i+1]
 		}
+	}
+}
+
+// Identify sets the header with the id of a request's context.
+func Identify(r *http.Request, value *[1]string) {
+	if value[0] = requestid.FromContext(r.Context()); value[0] != "" {
+		r.Header[requestid.Header] = value[:]
 	}
 }
 

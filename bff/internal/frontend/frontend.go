@@ -211,13 +211,14 @@ type answer struct {
 
 func (f *Frontend) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
 	a := &answer{cookie: f.cfg.Manager.CookieName(), protected: f.needsLogin(r)}
-	a.Correct, a.Unavailable, a.Sessions = a.correct, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
+	a.Corrector, a.Unavailable, a.Sessions = a, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
 	a.Stopping, a.Work, a.Streams = f.cfg.Stopping, f.cfg.Work, f.cfg.Streams
 	a.Begin(w, r)
 	return a
 }
 
-func (a *answer) correct(_ int, h http.Header) {
+// Correct is for forward.Answer.
+func (a *answer) Correct(_ int, h http.Header) {
 	forward.WithoutOurCookies(h, a.cookie)
 	if !a.protected {
 		return

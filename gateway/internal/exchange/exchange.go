@@ -109,8 +109,8 @@ var (
 // ServeHTTP calls Handler with an exchange for the request, recovers from a panic in
 // it and logs the request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := ""
-	if values := r.Header[requestid.Header]; len(values) == 1 {
+	id := requestid.FromContext(r.Context()) // of a bff in this process
+	if values := r.Header[requestid.Header]; id == "" && len(values) == 1 {
 		id = values[0]
 	}
 	x := &Exchange{Request: r, ID: requestid.Keep(id), server: s, w: w, start: time.Now()}
