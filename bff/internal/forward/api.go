@@ -318,7 +318,7 @@ func (api *API) call(a *apiAnswer, r *http.Request) {
 // outgoing is the request that the API sees, with the context of the call.
 func (a *apiAnswer) outgoing(ctx context.Context, r *http.Request) *http.Request {
 	api := a.api
-	out := a.copied(r, ctx)
+	out := a.copied(ctx, r)
 	out.Host = api.cfg.Base.Host // and not what the request says
 	out.Trailer = nil
 	dropped := ConnectionHeaders(r.Header)
@@ -350,7 +350,7 @@ func (a *apiAnswer) outgoing(ctx context.Context, r *http.Request) *http.Request
 }
 
 // copied returns a copy of a request.
-func (a *apiAnswer) copied(r *http.Request, ctx context.Context) *http.Request {
+func (a *apiAnswer) copied(ctx context.Context, r *http.Request) *http.Request {
 	a.out = *r.WithContext(ctx) // inlined, so that the copy of the copy is on the stack
 	return &a.out
 }
