@@ -189,7 +189,7 @@ func TestParallelRefusalsRefreshOnce(t *testing.T) {
 			request := &browser{s: s, cookies: map[string]string{"gatehouse": b.session()}}
 			done.Go(func() {
 				if res := request.fetch("/api/private-route"); res.StatusCode != http.StatusOK {
-					t.Errorf("status %d", res.StatusCode)
+					t.Errorf("status %d, %v: %s", res.StatusCode, res.Header, res.body)
 				}
 			})
 		}

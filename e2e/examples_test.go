@@ -21,7 +21,7 @@ import (
 )
 
 // compiling is the time limit for a front end's build tool.
-const compiling = 4 * time.Minute
+const compiling = 8 * time.Minute
 
 // TestExamples runs the tutorial's application behind `gatehouse serve`: on Next.js, which asks
 // Gatehouse for the session, and as a Vite build in a directory; and both with their development

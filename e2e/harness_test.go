@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience limits every wait for a process. It is long because the machine may be busy.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // slack is what a busy machine adds to a time that is promised.
 const slack = 10 * time.Second

@@ -127,7 +127,8 @@ func TestAuthenticatedBeforeTheMessage(t *testing.T) {
 // other callers out.
 func TestUnfinishedMessages(t *testing.T) {
 	t.Parallel()
-	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text, nil }}, nil)
+	s := start(t, &probe{unary: func(_ context.Context, text string) (string, error) { return text, nil }},
+		func(cfg *server.Config) { cfg.Limits.Timeout = time.Hour }) // none of them is late
 	const streams = 240
 	ended := unfinished(t, s.address, openEcho, "", streams, 1<<20)
 	for i := range streams - 64 {

@@ -291,7 +291,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 				t.Parallel()
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				ctx = s.authorized(ctx, map[string]any{"exp": float64(at.Add(200*time.Millisecond).UnixMilli()) / 1000})
+				ctx = s.authorized(ctx, map[string]any{"iat": at.Unix(), "exp": float64(at.Add(200*time.Millisecond).UnixMilli()) / 1000})
 				_, err := receive(open(ctx, t, conn, method))
 				if status.Code(err) != codes.Unauthenticated || reason(err) != authn.ReasonTokenExpired {
 					t.Errorf("the stream ended with %v, want Unauthenticated, TOKEN_EXPIRED", err)

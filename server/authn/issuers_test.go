@@ -408,8 +408,11 @@ func checkOthers(t *testing.T, s *several, v *authn.Verifier, hostile func() str
 	var wg sync.WaitGroup
 	var ended atomic.Int64
 	surplus := make(chan struct{})
-	for range flood {
-		raw := hostile()
+	tokens := make([]string, flood)
+	for i := range tokens {
+		tokens[i] = hostile()
+	}
+	for _, raw := range tokens { // signed already, so that they come faster than they leave
 		wg.Go(func() {
 			if _, err := v.Verify(ctx, raw); status.Code(err) != codes.Unavailable {
 				t.Errorf("broken issuer: %v, want Unavailable", err)

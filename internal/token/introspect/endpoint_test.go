@@ -1,6 +1,7 @@
 package introspect_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"crypto/x509"
 	"encoding/pem"
@@ -78,12 +79,14 @@ func redirect(to string) http.HandlerFunc {
 // The limit is that of what arrives after decompression, over a real connection.
 func TestGzipBomb(t *testing.T) {
 	t.Parallel()
+	var bomb bytes.Buffer // made before it is asked for, because an answer may take 5 s
+	z := gzip.NewWriter(&bomb)
+	_, _ = z.Write(make([]byte, 10<<20))
+	_ = z.Close()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Encoding", "gzip")
-		z := gzip.NewWriter(w)
-		_, _ = z.Write(make([]byte, 10<<20))
-		_ = z.Close()
+		_, _ = w.Write(bomb.Bytes())
 	}))
 	t.Cleanup(server.Close)
 	s := start(t, func(cfg *introspect.EndpointConfig, _ *introspect.Config[*token.Claims]) {
