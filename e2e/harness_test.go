@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // program is the path of the gatehouse binary under test.
@@ -78,28 +79,15 @@ func within(t *testing.T, limit time.Duration, what string, do func() error) {
 	}
 }
 
-// freeAddress returns a loopback address with a free port that no other test of this run gets. The
-// port is below the range that systems use for outgoing connections, which might otherwise take it
-// before the process listens.
+// freeAddress returns a loopback address with a free port that no other test gets.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		port := 15000 + rand.IntN(15000)
-		if _, taken := givenPorts.LoadOrStore(port, true); taken {
-			continue
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
+	port, err := redistest.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port found")
-	return ""
+	return net.JoinHostPort("127.0.0.1", port)
 }
-
-var givenPorts sync.Map
 
 func portOf(address string) string {
 	_, port, _ := net.SplitHostPort(address)

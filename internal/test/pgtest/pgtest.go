@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/gatehouse-dev/gatehouse/internal/test/redistest"
 )
 
 // patience limits every wait. It is long because the machine may be busy.
@@ -87,12 +89,12 @@ func Start(t testing.TB) *Server { return start(t, 0) }
 // uses TLS if it has the files server.crt and server.key.
 func StartTCP(t testing.TB) *Server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := redistest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
+	port, err := strconv.Atoi(free)
+	if err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, port)

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -225,14 +226,22 @@ func begin(dir string, args ...string) (*Server, error) {
 	return s, s.run()
 }
 
-// FreePort returns a port that is free and that no other server of this program gets. The port is
-// below the range that systems use for ":0" and for outgoing connections, which might otherwise
-// take it while the server is not running.
+// FreePort returns a port of loopback that is free. No other call gets it while this program runs,
+// nor on Linux one in another program: a server that found its port taken would be mistaken for the
+// one that has it. The port is below the range that systems use for ":0" and for outgoing
+// connections, which might otherwise take it while the server is not running.
 func FreePort() (string, error) {
 	for range 1000 {
-		port := strconv.Itoa(10000 + rand.IntN(5000))
+		port := strconv.Itoa(15000 + rand.IntN(15000))
 		if _, taken := givenPorts.LoadOrStore(port, true); taken {
 			continue
+		}
+		if runtime.GOOS == "linux" {
+			mark, err := net.Listen("unix", "@gatehouse-test-port-"+port) // an abstract name, without a file
+			if err != nil {
+				continue
+			}
+			givenPorts.Store(port, mark) // until the program ends
 		}
 		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
@@ -243,7 +252,7 @@ func FreePort() (string, error) {
 	return "", errors.New("no free port found")
 }
 
-var givenPorts sync.Map
+var givenPorts sync.Map // by port; the values keep it
 
 func beginCluster(dir string, masters, replicas int, patience time.Duration) (servers []*Server, err error) {
 	for i := range masters * (1 + replicas) {
