@@ -80,7 +80,7 @@ release: ## the archives of VERSION=v1.2.3 in dist/, the same bytes on any machi
 bench: ## the benchmarks
 	for module in $(MODULES); do go test -C $$module -run '^$$' -bench . -benchmem ./... || exit 1; done
 
-bench-cpu: ## what a request costs beside a bare net/http handler (docs/performance.md)
+bench-cpu: ## what a request costs beside a bare handler and other products (docs/benchmarks.md)
 	go run -C bench .
 
 fuzz: ## each fuzz target for FUZZTIME (10s)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/bench/internal/load"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/proc"
+	"github.com/gatehouse-dev/gatehouse/bench/internal/report"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
@@ -65,10 +66,19 @@ func benchmark(ctx context.Context, s settings, out, progress io.Writer) error {
 	if err := b.measure(ctx); err != nil {
 		return err
 	}
-	if err := b.report(out); err != nil {
+	result, err := b.result(ctx)
+	if err != nil {
 		return err
 	}
-	return b.failed()
+	if err := result.Text(out); err != nil {
+		return err
+	}
+	if s.documents != "" {
+		if err := b.write(result); err != nil {
+			return err
+		}
+	}
+	return errors.Join(b.failed...)
 }
 
 // prepare finds the programs, and builds gatehouse unless there is a setting for it.
@@ -86,7 +96,7 @@ func prepare(ctx context.Context, s *settings, dir string) (err error) {
 	if s.Gatehouse != "" {
 		return nil
 	}
-	s.Gatehouse = filepath.Join(dir, "gatehouse")
+	s.Gatehouse, s.built = filepath.Join(dir, "gatehouse"), true
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/gatehouse-dev/gatehouse").Output()
 	if err != nil {
 		return fmt.Errorf("find the module of gatehouse: %w", err)
@@ -105,8 +115,9 @@ type bench struct {
 	dir      string
 	progress io.Writer
 	envs     []*rows.Env
-	groups   [][]*series       // what is measured one after the other
-	missing  map[string]string // reasons by row
+	groups   [][]*series // what is measured one after the other
+	missing  []report.Missing
+	failed   []error // of rows that were given up
 	began    time.Time
 	loads    [2]string // load averages at the begin and the end
 }
@@ -118,35 +129,58 @@ func (b *bench) wait() {
 	}
 }
 
-// start starts all rows. One that does not start is given up.
-func (b *bench) start(ctx context.Context) error {
-	b.missing = map[string]string{}
+// selected returns the rows that were asked for, and can be had.
+func (b *bench) selected() (all []rows.Row) {
 	for _, row := range allRows() {
 		if row.Name != rows.Floor && !b.only.MatchString(row.Name) {
 			continue
 		}
 		if row.Missing != nil {
 			if reason := row.Missing(&rows.Env{Settings: b.Settings}); reason != "" {
-				b.missing[row.Name] = reason
-				fmt.Fprintf(b.progress, "%s: not measured: %s\n", row.Name, reason)
+				b.skip(row.Name, reason)
 				continue
 			}
 		}
-		binaries := []string{b.Gatehouse}
-		if row.Product == rows.Gatehouse && b.against != "" {
-			binaries = append(binaries, b.against)
-		}
+		all = append(all, row)
+	}
+	return all
+}
+
+// binaries returns those of gatehouse that a row is measured with.
+func (b *bench) binaries(row rows.Row) []string {
+	if row.Product == rows.Gatehouse && b.against != "" {
+		return []string{b.Gatehouse, b.against}
+	}
+	return []string{b.Gatehouse}
+}
+
+// start starts all rows. One that does not start is given up.
+func (b *bench) start(ctx context.Context) error {
+	selected := b.selected()
+	number := 0
+	for _, row := range selected {
+		number += len(b.binaries(row)) * len(b.headers)
+	}
+	turns := b.rounds + 1 + 2*b.latencyRounds() // those at half the throughput are twice as long
+	fmt.Fprintf(b.progress, "%d rows, with kinds of headers and binaries %d series: at most %v after the start of their servers\n",
+		len(selected), number, (time.Duration(number*turns) * b.turn).Round(time.Second))
+	for _, row := range selected {
 		measured := make([][]*series, len(b.headers))
-		for i, binary := range binaries {
+		for i, binary := range b.binaries(row) {
 			began := time.Now()
 			all, err := b.startRow(ctx, row, binary, i > 0)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", row.Name, err)
+				if row.Name == rows.Floor {
+					return fmt.Errorf("%s: %w", row.Name, err)
+				}
+				b.failed = append(b.failed, fmt.Errorf("%s: %w", row.Name, err))
+				b.skip(row.Name, "failed: "+err.Error())
+				continue
 			}
-			fmt.Fprintf(b.progress, "started %s in %v\n", all[0], time.Since(began).Round(time.Millisecond))
+			fmt.Fprintf(b.progress, "started %s in %v\n", row.Name, time.Since(began).Round(time.Millisecond))
 			for h, one := range all {
 				measured[h] = append(measured[h], one)
 			}
@@ -154,6 +188,12 @@ func (b *bench) start(ctx context.Context) error {
 		b.groups = append(b.groups, measured...)
 	}
 	return nil
+}
+
+// skip leaves a row out.
+func (b *bench) skip(name, reason string) {
+	b.missing = append(b.missing, report.Missing{Name: name, Reason: reason})
+	fmt.Fprintf(b.progress, "%s: not measured: %s\n", name, reason)
 }
 
 // startRow starts a row, and returns a series for each kind of headers.
@@ -196,13 +236,6 @@ func (b *bench) startRow(ctx context.Context, row rows.Row, binary string, again
 // measure runs the turns of all rows. Within a round their order is random, so that no row has
 // always the same neighbor.
 func (b *bench) measure(ctx context.Context) error {
-	latencyRounds := 0
-	if b.latency {
-		latencyRounds = (b.rounds + 2) / 3
-	}
-	turns := time.Duration(len(b.series()))
-	total := turns * b.turn * time.Duration(b.rounds+1+2*latencyRounds)
-	fmt.Fprintf(b.progress, "%d series, at most %v\n", turns, total.Round(time.Second))
 	b.began, b.loads[0] = time.Now(), loadAverage()
 	for round := -1; round < b.rounds; round++ { // the first round warms up
 		if err := b.round(ctx, round, (*series).saturate); err != nil {
@@ -210,14 +243,22 @@ func (b *bench) measure(ctx context.Context) error {
 		}
 		fmt.Fprintf(b.progress, "round %d of %d, after %v\n", round+1, b.rounds, time.Since(b.began).Round(time.Second))
 	}
-	for round := range latencyRounds {
+	for round := range b.latencyRounds() {
 		if err := b.round(ctx, round, (*series).pace); err != nil {
 			return err
 		}
-		fmt.Fprintf(b.progress, "round %d of %d at half the throughput, after %v\n", round+1, latencyRounds, time.Since(b.began).Round(time.Second))
+		fmt.Fprintf(b.progress, "round %d of %d at half the throughput, after %v\n", round+1, b.latencyRounds(), time.Since(b.began).Round(time.Second))
 	}
 	b.loads[1] = loadAverage()
 	return nil
+}
+
+// latencyRounds returns the number of rounds at half the throughput.
+func (b *bench) latencyRounds() int {
+	if !b.latency {
+		return 0
+	}
+	return (b.rounds + 2) / 3
 }
 
 // round has a turn of each series. Those of a group follow each other, in the reverse order in
@@ -242,6 +283,7 @@ func (b *bench) round(ctx context.Context, round int, turn func(*series, context
 			if s.row.Name == rows.Floor {
 				return fmt.Errorf("%s: %w", s, s.err)
 			}
+			b.failed = append(b.failed, fmt.Errorf("%s: %w", s, s.err))
 			fmt.Fprintf(b.progress, "%s: given up: %v\n", s, s.err)
 		}
 	}
@@ -272,7 +314,7 @@ func (s *series) saturate(ctx context.Context, set settings, round int) error {
 
 // pace has a turn at half the highest throughput.
 func (s *series) pace(ctx context.Context, set settings, _ int) error {
-	result, err := load.Constant(ctx, s.load, median(s.throughput)/2, 2*set.turn)
+	result, err := load.Constant(ctx, s.load, report.Distribute(s.throughput).Median/2, 2*set.turn)
 	s.half = append(s.half, result.Latencies...)
 	return err
 }
@@ -283,24 +325,4 @@ func (b *bench) series() (all []*series) {
 		all = append(all, group...)
 	}
 	return all
-}
-
-// failed returns the errors of the rows that were given up.
-func (b *bench) failed() error {
-	var failed []error
-	for _, s := range b.series() {
-		if s.err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", s, s.err))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func loadAverage() string {
-	content, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	first, _, _ := strings.Cut(string(content), " ")
-	return first
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-dev/gatehouse/bench/internal/peers"
+	"github.com/gatehouse-dev/gatehouse/bench/internal/report"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
@@ -42,6 +43,10 @@ type settings struct {
 	headers  []string // kinds
 	only     *regexp.Regexp
 	list     bool
+
+	documents string // folder of the document to write; "" for none
+	command   string // that repeats the run
+	built     bool   // whether the gatehouse is of this source
 }
 
 // run parses the settings and does what they say. The report goes to out, progress elsewhere.
@@ -56,6 +61,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	if s.list {
+		if s.documents != "" {
+			return edit(s.documents, func(document []byte) ([]byte, error) { return report.DocumentRows(document, describedAll()) })
+		}
 		return list(out, s)
 	}
 	return benchmark(ctx, s, out, progress)
@@ -88,7 +96,7 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	flags.DurationVar(&s.turn, "turn", 500*time.Millisecond, "`time` of a turn, at most; a turn at half the highest throughput takes twice as long")
 	flags.IntVar(&s.Connections, "connections", 16, "connections to each row; each has a session of its own")
 	flags.BoolVar(&s.latency, "latency", true, "measure latencies at half the highest throughput")
-	headers := flags.String("headers", browserHeaders, "`kind` of request: browser (the headers of a page's fetch), minimal (Host and the credential), or both")
+	headers := flags.String("headers", "both", "`kind` of request: browser (the headers of a page's fetch), minimal (Host and the credential), or both")
 	only := flags.String("rows", "", "measure only rows whose name matches the `regexp` as a whole; the floor is always measured")
 	flags.BoolVar(&s.list, "list", false, "list the rows and whether they can be had on this machine, and exit")
 	flags.BoolVar(&s.Quiet, "quiet", false, "Gatehouse logs errors only")
@@ -102,6 +110,7 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 		s.Binaries[name] = path
 		return nil
 	})
+	flags.StringVar(&s.documents, "write", "", "write the results into benchmarks.md and benchmarks.svg in this `folder`; with -list, only what the rows are")
 	quick := flags.Bool("quick", false, "a few requests to each row, to see that all answer; the figures mean nothing")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
@@ -112,6 +121,7 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	if s.rounds < 1 || s.requests < 1 || s.Connections < 1 || s.turn <= 0 || flags.NArg() > 0 {
 		return settings{}, errors.New("rounds, requests, connections and turn must be positive, and there are no arguments")
 	}
+	s.command = strings.Join(append([]string{"go run -C bench ."}, args...), " ")
 	switch *headers {
 	case browserHeaders, minimalHeaders:
 		s.headers = []string{*headers}

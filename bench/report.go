@@ -3,51 +3,98 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
-	"io"
-	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
-	"text/tabwriter"
+	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gatehouse-dev/gatehouse/bench/internal/proc"
+	"github.com/gatehouse-dev/gatehouse/bench/internal/report"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
-// report prints the medians of the cost, and of the ratios within each round.
-func (b *bench) report(out io.Writer) error {
-	fmt.Fprintf(out, "%d rounds of at most %d requests or %v over %d connections, in %v; load %s to %s; Gatehouse: log %t, metrics %t, traces %g%%\n\n",
-		b.rounds, b.requests, b.turn, b.Connections, time.Since(b.began).Round(time.Second), b.loads[0], b.loads[1], !b.Quiet, b.Metrics, 100*b.Sample)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ROW\tCPU µs\t× FLOOR\tQUARTILES\tLEAST–MOST\tREQUESTS/s\tp50\tp99\tHALF: p50\tp99\tMiB\tLOG BYTES")
+// result returns the report of the run. The servers still run.
+func (b *bench) result(ctx context.Context) (*report.Report, error) {
+	r := &report.Report{
+		Commit: b.commit(ctx), Date: b.began, Took: time.Since(b.began), Command: b.command, Machine: machine(), Missing: b.missing,
+		Turns: fmt.Sprintf("%d rounds, each with a turn of at most %d requests or %v for each row and kind of headers, over %d connections", b.rounds, b.requests, b.turn, b.Connections),
+		Setup: fmt.Sprintf("Gatehouse: request log %s, metrics %s, %g%% of traces recorded.", onOff(!b.Quiet), onOff(b.Metrics), 100*b.Sample),
+	}
+	r.Machine.Loads = b.loads
 	for _, s := range b.series() {
 		if s.err != nil {
+			r.Missing = append(r.Missing, report.Missing{Name: s.row.Name, Reason: fmt.Sprintf("given up with %s headers: %v", s.headers, s.err)})
 			continue
 		}
 		memory, err := proc.Memory(s.target.Processes)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r := sorted(ratios(s.cost, b.floor(s.headers).cost))
-		fmt.Fprintf(table, "%s\t%.1f\t%.2f\t%.2f–%.2f\t%.2f–%.2f\t%.0f\t%v\t%v\t%v\t%v\t%.0f\t%.0f\n",
-			s, median(s.cost), quantile(r, .5), quantile(r, .25), quantile(r, .75), r[0], r[len(r)-1], median(s.throughput),
-			latency(s.full, .5), latency(s.full, .99), latency(s.half, .5), latency(s.half, .99), float64(memory)/(1<<20), median(s.logged))
+		r.Series = append(r.Series, report.Series{
+			Row: described(s.row), Headers: s.headers, Against: s.against,
+			CPU: report.Distribute(s.cost), Ratio: report.Ratios(s.cost, b.floor(s.headers).cost), Throughput: report.Distribute(s.throughput),
+			Full: report.Quantiles(s.full), Half: report.Quantiles(s.half), Memory: memory, Logged: report.Distribute(s.logged).Median,
+		})
+		for _, version := range s.target.Versions {
+			if !slices.Contains(r.Versions, version) {
+				r.Versions = append(r.Versions, version)
+			}
+		}
 	}
-	if err := table.Flush(); err != nil || b.against == "" {
+	for _, group := range b.groups {
+		if len(group) == 2 && group[0].err == nil && group[1].err == nil {
+			r.Against = append(r.Against, report.Comparison{
+				Name: group[0].row.Name, Headers: group[0].headers,
+				CPU: report.Ratios(group[0].cost, group[1].cost), Throughput: report.Ratios(group[0].throughput, group[1].throughput),
+			})
+		}
+	}
+	return r, nil
+}
+
+// write writes the generated parts of benchmarks.md, and the plot.
+func (b *bench) write(r *report.Report) error {
+	err := edit(b.documents, func(document []byte) ([]byte, error) { return r.Document(document, describedAll()) })
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s relative to %s, in the same rounds\n\n", b.Gatehouse, b.against)
-	fmt.Fprintln(table, "ROW\tCPU\tQUARTILES\tREQUESTS/s\tQUARTILES")
-	for _, group := range b.groups {
-		if len(group) < 2 || group[0].err != nil || group[1].err != nil {
-			continue
-		}
-		cost := sorted(ratios(group[0].cost, group[1].cost))
-		throughput := sorted(ratios(group[0].throughput, group[1].throughput))
-		fmt.Fprintf(table, "%s\t%.3f\t%.3f–%.3f\t%.3f\t%.3f–%.3f\n", group[0], quantile(cost, .5), quantile(cost, .25), quantile(cost, .75),
-			quantile(throughput, .5), quantile(throughput, .25), quantile(throughput, .75))
+	var plot bytes.Buffer
+	if err := r.Plot(&plot); err != nil {
+		return err
 	}
-	return table.Flush()
+	return os.WriteFile(filepath.Join(b.documents, "benchmarks.svg"), plot.Bytes(), 0o644)
+}
+
+// edit changes benchmarks.md in a folder.
+func edit(folder string, change func([]byte) ([]byte, error)) error {
+	path := filepath.Join(folder, "benchmarks.md")
+	document, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if document, err = change(document); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, document, 0o644)
+}
+
+func described(r *rows.Row) report.Row {
+	return report.Row{Name: r.Name, Title: r.Title, Product: string(r.Product), Credential: string(r.Credential), Caches: r.Caches, Logs: r.Logs}
+}
+
+func describedAll() (all []report.Row) {
+	for _, row := range allRows() {
+		all = append(all, described(&row))
+	}
+	return all
 }
 
 // floor returns the floor with the same headers.
@@ -57,37 +104,55 @@ func (b *bench) floor(headers string) *series {
 			return s
 		}
 	}
-	panic("the floor is always measured")
+	return &series{} // not reached: the floor is always measured
 }
 
-func ratios(values, to []float64) []float64 {
-	all := make([]float64, len(values))
-	for i := range values {
-		all[i] = values[i] / to[i]
+// commit returns what was measured.
+func (b *bench) commit(ctx context.Context) string {
+	if !b.built {
+		return "unknown (" + filepath.Base(b.Gatehouse) + ")"
 	}
-	return all
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=10", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	name := strings.TrimSpace(string(commit))
+	if status, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "-uno").Output(); err != nil || len(status) > 0 {
+		name += " with changes"
+	}
+	return name
 }
 
-func sorted[T float64 | time.Duration](values []T) []T { return slices.Sorted(slices.Values(values)) }
-
-func median(values []float64) float64 { return quantile(sorted(values), .5) }
-
-// quantile returns a quantile of sorted values, interpolated.
-func quantile(sorted []float64, q float64) float64 {
-	if len(sorted) == 0 {
-		return math.NaN()
+func machine() report.Machine {
+	m := report.Machine{CPU: "unknown processor", Processors: runtime.NumCPU(), Kernel: "unknown", Go: runtime.Version()}
+	var uname unix.Utsname
+	if err := unix.Uname(&uname); err == nil {
+		m.Kernel = unix.ByteSliceToString(uname.Release[:])
 	}
-	at := q * float64(len(sorted)-1)
-	low := int(at)
-	high := min(low+1, len(sorted)-1)
-	return sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
+	if content, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(content)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return m
 }
 
-// latency returns the latency that a share of the requests did not exceed.
-func latency(all []time.Duration, q float64) time.Duration {
-	if len(all) == 0 {
-		return 0
+// loadAverage returns the load average of the last minute.
+func loadAverage() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
 	}
-	i := int(math.Ceil(q*float64(len(all)))) - 1
-	return sorted(all)[max(0, i)].Round(time.Microsecond)
+	first, _, _ := strings.Cut(string(content), " ")
+	return first
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -102,6 +103,20 @@ func FirstLine(ctx context.Context, command ...string) (string, error) {
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return strings.TrimSpace(line), nil
+}
+
+// ModuleVersion returns a Go module that this program is built with, and its version.
+func ModuleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return path
+	}
+	for _, module := range info.Deps {
+		if module.Path == path {
+			return path + " " + module.Version
+		}
+	}
+	return path
 }
 
 // serve serves until the context ends, in this process. It returns the origin.

@@ -14,9 +14,9 @@ import (
 
 // What the rows of Gatehouse remember and log.
 const (
-	gatehouseToken   = "server: the verified token, whose expiry and revocation are checked at each call; decides the policy at each call"
+	gatehouseToken   = "server: the verified token; expiry, revocation and policy are checked at each call"
 	gatehouseSession = "; bff: the opened session"
-	gatehouseLog     = "one JSON line a request a process, with metrics and 1% of traces"
+	gatehouseLog     = "a JSON line in each process; metrics, and 1% of traces"
 )
 
 // gatehouses returns the rows of Gatehouse.
@@ -41,7 +41,7 @@ func gatehouses() []Row {
 	redis.Missing = Need("install redis-server", "redis-server")
 	postgres := serve("serve-postgres", "everything in one process, sessions in PostgreSQL", postgresStore)
 	postgres.Missing = missingPostgres
-	alone := row("bff", "bff alone, in front of the floor's handler, which is not measured", SignedIn, startBFF)
+	alone := row("bff", "bff alone, in front of an API that is not measured", SignedIn, startBFF)
 	alone.Open, alone.Caches = true, "bff: the opened session"
 	return []Row{
 		row("gateway-server", "gateway + server in one process", Bearer, startGatewayServer),

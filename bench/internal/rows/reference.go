@@ -42,7 +42,11 @@ func startReference(ctx context.Context, e *Env, role string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{Address: address, Processes: []*proc.Process{p}}, nil
+	t := &Target{Address: address, Processes: []*proc.Process{p}}
+	if role == rolePlain {
+		t.Versions = []string{ModuleVersion("github.com/grpc-ecosystem/grpc-gateway/v2")}
+	}
+	return t, nil
 }
 
 func serveFloor(ctx context.Context, address string, _ []string) error {

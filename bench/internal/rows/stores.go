@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/gatehouse-dev/gatehouse/bench/internal/proc"
@@ -50,6 +51,7 @@ func (e *Env) redis(ctx context.Context) (p *proc.Process, address, version stri
 	if version, err = FirstLine(ctx, path, "--version"); err != nil {
 		return nil, "", "", err
 	}
+	version, _, _ = strings.Cut(version, " sha=")
 	p, err = e.Launch(ctx, proc.Config{
 		Name: "redis", Command: []string{path, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", e.Dir},
 	})
@@ -77,7 +79,7 @@ func postgresStore(ctx context.Context, e *Env) (*store, error) {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return nil, err
 	}
-	initdb := exec.CommandContext(ctx, e.postgresBinary("initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust")
+	initdb := exec.CommandContext(ctx, e.postgresBinary("initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync")
 	initdb.Dir = e.Dir
 	if owner != nil {
 		if err := os.Chown(data, int(owner.Uid), int(owner.Gid)); err != nil {
