@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -168,6 +169,9 @@ func (r *Report) conditions() []string {
 	lines := []string{
 		fmt.Sprintf("Commit %s, %s. %s, in %s.", r.Commit, r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Turns, r.Took.Round(time.Second)),
 		fmt.Sprintf("%s with %d processors, Linux %s, %s. Load average %s before and %s after.", m.CPU, m.Processors, m.Kernel, m.Go, m.Loads[0], m.Loads[1]),
+	}
+	if load, err := strconv.ParseFloat(m.Loads[0], 64); err == nil && load > 0.5*float64(m.Processors) {
+		lines = append(lines, "The machine was busy with other work: times are too high, latencies mean little, and ratios are less certain.")
 	}
 	if len(r.Versions) > 0 {
 		lines = append(lines, "Versions: "+strings.Join(r.Versions, "; ")+".")

@@ -20,7 +20,7 @@ func series(name, product, headers string, ratio float64) Series {
 
 func sample() *Report {
 	return &Report{
-		Commit: "c0ffee", Command: "go run -C bench .",
+		Commit: "c0ffee", Command: "go run -C bench .", Machine: Machine{Processors: 2, Loads: [2]string{"14.20", "15.00"}},
 		Series: []Series{
 			series("floor", "reference", "browser", 1), series("three", "Gatehouse", "browser", 9.5), series("stack", "Other", "browser", 460),
 			series("floor", "reference", "minimal", 1), series("three", "Gatehouse", "minimal", 25),
@@ -98,7 +98,7 @@ func TestText(t *testing.T) {
 	if err := sample().Text(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\nHEADERS: BROWSER", "\nHEADERS: MINIMAL", "\nstack ", "\nthree, browser ", "0.980", "not measured: redis: redis-server"} {
+	for _, want := range []string{"\nHEADERS: BROWSER", "\nHEADERS: MINIMAL", "\nstack ", "\nthree, browser ", "0.980", "not measured: redis: redis-server", "busy with other work"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q:\n%s", want, out.String())
 		}
