@@ -98,7 +98,7 @@ var commands = map[string][]command{
 		{"jq -r", queries},
 		{"gatehouse check", runs("every setting is there")},
 	},
-	"docs/login.md": {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
+	"docs/login.md":      {{"openssl genpkey", settings("GATEHOUSE_OIDC_CLIENT_SECRET")}},
 	"docs/benchmarks.md": {{"go run -C bench", tested("TestDocument")}}, // takes minutes; the test parses the settings
 	"docs/performance.md": {
 		{"make bench-cpu", tested("TestRun")}, // takes minutes; the test measures few requests
