@@ -74,6 +74,7 @@ const Floor = "floor"
 func All() []Row {
 	return slices.Concat(
 		references(),
+		networks(),
 		gatehouses(),
 	)
 }
@@ -82,7 +83,10 @@ func All() []Row {
 // to listen on, and further arguments of the row.
 func Roles() map[string]func(ctx context.Context, address string, args []string) error {
 	return map[string]func(context.Context, string, []string) error{
-		roleFloor: serveFloor,
-		rolePlain: servePlain,
+		roleFloor:       serveFloor,
+		rolePlain:       servePlain,
+		roleGRPC:        serveGRPC,
+		rolePlainRemote: servePlainRemote,
+		roleProxy:       serveProxy,
 	}
 }
