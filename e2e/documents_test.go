@@ -104,6 +104,7 @@ var commands = map[string][]command{
 		{"make bench-cpu", tested("TestRun")}, // takes minutes; the test measures few requests
 		{"go run -C bench", tested("TestRun")},
 		{"go test -C bench", benchmarks},
+		{"go run -C bench", tested("TestRun")},
 		{"go test ./bff/session", benchmarks},
 	},
 	"docs/providers/README.md":  {{"GATEHOUSE_OIDC_ISSUER=", settings("GATEHOUSE_OIDC_INTERNAL_URL")}},
