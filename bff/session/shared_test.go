@@ -37,9 +37,14 @@ func TestSharedSession(t *testing.T) {
 	}
 
 	f.clock.Advance(10 * time.Minute)
-	used, err := other.Use(t.Context(), other.find(t, cookie))
+	shared := other.find(t, cookie)
+	before := shared.LastSeenAt
+	used, err := other.Use(t.Context(), shared)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if used == shared || !shared.LastSeenAt.Equal(before) {
+		t.Error("Use changed the session of other requests")
 	}
 	touched := f.find(t, cookie)
 	if !touched.LastSeenAt.Equal(used.LastSeenAt) || !touched.IdleExpiresAt.Equal(used.IdleExpiresAt) || touched.LastSeenAt.Equal(first.LastSeenAt) {
