@@ -63,10 +63,10 @@ func BenchmarkPath(b *testing.B) {
 // here. The test is not parallel, because it counts the allocations of the process.
 func TestPathAllocations(t *testing.T) {
 	limits := map[string]struct{ allocs, bytes float64 }{
-		"gateway":                   {95.5, 7300},
-		"gateway without telemetry": {93, 7110},
-		"all":                       {107, 9550},
-		"all without telemetry":     {104, 9220},
+		"gateway":                   {86.5, 6800},
+		"gateway without telemetry": {84.2, 6620},
+		"all":                       {91.7, 8300},
+		"all without telemetry":     {89.2, 8050},
 	}
 	for _, v := range pathVariants(t) {
 		limit, ok := limits[v.name]
