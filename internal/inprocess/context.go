@@ -102,7 +102,12 @@ func (authInfo) AuthType() string { return "inproc" }
 // outgoing returns the metadata that a service sees: that of the caller's context,
 // and that of its credentials.
 func outgoing(ctx context.Context, method string, o *options) (metadata.MD, error) {
-	md, _ := metadata.FromOutgoingContext(ctx) // a copy
+	var md metadata.MD
+	if own, ok := ctx.(interface{ OutgoingMetadata() metadata.MD }); ok && o.creds == nil {
+		md = own.OutgoingMetadata() // of this call alone
+	} else {
+		md, _ = metadata.FromOutgoingContext(ctx) // a copy
+	}
 	if md == nil {
 		md = metadata.MD{}
 	}

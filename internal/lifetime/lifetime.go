@@ -32,10 +32,18 @@ var _ context.Context = (*Context)(nil)
 
 // Begin begins the lifetime. It ends at deadline, if that is not zero, and at that of parent.
 func (c *Context) Begin(parent context.Context, deadline time.Time) {
-	if earlier, ok := parent.Deadline(); ok && (deadline.IsZero() || earlier.Before(deadline)) {
-		deadline = earlier
-	}
 	c.parent, c.deadline = parent, deadline
+	if own, ok := parent.Deadline(); ok {
+		c.Bound(own)
+	}
+}
+
+// Bound makes the lifetime end at deadline, if not before. It is called before the context is used
+// for more than its values.
+func (c *Context) Bound(deadline time.Time) {
+	if c.deadline.IsZero() || deadline.Before(c.deadline) {
+		c.deadline = deadline
+	}
 }
 
 // End cancels the context. The caller of Begin calls it when the work has ended.

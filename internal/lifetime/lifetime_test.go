@@ -89,6 +89,14 @@ func TestDeadline(t *testing.T) {
 		if got, ok := begin(parent, test.own).Deadline(); !ok || !got.Equal(test.want) {
 			t.Errorf("own deadline %v: Deadline = %v, %v, want %v", test.own, got, ok, test.want)
 		}
+		if test.own.IsZero() {
+			continue
+		}
+		later := begin(parent, time.Time{})
+		later.Bound(test.own)
+		if got, ok := later.Deadline(); !ok || !got.Equal(test.want) {
+			t.Errorf("bound %v: Deadline = %v, %v, want %v", test.own, got, ok, test.want)
+		}
 	}
 	if got, ok := begin(t.Context(), time.Time{}).Deadline(); ok {
 		t.Errorf("Deadline = %v, want none", got)

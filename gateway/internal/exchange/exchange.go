@@ -71,7 +71,7 @@ func New(cfg Config) *Server {
 // An Exchange is one request and its answer. It is an http.ResponseWriter.
 type Exchange struct {
 	Request *http.Request // as it arrived, with the request id in its context
-	ID      string        // request id
+	IDs     []string      // the request id, the only element
 	Route   *route.Route  // nil until one is found
 	Pattern string        // for the log, of a path without a route
 	Success int           // status of a successful answer; 0 means 200
@@ -113,14 +113,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if values := r.Header[requestid.Header]; id == "" && len(values) == 1 {
 		id = values[0]
 	}
-	x := &Exchange{Request: r, ID: requestid.Keep(id), server: s, w: w, start: time.Now()}
+	x := &Exchange{Request: r, IDs: []string{requestid.Keep(id)}, server: s, w: w, start: time.Now()}
 	if x.outside = metrics.RequestOf(w); !x.outside.Active() {
 		x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
 	}
 	ctx, span := s.cfg.Tracer.ReceiveRequest(r)
 	x.span = span
-	if requestid.FromContext(ctx) != x.ID {
-		ctx = requestid.NewContext(ctx, x.ID)
+	if requestid.FromContext(ctx) != x.IDs[0] {
+		ctx = requestid.NewContext(ctx, x.IDs[0])
 	}
 	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
 		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger, false)
@@ -130,7 +130,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Request = r.WithContext(ctx)
 	}
 	h := w.Header()
-	h[requestid.Header] = []string{x.ID}
+	h[requestid.Header] = x.IDs
 	h["X-Content-Type-Options"] = nosniff
 	defer func() {
 		cause := recover()

@@ -176,7 +176,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 		return
 	}
 	// From here on the client's protocol is known, and errors are sent in it.
-	md, refused := sanitize.Metadata(x.Request.Header, x.ID, h.cfg.RequestHeaders)
+	md, refused := sanitize.Metadata(x.Request.Header, x.IDs, h.cfg.RequestHeaders)
 	if refused == nil && m.route.Uploads { // a client stream is not served here
 		refused = refusal.New(http.StatusNotImplemented, codes.Unimplemented,
 			"a stream of requests is served over gRPC only, at the server's own address")

@@ -35,7 +35,10 @@ func Path(u *url.URL) (*url.URL, *refusal.Refusal) {
 	}
 	raw := u.RawPath
 	if raw == "" && isPlain(u.Path) {
-		return &url.URL{Path: u.Path, RawQuery: u.RawQuery}, nil
+		if plain := (url.URL{Path: u.Path, RawQuery: u.RawQuery}); *u != plain {
+			return &plain, nil
+		}
+		return u, nil
 	}
 	if raw != u.EscapedPath() {
 		raw = "" // stale: a caller in this process has changed Path alone
@@ -100,8 +103,10 @@ func isUnreserved(c byte) bool {
 //
 // Two Authorization values are refused with 400 invalid_request (RFC 6750 §3.1):
 // metadata would contain both, and servers differ in which one they read.
-func Metadata(from http.Header, id string, also []string) (metadata.MD, *refusal.Refusal) {
-	to := metadata.MD{requestIDKey: {id}}
+//
+// The metadata shares values with the header and ids, the request id as the only element.
+func Metadata(from http.Header, ids []string, also []string) (metadata.MD, *refusal.Refusal) {
+	to := metadata.MD{requestIDKey: ids}
 	if values := from["Authorization"]; len(values) > 0 {
 		if len(values) > 1 || !httpheader.IsPrintable(values[0]) {
 			refused := refusal.New(http.StatusBadRequest, codes.InvalidArgument, "the Authorization header must have exactly one value, of printable ASCII characters")
@@ -110,8 +115,12 @@ func Metadata(from http.Header, id string, also []string) (metadata.MD, *refusal
 		}
 		to["authorization"] = values
 	}
-	if languages := strings.Join(from["Accept-Language"], ", "); languages != "" && httpheader.IsPrintable(languages) {
-		to["accept-language"] = []string{languages}
+	languages := from["Accept-Language"]
+	if len(languages) > 1 {
+		languages = []string{strings.Join(languages, ", ")}
+	}
+	if len(languages) > 0 && languages[0] != "" && httpheader.IsPrintable(languages[0]) {
+		to["accept-language"] = languages
 	}
 	for _, name := range also {
 		if values := from[name]; len(values) > 0 && !slices.ContainsFunc(values, func(value string) bool { return !httpheader.IsPrintable(value) }) {

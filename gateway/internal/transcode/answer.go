@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
+	"sync"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -51,7 +53,7 @@ func (h *Handler) run(ctx context.Context, c *call) {
 		}
 		var data []byte
 		if err == nil {
-			data, err = h.marshal(c.route, m)
+			data, err = h.marshal(nil, c.route, m)
 		}
 		if err == nil {
 			err = c.flow.Message(m, data)
@@ -151,28 +153,48 @@ func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 		return &c.rendered, nil
 	case c.raw != nil:
 		_, c.rendered = rawbody.Content(m)
-		return &c.rendered, nil
+	default:
+		c.buffer = buffers.Get().(*[]byte)
+		data, err := h.marshal((*c.buffer)[:0], c.route, m)
+		if err != nil {
+			c.Refuse(c.RefusalOf(ctx, err))
+			c.Done = true
+			return &c.rendered, nil
+		}
+		c.rendered = data
 	}
-	data, err := h.marshal(c.route, m)
-	if err != nil {
-		c.Refuse(c.RefusalOf(ctx, err))
-		c.Done = true
-	}
-	c.rendered = data
+	c.length[0] = strconv.Itoa(len(c.rendered))
+	c.Header()["Content-Length"] = c.length[:]
 	return &c.rendered, nil
 }
 
-// marshal returns a message of an answer as JSON, or the field of it that
+// buffers have the JSON of answers, from render until it is written.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxBuffer bounds the bytes that a buffer keeps.
+const maxBuffer = 64 << 10
+
+// free gives back the buffer of an answer that has been written. A writer keeps nothing of what it
+// is given (io.Writer).
+func (c *call) free() {
+	if c.buffer != nil && cap(c.rendered) <= maxBuffer {
+		*c.buffer = c.rendered
+		buffers.Put(c.buffer)
+	}
+	c.buffer, c.rendered = nil, nil
+}
+
+// marshal appends a message of an answer to b as JSON, or the field of it that
 // response_body names.
-func (h *Handler) marshal(rt *route.Route, m proto.Message) ([]byte, error) {
+func (h *Handler) marshal(b []byte, rt *route.Route, m proto.Message) ([]byte, error) {
 	part := rt.Part
 	if part == nil {
-		return h.json.Marshal(m)
+		return h.json.append(b, m)
 	}
 	if part.Message() != nil && !part.IsList() && !part.IsMap() {
-		return h.json.Marshal(m.ProtoReflect().Get(part).Message().Interface())
+		return h.json.append(b, m.ProtoReflect().Get(part).Message().Interface())
 	}
-	whole, err := h.json.Marshal(m)
+	whole, err := h.json.append(nil, m)
 	if err != nil {
 		return nil, err
 	}

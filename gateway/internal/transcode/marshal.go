@@ -15,15 +15,20 @@ import (
 // strictJSON is the Protobuf JSON mapping. It refuses unknown fields.
 type strictJSON struct{ runtime.JSONPb }
 
-// Marshal removes the spaces that protojson writes between tokens in some builds,
-// so that an answer has the same bytes in all builds.
+// append appends a message to b, which is empty. It removes the spaces that protojson writes
+// between tokens in some builds, so that an answer has the same bytes in all builds.
+func (m *strictJSON) append(b []byte, message proto.Message) ([]byte, error) {
+	b, err := m.MarshalOptions.MarshalAppend(b, message)
+	return compact(b), err
+}
+
+// Marshal marshals like append.
 func (m *strictJSON) Marshal(v any) ([]byte, error) {
 	if done, ok := v.(*rendered); ok {
 		return *done, nil
 	}
 	if message, ok := v.(proto.Message); ok { // the runtime would copy it
-		b, err := m.MarshalOptions.Marshal(message)
-		return compact(b), err
+		return m.append(nil, message)
 	}
 	b, err := m.JSONPb.Marshal(v)
 	return compact(b), err

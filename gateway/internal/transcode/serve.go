@@ -24,11 +24,13 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/headers"
 )
 
-// A call is one exchange with a route. It is in the context of everything that
-// belongs to the call, as its upstream.Call.
+// A call is one exchange with a route, and the upstream.Call of what the gateway asks the server
+// for it.
 type call struct {
 	*exchange.Exchange
-	route      *route.Route
+	ctx        upstream.Context // of the call
+	request    http.Request     // for the runtime
+	route      *route.Route     // nil until it is found
 	conditions *condition.Conditions
 	params     map[string]string // values of the path's variables
 	query      url.Values
@@ -37,24 +39,34 @@ type call struct {
 	flow       *flow.Flow       // nil unless the answer streams, or the request does
 	answers    *upstream.Stream // of the server, nil until the call is made
 	called     bool             // the call has been made
-	metadata   metadata.MD      // ours, nil without options of the application
-	rendered   rendered
+	optional   bool             // there are options of the application
+	// unary is the context of a unary call, nil if it is that of generated code: ctx with the
+	// metadata of an HttpBody.
+	unary    context.Context
+	rendered rendered
+	buffer   *[]byte   // of rendered, nil if it is not from buffers
+	length   [1]string // Content-Length
 }
 
 // callOf returns the call of a context, nil if there is none.
 func callOf(ctx context.Context) *call {
-	c, _ := upstream.CallOf(ctx).(*call)
-	return c
+	if c, ok := upstream.CallOf(ctx).(*call); ok && c.route != nil {
+		return c
+	}
+	return nil
 }
 
 // Calling implements upstream.Call. It adds the metadata of the application's options,
 // which has replaced ours in the context, to ours.
 func (c *call) Calling(ctx context.Context) (context.Context, error) {
 	c.called = true
-	if c.metadata == nil {
+	switch {
+	case c.unary != nil:
+		return c.unary, nil
+	case !c.optional:
 		return ctx, nil
 	}
-	all := c.metadata
+	all := c.ctx.OutgoingMetadata()
 	added, _ := metadata.FromOutgoingContext(ctx)
 	for key, values := range added {
 		if _, ours := all[key]; !ours && !headers.Reserved(key) {
@@ -85,21 +97,34 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 		x.Options(strings.Join(methods, ", "))
 		return
 	}
-	md, refused := sanitize.Metadata(r.Header, x.ID, h.cfg.RequestHeaders)
+	md, refused := sanitize.Metadata(r.Header, x.IDs, h.cfg.RequestHeaders)
 	if refused != nil {
 		x.Refuse(refused)
 		return
 	}
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
+	c := &call{Exchange: x, optional: len(h.cfg.Options) > 0}
+	c.ctx.Begin(r.Context(), c, md)
+	defer c.ctx.End()
 	// The runtime would add metadata from the request, so that it gets a request
 	// without a header and addresses.
-	inner := r.WithContext(metadata.NewOutgoingContext(r.Context(), md))
-	inner.Method, inner.URL, inner.Header = method, path, http.Header{}
-	inner.Host, inner.RemoteAddr = "", ""
-	if len(h.cfg.Options) > 0 { // they see what the application has listed
+	inner := &c.request
+	if c.optional {
+		*inner = *r.WithContext(&c.ctx)
+		inner.Header = http.Header{}
+	} else {
+		*inner = *r.WithContext(c.ctx.Unending())
+		inner.Header = nil
+	}
+	inner.URL, inner.Host, inner.RemoteAddr = path, "", ""
+	if r.Method == http.MethodHead {
+		inner.Method = http.MethodGet
+	}
+	if !c.optional {
+		if found := h.literals[literal{inner.Method, path.Path}]; found != nil && path.RawPath == "" {
+			h.serve(c, inner, found, nil)
+			return
+		}
+	} else { // they see what the application has listed
 		for _, name := range h.cfg.RequestHeaders {
 			// Without values that metadata cannot have: options make metadata of them.
 			if values := md[strings.ToLower(name)]; len(values) > 0 {
@@ -112,22 +137,18 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 
 // serve runs between the mux, which has found the route, and generated code. It
 // refuses what generated code would ignore or misread.
-func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handler, params map[string]string) {
-	rt := registered.route
-	x.Route = rt
+func (h *Handler) serve(c *call, r *http.Request, registered *handler, params map[string]string) {
+	x, rt := c.Exchange, registered.route
+	x.Route, c.route, c.params = rt, rt, params
 	if types := rt.MediaTypes(); types != nil && !httpheader.Accepts(x.Request.Header, types...) {
 		x.Refuse(refusal.New(http.StatusNotAcceptable, codes.InvalidArgument,
 			"this route answers with "+strings.Join(types, " or ")+", which the Accept header excludes"))
 		return
 	}
-	conditions, refused := condition.Parse(rt, x.Request.Header)
-	if refused != nil {
+	var refused *refusal.Refusal
+	if c.conditions, refused = condition.Parse(rt, x.Request.Header); refused != nil {
 		x.Refuse(refused)
 		return
-	}
-	c := &call{Exchange: x, route: rt, conditions: conditions, params: params}
-	if len(h.cfg.Options) > 0 {
-		c.metadata, _ = metadata.FromOutgoingContext(r.Context()) // a copy
 	}
 	var body io.ReadCloser
 	if !rt.Uploads {
@@ -140,9 +161,15 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 		x.Refuse(refused)
 		return
 	}
-	ctx := upstream.NewContext(r.Context(), c)
+	if !rt.Stream && !rt.Uploads {
+		c.ctx.Bound(x.Deadline())
+	}
+	ctx := context.Context(&c.ctx)
+	if c.optional {
+		ctx = r.Context() // with what the runtime tells them
+	}
 	if rt.Raw {
-		c.raw, ctx = rawbody.NewAnswer(ctx, x, conditions)
+		c.raw, ctx = rawbody.NewAnswer(ctx, x, c.conditions)
 	}
 	if rt.Uploads {
 		h.serveUpload(ctx, c)
@@ -151,17 +178,26 @@ func (h *Handler) serve(x *exchange.Exchange, r *http.Request, registered *handl
 	r.Body, r.ContentLength = body, -1
 	// Generated code calls ParseForm, which keeps forms that are set: neither a
 	// form in the body nor anything unchecked fills a message.
-	r.Form, r.PostForm = c.query, url.Values{}
-	if rt.Stream {
+	r.Form, r.PostForm = c.query, noValues
+	if c.optional {
+		r.PostForm = url.Values{} // they may change it
+	}
+	switch {
+	case rt.Stream:
 		c.flow = h.cfg.Flows.Begin(ctx, x, c.format())
 		defer c.flow.Close()
-		registered.next(x, r.WithContext(c.flow.Context()), params)
-		return
+		r = r.WithContext(c.flow.Context())
+	case c.optional:
+		r = r.WithContext(ctx)
+	default:
+		c.unary = ctx
 	}
-	ctx, cancel := context.WithDeadline(ctx, x.Deadline())
-	defer cancel()
-	registered.next(x, r.WithContext(ctx), params)
+	registered.next(x, r, params)
+	c.free()
 }
+
+// noValues has no values. The runtime and generated code do not change it.
+var noValues = url.Values{}
 
 // format returns the format of a stream.
 func (c *call) format() flow.Format {

@@ -51,13 +51,14 @@ type Handler struct {
 	json     *strictJSON
 	mux      *runtime.ServeMux
 	handlers []*handler
-	methods  []string // HTTP methods of the routes, sorted
+	literals map[literal]*handler // of routes without variables
+	methods  []string             // HTTP methods of the routes, sorted
 }
 
 // New registers the services and checks that their handlers are those of the
 // routes.
 func New(cfg Config) (*Handler, error) {
-	h := &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg, literals: map[literal]*handler{}}
 	h.json = &strictJSON{runtime.JSONPb{
 		MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, // clients see every field that exists
 		// UnmarshalOptions is zero: unknown fields are errors.
@@ -116,7 +117,6 @@ func (h *Handler) muxOptions() []runtime.ServeMuxOption {
 		// slashes; sanitize.Path has refused encoded slashes.
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
 		runtime.WithOutgoingTrailerMatcher(drop),
-		runtime.WithWriteContentLength(),
 		runtime.WithDisableChunkedEncoding(), // net/http sets it; HTTP/2 forbids it
 	}
 }
@@ -158,6 +158,9 @@ type handler struct {
 	route *route.Route
 }
 
+// A literal is what selects a route without variables.
+type literal struct{ method, path string }
+
 // middleware wraps a handler of generated code. It runs after the mux has found
 // the route.
 func (h *Handler) middleware(next runtime.HandlerFunc) runtime.HandlerFunc {
@@ -171,7 +174,9 @@ func (h *Handler) middleware(next runtime.HandlerFunc) runtime.HandlerFunc {
 				w.pattern = pattern.String()
 			}
 		case *exchange.Exchange:
-			h.serve(w, r, registered, params)
+			if c, ok := upstream.CallOf(r.Context()).(*call); ok {
+				h.serve(c, r, registered, params)
+			}
 		}
 	}
 }
@@ -203,7 +208,8 @@ func (h *Handler) probe(method string, u *url.URL) *probe {
 // descriptors declare the same routes that generated code registers.
 func (h *Handler) bindRoutes() error {
 	for _, rt := range h.cfg.Routes {
-		p := h.probe(rt.Method, &url.URL{Path: rt.Template.Example()})
+		path := rt.Template.Example()
+		p := h.probe(rt.Method, &url.URL{Path: path})
 		switch {
 		case p.found == nil:
 			return fmt.Errorf("%s (%s) is annotated, but its generated handler is not registered: generate the code anew, or give Expose the functions of that service", rt, rt.RPC)
@@ -211,6 +217,10 @@ func (h *Handler) bindRoutes() error {
 			return fmt.Errorf("%s (%s) can never be reached, because %s %s takes its requests: declare the more specific of the two later", rt, rt.RPC, rt.Method, p.pattern)
 		}
 		p.found.route = rt
+		if path == rt.Pattern {
+			// The mux would find the same, and make a request and contexts for it.
+			h.literals[literal{rt.Method, path}] = p.found
+		}
 	}
 	for _, registered := range h.handlers {
 		if registered.route == nil {

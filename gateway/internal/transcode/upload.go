@@ -189,7 +189,7 @@ func (u *upload) answer(ctx context.Context, header metadata.MD, m proto.Message
 		_, err = u.raw.Header(header)
 	} else {
 		u.Header().Set("Content-Type", httpheader.JSON)
-		content, err = u.h.marshal(u.route, m)
+		content, err = u.h.marshal(nil, u.route, m)
 	}
 	if err != nil {
 		u.fail(ctx, header, err)

@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
 
-// A Call observes one call through a [Conn]; [NewContext] attaches it.
+// A Call observes one call through a [Conn]; a [Context] attaches it.
 type Call interface {
 	// Calling is called before the call is made, and returns its context. An error ends
 	// the call.
@@ -28,19 +28,6 @@ type Call interface {
 	Sending(message proto.Message) error
 	// Receiving is called with the stream of answers when a call begins.
 	Receiving(*Stream)
-}
-
-type callKey struct{}
-
-// NewContext returns a context whose calls are observed by call.
-func NewContext(ctx context.Context, call Call) context.Context {
-	return context.WithValue(ctx, callKey{}, call)
-}
-
-// CallOf returns the call that a context has, nil if it has none.
-func CallOf(ctx context.Context) Call {
-	call, _ := ctx.Value(callKey{}).(Call)
-	return call
 }
 
 // Conn is a connection to the server. It is safe for concurrent use.
@@ -66,22 +53,30 @@ func New(conn grpc.ClientConnInterface, maxResponse int, services []protoreflect
 
 // Invoke makes a unary call.
 func (c *Conn) Invoke(ctx context.Context, method string, request, response any, opts ...grpc.CallOption) error {
-	ctx, err := calling(ctx)
-	if err != nil {
-		return err
+	if call := CallOf(ctx); call != nil {
+		var err error
+		if ctx, err = call.Calling(ctx); err != nil {
+			return err
+		}
+		if err := call.Sending(request.(proto.Message)); err != nil {
+			return err
+		}
 	}
-	if err := sending(ctx, request); err != nil {
-		return err
+	if own, ok := ctx.(*Context); ok {
+		opts = append(own.options[:0], opts...) // with room for one more
 	}
-	err = c.conn.Invoke(ctx, method, request, response, append(opts, c.limit)...)
+	err := c.conn.Invoke(ctx, method, request, response, append(opts, c.limit)...)
 	return LimitError(err, request)
 }
 
 // NewStream makes a call that streams.
 func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	ctx, err := calling(ctx)
-	if err != nil {
-		return nil, err
+	call := CallOf(ctx)
+	if call != nil {
+		var err error
+		if ctx, err = call.Calling(ctx); err != nil {
+			return nil, err
+		}
 	}
 	output, ok := c.outputs[method]
 	opts = append(opts, c.limit)
@@ -95,27 +90,11 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if !ok {
 		return cs, nil // an upload with one answer
 	}
-	s := &Stream{ClientStream: cs, output: output, ctx: ctx, oneRequest: !desc.ClientStreams}
-	if call := CallOf(ctx); call != nil {
+	s := &Stream{ClientStream: cs, output: output, call: call, oneRequest: !desc.ClientStreams}
+	if call != nil {
 		call.Receiving(s)
 	}
 	return s, nil
-}
-
-// calling tells the call that it is made, and returns its context.
-func calling(ctx context.Context) (context.Context, error) {
-	if call := CallOf(ctx); call != nil {
-		return call.Calling(ctx)
-	}
-	return ctx, nil
-}
-
-// sending tells the call about a message before it is sent.
-func sending(ctx context.Context, request any) error {
-	if call := CallOf(ctx); call != nil {
-		return call.Sending(request.(proto.Message))
-	}
-	return nil
 }
 
 // A Stream is a server stream whose Header waits for the first message if the
@@ -125,7 +104,7 @@ func sending(ctx context.Context, request any) error {
 type Stream struct {
 	grpc.ClientStream
 	output     protoreflect.MessageType
-	ctx        context.Context
+	call       Call          // nil for none
 	oneRequest bool          // the client sends one message
 	sent       any           // that message
 	first      proto.Message // received by Header, not yet handed out
@@ -182,8 +161,10 @@ func (s *Stream) SendMsg(m any) error {
 	if !s.oneRequest {
 		return s.ClientStream.SendMsg(m)
 	}
-	if err := sending(s.ctx, m); err != nil {
-		return err
+	if s.call != nil {
+		if err := s.call.Sending(m.(proto.Message)); err != nil {
+			return err
+		}
 	}
 	s.sent = m
 	err := s.ClientStream.SendMsg(m)
