@@ -63,10 +63,10 @@ func BenchmarkPath(b *testing.B) {
 // here. The test is not parallel, because it counts the allocations of the process.
 func TestPathAllocations(t *testing.T) {
 	limits := map[string]struct{ allocs, bytes float64 }{
-		"gateway":                   {86.5, 6800},
-		"gateway without telemetry": {84.2, 6620},
-		"all":                       {91.7, 8300},
-		"all without telemetry":     {89.2, 8050},
+		"gateway":                   {41.5, 3880},
+		"gateway without telemetry": {39, 3690},
+		"all":                       {48.5, 5690},
+		"all without telemetry":     {46, 5470},
 	}
 	for _, v := range pathVariants(t) {
 		limit, ok := limits[v.name]

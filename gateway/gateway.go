@@ -185,7 +185,7 @@ func (g *Gateway) serve(x *exchange.Exchange) {
 		g.serveHealth(x)
 	case !g.hosts.Allow(r.Host) && !g.resource.reached(r):
 		if ok, held := g.misled.Next(); ok {
-			g.log.WarnContext(r.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy, "suppressed", held)
+			g.log.WarnContext(x.Context(), "request for an unknown host refused", "host", r.Host, "remedy", hostcheck.Remedy, "suppressed", held)
 		}
 		x.Refuse(unknownHost())
 	default:

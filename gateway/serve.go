@@ -88,7 +88,7 @@ func (g *Gateway) serveHealth(x *exchange.Exchange) {
 	if x.Pattern == "/readyz" && g.ready != nil {
 		if err := g.ready(); err != nil {
 			if ok, _ := g.unready.Next(); ok {
-				g.log.WarnContext(x.Request.Context(), "not ready", "err", err)
+				g.log.WarnContext(x.Context(), "not ready", "err", err)
 			}
 			x.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = x.Write([]byte("not ready\n"))

@@ -84,3 +84,12 @@ func FromContext(ctx context.Context) string {
 	}
 	return ""
 }
+
+// Values returns the identifier as the values of a header field, which must not be changed; nil if
+// there is none.
+func Values(ctx context.Context) []string {
+	if c, ok := ctx.Value(key{}).(*Context); ok {
+		return c.IDs[:]
+	}
+	return nil
+}

@@ -79,7 +79,7 @@ func (x *Exchange) overloaded() *refusal.Refusal {
 	x.Quiet = true
 	x.server.cfg.Limited.Add(metrics.LimitArriving)
 	if ok, held := x.server.overloads.Next(); ok {
-		x.server.cfg.Logger.WarnContext(x.Request.Context(), "request refused: too many bodies are arriving", "suppressed", held)
+		x.server.cfg.Logger.WarnContext(x.ctx, "request refused: too many bodies are arriving", "suppressed", held)
 	}
 	x.Header().Set("Connection", "close")
 	refused := refusal.New(http.StatusServiceUnavailable, codes.Unavailable, "too many request bodies are arriving at once; try again")

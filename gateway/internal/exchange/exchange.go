@@ -70,7 +70,7 @@ func New(cfg Config) *Server {
 
 // An Exchange is one request and its answer. It is an http.ResponseWriter.
 type Exchange struct {
-	Request *http.Request // as it arrived, with the request id in its context
+	Request *http.Request // as it arrived
 	IDs     []string      // the request id, the only element
 	Route   *route.Route  // nil until one is found
 	Pattern string        // for the log, of a path without a route
@@ -81,6 +81,7 @@ type Exchange struct {
 
 	server   *Server
 	w        http.ResponseWriter
+	ctx      context.Context
 	span     trace.Span
 	start    time.Time
 	measured metrics.Request  // unless a part in front of this one measures the request
@@ -109,25 +110,14 @@ var (
 // ServeHTTP calls Handler with an exchange for the request, recovers from a panic in
 // it and logs the request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := requestid.FromContext(r.Context()) // of a bff in this process
-	if values := r.Header[requestid.Header]; id == "" && len(values) == 1 {
-		id = values[0]
-	}
-	x := &Exchange{Request: r, IDs: []string{requestid.Keep(id)}, server: s, w: w, start: time.Now()}
+	x := &Exchange{Request: r, server: s, w: w, start: time.Now()}
 	if x.outside = metrics.RequestOf(w); !x.outside.Active() {
 		x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
 	}
 	ctx, span := s.cfg.Tracer.ReceiveRequest(r)
-	x.span = span
-	if requestid.FromContext(ctx) != x.IDs[0] {
-		ctx = requestid.NewContext(ctx, x.IDs[0])
-	}
-	if x.outer = accesslog.FromContext(ctx); x.outer == nil {
-		ctx, x.line = accesslog.Begin(ctx, s.cfg.Logger, false)
-		x.line.SetClient(r, clientOf) // for audit events of a server in this process
-	}
-	if ctx != r.Context() {
-		x.Request = r.WithContext(ctx)
+	x.ctx, x.span, x.outer = ctx, span, accesslog.FromContext(ctx)
+	if x.IDs = requestid.Values(ctx); x.outer == nil || x.IDs == nil { // both of a bff in this process
+		x.identify()
 	}
 	h := w.Header()
 	h[requestid.Header] = x.IDs
@@ -135,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		cause := recover()
 		if cause != nil && cause != http.ErrAbortHandler {
-			s.cfg.Logger.LogAttrs(x.Request.Context(), slog.LevelError, "panic in the gateway",
+			s.cfg.Logger.LogAttrs(x.ctx, slog.LevelError, "panic in the gateway",
 				slog.String("rpc", x.rpc()), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 			if x.status == 0 {
 				x.Refuse(refusal.Internal())
@@ -157,6 +147,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Handler(x)
 }
 
+// identify gives the request its id, and its line unless a part in front has begun one.
+func (x *Exchange) identify() {
+	ctx, id := new(accesslog.Context), requestid.FromContext(x.ctx)
+	if values := x.Request.Header[requestid.Header]; id == "" && len(values) == 1 {
+		id = values[0]
+	}
+	ctx.Context.Context, ctx.IDs[0] = x.ctx, requestid.Keep(id)
+	if x.outer == nil {
+		x.line = ctx.Begin(x.server.cfg.Logger, false)
+		x.line.SetClient(x.Request, clientOf) // for audit events of a server in this process
+	}
+	x.ctx, x.IDs = ctx, ctx.IDs[:]
+}
+
 // clientOf returns the address at the other end of a request's connection.
 func clientOf(of any) string {
 	r, _ := of.(*http.Request)
@@ -173,7 +177,7 @@ func (s *Server) measure(x *Exchange) {
 	if x.stream != nil {
 		request.SetStream()
 	}
-	x.measured.End(x.Request.Context(), x.status)
+	x.measured.End(x.ctx, x.status)
 }
 
 // log writes the line of a request: the pattern, never the path, the query or
@@ -181,7 +185,7 @@ func (s *Server) measure(x *Exchange) {
 // the gateway knows, and the gateway logs at debug level.
 func (s *Server) log(x *Exchange) {
 	pattern := cmp.Or(x.pattern(), "-")
-	ctx, logger := x.Request.Context(), s.cfg.Logger
+	ctx, logger := x.ctx, s.cfg.Logger
 	attrs := [...]slog.Attr{
 		slog.String("route", pattern),
 		slog.String("rpc", x.rpc()),
@@ -221,6 +225,10 @@ func (x *Exchange) rpc() string {
 	}
 	return x.Route.RPC
 }
+
+// Context returns the context of the request, which has its id. That of Request is the one with
+// which it arrived.
+func (x *Exchange) Context() context.Context { return x.ctx }
 
 // Deadline returns when a unary call must have ended.
 func (x *Exchange) Deadline() time.Time { return x.start.Add(x.server.cfg.Timeout) }
@@ -268,7 +276,7 @@ func (x *Exchange) RefusalOf(ctx context.Context, err error) *refusal.Refusal {
 // Abort cuts the connection in the middle of an answer that failed, so that the
 // client notices. It does not return.
 func (x *Exchange) Abort(ctx context.Context, st *status.Status, err error) {
-	if x.Request.Context().Err() == nil {
+	if x.ctx.Err() == nil {
 		x.server.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "answer cut off", slog.String("rpc", x.rpc()),
 			slog.String("code", st.Code().String()), slog.Any("err", err))
 	}

@@ -131,7 +131,7 @@ func (f *Flow) Message(m proto.Message, data []byte) error {
 func (f *Flow) Fail(st *status.Status, data []byte) {
 	f.mu.Lock()
 	f.ended = true
-	if f.x.Request.Context().Err() != nil {
+	if f.x.Context().Err() != nil {
 		f.gone = true
 	}
 	f.mu.Unlock()

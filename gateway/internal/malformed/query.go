@@ -22,13 +22,18 @@ import (
 // a recursive message is built.
 const maxFieldDepth = 32
 
+// None has no values, and is not nil. It must not be changed.
+var None = url.Values{}
+
 // Query parses a query and checks that each parameter names a field of the
 // request message that it may fill. The runtime ignores unknown parameters and
 // those whose field the path or the body fills, so that a typo or a conflict
 // would go unnoticed.
+//
+// The caller must not change the values.
 func Query(rt *route.Route, raw string) (url.Values, *refusal.Refusal) {
 	if raw == "" {
-		return url.Values{}, nil
+		return None, nil
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {

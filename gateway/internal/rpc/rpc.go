@@ -164,7 +164,7 @@ func (h *Handler) Serve(x *exchange.Exchange, path *url.URL) {
 		return
 	}
 	x.Route = m.route
-	r := x.Request.WithContext(x.Request.Context())
+	r := x.Request.WithContext(x.Context())
 	r.URL, r.Header = path, http.Header{}
 	refused := m.read(x.Request, r)
 	if refused != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/gatehouse-dev/gatehouse/internal/requestid"
 )
 
-// Path returns the URL to route by. It refuses paths that another hop may read
+// Path returns the URL to route by, which may be u. It refuses paths that another hop may read
 // in a different way: with an encoded slash or backslash, a dot segment or a
 // control character. %252F is the text "%2F".
 func Path(u *url.URL) (*url.URL, *refusal.Refusal) {
@@ -35,10 +35,10 @@ func Path(u *url.URL) (*url.URL, *refusal.Refusal) {
 	}
 	raw := u.RawPath
 	if raw == "" && isPlain(u.Path) {
-		if plain := (url.URL{Path: u.Path, RawQuery: u.RawQuery}); *u != plain {
-			return &plain, nil
+		if *u == (url.URL{Path: u.Path, RawQuery: u.RawQuery}) {
+			return u, nil
 		}
-		return u, nil
+		return &url.URL{Path: u.Path, RawQuery: u.RawQuery}, nil
 	}
 	if raw != u.EscapedPath() {
 		raw = "" // stale: a caller in this process has changed Path alone

@@ -146,30 +146,32 @@ type rendered []byte
 // error of one that cannot be marshaled to stderr.
 func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 	c := callOf(ctx)
+	var answer *rendered
 	switch {
 	case c == nil:
 		return m, nil
 	case c.Done: // 304, 412
-		return &c.rendered, nil
+		return new(rendered), nil
 	case c.raw != nil:
-		_, c.rendered = rawbody.Content(m)
+		_, data := rawbody.Content(m)
+		answer = (*rendered)(&data)
 	default:
-		c.buffer = buffers.Get().(*[]byte)
-		data, err := h.marshal((*c.buffer)[:0], c.route, m)
+		answer = buffers.Get().(*rendered)
+		data, err := h.marshal((*answer)[:0], c.route, m)
 		if err != nil {
 			c.Refuse(c.RefusalOf(ctx, err))
 			c.Done = true
-			return &c.rendered, nil
+			return new(rendered), nil
 		}
-		c.rendered = data
+		*answer, c.buffer = data, answer
 	}
-	c.length[0] = strconv.Itoa(len(c.rendered))
+	c.length[0] = strconv.Itoa(len(*answer))
 	c.Header()["Content-Length"] = c.length[:]
-	return &c.rendered, nil
+	return answer, nil
 }
 
 // buffers have the JSON of answers, from render until it is written.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+var buffers = sync.Pool{New: func() any { return new(rendered) }}
 
 // maxBuffer bounds the bytes that a buffer keeps.
 const maxBuffer = 64 << 10
@@ -177,11 +179,10 @@ const maxBuffer = 64 << 10
 // free gives back the buffer of an answer that has been written. A writer keeps nothing of what it
 // is given (io.Writer).
 func (c *call) free() {
-	if c.buffer != nil && cap(c.rendered) <= maxBuffer {
-		*c.buffer = c.rendered
-		buffers.Put(c.buffer)
+	if b := c.buffer; b != nil && cap(*b) <= maxBuffer {
+		buffers.Put(b)
 	}
-	c.buffer, c.rendered = nil, nil
+	c.buffer = nil
 }
 
 // marshal appends a message of an answer to b as JSON, or the field of it that

@@ -3,6 +3,7 @@ package transcode
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,10 +43,9 @@ type call struct {
 	optional   bool             // there are options of the application
 	// unary is the context of a unary call, nil if it is that of generated code: ctx with the
 	// metadata of an HttpBody.
-	unary    context.Context
-	rendered rendered
-	buffer   *[]byte   // of rendered, nil if it is not from buffers
-	length   [1]string // Content-Length
+	unary  context.Context
+	buffer *rendered // the answer, if it is in one of buffers
+	length [1]string // Content-Length
 }
 
 // callOf returns the call of a context, nil if there is none.
@@ -103,7 +103,7 @@ func (h *Handler) Serve(x *exchange.Exchange, r *http.Request, path *url.URL) {
 		return
 	}
 	c := &call{Exchange: x, optional: len(h.cfg.Options) > 0}
-	c.ctx.Begin(r.Context(), c, md)
+	c.ctx.Begin(x.Context(), c, md)
 	defer c.ctx.End()
 	// The runtime would add metadata from the request, so that it gets a request
 	// without a header and addresses.
@@ -178,9 +178,9 @@ func (h *Handler) serve(c *call, r *http.Request, registered *handler, params ma
 	r.Body, r.ContentLength = body, -1
 	// Generated code calls ParseForm, which keeps forms that are set: neither a
 	// form in the body nor anything unchecked fills a message.
-	r.Form, r.PostForm = c.query, noValues
-	if c.optional {
-		r.PostForm = url.Values{} // they may change it
+	r.Form, r.PostForm = c.query, malformed.None
+	if c.optional { // they may change them
+		r.Form, r.PostForm = maps.Clone(c.query), url.Values{}
 	}
 	switch {
 	case rt.Stream:
@@ -195,9 +195,6 @@ func (h *Handler) serve(c *call, r *http.Request, registered *handler, params ma
 	registered.next(x, r, params)
 	c.free()
 }
-
-// noValues has no values. The runtime and generated code do not change it.
-var noValues = url.Values{}
 
 // format returns the format of a stream.
 func (c *call) format() flow.Format {

@@ -16,7 +16,7 @@ type Context struct {
 	lifetime.Context
 	call     Call
 	metadata metadata.MD
-	options  [5]grpc.CallOption // room for those of the call
+	options  [4]grpc.CallOption // room for those of generated code and one more
 }
 
 // Begin begins a call below parent. The metadata may be changed until the call is made.
